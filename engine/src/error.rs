@@ -1,0 +1,84 @@
+use crate::Shape;
+
+/// Result of the engine's fallible functions.
+pub type Result<T, E = EngineError> = std::result::Result<T, E>;
+
+/// What can be wrong with a graph, a program or what it is run on.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The inputs of an operation do not fit together.
+    #[error("{node} ({op}): {reason}; input shapes {inputs}")]
+    Shape {
+        /// Name of the offending node.
+        node: String,
+        /// Name of its operation.
+        op: &'static str,
+        /// What does not fit.
+        reason: String,
+        /// The shapes given, printed.
+        inputs: String,
+    },
+    /// Two nodes of a graph have the same name.
+    #[error("two nodes are named {0:?}")]
+    DuplicateName(String),
+    /// A node was asked for by a name that the graph lacks.
+    #[error("the graph has no node named {0:?}")]
+    UnknownNode(String),
+    /// A variable was asked for by a name that is not there.
+    #[error("there is no variable named {0:?}")]
+    UnknownVariable(String),
+    /// A variable does not have the shape its graph expects.
+    #[error("variable {name:?} has shape {found}, expected {expected}")]
+    VariableShape {
+        /// Name of the variable.
+        name: String,
+        /// Shape that is stored.
+        found: Shape,
+        /// Shape that the graph asks for.
+        expected: Shape,
+    },
+    /// A node marked trainable is neither a parameter nor an input, or the loss does not depend on it.
+    #[error("{node:?} cannot be trained: {reason}")]
+    NotTrainable {
+        /// Name of the node.
+        node: String,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// The loss of a training program is not a single number.
+    #[error("the loss {node:?} has shape {shape}, expected one element")]
+    LossShape {
+        /// Name of the node.
+        node: String,
+        /// Its shape.
+        shape: Shape,
+    },
+    /// A program was run without one of its inputs, or with one of the wrong length.
+    #[error("input {node:?} needs {expected} values, got {found}")]
+    Feed {
+        /// Name of the input node.
+        node: String,
+        /// Number of elements of its shape.
+        expected: usize,
+        /// Number of elements given; 0 where it was not given at all.
+        found: usize,
+    },
+    /// The threads of the executor could not be started.
+    #[error("cannot start {threads} threads: {reason}")]
+    Threads {
+        /// How many were asked for.
+        threads: usize,
+        /// What the system said.
+        reason: String,
+    },
+    /// An optimiser's state does not belong to the variables it is applied to.
+    #[error("optimiser state {name:?} has {found} values, expected {expected}")]
+    OptimizerState {
+        /// Name of the state tensor.
+        name: String,
+        /// Elements expected.
+        expected: usize,
+        /// Elements found.
+        found: usize,
+    },
+}

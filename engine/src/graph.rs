@@ -1,0 +1,409 @@
+use std::collections::HashMap;
+
+use crate::{EngineError, Init, Result, Shape};
+
+/// Index of a node in its [`Graph`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(pub(crate) usize);
+
+impl NodeId {
+    /// Position of the node in [`Graph::nodes`].
+    pub fn index(self) -> usize {
+        self.0
+    }
+}
+
+/// A two-dimensional convolution; the same in both directions. The weight is an input of the operation, `[out, in / groups, k, k]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Conv2d {
+    /// Step between windows.
+    pub stride: usize,
+    /// Zeros added on each side.
+    pub padding: usize,
+    /// Distance between the taps of the kernel.
+    pub dilation: usize,
+    /// Number of groups that input and output channels are split into.
+    pub groups: usize,
+}
+
+impl Default for Conv2d {
+    fn default() -> Self {
+        Self { stride: 1, padding: 0, dilation: 1, groups: 1 }
+    }
+}
+
+/// A two-dimensional pooling window; the same in both directions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Pool {
+    /// Side of the window.
+    pub kernel: usize,
+    /// Step between windows.
+    pub stride: usize,
+    /// Positions added on each side; they are never the maximum and do not count in an average.
+    pub padding: usize,
+}
+
+/// Normalisation of each channel over batch and space.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BatchNorm {
+    /// Added to the variance.
+    pub epsilon: f32,
+}
+
+impl Default for BatchNorm {
+    fn default() -> Self {
+        Self { epsilon: 1e-5 }
+    }
+}
+
+/// An operation of the graph. Inputs are given in the order named here; `n` is the batch.
+///
+/// Every reader of the graph matches it without a wildcard arm, so that a new operation does not compile until all of them know it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Op {
+    /// Values given anew for each step: images, labels, masks.
+    Input,
+    /// Values owned by [`crate::Variables`] under the node's name.
+    Parameter {
+        /// First values.
+        init: Init,
+    },
+    /// `x [n, c, h, w]`, `weight [o, c / groups, k, k]`, optionally `bias [o]` → `[n, o, h', w']`.
+    Conv2d(Conv2d),
+    /// `x [n, c, h, w]`, optionally `scale [c]` and `shift [c]` → the shape of x.
+    BatchNorm(BatchNorm),
+    /// max(x, 0), any shape.
+    Relu,
+    /// `x [n, c, h, w]` → the maximum of each window.
+    MaxPool(Pool),
+    /// `x [n, c, h, w]` → the mean of each window, padding not counted.
+    AvgPool(Pool),
+    /// `x [n, c, h, w]` → `[n, c]`.
+    GlobalAvgPool,
+    /// Sum of inputs of one shape.
+    Add,
+    /// x · factor.
+    Scale {
+        /// The constant.
+        factor: f32,
+    },
+    /// `weights` (any shape, read flat), `x_0 … x_{k-1}` of one shape → Σ weights\[terms\[i\]\] · x_i.
+    WeightedSum {
+        /// Flat index into the weights, one for each x.
+        terms: Vec<usize>,
+    },
+    /// Images of one batch and size → their channels, one after the other.
+    Concat,
+    /// `x [n, c, h, w]` without its first rows and columns.
+    Crop {
+        /// Rows dropped.
+        top: usize,
+        /// Columns dropped.
+        left: usize,
+    },
+    /// One element of a tensor, read flat → `[1, 1]`.
+    Select {
+        /// Flat index.
+        index: usize,
+    },
+    /// `x [n, i]`, `weight [o, i]`, optionally `bias [o]` → `[n, o]`.
+    Linear,
+    /// The same elements under another shape.
+    Reshape,
+    /// Softmax over the last dimension.
+    Softmax,
+    /// `x [n, …]`, `mask [n]` → each sample times its mask value. The mask holds 0 or 1 / keep probability.
+    DropPath,
+    /// `logits [n, classes]`, `labels [n]` (class indices stored as floats) → mean cross-entropy, `[1]`.
+    CrossEntropy {
+        /// Share of the target spread evenly over all classes.
+        smoothing: f32,
+    },
+}
+
+impl Op {
+    /// The name used in messages and profiles.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Op::Input => "input",
+            Op::Parameter { .. } => "parameter",
+            Op::Conv2d(_) => "conv2d",
+            Op::BatchNorm(_) => "batch_norm",
+            Op::Relu => "relu",
+            Op::MaxPool(_) => "max_pool",
+            Op::AvgPool(_) => "avg_pool",
+            Op::GlobalAvgPool => "global_avg_pool",
+            Op::Add => "add",
+            Op::Scale { .. } => "scale",
+            Op::WeightedSum { .. } => "weighted_sum",
+            Op::Concat => "concat",
+            Op::Crop { .. } => "crop",
+            Op::Select { .. } => "select",
+            Op::Linear => "linear",
+            Op::Reshape => "reshape",
+            Op::Softmax => "softmax",
+            Op::DropPath => "drop_path",
+            Op::CrossEntropy { .. } => "cross_entropy",
+        }
+    }
+}
+
+/// One operation of a graph with what it reads and the shape it gives.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// Unique in the graph, made for people: `cell3/node2/sep_conv_5x5/dw1`.
+    pub name: String,
+    /// What it computes.
+    pub op: Op,
+    /// What it reads; always earlier nodes.
+    pub inputs: Vec<NodeId>,
+    /// Shape of its value.
+    pub shape: Shape,
+}
+
+impl Node {
+    /// Name of the variable with a BatchNorm's running mean.
+    pub fn running_mean(&self) -> String {
+        format!("{}/running_mean", self.name)
+    }
+
+    /// Name of the variable with a BatchNorm's running variance.
+    pub fn running_var(&self) -> String {
+        format!("{}/running_var", self.name)
+    }
+}
+
+/// A network: named operations in topological order, shapes inferred as they are added.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Graph {
+    nodes: Vec<Node>,
+    names: HashMap<String, NodeId>,
+}
+
+impl Graph {
+    /// A graph without nodes.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds an input with the given shape.
+    pub fn input(&mut self, name: impl Into<String>, shape: impl Into<Shape>) -> Result<NodeId> {
+        self.push(name.into(), Op::Input, Vec::new(), shape.into())
+    }
+
+    /// Adds a parameter with the given shape.
+    pub fn parameter(&mut self, name: impl Into<String>, shape: impl Into<Shape>, init: Init) -> Result<NodeId> {
+        self.push(name.into(), Op::Parameter { init }, Vec::new(), shape.into())
+    }
+
+    /// Adds the elements of `x` under another shape of as many elements.
+    pub fn reshape(&mut self, name: impl Into<String>, x: NodeId, shape: impl Into<Shape>) -> Result<NodeId> {
+        let (name, shape) = (name.into(), shape.into());
+        if shape.elements() != self[x].shape.elements() {
+            return Err(self.misfit(&name, &Op::Reshape, &[x], format!("{shape} has another number of elements")));
+        }
+        self.push(name, Op::Reshape, vec![x], shape)
+    }
+
+    /// Adds an operation whose shape follows from its inputs: every one but inputs, parameters and reshapes.
+    ///
+    /// # Errors
+    /// [`EngineError::Shape`] when the inputs do not fit, [`EngineError::DuplicateName`] when the name is taken.
+    pub fn add(&mut self, name: impl Into<String>, op: Op, inputs: &[NodeId]) -> Result<NodeId> {
+        let name = name.into();
+        let shape = self.infer(&op, inputs).map_err(|reason| self.misfit(&name, &op, inputs, reason))?;
+        self.push(name, op, inputs.to_vec(), shape)
+    }
+
+    fn push(&mut self, name: String, op: Op, inputs: Vec<NodeId>, shape: Shape) -> Result<NodeId> {
+        if shape.elements() == 0 {
+            return Err(self.misfit(&name, &op, &inputs, format!("its value {shape} would be empty")));
+        }
+        let id = NodeId(self.nodes.len());
+        if self.names.insert(name.clone(), id).is_some() {
+            return Err(EngineError::DuplicateName(name));
+        }
+        self.nodes.push(Node { name, op, inputs, shape });
+        Ok(id)
+    }
+
+    fn misfit(&self, node: &str, op: &Op, inputs: &[NodeId], reason: String) -> EngineError {
+        let inputs = inputs.iter().map(|&i| self[i].shape.to_string()).collect::<Vec<_>>().join(", ");
+        EngineError::Shape { node: node.to_owned(), op: op.name(), reason, inputs }
+    }
+
+    fn infer(&self, op: &Op, inputs: &[NodeId]) -> Result<Shape, String> {
+        let shapes: Vec<&Shape> = inputs.iter().map(|&i| &self[i].shape).collect();
+        let one = |shapes: &[&Shape]| match shapes {
+            [x] => Ok((*x).clone()),
+            _ => Err("takes one input".to_owned()),
+        };
+        let image = |x: &Shape| x.dims4().ok_or_else(|| "the first input must be [batch, channels, height, width]".to_owned());
+        match op {
+            Op::Input | Op::Parameter { .. } | Op::Reshape => Err("needs a shape".to_owned()),
+            Op::Relu | Op::Scale { .. } | Op::Softmax => one(&shapes),
+            Op::Conv2d(conv) => {
+                let (x, weight, bias) = match shapes[..] {
+                    [x, weight] => (x, weight, None),
+                    [x, weight, bias] => (x, weight, Some(bias)),
+                    _ => return Err("takes an image, a weight and at most one bias".into()),
+                };
+                let [n, c, h, w] = image(x)?;
+                let [out, per_group, kernel, kernel_w] = weight.dims4().ok_or("the weight must have four dimensions")?;
+                if conv.groups == 0 || c % conv.groups != 0 || out % conv.groups != 0 {
+                    return Err(format!("{c} input and {out} output channels do not split into {} groups", conv.groups));
+                }
+                if per_group != c / conv.groups || kernel != kernel_w {
+                    return Err(format!("the weight must be [out, {}, k, k]", c / conv.groups));
+                }
+                if bias.is_some_and(|bias| **bias != [out]) {
+                    return Err(format!("the bias must be [{out}]"));
+                }
+                let extent = |size| window(size, kernel, conv.stride, conv.padding, conv.dilation);
+                Ok([n, out, extent(h)?, extent(w)?].into())
+            }
+            Op::BatchNorm(_) => {
+                let (x, affine) = match shapes[..] {
+                    [x] => (x, None),
+                    [x, scale, shift] => (x, Some([scale, shift])),
+                    _ => return Err("takes an image, or an image, a scale and a shift".into()),
+                };
+                let [_, c, ..] = image(x)?;
+                if affine.is_some_and(|affine| affine.iter().any(|s| ***s != [c])) {
+                    return Err(format!("scale and shift must be [{c}]"));
+                }
+                Ok(x.clone())
+            }
+            Op::MaxPool(pool) | Op::AvgPool(pool) => {
+                let [n, c, h, w] = image(&one(&shapes)?)?;
+                if pool.padding * 2 > pool.kernel {
+                    return Err(format!("padding {} exceeds half of the kernel {}", pool.padding, pool.kernel));
+                }
+                let extent = |size| window(size, pool.kernel, pool.stride, pool.padding, 1);
+                Ok([n, c, extent(h)?, extent(w)?].into())
+            }
+            Op::GlobalAvgPool => {
+                let [n, c, ..] = image(&one(&shapes)?)?;
+                Ok([n, c].into())
+            }
+            Op::Add => match shapes[..] {
+                [first, ref rest @ ..] if rest.iter().all(|s| *s == first) => Ok(first.clone()),
+                _ => Err("takes inputs of one shape".into()),
+            },
+            Op::WeightedSum { terms } => match shapes[..] {
+                [weights, first, ref rest @ ..] if rest.iter().all(|s| *s == first) && rest.len() + 1 == terms.len() => {
+                    if terms.iter().any(|&t| t >= weights.elements()) {
+                        return Err("a term lies outside of the weights".into());
+                    }
+                    Ok(first.clone())
+                }
+                _ => Err(format!("takes weights and {} inputs of one shape", terms.len())),
+            },
+            Op::Concat => {
+                let [first, rest @ ..] = &shapes[..] else { return Err("takes at least one input".into()) };
+                let [n, mut channels, h, w] = image(first)?;
+                for other in rest {
+                    match other.dims4() {
+                        Some([n2, c, h2, w2]) if [n2, h2, w2] == [n, h, w] => channels += c,
+                        _ => return Err("batch, height and width must agree".into()),
+                    }
+                }
+                Ok([n, channels, h, w].into())
+            }
+            Op::Crop { top, left } => {
+                let [n, c, h, w] = image(&one(&shapes)?)?;
+                if *top >= h || *left >= w {
+                    return Err(format!("cannot drop {top} rows and {left} columns"));
+                }
+                Ok([n, c, h - top, w - left].into())
+            }
+            Op::Select { index } => {
+                if *index >= one(&shapes)?.elements() {
+                    return Err(format!("there is no element {index}"));
+                }
+                Ok([1, 1].into())
+            }
+            Op::Linear => {
+                let (x, weight, bias) = match shapes[..] {
+                    [x, weight] => (x, weight, None),
+                    [x, weight, bias] => (x, weight, Some(bias)),
+                    _ => return Err("takes a matrix, a weight and at most one bias".into()),
+                };
+                match (x.dims2(), weight.dims2()) {
+                    (Some([n, i]), Some([o, i2])) if i == i2 && bias.is_none_or(|bias| **bias == [o]) => Ok([n, o].into()),
+                    _ => Err("takes [n, in], [out, in] and a bias [out]".into()),
+                }
+            }
+            Op::DropPath => match shapes[..] {
+                [x, mask] if x.first() == mask.first() && mask.len() == 1 => Ok(x.clone()),
+                _ => Err("takes [n, …] and a mask [n]".into()),
+            },
+            Op::CrossEntropy { smoothing } => match shapes[..] {
+                _ if !(0.0..1.0).contains(smoothing) => Err(format!("smoothing {smoothing} is not in [0, 1)")),
+                [logits, labels] if logits.len() == 2 && **labels == [logits[0]] => Ok([1].into()),
+                _ => Err("takes logits [n, classes] and labels [n]".into()),
+            },
+        }
+    }
+
+    /// All nodes in topological order.
+    pub fn nodes(&self) -> impl DoubleEndedIterator<Item = (NodeId, &Node)> + ExactSizeIterator {
+        self.nodes.iter().enumerate().map(|(i, node)| (NodeId(i), node))
+    }
+
+    /// Number of nodes.
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Whether there are no nodes.
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// The node of that name.
+    pub fn find(&self, name: &str) -> Result<NodeId> {
+        self.names.get(name).copied().ok_or_else(|| EngineError::UnknownNode(name.to_owned()))
+    }
+
+    /// All parameters, in order.
+    pub fn parameters(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.nodes().filter(|(_, node)| matches!(node.op, Op::Parameter { .. })).map(|(id, _)| id)
+    }
+
+    /// For every node, whether one of `roots` depends on it (or is it).
+    pub fn ancestors(&self, roots: &[NodeId]) -> Vec<bool> {
+        let mut needed = vec![false; self.nodes.len()];
+        for root in roots {
+            needed[root.0] = true;
+        }
+        for (i, node) in self.nodes.iter().enumerate().rev() {
+            if needed[i] {
+                for input in &node.inputs {
+                    needed[input.0] = true;
+                }
+            }
+        }
+        needed
+    }
+}
+
+impl std::ops::Index<NodeId> for Graph {
+    type Output = Node;
+
+    fn index(&self, id: NodeId) -> &Node {
+        &self.nodes[id.0]
+    }
+}
+
+/// Number of window positions along one direction.
+fn window(size: usize, kernel: usize, stride: usize, padding: usize, dilation: usize) -> Result<usize, String> {
+    if kernel == 0 || stride == 0 || dilation == 0 {
+        return Err("kernel, stride and dilation must be at least 1".into());
+    }
+    let reach = dilation * (kernel - 1) + 1;
+    if reach > size + 2 * padding {
+        return Err(format!("a window of {reach} does not fit into {size} with padding {padding}"));
+    }
+    Ok((size + 2 * padding - reach) / stride + 1)
+}

@@ -1,0 +1,27 @@
+//! The training engine: a network is described once as a [`Graph`], compiled to a [`Program`] and executed step by step.
+//!
+//! - [`Graph`] lists named operations with inferred shapes. It knows nothing of what the network is for.
+//! - [`Variables`] holds what a network owns between steps: parameters and BatchNorm statistics, by name.
+//! - [`Program`] is a compiled graph: the forward steps, the backward steps for the parameters chosen as trainable, and a memory plan.
+//! - [`cpu::Executor`] runs a program on the CPU. Results do not depend on the number of threads.
+//! - [`optim`] updates variables from gradients.
+//!
+//! All tensors are `f32`, dense and row-major; images are `[batch, channels, height, width]`.
+
+pub mod cpu;
+mod error;
+mod graph;
+mod init;
+mod ops;
+pub mod optim;
+mod plan;
+mod program;
+mod shape;
+mod variables;
+
+pub use error::{EngineError, Result};
+pub use graph::{BatchNorm, Conv2d, Graph, Node, NodeId, Op, Pool};
+pub use init::Init;
+pub use program::{GradTarget, Program, Statistics, Step, Tensor};
+pub use shape::Shape;
+pub use variables::{Role, Variable, Variables};

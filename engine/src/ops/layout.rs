@@ -1,0 +1,71 @@
+//! Operations that move or average elements without weighing them.
+
+use rayon::prelude::*;
+
+use super::{Write, planes_per_task};
+
+/// Copies `part`, samples of `part_len` elements, to offset `at` of samples of `whole_len` elements.
+pub(crate) fn insert(part: &[f32], part_len: usize, whole: &mut [f32], whole_len: usize, at: usize) {
+    whole.par_chunks_mut(whole_len).zip(part.par_chunks(part_len)).for_each(|(whole, part)| {
+        whole[at..at + part_len].copy_from_slice(part);
+    });
+}
+
+/// The transpose of [`insert`].
+pub(crate) fn extract(whole: &[f32], whole_len: usize, at: usize, part: &mut [f32], part_len: usize, write: Write) {
+    part.par_chunks_mut(part_len).zip(whole.par_chunks(whole_len)).for_each(|(part, whole)| {
+        write.apply(part, whole[at..at + part_len].iter().copied());
+    });
+}
+
+/// Sizes of a crop: the plane `[h, w]` without its first `top` rows and `left` columns.
+#[derive(Clone, Copy)]
+pub(crate) struct Crop {
+    pub(crate) h: usize,
+    pub(crate) w: usize,
+    pub(crate) top: usize,
+    pub(crate) left: usize,
+}
+
+impl Crop {
+    fn out_w(self) -> usize {
+        self.w - self.left
+    }
+
+    fn out_plane(self) -> usize {
+        (self.h - self.top) * self.out_w()
+    }
+}
+
+/// Drops the first rows and columns of every plane.
+pub(crate) fn crop(c: Crop, x: &[f32], y: &mut [f32]) {
+    y.par_chunks_mut(c.out_plane()).zip(x.par_chunks(c.h * c.w)).with_min_len(planes_per_task(c.h * c.w)).for_each(|(y, x)| {
+        for (y, x) in y.chunks_exact_mut(c.out_w()).zip(x.chunks_exact(c.w).skip(c.top)) {
+            y.copy_from_slice(&x[c.left..]);
+        }
+    });
+}
+
+/// Gradient of [`crop`]; what was dropped gets zero.
+pub(crate) fn crop_backward(c: Crop, dy: &[f32], dx: &mut [f32], write: Write) {
+    dx.par_chunks_mut(c.h * c.w).zip(dy.par_chunks(c.out_plane())).with_min_len(planes_per_task(c.h * c.w)).for_each(|(dx, dy)| {
+        write.clear(dx);
+        for (dy, dx) in dy.chunks_exact(c.out_w()).zip(dx.chunks_exact_mut(c.w).skip(c.top)) {
+            Write::Add.apply(&mut dx[c.left..], dy.iter().copied());
+        }
+    });
+}
+
+/// Mean of every plane.
+pub(crate) fn global_avg_pool(x: &[f32], plane: usize, y: &mut [f32]) {
+    y.par_iter_mut().zip(x.par_chunks(plane)).with_min_len(planes_per_task(plane)).for_each(|(y, x)| {
+        *y = (x.iter().map(|&x| f64::from(x)).sum::<f64>() / plane as f64) as f32;
+    });
+}
+
+/// Gradient of [`global_avg_pool`].
+pub(crate) fn global_avg_pool_backward(dy: &[f32], plane: usize, dx: &mut [f32], write: Write) {
+    dx.par_chunks_mut(plane).zip(dy).with_min_len(planes_per_task(plane)).for_each(|(dx, dy)| {
+        write.apply(dx, std::iter::repeat_n(dy / plane as f32, plane));
+    });
+}

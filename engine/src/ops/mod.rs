@@ -1,0 +1,76 @@
+//! The operations as plain functions on slices, forward beside backward. Each output element is computed by one task in a fixed
+//! order, so results do not depend on the number of threads.
+
+pub(crate) mod batch_norm;
+pub(crate) mod conv;
+pub(crate) mod depthwise;
+pub(crate) mod elementwise;
+pub(crate) mod layout;
+pub(crate) mod linear;
+pub(crate) mod loss;
+mod matmul;
+pub(crate) mod pool;
+mod window;
+
+pub(crate) use window::Window;
+
+/// Whether a gradient is written or added to what is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Write {
+    Set,
+    Add,
+}
+
+impl Write {
+    /// Writes or adds `src` element by element.
+    #[inline(always)]
+    pub(crate) fn apply(self, dst: &mut [f32], src: impl IntoIterator<Item = f32>) {
+        match self {
+            Write::Set => dst.iter_mut().zip(src).for_each(|(d, s)| *d = s),
+            Write::Add => dst.iter_mut().zip(src).for_each(|(d, s)| *d += s),
+        }
+    }
+
+    /// Writes zeros, or leaves what is there.
+    pub(crate) fn clear(self, dst: &mut [f32]) {
+        if self == Write::Set {
+            dst.fill(0.0);
+        }
+    }
+}
+
+/// Elements that a task of an elementwise pass works on: large enough to hide the cost of a task, small enough to balance.
+pub(crate) const CHUNK: usize = 1 << 14;
+
+/// Fewest planes of `len` elements that one task should hold.
+pub(crate) fn planes_per_task(len: usize) -> usize {
+    (CHUNK / 2 / len.max(1)).max(1)
+}
+
+/// Sum of `f(i)` over fixed lanes, so that the order of additions is the same on every machine.
+#[inline(always)]
+pub(crate) fn lane_sum<const N: usize>(lanes: [f32; N]) -> f32 {
+    let mut lanes = lanes;
+    let mut width = N;
+    while width > 1 {
+        width /= 2;
+        for i in 0..width {
+            lanes[i] += lanes[i + width];
+        }
+    }
+    lanes[0]
+}
+
+/// Dot product in sixteen lanes.
+#[inline(always)]
+pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut lanes = [0f32; 16];
+    let (a_chunks, b_chunks) = (a.chunks_exact(16), b.chunks_exact(16));
+    let tail: f32 = a_chunks.remainder().iter().zip(b_chunks.remainder()).map(|(x, y)| x * y).sum();
+    for (x, y) in a_chunks.zip(b_chunks) {
+        for (lane, (x, y)) in lanes.iter_mut().zip(x.iter().zip(y)) {
+            *lane += x * y;
+        }
+    }
+    lane_sum(lanes) + tail
+}

@@ -1,0 +1,145 @@
+use crate::plan::Plan;
+use crate::{EngineError, Graph, NodeId, Op, Result};
+
+/// Which statistics a BatchNorm normalises with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Statistics {
+    /// Those of the batch; the running ones are updated on the way.
+    Batch,
+    /// The running ones.
+    Running,
+}
+
+/// A tensor of a program: the value of a node, or the gradient of the loss with respect to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Tensor {
+    /// What the node computes.
+    Value(NodeId),
+    /// d loss / d value.
+    Gradient(NodeId),
+}
+
+/// One gradient that a backward step writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GradTarget {
+    /// Position in the node's inputs.
+    pub input: usize,
+    /// Whether an earlier step wrote to this gradient, so that this one adds to it.
+    pub accumulate: bool,
+}
+
+/// One step of a program. Backends execute the same list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Computes the value of a node.
+    Forward(NodeId),
+    /// Sets the gradient of the loss to 1.
+    Seed(NodeId),
+    /// Carries the gradient of a node to those of its inputs that need it.
+    Backward {
+        /// The node.
+        node: NodeId,
+        /// Which inputs' gradients to write.
+        targets: Vec<GradTarget>,
+    },
+}
+
+/// A compiled graph: what to do in which order, and where every tensor lies.
+#[derive(Clone, Debug)]
+pub struct Program {
+    pub(crate) graph: Graph,
+    pub(crate) steps: Vec<Step>,
+    pub(crate) plan: Plan,
+    pub(crate) statistics: Statistics,
+}
+
+impl Program {
+    /// Compiles a training step: forward, then the gradients of `loss` with respect to `trainable` (parameters or inputs).
+    /// BatchNorms use batch statistics. `outputs` stay readable after a run, as does the loss.
+    ///
+    /// # Errors
+    /// [`EngineError::LossShape`] when the loss has more than one element, [`EngineError::NotTrainable`] when a trainable node is no
+    /// parameter or input or does not reach the loss.
+    pub fn training(graph: &Graph, loss: NodeId, outputs: &[NodeId], trainable: &[NodeId]) -> Result<Self> {
+        let loss_node = &graph[loss];
+        if loss_node.shape.elements() != 1 {
+            return Err(EngineError::LossShape { node: loss_node.name.clone(), shape: loss_node.shape.clone() });
+        }
+        let reaches_loss = graph.ancestors(&[loss]);
+        for &id in trainable {
+            let reason = match graph[id].op {
+                Op::Input | Op::Parameter { .. } if reaches_loss[id.0] => continue,
+                Op::Input | Op::Parameter { .. } => "the loss does not depend on it",
+                _ => "it is neither a parameter nor an input",
+            };
+            return Err(EngineError::NotTrainable { node: graph[id].name.clone(), reason });
+        }
+
+        let mut kept = outputs.to_vec();
+        kept.push(loss);
+        let mut steps = forward(graph, &kept);
+
+        let mut needs_gradient = vec![false; graph.len()];
+        for &id in trainable {
+            needs_gradient[id.0] = true;
+        }
+        for (id, node) in graph.nodes() {
+            needs_gradient[id.0] |= reaches_loss[id.0] && node.inputs.iter().any(|i| needs_gradient[i.0]);
+        }
+        steps.push(Step::Seed(loss));
+        let mut written = vec![false; graph.len()];
+        for (id, node) in graph.nodes().rev() {
+            if !(needs_gradient[id.0] && reaches_loss[id.0]) || node.inputs.is_empty() {
+                continue;
+            }
+            let targets = node.inputs.iter().enumerate().filter(|(_, i)| needs_gradient[i.0]);
+            let targets = targets.map(|(input, i)| GradTarget { input, accumulate: std::mem::replace(&mut written[i.0], true) }).collect();
+            steps.push(Step::Backward { node: id, targets });
+        }
+
+        let mut persistent: Vec<Tensor> = kept.into_iter().map(Tensor::Value).collect();
+        persistent.extend(trainable.iter().map(|&id| Tensor::Gradient(id)));
+        let plan = Plan::new(graph, &steps, &persistent);
+        Ok(Self { graph: graph.clone(), steps, plan, statistics: Statistics::Batch })
+    }
+
+    /// Compiles the forward pass to `outputs` alone.
+    ///
+    /// With [`Statistics::Batch`] a run also moves the running statistics: that is how they are recomputed for an architecture.
+    pub fn inference(graph: &Graph, outputs: &[NodeId], statistics: Statistics) -> Result<Self> {
+        let steps = forward(graph, outputs);
+        let persistent: Vec<Tensor> = outputs.iter().copied().map(Tensor::Value).collect();
+        let plan = Plan::new(graph, &steps, &persistent);
+        Ok(Self { graph: graph.clone(), steps, plan, statistics })
+    }
+
+    /// The graph this was compiled from.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// What is done, in order.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// Which statistics its BatchNorms use.
+    pub fn statistics(&self) -> Statistics {
+        self.statistics
+    }
+
+    /// Bytes of all planned buffers together.
+    pub fn buffer_bytes(&self) -> usize {
+        self.plan.slots.iter().sum::<usize>() * size_of::<f32>()
+    }
+}
+
+fn forward(graph: &Graph, outputs: &[NodeId]) -> Vec<Step> {
+    let needed = graph.ancestors(outputs);
+    graph.nodes().filter(|(id, node)| needed[id.0] && !is_leaf(&node.op)).map(|(id, _)| Step::Forward(id)).collect()
+}
+
+/// Whether the value comes from outside of the program's buffers.
+pub(crate) fn is_leaf(op: &Op) -> bool {
+    matches!(op, Op::Input | Op::Parameter { .. })
+}

@@ -1,0 +1,154 @@
+use std::collections::HashMap;
+
+use rand::Rng;
+
+use crate::{EngineError, Graph, Init, Op, Result, Shape};
+
+/// What a variable is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Learned by gradient descent, counted as a parameter.
+    Parameter,
+    /// A running statistic of a BatchNorm: stored and exported, never counted or trained.
+    Statistic,
+}
+
+/// One named tensor that outlives a step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Variable {
+    /// Name of the parameter node, or of the BatchNorm node followed by `/running_mean` or `/running_var`.
+    pub name: String,
+    /// Its extents.
+    pub shape: Shape,
+    /// Its values, row-major.
+    pub data: Vec<f32>,
+    /// Parameter or statistic.
+    pub role: Role,
+}
+
+/// Everything a network owns between steps: its parameters and BatchNorm statistics, by name, in the order they were added.
+///
+/// Programs of several graphs (training, evaluation, the α step) share one set.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Variables {
+    entries: Vec<Variable>,
+    index: HashMap<String, usize>,
+}
+
+impl Variables {
+    /// No variables.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds what `graph` owns and is not there yet: parameters drawn from their [`Init`], statistics at mean 0 and variance 1.
+    ///
+    /// Draws in the order of the graph's nodes, so the same graph and generator give the same values.
+    pub fn initialize(&mut self, graph: &Graph, rng: &mut impl Rng) -> Result<()> {
+        for (name, shape, init) in graph.variables() {
+            match self.index.get(&name) {
+                Some(&i) => self.expect_shape(i, &shape)?,
+                None => {
+                    let (role, data) = match init {
+                        Some(init) => (Role::Parameter, init.draw(&shape, rng)),
+                        None if name.ends_with("/running_var") => (Role::Statistic, vec![1.0; shape.elements()]),
+                        None => (Role::Statistic, vec![0.0; shape.elements()]),
+                    };
+                    self.insert(Variable { name, shape, data, role });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds a variable, or replaces the one of the same name.
+    pub fn insert(&mut self, variable: Variable) {
+        match self.index.get(&variable.name) {
+            Some(&i) => self.entries[i] = variable,
+            None => {
+                self.index.insert(variable.name.clone(), self.entries.len());
+                self.entries.push(variable);
+            }
+        }
+    }
+
+    /// Position of a variable, for repeated access.
+    pub fn position(&self, name: &str) -> Result<usize> {
+        self.index.get(name).copied().ok_or_else(|| EngineError::UnknownVariable(name.to_owned()))
+    }
+
+    /// Position of a variable, checked to have `shape`.
+    pub fn expect(&self, name: &str, shape: &Shape) -> Result<usize> {
+        let i = self.position(name)?;
+        self.expect_shape(i, shape)?;
+        Ok(i)
+    }
+
+    fn expect_shape(&self, i: usize, shape: &Shape) -> Result<()> {
+        let found = &self.entries[i];
+        if &found.shape == shape {
+            return Ok(());
+        }
+        Err(EngineError::VariableShape { name: found.name.clone(), found: found.shape.clone(), expected: shape.clone() })
+    }
+
+    /// The variable of that name.
+    pub fn get(&self, name: &str) -> Result<&Variable> {
+        Ok(&self.entries[self.position(name)?])
+    }
+
+    /// The values of the variable of that name.
+    pub fn get_mut(&mut self, name: &str) -> Result<&mut [f32]> {
+        let i = self.position(name)?;
+        Ok(&mut self.entries[i].data)
+    }
+
+    /// The variable at a position that [`Self::position`] gave.
+    pub fn at(&self, position: usize) -> &Variable {
+        &self.entries[position]
+    }
+
+    /// The values at a position that [`Self::position`] gave.
+    pub fn data_mut(&mut self, position: usize) -> &mut [f32] {
+        &mut self.entries[position].data
+    }
+
+    /// Takes the values at a position out, to be written while other variables are read; give them back with [`Self::put`].
+    pub(crate) fn take(&mut self, position: usize) -> Vec<f32> {
+        std::mem::take(&mut self.entries[position].data)
+    }
+
+    /// Gives back what [`Self::take`] took.
+    pub(crate) fn put(&mut self, position: usize, data: Vec<f32>) {
+        self.entries[position].data = data;
+    }
+
+    /// All variables, in the order they were added.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Variable> {
+        self.entries.iter()
+    }
+
+    /// Number of variables.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
+
+impl Graph {
+    /// Name, shape and initialiser of every variable of the graph, in node order; statistics have no initialiser.
+    pub fn variables(&self) -> impl Iterator<Item = (String, Shape, Option<Init>)> + '_ {
+        self.nodes().flat_map(|(_, node)| match &node.op {
+            Op::Parameter { init } => vec![(node.name.clone(), node.shape.clone(), Some(*init))],
+            Op::BatchNorm(_) => {
+                let channels = Shape::from([node.shape[1]]);
+                [node.running_mean(), node.running_var()].map(|name| (name, channels.clone(), None)).to_vec()
+            }
+            _ => Vec::new(),
+        })
+    }
+}

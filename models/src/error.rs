@@ -1,0 +1,30 @@
+use adwp_engine::EngineError;
+
+/// What can be wrong with an architecture.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// A file is no JSON of the expected form; the message of the parser names key, line and column.
+    #[error("{what}: {message}")]
+    Parse {
+        /// What was being read.
+        what: &'static str,
+        /// The parser's message.
+        message: String,
+    },
+    /// A file has a schema this version does not know.
+    #[error("{what}: unknown schema {found:?}, expected {expected:?}")]
+    Schema {
+        /// What was being read.
+        what: &'static str,
+        /// The schema in the file.
+        found: String,
+        /// The schema this version reads.
+        expected: &'static str,
+    },
+    /// An architecture that cannot be built.
+    #[error("{0}")]
+    Invalid(String),
+    /// The engine refused the graph.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}

@@ -1,0 +1,36 @@
+//! Architectures: the operations and cells of the search space, the genotype file, builders that turn them into an engine graph, and cost.
+//!
+//! The space is that of the DARTS line of papers as ADWPNAS uses it (sections 3.1 and 4.1): a cell has two input nodes, four
+//! intermediate nodes and one output node; each intermediate node sums what operations make of earlier nodes.
+
+mod blocks;
+pub mod cost;
+mod discrete;
+mod error;
+mod genotype;
+mod hypernetwork;
+mod operation;
+mod relaxed;
+mod skeleton;
+mod space;
+
+pub use blocks::BATCH_NORM_EPSILON;
+pub use discrete::{Discrete, Heads, Training};
+pub use error::ModelError;
+pub use genotype::{CellGenotype, Genotype};
+pub use hypernetwork::{GeneratorInput, Hypernetwork, HypernetworkOptions};
+pub use operation::Operation;
+pub use relaxed::{Relaxed, RelaxedAlphas};
+pub use skeleton::{CellKind, CellSite, Skeleton, Stem};
+pub use space::{IntensiveCell, IntensiveSpace, Pair, stability};
+
+/// Intermediate nodes of a cell.
+pub const NODES: usize = 4;
+
+/// Edges of a cell of the original space: every intermediate node is connected with all earlier nodes.
+pub const EDGES: usize = 14;
+
+/// Position of the edge from node `input` to intermediate node `node` (0-based) among the [`EDGES`].
+pub fn edge(node: usize, input: usize) -> usize {
+    (0..node).map(|n| n + 2).sum::<usize>() + input
+}

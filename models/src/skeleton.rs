@@ -1,0 +1,100 @@
+use serde::{Deserialize, Serialize};
+
+use crate::ModelError;
+
+/// Whether a cell keeps or halves the size of the image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CellKind {
+    /// Keeps the size.
+    Normal,
+    /// Halves it and doubles the channels.
+    Reduction,
+}
+
+/// What comes before the first cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stem {
+    /// One 3×3 convolution to three times the initial channels, at full size.
+    Cifar,
+    /// Three 3×3 convolutions of stride 2: the cells see an eighth of the size.
+    Imagenet,
+}
+
+/// Everything about a network but its cells' insides: sizes of images, cells and channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Skeleton {
+    /// What comes before the first cell.
+    pub stem: Stem,
+    /// Number of cells; reduction cells stand at a third and two thirds of the depth.
+    pub cells: usize,
+    /// Channels of a node in the first cell.
+    pub channels: usize,
+    /// Classes the network tells apart.
+    pub classes: usize,
+    /// Channels, height and width of an image.
+    pub image: [usize; 3],
+}
+
+/// Place of a cell in the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CellSite {
+    /// Position, from 0.
+    pub index: usize,
+    /// Normal or reduction.
+    pub kind: CellKind,
+    /// Channels of its nodes.
+    pub channels: usize,
+}
+
+impl Skeleton {
+    /// The cells from first to last.
+    pub fn cells(&self) -> Vec<CellSite> {
+        let reductions = [self.cells / 3, 2 * self.cells / 3];
+        let mut channels = self.channels;
+        (0..self.cells)
+            .map(|index| {
+                let kind = if reductions.contains(&index) { CellKind::Reduction } else { CellKind::Normal };
+                if kind == CellKind::Reduction {
+                    channels *= 2;
+                }
+                CellSite { index, kind, channels }
+            })
+            .collect()
+    }
+
+    /// The cell whose output feeds the auxiliary classifier: the second reduction.
+    pub fn auxiliary_cell(&self) -> usize {
+        2 * self.cells / 3
+    }
+
+    /// Checks that the sizes make a network.
+    ///
+    /// # Errors
+    /// When there are fewer than three cells, or a size that the halvings do not divide.
+    pub fn validate(&self) -> Result<(), ModelError> {
+        let fail = |message: String| Err(ModelError::Invalid(message));
+        let [channels, height, width] = self.image;
+        if self.cells < 3 {
+            return fail(format!("a network needs at least 3 cells, two of which reduce; got {}", self.cells));
+        }
+        if self.channels == 0 || self.classes < 2 || channels == 0 {
+            return fail("channels must be at least 1 and classes at least 2".into());
+        }
+        let (divisor, even) = match self.stem {
+            Stem::Cifar => (4, false),
+            Stem::Imagenet => (32, true),
+        };
+        if height == 0 || width == 0 || height % divisor != 0 || width % divisor != 0 {
+            return fail(format!(
+                "images of {height}×{width} cannot be halved down to the last cell: sides must be multiples of {divisor}"
+            ));
+        }
+        if even && self.channels % 2 != 0 {
+            return fail(format!("the ImageNet stem needs an even number of channels, got {}", self.channels));
+        }
+        Ok(())
+    }
+}
