@@ -1,1 +1,28 @@
-//! adwp-train
+//! What every phase of a run shares: the loop over epochs, checkpoints, metrics, schedules, random streams, the run folder.
+//!
+//! A phase implements [`Phase`]; [`run_phase`] drives it. A phase that was interrupted or killed continues from its last checkpoint and
+//! ends in the same bytes as one that was not.
+
+mod batches;
+mod checkpoint;
+mod error;
+mod evaluate;
+mod files;
+mod interrupt;
+mod metrics;
+mod phase;
+mod progress;
+mod run_dir;
+pub mod schedule;
+mod streams;
+
+pub use batches::BatchSource;
+pub use checkpoint::{Checkpoint, TensorData};
+pub use error::{Result, TrainError};
+pub use evaluate::{Evaluation, Evaluator, correct_predictions, labels_as_floats};
+pub use files::{read_text, write_atomic};
+pub use interrupt::Interrupt;
+pub use phase::{At, Context, Outcome, Phase, StepReport, run_phase};
+pub use progress::{Progress, Quiet, Reporter};
+pub use run_dir::RunDir;
+pub use streams::Streams;

@@ -179,6 +179,7 @@ pub(crate) fn backward_weight(g: &Geometry, x: &[f32], dy: &[f32], dweight: &mut
         .into_par_iter()
         .map(|c| {
             let mut partial = vec![0.0; dweight.len()];
+            let mut scratch = Vec::new();
             let mut columns = vec![0.0; if g.is_direct() { 0 } else { g.terms() * positions }];
             for n in c * chunk..((c + 1) * chunk).min(batch) {
                 let (x, dy) = (&x[n * x_sample..][..x_sample], &dy[n * y_sample..][..y_sample]);
@@ -190,7 +191,7 @@ pub(crate) fn backward_weight(g: &Geometry, x: &[f32], dy: &[f32], dweight: &mut
                         g.unfold(x, &mut columns);
                         &columns
                     };
-                    matmul::add_products_of_rows(dy, matrix, partial, positions);
+                    matmul::add_products_of_rows(dy, matrix, partial, positions, &mut scratch);
                 }
             }
             partial

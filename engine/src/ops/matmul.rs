@@ -1,15 +1,25 @@
 //! Small matrix products for convolutions: few rows, few terms, many columns.
 
-use super::{Write, lane_sum};
+use super::{Write, dot, lane_sum};
 
 /// Columns of one panel.
 const PANEL: usize = 16;
 /// Rows computed together.
 const ROWS: usize = 4;
+/// With so few columns the products run along the terms instead: a panel would be mostly padding.
+const FEW_COLUMNS: usize = 4;
 
 /// c `[rows, columns]` = a `[rows, terms]` · b `[terms, columns]` (+ bias `[rows]`). `packed` is scratch that keeps its allocation.
 pub(crate) fn multiply(a: &[f32], b: &[f32], bias: Option<&[f32]>, c: &mut [f32], columns: usize, write: Write, packed: &mut Vec<f32>) {
     let terms = b.len() / columns;
+    if columns <= FEW_COLUMNS {
+        transpose(b, columns, packed);
+        for (row, (a, c)) in a.chunks_exact(terms).zip(c.chunks_exact_mut(columns)).enumerate() {
+            let bias = bias.map_or(0.0, |bias| bias[row]);
+            write.apply(c, packed.chunks_exact(terms).map(|b| wide_dot(a, b) + bias));
+        }
+        return;
+    }
     packed.resize(terms * PANEL, 0.0);
     for start in (0..columns).step_by(PANEL) {
         let width = PANEL.min(columns - start);
@@ -19,6 +29,22 @@ pub(crate) fn multiply(a: &[f32], b: &[f32], bias: Option<&[f32]>, c: &mut [f32]
         }
         panel(a, packed, bias, c, columns, start, width, write);
     }
+}
+
+/// b `[rows, columns]` → `[columns, rows]`.
+fn transpose(b: &[f32], columns: usize, transposed: &mut Vec<f32>) {
+    transposed.clear();
+    transposed.extend((0..columns).flat_map(|column| b.iter().skip(column).step_by(columns)));
+}
+
+#[multiversion::multiversion(targets("x86_64+avx2", "aarch64+neon"))]
+fn wide_dot(a: &[f32], b: &[f32]) -> f32 {
+    dot(a, b)
+}
+
+#[multiversion::multiversion(targets("x86_64+avx2", "aarch64+neon"))]
+fn add_scaled(factor: f32, x: &[f32], y: &mut [f32]) {
+    y.iter_mut().zip(x).for_each(|(y, x)| *y += factor * x);
 }
 
 // A product of matrices has this many operands; a struct of them would be built and taken apart for every panel.
@@ -63,8 +89,22 @@ fn panel(a: &[f32], packed: &[f32], bias: Option<&[f32]>, c: &mut [f32], columns
 }
 
 /// c `[rows, terms]` += a `[rows, columns]` · b `[terms, columns]`ᵀ: all dot products of the rows of two matrices.
+/// `scratch` keeps its allocation.
+pub(crate) fn add_products_of_rows(a: &[f32], b: &[f32], c: &mut [f32], columns: usize, scratch: &mut Vec<f32>) {
+    if columns > FEW_COLUMNS {
+        return add_long_products(a, b, c, columns);
+    }
+    transpose(b, columns, scratch);
+    let terms = b.len() / columns;
+    for (a, c) in a.chunks_exact(columns).zip(c.chunks_exact_mut(terms)) {
+        for (&factor, b) in a.iter().zip(scratch.chunks_exact(terms)) {
+            add_scaled(factor, b, c);
+        }
+    }
+}
+
 #[multiversion::multiversion(targets("x86_64+avx2", "aarch64+neon"))]
-pub(crate) fn add_products_of_rows(a: &[f32], b: &[f32], c: &mut [f32], columns: usize) {
+fn add_long_products(a: &[f32], b: &[f32], c: &mut [f32], columns: usize) {
     const LANES: usize = 8;
     const TERMS: usize = 4;
     const PAIR: usize = 2;

@@ -1,0 +1,192 @@
+use rand::Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::dataset::ImageShape;
+use crate::random::below;
+
+/// Random changes to training images; 0 and false turn each off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Augmentation {
+    /// Pixels of black added on every side before a crop of the original size is taken at a random place. Black is
+    /// normalised like every pixel.
+    pub crop_padding: usize,
+    /// Mirror left and right with probability one half.
+    pub flip: bool,
+    /// Side in pixels of a square that is set to zero after normalisation. Its centre is a uniformly random pixel; what
+    /// lies beyond the border is cut off.
+    pub cutout: usize,
+}
+
+impl Augmentation {
+    /// No change: for evaluation.
+    pub const NONE: Self = Self { crop_padding: 0, flip: false, cutout: 0 };
+    /// What DARTS uses to train on CIFAR: padding 4, flip, cutout 16.
+    pub const CIFAR: Self = Self { crop_padding: 4, flip: true, cutout: 16 };
+
+    /// Normalises one image and changes it at random.
+    ///
+    /// `pixels`: u8 [channels, height, width]; `tables`: normalised values per channel; `out`: like `pixels`.
+    pub(crate) fn apply(&self, pixels: &[u8], shape: ImageShape, tables: &[[f32; 256]], rng: &mut impl Rng, out: &mut [f32]) {
+        let ImageShape { height, width, .. } = shape;
+        let (mut down, mut right) = (0, 0);
+        if self.crop_padding > 0 {
+            let places = self.crop_padding.saturating_mul(2).saturating_add(1);
+            (down, right) = (below(rng, places), below(rng, places));
+        }
+        let mirrored = self.flip && below(rng, 2) == 1;
+
+        let columns = Shifted::new(width, right, self.crop_padding);
+        let rows = Shifted::new(height, down, self.crop_padding);
+        let plane = height * width;
+        for ((table, from), to) in tables.iter().zip(pixels.chunks_exact(plane)).zip(out.chunks_exact_mut(plane)) {
+            let black = table[0];
+            let (above, rest) = to.split_at_mut(rows.before * width);
+            let (inside, below) = rest.split_at_mut(rows.inside * width);
+            above.fill(black);
+            below.fill(black);
+            let from = from.chunks_exact(width).skip(rows.start);
+            for (to, from) in inside.chunks_exact_mut(width).zip(from) {
+                let (left, rest) = to.split_at_mut(columns.before);
+                let (middle, right) = rest.split_at_mut(columns.inside);
+                left.fill(black);
+                right.fill(black);
+                for (to, &from) in middle.iter_mut().zip(&from[columns.start..]) {
+                    *to = table[from as usize];
+                }
+                if mirrored {
+                    to.reverse();
+                }
+            }
+        }
+
+        if self.cutout > 0 {
+            let (y, x) = (below(rng, height), below(rng, width));
+            let (top, bottom) = self.hole(y, height);
+            let (left, right) = self.hole(x, width);
+            for plane in out.chunks_exact_mut(plane) {
+                for row in plane[top * width..bottom * width].chunks_exact_mut(width) {
+                    row[left..right].fill(0.0);
+                }
+            }
+        }
+    }
+
+    /// First position of the square along one axis, and the one behind its last.
+    fn hole(&self, centre: usize, length: usize) -> (usize, usize) {
+        let before = self.cutout / 2;
+        (centre.saturating_sub(before), centre.saturating_add(self.cutout - before).min(length))
+    }
+}
+
+/// One axis of a crop out of a padded image: how much of the output lies before the image, how much shows it, and from
+/// where on.
+struct Shifted {
+    before: usize,
+    inside: usize,
+    start: usize,
+}
+
+impl Shifted {
+    fn new(length: usize, offset: usize, padding: usize) -> Self {
+        let before = padding.saturating_sub(offset).min(length);
+        let start = offset.saturating_sub(padding).min(length);
+        Self { before, inside: length - before - start, start }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::{Purpose, stream};
+
+    const SHAPE: ImageShape = ImageShape { channels: 2, height: 5, width: 4 };
+
+    /// Distinct pixels that are never black, so that padding can be told from them.
+    fn image() -> Vec<u8> {
+        (1..=SHAPE.values() as u8).collect()
+    }
+
+    /// Tables of (v + 100 · channel) + 0.5: no pixel becomes 0, so that a hole can be told from it.
+    fn tables() -> Vec<[f32; 256]> {
+        (0..2).map(|c| std::array::from_fn(|v| v as f32 + 100.0 * c as f32 + 0.5)).collect()
+    }
+
+    fn augmented(augmentation: Augmentation, position: u64) -> Vec<f32> {
+        let mut out = vec![-1.0; SHAPE.values()];
+        let mut rng = stream(Purpose::Augmentation, 5, 0, 0, position);
+        augmentation.apply(&image(), SHAPE, &tables(), &mut rng, &mut out);
+        out
+    }
+
+    fn at(image: &[f32], c: usize, y: usize, x: usize) -> f32 {
+        image[(c * SHAPE.height + y) * SHAPE.width + x]
+    }
+
+    /// The value at (y, x) of the original, black outside of it.
+    fn original(c: usize, y: isize, x: isize) -> f32 {
+        let inside = (0..SHAPE.height as isize).contains(&y) && (0..SHAPE.width as isize).contains(&x);
+        let pixel = if inside { image()[(c * SHAPE.height + y as usize) * SHAPE.width + x as usize] } else { 0 };
+        tables()[c][pixel as usize]
+    }
+
+    #[test]
+    fn nothing_on_means_only_normalised() {
+        let out = augmented(Augmentation::NONE, 0);
+        assert!((0..2).all(|c| { (0..5).all(|y| (0..4).all(|x| at(&out, c, y, x) == original(c, y as isize, x as isize))) }));
+    }
+
+    #[test]
+    fn crops_and_flips_are_exactly_the_possible_ones_and_all_occur() {
+        const PADDING: isize = 2;
+        let augmentation = Augmentation { crop_padding: PADDING as usize, flip: true, cutout: 0 };
+        let mut seen = std::collections::HashSet::new();
+        for position in 0..1000 {
+            let out = augmented(augmentation, position);
+            let fits = |dy: isize, dx: isize, mirrored: bool| {
+                (0..2).all(|c| {
+                    (0..5).all(|y| {
+                        (0..4).all(|x| {
+                            let from = if mirrored { 3 - x } else { x };
+                            at(&out, c, y, x) == original(c, y as isize + dy, from as isize + dx)
+                        })
+                    })
+                })
+            };
+            let found = (-PADDING..=PADDING)
+                .flat_map(|dy| (-PADDING..=PADDING).map(move |dx| (dy, dx)))
+                .flat_map(|(dy, dx)| [(dy, dx, false), (dy, dx, true)])
+                .find(|&(dy, dx, mirrored)| fits(dy, dx, mirrored));
+            seen.insert(found.expect("a crop of the padded image"));
+        }
+        assert_eq!(seen.len(), 5 * 5 * 2);
+    }
+
+    #[test]
+    fn a_hole_is_a_square_around_some_pixel_clipped_at_the_border() {
+        let mut seen = std::collections::HashSet::new();
+        for position in 0..1000 {
+            let out = augmented(Augmentation { cutout: 2, ..Augmentation::NONE }, position);
+            let holes: Vec<(usize, usize)> =
+                (0..5).flat_map(|y| (0..4).map(move |x| (y, x))).filter(|&(y, x)| at(&out, 0, y, x) == 0.0).collect();
+            assert!((0..5).all(|y| (0..4).all(|x| (at(&out, 1, y, x) == 0.0) == holes.contains(&(y, x)))));
+            let centre = (0..5).flat_map(|y| (0..4).map(move |x| (y, x))).find(|&(y, x): &(usize, usize)| {
+                let square: Vec<_> = (y.saturating_sub(1)..(y + 1).min(5))
+                    .flat_map(|y| (x.saturating_sub(1)..(x + 1).min(4)).map(move |x| (y, x)))
+                    .collect();
+                square == holes
+            });
+            seen.insert(centre.expect("a hole around a pixel"));
+        }
+        assert_eq!(seen.len(), 5 * 4, "every pixel is a centre at some time");
+    }
+
+    #[test]
+    fn sizes_beyond_the_image_are_no_error() {
+        let out = augmented(Augmentation { crop_padding: 1000, flip: true, cutout: 0 }, 0);
+        assert!((0..5).all(|y| (0..4).all(|x| at(&out, 1, y, x) == 100.5)));
+        let out = augmented(Augmentation { cutout: usize::MAX, ..Augmentation::NONE }, 0);
+        assert!(out.iter().all(|&v| v == 0.0));
+        augmented(Augmentation { crop_padding: usize::MAX, flip: true, cutout: 9 }, 0);
+    }
+}

@@ -1,0 +1,282 @@
+use std::ffi::OsStr;
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::decode::decode_into;
+use crate::error::DataError;
+use crate::resize::Framing;
+
+/// Shape of every image of a data set: [channels, height, width].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageShape {
+    /// 1 for grayscale, 3 for red, green, blue.
+    pub channels: usize,
+    /// Pixels.
+    pub height: usize,
+    /// Pixels.
+    pub width: usize,
+}
+
+impl ImageShape {
+    /// Values of one image: channels × height × width.
+    #[must_use]
+    pub const fn values(&self) -> usize {
+        self.channels * self.height * self.width
+    }
+}
+
+impl fmt::Display for ImageShape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}x{}x{}", self.channels, self.height, self.width)
+    }
+}
+
+/// Labelled images of one shape: a training set or a test set.
+///
+/// The pixels are in memory, or in files that are decoded each time they are asked for, so a data set may be larger
+/// than memory. Labels are indices into [`classes`](Self::classes).
+#[derive(Clone)]
+pub struct Dataset {
+    name: String,
+    classes: Vec<String>,
+    shape: ImageShape,
+    labels: Vec<u32>,
+    source: Source,
+}
+
+#[derive(Clone)]
+enum Source {
+    /// u8 [n, channels, height, width]
+    Memory(Vec<u8>),
+    Files(Files),
+}
+
+/// One file per image, in the folder of its class below `root`.
+#[derive(Clone)]
+pub(crate) struct Files {
+    pub(crate) root: PathBuf,
+    /// Only the last part of each path: for a million images the rest would be most of the memory.
+    pub(crate) names: Vec<Box<OsStr>>,
+    pub(crate) framing: Framing,
+}
+
+impl Dataset {
+    /// A data set in memory.
+    ///
+    /// `pixels`: [n, channels, height, width], 0 to 255, n being the number of labels.
+    ///
+    /// # Errors
+    /// [`DataError::Inconsistent`] when the numbers of labels and pixels disagree or a label has no class.
+    pub fn from_memory(
+        name: impl Into<String>,
+        classes: Vec<String>,
+        shape: ImageShape,
+        labels: Vec<u32>,
+        pixels: Vec<u8>,
+    ) -> Result<Self, DataError> {
+        let name = name.into();
+        let expected =
+            shape.channels.checked_mul(shape.height).and_then(|n| n.checked_mul(shape.width)).and_then(|n| n.checked_mul(labels.len()));
+        if expected != Some(pixels.len()) {
+            let detail = format!("{} labels with images of {shape} do not go with {} bytes of pixels", labels.len(), pixels.len());
+            return Err(DataError::Inconsistent { name, detail });
+        }
+        Self::new(name, classes, shape, labels, Source::Memory(pixels))
+    }
+
+    pub(crate) fn from_files(
+        name: impl Into<String>,
+        classes: Vec<String>,
+        shape: ImageShape,
+        labels: Vec<u32>,
+        files: Files,
+    ) -> Result<Self, DataError> {
+        let name = name.into();
+        if files.names.len() != labels.len() {
+            let detail = format!("{} labels do not go with {} files", labels.len(), files.names.len());
+            return Err(DataError::Inconsistent { name, detail });
+        }
+        Self::new(name, classes, shape, labels, Source::Files(files))
+    }
+
+    fn new(name: String, classes: Vec<String>, shape: ImageShape, labels: Vec<u32>, source: Source) -> Result<Self, DataError> {
+        if shape.values() == 0 {
+            return Err(DataError::Shape { shape });
+        }
+        if let Some(at) = labels.iter().position(|&label| label as usize >= classes.len()) {
+            let detail = format!("image {at} has the label {}, but there are {} classes", labels[at], classes.len());
+            return Err(DataError::Inconsistent { name, detail });
+        }
+        if u32::try_from(labels.len()).is_err() {
+            let detail = format!("{} images are more than 32 bits can number", labels.len());
+            return Err(DataError::Inconsistent { name, detail });
+        }
+        Ok(Self { name, classes, shape, labels, source })
+    }
+
+    /// Name for messages, such as `cifar10 train`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Class names; a label is an index into them.
+    #[must_use]
+    pub fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    /// Shape of every image.
+    #[must_use]
+    pub fn shape(&self) -> ImageShape {
+        self.shape
+    }
+
+    /// Number of images.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there is no image.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// Label of image `index`, or none beyond the end.
+    #[must_use]
+    pub fn label(&self, index: usize) -> Option<u32> {
+        self.labels.get(index).copied()
+    }
+
+    /// All labels, in the order of the images.
+    #[must_use]
+    pub fn labels(&self) -> &[u32] {
+        &self.labels
+    }
+
+    /// The indices of all images: 0, 1, 2, …
+    #[must_use]
+    pub fn indices(&self) -> Vec<u32> {
+        (0..).take(self.len()).collect()
+    }
+
+    /// Images per class, in the order of [`classes`](Self::classes).
+    #[must_use]
+    pub fn class_counts(&self) -> Vec<usize> {
+        let mut counts = vec![0; self.classes.len()];
+        for &label in &self.labels {
+            counts[label as usize] += 1;
+        }
+        counts
+    }
+
+    /// The file that image `index` is decoded from; none for images in memory and beyond the end.
+    #[must_use]
+    pub fn path(&self, index: usize) -> Option<PathBuf> {
+        match &self.source {
+            Source::Memory(_) => None,
+            Source::Files(files) => {
+                let class = &self.classes[self.label(index)? as usize];
+                Some(files.root.join(class).join(&*files.names[index]))
+            }
+        }
+    }
+
+    /// Writes the pixels of image `index` to `out`: u8 [channels, height, width].
+    ///
+    /// # Errors
+    /// When there is no such image, `out` has not [`ImageShape::values`] bytes, or the file cannot be decoded.
+    pub fn read_image(&self, index: usize, out: &mut [u8]) -> Result<(), DataError> {
+        let expected = self.shape.values();
+        if out.len() != expected {
+            return Err(DataError::BufferLength { expected, actual: out.len() });
+        }
+        match &self.source {
+            Source::Memory(pixels) => out.copy_from_slice(self.in_memory(pixels, index)?),
+            Source::Files(files) => {
+                let path = self.path(index).ok_or_else(|| self.no_such_image(index))?;
+                decode_into(&path, self.shape, files.framing, out)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The pixels of image `index`, u8 [channels, height, width]: where they are in memory, or decoded into `scratch`.
+    pub(crate) fn pixels<'a>(&'a self, index: usize, scratch: &'a mut Vec<u8>) -> Result<&'a [u8], DataError> {
+        match &self.source {
+            Source::Memory(pixels) => self.in_memory(pixels, index),
+            Source::Files(_) => {
+                scratch.resize(self.shape.values(), 0);
+                self.read_image(index, scratch)?;
+                Ok(scratch)
+            }
+        }
+    }
+
+    fn in_memory<'a>(&self, pixels: &'a [u8], index: usize) -> Result<&'a [u8], DataError> {
+        let size = self.shape.values();
+        if index >= self.len() {
+            return Err(self.no_such_image(index));
+        }
+        Ok(&pixels[index * size..(index + 1) * size])
+    }
+
+    fn no_such_image(&self, index: usize) -> DataError {
+        DataError::NoSuchImage { name: self.name.clone(), len: self.len(), index }
+    }
+}
+
+impl fmt::Debug for Dataset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dataset")
+            .field("name", &self.name)
+            .field("classes", &self.classes.len())
+            .field("shape", &self.shape)
+            .field("len", &self.len())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHAPE: ImageShape = ImageShape { channels: 1, height: 1, width: 2 };
+
+    fn classes() -> Vec<String> {
+        vec!["a".to_owned(), "b".to_owned()]
+    }
+
+    #[test]
+    fn images_are_read_in_place() {
+        let data = Dataset::from_memory("t", classes(), SHAPE, vec![1, 0], vec![1, 2, 3, 4]).unwrap();
+        let mut out = [0; 2];
+        data.read_image(1, &mut out).unwrap();
+        assert_eq!(out, [3, 4]);
+        assert_eq!((data.label(0), data.label(2)), (Some(1), None));
+        assert_eq!(data.class_counts(), [1, 1]);
+        assert_eq!(data.indices(), [0, 1]);
+    }
+
+    #[test]
+    fn wrong_indices_and_buffers_are_errors() {
+        let data = Dataset::from_memory("t", classes(), SHAPE, vec![1], vec![1, 2]).unwrap();
+        assert!(matches!(data.read_image(1, &mut [0; 2]), Err(DataError::NoSuchImage { index: 1, len: 1, .. })));
+        assert!(matches!(data.read_image(0, &mut [0; 3]), Err(DataError::BufferLength { expected: 2, actual: 3 })));
+    }
+
+    #[test]
+    fn parts_that_do_not_fit_are_refused() {
+        let error = Dataset::from_memory("t", classes(), SHAPE, vec![0], vec![1, 2, 3]).unwrap_err();
+        assert!(error.to_string().contains("3 bytes"), "{error}");
+        let error = Dataset::from_memory("t", classes(), SHAPE, vec![0, 2], vec![0; 4]).unwrap_err();
+        assert!(error.to_string().contains("image 1 has the label 2"), "{error}");
+        let huge = ImageShape { channels: usize::MAX, height: 2, width: 2 };
+        assert!(Dataset::from_memory("t", classes(), huge, vec![0], vec![]).is_err());
+    }
+}

@@ -1,0 +1,164 @@
+use std::fs;
+use std::io::Cursor;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
+
+use crate::dataset::ImageShape;
+use crate::error::DataError;
+use crate::resize::{Framing, Picture, frame};
+
+/// More pixels than any photograph has, few enough that a small file cannot fill the memory.
+const MOST_PIXELS: u64 = 1 << 27;
+
+/// Reads one JPEG or PNG file as u8 [channels, height, width] of `shape`: scaled so that it covers the shape, then the
+/// centre cut out; converted to gray when the shape has one channel. What the file is, is told from its content, not
+/// from its name.
+///
+/// A viewer's rotation (EXIF orientation) is applied. Transparency is ignored: the colour below it counts.
+///
+/// # Errors
+/// When the file cannot be read or decoded, or the shape is not one of images.
+pub fn decode_image(path: &Path, shape: ImageShape) -> Result<Vec<u8>, DataError> {
+    decode_image_framed(path, shape, Framing::Cover)
+}
+
+/// Like [`decode_image`], with a choice of how much of the picture is kept: [`Framing::Evaluation`] gives exactly
+/// what the test set of an image folder gives.
+///
+/// # Errors
+/// Those of [`decode_image`].
+pub fn decode_image_framed(path: &Path, shape: ImageShape, framing: Framing) -> Result<Vec<u8>, DataError> {
+    let size = shape.channels.checked_mul(shape.height).and_then(|n| n.checked_mul(shape.width));
+    let mut out = vec![0; size.filter(|&n| n as u64 <= MOST_PIXELS).ok_or(DataError::Shape { shape })?];
+    decode_into(path, shape, framing, &mut out)?;
+    Ok(out)
+}
+
+/// Decodes to `out`, which has the values of `shape`.
+pub(crate) fn decode_into(path: &Path, shape: ImageShape, framing: Framing, out: &mut [u8]) -> Result<(), DataError> {
+    if !matches!(shape.channels, 1 | 3) || shape.values() == 0 {
+        return Err(DataError::Shape { shape });
+    }
+    let picture = decode(path)?;
+    let picture = if shape.channels == 1 { to_gray(&picture) } else { picture };
+    frame(&picture, shape, framing, out);
+    Ok(())
+}
+
+/// Decodes a whole file to three channels.
+pub(crate) fn decode(path: &Path) -> Result<Picture, DataError> {
+    let bytes = fs::read(path).map_err(|e| DataError::io(path, "read the file", e))?;
+    // The decoders are large and read what strangers wrote: a panic in one of them must not end a training run.
+    match catch_unwind(AssertUnwindSafe(|| decode_bytes(path, &bytes))) {
+        Ok(result) => result,
+        Err(_) => Err(DataError::not_an_image(path, "the decoder failed on it")),
+    }
+}
+
+fn decode_bytes(path: &Path, bytes: &[u8]) -> Result<Picture, DataError> {
+    let wrong = |e: image::ImageError| DataError::not_an_image(path, e);
+    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| DataError::io(path, "read the file", e))?;
+    match reader.format() {
+        Some(ImageFormat::Jpeg) if !jpeg_is_complete(bytes) => {
+            return Err(DataError::not_an_image(path, "the JPEG data end before the image does (a truncated file?)"));
+        }
+        Some(ImageFormat::Jpeg | ImageFormat::Png) => {}
+        _ if bytes.is_empty() => return Err(DataError::not_an_image(path, "the file is empty")),
+        _ => {
+            return Err(DataError::not_an_image(path, "it starts like neither a JPEG nor a PNG file"));
+        }
+    }
+    let mut decoder = reader.into_decoder().map_err(wrong)?;
+    let (width, height) = decoder.dimensions();
+    if u64::from(width) * u64::from(height) > MOST_PIXELS {
+        return Err(DataError::TooManyPixels { path: path.to_owned(), width, height, limit: MOST_PIXELS });
+    }
+    if width == 0 || height == 0 {
+        return Err(DataError::not_an_image(path, format!("it has {width}x{height} pixels")));
+    }
+    let orientation = decoder.orientation().map_err(wrong)?;
+    let mut image = DynamicImage::from_decoder(decoder).map_err(wrong)?;
+    image.apply_orientation(orientation);
+    Ok(to_colour(image))
+}
+
+/// Whether the markers of a JPEG file lead to its end. The decoder fills what is missing with gray and says nothing,
+/// which would go into training unseen.
+fn jpeg_is_complete(bytes: &[u8]) -> bool {
+    const END_OF_IMAGE: u8 = 0xd9;
+    let mut rest = bytes;
+    loop {
+        let Some(at) = rest.iter().position(|&byte| byte == 0xff) else {
+            return false;
+        };
+        rest = &rest[at + 1..];
+        match rest.first() {
+            None => return false,
+            Some(&END_OF_IMAGE) => return true,
+            // Another fill byte, a stuffed zero or a marker without a segment: go on behind it.
+            Some(0xff) => {}
+            Some(0x00 | 0x01 | 0xd0..=0xd8) => rest = &rest[1..],
+            Some(_) => {
+                let Some(&[high, low]) = rest.get(1..3).and_then(|length| length.first_chunk()) else {
+                    return false;
+                };
+                let length = usize::from(u16::from_be_bytes([high, low]));
+                let Some(behind) = rest.get(1 + length..) else {
+                    return false;
+                };
+                rest = behind;
+            }
+        }
+    }
+}
+
+/// Three channels of eight bits: gray is repeated, 16 bits are scaled, transparency is dropped.
+fn to_colour(image: DynamicImage) -> Picture {
+    let (width, height) = (image.width() as usize, image.height() as usize);
+    let narrow = |v: u16| ((u32::from(v) + 128) / 257) as u8;
+    let pixels = match image {
+        DynamicImage::ImageRgb8(image) => image.into_raw(),
+        DynamicImage::ImageLuma8(image) => image.into_raw().into_iter().flat_map(|v| [v; 3]).collect(),
+        DynamicImage::ImageLumaA8(image) => image.pixels().flat_map(|p| [p.0[0]; 3]).collect(),
+        DynamicImage::ImageRgba8(image) => image.pixels().flat_map(|p| [p.0[0], p.0[1], p.0[2]]).collect(),
+        DynamicImage::ImageLuma16(image) => image.pixels().flat_map(|p| [narrow(p.0[0]); 3]).collect(),
+        DynamicImage::ImageLumaA16(image) => image.pixels().flat_map(|p| [narrow(p.0[0]); 3]).collect(),
+        DynamicImage::ImageRgb16(image) => image.into_raw().into_iter().map(narrow).collect(),
+        DynamicImage::ImageRgba16(image) => image.pixels().flat_map(|p| [p.0[0], p.0[1], p.0[2]].map(narrow)).collect(),
+        other => other.into_rgb8().into_raw(),
+    };
+    Picture { width, height, channels: 3, pixels }
+}
+
+/// Luma of ITU-R BT.601 in 16-bit fixed point, the weights Pillow uses; gray stays the same gray.
+fn to_gray(picture: &Picture) -> Picture {
+    let (colours, _) = picture.pixels.as_chunks::<3>();
+    let luma = |&[r, g, b]: &[u8; 3]| ((u32::from(r) * 19_595 + u32::from(g) * 38_470 + u32::from(b) * 7_471 + 0x8000) >> 16) as u8;
+    Picture { channels: 1, pixels: colours.iter().map(luma).collect(), ..*picture }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_complete_jpeg_is_told_from_a_cut_one() {
+        // SOI, an APP1 segment that holds the end marker of a thumbnail, a scan with a stuffed zero, EOI.
+        let whole = [0xff, 0xd8, 0xff, 0xe1, 0, 4, 0xff, 0xd9, 0xff, 0xda, 0, 2, 1, 0xff, 0, 2, 0xff, 0xd3, 3, 0xff, 0xd9];
+        assert!(jpeg_is_complete(&whole));
+        for end in 0..whole.len() {
+            assert!(!jpeg_is_complete(&whole[..end]), "{end} bytes");
+        }
+    }
+
+    #[test]
+    fn gray_keeps_its_value() {
+        let pixels: Vec<u8> = (0..=255).flat_map(|v| [v; 3]).collect();
+        let gray = to_gray(&Picture { width: 256, height: 1, channels: 3, pixels });
+        assert_eq!(gray.pixels, (0..=255).collect::<Vec<u8>>());
+        let colour = Picture { width: 1, height: 1, channels: 3, pixels: vec![255, 0, 0] };
+        assert_eq!(to_gray(&colour).pixels, [76]);
+    }
+}

@@ -1,0 +1,86 @@
+use std::path::{Path, PathBuf};
+
+use crate::dataset::{Dataset, ImageShape};
+use crate::error::{DataError, how_to_get};
+use crate::idx;
+use crate::kind::DatasetKind;
+
+pub(crate) const SHAPE: ImageShape = ImageShape { channels: 1, height: 28, width: 28 };
+
+/// The class names in the order of the labels, as the authors of the data set give them.
+pub(crate) const CLASSES: [&str; 10] =
+    ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"];
+
+/// The two parts of the data set.
+#[derive(Clone, Copy)]
+pub(crate) enum Part {
+    Train,
+    Test,
+}
+
+impl Part {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Test => "test",
+        }
+    }
+
+    fn stem(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Test => "t10k",
+        }
+    }
+
+    /// Images in the published files.
+    pub(crate) fn published(self) -> usize {
+        match self {
+            Self::Train => 60_000,
+            Self::Test => 10_000,
+        }
+    }
+}
+
+/// Reads one part from the folder that holds the four files.
+pub(crate) fn load(dir: &Path, part: Part) -> Result<Dataset, DataError> {
+    let images_path = find(dir, &format!("{}-images-idx3-ubyte", part.stem()))?;
+    let labels_path = find(dir, &format!("{}-labels-idx1-ubyte", part.stem()))?;
+    let labels = (labels_path.as_path(), &*idx::read(&labels_path)?);
+    let images = (images_path.as_path(), &*idx::read(&images_path)?);
+    assemble(&format!("fashion-mnist {}", part.name()), images, labels)
+}
+
+/// Puts the contents of an images file and a labels file together; the paths are for messages.
+pub(crate) fn assemble(
+    name: &str,
+    (images_path, images): (&Path, &[u8]),
+    (labels_path, labels): (&Path, &[u8]),
+) -> Result<Dataset, DataError> {
+    let labels = idx::labels(labels_path, labels, CLASSES.len())?;
+    let pixels = idx::images(images_path, images, SHAPE)?;
+    let images = pixels.len() / SHAPE.values();
+    if images != labels.len() {
+        return Err(DataError::CountsDiffer {
+            images_path: images_path.to_owned(),
+            images,
+            labels_path: labels_path.to_owned(),
+            labels: labels.len(),
+        });
+    }
+    Dataset::from_memory(name, CLASSES.map(str::to_owned).to_vec(), SHAPE, labels, pixels)
+}
+
+fn find(dir: &Path, name: &str) -> Result<PathBuf, DataError> {
+    // Some downloads write a dot where the original has a hyphen.
+    let dotted = name.replace("-idx", ".idx");
+    [name.to_owned(), format!("{name}.gz"), dotted.clone(), format!("{dotted}.gz")]
+        .iter()
+        .map(|file| dir.join(file))
+        .find(|path| path.is_file())
+        .ok_or_else(|| DataError::MissingFile {
+            folder: dir.to_owned(),
+            file: format!("{name}[.gz]"),
+            advice: how_to_get(DatasetKind::FashionMnist),
+        })
+}

@@ -1,0 +1,52 @@
+//! Image data sets, augmentation and loaders that give batches as plain `f32` arrays.
+//!
+//! [`open`] reads a data set into a pair of [`Dataset`]s with the [`Normalization`] that belongs to them; a [`Loader`]
+//! walks one of them in background threads:
+//!
+//! ```
+//! use adwp_data::{Augmentation, DatasetKind, Loader, LoaderConfig, OpenOptions, Order, open};
+//!
+//! let splits = open(DatasetKind::Sample, None, &OpenOptions::default())?;
+//! let mut loader = Loader::new(LoaderConfig {
+//!     augmentation: Augmentation::CIFAR,
+//!     order: Order::Shuffled,
+//!     seed: 7,
+//!     ..LoaderConfig::sequential(splits.train.clone(), splits.normalization.clone(), 64)
+//! })?;
+//! let batch = loader.next().expect("the sample has more than one batch")?;
+//! assert_eq!(batch.images.len(), 64 * splits.train.shape().values());
+//! # Ok::<(), adwp_data::DataError>(())
+//! ```
+//!
+//! Invariants: this crate knows no other crate of the workspace; what a loader yields depends only on its
+//! configuration, never on the number of threads or on timing; no input causes a panic.
+
+mod augment;
+mod check;
+mod cifar;
+mod dataset;
+mod decode;
+mod error;
+mod fashion_mnist;
+mod folder;
+mod idx;
+mod kind;
+mod loader;
+mod normalization;
+mod open;
+mod random;
+mod resize;
+mod sample;
+mod subset;
+
+pub use augment::Augmentation;
+pub use check::{Problem, Report, SplitReport, check};
+pub use dataset::{Dataset, ImageShape};
+pub use decode::{decode_image, decode_image_framed};
+pub use error::DataError;
+pub use kind::DatasetKind;
+pub use loader::{Batch, Loader, LoaderConfig, Order, epoch_order};
+pub use normalization::Normalization;
+pub use open::{DEFAULT_IMAGE_SIZE, LARGEST_IMAGE_SIZE, OpenOptions, Splits, open};
+pub use resize::{EVALUATION_MARGIN, Framing};
+pub use subset::{split, subset};

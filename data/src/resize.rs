@@ -1,0 +1,218 @@
+//! Resizing as Pillow does it (and so torchvision): a triangle filter that is widened when shrinking, columns first,
+//! fixed-point weights, rounded to a byte between the two passes. Only what the crop keeps is computed.
+
+use crate::dataset::ImageShape;
+
+/// For evaluation an image is scaled to 256/224 of the size wanted before the centre is cut out of it, the convention
+/// of ImageNet: numerator and denominator.
+pub const EVALUATION_MARGIN: (usize, usize) = (256, 224);
+
+/// How much of a picture is kept when it is brought to the shape wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Framing {
+    /// Scaled just so that it covers the shape, then the centre: all of the shorter side is kept.
+    Cover,
+    /// Scaled larger by [`EVALUATION_MARGIN`], then the centre.
+    Evaluation,
+}
+
+/// A picture with interleaved channels: u8 [height, width, channels].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Picture {
+    pub(crate) width: usize,
+    pub(crate) height: usize,
+    pub(crate) channels: usize,
+    pub(crate) pixels: Vec<u8>,
+}
+
+/// Scales and crops `picture` to `shape` and writes it as u8 [channels, height, width]. The picture must have the
+/// channels of the shape, both at least one pixel, and `out` the values of the shape.
+pub(crate) fn frame(picture: &Picture, shape: ImageShape, framing: Framing, out: &mut [u8]) {
+    let (scaled_width, scaled_height) = scaled_size(picture, shape, framing);
+    let left = centre(scaled_width - shape.width);
+    let top = centre(scaled_height - shape.height);
+    let columns = Weights::new(picture.width, scaled_width, left, shape.width);
+    let rows = Weights::new(picture.height, scaled_height, top, shape.height);
+    resample(picture, &columns, &rows, out);
+}
+
+/// The size of the whole picture once scaled: never smaller than the shape, sides in the proportion of the picture.
+fn scaled_size(picture: &Picture, shape: ImageShape, framing: Framing) -> (usize, usize) {
+    let (width, height) = match framing {
+        Framing::Cover => (shape.width, shape.height),
+        Framing::Evaluation => {
+            let (numerator, denominator) = EVALUATION_MARGIN;
+            (shape.width * numerator / denominator, shape.height * numerator / denominator)
+        }
+    };
+    // The side that needs the larger factor decides; the other one is rounded down, as torchvision does.
+    if picture.width * height <= picture.height * width {
+        (width, (width * picture.height / picture.width).max(height))
+    } else {
+        ((height * picture.width / picture.height).max(width), height)
+    }
+}
+
+/// Half of `slack`, a tie going to the even number: Python's `round`, which torchvision's crop uses.
+fn centre(slack: usize) -> usize {
+    let half = slack / 2;
+    if slack.is_multiple_of(2) { half } else { half + half % 2 }
+}
+
+/// Bits after the binary point: 32 less 8 for the pixel and 2 for the overshoot of other filters, as in Pillow.
+const PRECISION: u32 = 22;
+const HALF: i32 = 1 << (PRECISION - 1);
+
+/// For a run of output positions along one axis: which input positions each is made of, and their weights.
+struct Weights {
+    /// First input position and number of weights, per output position.
+    spans: Vec<(usize, usize)>,
+    /// Weights of all output positions, `stride` apart.
+    values: Vec<i32>,
+    stride: usize,
+}
+
+impl Weights {
+    /// For outputs `from .. from + count` of an axis scaled from `input` to `scaled` positions.
+    fn new(input: usize, scaled: usize, from: usize, count: usize) -> Self {
+        let scale = input as f64 / scaled as f64;
+        let support = scale.max(1.0);
+        let stride = support.ceil() as usize * 2 + 1;
+        let mut spans = Vec::with_capacity(count);
+        let mut values = vec![0; stride * count];
+        let mut exact = vec![0.0; stride];
+        for (position, row) in (from..from + count).zip(values.chunks_exact_mut(stride)) {
+            let centre = (position as f64 + 0.5) * scale;
+            let first = (centre - support + 0.5).max(0.0) as usize;
+            let end = ((centre + support + 0.5) as usize).min(input);
+            let length = end.saturating_sub(first).min(stride);
+            let mut total = 0.0;
+            for (offset, weight) in exact[..length].iter_mut().enumerate() {
+                let distance = ((offset + first) as f64 - centre + 0.5) * (1.0 / support);
+                *weight = (1.0 - distance.abs()).max(0.0);
+                total += *weight;
+            }
+            for (fixed, weight) in row.iter_mut().zip(&exact[..length]) {
+                *fixed = (0.5 + weight / total * f64::from(1_u32 << PRECISION)) as i32;
+            }
+            spans.push((first, length));
+        }
+        Self { spans, values, stride }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (usize, &[i32])> {
+        self.spans.iter().zip(self.values.chunks_exact(self.stride)).map(|(&(first, n), row)| (first, &row[..n]))
+    }
+
+    /// The input positions that any output needs.
+    fn reach(&self) -> std::ops::Range<usize> {
+        let first = self.spans.iter().map(|&(first, _)| first).min().unwrap_or(0);
+        let end = self.spans.iter().map(|&(first, n)| first + n).max().unwrap_or(0);
+        first..end
+    }
+}
+
+fn resample(picture: &Picture, columns: &Weights, rows: &Weights, out: &mut [u8]) {
+    let channels = picture.channels;
+    let needed = rows.reach();
+    let line = columns.spans.len() * channels;
+    let mut narrow = vec![0_u8; needed.len() * line];
+    let source = picture.pixels.chunks_exact(picture.width * channels).skip(needed.start);
+    for (to, from) in narrow.chunks_exact_mut(line).zip(source) {
+        match channels {
+            3 => squeeze_line::<3>(from, columns, to),
+            _ => squeeze_line::<1>(from, columns, to),
+        }
+    }
+
+    let plane = out.len() / channels;
+    let width = columns.spans.len();
+    let mut sums = vec![0_i32; line];
+    for (y, (first, weights)) in rows.iter().enumerate() {
+        sums.fill(HALF);
+        let lines = narrow.chunks_exact(line).skip(first - needed.start);
+        for (&weight, values) in weights.iter().zip(lines) {
+            for (sum, &value) in sums.iter_mut().zip(values) {
+                *sum += weight * i32::from(value);
+            }
+        }
+        for (channel, plane) in out.chunks_exact_mut(plane).enumerate() {
+            let to = &mut plane[y * width..(y + 1) * width];
+            for (to, sum) in to.iter_mut().zip(sums[channel..].iter().step_by(channels)) {
+                *to = to_byte(*sum);
+            }
+        }
+    }
+}
+
+fn squeeze_line<const CHANNELS: usize>(from: &[u8], columns: &Weights, to: &mut [u8]) {
+    let (from, _) = from.as_chunks::<CHANNELS>();
+    let (to, _) = to.as_chunks_mut::<CHANNELS>();
+    for (to, (first, weights)) in to.iter_mut().zip(columns.iter()) {
+        let mut sums = [HALF; CHANNELS];
+        for (&weight, pixel) in weights.iter().zip(&from[first..]) {
+            for (sum, &value) in sums.iter_mut().zip(pixel) {
+                *sum += weight * i32::from(value);
+            }
+        }
+        *to = sums.map(to_byte);
+    }
+}
+
+fn to_byte(sum: i32) -> u8 {
+    (sum >> PRECISION).clamp(0, 255) as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gray(width: usize, height: usize, pixels: Vec<u8>) -> Picture {
+        Picture { width, height, channels: 1, pixels }
+    }
+
+    fn shape(channels: usize, height: usize, width: usize) -> ImageShape {
+        ImageShape { channels, height, width }
+    }
+
+    #[test]
+    fn the_size_wanted_is_copied() {
+        let picture = gray(3, 2, vec![9, 1, 200, 4, 255, 0]);
+        let mut out = [0; 6];
+        frame(&picture, shape(1, 2, 3), Framing::Cover, &mut out);
+        assert_eq!(out[..], picture.pixels);
+    }
+
+    #[test]
+    fn the_centre_is_kept() {
+        let picture = gray(6, 2, vec![0, 0, 7, 8, 0, 0, 0, 0, 9, 10, 0, 0]);
+        let mut out = [0; 4];
+        frame(&picture, shape(1, 2, 2), Framing::Cover, &mut out);
+        assert_eq!(out, [7, 8, 9, 10]);
+    }
+
+    #[test]
+    fn sizes_follow_torchvision() {
+        let size = |w, h, s, f| scaled_size(&gray(w, h, vec![]), s, f);
+        let square = shape(3, 224, 224);
+        assert_eq!(size(500, 375, square, Framing::Evaluation), (341, 256));
+        assert_eq!(size(375, 500, square, Framing::Evaluation), (256, 341));
+        assert_eq!(size(500, 375, square, Framing::Cover), (298, 224));
+        assert_eq!(size(10, 10, square, Framing::Cover), (224, 224));
+        assert_eq!(size(100, 100, shape(3, 10, 40), Framing::Cover), (40, 40));
+        assert_eq!(size(1, 60_000, square, Framing::Cover), (224, 224 * 60_000));
+        assert_eq!([0, 1, 2, 3, 4, 5, 7].map(centre), [0, 0, 1, 2, 2, 2, 4]);
+    }
+
+    #[test]
+    fn extreme_proportions_stay_in_bounds() {
+        for (width, height) in [(1, 1), (1, 4000), (4000, 1), (3, 7)] {
+            let picture = gray(width, height, vec![77; width * height]);
+            for framing in [Framing::Cover, Framing::Evaluation] {
+                let mut out = vec![0; 32 * 32];
+                frame(&picture, shape(1, 32, 32), framing, &mut out);
+                assert!(out.iter().all(|&v| v == 77));
+            }
+        }
+    }
+}

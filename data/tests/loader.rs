@@ -1,0 +1,216 @@
+//! Loaders: order, reproducibility, errors, and that threads end.
+
+mod common;
+
+use std::fs;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use adwp_data::{
+    Augmentation, Batch, DataError, Dataset, DatasetKind, Loader, LoaderConfig, Normalization, OpenOptions, Order, epoch_order, open,
+};
+use common::{numbered, write_image_folder};
+
+fn normalization() -> Normalization {
+    Normalization::of(DatasetKind::Cifar10)
+}
+
+fn training(dataset: &Arc<Dataset>) -> LoaderConfig {
+    LoaderConfig {
+        augmentation: Augmentation { crop_padding: 2, flip: true, cutout: 2 },
+        order: Order::Shuffled,
+        seed: 11,
+        epoch: 3,
+        ..LoaderConfig::sequential(Arc::clone(dataset), normalization(), 7)
+    }
+}
+
+fn collect(config: LoaderConfig) -> Vec<Batch> {
+    Loader::new(config).unwrap().map(Result::unwrap).collect()
+}
+
+fn refused(config: LoaderConfig) -> String {
+    match Loader::new(config) {
+        Ok(_) => panic!("the loader accepted it"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn evaluation_gives_every_image_once_normalised_and_in_order() {
+    let data = numbered(20);
+    let batches = collect(LoaderConfig::sequential(Arc::clone(&data), normalization(), 7));
+    assert_eq!(batches.iter().map(|batch| batch.labels.len()).collect::<Vec<_>>(), [7, 7, 6]);
+    let indices: Vec<u32> = batches.iter().flat_map(|batch| batch.indices.clone()).collect();
+    assert_eq!(indices, data.indices());
+    let labels: Vec<u32> = batches.iter().flat_map(|batch| batch.labels.clone()).collect();
+    assert_eq!(labels, data.labels());
+
+    let images: Vec<f32> = batches.into_iter().flat_map(|batch| batch.images).collect();
+    let mut pixels = vec![0; data.shape().values()];
+    let mut expected = vec![0.0; pixels.len()];
+    for (index, image) in images.chunks_exact(pixels.len()).enumerate() {
+        data.read_image(index, &mut pixels).unwrap();
+        normalization().apply(&pixels, &mut expected).unwrap();
+        assert_eq!(image, expected);
+    }
+    assert_eq!(images.len(), 20 * pixels.len());
+}
+
+#[test]
+fn threads_and_prefetch_change_nothing() {
+    let data = numbered(100);
+    let expected = collect(training(&data));
+    for (threads, prefetch) in [(1, 1), (2, 1), (2, 3), (8, 2), (5, 100), (0, 0)] {
+        assert!(collect(LoaderConfig { threads, prefetch, ..training(&data) }) == expected, "{threads}, {prefetch}");
+    }
+}
+
+#[test]
+fn an_epoch_goes_on_where_it_was_interrupted() {
+    let data = numbered(100);
+    let whole = collect(training(&data));
+    for first_batch in 0..=whole.len() {
+        let rest = collect(LoaderConfig { first_batch, threads: 3, prefetch: 4, ..training(&data) });
+        assert!(rest == whole[first_batch..], "from {first_batch}");
+    }
+    assert!(refused(LoaderConfig { first_batch: 16, ..training(&data) }).contains("the epoch has 15 batches"));
+}
+
+#[test]
+fn seed_and_epoch_change_order_and_augmentation() {
+    let data = numbered(100);
+    let base = collect(training(&data));
+    for other in [LoaderConfig { seed: 12, ..training(&data) }, LoaderConfig { epoch: 4, ..training(&data) }] {
+        let unshuffled = LoaderConfig { order: Order::Sequential, ..other.clone() };
+        let batches = collect(other);
+        assert_ne!(batches[0].indices, base[0].indices);
+        let mut all: Vec<u32> = batches.iter().flat_map(|batch| batch.indices.clone()).collect();
+        all.sort_unstable();
+        assert_eq!(all, data.indices(), "a permutation");
+        let in_order = collect(LoaderConfig { order: Order::Sequential, ..training(&data) });
+        assert_ne!(collect(unshuffled)[0].images, in_order[0].images);
+    }
+}
+
+#[test]
+fn neither_batches_nor_positions_share_their_chance() {
+    // The same image at every place: were two places augmented from the same draws, they would be equal throughout.
+    let data = numbered(1);
+    let batches = collect(LoaderConfig { indices: vec![0; 400], batch_size: 20, ..training(&data) });
+    let images: Vec<&[f32]> = batches.iter().flat_map(|batch| batch.images.chunks_exact(60)).collect();
+    let distinct: std::collections::HashSet<Vec<u32>> = images.iter().map(|image| image.iter().map(|v| v.to_bits()).collect()).collect();
+    // 25 crops, 2 directions, 20 holes: of 400 draws at least half differ.
+    assert!(distinct.len() > 200, "{}", distinct.len());
+    assert_ne!(batches[0].images, batches[1].images);
+}
+
+#[test]
+fn the_order_is_that_of_epoch_order_over_the_indices_given() {
+    let data = numbered(50);
+    let indices: Vec<u32> = (10..40).collect();
+    let batches = collect(LoaderConfig { indices: indices.clone(), ..training(&data) });
+    let seen: Vec<u32> = batches.iter().flat_map(|batch| batch.indices.clone()).collect();
+    assert_eq!(seen, epoch_order(indices, Order::Shuffled, 11, 3));
+    for batch in &batches {
+        assert!(batch.indices.iter().zip(&batch.labels).all(|(&i, &label)| data.label(i as usize) == Some(label)));
+    }
+}
+
+#[test]
+fn the_last_batch_can_be_dropped() {
+    let data = numbered(20);
+    let loader = Loader::new(LoaderConfig { drop_last: true, ..training(&data) }).unwrap();
+    assert_eq!((loader.len(), loader.batches_per_epoch()), (2, 2));
+    assert!(loader.map(Result::unwrap).all(|batch| batch.labels.len() == 7));
+    assert_eq!(collect(LoaderConfig { drop_last: true, batch_size: 21, ..training(&data) }), []);
+    assert_eq!(collect(LoaderConfig { indices: vec![], ..training(&data) }), []);
+}
+
+#[test]
+fn the_length_counts_down() {
+    let data = numbered(20);
+    let mut loader = Loader::new(LoaderConfig { first_batch: 1, ..training(&data) }).unwrap();
+    assert_eq!((loader.len(), loader.batches_per_epoch()), (2, 3));
+    loader.next().unwrap().unwrap();
+    assert_eq!(loader.len(), 1);
+    loader.next().unwrap().unwrap();
+    assert!(loader.next().is_none());
+    assert!(loader.next().is_none());
+}
+
+#[test]
+fn dropping_a_loader_ends_its_threads() {
+    let data = numbered(1000);
+    for taken in [0, 1, 5] {
+        for (threads, prefetch) in [(1, 1), (4, 1), (4, 8), (16, 64)] {
+            let mut loader = Loader::new(LoaderConfig { batch_size: 4, threads, prefetch, ..training(&data) }).unwrap();
+            for _ in 0..taken {
+                loader.next().unwrap().unwrap();
+            }
+            if taken == 1 {
+                // Long enough for the queue to fill and the threads to wait.
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            drop(loader);
+            assert_eq!(Arc::strong_count(&data), 1, "a thread still holds the data set");
+        }
+    }
+}
+
+#[test]
+fn dropping_does_not_wait_for_a_batch_to_be_finished() {
+    let dir = tempfile::tempdir().unwrap();
+    write_image_folder(dir.path());
+    let options = OpenOptions { image_size: Some(1024) };
+    let splits = open(DatasetKind::ImageFolder, Some(dir.path()), &options).unwrap();
+    let normalization = splits.normalization.clone();
+    // One batch of images enough for minutes; of its memory nothing is touched that is not written.
+    let config = LoaderConfig { indices: vec![0; 1000], threads: 2, ..LoaderConfig::sequential(splits.train.clone(), normalization, 1000) };
+    let loader = Loader::new(config).unwrap();
+    std::thread::sleep(Duration::from_millis(50));
+    let start = Instant::now();
+    drop(loader);
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert_eq!(Arc::strong_count(&splits.train), 1);
+}
+
+#[test]
+fn an_unreadable_image_costs_its_batch_only() {
+    let dir = tempfile::tempdir().unwrap();
+    write_image_folder(dir.path());
+    let broken = dir.path().join("train/cat/1.JPEG");
+    fs::write(&broken, "no image").unwrap();
+    let options = OpenOptions { image_size: Some(16) };
+    let splits = open(DatasetKind::ImageFolder, Some(dir.path()), &options).unwrap();
+    let config = LoaderConfig { threads: 3, prefetch: 3, ..LoaderConfig::sequential(splits.train, splits.normalization, 1) };
+    let results: Vec<Result<Batch, DataError>> = Loader::new(config).unwrap().collect();
+    assert_eq!(results.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true, true]);
+    assert!(matches!(&results[1], Err(DataError::NotAnImage { path, .. }) if *path == broken));
+    assert_eq!(results[3].as_ref().unwrap().index, 3);
+}
+
+#[test]
+fn settings_that_make_no_sense_are_refused() {
+    let data = numbered(20);
+    assert!(refused(LoaderConfig { batch_size: 0, ..training(&data) }).contains("batch size is 0"));
+    assert!(refused(LoaderConfig { indices: vec![3, 20], ..training(&data) }).contains("there is no image 20"));
+    let gray = Normalization::of(DatasetKind::FashionMnist);
+    assert!(refused(LoaderConfig { normalization: gray, ..training(&data) }).contains("constants for 1 channels"));
+    let zero = Normalization { std: vec![1.0, 0.0, 1.0], ..normalization() };
+    assert!(refused(LoaderConfig { normalization: zero, ..training(&data) }).contains("standard deviation 0"));
+}
+
+#[test]
+fn the_whole_sample_can_be_loaded() {
+    let splits = open(DatasetKind::Sample, None, &OpenOptions::default()).unwrap();
+    let config = LoaderConfig {
+        threads: 2,
+        prefetch: 4,
+        augmentation: Augmentation::CIFAR,
+        ..LoaderConfig::sequential(splits.train.clone(), splits.normalization, 256)
+    };
+    let batches = collect(config);
+    assert_eq!(batches.iter().map(|batch| batch.labels.len()).sum::<usize>(), 6000);
+    assert!(batches.iter().all(|batch| batch.images.iter().all(|v| v.is_finite())));
+}

@@ -1,0 +1,30 @@
+use adwp_engine::EngineError;
+use adwp_models::ModelError;
+use adwp_train::TrainError;
+
+/// Result of the search's fallible functions.
+pub type Result<T, E = SearchError> = std::result::Result<T, E>;
+
+/// What can go wrong in a search.
+#[derive(Debug, thiserror::Error)]
+pub enum SearchError {
+    /// The architecture cannot be built.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The training loop failed.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// The engine refused a graph or a run.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+impl SearchError {
+    /// What to do next, where there is something to say.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Train(e) => e.hint(),
+            Self::Model(_) | Self::Engine(_) => None,
+        }
+    }
+}

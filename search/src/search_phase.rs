@@ -1,0 +1,259 @@
+use std::path::Path;
+
+use adwp_data::{Batch, DataError};
+use adwp_engine::cpu::Executor;
+use adwp_engine::optim::{Adam, Sgd, clip_gradient_norm, gradients};
+use adwp_engine::{NodeId, Program, Variables};
+use adwp_models::{Genotype, Hypernetwork, HypernetworkOptions, IntensiveSpace, Operation};
+use adwp_train::{At, Checkpoint, Context, Evaluator, Phase, StepReport, TrainError, correct_predictions, labels_as_floats, run_phase, schedule};
+use rand::Rng;
+use rand_distr::{Distribution, StandardNormal};
+use serde_json::{Map, Value};
+
+use crate::alpha::{relative_entropy, softmax_rows};
+use crate::settings::ALPHA_BETAS;
+use crate::{AlphaData, Data, Finished, Result, SearchSettings};
+
+/// Trains the HyperNetwork and searches with it (Algorithm 1); gives the discrete architecture.
+pub fn search(settings: &SearchSettings, space: &IntensiveSpace, data: &Data, context: &mut Context<'_>) -> Result<Finished<Genotype>> {
+    settings.validate()?;
+    if settings.keep > space.width() {
+        let message = format!("search: keep = {} exceeds the {} candidates of the space", settings.keep, space.width());
+        return Err(TrainError::Settings(message).into());
+    }
+    let mut phase = SearchPhase::new(settings, space, data.with_batch(settings.batch, settings.channels))?;
+    let outcome = run_phase(&mut phase, context)?;
+    Finished::from_outcome(outcome, || phase.discretize())
+}
+
+/// Which parameters an iteration updates: the gates g_G and g_α of Algorithm 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// α is random; the generating blocks learn.
+    Hypernetwork,
+    /// α learns.
+    BasicSearch,
+    /// Both learn.
+    CrossSearch,
+}
+
+/// The compiled steps of a stage.
+enum Steps {
+    Weights(Executor),
+    Alphas(Executor),
+    /// Both from one batch.
+    Joint(Executor),
+    /// Each from a batch of its own.
+    Separate { weights: Executor, alphas: Executor },
+}
+
+struct SearchPhase {
+    settings: SearchSettings,
+    space: IntensiveSpace,
+    data: Data,
+    steps_per_epoch: usize,
+    net: Hypernetwork,
+    variables: Variables,
+    weights: Vec<NodeId>,
+    /// The steps of the current stage; compiled when the stage begins, so that only one stage's buffers exist.
+    steps: Option<(Stage, Steps)>,
+    evaluator: Evaluator,
+    sgd: Sgd,
+    adam: Adam,
+}
+
+impl SearchPhase {
+    fn new(settings: &SearchSettings, space: &IntensiveSpace, data: Data) -> Result<Self> {
+        let options = HypernetworkOptions { hidden: settings.hidden, input: settings.generator_input };
+        let net = Hypernetwork::build(space, &data.skeleton, settings.batch, options)?;
+        let mut variables = Variables::new();
+        variables.initialize(&net.graph, &mut data.streams.once("search/weights"))?;
+        Ok(Self {
+            evaluator: Evaluator::new(&net.graph, net.images, net.logits, &data.threads)?,
+            sgd: Sgd::new(settings.momentum, settings.weight_decay),
+            adam: Adam::new(ALPHA_BETAS, settings.alpha_weight_decay),
+            steps_per_epoch: data.train.steps()?.min(data.validation.steps()?),
+            weights: net.weights(),
+            settings: settings.clone(),
+            space: space.clone(),
+            data,
+            net,
+            variables,
+            steps: None,
+        })
+    }
+
+    fn stage(&self, epoch: usize) -> Stage {
+        let s = &self.settings;
+        match epoch {
+            e if e < s.hypernetwork_epochs => Stage::Hypernetwork,
+            e if (s.cross_search_start..s.cross_search_end).contains(&e) => Stage::CrossSearch,
+            _ => Stage::BasicSearch,
+        }
+    }
+
+    fn compile(&self, stage: Stage) -> Result<Steps, TrainError> {
+        let net = &self.net;
+        let executor = |trainable: &[NodeId]| -> Result<Executor, TrainError> {
+            Ok(Executor::new(Program::training(&net.graph, net.loss, &[net.logits], trainable)?, &self.data.threads))
+        };
+        Ok(match (stage, self.settings.alpha_data) {
+            (Stage::Hypernetwork, _) => Steps::Weights(executor(&self.weights)?),
+            (Stage::BasicSearch, _) => Steps::Alphas(executor(&net.alphas)?),
+            (Stage::CrossSearch, AlphaData::Train) => Steps::Joint(executor(&[&self.weights[..], &net.alphas].concat())?),
+            (Stage::CrossSearch, AlphaData::Validation) => {
+                Steps::Separate { weights: executor(&self.weights)?, alphas: executor(&net.alphas)? }
+            }
+        })
+    }
+
+    /// Sets every α to fresh normal values.
+    fn draw_alphas(&mut self, mut rng: impl Rng) -> Result<(), TrainError> {
+        for &id in &self.net.alphas {
+            for value in self.variables.get_mut(&self.net.graph[id].name)? {
+                let z: f32 = StandardNormal.sample(&mut rng);
+                *value = self.settings.alpha_sd * z;
+            }
+        }
+        Ok(())
+    }
+
+    /// For each cell the softmax over each node's candidates.
+    fn probabilities(&self) -> Result<Vec<Vec<f32>>, TrainError> {
+        let softmax = |id: &NodeId| Ok(softmax_rows(&self.variables.get(&self.net.graph[*id].name)?.data, self.space.width()));
+        self.net.alphas.iter().map(softmax).collect()
+    }
+
+    fn discretize(&self) -> Result<Genotype> {
+        Ok(self.space.discretize(&self.data.skeleton, &self.probabilities()?, self.settings.keep)?)
+    }
+}
+
+/// One forward and backward pass over a batch.
+fn run(executor: &mut Executor, net: &Hypernetwork, variables: &mut Variables, batch: &Batch) -> Result<StepReport, TrainError> {
+    let labels = labels_as_floats(&batch.labels);
+    executor.run(variables, &[(net.images, &batch.images), (net.labels, &labels)])?;
+    let correct = correct_predictions(executor.value(net.logits), &batch.labels);
+    Ok(StepReport { loss: executor.value(net.loss)[0], images: batch.labels.len(), correct })
+}
+
+impl Phase for SearchPhase {
+    type Batch = (Batch, Batch);
+
+    const NAME: &'static str = "search";
+
+    fn epochs(&self) -> usize {
+        self.settings.epochs
+    }
+
+    fn steps(&self) -> usize {
+        self.steps_per_epoch
+    }
+
+    fn batches(&self, epoch: usize, first: usize) -> Result<Box<dyn Iterator<Item = Result<Self::Batch, DataError>>>, TrainError> {
+        let seed = |purpose| self.data.streams.seed_for(purpose);
+        let train = self.data.train.shuffled(self.settings.augmentation, seed("search/train"), epoch, first)?;
+        let validation = self.data.validation.shuffled(self.settings.augmentation, seed("search/validation"), epoch, first)?;
+        Ok(Box::new(train.zip(validation).map(|(train, validation)| Ok((train?, validation?)))))
+    }
+
+    fn step(&mut self, at: At, (train, validation): Self::Batch) -> Result<StepReport, TrainError> {
+        let stage = self.stage(at.epoch);
+        if self.steps.as_ref().is_none_or(|(current, _)| *current != stage) {
+            self.steps = None;
+            self.steps = Some((stage, self.compile(stage)?));
+        }
+        match (stage, at.epoch == self.settings.hypernetwork_epochs && at.step == 0) {
+            (Stage::Hypernetwork, _) => self.draw_alphas(self.data.streams.at("search/alpha", at.epoch, at.step))?,
+            (_, true) => self.draw_alphas(self.data.streams.once("search/alpha_start"))?,
+            (_, false) => {}
+        }
+
+        let Self { net, variables, settings, data, sgd, adam, weights, .. } = self;
+        let rate = schedule::cosine(settings.rate, settings.rate_last, at.epoch, settings.epochs);
+        let mut update_weights = |executor: &mut Executor, variables: &mut Variables| -> Result<(), TrainError> {
+            clip_gradient_norm(executor, weights, settings.clip);
+            let gradients = gradients(executor, variables, weights)?;
+            Ok(sgd.step(variables, &gradients, rate, &data.threads)?)
+        };
+        let mut update_alphas = |executor: &Executor, variables: &mut Variables| -> Result<(), TrainError> {
+            let gradients = gradients(executor, variables, &net.alphas)?;
+            Ok(adam.step(variables, &gradients, settings.alpha_rate)?)
+        };
+        let alpha_batch = match settings.alpha_data {
+            AlphaData::Train => &train,
+            AlphaData::Validation => &validation,
+        };
+        let (_, steps) = self.steps.as_mut().expect("compiled above");
+        match steps {
+            Steps::Weights(executor) => {
+                let report = run(executor, net, variables, &train)?;
+                update_weights(executor, variables)?;
+                Ok(report)
+            }
+            Steps::Alphas(executor) => {
+                let report = run(executor, net, variables, alpha_batch)?;
+                update_alphas(executor, variables)?;
+                Ok(report)
+            }
+            Steps::Joint(executor) => {
+                let report = run(executor, net, variables, &train)?;
+                update_alphas(executor, variables)?;
+                update_weights(executor, variables)?;
+                Ok(report)
+            }
+            Steps::Separate { weights, alphas } => {
+                run(alphas, net, variables, alpha_batch)?;
+                update_alphas(alphas, variables)?;
+                let report = run(weights, net, variables, &train)?;
+                update_weights(weights, variables)?;
+                Ok(report)
+            }
+        }
+    }
+
+    fn finish_epoch(&mut self, epoch: usize) -> Result<Map<String, Value>, TrainError> {
+        let stage = self.stage(epoch);
+        if stage == Stage::Hypernetwork {
+            // Scored on an architecture that no step has just adapted to.
+            self.draw_alphas(self.data.streams.at("search/alpha_validation", epoch, 0))?;
+        }
+        let recalibration = self.data.train.in_order(self.settings.recalibration_images)?;
+        self.evaluator.recalibrate(&mut self.variables, recalibration)?;
+        let validation = self.data.validation.in_order(self.settings.validation_images)?;
+        let accuracy = self.evaluator.evaluate(&mut self.variables, validation)?.accuracy();
+        let name = match stage {
+            Stage::Hypernetwork => "hypernetwork",
+            Stage::BasicSearch => "basic-search",
+            Stage::CrossSearch => "cross-search",
+        };
+        let mut metrics = Map::new();
+        metrics.insert("stage".into(), name.into());
+        metrics.insert("validation_accuracy".into(), accuracy.into());
+        if stage != Stage::Hypernetwork {
+            let probabilities = self.probabilities()?.concat();
+            metrics.insert("alpha_entropy".into(), relative_entropy(&probabilities, self.space.width()).into());
+            let genotype = self.discretize().map_err(|e| TrainError::Settings(e.to_string()))?;
+            let pairs = || genotype.cells.iter().flat_map(|cell| cell.nodes.iter().flatten());
+            let identities = pairs().filter(|pair| pair.op == Operation::Identity).count();
+            metrics.insert("identity_share".into(), (identities as f64 / pairs().count() as f64).into());
+        }
+        Ok(metrics)
+    }
+
+    fn save(&self, checkpoint: &mut Checkpoint) {
+        checkpoint.put_variables(&self.variables);
+        for (name, slots) in self.sgd.state().into_iter().chain(self.adam.state()) {
+            checkpoint.put_slots(name, slots);
+        }
+        checkpoint.values.insert("adam_steps".into(), self.adam.steps().into());
+    }
+
+    fn restore(&mut self, checkpoint: &mut Checkpoint, path: &Path) -> Result<(), TrainError> {
+        checkpoint.take_variables(&mut self.variables, path)?;
+        self.sgd.restore(|name| checkpoint.take_slots(name));
+        let steps = checkpoint.value("adam_steps", path)?;
+        self.adam.restore(steps, |name| checkpoint.take_slots(name));
+        Ok(())
+    }
+}

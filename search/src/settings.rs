@@ -1,0 +1,210 @@
+use adwp_data::Augmentation;
+use adwp_engine::cpu::Threads;
+use adwp_models::{GeneratorInput, Skeleton};
+use adwp_train::{BatchSource, Streams, TrainError};
+use serde::{Deserialize, Serialize};
+
+/// Settings of the intensive-space phase. The defaults are those of section 4.1 and of DARTS, which it refers to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SpaceSettings {
+    /// Epochs of bilevel training.
+    pub epochs: usize,
+    /// Images in a batch.
+    pub batch: usize,
+    /// Channels of a node in the first cell.
+    pub channels: usize,
+    /// K: candidates kept for each node.
+    pub candidates: usize,
+    /// n: how many epochs the superiority looks back.
+    pub backtrack: usize,
+    /// Learning rate of the weights at the start.
+    pub rate: f32,
+    /// Learning rate of the weights that the cosine ends at.
+    pub rate_last: f32,
+    /// Momentum of the weights.
+    pub momentum: f32,
+    /// L2 coefficient of the weights.
+    pub weight_decay: f32,
+    /// Largest norm of the weights' gradient.
+    pub clip: f32,
+    /// Learning rate of α.
+    pub alpha_rate: f32,
+    /// L2 coefficient of α, inside of Adam.
+    pub alpha_weight_decay: f32,
+    /// Validation images after each epoch; 0 for all.
+    pub validation_images: usize,
+    /// Changes to training images.
+    pub augmentation: Augmentation,
+}
+
+impl Default for SpaceSettings {
+    fn default() -> Self {
+        Self {
+            epochs: 30,
+            batch: 200,
+            channels: 16,
+            candidates: 6,
+            backtrack: 2,
+            rate: 0.025,
+            rate_last: 0.001,
+            momentum: 0.9,
+            weight_decay: 3e-4,
+            clip: 5.0,
+            alpha_rate: 3e-4,
+            alpha_weight_decay: 1e-3,
+            validation_images: 0,
+            augmentation: Augmentation { crop_padding: 4, flip: true, cutout: 0 },
+        }
+    }
+}
+
+/// Which images α learns from in the search.
+///
+/// Algorithm 1 computes the loss from the training set in both stages; equations 11 and 12 name both sets, the validation set outermost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AlphaData {
+    /// The images the generating blocks learn from (Algorithm 1).
+    #[default]
+    Train,
+    /// The other half (equation 11).
+    Validation,
+}
+
+/// Settings of HyperNetwork training and search. The defaults are those of section 4.2.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SearchSettings {
+    /// Epochs in all (I_total).
+    pub epochs: usize,
+    /// Epochs in which α is drawn afresh each iteration and only the generating blocks learn (I_train).
+    pub hypernetwork_epochs: usize,
+    /// First epoch in which the generating blocks learn beside α.
+    pub cross_search_start: usize,
+    /// First epoch after those.
+    pub cross_search_end: usize,
+    /// Images in a batch.
+    pub batch: usize,
+    /// Channels of a node in the first cell.
+    pub channels: usize,
+    /// T: operations kept for each node.
+    pub keep: usize,
+    /// Width between the two linear layers of a generating block.
+    pub hidden: usize,
+    /// Over what the softmax runs that a generating block reads.
+    pub generator_input: GeneratorInput,
+    /// Which images α learns from.
+    pub alpha_data: AlphaData,
+    /// Learning rate of the generating blocks at the start; a cosine over all epochs ends at `rate_last`.
+    pub rate: f32,
+    /// See `rate`.
+    pub rate_last: f32,
+    /// Momentum of the generating blocks.
+    pub momentum: f32,
+    /// L2 coefficient of the generating blocks.
+    pub weight_decay: f32,
+    /// Largest norm of the generating blocks' gradient.
+    pub clip: f32,
+    /// Standard deviation of the α drawn in HyperNetwork training, and of those the search starts from.
+    pub alpha_sd: f32,
+    /// Learning rate of α.
+    pub alpha_rate: f32,
+    /// L2 coefficient of α, inside of Adam.
+    pub alpha_weight_decay: f32,
+    /// Training images that BatchNorm statistics are recomputed on before an architecture is scored.
+    pub recalibration_images: usize,
+    /// Validation images after each epoch; 0 for all.
+    pub validation_images: usize,
+    /// Changes to training images.
+    pub augmentation: Augmentation,
+}
+
+impl Default for SearchSettings {
+    fn default() -> Self {
+        Self {
+            epochs: 120,
+            hypernetwork_epochs: 60,
+            cross_search_start: 90,
+            cross_search_end: 100,
+            batch: 98,
+            channels: 16,
+            keep: 2,
+            hidden: 64,
+            generator_input: GeneratorInput::Node,
+            alpha_data: AlphaData::Train,
+            rate: 0.025,
+            rate_last: 0.0,
+            momentum: 0.9,
+            weight_decay: 3e-4,
+            clip: 5.0,
+            alpha_sd: 1.0,
+            alpha_rate: 3e-4,
+            alpha_weight_decay: 1e-3,
+            recalibration_images: 980,
+            validation_images: 0,
+            augmentation: Augmentation { crop_padding: 4, flip: true, cutout: 0 },
+        }
+    }
+}
+
+/// Decay of Adam's moments for α (section 4.2 and DARTS).
+pub(crate) const ALPHA_BETAS: (f32, f32) = (0.5, 0.999);
+
+/// What a search phase works on. `skeleton.channels` is overridden by the settings.
+#[derive(Clone, Debug)]
+pub struct Data {
+    /// Sizes of the network.
+    pub skeleton: Skeleton,
+    /// The half of the training images that weights learn from.
+    pub train: BatchSource,
+    /// The other half.
+    pub validation: BatchSource,
+    /// Random numbers of the run.
+    pub streams: Streams,
+    /// Threads of the engine.
+    pub threads: Threads,
+}
+
+impl Data {
+    /// This data in batches of another size.
+    pub(crate) fn with_batch(&self, batch: usize, channels: usize) -> Self {
+        let mut data = self.clone();
+        (data.train.batch, data.validation.batch) = (batch, batch);
+        data.skeleton.channels = channels;
+        data
+    }
+}
+
+impl SpaceSettings {
+    /// Checks what the types do not.
+    pub fn validate(&self) -> Result<(), TrainError> {
+        let fail = |message: String| Err(TrainError::Settings(format!("space: {message}")));
+        match self {
+            s if s.epochs <= s.backtrack => fail(format!("epochs = {} must exceed backtrack = {}", s.epochs, s.backtrack)),
+            s if !(2..=14).contains(&s.candidates) => fail(format!("candidates = {} is not in 2 to 14, the pairs of the first node", s.candidates)),
+            s if s.batch == 0 => fail("batch must be at least 1".into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl SearchSettings {
+    /// Checks what the types do not.
+    pub fn validate(&self) -> Result<(), TrainError> {
+        let fail = |message: String| Err(TrainError::Settings(format!("search: {message}")));
+        match self {
+            s if s.hypernetwork_epochs >= s.epochs => {
+                fail(format!("hypernetwork_epochs = {} must be below epochs = {}", s.hypernetwork_epochs, s.epochs))
+            }
+            s if !(s.hypernetwork_epochs <= s.cross_search_start && s.cross_search_start <= s.cross_search_end && s.cross_search_end <= s.epochs) => {
+                fail("hypernetwork_epochs ≤ cross_search_start ≤ cross_search_end ≤ epochs must hold".into())
+            }
+            s if s.keep == 0 || s.hidden == 0 || s.batch == 0 => fail("keep, hidden and batch must be at least 1".into()),
+            s if s.recalibration_images < s.batch => {
+                fail(format!("recalibration_images = {} must be at least one batch of {}", s.recalibration_images, s.batch))
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,224 @@
+use std::path::Path;
+
+use adwp_data::{Batch, DataError};
+use adwp_engine::cpu::Executor;
+use adwp_engine::optim::{Adam, Sgd, clip_gradient_norm, gradients};
+use adwp_engine::{NodeId, Program, Variables};
+use adwp_models::{IntensiveSpace, Operation, Relaxed, RelaxedAlphas, stability};
+use adwp_train::{At, Checkpoint, Context, Evaluator, Phase, StepReport, TrainError, correct_predictions, labels_as_floats, run_phase, schedule};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::alpha::{relative_entropy, softmax_rows};
+use crate::settings::ALPHA_BETAS;
+use crate::{Data, Finished, Result, SpaceSettings};
+
+/// Derives the intensive space: first-order bilevel training of the relaxation, and the space of highest superiority on the way
+/// (section 3.1.2).
+pub fn derive_space(settings: &SpaceSettings, data: &Data, context: &mut Context<'_>) -> Result<Finished<IntensiveSpace>> {
+    settings.validate()?;
+    let mut phase = SpacePhase::new(settings, data.with_batch(settings.batch, settings.channels))?;
+    let outcome = run_phase(&mut phase, context)?;
+    Finished::from_outcome(outcome, || {
+        let best = phase.best.expect("settings have more epochs than the superiority looks back, so one space was scored");
+        Ok(best.space)
+    })
+}
+
+/// The space of one epoch and the accuracy of the relaxation then.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct EpochSpace {
+    space: IntensiveSpace,
+    accuracy: f64,
+}
+
+/// The space of highest superiority so far.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Best {
+    space: IntensiveSpace,
+    superiority: f64,
+    epoch: usize,
+}
+
+struct SpacePhase {
+    settings: SpaceSettings,
+    data: Data,
+    steps: usize,
+    net: Relaxed,
+    variables: Variables,
+    weights: Vec<NodeId>,
+    alphas: Vec<NodeId>,
+    weight_step: Executor,
+    alpha_step: Executor,
+    evaluator: Evaluator,
+    sgd: Sgd,
+    adam: Adam,
+    /// The last epochs, as many as the superiority looks back.
+    recent: Vec<EpochSpace>,
+    best: Option<Best>,
+}
+
+impl SpacePhase {
+    fn new(settings: &SpaceSettings, data: Data) -> Result<Self> {
+        let net = Relaxed::build(&data.skeleton, settings.batch)?;
+        let mut variables = Variables::new();
+        variables.initialize(&net.graph, &mut data.streams.once("space/weights"))?;
+        let weights = net.weights();
+        let RelaxedAlphas { normal, reduction } = net.alphas;
+        let alphas = vec![normal, reduction];
+        let executor = |trainable: &[NodeId]| -> Result<Executor> {
+            Ok(Executor::new(Program::training(&net.graph, net.loss, &[net.logits], trainable)?, &data.threads))
+        };
+        Ok(Self {
+            weight_step: executor(&weights)?,
+            alpha_step: executor(&alphas)?,
+            evaluator: Evaluator::new(&net.graph, net.images, net.logits, &data.threads)?,
+            sgd: Sgd::new(settings.momentum, settings.weight_decay),
+            adam: Adam::new(ALPHA_BETAS, settings.alpha_weight_decay),
+            steps: data.train.steps()?.min(data.validation.steps()?),
+            settings: settings.clone(),
+            data,
+            net,
+            variables,
+            weights,
+            alphas,
+            recent: Vec::new(),
+            best: None,
+        })
+    }
+
+    /// Softmax over the operations of each edge: of normal, then of reduction cells.
+    fn probabilities(&self) -> Result<[Vec<f32>; 2]> {
+        let softmax = |id: NodeId| -> Result<Vec<f32>> {
+            let alpha = &self.variables.get(&self.net.graph[id].name)?.data;
+            Ok(softmax_rows(alpha, Operation::ALL.len()))
+        };
+        Ok([softmax(self.alphas[0])?, softmax(self.alphas[1])?])
+    }
+}
+
+/// S_t = Π over the last epochs of stability · accuracy (equation 3); the last of `epochs` is t.
+fn superiority(epochs: &[EpochSpace]) -> Option<f64> {
+    let current = epochs.last()?;
+    Some(epochs.iter().map(|epoch| stability(&epoch.space, &current.space) * epoch.accuracy).product())
+}
+
+impl Phase for SpacePhase {
+    type Batch = (Batch, Batch);
+
+    const NAME: &'static str = "space";
+
+    fn epochs(&self) -> usize {
+        self.settings.epochs
+    }
+
+    fn steps(&self) -> usize {
+        self.steps
+    }
+
+    fn batches(&self, epoch: usize, first: usize) -> Result<Box<dyn Iterator<Item = Result<Self::Batch, DataError>>>, TrainError> {
+        let seed = |purpose| self.data.streams.seed_for(purpose);
+        let train = self.data.train.shuffled(self.settings.augmentation, seed("space/train"), epoch, first)?;
+        let validation = self.data.validation.shuffled(self.settings.augmentation, seed("space/validation"), epoch, first)?;
+        Ok(Box::new(train.zip(validation).map(|(train, validation)| Ok((train?, validation?)))))
+    }
+
+    fn step(&mut self, at: At, (train, validation): Self::Batch) -> Result<StepReport, TrainError> {
+        let Self { net, variables, settings, .. } = self;
+        let labels = labels_as_floats(&validation.labels);
+        self.alpha_step.run(variables, &[(net.images, &validation.images), (net.labels, &labels)])?;
+        let alpha_gradients = gradients(&self.alpha_step, variables, &self.alphas)?;
+        self.adam.step(variables, &alpha_gradients, settings.alpha_rate)?;
+
+        let labels = labels_as_floats(&train.labels);
+        self.weight_step.run(variables, &[(net.images, &train.images), (net.labels, &labels)])?;
+        clip_gradient_norm(&mut self.weight_step, &self.weights, settings.clip);
+        let weight_gradients = gradients(&self.weight_step, variables, &self.weights)?;
+        let rate = schedule::cosine(settings.rate, settings.rate_last, at.epoch, settings.epochs);
+        self.sgd.step(variables, &weight_gradients, rate, &self.data.threads)?;
+
+        let correct = correct_predictions(self.weight_step.value(net.logits), &train.labels);
+        Ok(StepReport { loss: self.weight_step.value(net.loss)[0], images: train.labels.len(), correct })
+    }
+
+    fn finish_epoch(&mut self, epoch: usize) -> Result<Map<String, Value>, TrainError> {
+        let validation = self.data.validation.in_order(self.settings.validation_images)?;
+        let accuracy = self.evaluator.evaluate(&mut self.variables, validation)?.accuracy();
+        let [normal, reduction] = self.probabilities().map_err(as_train_error)?;
+        let k = self.settings.candidates;
+        let space = IntensiveSpace::new(IntensiveSpace::derive_cell(&normal, k), IntensiveSpace::derive_cell(&reduction, k));
+        let space = space.map_err(|e| TrainError::Settings(e.to_string()))?;
+
+        let mut metrics = Map::new();
+        metrics.insert("validation_accuracy".into(), accuracy.into());
+        let entropy = relative_entropy(&[normal, reduction].concat(), Operation::ALL.len());
+        metrics.insert("alpha_entropy".into(), entropy.into());
+        if let Some(last) = self.recent.last() {
+            metrics.insert("stability".into(), stability(&last.space, &space).into());
+        }
+        self.recent.push(EpochSpace { space: space.clone(), accuracy });
+        let first = self.recent.len().saturating_sub(self.settings.backtrack + 1);
+        self.recent.drain(..first);
+        if self.recent.len() == self.settings.backtrack + 1
+            && let Some(superiority) = superiority(&self.recent)
+        {
+            metrics.insert("superiority".into(), superiority.into());
+            if self.best.as_ref().is_none_or(|best| superiority > best.superiority) {
+                self.best = Some(Best { space, superiority, epoch });
+            }
+        }
+        if let Some(best) = &self.best {
+            metrics.insert("best_epoch".into(), best.epoch.into());
+        }
+        Ok(metrics)
+    }
+
+    fn save(&self, checkpoint: &mut Checkpoint) {
+        checkpoint.put_variables(&self.variables);
+        for (name, slots) in self.sgd.state().into_iter().chain(self.adam.state()) {
+            checkpoint.put_slots(name, slots);
+        }
+        checkpoint.values.insert("adam_steps".into(), self.adam.steps().into());
+        let json = |value: serde_json::Result<Value>| value.expect("spaces and numbers print as JSON");
+        checkpoint.values.insert("recent".into(), json(serde_json::to_value(&self.recent)));
+        checkpoint.values.insert("best".into(), json(serde_json::to_value(&self.best)));
+    }
+
+    fn restore(&mut self, checkpoint: &mut Checkpoint, path: &Path) -> Result<(), TrainError> {
+        checkpoint.take_variables(&mut self.variables, path)?;
+        self.sgd.restore(|name| checkpoint.take_slots(name));
+        let steps = checkpoint.value("adam_steps", path)?;
+        self.adam.restore(steps, |name| checkpoint.take_slots(name));
+        self.recent = checkpoint.value("recent", path)?;
+        self.best = checkpoint.value("best", path)?;
+        Ok(())
+    }
+}
+
+/// The phase's own helpers fail only where the engine does.
+fn as_train_error(error: crate::SearchError) -> TrainError {
+    match error {
+        crate::SearchError::Train(e) => e,
+        crate::SearchError::Engine(e) => e.into(),
+        crate::SearchError::Model(e) => TrainError::Settings(e.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+
+    #[test]
+    fn superiority_is_the_product_of_accuracies_while_nothing_changes() {
+        let space = IntensiveSpace::random(6, &mut ChaCha8Rng::seed_from_u64(3)).unwrap();
+        let other = IntensiveSpace::random(6, &mut ChaCha8Rng::seed_from_u64(4)).unwrap();
+        let epoch = |space: &IntensiveSpace, accuracy| EpochSpace { space: space.clone(), accuracy };
+        let steady = superiority(&[epoch(&space, 0.5), epoch(&space, 0.5), epoch(&space, 1.0)]).unwrap();
+        assert_eq!(steady, 0.25);
+        let moved = superiority(&[epoch(&other, 0.5), epoch(&space, 0.5), epoch(&space, 1.0)]).unwrap();
+        assert_eq!(moved, 0.25 * stability(&other, &space));
+        assert!(moved < steady);
+    }
+}

@@ -1,0 +1,180 @@
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::Path;
+
+use adwp_engine::optim::Slots;
+use adwp_engine::{Role, Variable, Variables};
+use safetensors::{Dtype, SafeTensors, View};
+use serde_json::{Map, Value};
+
+use crate::{Result, TrainError, write_atomic};
+
+/// The values of one tensor of a checkpoint.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TensorData {
+    /// Extents.
+    pub shape: Vec<usize>,
+    /// Row-major.
+    pub data: Vec<f32>,
+}
+
+/// Named tensors and a JSON object, written as one safetensors file: checkpoints and `weights.safetensors`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Checkpoint {
+    /// Tensors by name.
+    pub tensors: BTreeMap<String, TensorData>,
+    /// Everything else.
+    pub values: Map<String, Value>,
+}
+
+/// The safetensors metadata keeps its keys in a hash map; one key makes the bytes of the file repeatable.
+const METADATA_KEY: &str = "adwp";
+const SCHEMA: &str = "adwp/checkpoint/1";
+
+struct Bytes<'a>(&'a TensorData);
+
+impl View for Bytes<'_> {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.0.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        self.0.data.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>().into()
+    }
+
+    fn data_len(&self) -> usize {
+        self.0.data.len() * size_of::<f32>()
+    }
+}
+
+impl Checkpoint {
+    /// Adds all variables under `variables/` (statistics under `statistics/`).
+    pub fn put_variables(&mut self, variables: &Variables) {
+        for variable in variables.iter() {
+            let tensor = TensorData { shape: variable.shape.to_vec(), data: variable.data.clone() };
+            self.tensors.insert(format!("{}{}", prefix(variable.role), variable.name), tensor);
+        }
+    }
+
+    /// Overwrites `variables` with what [`Self::put_variables`] stored; every one must be there in its shape.
+    pub fn take_variables(&mut self, variables: &mut Variables, path: &Path) -> Result<()> {
+        let expected: Vec<(String, Role, Vec<usize>)> = variables.iter().map(|v| (v.name.clone(), v.role, v.shape.to_vec())).collect();
+        for (name, role, shape) in expected {
+            let key = format!("{}{name}", prefix(role));
+            let damaged = |reason: String| TrainError::Damaged { path: path.to_owned(), reason };
+            let tensor = self.tensors.remove(&key).ok_or_else(|| damaged(format!("it lacks {key}")))?;
+            if tensor.shape != shape {
+                return Err(damaged(format!("{key} has shape {:?}, expected {shape:?}", tensor.shape)));
+            }
+            variables.insert(Variable { name, role, shape: shape.into(), data: tensor.data });
+        }
+        Ok(())
+    }
+
+    /// Adds one tensor of an optimiser's history for each parameter.
+    pub fn put_slots(&mut self, name: &str, slots: &Slots) {
+        for (i, slot) in slots.iter().enumerate() {
+            self.tensors.insert(format!("{name}/{i:06}"), TensorData { shape: vec![slot.len()], data: slot.clone() });
+        }
+    }
+
+    /// Takes out what [`Self::put_slots`] stored.
+    pub fn take_slots(&mut self, name: &str) -> Slots {
+        let prefix = format!("{name}/");
+        let names: Vec<String> =
+            self.tensors.range(prefix.clone()..).map(|(k, _)| k.clone()).take_while(|k| k.starts_with(&prefix)).collect();
+        names.iter().filter_map(|name| self.tensors.remove(name)).map(|t| t.data).collect()
+    }
+
+    /// Writes the file atomically.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let mut values = self.values.clone();
+        values.insert("schema".into(), SCHEMA.into());
+        let metadata = HashMap::from([(METADATA_KEY.to_owned(), Value::Object(values).to_string())]);
+        let bytes = safetensors::serialize(self.tensors.iter().map(|(name, t)| (name, Bytes(t))), Some(metadata))
+            .map_err(|e| TrainError::Damaged { path: path.to_owned(), reason: e.to_string() })?;
+        write_atomic(path, &bytes)
+    }
+
+    /// Reads a file that [`Self::write`] wrote.
+    ///
+    /// # Errors
+    /// [`TrainError::Damaged`] when it is cut off or something else.
+    pub fn read(path: &Path) -> Result<Self> {
+        let bytes = fs::read(path).map_err(|source| TrainError::File { action: "read", path: path.to_owned(), source })?;
+        let damaged = |reason: String| TrainError::Damaged { path: path.to_owned(), reason };
+        let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(e.to_string()))?;
+        let text = metadata.metadata().as_ref().and_then(|m| m.get(METADATA_KEY)).ok_or_else(|| damaged("it was not written by adwp".into()))?;
+        let mut values: Map<String, Value> = serde_json::from_str(text).map_err(|e| damaged(e.to_string()))?;
+        let schema = values.remove("schema");
+        if schema != Some(SCHEMA.into()) {
+            return Err(damaged(format!("its schema is {schema:?}, expected {SCHEMA:?}")));
+        }
+        let file = SafeTensors::deserialize(&bytes).map_err(|e| damaged(e.to_string()))?;
+        let mut tensors = BTreeMap::new();
+        for (name, view) in file.iter() {
+            if view.dtype() != Dtype::F32 {
+                return Err(damaged(format!("{name} is not f32")));
+            }
+            let (chunks, _) = view.data().as_chunks::<4>();
+            let data = chunks.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
+            tensors.insert(name.to_owned(), TensorData { shape: view.shape().to_vec(), data });
+        }
+        Ok(Self { tensors, values })
+    }
+
+    /// A number or string of [`Self::values`], parsed.
+    pub fn value<T: serde::de::DeserializeOwned>(&self, key: &str, path: &Path) -> Result<T> {
+        let damaged = |reason: String| TrainError::Damaged { path: path.to_owned(), reason };
+        let value = self.values.get(key).ok_or_else(|| damaged(format!("it lacks {key:?}")))?;
+        serde_json::from_value(value.clone()).map_err(|e| damaged(format!("{key}: {e}")))
+    }
+}
+
+fn prefix(role: Role) -> &'static str {
+    match role {
+        Role::Parameter => "variables/",
+        Role::Statistic => "statistics/",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example() -> Checkpoint {
+        let mut checkpoint = Checkpoint::default();
+        checkpoint.put_slots("velocity", &vec![vec![1.0, -0.0], vec![f32::MIN_POSITIVE]]);
+        checkpoint.values.insert("epoch".into(), 3.into());
+        checkpoint
+    }
+
+    #[test]
+    fn a_checkpoint_comes_back_bit_for_bit_and_writes_the_same_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+        example().write(&a).unwrap();
+        let mut read = Checkpoint::read(&a).unwrap();
+        assert_eq!(read, example());
+        read.write(&b).unwrap();
+        assert_eq!(fs::read(&a).unwrap(), fs::read(&b).unwrap());
+        assert_eq!(read.take_slots("velocity"), [vec![1.0, -0.0], vec![f32::MIN_POSITIVE]]);
+    }
+
+    #[test]
+    fn a_cut_off_checkpoint_is_told_as_such() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("checkpoint");
+        example().write(&path).unwrap();
+        let whole = fs::read(&path).unwrap();
+        for len in 0..whole.len() {
+            fs::write(&path, &whole[..len]).unwrap();
+            assert!(matches!(Checkpoint::read(&path), Err(TrainError::Damaged { .. })), "{len} bytes");
+        }
+    }
+}

@@ -1,0 +1,99 @@
+use adwp_data::{Batch, DataError};
+use adwp_engine::cpu::{Executor, Threads};
+use adwp_engine::{Graph, NodeId, Program, Statistics, Variables};
+
+use crate::Result;
+
+/// How a network did on a set of images.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Evaluation {
+    /// For every image in order, the class of the largest logit; the first of equals.
+    pub predictions: Vec<u32>,
+    /// Images classified right.
+    pub correct: usize,
+    /// Logits of all images, `[images, classes]`.
+    pub logits: Vec<f32>,
+}
+
+impl Evaluation {
+    /// Share of images classified right.
+    pub fn accuracy(&self) -> f64 {
+        self.correct as f64 / self.predictions.len().max(1) as f64
+    }
+}
+
+/// Runs the forward pass of a network over batches of images.
+#[derive(Debug)]
+pub struct Evaluator {
+    score: Executor,
+    recalibrate: Executor,
+    images: NodeId,
+    logits: NodeId,
+    batch: usize,
+}
+
+impl Evaluator {
+    /// An evaluator of `graph`, whose input `images` fixes the batch size.
+    pub fn new(graph: &Graph, images: NodeId, logits: NodeId, threads: &Threads) -> Result<Self> {
+        let executor = |statistics| Ok::<_, adwp_engine::EngineError>(Executor::new(Program::inference(graph, &[logits], statistics)?, threads));
+        let (score, recalibrate) = (executor(Statistics::Running)?, executor(Statistics::Batch)?);
+        Ok(Self { score, recalibrate, images, logits, batch: graph[images].shape[0] })
+    }
+
+    /// Images of a full batch.
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// Recomputes the BatchNorm statistics: their mean over the full batches given. A smaller last batch is left out.
+    pub fn recalibrate(&mut self, variables: &mut Variables, batches: impl Iterator<Item = Result<Batch, DataError>>) -> Result<()> {
+        let full = batches.filter(|batch| batch.as_ref().map_or(true, |batch| batch.labels.len() == self.batch));
+        for (i, batch) in full.enumerate() {
+            // With a share of 1/1, 1/2, 1/3, … the running value is the mean of all batches so far.
+            self.recalibrate.statistics_momentum = 1.0 / (i + 1) as f32;
+            self.recalibrate.run(variables, &[(self.images, &batch?.images)])?;
+        }
+        Ok(())
+    }
+
+    /// Classifies all images with the running statistics. The last batch may be smaller.
+    pub fn evaluate(&mut self, variables: &mut Variables, batches: impl Iterator<Item = Result<Batch, DataError>>) -> Result<Evaluation> {
+        let mut result = Evaluation::default();
+        for batch in batches {
+            let mut batch = batch?;
+            let count = batch.labels.len();
+            let per_image = batch.images.len() / count;
+            batch.images.resize(self.batch * per_image, 0.0);
+            self.score.run(variables, &[(self.images, &batch.images)])?;
+            let logits = self.score.value(self.logits);
+            let classes = logits.len() / self.batch;
+            let logits = &logits[..count * classes];
+            let predictions = logits.chunks_exact(classes).map(argmax);
+            result.correct += correct_predictions(logits, &batch.labels);
+            result.predictions.extend(predictions);
+            result.logits.extend_from_slice(logits);
+        }
+        Ok(result)
+    }
+}
+
+fn argmax(logits: &[f32]) -> u32 {
+    let mut best = 0;
+    for (i, logit) in logits.iter().enumerate() {
+        if *logit > logits[best] {
+            best = i;
+        }
+    }
+    best as u32
+}
+
+/// How many rows of `logits` `[n, classes]` have their largest value at the label.
+pub fn correct_predictions(logits: &[f32], labels: &[u32]) -> usize {
+    let classes = logits.len() / labels.len().max(1);
+    logits.chunks_exact(classes.max(1)).zip(labels).filter(|(logits, label)| argmax(logits) == **label).count()
+}
+
+/// Labels as the engine takes them: class indices stored as floats, exact up to 2²⁴ classes.
+pub fn labels_as_floats(labels: &[u32]) -> Vec<f32> {
+    labels.iter().map(|&label| label as f32).collect()
+}

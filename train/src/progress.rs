@@ -1,0 +1,45 @@
+use serde_json::{Map, Value};
+
+/// How far a phase is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Progress {
+    /// Name of the phase.
+    pub phase: &'static str,
+    /// Epoch, from 0.
+    pub epoch: usize,
+    /// Epochs in all.
+    pub epochs: usize,
+    /// Steps done in this epoch.
+    pub step: usize,
+    /// Steps of an epoch.
+    pub steps: usize,
+    /// Mean training loss of the epoch so far.
+    pub loss: f32,
+    /// Training images a second, over this session.
+    pub images_per_s: f64,
+    /// Seconds left of the phase at this rate; without validation.
+    pub seconds_left: f64,
+}
+
+/// Hears of a run's progress.
+pub trait Reporter {
+    /// After every step.
+    fn step(&mut self, progress: &Progress);
+    /// After every epoch, with what goes into `metrics.jsonl`.
+    fn epoch(&mut self, metrics: &Map<String, Value>);
+    /// When something worth a line happens: what a phase starts or continues with, what it found.
+    fn message(&mut self, text: &str);
+    /// When a phase ends, however.
+    fn phase_end(&mut self);
+}
+
+/// Hears nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Quiet;
+
+impl Reporter for Quiet {
+    fn step(&mut self, _: &Progress) {}
+    fn epoch(&mut self, _: &Map<String, Value>) {}
+    fn message(&mut self, _: &str) {}
+    fn phase_end(&mut self) {}
+}
