@@ -45,6 +45,9 @@ pub enum EngineError {
         /// Why not.
         reason: &'static str,
     },
+    /// A node asked for as an output, or as the loss, is an input or a parameter: there is nothing to compute.
+    #[error("{0:?} is an input or a parameter, not something a program computes")]
+    LeafOutput(String),
     /// The loss of a training program is not a single number.
     #[error("the loss {node:?} has shape {shape}, expected one element")]
     LossShape {

@@ -219,10 +219,11 @@ impl Graph {
         if shape.elements() == 0 {
             return Err(self.misfit(&name, &op, &inputs, format!("its value {shape} would be empty")));
         }
-        let id = NodeId(self.nodes.len());
-        if self.names.insert(name.clone(), id).is_some() {
+        if self.names.contains_key(&name) {
             return Err(EngineError::DuplicateName(name));
         }
+        let id = NodeId(self.nodes.len());
+        self.names.insert(name.clone(), id);
         self.nodes.push(Node { name, op, inputs, shape });
         Ok(id)
     }

@@ -59,7 +59,7 @@ impl Program {
     ///
     /// # Errors
     /// [`EngineError::LossShape`] when the loss has more than one element, [`EngineError::NotTrainable`] when a trainable node is no
-    /// parameter or input or does not reach the loss.
+    /// parameter or input or does not reach the loss, [`EngineError::LeafOutput`] when an output is an input or a parameter.
     pub fn training(graph: &Graph, loss: NodeId, outputs: &[NodeId], trainable: &[NodeId]) -> Result<Self> {
         let loss_node = &graph[loss];
         if loss_node.shape.elements() != 1 {
@@ -77,7 +77,7 @@ impl Program {
 
         let mut kept = outputs.to_vec();
         kept.push(loss);
-        let mut steps = forward(graph, &kept);
+        let mut steps = forward(graph, &kept)?;
 
         let mut needs_gradient = vec![false; graph.len()];
         for &id in trainable {
@@ -103,11 +103,11 @@ impl Program {
         Ok(Self { graph: graph.clone(), steps, plan, statistics: Statistics::Batch })
     }
 
-    /// Compiles the forward pass to `outputs` alone.
+    /// Compiles the forward pass to `outputs` alone; each must be computed, not fed.
     ///
     /// With [`Statistics::Batch`] a run also moves the running statistics: that is how they are recomputed for an architecture.
     pub fn inference(graph: &Graph, outputs: &[NodeId], statistics: Statistics) -> Result<Self> {
-        let steps = forward(graph, outputs);
+        let steps = forward(graph, outputs)?;
         let persistent: Vec<Tensor> = outputs.iter().copied().map(Tensor::Value).collect();
         let plan = Plan::new(graph, &steps, &persistent);
         Ok(Self { graph: graph.clone(), steps, plan, statistics })
@@ -134,9 +134,12 @@ impl Program {
     }
 }
 
-fn forward(graph: &Graph, outputs: &[NodeId]) -> Vec<Step> {
+fn forward(graph: &Graph, outputs: &[NodeId]) -> Result<Vec<Step>> {
+    if let Some(leaf) = outputs.iter().find(|id| is_leaf(&graph[**id].op)) {
+        return Err(EngineError::LeafOutput(graph[*leaf].name.clone()));
+    }
     let needed = graph.ancestors(outputs);
-    graph.nodes().filter(|(id, node)| needed[id.0] && !is_leaf(&node.op)).map(|(id, _)| Step::Forward(id)).collect()
+    Ok(graph.nodes().filter(|(id, node)| needed[id.0] && !is_leaf(&node.op)).map(|(id, _)| Step::Forward(id)).collect())
 }
 
 /// Whether the value comes from outside of the program's buffers.

@@ -1,1 +1,16 @@
-//! adwp-export
+//! From a genotype to a file: retraining from scratch (section 4.3), folding, ONNX.
+
+mod error;
+mod fold;
+pub mod onnx;
+mod retrain;
+mod settings;
+mod trained;
+mod verify;
+
+pub use error::{ExportError, Result};
+pub use fold::fold_batch_norms;
+pub use retrain::{RetrainData, retrain};
+pub use settings::RetrainSettings;
+pub use trained::{Network, TestResult, Trained};
+pub use verify::{Agreement, Logits, TOLERANCE, agree};

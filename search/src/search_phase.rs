@@ -5,7 +5,9 @@ use adwp_engine::cpu::Executor;
 use adwp_engine::optim::{Adam, Sgd, clip_gradient_norm, gradients};
 use adwp_engine::{NodeId, Program, Variables};
 use adwp_models::{Genotype, Hypernetwork, HypernetworkOptions, IntensiveSpace, Operation};
-use adwp_train::{At, Checkpoint, Context, Evaluator, Phase, StepReport, TrainError, correct_predictions, labels_as_floats, run_phase, schedule};
+use adwp_train::{
+    At, Checkpoint, Context, Evaluator, Phase, StepReport, TrainError, correct_predictions, labels_as_floats, run_phase, schedule,
+};
 use rand::Rng;
 use rand_distr::{Distribution, StandardNormal};
 use serde_json::{Map, Value};
@@ -44,7 +46,10 @@ enum Steps {
     /// Both from one batch.
     Joint(Executor),
     /// Each from a batch of its own.
-    Separate { weights: Executor, alphas: Executor },
+    Separate {
+        weights: Executor,
+        alphas: Executor,
+    },
 }
 
 struct SearchPhase {

@@ -182,7 +182,9 @@ impl SpaceSettings {
         let fail = |message: String| Err(TrainError::Settings(format!("space: {message}")));
         match self {
             s if s.epochs <= s.backtrack => fail(format!("epochs = {} must exceed backtrack = {}", s.epochs, s.backtrack)),
-            s if !(2..=14).contains(&s.candidates) => fail(format!("candidates = {} is not in 2 to 14, the pairs of the first node", s.candidates)),
+            s if !(2..=14).contains(&s.candidates) => {
+                fail(format!("candidates = {} is not in 2 to 14, the pairs of the first node", s.candidates))
+            }
             s if s.batch == 0 => fail("batch must be at least 1".into()),
             _ => Ok(()),
         }
@@ -197,7 +199,10 @@ impl SearchSettings {
             s if s.hypernetwork_epochs >= s.epochs => {
                 fail(format!("hypernetwork_epochs = {} must be below epochs = {}", s.hypernetwork_epochs, s.epochs))
             }
-            s if !(s.hypernetwork_epochs <= s.cross_search_start && s.cross_search_start <= s.cross_search_end && s.cross_search_end <= s.epochs) => {
+            s if !(s.hypernetwork_epochs <= s.cross_search_start
+                && s.cross_search_start <= s.cross_search_end
+                && s.cross_search_end <= s.epochs) =>
+            {
                 fail("hypernetwork_epochs ≤ cross_search_start ≤ cross_search_end ≤ epochs must hold".into())
             }
             s if s.keep == 0 || s.hidden == 0 || s.batch == 0 => fail("keep, hidden and batch must be at least 1".into()),

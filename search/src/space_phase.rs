@@ -5,7 +5,9 @@ use adwp_engine::cpu::Executor;
 use adwp_engine::optim::{Adam, Sgd, clip_gradient_norm, gradients};
 use adwp_engine::{NodeId, Program, Variables};
 use adwp_models::{IntensiveSpace, Operation, Relaxed, RelaxedAlphas, stability};
-use adwp_train::{At, Checkpoint, Context, Evaluator, Phase, StepReport, TrainError, correct_predictions, labels_as_floats, run_phase, schedule};
+use adwp_train::{
+    At, Checkpoint, Context, Evaluator, Phase, StepReport, TrainError, correct_predictions, labels_as_floats, run_phase, schedule,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 

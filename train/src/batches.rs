@@ -56,9 +56,6 @@ impl BatchSource {
     }
 
     fn config(&self) -> LoaderConfig {
-        LoaderConfig {
-            prefetch: PREFETCH,
-            ..LoaderConfig::sequential(Arc::clone(&self.dataset), self.normalization.clone(), self.batch)
-        }
+        LoaderConfig { prefetch: PREFETCH, ..LoaderConfig::sequential(Arc::clone(&self.dataset), self.normalization.clone(), self.batch) }
     }
 }

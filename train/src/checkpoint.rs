@@ -109,7 +109,8 @@ impl Checkpoint {
         let bytes = fs::read(path).map_err(|source| TrainError::File { action: "read", path: path.to_owned(), source })?;
         let damaged = |reason: String| TrainError::Damaged { path: path.to_owned(), reason };
         let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(e.to_string()))?;
-        let text = metadata.metadata().as_ref().and_then(|m| m.get(METADATA_KEY)).ok_or_else(|| damaged("it was not written by adwp".into()))?;
+        let text =
+            metadata.metadata().as_ref().and_then(|m| m.get(METADATA_KEY)).ok_or_else(|| damaged("it was not written by adwp".into()))?;
         let mut values: Map<String, Value> = serde_json::from_str(text).map_err(|e| damaged(e.to_string()))?;
         let schema = values.remove("schema");
         if schema != Some(SCHEMA.into()) {

@@ -56,7 +56,9 @@ impl TrainError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::File { source, .. } => match source.kind() {
-                io::ErrorKind::StorageFull => Some("free space on that disk; the files written before are whole, --resume continues".into()),
+                io::ErrorKind::StorageFull => {
+                    Some("free space on that disk; the files written before are whole, --resume continues".into())
+                }
                 io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                     Some("choose a folder that can be written to with --run".into())
                 }

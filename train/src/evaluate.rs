@@ -35,7 +35,8 @@ pub struct Evaluator {
 impl Evaluator {
     /// An evaluator of `graph`, whose input `images` fixes the batch size.
     pub fn new(graph: &Graph, images: NodeId, logits: NodeId, threads: &Threads) -> Result<Self> {
-        let executor = |statistics| Ok::<_, adwp_engine::EngineError>(Executor::new(Program::inference(graph, &[logits], statistics)?, threads));
+        let executor =
+            |statistics| Ok::<_, adwp_engine::EngineError>(Executor::new(Program::inference(graph, &[logits], statistics)?, threads));
         let (score, recalibrate) = (executor(Statistics::Running)?, executor(Statistics::Batch)?);
         Ok(Self { score, recalibrate, images, logits, batch: graph[images].shape[0] })
     }

@@ -17,7 +17,10 @@ impl Metrics {
     pub(crate) fn open(path: &Path, phase: &str, epoch: usize) -> Result<Self> {
         if path.exists() {
             let keep = |line: &&str| match serde_json::from_str::<Map<String, Value>>(line) {
-                Ok(entry) => entry.get("phase") != Some(&phase.into()) || entry.get("epoch").and_then(Value::as_u64).is_some_and(|e| e < epoch as u64),
+                Ok(entry) => {
+                    entry.get("phase") != Some(&phase.into())
+                        || entry.get("epoch").and_then(Value::as_u64).is_some_and(|e| e < epoch as u64)
+                }
                 // A line cut off by a kill.
                 Err(_) => false,
             };

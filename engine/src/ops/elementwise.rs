@@ -4,11 +4,11 @@ use rayon::prelude::*;
 
 use super::{CHUNK, Write, dot};
 
-/// y = max(x, 0).
+/// y = max(x, 0). What is no number stays none, so that a network that diverged shows it.
 pub(crate) fn relu(x: &[f32], y: &mut [f32]) {
     y.par_chunks_mut(CHUNK)
         .zip(x.par_chunks(CHUNK))
-        .for_each(|(y, x)| Write::Set.apply(y, x.iter().map(|x| if *x > 0.0 { *x } else { 0.0 })));
+        .for_each(|(y, x)| Write::Set.apply(y, x.iter().map(|x| if *x < 0.0 { 0.0 } else { *x })));
 }
 
 /// Gradient of relu from its output.

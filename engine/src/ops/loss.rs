@@ -20,6 +20,11 @@ pub(crate) fn softmax_backward(y: &[f32], width: usize, dy: &[f32], dx: &mut [f3
     }
 }
 
+/// The class a label names. Others have none: the loss is then not finite, which the training loop reports.
+fn class_of(label: f32, classes: usize) -> Option<usize> {
+    (label >= 0.0 && label < classes as f32 && label.fract() == 0.0).then_some(label as usize)
+}
+
 /// Mean over the batch of (1 - smoothing) · (-log p\[label\]) + smoothing · mean over classes of -log p.
 pub(crate) fn cross_entropy(logits: &[f32], labels: &[f32], smoothing: f32) -> f32 {
     let classes = logits.len() / labels.len();
@@ -31,8 +36,7 @@ pub(crate) fn cross_entropy(logits: &[f32], labels: &[f32], smoothing: f32) -> f
             let max = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
             let log_sum = logits.iter().map(|&z| (f64::from(z) - max).exp()).sum::<f64>().ln() + max;
             let mean = logits.iter().map(|&z| f64::from(z)).sum::<f64>() / classes as f64;
-            // A label outside of the classes has no probability: the loss is not finite, which the training loop reports.
-            let target = logits.get(label as usize).map_or(f64::NAN, |&z| f64::from(z));
+            let target = class_of(label, classes).map_or(f64::NAN, |class| f64::from(logits[class]));
             log_sum - (1.0 - smoothing) * target - smoothing * mean
         })
         .sum();
@@ -47,7 +51,12 @@ pub(crate) fn cross_entropy_backward(logits: &[f32], labels: &[f32], smoothing: 
     let mut p = vec![0.0; classes];
     for ((logits, &label), dlogits) in logits.chunks_exact(classes).zip(labels).zip(dlogits.chunks_exact_mut(classes)) {
         softmax(logits, classes, &mut p);
-        let label = label as usize;
-        write.apply(dlogits, p.iter().enumerate().map(|(k, p)| scale * (p - even - if k == label { 1.0 - smoothing } else { 0.0 })));
+        let class = class_of(label, classes);
+        let target = |k| match class {
+            Some(class) if class == k => even + (1.0 - smoothing),
+            Some(_) => even,
+            None => f32::NAN,
+        };
+        write.apply(dlogits, p.iter().enumerate().map(|(k, p)| scale * (p - target(k))));
     }
 }

@@ -1,0 +1,331 @@
+//! Everything that is measured of one or more model files, as one report.
+
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    DeployError, Result,
+    cost::{self, Cost},
+    latency::{self, LatencyOptions, LatencyReport, TimedSession},
+    machine::Machine,
+    onnx::{BatchSize, OnnxModel},
+    ort_library::OrtLibrary,
+    parity::{self, Parity},
+    runtime::Runtime,
+};
+
+mod compare;
+
+pub use compare::{Metric, Regression, compare};
+
+/// The schema of a report.
+pub const SCHEMA: &str = "adwp/bench/1";
+
+/// What is measured.
+#[derive(Debug, Clone)]
+pub struct BenchOptions {
+    /// The runtimes, each once.
+    pub runtimes: Vec<Runtime>,
+    /// Numbers of threads. A runtime leaves out those it cannot use; tract always runs on one thread.
+    pub threads: Vec<usize>,
+    /// How latency is measured. A model with a fixed batch is measured at that batch.
+    pub latency: LatencyOptions,
+    /// The ONNX Runtime library; `None` searches for one.
+    pub ort_library: Option<OrtLibrary>,
+    /// Images of noise that the runtimes are compared on; 0 compares nothing.
+    pub parity_images: usize,
+}
+
+impl Default for BenchOptions {
+    fn default() -> Self {
+        Self { runtimes: Runtime::ALL.to_vec(), threads: vec![1], latency: LatencyOptions::default(), ort_library: None, parity_images: 8 }
+    }
+}
+
+/// A report of [`run`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BenchReport {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// When it was made, in seconds since 1970.
+    pub created_unix_s: u64,
+    /// The version of this crate.
+    pub version: String,
+    /// The machine.
+    pub machine: Machine,
+    /// The settings of the latency measurement.
+    pub settings: Settings,
+    /// The models, in the order they were given.
+    pub models: Vec<ModelReport>,
+}
+
+/// The settings that a latency depends on and its own record does not hold.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The least time of one repeat, in milliseconds.
+    pub min_time_ms: f64,
+    /// Repeats.
+    pub repeats: usize,
+    /// The longest warm-up, in milliseconds.
+    pub max_warm_up_ms: f64,
+    /// Images of noise that the runtimes were compared on.
+    pub parity_images: usize,
+}
+
+/// What was measured of one model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelReport {
+    /// The path that was given.
+    pub path: PathBuf,
+    /// The size of the file in bytes.
+    pub file_bytes: u64,
+    /// Who wrote the file.
+    pub producer: String,
+    /// Its operator set.
+    pub opset: i64,
+    /// One image: `[channels, height, width]`.
+    pub input: [usize; 3],
+    /// The number of classes.
+    pub classes: usize,
+    /// Parameters and multiply-adds of the file, or why they could not be counted.
+    pub cost: CostReport,
+    /// Trainable parameters that the exporter states.
+    pub stated_params: Option<u64>,
+    /// Multiply-adds that the exporter states.
+    pub stated_madds: Option<u64>,
+    /// Test accuracy that the exporter states, in its own unit.
+    pub stated_test_accuracy: Option<f64>,
+    /// Latency for each runtime and number of threads.
+    pub latency: Vec<LatencyReport>,
+    /// The agreement of every other session with the first one.
+    pub parity: Vec<RuntimeParity>,
+}
+
+/// The cost of a file, or the reason why there is none.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CostReport {
+    /// The cost.
+    Counted(Cost),
+    /// The message of the error.
+    Failed(String),
+}
+
+impl CostReport {
+    /// The cost, when it was counted.
+    pub fn counted(&self) -> Option<&Cost> {
+        match self {
+            Self::Counted(cost) => Some(cost),
+            Self::Failed(_) => None,
+        }
+    }
+}
+
+/// The agreement of a session with a reference session.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RuntimeParity {
+    /// The runtime compared with.
+    pub reference: Runtime,
+    /// Its threads.
+    pub reference_threads: usize,
+    /// The runtime judged.
+    pub runtime: Runtime,
+    /// Its threads.
+    pub threads: usize,
+    /// The agreement.
+    pub parity: Parity,
+}
+
+/// Measures the model files `paths`. All sessions of all models are measured together, interleaved.
+/// `progress` is told what is about to happen, in words for people.
+///
+/// # Errors
+/// A file is not an image classifier, a runtime refuses it, or a setting leaves nothing to measure. A cost that cannot be
+/// counted is part of the report.
+pub fn run(paths: &[PathBuf], options: &BenchOptions, progress: &mut dyn FnMut(&str)) -> Result<BenchReport> {
+    options.latency.check()?;
+    let plan = sessions_of(options)?;
+    if paths.is_empty() {
+        return Err(DeployError::Setting { name: "models", detail: "none was given".to_owned() });
+    }
+    let mut machine = Machine::read();
+    let mut models = Vec::with_capacity(paths.len());
+    let mut sessions = Vec::new();
+    for path in paths {
+        progress(&format!("reading {}", path.display()));
+        let model = OnnxModel::load(path)?;
+        let batch = match model.input().batch {
+            BatchSize::Dynamic => options.latency.batch,
+            BatchSize::Fixed(fixed) => fixed,
+        };
+        let first = sessions.len();
+        for &(runtime, threads) in &plan {
+            progress(&format!("loading {} into {runtime} ({threads} threads)", path.display()));
+            sessions.push(TimedSession::start(&model, runtime, threads, batch, options.ort_library.as_ref())?);
+        }
+        let mut report = describe(&model);
+        report.parity = agreement(&model, &mut sessions[first..], options.parity_images)?;
+        models.push(report);
+    }
+    progress(&format!("measuring {} sessions", sessions.len()));
+    let mut latencies = latency::measure(&mut sessions, &options.latency)?.into_iter();
+    for model in &mut models {
+        model.latency.extend(latencies.by_ref().take(plan.len()));
+    }
+    machine.finish();
+    Ok(BenchReport {
+        schema: SCHEMA.to_owned(),
+        created_unix_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        machine,
+        settings: Settings {
+            min_time_ms: milliseconds(options.latency.min_time),
+            repeats: options.latency.repeats,
+            max_warm_up_ms: milliseconds(options.latency.max_warm_up),
+            parity_images: options.parity_images,
+        },
+        models,
+    })
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}
+
+/// The runtimes and threads to measure, each once.
+fn sessions_of(options: &BenchOptions) -> Result<Vec<(Runtime, usize)>> {
+    if options.threads.contains(&0) {
+        return Err(DeployError::Setting { name: "threads", detail: "it must be at least 1".to_owned() });
+    }
+    let mut sessions = Vec::new();
+    for &runtime in &options.runtimes {
+        let usable = options.threads.iter().copied().filter(|&threads| runtime.supports_threads(threads));
+        let mut threads: Vec<_> = usable.collect();
+        if threads.is_empty() && !options.threads.is_empty() {
+            threads.push(1);
+        }
+        for threads in threads {
+            if !sessions.contains(&(runtime, threads)) {
+                sessions.push((runtime, threads));
+            }
+        }
+    }
+    if sessions.is_empty() {
+        return Err(DeployError::Setting { name: "runtimes", detail: "no runtime or no number of threads".to_owned() });
+    }
+    Ok(sessions)
+}
+
+fn describe(model: &OnnxModel) -> ModelReport {
+    let (input, stated) = (model.input(), model.metadata());
+    ModelReport {
+        path: model.path().to_owned(),
+        file_bytes: model.file_bytes(),
+        producer: model.producer().to_owned(),
+        opset: model.opset(),
+        input: [input.channels, input.height, input.width],
+        classes: model.output().classes,
+        cost: cost::cost(model).map_or_else(|error| CostReport::Failed(error.to_string()), CostReport::Counted),
+        stated_params: stated.params,
+        stated_madds: stated.madds,
+        stated_test_accuracy: stated.test_accuracy,
+        latency: Vec::new(),
+        parity: Vec::new(),
+    }
+}
+
+fn agreement(model: &OnnxModel, sessions: &mut [TimedSession], images: usize) -> Result<Vec<RuntimeParity>> {
+    let Some((reference, others)) = sessions.split_first_mut() else { return Ok(Vec::new()) };
+    if images == 0 || others.is_empty() {
+        return Ok(Vec::new());
+    }
+    let noise = latency::noise(model.input(), images);
+    let reference = &mut reference.session;
+    let expected = reference.run(&noise, images)?;
+    let judge = |other: &mut TimedSession| {
+        let logits = other.session.run(&noise, images)?;
+        Ok(RuntimeParity {
+            reference: reference.runtime(),
+            reference_threads: reference.threads(),
+            runtime: other.session.runtime(),
+            threads: other.session.threads(),
+            parity: parity::compare(&expected, &logits, model.output().classes)?,
+        })
+    };
+    others.iter_mut().map(judge).collect()
+}
+
+impl BenchReport {
+    /// Reads a report.
+    ///
+    /// # Errors
+    /// The file cannot be read, is not JSON, has another schema, or has a key that this schema does not know.
+    pub fn read(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let wrong = |detail: String| DeployError::Report { path: path.to_owned(), detail };
+        let text = fs::read_to_string(path).map_err(|source| match source.kind() {
+            std::io::ErrorKind::NotFound => DeployError::Missing { path: path.to_owned() },
+            _ => DeployError::Unreadable { path: path.to_owned(), source },
+        })?;
+        let json: serde_json::Value = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+        // Another schema would fail on its first foreign key, with a message about that key.
+        match json.get("schema").and_then(serde_json::Value::as_str) {
+            Some(SCHEMA) => serde_json::from_str(&text).map_err(|error| wrong(error.to_string())),
+            Some(other) => Err(wrong(format!("`schema` is {other}, expected {SCHEMA}"))),
+            None => Err(wrong(format!("`schema` is missing, expected {SCHEMA}"))),
+        }
+    }
+
+    /// Writes the report, all of it or nothing: a kill leaves the old file or the new one.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write(&self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        let failed = |source| DeployError::Unwritable { path: path.to_owned(), source };
+        let mut text = serde_json::to_vec_pretty(self).map_err(|error| failed(error.into()))?;
+        text.push(b'\n');
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let temporary = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
+        let write = || {
+            let mut file = fs::File::create(&temporary)?;
+            file.write_all(&text)?;
+            file.sync_all()?;
+            fs::rename(&temporary, path)
+        };
+        write().map_err(|source| {
+            // What failed is reported; the rest of a temporary file is only litter.
+            let _ = fs::remove_file(&temporary);
+            failed(source)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn planned(runtimes: &[Runtime], threads: &[usize]) -> Result<Vec<(Runtime, usize)>> {
+        sessions_of(&BenchOptions { runtimes: runtimes.to_vec(), threads: threads.to_vec(), ..Default::default() })
+    }
+
+    #[test]
+    fn every_runtime_gets_the_threads_it_can_use() {
+        use Runtime::{Ort, Tract};
+        assert_eq!(planned(&[Ort, Tract], &[1, 2, 2]).unwrap(), [(Ort, 1), (Ort, 2), (Tract, 1)]);
+        assert_eq!(planned(&[Tract], &[4]).unwrap(), [(Tract, 1)]);
+        assert!(planned(&[Ort], &[0]).is_err());
+        assert!(planned(&[], &[1]).is_err());
+        assert!(planned(&[Ort], &[]).is_err());
+    }
+}

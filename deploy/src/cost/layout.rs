@@ -1,0 +1,221 @@
+//! Shapes of operators that move or join values.
+
+use tract_onnx::pb::NodeProto;
+
+use super::{Shape, attributes, values::Values};
+
+/// `axis` counted from the front, for a tensor of `rank` dimensions.
+pub(super) fn axis(axis: i64, rank: usize) -> Result<usize, String> {
+    let from_front = if axis < 0 { axis.checked_add(rank as i64) } else { Some(axis) };
+    from_front
+        .and_then(|axis| usize::try_from(axis).ok())
+        .filter(|&axis| axis < rank)
+        .ok_or_else(|| format!("axis {axis} of a tensor of {rank} dimensions"))
+}
+
+/// A start or end of a slice of `len` values, counted from the front and kept inside.
+pub(super) fn clamp(index: i64, len: usize) -> usize {
+    let len = len as i64;
+    let from_front = if index < 0 { index.saturating_add(len) } else { index };
+    from_front.clamp(0, len) as usize
+}
+
+/// The shape that `a` and `b` broadcast to.
+pub(super) fn broadcast(a: &[usize], b: &[usize]) -> Result<Shape, String> {
+    let rank = a.len().max(b.len());
+    let size = |shape: &[usize], dim: usize| (dim + shape.len()).checked_sub(rank).map_or(1, |dim| shape[dim]);
+    (0..rank)
+        .map(|dim| match (size(a, dim), size(b, dim)) {
+            (a, b) if a == b => Ok(a),
+            (1, size) | (size, 1) => Ok(size),
+            _ => Err(format!("{a:?} and {b:?} do not broadcast")),
+        })
+        .collect()
+}
+
+/// A list of integers that older operator sets give as an attribute and newer ones as an input. `None` when it is in neither place.
+pub(super) fn list(node: &NodeProto, name: &str, input: usize, values: &Values<'_>) -> Result<Option<Vec<i64>>, String> {
+    match node.input.get(input).filter(|tensor| !tensor.is_empty()) {
+        Some(tensor) => match values.ints(tensor) {
+            Some(ints) => Ok(Some(ints.to_vec())),
+            None => Err(format!("`{name}` (`{tensor}`) is not a constant")),
+        },
+        None => Ok(attributes::ints(node, name).map(<[i64]>::to_vec)),
+    }
+}
+
+pub(super) fn concat(node: &NodeProto, shapes: &[&Shape]) -> Result<Shape, String> {
+    let [first, rest @ ..] = shapes else { return Err("it has no input".to_owned()) };
+    let along = axis(attributes::int(node, "axis").ok_or("`axis` is missing")?, first.len())?;
+    let mut joined = (*first).clone();
+    for shape in rest {
+        let fits = shape.len() == joined.len() && (0..joined.len()).all(|dim| dim == along || shape[dim] == joined[dim]);
+        if !fits {
+            return Err(format!("{first:?} and {shape:?} do not join along axis {along}"));
+        }
+        joined[along] += shape[along];
+    }
+    Ok(joined)
+}
+
+pub(super) fn slice(node: &NodeProto, input: &Shape, values: &Values<'_>) -> Result<Shape, String> {
+    let starts = list(node, "starts", 1, values)?.ok_or("`starts` is missing")?;
+    let ends = list(node, "ends", 2, values)?.ok_or("`ends` is missing")?;
+    let axes = list(node, "axes", 3, values)?.unwrap_or_else(|| (0..starts.len() as i64).collect());
+    let steps = list(node, "steps", 4, values)?.unwrap_or_else(|| vec![1; starts.len()]);
+    if [ends.len(), axes.len(), steps.len()] != [starts.len(); 3] {
+        return Err("`starts`, `ends`, `axes` and `steps` differ in length".to_owned());
+    }
+    let mut shape = input.clone();
+    for index in 0..starts.len() {
+        let dim = axis(axes[index], input.len())?;
+        shape[dim] = slice_len(input[dim], starts[index], ends[index], steps[index])?;
+    }
+    Ok(shape)
+}
+
+fn slice_len(size: usize, start: i64, end: i64, step: i64) -> Result<usize, String> {
+    if step == 0 {
+        return Err("a step is 0".to_owned());
+    }
+    if step > 0 {
+        let (start, end) = (clamp(start, size), clamp(end, size));
+        return Ok((end.saturating_sub(start) as u64).div_ceil(step.unsigned_abs()) as usize);
+    }
+    let Some(last) = (size as i64).checked_sub(1).filter(|&last| last >= 0) else { return Ok(0) };
+    // Backwards a start before the first value means the first value, and an end there means that it is taken too.
+    let from_front = |index: i64| if index < 0 { index.saturating_add(size as i64) } else { index };
+    let (start, end) = (from_front(start).clamp(0, last), from_front(end).clamp(-1, last));
+    Ok(((start - end).max(0) as u64).div_ceil(step.unsigned_abs()) as usize)
+}
+
+pub(super) fn pad(node: &NodeProto, input: &Shape, values: &Values<'_>) -> Result<Shape, String> {
+    let pads = list(node, "pads", 1, values)?.ok_or("`pads` is missing")?;
+    let axes = match list(node, "axes", 3, values)? {
+        Some(axes) => axes.iter().map(|&dim| axis(dim, input.len())).collect::<Result<Vec<_>, _>>()?,
+        None => (0..input.len()).collect(),
+    };
+    if pads.len() != 2 * axes.len() {
+        return Err(format!("`pads` has {} values for {} dimensions", pads.len(), axes.len()));
+    }
+    let mut shape = input.clone();
+    for (index, &dim) in axes.iter().enumerate() {
+        let size = i128::from(pads[index]) + i128::from(pads[index + axes.len()]) + shape[dim] as i128;
+        shape[dim] = u32::try_from(size).map_err(|_| format!("`pads` {pads:?} of a tensor {input:?}"))? as usize;
+    }
+    Ok(shape)
+}
+
+pub(super) fn flatten(node: &NodeProto, input: &Shape) -> Result<Shape, String> {
+    let at = attributes::int(node, "axis").unwrap_or(1);
+    let at = if at == input.len() as i64 { input.len() } else { axis(at, input.len())? };
+    Ok(vec![input[..at].iter().product(), input[at..].iter().product()])
+}
+
+pub(super) fn reshape(node: &NodeProto, input: &Shape, values: &Values<'_>) -> Result<Shape, String> {
+    let target = list(node, "shape", 1, values)?.ok_or("`shape` is missing")?;
+    let keep_zero = attributes::flag(node, "allowzero", false);
+    let elements: usize = input.iter().product();
+    let wrong = || format!("{input:?} does not reshape to {target:?}");
+    let mut shape = Vec::with_capacity(target.len());
+    let mut open = None;
+    for (dim, &size) in target.iter().enumerate() {
+        shape.push(match size {
+            -1 if open.is_none() => {
+                open = Some(dim);
+                1
+            }
+            0 if !keep_zero => *input.get(dim).ok_or_else(wrong)?,
+            size => u32::try_from(size).map_err(|_| wrong())? as usize,
+        });
+    }
+    let given = shape.iter().try_fold(1_usize, |product, &size| product.checked_mul(size)).ok_or_else(wrong)?;
+    if let Some(dim) = open {
+        if given == 0 || !elements.is_multiple_of(given) {
+            return Err(wrong());
+        }
+        shape[dim] = elements / given;
+    } else if given != elements {
+        return Err(wrong());
+    }
+    Ok(shape)
+}
+
+pub(super) fn squeeze(node: &NodeProto, input: &Shape, values: &Values<'_>) -> Result<Shape, String> {
+    let drop = match list(node, "axes", 1, values)? {
+        Some(axes) => axes.iter().map(|&dim| axis(dim, input.len())).collect::<Result<Vec<_>, _>>()?,
+        None => (0..input.len()).filter(|&dim| input[dim] == 1).collect(),
+    };
+    if let Some(dim) = drop.iter().find(|&&dim| input[dim] != 1) {
+        return Err(format!("axis {dim} of {input:?} is not 1"));
+    }
+    Ok((0..input.len()).filter(|dim| !drop.contains(dim)).map(|dim| input[dim]).collect())
+}
+
+pub(super) fn unsqueeze(node: &NodeProto, input: &Shape, values: &Values<'_>) -> Result<Shape, String> {
+    let axes = list(node, "axes", 1, values)?.ok_or("`axes` is missing")?;
+    let rank = input.len() + axes.len();
+    let new = axes.iter().map(|&dim| axis(dim, rank)).collect::<Result<Vec<_>, _>>()?;
+    let mut old = input.iter();
+    let shape: Shape = (0..rank).filter_map(|dim| if new.contains(&dim) { Some(1) } else { old.next().copied() }).collect();
+    if shape.len() == rank { Ok(shape) } else { Err(format!("`axes` {axes:?} repeat")) }
+}
+
+pub(super) fn transpose(node: &NodeProto, input: &Shape) -> Result<Shape, String> {
+    let Some(order) = attributes::ints(node, "perm") else { return Ok(input.iter().rev().copied().collect()) };
+    let order = order.iter().map(|&dim| axis(dim, input.len())).collect::<Result<Vec<_>, _>>()?;
+    let mut seen = order.clone();
+    seen.sort_unstable();
+    if !seen.iter().copied().eq(0..input.len()) {
+        return Err(format!("`perm` {order:?} of a tensor of {} dimensions", input.len()));
+    }
+    Ok(order.iter().map(|&dim| input[dim]).collect())
+}
+
+pub(super) fn reduce(node: &NodeProto, input: &Shape, values: &Values<'_>) -> Result<Shape, String> {
+    let keep = attributes::flag(node, "keepdims", true);
+    let axes = list(node, "axes", 1, values)?.unwrap_or_default();
+    let gone = if axes.is_empty() {
+        if attributes::flag(node, "noop_with_empty_axes", false) {
+            return Ok(input.clone());
+        }
+        (0..input.len()).collect()
+    } else {
+        axes.iter().map(|&dim| axis(dim, input.len())).collect::<Result<Vec<_>, _>>()?
+    };
+    let left = |dim: usize| match (gone.contains(&dim), keep) {
+        (false, _) => Some(input[dim]),
+        (true, true) => Some(1),
+        (true, false) => None,
+    };
+    Ok((0..input.len()).filter_map(left).collect())
+}
+
+pub(super) fn split(node: &NodeProto, input: &Shape, values: &Values<'_>) -> Result<Vec<Shape>, String> {
+    let along = axis(attributes::int(node, "axis").unwrap_or(0), input.len())?;
+    let parts = node.output.len().max(1);
+    let sizes = match list(node, "split", 1, values)? {
+        Some(sizes) => sizes
+            .iter()
+            .map(|&size| u32::try_from(size).map(|size| size as usize).map_err(|_| format!("`split` is {sizes:?}")))
+            .collect::<Result<Vec<_>, _>>()?,
+        None => {
+            let each = input[along].div_ceil(parts);
+            (0..parts).map(|part| input[along].saturating_sub(part * each).min(each)).collect()
+        }
+    };
+    if sizes.len() != parts || sizes.iter().sum::<usize>() != input[along] {
+        return Err(format!("{sizes:?} do not split axis {along} of {input:?} into {parts} parts"));
+    }
+    let part = |&size: &usize| {
+        let mut shape = input.clone();
+        shape[along] = size;
+        shape
+    };
+    Ok(sizes.iter().map(part).collect())
+}
+
+pub(super) fn gather(node: &NodeProto, input: &Shape, indices: &Shape) -> Result<Shape, String> {
+    let along = axis(attributes::int(node, "axis").unwrap_or(0), input.len())?;
+    Ok([&input[..along], indices, &input[along + 1..]].concat())
+}

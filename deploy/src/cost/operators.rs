@@ -1,0 +1,241 @@
+//! Shape, multiply-adds and parameter inputs of each operator.
+
+use tract_onnx::pb::NodeProto;
+
+use super::{Shape, attributes, layout, values::Values, window::Window};
+use crate::onnx::is_standard_domain;
+
+/// What a node gives.
+pub(super) struct Inferred {
+    /// The shapes of its results, from the first on; later results that nobody can need are left out.
+    pub(super) shapes: Vec<Shape>,
+    /// Multiply-adds at the batch that the shapes have.
+    pub(super) madds: u64,
+    /// Inputs that are parameters when they are stored in the file.
+    pub(super) params: Vec<usize>,
+}
+
+/// Why nothing is inferred.
+pub(super) enum Failure {
+    /// The operator is not known.
+    Unknown,
+    /// The operator is known and its inputs do not fit.
+    Shape(String),
+}
+
+impl From<String> for Failure {
+    fn from(detail: String) -> Self {
+        Self::Shape(detail)
+    }
+}
+
+impl From<&str> for Failure {
+    fn from(detail: &str) -> Self {
+        Self::Shape(detail.to_owned())
+    }
+}
+
+type Inference = Result<Inferred, Failure>;
+
+fn free(shape: Shape) -> Inference {
+    Ok(Inferred { shapes: vec![shape], madds: 0, params: vec![] })
+}
+
+/// Infers what `node` gives from what is known of its inputs.
+pub(super) fn infer(node: &NodeProto, values: &Values<'_>, opset: i64) -> Inference {
+    if !is_standard_domain(&node.domain) {
+        return Err(Failure::Unknown);
+    }
+    let input = |index: usize| shape_of(node, index, values);
+    match node.op_type.as_str() {
+        "Conv" => conv(node, input(0)?, input(1)?),
+        "ConvTranspose" => conv_transpose(node, input(0)?, input(1)?),
+        "Gemm" => gemm(node, input(0)?, input(1)?),
+        "MatMul" => matmul(input(0)?, input(1)?),
+        "BatchNormalization" | "InstanceNormalization" | "LayerNormalization" => {
+            Ok(Inferred { shapes: vec![input(0)?.clone()], madds: 0, params: vec![1, 2] })
+        }
+        "PRelu" => Ok(Inferred { shapes: vec![input(0)?.clone()], madds: 0, params: vec![1] }),
+        "Add" | "Mul" => Ok(Inferred {
+            shapes: vec![layout::broadcast(input(0)?, input(1)?)?],
+            madds: 0,
+            params: (0..2).filter(|&index| is_array(node, index, values)).collect(),
+        }),
+        "Sub" | "Div" | "Pow" => free(layout::broadcast(input(0)?, input(1)?)?),
+        "Sum" | "Mean" | "Max" | "Min" => {
+            let mut shape = input(0)?.clone();
+            for index in 1..node.input.len() {
+                shape = layout::broadcast(&shape, input(index)?)?;
+            }
+            free(shape)
+        }
+        "Relu" | "LeakyRelu" | "Elu" | "Selu" | "Celu" | "ThresholdedRelu" | "Clip" | "Sigmoid" | "HardSigmoid" | "HardSwish" | "Tanh"
+        | "Softplus" | "Softsign" | "Gelu" | "Mish" | "Erf" | "Exp" | "Log" | "Sqrt" | "Abs" | "Neg" | "Reciprocal" | "Floor" | "Ceil"
+        | "Round" | "Sign" | "Identity" | "Cast" | "Softmax" | "LogSoftmax" | "LRN" => free(input(0)?.clone()),
+        "Dropout" => Ok(Inferred { shapes: vec![input(0)?.clone(); 2], madds: 0, params: vec![] }),
+        "MaxPool" | "AveragePool" => pool(node, input(0)?),
+        "GlobalAveragePool" | "GlobalMaxPool" => match input(0)?.as_slice() {
+            [batch, channels, spatial @ ..] if !spatial.is_empty() => {
+                free([&[*batch, *channels], vec![1; spatial.len()].as_slice()].concat())
+            }
+            shape => Err(format!("its input has shape {shape:?}").into()),
+        },
+        "ReduceMean" | "ReduceSum" | "ReduceMax" | "ReduceMin" => free(layout::reduce(node, input(0)?, values)?),
+        "Concat" => {
+            let shapes = (0..node.input.len()).map(input).collect::<Result<Vec<_>, _>>()?;
+            free(layout::concat(node, &shapes)?)
+        }
+        "Slice" => free(layout::slice(node, input(0)?, values)?),
+        "Split" => {
+            let shapes = layout::split(node, input(0)?, values)?;
+            Ok(Inferred { shapes, madds: 0, params: vec![] })
+        }
+        "Pad" => free(layout::pad(node, input(0)?, values)?),
+        "Flatten" => free(layout::flatten(node, input(0)?)?),
+        "Reshape" => free(layout::reshape(node, input(0)?, values)?),
+        "Squeeze" => free(layout::squeeze(node, input(0)?, values)?),
+        "Unsqueeze" => free(layout::unsqueeze(node, input(0)?, values)?),
+        "Transpose" => free(layout::transpose(node, input(0)?)?),
+        "Gather" => free(layout::gather(node, input(0)?, input(1)?)?),
+        "Shape" => {
+            let rank = input(0)?.len();
+            let bound = |name, default| layout::clamp(attributes::int(node, name).unwrap_or(default), rank);
+            // `start` and `end` came with operator set 15.
+            let len = if opset < 15 { rank } else { bound("end", rank as i64).saturating_sub(bound("start", 0)) };
+            free(vec![len])
+        }
+        _ => Err(Failure::Unknown),
+    }
+}
+
+fn shape_of<'v>(node: &NodeProto, index: usize, values: &'v Values<'_>) -> Result<&'v Shape, Failure> {
+    let name = node.input.get(index).filter(|name| !name.is_empty()).ok_or_else(|| format!("input {index} is missing"))?;
+    values.shape(name).ok_or_else(|| Failure::Shape(format!("the shape of `{name}` is not known")))
+}
+
+fn is_array(node: &NodeProto, index: usize, values: &Values<'_>) -> bool {
+    node.input.get(index).and_then(|name| values.stored_float(name)).is_some_and(|(_, elements)| elements > 1)
+}
+
+fn product<'a>(sizes: impl IntoIterator<Item = &'a usize>) -> Result<u64, Failure> {
+    sizes
+        .into_iter()
+        .try_fold(1_u64, |product, &size| product.checked_mul(size as u64))
+        .ok_or_else(|| Failure::from("its multiply-adds are too many to count"))
+}
+
+/// `[batch, channels, spatial…]` and a kernel `[_, _, spatial…]` of the same rank.
+struct ConvShapes<'a> {
+    batch: usize,
+    channels: usize,
+    spatial: &'a [usize],
+    weight: [usize; 2],
+    kernel: &'a [usize],
+    groups: usize,
+}
+
+impl<'a> ConvShapes<'a> {
+    fn read(node: &NodeProto, input: &'a Shape, weight: &'a Shape) -> Result<Self, String> {
+        let ([batch, channels, spatial @ ..], [first, second, kernel @ ..]) = (input.as_slice(), weight.as_slice()) else {
+            return Err(format!("input {input:?}, weight {weight:?}"));
+        };
+        if spatial.len() != kernel.len() || spatial.is_empty() {
+            return Err(format!("input {input:?}, weight {weight:?}"));
+        }
+        let stated = attributes::ints(node, "kernel_shape");
+        if stated.is_some_and(|stated| !stated.iter().copied().eq(kernel.iter().map(|&size| size as i64))) {
+            return Err(format!("`kernel_shape` {stated:?} and weight {weight:?} differ"));
+        }
+        if kernel.contains(&0) {
+            return Err(format!("weight {weight:?}"));
+        }
+        let groups = attributes::int(node, "group").unwrap_or(1);
+        let groups = usize::try_from(groups).ok().filter(|&groups| groups > 0).ok_or_else(|| format!("`group` is {groups}"))?;
+        Ok(Self { batch: *batch, channels: *channels, spatial, weight: [*first, *second], kernel, groups })
+    }
+}
+
+fn conv(node: &NodeProto, input: &Shape, weight: &Shape) -> Inference {
+    let shapes = ConvShapes::read(node, input, weight)?;
+    let [filters, depth] = shapes.weight;
+    if depth.checked_mul(shapes.groups) != Some(shapes.channels) || filters % shapes.groups != 0 {
+        return Err(format!("input {input:?}, weight {weight:?}, {} groups", shapes.groups).into());
+    }
+    let spatial = Window::read(node, shapes.kernel.to_vec())?.slide(shapes.spatial, false)?;
+    let output = [&[shapes.batch, filters], spatial.as_slice()].concat();
+    let madds = product(output.iter().chain([&depth]).chain(shapes.kernel))?;
+    Ok(Inferred { shapes: vec![output], madds, params: vec![1, 2] })
+}
+
+fn conv_transpose(node: &NodeProto, input: &Shape, weight: &Shape) -> Inference {
+    let shapes = ConvShapes::read(node, input, weight)?;
+    let [depth, filters_each] = shapes.weight;
+    if depth != shapes.channels || depth % shapes.groups != 0 {
+        return Err(format!("input {input:?}, weight {weight:?}, {} groups", shapes.groups).into());
+    }
+    let rank = shapes.kernel.len();
+    let same_rank = |name: &str| match attributes::ints(node, name) {
+        Some(list) if list.len() != rank => Err(format!("`{name}` has {} values for {rank} spatial dimensions", list.len())),
+        list => Ok(list),
+    };
+    let spatial = match same_rank("output_shape")? {
+        Some(sizes) => sizes
+            .iter()
+            .map(|&size| u32::try_from(size).map(|size| size as usize).map_err(|_| format!("`output_shape` is {sizes:?}")))
+            .collect::<Result<_, _>>()?,
+        None => {
+            let extra = same_rank("output_padding")?.map_or_else(|| vec![0; rank], <[i64]>::to_vec);
+            Window::read(node, shapes.kernel.to_vec())?.spread(shapes.spatial, &extra)?
+        }
+    };
+    let filters = filters_each.checked_mul(shapes.groups).ok_or_else(|| format!("weight {weight:?}"))?;
+    let output = [&[shapes.batch, filters], spatial.as_slice()].concat();
+    let madds = product(input.iter().chain([&filters_each]).chain(shapes.kernel))?;
+    Ok(Inferred { shapes: vec![output], madds, params: vec![1, 2] })
+}
+
+fn gemm(node: &NodeProto, a: &Shape, b: &Shape) -> Inference {
+    let (&[a0, a1], &[b0, b1]) = (a.as_slice(), b.as_slice()) else {
+        return Err(format!("{a:?} times {b:?}").into());
+    };
+    let (rows, depth) = if attributes::flag(node, "transA", false) { (a1, a0) } else { (a0, a1) };
+    let (depth_b, columns) = if attributes::flag(node, "transB", false) { (b1, b0) } else { (b0, b1) };
+    if depth != depth_b {
+        return Err(format!("{a:?} times {b:?}").into());
+    }
+    Ok(Inferred { shapes: vec![vec![rows, columns]], madds: product([&rows, &depth, &columns])?, params: vec![0, 1, 2] })
+}
+
+fn matmul(a: &Shape, b: &Shape) -> Inference {
+    let mismatch = || Failure::Shape(format!("{a:?} times {b:?}"));
+    let (a_batch, rows, depth) = match a.as_slice() {
+        [] => return Err(mismatch()),
+        [depth] => (&[][..], None, *depth),
+        [batch @ .., rows, depth] => (batch, Some(*rows), *depth),
+    };
+    let (b_batch, depth_b, columns) = match b.as_slice() {
+        [] => return Err(mismatch()),
+        [depth] => (&[][..], *depth, None),
+        [batch @ .., depth, columns] => (batch, *depth, Some(*columns)),
+    };
+    if depth != depth_b {
+        return Err(mismatch());
+    }
+    let mut output = layout::broadcast(a_batch, b_batch)?;
+    output.extend(rows);
+    output.extend(columns);
+    let madds = product(output.iter().chain([&depth]))?;
+    Ok(Inferred { shapes: vec![output], madds, params: vec![0, 1] })
+}
+
+fn pool(node: &NodeProto, input: &Shape) -> Inference {
+    let [batch, channels, spatial @ ..] = input.as_slice() else {
+        return Err(format!("its input has shape {input:?}").into());
+    };
+    if attributes::ints(node, "kernel_shape").is_none() {
+        return Err("`kernel_shape` is missing".into());
+    }
+    let kernel = attributes::sizes(node, "kernel_shape", spatial.len())?;
+    let spatial = Window::read(node, kernel)?.slide(spatial, attributes::flag(node, "ceil_mode", false))?;
+    free([&[*batch, *channels], spatial.as_slice()].concat())
+}

@@ -1,0 +1,259 @@
+use std::path::PathBuf;
+
+use crate::runtime::Runtime;
+
+/// The result of every fallible function of this crate.
+pub type Result<T, E = DeployError> = std::result::Result<T, E>;
+
+/// What can go wrong between an ONNX file and its report. [`DeployError::hint`] says what to do next.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeployError {
+    /// The model file is not there.
+    #[error("{}: no such file", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file is there and cannot be read.
+    #[error("{}: cannot be read: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// A file could not be written.
+    #[error("{}: cannot be written: {source}", path.display())]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The model file has no bytes.
+    #[error("{}: the file is empty", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file starts as ONNX and ends too early.
+    #[error("{}: the file is truncated: {detail}", path.display())]
+    Truncated {
+        /// The file.
+        path: PathBuf,
+        /// Where it ends and what was expected there.
+        detail: String,
+    },
+    /// The file is something else.
+    #[error("{}: not an ONNX file: {detail}", path.display())]
+    NotOnnx {
+        /// The file.
+        path: PathBuf,
+        /// What gave it away.
+        detail: String,
+    },
+    /// The operator set of the file is not one that this crate counts and runs.
+    #[error("{}: operator set {opset} is not supported ({oldest} to {newest} are)", path.display())]
+    UnsupportedOpset {
+        /// The file.
+        path: PathBuf,
+        /// The operator set that the file imports.
+        opset: i64,
+        /// The oldest supported one.
+        oldest: i64,
+        /// The newest supported one.
+        newest: i64,
+    },
+    /// The file is ONNX and contradicts itself.
+    #[error("{}: the graph is invalid: {detail}", path.display())]
+    InvalidGraph {
+        /// The file.
+        path: PathBuf,
+        /// The contradiction, with the names of nodes and tensors.
+        detail: String,
+    },
+    /// The file is a valid ONNX model and not an image classifier.
+    #[error("{}: not an image classifier: {detail}", path.display())]
+    NotClassifier {
+        /// The file.
+        path: PathBuf,
+        /// Which input or output does not fit, with its shape.
+        detail: String,
+    },
+    /// A metadata entry `adwp.*` of the file is malformed or does not fit the graph.
+    #[error("{}: metadata `{key}`: {detail}", path.display())]
+    Metadata {
+        /// The file.
+        path: PathBuf,
+        /// The metadata key.
+        key: String,
+        /// What is wrong with its value.
+        detail: String,
+    },
+    /// An operator that the cost counter does not know, in a place where nothing else states the shape of its result.
+    #[error("{}: node `{node}`: operator `{op}` is not known to the cost counter", path.display())]
+    UnknownOperator {
+        /// The file.
+        path: PathBuf,
+        /// The node.
+        node: String,
+        /// Its operator, with the domain when it is not the standard one.
+        op: String,
+    },
+    /// A node whose attributes and input shapes do not fit together.
+    #[error("{}: node `{node}` ({op}): {detail}", path.display())]
+    Shape {
+        /// The file.
+        path: PathBuf,
+        /// The node.
+        node: String,
+        /// Its operator.
+        op: String,
+        /// What does not fit, with the shapes.
+        detail: String,
+    },
+    /// No ONNX Runtime library was found.
+    #[error("no ONNX Runtime library found ({} places searched)", searched.len())]
+    OrtNotFound {
+        /// The folders and files that were looked at, in order.
+        searched: Vec<PathBuf>,
+    },
+    /// A place that was named explicitly holds no ONNX Runtime library.
+    #[error("{}: no ONNX Runtime library there (named by {named_by})", path.display())]
+    OrtNotThere {
+        /// The named place.
+        path: PathBuf,
+        /// What named it: a flag or an environment variable.
+        named_by: &'static str,
+    },
+    /// The ONNX Runtime library was found and cannot be loaded.
+    #[error("{}: cannot be loaded as ONNX Runtime: {detail}", path.display())]
+    OrtLoad {
+        /// The library.
+        path: PathBuf,
+        /// What the loader said.
+        detail: String,
+    },
+    /// A process can hold one ONNX Runtime library only.
+    #[error("{}: this process has already loaded the ONNX Runtime library {}", requested.display(), loaded.display())]
+    OrtConflict {
+        /// The library in use.
+        loaded: PathBuf,
+        /// The library asked for.
+        requested: PathBuf,
+    },
+    /// A runtime refused the model.
+    #[error("{}: {runtime} cannot load the model: {detail}", path.display())]
+    Load {
+        /// The model.
+        path: PathBuf,
+        /// The runtime.
+        runtime: Runtime,
+        /// What the runtime said.
+        detail: String,
+    },
+    /// A runtime failed while running the model.
+    #[error("{}: {runtime} cannot run the model: {detail}", path.display())]
+    Run {
+        /// The model.
+        path: PathBuf,
+        /// The runtime.
+        runtime: Runtime,
+        /// What the runtime said.
+        detail: String,
+    },
+    /// A number of threads that the runtime cannot use.
+    #[error("{runtime} cannot run on {threads} threads")]
+    Threads {
+        /// The runtime.
+        runtime: Runtime,
+        /// The number asked for.
+        threads: usize,
+    },
+    /// Arrays whose lengths do not fit the model or each other.
+    #[error("{what}: expected {expected}, got {actual}")]
+    Length {
+        /// Which array.
+        what: &'static str,
+        /// The length it must have, in words or as a number.
+        expected: String,
+        /// The length it has.
+        actual: usize,
+    },
+    /// Logits that are not finite cannot be compared or averaged.
+    #[error("{what}: value {index} is {value}")]
+    NotFinite {
+        /// Which array.
+        what: &'static str,
+        /// The index of the first such value.
+        index: usize,
+        /// The value: an infinity or not a number.
+        value: f32,
+    },
+    /// The images could not be read.
+    #[error("batch {batch} of the images: {source}")]
+    Images {
+        /// The index of the batch that failed, from 0.
+        batch: usize,
+        /// What the reader of the images said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A setting that cannot be honoured.
+    #[error("{name}: {detail}")]
+    Setting {
+        /// The setting.
+        name: &'static str,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// A report file that is not what it should be.
+    #[error("{}: {detail}", path.display())]
+    Report {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with the key.
+        detail: String,
+    },
+}
+
+impl DeployError {
+    /// One sentence that says what to do next, or `None` when the message says it already.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Missing { .. } => "check the path; `adwp export` writes the model of a run to model.onnx".to_owned(),
+            Self::Empty { .. } | Self::Truncated { .. } => {
+                "the file was not written or copied completely; export or copy it again".to_owned()
+            }
+            Self::NotOnnx { .. } => "give the path of a .onnx file".to_owned(),
+            Self::UnsupportedOpset { opset, newest, .. } if opset > newest => {
+                format!("export the model with operator set {newest} or older (17 and 18 run everywhere)")
+            }
+            Self::UnsupportedOpset { oldest, .. } => {
+                format!("convert the model to operator set {oldest} or newer, for instance with onnx.version_converter")
+            }
+            Self::NotClassifier { .. } => {
+                "the model must take one float32 input [batch, channels, height, width] with fixed image size and give [batch, classes]"
+                    .to_owned()
+            }
+            Self::UnknownOperator { .. } => {
+                "run onnx.shape_inference.infer_shapes on the file, and the operator is listed as unknown instead".to_owned()
+            }
+            Self::OrtNotFound { .. } | Self::OrtNotThere { .. } => {
+                "get one with `pip install onnxruntime` or, in a checkout, `make runtime`; or name it with --ort-lib or ORT_DYLIB_PATH"
+                    .to_owned()
+            }
+            Self::OrtLoad { .. } => format!(
+                "ONNX Runtime 1.{} or newer for this machine is needed; `pip install onnxruntime` has one",
+                crate::ort_library::OLDEST_MINOR
+            ),
+            Self::OrtConflict { .. } => "use one ONNX Runtime library per process".to_owned(),
+            Self::Threads { runtime: Runtime::Tract, .. } => "tract runs on one thread: ask for 1".to_owned(),
+            Self::Threads { .. } => "ask for at least 1".to_owned(),
+            Self::Metadata { .. } => "export the model again, or remove the entry".to_owned(),
+            Self::Report { .. } => "write the report again with `adwp bench`".to_owned(),
+            _ => return None,
+        };
+        Some(hint)
+    }
+}

@@ -1,0 +1,376 @@
+//! How long a model takes to load and to run.
+//!
+//! Every session is warmed up; then each repeat runs all sessions one after the other, so that what the machine does meanwhile
+//! touches all of them alike. The first runs after a change of session are thrown away: the threads of the
+//! previous one may still spin, and the caches hold its weights.
+
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    DeployError, Result,
+    onnx::{BatchSize, ImageInput, OnnxModel},
+    ort_library::OrtLibrary,
+    runtime::{self, Runtime, Session, SessionOptions},
+};
+
+/// How latency is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LatencyOptions {
+    /// Images in one run.
+    pub batch: usize,
+    /// Each repeat of each session runs at least this long, and at least once.
+    pub min_time: Duration,
+    /// Repeats of each session.
+    pub repeats: usize,
+    /// Warming up ends here, stable or not.
+    pub max_warm_up: Duration,
+}
+
+impl Default for LatencyOptions {
+    fn default() -> Self {
+        Self { batch: 1, min_time: Duration::from_millis(500), repeats: 5, max_warm_up: Duration::from_secs(3) }
+    }
+}
+
+impl LatencyOptions {
+    /// # Errors
+    /// [`DeployError::Setting`] names the setting that cannot be measured with.
+    pub fn check(&self) -> Result<()> {
+        for (name, value) in [("batch", self.batch), ("repeats", self.repeats)] {
+            if value == 0 {
+                return Err(DeployError::Setting { name, detail: "it must be at least 1".to_owned() });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The latency of one model in one runtime. Times are wall-clock milliseconds of one run of `batch` images.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LatencyReport {
+    /// The runtime.
+    pub runtime: Runtime,
+    /// Its version.
+    pub runtime_version: String,
+    /// What it was asked to do to the graph before running it.
+    pub optimization: String,
+    /// Threads that one operator may use.
+    pub threads: usize,
+    /// Images in one run.
+    pub batch: usize,
+    /// From the file to a session that is ready to run, the runtime itself being loaded already.
+    pub load_ms: f64,
+    /// The first run.
+    pub first_ms: f64,
+    /// Runs thrown away as warm-up, the first one included.
+    pub warm_up_runs: usize,
+    /// Whether the warm-up ended because the latency had settled.
+    pub stable: bool,
+    /// Measured runs, all repeats together.
+    pub n: usize,
+    /// The fastest run.
+    pub min_ms: f64,
+    /// The mean.
+    pub mean_ms: f64,
+    /// The standard deviation, with n − 1 in the denominator; 0 for one run.
+    pub sd_ms: f64,
+    /// The median.
+    pub p50_ms: f64,
+    /// The 90th percentile.
+    pub p90_ms: f64,
+    /// The 95th percentile.
+    pub p95_ms: f64,
+    /// The 99th percentile.
+    pub p99_ms: f64,
+    /// The mean of each repeat.
+    pub repeat_mean_ms: Vec<f64>,
+    /// The median of the repeats' means.
+    pub median_repeat_mean_ms: f64,
+    /// Images a second, from the median of the repeats' means.
+    pub throughput: f64,
+}
+
+/// A session and how long it took to come to life.
+#[derive(Debug)]
+pub struct TimedSession {
+    /// The session, which has run once.
+    pub session: Session,
+    /// From the file to a session that is ready to run, in milliseconds.
+    pub load_ms: f64,
+    /// The first run, in milliseconds.
+    pub first_ms: f64,
+    images: Vec<f32>,
+    batch: usize,
+}
+
+impl TimedSession {
+    /// Loads `model` into `runtime` and runs it once with `batch` images of [`noise`].
+    ///
+    /// # Errors
+    /// As [`Session::from_model`] and [`Session::run`]; a model with a fixed batch can be measured at that batch only.
+    pub fn start(model: &OnnxModel, runtime: Runtime, threads: usize, batch: usize, ort_library: Option<&OrtLibrary>) -> Result<Self> {
+        if let BatchSize::Fixed(fixed) = model.input().batch
+            && fixed != batch
+        {
+            return Err(DeployError::Setting {
+                name: "batch",
+                detail: format!("{} fixes it to {fixed}, and {batch} was asked for", model.path().display()),
+            });
+        }
+        runtime::prepare(runtime, ort_library)?;
+        let start = Instant::now();
+        let mut session = Session::from_model(runtime, model, &SessionOptions { threads, ort_library, batch })?;
+        let load_ms = milliseconds(start.elapsed());
+        let images = noise(model.input(), batch);
+        let start = Instant::now();
+        session.run(&images, batch)?;
+        let first_ms = milliseconds(start.elapsed());
+        Ok(Self { session, load_ms, first_ms, images, batch })
+    }
+
+    fn run(&mut self) -> Result<Duration> {
+        let start = Instant::now();
+        self.session.run(&self.images, self.batch)?;
+        Ok(start.elapsed())
+    }
+}
+
+/// Measures all `sessions` together, interleaved. The reports are in the order of the sessions.
+///
+/// # Errors
+/// A setting is 0, or a session fails to run.
+pub fn measure(sessions: &mut [TimedSession], options: &LatencyOptions) -> Result<Vec<LatencyReport>> {
+    options.check()?;
+    let mut runs: Vec<Box<dyn FnMut() -> Result<Duration> + '_>> = Vec::with_capacity(sessions.len());
+    let facts: Vec<_> = sessions
+        .iter()
+        .map(|timed| {
+            let session = &timed.session;
+            let version = session.runtime_version().to_owned();
+            (session.runtime(), version, session.threads(), timed.batch, timed.load_ms, timed.first_ms)
+        })
+        .collect();
+    for timed in sessions {
+        runs.push(Box::new(|| timed.run()));
+    }
+    let series = time(&mut runs, options)?;
+    let reports = facts.into_iter().zip(series);
+    Ok(reports
+        .map(|((runtime, runtime_version, threads, batch, load_ms, first_ms), series)| {
+            let all = Sample::new(series.repeats.iter().flatten().copied());
+            let repeat_mean_ms: Vec<f64> = series.repeats.iter().map(|repeat| Sample::new(repeat.iter().copied()).mean()).collect();
+            let median_repeat_mean_ms = Sample::new(repeat_mean_ms.iter().copied()).percentile(50.0);
+            LatencyReport {
+                runtime,
+                runtime_version,
+                optimization: runtime.optimization().to_owned(),
+                threads,
+                batch,
+                load_ms,
+                first_ms,
+                warm_up_runs: series.warm_up_runs + 1,
+                stable: series.stable,
+                n: all.len(),
+                min_ms: all.percentile(0.0),
+                mean_ms: all.mean(),
+                sd_ms: all.sd(),
+                p50_ms: all.percentile(50.0),
+                p90_ms: all.percentile(90.0),
+                p95_ms: all.percentile(95.0),
+                p99_ms: all.percentile(99.0),
+                median_repeat_mean_ms,
+                repeat_mean_ms,
+                // A run below the resolution of the clock would otherwise give an infinity, which JSON cannot hold.
+                throughput: batch as f64 * 1000.0 / median_repeat_mean_ms.max(1e-6),
+            }
+        })
+        .collect())
+}
+
+/// Images `[batch, channels, height, width]` of uniform noise in [-1, 1), the same for the same shape on every machine.
+pub fn noise(input: &ImageInput, batch: usize) -> Vec<f32> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let next = || {
+        // Marsaglia's xorshift64: the values only have to be ordinary.
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / (1_u64 << 23) as f32 - 1.0
+    };
+    std::iter::repeat_with(next).take(batch * input.image_len()).collect()
+}
+
+/// What was measured of one session, in milliseconds.
+struct Series {
+    warm_up_runs: usize,
+    stable: bool,
+    repeats: Vec<Vec<f64>>,
+}
+
+type Run<'a> = Box<dyn FnMut() -> Result<Duration> + 'a>;
+
+fn time(runs: &mut [Run<'_>], options: &LatencyOptions) -> Result<Vec<Series>> {
+    let mut series = Vec::with_capacity(runs.len());
+    for run in runs.iter_mut() {
+        let (warm_up_runs, stable) = warm_up(run, options.max_warm_up)?;
+        series.push(Series { warm_up_runs, stable, repeats: Vec::with_capacity(options.repeats) });
+    }
+    let change = options.min_time.min(Duration::from_millis(50)) / 5;
+    let alone = runs.len() == 1;
+    for _ in 0..options.repeats {
+        for (run, series) in runs.iter_mut().zip(&mut series) {
+            if !alone {
+                run_for(run, change)?;
+            }
+            series.repeats.push(run_for(run, options.min_time)?);
+        }
+    }
+    Ok(series)
+}
+
+/// Runs for at least `time` and at least once.
+fn run_for(run: &mut Run<'_>, time: Duration) -> Result<Vec<f64>> {
+    let start = Instant::now();
+    let mut times = Vec::new();
+    loop {
+        times.push(milliseconds(run()?));
+        if start.elapsed() >= time {
+            return Ok(times);
+        }
+    }
+}
+
+/// Runs of a block whose median is compared with that of the block before it.
+const WARM_UP_BLOCK: usize = 5;
+/// Medians closer than this, relative to the earlier one, have settled.
+const SETTLED: f64 = 0.03;
+
+/// Runs until the medians of two successive blocks agree, or for `max`. Gives the number of runs and whether they agreed.
+fn warm_up(run: &mut Run<'_>, max: Duration) -> Result<(usize, bool)> {
+    let start = Instant::now();
+    let mut runs = 0;
+    let mut before: Option<f64> = None;
+    while start.elapsed() < max {
+        let mut block = Vec::with_capacity(WARM_UP_BLOCK);
+        for _ in 0..WARM_UP_BLOCK {
+            block.push(milliseconds(run()?));
+            runs += 1;
+            if start.elapsed() >= max {
+                return Ok((runs, false));
+            }
+        }
+        let median = Sample::new(block.into_iter()).percentile(50.0);
+        if before.is_some_and(|before| (median - before).abs() <= SETTLED * before) {
+            return Ok((runs, true));
+        }
+        before = Some(median);
+    }
+    Ok((runs, false))
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}
+
+/// Sorted measurements.
+struct Sample(Vec<f64>);
+
+impl Sample {
+    fn new(values: impl Iterator<Item = f64>) -> Self {
+        let mut values: Vec<_> = values.collect();
+        values.sort_unstable_by(f64::total_cmp);
+        Self(values)
+    }
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn mean(&self) -> f64 {
+        self.0.iter().sum::<f64>() / self.0.len().max(1) as f64
+    }
+
+    fn sd(&self) -> f64 {
+        if self.0.len() < 2 {
+            return 0.0;
+        }
+        let mean = self.mean();
+        let squares: f64 = self.0.iter().map(|value| (value - mean).powi(2)).sum();
+        (squares / (self.0.len() - 1) as f64).sqrt()
+    }
+
+    fn percentile(&self, percent: f64) -> f64 {
+        percentile(&self.0, percent)
+    }
+}
+
+/// The `percent`-th percentile of values sorted in ascending order: the value at position `(n − 1) · percent / 100`, counted from 0,
+/// interpolated linearly between its two neighbours (the default of NumPy, definition 7 of Hyndman and Fan). 0 for no values.
+pub fn percentile(sorted: &[f64], percent: f64) -> f64 {
+    let Some(last) = sorted.len().checked_sub(1) else { return 0.0 };
+    let position = last as f64 * (percent / 100.0).clamp(0.0, 1.0);
+    let (below, above) = (position.floor() as usize, position.ceil() as usize);
+    sorted[below] + (sorted[above] - sorted[below]) * (position - position.floor())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_interpolate_between_neighbours() {
+        // numpy.percentile([1, 2, 3, 4, 10], [0, 50, 90, 95, 99, 100])
+        let values = [1.0, 2.0, 3.0, 4.0, 10.0];
+        for (percent, expected) in [(0.0, 1.0), (50.0, 3.0), (90.0, 7.6), (95.0, 8.8), (99.0, 9.76), (100.0, 10.0)] {
+            assert!((percentile(&values, percent) - expected).abs() < 1e-12, "{percent}");
+        }
+        assert_eq!(percentile(&[1.0, 2.0], 50.0), 1.5);
+        assert_eq!(percentile(&[7.0], 99.0), 7.0);
+        assert_eq!(percentile(&[], 50.0), 0.0);
+    }
+
+    #[test]
+    fn spread_is_that_of_a_sample() {
+        // numpy.std([2, 4, 4, 4, 5, 5, 7, 9], ddof=1)
+        let sample = Sample::new([2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0].into_iter());
+        assert_eq!(sample.mean(), 5.0);
+        assert!((sample.sd() - 2.138_089_935_299_395).abs() < 1e-12);
+        assert_eq!(Sample::new([3.0].into_iter()).sd(), 0.0);
+    }
+
+    #[test]
+    fn sessions_take_turns() {
+        let order = std::cell::RefCell::new(Vec::new());
+        let session = |name: char| -> Run<'_> {
+            let order = &order;
+            Box::new(move || {
+                order.borrow_mut().push(name);
+                Ok(Duration::from_millis(1))
+            })
+        };
+        let options = LatencyOptions { min_time: Duration::ZERO, repeats: 3, max_warm_up: Duration::ZERO, ..Default::default() };
+        let series = time(&mut [session('a'), session('b')], &options).unwrap();
+        assert_eq!(order.into_inner().iter().collect::<String>(), "aabbaabbaabb");
+        assert!(series.iter().all(|series| series.repeats == vec![vec![1.0]; 3]));
+    }
+
+    #[test]
+    fn warm_up_ends_when_the_latency_has_settled() {
+        let mut runs = 0_u32;
+        let mut run: Run<'_> = Box::new(move || {
+            runs += 1;
+            Ok(Duration::from_millis(if runs <= 10 { 100 - 5 * u64::from(runs) } else { 20 }))
+        });
+        assert_eq!(warm_up(&mut run, Duration::from_secs(5)).unwrap(), (20, true));
+        let mut growing = 1_u64;
+        let mut run: Run<'_> = Box::new(move || {
+            growing += growing / 4 + 1;
+            std::thread::sleep(Duration::from_micros(100));
+            Ok(Duration::from_millis(growing.min(1 << 40)))
+        });
+        assert!(!warm_up(&mut run, Duration::from_millis(5)).unwrap().1);
+    }
+}

@@ -1,0 +1,30 @@
+//! Judges an ONNX image classifier as a stranger would: from the file alone.
+//!
+//! Nothing of the training side is known here. [`onnx`] reads and checks the file, [`cost`] counts its parameters and
+//! multiply-adds, [`runtime`] runs it under ONNX Runtime or tract, [`latency`], [`parity`] and [`accuracy`] measure it,
+//! [`mod@predict`] names what it sees, and [`mod@bench`] puts the measurements into one report that can be compared with another.
+//!
+//! ```no_run
+//! use adwp_deploy::{cost, onnx::OnnxModel};
+//!
+//! # fn main() -> Result<(), adwp_deploy::DeployError> {
+//! let model = OnnxModel::load("model.onnx")?;
+//! let cost = cost::cost(&model)?;
+//! assert!(cost.unknown.is_empty());
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod accuracy;
+pub mod bench;
+pub mod cost;
+mod error;
+pub mod latency;
+pub mod machine;
+pub mod onnx;
+pub mod ort_library;
+pub mod parity;
+pub mod predict;
+pub mod runtime;
+
+pub use error::{DeployError, Result};

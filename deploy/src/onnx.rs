@@ -1,0 +1,372 @@
+//! Reads an ONNX file and checks what every other module relies on.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+use prost::Message;
+use tract_onnx::pb::{
+    GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto,
+    tensor_proto::{DataLocation, DataType},
+    tensor_shape_proto::dimension::Value as Dim,
+    type_proto::Value as TypeValue,
+};
+
+use crate::{DeployError, Result};
+
+mod metadata;
+mod wire;
+
+pub use metadata::{ModelMetadata, Normalization};
+
+/// The oldest operator set of the standard domain that is read.
+pub const OLDEST_OPSET: i64 = 9;
+/// The newest operator set of the standard domain that is read.
+pub const NEWEST_OPSET: i64 = 23;
+
+/// How many images one run of the model takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BatchSize {
+    /// Any number.
+    Dynamic,
+    /// This number, written into the file.
+    Fixed(usize),
+}
+
+/// The one input of a classifier, float32 `[batch, channels, height, width]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageInput {
+    /// The name of the tensor.
+    pub name: String,
+    /// How many images a run takes.
+    pub batch: BatchSize,
+    /// Channels of an image.
+    pub channels: usize,
+    /// Rows of an image.
+    pub height: usize,
+    /// Columns of an image.
+    pub width: usize,
+}
+
+impl ImageInput {
+    /// The number of values of one image `[channels, height, width]`.
+    pub fn image_len(&self) -> usize {
+        self.channels * self.height * self.width
+    }
+
+    /// The batch that shapes are inferred with: what the file fixes, otherwise 1.
+    pub fn nominal_batch(&self) -> usize {
+        match self.batch {
+            BatchSize::Dynamic => 1,
+            BatchSize::Fixed(batch) => batch,
+        }
+    }
+}
+
+/// The first output of a classifier, float32 `[batch, classes]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClassOutput {
+    /// The name of the tensor.
+    pub name: String,
+    /// The number of classes.
+    pub classes: usize,
+}
+
+/// A decoded ONNX image classifier.
+///
+/// Once loaded, these hold: the graph is in topological order and every tensor a node reads exists; the weights in the file
+/// are as long as their dimensions say; there is one image input and a class output; the `adwp.*` metadata fits them.
+#[derive(Debug, Clone)]
+pub struct OnnxModel {
+    path: PathBuf,
+    bytes: u64,
+    producer: String,
+    graph: GraphProto,
+    opset: i64,
+    input: ImageInput,
+    output: ClassOutput,
+    metadata: BTreeMap<String, String>,
+    known: ModelMetadata,
+}
+
+impl OnnxModel {
+    /// Reads the file `path` and checks it.
+    ///
+    /// # Errors
+    /// Names the file and says whether it is missing, unreadable, empty, truncated, not ONNX, of an unsupported operator set,
+    /// inconsistent, or not an image classifier.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let bytes = fs::read(path).map_err(|source| match source.kind() {
+            std::io::ErrorKind::NotFound => DeployError::Missing { path: path.to_owned() },
+            _ => DeployError::Unreadable { path: path.to_owned(), source },
+        })?;
+        Self::from_bytes(&bytes, path)
+    }
+
+    /// Decodes and checks the bytes of an ONNX file. `path` is where they came from: it is named in errors, and the runtimes read it.
+    ///
+    /// # Errors
+    /// As [`OnnxModel::load`].
+    pub fn from_bytes(bytes: &[u8], path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref().to_owned();
+        if bytes.is_empty() {
+            return Err(DeployError::Empty { path });
+        }
+        wire::check(bytes, &path)?;
+        let proto = ModelProto::decode(bytes).map_err(|error| DeployError::NotOnnx { path: path.clone(), detail: error.to_string() })?;
+        let Some(graph) = proto.graph else {
+            return Err(DeployError::Truncated { path, detail: "it holds no graph".to_owned() });
+        };
+        let opset = standard_opset(&proto.opset_import, &path)?;
+        let producer = format!("{} {}", proto.producer_name, proto.producer_version).trim().to_owned();
+        check_graph(&graph).map_err(|detail| DeployError::InvalidGraph { path: path.clone(), detail })?;
+        let not_classifier = |detail| DeployError::NotClassifier { path: path.clone(), detail };
+        let input = image_input(&graph).map_err(not_classifier)?;
+        let output = class_output(&graph).map_err(not_classifier)?;
+        let metadata: BTreeMap<_, _> = proto.metadata_props.into_iter().map(|entry| (entry.key, entry.value)).collect();
+        let known = ModelMetadata::read(&metadata, input.channels, output.classes).map_err(|(key, detail)| DeployError::Metadata {
+            path: path.clone(),
+            key,
+            detail,
+        })?;
+        Ok(Self { path, bytes: bytes.len() as u64, producer, graph, opset, input, output, metadata, known })
+    }
+
+    /// Where the model was read from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The size of the file in bytes, without external weight files.
+    pub fn file_bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The image input.
+    pub fn input(&self) -> &ImageInput {
+        &self.input
+    }
+
+    /// The class output.
+    pub fn output(&self) -> &ClassOutput {
+        &self.output
+    }
+
+    /// The version of the standard operator set.
+    pub fn opset(&self) -> i64 {
+        self.opset
+    }
+
+    /// Who wrote the file: producer name and version.
+    pub fn producer(&self) -> &str {
+        &self.producer
+    }
+
+    /// Every metadata entry of the file, as it is written.
+    pub fn metadata_props(&self) -> &BTreeMap<String, String> {
+        &self.metadata
+    }
+
+    /// The `adwp.*` metadata, parsed.
+    pub fn metadata(&self) -> &ModelMetadata {
+        &self.known
+    }
+
+    /// The weights and constants stored in the graph.
+    pub fn initializers(&self) -> &[TensorProto] {
+        &self.graph.initializer
+    }
+
+    /// The nodes in topological order.
+    pub fn nodes(&self) -> &[NodeProto] {
+        &self.graph.node
+    }
+
+    /// The graph.
+    pub fn graph(&self) -> &GraphProto {
+        &self.graph
+    }
+
+    /// The name of class `index`, from the metadata or `class 7`.
+    pub fn class_name(&self, index: usize) -> String {
+        self.known.classes.as_ref().and_then(|names| names.get(index).cloned()).unwrap_or_else(|| format!("class {index}"))
+    }
+}
+
+/// Whether a domain is the one of the ONNX standard.
+pub(crate) fn is_standard_domain(domain: &str) -> bool {
+    domain.is_empty() || domain == "ai.onnx"
+}
+
+/// What messages call a node: its name, or the first tensor it writes.
+pub(crate) fn node_label(node: &NodeProto) -> String {
+    if !node.name.is_empty() {
+        return node.name.clone();
+    }
+    node.output.iter().find(|name| !name.is_empty()).cloned().unwrap_or_else(|| node.op_type.clone())
+}
+
+/// The dimensions of a tensor, refused when negative or beyond what can be addressed.
+pub(crate) fn tensor_dims(tensor: &TensorProto) -> Result<Vec<usize>, String> {
+    let mut elements = 1_u64;
+    tensor
+        .dims
+        .iter()
+        .map(|&dim| {
+            let size = u32::try_from(dim).map_err(|_| format!("tensor `{}` has dimension {dim}", tensor.name))?;
+            // Zeros are left out so that no later dimension escapes the bound.
+            elements = elements
+                .checked_mul(u64::from(size.max(1)))
+                .filter(|&elements| elements <= MAX_ELEMENTS)
+                .ok_or_else(|| format!("tensor `{}` has too many elements: {:?}", tensor.name, tensor.dims))?;
+            Ok(size as usize)
+        })
+        .collect()
+}
+
+/// No tensor of an image classifier comes near this; with it, products of sizes cannot overflow.
+pub(crate) const MAX_ELEMENTS: u64 = 1 << 40;
+
+fn standard_opset(imports: &[OperatorSetIdProto], path: &Path) -> Result<i64> {
+    let opset = imports.iter().find(|import| is_standard_domain(&import.domain)).map(|import| import.version);
+    let Some(opset) = opset else {
+        return Err(DeployError::Truncated { path: path.to_owned(), detail: "it does not say which operator set it uses".to_owned() });
+    };
+    if !(OLDEST_OPSET..=NEWEST_OPSET).contains(&opset) {
+        return Err(DeployError::UnsupportedOpset { path: path.to_owned(), opset, oldest: OLDEST_OPSET, newest: NEWEST_OPSET });
+    }
+    Ok(opset)
+}
+
+/// The runtimes trust a graph to be well formed; some of them panic when it is not.
+fn check_graph(graph: &GraphProto) -> Result<(), String> {
+    let mut defined = HashSet::new();
+    for tensor in &graph.initializer {
+        check_tensor(tensor)?;
+        if !defined.insert(tensor.name.as_str()) {
+            return Err(format!("two initializers are called `{}`", tensor.name));
+        }
+    }
+    if !graph.sparse_initializer.is_empty() {
+        return Err("sparse initializers are not supported".to_owned());
+    }
+    let mut inputs = HashSet::new();
+    for input in &graph.input {
+        if !inputs.insert(input.name.as_str()) {
+            return Err(format!("two inputs are called `{}`", input.name));
+        }
+        defined.insert(&input.name);
+    }
+    for node in &graph.node {
+        for name in node.input.iter().filter(|name| !name.is_empty()) {
+            if !defined.contains(name.as_str()) {
+                return Err(format!("node `{}` ({}) reads `{name}`, which nothing before it defines", node_label(node), node.op_type));
+            }
+        }
+        for name in node.output.iter().filter(|name| !name.is_empty()) {
+            if !defined.insert(name) {
+                return Err(format!("node `{}` ({}) writes `{name}`, which is defined already", node_label(node), node.op_type));
+            }
+        }
+        for attribute in &node.attribute {
+            if let Some(tensor) = &attribute.t {
+                check_tensor(tensor).map_err(|detail| format!("node `{}`: {detail}", node_label(node)))?;
+            }
+        }
+    }
+    match graph.output.iter().find(|output| !defined.contains(output.name.as_str())) {
+        Some(output) => Err(format!("nothing defines the output `{}`", output.name)),
+        None => Ok(()),
+    }
+}
+
+fn check_tensor(tensor: &TensorProto) -> Result<(), String> {
+    let elements: usize = tensor_dims(tensor)?.iter().product();
+    let kind = DataType::try_from(tensor.data_type)
+        .map_err(|_| format!("tensor `{}` has the unknown data type {}", tensor.name, tensor.data_type))?;
+    if tensor.data_location == Some(DataLocation::External as i32) {
+        return Ok(());
+    }
+    let bytes_each = match kind {
+        DataType::Uint8 | DataType::Int8 | DataType::Bool => 1,
+        DataType::Uint16 | DataType::Int16 | DataType::Float16 | DataType::Bfloat16 => 2,
+        DataType::Float | DataType::Int32 | DataType::Uint32 => 4,
+        DataType::Double | DataType::Int64 | DataType::Uint64 => 8,
+        _ => return Ok(()),
+    };
+    let (stored, unit) = if tensor.raw_data.is_empty() {
+        let stored = match kind {
+            DataType::Float => tensor.float_data.len(),
+            DataType::Double => tensor.double_data.len(),
+            DataType::Int64 => tensor.int64_data.len(),
+            DataType::Uint32 | DataType::Uint64 => tensor.uint64_data.len(),
+            _ => tensor.int32_data.len(),
+        };
+        (stored, elements)
+    } else {
+        (tensor.raw_data.len(), elements * bytes_each)
+    };
+    if stored == unit {
+        return Ok(());
+    }
+    Err(format!("tensor `{}` of shape {:?} should hold {unit} values or bytes and holds {stored}", tensor.name, tensor.dims))
+}
+
+/// A declared dimension: a number, or whatever the run gives.
+pub(crate) type DeclaredDim = Option<usize>;
+
+/// The declared element type and dimensions of a graph value, when both are declared.
+pub(crate) fn declared(value: &ValueInfoProto) -> Option<(i32, Vec<DeclaredDim>)> {
+    let TypeValue::TensorType(tensor) = value.r#type.as_ref()?.value.as_ref()?;
+    let dims = tensor.shape.as_ref()?.dim.iter();
+    let dims = dims.map(|dim| match dim.value {
+        // Some exporters write -1 or 0 for a dimension that is open.
+        Some(Dim::DimValue(size)) => u32::try_from(size).ok().filter(|&size| size > 0).map(|size| size as usize),
+        Some(Dim::DimParam(_)) | None => None,
+    });
+    Some((tensor.elem_type, dims.collect()))
+}
+
+fn show(dims: &[DeclaredDim]) -> String {
+    let dims: Vec<_> = dims.iter().map(|dim| dim.map_or_else(|| "?".to_owned(), |size| size.to_string())).collect();
+    format!("[{}]", dims.join(", "))
+}
+
+fn image_input(graph: &GraphProto) -> Result<ImageInput, String> {
+    let stored: HashSet<_> = graph.initializer.iter().map(|tensor| tensor.name.as_str()).collect();
+    let inputs: Vec<_> = graph.input.iter().filter(|input| !stored.contains(input.name.as_str())).collect();
+    let [input] = inputs[..] else {
+        let names: Vec<_> = inputs.iter().map(|input| input.name.as_str()).collect();
+        return Err(format!("it has {} inputs: [{}]", names.len(), names.join(", ")));
+    };
+    let (kind, dims) = declared(input).ok_or_else(|| format!("input `{}` has no type or no shape", input.name))?;
+    if kind != DataType::Float as i32 {
+        return Err(format!("input `{}` is not float32", input.name));
+    }
+    let [batch, Some(channels), Some(height), Some(width)] = dims[..] else {
+        return Err(format!("input `{}` has shape {}", input.name, show(&dims)));
+    };
+    let batch = batch.map_or(BatchSize::Dynamic, BatchSize::Fixed);
+    let input = ImageInput { name: input.name.clone(), batch, channels, height, width };
+    [input.nominal_batch(), channels, height, width]
+        .iter()
+        .try_fold(1_u64, |product, &size| product.checked_mul(size as u64).filter(|&product| product <= MAX_ELEMENTS))
+        .ok_or_else(|| format!("input `{}` has shape {}", input.name, show(&dims)))?;
+    Ok(input)
+}
+
+fn class_output(graph: &GraphProto) -> Result<ClassOutput, String> {
+    let output = graph.output.first().ok_or("it has no output")?;
+    let (kind, dims) = declared(output).ok_or_else(|| format!("output `{}` has no type or no shape", output.name))?;
+    if kind != DataType::Float as i32 {
+        return Err(format!("output `{}` is not float32", output.name));
+    }
+    // Fully convolutional classifiers give [batch, classes, 1, 1].
+    match dims.split_first().and_then(|(_, rest)| rest.split_first()) {
+        Some((&Some(classes), rest)) if rest.iter().all(|&dim| dim == Some(1)) => Ok(ClassOutput { name: output.name.clone(), classes }),
+        _ => Err(format!("output `{}` has shape {}", output.name, show(&dims))),
+    }
+}

@@ -1,0 +1,84 @@
+//! From logits to names.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Result, onnx::OnnxModel, runtime::Session};
+
+/// One of the classes that a model sees in an image.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Prediction {
+    /// The index of the class.
+    pub class: usize,
+    /// Its name, or `class 7` when the file names none.
+    pub name: String,
+    /// Its probability in [0, 1].
+    pub probability: f32,
+}
+
+/// The `k` most probable classes of one `image` `[channels, height, width]`, prepared as the model wants it, the most probable first.
+///
+/// # Errors
+/// As [`Session::run`].
+pub fn predict(session: &mut Session, model: &OnnxModel, image: &[f32], k: usize) -> Result<Vec<Prediction>> {
+    let probabilities = softmax(&session.run(image, 1)?);
+    let top = top_k(&probabilities, k).into_iter();
+    Ok(top.map(|class| Prediction { class, name: model.class_name(class), probability: probabilities[class] }).collect())
+}
+
+/// Probabilities `[classes]` of the logits `[classes]` of one image.
+pub fn softmax(logits: &[f32]) -> Vec<f32> {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let powers: Vec<f32> = logits.iter().map(|logit| (logit - largest).exp()).collect();
+    let sum: f32 = powers.iter().sum();
+    powers.iter().map(|power| power / sum).collect()
+}
+
+/// The indices of the `k` largest values, the largest first and equal values by index; NaN is less than anything.
+pub fn top_k(values: &[f32], k: usize) -> Vec<usize> {
+    let mut order: Vec<_> = (0..values.len()).collect();
+    order.sort_by(|&a, &b| rank(values[b]).total_cmp(&rank(values[a])));
+    order.truncate(k);
+    order
+}
+
+/// The index of the largest value, the first of equals; 0 for no values.
+pub fn argmax(values: &[f32]) -> usize {
+    let mut best = 0;
+    for index in 1..values.len() {
+        if rank(values[index]) > rank(values[best]) {
+            best = index;
+        }
+    }
+    best
+}
+
+/// A total order that ignores the signs of zeros and of NaN.
+pub(crate) fn rank(value: f32) -> f32 {
+    if value.is_nan() { f32::NEG_INFINITY } else { value + 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probabilities_sum_to_one_for_large_logits() {
+        let probabilities = softmax(&[1000.0, 1000.0, -1000.0]);
+        assert_eq!(probabilities, [0.5, 0.5, 0.0]);
+        // torch.softmax(torch.tensor([0., 1., 2.]), 0)
+        for (value, expected) in softmax(&[0.0, 1.0, 2.0]).iter().zip([0.090_030_57, 0.244_728_48, 0.665_240_94]) {
+            assert!((value - expected).abs() < 1e-6);
+        }
+        assert!(softmax(&[]).is_empty());
+    }
+
+    #[test]
+    fn the_largest_come_first_and_ties_keep_their_order() {
+        assert_eq!(top_k(&[1.0, 3.0, 3.0, 2.0], 3), [1, 2, 3]);
+        assert_eq!(top_k(&[f32::NAN, -1.0], 5), [1, 0]);
+        assert_eq!(top_k(&[0.0, -0.0], 1), [0]);
+        assert_eq!(argmax(&[f32::NAN, 1.0, 2.0, 2.0]), 2);
+        assert_eq!(argmax(&[-0.0, 0.0]), 0);
+    }
+}

@@ -1,0 +1,241 @@
+//! Runs a model under ONNX Runtime or tract, behind one interface.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    DeployError, Result,
+    onnx::{BatchSize, ImageInput, OnnxModel},
+    ort_library::OrtLibrary,
+};
+
+mod onnxruntime;
+mod tract;
+
+/// An inference runtime.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Runtime {
+    /// ONNX Runtime, loaded as a shared library. Written `ort`.
+    Ort,
+    /// tract, part of this program. Written `tract`.
+    Tract,
+}
+
+impl Runtime {
+    /// Every runtime.
+    pub const ALL: [Self; 2] = [Self::Ort, Self::Tract];
+
+    /// The name that is parsed and written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ort => "ort",
+            Self::Tract => "tract",
+        }
+    }
+
+    /// Whether this runtime can run on `threads` threads. tract is built here without its thread pool.
+    pub fn supports_threads(self, threads: usize) -> bool {
+        match self {
+            Self::Ort => threads > 0,
+            Self::Tract => threads == 1,
+        }
+    }
+
+    /// What the runtime is asked to do to the graph before it runs.
+    pub fn optimization(self) -> &'static str {
+        match self {
+            Self::Ort => "all",
+            Self::Tract => "into_optimized",
+        }
+    }
+}
+
+impl fmt::Display for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Runtime {
+    type Err = DeployError;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|runtime| runtime.name() == text)
+            .ok_or_else(|| DeployError::Setting { name: "runtime", detail: format!("`{text}` is none of ort, tract") })
+    }
+}
+
+/// How a session is made.
+#[derive(Debug, Clone, Copy)]
+pub struct SessionOptions<'a> {
+    /// Threads that one operator may use; 1 for tract.
+    pub threads: usize,
+    /// The ONNX Runtime library; `None` searches for one as [`crate::ort_library::find`] does. tract does not need it.
+    pub ort_library: Option<&'a OrtLibrary>,
+    /// The batch that is prepared while loading. Other batches work too; tract then prepares them when they are first run.
+    pub batch: usize,
+}
+
+impl Default for SessionOptions<'_> {
+    fn default() -> Self {
+        Self { threads: 1, ort_library: None, batch: 1 }
+    }
+}
+
+/// Loads what `runtime` needs beside a model, so that the time that the first session takes to load is that of its model.
+/// For ONNX Runtime this is its library, found or named as in [`SessionOptions::ort_library`]; tract needs nothing.
+///
+/// # Errors
+/// The library is missing or does not load, or the process has loaded another one.
+pub fn prepare(runtime: Runtime, ort_library: Option<&OrtLibrary>) -> Result<()> {
+    match runtime {
+        Runtime::Ort => onnxruntime::prepare(ort_library),
+        Runtime::Tract => Ok(()),
+    }
+}
+
+enum Engine {
+    Ort(onnxruntime::OrtSession),
+    Tract(tract::TractSession),
+}
+
+/// A model loaded into a runtime.
+pub struct Session {
+    path: PathBuf,
+    engine: Engine,
+    input: ImageInput,
+    classes: usize,
+    threads: usize,
+    version: String,
+}
+
+impl Session {
+    /// Loads the ONNX file `path` into `runtime`.
+    ///
+    /// # Errors
+    /// As [`OnnxModel::load`] and [`Session::from_model`].
+    pub fn load(runtime: Runtime, path: impl AsRef<Path>, options: &SessionOptions<'_>) -> Result<Self> {
+        Self::from_model(runtime, &OnnxModel::load(path)?, options)
+    }
+
+    /// Loads the file that `model` was read from into `runtime`.
+    ///
+    /// # Errors
+    /// The runtime refuses the model or the number of threads, or ONNX Runtime is missing or too old.
+    pub fn from_model(runtime: Runtime, model: &OnnxModel, options: &SessionOptions<'_>) -> Result<Self> {
+        if !runtime.supports_threads(options.threads) {
+            return Err(DeployError::Threads { runtime, threads: options.threads });
+        }
+        if options.batch == 0 {
+            return Err(DeployError::Setting { name: "batch", detail: "it must be at least 1".to_owned() });
+        }
+        let (engine, version) = match runtime {
+            Runtime::Ort => {
+                let session = onnxruntime::OrtSession::load(model, options)?;
+                let version = session.version().to_owned();
+                (Engine::Ort(session), version)
+            }
+            Runtime::Tract => (Engine::Tract(tract::TractSession::load(model, options.batch)?), tract::version().to_owned()),
+        };
+        let (input, classes) = (model.input().clone(), model.output().classes);
+        Ok(Self { path: model.path().to_owned(), engine, input, classes, threads: options.threads, version })
+    }
+
+    /// The runtime.
+    pub fn runtime(&self) -> Runtime {
+        match self.engine {
+            Engine::Ort(_) => Runtime::Ort,
+            Engine::Tract(_) => Runtime::Tract,
+        }
+    }
+
+    /// The version of the runtime, or `unknown`.
+    pub fn runtime_version(&self) -> &str {
+        &self.version
+    }
+
+    /// The threads that one operator may use.
+    pub fn threads(&self) -> usize {
+        self.threads
+    }
+
+    /// The model's input.
+    pub fn input(&self) -> &ImageInput {
+        &self.input
+    }
+
+    /// The number of classes.
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+
+    /// Runs `batch` images `[batch, channels, height, width]`, prepared as the model wants them, and returns the logits `[batch, classes]`.
+    ///
+    /// A model whose batch is fixed is run as often as it takes; the last run is filled up with zeros.
+    ///
+    /// # Errors
+    /// `images` has another length, or the runtime fails.
+    pub fn run(&mut self, images: &[f32], batch: usize) -> Result<Vec<f32>> {
+        let each = self.input.image_len();
+        if batch.checked_mul(each) != Some(images.len()) {
+            return Err(DeployError::Length { what: "images", expected: format!("{batch} images of {each} values"), actual: images.len() });
+        }
+        match self.input.batch {
+            _ if batch == 0 => Ok(Vec::new()),
+            BatchSize::Fixed(fixed) if fixed != batch => self.run_in_parts(images, batch, fixed),
+            BatchSize::Dynamic | BatchSize::Fixed(_) => self.run_once(images, batch),
+        }
+    }
+
+    fn run_in_parts(&mut self, images: &[f32], batch: usize, fixed: usize) -> Result<Vec<f32>> {
+        let part = fixed * self.input.image_len();
+        let mut logits = Vec::with_capacity(batch * self.classes);
+        for images in images.chunks(part) {
+            if images.len() == part {
+                logits.extend(self.run_once(images, fixed)?);
+            } else {
+                let mut filled = images.to_vec();
+                filled.resize(part, 0.0);
+                logits.extend(self.run_once(&filled, fixed)?);
+            }
+        }
+        logits.truncate(batch * self.classes);
+        Ok(logits)
+    }
+
+    fn run_once(&mut self, images: &[f32], batch: usize) -> Result<Vec<f32>> {
+        let shape = [batch, self.input.channels, self.input.height, self.input.width];
+        let logits = match &mut self.engine {
+            Engine::Ort(session) => session.run(images, shape)?,
+            Engine::Tract(session) => session.run(images, shape)?,
+        };
+        if logits.len() != batch * self.classes {
+            let detail = format!("it gave {} logits for {batch} images of {} classes", logits.len(), self.classes);
+            return Err(DeployError::Run { path: self.path.clone(), runtime: self.runtime(), detail });
+        }
+        Ok(logits)
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let runtime = self.runtime();
+        f.debug_struct("Session").field("runtime", &runtime).field("threads", &self.threads).finish_non_exhaustive()
+    }
+}
+
+/// Runs `work`, and gives what it panicked with as the error: the runtimes panic on some models that they do not understand.
+fn no_panic<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(format!("it panicked: {}", text.unwrap_or("without a message")))
+    })
+}

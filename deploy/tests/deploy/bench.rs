@@ -1,0 +1,128 @@
+use std::{fs, time::Duration};
+
+use adwp_deploy::{
+    DeployError,
+    bench::{self, BenchOptions, BenchReport, Metric},
+    latency::LatencyOptions,
+    runtime::Runtime,
+};
+use tempfile::TempDir;
+
+use crate::{
+    models::{CLASSIFIER_MADDS, CLASSIFIER_PARAMS, classifier},
+    runtimes::runtimes,
+};
+
+fn quick(runtimes: Vec<Runtime>) -> BenchOptions {
+    let latency = LatencyOptions { batch: 1, min_time: Duration::from_millis(5), repeats: 3, max_warm_up: Duration::from_millis(50) };
+    BenchOptions { runtimes, latency, threads: vec![1, 2], ..Default::default() }
+}
+
+fn report(dir: &TempDir) -> BenchReport {
+    let open = classifier(-1).metadata("adwp.params", "444").write(dir, "open.onnx");
+    let fixed = classifier(3).write(dir, "fixed.onnx");
+    let mut messages = Vec::new();
+    let report = bench::run(&[open, fixed], &quick(runtimes()), &mut |message| messages.push(message.to_owned()));
+    assert!(messages.iter().any(|message| message.contains("fixed.onnx")));
+    report.unwrap()
+}
+
+#[test]
+fn a_report_holds_what_was_measured_and_survives_its_file() {
+    let dir = TempDir::new().unwrap();
+    let report = report(&dir);
+    let with_ort = runtimes().contains(&Runtime::Ort);
+    assert_eq!(report.models.len(), 2);
+    assert_eq!((report.models[0].stated_params, report.models[1].stated_params), (Some(444), None));
+    for (model, batch) in report.models.iter().zip([1, 3]) {
+        let cost = model.cost.counted().unwrap();
+        assert_eq!((cost.params, cost.madds), (CLASSIFIER_PARAMS, CLASSIFIER_MADDS));
+        let sessions: Vec<_> = model.latency.iter().map(|latency| (latency.runtime, latency.threads)).collect();
+        let expected = [(Runtime::Ort, 1), (Runtime::Ort, 2), (Runtime::Tract, 1)];
+        assert_eq!(sessions, if with_ort { &expected[..] } else { &expected[2..] });
+        for latency in &model.latency {
+            assert_eq!((latency.batch, latency.repeat_mean_ms.len()), (batch, 3));
+            let ordered = [latency.min_ms, latency.p50_ms, latency.p90_ms, latency.p95_ms, latency.p99_ms];
+            assert!(ordered.is_sorted() && latency.min_ms > 0.0 && latency.n >= 3, "{latency:?}");
+            assert!(latency.load_ms > 0.0 && latency.first_ms > 0.0 && latency.warm_up_runs > 0);
+            let from_mean = batch as f64 * 1000.0 / latency.median_repeat_mean_ms;
+            assert!((latency.throughput - from_mean).abs() < 1e-6 * from_mean);
+        }
+        assert_eq!(model.parity.len(), sessions.len() - 1);
+        for other in &model.parity {
+            assert!(other.parity.max_abs < 1e-4 && other.parity.top1_agree == 8, "{other:?}");
+        }
+    }
+    let path = dir.path().join("bench.json");
+    report.write(&path).unwrap();
+    assert_eq!(BenchReport::read(&path).unwrap(), report);
+    let files: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(files.len(), 3, "{files:?}");
+    assert!(bench::compare(&report, &report, 0.0).unwrap().is_empty());
+}
+
+#[test]
+fn reports_of_another_schema_and_unknown_keys_are_errors() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("bench.json");
+    report(&dir).write(&path).unwrap();
+    let text = fs::read_to_string(&path).unwrap();
+    let refused = |text: &str| {
+        fs::write(&path, text).unwrap();
+        match BenchReport::read(&path) {
+            Err(error @ DeployError::Report { .. }) => error.to_string(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(refused(&text.replace("adwp/bench/1", "adwp/bench/2")).contains("adwp/bench/2"));
+    assert!(refused(&text.replacen("\"cpu\"", "\"cpuu\"", 1)).contains("cpuu"));
+    assert!(refused(&text.replacen("\"layers\"", "\"leyers\"", 1)).contains("leyers"));
+    assert!(refused("{}").contains("schema"));
+    assert!(refused("[1, 2]").contains("schema"));
+    refused(&text[..text.len() / 2]);
+    assert!(refused("").contains("bench.json"));
+    assert!(matches!(BenchReport::read(dir.path().join("none.json")), Err(DeployError::Missing { .. })));
+}
+
+#[test]
+fn what_got_worse_is_found() {
+    let dir = TempDir::new().unwrap();
+    let before = report(&dir);
+    let mut after = before.clone();
+    after.models[0].latency[0].p50_ms *= 1.2;
+    let found = bench::compare(&before, &after, 0.1).unwrap();
+    assert_eq!((found.len(), found[0].metric, found[0].threads), (1, Metric::P50Ms, Some(1)));
+    assert!((found[0].change() - 0.2).abs() < 1e-9);
+    assert!(found[0].to_string().contains("open.onnx") && found[0].to_string().contains("+20.0 %"));
+    assert!(bench::compare(&before, &after, 0.25).unwrap().is_empty());
+    assert!(bench::compare(&after, &before, 0.1).unwrap().is_empty());
+    assert!(bench::compare(&before, &after, f64::NAN).is_err());
+
+    let mut larger = before.clone();
+    if let bench::CostReport::Counted(cost) = &mut larger.models[1].cost {
+        (cost.params, cost.madds) = (cost.params * 2, cost.madds + 1);
+    }
+    let found = bench::compare(&before, &larger, 0.05).unwrap();
+    assert_eq!(found.iter().map(|found| found.metric).collect::<Vec<_>>(), [Metric::Params]);
+
+    let mut shorter = before.clone();
+    shorter.models.remove(0);
+    shorter.models[0].latency.clear();
+    let found = bench::compare(&before, &shorter, 0.05).unwrap();
+    assert_eq!(found.len(), 1 + before.models[1].latency.len());
+    assert!(found.iter().all(|found| found.metric == Metric::Missing));
+    assert!(bench::compare(&shorter, &before, 0.05).unwrap().is_empty());
+}
+
+#[test]
+fn settings_that_measure_nothing_are_errors() {
+    let dir = TempDir::new().unwrap();
+    let path = classifier(-1).write(&dir, "model.onnx");
+    let run = |options: &BenchOptions| bench::run(std::slice::from_ref(&path), options, &mut |_| ());
+    let mut no_repeats = quick(vec![Runtime::Tract]);
+    no_repeats.latency.repeats = 0;
+    assert!(matches!(run(&no_repeats), Err(DeployError::Setting { name: "repeats", .. })));
+    assert!(matches!(run(&quick(vec![])), Err(DeployError::Setting { .. })));
+    assert!(bench::run(&[], &quick(vec![Runtime::Tract]), &mut |_| ()).is_err());
+    assert!(bench::run(&[dir.path().join("none.onnx")], &quick(vec![Runtime::Tract]), &mut |_| ()).is_err());
+}

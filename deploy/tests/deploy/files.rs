@@ -1,0 +1,209 @@
+use std::fs;
+
+use adwp_deploy::{
+    DeployError,
+    cost::cost,
+    onnx::{BatchSize, NEWEST_OPSET, OLDEST_OPSET, OnnxModel},
+    runtime::{Runtime, Session, SessionOptions},
+};
+use prost::Message;
+use tempfile::TempDir;
+
+use crate::models::{Builder, classifier, int, ints};
+
+#[test]
+fn a_classifier_is_described() {
+    let mut model = classifier(-1);
+    model
+        .metadata("adwp.classes", r#"["cat", "dog", "frog", "ship"]"#)
+        .metadata("adwp.mean", "[0.5, 0.25, 0.125]")
+        .metadata("adwp.std", "[1, 2, 0.5]")
+        .metadata("adwp.params", "440")
+        .metadata("adwp.madds", "13240")
+        .metadata("adwp.genotype", r#"{"schema": "adwp/genotype/1"}"#)
+        .metadata("adwp.test_accuracy", "0.9712")
+        .metadata("adwp.dataset", "cifar10")
+        .metadata("author", "someone");
+    let model = model.read().unwrap();
+    let (input, output) = (model.input(), model.output());
+    assert_eq!((input.name.as_str(), input.batch, input.channels, input.height, input.width), ("x", BatchSize::Dynamic, 3, 8, 8));
+    assert_eq!((output.name.as_str(), output.classes, model.opset()), ("y", 4, 17));
+    assert_eq!(model.metadata_props()["author"], "someone");
+    let known = model.metadata();
+    assert_eq!((known.params, known.madds, known.test_accuracy), (Some(440), Some(13240), Some(0.9712)));
+    let normalization = known.normalization.as_ref().unwrap();
+    assert_eq!((normalization.mean[1], normalization.std[2]), (0.25, 0.5));
+    assert_eq!(known.genotype.as_ref().unwrap()["schema"], "adwp/genotype/1");
+    assert_eq!((model.class_name(2), known.dataset.as_deref()), ("frog".to_owned(), Some("cifar10")));
+    let stranger = classifier(5).read().unwrap();
+    assert_eq!((stranger.input().batch, stranger.class_name(2)), (BatchSize::Fixed(5), "class 2".to_owned()));
+}
+
+#[test]
+fn metadata_that_does_not_fit_names_its_key() {
+    for (key, value, other) in [
+        ("adwp.classes", r#"["cat"]"#, None),
+        ("adwp.classes", "cat", None),
+        ("adwp.params", "-1", None),
+        ("adwp.std", "[1, 0, 1]", Some(("adwp.mean", "[0, 0, 0]"))),
+        ("adwp.std", "[1, 1]", Some(("adwp.mean", "[0, 0, 0]"))),
+        ("adwp.std", "[1, 1, 1e99]", Some(("adwp.mean", "[0, 0, 0]"))),
+    ] {
+        let mut model = classifier(-1);
+        model.metadata(key, value);
+        if let Some((key, value)) = other {
+            model.metadata(key, value);
+        }
+        match model.read() {
+            Err(DeployError::Metadata { key: named, .. }) => assert_eq!(named, key),
+            other => panic!("{key} = {value}: {other:?}"),
+        }
+    }
+    let mut model = classifier(-1);
+    let half = model.metadata("adwp.mean", "[0, 0, 0]").read();
+    assert!(matches!(half, Err(DeployError::Metadata { key, .. }) if key == "adwp.std"));
+}
+
+#[test]
+fn files_that_are_no_models_say_what_they_are() {
+    let dir = TempDir::new().unwrap();
+    let missing = OnnxModel::load(dir.path().join("missing.onnx")).unwrap_err();
+    assert!(matches!(missing, DeployError::Missing { .. }));
+    assert!(missing.to_string().contains("missing.onnx") && missing.hint().is_some());
+    assert!(matches!(OnnxModel::load(dir.path()), Err(DeployError::Unreadable { .. })));
+    let empty = dir.path().join("empty.onnx");
+    fs::write(&empty, "").unwrap();
+    assert!(matches!(OnnxModel::load(&empty), Err(DeployError::Empty { .. })));
+    for text in ["{\"a\": 1}", "hello, world", "\u{89}PNG\r\n", "#!/bin/sh", "<html>", "\0\0\0\0"] {
+        let error = OnnxModel::from_bytes(text.as_bytes(), "text.onnx").unwrap_err();
+        assert!(matches!(error, DeployError::NotOnnx { .. }), "{text}: {error}");
+        assert!(error.to_string().starts_with("text.onnx: ") && error.hint().is_some());
+    }
+}
+
+#[test]
+fn every_truncation_is_an_error() {
+    let bytes = classifier(-1).bytes();
+    // The operator set is the last field; a file that ends there is complete.
+    for len in 0..bytes.len() {
+        let error = OnnxModel::from_bytes(&bytes[..len], "cut.onnx").unwrap_err();
+        let truncated = matches!(error, DeployError::Empty { .. } | DeployError::Truncated { .. });
+        assert!(truncated, "{len} bytes: {error}");
+    }
+}
+
+#[test]
+fn runtimes_refuse_truncated_files() {
+    let dir = TempDir::new().unwrap();
+    let bytes = classifier(-1).bytes();
+    let path = dir.path().join("cut.onnx");
+    for cut in 0..50 {
+        fs::write(&path, &bytes[..bytes.len() * cut / 50]).unwrap();
+        assert!(Session::load(Runtime::Tract, &path, &SessionOptions::default()).is_err());
+    }
+}
+
+#[test]
+fn damaged_bytes_never_panic() {
+    let bytes = classifier(-1).bytes();
+    let mut state = 7_u64;
+    let mut random = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize
+    };
+    for _ in 0..5000 {
+        let mut damaged = bytes.clone();
+        for _ in 0..1 + random() % 4 {
+            let at = random() % damaged.len();
+            damaged[at] = random() as u8;
+        }
+        if let Ok(model) = OnnxModel::from_bytes(&damaged, "damaged.onnx") {
+            // The result may be right or wrong; it must be a result.
+            let _ = cost(&model);
+        }
+    }
+    for _ in 0..5000 {
+        let noise: Vec<u8> = (0..random() % 200).map(|_| random() as u8).collect();
+        assert!(OnnxModel::from_bytes(&noise, "noise.onnx").is_err());
+    }
+}
+
+#[test]
+fn the_operator_set_must_be_supported() {
+    for version in [OLDEST_OPSET - 1, NEWEST_OPSET + 1, -1, i64::MAX] {
+        let mut model = classifier(-1);
+        model.model.opset_import[0].version = version;
+        let error = model.read().unwrap_err();
+        assert!(matches!(error, DeployError::UnsupportedOpset { opset, .. } if opset == version));
+        assert!(error.hint().is_some());
+    }
+}
+
+#[test]
+fn what_is_no_image_classifier_is_refused_with_its_shape() {
+    let refused = |model: &Builder| match model.read() {
+        Err(DeployError::NotClassifier { detail, .. }) => detail,
+        other => panic!("{other:?}"),
+    };
+    let mut open_size = Builder::new([1, 3, -1, -1]);
+    assert!(refused(open_size.node("Relu", &["x"], "y", vec![]).output("y", &[1, 3])).contains("[1, 3, ?, ?]"));
+    let mut image_to_image = Builder::new([1, 3, 8, 8]);
+    assert!(refused(image_to_image.node("Relu", &["x"], "y", vec![]).output("y", &[1, 3, 8, 8])).contains("`y`"));
+    let mut no_output = Builder::new([1, 3, 8, 8]);
+    refused(no_output.node("Relu", &["x"], "y", vec![]));
+    let mut two_inputs = classifier(1);
+    let extra = two_inputs.graph().input[0].clone();
+    two_inputs.graph().input.push(tract_onnx::pb::ValueInfoProto { name: "mask".into(), ..extra });
+    assert!(refused(&two_inputs).contains("x, mask"));
+    // Older files list their weights among the inputs.
+    let mut listed = classifier(1);
+    let input = tract_onnx::pb::ValueInfoProto { name: "stem.w".into(), ..Default::default() };
+    listed.graph().input.push(input);
+    listed.read().unwrap();
+}
+
+#[test]
+fn graphs_that_contradict_themselves_are_refused() {
+    let refused = |model: &Builder, word: &str| match model.read() {
+        Err(DeployError::InvalidGraph { detail, .. }) => assert!(detail.contains(word), "{detail}"),
+        other => panic!("{other:?}"),
+    };
+    let mut reads_nothing = classifier(1);
+    reads_nothing.graph().node[3].input[0] = "nowhere".into();
+    refused(&reads_nothing, "nowhere");
+    let mut backwards = classifier(1);
+    backwards.graph().node.swap(0, 1);
+    refused(&backwards, "stem");
+    let mut twice = classifier(1);
+    twice.graph().node[2].output[0] = "bn".into();
+    refused(&twice, "bn");
+    let mut no_end = classifier(1);
+    no_end.graph().output[0].name = "end".into();
+    refused(&no_end, "end");
+    let mut short = classifier(1);
+    short.graph().initializer[0].raw_data.pop();
+    refused(&short, "stem.w");
+    let mut negative = classifier(1);
+    negative.graph().initializer[0].dims[0] = -6;
+    refused(&negative, "-6");
+    let mut huge = classifier(1);
+    huge.graph().initializer[0].dims = vec![1 << 31, 1 << 31, 1 << 31];
+    refused(&huge, "too many");
+    let mut doubled = classifier(1);
+    let tensor = doubled.graph().initializer[0].clone();
+    doubled.graph().initializer.push(tensor);
+    refused(&doubled, "stem.w");
+}
+
+#[test]
+fn deeply_nested_messages_are_refused() {
+    // A graph inside an attribute inside a node inside a graph, …
+    let mut graph = tract_onnx::pb::GraphProto::default();
+    for _ in 0..200 {
+        let attribute = tract_onnx::pb::AttributeProto { g: Some(graph), ..int("g", 0) };
+        let node = tract_onnx::pb::NodeProto { attribute: vec![attribute, ints("i", &[1])], ..Default::default() };
+        graph = tract_onnx::pb::GraphProto { node: vec![node], ..Default::default() };
+    }
+    let model = tract_onnx::pb::ModelProto { graph: Some(graph), ..classifier(1).model };
+    assert!(OnnxModel::from_bytes(&model.encode_to_vec(), "deep.onnx").is_err());
+}

@@ -1,0 +1,11 @@
+//! The crate on small models that the tests build themselves.
+// A skipped test says so on stdout.
+#![allow(clippy::print_stdout)]
+
+mod accuracy;
+mod bench;
+mod cost;
+mod files;
+mod models;
+mod ort_library;
+mod runtimes;

@@ -1,0 +1,176 @@
+//! The operations of the graph in terms of candle's. Shapes have been checked by the graph.
+
+use adwp_engine::{BatchNorm, Conv2d, Pool};
+use candle_core::{D, DType, Device, Result, Tensor};
+
+/// Whether a value will be differentiated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Value,
+    Gradient,
+}
+
+/// `x [n, c, h, w]`, `weight [o, c / groups, k, k]`, `bias [o]` → `[n, o, h', w']`.
+pub(crate) fn conv2d(purpose: Purpose, conv: &Conv2d, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let y = match purpose {
+        Purpose::Value => x.conv2d(weight, conv.padding, conv.stride, conv.dilation, conv.groups)?,
+        Purpose::Gradient => conv2d_by_matmul(conv, x, weight)?,
+    };
+    match bias {
+        Some(bias) => y.broadcast_add(&bias.reshape((1, (), 1, 1))?),
+        None => Ok(y),
+    }
+}
+
+/// candle's backward pass takes the output padding of both directions from the height alone and runs once for every group.
+fn conv2d_by_matmul(conv: &Conv2d, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    let (out, per_group, kernel, _) = weight.dims4()?;
+    let columns = per_group * kernel * kernel;
+    let taps = taps(x, kernel, conv.stride, conv.padding, conv.dilation, 0.0)?;
+    let (n, _, h, w) = taps[0].dims4()?;
+    let unfolded = Tensor::stack(&taps, 2)?.permute((1, 2, 0, 3, 4))?.reshape((conv.groups, columns, n * h * w))?;
+    let weight = weight.reshape((conv.groups, out / conv.groups, columns))?;
+    weight.matmul(&unfolded)?.reshape((out, n, h, w))?.transpose(0, 1)?.contiguous()
+}
+
+/// For each tap of a square window, row by row, the image of what that tap sees: `[n, c, h', w']`.
+fn taps(x: &Tensor, kernel: usize, stride: usize, padding: usize, dilation: usize, fill: f64) -> Result<Vec<Tensor>> {
+    let padded = pad(&pad(x, 2, padding, fill)?, 3, padding, fill)?;
+    let (_, _, h, w) = padded.dims4()?;
+    let positions = |size: usize, tap: usize| {
+        let count = (size - dilation * (kernel - 1) - 1) / stride + 1;
+        let first = (tap * dilation) as u32;
+        Tensor::from_iter((0..count as u32).map(|i| first + i * stride as u32), x.device())
+    };
+    let mut taps = Vec::with_capacity(kernel * kernel);
+    for row in 0..kernel {
+        let rows = padded.index_select(&positions(h, row)?, 2)?;
+        for column in 0..kernel {
+            taps.push(rows.index_select(&positions(w, column)?, 3)?);
+        }
+    }
+    Ok(taps)
+}
+
+fn pad(x: &Tensor, dim: usize, padding: usize, fill: f64) -> Result<Tensor> {
+    if padding == 0 {
+        return x.contiguous();
+    }
+    let mut dims = x.dims().to_vec();
+    dims[dim] = padding;
+    let border = Tensor::full(fill, dims, x.device())?.to_dtype(x.dtype())?;
+    Tensor::cat(&[&border, x, &border], dim)
+}
+
+/// The running mean and variance of a BatchNorm, `[c]` each.
+pub(crate) struct Moments {
+    pub(crate) mean: Tensor,
+    pub(crate) variance: Tensor,
+}
+
+/// Normalises by the given moments, or by those of the batch.
+pub(crate) fn batch_norm(norm: &BatchNorm, x: &Tensor, affine: Option<[&Tensor; 2]>, running: Option<&Moments>) -> Result<Tensor> {
+    let per_channel = |v: &Tensor| v.reshape((1, (), 1, 1));
+    let (centred, variance) = match running {
+        Some(moments) => (x.broadcast_sub(&per_channel(&moments.mean)?)?, per_channel(&moments.variance)?),
+        None => {
+            let centred = x.broadcast_sub(&x.mean_keepdim((0, 2, 3))?)?;
+            let variance = centred.sqr()?.mean_keepdim((0, 2, 3))?;
+            (centred, variance)
+        }
+    };
+    let normal = centred.broadcast_div(&(variance + f64::from(norm.epsilon))?.sqrt()?)?;
+    match affine {
+        Some([scale, shift]) => normal.broadcast_mul(&per_channel(scale)?)?.broadcast_add(&per_channel(shift)?),
+        None => Ok(normal),
+    }
+}
+
+/// max(x, 0) with derivative 0 at 0; candle's own has derivative 1 there.
+pub(crate) fn relu(x: &Tensor) -> Result<Tensor> {
+    x.gt(0.0)?.where_cond(x, &x.zeros_like()?)
+}
+
+/// The maximum of each window; its gradient goes to the first of several maxima, row by row.
+pub(crate) fn max_pool(pool: &Pool, x: &Tensor) -> Result<Tensor> {
+    let taps = taps(x, pool.kernel, pool.stride, pool.padding, 1, f64::NEG_INFINITY)?;
+    let mut best = taps[0].clone();
+    for tap in &taps[1..] {
+        best = tap.gt(&best)?.where_cond(tap, &best)?;
+    }
+    Ok(best)
+}
+
+/// The mean of each window over the positions inside of the image.
+pub(crate) fn avg_pool(pool: &Pool, x: &Tensor) -> Result<Tensor> {
+    let ones = Tensor::ones((1, 1, x.dim(2)?, x.dim(3)?), x.dtype(), x.device())?;
+    let window_sum = |x: &Tensor| {
+        let taps = taps(x, pool.kernel, pool.stride, pool.padding, 1, 0.0)?;
+        taps[1..].iter().try_fold(taps[0].clone(), |sum, tap| sum + tap)
+    };
+    window_sum(x)?.broadcast_div(&window_sum(&ones)?)
+}
+
+/// `[n, c, h, w]` → `[n, c]`.
+pub(crate) fn global_avg_pool(x: &Tensor) -> Result<Tensor> {
+    x.mean((2, 3))
+}
+
+/// The sum of inputs of one shape.
+pub(crate) fn add(inputs: &[&Tensor]) -> Result<Tensor> {
+    inputs[1..].iter().try_fold(inputs[0].clone(), |sum, x| sum + *x)
+}
+
+/// Σ weights\[terms\[i\]\] · x_i.
+pub(crate) fn weighted_sum(terms: &[usize], weights: &Tensor, inputs: &[&Tensor]) -> Result<Tensor> {
+    let weights = weights.flatten_all()?;
+    let products = terms
+        .iter()
+        .zip(inputs)
+        .map(|(&term, x)| x.broadcast_mul(&weights.narrow(0, term, 1)?.reshape(())?))
+        .collect::<Result<Vec<_>>>()?;
+    add(&products.iter().collect::<Vec<_>>())
+}
+
+/// `x [n, c, h, w]` without its first rows and columns.
+pub(crate) fn crop(top: usize, left: usize, x: &Tensor) -> Result<Tensor> {
+    x.narrow(2, top, x.dim(2)? - top)?.narrow(3, left, x.dim(3)? - left)?.contiguous()
+}
+
+/// One element → `[1, 1]`.
+pub(crate) fn select(index: usize, x: &Tensor) -> Result<Tensor> {
+    x.flatten_all()?.narrow(0, index, 1)?.reshape((1, 1))
+}
+
+/// `x [n, i]`, `weight [o, i]`, `bias [o]` → `[n, o]`.
+pub(crate) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let y = x.matmul(&weight.t()?)?;
+    match bias {
+        Some(bias) => y.broadcast_add(bias),
+        None => Ok(y),
+    }
+}
+
+/// Softmax over the last dimension.
+pub(crate) fn softmax(x: &Tensor) -> Result<Tensor> {
+    candle_nn::ops::softmax(x, D::Minus1)
+}
+
+/// `x [n, …]` times `mask [n]`.
+pub(crate) fn drop_path(x: &Tensor, mask: &Tensor) -> Result<Tensor> {
+    let mut dims = vec![1; x.rank()];
+    dims[0] = x.dim(0)?;
+    x.broadcast_mul(&mask.reshape(dims)?)
+}
+
+/// `logits [n, classes]`, `labels [n]` → mean cross-entropy `[1]`.
+pub(crate) fn cross_entropy(smoothing: f32, logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
+    let (n, classes) = logits.dims2()?;
+    let smoothing = f64::from(smoothing);
+    let class = Tensor::arange(0, classes as u32, &Device::Cpu)?.to_dtype(DType::F64)?;
+    let labels = labels.detach().to_dtype(DType::F64)?.reshape((n, 1))?;
+    let one_hot = labels.broadcast_eq(&class.reshape((1, classes))?)?.to_dtype(logits.dtype())?;
+    let target = one_hot.affine(1.0 - smoothing, smoothing / classes as f64)?;
+    let log_probability = candle_nn::ops::log_softmax(logits, D::Minus1)?;
+    (target * log_probability)?.sum_all()?.affine(-1.0 / n as f64, 0.0)?.reshape(1)
+}

@@ -1,0 +1,12 @@
+//! The engine against candle: the same graphs, values and gradients, the engine in `f32` and candle mostly in `f64`.
+
+#[path = "../../../tests/engine/cases.rs"]
+mod cases;
+#[path = "../../../tests/engine/compare.rs"]
+mod compare;
+mod deployment;
+mod errors;
+#[path = "../../../tests/engine/networks.rs"]
+mod networks;
+mod operations;
+mod whole;

@@ -1,0 +1,23 @@
+//! Whole networks: loss and every gradient.
+
+use adwp_engine::cpu::Threads;
+
+use crate::cases::Case;
+use crate::networks::NETWORKS;
+use crate::operations::check;
+
+/// Rounding grows along a network, most where BatchNorms divide by small deviations.
+const FORWARD: f64 = 1e-4;
+const BACKWARD: f64 = 1e-3;
+
+#[test]
+fn networks_agree() {
+    let threads = Threads::new(2).unwrap();
+    for (name, build) in NETWORKS {
+        let seeds = if *name == "random graph" { 0..60 } else { 0..4 };
+        for seed in seeds {
+            let case = Case::new(name, *build, seed);
+            check(&case, &case.run(&threads), FORWARD, BACKWARD);
+        }
+    }
+}

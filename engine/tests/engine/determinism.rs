@@ -1,0 +1,46 @@
+//! The same bits whatever the number of threads and whatever ran before.
+
+use adwp_engine::Program;
+use adwp_engine::cpu::{Executor, Threads};
+
+use crate::cases::{BLOCKS, Case, LARGE, OPERATIONS, Outcome};
+use crate::networks::NETWORKS;
+
+fn bits(outcome: &Outcome) -> Vec<u32> {
+    let Outcome { output, loss, gradients } = outcome;
+    output.iter().chain([loss]).chain(gradients.iter().flatten()).map(|x| x.to_bits()).collect()
+}
+
+#[test]
+fn threads_do_not_change_a_bit() {
+    let threads: Vec<Threads> = [1, 2, 3].map(|n| Threads::new(n).unwrap()).into();
+    let few =
+        OPERATIONS.iter().chain(BLOCKS).chain(NETWORKS).flat_map(|(name, build)| (100..104).map(|seed| Case::new(name, *build, seed)));
+    let large = LARGE.iter().map(|(name, build)| Case::new(name, *build, 0));
+    for case in few.chain(large) {
+        let outcomes: Vec<Vec<u32>> = threads.iter().map(|threads| bits(&case.run(threads))).collect();
+        assert!(outcomes[0] == outcomes[1], "1 and 2 threads differ: {case}");
+        assert!(outcomes[0] == outcomes[2], "1 and 3 threads differ: {case}");
+    }
+}
+
+#[test]
+fn buffers_keep_nothing_of_an_earlier_run() {
+    let threads = Threads::new(2).unwrap();
+    for (name, build) in OPERATIONS.iter().chain(BLOCKS).chain(NETWORKS) {
+        for seed in 200..203 {
+            let case = Case::new(name, *build, seed);
+            let program = Program::training(&case.graph, case.loss, &[case.output], &case.trainable).unwrap();
+            let mut executor = Executor::new(program, &threads);
+            let first = case.step(&mut executor);
+            let mut other = case.clone();
+            for id in &case.trainable {
+                if let Some((_, data)) = other.feeds.iter_mut().find(|(fed, _)| fed == id) {
+                    data.iter_mut().for_each(|x| *x = 3.0 - *x);
+                }
+            }
+            other.step(&mut executor);
+            assert_eq!(bits(&first), bits(&case.step(&mut executor)), "{case}");
+        }
+    }
+}

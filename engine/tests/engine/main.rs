@@ -1,0 +1,14 @@
+//! Tests of the engine through its public interface.
+
+mod cases;
+mod compare;
+mod determinism;
+mod edges;
+mod gradients;
+mod interpreter;
+mod networks;
+mod operations;
+mod optimizers;
+mod pytorch;
+mod shapes;
+mod statistics;

@@ -1,0 +1,192 @@
+//! Optimisers, against the numbers PyTorch 2.15 printed.
+
+use adwp_engine::cpu::{Executor, Threads};
+use adwp_engine::optim::{Adam, Gradient, Sgd, clip_gradient_norm, gradients};
+use adwp_engine::{EngineError, Graph, Init, Op, Program, Role, Variable, Variables};
+
+use crate::compare::assert_close;
+
+const TOLERANCE: f64 = 1e-6;
+const START: [f32; 4] = [1.0, -2.0, 0.5, 4.0];
+
+fn weight() -> Variables {
+    let mut variables = Variables::new();
+    for (name, data) in [("other", vec![7.0; 3]), ("w", START.to_vec())] {
+        variables.insert(Variable { name: name.into(), shape: [data.len()].into(), data, role: Role::Parameter });
+    }
+    variables
+}
+
+#[track_caller]
+fn expect(step: usize, variables: &Variables, printed: &[f64]) {
+    assert_close(&variables.get("w").unwrap().data, printed, TOLERANCE, &format!("w after step {step}"));
+    assert_eq!(variables.get("other").unwrap().data, [7.0; 3], "a variable without a gradient must stay");
+}
+
+#[test]
+fn sgd_with_momentum_and_weight_decay() {
+    // w = torch.tensor([1.0, -2.0, 0.5, 4.0], requires_grad=True)
+    // optimizer = torch.optim.SGD([w], lr=0.025, momentum=0.9, weight_decay=3e-2)
+    // printed = []
+    // for step in range(3):
+    //     optimizer.zero_grad()
+    //     (w * torch.tensor([1.0, 2.0, -3.0, 0.5]) * (step + 1)).sum().backward()
+    //     optimizer.step()
+    //     printed.append(w.detach().clone())
+    // print(printed)
+    let mut variables = weight();
+    let mut sgd = Sgd::new(0.9, 3e-2);
+    let printed: [[f64; 4]; 3] =
+        [[0.97425, -2.0485, 0.574625, 3.9845], [0.9003443, -2.190614, 0.7913566, 3.942562], [0.7581539, -2.466873, 1.210821, 3.86436]];
+    for (step, printed) in printed.iter().enumerate() {
+        let values = [1.0, 2.0, -3.0, 0.5].map(|g| g * (step + 1) as f32);
+        let gradient = Gradient { position: variables.position("w").unwrap(), values: &values };
+        sgd.step(&mut variables, &[gradient], 0.025, &Threads::new(2).unwrap()).unwrap();
+        expect(step, &variables, printed);
+    }
+}
+
+#[test]
+fn sgd_with_a_rate_that_changes() {
+    // w = torch.tensor([1.0, -2.0, 0.5, 4.0], requires_grad=True)
+    // optimizer = torch.optim.SGD([w], lr=1.0, momentum=0.5)
+    // printed = []
+    // for step, rate in enumerate([0.1, 0.05, 0.2]):
+    //     optimizer.zero_grad()
+    //     (w * torch.tensor([1.0, 2.0, -3.0, 0.5]) * (step + 1)).sum().backward()
+    //     optimizer.param_groups[0]["lr"] = rate
+    //     optimizer.step()
+    //     printed.append(w.detach().clone())
+    // print(printed)
+    let mut variables = weight();
+    let mut sgd = Sgd::new(0.5, 0.0);
+    let printed: [[f64; 4]; 3] = [[0.9, -2.2, 0.8, 3.95], [0.775, -2.45, 1.175, 3.8875], [-0.07500003, -4.15, 3.725, 3.4625]];
+    for (step, (printed, rate)) in printed.iter().zip([0.1, 0.05, 0.2]).enumerate() {
+        let values = [1.0, 2.0, -3.0, 0.5].map(|g| g * (step + 1) as f32);
+        let gradient = Gradient { position: variables.position("w").unwrap(), values: &values };
+        sgd.step(&mut variables, &[gradient], rate, &Threads::new(1).unwrap()).unwrap();
+        expect(step, &variables, printed);
+    }
+}
+
+#[test]
+fn adam_with_coupled_decay() {
+    // w = torch.tensor([1.0, -2.0, 0.5, 4.0], requires_grad=True)
+    // optimizer = torch.optim.Adam([w], lr=0.1, betas=(0.5, 0.999), weight_decay=1e-3)
+    // printed = []
+    // for step in range(3):
+    //     optimizer.zero_grad()
+    //     (w * torch.tensor([1.0, 2.0, -3.0, 0.0]) * (2 - step) ** 3).sum().backward()
+    //     optimizer.step()
+    //     printed.append(w.detach().clone())
+    // print(printed)
+    let mut variables = weight();
+    let mut adam = Adam::new((0.5, 0.999), 1e-3);
+    let printed: [[f64; 4]; 3] =
+        [[0.9, -2.1, 0.6, 3.9], [0.8415069, -2.158475, 0.6584828, 3.80043], [0.8107864, -2.189162, 0.6891848, 3.701546]];
+    for (step, printed) in printed.iter().enumerate() {
+        let values = [1.0, 2.0, -3.0, 0.0].map(|g| g * (2 - step as i32).pow(3) as f32);
+        let gradient = Gradient { position: variables.position("w").unwrap(), values: &values };
+        adam.step(&mut variables, &[gradient], 0.1).unwrap();
+        expect(step, &variables, printed);
+    }
+    assert_eq!(adam.steps(), 3);
+}
+
+#[test]
+fn adam_with_strong_coupled_decay() {
+    // w = torch.tensor([1.0, -2.0, 0.5, 4.0], requires_grad=True)
+    // optimizer = torch.optim.Adam([w], lr=0.1, betas=(0.5, 0.999), weight_decay=2.0)
+    // printed = []
+    // for step in range(3):
+    //     optimizer.zero_grad()
+    //     (w * torch.tensor([1.0, 2.0, -3.0, 0.0]) * (2 - step) ** 3).sum().backward()
+    //     optimizer.step()
+    //     printed.append(w.detach().clone())
+    // print(printed)
+    let mut variables = weight();
+    let mut adam = Adam::new((0.5, 0.999), 2.0);
+    let printed: [[f64; 4]; 3] =
+        [[0.9, -2.1, 0.6, 3.9], [0.8291693, -2.129373, 0.6543661, 3.800429], [0.7768333, -2.1113, 0.6772553, 3.701545]];
+    for (step, printed) in printed.iter().enumerate() {
+        let values = [1.0, 2.0, -3.0, 0.0].map(|g| g * (2 - step as i32).pow(3) as f32);
+        let gradient = Gradient { position: variables.position("w").unwrap(), values: &values };
+        adam.step(&mut variables, &[gradient], 0.1).unwrap();
+        expect(step, &variables, printed);
+    }
+    assert_eq!(adam.steps(), 3);
+}
+
+#[test]
+fn gradients_are_clipped_by_their_common_norm() {
+    // a = torch.tensor([1.0, -2.0, 0.5, 4.0], requires_grad=True)
+    // b = torch.tensor([3.0], requires_grad=True)
+    // ((a * a).sum() + (b * b).sum()).backward()
+    // norm = torch.nn.utils.clip_grad_norm_([a, b], 5.0)
+    // print(norm, a.grad, b.grad)
+    let mut graph = Graph::new();
+    let a = graph.parameter("a", [1, 4], Init::Constant(0.0)).unwrap();
+    let b = graph.parameter("b", [1, 1], Init::Constant(0.0)).unwrap();
+    let a2 = graph.add("a2", Op::Linear, &[a, a]).unwrap();
+    let b2 = graph.add("b2", Op::Linear, &[b, b]).unwrap();
+    let loss = graph.add("loss", Op::Add, &[a2, b2]).unwrap();
+    let mut variables = Variables::new();
+    for (name, shape, data) in [("a", [1, 4], START.to_vec()), ("b", [1, 1], vec![3.0])] {
+        variables.insert(Variable { name: name.into(), shape: shape.into(), data, role: Role::Parameter });
+    }
+    let mut executor = Executor::new(Program::training(&graph, loss, &[], &[a, b]).unwrap(), &Threads::new(1).unwrap());
+    executor.run(&mut variables, &[]).unwrap();
+
+    let norm = clip_gradient_norm(&mut executor, &[a, b], 5.0);
+    assert_close(&[norm], &[11.0], TOLERANCE, &"norm");
+    assert_close(executor.gradient(a), &[0.9090909, -1.818182, 0.4545454, 3.636364], TOLERANCE, &"a.grad");
+    assert_close(executor.gradient(b), &[2.727273], TOLERANCE, &"b.grad");
+
+    let clipped = gradients(&executor, &variables, &[b, a]).unwrap();
+    assert_eq!(clipped[0].position, variables.position("b").unwrap());
+    assert_eq!(clipped[1].values, executor.gradient(a));
+
+    let before = executor.gradient(a).to_vec();
+    let norm = clip_gradient_norm(&mut executor, &[a, b], 6.0);
+    assert_close(&[norm], &[5.0], TOLERANCE, &"norm after clipping");
+    assert_eq!(executor.gradient(a), before, "a norm within the bound changes nothing");
+}
+
+#[test]
+fn an_optimiser_goes_on_from_its_restored_state() {
+    let threads = Threads::new(1).unwrap();
+    let values = [0.5, -1.0, 2.0, 0.25];
+    let (mut straight, mut resumed) = (weight(), weight());
+    let gradient = Gradient { position: straight.position("w").unwrap(), values: &values };
+
+    let (mut sgd, mut adam) = (Sgd::new(0.9, 1e-3), Adam::new((0.5, 0.999), 1e-3));
+    for variables in [&mut straight, &mut resumed] {
+        let (mut first_sgd, mut first_adam) = (Sgd::new(0.9, 1e-3), Adam::new((0.5, 0.999), 1e-3));
+        first_sgd.step(variables, &[gradient], 0.1, &threads).unwrap();
+        first_adam.step(variables, &[gradient], 0.1).unwrap();
+        (sgd, adam) = (first_sgd, first_adam);
+    }
+    let (mut new_sgd, mut new_adam) = (Sgd::new(0.9, 1e-3), Adam::new((0.5, 0.999), 1e-3));
+    let take =
+        |state: Vec<(&'static str, &Vec<Vec<f32>>)>, wanted: &str| state.into_iter().find(|(name, _)| *name == wanted).unwrap().1.clone();
+    new_sgd.restore(|name| take(sgd.state(), name));
+    new_adam.restore(adam.steps(), |name| take(adam.state(), name));
+
+    sgd.step(&mut straight, &[gradient], 0.1, &threads).unwrap();
+    adam.step(&mut straight, &[gradient], 0.1).unwrap();
+    new_sgd.step(&mut resumed, &[gradient], 0.1, &threads).unwrap();
+    new_adam.step(&mut resumed, &[gradient], 0.1).unwrap();
+    assert_eq!(straight, resumed);
+}
+
+#[test]
+fn a_state_of_other_parameters_is_refused() {
+    let mut variables = weight();
+    let (w, other) = (variables.position("w").unwrap(), variables.position("other").unwrap());
+    let mut adam = Adam::new((0.5, 0.999), 0.0);
+    adam.step(&mut variables, &[Gradient { position: w, values: &[1.0; 4] }], 0.1).unwrap();
+    let before = variables.clone();
+    let error = adam.step(&mut variables, &[Gradient { position: other, values: &[1.0; 3] }], 0.1).unwrap_err();
+    assert!(matches!(error, EngineError::OptimizerState { expected: 3, found: 4, .. }), "{error}");
+    assert_eq!(variables, before);
+}

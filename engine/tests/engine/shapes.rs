@@ -1,0 +1,115 @@
+//! What a graph infers and what it refuses.
+
+use adwp_engine::{BatchNorm, Conv2d, EngineError, Graph, Init, NodeId, Op, Pool};
+
+fn reason(graph: &mut Graph, op: Op, inputs: &[NodeId]) -> String {
+    let nodes = graph.len();
+    let error = graph.add("refused", op, inputs).expect_err("the inputs do not fit");
+    assert_eq!(graph.len(), nodes, "a refused node must not be added");
+    match error {
+        EngineError::Shape { node, reason, .. } if node == "refused" => reason,
+        other => panic!("unexpected {other}"),
+    }
+}
+
+fn inputs<const N: usize>(shapes: [&[usize]; N]) -> (Graph, [NodeId; N]) {
+    let mut graph = Graph::new();
+    let mut next = 0;
+    let ids = shapes.map(|shape| {
+        next += 1;
+        graph.input(format!("x{next}"), shape).unwrap()
+    });
+    (graph, ids)
+}
+
+#[test]
+fn convolutions_are_inferred() {
+    let shape = |x: [usize; 4], weight: [usize; 4], conv: Conv2d| {
+        let (mut graph, [x, weight]) = inputs([&x[..], &weight[..]]);
+        let y = graph.add("y", Op::Conv2d(conv), &[x, weight]).unwrap();
+        graph[y].shape.dims4().unwrap()
+    };
+    assert_eq!(shape([2, 3, 7, 9], [5, 3, 3, 3], Conv2d::default()), [2, 5, 5, 7]);
+    assert_eq!(shape([1, 4, 8, 7], [4, 1, 5, 5], Conv2d { stride: 2, padding: 4, dilation: 2, groups: 4 }), [1, 4, 4, 4]);
+    assert_eq!(shape([1, 1, 1, 1], [1, 1, 7, 7], Conv2d { padding: 3, ..Conv2d::default() }), [1, 1, 1, 1]);
+    assert_eq!(shape([1, 6, 4, 4], [4, 3, 1, 1], Conv2d { stride: 3, groups: 2, ..Conv2d::default() }), [1, 4, 2, 2]);
+}
+
+#[test]
+fn convolutions_that_do_not_fit() {
+    let (mut graph, [image, weight, flat, bias]) = inputs([&[1, 4, 5, 6], &[6, 4, 3, 3], &[4, 5], &[5]]);
+    let conv = Conv2d::default();
+    let mut refuse = |conv: Conv2d, inputs: &[NodeId]| reason(&mut graph, Op::Conv2d(conv), inputs);
+    assert!(refuse(Conv2d { groups: 3, ..conv }, &[image, weight]).contains("3 groups"));
+    assert!(refuse(Conv2d { groups: 0, ..conv }, &[image, weight]).contains("0 groups"));
+    assert!(refuse(Conv2d { groups: 2, ..conv }, &[image, weight]).contains("[out, 2, k, k]"));
+    assert!(refuse(Conv2d { dilation: 3, ..conv }, &[image, weight]).contains("window of 7 does not fit into 5"));
+    assert!(refuse(Conv2d { stride: 0, ..conv }, &[image, weight]).contains("at least 1"));
+    assert!(refuse(conv, &[flat, weight]).contains("[batch, channels, height, width]"));
+    assert!(refuse(conv, &[image, flat]).contains("four dimensions"));
+    assert!(refuse(conv, &[image, image]).contains("[out, 4, k, k]"));
+    assert!(refuse(conv, &[image, weight, bias]).contains("bias must be [6]"));
+    assert!(refuse(conv, &[image]).contains("a weight"));
+}
+
+#[test]
+fn other_operations_that_do_not_fit() {
+    let (mut graph, [image, other, matrix, vector]) = inputs([&[2, 3, 4, 5], &[2, 3, 4, 4], &[2, 3], &[3]]);
+    let mut refuse = |op: Op, inputs: &[NodeId]| reason(&mut graph, op, inputs);
+    let pool = Pool { kernel: 3, stride: 1, padding: 1 };
+    assert!(refuse(Op::Add, &[image, other]).contains("one shape"));
+    assert!(refuse(Op::Add, &[]).contains("one shape"));
+    assert!(refuse(Op::WeightedSum { terms: vec![0, 3] }, &[vector, image, image]).contains("outside"));
+    assert!(refuse(Op::WeightedSum { terms: vec![0, 1] }, &[vector, image]).contains("2 inputs"));
+    assert!(refuse(Op::WeightedSum { terms: vec![0, 1] }, &[vector, image, other]).contains("one shape"));
+    assert!(refuse(Op::WeightedSum { terms: vec![] }, &[vector]).contains("0 inputs"));
+    assert!(refuse(Op::Concat, &[image, other]).contains("must agree"));
+    assert!(refuse(Op::Concat, &[]).contains("at least one"));
+    assert!(refuse(Op::MaxPool(Pool { padding: 2, ..pool }), &[image]).contains("exceeds half"));
+    assert!(refuse(Op::AvgPool(Pool { kernel: 7, ..pool }), &[image]).contains("does not fit"));
+    assert!(refuse(Op::MaxPool(Pool { kernel: 0, padding: 0, ..pool }), &[image]).contains("at least 1"));
+    assert!(refuse(Op::AvgPool(pool), &[matrix]).contains("[batch, channels, height, width]"));
+    assert!(refuse(Op::BatchNorm(BatchNorm::default()), &[image, vector]).contains("a scale and a shift"));
+    assert!(refuse(Op::BatchNorm(BatchNorm::default()), &[image, vector, matrix]).contains("[3]"));
+    assert!(refuse(Op::GlobalAvgPool, &[matrix]).contains("[batch, channels, height, width]"));
+    assert!(refuse(Op::Crop { top: 4, left: 0 }, &[image]).contains("cannot drop"));
+    assert!(refuse(Op::Crop { top: 0, left: 5 }, &[image]).contains("cannot drop"));
+    assert!(refuse(Op::Select { index: 6 }, &[matrix]).contains("no element 6"));
+    assert!(refuse(Op::Linear, &[matrix, vector]).contains("[out, in]"));
+    assert!(refuse(Op::Linear, &[matrix, image]).contains("[out, in]"));
+    assert!(refuse(Op::Linear, &[matrix, matrix, vector]).contains("[out, in]"));
+    assert!(refuse(Op::Relu, &[image, image]).contains("one input"));
+    assert!(refuse(Op::Softmax, &[]).contains("one input"));
+    assert!(refuse(Op::DropPath, &[image, vector]).contains("mask [n]"));
+    assert!(refuse(Op::CrossEntropy { smoothing: 1.0 }, &[matrix, vector]).contains("smoothing"));
+    assert!(refuse(Op::CrossEntropy { smoothing: 0.0 }, &[matrix, vector]).contains("labels [n]"));
+    assert!(refuse(Op::Input, &[]).contains("shape"));
+    assert!(refuse(Op::Reshape, &[image]).contains("shape"));
+    assert!(refuse(Op::Parameter { init: Init::FanIn }, &[]).contains("shape"));
+}
+
+#[test]
+fn leaves_and_reshapes_that_do_not_fit() {
+    let mut graph = Graph::new();
+    let x = graph.input("x", [2, 6]).unwrap();
+    assert!(matches!(graph.reshape("y", x, [5]), Err(EngineError::Shape { node, .. }) if node == "y"));
+    assert!(matches!(graph.input("empty", [2, 0]), Err(EngineError::Shape { node, .. }) if node == "empty"));
+    let y = graph.reshape("y", x, [3, 1, 4]).unwrap();
+    assert_eq!(graph[y].shape[..], [3, 1, 4]);
+}
+
+#[test]
+fn names_are_unique_and_found() {
+    let mut graph = Graph::new();
+    let x = graph.input("x", [2]).unwrap();
+    let taken = |error| matches!(error, Err(EngineError::DuplicateName(name)) if name == "x");
+    assert!(taken(graph.input("x", [3])));
+    assert!(taken(graph.parameter("x", [3], Init::FanIn)));
+    assert!(taken(graph.add("x", Op::Relu, &[x])));
+    assert!(taken(graph.reshape("x", x, [1, 2])));
+    assert_eq!(graph.len(), 1);
+    assert_eq!(graph.find("x").unwrap(), x);
+    let y = graph.add("y", Op::Relu, &[x]).unwrap();
+    assert_eq!(graph[y].inputs, [x]);
+    assert!(matches!(graph.find("z"), Err(EngineError::UnknownNode(name)) if name == "z"));
+}

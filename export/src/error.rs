@@ -1,0 +1,60 @@
+use adwp_data::DataError;
+use adwp_engine::EngineError;
+use adwp_models::ModelError;
+use adwp_train::TrainError;
+
+/// Result of the exporter's fallible functions.
+pub type Result<T, E = ExportError> = std::result::Result<T, E>;
+
+/// What can go wrong between a genotype and an ONNX file.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The architecture cannot be built.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The training loop failed, or a file could not be read or written.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// The engine refused a graph or a run.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// Images could not be read.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// An operation of the graph has no place in an exported network.
+    #[error("{node} ({op}) cannot be written to ONNX: it belongs to training or search")]
+    NotExportable {
+        /// Name of the node.
+        node: String,
+        /// Name of its operation.
+        op: &'static str,
+    },
+    /// Two executions of the same network give different logits.
+    #[error("{a} and {b} disagree: logits of image {image} differ by {difference:e}, more than {tolerance:e}")]
+    Disagreement {
+        /// The reference.
+        a: String,
+        /// What differs from it.
+        b: String,
+        /// Number of the image where they differ most.
+        image: usize,
+        /// Largest absolute difference of two logits; not a number where one of them is none.
+        difference: f64,
+        /// What was allowed.
+        tolerance: f64,
+    },
+}
+
+impl ExportError {
+    /// What to do next, where there is something to say.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Train(e) => e.hint(),
+            Self::Data(e) => e.hint(),
+            Self::Disagreement { .. } => {
+                Some("no file was left behind; a runtime that computes this network differently is a bug worth reporting".into())
+            }
+            Self::Model(_) | Self::Engine(_) | Self::NotExportable { .. } => None,
+        }
+    }
+}

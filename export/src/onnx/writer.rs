@@ -1,0 +1,180 @@
+use adwp_engine::{Graph, Node, NodeId, Op, Pool, Shape, Variables};
+
+use super::proto::{
+    AttributeProto, DimensionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto, TensorTypeProto,
+    TypeProto, ValueInfoProto,
+};
+use crate::{ExportError, Result};
+
+/// Version of the standard operator set that files use.
+pub const OPSET: i64 = 17;
+
+/// IR version of the format that goes with [`OPSET`].
+const IR_VERSION: i64 = 8;
+
+const FLOAT: i32 = 1;
+const INT64: i32 = 7;
+
+/// The ONNX model of what `output` needs. The batch, whatever it is in the graph, is dynamic in the file; values are named after their
+/// nodes, the input `images` and the output `logits`.
+///
+/// # Errors
+/// [`ExportError::NotExportable`] for operations of training and search.
+pub fn graph_to_onnx(graph: &Graph, variables: &Variables, input: NodeId, output: NodeId) -> Result<ModelProto> {
+    let mut writer = Writer { graph, variables, input, output, onnx: GraphProto { name: "adwp".into(), ..GraphProto::default() } };
+    let needed = graph.ancestors(&[output]);
+    for (id, node) in graph.nodes().filter(|(id, _)| needed[id.index()]) {
+        writer.node(id, node)?;
+    }
+    let mut onnx = writer.onnx;
+    onnx.input.push(value_info("images", &graph[input].shape));
+    onnx.output.push(value_info("logits", &graph[output].shape));
+    Ok(ModelProto {
+        ir_version: IR_VERSION,
+        producer_name: "adwp".into(),
+        producer_version: env!("CARGO_PKG_VERSION").into(),
+        graph: Some(onnx),
+        opset_import: vec![OperatorSetIdProto { domain: String::new(), version: OPSET }],
+        metadata_props: Vec::new(),
+    })
+}
+
+/// A value whose first extent is the batch.
+fn value_info(name: &str, shape: &Shape) -> ValueInfoProto {
+    let batch = DimensionProto { dim_param: Some("batch".into()), dim_value: None };
+    let rest = shape[1..].iter().map(|&d| DimensionProto { dim_value: Some(d as i64), dim_param: None });
+    let shape = TensorShapeProto { dim: std::iter::once(batch).chain(rest).collect() };
+    let tensor = TensorTypeProto { elem_type: FLOAT, shape: Some(shape) };
+    ValueInfoProto { name: name.to_owned(), r#type: Some(TypeProto { tensor_type: Some(tensor) }) }
+}
+
+struct Writer<'a> {
+    graph: &'a Graph,
+    variables: &'a Variables,
+    input: NodeId,
+    output: NodeId,
+    onnx: GraphProto,
+}
+
+impl Writer<'_> {
+    fn value(&self, id: NodeId) -> String {
+        match id {
+            id if id == self.input => "images".into(),
+            id if id == self.output => "logits".into(),
+            id => self.graph[id].name.clone(),
+        }
+    }
+
+    fn inputs(&self, node: &Node) -> Vec<String> {
+        node.inputs.iter().map(|&id| self.value(id)).collect()
+    }
+
+    fn push(&mut self, name: &str, op_type: &str, input: Vec<String>, output: String, attribute: Vec<AttributeProto>) {
+        self.onnx.node.push(NodeProto { input, output: vec![output], name: name.to_owned(), op_type: op_type.to_owned(), attribute });
+    }
+
+    fn floats(&mut self, name: &str, shape: &[usize], data: &[f32]) {
+        let dims = shape.iter().map(|&d| d as i64).collect();
+        let raw_data = data.iter().flat_map(|v| v.to_le_bytes()).collect();
+        self.onnx.initializer.push(TensorProto { dims, data_type: FLOAT, name: name.to_owned(), raw_data });
+    }
+
+    fn integers(&mut self, name: String, data: &[i64]) -> String {
+        let raw_data = data.iter().flat_map(|v| v.to_le_bytes()).collect();
+        self.onnx.initializer.push(TensorProto { dims: vec![data.len() as i64], data_type: INT64, name: name.clone(), raw_data });
+        name
+    }
+
+    fn node(&mut self, id: NodeId, node: &Node) -> Result<()> {
+        let (name, output) = (node.name.as_str(), self.value(id));
+        let inputs = self.inputs(node);
+        match &node.op {
+            Op::Input if id == self.input => {}
+            Op::Parameter { .. } => {
+                let variable = self.variables.get(name)?;
+                self.floats(name, &variable.shape, &variable.data);
+            }
+            Op::Conv2d(conv) => {
+                let kernel = self.graph[node.inputs[1]].shape[2] as i64;
+                let (stride, padding, dilation) = (conv.stride as i64, conv.padding as i64, conv.dilation as i64);
+                let attributes = vec![
+                    integers("dilations", &[dilation; 2]),
+                    integer("group", conv.groups as i64),
+                    integers("kernel_shape", &[kernel; 2]),
+                    integers("pads", &[padding; 4]),
+                    integers("strides", &[stride; 2]),
+                ];
+                self.push(name, "Conv", inputs, output, attributes);
+            }
+            Op::BatchNorm(norm) => self.batch_norm(node, inputs, output, norm.epsilon)?,
+            Op::Relu => self.push(name, "Relu", inputs, output, Vec::new()),
+            Op::MaxPool(pool) => self.push(name, "MaxPool", inputs, output, pool_attributes(pool)),
+            Op::AvgPool(pool) => {
+                let mut attributes = pool_attributes(pool);
+                attributes.push(integer("count_include_pad", 0));
+                self.push(name, "AveragePool", inputs, output, attributes);
+            }
+            Op::GlobalAvgPool => {
+                let pooled = format!("{name}/pooled");
+                self.push(&pooled, "GlobalAveragePool", inputs, pooled.clone(), Vec::new());
+                self.push(name, "Flatten", vec![pooled], output, vec![integer("axis", 1)]);
+            }
+            Op::Add => {
+                let op = if inputs.len() == 2 { "Add" } else { "Sum" };
+                self.push(name, op, inputs, output, Vec::new());
+            }
+            Op::Scale { factor } => {
+                let constant = format!("{name}/factor");
+                self.floats(&constant, &[1], &[*factor]);
+                self.push(name, "Mul", [inputs, vec![constant]].concat(), output, Vec::new());
+            }
+            Op::Concat => self.push(name, "Concat", inputs, output, vec![integer("axis", 1)]),
+            Op::Crop { top, left } => {
+                let starts = self.integers(format!("{name}/starts"), &[*top as i64, *left as i64]);
+                let ends = self.integers(format!("{name}/ends"), &[i64::MAX; 2]);
+                let axes = self.integers(format!("{name}/axes"), &[2, 3]);
+                self.push(name, "Slice", [inputs, vec![starts, ends, axes]].concat(), output, Vec::new());
+            }
+            Op::Linear => self.push(name, "Gemm", inputs, output, vec![integer("transB", 1)]),
+            Op::Softmax => self.push(name, "Softmax", inputs, output, vec![integer("axis", -1)]),
+            op @ (Op::Input | Op::WeightedSum { .. } | Op::Select { .. } | Op::Reshape | Op::DropPath | Op::CrossEntropy { .. }) => {
+                return Err(ExportError::NotExportable { node: name.to_owned(), op: op.name() });
+            }
+        }
+        Ok(())
+    }
+
+    fn batch_norm(&mut self, node: &Node, mut inputs: Vec<String>, output: String, epsilon: f32) -> Result<()> {
+        if inputs.len() == 1 {
+            for (part, value) in [("scale", 1.0), ("shift", 0.0)] {
+                let constant = format!("{}/{part}", node.name);
+                self.floats(&constant, &[node.shape[1]], &vec![value; node.shape[1]]);
+                inputs.push(constant);
+            }
+        }
+        for statistic in [node.running_mean(), node.running_var()] {
+            let variable = self.variables.get(&statistic)?;
+            self.floats(&statistic, &variable.shape, &variable.data);
+            inputs.push(statistic);
+        }
+        let epsilon = AttributeProto { name: "epsilon".into(), f: Some(epsilon), kind: 1, ..AttributeProto::default() };
+        self.push(&node.name, "BatchNormalization", inputs, output, vec![epsilon]);
+        Ok(())
+    }
+}
+
+fn pool_attributes(pool: &Pool) -> Vec<AttributeProto> {
+    vec![
+        integers("kernel_shape", &[pool.kernel as i64; 2]),
+        integers("pads", &[pool.padding as i64; 4]),
+        integers("strides", &[pool.stride as i64; 2]),
+    ]
+}
+
+fn integer(name: &str, value: i64) -> AttributeProto {
+    AttributeProto { name: name.to_owned(), i: Some(value), kind: 2, ..AttributeProto::default() }
+}
+
+fn integers(name: &str, values: &[i64]) -> AttributeProto {
+    AttributeProto { name: name.to_owned(), ints: values.to_vec(), kind: 7, ..AttributeProto::default() }
+}

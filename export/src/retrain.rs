@@ -1,0 +1,154 @@
+use std::path::Path;
+
+use adwp_data::{Batch, DataError};
+use adwp_engine::cpu::{Executor, Threads};
+use adwp_engine::optim::{Sgd, clip_gradient_norm, gradients};
+use adwp_engine::{NodeId, Program, Variables};
+use adwp_models::{Discrete, Heads, Training};
+use adwp_train::{
+    At, BatchSource, Checkpoint, Context, Evaluator, Outcome, Phase, StepReport, Streams, TrainError, correct_predictions,
+    labels_as_floats, run_phase, schedule,
+};
+use rand::RngExt;
+use serde_json::{Map, Value};
+
+use crate::{Network, Result, RetrainSettings, TestResult, Trained};
+
+/// What retraining works on.
+#[derive(Clone, Debug)]
+pub struct RetrainData {
+    /// All training images.
+    pub train: BatchSource,
+    /// The test images.
+    pub test: BatchSource,
+    /// Random numbers of the run.
+    pub streams: Streams,
+    /// Threads of the engine.
+    pub threads: Threads,
+}
+
+/// Trains the network from scratch; `None` when it was interrupted.
+pub fn retrain(settings: &RetrainSettings, network: Network, data: &RetrainData, context: &mut Context<'_>) -> Result<Option<Trained>> {
+    settings.validate()?;
+    let mut phase = RetrainPhase::new(settings, &network, data)?;
+    match run_phase(&mut phase, context)? {
+        Outcome::Interrupted => Ok(None),
+        Outcome::Done => {
+            let test = phase.test.expect("the last epoch always has an evaluation");
+            Ok(Some(Trained::new(network, &phase.variables, test)?))
+        }
+    }
+}
+
+struct RetrainPhase {
+    settings: RetrainSettings,
+    data: RetrainData,
+    steps: usize,
+    net: Discrete,
+    training: Training,
+    variables: Variables,
+    parameters: Vec<NodeId>,
+    executor: Executor,
+    evaluator: Evaluator,
+    sgd: Sgd,
+    /// The last evaluation.
+    test: Option<TestResult>,
+}
+
+impl RetrainPhase {
+    fn new(settings: &RetrainSettings, network: &Network, data: &RetrainData) -> Result<Self> {
+        let mut data = data.clone();
+        data.train.batch = settings.batch;
+        let heads = Heads { auxiliary: settings.auxiliary, drop_path: settings.drop_path > 0.0, smoothing: settings.smoothing };
+        let mut net = Discrete::build(&network.genotype, &network.skeleton, settings.batch, Some(heads))?;
+        let training = net.training.take().expect("built with heads");
+        let mut variables = Variables::new();
+        variables.initialize(&net.graph, &mut data.streams.once("retrain/weights"))?;
+        let parameters: Vec<NodeId> = net.graph.parameters().collect();
+        let program = Program::training(&net.graph, training.loss, &[net.logits], &parameters)?;
+        let inference = Discrete::build(&network.genotype, &network.skeleton, data.test.batch, None)?;
+        Ok(Self {
+            executor: Executor::new(program, &data.threads),
+            evaluator: Evaluator::new(&inference.graph, inference.images, inference.logits, &data.threads)?,
+            sgd: Sgd::new(settings.momentum, settings.weight_decay),
+            steps: data.train.steps()?,
+            settings: settings.clone(),
+            data,
+            net,
+            training,
+            variables,
+            parameters,
+            test: None,
+        })
+    }
+
+    /// One drop-path mask for each operation that can be dropped: 0, or 1 / keep so that the mean stays.
+    fn masks(&self, at: At) -> Vec<Vec<f32>> {
+        let keep = 1.0 - schedule::linear_rise(self.settings.drop_path, at.epoch, self.settings.epochs);
+        let mut rng = self.data.streams.at("retrain/drop_path", at.epoch, at.step);
+        let mut mask = || (0..self.settings.batch).map(|_| if rng.random::<f32>() < keep { 1.0 / keep } else { 0.0 }).collect();
+        self.training.masks.iter().map(|_| mask()).collect()
+    }
+}
+
+impl Phase for RetrainPhase {
+    type Batch = Batch;
+
+    const NAME: &'static str = "retrain";
+
+    fn epochs(&self) -> usize {
+        self.settings.epochs
+    }
+
+    fn steps(&self) -> usize {
+        self.steps
+    }
+
+    fn batches(&self, epoch: usize, first: usize) -> Result<Box<dyn Iterator<Item = Result<Batch, DataError>>>, TrainError> {
+        let seed = self.data.streams.seed_for("retrain/train");
+        Ok(Box::new(self.data.train.shuffled(self.settings.augmentation, seed, epoch, first)?))
+    }
+
+    fn step(&mut self, at: At, batch: Batch) -> Result<StepReport, TrainError> {
+        let masks = self.masks(at);
+        let labels = labels_as_floats(&batch.labels);
+        let mut feeds: Vec<(NodeId, &[f32])> = vec![(self.net.images, &batch.images), (self.training.labels, &labels)];
+        feeds.extend(self.training.masks.iter().zip(&masks).map(|(id, mask)| (*id, mask.as_slice())));
+        self.executor.run(&mut self.variables, &feeds)?;
+        clip_gradient_norm(&mut self.executor, &self.parameters, self.settings.clip);
+        let gradients = gradients(&self.executor, &self.variables, &self.parameters)?;
+        let rate = schedule::cosine(self.settings.rate, 0.0, at.epoch, self.settings.epochs);
+        self.sgd.step(&mut self.variables, &gradients, rate, &self.data.threads)?;
+        let correct = correct_predictions(self.executor.value(self.net.logits), &batch.labels);
+        Ok(StepReport { loss: self.executor.value(self.training.loss)[0], images: batch.labels.len(), correct })
+    }
+
+    fn finish_epoch(&mut self, epoch: usize) -> Result<Map<String, Value>, TrainError> {
+        let mut metrics = Map::new();
+        let rate = schedule::cosine(self.settings.rate, 0.0, epoch, self.settings.epochs);
+        metrics.insert("learning_rate".into(), rate.into());
+        if (epoch + 1).is_multiple_of(self.settings.evaluate_every) || epoch + 1 == self.settings.epochs {
+            let evaluation = self.evaluator.evaluate(&mut self.variables, self.data.test.in_order(0)?)?;
+            let test = TestResult { correct: evaluation.correct, images: evaluation.predictions.len() };
+            metrics.insert("test_accuracy".into(), test.accuracy().into());
+            self.test = Some(test);
+        }
+        Ok(metrics)
+    }
+
+    fn save(&self, checkpoint: &mut Checkpoint) {
+        checkpoint.put_variables(&self.variables);
+        for (name, slots) in self.sgd.state() {
+            checkpoint.put_slots(name, slots);
+        }
+        let test = serde_json::to_value(self.test).expect("numbers print as JSON");
+        checkpoint.values.insert("test".into(), test);
+    }
+
+    fn restore(&mut self, checkpoint: &mut Checkpoint, path: &Path) -> Result<(), TrainError> {
+        checkpoint.take_variables(&mut self.variables, path)?;
+        self.sgd.restore(|name| checkpoint.take_slots(name));
+        self.test = checkpoint.value("test", path)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,115 @@
+use std::path::Path;
+
+use adwp_data::Normalization;
+use adwp_engine::Variables;
+use adwp_engine::cpu::Threads;
+use adwp_models::{Discrete, Genotype, Skeleton};
+use adwp_train::{BatchSource, Checkpoint, Evaluation, Evaluator, TrainError};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::Result;
+
+/// Everything about a retrained network but its weights.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    /// The architecture.
+    pub genotype: Genotype,
+    /// Its sizes.
+    pub skeleton: Skeleton,
+    /// The data set it was trained on.
+    pub dataset: String,
+    /// Names of the classes, in the order of the logits.
+    pub classes: Vec<String>,
+    /// What its images are normalised with.
+    pub normalization: Normalization,
+}
+
+/// How a network did on the test images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TestResult {
+    /// Images classified right.
+    pub correct: usize,
+    /// Images in all.
+    pub images: usize,
+}
+
+impl TestResult {
+    /// Share of images classified right.
+    pub fn accuracy(self) -> f64 {
+        self.correct as f64 / self.images.max(1) as f64
+    }
+}
+
+/// A retrained network: what `weights.safetensors` holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trained {
+    /// What it is.
+    pub network: Network,
+    /// Parameters and BatchNorm statistics; no auxiliary head.
+    pub variables: Variables,
+    /// Accuracy after the last epoch.
+    pub test: TestResult,
+}
+
+impl Trained {
+    /// Keeps of `all` what the network for inference has.
+    pub(crate) fn new(network: Network, all: &Variables, test: TestResult) -> Result<Self> {
+        let graph = Discrete::build(&network.genotype, &network.skeleton, 1, None)?.graph;
+        let mut variables = Variables::new();
+        for (name, _, _) in graph.variables() {
+            variables.insert(all.get(&name)?.clone());
+        }
+        Ok(Self { network, variables, test })
+    }
+
+    /// Writes `weights.safetensors`.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let mut checkpoint = Checkpoint::default();
+        checkpoint.put_variables(&self.variables);
+        let json = |value: serde_json::Result<Value>| value.expect("strings and numbers print as JSON");
+        checkpoint.values.insert("network".into(), json(serde_json::to_value(&self.network)));
+        checkpoint.values.insert("test".into(), json(serde_json::to_value(self.test)));
+        Ok(checkpoint.write(path)?)
+    }
+
+    /// Reads `weights.safetensors`.
+    ///
+    /// # Errors
+    /// When the file is cut off, is something else, or its tensors are not those of its genotype.
+    pub fn read(path: &Path) -> Result<Self> {
+        let mut checkpoint = Checkpoint::read(path)?;
+        let network: Network = checkpoint.value("network", path)?;
+        // The parsed parts are checked like files of their own.
+        let genotype = Genotype::from_json(&network.genotype.to_json())?;
+        let graph = Discrete::build(&genotype, &network.skeleton, 1, None)?.graph;
+        let mut variables = Variables::new();
+        for (name, shape, init) in graph.variables() {
+            let role = if init.is_some() { adwp_engine::Role::Parameter } else { adwp_engine::Role::Statistic };
+            variables.insert(adwp_engine::Variable { name, data: Vec::new(), shape, role });
+        }
+        checkpoint.take_variables(&mut variables, path)?;
+        let test = checkpoint.value("test", path)?;
+        if network.classes.len() != network.skeleton.classes || network.normalization.mean.len() != network.skeleton.image[0] {
+            let reason = "class names or normalisation do not fit the network".to_owned();
+            return Err(TrainError::Damaged { path: path.to_owned(), reason }.into());
+        }
+        Ok(Self { network, variables, test })
+    }
+
+    /// The network for inference on batches of a size.
+    pub fn inference(&self, batch: usize) -> Result<Discrete> {
+        Ok(Discrete::build(&self.network.genotype, &self.network.skeleton, batch, None)?)
+    }
+
+    /// Classifies images with the engine.
+    pub fn evaluate(&self, images: &BatchSource, threads: &Threads) -> Result<Evaluation> {
+        let net = self.inference(images.batch)?;
+        let mut evaluator = Evaluator::new(&net.graph, net.images, net.logits, threads)?;
+        // Running statistics are read, never moved; a run only needs to own what it may change.
+        let mut variables = self.variables.clone();
+        Ok(evaluator.evaluate(&mut variables, images.in_order(0)?)?)
+    }
+}

@@ -1,0 +1,94 @@
+use serde::Serialize;
+
+use crate::{ExportError, Result};
+
+/// Largest absolute difference of two logits between executions of one network that export accepts.
+pub const TOLERANCE: f64 = 1e-4;
+
+/// What one way of executing a network gave for some images.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Logits {
+    /// Who executed it: "engine", "candle", "ort", "tract".
+    pub by: String,
+    /// `[images, classes]`.
+    pub values: Vec<f32>,
+}
+
+/// How far two executions agree.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Agreement {
+    /// The reference.
+    pub a: String,
+    /// What was compared with it.
+    pub b: String,
+    /// Largest absolute difference of two logits.
+    pub max_abs: f64,
+    /// Mean absolute difference.
+    pub mean_abs: f64,
+    /// Images whose largest logit is of the same class.
+    pub top1_agree: usize,
+    /// Images compared.
+    pub images: usize,
+}
+
+/// Compares every execution with the first.
+///
+/// # Errors
+/// [`ExportError::Disagreement`] when a difference exceeds `tolerance`, is not a number, or the numbers of logits differ.
+pub fn agree(executions: &[Logits], classes: usize, tolerance: f64) -> Result<Vec<Agreement>> {
+    let Some((reference, others)) = executions.split_first() else { return Ok(Vec::new()) };
+    others.iter().map(|other| compare(reference, other, classes, tolerance)).collect()
+}
+
+fn compare(a: &Logits, b: &Logits, classes: usize, tolerance: f64) -> Result<Agreement> {
+    let mut worst = (0, 0.0f64);
+    let mut sum = 0.0;
+    // A missing logit differs from every number.
+    let count = a.values.len().max(b.values.len());
+    for i in 0..count {
+        let at = |logits: &Logits| logits.values.get(i).map_or(f64::NAN, |&v| f64::from(v));
+        let difference = (at(a) - at(b)).abs();
+        sum += difference;
+        if difference.is_nan() || difference > worst.1 {
+            worst = (i / classes, difference);
+        }
+        if difference.is_nan() {
+            break;
+        }
+    }
+    if worst.1.is_nan() || worst.1 > tolerance {
+        let (image, difference) = worst;
+        return Err(ExportError::Disagreement { a: a.by.clone(), b: b.by.clone(), image, difference, tolerance });
+    }
+    let top = |row: &[f32]| row.iter().enumerate().fold(0, |best, (i, v)| if *v > row[best] { i } else { best });
+    let rows = a.values.chunks_exact(classes).zip(b.values.chunks_exact(classes));
+    Ok(Agreement {
+        a: a.by.clone(),
+        b: b.by.clone(),
+        max_abs: worst.1,
+        mean_abs: sum / count.max(1) as f64,
+        top1_agree: rows.filter(|(a, b)| top(a) == top(b)).count(),
+        images: count / classes,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn logits(by: &str, values: &[f32]) -> Logits {
+        Logits { by: by.into(), values: values.to_vec() }
+    }
+
+    #[test]
+    fn refuses_what_differs_and_what_is_no_number() {
+        let reference = logits("engine", &[1.0, 2.0, 3.0, 4.0]);
+        let close = logits("ort", &[1.0, 2.0, 3.00005, 4.0]);
+        let agreement = &agree(&[reference.clone(), close], 2, TOLERANCE).unwrap()[0];
+        assert!(agreement.max_abs > 4e-5 && agreement.top1_agree == 2 && agreement.images == 2);
+        for bad in [vec![1.0, 2.0, 3.1, 4.0], vec![1.0, f32::NAN, 3.0, 4.0], vec![1.0, 2.0], vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]] {
+            let refused = agree(&[reference.clone(), logits("tract", &bad)], 2, TOLERANCE);
+            assert!(matches!(refused, Err(ExportError::Disagreement { .. })), "{bad:?}");
+        }
+    }
+}
