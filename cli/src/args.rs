@@ -1,0 +1,262 @@
+use std::path::PathBuf;
+
+use adwp_data::DatasetKind;
+use adwp_deploy::runtime::Runtime;
+use adwp_models::Stem;
+use clap::{ArgAction, Parser, Subcommand};
+
+/// Searches, retrains, exports and benchmarks small image networks.
+#[derive(Debug, Parser)]
+#[command(version, about, propagate_version = true, arg_required_else_help = true)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+
+    /// Say nothing but errors.
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+
+    /// Say more: every metric of every epoch.
+    #[arg(long, short, global = true, conflicts_with = "quiet")]
+    pub(crate) verbose: bool,
+
+    /// Print the result as JSON on stdout.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Everything in order: space, search, retrain, export, bench, report.
+    Run(RunArgs),
+    /// Data sets: what there is, and whether a folder is one.
+    Data {
+        #[command(subcommand)]
+        command: DataCommand,
+    },
+    /// Derive the intensive space.
+    Space(RunArgs),
+    /// Train the HyperNetwork and search an architecture.
+    Search(RunArgs),
+    /// Train the found architecture from scratch.
+    Retrain(RunArgs),
+    /// Write ONNX; refuses to finish unless the file agrees with the trained network.
+    Export(RunArgs),
+    /// Latency under ONNX Runtime and tract, with params and multiply-adds.
+    Bench(BenchArgs),
+    /// Top-1 and top-5 accuracy of an ONNX file through a runtime.
+    Eval(EvalArgs),
+    /// The most likely classes of images.
+    Predict(PredictArgs),
+    /// Params and multiply-adds of a genotype or an ONNX file.
+    Cost(CostArgs),
+    /// Write report.json and report.html of a finished run.
+    Report {
+        /// Folder of the run.
+        run: PathBuf,
+    },
+    /// Compare two results of `adwp bench`; exit code 1 on a regression.
+    Compare {
+        /// The result to compare with.
+        a: PathBuf,
+        /// The result to judge.
+        b: PathBuf,
+        /// What is tolerated, as a percentage: 5 or 5%.
+        #[arg(long, default_value = "5%", value_parser = percentage)]
+        threshold: f64,
+    },
+    /// What this machine has: processor, devices, ONNX Runtime, data sets.
+    Doctor {
+        #[command(flatten)]
+        ort: OrtArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DataCommand {
+    /// The data sets adwp reads, and where to get them.
+    List,
+    /// Read every image of a data set and report what is wrong.
+    Check {
+        /// Folder of the data set; none for the sample.
+        dir: Option<PathBuf>,
+        /// Which data set it is.
+        #[arg(long)]
+        dataset: DatasetKind,
+    },
+}
+
+/// Where ONNX Runtime is.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct OrtArgs {
+    /// The ONNX Runtime library; found by itself in the usual places.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ort_lib: Option<PathBuf>,
+}
+
+/// Settings of a run. Flags override the config file, which overrides the preset.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct RunArgs {
+    /// Folder of the run [default: runs/PRESET].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) run: Option<PathBuf>,
+    /// Settings to start from: demo, cifar10-8, cifar10-14, imagenet-8, imagenet-14 [default: demo].
+    #[arg(long)]
+    pub(crate) preset: Option<String>,
+    /// A TOML file with settings.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// One setting, such as `--set search.epochs=20`; can be repeated.
+    #[arg(long, value_name = "KEY=VALUE", action = ArgAction::Append)]
+    pub(crate) set: Vec<String>,
+    /// The data set: sample, fashion-mnist, cifar10, cifar100, image-folder.
+    #[arg(long)]
+    pub(crate) dataset: Option<DatasetKind>,
+    /// Folder of the data set.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Seed of all random numbers.
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    /// Threads; 0 for one on each core. Results do not depend on it.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) threads: usize,
+    /// Where to compute: auto, cpu, cuda or cuda:N.
+    #[arg(long, default_value = "auto")]
+    pub(crate) device: String,
+    /// Continue the run in the folder from its last checkpoint; start it where there is none.
+    #[arg(long)]
+    pub(crate) resume: bool,
+    #[command(flatten)]
+    pub(crate) ort: OrtArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct BenchArgs {
+    /// ONNX files.
+    #[arg(required = true)]
+    pub(crate) models: Vec<PathBuf>,
+    /// Runtimes, separated by commas [default: all that are here].
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) runtime: Vec<Runtime>,
+    /// Numbers of threads, separated by commas.
+    #[arg(long, value_delimiter = ',', default_value = "1")]
+    pub(crate) threads: Vec<usize>,
+    /// Images in one run.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) batch: usize,
+    /// Least seconds of one repeat.
+    #[arg(long, default_value_t = 1.0, value_name = "SECONDS")]
+    pub(crate) min_time: f64,
+    /// Repeats.
+    #[arg(long, default_value_t = 5)]
+    pub(crate) repeat: usize,
+    /// Write the result to this file too.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) ort: OrtArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct EvalArgs {
+    /// ONNX file.
+    pub(crate) model: PathBuf,
+    /// The data set; its test images are used.
+    #[arg(long)]
+    pub(crate) dataset: DatasetKind,
+    /// Folder of the data set.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Runtimes, separated by commas [default: all that are here].
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) runtime: Vec<Runtime>,
+    /// Images in one run.
+    #[arg(long, default_value_t = 50)]
+    pub(crate) batch: usize,
+    #[command(flatten)]
+    pub(crate) ort: OrtArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct PredictArgs {
+    /// ONNX file that adwp exported.
+    pub(crate) model: PathBuf,
+    /// JPEG or PNG images.
+    #[arg(required = true)]
+    pub(crate) images: Vec<PathBuf>,
+    /// Classes shown for each image.
+    #[arg(long, default_value_t = 5)]
+    pub(crate) top: usize,
+    /// Runtime [default: ONNX Runtime where it is found, else tract].
+    #[arg(long)]
+    pub(crate) runtime: Option<Runtime>,
+    #[command(flatten)]
+    pub(crate) ort: OrtArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct CostArgs {
+    /// genotype.json or an ONNX file.
+    pub(crate) what: PathBuf,
+    /// List every layer.
+    #[arg(long)]
+    pub(crate) layers: bool,
+    /// For a genotype: channels of a node in the first cell.
+    #[arg(long, default_value_t = 36)]
+    pub(crate) channels: usize,
+    /// For a genotype: number of classes.
+    #[arg(long, default_value_t = 10)]
+    pub(crate) classes: usize,
+    /// For a genotype: channels, height and width of an image.
+    #[arg(long, default_value = "3x32x32", value_parser = image_shape)]
+    pub(crate) image: ImageSize,
+    /// For a genotype: what comes before the cells, cifar or imagenet.
+    #[arg(long, default_value = "cifar", value_parser = stem)]
+    pub(crate) stem: Stem,
+}
+
+/// Channels, height and width.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ImageSize(pub(crate) [usize; 3]);
+
+fn image_shape(text: &str) -> Result<ImageSize, String> {
+    let parts: Option<Vec<usize>> = text.split('x').map(|part| part.parse().ok()).collect();
+    parts
+        .and_then(|parts| <[usize; 3]>::try_from(parts).ok())
+        .map(ImageSize)
+        .ok_or_else(|| "expected CHANNELSxHEIGHTxWIDTH, such as 3x32x32".into())
+}
+
+fn stem(text: &str) -> Result<Stem, String> {
+    match text {
+        "cifar" => Ok(Stem::Cifar),
+        "imagenet" => Ok(Stem::Imagenet),
+        _ => Err("expected cifar or imagenet".into()),
+    }
+}
+
+/// A share from a percentage.
+fn percentage(text: &str) -> Result<f64, String> {
+    let number: Option<f64> = text.strip_suffix('%').unwrap_or(text).trim().parse().ok();
+    number.filter(|n| n.is_finite() && *n >= 0.0).map(|n| n / 100.0).ok_or_else(|| "expected a percentage such as 5%".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn values_parse_or_are_refused() {
+        assert_eq!(image_shape("1x28x28"), Ok(ImageSize([1, 28, 28])));
+        assert!(image_shape("28x28").is_err() && image_shape("ax1x1").is_err());
+        assert_eq!(percentage("5%"), Ok(0.05));
+        assert!(percentage("-1").is_err() && percentage("NaN").is_err());
+    }
+}

@@ -1,0 +1,73 @@
+use std::path::Path;
+
+use adwp_deploy::onnx::OnnxModel;
+use adwp_models::{Discrete, Genotype, Skeleton, cost::count};
+use adwp_train::read_text;
+use serde::Serialize;
+
+use super::Style;
+use crate::args::CostArgs;
+use crate::failure::Failure;
+use crate::output;
+
+/// Cost of a network, whoever counted it.
+#[derive(Serialize)]
+struct Cost {
+    params: u64,
+    madds: u64,
+    layers: Vec<Layer>,
+    /// Operators whose cost is not known, by name.
+    unknown: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Layer {
+    name: String,
+    op: String,
+    shape: Vec<usize>,
+    params: u64,
+    madds: u64,
+}
+
+/// `adwp cost`.
+pub(crate) fn cost(args: &CostArgs, style: Style) -> Result<(), Failure> {
+    let is_json = args.what.extension().is_some_and(|e| e.eq_ignore_ascii_case("json"));
+    let mut cost = if is_json { of_genotype(args)? } else { of_onnx(&args.what)? };
+    if !args.layers {
+        cost.layers.clear();
+    }
+    if style.json {
+        return output::json(&cost);
+    }
+    let mut text = String::new();
+    if args.layers {
+        let width = cost.layers.iter().map(|layer| layer.name.len()).max().unwrap_or(0);
+        for layer in &cost.layers {
+            let shape = layer.shape.iter().map(usize::to_string).collect::<Vec<_>>().join("×");
+            text += &format!("{:<width$}  {:<10} {:>16} {:>12} {:>14}\n", layer.name, layer.op, shape, layer.params, layer.madds);
+        }
+        text += "\n";
+    }
+    text += &format!("params         {:>14}  ({:.3} M)\n", cost.params, cost.params as f64 / 1e6);
+    text += &format!("multiply-adds  {:>14}  ({:.3} M)\n", cost.madds, cost.madds as f64 / 1e6);
+    for unknown in &cost.unknown {
+        text += &format!("not counted: {unknown}\n");
+    }
+    output::data(&text)
+}
+
+fn of_genotype(args: &CostArgs) -> Result<Cost, Failure> {
+    let genotype = Genotype::from_json(&read_text(&args.what)?).map_err(|e| Failure::input(format!("{}: {e}", args.what.display())))?;
+    let skeleton =
+        Skeleton { stem: args.stem, cells: genotype.cells.len(), channels: args.channels, classes: args.classes, image: args.image.0 };
+    let cost = count(&Discrete::build(&genotype, &skeleton, 1, None)?.graph);
+    let layer =
+        |l: adwp_models::cost::LayerCost| Layer { name: l.name, op: l.op.to_owned(), shape: l.shape, params: l.params, madds: l.madds };
+    Ok(Cost { params: cost.params, madds: cost.madds, layers: cost.layers.into_iter().map(layer).collect(), unknown: Vec::new() })
+}
+
+fn of_onnx(path: &Path) -> Result<Cost, Failure> {
+    let cost = adwp_deploy::cost::cost(&OnnxModel::load(path)?)?;
+    let layer = |l: adwp_deploy::cost::LayerCost| Layer { name: l.name, op: l.op, shape: l.output_shape, params: l.params, madds: l.madds };
+    Ok(Cost { params: cost.params, madds: cost.madds, layers: cost.layers.into_iter().map(layer).collect(), unknown: cost.unknown })
+}

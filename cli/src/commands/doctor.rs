@@ -1,0 +1,69 @@
+use std::path::Path;
+
+use adwp_data::DatasetKind;
+use adwp_deploy::machine::Machine;
+use adwp_deploy::ort_library::{candidates, find};
+use serde_json::json;
+
+use super::Style;
+use crate::failure::Failure;
+use crate::output;
+
+/// Instruction sets that the engine's kernels are compiled for, the best first.
+fn instruction_sets() -> Vec<&'static str> {
+    let mut sets = Vec::new();
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2") {
+        sets.push("avx2");
+    }
+    #[cfg(target_arch = "aarch64")]
+    if std::arch::is_aarch64_feature_detected!("neon") {
+        sets.push("neon");
+    }
+    sets.push("portable");
+    sets
+}
+
+/// `adwp doctor`.
+pub(crate) fn doctor(ort_lib: Option<&Path>, style: Style) -> Result<(), Failure> {
+    let machine = Machine::read();
+    let sets = instruction_sets();
+    let chosen = find(ort_lib);
+    let others = candidates(ort_lib);
+    if style.json {
+        let library = |l: &adwp_deploy::ort_library::OrtLibrary| json!({ "path": l.path, "source": l.source, "version": l.version });
+        return output::json(&json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "machine": machine,
+            "kernels": sets[0],
+            "devices": ["cpu"],
+            "onnx_runtime": chosen.as_ref().ok().map(library),
+            "onnx_runtime_candidates": others.iter().map(library).collect::<Vec<_>>(),
+            "datasets": DatasetKind::ALL.map(|kind| kind.to_string()),
+        }));
+    }
+    let mut text = format!("adwp           {}\n", env!("CARGO_PKG_VERSION"));
+    text += &format!("processor      {}, {} cores, {} {}\n", machine.cpu, machine.cores, machine.os, machine.arch);
+    if let Some(bytes) = machine.memory_bytes {
+        text += &format!("memory         {:.1} GiB\n", bytes as f64 / f64::from(1 << 30));
+    }
+    text += &format!("kernels        {} (compiled for: {})\n", sets[0], sets.join(", "));
+    text += "devices        cpu\n";
+    match &chosen {
+        Ok(library) => {
+            let version = library.version.as_deref().unwrap_or("version unknown");
+            text += &format!("ONNX Runtime   {} ({}, from {})\n", library.path.display(), version, library.source);
+        }
+        Err(e) => {
+            text += &format!("ONNX Runtime   none: {e}\n");
+            if let Some(hint) = e.hint() {
+                text += &format!("               {hint}\n");
+            }
+        }
+    }
+    for other in others.iter().filter(|other| chosen.as_ref().map_or(true, |chosen| chosen.path != other.path)) {
+        text += &format!("               also there: {} (from {})\n", other.path.display(), other.source);
+    }
+    text += &format!("data sets      {}; `adwp data list` says what each needs\n", DatasetKind::ALL.map(|k| k.to_string()).join(", "));
+    output::data(&text)
+}

@@ -1,0 +1,44 @@
+//! One function a command.
+
+mod cost;
+mod data;
+mod doctor;
+mod measure;
+mod predict;
+mod road;
+
+use crate::args::{Args, Command};
+use crate::failure::Failure;
+use crate::progress::Verbosity;
+
+/// What every command needs to know of the global flags.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Style {
+    pub(crate) verbosity: Verbosity,
+    pub(crate) json: bool,
+}
+
+/// Carries out what was asked.
+pub(crate) fn run(args: Args) -> Result<(), Failure> {
+    let verbosity = match (args.quiet, args.verbose) {
+        (true, _) => Verbosity::Quiet,
+        (_, true) => Verbosity::Verbose,
+        _ => Verbosity::Normal,
+    };
+    let style = Style { verbosity, json: args.json };
+    match args.command {
+        Command::Run(args) => road::run(&args, style),
+        Command::Space(args) => road::step(&args, style, "space"),
+        Command::Search(args) => road::step(&args, style, "search"),
+        Command::Retrain(args) => road::step(&args, style, "retrain"),
+        Command::Export(args) => road::step(&args, style, "export"),
+        Command::Report { run } => road::report(run, style),
+        Command::Data { command } => data::run(command, style),
+        Command::Bench(args) => measure::bench(&args, style),
+        Command::Eval(args) => measure::eval(&args, style),
+        Command::Compare { a, b, threshold } => measure::compare(&a, &b, threshold, style),
+        Command::Predict(args) => predict::predict(&args, style),
+        Command::Cost(args) => cost::cost(&args, style),
+        Command::Doctor { ort } => doctor::doctor(ort.ort_lib.as_deref(), style),
+    }
+}

@@ -1,0 +1,49 @@
+use adwp_data::{Framing, ImageShape, Normalization, decode_image, decode_image_framed};
+use adwp_deploy::onnx::OnnxModel;
+use adwp_deploy::predict::{Prediction, predict as classify};
+use adwp_deploy::runtime::{Runtime, Session, SessionOptions};
+use serde_json::json;
+
+use super::Style;
+use crate::args::PredictArgs;
+use crate::failure::Failure;
+use crate::output;
+use crate::steps::find_library;
+
+/// `adwp predict`: uses only what the file carries.
+pub(crate) fn predict(args: &PredictArgs, style: Style) -> Result<(), Failure> {
+    let model = OnnxModel::load(&args.model)?;
+    let input = model.input();
+    let shape = ImageShape { channels: input.channels, height: input.height, width: input.width };
+    let Some(constants) = &model.metadata().normalization else {
+        return Err(Failure::input(format!("{} does not say how its images are normalised", args.model.display()))
+            .hint("adwp predict needs a file that adwp exported: the constants are in its metadata"));
+    };
+    let normalization = Normalization { mean: constants.mean.clone(), std: constants.std.clone() };
+    // The test images of a folder were scaled with a margin; the same is done to these.
+    let framed = model.metadata().dataset.as_deref() == Some("image-folder");
+    let library = find_library(args.ort.ort_lib.as_deref(), args.runtime.as_slice())?;
+    let runtime = args.runtime.unwrap_or(if library.is_some() { Runtime::Ort } else { Runtime::Tract });
+    let options = SessionOptions { threads: 1, ort_library: library.as_ref(), batch: 1 };
+    let mut session = Session::from_model(runtime, &model, &options)?;
+    let mut results = Vec::new();
+    for path in &args.images {
+        let pixels = if framed { decode_image_framed(path, shape, Framing::Evaluation)? } else { decode_image(path, shape)? };
+        let mut image = vec![0.0; pixels.len()];
+        normalization.apply(&pixels, &mut image)?;
+        results.push((path, classify(&mut session, &model, &image, args.top)?));
+    }
+    if style.json {
+        let entry = |p: &Prediction| json!({ "class": p.class, "name": p.name, "probability": p.probability });
+        let image = |(path, top): &(_, Vec<Prediction>)| json!({ "image": path, "top": top.iter().map(entry).collect::<Vec<_>>() });
+        return output::json(&results.iter().map(image).collect::<Vec<_>>());
+    }
+    let mut text = String::new();
+    for (path, top) in results {
+        text += &format!("{}\n", path.display());
+        for p in top {
+            text += &format!("  {:>6.2}%  {}\n", 100.0 * p.probability, p.name);
+        }
+    }
+    output::data(&text)
+}

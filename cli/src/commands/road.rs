@@ -1,0 +1,68 @@
+//! The commands that work in a run folder.
+
+use std::path::PathBuf;
+
+use adwp_report::terminal_table;
+
+use super::Style;
+use crate::args::{OrtArgs, RunArgs};
+use crate::failure::Failure;
+use crate::output;
+use crate::session::{Existing, Session};
+use crate::steps;
+
+/// `adwp run`: everything in order.
+pub(crate) fn run(args: &RunArgs, style: Style) -> Result<(), Failure> {
+    let mut session = Session::open(args, style.verbosity, Existing::NeedsResume)?;
+    session.announce()?;
+    steps::space(&mut session, "run")?;
+    steps::search(&mut session, "run")?;
+    steps::retrain(&mut session, "run")?;
+    steps::export(&mut session)?;
+    steps::bench(&mut session)?;
+    finish(&mut session, style)
+}
+
+fn finish(session: &mut Session, style: Style) -> Result<(), Failure> {
+    let report = steps::report(session)?;
+    if style.json {
+        return output::data(&report.to_json());
+    }
+    output::data(&terminal_table(&report))?;
+    let path = session.run.file("report.html");
+    output::data(&format!("\n{}\n", std::path::absolute(&path).unwrap_or(path).display()))
+}
+
+/// `adwp space`, `search`, `retrain`, `export`: one step in a run folder.
+pub(crate) fn step(args: &RunArgs, style: Style, step: &'static str) -> Result<(), Failure> {
+    let mut session = Session::open(args, style.verbosity, Existing::Continues)?;
+    session.announce()?;
+    let file = match step {
+        "space" => steps::space(&mut session, step).map(|()| "space.json"),
+        "search" => steps::search(&mut session, step).map(|()| "genotype.json"),
+        "retrain" => steps::retrain(&mut session, step).map(|()| "weights.safetensors"),
+        _ => steps::export(&mut session).map(|()| "model.onnx"),
+    }?;
+    output::data(&format!("{}\n", session.run.file(file).display()))
+}
+
+/// `adwp report`: the report of a finished run, written again.
+pub(crate) fn report(run: PathBuf, style: Style) -> Result<(), Failure> {
+    if !run.join("config.toml").exists() {
+        return Err(Failure::input(format!("{} is no folder of a run: it has no config.toml", run.display())));
+    }
+    let args = RunArgs {
+        run: Some(run),
+        preset: None,
+        config: None,
+        set: Vec::new(),
+        dataset: None,
+        data: None,
+        seed: None,
+        threads: 0,
+        device: "auto".into(),
+        resume: true,
+        ort: OrtArgs { ort_lib: None },
+    };
+    finish(&mut Session::open(&args, style.verbosity, Existing::Continues)?, style)
+}

@@ -1,0 +1,293 @@
+use std::path::{Path, PathBuf};
+
+use adwp_data::DatasetKind;
+use adwp_export::RetrainSettings;
+use adwp_models::Stem;
+use adwp_search::{SearchSettings, SpaceSettings};
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+use crate::args::RunArgs;
+use crate::failure::Failure;
+
+/// Everything that decides what a run gives: `config.toml`, with every default filled in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    /// The preset it started from.
+    pub(crate) preset: String,
+    /// The data set.
+    pub(crate) dataset: DatasetKind,
+    /// Its folder; empty for none. A run may be continued with its data elsewhere.
+    pub(crate) data: PathBuf,
+    /// Height and width of the images of an image folder; 0 for the size the data set has.
+    pub(crate) image_size: usize,
+    /// Training images used, evenly of all classes; 0 for all.
+    pub(crate) train_images: usize,
+    /// Test images used, evenly of all classes; 0 for all.
+    pub(crate) test_images: usize,
+    /// Share of the training images that weights learn from in the search; α and validation have the rest.
+    pub(crate) train_share: f64,
+    /// Seed of all random numbers.
+    pub(crate) seed: u64,
+    /// Cells of the network.
+    pub(crate) cells: usize,
+    /// What comes before the cells.
+    pub(crate) stem: Stem,
+    pub(crate) space: SpaceSettings,
+    pub(crate) search: SearchSettings,
+    pub(crate) retrain: RetrainSettings,
+    pub(crate) bench: BenchSettings,
+}
+
+/// Settings of the latency measurement at the end of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BenchSettings {
+    /// Numbers of threads; a runtime leaves out those it cannot use.
+    pub(crate) threads: Vec<usize>,
+    /// Least seconds of one repeat.
+    pub(crate) min_time: f64,
+    /// Repeats.
+    pub(crate) repeats: usize,
+    /// Test images that engine, candle and runtimes are compared on before the file is accepted.
+    pub(crate) parity_images: usize,
+}
+
+impl Default for BenchSettings {
+    fn default() -> Self {
+        Self { threads: vec![1, 2], min_time: 1.0, repeats: 5, parity_images: 64 }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            preset: "cifar10-8".into(),
+            dataset: DatasetKind::Cifar10,
+            data: PathBuf::new(),
+            image_size: 0,
+            train_images: 0,
+            test_images: 0,
+            train_share: 0.5,
+            seed: 0,
+            cells: 8,
+            stem: Stem::Cifar,
+            space: SpaceSettings::default(),
+            search: SearchSettings::default(),
+            retrain: RetrainSettings::default(),
+            bench: BenchSettings::default(),
+        }
+    }
+}
+
+/// Name and text of every preset. Each names only what differs from the defaults, which are the paper's for CIFAR-10 with 8 cells.
+pub(crate) const PRESETS: [(&str, &str); 5] = [
+    ("demo", include_str!("../presets/demo.toml")),
+    ("cifar10-8", include_str!("../presets/cifar10-8.toml")),
+    ("cifar10-14", include_str!("../presets/cifar10-14.toml")),
+    ("imagenet-8", include_str!("../presets/imagenet-8.toml")),
+    ("imagenet-14", include_str!("../presets/imagenet-14.toml")),
+];
+
+impl Config {
+    /// What the flags ask for: the preset, then the config file, then single flags.
+    pub(crate) fn from_args(args: &RunArgs) -> Result<Self, Failure> {
+        let mut table = defaults();
+        let preset = args.preset.as_deref().unwrap_or("demo");
+        let Some((_, text)) = PRESETS.iter().find(|(name, _)| *name == preset) else {
+            let known = PRESETS.map(|(name, _)| name);
+            let failure = Failure::input(format!("there is no preset {preset:?}; there are {}", known.join(", ")));
+            return Err(suggest(failure, preset, &known));
+        };
+        let mut layer = parse(text, "preset")?;
+        layer.insert("preset".into(), preset.into());
+        overlay(&mut table, layer, &format!("preset {preset}"), "")?;
+        if let Some(path) = &args.config {
+            let text = std::fs::read_to_string(path).map_err(|e| Failure::input(format!("cannot read {}: {e}", path.display())))?;
+            overlay(&mut table, parse(&text, &path.display().to_string())?, &path.display().to_string(), "")?;
+        }
+        Self::with_flags(table, args)
+    }
+
+    /// The settings of a run that is there already, with the single flags given.
+    pub(crate) fn read(path: &Path, args: &RunArgs) -> Result<Self, Failure> {
+        let text = std::fs::read_to_string(path).map_err(|e| Failure::input(format!("cannot read {}: {e}", path.display())))?;
+        let mut table = defaults();
+        overlay(&mut table, parse(&text, &path.display().to_string())?, &path.display().to_string(), "")?;
+        Self::with_flags(table, args)
+    }
+
+    fn with_flags(mut table: Table, args: &RunArgs) -> Result<Self, Failure> {
+        for assignment in &args.set {
+            let Some((key, value)) = assignment.split_once('=') else {
+                return Err(Failure::input(format!("--set {assignment}: expected KEY=VALUE")));
+            };
+            // A bare word is a string: `--set dataset=cifar10`.
+            let parsed = toml::from_str::<Table>(&format!("value = {value}")).ok().and_then(|mut table| table.remove("value"));
+            let value = parsed.unwrap_or_else(|| Value::String(value.to_owned()));
+            let layer = key.trim().rsplit('.').fold(value, |value, part| Value::Table(Table::from_iter([(part.to_owned(), value)])));
+            let Value::Table(layer) = layer else { return Err(Failure::input(format!("--set {assignment}: expected KEY=VALUE"))) };
+            overlay(&mut table, layer, &format!("--set {assignment}"), "")?;
+        }
+        let mut config: Self = table.try_into().map_err(|e: toml::de::Error| Failure::input(format!("settings: {}", e.message())))?;
+        if let Some(dataset) = args.dataset {
+            config.dataset = dataset;
+        }
+        if let Some(data) = &args.data {
+            config.data = std::path::absolute(data).unwrap_or_else(|_| data.clone());
+        }
+        if let Some(seed) = args.seed {
+            config.seed = seed;
+        }
+        config.validate()?;
+        Ok(config)
+    }
+
+    fn validate(&self) -> Result<(), Failure> {
+        self.space.validate()?;
+        self.search.validate()?;
+        self.retrain.validate()?;
+        let fail = |message: String| Err(Failure::input(message));
+        if !(self.train_share > 0.0 && self.train_share < 1.0) {
+            return fail(format!("train_share = {} is not between 0 and 1", self.train_share));
+        }
+        if self.search.keep > self.space.candidates {
+            return fail(format!("search.keep = {} exceeds space.candidates = {}", self.search.keep, self.space.candidates));
+        }
+        let bench = &self.bench;
+        if bench.threads.is_empty()
+            || bench.threads.contains(&0)
+            || bench.repeats == 0
+            || !bench.min_time.is_finite()
+            || bench.min_time < 0.0
+        {
+            return fail("bench: threads and repeats must be at least 1, min_time a number of seconds".into());
+        }
+        if bench.parity_images == 0 {
+            return fail("bench.parity_images must be at least 1: a file is only accepted after a comparison".into());
+        }
+        Ok(())
+    }
+
+    /// The text of `config.toml`.
+    pub(crate) fn to_toml(&self) -> Result<String, Failure> {
+        toml::to_string(self).map_err(|e| Failure::failed(format!("cannot print the settings as TOML: {e}")))
+    }
+
+    /// The first setting in which another configuration would give another result, with both values.
+    ///
+    /// Where the data lies, how latency is measured and from which preset the settings came does not change the result.
+    pub(crate) fn difference(&self, other: &Self) -> Result<Option<String>, Failure> {
+        let table = |config: &Self| parse(&config.to_toml()?, "settings");
+        let (mut a, mut b) = (table(self)?, table(other)?);
+        for key in ["data", "bench", "preset"] {
+            a.remove(key);
+            b.remove(key);
+        }
+        Ok(first_difference(&a, &b, ""))
+    }
+
+    /// The folder of the data set, where one was named.
+    pub(crate) fn data_dir(&self) -> Option<&Path> {
+        Some(self.data.as_path()).filter(|path| !path.as_os_str().is_empty())
+    }
+}
+
+fn defaults() -> Table {
+    Table::try_from(Config::default()).expect("the defaults are TOML; a test prints them")
+}
+
+fn parse(text: &str, origin: &str) -> Result<Table, Failure> {
+    toml::from_str(text).map_err(|e| Failure::input(format!("{origin}: {}", e.to_string().trim_end())))
+}
+
+/// Replaces settings by those of a layer; each must be known and of the same type.
+fn overlay(table: &mut Table, layer: Table, origin: &str, path: &str) -> Result<(), Failure> {
+    for (key, value) in layer {
+        let full = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        let Some(old) = table.get_mut(&key) else {
+            let known: Vec<&str> = table.keys().map(String::as_str).collect();
+            return Err(suggest(Failure::input(format!("{origin}: unknown key `{full}`")), &key, &known));
+        };
+        match (old, value) {
+            (Value::Table(old), Value::Table(new)) => overlay(old, new, origin, &full)?,
+            (Value::Float(old), Value::Integer(new)) => *old = new as f64,
+            (old, new) if old.same_type(&new) => *old = new,
+            (old, new) => {
+                let (expected, found) = (old.type_str(), new.type_str());
+                return Err(Failure::input(format!("{origin}: key `{full}` must be of type {expected}, not {found}")));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Adds the nearest known name to a failure.
+fn suggest(failure: Failure, wrong: &str, known: &[&str]) -> Failure {
+    let distance = |name: &&&str| (strsim::damerau_levenshtein(wrong, name), name.len());
+    match known.iter().min_by_key(distance) {
+        Some(nearest) => failure.hint(format!("did you mean `{nearest}`?")),
+        None => failure,
+    }
+}
+
+fn first_difference(a: &Table, b: &Table, path: &str) -> Option<String> {
+    a.iter().find_map(|(key, a)| {
+        let full = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        match (a, b.get(key)) {
+            (Value::Table(a), Some(Value::Table(b))) => first_difference(a, b, &full),
+            (a, Some(b)) if a == b => None,
+            (a, Some(b)) => Some(format!("{full} is {a}, not {b}")),
+            (a, None) => Some(format!("{full} is {a}")),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::{Args, Command};
+    use clap::Parser;
+
+    fn config(flags: &[&str]) -> Result<Config, Failure> {
+        let Command::Run(args) = Args::parse_from(["adwp", "run"].iter().chain(flags)).command else { unreachable!() };
+        Config::from_args(&args)
+    }
+
+    #[test]
+    fn every_preset_is_complete_and_valid() {
+        for (name, _) in PRESETS {
+            let config = config(&["--preset", name]).unwrap();
+            assert_eq!(config.preset, name);
+            let again: Config = toml::from_str(&config.to_toml().unwrap()).unwrap();
+            assert_eq!(again, config);
+        }
+    }
+
+    #[test]
+    fn the_defaults_are_the_papers() {
+        let expected = Config { preset: "cifar10-8".into(), ..Config::default() };
+        assert_eq!(config(&["--preset", "cifar10-8"]).unwrap(), expected);
+    }
+
+    #[test]
+    fn unknown_keys_are_named_with_the_nearest_valid_one() {
+        let failure = config(&["--set", "search.epoch=3"]).unwrap_err();
+        assert!(failure.message.contains("search.epoch"), "{failure:?}");
+        assert_eq!(failure.hint.as_deref(), Some("did you mean `epochs`?"));
+        assert!(config(&["--set", "search.epochs=many"]).unwrap_err().message.contains("must be of type integer"));
+        assert_eq!(config(&["--preset", "demi"]).unwrap_err().hint.as_deref(), Some("did you mean `demo`?"));
+    }
+
+    #[test]
+    fn flags_override_and_differences_are_named() {
+        let a = config(&["--set", "retrain.rate=1"]).unwrap();
+        assert_eq!(a.retrain.rate, 1.0);
+        let mut b = a.clone();
+        b.data = "/elsewhere".into();
+        assert_eq!(a.difference(&b).unwrap(), None);
+        b.seed = 7;
+        assert_eq!(a.difference(&b).unwrap().as_deref(), Some("seed is 0, not 7"));
+    }
+}

@@ -1,0 +1,274 @@
+use std::collections::BTreeMap;
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use adwp_data::{Dataset, DatasetKind, OpenOptions, Splits, split, subset};
+use adwp_engine::cpu::Threads;
+use adwp_models::Skeleton;
+use adwp_search::Data;
+use adwp_train::{BatchSource, Context, Interrupt, RunDir, Streams, TrainError, read_text, write_atomic};
+
+use crate::args::RunArgs;
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::interrupt;
+use crate::progress::{Console, Verbosity};
+
+/// Test images in a batch of the engine; a size of its own so that results do not depend on training settings.
+const TEST_BATCH: usize = 50;
+
+/// A run folder that is open: its settings are validated and stored, its lock is held.
+pub(crate) struct Session {
+    pub(crate) run: RunDir,
+    pub(crate) config: Config,
+    pub(crate) streams: Streams,
+    pub(crate) threads: Threads,
+    pub(crate) console: Console,
+    pub(crate) ort_lib: Option<PathBuf>,
+    interrupt: Interrupt,
+    pub(crate) resume: bool,
+    splits: Option<Splits>,
+    /// Held as long as the session lives.
+    _lock: File,
+}
+
+/// How a command treats a run folder that has settings already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Existing {
+    /// It must be asked to with `--resume`.
+    NeedsResume,
+    /// Steps of one run follow each other in one folder.
+    Continues,
+}
+
+impl Session {
+    /// Opens or creates the folder of a run.
+    pub(crate) fn open(args: &RunArgs, verbosity: Verbosity, existing: Existing) -> Result<Self, Failure> {
+        check_device(&args.device)?;
+        let path = match (&args.run, &args.preset) {
+            (Some(run), _) => run.clone(),
+            (None, preset) => Path::new("runs").join(preset.as_deref().unwrap_or("demo")),
+        };
+        let stored = path.join("config.toml");
+        let config = if stored.exists() {
+            if existing == Existing::NeedsResume && !args.resume {
+                let failure = Failure::input(format!("{} holds a run already", path.display()));
+                return Err(failure.hint("add --resume to continue it, or name another folder with --run"));
+            }
+            stored_config(&stored, args)?
+        } else {
+            Config::from_args(args)?
+        };
+        let run = RunDir::create(&path)?;
+        let lock = lock(&run)?;
+        write_atomic(&stored, config.to_toml()?.as_bytes())?;
+        Ok(Self {
+            streams: Streams::new(config.seed),
+            threads: Threads::new(args.threads)?,
+            console: Console::new(verbosity),
+            ort_lib: args.ort.ort_lib.clone(),
+            interrupt: interrupt::listen()?,
+            resume: args.resume,
+            splits: None,
+            run,
+            config,
+            _lock: lock,
+        })
+    }
+
+    /// A file of the run that an earlier step writes.
+    pub(crate) fn needs(&self, file: &str, step: &str) -> Result<PathBuf, Failure> {
+        let path = self.run.file(file);
+        if path.exists() {
+            return Ok(path);
+        }
+        let failure = Failure::input(format!("{} is not there", path.display()));
+        Err(failure.hint(format!("`adwp {step} --run {}` writes it", self.run.path().display())))
+    }
+
+    /// Whether a step has its result already. Without `--resume` a result or a checkpoint in the way is an error.
+    pub(crate) fn is_done(&mut self, step: &str, file: &str) -> Result<bool, Failure> {
+        let (result, checkpoint) = (self.run.file(file), self.run.checkpoint(step));
+        if self.resume {
+            if result.exists() {
+                self.console.say(&format!("{step}: {} is there", result.display()));
+            }
+            return Ok(result.exists());
+        }
+        match [result, checkpoint].into_iter().find(|path| path.exists()) {
+            None => Ok(false),
+            Some(path) => {
+                let failure = Failure::input(format!("{step}: {} is there already", path.display()));
+                Err(failure.hint("add --resume to go on from it, or delete it to do this step again"))
+            }
+        }
+    }
+
+    /// The data set, opened on first use.
+    pub(crate) fn splits(&mut self) -> Result<&Splits, Failure> {
+        if self.splits.is_none() {
+            self.splits = Some(open_splits(self.config.dataset, self.config.data_dir(), self.config.image_size)?);
+        }
+        Ok(self.splits.as_ref().expect("opened above"))
+    }
+
+    /// Sizes of the network; each phase sets its own channels.
+    pub(crate) fn skeleton(&mut self, channels: usize) -> Result<Skeleton, Failure> {
+        let (stem, cells) = (self.config.stem, self.config.cells);
+        let train = &self.splits()?.train;
+        let shape = train.shape();
+        let image = [shape.channels, shape.height, shape.width];
+        let skeleton = Skeleton { stem, cells, channels, classes: train.classes().len(), image };
+        skeleton.validate()?;
+        Ok(skeleton)
+    }
+
+    fn chosen(&mut self, dataset: &Dataset, count: usize, what: &str) -> Result<Vec<u32>, Failure> {
+        if count == 0 || count == dataset.len() {
+            return Ok(dataset.indices());
+        }
+        Ok(subset(dataset, count, self.streams.seed_for(&format!("subset/{what}")))?)
+    }
+
+    /// All training images of the run.
+    pub(crate) fn train_images(&mut self) -> Result<BatchSource, Failure> {
+        let (splits, count) = (self.splits()?.clone(), self.config.train_images);
+        let indices = self.chosen(&splits.train, count, "train")?;
+        Ok(BatchSource { dataset: splits.train, indices, normalization: splits.normalization, batch: 1 })
+    }
+
+    /// The test images of the run.
+    pub(crate) fn test_images(&mut self) -> Result<BatchSource, Failure> {
+        let (splits, count) = (self.splits()?.clone(), self.config.test_images);
+        let indices = self.chosen(&splits.test, count, "test")?;
+        Ok(BatchSource { dataset: splits.test, indices, normalization: splits.normalization, batch: TEST_BATCH })
+    }
+
+    /// What the search phases work on: the training images in two parts.
+    pub(crate) fn search_data(&mut self) -> Result<Data, Failure> {
+        let all = self.train_images()?;
+        let (train, validation) = split(&all.indices, self.config.train_share, self.streams.seed_for("halves"))?;
+        let part = |indices| BatchSource { indices, ..all.clone() };
+        Ok(Data {
+            skeleton: self.skeleton(1)?,
+            train: part(train),
+            validation: part(validation),
+            streams: self.streams,
+            threads: self.threads.clone(),
+        })
+    }
+
+    /// Says how many images of the data set are used, where it is not all.
+    pub(crate) fn announce(&mut self) -> Result<(), Failure> {
+        let (train, test) = (self.train_images()?, self.test_images()?);
+        let count = |source: &BatchSource| match (source.indices.len(), source.dataset.len()) {
+            (used, all) if used == all => format!("{used}"),
+            (used, all) => format!("a subset of {used} of {all}"),
+        };
+        let text = format!("{}: {} training and {} test images", self.config.dataset, count(&train), count(&test));
+        let settings = format!(
+            "preset {}, seed {}, device cpu, {} threads, {}",
+            self.config.preset,
+            self.config.seed,
+            self.threads.count(),
+            self.run.path().display()
+        );
+        self.console.say(&text);
+        self.console.say(&settings);
+        Ok(())
+    }
+
+    /// Runs a training phase, counts its time, and turns an interrupt into the message with the resume command.
+    pub(crate) fn phase<T>(
+        &mut self,
+        step: &str,
+        command: &str,
+        work: impl FnOnce(&mut Context<'_>) -> Result<Option<T>, Failure>,
+    ) -> Result<T, Failure> {
+        let start = Instant::now();
+        let mut context = Context { run: &self.run, resume: self.resume, interrupt: &self.interrupt, reporter: &mut self.console };
+        let result = interrupt::in_phase(|| work(&mut context));
+        self.console.clear();
+        self.add_time(step, start.elapsed().as_secs_f64())?;
+        match result? {
+            Some(result) => Ok(result),
+            None => {
+                let checkpoint = self.run.checkpoint(step);
+                let failure = Failure::interrupted(format!("interrupted; {} is written", checkpoint.display()));
+                Err(failure.hint(format!("continue with `adwp {command} --run {} --resume`", self.run.path().display())))
+            }
+        }
+    }
+
+    /// Seconds of every phase so far, over all sessions that ended by themselves.
+    pub(crate) fn times(&self) -> Result<BTreeMap<String, f64>, Failure> {
+        let path = self.run.file("times.json");
+        if !path.exists() {
+            return Ok(BTreeMap::new());
+        }
+        let damaged = |e: serde_json::Error| TrainError::Damaged { path: path.clone(), reason: e.to_string() };
+        Ok(serde_json::from_str(&read_text(&path)?).map_err(damaged)?)
+    }
+
+    /// Adds to the time of a phase.
+    pub(crate) fn add_time(&self, step: &str, seconds: f64) -> Result<(), Failure> {
+        let mut times = self.times()?;
+        *times.entry(step.to_owned()).or_default() += seconds;
+        let text = serde_json::to_string_pretty(&times).expect("numbers by name print as JSON") + "\n";
+        Ok(write_atomic(&self.run.file("times.json"), text.as_bytes())?)
+    }
+}
+
+/// Opens a data set; `image_size` 0 is the size it has.
+pub(crate) fn open_splits(kind: DatasetKind, dir: Option<&Path>, image_size: usize) -> Result<Splits, Failure> {
+    let options = OpenOptions { image_size: (image_size > 0 && kind == DatasetKind::ImageFolder).then_some(image_size) };
+    let splits = adwp_data::open(kind, dir, &options)?;
+    debug_assert!(Arc::strong_count(&splits.train) == 1, "a data set is opened anew");
+    Ok(splits)
+}
+
+/// The settings of the run in the folder; what the flags ask for must be the same.
+fn stored_config(path: &Path, args: &RunArgs) -> Result<Config, Failure> {
+    let stored = Config::read(path, &RunArgs { set: Vec::new(), dataset: None, seed: None, ..args.clone() })?;
+    let wanted = if args.preset.is_some() || args.config.is_some() {
+        let mut wanted = Config::from_args(args)?;
+        if args.data.is_none() {
+            wanted.data.clone_from(&stored.data);
+        }
+        wanted
+    } else {
+        Config::read(path, args)?
+    };
+    match stored.difference(&wanted)? {
+        None => Ok(wanted),
+        Some(difference) => {
+            let folder = path.parent().unwrap_or(path);
+            let failure = Failure::input(format!("{} belongs to another configuration: {difference}", folder.display()));
+            Err(failure.hint("leave the flag out to continue that run, or name another folder with --run"))
+        }
+    }
+}
+
+/// The engine computes on the CPU; other devices are refused by name.
+fn check_device(device: &str) -> Result<(), Failure> {
+    match device.split(':').next() {
+        Some("auto" | "cpu") if !device.contains(':') => Ok(()),
+        Some("cuda") => Err(Failure::input(format!("--device {device}: no CUDA device can be used: this build computes on the CPU"))
+            .hint("use --device cpu, or auto to take what there is")),
+        _ => Err(Failure::input(format!("--device {device}: there is no such device")).hint("use auto, cpu, cuda or cuda:N")),
+    }
+}
+
+fn lock(run: &RunDir) -> Result<File, Failure> {
+    let path = run.file("lock");
+    let fail = |source| TrainError::File { action: "write", path: path.clone(), source };
+    let file = File::create(&path).map_err(fail)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Failure::input(format!("another adwp is working in {}", run.path().display()))
+            .hint("wait for it, or name another folder with --run")),
+        Err(TryLockError::Error(e)) => Err(fail(e).into()),
+    }
+}

@@ -1,0 +1,337 @@
+//! The steps of a run. Each reads files of the run folder and writes files to it.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use adwp_candle::Network as CandleNetwork;
+use adwp_deploy::DeployError;
+use adwp_deploy::accuracy::{self, Accuracy};
+use adwp_deploy::bench::{self, BenchOptions, BenchReport};
+use adwp_deploy::latency::LatencyOptions;
+use adwp_deploy::onnx::OnnxModel;
+use adwp_deploy::ort_library::{self, OrtLibrary};
+use adwp_deploy::runtime::{Runtime, Session as RuntimeSession, SessionOptions};
+use adwp_export::onnx::BatchNorms;
+use adwp_export::{Agreement, ExportError, Logits, Network, RetrainData, TOLERANCE, Trained, agree};
+use adwp_models::{Discrete, Genotype, IntensiveSpace, cost};
+use adwp_report::{LatencyRow, ParityRow, PhaseTime, RunReport, RuntimeAccuracy};
+use adwp_search::Finished;
+use adwp_train::{BatchSource, Evaluation, read_text, write_atomic};
+use candle_core::{DType, Device, Tensor};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::failure::Failure;
+use crate::session::Session;
+
+/// What the engine and the runtimes made of the exported file: `accuracy.json`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Verification {
+    schema: String,
+    correct: usize,
+    images: usize,
+    runtimes: Vec<RuntimeAccuracy>,
+    parity: Vec<ParityRow>,
+}
+
+const VERIFICATION_SCHEMA: &str = "adwp/verification/1";
+
+/// Derives the intensive space: `space.json`.
+pub(crate) fn space(session: &mut Session, command: &str) -> Result<(), Failure> {
+    if session.is_done("space", "space.json")? {
+        return Ok(());
+    }
+    let data = session.search_data()?;
+    let settings = session.config.space.clone();
+    let space = session.phase("space", command, |context| match adwp_search::derive_space(&settings, &data, context)? {
+        Finished::Done(space) => Ok(Some(space)),
+        Finished::Interrupted => Ok(None),
+    })?;
+    Ok(write_atomic(&session.run.file("space.json"), space.to_json().as_bytes())?)
+}
+
+/// Trains the HyperNetwork and searches: `genotype.json`.
+pub(crate) fn search(session: &mut Session, command: &str) -> Result<(), Failure> {
+    if session.is_done("search", "genotype.json")? {
+        return Ok(());
+    }
+    let space = IntensiveSpace::from_json(&read_text(&session.needs("space.json", "space")?)?)?;
+    let data = session.search_data()?;
+    let settings = session.config.search.clone();
+    let genotype = session.phase("search", command, |context| match adwp_search::search(&settings, &space, &data, context)? {
+        Finished::Done(genotype) => Ok(Some(genotype)),
+        Finished::Interrupted => Ok(None),
+    })?;
+    Ok(write_atomic(&session.run.file("genotype.json"), genotype.to_json().as_bytes())?)
+}
+
+/// Trains the found architecture from scratch: `weights.safetensors`.
+pub(crate) fn retrain(session: &mut Session, command: &str) -> Result<(), Failure> {
+    if session.is_done("retrain", "weights.safetensors")? {
+        return Ok(());
+    }
+    let genotype = Genotype::from_json(&read_text(&session.needs("genotype.json", "search")?)?)?;
+    let skeleton = session.skeleton(session.config.retrain.channels)?;
+    let data = RetrainData {
+        train: session.train_images()?,
+        test: session.test_images()?,
+        streams: session.streams,
+        threads: session.threads.clone(),
+    };
+    let network = Network {
+        genotype,
+        skeleton,
+        dataset: session.config.dataset.to_string(),
+        classes: data.train.dataset.classes().to_vec(),
+        normalization: data.train.normalization.clone(),
+    };
+    let settings = session.config.retrain.clone();
+    let trained = session.phase("retrain", command, |context| Ok(adwp_export::retrain(&settings, network, &data, context)?))?;
+    Ok(trained.write(&session.run.file("weights.safetensors"))?)
+}
+
+/// Writes `model.onnx`, after engine, candle and every runtime that is here gave the same logits and the same classes.
+pub(crate) fn export(session: &mut Session) -> Result<(), Failure> {
+    if session.is_done("export", "model.onnx")? && session.run.file("verification.json").exists() {
+        return Ok(());
+    }
+    let start = Instant::now();
+    let trained = Trained::read(&session.needs("weights.safetensors", "retrain")?)?;
+    let test = session.test_images()?;
+    let model = adwp_export::onnx::model(&trained, BatchNorms::Folded)?;
+    // The file gets its name only once it has been compared.
+    let unverified = session.run.file("checkpoints").join("unverified.onnx");
+    write_atomic(&unverified, &model)?;
+    let verified = verify(session, &trained, &test, unverified.clone());
+    std::fs::remove_file(&unverified).map_err(|source| adwp_train::TrainError::File { action: "remove", path: unverified, source })?;
+    let verification = verified?;
+    let text = serde_json::to_string_pretty(&verification).expect("numbers and names print as JSON") + "\n";
+    write_atomic(&session.run.file("verification.json"), text.as_bytes())?;
+    write_atomic(&session.run.file("model.onnx"), &model)?;
+    session.add_time("export", start.elapsed().as_secs_f64())
+}
+
+fn verify(session: &mut Session, trained: &Trained, test: &BatchSource, path: PathBuf) -> Result<Verification, Failure> {
+    let classes = trained.network.classes.len();
+    let evaluation = trained.evaluate(test, &session.threads)?;
+    if evaluation.correct != trained.test.correct || evaluation.predictions.len() != trained.test.images {
+        let (found, stored) = (evaluation.correct, trained.test.correct);
+        return Err(Failure::failed(format!("the weights classify {found} test images right, {stored} when they were trained"))
+            .hint("the data set or the weights have changed since"));
+    }
+    let compared = session.config.bench.parity_images.min(test.indices.len());
+    let mut executions = vec![Logits { by: "engine".into(), values: evaluation.logits[..compared * classes].to_vec() }];
+    executions.push(Logits { by: "candle".into(), values: candle_logits(trained, test, compared)? });
+    let model = OnnxModel::load(&path)?;
+    let library = find_ort(session);
+    let mut runtimes = Vec::new();
+    for runtime in available(library.as_ref()) {
+        let options = SessionOptions { threads: 1, ort_library: library.as_ref(), batch: test.batch };
+        let mut loaded = RuntimeSession::from_model(runtime, &model, &options)?;
+        let mut values = Vec::new();
+        for batch in test.in_order(compared)? {
+            let batch = batch?;
+            values.extend(loaded.run(&batch.images, batch.labels.len())?);
+        }
+        executions.push(Logits { by: runtime.to_string(), values });
+        let accuracy = runtime_accuracy(session, &mut loaded, test, runtime)?;
+        runtimes.push(compare_predictions(runtime, &accuracy, &evaluation, classes)?);
+    }
+    let parity = agree(&executions, classes, TOLERANCE)?;
+    let row = |a: Agreement| ParityRow { a: a.a, b: a.b, max_abs: a.max_abs, mean_abs: a.mean_abs, top1_agree: a.top1_agree, n: a.images };
+    Ok(Verification {
+        schema: VERIFICATION_SCHEMA.into(),
+        correct: evaluation.correct,
+        images: evaluation.predictions.len(),
+        runtimes,
+        parity: parity.into_iter().map(row).collect(),
+    })
+}
+
+/// Logits of the first `count` test images by the trained network in candle.
+fn candle_logits(trained: &Trained, test: &BatchSource, count: usize) -> Result<Vec<f32>, Failure> {
+    let Discrete { graph, images, logits, .. } = trained.inference(1)?;
+    let shape = graph[images].shape.to_vec();
+    let network = CandleNetwork::new(graph, trained.variables.clone(), images, logits, DType::F32)?;
+    let failed = |e: candle_core::Error| Failure::failed(format!("candle: {e}"));
+    let mut values = Vec::new();
+    for batch in test.in_order(count)? {
+        for image in batch?.images.chunks_exact(shape.iter().product()) {
+            let x = Tensor::from_slice(image, shape.as_slice(), &Device::Cpu).map_err(failed)?;
+            let y = network.forward(&x)?;
+            values.extend(y.flatten_all().and_then(|y| y.to_vec1::<f32>()).map_err(failed)?);
+        }
+    }
+    Ok(values)
+}
+
+/// The ONNX Runtime library, or a message that goes on without it.
+fn find_ort(session: &mut Session) -> Option<OrtLibrary> {
+    match ort_library::find(session.ort_lib.as_deref()) {
+        Ok(library) => Some(library),
+        Err(e) => {
+            session.console.say(&format!("going on without ONNX Runtime: {e}"));
+            if let Some(hint) = e.hint() {
+                session.console.say(&format!("hint: {hint}"));
+            }
+            None
+        }
+    }
+}
+
+/// The runtimes that can be used.
+pub(crate) fn available(ort: Option<&OrtLibrary>) -> Vec<Runtime> {
+    Runtime::ALL.into_iter().filter(|runtime| *runtime != Runtime::Ort || ort.is_some()).collect()
+}
+
+fn runtime_accuracy(session: &mut Session, runtime: &mut RuntimeSession, images: &BatchSource, kind: Runtime) -> Result<Accuracy, Failure> {
+    let total = images.indices.len().div_ceil(images.batch);
+    let label = format!("export: test images under {kind}, in batches of {}", images.batch);
+    let batches = session.console.track(&label, total, images.in_order(0)?);
+    let accuracy = accuracy::evaluate(runtime, batches.map(runtime_batch));
+    session.console.clear();
+    Ok(accuracy?)
+}
+
+/// A batch of the loader as the runtimes take it.
+pub(crate) fn runtime_batch(batch: Result<adwp_data::Batch, adwp_data::DataError>) -> Result<accuracy::Batch, accuracy::ImagesError> {
+    let batch = batch?;
+    Ok(accuracy::Batch { images: batch.images, labels: batch.labels })
+}
+
+/// Compares the classes that a runtime and the engine gave, image by image. They may differ only where the engine's two largest logits
+/// are a tie within the tolerance.
+fn compare_predictions(runtime: Runtime, accuracy: &Accuracy, engine: &Evaluation, classes: usize) -> Result<RuntimeAccuracy, Failure> {
+    let pairs = accuracy.predictions.iter().zip(&engine.predictions);
+    let differing: Vec<usize> = pairs.enumerate().filter(|(_, (a, b))| a != b).map(|(i, _)| i).collect();
+    for &image in &differing {
+        let logits = &engine.logits[image * classes..(image + 1) * classes];
+        let at = |class: u32| f64::from(logits[class as usize]);
+        let difference = (at(engine.predictions[image]) - at(accuracy.predictions[image])).abs();
+        if difference.is_nan() || difference > 2.0 * TOLERANCE {
+            let (a, b) = ("engine".to_owned(), runtime.to_string());
+            return Err(ExportError::Disagreement { a, b, image, difference, tolerance: 2.0 * TOLERANCE }.into());
+        }
+    }
+    Ok(RuntimeAccuracy { runtime: runtime.to_string(), correct: accuracy.top1, images: accuracy.n, differing })
+}
+
+/// Measures `model.onnx`: `bench.json`.
+pub(crate) fn bench(session: &mut Session) -> Result<(), Failure> {
+    if session.is_done("bench", "bench.json")? {
+        return Ok(());
+    }
+    let start = Instant::now();
+    let model = session.needs("model.onnx", "export")?;
+    let library = find_ort(session);
+    let settings = &session.config.bench;
+    let options = BenchOptions {
+        runtimes: available(library.as_ref()),
+        threads: settings.threads.clone(),
+        latency: latency_options(1, settings.min_time, settings.repeats),
+        ort_library: library,
+        parity_images: settings.parity_images,
+    };
+    let report = bench::run(&[model], &options, &mut |text| session.console.say(&format!("bench: {text}")))?;
+    report.write(session.run.file("bench.json"))?;
+    session.add_time("bench", start.elapsed().as_secs_f64())
+}
+
+/// Options of a latency measurement from seconds.
+pub(crate) fn latency_options(batch: usize, min_time: f64, repeats: usize) -> LatencyOptions {
+    LatencyOptions { batch, min_time: std::time::Duration::from_secs_f64(min_time), repeats, ..LatencyOptions::default() }
+}
+
+/// Writes `report.json` and `report.html` from the files of the run.
+pub(crate) fn report(session: &mut Session) -> Result<RunReport, Failure> {
+    let trained = Trained::read(&session.needs("weights.safetensors", "retrain")?)?;
+    let bench = BenchReport::read(session.needs("bench.json", "run --resume")?)?;
+    let path = session.needs("verification.json", "export")?;
+    let damaged = |reason: String| adwp_train::TrainError::Damaged { path: path.clone(), reason };
+    let verification: Verification = serde_json::from_str(&read_text(&path)?).map_err(|e| damaged(e.to_string()))?;
+    if verification.schema != VERIFICATION_SCHEMA {
+        return Err(damaged(format!("its schema is {:?}, expected {VERIFICATION_SCHEMA:?}", verification.schema)).into());
+    }
+    let measured = bench.models.first().ok_or_else(|| Failure::input("bench.json has no model"))?;
+    let counted = cost::count(&trained.inference(1)?.graph);
+    let in_file = measured.cost.counted().ok_or_else(|| Failure::failed("the cost of model.onnx could not be counted"))?;
+    if in_file.madds != counted.madds {
+        let (file, graph) = (in_file.madds, counted.madds);
+        return Err(Failure::failed(format!("model.onnx counts {file} multiply-adds, the network {graph}")));
+    }
+    let times = session.times()?;
+    let phases = ["space", "search", "retrain", "export", "bench"];
+    let (train_images, test_images) = (session.train_images()?.indices.len(), session.test_images()?.indices.len());
+    let report = RunReport {
+        schema: adwp_report::Schema,
+        dataset: session.config.dataset.to_string(),
+        preset: Some(session.config.preset.clone()),
+        seed: session.config.seed,
+        device: "cpu".into(),
+        train_images,
+        test_images,
+        classes: trained.network.classes.clone(),
+        params: counted.params,
+        params_in_file: in_file.params,
+        madds: counted.madds,
+        test_accuracy: trained.test.accuracy(),
+        test_correct: trained.test.correct,
+        parity_max_abs: verification.parity.iter().map(|row| row.max_abs).fold(0.0, f64::max),
+        runtime_accuracy: verification.runtimes,
+        parity: verification.parity,
+        phases: phases.iter().filter_map(|name| times.get(*name).map(|&seconds| PhaseTime { name: (*name).to_owned(), seconds })).collect(),
+        latency: measured.latency.iter().map(latency_row).collect(),
+        machine: object(&bench.machine),
+        genotype: serde_json::to_value(&trained.network.genotype).expect("a genotype prints as JSON"),
+    };
+    write_atomic(&session.run.file("report.json"), report.to_json().as_bytes())?;
+    let html = adwp_report::html(&report, &metrics(session)?);
+    write_atomic(&session.run.file("report.html"), html.as_bytes())?;
+    Ok(report)
+}
+
+fn latency_row(l: &adwp_deploy::latency::LatencyReport) -> LatencyRow {
+    LatencyRow {
+        runtime: l.runtime.to_string(),
+        runtime_version: l.runtime_version.clone(),
+        threads: l.threads,
+        batch: l.batch,
+        load_ms: l.load_ms,
+        first_ms: l.first_ms,
+        n: l.n,
+        min_ms: l.min_ms,
+        mean_ms: l.mean_ms,
+        sd_ms: l.sd_ms,
+        p50_ms: l.p50_ms,
+        p90_ms: l.p90_ms,
+        p95_ms: l.p95_ms,
+        p99_ms: l.p99_ms,
+        median_repeat_mean_ms: l.median_repeat_mean_ms,
+    }
+}
+
+fn object(value: &impl Serialize) -> Map<String, Value> {
+    match serde_json::to_value(value) {
+        Ok(Value::Object(map)) => map,
+        _ => Map::new(),
+    }
+}
+
+fn metrics(session: &Session) -> Result<Vec<Map<String, Value>>, Failure> {
+    let path = session.run.metrics();
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    // A kill can leave a line cut off; the phase that continues writes it again.
+    Ok(read_text(&path)?.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+}
+
+/// A runtime's failure for want of its library, told apart so that a command can go on with another.
+pub(crate) fn find_library(explicit: Option<&std::path::Path>, wanted: &[Runtime]) -> Result<Option<OrtLibrary>, DeployError> {
+    match ort_library::find(explicit) {
+        Ok(library) => Ok(Some(library)),
+        Err(e) if wanted.contains(&Runtime::Ort) || explicit.is_some() => Err(e),
+        Err(_) => Ok(None),
+    }
+}

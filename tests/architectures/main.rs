@@ -1,0 +1,1 @@
+//! Architectures drawn at random, through every reader of a graph.

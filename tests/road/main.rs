@@ -1,0 +1,1 @@
+//! The road from images to a measured network, through the binary.
