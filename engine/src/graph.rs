@@ -372,6 +372,20 @@ impl Graph {
         self.nodes().filter(|(_, node)| matches!(node.op, Op::Parameter { .. })).map(|(id, _)| id)
     }
 
+    /// The part of the graph that `roots` depend on, and for every node where it is now.
+    pub fn prune(&self, roots: &[NodeId]) -> (Self, Vec<Option<NodeId>>) {
+        let needed = self.ancestors(roots);
+        let (mut pruned, mut place) = (Self::new(), vec![None; self.nodes.len()]);
+        for (id, node) in self.nodes().filter(|(id, _)| needed[id.0]) {
+            let inputs = node.inputs.iter().filter_map(|input| place[input.0]).collect();
+            let new = NodeId(pruned.nodes.len());
+            pruned.names.insert(node.name.clone(), new);
+            pruned.nodes.push(Node { inputs, ..node.clone() });
+            place[id.0] = Some(new);
+        }
+        (pruned, place)
+    }
+
     /// For every node, whether one of `roots` depends on it (or is it).
     pub fn ancestors(&self, roots: &[NodeId]) -> Vec<bool> {
         let mut needed = vec![false; self.nodes.len()];

@@ -14,7 +14,8 @@ pub struct Heads {
     pub smoothing: f32,
 }
 
-/// The network of a [`Genotype`].
+/// The network of a [`Genotype`]. What no output depends on, such as the preprocessing of a cell input that no node reads, is not part
+/// of it.
 #[derive(Clone, Debug)]
 pub struct Discrete {
     /// Its graph, for one batch size.
@@ -101,6 +102,18 @@ impl Discrete {
                 Some(Training { labels, loss, masks })
             }
         };
-        Ok(Self { graph: b.graph, images, logits, training })
+        let mut roots = vec![images, logits];
+        if let Some(training) = &training {
+            roots.push(training.loss);
+        }
+        let (graph, place) = b.graph.prune(&roots);
+        let now = |id: NodeId| place[id.index()];
+        let kept = "roots and what they depend on are kept";
+        let training = training.map(|t| Training {
+            labels: now(t.labels).expect(kept),
+            loss: now(t.loss).expect(kept),
+            masks: t.masks.into_iter().filter_map(now).collect(),
+        });
+        Ok(Self { graph, images: now(images).expect(kept), logits: now(logits).expect(kept), training })
     }
 }

@@ -99,8 +99,15 @@ impl Hypernetwork {
         Ok(Self { graph: b.graph, images, labels, logits, loss, alphas, probabilities })
     }
 
-    /// The parameters that are not α: generating blocks, stem, preprocessing, classifier.
+    /// The parameters that are not α and on which the loss depends: generating blocks, stem, preprocessing, classifier.
     pub fn weights(&self) -> Vec<NodeId> {
-        self.graph.parameters().filter(|id| !self.alphas.contains(id)).collect()
+        let live = self.graph.ancestors(&[self.loss]);
+        self.graph.parameters().filter(|id| live[id.index()] && !self.alphas.contains(id)).collect()
+    }
+
+    /// The α on which the loss depends: all, unless no candidate of the next two cells reads a cell.
+    pub fn live_alphas(&self) -> Vec<NodeId> {
+        let live = self.graph.ancestors(&[self.loss]);
+        self.alphas.iter().copied().filter(|id| live[id.index()]).collect()
     }
 }

@@ -85,8 +85,9 @@ impl Relaxed {
         })
     }
 
-    /// The parameters that are not α.
+    /// The parameters that are not α and on which the loss depends.
     pub fn weights(&self) -> Vec<NodeId> {
-        self.graph.parameters().filter(|id| ![self.alphas.normal, self.alphas.reduction].contains(id)).collect()
+        let live = self.graph.ancestors(&[self.loss]);
+        self.graph.parameters().filter(|id| live[id.index()] && ![self.alphas.normal, self.alphas.reduction].contains(id)).collect()
     }
 }

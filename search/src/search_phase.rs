@@ -60,6 +60,7 @@ struct SearchPhase {
     net: Hypernetwork,
     variables: Variables,
     weights: Vec<NodeId>,
+    alphas: Vec<NodeId>,
     /// The steps of the current stage; compiled when the stage begins, so that only one stage's buffers exist.
     steps: Option<(Stage, Steps)>,
     evaluator: Evaluator,
@@ -79,6 +80,7 @@ impl SearchPhase {
             adam: Adam::new(ALPHA_BETAS, settings.alpha_weight_decay),
             steps_per_epoch: data.train.steps()?.min(data.validation.steps()?),
             weights: net.weights(),
+            alphas: net.live_alphas(),
             settings: settings.clone(),
             space: space.clone(),
             data,
@@ -104,10 +106,10 @@ impl SearchPhase {
         };
         Ok(match (stage, self.settings.alpha_data) {
             (Stage::Hypernetwork, _) => Steps::Weights(executor(&self.weights)?),
-            (Stage::BasicSearch, _) => Steps::Alphas(executor(&net.alphas)?),
-            (Stage::CrossSearch, AlphaData::Train) => Steps::Joint(executor(&[&self.weights[..], &net.alphas].concat())?),
+            (Stage::BasicSearch, _) => Steps::Alphas(executor(&self.alphas)?),
+            (Stage::CrossSearch, AlphaData::Train) => Steps::Joint(executor(&[&self.weights[..], &self.alphas].concat())?),
             (Stage::CrossSearch, AlphaData::Validation) => {
-                Steps::Separate { weights: executor(&self.weights)?, alphas: executor(&net.alphas)? }
+                Steps::Separate { weights: executor(&self.weights)?, alphas: executor(&self.alphas)? }
             }
         })
     }
@@ -174,7 +176,7 @@ impl Phase for SearchPhase {
             (_, false) => {}
         }
 
-        let Self { net, variables, settings, data, sgd, adam, weights, .. } = self;
+        let Self { net, variables, settings, data, sgd, adam, weights, alphas, .. } = self;
         let rate = schedule::cosine(settings.rate, settings.rate_last, at.epoch, settings.epochs);
         let mut update_weights = |executor: &mut Executor, variables: &mut Variables| -> Result<(), TrainError> {
             clip_gradient_norm(executor, weights, settings.clip);
@@ -182,7 +184,7 @@ impl Phase for SearchPhase {
             Ok(sgd.step(variables, &gradients, rate, &data.threads)?)
         };
         let mut update_alphas = |executor: &Executor, variables: &mut Variables| -> Result<(), TrainError> {
-            let gradients = gradients(executor, variables, &net.alphas)?;
+            let gradients = gradients(executor, variables, alphas)?;
             Ok(adam.step(variables, &gradients, settings.alpha_rate)?)
         };
         let alpha_batch = match settings.alpha_data {

@@ -1,0 +1,36 @@
+# Recipes for building, testing and trying adwp. Everything is compiled with the one profile `release`, so that nothing is compiled twice.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help build demo runtime test lint tools
+
+CARGO ?= cargo
+ADWP := $(or $(CARGO_TARGET_DIR),target)/release/adwp
+RUNTIME := $(CURDIR)/.runtime
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## builds target/release/adwp
+	$(CARGO) build --release --bin adwp
+
+# What an earlier demo left is removed: a run refuses a folder that another run has filled.
+demo: runtime build ## a whole run on the sample images, afresh into runs/demo
+	rm -rf runs/demo
+	$(ADWP) run --preset demo --run runs/demo
+
+runtime: ## fetches ONNX Runtime into .runtime, unless it is there
+	@scripts/fetch-runtime
+
+test: tools runtime lint ## everything that must pass: format, clippy, all tests
+	ORT_DYLIB_PATH="$(RUNTIME)/libonnxruntime.so" ADWP_REQUIRE_ORT=1 ADWP_PYTHON="$(RUNTIME)/venv/bin/python" \
+		$(CARGO) test --release --workspace
+
+lint: tools ## format and clippy alone
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
+
+# Not in the list: part of the others.
+tools:
+	@scripts/check-tools

@@ -1,0 +1,173 @@
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
+
+use crate::{ReportError, Schema};
+
+/// The result of a run: `report.json`.
+///
+/// Numbers that are not finite are written as `null`, and `null` is read as NaN: a training that diverged still gets its report.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunReport {
+    /// The version of this form.
+    pub schema: Schema,
+    /// The data set's name.
+    pub dataset: String,
+    /// The preset that the settings started from.
+    pub preset: Option<String>,
+    /// The seed of all randomness.
+    pub seed: u64,
+    /// What trained: `cpu`, or the name of a GPU.
+    pub device: String,
+    /// Images in the training set.
+    pub train_images: usize,
+    /// Images in the test set.
+    pub test_images: usize,
+    /// The classes' names, in the order of the labels.
+    pub classes: Vec<String>,
+    /// Trainable parameters, auxiliary head excluded.
+    pub params: u64,
+    /// Parameters in the ONNX file, where BatchNorm is folded into the convolutions.
+    pub params_in_file: u64,
+    /// Multiply-adds of one image: one per multiply-accumulate of a convolution or linear layer.
+    pub madds: u64,
+    /// Share of test images that the trained network classifies correctly in the engine, 0 to 1.
+    #[serde(deserialize_with = "number_or_nan")]
+    pub test_accuracy: f64,
+    /// Test images that the trained network classifies correctly in the engine.
+    pub test_correct: usize,
+    /// Accuracy of the exported file, by runtime.
+    pub runtime_accuracy: Vec<RuntimeAccuracy>,
+    /// The largest difference of a logit between the engine and any runtime.
+    #[serde(deserialize_with = "number_or_nan")]
+    pub parity_max_abs: f64,
+    /// How far two executors of the network agree, by pair.
+    pub parity: Vec<ParityRow>,
+    /// Wall time of every phase, in order.
+    pub phases: Vec<PhaseTime>,
+    /// Latency of the exported file.
+    pub latency: Vec<LatencyRow>,
+    /// The machine: what is known of it, as strings and numbers.
+    pub machine: Map<String, Value>,
+    /// The architecture, as `genotype.json` holds it.
+    pub genotype: Value,
+}
+
+/// Accuracy of the exported file in one runtime.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RuntimeAccuracy {
+    /// The runtime's name.
+    pub runtime: String,
+    /// Images classified correctly.
+    pub correct: usize,
+    /// Images classified.
+    pub images: usize,
+    /// Indices of the images that are classified differently from the engine.
+    pub differing: Vec<usize>,
+}
+
+/// How far the logits of two executors agree.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ParityRow {
+    /// One executor.
+    pub a: String,
+    /// The other.
+    pub b: String,
+    /// The largest absolute difference of a logit.
+    #[serde(deserialize_with = "number_or_nan")]
+    pub max_abs: f64,
+    /// The mean absolute difference.
+    #[serde(deserialize_with = "number_or_nan")]
+    pub mean_abs: f64,
+    /// Images on whose class both agree.
+    pub top1_agree: usize,
+    /// Images compared.
+    pub n: usize,
+}
+
+/// Wall time of one phase.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PhaseTime {
+    /// The phase: `space`, `search`, `retrain`, …
+    pub name: String,
+    /// Wall time in seconds.
+    #[serde(deserialize_with = "number_or_nan")]
+    pub seconds: f64,
+}
+
+/// Latency of the exported file in one runtime. Times are wall-clock milliseconds of one run of `batch` images.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LatencyRow {
+    /// The runtime's name.
+    pub runtime: String,
+    /// Its version.
+    pub runtime_version: String,
+    /// Threads that one operator may use.
+    pub threads: usize,
+    /// Images in one run.
+    pub batch: usize,
+    /// From the file to a session that is ready to run.
+    #[serde(deserialize_with = "number_or_nan")]
+    pub load_ms: f64,
+    /// The first run.
+    #[serde(deserialize_with = "number_or_nan")]
+    pub first_ms: f64,
+    /// Measured runs.
+    pub n: usize,
+    /// The fastest run.
+    #[serde(deserialize_with = "number_or_nan")]
+    pub min_ms: f64,
+    /// The mean.
+    #[serde(deserialize_with = "number_or_nan")]
+    pub mean_ms: f64,
+    /// The standard deviation.
+    #[serde(deserialize_with = "number_or_nan")]
+    pub sd_ms: f64,
+    /// The median.
+    #[serde(deserialize_with = "number_or_nan")]
+    pub p50_ms: f64,
+    /// The 90th percentile.
+    #[serde(deserialize_with = "number_or_nan")]
+    pub p90_ms: f64,
+    /// The 95th percentile.
+    #[serde(deserialize_with = "number_or_nan")]
+    pub p95_ms: f64,
+    /// The 99th percentile.
+    #[serde(deserialize_with = "number_or_nan")]
+    pub p99_ms: f64,
+    /// The median of the repeats' means.
+    #[serde(deserialize_with = "number_or_nan")]
+    pub median_repeat_mean_ms: f64,
+}
+
+impl RunReport {
+    /// Reads `report.json`.
+    ///
+    /// # Errors
+    /// Unknown schema, unknown or missing keys, values of another type.
+    pub fn from_json(text: &str) -> Result<Self, ReportError> {
+        // Looked at first, so that a report of another version is told as such and not as a wrong key.
+        #[derive(Deserialize)]
+        struct Version {
+            schema: String,
+        }
+        let found = serde_json::from_str::<Version>(text)?.schema;
+        if found != Schema::NAME {
+            return Err(ReportError::Schema { found, expected: Schema::NAME });
+        }
+        Ok(serde_json::from_str(text)?)
+    }
+
+    /// The text of `report.json`.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("a report has only strings, numbers and JSON values") + "\n"
+    }
+}
+
+fn number_or_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
+}

@@ -1,0 +1,73 @@
+use adwp_report::{ReportError, RunReport};
+use serde_json::{Value, json};
+
+use crate::sample::report;
+
+/// The sample's JSON with a change.
+fn changed(change: impl FnOnce(&mut Value)) -> String {
+    let mut value: Value = serde_json::from_str(&report().to_json()).unwrap();
+    change(&mut value);
+    value.to_string()
+}
+
+fn refusal(change: impl FnOnce(&mut Value)) -> String {
+    match RunReport::from_json(&changed(change)) {
+        Err(ReportError::Parse(e)) => e.to_string(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_is_written_is_read() {
+    let mut report = report();
+    assert_eq!(RunReport::from_json(&report.to_json()).unwrap(), report);
+    report.preset = None;
+    report.seed = u64::MAX;
+    report.test_accuracy = 0.1 + 0.2;
+    assert_eq!(RunReport::from_json(&report.to_json()).unwrap(), report);
+}
+
+#[test]
+fn the_keys_that_scripts_read_are_there() {
+    let value: Value = serde_json::from_str(&report().to_json()).unwrap();
+    assert_eq!(value["schema"], "adwp/report/1");
+    assert_eq!(value["params"], 3_214_567);
+    assert_eq!(value["phases"][1], json!({"name": "search", "seconds": 11_733.18}));
+    assert_eq!(value["latency"][0]["p50_ms"], 11.021);
+}
+
+#[test]
+fn another_schema_is_named() {
+    // The keys of another version differ as well, and are not what is complained of.
+    let text = r#"{"schema": "adwp/report/2", "network": {}}"#;
+    match RunReport::from_json(text) {
+        Err(ReportError::Schema { found, expected }) => assert_eq!([found.as_str(), expected], ["adwp/report/2", "adwp/report/1"]),
+        other => panic!("{other:?}"),
+    }
+    assert!(refusal(|report| drop(report.as_object_mut().unwrap().remove("schema"))).contains("missing field `schema`"));
+}
+
+#[test]
+fn unknown_and_missing_keys_are_named() {
+    assert!(refusal(|report| report["flops"] = json!(1)).contains("unknown field `flops`"));
+    for list in ["latency", "parity", "phases", "runtime_accuracy"] {
+        assert!(refusal(|report| report[list][0]["colour"] = json!(1)).contains("unknown field `colour`"), "{list}");
+    }
+    for key in ["madds", "test_accuracy", "genotype", "machine"] {
+        let message = refusal(|report| drop(report.as_object_mut().unwrap().remove(key)));
+        assert!(message.contains(&format!("missing field `{key}`")), "{message}");
+    }
+    assert!(refusal(|report| report["params"] = json!(-3)).contains("-3"));
+    assert!(refusal(|report| report["test_accuracy"] = json!("high")).contains("high"));
+}
+
+#[test]
+fn a_diverged_run_has_a_report() {
+    let mut report = report();
+    report.parity_max_abs = f64::NAN;
+    report.latency[0].sd_ms = f64::INFINITY;
+    let text = report.to_json();
+    let read = RunReport::from_json(&text).unwrap();
+    assert!(read.parity_max_abs.is_nan() && read.latency[0].sd_ms.is_nan());
+    assert_eq!(read.to_json(), text);
+}

@@ -1,0 +1,6 @@
+//! The report's JSON, its page and its table.
+
+mod html;
+mod json;
+mod sample;
+mod terminal;
