@@ -24,6 +24,8 @@ pub(crate) struct Config {
     pub(crate) image_size: usize,
     /// Training images used, evenly of all classes; 0 for all.
     pub(crate) train_images: usize,
+    /// Of those, images that the intensive space and the search use, drawn at random; 0 for all.
+    pub(crate) search_images: usize,
     /// Test images used, evenly of all classes; 0 for all.
     pub(crate) test_images: usize,
     /// Share of the training images that weights learn from in the search; α and validation have the rest.
@@ -68,6 +70,7 @@ impl Default for Config {
             data: PathBuf::new(),
             image_size: 0,
             train_images: 0,
+            search_images: 0,
             test_images: 0,
             train_share: 0.5,
             seed: 0,

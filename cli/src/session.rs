@@ -148,7 +148,14 @@ impl Session {
 
     /// What the search phases work on: the training images in two parts.
     pub(crate) fn search_data(&mut self) -> Result<Data, Failure> {
-        let all = self.train_images()?;
+        let mut all = self.train_images()?;
+        let (wanted, available) = (self.config.search_images, all.indices.len());
+        if wanted > available {
+            return Err(Failure::input(format!("search_images = {wanted} exceeds the {available} training images of the run")));
+        }
+        if wanted > 0 {
+            (all.indices, _) = split(&all.indices, wanted as f64 / available as f64, self.streams.seed_for("subset/search"))?;
+        }
         let (train, validation) = split(&all.indices, self.config.train_share, self.streams.seed_for("halves"))?;
         let part = |indices| BatchSource { indices, ..all.clone() };
         Ok(Data {

@@ -19,9 +19,14 @@ const LANES: usize = 16;
 fn sum(x: &[f32]) -> f32 {
     let mut lanes = [0f32; LANES];
     let chunks = x.chunks_exact(LANES);
-    let tail: f32 = chunks.remainder().iter().sum();
+    let mut tail = 0.0;
+    for x in chunks.remainder() {
+        tail += x;
+    }
     for x in chunks {
-        lanes.iter_mut().zip(x).for_each(|(lane, x)| *lane += x);
+        for (lane, x) in lanes.iter_mut().zip(x) {
+            *lane += x;
+        }
     }
     lane_sum(lanes) + tail
 }
@@ -30,9 +35,14 @@ fn sum(x: &[f32]) -> f32 {
 fn sum_of_squares(x: &[f32], mean: f32) -> f32 {
     let mut lanes = [0f32; LANES];
     let chunks = x.chunks_exact(LANES);
-    let tail: f32 = chunks.remainder().iter().map(|x| (x - mean) * (x - mean)).sum();
+    let mut tail = 0.0;
+    for x in chunks.remainder() {
+        tail += (x - mean) * (x - mean);
+    }
     for x in chunks {
-        lanes.iter_mut().zip(x).for_each(|(lane, x)| *lane += (x - mean) * (x - mean));
+        for (lane, x) in lanes.iter_mut().zip(x) {
+            *lane += (x - mean) * (x - mean);
+        }
     }
     lane_sum(lanes) + tail
 }
@@ -41,7 +51,10 @@ fn sum_of_squares(x: &[f32], mean: f32) -> f32 {
 fn sum_of_products(dy: &[f32], x: &[f32], mean: f32) -> f32 {
     let mut lanes = [0f32; LANES];
     let (dy_chunks, x_chunks) = (dy.chunks_exact(LANES), x.chunks_exact(LANES));
-    let tail: f32 = dy_chunks.remainder().iter().zip(x_chunks.remainder()).map(|(dy, x)| dy * (x - mean)).sum();
+    let mut tail = 0.0;
+    for (dy, x) in dy_chunks.remainder().iter().zip(x_chunks.remainder()) {
+        tail += dy * (x - mean);
+    }
     for (dy, x) in dy_chunks.zip(x_chunks) {
         for (lane, (dy, x)) in lanes.iter_mut().zip(dy.iter().zip(x)) {
             *lane += dy * (x - mean);

@@ -44,47 +44,71 @@ fn wide_dot(a: &[f32], b: &[f32]) -> f32 {
 
 #[multiversion::multiversion(targets("x86_64+avx2", "aarch64+neon"))]
 fn add_scaled(factor: f32, x: &[f32], y: &mut [f32]) {
-    y.iter_mut().zip(x).for_each(|(y, x)| *y += factor * x);
+    for (y, x) in y.iter_mut().zip(x) {
+        *y += factor * x;
+    }
 }
 
 // A product of matrices has this many operands; a struct of them would be built and taken apart for every panel.
 #[allow(clippy::too_many_arguments)]
 #[multiversion::multiversion(targets("x86_64+avx2", "aarch64+neon"))]
 fn panel(a: &[f32], packed: &[f32], bias: Option<&[f32]>, c: &mut [f32], columns: usize, start: usize, width: usize, write: Write) {
-    let terms = packed.len() / PANEL;
+    let (packed, _) = packed.as_chunks::<PANEL>();
+    let terms = packed.len();
     let rows = c.len() / columns;
-    let mut store = |row: usize, sum: &[f32; PANEL]| {
-        let c = &mut c[row * columns + start..][..width];
-        let bias = bias.map_or(0.0, |bias| bias[row]);
-        write.apply(c, sum.iter().map(|sum| sum + bias));
-    };
     let mut row = 0;
     while row + ROWS <= rows {
-        let a: [&[f32]; ROWS] = std::array::from_fn(|r| &a[(row + r) * terms..][..terms]);
-        let mut sums = [[0f32; PANEL]; ROWS];
-        for (term, packed) in packed.chunks_exact(PANEL).enumerate() {
-            for (sums, a) in sums.iter_mut().zip(&a) {
-                let a = a[term];
-                for (sum, packed) in sums.iter_mut().zip(packed) {
-                    *sum += a * packed;
-                }
+        let a = &a[row * terms..(row + ROWS) * terms];
+        let (a0, rest) = a.split_at(terms);
+        let (a1, rest) = rest.split_at(terms);
+        let (a2, a3) = rest.split_at(terms);
+        // Four named rows: an array of rows does not stay in registers.
+        let (mut s0, mut s1, mut s2, mut s3) = ([0f32; PANEL], [0f32; PANEL], [0f32; PANEL], [0f32; PANEL]);
+        for ((((packed, a0), a1), a2), a3) in packed.iter().zip(a0).zip(a1).zip(a2).zip(a3) {
+            for (i, b) in packed.iter().enumerate() {
+                s0[i] += a0 * b;
+                s1[i] += a1 * b;
+                s2[i] += a2 * b;
+                s3[i] += a3 * b;
             }
         }
-        for (r, sum) in sums.iter().enumerate() {
-            store(row + r, sum);
+        for (r, sums) in [s0, s1, s2, s3].iter().enumerate() {
+            store(row + r, sums, bias, c, columns, start, width, write);
         }
         row += ROWS;
     }
     while row < rows {
         let a = &a[row * terms..][..terms];
-        let mut sum = [0f32; PANEL];
-        for (a, packed) in a.iter().zip(packed.chunks_exact(PANEL)) {
-            for (sum, packed) in sum.iter_mut().zip(packed) {
+        let mut sums = [0f32; PANEL];
+        for (a, packed) in a.iter().zip(packed) {
+            for (sum, packed) in sums.iter_mut().zip(packed) {
                 *sum += a * packed;
             }
         }
-        store(row, &sum);
+        store(row, &sums, bias, c, columns, start, width, write);
         row += 1;
+    }
+}
+
+#[allow(clippy::too_many_arguments)] // the tail of `panel`
+#[inline(always)]
+fn store(row: usize, sums: &[f32; PANEL], bias: Option<&[f32]>, c: &mut [f32], columns: usize, start: usize, width: usize, write: Write) {
+    let bias = match bias {
+        Some(bias) => bias[row],
+        None => 0.0,
+    };
+    let c = &mut c[row * columns + start..][..width];
+    match write {
+        Write::Set => {
+            for (c, sum) in c.iter_mut().zip(sums) {
+                *c = sum + bias;
+            }
+        }
+        Write::Add => {
+            for (c, sum) in c.iter_mut().zip(sums) {
+                *c += sum + bias;
+            }
+        }
     }
 }
 
@@ -107,30 +131,35 @@ pub(crate) fn add_products_of_rows(a: &[f32], b: &[f32], c: &mut [f32], columns:
 fn add_long_products(a: &[f32], b: &[f32], c: &mut [f32], columns: usize) {
     const LANES: usize = 8;
     const TERMS: usize = 4;
-    const PAIR: usize = 2;
     let (rows, terms) = (a.len() / columns, b.len() / columns);
     let body = columns / LANES * LANES;
-    for row in (0..rows).step_by(PAIR) {
+    for row in (0..rows).step_by(2) {
         // A lone last row or term is computed more than once and stored once.
-        let a_rows: [&[f32]; PAIR] = std::array::from_fn(|r| &a[(row + r).min(rows - 1) * columns..][..columns]);
+        let a0 = &a[row * columns..][..columns];
+        let a1 = &a[(row + 1).min(rows - 1) * columns..][..columns];
         for term in (0..terms).step_by(TERMS) {
-            let b_rows: [&[f32]; TERMS] = std::array::from_fn(|t| &b[(term + t).min(terms - 1) * columns..][..columns]);
-            let mut lanes = [[[0f32; LANES]; TERMS]; PAIR];
+            let b0 = &b[term * columns..][..columns];
+            let b1 = &b[(term + 1).min(terms - 1) * columns..][..columns];
+            let b2 = &b[(term + 2).min(terms - 1) * columns..][..columns];
+            let b3 = &b[(term + 3).min(terms - 1) * columns..][..columns];
+            let mut lanes = [[[0f32; LANES]; TERMS]; 2];
             for at in (0..body).step_by(LANES) {
-                let a_block: [&[f32]; PAIR] = std::array::from_fn(|r| &a_rows[r][at..at + LANES]);
-                let b_block: [&[f32]; TERMS] = std::array::from_fn(|t| &b_rows[t][at..at + LANES]);
-                for r in 0..PAIR {
-                    for t in 0..TERMS {
-                        for l in 0..LANES {
-                            lanes[r][t][l] += a_block[r][l] * b_block[t][l];
+                let b = [&b0[at..][..LANES], &b1[at..][..LANES], &b2[at..][..LANES], &b3[at..][..LANES]];
+                for (lanes, a) in lanes.iter_mut().zip([&a0[at..][..LANES], &a1[at..][..LANES]]) {
+                    for (lanes, b) in lanes.iter_mut().zip(b) {
+                        for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
+                            *lane += a * b;
                         }
                     }
                 }
             }
-            for r in 0..PAIR.min(rows - row) {
-                for t in 0..TERMS.min(terms - term) {
-                    let tail: f32 = a_rows[r][body..].iter().zip(&b_rows[t][body..]).map(|(a, b)| a * b).sum();
-                    c[(row + r) * terms + term + t] += lane_sum(lanes[r][t]) + tail;
+            for (r, (lanes, a)) in lanes.iter().zip([a0, a1]).take(rows - row).enumerate() {
+                for (t, (lanes, b)) in lanes.iter().zip([b0, b1, b2, b3]).take(terms - term).enumerate() {
+                    let mut tail = 0.0;
+                    for (a, b) in a[body..].iter().zip(&b[body..]) {
+                        tail += a * b;
+                    }
+                    c[(row + r) * terms + term + t] += lane_sum(*lanes) + tail;
                 }
             }
         }

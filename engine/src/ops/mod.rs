@@ -1,5 +1,8 @@
 //! The operations as plain functions on slices, forward beside backward. Each output element is computed by one task in a fixed
 //! order, so results do not depend on the number of threads.
+//!
+//! Functions compiled for several instruction sets have plain loops inside: a closure there would be compiled for its set too, and the
+//! iterator adaptor that calls it, which is not, could then not inline it.
 
 pub(crate) mod batch_norm;
 pub(crate) mod conv;
@@ -66,7 +69,10 @@ pub(crate) fn lane_sum<const N: usize>(lanes: [f32; N]) -> f32 {
 pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut lanes = [0f32; 16];
     let (a_chunks, b_chunks) = (a.chunks_exact(16), b.chunks_exact(16));
-    let tail: f32 = a_chunks.remainder().iter().zip(b_chunks.remainder()).map(|(x, y)| x * y).sum();
+    let mut tail = 0.0;
+    for (x, y) in a_chunks.remainder().iter().zip(b_chunks.remainder()) {
+        tail += x * y;
+    }
     for (x, y) in a_chunks.zip(b_chunks) {
         for (lane, (x, y)) in lanes.iter_mut().zip(x.iter().zip(y)) {
             *lane += x * y;

@@ -24,14 +24,14 @@ pub(crate) fn max_backward(window: &Window, x: &[f32], dy: &[f32], dx: &mut [f32
     dx.par_chunks_mut(window.plane()).with_min_len(planes_per_task(window.plane())).enumerate().for_each_init(
         || {
             let (scratch, flat) = (vec![0.0; window.scratch_len()], vec![0.0; window.flat_len()]);
-            (scratch.clone(), scratch, flat.clone(), flat.clone(), flat)
+            (scratch.clone(), scratch, flat.clone(), flat)
         },
-        |(scratch, dscratch, maxima, gradient, pending), (plane, dx)| {
+        |(scratch, dscratch, maxima, gradient), (plane, dx)| {
             window.load(&x[plane * window.plane()..][..window.plane()], scratch, f32::NEG_INFINITY);
             maximum(maxima, scratch, &offsets);
             window.spread(&dy[plane * window.out_plane()..][..window.out_plane()], None, gradient, 0);
             dscratch.fill(0.0);
-            scatter_to_maximum(maxima, gradient, scratch, &offsets, pending, dscratch);
+            scatter_to_maximum(maxima, gradient, scratch, &offsets, dscratch);
             window.unload(dscratch, dx, write);
         },
     );

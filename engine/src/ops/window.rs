@@ -24,6 +24,15 @@ pub(crate) struct Window {
     rows: usize,
     phases: usize,
     taps: Vec<Tap>,
+    /// For each phase the taps that read it, as [`Window::transpose`] needs them.
+    transposed: Vec<PhaseTaps>,
+}
+
+#[derive(Clone, Debug)]
+struct PhaseTaps {
+    taps: Vec<usize>,
+    /// Where the gradient of the output that read a position lies, from that position on, behind the lead.
+    offsets: Vec<usize>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -46,13 +55,20 @@ impl Window {
         let phases = stride.min(reach + 1);
         let (pitch, rows) = (out_w + reach / stride, out_h + reach / stride);
         let place = |k: usize| ((k * dilation) % stride, (k * dilation) / stride);
-        let taps = (0..kernel * kernel)
+        let taps: Vec<Tap> = (0..kernel * kernel)
             .map(|t| {
                 let ((phase_y, row), (phase_x, column)) = (place(t / kernel), place(t % kernel));
                 Tap { phase: phase_y * phases + phase_x, offset: row * pitch + column }
             })
             .collect();
-        Self { h, w, kernel, stride, padding, dilation, out_h, out_w, pitch, rows, phases, taps }
+        let lead = taps.iter().map(|tap| tap.offset).max().unwrap_or(0);
+        let transposed = (0..phases * phases)
+            .map(|phase| {
+                let here = || (0..taps.len()).filter(|&t| taps[t].phase == phase);
+                PhaseTaps { taps: here().collect(), offsets: here().map(|t| lead - taps[t].offset).collect() }
+            })
+            .collect();
+        Self { h, w, kernel, stride, padding, dilation, out_h, out_w, pitch, rows, phases, taps, transposed }
     }
 
     pub(crate) fn plane(&self) -> usize {
@@ -174,17 +190,14 @@ impl Window {
     /// The transpose of a correlation: for every scratch position the sum over taps of weight · gradient of the output that read it.
     /// `gradient` is what [`Self::spread`] gives with `lead` = [`Self::lead`].
     pub(crate) fn transpose(&self, gradient: &[f32], weights: &[f32], scratch: &mut [f32]) {
-        let lead = self.lead();
-        for phase in 0..self.phases * self.phases {
-            let (offsets, weights): (Vec<usize>, Vec<f32>) = self
-                .taps
-                .iter()
-                .zip(weights)
-                .filter(|(tap, _)| tap.phase == phase)
-                .map(|(tap, weight)| (lead - tap.offset, *weight))
-                .unzip();
+        let mut picked = Vec::with_capacity(weights.len());
+        for (phase, taps) in self.transposed.iter().enumerate() {
+            picked.clear();
+            for &tap in &taps.taps {
+                picked.push(weights[tap]);
+            }
             let range = phase * self.phase_len()..(phase + 1) * self.phase_len();
-            correlate(&mut scratch[range], gradient, &offsets, &weights);
+            correlate(&mut scratch[range], gradient, &taps.offsets, &picked);
         }
     }
 }
@@ -219,17 +232,22 @@ pub(crate) fn maximum(out: &mut [f32], src: &[f32], offsets: &[usize]) {
     }
 }
 
-/// Adds the gradient of each output to the first position of its window that holds the maximum.
+/// Adds the gradient of each output to the first position of its window that holds the maximum. `maxima` and `gradient` are a whole number
+/// of blocks.
 #[multiversion::multiversion(targets("x86_64+avx2", "aarch64+neon"))]
-pub(crate) fn scatter_to_maximum(maxima: &[f32], gradient: &[f32], src: &[f32], offsets: &[usize], pending: &mut [f32], dsrc: &mut [f32]) {
-    pending.copy_from_slice(gradient);
-    for &offset in offsets {
-        let len = maxima.len();
-        let (src, dsrc) = (&src[offset..][..len], &mut dsrc[offset..][..len]);
-        for i in 0..len {
-            let hit = src[i] == maxima[i];
-            dsrc[i] += if hit { pending[i] } else { 0.0 };
-            pending[i] = if hit { 0.0 } else { pending[i] };
+pub(crate) fn scatter_to_maximum(maxima: &[f32], gradient: &[f32], src: &[f32], offsets: &[usize], dsrc: &mut [f32]) {
+    for (block, (maxima, gradient)) in maxima.chunks_exact(BLOCK).zip(gradient.chunks_exact(BLOCK)).enumerate() {
+        let mut pending = [0f32; BLOCK];
+        pending.copy_from_slice(gradient);
+        for &offset in offsets {
+            let at = offset + block * BLOCK;
+            let (src, dsrc) = (&src[at..][..BLOCK], &mut dsrc[at..][..BLOCK]);
+            for (((pending, dsrc), src), maximum) in pending.iter_mut().zip(dsrc).zip(src).zip(maxima) {
+                let taken = if src == maximum { *pending } else { 0.0 };
+                *dsrc += taken;
+                // What was taken is itself; subtracting it leaves exactly zero.
+                *pending -= taken;
+            }
         }
     }
 }

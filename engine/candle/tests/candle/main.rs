@@ -2,6 +2,7 @@
 
 #[path = "../../../tests/engine/cases.rs"]
 mod cases;
+mod cells;
 #[path = "../../../tests/engine/compare.rs"]
 mod compare;
 mod deployment;

@@ -7,8 +7,8 @@ use crate::networks::NETWORKS;
 use crate::operations::check;
 
 /// Rounding grows along a network, most where BatchNorms divide by small deviations.
-const FORWARD: f64 = 1e-4;
-const BACKWARD: f64 = 1e-3;
+pub(crate) const FORWARD: f64 = 1e-4;
+pub(crate) const BACKWARD: f64 = 1e-3;
 
 #[test]
 fn networks_agree() {
