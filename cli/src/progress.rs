@@ -27,11 +27,13 @@ pub(crate) struct Console {
     terminal: bool,
     bar: Option<ProgressBar>,
     last_line: Instant,
+    /// When the work beside the steps began that is shown.
+    aside_start: Instant,
 }
 
 impl Console {
     pub(crate) fn new(verbosity: Verbosity) -> Self {
-        Self { verbosity, terminal: stderr().is_terminal(), bar: None, last_line: Instant::now() }
+        Self { verbosity, terminal: stderr().is_terminal(), bar: None, last_line: Instant::now(), aside_start: Instant::now() }
     }
 
     /// A line on stderr, above the bar where there is one.
@@ -64,26 +66,6 @@ impl Console {
         }
     }
 
-    /// Passes items on and shows how many there were; for loops beside the training phases.
-    pub(crate) fn track<'a, I: Iterator>(
-        &'a mut self,
-        what: &'a str,
-        total: usize,
-        items: I,
-    ) -> impl Iterator<Item = I::Item> + use<'a, I> {
-        let start = Instant::now();
-        let mut done = 0;
-        items.inspect(move |_| {
-            done += 1;
-            let seconds = start.elapsed().as_secs_f64();
-            // What is over in a moment needs no bar.
-            if seconds > 1.0 {
-                let left = seconds / done as f64 * total.saturating_sub(done) as f64;
-                self.show(done as u64, total as u64, format!("{what}: {done}/{total}, {} left", duration(left)));
-            }
-        })
-    }
-
     pub(crate) fn clear(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
@@ -106,6 +88,18 @@ impl Reporter for Console {
             duration(p.seconds_left)
         );
         self.show(done as u64, total as u64, text);
+    }
+
+    fn aside(&mut self, what: &str, done: usize, total: usize) {
+        if done <= 1 {
+            self.aside_start = Instant::now();
+        }
+        let seconds = self.aside_start.elapsed().as_secs_f64();
+        // What is over in a moment needs no bar.
+        if seconds > 1.0 {
+            let left = seconds / done as f64 * total.saturating_sub(done) as f64;
+            self.show(done as u64, total as u64, format!("{what} {done}/{total}, {} left", duration(left)));
+        }
     }
 
     fn epoch(&mut self, metrics: &Map<String, Value>) {

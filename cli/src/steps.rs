@@ -16,7 +16,7 @@ use adwp_export::{Agreement, ExportError, Logits, Network, RetrainData, TOLERANC
 use adwp_models::{Discrete, Genotype, IntensiveSpace, cost};
 use adwp_report::{LatencyRow, ParityRow, PhaseTime, RunReport, RuntimeAccuracy};
 use adwp_search::Finished;
-use adwp_train::{BatchSource, Evaluation, read_text, write_atomic};
+use adwp_train::{BatchSource, Evaluation, read_text, watched, write_atomic};
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -114,7 +114,7 @@ pub(crate) fn export(session: &mut Session) -> Result<(), Failure> {
 
 fn verify(session: &mut Session, trained: &Trained, test: &BatchSource, path: PathBuf) -> Result<Verification, Failure> {
     let classes = trained.network.classes.len();
-    let evaluation = trained.evaluate(test, &session.threads)?;
+    let evaluation = trained.evaluate(test, &session.threads, &mut session.console)?;
     if evaluation.correct != trained.test.correct || evaluation.predictions.len() != trained.test.images {
         let (found, stored) = (evaluation.correct, trained.test.correct);
         return Err(Failure::failed(format!("the weights classify {found} test images right, {stored} when they were trained"))
@@ -186,9 +186,8 @@ pub(crate) fn available(ort: Option<&OrtLibrary>) -> Vec<Runtime> {
 }
 
 fn runtime_accuracy(session: &mut Session, runtime: &mut RuntimeSession, images: &BatchSource, kind: Runtime) -> Result<Accuracy, Failure> {
-    let total = images.indices.len().div_ceil(images.batch);
-    let label = format!("export: test images under {kind}, in batches of {}", images.batch);
-    let batches = session.console.track(&label, total, images.in_order(0)?);
+    let label = format!("test batch under {kind}");
+    let batches = watched(&mut session.console, &label, images.in_order(0)?);
     let accuracy = accuracy::evaluate(runtime, batches.map(runtime_batch));
     session.console.clear();
     Ok(accuracy?)

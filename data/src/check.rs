@@ -59,10 +59,11 @@ impl From<DataError> for Problem {
 }
 
 /// Reads all of a data set, decodes every image, and reports all that is wrong, not only the first thing.
+/// `progress` hears of the images decoded and of all in the folder, while an image folder is read; the others are read in a moment.
 ///
 /// # Errors
 /// Only when there is nothing to check: no folder given, or it is missing or empty. All else is in the report.
-pub fn check(kind: DatasetKind, dir: Option<&Path>) -> Result<Report, DataError> {
+pub fn check(kind: DatasetKind, dir: Option<&Path>, progress: &mut dyn FnMut(usize, usize)) -> Result<Report, DataError> {
     let mut report =
         Report { kind, folder: None, shape: None, classes: Vec::new(), splits: Vec::new(), problems: Vec::new(), notes: Vec::new() };
     if kind.needs_folder() {
@@ -71,7 +72,7 @@ pub fn check(kind: DatasetKind, dir: Option<&Path>) -> Result<Report, DataError>
     match (kind, report.folder.clone()) {
         (DatasetKind::Cifar10, Some(dir)) => check_cifar(&CIFAR10, &dir, &mut report),
         (DatasetKind::Cifar100, Some(dir)) => check_cifar(&CIFAR100, &dir, &mut report),
-        (DatasetKind::ImageFolder, Some(dir)) => check_folder(&dir, &mut report),
+        (DatasetKind::ImageFolder, Some(dir)) => check_folder(&dir, &mut report, progress),
         (DatasetKind::FashionMnist, Some(dir)) => {
             for part in [Part::Train, Part::Test] {
                 let result = fashion_mnist::load(&dir, part);
@@ -146,19 +147,25 @@ fn check_cifar(layout: &Layout, dir: &Path, report: &mut Report) {
     report.classes = classes;
 }
 
-fn check_folder(dir: &Path, report: &mut Report) {
+fn check_folder(dir: &Path, report: &mut Report, progress: &mut dyn FnMut(usize, usize)) {
     let Scan { train, test, problems } = folder::scan(dir);
     report.problems.extend(problems.into_iter().map(Problem::from));
     if dir.join("val").is_dir() && dir.join("test").is_dir() {
         report.notes.push("there are both `val` and `test`: `val` is used for testing, `test` is ignored".to_owned());
     }
+    let count = |listing: &Option<Listing>| listing.iter().flat_map(|l| &l.files).map(Vec::len).sum::<usize>();
+    let (mut done, total) = (0, count(&train) + count(&test));
+    let mut advance = |images: usize| {
+        done += images;
+        progress(done, total);
+    };
     for (name, listing) in [("train", train), ("test", test)] {
         let Some(listing) = listing else { continue };
         if listing.ignored > 0 {
             let root = listing.root.display();
             report.notes.push(format!("{root}: {} files that are not images of a class are ignored", listing.ignored));
         }
-        let split = check_listing(name, &listing, &mut report.problems);
+        let split = check_listing(name, &listing, &mut report.problems, &mut advance);
         report.splits.push(split);
         if report.classes.is_empty() {
             report.classes = listing.classes;
@@ -166,11 +173,12 @@ fn check_folder(dir: &Path, report: &mut Report) {
     }
 }
 
-fn check_listing(name: &str, listing: &Listing, problems: &mut Vec<Problem>) -> SplitReport {
+fn check_listing(name: &str, listing: &Listing, problems: &mut Vec<Problem>, advance: &mut dyn FnMut(usize)) -> SplitReport {
     let mut per_class = Vec::with_capacity(listing.classes.len());
     for (class, files) in listing.classes.iter().zip(&listing.files) {
         let folder = listing.root.join(class);
         let bad: Vec<DataError> = files.par_iter().filter_map(|file| decode(&folder.join(&**file)).err()).collect();
+        advance(files.len());
         per_class.push(files.len() - bad.len());
         problems.extend(bad.into_iter().map(Problem::from));
     }

@@ -27,7 +27,7 @@ fn the_sample_opens_without_a_folder() {
     let splits = open(DatasetKind::Sample, None, &OpenOptions::default()).unwrap();
     assert_eq!((splits.train.len(), splits.test.len()), (6000, 1000));
     assert_eq!(splits.train.classes(), splits.test.classes());
-    let report = check(DatasetKind::Sample, None).unwrap();
+    let report = check(DatasetKind::Sample, None, &mut |_, _| ()).unwrap();
     assert!(report.is_ok() && report.notes.is_empty());
     assert_eq!(report.splits[1].per_class, [100; 10]);
 }
@@ -47,7 +47,7 @@ fn folders_that_are_not_there_are_explained() {
         assert!(message(&fails(kind, &file), "give the folder").contains("file: not a folder"));
         assert!(message(&fails(kind, &empty), "--data DIR").contains("empty: the folder is empty"));
         for dir in [None, Some(missing.as_path()), Some(file.as_path()), Some(empty.as_path())] {
-            assert!(check(kind, dir).is_err());
+            assert!(check(kind, dir, &mut |_, _| ()).is_err());
         }
     }
 }
@@ -113,7 +113,7 @@ fn a_cifar_check_lists_every_damaged_file() {
     fs::write(dir.path().join("data_batch_2.bin"), "x").unwrap();
     fs::write(dir.path().join("data_batch_4.bin"), record(&[77], 0)).unwrap();
     fs::remove_file(dir.path().join("test_batch.bin")).unwrap();
-    let report = check(DatasetKind::Cifar10, Some(dir.path())).unwrap();
+    let report = check(DatasetKind::Cifar10, Some(dir.path()), &mut |_, _| ()).unwrap();
     let files: Vec<bool> = ["data_batch_2.bin", "data_batch_4.bin", "test_batch.bin"]
         .iter()
         .zip(&report.problems)
@@ -155,7 +155,7 @@ fn fashion_mnist_is_read_plain() {
     let mut image = vec![0; 784];
     splits.train.read_image(2, &mut image).unwrap();
     assert_eq!(image, [100; 784]);
-    let report = check(DatasetKind::FashionMnist, Some(dir.path())).unwrap();
+    let report = check(DatasetKind::FashionMnist, Some(dir.path()), &mut |_, _| ()).unwrap();
     assert!(report.is_ok());
     assert_eq!(report.splits[0].per_class, [1, 0, 0, 1, 0, 0, 0, 0, 0, 1]);
     assert!(report.notes[1].contains("test: 2 images, the published data set has 10000"), "{report:?}");
@@ -194,7 +194,7 @@ fn damaged_idx_files_say_what_was_found() {
     fs::remove_file(&labels).unwrap();
     let text = message(&fails(DatasetKind::FashionMnist, dir.path()), "fetch fashion-mnist");
     assert!(text.contains("there is no train-labels-idx1-ubyte[.gz]"), "{text}");
-    let report = check(DatasetKind::FashionMnist, Some(dir.path())).unwrap();
+    let report = check(DatasetKind::FashionMnist, Some(dir.path()), &mut |_, _| ()).unwrap();
     assert_eq!((report.problems.len(), report.splits.len()), (1, 1), "the test part is still read");
 }
 
@@ -219,7 +219,7 @@ fn an_image_folder_is_read_by_class() {
 
     let default = read(DatasetKind::ImageFolder, dir.path()).unwrap();
     assert_eq!(default.test.shape().to_string(), "3x224x224");
-    let report = check(DatasetKind::ImageFolder, Some(dir.path())).unwrap();
+    let report = check(DatasetKind::ImageFolder, Some(dir.path()), &mut |_, _| ()).unwrap();
     assert!(report.is_ok(), "{report:?}");
     assert_eq!(report.splits[0].per_class, [2, 3]);
     assert!(report.notes[0].contains("train: 1 files"), "{report:?}");
@@ -285,7 +285,7 @@ fn an_image_folder_check_names_every_bad_file() {
     fs::write(path.join("val/dog/0.JPEG"), "text").unwrap();
     fs::write(path.join("val/dog/1.png"), "").unwrap();
     fs::create_dir(path.join("val/empty")).unwrap();
-    let report = check(DatasetKind::ImageFolder, Some(path)).unwrap();
+    let report = check(DatasetKind::ImageFolder, Some(path), &mut |_, _| ()).unwrap();
     let messages: Vec<&str> = report.problems.iter().map(|problem| problem.message.as_str()).collect();
     for part in [
         "val/empty: the class folder has no image",
@@ -305,7 +305,7 @@ fn an_image_folder_check_names_every_bad_file() {
 fn a_report_is_json() {
     let dir = tempdir().unwrap();
     write_cifar10(dir.path());
-    let json = serde_json::to_value(check(DatasetKind::Cifar10, Some(dir.path())).unwrap()).unwrap();
+    let json = serde_json::to_value(check(DatasetKind::Cifar10, Some(dir.path()), &mut |_, _| ()).unwrap()).unwrap();
     assert_eq!(json["kind"], "cifar10");
     assert_eq!(json["shape"]["channels"], 3);
     assert_eq!(json["splits"][0]["images"], 10);
@@ -327,7 +327,7 @@ fn the_constants_are_those_of_the_published_files() {
         let close = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() <= tolerance);
         let stated = &splits.normalization;
         assert!(close(&measured.mean, &stated.mean) && close(&measured.std, &stated.std), "measured {measured:?}, stated {stated:?}");
-        let report = check(kind, Some(Path::new(&dir))).unwrap();
+        let report = check(kind, Some(Path::new(&dir)), &mut |_, _| ()).unwrap();
         assert!(report.is_ok() && report.notes.is_empty(), "{report:?}");
     }
 }

@@ -178,7 +178,7 @@ pub fn run(paths: &[PathBuf], options: &BenchOptions, progress: &mut dyn FnMut(&
         models.push(report);
     }
     progress(&format!("measuring {} sessions", sessions.len()));
-    let mut latencies = latency::measure(&mut sessions, &options.latency)?.into_iter();
+    let mut latencies = latency::measure(&mut sessions, &options.latency, progress)?.into_iter();
     for model in &mut models {
         model.latency.extend(latencies.by_ref().take(plan.len()));
     }

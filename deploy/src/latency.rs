@@ -138,11 +138,12 @@ impl TimedSession {
     }
 }
 
-/// Measures all `sessions` together, interleaved. The reports are in the order of the sessions.
+/// Measures all `sessions` together, interleaved. The reports are in the order of the sessions. `progress` is told how far it is, in words
+/// for people.
 ///
 /// # Errors
 /// A setting is 0, or a session fails to run.
-pub fn measure(sessions: &mut [TimedSession], options: &LatencyOptions) -> Result<Vec<LatencyReport>> {
+pub fn measure(sessions: &mut [TimedSession], options: &LatencyOptions, progress: &mut dyn FnMut(&str)) -> Result<Vec<LatencyReport>> {
     options.check()?;
     let mut runs: Vec<Box<dyn FnMut() -> Result<Duration> + '_>> = Vec::with_capacity(sessions.len());
     let facts: Vec<_> = sessions
@@ -156,7 +157,7 @@ pub fn measure(sessions: &mut [TimedSession], options: &LatencyOptions) -> Resul
     for timed in sessions {
         runs.push(Box::new(|| timed.run()));
     }
-    let series = time(&mut runs, options)?;
+    let series = time(&mut runs, options, progress)?;
     let reports = facts.into_iter().zip(series);
     Ok(reports
         .map(|((runtime, runtime_version, threads, batch, load_ms, first_ms), series)| {
@@ -212,7 +213,8 @@ struct Series {
 
 type Run<'a> = Box<dyn FnMut() -> Result<Duration> + 'a>;
 
-fn time(runs: &mut [Run<'_>], options: &LatencyOptions) -> Result<Vec<Series>> {
+fn time(runs: &mut [Run<'_>], options: &LatencyOptions, progress: &mut dyn FnMut(&str)) -> Result<Vec<Series>> {
+    progress("warming up");
     let mut series = Vec::with_capacity(runs.len());
     for run in runs.iter_mut() {
         let (warm_up_runs, stable) = warm_up(run, options.max_warm_up)?;
@@ -220,7 +222,9 @@ fn time(runs: &mut [Run<'_>], options: &LatencyOptions) -> Result<Vec<Series>> {
     }
     let change = options.min_time.min(Duration::from_millis(50)) / 5;
     let alone = runs.len() == 1;
-    for _ in 0..options.repeats {
+    for repeat in 0..options.repeats {
+        let left = options.min_time.as_secs_f64() * (runs.len() * (options.repeats - repeat)) as f64;
+        progress(&format!("repeat {} of {}, {left:.0} s left", repeat + 1, options.repeats));
         for (run, series) in runs.iter_mut().zip(&mut series) {
             if !alone {
                 run_for(run, change)?;

@@ -143,7 +143,7 @@ mod tests {
 
         let (folded, kept, output) = fold_batch_norms(&g, &variables, y).unwrap();
         let names: Vec<&str> = folded.nodes().map(|(_, node)| node.name.as_str()).collect();
-        assert_eq!(names, ["x", "shared/weight", "alone/weight", "alone/bias", "alone", "shared", "shared_bn", "y"]);
+        assert_eq!(names, ["x", "alone/weight", "alone/bias", "alone", "shared/weight", "shared", "shared_bn", "y"]);
         assert_eq!(folded[output].name, "y");
         let bias = &kept.get("alone/bias").unwrap().data;
         for (bias, expected) in bias.iter().zip([-0.5 / 2.0, 0.0, 1.0 / 0.5]) {

@@ -6,8 +6,8 @@ use adwp_engine::optim::{Sgd, clip_gradient_norm, gradients};
 use adwp_engine::{NodeId, Program, Variables};
 use adwp_models::{Discrete, Heads, Training};
 use adwp_train::{
-    At, BatchSource, Checkpoint, Context, Evaluator, Outcome, Phase, StepReport, Streams, TrainError, correct_predictions,
-    labels_as_floats, run_phase, schedule,
+    At, BatchSource, Checkpoint, Context, Evaluator, Outcome, Phase, Reporter, StepReport, Streams, TrainError, correct_predictions,
+    labels_as_floats, run_phase, schedule, watched,
 };
 use rand::RngExt;
 use serde_json::{Map, Value};
@@ -123,12 +123,13 @@ impl Phase for RetrainPhase {
         Ok(StepReport { loss: self.executor.value(self.training.loss)[0], images: batch.labels.len(), correct })
     }
 
-    fn finish_epoch(&mut self, epoch: usize) -> Result<Map<String, Value>, TrainError> {
+    fn finish_epoch(&mut self, epoch: usize, reporter: &mut dyn Reporter) -> Result<Map<String, Value>, TrainError> {
         let mut metrics = Map::new();
         let rate = schedule::cosine(self.settings.rate, 0.0, epoch, self.settings.epochs);
         metrics.insert("learning_rate".into(), rate.into());
         if (epoch + 1).is_multiple_of(self.settings.evaluate_every) || epoch + 1 == self.settings.epochs {
-            let evaluation = self.evaluator.evaluate(&mut self.variables, self.data.test.in_order(0)?)?;
+            let images = watched(reporter, "retrain: test batch", self.data.test.in_order(0)?);
+            let evaluation = self.evaluator.evaluate(&mut self.variables, images)?;
             let test = TestResult { correct: evaluation.correct, images: evaluation.predictions.len() };
             metrics.insert("test_accuracy".into(), test.accuracy().into());
             self.test = Some(test);

@@ -4,7 +4,7 @@ use adwp_data::Normalization;
 use adwp_engine::Variables;
 use adwp_engine::cpu::Threads;
 use adwp_models::{Discrete, Genotype, Skeleton};
-use adwp_train::{BatchSource, Checkpoint, Evaluation, Evaluator, TrainError};
+use adwp_train::{BatchSource, Checkpoint, Evaluation, Evaluator, Reporter, TrainError, watched};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -105,11 +105,12 @@ impl Trained {
     }
 
     /// Classifies images with the engine.
-    pub fn evaluate(&self, images: &BatchSource, threads: &Threads) -> Result<Evaluation> {
+    pub fn evaluate(&self, images: &BatchSource, threads: &Threads, reporter: &mut dyn Reporter) -> Result<Evaluation> {
         let net = self.inference(images.batch)?;
         let mut evaluator = Evaluator::new(&net.graph, net.images, net.logits, threads)?;
         // Running statistics are read, never moved; a run only needs to own what it may change.
         let mut variables = self.variables.clone();
-        Ok(evaluator.evaluate(&mut variables, images.in_order(0)?)?)
+        let batches = watched(reporter, "test batch under the engine", images.in_order(0)?);
+        Ok(evaluator.evaluate(&mut variables, batches)?)
     }
 }

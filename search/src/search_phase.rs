@@ -6,7 +6,8 @@ use adwp_engine::optim::{Adam, Sgd, clip_gradient_norm, gradients};
 use adwp_engine::{NodeId, Program, Variables};
 use adwp_models::{Genotype, Hypernetwork, HypernetworkOptions, IntensiveSpace, Operation};
 use adwp_train::{
-    At, Checkpoint, Context, Evaluator, Phase, StepReport, TrainError, correct_predictions, labels_as_floats, run_phase, schedule,
+    At, Checkpoint, Context, Evaluator, Phase, Reporter, StepReport, TrainError, correct_predictions, labels_as_floats, run_phase,
+    schedule, watched,
 };
 use rand::Rng;
 use rand_distr::{Distribution, StandardNormal};
@@ -219,7 +220,7 @@ impl Phase for SearchPhase {
         }
     }
 
-    fn finish_epoch(&mut self, epoch: usize) -> Result<Map<String, Value>, TrainError> {
+    fn finish_epoch(&mut self, epoch: usize, reporter: &mut dyn Reporter) -> Result<Map<String, Value>, TrainError> {
         let stage = self.stage(epoch);
         if stage == Stage::Hypernetwork {
             // Scored on an architecture that no step has just adapted to.
@@ -228,7 +229,7 @@ impl Phase for SearchPhase {
         let recalibration = self.data.train.in_order(self.settings.recalibration_images)?;
         self.evaluator.recalibrate(&mut self.variables, recalibration)?;
         let validation = self.data.validation.in_order(self.settings.validation_images)?;
-        let accuracy = self.evaluator.evaluate(&mut self.variables, validation)?.accuracy();
+        let accuracy = self.evaluator.evaluate(&mut self.variables, watched(reporter, "search: validation batch", validation))?.accuracy();
         let name = match stage {
             Stage::Hypernetwork => "hypernetwork",
             Stage::BasicSearch => "basic-search",

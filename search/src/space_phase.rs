@@ -6,7 +6,8 @@ use adwp_engine::optim::{Adam, Sgd, clip_gradient_norm, gradients};
 use adwp_engine::{NodeId, Program, Variables};
 use adwp_models::{IntensiveSpace, Operation, Relaxed, RelaxedAlphas, stability};
 use adwp_train::{
-    At, Checkpoint, Context, Evaluator, Phase, StepReport, TrainError, correct_predictions, labels_as_floats, run_phase, schedule,
+    At, Checkpoint, Context, Evaluator, Phase, Reporter, StepReport, TrainError, correct_predictions, labels_as_floats, run_phase,
+    schedule, watched,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -143,9 +144,9 @@ impl Phase for SpacePhase {
         Ok(StepReport { loss: self.weight_step.value(net.loss)[0], images: train.labels.len(), correct })
     }
 
-    fn finish_epoch(&mut self, epoch: usize) -> Result<Map<String, Value>, TrainError> {
+    fn finish_epoch(&mut self, epoch: usize, reporter: &mut dyn Reporter) -> Result<Map<String, Value>, TrainError> {
         let validation = self.data.validation.in_order(self.settings.validation_images)?;
-        let accuracy = self.evaluator.evaluate(&mut self.variables, validation)?.accuracy();
+        let accuracy = self.evaluator.evaluate(&mut self.variables, watched(reporter, "space: validation batch", validation))?.accuracy();
         let [normal, reduction] = self.probabilities().map_err(as_train_error)?;
         let k = self.settings.candidates;
         let space = IntensiveSpace::new(IntensiveSpace::derive_cell(&normal, k), IntensiveSpace::derive_cell(&reduction, k));

@@ -50,7 +50,7 @@ impl BatchSource {
     }
 
     /// All images in order, unchanged; the last batch may be smaller. `limit` images at most, 0 for all.
-    pub fn in_order(&self, limit: usize) -> Result<impl Iterator<Item = Result<Batch, DataError>> + use<>> {
+    pub fn in_order(&self, limit: usize) -> Result<impl ExactSizeIterator<Item = Result<Batch, DataError>> + use<>> {
         let count = if limit == 0 { self.indices.len() } else { limit.min(self.indices.len()) };
         Ok(Loader::new(LoaderConfig { indices: self.indices[..count].to_vec(), ..self.config() })?)
     }

@@ -23,6 +23,6 @@ pub use evaluate::{Evaluation, Evaluator, correct_predictions, labels_as_floats}
 pub use files::{read_text, write_atomic};
 pub use interrupt::Interrupt;
 pub use phase::{At, Context, Outcome, Phase, StepReport, run_phase};
-pub use progress::{Progress, Quiet, Reporter};
+pub use progress::{Progress, Quiet, Reporter, watched};
 pub use run_dir::RunDir;
 pub use streams::Streams;

@@ -48,7 +48,7 @@ pub trait Phase {
     fn step(&mut self, at: At, batch: Self::Batch) -> Result<StepReport>;
 
     /// What follows an epoch, such as validation; gives what its metrics have beside the losses.
-    fn finish_epoch(&mut self, epoch: usize) -> Result<Map<String, Value>>;
+    fn finish_epoch(&mut self, epoch: usize, reporter: &mut dyn Reporter) -> Result<Map<String, Value>>;
 
     /// Stores everything that [`Self::restore`] needs.
     fn save(&self, checkpoint: &mut Checkpoint);
@@ -125,7 +125,7 @@ fn drive<P: Phase>(phase: &mut P, context: &mut Context<'_>) -> Result<Outcome> 
             }
         }
         let mut entry = totals.metrics(P::NAME, at);
-        entry.append(&mut phase.finish_epoch(at.epoch)?);
+        entry.append(&mut phase.finish_epoch(at.epoch, context.reporter)?);
         metrics.append(&entry)?;
         context.reporter.epoch(&entry);
         (at, totals) = (At { epoch: at.epoch + 1, step: 0 }, Totals::default());

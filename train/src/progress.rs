@@ -25,6 +25,8 @@ pub struct Progress {
 pub trait Reporter {
     /// After every step.
     fn step(&mut self, progress: &Progress);
+    /// During work beside the steps, such as validation: `done` of `total` batches of `what`.
+    fn aside(&mut self, what: &str, done: usize, total: usize);
     /// After every epoch, with what goes into `metrics.jsonl`.
     fn epoch(&mut self, metrics: &Map<String, Value>);
     /// When something worth a line happens: what a phase starts or continues with, what it found.
@@ -33,12 +35,27 @@ pub trait Reporter {
     fn phase_end(&mut self);
 }
 
+/// Passes items on and tells `reporter` how many there were.
+pub fn watched<'a, I: ExactSizeIterator>(
+    reporter: &'a mut dyn Reporter,
+    what: &'a str,
+    items: I,
+) -> impl Iterator<Item = I::Item> + use<'a, I> {
+    let total = items.len();
+    let mut done = 0;
+    items.inspect(move |_| {
+        done += 1;
+        reporter.aside(what, done, total);
+    })
+}
+
 /// Hears nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Quiet;
 
 impl Reporter for Quiet {
     fn step(&mut self, _: &Progress) {}
+    fn aside(&mut self, _: &str, _: usize, _: usize) {}
     fn epoch(&mut self, _: &Map<String, Value>) {}
     fn message(&mut self, _: &str) {}
     fn phase_end(&mut self) {}

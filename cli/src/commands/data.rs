@@ -1,16 +1,20 @@
 use adwp_data::{DatasetKind, Report, check};
+use adwp_train::Reporter;
 
 use super::Style;
 use crate::args::DataCommand;
 use crate::failure::Failure;
 use crate::output;
+use crate::progress::Console;
 
 /// `adwp data`.
 pub(crate) fn run(command: DataCommand, style: Style) -> Result<(), Failure> {
     match command {
         DataCommand::List => list(style),
         DataCommand::Check { dir, dataset } => {
-            let report = check(dataset, dir.as_deref())?;
+            let mut console = Console::new(style.verbosity);
+            let report = check(dataset, dir.as_deref(), &mut |done, total| console.aside("image", done, total))?;
+            console.clear();
             if style.json {
                 output::json(&report)?;
             } else {

@@ -8,7 +8,7 @@ use adwp_deploy::bench::{self, BenchOptions, BenchReport};
 use adwp_deploy::onnx::OnnxModel;
 use adwp_deploy::ort_library::OrtLibrary;
 use adwp_deploy::runtime::{Runtime, Session, SessionOptions};
-use adwp_train::BatchSource;
+use adwp_train::{BatchSource, watched};
 use serde_json::json;
 
 use super::Style;
@@ -129,9 +129,9 @@ pub(crate) fn eval(args: &EvalArgs, style: Style) -> Result<(), Failure> {
     for runtime in choose(&args.runtime, library.as_ref(), &mut console) {
         let options = SessionOptions { threads: 1, ort_library: library.as_ref(), batch: args.batch };
         let mut session = Session::from_model(runtime, &model, &options)?;
-        let label = format!("eval: batches under {runtime}");
-        let total = images.indices.len().div_ceil(args.batch);
-        let result = accuracy::evaluate(&mut session, console.track(&label, total, images.in_order(0)?).map(runtime_batch));
+        let label = format!("batch under {runtime}");
+        let batches = watched(&mut console, &label, images.in_order(0)?);
+        let result = accuracy::evaluate(&mut session, batches.map(runtime_batch));
         console.clear();
         rows.push((runtime, result?));
     }
