@@ -156,15 +156,8 @@ impl Session {
         if wanted > 0 {
             (all.indices, _) = split(&all.indices, wanted as f64 / available as f64, self.streams.seed_for("subset/search"))?;
         }
-        let (train, validation) = split(&all.indices, self.config.train_share, self.streams.seed_for("halves"))?;
-        let part = |indices| BatchSource { indices, ..all.clone() };
-        Ok(Data {
-            skeleton: self.skeleton(1)?,
-            train: part(train),
-            validation: part(validation),
-            streams: self.streams,
-            threads: self.threads.clone(),
-        })
+        let skeleton = self.skeleton(1)?;
+        Ok(Data::new(skeleton, &all, self.config.train_share, self.streams, &self.threads)?)
     }
 
     /// Says how many images of the data set are used, where it is not all.

@@ -56,12 +56,12 @@ impl Relaxed {
             for node in 0..NODES {
                 let mut inputs = vec![probabilities];
                 let mut terms = Vec::new();
-                for input in 0..node + 2 {
+                for (input, &state) in states.iter().enumerate() {
                     let stride = if site.kind == CellKind::Reduction && input < 2 { 2 } else { 1 };
                     for op in Operation::ALL {
                         let name = format!("{cell}/node{}/{op}@{input}", node + 2);
                         // Zero takes its share of the probability and adds nothing.
-                        if let Some(y) = b.operation(&name, op, states[input], stride, Weights::Own)? {
+                        if let Some(y) = b.operation(&name, op, state, stride, Weights::Own)? {
                             inputs.push(y);
                             terms.push(edge(node, input) * Operation::ALL.len() + op.index());
                         }

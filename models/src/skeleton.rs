@@ -22,6 +22,12 @@ pub enum Stem {
     Imagenet,
 }
 
+// Bounds far beyond any network of use, so that a damaged or mistyped size is an error and no product of sizes overflows.
+const MAX_CELLS: usize = 1 << 10;
+const MAX_CHANNELS: usize = 1 << 14;
+const MAX_CLASSES: usize = 1 << 20;
+const MAX_SIDE: usize = 1 << 14;
+
 /// Everything about a network but its cells' insides: sizes of images, cells and channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -73,10 +79,21 @@ impl Skeleton {
     /// Checks that the sizes make a network.
     ///
     /// # Errors
-    /// When there are fewer than three cells, or a size that the halvings do not divide.
+    /// When there are fewer than three cells, a size that the halvings do not divide, or one beyond all networks that could be built.
     pub fn validate(&self) -> Result<(), ModelError> {
         let fail = |message: String| Err(ModelError::Invalid(message));
         let [channels, height, width] = self.image;
+        let sizes = [
+            ("cells", self.cells, MAX_CELLS),
+            ("channels", self.channels, MAX_CHANNELS),
+            ("classes", self.classes, MAX_CLASSES),
+            ("image channels", channels, MAX_CHANNELS),
+            ("image height", height, MAX_SIDE),
+            ("image width", width, MAX_SIDE),
+        ];
+        if let Some((name, size, max)) = sizes.into_iter().find(|(_, size, max)| size > max) {
+            return fail(format!("{name} = {size} is more than a network can have here: at most {max}"));
+        }
         if self.cells < 3 {
             return fail(format!("a network needs at least 3 cells, two of which reduce; got {}", self.cells));
         }
@@ -87,12 +104,12 @@ impl Skeleton {
             Stem::Cifar => (4, false),
             Stem::Imagenet => (32, true),
         };
-        if height == 0 || width == 0 || height % divisor != 0 || width % divisor != 0 {
+        if height == 0 || width == 0 || !height.is_multiple_of(divisor) || !width.is_multiple_of(divisor) {
             return fail(format!(
                 "images of {height}×{width} cannot be halved down to the last cell: sides must be multiples of {divisor}"
             ));
         }
-        if even && self.channels % 2 != 0 {
+        if even && !self.channels.is_multiple_of(2) {
             return fail(format!("the ImageNet stem needs an even number of channels, got {}", self.channels));
         }
         Ok(())

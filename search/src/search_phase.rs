@@ -46,11 +46,8 @@ enum Steps {
     Alphas(Executor),
     /// Both from one batch.
     Joint(Executor),
-    /// Each from a batch of its own.
-    Separate {
-        weights: Executor,
-        alphas: Executor,
-    },
+    /// Weights and α, each from a batch of its own.
+    Separate(Box<[Executor; 2]>),
 }
 
 struct SearchPhase {
@@ -109,9 +106,7 @@ impl SearchPhase {
             (Stage::Hypernetwork, _) => Steps::Weights(executor(&self.weights)?),
             (Stage::BasicSearch, _) => Steps::Alphas(executor(&self.alphas)?),
             (Stage::CrossSearch, AlphaData::Train) => Steps::Joint(executor(&[&self.weights[..], &self.alphas].concat())?),
-            (Stage::CrossSearch, AlphaData::Validation) => {
-                Steps::Separate { weights: executor(&self.weights)?, alphas: executor(&self.alphas)? }
-            }
+            (Stage::CrossSearch, AlphaData::Validation) => Steps::Separate(Box::new([executor(&self.weights)?, executor(&self.alphas)?])),
         })
     }
 
@@ -210,7 +205,8 @@ impl Phase for SearchPhase {
                 update_weights(executor, variables)?;
                 Ok(report)
             }
-            Steps::Separate { weights, alphas } => {
+            Steps::Separate(executors) => {
+                let [weights, alphas] = &mut **executors;
                 run(alphas, net, variables, alpha_batch)?;
                 update_alphas(alphas, variables)?;
                 let report = run(weights, net, variables, &train)?;

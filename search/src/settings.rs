@@ -1,4 +1,4 @@
-use adwp_data::Augmentation;
+use adwp_data::{Augmentation, Order, epoch_order, split};
 use adwp_engine::cpu::Threads;
 use adwp_models::{GeneratorInput, Skeleton};
 use adwp_train::{BatchSource, Streams, TrainError};
@@ -167,6 +167,25 @@ pub struct Data {
 }
 
 impl Data {
+    /// Divides `images` at random: `train_share` of them for weights, the rest for α and validation.
+    ///
+    /// Both parts are in random order, so that the first images of each are of all classes, however the data set is sorted.
+    pub fn new(
+        skeleton: Skeleton,
+        images: &BatchSource,
+        train_share: f64,
+        streams: Streams,
+        threads: &Threads,
+    ) -> Result<Self, TrainError> {
+        let (train, validation) = split(&images.indices, train_share, streams.seed_for("halves"))?;
+        let part = |indices, purpose| {
+            let indices = epoch_order(indices, Order::Shuffled, streams.seed_for(purpose), 0);
+            BatchSource { indices, ..images.clone() }
+        };
+        let (train, validation) = (part(train, "halves/train"), part(validation, "halves/validation"));
+        Ok(Self { skeleton, train, validation, streams, threads: threads.clone() })
+    }
+
     /// This data in batches of another size.
     pub(crate) fn with_batch(&self, batch: usize, channels: usize) -> Self {
         let mut data = self.clone();
@@ -211,5 +230,35 @@ impl SearchSettings {
             }
             _ => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use adwp_data::{Dataset, ImageShape, Normalization};
+    use adwp_models::Stem;
+    use std::sync::Arc;
+
+    #[test]
+    fn the_first_images_of_both_parts_are_of_all_classes() {
+        // Sorted by class, as an image folder is.
+        let labels: Vec<u32> = (0..400).map(|i| i / 100).collect();
+        let classes = ["a", "b", "c", "d"].map(str::to_owned).to_vec();
+        let shape = ImageShape { channels: 1, height: 1, width: 1 };
+        let dataset = Arc::new(Dataset::from_memory("sorted", classes, shape, labels.clone(), vec![0; 400]).unwrap());
+        let images =
+            BatchSource { indices: dataset.indices(), dataset, normalization: Normalization { mean: vec![0.0], std: vec![1.0] }, batch: 1 };
+        let skeleton = Skeleton { stem: Stem::Cifar, cells: 3, channels: 1, classes: 4, image: [1, 4, 4] };
+        let data = Data::new(skeleton, &images, 0.25, Streams::new(5), &Threads::new(1).unwrap()).unwrap();
+        for part in [&data.train.indices, &data.validation.indices] {
+            for class in 0..4 {
+                let count = part[..40].iter().filter(|i| labels[**i as usize] == class).count();
+                assert!((2..=20).contains(&count), "{count} of class {class} among the first 40");
+            }
+        }
+        let mut all = [data.train.indices.clone(), data.validation.indices.clone()].concat();
+        all.sort_unstable();
+        assert_eq!((data.train.indices.len(), all), (100, images.indices));
     }
 }

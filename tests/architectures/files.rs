@@ -1,0 +1,199 @@
+//! What the files are made of, and what is refused.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use adwp_deploy::onnx::{BatchSize, OnnxModel};
+use adwp_export::onnx::{BatchNorms, model};
+use adwp_export::{ExportError, Trained};
+use adwp_models::CellKind;
+use adwp_train::TrainError;
+
+use crate::draw::{cifar, imagenet, trained};
+
+const MODES: [BatchNorms; 2] = [BatchNorms::Kept, BatchNorms::Folded];
+
+fn networks() -> impl Iterator<Item = (String, Trained)> {
+    let small = (0..20).map(|seed| (format!("cifar-{seed}"), trained(cifar(seed), seed)));
+    small.chain((0..3).map(|seed| (format!("imagenet-{seed}"), trained(imagenet(seed), seed))))
+}
+
+fn no_repeats<'a>(what: &str, context: &str, items: impl IntoIterator<Item = &'a str>) {
+    let mut seen = HashSet::new();
+    for item in items {
+        assert!(!item.is_empty(), "{context}: a {what} is empty");
+        assert!(seen.insert(item), "{context}: {what} {item:?} is there twice");
+    }
+}
+
+#[test]
+fn files_are_repeatable_and_lean() {
+    for (name, trained) in networks() {
+        for mode in MODES {
+            let context = format!("{name}, {mode:?}");
+            let bytes = model(&trained, mode).unwrap();
+            assert!(bytes == model(&trained.clone(), mode).unwrap(), "{context}: other bytes the second time");
+            let file = OnnxModel::from_bytes(&bytes, "model.onnx").unwrap();
+
+            let skeleton = &trained.network.skeleton;
+            let input = file.input();
+            assert_eq!((input.batch, [input.channels, input.height, input.width]), (BatchSize::Dynamic, skeleton.image), "{context}");
+            assert_eq!((input.name.as_str(), file.output().name.as_str(), file.output().classes), ("images", "logits", skeleton.classes));
+            let said = file.metadata();
+            assert_eq!(said.classes.as_ref(), Some(&trained.network.classes), "{context}");
+            let normalization = said.normalization.as_ref().unwrap();
+            assert_eq!(
+                (&normalization.mean, &normalization.std),
+                (&trained.network.normalization.mean, &trained.network.normalization.std)
+            );
+            assert_eq!(said.genotype, Some(serde_json::to_value(&trained.network.genotype).unwrap()), "{context}");
+            assert_eq!((said.test_accuracy, said.dataset.as_ref()), (Some(3.0 / 7.0), Some(&trained.network.dataset)), "{context}");
+
+            let nodes = file.nodes();
+            no_repeats("node name", &context, nodes.iter().map(|node| node.name.as_str()));
+            let relus = nodes.iter().filter(|node| node.op_type == "Relu").map(|node| node.input[0].as_str());
+            no_repeats("input of a Relu", &context, relus);
+            let idle: Vec<&str> = nodes
+                .iter()
+                .filter(|node| match node.op_type.as_str() {
+                    "Identity" | "Dropout" | "Constant" => true,
+                    "BatchNormalization" => mode == BatchNorms::Folded,
+                    "Concat" | "Sum" | "Add" => node.input.len() < 2,
+                    _ => false,
+                })
+                .map(|node| node.name.as_str())
+                .collect();
+            assert!(idle.is_empty(), "{context}: {idle:?}");
+            assert!(mode == BatchNorms::Folded || nodes.iter().any(|node| node.op_type == "BatchNormalization"), "{context}");
+
+            // Whatever is computed or stored is read by something.
+            let read: HashSet<&str> = nodes.iter().flat_map(|node| &node.input).map(String::as_str).chain(["logits"]).collect();
+            let computed = nodes.iter().flat_map(|node| &node.output).map(String::as_str);
+            let unread: Vec<&str> =
+                computed.chain(file.initializers().iter().map(|t| t.name.as_str())).filter(|v| !read.contains(v)).collect();
+            assert!(unread.is_empty(), "{context}: nothing reads {unread:?}");
+        }
+    }
+}
+
+/// Checks every file of a folder with the reference implementation of the format, and that every value keeps the open batch.
+const REFERENCE_CHECK: &str = r#"
+import pathlib, sys
+import onnx
+
+def is_batched(value):
+    dims = value.type.tensor_type.shape.dim
+    return len(dims) > 0 and dims[0].dim_param == "batch"
+
+for path in sorted(pathlib.Path(sys.argv[1]).glob("*.onnx")):
+    try:
+        model = onnx.load(path)
+        onnx.checker.check_model(model, full_check=True)
+        declared = model.graph.output[0].type.tensor_type.shape.dim[1].dim_value
+        # What is inferred must not lean on what is declared.
+        model.graph.output[0].type.tensor_type.ClearField("shape")
+        inferred = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True).graph
+        values = list(inferred.value_info) + list(inferred.output)
+        assert len(values) == len(inferred.node), "a value has no shape"
+        assert all(map(is_batched, values)), [v.name for v in values if not is_batched(v)]
+        assert inferred.output[0].type.tensor_type.shape.dim[1].dim_value == declared, "classes"
+    except Exception as error:
+        sys.exit(f"{path.name}: {error!r}")
+    print(path.name)
+"#;
+
+#[test]
+fn the_reference_implementation_accepts_the_files() {
+    let Some(python) = std::env::var_os("ADWP_PYTHON") else {
+        assert!(std::env::var_os("ADWP_REQUIRE_ORT").is_none(), "ADWP_PYTHON must name a Python that has the package onnx");
+        println!("skipped: ADWP_PYTHON names no Python that has the package onnx");
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let mut names = HashSet::new();
+    for (name, trained) in networks() {
+        for mode in MODES {
+            let name = format!("{name}-{mode:?}.onnx");
+            fs::write(dir.path().join(&name), model(&trained, mode).unwrap()).unwrap();
+            names.insert(name);
+        }
+    }
+    let output = Command::new(&python).arg("-c").arg(REFERENCE_CHECK).arg(dir.path()).output();
+    let output = output.unwrap_or_else(|e| panic!("{}: {e}", python.display()));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let checked = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(checked.lines().map(str::to_owned).collect::<HashSet<_>>(), names);
+}
+
+#[test]
+fn a_trained_network_comes_back_and_writes_the_same_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let (first, second) = (dir.path().join("first.safetensors"), dir.path().join("second.safetensors"));
+    for (name, trained) in networks() {
+        trained.write(&first).unwrap();
+        let read = Trained::read(&first).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert!(read == trained, "{name}: what was read differs");
+        read.write(&second).unwrap();
+        assert!(fs::read(&first).unwrap() == fs::read(&second).unwrap(), "{name}: other bytes the second time");
+        assert!(model(&read, BatchNorms::Folded).unwrap() == model(&trained, BatchNorms::Folded).unwrap(), "{name}: another file");
+    }
+}
+
+/// Reads what `change` made of the bytes of a trained network.
+fn read_changed(path: &Path, whole: &[u8], change: impl FnOnce(&mut Vec<u8>)) -> Result<Trained, ExportError> {
+    let mut bytes = whole.to_vec();
+    change(&mut bytes);
+    fs::write(path, bytes).unwrap();
+    Trained::read(path)
+}
+
+#[test]
+fn damaged_weights_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("weights.safetensors");
+    trained(cifar(1), 1).write(&path).unwrap();
+    let whole = fs::read(&path).unwrap();
+    let header = 8 + u64::from_le_bytes(whole[..8].try_into().unwrap()) as usize;
+    let lengths =
+        (0..16).chain((16..whole.len()).step_by(whole.len() / 300)).chain(header - 4..header + 4).chain(whole.len() - 9..whole.len());
+    for length in lengths {
+        let result = read_changed(&path, &whole, |bytes| bytes.truncate(length));
+        assert!(
+            matches!(&result, Err(ExportError::Train(TrainError::Damaged { path: at, .. })) if *at == path),
+            "{length} bytes: {result:?}"
+        );
+    }
+    assert!(read_changed(&path, &whole, |bytes| bytes.push(0)).is_err(), "a byte too many");
+    // A byte of the header that is another one is no panic, whether or not it shows.
+    for at in (0..header).step_by(header / 400) {
+        let _ = read_changed(&path, &whole, |bytes| bytes[at] ^= 0x11);
+    }
+    assert!(read_changed(&path, &whole, |_| ()).is_ok());
+}
+
+#[test]
+fn a_genotype_of_another_skeleton_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("weights.safetensors");
+    let original = trained(cifar(2), 2);
+    let refused = |change: &dyn Fn(&mut Trained), expected: &str| {
+        let mut trained = original.clone();
+        change(&mut trained);
+        trained.write(&path).unwrap();
+        let messages = [
+            trained.inference(1).map(drop).unwrap_err().to_string(),
+            model(&trained, BatchNorms::Folded).unwrap_err().to_string(),
+            Trained::read(&path).unwrap_err().to_string(),
+        ];
+        assert!(messages.iter().all(|message| message.contains(expected)), "{messages:?}, expected {expected:?}");
+    };
+    refused(&|t| drop(t.network.genotype.cells.pop()), "cells, the network");
+    refused(&|t| t.network.skeleton.cells += 1, "cells, the network");
+    refused(&|t| t.network.genotype.cells[0].kind = CellKind::Reduction, "cell 0 of the genotype is a Reduction cell");
+    refused(&|t| t.network.skeleton.image[1] += 1, "multiples of 4");
+    refused(&|t| t.network.skeleton.cells = 2, "at least 3 cells");
+    refused(&|t| t.network.skeleton.cells = usize::MAX, "cells = ");
+    refused(&|t| t.network.skeleton.image[2] = 1 << 33, "image width = ");
+}
