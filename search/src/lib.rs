@@ -1,6 +1,7 @@
 //! The search of ADWPNAS: the intensive space (section 3.1), the HyperNetwork and the architecture search (section 3.2).
 
 mod alpha;
+mod bilevel;
 mod error;
 mod search_phase;
 mod settings;

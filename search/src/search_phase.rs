@@ -1,8 +1,8 @@
 use std::path::Path;
 
-use adwp_data::{Batch, DataError};
+use adwp_data::Batch;
 use adwp_engine::cpu::Executor;
-use adwp_engine::optim::{Adam, Sgd, clip_gradient_norm, gradients};
+use adwp_engine::optim::{clip_gradient_norm, gradients};
 use adwp_engine::{NodeId, Program, Variables};
 use adwp_models::{Genotype, Hypernetwork, HypernetworkOptions, IntensiveSpace, Operation};
 use adwp_train::{
@@ -14,7 +14,7 @@ use rand_distr::{Distribution, StandardNormal};
 use serde_json::{Map, Value};
 
 use crate::alpha::{relative_entropy, softmax_rows};
-use crate::settings::ALPHA_BETAS;
+use crate::bilevel::{self, Learner, Pair, Pairs};
 use crate::{AlphaData, Data, Finished, Result, SearchSettings};
 
 /// Trains the HyperNetwork and searches with it (Algorithm 1); gives the discrete architecture.
@@ -56,34 +56,30 @@ struct SearchPhase {
     data: Data,
     steps_per_epoch: usize,
     net: Hypernetwork,
-    variables: Variables,
+    learner: Learner,
     weights: Vec<NodeId>,
     alphas: Vec<NodeId>,
     /// The steps of the current stage; compiled when the stage begins, so that only one stage's buffers exist.
     steps: Option<(Stage, Steps)>,
     evaluator: Evaluator,
-    sgd: Sgd,
-    adam: Adam,
 }
 
 impl SearchPhase {
     fn new(settings: &SearchSettings, space: &IntensiveSpace, data: Data) -> Result<Self> {
         let options = HypernetworkOptions { hidden: settings.hidden, input: settings.generator_input };
         let net = Hypernetwork::build(space, &data.skeleton, settings.batch, options)?;
-        let mut variables = Variables::new();
-        variables.initialize(&net.graph, &mut data.streams.once("search/weights"))?;
+        let decays = (settings.momentum, settings.weight_decay);
+        let learner = Learner::new(&net.graph, &data, Self::NAME, decays, settings.alpha_weight_decay)?;
         Ok(Self {
             evaluator: Evaluator::new(&net.graph, net.images, net.logits, &data.threads)?,
-            sgd: Sgd::new(settings.momentum, settings.weight_decay),
-            adam: Adam::new(ALPHA_BETAS, settings.alpha_weight_decay),
-            steps_per_epoch: data.train.steps()?.min(data.validation.steps()?),
+            steps_per_epoch: bilevel::steps(&data)?,
             weights: net.weights(),
             alphas: net.live_alphas(),
             settings: settings.clone(),
             space: space.clone(),
             data,
             net,
-            variables,
+            learner,
             steps: None,
         })
     }
@@ -113,7 +109,7 @@ impl SearchPhase {
     /// Sets every α to fresh normal values.
     fn draw_alphas(&mut self, mut rng: impl Rng) -> Result<(), TrainError> {
         for &id in &self.net.alphas {
-            for value in self.variables.get_mut(&self.net.graph[id].name)? {
+            for value in self.learner.variables.get_mut(&self.net.graph[id].name)? {
                 let z: f32 = StandardNormal.sample(&mut rng);
                 *value = self.settings.alpha_sd * z;
             }
@@ -123,7 +119,7 @@ impl SearchPhase {
 
     /// For each cell the softmax over each node's candidates.
     fn probabilities(&self) -> Result<Vec<Vec<f32>>, TrainError> {
-        let softmax = |id: &NodeId| Ok(softmax_rows(&self.variables.get(&self.net.graph[*id].name)?.data, self.space.width()));
+        let softmax = |id: &NodeId| Ok(softmax_rows(&self.learner.variables.get(&self.net.graph[*id].name)?.data, self.space.width()));
         self.net.alphas.iter().map(softmax).collect()
     }
 
@@ -141,7 +137,7 @@ fn run(executor: &mut Executor, net: &Hypernetwork, variables: &mut Variables, b
 }
 
 impl Phase for SearchPhase {
-    type Batch = (Batch, Batch);
+    type Batch = Pair;
 
     const NAME: &'static str = "search";
 
@@ -153,11 +149,8 @@ impl Phase for SearchPhase {
         self.steps_per_epoch
     }
 
-    fn batches(&self, epoch: usize, first: usize) -> Result<Box<dyn Iterator<Item = Result<Self::Batch, DataError>>>, TrainError> {
-        let seed = |purpose| self.data.streams.seed_for(purpose);
-        let train = self.data.train.shuffled(self.settings.augmentation, seed("search/train"), epoch, first)?;
-        let validation = self.data.validation.shuffled(self.settings.augmentation, seed("search/validation"), epoch, first)?;
-        Ok(Box::new(train.zip(validation).map(|(train, validation)| Ok((train?, validation?)))))
+    fn batches(&self, epoch: usize, first: usize) -> Result<Pairs, TrainError> {
+        bilevel::pairs(&self.data, self.settings.augmentation, Self::NAME, epoch, first)
     }
 
     fn step(&mut self, at: At, (train, validation): Self::Batch) -> Result<StepReport, TrainError> {
@@ -172,7 +165,7 @@ impl Phase for SearchPhase {
             (_, false) => {}
         }
 
-        let Self { net, variables, settings, data, sgd, adam, weights, alphas, .. } = self;
+        let Self { net, settings, data, weights, alphas, learner: Learner { variables, sgd, adam }, .. } = self;
         let rate = schedule::cosine(settings.rate, settings.rate_last, at.epoch, settings.epochs);
         let mut update_weights = |executor: &mut Executor, variables: &mut Variables| -> Result<(), TrainError> {
             clip_gradient_norm(executor, weights, settings.clip);
@@ -223,9 +216,10 @@ impl Phase for SearchPhase {
             self.draw_alphas(self.data.streams.at("search/alpha_validation", epoch, 0))?;
         }
         let recalibration = self.data.train.in_order(self.settings.recalibration_images)?;
-        self.evaluator.recalibrate(&mut self.variables, recalibration)?;
+        self.evaluator.recalibrate(&mut self.learner.variables, recalibration)?;
         let validation = self.data.validation.in_order(self.settings.validation_images)?;
-        let accuracy = self.evaluator.evaluate(&mut self.variables, watched(reporter, "search: validation batch", validation))?.accuracy();
+        let accuracy =
+            self.evaluator.evaluate(&mut self.learner.variables, watched(reporter, "search: validation batch", validation))?.accuracy();
         let name = match stage {
             Stage::Hypernetwork => "hypernetwork",
             Stage::BasicSearch => "basic-search",
@@ -246,18 +240,10 @@ impl Phase for SearchPhase {
     }
 
     fn save(&self, checkpoint: &mut Checkpoint) {
-        checkpoint.put_variables(&self.variables);
-        for (name, slots) in self.sgd.state().into_iter().chain(self.adam.state()) {
-            checkpoint.put_slots(name, slots);
-        }
-        checkpoint.values.insert("adam_steps".into(), self.adam.steps().into());
+        self.learner.save(checkpoint);
     }
 
     fn restore(&mut self, checkpoint: &mut Checkpoint, path: &Path) -> Result<(), TrainError> {
-        checkpoint.take_variables(&mut self.variables, path)?;
-        self.sgd.restore(|name| checkpoint.take_slots(name));
-        let steps = checkpoint.value("adam_steps", path)?;
-        self.adam.restore(steps, |name| checkpoint.take_slots(name));
-        Ok(())
+        self.learner.restore(checkpoint, path)
     }
 }

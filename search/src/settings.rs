@@ -148,9 +148,6 @@ impl Default for SearchSettings {
     }
 }
 
-/// Decay of Adam's moments for α (section 4.2 and DARTS).
-pub(crate) const ALPHA_BETAS: (f32, f32) = (0.5, 0.999);
-
 /// What a search phase works on. `skeleton.channels` is overridden by the settings.
 #[derive(Clone, Debug)]
 pub struct Data {

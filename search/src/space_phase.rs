@@ -1,9 +1,8 @@
 use std::path::Path;
 
-use adwp_data::{Batch, DataError};
 use adwp_engine::cpu::Executor;
-use adwp_engine::optim::{Adam, Sgd, clip_gradient_norm, gradients};
-use adwp_engine::{NodeId, Program, Variables};
+use adwp_engine::optim::{clip_gradient_norm, gradients};
+use adwp_engine::{NodeId, Program};
 use adwp_models::{IntensiveSpace, Operation, Relaxed, RelaxedAlphas, stability};
 use adwp_train::{
     At, Checkpoint, Context, Evaluator, Phase, Reporter, StepReport, TrainError, correct_predictions, labels_as_floats, run_phase,
@@ -13,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::alpha::{relative_entropy, softmax_rows};
-use crate::settings::ALPHA_BETAS;
+use crate::bilevel::{self, Learner, Pair, Pairs};
 use crate::{Data, Finished, Result, SpaceSettings};
 
 /// Derives the intensive space: first-order bilevel training of the relaxation, and the space of highest superiority on the way
@@ -48,14 +47,12 @@ struct SpacePhase {
     data: Data,
     steps: usize,
     net: Relaxed,
-    variables: Variables,
+    learner: Learner,
     weights: Vec<NodeId>,
     alphas: Vec<NodeId>,
     weight_step: Executor,
     alpha_step: Executor,
     evaluator: Evaluator,
-    sgd: Sgd,
-    adam: Adam,
     /// The last epochs, as many as the superiority looks back.
     recent: Vec<EpochSpace>,
     best: Option<Best>,
@@ -64,8 +61,8 @@ struct SpacePhase {
 impl SpacePhase {
     fn new(settings: &SpaceSettings, data: Data) -> Result<Self> {
         let net = Relaxed::build(&data.skeleton, settings.batch)?;
-        let mut variables = Variables::new();
-        variables.initialize(&net.graph, &mut data.streams.once("space/weights"))?;
+        let decays = (settings.momentum, settings.weight_decay);
+        let learner = Learner::new(&net.graph, &data, Self::NAME, decays, settings.alpha_weight_decay)?;
         let weights = net.weights();
         let RelaxedAlphas { normal, reduction } = net.alphas;
         let alphas = vec![normal, reduction];
@@ -76,13 +73,11 @@ impl SpacePhase {
             weight_step: executor(&weights)?,
             alpha_step: executor(&alphas)?,
             evaluator: Evaluator::new(&net.graph, net.images, net.logits, &data.threads)?,
-            sgd: Sgd::new(settings.momentum, settings.weight_decay),
-            adam: Adam::new(ALPHA_BETAS, settings.alpha_weight_decay),
-            steps: data.train.steps()?.min(data.validation.steps()?),
+            steps: bilevel::steps(&data)?,
             settings: settings.clone(),
             data,
             net,
-            variables,
+            learner,
             weights,
             alphas,
             recent: Vec::new(),
@@ -91,9 +86,9 @@ impl SpacePhase {
     }
 
     /// Softmax over the operations of each edge: of normal, then of reduction cells.
-    fn probabilities(&self) -> Result<[Vec<f32>; 2]> {
-        let softmax = |id: NodeId| -> Result<Vec<f32>> {
-            let alpha = &self.variables.get(&self.net.graph[id].name)?.data;
+    fn probabilities(&self) -> Result<[Vec<f32>; 2], TrainError> {
+        let softmax = |id: NodeId| -> Result<Vec<f32>, TrainError> {
+            let alpha = &self.learner.variables.get(&self.net.graph[id].name)?.data;
             Ok(softmax_rows(alpha, Operation::ALL.len()))
         };
         Ok([softmax(self.alphas[0])?, softmax(self.alphas[1])?])
@@ -107,7 +102,7 @@ fn superiority(epochs: &[EpochSpace]) -> Option<f64> {
 }
 
 impl Phase for SpacePhase {
-    type Batch = (Batch, Batch);
+    type Batch = Pair;
 
     const NAME: &'static str = "space";
 
@@ -119,26 +114,23 @@ impl Phase for SpacePhase {
         self.steps
     }
 
-    fn batches(&self, epoch: usize, first: usize) -> Result<Box<dyn Iterator<Item = Result<Self::Batch, DataError>>>, TrainError> {
-        let seed = |purpose| self.data.streams.seed_for(purpose);
-        let train = self.data.train.shuffled(self.settings.augmentation, seed("space/train"), epoch, first)?;
-        let validation = self.data.validation.shuffled(self.settings.augmentation, seed("space/validation"), epoch, first)?;
-        Ok(Box::new(train.zip(validation).map(|(train, validation)| Ok((train?, validation?)))))
+    fn batches(&self, epoch: usize, first: usize) -> Result<Pairs, TrainError> {
+        bilevel::pairs(&self.data, self.settings.augmentation, Self::NAME, epoch, first)
     }
 
     fn step(&mut self, at: At, (train, validation): Self::Batch) -> Result<StepReport, TrainError> {
-        let Self { net, variables, settings, .. } = self;
+        let Self { net, settings, learner: Learner { variables, sgd, adam }, .. } = self;
         let labels = labels_as_floats(&validation.labels);
         self.alpha_step.run(variables, &[(net.images, &validation.images), (net.labels, &labels)])?;
         let alpha_gradients = gradients(&self.alpha_step, variables, &self.alphas)?;
-        self.adam.step(variables, &alpha_gradients, settings.alpha_rate)?;
+        adam.step(variables, &alpha_gradients, settings.alpha_rate)?;
 
         let labels = labels_as_floats(&train.labels);
         self.weight_step.run(variables, &[(net.images, &train.images), (net.labels, &labels)])?;
         clip_gradient_norm(&mut self.weight_step, &self.weights, settings.clip);
         let weight_gradients = gradients(&self.weight_step, variables, &self.weights)?;
         let rate = schedule::cosine(settings.rate, settings.rate_last, at.epoch, settings.epochs);
-        self.sgd.step(variables, &weight_gradients, rate, &self.data.threads)?;
+        sgd.step(variables, &weight_gradients, rate, &self.data.threads)?;
 
         let correct = correct_predictions(self.weight_step.value(net.logits), &train.labels);
         Ok(StepReport { loss: self.weight_step.value(net.loss)[0], images: train.labels.len(), correct })
@@ -146,8 +138,9 @@ impl Phase for SpacePhase {
 
     fn finish_epoch(&mut self, epoch: usize, reporter: &mut dyn Reporter) -> Result<Map<String, Value>, TrainError> {
         let validation = self.data.validation.in_order(self.settings.validation_images)?;
-        let accuracy = self.evaluator.evaluate(&mut self.variables, watched(reporter, "space: validation batch", validation))?.accuracy();
-        let [normal, reduction] = self.probabilities().map_err(as_train_error)?;
+        let accuracy =
+            self.evaluator.evaluate(&mut self.learner.variables, watched(reporter, "space: validation batch", validation))?.accuracy();
+        let [normal, reduction] = self.probabilities()?;
         let k = self.settings.candidates;
         let space = IntensiveSpace::new(IntensiveSpace::derive_cell(&normal, k), IntensiveSpace::derive_cell(&reduction, k));
         let space = space.map_err(|e| TrainError::Settings(e.to_string()))?;
@@ -177,33 +170,17 @@ impl Phase for SpacePhase {
     }
 
     fn save(&self, checkpoint: &mut Checkpoint) {
-        checkpoint.put_variables(&self.variables);
-        for (name, slots) in self.sgd.state().into_iter().chain(self.adam.state()) {
-            checkpoint.put_slots(name, slots);
-        }
-        checkpoint.values.insert("adam_steps".into(), self.adam.steps().into());
+        self.learner.save(checkpoint);
         let json = |value: serde_json::Result<Value>| value.expect("spaces and numbers print as JSON");
         checkpoint.values.insert("recent".into(), json(serde_json::to_value(&self.recent)));
         checkpoint.values.insert("best".into(), json(serde_json::to_value(&self.best)));
     }
 
     fn restore(&mut self, checkpoint: &mut Checkpoint, path: &Path) -> Result<(), TrainError> {
-        checkpoint.take_variables(&mut self.variables, path)?;
-        self.sgd.restore(|name| checkpoint.take_slots(name));
-        let steps = checkpoint.value("adam_steps", path)?;
-        self.adam.restore(steps, |name| checkpoint.take_slots(name));
+        self.learner.restore(checkpoint, path)?;
         self.recent = checkpoint.value("recent", path)?;
         self.best = checkpoint.value("best", path)?;
         Ok(())
-    }
-}
-
-/// The phase's own helpers fail only where the engine does.
-fn as_train_error(error: crate::SearchError) -> TrainError {
-    match error {
-        crate::SearchError::Train(e) => e,
-        crate::SearchError::Engine(e) => e.into(),
-        crate::SearchError::Model(e) => TrainError::Settings(e.to_string()),
     }
 }
 

@@ -1,0 +1,70 @@
+//! What both phases share: weights learn from one half of the images by SGD, α by Adam.
+
+use std::path::Path;
+
+use adwp_data::{Augmentation, Batch, DataError};
+use adwp_engine::optim::{Adam, Sgd};
+use adwp_engine::{Graph, Variables};
+use adwp_train::{Checkpoint, TrainError};
+
+use crate::{Data, Result};
+
+/// Decay of Adam's moments for α (section 4.2 and DARTS).
+const ALPHA_BETAS: (f32, f32) = (0.5, 0.999);
+
+/// A batch of each half, the weights' first.
+pub(crate) type Pair = (Batch, Batch);
+
+/// Batches of an epoch from step `first` on.
+pub(crate) type Pairs = Box<dyn Iterator<Item = Result<Pair, DataError>>>;
+
+/// Shuffled, augmented batches of both halves, together.
+pub(crate) fn pairs(data: &Data, augmentation: Augmentation, phase: &str, epoch: usize, first: usize) -> Result<Pairs, TrainError> {
+    let seed = |half: &str| data.streams.seed_for(&format!("{phase}/{half}"));
+    let train = data.train.shuffled(augmentation, seed("train"), epoch, first)?;
+    let validation = data.validation.shuffled(augmentation, seed("validation"), epoch, first)?;
+    Ok(Box::new(train.zip(validation).map(|(train, validation)| Ok((train?, validation?)))))
+}
+
+/// Steps of an epoch: as many batches as both halves fill.
+pub(crate) fn steps(data: &Data) -> Result<usize, TrainError> {
+    Ok(data.train.steps()?.min(data.validation.steps()?))
+}
+
+/// Everything that learns, with the history of its optimisers.
+pub(crate) struct Learner {
+    pub(crate) variables: Variables,
+    pub(crate) sgd: Sgd,
+    pub(crate) adam: Adam,
+}
+
+impl Learner {
+    /// Fresh variables of `graph`; `momentum` and `weight_decay` are those of the weights.
+    pub(crate) fn new(
+        graph: &Graph,
+        data: &Data,
+        phase: &str,
+        (momentum, weight_decay): (f32, f32),
+        alpha_weight_decay: f32,
+    ) -> Result<Self> {
+        let mut variables = Variables::new();
+        variables.initialize(graph, &mut data.streams.once(&format!("{phase}/weights")))?;
+        Ok(Self { variables, sgd: Sgd::new(momentum, weight_decay), adam: Adam::new(ALPHA_BETAS, alpha_weight_decay) })
+    }
+
+    pub(crate) fn save(&self, checkpoint: &mut Checkpoint) {
+        checkpoint.put_variables(&self.variables);
+        for (name, slots) in self.sgd.state().into_iter().chain(self.adam.state()) {
+            checkpoint.put_slots(name, slots);
+        }
+        checkpoint.values.insert("adam_steps".into(), self.adam.steps().into());
+    }
+
+    pub(crate) fn restore(&mut self, checkpoint: &mut Checkpoint, path: &Path) -> Result<(), TrainError> {
+        checkpoint.take_variables(&mut self.variables, path)?;
+        self.sgd.restore(|name| checkpoint.take_slots(name));
+        let steps = checkpoint.value("adam_steps", path)?;
+        self.adam.restore(steps, |name| checkpoint.take_slots(name));
+        Ok(())
+    }
+}
