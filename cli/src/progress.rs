@@ -54,7 +54,7 @@ impl Console {
         if self.terminal {
             let bar = self.bar.get_or_insert_with(|| {
                 let style =
-                    ProgressStyle::with_template("{bar:24} {percent:>3}% {wide_msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
+                    ProgressStyle::with_template("{bar:16} {percent:>3}% {wide_msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
                 ProgressBar::new(total).with_style(style)
             });
             bar.set_length(total);
@@ -76,16 +76,15 @@ impl Console {
 impl Reporter for Console {
     fn step(&mut self, p: &Progress) {
         let (done, total) = (p.epoch * p.steps + p.step, p.epochs * p.steps);
+        // What matters most comes first: a narrow terminal cuts the end off.
         let text = format!(
-            "{}: epoch {}/{}, step {}/{}, loss {:.3}, {:.0} images/s, {} left",
+            "{}: epoch {}/{}, {} left, {:.0} images/s, loss {:.3}",
             p.phase,
             p.epoch + 1,
             p.epochs,
-            p.step,
-            p.steps,
-            p.loss,
+            duration(p.seconds_left),
             p.images_per_s,
-            duration(p.seconds_left)
+            p.loss,
         );
         self.show(done as u64, total as u64, text);
     }

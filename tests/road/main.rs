@@ -1,1 +1,16 @@
 //! The road from images to a measured network, through the binary.
+// A skipped part says so on stdout.
+#![allow(clippy::print_stdout)]
+
+mod bad_input;
+mod bad_settings;
+mod damage;
+mod determinism;
+mod folder;
+mod output;
+mod program;
+mod reference;
+mod resume;
+mod road;
+mod running;
+mod runtime;
