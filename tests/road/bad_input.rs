@@ -1,0 +1,225 @@
+//! Data sets, files and flags that are not what they should be.
+
+use std::fs;
+use std::path::Path;
+
+use tempfile::tempdir;
+
+use crate::folder::contents;
+use crate::program::{Ended, end, run, text};
+use crate::reference::{PICTURE, SETTINGS, copy_of_run, reference};
+
+/// Starts a run on a folder of data, in a folder of its own.
+fn run_on(kind: &str, data: &Path) -> Ended {
+    let holder = tempdir().unwrap();
+    let folder = holder.path().join("run");
+    run(["run", "--config", SETTINGS, "--dataset", kind, "--data", text(data), "--run", text(&folder)])
+}
+
+/// A data set in the form of CIFAR-10, of four images a file.
+fn write_cifar10(folder: &Path) {
+    fs::create_dir_all(folder).unwrap();
+    let files = (1..=5).map(|i| format!("data_batch_{i}.bin")).chain(["test_batch.bin".to_owned()]);
+    for file in files {
+        let records: Vec<u8> = (0..4_u8).flat_map(|label| std::iter::once(label).chain((0..3072).map(|i| (i % 251) as u8))).collect();
+        fs::write(folder.join(file), records).unwrap();
+    }
+}
+
+#[test]
+fn folders_of_data_that_are_missing_or_empty_are_named() {
+    let holder = tempdir().unwrap();
+    let (missing, empty) = (holder.path().join("missing"), holder.path().join("empty"));
+    fs::create_dir(&empty).unwrap();
+    for kind in ["fashion-mnist", "cifar10", "cifar100", "image-folder"] {
+        for folder in [&missing, &empty] {
+            run_on(kind, folder).refuses(&[text(folder), "--data DIR"]);
+            run(["data", "check", text(folder), "--dataset", kind]).refuses(&[text(folder)]);
+        }
+        run(["eval", text(&reference().folder.join("model.onnx")), "--dataset", kind]).refuses(&[kind, "--data DIR"]);
+    }
+}
+
+#[test]
+fn a_run_on_missing_data_can_be_started_again_on_the_right_one() {
+    let holder = tempdir().unwrap();
+    let (data, folder) = (holder.path().join("data"), holder.path().join("run"));
+    let start = ["run", "--config", SETTINGS, "--dataset", "cifar10", "--data", text(&data), "--run", text(&folder)];
+    run(start).refuses(&[text(&data)]);
+    write_cifar10(&data);
+    // Now the data is there, and what is refused is that 20 images are fewer than the settings take.
+    run(start).refuses(&["120 images", "it has 20"]);
+}
+
+#[test]
+fn damaged_cifar_files_are_named_with_what_is_wrong() {
+    let holder = tempdir().unwrap();
+    let data = holder.path().join("cifar");
+    write_cifar10(&data);
+    run(["data", "check", text(&data), "--dataset", "cifar10"]).succeeds();
+
+    let third = data.join("data_batch_3.bin");
+    let whole = fs::read(&third).unwrap();
+    fs::write(&third, &whole[..whole.len() - 100]).unwrap();
+    run_on("cifar10", &data).refuses(&[text(&third), "12192 bytes", "truncated"]);
+    fs::write(&third, []).unwrap();
+    run_on("cifar10", &data).refuses(&[text(&third), "empty"]);
+    let mut wrong = whole;
+    wrong[2 * 3073] = 77;
+    fs::write(&third, wrong).unwrap();
+    run_on("cifar10", &data).refuses(&[text(&third), "record 2", "label 77", "below 10"]);
+    let checked = run(["data", "check", text(&data), "--dataset", "cifar10"]).with_code(2);
+    assert!(checked.stdout.contains("data_batch_3.bin") && checked.stdout.contains("77"), "{checked:?}");
+    fs::remove_file(&third).unwrap();
+    run_on("cifar10", &data).refuses(&["data_batch_3.bin", text(&data)]);
+}
+
+#[test]
+fn a_file_that_is_no_image_is_named() {
+    let holder = tempdir().unwrap();
+    let data = holder.path().join("images");
+    for (split, class) in [("train", "cat"), ("train", "dog"), ("val", "cat"), ("val", "dog")] {
+        let folder = data.join(split).join(class);
+        fs::create_dir_all(&folder).unwrap();
+        for i in 0..12 {
+            fs::copy(PICTURE, folder.join(format!("{i}.jpg"))).unwrap();
+        }
+    }
+    // Whichever half of the training images a phase takes, it meets one of these.
+    for i in 0..12 {
+        fs::write(data.join(format!("train/dog/{i}.jpg")), "<html>Too many requests</html>").unwrap();
+    }
+    let folder = data.with_extension("run");
+    let sizes = ["image_size=16", "train_images=0", "search_images=0"].iter().flat_map(|set| ["--set", set]);
+    let args = ["run", "--config", SETTINGS, "--dataset", "image-folder", "--data", text(&data), "--run", text(&folder)];
+    run(args.into_iter().chain(sizes)).refuses(&[text(&data.join("train/dog")), "cannot be read as an image"]);
+    let checked = run(["data", "check", text(&data), "--dataset", "image-folder"]).with_code(2);
+    assert!(checked.stdout.contains("train/dog/11.jpg"), "{checked:?}");
+}
+
+#[test]
+fn models_that_are_cut_off_or_something_else_are_named() {
+    let holder = tempdir().unwrap();
+    let whole = fs::read(reference().folder.join("model.onnx")).unwrap();
+    let model = holder.path().join("cut.onnx");
+    let refuse = |model: &Path, why: &[&str]| {
+        let path = text(model);
+        let culprits: Vec<&str> = why.iter().copied().chain([path]).collect();
+        run(["cost", path]).refuses(&culprits);
+        run(["bench", path, "--min-time", "0.01"]).refuses(&culprits);
+        run(["eval", path, "--dataset", "sample"]).refuses(&culprits);
+        run(["predict", path, PICTURE]).refuses(&culprits);
+    };
+    for length in [1, 100, whole.len() / 2, whole.len() - 1] {
+        fs::write(&model, &whole[..length]).unwrap();
+        refuse(&model, &["truncated"]);
+    }
+    fs::write(&model, []).unwrap();
+    refuse(&model, &["the file is empty"]);
+    refuse(&reference().folder.join("report.html"), &["not an ONNX file"]);
+    refuse(&holder.path().join("nowhere.onnx"), &["no such file"]);
+    refuse(holder.path(), &["directory"]);
+}
+
+#[test]
+fn pictures_that_are_none_are_named() {
+    let model = reference().folder.join("model.onnx");
+    run(["predict", text(&model), SETTINGS]).refuses(&[SETTINGS, "cannot be read as an image"]);
+    run(["predict", text(&model), PICTURE, "nowhere.png"]).refuses(&["nowhere.png"]);
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_named() {
+    let holder = tempdir().unwrap();
+    let file = holder.path().join("file");
+    fs::write(&file, "kept").unwrap();
+    for folder in [file.clone(), file.join("run")] {
+        for command in ["run", "space", "retrain"] {
+            run([command, "--config", SETTINGS, "--run", text(&folder)]).refuses(&[text(&folder)]);
+        }
+    }
+    run(["report", text(&file)]).refuses(&[text(&file), "no folder of a run"]);
+    assert_eq!(fs::read_to_string(&file).unwrap(), "kept");
+    if cfg!(target_os = "linux") {
+        run(["run", "--config", SETTINGS, "--run", "/proc/adwp-run"]).refuses(&["/proc/adwp-run"]);
+    }
+}
+
+/// Runs the program where no file may grow beyond 4 KiB, as on a disk that is full.
+#[cfg(unix)]
+fn on_full_disk(args: &[&str]) -> Ended {
+    // Blocks of `ulimit -f` are 512 bytes in a POSIX shell. With the signal ignored, the write fails.
+    let script = "trap '' XFSZ; ulimit -f 8; exec \"$@\"";
+    end(std::process::Command::new("sh").args(["-c", script, "sh", env!("CARGO_BIN_EXE_adwp")]).args(args))
+}
+
+#[test]
+#[cfg(unix)]
+fn a_full_disk_is_told_and_costs_no_file() {
+    use crate::folder::{assert_same_results, delete};
+
+    let (holder, folder) = copy_of_run();
+    let before = contents(&folder);
+    let resume = ["run", "--run", text(&folder), "--resume"];
+
+    on_full_disk(&["report", text(&folder)]).refuses(&[text(&folder), "report."]);
+    assert!(contents(&folder) == before);
+    let (model, bench) = (folder.join("model.onnx"), folder.join("bench.json"));
+    on_full_disk(&["bench", text(&model), "--min-time", "0.01", "--repeat", "1", "--out", text(&bench)]).refuses(&[text(&bench)]);
+    assert!(contents(&folder) == before);
+
+    // Every file that has to be written again, the last one first.
+    for missing in ["report.html", "report.json", "bench.json", "model.onnx", "verification.json", "weights.safetensors"] {
+        delete(&folder, &[missing]);
+        let before = contents(&folder);
+        on_full_disk(&resume).refuses(&[text(&folder)]);
+        let mut after = contents(&folder);
+        // This one fits: it says how long the attempts took.
+        after.insert("times.json".into(), before[Path::new("times.json")].clone());
+        assert!(after == before, "without {missing} other files changed");
+    }
+    run(resume).succeeds();
+    assert_same_results(&folder, &reference().folder);
+
+    let fresh = holder.path().join("fresh");
+    on_full_disk(&["run", "--config", SETTINGS, "--run", text(&fresh)]).refuses(&["checkpoints/space.safetensors"]);
+    run(["run", "--run", text(&fresh), "--resume"]).succeeds();
+    assert_same_results(&fresh, &reference().folder);
+}
+
+#[test]
+fn flags_with_values_that_do_not_exist_are_named() {
+    let holder = tempdir().unwrap();
+    let folder = holder.path().join("run");
+    let refuse = |flag: &str, value: &str, culprits: &[&str]| {
+        run(["run", "--config", SETTINGS, "--run", text(&folder), flag, value]).refuses(culprits);
+        assert!(!folder.exists(), "{flag} {value} left a folder");
+    };
+    refuse("--device", "cuda", &["--device cuda:", "CPU"]);
+    refuse("--device", "cuda:0", &["--device cuda:0", "CPU"]);
+    refuse("--device", "tpu", &["--device tpu", "cpu, cuda"]);
+    refuse("--preset", "nosuch", &["nosuch", "demo", "imagenet-14"]);
+    let model = reference().folder.join("model.onnx");
+    let model = text(&model);
+    run(["bench", model, "--ort-lib", "/nonexistent"]).refuses(&["/nonexistent", "--ort-lib"]);
+    run(["eval", model, "--dataset", "sample", "--ort-lib", "/nonexistent"]).refuses(&["/nonexistent", "--ort-lib"]);
+    run(["predict", model, PICTURE, "--ort-lib", "/nonexistent"]).refuses(&["/nonexistent", "--ort-lib"]);
+    run(["predict", model, PICTURE, "--ort-lib", SETTINGS, "--runtime", "ort"]).refuses(&[SETTINGS, "cannot be loaded"]);
+    run(["eval", model, "--dataset", "sample", "--runtime", "openvino"]).refuses(&["openvino", "tract"]);
+    run(["compare", "a.json", "b.json", "--threshold", "much"]).refuses(&["much", "5%"]);
+    run(["compare", "a.json", "b.json"]).refuses(&["a.json"]);
+}
+
+#[test]
+fn an_unknown_data_set_is_told_with_the_known_ones() {
+    run(["run", "--dataset", "cifar11"]).refuses(&["cifar11", "cifar10", "image-folder"]);
+}
+
+#[test]
+fn a_run_without_the_library_that_was_asked_for_is_not_started() {
+    let holder = tempdir().unwrap();
+    let folder = holder.path().join("run");
+    let start = ["run", "--config", SETTINGS, "--run", text(&folder), "--ort-lib", "/nonexistent"];
+    run(start).refuses(&["/nonexistent", "--ort-lib"]);
+    assert!(!folder.join("space.json").exists(), "it was refused only after a phase");
+}

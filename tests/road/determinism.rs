@@ -1,0 +1,27 @@
+//! The same seed gives the same bytes on any number of threads; another seed gives others.
+
+use std::fs;
+
+use tempfile::tempdir;
+
+use crate::folder::{RESULTS, assert_same_results};
+use crate::program::{run, text};
+use crate::reference::{SETTINGS, reference};
+
+#[test]
+fn two_threads_give_the_bytes_of_one() {
+    let holder = tempdir().unwrap();
+    let folder = holder.path().join("run");
+    run(["run", "--config", SETTINGS, "--run", text(&folder), "--threads", "2"]).succeeds();
+    assert_same_results(&folder, &reference().folder);
+}
+
+#[test]
+fn another_seed_gives_another_network() {
+    let holder = tempdir().unwrap();
+    let folder = holder.path().join("run");
+    run(["run", "--config", SETTINGS, "--run", text(&folder), "--threads", "2", "--seed", "1"]).succeeds();
+    for name in RESULTS {
+        assert_ne!(fs::read(folder.join(name)).unwrap(), fs::read(reference().folder.join(name)).unwrap(), "{name}");
+    }
+}

@@ -1,0 +1,134 @@
+//! A run that is killed or interrupted and continued ends in the bytes of one that was left alone.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+use tempfile::tempdir;
+
+use crate::folder::{assert_same_results, contents, delete, metrics, progress};
+use crate::program::{run, text};
+use crate::reference::{SETTINGS, copy_of_run, reference};
+use crate::running::{Running, Stage, resume, stage};
+
+/// The lines of `metrics.jsonl` without what the clock decides.
+fn timeless_metrics(folder: &Path) -> Vec<Map<String, Value>> {
+    let mut lines = metrics(folder);
+    for line in &mut lines {
+        line.retain(|key, _| !["step_ms", "images_per_s"].contains(&key.as_str()));
+    }
+    lines
+}
+
+/// The run in `folder` is finished and what the undisturbed one is.
+#[track_caller]
+fn assert_undisturbed(folder: &Path) {
+    assert_eq!(stage(folder), Stage::Done);
+    assert_same_results(folder, &reference().folder);
+    assert_eq!(timeless_metrics(folder), timeless_metrics(&reference().folder));
+}
+
+#[test]
+fn kills_in_every_phase_change_nothing() {
+    let holder = tempdir().unwrap();
+    let folder = holder.path().join("run");
+    // Where it is killed, and the last stage in which the kill still is in that phase.
+    let kills = [
+        (Stage::Space(0), Stage::Space(1)),
+        (Stage::Space(1), Stage::Space(3)),
+        // HyperNetwork training is epochs 0 and 1, the search 2 and 5, the cross-search 3 and 4.
+        (Stage::Search(1), Stage::Search(1)),
+        (Stage::Search(2), Stage::Search(2)),
+        (Stage::Search(4), Stage::Search(4)),
+        (Stage::Retrain(0), Stage::Retrain(0)),
+        (Stage::Retrain(2), Stage::Retrain(4)),
+        (Stage::Export, Stage::Export),
+        (Stage::Bench, Stage::Report),
+    ];
+    let mut command = vec!["run", "--config", SETTINGS, "--run", text(&folder)];
+    for (from, to) in kills {
+        let mut running = Running::start(&command, &folder);
+        running.reaches(from);
+        running.kill();
+        let reached = stage(&folder);
+        assert!((from..=to).contains(&reached), "the kill at {from:?} came as late as {reached:?}");
+        command = resume(&folder).to_vec();
+    }
+    let ended = run(resume(&folder)).succeeds();
+    assert!(ended.stdout.contains("report.html"), "{ended:?}");
+    assert_undisturbed(&folder);
+    assert!(!contents(&folder).into_keys().any(|path| text(&path).contains("unverified")));
+}
+
+/// Interrupts the run in a phase and checks what it says. Whether that was in the middle of an epoch.
+fn interrupt(args: &[&str], folder: &Path, phase: &str, at: Stage) -> bool {
+    let mut running = Running::start(args, folder);
+    running.reaches(at);
+    let (code, said) = running.interrupt();
+    assert_eq!(code, Some(130), "{said}");
+    assert!(said.contains("interrupted") && said.contains(&format!("{phase}.safetensors")), "{said}");
+    let errors = said.lines().filter(|line| line.starts_with("error: ")).count();
+    assert_eq!(errors, 1, "{said}");
+    let (_, step) = progress(folder, phase).unwrap_or_else(|| panic!("there is no checkpoint\n{said}"));
+    step > 0
+}
+
+/// The arguments of the command that the program advises after an interrupt.
+fn advised(said: &str) -> Vec<&str> {
+    let (_, rest) = said.split_once("`adwp ").unwrap_or_else(|| panic!("no command in\n{said}"));
+    rest.split_once('`').unwrap().0.split(' ').collect()
+}
+
+#[test]
+fn interrupts_write_a_checkpoint_and_change_nothing() {
+    let holder = tempdir().unwrap();
+    let folder = holder.path().join("run");
+    let stderr = folder.with_extension("stderr");
+    let start = ["run", "--config", SETTINGS, "--run", text(&folder)].map(str::to_owned).to_vec();
+    // An interrupt between two epochs is met at the next one: the phases have several to be interrupted in.
+    let phases = [
+        ("space", [Stage::Space(1), Stage::Space(2)]),
+        ("search", [Stage::Search(1), Stage::Search(2)]),
+        ("retrain", [Stage::Retrain(1), Stage::Retrain(2)]),
+    ];
+    let mut command = start;
+    for (phase, epochs) in phases {
+        let middle = epochs.into_iter().any(|epoch| {
+            let args: Vec<&str> = command.iter().map(String::as_str).collect();
+            let middle = interrupt(&args, &folder, phase, epoch);
+            let said = std::fs::read_to_string(&stderr).unwrap();
+            command = advised(&said).into_iter().map(str::to_owned).collect();
+            assert_eq!(command, resume(&folder), "{said}");
+            middle
+        });
+        assert!(middle, "{phase} was not interrupted in the middle of an epoch");
+    }
+    run(&command).succeeds();
+    assert_undisturbed(&folder);
+}
+
+#[test]
+fn an_interrupt_outside_of_the_phases_loses_nothing() {
+    let (_holder, folder) = copy_of_run();
+    delete(&folder, &["model.onnx", "verification.json", "bench.json", "report.json", "report.html"]);
+    let mut running = Running::start(&resume(&folder), &folder);
+    // The message about the weights comes when the program listens already, right before the export.
+    running.says("retrain: ");
+    let (code, said) = running.interrupt();
+    assert_eq!(code, Some(130), "{said}");
+    run(resume(&folder)).succeeds();
+    assert_undisturbed(&folder);
+    assert!(said.contains("interrupted") && said.contains("--resume"), "it does not say how to go on:\n{said}");
+}
+
+#[test]
+fn two_programs_do_not_work_in_one_folder() {
+    let holder = tempdir().unwrap();
+    let folder = holder.path().join("run");
+    let mut first = Running::start(&["run", "--config", SETTINGS, "--run", text(&folder)], &folder);
+    first.reaches(Stage::Space(1));
+    run(resume(&folder)).refuses(&["another adwp is working in", text(&folder)]);
+    run(["space", "--run", text(&folder)]).refuses(&["another adwp is working in", text(&folder)]);
+    run(["report", text(&folder)]).refuses(&["another adwp is working in", text(&folder)]);
+    first.kill();
+    run(["space", "--run", text(&folder), "--resume"]).succeeds();
+}
