@@ -81,7 +81,7 @@ pub(crate) enum DataCommand {
         /// Folder of the data set; none for the sample.
         dir: Option<PathBuf>,
         /// Which data set it is.
-        #[arg(long)]
+        #[arg(long, value_parser = dataset)]
         dataset: DatasetKind,
     },
 }
@@ -110,13 +110,13 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "KEY=VALUE", action = ArgAction::Append)]
     pub(crate) set: Vec<String>,
     /// The data set: sample, fashion-mnist, cifar10, cifar100, image-folder.
-    #[arg(long)]
+    #[arg(long, value_parser = dataset)]
     pub(crate) dataset: Option<DatasetKind>,
     /// Folder of the data set.
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
-    /// Seed of all random numbers.
-    #[arg(long)]
+    /// Seed of all random numbers, at most 9223372036854775807, the largest number of a TOML file.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     pub(crate) seed: Option<u64>,
     /// Threads; 0 for one on each core. Results do not depend on it.
     #[arg(long, default_value_t = 0)]
@@ -163,7 +163,7 @@ pub(crate) struct EvalArgs {
     /// ONNX file.
     pub(crate) model: PathBuf,
     /// The data set; its test images are used.
-    #[arg(long)]
+    #[arg(long, value_parser = dataset)]
     pub(crate) dataset: DatasetKind,
     /// Folder of the data set.
     #[arg(long, value_name = "DIR")]
@@ -234,6 +234,14 @@ fn stem(text: &str) -> Result<Stem, String> {
         "imagenet" => Ok(Stem::Imagenet),
         _ => Err("expected cifar or imagenet".into()),
     }
+}
+
+/// A data set by name; the error tells which there are.
+fn dataset(text: &str) -> Result<DatasetKind, String> {
+    text.parse().map_err(|e: adwp_data::DataError| match e.hint() {
+        Some(hint) => format!("{e}; {hint}"),
+        None => e.to_string(),
+    })
 }
 
 /// A share from a percentage.

@@ -133,7 +133,8 @@ impl Config {
             let Value::Table(layer) = layer else { return Err(Failure::input(format!("--set {assignment}: expected KEY=VALUE"))) };
             overlay(&mut table, layer, &format!("--set {assignment}"), "")?;
         }
-        let mut config: Self = table.try_into().map_err(|e: toml::de::Error| Failure::input(format!("settings: {}", e.message())))?;
+        let mut config: Self =
+            table.try_into().map_err(|e: toml::de::Error| Failure::input(format!("settings: {}", e.to_string().trim_end())))?;
         if let Some(dataset) = args.dataset {
             config.dataset = dataset;
         }
@@ -159,14 +160,7 @@ impl Config {
             return fail(format!("search.keep = {} exceeds space.candidates = {}", self.search.keep, self.space.candidates));
         }
         let bench = &self.bench;
-        if bench.threads.is_empty()
-            || bench.threads.contains(&0)
-            || bench.repeats == 0
-            || !bench.min_time.is_finite()
-            || bench.min_time < 0.0
-        {
-            return fail("bench: threads and repeats must be at least 1, min_time a number of seconds".into());
-        }
+        check_latency(&bench.threads, bench.min_time, bench.repeats, |name| format!("bench.{name}"))?;
         if bench.parity_images == 0 {
             return fail("bench.parity_images must be at least 1: a file is only accepted after a comparison".into());
         }
@@ -195,6 +189,27 @@ impl Config {
     pub(crate) fn data_dir(&self) -> Option<&Path> {
         Some(self.data.as_path()).filter(|path| !path.as_os_str().is_empty())
     }
+}
+
+/// Longest repeat of a latency measurement, in seconds.
+const LONGEST_REPEAT: f64 = 3600.0;
+
+/// More threads than any processor has cores are a mistake that a runtime would wait on.
+const MOST_THREADS: usize = 1024;
+
+/// Checks what a latency measurement is asked for; `name` is how the user knows a setting.
+pub(crate) fn check_latency(threads: &[usize], min_time: f64, repeats: usize, name: impl Fn(&str) -> String) -> Result<(), Failure> {
+    let fail = |setting: &str, message: String| Err(Failure::input(format!("{}: {message}", name(setting))));
+    if !(0.0..=LONGEST_REPEAT).contains(&min_time) {
+        return fail("min_time", format!("{min_time} is no number of seconds in 0 to {LONGEST_REPEAT}"));
+    }
+    if threads.is_empty() || threads.iter().any(|threads| !(1..=MOST_THREADS).contains(threads)) {
+        return fail("threads", format!("{threads:?} are not numbers in 1 to {MOST_THREADS}"));
+    }
+    if repeats == 0 {
+        return fail("repeats", "there must be at least 1".into());
+    }
+    Ok(())
 }
 
 fn defaults() -> Table {

@@ -1,12 +1,21 @@
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use adwp_train::Interrupt;
 
 use crate::failure::Failure;
+use crate::output;
 
 /// Whether a training phase is running, which stops by itself after the current step.
 static IN_PHASE: AtomicBool = AtomicBool::new(false);
+
+/// How to go on with the run that is being worked on.
+static RESUME: Mutex<Option<String>> = Mutex::new(None);
+
+/// Names the command that continues the current run, for whoever interrupts it.
+pub(crate) fn resume_with(command: String) {
+    *RESUME.lock().unwrap_or_else(PoisonError::into_inner) = Some(command);
+}
 
 /// Hears Ctrl-C and SIGTERM. In a training phase the first one asks it to stop and write its checkpoint; everywhere else, and the
 /// second time, the program ends at once. Files are written atomically, so nothing is lost by that.
@@ -19,6 +28,12 @@ pub(crate) fn listen() -> Result<Interrupt, Failure> {
     let heard = interrupt.clone();
     ctrlc::set_handler(move || {
         if heard.is_requested() || !IN_PHASE.load(Ordering::SeqCst) {
+            let command = RESUME.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let interrupted = Failure::interrupted("interrupted");
+            output::error(&match command {
+                Some(command) => interrupted.hint(format!("continue with `{command}`")),
+                None => interrupted,
+            });
             std::process::exit(130);
         }
         heard.request();

@@ -1,7 +1,4 @@
 //! The only place that writes to stdout and stderr beside the progress bars.
-// Printing is this module's purpose.
-#![allow(clippy::print_stderr)]
-
 use std::io::{self, ErrorKind, Write};
 
 use serde::Serialize;
@@ -24,9 +21,9 @@ pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
     data(&(text + "\n"))
 }
 
-/// Writes a line to stderr.
+/// Writes a line to stderr. Where nobody listens any more, the work goes on unheard.
 pub(crate) fn message(text: &str) {
-    eprintln!("{text}");
+    writeln!(io::stderr(), "{text}").ok();
 }
 
 pub(crate) fn error(failure: &Failure) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use adwp_data::{Dataset, DatasetKind, OpenOptions, Splits, split, subset};
+use adwp_deploy::ort_library;
 use adwp_engine::cpu::Threads;
 use adwp_models::Skeleton;
 use adwp_search::Data;
@@ -29,7 +30,7 @@ pub(crate) struct Session {
     pub(crate) ort_lib: Option<PathBuf>,
     interrupt: Interrupt,
     pub(crate) resume: bool,
-    splits: Option<Splits>,
+    splits: Splits,
     /// Held as long as the session lives.
     _lock: File,
 }
@@ -61,9 +62,19 @@ impl Session {
         } else {
             Config::from_args(args)?
         };
+        if let Some(library) = &args.ort.ort_lib {
+            ort_library::find(Some(library))?;
+        }
+        // The folder is touched only once the data is there and fits the settings.
+        let splits = open_splits(config.dataset, config.data_dir(), config.image_size)?;
+        for channels in [config.space.channels, config.search.channels, config.retrain.channels] {
+            skeleton(&config, &splits, channels).validate()?;
+        }
         let run = RunDir::create(&path)?;
         let lock = lock(&run)?;
+        run.remove_partial_files()?;
         write_atomic(&stored, config.to_toml()?.as_bytes())?;
+        interrupt::resume_with(format!("adwp run --run {} --resume", path.display()));
         Ok(Self {
             streams: Streams::new(config.seed),
             threads: Threads::new(args.threads)?,
@@ -71,7 +82,7 @@ impl Session {
             ort_lib: args.ort.ort_lib.clone(),
             interrupt: interrupt::listen()?,
             resume: args.resume,
-            splits: None,
+            splits,
             run,
             config,
             _lock: lock,
@@ -106,26 +117,12 @@ impl Session {
         }
     }
 
-    /// The data set, opened on first use.
-    pub(crate) fn splits(&mut self) -> Result<&Splits, Failure> {
-        if self.splits.is_none() {
-            self.splits = Some(open_splits(self.config.dataset, self.config.data_dir(), self.config.image_size)?);
-        }
-        Ok(self.splits.as_ref().expect("opened above"))
+    /// Sizes of the network with the channels of a phase.
+    pub(crate) fn skeleton(&self, channels: usize) -> Skeleton {
+        skeleton(&self.config, &self.splits, channels)
     }
 
-    /// Sizes of the network; each phase sets its own channels.
-    pub(crate) fn skeleton(&mut self, channels: usize) -> Result<Skeleton, Failure> {
-        let (stem, cells) = (self.config.stem, self.config.cells);
-        let train = &self.splits()?.train;
-        let shape = train.shape();
-        let image = [shape.channels, shape.height, shape.width];
-        let skeleton = Skeleton { stem, cells, channels, classes: train.classes().len(), image };
-        skeleton.validate()?;
-        Ok(skeleton)
-    }
-
-    fn chosen(&mut self, dataset: &Dataset, count: usize, what: &str) -> Result<Vec<u32>, Failure> {
+    fn chosen(&self, dataset: &Dataset, count: usize, what: &str) -> Result<Vec<u32>, Failure> {
         if count == 0 || count == dataset.len() {
             return Ok(dataset.indices());
         }
@@ -133,21 +130,21 @@ impl Session {
     }
 
     /// All training images of the run.
-    pub(crate) fn train_images(&mut self) -> Result<BatchSource, Failure> {
-        let (splits, count) = (self.splits()?.clone(), self.config.train_images);
-        let indices = self.chosen(&splits.train, count, "train")?;
-        Ok(BatchSource { dataset: splits.train, indices, normalization: splits.normalization, batch: 1 })
+    pub(crate) fn train_images(&self) -> Result<BatchSource, Failure> {
+        let indices = self.chosen(&self.splits.train, self.config.train_images, "train")?;
+        let dataset = Arc::clone(&self.splits.train);
+        Ok(BatchSource { dataset, indices, normalization: self.splits.normalization.clone(), batch: 1 })
     }
 
     /// The test images of the run.
-    pub(crate) fn test_images(&mut self) -> Result<BatchSource, Failure> {
-        let (splits, count) = (self.splits()?.clone(), self.config.test_images);
-        let indices = self.chosen(&splits.test, count, "test")?;
-        Ok(BatchSource { dataset: splits.test, indices, normalization: splits.normalization, batch: TEST_BATCH })
+    pub(crate) fn test_images(&self) -> Result<BatchSource, Failure> {
+        let indices = self.chosen(&self.splits.test, self.config.test_images, "test")?;
+        let dataset = Arc::clone(&self.splits.test);
+        Ok(BatchSource { dataset, indices, normalization: self.splits.normalization.clone(), batch: TEST_BATCH })
     }
 
     /// What the search phases work on: the training images in two parts.
-    pub(crate) fn search_data(&mut self) -> Result<Data, Failure> {
+    pub(crate) fn search_data(&self) -> Result<Data, Failure> {
         let mut all = self.train_images()?;
         let (wanted, available) = (self.config.search_images, all.indices.len());
         if wanted > available {
@@ -156,8 +153,7 @@ impl Session {
         if wanted > 0 {
             (all.indices, _) = split(&all.indices, wanted as f64 / available as f64, self.streams.seed_for("subset/search"))?;
         }
-        let skeleton = self.skeleton(1)?;
-        Ok(Data::new(skeleton, &all, self.config.train_share, self.streams, &self.threads)?)
+        Ok(Data::new(self.skeleton(self.config.search.channels), &all, self.config.train_share, self.streams, &self.threads)?)
     }
 
     /// Says how many images of the data set are used, where it is not all.
@@ -223,10 +219,14 @@ impl Session {
 
 /// Opens a data set; `image_size` 0 is the size it has.
 pub(crate) fn open_splits(kind: DatasetKind, dir: Option<&Path>, image_size: usize) -> Result<Splits, Failure> {
-    let options = OpenOptions { image_size: (image_size > 0 && kind == DatasetKind::ImageFolder).then_some(image_size) };
-    let splits = adwp_data::open(kind, dir, &options)?;
-    debug_assert!(Arc::strong_count(&splits.train) == 1, "a data set is opened anew");
-    Ok(splits)
+    let options = OpenOptions { image_size: (image_size > 0).then_some(image_size) };
+    Ok(adwp_data::open(kind, dir, &options)?)
+}
+
+fn skeleton(config: &Config, splits: &Splits, channels: usize) -> Skeleton {
+    let shape = splits.train.shape();
+    let image = [shape.channels, shape.height, shape.width];
+    Skeleton { stem: config.stem, cells: config.cells, channels, classes: splits.train.classes().len(), image }
 }
 
 /// The settings of the run in the folder; what the flags ask for must be the same.

@@ -13,7 +13,7 @@ use adwp_deploy::ort_library::{self, OrtLibrary};
 use adwp_deploy::runtime::{Runtime, Session as RuntimeSession, SessionOptions};
 use adwp_export::onnx::BatchNorms;
 use adwp_export::{Agreement, ExportError, Logits, Network, RetrainData, TOLERANCE, Trained, agree};
-use adwp_models::{Discrete, Genotype, IntensiveSpace, cost};
+use adwp_models::{Discrete, Genotype, IntensiveSpace, ModelError, cost};
 use adwp_report::{LatencyRow, ParityRow, PhaseTime, RunReport, RuntimeAccuracy};
 use adwp_search::Finished;
 use adwp_train::{BatchSource, Evaluation, read_text, watched, write_atomic};
@@ -37,6 +37,11 @@ pub(crate) struct Verification {
 
 const VERIFICATION_SCHEMA: &str = "adwp/verification/1";
 
+/// Reads a file of the run; an error names it.
+pub(crate) fn parsed<T>(path: PathBuf, parse: impl FnOnce(&str) -> Result<T, ModelError>) -> Result<T, Failure> {
+    parse(&read_text(&path)?).map_err(|e| Failure::input(format!("{}: {e}", path.display())))
+}
+
 /// Derives the intensive space: `space.json`.
 pub(crate) fn space(session: &mut Session, command: &str) -> Result<(), Failure> {
     if session.is_done("space", "space.json")? {
@@ -56,7 +61,7 @@ pub(crate) fn search(session: &mut Session, command: &str) -> Result<(), Failure
     if session.is_done("search", "genotype.json")? {
         return Ok(());
     }
-    let space = IntensiveSpace::from_json(&read_text(&session.needs("space.json", "space")?)?)?;
+    let space = parsed(session.needs("space.json", "space")?, IntensiveSpace::from_json)?;
     let data = session.search_data()?;
     let settings = session.config.search.clone();
     let genotype = session.phase("search", command, |context| match adwp_search::search(&settings, &space, &data, context)? {
@@ -71,8 +76,8 @@ pub(crate) fn retrain(session: &mut Session, command: &str) -> Result<(), Failur
     if session.is_done("retrain", "weights.safetensors")? {
         return Ok(());
     }
-    let genotype = Genotype::from_json(&read_text(&session.needs("genotype.json", "search")?)?)?;
-    let skeleton = session.skeleton(session.config.retrain.channels)?;
+    let genotype = parsed(session.needs("genotype.json", "search")?, Genotype::from_json)?;
+    let skeleton = session.skeleton(session.config.retrain.channels);
     let data = RetrainData {
         train: session.train_images()?,
         test: session.test_images()?,

@@ -221,7 +221,7 @@ impl DeployError {
     /// One sentence that says what to do next, or `None` when the message says it already.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::Missing { .. } => "check the path; `adwp export` writes the model of a run to model.onnx".to_owned(),
+            Self::Missing { .. } => "check the path; a run has its model in model.onnx and its measurement in bench.json".to_owned(),
             Self::Empty { .. } | Self::Truncated { .. } => {
                 "the file was not written or copied completely; export or copy it again".to_owned()
             }

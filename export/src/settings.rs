@@ -1,5 +1,5 @@
 use adwp_data::Augmentation;
-use adwp_train::TrainError;
+use adwp_train::{TrainError, check_settings};
 use serde::{Deserialize, Serialize};
 
 /// Settings of retraining. The defaults are those of section 4.3 for CIFAR-10 with cutout.
@@ -54,14 +54,19 @@ impl Default for RetrainSettings {
 impl RetrainSettings {
     /// Checks what the types do not.
     pub fn validate(&self) -> Result<(), TrainError> {
+        let numbers = [
+            ("rate", self.rate),
+            ("momentum", self.momentum),
+            ("weight_decay", self.weight_decay),
+            ("clip", self.clip),
+            ("auxiliary", self.auxiliary),
+        ];
+        check_settings("retrain", self.batch, &numbers)?;
         let fail = |message: String| Err(TrainError::Settings(format!("retrain: {message}")));
         match self {
-            s if s.epochs == 0 || s.batch == 0 || s.evaluate_every == 0 => {
-                fail("epochs, batch and evaluate_every must be at least 1".into())
-            }
+            s if s.epochs == 0 || s.evaluate_every == 0 => fail("epochs and evaluate_every must be at least 1".into()),
             s if !(0.0..1.0).contains(&s.drop_path) => fail(format!("drop_path = {} is not in [0, 1)", s.drop_path)),
             s if !(0.0..1.0).contains(&s.smoothing) => fail(format!("smoothing = {} is not in [0, 1)", s.smoothing)),
-            s if s.auxiliary.is_nan() || s.auxiliary < 0.0 => fail(format!("auxiliary = {} is negative", s.auxiliary)),
             _ => Ok(()),
         }
     }

@@ -1,7 +1,7 @@
 use adwp_data::{Augmentation, Order, epoch_order, split};
 use adwp_engine::cpu::Threads;
 use adwp_models::{GeneratorInput, Skeleton};
-use adwp_train::{BatchSource, Streams, TrainError};
+use adwp_train::{BatchSource, Streams, TrainError, check_settings};
 use serde::{Deserialize, Serialize};
 
 /// Settings of the intensive-space phase. The defaults are those of section 4.1 and of DARTS, which it refers to.
@@ -192,16 +192,28 @@ impl Data {
     }
 }
 
+/// Widest middle of a generating block that makes sense.
+const LARGEST_HIDDEN: usize = 1 << 12;
+
 impl SpaceSettings {
     /// Checks what the types do not.
     pub fn validate(&self) -> Result<(), TrainError> {
+        let numbers = [
+            ("rate", self.rate),
+            ("rate_last", self.rate_last),
+            ("momentum", self.momentum),
+            ("weight_decay", self.weight_decay),
+            ("clip", self.clip),
+            ("alpha_rate", self.alpha_rate),
+            ("alpha_weight_decay", self.alpha_weight_decay),
+        ];
+        check_settings("space", self.batch, &numbers)?;
         let fail = |message: String| Err(TrainError::Settings(format!("space: {message}")));
         match self {
             s if s.epochs <= s.backtrack => fail(format!("epochs = {} must exceed backtrack = {}", s.epochs, s.backtrack)),
             s if !(2..=14).contains(&s.candidates) => {
                 fail(format!("candidates = {} is not in 2 to 14, the pairs of the first node", s.candidates))
             }
-            s if s.batch == 0 => fail("batch must be at least 1".into()),
             _ => Ok(()),
         }
     }
@@ -210,6 +222,17 @@ impl SpaceSettings {
 impl SearchSettings {
     /// Checks what the types do not.
     pub fn validate(&self) -> Result<(), TrainError> {
+        let numbers = [
+            ("rate", self.rate),
+            ("rate_last", self.rate_last),
+            ("momentum", self.momentum),
+            ("weight_decay", self.weight_decay),
+            ("clip", self.clip),
+            ("alpha_sd", self.alpha_sd),
+            ("alpha_rate", self.alpha_rate),
+            ("alpha_weight_decay", self.alpha_weight_decay),
+        ];
+        check_settings("search", self.batch, &numbers)?;
         let fail = |message: String| Err(TrainError::Settings(format!("search: {message}")));
         match self {
             s if s.hypernetwork_epochs >= s.epochs => {
@@ -221,7 +244,9 @@ impl SearchSettings {
             {
                 fail("hypernetwork_epochs ≤ cross_search_start ≤ cross_search_end ≤ epochs must hold".into())
             }
-            s if s.keep == 0 || s.hidden == 0 || s.batch == 0 => fail("keep, hidden and batch must be at least 1".into()),
+            s if s.keep == 0 || !(1..=LARGEST_HIDDEN).contains(&s.hidden) => {
+                fail(format!("keep must be at least 1, hidden in 1 to {LARGEST_HIDDEN}"))
+            }
             s if s.recalibration_images < s.batch => {
                 fail(format!("recalibration_images = {} must be at least one batch of {}", s.recalibration_images, s.batch))
             }

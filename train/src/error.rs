@@ -64,7 +64,7 @@ impl TrainError {
                 }
                 _ => None,
             },
-            Self::Damaged { .. } => Some("delete the file to start this phase afresh, or restore it".into()),
+            Self::Damaged { .. } => Some("restore the file, or delete it to have its step done again".into()),
             Self::NotFinite { .. } => {
                 Some("the last checkpoint is kept; a smaller learning rate, or another --seed in a new run folder, may help".into())
             }

@@ -4,6 +4,9 @@ use std::path::Path;
 
 use crate::{Result, TrainError};
 
+/// How the names of files begin that are being written.
+pub(crate) const PARTIAL: &str = ".partial-";
+
 /// Writes a file so that a kill at any moment leaves the old one or the new one: temporary file beside it, fsync, rename.
 ///
 /// # Errors
@@ -11,7 +14,7 @@ use crate::{Result, TrainError};
 pub fn write_atomic(path: &Path, contents: &[u8]) -> Result<()> {
     let fail = |source| TrainError::File { action: "write", path: path.to_owned(), source };
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut temporary = tempfile::Builder::new().prefix(".partial-").tempfile_in(folder).map_err(fail)?;
+    let mut temporary = tempfile::Builder::new().prefix(PARTIAL).tempfile_in(folder).map_err(fail)?;
     temporary.write_all(contents).and_then(|()| temporary.as_file().sync_all()).map_err(fail)?;
     make_readable(temporary.as_file()).map_err(fail)?;
     temporary.persist(path).map_err(|e| fail(e.error))?;

@@ -5,6 +5,7 @@
 
 mod batches;
 mod checkpoint;
+mod checks;
 mod error;
 mod evaluate;
 mod files;
@@ -18,6 +19,7 @@ mod streams;
 
 pub use batches::BatchSource;
 pub use checkpoint::{Checkpoint, TensorData};
+pub use checks::check_settings;
 pub use error::{Result, TrainError};
 pub use evaluate::{Evaluation, Evaluator, correct_predictions, labels_as_floats};
 pub use files::{read_text, write_atomic};

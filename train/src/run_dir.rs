@@ -1,6 +1,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::files::PARTIAL;
 use crate::{Result, TrainError};
 
 /// The folder of a run and the files in it.
@@ -16,6 +17,20 @@ impl RunDir {
         let checkpoints = run.file("checkpoints");
         fs::create_dir_all(&checkpoints).map_err(|source| TrainError::File { action: "create", path: checkpoints, source })?;
         Ok(run)
+    }
+
+    /// Removes what kills in the middle of a write have left behind. Nobody else may be writing to the run.
+    pub fn remove_partial_files(&self) -> Result<()> {
+        for folder in [self.path.clone(), self.file("checkpoints")] {
+            let fail = |source| TrainError::File { action: "clean", path: folder.clone(), source };
+            for entry in fs::read_dir(&folder).map_err(fail)? {
+                let entry = entry.map_err(fail)?;
+                if entry.file_name().to_string_lossy().starts_with(PARTIAL) {
+                    fs::remove_file(entry.path()).map_err(fail)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The folder itself.

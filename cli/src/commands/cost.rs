@@ -2,13 +2,13 @@ use std::path::Path;
 
 use adwp_deploy::onnx::OnnxModel;
 use adwp_models::{Discrete, Genotype, Skeleton, cost::count};
-use adwp_train::read_text;
 use serde::Serialize;
 
 use super::Style;
 use crate::args::CostArgs;
 use crate::failure::Failure;
 use crate::output;
+use crate::steps::parsed;
 
 /// Cost of a network, whoever counted it.
 #[derive(Serialize)]
@@ -57,7 +57,7 @@ pub(crate) fn cost(args: &CostArgs, style: Style) -> Result<(), Failure> {
 }
 
 fn of_genotype(args: &CostArgs) -> Result<Cost, Failure> {
-    let genotype = Genotype::from_json(&read_text(&args.what)?).map_err(|e| Failure::input(format!("{}: {e}", args.what.display())))?;
+    let genotype = parsed(args.what.clone(), Genotype::from_json)?;
     let skeleton =
         Skeleton { stem: args.stem, cells: genotype.cells.len(), channels: args.channels, classes: args.classes, image: args.image.0 };
     let cost = count(&Discrete::build(&genotype, &skeleton, 1, None)?.graph);

@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use adwp_data::DatasetKind;
+use adwp_deploy::DeployError;
 use adwp_deploy::machine::Machine;
 use adwp_deploy::ort_library::{candidates, find};
 use serde_json::json;
@@ -56,6 +57,11 @@ pub(crate) fn doctor(ort_lib: Option<&Path>, style: Style) -> Result<(), Failure
         }
         Err(e) => {
             text += &format!("ONNX Runtime   none: {e}\n");
+            if let DeployError::OrtNotFound { searched } = e {
+                for place in searched {
+                    text += &format!("               looked at {}\n", place.display());
+                }
+            }
             if let Some(hint) = e.hint() {
                 text += &format!("               {hint}\n");
             }

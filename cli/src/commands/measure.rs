@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use adwp_data::Normalization;
+use adwp_data::{DatasetKind, Normalization};
 use adwp_deploy::accuracy;
 use adwp_deploy::bench::{self, BenchOptions, BenchReport};
 use adwp_deploy::onnx::OnnxModel;
@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::Style;
 use crate::args::{BenchArgs, EvalArgs};
+use crate::config::check_latency;
 use crate::failure::Failure;
 use crate::output;
 use crate::progress::Console;
@@ -35,9 +36,11 @@ fn choose(wanted: &[Runtime], library: Option<&OrtLibrary>, console: &mut Consol
 
 /// `adwp bench`.
 pub(crate) fn bench(args: &BenchArgs, style: Style) -> Result<(), Failure> {
-    if !args.min_time.is_finite() || args.min_time < 0.0 {
-        return Err(Failure::input(format!("--min-time {}: expected a number of seconds", args.min_time)));
-    }
+    check_latency(&args.threads, args.min_time, args.repeat, |name| match name {
+        "min_time" => "--min-time".into(),
+        "repeats" => "--repeat".into(),
+        name => format!("--{name}"),
+    })?;
     let mut console = Console::new(style.verbosity);
     let library = find_library(args.ort.ort_lib.as_deref(), &args.runtime)?;
     let options = BenchOptions {
@@ -105,7 +108,8 @@ pub(crate) fn eval(args: &EvalArgs, style: Style) -> Result<(), Failure> {
     let mut console = Console::new(style.verbosity);
     let model = OnnxModel::load(&args.model)?;
     let input = model.input();
-    let splits = open_splits(args.dataset, args.data.as_deref(), input.height)?;
+    let image_size = if args.dataset == DatasetKind::ImageFolder { input.height } else { 0 };
+    let splits = open_splits(args.dataset, args.data.as_deref(), image_size)?;
     let shape = splits.test.shape();
     let (found, expected) = ([shape.channels, shape.height, shape.width], [input.channels, input.height, input.width]);
     if found != expected {

@@ -43,7 +43,11 @@ pub(crate) fn step(args: &RunArgs, style: Style, step: &'static str) -> Result<(
         "retrain" => steps::retrain(&mut session, step).map(|()| "weights.safetensors"),
         _ => steps::export(&mut session).map(|()| "model.onnx"),
     }?;
-    output::data(&format!("{}\n", session.run.file(file).display()))
+    let path = session.run.file(file);
+    if style.json {
+        return output::json(&serde_json::json!({ "step": step, "file": path }));
+    }
+    output::data(&format!("{}\n", path.display()))
 }
 
 /// `adwp report`: the report of a finished run, written again.
