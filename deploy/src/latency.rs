@@ -356,7 +356,7 @@ mod tests {
             })
         };
         let options = LatencyOptions { min_time: Duration::ZERO, repeats: 3, max_warm_up: Duration::ZERO, ..Default::default() };
-        let series = time(&mut [session('a'), session('b')], &options).unwrap();
+        let series = time(&mut [session('a'), session('b')], &options, &mut |_| ()).unwrap();
         assert_eq!(order.into_inner().iter().collect::<String>(), "aabbaabbaabb");
         assert!(series.iter().all(|series| series.repeats == vec![vec![1.0]; 3]));
     }
