@@ -87,7 +87,7 @@ struct Totals {
     seconds: f64,
 }
 
-/// Runs a phase to its end or to the next interrupt.
+/// Runs a phase to its end or to the next interrupt, which is met after the step it falls into or the one that follows.
 ///
 /// A checkpoint is written after every epoch and on an interrupt. A loss that is not finite ends the phase with the last checkpoint kept.
 pub fn run_phase<P: Phase>(phase: &mut P, context: &mut Context<'_>) -> Result<Outcome> {
@@ -130,9 +130,6 @@ fn drive<P: Phase>(phase: &mut P, context: &mut Context<'_>) -> Result<Outcome> 
         context.reporter.epoch(&entry);
         (at, totals) = (At { epoch: at.epoch + 1, step: 0 }, Totals::default());
         save(phase, at, totals, &path)?;
-        if context.interrupt.is_requested() && at.epoch < phase.epochs() {
-            return Ok(Outcome::Interrupted);
-        }
     }
     Ok(Outcome::Done)
 }
