@@ -30,9 +30,66 @@ pub(crate) struct Session {
     pub(crate) ort_lib: Option<PathBuf>,
     interrupt: Interrupt,
     pub(crate) resume: bool,
-    splits: Splits,
+    pub(crate) images: Images,
     /// Held as long as the session lives.
     _lock: File,
+}
+
+/// The images of a run.
+pub(crate) struct Images {
+    /// All that retraining uses.
+    pub(crate) train: BatchSource,
+    /// Those of them that the search uses.
+    search: BatchSource,
+    pub(crate) test: BatchSource,
+}
+
+impl Images {
+    fn choose(config: &Config, streams: Streams) -> Result<Self, Failure> {
+        let Splits { train, test, normalization } = open_splits(config.dataset, config.data_dir(), config.image_size)?;
+        let source = |dataset: Arc<Dataset>, count: usize, what: &str| -> Result<BatchSource, Failure> {
+            let indices = match count {
+                0 => dataset.indices(),
+                count => subset(&dataset, count, streams.seed_for(&format!("subset/{what}")))?,
+            };
+            Ok(BatchSource { dataset, indices, normalization: normalization.clone(), batch: TEST_BATCH })
+        };
+        let (train, test) = (source(train, config.train_images, "train")?, source(test, config.test_images, "test")?);
+        let (wanted, available) = (config.search_images, train.indices.len());
+        if wanted > available {
+            return Err(Failure::input(format!("search_images = {wanted} exceeds the {available} training images of the run")));
+        }
+        let mut search = train.clone();
+        if wanted > 0 {
+            (search.indices, _) = split(&train.indices, wanted as f64 / available as f64, streams.seed_for("subset/search"))?;
+        }
+        Ok(Self { train, search, test })
+    }
+
+    /// Checks that the settings of every phase fit the images.
+    fn check(&self, config: &Config, streams: Streams, threads: &Threads) -> Result<(), Failure> {
+        for channels in [config.space.channels, config.search.channels, config.retrain.channels] {
+            self.skeleton(config, channels).validate()?;
+        }
+        let data = self.search_data(config, streams, threads)?;
+        for batch in [config.space.batch, config.search.batch] {
+            for half in [&data.train, &data.validation] {
+                BatchSource { batch, ..half.clone() }.steps()?;
+            }
+        }
+        BatchSource { batch: config.retrain.batch, ..self.train.clone() }.steps()?;
+        Ok(())
+    }
+
+    fn skeleton(&self, config: &Config, channels: usize) -> Skeleton {
+        let shape = self.train.dataset.shape();
+        let image = [shape.channels, shape.height, shape.width];
+        Skeleton { stem: config.stem, cells: config.cells, channels, classes: self.train.dataset.classes().len(), image }
+    }
+
+    fn search_data(&self, config: &Config, streams: Streams, threads: &Threads) -> Result<Data, Failure> {
+        Ok(Data::new(self.skeleton(config, config.search.channels), &self.search, config.train_share, streams, threads)?)
+    }
 }
 
 /// How a command treats a run folder that has settings already.
@@ -66,23 +123,22 @@ impl Session {
             ort_library::find(Some(library))?;
         }
         // The folder is touched only once the data is there and fits the settings.
-        let splits = open_splits(config.dataset, config.data_dir(), config.image_size)?;
-        for channels in [config.space.channels, config.search.channels, config.retrain.channels] {
-            skeleton(&config, &splits, channels).validate()?;
-        }
+        let (streams, threads) = (Streams::new(config.seed), Threads::new(args.threads)?);
+        let images = Images::choose(&config, streams)?;
+        images.check(&config, streams, &threads)?;
         let run = RunDir::create(&path)?;
         let lock = lock(&run)?;
         run.remove_partial_files()?;
         write_atomic(&stored, config.to_toml()?.as_bytes())?;
         interrupt::resume_with(format!("adwp run --run {} --resume", path.display()));
         Ok(Self {
-            streams: Streams::new(config.seed),
-            threads: Threads::new(args.threads)?,
+            streams,
+            threads,
             console: Console::new(verbosity),
             ort_lib: args.ort.ort_lib.clone(),
             interrupt: interrupt::listen()?,
             resume: args.resume,
-            splits,
+            images,
             run,
             config,
             _lock: lock,
@@ -119,51 +175,22 @@ impl Session {
 
     /// Sizes of the network with the channels of a phase.
     pub(crate) fn skeleton(&self, channels: usize) -> Skeleton {
-        skeleton(&self.config, &self.splits, channels)
+        self.images.skeleton(&self.config, channels)
     }
 
-    fn chosen(&self, dataset: &Dataset, count: usize, what: &str) -> Result<Vec<u32>, Failure> {
-        if count == 0 || count == dataset.len() {
-            return Ok(dataset.indices());
-        }
-        Ok(subset(dataset, count, self.streams.seed_for(&format!("subset/{what}")))?)
-    }
-
-    /// All training images of the run.
-    pub(crate) fn train_images(&self) -> Result<BatchSource, Failure> {
-        let indices = self.chosen(&self.splits.train, self.config.train_images, "train")?;
-        let dataset = Arc::clone(&self.splits.train);
-        Ok(BatchSource { dataset, indices, normalization: self.splits.normalization.clone(), batch: 1 })
-    }
-
-    /// The test images of the run.
-    pub(crate) fn test_images(&self) -> Result<BatchSource, Failure> {
-        let indices = self.chosen(&self.splits.test, self.config.test_images, "test")?;
-        let dataset = Arc::clone(&self.splits.test);
-        Ok(BatchSource { dataset, indices, normalization: self.splits.normalization.clone(), batch: TEST_BATCH })
-    }
-
-    /// What the search phases work on: the training images in two parts.
+    /// What the search phases work on: the images of the search in two parts.
     pub(crate) fn search_data(&self) -> Result<Data, Failure> {
-        let mut all = self.train_images()?;
-        let (wanted, available) = (self.config.search_images, all.indices.len());
-        if wanted > available {
-            return Err(Failure::input(format!("search_images = {wanted} exceeds the {available} training images of the run")));
-        }
-        if wanted > 0 {
-            (all.indices, _) = split(&all.indices, wanted as f64 / available as f64, self.streams.seed_for("subset/search"))?;
-        }
-        Ok(Data::new(self.skeleton(self.config.search.channels), &all, self.config.train_share, self.streams, &self.threads)?)
+        self.images.search_data(&self.config, self.streams, &self.threads)
     }
 
     /// Says how many images of the data set are used, where it is not all.
-    pub(crate) fn announce(&mut self) -> Result<(), Failure> {
-        let (train, test) = (self.train_images()?, self.test_images()?);
+    pub(crate) fn announce(&mut self) {
+        let Images { train, test, .. } = &self.images;
         let count = |source: &BatchSource| match (source.indices.len(), source.dataset.len()) {
             (used, all) if used == all => format!("{used}"),
             (used, all) => format!("a subset of {used} of {all}"),
         };
-        let text = format!("{}: {} training and {} test images", self.config.dataset, count(&train), count(&test));
+        let text = format!("{}: {} training and {} test images", self.config.dataset, count(train), count(test));
         let settings = format!(
             "preset {}, seed {}, device cpu, {} threads, {}",
             self.config.preset,
@@ -173,7 +200,6 @@ impl Session {
         );
         self.console.say(&text);
         self.console.say(&settings);
-        Ok(())
     }
 
     /// Runs a training phase, counts its time, and turns an interrupt into the message with the resume command.
@@ -221,12 +247,6 @@ impl Session {
 pub(crate) fn open_splits(kind: DatasetKind, dir: Option<&Path>, image_size: usize) -> Result<Splits, Failure> {
     let options = OpenOptions { image_size: (image_size > 0).then_some(image_size) };
     Ok(adwp_data::open(kind, dir, &options)?)
-}
-
-fn skeleton(config: &Config, splits: &Splits, channels: usize) -> Skeleton {
-    let shape = splits.train.shape();
-    let image = [shape.channels, shape.height, shape.width];
-    Skeleton { stem: config.stem, cells: config.cells, channels, classes: splits.train.classes().len(), image }
 }
 
 /// The settings of the run in the folder; what the flags ask for must be the same.

@@ -79,8 +79,8 @@ pub(crate) fn retrain(session: &mut Session, command: &str) -> Result<(), Failur
     let genotype = parsed(session.needs("genotype.json", "search")?, Genotype::from_json)?;
     let skeleton = session.skeleton(session.config.retrain.channels);
     let data = RetrainData {
-        train: session.train_images()?,
-        test: session.test_images()?,
+        train: session.images.train.clone(),
+        test: session.images.test.clone(),
         streams: session.streams,
         threads: session.threads.clone(),
     };
@@ -103,7 +103,7 @@ pub(crate) fn export(session: &mut Session) -> Result<(), Failure> {
     }
     let start = Instant::now();
     let trained = Trained::read(&session.needs("weights.safetensors", "retrain")?)?;
-    let test = session.test_images()?;
+    let test = session.images.test.clone();
     let model = adwp_export::onnx::model(&trained, BatchNorms::Folded)?;
     // The file gets its name only once it has been compared.
     let unverified = session.run.file("checkpoints").join("unverified.onnx");
@@ -266,7 +266,7 @@ pub(crate) fn report(session: &mut Session) -> Result<RunReport, Failure> {
     }
     let times = session.times()?;
     let phases = ["space", "search", "retrain", "export", "bench"];
-    let (train_images, test_images) = (session.train_images()?.indices.len(), session.test_images()?.indices.len());
+    let (train_images, test_images) = (session.images.train.indices.len(), session.images.test.indices.len());
     let report = RunReport {
         schema: adwp_report::Schema,
         dataset: session.config.dataset.to_string(),

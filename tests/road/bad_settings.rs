@@ -52,7 +52,7 @@ fn refuse_setting(setting: &str, culprits: &[&str]) {
     let holder = tempdir().unwrap();
     let folder = holder.path().join("run");
     run(["run", "--config", SETTINGS, "--run", text(&folder), "--set", setting]).refuses(culprits);
-    assert!(!folder.join("space.json").exists(), "{setting} was refused only after a phase");
+    assert!(!folder.exists(), "{setting} was refused only after the folder was made");
 }
 
 #[test]

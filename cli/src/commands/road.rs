@@ -14,7 +14,7 @@ use crate::steps;
 /// `adwp run`: everything in order.
 pub(crate) fn run(args: &RunArgs, style: Style) -> Result<(), Failure> {
     let mut session = Session::open(args, style.verbosity, Existing::NeedsResume)?;
-    session.announce()?;
+    session.announce();
     steps::space(&mut session, "run")?;
     steps::search(&mut session, "run")?;
     steps::retrain(&mut session, "run")?;
@@ -36,7 +36,7 @@ fn finish(session: &mut Session, style: Style) -> Result<(), Failure> {
 /// `adwp space`, `search`, `retrain`, `export`: one step in a run folder.
 pub(crate) fn step(args: &RunArgs, style: Style, step: &'static str) -> Result<(), Failure> {
     let mut session = Session::open(args, style.verbosity, Existing::Continues)?;
-    session.announce()?;
+    session.announce();
     let file = match step {
         "space" => steps::space(&mut session, step).map(|()| "space.json"),
         "search" => steps::search(&mut session, step).map(|()| "genotype.json"),
