@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use adwp_data::{Augmentation, Batch, DataError};
+use adwp_data::{Augmentation, Batch, DataError, Loader};
 use adwp_engine::optim::{Adam, Sgd};
 use adwp_engine::{Graph, Variables};
 use adwp_train::{Checkpoint, TrainError};
@@ -15,15 +15,29 @@ const ALPHA_BETAS: (f32, f32) = (0.5, 0.999);
 /// A batch of each half, the weights' first.
 pub(crate) type Pair = (Batch, Batch);
 
-/// Batches of an epoch from step `first` on.
-pub(crate) type Pairs = Box<dyn Iterator<Item = Result<Pair, DataError>>>;
-
 /// Shuffled, augmented batches of both halves, together.
-pub(crate) fn pairs(data: &Data, augmentation: Augmentation, phase: &str, epoch: usize, first: usize) -> Result<Pairs, TrainError> {
-    let seed = |half: &str| data.streams.seed_for(&format!("{phase}/{half}"));
-    let train = data.train.shuffled(augmentation, seed("train"), epoch, first)?;
-    let validation = data.validation.shuffled(augmentation, seed("validation"), epoch, first)?;
-    Ok(Box::new(train.zip(validation).map(|(train, validation)| Ok((train?, validation?)))))
+pub(crate) fn pairs(
+    data: &Data,
+    augmentation: Augmentation,
+    phase: &str,
+    epoch: usize,
+    first: usize,
+) -> Result<impl Iterator<Item = Result<Pair, DataError>> + use<>, TrainError> {
+    let train = train_batches(data, augmentation, phase, epoch, first)?;
+    let seed = data.streams.seed_for(&format!("{phase}/validation"));
+    let validation = data.validation.shuffled(augmentation, seed, epoch, first)?;
+    Ok(train.zip(validation).map(|(train, validation)| Ok((train?, validation?))))
+}
+
+/// The weights' half of [`pairs`] alone.
+pub(crate) fn train_batches(
+    data: &Data,
+    augmentation: Augmentation,
+    phase: &str,
+    epoch: usize,
+    first: usize,
+) -> Result<Loader, TrainError> {
+    data.train.shuffled(augmentation, data.streams.seed_for(&format!("{phase}/train")), epoch, first)
 }
 
 /// Steps of an epoch: as many batches as both halves fill.

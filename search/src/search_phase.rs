@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use adwp_data::Batch;
+use adwp_data::{Batch, DataError};
 use adwp_engine::cpu::Executor;
 use adwp_engine::optim::{clip_gradient_norm, gradients};
 use adwp_engine::{NodeId, Program, Variables};
@@ -14,7 +14,7 @@ use rand_distr::{Distribution, StandardNormal};
 use serde_json::{Map, Value};
 
 use crate::alpha::{relative_entropy, softmax_rows};
-use crate::bilevel::{self, Learner, Pair, Pairs};
+use crate::bilevel::{self, Learner};
 use crate::{AlphaData, Data, Finished, Result, SearchSettings};
 
 /// Trains the HyperNetwork and searches with it (Algorithm 1); gives the discrete architecture.
@@ -137,7 +137,8 @@ fn run(executor: &mut Executor, net: &Hypernetwork, variables: &mut Variables, b
 }
 
 impl Phase for SearchPhase {
-    type Batch = Pair;
+    /// The weights' batch, and one of the other half where α learns from that.
+    type Batch = (Batch, Option<Batch>);
 
     const NAME: &'static str = "search";
 
@@ -149,8 +150,19 @@ impl Phase for SearchPhase {
         self.steps_per_epoch
     }
 
-    fn batches(&self, epoch: usize, first: usize) -> Result<Pairs, TrainError> {
-        bilevel::pairs(&self.data, self.settings.augmentation, Self::NAME, epoch, first)
+    fn batches(&self, epoch: usize, first: usize) -> Result<Box<dyn Iterator<Item = Result<Self::Batch, DataError>>>, TrainError> {
+        let (data, augmentation) = (&self.data, self.settings.augmentation);
+        match self.settings.alpha_data {
+            AlphaData::Validation => {
+                let pairs = bilevel::pairs(data, augmentation, Self::NAME, epoch, first)?;
+                Ok(Box::new(pairs.map(|pair| pair.map(|(train, validation)| (train, Some(validation))))))
+            }
+            AlphaData::Train => {
+                let train = bilevel::train_batches(data, augmentation, Self::NAME, epoch, first)?;
+                let left = self.steps_per_epoch.saturating_sub(first);
+                Ok(Box::new(train.take(left).map(|train| Ok((train?, None)))))
+            }
+        }
     }
 
     fn step(&mut self, at: At, (train, validation): Self::Batch) -> Result<StepReport, TrainError> {
@@ -176,10 +188,7 @@ impl Phase for SearchPhase {
             let gradients = gradients(executor, variables, alphas)?;
             Ok(adam.step(variables, &gradients, settings.alpha_rate)?)
         };
-        let alpha_batch = match settings.alpha_data {
-            AlphaData::Train => &train,
-            AlphaData::Validation => &validation,
-        };
+        let alpha_batch = validation.as_ref().unwrap_or(&train);
         let (_, steps) = self.steps.as_mut().expect("compiled above");
         match steps {
             Steps::Weights(executor) => {

@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use adwp_data::DataError;
 use adwp_engine::cpu::Executor;
 use adwp_engine::optim::{clip_gradient_norm, gradients};
 use adwp_engine::{NodeId, Program};
@@ -12,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::alpha::{relative_entropy, softmax_rows};
-use crate::bilevel::{self, Learner, Pair, Pairs};
+use crate::bilevel::{self, Learner, Pair};
 use crate::{Data, Finished, Result, SpaceSettings};
 
 /// Derives the intensive space: first-order bilevel training of the relaxation, and the space of highest superiority on the way
@@ -114,8 +115,8 @@ impl Phase for SpacePhase {
         self.steps
     }
 
-    fn batches(&self, epoch: usize, first: usize) -> Result<Pairs, TrainError> {
-        bilevel::pairs(&self.data, self.settings.augmentation, Self::NAME, epoch, first)
+    fn batches(&self, epoch: usize, first: usize) -> Result<Box<dyn Iterator<Item = Result<Pair, DataError>>>, TrainError> {
+        Ok(Box::new(bilevel::pairs(&self.data, self.settings.augmentation, Self::NAME, epoch, first)?))
     }
 
     fn step(&mut self, at: At, (train, validation): Self::Batch) -> Result<StepReport, TrainError> {

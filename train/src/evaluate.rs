@@ -69,8 +69,8 @@ impl Evaluator {
             let logits = self.score.value(self.logits);
             let classes = logits.len() / self.batch;
             let logits = &logits[..count * classes];
-            let predictions = logits.chunks_exact(classes).map(argmax);
-            result.correct += correct_predictions(logits, &batch.labels);
+            let predictions: Vec<u32> = logits.chunks_exact(classes).map(argmax).collect();
+            result.correct += predictions.iter().zip(&batch.labels).filter(|(prediction, label)| prediction == label).count();
             result.predictions.extend(predictions);
             result.logits.extend_from_slice(logits);
         }
