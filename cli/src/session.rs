@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use adwp_data::{Dataset, DatasetKind, OpenOptions, Splits, split, subset};
 use adwp_deploy::ort_library;
-use adwp_engine::cpu::Threads;
+use adwp_engine::cpu::Device;
 use adwp_models::Skeleton;
 use adwp_search::Data;
 use adwp_train::{BatchSource, Context, Interrupt, RunDir, Streams, TrainError, read_text, write_atomic};
@@ -25,7 +25,7 @@ pub(crate) struct Session {
     pub(crate) run: RunDir,
     pub(crate) config: Config,
     pub(crate) streams: Streams,
-    pub(crate) threads: Threads,
+    pub(crate) device: Device,
     pub(crate) console: Console,
     pub(crate) ort_lib: Option<PathBuf>,
     interrupt: Interrupt,
@@ -67,11 +67,11 @@ impl Images {
     }
 
     /// Checks that the settings of every phase fit the images.
-    fn check(&self, config: &Config, streams: Streams, threads: &Threads) -> Result<(), Failure> {
+    fn check(&self, config: &Config, streams: Streams, device: &Device) -> Result<(), Failure> {
         for channels in [config.space.channels, config.search.channels, config.retrain.channels] {
             self.skeleton(config, channels).validate()?;
         }
-        let data = self.search_data(config, streams, threads)?;
+        let data = self.search_data(config, streams, device)?;
         for batch in [config.space.batch, config.search.batch] {
             for half in [&data.train, &data.validation] {
                 BatchSource { batch, ..half.clone() }.steps()?;
@@ -87,8 +87,8 @@ impl Images {
         Skeleton { stem: config.stem, cells: config.cells, channels, classes: self.train.dataset.classes().len(), image }
     }
 
-    fn search_data(&self, config: &Config, streams: Streams, threads: &Threads) -> Result<Data, Failure> {
-        Ok(Data::new(self.skeleton(config, config.search.channels), &self.search, config.train_share, streams, threads)?)
+    fn search_data(&self, config: &Config, streams: Streams, device: &Device) -> Result<Data, Failure> {
+        Ok(Data::new(self.skeleton(config, config.search.channels), &self.search, config.train_share, streams, device)?)
     }
 }
 
@@ -123,9 +123,9 @@ impl Session {
             ort_library::find(Some(library))?;
         }
         // The folder is touched only once the data is there and fits the settings.
-        let (streams, threads) = (Streams::new(config.seed), Threads::new(args.threads)?);
+        let (streams, device) = (Streams::new(config.seed), Device::new(args.threads)?);
         let images = Images::choose(&config, streams)?;
-        images.check(&config, streams, &threads)?;
+        images.check(&config, streams, &device)?;
         let run = RunDir::create(&path)?;
         let lock = lock(&run)?;
         run.remove_partial_files()?;
@@ -133,7 +133,7 @@ impl Session {
         interrupt::resume_with(format!("adwp run --run {} --resume", path.display()));
         Ok(Self {
             streams,
-            threads,
+            device,
             console: Console::new(verbosity),
             ort_lib: args.ort.ort_lib.clone(),
             interrupt: interrupt::listen()?,
@@ -180,7 +180,7 @@ impl Session {
 
     /// What the search phases work on: the images of the search in two parts.
     pub(crate) fn search_data(&self) -> Result<Data, Failure> {
-        self.images.search_data(&self.config, self.streams, &self.threads)
+        self.images.search_data(&self.config, self.streams, &self.device)
     }
 
     /// Says how many images of the data set are used, where it is not all.
@@ -195,7 +195,7 @@ impl Session {
             "preset {}, seed {}, device cpu, {} threads, {}",
             self.config.preset,
             self.config.seed,
-            self.threads.count(),
+            self.device.threads(),
             self.run.path().display()
         );
         self.console.say(&text);

@@ -82,7 +82,7 @@ pub(crate) fn retrain(session: &mut Session, command: &str) -> Result<(), Failur
         train: session.images.train.clone(),
         test: session.images.test.clone(),
         streams: session.streams,
-        threads: session.threads.clone(),
+        device: session.device.clone(),
     };
     let network = Network {
         genotype,
@@ -119,7 +119,7 @@ pub(crate) fn export(session: &mut Session) -> Result<(), Failure> {
 
 fn verify(session: &mut Session, trained: &Trained, test: &BatchSource, path: PathBuf) -> Result<Verification, Failure> {
     let classes = trained.network.classes.len();
-    let evaluation = trained.evaluate(test, &session.threads, &mut session.console)?;
+    let evaluation = trained.evaluate(test, &session.device, &mut session.console)?;
     if evaluation.correct != trained.test.correct || evaluation.predictions.len() != trained.test.images {
         let (found, stored) = (evaluation.correct, trained.test.correct);
         return Err(Failure::failed(format!("the weights classify {found} test images right, {stored} when they were trained"))

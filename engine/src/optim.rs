@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::cpu::{Executor, Threads};
+use crate::cpu::{Device, Executor};
 use crate::{EngineError, NodeId, Result, Variables};
 
 /// The state of an optimiser for one parameter: as many values as the parameter has.
@@ -61,12 +61,12 @@ impl Sgd {
     }
 
     /// v ← momentum · v + g + weight_decay · w; w ← w - rate · v. Every call must name the same parameters in the same order.
-    pub fn step(&mut self, variables: &mut Variables, gradients: &[Gradient<'_>], rate: f32, threads: &Threads) -> Result<()> {
+    pub fn step(&mut self, variables: &mut Variables, gradients: &[Gradient<'_>], rate: f32, device: &Device) -> Result<()> {
         let Self { momentum, weight_decay, velocity } = self;
         fit("velocity", velocity, gradients)?;
         for (gradient, velocity) in gradients.iter().zip(velocity) {
             let mut data = variables.take(gradient.position);
-            threads.install(|| {
+            device.install(|| {
                 let chunks = data.par_chunks_mut(CHUNK).zip(velocity.par_chunks_mut(CHUNK)).zip(gradient.values.par_chunks(CHUNK));
                 chunks.for_each(|((w, v), g)| {
                     for ((w, v), g) in w.iter_mut().zip(v).zip(g) {

@@ -8,9 +8,11 @@ use crate::{Graph, NodeId, Op};
 /// The buffers of a program and which of them each tensor uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
-    /// Number of elements of each buffer.
-    pub(crate) slots: Vec<usize>,
-    /// Buffer of each tensor.
+    /// Elements of each buffer that keeps its content after a run: one for each persistent tensor.
+    pub(crate) own: Vec<usize>,
+    /// Elements of each buffer that holds nothing between runs, largest first.
+    pub(crate) shared: Vec<usize>,
+    /// Buffer of each tensor; those of `shared` are counted on from those of `own`.
     pub(crate) location: HashMap<Tensor, usize>,
 }
 
@@ -28,42 +30,70 @@ impl Plan {
             last_use.insert(*tensor, steps.len());
         }
 
-        let mut plan = Self { slots: Vec::new(), location: HashMap::new() };
-        let mut free: Vec<usize> = Vec::new();
+        let mut location: HashMap<Tensor, usize> = HashMap::new();
+        let mut own = Vec::new();
+        for &tensor in persistent {
+            location.entry(tensor).or_insert_with(|| {
+                own.push(elements(graph, tensor));
+                own.len() - 1
+            });
+        }
+        let mut pool = Pool::default();
         for (at, access) in accesses.iter().enumerate() {
             for &tensor in &access.writes {
-                if !plan.location.contains_key(&tensor) {
-                    let slot = plan.claim(elements(graph, tensor), &mut free);
-                    plan.location.insert(tensor, slot);
-                }
+                location.entry(tensor).or_insert_with(|| own.len() + pool.claim(elements(graph, tensor)));
             }
             let mut dead: Vec<usize> = access
                 .reads
                 .iter()
                 .chain(&access.writes)
                 .filter(|tensor| last_use[tensor] == at)
-                .map(|tensor| plan.location[tensor])
+                .map(|tensor| location[tensor] - own.len())
                 .collect();
             dead.sort_unstable();
             dead.dedup();
-            free.extend(dead);
+            pool.free.extend(dead);
         }
-        plan
+
+        let mut order: Vec<usize> = (0..pool.slots.len()).collect();
+        order.sort_by_key(|&slot| std::cmp::Reverse(pool.slots[slot]));
+        let mut rank = vec![0; order.len()];
+        order.iter().enumerate().for_each(|(new, &old)| rank[old] = new);
+        for slot in location.values_mut().filter(|slot| **slot >= own.len()) {
+            *slot = own.len() + rank[*slot - own.len()];
+        }
+        Self { shared: order.iter().map(|&slot| pool.slots[slot]).collect(), own, location }
     }
 
+    /// Bytes of the buffers that only this program uses, and of those it can share.
+    pub(crate) fn bytes(&self) -> (usize, usize) {
+        let bytes = |lengths: &[usize]| lengths.iter().sum::<usize>() * size_of::<f32>();
+        (bytes(&self.own), bytes(&self.shared))
+    }
+}
+
+/// Buffers while they are assigned.
+#[derive(Default)]
+struct Pool {
+    slots: Vec<usize>,
+    free: Vec<usize>,
+}
+
+impl Pool {
     /// The smallest free buffer that is large enough, else the largest free one grown, else a new one.
-    fn claim(&mut self, elements: usize, free: &mut Vec<usize>) -> usize {
-        let fitting = (0..free.len()).filter(|&i| self.slots[free[i]] >= elements).min_by_key(|&i| self.slots[free[i]]);
-        let chosen = fitting.or_else(|| (0..free.len()).max_by_key(|&i| self.slots[free[i]]));
+    fn claim(&mut self, elements: usize) -> usize {
+        let Self { slots, free } = self;
+        let fitting = (0..free.len()).filter(|&i| slots[free[i]] >= elements).min_by_key(|&i| slots[free[i]]);
+        let chosen = fitting.or_else(|| (0..free.len()).max_by_key(|&i| slots[free[i]]));
         match chosen {
             Some(i) => {
                 let slot = free.swap_remove(i);
-                self.slots[slot] = self.slots[slot].max(elements);
+                slots[slot] = slots[slot].max(elements);
                 slot
             }
             None => {
-                self.slots.push(elements);
-                self.slots.len() - 1
+                slots.push(elements);
+                slots.len() - 1
             }
         }
     }
@@ -163,10 +193,11 @@ mod tests {
     }
 
     #[test]
-    fn an_inference_chain_of_any_length_needs_two_buffers() {
+    fn an_inference_chain_of_any_length_needs_two_buffers_beside_its_output() {
         let (graph, last) = chain(9);
         let program = Program::inference(&graph, &[last], Statistics::Running).unwrap();
-        assert_eq!(program.plan.slots, vec![32, 32]);
+        let plan = Plan::new(&graph, program.steps(), &program.persistent);
+        assert_eq!((plan.own, plan.shared), (vec![32], vec![32, 32]));
     }
 
     #[test]
@@ -179,18 +210,19 @@ mod tests {
         let input = graph.find("x").unwrap();
         let program = Program::training(&graph, loss, &[gap], &[input]).unwrap();
 
+        let plan = Plan::new(&graph, program.steps(), &program.persistent);
         let accesses: Vec<Access> = program.steps.iter().map(|s| Access::of(&graph, s)).collect();
         let mut owner: HashMap<usize, Tensor> = HashMap::new();
         for access in &accesses {
             for read in &access.reads {
-                assert_eq!(owner.get(&program.plan.location[read]), Some(read), "{read:?} was overwritten before its last use");
+                assert_eq!(owner.get(&plan.location[read]), Some(read), "{read:?} was overwritten before its last use");
             }
             for write in &access.writes {
-                owner.insert(program.plan.location[write], *write);
+                owner.insert(plan.location[write], *write);
             }
         }
         for kept in [Tensor::Value(loss), Tensor::Value(gap), Tensor::Gradient(input)] {
-            assert_eq!(owner[&program.plan.location[&kept]], kept);
+            assert_eq!(owner[&plan.location[&kept]], kept);
         }
     }
 }

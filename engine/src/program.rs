@@ -1,4 +1,3 @@
-use crate::plan::Plan;
 use crate::{EngineError, Graph, NodeId, Op, Result};
 
 /// Which statistics a BatchNorm normalises with.
@@ -44,12 +43,13 @@ pub enum Step {
     },
 }
 
-/// A compiled graph: what to do in which order, and where every tensor lies.
+/// A compiled graph: what to compute in which order, for any backend.
 #[derive(Clone, Debug)]
 pub struct Program {
     pub(crate) graph: Graph,
     pub(crate) steps: Vec<Step>,
-    pub(crate) plan: Plan,
+    /// What stays readable after a run.
+    pub(crate) persistent: Vec<Tensor>,
     pub(crate) statistics: Statistics,
 }
 
@@ -99,8 +99,7 @@ impl Program {
 
         let mut persistent: Vec<Tensor> = kept.into_iter().map(Tensor::Value).collect();
         persistent.extend(trainable.iter().map(|&id| Tensor::Gradient(id)));
-        let plan = Plan::new(graph, &steps, &persistent);
-        Ok(Self { graph: graph.clone(), steps, plan, statistics: Statistics::Batch })
+        Ok(Self { graph: graph.clone(), steps, persistent, statistics: Statistics::Batch })
     }
 
     /// Compiles the forward pass to `outputs` alone; each must be computed, not fed.
@@ -109,8 +108,7 @@ impl Program {
     pub fn inference(graph: &Graph, outputs: &[NodeId], statistics: Statistics) -> Result<Self> {
         let steps = forward(graph, outputs)?;
         let persistent: Vec<Tensor> = outputs.iter().copied().map(Tensor::Value).collect();
-        let plan = Plan::new(graph, &steps, &persistent);
-        Ok(Self { graph: graph.clone(), steps, plan, statistics })
+        Ok(Self { graph: graph.clone(), steps, persistent, statistics })
     }
 
     /// The graph this was compiled from.
@@ -126,11 +124,6 @@ impl Program {
     /// Which statistics its BatchNorms use.
     pub fn statistics(&self) -> Statistics {
         self.statistics
-    }
-
-    /// Bytes of all planned buffers together.
-    pub fn buffer_bytes(&self) -> usize {
-        self.plan.slots.iter().sum::<usize>() * size_of::<f32>()
     }
 }
 

@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use adwp_data::{Batch, DataError};
-use adwp_engine::cpu::{Executor, Threads};
+use adwp_engine::cpu::{Device, Executor};
 use adwp_engine::optim::{Sgd, clip_gradient_norm, gradients};
 use adwp_engine::{NodeId, Program, Variables};
 use adwp_models::{Discrete, Heads, Training};
@@ -23,8 +23,8 @@ pub struct RetrainData {
     pub test: BatchSource,
     /// Random numbers of the run.
     pub streams: Streams,
-    /// Threads of the engine.
-    pub threads: Threads,
+    /// What the engine computes on.
+    pub device: Device,
 }
 
 /// Trains the network from scratch; `None` when it was interrupted.
@@ -68,8 +68,8 @@ impl RetrainPhase {
         let program = Program::training(&net.graph, training.loss, &[net.logits], &parameters)?;
         let inference = Discrete::build(&network.genotype, &network.skeleton, data.test.batch, None)?;
         Ok(Self {
-            executor: Executor::new(program, &data.threads),
-            evaluator: Evaluator::new(&inference.graph, inference.images, inference.logits, &data.threads)?,
+            executor: Executor::new(program, &data.device),
+            evaluator: Evaluator::new(&inference.graph, inference.images, inference.logits, &data.device)?,
             sgd: Sgd::new(settings.momentum, settings.weight_decay),
             steps: data.train.steps()?,
             settings: settings.clone(),
@@ -118,7 +118,7 @@ impl Phase for RetrainPhase {
         clip_gradient_norm(&mut self.executor, &self.parameters, self.settings.clip);
         let gradients = gradients(&self.executor, &self.variables, &self.parameters)?;
         let rate = schedule::cosine(self.settings.rate, 0.0, at.epoch, self.settings.epochs);
-        self.sgd.step(&mut self.variables, &gradients, rate, &self.data.threads)?;
+        self.sgd.step(&mut self.variables, &gradients, rate, &self.data.device)?;
         let correct = correct_predictions(self.executor.value(self.net.logits), &batch.labels);
         Ok(StepReport { loss: self.executor.value(self.training.loss)[0], images: batch.labels.len(), correct })
     }

@@ -2,7 +2,7 @@ use std::path::Path;
 
 use adwp_data::Normalization;
 use adwp_engine::Variables;
-use adwp_engine::cpu::Threads;
+use adwp_engine::cpu::Device;
 use adwp_models::{Discrete, Genotype, Skeleton};
 use adwp_train::{BatchSource, Checkpoint, Evaluation, Evaluator, Reporter, TrainError, watched};
 use serde::{Deserialize, Serialize};
@@ -105,9 +105,9 @@ impl Trained {
     }
 
     /// Classifies images with the engine.
-    pub fn evaluate(&self, images: &BatchSource, threads: &Threads, reporter: &mut dyn Reporter) -> Result<Evaluation> {
+    pub fn evaluate(&self, images: &BatchSource, device: &Device, reporter: &mut dyn Reporter) -> Result<Evaluation> {
         let net = self.inference(images.batch)?;
-        let mut evaluator = Evaluator::new(&net.graph, net.images, net.logits, threads)?;
+        let mut evaluator = Evaluator::new(&net.graph, net.images, net.logits, device)?;
         // Running statistics are read, never moved; a run only needs to own what it may change.
         let mut variables = self.variables.clone();
         let batches = watched(reporter, "test batch under the engine", images.in_order(0)?);

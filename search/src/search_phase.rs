@@ -71,7 +71,7 @@ impl SearchPhase {
         let decays = (settings.momentum, settings.weight_decay);
         let learner = Learner::new(&net.graph, &data, Self::NAME, decays, settings.alpha_weight_decay)?;
         Ok(Self {
-            evaluator: Evaluator::new(&net.graph, net.images, net.logits, &data.threads)?,
+            evaluator: Evaluator::new(&net.graph, net.images, net.logits, &data.device)?,
             steps_per_epoch: bilevel::steps(&data)?,
             weights: net.weights(),
             alphas: net.live_alphas(),
@@ -96,7 +96,7 @@ impl SearchPhase {
     fn compile(&self, stage: Stage) -> Result<Steps, TrainError> {
         let net = &self.net;
         let executor = |trainable: &[NodeId]| -> Result<Executor, TrainError> {
-            Ok(Executor::new(Program::training(&net.graph, net.loss, &[net.logits], trainable)?, &self.data.threads))
+            Ok(Executor::new(Program::training(&net.graph, net.loss, &[net.logits], trainable)?, &self.data.device))
         };
         Ok(match (stage, self.settings.alpha_data) {
             (Stage::Hypernetwork, _) => Steps::Weights(executor(&self.weights)?),
@@ -182,7 +182,7 @@ impl Phase for SearchPhase {
         let mut update_weights = |executor: &mut Executor, variables: &mut Variables| -> Result<(), TrainError> {
             clip_gradient_norm(executor, weights, settings.clip);
             let gradients = gradients(executor, variables, weights)?;
-            Ok(sgd.step(variables, &gradients, rate, &data.threads)?)
+            Ok(sgd.step(variables, &gradients, rate, &data.device)?)
         };
         let mut update_alphas = |executor: &Executor, variables: &mut Variables| -> Result<(), TrainError> {
             let gradients = gradients(executor, variables, alphas)?;

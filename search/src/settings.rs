@@ -1,5 +1,5 @@
 use adwp_data::{Augmentation, Order, epoch_order, split};
-use adwp_engine::cpu::Threads;
+use adwp_engine::cpu::Device;
 use adwp_models::{GeneratorInput, Skeleton};
 use adwp_train::{BatchSource, Streams, TrainError, check_settings};
 use serde::{Deserialize, Serialize};
@@ -159,28 +159,22 @@ pub struct Data {
     pub validation: BatchSource,
     /// Random numbers of the run.
     pub streams: Streams,
-    /// Threads of the engine.
-    pub threads: Threads,
+    /// What the engine computes on.
+    pub device: Device,
 }
 
 impl Data {
     /// Divides `images` at random: `train_share` of them for weights, the rest for α and validation.
     ///
     /// Both parts are in random order, so that the first images of each are of all classes, however the data set is sorted.
-    pub fn new(
-        skeleton: Skeleton,
-        images: &BatchSource,
-        train_share: f64,
-        streams: Streams,
-        threads: &Threads,
-    ) -> Result<Self, TrainError> {
+    pub fn new(skeleton: Skeleton, images: &BatchSource, train_share: f64, streams: Streams, device: &Device) -> Result<Self, TrainError> {
         let (train, validation) = split(&images.indices, train_share, streams.seed_for("halves"))?;
         let part = |indices, purpose| {
             let indices = epoch_order(indices, Order::Shuffled, streams.seed_for(purpose), 0);
             BatchSource { indices, ..images.clone() }
         };
         let (train, validation) = (part(train, "halves/train"), part(validation, "halves/validation"));
-        Ok(Self { skeleton, train, validation, streams, threads: threads.clone() })
+        Ok(Self { skeleton, train, validation, streams, device: device.clone() })
     }
 
     /// This data in batches of another size.
@@ -272,7 +266,7 @@ mod tests {
         let images =
             BatchSource { indices: dataset.indices(), dataset, normalization: Normalization { mean: vec![0.0], std: vec![1.0] }, batch: 1 };
         let skeleton = Skeleton { stem: Stem::Cifar, cells: 3, channels: 1, classes: 4, image: [1, 4, 4] };
-        let data = Data::new(skeleton, &images, 0.25, Streams::new(5), &Threads::new(1).unwrap()).unwrap();
+        let data = Data::new(skeleton, &images, 0.25, Streams::new(5), &Device::new(1).unwrap()).unwrap();
         for part in [&data.train.indices, &data.validation.indices] {
             for class in 0..4 {
                 let count = part[..40].iter().filter(|i| labels[**i as usize] == class).count();

@@ -68,12 +68,12 @@ impl SpacePhase {
         let RelaxedAlphas { normal, reduction } = net.alphas;
         let alphas = vec![normal, reduction];
         let executor = |trainable: &[NodeId]| -> Result<Executor> {
-            Ok(Executor::new(Program::training(&net.graph, net.loss, &[net.logits], trainable)?, &data.threads))
+            Ok(Executor::new(Program::training(&net.graph, net.loss, &[net.logits], trainable)?, &data.device))
         };
         Ok(Self {
             weight_step: executor(&weights)?,
             alpha_step: executor(&alphas)?,
-            evaluator: Evaluator::new(&net.graph, net.images, net.logits, &data.threads)?,
+            evaluator: Evaluator::new(&net.graph, net.images, net.logits, &data.device)?,
             steps: bilevel::steps(&data)?,
             settings: settings.clone(),
             data,
@@ -131,7 +131,7 @@ impl Phase for SpacePhase {
         clip_gradient_norm(&mut self.weight_step, &self.weights, settings.clip);
         let weight_gradients = gradients(&self.weight_step, variables, &self.weights)?;
         let rate = schedule::cosine(settings.rate, settings.rate_last, at.epoch, settings.epochs);
-        sgd.step(variables, &weight_gradients, rate, &self.data.threads)?;
+        sgd.step(variables, &weight_gradients, rate, &self.data.device)?;
 
         let correct = correct_predictions(self.weight_step.value(net.logits), &train.labels);
         Ok(StepReport { loss: self.weight_step.value(net.loss)[0], images: train.labels.len(), correct })

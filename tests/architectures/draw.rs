@@ -1,7 +1,7 @@
 //! Architectures with weights, drawn from a seed.
 
 use adwp_data::{DatasetKind, Normalization, OpenOptions, open};
-use adwp_engine::cpu::{Executor, Threads};
+use adwp_engine::cpu::{Device, Executor};
 use adwp_engine::{Init, Program, Role, Shape, Statistics, Variables};
 use adwp_export::{Network, TestResult, Trained};
 use adwp_models::{Genotype, IntensiveSpace, Skeleton, Stem};
@@ -89,7 +89,7 @@ fn fill(trained: &mut Trained, seed: u64) {
     change(&mut variables, "/shift", &|_, _, spread| 0.5 * spread);
 
     let program = Program::inference(&net.graph, &[net.logits], Statistics::Batch).unwrap();
-    let mut executor = Executor::new(program, &Threads::new(1).unwrap());
+    let mut executor = Executor::new(program, &Device::new(1).unwrap());
     executor.statistics_momentum = 1.0;
     executor.run(&mut variables, &[(net.images, &images(trained, BATCH, seed))]).unwrap();
     change(&mut variables, "/running_mean", &|mean, _, spread| mean + 0.2 * spread);

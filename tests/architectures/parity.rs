@@ -7,11 +7,11 @@ use adwp_candle::Network;
 use adwp_deploy::onnx::OnnxModel;
 use adwp_deploy::ort_library;
 use adwp_deploy::runtime::{Runtime, Session, SessionOptions};
-use adwp_engine::cpu::{Executor, Threads};
+use adwp_engine::cpu::{Device, Executor};
 use adwp_engine::{Graph, NodeId, Program, Statistics, Variables};
 use adwp_export::onnx::{BatchNorms, model};
 use adwp_export::{ExportError, Logits, TOLERANCE, Trained, agree, fold_batch_norms};
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 
 use crate::draw::{cifar, imagenet, images, trained};
 
@@ -27,21 +27,21 @@ fn runtimes() -> Vec<Runtime> {
     }
 }
 
-fn engine(graph: &Graph, variables: &Variables, input: NodeId, output: NodeId, images: &[f32], threads: &Threads) -> Vec<f32> {
+fn engine(graph: &Graph, variables: &Variables, input: NodeId, output: NodeId, images: &[f32], device: &Device) -> Vec<f32> {
     let program = Program::inference(graph, &[output], Statistics::Running).unwrap();
-    let mut executor = Executor::new(program, threads);
+    let mut executor = Executor::new(program, device);
     executor.run(&mut variables.clone(), &[(input, images)]).unwrap();
     executor.value(output).to_vec()
 }
 
 fn candle(graph: &Graph, variables: &Variables, input: NodeId, output: NodeId, images: &[f32]) -> Vec<f32> {
     let network = Network::new(graph.clone(), variables.clone(), input, output, DType::F32).unwrap();
-    let images = Tensor::from_slice(images, network.input_shape(), &Device::Cpu).unwrap();
+    let images = Tensor::from_slice(images, network.input_shape(), &candle_core::Device::Cpu).unwrap();
     network.forward(&images).unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }
 
 /// Executes a network on batches of one size: `images` holds several of them.
-fn in_process(trained: &Trained, images: &[f32], batch: usize, threads: &Threads) -> Vec<Logits> {
+fn in_process(trained: &Trained, images: &[f32], batch: usize, device: &Device) -> Vec<Logits> {
     let net = trained.inference(batch).unwrap();
     let (folded, variables, logits) = fold_batch_norms(&net.graph, &trained.variables, net.logits).unwrap();
     let input = folded.find(&net.graph[net.images].name).unwrap();
@@ -51,8 +51,8 @@ fn in_process(trained: &Trained, images: &[f32], batch: usize, threads: &Threads
         values: images.chunks_exact(each).flat_map(f).collect(),
     };
     vec![
-        run("engine", &|x| engine(&net.graph, &trained.variables, net.images, net.logits, x, threads)),
-        run("engine, folded", &|x| engine(&folded, &variables, input, logits, x, threads)),
+        run("engine", &|x| engine(&net.graph, &trained.variables, net.images, net.logits, x, device)),
+        run("engine, folded", &|x| engine(&folded, &variables, input, logits, x, device)),
         run("candle", &|x| candle(&net.graph, &trained.variables, net.images, net.logits, x)),
         run("candle, folded", &|x| candle(&folded, &variables, input, logits, x)),
     ]
@@ -76,9 +76,9 @@ fn on_file(path: &Path, images: &[f32], runtimes: &[Runtime], batches: &[usize])
 fn check(trained: &Trained, seed: u64, dir: &Path) {
     const IMAGES: usize = 3;
     const BATCHES: [usize; 2] = [IMAGES, 1];
-    let (threads, runtimes) = (Threads::new(2).unwrap(), runtimes());
+    let (device, runtimes) = (Device::new(2).unwrap(), runtimes());
     let images = images(trained, IMAGES, seed);
-    let mut executions: Vec<Logits> = BATCHES.iter().flat_map(|&batch| in_process(trained, &images, batch, &threads)).collect();
+    let mut executions: Vec<Logits> = BATCHES.iter().flat_map(|&batch| in_process(trained, &images, batch, &device)).collect();
     for mode in [BatchNorms::Kept, BatchNorms::Folded] {
         let path = dir.join(format!("{seed}-{mode:?}.onnx"));
         fs::write(&path, model(trained, mode).unwrap()).unwrap();
@@ -128,7 +128,7 @@ fn a_file_with_one_other_weight_is_refused() {
         let trained = trained(cifar(seed), seed);
         let images = images(&trained, 3, seed);
         let classes = trained.network.skeleton.classes;
-        let reference = in_process(&trained, &images, 3, &Threads::new(2).unwrap()).remove(0);
+        let reference = in_process(&trained, &images, 3, &Device::new(2).unwrap()).remove(0);
         let compare = |bytes: &[u8], runtime: Runtime| {
             let path = dir.path().join("changed.onnx");
             fs::write(&path, bytes).unwrap();

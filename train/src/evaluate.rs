@@ -1,5 +1,5 @@
 use adwp_data::{Batch, DataError};
-use adwp_engine::cpu::{Executor, Threads};
+use adwp_engine::cpu::{Device, Executor};
 use adwp_engine::{Graph, NodeId, Program, Statistics, Variables};
 
 use crate::Result;
@@ -34,9 +34,9 @@ pub struct Evaluator {
 
 impl Evaluator {
     /// An evaluator of `graph`, whose input `images` fixes the batch size.
-    pub fn new(graph: &Graph, images: NodeId, logits: NodeId, threads: &Threads) -> Result<Self> {
+    pub fn new(graph: &Graph, images: NodeId, logits: NodeId, device: &Device) -> Result<Self> {
         let executor =
-            |statistics| Ok::<_, adwp_engine::EngineError>(Executor::new(Program::inference(graph, &[logits], statistics)?, threads));
+            |statistics| Ok::<_, adwp_engine::EngineError>(Executor::new(Program::inference(graph, &[logits], statistics)?, device));
         let (score, recalibrate) = (executor(Statistics::Running)?, executor(Statistics::Batch)?);
         Ok(Self { score, recalibrate, images, logits, batch: graph[images].shape[0] })
     }

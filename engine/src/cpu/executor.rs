@@ -1,28 +1,49 @@
-use crate::cpu::Threads;
+use std::time::{Duration, Instant};
+
+use crate::cpu::Device;
+use crate::cpu::device::Reservation;
 use crate::ops::{self, Write, batch_norm, conv, elementwise, layout, linear, loss, pool};
 use crate::ops::{batch_norm::Affine, batch_norm::Moments};
 use crate::plan::Plan;
 use crate::program::{GradTarget, Program, Statistics, Step, Tensor};
 use crate::{EngineError, Graph, NodeId, Op, Pool, Result, Shape, Variables};
 
-/// A program with its buffers, ready to run.
+/// A program ready to run on the CPU.
 #[derive(Debug)]
 pub struct Executor {
     program: Program,
-    threads: Threads,
-    slots: Vec<Vec<f32>>,
+    device: Device,
+    plan: Plan,
+    /// Content of the buffers that outlive a run; none before the first.
+    own: Vec<Vec<f32>>,
+    shared: Reservation,
     /// Per node; filled for BatchNorms that use batch statistics.
     moments: Vec<Moments>,
     /// How far a run moves the running statistics towards those of the batch; 0.1 unless set.
     pub statistics_momentum: f32,
 }
 
+/// How long one step of a program took.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepTime {
+    /// Name of the node it computes or goes back through.
+    pub node: String,
+    /// Name of the node's operation.
+    pub op: &'static str,
+    /// Whether it is part of the backward pass.
+    pub backward: bool,
+    /// Wall-clock time.
+    pub time: Duration,
+}
+
 impl Executor {
-    /// Allocates the buffers of `program`.
-    pub fn new(program: Program, threads: &Threads) -> Self {
-        let slots = program.plan.slots.iter().map(|&len| vec![0.0; len]).collect();
+    /// Plans the buffers of `program`. Memory is taken by the first run: [`Self::own_bytes`] for itself, and [`Device::working_bytes`]
+    /// for all executors of the device together.
+    pub fn new(program: Program, device: &Device) -> Self {
+        let plan = Plan::new(&program.graph, &program.steps, &program.persistent);
         let moments = vec![Moments::default(); program.graph.len()];
-        Self { program, threads: threads.clone(), slots, moments, statistics_momentum: 0.1 }
+        let shared = device.memory().reserve(plan.shared.clone());
+        Self { program, device: device.clone(), plan, own: Vec::new(), shared, moments, statistics_momentum: 0.1 }
     }
 
     /// The program it runs.
@@ -30,55 +51,108 @@ impl Executor {
         &self.program
     }
 
+    /// Bytes of what stays readable after a run: outputs and gradients.
+    pub fn own_bytes(&self) -> usize {
+        self.plan.bytes().0
+    }
+
+    /// Bytes of the working memory of a run, which all executors of a device share.
+    pub fn working_bytes(&self) -> usize {
+        self.plan.bytes().1
+    }
+
     /// Runs all steps once. `feeds` gives the value of every input node the program reads, row-major.
     ///
     /// # Errors
     /// A feed that is missing or has the wrong length, a variable that is missing or has another shape.
     pub fn run(&mut self, variables: &mut Variables, feeds: &[(NodeId, &[f32])]) -> Result<()> {
-        let Self { program, threads, slots, moments, statistics_momentum } = self;
-        let Program { graph, steps, plan, statistics } = program;
+        self.run_steps(variables, feeds, |_, _| ())
+    }
+
+    /// [`Self::run`], and how long each step took.
+    pub fn profile(&mut self, variables: &mut Variables, feeds: &[(NodeId, &[f32])]) -> Result<Vec<StepTime>> {
+        let mut times = Vec::new();
+        self.run_steps(variables, feeds, |step, time| times.push((step.clone(), time)))?;
+        let graph = &self.program.graph;
+        let describe = |(step, time)| {
+            let (id, backward) = match step {
+                Step::Forward(id) => (id, false),
+                Step::Seed(id) | Step::Backward { node: id, .. } => (id, true),
+            };
+            StepTime { node: graph[id].name.clone(), op: graph[id].op.name(), backward, time }
+        };
+        Ok(times.into_iter().map(describe).collect())
+    }
+
+    fn run_steps(
+        &mut self,
+        variables: &mut Variables,
+        feeds: &[(NodeId, &[f32])],
+        mut done: impl FnMut(&Step, Duration) + Send,
+    ) -> Result<()> {
+        let Self { program, device, plan, own, shared, moments, statistics_momentum } = self;
+        let Program { graph, steps, statistics, .. } = program;
         let sources = resolve(graph, steps, variables, feeds)?;
-        let mut run = Run { graph, plan, sources, slots, moments, variables, statistics: *statistics, momentum: *statistics_momentum };
-        threads.install(|| {
-            for step in steps.iter() {
-                match step {
-                    Step::Forward(id) => run.forward(*id)?,
-                    Step::Seed(id) => run.slots[run.plan.location[&Tensor::Gradient(*id)]][0] = 1.0,
-                    Step::Backward { node, targets } => run.backward(*node, targets)?,
+        if own.is_empty() {
+            own.extend(plan.own.iter().map(|&length| vec![0.0; length]));
+        }
+        shared.with(|shared| {
+            let mut slots: Vec<Vec<f32>> = own.iter_mut().chain(shared.iter_mut()).map(std::mem::take).collect();
+            let mut run = Run {
+                graph,
+                plan,
+                sources,
+                slots: &mut slots,
+                moments,
+                variables,
+                statistics: *statistics,
+                momentum: *statistics_momentum,
+            };
+            let result = device.install(|| {
+                for step in steps.iter() {
+                    let start = Instant::now();
+                    match step {
+                        Step::Forward(id) => run.forward(*id)?,
+                        Step::Seed(id) => run.slots[run.plan.location[&Tensor::Gradient(*id)]][0] = 1.0,
+                        Step::Backward { node, targets } => run.backward(*node, targets)?,
+                    }
+                    done(step, start.elapsed());
                 }
-            }
-            Ok(())
+                Ok(())
+            });
+            own.iter_mut().chain(shared.iter_mut()).zip(slots).for_each(|(home, buffer)| *home = buffer);
+            result
         })
     }
 
     /// The value of an output or of the loss after a run, row-major.
     ///
     /// # Panics
-    /// When the program was compiled without naming `id` as an output.
+    /// When the program was compiled without naming `id` as an output, or has not run.
     pub fn value(&self, id: NodeId) -> &[f32] {
-        self.tensor(Tensor::Value(id))
+        &self.own[self.kept(Tensor::Value(id))]
     }
 
     /// The gradient of the loss with respect to a trainable node after a run, row-major.
     ///
     /// # Panics
-    /// When the program was compiled without naming `id` as trainable.
+    /// When the program was compiled without naming `id` as trainable, or has not run.
     pub fn gradient(&self, id: NodeId) -> &[f32] {
-        self.tensor(Tensor::Gradient(id))
+        &self.own[self.kept(Tensor::Gradient(id))]
     }
 
     /// The gradient of a trainable node, to be changed in place before an optimiser reads it.
     ///
     /// # Panics
-    /// When the program was compiled without naming `id` as trainable.
+    /// When the program was compiled without naming `id` as trainable, or has not run.
     pub fn gradient_mut(&mut self, id: NodeId) -> &mut [f32] {
-        let slot = self.program.plan.location[&Tensor::Gradient(id)];
-        &mut self.slots[slot][..self.program.graph[id].shape.elements()]
+        let slot = self.kept(Tensor::Gradient(id));
+        &mut self.own[slot]
     }
 
-    fn tensor(&self, tensor: Tensor) -> &[f32] {
-        let (Tensor::Value(id) | Tensor::Gradient(id)) = tensor;
-        &self.slots[self.program.plan.location[&tensor]][..self.program.graph[id].shape.elements()]
+    fn kept(&self, tensor: Tensor) -> usize {
+        let slot = self.plan.location.get(&tensor).filter(|slot| **slot < self.plan.own.len());
+        *slot.unwrap_or_else(|| panic!("{tensor:?} was not asked for when the program was compiled"))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The CPU backend: executes the steps of a program over planned buffers.
 
+mod device;
 mod executor;
-mod threads;
 
-pub use executor::Executor;
-pub use threads::Threads;
+pub use device::Device;
+pub use executor::{Executor, StepTime};

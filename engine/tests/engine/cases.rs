@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use adwp_engine::cpu::{Executor, Threads};
+use adwp_engine::cpu::{Device, Executor};
 use adwp_engine::{BatchNorm, Conv2d, Graph, Init, NodeId, Op, Pool, Program, Role, Shape, Variable, Variables};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -288,9 +288,9 @@ impl Case {
     }
 
     /// A training step on the engine.
-    pub(crate) fn run(&self, threads: &Threads) -> Outcome {
+    pub(crate) fn run(&self, device: &Device) -> Outcome {
         let program = Program::training(&self.graph, self.loss, &[self.output], &self.trainable).unwrap();
-        self.step(&mut Executor::new(program, threads))
+        self.step(&mut Executor::new(program, device))
     }
 
     /// A training step on an executor of this case's graph.

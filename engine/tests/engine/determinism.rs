@@ -1,7 +1,7 @@
 //! The same bits whatever the number of threads and whatever ran before.
 
 use adwp_engine::Program;
-use adwp_engine::cpu::{Executor, Threads};
+use adwp_engine::cpu::{Device, Executor};
 
 use crate::cases::{BLOCKS, Case, LARGE, OPERATIONS, Outcome};
 use crate::networks::NETWORKS;
@@ -13,12 +13,12 @@ fn bits(outcome: &Outcome) -> Vec<u32> {
 
 #[test]
 fn threads_do_not_change_a_bit() {
-    let threads: Vec<Threads> = [1, 2, 3].map(|n| Threads::new(n).unwrap()).into();
+    let device: Vec<Device> = [1, 2, 3].map(|n| Device::new(n).unwrap()).into();
     let few =
         OPERATIONS.iter().chain(BLOCKS).chain(NETWORKS).flat_map(|(name, build)| (100..104).map(|seed| Case::new(name, *build, seed)));
     let large = LARGE.iter().map(|(name, build)| Case::new(name, *build, 0));
     for case in few.chain(large) {
-        let outcomes: Vec<Vec<u32>> = threads.iter().map(|threads| bits(&case.run(threads))).collect();
+        let outcomes: Vec<Vec<u32>> = device.iter().map(|device| bits(&case.run(device))).collect();
         assert!(outcomes[0] == outcomes[1], "1 and 2 threads differ: {case}");
         assert!(outcomes[0] == outcomes[2], "1 and 3 threads differ: {case}");
     }
@@ -26,12 +26,12 @@ fn threads_do_not_change_a_bit() {
 
 #[test]
 fn buffers_keep_nothing_of_an_earlier_run() {
-    let threads = Threads::new(2).unwrap();
+    let device = Device::new(2).unwrap();
     for (name, build) in OPERATIONS.iter().chain(BLOCKS).chain(NETWORKS) {
         for seed in 200..203 {
             let case = Case::new(name, *build, seed);
             let program = Program::training(&case.graph, case.loss, &[case.output], &case.trainable).unwrap();
-            let mut executor = Executor::new(program, &threads);
+            let mut executor = Executor::new(program, &device);
             let first = case.step(&mut executor);
             let mut other = case.clone();
             for id in &case.trainable {

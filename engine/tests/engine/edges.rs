@@ -1,6 +1,6 @@
 //! Values and programs at the border of what is allowed.
 
-use adwp_engine::cpu::{Executor, Threads};
+use adwp_engine::cpu::{Device, Executor};
 use adwp_engine::{BatchNorm, Conv2d, EngineError, Graph, Init, NodeId, Op, Pool, Program, Statistics, Variables};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -10,7 +10,7 @@ use crate::compare::assert_close;
 fn run(program: Program, feeds: &[(NodeId, &[f32])]) -> Executor {
     let mut variables = Variables::new();
     variables.initialize(program.graph(), &mut ChaCha8Rng::seed_from_u64(0)).unwrap();
-    let mut executor = Executor::new(program, &Threads::new(2).unwrap());
+    let mut executor = Executor::new(program, &Device::new(2).unwrap());
     executor.run(&mut variables, feeds).unwrap();
     executor
 }

@@ -1,6 +1,6 @@
 //! Which gradients a program computes, and how they add up where paths meet.
 
-use adwp_engine::cpu::{Executor, Threads};
+use adwp_engine::cpu::{Device, Executor};
 use adwp_engine::{Conv2d, EngineError, Graph, Init, NodeId, Op, Program, Variables};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -10,7 +10,7 @@ use crate::cases::{BLOCKS, Case};
 fn gradient(graph: &Graph, loss: NodeId, trainable: &[NodeId], feeds: &[(NodeId, &[f32])]) -> Vec<Vec<f32>> {
     let mut variables = Variables::new();
     variables.initialize(graph, &mut ChaCha8Rng::seed_from_u64(0)).unwrap();
-    let mut executor = Executor::new(Program::training(graph, loss, &[], trainable).unwrap(), &Threads::new(1).unwrap());
+    let mut executor = Executor::new(Program::training(graph, loss, &[], trainable).unwrap(), &Device::new(1).unwrap());
     executor.run(&mut variables, feeds).unwrap();
     trainable.iter().map(|&id| executor.gradient(id).to_vec()).collect()
 }
@@ -42,13 +42,13 @@ fn a_parameter_shared_by_two_layers_gets_both_gradients() {
 
 #[test]
 fn a_subset_of_the_gradients_is_the_same_as_all_of_them() {
-    let threads = Threads::new(2).unwrap();
+    let device = Device::new(2).unwrap();
     for (name, build) in BLOCKS {
         let case = Case::new(name, *build, 7);
-        let all = case.run(&threads);
+        let all = case.run(&device);
         for (i, id) in case.trainable.iter().enumerate() {
             let alone = Case { trainable: vec![*id], ..case.clone() };
-            let outcome = alone.run(&threads);
+            let outcome = alone.run(&device);
             assert_eq!(outcome.gradients[0], all.gradients[i], "gradient of {} alone in {case}", case.graph[*id].name);
             assert_eq!(outcome.output, all.output, "{case}");
         }
@@ -56,7 +56,7 @@ fn a_subset_of_the_gradients_is_the_same_as_all_of_them() {
             (0..case.trainable.len()).partition(|&i| matches!(case.graph[case.trainable[i]].op, Op::Input));
         for part in [inputs, parameters] {
             let trainable = part.iter().map(|&i| case.trainable[i]).collect();
-            let outcome = Case { trainable, ..case.clone() }.run(&threads);
+            let outcome = Case { trainable, ..case.clone() }.run(&device);
             for (&i, gradient) in part.iter().zip(outcome.gradients) {
                 assert_eq!(gradient, all.gradients[i], "{case}");
             }
@@ -78,7 +78,7 @@ fn inputs_and_losses_are_checked() {
     assert!(matches!(compile(y, unused), Err(EngineError::NotTrainable { node, .. }) if node == "unused"));
     assert!(matches!(compile(y, y), Err(EngineError::NotTrainable { node, .. }) if node == "y"));
 
-    let mut executor = Executor::new(compile(y, weight).unwrap(), &Threads::new(1).unwrap());
+    let mut executor = Executor::new(compile(y, weight).unwrap(), &Device::new(1).unwrap());
     let mut variables = Variables::new();
     let missing = executor.run(&mut variables, &[(x, &[1.0; 3])]);
     assert!(matches!(missing, Err(EngineError::UnknownVariable(name)) if name == "weight"));

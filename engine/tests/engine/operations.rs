@@ -1,6 +1,6 @@
 //! Every operation and small block on random shapes, against naive loops in `f64` and central differences.
 
-use adwp_engine::cpu::Threads;
+use adwp_engine::cpu::Device;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -19,28 +19,28 @@ const DIRECTIONS: usize = 3;
 
 #[test]
 fn operations_agree_with_naive_loops() {
-    let threads = Threads::new(2).unwrap();
+    let device = Device::new(2).unwrap();
     for (name, build) in OPERATIONS {
         for seed in 0..CASES_PER_OPERATION {
             let case = Case::new(name, *build, seed);
-            assert_eq!(disagreement(&case, &case.run(&threads)), None, "{case}");
+            assert_eq!(disagreement(&case, &case.run(&device)), None, "{case}");
         }
     }
 }
 
 #[test]
 fn blocks_agree_with_naive_loops() {
-    let threads = Threads::new(2).unwrap();
+    let device = Device::new(2).unwrap();
     for (name, build) in BLOCKS {
         for case in smooth_cases(name, *build).take(CASES_PER_BLOCK as usize) {
-            assert_eq!(disagreement(&case, &case.run(&threads)), None, "{case}");
+            assert_eq!(disagreement(&case, &case.run(&device)), None, "{case}");
         }
     }
 }
 
 #[test]
 fn one_wrong_number_is_noticed() {
-    let threads = Threads::new(2).unwrap();
+    let device = Device::new(2).unwrap();
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let mut spoil = |values: &mut [f32]| {
         let i = rng.random_range(0..values.len());
@@ -49,7 +49,7 @@ fn one_wrong_number_is_noticed() {
     for (name, build) in OPERATIONS {
         for seed in 0..4 {
             let case = Case::new(name, *build, seed);
-            let right = case.run(&threads);
+            let right = case.run(&device);
             let mut wrong = right.clone();
             spoil(&mut wrong.output);
             assert_ne!(disagreement(&case, &wrong), None, "wrong output in {case}");

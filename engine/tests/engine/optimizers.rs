@@ -1,6 +1,6 @@
 //! Optimisers, against the numbers PyTorch 2.15 printed.
 
-use adwp_engine::cpu::{Executor, Threads};
+use adwp_engine::cpu::{Device, Executor};
 use adwp_engine::optim::{Adam, Gradient, Sgd, clip_gradient_norm, gradients};
 use adwp_engine::{EngineError, Graph, Init, Op, Program, Role, Variable, Variables};
 
@@ -41,7 +41,7 @@ fn sgd_with_momentum_and_weight_decay() {
     for (step, printed) in printed.iter().enumerate() {
         let values = [1.0, 2.0, -3.0, 0.5].map(|g| g * (step + 1) as f32);
         let gradient = Gradient { position: variables.position("w").unwrap(), values: &values };
-        sgd.step(&mut variables, &[gradient], 0.025, &Threads::new(2).unwrap()).unwrap();
+        sgd.step(&mut variables, &[gradient], 0.025, &Device::new(2).unwrap()).unwrap();
         expect(step, &variables, printed);
     }
 }
@@ -64,7 +64,7 @@ fn sgd_with_a_rate_that_changes() {
     for (step, (printed, rate)) in printed.iter().zip([0.1, 0.05, 0.2]).enumerate() {
         let values = [1.0, 2.0, -3.0, 0.5].map(|g| g * (step + 1) as f32);
         let gradient = Gradient { position: variables.position("w").unwrap(), values: &values };
-        sgd.step(&mut variables, &[gradient], rate, &Threads::new(1).unwrap()).unwrap();
+        sgd.step(&mut variables, &[gradient], rate, &Device::new(1).unwrap()).unwrap();
         expect(step, &variables, printed);
     }
 }
@@ -134,7 +134,7 @@ fn gradients_are_clipped_by_their_common_norm() {
     for (name, shape, data) in [("a", [1, 4], START.to_vec()), ("b", [1, 1], vec![3.0])] {
         variables.insert(Variable { name: name.into(), shape: shape.into(), data, role: Role::Parameter });
     }
-    let mut executor = Executor::new(Program::training(&graph, loss, &[], &[a, b]).unwrap(), &Threads::new(1).unwrap());
+    let mut executor = Executor::new(Program::training(&graph, loss, &[], &[a, b]).unwrap(), &Device::new(1).unwrap());
     executor.run(&mut variables, &[]).unwrap();
 
     let norm = clip_gradient_norm(&mut executor, &[a, b], 5.0);
@@ -154,7 +154,7 @@ fn gradients_are_clipped_by_their_common_norm() {
 
 #[test]
 fn an_optimiser_goes_on_from_its_restored_state() {
-    let threads = Threads::new(1).unwrap();
+    let device = Device::new(1).unwrap();
     let values = [0.5, -1.0, 2.0, 0.25];
     let (mut straight, mut resumed) = (weight(), weight());
     let gradient = Gradient { position: straight.position("w").unwrap(), values: &values };
@@ -162,7 +162,7 @@ fn an_optimiser_goes_on_from_its_restored_state() {
     let (mut sgd, mut adam) = (Sgd::new(0.9, 1e-3), Adam::new((0.5, 0.999), 1e-3));
     for variables in [&mut straight, &mut resumed] {
         let (mut first_sgd, mut first_adam) = (Sgd::new(0.9, 1e-3), Adam::new((0.5, 0.999), 1e-3));
-        first_sgd.step(variables, &[gradient], 0.1, &threads).unwrap();
+        first_sgd.step(variables, &[gradient], 0.1, &device).unwrap();
         first_adam.step(variables, &[gradient], 0.1).unwrap();
         (sgd, adam) = (first_sgd, first_adam);
     }
@@ -172,9 +172,9 @@ fn an_optimiser_goes_on_from_its_restored_state() {
     new_sgd.restore(|name| take(sgd.state(), name));
     new_adam.restore(adam.steps(), |name| take(adam.state(), name));
 
-    sgd.step(&mut straight, &[gradient], 0.1, &threads).unwrap();
+    sgd.step(&mut straight, &[gradient], 0.1, &device).unwrap();
     adam.step(&mut straight, &[gradient], 0.1).unwrap();
-    new_sgd.step(&mut resumed, &[gradient], 0.1, &threads).unwrap();
+    new_sgd.step(&mut resumed, &[gradient], 0.1, &device).unwrap();
     new_adam.step(&mut resumed, &[gradient], 0.1).unwrap();
     assert_eq!(straight, resumed);
 }

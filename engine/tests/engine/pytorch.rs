@@ -8,7 +8,7 @@
 //!     return ((torch.arange(n) * 7 % period - period // 2) * scale).reshape(shape).requires_grad_()
 //! ```
 
-use adwp_engine::cpu::{Executor, Threads};
+use adwp_engine::cpu::{Device, Executor};
 use adwp_engine::{BatchNorm, Conv2d, Graph, NodeId, Op, Pool, Program, Role, Shape, Statistics, Variable, Variables};
 
 use crate::compare::assert_close;
@@ -87,7 +87,7 @@ fn run(
     variables: &mut Variables,
 ) -> (Vec<f32>, Vec<Vec<f32>>) {
     let program = Program::training(graph, loss, &[y], leaves).unwrap();
-    let mut executor = Executor::new(program, &Threads::new(2).unwrap());
+    let mut executor = Executor::new(program, &Device::new(2).unwrap());
     let feeds: Vec<(NodeId, &[f32])> = feeds.iter().map(|(id, data)| (*id, &data[..])).collect();
     executor.run(variables, &feeds).unwrap();
     (executor.value(y).to_vec(), leaves.iter().map(|&id| executor.gradient(id).to_vec()).collect())
@@ -258,7 +258,7 @@ fn batch_norm_in_training_and_inference() {
     expect("bn.running_var", &variables.get("bn/running_var").unwrap().data, &[1.183902, 1.165151]);
 
     let program = Program::inference(&graph, &[y], Statistics::Running).unwrap();
-    let mut executor = Executor::new(program, &Threads::new(1).unwrap());
+    let mut executor = Executor::new(program, &Device::new(1).unwrap());
     let feeds: Vec<(NodeId, &[f32])> = feeds.iter().map(|(id, data)| (*id, &data[..])).collect();
     executor.run(&mut variables, &feeds).unwrap();
     expect(

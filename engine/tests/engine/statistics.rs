@@ -1,6 +1,6 @@
 //! Running statistics: how training moves them and how inference uses them.
 
-use adwp_engine::cpu::{Executor, Threads};
+use adwp_engine::cpu::{Device, Executor};
 use adwp_engine::{BatchNorm, Conv2d, Graph, Init, NodeId, Op, Program, Role, Shape, Statistics, Variable, Variables};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -31,7 +31,7 @@ fn variables(graph: &Graph) -> Variables {
 }
 
 fn executor(graph: &Graph, output: NodeId, statistics: Statistics) -> Executor {
-    Executor::new(Program::inference(graph, &[output], statistics).unwrap(), &Threads::new(2).unwrap())
+    Executor::new(Program::inference(graph, &[output], statistics).unwrap(), &Device::new(2).unwrap())
 }
 
 fn leaves(graph: &Graph, variables: &Variables, x: NodeId, images: &[f32]) -> Leaves {
@@ -95,7 +95,7 @@ fn training_moves_the_running_statistics_once_a_step() {
 
     let program = Program::training(&graph, loss, &[], &[weight]).unwrap();
     assert_eq!(program.statistics(), Statistics::Batch);
-    Executor::new(program, &Threads::new(1).unwrap()).run(&mut trained, &[(x, &images)]).unwrap();
+    Executor::new(program, &Device::new(1).unwrap()).run(&mut trained, &[(x, &images)]).unwrap();
     executor(&graph, y, Statistics::Batch).run(&mut recomputed, &[(x, &images)]).unwrap();
     assert_ne!(trained.get("bn/running_mean").unwrap().data, [0.0; 3]);
     assert_eq!(trained, recomputed);

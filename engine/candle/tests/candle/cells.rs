@@ -1,6 +1,6 @@
 //! The networks of the search space as they are built for training: loss and every gradient of a whole step.
 
-use adwp_engine::cpu::Threads;
+use adwp_engine::cpu::Device;
 use adwp_engine::{Graph, Init, NodeId, Shape, Variables};
 use adwp_models::{
     Discrete, GeneratorInput, Heads, Hypernetwork, HypernetworkOptions, IntensiveSpace, Operation, Pair, Relaxed, Skeleton, Stem,
@@ -19,12 +19,12 @@ const K: usize = 6;
 const STACK: usize = 1 << 30;
 
 /// Runs `work` on a large stack for each seed; the seed is in the message of a failure.
-fn each(seeds: std::ops::Range<u64>, work: impl Fn(u64, &Threads) + Sync) {
-    let threads = Threads::new(2).unwrap();
+fn each(seeds: std::ops::Range<u64>, work: impl Fn(u64, &Device) + Sync) {
+    let device = Device::new(2).unwrap();
     std::thread::scope(|scope| {
         for seed in seeds {
-            let (work, threads) = (&work, &threads);
-            let run = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, move || work(seed, threads)).unwrap();
+            let (work, device) = (&work, &device);
+            let run = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, move || work(seed, device)).unwrap();
             assert!(run.join().is_ok(), "seed {seed}");
         }
     });
@@ -67,10 +67,10 @@ fn case(name: &'static str, seed: u64, graph: Graph, ends: &Ends<'_>, trainable:
 }
 
 /// Against candle with everything trained; then `part` alone, as the search trains it, to the same bits.
-fn check_step(case: &Case, part: &[NodeId], threads: &Threads) {
-    let all = case.run(threads);
+fn check_step(case: &Case, part: &[NodeId], device: &Device) {
+    let all = case.run(device);
     check(case, &all, FORWARD, BACKWARD);
-    let alone = Case { trainable: part.to_vec(), ..case.clone() }.run(threads);
+    let alone = Case { trainable: part.to_vec(), ..case.clone() }.run(device);
     assert_eq!((alone.loss, &alone.output), (all.loss, &all.output), "{case}");
     for (id, gradient) in part.iter().zip(&alone.gradients) {
         let among_all = case.trainable.iter().position(|other| other == id).unwrap();
@@ -86,52 +86,52 @@ fn small_skeleton(rng: &mut ChaCha8Rng) -> Skeleton {
 
 #[test]
 fn relaxations_agree() {
-    each(0..3, |seed, threads| {
+    each(0..3, |seed, device| {
         let skeleton = small_skeleton(&mut ChaCha8Rng::seed_from_u64(seed));
         let net = Relaxed::build(&skeleton, 2).unwrap();
         let ends = Ends { images: net.images, labels: net.labels, masks: &[], logits: net.logits, loss: net.loss };
         let alphas = [net.alphas.normal, net.alphas.reduction];
         let trainable = [net.weights(), alphas.to_vec()].concat();
-        check_step(&case("relaxation", seed, net.graph, &ends, trainable), &alphas, threads);
+        check_step(&case("relaxation", seed, net.graph, &ends, trainable), &alphas, device);
     });
 }
 
-fn check_hypernetwork(space: &IntensiveSpace, skeleton: &Skeleton, input: GeneratorInput, seed: u64, threads: &Threads) {
+fn check_hypernetwork(space: &IntensiveSpace, skeleton: &Skeleton, input: GeneratorInput, seed: u64, device: &Device) {
     let net = Hypernetwork::build(space, skeleton, 2, HypernetworkOptions { input, ..HypernetworkOptions::default() }).unwrap();
     let ends = Ends { images: net.images, labels: net.labels, masks: &[], logits: net.logits, loss: net.loss };
     let (weights, alphas) = (net.weights(), net.alphas.clone());
     let case = case("hypernetwork", seed, net.graph, &ends, [&weights[..], &alphas].concat());
-    check_step(&case, &alphas, threads);
+    check_step(&case, &alphas, device);
     // The generating blocks alone are what most epochs train.
-    let all = case.run(threads);
-    let alone = Case { trainable: weights.clone(), ..case.clone() }.run(threads);
+    let all = case.run(device);
+    let alone = Case { trainable: weights.clone(), ..case.clone() }.run(device);
     assert_eq!(alone.gradients[..], all.gradients[..weights.len()], "{case}");
 }
 
 #[test]
 fn hypernetworks_agree() {
     for input in [GeneratorInput::Node, GeneratorInput::Cell] {
-        each(0..3, |seed, threads| {
+        each(0..3, |seed, device| {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
             let skeleton = small_skeleton(&mut rng);
             let space = IntensiveSpace::random(K, &mut rng).unwrap();
-            check_hypernetwork(&space, &skeleton, input, seed, threads);
+            check_hypernetwork(&space, &skeleton, input, seed, device);
         });
     }
 }
 
 #[test]
 fn a_hypernetwork_that_never_reads_a_cell_input_agrees() {
-    each(0..1, |seed, threads| {
+    each(0..1, |seed, device| {
         let cell: Vec<Vec<Pair>> = (0..4)
             .map(|node| Operation::CONNECTING[..K].iter().map(|&op| Pair { input: if node == 0 { 1 } else { 2 }, op }).collect())
             .collect();
         let space = IntensiveSpace::new(cell.clone(), cell).unwrap();
-        check_hypernetwork(&space, &small_skeleton(&mut ChaCha8Rng::seed_from_u64(seed)), GeneratorInput::Node, seed, threads);
+        check_hypernetwork(&space, &small_skeleton(&mut ChaCha8Rng::seed_from_u64(seed)), GeneratorInput::Node, seed, device);
     });
 }
 
-fn check_discrete(seed: u64, skeleton: &Skeleton, keep: usize, threads: &Threads) {
+fn check_discrete(seed: u64, skeleton: &Skeleton, keep: usize, device: &Device) {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let space = IntensiveSpace::random(K, &mut rng).unwrap();
     let genotype = space.random_genotype(skeleton, keep, &mut rng).unwrap();
@@ -143,13 +143,13 @@ fn check_discrete(seed: u64, skeleton: &Skeleton, keep: usize, threads: &Threads
     let trainable: Vec<NodeId> = net.graph.parameters().collect();
     let classifiers: Vec<NodeId> = trainable.iter().copied().filter(|id| net.graph[*id].name.ends_with("/linear/bias")).collect();
     assert_eq!(classifiers.len(), 2);
-    check_step(&case("network to be retrained", seed, net.graph, &ends, trainable), &classifiers, threads);
+    check_step(&case("network to be retrained", seed, net.graph, &ends, trainable), &classifiers, device);
 }
 
 #[test]
 fn networks_to_be_retrained_agree() {
     // Seed 0 puts the input of a ReLU of the auxiliary head within 1e-6 of zero, where the derivative is a matter of rounding.
-    each(1..7, |seed, threads| {
+    each(1..7, |seed, device| {
         let mut rng = ChaCha8Rng::seed_from_u64(1000 + seed);
         let (cells, channels) = (rng.random_range(3..=5), rng.random_range(2..=4));
         let skeleton = match seed % 3 {
@@ -157,6 +157,6 @@ fn networks_to_be_retrained_agree() {
             1 => Skeleton { stem: Stem::Cifar, cells, channels, classes: 4, image: [1, 16, 24] },
             _ => Skeleton { stem: Stem::Imagenet, cells, channels: 4, classes: 7, image: [3, 64, 64] },
         };
-        check_discrete(seed, &skeleton, 1 + seed as usize % 2, threads);
+        check_discrete(seed, &skeleton, 1 + seed as usize % 2, device);
     });
 }

@@ -1,7 +1,7 @@
 //! A network as a candle module.
 
 use adwp_candle::{CandleError, Network};
-use adwp_engine::cpu::{Executor, Threads};
+use adwp_engine::cpu::{Device, Executor};
 use adwp_engine::{BatchNorm, Conv2d, Graph, Init, NodeId, Op, Pool, Program, Shape, Statistics, Variables};
 use candle_core::{DType, Device, Module, Tensor};
 use rand::SeedableRng;
@@ -47,7 +47,7 @@ fn images(seed: u64) -> Vec<f32> {
 fn a_network_computes_what_the_engine_computes() {
     let (graph, mut variables, x, y) = classifier();
     let program = Program::inference(&graph, &[y], Statistics::Running).unwrap();
-    let mut executor = Executor::new(program, &Threads::new(2).unwrap());
+    let mut executor = Executor::new(program, &Device::new(2).unwrap());
     for dtype in [DType::F32, DType::F64] {
         let network = Network::new(graph.clone(), variables.clone(), x, y, dtype).unwrap();
         assert_eq!((network.input_shape(), network.output_shape()), (&IMAGES[..], &[2, 5][..]));

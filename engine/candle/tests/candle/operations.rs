@@ -1,7 +1,7 @@
 //! Every operation and small block on random shapes.
 
 use adwp_candle::{Differentiated, Evaluator};
-use adwp_engine::cpu::{Executor, Threads};
+use adwp_engine::cpu::{Device, Executor};
 use adwp_engine::{Program, Statistics};
 use candle_core::{DType, Tensor};
 
@@ -43,34 +43,34 @@ pub(crate) fn check(case: &Case, found: &Outcome, forward: f64, backward: f64) {
 
 #[test]
 fn operations_agree() {
-    let threads = Threads::new(2).unwrap();
+    let device = Device::new(2).unwrap();
     for (name, build) in OPERATIONS.iter().chain(BLOCKS) {
         for seed in CASES {
             let case = Case::new(name, *build, seed);
-            check(&case, &case.run(&threads), FORWARD, BACKWARD);
+            check(&case, &case.run(&device), FORWARD, BACKWARD);
         }
     }
 }
 
 #[test]
 fn large_tensors_agree() {
-    let threads = Threads::new(2).unwrap();
+    let device = Device::new(2).unwrap();
     for (name, build) in LARGE {
         let case = Case::new(name, *build, 4000);
-        check(&case, &case.run(&threads), FORWARD, BACKWARD);
+        check(&case, &case.run(&device), FORWARD, BACKWARD);
     }
 }
 
 #[test]
 fn single_precision_agrees() {
-    let threads = Threads::new(2).unwrap();
+    let device = Device::new(2).unwrap();
     for (name, build) in OPERATIONS {
         for seed in 2000..2008 {
             let case = Case::new(name, *build, seed);
             let evaluator = Evaluator::new(&case.graph, &case.variables, Statistics::Batch, DType::F32).unwrap();
             let value = &evaluator.values(&[case.output], &case.feeds()).unwrap()[0];
             assert_eq!(value.dtype(), DType::F32);
-            let found = case.run(&threads);
+            let found = case.run(&device);
             assert_close(&found.output, &numbers(value), SINGLE, &case);
             let expected = evaluator.gradients(case.loss, &case.trainable, &case.feeds()).unwrap();
             let largest = magnitude(expected.gradients.iter().flat_map(numbers));
@@ -85,7 +85,7 @@ fn single_precision_agrees() {
 
 #[test]
 fn running_statistics_agree() {
-    let threads = Threads::new(2).unwrap();
+    let device = Device::new(2).unwrap();
     for (name, build) in BLOCKS.iter().chain(NETWORKS) {
         for seed in 3000..3004 {
             let case = Case::new(name, *build, seed);
@@ -102,7 +102,7 @@ fn running_statistics_agree() {
                 }
             }
             let program = Program::inference(&case.graph, &[case.output], Statistics::Running).unwrap();
-            let mut executor = Executor::new(program, &threads);
+            let mut executor = Executor::new(program, &device);
             executor.run(&mut variables, &case.feeds()).unwrap();
             let evaluator = Evaluator::new(&case.graph, &variables, Statistics::Running, DType::F64).unwrap();
             let expected = &evaluator.values(&[case.output], &case.feeds()).unwrap()[0];

@@ -1,6 +1,6 @@
 //! Whole networks: loss and every gradient.
 
-use adwp_engine::cpu::Threads;
+use adwp_engine::cpu::Device;
 
 use crate::cases::Case;
 use crate::networks::NETWORKS;
@@ -12,12 +12,12 @@ pub(crate) const BACKWARD: f64 = 1e-3;
 
 #[test]
 fn networks_agree() {
-    let threads = Threads::new(2).unwrap();
+    let device = Device::new(2).unwrap();
     for (name, build) in NETWORKS {
         let seeds = if *name == "random graph" { 0..60 } else { 0..4 };
         for seed in seeds {
             let case = Case::new(name, *build, seed);
-            check(&case, &case.run(&threads), FORWARD, BACKWARD);
+            check(&case, &case.run(&device), FORWARD, BACKWARD);
         }
     }
 }
