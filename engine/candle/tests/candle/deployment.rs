@@ -3,7 +3,7 @@
 use adwp_candle::{CandleError, Network};
 use adwp_engine::cpu::{Device, Executor};
 use adwp_engine::{BatchNorm, Conv2d, Graph, Init, NodeId, Op, Pool, Program, Shape, Statistics, Variables};
-use candle_core::{DType, Device, Module, Tensor};
+use candle_core::{DType, Module, Tensor};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -54,7 +54,7 @@ fn a_network_computes_what_the_engine_computes() {
         for seed in 0..3 {
             let images = images(seed);
             executor.run(&mut variables, &[(x, &images)]).unwrap();
-            let tensor = Tensor::from_slice(&images, &IMAGES, &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
+            let tensor = Tensor::from_slice(&images, &IMAGES, &candle_core::Device::Cpu).unwrap().to_dtype(dtype).unwrap();
             let logits = network.forward(&tensor).unwrap();
             assert_eq!((logits.dims(), logits.dtype()), (&[2, 5][..], dtype));
             assert_close(executor.value(y), &numbers(&logits), FORWARD, &format!("batch {seed} in {dtype:?}"));
@@ -70,10 +70,10 @@ fn a_network_computes_what_the_engine_computes() {
 fn a_network_refuses_other_tensors() {
     let (graph, variables, x, y) = classifier();
     let network = Network::new(graph, variables, x, y, DType::F32).unwrap();
-    let single = Tensor::zeros((1, 3, 9, 7), DType::F32, &Device::Cpu).unwrap();
+    let single = Tensor::zeros((1, 3, 9, 7), DType::F32, &candle_core::Device::Cpu).unwrap();
     let error = network.forward(&single).unwrap_err();
     assert_eq!(error.to_string(), "input \"images\" takes F32 [2, 3, 9, 7], got F32 [1, 3, 9, 7]");
-    let double = Tensor::zeros(&IMAGES, DType::F64, &Device::Cpu).unwrap();
+    let double = Tensor::zeros(&IMAGES, DType::F64, &candle_core::Device::Cpu).unwrap();
     assert!(matches!(network.forward(&double), Err(CandleError::Input { found_dtype: DType::F64, .. })));
     assert!(Module::forward(&network, &double).unwrap_err().to_string().contains("F64"));
 }
