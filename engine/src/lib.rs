@@ -17,6 +17,7 @@ pub mod optim;
 mod plan;
 mod program;
 mod shape;
+mod simd;
 mod variables;
 
 pub use error::{EngineError, Result};

@@ -2,8 +2,11 @@
 
 use std::collections::HashMap;
 
-use crate::program::{Step, Tensor, is_leaf};
-use crate::{Graph, NodeId, Op};
+use crate::Graph;
+use crate::program::Tensor;
+
+/// The planned tensors that one action reads, and those it writes.
+pub(crate) type Access = (Vec<Tensor>, Vec<Tensor>);
 
 /// The buffers of a program and which of them each tensor uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,17 +20,16 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Assigns a buffer to every tensor that `steps` compute; `persistent` ones keep theirs to the end.
-    pub(crate) fn new(graph: &Graph, steps: &[Step], persistent: &[Tensor]) -> Self {
-        let accesses: Vec<Access> = steps.iter().map(|step| Access::of(graph, step)).collect();
+    /// Assigns a buffer to every tensor that the actions with these accesses compute; `persistent` ones keep theirs to the end.
+    pub(crate) fn new(graph: &Graph, accesses: &[Access], persistent: &[Tensor]) -> Self {
         let mut last_use: HashMap<Tensor, usize> = HashMap::new();
-        for (at, access) in accesses.iter().enumerate() {
-            for &tensor in access.reads.iter().chain(&access.writes) {
+        for (at, (reads, writes)) in accesses.iter().enumerate() {
+            for &tensor in reads.iter().chain(writes) {
                 last_use.insert(tensor, at);
             }
         }
         for tensor in persistent {
-            last_use.insert(*tensor, steps.len());
+            last_use.insert(*tensor, accesses.len());
         }
 
         let mut location: HashMap<Tensor, usize> = HashMap::new();
@@ -39,17 +41,12 @@ impl Plan {
             });
         }
         let mut pool = Pool::default();
-        for (at, access) in accesses.iter().enumerate() {
-            for &tensor in &access.writes {
+        for (at, (reads, writes)) in accesses.iter().enumerate() {
+            for &tensor in writes {
                 location.entry(tensor).or_insert_with(|| own.len() + pool.claim(elements(graph, tensor)));
             }
-            let mut dead: Vec<usize> = access
-                .reads
-                .iter()
-                .chain(&access.writes)
-                .filter(|tensor| last_use[tensor] == at)
-                .map(|tensor| location[tensor] - own.len())
-                .collect();
+            let mut dead: Vec<usize> =
+                reads.iter().chain(writes).filter(|tensor| last_use[tensor] == at).map(|tensor| location[tensor] - own.len()).collect();
             dead.sort_unstable();
             dead.dedup();
             pool.free.extend(dead);
@@ -104,84 +101,11 @@ fn elements(graph: &Graph, tensor: Tensor) -> usize {
     graph[id].shape.elements()
 }
 
-/// The planned tensors that a step touches.
-struct Access {
-    reads: Vec<Tensor>,
-    writes: Vec<Tensor>,
-}
-
-impl Access {
-    fn of(graph: &Graph, step: &Step) -> Self {
-        let planned = |ids: &mut dyn Iterator<Item = NodeId>| -> Vec<Tensor> {
-            ids.filter(|id| !is_leaf(&graph[*id].op)).map(Tensor::Value).collect()
-        };
-        match step {
-            Step::Forward(id) => Self { reads: planned(&mut graph[*id].inputs.iter().copied()), writes: vec![Tensor::Value(*id)] },
-            Step::Seed(id) => Self { reads: Vec::new(), writes: vec![Tensor::Gradient(*id)] },
-            Step::Backward { node: id, targets } => {
-                let node = &graph[*id];
-                let wanted: Vec<usize> = targets.iter().map(|t| t.input).collect();
-                let read = backward_reads(&node.op, node.inputs.len(), &wanted);
-                let mut reads = planned(&mut read.inputs.iter().map(|&i| node.inputs[i]));
-                if read.output {
-                    reads.push(Tensor::Value(*id));
-                }
-                reads.push(Tensor::Gradient(*id));
-                Self { reads, writes: wanted.iter().map(|&i| Tensor::Gradient(node.inputs[i])).collect() }
-            }
-        }
-    }
-}
-
-/// Which forward values a backward step needs.
-struct BackwardReads {
-    inputs: Vec<usize>,
-    output: bool,
-}
-
-/// What the backward step of `op` reads to write the gradients of the inputs `wanted`. A value not named here may be gone by then.
-fn backward_reads(op: &Op, inputs: usize, wanted: &[usize]) -> BackwardReads {
-    let reads = |inputs: Vec<usize>| BackwardReads { inputs, output: false };
-    match op {
-        Op::Conv2d(_) | Op::Linear => {
-            let mut read = Vec::new();
-            if wanted.contains(&1) {
-                read.push(0);
-            }
-            if wanted.contains(&0) {
-                read.push(1);
-            }
-            reads(read)
-        }
-        Op::BatchNorm(_) => reads((0..inputs.min(2)).collect()),
-        Op::Relu | Op::Softmax => BackwardReads { inputs: Vec::new(), output: true },
-        Op::MaxPool(_) => reads(vec![0]),
-        Op::WeightedSum { .. } => {
-            let mut read = vec![0];
-            if wanted.contains(&0) {
-                read.extend(1..inputs);
-            }
-            reads(read)
-        }
-        Op::DropPath => reads(if wanted.contains(&1) { vec![0, 1] } else { vec![1] }),
-        Op::CrossEntropy { .. } => reads(vec![0, 1]),
-        Op::Input
-        | Op::Parameter { .. }
-        | Op::AvgPool(_)
-        | Op::GlobalAvgPool
-        | Op::Add
-        | Op::Scale { .. }
-        | Op::Concat
-        | Op::Crop { .. }
-        | Op::Select { .. }
-        | Op::Reshape => reads(Vec::new()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Program, Statistics};
+    use crate::cpu::Lowered;
+    use crate::{NodeId, Op, Program, Statistics};
 
     fn chain(length: usize) -> (Graph, NodeId) {
         let mut graph = Graph::new();
@@ -192,11 +116,16 @@ mod tests {
         (graph, x)
     }
 
+    fn accesses(program: &Program, fuse: bool) -> Vec<Access> {
+        let lowered = Lowered::new(program, fuse);
+        lowered.actions.iter().map(|action| lowered.accesses(program, action)).collect()
+    }
+
     #[test]
     fn an_inference_chain_of_any_length_needs_two_buffers_beside_its_output() {
         let (graph, last) = chain(9);
         let program = Program::inference(&graph, &[last], Statistics::Running).unwrap();
-        let plan = Plan::new(&graph, program.steps(), &program.persistent);
+        let plan = Plan::new(&graph, &accesses(&program, false), &program.persistent);
         assert_eq!((plan.own, plan.shared), (vec![32], vec![32, 32]));
     }
 
@@ -210,19 +139,21 @@ mod tests {
         let input = graph.find("x").unwrap();
         let program = Program::training(&graph, loss, &[gap], &[input]).unwrap();
 
-        let plan = Plan::new(&graph, program.steps(), &program.persistent);
-        let accesses: Vec<Access> = program.steps.iter().map(|s| Access::of(&graph, s)).collect();
-        let mut owner: HashMap<usize, Tensor> = HashMap::new();
-        for access in &accesses {
-            for read in &access.reads {
-                assert_eq!(owner.get(&plan.location[read]), Some(read), "{read:?} was overwritten before its last use");
+        for fuse in [false, true] {
+            let accesses = accesses(&program, fuse);
+            let plan = Plan::new(&graph, &accesses, &program.persistent);
+            let mut owner: HashMap<usize, Tensor> = HashMap::new();
+            for (reads, writes) in &accesses {
+                for read in reads {
+                    assert_eq!(owner.get(&plan.location[read]), Some(read), "{read:?} was overwritten before its last use");
+                }
+                for write in writes {
+                    owner.insert(plan.location[write], *write);
+                }
             }
-            for write in &access.writes {
-                owner.insert(plan.location[write], *write);
+            for kept in [Tensor::Value(loss), Tensor::Value(gap), Tensor::Gradient(input)] {
+                assert_eq!(owner[&plan.location[&kept]], kept);
             }
-        }
-        for kept in [Tensor::Value(loss), Tensor::Value(gap), Tensor::Gradient(input)] {
-            assert_eq!(owner[&plan.location[&kept]], kept);
         }
     }
 }

@@ -2,6 +2,11 @@
 
 mod device;
 mod executor;
+mod lower;
+mod run;
 
+pub use crate::simd::instruction_set;
 pub use device::Device;
 pub use executor::{Executor, StepTime};
+#[cfg(test)]
+pub(crate) use lower::Lowered;

@@ -1,150 +1,195 @@
 //! Normalisation of each channel over batch and space.
+//!
+//! Moments and gradient sums are taken plane by plane, on the way through whatever pass has the plane in cache, and put together in a
+//! fixed order.
 
 use rayon::prelude::*;
 
-use super::{Write, lane_sum, planes_per_task};
+use super::view::{Affine, Gradients, Normal, Values};
+use super::{lane_sum, planes_per_task};
+use crate::simd::kernel;
 
-/// What a training forward pass leaves for the backward pass and the running statistics, one entry a channel.
+const LANES: usize = 16;
+
+/// Mean of a plane, and the sum of the squared distances from it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct PlaneMoments {
+    mean: f32,
+    squares: f32,
+}
+
+/// Sums over a plane: of dy, and of dy · (x - mean of the channel).
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct PlaneSums {
+    pub(crate) dy: f32,
+    pub(crate) dy_x: f32,
+}
+
+/// Where the [`PlaneSums`] of a normalisation's gradient go, and the mean of each channel.
+pub(crate) struct Sums<'a> {
+    pub(crate) planes: &'a mut [PlaneSums],
+    pub(crate) means: &'a [f32],
+}
+
+kernel! {
+    /// The moments of one plane, which is read twice.
+    pub(crate) fn plane_moments(simd, x: &[f32]) -> PlaneMoments {
+        let (chunks, rest) = x.as_chunks::<LANES>();
+        let mut lanes = [0f32; LANES];
+        for x in chunks {
+            for (lane, x) in lanes.iter_mut().zip(x) {
+                *lane += x;
+            }
+        }
+        let mean = (lane_sum(lanes) + rest.iter().sum::<f32>()) / x.len() as f32;
+        let mut lanes = [0f32; LANES];
+        for x in chunks {
+            for (lane, x) in lanes.iter_mut().zip(x) {
+                *lane += (x - mean) * (x - mean);
+            }
+        }
+        let squares = lane_sum(lanes) + rest.iter().map(|x| (x - mean) * (x - mean)).sum::<f32>();
+        PlaneMoments { mean, squares }
+    }
+
+    /// The sums of one plane.
+    pub(crate) fn plane_sums(simd, dy: &[f32], x: &[f32], mean: f32) -> PlaneSums {
+        let ((dys, dy_rest), (xs, x_rest)) = (dy.as_chunks::<LANES>(), x.as_chunks::<LANES>());
+        let (mut total, mut products) = ([0f32; LANES], [0f32; LANES]);
+        for (dy, x) in dys.iter().zip(xs) {
+            for i in 0..LANES {
+                total[i] += dy[i];
+                products[i] += dy[i] * (x[i] - mean);
+            }
+        }
+        let mut rest = PlaneSums::default();
+        for (dy, x) in dy_rest.iter().zip(x_rest) {
+            rest.dy += dy;
+            rest.dy_x += dy * (x - mean);
+        }
+        PlaneSums { dy: lane_sum(total) + rest.dy, dy_x: lane_sum(products) + rest.dy_x }
+    }
+
+    /// The sum of one plane.
+    pub(crate) fn plane_sum(simd, x: &[f32]) -> f32 {
+        let (chunks, rest) = x.as_chunks::<LANES>();
+        let mut lanes = [0f32; LANES];
+        for x in chunks {
+            for (lane, x) in lanes.iter_mut().zip(x) {
+                *lane += x;
+            }
+        }
+        lane_sum(lanes) + rest.iter().sum::<f32>()
+    }
+
+    /// The dot product of two planes, one of them less `mean`.
+    pub(crate) fn plane_product(simd, dy: &[f32], x: &[f32], mean: f32) -> f32 {
+        let ((dys, dy_rest), (xs, x_rest)) = (dy.as_chunks::<LANES>(), x.as_chunks::<LANES>());
+        let mut products = [0f32; LANES];
+        for (dy, x) in dys.iter().zip(xs) {
+            for i in 0..LANES {
+                products[i] += dy[i] * (x[i] - mean);
+            }
+        }
+        lane_sum(products) + dy_rest.iter().zip(x_rest).map(|(dy, x)| dy * (x - mean)).sum::<f32>()
+    }
+}
+
+/// What normalisation by one set of statistics needs, one entry a channel.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Moments {
     pub(crate) mean: Vec<f32>,
     /// Biased.
     pub(crate) variance: Vec<f32>,
-    pub(crate) inverse_sd: Vec<f32>,
+    inverse_sd: Vec<f32>,
+    /// y = factor · (x - mean) + shift.
+    factor: Vec<f32>,
+    shift: Vec<f32>,
 }
 
-const LANES: usize = 16;
-
-#[multiversion::multiversion(targets("x86_64+avx2", "aarch64+neon"))]
-fn sum(x: &[f32]) -> f32 {
-    let mut lanes = [0f32; LANES];
-    let chunks = x.chunks_exact(LANES);
-    let mut tail = 0.0;
-    for x in chunks.remainder() {
-        tail += x;
+impl Moments {
+    /// From mean and biased variance, and scale and shift where the operation has them.
+    pub(crate) fn new(mean: Vec<f32>, variance: Vec<f32>, epsilon: f32, affine: Option<(&[f32], &[f32])>) -> Self {
+        let inverse_sd: Vec<f32> = variance.iter().map(|v| (1.0 / (f64::from(*v) + f64::from(epsilon)).sqrt()) as f32).collect();
+        let (factor, shift) = match affine {
+            None => (inverse_sd.clone(), vec![0.0; mean.len()]),
+            Some((scale, shift)) => (inverse_sd.iter().zip(scale).map(|(i, scale)| i * scale).collect(), shift.to_vec()),
+        };
+        Self { mean, variance, inverse_sd, factor, shift }
     }
-    for x in chunks {
-        for (lane, x) in lanes.iter_mut().zip(x) {
-            *lane += x;
-        }
+
+    /// What readers of the normalised tensor apply.
+    pub(crate) fn affine(&self) -> Affine<'_> {
+        Affine { mean: &self.mean, factor: &self.factor, shift: &self.shift }
     }
-    lane_sum(lanes) + tail
-}
 
-#[multiversion::multiversion(targets("x86_64+avx2", "aarch64+neon"))]
-fn sum_of_squares(x: &[f32], mean: f32) -> f32 {
-    let mut lanes = [0f32; LANES];
-    let chunks = x.chunks_exact(LANES);
-    let mut tail = 0.0;
-    for x in chunks.remainder() {
-        tail += (x - mean) * (x - mean);
+    /// What readers of the gradient of its input apply.
+    pub(crate) fn gradient<'a>(&'a self, backward: &'a Backward, x: &'a [f32]) -> Normal<'a> {
+        Normal { x, mean: &self.mean, factor: &self.factor, mean_dy: &backward.mean_dy, slope: &backward.slope }
     }
-    for x in chunks {
-        for (lane, x) in lanes.iter_mut().zip(x) {
-            *lane += (x - mean) * (x - mean);
-        }
+
+    /// Of a batch, from the moments of its planes, `[n, channels]`, each of `plane` elements.
+    pub(crate) fn of_batch(planes: &[PlaneMoments], channels: usize, plane: usize, epsilon: f32, affine: Option<(&[f32], &[f32])>) -> Self {
+        let batch = (planes.len() / channels) as f64;
+        let (mean, variance) = (0..channels)
+            .map(|c| {
+                let planes = || planes.iter().skip(c).step_by(channels);
+                let mean = planes().map(|p| f64::from(p.mean)).sum::<f64>() / batch;
+                let squares = planes().map(|p| f64::from(p.squares) + plane as f64 * (f64::from(p.mean) - mean).powi(2)).sum::<f64>();
+                (mean as f32, (squares / (batch * plane as f64)) as f32)
+            })
+            .unzip();
+        Self::new(mean, variance, epsilon, affine)
     }
-    lane_sum(lanes) + tail
 }
 
-#[multiversion::multiversion(targets("x86_64+avx2", "aarch64+neon"))]
-fn sum_of_products(dy: &[f32], x: &[f32], mean: f32) -> f32 {
-    let mut lanes = [0f32; LANES];
-    let (dy_chunks, x_chunks) = (dy.chunks_exact(LANES), x.chunks_exact(LANES));
-    let mut tail = 0.0;
-    for (dy, x) in dy_chunks.remainder().iter().zip(x_chunks.remainder()) {
-        tail += dy * (x - mean);
-    }
-    for (dy, x) in dy_chunks.zip(x_chunks) {
-        for (lane, (dy, x)) in lanes.iter_mut().zip(dy.iter().zip(x)) {
-            *lane += dy * (x - mean);
-        }
-    }
-    lane_sum(lanes) + tail
-}
-
-/// Mean and variance of every channel of x `[n, channels, plane]`.
-pub(crate) fn moments(x: &[f32], channels: usize, plane: usize, epsilon: f32) -> Moments {
-    let count = (x.len() / channels) as f64;
-    let per_channel: Vec<(f32, f32)> = (0..channels)
-        .into_par_iter()
-        .map(|channel| {
-            let planes = || x.chunks_exact(plane).skip(channel).step_by(channels);
-            let mean = (planes().map(|p| f64::from(sum(p))).sum::<f64>() / count) as f32;
-            let variance = (planes().map(|p| f64::from(sum_of_squares(p, mean))).sum::<f64>() / count) as f32;
-            (mean, variance)
-        })
-        .collect();
-    let (mean, variance): (Vec<f32>, Vec<f32>) = per_channel.into_iter().unzip();
-    let inverse_sd = inverse_sd(&variance, epsilon);
-    Moments { mean, variance, inverse_sd }
-}
-
-/// 1 / √(variance + epsilon).
-pub(crate) fn inverse_sd(variance: &[f32], epsilon: f32) -> Vec<f32> {
-    variance.iter().map(|v| (1.0 / (f64::from(*v) + f64::from(epsilon)).sqrt()) as f32).collect()
-}
-
-/// The values of scale and shift, where the operation has them.
-#[derive(Clone, Copy)]
-pub(crate) struct Affine<'a> {
-    pub(crate) scale: &'a [f32],
-    pub(crate) shift: &'a [f32],
-}
-
-/// y = (x - mean) · inverse_sd · scale + shift.
-pub(crate) fn normalize(x: &[f32], plane: usize, mean: &[f32], inverse_sd: &[f32], affine: Option<Affine<'_>>, y: &mut [f32]) {
-    let channels = mean.len();
-    y.par_chunks_mut(plane).zip(x.par_chunks(plane)).with_min_len(planes_per_task(plane)).enumerate().for_each(|(i, (y, x))| {
-        let c = i % channels;
-        let (scale, shift) = affine.map_or((1.0, 0.0), |a| (a.scale[c], a.shift[c]));
-        let (mean, factor) = (mean[c], inverse_sd[c] * scale);
-        y.iter_mut().zip(x).for_each(|(y, x)| *y = (x - mean) * factor + shift);
+/// The moments of all planes of x.
+pub(crate) fn moments_of_planes(x: Values<'_>, moments: &mut [PlaneMoments]) {
+    debug_assert!(x.is_plain(), "a normalisation reads a tensor itself");
+    moments.par_iter_mut().zip(x.data.par_chunks(x.plane)).with_min_len(planes_per_task(x.plane)).for_each(|(moments, x)| {
+        *moments = plane_moments(x);
     });
 }
 
-/// Sums over batch and space that the gradients are made of, one entry a channel: dy, and dy · normalised x.
-pub(crate) struct GradientSums {
-    pub(crate) dy: Vec<f32>,
-    pub(crate) dy_x: Vec<f32>,
+/// The sums of all planes of dy and x; those of dy are of the bare tensor, without its scale and mask.
+pub(crate) fn sums_of_planes(dy: &[f32], x: &[f32], plane: usize, sums: Sums<'_>) {
+    let channels = sums.means.len();
+    let planes = dy.par_chunks(plane).zip(x.par_chunks(plane)).with_min_len(planes_per_task(plane));
+    sums.planes.par_iter_mut().zip(planes).enumerate().for_each(|(i, (sums_of_plane, (dy, x)))| {
+        *sums_of_plane = plane_sums(dy, x, sums.means[i % channels]);
+    });
 }
 
-/// The sums of [`GradientSums`]; they are the gradients of shift and scale.
-pub(crate) fn gradient_sums(x: &[f32], dy: &[f32], plane: usize, moments: &Moments) -> GradientSums {
-    let channels = moments.mean.len();
-    let (dy, dy_x) = (0..channels)
-        .into_par_iter()
-        .map(|c| {
-            let planes = |t| <[f32]>::chunks_exact(t, plane).skip(c).step_by(channels);
-            let total: f64 = planes(dy).map(|dy| f64::from(sum(dy))).sum();
-            let products: f64 = planes(dy).zip(planes(x)).map(|(dy, x)| f64::from(sum_of_products(dy, x, moments.mean[c]))).sum();
-            (total as f32, (products * f64::from(moments.inverse_sd[c])) as f32)
-        })
-        .unzip();
-    GradientSums { dy, dy_x }
+/// What the gradient of a normalisation's input is made of, one entry a channel; see [`super::view::Normal`].
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Backward {
+    /// Gradient of the shift: Σ dy.
+    pub(crate) dshift: Vec<f32>,
+    /// Gradient of the scale: Σ dy · normalised x.
+    pub(crate) dscale: Vec<f32>,
+    mean_dy: Vec<f32>,
+    slope: Vec<f32>,
 }
 
-/// Gradient of the input, through the batch statistics.
-#[allow(clippy::too_many_arguments)] // the operands of one formula
-pub(crate) fn backward_input(
-    x: &[f32],
-    dy: &[f32],
-    plane: usize,
-    moments: &Moments,
-    sums: &GradientSums,
-    scale: Option<&[f32]>,
-    dx: &mut [f32],
-    write: Write,
-) {
-    let channels = moments.mean.len();
-    let count = (x.len() / channels) as f32;
-    dx.par_chunks_mut(plane).zip(x.par_chunks(plane).zip(dy.par_chunks(plane))).with_min_len(planes_per_task(plane)).enumerate().for_each(
-        |(i, (dx, (x, dy)))| {
-            let c = i % channels;
-            let inverse_sd = moments.inverse_sd[c];
-            let factor = inverse_sd * scale.map_or(1.0, |scale| scale[c]);
-            let (mean, mean_dy, slope) = (moments.mean[c], sums.dy[c] / count, sums.dy_x[c] / count * inverse_sd);
-            write.apply(dx, dy.iter().zip(x).map(|(dy, x)| factor * (dy - mean_dy - (x - mean) * slope)));
-        },
-    );
+impl Backward {
+    /// From the sums of the planes of the tensor that `dy` reads, `[n, channels]`.
+    pub(crate) fn new(sums: &[PlaneSums], dy: &Gradients<'_>, moments: &Moments) -> Self {
+        let channels = moments.mean.len();
+        let count = (dy.data.len() / channels) as f64;
+        let mut backward = Self::default();
+        for c in 0..channels {
+            let (mut total, mut products) = (0f64, 0f64);
+            for (n, sums) in sums.iter().skip(c).step_by(channels).enumerate() {
+                let scale = f64::from(dy.scale_of(n));
+                total += scale * f64::from(sums.dy);
+                products += scale * f64::from(sums.dy_x);
+            }
+            let inverse_sd = f64::from(moments.inverse_sd[c]);
+            backward.dshift.push(total as f32);
+            backward.dscale.push((products * inverse_sd) as f32);
+            backward.mean_dy.push((total / count) as f32);
+            backward.slope.push((f64::from(moments.factor[c]) * products * inverse_sd * inverse_sd / count) as f32);
+        }
+        backward
+    }
 }

@@ -1,23 +1,35 @@
-//! Convolution with any number of groups: pointwise directly, others by unfolding each sample's windows into a matrix.
+//! Convolution as a product of matrices: the weight times the matrix of what the windows see, one or a few samples at a time.
+//!
+//! How that matrix comes about is the [`Lead`]: it is the input itself, its unfolded windows, or the output of a depthwise convolution
+//! that has no other reader and so never leaves the cache.
 
 use rayon::prelude::*;
 
-use super::window::Window;
-use super::{Write, depthwise, matmul};
+use super::batch_norm::{PlaneMoments, Sums, plane_moments, plane_sums};
+use super::matmul::{self, Matrix};
+use super::scratch::{self, Scratch};
+use super::view::{self, Gradients, Values};
+use super::window::{self, Window};
+use super::{TASKS, Write, chunks_if_wanted, depthwise};
 use crate::graph::Conv2d;
+use crate::simd::MOST_LANES;
 
 /// The sizes of a convolution.
 #[derive(Clone, Debug)]
 pub(crate) struct Geometry {
-    window: Window,
-    groups: usize,
+    pub(crate) window: Window,
+    pub(crate) groups: usize,
     /// Input and output channels of one group.
     inputs: usize,
     outputs: usize,
 }
 
-/// Sample chunks whose weight gradients are summed separately, then in order: fixed, so that the sum does not depend on the threads.
-const WEIGHT_CHUNKS: usize = 8;
+/// Columns of the matrices that samples of few positions are put together for.
+const COLUMNS: usize = 256;
+/// Fewest positions for which the output is written where it belongs at once.
+const DIRECT: usize = 64;
+/// Between the rows of a matrix, so that rows of a power of two do not all fall into the same lines of the cache.
+const GAP: usize = MOST_LANES;
 
 impl Geometry {
     /// From the shapes of input, weight and output.
@@ -26,35 +38,32 @@ impl Geometry {
         Self { window, groups: conv.groups, inputs: weight[1], outputs: weight[0] / conv.groups }
     }
 
-    fn is_depthwise(&self) -> bool {
+    pub(crate) fn is_depthwise(&self) -> bool {
         self.inputs == 1 && self.outputs == 1
     }
 
     /// Whether the input itself is the matrix of windows.
-    fn is_direct(&self) -> bool {
+    pub(crate) fn is_pointwise(&self) -> bool {
         let w = &self.window;
         w.kernel == 1 && w.stride == 1 && w.padding == 0
     }
 
-    /// Rows of the matrix of windows.
+    pub(crate) fn out_channels(&self) -> usize {
+        self.groups * self.outputs
+    }
+
+    /// Rows of the matrix of windows of one group.
     fn terms(&self) -> usize {
-        self.inputs * self.window.kernel * self.window.kernel
-    }
-
-    fn x_group(&self) -> usize {
-        self.inputs * self.window.plane()
-    }
-
-    fn y_group(&self) -> usize {
-        self.outputs * self.window.out_plane()
+        self.inputs * self.window.taps()
     }
 
     fn weight_group(&self) -> usize {
         self.outputs * self.terms()
     }
 
-    /// Calls `f` with every position of the matrix of windows that lies inside of the input: its index there and the input's.
-    fn each_row(&self, mut f: impl FnMut(usize, RowSpan)) {
+    /// Calls `f` with every row of the output's columns in the matrix of windows of one group: its row there, its first column, and which
+    /// input it reads.
+    fn each_row(&self, mut f: impl FnMut(usize, usize, RowSpan)) {
         let w = &self.window;
         for channel in 0..self.inputs {
             for ky in 0..w.kernel {
@@ -67,40 +76,37 @@ impl Geometry {
                     for oy in 0..w.out_h {
                         let y = oy * w.stride + ky * w.dilation;
                         let inside = (w.padding..w.h + w.padding).contains(&y) && to > from;
-                        f(
-                            (row * w.out_h + oy) * w.out_w,
-                            RowSpan {
-                                from: if inside { from } else { w.out_w },
-                                to: if inside { to } else { w.out_w },
-                                start: if inside { (channel * w.h + y - w.padding) * w.w + from * w.stride + shift - w.padding } else { 0 },
-                            },
-                        );
+                        let start = || (channel * w.h + y - w.padding) * w.w + from * w.stride + shift - w.padding;
+                        let span = if inside { RowSpan { from, to, start: start() } } else { RowSpan { from: 0, to: 0, start: 0 } };
+                        f(row, oy * w.out_w, span);
                     }
                 }
             }
         }
     }
 
-    fn unfold(&self, x: &[f32], columns: &mut [f32]) {
+    /// The windows of one group of a sample, as rows `stride` apart.
+    fn unfold(&self, x: &[f32], columns: &mut [f32], stride: usize) {
         let w = &self.window;
-        self.each_row(|at, span| {
-            let row = &mut columns[at..at + w.out_w];
+        self.each_row(|row, at, span| {
+            let row = &mut columns[row * stride + at..][..w.out_w];
             row[..span.from].fill(0.0);
             row[span.to..].fill(0.0);
             let inside = &mut row[span.from..span.to];
-            if inside.is_empty() {
-                row.fill(0.0);
-            } else {
+            if !inside.is_empty() {
                 inside.iter_mut().zip(x[span.start..].iter().step_by(w.stride)).for_each(|(c, x)| *c = *x);
             }
         });
     }
 
-    fn fold_into(&self, columns: &[f32], dx: &mut [f32]) {
+    /// The transpose of [`Self::unfold`]: adds to `dx`.
+    fn fold(&self, columns: &[f32], stride: usize, dx: &mut [f32]) {
         let w = &self.window;
-        self.each_row(|at, span| {
-            let inside = &columns[at + span.from..at + span.to];
-            dx[span.start..].iter_mut().step_by(w.stride).zip(inside).for_each(|(x, c)| *x += c);
+        self.each_row(|row, at, span| {
+            let inside = &columns[row * stride + at..][span.from..span.to];
+            if !inside.is_empty() {
+                dx[span.start..].iter_mut().step_by(w.stride).zip(inside).for_each(|(x, c)| *x += c);
+            }
         });
     }
 }
@@ -112,106 +118,378 @@ struct RowSpan {
     start: usize,
 }
 
-/// x `[n, c, h, w]` with weight `[o, c / groups, k, k]` → y.
-pub(crate) fn forward(g: &Geometry, x: &[f32], weight: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
-    if g.is_depthwise() {
-        return depthwise::forward(&g.window, g.groups, x, weight, bias, y);
-    }
-    let positions = g.window.out_plane();
-    y.par_chunks_mut(g.groups * g.y_group()).zip(x.par_chunks(g.groups * g.x_group())).for_each_init(
-        || (Vec::new(), vec![0.0; if g.is_direct() { 0 } else { g.terms() * positions }]),
-        |(packed, columns), (y, x)| {
-            for (group, (y, x)) in y.chunks_exact_mut(g.y_group()).zip(x.chunks_exact(g.x_group())).enumerate() {
-                let weight = &weight[group * g.weight_group()..][..g.weight_group()];
-                let bias = bias.map(|bias| &bias[group * g.outputs..][..g.outputs]);
-                let matrix = if g.is_direct() {
-                    x
-                } else {
-                    g.unfold(x, columns);
-                    &*columns
-                };
-                matmul::multiply(weight, matrix, bias, y, positions, Write::Set, packed);
-            }
-        },
-    );
+/// A depthwise convolution whose only reader is a pointwise one.
+#[derive(Clone, Copy)]
+pub(crate) struct Depthwise<'a> {
+    pub(crate) window: &'a Window,
+    pub(crate) weight: &'a [f32],
 }
 
-/// Gradient of the input.
-pub(crate) fn backward_input(g: &Geometry, weight: &[f32], dy: &[f32], dx: &mut [f32], write: Write) {
-    if g.is_depthwise() {
-        return depthwise::backward_input(&g.window, g.groups, weight, dy, dx, write);
+/// What makes the matrix that the weight is multiplied with.
+enum Lead<'a> {
+    Input,
+    Windows,
+    Depthwise(Depthwise<'a>),
+}
+
+/// One convolution, and the depthwise one before it where that is done on the way.
+pub(crate) struct Chain<'a> {
+    geometry: &'a Geometry,
+    x: Values<'a>,
+    lead: Lead<'a>,
+    weight: &'a [f32],
+}
+
+/// What the backward pass of a [`Chain`] is asked for. Those of weights have the shape of the weight.
+pub(crate) struct Wanted<'a> {
+    pub(crate) dx: Option<(&'a mut [f32], Write)>,
+    /// Sums for the normalisation that x is read through; `dx` is then its whole gradient.
+    pub(crate) sums: Option<Sums<'a>>,
+    pub(crate) dweight: Option<(&'a mut [f32], Write)>,
+    pub(crate) ddepthwise: Option<(&'a mut [f32], Write)>,
+}
+
+/// Sums of weight gradients over some samples.
+struct Partial {
+    weight: Vec<f32>,
+    /// In the lanes of [`window::tap_products`].
+    depthwise: Vec<f32>,
+}
+
+impl<'a> Chain<'a> {
+    pub(crate) fn new(geometry: &'a Geometry, x: Values<'a>, depthwise: Option<Depthwise<'a>>, weight: &'a [f32]) -> Self {
+        let lead = match depthwise {
+            Some(depthwise) => Lead::Depthwise(depthwise),
+            None if geometry.is_pointwise() => Lead::Input,
+            None => Lead::Windows,
+        };
+        Self { geometry, x, lead, weight }
     }
-    let positions = g.window.out_plane();
-    let (terms, outputs) = (g.terms(), g.outputs);
-    let mut transposed = vec![0.0; weight.len()];
-    for (transposed, weight) in transposed.chunks_exact_mut(g.weight_group()).zip(weight.chunks_exact(g.weight_group())) {
-        for (i, value) in weight.iter().enumerate() {
-            transposed[(i % terms) * outputs + i / terms] = *value;
+
+    fn positions(&self) -> usize {
+        self.geometry.window.out_plane()
+    }
+
+    fn terms_of_all_groups(&self) -> usize {
+        self.geometry.groups * self.geometry.terms()
+    }
+
+    /// Samples that are put together into one matrix.
+    fn together(&self) -> usize {
+        (COLUMNS / self.positions()).max(1)
+    }
+
+    fn in_channels(&self) -> usize {
+        self.x.channels
+    }
+
+    fn batch(&self) -> usize {
+        self.x.data.len() / (self.x.channels * self.x.plane)
+    }
+
+    /// y, and the moments of its planes where a normalisation by batch statistics follows.
+    pub(crate) fn forward(&self, bias: Option<&[f32]>, y: &mut [f32], moments: Option<&mut [PlaneMoments]>) {
+        let (g, positions) = (self.geometry, self.positions());
+        let together = if positions >= DIRECT { 1 } else { self.together() };
+        let sample = g.out_channels() * positions;
+        let moments = chunks_if_wanted(moments, together * g.out_channels(), self.batch().div_ceil(together));
+        y.par_chunks_mut(together * sample).zip(moments).enumerate().for_each(|(block, (y, moments))| {
+            let samples = block * together..block * together + y.len() / sample;
+            scratch::with(|scratch| self.block_forward(samples, bias, y, scratch));
+            if let Some(moments) = moments {
+                y.chunks_exact(positions).zip(moments).for_each(|(y, moments)| *moments = plane_moments(y));
+            }
+        });
+    }
+
+    fn block_forward(&self, samples: std::ops::Range<usize>, bias: Option<&[f32]>, y: &mut [f32], scratch: &mut Scratch) {
+        let (g, positions) = (self.geometry, self.positions());
+        let columns = samples.len() * positions;
+        let direct = samples.len() == 1;
+        if matches!(self.lead, Lead::Input) && direct {
+            let channels = self.in_channels();
+            let planes: Vec<_> = (0..channels).map(|c| self.x.at(samples.start * channels + c)).collect();
+            for group in 0..g.groups {
+                let b = Matrix::Planes(&planes[group * g.inputs..][..g.inputs]);
+                self.product(group, b, bias, &mut y[group * g.outputs * positions..], positions, columns, &mut scratch.packed);
+            }
+            return;
+        }
+        let stride = columns + GAP;
+        scratch.matrix.resize(self.terms_of_all_groups() * stride, 0.0);
+        self.fill_matrix(samples.clone(), stride, scratch);
+        if !direct {
+            scratch.output.resize(g.out_channels() * stride, 0.0);
+        }
+        for group in 0..g.groups {
+            let b = Matrix::Rows { data: &scratch.matrix[group * g.terms() * stride..], stride };
+            if direct {
+                self.product(group, b, bias, &mut y[group * g.outputs * positions..], positions, columns, &mut scratch.packed);
+            } else {
+                let c = &mut scratch.output[group * g.outputs * stride..];
+                self.product(group, b, bias, c, stride, columns, &mut scratch.packed);
+            }
+        }
+        if !direct {
+            for (i, y) in y.chunks_exact_mut(positions).enumerate() {
+                let (n, o) = (i / g.out_channels(), i % g.out_channels());
+                y.copy_from_slice(&scratch.output[o * stride + n * positions..][..positions]);
+            }
         }
     }
-    dx.par_chunks_mut(g.groups * g.x_group()).zip(dy.par_chunks(g.groups * g.y_group())).for_each_init(
-        || (Vec::new(), vec![0.0; if g.is_direct() { 0 } else { terms * positions }]),
-        |(packed, columns), (dx, dy)| {
-            for (group, (dx, dy)) in dx.chunks_exact_mut(g.x_group()).zip(dy.chunks_exact(g.y_group())).enumerate() {
-                let transposed = &transposed[group * g.weight_group()..][..g.weight_group()];
-                if g.is_direct() {
-                    matmul::multiply(transposed, dy, None, dx, positions, write, packed);
-                } else {
-                    matmul::multiply(transposed, dy, None, columns, positions, Write::Set, packed);
-                    write.clear(dx);
-                    g.fold_into(columns, dx);
+
+    #[allow(clippy::too_many_arguments)] // the operands of one product
+    fn product(
+        &self,
+        group: usize,
+        b: Matrix<'_>,
+        bias: Option<&[f32]>,
+        c: &mut [f32],
+        stride: usize,
+        columns: usize,
+        packed: &mut Vec<f32>,
+    ) {
+        let g = self.geometry;
+        let weight = &self.weight[group * g.weight_group()..][..g.weight_group()];
+        let bias = bias.map(|bias| &bias[group * g.outputs..][..g.outputs]);
+        matmul::multiply(weight, b, g.terms(), bias, c, stride, columns, packed);
+    }
+
+    /// The matrix of some samples side by side, rows `stride` apart. Of a depthwise lead the padded planes of the last sample stay.
+    fn fill_matrix(&self, samples: std::ops::Range<usize>, stride: usize, scratch: &mut Scratch) {
+        let (g, positions, channels) = (self.geometry, self.positions(), self.in_channels());
+        for (at, n) in samples.enumerate() {
+            let planes = (0..channels).map(|c| self.x.at(n * channels + c));
+            match &self.lead {
+                Lead::Input => {
+                    for (c, plane) in planes.enumerate() {
+                        view::materialize(plane, &mut scratch.matrix[c * stride + at * positions..][..positions]);
+                    }
+                }
+                Lead::Depthwise(d) => {
+                    let padded = scratch.padded.prepare(d.window, channels, 0.0);
+                    for ((c, plane), padded) in planes.enumerate().zip(padded.chunks_exact_mut(d.window.scratch_len())) {
+                        window::load(d.window, plane, padded);
+                        let weight = &d.weight[c * d.window.taps()..][..d.window.taps()];
+                        window::correlate(d.window, padded, weight, &mut scratch.matrix[c * stride + at * positions..][..positions]);
+                    }
+                }
+                Lead::Windows => {
+                    let size = self.x.plane;
+                    let x = if self.x.is_plain() {
+                        &self.x.data[n * channels * size..][..channels * size]
+                    } else {
+                        scratch.sample.resize(channels * size, 0.0);
+                        planes.zip(scratch.sample.chunks_exact_mut(size)).for_each(|(plane, x)| view::materialize(plane, x));
+                        &scratch.sample[..]
+                    };
+                    for (group, x) in x.chunks_exact(g.inputs * size).enumerate() {
+                        let from = group * g.terms() * stride + at * positions;
+                        g.unfold(x, &mut scratch.matrix[from..], stride);
+                    }
                 }
             }
-        },
-    );
+        }
+    }
+
+    /// The gradients wanted, from that of the output.
+    pub(crate) fn backward(&self, dy: Gradients<'_>, wanted: Wanted<'_>) {
+        let Wanted { dx, sums, mut dweight, mut ddepthwise } = wanted;
+        let (g, batch) = (self.geometry, self.batch());
+        let chunk = batch.div_ceil(TASKS);
+        let in_sample = self.in_channels() * self.x.plane;
+        let write = dx.as_ref().map_or(Write::Set, |(_, write)| *write);
+        let turned = self.turned_weight();
+        let count = batch.div_ceil(chunk);
+        let mut dx_chunks = chunks_if_wanted(dx.map(|(dx, _)| dx), chunk * in_sample, count);
+        let (sums, means) = sums.map_or((None, &[][..]), |sums| (Some(sums.planes), sums.means));
+        let mut sum_chunks = chunks_if_wanted(sums, chunk * self.in_channels(), count);
+        let (with_weight, with_depthwise) = (dweight.is_some(), ddepthwise.is_some());
+        let partials: Vec<Partial> = dx_chunks
+            .par_iter_mut()
+            .zip(&mut sum_chunks)
+            .enumerate()
+            .map(|(index, (dx, sums))| {
+                scratch::with(|scratch| {
+                    let mut partial = Partial {
+                        weight: vec![0.0; if with_weight { self.weight.len() } else { 0 }],
+                        depthwise: match &self.lead {
+                            Lead::Depthwise(d) if with_depthwise => vec![0.0; d.weight.len() * MOST_LANES],
+                            _ => Vec::new(),
+                        },
+                    };
+                    let end = ((index + 1) * chunk).min(batch);
+                    let mut n = index * chunk;
+                    while n < end {
+                        let samples = n..(n + self.together()).min(end);
+                        let at = n - index * chunk;
+                        n = samples.end;
+                        let dx = dx.as_deref_mut().map(|dx| &mut dx[at * in_sample..][..samples.len() * in_sample]);
+                        let sums =
+                            sums.as_deref_mut().map(|sums| &mut sums[at * self.in_channels()..][..samples.len() * self.in_channels()]);
+                        let sums = sums.map(|planes| Sums { planes, means });
+                        self.block_backward(samples, &dy, &turned, dx.map(|dx| (dx, write)), sums, &mut partial, scratch);
+                    }
+                    partial
+                })
+            })
+            .collect();
+        if let Some((dweight, write)) = &mut dweight {
+            write.clear(dweight);
+            partials.iter().for_each(|partial| Write::Add.apply(dweight, partial.weight.iter().copied()));
+        }
+        if let Some((ddepthwise, write)) = &mut ddepthwise {
+            write.clear(ddepthwise);
+            for partial in &partials {
+                depthwise::add_lanes(&partial.depthwise, ddepthwise);
+            }
+        }
+        debug_assert_eq!(g.groups * g.weight_group(), self.weight.len());
+    }
+
+    /// The weight of each group transposed, `[terms, outputs]`.
+    fn turned_weight(&self) -> Vec<f32> {
+        let g = self.geometry;
+        let (terms, outputs) = (g.terms(), g.outputs);
+        let mut turned = vec![0.0; self.weight.len()];
+        for (turned, weight) in turned.chunks_exact_mut(g.weight_group()).zip(self.weight.chunks_exact(g.weight_group())) {
+            for (i, value) in weight.iter().enumerate() {
+                turned[(i % terms) * outputs + i / terms] = *value;
+            }
+        }
+        turned
+    }
+
+    #[allow(clippy::too_many_arguments)] // one block of everything that `backward` computes
+    fn block_backward(
+        &self,
+        samples: std::ops::Range<usize>,
+        dy: &Gradients<'_>,
+        turned: &[f32],
+        dx: Option<(&mut [f32], Write)>,
+        mut sums: Option<Sums<'_>>,
+        partial: &mut Partial,
+        scratch: &mut Scratch,
+    ) {
+        let (g, positions, outputs) = (self.geometry, self.positions(), self.geometry.out_channels());
+        let columns = samples.len() * positions;
+        let stride = columns + GAP;
+        let (terms, all_terms) = (g.terms(), self.terms_of_all_groups());
+        scratch.output.resize(outputs * stride, 0.0);
+        for (at, n) in samples.clone().enumerate() {
+            for o in 0..outputs {
+                read_gradient(dy, n * outputs + o, &mut scratch.output[o * stride + at * positions..][..positions]);
+            }
+        }
+        if !partial.weight.is_empty() {
+            scratch.matrix.resize(all_terms * stride, 0.0);
+            self.fill_matrix(samples.clone(), stride, scratch);
+            for (group, dweight) in partial.weight.chunks_exact_mut(g.weight_group()).enumerate() {
+                let (a, b) = (&scratch.output[group * g.outputs * stride..], &scratch.matrix[group * terms * stride..]);
+                matmul::add_products_of_rows(a, b, dweight, g.outputs, terms, stride, columns);
+            }
+        }
+        if dx.is_none() && partial.depthwise.is_empty() {
+            return;
+        }
+        scratch.dmatrix.resize(all_terms * stride, 0.0);
+        for group in 0..g.groups {
+            let turned = &turned[group * g.weight_group()..][..g.weight_group()];
+            let b = Matrix::Rows { data: &scratch.output[group * g.outputs * stride..], stride };
+            let c = &mut scratch.dmatrix[group * terms * stride..];
+            matmul::multiply(turned, b, g.outputs, None, c, stride, columns, &mut scratch.packed);
+        }
+        if let Lead::Depthwise(d) = &self.lead {
+            return self.depthwise_backward(d, samples, stride, dx, sums, partial, scratch);
+        }
+        let Some((dx, write)) = dx else { return };
+        let (channels, size) = (self.in_channels(), self.x.plane);
+        for (at, (n, dx)) in samples.zip(dx.chunks_exact_mut(channels * size)).enumerate() {
+            if !matches!(self.lead, Lead::Input) {
+                scratch.sample.resize(channels * size, 0.0);
+                scratch.sample.fill(0.0);
+                for (group, sample) in scratch.sample.chunks_exact_mut(g.inputs * size).enumerate() {
+                    g.fold(&scratch.dmatrix[group * terms * stride + at * positions..], stride, sample);
+                }
+            }
+            for (c, dx) in dx.chunks_exact_mut(size).enumerate() {
+                let from = match self.lead {
+                    Lead::Input => &scratch.dmatrix[c * stride + at * positions..][..size],
+                    _ => &scratch.sample[c * size..][..size],
+                };
+                let plane = self.x.at(n * channels + c);
+                view::send_computed(from, Some(plane), write, dx);
+                if let Some(sums) = &mut sums {
+                    sums.planes[at * channels + c] = plane_sums(dx, plane.data, sums.means[c]);
+                }
+            }
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)] // the tail of `block_backward`
+    fn depthwise_backward(
+        &self,
+        d: &Depthwise<'_>,
+        samples: std::ops::Range<usize>,
+        stride: usize,
+        mut dx: Option<(&mut [f32], Write)>,
+        mut sums: Option<Sums<'_>>,
+        partial: &mut Partial,
+        scratch: &mut Scratch,
+    ) {
+        let (positions, channels, size, taps) = (self.positions(), self.in_channels(), self.x.plane, d.window.taps());
+        // The padded planes of a lone sample are still there from the matrix of windows.
+        let loaded = samples.len() == 1 && !partial.weight.is_empty();
+        let Scratch { dmatrix, padded, turned, sample, .. } = scratch;
+        let padded = padded.prepare(d.window, channels, 0.0);
+        for (at, n) in samples.enumerate() {
+            for c in 0..channels {
+                let plane = self.x.at(n * channels + c);
+                let gradient = &dmatrix[c * stride + at * positions..][..positions];
+                if !partial.depthwise.is_empty() {
+                    let padded = &mut padded[c * d.window.scratch_len()..][..d.window.scratch_len()];
+                    if !loaded {
+                        window::load(d.window, plane, padded);
+                    }
+                    let lanes = &mut partial.depthwise[c * taps * MOST_LANES..][..taps * MOST_LANES];
+                    window::tap_products(d.window, gradient, padded, lanes);
+                }
+                let Some((dx, write)) = &mut dx else { continue };
+                let dx = &mut dx[(at * channels + c) * size..][..size];
+                sample.resize(size, 0.0);
+                depthwise::input_gradient(d.window, gradient, &d.weight[c * taps..][..taps], turned, sample);
+                view::send_computed(sample, Some(plane), *write, dx);
+                if let Some(sums) = &mut sums {
+                    sums.planes[at * channels + c] = plane_sums(dx, plane.data, sums.means[c]);
+                }
+            }
+        }
+    }
 }
 
-/// Gradient of the weight.
-pub(crate) fn backward_weight(g: &Geometry, x: &[f32], dy: &[f32], dweight: &mut [f32], write: Write) {
-    if g.is_depthwise() {
-        return depthwise::backward_weight(&g.window, g.groups, x, dy, dweight, write);
-    }
-    let positions = g.window.out_plane();
-    let (x_sample, y_sample) = (g.groups * g.x_group(), g.groups * g.y_group());
-    let batch = x.len() / x_sample;
-    let chunk = batch.div_ceil(WEIGHT_CHUNKS);
-    let partials: Vec<Vec<f32>> = (0..batch.div_ceil(chunk))
-        .into_par_iter()
-        .map(|c| {
-            let mut partial = vec![0.0; dweight.len()];
-            let mut scratch = Vec::new();
-            let mut columns = vec![0.0; if g.is_direct() { 0 } else { g.terms() * positions }];
-            for n in c * chunk..((c + 1) * chunk).min(batch) {
-                let (x, dy) = (&x[n * x_sample..][..x_sample], &dy[n * y_sample..][..y_sample]);
-                let groups = x.chunks_exact(g.x_group()).zip(dy.chunks_exact(g.y_group()));
-                for ((x, dy), partial) in groups.zip(partial.chunks_exact_mut(g.weight_group())) {
-                    let matrix = if g.is_direct() {
-                        x
-                    } else {
-                        g.unfold(x, &mut columns);
-                        &columns
-                    };
-                    matmul::add_products_of_rows(dy, matrix, partial, positions, &mut scratch);
-                }
-            }
-            partial
-        })
-        .collect();
-    write.clear(dweight);
-    for partial in partials {
-        Write::Add.apply(dweight, partial);
+crate::simd::kernel! {
+    /// A plane of a gradient as its readers see it.
+    pub(crate) fn read_gradient(simd, dy: &Gradients<'_>, plane: usize, to: &mut [f32]) {
+        dy.at(plane).read(simd, 0, to);
     }
 }
 
 /// Gradient of the bias: the sum over batch and positions.
-pub(crate) fn backward_bias(g: &Geometry, dy: &[f32], dbias: &mut [f32], write: Write) {
-    let (channels, positions) = (g.groups * g.outputs, g.window.out_plane());
+pub(crate) fn backward_bias(dy: Gradients<'_>, dbias: &mut [f32], write: Write) {
+    let (channels, positions) = (dy.channels, dy.plane);
+    let batch = dy.data.len() / (channels * positions);
     let sums: Vec<f32> = (0..channels)
         .into_par_iter()
-        .map(|channel| {
-            let planes = dy.chunks_exact(positions).skip(channel).step_by(channels);
-            planes.map(|plane| plane.iter().map(|&v| f64::from(v)).sum::<f64>()).sum::<f64>() as f32
-        })
+        .map_init(
+            || vec![0.0; positions],
+            |plane, channel| {
+                let planes = (0..batch).map(|n| {
+                    read_gradient(&dy, n * channels + channel, plane);
+                    plane.iter().map(|&v| f64::from(v)).sum::<f64>()
+                });
+                planes.sum::<f64>() as f32
+            },
+        )
         .collect();
     write.apply(dbias, sums);
 }

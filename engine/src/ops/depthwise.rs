@@ -2,56 +2,124 @@
 
 use rayon::prelude::*;
 
-use super::window::{Window, correlate, tap_products};
-use super::{Write, planes_per_task};
+use super::batch_norm::{PlaneMoments, Sums, plane_moments, plane_sums};
+use super::conv::read_gradient;
+use super::scratch::{self, Padded, Scratch};
+use super::view::{self, Gradients, Plane, Values};
+use super::window::{self, Window};
+use super::{TASKS, Write, chunks_if_wanted, planes_per_task};
+use crate::simd::MOST_LANES;
 
-/// `y[n, c] = x[n, c] ⋆ weight[c] (+ bias[c])`.
-pub(crate) fn forward(window: &Window, channels: usize, x: &[f32], weight: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
-    let taps = window.kernel * window.kernel;
-    let offsets = window.offsets();
-    y.par_chunks_mut(window.out_plane()).with_min_len(planes_per_task(window.plane())).enumerate().for_each_init(
-        || (vec![0.0; window.scratch_len()], vec![0.0; window.flat_len()]),
-        |(scratch, flat), (plane, y)| {
-            let channel = plane % channels;
-            window.load(&x[plane * window.plane()..][..window.plane()], scratch, 0.0);
-            correlate(flat, scratch, &offsets, &weight[channel * taps..][..taps]);
-            window.collect(flat, y);
-            if let Some(bias) = bias {
-                y.iter_mut().for_each(|y| *y += bias[channel]);
-            }
-        },
-    );
-}
-
-/// Gradient of the input.
-pub(crate) fn backward_input(window: &Window, channels: usize, weight: &[f32], dy: &[f32], dx: &mut [f32], write: Write) {
-    let taps = window.kernel * window.kernel;
-    dx.par_chunks_mut(window.plane()).with_min_len(planes_per_task(window.plane())).enumerate().for_each_init(
-        || (vec![0.0; window.spread_len()], vec![0.0; window.scratch_len()]),
-        |(gradient, scratch), (plane, dx)| {
-            window.spread(&dy[plane * window.out_plane()..][..window.out_plane()], None, gradient, window.lead());
-            window.transpose(gradient, &weight[(plane % channels) * taps..][..taps], scratch);
-            window.unload(scratch, dx, write);
-        },
-    );
-}
-
-/// Gradient of the weight: one task a channel, samples in order.
-pub(crate) fn backward_weight(window: &Window, channels: usize, x: &[f32], dy: &[f32], dweight: &mut [f32], write: Write) {
-    let taps = window.kernel * window.kernel;
-    let offsets = window.offsets();
-    let batch = x.len() / (channels * window.plane());
-    dweight.par_chunks_mut(taps).enumerate().for_each(|(channel, dweight)| {
-        let mut scratch = vec![0.0; window.scratch_len()];
-        let mut gradient = vec![0.0; window.flat_len()];
-        let mut total = vec![0f64; taps];
-        for plane in (0..batch).map(|n| n * channels + channel) {
-            window.load(&x[plane * window.plane()..][..window.plane()], &mut scratch, 0.0);
-            window.spread(&dy[plane * window.out_plane()..][..window.out_plane()], None, &mut gradient, 0);
-            let mut sums = vec![0f32; taps];
-            tap_products(&gradient, &scratch, &offsets, &mut sums);
-            total.iter_mut().zip(&sums).for_each(|(total, &sum)| *total += f64::from(sum));
+/// `y[n, c] = x[n, c] ⋆ weight[c] (+ bias[c])`, and the moments of its planes where a normalisation by batch statistics follows.
+pub(crate) fn forward(
+    window: &Window,
+    x: Values<'_>,
+    weight: &[f32],
+    bias: Option<&[f32]>,
+    y: &mut [f32],
+    moments: Option<&mut [PlaneMoments]>,
+) {
+    let (taps, channels) = (window.taps(), x.channels);
+    let moments = chunks_if_wanted(moments, 1, y.len() / window.out_plane());
+    let planes = y.par_chunks_mut(window.out_plane()).zip(moments).with_min_len(planes_per_task(window.plane()));
+    planes.enumerate().for_each(|(plane, (y, moments))| {
+        let channel = plane % channels;
+        scratch::with(|scratch| {
+            let padded = scratch.padded.prepare(window, 1, 0.0);
+            window::load(window, x.at(plane), padded);
+            window::correlate(window, padded, &weight[channel * taps..][..taps], y);
+        });
+        if let Some(bias) = bias {
+            y.iter_mut().for_each(|y| *y += bias[channel]);
         }
-        write.apply(dweight, total.into_iter().map(|total| total as f32));
+        if let Some([moments]) = moments {
+            *moments = plane_moments(y);
+        }
     });
+}
+
+/// Most taps of a kernel that is turned round.
+const MOST_TAPS: usize = 81;
+
+/// The gradient of one plane of input, without what x was read through. `dx` is overwritten.
+pub(crate) fn input_gradient(window: &Window, gradient: &[f32], weight: &[f32], turned: &mut Padded, dx: &mut [f32]) {
+    let Some((back, reversed)) = window.back().zip(reversed(weight)) else {
+        let turned = turned.spoil(window);
+        window::scatter(window, gradient, weight, turned);
+        return window::unload(window, turned, dx);
+    };
+    let turned = turned.prepare(back, 1, 0.0);
+    window::load(back, Plane::plain(gradient), turned);
+    window::correlate(back, turned, &reversed[..weight.len()], dx);
+}
+
+/// The kernel turned round, where it is small enough for the stack.
+fn reversed(weight: &[f32]) -> Option<[f32; MOST_TAPS]> {
+    let mut reversed = [0.0; MOST_TAPS];
+    reversed.get_mut(..weight.len())?.iter_mut().zip(weight.iter().rev()).for_each(|(to, weight)| *to = *weight);
+    Some(reversed)
+}
+
+/// What the backward pass is asked for.
+pub(crate) struct Wanted<'a> {
+    pub(crate) dx: Option<(&'a mut [f32], Write)>,
+    /// Sums for the normalisation that x is read through; `dx` is then its whole gradient.
+    pub(crate) sums: Option<Sums<'a>>,
+    pub(crate) dweight: Option<(&'a mut [f32], Write)>,
+}
+
+/// The gradients wanted, from that of the output.
+pub(crate) fn backward(window: &Window, x: Values<'_>, weight: &[f32], dy: Gradients<'_>, wanted: Wanted<'_>) {
+    let (taps, channels) = (window.taps(), x.channels);
+    let batch = x.data.len() / (channels * x.plane);
+    let chunk = batch.div_ceil(TASKS);
+    let Wanted { dx, sums, mut dweight } = wanted;
+    let write = dx.as_ref().map_or(Write::Set, |(_, write)| *write);
+    let count = batch.div_ceil(chunk);
+    let mut dx_chunks = chunks_if_wanted(dx.map(|(dx, _)| dx), chunk * channels * x.plane, count);
+    let (sums, means) = sums.map_or((None, &[][..]), |sums| (Some(sums.planes), sums.means));
+    let mut sum_chunks = chunks_if_wanted(sums, chunk * channels, count);
+    let with_weight = dweight.is_some();
+    let partials: Vec<Vec<f32>> = dx_chunks
+        .par_iter_mut()
+        .zip(&mut sum_chunks)
+        .enumerate()
+        .map(|(index, (dx, sums))| {
+            scratch::with(|Scratch { padded, turned, output: gradient, sample: result, .. }| {
+                gradient.resize(window.out_plane(), 0.0);
+                result.resize(x.plane, 0.0);
+                let padded = padded.prepare(window, 1, 0.0);
+                let mut partial = vec![0.0; if with_weight { weight.len() * MOST_LANES } else { 0 }];
+                let first = index * chunk * channels;
+                for i in first..((index + 1) * chunk * channels).min(batch * channels) {
+                    let (channel, plane) = (i % channels, x.at(i));
+                    read_gradient(&dy, i, gradient);
+                    if with_weight {
+                        window::load(window, plane, padded);
+                        window::tap_products(window, gradient, padded, &mut partial[channel * taps * MOST_LANES..][..taps * MOST_LANES]);
+                    }
+                    if let Some(dx) = dx {
+                        let dx = &mut dx[(i - first) * x.plane..][..x.plane];
+                        input_gradient(window, gradient, &weight[channel * taps..][..taps], turned, result);
+                        view::send_computed(result, Some(plane), write, dx);
+                        if let Some(sums) = sums {
+                            sums[i - first] = plane_sums(dx, plane.data, means[channel]);
+                        }
+                    }
+                }
+                partial
+            })
+        })
+        .collect();
+    if let Some((dweight, write)) = &mut dweight {
+        write.clear(dweight);
+        partials.iter().for_each(|partial| add_lanes(partial, dweight));
+    }
+}
+
+/// Adds the sums that [`window::tap_products`] left in lanes.
+pub(crate) fn add_lanes(lanes: &[f32], sums: &mut [f32]) {
+    for (sum, lanes) in sums.iter_mut().zip(lanes.chunks_exact(MOST_LANES)) {
+        *sum += window::sum_tap(lanes);
+    }
 }

@@ -2,19 +2,20 @@
 
 use rayon::prelude::*;
 
-use super::{CHUNK, Write, dot};
+use super::batch_norm::{plane_product, plane_sum};
+use super::view::{self, Gradients, Plane, Values};
+use super::{CHUNK, Write, planes_per_task};
+use crate::simd::kernel;
 
-/// y = max(x, 0). What is no number stays none, so that a network that diverged shows it.
-pub(crate) fn relu(x: &[f32], y: &mut [f32]) {
-    y.par_chunks_mut(CHUNK)
-        .zip(x.par_chunks(CHUNK))
-        .for_each(|(y, x)| Write::Set.apply(y, x.iter().map(|x| if *x < 0.0 { 0.0 } else { *x })));
+/// Writes x as its readers see it.
+pub(crate) fn materialize(x: Values<'_>, y: &mut [f32]) {
+    y.par_chunks_mut(x.plane).with_min_len(planes_per_task(x.plane)).enumerate().for_each(|(i, y)| view::materialize(x.at(i), y));
 }
 
-/// Gradient of relu from its output.
-pub(crate) fn relu_backward(y: &[f32], dy: &[f32], dx: &mut [f32], write: Write) {
-    dx.par_chunks_mut(CHUNK).zip(y.par_chunks(CHUNK).zip(dy.par_chunks(CHUNK))).for_each(|(dx, (y, dy))| {
-        write.apply(dx, y.iter().zip(dy).map(|(y, dy)| if *y > 0.0 { *dy } else { 0.0 }));
+/// Writes or adds a gradient as its readers see it, where what it belongs to lets it through.
+pub(crate) fn send(dy: Gradients<'_>, through: Option<Values<'_>>, write: Write, dx: &mut [f32]) {
+    dx.par_chunks_mut(dy.plane).with_min_len(planes_per_task(dy.plane)).enumerate().for_each(|(i, dx)| {
+        view::send(dy.at(i), through.map(|through| through.at(i)), write, dx);
     });
 }
 
@@ -23,37 +24,89 @@ pub(crate) fn scale(x: &[f32], factor: f32, y: &mut [f32], write: Write) {
     y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| write.apply(y, x.iter().map(|x| factor * x)));
 }
 
-/// y = x, written or added.
-pub(crate) fn copy(x: &[f32], y: &mut [f32], write: Write) {
-    y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| write.apply(y, x.iter().copied()));
-}
-
 /// y = Σ weight · x over the pairs given.
-pub(crate) fn weighted_sum(terms: &[(f32, &[f32])], y: &mut [f32]) {
-    y.par_chunks_mut(CHUNK).enumerate().for_each(|(chunk, y)| {
-        for (i, (weight, x)) in terms.iter().enumerate() {
-            let x = &x[chunk * CHUNK..][..y.len()];
-            let write = if i == 0 { Write::Set } else { Write::Add };
-            write.apply(y, x.iter().map(|x| weight * x));
-        }
+pub(crate) fn weighted_sum(terms: &[(f32, Values<'_>)], y: &mut [f32]) {
+    let plane = terms.first().map_or(1, |(_, x)| x.plane);
+    y.par_chunks_mut(plane).with_min_len(planes_per_task(plane)).enumerate().for_each_init(Vec::new, |planes, (i, y)| {
+        planes.clear();
+        planes.extend(terms.iter().map(|(weight, x)| (*weight, x.at(i))));
+        weighted_planes(planes, y);
     });
 }
 
-/// Σ a · b over fixed chunks, summed in order.
-pub(crate) fn inner_product(a: &[f32], b: &[f32]) -> f32 {
-    let parts: Vec<f32> = a.par_chunks(CHUNK).zip(b.par_chunks(CHUNK)).map(|(a, b)| dot(a, b)).collect();
-    parts.into_iter().map(f64::from).sum::<f64>() as f32
+kernel! {
+    fn weighted_planes(simd, terms: &[(f32, Plane<'_>)], y: &mut [f32]) {
+        const BLOCK: usize = 64;
+        debug_assert!(terms.iter().all(|(_, plane)| !plane.relu), "sums read no tensor through a ReLU");
+        let mut shift = 0.0;
+        for (weight, plane) in terms {
+            shift += weight * plane.shift;
+        }
+        let (blocks, rest) = y.as_chunks_mut::<BLOCK>();
+        let whole = blocks.len() * BLOCK;
+        for (block, y) in blocks.iter_mut().enumerate() {
+            let mut sum = [shift; BLOCK];
+            for (weight, plane) in terms {
+                let factor = weight * plane.factor;
+                let x = &plane.data[block * BLOCK..][..BLOCK];
+                for i in 0..BLOCK {
+                    sum[i] += factor * (x[i] - plane.mean);
+                }
+            }
+            *y = sum;
+        }
+        for (i, y) in rest.iter_mut().enumerate() {
+            *y = shift;
+            for (weight, plane) in terms {
+                *y += weight * plane.factor * (plane.data[whole + i] - plane.mean);
+            }
+        }
+    }
 }
 
-/// y\[n\] = mask\[n\] · x\[n\], written or added.
-pub(crate) fn scale_samples(x: &[f32], mask: &[f32], y: &mut [f32], write: Write) {
-    let sample = x.len() / mask.len();
-    y.par_chunks_mut(sample).zip(x.par_chunks(sample).zip(mask)).for_each(|(y, (x, &mask))| write.apply(y, x.iter().map(|x| mask * x)));
+/// A tensor whose products with a gradient are wanted, with its elements less the mean of their channel where means are given.
+pub(crate) struct Term<'a> {
+    pub(crate) values: Values<'a>,
+    pub(crate) means: Option<&'a [f32]>,
 }
 
-/// Gradient of the mask of [`scale_samples`].
-pub(crate) fn scale_samples_mask_backward(x: &[f32], dy: &[f32], dmask: &mut [f32], write: Write) {
-    let sample = x.len() / dmask.len();
-    let products: Vec<f32> = x.par_chunks(sample).zip(dy.par_chunks(sample)).map(|(x, dy)| dot(x, dy)).collect();
-    write.apply(dmask, products);
+/// For every plane the sum of dy, and for every term those of dy · (x - mean), x being the bare tensor. All in one pass over dy.
+pub(crate) fn products(dy: &[f32], terms: &[Term<'_>]) -> (Vec<f32>, Vec<Vec<f32>>) {
+    let plane = terms.first().map_or(1, |term| term.values.plane);
+    let count = dy.len() / plane;
+    let mut table = vec![0f32; count * (terms.len() + 1)];
+    table.par_chunks_mut(terms.len() + 1).zip(dy.par_chunks(plane)).with_min_len(planes_per_task(plane)).enumerate().for_each(
+        |(i, (sums, dy))| {
+            sums[0] = plane_sum(dy);
+            for (sum, term) in sums[1..].iter_mut().zip(terms) {
+                let mean = term.means.map_or(0.0, |means| means[i % term.values.channels]);
+                *sum = plane_product(dy, &term.values.data[i * plane..][..plane], mean);
+            }
+        },
+    );
+    let column = |at: usize| table.iter().skip(at).step_by(terms.len() + 1).copied().collect::<Vec<f32>>();
+    (column(0), (1..=terms.len()).map(column).collect())
+}
+
+/// For every plane Σ dy · x from what [`products`] gave for a term, x being as its readers see it.
+fn inner_products<'a>(term: &'a Term<'a>, dy: &'a [f32], products: &'a [f32]) -> impl Iterator<Item = f64> + 'a {
+    dy.iter().zip(products).enumerate().map(|(i, (&dy, &product))| {
+        let plane = term.values.at(i);
+        // Where the products were not taken with x - mean, that part comes off here.
+        let shift = if term.means.is_some() { plane.shift } else { plane.shift - plane.factor * plane.mean };
+        f64::from(plane.factor) * f64::from(product) + f64::from(shift) * f64::from(dy)
+    })
+}
+
+/// Σ dy · x from what [`products`] gave for a term, x being as its readers see it.
+pub(crate) fn inner_product(term: &Term<'_>, dy: &[f32], products: &[f32]) -> f64 {
+    inner_products(term, dy, products).sum()
+}
+
+/// Gradient of the mask of a drop-path.
+pub(crate) fn mask_backward(x: Values<'_>, dy: &[f32], dmask: &mut [f32], write: Write) {
+    let term = [Term { values: x, means: x.affine.map(|affine| affine.mean) }];
+    let (dys, products) = products(dy, &term);
+    let planes: Vec<f64> = inner_products(&term[0], &dys, &products[0]).collect();
+    write.apply(dmask, planes.chunks_exact(x.channels).map(|planes| planes.iter().sum::<f64>() as f32));
 }

@@ -2,12 +2,16 @@
 
 use rayon::prelude::*;
 
+use super::view::{self, Values};
 use super::{Write, planes_per_task};
 
-/// Copies `part`, samples of `part_len` elements, to offset `at` of samples of `whole_len` elements.
-pub(crate) fn insert(part: &[f32], part_len: usize, whole: &mut [f32], whole_len: usize, at: usize) {
-    whole.par_chunks_mut(whole_len).zip(part.par_chunks(part_len)).for_each(|(whole, part)| {
-        whole[at..at + part_len].copy_from_slice(part);
+/// Copies the samples of `part` to offset `at` of samples of `whole_len` elements.
+pub(crate) fn insert(part: Values<'_>, whole: &mut [f32], whole_len: usize, at: usize) {
+    let part_len = part.channels * part.plane;
+    whole.par_chunks_mut(whole_len).enumerate().for_each(|(n, whole)| {
+        for (c, to) in whole[at..at + part_len].chunks_exact_mut(part.plane).enumerate() {
+            view::materialize(part.at(n * part.channels + c), to);
+        }
     });
 }
 

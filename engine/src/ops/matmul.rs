@@ -1,166 +1,196 @@
 //! Small matrix products for convolutions: few rows, few terms, many columns.
 
-use super::{Write, dot, lane_sum};
+// Vectors are loaded and stored through pointers: a check of every load would cost as much as the load.
+#![allow(unsafe_code)]
 
-/// Columns of one panel.
-const PANEL: usize = 16;
+use super::view::Plane;
+use crate::simd::{MOST_LANES, Simd, kernel, sum_lanes};
+
 /// Rows computed together.
 const ROWS: usize = 4;
-/// With so few columns the products run along the terms instead: a panel would be mostly padding.
-const FEW_COLUMNS: usize = 4;
+/// Vectors of columns computed together.
+const VECTORS: usize = 2;
+/// Most columns of a panel.
+const PANEL: usize = VECTORS * MOST_LANES;
 
-/// c `[rows, columns]` = a `[rows, terms]` · b `[terms, columns]` (+ bias `[rows]`). `packed` is scratch that keeps its allocation.
-pub(crate) fn multiply(a: &[f32], b: &[f32], bias: Option<&[f32]>, c: &mut [f32], columns: usize, write: Write, packed: &mut Vec<f32>) {
-    let terms = b.len() / columns;
-    if columns <= FEW_COLUMNS {
-        transpose(b, columns, packed);
-        for (row, (a, c)) in a.chunks_exact(terms).zip(c.chunks_exact_mut(columns)).enumerate() {
-            let bias = bias.map_or(0.0, |bias| bias[row]);
-            write.apply(c, packed.chunks_exact(terms).map(|b| wide_dot(a, b) + bias));
-        }
-        return;
-    }
-    packed.resize(terms * PANEL, 0.0);
-    for start in (0..columns).step_by(PANEL) {
-        let width = PANEL.min(columns - start);
-        for (packed, row) in packed.chunks_exact_mut(PANEL).zip(b.chunks_exact(columns)) {
-            packed[..width].copy_from_slice(&row[start..start + width]);
-            packed[width..].fill(0.0);
-        }
-        panel(a, packed, bias, c, columns, start, width, write);
-    }
+/// The right-hand matrix of a product, `[terms, columns]`.
+#[derive(Clone, Copy)]
+pub(crate) enum Matrix<'a> {
+    /// Rows `stride` apart.
+    Rows { data: &'a [f32], stride: usize },
+    /// Each row is a plane as its readers see it.
+    Planes(&'a [Plane<'a>]),
 }
 
-/// b `[rows, columns]` → `[columns, rows]`.
-fn transpose(b: &[f32], columns: usize, transposed: &mut Vec<f32>) {
-    transposed.clear();
-    transposed.extend((0..columns).flat_map(|column| b.iter().skip(column).step_by(columns)));
-}
-
-#[multiversion::multiversion(targets("x86_64+avx2", "aarch64+neon"))]
-fn wide_dot(a: &[f32], b: &[f32]) -> f32 {
-    dot(a, b)
-}
-
-#[multiversion::multiversion(targets("x86_64+avx2", "aarch64+neon"))]
-fn add_scaled(factor: f32, x: &[f32], y: &mut [f32]) {
-    for (y, x) in y.iter_mut().zip(x) {
-        *y += factor * x;
-    }
-}
-
-// A product of matrices has this many operands; a struct of them would be built and taken apart for every panel.
-#[allow(clippy::too_many_arguments)]
-#[multiversion::multiversion(targets("x86_64+avx2", "aarch64+neon"))]
-fn panel(a: &[f32], packed: &[f32], bias: Option<&[f32]>, c: &mut [f32], columns: usize, start: usize, width: usize, write: Write) {
-    let (packed, _) = packed.as_chunks::<PANEL>();
-    let terms = packed.len();
-    let rows = c.len() / columns;
-    let mut row = 0;
-    while row + ROWS <= rows {
-        let a = &a[row * terms..(row + ROWS) * terms];
-        let (a0, rest) = a.split_at(terms);
-        let (a1, rest) = rest.split_at(terms);
-        let (a2, a3) = rest.split_at(terms);
-        // Four named rows: an array of rows does not stay in registers.
-        let (mut s0, mut s1, mut s2, mut s3) = ([0f32; PANEL], [0f32; PANEL], [0f32; PANEL], [0f32; PANEL]);
-        for ((((packed, a0), a1), a2), a3) in packed.iter().zip(a0).zip(a1).zip(a2).zip(a3) {
-            for (i, b) in packed.iter().enumerate() {
-                s0[i] += a0 * b;
-                s1[i] += a1 * b;
-                s2[i] += a2 * b;
-                s3[i] += a3 * b;
+kernel! {
+    /// c `[rows, columns]` = a `[rows, terms]` · right (+ bias `[rows]`), rows of c being `stride` apart. `packed` is scratch that keeps its
+    /// allocation.
+    pub(crate) fn multiply(
+        simd, a: &[f32], right: Matrix<'_>, terms: usize, bias: Option<&[f32]>, c: &mut [f32], stride: usize, columns: usize,
+        packed: &mut Vec<f32>,
+    ) {
+        let rows = a.len() / terms;
+        let width = VECTORS * S::LANES;
+        assert!(a.len() == rows * terms && c.len() >= (rows - 1) * stride + columns && stride >= columns);
+        packed.resize(terms * PANEL, 0.0);
+        let mut start = 0;
+        while start < columns {
+            let here = width.min(columns - start);
+            // Rows of a matrix are read where they lie, unless a vector would reach beyond the last one.
+            let (b, pitch) = match right {
+                Matrix::Rows { data, stride } if here == width => {
+                    assert!(data.len() >= (terms - 1) * stride + start + width);
+                    (data[start..].as_ptr(), stride)
+                }
+                Matrix::Rows { data, stride } => {
+                    for (term, packed) in packed.chunks_exact_mut(width).take(terms).enumerate() {
+                        packed[..here].copy_from_slice(&data[term * stride + start..][..here]);
+                        packed[here..].fill(0.0);
+                    }
+                    (packed.as_ptr(), width)
+                }
+                Matrix::Planes(planes) => {
+                    for (plane, packed) in planes.iter().zip(packed.chunks_exact_mut(width)) {
+                        plane.read(simd, start, &mut packed[..here]);
+                        packed[here..].fill(0.0);
+                    }
+                    (packed.as_ptr(), width)
+                }
+            };
+            let mut row = 0;
+            while row < rows {
+                let group = if row + ROWS <= rows { ROWS } else { 1 };
+                // SAFETY: `a` has the rows, and behind `b` are `terms` rows of `VECTORS` vectors.
+                unsafe {
+                    match group {
+                        ROWS => panel::<S, ROWS>(simd, a, b, pitch, terms, row, bias, c, stride, start, here),
+                        _ => panel::<S, 1>(simd, a, b, pitch, terms, row, bias, c, stride, start, here),
+                    }
+                }
+                row += group;
             }
+            start += here;
         }
-        for (r, sums) in [s0, s1, s2, s3].iter().enumerate() {
-            store(row + r, sums, bias, c, columns, start, width, write);
-        }
-        row += ROWS;
     }
-    while row < rows {
-        let a = &a[row * terms..][..terms];
-        let mut sums = [0f32; PANEL];
-        for (a, packed) in a.iter().zip(packed) {
-            for (sum, packed) in sums.iter_mut().zip(packed) {
-                *sum += a * packed;
+
+    /// c `[rows, terms]` += a · bᵀ, where the rows of a and of b are `stride` apart and `columns` long: all dot products of the rows of two
+    /// matrices.
+    pub(crate) fn add_products_of_rows(simd, a: &[f32], b: &[f32], c: &mut [f32], rows: usize, terms: usize, stride: usize, columns: usize) {
+        assert!(stride >= columns && c.len() == rows * terms);
+        assert!(a.len() >= (rows - 1) * stride + columns && b.len() >= (terms - 1) * stride + columns);
+        let mut row = 0;
+        while row < rows {
+            let height = if row + 2 <= rows { 2 } else { 1 };
+            let mut term = 0;
+            while term < terms {
+                let width = if term + 4 <= terms { 4 } else { 1 };
+                // SAFETY: rows within both matrices, as asserted.
+                unsafe {
+                    let (a, b) = (a.as_ptr().add(row * stride), b.as_ptr().add(term * stride));
+                    let c = &mut c[row * terms + term..];
+                    match (height, width) {
+                        (2, 4) => dots::<S, 2, 4>(simd, a, b, c, terms, stride, columns),
+                        (2, _) => dots::<S, 2, 1>(simd, a, b, c, terms, stride, columns),
+                        (_, 4) => dots::<S, 1, 4>(simd, a, b, c, terms, stride, columns),
+                        _ => dots::<S, 1, 1>(simd, a, b, c, terms, stride, columns),
+                    }
+                }
+                term += width;
             }
+            row += height;
         }
-        store(row, &sums, bias, c, columns, start, width, write);
-        row += 1;
     }
 }
 
-#[allow(clippy::too_many_arguments)] // the tail of `panel`
+/// `R` rows of one panel.
+///
+/// # Safety
+/// `a` has `R` rows from `row` on; behind `b`, `pitch` apart, are as many rows of [`VECTORS`] vectors as there are terms.
+#[allow(clippy::too_many_arguments)] // the operands of a panel, taken apart anyway
 #[inline(always)]
-fn store(row: usize, sums: &[f32; PANEL], bias: Option<&[f32]>, c: &mut [f32], columns: usize, start: usize, width: usize, write: Write) {
-    let bias = match bias {
-        Some(bias) => bias[row],
-        None => 0.0,
-    };
-    let c = &mut c[row * columns + start..][..width];
-    match write {
-        Write::Set => {
-            for (c, sum) in c.iter_mut().zip(sums) {
-                *c = sum + bias;
+unsafe fn panel<S: Simd, const R: usize>(
+    simd: S,
+    a: &[f32],
+    b: *const f32,
+    pitch: usize,
+    terms: usize,
+    row: usize,
+    bias: Option<&[f32]>,
+    c: &mut [f32],
+    stride: usize,
+    start: usize,
+    width: usize,
+) {
+    let mut sums = [[simd.splat(0.0); VECTORS]; R];
+    if let Some(bias) = bias {
+        for (sums, bias) in sums.iter_mut().zip(&bias[row..]) {
+            *sums = [simd.splat(*bias); VECTORS];
+        }
+    }
+    // SAFETY: as the caller says.
+    unsafe {
+        let a = a.as_ptr().add(row * terms);
+        for term in 0..terms {
+            let b: [S::V; VECTORS] = std::array::from_fn(|v| simd.load(b.add(term * pitch + v * S::LANES)));
+            for (r, sums) in sums.iter_mut().enumerate() {
+                let factor = simd.splat(*a.add(r * terms + term));
+                for (sum, b) in sums.iter_mut().zip(b) {
+                    *sum = simd.mul_add(factor, b, *sum);
+                }
             }
         }
-        Write::Add => {
-            for (c, sum) in c.iter_mut().zip(sums) {
-                *c += sum + bias;
-            }
+    }
+    let mut rest = [0f32; PANEL];
+    for (r, sums) in sums.iter().enumerate() {
+        let c = &mut c[(row + r) * stride + start..][..width];
+        let whole = width == VECTORS * S::LANES;
+        let to = if whole { c.as_mut_ptr() } else { rest.as_mut_ptr() };
+        for (v, sum) in sums.iter().enumerate() {
+            // SAFETY: a whole panel of c, or the array that has room for any.
+            unsafe { simd.store(to.add(v * S::LANES), *sum) };
+        }
+        if !whole {
+            c.copy_from_slice(&rest[..width]);
         }
     }
 }
 
-/// c `[rows, terms]` += a `[rows, columns]` · b `[terms, columns]`ᵀ: all dot products of the rows of two matrices.
-/// `scratch` keeps its allocation.
-pub(crate) fn add_products_of_rows(a: &[f32], b: &[f32], c: &mut [f32], columns: usize, scratch: &mut Vec<f32>) {
-    if columns > FEW_COLUMNS {
-        return add_long_products(a, b, c, columns);
-    }
-    transpose(b, columns, scratch);
-    let terms = b.len() / columns;
-    for (a, c) in a.chunks_exact(columns).zip(c.chunks_exact_mut(terms)) {
-        for (&factor, b) in a.iter().zip(scratch.chunks_exact(terms)) {
-            add_scaled(factor, b, c);
-        }
-    }
-}
-
-#[multiversion::multiversion(targets("x86_64+avx2", "aarch64+neon"))]
-fn add_long_products(a: &[f32], b: &[f32], c: &mut [f32], columns: usize) {
-    const LANES: usize = 8;
-    const TERMS: usize = 4;
-    let (rows, terms) = (a.len() / columns, b.len() / columns);
-    let body = columns / LANES * LANES;
-    for row in (0..rows).step_by(2) {
-        // A lone last row or term is computed more than once and stored once.
-        let a0 = &a[row * columns..][..columns];
-        let a1 = &a[(row + 1).min(rows - 1) * columns..][..columns];
-        for term in (0..terms).step_by(TERMS) {
-            let b0 = &b[term * columns..][..columns];
-            let b1 = &b[(term + 1).min(terms - 1) * columns..][..columns];
-            let b2 = &b[(term + 2).min(terms - 1) * columns..][..columns];
-            let b3 = &b[(term + 3).min(terms - 1) * columns..][..columns];
-            let mut lanes = [[[0f32; LANES]; TERMS]; 2];
-            for at in (0..body).step_by(LANES) {
-                let b = [&b0[at..][..LANES], &b1[at..][..LANES], &b2[at..][..LANES], &b3[at..][..LANES]];
-                for (lanes, a) in lanes.iter_mut().zip([&a0[at..][..LANES], &a1[at..][..LANES]]) {
-                    for (lanes, b) in lanes.iter_mut().zip(b) {
-                        for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
-                            *lane += a * b;
-                        }
-                    }
+/// Adds the dot products of `R` rows of a with `T` rows of b.
+///
+/// # Safety
+/// The rows can be read.
+#[inline(always)]
+unsafe fn dots<S: Simd, const R: usize, const T: usize>(
+    simd: S,
+    a: *const f32,
+    b: *const f32,
+    c: &mut [f32],
+    terms: usize,
+    stride: usize,
+    columns: usize,
+) {
+    let whole = columns / S::LANES * S::LANES;
+    let mut sums = [[simd.splat(0.0); T]; R];
+    // SAFETY: as the caller says.
+    unsafe {
+        let mut at = 0;
+        while at < whole {
+            let b: [S::V; T] = std::array::from_fn(|t| simd.load(b.add(t * stride + at)));
+            for (r, sums) in sums.iter_mut().enumerate() {
+                let a = simd.load(a.add(r * stride + at));
+                for (sum, b) in sums.iter_mut().zip(b) {
+                    *sum = simd.mul_add(a, b, *sum);
                 }
             }
-            for (r, (lanes, a)) in lanes.iter().zip([a0, a1]).take(rows - row).enumerate() {
-                for (t, (lanes, b)) in lanes.iter().zip([b0, b1, b2, b3]).take(terms - term).enumerate() {
-                    let mut tail = 0.0;
-                    for (a, b) in a[body..].iter().zip(&b[body..]) {
-                        tail += a * b;
-                    }
-                    c[(row + r) * terms + term + t] += lane_sum(*lanes) + tail;
+            at += S::LANES;
+        }
+        for (r, sums) in sums.iter().enumerate() {
+            for (t, sum) in sums.iter().enumerate() {
+                let mut rest = 0.0;
+                for at in whole..columns {
+                    rest += *a.add(r * stride + at) * *b.add(t * stride + at);
                 }
+                c[r * terms + t] += sum_lanes(simd, *sum) + rest;
             }
         }
     }

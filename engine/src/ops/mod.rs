@@ -13,9 +13,9 @@ pub(crate) mod linear;
 pub(crate) mod loss;
 mod matmul;
 pub(crate) mod pool;
-mod window;
-
-pub(crate) use window::Window;
+mod scratch;
+pub(crate) mod view;
+pub(crate) mod window;
 
 /// Whether a gradient is written or added to what is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +39,17 @@ impl Write {
         if self == Write::Set {
             dst.fill(0.0);
         }
+    }
+}
+
+/// Into how many tasks a batch is split where each leaves a sum of its own: fixed, so that the sum does not depend on the threads.
+pub(crate) const TASKS: usize = 32;
+
+/// Chunks of `size` elements of what may be wanted, or as many times nothing.
+pub(crate) fn chunks_if_wanted<T>(slice: Option<&mut [T]>, size: usize, count: usize) -> Vec<Option<&mut [T]>> {
+    match slice {
+        Some(slice) => slice.chunks_mut(size).map(Some).collect(),
+        None => (0..count).map(|_| None).collect(),
     }
 }
 

@@ -2,39 +2,70 @@
 
 use rayon::prelude::*;
 
-use super::window::{Window, correlate, maximum, scatter_to_maximum};
-use super::{Write, planes_per_task};
+use super::batch_norm::{PlaneMoments, plane_moments};
+use super::conv::read_gradient;
+use super::scratch::{self, Scratch};
+use super::view::{self, Gradients, Plane, Values};
+use super::window::{self, Window};
+use super::{Write, chunks_if_wanted, depthwise, planes_per_task};
+use crate::simd::{kernel, update};
+
+/// Calls `pool` with every plane of x, the output for it and a scratch with `fill` around the plane; then takes moments where they are wanted.
+fn forward(
+    window: &Window,
+    x: Values<'_>,
+    y: &mut [f32],
+    moments: Option<&mut [PlaneMoments]>,
+    fill: f32,
+    pool: impl Fn(&[f32], &mut [f32]) + Sync,
+) {
+    let moments = chunks_if_wanted(moments, 1, y.len() / window.out_plane());
+    let planes = y.par_chunks_mut(window.out_plane()).zip(moments).with_min_len(planes_per_task(window.plane()));
+    planes.enumerate().for_each(|(plane, (y, moments))| {
+        scratch::with(|scratch| {
+            let padded = scratch.padded.prepare(window, 1, fill);
+            window::load(window, x.at(plane), padded);
+            pool(padded, y);
+        });
+        if let Some([moments]) = moments {
+            *moments = plane_moments(y);
+        }
+    });
+}
 
 /// Maximum of each window.
-pub(crate) fn max_forward(window: &Window, x: &[f32], y: &mut [f32]) {
-    let offsets = window.offsets();
-    y.par_chunks_mut(window.out_plane()).with_min_len(planes_per_task(window.plane())).enumerate().for_each_init(
-        || (vec![0.0; window.scratch_len()], vec![0.0; window.flat_len()]),
-        |(scratch, flat), (plane, y)| {
-            window.load(&x[plane * window.plane()..][..window.plane()], scratch, f32::NEG_INFINITY);
-            maximum(flat, scratch, &offsets);
-            window.collect(flat, y);
-        },
-    );
+pub(crate) fn max_forward(window: &Window, x: Values<'_>, y: &mut [f32], moments: Option<&mut [PlaneMoments]>) {
+    forward(window, x, y, moments, f32::NEG_INFINITY, |scratch, y| window::maximum(window, scratch, y));
 }
 
 /// Gradient of the input: that of each output goes to the first maximum of its window, in row order.
-pub(crate) fn max_backward(window: &Window, x: &[f32], dy: &[f32], dx: &mut [f32], write: Write) {
-    let offsets = window.offsets();
-    dx.par_chunks_mut(window.plane()).with_min_len(planes_per_task(window.plane())).enumerate().for_each_init(
-        || {
-            let (scratch, flat) = (vec![0.0; window.scratch_len()], vec![0.0; window.flat_len()]);
-            (scratch.clone(), scratch, flat.clone(), flat)
-        },
-        |(scratch, dscratch, maxima, gradient), (plane, dx)| {
-            window.load(&x[plane * window.plane()..][..window.plane()], scratch, f32::NEG_INFINITY);
-            maximum(maxima, scratch, &offsets);
-            window.spread(&dy[plane * window.out_plane()..][..window.out_plane()], None, gradient, 0);
-            dscratch.fill(0.0);
-            scatter_to_maximum(maxima, gradient, scratch, &offsets, dscratch);
-            window.unload(dscratch, dx, write);
-        },
-    );
+pub(crate) fn max_backward(window: &Window, x: Values<'_>, dy: Gradients<'_>, dx: &mut [f32], write: Write) {
+    dx.par_chunks_mut(window.plane()).with_min_len(planes_per_task(window.plane())).enumerate().for_each(|(i, dx)| {
+        scratch::with(|Scratch { padded, turned, chosen, matrix: taps, output: gradient, sample: result, .. }| {
+            taps.resize(window.out_plane(), 0.0);
+            gradient.resize(window.out_plane(), 0.0);
+            result.resize(window.plane(), 0.0);
+            let plane = x.at(i);
+            let padded = padded.prepare(window, 1, f32::NEG_INFINITY);
+            window::load(window, plane, padded);
+            window::first_maximum(window, padded, taps);
+            read_gradient(&dy, i, gradient);
+            match window.back() {
+                Some(back) => {
+                    let (turned, chosen) = (turned.prepare(back, 1, 0.0), chosen.prepare(back, 1, -1.0));
+                    window::load(back, Plane::plain(gradient), turned);
+                    window::load(back, Plane::plain(taps), chosen);
+                    window::gather_chosen(back, turned, chosen, result);
+                }
+                None => {
+                    let turned = turned.spoil(window);
+                    window::scatter_chosen(window, gradient, taps, turned);
+                    window::unload(window, turned, result);
+                }
+            }
+            view::send_computed(result, Some(plane), write, dx);
+        });
+    });
 }
 
 /// One over the number of positions of each window that lie inside of the plane, `[out_h, out_w]`.
@@ -52,31 +83,31 @@ fn inverse_counts(window: &Window) -> Vec<f32> {
 }
 
 /// Mean of each window.
-pub(crate) fn avg_forward(window: &Window, x: &[f32], y: &mut [f32]) {
-    let (offsets, inverse) = (window.offsets(), inverse_counts(window));
-    let ones = vec![1.0; offsets.len()];
-    y.par_chunks_mut(window.out_plane()).with_min_len(planes_per_task(window.plane())).enumerate().for_each_init(
-        || (vec![0.0; window.scratch_len()], vec![0.0; window.flat_len()]),
-        |(scratch, flat), (plane, y)| {
-            window.load(&x[plane * window.plane()..][..window.plane()], scratch, 0.0);
-            correlate(flat, scratch, &offsets, &ones);
-            window.collect(flat, y);
-            y.iter_mut().zip(&inverse).for_each(|(y, inverse)| *y *= inverse);
-        },
-    );
+pub(crate) fn avg_forward(window: &Window, x: Values<'_>, y: &mut [f32], moments: Option<&mut [PlaneMoments]>) {
+    let (ones, inverse) = (vec![1.0; window.taps()], inverse_counts(window));
+    forward(window, x, y, moments, 0.0, |scratch, y| {
+        window::correlate(window, scratch, &ones, y);
+        multiply_by(&inverse, y);
+    });
 }
 
-/// Gradient of the input.
-pub(crate) fn avg_backward(window: &Window, dy: &[f32], dx: &mut [f32], write: Write) {
-    let inverse = inverse_counts(window);
-    let ones = vec![1.0; window.kernel * window.kernel];
-    dx.par_chunks_mut(window.plane()).with_min_len(planes_per_task(window.plane())).enumerate().for_each_init(
-        || (vec![0.0; window.spread_len()], vec![0.0; window.scratch_len()]),
-        |(gradient, scratch), (plane, dx)| {
-            let dy = &dy[plane * window.out_plane()..][..window.out_plane()];
-            window.spread(dy, Some(&inverse), gradient, window.lead());
-            window.transpose(gradient, &ones, scratch);
-            window.unload(scratch, dx, write);
-        },
-    );
+/// Gradient of the input, which is read where a ReLU has to be undone.
+pub(crate) fn avg_backward(window: &Window, x: Option<Values<'_>>, dy: Gradients<'_>, dx: &mut [f32], write: Write) {
+    let (ones, inverse) = (vec![1.0; window.taps()], inverse_counts(window));
+    dx.par_chunks_mut(window.plane()).with_min_len(planes_per_task(window.plane())).enumerate().for_each(|(i, dx)| {
+        scratch::with(|Scratch { turned, output: gradient, sample: result, .. }| {
+            gradient.resize(window.out_plane(), 0.0);
+            result.resize(window.plane(), 0.0);
+            read_gradient(&dy, i, gradient);
+            multiply_by(&inverse, gradient);
+            depthwise::input_gradient(window, gradient, &ones, turned, result);
+            view::send_computed(result, x.map(|x| x.at(i)), write, dx);
+        });
+    });
+}
+
+kernel! {
+    fn multiply_by(simd, factors: &[f32], values: &mut [f32]) {
+        update(simd, values, factors, |value, factor| simd.mul(value, factor));
+    }
 }

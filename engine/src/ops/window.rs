@@ -1,13 +1,16 @@
 //! Sliding windows over one plane, laid out so that every tap of a kernel is a contiguous run of the plane.
 //!
 //! The plane is padded and, for stride s, split into s × s phases (all rows and columns of one remainder). Then output position
-//! `i = row · pitch + column` reads `scratch[offset(tap) + i]` for each tap, whatever stride, padding and dilation are: one flat loop
-//! without borders. The `pitch - out_w` positions after each row are computed and dropped.
+//! (row, column) reads `scratch[offset(tap) + row · pitch + column]` for each tap, whatever stride, padding and dilation are. The padding
+//! on the right of a row is the padding on the left of the next.
 
-use super::Write;
+// Vectors are loaded and stored through pointers: a check of every load would cost as much as the load.
+#![allow(unsafe_code)]
 
-/// Output positions are handled in blocks of this many.
-pub(crate) const BLOCK: usize = 32;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::view::Plane;
+use crate::simd::{MOST_LANES, Simd, kernel, sum_lanes, update};
 
 /// Geometry of a window: sizes, and where each tap lies in the scratch plane.
 #[derive(Clone, Debug)]
@@ -21,54 +24,93 @@ pub(crate) struct Window {
     pub(crate) out_h: usize,
     pub(crate) out_w: usize,
     pitch: usize,
-    rows: usize,
+    /// Length of one phase in the scratch.
+    phase_len: usize,
     phases: usize,
-    taps: Vec<Tap>,
-    /// For each phase the taps that read it, as [`Window::transpose`] needs them.
-    transposed: Vec<PhaseTaps>,
-}
-
-#[derive(Clone, Debug)]
-struct PhaseTaps {
-    taps: Vec<usize>,
-    /// Where the gradient of the output that read a position lies, from that position on, behind the lead.
+    /// Where each tap starts in the scratch.
     offsets: Vec<usize>,
+    /// Runs of the plane that lie in the scratch.
+    runs: Vec<Run>,
+    back: Option<Box<Window>>,
+    /// Tells windows apart at a glance; copies of one are alike.
+    id: u64,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Tap {
-    phase: usize,
-    /// Within its phase.
-    offset: usize,
+/// `count` elements of the plane from `plane` on, `stride` apart, lie in the scratch from `scratch` on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Run {
+    plane: usize,
+    scratch: usize,
+    count: usize,
 }
 
 impl Window {
-    pub(crate) fn new(
-        [h, w]: [usize; 2],
-        [out_h, out_w]: [usize; 2],
-        kernel: usize,
-        stride: usize,
-        padding: usize,
-        dilation: usize,
-    ) -> Self {
+    pub(crate) fn new(input: [usize; 2], output: [usize; 2], kernel: usize, stride: usize, padding: usize, dilation: usize) -> Self {
+        let back = match (dilation * (kernel - 1)).checked_sub(padding) {
+            Some(padding) if stride == 1 => Some(Box::new(Self::one_way(output, input, kernel, 1, padding, dilation))),
+            _ => None,
+        };
+        Self { back, ..Self::one_way(input, output, kernel, stride, padding, dilation) }
+    }
+
+    fn one_way([h, w]: [usize; 2], [out_h, out_w]: [usize; 2], kernel: usize, stride: usize, padding: usize, dilation: usize) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
         let reach = dilation * (kernel - 1);
         let phases = stride.min(reach + 1);
-        let (pitch, rows) = (out_w + reach / stride, out_h + reach / stride);
+        // Rows and columns of a phase that windows read, and which of them hold the plane: first in the plane, first here, how many.
+        let read = |out: usize| out + reach / stride;
+        let held = |phase: usize, size: usize, read: usize| {
+            let first = (phase + stride - padding % stride) % stride;
+            let here = (first + padding) / stride;
+            (first, here, size.saturating_sub(first).div_ceil(stride).min(read.saturating_sub(here)))
+        };
+        let (read_h, read_w) = (read(out_h), read(out_w));
+        let columns: Vec<_> = (0..phases).map(|phase| held(phase, w, read_w)).collect();
+        // What is read behind the last column that holds the plane may be the padding before the next row's first.
+        let lead = columns.iter().map(|&(_, here, _)| here).min().unwrap_or(0);
+        let last = columns.iter().map(|&(_, here, count)| here + count).max().unwrap_or(0);
+        let pitch = last.max(read_w - lead.min(read_w));
+        let phase_len = read_h * pitch + lead;
         let place = |k: usize| ((k * dilation) % stride, (k * dilation) / stride);
-        let taps: Vec<Tap> = (0..kernel * kernel)
-            .map(|t| {
-                let ((phase_y, row), (phase_x, column)) = (place(t / kernel), place(t % kernel));
-                Tap { phase: phase_y * phases + phase_x, offset: row * pitch + column }
+        let offsets = (0..kernel * kernel)
+            .map(|tap| {
+                let ((phase_y, row), (phase_x, column)) = (place(tap / kernel), place(tap % kernel));
+                (phase_y * phases + phase_x) * phase_len + row * pitch + column
             })
             .collect();
-        let lead = taps.iter().map(|tap| tap.offset).max().unwrap_or(0);
-        let transposed = (0..phases * phases)
-            .map(|phase| {
-                let here = || (0..taps.len()).filter(|&t| taps[t].phase == phase);
-                PhaseTaps { taps: here().collect(), offsets: here().map(|t| lead - taps[t].offset).collect() }
-            })
-            .collect();
-        Self { h, w, kernel, stride, padding, dilation, out_h, out_w, pitch, rows, phases, taps, transposed }
+        let mut runs = Vec::new();
+        for phase_y in 0..phases {
+            let (first_y, row, rows) = held(phase_y, h, read_h);
+            for (phase_x, &(first_x, column, count)) in columns.iter().enumerate() {
+                let start = (phase_y * phases + phase_x) * phase_len;
+                runs.extend((0..rows).map(|i| Run {
+                    plane: (first_y + i * stride) * w + first_x,
+                    scratch: start + (row + i) * pitch + column,
+                    count,
+                }));
+            }
+        }
+        Self {
+            h,
+            w,
+            kernel,
+            stride,
+            padding,
+            dilation,
+            out_h,
+            out_w,
+            pitch,
+            phase_len,
+            phases,
+            offsets,
+            runs,
+            back: None,
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+        }
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.id
     }
 
     pub(crate) fn plane(&self) -> usize {
@@ -79,198 +121,415 @@ impl Window {
         self.out_h * self.out_w
     }
 
-    /// Length of the flat output, a whole number of blocks.
-    pub(crate) fn flat_len(&self) -> usize {
-        ((self.out_h - 1) * self.pitch + self.out_w).next_multiple_of(BLOCK)
+    pub(crate) fn taps(&self) -> usize {
+        self.kernel * self.kernel
     }
 
-    /// Length of one phase in the scratch, a whole number of blocks.
-    fn phase_len(&self) -> usize {
-        (self.rows * self.pitch).next_multiple_of(BLOCK)
+    /// The window that carries gradients of the output back to the input, for kernels that are turned round; at stride 1.
+    pub(crate) fn back(&self) -> Option<&Self> {
+        self.back.as_deref()
     }
 
-    /// Length of the scratch: all phases, and what the last block may read beyond them.
+    /// How far into the scratch the taps reach.
+    fn reach(&self) -> usize {
+        self.offsets.iter().max().map_or(0, |last| last + (self.out_h - 1) * self.pitch + self.out_w)
+    }
+
+    /// Length of the scratch: all phases, and what the last vector may read beyond them.
     pub(crate) fn scratch_len(&self) -> usize {
-        self.phases * self.phases * self.phase_len() + self.pitch + BLOCK
+        self.phases * self.phases * self.phase_len + self.pitch + MOST_LANES
+    }
+}
+
+kernel! {
+    /// Loads a plane into a scratch that was filled before; what lies around it is left alone.
+    pub(crate) fn load(simd, window: &Window, plane: Plane<'_>, scratch: &mut [f32]) {
+        let (Some(first), Some(last)) = (window.runs.first(), window.runs.last()) else { return };
+        if window.stride > 1 {
+            for run in &window.runs {
+                plane.read_strided(run.plane, window.stride, &mut scratch[run.scratch..][..run.count]);
+            }
+            return;
+        }
+        // Without phases the runs are the rows of the plane, one below the other.
+        let (rows, count) = (window.runs.len(), first.count);
+        assert!(last.plane == first.plane + (rows - 1) * window.w && last.plane + count <= plane.data.len());
+        assert!(last.scratch == first.scratch + (rows - 1) * window.pitch && last.scratch + count <= scratch.len());
+        let (mean, factor, shift) = (simd.splat(plane.mean), simd.splat(plane.factor), simd.splat(plane.shift));
+        let (from, to) = (plane.data[first.plane..].as_ptr(), scratch[first.scratch..].as_mut_ptr());
+        // SAFETY: `count` elements of each row lie in both, as asserted.
+        unsafe {
+            match (plane.is_plain(), plane.relu) {
+                (true, _) => rows_of(simd, from, window.w, to, window.pitch, rows, count, |x| x),
+                (_, true) => rows_of(simd, from, window.w, to, window.pitch, rows, count, |x| {
+                    simd.relu(simd.mul_add(factor, simd.sub(x, mean), shift))
+                }),
+                (_, false) => rows_of(simd, from, window.w, to, window.pitch, rows, count, |x| {
+                    simd.mul_add(factor, simd.sub(x, mean), shift)
+                }),
+            }
+        }
     }
 
-    /// Where each tap starts in the scratch.
-    pub(crate) fn offsets(&self) -> Vec<usize> {
-        self.taps.iter().map(|tap| tap.phase * self.phase_len() + tap.offset).collect()
+    /// Gathers the scratch back into a plane: the transpose of [`load`]. Positions that no window covers are zero.
+    pub(crate) fn unload(simd, window: &Window, scratch: &[f32], plane: &mut [f32]) {
+        plane.fill(0.0);
+        for run in &window.runs {
+            let from = &scratch[run.scratch..][..run.count];
+            for (i, value) in from.iter().enumerate() {
+                plane[run.plane + i * window.stride] = *value;
+            }
+        }
     }
 
-    /// For every used row of the plane: its index, the scratch phase row (as an index of phases along y) and row in it.
-    fn rows(&self) -> impl Iterator<Item = (usize, usize, usize)> + '_ {
-        (0..self.h).filter_map(|y| {
-            let (phase, row) = ((y + self.padding) % self.stride, (y + self.padding) / self.stride);
-            (phase < self.phases && row < self.rows).then_some((y, phase, row))
-        })
-    }
-
-    /// For a phase along x: first column of the plane that lies in it, its scratch column, and how many columns follow at this stride.
-    fn columns(&self, phase: usize) -> (usize, usize, usize) {
-        let first = (phase + self.stride - self.padding % self.stride) % self.stride;
-        let column = (first + self.padding) / self.stride;
-        let in_plane = self.w.saturating_sub(first).div_ceil(self.stride);
-        (first, column, in_plane.min(self.pitch.saturating_sub(column)))
-    }
-
-    /// Pads and splits a plane into the scratch; positions outside of the plane get `fill`.
-    pub(crate) fn load(&self, plane: &[f32], scratch: &mut [f32], fill: f32) {
-        scratch.fill(fill);
-        for (y, phase_y, row) in self.rows() {
-            for phase_x in 0..self.phases {
-                let (first, column, count) = self.columns(phase_x);
-                let start = (phase_y * self.phases + phase_x) * self.phase_len() + row * self.pitch + column;
-                let dst = &mut scratch[start..start + count];
-                let src = &plane[y * self.w..(y + 1) * self.w];
-                if self.stride == 1 {
-                    dst.copy_from_slice(&src[first..first + count]);
-                } else {
-                    for (d, s) in dst.iter_mut().zip(src.iter().skip(first).step_by(self.stride)) {
-                        *d = *s;
+    /// out\[row, column\] = Σ over taps of weight · what the tap reads there.
+    pub(crate) fn correlate(simd, window: &Window, scratch: &[f32], weights: &[f32], out: &mut [f32]) {
+        let (w, h) = (window.out_w, window.out_h);
+        assert!(out.len() == h * w && weights.len() == window.offsets.len());
+        let reach = window.reach();
+        assert!(scratch.len() >= reach + S::LANES);
+        let taps = Taps { offsets: &window.offsets, weights, src: scratch.as_ptr(), pitch: window.pitch };
+        let whole = w / S::LANES * S::LANES;
+        let mut column = 0;
+        while column < whole {
+            let out = &mut out[column..];
+            // SAFETY: blocks of rows and columns within the output; each tap then reads within `reach`.
+            column += unsafe {
+                match (whole - column) / S::LANES {
+                    1 => columns::<S, 1, 8>(simd, &taps, column, out, w, h),
+                    2 | 3 => columns::<S, 2, 4>(simd, &taps, column, out, w, h),
+                    _ => columns::<S, 4, 2>(simd, &taps, column, out, w, h),
+                }
+            };
+        }
+        if whole < w {
+            let mut row = 0;
+            while row < h {
+                let rows = if row + 4 <= h { 4 } else { 1 };
+                // SAFETY: a vector may read up to its lanes beyond `reach`, which the scratch has; the array has room for all lanes.
+                unsafe {
+                    let at = row * window.pitch + whole;
+                    match rows {
+                        4 => put(simd, block::<S, 1, 4>(simd, &taps, at), &mut out[row * w..], whole, w),
+                        _ => put(simd, block::<S, 1, 1>(simd, &taps, at), &mut out[row * w..], whole, w),
                     }
                 }
+                row += rows;
             }
         }
     }
 
-    /// Gathers the scratch back into a plane: the transpose of [`Self::load`]. Positions no window covers are zero.
-    pub(crate) fn unload(&self, scratch: &[f32], plane: &mut [f32], write: Write) {
-        write.clear(plane);
-        for (y, phase_y, row) in self.rows() {
-            for phase_x in 0..self.phases {
-                let (first, column, count) = self.columns(phase_x);
-                let start = (phase_y * self.phases + phase_x) * self.phase_len() + row * self.pitch + column;
-                let src = &scratch[start..start + count];
-                let dst = &mut plane[y * self.w..(y + 1) * self.w];
-                if self.stride == 1 {
-                    write.apply(&mut dst[first..first + count], src.iter().copied());
-                } else {
-                    for (d, s) in dst.iter_mut().skip(first).step_by(self.stride).zip(src) {
-                        *d = if write == Write::Set { *s } else { *d + *s };
+    /// The transpose of [`correlate`]: gives every position of the scratch the weighted gradients of the outputs that read it.
+    pub(crate) fn scatter(simd, window: &Window, gradient: &[f32], weights: &[f32], scratch: &mut [f32]) {
+        scratch.fill(0.0);
+        for (&offset, &weight) in window.offsets.iter().zip(weights) {
+            let weight = simd.splat(weight);
+            for (row, gradient) in gradient.chunks_exact(window.out_w).enumerate() {
+                let to = &mut scratch[offset + row * window.pitch..][..window.out_w];
+                update(simd, to, gradient, |to, gradient| simd.mul_add(weight, gradient, to));
+            }
+        }
+    }
+
+    /// Adds to `sums[tap]`, lane by lane, the products of the gradient of the output with what the tap reads. `sums` holds [`MOST_LANES`]
+    /// for each tap; see [`sum_tap`].
+    pub(crate) fn tap_products(simd, window: &Window, gradient: &[f32], scratch: &[f32], sums: &mut [f32]) {
+        let (w, h) = (window.out_w, window.out_h);
+        assert!(gradient.len() == h * w && sums.len() == window.offsets.len() * MOST_LANES);
+        let reach = window.reach();
+        assert!(scratch.len() >= reach + S::LANES);
+        let mut taps = &window.offsets[..];
+        let mut sums = &mut sums[..];
+        while !taps.is_empty() {
+            // Enough sums at once to hide the latency of one, and no more than there are registers.
+            let count = match taps.len() {
+                left if left % 8 == 1 && left >= 9 => 9,
+                left if left >= 8 => 8,
+                left if left >= 4 => 4,
+                _ => 1,
+            };
+            let (here, rest) = sums.split_at_mut(count * MOST_LANES);
+            // SAFETY: whole vectors of rows of the gradient, read at offsets within `reach`.
+            unsafe {
+                match count {
+                    9 => products::<S, 9>(simd, window, gradient, scratch, taps, here),
+                    8 => products::<S, 8>(simd, window, gradient, scratch, taps, here),
+                    4 => products::<S, 4>(simd, window, gradient, scratch, taps, here),
+                    _ => products::<S, 1>(simd, window, gradient, scratch, taps, here),
+                }
+            }
+            (taps, sums) = (&taps[count..], rest);
+        }
+    }
+
+    /// The sum that [`tap_products`] left in its lanes.
+    pub(crate) fn sum_tap(simd, lanes: &[f32]) -> f32 {
+        assert!(lanes.len() == MOST_LANES);
+        // SAFETY: there are as many values as any vector has lanes.
+        sum_lanes(simd, unsafe { simd.load(lanes.as_ptr()) })
+    }
+
+    /// out = max over taps. The scratch is minus infinity around the plane.
+    pub(crate) fn maximum(simd, window: &Window, scratch: &[f32], out: &mut [f32]) {
+        let (w, h) = (window.out_w, window.out_h);
+        assert!(out.len() == h * w && scratch.len() >= window.reach() + S::LANES);
+        let src = scratch.as_ptr();
+        let mut lanes = [0f32; MOST_LANES];
+        for row in 0..h {
+            let mut column = 0;
+            while column < w {
+                // SAFETY: a vector may read up to its lanes beyond the reach of the window, which the scratch has; the store is within the
+                // row, or in the array that has room for all lanes.
+                unsafe {
+                    let at = row * window.pitch + column;
+                    let mut max = simd.splat(f32::NEG_INFINITY);
+                    for &offset in &window.offsets {
+                        max = simd.max(max, simd.load(src.add(at + offset)));
+                    }
+                    if column + S::LANES <= w {
+                        simd.store(out.as_mut_ptr().add(row * w + column), max);
+                    } else {
+                        simd.store(lanes.as_mut_ptr(), max);
+                        out[row * w + column..(row + 1) * w].copy_from_slice(&lanes[..w - column]);
                     }
                 }
+                column += S::LANES;
             }
         }
     }
 
-    /// Copies the rows of a flat output into an output plane.
-    pub(crate) fn collect(&self, flat: &[f32], out: &mut [f32]) {
-        for (row, out) in out.chunks_exact_mut(self.out_w).enumerate() {
-            out.copy_from_slice(&flat[row * self.pitch..row * self.pitch + self.out_w]);
+    /// The tap at which each window first has its maximum. The scratch is minus infinity around the plane.
+    pub(crate) fn first_maximum(simd, window: &Window, scratch: &[f32], taps: &mut [f32]) {
+        let (w, h) = (window.out_w, window.out_h);
+        assert!(taps.len() == h * w && scratch.len() >= window.reach() + S::LANES);
+        let src = scratch.as_ptr();
+        let mut lanes = [0f32; MOST_LANES];
+        for row in 0..h {
+            let mut column = 0;
+            while column < w {
+                // SAFETY: as for `maximum`.
+                unsafe {
+                    let at = row * window.pitch + column;
+                    let mut max = simd.splat(f32::NEG_INFINITY);
+                    let mut first = simd.splat(0.0);
+                    for (tap, &offset) in window.offsets.iter().enumerate() {
+                        let x = simd.load(src.add(at + offset));
+                        first = simd.where_greater(x, max, simd.splat(tap as f32), first);
+                        max = simd.where_greater(x, max, x, max);
+                    }
+                    if column + S::LANES <= w {
+                        simd.store(taps.as_mut_ptr().add(row * w + column), first);
+                    } else {
+                        simd.store(lanes.as_mut_ptr(), first);
+                        taps[row * w + column..(row + 1) * w].copy_from_slice(&lanes[..w - column]);
+                    }
+                }
+                column += S::LANES;
+            }
         }
     }
 
-    /// Copies the rows of an output plane, each value times its factor, into a flat buffer that is zero elsewhere; `lead` zeros come first.
-    pub(crate) fn spread(&self, out: &[f32], factor: Option<&[f32]>, flat: &mut [f32], lead: usize) {
-        flat.fill(0.0);
-        for (row, src) in out.chunks_exact(self.out_w).enumerate() {
-            let dst = &mut flat[lead + row * self.pitch..lead + row * self.pitch + self.out_w];
-            match factor {
-                None => dst.copy_from_slice(src),
-                Some(factor) => {
-                    let factor = &factor[row * self.out_w..(row + 1) * self.out_w];
-                    dst.iter_mut().zip(src.iter().zip(factor)).for_each(|(d, (s, f))| *d = s * f);
+    /// Gives every position of a plane the gradients of the outputs whose chosen tap lies there. `back` is the window that carries gradients
+    /// back ([`Window::back`]), loaded with the gradients and with the taps chosen, which are -1 around the plane.
+    pub(crate) fn gather_chosen(simd, back: &Window, gradients: &[f32], taps: &[f32], dx: &mut [f32]) {
+        let (w, h) = (back.out_w, back.out_h);
+        assert!(dx.len() == h * w && gradients.len() == taps.len() && taps.len() >= back.reach() + S::LANES);
+        let last = back.offsets.len() - 1;
+        let mut lanes = [0f32; MOST_LANES];
+        for row in 0..h {
+            let mut column = 0;
+            while column < w {
+                // SAFETY: as for `maximum`.
+                unsafe {
+                    let at = row * back.pitch + column;
+                    let mut sum = simd.splat(0.0);
+                    for (turned, &offset) in back.offsets.iter().enumerate() {
+                        let (tap, dy) = (simd.load(taps.as_ptr().add(at + offset)), simd.load(gradients.as_ptr().add(at + offset)));
+                        sum = simd.add(sum, simd.where_equal(tap, simd.splat((last - turned) as f32), dy));
+                    }
+                    if column + S::LANES <= w {
+                        simd.store(dx.as_mut_ptr().add(row * w + column), sum);
+                    } else {
+                        simd.store(lanes.as_mut_ptr(), sum);
+                        dx[row * w + column..(row + 1) * w].copy_from_slice(&lanes[..w - column]);
+                    }
+                }
+                column += S::LANES;
+            }
+        }
+    }
+
+    /// Adds the gradient of each output to the position of its chosen tap, for windows of any stride.
+    pub(crate) fn scatter_chosen(simd, window: &Window, gradient: &[f32], taps: &[f32], scratch: &mut [f32]) {
+        scratch.fill(0.0);
+        for (row, (gradient, taps)) in gradient.chunks_exact(window.out_w).zip(taps.chunks_exact(window.out_w)).enumerate() {
+            for (column, (gradient, tap)) in gradient.iter().zip(taps).enumerate() {
+                scratch[window.offsets[*tap as usize] + row * window.pitch + column] += gradient;
+            }
+        }
+    }
+}
+
+/// Rows of `count` values, each through `f`.
+///
+/// # Safety
+/// `from` and `to` have `rows` rows of `count` values, `from_pitch` and `to_pitch` apart.
+#[allow(clippy::too_many_arguments)] // two matrices
+#[inline(always)]
+unsafe fn rows_of<S: Simd>(
+    simd: S,
+    from: *const f32,
+    from_pitch: usize,
+    to: *mut f32,
+    to_pitch: usize,
+    rows: usize,
+    count: usize,
+    f: impl Fn(S::V) -> S::V,
+) {
+    let whole = count / S::LANES * S::LANES;
+    let mut ends = [0f32; MOST_LANES];
+    for row in 0..rows {
+        // SAFETY: as the caller says; what is left of a row goes through the array, which has room for the lanes of any vector.
+        unsafe {
+            let (from, to) = (from.add(row * from_pitch), to.add(row * to_pitch));
+            let mut at = 0;
+            while at < whole {
+                simd.store(to.add(at), f(simd.load(from.add(at))));
+                at += S::LANES;
+            }
+            if whole < count {
+                std::ptr::copy_nonoverlapping(from.add(whole), ends.as_mut_ptr(), count - whole);
+                simd.store(ends.as_mut_ptr(), f(simd.load(ends.as_ptr())));
+                std::ptr::copy_nonoverlapping(ends.as_ptr(), to.add(whole), count - whole);
+            }
+        }
+    }
+}
+
+/// What [`block`] reads.
+struct Taps<'a> {
+    offsets: &'a [usize],
+    weights: &'a [f32],
+    src: *const f32,
+    pitch: usize,
+}
+
+/// All rows of `V` vectors of columns from `column` on, `R` rows at a time; `out` begins at that column. Returns how many columns these are.
+///
+/// # Safety
+/// Every tap can be read at every row and column computed.
+#[inline(always)]
+unsafe fn columns<S: Simd, const V: usize, const R: usize>(
+    simd: S,
+    taps: &Taps<'_>,
+    column: usize,
+    out: &mut [f32],
+    w: usize,
+    h: usize,
+) -> usize {
+    let mut row = 0;
+    while row + R <= h {
+        // SAFETY: as the caller says; the stores are within the rows, which the slices check.
+        unsafe {
+            let sums = block::<S, V, R>(simd, taps, row * taps.pitch + column);
+            for (r, sums) in sums.iter().enumerate() {
+                let out = &mut out[(row + r) * w..][..V * S::LANES];
+                for (v, sum) in sums.iter().enumerate() {
+                    simd.store(out.as_mut_ptr().add(v * S::LANES), *sum);
+                }
+            }
+        }
+        row += R;
+    }
+    while row < h {
+        // SAFETY: as above.
+        unsafe {
+            let [sums] = block::<S, V, 1>(simd, taps, row * taps.pitch + column);
+            let out = &mut out[row * w..][..V * S::LANES];
+            for (v, sum) in sums.iter().enumerate() {
+                simd.store(out.as_mut_ptr().add(v * S::LANES), *sum);
+            }
+        }
+        row += 1;
+    }
+    V * S::LANES
+}
+
+/// `R` rows of `V` vectors of outputs, the first at position `at` of the scratch.
+///
+/// # Safety
+/// Every tap can be read there.
+#[inline(always)]
+unsafe fn block<S: Simd, const V: usize, const R: usize>(simd: S, taps: &Taps<'_>, at: usize) -> [[S::V; V]; R] {
+    let mut sums = [[simd.splat(0.0); V]; R];
+    for (&offset, &weight) in taps.offsets.iter().zip(taps.weights) {
+        let weight = simd.splat(weight);
+        for (r, sums) in sums.iter_mut().enumerate() {
+            for (v, sum) in sums.iter_mut().enumerate() {
+                // SAFETY: as the caller says.
+                let src = unsafe { simd.load(taps.src.add(at + offset + r * taps.pitch + v * S::LANES)) };
+                *sum = simd.mul_add(src, weight, *sum);
+            }
+        }
+    }
+    sums
+}
+
+/// Writes the first lanes of one vector a row to the columns from `from` on.
+#[inline(always)]
+fn put<S: Simd, const R: usize>(simd: S, rows: [[S::V; 1]; R], out: &mut [f32], from: usize, w: usize) {
+    let mut lanes = [0f32; MOST_LANES];
+    for (row, [sum]) in rows.into_iter().enumerate() {
+        // SAFETY: the array has room for the lanes of any vector.
+        unsafe { simd.store(lanes.as_mut_ptr(), sum) };
+        out[row * w + from..(row + 1) * w].copy_from_slice(&lanes[..w - from]);
+    }
+}
+
+/// [`tap_products`] of the first `T` taps.
+///
+/// # Safety
+/// Every tap can be read at every output position.
+#[inline(always)]
+unsafe fn products<S: Simd, const T: usize>(simd: S, window: &Window, gradient: &[f32], scratch: &[f32], taps: &[usize], sums: &mut [f32]) {
+    let w = window.out_w;
+    let whole = w / S::LANES * S::LANES;
+    let taps: [usize; T] = std::array::from_fn(|t| taps[t]);
+    let (sums, _) = sums.as_chunks_mut::<MOST_LANES>();
+    let mut totals = [simd.splat(0.0); T];
+    for (total, sums) in totals.iter_mut().zip(&*sums) {
+        // SAFETY: there are as many sums as any vector has lanes.
+        *total = unsafe { simd.load(sums.as_ptr()) };
+    }
+    // The end of a row, with zeros behind it.
+    let mut end = [0f32; MOST_LANES];
+    for row in 0..window.out_h {
+        let mut column = 0;
+        while column < whole {
+            // SAFETY: within the row of the gradient; the taps as the caller says.
+            unsafe {
+                let gradient = simd.load(gradient.as_ptr().add(row * w + column));
+                let src = scratch.as_ptr().add(row * window.pitch + column);
+                for (total, &tap) in totals.iter_mut().zip(&taps) {
+                    *total = simd.mul_add(simd.load(src.add(tap)), gradient, *total);
+                }
+            }
+            column += S::LANES;
+        }
+        if whole < w {
+            end[..w - whole].copy_from_slice(&gradient[row * w + whole..][..w - whole]);
+            // SAFETY: the scratch has as many values as a vector has lanes beyond the last that is needed.
+            unsafe {
+                let gradient = simd.load(end.as_ptr());
+                let src = scratch.as_ptr().add(row * window.pitch + whole);
+                for (total, &tap) in totals.iter_mut().zip(&taps) {
+                    *total = simd.mul_add(simd.load(src.add(tap)), gradient, *total);
                 }
             }
         }
     }
-
-    /// Zeros that [`Self::transpose`] needs before the flat gradient.
-    pub(crate) fn lead(&self) -> usize {
-        self.taps.iter().map(|tap| tap.offset).max().unwrap_or(0)
-    }
-
-    /// Length of the buffer that [`Self::spread`] fills for [`Self::transpose`].
-    pub(crate) fn spread_len(&self) -> usize {
-        self.lead() + self.phase_len().max(self.flat_len()) + BLOCK
-    }
-
-    /// The transpose of a correlation: for every scratch position the sum over taps of weight · gradient of the output that read it.
-    /// `gradient` is what [`Self::spread`] gives with `lead` = [`Self::lead`].
-    pub(crate) fn transpose(&self, gradient: &[f32], weights: &[f32], scratch: &mut [f32]) {
-        let mut picked = Vec::with_capacity(weights.len());
-        for (phase, taps) in self.transposed.iter().enumerate() {
-            picked.clear();
-            for &tap in &taps.taps {
-                picked.push(weights[tap]);
-            }
-            let range = phase * self.phase_len()..(phase + 1) * self.phase_len();
-            correlate(&mut scratch[range], gradient, &taps.offsets, &picked);
-        }
-    }
-}
-
-/// out\[i\] = Σ weight · src\[offset + i\]. `out` is a whole number of blocks.
-#[multiversion::multiversion(targets("x86_64+avx2", "aarch64+neon"))]
-pub(crate) fn correlate(out: &mut [f32], src: &[f32], offsets: &[usize], weights: &[f32]) {
-    for (block, out) in out.chunks_exact_mut(BLOCK).enumerate() {
-        let mut sum = [0f32; BLOCK];
-        for (&offset, &weight) in offsets.iter().zip(weights) {
-            let src = &src[offset + block * BLOCK..][..BLOCK];
-            for (sum, src) in sum.iter_mut().zip(src) {
-                *sum += weight * src;
-            }
-        }
-        out.copy_from_slice(&sum);
-    }
-}
-
-/// out\[i\] = max src\[offset + i\]. `out` is a whole number of blocks.
-#[multiversion::multiversion(targets("x86_64+avx2", "aarch64+neon"))]
-pub(crate) fn maximum(out: &mut [f32], src: &[f32], offsets: &[usize]) {
-    for (block, out) in out.chunks_exact_mut(BLOCK).enumerate() {
-        let mut max = [f32::NEG_INFINITY; BLOCK];
-        for &offset in offsets {
-            let src = &src[offset + block * BLOCK..][..BLOCK];
-            for (max, &src) in max.iter_mut().zip(src) {
-                *max = if src > *max || src.is_nan() { src } else { *max };
-            }
-        }
-        out.copy_from_slice(&max);
-    }
-}
-
-/// Adds the gradient of each output to the first position of its window that holds the maximum. `maxima` and `gradient` are a whole number
-/// of blocks.
-#[multiversion::multiversion(targets("x86_64+avx2", "aarch64+neon"))]
-pub(crate) fn scatter_to_maximum(maxima: &[f32], gradient: &[f32], src: &[f32], offsets: &[usize], dsrc: &mut [f32]) {
-    for (block, (maxima, gradient)) in maxima.chunks_exact(BLOCK).zip(gradient.chunks_exact(BLOCK)).enumerate() {
-        let mut pending = [0f32; BLOCK];
-        pending.copy_from_slice(gradient);
-        for &offset in offsets {
-            let at = offset + block * BLOCK;
-            let (src, dsrc) = (&src[at..][..BLOCK], &mut dsrc[at..][..BLOCK]);
-            for (((pending, dsrc), src), maximum) in pending.iter_mut().zip(dsrc).zip(src).zip(maxima) {
-                let taken = if src == maximum { *pending } else { 0.0 };
-                *dsrc += taken;
-                // What was taken is itself; subtracting it leaves exactly zero.
-                *pending -= taken;
-            }
-        }
-    }
-}
-
-/// Adds to `sums[tap]` the dot product of `gradient` with `src` at each tap's offset; `gradient` is a whole number of blocks.
-#[multiversion::multiversion(targets("x86_64+avx2", "aarch64+neon"))]
-pub(crate) fn tap_products(gradient: &[f32], src: &[f32], offsets: &[usize], sums: &mut [f32]) {
-    const GROUP: usize = 5;
-    const LANES: usize = 16;
-    for (offsets, sums) in offsets.chunks(GROUP).zip(sums.chunks_mut(GROUP)) {
-        let mut at = [offsets[0]; GROUP];
-        at[..offsets.len()].copy_from_slice(offsets);
-        let mut lanes = [[0f32; LANES]; GROUP];
-        for (block, gradient) in gradient.chunks_exact(LANES).enumerate() {
-            for (lanes, &offset) in lanes.iter_mut().zip(&at) {
-                let src = &src[offset + block * LANES..][..LANES];
-                for ((lane, src), gradient) in lanes.iter_mut().zip(src).zip(gradient) {
-                    *lane += src * gradient;
-                }
-            }
-        }
-        for (sum, lanes) in sums.iter_mut().zip(lanes) {
-            *sum += super::lane_sum(lanes);
-        }
+    for (total, sums) in totals.iter().zip(sums) {
+        // SAFETY: as for the loads.
+        unsafe { simd.store(sums.as_mut_ptr(), *total) };
     }
 }

@@ -5,6 +5,7 @@ use adwp_engine::cpu::{Device, Executor};
 
 use crate::cases::{BLOCKS, Case, LARGE, OPERATIONS, Outcome};
 use crate::networks::NETWORKS;
+use crate::operations::fused_and_not;
 
 fn bits(outcome: &Outcome) -> Vec<u32> {
     let Outcome { output, loss, gradients } = outcome;
@@ -13,25 +14,29 @@ fn bits(outcome: &Outcome) -> Vec<u32> {
 
 #[test]
 fn threads_do_not_change_a_bit() {
-    let device: Vec<Device> = [1, 2, 3].map(|n| Device::new(n).unwrap()).into();
+    let devices: Vec<Device> = [1, 2, 3].map(|n| Device::new(n).unwrap()).into();
     let few =
         OPERATIONS.iter().chain(BLOCKS).chain(NETWORKS).flat_map(|(name, build)| (100..104).map(|seed| Case::new(name, *build, seed)));
     let large = LARGE.iter().map(|(name, build)| Case::new(name, *build, 0));
     for case in few.chain(large) {
-        let outcomes: Vec<Vec<u32>> = device.iter().map(|device| bits(&case.run(device))).collect();
-        assert!(outcomes[0] == outcomes[1], "1 and 2 threads differ: {case}");
-        assert!(outcomes[0] == outcomes[2], "1 and 3 threads differ: {case}");
+        for fuse in [true, false] {
+            let on = |device: &Device| if fuse { device.clone() } else { device.unfused() };
+            let outcomes: Vec<Vec<u32>> = devices.iter().map(|device| bits(&case.run(&on(device)))).collect();
+            assert!(outcomes[0] == outcomes[1], "1 and 2 threads differ, fused: {fuse}, {case}");
+            assert!(outcomes[0] == outcomes[2], "1 and 3 threads differ, fused: {fuse}, {case}");
+        }
     }
 }
 
 #[test]
 fn buffers_keep_nothing_of_an_earlier_run() {
-    let device = Device::new(2).unwrap();
+    let [unfused, fused] = fused_and_not();
     for (name, build) in OPERATIONS.iter().chain(BLOCKS).chain(NETWORKS) {
         for seed in 200..203 {
             let case = Case::new(name, *build, seed);
+            let device = if seed % 2 == 0 { &fused } else { &unfused };
             let program = Program::training(&case.graph, case.loss, &[case.output], &case.trainable).unwrap();
-            let mut executor = Executor::new(program, &device);
+            let mut executor = Executor::new(program, device);
             let first = case.step(&mut executor);
             let mut other = case.clone();
             for id in &case.trainable {

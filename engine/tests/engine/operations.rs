@@ -17,23 +17,31 @@ const EXHAUSTIVE: usize = 20;
 const SAMPLES: usize = 12;
 const DIRECTIONS: usize = 3;
 
+/// Both ways to compute a program.
+pub(crate) fn fused_and_not() -> [Device; 2] {
+    let device = Device::new(2).unwrap();
+    [device.unfused(), device]
+}
+
 #[test]
 fn operations_agree_with_naive_loops() {
-    let device = Device::new(2).unwrap();
-    for (name, build) in OPERATIONS {
-        for seed in 0..CASES_PER_OPERATION {
-            let case = Case::new(name, *build, seed);
-            assert_eq!(disagreement(&case, &case.run(&device)), None, "{case}");
+    for device in fused_and_not() {
+        for (name, build) in OPERATIONS {
+            for seed in 0..CASES_PER_OPERATION {
+                let case = Case::new(name, *build, seed);
+                assert_eq!(disagreement(&case, &case.run(&device)), None, "{case}");
+            }
         }
     }
 }
 
 #[test]
 fn blocks_agree_with_naive_loops() {
-    let device = Device::new(2).unwrap();
     for (name, build) in BLOCKS {
         for case in smooth_cases(name, *build).take(CASES_PER_BLOCK as usize) {
-            assert_eq!(disagreement(&case, &case.run(&device)), None, "{case}");
+            for device in fused_and_not() {
+                assert_eq!(disagreement(&case, &case.run(&device)), None, "fused: {}, {case}", device.fuses());
+            }
         }
     }
 }

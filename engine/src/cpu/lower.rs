@@ -1,0 +1,499 @@
+//! How the CPU computes a program: which values and gradients get a buffer, which are formulas that their readers apply as they load, and
+//! the actions that remain.
+//!
+//! Without fusing, every node has a buffer and an action, and every gradient a buffer. Fusing leaves out
+//! - the value of a normalisation, of a ReLU, of drop-path and of a reshape, where all readers can apply it;
+//! - the value of a depthwise convolution that only a pointwise one reads: both are done while its planes are in cache;
+//! - the gradient that a sum, drop-path or a normalisation carries back to one operation that can apply the formula as it loads;
+//! - the passes for the statistics of a normalisation and for the sums of its gradient, where another pass has the planes in cache.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::ops::conv::Geometry;
+use crate::ops::window::Window;
+use crate::program::{Program, Step, Tensor, is_leaf};
+use crate::{Graph, NodeId, Op, Pool, Statistics};
+
+/// Where the value of a node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Value {
+    /// In a buffer of its own, or outside of the program.
+    Own,
+    /// Nowhere: readers apply the operation to its first input.
+    Applied,
+    /// Nowhere: the pointwise convolution that reads it computes it on the way.
+    Inside(NodeId),
+}
+
+/// Where the gradient of a node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gradient {
+    /// In a buffer of its own.
+    Own,
+    /// Nowhere: it follows from the gradient of this node, which reads it at this position of its inputs.
+    Of(NodeId, usize),
+}
+
+/// One gradient that an action writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// The node whose input it is: that of the action, or the depthwise convolution inside it.
+    pub(crate) node: NodeId,
+    /// Position in that node's inputs.
+    pub(crate) input: usize,
+    /// Where it is written to.
+    pub(crate) tensor: Tensor,
+    /// Whether an earlier action wrote there, so that this one adds.
+    pub(crate) accumulate: bool,
+}
+
+/// What the CPU does for one step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Computes a value, and the moments of its planes where a normalisation by batch statistics follows.
+    Forward(NodeId),
+    /// Finishes the statistics of a normalisation.
+    Moments(NodeId),
+    /// Sets the gradient of the loss to 1.
+    Seed(NodeId),
+    /// Carries a gradient back.
+    Backward { node: NodeId, targets: Vec<Target> },
+}
+
+impl Action {
+    /// The node it belongs to.
+    pub(crate) fn node(&self) -> NodeId {
+        match self {
+            Action::Forward(id) | Action::Moments(id) | Action::Seed(id) | Action::Backward { node: id, .. } => *id,
+        }
+    }
+}
+
+/// The sizes that kernels need, computed once.
+#[derive(Clone, Debug)]
+pub(crate) enum Sizes {
+    Conv(Geometry),
+    Pool(Window),
+}
+
+/// A program as the CPU computes it.
+#[derive(Clone, Debug)]
+pub(crate) struct Lowered {
+    pub(crate) values: Vec<Value>,
+    pub(crate) gradients: Vec<Gradient>,
+    pub(crate) actions: Vec<Action>,
+    pub(crate) sizes: Vec<Option<Sizes>>,
+    /// The normalisation that takes its batch statistics from the moments that this node leaves.
+    pub(crate) moments_for: Vec<Option<NodeId>>,
+    /// The normalisation whose gradient sums the backward action of this convolution leaves.
+    pub(crate) sums_for: Vec<Option<NodeId>>,
+}
+
+/// The largest output of a depthwise convolution, in elements of one sample, that is kept in cache for the pointwise one.
+const LARGEST_INSIDE: usize = 1 << 16;
+
+impl Lowered {
+    pub(crate) fn new(program: &Program, fuse: bool) -> Self {
+        let Program { graph, steps, persistent, .. } = program;
+        let mut this = Self {
+            values: vec![Value::Own; graph.len()],
+            gradients: vec![Gradient::Own; graph.len()],
+            actions: Vec::new(),
+            sizes: graph.nodes().map(|(id, _)| sizes(graph, id)).collect(),
+            moments_for: vec![None; graph.len()],
+            sums_for: vec![None; graph.len()],
+        };
+        if fuse {
+            this.choose_values(program);
+        }
+        let edges = this.gradient_edges(graph, steps);
+        if fuse {
+            this.choose_gradients(graph, &edges, persistent);
+        }
+        this.choose_passes(program, fuse, &edges);
+        this.list_actions(graph, steps);
+        this
+    }
+
+    fn choose_values(&mut self, program: &Program) {
+        let Program { graph, steps, persistent, .. } = program;
+        let mut readers: Vec<Vec<(NodeId, usize)>> = vec![Vec::new(); graph.len()];
+        for step in steps {
+            if let Step::Forward(id) = step {
+                graph[*id].inputs.iter().enumerate().for_each(|(input, read)| readers[read.index()].push((*id, input)));
+            }
+        }
+        let masks_trained = |id: NodeId| {
+            let of_mask =
+                |step: &Step| matches!(step, Step::Backward { node, targets } if *node == id && targets.iter().any(|t| t.input == 1));
+            steps.iter().any(of_mask)
+        };
+        for step in steps {
+            let Step::Forward(id) = step else { continue };
+            let (node, readers) = (&graph[*id], &readers[id.index()]);
+            if persistent.contains(&Tensor::Value(*id)) || readers.is_empty() {
+                continue;
+            }
+            let image = node.shape.dims4().is_some();
+            let all = |can: &dyn Fn(&Op, usize) -> bool| readers.iter().all(|&(reader, input)| can(&graph[reader].op, input));
+            let applied = match &node.op {
+                Op::Reshape => true,
+                Op::Relu => image && all(&|op, input| reads_through_relu(op, input)),
+                Op::BatchNorm(_) => all(&|op, input| reads_through_norm(op, input)),
+                // Its mask would have to get its gradient from whatever reads the product.
+                Op::DropPath => image && all(&|op, _| is_sum(op)) && !masks_trained(*id),
+                _ => false,
+            };
+            if applied {
+                self.values[id.index()] = Value::Applied;
+            } else if let (Some(Sizes::Conv(depthwise)), [(reader, 0)], None) = (&self.sizes[id.index()], &readers[..], node.inputs.get(2))
+            {
+                let pointwise =
+                    matches!(&self.sizes[reader.index()], Some(Sizes::Conv(g)) if g.is_pointwise() && g.groups == 1 && !g.is_depthwise());
+                let small = node.shape[1..].iter().product::<usize>() <= LARGEST_INSIDE;
+                if depthwise.is_depthwise() && pointwise && small {
+                    self.values[id.index()] = Value::Inside(*reader);
+                }
+            }
+        }
+    }
+
+    /// The node that holds the gradient which readers of `id` write: what ReLUs and reshapes were applied to.
+    pub(crate) fn gradient_owner(&self, graph: &Graph, mut id: NodeId) -> NodeId {
+        while self.values[id.index()] == Value::Applied && matches!(graph[id].op, Op::Relu | Op::Reshape) {
+            id = graph[id].inputs[0];
+        }
+        id
+    }
+
+    /// Whether the backward step of a node is left to those that read it.
+    fn is_passed_over(&self, graph: &Graph, id: NodeId) -> bool {
+        self.gradient_owner(graph, id) != id
+    }
+
+    /// For every node with a gradient, who contributes to it: reader and position in the reader's inputs.
+    fn gradient_edges(&self, graph: &Graph, steps: &[Step]) -> HashMap<NodeId, Vec<(NodeId, usize)>> {
+        let mut edges: HashMap<NodeId, Vec<(NodeId, usize)>> = HashMap::new();
+        for step in steps {
+            if let Step::Backward { node, targets } = step
+                && !self.is_passed_over(graph, *node)
+            {
+                for target in targets {
+                    let owner = self.gradient_owner(graph, graph[*node].inputs[target.input]);
+                    edges.entry(owner).or_default().push((*node, target.input));
+                }
+            }
+        }
+        edges
+    }
+
+    fn choose_gradients(&mut self, graph: &Graph, edges: &HashMap<NodeId, Vec<(NodeId, usize)>>, persistent: &[Tensor]) {
+        for (&id, edges) in edges {
+            let &[(reader, input)] = &edges[..] else { continue };
+            if graph[reader].inputs[input] != id || persistent.contains(&Tensor::Gradient(id)) || graph[id].shape.dims4().is_none() {
+                continue;
+            }
+            let computes = matches!(graph[id].op, Op::Conv2d(_) | Op::MaxPool(_) | Op::AvgPool(_));
+            let applied = |id: NodeId| self.values[id.index()] == Value::Applied;
+            let follows = match &graph[reader].op {
+                Op::Add => computes || matches!(graph[id].op, Op::BatchNorm(_)) || matches!(graph[id].op, Op::DropPath) && applied(id),
+                Op::WeightedSum { .. } if input > 0 => {
+                    computes || matches!(graph[id].op, Op::BatchNorm(_)) || matches!(graph[id].op, Op::DropPath) && applied(id)
+                }
+                Op::DropPath if input == 0 && applied(reader) => computes || matches!(graph[id].op, Op::BatchNorm(_)),
+                Op::BatchNorm(_) if input == 0 => computes,
+                _ => false,
+            };
+            // A convolution inside another has no gradient at all: it is carried back in one go.
+            if follows && !matches!(self.values[id.index()], Value::Inside(_)) {
+                self.gradients[id.index()] = Gradient::Of(reader, input);
+            }
+        }
+    }
+
+    /// Which normalisations get their statistics and sums from a pass that others make.
+    fn choose_passes(&mut self, program: &Program, fuse: bool, edges: &HashMap<NodeId, Vec<(NodeId, usize)>>) {
+        let Program { graph, steps, statistics, .. } = program;
+        if !fuse {
+            return;
+        }
+        for step in steps {
+            let Step::Forward(id) = step else { continue };
+            let Op::BatchNorm(_) = graph[*id].op else { continue };
+            let x = graph[*id].inputs[0];
+            let computes = matches!(graph[x].op, Op::Conv2d(_) | Op::MaxPool(_) | Op::AvgPool(_));
+            if computes && *statistics == Statistics::Batch {
+                self.moments_for[x.index()].get_or_insert(*id);
+            }
+            // A convolution that writes the whole gradient has every plane of it in cache.
+            if let Some(&[(reader, 0)]) = edges.get(id).map(|edges| &edges[..])
+                && self.gradients[id.index()] == Gradient::Own
+                && self.values[id.index()] == Value::Applied
+                && matches!(graph[reader].op, Op::Conv2d(_))
+            {
+                self.sums_for[reader.index()] = Some(*id);
+            }
+        }
+    }
+
+    fn list_actions(&mut self, graph: &Graph, steps: &[Step]) {
+        let mut written = HashSet::new();
+        let inside: HashMap<NodeId, NodeId> = graph
+            .nodes()
+            .filter_map(|(id, _)| match self.values[id.index()] {
+                Value::Inside(reader) => Some((reader, id)),
+                _ => None,
+            })
+            .collect();
+        let targets_of: HashMap<NodeId, Vec<usize>> = steps
+            .iter()
+            .filter_map(|step| match step {
+                Step::Backward { node, targets } => Some((*node, targets.iter().map(|target| target.input).collect())),
+                _ => None,
+            })
+            .collect();
+        let mut actions = Vec::new();
+        for step in steps {
+            match step {
+                Step::Forward(id) => {
+                    if matches!(graph[*id].op, Op::BatchNorm(_)) {
+                        actions.push(Action::Moments(*id));
+                    }
+                    if self.values[id.index()] == Value::Own {
+                        actions.push(Action::Forward(*id));
+                    }
+                }
+                Step::Seed(id) => {
+                    let owner = self.gradient_owner(graph, *id);
+                    written.insert(Tensor::Gradient(owner));
+                    actions.push(Action::Seed(owner));
+                }
+                Step::Backward { node, .. } => {
+                    if self.is_passed_over(graph, *node) || matches!(self.values[node.index()], Value::Inside(_)) {
+                        continue;
+                    }
+                    let depthwise = inside.get(node).copied();
+                    let own = targets_of[node].iter().filter(|input| depthwise.is_none() || **input != 0).map(|input| (*node, *input));
+                    let of_depthwise = depthwise.iter().flat_map(|d| targets_of.get(d).into_iter().flatten().map(|input| (*d, *input)));
+                    let mut targets = Vec::new();
+                    for (node, input) in own.chain(of_depthwise) {
+                        let owner = self.gradient_owner(graph, graph[node].inputs[input]);
+                        // A gradient that follows from this node's is not written.
+                        if self.gradients[owner.index()] == Gradient::Own {
+                            let tensor = Tensor::Gradient(owner);
+                            targets.push(Target { node, input, tensor, accumulate: !written.insert(tensor) });
+                        }
+                    }
+                    let sums = matches!(graph[*node].op, Op::BatchNorm(_) | Op::Add | Op::WeightedSum { .. });
+                    if !targets.is_empty() || sums {
+                        actions.push(Action::Backward { node: *node, targets });
+                    }
+                }
+            }
+        }
+        self.actions = actions;
+    }
+
+    /// The depthwise convolution that is computed inside of `id`.
+    pub(crate) fn depthwise(&self, graph: &Graph, id: NodeId) -> Option<NodeId> {
+        let &x = graph[id].inputs.first()?;
+        (self.values[x.index()] == Value::Inside(id)).then_some(x)
+    }
+
+    /// The node whose buffer the readers of `id` read.
+    pub(crate) fn base(&self, graph: &Graph, mut id: NodeId) -> NodeId {
+        while self.values[id.index()] == Value::Applied {
+            id = graph[id].inputs[0];
+        }
+        id
+    }
+
+    /// The node that holds the gradient from which that of `id` follows, and the normalisation on the way there.
+    pub(crate) fn gradient_base(&self, graph: &Graph, mut id: NodeId) -> (NodeId, Option<NodeId>) {
+        let mut normal = None;
+        while let Gradient::Of(reader, _) = self.gradients[id.index()] {
+            if matches!(graph[reader].op, Op::BatchNorm(_)) {
+                normal = Some(reader);
+            }
+            id = reader;
+        }
+        (id, normal)
+    }
+
+    /// The inputs of a sum whose products with its gradient are needed, by position: for the gradient of its weights, and for the
+    /// normalisations whose gradient follows from that of the sum.
+    pub(crate) fn products_of_sum(&self, graph: &Graph, id: NodeId, targets: &[Target]) -> Vec<usize> {
+        let node = &graph[id];
+        let weights = matches!(node.op, Op::WeightedSum { .. });
+        let for_weights = weights && targets.iter().any(|target| target.input == 0);
+        (usize::from(weights)..node.inputs.len()).filter(|&input| for_weights || self.norm_behind(graph, id, input).is_some()).collect()
+    }
+
+    /// The normalisation whose gradient follows from that of the sum `id` that reads it at position `input`, through drop-path or directly.
+    pub(crate) fn norm_behind(&self, graph: &Graph, id: NodeId, input: usize) -> Option<NodeId> {
+        let mut at = (id, input);
+        loop {
+            let x = graph[at.0].inputs[at.1];
+            if self.gradients[x.index()] != Gradient::Of(at.0, at.1) {
+                return None;
+            }
+            match graph[x].op {
+                Op::BatchNorm(_) => return Some(x),
+                Op::DropPath => at = (x, 0),
+                _ => return None,
+            }
+        }
+    }
+
+    /// The planned tensors that an action reads and writes.
+    pub(crate) fn accesses(&self, program: &Program, action: &Action) -> (Vec<Tensor>, Vec<Tensor>) {
+        let graph = &program.graph;
+        let mut reads = Vec::new();
+        let value = |reads: &mut Vec<Tensor>, id: NodeId| {
+            let base = self.base(graph, id);
+            if let Value::Inside(_) = self.values[base.index()] {
+                reads.push(Tensor::Value(self.base(graph, graph[base].inputs[0])));
+                reads.push(Tensor::Value(self.base(graph, graph[base].inputs[1])));
+            } else {
+                reads.push(Tensor::Value(base));
+            }
+            // Masks on the way are inputs or computed values.
+            let mut at = id;
+            while self.values[at.index()] == Value::Applied {
+                graph[at].inputs[1..].iter().for_each(|&other| reads.push(Tensor::Value(self.base(graph, other))));
+                at = graph[at].inputs[0];
+            }
+        };
+        let mut writes = Vec::new();
+        match action {
+            Action::Forward(id) => {
+                graph[*id].inputs.iter().for_each(|&input| value(&mut reads, input));
+                writes.push(Tensor::Value(*id));
+            }
+            Action::Moments(id) => {
+                if program.statistics == Statistics::Batch {
+                    value(&mut reads, graph[*id].inputs[0]);
+                }
+                // The coefficients are made here, scale and shift included.
+                graph[*id].inputs[1..].iter().for_each(|&input| value(&mut reads, input));
+            }
+            Action::Seed(id) => writes.push(Tensor::Gradient(*id)),
+            Action::Backward { node: id, targets } => {
+                let node = &graph[*id];
+                let (base, normal) = self.gradient_base(graph, *id);
+                reads.push(Tensor::Gradient(base));
+                let mut at = *id;
+                while let Gradient::Of(reader, _) = self.gradients[at.index()] {
+                    match &graph[reader].op {
+                        Op::WeightedSum { .. } => value(&mut reads, graph[reader].inputs[0]),
+                        Op::DropPath => value(&mut reads, graph[reader].inputs[1]),
+                        _ => {}
+                    }
+                    at = reader;
+                }
+                if let Some(norm) = normal {
+                    value(&mut reads, graph[norm].inputs[0]);
+                }
+                for input in self.backward_inputs(graph, *id, targets) {
+                    value(&mut reads, node.inputs[input]);
+                }
+                if node.op.backward_reads_output() {
+                    reads.push(Tensor::Value(*id));
+                }
+                writes.extend(targets.iter().map(|target| target.tensor));
+            }
+        }
+        reads.retain(|tensor| !matches!(tensor, Tensor::Value(id) if is_leaf(&graph[*id].op)));
+        (reads, writes)
+    }
+
+    /// Which inputs' values the backward action of a node reads.
+    fn backward_inputs(&self, graph: &Graph, id: NodeId, targets: &[Target]) -> Vec<usize> {
+        let node = &graph[id];
+        let wanted = |input: usize| targets.iter().any(|target| target.node == id && target.input == input);
+        let through_relu = |input: usize| self.applies_relu(graph, node.inputs[input]);
+        match &node.op {
+            // A whole chain is read wherever a part is wanted: what is inside is computed again.
+            Op::Conv2d(_) if self.depthwise(graph, id).is_some() => vec![0, 1],
+            Op::Conv2d(_) => {
+                let sums = self.sums_for[id.index()].is_some();
+                let x = wanted(1) || wanted(0) && (through_relu(0) || sums);
+                [x.then_some(0), wanted(0).then_some(1)].into_iter().flatten().collect()
+            }
+            Op::Linear => [wanted(1).then_some(0), wanted(0).then_some(1)].into_iter().flatten().collect(),
+            Op::BatchNorm(_) => (0..node.inputs.len().min(2)).collect(),
+            Op::Relu | Op::MaxPool(_) => vec![0],
+            Op::AvgPool(_) if through_relu(0) => vec![0],
+            Op::WeightedSum { .. } => std::iter::once(0).chain(self.products_of_sum(graph, id, targets)).collect(),
+            Op::Add => self.products_of_sum(graph, id, targets),
+            Op::DropPath => {
+                if wanted(1) {
+                    vec![0, 1]
+                } else {
+                    vec![1]
+                }
+            }
+            Op::CrossEntropy { .. } => vec![0, 1],
+            Op::Softmax
+            | Op::Input
+            | Op::Parameter { .. }
+            | Op::AvgPool(_)
+            | Op::GlobalAvgPool
+            | Op::Scale { .. }
+            | Op::Concat
+            | Op::Crop { .. }
+            | Op::Select { .. }
+            | Op::Reshape => Vec::new(),
+        }
+    }
+
+    /// Whether readers of `id` see it through a ReLU.
+    pub(crate) fn applies_relu(&self, graph: &Graph, mut id: NodeId) -> bool {
+        while self.values[id.index()] == Value::Applied {
+            if graph[id].op == Op::Relu {
+                return true;
+            }
+            id = graph[id].inputs[0];
+        }
+        false
+    }
+}
+
+impl Op {
+    /// Whether its backward step reads what it computed.
+    fn backward_reads_output(&self) -> bool {
+        matches!(self, Op::Softmax)
+    }
+}
+
+fn is_sum(op: &Op) -> bool {
+    matches!(op, Op::Add | Op::WeightedSum { .. })
+}
+
+/// Whether `op` can read this input through a ReLU, and mask the gradient it sends back.
+fn reads_through_relu(op: &Op, input: usize) -> bool {
+    input == 0 && matches!(op, Op::Conv2d(_) | Op::MaxPool(_) | Op::AvgPool(_))
+}
+
+/// Whether `op` can read this input through a normalisation.
+fn reads_through_norm(op: &Op, input: usize) -> bool {
+    match op {
+        Op::Conv2d(_) | Op::MaxPool(_) | Op::AvgPool(_) | Op::Relu | Op::DropPath => input == 0,
+        Op::WeightedSum { .. } => input > 0,
+        Op::Add | Op::Concat => true,
+        _ => false,
+    }
+}
+
+fn sizes(graph: &Graph, id: NodeId) -> Option<Sizes> {
+    let node = &graph[id];
+    let dims = |id: NodeId| graph[id].shape.dims4().expect("the graph checked that this has four dimensions");
+    match &node.op {
+        Op::Conv2d(conv) => Some(Sizes::Conv(Geometry::new(conv, dims(node.inputs[0]), dims(node.inputs[1]), dims(id)))),
+        Op::MaxPool(Pool { kernel, stride, padding }) | Op::AvgPool(Pool { kernel, stride, padding }) => {
+            let ([_, _, h, w], [_, _, out_h, out_w]) = (dims(node.inputs[0]), dims(id));
+            Some(Sizes::Pool(Window::new([h, w], [out_h, out_w], *kernel, *stride, *padding, 1)))
+        }
+        _ => None,
+    }
+}

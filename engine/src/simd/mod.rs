@@ -1,0 +1,258 @@
+//! Vectors of the instruction set that the machine has, chosen at run time.
+//!
+//! A kernel is written once, with [`kernel!`], over a type that implements [`Simd`]; the macro compiles it for every instruction set
+//! and calls the best one the machine has. On aarch64 the portable vectors are compiled to NEON, which is part of the architecture.
+//!
+//! Kernels take slices and check their extents before the first pointer is made.
+
+// Vectors are loaded and stored through pointers, and functions compiled for an instruction set may only be called where it is there.
+#![allow(unsafe_code)]
+
+mod portable;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+use std::sync::OnceLock;
+
+pub(crate) use portable::Portable;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use x86::{Avx2, Avx512};
+
+/// Vectors of `f32` and what can be done with them. Every function is inlined into a function compiled for the instruction set.
+pub(crate) trait Simd: Copy {
+    /// A vector.
+    type V: Copy;
+    /// Number of `f32` in a vector.
+    const LANES: usize;
+
+    /// The same value in all lanes.
+    fn splat(self, value: f32) -> Self::V;
+
+    /// Reads [`Self::LANES`] values, at any alignment.
+    ///
+    /// # Safety
+    /// That many values can be read from `from` on.
+    unsafe fn load(self, from: *const f32) -> Self::V;
+
+    /// Writes [`Self::LANES`] values, at any alignment.
+    ///
+    /// # Safety
+    /// That many values can be written from `to` on.
+    unsafe fn store(self, to: *mut f32, v: Self::V);
+
+    /// a + b.
+    fn add(self, a: Self::V, b: Self::V) -> Self::V;
+
+    /// a - b.
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V;
+
+    /// a · b.
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+
+    /// a · b + c, rounded once where the instruction set can.
+    fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+
+    /// The larger of each two values; what is no number stays none.
+    fn max(self, a: Self::V, b: Self::V) -> Self::V;
+
+    /// Values below zero become zero; what is no number stays none.
+    fn relu(self, v: Self::V) -> Self::V;
+
+    /// `v` where `condition` is above zero, else zero.
+    fn where_positive(self, condition: Self::V, v: Self::V) -> Self::V;
+
+    /// `v` where `a` is greater than `b`, else `other`.
+    fn where_greater(self, a: Self::V, b: Self::V, v: Self::V, other: Self::V) -> Self::V;
+
+    /// `v` where `a` equals `b`, else zero.
+    fn where_equal(self, a: Self::V, b: Self::V, v: Self::V) -> Self::V;
+}
+
+/// Most lanes of a vector, in any instruction set.
+pub(crate) const MOST_LANES: usize = 16;
+
+/// to = f(x), vector by vector; behind the last element `f` sees zeros.
+#[inline(always)]
+pub(crate) fn map<S: Simd>(simd: S, x: &[f32], to: &mut [f32], f: impl Fn(S::V) -> S::V) {
+    map2(simd, x, x, to, |x, _| f(x));
+}
+
+/// to = f(x, y), vector by vector; behind the last element `f` sees zeros.
+#[inline(always)]
+pub(crate) fn map2<S: Simd>(simd: S, x: &[f32], y: &[f32], to: &mut [f32], f: impl Fn(S::V, S::V) -> S::V) {
+    assert!(x.len() == to.len() && y.len() == to.len());
+    let whole = to.len() / S::LANES * S::LANES;
+    let mut at = 0;
+    while at < whole {
+        // SAFETY: whole vectors within all three slices.
+        unsafe {
+            let result = f(simd.load(x.as_ptr().add(at)), simd.load(y.as_ptr().add(at)));
+            simd.store(to.as_mut_ptr().add(at), result);
+        }
+        at += S::LANES;
+    }
+    if whole < to.len() {
+        let (mut ends, count) = ([[0f32; MOST_LANES]; 2], to.len() - whole);
+        ends[0][..count].copy_from_slice(&x[whole..]);
+        ends[1][..count].copy_from_slice(&y[whole..]);
+        // SAFETY: the arrays have room for the lanes of every instruction set.
+        unsafe {
+            let result = f(simd.load(ends[0].as_ptr()), simd.load(ends[1].as_ptr()));
+            simd.store(ends[0].as_mut_ptr(), result);
+        }
+        to[whole..].copy_from_slice(&ends[0][..count]);
+    }
+}
+
+/// to = f(to, x), vector by vector; behind the last element `f` sees zeros.
+#[inline(always)]
+pub(crate) fn update<S: Simd>(simd: S, to: &mut [f32], x: &[f32], f: impl Fn(S::V, S::V) -> S::V) {
+    update2(simd, to, x, x, |to, x, _| f(to, x));
+}
+
+/// to = f(to, x, y), vector by vector; behind the last element `f` sees zeros.
+#[inline(always)]
+pub(crate) fn update2<S: Simd>(simd: S, to: &mut [f32], x: &[f32], y: &[f32], f: impl Fn(S::V, S::V, S::V) -> S::V) {
+    assert!(x.len() == to.len() && y.len() == to.len());
+    let whole = to.len() / S::LANES * S::LANES;
+    let mut at = 0;
+    while at < whole {
+        // SAFETY: whole vectors within all three slices.
+        unsafe {
+            let to = to.as_mut_ptr().add(at);
+            let result = f(simd.load(to), simd.load(x.as_ptr().add(at)), simd.load(y.as_ptr().add(at)));
+            simd.store(to, result);
+        }
+        at += S::LANES;
+    }
+    if whole < to.len() {
+        let (mut ends, count) = ([[0f32; MOST_LANES]; 3], to.len() - whole);
+        ends[0][..count].copy_from_slice(&to[whole..]);
+        ends[1][..count].copy_from_slice(&x[whole..]);
+        ends[2][..count].copy_from_slice(&y[whole..]);
+        // SAFETY: the arrays have room for the lanes of every instruction set.
+        unsafe {
+            let result = f(simd.load(ends[0].as_ptr()), simd.load(ends[1].as_ptr()), simd.load(ends[2].as_ptr()));
+            simd.store(ends[0].as_mut_ptr(), result);
+        }
+        to[whole..].copy_from_slice(&ends[0][..count]);
+    }
+}
+
+/// Adds the lanes in a fixed order.
+#[inline(always)]
+pub(crate) fn sum_lanes<S: Simd>(simd: S, v: S::V) -> f32 {
+    let mut lanes = [0f32; MOST_LANES];
+    assert!(S::LANES <= MOST_LANES);
+    // SAFETY: the array has room for the lanes of every instruction set.
+    unsafe { simd.store(lanes.as_mut_ptr(), v) };
+    let mut width = S::LANES;
+    while width > 1 {
+        width /= 2;
+        for i in 0..width {
+            lanes[i] += lanes[i + width];
+        }
+    }
+    lanes[0]
+}
+
+/// An instruction set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum InstructionSet {
+    /// What the compiler makes of plain arrays for the whole architecture.
+    Portable,
+    /// AVX2 with FMA.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// AVX-512 F.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+/// Names an instruction set that the engine shall use at most: `portable`, `avx2` or `avx512`; for tests and comparisons.
+const AT_MOST: &str = "ADWP_SIMD";
+
+impl InstructionSet {
+    /// The best one that the machine has.
+    pub(crate) fn detect() -> Self {
+        static DETECTED: OnceLock<InstructionSet> = OnceLock::new();
+        *DETECTED.get_or_init(|| {
+            let at_most = std::env::var(AT_MOST).unwrap_or_default();
+            let allowed = |name: &str| match at_most.as_str() {
+                "portable" => false,
+                "avx2" => name == "avx2",
+                _ => true,
+            };
+            #[cfg(target_arch = "x86_64")]
+            {
+                if allowed("avx512") && is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("fma") {
+                    return Self::Avx512;
+                }
+                if allowed("avx2") && is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                    return Self::Avx2;
+                }
+            }
+            let _ = allowed;
+            Self::Portable
+        })
+    }
+
+    /// Its name.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Portable if cfg!(target_arch = "aarch64") => "neon",
+            Self::Portable => "portable",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => "avx512",
+        }
+    }
+}
+
+/// Name of the instruction set that the CPU backend computes with on this machine: `avx512`, `avx2`, `neon` or `portable`.
+pub fn instruction_set() -> &'static str {
+    InstructionSet::detect().name()
+}
+
+/// Compiles functions for every instruction set. The first parameter stands for the vectors ([`Simd`]) and is not part of the signature.
+macro_rules! kernel {
+    ($($(#[$attribute:meta])* $visibility:vis fn $name:ident($simd:ident $(, $argument:ident: $type:ty)* $(,)?) $(-> $result:ty)? $body:block)*) => {$(
+        $(#[$attribute])*
+        // A kernel has the operands of its formula; a struct of them would be taken apart at once.
+        #[allow(clippy::too_many_arguments)]
+        // Calling a function compiled for an instruction set is safe once the machine was found to have it.
+        #[allow(unsafe_code)]
+        $visibility fn $name($($argument: $type),*) $(-> $result)? {
+            #[inline(always)]
+            #[allow(clippy::too_many_arguments, unused_variables)]
+            fn body<S: $crate::simd::Simd>($simd: S $(, $argument: $type)*) $(-> $result)? $body
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            #[allow(clippy::too_many_arguments)]
+            fn avx2($($argument: $type),*) $(-> $result)? {
+                body($crate::simd::Avx2 $(, $argument)*)
+            }
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx2,fma")]
+            #[allow(clippy::too_many_arguments)]
+            fn avx512($($argument: $type),*) $(-> $result)? {
+                body($crate::simd::Avx512 $(, $argument)*)
+            }
+
+            match $crate::simd::InstructionSet::detect() {
+                $crate::simd::InstructionSet::Portable => body($crate::simd::Portable $(, $argument)*),
+                // SAFETY: the machine was found to have the instruction set.
+                #[cfg(target_arch = "x86_64")]
+                $crate::simd::InstructionSet::Avx2 => unsafe { avx2($($argument),*) },
+                // SAFETY: the machine was found to have the instruction set.
+                #[cfg(target_arch = "x86_64")]
+                $crate::simd::InstructionSet::Avx512 => unsafe { avx512($($argument),*) },
+            }
+        }
+    )*};
+}
+
+pub(crate) use kernel;
