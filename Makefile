@@ -3,14 +3,16 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build demo runtime test lint tools
+.PHONY: help build demo runtime bench bench-pytorch test lint tools
 
 CARGO ?= cargo
 ADWP := $(or $(CARGO_TARGET_DIR),target)/release/adwp
 RUNTIME := $(CURDIR)/.runtime
+BENCH := $(CARGO) run --release --quiet -p adwp-bench --
+BENCH_RESULT := $(or $(CARGO_TARGET_DIR),target)/bench/engine.json
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## builds target/release/adwp
 	$(CARGO) build --release --bin adwp
@@ -22,6 +24,12 @@ demo: runtime build ## a whole run on the sample images, afresh into runs/demo
 
 runtime: ## fetches ONNX Runtime into .runtime, unless it is there
 	@scripts/fetch-runtime
+
+bench: ## times the engine against the peaks of this machine, operators and training steps
+	$(BENCH) --out $(BENCH_RESULT)
+
+bench-pytorch: ## the same beside PyTorch, which it fetches into .runtime/torch, gigabytes, unless it is there
+	python=$$(scripts/fetch-torch) && $(BENCH) --out $(BENCH_RESULT) --pytorch "$$python"
 
 test: tools runtime lint ## everything that must pass: format, clippy, all tests
 	ORT_DYLIB_PATH="$(RUNTIME)/libonnxruntime.so" ADWP_REQUIRE_ORT=1 ADWP_PYTHON="$(RUNTIME)/venv/bin/python" \

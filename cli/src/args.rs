@@ -124,6 +124,12 @@ pub(crate) struct RunArgs {
     /// Where to compute: auto, cpu, cuda or cuda:N.
     #[arg(long, default_value = "auto")]
     pub(crate) device: String,
+    /// Compute every operation of the graph on its own: slower, for comparison. Results differ in rounding.
+    #[arg(long)]
+    pub(crate) no_fuse: bool,
+    /// Start phases that need more memory than there seems to be.
+    #[arg(long)]
+    pub(crate) no_memory_check: bool,
     /// Continue the run in the folder from its last checkpoint; start it where there is none.
     #[arg(long)]
     pub(crate) resume: bool,

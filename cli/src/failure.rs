@@ -85,7 +85,11 @@ impl From<EngineError> for Failure {
 impl From<TrainError> for Failure {
     fn from(e: TrainError) -> Self {
         let kind = match e {
-            TrainError::File { .. } | TrainError::Damaged { .. } | TrainError::Settings(_) | TrainError::Data(_) => Kind::Input,
+            TrainError::File { .. }
+            | TrainError::Damaged { .. }
+            | TrainError::Memory { .. }
+            | TrainError::Settings(_)
+            | TrainError::Data(_) => Kind::Input,
             TrainError::NotFinite { .. } | TrainError::Engine(_) => Kind::Failed,
         };
         Self::of(kind, &e, e.hint())

@@ -7,6 +7,7 @@ mod commands;
 mod config;
 mod failure;
 mod interrupt;
+mod memory;
 mod output;
 mod progress;
 mod session;

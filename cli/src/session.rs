@@ -15,6 +15,7 @@ use crate::args::RunArgs;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::interrupt;
+use crate::memory::{self, Training};
 use crate::progress::{Console, Verbosity};
 
 /// Test images in a batch of the engine; a size of its own so that results do not depend on training settings.
@@ -30,6 +31,9 @@ pub(crate) struct Session {
     pub(crate) ort_lib: Option<PathBuf>,
     interrupt: Interrupt,
     pub(crate) resume: bool,
+    check_memory: bool,
+    /// What follows the name of the step in a command that goes on with the run.
+    continuing: String,
     pub(crate) images: Images,
     /// Held as long as the session lives.
     _lock: File,
@@ -81,13 +85,19 @@ impl Images {
         Ok(())
     }
 
-    fn skeleton(&self, config: &Config, channels: usize) -> Skeleton {
+    /// Bytes of the pixels that are in memory.
+    pub(crate) fn held_bytes(&self) -> usize {
+        let in_memory = |dataset: &&Arc<Dataset>| dataset.path(0).is_none();
+        [&self.train.dataset, &self.test.dataset].into_iter().filter(in_memory).map(|d| d.len() * d.shape().values()).sum()
+    }
+
+    pub(crate) fn skeleton(&self, config: &Config, channels: usize) -> Skeleton {
         let shape = self.train.dataset.shape();
         let image = [shape.channels, shape.height, shape.width];
         Skeleton { stem: config.stem, cells: config.cells, channels, classes: self.train.dataset.classes().len(), image }
     }
 
-    fn search_data(&self, config: &Config, streams: Streams, device: &Device) -> Result<Data, Failure> {
+    pub(crate) fn search_data(&self, config: &Config, streams: Streams, device: &Device) -> Result<Data, Failure> {
         Ok(Data::new(self.skeleton(config, config.search.channels), &self.search, config.train_share, streams, device)?)
     }
 }
@@ -102,8 +112,8 @@ pub(crate) enum Existing {
 }
 
 impl Session {
-    /// Opens or creates the folder of a run.
-    pub(crate) fn open(args: &RunArgs, verbosity: Verbosity, existing: Existing) -> Result<Self, Failure> {
+    /// Opens or creates the folder of a run, to do `phases` in it.
+    pub(crate) fn open(args: &RunArgs, verbosity: Verbosity, existing: Existing, phases: &[Training]) -> Result<Self, Failure> {
         check_device(&args.device)?;
         let path = match (&args.run, &args.preset) {
             (Some(run), _) => run.clone(),
@@ -122,15 +132,20 @@ impl Session {
         if let Some(library) = &args.ort.ort_lib {
             ort_library::find(Some(library))?;
         }
-        // The folder is touched only once the data is there and fits the settings.
+        // The folder is touched only once the data is there and fits the settings, and the machine can hold what they ask for.
         let (streams, device) = (Streams::new(config.seed), Device::new(args.threads)?);
+        let device = if args.no_fuse { device.unfused() } else { device };
         let images = Images::choose(&config, streams)?;
         images.check(&config, streams, &device)?;
+        if !args.no_memory_check {
+            memory::check(phases, &path, &config, &images, &device)?;
+        }
         let run = RunDir::create(&path)?;
         let lock = lock(&run)?;
         run.remove_partial_files()?;
         write_atomic(&stored, config.to_toml()?.as_bytes())?;
-        interrupt::resume_with(format!("adwp run --run {} --resume", path.display()));
+        let continuing = continuing(args, &path);
+        interrupt::resume_with(format!("adwp run {continuing}"));
         Ok(Self {
             streams,
             device,
@@ -138,6 +153,8 @@ impl Session {
             ort_lib: args.ort.ort_lib.clone(),
             interrupt: interrupt::listen()?,
             resume: args.resume,
+            check_memory: !args.no_memory_check,
+            continuing,
             images,
             run,
             config,
@@ -192,10 +209,11 @@ impl Session {
         };
         let text = format!("{}: {} training and {} test images", self.config.dataset, count(train), count(test));
         let settings = format!(
-            "preset {}, seed {}, device cpu, {} threads, {}",
+            "preset {}, seed {}, device cpu, {} threads{}, {}",
             self.config.preset,
             self.config.seed,
             self.device.threads(),
+            if self.device.fuses() { "" } else { ", operations not fused" },
             self.run.path().display()
         );
         self.console.say(&text);
@@ -210,7 +228,14 @@ impl Session {
         work: impl FnOnce(&mut Context<'_>) -> Result<Option<T>, Failure>,
     ) -> Result<T, Failure> {
         let start = Instant::now();
-        let mut context = Context { run: &self.run, resume: self.resume, interrupt: &self.interrupt, reporter: &mut self.console };
+        let mut context = Context {
+            run: &self.run,
+            resume: self.resume,
+            held_bytes: self.images.held_bytes(),
+            check_memory: self.check_memory,
+            interrupt: &self.interrupt,
+            reporter: &mut self.console,
+        };
         let result = interrupt::in_phase(|| work(&mut context));
         self.console.clear();
         self.add_time(step, start.elapsed().as_secs_f64())?;
@@ -219,7 +244,7 @@ impl Session {
             None => {
                 let checkpoint = self.run.checkpoint(step);
                 let failure = Failure::interrupted(format!("interrupted; {} is written", checkpoint.display()));
-                Err(failure.hint(format!("continue with `adwp {command} --run {} --resume`", self.run.path().display())))
+                Err(failure.hint(format!("continue with `adwp {command} {}`", self.continuing)))
             }
         }
     }
@@ -241,6 +266,13 @@ impl Session {
         let text = serde_json::to_string_pretty(&times).expect("numbers by name print as JSON") + "\n";
         Ok(write_atomic(&self.run.file("times.json"), text.as_bytes())?)
     }
+}
+
+/// The arguments that continue the run: its folder, and the flags that are no settings but decide how it computes.
+fn continuing(args: &RunArgs, path: &Path) -> String {
+    let flags = [(args.no_fuse, " --no-fuse"), (args.no_memory_check, " --no-memory-check")];
+    let flags: String = flags.into_iter().filter(|(given, _)| *given).map(|(_, flag)| flag).collect();
+    format!("--run {} --resume{flags}", path.display())
 }
 
 /// Opens a data set; `image_size` 0 is the size it has.
@@ -290,5 +322,22 @@ fn lock(run: &RunDir) -> Result<File, Failure> {
         Err(TryLockError::WouldBlock) => Err(Failure::input(format!("another adwp is working in {}", run.path().display()))
             .hint("wait for it, or name another folder with --run")),
         Err(TryLockError::Error(e)) => Err(fail(e).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::{Args, Command};
+    use clap::Parser;
+
+    #[test]
+    fn a_run_is_continued_as_it_was_begun() {
+        let continued = |flags: &[&str]| {
+            let Command::Run(args) = Args::parse_from(["adwp", "run"].iter().chain(flags)).command else { unreachable!() };
+            continuing(&args, Path::new("runs/a"))
+        };
+        assert_eq!(continued(&["--seed", "3"]), "--run runs/a --resume");
+        assert_eq!(continued(&["--no-memory-check", "--no-fuse"]), "--run runs/a --resume --no-fuse --no-memory-check");
     }
 }

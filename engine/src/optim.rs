@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use crate::cpu::{Device, Executor};
+use crate::simd::kernel;
 use crate::{EngineError, NodeId, Result, Variables};
 
 /// The state of an optimiser for one parameter: as many values as the parameter has.
@@ -11,35 +12,71 @@ pub type Slots = Vec<Vec<f32>>;
 /// A gradient with the position of its parameter in the variables.
 #[derive(Clone, Copy, Debug)]
 pub struct Gradient<'a> {
+    position: usize,
+    values: &'a [f32],
+    /// The optimiser reads the values times this.
+    scale: f32,
+}
+
+impl<'a> Gradient<'a> {
+    /// d loss / d parameter, row-major, of the parameter at a position that [`Variables::position`] gave.
+    pub fn new(position: usize, values: &'a [f32]) -> Self {
+        Self { position, values, scale: 1.0 }
+    }
+
     /// From [`Variables::position`].
-    pub position: usize,
-    /// d loss / d parameter, row-major.
-    pub values: &'a [f32],
+    pub fn position(&self) -> usize {
+        self.position
+    }
+
+    /// d loss / d parameter as an optimiser sees it: clipped, where it was.
+    pub fn values(&self) -> impl ExactSizeIterator<Item = f32> + '_ {
+        self.values.iter().map(|value| self.scale * value)
+    }
 }
 
 /// The gradients that `executor` left for `parameters`, in that order.
 pub fn gradients<'a>(executor: &'a Executor, variables: &Variables, parameters: &[NodeId]) -> Result<Vec<Gradient<'a>>> {
     parameters
         .iter()
-        .map(|&id| {
-            let position = variables.position(&executor.program().graph()[id].name)?;
-            Ok(Gradient { position, values: executor.gradient(id) })
-        })
+        .map(|&id| Ok(Gradient::new(variables.position(&executor.program().graph()[id].name)?, executor.gradient(id))))
         .collect()
 }
 
-/// The Euclidean norm of all gradients of `parameters` together; where it exceeds `max_norm` they are scaled down to it
-/// (PyTorch's `clip_grad_norm_`). Returns the norm before.
-pub fn clip_gradient_norm(executor: &mut Executor, parameters: &[NodeId], max_norm: f32) -> f32 {
-    let square = |g: &[f32]| g.iter().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>();
-    let norm = parameters.iter().map(|&id| square(executor.gradient(id))).sum::<f64>().sqrt() as f32;
+/// The Euclidean norm of all gradients together; where it exceeds `max_norm`, optimisers see them scaled down to it (PyTorch's
+/// `clip_grad_norm_`, without a pass of its own). Returns the norm before.
+pub fn clip_gradient_norm(gradients: &mut [Gradient<'_>], max_norm: f32, device: &Device) -> f32 {
+    let square = |gradient: &Gradient<'_>| {
+        let parts: Vec<f64> = gradient.values.par_chunks(CHUNK).map(sum_of_squares).collect();
+        f64::from(gradient.scale).powi(2) * parts.into_iter().sum::<f64>()
+    };
+    let squares: Vec<f64> = device.install(|| gradients.par_iter().map(square).collect());
+    let norm = squares.into_iter().sum::<f64>().sqrt() as f32;
     let factor = max_norm / (norm + 1e-6);
     if factor < 1.0 {
-        for &id in parameters {
-            executor.gradient_mut(id).iter_mut().for_each(|g| *g *= factor);
-        }
+        gradients.iter_mut().for_each(|gradient| gradient.scale *= factor);
     }
     norm
+}
+
+kernel! {
+    fn sum_of_squares(simd, values: &[f32]) -> f64 {
+        let (chunks, rest) = values.as_chunks::<8>();
+        let mut lanes = [0f64; 8];
+        for values in chunks {
+            for (lane, value) in lanes.iter_mut().zip(values) {
+                *lane += f64::from(*value) * f64::from(*value);
+            }
+        }
+        lanes.iter().sum::<f64>() + rest.iter().map(|value| f64::from(*value) * f64::from(*value)).sum::<f64>()
+    }
+
+    fn momentum_step(simd, w: &mut [f32], v: &mut [f32], g: &[f32], scale: f32, momentum: f32, weight_decay: f32, rate: f32) {
+        for ((w, v), g) in w.iter_mut().zip(v).zip(g) {
+            *v = momentum * *v + (scale * g + weight_decay * *w);
+            *w -= rate * *v;
+        }
+    }
 }
 
 const CHUNK: usize = 1 << 14;
@@ -64,19 +101,21 @@ impl Sgd {
     pub fn step(&mut self, variables: &mut Variables, gradients: &[Gradient<'_>], rate: f32, device: &Device) -> Result<()> {
         let Self { momentum, weight_decay, velocity } = self;
         fit("velocity", velocity, gradients)?;
-        for (gradient, velocity) in gradients.iter().zip(velocity) {
-            let mut data = variables.take(gradient.position);
-            device.install(|| {
-                let chunks = data.par_chunks_mut(CHUNK).zip(velocity.par_chunks_mut(CHUNK)).zip(gradient.values.par_chunks(CHUNK));
-                chunks.for_each(|((w, v), g)| {
-                    for ((w, v), g) in w.iter_mut().zip(v).zip(g) {
-                        *v = *momentum * *v + (g + *weight_decay * *w);
-                        *w -= rate * *v;
-                    }
-                });
-            });
-            variables.put(gradient.position, data);
-        }
+        // All parameters are cut into one list of pieces: most are too small for a task of their own.
+        let mut taken: Vec<Vec<f32>> = gradients.iter().map(|gradient| variables.take(gradient.position)).collect();
+        let pieces: Vec<_> = taken
+            .iter_mut()
+            .zip(velocity)
+            .zip(gradients)
+            .flat_map(|((w, v), gradient)| {
+                let pieces = w.chunks_mut(CHUNK).zip(v.chunks_mut(CHUNK)).zip(gradient.values.chunks(CHUNK));
+                pieces.map(|((w, v), g)| (w, v, g, gradient.scale))
+            })
+            .collect();
+        device.install(|| {
+            pieces.into_par_iter().for_each(|(w, v, g, scale)| momentum_step(w, v, g, scale, *momentum, *weight_decay, rate));
+        });
+        gradients.iter().zip(taken).for_each(|(gradient, data)| variables.put(gradient.position, data));
         Ok(())
     }
 
@@ -122,7 +161,7 @@ impl Adam {
         let (step_size, root) = ((f64::from(rate) / c1) as f32, c2.sqrt() as f32);
         for (gradient, (first, second)) in gradients.iter().zip(self.first.iter_mut().zip(&mut self.second)) {
             let data = variables.data_mut(gradient.position);
-            for ((w, g), (m, v)) in data.iter_mut().zip(gradient.values).zip(first.iter_mut().zip(second)) {
+            for ((w, g), (m, v)) in data.iter_mut().zip(gradient.values()).zip(first.iter_mut().zip(second)) {
                 let g = g + self.weight_decay * *w;
                 *m = b1 * *m + (1.0 - b1) * g;
                 *v = b2 * *v + (1.0 - b2) * g * g;

@@ -4,10 +4,10 @@ use adwp_data::{Batch, DataError};
 use adwp_engine::cpu::{Device, Executor};
 use adwp_engine::optim::{Sgd, clip_gradient_norm, gradients};
 use adwp_engine::{NodeId, Program, Variables};
-use adwp_models::{Discrete, Heads, Training};
+use adwp_models::{Discrete, Genotype, Heads, Skeleton, Training};
 use adwp_train::{
-    At, BatchSource, Checkpoint, Context, Evaluator, Outcome, Phase, Reporter, StepReport, Streams, TrainError, correct_predictions,
-    labels_as_floats, run_phase, schedule, watched,
+    At, BatchSource, Checkpoint, Context, Evaluator, MemoryPlan, Outcome, Phase, Reporter, StepReport, Streams, TrainError,
+    correct_predictions, labels_as_floats, memory, run_phase, schedule, watched,
 };
 use rand::RngExt;
 use serde_json::{Map, Value};
@@ -30,7 +30,7 @@ pub struct RetrainData {
 /// Trains the network from scratch; `None` when it was interrupted.
 pub fn retrain(settings: &RetrainSettings, network: Network, data: &RetrainData, context: &mut Context<'_>) -> Result<Option<Trained>> {
     settings.validate()?;
-    let mut phase = RetrainPhase::new(settings, &network, data)?;
+    let mut phase = RetrainPhase::new(settings, &network.genotype, &network.skeleton, data)?;
     match run_phase(&mut phase, context)? {
         Outcome::Interrupted => Ok(None),
         Outcome::Done => {
@@ -38,6 +38,11 @@ pub fn retrain(settings: &RetrainSettings, network: Network, data: &RetrainData,
             Ok(Some(Trained::new(network, &phase.variables, test)?))
         }
     }
+}
+
+/// Bytes that [`retrain`] holds at its peak beside the images; nothing of it is taken to tell.
+pub fn retrain_bytes(settings: &RetrainSettings, genotype: &Genotype, skeleton: &Skeleton, data: &RetrainData) -> Result<usize> {
+    Ok(RetrainPhase::new(settings, genotype, skeleton, data)?.planned_bytes()?)
 }
 
 struct RetrainPhase {
@@ -56,17 +61,15 @@ struct RetrainPhase {
 }
 
 impl RetrainPhase {
-    fn new(settings: &RetrainSettings, network: &Network, data: &RetrainData) -> Result<Self> {
+    fn new(settings: &RetrainSettings, genotype: &Genotype, skeleton: &Skeleton, data: &RetrainData) -> Result<Self> {
         let mut data = data.clone();
         data.train.batch = settings.batch;
         let heads = Heads { auxiliary: settings.auxiliary, drop_path: settings.drop_path > 0.0, smoothing: settings.smoothing };
-        let mut net = Discrete::build(&network.genotype, &network.skeleton, settings.batch, Some(heads))?;
+        let mut net = Discrete::build(genotype, skeleton, settings.batch, Some(heads))?;
         let training = net.training.take().expect("built with heads");
-        let mut variables = Variables::new();
-        variables.initialize(&net.graph, &mut data.streams.once("retrain/weights"))?;
         let parameters: Vec<NodeId> = net.graph.parameters().collect();
         let program = Program::training(&net.graph, training.loss, &[net.logits], &parameters)?;
-        let inference = Discrete::build(&network.genotype, &network.skeleton, data.test.batch, None)?;
+        let inference = Discrete::build(genotype, skeleton, data.test.batch, None)?;
         Ok(Self {
             executor: Executor::new(program, &data.device),
             evaluator: Evaluator::new(&inference.graph, inference.images, inference.logits, &data.device)?,
@@ -76,7 +79,7 @@ impl RetrainPhase {
             data,
             net,
             training,
-            variables,
+            variables: Variables::new(),
             parameters,
             test: None,
         })
@@ -104,6 +107,21 @@ impl Phase for RetrainPhase {
         self.steps
     }
 
+    fn planned_bytes(&self) -> Result<usize, TrainError> {
+        let Self { data, net, executor, evaluator, .. } = self;
+        let plan = MemoryPlan {
+            state: memory::of_variables(&net.graph) + memory::of_nodes(&net.graph, &self.parameters),
+            executors: executor.own_bytes() + evaluator.own_bytes() + data.device.working_bytes(),
+            // Test images are only read between two epochs.
+            batches: data.train.bytes_in_flight().max(data.test.bytes_in_flight()),
+        };
+        Ok(plan.total())
+    }
+
+    fn initialize(&mut self) -> Result<(), TrainError> {
+        Ok(self.variables.initialize(&self.net.graph, &mut self.data.streams.once("retrain/weights"))?)
+    }
+
     fn batches(&self, epoch: usize, first: usize) -> Result<Box<dyn Iterator<Item = Result<Batch, DataError>>>, TrainError> {
         let seed = self.data.streams.seed_for("retrain/train");
         Ok(Box::new(self.data.train.shuffled(self.settings.augmentation, seed, epoch, first)?))
@@ -115,8 +133,8 @@ impl Phase for RetrainPhase {
         let mut feeds: Vec<(NodeId, &[f32])> = vec![(self.net.images, &batch.images), (self.training.labels, &labels)];
         feeds.extend(self.training.masks.iter().zip(&masks).map(|(id, mask)| (*id, mask.as_slice())));
         self.executor.run(&mut self.variables, &feeds)?;
-        clip_gradient_norm(&mut self.executor, &self.parameters, self.settings.clip);
-        let gradients = gradients(&self.executor, &self.variables, &self.parameters)?;
+        let mut gradients = gradients(&self.executor, &self.variables, &self.parameters)?;
+        clip_gradient_norm(&mut gradients, self.settings.clip, &self.data.device);
         let rate = schedule::cosine(self.settings.rate, 0.0, at.epoch, self.settings.epochs);
         self.sgd.step(&mut self.variables, &gradients, rate, &self.data.device)?;
         let correct = correct_predictions(self.executor.value(self.net.logits), &batch.labels);
@@ -129,8 +147,8 @@ impl Phase for RetrainPhase {
         metrics.insert("learning_rate".into(), rate.into());
         if (epoch + 1).is_multiple_of(self.settings.evaluate_every) || epoch + 1 == self.settings.epochs {
             let images = watched(reporter, "retrain: test batch", self.data.test.in_order(0)?);
-            let evaluation = self.evaluator.evaluate(&mut self.variables, images)?;
-            let test = TestResult { correct: evaluation.correct, images: evaluation.predictions.len() };
+            let score = self.evaluator.score(&mut self.variables, images)?;
+            let test = TestResult { correct: score.correct, images: score.images };
             metrics.insert("test_accuracy".into(), test.accuracy().into());
             self.test = Some(test);
         }

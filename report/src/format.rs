@@ -48,6 +48,11 @@ pub(crate) fn ms(value: f64) -> String {
     fixed(value, 3)
 }
 
+/// Millions of bytes, without a unit; nothing where the number is not known.
+pub(crate) fn megabytes(bytes: Option<u64>) -> String {
+    bytes.map_or_else(String::new, |bytes| fixed(bytes as f64 / 1e6, 1))
+}
+
 /// A share of 1 in percent, without the sign.
 pub(crate) fn percent(share: f64) -> String {
     fixed(100.0 * share, 2)
@@ -132,6 +137,11 @@ mod tests {
         }
         assert_eq!(percent_of(0, 0), MISSING);
         assert_eq!(fixed(1e300, 3), "1.000e300");
+    }
+
+    #[test]
+    fn memory_that_is_not_known_is_left_out() {
+        assert_eq!([None, Some(0), Some(1_234_567_890)].map(megabytes), ["", "0.0", "1234.6"]);
     }
 
     #[test]

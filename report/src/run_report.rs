@@ -43,7 +43,7 @@ pub struct RunReport {
     pub parity_max_abs: f64,
     /// How far two executors of the network agree, by pair.
     pub parity: Vec<ParityRow>,
-    /// Wall time of every phase, in order.
+    /// Wall time and memory of every phase, in order.
     pub phases: Vec<PhaseTime>,
     /// Latency of the exported file.
     pub latency: Vec<LatencyRow>,
@@ -87,7 +87,7 @@ pub struct ParityRow {
     pub n: usize,
 }
 
-/// Wall time of one phase.
+/// Wall time and memory of one phase.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PhaseTime {
@@ -96,6 +96,12 @@ pub struct PhaseTime {
     /// Wall time in seconds.
     #[serde(deserialize_with = "number_or_nan")]
     pub seconds: f64,
+    /// Bytes of memory that it was planned to hold at its peak; none where nothing was planned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub planned_bytes: Option<u64>,
+    /// Bytes that the process held at its peak; none where that was not measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_bytes: Option<u64>,
 }
 
 /// Latency of the exported file in one runtime. Times are wall-clock milliseconds of one run of `batch` images.

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use adwp_data::{Augmentation, Batch, DataError, Loader};
 use adwp_engine::optim::{Adam, Sgd};
-use adwp_engine::{Graph, Variables};
-use adwp_train::{Checkpoint, TrainError};
+use adwp_engine::{Graph, NodeId, Variables};
+use adwp_train::{Checkpoint, TrainError, memory};
 
-use crate::{Data, Result};
+use crate::Data;
 
 /// Decay of Adam's moments for α (section 4.2 and DARTS).
 const ALPHA_BETAS: (f32, f32) = (0.5, 0.999);
@@ -53,17 +53,20 @@ pub(crate) struct Learner {
 }
 
 impl Learner {
-    /// Fresh variables of `graph`; `momentum` and `weight_decay` are those of the weights.
-    pub(crate) fn new(
-        graph: &Graph,
-        data: &Data,
-        phase: &str,
-        (momentum, weight_decay): (f32, f32),
-        alpha_weight_decay: f32,
-    ) -> Result<Self> {
-        let mut variables = Variables::new();
-        variables.initialize(graph, &mut data.streams.once(&format!("{phase}/weights")))?;
-        Ok(Self { variables, sgd: Sgd::new(momentum, weight_decay), adam: Adam::new(ALPHA_BETAS, alpha_weight_decay) })
+    /// Without variables yet; `momentum` and `weight_decay` are those of the weights.
+    pub(crate) fn new((momentum, weight_decay): (f32, f32), alpha_weight_decay: f32) -> Self {
+        let (sgd, adam) = (Sgd::new(momentum, weight_decay), Adam::new(ALPHA_BETAS, alpha_weight_decay));
+        Self { variables: Variables::new(), sgd, adam }
+    }
+
+    /// Draws the variables of `graph`.
+    pub(crate) fn initialize(&mut self, graph: &Graph, data: &Data, phase: &str) -> Result<(), TrainError> {
+        Ok(self.variables.initialize(graph, &mut data.streams.once(&format!("{phase}/weights")))?)
+    }
+
+    /// Bytes of all that [`Self::save`] stores, once everything has learned.
+    pub(crate) fn planned_bytes(graph: &Graph, weights: &[NodeId], alphas: &[NodeId]) -> usize {
+        memory::of_variables(graph) + memory::of_nodes(graph, weights) + 2 * memory::of_nodes(graph, alphas)
     }
 
     pub(crate) fn save(&self, checkpoint: &mut Checkpoint) {

@@ -8,9 +8,9 @@ mod settings;
 mod space_phase;
 
 pub use error::{Result, SearchError};
-pub use search_phase::search;
+pub use search_phase::{search, search_bytes};
 pub use settings::{AlphaData, Data, SearchSettings, SpaceSettings};
-pub use space_phase::derive_space;
+pub use space_phase::{derive_space, space_bytes};
 
 use adwp_train::Outcome;
 
@@ -29,5 +29,38 @@ impl<T> Finished<T> {
             Outcome::Done => Ok(Self::Done(result()?)),
             Outcome::Interrupted => Ok(Self::Interrupted),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::tests::black_images;
+    use adwp_train::{Context, Interrupt, Quiet, RunDir};
+
+    #[test]
+    fn a_phase_that_has_ended_leaves_no_memory_taken() {
+        let data = black_images(32);
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunDir::create(folder.path()).unwrap();
+        let (interrupt, mut reporter) = (Interrupt::default(), Quiet);
+        let mut context =
+            Context { run: &run, resume: false, held_bytes: 0, check_memory: true, interrupt: &interrupt, reporter: &mut reporter };
+        let settings = SpaceSettings { epochs: 2, batch: 4, channels: 1, candidates: 2, backtrack: 1, ..SpaceSettings::default() };
+        let Finished::Done(space) = derive_space(&settings, &data, &mut context).unwrap() else { unreachable!("nobody interrupts it") };
+        assert_eq!(data.device.working_bytes(), 0);
+        let settings = SearchSettings {
+            epochs: 3,
+            hypernetwork_epochs: 1,
+            cross_search_start: 2,
+            cross_search_end: 3,
+            batch: 4,
+            channels: 1,
+            keep: 1,
+            hidden: 2,
+            ..SearchSettings::default()
+        };
+        assert!(matches!(search(&settings, &space, &data, &mut context).unwrap(), Finished::Done(_)));
+        assert_eq!(data.device.working_bytes(), 0);
     }
 }

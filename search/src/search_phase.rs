@@ -6,8 +6,8 @@ use adwp_engine::optim::{clip_gradient_norm, gradients};
 use adwp_engine::{NodeId, Program, Variables};
 use adwp_models::{Genotype, Hypernetwork, HypernetworkOptions, IntensiveSpace, Operation};
 use adwp_train::{
-    At, Checkpoint, Context, Evaluator, Phase, Reporter, StepReport, TrainError, correct_predictions, labels_as_floats, run_phase,
-    schedule, watched,
+    At, Checkpoint, Context, Evaluator, MemoryPlan, Phase, Reporter, StepReport, TrainError, correct_predictions, labels_as_floats,
+    run_phase, schedule, watched,
 };
 use rand::Rng;
 use rand_distr::{Distribution, StandardNormal};
@@ -27,6 +27,11 @@ pub fn search(settings: &SearchSettings, space: &IntensiveSpace, data: &Data, co
     let mut phase = SearchPhase::new(settings, space, data.with_batch(settings.batch, settings.channels))?;
     let outcome = run_phase(&mut phase, context)?;
     Finished::from_outcome(outcome, || phase.discretize())
+}
+
+/// Bytes that [`search`] holds at its peak beside the images; nothing of it is taken to tell.
+pub fn search_bytes(settings: &SearchSettings, space: &IntensiveSpace, data: &Data) -> Result<usize> {
+    Ok(SearchPhase::new(settings, space, data.with_batch(settings.batch, settings.channels))?.planned_bytes()?)
 }
 
 /// Which parameters an iteration updates: the gates g_G and g_α of Algorithm 1.
@@ -50,6 +55,15 @@ enum Steps {
     Separate(Box<[Executor; 2]>),
 }
 
+impl Steps {
+    fn own_bytes(&self) -> usize {
+        match self {
+            Self::Weights(executor) | Self::Alphas(executor) | Self::Joint(executor) => executor.own_bytes(),
+            Self::Separate(executors) => executors.iter().map(Executor::own_bytes).sum(),
+        }
+    }
+}
+
 struct SearchPhase {
     settings: SearchSettings,
     space: IntensiveSpace,
@@ -69,7 +83,7 @@ impl SearchPhase {
         let options = HypernetworkOptions { hidden: settings.hidden, input: settings.generator_input };
         let net = Hypernetwork::build(space, &data.skeleton, settings.batch, options)?;
         let decays = (settings.momentum, settings.weight_decay);
-        let learner = Learner::new(&net.graph, &data, Self::NAME, decays, settings.alpha_weight_decay)?;
+        let learner = Learner::new(decays, settings.alpha_weight_decay);
         Ok(Self {
             evaluator: Evaluator::new(&net.graph, net.images, net.logits, &data.device)?,
             steps_per_epoch: bilevel::steps(&data)?,
@@ -150,6 +164,29 @@ impl Phase for SearchPhase {
         self.steps_per_epoch
     }
 
+    fn planned_bytes(&self) -> Result<usize, TrainError> {
+        let Self { settings, data, net, .. } = self;
+        let mut stages: Vec<Stage> = (0..settings.epochs).map(|epoch| self.stage(epoch)).collect();
+        stages.dedup();
+        let mut executors = 0;
+        for stage in stages {
+            // Compiled for nothing but its size, and gone before the next: as when they follow each other.
+            let steps = self.compile(stage)?;
+            executors = executors.max(steps.own_bytes() + data.device.working_bytes());
+        }
+        let both_halves = settings.alpha_data == AlphaData::Validation;
+        let plan = MemoryPlan {
+            state: Learner::planned_bytes(&net.graph, &self.weights, &self.alphas),
+            executors: executors + self.evaluator.own_bytes(),
+            batches: data.train.bytes_in_flight() + if both_halves { data.validation.bytes_in_flight() } else { 0 },
+        };
+        Ok(plan.total())
+    }
+
+    fn initialize(&mut self) -> Result<(), TrainError> {
+        self.learner.initialize(&self.net.graph, &self.data, Self::NAME)
+    }
+
     fn batches(&self, epoch: usize, first: usize) -> Result<Box<dyn Iterator<Item = Result<Self::Batch, DataError>>>, TrainError> {
         let (data, augmentation) = (&self.data, self.settings.augmentation);
         match self.settings.alpha_data {
@@ -179,9 +216,9 @@ impl Phase for SearchPhase {
 
         let Self { net, settings, data, weights, alphas, learner: Learner { variables, sgd, adam }, .. } = self;
         let rate = schedule::cosine(settings.rate, settings.rate_last, at.epoch, settings.epochs);
-        let mut update_weights = |executor: &mut Executor, variables: &mut Variables| -> Result<(), TrainError> {
-            clip_gradient_norm(executor, weights, settings.clip);
-            let gradients = gradients(executor, variables, weights)?;
+        let mut update_weights = |executor: &Executor, variables: &mut Variables| -> Result<(), TrainError> {
+            let mut gradients = gradients(executor, variables, weights)?;
+            clip_gradient_norm(&mut gradients, settings.clip, &data.device);
             Ok(sgd.step(variables, &gradients, rate, &data.device)?)
         };
         let mut update_alphas = |executor: &Executor, variables: &mut Variables| -> Result<(), TrainError> {
@@ -228,7 +265,7 @@ impl Phase for SearchPhase {
         self.evaluator.recalibrate(&mut self.learner.variables, recalibration)?;
         let validation = self.data.validation.in_order(self.settings.validation_images)?;
         let accuracy =
-            self.evaluator.evaluate(&mut self.learner.variables, watched(reporter, "search: validation batch", validation))?.accuracy();
+            self.evaluator.score(&mut self.learner.variables, watched(reporter, "search: validation batch", validation))?.accuracy();
         let name = match stage {
             Stage::Hypernetwork => "hypernetwork",
             Stage::BasicSearch => "basic-search",
@@ -254,5 +291,32 @@ impl Phase for SearchPhase {
 
     fn restore(&mut self, checkpoint: &mut Checkpoint, path: &Path) -> Result<(), TrainError> {
         self.learner.restore(checkpoint, path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::tests::black_images;
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+
+    fn settings(stages: [usize; 4], alpha_data: AlphaData) -> SearchSettings {
+        let [hypernetwork_epochs, cross_search_start, cross_search_end, epochs] = stages;
+        SearchSettings { hypernetwork_epochs, cross_search_start, cross_search_end, epochs, batch: 8, alpha_data, ..Default::default() }
+    }
+
+    #[test]
+    fn the_largest_stage_decides_however_late_it_comes() {
+        let data = black_images(64);
+        let space = IntensiveSpace::random(3, &mut ChaCha8Rng::seed_from_u64(3)).unwrap();
+        let planned = |stages, alpha_data| search_bytes(&settings(stages, alpha_data), &space, &data).unwrap();
+        let basic = planned([0, 4, 4, 4], AlphaData::Train);
+        let cross = planned([0, 3, 4, 4], AlphaData::Train);
+        assert!(basic < cross, "{basic} without gradients of the weights, {cross} with them");
+        assert_eq!(cross, planned([1, 2, 3, 4], AlphaData::Train), "the order of the stages makes no difference");
+        let both_halves = planned([0, 4, 4, 4], AlphaData::Validation);
+        assert_eq!(both_halves, basic + data.with_batch(8, 16).validation.bytes_in_flight());
+        assert_eq!(data.device.working_bytes(), 0, "nothing is left of the plans");
     }
 }

@@ -250,11 +250,23 @@ impl SearchSettings {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use adwp_data::{Dataset, ImageShape, Normalization};
     use adwp_models::Stem;
     use std::sync::Arc;
+
+    /// Black images of 4×4 pixels in two halves, and a device that nobody else uses.
+    pub(crate) fn black_images(count: usize) -> Data {
+        let shape = ImageShape { channels: 1, height: 4, width: 4 };
+        let labels = (0..count as u32).map(|i| i % 2).collect();
+        let pixels = vec![0; count * shape.values()];
+        let dataset = Dataset::from_memory("black", ["a", "b"].map(str::to_owned).to_vec(), shape, labels, pixels).unwrap();
+        let normalization = Normalization { mean: vec![0.0], std: vec![1.0] };
+        let images = BatchSource { indices: dataset.indices(), dataset: Arc::new(dataset), normalization, batch: 1 };
+        let skeleton = Skeleton { stem: Stem::Cifar, cells: 3, channels: 1, classes: 2, image: [1, 4, 4] };
+        Data::new(skeleton, &images, 0.5, Streams::new(5), &Device::new(1).unwrap()).unwrap()
+    }
 
     #[test]
     fn the_first_images_of_both_parts_are_of_all_classes() {

@@ -6,8 +6,8 @@ use adwp_engine::optim::{clip_gradient_norm, gradients};
 use adwp_engine::{NodeId, Program};
 use adwp_models::{IntensiveSpace, Operation, Relaxed, RelaxedAlphas, stability};
 use adwp_train::{
-    At, Checkpoint, Context, Evaluator, Phase, Reporter, StepReport, TrainError, correct_predictions, labels_as_floats, run_phase,
-    schedule, watched,
+    At, Checkpoint, Context, Evaluator, MemoryPlan, Phase, Reporter, StepReport, TrainError, correct_predictions, labels_as_floats,
+    run_phase, schedule, watched,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -26,6 +26,11 @@ pub fn derive_space(settings: &SpaceSettings, data: &Data, context: &mut Context
         let best = phase.best.expect("settings have more epochs than the superiority looks back, so one space was scored");
         Ok(best.space)
     })
+}
+
+/// Bytes that [`derive_space`] holds at its peak beside the images; nothing of it is taken to tell.
+pub fn space_bytes(settings: &SpaceSettings, data: &Data) -> Result<usize> {
+    Ok(SpacePhase::new(settings, data.with_batch(settings.batch, settings.channels))?.planned_bytes()?)
 }
 
 /// The space of one epoch and the accuracy of the relaxation then.
@@ -63,7 +68,7 @@ impl SpacePhase {
     fn new(settings: &SpaceSettings, data: Data) -> Result<Self> {
         let net = Relaxed::build(&data.skeleton, settings.batch)?;
         let decays = (settings.momentum, settings.weight_decay);
-        let learner = Learner::new(&net.graph, &data, Self::NAME, decays, settings.alpha_weight_decay)?;
+        let learner = Learner::new(decays, settings.alpha_weight_decay);
         let weights = net.weights();
         let RelaxedAlphas { normal, reduction } = net.alphas;
         let alphas = vec![normal, reduction];
@@ -115,6 +120,20 @@ impl Phase for SpacePhase {
         self.steps
     }
 
+    fn planned_bytes(&self) -> Result<usize, TrainError> {
+        let Self { net, data, weight_step, alpha_step, evaluator, .. } = self;
+        let plan = MemoryPlan {
+            state: Learner::planned_bytes(&net.graph, &self.weights, &self.alphas),
+            executors: weight_step.own_bytes() + alpha_step.own_bytes() + evaluator.own_bytes() + data.device.working_bytes(),
+            batches: data.train.bytes_in_flight() + data.validation.bytes_in_flight(),
+        };
+        Ok(plan.total())
+    }
+
+    fn initialize(&mut self) -> Result<(), TrainError> {
+        self.learner.initialize(&self.net.graph, &self.data, Self::NAME)
+    }
+
     fn batches(&self, epoch: usize, first: usize) -> Result<Box<dyn Iterator<Item = Result<Pair, DataError>>>, TrainError> {
         Ok(Box::new(bilevel::pairs(&self.data, self.settings.augmentation, Self::NAME, epoch, first)?))
     }
@@ -128,8 +147,8 @@ impl Phase for SpacePhase {
 
         let labels = labels_as_floats(&train.labels);
         self.weight_step.run(variables, &[(net.images, &train.images), (net.labels, &labels)])?;
-        clip_gradient_norm(&mut self.weight_step, &self.weights, settings.clip);
-        let weight_gradients = gradients(&self.weight_step, variables, &self.weights)?;
+        let mut weight_gradients = gradients(&self.weight_step, variables, &self.weights)?;
+        clip_gradient_norm(&mut weight_gradients, settings.clip, &self.data.device);
         let rate = schedule::cosine(settings.rate, settings.rate_last, at.epoch, settings.epochs);
         sgd.step(variables, &weight_gradients, rate, &self.data.device)?;
 
@@ -140,7 +159,7 @@ impl Phase for SpacePhase {
     fn finish_epoch(&mut self, epoch: usize, reporter: &mut dyn Reporter) -> Result<Map<String, Value>, TrainError> {
         let validation = self.data.validation.in_order(self.settings.validation_images)?;
         let accuracy =
-            self.evaluator.evaluate(&mut self.learner.variables, watched(reporter, "space: validation batch", validation))?.accuracy();
+            self.evaluator.score(&mut self.learner.variables, watched(reporter, "space: validation batch", validation))?.accuracy();
         let [normal, reduction] = self.probabilities()?;
         let k = self.settings.candidates;
         let space = IntensiveSpace::new(IntensiveSpace::derive_cell(&normal, k), IntensiveSpace::derive_cell(&reduction, k));
@@ -188,8 +207,32 @@ impl Phase for SpacePhase {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::tests::black_images;
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
+
+    #[test]
+    fn a_phase_that_no_machine_holds_is_planned_at_once() {
+        let data = black_images(1 << 14);
+        let planned = |batch, channels| space_bytes(&SpaceSettings { batch, channels, ..SpaceSettings::default() }, &data).unwrap();
+        let (small, images, channels) = (planned(1 << 6, 4), planned(1 << 13, 4), planned(1 << 6, 1 << 10));
+        assert!(images > 20 * small && channels > 200 * small, "{small}, {images}, {channels}");
+        assert!(planned(1 << 13, 1 << 14) > 1 << 42);
+        assert_eq!(data.device.working_bytes(), 0, "nothing is left of the plans");
+    }
+
+    #[test]
+    fn the_steps_of_a_phase_share_working_memory() {
+        let data = black_images(64).with_batch(4, 2);
+        let device = data.device.clone();
+        let phase = SpacePhase::new(&SpaceSettings { batch: 4, ..SpaceSettings::default() }, data).unwrap();
+        let (weights, alphas) = (phase.weight_step.working_bytes(), phase.alpha_step.working_bytes());
+        let shared = device.working_bytes();
+        assert!(weights.max(alphas) <= shared && shared < (weights + alphas) * 3 / 4, "{weights} and {alphas} share {shared}");
+        assert!(phase.planned_bytes().unwrap() > shared);
+        drop(phase);
+        assert_eq!(device.working_bytes(), 0);
+    }
 
     #[test]
     fn superiority_is_the_product_of_accuracies_while_nothing_changes() {

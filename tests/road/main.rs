@@ -7,6 +7,8 @@ mod bad_settings;
 mod damage;
 mod determinism;
 mod folder;
+mod fusion;
+mod memory;
 mod output;
 mod program;
 mod reference;

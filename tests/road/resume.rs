@@ -10,11 +10,11 @@ use crate::program::{run, text};
 use crate::reference::{SETTINGS, copy_of_run, reference};
 use crate::running::{Running, Stage, resume, stage};
 
-/// The lines of `metrics.jsonl` without what the clock decides.
+/// The lines of `metrics.jsonl` without what the clock and the system's memory decide.
 fn timeless_metrics(folder: &Path) -> Vec<Map<String, Value>> {
     let mut lines = metrics(folder);
     for line in &mut lines {
-        line.retain(|key, _| !["step_ms", "images_per_s"].contains(&key.as_str()));
+        line.retain(|key, _| !["step_ms", "images_per_s", "peak_bytes"].contains(&key.as_str()));
     }
     lines
 }

@@ -37,7 +37,7 @@ fn every_epoch_has_a_line_of_metrics() {
         [("space", 3), ("search", 6), ("retrain", 4)].into_iter().flat_map(|(phase, n)| (0..n).map(move |epoch| (phase, epoch))).collect();
     assert_eq!(epochs, expected);
     for line in &lines {
-        for key in ["step_ms", "images_per_s", "train_loss"] {
+        for key in ["step_ms", "images_per_s", "train_loss", "planned_bytes"] {
             assert!(line[key].as_f64().is_some_and(|value| value > 0.0), "{key} in {line:?}");
         }
     }

@@ -55,6 +55,14 @@ impl BatchSource {
         Ok(Loader::new(LoaderConfig { indices: self.indices[..count].to_vec(), ..self.config() })?)
     }
 
+    /// Bytes of the batches that exist at a time while the images are walked: those prepared ahead, and the one in use.
+    pub fn bytes_in_flight(&self) -> usize {
+        let batches = (PREFETCH + 1).min(self.indices.len().div_ceil(self.batch.max(1)));
+        // Beside the pixels, a label and an index for each image.
+        let image = self.dataset.shape().values() * size_of::<f32>() + 2 * size_of::<u32>();
+        batches * self.batch * image
+    }
+
     fn config(&self) -> LoaderConfig {
         LoaderConfig { prefetch: PREFETCH, ..LoaderConfig::sequential(Arc::clone(&self.dataset), self.normalization.clone(), self.batch) }
     }

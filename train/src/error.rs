@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use adwp_data::DataError;
 use adwp_engine::EngineError;
 
+use crate::memory::in_units;
+
 /// Result of the training loop's fallible functions.
 pub type Result<T, E = TrainError> = std::result::Result<T, E>;
 
@@ -40,6 +42,16 @@ pub enum TrainError {
         /// The loss.
         loss: f32,
     },
+    /// A phase that the machine cannot hold.
+    #[error("{phase} needs about {} of memory, and {} are available", in_units(*needed), in_units(*available))]
+    Memory {
+        /// The phase.
+        phase: &'static str,
+        /// Bytes it needs at its peak.
+        needed: u64,
+        /// Bytes there are for it.
+        available: u64,
+    },
     /// Settings that make no run.
     #[error("{0}")]
     Settings(String),
@@ -68,6 +80,9 @@ impl TrainError {
             Self::NotFinite { .. } => {
                 Some("the last checkpoint is kept; a smaller learning rate, or another --seed in a new run folder, may help".into())
             }
+            Self::Memory { phase, .. } => Some(format!(
+                "a smaller {phase}.batch or {phase}.channels needs less (--set {phase}.batch=N); --no-memory-check starts it all the same"
+            )),
             Self::Data(e) => e.hint(),
             Self::Settings(_) | Self::Engine(_) => None,
         }

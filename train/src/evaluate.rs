@@ -22,6 +22,22 @@ impl Evaluation {
     }
 }
 
+/// How many images of a set a network classified right.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Score {
+    /// Images classified right.
+    pub correct: usize,
+    /// Images in all.
+    pub images: usize,
+}
+
+impl Score {
+    /// Share of images classified right.
+    pub fn accuracy(self) -> f64 {
+        self.correct as f64 / self.images.max(1) as f64
+    }
+}
+
 /// Runs the forward pass of a network over batches of images.
 #[derive(Debug)]
 pub struct Evaluator {
@@ -46,6 +62,11 @@ impl Evaluator {
         self.batch
     }
 
+    /// Bytes that its executors hold beside the working memory of the device.
+    pub fn own_bytes(&self) -> usize {
+        self.score.own_bytes() + self.recalibrate.own_bytes()
+    }
+
     /// Recomputes the BatchNorm statistics: their mean over the full batches given. A smaller last batch is left out.
     pub fn recalibrate(&mut self, variables: &mut Variables, batches: impl Iterator<Item = Result<Batch, DataError>>) -> Result<()> {
         let full = batches.filter(|batch| batch.as_ref().map_or(true, |batch| batch.labels.len() == self.batch));
@@ -60,6 +81,26 @@ impl Evaluator {
     /// Classifies all images with the running statistics. The last batch may be smaller.
     pub fn evaluate(&mut self, variables: &mut Variables, batches: impl Iterator<Item = Result<Batch, DataError>>) -> Result<Evaluation> {
         let mut result = Evaluation::default();
+        let score = self.classify(variables, batches, |logits, predictions| {
+            result.predictions.extend(predictions);
+            result.logits.extend_from_slice(logits);
+        })?;
+        Ok(Evaluation { correct: score.correct, ..result })
+    }
+
+    /// [`Self::evaluate`] where only the count is wanted: of many images and classes, the logits alone are gigabytes.
+    pub fn score(&mut self, variables: &mut Variables, batches: impl Iterator<Item = Result<Batch, DataError>>) -> Result<Score> {
+        self.classify(variables, batches, |_, _| ())
+    }
+
+    /// Hands logits and predictions of each batch to `keep`.
+    fn classify(
+        &mut self,
+        variables: &mut Variables,
+        batches: impl Iterator<Item = Result<Batch, DataError>>,
+        mut keep: impl FnMut(&[f32], &[u32]),
+    ) -> Result<Score> {
+        let mut result = Score::default();
         for batch in batches {
             let mut batch = batch?;
             let count = batch.labels.len();
@@ -71,8 +112,8 @@ impl Evaluator {
             let logits = &logits[..count * classes];
             let predictions: Vec<u32> = logits.chunks_exact(classes).map(argmax).collect();
             result.correct += predictions.iter().zip(&batch.labels).filter(|(prediction, label)| prediction == label).count();
-            result.predictions.extend(predictions);
-            result.logits.extend_from_slice(logits);
+            result.images += count;
+            keep(logits, &predictions);
         }
         Ok(result)
     }

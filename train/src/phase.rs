@@ -4,6 +4,7 @@ use std::time::Instant;
 use adwp_data::DataError;
 use serde_json::{Map, Value};
 
+use crate::memory::{self, in_units};
 use crate::metrics::Metrics;
 use crate::{Checkpoint, Interrupt, Progress, Reporter, Result, RunDir, TrainError};
 
@@ -41,6 +42,13 @@ pub trait Phase {
     /// Steps of an epoch.
     fn steps(&self) -> usize;
 
+    /// Bytes of memory it will hold at its peak, over all its epochs. Told before [`Self::initialize`], and cheap: nothing of it is taken
+    /// yet.
+    fn planned_bytes(&self) -> Result<usize>;
+
+    /// Draws the initial values of everything it learns.
+    fn initialize(&mut self) -> Result<()>;
+
     /// The batches of an epoch from step `first` on; the same ones as an uninterrupted epoch has there.
     fn batches(&self, epoch: usize, first: usize) -> Result<Box<dyn Iterator<Item = Result<Self::Batch, DataError>>>>;
 
@@ -63,6 +71,10 @@ pub struct Context<'a> {
     pub run: &'a RunDir,
     /// Continue from a checkpoint that is there; else start afresh.
     pub resume: bool,
+    /// Bytes that the caller holds meanwhile, such as images in memory.
+    pub held_bytes: usize,
+    /// Whether a phase is refused that needs more memory than there is.
+    pub check_memory: bool,
     /// Asked after every step.
     pub interrupt: &'a Interrupt,
     /// Hears of the progress.
@@ -90,6 +102,7 @@ struct Totals {
 /// Runs a phase to its end or to the next interrupt, which is met after the step it falls into or the one that follows.
 ///
 /// A checkpoint is written after every epoch and on an interrupt. A loss that is not finite ends the phase with the last checkpoint kept.
+/// The memory it needs is told before any is taken, and what it took in the end.
 pub fn run_phase<P: Phase>(phase: &mut P, context: &mut Context<'_>) -> Result<Outcome> {
     let outcome = drive(phase, context);
     context.reporter.phase_end();
@@ -97,6 +110,9 @@ pub fn run_phase<P: Phase>(phase: &mut P, context: &mut Context<'_>) -> Result<O
 }
 
 fn drive<P: Phase>(phase: &mut P, context: &mut Context<'_>) -> Result<Outcome> {
+    let planned = announce_memory(phase, context)?;
+    memory::reset_peak();
+    phase.initialize()?;
     let path = context.run.checkpoint(P::NAME);
     let (mut at, mut totals) = (At { epoch: 0, step: 0 }, Totals::default());
     if context.resume && path.exists() {
@@ -121,17 +137,44 @@ fn drive<P: Phase>(phase: &mut P, context: &mut Context<'_>) -> Result<Outcome> 
             context.reporter.step(&pace.progress(phase, at, &totals));
             if context.interrupt.is_requested() {
                 save(phase, at, totals, &path)?;
+                tell_peak::<P>(planned, context.reporter);
                 return Ok(Outcome::Interrupted);
             }
         }
         let mut entry = totals.metrics(P::NAME, at);
         entry.append(&mut phase.finish_epoch(at.epoch, context.reporter)?);
+        entry.insert("planned_bytes".into(), planned.into());
+        if let Some(peak) = memory::peak() {
+            entry.insert("peak_bytes".into(), peak.into());
+        }
         metrics.append(&entry)?;
         context.reporter.epoch(&entry);
         (at, totals) = (At { epoch: at.epoch + 1, step: 0 }, Totals::default());
         save(phase, at, totals, &path)?;
     }
+    if pace.steps > 0.0 {
+        tell_peak::<P>(planned, context.reporter);
+    }
     Ok(Outcome::Done)
+}
+
+/// Says what the phase needs; gives that number of bytes.
+fn announce_memory<P: Phase>(phase: &P, context: &mut Context<'_>) -> Result<u64> {
+    let planned = phase.planned_bytes()?.saturating_add(context.held_bytes) as u64;
+    let available = memory::available();
+    let there = available.map(|bytes| format!(" ({} available)", in_units(bytes))).unwrap_or_default();
+    context.reporter.message(&format!("{}: needs about {} of memory{there}", P::NAME, in_units(planned)));
+    if context.check_memory {
+        memory::check(P::NAME, planned, available)?;
+    }
+    Ok(planned)
+}
+
+/// Says what the phase took, where the system tells.
+fn tell_peak<P: Phase>(planned: u64, reporter: &mut dyn Reporter) {
+    if let Some(peak) = memory::peak() {
+        reporter.message(&format!("{}: memory: {} planned, {} measured", P::NAME, in_units(planned), in_units(peak)));
+    }
 }
 
 fn save<P: Phase>(phase: &P, at: At, totals: Totals, path: &Path) -> Result<()> {
@@ -219,6 +262,111 @@ impl Pace {
             loss: totals.mean_loss() as f32,
             images_per_s: self.images / self.seconds.max(1e-9),
             seconds_left: left as f64 * self.seconds / self.steps,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A phase of one step an epoch, which plans what it is told to.
+    struct Toy {
+        planned: usize,
+        initialized: bool,
+    }
+
+    impl Phase for Toy {
+        type Batch = ();
+
+        const NAME: &'static str = "toy";
+
+        fn epochs(&self) -> usize {
+            2
+        }
+
+        fn steps(&self) -> usize {
+            1
+        }
+
+        fn planned_bytes(&self) -> Result<usize> {
+            Ok(self.planned)
+        }
+
+        fn initialize(&mut self) -> Result<()> {
+            self.initialized = true;
+            Ok(())
+        }
+
+        fn batches(&self, _: usize, first: usize) -> Result<Box<dyn Iterator<Item = Result<(), DataError>>>> {
+            Ok(Box::new((first..1).map(|_| Ok(()))))
+        }
+
+        fn step(&mut self, _: At, (): ()) -> Result<StepReport> {
+            assert!(self.initialized);
+            Ok(StepReport { loss: 1.0, images: 1, correct: 1 })
+        }
+
+        fn finish_epoch(&mut self, _: usize, _: &mut dyn Reporter) -> Result<Map<String, Value>> {
+            Ok(Map::new())
+        }
+
+        fn save(&self, _: &mut Checkpoint) {}
+
+        fn restore(&mut self, _: &mut Checkpoint, _: &Path) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Keeps what is said.
+    #[derive(Default)]
+    struct Listener(Vec<String>);
+
+    impl Reporter for Listener {
+        fn step(&mut self, _: &Progress) {}
+        fn aside(&mut self, _: &str, _: usize, _: usize) {}
+        fn epoch(&mut self, _: &Map<String, Value>) {}
+        fn message(&mut self, text: &str) {
+            self.0.push(text.to_owned());
+        }
+        fn phase_end(&mut self) {}
+    }
+
+    /// How a phase ends that plans so much, whether it was begun, and what is said.
+    fn run(planned: usize, check_memory: bool) -> (Result<Outcome>, bool, Vec<String>) {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunDir::create(folder.path()).unwrap();
+        let (mut phase, mut listener) = (Toy { planned, initialized: false }, Listener::default());
+        let mut context = Context {
+            run: &run,
+            resume: false,
+            held_bytes: 1 << 20,
+            check_memory,
+            interrupt: &Interrupt::default(),
+            reporter: &mut listener,
+        };
+        let outcome = run_phase(&mut phase, &mut context);
+        (outcome, phase.initialized, listener.0)
+    }
+
+    #[test]
+    fn a_phase_that_the_machine_cannot_hold_is_refused_before_it_takes_memory() {
+        if memory::available().is_none() {
+            return;
+        }
+        let (outcome, begun, said) = run(1 << 60, true);
+        assert!(matches!(outcome, Err(TrainError::Memory { phase: "toy", .. })) && !begun, "{outcome:?}");
+        assert!(said[0].starts_with("toy: needs about 1152921.5 TB of memory ("), "{said:?}");
+        let (outcome, begun, _) = run(1 << 60, false);
+        assert!(matches!(outcome, Ok(Outcome::Done)) && begun, "{outcome:?}");
+    }
+
+    #[test]
+    fn what_the_caller_holds_counts() {
+        let (outcome, _, said) = run(1 << 20, true);
+        assert!(outcome.is_ok() && said[0].starts_with("toy: needs about 2.1 MB of memory"), "{said:?}");
+        if cfg!(target_os = "linux") {
+            assert!(said[1].starts_with("toy: memory: 2.1 MB planned, ") && said[1].ends_with("MB measured"), "{said:?}");
         }
     }
 }

@@ -7,13 +7,14 @@ use adwp_report::terminal_table;
 use super::Style;
 use crate::args::{OrtArgs, RunArgs};
 use crate::failure::Failure;
+use crate::memory::Training;
 use crate::output;
 use crate::session::{Existing, Session};
 use crate::steps;
 
 /// `adwp run`: everything in order.
 pub(crate) fn run(args: &RunArgs, style: Style) -> Result<(), Failure> {
-    let mut session = Session::open(args, style.verbosity, Existing::NeedsResume)?;
+    let mut session = Session::open(args, style.verbosity, Existing::NeedsResume, &Training::ALL)?;
     session.announce();
     steps::space(&mut session, "run")?;
     steps::search(&mut session, "run")?;
@@ -35,7 +36,13 @@ fn finish(session: &mut Session, style: Style) -> Result<(), Failure> {
 
 /// `adwp space`, `search`, `retrain`, `export`: one step in a run folder.
 pub(crate) fn step(args: &RunArgs, style: Style, step: &'static str) -> Result<(), Failure> {
-    let mut session = Session::open(args, style.verbosity, Existing::Continues)?;
+    let phases: &[Training] = match step {
+        "space" => &[Training::Space],
+        "search" => &[Training::Search],
+        "retrain" => &[Training::Retrain],
+        _ => &[],
+    };
+    let mut session = Session::open(args, style.verbosity, Existing::Continues, phases)?;
     session.announce();
     let file = match step {
         "space" => steps::space(&mut session, step).map(|()| "space.json"),
@@ -65,8 +72,10 @@ pub(crate) fn report(run: PathBuf, style: Style) -> Result<(), Failure> {
         seed: None,
         threads: 0,
         device: "auto".into(),
+        no_fuse: false,
+        no_memory_check: false,
         resume: true,
         ort: OrtArgs { ort_lib: None },
     };
-    finish(&mut Session::open(&args, style.verbosity, Existing::Continues)?, style)
+    finish(&mut Session::open(&args, style.verbosity, Existing::Continues, &[])?, style)
 }

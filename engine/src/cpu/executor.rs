@@ -130,15 +130,6 @@ impl Executor {
         &self.own[self.kept(Tensor::Gradient(id))]
     }
 
-    /// The gradient of a trainable node, to be changed in place before an optimiser reads it.
-    ///
-    /// # Panics
-    /// When the program was compiled without naming `id` as trainable, or has not run.
-    pub fn gradient_mut(&mut self, id: NodeId) -> &mut [f32] {
-        let slot = self.kept(Tensor::Gradient(id));
-        &mut self.own[slot]
-    }
-
     fn kept(&self, tensor: Tensor) -> usize {
         let slot = self.plan.location.get(&tensor).filter(|slot| **slot < self.plan.own.len());
         *slot.unwrap_or_else(|| panic!("{tensor:?} was not asked for when the program was compiled"))

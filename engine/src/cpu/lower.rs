@@ -413,13 +413,8 @@ impl Lowered {
         let wanted = |input: usize| targets.iter().any(|target| target.node == id && target.input == input);
         let through_relu = |input: usize| self.applies_relu(graph, node.inputs[input]);
         match &node.op {
-            // A whole chain is read wherever a part is wanted: what is inside is computed again.
-            Op::Conv2d(_) if self.depthwise(graph, id).is_some() => vec![0, 1],
-            Op::Conv2d(_) => {
-                let sums = self.sums_for[id.index()].is_some();
-                let x = wanted(1) || wanted(0) && (through_relu(0) || sums);
-                [x.then_some(0), wanted(0).then_some(1)].into_iter().flatten().collect()
-            }
+            // All of it is read whatever is wanted: for what is computed again, and for the ReLU that the input is read through.
+            Op::Conv2d(_) => vec![0, 1],
             Op::Linear => [wanted(1).then_some(0), wanted(0).then_some(1)].into_iter().flatten().collect(),
             Op::BatchNorm(_) => (0..node.inputs.len().min(2)).collect(),
             Op::Relu | Op::MaxPool(_) => vec![0],

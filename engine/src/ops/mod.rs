@@ -1,8 +1,8 @@
 //! The operations as plain functions on slices, forward beside backward. Each output element is computed by one task in a fixed
 //! order, so results do not depend on the number of threads.
 //!
-//! Functions compiled for several instruction sets have plain loops inside: a closure there would be compiled for its set too, and the
-//! iterator adaptor that calls it, which is not, could then not inline it.
+//! Image tensors are read as [`view::Values`] and gradients as [`view::Gradients`]: either the tensor itself, or a formula that is applied
+//! plane by plane as it is loaded.
 
 pub(crate) mod batch_norm;
 pub(crate) mod conv;
@@ -73,21 +73,4 @@ pub(crate) fn lane_sum<const N: usize>(lanes: [f32; N]) -> f32 {
         }
     }
     lanes[0]
-}
-
-/// Dot product in sixteen lanes.
-#[inline(always)]
-pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut lanes = [0f32; 16];
-    let (a_chunks, b_chunks) = (a.chunks_exact(16), b.chunks_exact(16));
-    let mut tail = 0.0;
-    for (x, y) in a_chunks.remainder().iter().zip(b_chunks.remainder()) {
-        tail += x * y;
-    }
-    for (x, y) in a_chunks.zip(b_chunks) {
-        for (lane, (x, y)) in lanes.iter_mut().zip(x.iter().zip(y)) {
-            *lane += x * y;
-        }
-    }
-    lane_sum(lanes) + tail
 }

@@ -4,8 +4,8 @@ use adwp_engine::Program;
 use adwp_engine::cpu::{Device, Executor};
 
 use crate::cases::{BLOCKS, Case, LARGE, OPERATIONS, Outcome};
+use crate::fusion::fused_and_not;
 use crate::networks::NETWORKS;
-use crate::operations::fused_and_not;
 
 fn bits(outcome: &Outcome) -> Vec<u32> {
     let Outcome { output, loss, gradients } = outcome;

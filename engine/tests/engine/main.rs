@@ -4,6 +4,7 @@ mod cases;
 mod compare;
 mod determinism;
 mod edges;
+mod fusion;
 mod gradients;
 mod interpreter;
 mod networks;

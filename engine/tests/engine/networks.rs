@@ -1,11 +1,8 @@
 //! Small whole networks, in the forms that the engine is made for, and random graphs.
 
-use adwp_engine::cpu::{Device, Executor};
-use adwp_engine::{BatchNorm, Conv2d, NodeId, Op, Pool, Program};
+use adwp_engine::{BatchNorm, Conv2d, NodeId, Op, Pool};
 
-use crate::cases::{Build, Builder, Case, Fill, LARGE, cross_entropy, drop_path, generated_conv, normalised, separable};
-use crate::compare::{BACKWARD, CANCELLATION, FORWARD, magnitude, mismatch};
-use crate::operations::fused_and_not;
+use crate::cases::{Build, Builder, Fill, cross_entropy, drop_path, generated_conv, normalised, separable};
 
 /// Images to a loss.
 pub(crate) const NETWORKS: &[(&str, Build)] =
@@ -133,40 +130,4 @@ fn random_graph(b: &mut Builder) -> NodeId {
     let other = b.pick(&nodes);
     let sum = b.add(Op::Add, &[last, other]);
     classifier(b, sum)
-}
-
-#[test]
-fn fused_networks_agree_with_unfused_ones() {
-    let [unfused, fused] = fused_and_not();
-    for (name, build) in NETWORKS.iter().chain(LARGE) {
-        for seed in 300..320 {
-            let case = Case::new(name, *build, seed);
-            let (expected, found) = (case.run(&unfused), case.run(&fused));
-            let close = |found: &[f32], expected: &[f32], tolerance: f64, scale: f64| {
-                let expected: Vec<f64> = expected.iter().map(|&x| f64::from(x)).collect();
-                let scale = magnitude(expected.iter().copied()).max(scale);
-                assert_eq!(mismatch(found, &expected, tolerance, scale), None, "{case}");
-            };
-            close(&found.output, &expected.output, FORWARD, 1e-3);
-            let largest = magnitude(expected.gradients.iter().flatten().map(|&g| f64::from(g)));
-            for (found, expected) in found.gradients.iter().zip(&expected.gradients) {
-                // Each may be off by that much from what is right.
-                close(found, expected, 2.0 * BACKWARD, CANCELLATION * largest);
-            }
-        }
-    }
-}
-
-#[test]
-fn fusing_leaves_out_buffers() {
-    let [unfused, fused] = fused_and_not();
-    for (name, build) in NETWORKS.iter().filter(|(name, _)| *name != "random graph") {
-        let case = Case::new(name, *build, 0);
-        let bytes = |device: &Device| {
-            let program = Program::training(&case.graph, case.loss, &[case.output], &case.trainable).unwrap();
-            Executor::new(program, device).working_bytes()
-        };
-        let (fused, unfused) = (bytes(&fused), bytes(&unfused));
-        assert!(3 * fused < 2 * unfused, "{name}: {fused} bytes fused, {unfused} unfused");
-    }
 }

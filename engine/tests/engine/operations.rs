@@ -6,6 +6,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::cases::{BLOCKS, Build, Case, OPERATIONS, Outcome};
 use crate::compare::{BACKWARD, CANCELLATION, FORWARD, magnitude, mismatch};
+use crate::fusion::fused_and_not;
 use crate::interpreter::{Leaves, derivative, distance_to_kink, evaluate};
 
 const CASES_PER_OPERATION: u64 = 150;
@@ -16,12 +17,6 @@ const SAFE_FROM_KINKS: f64 = 1e-3;
 const EXHAUSTIVE: usize = 20;
 const SAMPLES: usize = 12;
 const DIRECTIONS: usize = 3;
-
-/// Both ways to compute a program.
-pub(crate) fn fused_and_not() -> [Device; 2] {
-    let device = Device::new(2).unwrap();
-    [device.unfused(), device]
-}
 
 #[test]
 fn operations_agree_with_naive_loops() {

@@ -40,7 +40,7 @@ fn sgd_with_momentum_and_weight_decay() {
         [[0.97425, -2.0485, 0.574625, 3.9845], [0.9003443, -2.190614, 0.7913566, 3.942562], [0.7581539, -2.466873, 1.210821, 3.86436]];
     for (step, printed) in printed.iter().enumerate() {
         let values = [1.0, 2.0, -3.0, 0.5].map(|g| g * (step + 1) as f32);
-        let gradient = Gradient { position: variables.position("w").unwrap(), values: &values };
+        let gradient = Gradient::new(variables.position("w").unwrap(), &values);
         sgd.step(&mut variables, &[gradient], 0.025, &Device::new(2).unwrap()).unwrap();
         expect(step, &variables, printed);
     }
@@ -63,7 +63,7 @@ fn sgd_with_a_rate_that_changes() {
     let printed: [[f64; 4]; 3] = [[0.9, -2.2, 0.8, 3.95], [0.775, -2.45, 1.175, 3.8875], [-0.07500003, -4.15, 3.725, 3.4625]];
     for (step, (printed, rate)) in printed.iter().zip([0.1, 0.05, 0.2]).enumerate() {
         let values = [1.0, 2.0, -3.0, 0.5].map(|g| g * (step + 1) as f32);
-        let gradient = Gradient { position: variables.position("w").unwrap(), values: &values };
+        let gradient = Gradient::new(variables.position("w").unwrap(), &values);
         sgd.step(&mut variables, &[gradient], rate, &Device::new(1).unwrap()).unwrap();
         expect(step, &variables, printed);
     }
@@ -86,7 +86,7 @@ fn adam_with_coupled_decay() {
         [[0.9, -2.1, 0.6, 3.9], [0.8415069, -2.158475, 0.6584828, 3.80043], [0.8107864, -2.189162, 0.6891848, 3.701546]];
     for (step, printed) in printed.iter().enumerate() {
         let values = [1.0, 2.0, -3.0, 0.0].map(|g| g * (2 - step as i32).pow(3) as f32);
-        let gradient = Gradient { position: variables.position("w").unwrap(), values: &values };
+        let gradient = Gradient::new(variables.position("w").unwrap(), &values);
         adam.step(&mut variables, &[gradient], 0.1).unwrap();
         expect(step, &variables, printed);
     }
@@ -110,7 +110,7 @@ fn adam_with_strong_coupled_decay() {
         [[0.9, -2.1, 0.6, 3.9], [0.8291693, -2.129373, 0.6543661, 3.800429], [0.7768333, -2.1113, 0.6772553, 3.701545]];
     for (step, printed) in printed.iter().enumerate() {
         let values = [1.0, 2.0, -3.0, 0.0].map(|g| g * (2 - step as i32).pow(3) as f32);
-        let gradient = Gradient { position: variables.position("w").unwrap(), values: &values };
+        let gradient = Gradient::new(variables.position("w").unwrap(), &values);
         adam.step(&mut variables, &[gradient], 0.1).unwrap();
         expect(step, &variables, printed);
     }
@@ -124,6 +124,7 @@ fn gradients_are_clipped_by_their_common_norm() {
     // ((a * a).sum() + (b * b).sum()).backward()
     // norm = torch.nn.utils.clip_grad_norm_([a, b], 5.0)
     // print(norm, a.grad, b.grad)
+    let device = Device::new(2).unwrap();
     let mut graph = Graph::new();
     let a = graph.parameter("a", [1, 4], Init::Constant(0.0)).unwrap();
     let b = graph.parameter("b", [1, 1], Init::Constant(0.0)).unwrap();
@@ -134,22 +135,26 @@ fn gradients_are_clipped_by_their_common_norm() {
     for (name, shape, data) in [("a", [1, 4], START.to_vec()), ("b", [1, 1], vec![3.0])] {
         variables.insert(Variable { name: name.into(), shape: shape.into(), data, role: Role::Parameter });
     }
-    let mut executor = Executor::new(Program::training(&graph, loss, &[], &[a, b]).unwrap(), &Device::new(1).unwrap());
+    let mut executor = Executor::new(Program::training(&graph, loss, &[], &[a, b]).unwrap(), &device);
     executor.run(&mut variables, &[]).unwrap();
 
-    let norm = clip_gradient_norm(&mut executor, &[a, b], 5.0);
+    let mut clipped = gradients(&executor, &variables, &[b, a]).unwrap();
+    let seen = |gradient: &Gradient<'_>| gradient.values().collect::<Vec<f32>>();
+    assert_eq!(seen(&clipped[1]), executor.gradient(a));
+    let norm = clip_gradient_norm(&mut clipped, 5.0, &device);
     assert_close(&[norm], &[11.0], TOLERANCE, &"norm");
-    assert_close(executor.gradient(a), &[0.9090909, -1.818182, 0.4545454, 3.636364], TOLERANCE, &"a.grad");
-    assert_close(executor.gradient(b), &[2.727273], TOLERANCE, &"b.grad");
+    assert_close(&seen(&clipped[1]), &[0.9090909, -1.818182, 0.4545454, 3.636364], TOLERANCE, &"a.grad");
+    assert_close(&seen(&clipped[0]), &[2.727273], TOLERANCE, &"b.grad");
+    assert_eq!(clipped[0].position(), variables.position("b").unwrap());
 
-    let clipped = gradients(&executor, &variables, &[b, a]).unwrap();
-    assert_eq!(clipped[0].position, variables.position("b").unwrap());
-    assert_eq!(clipped[1].values, executor.gradient(a));
-
-    let before = executor.gradient(a).to_vec();
-    let norm = clip_gradient_norm(&mut executor, &[a, b], 6.0);
+    let before = seen(&clipped[1]);
+    let norm = clip_gradient_norm(&mut clipped, 6.0, &device);
     assert_close(&[norm], &[5.0], TOLERANCE, &"norm after clipping");
-    assert_eq!(executor.gradient(a), before, "a norm within the bound changes nothing");
+    assert_eq!(seen(&clipped[1]), before, "a norm within the bound changes nothing");
+
+    // An optimiser sees them clipped: w = (1, -2, 0.5, 4) - 0.1 · grad for plain gradient descent.
+    Sgd::new(0.0, 0.0).step(&mut variables, &clipped, 0.1, &device).unwrap();
+    assert_close(&variables.get("a").unwrap().data, &[0.90909091, -1.8181818, 0.45454546, 3.6363636], TOLERANCE, &"a");
 }
 
 #[test]
@@ -157,7 +162,7 @@ fn an_optimiser_goes_on_from_its_restored_state() {
     let device = Device::new(1).unwrap();
     let values = [0.5, -1.0, 2.0, 0.25];
     let (mut straight, mut resumed) = (weight(), weight());
-    let gradient = Gradient { position: straight.position("w").unwrap(), values: &values };
+    let gradient = Gradient::new(straight.position("w").unwrap(), &values);
 
     let (mut sgd, mut adam) = (Sgd::new(0.9, 1e-3), Adam::new((0.5, 0.999), 1e-3));
     for variables in [&mut straight, &mut resumed] {
@@ -184,9 +189,9 @@ fn a_state_of_other_parameters_is_refused() {
     let mut variables = weight();
     let (w, other) = (variables.position("w").unwrap(), variables.position("other").unwrap());
     let mut adam = Adam::new((0.5, 0.999), 0.0);
-    adam.step(&mut variables, &[Gradient { position: w, values: &[1.0; 4] }], 0.1).unwrap();
+    adam.step(&mut variables, &[Gradient::new(w, &[1.0; 4])], 0.1).unwrap();
     let before = variables.clone();
-    let error = adam.step(&mut variables, &[Gradient { position: other, values: &[1.0; 3] }], 0.1).unwrap_err();
+    let error = adam.step(&mut variables, &[Gradient::new(other, &[1.0; 3])], 0.1).unwrap_err();
     assert!(matches!(error, EngineError::OptimizerState { expected: 3, found: 4, .. }), "{error}");
     assert_eq!(variables, before);
 }

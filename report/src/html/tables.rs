@@ -1,7 +1,7 @@
 use serde_json::{Map, Value};
 
 use super::escape::escape;
-use crate::format::{count, difference, duration, fixed, ms, percent, percent_of};
+use crate::format::{count, difference, duration, fixed, megabytes, ms, percent, percent_of};
 use crate::{LatencyRow, PhaseTime, RunReport, RuntimeAccuracy};
 
 /// Images listed one by one in a cell of a table; more of them are folded away.
@@ -43,23 +43,35 @@ pub(super) fn phases(phases: &[PhaseTime]) -> String {
         return nothing("No phase was timed.");
     }
     let total: f64 = phases.iter().map(|phase| phase.seconds).sum();
+    let memory = phases.iter().any(|phase| phase.planned_bytes.is_some() || phase.peak_bytes.is_some());
+    let cells = |planned: Option<u64>, peak: Option<u64>| match memory {
+        true => [planned, peak].map(|bytes| format!("<td class=\"n\">{}</td>", megabytes(bytes))).concat(),
+        false => String::new(),
+    };
     let row = |phase: &PhaseTime| {
         let share = 100.0 * phase.seconds / total;
         let width = if share.is_finite() { share.clamp(0.0, 100.0) } else { 0.0 };
         format!(
-            "<tr><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"bar\"><span style=\"width:{width:.1}%\"></span></td></tr>\n",
+            "<tr><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"bar\"><span style=\"width:{width:.1}%\"></span></td>{}</tr>\n",
             escape(&phase.name),
             fixed(phase.seconds, 2),
             duration(phase.seconds),
+            cells(phase.planned_bytes, phase.peak_bytes),
         )
     };
     format!(
         "<div class=\"scroll\"><table class=\"phases\">\n<thead><tr><th>phase</th><th class=\"n\">wall time<span class=\"unit\">s</span></th>\
-         <th class=\"n\"></th><th class=\"bar\"></th></tr></thead>\n<tbody>\n{}<tr class=\"total\"><td>total</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
-         <td class=\"bar\"></td></tr>\n</tbody>\n</table></div>\n",
+         <th class=\"n\"></th><th class=\"bar\"></th>{}</tr></thead>\n<tbody>\n{}<tr class=\"total\"><td>total</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
+         <td class=\"bar\"></td>{}</tr>\n</tbody>\n</table></div>\n",
+        if memory {
+            "<th class=\"n\">planned memory<span class=\"unit\">MB</span></th><th class=\"n\">measured<span class=\"unit\">MB</span></th>"
+        } else {
+            ""
+        },
         phases.iter().map(row).collect::<String>(),
         fixed(total, 2),
         duration(total),
+        cells(None, None),
     )
 }
 

@@ -79,6 +79,9 @@ fn every_number_is_shown() {
     for text in ["space", "723.41", "12 min 03 s", "11733.18", "90482.07", "1.83", "41.26", "102981.75", "28 h 36 min 22 s"] {
         has(phases, text.to_owned());
     }
+    for megabytes in ["19012.3", "19112.3", "7012.3", "7112.3", "3012.3", "3112.3"] {
+        has(phases, format!("<td class=\"n\">{megabytes}</td>"));
+    }
     let latency = section(&page, "Latency");
     for row in &report.latency {
         has(

@@ -32,7 +32,9 @@ fn the_keys_that_scripts_read_are_there() {
     let value: Value = serde_json::from_str(&report().to_json()).unwrap();
     assert_eq!(value["schema"], "adwp/report/1");
     assert_eq!(value["params"], 3_214_567);
-    assert_eq!(value["phases"][1], json!({"name": "search", "seconds": 11_733.18}));
+    let memory = json!({"name": "search", "seconds": 11_733.18, "planned_bytes": 7_012_345_678_u64, "peak_bytes": 7_112_345_678_u64});
+    assert_eq!(value["phases"][1], memory);
+    assert_eq!(value["phases"][3], json!({"name": "export", "seconds": 1.83}));
     assert_eq!(value["latency"][0]["p50_ms"], 11.021);
 }
 

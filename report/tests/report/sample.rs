@@ -3,7 +3,9 @@ use serde_json::{Map, Value, json};
 
 /// A report whose numbers are all different, so that a test sees which of them is missing.
 pub(crate) fn report() -> RunReport {
-    let phase = |name: &str, seconds| PhaseTime { name: name.to_owned(), seconds };
+    let phase = |name: &str, seconds| PhaseTime { name: name.to_owned(), seconds, planned_bytes: None, peak_bytes: None };
+    let trained =
+        |name: &str, seconds, planned, peak| PhaseTime { planned_bytes: Some(planned), peak_bytes: Some(peak), ..phase(name, seconds) };
     let parity = |a: &str, b: &str, max_abs, mean_abs, top1_agree| ParityRow {
         a: a.to_owned(),
         b: b.to_owned(),
@@ -43,9 +45,9 @@ pub(crate) fn report() -> RunReport {
             parity("onnxruntime", "tract", 3.57e-6, 2.88e-7, 510),
         ],
         phases: vec![
-            phase("space", 723.41),
-            phase("search", 11_733.18),
-            phase("retrain", 90_482.07),
+            trained("space", 723.41, 19_012_345_678, 19_112_345_678),
+            trained("search", 11_733.18, 7_012_345_678, 7_112_345_678),
+            trained("retrain", 90_482.07, 3_012_345_678, 3_112_345_678),
             phase("export", 1.83),
             phase("bench", 41.26),
         ],

@@ -1,0 +1,50 @@
+use std::path::PathBuf;
+
+use clap::{ArgAction, Parser};
+
+/// Times the training engine, operator by operator and step by step, against the peaks of the machine and against PyTorch.
+#[derive(Debug, Parser)]
+#[command(name = "engine-bench", version, about)]
+pub(crate) struct Args {
+    /// Threads, of engine, peaks and PyTorch alike; 0 for one on each core.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=1024))]
+    pub(crate) threads: u16,
+    /// Repeats of a step; an operator is repeated for a second, divided into as many rounds.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) repeats: u32,
+    /// Only cases whose name contains this; can be repeated.
+    #[arg(long, value_name = "SUBSTRING", action = ArgAction::Append)]
+    pub(crate) only: Vec<String>,
+    /// Compute every operation of the graph on its own.
+    #[arg(long)]
+    pub(crate) no_fuse: bool,
+    /// A Python interpreter with PyTorch: runs the same cases there, in turn with the engine.
+    #[arg(long, value_name = "PYTHON")]
+    pub(crate) pytorch: Option<PathBuf>,
+    /// Repeats of a step in PyTorch; operators are repeated as in the engine.
+    #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) pytorch_repeats: u32,
+    /// Write the result as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Instead: where the time of one case goes, by kind of operation and direction.
+    #[arg(long, value_name = "CASE", conflicts_with_all = ["only", "pytorch", "out"])]
+    pub(crate) profile: Option<String>,
+    /// Instead: the names of all cases.
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// Run one step of a case in this otherwise empty process and print its peak memory.
+    #[arg(long, hide = true, value_name = "CASE")]
+    pub(crate) memory_of: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn arguments_are_consistent() {
+        Args::command().debug_assert();
+    }
+}

@@ -1,0 +1,110 @@
+//! `engine-bench`: what the engine takes for an operator and for a training step, what that is of what the machine can do, and what
+//! PyTorch takes for the same computation.
+//!
+//! stdout is data, stderr is messages. Exit codes: 0 done, 1 failed or PyTorch computes something else, 2 the arguments are wrong.
+
+mod agreement;
+mod args;
+mod cases;
+mod count;
+mod engine;
+mod exchange;
+mod failure;
+mod load;
+mod machine;
+mod measure;
+mod memory;
+mod output;
+mod profile;
+mod pytorch;
+mod report;
+mod stats;
+mod table;
+
+use std::process::ExitCode;
+
+use adwp_engine::cpu::Device;
+use clap::Parser;
+
+use crate::args::Args;
+use crate::failure::{Context, Failure, Result};
+use crate::machine::Machine;
+use crate::measure::{Comparison, Row, Torch};
+use crate::pytorch::PyTorch;
+use crate::report::Report;
+use crate::table::Times;
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output::message(&format!("error: {failure}"));
+            failure.exit_code()
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<()> {
+    let device = || -> Result<Device> {
+        let device = Device::new(args.threads.into())?;
+        Ok(if args.no_fuse { device.unfused() } else { device })
+    };
+    if args.list {
+        return cases::containing(&args.only)?.iter().try_for_each(|case| output::line(&case.name));
+    }
+    if let Some(name) = &args.memory_of {
+        let peak = measure::peak(&cases::named(name)?, &device()?)?;
+        return output::line(&serde_json::to_string(&peak).context("cannot print a number")?);
+    }
+    if let Some(name) = &args.profile {
+        return output::line(&profile::run(&cases::named(name)?, &device()?, args.repeats)?);
+    }
+    bench(args, &device()?)
+}
+
+fn bench(args: &Args, device: &Device) -> Result<()> {
+    let cases = cases::containing(&args.only)?;
+    let threads = device.threads();
+    let mut process = args.pytorch.as_deref().map(|python| PyTorch::start(python, threads)).transpose()?;
+    let versions = process.as_ref().map(|process| process.versions.clone());
+    let mut machine = Machine::measure(threads)?;
+    if let Some(process) = &mut process {
+        machine.pytorch_gemm_gmacs = Some(process.gemm_gmacs()?);
+    }
+    output::line(&table::machine(&machine, versions.as_ref()))?;
+
+    let mut torch = Torch::new(args.pytorch.as_deref(), threads, process);
+    let times = Times::new(cases.iter().map(|case| case.name.as_str()), args.pytorch.is_some());
+    output::line(&times.head())?;
+    let mut rows = Vec::with_capacity(cases.len());
+    for case in &cases {
+        let row = measure::row(case, args, device, machine.best_gemm_gmacs(), &mut torch)?;
+        output::line(&times.row(&row))?;
+        rows.push(row);
+    }
+    if let Some(steps) = table::steps(&rows) {
+        output::line(&format!("\n{steps}"))?;
+    }
+    if let Some(path) = &args.out {
+        Report::new(args, &machine, versions.as_ref(), &rows).write(path)?;
+    }
+    compared(&rows)
+}
+
+/// Says which rows have no comparison and why.
+fn compared(rows: &[Row]) -> Result<()> {
+    let mut bad = 0;
+    for row in rows {
+        let reason = match &row.pytorch {
+            Some(Comparison::Differs { agreement }) => agreement.to_string(),
+            Some(Comparison::Failed { message }) => message.clone(),
+            Some(Comparison::Agrees { .. }) | None => continue,
+        };
+        bad += 1;
+        output::message(&format!("{}: {reason}", row.case));
+    }
+    match bad {
+        0 => Ok(()),
+        _ => Err(Failure::Failed(format!("{bad} of {} cases could not be compared with PyTorch", rows.len()))),
+    }
+}

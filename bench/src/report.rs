@@ -1,0 +1,43 @@
+//! The result as a file.
+
+use std::io::Write;
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::args::Args;
+use crate::failure::{Context, Result};
+use crate::machine::Machine;
+use crate::measure::Row;
+use crate::pytorch::Versions;
+
+/// Everything that was measured; times in milliseconds.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report<'a> {
+    schema: &'static str,
+    version: &'static str,
+    machine: &'a Machine,
+    pytorch: Option<&'a Versions>,
+    /// Whether the engine computed every operation on its own.
+    unfused: bool,
+    rows: &'a [Row],
+}
+
+impl<'a> Report<'a> {
+    /// Puts it together.
+    pub(crate) fn new(args: &Args, machine: &'a Machine, pytorch: Option<&'a Versions>, rows: &'a [Row]) -> Self {
+        let version = env!("CARGO_PKG_VERSION");
+        Self { schema: "adwp/engine-bench/1", version, machine, pytorch, unfused: args.no_fuse, rows }
+    }
+
+    /// Writes the file whole or not at all; makes its folder where there is none.
+    pub(crate) fn write(&self, path: &Path) -> Result<()> {
+        let cannot = format!("cannot write {}", path.display());
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        std::fs::create_dir_all(folder).context(&cannot)?;
+        let mut file = tempfile::NamedTempFile::new_in(folder).context(&cannot)?;
+        serde_json::to_writer_pretty(&mut file, self).context(&cannot)?;
+        writeln!(file).and_then(|()| file.as_file().sync_all()).context(&cannot)?;
+        file.persist(path).map(|_| ()).context(&cannot)
+    }
+}

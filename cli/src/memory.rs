@@ -1,0 +1,77 @@
+//! What the phases of a run need of memory, known before the first of them starts.
+
+use std::path::Path;
+
+use adwp_engine::cpu::Device;
+use adwp_export::RetrainData;
+use adwp_models::{Genotype, IntensiveSpace};
+use adwp_train::{Streams, memory};
+
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::session::Images;
+use crate::steps::parsed;
+
+/// A phase that trains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Training {
+    Space,
+    Search,
+    Retrain,
+}
+
+impl Training {
+    pub(crate) const ALL: [Self; 3] = [Self::Space, Self::Search, Self::Retrain];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Space => "space",
+            Self::Search => "search",
+            Self::Retrain => "retrain",
+        }
+    }
+
+    /// The file it writes in the end.
+    fn result(self) -> &'static str {
+        match self {
+            Self::Space => "space.json",
+            Self::Search => "genotype.json",
+            Self::Retrain => "weights.safetensors",
+        }
+    }
+}
+
+/// Refuses the phases that the folder has no result of yet when one of them needs more memory than there is: a run that cannot be
+/// finished is better not begun.
+///
+/// What an earlier phase has still to find is drawn at random. Candidates differ in size, so this is an estimate; each phase is checked
+/// again when it starts.
+pub(crate) fn check(phases: &[Training], folder: &Path, config: &Config, images: &Images, device: &Device) -> Result<(), Failure> {
+    let available = memory::available();
+    for &phase in phases.iter().filter(|phase| !folder.join(phase.result()).exists()) {
+        let planned = planned_bytes(phase, folder, config, images, device)?.saturating_add(images.held_bytes());
+        memory::check(phase.name(), planned as u64, available)?;
+    }
+    Ok(())
+}
+
+fn planned_bytes(phase: Training, folder: &Path, config: &Config, images: &Images, device: &Device) -> Result<usize, Failure> {
+    let streams = Streams::new(config.seed);
+    let skeleton = images.skeleton(config, config.retrain.channels);
+    let space = || match folder.join(Training::Space.result()) {
+        path if path.exists() => parsed(path, IntensiveSpace::from_json),
+        _ => Ok(IntensiveSpace::random(config.space.candidates, &mut streams.once("memory/space"))?),
+    };
+    Ok(match phase {
+        Training::Space => adwp_search::space_bytes(&config.space, &images.search_data(config, streams, device)?)?,
+        Training::Search => adwp_search::search_bytes(&config.search, &space()?, &images.search_data(config, streams, device)?)?,
+        Training::Retrain => {
+            let genotype = match folder.join(Training::Search.result()) {
+                path if path.exists() => parsed(path, Genotype::from_json)?,
+                _ => space()?.random_genotype(&skeleton, config.search.keep, &mut streams.once("memory/genotype"))?,
+            };
+            let data = RetrainData { train: images.train.clone(), test: images.test.clone(), streams, device: device.clone() };
+            adwp_export::retrain_bytes(&config.retrain, &genotype, &skeleton, &data)?
+        }
+    })
+}
