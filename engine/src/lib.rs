@@ -8,6 +8,7 @@
 //!
 //! All tensors are `f32`, dense and row-major; images are `[batch, channels, height, width]`.
 
+mod aligned;
 pub mod cpu;
 mod error;
 mod graph;

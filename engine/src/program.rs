@@ -10,7 +10,7 @@ pub enum Statistics {
 }
 
 /// A tensor of a program: the value of a node, or the gradient of the loss with respect to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Tensor {
     /// What the node computes.
     Value(NodeId),

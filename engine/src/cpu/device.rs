@@ -1,5 +1,6 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::cpu::buffer::Buffer;
 use crate::{EngineError, Result};
 
 /// What executors on the CPU share: threads, working memory, and how they compile. Results do not depend on the number of threads.
@@ -55,7 +56,7 @@ pub(crate) struct Memory(Arc<Mutex<Shared>>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    buffers: Vec<Vec<f32>>,
+    buffers: Vec<Buffer>,
     /// For every executor the lengths of its buffers, largest first.
     users: Vec<(u64, Vec<usize>)>,
     next: u64,
@@ -99,15 +100,15 @@ pub(crate) struct Reservation {
 
 impl Reservation {
     /// Lets `work` use the buffers, at least as long as reserved. Their content is arbitrary.
-    pub(crate) fn with<R>(&self, work: impl FnOnce(&mut Vec<Vec<f32>>) -> R) -> R {
+    pub(crate) fn with<R>(&self, work: impl FnOnce(&mut [Buffer]) -> R) -> R {
         let mut shared = self.memory.lock();
         let needed = shared.needed();
-        shared.buffers.resize(needed.len(), Vec::new());
+        shared.buffers.resize_with(needed.len(), Buffer::default);
         for (buffer, &needed) in shared.buffers.iter_mut().zip(&needed) {
             if buffer.len() < needed {
                 // Given back first, then taken anew: growing would copy what nobody reads, and hold both on the way.
-                *buffer = Vec::new();
-                *buffer = vec![0.0; needed];
+                *buffer = Buffer::default();
+                *buffer = Buffer::new(needed);
             }
         }
         work(&mut shared.buffers)
@@ -122,7 +123,7 @@ impl Drop for Reservation {
         shared.buffers.truncate(needed.len());
         for (buffer, needed) in shared.buffers.iter_mut().zip(needed) {
             if buffer.len() > needed {
-                *buffer = Vec::new();
+                *buffer = Buffer::default();
             }
         }
     }

@@ -1,6 +1,7 @@
 use std::time::{Duration, Instant};
 
 use crate::cpu::Device;
+use crate::cpu::buffer::Buffer;
 use crate::cpu::device::Reservation;
 use crate::cpu::lower::{Action, Lowered};
 use crate::cpu::run::{Normalizations, Run, resolve};
@@ -16,7 +17,7 @@ pub struct Executor {
     lowered: Lowered,
     plan: Plan,
     /// Content of the buffers that outlive a run; none before the first.
-    own: Vec<Vec<f32>>,
+    own: Vec<Buffer>,
     shared: Reservation,
     normalizations: Normalizations,
     /// How far a run moves the running statistics towards those of the batch; 0.1 unless set.
@@ -63,6 +64,29 @@ impl Executor {
         self.plan.bytes().1
     }
 
+    /// Bytes that the steps of a run read and write between them, each tensor once a step: what no cache larger than a sample saves.
+    /// Parameters and inputs are not counted.
+    pub fn traffic_bytes(&self) -> usize {
+        let elements = |(Tensor::Value(id) | Tensor::Gradient(id)): &Tensor| self.program.graph[*id].shape.elements();
+        let of_action = |action: &Action| {
+            let (mut reads, writes) = self.lowered.accesses(&self.program, action);
+            reads.sort_unstable();
+            reads.dedup();
+            let added = match action {
+                Action::Backward { targets, .. } => targets.iter().filter(|t| t.accumulate).map(|t| elements(&t.tensor)).sum(),
+                _ => 0,
+            };
+            let moved: usize = reads.iter().chain(&writes).map(elements).sum();
+            // The moments of a batch are taken by the step before, from the cache.
+            if matches!(action, Action::Moments(_)) && self.lowered.moments_are_left(&self.program, action.node()) {
+                0
+            } else {
+                moved + added
+            }
+        };
+        self.lowered.actions.iter().map(of_action).sum::<usize>() * size_of::<f32>()
+    }
+
     /// Runs all steps once. `feeds` gives the value of every input node the program reads, row-major.
     ///
     /// # Errors
@@ -96,7 +120,7 @@ impl Executor {
         let Self { program, device, lowered, plan, own, shared, normalizations, statistics_momentum } = self;
         let sources = resolve(program, variables, feeds)?;
         if own.is_empty() {
-            own.extend(plan.own.iter().map(|&length| vec![0.0; length]));
+            own.extend(plan.own.iter().map(|&length| Buffer::new(length)));
         }
         shared.with(|shared| {
             let slots = own.iter_mut().chain(shared.iter_mut()).map(std::mem::take).collect();

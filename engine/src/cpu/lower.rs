@@ -111,7 +111,7 @@ impl Lowered {
             this.choose_gradients(graph, &edges, persistent);
         }
         this.choose_passes(program, fuse, &edges);
-        this.list_actions(graph, steps);
+        this.list_actions(program);
         this
     }
 
@@ -236,7 +236,8 @@ impl Lowered {
         }
     }
 
-    fn list_actions(&mut self, graph: &Graph, steps: &[Step]) {
+    fn list_actions(&mut self, program: &Program) {
+        let Program { graph, steps, .. } = program;
         let mut written = HashSet::new();
         let inside: HashMap<NodeId, NodeId> = graph
             .nodes()
@@ -256,7 +257,7 @@ impl Lowered {
         for step in steps {
             match step {
                 Step::Forward(id) => {
-                    if matches!(graph[*id].op, Op::BatchNorm(_)) {
+                    if matches!(graph[*id].op, Op::BatchNorm(_)) && !self.normalizes_at_once(program, *id) {
                         actions.push(Action::Moments(*id));
                     }
                     if self.values[id.index()] == Value::Own {
@@ -292,6 +293,18 @@ impl Lowered {
             }
         }
         self.actions = actions;
+    }
+
+    /// Whether the statistics of a normalisation are taken in the step that applies them: no other pass leaves them, and readers do not apply
+    /// them.
+    pub(crate) fn normalizes_at_once(&self, program: &Program, norm: NodeId) -> bool {
+        program.statistics == Statistics::Batch && self.values[norm.index()] == Value::Own && !self.moments_are_left(program, norm)
+    }
+
+    /// Whether the batch statistics of a normalisation come from the step that computes its input.
+    pub(crate) fn moments_are_left(&self, program: &Program, norm: NodeId) -> bool {
+        let x = program.graph[norm].inputs[0];
+        self.moments_for[x.index()] == Some(norm)
     }
 
     /// The depthwise convolution that is computed inside of `id`.

@@ -1,5 +1,6 @@
 //! The CPU backend: executes the steps of a program over planned buffers.
 
+mod buffer;
 mod device;
 mod executor;
 mod lower;

@@ -1,5 +1,6 @@
 //! One run of an executor: what each action computes, from where to where.
 
+use crate::cpu::buffer::Buffer;
 use crate::cpu::lower::{Action, Gradient, Lowered, Sizes, Target, Value};
 use crate::ops::batch_norm::{self, Backward, Moments, PlaneMoments, PlaneSums, Sums};
 use crate::ops::conv::{self, Chain, Geometry};
@@ -71,7 +72,7 @@ pub(crate) struct Run<'a> {
     pub(crate) lowered: &'a Lowered,
     pub(crate) plan: &'a Plan,
     pub(crate) sources: Vec<Source<'a>>,
-    pub(crate) slots: Vec<Vec<f32>>,
+    pub(crate) slots: Vec<Buffer>,
     pub(crate) normalizations: &'a mut Normalizations,
     pub(crate) variables: &'a mut Variables,
     pub(crate) momentum: f32,
@@ -80,6 +81,11 @@ pub(crate) struct Run<'a> {
 impl<'a> Run<'a> {
     pub(crate) fn act(&mut self, action: &Action) -> Result<()> {
         match action {
+            Action::Forward(id)
+                if matches!(self.graph()[*id].op, Op::BatchNorm(_)) && self.lowered.normalizes_at_once(self.program, *id) =>
+            {
+                return self.normalize(*id);
+            }
             Action::Forward(id) => self.forward(*id),
             Action::Moments(id) => return self.finish_moments(*id),
             Action::Seed(id) => self.slots[self.plan.location[&Tensor::Gradient(*id)]][0] = 1.0,
@@ -181,7 +187,7 @@ impl<'a> Run<'a> {
 
     /// Lets `fill` write planned tensors while it reads others: their buffers are taken out of the slots and put back.
     fn write_all<R>(&mut self, tensors: &[Tensor], fill: impl FnOnce(&Self, Vec<&mut [f32]>) -> R) -> R {
-        let mut buffers: Vec<Vec<f32>> = tensors.iter().map(|tensor| std::mem::take(&mut self.slots[self.plan.location[tensor]])).collect();
+        let mut buffers: Vec<Buffer> = tensors.iter().map(|tensor| std::mem::take(&mut self.slots[self.plan.location[tensor]])).collect();
         let lengths = tensors.iter().map(|(Tensor::Value(id) | Tensor::Gradient(id))| self.shape(*id).elements());
         let slices = buffers.iter_mut().zip(lengths).map(|(buffer, length)| &mut buffer[..length]).collect();
         let result = fill(self, slices);
@@ -284,21 +290,36 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Statistics and value of a normalisation together.
+    fn normalize(&mut self, id: NodeId) -> Result<()> {
+        let node = &self.graph()[id];
+        let Op::BatchNorm(norm) = &node.op else { unreachable!("only normalisations are normalised") };
+        let (channels, plane) = self.extents(id);
+        let moments = self.write(Tensor::Value(id), |run, y| {
+            let x = Values::plain(run.value(node.inputs[0]), channels, plane);
+            batch_norm::forward(x, norm.epsilon, run.affine_inputs(id), y)
+        });
+        self.keep_moments(id, moments)
+    }
+
+    fn affine_inputs(&self, id: NodeId) -> Option<(&[f32], &[f32])> {
+        match *self.graph()[id].inputs {
+            [_, scale, shift] => Some((self.value(scale), self.value(shift))),
+            _ => None,
+        }
+    }
+
     /// Statistics, and the coefficients that readers apply.
     fn finish_moments(&mut self, id: NodeId) -> Result<()> {
         let node = &self.graph()[id];
         let Op::BatchNorm(norm) = &node.op else { unreachable!("only normalisations have moments") };
         let (channels, plane) = self.extents(id);
-        let statistic = |name: String| self.variables.expect(&name, &[channels].into());
-        let (mean, variance) = (statistic(node.running_mean())?, statistic(node.running_var())?);
-        let affine = match *node.inputs {
-            [_, scale, shift] => Some((self.value(scale), self.value(shift))),
-            _ => None,
-        };
+        let affine = self.affine_inputs(id);
         let moments = match self.program.statistics {
             Statistics::Running => {
-                let (mean, variance) = (self.variables.at(mean).data.clone(), self.variables.at(variance).data.clone());
-                Moments::new(mean, variance, norm.epsilon, affine)
+                let (mean, variance) = self.running(id)?;
+                let statistic = |position: usize| self.variables.at(position).data.clone();
+                Moments::new(statistic(mean), statistic(variance), norm.epsilon, affine)
             }
             Statistics::Batch => {
                 let mut computed = Vec::new();
@@ -314,9 +335,22 @@ impl<'a> Run<'a> {
                 Moments::of_batch(planes, channels, plane, norm.epsilon, affine)
             }
         };
+        self.keep_moments(id, moments)
+    }
+
+    /// Positions of the running mean and variance.
+    fn running(&self, id: NodeId) -> Result<(usize, usize)> {
+        let (node, (channels, _)) = (&self.graph()[id], self.extents(id));
+        let statistic = |name: String| self.variables.expect(&name, &[channels].into());
+        Ok((statistic(node.running_mean())?, statistic(node.running_var())?))
+    }
+
+    /// Keeps moments for the rest of the run, and moves the running statistics towards those of a batch.
+    fn keep_moments(&mut self, id: NodeId, moments: Moments) -> Result<()> {
         if self.program.statistics == Statistics::Batch {
             self.normalizations.plane_moments[id.index()].clear();
-            let count = (node.shape.elements() / channels) as f32;
+            let (mean, variance) = self.running(id)?;
+            let count = (self.shape(id).elements() / moments.mean.len()) as f32;
             // The running variance is the unbiased one, as PyTorch keeps it; a single value has none, its biased 0 stands in.
             let unbiased = if count > 1.0 { count / (count - 1.0) } else { 1.0 };
             let momentum = self.momentum;
@@ -388,7 +422,15 @@ impl<'a> Run<'a> {
         let node = &self.graph()[id];
         let mut sums = std::mem::take(&mut self.normalizations.plane_sums[id.index()]);
         let (_, plane) = self.extents(id);
-        {
+        let of_input = targets.iter().find(|target| target.input == 0).filter(|_| sums.is_empty() && self.gradients(id).is_plain());
+        if let Some(target) = of_input {
+            let write = if target.accumulate { Write::Add } else { Write::Set };
+            let backward = self.write(target.tensor, |run, dx| {
+                let (x, dy) = (run.value(node.inputs[0]), run.gradients(id).data);
+                batch_norm::backward(x, dy, plane, &run.normalizations.moments[id.index()], dx, write)
+            });
+            self.normalizations.backward[id.index()] = backward;
+        } else {
             let dy = self.gradients(id);
             let moments = &self.normalizations.moments[id.index()];
             if sums.is_empty() {
@@ -404,6 +446,7 @@ impl<'a> Run<'a> {
             self.write(target.tensor, |run, to| {
                 let backward = &run.normalizations.backward[id.index()];
                 match target.input {
+                    0 if of_input.is_some() => {}
                     0 => {
                         let moments = &run.normalizations.moments[id.index()];
                         let normal = moments.gradient(backward, run.value(node.inputs[0]));

@@ -11,8 +11,9 @@ use super::scratch::{self, Scratch};
 use super::view::{self, Gradients, Values};
 use super::window::{self, Window};
 use super::{TASKS, Write, chunks_if_wanted, depthwise};
+use crate::aligned::Aligned;
 use crate::graph::Conv2d;
-use crate::simd::MOST_LANES;
+use crate::simd::{Ahead, MOST_LANES};
 
 /// The sizes of a convolution.
 #[derive(Clone, Debug)]
@@ -216,10 +217,10 @@ impl<'a> Chain<'a> {
             return;
         }
         let stride = columns + GAP;
-        scratch.matrix.resize(self.terms_of_all_groups() * stride, 0.0);
+        scratch.matrix.resize(self.terms_of_all_groups() * stride);
         self.fill_matrix(samples.clone(), stride, scratch);
         if !direct {
-            scratch.output.resize(g.out_channels() * stride, 0.0);
+            scratch.output.resize(g.out_channels() * stride);
         }
         for group in 0..g.groups {
             let b = Matrix::Rows { data: &scratch.matrix[group * g.terms() * stride..], stride };
@@ -247,7 +248,7 @@ impl<'a> Chain<'a> {
         c: &mut [f32],
         stride: usize,
         columns: usize,
-        packed: &mut Vec<f32>,
+        packed: &mut Aligned,
     ) {
         let g = self.geometry;
         let weight = &self.weight[group * g.weight_group()..][..g.weight_group()];
@@ -258,6 +259,7 @@ impl<'a> Chain<'a> {
     /// The matrix of some samples side by side, rows `stride` apart. Of a depthwise lead the padded planes of the last sample stay.
     fn fill_matrix(&self, samples: std::ops::Range<usize>, stride: usize, scratch: &mut Scratch) {
         let (g, positions, channels) = (self.geometry, self.positions(), self.in_channels());
+        let step = samples.len();
         for (at, n) in samples.enumerate() {
             let planes = (0..channels).map(|c| self.x.at(n * channels + c));
             match &self.lead {
@@ -271,7 +273,9 @@ impl<'a> Chain<'a> {
                     for ((c, plane), padded) in planes.enumerate().zip(padded.chunks_exact_mut(d.window.scratch_len())) {
                         window::load(d.window, plane, padded);
                         let weight = &d.weight[c * d.window.taps()..][..d.window.taps()];
-                        window::correlate(d.window, padded, weight, &mut scratch.matrix[c * stride + at * positions..][..positions]);
+                        let mut ahead = Ahead::new([self.x.plane_if_any((n + step) * channels + c), &[], &[]]);
+                        let to = &mut scratch.matrix[c * stride + at * positions..][..positions];
+                        window::correlate(d.window, padded, weight, to, &mut ahead);
                     }
                 }
                 Lead::Windows => {
@@ -279,7 +283,7 @@ impl<'a> Chain<'a> {
                     let x = if self.x.is_plain() {
                         &self.x.data[n * channels * size..][..channels * size]
                     } else {
-                        scratch.sample.resize(channels * size, 0.0);
+                        scratch.sample.resize(channels * size);
                         planes.zip(scratch.sample.chunks_exact_mut(size)).for_each(|(plane, x)| view::materialize(plane, x));
                         &scratch.sample[..]
                     };
@@ -375,14 +379,14 @@ impl<'a> Chain<'a> {
         let columns = samples.len() * positions;
         let stride = columns + GAP;
         let (terms, all_terms) = (g.terms(), self.terms_of_all_groups());
-        scratch.output.resize(outputs * stride, 0.0);
+        scratch.output.resize(outputs * stride);
         for (at, n) in samples.clone().enumerate() {
             for o in 0..outputs {
                 read_gradient(dy, n * outputs + o, &mut scratch.output[o * stride + at * positions..][..positions]);
             }
         }
         if !partial.weight.is_empty() {
-            scratch.matrix.resize(all_terms * stride, 0.0);
+            scratch.matrix.resize(all_terms * stride);
             self.fill_matrix(samples.clone(), stride, scratch);
             for (group, dweight) in partial.weight.chunks_exact_mut(g.weight_group()).enumerate() {
                 let (a, b) = (&scratch.output[group * g.outputs * stride..], &scratch.matrix[group * terms * stride..]);
@@ -392,7 +396,7 @@ impl<'a> Chain<'a> {
         if dx.is_none() && partial.depthwise.is_empty() {
             return;
         }
-        scratch.dmatrix.resize(all_terms * stride, 0.0);
+        scratch.dmatrix.resize(all_terms * stride);
         for group in 0..g.groups {
             let turned = &turned[group * g.weight_group()..][..g.weight_group()];
             let b = Matrix::Rows { data: &scratch.output[group * g.outputs * stride..], stride };
@@ -400,13 +404,13 @@ impl<'a> Chain<'a> {
             matmul::multiply(turned, b, g.outputs, None, c, stride, columns, &mut scratch.packed);
         }
         if let Lead::Depthwise(d) = &self.lead {
-            return self.depthwise_backward(d, samples, stride, dx, sums, partial, scratch);
+            return self.depthwise_backward(d, samples, stride, dy, dx, sums, partial, scratch);
         }
         let Some((dx, write)) = dx else { return };
         let (channels, size) = (self.in_channels(), self.x.plane);
         for (at, (n, dx)) in samples.zip(dx.chunks_exact_mut(channels * size)).enumerate() {
             if !matches!(self.lead, Lead::Input) {
-                scratch.sample.resize(channels * size, 0.0);
+                scratch.sample.resize(channels * size);
                 scratch.sample.fill(0.0);
                 for (group, sample) in scratch.sample.chunks_exact_mut(g.inputs * size).enumerate() {
                     g.fold(&scratch.dmatrix[group * terms * stride + at * positions..], stride, sample);
@@ -432,6 +436,7 @@ impl<'a> Chain<'a> {
         d: &Depthwise<'_>,
         samples: std::ops::Range<usize>,
         stride: usize,
+        dy: &Gradients<'_>,
         mut dx: Option<(&mut [f32], Write)>,
         mut sums: Option<Sums<'_>>,
         partial: &mut Partial,
@@ -442,6 +447,7 @@ impl<'a> Chain<'a> {
         let loaded = samples.len() == 1 && !partial.weight.is_empty();
         let Scratch { dmatrix, padded, turned, sample, .. } = scratch;
         let padded = padded.prepare(d.window, channels, 0.0);
+        let step = samples.len();
         for (at, n) in samples.enumerate() {
             for c in 0..channels {
                 let plane = self.x.at(n * channels + c);
@@ -456,8 +462,12 @@ impl<'a> Chain<'a> {
                 }
                 let Some((dx, write)) = &mut dx else { continue };
                 let dx = &mut dx[(at * channels + c) * size..][..size];
-                sample.resize(size, 0.0);
-                depthwise::input_gradient(d.window, gradient, &d.weight[c * taps..][..taps], turned, sample);
+                sample.resize(size);
+                // As many planes of the next gradient as this sample's share of channels.
+                let (outputs, next) = (dy.channels, n + step);
+                let o = (c * outputs / channels).min(outputs - 1);
+                let mut ahead = Ahead::new(dy.planes_if_any(next * outputs + o));
+                depthwise::input_gradient(d.window, gradient, &d.weight[c * taps..][..taps], turned, sample, &mut ahead);
                 view::send_computed(sample, Some(plane), *write, dx);
                 if let Some(sums) = &mut sums {
                     sums.planes[at * channels + c] = plane_sums(dx, plane.data, sums.means[c]);

@@ -8,7 +8,7 @@ use super::scratch::{self, Padded, Scratch};
 use super::view::{self, Gradients, Plane, Values};
 use super::window::{self, Window};
 use super::{TASKS, Write, chunks_if_wanted, planes_per_task};
-use crate::simd::MOST_LANES;
+use crate::simd::{Ahead, MOST_LANES};
 
 /// `y[n, c] = x[n, c] ⋆ weight[c] (+ bias[c])`, and the moments of its planes where a normalisation by batch statistics follows.
 pub(crate) fn forward(
@@ -27,7 +27,7 @@ pub(crate) fn forward(
         scratch::with(|scratch| {
             let padded = scratch.padded.prepare(window, 1, 0.0);
             window::load(window, x.at(plane), padded);
-            window::correlate(window, padded, &weight[channel * taps..][..taps], y);
+            window::correlate(window, padded, &weight[channel * taps..][..taps], y, &mut Ahead::default());
         });
         if let Some(bias) = bias {
             y.iter_mut().for_each(|y| *y += bias[channel]);
@@ -41,8 +41,16 @@ pub(crate) fn forward(
 /// Most taps of a kernel that is turned round.
 const MOST_TAPS: usize = 81;
 
-/// The gradient of one plane of input, without what x was read through. `dx` is overwritten.
-pub(crate) fn input_gradient(window: &Window, gradient: &[f32], weight: &[f32], turned: &mut Padded, dx: &mut [f32]) {
+/// The gradient of one plane of input, without what x was read through. `dx` is overwritten. Meanwhile what lies
+/// `ahead` is asked for.
+pub(crate) fn input_gradient(
+    window: &Window,
+    gradient: &[f32],
+    weight: &[f32],
+    turned: &mut Padded,
+    dx: &mut [f32],
+    ahead: &mut Ahead<'_>,
+) {
     let Some((back, reversed)) = window.back().zip(reversed(weight)) else {
         let turned = turned.spoil(window);
         window::scatter(window, gradient, weight, turned);
@@ -50,7 +58,7 @@ pub(crate) fn input_gradient(window: &Window, gradient: &[f32], weight: &[f32], 
     };
     let turned = turned.prepare(back, 1, 0.0);
     window::load(back, Plane::plain(gradient), turned);
-    window::correlate(back, turned, &reversed[..weight.len()], dx);
+    window::correlate(back, turned, &reversed[..weight.len()], dx, ahead);
 }
 
 /// The kernel turned round, where it is small enough for the stack.
@@ -86,8 +94,8 @@ pub(crate) fn backward(window: &Window, x: Values<'_>, weight: &[f32], dy: Gradi
         .enumerate()
         .map(|(index, (dx, sums))| {
             scratch::with(|Scratch { padded, turned, output: gradient, sample: result, .. }| {
-                gradient.resize(window.out_plane(), 0.0);
-                result.resize(x.plane, 0.0);
+                gradient.resize(window.out_plane());
+                result.resize(x.plane);
                 let padded = padded.prepare(window, 1, 0.0);
                 let mut partial = vec![0.0; if with_weight { weight.len() * MOST_LANES } else { 0 }];
                 let first = index * chunk * channels;
@@ -100,7 +108,7 @@ pub(crate) fn backward(window: &Window, x: Values<'_>, weight: &[f32], dy: Gradi
                     }
                     if let Some(dx) = dx {
                         let dx = &mut dx[(i - first) * x.plane..][..x.plane];
-                        input_gradient(window, gradient, &weight[channel * taps..][..taps], turned, result);
+                        input_gradient(window, gradient, &weight[channel * taps..][..taps], turned, result, &mut Ahead::default());
                         view::send_computed(result, Some(plane), write, dx);
                         if let Some(sums) = sums {
                             sums[i - first] = plane_sums(dx, plane.data, means[channel]);

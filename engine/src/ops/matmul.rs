@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 use super::view::Plane;
+use crate::aligned::Aligned;
 use crate::simd::{MOST_LANES, Simd, kernel, sum_lanes};
 
 /// Rows computed together.
@@ -27,12 +28,12 @@ kernel! {
     /// allocation.
     pub(crate) fn multiply(
         simd, a: &[f32], right: Matrix<'_>, terms: usize, bias: Option<&[f32]>, c: &mut [f32], stride: usize, columns: usize,
-        packed: &mut Vec<f32>,
+        packed: &mut Aligned,
     ) {
         let rows = a.len() / terms;
         let width = VECTORS * S::LANES;
         assert!(a.len() == rows * terms && c.len() >= (rows - 1) * stride + columns && stride >= columns);
-        packed.resize(terms * PANEL, 0.0);
+        packed.resize(terms * PANEL);
         let mut start = 0;
         while start < columns {
             let here = width.min(columns - start);
@@ -140,18 +141,24 @@ unsafe fn panel<S: Simd, const R: usize>(
             }
         }
     }
+    if width == VECTORS * S::LANES {
+        assert!(c.len() >= (row + R - 1) * stride + start + VECTORS * S::LANES);
+        let c = c[row * stride + start..].as_mut_ptr();
+        for (r, sums) in sums.iter().enumerate() {
+            for (v, sum) in sums.iter().enumerate() {
+                // SAFETY: a whole panel of c, as asserted.
+                unsafe { simd.store(c.add(r * stride + v * S::LANES), *sum) };
+            }
+        }
+        return;
+    }
     let mut rest = [0f32; PANEL];
     for (r, sums) in sums.iter().enumerate() {
-        let c = &mut c[(row + r) * stride + start..][..width];
-        let whole = width == VECTORS * S::LANES;
-        let to = if whole { c.as_mut_ptr() } else { rest.as_mut_ptr() };
         for (v, sum) in sums.iter().enumerate() {
-            // SAFETY: a whole panel of c, or the array that has room for any.
-            unsafe { simd.store(to.add(v * S::LANES), *sum) };
+            // SAFETY: the array has room for the widest panel.
+            unsafe { simd.store(rest.as_mut_ptr().add(v * S::LANES), *sum) };
         }
-        if !whole {
-            c.copy_from_slice(&rest[..width]);
-        }
+        c[(row + r) * stride + start..][..width].copy_from_slice(&rest[..width]);
     }
 }
 

@@ -5,10 +5,10 @@ use rayon::prelude::*;
 use super::batch_norm::{PlaneMoments, plane_moments};
 use super::conv::read_gradient;
 use super::scratch::{self, Scratch};
-use super::view::{self, Gradients, Plane, Values};
+use super::view::{self, Gradients, Values};
 use super::window::{self, Window};
 use super::{Write, chunks_if_wanted, depthwise, planes_per_task};
-use crate::simd::{kernel, update};
+use crate::simd::{Ahead, kernel, update};
 
 /// Calls `pool` with every plane of x, the output for it and a scratch with `fill` around the plane; then takes moments where they are wanted.
 fn forward(
@@ -42,22 +42,27 @@ pub(crate) fn max_forward(window: &Window, x: Values<'_>, y: &mut [f32], moments
 pub(crate) fn max_backward(window: &Window, x: Values<'_>, dy: Gradients<'_>, dx: &mut [f32], write: Write) {
     dx.par_chunks_mut(window.plane()).with_min_len(planes_per_task(window.plane())).enumerate().for_each(|(i, dx)| {
         scratch::with(|Scratch { padded, turned, chosen, matrix: taps, output: gradient, sample: result, .. }| {
-            taps.resize(window.out_plane(), 0.0);
-            gradient.resize(window.out_plane(), 0.0);
-            result.resize(window.plane(), 0.0);
             let plane = x.at(i);
             let padded = padded.prepare(window, 1, f32::NEG_INFINITY);
             window::load(window, plane, padded);
-            window::first_maximum(window, padded, taps);
-            read_gradient(&dy, i, gradient);
             match window.back() {
                 Some(back) => {
                     let (turned, chosen) = (turned.prepare(back, 1, 0.0), chosen.prepare(back, 1, -1.0));
-                    window::load(back, Plane::plain(gradient), turned);
-                    window::load(back, Plane::plain(taps), chosen);
+                    window::load_gradient(back, dy.at(i), turned);
+                    let (start, pitch) = back.inside();
+                    window::first_maximum(window, padded, &mut chosen[start..], pitch);
+                    if write == Write::Set && !plane.relu {
+                        return window::gather_chosen(back, turned, chosen, dx);
+                    }
+                    result.resize(window.plane());
                     window::gather_chosen(back, turned, chosen, result);
                 }
                 None => {
+                    taps.resize(window.out_plane());
+                    gradient.resize(window.out_plane());
+                    result.resize(window.plane());
+                    window::first_maximum(window, padded, taps, window.out_w);
+                    read_gradient(&dy, i, gradient);
                     let turned = turned.spoil(window);
                     window::scatter_chosen(window, gradient, taps, turned);
                     window::unload(window, turned, result);
@@ -86,7 +91,7 @@ fn inverse_counts(window: &Window) -> Vec<f32> {
 pub(crate) fn avg_forward(window: &Window, x: Values<'_>, y: &mut [f32], moments: Option<&mut [PlaneMoments]>) {
     let (ones, inverse) = (vec![1.0; window.taps()], inverse_counts(window));
     forward(window, x, y, moments, 0.0, |scratch, y| {
-        window::correlate(window, scratch, &ones, y);
+        window::correlate(window, scratch, &ones, y, &mut Ahead::default());
         multiply_by(&inverse, y);
     });
 }
@@ -96,11 +101,11 @@ pub(crate) fn avg_backward(window: &Window, x: Option<Values<'_>>, dy: Gradients
     let (ones, inverse) = (vec![1.0; window.taps()], inverse_counts(window));
     dx.par_chunks_mut(window.plane()).with_min_len(planes_per_task(window.plane())).enumerate().for_each(|(i, dx)| {
         scratch::with(|Scratch { turned, output: gradient, sample: result, .. }| {
-            gradient.resize(window.out_plane(), 0.0);
-            result.resize(window.plane(), 0.0);
+            gradient.resize(window.out_plane());
+            result.resize(window.plane());
             read_gradient(&dy, i, gradient);
             multiply_by(&inverse, gradient);
-            depthwise::input_gradient(window, gradient, &ones, turned, result);
+            depthwise::input_gradient(window, gradient, &ones, turned, result, &mut Ahead::default());
             view::send_computed(result, x.map(|x| x.at(i)), write, dx);
         });
     });

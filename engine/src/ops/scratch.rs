@@ -3,19 +3,20 @@
 use std::cell::RefCell;
 
 use super::window::Window;
+use crate::aligned::Aligned;
 
 /// Buffers that hold anything.
 #[derive(Default)]
 pub(crate) struct Scratch {
     /// The matrix of windows, and its gradient.
-    pub(crate) matrix: Vec<f32>,
-    pub(crate) dmatrix: Vec<f32>,
+    pub(crate) matrix: Aligned,
+    pub(crate) dmatrix: Aligned,
     /// An output or its gradient.
-    pub(crate) output: Vec<f32>,
+    pub(crate) output: Aligned,
     /// An input as its readers see it, or its gradient.
-    pub(crate) sample: Vec<f32>,
+    pub(crate) sample: Aligned,
     /// Of a product of matrices.
-    pub(crate) packed: Vec<f32>,
+    pub(crate) packed: Aligned,
     /// Padded planes of the input.
     pub(crate) padded: Padded,
     /// Padded planes of a gradient on its way back.
@@ -27,7 +28,7 @@ pub(crate) struct Scratch {
 /// Planes loaded for a window, one after the other, with a fill around them that stays from plane to plane.
 #[derive(Default)]
 pub(crate) struct Padded {
-    data: Vec<f32>,
+    data: Aligned,
     /// The window, the planes and the fill that it is prepared for.
     prepared: Option<(u64, usize, f32)>,
 }
@@ -37,8 +38,8 @@ impl Padded {
     pub(crate) fn prepare(&mut self, window: &Window, planes: usize, fill: f32) -> &mut [f32] {
         let fits = |(id, count, with)| id == window.id() && count >= planes && with == fill;
         if !self.prepared.is_some_and(fits) {
-            self.data.clear();
-            self.data.resize(planes * window.scratch_len(), fill);
+            self.data.resize(planes * window.scratch_len());
+            self.data.fill(fill);
             self.prepared = Some((window.id(), planes, fill));
         }
         &mut self.data[..planes * window.scratch_len()]
@@ -47,7 +48,7 @@ impl Padded {
     /// Room for one plane of a window that is to be overwritten, whatever is there.
     pub(crate) fn spoil(&mut self, window: &Window) -> &mut [f32] {
         self.prepared = None;
-        self.data.resize(window.scratch_len(), 0.0);
+        self.data.resize(window.scratch_len());
         &mut self.data
     }
 }

@@ -36,6 +36,11 @@ impl<'a> Values<'a> {
         self.affine.is_none() && self.mask.is_none() && !self.relu
     }
 
+    /// The bare elements of plane `i`; none beyond the last plane.
+    pub(crate) fn plane_if_any(&self, i: usize) -> &'a [f32] {
+        self.data.get(i * self.plane..(i + 1) * self.plane).unwrap_or_default()
+    }
+
     /// The plane of channel `i % channels` of sample `i / channels`.
     #[inline(always)]
     pub(crate) fn at(&self, i: usize) -> Plane<'a> {
@@ -89,15 +94,6 @@ impl<'a> Plane<'a> {
             map(simd, data, to, |x| simd.mul_add(factor, simd.sub(x, mean), shift));
         }
     }
-
-    /// Every `step`-th element from `from` on.
-    #[inline(always)]
-    pub(crate) fn read_strided(&self, from: usize, step: usize, to: &mut [f32]) {
-        for (i, to) in to.iter_mut().enumerate() {
-            let y = self.factor * (self.data[from + i * step] - self.mean) + self.shift;
-            *to = if self.relu && y < 0.0 { 0.0 } else { y };
-        }
-    }
 }
 
 /// The gradient of an image tensor as its readers see it: mask\[n\] · scale · dy, carried back through a normalisation by batch statistics
@@ -129,6 +125,11 @@ impl<'a> Gradients<'a> {
         Self { data, plane, channels, scale: 1.0, mask: None, normal: None }
     }
 
+    /// Whether readers see the data itself.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.scale == 1.0 && self.mask.is_none() && self.normal.is_none()
+    }
+
     /// The factor of dy in sample `n`.
     #[inline(always)]
     pub(crate) fn scale_of(&self, n: usize) -> f32 {
@@ -136,6 +137,12 @@ impl<'a> Gradients<'a> {
             Some(mask) => self.scale * mask[n],
             None => self.scale,
         }
+    }
+
+    /// What is read for plane `i`; nothing beyond the last plane.
+    pub(crate) fn planes_if_any(&self, i: usize) -> [&'a [f32]; 3] {
+        let plane = |data: &'a [f32]| data.get(i * self.plane..(i + 1) * self.plane).unwrap_or_default();
+        [plane(self.data), self.normal.map_or(&[], |normal| plane(normal.x)), &[]]
     }
 
     /// The plane of channel `i % channels` of sample `i / channels`.

@@ -9,8 +9,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::view::Plane;
-use crate::simd::{MOST_LANES, Simd, kernel, sum_lanes, update};
+use super::view::{GradientPlane, Plane};
+use crate::simd::{Ahead, MOST_LANES, Simd, kernel, sum_lanes, update};
 
 /// Geometry of a window: sizes, and where each tap lies in the scratch plane.
 #[derive(Clone, Debug)]
@@ -81,7 +81,7 @@ impl Window {
         let mut runs = Vec::new();
         for phase_y in 0..phases {
             let (first_y, row, rows) = held(phase_y, h, read_h);
-            for (phase_x, &(first_x, column, count)) in columns.iter().enumerate() {
+            for (phase_x, &(first_x, column, count)) in columns.iter().enumerate().filter(|(_, (_, _, count))| *count > 0) {
                 let start = (phase_y * phases + phase_x) * phase_len;
                 runs.extend((0..rows).map(|i| Run {
                     plane: (first_y + i * stride) * w + first_x,
@@ -130,6 +130,11 @@ impl Window {
         self.back.as_deref()
     }
 
+    /// Where the plane begins in the scratch, and how far its rows are apart there; at stride 1.
+    pub(crate) fn inside(&self) -> (usize, usize) {
+        (self.runs.first().map_or(0, |run| run.scratch), self.pitch)
+    }
+
     /// How far into the scratch the taps reach.
     fn reach(&self) -> usize {
         self.offsets.iter().max().map_or(0, |last| last + (self.out_h - 1) * self.pitch + self.out_w)
@@ -146,10 +151,7 @@ kernel! {
     pub(crate) fn load(simd, window: &Window, plane: Plane<'_>, scratch: &mut [f32]) {
         let (Some(first), Some(last)) = (window.runs.first(), window.runs.last()) else { return };
         if window.stride > 1 {
-            for run in &window.runs {
-                plane.read_strided(run.plane, window.stride, &mut scratch[run.scratch..][..run.count]);
-            }
-            return;
+            return load_phases(simd, window, plane, scratch);
         }
         // Without phases the runs are the rows of the plane, one below the other.
         let (rows, count) = (window.runs.len(), first.count);
@@ -171,6 +173,13 @@ kernel! {
         }
     }
 
+    /// Loads the gradient of a plane into a scratch of the window that carries it back ([`Window::back`]), which was filled before.
+    pub(crate) fn load_gradient(simd, back: &Window, gradient: GradientPlane<'_>, scratch: &mut [f32]) {
+        for run in &back.runs {
+            gradient.read(simd, run.plane, &mut scratch[run.scratch..][..run.count]);
+        }
+    }
+
     /// Gathers the scratch back into a plane: the transpose of [`load`]. Positions that no window covers are zero.
     pub(crate) fn unload(simd, window: &Window, scratch: &[f32], plane: &mut [f32]) {
         plane.fill(0.0);
@@ -183,22 +192,22 @@ kernel! {
     }
 
     /// out\[row, column\] = Σ over taps of weight · what the tap reads there.
-    pub(crate) fn correlate(simd, window: &Window, scratch: &[f32], weights: &[f32], out: &mut [f32]) {
+    pub(crate) fn correlate(simd, window: &Window, scratch: &[f32], weights: &[f32], out: &mut [f32], ahead: &mut Ahead<'_>) {
         let (w, h) = (window.out_w, window.out_h);
         assert!(out.len() == h * w && weights.len() == window.offsets.len());
         let reach = window.reach();
         assert!(scratch.len() >= reach + S::LANES);
-        let taps = Taps { offsets: &window.offsets, weights, src: scratch.as_ptr(), pitch: window.pitch };
+        let taps = Taps { window, weights, src: scratch.as_ptr() };
         let whole = w / S::LANES * S::LANES;
+        let lines = ahead.share((h / 4).max(1));
         let mut column = 0;
         while column < whole {
             let out = &mut out[column..];
             // SAFETY: blocks of rows and columns within the output; each tap then reads within `reach`.
             column += unsafe {
                 match (whole - column) / S::LANES {
-                    1 => columns::<S, 1, 8>(simd, &taps, column, out, w, h),
-                    2 | 3 => columns::<S, 2, 4>(simd, &taps, column, out, w, h),
-                    _ => columns::<S, 4, 2>(simd, &taps, column, out, w, h),
+                    1 => columns::<S, 1, 4>(simd, &taps, column, out, ahead, lines),
+                    _ => columns::<S, 2, 4>(simd, &taps, column, out, ahead, lines),
                 }
             };
         }
@@ -210,8 +219,8 @@ kernel! {
                 unsafe {
                     let at = row * window.pitch + whole;
                     match rows {
-                        4 => put(simd, block::<S, 1, 4>(simd, &taps, at), &mut out[row * w..], whole, w),
-                        _ => put(simd, block::<S, 1, 1>(simd, &taps, at), &mut out[row * w..], whole, w),
+                        4 => put(simd, block::<S, 1, 4>(simd, &taps, at, 1), &mut out[row * w..], whole, w),
+                        _ => put(simd, block::<S, 1, 1>(simd, &taps, at, 1), &mut out[row * w..], whole, w),
                     }
                 }
                 row += rows;
@@ -298,11 +307,12 @@ kernel! {
         }
     }
 
-    /// The tap at which each window first has its maximum. The scratch is minus infinity around the plane.
-    pub(crate) fn first_maximum(simd, window: &Window, scratch: &[f32], taps: &mut [f32]) {
+    /// The tap at which each window first has its maximum, rows `pitch` apart. The scratch is minus infinity around the plane.
+    pub(crate) fn first_maximum(simd, window: &Window, scratch: &[f32], taps: &mut [f32], pitch: usize) {
         let (w, h) = (window.out_w, window.out_h);
-        assert!(taps.len() == h * w && scratch.len() >= window.reach() + S::LANES);
+        assert!(taps.len() >= (h - 1) * pitch + w && pitch >= w && scratch.len() >= window.reach() + S::LANES);
         let src = scratch.as_ptr();
+        let one = simd.splat(1.0);
         let mut lanes = [0f32; MOST_LANES];
         for row in 0..h {
             let mut column = 0;
@@ -311,17 +321,18 @@ kernel! {
                 unsafe {
                     let at = row * window.pitch + column;
                     let mut max = simd.splat(f32::NEG_INFINITY);
-                    let mut first = simd.splat(0.0);
-                    for (tap, &offset) in window.offsets.iter().enumerate() {
+                    let (mut first, mut tap) = (simd.splat(0.0), simd.splat(0.0));
+                    for &offset in &window.offsets {
                         let x = simd.load(src.add(at + offset));
-                        first = simd.where_greater(x, max, simd.splat(tap as f32), first);
+                        first = simd.where_greater(x, max, tap, first);
                         max = simd.where_greater(x, max, x, max);
+                        tap = simd.add(tap, one);
                     }
                     if column + S::LANES <= w {
-                        simd.store(taps.as_mut_ptr().add(row * w + column), first);
+                        simd.store(taps.as_mut_ptr().add(row * pitch + column), first);
                     } else {
                         simd.store(lanes.as_mut_ptr(), first);
-                        taps[row * w + column..(row + 1) * w].copy_from_slice(&lanes[..w - column]);
+                        taps[row * pitch + column..row * pitch + w].copy_from_slice(&lanes[..w - column]);
                     }
                 }
                 column += S::LANES;
@@ -334,7 +345,7 @@ kernel! {
     pub(crate) fn gather_chosen(simd, back: &Window, gradients: &[f32], taps: &[f32], dx: &mut [f32]) {
         let (w, h) = (back.out_w, back.out_h);
         assert!(dx.len() == h * w && gradients.len() == taps.len() && taps.len() >= back.reach() + S::LANES);
-        let last = back.offsets.len() - 1;
+        let (last, one) = (simd.splat((back.offsets.len() - 1) as f32), simd.splat(1.0));
         let mut lanes = [0f32; MOST_LANES];
         for row in 0..h {
             let mut column = 0;
@@ -343,9 +354,11 @@ kernel! {
                 unsafe {
                     let at = row * back.pitch + column;
                     let mut sum = simd.splat(0.0);
-                    for (turned, &offset) in back.offsets.iter().enumerate() {
+                    let mut turned = last;
+                    for &offset in &back.offsets {
                         let (tap, dy) = (simd.load(taps.as_ptr().add(at + offset)), simd.load(gradients.as_ptr().add(at + offset)));
-                        sum = simd.add(sum, simd.where_equal(tap, simd.splat((last - turned) as f32), dy));
+                        sum = simd.add(sum, simd.where_equal(tap, turned, dy));
+                        turned = simd.sub(turned, one);
                     }
                     if column + S::LANES <= w {
                         simd.store(dx.as_mut_ptr().add(row * w + column), sum);
@@ -365,6 +378,38 @@ kernel! {
         for (row, (gradient, taps)) in gradient.chunks_exact(window.out_w).zip(taps.chunks_exact(window.out_w)).enumerate() {
             for (column, (gradient, tap)) in gradient.iter().zip(taps).enumerate() {
                 scratch[window.offsets[*tap as usize] + row * window.pitch + column] += gradient;
+            }
+        }
+    }
+}
+
+/// [`load`] for windows with phases: row by row of the plane, each read once.
+#[inline(always)]
+fn load_phases<S: Simd>(simd: S, window: &Window, plane: Plane<'_>, scratch: &mut [f32]) {
+    const MOST_COLUMNS: usize = 512;
+    let mut buffer = [0f32; MOST_COLUMNS];
+    let mut read = None;
+    for run in &window.runs {
+        let to = &mut scratch[run.scratch..][..run.count];
+        if window.w > MOST_COLUMNS {
+            for (i, to) in to.iter_mut().enumerate() {
+                plane.read(simd, run.plane + i * window.stride, std::slice::from_mut(to));
+            }
+            continue;
+        }
+        let (row, column) = (run.plane / window.w, run.plane % window.w);
+        if read != Some(row) {
+            plane.read(simd, row * window.w, &mut buffer[..window.w]);
+            read = Some(row);
+        }
+        let values = &buffer[column..window.w];
+        if window.stride == 2 {
+            for (to, pair) in to.iter_mut().zip(values.chunks(2)) {
+                *to = pair[0];
+            }
+        } else {
+            for (to, value) in to.iter_mut().zip(values.iter().step_by(window.stride)) {
+                *to = *value;
             }
         }
     }
@@ -408,13 +453,13 @@ unsafe fn rows_of<S: Simd>(
 
 /// What [`block`] reads.
 struct Taps<'a> {
-    offsets: &'a [usize],
+    window: &'a Window,
     weights: &'a [f32],
     src: *const f32,
-    pitch: usize,
 }
 
-/// All rows of `V` vectors of columns from `column` on, `R` rows at a time; `out` begins at that column. Returns how many columns these are.
+/// All rows of `V` vectors of columns from `column` on, about `R` rows at a time, some lines asked for after each; `out` begins at that
+/// column. Returns how many columns these are.
 ///
 /// # Safety
 /// Every tap can be read at every row and column computed.
@@ -424,51 +469,112 @@ unsafe fn columns<S: Simd, const V: usize, const R: usize>(
     taps: &Taps<'_>,
     column: usize,
     out: &mut [f32],
-    w: usize,
-    h: usize,
+    ahead: &mut Ahead<'_>,
+    lines: usize,
 ) -> usize {
-    let mut row = 0;
-    while row + R <= h {
-        // SAFETY: as the caller says; the stores are within the rows, which the slices check.
-        unsafe {
-            let sums = block::<S, V, R>(simd, taps, row * taps.pitch + column);
-            for (r, sums) in sums.iter().enumerate() {
-                let out = &mut out[(row + r) * w..][..V * S::LANES];
-                for (v, sum) in sums.iter().enumerate() {
-                    simd.store(out.as_mut_ptr().add(v * S::LANES), *sum);
+    let &Window { out_w: w, out_h: h, pitch, stride, dilation, .. } = taps.window;
+    // Rows of one block read the same rows of the plane, shifted: at stride 1 those as far apart as the taps are.
+    let apart = if stride == 1 { dilation } else { 1 };
+    for first in 0..apart.min(h) {
+        let mut row = first;
+        while row < h {
+            ahead.ask(simd, lines);
+            let whole = row + (R - 1) * apart < h;
+            // SAFETY: as the caller says; the stores are within the rows, which the slices check.
+            unsafe {
+                let at = row * pitch + column;
+                if whole {
+                    store_rows(simd, block::<S, V, R>(simd, taps, at, apart), &mut out[row * w..], apart * w);
+                } else {
+                    store_rows(simd, block::<S, V, 1>(simd, taps, at, apart), &mut out[row * w..], apart * w);
                 }
             }
+            row += if whole { R * apart } else { apart };
         }
-        row += R;
-    }
-    while row < h {
-        // SAFETY: as above.
-        unsafe {
-            let [sums] = block::<S, V, 1>(simd, taps, row * taps.pitch + column);
-            let out = &mut out[row * w..][..V * S::LANES];
-            for (v, sum) in sums.iter().enumerate() {
-                simd.store(out.as_mut_ptr().add(v * S::LANES), *sum);
-            }
-        }
-        row += 1;
     }
     V * S::LANES
 }
 
-/// `R` rows of `V` vectors of outputs, the first at position `at` of the scratch.
+#[inline(always)]
+fn store_rows<S: Simd, const V: usize, const R: usize>(simd: S, rows: [[S::V; V]; R], out: &mut [f32], apart: usize) {
+    for (r, sums) in rows.iter().enumerate() {
+        let out = &mut out[r * apart..][..V * S::LANES];
+        for (v, sum) in sums.iter().enumerate() {
+            // SAFETY: within the slice.
+            unsafe { simd.store(out.as_mut_ptr().add(v * S::LANES), *sum) };
+        }
+    }
+}
+
+/// `R` rows of `V` vectors of outputs, `apart` from each other, the first at position `at` of the scratch.
 ///
 /// # Safety
 /// Every tap can be read there.
 #[inline(always)]
-unsafe fn block<S: Simd, const V: usize, const R: usize>(simd: S, taps: &Taps<'_>, at: usize) -> [[S::V; V]; R] {
+unsafe fn block<S: Simd, const V: usize, const R: usize>(simd: S, taps: &Taps<'_>, at: usize, apart: usize) -> [[S::V; V]; R] {
+    let window = taps.window;
+    if window.stride > 1 || apart != window.dilation {
+        // SAFETY: as the caller says.
+        return unsafe { plain_block(simd, taps, at, apart) };
+    }
+    match window.kernel {
+        // SAFETY: as the caller says.
+        3 => unsafe { shared_block::<S, V, R, 3>(simd, taps, at, apart) },
+        5 => unsafe { shared_block::<S, V, R, 5>(simd, taps, at, apart) },
+        _ => unsafe { plain_block(simd, taps, at, apart) },
+    }
+}
+
+/// [`block`] for any kernel.
+///
+/// # Safety
+/// As for [`block`].
+#[inline(always)]
+unsafe fn plain_block<S: Simd, const V: usize, const R: usize>(simd: S, taps: &Taps<'_>, at: usize, apart: usize) -> [[S::V; V]; R] {
+    let window = taps.window;
     let mut sums = [[simd.splat(0.0); V]; R];
-    for (&offset, &weight) in taps.offsets.iter().zip(taps.weights) {
+    for (&offset, &weight) in window.offsets.iter().zip(taps.weights) {
         let weight = simd.splat(weight);
         for (r, sums) in sums.iter_mut().enumerate() {
             for (v, sum) in sums.iter_mut().enumerate() {
                 // SAFETY: as the caller says.
-                let src = unsafe { simd.load(taps.src.add(at + offset + r * taps.pitch + v * S::LANES)) };
+                let src = unsafe { simd.load(taps.src.add(at + offset + r * apart * window.pitch + v * S::LANES)) };
                 *sum = simd.mul_add(src, weight, *sum);
+            }
+        }
+    }
+    sums
+}
+
+/// [`block`] for a kernel of `K` · `K` taps at stride 1: what is loaded serves all rows of the block, since loads that lie across two lines
+/// are what the plain one waits for. The sizes are constants so that the inner loops unroll.
+///
+/// # Safety
+/// As for [`block`].
+#[inline(always)]
+unsafe fn shared_block<S: Simd, const V: usize, const R: usize, const K: usize>(
+    simd: S,
+    taps: &Taps<'_>,
+    at: usize,
+    apart: usize,
+) -> [[S::V; V]; R] {
+    let window = taps.window;
+    let step = apart * window.pitch;
+    let mut sums = [[simd.splat(0.0); V]; R];
+    for column in 0..K {
+        // SAFETY: output row `r` reads this row with its tap `line - r`, as the caller says it can; there are K · K weights.
+        unsafe {
+            let src = taps.src.add(at + column * window.dilation);
+            let weights: [S::V; K] = std::array::from_fn(|tap| simd.splat(*taps.weights.as_ptr().add(tap * K + column)));
+            for line in 0..R + K - 1 {
+                let x: [S::V; V] = std::array::from_fn(|v| simd.load(src.add(line * step + v * S::LANES)));
+                for (r, sums) in sums.iter_mut().enumerate() {
+                    if line >= r && line - r < K {
+                        for (sum, x) in sums.iter_mut().zip(x) {
+                            *sum = simd.mul_add(x, weights[line - r], *sum);
+                        }
+                    }
+                }
             }
         }
     }
