@@ -111,7 +111,7 @@ impl Lowered {
             this.choose_gradients(graph, &edges, persistent);
         }
         this.choose_passes(program, fuse, &edges);
-        this.list_actions(program);
+        this.list_actions(graph, steps);
         this
     }
 
@@ -236,8 +236,7 @@ impl Lowered {
         }
     }
 
-    fn list_actions(&mut self, program: &Program) {
-        let Program { graph, steps, .. } = program;
+    fn list_actions(&mut self, graph: &Graph, steps: &[Step]) {
         let mut written = HashSet::new();
         let inside: HashMap<NodeId, NodeId> = graph
             .nodes()
@@ -257,7 +256,7 @@ impl Lowered {
         for step in steps {
             match step {
                 Step::Forward(id) => {
-                    if matches!(graph[*id].op, Op::BatchNorm(_)) && !self.normalizes_at_once(program, *id) {
+                    if matches!(graph[*id].op, Op::BatchNorm(_)) {
                         actions.push(Action::Moments(*id));
                     }
                     if self.values[id.index()] == Value::Own {
@@ -293,12 +292,6 @@ impl Lowered {
             }
         }
         self.actions = actions;
-    }
-
-    /// Whether the statistics of a normalisation are taken in the step that applies them: no other pass leaves them, and readers do not apply
-    /// them.
-    pub(crate) fn normalizes_at_once(&self, program: &Program, norm: NodeId) -> bool {
-        program.statistics == Statistics::Batch && self.values[norm.index()] == Value::Own && !self.moments_are_left(program, norm)
     }
 
     /// Whether the batch statistics of a normalisation come from the step that computes its input.

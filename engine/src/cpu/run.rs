@@ -81,11 +81,6 @@ pub(crate) struct Run<'a> {
 impl<'a> Run<'a> {
     pub(crate) fn act(&mut self, action: &Action) -> Result<()> {
         match action {
-            Action::Forward(id)
-                if matches!(self.graph()[*id].op, Op::BatchNorm(_)) && self.lowered.normalizes_at_once(self.program, *id) =>
-            {
-                return self.normalize(*id);
-            }
             Action::Forward(id) => self.forward(*id),
             Action::Moments(id) => return self.finish_moments(*id),
             Action::Seed(id) => self.slots[self.plan.location[&Tensor::Gradient(*id)]][0] = 1.0,
@@ -290,18 +285,6 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Statistics and value of a normalisation together.
-    fn normalize(&mut self, id: NodeId) -> Result<()> {
-        let node = &self.graph()[id];
-        let Op::BatchNorm(norm) = &node.op else { unreachable!("only normalisations are normalised") };
-        let (channels, plane) = self.extents(id);
-        let moments = self.write(Tensor::Value(id), |run, y| {
-            let x = Values::plain(run.value(node.inputs[0]), channels, plane);
-            batch_norm::forward(x, norm.epsilon, run.affine_inputs(id), y)
-        });
-        self.keep_moments(id, moments)
-    }
-
     fn affine_inputs(&self, id: NodeId) -> Option<(&[f32], &[f32])> {
         match *self.graph()[id].inputs {
             [_, scale, shift] => Some((self.value(scale), self.value(shift))),
@@ -422,15 +405,7 @@ impl<'a> Run<'a> {
         let node = &self.graph()[id];
         let mut sums = std::mem::take(&mut self.normalizations.plane_sums[id.index()]);
         let (_, plane) = self.extents(id);
-        let of_input = targets.iter().find(|target| target.input == 0).filter(|_| sums.is_empty() && self.gradients(id).is_plain());
-        if let Some(target) = of_input {
-            let write = if target.accumulate { Write::Add } else { Write::Set };
-            let backward = self.write(target.tensor, |run, dx| {
-                let (x, dy) = (run.value(node.inputs[0]), run.gradients(id).data);
-                batch_norm::backward(x, dy, plane, &run.normalizations.moments[id.index()], dx, write)
-            });
-            self.normalizations.backward[id.index()] = backward;
-        } else {
+        {
             let dy = self.gradients(id);
             let moments = &self.normalizations.moments[id.index()];
             if sums.is_empty() {
@@ -446,7 +421,6 @@ impl<'a> Run<'a> {
             self.write(target.tensor, |run, to| {
                 let backward = &run.normalizations.backward[id.index()];
                 match target.input {
-                    0 if of_input.is_some() => {}
                     0 => {
                         let moments = &run.normalizations.moments[id.index()];
                         let normal = moments.gradient(backward, run.value(node.inputs[0]));

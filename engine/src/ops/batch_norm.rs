@@ -5,8 +5,8 @@
 
 use rayon::prelude::*;
 
-use super::view::{self, Affine, Gradients, Normal, Values};
-use super::{Write, lane_sum, planes_per_task};
+use super::view::{Affine, Gradients, Normal, Values};
+use super::{lane_sum, planes_per_task};
 use crate::simd::kernel;
 
 const LANES: usize = 16;
@@ -118,18 +118,6 @@ impl Moments {
         Self { mean, variance, inverse_sd, factor, shift }
     }
 
-    /// Those of one channel.
-    fn of_channel(&self, c: usize) -> Self {
-        let one = |values: &[f32]| vec![values[c]];
-        Self {
-            mean: one(&self.mean),
-            variance: one(&self.variance),
-            inverse_sd: one(&self.inverse_sd),
-            factor: one(&self.factor),
-            shift: one(&self.shift),
-        }
-    }
-
     /// What readers of the normalised tensor apply.
     pub(crate) fn affine(&self) -> Affine<'_> {
         Affine { mean: &self.mean, factor: &self.factor, shift: &self.shift }
@@ -153,63 +141,6 @@ impl Moments {
             .unzip();
         Self::new(mean, variance, epsilon, affine)
     }
-}
-
-/// The planes of each channel of `[n, channels, plane]`.
-fn by_channel(data: &mut [f32], channels: usize, plane: usize) -> Vec<Vec<&mut [f32]>> {
-    let mut planes: Vec<Vec<&mut [f32]>> = (0..channels).map(|_| Vec::new()).collect();
-    data.chunks_mut(plane).enumerate().for_each(|(i, data)| planes[i % channels].push(data));
-    planes
-}
-
-/// Normalises x by its own moments, channel by channel, so that a channel is read again while it is near.
-pub(crate) fn forward(x: Values<'_>, epsilon: f32, affine: Option<(&[f32], &[f32])>, y: &mut [f32]) -> Moments {
-    let (channels, plane) = (x.channels, x.plane);
-    let of_channel: Vec<Moments> = by_channel(y, channels, plane)
-        .into_par_iter()
-        .enumerate()
-        .map(|(c, y)| {
-            let planes: Vec<PlaneMoments> = (0..y.len()).map(|n| plane_moments(x.at(n * channels + c).data)).collect();
-            let affine = affine.map(|(scale, shift)| (&scale[c..=c], &shift[c..=c]));
-            let moments = Moments::of_batch(&planes, 1, plane, epsilon, affine);
-            for (n, y) in y.into_iter().enumerate() {
-                let data = x.at(n * channels + c).data;
-                let values = Values { affine: Some(moments.affine()), ..Values::plain(data, 1, plane) };
-                view::materialize(values.at(0), y);
-            }
-            moments
-        })
-        .collect();
-    let column = |field: fn(&Moments) -> &Vec<f32>| of_channel.iter().flat_map(field).copied().collect();
-    Moments {
-        mean: column(|m| &m.mean),
-        variance: column(|m| &m.variance),
-        inverse_sd: column(|m| &m.inverse_sd),
-        factor: column(|m| &m.factor),
-        shift: column(|m| &m.shift),
-    }
-}
-
-/// The gradient of x from `dy`, the bare gradient of the normalised tensor, channel by channel like [`forward`].
-pub(crate) fn backward(x: &[f32], dy: &[f32], plane: usize, moments: &Moments, dx: &mut [f32], write: Write) -> Backward {
-    let channels = moments.mean.len();
-    let of_channel: Vec<Backward> = by_channel(dx, channels, plane)
-        .into_par_iter()
-        .enumerate()
-        .map(|(c, dx)| {
-            let at = |n: usize| (n * channels + c) * plane..(n * channels + c + 1) * plane;
-            let sums: Vec<PlaneSums> = (0..dx.len()).map(|n| plane_sums(&dy[at(n)], &x[at(n)], moments.mean[c])).collect();
-            let moments = moments.of_channel(c);
-            let backward = Backward::of_sums(&sums, |_| 1.0, (dx.len() * plane) as f64, &moments);
-            for (n, dx) in dx.into_iter().enumerate() {
-                let normal = Some(moments.gradient(&backward, &x[at(n)]));
-                view::send(Gradients { normal, ..Gradients::plain(&dy[at(n)], 1, plane) }.at(0), None, write, dx);
-            }
-            backward
-        })
-        .collect();
-    let column = |field: fn(&Backward) -> &Vec<f32>| of_channel.iter().flat_map(field).copied().collect();
-    Backward { dshift: column(|b| &b.dshift), dscale: column(|b| &b.dscale), mean_dy: column(|b| &b.mean_dy), slope: column(|b| &b.slope) }
 }
 
 /// The moments of all planes of x.
@@ -243,17 +174,13 @@ pub(crate) struct Backward {
 impl Backward {
     /// From the sums of the planes of the tensor that `dy` reads, `[n, channels]`.
     pub(crate) fn new(sums: &[PlaneSums], dy: &Gradients<'_>, moments: &Moments) -> Self {
-        Self::of_sums(sums, |n| dy.scale_of(n), (dy.data.len() / moments.mean.len()) as f64, moments)
-    }
-
-    /// From sums of planes that count `scale(n)` in sample n; a channel has `count` elements.
-    fn of_sums(sums: &[PlaneSums], scale: impl Fn(usize) -> f32, count: f64, moments: &Moments) -> Self {
         let channels = moments.mean.len();
+        let count = (dy.data.len() / channels) as f64;
         let mut backward = Self::default();
         for c in 0..channels {
             let (mut total, mut products) = (0f64, 0f64);
             for (n, sums) in sums.iter().skip(c).step_by(channels).enumerate() {
-                let scale = f64::from(scale(n));
+                let scale = f64::from(dy.scale_of(n));
                 total += scale * f64::from(sums.dy);
                 products += scale * f64::from(sums.dy_x);
             }

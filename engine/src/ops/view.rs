@@ -125,11 +125,6 @@ impl<'a> Gradients<'a> {
         Self { data, plane, channels, scale: 1.0, mask: None, normal: None }
     }
 
-    /// Whether readers see the data itself.
-    pub(crate) fn is_plain(&self) -> bool {
-        self.scale == 1.0 && self.mask.is_none() && self.normal.is_none()
-    }
-
     /// The factor of dy in sample `n`.
     #[inline(always)]
     pub(crate) fn scale_of(&self, n: usize) -> f32 {
