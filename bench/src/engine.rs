@@ -39,6 +39,8 @@ pub(crate) struct Planned {
     pub(crate) own: usize,
     /// Buffers for the time of a run, which all executors of a device share.
     pub(crate) working: usize,
+    /// What the steps of a run read and write between them.
+    pub(crate) moved: usize,
 }
 
 enum Optimizer {
@@ -77,7 +79,7 @@ impl<'a> Subject<'a> {
     }
 
     pub(crate) fn planned(&self) -> Planned {
-        Planned { own: self.executor.own_bytes(), working: self.device.working_bytes() }
+        Planned { own: self.executor.own_bytes(), working: self.device.working_bytes(), moved: self.executor.traffic_bytes() }
     }
 
     /// The first run, parameters updated at the end.

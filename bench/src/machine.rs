@@ -23,6 +23,8 @@ pub(crate) struct Machine {
     pub(crate) cores: usize,
     /// Threads that were used.
     pub(crate) threads: usize,
+    /// What the engine computes with here.
+    pub(crate) instruction_set: &'static str,
     /// 10⁹ fused multiply-adds of `f32` a second, operands in registers.
     pub(crate) registers_gmacs: f64,
     /// 10⁹ multiply-adds a second of a 2048³ matrix product by the `gemm` crate.
@@ -42,6 +44,7 @@ impl Machine {
             processor: processor(),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             threads,
+            instruction_set: adwp_engine::cpu::instruction_set(),
             registers_gmacs: registers(&pool),
             gemm_gmacs: gemm_rate(&pool),
             pytorch_gemm_gmacs: None,

@@ -82,7 +82,7 @@ fn bench(args: &Args, device: &Device) -> Result<()> {
         output::line(&times.row(&row))?;
         rows.push(row);
     }
-    if let Some(steps) = table::steps(&rows) {
+    if let Some(steps) = table::steps(&machine, &rows) {
         output::line(&format!("\n{steps}"))?;
     }
     if let Some(path) = &args.out {

@@ -8,7 +8,10 @@ use crate::pytorch::Versions;
 pub(crate) fn machine(machine: &Machine, pytorch: Option<&Versions>) -> String {
     let processor = machine.processor.as_deref().unwrap_or("unknown processor");
     let mut lines = vec![
-        format!("machine            {processor}, {} cores, {} threads used", machine.cores, machine.threads),
+        format!(
+            "machine            {processor}, {} cores, {} threads used, engine with {}",
+            machine.cores, machine.threads, machine.instruction_set
+        ),
         format!("registers          {:7.1} GMAC/s  f32 fused multiply-adds", machine.registers_gmacs),
         format!("matrix product     {:7.1} GMAC/s  gemm crate, {GEMM_SIDE}³", machine.gemm_gmacs),
     ];
@@ -92,14 +95,20 @@ fn optional<T>(value: Option<T>, format: impl FnOnce(T) -> String) -> String {
 }
 
 /// Multiply-adds and memory of the steps; `None` without steps.
-pub(crate) fn steps(rows: &[Row]) -> Option<String> {
+///
+/// The floor is what a step takes at least on this machine: its multiply-adds at the rate of a large matrix product, and the bytes that its
+/// parts hand to each other at the bandwidth of a copy, one after the other.
+pub(crate) fn steps(machine: &Machine, rows: &[Row]) -> Option<String> {
     // Only steps have an update.
     let steps: Vec<&Row> = rows.iter().filter(|row| row.engine.update.is_some()).collect();
     let width = steps.iter().map(|row| row.case.len()).max()?;
     let pytorch = steps.iter().any(|row| row.pytorch.is_some());
     let mut lines = vec![
-        format!("{:width$}  {:^25}  {:^34}", "", "10⁹ multiply-adds", "MiB of the engine"),
-        format!("{:width$}  {:>12} {:>12}  {:>8} {:>10} {:>14}", "step", "forward", "whole step", "own", "working", "measured peak"),
+        format!("{:width$}  {:^25}  {:>8} {:>8}  {:^34}", "", "10⁹ multiply-adds", "MiB", "floor", "MiB of the engine"),
+        format!(
+            "{:width$}  {:>12} {:>12}  {:>8} {:>8}  {:>8} {:>10} {:>14}",
+            "step", "forward", "whole step", "moved", "ms", "own", "working", "measured peak"
+        ),
     ];
     if pytorch {
         lines[0] += &format!("  {:>14}", "of PyTorch");
@@ -109,11 +118,15 @@ pub(crate) fn steps(rows: &[Row]) -> Option<String> {
     let measured = |bytes: Option<u64>| bytes.map_or_else(|| "not measured".to_owned(), mib);
     for row in steps {
         let giga = |count: u64| format!("{:.2}", count as f64 / 1e9);
+        let arithmetic = row.multiply_adds.total() as f64 / machine.best_gemm_gmacs();
+        let floor = 1e-6 * (arithmetic + row.planned.moved as f64 / machine.copy_gbytes);
         let mut line = format!(
-            "{:width$}  {:>12} {:>12}  {:>8} {:>10} {:>14}",
+            "{:width$}  {:>12} {:>12}  {:>8} {:>8.0}  {:>8} {:>10} {:>14}",
             row.case,
             giga(row.multiply_adds.forward),
             giga(row.multiply_adds.total()),
+            mib(row.planned.moved as u64),
+            floor,
             mib(row.planned.own as u64),
             mib(row.planned.working as u64),
             measured(row.peak_bytes),
@@ -141,11 +154,24 @@ mod tests {
         Timing { forward: spread(total / 3.0), backward: spread(total / 2.0), update: update.map(spread), total: spread(total) }
     }
 
+    fn machine() -> Machine {
+        Machine {
+            processor: None,
+            cores: 2,
+            threads: 2,
+            instruction_set: "portable",
+            registers_gmacs: 100.0,
+            gemm_gmacs: 50.0,
+            pytorch_gemm_gmacs: None,
+            copy_gbytes: 10.0,
+        }
+    }
+
     fn row(case: &str, update: Option<f64>, pytorch: Comparison) -> Row {
         Row {
             case: case.to_owned(),
             multiply_adds: MultiplyAdds { forward: 2_000_000_000, backward: 3_000_000_000 },
-            planned: Planned { own: 3 << 20, working: 9 << 20 },
+            planned: Planned { own: 3 << 20, working: 9 << 20, moved: 1000 << 20 },
             peak_bytes: update.map(|_| 12 << 20),
             engine: timing(1234.5, update),
             gmacs: Some(4.05),
@@ -168,9 +194,11 @@ mod tests {
         let head = head.lines().last().unwrap();
         assert!(lines.iter().all(|line| line.chars().count() == head.chars().count()), "{head}\n{}\n{}", lines[0], lines[1]);
         assert!(lines[0].ends_with("0.08×    0.09×") && lines[1].ends_with("differs"));
-        let steps = steps(&rows).unwrap();
+        let steps = steps(&machine(), &rows).unwrap();
         assert!(!steps.contains("op/one") && steps.contains("5.00"), "{steps}");
-        assert!(super::steps(&rows[..1]).is_none());
+        // 5·10⁹ multiply-adds at 50·10⁹ a second, and 1,048,576,000 bytes at 10·10⁹ a second.
+        assert!(steps.contains("  205  "), "{steps}");
+        assert!(super::steps(&machine(), &rows[..1]).is_none());
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use super::view::Plane;
 use crate::aligned::Aligned;
-use crate::simd::{MOST_LANES, Simd, kernel, sum_lanes};
+use crate::simd::{MOST_LANES, Simd, kernel};
 
 /// Rows computed together.
 const ROWS: usize = 4;
@@ -197,7 +197,7 @@ unsafe fn dots<S: Simd, const R: usize, const T: usize>(
                 for at in whole..columns {
                     rest += *a.add(r * stride + at) * *b.add(t * stride + at);
                 }
-                c[r * terms + t] += sum_lanes(simd, *sum) + rest;
+                c[r * terms + t] += simd.sum(*sum) + rest;
             }
         }
     }

@@ -10,7 +10,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::view::{GradientPlane, Plane};
-use crate::simd::{Ahead, MOST_LANES, Simd, kernel, sum_lanes, update};
+use crate::simd::{Ahead, MOST_LANES, Simd, kernel, update};
 
 /// Geometry of a window: sizes, and where each tap lies in the scratch plane.
 #[derive(Clone, Debug)]
@@ -275,7 +275,7 @@ kernel! {
     pub(crate) fn sum_tap(simd, lanes: &[f32]) -> f32 {
         assert!(lanes.len() == MOST_LANES);
         // SAFETY: there are as many values as any vector has lanes.
-        sum_lanes(simd, unsafe { simd.load(lanes.as_ptr()) })
+        simd.sum(unsafe { simd.load(lanes.as_ptr()) })
     }
 
     /// out = max over taps. The scratch is minus infinity around the plane.

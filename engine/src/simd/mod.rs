@@ -57,6 +57,9 @@ pub(crate) trait Simd: Copy {
     /// a · b + c, rounded once where the instruction set can.
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
 
+    /// The sum of the lanes: of the first half and the second half lane by lane, and so on.
+    fn sum(self, v: Self::V) -> f32;
+
     /// The larger of each two values; what is no number stays none.
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
 
@@ -178,23 +181,6 @@ impl<'a> Ahead<'a> {
             self.at += LINE;
         }
     }
-}
-
-/// Adds the lanes in a fixed order.
-#[inline(always)]
-pub(crate) fn sum_lanes<S: Simd>(simd: S, v: S::V) -> f32 {
-    let mut lanes = [0f32; MOST_LANES];
-    assert!(S::LANES <= MOST_LANES);
-    // SAFETY: the array has room for the lanes of every instruction set.
-    unsafe { simd.store(lanes.as_mut_ptr(), v) };
-    let mut width = S::LANES;
-    while width > 1 {
-        width /= 2;
-        for i in 0..width {
-            lanes[i] += lanes[i + width];
-        }
-    }
-    lanes[0]
 }
 
 /// An instruction set.

@@ -54,6 +54,12 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn sum(self, v: [f32; 8]) -> f32 {
+        let quarters: [f32; 4] = std::array::from_fn(|i| v[i] + v[i + 4]);
+        (quarters[0] + quarters[2]) + (quarters[1] + quarters[3])
+    }
+
+    #[inline(always)]
     fn max(self, a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
         std::array::from_fn(|i| if b[i] > a[i] || b[i].is_nan() { b[i] } else { a[i] })
     }
