@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build demo runtime bench bench-pytorch test lint tools
+.PHONY: help build demo runtime bench bench-pytorch test sanitize lint tools
 
 CARGO ?= cargo
 ADWP := $(or $(CARGO_TARGET_DIR),target)/release/adwp
@@ -31,9 +31,19 @@ bench: ## times the engine against the peaks of this machine, operators and trai
 bench-pytorch: ## the same beside PyTorch, which it fetches into .runtime/torch, gigabytes, unless it is there
 	python=$$(scripts/fetch-torch) && $(BENCH) --out $(BENCH_RESULT) --pytorch "$$python"
 
+# The engine's tests run again with the instructions that every machine has, and under the address sanitizer.
 test: tools runtime lint ## everything that must pass: format, clippy, all tests
 	ORT_DYLIB_PATH="$(RUNTIME)/libonnxruntime.so" ADWP_REQUIRE_ORT=1 ADWP_PYTHON="$(RUNTIME)/venv/bin/python" \
 		$(CARGO) test --release --workspace
+	ADWP_SIMD=portable $(CARGO) test --release --workspace --test engine
+	@$(MAKE) --no-print-directory sanitize
+
+# Only a nightly compiler has the sanitizer; a build of its own, without the dependencies of the other crates.
+sanitize: ## the engine's tests under the address sanitizer, where a nightly toolchain is installed
+	@if $(CARGO) +nightly --version >/dev/null 2>&1; then \
+		RUSTFLAGS="-Zsanitizer=address" CARGO_TARGET_DIR="$(or $(CARGO_TARGET_DIR),target)/sanitize" \
+			$(CARGO) +nightly test --release -p adwp-engine --target "$$(rustc -vV | sed -n 's/^host: //p')"; \
+	else echo "sanitize: skipped, there is no nightly toolchain"; fi
 
 lint: tools ## format and clippy alone
 	$(CARGO) fmt --all --check

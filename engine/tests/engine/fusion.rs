@@ -4,7 +4,7 @@ use adwp_engine::Program;
 use adwp_engine::cpu::{Device, Executor};
 
 use crate::cases::{Case, LARGE, Outcome};
-use crate::compare::{BACKWARD, CANCELLATION, FORWARD, magnitude, mismatch};
+use crate::compare::{CANCELLATION, FORWARD, magnitude, mismatch};
 use crate::networks::NETWORKS;
 
 /// Both ways to compute a program.
@@ -39,7 +39,10 @@ fn some_gradients_of_a_network_agree_with_all_of_them() {
     }
 }
 
-/// Two computations of the same: each may be off by its tolerance from what is right.
+/// Gradients of whole networks, whose normalisations of a few values make rounding grow; a wrong formula is off by far more.
+const NETWORK: f64 = 1e-3;
+
+/// Two computations of the same network.
 #[track_caller]
 fn assert_close(case: &Case, found: &Outcome, expected: &Outcome) {
     let close = |found: &[f32], expected: &[f32], tolerance: f64, scale: f64| {
@@ -47,10 +50,10 @@ fn assert_close(case: &Case, found: &Outcome, expected: &Outcome) {
         let scale = magnitude(expected.iter().copied()).max(scale);
         assert_eq!(mismatch(found, &expected, tolerance, scale), None, "{case}");
     };
-    close(&found.output, &expected.output, 2.0 * FORWARD, 1e-3);
+    close(&found.output, &expected.output, 10.0 * FORWARD, 1e-3);
     let largest = magnitude(expected.gradients.iter().flatten().map(|&g| f64::from(g)));
     for (found, expected) in found.gradients.iter().zip(&expected.gradients) {
-        close(found, expected, 2.0 * BACKWARD, CANCELLATION * largest);
+        close(found, expected, NETWORK, CANCELLATION * largest);
     }
 }
 
