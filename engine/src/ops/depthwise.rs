@@ -38,9 +38,6 @@ pub(crate) fn forward(
     });
 }
 
-/// Most taps of a kernel that is turned round.
-const MOST_TAPS: usize = 81;
-
 /// The gradient of one plane of input, without what x was read through. `dx` is overwritten. Meanwhile what lies
 /// `ahead` is asked for.
 pub(crate) fn input_gradient(
@@ -52,14 +49,17 @@ pub(crate) fn input_gradient(
     ahead: &mut Ahead<'_>,
 ) {
     let Some((back, reversed)) = window.back().zip(reversed(weight)) else {
-        let turned = turned.spoil(window);
-        window::scatter(window, gradient, weight, turned);
-        return window::unload(window, turned, dx);
+        let (scratch, flat) = turned.spoil(window.scratch_len() + window.flat_len()).split_at_mut(window.scratch_len());
+        window::transpose(window, gradient, weight, flat, scratch);
+        return window::unload(window, scratch, dx);
     };
     let turned = turned.prepare(back, 1, 0.0);
     window::load(back, Plane::plain(gradient), turned);
     window::correlate(back, turned, &reversed[..weight.len()], dx, ahead);
 }
+
+/// Most taps of a kernel that is turned round; others are carried back tap by tap.
+const MOST_TAPS: usize = 81;
 
 /// The kernel turned round, where it is small enough for the stack.
 fn reversed(weight: &[f32]) -> Option<[f32; MOST_TAPS]> {

@@ -63,7 +63,7 @@ pub(crate) fn max_backward(window: &Window, x: Values<'_>, dy: Gradients<'_>, dx
                     result.resize(window.plane());
                     window::first_maximum(window, padded, taps, window.out_w);
                     read_gradient(&dy, i, gradient);
-                    let turned = turned.spoil(window);
+                    let turned = turned.spoil(window.scratch_len());
                     window::scatter_chosen(window, gradient, taps, turned);
                     window::unload(window, turned, result);
                 }

@@ -45,10 +45,10 @@ impl Padded {
         &mut self.data[..planes * window.scratch_len()]
     }
 
-    /// Room for one plane of a window that is to be overwritten, whatever is there.
-    pub(crate) fn spoil(&mut self, window: &Window) -> &mut [f32] {
+    /// Room for `length` elements that are to be overwritten, whatever is there.
+    pub(crate) fn spoil(&mut self, length: usize) -> &mut [f32] {
         self.prepared = None;
-        self.data.resize(window.scratch_len());
+        self.data.resize(length);
         &mut self.data
     }
 }

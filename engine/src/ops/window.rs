@@ -10,7 +10,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::view::{GradientPlane, Plane};
-use crate::simd::{Ahead, MOST_LANES, Simd, kernel, update};
+use crate::simd::{Ahead, MOST_LANES, Simd, kernel};
 
 /// Geometry of a window: sizes, and where each tap lies in the scratch plane.
 #[derive(Clone, Debug)]
@@ -31,9 +31,18 @@ pub(crate) struct Window {
     offsets: Vec<usize>,
     /// Runs of the plane that lie in the scratch.
     runs: Vec<Run>,
+    /// For each phase the taps that read it.
+    taps_of_phase: Vec<Vec<Distant>>,
     back: Option<Box<Window>>,
     /// Tells windows apart at a glance; copies of one are alike.
     id: u64,
+}
+
+/// A tap, and how far before a position of its phase the gradient of the output lies that read it there, behind the lead.
+#[derive(Clone, Copy, Debug)]
+struct Distant {
+    tap: usize,
+    distance: usize,
 }
 
 /// `count` elements of the plane from `plane` on, `stride` apart, lie in the scratch from `scratch` on.
@@ -72,10 +81,18 @@ impl Window {
         let pitch = last.max(read_w - lead.min(read_w));
         let phase_len = read_h * pitch + lead;
         let place = |k: usize| ((k * dilation) % stride, (k * dilation) / stride);
-        let offsets = (0..kernel * kernel)
+        let offsets: Vec<usize> = (0..kernel * kernel)
             .map(|tap| {
                 let ((phase_y, row), (phase_x, column)) = (place(tap / kernel), place(tap % kernel));
                 (phase_y * phases + phase_x) * phase_len + row * pitch + column
+            })
+            .collect();
+        let farthest = offsets.iter().map(|offset| offset % phase_len).max().unwrap_or(0);
+        let taps_of_phase = (0..phases * phases)
+            .map(|phase| {
+                let here = |(_, offset): &(usize, &usize)| *offset / phase_len == phase;
+                let taps = offsets.iter().enumerate().filter(here);
+                taps.map(|(tap, offset)| Distant { tap, distance: farthest - offset % phase_len }).collect()
             })
             .collect();
         let mut runs = Vec::new();
@@ -104,6 +121,7 @@ impl Window {
             phases,
             offsets,
             runs,
+            taps_of_phase,
             back: None,
             id: NEXT.fetch_add(1, Ordering::Relaxed),
         }
@@ -133,6 +151,16 @@ impl Window {
     /// Where the plane begins in the scratch, and how far its rows are apart there; at stride 1.
     pub(crate) fn inside(&self) -> (usize, usize) {
         (self.runs.first().map_or(0, |run| run.scratch), self.pitch)
+    }
+
+    /// The largest distance of a tap from the beginning of its phase.
+    fn lead(&self) -> usize {
+        self.offsets.iter().map(|offset| offset % self.phase_len).max().unwrap_or(0)
+    }
+
+    /// Length of the gradient with the rows of the scratch, as [`transpose`] reads it.
+    pub(crate) fn flat_len(&self) -> usize {
+        self.lead() + self.phase_len + 4 * MOST_LANES
     }
 
     /// How far into the scratch the taps reach.
@@ -228,14 +256,34 @@ kernel! {
         }
     }
 
-    /// The transpose of [`correlate`]: gives every position of the scratch the weighted gradients of the outputs that read it.
-    pub(crate) fn scatter(simd, window: &Window, gradient: &[f32], weights: &[f32], scratch: &mut [f32]) {
-        scratch.fill(0.0);
-        for (&offset, &weight) in window.offsets.iter().zip(weights) {
-            let weight = simd.splat(weight);
-            for (row, gradient) in gradient.chunks_exact(window.out_w).enumerate() {
-                let to = &mut scratch[offset + row * window.pitch..][..window.out_w];
-                update(simd, to, gradient, |to, gradient| simd.mul_add(weight, gradient, to));
+    /// The transpose of [`correlate`]: gives every position of the scratch the weighted gradients of the outputs that read it. `flat` has
+    /// [`Window::flat_len`] elements, and is overwritten.
+    pub(crate) fn transpose(simd, window: &Window, gradient: &[f32], weights: &[f32], flat: &mut [f32], scratch: &mut [f32]) {
+        let (phase_len, lead) = (window.phase_len, window.lead());
+        let count = window.phases * window.phases;
+        assert!(flat.len() == window.flat_len() && scratch.len() >= count * phase_len + MOST_LANES);
+        assert!(weights.len() == window.offsets.len());
+        // The gradient with the rows of the scratch, so that each tap reads it at one distance.
+        flat.fill(0.0);
+        for (row, gradient) in gradient.chunks_exact(window.out_w).enumerate() {
+            flat[lead + row * window.pitch..][..window.out_w].copy_from_slice(gradient);
+        }
+        for phase in 0..count {
+            let taps = &window.taps_of_phase[phase];
+            let to = scratch[phase * phase_len..].as_mut_ptr();
+            let mut at = 0;
+            while at < phase_len {
+                // SAFETY: `flat` reaches as far beyond the phase, and the scratch a vector; what is written there belongs to the next phase,
+                // which comes later, or to no one.
+                unsafe {
+                    if at + 4 * S::LANES <= phase_len {
+                        distant::<S, 4>(simd, taps, weights, flat.as_ptr().add(at), to.add(at));
+                        at += 4 * S::LANES;
+                    } else {
+                        distant::<S, 1>(simd, taps, weights, flat.as_ptr().add(at), to.add(at));
+                        at += S::LANES;
+                    }
+                }
             }
         }
     }
@@ -579,6 +627,27 @@ unsafe fn shared_block<S: Simd, const V: usize, const R: usize, const K: usize>(
         }
     }
     sums
+}
+
+/// `V` vectors of the sum over taps of weight · what lies at the tap's distance.
+///
+/// # Safety
+/// They can be read at every distance, and written.
+#[inline(always)]
+unsafe fn distant<S: Simd, const V: usize>(simd: S, taps: &[Distant], weights: &[f32], from: *const f32, to: *mut f32) {
+    let mut sums = [simd.splat(0.0); V];
+    // SAFETY: as the caller says.
+    unsafe {
+        for &Distant { tap, distance } in taps {
+            let weight = simd.splat(weights[tap]);
+            for (v, sum) in sums.iter_mut().enumerate() {
+                *sum = simd.mul_add(simd.load(from.add(distance + v * S::LANES)), weight, *sum);
+            }
+        }
+        for (v, sum) in sums.iter().enumerate() {
+            simd.store(to.add(v * S::LANES), *sum);
+        }
+    }
 }
 
 /// Writes the first lanes of one vector a row to the columns from `from` on.
