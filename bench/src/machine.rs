@@ -82,8 +82,37 @@ fn best(mut work: impl FnMut()) -> f64 {
 const LANES: usize = 8;
 const CHAINS: usize = 12;
 
-#[multiversion::multiversion(targets("x86_64+avx512f+avx2+fma", "x86_64+avx2+fma", "aarch64+neon"))]
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx2,fma")]
+fn chains_avx512(rounds: usize, factor: f32, addend: f32) -> f32 {
+    chains(rounds, factor, addend)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn chains_avx2(rounds: usize, factor: f32, addend: f32) -> f32 {
+    chains(rounds, factor, addend)
+}
+
+// Calling a function compiled for an instruction set is safe once the machine was found to have it.
+#[allow(unsafe_code)]
 fn multiply_add_chains(rounds: usize, factor: f32, addend: f32) -> f32 {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("fma") {
+            // SAFETY: the machine was found to have the instruction set.
+            return unsafe { chains_avx512(rounds, factor, addend) };
+        }
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            // SAFETY: the machine was found to have the instruction set.
+            return unsafe { chains_avx2(rounds, factor, addend) };
+        }
+    }
+    chains(rounds, factor, addend)
+}
+
+#[inline(always)]
+fn chains(rounds: usize, factor: f32, addend: f32) -> f32 {
     let mut chains = [[addend; LANES]; CHAINS];
     for _ in 0..rounds {
         for chain in &mut chains {
