@@ -251,6 +251,7 @@ macro_rules! kernel {
         // Calling a function compiled for an instruction set is safe once the machine was found to have it.
         #[allow(unsafe_code)]
         $visibility fn $name($($argument: $type),*) $(-> $result)? {
+            // Some kernels are plain loops that the compiler makes vectors of: they do not name `simd`.
             #[inline(always)]
             #[allow(clippy::too_many_arguments, unused_variables)]
             fn body<S: $crate::simd::Simd>($simd: S $(, $argument: $type)*) $(-> $result)? $body
