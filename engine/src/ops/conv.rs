@@ -13,7 +13,7 @@ use super::window::{self, Window};
 use super::{TASKS, Write, chunks_if_wanted, depthwise};
 use crate::aligned::Aligned;
 use crate::graph::Conv2d;
-use crate::simd::{Ahead, MOST_LANES};
+use crate::simd::MOST_LANES;
 
 /// The sizes of a convolution.
 #[derive(Clone, Debug)]
@@ -259,7 +259,6 @@ impl<'a> Chain<'a> {
     /// The matrix of some samples side by side, rows `stride` apart. Of a depthwise lead the padded planes of the last sample stay.
     fn fill_matrix(&self, samples: std::ops::Range<usize>, stride: usize, scratch: &mut Scratch) {
         let (g, positions, channels) = (self.geometry, self.positions(), self.in_channels());
-        let step = samples.len();
         for (at, n) in samples.enumerate() {
             let planes = (0..channels).map(|c| self.x.at(n * channels + c));
             match &self.lead {
@@ -273,9 +272,8 @@ impl<'a> Chain<'a> {
                     for ((c, plane), padded) in planes.enumerate().zip(padded.chunks_exact_mut(d.window.scratch_len())) {
                         window::load(d.window, plane, padded);
                         let weight = &d.weight[c * d.window.taps()..][..d.window.taps()];
-                        let mut ahead = Ahead::new([self.x.plane_if_any((n + step) * channels + c), &[], &[]]);
                         let to = &mut scratch.matrix[c * stride + at * positions..][..positions];
-                        window::correlate(d.window, padded, weight, to, &mut ahead);
+                        window::correlate(d.window, padded, weight, to);
                     }
                 }
                 Lead::Windows => {
@@ -299,7 +297,7 @@ impl<'a> Chain<'a> {
     /// The gradients wanted, from that of the output.
     pub(crate) fn backward(&self, dy: Gradients<'_>, wanted: Wanted<'_>) {
         let Wanted { dx, sums, mut dweight, mut ddepthwise } = wanted;
-        let (g, batch) = (self.geometry, self.batch());
+        let batch = self.batch();
         let chunk = batch.div_ceil(TASKS);
         let in_sample = self.in_channels() * self.x.plane;
         let write = dx.as_ref().map_or(Write::Set, |(_, write)| *write);
@@ -348,7 +346,6 @@ impl<'a> Chain<'a> {
                 depthwise::add_lanes(&partial.depthwise, ddepthwise);
             }
         }
-        debug_assert_eq!(g.groups * g.weight_group(), self.weight.len());
     }
 
     /// The weight of each group transposed, `[terms, outputs]`.
@@ -404,7 +401,7 @@ impl<'a> Chain<'a> {
             matmul::multiply(turned, b, g.outputs, None, c, stride, columns, &mut scratch.packed);
         }
         if let Lead::Depthwise(d) = &self.lead {
-            return self.depthwise_backward(d, samples, stride, dy, dx, sums, partial, scratch);
+            return self.depthwise_backward(d, samples, stride, dx, sums, partial, scratch);
         }
         let Some((dx, write)) = dx else { return };
         let (channels, size) = (self.in_channels(), self.x.plane);
@@ -436,7 +433,6 @@ impl<'a> Chain<'a> {
         d: &Depthwise<'_>,
         samples: std::ops::Range<usize>,
         stride: usize,
-        dy: &Gradients<'_>,
         mut dx: Option<(&mut [f32], Write)>,
         mut sums: Option<Sums<'_>>,
         partial: &mut Partial,
@@ -447,7 +443,6 @@ impl<'a> Chain<'a> {
         let loaded = samples.len() == 1 && !partial.weight.is_empty();
         let Scratch { dmatrix, padded, turned, sample, .. } = scratch;
         let padded = padded.prepare(d.window, channels, 0.0);
-        let step = samples.len();
         for (at, n) in samples.enumerate() {
             for c in 0..channels {
                 let plane = self.x.at(n * channels + c);
@@ -463,11 +458,7 @@ impl<'a> Chain<'a> {
                 let Some((dx, write)) = &mut dx else { continue };
                 let dx = &mut dx[(at * channels + c) * size..][..size];
                 sample.resize(size);
-                // As many planes of the next gradient as this sample's share of channels.
-                let (outputs, next) = (dy.channels, n + step);
-                let o = (c * outputs / channels).min(outputs - 1);
-                let mut ahead = Ahead::new(dy.planes_if_any(next * outputs + o));
-                depthwise::input_gradient(d.window, gradient, &d.weight[c * taps..][..taps], turned, sample, &mut ahead);
+                depthwise::input_gradient(d.window, gradient, &d.weight[c * taps..][..taps], turned, sample);
                 view::send_computed(sample, Some(plane), *write, dx);
                 if let Some(sums) = &mut sums {
                     sums.planes[at * channels + c] = plane_sums(dx, plane.data, sums.means[c]);

@@ -8,7 +8,7 @@ use super::scratch::{self, Padded, Scratch};
 use super::view::{self, Gradients, Plane, Values};
 use super::window::{self, Window};
 use super::{TASKS, Write, chunks_if_wanted, planes_per_task};
-use crate::simd::{Ahead, MOST_LANES};
+use crate::simd::MOST_LANES;
 
 /// `y[n, c] = x[n, c] ⋆ weight[c] (+ bias[c])`, and the moments of its planes where a normalisation by batch statistics follows.
 pub(crate) fn forward(
@@ -27,7 +27,7 @@ pub(crate) fn forward(
         scratch::with(|scratch| {
             let padded = scratch.padded.prepare(window, 1, 0.0);
             window::load(window, x.at(plane), padded);
-            window::correlate(window, padded, &weight[channel * taps..][..taps], y, &mut Ahead::default());
+            window::correlate(window, padded, &weight[channel * taps..][..taps], y);
         });
         if let Some(bias) = bias {
             y.iter_mut().for_each(|y| *y += bias[channel]);
@@ -38,16 +38,8 @@ pub(crate) fn forward(
     });
 }
 
-/// The gradient of one plane of input, without what x was read through. `dx` is overwritten. Meanwhile what lies
-/// `ahead` is asked for.
-pub(crate) fn input_gradient(
-    window: &Window,
-    gradient: &[f32],
-    weight: &[f32],
-    turned: &mut Padded,
-    dx: &mut [f32],
-    ahead: &mut Ahead<'_>,
-) {
+/// The gradient of one plane of input, without what x was read through. `dx` is overwritten.
+pub(crate) fn input_gradient(window: &Window, gradient: &[f32], weight: &[f32], turned: &mut Padded, dx: &mut [f32]) {
     let Some((back, reversed)) = window.back().zip(reversed(weight)) else {
         let (scratch, flat) = turned.spoil(window.scratch_len() + window.flat_len()).split_at_mut(window.scratch_len());
         window::transpose(window, gradient, weight, flat, scratch);
@@ -55,7 +47,7 @@ pub(crate) fn input_gradient(
     };
     let turned = turned.prepare(back, 1, 0.0);
     window::load(back, Plane::plain(gradient), turned);
-    window::correlate(back, turned, &reversed[..weight.len()], dx, ahead);
+    window::correlate(back, turned, &reversed[..weight.len()], dx);
 }
 
 /// Most taps of a kernel that is turned round; others are carried back tap by tap.
@@ -108,7 +100,7 @@ pub(crate) fn backward(window: &Window, x: Values<'_>, weight: &[f32], dy: Gradi
                     }
                     if let Some(dx) = dx {
                         let dx = &mut dx[(i - first) * x.plane..][..x.plane];
-                        input_gradient(window, gradient, &weight[channel * taps..][..taps], turned, result, &mut Ahead::default());
+                        input_gradient(window, gradient, &weight[channel * taps..][..taps], turned, result);
                         view::send_computed(result, Some(plane), write, dx);
                         if let Some(sums) = sums {
                             sums[i - first] = plane_sums(dx, plane.data, means[channel]);

@@ -8,7 +8,7 @@ use super::scratch::{self, Scratch};
 use super::view::{self, Gradients, Values};
 use super::window::{self, Window};
 use super::{Write, chunks_if_wanted, depthwise, planes_per_task};
-use crate::simd::{Ahead, kernel, update};
+use crate::simd::{kernel, update};
 
 /// Calls `pool` with every plane of x, the output for it and a scratch with `fill` around the plane; then takes moments where they are wanted.
 fn forward(
@@ -91,7 +91,7 @@ fn inverse_counts(window: &Window) -> Vec<f32> {
 pub(crate) fn avg_forward(window: &Window, x: Values<'_>, y: &mut [f32], moments: Option<&mut [PlaneMoments]>) {
     let (ones, inverse) = (vec![1.0; window.taps()], inverse_counts(window));
     forward(window, x, y, moments, 0.0, |scratch, y| {
-        window::correlate(window, scratch, &ones, y, &mut Ahead::default());
+        window::correlate(window, scratch, &ones, y);
         multiply_by(&inverse, y);
     });
 }
@@ -105,7 +105,7 @@ pub(crate) fn avg_backward(window: &Window, x: Option<Values<'_>>, dy: Gradients
             result.resize(window.plane());
             read_gradient(&dy, i, gradient);
             multiply_by(&inverse, gradient);
-            depthwise::input_gradient(window, gradient, &ones, turned, result, &mut Ahead::default());
+            depthwise::input_gradient(window, gradient, &ones, turned, result);
             view::send_computed(result, x.map(|x| x.at(i)), write, dx);
         });
     });

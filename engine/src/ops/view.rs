@@ -36,11 +36,6 @@ impl<'a> Values<'a> {
         self.affine.is_none() && self.mask.is_none() && !self.relu
     }
 
-    /// The bare elements of plane `i`; none beyond the last plane.
-    pub(crate) fn plane_if_any(&self, i: usize) -> &'a [f32] {
-        self.data.get(i * self.plane..(i + 1) * self.plane).unwrap_or_default()
-    }
-
     /// The plane of channel `i % channels` of sample `i / channels`.
     #[inline(always)]
     pub(crate) fn at(&self, i: usize) -> Plane<'a> {
@@ -132,12 +127,6 @@ impl<'a> Gradients<'a> {
             Some(mask) => self.scale * mask[n],
             None => self.scale,
         }
-    }
-
-    /// What is read for plane `i`; nothing beyond the last plane.
-    pub(crate) fn planes_if_any(&self, i: usize) -> [&'a [f32]; 3] {
-        let plane = |data: &'a [f32]| data.get(i * self.plane..(i + 1) * self.plane).unwrap_or_default();
-        [plane(self.data), self.normal.map_or(&[], |normal| plane(normal.x)), &[]]
     }
 
     /// The plane of channel `i % channels` of sample `i / channels`.

@@ -10,7 +10,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::view::{GradientPlane, Plane};
-use crate::simd::{Ahead, MOST_LANES, Simd, kernel};
+use crate::simd::{MOST_LANES, Simd, kernel};
 
 /// Geometry of a window: sizes, and where each tap lies in the scratch plane.
 #[derive(Clone, Debug)]
@@ -220,22 +220,21 @@ kernel! {
     }
 
     /// out\[row, column\] = Σ over taps of weight · what the tap reads there.
-    pub(crate) fn correlate(simd, window: &Window, scratch: &[f32], weights: &[f32], out: &mut [f32], ahead: &mut Ahead<'_>) {
+    pub(crate) fn correlate(simd, window: &Window, scratch: &[f32], weights: &[f32], out: &mut [f32]) {
         let (w, h) = (window.out_w, window.out_h);
         assert!(out.len() == h * w && weights.len() == window.offsets.len());
         let reach = window.reach();
         assert!(scratch.len() >= reach + S::LANES);
         let taps = Taps { window, weights, src: scratch.as_ptr() };
         let whole = w / S::LANES * S::LANES;
-        let lines = ahead.share((h / 4).max(1));
         let mut column = 0;
         while column < whole {
             let out = &mut out[column..];
             // SAFETY: blocks of rows and columns within the output; each tap then reads within `reach`.
             column += unsafe {
                 match (whole - column) / S::LANES {
-                    1 => columns::<S, 1, 4>(simd, &taps, column, out, ahead, lines),
-                    _ => columns::<S, 2, 4>(simd, &taps, column, out, ahead, lines),
+                    1 => columns::<S, 1, 4>(simd, &taps, column, out),
+                    _ => columns::<S, 2, 4>(simd, &taps, column, out),
                 }
             };
         }
@@ -506,27 +505,19 @@ struct Taps<'a> {
     src: *const f32,
 }
 
-/// All rows of `V` vectors of columns from `column` on, about `R` rows at a time, some lines asked for after each; `out` begins at that
+/// All rows of `V` vectors of columns from `column` on, about `R` rows at a time; `out` begins at that
 /// column. Returns how many columns these are.
 ///
 /// # Safety
 /// Every tap can be read at every row and column computed.
 #[inline(always)]
-unsafe fn columns<S: Simd, const V: usize, const R: usize>(
-    simd: S,
-    taps: &Taps<'_>,
-    column: usize,
-    out: &mut [f32],
-    ahead: &mut Ahead<'_>,
-    lines: usize,
-) -> usize {
+unsafe fn columns<S: Simd, const V: usize, const R: usize>(simd: S, taps: &Taps<'_>, column: usize, out: &mut [f32]) -> usize {
     let &Window { out_w: w, out_h: h, pitch, stride, dilation, .. } = taps.window;
     // Rows of one block read the same rows of the plane, shifted: at stride 1 those as far apart as the taps are.
     let apart = if stride == 1 { dilation } else { 1 };
     for first in 0..apart.min(h) {
         let mut row = first;
         while row < h {
-            ahead.ask(simd, lines);
             let whole = row + (R - 1) * apart < h;
             // SAFETY: as the caller says; the stores are within the rows, which the slices check.
             unsafe {

@@ -14,8 +14,6 @@ mod x86;
 
 use std::sync::OnceLock;
 
-use crate::aligned::LINE;
-
 pub(crate) use portable::Portable;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86::{Avx2, Avx512};
@@ -41,9 +39,6 @@ pub(crate) trait Simd: Copy {
     /// # Safety
     /// That many values can be written from `to` on.
     unsafe fn store(self, to: *mut f32, v: Self::V);
-
-    /// Asks for the line at `address` to come closer, where the instruction set can; any address will do.
-    fn prefetch(self, address: *const f32);
 
     /// a + b.
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
@@ -144,42 +139,6 @@ pub(crate) fn update2<S: Simd>(simd: S, to: &mut [f32], x: &[f32], y: &[f32], f:
             simd.store(ends[0].as_mut_ptr(), result);
         }
         to[whole..].copy_from_slice(&ends[0][..count]);
-    }
-}
-
-/// Memory that will be read soon, asked for a few lines at a time while something else is computed.
-#[derive(Default)]
-pub(crate) struct Ahead<'a> {
-    slices: [&'a [f32]; 3],
-    slice: usize,
-    at: usize,
-}
-
-impl<'a> Ahead<'a> {
-    pub(crate) fn new(slices: [&'a [f32]; 3]) -> Self {
-        Self { slices, slice: 0, at: 0 }
-    }
-
-    /// Lines that are left, divided into `parts`.
-    #[inline(always)]
-    pub(crate) fn share(&self, parts: usize) -> usize {
-        let left: usize = self.slices[self.slice.min(2)..].iter().map(|slice| slice.len()).sum();
-        left.saturating_sub(self.at).div_ceil(LINE * parts.max(1))
-    }
-
-    /// Asks for the next `lines` lines.
-    #[inline(always)]
-    pub(crate) fn ask<S: Simd>(&mut self, simd: S, lines: usize) {
-        for _ in 0..lines {
-            while self.slice < 3 && self.at >= self.slices[self.slice].len() {
-                (self.slice, self.at) = (self.slice + 1, 0);
-            }
-            if self.slice == 3 {
-                return;
-            }
-            simd.prefetch(self.slices[self.slice][self.at..].as_ptr());
-            self.at += LINE;
-        }
     }
 }
 

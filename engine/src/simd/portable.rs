@@ -36,9 +36,6 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn prefetch(self, _address: *const f32) {}
-
-    #[inline(always)]
     fn add(self, a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
         std::array::from_fn(|i| a[i] + b[i])
     }
