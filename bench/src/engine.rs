@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use adwp_engine::cpu::{Device, Executor, StepTime};
 use adwp_engine::optim::{Adam, Sgd, clip_gradient_norm, gradients};
-use adwp_engine::{NodeId, Program, Variables};
+use adwp_engine::{Device, Executor, NodeId, Program, StepTime, Variables};
 use serde::{Deserialize, Serialize};
 
 use crate::cases::{HEAD, Network, Update};
@@ -39,8 +38,8 @@ pub(crate) struct Planned {
     pub(crate) own: usize,
     /// Buffers for the time of a run, which all executors of a device share.
     pub(crate) working: usize,
-    /// What the steps of a run read and write between them.
-    pub(crate) moved: usize,
+    /// What the steps of a run read and write between them, where that is known.
+    pub(crate) moved: Option<usize>,
 }
 
 enum Optimizer {
@@ -72,7 +71,7 @@ impl<'a> Subject<'a> {
             network,
             feeds: network.feeds.iter().map(|(id, values)| (*id, &values[..])).collect(),
             variables: network.variables()?,
-            executor: Executor::new(program, device),
+            executor: Executor::new(program, device)?,
             optimizer,
             device,
         })
@@ -86,11 +85,12 @@ impl<'a> Subject<'a> {
     pub(crate) fn first(&mut self) -> Result<Outcome> {
         self.executor.run(&mut self.variables, &self.feeds)?;
         let norm = |id: &NodeId| {
-            let squares = self.executor.gradient(*id).iter().map(|&g| f64::from(g) * f64::from(g));
-            (self.network.graph[*id].name.clone(), squares.sum::<f64>().sqrt())
+            let gradient = self.executor.gradient(*id)?;
+            let squares = gradient.iter().map(|&g| f64::from(g) * f64::from(g));
+            Ok((self.network.graph[*id].name.clone(), squares.sum::<f64>().sqrt()))
         };
-        let norms = self.network.trainable.iter().map(norm).collect();
-        let loss = f64::from(self.executor.value(self.network.loss)[0]);
+        let norms = self.network.trainable.iter().map(norm).collect::<Result<_>>()?;
+        let loss = f64::from(self.executor.value(self.network.loss)?[0]);
         self.update()?;
         Ok(Outcome { loss, norms, peak_bytes: None })
     }
@@ -132,12 +132,12 @@ impl<'a> Subject<'a> {
             Optimizer::None => {}
             Optimizer::Sgd { sgd, clip, rate } => {
                 let mut gradients = gradients(executor, variables, &network.trainable)?;
-                clip_gradient_norm(&mut gradients, *clip, device);
+                clip_gradient_norm(&mut gradients, *clip, device)?;
                 sgd.step(variables, &gradients, *rate, device)?;
             }
             Optimizer::Adam { adam, rate } => {
                 let gradients = gradients(executor, variables, &network.trainable)?;
-                adam.step(variables, &gradients, *rate)?;
+                adam.step(variables, &gradients, *rate, device)?;
             }
         }
         Ok(())
@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn every_case_runs_and_is_timed() {
         for fused in [true, false] {
-            let device = Device::new(2).unwrap();
+            let device = Device::cpu(2).unwrap();
             let device = if fused { device } else { device.unfused() };
             for case in cases::all() {
                 let network = case.network(Size::Tiny).unwrap();
@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn an_update_changes_the_loss() {
         let network = cases::named("step/retrain").unwrap().network(Size::Tiny).unwrap();
-        let device = Device::new(1).unwrap();
+        let device = Device::cpu(1).unwrap();
         let mut subject = Subject::new(&network, &device).unwrap();
         let (first, second) = (subject.first().unwrap(), subject.first().unwrap());
         assert!(second.loss < first.loss, "{} then {}", first.loss, second.loss);

@@ -80,7 +80,7 @@ fn values_of<'a>(network: &'a Network, variables: &'a Variables) -> Result<Vec<(
         };
         for name in names {
             let variable = variables.get(&name)?;
-            values.push((ValueEntry { name, shape: variable.shape.to_vec() }, &variable.data[..]));
+            values.push((ValueEntry { name, shape: variable.shape.to_vec() }, variable.data()?));
         }
     }
     Ok(values)
@@ -170,7 +170,7 @@ mod tests {
             let elements: usize = shape.iter().map(|extent| extent.as_u64().unwrap() as usize).product();
             let values = &all[at..at + elements];
             match variables.get(name) {
-                Ok(variable) => assert_eq!(values, variable.data, "{name}"),
+                Ok(variable) => assert_eq!(values, variable.data().unwrap(), "{name}"),
                 Err(_) => {
                     let id = network.graph.find(name).unwrap();
                     let (_, feed) = network.feeds.iter().find(|(fed, _)| *fed == id).unwrap();

@@ -23,7 +23,7 @@ mod table;
 
 use std::process::ExitCode;
 
-use adwp_engine::cpu::Device;
+use adwp_engine::{Device, cpu};
 use clap::Parser;
 
 use crate::args::Args;
@@ -45,26 +45,27 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<()> {
-    let device = || -> Result<Device> {
-        let device = Device::new(args.threads.into())?;
+    let device = || -> Result<cpu::Device> {
+        let device = cpu::Device::new(args.threads.into())?;
         Ok(if args.no_fuse { device.unfused() } else { device })
     };
     if args.list {
         return cases::containing(&args.only)?.iter().try_for_each(|case| output::line(&case.name));
     }
     if let Some(name) = &args.memory_of {
-        let peak = measure::peak(&cases::named(name)?, &device()?)?;
+        let peak = measure::peak(&cases::named(name)?, &device()?.into())?;
         return output::line(&serde_json::to_string(&peak).context("cannot print a number")?);
     }
     if let Some(name) = &args.profile {
-        return output::line(&profile::run(&cases::named(name)?, &device()?, args.repeats)?);
+        return output::line(&profile::run(&cases::named(name)?, &device()?.into(), args.repeats)?);
     }
-    bench(args, &device()?)
+    bench(args, device()?)
 }
 
-fn bench(args: &Args, device: &Device) -> Result<()> {
+fn bench(args: &Args, device: cpu::Device) -> Result<()> {
     let cases = cases::containing(&args.only)?;
     let threads = device.threads();
+    let device = Device::from(device);
     let mut process = args.pytorch.as_deref().map(|python| PyTorch::start(python, threads)).transpose()?;
     let versions = process.as_ref().map(|process| process.versions.clone());
     let mut machine = Machine::measure(threads)?;
@@ -78,7 +79,7 @@ fn bench(args: &Args, device: &Device) -> Result<()> {
     output::line(&times.head())?;
     let mut rows = Vec::with_capacity(cases.len());
     for case in &cases {
-        let row = measure::row(case, args, device, machine.best_gemm_gmacs(), &mut torch)?;
+        let row = measure::row(case, args, &device, machine.best_gemm_gmacs(), &mut torch)?;
         output::line(&times.row(&row))?;
         rows.push(row);
     }

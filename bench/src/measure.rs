@@ -5,7 +5,7 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
-use adwp_engine::cpu::Device;
+use adwp_engine::Device;
 use serde::Serialize;
 
 use crate::agreement::Agreement;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use adwp_engine::cpu::Device;
+use adwp_engine::Device;
 
 use crate::cases::{Case, Size};
 use crate::engine::Subject;

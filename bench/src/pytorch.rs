@@ -129,14 +129,14 @@ mod tests {
     use crate::agreement::Agreement;
     use crate::cases::{self, Size};
     use crate::engine::Subject;
-    use adwp_engine::cpu::Device;
+    use adwp_engine::Device;
 
     /// Needs PyTorch, so it does nothing unless `ADWP_TORCH_PYTHON` names an interpreter that has it.
     #[test]
     fn all_cases_agree_with_pytorch() {
         let Some(python) = std::env::var_os("ADWP_TORCH_PYTHON") else { return };
         let mut torch = PyTorch::start(Path::new(&python), 2).unwrap();
-        let device = Device::new(2).unwrap();
+        let device = Device::cpu(2).unwrap();
         for case in cases::all() {
             let network = case.network(Size::Tiny).unwrap();
             torch.load(&network).unwrap();

@@ -119,14 +119,15 @@ pub(crate) fn steps(machine: &Machine, rows: &[Row]) -> Option<String> {
     for row in steps {
         let giga = |count: u64| format!("{:.2}", count as f64 / 1e9);
         let arithmetic = row.multiply_adds.total() as f64 / machine.best_gemm_gmacs();
-        let floor = 1e-6 * (arithmetic + row.planned.moved as f64 / machine.copy_gbytes);
+        let floor = |moved: usize| format!("{:.0}", 1e-6 * (arithmetic + moved as f64 / machine.copy_gbytes));
+        let or_dash = |text: Option<String>| text.unwrap_or_else(|| "–".to_owned());
         let mut line = format!(
-            "{:width$}  {:>12} {:>12}  {:>8} {:>8.0}  {:>8} {:>10} {:>14}",
+            "{:width$}  {:>12} {:>12}  {:>8} {:>8}  {:>8} {:>10} {:>14}",
             row.case,
             giga(row.multiply_adds.forward),
             giga(row.multiply_adds.total()),
-            mib(row.planned.moved as u64),
-            floor,
+            or_dash(row.planned.moved.map(|moved| mib(moved as u64))),
+            or_dash(row.planned.moved.map(floor)),
             mib(row.planned.own as u64),
             mib(row.planned.working as u64),
             measured(row.peak_bytes),
@@ -171,7 +172,7 @@ mod tests {
         Row {
             case: case.to_owned(),
             multiply_adds: MultiplyAdds { forward: 2_000_000_000, backward: 3_000_000_000 },
-            planned: Planned { own: 3 << 20, working: 9 << 20, moved: 1000 << 20 },
+            planned: Planned { own: 3 << 20, working: 9 << 20, moved: Some(1000 << 20) },
             peak_bytes: update.map(|_| 12 << 20),
             engine: timing(1234.5, update),
             gmacs: Some(4.05),

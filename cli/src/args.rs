@@ -2,6 +2,7 @@ use std::path::PathBuf;
 
 use adwp_data::DatasetKind;
 use adwp_deploy::runtime::Runtime;
+use adwp_engine::cuda::Precision;
 use adwp_models::Stem;
 use clap::{ArgAction, Parser, Subcommand};
 
@@ -121,9 +122,12 @@ pub(crate) struct RunArgs {
     /// Threads; 0 for one on each core. Results do not depend on it.
     #[arg(long, default_value_t = 0)]
     pub(crate) threads: usize,
-    /// Where to compute: auto, cpu, cuda or cuda:N.
+    /// Where to compute: auto (a GPU where there is one, else the CPU), cpu, cuda or cuda:N.
     #[arg(long, default_value = "auto")]
     pub(crate) device: String,
+    /// What a GPU stores between the steps of a computation in: f32, or bf16, which takes half the memory. The CPU knows f32 alone.
+    #[arg(long, default_value = "f32", value_parser = precision)]
+    pub(crate) precision: Precision,
     /// Compute every operation of the graph on its own: slower, for comparison. Results differ in rounding.
     #[arg(long)]
     pub(crate) no_fuse: bool,
@@ -232,6 +236,14 @@ fn image_shape(text: &str) -> Result<ImageSize, String> {
         .and_then(|parts| <[usize; 3]>::try_from(parts).ok())
         .map(ImageSize)
         .ok_or_else(|| "expected CHANNELSxHEIGHTxWIDTH, such as 3x32x32".into())
+}
+
+fn precision(text: &str) -> Result<Precision, String> {
+    match text {
+        "f32" => Ok(Precision::F32),
+        "bf16" => Ok(Precision::Bf16),
+        _ => Err("expected f32 or bf16".into()),
+    }
 }
 
 fn stem(text: &str) -> Result<Stem, String> {

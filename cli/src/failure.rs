@@ -78,19 +78,23 @@ impl From<ModelError> for Failure {
 
 impl From<EngineError> for Failure {
     fn from(e: EngineError) -> Self {
-        Self::of(Kind::Failed, &e, None)
+        match e {
+            EngineError::Cuda { what, hint } => Self { message: what, hint, kind: Kind::Failed },
+            e => Self::of(Kind::Failed, &e, None),
+        }
     }
 }
 
 impl From<TrainError> for Failure {
     fn from(e: TrainError) -> Self {
         let kind = match e {
+            TrainError::Engine(e) => return e.into(),
             TrainError::File { .. }
             | TrainError::Damaged { .. }
             | TrainError::Memory { .. }
             | TrainError::Settings(_)
             | TrainError::Data(_) => Kind::Input,
-            TrainError::NotFinite { .. } | TrainError::Engine(_) => Kind::Failed,
+            TrainError::NotFinite { .. } => Kind::Failed,
         };
         Self::of(kind, &e, e.hint())
     }

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use adwp_engine::cpu::Device;
+use adwp_engine::Device;
 use adwp_export::RetrainData;
 use adwp_models::{Genotype, IntensiveSpace};
-use adwp_train::{Streams, memory};
+use adwp_train::{Need, Streams, memory};
 
 use crate::config::Config;
 use crate::failure::Failure;
@@ -47,15 +47,15 @@ impl Training {
 /// What an earlier phase has still to find is drawn at random. Candidates differ in size, so this is an estimate; each phase is checked
 /// again when it starts.
 pub(crate) fn check(phases: &[Training], folder: &Path, config: &Config, images: &Images, device: &Device) -> Result<(), Failure> {
-    let available = memory::available();
+    let available = memory::available(device)?;
     for &phase in phases.iter().filter(|phase| !folder.join(phase.result()).exists()) {
-        let planned = planned_bytes(phase, folder, config, images, device)?.saturating_add(images.held_bytes());
-        memory::check(phase.name(), planned as u64, available)?;
+        let planned = planned_bytes(phase, folder, config, images, device)?.with_held(images.held_bytes());
+        memory::check(phase.name(), planned, available)?;
     }
     Ok(())
 }
 
-fn planned_bytes(phase: Training, folder: &Path, config: &Config, images: &Images, device: &Device) -> Result<usize, Failure> {
+fn planned_bytes(phase: Training, folder: &Path, config: &Config, images: &Images, device: &Device) -> Result<Need, Failure> {
     let streams = Streams::new(config.seed);
     let skeleton = images.skeleton(config, config.retrain.channels);
     let space = || match folder.join(Training::Space.result()) {

@@ -6,13 +6,15 @@ use std::time::Instant;
 
 use adwp_data::{Dataset, DatasetKind, OpenOptions, Splits, split, subset};
 use adwp_deploy::ort_library;
-use adwp_engine::cpu::Device;
+use adwp_engine::Device;
+use adwp_engine::cuda::Precision;
 use adwp_models::Skeleton;
 use adwp_search::Data;
 use adwp_train::{BatchSource, Context, Interrupt, RunDir, Streams, TrainError, read_text, write_atomic};
 
 use crate::args::RunArgs;
 use crate::config::Config;
+use crate::device::DeviceChoice;
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::memory::{self, Training};
@@ -114,7 +116,7 @@ pub(crate) enum Existing {
 impl Session {
     /// Opens or creates the folder of a run, to do `phases` in it.
     pub(crate) fn open(args: &RunArgs, verbosity: Verbosity, existing: Existing, phases: &[Training]) -> Result<Self, Failure> {
-        check_device(&args.device)?;
+        let device: DeviceChoice = args.device.parse()?;
         let path = match (&args.run, &args.preset) {
             (Some(run), _) => run.clone(),
             (None, preset) => Path::new("runs").join(preset.as_deref().unwrap_or("demo")),
@@ -133,8 +135,8 @@ impl Session {
             ort_library::find(Some(library))?;
         }
         // The folder is touched only once the data is there and fits the settings, and the machine can hold what they ask for.
-        let (streams, device) = (Streams::new(config.seed), Device::new(args.threads)?);
-        let device = if args.no_fuse { device.unfused() } else { device };
+        let mut console = Console::new(verbosity);
+        let (streams, device) = (Streams::new(config.seed), device.open(args, &mut console)?);
         let images = Images::choose(&config, streams)?;
         images.check(&config, streams, &device)?;
         if !args.no_memory_check {
@@ -149,7 +151,7 @@ impl Session {
         Ok(Self {
             streams,
             device,
-            console: Console::new(verbosity),
+            console,
             ort_lib: args.ort.ort_lib.clone(),
             interrupt: interrupt::listen()?,
             resume: args.resume,
@@ -209,10 +211,11 @@ impl Session {
         };
         let text = format!("{}: {} training and {} test images", self.config.dataset, count(train), count(test));
         let settings = format!(
-            "preset {}, seed {}, device cpu, {} threads{}, {}",
+            "preset {}, seed {}, {}{}{}, {}",
             self.config.preset,
             self.config.seed,
-            self.device.threads(),
+            self.device.name(),
+            if is_bf16(&self.device) { ", bf16" } else { "" },
             if self.device.fuses() { "" } else { ", operations not fused" },
             self.run.path().display()
         );
@@ -270,9 +273,14 @@ impl Session {
 
 /// The arguments that continue the run: its folder, and the flags that are no settings but decide how it computes.
 fn continuing(args: &RunArgs, path: &Path) -> String {
-    let flags = [(args.no_fuse, " --no-fuse"), (args.no_memory_check, " --no-memory-check")];
+    let flags = [
+        (args.precision == Precision::Bf16, " --precision bf16"),
+        (args.no_fuse, " --no-fuse"),
+        (args.no_memory_check, " --no-memory-check"),
+    ];
     let flags: String = flags.into_iter().filter(|(given, _)| *given).map(|(_, flag)| flag).collect();
-    format!("--run {} --resume{flags}", path.display())
+    let device = if args.device == "auto" { String::new() } else { format!(" --device {}", args.device) };
+    format!("--run {} --resume{device}{flags}", path.display())
 }
 
 /// Opens a data set; `image_size` 0 is the size it has.
@@ -303,14 +311,8 @@ fn stored_config(path: &Path, args: &RunArgs) -> Result<Config, Failure> {
     }
 }
 
-/// The engine computes on the CPU; other devices are refused by name.
-fn check_device(device: &str) -> Result<(), Failure> {
-    match device.split(':').next() {
-        Some("auto" | "cpu") if !device.contains(':') => Ok(()),
-        Some("cuda") => Err(Failure::input(format!("--device {device}: no CUDA device can be used: this build computes on the CPU"))
-            .hint("use --device cpu, or auto to take what there is")),
-        _ => Err(Failure::input(format!("--device {device}: there is no such device")).hint("use auto, cpu, cuda or cuda:N")),
-    }
+fn is_bf16(device: &Device) -> bool {
+    matches!(device, Device::Cuda(device) if device.precision() == Precision::Bf16)
 }
 
 fn lock(run: &RunDir) -> Result<File, Failure> {
@@ -339,5 +341,6 @@ mod tests {
         };
         assert_eq!(continued(&["--seed", "3"]), "--run runs/a --resume");
         assert_eq!(continued(&["--no-memory-check", "--no-fuse"]), "--run runs/a --resume --no-fuse --no-memory-check");
+        assert_eq!(continued(&["--precision", "bf16", "--device", "cuda:1"]), "--run runs/a --resume --device cuda:1 --precision bf16");
     }
 }

@@ -282,7 +282,7 @@ pub(crate) fn report(session: &mut Session) -> Result<RunReport, Failure> {
         dataset: session.config.dataset.to_string(),
         preset: Some(session.config.preset.clone()),
         seed: session.config.seed,
-        device: "cpu".into(),
+        device: device(&metrics),
         train_images,
         test_images,
         classes: trained.network.classes.clone(),
@@ -303,6 +303,12 @@ pub(crate) fn report(session: &mut Session) -> Result<RunReport, Failure> {
     let html = adwp_report::html(&report, &metrics);
     write_atomic(&session.run.file("report.html"), html.as_bytes())?;
     Ok(report)
+}
+
+/// What the last epoch was computed on.
+fn device(metrics: &[Map<String, Value>]) -> String {
+    let last = metrics.iter().rev().find_map(|entry| entry.get("device")?.as_str());
+    last.unwrap_or("cpu").to_owned()
 }
 
 /// A phase with its memory, where its epochs tell.

@@ -84,4 +84,27 @@ pub enum EngineError {
         /// Elements found.
         found: usize,
     },
+    /// Something about the GPU: no driver, no such device, no compiler for its kernels, a call that failed.
+    #[error("{what}{}", hint.as_ref().map(|hint| format!("\nhint: {hint}")).unwrap_or_default())]
+    Cuda {
+        /// What went wrong.
+        what: String,
+        /// What can be done about it.
+        hint: Option<String>,
+    },
+}
+
+impl EngineError {
+    /// A [`EngineError::Cuda`] without a hint.
+    pub(crate) fn cuda(what: impl Into<String>) -> Self {
+        Self::Cuda { what: what.into(), hint: None }
+    }
+
+    /// With what can be done about it, where it is a [`EngineError::Cuda`].
+    pub(crate) fn with_hint(mut self, text: &str) -> Self {
+        if let Self::Cuda { hint, .. } = &mut self {
+            *hint = Some(text.to_owned());
+        }
+        self
+    }
 }

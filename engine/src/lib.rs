@@ -3,25 +3,33 @@
 //! - [`Graph`] lists named operations with inferred shapes. It knows nothing of what the network is for.
 //! - [`Variables`] holds what a network owns between steps: parameters and BatchNorm statistics, by name.
 //! - [`Program`] is a compiled graph: the forward steps, the backward steps for the parameters chosen as trainable, and a memory plan.
-//! - [`cpu::Executor`] runs a program on the CPU. Results do not depend on the number of threads.
+//! - [`Executor`] runs a program on a [`Device`]: the CPU ([`cpu`]), where results do not depend on the number of threads, or an NVIDIA
+//!   GPU ([`cuda`]).
 //! - [`optim`] updates variables from gradients.
 //!
 //! All tensors are `f32`, dense and row-major; images are `[batch, channels, height, width]`.
 
 mod aligned;
 pub mod cpu;
+pub mod cuda;
+mod device;
 mod error;
+mod executor;
 mod graph;
 mod init;
+mod lower;
 mod ops;
 pub mod optim;
 mod plan;
 mod program;
 mod shape;
 mod simd;
+mod storage;
 mod variables;
 
+pub use device::Device;
 pub use error::{EngineError, Result};
+pub use executor::{Executor, StepTime};
 pub use graph::{BatchNorm, Conv2d, Graph, Node, NodeId, Op, Pool};
 pub use init::Init;
 pub use program::{GradTarget, Program, Statistics, Step, Tensor};

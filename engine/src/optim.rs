@@ -1,27 +1,71 @@
-//! Optimisers: they read gradients and change variables.
+//! Optimisers: they read gradients and change variables, on the device that they are given.
 
-use rayon::prelude::*;
+use std::borrow::Cow;
+use std::sync::Arc;
 
-use crate::cpu::{Device, Executor};
-use crate::simd::kernel;
-use crate::{EngineError, NodeId, Result, Variables};
-
-/// The state of an optimiser for one parameter: as many values as the parameter has.
-pub type Slots = Vec<Vec<f32>>;
+use crate::storage::Storage;
+use crate::{Device, EngineError, Executor, NodeId, Result, Variables, cpu, cuda};
 
 /// A gradient with the position of its parameter in the variables.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Gradient<'a> {
-    position: usize,
-    values: &'a [f32],
-    /// The optimiser reads the values times this.
-    scale: f32,
+    pub(crate) position: usize,
+    pub(crate) source: Source<'a>,
+    pub(crate) scale: Scale,
+}
+
+/// Where the values of a gradient are, as the loss gave them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Source<'a> {
+    Host(&'a [f32]),
+    /// In the executor that computed them, for this node.
+    Cuda(&'a cuda::Executor, NodeId),
+}
+
+/// What optimisers multiply the values of a gradient with.
+#[derive(Clone, Debug)]
+pub(crate) enum Scale {
+    Host(f32),
+    /// The number at that position in the memory of a device: nobody has to wait for it there.
+    Cuda(Arc<cuda::Buffer>, usize),
+}
+
+impl<'a> Source<'a> {
+    /// Number of values.
+    pub(crate) fn len(self) -> usize {
+        match self {
+            Self::Host(values) => values.len(),
+            Self::Cuda(executor, id) => executor.program().graph()[id].shape.elements(),
+        }
+    }
+
+    /// The values, read from the device where they are there.
+    pub(crate) fn values(self) -> Result<Cow<'a, [f32]>> {
+        match self {
+            Self::Host(values) => Ok(values.into()),
+            Self::Cuda(executor, id) => Ok(executor.gradient(id)?.into()),
+        }
+    }
+}
+
+impl Scale {
+    /// The number, read from the device where it is there.
+    pub(crate) fn value(&self) -> Result<f32> {
+        match self {
+            Self::Host(scale) => Ok(*scale),
+            Self::Cuda(buffer, at) => {
+                let mut scale = [0.0];
+                buffer.download_at(at * size_of::<f32>(), &mut scale)?;
+                Ok(scale[0])
+            }
+        }
+    }
 }
 
 impl<'a> Gradient<'a> {
     /// d loss / d parameter, row-major, of the parameter at a position that [`Variables::position`] gave.
     pub fn new(position: usize, values: &'a [f32]) -> Self {
-        Self { position, values, scale: 1.0 }
+        Self { position, source: Source::Host(values), scale: Scale::Host(1.0) }
     }
 
     /// From [`Variables::position`].
@@ -30,56 +74,72 @@ impl<'a> Gradient<'a> {
     }
 
     /// d loss / d parameter as an optimiser sees it: clipped, where it was.
-    pub fn values(&self) -> impl ExactSizeIterator<Item = f32> + '_ {
-        self.values.iter().map(|value| self.scale * value)
+    ///
+    /// # Errors
+    /// [`EngineError::Cuda`] when it cannot be read from the device.
+    pub fn values(&self) -> Result<Vec<f32>> {
+        let scale = self.scale.value()?;
+        Ok(self.source.values()?.iter().map(|value| scale * value).collect())
     }
 }
 
-/// The gradients that `executor` left for `parameters`, in that order.
+/// The gradients that `executor` left for `parameters`, in that order; they stay on its device.
 pub fn gradients<'a>(executor: &'a Executor, variables: &Variables, parameters: &[NodeId]) -> Result<Vec<Gradient<'a>>> {
-    parameters
-        .iter()
-        .map(|&id| Ok(Gradient::new(variables.position(&executor.program().graph()[id].name)?, executor.gradient(id))))
-        .collect()
-}
-
-/// The Euclidean norm of all gradients together; where it exceeds `max_norm`, optimisers see them scaled down to it (PyTorch's
-/// `clip_grad_norm_`, without a pass of its own). Returns the norm before.
-pub fn clip_gradient_norm(gradients: &mut [Gradient<'_>], max_norm: f32, device: &Device) -> f32 {
-    let square = |gradient: &Gradient<'_>| {
-        let parts: Vec<f64> = gradient.values.par_chunks(CHUNK).map(sum_of_squares).collect();
-        f64::from(gradient.scale).powi(2) * parts.into_iter().sum::<f64>()
+    let gradient = |&id: &NodeId| {
+        let position = variables.position(&executor.program().graph()[id].name)?;
+        Ok(Gradient { position, source: executor.gradient_source(id), scale: Scale::Host(1.0) })
     };
-    let squares: Vec<f64> = device.install(|| gradients.par_iter().map(square).collect());
-    let norm = squares.into_iter().sum::<f64>().sqrt() as f32;
-    let factor = max_norm / (norm + 1e-6);
-    if factor < 1.0 {
-        gradients.iter_mut().for_each(|gradient| gradient.scale *= factor);
-    }
-    norm
+    parameters.iter().map(gradient).collect()
 }
 
-kernel! {
-    fn sum_of_squares(simd, values: &[f32]) -> f64 {
-        let (chunks, rest) = values.as_chunks::<8>();
-        let mut lanes = [0f64; 8];
-        for values in chunks {
-            for (lane, value) in lanes.iter_mut().zip(values) {
-                *lane += f64::from(*value) * f64::from(*value);
-            }
-        }
-        lanes.iter().sum::<f64>() + rest.iter().map(|value| f64::from(*value) * f64::from(*value)).sum::<f64>()
-    }
-
-    fn momentum_step(simd, w: &mut [f32], v: &mut [f32], g: &[f32], scale: f32, momentum: f32, weight_decay: f32, rate: f32) {
-        for ((w, v), g) in w.iter_mut().zip(v).zip(g) {
-            *v = momentum * *v + (scale * g + weight_decay * *w);
-            *w -= rate * *v;
-        }
+/// The Euclidean norm of all gradients together, as optimisers see them.
+///
+/// # Errors
+/// [`EngineError::Cuda`] when the device fails.
+pub fn gradient_norm(gradients: &[Gradient<'_>], device: &Device) -> Result<f32> {
+    match device {
+        Device::Cpu(device) => cpu::optim::norm(gradients, device),
+        Device::Cuda(device) => cuda::optim::norm(gradients, device),
     }
 }
 
-const CHUNK: usize = 1 << 14;
+/// Where [`gradient_norm`] exceeds `max_norm`, optimisers see the gradients scaled down to it (PyTorch's `clip_grad_norm_`, without a
+/// pass of its own).
+///
+/// # Errors
+/// [`EngineError::Cuda`] when the device fails.
+pub fn clip_gradient_norm(gradients: &mut [Gradient<'_>], max_norm: f32, device: &Device) -> Result<()> {
+    match device {
+        Device::Cpu(device) => cpu::optim::clip(gradients, max_norm, device),
+        Device::Cuda(device) => cuda::optim::clip(gradients, max_norm, device),
+    }
+}
+
+/// The history of an optimiser by name, in each of its parts one tensor a parameter.
+pub type State<'a> = Vec<(&'static str, Vec<&'a [f32]>)>;
+
+/// One part of a history: for each parameter as many values as it has.
+type Slots = Vec<Storage>;
+
+/// v ← momentum · v + g + weight_decay · w; w ← w - rate · v.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct SgdRule {
+    pub(crate) momentum: f32,
+    pub(crate) weight_decay: f32,
+    pub(crate) rate: f32,
+}
+
+/// g ← g + weight_decay · w; m ← β₁ · m + (1 - β₁) · g; v ← β₂ · v + (1 - β₂) · g²; w ← w - step_size · m / (√v / root + epsilon).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct AdamRule {
+    pub(crate) betas: (f32, f32),
+    pub(crate) weight_decay: f32,
+    pub(crate) epsilon: f32,
+    /// The learning rate, corrected for a first moment that began at zero.
+    pub(crate) step_size: f32,
+    /// The same correction of the second moment.
+    pub(crate) root: f32,
+}
 
 /// Stochastic gradient descent with momentum and L2 (PyTorch's `SGD` without dampening or Nesterov).
 #[derive(Clone, Debug)]
@@ -97,36 +157,31 @@ impl Sgd {
         Self { momentum, weight_decay, velocity: Slots::new() }
     }
 
-    /// v ← momentum · v + g + weight_decay · w; w ← w - rate · v. Every call must name the same parameters in the same order.
+    /// v ← momentum · v + g + weight_decay · w; w ← w - rate · v. Every call must name the same parameters, each once, in the same order.
+    ///
+    /// # Errors
+    /// [`EngineError::OptimizerState`] when the history is that of other parameters, [`EngineError::Cuda`] when the device fails.
     pub fn step(&mut self, variables: &mut Variables, gradients: &[Gradient<'_>], rate: f32, device: &Device) -> Result<()> {
         let Self { momentum, weight_decay, velocity } = self;
         fit("velocity", velocity, gradients)?;
-        // All parameters are cut into one list of pieces: most are too small for a task of their own.
-        let mut taken: Vec<Vec<f32>> = gradients.iter().map(|gradient| variables.take(gradient.position)).collect();
-        let pieces: Vec<_> = taken
-            .iter_mut()
-            .zip(velocity)
-            .zip(gradients)
-            .flat_map(|((w, v), gradient)| {
-                let pieces = w.chunks_mut(CHUNK).zip(v.chunks_mut(CHUNK)).zip(gradient.values.chunks(CHUNK));
-                pieces.map(|((w, v), g)| (w, v, g, gradient.scale))
-            })
-            .collect();
-        device.install(|| {
-            pieces.into_par_iter().for_each(|(w, v, g, scale)| momentum_step(w, v, g, scale, *momentum, *weight_decay, rate));
-        });
-        gradients.iter().zip(taken).for_each(|(gradient, data)| variables.put(gradient.position, data));
-        Ok(())
+        let rule = SgdRule { momentum: *momentum, weight_decay: *weight_decay, rate };
+        match device {
+            Device::Cpu(device) => cpu::optim::sgd_step(rule, variables, velocity, gradients, device),
+            Device::Cuda(device) => cuda::optim::sgd_step(rule, variables, velocity, gradients, device),
+        }
     }
 
-    /// Its history, one tensor a parameter, in the order of the gradients; for checkpoints.
-    pub fn state(&self) -> Vec<(&'static str, &Slots)> {
-        vec![("velocity", &self.velocity)]
+    /// Its history, in the order of the gradients; for checkpoints.
+    ///
+    /// # Errors
+    /// [`EngineError::Cuda`] when it cannot be read from the device.
+    pub fn state(&self) -> Result<State<'_>> {
+        Ok(vec![("velocity", on_host(&self.velocity)?)])
     }
 
     /// Puts back what [`Self::state`] gave.
-    pub fn restore(&mut self, mut take: impl FnMut(&'static str) -> Slots) {
-        self.velocity = take("velocity");
+    pub fn restore(&mut self, mut take: impl FnMut(&'static str) -> Vec<Vec<f32>>) {
+        self.velocity = slots(take("velocity"));
     }
 }
 
@@ -150,30 +205,41 @@ impl Adam {
         Self { betas, weight_decay, epsilon: 1e-8, steps: 0, first: Slots::new(), second: Slots::new() }
     }
 
-    /// One step at the given learning rate. Every call must name the same parameters in the same order.
-    pub fn step(&mut self, variables: &mut Variables, gradients: &[Gradient<'_>], rate: f32) -> Result<()> {
+    /// One step at the given learning rate. Every call must name the same parameters, each once, in the same order.
+    ///
+    /// # Errors
+    /// [`EngineError::OptimizerState`] when the history is that of other parameters, [`EngineError::Cuda`] when the device fails.
+    pub fn step(&mut self, variables: &mut Variables, gradients: &[Gradient<'_>], rate: f32, device: &Device) -> Result<()> {
         fit("first moment", &mut self.first, gradients)?;
         fit("second moment", &mut self.second, gradients)?;
         self.steps += 1;
-        let (b1, b2) = self.betas;
-        let correction = |b: f32| 1.0 - f64::from(b).powf(self.steps as f64);
-        let (c1, c2) = (correction(b1), correction(b2));
-        let (step_size, root) = ((f64::from(rate) / c1) as f32, c2.sqrt() as f32);
-        for (gradient, (first, second)) in gradients.iter().zip(self.first.iter_mut().zip(&mut self.second)) {
-            let data = variables.data_mut(gradient.position);
-            for ((w, g), (m, v)) in data.iter_mut().zip(gradient.values()).zip(first.iter_mut().zip(second)) {
-                let g = g + self.weight_decay * *w;
-                *m = b1 * *m + (1.0 - b1) * g;
-                *v = b2 * *v + (1.0 - b2) * g * g;
-                *w -= step_size * *m / (v.sqrt() / root + self.epsilon);
-            }
+        let rule = self.rule(rate);
+        let Self { first, second, .. } = self;
+        match device {
+            Device::Cpu(_) => cpu::optim::adam_step(rule, variables, (first, second), gradients),
+            Device::Cuda(device) => cuda::optim::adam_step(rule, variables, (first, second), gradients, device),
         }
-        Ok(())
     }
 
-    /// Its history, one tensor a parameter, in the order of the gradients; for checkpoints, with [`Self::steps`].
-    pub fn state(&self) -> Vec<(&'static str, &Slots)> {
-        vec![("first", &self.first), ("second", &self.second)]
+    /// What the current step does.
+    fn rule(&self, rate: f32) -> AdamRule {
+        let correction = |beta: f32| 1.0 - f64::from(beta).powf(self.steps as f64);
+        let (first, second) = (correction(self.betas.0), correction(self.betas.1));
+        AdamRule {
+            betas: self.betas,
+            weight_decay: self.weight_decay,
+            epsilon: self.epsilon,
+            step_size: (f64::from(rate) / first) as f32,
+            root: second.sqrt() as f32,
+        }
+    }
+
+    /// Its history, in the order of the gradients; for checkpoints, with [`Self::steps`].
+    ///
+    /// # Errors
+    /// [`EngineError::Cuda`] when it cannot be read from the device.
+    pub fn state(&self) -> Result<State<'_>> {
+        Ok(vec![("first", on_host(&self.first)?), ("second", on_host(&self.second)?)])
     }
 
     /// How many steps were taken.
@@ -182,20 +248,29 @@ impl Adam {
     }
 
     /// Puts back what [`Self::state`] and [`Self::steps`] gave.
-    pub fn restore(&mut self, steps: u64, mut take: impl FnMut(&'static str) -> Slots) {
+    pub fn restore(&mut self, steps: u64, mut take: impl FnMut(&'static str) -> Vec<Vec<f32>>) {
         self.steps = steps;
-        self.first = take("first");
-        self.second = take("second");
+        self.first = slots(take("first"));
+        self.second = slots(take("second"));
     }
+}
+
+fn slots(values: Vec<Vec<f32>>) -> Slots {
+    values.into_iter().map(Storage::new).collect()
+}
+
+fn on_host(slots: &Slots) -> Result<Vec<&[f32]>> {
+    slots.iter().map(Storage::host).collect()
 }
 
 /// Starts the history at zero, or checks that it belongs to these gradients.
 fn fit(name: &str, slots: &mut Slots, gradients: &[Gradient<'_>]) -> Result<()> {
+    let lengths = || gradients.iter().map(|gradient| gradient.source.len());
     if slots.is_empty() {
-        *slots = gradients.iter().map(|g| vec![0.0; g.values.len()]).collect();
+        *slots = lengths().map(|length| Storage::new(vec![0.0; length])).collect();
     }
-    let (expected, found) = (gradients.iter().map(|g| g.values.len()).sum(), slots.iter().map(Vec::len).sum());
-    if slots.len() != gradients.len() || slots.iter().zip(gradients).any(|(s, g)| s.len() != g.values.len()) {
+    if !slots.iter().map(Storage::len).eq(lengths()) {
+        let (expected, found) = (lengths().sum(), slots.iter().map(Storage::len).sum());
         return Err(EngineError::OptimizerState { name: name.to_owned(), expected, found });
     }
     Ok(())

@@ -1,28 +1,27 @@
 //! Where every tensor of a program lies: buffers are shared by tensors that are never alive at the same time.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 
-use crate::Graph;
-use crate::program::Tensor;
+/// What one action reads of what is planned, and what it writes.
+pub(crate) type Access<T> = (Vec<T>, Vec<T>);
 
-/// The planned tensors that one action reads, and those it writes.
-pub(crate) type Access = (Vec<Tensor>, Vec<Tensor>);
-
-/// The buffers of a program and which of them each tensor uses.
+/// The buffers of a program and which of them each of its tensors uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Plan {
-    /// Elements of each buffer that keeps its content after a run: one for each persistent tensor.
+pub(crate) struct Plan<T: Eq + Hash> {
+    /// Size of each buffer that keeps its content after a run: one for each persistent tensor.
     pub(crate) own: Vec<usize>,
-    /// Elements of each buffer that holds nothing between runs, largest first.
+    /// Size of each buffer that holds nothing between runs, largest first.
     pub(crate) shared: Vec<usize>,
     /// Buffer of each tensor; those of `shared` are counted on from those of `own`.
-    pub(crate) location: HashMap<Tensor, usize>,
+    pub(crate) location: HashMap<T, usize>,
 }
 
-impl Plan {
-    /// Assigns a buffer to every tensor that the actions with these accesses compute; `persistent` ones keep theirs to the end.
-    pub(crate) fn new(graph: &Graph, accesses: &[Access], persistent: &[Tensor]) -> Self {
-        let mut last_use: HashMap<Tensor, usize> = HashMap::new();
+impl<T: Copy + Eq + Hash> Plan<T> {
+    /// Assigns a buffer to every tensor that the actions with these accesses compute; `persistent` ones keep theirs to the end. `size` is
+    /// that of a tensor, in whatever unit the buffers are wanted.
+    pub(crate) fn new(accesses: &[Access<T>], persistent: &[T], size: impl Fn(T) -> usize) -> Self {
+        let mut last_use: HashMap<T, usize> = HashMap::new();
         for (at, (reads, writes)) in accesses.iter().enumerate() {
             for &tensor in reads.iter().chain(writes) {
                 last_use.insert(tensor, at);
@@ -32,21 +31,21 @@ impl Plan {
             last_use.insert(*tensor, accesses.len());
         }
 
-        let mut location: HashMap<Tensor, usize> = HashMap::new();
+        let mut location: HashMap<T, usize> = HashMap::new();
         let mut own = Vec::new();
         for &tensor in persistent {
             location.entry(tensor).or_insert_with(|| {
-                own.push(elements(graph, tensor));
+                own.push(size(tensor));
                 own.len() - 1
             });
         }
         let mut pool = Pool::default();
         for (at, (reads, writes)) in accesses.iter().enumerate() {
             for &tensor in writes {
-                location.entry(tensor).or_insert_with(|| own.len() + pool.claim(elements(graph, tensor)));
+                location.entry(tensor).or_insert_with(|| own.len() + pool.claim(size(tensor)));
             }
-            let mut dead: Vec<usize> =
-                reads.iter().chain(writes).filter(|tensor| last_use[tensor] == at).map(|tensor| location[tensor] - own.len()).collect();
+            let last = reads.iter().chain(writes).filter(|tensor| last_use[*tensor] == at);
+            let mut dead: Vec<usize> = last.map(|tensor| location[tensor] - own.len()).collect();
             dead.sort_unstable();
             dead.dedup();
             pool.free.extend(dead);
@@ -61,12 +60,6 @@ impl Plan {
         }
         Self { shared: order.iter().map(|&slot| pool.slots[slot]).collect(), own, location }
     }
-
-    /// Bytes of the buffers that only this program uses, and of those it can share.
-    pub(crate) fn bytes(&self) -> (usize, usize) {
-        let bytes = |lengths: &[usize]| lengths.iter().sum::<usize>() * size_of::<f32>();
-        (bytes(&self.own), bytes(&self.shared))
-    }
 }
 
 /// Buffers while they are assigned.
@@ -78,34 +71,30 @@ struct Pool {
 
 impl Pool {
     /// The smallest free buffer that is large enough, else the largest free one grown, else a new one.
-    fn claim(&mut self, elements: usize) -> usize {
+    fn claim(&mut self, size: usize) -> usize {
         let Self { slots, free } = self;
-        let fitting = (0..free.len()).filter(|&i| slots[free[i]] >= elements).min_by_key(|&i| slots[free[i]]);
+        let fitting = (0..free.len()).filter(|&i| slots[free[i]] >= size).min_by_key(|&i| slots[free[i]]);
         let chosen = fitting.or_else(|| (0..free.len()).max_by_key(|&i| slots[free[i]]));
         match chosen {
             Some(i) => {
                 let slot = free.swap_remove(i);
-                slots[slot] = slots[slot].max(elements);
+                slots[slot] = slots[slot].max(size);
                 slot
             }
             None => {
-                slots.push(elements);
+                slots.push(size);
                 slots.len() - 1
             }
         }
     }
 }
 
-fn elements(graph: &Graph, tensor: Tensor) -> usize {
-    let (Tensor::Value(id) | Tensor::Gradient(id)) = tensor;
-    graph[id].shape.elements()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cpu::Lowered;
-    use crate::{NodeId, Op, Program, Statistics};
+    use crate::lower::{Fusion, Lowered};
+    use crate::program::Tensor;
+    use crate::{Graph, NodeId, Op, Program, Statistics};
 
     fn chain(length: usize) -> (Graph, NodeId) {
         let mut graph = Graph::new();
@@ -116,16 +105,18 @@ mod tests {
         (graph, x)
     }
 
-    fn accesses(program: &Program, fuse: bool) -> Vec<Access> {
-        let lowered = Lowered::new(program, fuse);
-        lowered.actions.iter().map(|action| lowered.accesses(program, action)).collect()
+    fn plan(program: &Program, fusion: Fusion) -> (Vec<Access<Tensor>>, Plan<Tensor>) {
+        let lowered = Lowered::new(program, fusion);
+        let accesses: Vec<_> = lowered.actions.iter().map(|action| lowered.accesses(program, action)).collect();
+        let plan = Plan::new(&accesses, &program.persistent, |tensor| tensor.elements(&program.graph));
+        (accesses, plan)
     }
 
     #[test]
     fn an_inference_chain_of_any_length_needs_two_buffers_beside_its_output() {
         let (graph, last) = chain(9);
         let program = Program::inference(&graph, &[last], Statistics::Running).unwrap();
-        let plan = Plan::new(&graph, &accesses(&program, false), &program.persistent);
+        let (_, plan) = plan(&program, Fusion::None);
         assert_eq!((plan.own, plan.shared), (vec![32], vec![32, 32]));
     }
 
@@ -139,9 +130,8 @@ mod tests {
         let input = graph.find("x").unwrap();
         let program = Program::training(&graph, loss, &[gap], &[input]).unwrap();
 
-        for fuse in [false, true] {
-            let accesses = accesses(&program, fuse);
-            let plan = Plan::new(&graph, &accesses, &program.persistent);
+        for fusion in [Fusion::None, Fusion::Formulas, Fusion::Cache] {
+            let (accesses, plan) = plan(&program, fusion);
             let mut owner: HashMap<usize, Tensor> = HashMap::new();
             for (reads, writes) in &accesses {
                 for read in reads {

@@ -18,6 +18,14 @@ pub enum Tensor {
     Gradient(NodeId),
 }
 
+impl Tensor {
+    /// How many elements it has.
+    pub(crate) fn elements(self, graph: &Graph) -> usize {
+        let (Self::Value(id) | Self::Gradient(id)) = self;
+        graph[id].shape.elements()
+    }
+}
+
 /// One gradient that a backward step writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GradTarget {
@@ -119,6 +127,19 @@ impl Program {
     /// What is done, in order.
     pub fn steps(&self) -> &[Step] {
         &self.steps
+    }
+
+    /// What is fed for an input.
+    ///
+    /// # Errors
+    /// [`EngineError::Feed`] when it is missing or has another size than the input.
+    pub(crate) fn feed<'a>(&self, id: NodeId, feeds: &[(NodeId, &'a [f32])]) -> Result<&'a [f32]> {
+        let (node, feed) = (&self.graph[id], feeds.iter().find(|(fed, _)| *fed == id).map_or(&[][..], |(_, data)| data));
+        let expected = node.shape.elements();
+        if feed.len() != expected {
+            return Err(EngineError::Feed { node: node.name.clone(), expected, found: feed.len() });
+        }
+        Ok(feed)
     }
 
     /// Which statistics its BatchNorms use.

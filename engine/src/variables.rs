@@ -2,6 +2,7 @@ use std::collections::HashMap;
 
 use rand::Rng;
 
+use crate::storage::Storage;
 use crate::{EngineError, Graph, Init, Op, Result, Shape};
 
 /// What a variable is for.
@@ -20,10 +21,37 @@ pub struct Variable {
     pub name: String,
     /// Its extents.
     pub shape: Shape,
-    /// Its values, row-major.
-    pub data: Vec<f32>,
     /// Parameter or statistic.
     pub role: Role,
+    values: Storage,
+}
+
+impl Variable {
+    /// A variable with these values, row-major.
+    ///
+    /// # Panics
+    /// When there are more or fewer values than `shape` has elements.
+    pub fn new(name: impl Into<String>, shape: impl Into<Shape>, data: Vec<f32>, role: Role) -> Self {
+        let (name, shape) = (name.into(), shape.into());
+        assert_eq!(data.len(), shape.elements(), "values of the variable {name:?} of shape {shape}");
+        Self { name, shape, role, values: Storage::new(data) }
+    }
+
+    /// Its values, row-major; read from the device where that alone has them.
+    ///
+    /// # Errors
+    /// [`EngineError::Cuda`] when the device cannot be read.
+    pub fn data(&self) -> Result<&[f32]> {
+        self.values.host()
+    }
+
+    /// [`Self::data`] where an earlier call has brought the values to the host, and nothing has taken them away since.
+    ///
+    /// # Panics
+    /// When nobody did that.
+    pub(crate) fn on_host(&self) -> &[f32] {
+        self.values.on_host().expect("the values were brought to the host before")
+    }
 }
 
 /// Everything a network owns between steps: its parameters and BatchNorm statistics, by name, in the order they were added.
@@ -54,7 +82,7 @@ impl Variables {
                         None if name.ends_with("/running_var") => (Role::Statistic, vec![1.0; shape.elements()]),
                         None => (Role::Statistic, vec![0.0; shape.elements()]),
                     };
-                    self.insert(Variable { name, shape, data, role });
+                    self.insert(Variable::new(name, shape, data, role));
                 }
             }
         }
@@ -97,10 +125,13 @@ impl Variables {
         Ok(&self.entries[self.position(name)?])
     }
 
-    /// The values of the variable of that name.
+    /// The values of the variable of that name, to be changed.
+    ///
+    /// # Errors
+    /// [`EngineError::UnknownVariable`], and those of [`Variable::data`].
     pub fn get_mut(&mut self, name: &str) -> Result<&mut [f32]> {
         let i = self.position(name)?;
-        Ok(&mut self.entries[i].data)
+        self.data_mut(i)
     }
 
     /// The variable at a position that [`Self::position`] gave.
@@ -108,19 +139,27 @@ impl Variables {
         &self.entries[position]
     }
 
-    /// The values at a position that [`Self::position`] gave.
-    pub fn data_mut(&mut self, position: usize) -> &mut [f32] {
-        &mut self.entries[position].data
+    /// The values at a position that [`Self::position`] gave, to be changed.
+    ///
+    /// # Errors
+    /// Those of [`Variable::data`].
+    pub fn data_mut(&mut self, position: usize) -> Result<&mut [f32]> {
+        self.entries[position].values.host_mut()
     }
 
-    /// Takes the values at a position out, to be written while other variables are read; give them back with [`Self::put`].
-    pub(crate) fn take(&mut self, position: usize) -> Vec<f32> {
-        std::mem::take(&mut self.entries[position].data)
+    /// The values at several positions, each named once, in the order of `positions`.
+    ///
+    /// # Errors
+    /// Those of [`Variable::data`].
+    pub(crate) fn several_mut(&mut self, positions: impl IntoIterator<Item = usize>) -> Result<Vec<&mut [f32]>> {
+        let mut entries: Vec<Option<&mut Variable>> = self.entries.iter_mut().map(Some).collect();
+        let take = |position: usize| entries[position].take().expect("a variable is updated by one gradient").values.host_mut();
+        positions.into_iter().map(take).collect()
     }
 
-    /// Gives back what [`Self::take`] took.
-    pub(crate) fn put(&mut self, position: usize, data: Vec<f32>) {
-        self.entries[position].data = data;
+    /// The values at a position, wherever they are.
+    pub(crate) fn storage_mut(&mut self, position: usize) -> &mut Storage {
+        &mut self.entries[position].values
     }
 
     /// All variables, in the order they were added.

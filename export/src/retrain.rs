@@ -1,12 +1,11 @@
 use std::path::Path;
 
 use adwp_data::{Batch, DataError};
-use adwp_engine::cpu::{Device, Executor};
 use adwp_engine::optim::{Sgd, clip_gradient_norm, gradients};
-use adwp_engine::{NodeId, Program, Variables};
+use adwp_engine::{Device, Executor, NodeId, Program, Variables};
 use adwp_models::{Discrete, Genotype, Heads, Skeleton, Training};
 use adwp_train::{
-    At, BatchSource, Checkpoint, Context, Evaluator, MemoryPlan, Outcome, Phase, Reporter, StepReport, Streams, TrainError,
+    At, BatchSource, Checkpoint, Context, Evaluator, MemoryPlan, Need, Outcome, Phase, Reporter, StepReport, Streams, TrainError,
     correct_predictions, labels_as_floats, memory, run_phase, schedule, watched,
 };
 use rand::RngExt;
@@ -41,7 +40,7 @@ pub fn retrain(settings: &RetrainSettings, network: Network, data: &RetrainData,
 }
 
 /// Bytes that [`retrain`] holds at its peak beside the images; nothing of it is taken to tell.
-pub fn retrain_bytes(settings: &RetrainSettings, genotype: &Genotype, skeleton: &Skeleton, data: &RetrainData) -> Result<usize> {
+pub fn retrain_bytes(settings: &RetrainSettings, genotype: &Genotype, skeleton: &Skeleton, data: &RetrainData) -> Result<Need> {
     Ok(RetrainPhase::new(settings, genotype, skeleton, data)?.planned_bytes()?)
 }
 
@@ -71,8 +70,9 @@ impl RetrainPhase {
         let program = Program::training(&net.graph, training.loss, &[net.logits], &parameters)?;
         let inference = Discrete::build(genotype, skeleton, data.test.batch, None)?;
         Ok(Self {
-            executor: Executor::new(program, &data.device),
-            evaluator: Evaluator::new(&inference.graph, inference.images, inference.logits, &data.device)?,
+            executor: Executor::new(program, &data.device)?,
+            // The accuracy is that of the network as it is deployed, whatever it is trained in.
+            evaluator: Evaluator::new(&inference.graph, inference.images, inference.logits, &data.device.in_f32())?,
             sgd: Sgd::new(settings.momentum, settings.weight_decay),
             steps: data.train.steps()?,
             settings: settings.clone(),
@@ -107,7 +107,11 @@ impl Phase for RetrainPhase {
         self.steps
     }
 
-    fn planned_bytes(&self) -> Result<usize, TrainError> {
+    fn device(&self) -> &Device {
+        &self.data.device
+    }
+
+    fn planned_bytes(&self) -> Result<Need, TrainError> {
         let Self { data, net, executor, evaluator, .. } = self;
         let plan = MemoryPlan {
             state: memory::of_variables(&net.graph) + memory::of_nodes(&net.graph, &self.parameters),
@@ -115,7 +119,7 @@ impl Phase for RetrainPhase {
             // Test images are only read between two epochs.
             batches: data.train.bytes_in_flight().max(data.test.bytes_in_flight()),
         };
-        Ok(plan.total())
+        Ok(plan.need(&data.device))
     }
 
     fn initialize(&mut self) -> Result<(), TrainError> {
@@ -134,11 +138,11 @@ impl Phase for RetrainPhase {
         feeds.extend(self.training.masks.iter().zip(&masks).map(|(id, mask)| (*id, mask.as_slice())));
         self.executor.run(&mut self.variables, &feeds)?;
         let mut gradients = gradients(&self.executor, &self.variables, &self.parameters)?;
-        clip_gradient_norm(&mut gradients, self.settings.clip, &self.data.device);
+        clip_gradient_norm(&mut gradients, self.settings.clip, &self.data.device)?;
         let rate = schedule::cosine(self.settings.rate, 0.0, at.epoch, self.settings.epochs);
         self.sgd.step(&mut self.variables, &gradients, rate, &self.data.device)?;
-        let correct = correct_predictions(self.executor.value(self.net.logits), &batch.labels);
-        Ok(StepReport { loss: self.executor.value(self.training.loss)[0], images: batch.labels.len(), correct })
+        let correct = correct_predictions(&self.executor.value(self.net.logits)?, &batch.labels);
+        Ok(StepReport { loss: self.executor.value(self.training.loss)?[0], images: batch.labels.len(), correct })
     }
 
     fn finish_epoch(&mut self, epoch: usize, reporter: &mut dyn Reporter) -> Result<Map<String, Value>, TrainError> {
@@ -155,13 +159,14 @@ impl Phase for RetrainPhase {
         Ok(metrics)
     }
 
-    fn save(&self, checkpoint: &mut Checkpoint) {
-        checkpoint.put_variables(&self.variables);
-        for (name, slots) in self.sgd.state() {
-            checkpoint.put_slots(name, slots);
+    fn save(&self, checkpoint: &mut Checkpoint) -> Result<(), TrainError> {
+        checkpoint.put_variables(&self.variables)?;
+        for (name, slots) in self.sgd.state()? {
+            checkpoint.put_slots(name, &slots);
         }
         let test = serde_json::to_value(self.test).expect("numbers print as JSON");
         checkpoint.values.insert("test".into(), test);
+        Ok(())
     }
 
     fn restore(&mut self, checkpoint: &mut Checkpoint, path: &Path) -> Result<(), TrainError> {

@@ -1,8 +1,7 @@
 use std::path::Path;
 
 use adwp_data::Normalization;
-use adwp_engine::Variables;
-use adwp_engine::cpu::Device;
+use adwp_engine::{Device, Role, Variables};
 use adwp_models::{Discrete, Genotype, Skeleton};
 use adwp_train::{BatchSource, Checkpoint, Evaluation, Evaluator, Reporter, TrainError, watched};
 use serde::{Deserialize, Serialize};
@@ -68,7 +67,7 @@ impl Trained {
     /// Writes `weights.safetensors`.
     pub fn write(&self, path: &Path) -> Result<()> {
         let mut checkpoint = Checkpoint::default();
-        checkpoint.put_variables(&self.variables);
+        checkpoint.put_variables(&self.variables)?;
         let json = |value: serde_json::Result<Value>| value.expect("strings and numbers print as JSON");
         checkpoint.values.insert("network".into(), json(serde_json::to_value(&self.network)));
         checkpoint.values.insert("test".into(), json(serde_json::to_value(self.test)));
@@ -87,10 +86,9 @@ impl Trained {
         let graph = Discrete::build(&genotype, &network.skeleton, 1, None)?.graph;
         let mut variables = Variables::new();
         for (name, shape, init) in graph.variables() {
-            let role = if init.is_some() { adwp_engine::Role::Parameter } else { adwp_engine::Role::Statistic };
-            variables.insert(adwp_engine::Variable { name, data: Vec::new(), shape, role });
+            let role = if init.is_some() { Role::Parameter } else { Role::Statistic };
+            variables.insert(checkpoint.take_variable(name, role, shape, path)?);
         }
-        checkpoint.take_variables(&mut variables, path)?;
         let test = checkpoint.value("test", path)?;
         if network.classes.len() != network.skeleton.classes || network.normalization.mean.len() != network.skeleton.image[0] {
             let reason = "class names or normalisation do not fit the network".to_owned();
@@ -104,10 +102,10 @@ impl Trained {
         Ok(Discrete::build(&self.network.genotype, &self.network.skeleton, batch, None)?)
     }
 
-    /// Classifies images with the engine.
+    /// Classifies images with the engine, in single precision.
     pub fn evaluate(&self, images: &BatchSource, device: &Device, reporter: &mut dyn Reporter) -> Result<Evaluation> {
         let net = self.inference(images.batch)?;
-        let mut evaluator = Evaluator::new(&net.graph, net.images, net.logits, device)?;
+        let mut evaluator = Evaluator::new(&net.graph, net.images, net.logits, &device.in_f32())?;
         // Running statistics are read, never moved; a run only needs to own what it may change.
         let mut variables = self.variables.clone();
         let batches = watched(reporter, "test batch under the engine", images.in_order(0)?);

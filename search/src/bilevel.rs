@@ -69,12 +69,13 @@ impl Learner {
         memory::of_variables(graph) + memory::of_nodes(graph, weights) + 2 * memory::of_nodes(graph, alphas)
     }
 
-    pub(crate) fn save(&self, checkpoint: &mut Checkpoint) {
-        checkpoint.put_variables(&self.variables);
-        for (name, slots) in self.sgd.state().into_iter().chain(self.adam.state()) {
-            checkpoint.put_slots(name, slots);
+    pub(crate) fn save(&self, checkpoint: &mut Checkpoint) -> Result<(), TrainError> {
+        checkpoint.put_variables(&self.variables)?;
+        for (name, slots) in self.sgd.state()?.into_iter().chain(self.adam.state()?) {
+            checkpoint.put_slots(name, &slots);
         }
         checkpoint.values.insert("adam_steps".into(), self.adam.steps().into());
+        Ok(())
     }
 
     pub(crate) fn restore(&mut self, checkpoint: &mut Checkpoint, path: &Path) -> Result<(), TrainError> {

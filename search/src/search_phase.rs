@@ -1,12 +1,11 @@
 use std::path::Path;
 
 use adwp_data::{Batch, DataError};
-use adwp_engine::cpu::Executor;
 use adwp_engine::optim::{clip_gradient_norm, gradients};
-use adwp_engine::{NodeId, Program, Variables};
+use adwp_engine::{Device, Executor, NodeId, Program, Variables};
 use adwp_models::{Genotype, Hypernetwork, HypernetworkOptions, IntensiveSpace, Operation};
 use adwp_train::{
-    At, Checkpoint, Context, Evaluator, MemoryPlan, Phase, Reporter, StepReport, TrainError, correct_predictions, labels_as_floats,
+    At, Checkpoint, Context, Evaluator, MemoryPlan, Need, Phase, Reporter, StepReport, TrainError, correct_predictions, labels_as_floats,
     run_phase, schedule, watched,
 };
 use rand::Rng;
@@ -30,7 +29,7 @@ pub fn search(settings: &SearchSettings, space: &IntensiveSpace, data: &Data, co
 }
 
 /// Bytes that [`search`] holds at its peak beside the images; nothing of it is taken to tell.
-pub fn search_bytes(settings: &SearchSettings, space: &IntensiveSpace, data: &Data) -> Result<usize> {
+pub fn search_bytes(settings: &SearchSettings, space: &IntensiveSpace, data: &Data) -> Result<Need> {
     Ok(SearchPhase::new(settings, space, data.with_batch(settings.batch, settings.channels))?.planned_bytes()?)
 }
 
@@ -110,7 +109,7 @@ impl SearchPhase {
     fn compile(&self, stage: Stage) -> Result<Steps, TrainError> {
         let net = &self.net;
         let executor = |trainable: &[NodeId]| -> Result<Executor, TrainError> {
-            Ok(Executor::new(Program::training(&net.graph, net.loss, &[net.logits], trainable)?, &self.data.device))
+            Ok(Executor::new(Program::training(&net.graph, net.loss, &[net.logits], trainable)?, &self.data.device)?)
         };
         Ok(match (stage, self.settings.alpha_data) {
             (Stage::Hypernetwork, _) => Steps::Weights(executor(&self.weights)?),
@@ -133,7 +132,7 @@ impl SearchPhase {
 
     /// For each cell the softmax over each node's candidates.
     fn probabilities(&self) -> Result<Vec<Vec<f32>>, TrainError> {
-        let softmax = |id: &NodeId| Ok(softmax_rows(&self.learner.variables.get(&self.net.graph[*id].name)?.data, self.space.width()));
+        let softmax = |id: &NodeId| Ok(softmax_rows(self.learner.variables.get(&self.net.graph[*id].name)?.data()?, self.space.width()));
         self.net.alphas.iter().map(softmax).collect()
     }
 
@@ -146,8 +145,8 @@ impl SearchPhase {
 fn run(executor: &mut Executor, net: &Hypernetwork, variables: &mut Variables, batch: &Batch) -> Result<StepReport, TrainError> {
     let labels = labels_as_floats(&batch.labels);
     executor.run(variables, &[(net.images, &batch.images), (net.labels, &labels)])?;
-    let correct = correct_predictions(executor.value(net.logits), &batch.labels);
-    Ok(StepReport { loss: executor.value(net.loss)[0], images: batch.labels.len(), correct })
+    let correct = correct_predictions(&executor.value(net.logits)?, &batch.labels);
+    Ok(StepReport { loss: executor.value(net.loss)?[0], images: batch.labels.len(), correct })
 }
 
 impl Phase for SearchPhase {
@@ -164,7 +163,11 @@ impl Phase for SearchPhase {
         self.steps_per_epoch
     }
 
-    fn planned_bytes(&self) -> Result<usize, TrainError> {
+    fn device(&self) -> &Device {
+        &self.data.device
+    }
+
+    fn planned_bytes(&self) -> Result<Need, TrainError> {
         let Self { settings, data, net, .. } = self;
         let mut stages: Vec<Stage> = (0..settings.epochs).map(|epoch| self.stage(epoch)).collect();
         stages.dedup();
@@ -180,7 +183,7 @@ impl Phase for SearchPhase {
             executors: executors + self.evaluator.own_bytes(),
             batches: data.train.bytes_in_flight() + if both_halves { data.validation.bytes_in_flight() } else { 0 },
         };
-        Ok(plan.total())
+        Ok(plan.need(&data.device))
     }
 
     fn initialize(&mut self) -> Result<(), TrainError> {
@@ -218,12 +221,12 @@ impl Phase for SearchPhase {
         let rate = schedule::cosine(settings.rate, settings.rate_last, at.epoch, settings.epochs);
         let mut update_weights = |executor: &Executor, variables: &mut Variables| -> Result<(), TrainError> {
             let mut gradients = gradients(executor, variables, weights)?;
-            clip_gradient_norm(&mut gradients, settings.clip, &data.device);
+            clip_gradient_norm(&mut gradients, settings.clip, &data.device)?;
             Ok(sgd.step(variables, &gradients, rate, &data.device)?)
         };
         let mut update_alphas = |executor: &Executor, variables: &mut Variables| -> Result<(), TrainError> {
             let gradients = gradients(executor, variables, alphas)?;
-            Ok(adam.step(variables, &gradients, settings.alpha_rate)?)
+            Ok(adam.step(variables, &gradients, settings.alpha_rate, &data.device)?)
         };
         let alpha_batch = validation.as_ref().unwrap_or(&train);
         let (_, steps) = self.steps.as_mut().expect("compiled above");
@@ -285,8 +288,8 @@ impl Phase for SearchPhase {
         Ok(metrics)
     }
 
-    fn save(&self, checkpoint: &mut Checkpoint) {
-        self.learner.save(checkpoint);
+    fn save(&self, checkpoint: &mut Checkpoint) -> Result<(), TrainError> {
+        self.learner.save(checkpoint)
     }
 
     fn restore(&mut self, checkpoint: &mut Checkpoint, path: &Path) -> Result<(), TrainError> {
@@ -310,7 +313,7 @@ mod tests {
     fn the_largest_stage_decides_however_late_it_comes() {
         let data = black_images(64);
         let space = IntensiveSpace::random(3, &mut ChaCha8Rng::seed_from_u64(3)).unwrap();
-        let planned = |stages, alpha_data| search_bytes(&settings(stages, alpha_data), &space, &data).unwrap();
+        let planned = |stages, alpha_data| search_bytes(&settings(stages, alpha_data), &space, &data).unwrap().host;
         let basic = planned([0, 4, 4, 4], AlphaData::Train);
         let cross = planned([0, 3, 4, 4], AlphaData::Train);
         assert!(basic < cross, "{basic} without gradients of the weights, {cross} with them");

@@ -1,5 +1,5 @@
 use adwp_data::{Augmentation, Order, epoch_order, split};
-use adwp_engine::cpu::Device;
+use adwp_engine::Device;
 use adwp_models::{GeneratorInput, Skeleton};
 use adwp_train::{BatchSource, Streams, TrainError, check_settings};
 use serde::{Deserialize, Serialize};
@@ -265,7 +265,7 @@ pub(crate) mod tests {
         let normalization = Normalization { mean: vec![0.0], std: vec![1.0] };
         let images = BatchSource { indices: dataset.indices(), dataset: Arc::new(dataset), normalization, batch: 1 };
         let skeleton = Skeleton { stem: Stem::Cifar, cells: 3, channels: 1, classes: 2, image: [1, 4, 4] };
-        Data::new(skeleton, &images, 0.5, Streams::new(5), &Device::new(1).unwrap()).unwrap()
+        Data::new(skeleton, &images, 0.5, Streams::new(5), &Device::cpu(1).unwrap()).unwrap()
     }
 
     #[test]
@@ -278,7 +278,7 @@ pub(crate) mod tests {
         let images =
             BatchSource { indices: dataset.indices(), dataset, normalization: Normalization { mean: vec![0.0], std: vec![1.0] }, batch: 1 };
         let skeleton = Skeleton { stem: Stem::Cifar, cells: 3, channels: 1, classes: 4, image: [1, 4, 4] };
-        let data = Data::new(skeleton, &images, 0.25, Streams::new(5), &Device::new(1).unwrap()).unwrap();
+        let data = Data::new(skeleton, &images, 0.25, Streams::new(5), &Device::cpu(1).unwrap()).unwrap();
         for part in [&data.train.indices, &data.validation.indices] {
             for class in 0..4 {
                 let count = part[..40].iter().filter(|i| labels[**i as usize] == class).count();

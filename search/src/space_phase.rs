@@ -1,12 +1,11 @@
 use std::path::Path;
 
 use adwp_data::DataError;
-use adwp_engine::cpu::Executor;
 use adwp_engine::optim::{clip_gradient_norm, gradients};
-use adwp_engine::{NodeId, Program};
+use adwp_engine::{Device, Executor, NodeId, Program};
 use adwp_models::{IntensiveSpace, Operation, Relaxed, RelaxedAlphas, stability};
 use adwp_train::{
-    At, Checkpoint, Context, Evaluator, MemoryPlan, Phase, Reporter, StepReport, TrainError, correct_predictions, labels_as_floats,
+    At, Checkpoint, Context, Evaluator, MemoryPlan, Need, Phase, Reporter, StepReport, TrainError, correct_predictions, labels_as_floats,
     run_phase, schedule, watched,
 };
 use serde::{Deserialize, Serialize};
@@ -29,7 +28,7 @@ pub fn derive_space(settings: &SpaceSettings, data: &Data, context: &mut Context
 }
 
 /// Bytes that [`derive_space`] holds at its peak beside the images; nothing of it is taken to tell.
-pub fn space_bytes(settings: &SpaceSettings, data: &Data) -> Result<usize> {
+pub fn space_bytes(settings: &SpaceSettings, data: &Data) -> Result<Need> {
     Ok(SpacePhase::new(settings, data.with_batch(settings.batch, settings.channels))?.planned_bytes()?)
 }
 
@@ -73,7 +72,7 @@ impl SpacePhase {
         let RelaxedAlphas { normal, reduction } = net.alphas;
         let alphas = vec![normal, reduction];
         let executor = |trainable: &[NodeId]| -> Result<Executor> {
-            Ok(Executor::new(Program::training(&net.graph, net.loss, &[net.logits], trainable)?, &data.device))
+            Ok(Executor::new(Program::training(&net.graph, net.loss, &[net.logits], trainable)?, &data.device)?)
         };
         Ok(Self {
             weight_step: executor(&weights)?,
@@ -94,7 +93,7 @@ impl SpacePhase {
     /// Softmax over the operations of each edge: of normal, then of reduction cells.
     fn probabilities(&self) -> Result<[Vec<f32>; 2], TrainError> {
         let softmax = |id: NodeId| -> Result<Vec<f32>, TrainError> {
-            let alpha = &self.learner.variables.get(&self.net.graph[id].name)?.data;
+            let alpha = self.learner.variables.get(&self.net.graph[id].name)?.data()?;
             Ok(softmax_rows(alpha, Operation::ALL.len()))
         };
         Ok([softmax(self.alphas[0])?, softmax(self.alphas[1])?])
@@ -120,14 +119,18 @@ impl Phase for SpacePhase {
         self.steps
     }
 
-    fn planned_bytes(&self) -> Result<usize, TrainError> {
+    fn device(&self) -> &Device {
+        &self.data.device
+    }
+
+    fn planned_bytes(&self) -> Result<Need, TrainError> {
         let Self { net, data, weight_step, alpha_step, evaluator, .. } = self;
         let plan = MemoryPlan {
             state: Learner::planned_bytes(&net.graph, &self.weights, &self.alphas),
             executors: weight_step.own_bytes() + alpha_step.own_bytes() + evaluator.own_bytes() + data.device.working_bytes(),
             batches: data.train.bytes_in_flight() + data.validation.bytes_in_flight(),
         };
-        Ok(plan.total())
+        Ok(plan.need(&data.device))
     }
 
     fn initialize(&mut self) -> Result<(), TrainError> {
@@ -139,21 +142,21 @@ impl Phase for SpacePhase {
     }
 
     fn step(&mut self, at: At, (train, validation): Self::Batch) -> Result<StepReport, TrainError> {
-        let Self { net, settings, learner: Learner { variables, sgd, adam }, .. } = self;
+        let Self { net, settings, data: Data { device, .. }, learner: Learner { variables, sgd, adam }, .. } = self;
         let labels = labels_as_floats(&validation.labels);
         self.alpha_step.run(variables, &[(net.images, &validation.images), (net.labels, &labels)])?;
         let alpha_gradients = gradients(&self.alpha_step, variables, &self.alphas)?;
-        adam.step(variables, &alpha_gradients, settings.alpha_rate)?;
+        adam.step(variables, &alpha_gradients, settings.alpha_rate, device)?;
 
         let labels = labels_as_floats(&train.labels);
         self.weight_step.run(variables, &[(net.images, &train.images), (net.labels, &labels)])?;
         let mut weight_gradients = gradients(&self.weight_step, variables, &self.weights)?;
-        clip_gradient_norm(&mut weight_gradients, settings.clip, &self.data.device);
+        clip_gradient_norm(&mut weight_gradients, settings.clip, device)?;
         let rate = schedule::cosine(settings.rate, settings.rate_last, at.epoch, settings.epochs);
-        sgd.step(variables, &weight_gradients, rate, &self.data.device)?;
+        sgd.step(variables, &weight_gradients, rate, device)?;
 
-        let correct = correct_predictions(self.weight_step.value(net.logits), &train.labels);
-        Ok(StepReport { loss: self.weight_step.value(net.loss)[0], images: train.labels.len(), correct })
+        let correct = correct_predictions(&self.weight_step.value(net.logits)?, &train.labels);
+        Ok(StepReport { loss: self.weight_step.value(net.loss)?[0], images: train.labels.len(), correct })
     }
 
     fn finish_epoch(&mut self, epoch: usize, reporter: &mut dyn Reporter) -> Result<Map<String, Value>, TrainError> {
@@ -189,11 +192,12 @@ impl Phase for SpacePhase {
         Ok(metrics)
     }
 
-    fn save(&self, checkpoint: &mut Checkpoint) {
-        self.learner.save(checkpoint);
+    fn save(&self, checkpoint: &mut Checkpoint) -> Result<(), TrainError> {
+        self.learner.save(checkpoint)?;
         let json = |value: serde_json::Result<Value>| value.expect("spaces and numbers print as JSON");
         checkpoint.values.insert("recent".into(), json(serde_json::to_value(&self.recent)));
         checkpoint.values.insert("best".into(), json(serde_json::to_value(&self.best)));
+        Ok(())
     }
 
     fn restore(&mut self, checkpoint: &mut Checkpoint, path: &Path) -> Result<(), TrainError> {
@@ -214,7 +218,7 @@ mod tests {
     #[test]
     fn a_phase_that_no_machine_holds_is_planned_at_once() {
         let data = black_images(1 << 14);
-        let planned = |batch, channels| space_bytes(&SpaceSettings { batch, channels, ..SpaceSettings::default() }, &data).unwrap();
+        let planned = |batch, channels| space_bytes(&SpaceSettings { batch, channels, ..SpaceSettings::default() }, &data).unwrap().host;
         let (small, images, channels) = (planned(1 << 6, 4), planned(1 << 13, 4), planned(1 << 6, 1 << 10));
         assert!(images > 20 * small && channels > 200 * small, "{small}, {images}, {channels}");
         assert!(planned(1 << 13, 1 << 14) > 1 << 42);
@@ -229,7 +233,7 @@ mod tests {
         let (weights, alphas) = (phase.weight_step.working_bytes(), phase.alpha_step.working_bytes());
         let shared = device.working_bytes();
         assert!(weights.max(alphas) <= shared && shared < (weights + alphas) * 3 / 4, "{weights} and {alphas} share {shared}");
-        assert!(phase.planned_bytes().unwrap() > shared);
+        assert!(phase.planned_bytes().unwrap().host > shared);
         drop(phase);
         assert_eq!(device.working_bytes(), 0);
     }

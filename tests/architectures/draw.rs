@@ -1,8 +1,7 @@
 //! Architectures with weights, drawn from a seed.
 
 use adwp_data::{DatasetKind, Normalization, OpenOptions, open};
-use adwp_engine::cpu::{Device, Executor};
-use adwp_engine::{Init, Program, Role, Shape, Statistics, Variables};
+use adwp_engine::{Device, Executor, Init, Program, Role, Shape, Statistics, Variables};
 use adwp_export::{Network, TestResult, Trained};
 use adwp_models::{Genotype, IntensiveSpace, Skeleton, Stem};
 use rand::{RngExt, SeedableRng};
@@ -89,8 +88,8 @@ fn fill(trained: &mut Trained, seed: u64) {
     change(&mut variables, "/shift", &|_, _, spread| 0.5 * spread);
 
     let program = Program::inference(&net.graph, &[net.logits], Statistics::Batch).unwrap();
-    let mut executor = Executor::new(program, &Device::new(1).unwrap());
-    executor.statistics_momentum = 1.0;
+    let mut executor = Executor::new(program, &Device::cpu(1).unwrap()).unwrap();
+    executor.set_statistics_momentum(1.0);
     executor.run(&mut variables, &[(net.images, &images(trained, BATCH, seed))]).unwrap();
     change(&mut variables, "/running_mean", &|mean, _, spread| mean + 0.2 * spread);
     change(&mut variables, "/running_var", &|variance, size, _| (variance * (0.5 + 1.5 * size)).max(0.05));
@@ -117,5 +116,5 @@ pub(crate) fn images(trained: &Trained, count: usize, seed: u64) -> Vec<f32> {
 
 /// How many values of a network are learned.
 pub(crate) fn learned(variables: &Variables) -> u64 {
-    variables.iter().filter(|v| v.role == Role::Parameter).map(|v| v.data.len() as u64).sum()
+    variables.iter().filter(|v| v.role == Role::Parameter).map(|v| v.shape.elements() as u64).sum()
 }

@@ -7,8 +7,7 @@ use adwp_candle::Network;
 use adwp_deploy::onnx::OnnxModel;
 use adwp_deploy::ort_library;
 use adwp_deploy::runtime::{Runtime, Session, SessionOptions};
-use adwp_engine::cpu::{Device, Executor};
-use adwp_engine::{Graph, NodeId, Program, Statistics, Variables};
+use adwp_engine::{Device, Executor, Graph, NodeId, Program, Statistics, Variables};
 use adwp_export::onnx::{BatchNorms, model};
 use adwp_export::{ExportError, Logits, TOLERANCE, Trained, agree, fold_batch_norms};
 use candle_core::{DType, Tensor};
@@ -29,9 +28,9 @@ fn runtimes() -> Vec<Runtime> {
 
 fn engine(graph: &Graph, variables: &Variables, input: NodeId, output: NodeId, images: &[f32], device: &Device) -> Vec<f32> {
     let program = Program::inference(graph, &[output], Statistics::Running).unwrap();
-    let mut executor = Executor::new(program, device);
+    let mut executor = Executor::new(program, device).unwrap();
     executor.run(&mut variables.clone(), &[(input, images)]).unwrap();
-    executor.value(output).to_vec()
+    executor.value(output).unwrap().into_owned()
 }
 
 fn candle(graph: &Graph, variables: &Variables, input: NodeId, output: NodeId, images: &[f32]) -> Vec<f32> {
@@ -76,7 +75,7 @@ fn on_file(path: &Path, images: &[f32], runtimes: &[Runtime], batches: &[usize])
 fn check(trained: &Trained, seed: u64, dir: &Path) {
     const IMAGES: usize = 3;
     const BATCHES: [usize; 2] = [IMAGES, 1];
-    let (device, runtimes) = (Device::new(2).unwrap(), runtimes());
+    let (device, runtimes) = (Device::cpu(2).unwrap(), runtimes());
     let images = images(trained, IMAGES, seed);
     let mut executions: Vec<Logits> = BATCHES.iter().flat_map(|&batch| in_process(trained, &images, batch, &device)).collect();
     for mode in [BatchNorms::Kept, BatchNorms::Folded] {
@@ -128,7 +127,7 @@ fn a_file_with_one_other_weight_is_refused() {
         let trained = trained(cifar(seed), seed);
         let images = images(&trained, 3, seed);
         let classes = trained.network.skeleton.classes;
-        let reference = in_process(&trained, &images, 3, &Device::new(2).unwrap()).remove(0);
+        let reference = in_process(&trained, &images, 3, &Device::cpu(2).unwrap()).remove(0);
         let compare = |bytes: &[u8], runtime: Runtime| {
             let path = dir.path().join("changed.onnx");
             fs::write(&path, bytes).unwrap();

@@ -195,9 +195,10 @@ fn flags_with_values_that_do_not_exist_are_named() {
         run(["run", "--config", SETTINGS, "--run", text(&folder), flag, value]).refuses(culprits);
         assert!(!folder.exists(), "{flag} {value} left a folder");
     };
-    refuse("--device", "cuda", &["--device cuda:", "CPU"]);
-    refuse("--device", "cuda:0", &["--device cuda:0", "CPU"]);
+    refuse("--device", "cuda:4096", &["--device cuda:4096: ", "--device cpu"]);
+    refuse("--device", "cuda:first", &["--device cuda:first: ", "cuda:N"]);
     refuse("--device", "tpu", &["--device tpu", "cpu, cuda"]);
+    refuse("--precision", "f16", &["f16", "f32 or bf16"]);
     refuse("--preset", "nosuch", &["nosuch", "demo", "imagenet-14"]);
     let model = reference().folder.join("model.onnx");
     let model = text(&model);
@@ -208,6 +209,19 @@ fn flags_with_values_that_do_not_exist_are_named() {
     run(["eval", model, "--dataset", "sample", "--runtime", "openvino"]).refuses(&["openvino", "tract"]);
     run(["compare", "a.json", "b.json", "--threshold", "much"]).refuses(&["much", "5%"]);
     run(["compare", "a.json", "b.json"]).refuses(&["a.json"]);
+}
+
+#[test]
+fn half_precision_is_refused_on_the_cpu() {
+    let holder = tempdir().unwrap();
+    let folder = holder.path().join("run");
+    run(["run", "--config", SETTINGS, "--run", text(&folder), "--device", "cpu", "--precision", "bf16"]).refuses(&[
+        "--precision bf16",
+        "CPU",
+        "f32",
+        "--device cuda",
+    ]);
+    assert!(!folder.exists());
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::process::Stdio;
 use tempfile::tempdir;
 
 use crate::folder::{assert_same_results, copy, delete, json};
-use crate::program::{adwp, run, text};
+use crate::program::{adwp, end, run, text};
 use crate::reference::{PICTURE, SETTINGS, copy_of_run, reference};
 
 /// A pipe that nobody reads.
@@ -111,6 +111,20 @@ fn quiet_says_nothing_and_verbose_says_every_metric() {
     delete(&folder, &["weights.safetensors", "checkpoints/retrain.safetensors"]);
     let verbose = run(["retrain", "--run", text(&folder), "-v"]).succeeds();
     assert!(verbose.stderr.contains("\"learning_rate\""), "{verbose:?}");
+}
+
+#[test]
+fn where_no_gpu_is_found_that_is_said_once_and_only_when_one_was_looked_for() {
+    let (_holder, folder) = copy_of_run();
+    let said = |flags: &[&str]| {
+        let mut command = adwp();
+        command.args(["run", "--run", text(&folder), "--resume"]).args(flags).env("CUDA_VISIBLE_DEVICES", "");
+        end(&mut command).succeeds().stderr
+    };
+    let lines = said(&[]).lines().filter(|line| line.starts_with("computing on the CPU: ")).count();
+    assert_eq!(lines, 1);
+    assert!(!said(&["--device", "cpu"]).contains("computing on the CPU"));
+    assert!(said(&["--quiet"]).is_empty());
 }
 
 #[test]

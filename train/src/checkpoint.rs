@@ -3,8 +3,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::Path;
 
-use adwp_engine::optim::Slots;
-use adwp_engine::{Role, Variable, Variables};
+use adwp_engine::{Role, Shape, Variable, Variables};
 use safetensors::{Dtype, SafeTensors, View};
 use serde_json::{Map, Value};
 
@@ -54,37 +53,49 @@ impl View for Bytes<'_> {
 
 impl Checkpoint {
     /// Adds all variables under `variables/` (statistics under `statistics/`).
-    pub fn put_variables(&mut self, variables: &Variables) {
+    ///
+    /// # Errors
+    /// [`TrainError::Engine`] when they cannot be read from the device.
+    pub fn put_variables(&mut self, variables: &Variables) -> Result<()> {
         for variable in variables.iter() {
-            let tensor = TensorData { shape: variable.shape.to_vec(), data: variable.data.clone() };
-            self.tensors.insert(format!("{}{}", prefix(variable.role), variable.name), tensor);
-        }
-    }
-
-    /// Overwrites `variables` with what [`Self::put_variables`] stored; every one must be there in its shape.
-    pub fn take_variables(&mut self, variables: &mut Variables, path: &Path) -> Result<()> {
-        let expected: Vec<(String, Role, Vec<usize>)> = variables.iter().map(|v| (v.name.clone(), v.role, v.shape.to_vec())).collect();
-        for (name, role, shape) in expected {
-            let key = format!("{}{name}", prefix(role));
-            let damaged = |reason: String| TrainError::Damaged { path: path.to_owned(), reason };
-            let tensor = self.tensors.remove(&key).ok_or_else(|| damaged(format!("it lacks {key}")))?;
-            if tensor.shape != shape {
-                return Err(damaged(format!("{key} has shape {:?}, expected {shape:?}", tensor.shape)));
-            }
-            variables.insert(Variable { name, role, shape: shape.into(), data: tensor.data });
+            let tensor = TensorData { shape: variable.shape.to_vec(), data: variable.data()?.to_vec() };
+            self.tensors.insert(key(variable.role, &variable.name), tensor);
         }
         Ok(())
     }
 
+    /// Overwrites `variables` with what [`Self::put_variables`] stored; every one must be there in its shape.
+    pub fn take_variables(&mut self, variables: &mut Variables, path: &Path) -> Result<()> {
+        let expected: Vec<(String, Role, Shape)> = variables.iter().map(|v| (v.name.clone(), v.role, v.shape.clone())).collect();
+        for (name, role, shape) in expected {
+            variables.insert(self.take_variable(name, role, shape, path)?);
+        }
+        Ok(())
+    }
+
+    /// Takes out one variable that [`Self::put_variables`] stored; `path` is for messages.
+    ///
+    /// # Errors
+    /// [`TrainError::Damaged`] when it is not there, or not in its shape.
+    pub fn take_variable(&mut self, name: String, role: Role, shape: Shape, path: &Path) -> Result<Variable> {
+        let key = key(role, &name);
+        let damaged = |reason: String| TrainError::Damaged { path: path.to_owned(), reason };
+        let tensor = self.tensors.remove(&key).ok_or_else(|| damaged(format!("it lacks {key}")))?;
+        if tensor.shape[..] != shape[..] {
+            return Err(damaged(format!("{key} has shape {:?}, expected {:?}", tensor.shape, &shape[..])));
+        }
+        Ok(Variable::new(name, shape, tensor.data, role))
+    }
+
     /// Adds one tensor of an optimiser's history for each parameter.
-    pub fn put_slots(&mut self, name: &str, slots: &Slots) {
+    pub fn put_slots(&mut self, name: &str, slots: &[&[f32]]) {
         for (i, slot) in slots.iter().enumerate() {
-            self.tensors.insert(format!("{name}/{i:06}"), TensorData { shape: vec![slot.len()], data: slot.clone() });
+            self.tensors.insert(format!("{name}/{i:06}"), TensorData { shape: vec![slot.len()], data: slot.to_vec() });
         }
     }
 
     /// Takes out what [`Self::put_slots`] stored.
-    pub fn take_slots(&mut self, name: &str) -> Slots {
+    pub fn take_slots(&mut self, name: &str) -> Vec<Vec<f32>> {
         let prefix = format!("{name}/");
         let names: Vec<String> =
             self.tensors.range(prefix.clone()..).map(|(k, _)| k.clone()).take_while(|k| k.starts_with(&prefix)).collect();
@@ -137,10 +148,11 @@ impl Checkpoint {
     }
 }
 
-fn prefix(role: Role) -> &'static str {
+/// The name of a variable's tensor.
+fn key(role: Role, name: &str) -> String {
     match role {
-        Role::Parameter => "variables/",
-        Role::Statistic => "statistics/",
+        Role::Parameter => format!("variables/{name}"),
+        Role::Statistic => format!("statistics/{name}"),
     }
 }
 
@@ -150,7 +162,7 @@ mod tests {
 
     fn example() -> Checkpoint {
         let mut checkpoint = Checkpoint::default();
-        checkpoint.put_slots("velocity", &vec![vec![1.0, -0.0], vec![f32::MIN_POSITIVE]]);
+        checkpoint.put_slots("velocity", &[&[1.0, -0.0], &[f32::MIN_POSITIVE]]);
         checkpoint.values.insert("epoch".into(), 3.into());
         checkpoint
     }

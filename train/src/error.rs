@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use adwp_data::DataError;
 use adwp_engine::EngineError;
 
-use crate::memory::in_units;
+use crate::memory::{Place, in_units};
 
 /// Result of the training loop's fallible functions.
 pub type Result<T, E = TrainError> = std::result::Result<T, E>;
@@ -42,11 +42,13 @@ pub enum TrainError {
         /// The loss.
         loss: f32,
     },
-    /// A phase that the machine cannot hold.
-    #[error("{phase} needs about {} of memory, and {} are available", in_units(*needed), in_units(*available))]
+    /// A phase that the machine, or its GPU, cannot hold.
+    #[error("{phase} needs about {} of {place}, and {} are available", in_units(*needed), in_units(*available))]
     Memory {
         /// The phase.
         phase: &'static str,
+        /// Where there is too little.
+        place: Place,
         /// Bytes it needs at its peak.
         needed: u64,
         /// Bytes there are for it.
@@ -80,9 +82,16 @@ impl TrainError {
             Self::NotFinite { .. } => {
                 Some("the last checkpoint is kept; a smaller learning rate, or another --seed in a new run folder, may help".into())
             }
-            Self::Memory { phase, .. } => Some(format!(
-                "a smaller {phase}.batch or {phase}.channels needs less (--set {phase}.batch=N); --no-memory-check starts it all the same"
-            )),
+            Self::Memory { phase, place, .. } => {
+                let less = match place {
+                    Place::Host => "",
+                    Place::Gpu => ", and so does --precision bf16",
+                };
+                Some(format!(
+                    "a smaller {phase}.batch or {phase}.channels needs less (--set {phase}.batch=N){less}; --no-memory-check starts it all \
+                     the same"
+                ))
+            }
             Self::Data(e) => e.hint(),
             Self::Settings(_) | Self::Engine(_) => None,
         }

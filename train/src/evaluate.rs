@@ -1,6 +1,5 @@
 use adwp_data::{Batch, DataError};
-use adwp_engine::cpu::{Device, Executor};
-use adwp_engine::{Graph, NodeId, Program, Statistics, Variables};
+use adwp_engine::{Device, Executor, Graph, NodeId, Program, Statistics, Variables};
 
 use crate::Result;
 
@@ -51,8 +50,7 @@ pub struct Evaluator {
 impl Evaluator {
     /// An evaluator of `graph`, whose input `images` fixes the batch size.
     pub fn new(graph: &Graph, images: NodeId, logits: NodeId, device: &Device) -> Result<Self> {
-        let executor =
-            |statistics| Ok::<_, adwp_engine::EngineError>(Executor::new(Program::inference(graph, &[logits], statistics)?, device));
+        let executor = |statistics| Executor::new(Program::inference(graph, &[logits], statistics)?, device);
         let (score, recalibrate) = (executor(Statistics::Running)?, executor(Statistics::Batch)?);
         Ok(Self { score, recalibrate, images, logits, batch: graph[images].shape[0] })
     }
@@ -72,7 +70,7 @@ impl Evaluator {
         let full = batches.filter(|batch| batch.as_ref().map_or(true, |batch| batch.labels.len() == self.batch));
         for (i, batch) in full.enumerate() {
             // With a share of 1/1, 1/2, 1/3, … the running value is the mean of all batches so far.
-            self.recalibrate.statistics_momentum = 1.0 / (i + 1) as f32;
+            self.recalibrate.set_statistics_momentum(1.0 / (i + 1) as f32);
             self.recalibrate.run(variables, &[(self.images, &batch?.images)])?;
         }
         Ok(())
@@ -107,7 +105,7 @@ impl Evaluator {
             let per_image = batch.images.len() / count;
             batch.images.resize(self.batch * per_image, 0.0);
             self.score.run(variables, &[(self.images, &batch.images)])?;
-            let logits = self.score.value(self.logits);
+            let logits = self.score.value(self.logits)?;
             let classes = logits.len() / self.batch;
             let logits = &logits[..count * classes];
             let predictions: Vec<u32> = logits.chunks_exact(classes).map(argmax).collect();

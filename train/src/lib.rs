@@ -25,7 +25,7 @@ pub use error::{Result, TrainError};
 pub use evaluate::{Evaluation, Evaluator, Score, correct_predictions, labels_as_floats};
 pub use files::{read_text, write_atomic};
 pub use interrupt::Interrupt;
-pub use memory::MemoryPlan;
+pub use memory::{MemoryPlan, Need};
 pub use phase::{At, Context, Outcome, Phase, StepReport, run_phase};
 pub use progress::{Progress, Quiet, Reporter, watched};
 pub use run_dir::RunDir;

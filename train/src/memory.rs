@@ -1,8 +1,8 @@
-//! What memory the machine has, what a phase will need of it, and what the process took.
+//! What memory the machine and its GPU have, what a phase will need of it, and what the process took.
 
-use std::{fs, iter};
+use std::{fmt, fs, iter};
 
-use adwp_engine::{Graph, NodeId};
+use adwp_engine::{Device, Graph, NodeId};
 
 use crate::{Result, TrainError};
 
@@ -18,10 +18,59 @@ pub struct MemoryPlan {
 }
 
 impl MemoryPlan {
-    /// All of it.
-    pub fn total(&self) -> usize {
-        // While a checkpoint is written the state is there three times: in use, as tensors of the checkpoint, as bytes of the file.
-        self.state.saturating_mul(3).saturating_add(self.executors).saturating_add(self.batches)
+    /// All of it, where executors are on `device`.
+    pub fn need(&self, device: &Device) -> Need {
+        // While a checkpoint is written the state is there three times: in use, or read back from the GPU, as tensors of the checkpoint, as
+        // bytes of the file.
+        let host = self.state.saturating_mul(3).saturating_add(self.batches);
+        match device {
+            Device::Cpu(_) => Need { host: host.saturating_add(self.executors), gpu: 0 },
+            Device::Cuda(_) => Need { host, gpu: self.state.saturating_add(self.executors) },
+        }
+    }
+}
+
+/// Bytes that something needs, by where.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Need {
+    /// In the memory of the machine.
+    pub host: usize,
+    /// In that of the GPU; 0 where none computes.
+    pub gpu: usize,
+}
+
+impl Need {
+    /// This, and so much more in the memory of the machine.
+    #[must_use]
+    pub fn with_held(self, bytes: usize) -> Self {
+        Self { host: self.host.saturating_add(bytes), ..self }
+    }
+}
+
+/// Bytes that this process can have in all, by where; `None` where that is not known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Available {
+    /// In the memory of the machine.
+    pub host: Option<u64>,
+    /// In that of the GPU; `None` where none computes.
+    pub gpu: Option<u64>,
+}
+
+/// Memory of which there can be too little.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// That of the machine.
+    Host,
+    /// That of the GPU.
+    Gpu,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Host => "memory",
+            Self::Gpu => "GPU memory",
+        })
     }
 }
 
@@ -39,11 +88,16 @@ pub fn of_nodes(graph: &Graph, nodes: &[NodeId]) -> usize {
 ///
 /// # Errors
 /// [`TrainError::Memory`].
-pub fn check(phase: &'static str, needed: u64, available: Option<u64>) -> Result<()> {
-    match available {
-        Some(available) if needed > available => Err(TrainError::Memory { phase, needed, available }),
-        _ => Ok(()),
+pub fn check(phase: &'static str, need: Need, available: Available) -> Result<()> {
+    for (place, needed, available) in [(Place::Host, need.host, available.host), (Place::Gpu, need.gpu, available.gpu)] {
+        match available {
+            Some(available) if needed as u64 > available => {
+                return Err(TrainError::Memory { phase, place, needed: needed as u64, available });
+            }
+            _ => {}
+        }
     }
+    Ok(())
 }
 
 /// A number of bytes for people: "0.4 MB", "812 MB", "1.2 GB".
@@ -56,10 +110,17 @@ pub fn in_units(bytes: u64) -> String {
     }
 }
 
-/// Bytes that this process can have in all: what the machine and the control groups it is in leave free, and what it holds already.
-/// `None` where the system does not tell.
-pub fn available() -> Option<u64> {
-    available_by(&|path| fs::read_to_string(path).ok())
+/// What a phase that computes on `device` can have: what the machine and the control groups the process is in leave free, with what it
+/// holds already, and what is free on the GPU.
+///
+/// # Errors
+/// [`TrainError::Engine`] when the GPU does not answer.
+pub fn available(device: &Device) -> Result<Available> {
+    let gpu = match device {
+        Device::Cpu(_) => None,
+        Device::Cuda(device) => Some(device.available_bytes()?),
+    };
+    Ok(Available { host: available_by(&|path| fs::read_to_string(path).ok()), gpu })
 }
 
 /// The most bytes that the process held at a time since [`reset_peak`], or since its start where the system does not let that be set.
@@ -212,12 +273,28 @@ mod tests {
 
     #[test]
     fn only_what_exceeds_the_memory_is_refused() {
-        assert!(check("search", 10, Some(10)).is_ok() && check("search", u64::MAX, None).is_ok());
-        let refused = check("search", 5_200_000_000, Some(812_000_000)).unwrap_err();
-        assert!(matches!(refused, TrainError::Memory { .. }));
+        let need = |host, gpu| Need { host, gpu };
+        let there = |host, gpu| Available { host, gpu };
+        assert!(check("search", need(10, 0), there(Some(10), None)).is_ok());
+        assert!(check("search", need(usize::MAX, usize::MAX), there(None, None)).is_ok());
+        let refused = check("search", need(5_200_000_000, 0), there(Some(812_000_000), None)).unwrap_err();
+        assert!(matches!(refused, TrainError::Memory { place: Place::Host, .. }));
         let (said, hint) = (refused.to_string(), refused.hint().unwrap());
         assert!(said.contains("5.2 GB") && said.contains("812 MB"), "{said}");
         assert!(hint.contains("search.batch") && hint.contains("--no-memory-check"), "{hint}");
+
+        let refused = check("search", need(10, 5_200_000_000), there(Some(10), Some(812_000_000))).unwrap_err();
+        assert!(refused.to_string().contains("5.2 GB of GPU memory"), "{refused}");
+        assert!(refused.hint().unwrap().contains("--precision bf16"));
+    }
+
+    #[test]
+    fn a_plan_for_the_cpu_is_all_on_the_host() {
+        let plan = MemoryPlan { state: 100, executors: 20, batches: 3 };
+        assert_eq!(plan.need(&Device::cpu(1).unwrap()), Need { host: 323, gpu: 0 });
+        assert_eq!(plan.need(&Device::cpu(1).unwrap()).with_held(7), Need { host: 330, gpu: 0 });
+        let endless = MemoryPlan { state: usize::MAX, ..plan };
+        assert_eq!(endless.need(&Device::cpu(1).unwrap()).host, usize::MAX);
     }
 
     #[test]

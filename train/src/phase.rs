@@ -2,9 +2,10 @@ use std::path::Path;
 use std::time::Instant;
 
 use adwp_data::DataError;
+use adwp_engine::Device;
 use serde_json::{Map, Value};
 
-use crate::memory::{self, in_units};
+use crate::memory::{self, Need, in_units};
 use crate::metrics::Metrics;
 use crate::{Checkpoint, Interrupt, Progress, Reporter, Result, RunDir, TrainError};
 
@@ -42,9 +43,12 @@ pub trait Phase {
     /// Steps of an epoch.
     fn steps(&self) -> usize;
 
+    /// What the engine computes on.
+    fn device(&self) -> &Device;
+
     /// Bytes of memory it will hold at its peak, over all its epochs. Told before [`Self::initialize`], and cheap: nothing of it is taken
     /// yet.
-    fn planned_bytes(&self) -> Result<usize>;
+    fn planned_bytes(&self) -> Result<Need>;
 
     /// Draws the initial values of everything it learns.
     fn initialize(&mut self) -> Result<()>;
@@ -59,7 +63,7 @@ pub trait Phase {
     fn finish_epoch(&mut self, epoch: usize, reporter: &mut dyn Reporter) -> Result<Map<String, Value>>;
 
     /// Stores everything that [`Self::restore`] needs.
-    fn save(&self, checkpoint: &mut Checkpoint);
+    fn save(&self, checkpoint: &mut Checkpoint) -> Result<()>;
 
     /// Goes back to what [`Self::save`] stored; `path` is for messages.
     fn restore(&mut self, checkpoint: &mut Checkpoint, path: &Path) -> Result<()>;
@@ -143,7 +147,11 @@ fn drive<P: Phase>(phase: &mut P, context: &mut Context<'_>) -> Result<Outcome> 
         }
         let mut entry = totals.metrics(P::NAME, at);
         entry.append(&mut phase.finish_epoch(at.epoch, context.reporter)?);
-        entry.insert("planned_bytes".into(), planned.into());
+        entry.insert("device".into(), label(phase.device()).into());
+        entry.insert("planned_bytes".into(), planned.host.into());
+        if planned.gpu > 0 {
+            entry.insert("planned_gpu_bytes".into(), planned.gpu.into());
+        }
         if let Some(peak) = memory::peak() {
             entry.insert("peak_bytes".into(), peak.into());
         }
@@ -158,28 +166,40 @@ fn drive<P: Phase>(phase: &mut P, context: &mut Context<'_>) -> Result<Outcome> 
     Ok(Outcome::Done)
 }
 
-/// Says what the phase needs; gives that number of bytes.
-fn announce_memory<P: Phase>(phase: &P, context: &mut Context<'_>) -> Result<u64> {
-    let planned = phase.planned_bytes()?.saturating_add(context.held_bytes) as u64;
-    let available = memory::available();
-    let there = available.map(|bytes| format!(" ({} available)", in_units(bytes))).unwrap_or_default();
-    context.reporter.message(&format!("{}: needs about {} of memory{there}", P::NAME, in_units(planned)));
+/// What metrics and reports call a device. Results on the CPU are the same on any, with any number of threads.
+fn label(device: &Device) -> String {
+    match device {
+        Device::Cpu(_) => "cpu".to_owned(),
+        Device::Cuda(device) => device.name().to_owned(),
+    }
+}
+
+/// Says what the phase needs, and gives it.
+fn announce_memory<P: Phase>(phase: &P, context: &mut Context<'_>) -> Result<Need> {
+    let planned = phase.planned_bytes()?.with_held(context.held_bytes);
+    let available = memory::available(phase.device())?;
+    let there = |available: Option<u64>| available.map(|bytes| format!(" ({} available)", in_units(bytes))).unwrap_or_default();
+    let mut text = format!("{}: needs about {} of memory{}", P::NAME, in_units(planned.host as u64), there(available.host));
+    if planned.gpu > 0 {
+        text += &format!(" and {} of GPU memory{}", in_units(planned.gpu as u64), there(available.gpu));
+    }
+    context.reporter.message(&text);
     if context.check_memory {
         memory::check(P::NAME, planned, available)?;
     }
     Ok(planned)
 }
 
-/// Says what the phase took, where the system tells.
-fn tell_peak<P: Phase>(planned: u64, reporter: &mut dyn Reporter) {
+/// Says what the phase took of the machine's memory, where the system tells.
+fn tell_peak<P: Phase>(planned: Need, reporter: &mut dyn Reporter) {
     if let Some(peak) = memory::peak() {
-        reporter.message(&format!("{}: memory: {} planned, {} measured", P::NAME, in_units(planned), in_units(peak)));
+        reporter.message(&format!("{}: memory: {} planned, {} measured", P::NAME, in_units(planned.host as u64), in_units(peak)));
     }
 }
 
 fn save<P: Phase>(phase: &P, at: At, totals: Totals, path: &Path) -> Result<()> {
     let mut checkpoint = Checkpoint::default();
-    phase.save(&mut checkpoint);
+    phase.save(&mut checkpoint)?;
     let values = &mut checkpoint.values;
     values.insert("phase".into(), P::NAME.into());
     values.insert("epoch".into(), at.epoch.into());
@@ -272,6 +292,7 @@ mod tests {
 
     /// A phase of one step an epoch, which plans what it is told to.
     struct Toy {
+        device: Device,
         planned: usize,
         initialized: bool,
     }
@@ -289,8 +310,12 @@ mod tests {
             1
         }
 
-        fn planned_bytes(&self) -> Result<usize> {
-            Ok(self.planned)
+        fn device(&self) -> &Device {
+            &self.device
+        }
+
+        fn planned_bytes(&self) -> Result<Need> {
+            Ok(Need { host: self.planned, gpu: 0 })
         }
 
         fn initialize(&mut self) -> Result<()> {
@@ -311,7 +336,9 @@ mod tests {
             Ok(Map::new())
         }
 
-        fn save(&self, _: &mut Checkpoint) {}
+        fn save(&self, _: &mut Checkpoint) -> Result<()> {
+            Ok(())
+        }
 
         fn restore(&mut self, _: &mut Checkpoint, _: &Path) -> Result<()> {
             Ok(())
@@ -336,7 +363,8 @@ mod tests {
     fn run(planned: usize, check_memory: bool) -> (Result<Outcome>, bool, Vec<String>) {
         let folder = tempfile::tempdir().unwrap();
         let run = RunDir::create(folder.path()).unwrap();
-        let (mut phase, mut listener) = (Toy { planned, initialized: false }, Listener::default());
+        let device = Device::cpu(1).unwrap();
+        let (mut phase, mut listener) = (Toy { device, planned, initialized: false }, Listener::default());
         let mut context = Context {
             run: &run,
             resume: false,
@@ -351,7 +379,7 @@ mod tests {
 
     #[test]
     fn a_phase_that_the_machine_cannot_hold_is_refused_before_it_takes_memory() {
-        if memory::available().is_none() {
+        if memory::available(&Device::cpu(1).unwrap()).unwrap().host.is_none() {
             return;
         }
         let (outcome, begun, said) = run(1 << 60, true);

@@ -7,6 +7,7 @@ use adwp_deploy::ort_library::{candidates, find};
 use serde_json::json;
 
 use super::Style;
+use crate::device::gpus;
 use crate::failure::Failure;
 use crate::output;
 
@@ -25,19 +26,25 @@ fn instruction_sets() -> Vec<&'static str> {
     sets
 }
 
+/// What `--device` can name beside `auto`.
+fn devices(gpus: &[String]) -> Vec<String> {
+    std::iter::once("cpu".to_owned()).chain((0..gpus.len()).map(|number| format!("cuda:{number}"))).collect()
+}
+
 /// `adwp doctor`.
 pub(crate) fn doctor(ort_lib: Option<&Path>, style: Style) -> Result<(), Failure> {
     let machine = Machine::read();
     let sets = instruction_sets();
     let chosen = find(ort_lib);
     let others = candidates(ort_lib);
+    let gpus = gpus();
     if style.json {
         let library = |l: &adwp_deploy::ort_library::OrtLibrary| json!({ "path": l.path, "source": l.source, "version": l.version });
         return output::json(&json!({
             "version": env!("CARGO_PKG_VERSION"),
             "machine": machine,
             "kernels": sets[0],
-            "devices": ["cpu"],
+            "devices": devices(gpus.as_deref().unwrap_or_default()),
             "onnx_runtime": chosen.as_ref().ok().map(library),
             "onnx_runtime_candidates": others.iter().map(library).collect::<Vec<_>>(),
             "datasets": DatasetKind::ALL.map(|kind| kind.to_string()),
@@ -50,6 +57,10 @@ pub(crate) fn doctor(ort_lib: Option<&Path>, style: Style) -> Result<(), Failure
     }
     text += &format!("kernels        {} (compiled for: {})\n", sets[0], sets.join(", "));
     text += "devices        cpu\n";
+    match &gpus {
+        Ok(names) => names.iter().enumerate().for_each(|(number, name)| text += &format!("               cuda:{number}, {name}\n")),
+        Err(reason) => text += &format!("               no GPU: {reason}\n"),
+    }
     match &chosen {
         Ok(library) => {
             let version = library.version.as_deref().unwrap_or("version unknown");

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use adwp_engine::cuda::Precision;
 use adwp_report::terminal_table;
 
 use super::Style;
@@ -71,7 +72,9 @@ pub(crate) fn report(run: PathBuf, style: Style) -> Result<(), Failure> {
         data: None,
         seed: None,
         threads: 0,
-        device: "auto".into(),
+        // Nothing is computed.
+        device: "cpu".into(),
+        precision: Precision::F32,
         no_fuse: false,
         no_memory_check: false,
         resume: true,

@@ -1,4 +1,4 @@
-use adwp_engine::{EngineError, Graph, Node, NodeId, Op, Statistics, Variable, Variables};
+use adwp_engine::{EngineError, Graph, Node, NodeId, Op, Statistics, Variables};
 use candle_core::{DType, Device, Tensor, Var};
 
 use crate::ops::{self, Moments, Purpose};
@@ -101,7 +101,7 @@ impl<'a> Evaluator<'a> {
                     }
                     data
                 }
-                Op::Parameter { .. } => &self.variables.at(self.variables.expect(&node.name, &node.shape)?).data,
+                Op::Parameter { .. } => self.variables.at(self.variables.expect(&node.name, &node.shape)?).data()?,
                 _ => continue,
             };
             values[id.index()] = Some(tensor(data, &node.shape, self.dtype).map_err(|e| failed(node, e))?);
@@ -128,8 +128,8 @@ impl<'a> Evaluator<'a> {
             (Op::BatchNorm(_), Statistics::Running) => {
                 let channels = [node.shape[1]].into();
                 let load = |name: &str| {
-                    let Variable { data, shape, .. } = self.variables.at(self.variables.expect(name, &channels)?);
-                    tensor(data, shape, self.dtype).map_err(|e| failed(node, e))
+                    let variable = self.variables.at(self.variables.expect(name, &channels)?);
+                    tensor(variable.data()?, &variable.shape, self.dtype).map_err(|e| failed(node, e))
                 };
                 Ok(Some(Moments { mean: load(&node.running_mean())?, variance: load(&node.running_var())? }))
             }

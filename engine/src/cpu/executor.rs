@@ -3,11 +3,11 @@ use std::time::{Duration, Instant};
 use crate::cpu::Device;
 use crate::cpu::buffer::Buffer;
 use crate::cpu::device::Reservation;
-use crate::cpu::lower::{Action, Lowered};
 use crate::cpu::run::{Normalizations, Run, resolve};
+use crate::lower::{Action, Fusion, Lowered};
 use crate::plan::Plan;
 use crate::program::{Program, Tensor};
-use crate::{NodeId, Result, Variables};
+use crate::{NodeId, Result, StepTime, Variables};
 
 /// A program ready to run on the CPU.
 #[derive(Debug)]
@@ -15,35 +15,21 @@ pub struct Executor {
     program: Program,
     device: Device,
     lowered: Lowered,
-    plan: Plan,
+    plan: Plan<Tensor>,
     /// Content of the buffers that outlive a run; none before the first.
     own: Vec<Buffer>,
     shared: Reservation,
     normalizations: Normalizations,
-    /// How far a run moves the running statistics towards those of the batch; 0.1 unless set.
-    pub statistics_momentum: f32,
-}
-
-/// How long one step of a program took. A step that does the work of several nodes has the name of the last.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StepTime {
-    /// Name of the node it computes or goes back through.
-    pub node: String,
-    /// Name of the node's operation.
-    pub op: &'static str,
-    /// Whether it is part of the backward pass.
-    pub backward: bool,
-    /// Wall-clock time.
-    pub time: Duration,
+    statistics_momentum: f32,
 }
 
 impl Executor {
     /// Plans the buffers of `program`. Memory is taken by the first run: [`Self::own_bytes`] for itself, and [`Device::working_bytes`]
     /// for all executors of the device together.
     pub fn new(program: Program, device: &Device) -> Self {
-        let lowered = Lowered::new(&program, device.fuses());
+        let lowered = Lowered::new(&program, if device.fuses() { Fusion::Cache } else { Fusion::None });
         let accesses: Vec<_> = lowered.actions.iter().map(|action| lowered.accesses(&program, action)).collect();
-        let plan = Plan::new(&program.graph, &accesses, &program.persistent);
+        let plan = Plan::new(&accesses, &program.persistent, |tensor| tensor.elements(&program.graph));
         let normalizations = Normalizations::new(&program.graph);
         let shared = device.memory().reserve(plan.shared.clone());
         Self { program, device: device.clone(), lowered, plan, own: Vec::new(), shared, normalizations, statistics_momentum: 0.1 }
@@ -56,18 +42,18 @@ impl Executor {
 
     /// Bytes of what stays readable after a run: outputs and gradients.
     pub fn own_bytes(&self) -> usize {
-        self.plan.bytes().0
+        self.plan.own.iter().sum::<usize>() * size_of::<f32>()
     }
 
     /// Bytes of the working memory of a run, which all executors of a device share.
     pub fn working_bytes(&self) -> usize {
-        self.plan.bytes().1
+        self.plan.shared.iter().sum::<usize>() * size_of::<f32>()
     }
 
     /// Bytes that the steps of a run read and write between them, each tensor once a step: what no cache larger than a sample saves.
     /// Parameters and inputs are not counted.
     pub fn traffic_bytes(&self) -> usize {
-        let elements = |(Tensor::Value(id) | Tensor::Gradient(id)): &Tensor| self.program.graph[*id].shape.elements();
+        let elements = |tensor: &Tensor| tensor.elements(&self.program.graph);
         let of_action = |action: &Action| {
             let (mut reads, writes) = self.lowered.accesses(&self.program, action);
             reads.sort_unstable();
@@ -85,6 +71,11 @@ impl Executor {
             }
         };
         self.lowered.actions.iter().map(of_action).sum::<usize>() * size_of::<f32>()
+    }
+
+    /// How far a run moves the running statistics towards those of the batch; 0.1 unless set.
+    pub fn set_statistics_momentum(&mut self, momentum: f32) {
+        self.statistics_momentum = momentum;
     }
 
     /// Runs all steps once. `feeds` gives the value of every input node the program reads, row-major.

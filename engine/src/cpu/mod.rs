@@ -3,11 +3,9 @@
 mod buffer;
 mod device;
 mod executor;
-mod lower;
+pub(crate) mod optim;
 mod run;
 
 pub use crate::simd::instruction_set;
 pub use device::Device;
-pub use executor::{Executor, StepTime};
-#[cfg(test)]
-pub(crate) use lower::Lowered;
+pub use executor::Executor;

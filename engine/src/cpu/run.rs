@@ -1,7 +1,7 @@
 //! One run of an executor: what each action computes, from where to where.
 
 use crate::cpu::buffer::Buffer;
-use crate::cpu::lower::{Action, Gradient, Lowered, Sizes, Target, Value};
+use crate::lower::{Action, Gradient, Lowered, Sizes, Target, Value};
 use crate::ops::batch_norm::{self, Backward, Moments, PlaneMoments, PlaneSums, Sums};
 use crate::ops::conv::{self, Chain, Geometry};
 use crate::ops::view::{Gradients, Values};
@@ -9,7 +9,7 @@ use crate::ops::window::Window;
 use crate::ops::{Write, depthwise, elementwise, layout, linear, loss, pool};
 use crate::plan::Plan;
 use crate::program::{Program, Statistics, Step, Tensor};
-use crate::{EngineError, Graph, NodeId, Op, Result, Shape, Variables};
+use crate::{Graph, NodeId, Op, Result, Shape, Variables};
 
 /// Where the value of a node comes from.
 #[derive(Clone, Copy)]
@@ -19,7 +19,7 @@ pub(crate) enum Source<'a> {
     Feed(&'a [f32]),
 }
 
-/// Finds the value of every leaf that the program reads, and checks its size.
+/// Finds the value of every leaf that the program reads, and checks its size; those of parameters are on the host then.
 pub(crate) fn resolve<'a>(program: &Program, variables: &Variables, feeds: &[(NodeId, &'a [f32])]) -> Result<Vec<Source<'a>>> {
     let graph = &program.graph;
     let mut sources = vec![Source::Slot; graph.len()];
@@ -28,15 +28,12 @@ pub(crate) fn resolve<'a>(program: &Program, variables: &Variables, feeds: &[(No
         for &input in &graph[*id].inputs {
             let node = &graph[input];
             sources[input.index()] = match node.op {
-                Op::Parameter { .. } => Source::Variable(variables.expect(&node.name, &node.shape)?),
-                Op::Input => {
-                    let feed = feeds.iter().find(|(id, _)| *id == input).map_or(&[][..], |(_, data)| data);
-                    let expected = node.shape.elements();
-                    if feed.len() != expected {
-                        return Err(EngineError::Feed { node: node.name.clone(), expected, found: feed.len() });
-                    }
-                    Source::Feed(feed)
+                Op::Parameter { .. } => {
+                    let position = variables.expect(&node.name, &node.shape)?;
+                    variables.at(position).data()?;
+                    Source::Variable(position)
                 }
+                Op::Input => Source::Feed(program.feed(input, feeds)?),
                 _ => continue,
             };
         }
@@ -70,7 +67,7 @@ impl Normalizations {
 pub(crate) struct Run<'a> {
     pub(crate) program: &'a Program,
     pub(crate) lowered: &'a Lowered,
-    pub(crate) plan: &'a Plan,
+    pub(crate) plan: &'a Plan<Tensor>,
     pub(crate) sources: Vec<Source<'a>>,
     pub(crate) slots: Vec<Buffer>,
     pub(crate) normalizations: &'a mut Normalizations,
@@ -116,7 +113,7 @@ impl<'a> Run<'a> {
         let id = self.lowered.base(self.graph(), id);
         match self.sources[id.index()] {
             Source::Feed(data) => data,
-            Source::Variable(position) => &self.variables.at(position).data,
+            Source::Variable(position) => self.variables.at(position).on_host(),
             Source::Slot => self.planned(Tensor::Value(id)),
         }
     }
@@ -301,8 +298,8 @@ impl<'a> Run<'a> {
         let moments = match self.program.statistics {
             Statistics::Running => {
                 let (mean, variance) = self.running(id)?;
-                let statistic = |position: usize| self.variables.at(position).data.clone();
-                Moments::new(statistic(mean), statistic(variance), norm.epsilon, affine)
+                let statistic = |position: usize| self.variables.at(position).data().map(<[f32]>::to_vec);
+                Moments::new(statistic(mean)?, statistic(variance)?, norm.epsilon, affine)
             }
             Statistics::Batch => {
                 let mut computed = Vec::new();
@@ -340,8 +337,8 @@ impl<'a> Run<'a> {
             let mix = |running: &mut [f32], batch: &[f32], factor: f32| {
                 running.iter_mut().zip(batch).for_each(|(r, b)| *r = (1.0 - momentum) * *r + momentum * factor * b);
             };
-            mix(self.variables.data_mut(mean), &moments.mean, 1.0);
-            mix(self.variables.data_mut(variance), &moments.variance, unbiased);
+            mix(self.variables.data_mut(mean)?, &moments.mean, 1.0);
+            mix(self.variables.data_mut(variance)?, &moments.variance, unbiased);
         }
         self.normalizations.moments[id.index()] = moments;
         Ok(())

@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use adwp_engine::cpu::{Device, Executor};
-use adwp_engine::{BatchNorm, Conv2d, Graph, Init, NodeId, Op, Pool, Program, Role, Shape, Variable, Variables};
+use adwp_engine::{BatchNorm, Conv2d, Device, Executor, Graph, Init, NodeId, Op, Pool, Program, Role, Shape, Variable, Variables};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -290,16 +289,16 @@ impl Case {
     /// A training step on the engine.
     pub(crate) fn run(&self, device: &Device) -> Outcome {
         let program = Program::training(&self.graph, self.loss, &[self.output], &self.trainable).unwrap();
-        self.step(&mut Executor::new(program, device))
+        self.step(&mut Executor::new(program, device).unwrap())
     }
 
     /// A training step on an executor of this case's graph.
     pub(crate) fn step(&self, executor: &mut Executor) -> Outcome {
         executor.run(&mut self.variables.clone(), &self.feeds()).unwrap_or_else(|e| panic!("{e}\n{self}"));
         Outcome {
-            output: executor.value(self.output).to_vec(),
-            loss: executor.value(self.loss)[0],
-            gradients: self.trainable.iter().map(|&id| executor.gradient(id).to_vec()).collect(),
+            output: executor.value(self.output).unwrap().into_owned(),
+            loss: executor.value(self.loss).unwrap()[0],
+            gradients: self.trainable.iter().map(|&id| executor.gradient(id).unwrap().into_owned()).collect(),
         }
     }
 }
@@ -373,7 +372,7 @@ impl Builder {
             id
         } else {
             let id = self.graph.parameter(name.clone(), shape.clone(), Init::Constant(0.0)).unwrap();
-            self.variables.insert(Variable { name, shape, data, role: Role::Parameter });
+            self.variables.insert(Variable::new(name, shape, data, Role::Parameter));
             id
         };
         self.trainable.push(id);

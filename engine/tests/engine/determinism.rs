@@ -1,7 +1,6 @@
 //! The same bits whatever the number of threads and whatever ran before.
 
-use adwp_engine::Program;
-use adwp_engine::cpu::{Device, Executor};
+use adwp_engine::{Device, Executor, Program};
 
 use crate::cases::{BLOCKS, Case, LARGE, OPERATIONS, Outcome};
 use crate::fusion::fused_and_not;
@@ -14,7 +13,7 @@ fn bits(outcome: &Outcome) -> Vec<u32> {
 
 #[test]
 fn threads_do_not_change_a_bit() {
-    let devices: Vec<Device> = [1, 2, 3].map(|n| Device::new(n).unwrap()).into();
+    let devices: Vec<Device> = [1, 2, 3].map(|n| Device::cpu(n).unwrap()).into();
     let few =
         OPERATIONS.iter().chain(BLOCKS).chain(NETWORKS).flat_map(|(name, build)| (100..104).map(|seed| Case::new(name, *build, seed)));
     let large = LARGE.iter().map(|(name, build)| Case::new(name, *build, 0));
@@ -36,7 +35,7 @@ fn buffers_keep_nothing_of_an_earlier_run() {
             let case = Case::new(name, *build, seed);
             let device = if seed % 2 == 0 { &fused } else { &unfused };
             let program = Program::training(&case.graph, case.loss, &[case.output], &case.trainable).unwrap();
-            let mut executor = Executor::new(program, device);
+            let mut executor = Executor::new(program, device).unwrap();
             let first = case.step(&mut executor);
             let mut other = case.clone();
             for id in &case.trainable {

@@ -84,7 +84,7 @@ fn apply(node: &Node, inputs: &[Operand<'_>], running: Option<&Variables>) -> Ve
         Op::BatchNorm(norm) => {
             let moments = match running {
                 Some(variables) => {
-                    let load = |name: &str| variables.get(name).unwrap().data.iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
+                    let load = |name: &str| variables.get(name).unwrap().data().unwrap().iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
                     load(&node.running_mean()).into_iter().zip(load(&node.running_var())).collect()
                 }
                 None => moments(x),

@@ -3,6 +3,7 @@
 mod cases;
 mod compare;
 mod determinism;
+mod device;
 mod edges;
 mod fusion;
 mod gradients;

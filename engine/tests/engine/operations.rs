@@ -1,11 +1,11 @@
 //! Every operation and small block on random shapes, against naive loops in `f64` and central differences.
 
-use adwp_engine::cpu::Device;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::cases::{BLOCKS, Build, Case, OPERATIONS, Outcome};
 use crate::compare::{BACKWARD, CANCELLATION, FORWARD, magnitude, mismatch};
+use crate::device::{device, tolerance};
 use crate::fusion::fused_and_not;
 use crate::interpreter::{Leaves, derivative, distance_to_kink, evaluate};
 
@@ -43,7 +43,7 @@ fn blocks_agree_with_naive_loops() {
 
 #[test]
 fn one_wrong_number_is_noticed() {
-    let device = Device::new(2).unwrap();
+    let device = device();
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let mut spoil = |values: &mut [f32]| {
         let i = rng.random_range(0..values.len());
@@ -80,7 +80,7 @@ fn smooth_cases(name: &'static str, build: Build) -> impl Iterator<Item = Case> 
 fn leaves(case: &Case) -> Leaves {
     let double = |data: &[f32]| data.iter().map(|&x| f64::from(x)).collect();
     let fed = case.feeds.iter().map(|(id, data)| (*id, double(data)));
-    let owned = case.graph.parameters().map(|id| (id, double(&case.variables.get(&case.graph[id].name).unwrap().data)));
+    let owned = case.graph.parameters().map(|id| (id, double(case.variables.get(&case.graph[id].name).unwrap().data().unwrap())));
     fed.chain(owned).collect()
 }
 
@@ -106,7 +106,7 @@ fn disagreement(case: &Case, outcome: &Outcome) -> Option<String> {
         for direction in directions(gradient.len(), &mut rng) {
             let expected = derivative(&case.graph, &leaves, case.loss, leaf, &direction);
             let found: f64 = direction.iter().map(|&(i, d)| d * f64::from(gradient[i])).sum();
-            let tolerance = BACKWARD * scale * (direction.len() as f64).sqrt();
+            let tolerance = tolerance(BACKWARD) * scale * (direction.len() as f64).sqrt();
             let error = (found - expected).abs();
             if error.is_nan() || error > tolerance {
                 let (count, first) = (direction.len(), direction[0].0);

@@ -1,10 +1,10 @@
 //! Optimisers, against the numbers PyTorch 2.15 printed.
 
-use adwp_engine::cpu::{Device, Executor};
-use adwp_engine::optim::{Adam, Gradient, Sgd, clip_gradient_norm, gradients};
-use adwp_engine::{EngineError, Graph, Init, Op, Program, Role, Variable, Variables};
+use adwp_engine::optim::{Adam, Gradient, Sgd, State, clip_gradient_norm, gradient_norm, gradients};
+use adwp_engine::{EngineError, Executor, Graph, Init, Op, Program, Role, Variable, Variables};
 
 use crate::compare::assert_close;
+use crate::device::device;
 
 const TOLERANCE: f64 = 1e-6;
 const START: [f32; 4] = [1.0, -2.0, 0.5, 4.0];
@@ -12,15 +12,15 @@ const START: [f32; 4] = [1.0, -2.0, 0.5, 4.0];
 fn weight() -> Variables {
     let mut variables = Variables::new();
     for (name, data) in [("other", vec![7.0; 3]), ("w", START.to_vec())] {
-        variables.insert(Variable { name: name.into(), shape: [data.len()].into(), data, role: Role::Parameter });
+        variables.insert(Variable::new(name, [data.len()], data, Role::Parameter));
     }
     variables
 }
 
 #[track_caller]
 fn expect(step: usize, variables: &Variables, printed: &[f64]) {
-    assert_close(&variables.get("w").unwrap().data, printed, TOLERANCE, &format!("w after step {step}"));
-    assert_eq!(variables.get("other").unwrap().data, [7.0; 3], "a variable without a gradient must stay");
+    assert_close(variables.get("w").unwrap().data().unwrap(), printed, TOLERANCE, &format!("w after step {step}"));
+    assert_eq!(variables.get("other").unwrap().data().unwrap(), [7.0; 3], "a variable without a gradient must stay");
 }
 
 #[test]
@@ -41,7 +41,7 @@ fn sgd_with_momentum_and_weight_decay() {
     for (step, printed) in printed.iter().enumerate() {
         let values = [1.0, 2.0, -3.0, 0.5].map(|g| g * (step + 1) as f32);
         let gradient = Gradient::new(variables.position("w").unwrap(), &values);
-        sgd.step(&mut variables, &[gradient], 0.025, &Device::new(2).unwrap()).unwrap();
+        sgd.step(&mut variables, &[gradient], 0.025, &device()).unwrap();
         expect(step, &variables, printed);
     }
 }
@@ -64,7 +64,7 @@ fn sgd_with_a_rate_that_changes() {
     for (step, (printed, rate)) in printed.iter().zip([0.1, 0.05, 0.2]).enumerate() {
         let values = [1.0, 2.0, -3.0, 0.5].map(|g| g * (step + 1) as f32);
         let gradient = Gradient::new(variables.position("w").unwrap(), &values);
-        sgd.step(&mut variables, &[gradient], rate, &Device::new(1).unwrap()).unwrap();
+        sgd.step(&mut variables, &[gradient], rate, &device()).unwrap();
         expect(step, &variables, printed);
     }
 }
@@ -87,7 +87,7 @@ fn adam_with_coupled_decay() {
     for (step, printed) in printed.iter().enumerate() {
         let values = [1.0, 2.0, -3.0, 0.0].map(|g| g * (2 - step as i32).pow(3) as f32);
         let gradient = Gradient::new(variables.position("w").unwrap(), &values);
-        adam.step(&mut variables, &[gradient], 0.1).unwrap();
+        adam.step(&mut variables, &[gradient], 0.1, &device()).unwrap();
         expect(step, &variables, printed);
     }
     assert_eq!(adam.steps(), 3);
@@ -111,7 +111,7 @@ fn adam_with_strong_coupled_decay() {
     for (step, printed) in printed.iter().enumerate() {
         let values = [1.0, 2.0, -3.0, 0.0].map(|g| g * (2 - step as i32).pow(3) as f32);
         let gradient = Gradient::new(variables.position("w").unwrap(), &values);
-        adam.step(&mut variables, &[gradient], 0.1).unwrap();
+        adam.step(&mut variables, &[gradient], 0.1, &device()).unwrap();
         expect(step, &variables, printed);
     }
     assert_eq!(adam.steps(), 3);
@@ -124,7 +124,7 @@ fn gradients_are_clipped_by_their_common_norm() {
     // ((a * a).sum() + (b * b).sum()).backward()
     // norm = torch.nn.utils.clip_grad_norm_([a, b], 5.0)
     // print(norm, a.grad, b.grad)
-    let device = Device::new(2).unwrap();
+    let device = device();
     let mut graph = Graph::new();
     let a = graph.parameter("a", [1, 4], Init::Constant(0.0)).unwrap();
     let b = graph.parameter("b", [1, 1], Init::Constant(0.0)).unwrap();
@@ -133,54 +133,56 @@ fn gradients_are_clipped_by_their_common_norm() {
     let loss = graph.add("loss", Op::Add, &[a2, b2]).unwrap();
     let mut variables = Variables::new();
     for (name, shape, data) in [("a", [1, 4], START.to_vec()), ("b", [1, 1], vec![3.0])] {
-        variables.insert(Variable { name: name.into(), shape: shape.into(), data, role: Role::Parameter });
+        variables.insert(Variable::new(name, shape, data, Role::Parameter));
     }
-    let mut executor = Executor::new(Program::training(&graph, loss, &[], &[a, b]).unwrap(), &device);
+    let mut executor = Executor::new(Program::training(&graph, loss, &[], &[a, b]).unwrap(), &device).unwrap();
     executor.run(&mut variables, &[]).unwrap();
 
     let mut clipped = gradients(&executor, &variables, &[b, a]).unwrap();
-    let seen = |gradient: &Gradient<'_>| gradient.values().collect::<Vec<f32>>();
-    assert_eq!(seen(&clipped[1]), executor.gradient(a));
-    let norm = clip_gradient_norm(&mut clipped, 5.0, &device);
-    assert_close(&[norm], &[11.0], TOLERANCE, &"norm");
+    let seen = |gradient: &Gradient<'_>| gradient.values().unwrap();
+    assert_eq!(seen(&clipped[1]), *executor.gradient(a).unwrap());
+    assert_close(&[gradient_norm(&clipped, &device).unwrap()], &[11.0], TOLERANCE, &"norm");
+    clip_gradient_norm(&mut clipped, 5.0, &device).unwrap();
     assert_close(&seen(&clipped[1]), &[0.9090909, -1.818182, 0.4545454, 3.636364], TOLERANCE, &"a.grad");
     assert_close(&seen(&clipped[0]), &[2.727273], TOLERANCE, &"b.grad");
     assert_eq!(clipped[0].position(), variables.position("b").unwrap());
 
     let before = seen(&clipped[1]);
-    let norm = clip_gradient_norm(&mut clipped, 6.0, &device);
-    assert_close(&[norm], &[5.0], TOLERANCE, &"norm after clipping");
+    assert_close(&[gradient_norm(&clipped, &device).unwrap()], &[5.0], TOLERANCE, &"norm after clipping");
+    clip_gradient_norm(&mut clipped, 6.0, &device).unwrap();
     assert_eq!(seen(&clipped[1]), before, "a norm within the bound changes nothing");
 
     // An optimiser sees them clipped: w = (1, -2, 0.5, 4) - 0.1 · grad for plain gradient descent.
     Sgd::new(0.0, 0.0).step(&mut variables, &clipped, 0.1, &device).unwrap();
-    assert_close(&variables.get("a").unwrap().data, &[0.90909091, -1.8181818, 0.45454546, 3.6363636], TOLERANCE, &"a");
+    assert_close(variables.get("a").unwrap().data().unwrap(), &[0.90909091, -1.8181818, 0.45454546, 3.6363636], TOLERANCE, &"a");
 }
 
 #[test]
 fn an_optimiser_goes_on_from_its_restored_state() {
-    let device = Device::new(1).unwrap();
+    let device = device();
     let values = [0.5, -1.0, 2.0, 0.25];
     let (mut straight, mut resumed) = (weight(), weight());
-    let gradient = Gradient::new(straight.position("w").unwrap(), &values);
+    let gradient = [Gradient::new(straight.position("w").unwrap(), &values)];
 
     let (mut sgd, mut adam) = (Sgd::new(0.9, 1e-3), Adam::new((0.5, 0.999), 1e-3));
     for variables in [&mut straight, &mut resumed] {
         let (mut first_sgd, mut first_adam) = (Sgd::new(0.9, 1e-3), Adam::new((0.5, 0.999), 1e-3));
-        first_sgd.step(variables, &[gradient], 0.1, &device).unwrap();
-        first_adam.step(variables, &[gradient], 0.1).unwrap();
+        first_sgd.step(variables, &gradient, 0.1, &device).unwrap();
+        first_adam.step(variables, &gradient, 0.1, &device).unwrap();
         (sgd, adam) = (first_sgd, first_adam);
     }
     let (mut new_sgd, mut new_adam) = (Sgd::new(0.9, 1e-3), Adam::new((0.5, 0.999), 1e-3));
-    let take =
-        |state: Vec<(&'static str, &Vec<Vec<f32>>)>, wanted: &str| state.into_iter().find(|(name, _)| *name == wanted).unwrap().1.clone();
-    new_sgd.restore(|name| take(sgd.state(), name));
-    new_adam.restore(adam.steps(), |name| take(adam.state(), name));
+    let take = |state: &State<'_>, wanted: &str| {
+        let (_, slots) = state.iter().find(|(name, _)| *name == wanted).unwrap();
+        slots.iter().map(|slot| slot.to_vec()).collect()
+    };
+    new_sgd.restore(|name| take(&sgd.state().unwrap(), name));
+    new_adam.restore(adam.steps(), |name| take(&adam.state().unwrap(), name));
 
-    sgd.step(&mut straight, &[gradient], 0.1, &device).unwrap();
-    adam.step(&mut straight, &[gradient], 0.1).unwrap();
-    new_sgd.step(&mut resumed, &[gradient], 0.1, &device).unwrap();
-    new_adam.step(&mut resumed, &[gradient], 0.1).unwrap();
+    sgd.step(&mut straight, &gradient, 0.1, &device).unwrap();
+    adam.step(&mut straight, &gradient, 0.1, &device).unwrap();
+    new_sgd.step(&mut resumed, &gradient, 0.1, &device).unwrap();
+    new_adam.step(&mut resumed, &gradient, 0.1, &device).unwrap();
     assert_eq!(straight, resumed);
 }
 
@@ -189,9 +191,9 @@ fn a_state_of_other_parameters_is_refused() {
     let mut variables = weight();
     let (w, other) = (variables.position("w").unwrap(), variables.position("other").unwrap());
     let mut adam = Adam::new((0.5, 0.999), 0.0);
-    adam.step(&mut variables, &[Gradient::new(w, &[1.0; 4])], 0.1).unwrap();
+    adam.step(&mut variables, &[Gradient::new(w, &[1.0; 4])], 0.1, &device()).unwrap();
     let before = variables.clone();
-    let error = adam.step(&mut variables, &[Gradient::new(other, &[1.0; 3])], 0.1).unwrap_err();
+    let error = adam.step(&mut variables, &[Gradient::new(other, &[1.0; 3])], 0.1, &device()).unwrap_err();
     assert!(matches!(error, EngineError::OptimizerState { expected: 3, found: 4, .. }), "{error}");
     assert_eq!(variables, before);
 }

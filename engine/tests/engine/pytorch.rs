@@ -8,10 +8,10 @@
 //!     return ((torch.arange(n) * 7 % period - period // 2) * scale).reshape(shape).requires_grad_()
 //! ```
 
-use adwp_engine::cpu::{Device, Executor};
-use adwp_engine::{BatchNorm, Conv2d, Graph, NodeId, Op, Pool, Program, Role, Shape, Statistics, Variable, Variables};
+use adwp_engine::{BatchNorm, Conv2d, Executor, Graph, NodeId, Op, Pool, Program, Role, Shape, Statistics, Variable, Variables};
 
 use crate::compare::assert_close;
+use crate::device::device;
 
 /// The numbers have seven digits; what is left is rounding in `f32` on both sides.
 const TOLERANCE: f64 = 3e-6;
@@ -49,7 +49,7 @@ impl Step {
     fn statistics(&mut self, node: &str, channels: usize) {
         for (statistic, value) in [("running_mean", 0.0), ("running_var", 1.0)] {
             let (name, shape) = (format!("{node}/{statistic}"), Shape::from([channels]));
-            self.variables.insert(Variable { name, shape, data: vec![value; channels], role: Role::Statistic });
+            self.variables.insert(Variable::new(name, shape, vec![value; channels], Role::Statistic));
         }
     }
 
@@ -87,10 +87,10 @@ fn run(
     variables: &mut Variables,
 ) -> (Vec<f32>, Vec<Vec<f32>>) {
     let program = Program::training(graph, loss, &[y], leaves).unwrap();
-    let mut executor = Executor::new(program, &Device::new(2).unwrap());
+    let mut executor = Executor::new(program, &device()).unwrap();
     let feeds: Vec<(NodeId, &[f32])> = feeds.iter().map(|(id, data)| (*id, &data[..])).collect();
     executor.run(variables, &feeds).unwrap();
-    (executor.value(y).to_vec(), leaves.iter().map(|&id| executor.gradient(id).to_vec()).collect())
+    (executor.value(y).unwrap().into_owned(), leaves.iter().map(|&id| executor.gradient(id).unwrap().into_owned()).collect())
 }
 
 #[test]
@@ -254,16 +254,16 @@ fn batch_norm_in_training_and_inference() {
     );
     expect("bn.weight.grad", &gradients[1], &[3.408707, 1.763561]);
     expect("bn.bias.grad", &gradients[2], &[0.0, 0.0]);
-    expect("bn.running_mean", &variables.get("bn/running_mean").unwrap().data, &[0.02083333, -0.03333334]);
-    expect("bn.running_var", &variables.get("bn/running_var").unwrap().data, &[1.183902, 1.165151]);
+    expect("bn.running_mean", variables.get("bn/running_mean").unwrap().data().unwrap(), &[0.02083333, -0.03333334]);
+    expect("bn.running_var", variables.get("bn/running_var").unwrap().data().unwrap(), &[1.183902, 1.165151]);
 
     let program = Program::inference(&graph, &[y], Statistics::Running).unwrap();
-    let mut executor = Executor::new(program, &Device::new(1).unwrap());
+    let mut executor = Executor::new(program, &device()).unwrap();
     let feeds: Vec<(NodeId, &[f32])> = feeds.iter().map(|(id, data)| (*id, &data[..])).collect();
     executor.run(&mut variables, &feeds).unwrap();
     expect(
         "z",
-        executor.value(y),
+        &executor.value(y).unwrap(),
         &[
             -3.223716, 1.599294, -1.156711, 3.666299, 0.910293, -1.845713, 1.058542, 1.984566, 2.910591, 1.290048, 2.216072, 3.142097,
             1.599294, -1.156711, 3.666299, 0.910293, -1.845713, 2.977297, 1.984566, 2.910591, 1.290048, 2.216072, 3.142097, 1.521554,

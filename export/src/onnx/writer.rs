@@ -92,7 +92,7 @@ impl Writer<'_> {
             Op::Input if id == self.input => {}
             Op::Parameter { .. } => {
                 let variable = self.variables.get(name)?;
-                self.floats(name, &variable.shape, &variable.data);
+                self.floats(name, &variable.shape, variable.data()?);
             }
             Op::Conv2d(conv) => {
                 let kernel = self.graph[node.inputs[1]].shape[2] as i64;
@@ -154,7 +154,7 @@ impl Writer<'_> {
         }
         for statistic in [node.running_mean(), node.running_var()] {
             let variable = self.variables.get(&statistic)?;
-            self.floats(&statistic, &variable.shape, &variable.data);
+            self.floats(&statistic, &variable.shape, variable.data()?);
             inputs.push(statistic);
         }
         let epsilon = AttributeProto { name: "epsilon".into(), f: Some(epsilon), kind: 1, ..AttributeProto::default() };

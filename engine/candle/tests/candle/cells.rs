@@ -1,7 +1,6 @@
 //! The networks of the search space as they are built for training: loss and every gradient of a whole step.
 
-use adwp_engine::cpu::Device;
-use adwp_engine::{Graph, Init, NodeId, Shape, Variables};
+use adwp_engine::{Device, Graph, Init, NodeId, Shape, Variables};
 use adwp_models::{
     Discrete, GeneratorInput, Heads, Hypernetwork, HypernetworkOptions, IntensiveSpace, Operation, Pair, Relaxed, Skeleton, Stem,
 };
@@ -9,6 +8,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::cases::Case;
+use crate::device::device;
 use crate::operations::check;
 use crate::whole::{BACKWARD, FORWARD};
 
@@ -20,7 +20,7 @@ const STACK: usize = 1 << 30;
 
 /// Runs `work` on a large stack for each seed; the seed is in the message of a failure.
 fn each(seeds: std::ops::Range<u64>, work: impl Fn(u64, &Device) + Sync) {
-    let device = Device::new(2).unwrap();
+    let device = device();
     std::thread::scope(|scope| {
         for seed in seeds {
             let (work, device) = (&work, &device);

@@ -6,6 +6,8 @@ mod cells;
 #[path = "../../../tests/engine/compare.rs"]
 mod compare;
 mod deployment;
+#[path = "../../../tests/engine/device.rs"]
+mod device;
 mod errors;
 #[path = "../../../tests/engine/networks.rs"]
 mod networks;

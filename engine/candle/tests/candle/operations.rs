@@ -1,12 +1,12 @@
 //! Every operation and small block on random shapes.
 
 use adwp_candle::{Differentiated, Evaluator};
-use adwp_engine::cpu::{Device, Executor};
-use adwp_engine::{Program, Statistics};
+use adwp_engine::{Executor, Program, Statistics};
 use candle_core::{DType, Tensor};
 
 use crate::cases::{BLOCKS, Case, LARGE, OPERATIONS, Outcome};
 use crate::compare::{BACKWARD, CANCELLATION, FORWARD, assert_close, magnitude, mismatch};
+use crate::device::device;
 use crate::networks::NETWORKS;
 
 const CASES: std::ops::Range<u64> = 1000..1080;
@@ -43,7 +43,7 @@ pub(crate) fn check(case: &Case, found: &Outcome, forward: f64, backward: f64) {
 
 #[test]
 fn operations_agree() {
-    let device = Device::new(2).unwrap();
+    let device = device();
     for (name, build) in OPERATIONS.iter().chain(BLOCKS) {
         for seed in CASES {
             let case = Case::new(name, *build, seed);
@@ -54,7 +54,7 @@ fn operations_agree() {
 
 #[test]
 fn large_tensors_agree() {
-    let device = Device::new(2).unwrap();
+    let device = device();
     for (name, build) in LARGE {
         let case = Case::new(name, *build, 4000);
         check(&case, &case.run(&device), FORWARD, BACKWARD);
@@ -63,7 +63,7 @@ fn large_tensors_agree() {
 
 #[test]
 fn single_precision_agrees() {
-    let device = Device::new(2).unwrap();
+    let device = device();
     for (name, build) in OPERATIONS {
         for seed in 2000..2008 {
             let case = Case::new(name, *build, seed);
@@ -85,7 +85,7 @@ fn single_precision_agrees() {
 
 #[test]
 fn running_statistics_agree() {
-    let device = Device::new(2).unwrap();
+    let device = device();
     for (name, build) in BLOCKS.iter().chain(NETWORKS) {
         for seed in 3000..3004 {
             let case = Case::new(name, *build, seed);
@@ -102,11 +102,11 @@ fn running_statistics_agree() {
                 }
             }
             let program = Program::inference(&case.graph, &[case.output], Statistics::Running).unwrap();
-            let mut executor = Executor::new(program, &device);
+            let mut executor = Executor::new(program, &device).unwrap();
             executor.run(&mut variables, &case.feeds()).unwrap();
             let evaluator = Evaluator::new(&case.graph, &variables, Statistics::Running, DType::F64).unwrap();
             let expected = &evaluator.values(&[case.output], &case.feeds()).unwrap()[0];
-            assert_close(executor.value(case.output), &numbers(expected), 1e-4, &case);
+            assert_close(&executor.value(case.output).unwrap(), &numbers(expected), 1e-4, &case);
         }
     }
 }

@@ -1,8 +1,7 @@
 //! Whole networks: loss and every gradient.
 
-use adwp_engine::cpu::Device;
-
 use crate::cases::Case;
+use crate::device::device;
 use crate::networks::NETWORKS;
 use crate::operations::check;
 
@@ -12,7 +11,7 @@ pub(crate) const BACKWARD: f64 = 1e-3;
 
 #[test]
 fn networks_agree() {
-    let device = Device::new(2).unwrap();
+    let device = device();
     for (name, build) in NETWORKS {
         let seeds = if *name == "random graph" { 0..60 } else { 0..4 };
         for seed in seeds {

@@ -1,10 +1,12 @@
-//! How the CPU computes a program: which values and gradients get a buffer, which are formulas that their readers apply as they load, and
+//! How a backend computes a program: which values and gradients get a buffer, which are formulas that their readers apply as they load, and
 //! the actions that remain.
 //!
-//! Without fusing, every node has a buffer and an action, and every gradient a buffer. Fusing leaves out
+//! Without fusing, every node has a buffer and an action, and every gradient a buffer. [`Fusion::Formulas`] leaves out
 //! - the value of a normalisation, of a ReLU, of drop-path and of a reshape, where all readers can apply it;
+//! - the gradient that a sum, drop-path or a normalisation carries back to one operation that can apply the formula as it loads.
+//!
+//! [`Fusion::Cache`], for the CPU, leaves out as well
 //! - the value of a depthwise convolution that only a pointwise one reads: both are done while its planes are in cache;
-//! - the gradient that a sum, drop-path or a normalisation carries back to one operation that can apply the formula as it loads;
 //! - the passes for the statistics of a normalisation and for the sums of its gradient, where another pass has the planes in cache.
 
 use std::collections::{HashMap, HashSet};
@@ -13,6 +15,17 @@ use crate::ops::conv::Geometry;
 use crate::ops::window::Window;
 use crate::program::{Program, Step, Tensor, is_leaf};
 use crate::{Graph, NodeId, Op, Pool, Statistics};
+
+/// What is computed together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Fusion {
+    /// Nothing.
+    None,
+    /// What is a formula of an element is applied by those that read it.
+    Formulas,
+    /// And what can be done while a sample is in cache is done there.
+    Cache,
+}
 
 /// Where the value of a node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +60,7 @@ pub(crate) struct Target {
     pub(crate) accumulate: bool,
 }
 
-/// What the CPU does for one step.
+/// What a backend does for one step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     /// Computes a value, and the moments of its planes where a normalisation by batch statistics follows.
@@ -76,7 +89,7 @@ pub(crate) enum Sizes {
     Pool(Window),
 }
 
-/// A program as the CPU computes it.
+/// A program as a backend computes it.
 #[derive(Clone, Debug)]
 pub(crate) struct Lowered {
     pub(crate) values: Vec<Value>,
@@ -93,7 +106,7 @@ pub(crate) struct Lowered {
 const LARGEST_INSIDE: usize = 1 << 16;
 
 impl Lowered {
-    pub(crate) fn new(program: &Program, fuse: bool) -> Self {
+    pub(crate) fn new(program: &Program, fusion: Fusion) -> Self {
         let Program { graph, steps, persistent, .. } = program;
         let mut this = Self {
             values: vec![Value::Own; graph.len()],
@@ -103,19 +116,21 @@ impl Lowered {
             moments_for: vec![None; graph.len()],
             sums_for: vec![None; graph.len()],
         };
-        if fuse {
-            this.choose_values(program);
+        if fusion >= Fusion::Formulas {
+            this.choose_values(program, fusion);
         }
         let edges = this.gradient_edges(graph, steps);
-        if fuse {
+        if fusion >= Fusion::Formulas {
             this.choose_gradients(graph, &edges, persistent);
         }
-        this.choose_passes(program, fuse, &edges);
+        if fusion == Fusion::Cache {
+            this.choose_passes(program, &edges);
+        }
         this.list_actions(graph, steps);
         this
     }
 
-    fn choose_values(&mut self, program: &Program) {
+    fn choose_values(&mut self, program: &Program, fusion: Fusion) {
         let Program { graph, steps, persistent, .. } = program;
         let mut readers: Vec<Vec<(NodeId, usize)>> = vec![Vec::new(); graph.len()];
         for step in steps {
@@ -146,7 +161,8 @@ impl Lowered {
             };
             if applied {
                 self.values[id.index()] = Value::Applied;
-            } else if let (Some(Sizes::Conv(depthwise)), [(reader, 0)], None) = (&self.sizes[id.index()], &readers[..], node.inputs.get(2))
+            } else if fusion == Fusion::Cache
+                && let (Some(Sizes::Conv(depthwise)), [(reader, 0)], None) = (&self.sizes[id.index()], &readers[..], node.inputs.get(2))
             {
                 let pointwise =
                     matches!(&self.sizes[reader.index()], Some(Sizes::Conv(g)) if g.is_pointwise() && g.groups == 1 && !g.is_depthwise());
@@ -212,11 +228,8 @@ impl Lowered {
     }
 
     /// Which normalisations get their statistics and sums from a pass that others make.
-    fn choose_passes(&mut self, program: &Program, fuse: bool, edges: &HashMap<NodeId, Vec<(NodeId, usize)>>) {
+    fn choose_passes(&mut self, program: &Program, edges: &HashMap<NodeId, Vec<(NodeId, usize)>>) {
         let Program { graph, steps, statistics, .. } = program;
-        if !fuse {
-            return;
-        }
         for step in steps {
             let Step::Forward(id) = step else { continue };
             let Op::BatchNorm(_) = graph[*id].op else { continue };

@@ -1,0 +1,106 @@
+//! What the engine of a run computes on.
+
+use std::str::FromStr;
+
+use adwp_engine::cuda::{self, Precision};
+use adwp_engine::{Device, EngineError};
+
+use crate::args::RunArgs;
+use crate::failure::Failure;
+use crate::progress::Console;
+
+/// What `--device` asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DeviceChoice {
+    /// The first GPU where there is one, else the CPU.
+    Auto,
+    Cpu,
+    /// The GPU of that number.
+    Cuda(usize),
+}
+
+impl FromStr for DeviceChoice {
+    type Err = Failure;
+
+    fn from_str(text: &str) -> Result<Self, Failure> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda(0)),
+            _ => {
+                text.strip_prefix("cuda:").and_then(|number| number.parse().ok()).map(Self::Cuda).ok_or_else(|| {
+                    Failure::input(format!("--device {text}: there is no such device")).hint("use auto, cpu, cuda or cuda:N")
+                })
+            }
+        }
+    }
+}
+
+impl DeviceChoice {
+    /// The device, set up as the other flags ask. Where `auto` finds no GPU, the console says why.
+    pub(crate) fn open(self, args: &RunArgs, console: &mut Console) -> Result<Device, Failure> {
+        let gpu = |number| Ok::<Device, EngineError>(cuda::Device::open(number)?.with_precision(args.precision).into());
+        let device = match self {
+            Self::Cpu => cpu(args)?,
+            Self::Cuda(number) => gpu(number).map_err(|e| refused(&args.device, e))?,
+            Self::Auto => match gpu(0) {
+                Ok(device) => device,
+                Err(e) => {
+                    console.say(&format!("computing on the CPU: {}", reason(&e)));
+                    cpu(args)?
+                }
+            },
+        };
+        Ok(if args.no_fuse { device.unfused() } else { device })
+    }
+}
+
+fn cpu(args: &RunArgs) -> Result<Device, Failure> {
+    if args.precision == Precision::Bf16 {
+        let failure = Failure::input("--precision bf16: the CPU computes in f32 alone");
+        return Err(failure.hint("leave it out, or name a GPU with --device cuda"));
+    }
+    Ok(Device::cpu(args.threads)?)
+}
+
+/// A GPU that was named and cannot be used: the flag is wrong here.
+fn refused(flag: &str, error: EngineError) -> Failure {
+    let failure = Failure::input(format!("--device {flag}: {}", reason(&error)));
+    match error {
+        EngineError::Cuda { hint: Some(hint), .. } => failure.hint(hint),
+        _ => failure,
+    }
+}
+
+/// An error without its hint.
+fn reason(error: &EngineError) -> String {
+    match error {
+        EngineError::Cuda { what, .. } => what.clone(),
+        error => error.to_string(),
+    }
+}
+
+/// The names of the GPUs, in the order of their numbers; the error says why there is none.
+pub(crate) fn gpus() -> Result<Vec<String>, String> {
+    let first = cuda::Device::open(0).map_err(|e| reason(&e))?;
+    let mut names = vec![first.name().to_owned()];
+    while let Ok(next) = cuda::Device::open(names.len()) {
+        names.push(next.name().to_owned());
+    }
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_are_known_by_name() {
+        let parsed: [DeviceChoice; 5] = ["auto", "cpu", "cuda", "cuda:0", "cuda:3"].map(|text| text.parse().unwrap());
+        let cuda = DeviceChoice::Cuda;
+        assert_eq!(parsed, [DeviceChoice::Auto, DeviceChoice::Cpu, cuda(0), cuda(0), cuda(3)]);
+        for wrong in ["", "gpu", "cpu:0", "auto:0", "cuda:", "cuda:-1", "cuda:x", "CUDA"] {
+            assert!(wrong.parse::<DeviceChoice>().unwrap_err().message.starts_with(&format!("--device {wrong}: ")), "{wrong}");
+        }
+    }
+}

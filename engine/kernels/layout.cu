@@ -1,0 +1,99 @@
+// Kernels that move elements without weighing them.
+#include "common.cuh"
+
+// Planes [height, width] without their first rows and columns.
+struct Crop {
+    Size planes, height, width, top, left;
+};
+
+struct CropForward {
+    Crop crop;
+    Tensor x, y;
+};
+
+MEMORY_KERNEL crop_forward(const CropForward *problems, const unsigned *first, unsigned count) {
+    auto [problem, block] = find_work(problems, first, count);
+    const Tensor x = problem.x, y = problem.y;
+    const int width = (int)problem.crop.width, top = (int)problem.crop.top, left = (int)problem.crop.left;
+    const int out_width = width - left, out_plane = ((int)problem.crop.height - top) * out_width;
+    const Size plane = problem.crop.height * width;
+    const Stretch stretch = chunk_of(block, CHUNK, problem.crop.planes * out_plane, (int)problem.crop.planes, out_plane);
+    for (int round = 0; round < rounds_of<1>(stretch.length); round++) {
+        const Packs<1> packs = packs_of<1>(stretch, round);
+        Size from[PACKS];
+#pragma unroll
+        for (int k = 0; k < PACKS; k++) {
+            int row = packs.p[k] / out_width, column = packs.p[k] - row * out_width;
+            from[k] = packs.c[k] * plane + (row + top) * width + column + left;
+        }
+        Pack<1> values[PACKS];
+        load_packs(x, from, values);
+        put_packs(y, packs.at, packs.count, values, false);
+    }
+}
+
+struct CropBackward {
+    Crop crop;
+    Tensor dy, dx;
+    Size accumulate;
+};
+
+MEMORY_KERNEL crop_backward(const CropBackward *problems, const unsigned *first, unsigned count) {
+    auto [problem, block] = find_work(problems, first, count);
+    const Tensor dy = problem.dy, dx = problem.dx;
+    const bool accumulate = problem.accumulate;
+    const int height = (int)problem.crop.height, width = (int)problem.crop.width;
+    const int top = (int)problem.crop.top, left = (int)problem.crop.left, out_width = width - left;
+    const Size out_plane = (Size)(height - top) * out_width;
+    const Stretch stretch = chunk_of(block, CHUNK, problem.crop.planes * height * width, (int)problem.crop.planes, height * width);
+    for (int round = 0; round < rounds_of<1>(stretch.length); round++) {
+        const Packs<1> packs = packs_of<1>(stretch, round);
+        Pack<1> values[PACKS];
+#pragma unroll
+        for (int k = 0; k < PACKS; k++) {
+            int row = packs.p[k] / width, column = packs.p[k] - row * width;
+            bool kept = row >= top && column >= left;
+            values[k].at[0] = kept ? load(dy, packs.c[k] * out_plane + (row - top) * out_width + column - left) : 0.0f;
+        }
+        put_packs(dx, packs.at, packs.count, values, accumulate);
+    }
+}
+
+struct SelectForward {
+    Size index;
+    Tensor x;
+    float *y;
+};
+
+MEMORY_KERNEL select_forward(const SelectForward *problems, const unsigned *first, unsigned count) {
+    const SelectForward &problem = find_work(problems, first, count).problem;
+    if (threadIdx.x == 0) {
+        problem.y[0] = load(problem.x, problem.index);
+    }
+}
+
+struct SelectBackward {
+    Size elements, index;
+    const float *dy;
+    Tensor dx;
+    Size accumulate;
+};
+
+MEMORY_KERNEL select_backward(const SelectBackward *problems, const unsigned *first, unsigned count) {
+    auto [problem, block] = find_work(problems, first, count);
+    const Tensor dx = problem.dx;
+    const Size elements = problem.elements, index = problem.index;
+    const float dy = problem.dy[0];
+    if (problem.accumulate) {
+        if (threadIdx.x == 0) {
+            put(dx, index, dy, true);
+        }
+    } else {
+        for (int i = (int)threadIdx.x; i < CHUNK; i += THREADS) {
+            Size at = (Size)block * CHUNK + i;
+            if (at < elements) {
+                store(dx, at, at == index ? dy : 0.0f);
+            }
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! Norms and optimiser steps on a GPU. Gradients on the host are copied to it.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+
+use crate::cuda::Device;
+use crate::cuda::driver::Buffer;
+use crate::cuda::problem::{Address, Problem, Region};
+use crate::cuda::problems::optim::{Adam, ClipFactor, Sgd, SumOfSquares};
+use crate::cuda::schedule::Task;
+use crate::cuda::table::Content;
+use crate::optim::{AdamRule, Gradient, Scale, SgdRule, Source};
+use crate::storage::Storage;
+use crate::{Result, Variables};
+
+/// Where [`ClipFactor`] puts the norm, and where the factor.
+const NORM: usize = 0;
+const FACTOR: usize = 1;
+/// Bytes of both.
+const RESULT: usize = 2 * size_of::<f32>();
+
+/// What an operation on parameters works on: addresses by the number of their [`Region::Operand`].
+#[derive(Default)]
+struct Operands {
+    addresses: Vec<u64>,
+    /// Memory that only this operation has, until everything it started is in the stream.
+    copies: Vec<Arc<Buffer>>,
+}
+
+impl Operands {
+    fn add(&mut self, address: u64) -> Region {
+        self.addresses.push(address);
+        Region::Operand(u32::try_from(self.addresses.len() - 1).expect("fewer than 2³² operands"))
+    }
+
+    fn keep(&mut self, buffer: Arc<Buffer>) -> Region {
+        let region = self.add(buffer.address());
+        self.copies.push(buffer);
+        region
+    }
+
+    fn gradient(&mut self, gradient: &Gradient<'_>, device: &Device) -> Result<Region> {
+        match gradient.source {
+            Source::Cuda(executor, id) => Ok(self.add(executor.gradient_address(id))),
+            Source::Host(values) => {
+                let copy = device.scratch(("gradient", gradient.position), size_of_val(values))?;
+                copy.upload(values)?;
+                Ok(self.keep(copy))
+            }
+        }
+    }
+
+    /// A factor that differs from 1 or is on the device already.
+    fn scale(&mut self, gradient: &Gradient<'_>, device: &Device) -> Result<Option<Address>> {
+        match &gradient.scale {
+            Scale::Host(1.0) => Ok(None),
+            Scale::Host(scale) => {
+                let copy = device.scratch(("scale", gradient.position), size_of::<f32>())?;
+                copy.upload(&[*scale])?;
+                Ok(Some(self.keep(copy).into()))
+            }
+            Scale::Cuda(buffer, at) => Ok(Some(Address { region: self.keep(Arc::clone(buffer)), offset: *at })),
+        }
+    }
+
+    fn of(&self, region: Region) -> u64 {
+        match region {
+            Region::Operand(number) => self.addresses[number as usize],
+            _ => unreachable!("optimisers name operands alone"),
+        }
+    }
+
+    fn address(&self, Address { region, offset }: Address) -> u64 {
+        self.of(region) + (offset * size_of::<f32>()) as u64
+    }
+
+    fn start<P: Problem>(&self, problems: &[P], device: &Device) -> Result<()> {
+        let tasks: Vec<Task> = problems.iter().map(Task::new).collect();
+        device.launch(Content::new([tasks.iter().collect()], |region| self.of(region)))
+    }
+}
+
+/// The Euclidean norm of all gradients together; waits for it.
+pub(crate) fn norm(gradients: &[Gradient<'_>], device: &Device) -> Result<f32> {
+    let result = device.scratch(("norm", positions(gradients)), RESULT)?;
+    let mut norms = Norms::new(gradients, device)?;
+    norms.factor(f64::INFINITY, None, &result, device)?;
+    let mut norm = [0.0];
+    result.download_at(NORM * size_of::<f32>(), &mut norm)?;
+    Ok(norm[0])
+}
+
+/// Scales the gradients down where their norm exceeds `max_norm`, without waiting for it: the scale of each becomes a number in device
+/// memory, which includes the scale it had.
+pub(crate) fn clip(gradients: &mut [Gradient<'_>], max_norm: f32, device: &Device) -> Result<()> {
+    let mut norms = Norms::new(gradients, device)?;
+    let key = positions(gradients);
+    // Gradients that had the same scale get the same.
+    let mut results: HashMap<Option<u64>, Arc<Buffer>> = HashMap::new();
+    for gradient in gradients {
+        let scale = norms.operands.scale(gradient, device)?;
+        let before = scale.map(|scale| norms.operands.address(scale));
+        let result = match results.entry(before) {
+            Entry::Occupied(result) => Arc::clone(result.get()),
+            Entry::Vacant(place) => {
+                let result = device.scratch(("clip", &key, before), RESULT)?;
+                norms.factor(f64::from(max_norm), scale, &result, device)?;
+                Arc::clone(place.insert(result))
+            }
+        };
+        gradient.scale = Scale::Cuda(result, FACTOR);
+    }
+    Ok(())
+}
+
+/// What tells one set of gradients from another.
+fn positions(gradients: &[Gradient<'_>]) -> Vec<usize> {
+    gradients.iter().map(|gradient| gradient.position).collect()
+}
+
+/// The squares of gradients, added up as far as blocks do.
+struct Norms {
+    operands: Operands,
+    partial: Region,
+    count: usize,
+}
+
+impl Norms {
+    fn new(gradients: &[Gradient<'_>], device: &Device) -> Result<Self> {
+        let mut operands = Operands::default();
+        let count = gradients.iter().map(|gradient| SumOfSquares::blocks_of(gradient.source.len())).sum();
+        let partial = operands.keep(device.scratch(("squares", positions(gradients)), count * size_of::<f64>())?);
+        let mut problems = Vec::with_capacity(gradients.len());
+        let mut first_block = 0;
+        for gradient in gradients {
+            let elements = gradient.source.len();
+            let scale = operands.scale(gradient, device)?;
+            let partial = Address { region: partial, offset: first_block * size_of::<f64>() / size_of::<f32>() };
+            problems.push(SumOfSquares { gradient: operands.gradient(gradient, device)?, scale, elements, partial });
+            first_block += SumOfSquares::blocks_of(elements);
+        }
+        operands.start(&problems, device)?;
+        Ok(Self { operands, partial, count })
+    }
+
+    /// Puts the norm and the factor into `result`.
+    fn factor(&mut self, max_norm: f64, scale: Option<Address>, result: &Arc<Buffer>, device: &Device) -> Result<()> {
+        let to = self.operands.keep(Arc::clone(result));
+        self.operands.start(&[ClipFactor { partial: self.partial, count: self.count, max_norm, scale, to }], device)
+    }
+}
+
+/// One step of gradient descent; `velocity` has a tensor for each gradient.
+pub(crate) fn sgd_step(
+    rule: SgdRule,
+    variables: &mut Variables,
+    velocity: &mut [Storage],
+    gradients: &[Gradient<'_>],
+    device: &Device,
+) -> Result<()> {
+    let SgdRule { momentum, weight_decay, rate } = rule;
+    let mut operands = Operands::default();
+    let settings = settings(&mut operands, "sgd", &[momentum, weight_decay, rate], device)?;
+    let mut problems = Vec::with_capacity(gradients.len());
+    for (gradient, velocity) in gradients.iter().zip(velocity.iter_mut()) {
+        let weight = operands.add(variables.storage_mut(gradient.position).on_device(device)?.address());
+        let velocity = operands.add(velocity.on_device(device)?.address());
+        let (elements, clip) = (gradient.source.len(), operands.scale(gradient, device)?);
+        problems.push(Sgd { weight, velocity, gradient: operands.gradient(gradient, device)?, elements, settings, clip });
+    }
+    operands.start(&problems, device)?;
+    written(variables, gradients);
+    velocity.iter_mut().for_each(Storage::written_on_device);
+    Ok(())
+}
+
+/// One step of Adam; the moments, first and second, have a tensor for each gradient.
+pub(crate) fn adam_step(
+    rule: AdamRule,
+    variables: &mut Variables,
+    (first, second): (&mut [Storage], &mut [Storage]),
+    gradients: &[Gradient<'_>],
+    device: &Device,
+) -> Result<()> {
+    let AdamRule { betas, weight_decay, epsilon, step_size, root } = rule;
+    let mut operands = Operands::default();
+    let settings = settings(&mut operands, "adam", &[betas.0, betas.1, weight_decay, epsilon, step_size, root], device)?;
+    let mut problems = Vec::with_capacity(gradients.len());
+    for (gradient, (first, second)) in gradients.iter().zip(first.iter_mut().zip(second.iter_mut())) {
+        let weight = operands.add(variables.storage_mut(gradient.position).on_device(device)?.address());
+        let (first, second) = (operands.add(first.on_device(device)?.address()), operands.add(second.on_device(device)?.address()));
+        let (elements, clip) = (gradient.source.len(), operands.scale(gradient, device)?);
+        problems.push(Adam { weight, first, second, gradient: operands.gradient(gradient, device)?, elements, settings, clip });
+    }
+    operands.start(&problems, device)?;
+    written(variables, gradients);
+    first.iter_mut().chain(second).for_each(Storage::written_on_device);
+    Ok(())
+}
+
+/// The numbers of a rule, which may differ from step to step, where the kernel finds them.
+fn settings(operands: &mut Operands, rule: &str, numbers: &[f32], device: &Device) -> Result<Region> {
+    let buffer = device.scratch((rule, "settings"), size_of_val(numbers))?;
+    buffer.upload(numbers)?;
+    Ok(operands.keep(buffer))
+}
+
+/// Only the device knows the parameters now.
+fn written(variables: &mut Variables, gradients: &[Gradient<'_>]) {
+    gradients.iter().for_each(|gradient| variables.storage_mut(gradient.position).written_on_device());
+}

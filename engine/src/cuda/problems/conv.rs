@@ -1,0 +1,240 @@
+//! Convolutions, dense or in groups, and the sum of what blocks have summed each for itself.
+
+use crate::cuda::Kernel;
+use crate::cuda::problem::{GradientsAt, Problem, Region, TensorAt, ValuesAt, Words};
+
+/// Rows and positions of the tiles that the products of forward and input gradient are made of: the cases of `product_of` in conv.cu. Of tiles
+/// that take as much, the first, which reads less, is taken.
+const PRODUCT_TILES: [(usize, usize); 3] = [(72, 128), (36, 256), (16, 256)];
+/// What it takes to load a tile, in rows of a product.
+const LOADING: usize = 12;
+/// Outputs and terms of the tiles of a weight gradient: the cases of `conv_backward_weight` in conv.cu.
+const WEIGHT_TILES: [(usize, usize); 3] = [(16, 32), (32, 32), (40, 40)];
+/// Positions that a block of the weight gradient takes at a time: `SPAN` in conv.cu, which counts in fours.
+const SPAN: usize = 64;
+/// Blocks that a weight gradient is split into where it has positions enough. A launch holds several: together they fill a GPU, and what
+/// they leave to `reduce` stays small.
+const WEIGHT_BLOCKS: usize = 128;
+/// Threads of a block: `THREADS` in common.cuh.
+const THREADS: usize = 256;
+
+/// The sizes of a convolution: `[batch, channels, height, width]` becomes `[batch, out, out_height, out_width]`. Positions of all samples, in or
+/// out, are fewer than 2³¹.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ConvSizes {
+    pub(crate) batch: usize,
+    pub(crate) channels: usize,
+    pub(crate) height: usize,
+    pub(crate) width: usize,
+    pub(crate) out: usize,
+    pub(crate) out_height: usize,
+    pub(crate) out_width: usize,
+    pub(crate) kernel: usize,
+    pub(crate) stride: usize,
+    pub(crate) padding: usize,
+    pub(crate) dilation: usize,
+    pub(crate) groups: usize,
+}
+
+impl ConvSizes {
+    /// As `ConvSizes` of conv.cu and depthwise.cu.
+    pub(crate) fn write(&self, words: &mut Words) {
+        words.sizes(&[self.batch, self.channels, self.height, self.width, self.out, self.out_height, self.out_width]);
+        words.sizes(&[self.kernel, self.stride, self.padding, self.dilation, self.groups]);
+    }
+
+    fn inputs(&self) -> usize {
+        self.channels / self.groups
+    }
+
+    fn outputs(&self) -> usize {
+        self.out / self.groups
+    }
+
+    /// What one output sums.
+    fn terms(&self) -> usize {
+        self.inputs() * self.kernel * self.kernel
+    }
+
+    fn positions(&self) -> usize {
+        self.batch * self.height * self.width
+    }
+
+    fn out_positions(&self) -> usize {
+        self.batch * self.out_height * self.out_width
+    }
+}
+
+/// The kind of tile that takes least for a product of so many rows.
+fn product_tile(rows: usize) -> (usize, usize) {
+    let cost = |&(tile, _): &(usize, usize)| rows.div_ceil(tile) * (tile + LOADING);
+    PRODUCT_TILES.into_iter().min_by_key(cost).expect("there are kinds of tiles")
+}
+
+/// Blocks of a product in `groups` groups of so many rows.
+fn product_blocks(groups: usize, rows: usize, positions: usize) -> usize {
+    let tile = product_tile(rows);
+    groups * rows.div_ceil(tile.0) * positions.div_ceil(tile.1)
+}
+
+/// y = weight ∗ x + bias.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct ConvForward {
+    pub(crate) sizes: ConvSizes,
+    pub(crate) x: ValuesAt,
+    pub(crate) weight: Region,
+    pub(crate) bias: Option<Region>,
+    pub(crate) y: TensorAt,
+}
+
+impl Problem for ConvForward {
+    const KERNEL: Kernel = Kernel::ConvForward;
+
+    fn blocks(&self) -> usize {
+        product_blocks(self.sizes.groups, self.sizes.outputs(), self.sizes.out_positions())
+    }
+
+    fn write(&self, words: &mut Words) {
+        self.sizes.write(words);
+        words.values(&self.x);
+        words.read(self.weight);
+        words.read_if(self.bias);
+        words.write_tensor(self.y, false);
+        words.size(product_tile(self.sizes.outputs()).0);
+    }
+}
+
+/// The gradient of x, or an addition to it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct ConvBackwardInput {
+    pub(crate) sizes: ConvSizes,
+    pub(crate) dy: GradientsAt,
+    pub(crate) weight: Region,
+    /// How x was read, where that has a ReLU: the gradient is zero where it is shut.
+    pub(crate) gate: Option<ValuesAt>,
+    pub(crate) dx: TensorAt,
+    pub(crate) accumulate: bool,
+}
+
+impl Problem for ConvBackwardInput {
+    const KERNEL: Kernel = Kernel::ConvBackwardInput;
+
+    fn blocks(&self) -> usize {
+        product_blocks(self.sizes.groups, self.sizes.inputs(), self.sizes.positions())
+    }
+
+    fn write(&self, words: &mut Words) {
+        self.sizes.write(words);
+        words.gradients(&self.dy);
+        words.read(self.weight);
+        match &self.gate {
+            Some(gate) => words.values(gate),
+            None => words.no_values(),
+        }
+        words.write_tensor(self.dx, self.accumulate);
+        words.flag(self.accumulate);
+        words.size(product_tile(self.sizes.inputs()).0);
+    }
+}
+
+/// Parts of the gradient of the weight, for [`Reduce`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct ConvBackwardWeight {
+    pub(crate) sizes: ConvSizes,
+    pub(crate) x: ValuesAt,
+    pub(crate) dy: GradientsAt,
+    /// [`Self::chunks`] times the shape of the weight.
+    pub(crate) partial: Region,
+}
+
+impl ConvBackwardWeight {
+    /// How many parts there are.
+    pub(crate) fn chunks(&self) -> usize {
+        self.sizes.out_positions().div_ceil(self.chunk())
+    }
+
+    /// Positions of a chunk, but for the last.
+    fn chunk(&self) -> usize {
+        let spans = self.sizes.out_positions().div_ceil(SPAN);
+        spans.div_ceil(WEIGHT_BLOCKS.div_ceil(self.tiles())) * SPAN
+    }
+
+    fn tile(&self) -> (usize, usize) {
+        let cost = |&(outs, terms): &(usize, usize)| self.tiles_of((outs, terms)) * (outs * terms + LOADING * (outs + terms));
+        WEIGHT_TILES.into_iter().min_by_key(cost).expect("there are kinds of tiles")
+    }
+
+    fn tiles(&self) -> usize {
+        self.tiles_of(self.tile())
+    }
+
+    fn tiles_of(&self, (outs, terms): (usize, usize)) -> usize {
+        self.sizes.groups * self.sizes.outputs().div_ceil(outs) * self.sizes.terms().div_ceil(terms)
+    }
+}
+
+impl Problem for ConvBackwardWeight {
+    const KERNEL: Kernel = Kernel::ConvBackwardWeight;
+
+    fn blocks(&self) -> usize {
+        self.tiles() * self.chunks()
+    }
+
+    fn write(&self, words: &mut Words) {
+        self.sizes.write(words);
+        words.values(&self.x);
+        words.gradients(&self.dy);
+        words.write(self.partial, false);
+        let (outs, terms) = self.tile();
+        words.sizes(&[outs, terms, self.chunk()]);
+    }
+}
+
+/// The gradient of the bias, or an addition to it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct ConvBackwardBias {
+    pub(crate) sizes: ConvSizes,
+    pub(crate) dy: GradientsAt,
+    pub(crate) bias_gradient: Region,
+    pub(crate) accumulate: bool,
+}
+
+impl Problem for ConvBackwardBias {
+    const KERNEL: Kernel = Kernel::ConvBackwardBias;
+
+    fn blocks(&self) -> usize {
+        self.sizes.out
+    }
+
+    fn write(&self, words: &mut Words) {
+        self.sizes.write(words);
+        words.gradients(&self.dy);
+        words.write(self.bias_gradient, self.accumulate);
+        words.flag(self.accumulate);
+    }
+}
+
+/// `to` is, or grows by, the sum over the first dimension of `partial [chunks, elements]`, added in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reduce {
+    pub(crate) partial: Region,
+    pub(crate) chunks: usize,
+    pub(crate) elements: usize,
+    pub(crate) to: Region,
+    pub(crate) accumulate: bool,
+}
+
+impl Problem for Reduce {
+    const KERNEL: Kernel = Kernel::Reduce;
+
+    fn blocks(&self) -> usize {
+        self.elements.div_ceil(THREADS)
+    }
+
+    fn write(&self, words: &mut Words) {
+        words.read(self.partial);
+        words.sizes(&[self.chunks, self.elements]);
+        words.write(self.to, self.accumulate);
+        words.flag(self.accumulate);
+    }
+}

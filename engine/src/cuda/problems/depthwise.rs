@@ -1,0 +1,201 @@
+//! Convolutions that have a kernel of their own for each channel.
+
+use crate::cuda::Kernel;
+use crate::cuda::problem::{GradientsAt, Problem, Region, TensorAt, ValuesAt, Words};
+use crate::cuda::problems::conv::ConvSizes;
+
+/// Threads of a block, each of which makes four neighbouring elements: `THREADS` in common.cuh.
+const THREADS: usize = 256;
+/// Floats of a block's tiles: `TILE_FLOATS` in depthwise.cu.
+const TILE_FLOATS: usize = 7168;
+/// Planes of a block: `MOST_PLANES` in depthwise.cu.
+const MOST_PLANES: usize = 16;
+/// Columns of a tile in fours: a tile as high as wide has least around it to read.
+const MOST_QUADS: usize = 8;
+/// Blocks that a weight gradient is split into where it has tiles enough; a launch holds several.
+const WEIGHT_BLOCKS: usize = 192;
+
+/// Whether the kernels of this module do such a convolution; those of [`super::conv`] do any.
+pub(crate) fn handles(sizes: &ConvSizes) -> bool {
+    let own_kernels = sizes.groups == sizes.channels && sizes.groups == sizes.out;
+    own_kernels && [3, 5, 7].contains(&sizes.kernel) && Tiling::of_outputs(sizes).is_some() && Tiling::of_inputs(sizes).is_some()
+}
+
+/// `Tiling` of depthwise.cu.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Tiling {
+    rows: usize,
+    quads: usize,
+    planes: usize,
+    down: usize,
+    across: usize,
+    height: usize,
+    pitch: usize,
+}
+
+impl Tiling {
+    /// Of the output, or None where a window is too large.
+    fn of_outputs(sizes: &ConvSizes) -> Option<Self> {
+        Self::new([sizes.out_height, sizes.out_width], sizes.stride, (sizes.kernel - 1) * sizes.dilation)
+    }
+
+    /// Of the input's gradient, whose tiles read one with the zeros of the stride between its elements.
+    fn of_inputs(sizes: &ConvSizes) -> Option<Self> {
+        Self::new([sizes.height, sizes.width], 1, (sizes.kernel - 1) * sizes.dilation)
+    }
+
+    /// The largest tiles for which a block has threads and memory; `reach` is from the first to the last element of a window.
+    fn new([height, width]: [usize; 2], stride: usize, reach: usize) -> Option<Self> {
+        let (mut most_rows, mut most_quads) = (THREADS, MOST_QUADS);
+        loop {
+            let (across, quads) = split(width.div_ceil(4), most_quads);
+            let (down, rows) = split(height, most_rows.min(THREADS / quads));
+            let tile_height = (rows - 1) * stride + reach + 1;
+            let pitch = (quads - 1) * 4 * stride + (3 * stride + reach + 1).next_multiple_of(4);
+            let planes = (THREADS / (rows * quads)).min(TILE_FLOATS / (tile_height * pitch)).min(MOST_PLANES);
+            if planes > 0 {
+                return Some(Self { rows, quads, planes, down, across, height: tile_height, pitch });
+            }
+            match (rows, quads) {
+                (1, 1) => return None,
+                (rows, quads) if rows > quads => most_rows = rows / 2,
+                (_, quads) => most_quads = quads / 2,
+            }
+        }
+    }
+
+    /// Blocks for so many planes, if each has one tile of as many of them as it takes.
+    fn blocks(&self, planes: usize) -> usize {
+        planes.div_ceil(self.planes) * self.down * self.across
+    }
+
+    fn write(&self, words: &mut Words) {
+        words.sizes(&[self.rows, self.quads, self.planes, self.down, self.across, self.height, self.pitch]);
+    }
+}
+
+/// Into how few parts of at most `most` a length is split, and the length of the largest where they are as equal as can be.
+fn split(length: usize, most: usize) -> (usize, usize) {
+    let part = length.div_ceil(length.div_ceil(most));
+    (length.div_ceil(part), part)
+}
+
+/// y = weight ∗ x + bias, each channel for itself. Problems of this module are those that [`handles`] names.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct DepthwiseForward {
+    pub(crate) sizes: ConvSizes,
+    pub(crate) x: ValuesAt,
+    pub(crate) weight: Region,
+    pub(crate) bias: Option<Region>,
+    pub(crate) y: TensorAt,
+}
+
+impl DepthwiseForward {
+    fn tiling(&self) -> Tiling {
+        Tiling::of_outputs(&self.sizes).expect("a convolution that is handled")
+    }
+}
+
+impl Problem for DepthwiseForward {
+    const KERNEL: Kernel = Kernel::DepthwiseForward;
+
+    fn blocks(&self) -> usize {
+        self.tiling().blocks(self.sizes.batch * self.sizes.channels)
+    }
+
+    fn write(&self, words: &mut Words) {
+        self.sizes.write(words);
+        words.values(&self.x);
+        words.read(self.weight);
+        words.read_if(self.bias);
+        words.write_tensor(self.y, false);
+        self.tiling().write(words);
+    }
+}
+
+/// The gradient of x, or an addition to it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct DepthwiseBackwardInput {
+    pub(crate) sizes: ConvSizes,
+    pub(crate) dy: GradientsAt,
+    pub(crate) weight: Region,
+    /// How x was read, where that has a ReLU: the gradient is zero where it is shut.
+    pub(crate) gate: Option<ValuesAt>,
+    pub(crate) dx: TensorAt,
+    pub(crate) accumulate: bool,
+}
+
+impl DepthwiseBackwardInput {
+    fn tiling(&self) -> Tiling {
+        Tiling::of_inputs(&self.sizes).expect("a convolution that is handled")
+    }
+}
+
+impl Problem for DepthwiseBackwardInput {
+    const KERNEL: Kernel = Kernel::DepthwiseBackwardInput;
+
+    fn blocks(&self) -> usize {
+        self.tiling().blocks(self.sizes.batch * self.sizes.channels)
+    }
+
+    fn write(&self, words: &mut Words) {
+        self.sizes.write(words);
+        words.gradients(&self.dy);
+        words.read(self.weight);
+        match &self.gate {
+            Some(gate) => words.values(gate),
+            None => words.no_values(),
+        }
+        words.write_tensor(self.dx, self.accumulate);
+        words.flag(self.accumulate);
+        self.tiling().write(words);
+    }
+}
+
+/// Parts of the gradient of the weight, for [`super::conv::Reduce`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct DepthwiseBackwardWeight {
+    pub(crate) sizes: ConvSizes,
+    pub(crate) x: ValuesAt,
+    pub(crate) dy: GradientsAt,
+    /// [`Self::chunks`] times the shape of the weight.
+    pub(crate) partial: Region,
+}
+
+impl DepthwiseBackwardWeight {
+    /// How many parts there are.
+    pub(crate) fn chunks(&self) -> usize {
+        self.items_of_channel().div_ceil(self.items())
+    }
+
+    fn tiling(&self) -> Tiling {
+        Tiling::of_outputs(&self.sizes).expect("a convolution that is handled")
+    }
+
+    /// A block takes tiles of one channel, of as many samples at a time as it takes planes.
+    fn items_of_channel(&self) -> usize {
+        self.tiling().blocks(self.sizes.batch)
+    }
+
+    /// Those that one block takes.
+    fn items(&self) -> usize {
+        self.items_of_channel().div_ceil(WEIGHT_BLOCKS.div_ceil(self.sizes.channels))
+    }
+}
+
+impl Problem for DepthwiseBackwardWeight {
+    const KERNEL: Kernel = Kernel::DepthwiseBackwardWeight;
+
+    fn blocks(&self) -> usize {
+        self.sizes.channels * self.chunks()
+    }
+
+    fn write(&self, words: &mut Words) {
+        self.sizes.write(words);
+        words.values(&self.x);
+        words.gradients(&self.dy);
+        words.write(self.partial, false);
+        self.tiling().write(words);
+        words.size(self.items());
+    }
+}

@@ -1,0 +1,40 @@
+//! Batches out of a data set that lies on the device: `images.cu`.
+
+use super::elementwise::CHUNK;
+use crate::cuda::Kernel;
+use crate::cuda::problem::{Problem, Region, TensorAt, Words};
+
+/// A batch of images, normalised and changed as was drawn for them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Images {
+    pub(crate) batch: usize,
+    pub(crate) channels: usize,
+    pub(crate) height: usize,
+    pub(crate) width: usize,
+    /// Pixels of black on every side of an image before it is cropped.
+    pub(crate) padding: usize,
+    /// The data set: u8 `[images, channels, height, width]`.
+    pub(crate) pixels: Region,
+    /// i32 `[batch][8]`: number of the image; how far down and right of the padded image's corner the crop lies; whether it is mirrored;
+    /// top, bottom, left and right of the hole, of which bottom and right are behind it.
+    pub(crate) places: Region,
+    /// Normalised value of every byte: f32 `[channels][256]`.
+    pub(crate) tables: Region,
+    pub(crate) y: TensorAt,
+}
+
+impl Problem for Images {
+    const KERNEL: Kernel = Kernel::Images;
+
+    fn blocks(&self) -> usize {
+        (self.batch * self.channels * self.height * self.width).div_ceil(CHUNK)
+    }
+
+    fn write(&self, words: &mut Words) {
+        words.sizes(&[self.batch, self.channels, self.height, self.width, self.padding]);
+        words.read(self.pixels);
+        words.read(self.places);
+        words.read(self.tables);
+        words.write_tensor(self.y, false);
+    }
+}

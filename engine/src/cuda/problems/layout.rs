@@ -1,0 +1,107 @@
+//! Operations that move elements without weighing them: `layout.cu`.
+
+use super::elementwise::CHUNK;
+use crate::cuda::Kernel;
+use crate::cuda::problem::{Problem, Region, TensorAt, Words};
+
+/// Drops the first rows and columns of every plane `[height, width]` of x.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CropForward {
+    pub(crate) planes: usize,
+    pub(crate) height: usize,
+    pub(crate) width: usize,
+    pub(crate) top: usize,
+    pub(crate) left: usize,
+    pub(crate) x: TensorAt,
+    pub(crate) y: TensorAt,
+}
+
+impl Problem for CropForward {
+    const KERNEL: Kernel = Kernel::CropForward;
+
+    fn blocks(&self) -> usize {
+        (self.planes * (self.height - self.top) * (self.width - self.left)).div_ceil(CHUNK)
+    }
+
+    fn write(&self, words: &mut Words) {
+        words.sizes(&[self.planes, self.height, self.width, self.top, self.left]);
+        words.read_tensor(self.x);
+        words.write_tensor(self.y, false);
+    }
+}
+
+/// Gradient of [`CropForward`]; what was dropped gets zero. Sizes are those of dx.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CropBackward {
+    pub(crate) planes: usize,
+    pub(crate) height: usize,
+    pub(crate) width: usize,
+    pub(crate) top: usize,
+    pub(crate) left: usize,
+    pub(crate) dy: TensorAt,
+    pub(crate) dx: TensorAt,
+    pub(crate) accumulate: bool,
+}
+
+impl Problem for CropBackward {
+    const KERNEL: Kernel = Kernel::CropBackward;
+
+    fn blocks(&self) -> usize {
+        (self.planes * self.height * self.width).div_ceil(CHUNK)
+    }
+
+    fn write(&self, words: &mut Words) {
+        words.sizes(&[self.planes, self.height, self.width, self.top, self.left]);
+        words.read_tensor(self.dy);
+        words.write_tensor(self.dx, self.accumulate);
+        words.flag(self.accumulate);
+    }
+}
+
+/// y\[0\] = x\[index\].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SelectForward {
+    pub(crate) index: usize,
+    pub(crate) x: TensorAt,
+    pub(crate) y: Region,
+}
+
+impl Problem for SelectForward {
+    const KERNEL: Kernel = Kernel::SelectForward;
+
+    fn blocks(&self) -> usize {
+        1
+    }
+
+    fn write(&self, words: &mut Words) {
+        words.size(self.index);
+        words.read_tensor(self.x);
+        words.write(self.y, false);
+    }
+}
+
+/// dx\[index\] = dy\[0\] and zero elsewhere, or dx\[index\] += dy\[0\] with `accumulate`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SelectBackward {
+    /// Elements of dx.
+    pub(crate) elements: usize,
+    pub(crate) index: usize,
+    pub(crate) dy: Region,
+    pub(crate) dx: TensorAt,
+    pub(crate) accumulate: bool,
+}
+
+impl Problem for SelectBackward {
+    const KERNEL: Kernel = Kernel::SelectBackward;
+
+    fn blocks(&self) -> usize {
+        if self.accumulate { 1 } else { self.elements.div_ceil(CHUNK) }
+    }
+
+    fn write(&self, words: &mut Words) {
+        words.sizes(&[self.elements, self.index]);
+        words.read(self.dy);
+        words.write_tensor(self.dx, self.accumulate);
+        words.flag(self.accumulate);
+    }
+}

@@ -1,0 +1,126 @@
+//! Optimisers, and the norm of all gradients: `optim.cu`.
+
+use super::elementwise::CHUNK;
+use crate::cuda::Kernel;
+use crate::cuda::problem::{Address, Problem, Region, Words};
+
+/// Σ (scale\[0\] · gradient)², as one `double` a block from `partial` on; it lies at an even offset, for a `double` is two of f32.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SumOfSquares {
+    pub(crate) gradient: Region,
+    pub(crate) scale: Option<Address>,
+    pub(crate) elements: usize,
+    pub(crate) partial: Address,
+}
+
+impl SumOfSquares {
+    /// Blocks for so many elements, and so the numbers that they leave.
+    pub(crate) fn blocks_of(elements: usize) -> usize {
+        elements.div_ceil(CHUNK)
+    }
+}
+
+impl Problem for SumOfSquares {
+    const KERNEL: Kernel = Kernel::SumOfSquares;
+
+    fn blocks(&self) -> usize {
+        Self::blocks_of(self.elements)
+    }
+
+    fn write(&self, words: &mut Words) {
+        assert!(self.partial.offset.is_multiple_of(2), "doubles lie at multiples of eight bytes");
+        words.read(self.gradient);
+        words.read_if(self.scale);
+        words.size(self.elements);
+        words.write(self.partial, false);
+    }
+}
+
+/// From what all of [`SumOfSquares`] left: to\[0\] = norm, to\[1\] = scale\[0\] times what brings it down to `max_norm`, at most 1.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClipFactor {
+    pub(crate) partial: Region,
+    /// Numbers of type `double`.
+    pub(crate) count: usize,
+    pub(crate) max_norm: f64,
+    pub(crate) scale: Option<Address>,
+    pub(crate) to: Region,
+}
+
+impl Problem for ClipFactor {
+    const KERNEL: Kernel = Kernel::ClipFactor;
+
+    fn blocks(&self) -> usize {
+        1
+    }
+
+    fn write(&self, words: &mut Words) {
+        words.read(self.partial);
+        words.size(self.count);
+        words.real(self.max_norm);
+        words.read_if(self.scale);
+        words.write(self.to, false);
+    }
+}
+
+/// One step of gradient descent with momentum.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sgd {
+    pub(crate) weight: Region,
+    pub(crate) velocity: Region,
+    pub(crate) gradient: Region,
+    pub(crate) elements: usize,
+    /// Momentum, weight decay, rate.
+    pub(crate) settings: Region,
+    /// What gradients are multiplied with first.
+    pub(crate) clip: Option<Address>,
+}
+
+impl Problem for Sgd {
+    const KERNEL: Kernel = Kernel::Sgd;
+
+    fn blocks(&self) -> usize {
+        self.elements.div_ceil(CHUNK)
+    }
+
+    fn write(&self, words: &mut Words) {
+        words.write(self.weight, true);
+        words.write(self.velocity, true);
+        words.read(self.gradient);
+        words.size(self.elements);
+        words.read(self.settings);
+        words.read_if(self.clip);
+    }
+}
+
+/// One step of Adam with coupled L2.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Adam {
+    pub(crate) weight: Region,
+    pub(crate) first: Region,
+    pub(crate) second: Region,
+    pub(crate) gradient: Region,
+    pub(crate) elements: usize,
+    /// Both betas, weight decay, epsilon, step size, root of the correction of the second moment.
+    pub(crate) settings: Region,
+    /// What gradients are multiplied with first.
+    pub(crate) clip: Option<Address>,
+}
+
+impl Problem for Adam {
+    const KERNEL: Kernel = Kernel::Adam;
+
+    fn blocks(&self) -> usize {
+        self.elements.div_ceil(CHUNK)
+    }
+
+    fn write(&self, words: &mut Words) {
+        words.write(self.weight, true);
+        words.write(self.first, true);
+        words.write(self.second, true);
+        words.read(self.gradient);
+        words.size(self.elements);
+        words.read(self.settings);
+        words.read_if(self.clip);
+    }
+}

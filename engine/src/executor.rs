@@ -1,0 +1,141 @@
+use std::borrow::Cow;
+use std::time::Duration;
+
+use crate::optim::Source;
+use crate::{Device, NodeId, Program, Result, Variables, cpu, cuda};
+
+/// A program ready to run on a device.
+#[derive(Debug)]
+pub struct Executor(Backend);
+
+#[derive(Debug)]
+enum Backend {
+    Cpu(Box<cpu::Executor>),
+    Cuda(Box<cuda::Executor>),
+}
+
+/// How long one step of a program took. A step that does the work of several nodes has the name of the last.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepTime {
+    /// Name of the node it computes or goes back through.
+    pub node: String,
+    /// Name of the node's operation.
+    pub op: &'static str,
+    /// Whether it is part of the backward pass.
+    pub backward: bool,
+    /// Wall-clock time.
+    pub time: Duration,
+}
+
+impl Executor {
+    /// Plans the buffers of `program`. Memory is taken by the first run: [`Self::own_bytes`] for itself, and [`Device::working_bytes`]
+    /// for all executors of the device together.
+    ///
+    /// # Errors
+    /// [`EngineError::Cuda`](crate::EngineError::Cuda) when the device cannot be made ready for the program; the CPU always can.
+    pub fn new(program: Program, device: &Device) -> Result<Self> {
+        Ok(Self(match device {
+            Device::Cpu(device) => Backend::Cpu(Box::new(cpu::Executor::new(program, device))),
+            Device::Cuda(device) => Backend::Cuda(Box::new(cuda::Executor::new(program, device)?)),
+        }))
+    }
+
+    /// The program it runs.
+    pub fn program(&self) -> &Program {
+        match &self.0 {
+            Backend::Cpu(executor) => executor.program(),
+            Backend::Cuda(executor) => executor.program(),
+        }
+    }
+
+    /// Bytes of what stays readable after a run: outputs and gradients.
+    pub fn own_bytes(&self) -> usize {
+        match &self.0 {
+            Backend::Cpu(executor) => executor.own_bytes(),
+            Backend::Cuda(executor) => executor.own_bytes(),
+        }
+    }
+
+    /// Bytes of the working memory of a run, which all executors of a device share.
+    pub fn working_bytes(&self) -> usize {
+        match &self.0 {
+            Backend::Cpu(executor) => executor.working_bytes(),
+            Backend::Cuda(executor) => executor.working_bytes(),
+        }
+    }
+
+    /// Bytes that the steps of a run read and write between them, each tensor once a step: what no cache larger than a sample saves.
+    /// Parameters and inputs are not counted. `None` where that is not known: on CUDA devices.
+    pub fn traffic_bytes(&self) -> Option<usize> {
+        match &self.0 {
+            Backend::Cpu(executor) => Some(executor.traffic_bytes()),
+            Backend::Cuda(_) => None,
+        }
+    }
+
+    /// How far a run moves the running statistics towards those of the batch; 0.1 unless set.
+    pub fn set_statistics_momentum(&mut self, momentum: f32) {
+        match &mut self.0 {
+            Backend::Cpu(executor) => executor.set_statistics_momentum(momentum),
+            Backend::Cuda(executor) => executor.set_statistics_momentum(momentum),
+        }
+    }
+
+    /// Runs all steps once. `feeds` gives the value of every input node the program reads, row-major.
+    ///
+    /// # Errors
+    /// A feed that is missing or has the wrong length, a variable that is missing or has another shape, a device that fails.
+    pub fn run(&mut self, variables: &mut Variables, feeds: &[(NodeId, &[f32])]) -> Result<()> {
+        match &mut self.0 {
+            Backend::Cpu(executor) => executor.run(variables, feeds),
+            Backend::Cuda(executor) => executor.run(variables, feeds),
+        }
+    }
+
+    /// [`Self::run`], and how long each step took.
+    ///
+    /// # Errors
+    /// Those of [`Self::run`].
+    pub fn profile(&mut self, variables: &mut Variables, feeds: &[(NodeId, &[f32])]) -> Result<Vec<StepTime>> {
+        match &mut self.0 {
+            Backend::Cpu(executor) => executor.profile(variables, feeds),
+            Backend::Cuda(executor) => executor.profile(variables, feeds),
+        }
+    }
+
+    /// The value of an output or of the loss after a run, row-major.
+    ///
+    /// # Errors
+    /// [`EngineError::Cuda`](crate::EngineError::Cuda) when it cannot be read from the device.
+    ///
+    /// # Panics
+    /// When the program was compiled without naming `id` as an output, or has not run.
+    pub fn value(&self, id: NodeId) -> Result<Cow<'_, [f32]>> {
+        match &self.0 {
+            Backend::Cpu(executor) => Ok(executor.value(id).into()),
+            Backend::Cuda(executor) => Ok(executor.value(id)?.into()),
+        }
+    }
+
+    /// The gradient of the loss with respect to a trainable node after a run, row-major.
+    ///
+    /// # Errors
+    /// [`EngineError::Cuda`](crate::EngineError::Cuda) when it cannot be read from the device.
+    ///
+    /// # Panics
+    /// When the program was compiled without naming `id` as trainable, or has not run.
+    pub fn gradient(&self, id: NodeId) -> Result<Cow<'_, [f32]>> {
+        self.gradient_source(id).values()
+    }
+
+    /// The same gradient, left where it is.
+    ///
+    /// # Panics
+    /// As [`Self::gradient`]; on a CUDA device not before the gradient is read.
+    pub(crate) fn gradient_source(&self, id: NodeId) -> Source<'_> {
+        match &self.0 {
+            Backend::Cpu(executor) => Source::Host(executor.gradient(id)),
+            Backend::Cuda(executor) => Source::Cuda(executor, id),
+        }
+    }
+}
