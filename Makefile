@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build demo runtime bench bench-pytorch test sanitize lint tools
+.PHONY: help build demo runtime bench bench-pytorch test gpu-test sanitize lint tools
 
 CARGO ?= cargo
 ADWP := $(or $(CARGO_TARGET_DIR),target)/release/adwp
@@ -31,12 +31,21 @@ bench: ## times the engine against the peaks of this machine, operators and trai
 bench-pytorch: ## the same beside PyTorch, which it fetches into .runtime/torch, gigabytes, unless it is there
 	python=$$(scripts/fetch-torch) && $(BENCH) --out $(BENCH_RESULT) --pytorch "$$python"
 
-# The engine's tests run again with the instructions that every machine has, and under the address sanitizer.
+# The engine's tests run again with the instructions that every machine has, on the stand-in for a GPU, and under the address sanitizer.
 test: tools runtime lint ## everything that must pass: format, clippy, all tests
-	ORT_DYLIB_PATH="$(RUNTIME)/libonnxruntime.so" ADWP_REQUIRE_ORT=1 ADWP_PYTHON="$(RUNTIME)/venv/bin/python" \
+	cuda=$$(scripts/fetch-cuda) && ADWP_CUDA_LIBRARIES="$$cuda" ADWP_REQUIRE_NVRTC=1 \
+		ORT_DYLIB_PATH="$(RUNTIME)/libonnxruntime.so" ADWP_REQUIRE_ORT=1 ADWP_PYTHON="$(RUNTIME)/venv/bin/python" \
 		$(CARGO) test --release --workspace
 	ADWP_SIMD=portable $(CARGO) test --release --workspace --test engine
+	@$(MAKE) --no-print-directory gpu-test
 	@$(MAKE) --no-print-directory sanitize
+
+# In the place of the driver is a library that runs the kernels, compiled for the processor, and checks what they do to memory.
+gpu-test: ## the engine's tests on a GPU that a stand-in for the driver plays, on any machine
+	scripts/build-standin --selftest
+	cuda=$$(scripts/fetch-cuda) && standin=$$(scripts/build-standin) && \
+		LD_LIBRARY_PATH="$$standin" ADWP_CUDA_LIBRARIES="$$cuda" ADWP_TEST_DEVICE=cuda \
+		$(CARGO) test --release --workspace --test engine
 
 # Only a nightly compiler has the sanitizer; a build of its own, without the dependencies of the other crates.
 sanitize: ## the engine's tests under the address sanitizer, where a nightly toolchain is installed

@@ -1,9 +1,11 @@
-"""Builds the networks that engine-bench describes in eager PyTorch, runs and times them.
+"""Builds the networks that engine-bench describes in PyTorch, runs and times them.
 
-Reads requests and writes replies as JSON, one a line. Needs torch alone; everything but --threads is PyTorch's default.
+Reads requests and writes replies as JSON, one a line. Needs torch alone. On the CPU everything but --threads is PyTorch's default. On a
+GPU, single precision is that and not TF32, bf16 is autocast, and the algorithms of convolutions are looked for before times count.
 """
 
 import argparse
+import contextlib
 import functools
 import json
 import operator
@@ -13,7 +15,12 @@ import sys
 import time
 
 import torch
+import torch.fx
 import torch.nn.functional as F
+
+# As in the engine's part: the seconds that the runs of a sample on a GPU take together, and the most of them.
+BURST = 0.1
+MOST_RUNS = 1000
 
 
 def build(op, node):
@@ -57,14 +64,21 @@ def build(op, node):
     if kind == "softmax":
         return lambda x: F.softmax(x, dim=-1)
     if kind == "drop_path":
-        return lambda x, mask: x * mask.reshape(-1, *[1] * (x.dim() - 1))
+        ones = [1] * (len(node["shape"]) - 1)
+        return lambda x, mask: x * mask.reshape(-1, *ones)
     if kind == "cross_entropy":
         return lambda logits, labels: F.cross_entropy(logits, labels, label_smoothing=op["smoothing"])
+    if kind == "batch_norm":
+        return lambda x, mean, var, scale=None, shift=None: F.batch_norm(x, mean, var, scale, shift, True, 0.1, op["epsilon"])
     raise ValueError(f"no PyTorch counterpart of {kind}")
 
 
-def batch_norm(op, mean, var):
-    return lambda x, scale=None, shift=None: F.batch_norm(x, mean, var, scale, shift, True, 0.1, op["epsilon"])
+def inputs(node):
+    """Names of what the operation reads; the running statistics of a normalisation after its image."""
+    names = node["inputs"]
+    if node["op"]["kind"] == "batch_norm":
+        names = [names[0], node["name"] + "/running_mean", node["name"] + "/running_var", *names[1:]]
+    return names
 
 
 def resident(field):
@@ -89,10 +103,11 @@ def reset_peak():
 
 
 class Case:
-    def __init__(self, folder):
+    def __init__(self, folder, how):
         with open(os.path.join(folder, "case.json")) as file:
             case = json.load(file)
         assert case["schema"] == "adwp/bench-case/1", case["schema"]
+        self.how = how
         leaves = {}
         with open(os.path.join(folder, case["file"]), "rb") as file:
             for entry in case["values"]:
@@ -102,27 +117,19 @@ class Case:
                 data = file.read(4 * count)
                 assert len(data) == 4 * count, f"{case['file']} is too short"
                 # Copied into memory that PyTorch allocated, aligned as it likes.
-                leaves[entry["name"]] = torch.frombuffer(bytearray(data), dtype=torch.float32).reshape(entry["shape"]).clone()
+                values = torch.frombuffer(bytearray(data), dtype=torch.float32).reshape(entry["shape"])
+                leaves[entry["name"]] = values.to(how.device, copy=True)
         for node in case["nodes"]:
             if node["op"]["kind"] == "cross_entropy":
                 leaves[node["inputs"][1]] = leaves[node["inputs"][1]].long()
 
-        self.nodes = [
-            (
-                node["name"],
-                batch_norm(node["op"], leaves.pop(node["name"] + "/running_mean"), leaves.pop(node["name"] + "/running_var"))
-                if node["op"]["kind"] == "batch_norm"
-                else build(node["op"], node),
-                node["inputs"],
-            )
-            for node in case["nodes"]
-            if node["inputs"]
-        ]
+        self.nodes = [node for node in case["nodes"] if node["inputs"]]
         self.leaves = leaves
         self.loss, self.output = case["loss"], case["output"]
         self.names = case["trainable"]
         self.trainable = [leaves[name].requires_grad_() for name in self.names]
-        self.plans = {}
+        self.functions = {}
+        self.runs = None
 
         update = case["update"]
         self.clip, self.optimizer = None, None
@@ -137,53 +144,56 @@ class Case:
             )
         self.output_gradient = None
 
-    def plan(self, root):
-        """What to compute for a node, and which values nobody reads any more after each: a module's locals would be gone, too."""
-        if root not in self.plans:
+    def function(self, root):
+        """A function that computes a node, and the leaves that it takes.
+
+        It is what a person would write, one call after the other, each value forgotten after its last use.
+        """
+        if root not in self.functions:
             wanted, steps = {root}, []
-            for name, compute, inputs in reversed(self.nodes):
-                if name in wanted:
-                    wanted.update(inputs)
-                    steps.append((name, compute, inputs))
-            steps.reverse()
-            last = {root: None}
-            for at, (_, _, inputs) in enumerate(steps):
-                for name in inputs:
-                    if name not in self.leaves and name != root:
-                        last[name] = at
-            dead = [[] for _ in steps]
-            for name, at in last.items():
-                if at is not None:
-                    dead[at].append(name)
-            self.plans[root] = [(*step, names) for step, names in zip(steps, dead)]
-        return self.plans[root]
+            for node in reversed(self.nodes):
+                if node["name"] in wanted:
+                    wanted.update(inputs(node))
+                    steps.append(node)
+            graph = torch.fx.Graph()
+            tracer = torch.fx.proxy.GraphAppendingTracer(graph)
+            leaves = [leaf for name, leaf in self.leaves.items() if name in wanted]
+            names = [name for name in self.leaves if name in wanted]
+            values = {name: torch.fx.Proxy(graph.placeholder(f"leaf{i}"), tracer) for i, name in enumerate(names)}
+            for node in reversed(steps):
+                values[node["name"]] = build(node["op"], node)(*[values[name] for name in inputs(node)])
+            graph.output(values[root].node)
+            function = torch.fx.GraphModule(torch.nn.Module(), graph)
+            self.functions[root] = (torch.compile(function) if self.how.compile else function, leaves)
+        return self.functions[root]
 
     def forward(self, root):
-        values = dict(self.leaves)
-        for name, compute, inputs, dead in self.plan(root):
-            values[name] = compute(*[values[i] for i in inputs])
-            for value in dead:
-                del values[value]
-        return values[root]
+        function, leaves = self.function(root)
+        with self.how.casting():
+            return function(*leaves)
 
     def update(self):
         if self.clip is not None:
             torch.nn.utils.clip_grad_norm_(self.trainable, self.clip)
         self.optimizer.step()
 
-    def first(self):
-        before = reset_peak()
+    def gradients(self):
+        """The loss and its gradients; those of a step are where its optimiser looks for them."""
         if self.optimizer is None:
             loss = self.forward(self.loss)
-            gradients = torch.autograd.grad(loss, self.trainable)
-        else:
-            loss = self.forward(self.loss)
-            loss.backward()
-            gradients = [x.grad for x in self.trainable]
+            return loss, torch.autograd.grad(loss, self.trainable)
+        self.optimizer.zero_grad()
+        loss = self.forward(self.loss)
+        loss.backward()
+        return loss, [x.grad for x in self.trainable]
+
+    def first(self):
+        before = self.how.reset_peak()
+        loss, gradients = self.gradients()
         norms = {name: torch.linalg.vector_norm(g, dtype=torch.float64).item() for name, g in zip(self.names, gradients)}
         if self.optimizer is not None:
             self.update()
-        after = resident("VmHWM:")
+        after = self.how.peak()
         peak = max(after - before, 0) if before is not None and after is not None else None
         return {"loss": loss.item(), "norms": norms, "peak_bytes": peak}
 
@@ -198,7 +208,7 @@ class Case:
         torch.autograd.grad(output, self.trainable, self.output_gradient)
         end = time.perf_counter()
         forward, backward = forward - start, end - begin
-        return {"forward": forward, "backward": backward, "update": 0.0, "total": forward + backward}
+        return {"forward": forward, "backward": backward, "total": forward + backward}
 
     def step(self):
         start = time.perf_counter()
@@ -211,11 +221,65 @@ class Case:
         end = time.perf_counter()
         return {"forward": forward - start, "backward": backward - forward, "update": end - backward, "total": end - start}
 
+    def burst(self):
+        """The mean of several runs that are started without waiting for any but the last."""
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        for _ in range(self.runs):
+            self.gradients()
+            if self.optimizer is not None:
+                self.update()
+        torch.cuda.synchronize()
+        total = (time.perf_counter() - start) / self.runs
+        self.runs = int(min(max(BURST / total, 1), MOST_RUNS))
+        return {"total": total}
+
+    def sample(self):
+        if not self.how.on_gpu:
+            return self.operator() if self.optimizer is None else self.step()
+        if self.runs is None:
+            torch.backends.cudnn.benchmark, self.runs = True, 1
+            for _ in range(3):
+                self.burst()
+        return self.burst()
+
     def time(self, seconds, at_least):
         start, samples = time.perf_counter(), []
         while len(samples) < at_least or time.perf_counter() - start < seconds:
-            samples.append(self.operator() if self.optimizer is None else self.step())
+            samples.append(self.sample())
         return samples
+
+
+class How:
+    """What is computed with."""
+
+    def __init__(self, args):
+        self.device, self.compile = torch.device(args.device), args.compile
+        self.on_gpu, self.half = self.device.type == "cuda", args.precision == "bf16"
+        torch.set_num_threads(args.threads)
+        if self.on_gpu:
+            torch.cuda.set_device(self.device)
+            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+
+    def casting(self):
+        return torch.autocast("cuda", torch.bfloat16) if self.half else contextlib.nullcontext()
+
+    def mode(self):
+        eager = "torch.compile" if self.compile else "eager"
+        if not self.on_gpu:
+            return f"{torch.get_num_threads()} threads, {eager}, default flags"
+        precision = "bf16 autocast" if self.half else "f32 without TF32"
+        return f"{torch.cuda.get_device_name(self.device)}, CUDA {torch.version.cuda}, {eager}, {precision}, cudnn.benchmark"
+
+    def reset_peak(self):
+        """Starts looking for a peak of memory; gives what is taken now, where that is known."""
+        if not self.on_gpu:
+            return reset_peak()
+        torch.cuda.reset_peak_memory_stats(self.device)
+        return torch.cuda.memory_allocated(self.device)
+
+    def peak(self):
+        return torch.cuda.max_memory_allocated(self.device) if self.on_gpu else resident("VmHWM:")
 
 
 def matmul(side):
@@ -229,8 +293,9 @@ def matmul(side):
     return best
 
 
-def warm_up():
+def warm_up(device):
     """Loads what is loaded at first use, so that the memory of a case is its own."""
+    torch.set_default_device(device)
     x = torch.randn(2, 4, 8, 8, requires_grad=True)
     w = torch.randn(4, 1, 3, 3, requires_grad=True)
     y = F.relu(F.batch_norm(F.conv2d(x, w, None, 1, 1, 1, 4), None, None, training=True))
@@ -238,16 +303,17 @@ def warm_up():
     y = F.conv2d(y, torch.randn(4, 4, 1, 1, requires_grad=True))
     logits = F.linear(y.flatten(1), torch.randn(3, 256, requires_grad=True))
     F.cross_entropy(logits, torch.zeros(2, dtype=torch.long)).backward()
+    torch.set_default_device(None)
 
 
-def answer(request, state):
+def answer(request, state, how):
     do = request["do"]
     if do == "hello":
-        warm_up()
-        return {"torch": torch.__version__, "python": platform.python_version(), "threads": torch.get_num_threads()}
+        warm_up(how.device)
+        return {"torch": torch.__version__, "python": platform.python_version(), "threads": torch.get_num_threads(), "mode": how.mode()}
     if do == "load":
         state.pop("case", None)
-        state["case"] = Case(request["folder"])
+        state["case"] = Case(request["folder"], how)
         return None
     if do == "first":
         return state["case"].first()
@@ -261,14 +327,17 @@ def answer(request, state):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, required=True)
-    torch.set_num_threads(parser.parse_args().threads)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", choices=["f32", "bf16"], default="f32")
+    parser.add_argument("--compile", action="store_true")
+    how = How(parser.parse_args())
     replies = sys.stdout
     # What a library prints must not end up between the replies.
     sys.stdout = sys.stderr
     state = {}
     for line in sys.stdin:
         try:
-            reply = {"ok": answer(json.loads(line), state)}
+            reply = {"ok": answer(json.loads(line), state, how)}
         except Exception as error:
             reply = {"error": f"{type(error).__name__}: {error}"}
         replies.write(json.dumps(reply) + "\n")

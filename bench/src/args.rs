@@ -2,6 +2,8 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Parser};
 
+use crate::device::{DeviceChoice, Stored};
+
 /// Times the training engine, operator by operator and step by step, against the peaks of the machine and against PyTorch.
 #[derive(Debug, Parser)]
 #[command(name = "engine-bench", version, about)]
@@ -9,18 +11,31 @@ pub(crate) struct Args {
     /// Threads, of engine, peaks and PyTorch alike; 0 for one on each core.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=1024))]
     pub(crate) threads: u16,
-    /// Repeats of a step; an operator is repeated for a second, divided into as many rounds.
+    /// Repeats of a step; an operator is repeated for a second, divided into as many rounds. A repeat on a GPU is many runs, of which the
+    /// mean counts.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) repeats: u32,
     /// Only cases whose name contains this; can be repeated.
     #[arg(long, value_name = "SUBSTRING", action = ArgAction::Append)]
     pub(crate) only: Vec<String>,
+    /// What the engine computes on: cpu, cuda or cuda:N. PyTorch computes on the same.
+    #[arg(long, default_value = "cpu")]
+    pub(crate) device: DeviceChoice,
+    /// What a GPU stores between the steps of a computation in: f32 or bf16, of which PyTorch's counterpart is autocast.
+    #[arg(long, default_value = "f32")]
+    pub(crate) precision: Stored,
+    /// Start every launch on a GPU by itself instead of all of a run as one graph.
+    #[arg(long)]
+    pub(crate) no_graphs: bool,
     /// Compute every operation of the graph on its own.
     #[arg(long)]
     pub(crate) no_fuse: bool,
     /// A Python interpreter with PyTorch: runs the same cases there, in turn with the engine.
     #[arg(long, value_name = "PYTHON")]
     pub(crate) pytorch: Option<PathBuf>,
+    /// Let torch.compile make one function of each case, which takes it minutes for a large one.
+    #[arg(long, requires = "pytorch")]
+    pub(crate) pytorch_compile: bool,
     /// Repeats of a step in PyTorch; operators are repeated as in the engine.
     #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) pytorch_repeats: u32,
@@ -30,6 +45,9 @@ pub(crate) struct Args {
     /// Instead: where the time of one case goes, by kind of operation and direction.
     #[arg(long, value_name = "CASE", conflicts_with_all = ["only", "pytorch", "out"])]
     pub(crate) profile: Option<String>,
+    /// Instead: what a GPU would start for one run of a case, by kernel. Needs no GPU.
+    #[arg(long, value_name = "CASE", conflicts_with_all = ["only", "pytorch", "out", "profile"])]
+    pub(crate) launches: Option<String>,
     /// Instead: the names of all cases.
     #[arg(long)]
     pub(crate) list: bool,

@@ -1,8 +1,9 @@
-//! What the machine can do at most: multiply-adds in registers, a large matrix product, copying memory.
+//! What the machine can do at most: multiply-adds in registers, a large matrix product, copying memory; of a GPU, copying its memory.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use adwp_engine::{Device, cuda};
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -14,9 +15,73 @@ pub(crate) const GEMM_SIDE: usize = 2048;
 /// How long each peak is looked for; other work on the machine only ever makes a measurement worse, so the best one counts.
 const SEARCH: Duration = Duration::from_millis(2000);
 
-/// The peaks of this machine with a number of threads.
+/// What is measured against.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(crate) struct Machine {
+#[serde(untagged)]
+pub(crate) enum Machine {
+    /// The processor, where the engine computes on it.
+    Cpu(Processor),
+    /// The GPU, where it computes on that.
+    Cuda(Gpu),
+}
+
+impl Machine {
+    /// Measures what the device computes with.
+    pub(crate) fn measure(device: &Device) -> Result<Self> {
+        Ok(match device {
+            Device::Cpu(device) => Self::Cpu(Processor::measure(device.threads())?),
+            Device::Cuda(device) => Self::Cuda(Gpu::measure(device)?),
+        })
+    }
+
+    /// 10⁹ multiply-adds a second of the best matrix product at hand; `None` on a GPU, whose memory decides.
+    pub(crate) fn best_gemm_gmacs(&self) -> Option<f64> {
+        match self {
+            Self::Cpu(processor) => Some(processor.best_gemm_gmacs()),
+            Self::Cuda(_) => None,
+        }
+    }
+
+    /// 10⁹ bytes a second of a copy within the memory that the engine uses.
+    pub(crate) fn copy_gbytes(&self) -> f64 {
+        match self {
+            Self::Cpu(processor) => processor.copy_gbytes,
+            Self::Cuda(gpu) => gpu.copy_gbytes,
+        }
+    }
+}
+
+/// A GPU and the processor that starts its launches.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Gpu {
+    /// What it calls itself.
+    pub(crate) gpu: String,
+    /// Its compute capability: `9.0`.
+    pub(crate) capability: String,
+    /// The processor's name, where the system tells it.
+    pub(crate) processor: Option<String>,
+    /// Logical cores.
+    pub(crate) cores: usize,
+    /// 10⁹ bytes a second of copying 1 GiB: bytes read and bytes written, both counted.
+    pub(crate) copy_gbytes: f64,
+}
+
+impl Gpu {
+    fn measure(device: &cuda::Device) -> Result<Self> {
+        let (major, minor) = device.capability();
+        Ok(Self {
+            gpu: device.name().to_owned(),
+            capability: format!("{major}.{minor}"),
+            processor: processor(),
+            cores: cores(),
+            copy_gbytes: device.copy_bandwidth(1 << 30)? / 1e9,
+        })
+    }
+}
+
+/// The peaks of this machine's processor with a number of threads.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Processor {
     /// The processor's name, where the system tells it.
     pub(crate) processor: Option<String>,
     /// Logical cores.
@@ -35,14 +100,14 @@ pub(crate) struct Machine {
     pub(crate) copy_gbytes: f64,
 }
 
-impl Machine {
+impl Processor {
     /// Measures with that many threads.
-    pub(crate) fn measure(threads: usize) -> Result<Self> {
+    fn measure(threads: usize) -> Result<Self> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
         let pool = pool.context(format_args!("cannot start {threads} threads"))?;
         Ok(Self {
             processor: processor(),
-            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            cores: cores(),
             threads,
             instruction_set: adwp_engine::cpu::instruction_set(),
             registers_gmacs: registers(&pool),
@@ -53,9 +118,14 @@ impl Machine {
     }
 
     /// 10⁹ multiply-adds a second of the best matrix product at hand.
-    pub(crate) fn best_gemm_gmacs(&self) -> f64 {
+    fn best_gemm_gmacs(&self) -> f64 {
         self.pytorch_gemm_gmacs.unwrap_or(0.0).max(self.gemm_gmacs)
     }
+}
+
+/// Logical cores.
+pub(crate) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 fn processor() -> Option<String> {

@@ -7,9 +7,11 @@ mod agreement;
 mod args;
 mod cases;
 mod count;
+mod device;
 mod engine;
 mod exchange;
 mod failure;
+mod launches;
 mod load;
 mod machine;
 mod measure;
@@ -23,14 +25,14 @@ mod table;
 
 use std::process::ExitCode;
 
-use adwp_engine::{Device, cpu};
+use adwp_engine::Device;
 use clap::Parser;
 
 use crate::args::Args;
 use crate::failure::{Context, Failure, Result};
 use crate::machine::Machine;
 use crate::measure::{Comparison, Row, Torch};
-use crate::pytorch::PyTorch;
+use crate::pytorch::{How, PyTorch};
 use crate::report::Report;
 use crate::table::Times;
 
@@ -45,41 +47,39 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<()> {
-    let device = || -> Result<cpu::Device> {
-        let device = cpu::Device::new(args.threads.into())?;
-        Ok(if args.no_fuse { device.unfused() } else { device })
-    };
     if args.list {
         return cases::containing(&args.only)?.iter().try_for_each(|case| output::line(&case.name));
     }
     if let Some(name) = &args.memory_of {
-        let peak = measure::peak(&cases::named(name)?, &device()?.into())?;
+        let peak = measure::peak(&cases::named(name)?, &device::open(args)?)?;
         return output::line(&serde_json::to_string(&peak).context("cannot print a number")?);
     }
-    if let Some(name) = &args.profile {
-        return output::line(&profile::run(&cases::named(name)?, &device()?.into(), args.repeats)?);
+    if let Some(name) = &args.launches {
+        return output::line(&launches::list(&cases::named(name)?)?);
     }
-    bench(args, device()?)
+    if let Some(name) = &args.profile {
+        return output::line(&profile::run(&cases::named(name)?, &device::open(args)?, args.repeats)?);
+    }
+    bench(args, &device::open(args)?)
 }
 
-fn bench(args: &Args, device: cpu::Device) -> Result<()> {
+fn bench(args: &Args, device: &Device) -> Result<()> {
     let cases = cases::containing(&args.only)?;
-    let threads = device.threads();
-    let device = Device::from(device);
-    let mut process = args.pytorch.as_deref().map(|python| PyTorch::start(python, threads)).transpose()?;
+    let how = How { threads: threads(device), device: args.device, precision: args.precision, compile: args.pytorch_compile };
+    let mut process = args.pytorch.as_deref().map(|python| PyTorch::start(python, &how)).transpose()?;
     let versions = process.as_ref().map(|process| process.versions.clone());
-    let mut machine = Machine::measure(threads)?;
-    if let Some(process) = &mut process {
-        machine.pytorch_gemm_gmacs = Some(process.gemm_gmacs()?);
+    let mut machine = Machine::measure(device)?;
+    if let (Machine::Cpu(processor), Some(process)) = (&mut machine, &mut process) {
+        processor.pytorch_gemm_gmacs = Some(process.gemm_gmacs()?);
     }
-    output::line(&table::machine(&machine, versions.as_ref()))?;
+    output::line(&table::machine(&machine, args, versions.as_ref()))?;
 
-    let mut torch = Torch::new(args.pytorch.as_deref(), threads, process);
-    let times = Times::new(cases.iter().map(|case| case.name.as_str()), args.pytorch.is_some());
+    let mut torch = Torch::new(args.pytorch.as_deref(), how, process);
+    let times = Times::new(cases.iter().map(|case| case.name.as_str()), args.pytorch.is_some(), &machine);
     output::line(&times.head())?;
     let mut rows = Vec::with_capacity(cases.len());
     for case in &cases {
-        let row = measure::row(case, args, &device, machine.best_gemm_gmacs(), &mut torch)?;
+        let row = measure::row(case, args, device, &machine, &mut torch)?;
         output::line(&times.row(&row))?;
         rows.push(row);
     }
@@ -90,6 +90,14 @@ fn bench(args: &Args, device: cpu::Device) -> Result<()> {
         Report::new(args, &machine, versions.as_ref(), &rows).write(path)?;
     }
     compared(&rows)
+}
+
+/// Threads that PyTorch is to use beside the device: on a GPU, where they matter little, as many as there are cores.
+fn threads(device: &Device) -> usize {
+    match device {
+        Device::Cpu(device) => device.threads(),
+        Device::Cuda(_) => machine::cores(),
+    }
 }
 
 /// Says which rows have no comparison and why.

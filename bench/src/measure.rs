@@ -8,15 +8,17 @@ use std::time::Duration;
 use adwp_engine::Device;
 use serde::Serialize;
 
-use crate::agreement::Agreement;
+use crate::agreement::{Agreement, Judged};
 use crate::args::Args;
 use crate::cases::{Case, Network, Size};
 use crate::count::MultiplyAdds;
+use crate::device::Stored;
 use crate::engine::{Planned, Sample, Subject};
 use crate::failure::{Context, Failure, Result};
 use crate::load::Load;
+use crate::machine::Machine;
 use crate::memory::Baseline;
-use crate::pytorch::PyTorch;
+use crate::pytorch::{How, PyTorch};
 use crate::stats::Spread;
 
 /// Seconds that an operator is repeated for, on each side.
@@ -28,24 +30,23 @@ const OPERATOR_REPEATS: u32 = 3;
 /// Between the two sides: the waiting threads of one spin for a while before they leave the cores to the other.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Milliseconds of the runs of a case.
+/// Milliseconds of the runs of a case. The parts are those of [`Sample`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct Timing {
-    pub(crate) forward: Spread,
-    pub(crate) backward: Spread,
-    /// Clipping and optimiser; `None` for an operator.
+    pub(crate) forward: Option<Spread>,
+    pub(crate) backward: Option<Spread>,
     pub(crate) update: Option<Spread>,
     pub(crate) total: Spread,
 }
 
 impl Timing {
-    fn of(samples: &[Sample], is_step: bool) -> Option<Self> {
-        let spread = |part: fn(&Sample) -> f64| Spread::of(samples.iter().map(|sample| 1e3 * part(sample)));
+    fn of(samples: &[Sample]) -> Option<Self> {
+        let spread = |part: fn(&Sample) -> Option<f64>| Spread::of(samples.iter().filter_map(part).map(|seconds| 1e3 * seconds));
         Some(Self {
-            forward: spread(|s| s.forward)?,
-            backward: spread(|s| s.backward)?,
-            update: if is_step { spread(|s| s.update) } else { None },
-            total: spread(|s| s.total)?,
+            forward: spread(|s| s.forward),
+            backward: spread(|s| s.backward),
+            update: spread(|s| s.update),
+            total: spread(|s| Some(s.total))?,
         })
     }
 }
@@ -75,39 +76,54 @@ pub(crate) enum Comparison {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Row {
     pub(crate) case: String,
+    /// Whether it is a whole training step.
+    pub(crate) is_step: bool,
     pub(crate) multiply_adds: MultiplyAdds,
     pub(crate) planned: Planned,
-    /// Bytes resident at most during a first step in a process of its own, above what network and values take; steps alone.
+    /// Launches of a run without its update, on a GPU.
+    pub(crate) launches: Option<usize>,
+    /// Bytes resident at most during a first step in a process of its own, above what network and values take; steps on the CPU alone.
     pub(crate) peak_bytes: Option<u64>,
     pub(crate) engine: Timing,
     /// 10⁹ multiply-adds a second over the whole time; `None` without any.
     pub(crate) gmacs: Option<f64>,
-    /// Share of the best matrix product of this machine.
+    /// Share of the best matrix product of this machine; `None` on a GPU.
     pub(crate) share_of_gemm: Option<f64>,
+    /// 10⁹ bytes a second that a run moves through the memory of a GPU; `None` on the CPU, whose caches keep much of it.
+    pub(crate) gbytes: Option<f64>,
+    /// Share of the rate of a copy.
+    pub(crate) share_of_copy: Option<f64>,
     /// Share of the machine's processor time that other programs took meanwhile; `None` where the system does not tell.
     pub(crate) others: Option<f64>,
     pub(crate) pytorch: Option<Comparison>,
 }
 
+/// What outcomes of a case are judged by.
+fn judged(case: &Case, args: &Args) -> Judged {
+    match args.precision {
+        Stored::Bf16 => Judged::OtherPrecision,
+        Stored::F32 if case.is_step() => Judged::Network,
+        Stored::F32 => Judged::Operator,
+    }
+}
+
 /// Measures one case.
-pub(crate) fn row(case: &Case, args: &Args, device: &Device, best_gemm_gmacs: f64, torch: &mut Torch<'_>) -> Result<Row> {
-    let peak_bytes = if case.is_step() { peak_in_own_process(case, args)? } else { None };
+pub(crate) fn row(case: &Case, args: &Args, device: &Device, machine: &Machine, torch: &mut Torch<'_>) -> Result<Row> {
+    let resident = case.is_step() && matches!(device, Device::Cpu(_));
+    let peak_bytes = if resident { peak_in_own_process(case, args)? } else { None };
     let network = case.network(Size::Full)?;
     let mut subject = Subject::new(&network, device)?;
     let planned = subject.planned();
     let ours = subject.first()?;
     let mut theirs = torch.begin(case, &network);
     if let Some(Ok((_, outcome))) = &theirs {
-        let agreement = Agreement::between(&ours, outcome, case.is_step());
+        let agreement = Agreement::between(&ours, outcome, judged(case, args));
         if !agreement.holds() {
             theirs = Some(Err(Comparison::Differs { agreement }));
         }
     }
 
-    // The first runs of an operator are shorter than what the machine takes to settle; a step's first run was warm-up enough.
-    if !case.is_step() {
-        subject.time(0.0, 2)?;
-    }
+    subject.warm_up()?;
     let (seconds, rounds) = if case.is_step() { (0.0, args.repeats) } else { (OPERATOR_SECONDS, args.repeats.max(OPERATOR_REPEATS)) };
     let their_rounds = match &theirs {
         Some(Ok(_)) if case.is_step() => args.pytorch_repeats,
@@ -132,10 +148,10 @@ pub(crate) fn row(case: &Case, args: &Args, device: &Device, best_gemm_gmacs: f6
     }
 
     let others = load.and_then(|load| load.of_others());
-    let engine = Timing::of(&our_samples, case.is_step()).ok_or_else(|| Failure::Failed(format!("{} was not run", case.name)))?;
-    let pytorch = theirs.map(|theirs| match (theirs, Timing::of(&their_samples, case.is_step())) {
+    let engine = Timing::of(&our_samples).ok_or_else(|| Failure::Failed(format!("{} was not run", case.name)))?;
+    let pytorch = theirs.map(|theirs| match (theirs, Timing::of(&their_samples)) {
         (Ok((_, outcome)), Some(timing)) => Comparison::Agrees {
-            agreement: Agreement::between(&ours, &outcome, case.is_step()),
+            agreement: Agreement::between(&ours, &outcome, judged(case, args)),
             ratio: timing.total.median / engine.total.median,
             ratio_of_least: timing.total.min / engine.total.min,
             timing: Box::new(timing),
@@ -146,14 +162,19 @@ pub(crate) fn row(case: &Case, args: &Args, device: &Device, best_gemm_gmacs: f6
     });
     let multiply_adds = network.multiply_adds();
     let gmacs = (multiply_adds.total() > 0).then(|| multiply_adds.total() as f64 / engine.total.median / 1e6);
+    let gbytes = matches!(device, Device::Cuda(_)).then(|| planned.moved as f64 / engine.total.median / 1e6);
     Ok(Row {
         case: case.name.clone(),
+        is_step: case.is_step(),
         multiply_adds,
         planned,
+        launches: subject.launches(),
         peak_bytes,
         engine,
         gmacs,
-        share_of_gemm: gmacs.map(|gmacs| gmacs / best_gemm_gmacs),
+        share_of_gemm: gmacs.zip(machine.best_gemm_gmacs()).map(|(gmacs, best)| gmacs / best),
+        gbytes,
+        share_of_copy: gbytes.map(|gbytes| gbytes / machine.copy_gbytes()),
         others,
         pytorch,
     })
@@ -162,14 +183,14 @@ pub(crate) fn row(case: &Case, args: &Args, device: &Device, best_gemm_gmacs: f6
 /// The PyTorch processes of a run of the program.
 pub(crate) struct Torch<'a> {
     python: Option<&'a Path>,
-    threads: usize,
+    how: How,
     process: Option<PyTorch>,
 }
 
 impl<'a> Torch<'a> {
     /// Nothing where `process` is none.
-    pub(crate) fn new(python: Option<&'a Path>, threads: usize, process: Option<PyTorch>) -> Self {
-        Self { python, threads, process }
+    pub(crate) fn new(python: Option<&'a Path>, how: How, process: Option<PyTorch>) -> Self {
+        Self { python, how, process }
     }
 
     /// Loads and first runs a network; `None` where PyTorch is not asked for.
@@ -182,7 +203,7 @@ impl<'a> Torch<'a> {
         let mut begin = || {
             let process = match &mut self.process {
                 Some(process) => process,
-                none => none.insert(PyTorch::start(python, self.threads)?),
+                none => none.insert(PyTorch::start(python, &self.how)?),
             };
             process.load(network)?;
             process.first()

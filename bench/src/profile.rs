@@ -35,8 +35,8 @@ pub(crate) fn run(case: &Case, device: &Device, repeats: u32) -> Result<String> 
         for step in &steps {
             add(step.op, if step.backward { "backward" } else { "forward" }, step.time.as_secs_f64());
         }
-        if case.is_step() {
-            add("update", "", sample.update);
+        if let Some(update) = sample.update {
+            add("update", "", update);
         }
     }
     let entry = |((op, direction), (count, seconds))| Entry {

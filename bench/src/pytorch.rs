@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::cases::Network;
+use crate::device::{DeviceChoice, Stored};
 use crate::engine::{Outcome, Sample};
 use crate::exchange;
 use crate::failure::{Context, Failure, Result};
@@ -18,13 +19,26 @@ use crate::machine::GEMM_SIDE;
 /// Part of the program, so that it runs from any folder.
 const SCRIPT: &str = include_str!("../pytorch/run.py");
 
+/// What PyTorch is asked to compute with.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct How {
+    /// Threads of an operation on the CPU.
+    pub(crate) threads: usize,
+    pub(crate) device: DeviceChoice,
+    pub(crate) precision: Stored,
+    /// Whether torch.compile makes one function of a case.
+    pub(crate) compile: bool,
+}
+
 /// What runs there.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub(crate) struct Versions {
     pub(crate) torch: String,
     pub(crate) python: String,
-    /// Threads of an operation.
+    /// Threads of an operation on the CPU.
     pub(crate) threads: usize,
+    /// On what, whether compiled, and with which flags, for people.
+    pub(crate) mode: String,
 }
 
 /// A Python process with PyTorch; it ends when this is dropped.
@@ -42,17 +56,22 @@ impl PyTorch {
     ///
     /// # Errors
     /// [`Failure::Usage`] when it cannot be started or has no PyTorch.
-    pub(crate) fn start(python: &Path, threads: usize) -> Result<Self> {
+    pub(crate) fn start(python: &Path, how: &How) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("engine-bench-").tempdir().context("cannot make a folder")?;
         let script = folder.path().join("run.py");
         std::fs::write(&script, SCRIPT).context(format_args!("cannot write {}", script.display()))?;
         let mut command = Command::new(python);
-        command.arg(&script).arg("--threads").arg(threads.to_string()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.arg(&script).args(["--threads", &how.threads.to_string()]);
+        command.args(["--device", &how.device.in_pytorch(), "--precision", how.precision.name()]);
+        if how.compile {
+            command.arg("--compile");
+        }
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().map_err(|e| Failure::Usage(format!("--pytorch: cannot start {}: {e}", python.display())))?;
         let (Some(requests), Some(replies)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(Failure::Failed("a child process has no pipes".into()));
         };
-        let versions = Versions { torch: String::new(), python: String::new(), threads };
+        let versions = Versions { torch: String::new(), python: String::new(), threads: how.threads, mode: String::new() };
         let mut this = Self { child, requests: Some(requests), replies: BufReader::new(replies), versions, folder };
         this.versions = this
             .ask(&json!({ "do": "hello" }))
@@ -126,32 +145,52 @@ impl Drop for PyTorch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agreement::Agreement;
+    use crate::agreement::{Agreement, Judged};
     use crate::cases::{self, Size};
     use crate::engine::Subject;
     use adwp_engine::Device;
+
+    fn on_cpu(compile: bool) -> How {
+        How { threads: 2, device: DeviceChoice::Cpu, precision: Stored::F32, compile }
+    }
 
     /// Needs PyTorch, so it does nothing unless `ADWP_TORCH_PYTHON` names an interpreter that has it.
     #[test]
     fn all_cases_agree_with_pytorch() {
         let Some(python) = std::env::var_os("ADWP_TORCH_PYTHON") else { return };
-        let mut torch = PyTorch::start(Path::new(&python), 2).unwrap();
+        let mut torch = PyTorch::start(Path::new(&python), &on_cpu(false)).unwrap();
         let device = Device::cpu(2).unwrap();
         for case in cases::all() {
             let network = case.network(Size::Tiny).unwrap();
             torch.load(&network).unwrap();
             let theirs = torch.first().unwrap();
+            let judged = if case.is_step() { Judged::Network } else { Judged::Operator };
             for device in [device.clone(), device.unfused()] {
                 let mut subject = Subject::new(&network, &device).unwrap();
-                let agreement = Agreement::between(&subject.first().unwrap(), &theirs, case.is_step());
+                let agreement = Agreement::between(&subject.first().unwrap(), &theirs, judged);
                 assert!(agreement.holds(), "{}: {agreement}", case.name);
             }
             assert_eq!(torch.time(0.0, 2).unwrap().len(), 2);
         }
     }
 
+    /// Needs PyTorch and what torch.compile needs, as the test above.
+    #[test]
+    fn a_compiled_case_agrees_with_an_eager_one() {
+        let Some(python) = std::env::var_os("ADWP_TORCH_PYTHON") else { return };
+        let network = cases::named("op/separable-block-5x5/16x32x32").unwrap().network(Size::Tiny).unwrap();
+        let outcome = |compile| {
+            let mut torch = PyTorch::start(Path::new(&python), &on_cpu(compile)).unwrap();
+            assert_eq!(torch.versions.mode.contains("compile"), compile, "{}", torch.versions.mode);
+            torch.load(&network).unwrap();
+            torch.first().unwrap()
+        };
+        let agreement = Agreement::between(&outcome(false), &outcome(true), Judged::Operator);
+        assert!(agreement.holds(), "{agreement}");
+    }
+
     #[test]
     fn an_interpreter_that_is_none_is_a_wrong_argument() {
-        assert!(matches!(PyTorch::start(Path::new("no/such/python"), 1), Err(Failure::Usage(_))));
+        assert!(matches!(PyTorch::start(Path::new("no/such/python"), &on_cpu(false)), Err(Failure::Usage(_))));
     }
 }

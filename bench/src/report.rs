@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::args::Args;
+use crate::device::{DeviceChoice, Stored};
 use crate::failure::{Context, Result};
 use crate::machine::Machine;
 use crate::measure::Row;
@@ -18,6 +19,11 @@ pub(crate) struct Report<'a> {
     version: &'static str,
     machine: &'a Machine,
     pytorch: Option<&'a Versions>,
+    /// `cpu` or `cuda:N`; `machine` says what that is.
+    device: String,
+    precision: Stored,
+    /// Whether the launches of a run were one recorded graph; `None` on the CPU.
+    graphs: Option<bool>,
     /// Whether the engine computed every operation on its own.
     unfused: bool,
     rows: &'a [Row],
@@ -27,7 +33,9 @@ impl<'a> Report<'a> {
     /// Puts it together.
     pub(crate) fn new(args: &Args, machine: &'a Machine, pytorch: Option<&'a Versions>, rows: &'a [Row]) -> Self {
         let version = env!("CARGO_PKG_VERSION");
-        Self { schema: "adwp/engine-bench/1", version, machine, pytorch, unfused: args.no_fuse, rows }
+        let graphs = matches!(args.device, DeviceChoice::Cuda(_)).then_some(!args.no_graphs);
+        let (device, precision, unfused) = (args.device.in_pytorch(), args.precision, args.no_fuse);
+        Self { schema: "adwp/engine-bench/1", version, machine, pytorch, device, precision, graphs, unfused, rows }
     }
 
     /// Writes the file whole or not at all; makes its folder where there is none.

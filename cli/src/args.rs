@@ -1,4 +1,5 @@
 use std::path::PathBuf;
+use std::time::Duration;
 
 use adwp_data::DatasetKind;
 use adwp_deploy::runtime::Runtime;
@@ -29,18 +30,18 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Everything in order: space, search, retrain, export, bench, report.
-    Run(RunArgs),
+    Run(TrainArgs),
     /// Data sets: what there is, and whether a folder is one.
     Data {
         #[command(subcommand)]
         command: DataCommand,
     },
     /// Derive the intensive space.
-    Space(RunArgs),
+    Space(TrainArgs),
     /// Train the HyperNetwork and search an architecture.
-    Search(RunArgs),
+    Search(TrainArgs),
     /// Train the found architecture from scratch.
-    Retrain(RunArgs),
+    Retrain(TrainArgs),
     /// Write ONNX; refuses to finish unless the file agrees with the trained network.
     Export(RunArgs),
     /// Latency under ONNX Runtime and tract, with params and multiply-adds.
@@ -141,6 +142,16 @@ pub(crate) struct RunArgs {
     pub(crate) ort: OrtArgs,
 }
 
+/// A run, and how long its training may take.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct TrainArgs {
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    /// Stop at the first training step after so many minutes, as Ctrl-C does: with a checkpoint, and exit code 130.
+    #[arg(long, value_name = "M", value_parser = minutes)]
+    pub(crate) max_minutes: Option<Duration>,
+}
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct BenchArgs {
     /// ONNX files.
@@ -238,6 +249,13 @@ fn image_shape(text: &str) -> Result<ImageSize, String> {
         .ok_or_else(|| "expected CHANNELSxHEIGHTxWIDTH, such as 3x32x32".into())
 }
 
+fn minutes(text: &str) -> Result<Duration, String> {
+    let minutes: Option<f64> = text.parse().ok().filter(|minutes| *minutes > 0.0);
+    minutes
+        .and_then(|minutes| Duration::try_from_secs_f64(60.0 * minutes).ok())
+        .ok_or_else(|| "expected a number of minutes above 0, such as 9.5".into())
+}
+
 fn precision(text: &str) -> Result<Precision, String> {
     match text {
         "f32" => Ok(Precision::F32),
@@ -284,5 +302,7 @@ mod tests {
         assert!(image_shape("28x28").is_err() && image_shape("ax1x1").is_err());
         assert_eq!(percentage("5%"), Ok(0.05));
         assert!(percentage("-1").is_err() && percentage("NaN").is_err());
+        assert_eq!(minutes("0.5"), Ok(Duration::from_secs(30)));
+        assert!(["0", "-1", "NaN", "inf", "1e300", "9m", ""].iter().all(|text| minutes(text).is_err()));
     }
 }

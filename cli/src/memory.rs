@@ -23,7 +23,7 @@ pub(crate) enum Training {
 impl Training {
     pub(crate) const ALL: [Self; 3] = [Self::Space, Self::Search, Self::Retrain];
 
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Space => "space",
             Self::Search => "search",
@@ -32,7 +32,7 @@ impl Training {
     }
 
     /// The file it writes in the end.
-    fn result(self) -> &'static str {
+    pub(crate) fn result(self) -> &'static str {
         match self {
             Self::Space => "space.json",
             Self::Search => "genotype.json",

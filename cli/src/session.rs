@@ -10,7 +10,7 @@ use adwp_engine::Device;
 use adwp_engine::cuda::Precision;
 use adwp_models::Skeleton;
 use adwp_search::Data;
-use adwp_train::{BatchSource, Context, Interrupt, RunDir, Streams, TrainError, read_text, write_atomic};
+use adwp_train::{BatchSource, Context, Interrupt, RunDir, StopReason, Streams, TrainError, read_text, write_atomic};
 
 use crate::args::RunArgs;
 use crate::config::Config;
@@ -58,7 +58,7 @@ impl Images {
                 0 => dataset.indices(),
                 count => subset(&dataset, count, streams.seed_for(&format!("subset/{what}")))?,
             };
-            Ok(BatchSource { dataset, indices, normalization: normalization.clone(), batch: TEST_BATCH })
+            Ok(BatchSource { dataset, indices, normalization: normalization.clone(), batch: TEST_BATCH, stored: None })
         };
         let (train, test) = (source(train, config.train_images, "train")?, source(test, config.test_images, "test")?);
         let (wanted, available) = (config.search_images, train.indices.len());
@@ -164,6 +164,14 @@ impl Session {
         })
     }
 
+    /// The same session, whose training stops at a moment of time, where one is given.
+    pub(crate) fn until(self, deadline: Option<Instant>) -> Self {
+        match deadline {
+            Some(deadline) => Self { interrupt: self.interrupt.with_deadline(deadline), ..self },
+            None => self,
+        }
+    }
+
     /// A file of the run that an earlier step writes.
     pub(crate) fn needs(&self, file: &str, step: &str) -> Result<PathBuf, Failure> {
         let path = self.run.file(file);
@@ -246,7 +254,11 @@ impl Session {
             Some(result) => Ok(result),
             None => {
                 let checkpoint = self.run.checkpoint(step);
-                let failure = Failure::interrupted(format!("interrupted; {} is written", checkpoint.display()));
+                let why = match self.interrupt.reason() {
+                    Some(StopReason::Deadline) => "the time of --max-minutes is over",
+                    Some(StopReason::Requested) | None => "interrupted",
+                };
+                let failure = Failure::interrupted(format!("{why}; {} is written", checkpoint.display()));
                 Err(failure.hint(format!("continue with `adwp {command} {}`", self.continuing)))
             }
         }
@@ -337,7 +349,7 @@ mod tests {
     fn a_run_is_continued_as_it_was_begun() {
         let continued = |flags: &[&str]| {
             let Command::Run(args) = Args::parse_from(["adwp", "run"].iter().chain(flags)).command else { unreachable!() };
-            continuing(&args, Path::new("runs/a"))
+            continuing(&args.run, Path::new("runs/a"))
         };
         assert_eq!(continued(&["--seed", "3"]), "--run runs/a --resume");
         assert_eq!(continued(&["--no-memory-check", "--no-fuse"]), "--run runs/a --resume --no-fuse --no-memory-check");

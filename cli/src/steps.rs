@@ -137,7 +137,7 @@ fn verify(session: &mut Session, trained: &Trained, test: &BatchSource, path: Pa
         let options = SessionOptions { threads: 1, ort_library: library.as_ref(), batch: test.batch };
         let mut loaded = RuntimeSession::from_model(runtime, &model, &options)?;
         let mut values = Vec::new();
-        for batch in test.in_order(compared)? {
+        for batch in test.arrays(compared)? {
             let batch = batch?;
             values.extend(loaded.run(&batch.images, batch.labels.len())?);
         }
@@ -170,7 +170,7 @@ fn candle_logits(trained: &Trained, test: &BatchSource, count: usize) -> Result<
     let network = CandleNetwork::new(graph, trained.variables.clone(), images, logits, DType::F32)?;
     let failed = |e: candle_core::Error| Failure::failed(format!("candle: {e}"));
     let mut values = Vec::new();
-    for batch in test.in_order(count)? {
+    for batch in test.arrays(count)? {
         for image in batch?.images.chunks_exact(shape.iter().product()) {
             let x = Tensor::from_slice(image, shape.as_slice(), &Device::Cpu).map_err(failed)?;
             let y = network.forward(&x)?;
@@ -201,7 +201,7 @@ pub(crate) fn available(ort: Option<&OrtLibrary>) -> Vec<Runtime> {
 
 fn runtime_accuracy(session: &mut Session, runtime: &mut RuntimeSession, images: &BatchSource, kind: Runtime) -> Result<Accuracy, Failure> {
     let label = format!("test batch under {kind}");
-    let batches = watched(&mut session.console, &label, images.in_order(0)?);
+    let batches = watched(&mut session.console, &label, images.arrays(0)?);
     let accuracy = accuracy::evaluate(runtime, batches.map(runtime_batch));
     session.console.clear();
     Ok(accuracy?)

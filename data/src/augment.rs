@@ -24,20 +24,62 @@ impl Augmentation {
     /// What DARTS uses to train on CIFAR: padding 4, flip, cutout 16.
     pub const CIFAR: Self = Self { crop_padding: 4, flip: true, cutout: 16 };
 
-    /// Normalises one image and changes it at random.
-    ///
-    /// `pixels`: u8 [channels, height, width]; `tables`: normalised values per channel; `out`: like `pixels`.
-    pub(crate) fn apply(&self, pixels: &[u8], shape: ImageShape, tables: &[[f32; 256]], rng: &mut impl Rng, out: &mut [f32]) {
+    /// Draws what happens to one image of `shape`.
+    pub(crate) fn place(&self, shape: ImageShape, rng: &mut impl Rng) -> Placement {
         let ImageShape { height, width, .. } = shape;
-        let (mut down, mut right) = (0, 0);
+        let mut placement = Placement::default();
         if self.crop_padding > 0 {
             let places = self.crop_padding.saturating_mul(2).saturating_add(1);
-            (down, right) = (below(rng, places), below(rng, places));
+            placement.down = shift(below(rng, places), self.crop_padding, height);
+            placement.right = shift(below(rng, places), self.crop_padding, width);
         }
-        let mirrored = self.flip && below(rng, 2) == 1;
+        placement.mirrored = self.flip && below(rng, 2) == 1;
+        if self.cutout > 0 {
+            let (y, x) = (below(rng, height), below(rng, width));
+            (placement.hole_rows, placement.hole_columns) = (self.hole(y, height), self.hole(x, width));
+        }
+        placement
+    }
 
-        let columns = Shifted::new(width, right, self.crop_padding);
-        let rows = Shifted::new(height, down, self.crop_padding);
+    /// First position of the square along one axis, and the one behind its last.
+    fn hole(&self, centre: usize, length: usize) -> (usize, usize) {
+        let before = self.cutout / 2;
+        (centre.saturating_sub(before), centre.saturating_add(self.cutout - before).min(length))
+    }
+}
+
+/// How far from the image's edge a crop of its size begins that lies `offset` behind the edge of the padding. Farther than
+/// the image is long makes no difference.
+fn shift(offset: usize, padding: usize, length: usize) -> isize {
+    // No image has a side beyond an isize: its pixels are in memory.
+    let distance = offset.abs_diff(padding).min(length) as isize;
+    if offset < padding { -distance } else { distance }
+}
+
+/// What happens to one image: first it is cropped, then mirrored, then it gets a hole. The default is nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Placement {
+    /// Rows that the crop, which has the size of the image, begins below the image's first, at most its height; negative
+    /// above it. Outside of the image it is black, which is normalised like every pixel.
+    pub down: isize,
+    /// Columns that it begins right of the image's first, at most its width; negative left of it.
+    pub right: isize,
+    /// Whether the crop is mirrored left and right.
+    pub mirrored: bool,
+    /// The first row of the result, and the one behind the last, that have a hole: values that are 0 after normalisation.
+    pub hole_rows: (usize, usize),
+    /// The columns of these rows that the hole has.
+    pub hole_columns: (usize, usize),
+}
+
+impl Placement {
+    /// Normalises one image and changes it.
+    ///
+    /// `pixels`: u8 [channels, height, width]; `tables`: normalised values per channel; `out`: like `pixels`.
+    pub(crate) fn paint(&self, pixels: &[u8], shape: ImageShape, tables: &[[f32; 256]], out: &mut [f32]) {
+        let ImageShape { height, width, .. } = shape;
+        let columns = Shifted::new(width, self.right);
+        let rows = Shifted::new(height, self.down);
         let plane = height * width;
         for ((table, from), to) in tables.iter().zip(pixels.chunks_exact(plane)).zip(out.chunks_exact_mut(plane)) {
             let black = table[0];
@@ -54,33 +96,19 @@ impl Augmentation {
                 for (to, &from) in middle.iter_mut().zip(&from[columns.start..]) {
                     *to = table[from as usize];
                 }
-                if mirrored {
+                if self.mirrored {
                     to.reverse();
                 }
             }
-        }
-
-        if self.cutout > 0 {
-            let (y, x) = (below(rng, height), below(rng, width));
-            let (top, bottom) = self.hole(y, height);
-            let (left, right) = self.hole(x, width);
-            for plane in out.chunks_exact_mut(plane) {
-                for row in plane[top * width..bottom * width].chunks_exact_mut(width) {
-                    row[left..right].fill(0.0);
-                }
+            let ((top, bottom), (left, right)) = (self.hole_rows, self.hole_columns);
+            for row in to[top * width..bottom * width].chunks_exact_mut(width) {
+                row[left..right].fill(0.0);
             }
         }
     }
-
-    /// First position of the square along one axis, and the one behind its last.
-    fn hole(&self, centre: usize, length: usize) -> (usize, usize) {
-        let before = self.cutout / 2;
-        (centre.saturating_sub(before), centre.saturating_add(self.cutout - before).min(length))
-    }
 }
 
-/// One axis of a crop out of a padded image: how much of the output lies before the image, how much shows it, and from
-/// where on.
+/// One axis of a crop: how much of the output lies before the image, how much shows it, and from where on.
 struct Shifted {
     before: usize,
     inside: usize,
@@ -88,10 +116,10 @@ struct Shifted {
 }
 
 impl Shifted {
-    fn new(length: usize, offset: usize, padding: usize) -> Self {
-        let before = padding.saturating_sub(offset).min(length);
-        let start = offset.saturating_sub(padding).min(length);
-        Self { before, inside: length - before - start, start }
+    fn new(length: usize, shift: isize) -> Self {
+        let distance = shift.unsigned_abs().min(length);
+        let (before, start) = if shift < 0 { (distance, 0) } else { (0, distance) };
+        Self { before, inside: length - distance, start }
     }
 }
 
@@ -115,7 +143,7 @@ mod tests {
     fn augmented(augmentation: Augmentation, position: u64) -> Vec<f32> {
         let mut out = vec![-1.0; SHAPE.values()];
         let mut rng = stream(Purpose::Augmentation, 5, 0, 0, position);
-        augmentation.apply(&image(), SHAPE, &tables(), &mut rng, &mut out);
+        augmentation.place(SHAPE, &mut rng).paint(&image(), SHAPE, &tables(), &mut out);
         out
     }
 

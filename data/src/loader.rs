@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 
 use serde::{Deserialize, Serialize};
 
-use crate::augment::Augmentation;
+use crate::augment::{Augmentation, Placement};
 use crate::dataset::Dataset;
 use crate::error::DataError;
 use crate::normalization::Normalization;
@@ -51,6 +51,8 @@ pub struct LoaderConfig {
     pub prefetch: usize,
     /// Threads that prepare batches, each a whole one; 0 is taken as 1.
     pub threads: usize,
+    /// Whether batches have pixels. Without them no image is read: who has the images elsewhere does what the placements say.
+    pub pixels: bool,
 }
 
 impl LoaderConfig {
@@ -70,6 +72,7 @@ impl LoaderConfig {
             first_batch: 0,
             prefetch: 2,
             threads: 1,
+            pixels: true,
         }
     }
 }
@@ -79,12 +82,14 @@ impl LoaderConfig {
 pub struct Batch {
     /// Number of the batch within the epoch, from 0.
     pub index: usize,
-    /// Normalised pixels: [n, channels, height, width].
+    /// Normalised pixels: [n, channels, height, width]; nothing where [`LoaderConfig::pixels`] is not set.
     pub images: Vec<f32>,
     /// Labels: `[n]`.
     pub labels: Vec<u32>,
     /// Which images of the data set these are: `[n]`.
     pub indices: Vec<u32>,
+    /// What was done to each of them, or is to be done: `[n]`.
+    pub placements: Vec<Placement>,
 }
 
 /// The batches of one epoch, in order, prepared by background threads.
@@ -194,6 +199,7 @@ struct Shared {
     /// Normalised values per channel.
     tables: Vec<[f32; 256]>,
     augmentation: Augmentation,
+    pixels: bool,
     batch_size: usize,
     seed: u64,
     epoch: u64,
@@ -246,6 +252,7 @@ impl Shared {
             dataset: config.dataset,
             tables: config.normalization.tables(),
             augmentation: config.augmentation,
+            pixels: config.pixels,
             batch_size: config.batch_size,
             seed: config.seed,
             epoch: config.epoch,
@@ -292,24 +299,34 @@ impl Shared {
 
     /// Prepares one batch; none when the loader was dropped meanwhile.
     fn make(&self, index: usize, scratch: &mut Vec<u8>) -> Option<Result<Batch, DataError>> {
-        let shape = self.dataset.shape();
         let start = index * self.batch_size;
-        let indices = &self.order[start..self.order.len().min(start.saturating_add(self.batch_size))];
+        let indices = self.order[start..self.order.len().min(start.saturating_add(self.batch_size))].to_vec();
+        let placements: Vec<Placement> = (0..).zip(&indices).map(|(position, _)| self.place(index, position)).collect();
+        let images = if self.pixels { self.paint(&indices, &placements, scratch)? } else { Ok(Vec::new()) };
+        let labels = indices.iter().filter_map(|&image| self.dataset.label(image as usize)).collect();
+        Some(images.map(|images| Batch { index, images, labels, indices, placements }))
+    }
+
+    /// Draws what happens to the image at a position of a batch.
+    fn place(&self, batch: usize, position: u64) -> Placement {
+        let mut rng = stream(Purpose::Augmentation, self.seed, self.epoch, batch as u64, position);
+        self.augmentation.place(self.dataset.shape(), &mut rng)
+    }
+
+    /// The pixels of a batch; none when the loader was dropped meanwhile.
+    fn paint(&self, indices: &[u32], placements: &[Placement], scratch: &mut Vec<u8>) -> Option<Result<Vec<f32>, DataError>> {
+        let shape = self.dataset.shape();
         let mut images = vec![0.0; indices.len() * shape.values()];
-        let mut labels = Vec::with_capacity(indices.len());
-        for (position, (&image, out)) in (0_u64..).zip(indices.iter().zip(images.chunks_exact_mut(shape.values()))) {
+        for ((&image, placement), out) in indices.iter().zip(placements).zip(images.chunks_exact_mut(shape.values())) {
             if self.stopped.load(Ordering::Relaxed) {
                 return None;
             }
-            let pixels = match self.dataset.pixels(image as usize, scratch) {
-                Ok(pixels) => pixels,
+            match self.dataset.pixels(image as usize, scratch) {
+                Ok(pixels) => placement.paint(pixels, shape, &self.tables, out),
                 Err(error) => return Some(Err(error)),
-            };
-            let mut rng = stream(Purpose::Augmentation, self.seed, self.epoch, index as u64, position);
-            self.augmentation.apply(pixels, shape, &self.tables, &mut rng, out);
-            labels.extend(self.dataset.label(image as usize));
+            }
         }
-        Some(Ok(Batch { index, images, labels, indices: indices.to_vec() }))
+        Some(Ok(images))
     }
 }
 

@@ -103,7 +103,8 @@ impl Normalization {
     }
 
     /// The normalised value of each of the 256 pixel values, per channel.
-    pub(crate) fn tables(&self) -> Vec<[f32; 256]> {
+    #[must_use]
+    pub fn tables(&self) -> Vec<[f32; 256]> {
         let table = |(&mean, &std): (&f32, &f32)| std::array::from_fn(|v| (v as f32 / 255.0 - mean) / std);
         self.mean.iter().zip(&self.std).map(table).collect()
     }

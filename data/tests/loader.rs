@@ -67,6 +67,16 @@ fn threads_and_prefetch_change_nothing() {
 }
 
 #[test]
+fn without_pixels_batches_are_the_same_but_for_them() {
+    let data = numbered(100);
+    let with = collect(training(&data));
+    let without = collect(LoaderConfig { pixels: false, ..training(&data) });
+    assert!(with.iter().flat_map(|batch| &batch.placements).any(|placement| placement.mirrored && placement.down < 0));
+    let bare: Vec<Batch> = with.into_iter().map(|batch| Batch { images: Vec::new(), ..batch }).collect();
+    assert!(without == bare);
+}
+
+#[test]
 fn an_epoch_goes_on_where_it_was_interrupted() {
     let data = numbered(100);
     let whole = collect(training(&data));

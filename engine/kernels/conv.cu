@@ -1,14 +1,10 @@
-// Convolutions as products of matrices in f32. The weight of a group is a matrix [rows][terms]; what it is multiplied with, [terms][positions],
+// Convolutions as products of matrices in f32. A group's weight is a matrix [rows][terms]; what it is multiplied with, [terms][positions],
 // is never written down: each block gathers its tile of it from the image while it loads, views included. The positions of all samples lie
 // in one row, so that small planes fill a block as well as large ones do.
 //
 // Forward and input gradient are the same product: the gradient's rows are input channels and its terms output channels, and its windows
 // are those that cover a pixel. The weight gradient sums over positions, in chunks that `reduce` adds up.
-#include "common.cuh"
-
-struct ConvSizes {
-    Size batch, channels, height, width, out, out_height, out_width, kernel, stride, padding, dilation, groups;
-};
+#include "conv.cuh"
 
 struct ConvForward {
     ConvSizes sizes;
@@ -33,7 +29,7 @@ struct ConvBackwardWeight {
     Values x;
     Gradients dy;
     float *partial;
-    Size out_tile, term_tile, chunk;
+    Size out_tile, chunk;
 };
 
 struct ConvBackwardBias {
@@ -43,64 +39,9 @@ struct ConvBackwardBias {
     Size accumulate;
 };
 
-// A kernel whose sums take most of its registers: two blocks on a multiprocessor leave 128 to a thread.
-#define SUM_KERNEL extern "C" __global__ void __launch_bounds__(THREADS, 2)
-
 namespace {
 
 __device__ inline int tiles_of(int size, int tile) { return (size + tile - 1) / tile; }
-
-// Four neighbouring elements as they lie in memory. They are converted later, so that many loads are under way before one is waited for.
-__device__ inline float4 fetch(const Tensor &tensor, Size i) {
-    if (tensor.half) {
-        uint2 bits = ((const uint2 *)tensor.data)[i / 4];
-        return make_float4(__uint_as_float(bits.x), __uint_as_float(bits.y), 0.0f, 0.0f);
-    }
-    return ((const float4 *)tensor.data)[i / 4];
-}
-
-__device__ inline float4 unpack(const Tensor &tensor, float4 raw) {
-    if (!tensor.half) {
-        return raw;
-    }
-    unsigned low = __float_as_uint(raw.x), high = __float_as_uint(raw.y);
-    return make_float4(__uint_as_float(low << 16), __uint_as_float(low & 0xffff0000u), __uint_as_float(high << 16),
-                       __uint_as_float(high & 0xffff0000u));
-}
-
-__device__ inline void store(const Tensor &tensor, Size i, float4 value) {
-    if (tensor.half) {
-        ((ushort4 *)tensor.data)[i / 4] = make_ushort4(to_half(value.x), to_half(value.y), to_half(value.z), to_half(value.w));
-    } else {
-        ((float4 *)tensor.data)[i / 4] = value;
-    }
-}
-
-struct RawGradients {
-    float4 dy, x;
-};
-
-__device__ inline float4 fetch(const Values &values, Size i) { return fetch(values.x, i); }
-
-__device__ inline RawGradients fetch(const Gradients &gradients, Size i) {
-    RawGradients raw = {fetch(gradients.dy, i), make_float4(0.0f, 0.0f, 0.0f, 0.0f)};
-    if (gradients.mean) {
-        raw.x = fetch(gradients.x, i);
-    }
-    return raw;
-}
-
-__device__ inline float4 settle(const Values &values, const Plane &plane, float4 raw) {
-    float4 x = unpack(values.x, raw);
-    return make_float4(plane.apply(x.x), plane.apply(x.y), plane.apply(x.z), plane.apply(x.w));
-}
-
-__device__ inline float4 settle(const Gradients &gradients, const GradientPlane &plane, const RawGradients &raw) {
-    float4 dy = unpack(gradients.dy, raw.dy), x = unpack(gradients.x, raw.x);
-    return make_float4(plane.apply(dy.x, x.x), plane.apply(dy.y, x.y), plane.apply(dy.z, x.z), plane.apply(dy.w, x.w));
-}
-
-__device__ inline float load(const Values &values, const Plane &plane, Size i) { return plane.apply(load(values.x, i)); }
 
 // Four positions, one after the other in the row of all samples' positions: where the first lies, and how many of them there are.
 struct Quad {
@@ -325,8 +266,8 @@ __device__ inline Place place_of(int block, int rows, int row_tile, int groups) 
     return {block % row_tiles * row_tile, block / row_tiles % groups, block / row_tiles / groups};
 }
 
-// A thread's part of ROWS rows and STEP terms of a weight, on its way to shared memory as [STEP][PITCH]. Neighbouring threads take what lies
-// side by side: terms, or, where the weight is turned, rows.
+// A thread's part of ROWS rows and STEP terms of a weight, on its way to shared memory as [STEP][PITCH]. Neighbouring threads take what
+// lies side by side: terms, or, where the weight is turned, rows.
 template <int ROWS, int PITCH, Sight SIGHT> struct LoadWeight {
     static constexpr int AT_ONCE = THREADS / STEP;
     static constexpr int HELD = (ROWS + AT_ONCE - 1) / AT_ONCE;
@@ -357,8 +298,8 @@ template <int ROWS, int PITCH, Sight SIGHT> struct LoadWeight {
 };
 
 // One tile of a product. DOWN warps lie below one another and take ROWS rows each; each warp takes 128 positions, four a lane. So a warp
-// reads its weights from one place, all lanes at once. Its rows are a part that is read in fours, and the rest; the tile has first the fours
-// of all warps and then what is left of each.
+// reads its weights from one place, all lanes at once. Its rows are a part that is read in fours, and the rest; the tile has first the
+// fours of all warps and then what is left of each.
 template <int DOWN, int ROWS, class Problem, class Source, Sight SIGHT>
 __device__ void product(const Problem &problem, const Seen<Source, SIGHT> &seen, const Weight<SIGHT> &weight, const Place &place,
                         float4 *shared) {
@@ -467,13 +408,19 @@ __device__ inline float add_dot(float sum, float4 a, float4 b) {
 
 // One tile of a weight gradient over one chunk of positions; a thread has OUTS times TERMS elements, SIDE apart, so that neighbouring
 // threads read neighbouring lines of shared memory.
-template <int OUTS, int TERMS>
-__device__ void weight_product(const Seen<Gradients, Sight::SELF> &dy, const Seen<Values, Sight::WINDOW> &x, int first_out, int first_term,
-                               int begin, int end, float *to, float4 *shared) {
+template <int OUTS, int TERMS> __device__ void weight_product(const ConvBackwardWeight &problem, int block, float4 *shared) {
     constexpr int OUT_LINES = OUTS * SIDE, TERM_LINES = TERMS * SIDE;
     static_assert(OUT_LINES <= MOST_LINES && TERM_LINES <= MOST_LINES, "tiles lie in shared memory");
     static_assert(OUT_LINES * TERM_LINES <= WEIGHT_QUADS * 4, "sums lie in shared memory");
     float4 *dy_tile = shared, *x_tile = shared + OUT_LINES * SPAN_PITCH;
+    int groups = (int)problem.sizes.groups;
+    Place place = place_of(block, (int)problem.sizes.out / groups, OUT_LINES, groups);
+    Seen<Gradients, Sight::SELF> dy(problem.sizes, problem.dy, place.group);
+    Seen<Values, Sight::WINDOW> x(problem.sizes, problem.x, place.group);
+    int term_tiles = tiles_of(x.terms, TERM_LINES), chunk = place.tile / term_tiles;
+    int first_out = place.row, first_term = place.tile % term_tiles * TERM_LINES;
+    int begin = chunk * (int)problem.chunk, end = begin + (int)problem.chunk;
+    end = end < x.positions ? end : x.positions;
     int square = threadIdx.x / (SIDE * SIDE), out = threadIdx.x / SIDE % SIDE, term = threadIdx.x % SIDE;
     float sums[OUTS][TERMS] = {};
     Load<OUT_LINES, SPAN, SPAN_PITCH, Gradients> dy_load;
@@ -485,10 +432,12 @@ __device__ void weight_product(const Seen<Gradients, Sight::SELF> &dy, const See
         dy_load.finish(dy, first_out, quad, dy_tile);
         x_load.finish(x, first_term, quad, x_tile);
         __syncthreads();
-        // The next positions are on their way while these are multiplied; behind the end of the chunk they are loaded in vain.
+        // The next positions are on their way while these are multiplied.
         quad = dy.quad(first + (SPAN + dy_load.my_quad()) * 4);
-        dy_load.begin(dy, first_out, quad);
-        x_load.begin(x, first_term, quad);
+        if (first + SPAN * 4 < end) {
+            dy_load.begin(dy, first_out, quad);
+            x_load.begin(x, first_term, quad);
+        }
 #pragma unroll 1
         for (int at = square; at < SPAN; at += SQUARES) {
             float4 terms[TERMS];
@@ -522,6 +471,7 @@ __device__ void weight_product(const Seen<Gradients, Sight::SELF> &dy, const See
         }
         __syncthreads();
     }
+    float *to = problem.partial + ((Size)chunk * groups + place.group) * dy.terms * x.terms;
     for (int e = threadIdx.x; e < OUT_LINES * TERM_LINES; e += THREADS) {
         int row = first_out + e / TERM_LINES, column = first_term + e % TERM_LINES;
         if (row < dy.terms && column < x.terms) {
@@ -557,26 +507,16 @@ SUM_KERNEL conv_backward_input(const ConvBackwardInput *problems, const unsigned
 SUM_KERNEL conv_backward_weight(const ConvBackwardWeight *problems, const unsigned *first, unsigned count) {
     __shared__ float4 shared[WEIGHT_QUADS];
     auto work = find_work(problems, first, count);
-    const ConvBackwardWeight &problem = work.problem;
-    int groups = (int)problem.sizes.groups, outputs = (int)problem.sizes.out / groups;
-    Place place = place_of(work.block, outputs, (int)problem.out_tile, groups);
-    Seen<Gradients, Sight::SELF> dy(problem.sizes, problem.dy, place.group);
-    Seen<Values, Sight::WINDOW> x(problem.sizes, problem.x, place.group);
-    int term_tile = (int)problem.term_tile, term_tiles = tiles_of(x.terms, term_tile);
-    int term = place.tile % term_tiles * term_tile, chunk = place.tile / term_tiles;
-    int begin = chunk * (int)problem.chunk, end = begin + (int)problem.chunk;
-    end = end < x.positions ? end : x.positions;
-    float *to = problem.partial + ((Size)chunk * groups + place.group) * outputs * x.terms;
     // The tiles are those of `WEIGHT_TILES` in problems/conv.rs.
-    switch (problem.out_tile) {
+    switch (work.problem.out_tile) {
     case 16:
-        weight_product<2, 4>(dy, x, place.row, term, begin, end, to, shared);
+        weight_product<2, 4>(work.problem, work.block, shared);
         break;
     case 32:
-        weight_product<4, 4>(dy, x, place.row, term, begin, end, to, shared);
+        weight_product<4, 4>(work.problem, work.block, shared);
         break;
     default:
-        weight_product<5, 5>(dy, x, place.row, term, begin, end, to, shared);
+        weight_product<5, 5>(work.problem, work.block, shared);
         break;
     }
 }

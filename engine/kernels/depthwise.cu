@@ -1,13 +1,9 @@
-// Convolutions that have a kernel of their own for each channel. A block brings tiles of planes into shared memory, with what surrounds them
-// and as their readers see them, and each of its threads makes four neighbouring elements from that.
+// Convolutions that have a kernel of their own for each channel. A block brings tiles of planes into shared memory, with what surrounds
+// them and as their readers see them, and each of its threads makes four neighbouring elements from that.
 //
 // The input gradient is a convolution too, of the kernel turned round and, where the stride is larger than one, of a gradient with zeros
 // between its elements; the zeros arise where the tile is filled.
-#include "common.cuh"
-
-struct ConvSizes {
-    Size batch, channels, height, width, out, out_height, out_width, kernel, stride, padding, dilation, groups;
-};
+#include "conv.cuh"
 
 // How the planes that are made, or summed over, are dealt out: a block takes `rows` rows and `quads` times four columns of each of `planes`
 // planes; `down` times `across` such tiles make up a plane. What a tile reads of one plane takes `height` rows of `pitch` floats in shared
@@ -44,9 +40,6 @@ struct DepthwiseBackwardWeight {
     Size items;
 };
 
-// A kernel whose sums take most of its registers: two blocks on a multiprocessor leave 128 to a thread.
-#define SUM_KERNEL extern "C" __global__ void __launch_bounds__(THREADS, 2)
-
 namespace {
 
 // As in problems/depthwise.rs.
@@ -55,58 +48,6 @@ constexpr int MOST_PLANES = 16;
 constexpr int MOST_KERNEL = 7;
 // Between the rows of a kernel in shared memory, so that they are read in fours.
 constexpr int KERNEL_PITCH = 8;
-
-// Four neighbouring elements as they lie in memory. They are converted later, so that many loads are under way before one is waited for.
-__device__ inline float4 fetch(const Tensor &tensor, Size i) {
-    if (tensor.half) {
-        uint2 bits = ((const uint2 *)tensor.data)[i / 4];
-        return make_float4(__uint_as_float(bits.x), __uint_as_float(bits.y), 0.0f, 0.0f);
-    }
-    return ((const float4 *)tensor.data)[i / 4];
-}
-
-__device__ inline float4 unpack(const Tensor &tensor, float4 raw) {
-    if (!tensor.half) {
-        return raw;
-    }
-    unsigned low = __float_as_uint(raw.x), high = __float_as_uint(raw.y);
-    return make_float4(__uint_as_float(low << 16), __uint_as_float(low & 0xffff0000u), __uint_as_float(high << 16),
-                       __uint_as_float(high & 0xffff0000u));
-}
-
-__device__ inline void store(const Tensor &tensor, Size i, float4 value) {
-    if (tensor.half) {
-        ((ushort4 *)tensor.data)[i / 4] = make_ushort4(to_half(value.x), to_half(value.y), to_half(value.z), to_half(value.w));
-    } else {
-        ((float4 *)tensor.data)[i / 4] = value;
-    }
-}
-
-struct RawGradients {
-    float4 dy, x;
-};
-
-__device__ inline float4 fetch(const Values &values, Size i) { return fetch(values.x, i); }
-
-__device__ inline RawGradients fetch(const Gradients &gradients, Size i) {
-    RawGradients raw = {fetch(gradients.dy, i), make_float4(0.0f, 0.0f, 0.0f, 0.0f)};
-    if (gradients.mean) {
-        raw.x = fetch(gradients.x, i);
-    }
-    return raw;
-}
-
-__device__ inline float4 settle(const Values &values, const Plane &plane, float4 raw) {
-    float4 x = unpack(values.x, raw);
-    return make_float4(plane.apply(x.x), plane.apply(x.y), plane.apply(x.z), plane.apply(x.w));
-}
-
-__device__ inline float4 settle(const Gradients &gradients, const GradientPlane &plane, const RawGradients &raw) {
-    float4 dy = unpack(gradients.dy, raw.dy), x = unpack(gradients.x, raw.x);
-    return make_float4(plane.apply(dy.x, x.x), plane.apply(dy.y, x.y), plane.apply(dy.z, x.z), plane.apply(dy.w, x.w));
-}
-
-__device__ inline float load(const Values &values, const Plane &plane, Size i) { return plane.apply(load(values.x, i)); }
 
 // WIDTH neighbouring elements as their readers see them; four begin at a multiple of four.
 template <int WIDTH, class Source, class Seen> __device__ inline void read(const Source &source, const Seen &seen, Size i, float *to) {

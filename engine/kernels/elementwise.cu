@@ -34,7 +34,6 @@ template <int N> __device__ void add_term(const Term &term, const Packs<N> &pack
 }
 
 template <int N> __device__ void combine_chunk(const Combine &problem, int block) {
-    const Tensor y = problem.y;
     const Size sample = problem.channels * problem.plane, gap = problem.y_stride - sample;
     const Stretch stretch = chunk_of(block, CHUNK, problem.batch * sample, (int)problem.channels, (int)problem.plane);
     for (int round = 0; round < rounds_of<N>(stretch.length); round++) {
@@ -48,7 +47,7 @@ template <int N> __device__ void combine_chunk(const Combine &problem, int block
         for (int k = 0; k < PACKS; k++) {
             at[k] = packs.at[k] + packs.n[k] * gap + problem.y_offset;
         }
-        put_packs(y, at, packs.count, sum, problem.accumulate);
+        put_packs(problem.y, at, packs.count, sum, problem.accumulate);
     }
 }
 

@@ -1,7 +1,8 @@
-// Batches out of a data set of bytes that lies on the device: crops of padded images, mirrored, normalised, with a hole.
+// Batches out of a data set of bytes that lies on the device: crops, mirrored, normalised, with a hole.
 #include "common.cuh"
 
-// What was drawn for one image of the batch. The hole is an empty range where there is none.
+// What was drawn for one image of the batch: how far below and right of the image's corner the crop begins, which may be above and left of
+// it. The hole is an empty range where there is none.
 struct Place {
     int image, down, right, mirrored, hole_top, hole_bottom, hole_left, hole_right;
 };
@@ -10,7 +11,7 @@ struct Place {
 constexpr int BYTES = 256;
 
 struct Images {
-    Size batch, channels, height, width, padding;
+    Size batch, channels, height, width;
     const unsigned char *pixels;
     const Place *places;
     const float *tables;
@@ -22,13 +23,13 @@ struct Picture {
     Place place;
     const unsigned char *pixels;
     const float *table;
-    int height, width, padding;
+    int height, width;
 
     __device__ float at(int row, int column) const {
         if (row >= place.hole_top && row < place.hole_bottom && column >= place.hole_left && column < place.hole_right) {
             return 0.0f;
         }
-        int y = row + place.down - padding, x = (place.mirrored ? width - 1 - column : column) + place.right - padding;
+        int y = row + place.down, x = (place.mirrored ? width - 1 - column : column) + place.right;
         bool inside = y >= 0 && y < height && x >= 0 && x < width;
         // Around the image it is black, which is normalised like every pixel.
         return table[inside ? pixels[y * width + x] : 0];
@@ -38,7 +39,6 @@ struct Picture {
 template <int N> __device__ void images_chunk(const Images &problem, int block) {
     const Tensor y = problem.y;
     const int channels = (int)problem.channels, height = (int)problem.height, width = (int)problem.width, plane = height * width;
-    const int padding = (int)problem.padding;
     const unsigned char *pixels = problem.pixels;
     const Place *places = problem.places;
     const float *tables = problem.tables;
@@ -50,7 +50,7 @@ template <int N> __device__ void images_chunk(const Images &problem, int block) 
         for (int k = 0; k < PACKS; k++) {
             const Place place = places[packs.n[k]];
             const Size image = ((Size)place.image * channels + packs.c[k]) * plane;
-            const Picture picture = {place, pixels + image, tables + packs.c[k] * BYTES, height, width, padding};
+            const Picture picture = {place, pixels + image, tables + packs.c[k] * BYTES, height, width};
             int row = packs.p[k] / width, column = packs.p[k] - row * width;
 #pragma unroll
             for (int j = 0; j < N; j++) {

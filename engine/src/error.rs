@@ -66,6 +66,9 @@ pub enum EngineError {
         /// Number of elements given; 0 where it was not given at all.
         found: usize,
     },
+    /// Images that a GPU stores, or is to store, cannot be used as asked.
+    #[error("stored images: {0}")]
+    StoredImages(String),
     /// The threads of the executor could not be started.
     #[error("cannot start {threads} threads: {reason}")]
     Threads {

@@ -2,7 +2,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::optim::Source;
-use crate::{Device, NodeId, Program, Result, Variables, cpu, cuda};
+use crate::{Device, Feed, NodeId, Program, Result, Variables, cpu, cuda};
 
 /// A program ready to run on a device.
 #[derive(Debug)]
@@ -64,12 +64,20 @@ impl Executor {
         }
     }
 
-    /// Bytes that the steps of a run read and write between them, each tensor once a step: what no cache larger than a sample saves.
-    /// Parameters and inputs are not counted. `None` where that is not known: on CUDA devices.
-    pub fn traffic_bytes(&self) -> Option<usize> {
+    /// Bytes that a run moves through memory, as far as its plan tells: [`cpu::Executor::traffic_bytes`] and
+    /// [`cuda::Executor::traffic_bytes`].
+    pub fn traffic_bytes(&self) -> usize {
         match &self.0 {
-            Backend::Cpu(executor) => Some(executor.traffic_bytes()),
-            Backend::Cuda(_) => None,
+            Backend::Cpu(executor) => executor.traffic_bytes(),
+            Backend::Cuda(executor) => executor.traffic_bytes(),
+        }
+    }
+
+    /// How many launches a run is; `None` on the CPU, which has none.
+    pub fn launches(&self) -> Option<usize> {
+        match &self.0 {
+            Backend::Cpu(_) => None,
+            Backend::Cuda(executor) => Some(executor.launches().len()),
         }
     }
 
@@ -81,14 +89,16 @@ impl Executor {
         }
     }
 
-    /// Runs all steps once. `feeds` gives the value of every input node the program reads, row-major.
+    /// Runs all steps once. `feeds` gives the value of every input node the program reads: a [`Feed`], or its values, row-major.
     ///
     /// # Errors
-    /// A feed that is missing or has the wrong length, a variable that is missing or has another shape, a device that fails.
-    pub fn run(&mut self, variables: &mut Variables, feeds: &[(NodeId, &[f32])]) -> Result<()> {
+    /// A feed that is missing, has the wrong shape or is not on the device, a variable that is missing or has another shape, a device that
+    /// fails.
+    pub fn run<'a>(&mut self, variables: &mut Variables, feeds: &[(NodeId, impl Into<Feed<'a>> + Copy)]) -> Result<()> {
+        let feeds = fed(feeds);
         match &mut self.0 {
-            Backend::Cpu(executor) => executor.run(variables, feeds),
-            Backend::Cuda(executor) => executor.run(variables, feeds),
+            Backend::Cpu(executor) => executor.run(variables, &feeds),
+            Backend::Cuda(executor) => executor.run(variables, &feeds),
         }
     }
 
@@ -96,10 +106,11 @@ impl Executor {
     ///
     /// # Errors
     /// Those of [`Self::run`].
-    pub fn profile(&mut self, variables: &mut Variables, feeds: &[(NodeId, &[f32])]) -> Result<Vec<StepTime>> {
+    pub fn profile<'a>(&mut self, variables: &mut Variables, feeds: &[(NodeId, impl Into<Feed<'a>> + Copy)]) -> Result<Vec<StepTime>> {
+        let feeds = fed(feeds);
         match &mut self.0 {
-            Backend::Cpu(executor) => executor.profile(variables, feeds),
-            Backend::Cuda(executor) => executor.profile(variables, feeds),
+            Backend::Cpu(executor) => executor.profile(variables, &feeds),
+            Backend::Cuda(executor) => executor.profile(variables, &feeds),
         }
     }
 
@@ -138,4 +149,8 @@ impl Executor {
             Backend::Cuda(executor) => Source::Cuda(executor, id),
         }
     }
+}
+
+fn fed<'a>(feeds: &[(NodeId, impl Into<Feed<'a>> + Copy)]) -> Vec<(NodeId, Feed<'a>)> {
+    feeds.iter().map(|&(id, feed)| (id, feed.into())).collect()
 }

@@ -1,4 +1,4 @@
-use crate::{EngineError, Graph, NodeId, Op, Result};
+use crate::{EngineError, Feed, Graph, NodeId, Op, Result};
 
 /// Which statistics a BatchNorm normalises with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,14 +132,11 @@ impl Program {
     /// What is fed for an input.
     ///
     /// # Errors
-    /// [`EngineError::Feed`] when it is missing or has another size than the input.
-    pub(crate) fn feed<'a>(&self, id: NodeId, feeds: &[(NodeId, &'a [f32])]) -> Result<&'a [f32]> {
-        let (node, feed) = (&self.graph[id], feeds.iter().find(|(fed, _)| *fed == id).map_or(&[][..], |(_, data)| data));
-        let expected = node.shape.elements();
-        if feed.len() != expected {
-            return Err(EngineError::Feed { node: node.name.clone(), expected, found: feed.len() });
-        }
-        Ok(feed)
+    /// [`EngineError::Feed`] when it is missing or has another size than the input, [`EngineError::StoredImages`] when it is images of
+    /// another shape.
+    pub(crate) fn feed<'a>(&self, id: NodeId, feeds: &[(NodeId, Feed<'a>)]) -> Result<Feed<'a>> {
+        let feed = feeds.iter().find(|(fed, _)| *fed == id).map_or(Feed::Values(&[]), |(_, feed)| *feed);
+        feed.fitting(&self.graph[id])
     }
 
     /// Which statistics its BatchNorms use.

@@ -1,12 +1,12 @@
 use std::path::Path;
 
-use adwp_data::{Batch, DataError};
+use adwp_data::DataError;
 use adwp_engine::optim::{Sgd, clip_gradient_norm, gradients};
-use adwp_engine::{Device, Executor, NodeId, Program, Variables};
+use adwp_engine::{Device, Executor, Feed, NodeId, Program, Variables};
 use adwp_models::{Discrete, Genotype, Heads, Skeleton, Training};
 use adwp_train::{
-    At, BatchSource, Checkpoint, Context, Evaluator, MemoryPlan, Need, Outcome, Phase, Reporter, StepReport, Streams, TrainError,
-    correct_predictions, labels_as_floats, memory, run_phase, schedule, watched,
+    At, Batch, BatchSource, Checkpoint, Context, Evaluator, MemoryPlan, Need, Outcome, Phase, Reporter, StepReport, Streams, TrainError,
+    correct_predictions, labels_as_floats, memory, run_phase, schedule, store_images, stored_bytes, watched,
 };
 use rand::RngExt;
 use serde_json::{Map, Value};
@@ -63,6 +63,7 @@ impl RetrainPhase {
     fn new(settings: &RetrainSettings, genotype: &Genotype, skeleton: &Skeleton, data: &RetrainData) -> Result<Self> {
         let mut data = data.clone();
         data.train.batch = settings.batch;
+        store_images(&mut [&mut data.train, &mut data.test], &data.device)?;
         let heads = Heads { auxiliary: settings.auxiliary, drop_path: settings.drop_path > 0.0, smoothing: settings.smoothing };
         let mut net = Discrete::build(genotype, skeleton, settings.batch, Some(heads))?;
         let training = net.training.take().expect("built with heads");
@@ -118,6 +119,7 @@ impl Phase for RetrainPhase {
             executors: executor.own_bytes() + evaluator.own_bytes() + data.device.working_bytes(),
             // Test images are only read between two epochs.
             batches: data.train.bytes_in_flight().max(data.test.bytes_in_flight()),
+            images: stored_bytes(&[&data.train, &data.test]),
         };
         Ok(plan.need(&data.device))
     }
@@ -134,8 +136,8 @@ impl Phase for RetrainPhase {
     fn step(&mut self, at: At, batch: Batch) -> Result<StepReport, TrainError> {
         let masks = self.masks(at);
         let labels = labels_as_floats(&batch.labels);
-        let mut feeds: Vec<(NodeId, &[f32])> = vec![(self.net.images, &batch.images), (self.training.labels, &labels)];
-        feeds.extend(self.training.masks.iter().zip(&masks).map(|(id, mask)| (*id, mask.as_slice())));
+        let mut feeds: Vec<(NodeId, Feed<'_>)> = vec![(self.net.images, batch.feed()), (self.training.labels, (&labels).into())];
+        feeds.extend(self.training.masks.iter().zip(&masks).map(|(id, mask)| (*id, mask.into())));
         self.executor.run(&mut self.variables, &feeds)?;
         let mut gradients = gradients(&self.executor, &self.variables, &self.parameters)?;
         clip_gradient_norm(&mut gradients, self.settings.clip, &self.data.device)?;

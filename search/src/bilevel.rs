@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use adwp_data::{Augmentation, Batch, DataError, Loader};
+use adwp_data::{Augmentation, DataError};
 use adwp_engine::optim::{Adam, Sgd};
 use adwp_engine::{Graph, NodeId, Variables};
-use adwp_train::{Checkpoint, TrainError, memory};
+use adwp_train::{Batch, Batches, Checkpoint, TrainError, memory};
 
 use crate::Data;
 
@@ -36,7 +36,7 @@ pub(crate) fn train_batches(
     phase: &str,
     epoch: usize,
     first: usize,
-) -> Result<Loader, TrainError> {
+) -> Result<Batches, TrainError> {
     data.train.shuffled(augmentation, data.streams.seed_for(&format!("{phase}/train")), epoch, first)
 }
 

@@ -1,12 +1,12 @@
 use std::path::Path;
 
-use adwp_data::{Batch, DataError};
+use adwp_data::DataError;
 use adwp_engine::optim::{clip_gradient_norm, gradients};
 use adwp_engine::{Device, Executor, NodeId, Program, Variables};
 use adwp_models::{Genotype, Hypernetwork, HypernetworkOptions, IntensiveSpace, Operation};
 use adwp_train::{
-    At, Checkpoint, Context, Evaluator, MemoryPlan, Need, Phase, Reporter, StepReport, TrainError, correct_predictions, labels_as_floats,
-    run_phase, schedule, watched,
+    At, Batch, Checkpoint, Context, Evaluator, MemoryPlan, Need, Phase, Reporter, StepReport, TrainError, correct_predictions,
+    labels_as_floats, run_phase, schedule, store_images, stored_bytes, watched,
 };
 use rand::Rng;
 use rand_distr::{Distribution, StandardNormal};
@@ -78,7 +78,8 @@ struct SearchPhase {
 }
 
 impl SearchPhase {
-    fn new(settings: &SearchSettings, space: &IntensiveSpace, data: Data) -> Result<Self> {
+    fn new(settings: &SearchSettings, space: &IntensiveSpace, mut data: Data) -> Result<Self> {
+        store_images(&mut [&mut data.train, &mut data.validation], &data.device)?;
         let options = HypernetworkOptions { hidden: settings.hidden, input: settings.generator_input };
         let net = Hypernetwork::build(space, &data.skeleton, settings.batch, options)?;
         let decays = (settings.momentum, settings.weight_decay);
@@ -144,7 +145,7 @@ impl SearchPhase {
 /// One forward and backward pass over a batch.
 fn run(executor: &mut Executor, net: &Hypernetwork, variables: &mut Variables, batch: &Batch) -> Result<StepReport, TrainError> {
     let labels = labels_as_floats(&batch.labels);
-    executor.run(variables, &[(net.images, &batch.images), (net.labels, &labels)])?;
+    executor.run(variables, &[(net.images, batch.feed()), (net.labels, (&labels).into())])?;
     let correct = correct_predictions(&executor.value(net.logits)?, &batch.labels);
     Ok(StepReport { loss: executor.value(net.loss)?[0], images: batch.labels.len(), correct })
 }
@@ -182,6 +183,7 @@ impl Phase for SearchPhase {
             state: Learner::planned_bytes(&net.graph, &self.weights, &self.alphas),
             executors: executors + self.evaluator.own_bytes(),
             batches: data.train.bytes_in_flight() + if both_halves { data.validation.bytes_in_flight() } else { 0 },
+            images: stored_bytes(&[&data.train, &data.validation]),
         };
         Ok(plan.need(&data.device))
     }

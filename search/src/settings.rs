@@ -263,7 +263,7 @@ pub(crate) mod tests {
         let pixels = vec![0; count * shape.values()];
         let dataset = Dataset::from_memory("black", ["a", "b"].map(str::to_owned).to_vec(), shape, labels, pixels).unwrap();
         let normalization = Normalization { mean: vec![0.0], std: vec![1.0] };
-        let images = BatchSource { indices: dataset.indices(), dataset: Arc::new(dataset), normalization, batch: 1 };
+        let images = BatchSource { indices: dataset.indices(), dataset: Arc::new(dataset), normalization, batch: 1, stored: None };
         let skeleton = Skeleton { stem: Stem::Cifar, cells: 3, channels: 1, classes: 2, image: [1, 4, 4] };
         Data::new(skeleton, &images, 0.5, Streams::new(5), &Device::cpu(1).unwrap()).unwrap()
     }
@@ -275,8 +275,13 @@ pub(crate) mod tests {
         let classes = ["a", "b", "c", "d"].map(str::to_owned).to_vec();
         let shape = ImageShape { channels: 1, height: 1, width: 1 };
         let dataset = Arc::new(Dataset::from_memory("sorted", classes, shape, labels.clone(), vec![0; 400]).unwrap());
-        let images =
-            BatchSource { indices: dataset.indices(), dataset, normalization: Normalization { mean: vec![0.0], std: vec![1.0] }, batch: 1 };
+        let images = BatchSource {
+            indices: dataset.indices(),
+            dataset,
+            normalization: Normalization { mean: vec![0.0], std: vec![1.0] },
+            batch: 1,
+            stored: None,
+        };
         let skeleton = Skeleton { stem: Stem::Cifar, cells: 3, channels: 1, classes: 4, image: [1, 4, 4] };
         let data = Data::new(skeleton, &images, 0.25, Streams::new(5), &Device::cpu(1).unwrap()).unwrap();
         for part in [&data.train.indices, &data.validation.indices] {

@@ -6,7 +6,7 @@ use adwp_engine::{Device, Executor, NodeId, Program};
 use adwp_models::{IntensiveSpace, Operation, Relaxed, RelaxedAlphas, stability};
 use adwp_train::{
     At, Checkpoint, Context, Evaluator, MemoryPlan, Need, Phase, Reporter, StepReport, TrainError, correct_predictions, labels_as_floats,
-    run_phase, schedule, watched,
+    run_phase, schedule, store_images, stored_bytes, watched,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -64,7 +64,8 @@ struct SpacePhase {
 }
 
 impl SpacePhase {
-    fn new(settings: &SpaceSettings, data: Data) -> Result<Self> {
+    fn new(settings: &SpaceSettings, mut data: Data) -> Result<Self> {
+        store_images(&mut [&mut data.train, &mut data.validation], &data.device)?;
         let net = Relaxed::build(&data.skeleton, settings.batch)?;
         let decays = (settings.momentum, settings.weight_decay);
         let learner = Learner::new(decays, settings.alpha_weight_decay);
@@ -129,6 +130,7 @@ impl Phase for SpacePhase {
             state: Learner::planned_bytes(&net.graph, &self.weights, &self.alphas),
             executors: weight_step.own_bytes() + alpha_step.own_bytes() + evaluator.own_bytes() + data.device.working_bytes(),
             batches: data.train.bytes_in_flight() + data.validation.bytes_in_flight(),
+            images: stored_bytes(&[&data.train, &data.validation]),
         };
         Ok(plan.need(&data.device))
     }
@@ -144,12 +146,12 @@ impl Phase for SpacePhase {
     fn step(&mut self, at: At, (train, validation): Self::Batch) -> Result<StepReport, TrainError> {
         let Self { net, settings, data: Data { device, .. }, learner: Learner { variables, sgd, adam }, .. } = self;
         let labels = labels_as_floats(&validation.labels);
-        self.alpha_step.run(variables, &[(net.images, &validation.images), (net.labels, &labels)])?;
+        self.alpha_step.run(variables, &[(net.images, validation.feed()), (net.labels, (&labels).into())])?;
         let alpha_gradients = gradients(&self.alpha_step, variables, &self.alphas)?;
         adam.step(variables, &alpha_gradients, settings.alpha_rate, device)?;
 
         let labels = labels_as_floats(&train.labels);
-        self.weight_step.run(variables, &[(net.images, &train.images), (net.labels, &labels)])?;
+        self.weight_step.run(variables, &[(net.images, train.feed()), (net.labels, (&labels).into())])?;
         let mut weight_gradients = gradients(&self.weight_step, variables, &self.weights)?;
         clip_gradient_norm(&mut weight_gradients, settings.clip, device)?;
         let rate = schedule::cosine(settings.rate, settings.rate_last, at.epoch, settings.epochs);

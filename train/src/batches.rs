@@ -1,8 +1,10 @@
 use std::sync::Arc;
 
-use adwp_data::{Augmentation, Batch, DataError, Dataset, Loader, LoaderConfig, Normalization, Order};
+use adwp_data::{Augmentation, DataError, Dataset, Loader, LoaderConfig, Normalization, Order, Placement};
+use adwp_engine::Feed;
+use adwp_engine::cuda::{ImageStore, Place};
 
-use crate::{Result, TrainError};
+use crate::{Result, StoredImages, TrainError};
 
 /// Images of one data set that a phase trains on or validates with.
 #[derive(Clone, Debug)]
@@ -15,6 +17,33 @@ pub struct BatchSource {
     pub normalization: Normalization,
     /// Images in a batch.
     pub batch: usize,
+    /// Where a GPU has all of `indices`, with these constants; else batches are prepared on the host.
+    /// [`store_images`](crate::store_images) sets it.
+    pub stored: Option<Arc<StoredImages>>,
+}
+
+/// Some images, ready for an executor.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Labels: `[n]`.
+    pub labels: Vec<u32>,
+    images: Images,
+}
+
+#[derive(Clone, Debug)]
+enum Images {
+    /// Normalised pixels: [n, channels, height, width].
+    Values(Vec<f32>),
+    /// What the GPU makes them of.
+    Stored(Arc<ImageStore>, Vec<Place>),
+}
+
+/// The batches of a walk over the images of a [`BatchSource`].
+#[derive(Debug)]
+pub struct Batches {
+    loader: Loader,
+    /// Where they are stored.
+    stored: Option<(Arc<StoredImages>, Arc<ImageStore>)>,
 }
 
 /// Batches prepared ahead of the step that takes them.
@@ -36,8 +65,8 @@ impl BatchSource {
     }
 
     /// The full batches of a shuffled, augmented epoch from batch `first` on.
-    pub fn shuffled(&self, augmentation: Augmentation, seed: u64, epoch: usize, first: usize) -> Result<Loader> {
-        Ok(Loader::new(LoaderConfig {
+    pub fn shuffled(&self, augmentation: Augmentation, seed: u64, epoch: usize, first: usize) -> Result<Batches> {
+        self.batches(LoaderConfig {
             indices: self.indices.clone(),
             augmentation,
             order: Order::Shuffled,
@@ -46,24 +75,83 @@ impl BatchSource {
             drop_last: true,
             first_batch: first,
             ..self.config()
-        })?)
+        })
     }
 
     /// All images in order, unchanged; the last batch may be smaller. `limit` images at most, 0 for all.
-    pub fn in_order(&self, limit: usize) -> Result<impl ExactSizeIterator<Item = Result<Batch, DataError>> + use<>> {
-        let count = if limit == 0 { self.indices.len() } else { limit.min(self.indices.len()) };
-        Ok(Loader::new(LoaderConfig { indices: self.indices[..count].to_vec(), ..self.config() })?)
+    pub fn in_order(&self, limit: usize) -> Result<Batches> {
+        self.batches(self.config_in_order(limit))
+    }
+
+    /// The batches of [`Self::in_order`] with all pixels, for who computes without an executor.
+    pub fn arrays(&self, limit: usize) -> Result<Loader> {
+        Ok(Loader::new(self.config_in_order(limit))?)
     }
 
     /// Bytes of the batches that exist at a time while the images are walked: those prepared ahead, and the one in use.
     pub fn bytes_in_flight(&self) -> usize {
         let batches = (PREFETCH + 1).min(self.indices.len().div_ceil(self.batch.max(1)));
-        // Beside the pixels, a label and an index for each image.
-        let image = self.dataset.shape().values() * size_of::<f32>() + 2 * size_of::<u32>();
+        let pixels = if self.stored.is_some() { 0 } else { self.dataset.shape().values() * size_of::<f32>() };
+        // Beside the pixels, a label, an index and a placement for each image.
+        let image = pixels + 2 * size_of::<u32>() + size_of::<Placement>();
         batches * self.batch * image
+    }
+
+    fn batches(&self, config: LoaderConfig) -> Result<Batches> {
+        let loader = Loader::new(LoaderConfig { pixels: self.stored.is_none(), ..config })?;
+        let filled = |stored: &Arc<StoredImages>| Ok::<_, TrainError>((Arc::clone(stored), stored.store()?));
+        Ok(Batches { loader, stored: self.stored.as_ref().map(filled).transpose()? })
+    }
+
+    fn config_in_order(&self, limit: usize) -> LoaderConfig {
+        let count = if limit == 0 { self.indices.len() } else { limit.min(self.indices.len()) };
+        LoaderConfig { indices: self.indices[..count].to_vec(), ..self.config() }
     }
 
     fn config(&self) -> LoaderConfig {
         LoaderConfig { prefetch: PREFETCH, ..LoaderConfig::sequential(Arc::clone(&self.dataset), self.normalization.clone(), self.batch) }
     }
 }
+
+impl Batch {
+    /// The images as an executor takes them: [n, channels, height, width].
+    pub fn feed(&self) -> Feed<'_> {
+        match &self.images {
+            Images::Values(values) => values.into(),
+            Images::Stored(images, places) => Feed::Stored { images, places },
+        }
+    }
+
+    /// Appends some images, without labels, to a batch that is not empty until there are `images`.
+    pub(crate) fn fill_up(&mut self, images: usize) {
+        match &mut self.images {
+            Images::Values(values) => values.resize(values.len() / self.labels.len() * images, 0.0),
+            Images::Stored(_, places) => places.resize(images, Place::default()),
+        }
+    }
+}
+
+impl Iterator for Batches {
+    type Item = Result<Batch, DataError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let batch = match self.loader.next()? {
+            Ok(batch) => batch,
+            Err(error) => return Some(Err(error)),
+        };
+        let images = match &self.stored {
+            None => Images::Values(batch.images),
+            Some((stored, store)) => {
+                let places = batch.indices.iter().zip(&batch.placements).map(|(&index, placement)| stored.place(index, placement));
+                Images::Stored(Arc::clone(store), places.collect())
+            }
+        };
+        Some(Ok(Batch { labels: batch.labels, images }))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.loader.size_hint()
+    }
+}
+
+impl ExactSizeIterator for Batches {}

@@ -1,7 +1,7 @@
-use adwp_data::{Batch, DataError};
+use adwp_data::DataError;
 use adwp_engine::{Device, Executor, Graph, NodeId, Program, Statistics, Variables};
 
-use crate::Result;
+use crate::{Batch, Result};
 
 /// How a network did on a set of images.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -71,7 +71,7 @@ impl Evaluator {
         for (i, batch) in full.enumerate() {
             // With a share of 1/1, 1/2, 1/3, … the running value is the mean of all batches so far.
             self.recalibrate.set_statistics_momentum(1.0 / (i + 1) as f32);
-            self.recalibrate.run(variables, &[(self.images, &batch?.images)])?;
+            self.recalibrate.run(variables, &[(self.images, batch?.feed())])?;
         }
         Ok(())
     }
@@ -102,9 +102,8 @@ impl Evaluator {
         for batch in batches {
             let mut batch = batch?;
             let count = batch.labels.len();
-            let per_image = batch.images.len() / count;
-            batch.images.resize(self.batch * per_image, 0.0);
-            self.score.run(variables, &[(self.images, &batch.images)])?;
+            batch.fill_up(self.batch);
+            self.score.run(variables, &[(self.images, batch.feed())])?;
             let logits = self.score.value(self.logits)?;
             let classes = logits.len() / self.batch;
             let logits = &logits[..count * classes];

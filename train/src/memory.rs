@@ -15,6 +15,8 @@ pub struct MemoryPlan {
     pub executors: usize,
     /// Batches being prepared, waiting and in use.
     pub batches: usize,
+    /// Images in the memory of the GPU; 0 where there are none.
+    pub images: usize,
 }
 
 impl MemoryPlan {
@@ -25,7 +27,7 @@ impl MemoryPlan {
         let host = self.state.saturating_mul(3).saturating_add(self.batches);
         match device {
             Device::Cpu(_) => Need { host: host.saturating_add(self.executors), gpu: 0 },
-            Device::Cuda(_) => Need { host, gpu: self.state.saturating_add(self.executors) },
+            Device::Cuda(_) => Need { host, gpu: self.state.saturating_add(self.executors).saturating_add(self.images) },
         }
     }
 }
@@ -290,7 +292,7 @@ mod tests {
 
     #[test]
     fn a_plan_for_the_cpu_is_all_on_the_host() {
-        let plan = MemoryPlan { state: 100, executors: 20, batches: 3 };
+        let plan = MemoryPlan { state: 100, executors: 20, batches: 3, images: 0 };
         assert_eq!(plan.need(&Device::cpu(1).unwrap()), Need { host: 323, gpu: 0 });
         assert_eq!(plan.need(&Device::cpu(1).unwrap()).with_held(7), Need { host: 330, gpu: 0 });
         let endless = MemoryPlan { state: usize::MAX, ..plan };

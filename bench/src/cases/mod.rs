@@ -58,6 +58,18 @@ impl Network {
         Ok(variables)
     }
 
+    /// Bytes that clipping and optimiser read and write on a GPU: for each parameter its gradient once to clip, then gradient, value and
+    /// moments read, value and moments written.
+    pub(crate) fn update_bytes(&self) -> usize {
+        let numbers = match self.update {
+            Update::None => 0,
+            Update::Sgd { .. } => 6,
+            Update::Adam { .. } => 7,
+        };
+        let elements: usize = self.trainable.iter().map(|&id| self.graph[id].shape.elements()).sum();
+        numbers * elements * size_of::<f32>()
+    }
+
     /// Multiply-adds of what is timed.
     pub(crate) fn multiply_adds(&self) -> MultiplyAdds {
         count::step(&self.graph, self.loss, &[self.output], &self.trainable, |node: &Node| !node.name.starts_with(HEAD))

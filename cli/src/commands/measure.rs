@@ -127,14 +127,14 @@ pub(crate) fn eval(args: &EvalArgs, style: Style) -> Result<(), Failure> {
         Some(n) => Normalization { mean: n.mean.clone(), std: n.std.clone() },
         None => splits.normalization.clone(),
     };
-    let images = BatchSource { indices: splits.test.indices(), dataset: splits.test, normalization, batch: args.batch };
+    let images = BatchSource { indices: splits.test.indices(), dataset: splits.test, normalization, batch: args.batch, stored: None };
     let library = find_library(args.ort.ort_lib.as_deref(), &args.runtime)?;
     let mut rows = Vec::new();
     for runtime in choose(&args.runtime, library.as_ref(), &mut console) {
         let options = SessionOptions { threads: 1, ort_library: library.as_ref(), batch: args.batch };
         let mut session = Session::from_model(runtime, &model, &options)?;
         let label = format!("batch under {runtime}");
-        let batches = watched(&mut console, &label, images.in_order(0)?);
+        let batches = watched(&mut console, &label, images.arrays(0)?);
         let result = accuracy::evaluate(&mut session, batches.map(runtime_batch));
         console.clear();
         rows.push((runtime, result?));

@@ -9,6 +9,7 @@ mod road;
 
 use crate::args::{Args, Command};
 use crate::failure::Failure;
+use crate::memory::Training;
 use crate::progress::Verbosity;
 
 /// What every command needs to know of the global flags.
@@ -28,10 +29,10 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let style = Style { verbosity, json: args.json };
     match args.command {
         Command::Run(args) => road::run(&args, style),
-        Command::Space(args) => road::step(&args, style, "space"),
-        Command::Search(args) => road::step(&args, style, "search"),
-        Command::Retrain(args) => road::step(&args, style, "retrain"),
-        Command::Export(args) => road::step(&args, style, "export"),
+        Command::Space(args) => road::train(&args, style, Training::Space),
+        Command::Search(args) => road::train(&args, style, Training::Search),
+        Command::Retrain(args) => road::train(&args, style, Training::Retrain),
+        Command::Export(args) => road::export(&args, style),
         Command::Report { run } => road::report(run, style),
         Command::Data { command } => data::run(command, style),
         Command::Bench(args) => measure::bench(&args, style),

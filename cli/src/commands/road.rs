@@ -1,12 +1,13 @@
 //! The commands that work in a run folder.
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 use adwp_engine::cuda::Precision;
 use adwp_report::terminal_table;
 
 use super::Style;
-use crate::args::{OrtArgs, RunArgs};
+use crate::args::{OrtArgs, RunArgs, TrainArgs};
 use crate::failure::Failure;
 use crate::memory::Training;
 use crate::output;
@@ -14,8 +15,9 @@ use crate::session::{Existing, Session};
 use crate::steps;
 
 /// `adwp run`: everything in order.
-pub(crate) fn run(args: &RunArgs, style: Style) -> Result<(), Failure> {
-    let mut session = Session::open(args, style.verbosity, Existing::NeedsResume, &Training::ALL)?;
+pub(crate) fn run(args: &TrainArgs, style: Style) -> Result<(), Failure> {
+    let deadline = deadline(args);
+    let mut session = Session::open(&args.run, style.verbosity, Existing::NeedsResume, &Training::ALL)?.until(deadline);
     session.announce();
     steps::space(&mut session, "run")?;
     steps::search(&mut session, "run")?;
@@ -35,22 +37,34 @@ fn finish(session: &mut Session, style: Style) -> Result<(), Failure> {
     output::data(&format!("\n{}\n", std::path::absolute(&path).unwrap_or(path).display()))
 }
 
-/// `adwp space`, `search`, `retrain`, `export`: one step in a run folder.
-pub(crate) fn step(args: &RunArgs, style: Style, step: &'static str) -> Result<(), Failure> {
-    let phases: &[Training] = match step {
-        "space" => &[Training::Space],
-        "search" => &[Training::Search],
-        "retrain" => &[Training::Retrain],
-        _ => &[],
-    };
-    let mut session = Session::open(args, style.verbosity, Existing::Continues, phases)?;
+/// `adwp space`, `search`, `retrain`: one training step in a run folder.
+pub(crate) fn train(args: &TrainArgs, style: Style, training: Training) -> Result<(), Failure> {
+    let deadline = deadline(args);
+    let mut session = Session::open(&args.run, style.verbosity, Existing::Continues, &[training])?.until(deadline);
     session.announce();
-    let file = match step {
-        "space" => steps::space(&mut session, step).map(|()| "space.json"),
-        "search" => steps::search(&mut session, step).map(|()| "genotype.json"),
-        "retrain" => steps::retrain(&mut session, step).map(|()| "weights.safetensors"),
-        _ => steps::export(&mut session).map(|()| "model.onnx"),
+    match training {
+        Training::Space => steps::space(&mut session, training.name()),
+        Training::Search => steps::search(&mut session, training.name()),
+        Training::Retrain => steps::retrain(&mut session, training.name()),
     }?;
+    wrote(&session, style, training.name(), training.result())
+}
+
+/// `adwp export`: the one step that trains nothing.
+pub(crate) fn export(args: &RunArgs, style: Style) -> Result<(), Failure> {
+    let mut session = Session::open(args, style.verbosity, Existing::Continues, &[])?;
+    session.announce();
+    steps::export(&mut session)?;
+    wrote(&session, style, "export", "model.onnx")
+}
+
+/// When training is to stop, counted from now; `None` for never.
+fn deadline(args: &TrainArgs) -> Option<Instant> {
+    Instant::now().checked_add(args.max_minutes?)
+}
+
+/// Prints what a step has written.
+fn wrote(session: &Session, style: Style, step: &str, file: &str) -> Result<(), Failure> {
     let path = session.run.file(file);
     if style.json {
         return output::json(&serde_json::json!({ "step": step, "file": path }));

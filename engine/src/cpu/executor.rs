@@ -7,7 +7,7 @@ use crate::cpu::run::{Normalizations, Run, resolve};
 use crate::lower::{Action, Fusion, Lowered};
 use crate::plan::Plan;
 use crate::program::{Program, Tensor};
-use crate::{NodeId, Result, StepTime, Variables};
+use crate::{Feed, NodeId, Result, StepTime, Variables};
 
 /// A program ready to run on the CPU.
 #[derive(Debug)]
@@ -81,13 +81,13 @@ impl Executor {
     /// Runs all steps once. `feeds` gives the value of every input node the program reads, row-major.
     ///
     /// # Errors
-    /// A feed that is missing or has the wrong length, a variable that is missing or has another shape.
-    pub fn run(&mut self, variables: &mut Variables, feeds: &[(NodeId, &[f32])]) -> Result<()> {
+    /// A feed that is missing, has the wrong length or is on a GPU, a variable that is missing or has another shape.
+    pub fn run(&mut self, variables: &mut Variables, feeds: &[(NodeId, Feed<'_>)]) -> Result<()> {
         self.run_actions(variables, feeds, |_, _| ())
     }
 
     /// [`Self::run`], and how long each step took.
-    pub fn profile(&mut self, variables: &mut Variables, feeds: &[(NodeId, &[f32])]) -> Result<Vec<StepTime>> {
+    pub fn profile(&mut self, variables: &mut Variables, feeds: &[(NodeId, Feed<'_>)]) -> Result<Vec<StepTime>> {
         let mut times = Vec::new();
         self.run_actions(variables, feeds, |action, time| {
             times.push((action.node(), matches!(action, Action::Seed(_) | Action::Backward { .. }), time));
@@ -105,7 +105,7 @@ impl Executor {
     fn run_actions(
         &mut self,
         variables: &mut Variables,
-        feeds: &[(NodeId, &[f32])],
+        feeds: &[(NodeId, Feed<'_>)],
         mut done: impl FnMut(&Action, Duration) + Send,
     ) -> Result<()> {
         let Self { program, device, lowered, plan, own, shared, normalizations, statistics_momentum } = self;

@@ -9,7 +9,7 @@ use crate::ops::window::Window;
 use crate::ops::{Write, depthwise, elementwise, layout, linear, loss, pool};
 use crate::plan::Plan;
 use crate::program::{Program, Statistics, Step, Tensor};
-use crate::{Graph, NodeId, Op, Result, Shape, Variables};
+use crate::{Feed, Graph, NodeId, Op, Result, Shape, Variables};
 
 /// Where the value of a node comes from.
 #[derive(Clone, Copy)]
@@ -20,7 +20,7 @@ pub(crate) enum Source<'a> {
 }
 
 /// Finds the value of every leaf that the program reads, and checks its size; those of parameters are on the host then.
-pub(crate) fn resolve<'a>(program: &Program, variables: &Variables, feeds: &[(NodeId, &'a [f32])]) -> Result<Vec<Source<'a>>> {
+pub(crate) fn resolve<'a>(program: &Program, variables: &Variables, feeds: &[(NodeId, Feed<'a>)]) -> Result<Vec<Source<'a>>> {
     let graph = &program.graph;
     let mut sources = vec![Source::Slot; graph.len()];
     for step in &program.steps {
@@ -33,7 +33,7 @@ pub(crate) fn resolve<'a>(program: &Program, variables: &Variables, feeds: &[(No
                     variables.at(position).data()?;
                     Source::Variable(position)
                 }
-                Op::Input => Source::Feed(program.feed(input, feeds)?),
+                Op::Input => Source::Feed(program.feed(input, feeds)?.on_host(node)?),
                 _ => continue,
             };
         }

@@ -4,21 +4,23 @@
 // initialisers, as using it would.
 #![allow(unsafe_code)]
 
+use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::ffi::{CString, c_char};
 use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
-use std::sync::Once;
+use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::{env, fs, process};
 
 use cudarc::nvrtc::{result, sys};
+use rayon::prelude::*;
 
 use crate::{EngineError, Result};
 
 /// A file of kernels.
-pub(crate) struct Source {
+struct Source {
     /// Its name in messages of the compiler.
-    pub(crate) name: &'static str,
+    name: &'static str,
     text: &'static str,
 }
 
@@ -28,11 +30,12 @@ macro_rules! sources {
     };
 }
 
-/// What the files include.
-const COMMON: &str = include_str!("../../kernels/common.cuh");
+/// What the files include, by name.
+const HEADERS: [(&str, &str); 2] =
+    [("common.cuh", include_str!("../../kernels/common.cuh")), ("conv.cuh", include_str!("../../kernels/conv.cuh"))];
 
 /// Every file of kernels.
-pub(crate) const SOURCES: [Source; 11] = sources![
+const SOURCES: [Source; 11] = sources![
     "conv.cu",
     "depthwise.cu",
     "elementwise.cu",
@@ -46,9 +49,27 @@ pub(crate) const SOURCES: [Source; 11] = sources![
     "reduce.cu",
 ];
 
+/// Machine code of every source for devices of that compute capability. It is compiled once on a machine, with all its processors, and
+/// once in a process where nothing can be kept.
+pub(crate) fn cubins(capability: (u32, u32)) -> Result<Cubins> {
+    type Compiled = HashMap<(u32, u32), Cubins>;
+    static COMPILED: Mutex<Option<Compiled>> = Mutex::new(None);
+    // Held while the compiler runs: who comes meanwhile would only do the same.
+    let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
+    let compiled = compiled.get_or_insert_default();
+    if let Some(cubins) = compiled.get(&capability) {
+        return Ok(Arc::clone(cubins));
+    }
+    let cubins = SOURCES.par_iter().map(|source| Ok((source.name, source.cubin(capability)?))).collect::<Result<Vec<_>>>()?;
+    Ok(Arc::clone(compiled.entry(capability).or_insert(cubins.into())))
+}
+
+/// Names of sources, and their machine code.
+pub(crate) type Cubins = Arc<[(&'static str, Vec<u8>)]>;
+
 impl Source {
     /// Machine code for devices of that compute capability, from the disk where it was compiled before.
-    pub(crate) fn cubin(&self, capability: (u32, u32)) -> Result<Vec<u8>> {
+    fn cubin(&self, capability: (u32, u32)) -> Result<Vec<u8>> {
         load_compiler()?;
         let kept = cache_folder().map(|folder| folder.join(self.file_name(capability)));
         if let Some(cubin) = kept.as_deref().and_then(read_kept) {
@@ -62,17 +83,26 @@ impl Source {
     }
 
     /// Compiles it, whatever is on disk.
-    pub(crate) fn compile(&self, (major, minor): (u32, u32)) -> Result<Compiled> {
+    fn compile(&self, (major, minor): (u32, u32)) -> Result<Compiled> {
         load_compiler()?;
         let text = |text: &str| CString::new(text).expect("sources and names have no zeros");
-        let (source, name, common, include) = (text(self.text), text(self.name), text(COMMON), text("common.cuh"));
+        let (source, name) = (text(self.text), text(self.name));
+        let (names, headers) = (HEADERS.map(|(name, _)| text(name)), HEADERS.map(|(_, header)| text(header)));
+        let pointers = |texts: &[CString; HEADERS.len()]| texts.each_ref().map(|text| text.as_ptr());
+        let (includes, included) = (pointers(&names), pointers(&headers));
         let mut program = std::ptr::null_mut();
-        let (headers, includes) = ([common.as_ptr()], [include.as_ptr()]);
         // SAFETY: all strings end with a zero and outlive the program.
         unsafe {
-            sys::nvrtcCreateProgram(&mut program, source.as_ptr(), name.as_ptr(), 1, headers.as_ptr(), includes.as_ptr())
-                .result()
-                .map_err(|e| EngineError::cuda(format!("NVRTC takes no program: {e}")))?;
+            sys::nvrtcCreateProgram(
+                &mut program,
+                source.as_ptr(),
+                name.as_ptr(),
+                HEADERS.len() as i32,
+                included.as_ptr(),
+                includes.as_ptr(),
+            )
+            .result()
+            .map_err(|e| EngineError::cuda(format!("NVRTC takes no program: {e}")))?;
         }
         let options = [format!("--gpu-architecture=sm_{major}{minor}"), "--std=c++17".to_owned(), "--ptxas-options=-v".to_owned()];
         // SAFETY: the program was created above and is destroyed below.
@@ -93,17 +123,18 @@ impl Source {
     /// Differs when the machine code would.
     fn file_name(&self, capability: (u32, u32)) -> String {
         let mut hasher = DefaultHasher::new();
-        (self.text, COMMON, capability, compiler_version()).hash(&mut hasher);
+        (self.text, HEADERS, capability, compiler_version()).hash(&mut hasher);
         let (major, minor) = capability;
         format!("{}-sm{major}{minor}-{:016x}.cubin", self.name.trim_end_matches(".cu"), hasher.finish())
     }
 }
 
 /// What the compiler made of a source.
-pub(crate) struct Compiled {
-    pub(crate) cubin: Vec<u8>,
+struct Compiled {
+    cubin: Vec<u8>,
     /// What it said: registers and spills of each kernel among it.
-    pub(crate) log: String,
+    #[cfg_attr(not(test), expect(dead_code, reason = "only the tests look at registers and spills"))]
+    log: String,
 }
 
 /// # Safety

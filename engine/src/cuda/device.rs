@@ -1,10 +1,11 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use crate::Result;
 use crate::cuda::Kernel;
-use crate::cuda::compile::SOURCES;
+use crate::cuda::compile;
 use crate::cuda::driver::{Buffer, Context, Function, Module};
 use crate::cuda::table::{Content, Table};
 
@@ -122,6 +123,26 @@ impl Device {
     /// Bytes of the working memory that the executors alive on this device need together; they share it, one running at a time.
     pub fn working_bytes(&self) -> usize {
         self.lock().arena.needed()
+    }
+
+    /// Bytes a second of copying `bytes` bytes within its memory, those read and those written both counted: the best of several rounds.
+    ///
+    /// # Errors
+    /// [`EngineError::Cuda`](crate::EngineError::Cuda) when it has no room for source and target.
+    pub fn copy_bandwidth(&self, bytes: usize) -> Result<f64> {
+        const ROUNDS: usize = 5;
+        const COPIES: usize = 4;
+        let (from, to) = (self.allocate(bytes)?, self.allocate(bytes)?);
+        let round = || {
+            let start = Instant::now();
+            (0..COPIES).try_for_each(|_| to.copy_from(&from))?;
+            self.synchronize()?;
+            Ok(start.elapsed().as_secs_f64())
+        };
+        // The first is warm-up.
+        round()?;
+        let seconds: Vec<f64> = (0..ROUNDS).map(|_| round()).collect::<Result<_>>()?;
+        Ok((2 * bytes * COPIES) as f64 / seconds.into_iter().fold(f64::INFINITY, f64::min))
     }
 
     /// Waits until everything asked for is done.
@@ -249,9 +270,9 @@ impl Kernels {
     fn load(context: &Arc<Context>) -> Result<Self> {
         let mut modules = Vec::new();
         let mut functions = HashMap::new();
-        for source in &SOURCES {
-            let module = context.load(&source.cubin(context.capability())?)?;
-            for kernel in Kernel::ALL.into_iter().filter(|kernel| kernel.source() == source.name) {
+        for (source, cubin) in &*compile::cubins(context.capability())? {
+            let module = context.load(cubin)?;
+            for kernel in Kernel::ALL.into_iter().filter(|kernel| kernel.source() == *source) {
                 functions.insert(kernel, module.function(kernel.name())?);
             }
             modules.push(module);

@@ -186,6 +186,15 @@ impl Buffer {
             .map_err(|e| failed("copy to the device", e))
     }
 
+    /// Copies all of another buffer, of the same device and at most as large, to its beginning.
+    pub(crate) fn copy_from(&self, other: &Self) -> Result<()> {
+        assert!(other.bytes <= self.bytes, "{} bytes into a buffer of {}", other.bytes, self.bytes);
+        self.context.bind()?;
+        // SAFETY: both ranges are allocated, of different buffers, and the length was checked.
+        unsafe { result::memcpy_dtod_async(self.address, other.address, other.bytes, self.context.stream) }
+            .map_err(|e| failed("copy within its memory", e))
+    }
+
     /// Copies what is at its beginning to `data`, once everything asked for before is done.
     pub(crate) fn download<T: bytemuck::AnyBitPattern>(&self, data: &mut [T]) -> Result<()> {
         self.download_at(0, data)

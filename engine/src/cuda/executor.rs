@@ -12,7 +12,7 @@ use crate::cuda::{Device, Precision};
 use crate::lower::{Fusion, Lowered};
 use crate::plan::Plan;
 use crate::program::{Program, Statistics, Tensor};
-use crate::{NodeId, Op, Result, StepTime, Variables};
+use crate::{Feed, NodeId, Op, Result, StepTime, Variables};
 
 /// Where every piece of memory begins: what the instructions for copying are best with.
 const ALIGNMENT: usize = 256;
@@ -128,6 +128,28 @@ impl Executor {
         offsets_end(&self.plan.shared)
     }
 
+    /// Bytes of all that the launches of a run read and write, inputs and parameters included: every piece of memory once for each
+    /// launch that reads it, and once for each that writes it, whole, whatever the launch needs of it.
+    pub fn traffic_bytes(&self) -> usize {
+        let of_launch = |tasks: &Vec<usize>| {
+            let distinct = |of: fn(&Task) -> &Vec<Region>| -> HashSet<Region> {
+                tasks.iter().flat_map(|&task| of(&self.work.tasks[task])).copied().collect()
+            };
+            let (reads, writes) = (distinct(|task| &task.words.reads), distinct(|task| &task.words.writes));
+            reads.into_iter().chain(writes).map(|region| self.region_bytes(region)).sum::<usize>()
+        };
+        self.launches.iter().map(of_launch).sum()
+    }
+
+    /// Bytes of a region, computed or given.
+    fn region_bytes(&self, region: Region) -> usize {
+        let given = || match region {
+            Region::Momentum => size_of::<f32>(),
+            region => shape_of(&self.program, region).elements() * size_of::<f32>(),
+        };
+        self.work.bytes(&self.program, region).unwrap_or_else(given)
+    }
+
     /// How far a run moves the running statistics towards those of the batch; 0.1 unless set.
     pub fn set_statistics_momentum(&mut self, momentum: f32) {
         self.momentum = momentum;
@@ -137,8 +159,9 @@ impl Executor {
     /// a failure of the device may only show when something is read from it.
     ///
     /// # Errors
-    /// A feed that is missing or has the wrong length, a variable that is missing or has another shape, a device that fails.
-    pub fn run(&mut self, variables: &mut Variables, feeds: &[(NodeId, &[f32])]) -> Result<()> {
+    /// A feed that is missing, has the wrong shape or is on another device, a variable that is missing or has another shape, a device that
+    /// fails.
+    pub fn run(&mut self, variables: &mut Variables, feeds: &[(NodeId, Feed<'_>)]) -> Result<()> {
         let is_new = self.prepare(variables, feeds)?;
         let Self { device, prepared, .. } = self;
         let Some(Prepared { table, graph, .. }) = prepared else { unreachable!("prepared above") };
@@ -156,7 +179,7 @@ impl Executor {
     ///
     /// # Errors
     /// Those of [`Self::run`].
-    pub fn profile(&mut self, variables: &mut Variables, feeds: &[(NodeId, &[f32])]) -> Result<Vec<StepTime>> {
+    pub fn profile(&mut self, variables: &mut Variables, feeds: &[(NodeId, Feed<'_>)]) -> Result<Vec<StepTime>> {
         self.prepare(variables, feeds)?;
         let Some(Prepared { table, .. }) = &self.prepared else { unreachable!("prepared above") };
         self.device.synchronize()?;
@@ -177,8 +200,8 @@ impl Executor {
     }
 
     /// Brings everything to the device that a run reads; gives whether the launches were written down anew.
-    fn prepare(&mut self, variables: &mut Variables, feeds: &[(NodeId, &[f32])]) -> Result<bool> {
-        let inputs: Vec<&[f32]> = self.given.inputs.iter().map(|&(id, _)| self.program.feed(id, feeds)).collect::<Result<_>>()?;
+    fn prepare(&mut self, variables: &mut Variables, feeds: &[(NodeId, Feed<'_>)]) -> Result<bool> {
+        let inputs: Vec<Feed<'_>> = self.given.inputs.iter().map(|&(id, _)| self.input(id, feeds)).collect::<Result<_>>()?;
         let mut addresses = Vec::with_capacity(self.given.variables.len());
         for (region, name, _) in &self.given.variables {
             let position = variables.expect(name, &shape_of(&self.program, *region))?;
@@ -192,8 +215,12 @@ impl Executor {
             }
         };
         memory.inputs.upload(&[self.momentum])?;
-        for (&(_, offset), data) in self.given.inputs.iter().zip(inputs) {
-            memory.inputs.upload_at(offset, data)?;
+        for (&(_, offset), feed) in self.given.inputs.iter().zip(inputs) {
+            match feed {
+                Feed::Values(values) => memory.inputs.upload_at(offset, values)?,
+                // Done before the launches of the run, which follow in the same stream.
+                Feed::Stored { images, places } => images.cut(places, memory.inputs.address() + offset as u64)?,
+            }
         }
 
         let arena = self.device.arena()?;
@@ -207,6 +234,15 @@ impl Executor {
         let table = content.upload(self.device.context(), &*self.device.kernels()?)?;
         self.prepared = Some(Prepared { arena, variables: addresses, table, graph: None });
         Ok(true)
+    }
+
+    /// What is fed for an input, checked.
+    fn input<'a>(&self, id: NodeId, feeds: &[(NodeId, Feed<'a>)]) -> Result<Feed<'a>> {
+        let feed = self.program.feed(id, feeds)?;
+        if let Feed::Stored { images, places } = feed {
+            images.check(places, &self.device)?;
+        }
+        Ok(feed)
     }
 
     /// The launches with their addresses.

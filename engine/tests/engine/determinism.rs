@@ -6,7 +6,7 @@ use crate::cases::{BLOCKS, Case, LARGE, OPERATIONS, Outcome};
 use crate::fusion::fused_and_not;
 use crate::networks::NETWORKS;
 
-fn bits(outcome: &Outcome) -> Vec<u32> {
+pub(crate) fn bits(outcome: &Outcome) -> Vec<u32> {
     let Outcome { output, loss, gradients } = outcome;
     output.iter().chain([loss]).chain(gradients.iter().flatten()).map(|x| x.to_bits()).collect()
 }

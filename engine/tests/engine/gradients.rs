@@ -1,6 +1,6 @@
 //! Which gradients a program computes, and how they add up where paths meet.
 
-use adwp_engine::{Conv2d, EngineError, Executor, Graph, Init, NodeId, Op, Program, Variables};
+use adwp_engine::{Conv2d, EngineError, Executor, Feed, Graph, Init, NodeId, Op, Program, Variables};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -85,7 +85,7 @@ fn inputs_and_losses_are_checked() {
     variables.initialize(&graph, &mut ChaCha8Rng::seed_from_u64(0)).unwrap();
     let short = executor.run(&mut variables, &[(x, &[1.0; 2])]);
     assert!(matches!(short, Err(EngineError::Feed { node, expected: 3, found: 2 }) if node == "x"));
-    let absent = executor.run(&mut variables, &[]);
+    let absent = executor.run(&mut variables, &[] as &[(NodeId, Feed<'_>)]);
     assert!(matches!(absent, Err(EngineError::Feed { node, expected: 3, found: 0 }) if node == "x"));
     executor.run(&mut variables, &[(x, &[1.0, 2.0, 3.0])]).unwrap();
     assert_eq!(*executor.value(y).unwrap(), [6.0]);

@@ -2,11 +2,13 @@
 
 mod cases;
 mod compare;
+mod cuda;
 mod determinism;
 mod device;
 mod edges;
 mod fusion;
 mod gradients;
+mod images;
 mod interpreter;
 mod networks;
 mod operations;

@@ -1,7 +1,7 @@
 //! Optimisers, against the numbers PyTorch 2.15 printed.
 
 use adwp_engine::optim::{Adam, Gradient, Sgd, State, clip_gradient_norm, gradient_norm, gradients};
-use adwp_engine::{EngineError, Executor, Graph, Init, Op, Program, Role, Variable, Variables};
+use adwp_engine::{EngineError, Executor, Feed, Graph, Init, NodeId, Op, Program, Role, Variable, Variables};
 
 use crate::compare::assert_close;
 use crate::device::device;
@@ -136,7 +136,7 @@ fn gradients_are_clipped_by_their_common_norm() {
         variables.insert(Variable::new(name, shape, data, Role::Parameter));
     }
     let mut executor = Executor::new(Program::training(&graph, loss, &[], &[a, b]).unwrap(), &device).unwrap();
-    executor.run(&mut variables, &[]).unwrap();
+    executor.run(&mut variables, &[] as &[(NodeId, Feed<'_>)]).unwrap();
 
     let mut clipped = gradients(&executor, &variables, &[b, a]).unwrap();
     let seen = |gradient: &Gradient<'_>| gradient.values().unwrap();

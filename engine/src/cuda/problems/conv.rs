@@ -3,12 +3,12 @@
 use crate::cuda::Kernel;
 use crate::cuda::problem::{GradientsAt, Problem, Region, TensorAt, ValuesAt, Words};
 
-/// Rows and positions of the tiles that the products of forward and input gradient are made of: the cases of `product_of` in conv.cu. Of tiles
-/// that take as much, the first, which reads less, is taken.
+/// Rows and positions of the tiles that the products of forward and input gradient are made of, which rows name: the cases of `product_of`
+/// in conv.cu. Where two would take as long, the first does, as it reads less.
 const PRODUCT_TILES: [(usize, usize); 3] = [(72, 128), (36, 256), (16, 256)];
 /// What it takes to load a tile, in rows of a product.
 const LOADING: usize = 12;
-/// Outputs and terms of the tiles of a weight gradient: the cases of `conv_backward_weight` in conv.cu.
+/// Outputs and terms of the tiles of a weight gradient, which outputs name: the cases of `conv_backward_weight` in conv.cu.
 const WEIGHT_TILES: [(usize, usize); 3] = [(16, 32), (32, 32), (40, 40)];
 /// Positions that a block of the weight gradient takes at a time: `SPAN` in conv.cu, which counts in fours.
 const SPAN: usize = 64;
@@ -18,8 +18,8 @@ const WEIGHT_BLOCKS: usize = 128;
 /// Threads of a block: `THREADS` in common.cuh.
 const THREADS: usize = 256;
 
-/// The sizes of a convolution: `[batch, channels, height, width]` becomes `[batch, out, out_height, out_width]`. Positions of all samples, in or
-/// out, are fewer than 2³¹.
+/// The sizes of a convolution: `[batch, channels, height, width]` becomes `[batch, out, out_height, out_width]`. Positions of all samples,
+/// in or out, are fewer than 2³¹.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ConvSizes {
     pub(crate) batch: usize,
@@ -37,7 +37,7 @@ pub(crate) struct ConvSizes {
 }
 
 impl ConvSizes {
-    /// As `ConvSizes` of conv.cu and depthwise.cu.
+    /// `ConvSizes` of conv.cu and depthwise.cu.
     pub(crate) fn write(&self, words: &mut Words) {
         words.sizes(&[self.batch, self.channels, self.height, self.width, self.out, self.out_height, self.out_width]);
         words.sizes(&[self.kernel, self.stride, self.padding, self.dilation, self.groups]);
@@ -185,8 +185,7 @@ impl Problem for ConvBackwardWeight {
         words.values(&self.x);
         words.gradients(&self.dy);
         words.write(self.partial, false);
-        let (outs, terms) = self.tile();
-        words.sizes(&[outs, terms, self.chunk()]);
+        words.sizes(&[self.tile().0, self.chunk()]);
     }
 }
 

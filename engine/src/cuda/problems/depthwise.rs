@@ -199,3 +199,26 @@ impl Problem for DepthwiseBackwardWeight {
         words.size(self.items());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiles_cover_planes_and_fit_a_block() {
+        let sides = [1, 2, 5, 7, 8, 14, 28, 31, 32, 33, 56, 100, 224];
+        for (height, width) in sides.into_iter().flat_map(|height| sides.map(|width| (height, width))) {
+            for (stride, reach) in (1..=4).flat_map(|stride| [2, 4, 6, 8, 12, 40, 60].map(|reach| (stride, reach))) {
+                let tiling = Tiling::new([height, width], stride, reach).expect("windows of that size fit");
+                let Tiling { rows, quads, planes, down, across, .. } = tiling;
+                let name = format!("{height}×{width}, stride {stride}, reach {reach}: {tiling:?}");
+                assert!(rows * quads * planes <= THREADS && planes <= MOST_PLANES, "threads: {name}");
+                assert!(planes * tiling.height * tiling.pitch <= TILE_FLOATS && tiling.pitch.is_multiple_of(4), "memory: {name}");
+                assert!(tiling.height > (rows - 1) * stride + reach && tiling.pitch > (4 * quads - 1) * stride + reach, "windows: {name}");
+                assert!((1..=rows).contains(&(height - (down - 1) * rows)), "rows: {name}");
+                assert!((1..=4 * quads).contains(&(width - (across - 1) * 4 * quads)), "columns: {name}");
+            }
+        }
+        assert_eq!(Tiling::new([8, 8], 1, 100), None);
+    }
+}

@@ -11,12 +11,10 @@ pub(crate) struct Images {
     pub(crate) channels: usize,
     pub(crate) height: usize,
     pub(crate) width: usize,
-    /// Pixels of black on every side of an image before it is cropped.
-    pub(crate) padding: usize,
     /// The data set: u8 `[images, channels, height, width]`.
     pub(crate) pixels: Region,
-    /// i32 `[batch][8]`: number of the image; how far down and right of the padded image's corner the crop lies; whether it is mirrored;
-    /// top, bottom, left and right of the hole, of which bottom and right are behind it.
+    /// i32 `[batch][8]`: number of the image; how far below and right of its corner the crop lies; whether it is mirrored; top, bottom,
+    /// left and right of the hole, of which bottom and right are behind it.
     pub(crate) places: Region,
     /// Normalised value of every byte: f32 `[channels][256]`.
     pub(crate) tables: Region,
@@ -31,7 +29,7 @@ impl Problem for Images {
     }
 
     fn write(&self, words: &mut Words) {
-        words.sizes(&[self.batch, self.channels, self.height, self.width, self.padding]);
+        words.sizes(&[self.batch, self.channels, self.height, self.width]);
         words.read(self.pixels);
         words.read(self.places);
         words.read(self.tables);

@@ -1,0 +1,122 @@
+//! What the engine of the benchmark computes on.
+
+use std::str::FromStr;
+
+use adwp_engine::cuda::{self, Precision};
+use adwp_engine::{Device, EngineError};
+use serde::Serialize;
+
+use crate::args::Args;
+use crate::failure::{Failure, Result};
+
+/// What `--device` asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DeviceChoice {
+    Cpu,
+    /// The GPU of that number.
+    Cuda(usize),
+}
+
+impl FromStr for DeviceChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "cpu" => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda(0)),
+            _ => {
+                let number = text.strip_prefix("cuda:").and_then(|number| number.parse().ok());
+                number.map(Self::Cuda).ok_or_else(|| "expected cpu, cuda or cuda:N".into())
+            }
+        }
+    }
+}
+
+impl DeviceChoice {
+    /// What PyTorch calls it.
+    pub(crate) fn in_pytorch(self) -> String {
+        match self {
+            Self::Cpu => "cpu".to_owned(),
+            Self::Cuda(number) => format!("cuda:{number}"),
+        }
+    }
+}
+
+/// What `--precision` asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Stored {
+    /// Single precision.
+    F32,
+    /// Half of it.
+    Bf16,
+}
+
+impl Stored {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        }
+    }
+}
+
+/// Opens the device that the arguments name, set up as they ask.
+///
+/// # Errors
+/// [`Failure::Usage`] when there is no such GPU, or when the CPU is asked for what only a GPU can do.
+pub(crate) fn open(args: &Args) -> Result<Device> {
+    let device = match args.device {
+        DeviceChoice::Cpu => cpu(args)?,
+        DeviceChoice::Cuda(number) => gpu(number, args).map_err(|e| Failure::Usage(format!("--device cuda:{number}: {e}")))?,
+    };
+    Ok(if args.no_fuse { device.unfused() } else { device })
+}
+
+fn cpu(args: &Args) -> Result<Device> {
+    let refused = |flag: &str| Err(Failure::Usage(format!("{flag}: only a GPU can do that; name one with --device cuda")));
+    if args.precision == Stored::Bf16 {
+        return refused("--precision bf16");
+    }
+    if args.no_graphs {
+        return refused("--no-graphs");
+    }
+    Ok(Device::cpu(args.threads.into())?)
+}
+
+fn gpu(number: usize, args: &Args) -> Result<Device, EngineError> {
+    let precision = match args.precision {
+        Stored::F32 => Precision::F32,
+        Stored::Bf16 => Precision::Bf16,
+    };
+    let device = cuda::Device::open(number)?.with_precision(precision);
+    Ok(if args.no_graphs { device.without_graphs() } else { device }.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    fn opened(args: &[&str]) -> Result<Device> {
+        open(&Args::parse_from(["engine-bench"].iter().chain(args)))
+    }
+
+    #[test]
+    fn devices_are_known_by_name() {
+        let parsed = ["cpu", "cuda", "cuda:0", "cuda:3"].map(|text| text.parse().unwrap());
+        assert_eq!(parsed, [DeviceChoice::Cpu, DeviceChoice::Cuda(0), DeviceChoice::Cuda(0), DeviceChoice::Cuda(3)]);
+        assert!(["", "gpu", "cuda:", "cuda:-1", "CUDA"].iter().all(|text| text.parse::<DeviceChoice>().is_err()));
+        assert_eq!(parsed.map(DeviceChoice::in_pytorch), ["cpu", "cuda:0", "cuda:0", "cuda:3"]);
+    }
+
+    #[test]
+    fn the_cpu_is_not_asked_for_what_only_a_gpu_can_do() {
+        assert!(matches!(opened(&["--threads", "1", "--no-fuse"]), Ok(Device::Cpu(device)) if !device.fuses()));
+        for flags in [&["--precision", "bf16"][..], &["--no-graphs"]] {
+            assert!(matches!(opened(flags), Err(Failure::Usage(message)) if message.starts_with(flags[0])));
+        }
+        let nowhere = opened(&["--device", "cuda:1000"]);
+        assert!(matches!(nowhere, Err(Failure::Usage(message)) if message.starts_with("--device cuda:1000: ")));
+    }
+}

@@ -1,0 +1,207 @@
+//! Images in the memory of a GPU, which cuts the batches out of them that a phase takes.
+
+use std::sync::{Arc, OnceLock};
+
+use adwp_data::{Dataset, ImageShape, Normalization, Placement};
+use adwp_engine::Device;
+use adwp_engine::cuda::{self, ImageStore, Place};
+
+use crate::{BatchSource, Result, TrainError};
+
+/// Images of one data set that lie in the memory of a GPU from the first batch on. They are read once, so image files are decoded once
+/// instead of every time that a batch has them.
+#[derive(Debug)]
+pub struct StoredImages {
+    dataset: Arc<Dataset>,
+    normalization: Normalization,
+    /// Which images of the data set, ascending: the number of each in the store is its position here.
+    images: Vec<u32>,
+    device: cuda::Device,
+    store: OnceLock<Arc<ImageStore>>,
+}
+
+/// Plans to keep the images of `sources` in the memory of `device`, where that is a GPU and what is stored takes no more than half of what
+/// is free there. Sources of the same data set share one store. Nothing is taken before the first batch is asked for.
+///
+/// Batches have the same bits as those that are prepared on the host.
+///
+/// # Errors
+/// [`TrainError::Engine`] when the GPU does not answer.
+pub fn store_images(sources: &mut [&mut BatchSource], device: &Device) -> Result<()> {
+    let Device::Cuda(device) = device else { return Ok(()) };
+    let mut room = device.available_bytes()? / 2;
+    for first in 0..sources.len() {
+        if sources[first].stored.is_some() {
+            continue;
+        }
+        let (dataset, normalization) = (Arc::clone(&sources[first].dataset), sources[first].normalization.clone());
+        let is_alike = |source: &BatchSource| Arc::ptr_eq(&source.dataset, &dataset) && source.normalization == normalization;
+        let alike: Vec<usize> = (first..sources.len()).filter(|&i| is_alike(sources[i])).collect();
+        let mut images: Vec<u32> = alike.iter().flat_map(|&i| &sources[i].indices).copied().collect();
+        images.sort_unstable();
+        images.dedup();
+        let stored = StoredImages { dataset, normalization, images, device: device.clone(), store: OnceLock::new() };
+        if let Some(left) = room.checked_sub(stored.bytes() as u64) {
+            room = left;
+            let stored = Arc::new(stored);
+            alike.iter().for_each(|&i| sources[i].stored = Some(Arc::clone(&stored)));
+        }
+    }
+    Ok(())
+}
+
+/// Bytes that the stores of `sources` take together of the GPU's memory, once they are filled.
+pub fn stored_bytes(sources: &[&BatchSource]) -> usize {
+    let mut stores: Vec<&Arc<StoredImages>> = Vec::new();
+    for stored in sources.iter().filter_map(|source| source.stored.as_ref()) {
+        if !stores.iter().any(|known| Arc::ptr_eq(known, stored)) {
+            stores.push(stored);
+        }
+    }
+    stores.iter().map(|stored| stored.bytes()).sum()
+}
+
+impl StoredImages {
+    /// Bytes that it takes of the GPU's memory, once it is filled.
+    pub fn bytes(&self) -> usize {
+        ImageStore::bytes_of(self.shape(), self.images.len())
+    }
+
+    /// The store, which the first call fills.
+    ///
+    /// # Errors
+    /// When an image cannot be read or the GPU has no room.
+    pub(crate) fn store(&self) -> Result<Arc<ImageStore>> {
+        if let Some(store) = self.store.get() {
+            return Ok(Arc::clone(store));
+        }
+        let read =
+            |number: usize, out: &mut [u8]| -> Result<(), TrainError> { Ok(self.dataset.read_image(self.images[number] as usize, out)?) };
+        let store = ImageStore::new(&self.device, self.shape(), self.images.len(), &self.normalization.tables(), read)?;
+        Ok(Arc::clone(self.store.get_or_init(|| Arc::new(store))))
+    }
+
+    /// What a batch shows of image `index` of the data set.
+    ///
+    /// # Panics
+    /// When it is not stored.
+    pub(crate) fn place(&self, index: u32, placement: &Placement) -> Place {
+        let image = self.images.binary_search(&index).expect("all images of a source are stored");
+        let Placement { down, right, mirrored, hole_rows, hole_columns } = *placement;
+        // Sizes of stored images are below 2³¹, positions below 2³²: the store refuses others.
+        let range = |(from, to): (usize, usize)| (from as u32, to as u32);
+        Place {
+            image: image as u32,
+            down: down as i32,
+            right: right as i32,
+            mirrored,
+            hole_rows: range(hole_rows),
+            hole_columns: range(hole_columns),
+        }
+    }
+
+    fn shape(&self) -> [usize; 3] {
+        let ImageShape { channels, height, width } = self.dataset.shape();
+        [channels, height, width]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Batch;
+    use adwp_data::Augmentation;
+    use adwp_engine::{Executor, Graph, Op, Program, Statistics, Variables};
+
+    const BATCH: usize = 6;
+
+    fn dataset(shape: ImageShape, images: usize) -> Arc<Dataset> {
+        let pixels = (0..images * shape.values()).map(|i| (i.wrapping_mul(2_654_435_761) >> 7) as u8).collect();
+        let labels = (0..images as u32).map(|i| i % 2).collect();
+        Arc::new(Dataset::from_memory("t", ["a", "b"].map(str::to_owned).to_vec(), shape, labels, pixels).unwrap())
+    }
+
+    fn source(dataset: &Arc<Dataset>, indices: Vec<u32>) -> BatchSource {
+        let channels = dataset.shape().channels;
+        let normalization =
+            Normalization { mean: (0..channels).map(|c| 0.3 + 0.1 * c as f32).collect(), std: vec![0.37; dataset.shape().channels] };
+        BatchSource { dataset: Arc::clone(dataset), indices, normalization, batch: BATCH, stored: None }
+    }
+
+    /// What an executor on `device` is fed with by each batch, with the labels.
+    fn seen(
+        batches: impl Iterator<Item = Result<Batch, adwp_data::DataError>>,
+        shape: ImageShape,
+        device: &Device,
+    ) -> Vec<(Vec<u32>, Vec<u32>)> {
+        let mut graph = Graph::new();
+        let x = graph.input("x", [BATCH, shape.channels, shape.height, shape.width]).unwrap();
+        let y = graph.add("y", Op::Scale { factor: 1.0 }, &[x]).unwrap();
+        let program = Program::inference(&graph, &[y], Statistics::Running).unwrap();
+        let mut executor = Executor::new(program, device).unwrap();
+        let mut see = |batch: Result<Batch, adwp_data::DataError>| {
+            let mut batch = batch.unwrap();
+            batch.fill_up(BATCH);
+            executor.run(&mut Variables::new(), &[(x, batch.feed())]).unwrap();
+            let images = batch.labels.len() * shape.values();
+            let bits = executor.value(y).unwrap()[..images].iter().map(|value| value.to_bits()).collect();
+            (batch.labels, bits)
+        };
+        batches.map(&mut see).collect()
+    }
+
+    #[test]
+    fn nothing_is_stored_for_the_cpu() {
+        let mut images = source(&dataset(ImageShape { channels: 1, height: 2, width: 2 }, 4), vec![0, 1]);
+        store_images(&mut [&mut images], &Device::cpu(1).unwrap()).unwrap();
+        assert!(images.stored.is_none());
+        assert_eq!(stored_bytes(&[&images]), 0);
+    }
+
+    #[test]
+    fn a_gpu_cuts_out_the_bits_that_the_host_prepares() {
+        // The same switch as that of the engine's tests.
+        if std::env::var("ADWP_TEST_DEVICE").as_deref() != Ok("cuda") {
+            return;
+        }
+        let (cpu, gpu) = (Device::cpu(1).unwrap(), Device::from(cuda::Device::open(0).unwrap()));
+        for (channels, height, width) in [(3, 8, 12), (1, 7, 9)] {
+            let shape = ImageShape { channels, height, width };
+            let dataset = dataset(shape, 60);
+            let halves = [source(&dataset, (0..40).rev().step_by(2).collect()), source(&dataset, (1..40).step_by(2).collect())];
+            let mut stored = halves.clone();
+            let [first, second] = &mut stored;
+            store_images(&mut [first, second], &gpu).unwrap();
+            for (on_host, on_gpu) in halves.iter().zip(&stored) {
+                for augmentation in [
+                    Augmentation::NONE,
+                    Augmentation { crop_padding: 3, flip: true, cutout: 4 },
+                    Augmentation { crop_padding: usize::MAX, flip: false, cutout: usize::MAX },
+                ] {
+                    let epoch = |source: &BatchSource, device| seen(source.shuffled(augmentation, 7, 2, 1).unwrap(), shape, device);
+                    assert!(epoch(on_host, &cpu) == epoch(on_gpu, &gpu), "{shape}, {augmentation:?}");
+                }
+                let all = |source: &BatchSource, device| seen(source.in_order(0).unwrap(), shape, device);
+                assert!(all(on_host, &cpu) == all(on_gpu, &gpu), "{shape}, with a last batch that is not full");
+            }
+        }
+    }
+
+    #[test]
+    fn sources_of_one_data_set_share_what_they_have_of_it() {
+        if std::env::var("ADWP_TEST_DEVICE").as_deref() != Ok("cuda") {
+            return;
+        }
+        let gpu = Device::from(cuda::Device::open(0).unwrap());
+        let shape = ImageShape { channels: 1, height: 4, width: 4 };
+        let (one, other) = (dataset(shape, 10), dataset(shape, 3));
+        let [mut a, mut b, mut c] = [source(&one, vec![8, 2]), source(&other, vec![0]), source(&one, vec![2, 5])];
+        store_images(&mut [&mut a, &mut b, &mut c], &gpu).unwrap();
+        let [of_a, of_b, of_c] = [&a, &b, &c].map(|source| source.stored.as_ref().unwrap());
+        assert!(Arc::ptr_eq(of_a, of_c) && !Arc::ptr_eq(of_a, of_b));
+        assert_eq!(of_a.images, [2, 5, 8]);
+        assert_eq!(stored_bytes(&[&a, &b, &c]), (3 + 1) * shape.values() + 2 * 256 * size_of::<f32>());
+        assert!(of_a.store.get().is_none(), "nothing is taken before a batch is asked for");
+        assert!(Arc::ptr_eq(&of_a.store().unwrap(), &of_c.store().unwrap()));
+    }
+}
