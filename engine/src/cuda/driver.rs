@@ -105,6 +105,7 @@ impl Context {
 
     /// Starts `blocks` blocks of a kernel on `count` problems at address `problems`, whose first blocks are listed at address `first`.
     pub(crate) fn launch(&self, function: Function, blocks: u32, problems: u64, first: u64, count: u32) -> Result<()> {
+        self.bind()?;
         let (mut problems, mut first, mut count) = (problems, first, count);
         let mut parameters: [*mut c_void; 3] = [(&raw mut problems).cast(), (&raw mut first).cast(), (&raw mut count).cast()];
         // SAFETY: every kernel takes these three parameters; the driver copies them before it returns.

@@ -292,14 +292,6 @@ impl Case {
         self.step(&mut Executor::new(program, device).unwrap())
     }
 
-    /// [`Self::run`] without asking for the output, which so need not be kept as it is read; it is left empty.
-    pub(crate) fn run_without_output(&self, device: &Device) -> Outcome {
-        let program = Program::training(&self.graph, self.loss, &[], &self.trainable).unwrap();
-        let mut executor = Executor::new(program, device).unwrap();
-        self.compute(&mut executor, &mut self.variables.clone());
-        self.outcome(&executor, Vec::new())
-    }
-
     /// A training step on an executor of this case's graph.
     pub(crate) fn step(&self, executor: &mut Executor) -> Outcome {
         self.step_with(executor, &mut self.variables.clone())
@@ -307,17 +299,9 @@ impl Case {
 
     /// [`Self::step`] with variables that the caller keeps.
     pub(crate) fn step_with(&self, executor: &mut Executor, variables: &mut Variables) -> Outcome {
-        self.compute(executor, variables);
-        self.outcome(executor, executor.value(self.output).unwrap().into_owned())
-    }
-
-    fn compute(&self, executor: &mut Executor, variables: &mut Variables) {
         executor.run(variables, &self.feeds()).unwrap_or_else(|e| panic!("{e}\n{self}"));
-    }
-
-    fn outcome(&self, executor: &Executor, output: Vec<f32>) -> Outcome {
         Outcome {
-            output,
+            output: executor.value(self.output).unwrap().into_owned(),
             loss: executor.value(self.loss).unwrap()[0],
             gradients: self.trainable.iter().map(|&id| executor.gradient(id).unwrap().into_owned()).collect(),
         }
