@@ -70,25 +70,41 @@ impl<'a> Plane<'a> {
         Self { data, mean: 0.0, factor: 1.0, shift: 0.0, relu: false, plain: true }
     }
 
-    /// Whether readers see the data itself.
-    #[inline(always)]
-    pub(crate) fn is_plain(&self) -> bool {
-        self.plain
-    }
-
     /// Elements `from..from + to.len()` as readers see them.
     #[inline(always)]
     pub(crate) fn read<S: Simd>(&self, simd: S, from: usize, to: &mut [f32]) {
-        let data = &self.data[from..from + to.len()];
+        struct Copy<'a, S> {
+            simd: S,
+            data: &'a [f32],
+            to: &'a mut [f32],
+        }
+        impl<S: Simd> Pass<S> for Copy<'_, S> {
+            #[inline(always)]
+            fn run(self, formula: impl Fn(S::V) -> S::V) {
+                map(self.simd, self.data, self.to, formula);
+            }
+        }
+        self.pass(simd, Copy { simd, data: &self.data[from..from + to.len()], to });
+    }
+
+    /// Gives a pass over the data the formula that readers apply.
+    #[inline(always)]
+    pub(crate) fn pass<S: Simd>(&self, simd: S, pass: impl Pass<S>) {
         let (mean, factor, shift) = (simd.splat(self.mean), simd.splat(self.factor), simd.splat(self.shift));
         if self.plain {
-            map(simd, data, to, |x| x);
+            pass.run(|x| x);
         } else if self.relu {
-            map(simd, data, to, |x| simd.relu(simd.mul_add(factor, simd.sub(x, mean), shift)));
+            pass.run(|x| simd.relu(simd.mul_add(factor, simd.sub(x, mean), shift)));
         } else {
-            map(simd, data, to, |x| simd.mul_add(factor, simd.sub(x, mean), shift));
+            pass.run(|x| simd.mul_add(factor, simd.sub(x, mean), shift));
         }
     }
+}
+
+/// A loop over vectors of a plane, compiled for every formula so that none is chosen inside of it.
+pub(crate) trait Pass<S: Simd> {
+    /// Runs it, with `formula` for each vector that it loads.
+    fn run(self, formula: impl Fn(S::V) -> S::V);
 }
 
 /// The gradient of an image tensor as its readers see it: mask\[n\] · scale · dy, carried back through a normalisation by batch statistics

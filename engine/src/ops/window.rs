@@ -9,7 +9,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::view::{GradientPlane, Plane};
+use super::view::{GradientPlane, Pass, Plane};
 use crate::simd::{MOST_LANES, Simd, kernel};
 
 /// Geometry of a window: sizes, and where each tap lies in the scratch plane.
@@ -29,8 +29,12 @@ pub(crate) struct Window {
     phases: usize,
     /// Where each tap starts in the scratch.
     offsets: Vec<usize>,
-    /// Runs of the plane that lie in the scratch.
+    /// Runs of the plane that lie in the scratch, those of one row of the plane together.
     runs: Vec<Run>,
+    /// How many of them each row has.
+    runs_of_row: usize,
+    /// Whether they are the whole plane.
+    covered: bool,
     /// For each phase the taps that read it.
     taps_of_phase: Vec<Vec<Distant>>,
     back: Option<Box<Window>>,
@@ -95,18 +99,19 @@ impl Window {
                 taps.map(|(tap, offset)| Distant { tap, distance: farthest - offset % phase_len }).collect()
             })
             .collect();
+        let columns: Vec<_> = columns.into_iter().enumerate().filter(|(_, (_, _, count))| *count > 0).collect();
         let mut runs = Vec::new();
         for phase_y in 0..phases {
             let (first_y, row, rows) = held(phase_y, h, read_h);
-            for (phase_x, &(first_x, column, count)) in columns.iter().enumerate().filter(|(_, (_, _, count))| *count > 0) {
-                let start = (phase_y * phases + phase_x) * phase_len;
-                runs.extend((0..rows).map(|i| Run {
+            for i in 0..rows {
+                runs.extend(columns.iter().map(|&(phase_x, (first_x, column, count))| Run {
                     plane: (first_y + i * stride) * w + first_x,
-                    scratch: start + (row + i) * pitch + column,
+                    scratch: (phase_y * phases + phase_x) * phase_len + (row + i) * pitch + column,
                     count,
                 }));
             }
         }
+        let covered = runs.iter().map(|run| run.count).sum::<usize>() == h * w;
         Self {
             h,
             w,
@@ -121,6 +126,8 @@ impl Window {
             phases,
             offsets,
             runs,
+            runs_of_row: columns.len(),
+            covered,
             taps_of_phase,
             back: None,
             id: NEXT.fetch_add(1, Ordering::Relaxed),
@@ -163,6 +170,11 @@ impl Window {
         self.lead() + self.phase_len + 4 * MOST_LANES
     }
 
+    /// The runs of each row of the plane.
+    fn rows(&self) -> std::slice::ChunksExact<'_, Run> {
+        self.runs.chunks_exact(self.runs_of_row.max(1))
+    }
+
     /// How far into the scratch the taps reach.
     fn reach(&self) -> usize {
         self.offsets.iter().max().map_or(0, |last| last + (self.out_h - 1) * self.pitch + self.out_w)
@@ -177,27 +189,10 @@ impl Window {
 kernel! {
     /// Loads a plane into a scratch that was filled before; what lies around it is left alone.
     pub(crate) fn load(simd, window: &Window, plane: Plane<'_>, scratch: &mut [f32]) {
-        let (Some(first), Some(last)) = (window.runs.first(), window.runs.last()) else { return };
-        if window.stride > 1 {
-            return load_phases(simd, window, plane, scratch);
-        }
-        // Without phases the runs are the rows of the plane, one below the other.
-        let (rows, count) = (window.runs.len(), first.count);
-        assert!(last.plane == first.plane + (rows - 1) * window.w && last.plane + count <= plane.data.len());
-        assert!(last.scratch == first.scratch + (rows - 1) * window.pitch && last.scratch + count <= scratch.len());
-        let (mean, factor, shift) = (simd.splat(plane.mean), simd.splat(plane.factor), simd.splat(plane.shift));
-        let (from, to) = (plane.data[first.plane..].as_ptr(), scratch[first.scratch..].as_mut_ptr());
-        // SAFETY: `count` elements of each row lie in both, as asserted.
-        unsafe {
-            match (plane.is_plain(), plane.relu) {
-                (true, _) => rows_of(simd, from, window.w, to, window.pitch, rows, count, |x| x),
-                (_, true) => rows_of(simd, from, window.w, to, window.pitch, rows, count, |x| {
-                    simd.relu(simd.mul_add(factor, simd.sub(x, mean), shift))
-                }),
-                (_, false) => rows_of(simd, from, window.w, to, window.pitch, rows, count, |x| {
-                    simd.mul_add(factor, simd.sub(x, mean), shift)
-                }),
-            }
+        if window.stride == 1 {
+            plane.pass(simd, LoadRows { simd, window, plane: plane.data, scratch });
+        } else {
+            plane.pass(simd, LoadPhases { simd, window, plane: plane.data, scratch });
         }
     }
 
@@ -210,11 +205,16 @@ kernel! {
 
     /// Gathers the scratch back into a plane: the transpose of [`load`]. Positions that no window covers are zero.
     pub(crate) fn unload(simd, window: &Window, scratch: &[f32], plane: &mut [f32]) {
-        plane.fill(0.0);
-        for run in &window.runs {
-            let from = &scratch[run.scratch..][..run.count];
-            for (i, value) in from.iter().enumerate() {
-                plane[run.plane + i * window.stride] = *value;
+        if !window.covered {
+            plane.fill(0.0);
+        }
+        for runs in window.rows() {
+            let done = Halves::of(window, runs).map_or(0, |halves| halves.weave(simd, scratch, plane));
+            for run in runs {
+                let from = &scratch[run.scratch..][..run.count];
+                for (i, value) in from.iter().enumerate().skip(done) {
+                    plane[run.plane + i * window.stride] = *value;
+                }
             }
         }
     }
@@ -430,35 +430,123 @@ kernel! {
     }
 }
 
-/// [`load`] for windows with phases: row by row of the plane, each read once.
-#[inline(always)]
-fn load_phases<S: Simd>(simd: S, window: &Window, plane: Plane<'_>, scratch: &mut [f32]) {
-    const MOST_COLUMNS: usize = 512;
-    let mut buffer = [0f32; MOST_COLUMNS];
-    let mut read = None;
-    for run in &window.runs {
-        let to = &mut scratch[run.scratch..][..run.count];
-        if window.w > MOST_COLUMNS {
-            for (i, to) in to.iter_mut().enumerate() {
-                plane.read(simd, run.plane + i * window.stride, std::slice::from_mut(to));
+/// [`load`] at stride 1, where the runs are the rows of the plane, one below the other.
+struct LoadRows<'a, S> {
+    simd: S,
+    window: &'a Window,
+    plane: &'a [f32],
+    scratch: &'a mut [f32],
+}
+
+impl<S: Simd> Pass<S> for LoadRows<'_, S> {
+    #[inline(always)]
+    fn run(self, formula: impl Fn(S::V) -> S::V) {
+        let Self { simd, window, plane, scratch } = self;
+        let (Some(first), Some(last)) = (window.runs.first(), window.runs.last()) else { return };
+        let (rows, count) = (window.runs.len(), first.count);
+        assert!(last.plane == first.plane + (rows - 1) * window.w && last.plane + count <= plane.len());
+        assert!(last.scratch == first.scratch + (rows - 1) * window.pitch && last.scratch + count <= scratch.len());
+        let (from, to) = (plane[first.plane..].as_ptr(), scratch[first.scratch..].as_mut_ptr());
+        // SAFETY: `count` elements of each row lie in both, as asserted.
+        unsafe { rows_of(simd, from, window.w, to, window.pitch, rows, count, formula) };
+    }
+}
+
+/// [`load`] for windows with phases.
+struct LoadPhases<'a, S> {
+    simd: S,
+    window: &'a Window,
+    plane: &'a [f32],
+    scratch: &'a mut [f32],
+}
+
+impl<S: Simd> Pass<S> for LoadPhases<'_, S> {
+    #[inline(always)]
+    fn run(self, formula: impl Fn(S::V) -> S::V) {
+        let Self { simd, window, plane, scratch } = self;
+        let mut lanes = [0f32; MOST_LANES];
+        for runs in window.rows() {
+            let done = Halves::of(window, runs).map_or(0, |halves| halves.part(simd, plane, scratch, &formula));
+            for run in runs {
+                let mut at = done;
+                while at < run.count {
+                    let here = S::LANES.min(run.count - at);
+                    for (i, lane) in lanes[..here].iter_mut().enumerate() {
+                        *lane = plane[run.plane + (at + i) * window.stride];
+                    }
+                    // SAFETY: the array has room for the lanes of any vector.
+                    unsafe { simd.store(lanes.as_mut_ptr(), formula(simd.load(lanes.as_ptr()))) };
+                    scratch[run.scratch + at..][..here].copy_from_slice(&lanes[..here]);
+                    at += here;
+                }
             }
-            continue;
         }
-        let (row, column) = (run.plane / window.w, run.plane % window.w);
-        if read != Some(row) {
-            plane.read(simd, row * window.w, &mut buffer[..window.w]);
-            read = Some(row);
-        }
-        let values = &buffer[column..window.w];
-        if window.stride == 2 {
-            for (to, pair) in to.iter_mut().zip(values.chunks(2)) {
-                *to = pair[0];
+    }
+}
+
+/// A row of the plane at stride 2: its even and its odd columns are runs of the scratch.
+struct Halves {
+    /// Where the row, and where its halves begin.
+    row: usize,
+    even: usize,
+    odd: usize,
+    /// How long both halves are at least.
+    count: usize,
+}
+
+impl Halves {
+    /// Of the runs of a row, where they are two halves.
+    #[inline(always)]
+    fn of(window: &Window, runs: &[Run]) -> Option<Self> {
+        let (2, &[first, second]) = (window.stride, runs) else { return None };
+        let (even, odd) = if first.plane < second.plane { (first, second) } else { (second, first) };
+        Some(Self { row: even.plane, even: even.scratch, odd: odd.scratch, count: even.count.min(odd.count) })
+    }
+
+    /// Elements of each half that are done in whole vectors.
+    #[inline(always)]
+    fn whole<S: Simd>(&self) -> usize {
+        self.count / S::LANES * S::LANES
+    }
+
+    /// Parts the row in whole vectors. Returns how many elements of each half that are.
+    #[inline(always)]
+    fn part<S: Simd>(&self, simd: S, plane: &[f32], scratch: &mut [f32], formula: impl Fn(S::V) -> S::V) -> usize {
+        let whole = self.whole::<S>();
+        assert!(self.row + 2 * whole <= plane.len() && self.even.max(self.odd) + whole <= scratch.len());
+        let (from, to) = (plane.as_ptr(), scratch.as_mut_ptr());
+        let mut at = 0;
+        while at < whole {
+            // SAFETY: whole vectors of the row and of its halves, as asserted.
+            unsafe {
+                let from = from.add(self.row + 2 * at);
+                let (even, odd) = simd.part(formula(simd.load(from)), formula(simd.load(from.add(S::LANES))));
+                simd.store(to.add(self.even + at), even);
+                simd.store(to.add(self.odd + at), odd);
             }
-        } else {
-            for (to, value) in to.iter_mut().zip(values.iter().step_by(window.stride)) {
-                *to = *value;
-            }
+            at += S::LANES;
         }
+        whole
+    }
+
+    /// Undoes [`Self::part`].
+    #[inline(always)]
+    fn weave<S: Simd>(&self, simd: S, scratch: &[f32], plane: &mut [f32]) -> usize {
+        let whole = self.whole::<S>();
+        assert!(self.row + 2 * whole <= plane.len() && self.even.max(self.odd) + whole <= scratch.len());
+        let (from, to) = (scratch.as_ptr(), plane.as_mut_ptr());
+        let mut at = 0;
+        while at < whole {
+            // SAFETY: whole vectors of the row and of its halves, as asserted.
+            unsafe {
+                let (first, second) = simd.weave(simd.load(from.add(self.even + at)), simd.load(from.add(self.odd + at)));
+                let to = to.add(self.row + 2 * at);
+                simd.store(to, first);
+                simd.store(to.add(S::LANES), second);
+            }
+            at += S::LANES;
+        }
+        whole
     }
 }
 

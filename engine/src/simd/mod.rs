@@ -69,6 +69,12 @@ pub(crate) trait Simd: Copy {
 
     /// `v` where `a` equals `b`, else zero.
     fn where_equal(self, a: Self::V, b: Self::V, v: Self::V) -> Self::V;
+
+    /// Of `a` and `b` behind it, the values at even places and those at odd places.
+    fn part(self, a: Self::V, b: Self::V) -> (Self::V, Self::V);
+
+    /// The values of `even` and `odd` in turn: undoes [`Self::part`].
+    fn weave(self, even: Self::V, odd: Self::V) -> (Self::V, Self::V);
 }
 
 /// Most lanes of a vector, in any instruction set.

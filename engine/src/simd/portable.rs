@@ -80,4 +80,16 @@ impl Simd for Portable {
     fn where_equal(self, a: [f32; 8], b: [f32; 8], v: [f32; 8]) -> [f32; 8] {
         std::array::from_fn(|i| if a[i] == b[i] { v[i] } else { 0.0 })
     }
+
+    #[inline(always)]
+    fn part(self, a: [f32; 8], b: [f32; 8]) -> ([f32; 8], [f32; 8]) {
+        let at = |i: usize| if i < 8 { a[i] } else { b[i - 8] };
+        (std::array::from_fn(|i| at(2 * i)), std::array::from_fn(|i| at(2 * i + 1)))
+    }
+
+    #[inline(always)]
+    fn weave(self, even: [f32; 8], odd: [f32; 8]) -> ([f32; 8], [f32; 8]) {
+        let at = |i: usize| if i.is_multiple_of(2) { even[i / 2] } else { odd[i / 2] };
+        (std::array::from_fn(at), std::array::from_fn(|i| at(i + 8)))
+    }
 }
