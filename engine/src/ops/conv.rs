@@ -150,11 +150,10 @@ pub(crate) struct Wanted<'a> {
     pub(crate) ddepthwise: Option<(&'a mut [f32], Write)>,
 }
 
-/// Sums of weight gradients over some samples.
-struct Partial {
-    weight: Vec<f32>,
-    /// In the lanes of [`window::tap_products`].
-    depthwise: Vec<f32>,
+/// Sums of weight gradients over some samples; empty where they are not wanted.
+struct Partial<'a> {
+    weight: &'a mut [f32],
+    depthwise: &'a mut [f32],
 }
 
 impl<'a> Chain<'a> {
@@ -296,7 +295,7 @@ impl<'a> Chain<'a> {
 
     /// The gradients wanted, from that of the output.
     pub(crate) fn backward(&self, dy: Gradients<'_>, wanted: Wanted<'_>) {
-        let Wanted { dx, sums, mut dweight, mut ddepthwise } = wanted;
+        let Wanted { dx, sums, dweight, ddepthwise } = wanted;
         let batch = self.batch();
         let chunk = batch.div_ceil(TASKS);
         let in_sample = self.in_channels() * self.x.plane;
@@ -306,46 +305,59 @@ impl<'a> Chain<'a> {
         let mut dx_chunks = chunks_if_wanted(dx.map(|(dx, _)| dx), chunk * in_sample, count);
         let (sums, means) = sums.map_or((None, &[][..]), |sums| (Some(sums.planes), sums.means));
         let mut sum_chunks = chunks_if_wanted(sums, chunk * self.in_channels(), count);
-        let (with_weight, with_depthwise) = (dweight.is_some(), ddepthwise.is_some());
-        let partials: Vec<Partial> = dx_chunks
-            .par_iter_mut()
-            .zip(&mut sum_chunks)
-            .enumerate()
-            .map(|(index, (dx, sums))| {
-                scratch::with(|scratch| {
-                    let mut partial = Partial {
-                        weight: vec![0.0; if with_weight { self.weight.len() } else { 0 }],
-                        depthwise: match &self.lead {
-                            Lead::Depthwise(d) if with_depthwise => vec![0.0; d.weight.len() * MOST_LANES],
-                            _ => Vec::new(),
-                        },
-                    };
-                    let end = ((index + 1) * chunk).min(batch);
-                    let mut n = index * chunk;
-                    while n < end {
-                        let samples = n..(n + self.together()).min(end);
-                        let at = n - index * chunk;
-                        n = samples.end;
-                        let dx = dx.as_deref_mut().map(|dx| &mut dx[at * in_sample..][..samples.len() * in_sample]);
-                        let sums =
-                            sums.as_deref_mut().map(|sums| &mut sums[at * self.in_channels()..][..samples.len() * self.in_channels()]);
-                        let sums = sums.map(|planes| Sums { planes, means });
-                        self.block_backward(samples, &dy, &turned, dx.map(|dx| (dx, write)), sums, &mut partial, scratch);
-                    }
-                    partial
-                })
-            })
-            .collect();
-        if let Some((dweight, write)) = &mut dweight {
-            write.clear(dweight);
-            partials.iter().for_each(|partial| Write::Add.apply(dweight, partial.weight.iter().copied()));
+        let weights = if dweight.is_some() { self.weight.len() } else { 0 };
+        let size = weights + if ddepthwise.is_some() { self.depthwise_weights() } else { 0 };
+        scratch::with_sums(count * size, |partials| {
+            let mut partial_chunks = chunks_if_wanted((size > 0).then_some(&mut *partials), size, count);
+            let tasks = dx_chunks.par_iter_mut().zip(&mut sum_chunks).zip(&mut partial_chunks).enumerate();
+            tasks.for_each(|(index, ((dx, sums), partial))| {
+                let (weight, depthwise) = partial.as_deref_mut().unwrap_or_default().split_at_mut(weights);
+                let mut partial = Partial { weight, depthwise };
+                let samples = index * chunk..((index + 1) * chunk).min(batch);
+                let dx = dx.as_deref_mut().map(|dx| (dx, write));
+                let sums = sums.as_deref_mut().map(|planes| Sums { planes, means });
+                scratch::with(|scratch| self.task_backward(samples, &dy, &turned, dx, sums, &mut partial, scratch));
+            });
+            let sum = |wanted: Option<(&mut [f32], Write)>, part: std::ops::Range<usize>| {
+                let Some((sum, write)) = wanted else { return };
+                write.clear(sum);
+                partials.chunks_exact(size).for_each(|partial| Write::Add.apply(sum, partial[part.clone()].iter().copied()));
+            };
+            sum(dweight, 0..weights);
+            sum(ddepthwise, weights..size);
+        });
+    }
+
+    fn depthwise_weights(&self) -> usize {
+        match &self.lead {
+            Lead::Depthwise(d) => d.weight.len(),
+            _ => 0,
         }
-        if let Some((ddepthwise, write)) = &mut ddepthwise {
-            write.clear(ddepthwise);
-            for partial in &partials {
-                depthwise::add_lanes(&partial.depthwise, ddepthwise);
-            }
+    }
+
+    /// The backward pass of some samples, a block at a time.
+    #[allow(clippy::too_many_arguments)] // one task of everything that `backward` computes
+    fn task_backward(
+        &self,
+        samples: std::ops::Range<usize>,
+        dy: &Gradients<'_>,
+        turned: &[f32],
+        mut dx: Option<(&mut [f32], Write)>,
+        mut sums: Option<Sums<'_>>,
+        partial: &mut Partial<'_>,
+        scratch: &mut Scratch,
+    ) {
+        let (channels, in_sample) = (self.in_channels(), self.in_channels() * self.x.plane);
+        scratch.lanes.resize(partial.depthwise.len() * MOST_LANES);
+        scratch.lanes.fill(0.0);
+        for n in samples.clone().step_by(self.together()) {
+            let block = n..(n + self.together()).min(samples.end);
+            let at = n - samples.start;
+            let dx = dx.as_mut().map(|(dx, write)| (&mut dx[at * in_sample..][..block.len() * in_sample], *write));
+            let sums = sums.as_mut().map(|s| Sums { planes: &mut s.planes[at * channels..][..block.len() * channels], means: s.means });
+            self.block_backward(block, dy, turned, dx, sums, partial, scratch);
         }
+        window::sum_taps(&scratch.lanes, partial.depthwise);
     }
 
     /// The weight of each group transposed, `[terms, outputs]`.
@@ -369,7 +381,7 @@ impl<'a> Chain<'a> {
         turned: &[f32],
         dx: Option<(&mut [f32], Write)>,
         mut sums: Option<Sums<'_>>,
-        partial: &mut Partial,
+        partial: &mut Partial<'_>,
         scratch: &mut Scratch,
     ) {
         let (g, positions, outputs) = (self.geometry, self.positions(), self.geometry.out_channels());
@@ -435,13 +447,13 @@ impl<'a> Chain<'a> {
         stride: usize,
         mut dx: Option<(&mut [f32], Write)>,
         mut sums: Option<Sums<'_>>,
-        partial: &mut Partial,
+        partial: &mut Partial<'_>,
         scratch: &mut Scratch,
     ) {
         let (positions, channels, size, taps) = (self.positions(), self.in_channels(), self.x.plane, d.window.taps());
         // The padded planes of a lone sample are still there from the matrix of windows.
         let loaded = samples.len() == 1 && !partial.weight.is_empty();
-        let Scratch { dmatrix, padded, turned, sample, .. } = scratch;
+        let Scratch { dmatrix, padded, turned, phases, lanes, sample, .. } = scratch;
         let padded = padded.prepare(d.window, channels, 0.0);
         for (at, n) in samples.enumerate() {
             for c in 0..channels {
@@ -452,13 +464,12 @@ impl<'a> Chain<'a> {
                     if !loaded {
                         window::load(d.window, plane, padded);
                     }
-                    let lanes = &mut partial.depthwise[c * taps * MOST_LANES..][..taps * MOST_LANES];
-                    window::tap_products(d.window, gradient, padded, lanes);
+                    window::tap_products(d.window, gradient, padded, &mut lanes[c * taps * MOST_LANES..][..taps * MOST_LANES]);
                 }
                 let Some((dx, write)) = &mut dx else { continue };
                 let dx = &mut dx[(at * channels + c) * size..][..size];
                 sample.resize(size);
-                depthwise::input_gradient(d.window, gradient, &d.weight[c * taps..][..taps], turned, sample);
+                depthwise::input_gradient(d.window, gradient, &d.weight[c * taps..][..taps], turned, phases, sample);
                 view::send_computed(sample, Some(plane), *write, dx);
                 if let Some(sums) = &mut sums {
                     sums.planes[at * channels + c] = plane_sums(dx, plane.data, sums.means[c]);

@@ -8,6 +8,7 @@ use super::scratch::{self, Padded, Scratch};
 use super::view::{self, Gradients, Plane, Values};
 use super::window::{self, Window};
 use super::{TASKS, Write, chunks_if_wanted, planes_per_task};
+use crate::aligned::Aligned;
 use crate::simd::MOST_LANES;
 
 /// `y[n, c] = x[n, c] ⋆ weight[c] (+ bias[c])`, and the moments of its planes where a normalisation by batch statistics follows.
@@ -38,12 +39,12 @@ pub(crate) fn forward(
     });
 }
 
-/// The gradient of one plane of input, without what x was read through. `dx` is overwritten.
-pub(crate) fn input_gradient(window: &Window, gradient: &[f32], weight: &[f32], turned: &mut Padded, dx: &mut [f32]) {
+/// The gradient of one plane of input, without what x was read through. `dx` is overwritten, `turned` and `phases` are scratch.
+pub(crate) fn input_gradient(window: &Window, gradient: &[f32], weight: &[f32], turned: &mut Padded, phases: &mut Aligned, dx: &mut [f32]) {
     let Some((back, reversed)) = window.back().zip(reversed(weight)) else {
-        let (scratch, flat) = turned.spoil(window.scratch_len() + window.flat_len()).split_at_mut(window.scratch_len());
-        window::transpose(window, gradient, weight, flat, scratch);
-        return window::unload(window, scratch, dx);
+        phases.resize(window.scratch_len());
+        window::transpose(window, gradient, weight, turned.prepare_flat(window), phases);
+        return window::unload(window, phases, dx);
     };
     let turned = turned.prepare(back, 1, 0.0);
     window::load(back, Plane::plain(gradient), turned);
@@ -79,47 +80,42 @@ pub(crate) fn backward(window: &Window, x: Values<'_>, weight: &[f32], dy: Gradi
     let mut dx_chunks = chunks_if_wanted(dx.map(|(dx, _)| dx), chunk * channels * x.plane, count);
     let (sums, means) = sums.map_or((None, &[][..]), |sums| (Some(sums.planes), sums.means));
     let mut sum_chunks = chunks_if_wanted(sums, chunk * channels, count);
-    let with_weight = dweight.is_some();
-    let partials: Vec<Vec<f32>> = dx_chunks
-        .par_iter_mut()
-        .zip(&mut sum_chunks)
-        .enumerate()
-        .map(|(index, (dx, sums))| {
-            scratch::with(|Scratch { padded, turned, output: gradient, sample: result, .. }| {
+    let size = if dweight.is_some() { weight.len() } else { 0 };
+    scratch::with_sums(count * size, |partials| {
+        let mut partial_chunks = chunks_if_wanted((size > 0).then_some(&mut *partials), size, count);
+        let tasks = dx_chunks.par_iter_mut().zip(&mut sum_chunks).zip(&mut partial_chunks).enumerate();
+        tasks.for_each(|(index, ((dx, sums), partial))| {
+            scratch::with(|Scratch { padded, turned, phases, lanes, output: gradient, sample: result, .. }| {
                 gradient.resize(window.out_plane());
                 result.resize(x.plane);
+                lanes.resize(size * MOST_LANES);
+                lanes.fill(0.0);
                 let padded = padded.prepare(window, 1, 0.0);
-                let mut partial = vec![0.0; if with_weight { weight.len() * MOST_LANES } else { 0 }];
                 let first = index * chunk * channels;
                 for i in first..((index + 1) * chunk * channels).min(batch * channels) {
                     let (channel, plane) = (i % channels, x.at(i));
                     read_gradient(&dy, i, gradient);
-                    if with_weight {
+                    if size > 0 {
                         window::load(window, plane, padded);
-                        window::tap_products(window, gradient, padded, &mut partial[channel * taps * MOST_LANES..][..taps * MOST_LANES]);
+                        window::tap_products(window, gradient, padded, &mut lanes[channel * taps * MOST_LANES..][..taps * MOST_LANES]);
                     }
                     if let Some(dx) = dx {
                         let dx = &mut dx[(i - first) * x.plane..][..x.plane];
-                        input_gradient(window, gradient, &weight[channel * taps..][..taps], turned, result);
+                        input_gradient(window, gradient, &weight[channel * taps..][..taps], turned, phases, result);
                         view::send_computed(result, Some(plane), write, dx);
                         if let Some(sums) = sums {
                             sums[i - first] = plane_sums(dx, plane.data, means[channel]);
                         }
                     }
                 }
-                partial
-            })
-        })
-        .collect();
-    if let Some((dweight, write)) = &mut dweight {
-        write.clear(dweight);
-        partials.iter().for_each(|partial| add_lanes(partial, dweight));
-    }
-}
-
-/// Adds the sums that [`window::tap_products`] left in lanes.
-pub(crate) fn add_lanes(lanes: &[f32], sums: &mut [f32]) {
-    for (sum, lanes) in sums.iter_mut().zip(lanes.chunks_exact(MOST_LANES)) {
-        *sum += window::sum_tap(lanes);
-    }
+                if let Some(partial) = partial {
+                    window::sum_taps(lanes, partial);
+                }
+            });
+        });
+        if let Some((dweight, write)) = &mut dweight {
+            write.clear(dweight);
+            partials.chunks_exact(size).for_each(|partial| Write::Add.apply(dweight, partial.iter().copied()));
+        }
+    });
 }

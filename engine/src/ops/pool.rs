@@ -41,7 +41,7 @@ pub(crate) fn max_forward(window: &Window, x: Values<'_>, y: &mut [f32], moments
 /// Gradient of the input: that of each output goes to the first maximum of its window, in row order.
 pub(crate) fn max_backward(window: &Window, x: Values<'_>, dy: Gradients<'_>, dx: &mut [f32], write: Write) {
     dx.par_chunks_mut(window.plane()).with_min_len(planes_per_task(window.plane())).enumerate().for_each(|(i, dx)| {
-        scratch::with(|Scratch { padded, turned, chosen, matrix: taps, output: gradient, sample: result, .. }| {
+        scratch::with(|Scratch { padded, turned, phases, chosen, matrix: taps, output: gradient, sample: result, .. }| {
             let plane = x.at(i);
             let padded = padded.prepare(window, 1, f32::NEG_INFINITY);
             window::load(window, plane, padded);
@@ -63,9 +63,9 @@ pub(crate) fn max_backward(window: &Window, x: Values<'_>, dy: Gradients<'_>, dx
                     result.resize(window.plane());
                     window::first_maximum(window, padded, taps, window.out_w);
                     read_gradient(&dy, i, gradient);
-                    let turned = turned.spoil(window.scratch_len());
-                    window::scatter_chosen(window, gradient, taps, turned);
-                    window::unload(window, turned, result);
+                    phases.resize(window.scratch_len());
+                    window::scatter_chosen(window, gradient, taps, phases);
+                    window::unload(window, phases, result);
                 }
             }
             view::send_computed(result, Some(plane), write, dx);
@@ -100,12 +100,12 @@ pub(crate) fn avg_forward(window: &Window, x: Values<'_>, y: &mut [f32], moments
 pub(crate) fn avg_backward(window: &Window, x: Option<Values<'_>>, dy: Gradients<'_>, dx: &mut [f32], write: Write) {
     let (ones, inverse) = (vec![1.0; window.taps()], inverse_counts(window));
     dx.par_chunks_mut(window.plane()).with_min_len(planes_per_task(window.plane())).enumerate().for_each(|(i, dx)| {
-        scratch::with(|Scratch { turned, output: gradient, sample: result, .. }| {
+        scratch::with(|Scratch { turned, phases, output: gradient, sample: result, .. }| {
             gradient.resize(window.out_plane());
             result.resize(window.plane());
             read_gradient(&dy, i, gradient);
             multiply_by(&inverse, gradient);
-            depthwise::input_gradient(window, gradient, &ones, turned, result);
+            depthwise::input_gradient(window, gradient, &ones, turned, phases, result);
             view::send_computed(result, x.map(|x| x.at(i)), write, dx);
         });
     });

@@ -1,6 +1,6 @@
 //! Buffers of a thread that live from task to task: a new one for every task would be paid for in page faults.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use super::window::Window;
 use crate::aligned::Aligned;
@@ -23,33 +23,39 @@ pub(crate) struct Scratch {
     pub(crate) turned: Padded,
     /// Padded planes of what was chosen in the forward pass.
     pub(crate) chosen: Padded,
+    /// A gradient in the phases of a window.
+    pub(crate) phases: Aligned,
+    /// Sums of products, lane by lane.
+    pub(crate) lanes: Aligned,
 }
 
 /// Planes loaded for a window, one after the other, with a fill around them that stays from plane to plane.
 #[derive(Default)]
 pub(crate) struct Padded {
     data: Aligned,
-    /// The window, the planes and the fill that it is prepared for.
+    /// The layout, the planes and the fill that it is prepared for.
     prepared: Option<(u64, usize, f32)>,
 }
 
 impl Padded {
     /// Room for `planes` planes of a window, `fill` where none is loaded.
     pub(crate) fn prepare(&mut self, window: &Window, planes: usize, fill: f32) -> &mut [f32] {
-        let fits = |(id, count, with)| id == window.id() && count >= planes && with == fill;
-        if !self.prepared.is_some_and(fits) {
-            self.data.resize(planes * window.scratch_len());
-            self.data.fill(fill);
-            self.prepared = Some((window.id(), planes, fill));
-        }
-        &mut self.data[..planes * window.scratch_len()]
+        self.prepare_for(window.id(), window.scratch_len(), planes, fill)
     }
 
-    /// Room for `length` elements that are to be overwritten, whatever is there.
-    pub(crate) fn spoil(&mut self, length: usize) -> &mut [f32] {
-        self.prepared = None;
-        self.data.resize(length);
-        &mut self.data
+    /// Room for one gradient as [`super::window::transpose`] reads it, zero where none is loaded.
+    pub(crate) fn prepare_flat(&mut self, window: &Window) -> &mut [f32] {
+        self.prepare_for(window.flat_id(), window.flat_len(), 1, 0.0)
+    }
+
+    fn prepare_for(&mut self, id: u64, length: usize, planes: usize, fill: f32) -> &mut [f32] {
+        let fits = |(of, count, with)| of == id && count >= planes && with == fill;
+        if !self.prepared.is_some_and(fits) {
+            self.data.resize(planes * length);
+            self.data.fill(fill);
+            self.prepared = Some((id, planes, fill));
+        }
+        &mut self.data[..planes * length]
     }
 }
 
@@ -59,4 +65,19 @@ pub(crate) fn with<R>(work: impl FnOnce(&mut Scratch) -> R) -> R {
         static SCRATCH: RefCell<Scratch> = RefCell::default();
     }
     SCRATCH.with_borrow_mut(work)
+}
+
+/// Lends `work`, which may start tasks, `length` zeros. Nested in itself it has to allocate them.
+pub(crate) fn with_sums<R>(length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
+    thread_local! {
+        static SUMS: Cell<Aligned> = Cell::default();
+    }
+    SUMS.with(|kept| {
+        let mut sums = kept.take();
+        sums.resize(length);
+        sums.fill(0.0);
+        let result = work(&mut sums);
+        kept.set(sums);
+        result
+    })
 }

@@ -38,7 +38,7 @@ pub(crate) struct Window {
     /// For each phase the taps that read it.
     taps_of_phase: Vec<Vec<Distant>>,
     back: Option<Box<Window>>,
-    /// Tells windows apart at a glance; copies of one are alike.
+    /// Tells windows apart at a glance; copies of one are alike. The next one is that of the flat layout.
     id: u64,
 }
 
@@ -130,12 +130,18 @@ impl Window {
             covered,
             taps_of_phase,
             back: None,
-            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            id: NEXT.fetch_add(2, Ordering::Relaxed),
         }
     }
 
+    /// Names the layout of the scratch.
     pub(crate) fn id(&self) -> u64 {
         self.id
+    }
+
+    /// Names the layout of the gradient that [`transpose`] reads.
+    pub(crate) fn flat_id(&self) -> u64 {
+        self.id + 1
     }
 
     pub(crate) fn plane(&self) -> usize {
@@ -256,17 +262,15 @@ kernel! {
     }
 
     /// The transpose of [`correlate`]: gives every position of the scratch the weighted gradients of the outputs that read it. `flat` has
-    /// [`Window::flat_len`] elements, and is overwritten.
+    /// [`Window::flat_len`] elements, zeros but where earlier gradients of the same window were.
     pub(crate) fn transpose(simd, window: &Window, gradient: &[f32], weights: &[f32], flat: &mut [f32], scratch: &mut [f32]) {
-        let (phase_len, lead) = (window.phase_len, window.lead());
+        let (phase_len, lead, w) = (window.phase_len, window.lead(), window.out_w);
         let count = window.phases * window.phases;
         assert!(flat.len() == window.flat_len() && scratch.len() >= count * phase_len + MOST_LANES);
-        assert!(weights.len() == window.offsets.len());
+        assert!(weights.len() == window.offsets.len() && gradient.len() == window.out_plane());
         // The gradient with the rows of the scratch, so that each tap reads it at one distance.
-        flat.fill(0.0);
-        for (row, gradient) in gradient.chunks_exact(window.out_w).enumerate() {
-            flat[lead + row * window.pitch..][..window.out_w].copy_from_slice(gradient);
-        }
+        // SAFETY: the rows of the gradient are fewer than those of a phase, which has room for them behind the lead.
+        unsafe { rows_of(simd, gradient.as_ptr(), w, flat[lead..].as_mut_ptr(), window.pitch, window.out_h, w, |x| x) };
         for phase in 0..count {
             let taps = &window.taps_of_phase[phase];
             let to = scratch[phase * phase_len..].as_mut_ptr();
@@ -288,7 +292,7 @@ kernel! {
     }
 
     /// Adds to `sums[tap]`, lane by lane, the products of the gradient of the output with what the tap reads. `sums` holds [`MOST_LANES`]
-    /// for each tap; see [`sum_tap`].
+    /// for each tap; see [`sum_taps`].
     pub(crate) fn tap_products(simd, window: &Window, gradient: &[f32], scratch: &[f32], sums: &mut [f32]) {
         let (w, h) = (window.out_w, window.out_h);
         assert!(gradient.len() == h * w && sums.len() == window.offsets.len() * MOST_LANES);
@@ -318,11 +322,13 @@ kernel! {
         }
     }
 
-    /// The sum that [`tap_products`] left in its lanes.
-    pub(crate) fn sum_tap(simd, lanes: &[f32]) -> f32 {
-        assert!(lanes.len() == MOST_LANES);
-        // SAFETY: there are as many values as any vector has lanes.
-        simd.sum(unsafe { simd.load(lanes.as_ptr()) })
+    /// The sums that [`tap_products`] left in lanes, one a tap.
+    pub(crate) fn sum_taps(simd, lanes: &[f32], sums: &mut [f32]) {
+        let (lanes, _) = lanes.as_chunks::<MOST_LANES>();
+        for (sum, lanes) in sums.iter_mut().zip(lanes) {
+            // SAFETY: there are as many values as any vector has lanes.
+            *sum = simd.sum(unsafe { simd.load(lanes.as_ptr()) });
+        }
     }
 
     /// out = max over taps. The scratch is minus infinity around the plane.
