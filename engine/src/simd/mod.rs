@@ -55,6 +55,9 @@ pub(crate) trait Simd: Copy {
     /// The sum of the lanes: of the first half and the second half lane by lane, and so on.
     fn sum(self, v: Self::V) -> f32;
 
+    /// The sums of the lanes of four vectors, in an order of their own.
+    fn sums(self, v: [Self::V; 4]) -> [f32; 4];
+
     /// The larger of each two values; what is no number stays none.
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
 

@@ -57,6 +57,11 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn sums(self, v: [[f32; 8]; 4]) -> [f32; 4] {
+        v.map(|v| self.sum(v))
+    }
+
+    #[inline(always)]
     fn max(self, a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
         std::array::from_fn(|i| if b[i] > a[i] || b[i].is_nan() { b[i] } else { a[i] })
     }

@@ -57,6 +57,17 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn sums(self, [a, b, c, d]: [__m256; 4]) -> [f32; 4] {
+        unsafe {
+            let halves = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+            let sums = _mm_add_ps(_mm256_castps256_ps128(halves), _mm256_extractf128_ps::<1>(halves));
+            let mut array = [0.0; 4];
+            _mm_storeu_ps(array.as_mut_ptr(), sums);
+            array
+        }
+    }
+
+    #[inline(always)]
     fn max(self, a: __m256, b: __m256) -> __m256 {
         // The instruction gives b where one of the two is no number: right unless that one is a.
         unsafe { _mm256_blendv_ps(_mm256_max_ps(a, b), a, _mm256_cmp_ps::<_CMP_UNORD_Q>(a, a)) }
@@ -149,6 +160,11 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn sum(self, v: __m512) -> f32 {
         unsafe { _mm512_reduce_add_ps(v) }
+    }
+
+    #[inline(always)]
+    fn sums(self, v: [__m512; 4]) -> [f32; 4] {
+        v.map(|v| self.sum(v))
     }
 
     #[inline(always)]
