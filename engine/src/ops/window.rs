@@ -38,6 +38,8 @@ pub(crate) struct Window {
     /// For each phase the taps that read it.
     taps_of_phase: Vec<Vec<Distant>>,
     back: Option<Box<Window>>,
+    /// How far into the scratch the taps reach.
+    reach: usize,
     /// Tells windows apart at a glance; copies of one are alike. The next one is that of the flat layout.
     id: u64,
 }
@@ -68,10 +70,10 @@ impl Window {
 
     fn one_way([h, w]: [usize; 2], [out_h, out_w]: [usize; 2], kernel: usize, stride: usize, padding: usize, dilation: usize) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        let reach = dilation * (kernel - 1);
-        let phases = stride.min(reach + 1);
+        let extent = dilation * (kernel - 1);
+        let phases = stride.min(extent + 1);
         // Rows and columns of a phase that windows read, and which of them hold the plane: first in the plane, first here, how many.
-        let read = |out: usize| out + reach / stride;
+        let read = |out: usize| out + extent / stride;
         let held = |phase: usize, size: usize, read: usize| {
             let first = (phase + stride - padding % stride) % stride;
             let here = (first + padding) / stride;
@@ -111,6 +113,7 @@ impl Window {
                 }));
             }
         }
+        let reach = offsets.iter().max().map_or(0, |last| last + (out_h - 1) * pitch + out_w);
         let covered = runs.iter().map(|run| run.count).sum::<usize>() == h * w;
         Self {
             h,
@@ -130,6 +133,7 @@ impl Window {
             covered,
             taps_of_phase,
             back: None,
+            reach,
             id: NEXT.fetch_add(2, Ordering::Relaxed),
         }
     }
@@ -161,6 +165,12 @@ impl Window {
         self.back.as_deref()
     }
 
+    /// Whether it is three by three taps next to each other.
+    #[inline(always)]
+    fn is_three(&self) -> bool {
+        (self.kernel, self.stride, self.dilation) == (3, 1, 1)
+    }
+
     /// Where the plane begins in the scratch, and how far its rows are apart there; at stride 1.
     pub(crate) fn inside(&self) -> (usize, usize) {
         (self.runs.first().map_or(0, |run| run.scratch), self.pitch)
@@ -179,11 +189,6 @@ impl Window {
     /// The runs of each row of the plane.
     fn rows(&self) -> std::slice::ChunksExact<'_, Run> {
         self.runs.chunks_exact(self.runs_of_row.max(1))
-    }
-
-    /// How far into the scratch the taps reach.
-    fn reach(&self) -> usize {
-        self.offsets.iter().max().map_or(0, |last| last + (self.out_h - 1) * self.pitch + self.out_w)
     }
 
     /// Length of the scratch: all phases, and what the last vector may read beyond them.
@@ -229,8 +234,7 @@ kernel! {
     pub(crate) fn correlate(simd, window: &Window, scratch: &[f32], weights: &[f32], out: &mut [f32]) {
         let (w, h) = (window.out_w, window.out_h);
         assert!(out.len() == h * w && weights.len() == window.offsets.len());
-        let reach = window.reach();
-        assert!(scratch.len() >= reach + S::LANES);
+        assert!(scratch.len() >= window.reach + S::LANES);
         let taps = Taps { window, weights, src: scratch.as_ptr() };
         let whole = w / S::LANES * S::LANES;
         let mut column = 0;
@@ -296,8 +300,7 @@ kernel! {
     pub(crate) fn tap_products(simd, window: &Window, gradient: &[f32], scratch: &[f32], sums: &mut [f32]) {
         let (w, h) = (window.out_w, window.out_h);
         assert!(gradient.len() == h * w && sums.len() == window.offsets.len() * MOST_LANES);
-        let reach = window.reach();
-        assert!(scratch.len() >= reach + S::LANES);
+        assert!(scratch.len() >= window.reach + S::LANES);
         let mut taps = &window.offsets[..];
         let mut sums = &mut sums[..];
         while !taps.is_empty() {
@@ -333,29 +336,29 @@ kernel! {
 
     /// out = max over taps. The scratch is minus infinity around the plane.
     pub(crate) fn maximum(simd, window: &Window, scratch: &[f32], out: &mut [f32]) {
-        let (w, h) = (window.out_w, window.out_h);
-        assert!(out.len() == h * w && scratch.len() >= window.reach() + S::LANES);
-        let src = scratch.as_ptr();
-        let mut lanes = [0f32; MOST_LANES];
-        for row in 0..h {
-            let mut column = 0;
-            while column < w {
-                // SAFETY: a vector may read up to its lanes beyond the reach of the window, which the scratch has; the store is within the
-                // row, or in the array that has room for all lanes.
-                unsafe {
-                    let at = row * window.pitch + column;
+        let (w, h, pitch) = (window.out_w, window.out_h, window.pitch);
+        assert!(out.len() == h * w && scratch.len() >= window.reach + S::LANES);
+        for column in (0..w).step_by(S::LANES) {
+            let width = S::LANES.min(w - column);
+            let src = scratch[column..].as_ptr();
+            // SAFETY: a vector may read up to its lanes beyond the reach of the window, which the scratch has.
+            unsafe {
+                if window.is_three() {
+                    let (mut first, mut second) = (maximum_of_row(simd, src), maximum_of_row(simd, src.add(pitch)));
+                    for row in 0..h {
+                        let third = maximum_of_row(simd, src.add((row + 2) * pitch));
+                        put_first(simd, simd.max(simd.max(first, second), third), &mut out[row * w + column..][..width]);
+                        (first, second) = (second, third);
+                    }
+                    continue;
+                }
+                for row in 0..h {
                     let mut max = simd.splat(f32::NEG_INFINITY);
                     for &offset in &window.offsets {
-                        max = simd.max(max, simd.load(src.add(at + offset)));
+                        max = simd.max(max, simd.load(src.add(row * pitch + offset)));
                     }
-                    if column + S::LANES <= w {
-                        simd.store(out.as_mut_ptr().add(row * w + column), max);
-                    } else {
-                        simd.store(lanes.as_mut_ptr(), max);
-                        out[row * w + column..(row + 1) * w].copy_from_slice(&lanes[..w - column]);
-                    }
+                    put_first(simd, max, &mut out[row * w + column..][..width]);
                 }
-                column += S::LANES;
             }
         }
     }
@@ -363,32 +366,35 @@ kernel! {
     /// The tap at which each window first has its maximum, rows `pitch` apart. The scratch is minus infinity around the plane.
     pub(crate) fn first_maximum(simd, window: &Window, scratch: &[f32], taps: &mut [f32], pitch: usize) {
         let (w, h) = (window.out_w, window.out_h);
-        assert!(taps.len() >= (h - 1) * pitch + w && pitch >= w && scratch.len() >= window.reach() + S::LANES);
-        let src = scratch.as_ptr();
-        let one = simd.splat(1.0);
-        let mut lanes = [0f32; MOST_LANES];
-        for row in 0..h {
-            let mut column = 0;
-            while column < w {
-                // SAFETY: as for `maximum`.
-                unsafe {
-                    let at = row * window.pitch + column;
-                    let mut max = simd.splat(f32::NEG_INFINITY);
-                    let (mut first, mut tap) = (simd.splat(0.0), simd.splat(0.0));
-                    for &offset in &window.offsets {
-                        let x = simd.load(src.add(at + offset));
-                        first = simd.where_greater(x, max, tap, first);
-                        max = simd.where_greater(x, max, x, max);
-                        tap = simd.add(tap, one);
+        assert!(taps.len() >= (h - 1) * pitch + w && pitch >= w && scratch.len() >= window.reach + S::LANES);
+        for column in (0..w).step_by(S::LANES) {
+            let width = S::LANES.min(w - column);
+            let src = scratch[column..].as_ptr();
+            // SAFETY: as for `maximum`.
+            unsafe {
+                if window.is_three() {
+                    let below = [simd.splat(3.0), simd.splat(6.0)];
+                    let (mut first, mut second) = (chosen_of_row(simd, src), chosen_of_row(simd, src.add(window.pitch)));
+                    for row in 0..h {
+                        let third = chosen_of_row(simd, src.add((row + 2) * window.pitch));
+                        let mut chosen = first;
+                        for (other, below) in [second, third].into_iter().zip(below) {
+                            chosen.choose(simd, other.max, simd.add(other.tap, below));
+                        }
+                        put_first(simd, chosen.tap, &mut taps[row * pitch + column..][..width]);
+                        (first, second) = (second, third);
                     }
-                    if column + S::LANES <= w {
-                        simd.store(taps.as_mut_ptr().add(row * pitch + column), first);
-                    } else {
-                        simd.store(lanes.as_mut_ptr(), first);
-                        taps[row * pitch + column..row * pitch + w].copy_from_slice(&lanes[..w - column]);
-                    }
+                    continue;
                 }
-                column += S::LANES;
+                for row in 0..h {
+                    let mut chosen = Chosen::none(simd);
+                    let mut tap = simd.splat(0.0);
+                    for &offset in &window.offsets {
+                        chosen.choose(simd, simd.load(src.add(row * window.pitch + offset)), tap);
+                        tap = simd.add(tap, simd.splat(1.0));
+                    }
+                    put_first(simd, chosen.tap, &mut taps[row * pitch + column..][..width]);
+                }
             }
         }
     }
@@ -397,30 +403,34 @@ kernel! {
     /// back ([`Window::back`]), loaded with the gradients and with the taps chosen, which are -1 around the plane.
     pub(crate) fn gather_chosen(simd, back: &Window, gradients: &[f32], taps: &[f32], dx: &mut [f32]) {
         let (w, h) = (back.out_w, back.out_h);
-        assert!(dx.len() == h * w && gradients.len() == taps.len() && taps.len() >= back.reach() + S::LANES);
-        let (last, one) = (simd.splat((back.offsets.len() - 1) as f32), simd.splat(1.0));
-        let mut lanes = [0f32; MOST_LANES];
-        for row in 0..h {
-            let mut column = 0;
-            while column < w {
-                // SAFETY: as for `maximum`.
-                unsafe {
-                    let at = row * back.pitch + column;
-                    let mut sum = simd.splat(0.0);
-                    let mut turned = last;
-                    for &offset in &back.offsets {
-                        let (tap, dy) = (simd.load(taps.as_ptr().add(at + offset)), simd.load(gradients.as_ptr().add(at + offset)));
-                        sum = simd.add(sum, simd.where_equal(tap, turned, dy));
-                        turned = simd.sub(turned, one);
+        assert!(dx.len() == h * w && gradients.len() == taps.len() && taps.len() >= back.reach + S::LANES);
+        for column in (0..w).step_by(S::LANES) {
+            let width = S::LANES.min(w - column);
+            let (dy, tap) = (gradients[column..].as_ptr(), taps[column..].as_ptr());
+            // SAFETY: as for `maximum`.
+            unsafe {
+                if back.is_three() {
+                    // What is loaded serves the three rows that read it.
+                    let mut sums = [simd.splat(0.0); 3];
+                    for line in 0..h + 2 {
+                        add_chosen_of_row(simd, dy.add(line * back.pitch), tap.add(line * back.pitch), &mut sums);
+                        if line >= 2 {
+                            put_first(simd, sums[2], &mut dx[(line - 2) * w + column..][..width]);
+                        }
+                        sums = [simd.splat(0.0), sums[0], sums[1]];
                     }
-                    if column + S::LANES <= w {
-                        simd.store(dx.as_mut_ptr().add(row * w + column), sum);
-                    } else {
-                        simd.store(lanes.as_mut_ptr(), sum);
-                        dx[row * w + column..(row + 1) * w].copy_from_slice(&lanes[..w - column]);
-                    }
+                    continue;
                 }
-                column += S::LANES;
+                for row in 0..h {
+                    let mut sum = simd.splat(0.0);
+                    let mut turned = simd.splat((back.offsets.len() - 1) as f32);
+                    for &offset in &back.offsets {
+                        let at = row * back.pitch + offset;
+                        sum = simd.add(sum, simd.where_equal(simd.load(tap.add(at)), turned, simd.load(dy.add(at))));
+                        turned = simd.sub(turned, simd.splat(1.0));
+                    }
+                    put_first(simd, sum, &mut dx[row * w + column..][..width]);
+                }
             }
         }
     }
@@ -572,6 +582,16 @@ unsafe fn rows_of<S: Simd>(
     count: usize,
     f: impl Fn(S::V) -> S::V,
 ) {
+    // Rows of a few vectors are common, and a loop would cost as much as they do.
+    if count.is_multiple_of(S::LANES) {
+        // SAFETY: as the caller says.
+        match count / S::LANES {
+            1 => return unsafe { vectors_of::<S, 1>(simd, from, from_pitch, to, to_pitch, rows, f) },
+            2 => return unsafe { vectors_of::<S, 2>(simd, from, from_pitch, to, to_pitch, rows, f) },
+            4 => return unsafe { vectors_of::<S, 4>(simd, from, from_pitch, to, to_pitch, rows, f) },
+            _ => {}
+        }
+    }
     let whole = count / S::LANES * S::LANES;
     let mut ends = [0f32; MOST_LANES];
     for row in 0..rows {
@@ -587,6 +607,32 @@ unsafe fn rows_of<S: Simd>(
                 std::ptr::copy_nonoverlapping(from.add(whole), ends.as_mut_ptr(), count - whole);
                 simd.store(ends.as_mut_ptr(), f(simd.load(ends.as_ptr())));
                 std::ptr::copy_nonoverlapping(ends.as_ptr(), to.add(whole), count - whole);
+            }
+        }
+    }
+}
+
+/// [`rows_of`] `V` vectors.
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+unsafe fn vectors_of<S: Simd, const V: usize>(
+    simd: S,
+    from: *const f32,
+    from_pitch: usize,
+    to: *mut f32,
+    to_pitch: usize,
+    rows: usize,
+    f: impl Fn(S::V) -> S::V,
+) {
+    for row in 0..rows {
+        // SAFETY: as the caller says.
+        unsafe {
+            let (from, to) = (from.add(row * from_pitch), to.add(row * to_pitch));
+            let values: [S::V; V] = std::array::from_fn(|v| f(simd.load(from.add(v * S::LANES))));
+            for (v, value) in values.into_iter().enumerate() {
+                simd.store(to.add(v * S::LANES), value);
             }
         }
     }
@@ -733,6 +779,81 @@ unsafe fn distant<S: Simd, const V: usize>(simd: S, taps: &[Distant], weights: &
             simd.store(to.add(v * S::LANES), *sum);
         }
     }
+}
+
+/// Maximum of three vectors next to each other by one value.
+///
+/// # Safety
+/// They can be read.
+#[inline(always)]
+unsafe fn maximum_of_row<S: Simd>(simd: S, from: *const f32) -> S::V {
+    // SAFETY: as the caller says.
+    unsafe { simd.max(simd.max(simd.load(from), simd.load(from.add(1))), simd.load(from.add(2))) }
+}
+
+/// The largest value seen, and the first tap that read it.
+#[derive(Clone, Copy)]
+struct Chosen<V> {
+    max: V,
+    tap: V,
+}
+
+impl<V: Copy> Chosen<V> {
+    #[inline(always)]
+    fn none<S: Simd<V = V>>(simd: S) -> Self {
+        Self { max: simd.splat(f32::NEG_INFINITY), tap: simd.splat(0.0) }
+    }
+
+    /// Turns to what a later tap read, where that is larger.
+    #[inline(always)]
+    fn choose<S: Simd<V = V>>(&mut self, simd: S, x: V, tap: V) {
+        self.tap = simd.where_greater(x, self.max, tap, self.tap);
+        self.max = simd.where_greater(x, self.max, x, self.max);
+    }
+}
+
+/// What is chosen of three vectors next to each other by one value.
+///
+/// # Safety
+/// They can be read.
+#[inline(always)]
+unsafe fn chosen_of_row<S: Simd>(simd: S, from: *const f32) -> Chosen<S::V> {
+    let mut chosen = Chosen::none(simd);
+    for tap in 0..3 {
+        // SAFETY: as the caller says.
+        chosen.choose(simd, unsafe { simd.load(from.add(tap)) }, simd.splat(tap as f32));
+    }
+    chosen
+}
+
+/// Adds to the sums of three rows, of which this is the first, second or third that they read, the gradients of a row whose tap lies there.
+///
+/// # Safety
+/// Of gradients and taps three vectors next to each other by one value can be read.
+#[inline(always)]
+unsafe fn add_chosen_of_row<S: Simd>(simd: S, gradients: *const f32, taps: *const f32, sums: &mut [S::V; 3]) {
+    for column in 0..3 {
+        // SAFETY: as the caller says.
+        let (dy, tap) = unsafe { (simd.load(gradients.add(column)), simd.load(taps.add(column))) };
+        for (line, sum) in sums.iter_mut().enumerate() {
+            let turned = simd.splat((8 - (3 * line + column)) as f32);
+            *sum = simd.add(*sum, simd.where_equal(tap, turned, dy));
+        }
+    }
+}
+
+/// Writes as many lanes as there is room for.
+#[inline(always)]
+fn put_first<S: Simd>(simd: S, v: S::V, to: &mut [f32]) {
+    if to.len() >= S::LANES {
+        // SAFETY: a whole vector.
+        unsafe { simd.store(to.as_mut_ptr(), v) };
+        return;
+    }
+    let mut lanes = [0f32; MOST_LANES];
+    // SAFETY: the array has room for the lanes of any vector.
+    unsafe { simd.store(lanes.as_mut_ptr(), v) };
+    to.copy_from_slice(&lanes[..to.len()]);
 }
 
 /// Writes the first lanes of one vector a row to the columns from `from` on.
