@@ -3,6 +3,8 @@
 //! How that matrix comes about is the [`Lead`]: it is the input itself, its unfolded windows, or the output of a depthwise convolution
 //! that has no other reader and so never leaves the cache.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::batch_norm::{PlaneMoments, Sums, plane_moments, plane_sums};
@@ -27,6 +29,8 @@ pub(crate) struct Geometry {
 
 /// Columns of the matrices that samples of few positions are put together for.
 const COLUMNS: usize = 256;
+/// Elements of all matrices of a block beyond which it is divided where it can be: what stays in the second cache.
+const CACHED: usize = 96 << 10;
 /// Fewest positions for which the output is written where it belongs at once.
 const DIRECT: usize = 64;
 /// Between the rows of a matrix, so that rows of a power of two do not all fall into the same lines of the cache.
@@ -141,6 +145,19 @@ pub(crate) struct Chain<'a> {
     weight: &'a [f32],
 }
 
+/// Samples whose matrices are side by side, and which positions of each.
+#[derive(Clone)]
+struct Block {
+    samples: Range<usize>,
+    positions: Range<usize>,
+}
+
+impl Block {
+    fn columns(&self) -> usize {
+        self.samples.len() * self.positions.len()
+    }
+}
+
 /// What the backward pass of a [`Chain`] is asked for. Those of weights have the shape of the weight.
 pub(crate) struct Wanted<'a> {
     pub(crate) dx: Option<(&'a mut [f32], Write)>,
@@ -202,7 +219,7 @@ impl<'a> Chain<'a> {
         });
     }
 
-    fn block_forward(&self, samples: std::ops::Range<usize>, bias: Option<&[f32]>, y: &mut [f32], scratch: &mut Scratch) {
+    fn block_forward(&self, samples: Range<usize>, bias: Option<&[f32]>, y: &mut [f32], scratch: &mut Scratch) {
         let (g, positions) = (self.geometry, self.positions());
         let columns = samples.len() * positions;
         let direct = samples.len() == 1;
@@ -217,7 +234,7 @@ impl<'a> Chain<'a> {
         }
         let stride = columns + GAP;
         scratch.matrix.resize(self.terms_of_all_groups() * stride);
-        self.fill_matrix(samples.clone(), stride, scratch);
+        self.fill_matrix(&Block { samples, positions: 0..positions }, stride, scratch);
         if !direct {
             scratch.output.resize(g.out_channels() * stride);
         }
@@ -255,15 +272,18 @@ impl<'a> Chain<'a> {
         matmul::multiply(weight, b, g.terms(), bias, c, stride, columns, packed);
     }
 
-    /// The matrix of some samples side by side, rows `stride` apart. Of a depthwise lead the padded planes of the last sample stay.
-    fn fill_matrix(&self, samples: std::ops::Range<usize>, stride: usize, scratch: &mut Scratch) {
-        let (g, positions, channels) = (self.geometry, self.positions(), self.in_channels());
-        for (at, n) in samples.enumerate() {
+    /// The matrix of a block, rows `stride` apart; of all positions where the lead is not the input. Of a depthwise lead the padded planes of the last sample stay.
+    fn fill_matrix(&self, block: &Block, stride: usize, scratch: &mut Scratch) {
+        let (g, positions, channels) = (self.geometry, block.positions.len(), self.in_channels());
+        for (at, n) in block.samples.clone().enumerate() {
             let planes = (0..channels).map(|c| self.x.at(n * channels + c));
             match &self.lead {
                 Lead::Input => {
                     for (c, plane) in planes.enumerate() {
-                        view::materialize(plane, &mut scratch.matrix[c * stride + at * positions..][..positions]);
+                        view::materialize(
+                            plane.part(block.positions.clone()),
+                            &mut scratch.matrix[c * stride + at * positions..][..positions],
+                        );
                     }
                 }
                 Lead::Depthwise(d) => {
@@ -318,7 +338,7 @@ impl<'a> Chain<'a> {
                 let sums = sums.as_deref_mut().map(|planes| Sums { planes, means });
                 scratch::with(|scratch| self.task_backward(samples, &dy, &turned, dx, sums, &mut partial, scratch));
             });
-            let sum = |wanted: Option<(&mut [f32], Write)>, part: std::ops::Range<usize>| {
+            let sum = |wanted: Option<(&mut [f32], Write)>, part: Range<usize>| {
                 let Some((sum, write)) = wanted else { return };
                 write.clear(sum);
                 partials.chunks_exact(size).for_each(|partial| Write::Add.apply(sum, partial[part.clone()].iter().copied()));
@@ -339,7 +359,7 @@ impl<'a> Chain<'a> {
     #[allow(clippy::too_many_arguments)] // one task of everything that `backward` computes
     fn task_backward(
         &self,
-        samples: std::ops::Range<usize>,
+        samples: Range<usize>,
         dy: &Gradients<'_>,
         turned: &[f32],
         mut dx: Option<(&mut [f32], Write)>,
@@ -350,12 +370,22 @@ impl<'a> Chain<'a> {
         let (channels, in_sample) = (self.in_channels(), self.in_channels() * self.x.plane);
         scratch.lanes.resize(partial.depthwise.len() * MOST_LANES);
         scratch.lanes.fill(0.0);
+        // Sums over planes are taken where whole planes of the gradient are at hand.
+        let fitting = CACHED / (2 * self.terms_of_all_groups() + self.geometry.out_channels());
+        let divided = if matches!(self.lead, Lead::Input) && sums.is_none() && fitting < self.positions() {
+            (fitting / COLUMNS).max(1) * COLUMNS
+        } else {
+            self.positions()
+        };
         for n in samples.clone().step_by(self.together()) {
-            let block = n..(n + self.together()).min(samples.end);
+            let here = n..(n + self.together()).min(samples.end);
             let at = n - samples.start;
-            let dx = dx.as_mut().map(|(dx, write)| (&mut dx[at * in_sample..][..block.len() * in_sample], *write));
-            let sums = sums.as_mut().map(|s| Sums { planes: &mut s.planes[at * channels..][..block.len() * channels], means: s.means });
-            self.block_backward(block, dy, turned, dx, sums, partial, scratch);
+            for from in (0..self.positions()).step_by(divided) {
+                let block = Block { samples: here.clone(), positions: from..(from + divided).min(self.positions()) };
+                let dx = dx.as_mut().map(|(dx, write)| (&mut dx[at * in_sample..][..here.len() * in_sample], *write));
+                let sums = sums.as_mut().map(|s| Sums { planes: &mut s.planes[at * channels..][..here.len() * channels], means: s.means });
+                self.block_backward(&block, dy, turned, dx, sums, partial, scratch);
+            }
         }
         window::sum_taps(&scratch.lanes, partial.depthwise);
     }
@@ -376,7 +406,7 @@ impl<'a> Chain<'a> {
     #[allow(clippy::too_many_arguments)] // one block of everything that `backward` computes
     fn block_backward(
         &self,
-        samples: std::ops::Range<usize>,
+        block: &Block,
         dy: &Gradients<'_>,
         turned: &[f32],
         dx: Option<(&mut [f32], Write)>,
@@ -384,19 +414,20 @@ impl<'a> Chain<'a> {
         partial: &mut Partial<'_>,
         scratch: &mut Scratch,
     ) {
-        let (g, positions, outputs) = (self.geometry, self.positions(), self.geometry.out_channels());
-        let columns = samples.len() * positions;
+        let (g, positions, outputs) = (self.geometry, block.positions.len(), self.geometry.out_channels());
+        let columns = block.columns();
         let stride = columns + GAP;
         let (terms, all_terms) = (g.terms(), self.terms_of_all_groups());
         scratch.output.resize(outputs * stride);
-        for (at, n) in samples.clone().enumerate() {
+        for (at, n) in block.samples.clone().enumerate() {
             for o in 0..outputs {
-                read_gradient(dy, n * outputs + o, &mut scratch.output[o * stride + at * positions..][..positions]);
+                let to = &mut scratch.output[o * stride + at * positions..][..positions];
+                read_gradient(dy, n * outputs + o, block.positions.start, to);
             }
         }
         if !partial.weight.is_empty() {
             scratch.matrix.resize(all_terms * stride);
-            self.fill_matrix(samples.clone(), stride, scratch);
+            self.fill_matrix(block, stride, scratch);
             for (group, dweight) in partial.weight.chunks_exact_mut(g.weight_group()).enumerate() {
                 let (a, b) = (&scratch.output[group * g.outputs * stride..], &scratch.matrix[group * terms * stride..]);
                 matmul::add_products_of_rows(a, b, dweight, g.outputs, terms, stride, columns);
@@ -413,11 +444,11 @@ impl<'a> Chain<'a> {
             matmul::multiply(turned, b, g.outputs, None, c, stride, columns, &mut scratch.packed);
         }
         if let Lead::Depthwise(d) = &self.lead {
-            return self.depthwise_backward(d, samples, stride, dx, sums, partial, scratch);
+            return self.depthwise_backward(d, block.samples.clone(), stride, dx, sums, partial, scratch);
         }
         let Some((dx, write)) = dx else { return };
         let (channels, size) = (self.in_channels(), self.x.plane);
-        for (at, (n, dx)) in samples.zip(dx.chunks_exact_mut(channels * size)).enumerate() {
+        for (at, (n, dx)) in block.samples.clone().zip(dx.chunks_exact_mut(channels * size)).enumerate() {
             if !matches!(self.lead, Lead::Input) {
                 scratch.sample.resize(channels * size);
                 scratch.sample.fill(0.0);
@@ -426,12 +457,13 @@ impl<'a> Chain<'a> {
                 }
             }
             for (c, dx) in dx.chunks_exact_mut(size).enumerate() {
-                let from = match self.lead {
-                    Lead::Input => &scratch.dmatrix[c * stride + at * positions..][..size],
-                    _ => &scratch.sample[c * size..][..size],
-                };
                 let plane = self.x.at(n * channels + c);
-                view::send_computed(from, Some(plane), write, dx);
+                if let Lead::Input = self.lead {
+                    let (from, part) = (&scratch.dmatrix[c * stride + at * positions..][..positions], block.positions.clone());
+                    view::send_computed(from, Some(plane.part(part.clone())), write, &mut dx[part]);
+                } else {
+                    view::send_computed(&scratch.sample[c * size..][..size], Some(plane), write, dx);
+                }
                 if let Some(sums) = &mut sums {
                     sums.planes[at * channels + c] = plane_sums(dx, plane.data, sums.means[c]);
                 }
@@ -443,7 +475,7 @@ impl<'a> Chain<'a> {
     fn depthwise_backward(
         &self,
         d: &Depthwise<'_>,
-        samples: std::ops::Range<usize>,
+        samples: Range<usize>,
         stride: usize,
         mut dx: Option<(&mut [f32], Write)>,
         mut sums: Option<Sums<'_>>,
@@ -480,9 +512,9 @@ impl<'a> Chain<'a> {
 }
 
 crate::simd::kernel! {
-    /// A plane of a gradient as its readers see it.
-    pub(crate) fn read_gradient(simd, dy: &Gradients<'_>, plane: usize, to: &mut [f32]) {
-        dy.at(plane).read(simd, 0, to);
+    /// Elements `from..from + to.len()` of a plane of a gradient as its readers see it.
+    pub(crate) fn read_gradient(simd, dy: &Gradients<'_>, plane: usize, from: usize, to: &mut [f32]) {
+        dy.at(plane).read(simd, from, to);
     }
 }
 
@@ -496,7 +528,7 @@ pub(crate) fn backward_bias(dy: Gradients<'_>, dbias: &mut [f32], write: Write) 
             || vec![0.0; positions],
             |plane, channel| {
                 let planes = (0..batch).map(|n| {
-                    read_gradient(&dy, n * channels + channel, plane);
+                    read_gradient(&dy, n * channels + channel, 0, plane);
                     plane.iter().map(|&v| f64::from(v)).sum::<f64>()
                 });
                 planes.sum::<f64>() as f32

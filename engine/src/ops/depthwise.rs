@@ -94,7 +94,7 @@ pub(crate) fn backward(window: &Window, x: Values<'_>, weight: &[f32], dy: Gradi
                 let first = index * chunk * channels;
                 for i in first..((index + 1) * chunk * channels).min(batch * channels) {
                     let (channel, plane) = (i % channels, x.at(i));
-                    read_gradient(&dy, i, gradient);
+                    read_gradient(&dy, i, 0, gradient);
                     if size > 0 {
                         window::load(window, plane, padded);
                         window::tap_products(window, gradient, padded, &mut lanes[channel * taps * MOST_LANES..][..taps * MOST_LANES]);

@@ -62,7 +62,7 @@ pub(crate) fn max_backward(window: &Window, x: Values<'_>, dy: Gradients<'_>, dx
                     gradient.resize(window.out_plane());
                     result.resize(window.plane());
                     window::first_maximum(window, padded, taps, window.out_w);
-                    read_gradient(&dy, i, gradient);
+                    read_gradient(&dy, i, 0, gradient);
                     phases.resize(window.scratch_len());
                     window::scatter_chosen(window, gradient, taps, phases);
                     window::unload(window, phases, result);
@@ -103,7 +103,7 @@ pub(crate) fn avg_backward(window: &Window, x: Option<Values<'_>>, dy: Gradients
         scratch::with(|Scratch { turned, phases, output: gradient, sample: result, .. }| {
             gradient.resize(window.out_plane());
             result.resize(window.plane());
-            read_gradient(&dy, i, gradient);
+            read_gradient(&dy, i, 0, gradient);
             multiply_by(&inverse, gradient);
             depthwise::input_gradient(window, gradient, &ones, turned, phases, result);
             view::send_computed(result, x.map(|x| x.at(i)), write, dx);

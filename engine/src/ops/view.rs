@@ -1,6 +1,8 @@
 //! Tensors that are read through a cheap formula: what a normalisation, a ReLU or a sum makes of a tensor needs no buffer of its own
 //! where its readers apply the formula as they load.
 
+use std::ops::Range;
+
 use super::Write;
 use crate::simd::{Simd, kernel, map, map2, update, update2};
 
@@ -68,6 +70,11 @@ impl<'a> Plane<'a> {
     /// The data itself.
     pub(crate) fn plain(data: &'a [f32]) -> Self {
         Self { data, mean: 0.0, factor: 1.0, shift: 0.0, relu: false, plain: true }
+    }
+
+    /// These elements of it.
+    pub(crate) fn part(self, range: Range<usize>) -> Self {
+        Self { data: &self.data[range], ..self }
     }
 
     /// Elements `from..from + to.len()` as readers see them.
