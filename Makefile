@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build demo runtime bench bench-pytorch test gpu-test sanitize lint tools
+.PHONY: help build demo runtime bench bench-pytorch test gpu-test gpu-bundle sanitize lint tools
 
 CARGO ?= cargo
 ADWP := $(or $(CARGO_TARGET_DIR),target)/release/adwp
@@ -41,11 +41,16 @@ test: tools runtime lint ## everything that must pass: format, clippy, all tests
 	@$(MAKE) --no-print-directory sanitize
 
 # In the place of the driver is a library that runs the kernels, compiled for the processor, and checks what they do to memory.
-gpu-test: ## the engine's tests on a GPU that a stand-in for the driver plays, on any machine
+gpu-test: runtime ## what needs a GPU, on one that a stand-in for the driver plays: engine, reference, the road
 	scripts/build-standin --selftest
 	cuda=$$(scripts/fetch-cuda) && standin=$$(scripts/build-standin) && \
-		LD_LIBRARY_PATH="$$standin" ADWP_CUDA_LIBRARIES="$$cuda" ADWP_TEST_DEVICE=cuda \
-		$(CARGO) test --release --workspace --test engine
+		export LD_LIBRARY_PATH="$$standin" ADWP_CUDA_LIBRARIES="$$cuda" ADWP_TEST_DEVICE=cuda \
+			ORT_DYLIB_PATH="$(RUNTIME)/libonnxruntime.so" && \
+		$(CARGO) test --release --workspace --test engine --test candle && \
+		$(CARGO) test --release --workspace --test road gpu::
+
+gpu-bundle: ## what runs on a GPU machine without a network, into dist/gpu: checks, benchmarks, search, retraining
+	@CARGO="$(CARGO)" scripts/gpu-bundle
 
 # Only a nightly compiler has the sanitizer; a build of its own, without the dependencies of the other crates.
 sanitize: ## the engine's tests under the address sanitizer, where a nightly toolchain is installed
@@ -54,7 +59,8 @@ sanitize: ## the engine's tests under the address sanitizer, where a nightly too
 			$(CARGO) +nightly test --release -p adwp-engine --target "$$(rustc -vV | sed -n 's/^host: //p')"; \
 	else echo "sanitize: skipped, there is no nightly toolchain"; fi
 
-lint: tools ## format and clippy alone
+lint: tools ## format, clippy and shell scripts alone
+	scripts/check-scripts
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
 

@@ -8,6 +8,7 @@ mod damage;
 mod determinism;
 mod folder;
 mod fusion;
+mod gpu;
 mod memory;
 mod output;
 mod program;
