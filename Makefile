@@ -46,6 +46,7 @@ gpu-test: runtime ## what needs a GPU, on one that a stand-in for the driver pla
 	cuda=$$(scripts/fetch-cuda) && standin=$$(scripts/build-standin) && \
 		export LD_LIBRARY_PATH="$$standin" ADWP_CUDA_LIBRARIES="$$cuda" ADWP_TEST_DEVICE=cuda \
 			ORT_DYLIB_PATH="$(RUNTIME)/libonnxruntime.so" && \
+		$(CARGO) test --release --workspace --lib -- stored storage && \
 		$(CARGO) test --release --workspace --test engine --test candle && \
 		$(CARGO) test --release --workspace --test road gpu::
 

@@ -270,7 +270,7 @@ mod tests {
 
     fn config(flags: &[&str]) -> Result<Config, Failure> {
         let Command::Run(args) = Args::parse_from(["adwp", "run"].iter().chain(flags)).command else { unreachable!() };
-        Config::from_args(&args)
+        Config::from_args(&args.run)
     }
 
     #[test]

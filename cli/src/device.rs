@@ -37,9 +37,13 @@ impl FromStr for DeviceChoice {
 }
 
 impl DeviceChoice {
-    /// The device, set up as the other flags ask. Where `auto` finds no GPU, the console says why.
+    /// The device, set up as the other flags ask. Where `auto` finds no GPU, or nothing that compiles kernels for it, the console says so.
     pub(crate) fn open(self, args: &RunArgs, console: &mut Console) -> Result<Device, Failure> {
-        let gpu = |number| Ok::<Device, EngineError>(cuda::Device::open(number)?.with_precision(args.precision).into());
+        let gpu = |number| {
+            let device = cuda::Device::open(number)?;
+            device.prepare()?;
+            Ok::<Device, EngineError>(device.with_precision(args.precision).into())
+        };
         let device = match self {
             Self::Cpu => cpu(args)?,
             Self::Cuda(number) => gpu(number).map_err(|e| refused(&args.device, e))?,
@@ -78,6 +82,11 @@ fn reason(error: &EngineError) -> String {
         EngineError::Cuda { what, .. } => what.clone(),
         error => error.to_string(),
     }
+}
+
+/// What compiles kernels for a GPU: its version, or why there is none.
+pub(crate) fn compiler() -> Result<String, String> {
+    cuda::compiler().map(|(major, minor)| format!("NVRTC {major}.{minor}")).map_err(|e| reason(&e))
 }
 
 /// The names of the GPUs, in the order of their numbers; the error says why there is none.

@@ -7,7 +7,7 @@ use adwp_deploy::ort_library::{candidates, find};
 use serde_json::json;
 
 use super::Style;
-use crate::device::gpus;
+use crate::device::{compiler, gpus};
 use crate::failure::Failure;
 use crate::output;
 
@@ -58,7 +58,11 @@ pub(crate) fn doctor(ort_lib: Option<&Path>, style: Style) -> Result<(), Failure
     text += &format!("kernels        {} (compiled for: {})\n", sets[0], sets.join(", "));
     text += "devices        cpu\n";
     match &gpus {
-        Ok(names) => names.iter().enumerate().for_each(|(number, name)| text += &format!("               cuda:{number}, {name}\n")),
+        Ok(names) => {
+            names.iter().enumerate().for_each(|(number, name)| text += &format!("               cuda:{number}, {name}\n"));
+            let kernels = compiler().unwrap_or_else(|reason| format!("cannot be used: {reason}"));
+            text += &format!("               kernels for GPUs: {kernels}\n");
+        }
         Err(reason) => text += &format!("               no GPU: {reason}\n"),
     }
     match &chosen {

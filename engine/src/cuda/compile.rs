@@ -155,6 +155,14 @@ fn as_text(characters: &[c_char]) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
+/// The version of NVRTC, which compiles the kernels: (13, 0).
+///
+/// # Errors
+/// [`EngineError::Cuda`] when it is not found.
+pub fn compiler() -> Result<(i32, i32)> {
+    load_compiler().map(|()| compiler_version())
+}
+
 fn compiler_version() -> (i32, i32) {
     let (mut major, mut minor) = (0, 0);
     // SAFETY: writes two integers.
@@ -305,6 +313,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::print_stdout, reason = "registers and spills are listed for those who ask with --nocapture")]
     fn every_kernel_compiles_and_keeps_its_values_in_registers() {
         if !compiler_is_there() {
             return;

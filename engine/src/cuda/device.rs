@@ -145,6 +145,14 @@ impl Device {
         Ok((2 * bytes * COPIES) as f64 / seconds.into_iter().fold(f64::INFINITY, f64::min))
     }
 
+    /// Compiles the kernels for this GPU, unless they were kept from an earlier start. The first executor does it otherwise.
+    ///
+    /// # Errors
+    /// [`EngineError::Cuda`](crate::EngineError::Cuda) when there is no compiler, or none that knows this GPU.
+    pub fn prepare(&self) -> Result<()> {
+        self.kernels().map(drop)
+    }
+
     /// Waits until everything asked for is done.
     pub fn synchronize(&self) -> Result<()> {
         self.context.synchronize()

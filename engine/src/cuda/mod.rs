@@ -20,6 +20,7 @@ mod schedule;
 mod table;
 mod tasks;
 
+pub use compile::compiler;
 pub use device::{Device, Precision};
 pub(crate) use driver::Buffer;
 pub use executor::{Executor, Launch, launches};
