@@ -201,7 +201,7 @@ impl Device {
         {
             return Ok(Arc::clone(buffer));
         }
-        // Given back first: both may not fit. An executor that still holds it has a table with its addresses.
+        // Given back first: both may not fit.
         shared.arena.buffer = None;
         let buffer = Arc::new(self.allocate(needed)?);
         shared.arena.buffer = Some((needed, Arc::clone(&buffer)));

@@ -1,5 +1,5 @@
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use crate::cuda::device::Reservation;
@@ -81,7 +81,8 @@ struct Memory {
 /// Launches with the addresses they were made for.
 #[derive(Debug)]
 struct Prepared {
-    arena: Arc<Buffer>,
+    /// Not held: when another executor makes it grow, the old one is to be given back first.
+    arena: Weak<Buffer>,
     variables: Vec<u64>,
     table: Table,
     graph: Option<Graph>,
@@ -224,7 +225,7 @@ impl Executor {
         }
 
         let arena = self.device.arena()?;
-        let unchanged = |prepared: &Prepared| Arc::ptr_eq(&prepared.arena, &arena) && prepared.variables == addresses;
+        let unchanged = |prepared: &Prepared| prepared.arena.ptr_eq(&Arc::downgrade(&arena)) && prepared.variables == addresses;
         if self.prepared.as_ref().is_some_and(unchanged) {
             return Ok(false);
         }
@@ -232,7 +233,7 @@ impl Executor {
         self.prepared = None;
         let content = self.content(&arena, &addresses);
         let table = content.upload(self.device.context(), &*self.device.kernels()?)?;
-        self.prepared = Some(Prepared { arena, variables: addresses, table, graph: None });
+        self.prepared = Some(Prepared { arena: Arc::downgrade(&arena), variables: addresses, table, graph: None });
         Ok(true)
     }
 
