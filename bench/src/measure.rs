@@ -12,7 +12,7 @@ use crate::agreement::{Agreement, Judged};
 use crate::args::Args;
 use crate::cases::{Case, Network, Size};
 use crate::count::MultiplyAdds;
-use crate::device::Stored;
+use crate::device::{DeviceChoice, Stored};
 use crate::engine::{Planned, Sample, Subject};
 use crate::failure::{Context, Failure, Result};
 use crate::load::Load;
@@ -196,8 +196,9 @@ impl<'a> Torch<'a> {
     /// Loads and first runs a network; `None` where PyTorch is not asked for.
     fn begin(&mut self, case: &Case, network: &Network) -> Option<Result<(&mut PyTorch, crate::engine::Outcome), Comparison>> {
         let python = self.python?;
-        // A step gets a process of its own, so that its peak of memory is not hidden in what cases before it gave back.
-        if case.is_step() {
+        // A step gets a process of its own, so that its peak of memory is not hidden in what cases before it gave back. On a GPU, PyTorch
+        // itself knows what is in use.
+        if case.is_step() && self.how.device == DeviceChoice::Cpu {
             self.process = None;
         }
         let mut begin = || {

@@ -107,6 +107,31 @@ fn interrupts_write_a_checkpoint_and_change_nothing() {
 }
 
 #[test]
+fn the_end_of_the_time_is_an_interrupt_after_the_first_step() {
+    let holder = tempdir().unwrap();
+    let folder = holder.path().join("run");
+    // Over before there is a step.
+    let no_time = ["--max-minutes", "0.000001"];
+    let stopped = |args: &[&str], phase: &str| {
+        let ended = run(args.iter().chain(&no_time)).with_code(130);
+        assert!(ended.stderr.contains("the time of --max-minutes is over"), "{ended:?}");
+        assert!(ended.stderr.contains(&format!("{phase}.safetensors is written")), "{ended:?}");
+        progress(&folder, phase).unwrap_or_else(|| panic!("there is no checkpoint: {ended:?}"));
+        ended.stderr
+    };
+    let said = stopped(&["space", "--config", SETTINGS, "--run", text(&folder)], "space");
+    assert_eq!(progress(&folder, "space"), Some((0, 1)));
+    assert_eq!(advised(&said), ["space", "--run", text(&folder), "--resume"]);
+    run(advised(&said)).succeeds();
+
+    let said = stopped(&resume(&folder), "search");
+    assert_eq!(progress(&folder, "search"), Some((0, 1)));
+    assert_eq!(advised(&said), resume(&folder));
+    run(advised(&said).into_iter().chain(["--max-minutes", "60"])).succeeds();
+    assert_undisturbed(&folder);
+}
+
+#[test]
 fn an_interrupt_outside_of_the_phases_loses_nothing() {
     let (_holder, folder) = copy_of_run();
     delete(&folder, &["model.onnx", "verification.json", "bench.json", "report.json", "report.html"]);
