@@ -27,8 +27,8 @@ struct Values {
     Size relu;
 };
 
-// The gradient of an image tensor as its readers see it: dy * constant * scale[0] * mask[n] and, where `mean` is there, carried back through
-// a normalisation: factor[c] * (that - mean_dy[c]) - slope[c] * (x - mean[c]). A null pointer leaves its part out.
+// The gradient of an image tensor as its readers see it: dy * constant * scale[0] * mask[n] and, where `mean` is there, carried back
+// through a normalisation: factor[c] * (that - mean_dy[c]) - slope[c] * (x - mean[c]). A null pointer leaves its part out.
 struct Gradients {
     Tensor dy;
     double constant;
@@ -78,11 +78,6 @@ __device__ inline void store(const Tensor &tensor, Size i, float value) {
     } else {
         ((float *)tensor.data)[i] = value;
     }
-}
-
-// Writes, or adds to what is there.
-__device__ inline void put(const Tensor &tensor, Size i, float value, bool accumulate) {
-    store(tensor, i, accumulate ? load(tensor, i) + value : value);
 }
 
 // One plane of `Values`: the parts of the formula for a sample and a channel.
@@ -142,47 +137,28 @@ __device__ inline float load(const Gradients &gradients, const GradientPlane &pl
     return plane.apply(load(gradients.dy, i), x);
 }
 
-// The sum over the threads of a block, in the same order every time; all threads get it. `scratch` has THREADS / WARP places and may be
-// used again at once.
-__device__ inline float block_sum(float value, float *scratch) {
-    for (int offset = WARP / 2; offset > 0; offset /= 2) {
-        value += __shfl_xor_sync(ALL_LANES, value, offset);
-    }
-    if (threadIdx.x % WARP == 0) {
-        scratch[threadIdx.x / WARP] = value;
-    }
-    __syncthreads();
-    float sum = 0.0f;
-    for (int warp = 0; warp < THREADS / WARP; warp++) {
-        sum += scratch[warp];
-    }
-    __syncthreads();
-    return sum;
-}
-
-// The same for doubles.
-__device__ inline double block_sum(double value, double *scratch) {
-    for (int offset = WARP / 2; offset > 0; offset /= 2) {
-        value += __shfl_xor_sync(ALL_LANES, value, offset);
-    }
-    if (threadIdx.x % WARP == 0) {
-        scratch[threadIdx.x / WARP] = value;
-    }
-    __syncthreads();
-    double sum = 0.0;
-    for (int warp = 0; warp < THREADS / WARP; warp++) {
-        sum += scratch[warp];
-    }
-    __syncthreads();
-    return sum;
-}
-
 // The sum over the lanes of a warp; all lanes get it.
-__device__ inline float warp_sum(float value) {
+template <class Real> __device__ inline Real warp_sum(Real value) {
     for (int offset = WARP / 2; offset > 0; offset /= 2) {
         value += __shfl_xor_sync(ALL_LANES, value, offset);
     }
     return value;
+}
+
+// The sum over the threads of a block, in the same order every time; all threads get it. `scratch` has THREADS / WARP places and may be
+// used again at once.
+template <class Real> __device__ inline Real block_sum(Real value, Real *scratch) {
+    value = warp_sum(value);
+    if (threadIdx.x % WARP == 0) {
+        scratch[threadIdx.x / WARP] = value;
+    }
+    __syncthreads();
+    Real sum = 0;
+    for (int warp = 0; warp < THREADS / WARP; warp++) {
+        sum += scratch[warp];
+    }
+    __syncthreads();
+    return sum;
 }
 
 // A kernel that waits for memory most of the time: with three blocks on a multiprocessor, some wait while others compute.
@@ -253,20 +229,9 @@ template <int N, int K> __device__ inline void load_packs(const Tensor &tensor, 
     }
 }
 
-// Writes the first `count` packs, or adds them to what is there.
+// Writes the first `count` packs.
 template <int N>
-__device__ inline void put_packs(const Tensor &tensor, const Size (&at)[PACKS], int count, Pack<N> (&from)[PACKS], bool accumulate) {
-    if (accumulate) {
-        Pack<N> there[PACKS];
-        load_packs(tensor, at, there);
-#pragma unroll
-        for (int k = 0; k < PACKS; k++) {
-#pragma unroll
-            for (int j = 0; j < N; j++) {
-                from[k].at[j] += there[k].at[j];
-            }
-        }
-    }
+__device__ inline void store_packs(const Tensor &tensor, const Size (&at)[PACKS], int count, const Pack<N> (&from)[PACKS]) {
 #pragma unroll
     for (int k = 0; k < PACKS; k++) {
         if (k < count) {
@@ -339,33 +304,42 @@ template <int N> __device__ inline Packs<N> packs_of(const Stretch &stretch, int
     return packs;
 }
 
-// The packs as readers of `values` see them; `x` are those of the bare tensor.
-template <int N> __device__ inline void apply_values(const Values &values, const Packs<N> &packs, Pack<N> (&x)[PACKS]) {
-    Plane plane;
+// Calls `f(k, j)` for every element j of the packs k < count.
+template <int N, class Function> __device__ inline void each_element(int count, Function f) {
+#pragma unroll
+    for (int k = 0; k < PACKS; k++) {
+        if (k < count) {
+#pragma unroll
+            for (int j = 0; j < N; j++) {
+                f(k, j);
+            }
+        }
+    }
+}
+
+// Calls `f(plane, k, j)` for every element j of all packs k, with the plane of `source`, which is Values or Gradients, that it lies in.
+template <int N, class Source, class Function>
+__device__ inline void each_in_plane(const Source &source, const Packs<N> &packs, Function f) {
+    decltype(plane_of(source, 0, 0)) plane;
 #pragma unroll
     for (int k = 0; k < PACKS; k++) {
         if (!packs.same_plane(k)) {
-            plane = plane_of(values, packs.n[k], packs.c[k]);
+            plane = plane_of(source, packs.n[k], packs.c[k]);
         }
 #pragma unroll
         for (int j = 0; j < N; j++) {
-            x[k].at[j] = plane.apply(x[k].at[j]);
+            f(plane, k, j);
         }
     }
+}
+
+// The packs as readers of `values` see them; `x` are those of the bare tensor.
+template <int N> __device__ inline void apply_values(const Values &values, const Packs<N> &packs, Pack<N> (&x)[PACKS]) {
+    each_in_plane(values, packs, [&](const Plane &plane, int k, int j) { x[k].at[j] = plane.apply(x[k].at[j]); });
 }
 
 // The gradients as those see them that carry them on; `dy` are those of the bare tensor, `x` what the normalisation read.
 template <int N>
 __device__ inline void apply_gradients(const Gradients &gradients, const Packs<N> &packs, const Pack<N> (&x)[PACKS], Pack<N> (&dy)[PACKS]) {
-    GradientPlane plane;
-#pragma unroll
-    for (int k = 0; k < PACKS; k++) {
-        if (!packs.same_plane(k)) {
-            plane = plane_of(gradients, packs.n[k], packs.c[k]);
-        }
-#pragma unroll
-        for (int j = 0; j < N; j++) {
-            dy[k].at[j] = plane.apply(dy[k].at[j], x[k].at[j]);
-        }
-    }
+    each_in_plane(gradients, packs, [&](const GradientPlane &plane, int k, int j) { dy[k].at[j] = plane.apply(dy[k].at[j], x[k].at[j]); });
 }

@@ -20,7 +20,6 @@ struct ConvBackwardInput {
     const float *weight;
     Values gate;
     Tensor dx;
-    Size accumulate;
     Size tile;
 };
 
@@ -36,7 +35,6 @@ struct ConvBackwardBias {
     ConvSizes sizes;
     Gradients dy;
     float *bias_gradient;
-    Size accumulate;
 };
 
 namespace {
@@ -169,7 +167,7 @@ template <int LINES, int QUADS, int PITCH, class Source> struct Load {
     }
 };
 
-// The weight of a group as a matrix [rows][terms]: of output channels and what windows see, or, of input channels and what covers them.
+// The weight of a group as a matrix [rows][terms]: of output channels and what windows see, or of input channels and what covers them.
 template <Sight SIGHT> struct Weight {
     const float *data;
     int rows, terms;
@@ -191,54 +189,29 @@ template <Sight SIGHT> struct Weight {
     __device__ Size stride() const { return SIGHT == Sight::COVERS ? taps : terms; }
 };
 
-// What a product is written to, after the bias and the gate where there are any.
-struct Target {
-    const Tensor &tensor;
+// The image that a product becomes.
+struct Result {
+    Target target;
     int channels, plane;
-    const float *bias;
-    const Values *gate;
-    bool accumulate;
 
     // Whether quads of positions are quads in memory.
     __device__ bool whole() const { return plane % 4 == 0; }
 
-    __device__ Size place(int n, int channel, int at) const { return ((Size)n * channels + channel) * plane + at; }
-
-    __device__ float bias_of(int channel) const { return bias ? bias[channel] : 0.0f; }
-
-    __device__ void write(int channel, int n, int at, float4 value) const {
-        Size place = this->place(n, channel, at);
-        float shift = bias_of(channel);
-        value = make_float4(value.x + shift, value.y + shift, value.z + shift, value.w + shift);
-        if (gate) {
-            float4 x = unpack(gate->x, fetch(gate->x, place));
-            Plane seen = plane_of(*gate, n, channel);
-            value = make_float4(seen.open(x.x) ? value.x : 0.0f, seen.open(x.y) ? value.y : 0.0f, seen.open(x.z) ? value.z : 0.0f,
-                                seen.open(x.w) ? value.w : 0.0f);
-        }
-        if (accumulate) {
-            float4 old = unpack(tensor, fetch(tensor, place));
-            value = make_float4(old.x + value.x, old.y + value.y, old.z + value.z, old.w + value.w);
-        }
-        store(tensor, place, value);
-    }
-
-    __device__ void write(int channel, int n, int at, float value) const {
-        Size place = this->place(n, channel, at);
-        bool open = !gate || plane_of(*gate, n, channel).open(load(gate->x, place));
-        put(tensor, place, open ? value + bias_of(channel) : 0.0f, accumulate);
+    // Writes one element, or a quad of them.
+    template <class Value> __device__ void write(int channel, int n, int at, Value value) const {
+        target.write(n, channel, ((Size)n * channels + channel) * plane + at, value);
     }
 };
 
-__device__ inline Target target_of(const ConvForward &problem) {
+__device__ inline Result result_of(const ConvForward &problem) {
     const ConvSizes &sizes = problem.sizes;
-    return {problem.y, (int)sizes.out, (int)(sizes.out_height * sizes.out_width), problem.bias, nullptr, false};
+    return {{problem.y, problem.bias, nullptr}, (int)sizes.out, (int)(sizes.out_height * sizes.out_width)};
 }
 
-__device__ inline Target target_of(const ConvBackwardInput &problem) {
+__device__ inline Result result_of(const ConvBackwardInput &problem) {
     const ConvSizes &sizes = problem.sizes;
     const Values *gate = problem.gate.x.data ? &problem.gate : nullptr;
-    return {problem.dx, (int)sizes.channels, (int)(sizes.height * sizes.width), nullptr, gate, problem.accumulate != 0};
+    return {{problem.dx, nullptr, gate}, (int)sizes.channels, (int)(sizes.height * sizes.width)};
 }
 
 // Terms that a block multiplies between two barriers.
@@ -348,14 +321,14 @@ __device__ void product(const Problem &problem, const Seen<Source, SIGHT> &seen,
         __syncthreads();
     }
     // Made only now, so that it does not take registers from the loop.
-    Target target = target_of(problem);
+    Result result = result_of(problem);
     Quad written = seen.quad((place.tile * QUADS + mine) * 4);
-    if (target.whole()) {
+    if (result.whole()) {
 #pragma unroll
         for (int i = 0; i < ROWS; i++) {
             int row = place.row + (i < FOURS ? fours + i : rest + i - FOURS);
             if (row < weight.rows && written.count > 0) {
-                target.write(place.group * weight.rows + row, written.n, written.at, sums[i]);
+                result.write(place.group * weight.rows + row, written.n, written.at, sums[i]);
             }
         }
         return;
@@ -371,7 +344,7 @@ __device__ void product(const Problem &problem, const Seen<Source, SIGHT> &seen,
             value = i == j ? element(sums[j], e % written.count) : value;
         }
         if (row < weight.rows) {
-            target.write(place.group * weight.rows + row, written.n + at / target.plane, at % target.plane, value);
+            result.write(place.group * weight.rows + row, written.n + at / result.plane, at % result.plane, value);
         }
     }
 }
@@ -536,7 +509,6 @@ KERNEL conv_backward_bias(const ConvBackwardBias *problems, const unsigned *firs
     }
     sum = block_sum(sum, scratch);
     if (threadIdx.x == 0) {
-        float &to = problem.bias_gradient[channel];
-        to = problem.accumulate ? to + sum : sum;
+        problem.bias_gradient[channel] = sum;
     }
 }

@@ -1,4 +1,4 @@
-// What the kernels of convolutions share: sizes, and images that are read four elements at a time.
+// What the kernels of convolutions share: sizes, and images that are read and written four elements at a time.
 #pragma once
 #include "common.cuh"
 
@@ -60,3 +60,30 @@ __device__ inline float4 settle(const Gradients &gradients, const GradientPlane 
 }
 
 __device__ inline float load(const Values &values, const Plane &plane, Size i) { return plane.apply(load(values.x, i)); }
+
+// What a convolution writes, after the bias and the gate where there are any.
+struct Target {
+    const Tensor &tensor;
+    const float *bias;
+    const Values *gate;
+
+    __device__ float bias_of(int channel) const { return bias ? bias[channel] : 0.0f; }
+
+    // Four neighbouring elements of a plane; `place` is a multiple of four.
+    __device__ void write(int n, int channel, Size place, float4 value) const {
+        float shift = bias_of(channel);
+        value = make_float4(value.x + shift, value.y + shift, value.z + shift, value.w + shift);
+        if (gate) {
+            float4 x = unpack(gate->x, fetch(gate->x, place));
+            Plane seen = plane_of(*gate, n, channel);
+            value = make_float4(seen.open(x.x) ? value.x : 0.0f, seen.open(x.y) ? value.y : 0.0f, seen.open(x.z) ? value.z : 0.0f,
+                                seen.open(x.w) ? value.w : 0.0f);
+        }
+        store(tensor, place, value);
+    }
+
+    __device__ void write(int n, int channel, Size place, float value) const {
+        bool open = !gate || plane_of(*gate, n, channel).open(load(gate->x, place));
+        store(tensor, place, open ? value + bias_of(channel) : 0.0f);
+    }
+};

@@ -26,7 +26,6 @@ struct DepthwiseBackwardInput {
     const float *weight;
     Values gate;
     Tensor dx;
-    Size accumulate;
     Tiling tiling;
 };
 
@@ -270,47 +269,26 @@ __device__ inline void bring_kernels(const float *weight, int kernel, bool turne
     }
 }
 
-// What is written, after the bias and the gate where there are any.
-struct Target {
-    const Tensor &tensor;
+// The image that a convolution makes.
+struct Result {
+    Target target;
     Image image;
-    const float *bias;
-    const Values *gate;
-    bool accumulate;
 
+    // Writes as many of four elements as lie in the row.
     __device__ void write(int plane, int row, int column, float4 value) const {
         int n = plane / image.channels, channel = plane % image.channels;
-        if (bias) {
-            float shift = bias[channel];
-            value = make_float4(value.x + shift, value.y + shift, value.z + shift, value.w + shift);
-        }
         Size place = image.place(plane, row, column);
         if (image.whole()) {
-            write_whole(n, channel, place, value);
+            target.write(n, channel, place, value);
             return;
         }
         const float values[4] = {value.x, value.y, value.z, value.w};
 #pragma unroll
         for (int i = 0; i < 4; i++) {
             if (column + i < image.width) {
-                bool open = !gate || plane_of(*gate, n, channel).open(load(gate->x, place + i));
-                put(tensor, place + i, open ? values[i] : 0.0f, accumulate);
+                target.write(n, channel, place + i, values[i]);
             }
         }
-    }
-
-    __device__ void write_whole(int n, int channel, Size place, float4 value) const {
-        if (gate) {
-            float4 x = unpack(gate->x, fetch(gate->x, place));
-            Plane seen = plane_of(*gate, n, channel);
-            value = make_float4(seen.open(x.x) ? value.x : 0.0f, seen.open(x.y) ? value.y : 0.0f, seen.open(x.z) ? value.z : 0.0f,
-                                seen.open(x.w) ? value.w : 0.0f);
-        }
-        if (accumulate) {
-            float4 old = unpack(tensor, fetch(tensor, place));
-            value = make_float4(old.x + value.x, old.y + value.y, old.z + value.z, old.w + value.w);
-        }
-        store(tensor, place, value);
     }
 };
 
@@ -325,7 +303,7 @@ struct Convolution {
 
 // One tile of as many planes as a block takes.
 template <class Source>
-__device__ void convolve(const Convolution &c, const Source &source, const Target &target, const Tiling &tiling, int block, float4 *tile,
+__device__ void convolve(const Convolution &c, const Source &source, const Result &result, const Tiling &tiling, int block, float4 *tile,
                          float *kernels) {
     int tiles = (int)(tiling.down * tiling.across), planes = (int)tiling.planes, first = block / tiles * planes;
     int left = c.batch * c.image.channels - first;
@@ -342,7 +320,7 @@ __device__ void convolve(const Convolution &c, const Source &source, const Targe
     fill(source, c.image, piece, tile);
     Mine mine = mine_of(tiling);
     int row = corner.row + mine.row, column = corner.column + mine.column;
-    if (mine.plane >= piece.planes || row >= target.image.height || column >= target.image.width) {
+    if (mine.plane >= piece.planes || row >= result.image.height || column >= result.image.width) {
         return;
     }
     const float *windows = windows_of(tiling, c.stride, tile);
@@ -359,7 +337,7 @@ __device__ void convolve(const Convolution &c, const Source &source, const Targe
         sums = correlate<7>(windows, piece.pitch, kernel, c.dilation, c.stride);
         break;
     }
-    target.write(piece.plane + mine.plane, row, column, sums);
+    result.write(piece.plane + mine.plane, row, column, sums);
 }
 
 // Four gradients of a row, and zeros beyond its end.
@@ -467,8 +445,8 @@ MEMORY_KERNEL depthwise_forward(const DepthwiseForward *problems, const unsigned
                                1,
                                problem.weight,
                                false};
-    Target target = {problem.y, {channels, (int)sizes.out_height, (int)sizes.out_width}, problem.bias, nullptr, false};
-    convolve(convolution, problem.x, target, problem.tiling, work.block, tile, (float *)kernels);
+    Result result = {{problem.y, problem.bias, nullptr}, {channels, (int)sizes.out_height, (int)sizes.out_width}};
+    convolve(convolution, problem.x, result, problem.tiling, work.block, tile, (float *)kernels);
 }
 
 MEMORY_KERNEL depthwise_backward_input(const DepthwiseBackwardInput *problems, const unsigned *first, unsigned count) {
@@ -487,8 +465,8 @@ MEMORY_KERNEL depthwise_backward_input(const DepthwiseBackwardInput *problems, c
                                problem.weight,
                                true};
     const Values *gate = problem.gate.x.data ? &problem.gate : nullptr;
-    Target target = {problem.dx, {channels, (int)sizes.height, (int)sizes.width}, nullptr, gate, problem.accumulate != 0};
-    convolve(convolution, problem.dy, target, problem.tiling, work.block, tile, (float *)kernels);
+    Result result = {{problem.dx, nullptr, gate}, {channels, (int)sizes.height, (int)sizes.width}};
+    convolve(convolution, problem.dy, result, problem.tiling, work.block, tile, (float *)kernels);
 }
 
 SUM_KERNEL depthwise_backward_weight(const DepthwiseBackwardWeight *problems, const unsigned *first, unsigned count) {

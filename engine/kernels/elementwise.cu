@@ -24,13 +24,13 @@ template <int N> __device__ void add_term(const Term &term, const Packs<N> &pack
     Pack<N> x[PACKS];
     load_packs(term.values.x, packs.at, x);
     apply_values(term.values, packs, x);
-#pragma unroll
-    for (int k = 0; k < PACKS; k++) {
-#pragma unroll
-        for (int j = 0; j < N; j++) {
-            sum[k].at[j] = fmaf(weight, x[k].at[j], sum[k].at[j]);
-        }
-    }
+    each_element<N>(PACKS, [&](int k, int j) { sum[k].at[j] = fmaf(weight, x[k].at[j], sum[k].at[j]); });
+}
+
+template <int N> __device__ void add_packs(const Tensor &tensor, const Size (&at)[PACKS], Pack<N> (&sum)[PACKS]) {
+    Pack<N> there[PACKS];
+    load_packs(tensor, at, there);
+    each_element<N>(PACKS, [&](int k, int j) { sum[k].at[j] += there[k].at[j]; });
 }
 
 template <int N> __device__ void combine_chunk(const Combine &problem, int block) {
@@ -47,7 +47,10 @@ template <int N> __device__ void combine_chunk(const Combine &problem, int block
         for (int k = 0; k < PACKS; k++) {
             at[k] = packs.at[k] + packs.n[k] * gap + problem.y_offset;
         }
-        put_packs(problem.y, at, packs.count, sum, problem.accumulate);
+        if (problem.accumulate) {
+            add_packs(problem.y, at, sum);
+        }
+        store_packs(problem.y, at, packs.count, sum);
     }
 }
 
@@ -69,24 +72,14 @@ struct Send {
     Gradients dy;
     Size dy_stride, dy_offset;
     Values gate;
-    Size batch, channels, plane, accumulate;
+    Size batch, channels, plane;
 };
 
 // Zero where the ReLU of `gate` lets nothing through.
 template <int N> __device__ void apply_gate(const Values &gate, const Packs<N> &packs, Pack<N> (&dy)[PACKS]) {
     Pack<N> x[PACKS];
     load_packs(gate.x, packs.at, x);
-    Plane plane;
-#pragma unroll
-    for (int k = 0; k < PACKS; k++) {
-        if (!packs.same_plane(k)) {
-            plane = plane_of(gate, packs.n[k], packs.c[k]);
-        }
-#pragma unroll
-        for (int j = 0; j < N; j++) {
-            dy[k].at[j] = plane.open(x[k].at[j]) ? dy[k].at[j] : 0.0f;
-        }
-    }
+    each_in_plane(gate, packs, [&](const Plane &plane, int k, int j) { dy[k].at[j] = plane.open(x[k].at[j]) ? dy[k].at[j] : 0.0f; });
 }
 
 template <int N> __device__ void send_chunk(const Send &problem, int block) {
@@ -109,7 +102,7 @@ template <int N> __device__ void send_chunk(const Send &problem, int block) {
         if (problem.gate.x.data) {
             apply_gate(problem.gate, packs, dy);
         }
-        put_packs(dx, packs.at, packs.count, dy, problem.accumulate);
+        store_packs(dx, packs.at, packs.count, dy);
     }
 }
 
@@ -137,14 +130,8 @@ template <int N> __device__ void fill_chunk(const Fill &problem, int block) {
     for (int round = 0; round < rounds_of<N>(stretch.length); round++) {
         const Packs<N> packs = packs_of<N>(stretch, round);
         Pack<N> values[PACKS];
-#pragma unroll
-        for (int k = 0; k < PACKS; k++) {
-#pragma unroll
-            for (int j = 0; j < N; j++) {
-                values[k].at[j] = value;
-            }
-        }
-        put_packs(to, packs.at, packs.count, values, false);
+        each_element<N>(PACKS, [&](int k, int j) { values[k].at[j] = value; });
+        store_packs(to, packs.at, packs.count, values);
     }
 }
 
@@ -166,15 +153,7 @@ template <int N> __device__ float inner_product(const Tensor &dy, const Values &
         load_packs(dy, packs.at, gradient);
         load_packs(values.x, packs.at, x);
         apply_values(values, packs, x);
-#pragma unroll
-        for (int k = 0; k < PACKS; k++) {
-            if (k < packs.count) {
-#pragma unroll
-                for (int j = 0; j < N; j++) {
-                    sums[j] = fmaf(gradient[k].at[j], x[k].at[j], sums[j]);
-                }
-            }
-        }
+        each_element<N>(packs.count, [&](int k, int j) { sums[j] = fmaf(gradient[k].at[j], x[k].at[j], sums[j]); });
     }
     if constexpr (N == 4) {
         return (sums[0] + sums[1]) + (sums[2] + sums[3]);
@@ -195,7 +174,6 @@ struct MaskBackward {
     Values x;
     Tensor dy;
     float *mask_gradient;
-    Size accumulate;
 };
 
 MEMORY_KERNEL mask_backward(const MaskBackward *problems, const unsigned *first, unsigned count) {
@@ -204,7 +182,7 @@ MEMORY_KERNEL mask_backward(const MaskBackward *problems, const unsigned *first,
     const Stretch stretch = stretch_of(n * sample, sample, (int)problem.channels, (int)problem.plane);
     float sum = block_inner_product(problem.dy, problem.x, stretch);
     if (threadIdx.x == 0) {
-        put({problem.mask_gradient, 0}, n, sum, problem.accumulate);
+        problem.mask_gradient[n] = sum;
     }
 }
 
@@ -260,6 +238,7 @@ MEMORY_KERNEL scatter_products(const ScatterProducts *problems, const unsigned *
         for (int i = 0; i < rows; i++) {
             total += problem.indices[i] == element ? sums[i] : 0.0;
         }
-        put({problem.to, 0}, element, (float)total, problem.accumulate);
+        float &to = problem.to[element];
+        to = problem.accumulate ? to + (float)total : (float)total;
     }
 }

@@ -57,7 +57,7 @@ template <int N> __device__ void images_chunk(const Images &problem, int block) 
                 values[k].at[j] = picture.at(row, column + j);
             }
         }
-        put_packs(y, packs.at, packs.count, values, false);
+        store_packs(y, packs.at, packs.count, values);
     }
 }
 

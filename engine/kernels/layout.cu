@@ -28,20 +28,18 @@ MEMORY_KERNEL crop_forward(const CropForward *problems, const unsigned *first, u
         }
         Pack<1> values[PACKS];
         load_packs(x, from, values);
-        put_packs(y, packs.at, packs.count, values, false);
+        store_packs(y, packs.at, packs.count, values);
     }
 }
 
 struct CropBackward {
     Crop crop;
     Tensor dy, dx;
-    Size accumulate;
 };
 
 MEMORY_KERNEL crop_backward(const CropBackward *problems, const unsigned *first, unsigned count) {
     auto [problem, block] = find_work(problems, first, count);
     const Tensor dy = problem.dy, dx = problem.dx;
-    const bool accumulate = problem.accumulate;
     const int height = (int)problem.crop.height, width = (int)problem.crop.width;
     const int top = (int)problem.crop.top, left = (int)problem.crop.left, out_width = width - left;
     const Size out_plane = (Size)(height - top) * out_width;
@@ -55,7 +53,7 @@ MEMORY_KERNEL crop_backward(const CropBackward *problems, const unsigned *first,
             bool kept = row >= top && column >= left;
             values[k].at[0] = kept ? load(dy, packs.c[k] * out_plane + (row - top) * out_width + column - left) : 0.0f;
         }
-        put_packs(dx, packs.at, packs.count, values, accumulate);
+        store_packs(dx, packs.at, packs.count, values);
     }
 }
 
@@ -76,7 +74,6 @@ struct SelectBackward {
     Size elements, index;
     const float *dy;
     Tensor dx;
-    Size accumulate;
 };
 
 MEMORY_KERNEL select_backward(const SelectBackward *problems, const unsigned *first, unsigned count) {
@@ -84,16 +81,10 @@ MEMORY_KERNEL select_backward(const SelectBackward *problems, const unsigned *fi
     const Tensor dx = problem.dx;
     const Size elements = problem.elements, index = problem.index;
     const float dy = problem.dy[0];
-    if (problem.accumulate) {
-        if (threadIdx.x == 0) {
-            put(dx, index, dy, true);
-        }
-    } else {
-        for (int i = (int)threadIdx.x; i < CHUNK; i += THREADS) {
-            Size at = (Size)block * CHUNK + i;
-            if (at < elements) {
-                store(dx, at, at == index ? dy : 0.0f);
-            }
+    for (int i = (int)threadIdx.x; i < CHUNK; i += THREADS) {
+        Size at = (Size)block * CHUNK + i;
+        if (at < elements) {
+            store(dx, at, at == index ? dy : 0.0f);
         }
     }
 }

@@ -75,7 +75,6 @@ struct LinearBackwardInput {
     Tensor dy;
     const float *weight;
     Tensor dx;
-    Size accumulate;
 };
 
 // This thread's share of the sums for N inputs from `column` on: those over every `step`-th output.
@@ -128,7 +127,7 @@ template <int N> __device__ void linear_columns(const LinearBackwardInput &probl
         for (int other = 0; other < GROUPS; other++) {
             total += sums[other][threadIdx.x];
         }
-        put(problem.dx, (Size)n * inputs + i, total, problem.accumulate);
+        store(problem.dx, (Size)n * inputs + i, total);
     }
 }
 
@@ -145,17 +144,17 @@ struct LinearBackwardWeight {
     Size batch, inputs, outputs;
     Tensor x, dy;
     float *weight_gradient;
-    Size accumulate;
 };
 
 template <int N> __device__ void weight_gradient_chunk(const LinearBackwardWeight &problem, int block) {
     const Tensor x = problem.x, dy = problem.dy, weight_gradient = {problem.weight_gradient, 0};
     const int batch = (int)problem.batch, inputs = (int)problem.inputs, outputs = (int)problem.outputs;
-    const bool accumulate = problem.accumulate;
     const Stretch stretch = chunk_of(block, CHUNK, (Size)outputs * inputs, outputs, inputs);
     for (int round = 0; round < rounds_of<N>(stretch.length); round++) {
         const Packs<N> packs = packs_of<N>(stretch, round);
         Pack<N> sum[PACKS] = {};
+        // Packs of several samples at once would not fit into registers.
+#pragma unroll 1
         for (int n = 0; n < batch; n++) {
             Size at[PACKS];
 #pragma unroll
@@ -173,7 +172,7 @@ template <int N> __device__ void weight_gradient_chunk(const LinearBackwardWeigh
                 }
             }
         }
-        put_packs(weight_gradient, packs.at, packs.count, sum, accumulate);
+        store_packs(weight_gradient, packs.at, packs.count, sum);
     }
 }
 
@@ -190,7 +189,6 @@ struct LinearBackwardBias {
     Size batch, outputs;
     Tensor dy;
     float *bias_gradient;
-    Size accumulate;
 };
 
 MEMORY_KERNEL linear_backward_bias(const LinearBackwardBias *problems, const unsigned *first, unsigned count) {
@@ -201,6 +199,6 @@ MEMORY_KERNEL linear_backward_bias(const LinearBackwardBias *problems, const uns
         for (int n = 0; n < (int)problem.batch; n++) {
             sum += load(problem.dy, (Size)n * outputs + o);
         }
-        put({problem.bias_gradient, 0}, o, sum, problem.accumulate);
+        problem.bias_gradient[o] = sum;
     }
 }

@@ -69,14 +69,12 @@ KERNEL softmax_forward(const SoftmaxForward *problems, const unsigned *first, un
 struct SoftmaxBackward {
     Size rows, width;
     Tensor y, dy, dx;
-    Size accumulate;
 };
 
 KERNEL softmax_backward(const SoftmaxBackward *problems, const unsigned *first, unsigned count) {
     auto [problem, block] = find_work(problems, first, count);
     const int row = row_of_warp(block), rows = (int)problem.rows;
     const Tensor dx = problem.dx;
-    const bool accumulate = problem.accumulate;
     const Row y = row_of(problem.y, row, rows, (int)problem.width), dy = row_of(problem.dy, row, rows, (int)problem.width);
     float mean = 0.0f;
     for (int i = (int)threadIdx.x % WARP; i < y.width; i += WARP) {
@@ -85,7 +83,7 @@ KERNEL softmax_backward(const SoftmaxBackward *problems, const unsigned *first, 
     mean = warp_sum(mean);
     if (row < rows) {
         for (int i = (int)threadIdx.x % WARP; i < y.width; i += WARP) {
-            put(dx, y.start + i, y.at(i) * (dy.at(i) - mean), accumulate);
+            store(dx, y.start + i, y.at(i) * (dy.at(i) - mean));
         }
     }
 }
@@ -145,14 +143,12 @@ struct CrossEntropyBackward {
     Tensor logits;
     const float *labels, *loss_gradient;
     Tensor dx;
-    Size accumulate;
 };
 
 KERNEL cross_entropy_backward(const CrossEntropyBackward *problems, const unsigned *first, unsigned count) {
     auto [problem, block] = find_work(problems, first, count);
     const int n = row_of_warp(block), batch = (int)problem.batch, classes = (int)problem.classes;
     const Tensor dx = problem.dx;
-    const bool accumulate = problem.accumulate;
     const Row logits = row_of(problem.logits, n, batch, classes);
     const Normalizer normalizer = normalizer_of(logits);
     if (n < batch) {
@@ -161,7 +157,7 @@ KERNEL cross_entropy_backward(const CrossEntropyBackward *problems, const unsign
         const int named = class_of(problem.labels[n], classes);
         for (int i = (int)threadIdx.x % WARP; i < classes; i += WARP) {
             float target = named < 0 ? not_a_number() : i == named ? even + (1.0f - smoothing) : even;
-            put(dx, logits.start + i, scale * (normalizer.softmax(logits.at(i)) - target), accumulate);
+            store(dx, logits.start + i, scale * (normalizer.softmax(logits.at(i)) - target));
         }
     }
 }

@@ -72,15 +72,7 @@ template <int N> __device__ float first_mean(const Tensor &x, const Channel &cha
     Pack<N> values[PACKS];
     load_packs(x, packs.at, values);
     float sum = 0.0f;
-#pragma unroll
-    for (int k = 0; k < PACKS; k++) {
-        if (k < packs.count) {
-#pragma unroll
-            for (int j = 0; j < N; j++) {
-                sum += values[k].at[j];
-            }
-        }
-    }
+    each_element<N>(packs.count, [&](int k, int j) { sum += values[k].at[j]; });
     int round = THREADS * PACKS * N;
     return (float)(block_sum((double)sum, scratch) / (channel.length < round ? channel.length : round));
 }
@@ -96,17 +88,11 @@ template <int N> __device__ Moments moments_of(const Tensor &x, const Channel &c
         const Packs<N> packs = packs_of<N>(channel, round);
         Pack<N> values[PACKS];
         load_packs(x, packs.at, values);
-#pragma unroll
-        for (int k = 0; k < PACKS; k++) {
-            if (k < packs.count) {
-#pragma unroll
-                for (int j = 0; j < N; j++) {
-                    float distance = values[k].at[j] - origin;
-                    sums.first[j] += distance;
-                    sums.second[j] = fmaf(distance, distance, sums.second[j]);
-                }
-            }
-        }
+        each_element<N>(packs.count, [&](int k, int j) {
+            float distance = values[k].at[j] - origin;
+            sums.first[j] += distance;
+            sums.second[j] = fmaf(distance, distance, sums.second[j]);
+        });
     }
     const Totals totals = block_totals(sums, scratch);
     double from_origin = totals.first / channel.length;
@@ -164,11 +150,9 @@ struct NormBackward {
     Tensor x;
     Size batch, channels, plane;
     const float *mean, *factor, *inverse_sd;
-    float *mean_dy, *slope, *scale_gradient_row, *shift_gradient_row;
-    float *scale_gradient;
-    Size accumulate_scale;
-    float *shift_gradient;
-    Size accumulate_shift;
+    float *mean_dy, *slope;
+    // Null where they are not wanted.
+    float *scale_gradient, *shift_gradient;
 };
 
 // Sums of dy, and of dy times the distance of x from its mean.
@@ -210,16 +194,13 @@ MEMORY_KERNEL norm_backward(const NormBackward *problems, const unsigned *first,
     const Totals totals = packed ? gradient_sums<4>(dy, x, channel, mean, scratch) : gradient_sums<1>(dy, x, channel, mean, scratch);
     if (threadIdx.x == 0) {
         double inverse_sd = problem.inverse_sd[c], products = totals.second;
-        float scale_gradient = (float)(products * inverse_sd), shift_gradient = (float)totals.first;
         problem.mean_dy[c] = (float)(totals.first / channel.length);
         problem.slope[c] = (float)(problem.factor[c] * products * inverse_sd * inverse_sd / channel.length);
-        problem.scale_gradient_row[c] = scale_gradient;
-        problem.shift_gradient_row[c] = shift_gradient;
         if (problem.scale_gradient) {
-            put({problem.scale_gradient, 0}, c, scale_gradient, problem.accumulate_scale);
+            problem.scale_gradient[c] = (float)(products * inverse_sd);
         }
         if (problem.shift_gradient) {
-            put({problem.shift_gradient, 0}, c, shift_gradient, problem.accumulate_shift);
+            problem.shift_gradient[c] = (float)totals.first;
         }
     }
 }

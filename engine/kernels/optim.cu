@@ -25,16 +25,10 @@ template <int N> __device__ double squares(const Tensor &gradient, const Stretch
         const Packs<N> packs = packs_of<N>(stretch, round);
         Pack<N> values[PACKS];
         load_packs(gradient, packs.at, values);
-#pragma unroll
-        for (int k = 0; k < PACKS; k++) {
-            if (k < packs.count) {
-#pragma unroll
-                for (int j = 0; j < N; j++) {
-                    double value = values[k].at[j];
-                    sum += value * value;
-                }
-            }
-        }
+        each_element<N>(packs.count, [&](int k, int j) {
+            double value = values[k].at[j];
+            sum += value * value;
+        });
     }
     return sum;
 }
@@ -95,16 +89,12 @@ template <int N> __device__ void sgd_chunk(const Sgd &problem, int block) {
         load_packs(weight, packs.at, w);
         load_packs(velocity, packs.at, v);
         load_packs(gradient, packs.at, g);
-#pragma unroll
-        for (int k = 0; k < PACKS; k++) {
-#pragma unroll
-            for (int j = 0; j < N; j++) {
-                v[k].at[j] = momentum * v[k].at[j] + (clip * g[k].at[j] + weight_decay * w[k].at[j]);
-                w[k].at[j] -= rate * v[k].at[j];
-            }
-        }
-        put_packs(velocity, packs.at, packs.count, v, false);
-        put_packs(weight, packs.at, packs.count, w, false);
+        each_element<N>(PACKS, [&](int k, int j) {
+            v[k].at[j] = momentum * v[k].at[j] + (clip * g[k].at[j] + weight_decay * w[k].at[j]);
+            w[k].at[j] -= rate * v[k].at[j];
+        });
+        store_packs(velocity, packs.at, packs.count, v);
+        store_packs(weight, packs.at, packs.count, w);
     }
 }
 
@@ -139,19 +129,15 @@ template <int N> __device__ void adam_chunk(const Adam &problem, int block) {
         load_packs(first, packs.at, m);
         load_packs(second, packs.at, v);
         load_packs(gradient, packs.at, g);
-#pragma unroll
-        for (int k = 0; k < PACKS; k++) {
-#pragma unroll
-            for (int j = 0; j < N; j++) {
-                float slope = clip * g[k].at[j] + weight_decay * w[k].at[j];
-                m[k].at[j] = beta1 * m[k].at[j] + (1.0f - beta1) * slope;
-                v[k].at[j] = beta2 * v[k].at[j] + (1.0f - beta2) * slope * slope;
-                w[k].at[j] -= step_size * m[k].at[j] / (sqrtf(v[k].at[j]) / root + epsilon);
-            }
-        }
-        put_packs(first, packs.at, packs.count, m, false);
-        put_packs(second, packs.at, packs.count, v, false);
-        put_packs(weight, packs.at, packs.count, w, false);
+        each_element<N>(PACKS, [&](int k, int j) {
+            float slope = clip * g[k].at[j] + weight_decay * w[k].at[j];
+            m[k].at[j] = beta1 * m[k].at[j] + (1.0f - beta1) * slope;
+            v[k].at[j] = beta2 * v[k].at[j] + (1.0f - beta2) * slope * slope;
+            w[k].at[j] -= step_size * m[k].at[j] / (sqrtf(v[k].at[j]) / root + epsilon);
+        });
+        store_packs(first, packs.at, packs.count, m);
+        store_packs(second, packs.at, packs.count, v);
+        store_packs(weight, packs.at, packs.count, w);
     }
 }
 

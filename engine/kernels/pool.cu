@@ -359,7 +359,6 @@ struct MaxPoolBackward {
     Values x;
     Gradients dy;
     Tensor dx;
-    Size accumulate;
 };
 
 // Planes in shared memory for the gradient of a maximum. `dy` and `chosen`, the position of the maximum of each window, are padded as the
@@ -490,9 +489,8 @@ MEMORY_KERNEL max_pool_backward(const MaxPoolBackward *problems, const unsigned 
     const Windows w = windows_of(problem.sizes);
     const Planes planes = planes_of(problem.sizes, problem.tiled, block);
     const Tensor dx = problem.dx;
-    const bool accumulate = problem.accumulate;
     auto write = [&](int plane, int row, int column, float gradient) {
-        put(dx, (Size)(planes.first + plane) * w.plane() + row * w.width + column, gradient, accumulate);
+        store(dx, (Size)(planes.first + plane) * w.plane() + row * w.width + column, gradient);
     };
     if (problem.tiled) {
         max_backward_tiled(problem, planes, w, write);
@@ -507,7 +505,6 @@ struct AvgPoolBackward {
     Values gate;
     Gradients dy;
     Tensor dx;
-    Size accumulate;
 };
 
 // Divides each gradient by the number of elements that its window has: that is what each of them gets.
@@ -523,12 +520,11 @@ MEMORY_KERNEL avg_pool_backward(const AvgPoolBackward *problems, const unsigned 
     const Windows w = windows_of(problem.sizes);
     const Planes planes = planes_of(problem.sizes, problem.tiled, block);
     const Tensor dx = problem.dx;
-    const bool accumulate = problem.accumulate;
     const Values gate = problem.gate;
     auto write = [&](int plane, int row, int column, float gradient) {
         Size at = (Size)(planes.first + plane) * w.plane() + row * w.width + column;
         bool open = !gate.x.data || plane_of(gate, planes.n(plane), planes.c(plane)).open(load(gate.x, at));
-        put(dx, at, open ? gradient : 0.0f, accumulate);
+        store(dx, at, open ? gradient : 0.0f);
     };
     if (problem.tiled) {
         const Windows back = turned(w);
@@ -576,7 +572,6 @@ MEMORY_KERNEL global_avg_pool_forward(const GlobalAvgPoolForward *problems, cons
 struct GlobalAvgPoolBackward {
     Size planes, plane;
     Tensor dy, dx;
-    Size accumulate;
 };
 
 template <int N> __device__ void global_avg_chunk(const GlobalAvgPoolBackward &problem, int block) {
@@ -594,7 +589,7 @@ template <int N> __device__ void global_avg_chunk(const GlobalAvgPoolBackward &p
                 values[k].at[j] = each;
             }
         }
-        put_packs(dx, packs.at, packs.count, values, problem.accumulate);
+        store_packs(dx, packs.at, packs.count, values);
     }
 }
 

@@ -5,7 +5,6 @@ struct Reduce {
     const float *partial;
     Size chunks, elements;
     float *to;
-    Size accumulate;
 };
 
 namespace {
@@ -41,5 +40,5 @@ KERNEL reduce(const Reduce *problems, const unsigned *first, unsigned count) {
     for (; chunk < chunks; chunk++) {
         sum += from[chunk * elements];
     }
-    problem.to[element] = problem.accumulate ? problem.to[element] + sum : sum;
+    problem.to[element] = sum;
 }

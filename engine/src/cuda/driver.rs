@@ -15,7 +15,7 @@ use cudarc::driver::sys;
 use crate::{EngineError, Result};
 
 /// Threads of a block, for every kernel; `THREADS` of `common.cuh`.
-const THREADS: u32 = 256;
+pub(crate) const THREADS: usize = 256;
 
 /// A device with the stream on which everything is done.
 #[derive(Debug)]
@@ -109,7 +109,7 @@ impl Context {
         let (mut problems, mut first, mut count) = (problems, first, count);
         let mut parameters: [*mut c_void; 3] = [(&raw mut problems).cast(), (&raw mut first).cast(), (&raw mut count).cast()];
         // SAFETY: every kernel takes these three parameters; the driver copies them before it returns.
-        unsafe { result::launch_kernel(function.0, (blocks, 1, 1), (THREADS, 1, 1), 0, self.stream, &mut parameters) }
+        unsafe { result::launch_kernel(function.0, (blocks, 1, 1), (THREADS as u32, 1, 1), 0, self.stream, &mut parameters) }
             .map_err(|e| failed("start a kernel", e))
     }
 

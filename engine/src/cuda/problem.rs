@@ -39,10 +39,8 @@ pub(crate) mod coefficients {
 
     pub(crate) const MEAN_DY: usize = 0;
     pub(crate) const SLOPE: usize = 1;
-    pub(crate) const SCALE_GRADIENT: usize = 2;
-    pub(crate) const SHIFT_GRADIENT: usize = 3;
     /// Rows of the backward region.
-    pub(crate) const BACKWARD: usize = 4;
+    pub(crate) const BACKWARD: usize = 2;
 }
 
 /// A place in a region.
@@ -120,22 +118,26 @@ impl Words {
         }
     }
 
-    /// A pointer to what is written, and read before where it is added to.
-    pub(crate) fn write(&mut self, address: impl Into<Address>, accumulate: bool) {
+    /// A pointer to what is written.
+    pub(crate) fn write(&mut self, address: impl Into<Address>) {
         let address = address.into();
-        if accumulate {
-            self.reads.push(address.region);
-        }
         self.writes.push(address.region);
         self.words.push(Word::Address(address));
     }
 
-    /// [`Self::write`], or null.
-    pub(crate) fn write_if(&mut self, address: Option<impl Into<Address>>, accumulate: bool) {
+    /// A pointer to what is written, or null.
+    pub(crate) fn write_if(&mut self, address: Option<impl Into<Address>>) {
         match address {
-            Some(address) => self.write(address, accumulate),
+            Some(address) => self.write(address),
             None => self.words.push(Word::Null),
         }
+    }
+
+    /// A pointer to what is read and then written.
+    pub(crate) fn update(&mut self, address: impl Into<Address>) {
+        let address = address.into();
+        self.reads.push(address.region);
+        self.write(address);
     }
 
     /// A `Tensor` that is read.
@@ -144,9 +146,15 @@ impl Words {
         self.flag(tensor.half);
     }
 
-    /// A `Tensor` that is written, and read before where it is added to.
-    pub(crate) fn write_tensor(&mut self, tensor: TensorAt, accumulate: bool) {
-        self.write(tensor.region, accumulate);
+    /// A `Tensor` that is written.
+    pub(crate) fn write_tensor(&mut self, tensor: TensorAt) {
+        self.write(tensor.region);
+        self.flag(tensor.half);
+    }
+
+    /// A `Tensor` that is read and then written.
+    pub(crate) fn update_tensor(&mut self, tensor: TensorAt) {
+        self.update(tensor.region);
         self.flag(tensor.half);
     }
 
@@ -166,11 +174,16 @@ impl Words {
         self.flag(values.relu);
     }
 
-    /// A `Values` whose tensor is null.
-    pub(crate) fn no_values(&mut self) {
-        self.no_tensor();
-        self.words.extend([Word::Null; 4]);
-        self.flag(false);
+    /// A `Values`, or one whose tensor is null.
+    pub(crate) fn values_if(&mut self, values: Option<&ValuesAt>) {
+        match values {
+            Some(values) => self.values(values),
+            None => {
+                self.no_tensor();
+                self.words.extend([Word::Null; 4]);
+                self.flag(false);
+            }
+        }
     }
 
     /// A `Gradients`.

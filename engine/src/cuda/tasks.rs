@@ -420,7 +420,7 @@ impl Lister<'_> {
         let outputs: Vec<(usize, TensorAt)> = targets.iter().map(|target| (target.input, self.contribute(target))).collect();
         let to = |input: usize| outputs.iter().find(|(at, _)| *at == input).map(|(_, to)| *to);
         let (dy, x) = (self.gradients(id), self.tensor(self.graph[id].inputs[0]));
-        let parameter = |input: usize| to(input).map(|to| (to.region, false));
+        let parameter = |input: usize| to(input).map(|to| to.region);
         let (scale_gradient, shift_gradient) = (parameter(1), parameter(2));
         self.push(&NormBackward { norm: id, dy, x, batch, channels, plane, scale_gradient, shift_gradient });
         if let Some(dx) = to(0) {
@@ -432,7 +432,7 @@ impl Lister<'_> {
     fn send(&mut self, id: NodeId, dy: GradientsAt, gate: Option<ValuesAt>, dx: TensorAt) {
         let extents @ Extents { batch, channels, plane } = self.extents(id);
         let dy_stride = extents.sample();
-        self.push(&Send { dx, dy, dy_stride, dy_offset: 0, gate, batch, channels, plane, accumulate: false });
+        self.push(&Send { dx, dy, dy_stride, dy_offset: 0, gate, batch, channels, plane });
     }
 
     /// What the node `id` contributes to the gradient of one of its inputs.
@@ -440,7 +440,6 @@ impl Lister<'_> {
         let graph = self.graph;
         let node = &graph[id];
         let x = node.inputs[0];
-        let accumulate = false;
         match &node.op {
             Op::Input | Op::Parameter { .. } => unreachable!("leaves have no backward step"),
             Op::BatchNorm(_) => unreachable!("it has a step of its own"),
@@ -454,16 +453,16 @@ impl Lister<'_> {
             Op::Relu => self.send(id, self.gradients(id), Some(self.applied(id)), to),
             Op::MaxPool(pool) => {
                 let (sizes, dy) = (self.pool_sizes(id, pool), self.gradients(id));
-                self.push(&MaxPoolBackward { sizes, x: self.values(x), dy, dx: to, accumulate });
+                self.push(&MaxPoolBackward { sizes, x: self.values(x), dy, dx: to });
             }
             Op::AvgPool(pool) => {
                 let (sizes, dy) = (self.pool_sizes(id, pool), self.gradients(id));
-                self.push(&AvgPoolBackward { sizes, gate: self.gate(x), dy, dx: to, accumulate });
+                self.push(&AvgPoolBackward { sizes, gate: self.gate(x), dy, dx: to });
             }
             Op::GlobalAvgPool => {
                 let Extents { batch, channels, plane } = self.extents(x);
                 let dy = self.gradient_tensor(id);
-                self.push(&GlobalAvgPoolBackward { planes: batch * channels, plane, dy, dx: to, accumulate });
+                self.push(&GlobalAvgPoolBackward { planes: batch * channels, plane, dy, dx: to });
             }
             Op::Reshape => self.send(id, plain(self.gradient_tensor(id)), None, to),
             Op::Scale { factor } => {
@@ -474,35 +473,35 @@ impl Lister<'_> {
                 let dy_offset = node.inputs[..input].iter().map(|&input| self.extents(input).sample()).sum();
                 let Extents { batch, channels, plane } = part;
                 let dy = plain(self.gradient_tensor(id));
-                self.push(&Send { dx: to, dy, dy_stride: whole, dy_offset, gate: None, batch, channels, plane, accumulate });
+                self.push(&Send { dx: to, dy, dy_stride: whole, dy_offset, gate: None, batch, channels, plane });
             }
             Op::Crop { top, left } => {
                 let (planes, height, width) = self.planes(x);
                 let dy = self.gradient_tensor(id);
-                self.push(&CropBackward { planes, height, width, top: *top, left: *left, dy, dx: to, accumulate });
+                self.push(&CropBackward { planes, height, width, top: *top, left: *left, dy, dx: to });
             }
             Op::Select { index } => {
                 let (elements, dy) = (graph[x].shape.elements(), Region::Gradient(id));
-                self.push(&SelectBackward { elements, index: *index, dy, dx: to, accumulate });
+                self.push(&SelectBackward { elements, index: *index, dy, dx: to });
             }
             Op::Linear => {
                 let ([batch, inputs], outputs, dy) = (self.matrix(x), node.shape[1], self.gradient_tensor(id));
                 match input {
                     0 => {
                         let weight = self.region(node.inputs[1]);
-                        self.push(&LinearBackwardInput { batch, inputs, outputs, dy, weight, dx: to, accumulate });
+                        self.push(&LinearBackwardInput { batch, inputs, outputs, dy, weight, dx: to });
                     }
                     1 => {
                         let x = self.tensor(x);
-                        self.push(&LinearBackwardWeight { batch, inputs, outputs, x, dy, weight_gradient: to.region, accumulate });
+                        self.push(&LinearBackwardWeight { batch, inputs, outputs, x, dy, weight_gradient: to.region });
                     }
-                    _ => self.push(&LinearBackwardBias { batch, outputs, dy, bias_gradient: to.region, accumulate }),
+                    _ => self.push(&LinearBackwardBias { batch, outputs, dy, bias_gradient: to.region }),
                 }
             }
             Op::Softmax => {
                 let (rows, width) = self.rows(id);
                 let (y, dy) = (self.tensor(id), self.gradient_tensor(id));
-                self.push(&SoftmaxBackward { rows, width, y, dy, dx: to, accumulate });
+                self.push(&SoftmaxBackward { rows, width, y, dy, dx: to });
             }
             Op::DropPath if input == 0 => {
                 let mask = Some(self.region(node.inputs[1]));
@@ -511,7 +510,7 @@ impl Lister<'_> {
             Op::DropPath => {
                 let Extents { batch, channels, plane } = self.extents(id);
                 let (x, dy, mask_gradient) = (self.values(x), self.gradient_tensor(id), to.region);
-                self.push(&MaskBackward { batch, channels, plane, x, dy, mask_gradient, accumulate });
+                self.push(&MaskBackward { batch, channels, plane, x, dy, mask_gradient });
             }
             // Labels are class indices: the loss does not change with them continuously.
             Op::CrossEntropy { .. } if input == 1 => {
@@ -521,7 +520,7 @@ impl Lister<'_> {
             Op::CrossEntropy { smoothing } => {
                 let ([batch, classes], labels) = (self.matrix(x), self.region(node.inputs[1]));
                 let (logits, loss_gradient, smoothing) = (self.tensor(x), Region::Gradient(id), *smoothing);
-                self.push(&CrossEntropyBackward { batch, classes, smoothing, logits, labels, loss_gradient, dx: to, accumulate });
+                self.push(&CrossEntropyBackward { batch, classes, smoothing, logits, labels, loss_gradient, dx: to });
             }
         }
     }
@@ -533,11 +532,11 @@ impl Lister<'_> {
         match input {
             0 if depthwise => {
                 let gate = self.gate(x);
-                self.push(&DepthwiseBackwardInput { sizes, dy, weight, gate, dx: to, accumulate: false });
+                self.push(&DepthwiseBackwardInput { sizes, dy, weight, gate, dx: to });
             }
             0 => {
                 let gate = self.gate(x);
-                self.push(&ConvBackwardInput { sizes, dy, weight, gate, dx: to, accumulate: false });
+                self.push(&ConvBackwardInput { sizes, dy, weight, gate, dx: to });
             }
             1 => {
                 let (x, elements) = (self.values(x), self.graph[node.inputs[1]].shape.elements());
@@ -552,9 +551,9 @@ impl Lister<'_> {
                     problem.chunks()
                 };
                 let partial = self.partial(chunks * elements);
-                self.push(&Reduce { partial, chunks, elements, to: to.region, accumulate: false });
+                self.push(&Reduce { partial, chunks, elements, to: to.region });
             }
-            _ => self.push(&ConvBackwardBias { sizes, dy, bias_gradient: to.region, accumulate: false }),
+            _ => self.push(&ConvBackwardBias { sizes, dy, bias_gradient: to.region }),
         }
     }
 

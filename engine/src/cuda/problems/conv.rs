@@ -1,6 +1,7 @@
 //! Convolutions, dense or in groups, and the sum of what blocks have summed each for itself.
 
 use crate::cuda::Kernel;
+use crate::cuda::driver::THREADS;
 use crate::cuda::problem::{GradientsAt, Problem, Region, TensorAt, ValuesAt, Words};
 
 /// Rows and positions of the tiles that the products of forward and input gradient are made of, which rows name: the cases of `product_of`
@@ -15,8 +16,6 @@ const SPAN: usize = 64;
 /// Blocks that a weight gradient is split into where it has positions enough. A launch holds several: together they fill a GPU, and what
 /// they leave to `reduce` stays small.
 const WEIGHT_BLOCKS: usize = 128;
-/// Threads of a block: `THREADS` in common.cuh.
-const THREADS: usize = 256;
 
 /// The sizes of a convolution: `[batch, channels, height, width]` becomes `[batch, out, out_height, out_width]`. Positions of all samples,
 /// in or out, are fewer than 2³¹.
@@ -99,12 +98,12 @@ impl Problem for ConvForward {
         words.values(&self.x);
         words.read(self.weight);
         words.read_if(self.bias);
-        words.write_tensor(self.y, false);
+        words.write_tensor(self.y);
         words.size(product_tile(self.sizes.outputs()).0);
     }
 }
 
-/// The gradient of x, or an addition to it.
+/// The gradient of x.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct ConvBackwardInput {
     pub(crate) sizes: ConvSizes,
@@ -113,7 +112,6 @@ pub(crate) struct ConvBackwardInput {
     /// How x was read, where that has a ReLU: the gradient is zero where it is shut.
     pub(crate) gate: Option<ValuesAt>,
     pub(crate) dx: TensorAt,
-    pub(crate) accumulate: bool,
 }
 
 impl Problem for ConvBackwardInput {
@@ -127,12 +125,8 @@ impl Problem for ConvBackwardInput {
         self.sizes.write(words);
         words.gradients(&self.dy);
         words.read(self.weight);
-        match &self.gate {
-            Some(gate) => words.values(gate),
-            None => words.no_values(),
-        }
-        words.write_tensor(self.dx, self.accumulate);
-        words.flag(self.accumulate);
+        words.values_if(self.gate.as_ref());
+        words.write_tensor(self.dx);
         words.size(product_tile(self.sizes.inputs()).0);
     }
 }
@@ -184,18 +178,17 @@ impl Problem for ConvBackwardWeight {
         self.sizes.write(words);
         words.values(&self.x);
         words.gradients(&self.dy);
-        words.write(self.partial, false);
+        words.write(self.partial);
         words.sizes(&[self.tile().0, self.chunk()]);
     }
 }
 
-/// The gradient of the bias, or an addition to it.
+/// The gradient of the bias.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct ConvBackwardBias {
     pub(crate) sizes: ConvSizes,
     pub(crate) dy: GradientsAt,
     pub(crate) bias_gradient: Region,
-    pub(crate) accumulate: bool,
 }
 
 impl Problem for ConvBackwardBias {
@@ -208,19 +201,17 @@ impl Problem for ConvBackwardBias {
     fn write(&self, words: &mut Words) {
         self.sizes.write(words);
         words.gradients(&self.dy);
-        words.write(self.bias_gradient, self.accumulate);
-        words.flag(self.accumulate);
+        words.write(self.bias_gradient);
     }
 }
 
-/// `to` is, or grows by, the sum over the first dimension of `partial [chunks, elements]`, added in order.
+/// `to` is the sum over the first dimension of `partial [chunks, elements]`, added in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reduce {
     pub(crate) partial: Region,
     pub(crate) chunks: usize,
     pub(crate) elements: usize,
     pub(crate) to: Region,
-    pub(crate) accumulate: bool,
 }
 
 impl Problem for Reduce {
@@ -233,7 +224,6 @@ impl Problem for Reduce {
     fn write(&self, words: &mut Words) {
         words.read(self.partial);
         words.sizes(&[self.chunks, self.elements]);
-        words.write(self.to, self.accumulate);
-        words.flag(self.accumulate);
+        words.write(self.to);
     }
 }

@@ -1,11 +1,10 @@
 //! Convolutions that have a kernel of their own for each channel.
 
 use crate::cuda::Kernel;
+use crate::cuda::driver::THREADS;
 use crate::cuda::problem::{GradientsAt, Problem, Region, TensorAt, ValuesAt, Words};
 use crate::cuda::problems::conv::ConvSizes;
 
-/// Threads of a block, each of which makes four neighbouring elements: `THREADS` in common.cuh.
-const THREADS: usize = 256;
 /// Floats of a block's tiles: `TILE_FLOATS` in depthwise.cu.
 const TILE_FLOATS: usize = 7168;
 /// Planes of a block: `MOST_PLANES` in depthwise.cu.
@@ -108,12 +107,12 @@ impl Problem for DepthwiseForward {
         words.values(&self.x);
         words.read(self.weight);
         words.read_if(self.bias);
-        words.write_tensor(self.y, false);
+        words.write_tensor(self.y);
         self.tiling().write(words);
     }
 }
 
-/// The gradient of x, or an addition to it.
+/// The gradient of x.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct DepthwiseBackwardInput {
     pub(crate) sizes: ConvSizes,
@@ -122,7 +121,6 @@ pub(crate) struct DepthwiseBackwardInput {
     /// How x was read, where that has a ReLU: the gradient is zero where it is shut.
     pub(crate) gate: Option<ValuesAt>,
     pub(crate) dx: TensorAt,
-    pub(crate) accumulate: bool,
 }
 
 impl DepthwiseBackwardInput {
@@ -142,12 +140,8 @@ impl Problem for DepthwiseBackwardInput {
         self.sizes.write(words);
         words.gradients(&self.dy);
         words.read(self.weight);
-        match &self.gate {
-            Some(gate) => words.values(gate),
-            None => words.no_values(),
-        }
-        words.write_tensor(self.dx, self.accumulate);
-        words.flag(self.accumulate);
+        words.values_if(self.gate.as_ref());
+        words.write_tensor(self.dx);
         self.tiling().write(words);
     }
 }
@@ -194,7 +188,7 @@ impl Problem for DepthwiseBackwardWeight {
         self.sizes.write(words);
         words.values(&self.x);
         words.gradients(&self.dy);
-        words.write(self.partial, false);
+        words.write(self.partial);
         self.tiling().write(words);
         words.size(self.items());
     }

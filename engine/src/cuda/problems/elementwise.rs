@@ -51,7 +51,11 @@ impl Problem for Combine {
 
     fn write(&self, words: &mut Words) {
         assert!((1..=MAX_TERMS).contains(&self.terms.len()), "{} terms", self.terms.len());
-        words.write_tensor(self.y, self.accumulate);
+        if self.accumulate {
+            words.update_tensor(self.y);
+        } else {
+            words.write_tensor(self.y);
+        }
         words.sizes(&[self.batch, self.channels, self.plane, self.y_stride, self.y_offset]);
         words.flag(self.accumulate);
         words.size(self.terms.len());
@@ -61,15 +65,15 @@ impl Problem for Combine {
             words.real(term.constant);
         }
         for _ in self.terms.len()..MAX_TERMS {
-            words.no_values();
+            words.values_if(None);
             words.read_if(None::<Address>);
             words.real(0.0);
         }
     }
 }
 
-/// dx = the gradient as it is seen at dy\[n · dy_stride + dy_offset + …\], or += with `accumulate`; zero where the ReLU of `gate` is closed.
-/// The input of a normalisation in `dy` lies like dx.
+/// dx = the gradient as it is seen at dy\[n · dy_stride + dy_offset + …\]; zero where the ReLU of `gate` is closed. The input of a
+/// normalisation in `dy` lies like dx.
 #[derive(Clone, Debug)]
 pub(crate) struct Send {
     pub(crate) dx: TensorAt,
@@ -82,7 +86,6 @@ pub(crate) struct Send {
     pub(crate) batch: usize,
     pub(crate) channels: usize,
     pub(crate) plane: usize,
-    pub(crate) accumulate: bool,
 }
 
 impl Problem for Send {
@@ -93,15 +96,11 @@ impl Problem for Send {
     }
 
     fn write(&self, words: &mut Words) {
-        words.write_tensor(self.dx, self.accumulate);
+        words.write_tensor(self.dx);
         words.gradients(&self.dy);
         words.sizes(&[self.dy_stride, self.dy_offset]);
-        match &self.gate {
-            Some(gate) => words.values(gate),
-            None => words.no_values(),
-        }
+        words.values_if(self.gate.as_ref());
         words.sizes(&[self.batch, self.channels, self.plane]);
-        words.flag(self.accumulate);
     }
 }
 
@@ -121,13 +120,13 @@ impl Problem for Fill {
     }
 
     fn write(&self, words: &mut Words) {
-        words.write(self.to, false);
+        words.write(self.to);
         words.size(self.elements);
         words.real(self.value);
     }
 }
 
-/// mask_gradient\[n\] = Σ dy · x over sample n, or += with `accumulate`.
+/// mask_gradient\[n\] = Σ dy · x over sample n.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MaskBackward {
     pub(crate) batch: usize,
@@ -137,7 +136,6 @@ pub(crate) struct MaskBackward {
     pub(crate) x: ValuesAt,
     pub(crate) dy: TensorAt,
     pub(crate) mask_gradient: Region,
-    pub(crate) accumulate: bool,
 }
 
 impl Problem for MaskBackward {
@@ -151,8 +149,7 @@ impl Problem for MaskBackward {
         words.sizes(&[self.batch, self.channels, self.plane]);
         words.values(&self.x);
         words.read_tensor(self.dy);
-        words.write(self.mask_gradient, self.accumulate);
-        words.flag(self.accumulate);
+        words.write(self.mask_gradient);
     }
 }
 
@@ -185,7 +182,7 @@ impl Problem for Products {
         words.read_tensor(self.dy);
         words.values(&self.values);
         words.sizes(&[self.batch, self.channels, self.plane]);
-        words.write(self.partial, false);
+        words.write(self.partial);
     }
 }
 
@@ -222,7 +219,11 @@ impl Problem for ScatterProducts {
         words.sizes(&[self.chunks, self.indices.len()]);
         words.sizes(&self.indices);
         words.words.extend(std::iter::repeat_n(Word::Size(0), MAX_TERMS - self.indices.len()));
-        words.write(self.to, self.accumulate);
+        if self.accumulate {
+            words.update(self.to);
+        } else {
+            words.write(self.to);
+        }
         words.size(self.elements);
         words.flag(self.accumulate);
     }

@@ -33,6 +33,6 @@ impl Problem for Images {
         words.read(self.pixels);
         words.read(self.places);
         words.read(self.tables);
-        words.write_tensor(self.y, false);
+        words.write_tensor(self.y);
     }
 }

@@ -26,7 +26,7 @@ impl Problem for CropForward {
     fn write(&self, words: &mut Words) {
         words.sizes(&[self.planes, self.height, self.width, self.top, self.left]);
         words.read_tensor(self.x);
-        words.write_tensor(self.y, false);
+        words.write_tensor(self.y);
     }
 }
 
@@ -40,7 +40,6 @@ pub(crate) struct CropBackward {
     pub(crate) left: usize,
     pub(crate) dy: TensorAt,
     pub(crate) dx: TensorAt,
-    pub(crate) accumulate: bool,
 }
 
 impl Problem for CropBackward {
@@ -53,8 +52,7 @@ impl Problem for CropBackward {
     fn write(&self, words: &mut Words) {
         words.sizes(&[self.planes, self.height, self.width, self.top, self.left]);
         words.read_tensor(self.dy);
-        words.write_tensor(self.dx, self.accumulate);
-        words.flag(self.accumulate);
+        words.write_tensor(self.dx);
     }
 }
 
@@ -76,11 +74,11 @@ impl Problem for SelectForward {
     fn write(&self, words: &mut Words) {
         words.size(self.index);
         words.read_tensor(self.x);
-        words.write(self.y, false);
+        words.write(self.y);
     }
 }
 
-/// dx\[index\] = dy\[0\] and zero elsewhere, or dx\[index\] += dy\[0\] with `accumulate`.
+/// dx\[index\] = dy\[0\], and zero elsewhere.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SelectBackward {
     /// Elements of dx.
@@ -88,20 +86,18 @@ pub(crate) struct SelectBackward {
     pub(crate) index: usize,
     pub(crate) dy: Region,
     pub(crate) dx: TensorAt,
-    pub(crate) accumulate: bool,
 }
 
 impl Problem for SelectBackward {
     const KERNEL: Kernel = Kernel::SelectBackward;
 
     fn blocks(&self) -> usize {
-        if self.accumulate { 1 } else { self.elements.div_ceil(CHUNK) }
+        self.elements.div_ceil(CHUNK)
     }
 
     fn write(&self, words: &mut Words) {
         words.sizes(&[self.elements, self.index]);
         words.read(self.dy);
-        words.write_tensor(self.dx, self.accumulate);
-        words.flag(self.accumulate);
+        words.write_tensor(self.dx);
     }
 }

@@ -2,10 +2,9 @@
 
 use super::elementwise::CHUNK;
 use crate::cuda::Kernel;
+use crate::cuda::driver::THREADS;
 use crate::cuda::problem::{Problem, Region, TensorAt, Words};
 
-/// Threads of a block.
-const THREADS: usize = 256;
 /// Rows of the weight that a thread reads at once; of `linear.cu` too.
 const ROWS: usize = 8;
 /// Inputs whose gradient a block computes; of `linear.cu` too.
@@ -42,7 +41,7 @@ impl Problem for LinearForward {
         words.read_tensor(self.x);
         words.read(self.weight);
         words.read_if(self.bias);
-        words.write_tensor(self.y, false);
+        words.write_tensor(self.y);
     }
 }
 
@@ -55,7 +54,6 @@ pub(crate) struct LinearBackwardInput {
     pub(crate) dy: TensorAt,
     pub(crate) weight: Region,
     pub(crate) dx: TensorAt,
-    pub(crate) accumulate: bool,
 }
 
 impl Problem for LinearBackwardInput {
@@ -69,8 +67,7 @@ impl Problem for LinearBackwardInput {
         words.sizes(&[self.batch, self.inputs, self.outputs]);
         words.read_tensor(self.dy);
         words.read(self.weight);
-        words.write_tensor(self.dx, self.accumulate);
-        words.flag(self.accumulate);
+        words.write_tensor(self.dx);
     }
 }
 
@@ -83,7 +80,6 @@ pub(crate) struct LinearBackwardWeight {
     pub(crate) x: TensorAt,
     pub(crate) dy: TensorAt,
     pub(crate) weight_gradient: Region,
-    pub(crate) accumulate: bool,
 }
 
 impl Problem for LinearBackwardWeight {
@@ -97,8 +93,7 @@ impl Problem for LinearBackwardWeight {
         words.sizes(&[self.batch, self.inputs, self.outputs]);
         words.read_tensor(self.x);
         words.read_tensor(self.dy);
-        words.write(self.weight_gradient, self.accumulate);
-        words.flag(self.accumulate);
+        words.write(self.weight_gradient);
     }
 }
 
@@ -109,7 +104,6 @@ pub(crate) struct LinearBackwardBias {
     pub(crate) outputs: usize,
     pub(crate) dy: TensorAt,
     pub(crate) bias_gradient: Region,
-    pub(crate) accumulate: bool,
 }
 
 impl Problem for LinearBackwardBias {
@@ -122,7 +116,6 @@ impl Problem for LinearBackwardBias {
     fn write(&self, words: &mut Words) {
         words.sizes(&[self.batch, self.outputs]);
         words.read_tensor(self.dy);
-        words.write(self.bias_gradient, self.accumulate);
-        words.flag(self.accumulate);
+        words.write(self.bias_gradient);
     }
 }

@@ -25,7 +25,7 @@ impl Problem for SoftmaxForward {
     fn write(&self, words: &mut Words) {
         words.sizes(&[self.rows, self.width]);
         words.read_tensor(self.x);
-        words.write_tensor(self.y, false);
+        words.write_tensor(self.y);
     }
 }
 
@@ -37,7 +37,6 @@ pub(crate) struct SoftmaxBackward {
     pub(crate) y: TensorAt,
     pub(crate) dy: TensorAt,
     pub(crate) dx: TensorAt,
-    pub(crate) accumulate: bool,
 }
 
 impl Problem for SoftmaxBackward {
@@ -51,8 +50,7 @@ impl Problem for SoftmaxBackward {
         words.sizes(&[self.rows, self.width]);
         words.read_tensor(self.y);
         words.read_tensor(self.dy);
-        words.write_tensor(self.dx, self.accumulate);
-        words.flag(self.accumulate);
+        words.write_tensor(self.dx);
     }
 }
 
@@ -79,7 +77,7 @@ impl Problem for CrossEntropyForward {
         words.real(f64::from(self.smoothing));
         words.read_tensor(self.logits);
         words.read(self.labels);
-        words.write(self.loss, false);
+        words.write(self.loss);
     }
 }
 
@@ -93,7 +91,6 @@ pub(crate) struct CrossEntropyBackward {
     pub(crate) labels: Region,
     pub(crate) loss_gradient: Region,
     pub(crate) dx: TensorAt,
-    pub(crate) accumulate: bool,
 }
 
 impl Problem for CrossEntropyBackward {
@@ -109,7 +106,6 @@ impl Problem for CrossEntropyBackward {
         words.read_tensor(self.logits);
         words.read(self.labels);
         words.read(self.loss_gradient);
-        words.write_tensor(self.dx, self.accumulate);
-        words.flag(self.accumulate);
+        words.write_tensor(self.dx);
     }
 }

@@ -2,10 +2,8 @@
 
 use crate::NodeId;
 use crate::cuda::Kernel;
+use crate::cuda::driver::THREADS;
 use crate::cuda::problem::{Address, GradientsAt, Problem, Region, TensorAt, Words, coefficients};
-
-/// Threads of a block.
-const THREADS: usize = 256;
 
 /// Scale and shift, or nothing.
 fn read_affine(words: &mut Words, affine: Option<(Region, Region)>) {
@@ -16,7 +14,7 @@ fn read_affine(words: &mut Words, affine: Option<(Region, Region)>) {
 /// `Coefficients` of `norm.cu`: the rows of the forward region.
 fn write_coefficients(words: &mut Words, norm: NodeId, channels: usize) {
     for row in [coefficients::MEAN, coefficients::FACTOR, coefficients::SHIFT, coefficients::INVERSE_SD] {
-        words.write(Address { region: Region::Forward(norm), offset: row * channels }, false);
+        words.write(Address { region: Region::Forward(norm), offset: row * channels });
     }
 }
 
@@ -47,8 +45,8 @@ impl Problem for NormMoments {
         words.real(f64::from(self.epsilon));
         read_affine(words, self.affine);
         write_coefficients(words, self.norm, self.channels);
-        words.write(Region::RunningMean(self.norm), true);
-        words.write(Region::RunningVariance(self.norm), true);
+        words.update(Region::RunningMean(self.norm));
+        words.update(Region::RunningVariance(self.norm));
         words.read(Region::Momentum);
     }
 }
@@ -91,10 +89,8 @@ pub(crate) struct NormBackward {
     pub(crate) batch: usize,
     pub(crate) channels: usize,
     pub(crate) plane: usize,
-    /// Where the gradient of the scale goes, and whether it is added.
-    pub(crate) scale_gradient: Option<(Region, bool)>,
-    /// The same for the shift.
-    pub(crate) shift_gradient: Option<(Region, bool)>,
+    pub(crate) scale_gradient: Option<Region>,
+    pub(crate) shift_gradient: Option<Region>,
 }
 
 impl Problem for NormBackward {
@@ -112,13 +108,10 @@ impl Problem for NormBackward {
         for row in [coefficients::MEAN, coefficients::FACTOR, coefficients::INVERSE_SD] {
             words.read(Address { region: Region::Forward(self.norm), offset: row * self.channels });
         }
-        for row in [coefficients::MEAN_DY, coefficients::SLOPE, coefficients::SCALE_GRADIENT, coefficients::SHIFT_GRADIENT] {
-            words.write(Address { region: Region::Backward(self.norm), offset: row * self.channels }, false);
+        for row in [coefficients::MEAN_DY, coefficients::SLOPE] {
+            words.write(Address { region: Region::Backward(self.norm), offset: row * self.channels });
         }
-        for gradient in [self.scale_gradient, self.shift_gradient] {
-            let accumulate = gradient.is_some_and(|(_, accumulate)| accumulate);
-            words.write_if(gradient.map(|(region, _)| region), accumulate);
-            words.flag(accumulate);
-        }
+        words.write_if(self.scale_gradient);
+        words.write_if(self.shift_gradient);
     }
 }

@@ -32,7 +32,7 @@ impl Problem for SumOfSquares {
         words.read(self.gradient);
         words.read_if(self.scale);
         words.size(self.elements);
-        words.write(self.partial, false);
+        words.write(self.partial);
     }
 }
 
@@ -59,7 +59,7 @@ impl Problem for ClipFactor {
         words.size(self.count);
         words.real(self.max_norm);
         words.read_if(self.scale);
-        words.write(self.to, false);
+        words.write(self.to);
     }
 }
 
@@ -84,8 +84,8 @@ impl Problem for Sgd {
     }
 
     fn write(&self, words: &mut Words) {
-        words.write(self.weight, true);
-        words.write(self.velocity, true);
+        words.update(self.weight);
+        words.update(self.velocity);
         words.read(self.gradient);
         words.size(self.elements);
         words.read(self.settings);
@@ -115,9 +115,9 @@ impl Problem for Adam {
     }
 
     fn write(&self, words: &mut Words) {
-        words.write(self.weight, true);
-        words.write(self.first, true);
-        words.write(self.second, true);
+        words.update(self.weight);
+        words.update(self.first);
+        words.update(self.second);
         words.read(self.gradient);
         words.size(self.elements);
         words.read(self.settings);

@@ -68,7 +68,7 @@ fn write_forward(words: &mut Words, sizes: PoolSizes, x: &ValuesAt, y: TensorAt)
     sizes.write(words);
     words.size(sizes.tiled_forward());
     words.values(x);
-    words.write_tensor(y, false);
+    words.write_tensor(y);
 }
 
 /// Maximum of each window.
@@ -98,7 +98,6 @@ pub(crate) struct MaxPoolBackward {
     pub(crate) x: ValuesAt,
     pub(crate) dy: GradientsAt,
     pub(crate) dx: TensorAt,
-    pub(crate) accumulate: bool,
 }
 
 impl Problem for MaxPoolBackward {
@@ -113,8 +112,7 @@ impl Problem for MaxPoolBackward {
         words.size(self.sizes.tiled_max_backward());
         words.values(&self.x);
         words.gradients(&self.dy);
-        words.write_tensor(self.dx, self.accumulate);
-        words.flag(self.accumulate);
+        words.write_tensor(self.dx);
     }
 }
 
@@ -146,7 +144,6 @@ pub(crate) struct AvgPoolBackward {
     pub(crate) gate: Option<ValuesAt>,
     pub(crate) dy: GradientsAt,
     pub(crate) dx: TensorAt,
-    pub(crate) accumulate: bool,
 }
 
 impl Problem for AvgPoolBackward {
@@ -159,13 +156,9 @@ impl Problem for AvgPoolBackward {
     fn write(&self, words: &mut Words) {
         self.sizes.write(words);
         words.size(self.sizes.tiled_avg_backward());
-        match &self.gate {
-            Some(gate) => words.values(gate),
-            None => words.no_values(),
-        }
+        words.values_if(self.gate.as_ref());
         words.gradients(&self.dy);
-        words.write_tensor(self.dx, self.accumulate);
-        words.flag(self.accumulate);
+        words.write_tensor(self.dx);
     }
 }
 
@@ -188,7 +181,7 @@ impl Problem for GlobalAvgPoolForward {
     fn write(&self, words: &mut Words) {
         words.sizes(&[self.planes, self.plane]);
         words.read_tensor(self.x);
-        words.write_tensor(self.y, false);
+        words.write_tensor(self.y);
     }
 }
 
@@ -199,7 +192,6 @@ pub(crate) struct GlobalAvgPoolBackward {
     pub(crate) plane: usize,
     pub(crate) dy: TensorAt,
     pub(crate) dx: TensorAt,
-    pub(crate) accumulate: bool,
 }
 
 impl Problem for GlobalAvgPoolBackward {
@@ -212,7 +204,6 @@ impl Problem for GlobalAvgPoolBackward {
     fn write(&self, words: &mut Words) {
         words.sizes(&[self.planes, self.plane]);
         words.read_tensor(self.dy);
-        words.write_tensor(self.dx, self.accumulate);
-        words.flag(self.accumulate);
+        words.write_tensor(self.dx);
     }
 }
