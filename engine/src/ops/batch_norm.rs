@@ -5,11 +5,9 @@
 
 use rayon::prelude::*;
 
+use super::planes_per_task;
 use super::view::{Affine, Gradients, Normal, Values};
-use super::{lane_sum, planes_per_task};
-use crate::simd::kernel;
-
-const LANES: usize = 16;
+use crate::simd::{kernel, sums2};
 
 /// Mean of a plane, and the sum of the squared distances from it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -34,64 +32,36 @@ pub(crate) struct Sums<'a> {
 kernel! {
     /// The moments of one plane, which is read twice.
     pub(crate) fn plane_moments(simd, x: &[f32]) -> PlaneMoments {
-        let (chunks, rest) = x.as_chunks::<LANES>();
-        let mut lanes = [0f32; LANES];
-        for x in chunks {
-            for (lane, x) in lanes.iter_mut().zip(x) {
-                *lane += x;
-            }
-        }
-        let mean = (lane_sum(lanes) + rest.iter().sum::<f32>()) / x.len() as f32;
-        let mut lanes = [0f32; LANES];
-        for x in chunks {
-            for (lane, x) in lanes.iter_mut().zip(x) {
-                *lane += (x - mean) * (x - mean);
-            }
-        }
-        let squares = lane_sum(lanes) + rest.iter().map(|x| (x - mean) * (x - mean)).sum::<f32>();
+        let [sum] = sums2(simd, x, x, 0.0, |[sum], x, _| [simd.add(sum, x)]);
+        let mean = sum / x.len() as f32;
+        let center = simd.splat(mean);
+        let [squares] = sums2(simd, x, x, mean, |[squares], x, _| {
+            let distance = simd.sub(x, center);
+            [simd.mul_add(distance, distance, squares)]
+        });
         PlaneMoments { mean, squares }
     }
 
     /// The sums of one plane.
     pub(crate) fn plane_sums(simd, dy: &[f32], x: &[f32], mean: f32) -> PlaneSums {
-        let ((dys, dy_rest), (xs, x_rest)) = (dy.as_chunks::<LANES>(), x.as_chunks::<LANES>());
-        let (mut total, mut products) = ([0f32; LANES], [0f32; LANES]);
-        for (dy, x) in dys.iter().zip(xs) {
-            for i in 0..LANES {
-                total[i] += dy[i];
-                products[i] += dy[i] * (x[i] - mean);
-            }
-        }
-        let mut rest = PlaneSums::default();
-        for (dy, x) in dy_rest.iter().zip(x_rest) {
-            rest.dy += dy;
-            rest.dy_x += dy * (x - mean);
-        }
-        PlaneSums { dy: lane_sum(total) + rest.dy, dy_x: lane_sum(products) + rest.dy_x }
+        let mean = simd.splat(mean);
+        let [dy, dy_x] = sums2(simd, dy, x, 0.0, |[total, products], dy, x| {
+            [simd.add(total, dy), simd.mul_add(dy, simd.sub(x, mean), products)]
+        });
+        PlaneSums { dy, dy_x }
     }
 
     /// The sum of one plane.
     pub(crate) fn plane_sum(simd, x: &[f32]) -> f32 {
-        let (chunks, rest) = x.as_chunks::<LANES>();
-        let mut lanes = [0f32; LANES];
-        for x in chunks {
-            for (lane, x) in lanes.iter_mut().zip(x) {
-                *lane += x;
-            }
-        }
-        lane_sum(lanes) + rest.iter().sum::<f32>()
+        let [sum] = sums2(simd, x, x, 0.0, |[sum], x, _| [simd.add(sum, x)]);
+        sum
     }
 
     /// The dot product of two planes, one of them less `mean`.
     pub(crate) fn plane_product(simd, dy: &[f32], x: &[f32], mean: f32) -> f32 {
-        let ((dys, dy_rest), (xs, x_rest)) = (dy.as_chunks::<LANES>(), x.as_chunks::<LANES>());
-        let mut products = [0f32; LANES];
-        for (dy, x) in dys.iter().zip(xs) {
-            for i in 0..LANES {
-                products[i] += dy[i] * (x[i] - mean);
-            }
-        }
-        lane_sum(products) + dy_rest.iter().zip(x_rest).map(|(dy, x)| dy * (x - mean)).sum::<f32>()
+        let mean = simd.splat(mean);
+        let [product] = sums2(simd, dy, x, 0.0, |[product], dy, x| [simd.mul_add(dy, simd.sub(x, mean), product)]);
+        product
     }
 }
 

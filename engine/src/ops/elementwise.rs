@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::batch_norm::{plane_product, plane_sum};
 use super::view::{self, Gradients, Plane, Values};
 use super::{CHUNK, Write, planes_per_task};
-use crate::simd::kernel;
+use crate::simd::{kernel, map, update};
 
 /// Writes x as its readers see it.
 pub(crate) fn materialize(x: Values<'_>, y: &mut [f32]) {
@@ -21,7 +21,7 @@ pub(crate) fn send(dy: Gradients<'_>, through: Option<Values<'_>>, write: Write,
 
 /// y = factor · x, written or added.
 pub(crate) fn scale(x: &[f32], factor: f32, y: &mut [f32], write: Write) {
-    y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| write.apply(y, x.iter().map(|x| factor * x)));
+    y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| scaled(factor, x, y, write));
 }
 
 /// y = Σ weight · x over the pairs given.
@@ -35,6 +35,15 @@ pub(crate) fn weighted_sum(terms: &[(f32, Values<'_>)], y: &mut [f32]) {
 }
 
 kernel! {
+    /// to = factor · x, written or added.
+    pub(crate) fn scaled(simd, factor: f32, x: &[f32], to: &mut [f32], write: Write) {
+        let factor = simd.splat(factor);
+        match write {
+            Write::Set => map(simd, x, to, |x| simd.mul(factor, x)),
+            Write::Add => update(simd, to, x, |to, x| simd.mul_add(factor, x, to)),
+        }
+    }
+
     fn weighted_planes(simd, terms: &[(f32, Plane<'_>)], y: &mut [f32]) {
         const BLOCK: usize = 64;
         debug_assert!(terms.iter().all(|(_, plane)| !plane.relu), "sums read no tensor through a ReLU");

@@ -18,7 +18,7 @@ pub(crate) fn insert(part: Values<'_>, whole: &mut [f32], whole_len: usize, at: 
 /// The transpose of [`insert`].
 pub(crate) fn extract(whole: &[f32], whole_len: usize, at: usize, part: &mut [f32], part_len: usize, write: Write) {
     part.par_chunks_mut(part_len).zip(whole.par_chunks(whole_len)).for_each(|(part, whole)| {
-        write.apply(part, whole[at..at + part_len].iter().copied());
+        view::send_computed(&whole[at..at + part_len], None, write, part);
     });
 }
 
@@ -55,7 +55,7 @@ pub(crate) fn crop_backward(c: Crop, dy: &[f32], dx: &mut [f32], write: Write) {
     dx.par_chunks_mut(c.h * c.w).zip(dy.par_chunks(c.out_plane())).with_min_len(planes_per_task(c.h * c.w)).for_each(|(dx, dy)| {
         write.clear(dx);
         for (dy, dx) in dy.chunks_exact(c.out_w()).zip(dx.chunks_exact_mut(c.w).skip(c.top)) {
-            Write::Add.apply(&mut dx[c.left..], dy.iter().copied());
+            write.apply(&mut dx[c.left..], dy.iter().copied());
         }
     });
 }

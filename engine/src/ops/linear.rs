@@ -2,25 +2,19 @@
 
 use rayon::prelude::*;
 
-use super::{Write, lane_sum};
-use crate::simd::kernel;
+use super::Write;
+use super::elementwise::scaled;
+use crate::simd::{kernel, sums2};
 
 /// Rows of the weight that one task handles.
 const ROWS: usize = 256;
-const LANES: usize = 16;
 
 kernel! {
     /// y = weight · x + bias, for rows of the weight.
     fn rows_times(simd, x: &[f32], weight: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
         for (o, (y, weight)) in y.iter_mut().zip(weight.chunks_exact(x.len())).enumerate() {
-            let ((xs, x_rest), (weights, weight_rest)) = (x.as_chunks::<LANES>(), weight.as_chunks::<LANES>());
-            let mut lanes = [0f32; LANES];
-            for (x, weight) in xs.iter().zip(weights) {
-                for i in 0..LANES {
-                    lanes[i] += x[i] * weight[i];
-                }
-            }
-            *y = lane_sum(lanes) + x_rest.iter().zip(weight_rest).map(|(x, w)| x * w).sum::<f32>() + bias.map_or(0.0, |bias| bias[o]);
+            let [sum] = sums2(simd, x, weight, 0.0, |[sum], x, weight| [simd.mul_add(x, weight, sum)]);
+            *y = sum + bias.map_or(0.0, |bias| bias[o]);
         }
     }
 
@@ -29,22 +23,6 @@ kernel! {
         for (dy, weight) in dy.iter().zip(weight.chunks_exact(sum.len())) {
             for (sum, weight) in sum.iter_mut().zip(weight) {
                 *sum += dy * weight;
-            }
-        }
-    }
-
-    /// to = factor · x, written or added.
-    fn scaled(simd, factor: f32, x: &[f32], to: &mut [f32], write: Write) {
-        match write {
-            Write::Set => {
-                for (to, x) in to.iter_mut().zip(x) {
-                    *to = factor * x;
-                }
-            }
-            Write::Add => {
-                for (to, x) in to.iter_mut().zip(x) {
-                    *to += factor * x;
-                }
             }
         }
     }

@@ -60,17 +60,3 @@ pub(crate) const CHUNK: usize = 1 << 14;
 pub(crate) fn planes_per_task(len: usize) -> usize {
     (CHUNK / 2 / len.max(1)).max(1)
 }
-
-/// Sum of `f(i)` over fixed lanes, so that the order of additions is the same on every machine.
-#[inline(always)]
-pub(crate) fn lane_sum<const N: usize>(lanes: [f32; N]) -> f32 {
-    let mut lanes = lanes;
-    let mut width = N;
-    while width > 1 {
-        width /= 2;
-        for i in 0..width {
-            lanes[i] += lanes[i + width];
-        }
-    }
-    lanes[0]
-}

@@ -151,6 +151,51 @@ pub(crate) fn update2<S: Simd>(simd: S, to: &mut [f32], x: &[f32], y: &[f32], f:
     }
 }
 
+/// Lanes that [`sums2`] adds in: so many vectors that additions do not wait for one another.
+const SUMS: usize = 32;
+/// Fewest lanes of a vector, in any instruction set.
+const FEWEST_LANES: usize = 8;
+
+/// Sums over the elements of x and y, which `add` adds to vector by vector; behind the last element it sees `fill`. The order of the additions
+/// is the same in every instruction set.
+#[inline(always)]
+pub(crate) fn sums2<S: Simd, const N: usize>(
+    simd: S,
+    x: &[f32],
+    y: &[f32],
+    fill: f32,
+    add: impl Fn([S::V; N], S::V, S::V) -> [S::V; N],
+) -> [f32; N] {
+    assert!(x.len() == y.len());
+    let mut sums = [[simd.splat(0.0); N]; SUMS / FEWEST_LANES];
+    let sums = &mut sums[..SUMS / S::LANES];
+    let whole = x.len() / SUMS * SUMS;
+    for at in (0..whole).step_by(SUMS) {
+        for (v, sums) in sums.iter_mut().enumerate() {
+            let at = at + v * S::LANES;
+            // SAFETY: whole vectors within both slices.
+            *sums = unsafe { add(*sums, simd.load(x.as_ptr().add(at)), simd.load(y.as_ptr().add(at))) };
+        }
+    }
+    if whole < x.len() {
+        let mut ends = [[fill; SUMS]; 2];
+        ends[0][..x.len() - whole].copy_from_slice(&x[whole..]);
+        ends[1][..x.len() - whole].copy_from_slice(&y[whole..]);
+        for (v, sums) in sums.iter_mut().enumerate() {
+            // SAFETY: the arrays have as many values as all vectors together.
+            *sums = unsafe { add(*sums, simd.load(ends[0].as_ptr().add(v * S::LANES)), simd.load(ends[1].as_ptr().add(v * S::LANES))) };
+        }
+    }
+    let mut width = sums.len();
+    while width > 1 {
+        width /= 2;
+        for v in 0..width {
+            sums[v] = std::array::from_fn(|n| simd.add(sums[v][n], sums[v + width][n]));
+        }
+    }
+    sums[0].map(|sum| simd.sum(sum))
+}
+
 /// An instruction set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum InstructionSet {
