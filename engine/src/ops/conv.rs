@@ -98,7 +98,9 @@ impl Geometry {
             row[..span.from].fill(0.0);
             row[span.to..].fill(0.0);
             let inside = &mut row[span.from..span.to];
-            if !inside.is_empty() {
+            if w.stride == 1 {
+                inside.copy_from_slice(&x[span.start..][..inside.len()]);
+            } else if !inside.is_empty() {
                 inside.iter_mut().zip(x[span.start..].iter().step_by(w.stride)).for_each(|(c, x)| *c = *x);
             }
         });
@@ -500,9 +502,9 @@ impl<'a> Chain<'a> {
                 }
                 let Some((dx, write)) = &mut dx else { continue };
                 let dx = &mut dx[(at * channels + c) * size..][..size];
-                sample.resize(size);
-                depthwise::input_gradient(d.window, gradient, &d.weight[c * taps..][..taps], turned, phases, sample);
-                view::send_computed(sample, Some(plane), *write, dx);
+                view::send_result(sample, Some(plane), *write, dx, |dx| {
+                    depthwise::input_gradient(d.window, gradient, &d.weight[c * taps..][..taps], turned, phases, dx);
+                });
                 if let Some(sums) = &mut sums {
                     sums.planes[at * channels + c] = plane_sums(dx, plane.data, sums.means[c]);
                 }

@@ -87,7 +87,6 @@ pub(crate) fn backward(window: &Window, x: Values<'_>, weight: &[f32], dy: Gradi
         tasks.for_each(|(index, ((dx, sums), partial))| {
             scratch::with(|Scratch { padded, turned, phases, lanes, output: gradient, sample: result, .. }| {
                 gradient.resize(window.out_plane());
-                result.resize(x.plane);
                 lanes.resize(size * MOST_LANES);
                 lanes.fill(0.0);
                 let padded = padded.prepare(window, 1, 0.0);
@@ -101,8 +100,9 @@ pub(crate) fn backward(window: &Window, x: Values<'_>, weight: &[f32], dy: Gradi
                     }
                     if let Some(dx) = dx {
                         let dx = &mut dx[(i - first) * x.plane..][..x.plane];
-                        input_gradient(window, gradient, &weight[channel * taps..][..taps], turned, phases, result);
-                        view::send_computed(result, Some(plane), write, dx);
+                        view::send_result(result, Some(plane), write, dx, |dx| {
+                            input_gradient(window, gradient, &weight[channel * taps..][..taps], turned, phases, dx);
+                        });
                         if let Some(sums) = sums {
                             sums[i - first] = plane_sums(dx, plane.data, means[channel]);
                         }

@@ -45,30 +45,24 @@ pub(crate) fn max_backward(window: &Window, x: Values<'_>, dy: Gradients<'_>, dx
             let plane = x.at(i);
             let padded = padded.prepare(window, 1, f32::NEG_INFINITY);
             window::load(window, plane, padded);
-            match window.back() {
+            view::send_result(result, Some(plane), write, dx, |dx| match window.back() {
                 Some(back) => {
                     let (turned, chosen) = (turned.prepare(back, 1, 0.0), chosen.prepare(back, 1, -1.0));
                     window::load_gradient(back, dy.at(i), turned);
                     let (start, pitch) = back.inside();
                     window::first_maximum(window, padded, &mut chosen[start..], pitch);
-                    if write == Write::Set && !plane.relu {
-                        return window::gather_chosen(back, turned, chosen, dx);
-                    }
-                    result.resize(window.plane());
-                    window::gather_chosen(back, turned, chosen, result);
+                    window::gather_chosen(back, turned, chosen, dx);
                 }
                 None => {
                     taps.resize(window.out_plane());
                     gradient.resize(window.out_plane());
-                    result.resize(window.plane());
                     window::first_maximum(window, padded, taps, window.out_w);
                     read_gradient(&dy, i, 0, gradient);
                     phases.resize(window.scratch_len());
                     window::scatter_chosen(window, gradient, taps, phases);
-                    window::unload(window, phases, result);
+                    window::unload(window, phases, dx);
                 }
-            }
-            view::send_computed(result, Some(plane), write, dx);
+            });
         });
     });
 }
@@ -102,11 +96,11 @@ pub(crate) fn avg_backward(window: &Window, x: Option<Values<'_>>, dy: Gradients
     dx.par_chunks_mut(window.plane()).with_min_len(planes_per_task(window.plane())).enumerate().for_each(|(i, dx)| {
         scratch::with(|Scratch { turned, phases, output: gradient, sample: result, .. }| {
             gradient.resize(window.out_plane());
-            result.resize(window.plane());
             read_gradient(&dy, i, 0, gradient);
             multiply_by(&inverse, gradient);
-            depthwise::input_gradient(window, gradient, &ones, turned, phases, result);
-            view::send_computed(result, x.map(|x| x.at(i)), write, dx);
+            view::send_result(result, x.map(|x| x.at(i)), write, dx, |dx| {
+                depthwise::input_gradient(window, gradient, &ones, turned, phases, dx);
+            });
         });
     });
 }

@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use super::Write;
+use crate::aligned::Aligned;
 use crate::simd::{Simd, kernel, map, map2, update, update2};
 
 /// An image tensor `[n, c, h, w]` as its readers see it: relu(mask\[n\] · (factor\[c\] · (x - mean\[c\]) + shift\[c\])), each part optional.
@@ -215,6 +216,17 @@ kernel! {
     pub(crate) fn send_computed(simd, from: &[f32], through: Option<Plane<'_>>, write: Write, to: &mut [f32]) {
         deliver(simd, from, 0, through, write, to);
     }
+}
+
+/// Writes or adds to `to` the gradient that `compute` writes, of a plane that was read as `through`: at once where that is all there is to it,
+/// else from `kept`.
+pub(crate) fn send_result(kept: &mut Aligned, through: Option<Plane<'_>>, write: Write, to: &mut [f32], compute: impl FnOnce(&mut [f32])) {
+    if write == Write::Set && !through.is_some_and(|plane| plane.relu) {
+        return compute(to);
+    }
+    kept.resize(to.len());
+    compute(kept);
+    send_computed(kept, through, write, to);
 }
 
 /// Writes or adds a gradient where the ReLU of `through`, if it has one, lets it through; `to` begins at element `start` of the plane.
