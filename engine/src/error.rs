@@ -104,9 +104,9 @@ impl EngineError {
     }
 
     /// With what can be done about it, where it is a [`EngineError::Cuda`].
-    pub(crate) fn with_hint(mut self, text: &str) -> Self {
+    pub(crate) fn with_hint(mut self, text: impl Into<String>) -> Self {
         if let Self::Cuda { hint, .. } = &mut self {
-            *hint = Some(text.to_owned());
+            *hint = Some(text.into());
         }
         self
     }

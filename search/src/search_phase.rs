@@ -143,9 +143,13 @@ impl SearchPhase {
 }
 
 /// One forward and backward pass over a batch.
-fn run(executor: &mut Executor, net: &Hypernetwork, variables: &mut Variables, batch: &Batch) -> Result<StepReport, TrainError> {
+fn run(executor: &mut Executor, net: &Hypernetwork, variables: &mut Variables, batch: &Batch) -> Result<(), TrainError> {
     let labels = labels_as_floats(&batch.labels);
-    executor.run(variables, &[(net.images, batch.feed()), (net.labels, (&labels).into())])?;
+    Ok(executor.run(variables, &[(net.images, batch.feed()), (net.labels, (&labels).into())])?)
+}
+
+/// What a pass gave. Asked for after the update was started: a GPU is waited for here.
+fn report(executor: &Executor, net: &Hypernetwork, batch: &Batch) -> Result<StepReport, TrainError> {
     let correct = correct_predictions(&executor.value(net.logits)?, &batch.labels);
     Ok(StepReport { loss: executor.value(net.loss)?[0], images: batch.labels.len(), correct })
 }
@@ -234,28 +238,28 @@ impl Phase for SearchPhase {
         let (_, steps) = self.steps.as_mut().expect("compiled above");
         match steps {
             Steps::Weights(executor) => {
-                let report = run(executor, net, variables, &train)?;
+                run(executor, net, variables, &train)?;
                 update_weights(executor, variables)?;
-                Ok(report)
+                report(executor, net, &train)
             }
             Steps::Alphas(executor) => {
-                let report = run(executor, net, variables, alpha_batch)?;
+                run(executor, net, variables, alpha_batch)?;
                 update_alphas(executor, variables)?;
-                Ok(report)
+                report(executor, net, alpha_batch)
             }
             Steps::Joint(executor) => {
-                let report = run(executor, net, variables, &train)?;
+                run(executor, net, variables, &train)?;
                 update_alphas(executor, variables)?;
                 update_weights(executor, variables)?;
-                Ok(report)
+                report(executor, net, &train)
             }
             Steps::Separate(executors) => {
                 let [weights, alphas] = &mut **executors;
                 run(alphas, net, variables, alpha_batch)?;
                 update_alphas(alphas, variables)?;
-                let report = run(weights, net, variables, &train)?;
+                run(weights, net, variables, &train)?;
                 update_weights(weights, variables)?;
-                Ok(report)
+                report(weights, net, &train)
             }
         }
     }

@@ -104,7 +104,7 @@ impl Source {
             .result()
             .map_err(|e| EngineError::cuda(format!("NVRTC takes no program: {e}")))?;
         }
-        let options = [format!("--gpu-architecture=sm_{major}{minor}"), "--std=c++17".to_owned(), "--ptxas-options=-v".to_owned()];
+        let options = options((major, minor));
         // SAFETY: the program was created above and is destroyed below.
         let compiled = unsafe { result::compile_program(program, &options) };
         // SAFETY: as above; the log can be asked for after a compilation, whether it succeeded or not.
@@ -122,11 +122,15 @@ impl Source {
 
     /// Differs when the machine code would.
     fn file_name(&self, capability: (u32, u32)) -> String {
-        let mut hasher = DefaultHasher::new();
-        (self.text, HEADERS, capability, compiler_version()).hash(&mut hasher);
+        let hash = hash_of((self.text, HEADERS, options(capability), compiler_version()));
         let (major, minor) = capability;
-        format!("{}-sm{major}{minor}-{:016x}.cubin", self.name.trim_end_matches(".cu"), hasher.finish())
+        format!("{}-sm{major}{minor}-{hash:016x}.cubin", self.name.trim_end_matches(".cu"))
     }
+}
+
+/// What the compiler is told.
+fn options((major, minor): (u32, u32)) -> [String; 3] {
+    [format!("--gpu-architecture=sm_{major}{minor}"), "--std=c++17".to_owned(), "--ptxas-options=-v".to_owned()]
 }
 
 /// What the compiler made of a source.
@@ -176,7 +180,9 @@ fn load_compiler() -> Result<()> {
     // SAFETY: see the head of this file.
     let present = || unsafe { sys::is_culib_present() };
     SEARCH.call_once(|| {
-        if !present() {
+        // What the user names is wanted whatever else there is.
+        let named = env::var_os("ADWP_CUDA_LIBRARIES").is_some_and(|folder| open_compiler(Path::new(&folder)));
+        if !named && !present() {
             library_folders().iter().any(|folder| open_compiler(folder));
         }
     });
@@ -208,12 +214,12 @@ fn open_compiler(folder: &Path) -> bool {
     named("libnvrtc.so").any(open)
 }
 
-/// Folders that may hold the libraries of CUDA, those that the user names first.
+/// Folders that may hold the libraries of CUDA.
 fn library_folders() -> Vec<PathBuf> {
-    let named = env::var_os("ADWP_CUDA_LIBRARIES").map(PathBuf::from);
     let toolkits = ["CUDA_HOME", "CUDA_PATH"].iter().filter_map(env::var_os).map(PathBuf::from);
     let toolkits = toolkits.chain(children(Path::new("/usr/local"), "cuda")).flat_map(|root| [root.join("lib64"), root.join("lib")]);
-    named.into_iter().chain(toolkits).chain(python_folders().into_iter().flat_map(|packages| in_packages(&packages))).collect()
+    let conda = env::var_os("CONDA_PREFIX").map(|prefix| PathBuf::from(prefix).join("lib"));
+    toolkits.chain(conda).chain(python_folders().into_iter().flat_map(|packages| in_packages(&packages))).collect()
 }
 
 /// Where Python packages of NVIDIA have their libraries.
@@ -252,18 +258,24 @@ fn cache_folder() -> Option<PathBuf> {
     named.or_else(|| Some(cache()?.join("adwp").join("kernels")))
 }
 
-/// The length of the machine code, then the code: a file that was cut off is not taken.
+/// A hash of the machine code, then the code: a file that was damaged is not taken.
 fn read_kept(path: &Path) -> Option<Vec<u8>> {
     let bytes = fs::read(path).ok()?;
-    let (length, cubin) = bytes.split_first_chunk::<8>()?;
-    (u64::from_le_bytes(*length) == cubin.len() as u64).then(|| cubin.to_vec())
+    let (hash, cubin) = bytes.split_first_chunk::<8>()?;
+    (u64::from_le_bytes(*hash) == hash_of(cubin)).then(|| cubin.to_vec())
+}
+
+fn hash_of(value: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// A disk that cannot be written costs the next start a compilation, nothing else.
 fn keep(path: &Path, cubin: &[u8]) {
     let Some(folder) = path.parent() else { return };
     let temporary = path.with_extension(format!("{}.tmp", process::id()));
-    let bytes = [&(cubin.len() as u64).to_le_bytes(), cubin].concat();
+    let bytes = [&hash_of(cubin).to_le_bytes(), cubin].concat();
     let written = fs::create_dir_all(folder).and_then(|()| fs::write(&temporary, bytes)).and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
         let _ = fs::remove_file(&temporary);
@@ -349,14 +361,16 @@ mod tests {
     }
 
     #[test]
-    fn kept_machine_code_that_was_cut_off_is_not_taken() {
+    fn kept_machine_code_that_was_damaged_is_not_taken() {
         let folder = env::temp_dir().join(format!("adwp-kernels-{}", process::id()));
         let path = folder.join("kernel.cubin");
         keep(&path, &[1, 2, 3]);
         assert_eq!(read_kept(&path), Some(vec![1, 2, 3]));
         let whole = fs::read(&path).unwrap();
-        fs::write(&path, &whole[..whole.len() - 1]).unwrap();
-        assert_eq!(read_kept(&path), None);
+        for damaged in [&whole[..whole.len() - 1], &[&whole[..whole.len() - 1], &[7]].concat()] {
+            fs::write(&path, damaged).unwrap();
+            assert_eq!(read_kept(&path), None);
+        }
         fs::write(&path, [0; 3]).unwrap();
         assert_eq!(read_kept(&path), None);
         fs::remove_dir_all(folder).unwrap();

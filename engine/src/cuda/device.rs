@@ -3,11 +3,11 @@ use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use crate::Result;
 use crate::cuda::Kernel;
 use crate::cuda::compile;
 use crate::cuda::driver::{Buffer, Context, Function, Module};
 use crate::cuda::table::{Content, Table};
+use crate::{EngineError, Result};
 
 /// What values and gradients are stored as between the steps of a program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,7 +19,8 @@ pub enum Precision {
     Bf16,
 }
 
-/// What executors on a GPU share: memory, kernels, and how they compile. A clone is the same device.
+/// What executors on a GPU share: memory, kernels, and how they compile. A clone is the same device; what is done on it is done from one
+/// thread at a time.
 #[derive(Clone, Debug)]
 pub struct Device {
     context: Arc<Context>,
@@ -208,7 +209,7 @@ impl Device {
         Ok(buffer)
     }
 
-    /// Memory for `key`, the same at every call; `bytes` must be the same too.
+    /// Memory for `key` and that many bytes, the same at every call and never given back while the device is in use.
     pub(crate) fn scratch(&self, key: impl Hash, bytes: usize) -> Result<Arc<Buffer>> {
         let mut shared = self.lock();
         let key = shared.tables.hasher.hash_one((key, bytes));
@@ -276,6 +277,14 @@ pub(crate) struct Kernels {
 
 impl Kernels {
     fn load(context: &Arc<Context>) -> Result<Self> {
+        let ((compiler, minor), (driver, _)) = (compile::compiler()?, context.driver_version()?);
+        if compiler > driver {
+            let what = format!("NVRTC {compiler}.{minor} is too new for the driver of this GPU, which knows CUDA {driver}");
+            return Err(EngineError::cuda(what).with_hint(format!(
+                "install one of CUDA {driver} (pip install nvidia-cuda-nvrtc-cu{driver} or nvidia-cuda-nvrtc=={driver}.*) or a newer driver; \
+                 ADWP_CUDA_LIBRARIES names the folder that is looked at first"
+            )));
+        }
         let mut modules = Vec::new();
         let mut functions = HashMap::new();
         for (source, cubin) in &*compile::cubins(context.capability())? {

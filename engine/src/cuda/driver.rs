@@ -7,7 +7,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{CString, c_void};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys;
@@ -25,6 +25,20 @@ pub(crate) struct Context {
     stream: sys::CUstream,
     name: String,
     capability: (u32, u32),
+    staging: Mutex<Staging>,
+}
+
+/// Pinned memory of the host that everything for the device passes through: from other memory, a copy that is not waited for may be read
+/// after the call returned.
+#[derive(Debug)]
+struct Staging {
+    memory: *mut u8,
+    /// What lies before may still be read by the device.
+    used: usize,
+}
+
+impl Staging {
+    const BYTES: usize = 8 << 20;
 }
 
 // SAFETY: the handles are not bound to a thread: each use makes the context current on its thread first.
@@ -65,7 +79,41 @@ impl Context {
         // SAFETY: `context` is alive.
         unsafe { result::ctx::set_current(context) }.map_err(|e| failed("use the context", e))?;
         let stream = result::stream::create(result::stream::StreamKind::NonBlocking).map_err(|e| failed("make a stream", e))?;
-        Ok(Arc::new(Self { device, context, stream, name, capability: (major, minor) }))
+        // SAFETY: what is there is written before it is read; it is given back when this is dropped.
+        let memory = unsafe { result::malloc_host(Staging::BYTES, 0) }.map_err(|e| failed("take pinned memory", e))?;
+        let staging = Mutex::new(Staging { memory: memory.cast(), used: 0 });
+        Ok(Arc::new(Self { device, context, stream, name, capability: (major, minor), staging }))
+    }
+
+    /// The version of CUDA that the driver knows: (13, 0).
+    pub(crate) fn driver_version(&self) -> Result<(i32, i32)> {
+        let mut version = 0;
+        // SAFETY: writes one integer.
+        unsafe { sys::cuDriverGetVersion(&mut version) }.result().map_err(|e| failed("tell its version", e))?;
+        Ok((version / 1000, version % 1000 / 10))
+    }
+
+    /// Copies bytes to an address of the device, after all that was asked for before.
+    fn send(&self, address: u64, bytes: &[u8]) -> Result<()> {
+        self.bind()?;
+        let mut staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
+        for (i, piece) in bytes.chunks(Staging::BYTES).enumerate() {
+            if staging.used + piece.len() > Staging::BYTES {
+                self.synchronize()?;
+                staging.used = 0;
+            }
+            // SAFETY: the piece fits behind what is used; nobody else writes there while the lock is held, and the device reads it before
+            // it is used again. The caller checked the range on the device.
+            unsafe {
+                let place = staging.memory.add(staging.used);
+                place.copy_from_nonoverlapping(piece.as_ptr(), piece.len());
+                let staged = std::slice::from_raw_parts(place, piece.len());
+                result::memcpy_htod_async(address + (i * Staging::BYTES) as u64, staged, self.stream)
+            }
+            .map_err(|e| failed("copy to the device", e))?;
+            staging.used += piece.len();
+        }
+        Ok(())
     }
 
     /// What the device calls itself.
@@ -122,15 +170,14 @@ impl Context {
         let done = work();
         // Ended whatever happened: a stream that records can do nothing else.
         // SAFETY: the stream is alive and records.
-        let graph = unsafe { result::stream::end_capture(self.stream) }.map_err(|e| failed("record a graph", e));
-        done?;
-        let graph = graph?;
+        let graph = unsafe { result::stream::end_capture(self.stream) }.map_err(|e| failed("record a graph", e))?;
         // SAFETY: `graph` was just made, and is not used after it is destroyed.
         let executable = unsafe {
             let executable = result::graph::instantiate(graph, sys::CUgraphInstantiate_flags(0));
             let destroyed = result::graph::destroy(graph);
             executable.and_then(|executable| destroyed.map(|()| executable))
         };
+        done?;
         Ok(Graph { context: Arc::clone(self), graph: executable.map_err(|e| failed("make a graph", e))? })
     }
 
@@ -153,7 +200,9 @@ impl Drop for Context {
         // Nobody is left to hear of an error; the driver frees all of it with the process.
         // SAFETY: stream and context are alive, and everything made in them held this.
         unsafe {
-            let _ = result::ctx::set_current(self.context).and_then(|()| result::stream::destroy(self.stream));
+            let memory = self.staging.get_mut().unwrap_or_else(PoisonError::into_inner).memory;
+            let _ = result::ctx::set_current(self.context).and_then(|()| result::free_host(memory.cast()));
+            let _ = result::stream::destroy(self.stream);
             let _ = result::primary_ctx::release(self.device);
         }
     }
@@ -182,9 +231,7 @@ impl Buffer {
     pub(crate) fn upload_at<T: bytemuck::NoUninit>(&self, offset: usize, data: &[T]) -> Result<()> {
         assert!(offset + size_of_val(data) <= self.bytes, "{} bytes at {offset} in a buffer of {}", size_of_val(data), self.bytes);
         self.context.bind()?;
-        // SAFETY: the range was checked. Memory that is not pinned is copied away before the call returns.
-        unsafe { result::memcpy_htod_async(self.address + offset as u64, data, self.context.stream) }
-            .map_err(|e| failed("copy to the device", e))
+        self.context.send(self.address + offset as u64, bytemuck::cast_slice(data))
     }
 
     /// Copies all of another buffer, of the same device and at most as large, to its beginning.

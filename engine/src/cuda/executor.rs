@@ -12,7 +12,7 @@ use crate::cuda::{Device, Precision};
 use crate::lower::{Fusion, Lowered};
 use crate::plan::Plan;
 use crate::program::{Program, Statistics, Tensor};
-use crate::{Feed, NodeId, Op, Result, StepTime, Variables};
+use crate::{EngineError, Feed, NodeId, Op, Result, StepTime, Variables};
 
 /// Where every piece of memory begins: what the instructions for copying are best with.
 const ALIGNMENT: usize = 256;
@@ -42,6 +42,10 @@ fn describe(work: &Work, tasks: &[usize]) -> Launch {
 /// A program ready to run on a GPU.
 #[derive(Debug)]
 pub struct Executor {
+    /// What is on the device for the addresses of the last run. First, so that it goes before what it uses.
+    prepared: Option<Prepared>,
+    /// Memory of its own, from the first run on.
+    memory: Option<Memory>,
     program: Program,
     device: Device,
     work: Work,
@@ -54,10 +58,6 @@ pub struct Executor {
     _reservation: Reservation,
     /// What the program is given and computes nothing of.
     given: Given,
-    /// Memory of its own, from the first run on.
-    memory: Option<Memory>,
-    /// What is on the device for the addresses of the last run.
-    prepared: Option<Prepared>,
     momentum: f32,
 }
 
@@ -84,8 +84,8 @@ struct Prepared {
     /// Not held: when another executor makes it grow, the old one is to be given back first.
     arena: Weak<Buffer>,
     variables: Vec<u64>,
-    table: Table,
     graph: Option<Graph>,
+    table: Table,
 }
 
 impl Executor {
@@ -93,9 +93,13 @@ impl Executor {
     /// [`Device::working_bytes`] for all executors of the device together.
     ///
     /// # Errors
-    /// [`EngineError::Cuda`](crate::EngineError::Cuda) when the kernels cannot be compiled for the device.
+    /// [`EngineError::Cuda`] when the kernels cannot be compiled for the device, or when a tensor has 2³¹ elements or more.
     pub fn new(program: Program, device: &Device) -> Result<Self> {
         device.kernels()?;
+        if let Some((_, node)) = program.graph.nodes().find(|(_, node)| i32::try_from(node.shape.elements()).is_err()) {
+            let what = format!("{} {} has more elements than a tensor can have on a GPU, {}", node.name, node.shape, i32::MAX);
+            return Err(EngineError::cuda(what).with_hint("use a smaller batch"));
+        }
         let lowered = Lowered::new(&program, if device.fuses() { Fusion::Formulas } else { Fusion::None });
         let work = Work::new(&program, &lowered, device.precision());
         let launches = schedule(&work.tasks);
@@ -273,7 +277,7 @@ impl Executor {
     /// The value of an output or of the loss after a run, row-major; waits for it.
     ///
     /// # Errors
-    /// [`EngineError::Cuda`](crate::EngineError::Cuda) when the device failed.
+    /// [`EngineError::Cuda`] when the device failed.
     ///
     /// # Panics
     /// When the program was compiled without naming `id` as an output, or has not run.
@@ -284,7 +288,7 @@ impl Executor {
     /// The gradient of the loss with respect to a trainable node after a run, row-major; waits for it.
     ///
     /// # Errors
-    /// [`EngineError::Cuda`](crate::EngineError::Cuda) when the device failed.
+    /// [`EngineError::Cuda`] when the device failed.
     ///
     /// # Panics
     /// When the program was compiled without naming `id` as trainable, or has not run.

@@ -24,7 +24,7 @@ const RESULT: usize = 2 * size_of::<f32>();
 #[derive(Default)]
 struct Operands {
     addresses: Vec<u64>,
-    /// Memory that only this operation has, until everything it started is in the stream.
+    /// Memory of the device that is not given back before everything was started.
     copies: Vec<Arc<Buffer>>,
 }
 

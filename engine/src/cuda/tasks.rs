@@ -388,8 +388,7 @@ impl Lister<'_> {
     }
 
     /// Adds up the contributions to a gradient once the last is there.
-    fn add_up(&mut self, target: &Target) {
-        let id = owner(target);
+    fn add_up(&mut self, id: NodeId) {
         let Contributions { expected, made } = self.contributions[&id];
         if expected == 1 || made < expected {
             return;
@@ -412,7 +411,11 @@ impl Lister<'_> {
                 self.backward_into(id, target.input, to);
             }
         }
-        targets.iter().for_each(|target| self.add_up(target));
+        // Two inputs can be one node.
+        let mut owners: Vec<NodeId> = targets.iter().map(owner).collect();
+        owners.sort_unstable();
+        owners.dedup();
+        owners.into_iter().for_each(|id| self.add_up(id));
     }
 
     fn norm_backward(&mut self, id: NodeId, targets: &[Target]) {
