@@ -12,7 +12,7 @@ use crate::cuda::{Device, Precision};
 use crate::lower::{Fusion, Lowered};
 use crate::plan::Plan;
 use crate::program::{Program, Statistics, Tensor};
-use crate::{EngineError, Feed, NodeId, Op, Result, StepTime, Variables};
+use crate::{EngineError, Feed, NodeId, Op, Result, Shape, StepTime, Variables};
 
 /// Where every piece of memory begins: what the instructions for copying are best with.
 const ALIGNMENT: usize = 256;
@@ -66,9 +66,17 @@ pub struct Executor {
 struct Given {
     /// Inputs, and where each begins behind the first number, which is the momentum.
     inputs: Vec<(NodeId, usize)>,
-    /// Names of variables, and whether a run changes them.
-    variables: Vec<(Region, String, bool)>,
+    variables: Vec<GivenVariable>,
     bytes: usize,
+}
+
+#[derive(Debug)]
+struct GivenVariable {
+    region: Region,
+    name: String,
+    shape: Shape,
+    /// Whether a run changes it.
+    changes: bool,
 }
 
 /// What an executor has on the device beside its tables.
@@ -167,7 +175,8 @@ impl Executor {
     /// A feed that is missing, has the wrong shape or is on another device, a variable that is missing or has another shape, a device that
     /// fails.
     pub fn run(&mut self, variables: &mut Variables, feeds: &[(NodeId, Feed<'_>)]) -> Result<()> {
-        let is_new = self.prepare(variables, feeds)?;
+        let positions = self.positions(variables)?;
+        let is_new = self.prepare(variables, &positions, feeds)?;
         let Self { device, prepared, .. } = self;
         let Some(Prepared { table, graph, .. }) = prepared else { unreachable!("prepared above") };
         match graph {
@@ -176,7 +185,8 @@ impl Executor {
             None if is_new || !device.records_graphs() => table.launch_all()?,
             None => graph.insert(device.context().capture(|| table.launch_all())?).launch()?,
         }
-        self.finish(variables)
+        self.finish(variables, &positions);
+        Ok(())
     }
 
     /// [`Self::run`] with a pause after every launch, and how long each took. A launch is named after its kernel and how many pieces of
@@ -185,7 +195,8 @@ impl Executor {
     /// # Errors
     /// Those of [`Self::run`].
     pub fn profile(&mut self, variables: &mut Variables, feeds: &[(NodeId, Feed<'_>)]) -> Result<Vec<StepTime>> {
-        self.prepare(variables, feeds)?;
+        let positions = self.positions(variables)?;
+        self.prepare(variables, &positions, feeds)?;
         let Some(Prepared { table, .. }) = &self.prepared else { unreachable!("prepared above") };
         self.device.synchronize()?;
         let mut times = Vec::with_capacity(self.launches.len());
@@ -195,7 +206,7 @@ impl Executor {
             self.device.synchronize()?;
             times.push(self.step_time(tasks, start.elapsed()));
         }
-        self.finish(variables)?;
+        self.finish(variables, &positions);
         Ok(times)
     }
 
@@ -204,12 +215,16 @@ impl Executor {
         StepTime { node: format!("{} × {}", kernel.name(), tasks.len()), op: kernel.name(), backward: kernel.is_backward(), time }
     }
 
+    /// Where the variables of the program are.
+    fn positions(&self, variables: &Variables) -> Result<Vec<usize>> {
+        self.given.variables.iter().map(|given| variables.expect(&given.name, &given.shape)).collect()
+    }
+
     /// Brings everything to the device that a run reads; gives whether the launches were written down anew.
-    fn prepare(&mut self, variables: &mut Variables, feeds: &[(NodeId, Feed<'_>)]) -> Result<bool> {
+    fn prepare(&mut self, variables: &mut Variables, positions: &[usize], feeds: &[(NodeId, Feed<'_>)]) -> Result<bool> {
         let inputs: Vec<Feed<'_>> = self.given.inputs.iter().map(|&(id, _)| self.input(id, feeds)).collect::<Result<_>>()?;
         let mut addresses = Vec::with_capacity(self.given.variables.len());
-        for (region, name, _) in &self.given.variables {
-            let position = variables.expect(name, &shape_of(&self.program, *region))?;
+        for &position in positions {
             addresses.push(variables.storage_mut(position).on_device(&self.device)?.address());
         }
         let memory = match &mut self.memory {
@@ -255,7 +270,7 @@ impl Executor {
         let Some(Memory { own, inputs }) = &self.memory else { unreachable!("taken before") };
         let mut given: HashMap<Region, u64> = HashMap::from([(Region::Momentum, inputs.address())]);
         given.extend(self.given.inputs.iter().map(|&(id, offset)| (Region::Value(id), inputs.address() + offset as u64)));
-        given.extend(self.given.variables.iter().zip(variables).map(|((region, ..), &address)| (*region, address)));
+        given.extend(self.given.variables.iter().zip(variables).map(|(given, &address)| (given.region, address)));
         let address = |region: Region| match self.plan.location.get(&region) {
             Some(&slot) if slot < self.plan.own.len() => own.address() + self.offsets[slot] as u64,
             Some(&slot) => arena.address() + self.offsets[slot] as u64,
@@ -266,12 +281,10 @@ impl Executor {
     }
 
     /// Says which variables only the device knows now.
-    fn finish(&self, variables: &mut Variables) -> Result<()> {
-        for (region, name, _) in self.given.variables.iter().filter(|(.., changes)| *changes) {
-            let position = variables.expect(name, &shape_of(&self.program, *region))?;
+    fn finish(&self, variables: &mut Variables, positions: &[usize]) {
+        for (_, &position) in self.given.variables.iter().zip(positions).filter(|(given, _)| given.changes) {
             variables.storage_mut(position).written_on_device();
         }
-        Ok(())
     }
 
     /// The value of an output or of the loss after a run, row-major; waits for it.
@@ -330,16 +343,18 @@ impl Given {
             Word::Address(address) => Some(address.region),
             _ => None,
         });
-        let changes = program.statistics == Statistics::Batch;
+        let moves = program.statistics == Statistics::Batch;
+        let mut variable =
+            |region, name, changes| variables.push(GivenVariable { region, name, shape: shape_of(program, region), changes });
         for region in addresses.filter(|&region| work.bytes(program, region).is_none() && seen.insert(region)) {
             match region {
                 Region::Value(id) if program.graph[id].op == Op::Input => {
                     inputs.push((id, bytes));
                     bytes += aligned(program.graph[id].shape.elements() * size_of::<f32>());
                 }
-                Region::Value(id) => variables.push((region, program.graph[id].name.clone(), false)),
-                Region::RunningMean(id) => variables.push((region, program.graph[id].running_mean(), changes)),
-                Region::RunningVariance(id) => variables.push((region, program.graph[id].running_var(), changes)),
+                Region::Value(id) => variable(region, program.graph[id].name.clone(), false),
+                Region::RunningMean(id) => variable(region, program.graph[id].running_mean(), moves),
+                Region::RunningVariance(id) => variable(region, program.graph[id].running_var(), moves),
                 _ => {}
             }
         }
@@ -348,7 +363,7 @@ impl Given {
 }
 
 /// The shape of the variable in a region.
-fn shape_of(program: &Program, region: Region) -> crate::Shape {
+fn shape_of(program: &Program, region: Region) -> Shape {
     match region {
         Region::RunningMean(id) | Region::RunningVariance(id) => [program.graph[id].shape[1]].into(),
         Region::Value(id) => program.graph[id].shape.clone(),

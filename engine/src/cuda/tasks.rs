@@ -136,10 +136,16 @@ impl Lister<'_> {
         self.tasks.push(Task::new(problem));
     }
 
-    /// A new region for partial sums.
-    fn partial(&mut self, elements: usize) -> Region {
+    /// The region for partial sums that [`Self::reserve`] makes next.
+    fn next_partial(&self) -> Region {
+        Region::Partial(u32::try_from(self.partials.len()).expect("fewer than 2³² regions"))
+    }
+
+    /// Makes room for partial sums.
+    fn reserve(&mut self, elements: usize) -> Region {
+        let region = self.next_partial();
         self.partials.push(elements);
-        Region::Partial(u32::try_from(self.partials.len() - 1).expect("fewer than 2³² regions"))
+        region
     }
 
     fn act(&mut self, action: &Action) {
@@ -263,7 +269,7 @@ impl Lister<'_> {
     fn forward(&mut self, id: NodeId) {
         let graph = self.graph;
         let node = &graph[id];
-        let (y, extents) = (self.tensor_of_result(id), self.extents(id));
+        let (y, extents) = (self.tensor(id), self.extents(id));
         let x = node.inputs.first().copied().expect("leaves have no step");
         match &node.op {
             Op::Input | Op::Parameter { .. } => unreachable!("leaves have no step"),
@@ -336,11 +342,6 @@ impl Lister<'_> {
                 self.push(&CrossEntropyForward { batch, classes, smoothing: *smoothing, logits, labels, loss: y.region });
             }
         }
-    }
-
-    /// Where the value of a node that has a step goes.
-    fn tensor_of_result(&self, id: NodeId) -> TensorAt {
-        TensorAt { region: Region::Value(id), half: self.halves[id.index()] }
     }
 
     fn planes(&self, x: NodeId) -> (usize, usize, usize) {
@@ -543,7 +544,7 @@ impl Lister<'_> {
             }
             1 => {
                 let (x, elements) = (self.values(x), self.graph[node.inputs[1]].shape.elements());
-                let next = Region::Partial(u32::try_from(self.partials.len()).expect("fewer than 2³² regions"));
+                let next = self.next_partial();
                 let chunks = if depthwise {
                     let problem = DepthwiseBackwardWeight { sizes, x, dy, partial: next };
                     self.push(&problem);
@@ -553,7 +554,7 @@ impl Lister<'_> {
                     self.push(&problem);
                     problem.chunks()
                 };
-                let partial = self.partial(chunks * elements);
+                let partial = self.reserve(chunks * elements);
                 self.push(&Reduce { partial, chunks, elements, to: to.region });
             }
             _ => self.push(&ConvBackwardBias { sizes, dy, bias_gradient: to.region }),
@@ -570,7 +571,7 @@ impl Lister<'_> {
             .map(|&x| Products { dy, values: self.values(x), batch, channels, plane, partial: to.region.into() })
             .collect();
         let chunks = products[0].chunks();
-        let partial = self.partial(chunks * terms.len());
+        let partial = self.reserve(chunks * terms.len());
         for (row, product) in products.iter_mut().enumerate() {
             product.partial = Address { region: partial, offset: row * chunks };
             self.push(product);
