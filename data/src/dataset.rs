@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decode::decode_into;
 use crate::error::DataError;
-use crate::resize::Framing;
+use crate::resize::{Framing, Picture, frame};
 
 /// Shape of every image of a data set: [channels, height, width].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -115,6 +115,22 @@ impl Dataset {
             return Err(DataError::Inconsistent { name, detail });
         }
         Ok(Self { name, classes, shape, labels, source })
+    }
+
+    /// The same images, those in memory at `size` × `size` pixels.
+    pub(crate) fn scaled(self, size: usize) -> Self {
+        let from = self.shape;
+        let shape = ImageShape { height: size, width: size, ..from };
+        match self.source {
+            Source::Memory(pixels) if shape != from => {
+                let mut scaled = vec![0; self.labels.len() * shape.values()];
+                for (image, out) in pixels.chunks_exact(from.values()).zip(scaled.chunks_exact_mut(shape.values())) {
+                    frame(&Picture::from_planes(image, from), shape, Framing::Cover, out);
+                }
+                Self { shape, source: Source::Memory(scaled), ..self }
+            }
+            source => Self { source, ..self },
+        }
     }
 
     /// Name for messages, such as `cifar10 train`.

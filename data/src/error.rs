@@ -311,8 +311,7 @@ impl DataError {
             Self::EmptyClass { .. } => "remove the folder, or put images (.jpg, .jpeg, .png) in it",
             Self::ClassNameNotText { .. } => "rename the folder",
             Self::ClassesDiffer { .. } => "both folders need the same class folders with the same names",
-            Self::ImageSize { kind: DatasetKind::ImageFolder, .. } => "give another image size",
-            Self::ImageSize { .. } => "leave the image size out: only image-folder data sets can be read at any size",
+            Self::ImageSize { .. } => "give another image size",
             Self::Shape { .. } => "use 1 or 3 channels, and a height and width of at least one pixel",
             Self::Inconsistent { .. }
             | Self::NoSuchImage { .. }

@@ -13,14 +13,14 @@ use crate::sample;
 
 /// Height and width of the images of an image folder when none is asked for.
 pub const DEFAULT_IMAGE_SIZE: usize = 224;
-/// The largest height and width an image folder can be read at.
+/// The largest height and width that images can be read at.
 pub const LARGEST_IMAGE_SIZE: usize = 4096;
 
 /// How to read a data set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OpenOptions {
-    /// Height and width in pixels. For image folders, [`DEFAULT_IMAGE_SIZE`] when none; the other data sets have one
-    /// size, and asking for another is an error.
+    /// Height and width in pixels. When none, [`DEFAULT_IMAGE_SIZE`] for image folders and the size that they have for the other data sets,
+    /// whose images are scaled to any other size.
     pub image_size: Option<usize>,
 }
 
@@ -38,7 +38,7 @@ pub struct Splits {
 
 /// Reads a data set. `dir` is the folder with its files; [`DatasetKind::Sample`] needs none and ignores it.
 ///
-/// CIFAR and Fashion-MNIST are read into memory. Of an image folder only the names are read now; training images are
+/// CIFAR and Fashion-MNIST are read into memory, and scaled there. Of an image folder only the names are read now; training images are
 /// scaled so that the shorter side has the image size, test images by [`EVALUATION_MARGIN`](crate::EVALUATION_MARGIN)
 /// more, and the centre is cut out of both.
 ///
@@ -47,14 +47,15 @@ pub struct Splits {
 /// do.
 pub fn open(kind: DatasetKind, dir: Option<&Path>, options: &OpenOptions) -> Result<Splits, DataError> {
     let size = image_size(kind, options)?;
+    let scaled = |(train, test): (Dataset, Dataset)| (train.scaled(size), test.scaled(size));
     let (train, test) = match kind {
-        DatasetKind::Sample => (sample::load(Part::Train)?, sample::load(Part::Test)?),
+        DatasetKind::Sample => scaled((sample::load(Part::Train)?, sample::load(Part::Test)?)),
         DatasetKind::FashionMnist => {
             let dir = existing(kind, dir)?;
-            (fashion_mnist::load(dir, Part::Train)?, fashion_mnist::load(dir, Part::Test)?)
+            scaled((fashion_mnist::load(dir, Part::Train)?, fashion_mnist::load(dir, Part::Test)?))
         }
-        DatasetKind::Cifar10 => open_cifar(&CIFAR10, existing(kind, dir)?)?,
-        DatasetKind::Cifar100 => open_cifar(&CIFAR100, existing(kind, dir)?)?,
+        DatasetKind::Cifar10 => scaled(open_cifar(&CIFAR10, existing(kind, dir)?)?),
+        DatasetKind::Cifar100 => scaled(open_cifar(&CIFAR100, existing(kind, dir)?)?),
         DatasetKind::ImageFolder => folder::load(existing(kind, dir)?, size)?,
     };
     Ok(Splits { train: Arc::new(train), test: Arc::new(test), normalization: Normalization::of(kind) })
@@ -82,21 +83,16 @@ pub(crate) fn existing(kind: DatasetKind, dir: Option<&Path>) -> Result<&Path, D
 }
 
 fn image_size(kind: DatasetKind, options: &OpenOptions) -> Result<usize, DataError> {
-    let native = match kind {
-        DatasetKind::Sample | DatasetKind::FashionMnist => Some(fashion_mnist::SHAPE.height),
-        DatasetKind::Cifar10 | DatasetKind::Cifar100 => Some(cifar::SHAPE.height),
-        DatasetKind::ImageFolder => None,
+    let usual = match kind {
+        DatasetKind::Sample | DatasetKind::FashionMnist => fashion_mnist::SHAPE.height,
+        DatasetKind::Cifar10 | DatasetKind::Cifar100 => cifar::SHAPE.height,
+        DatasetKind::ImageFolder => DEFAULT_IMAGE_SIZE,
     };
-    let requested = options.image_size.or(native).unwrap_or(DEFAULT_IMAGE_SIZE);
-    match native {
-        Some(native) if requested != native => {
-            Err(DataError::ImageSize { kind, requested, allowed: format!("images of {native}x{native}") })
-        }
-        None if !(1..=LARGEST_IMAGE_SIZE).contains(&requested) => {
-            Err(DataError::ImageSize { kind, requested, allowed: format!("sizes of 1 to {LARGEST_IMAGE_SIZE}") })
-        }
-        _ => Ok(requested),
+    let requested = options.image_size.unwrap_or(usual);
+    if !(1..=LARGEST_IMAGE_SIZE).contains(&requested) {
+        return Err(DataError::ImageSize { kind, requested, allowed: format!("sizes of 1 to {LARGEST_IMAGE_SIZE}") });
     }
+    Ok(requested)
 }
 
 #[cfg(test)]
@@ -104,14 +100,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_image_folders_have_a_size_to_choose() {
+    fn every_data_set_has_a_size_and_takes_others() {
         let ask = |kind, size| image_size(kind, &OpenOptions { image_size: size });
         let refused = |kind, size| matches!(ask(kind, Some(size)), Err(DataError::ImageSize { requested, .. }) if requested == size);
-        assert_eq!(ask(DatasetKind::Cifar10, Some(32)).unwrap(), 32);
-        assert!(refused(DatasetKind::Cifar10, 224));
+        assert_eq!(ask(DatasetKind::Cifar10, None).unwrap(), 32);
+        assert_eq!(ask(DatasetKind::Cifar10, Some(16)).unwrap(), 16);
         assert_eq!(ask(DatasetKind::ImageFolder, None).unwrap(), DEFAULT_IMAGE_SIZE);
         assert_eq!(ask(DatasetKind::ImageFolder, Some(160)).unwrap(), 160);
-        assert!(refused(DatasetKind::ImageFolder, 0));
-        assert!(refused(DatasetKind::ImageFolder, LARGEST_IMAGE_SIZE + 1));
+        assert!(refused(DatasetKind::ImageFolder, 0) && refused(DatasetKind::Sample, LARGEST_IMAGE_SIZE + 1));
+    }
+
+    #[test]
+    fn images_in_memory_are_scaled_to_the_size_asked_for() {
+        let native = open(DatasetKind::Sample, None, &OpenOptions::default()).unwrap();
+        let half = open(DatasetKind::Sample, None, &OpenOptions { image_size: Some(14) }).unwrap();
+        assert_eq!((half.train.shape().height, half.test.shape().width), (14, 14));
+        assert_eq!((half.train.labels(), half.train.len()), (native.train.labels(), native.train.len()));
+        let mean = |dataset: &Dataset, image| {
+            let mut pixels = vec![0; dataset.shape().values()];
+            dataset.read_image(image, &mut pixels).unwrap();
+            pixels.iter().map(|&v| f64::from(v)).sum::<f64>() / pixels.len() as f64
+        };
+        for image in [0, 17, 999] {
+            let (before, after) = (mean(&native.test, image), mean(&half.test, image));
+            assert!((before - after).abs() < 4.0, "{before} {after}");
+        }
     }
 }

@@ -25,6 +25,15 @@ pub(crate) struct Picture {
     pub(crate) pixels: Vec<u8>,
 }
 
+impl Picture {
+    /// From u8 [channels, height, width] of `shape`.
+    pub(crate) fn from_planes(planes: &[u8], shape: ImageShape) -> Self {
+        let ImageShape { channels, height, width } = shape;
+        let pixels = (0..height * width).flat_map(|at| planes.iter().skip(at).step_by(height * width).copied()).collect();
+        Self { width, height, channels, pixels }
+    }
+}
+
 /// Scales and crops `picture` to `shape` and writes it as u8 [channels, height, width]. The picture must have the
 /// channels of the shape, both at least one pixel, and `out` the values of the shape.
 pub(crate) fn frame(picture: &Picture, shape: ImageShape, framing: Framing, out: &mut [u8]) {

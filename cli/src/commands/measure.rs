@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use adwp_data::{DatasetKind, Normalization};
+use adwp_data::Normalization;
 use adwp_deploy::accuracy;
 use adwp_deploy::bench::{self, BenchOptions, BenchReport};
 use adwp_deploy::onnx::OnnxModel;
@@ -108,8 +108,7 @@ pub(crate) fn eval(args: &EvalArgs, style: Style) -> Result<(), Failure> {
     let mut console = Console::new(style.verbosity);
     let model = OnnxModel::load(&args.model)?;
     let input = model.input();
-    let image_size = if args.dataset == DatasetKind::ImageFolder { input.height } else { 0 };
-    let splits = open_splits(args.dataset, args.data.as_deref(), image_size)?;
+    let splits = open_splits(args.dataset, args.data.as_deref(), input.height)?;
     let shape = splits.test.shape();
     let (found, expected) = ([shape.channels, shape.height, shape.width], [input.channels, input.height, input.width]);
     if found != expected {
