@@ -6,9 +6,9 @@ use adwp_engine::{Device, Executor, Feed, NodeId, Program, Variables};
 use adwp_models::{Discrete, Genotype, Heads, Skeleton, Training};
 use adwp_train::{
     At, Batch, BatchSource, Checkpoint, Context, Evaluator, MemoryPlan, Need, Outcome, Phase, Reporter, StepReport, Streams, TrainError,
-    correct_predictions, labels_as_floats, memory, run_phase, schedule, store_images, stored_bytes, watched,
+    correct_predictions, drop_masks, first_not_finite, labels_as_floats, memory, require_finite, run_phase, schedule, store_images,
+    stored_bytes, watched,
 };
-use rand::RngExt;
 use serde_json::{Map, Value};
 
 use crate::{Network, Result, RetrainSettings, TestResult, Trained};
@@ -90,8 +90,7 @@ impl RetrainPhase {
     fn masks(&self, at: At) -> Vec<Vec<f32>> {
         let keep = 1.0 - schedule::linear_rise(self.settings.drop_path, at.epoch, self.settings.epochs);
         let mut rng = self.data.streams.at("retrain/drop_path", at.epoch, at.step);
-        let mut mask = || (0..self.settings.batch).map(|_| if rng.random::<f32>() < keep { 1.0 / keep } else { 0.0 }).collect();
-        self.training.masks.iter().map(|_| mask()).collect()
+        drop_masks(&mut rng, keep, self.settings.batch, self.training.masks.len())
     }
 }
 
@@ -139,12 +138,14 @@ impl Phase for RetrainPhase {
         let mut feeds: Vec<(NodeId, Feed<'_>)> = vec![(self.net.images, batch.feed()), (self.training.labels, (&labels).into())];
         feeds.extend(self.training.masks.iter().zip(&masks).map(|(id, mask)| (*id, mask.into())));
         self.executor.run(&mut self.variables, &feeds)?;
+        let loss = self.executor.value(self.training.loss)?[0];
+        require_finite(Self::NAME, at, loss, || first_not_finite(&self.net.graph, &self.variables, &feeds, &self.data.device))?;
         let mut gradients = gradients(&self.executor, &self.variables, &self.parameters)?;
         clip_gradient_norm(&mut gradients, self.settings.clip, &self.data.device)?;
         let rate = schedule::cosine(self.settings.rate, 0.0, at.epoch, self.settings.epochs);
         self.sgd.step(&mut self.variables, &gradients, rate, &self.data.device)?;
         let correct = correct_predictions(&self.executor.value(self.net.logits)?, &batch.labels);
-        Ok(StepReport { loss: self.executor.value(self.training.loss)?[0], images: batch.labels.len(), correct })
+        Ok(StepReport { loss, images: batch.labels.len(), correct })
     }
 
     fn finish_epoch(&mut self, epoch: usize, reporter: &mut dyn Reporter) -> Result<Map<String, Value>, TrainError> {
@@ -176,5 +177,72 @@ impl Phase for RetrainPhase {
         self.sgd.restore(|name| checkpoint.take_slots(name));
         self.test = checkpoint.value("test", path)?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use adwp_data::{Augmentation, Dataset, ImageShape, Normalization};
+    use adwp_models::{IntensiveSpace, Stem};
+    use std::sync::Arc;
+
+    /// Images of noise in two classes, in batches of 4.
+    fn noise(count: usize) -> BatchSource {
+        let shape = ImageShape { channels: 1, height: 8, width: 8 };
+        let pixels = (0..count * shape.values()).map(|i| (i.wrapping_mul(2_654_435_761) >> 7) as u8).collect();
+        let labels = (0..count as u32).map(|i| i % 2).collect();
+        let dataset = Dataset::from_memory("noise", ["a", "b"].map(str::to_owned).to_vec(), shape, labels, pixels).unwrap();
+        let normalization = Normalization { mean: vec![0.5], std: vec![0.25] };
+        BatchSource { indices: dataset.indices(), dataset: Arc::new(dataset), normalization, batch: 4, stored: None }
+    }
+
+    /// Retraining of an architecture drawn at random, about to begin.
+    fn phase(rate: f32) -> RetrainPhase {
+        let skeleton = Skeleton { stem: Stem::Cifar, cells: 3, channels: 2, classes: 2, image: [1, 8, 8] };
+        let streams = Streams::new(7);
+        let mut rng = streams.once("architecture");
+        let genotype = IntensiveSpace::random(3, &mut rng).unwrap().random_genotype(&skeleton, 2, &mut rng).unwrap();
+        let data = RetrainData { train: noise(64), test: noise(4), streams, device: Device::cpu(1).unwrap() };
+        let augmentation = Augmentation::NONE;
+        let settings = RetrainSettings { rate, batch: 4, channels: 2, auxiliary: 0.0, augmentation, ..RetrainSettings::default() };
+        let mut phase = RetrainPhase::new(&settings, &genotype, &skeleton, &data).unwrap();
+        phase.initialize().unwrap();
+        phase
+    }
+
+    /// Does the steps of an epoch as far as they go: how many there were, what ended them, and the parameters before it.
+    fn epoch(phase: &mut RetrainPhase) -> (usize, Option<TrainError>, Vec<Vec<f32>>) {
+        let mut parameters = Vec::new();
+        for (step, batch) in phase.batches(0, 0).unwrap().enumerate() {
+            parameters = learned(phase);
+            if let Err(error) = phase.step(At { epoch: 0, step }, batch.unwrap()) {
+                return (step, Some(error), parameters);
+            }
+        }
+        (phase.steps(), None, parameters)
+    }
+
+    fn learned(phase: &RetrainPhase) -> Vec<Vec<f32>> {
+        let graph = &phase.net.graph;
+        phase.parameters.iter().map(|&id| phase.variables.get(&graph[id].name).unwrap().data().unwrap().to_vec()).collect()
+    }
+
+    #[test]
+    fn a_rate_that_is_far_too_large_ends_at_the_first_loss_that_is_not_finite() {
+        let (steps, error, _) = epoch(&mut phase(1e-3));
+        assert!(error.is_none() && steps == 16, "{error:?}");
+
+        let mut phase = phase(1e30);
+        let (step, error, before) = epoch(&mut phase);
+        assert!(step > 0, "the first loss is that of fresh weights");
+        let Some(TrainError::NotFinite { phase: "retrain", epoch: 0, step: at, loss, first: Some(first) }) = &error else {
+            panic!("{error:?}");
+        };
+        assert!(*at == step && !loss.is_finite(), "{error:?}");
+        let is_named = |name: &str| first.starts_with(&format!("{name} (")) || first.starts_with(&format!("the parameter {name} "));
+        assert!(phase.net.graph.nodes().any(|(_, node)| is_named(&node.name)), "{first}");
+        let after = learned(&phase);
+        assert!(after.concat().iter().zip(&before.concat()).all(|(a, b)| a.to_bits() == b.to_bits()), "nothing was updated");
     }
 }

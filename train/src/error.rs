@@ -31,7 +31,7 @@ pub enum TrainError {
         reason: String,
     },
     /// The loss is no longer a number.
-    #[error("{phase}: the loss is {loss} at epoch {epoch}, step {step}")]
+    #[error("{phase}: the loss is {loss} at epoch {}, step {}{}", epoch + 1, step + 1, what_went_first(first.as_deref()))]
     NotFinite {
         /// The phase.
         phase: &'static str,
@@ -41,6 +41,21 @@ pub enum TrainError {
         step: usize,
         /// The loss.
         loss: f32,
+        /// The first tensor with a value that is not finite, as [`first_not_finite`](crate::first_not_finite) names it; `None` where
+        /// none was found.
+        first: Option<String>,
+    },
+    /// The last update before a checkpoint left values that are not finite, while the loss before it was.
+    #[error("{phase}: {tensor} has values that are not finite after epoch {epoch}, step {step}")]
+    Spoiled {
+        /// The phase.
+        phase: &'static str,
+        /// Epochs that are done.
+        epoch: usize,
+        /// Steps of the next one that are done.
+        step: usize,
+        /// The first such tensor of the checkpoint, which was not written.
+        tensor: String,
     },
     /// A phase that the machine, or its GPU, cannot hold.
     #[error("{phase} needs about {} of {place}, and {} are available", in_units(*needed), in_units(*available))]
@@ -79,9 +94,10 @@ impl TrainError {
                 _ => None,
             },
             Self::Damaged { .. } => Some("restore the file, or delete it to have its step done again".into()),
-            Self::NotFinite { .. } => {
-                Some("the last checkpoint is kept; a smaller learning rate, or another --seed in a new run folder, may help".into())
-            }
+            Self::NotFinite { phase, .. } | Self::Spoiled { phase, .. } => Some(format!(
+                "a smaller learning rate may help: lower {phase}.rate in config.toml of the run folder, and --resume goes on from \
+                 checkpoints/{phase}.safetensors, which is kept from before, where there is one; or take another --seed in a new run folder"
+            )),
             Self::Memory { phase, place, .. } => {
                 let less = match place {
                     Place::Host => "",
@@ -96,4 +112,9 @@ impl TrainError {
             Self::Settings(_) | Self::Engine(_) => None,
         }
     }
+}
+
+/// The end of a message.
+fn what_went_first(first: Option<&str>) -> String {
+    first.map(|first| format!("; what went first: {first}")).unwrap_or_default()
 }

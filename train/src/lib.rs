@@ -1,4 +1,5 @@
-//! What every phase of a run shares: the loop over epochs, checkpoints, metrics, schedules, random streams, the run folder.
+//! What every phase of a run shares: the loop over epochs, checkpoints, metrics for files and for TensorBoard, the search for the tensor that
+//! spoiled a loss, schedules, random streams, the run folder.
 //!
 //! A phase implements [`Phase`]; [`run_phase`] drives it. A phase that was interrupted or killed continues from its last checkpoint and
 //! ends in the same bytes as one that was not.
@@ -9,7 +10,9 @@ mod checks;
 mod error;
 mod evaluate;
 mod files;
+mod finite;
 mod interrupt;
+mod masks;
 pub mod memory;
 mod metrics;
 mod phase;
@@ -18,6 +21,7 @@ mod run_dir;
 pub mod schedule;
 mod stored;
 mod streams;
+mod tensorboard;
 
 pub use batches::{Batch, BatchSource, Batches};
 pub use checkpoint::{Checkpoint, TensorData};
@@ -25,7 +29,9 @@ pub use checks::check_settings;
 pub use error::{Result, TrainError};
 pub use evaluate::{Evaluation, Evaluator, Score, correct_predictions, labels_as_floats};
 pub use files::{read_text, write_atomic};
+pub use finite::{first_not_finite, require_finite};
 pub use interrupt::{Interrupt, StopReason};
+pub use masks::drop_masks;
 pub use memory::{MemoryPlan, Need};
 pub use phase::{At, Context, Outcome, Phase, StepReport, run_phase};
 pub use progress::{Progress, Quiet, Reporter, watched};

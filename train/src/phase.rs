@@ -1,5 +1,5 @@
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use adwp_data::DataError;
 use adwp_engine::Device;
@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::memory::{self, Need, in_units};
 use crate::metrics::Metrics;
-use crate::{Checkpoint, Interrupt, Progress, Reporter, Result, RunDir, TrainError};
+use crate::{Checkpoint, Interrupt, Progress, Reporter, Result, RunDir, TensorData, TrainError, require_finite};
 
 /// A point of a phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,11 +56,18 @@ pub trait Phase {
     /// The batches of an epoch from step `first` on; the same ones as an uninterrupted epoch has there.
     fn batches(&self, epoch: usize, first: usize) -> Result<Box<dyn Iterator<Item = Result<Self::Batch, DataError>>>>;
 
-    /// One update.
+    /// One update. A loss that is not finite is to be met with [`require_finite`] before anything is updated; where a phase does not,
+    /// [`run_phase`] ends all the same, but nobody can tell any more what the loss came from.
     fn step(&mut self, at: At, batch: Self::Batch) -> Result<StepReport>;
 
     /// What follows an epoch, such as validation; gives what its metrics have beside the losses.
     fn finish_epoch(&mut self, epoch: usize, reporter: &mut dyn Reporter) -> Result<Map<String, Value>>;
+
+    /// Why no further epoch is worth its time, where that is so: asked before each epoch. Must follow from what [`Self::restore`] brings
+    /// back, so that a phase which is continued ends where it would have ended.
+    fn settled(&self) -> Option<String> {
+        None
+    }
 
     /// Stores everything that [`Self::restore`] needs.
     fn save(&self, checkpoint: &mut Checkpoint) -> Result<()>;
@@ -88,7 +95,7 @@ pub struct Context<'a> {
 /// How a phase ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// All epochs are done.
+    /// All epochs are done, or those after which the phase was settled.
     Done,
     /// It was asked to stop; its checkpoint is written.
     Interrupted,
@@ -105,7 +112,8 @@ struct Totals {
 
 /// Runs a phase to its end or to the next interrupt, which is met after the step it falls into or the one that follows.
 ///
-/// A checkpoint is written after every epoch and on an interrupt. A loss that is not finite ends the phase with the last checkpoint kept.
+/// A checkpoint is written after every epoch and on an interrupt. A loss that is not finite, or a variable, ends the phase with the last
+/// checkpoint kept.
 /// The memory it needs is told before any is taken, and what it took in the end.
 pub fn run_phase<P: Phase>(phase: &mut P, context: &mut Context<'_>) -> Result<Outcome> {
     let outcome = drive(phase, context);
@@ -123,18 +131,23 @@ fn drive<P: Phase>(phase: &mut P, context: &mut Context<'_>) -> Result<Outcome> 
         (at, totals) = restore(phase, &path)?;
         context.reporter.message(&format!("{}: continuing at epoch {}, step {}", P::NAME, at.epoch + 1, at.step));
     }
-    let metrics = Metrics::open(&context.run.metrics(), P::NAME, at.epoch)?;
+    let metrics = Metrics::open(context.run, P::NAME, at.epoch)?;
     let mut pace = Pace::default();
 
     while at.epoch < phase.epochs() {
+        // An epoch that was begun is finished: in the middle of it the phase could answer otherwise.
+        if at.step == 0
+            && let Some(reason) = phase.settled()
+        {
+            context.reporter.message(&format!("{}: settled after {} of {} epochs: {reason}", P::NAME, at.epoch, phase.epochs()));
+            break;
+        }
         for batch in phase.batches(at.epoch, at.step)? {
             let batch = batch?;
             let start = Instant::now();
             let report = phase.step(at, batch)?;
             let seconds = start.elapsed().as_secs_f64();
-            if !report.loss.is_finite() {
-                return Err(TrainError::NotFinite { phase: P::NAME, epoch: at.epoch, step: at.step, loss: report.loss });
-            }
+            require_finite(P::NAME, at, report.loss, || Ok(None))?;
             at.step += 1;
             totals.add(report, seconds);
             pace.add(report.images, seconds);
@@ -155,6 +168,8 @@ fn drive<P: Phase>(phase: &mut P, context: &mut Context<'_>) -> Result<Outcome> 
         if let Some(peak) = memory::peak() {
             entry.insert("peak_bytes".into(), peak.into());
         }
+        entry.insert("seconds_left".into(), pace.seconds_left(phase, at, &totals).into());
+        entry.insert("time".into(), unix_seconds().into());
         metrics.append(&entry)?;
         context.reporter.epoch(&entry);
         (at, totals) = (At { epoch: at.epoch + 1, step: 0 }, Totals::default());
@@ -164,6 +179,11 @@ fn drive<P: Phase>(phase: &mut P, context: &mut Context<'_>) -> Result<Outcome> 
         tell_peak::<P>(planned, context.reporter);
     }
     Ok(Outcome::Done)
+}
+
+/// The time of day, in seconds since 1970.
+fn unix_seconds() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
 }
 
 /// What metrics and reports call a device. Results on the CPU are the same on any, with any number of threads.
@@ -200,6 +220,10 @@ fn tell_peak<P: Phase>(planned: Need, reporter: &mut dyn Reporter) {
 fn save<P: Phase>(phase: &P, at: At, totals: Totals, path: &Path) -> Result<()> {
     let mut checkpoint = Checkpoint::default();
     phase.save(&mut checkpoint)?;
+    let is_spoiled = |tensor: &TensorData| tensor.data.iter().any(|value| !value.is_finite());
+    if let Some((tensor, _)) = checkpoint.tensors.iter().find(|(_, tensor)| is_spoiled(tensor)) {
+        return Err(TrainError::Spoiled { phase: P::NAME, epoch: at.epoch, step: at.step, tensor: tensor.clone() });
+    }
     let values = &mut checkpoint.values;
     values.insert("phase".into(), P::NAME.into());
     values.insert("epoch".into(), at.epoch.into());
@@ -272,7 +296,6 @@ impl Pace {
     }
 
     fn progress<P: Phase>(&self, phase: &P, at: At, totals: &Totals) -> Progress {
-        let left = (phase.epochs() - at.epoch) * phase.steps() - at.step;
         Progress {
             phase: P::NAME,
             epoch: at.epoch,
@@ -281,20 +304,43 @@ impl Pace {
             steps: phase.steps(),
             loss: totals.mean_loss() as f32,
             images_per_s: self.images / self.seconds.max(1e-9),
-            seconds_left: left as f64 * self.seconds / self.steps,
+            seconds_left: self.seconds_left(phase, at, totals),
         }
+    }
+
+    /// Seconds that the steps from `at` on take. A phase that continued behind the last step of an epoch has no speed yet: it is that of
+    /// the epoch, whose `totals` are.
+    fn seconds_left<P: Phase>(&self, phase: &P, at: At, totals: &Totals) -> f64 {
+        let left = (phase.epochs() - at.epoch) * phase.steps() - at.step;
+        let (seconds, steps) = if self.steps > 0.0 { (self.seconds, self.steps) } else { (totals.seconds, at.step as f64) };
+        left as f64 * seconds / steps.max(1.0)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::read_text;
+    use std::time::Duration;
 
-    /// A phase of one step an epoch, which plans what it is told to.
+    /// A phase of three epochs of two steps, which plans, is settled and gets a loss that is not finite as it is told to.
     struct Toy {
         device: Device,
         planned: usize,
-        initialized: bool,
+        is_initialized: bool,
+        /// What it has learned.
+        steps_done: u64,
+        settled_from: u64,
+        spoiled: Option<At>,
+        /// What it keeps in its checkpoint becomes infinite with this step.
+        overflows_at: u64,
+    }
+
+    impl Toy {
+        fn new() -> Self {
+            let device = Device::cpu(1).unwrap();
+            Self { device, planned: 0, is_initialized: false, steps_done: 0, settled_from: u64::MAX, spoiled: None, overflows_at: u64::MAX }
+        }
     }
 
     impl Phase for Toy {
@@ -303,11 +349,11 @@ mod tests {
         const NAME: &'static str = "toy";
 
         fn epochs(&self) -> usize {
-            2
+            3
         }
 
         fn steps(&self) -> usize {
-            1
+            2
         }
 
         fn device(&self) -> &Device {
@@ -319,62 +365,95 @@ mod tests {
         }
 
         fn initialize(&mut self) -> Result<()> {
-            self.initialized = true;
+            self.is_initialized = true;
             Ok(())
         }
 
         fn batches(&self, _: usize, first: usize) -> Result<Box<dyn Iterator<Item = Result<(), DataError>>>> {
-            Ok(Box::new((first..1).map(|_| Ok(()))))
+            Ok(Box::new((first..self.steps()).map(|_| Ok(()))))
         }
 
-        fn step(&mut self, _: At, (): ()) -> Result<StepReport> {
-            assert!(self.initialized);
-            Ok(StepReport { loss: 1.0, images: 1, correct: 1 })
+        fn step(&mut self, at: At, (): ()) -> Result<StepReport> {
+            assert!(self.is_initialized);
+            std::thread::sleep(Duration::from_millis(2));
+            self.steps_done += 1;
+            Ok(StepReport { loss: if self.spoiled == Some(at) { f32::INFINITY } else { 1.0 }, images: 1, correct: 1 })
         }
 
         fn finish_epoch(&mut self, _: usize, _: &mut dyn Reporter) -> Result<Map<String, Value>> {
-            Ok(Map::new())
+            Ok([("steps_done".to_owned(), self.steps_done.into())].into_iter().collect())
         }
 
-        fn save(&self, _: &mut Checkpoint) -> Result<()> {
+        fn settled(&self) -> Option<String> {
+            (self.steps_done >= self.settled_from).then(|| "nothing moves".to_owned())
+        }
+
+        fn save(&self, checkpoint: &mut Checkpoint) -> Result<()> {
+            checkpoint.values.insert("steps_done".into(), self.steps_done.into());
+            let value = if self.steps_done >= self.overflows_at { f32::INFINITY } else { 1.0 };
+            checkpoint.tensors.insert("weight".into(), TensorData { shape: vec![1], data: vec![value] });
             Ok(())
         }
 
-        fn restore(&mut self, _: &mut Checkpoint, _: &Path) -> Result<()> {
+        fn restore(&mut self, checkpoint: &mut Checkpoint, path: &Path) -> Result<()> {
+            self.steps_done = checkpoint.value("steps_done", path)?;
             Ok(())
         }
     }
 
-    /// Keeps what is said.
+    /// Keeps what is said, and asks for a stop after as many steps.
     #[derive(Default)]
-    struct Listener(Vec<String>);
+    struct Listener {
+        said: Vec<String>,
+        last: Option<Progress>,
+        steps_left: usize,
+        interrupt: Interrupt,
+    }
 
     impl Reporter for Listener {
-        fn step(&mut self, _: &Progress) {}
+        fn step(&mut self, progress: &Progress) {
+            self.last = Some(*progress);
+            self.steps_left = self.steps_left.wrapping_sub(1);
+            if self.steps_left == 0 {
+                self.interrupt.request();
+            }
+        }
         fn aside(&mut self, _: &str, _: usize, _: usize) {}
-        fn epoch(&mut self, _: &Map<String, Value>) {}
+        fn epoch(&mut self, metrics: &Map<String, Value>) {
+            let progress = self.last.filter(|last| last.step == last.steps);
+            if let Some(progress) = progress {
+                assert_eq!(metrics["seconds_left"], progress.seconds_left);
+            }
+        }
         fn message(&mut self, text: &str) {
-            self.0.push(text.to_owned());
+            self.said.push(text.to_owned());
         }
         fn phase_end(&mut self) {}
+    }
+
+    /// Runs a phase in a folder, to its end or for some steps; gives also what is said.
+    fn run_in(run: &RunDir, phase: &mut Toy, resume: bool, check_memory: bool, steps: usize) -> (Result<Outcome>, Vec<String>) {
+        let mut listener = Listener { steps_left: steps, ..Listener::default() };
+        let interrupt = listener.interrupt.clone();
+        let mut context = Context { run, resume, held_bytes: 1 << 20, check_memory, interrupt: &interrupt, reporter: &mut listener };
+        let outcome = run_phase(phase, &mut context);
+        (outcome, listener.said)
     }
 
     /// How a phase ends that plans so much, whether it was begun, and what is said.
     fn run(planned: usize, check_memory: bool) -> (Result<Outcome>, bool, Vec<String>) {
         let folder = tempfile::tempdir().unwrap();
-        let run = RunDir::create(folder.path()).unwrap();
-        let device = Device::cpu(1).unwrap();
-        let (mut phase, mut listener) = (Toy { device, planned, initialized: false }, Listener::default());
-        let mut context = Context {
-            run: &run,
-            resume: false,
-            held_bytes: 1 << 20,
-            check_memory,
-            interrupt: &Interrupt::default(),
-            reporter: &mut listener,
-        };
-        let outcome = run_phase(&mut phase, &mut context);
-        (outcome, phase.initialized, listener.0)
+        let mut phase = Toy { planned, ..Toy::new() };
+        let (outcome, said) = run_in(&RunDir::create(folder.path()).unwrap(), &mut phase, false, check_memory, 0);
+        (outcome, phase.is_initialized, said)
+    }
+
+    /// The metrics of the phase; none before its first epoch is over.
+    fn lines(run: &RunDir) -> Vec<Map<String, Value>> {
+        if !run.metrics().exists() {
+            return Vec::new();
+        }
+        read_text(&run.metrics()).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     #[test]
@@ -396,5 +475,82 @@ mod tests {
         if cfg!(target_os = "linux") {
             assert!(said[1].starts_with("toy: memory: 2.1 MB planned, ") && said[1].ends_with("MB measured"), "{said:?}");
         }
+    }
+
+    #[test]
+    fn every_line_has_the_time_and_what_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunDir::create(folder.path()).unwrap();
+        let start = unix_seconds();
+        run_in(&run, &mut Toy::new(), false, true, 0).0.unwrap();
+        let lines = lines(&run);
+        let numbers = |key: &str| lines.iter().map(|line| line[key].as_f64().unwrap()).collect::<Vec<f64>>();
+        let (times, left) = (numbers("time"), numbers("seconds_left"));
+        assert!(start <= times[0] && times.is_sorted() && times[2] <= unix_seconds(), "{times:?} from {start} on");
+        // Each step takes 2 ms or more; two epochs of two are left, then one, then none.
+        assert!(left[0] >= 4.0 * 2e-3 && left[1] >= 2.0 * 2e-3 && left[2] == 0.0, "{left:?}");
+    }
+
+    #[test]
+    fn a_phase_that_continues_behind_the_last_step_of_an_epoch_knows_what_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunDir::create(folder.path()).unwrap();
+        let (outcome, _) = run_in(&run, &mut Toy::new(), false, true, 2);
+        assert!(matches!(outcome, Ok(Outcome::Interrupted)), "{outcome:?}");
+        assert_eq!(lines(&run), []);
+        run_in(&run, &mut Toy::new(), true, true, 0).0.unwrap();
+        let lines = lines(&run);
+        let left = lines[0]["seconds_left"].as_f64().unwrap();
+        assert!(left >= 4.0 * 2e-3, "{left}");
+        let events = crate::tensorboard::tests::read(&run.events("toy"));
+        assert_eq!(events.iter().map(|(_, step, _)| *step).collect::<Vec<_>>(), [0, 1, 2]);
+        assert!(events[2].2.contains(&("steps_done".to_owned(), 6.0)), "{events:?}");
+    }
+
+    #[test]
+    fn a_phase_that_is_settled_is_done_and_says_why() {
+        let told = |said: &[String]| said.iter().filter(|text| text.contains("settled")).cloned().collect::<Vec<_>>();
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunDir::create(folder.path()).unwrap();
+        let toy = || Toy { settled_from: 3, ..Toy::new() };
+        let mut phase = toy();
+        let (outcome, said) = run_in(&run, &mut phase, false, true, 0);
+        assert!(matches!(outcome, Ok(Outcome::Done)), "{outcome:?}");
+        assert_eq!(told(&said), ["toy: settled after 2 of 3 epochs: nothing moves"]);
+        assert_eq!((phase.steps_done, lines(&run).len()), (4, 2));
+
+        // Continued when it is done, and when it was stopped in the middle of the epoch in which it settles.
+        let (outcome, said) = run_in(&run, &mut phase, true, true, 0);
+        assert!(matches!(outcome, Ok(Outcome::Done)) && told(&said).len() == 1, "{outcome:?}, {said:?}");
+        assert_eq!(phase.steps_done, 4);
+        let (outcome, said) = run_in(&run, &mut toy(), false, true, 3);
+        assert!(matches!(outcome, Ok(Outcome::Interrupted)) && told(&said).is_empty(), "{outcome:?}, {said:?}");
+        let mut phase = toy();
+        let (outcome, said) = run_in(&run, &mut phase, true, true, 0);
+        assert!(matches!(outcome, Ok(Outcome::Done)) && told(&said).len() == 1, "{outcome:?}, {said:?}");
+        assert_eq!((phase.steps_done, lines(&run).len()), (4, 2));
+    }
+
+    #[test]
+    fn a_loss_that_is_not_finite_leaves_the_last_checkpoint() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunDir::create(folder.path()).unwrap();
+        let mut phase = Toy { spoiled: Some(At { epoch: 1, step: 1 }), ..Toy::new() };
+        let (outcome, _) = run_in(&run, &mut phase, false, true, 0);
+        assert!(matches!(outcome, Err(TrainError::NotFinite { phase: "toy", epoch: 1, step: 1, .. })), "{outcome:?}");
+        assert_eq!(lines(&run).len(), 1);
+        let path = run.checkpoint("toy");
+        assert_eq!(Checkpoint::read(&path).unwrap().value::<u64>("steps_done", &path).unwrap(), 2);
+    }
+    #[test]
+    fn values_that_are_not_finite_get_into_no_checkpoint() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunDir::create(folder.path()).unwrap();
+        // With the last step of the second epoch, whose loss is from before the update.
+        let (outcome, _) = run_in(&run, &mut Toy { overflows_at: 4, ..Toy::new() }, false, true, 0);
+        let Err(error @ TrainError::Spoiled { .. }) = &outcome else { panic!("{outcome:?}") };
+        assert_eq!(error.to_string(), "toy: weight has values that are not finite after epoch 2, step 0");
+        let path = run.checkpoint("toy");
+        assert_eq!(Checkpoint::read(&path).unwrap().value::<u64>("steps_done", &path).unwrap(), 2);
     }
 }

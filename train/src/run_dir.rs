@@ -21,13 +21,14 @@ impl RunDir {
 
     /// Removes what kills in the middle of a write have left behind. Nobody else may be writing to the run.
     pub fn remove_partial_files(&self) -> Result<()> {
-        for folder in [self.path.clone(), self.file("checkpoints")] {
-            let fail = |source| TrainError::File { action: "clean", path: folder.clone(), source };
-            for entry in fs::read_dir(&folder).map_err(fail)? {
-                let entry = entry.map_err(fail)?;
-                if entry.file_name().to_string_lossy().starts_with(PARTIAL) {
-                    fs::remove_file(entry.path()).map_err(fail)?;
-                }
+        let mut folders = vec![self.path.clone(), self.file("checkpoints")];
+        if self.tensorboard().exists() {
+            folders.extend(entries(&self.tensorboard())?.into_iter().filter(|path| path.is_dir()));
+        }
+        for folder in folders {
+            let is_partial = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PARTIAL));
+            for path in entries(&folder)?.into_iter().filter(is_partial) {
+                fs::remove_file(&path).map_err(|source| TrainError::File { action: "clean", path, source })?;
             }
         }
         Ok(())
@@ -51,5 +52,40 @@ impl RunDir {
     /// `metrics.jsonl`.
     pub fn metrics(&self) -> PathBuf {
         self.file("metrics.jsonl")
+    }
+
+    /// The folder for `tensorboard --logdir`: a folder for each phase, which TensorBoard calls a run.
+    pub fn tensorboard(&self) -> PathBuf {
+        self.file("tensorboard")
+    }
+
+    /// The metrics of a phase as TensorBoard reads them.
+    pub fn events(&self, phase: &str) -> PathBuf {
+        // TensorBoard takes every file for one of events whose name contains "tfevents".
+        self.tensorboard().join(phase).join("events.out.tfevents.metrics")
+    }
+}
+
+/// Everything that a folder holds, folders included.
+fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+    let read = fs::read_dir(folder).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
+    read.map_err(|source| TrainError::File { action: "clean", path: folder.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_kill_left_half_written_is_removed_from_every_folder() {
+        let holder = tempfile::tempdir().unwrap();
+        let run = RunDir::create(&holder.path().join("run")).unwrap();
+        run.remove_partial_files().unwrap();
+        let whole = [run.metrics(), run.checkpoint("space"), run.events("space")];
+        let partial = whole.clone().map(|path| path.with_file_name(format!("{PARTIAL}a")));
+        fs::create_dir_all(run.events("space").parent().unwrap()).unwrap();
+        whole.iter().chain(&partial).for_each(|path| fs::write(path, "").unwrap());
+        run.remove_partial_files().unwrap();
+        assert!(whole.iter().all(|path| path.exists()) && !partial.iter().any(|path| path.exists()));
     }
 }
