@@ -2,6 +2,7 @@
 
 use adwp_engine::{BatchNorm, Conv2d, Graph, Init, NodeId, Op, Pool, Result};
 
+use crate::hypernetwork::{Generator, GeneratorActivation};
 use crate::{Operation, Stem};
 
 /// Added to every variance, as in PyTorch.
@@ -18,9 +19,20 @@ pub(crate) enum Weights {
         probabilities: NodeId,
         /// Which of them, read flat.
         index: usize,
-        /// Width between the two linear layers.
-        hidden: usize,
+        /// The two linear layers.
+        generator: Generator,
     },
+}
+
+/// What can be dropped from a network while it is searched, sample by sample.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dropped {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Identities, so that a node does not come to rely on them: the dropout on skip connections of P-DARTS (Chen et al., 2019, section
+    /// 3.3), here of a whole sample at once.
+    Identities,
 }
 
 /// Adds blocks to a graph.
@@ -42,18 +54,22 @@ impl Builder {
     fn weight(&mut self, name: &str, shape: [usize; 4], weights: Weights) -> Result<NodeId> {
         match weights {
             Weights::Own => self.graph.parameter(format!("{name}/weight"), shape, Init::FanIn),
-            Weights::Generated { probabilities, index, hidden } => {
+            Weights::Generated { probabilities, index, generator: Generator { hidden, activation, gain } } => {
                 let g = &mut self.graph;
                 let elements = shape.iter().product();
                 let probability = g.add(format!("{name}/generator/p"), Op::Select { index }, &[probabilities])?;
-                let mut linear = |layer: &str, x, inputs: usize, outputs: usize| {
-                    let weight = g.parameter(format!("{name}/generator/{layer}/weight"), [outputs, inputs], Init::FanIn)?;
-                    let bound = Init::Uniform(1.0 / (inputs as f32).sqrt());
-                    let bias = g.parameter(format!("{name}/generator/{layer}/bias"), [outputs], bound)?;
+                // The first values of PyTorch's linear layers, times `gain`.
+                let linear = |g: &mut Graph, layer: &str, x, inputs: usize, outputs: usize, gain: f32| {
+                    let first = Init::Uniform(gain / (inputs as f32).sqrt());
+                    let weight = g.parameter(format!("{name}/generator/{layer}/weight"), [outputs, inputs], first)?;
+                    let bias = g.parameter(format!("{name}/generator/{layer}/bias"), [outputs], first)?;
                     g.add(format!("{name}/generator/{layer}"), Op::Linear, &[x, weight, bias])
                 };
-                let encoded = linear("fc1", probability, 1, hidden)?;
-                let flat = linear("fc2", encoded, hidden, elements)?;
+                let mut encoded = linear(g, "fc1", probability, 1, hidden, 1.0)?;
+                if activation == GeneratorActivation::Relu {
+                    encoded = g.add(format!("{name}/generator/relu"), Op::Relu, &[encoded])?;
+                }
+                let flat = linear(g, "fc2", encoded, hidden, elements, gain)?;
                 g.reshape(format!("{name}/weight"), flat, shape)
             }
         }
@@ -122,6 +138,30 @@ impl Builder {
             Operation::MaxPool3x3 => self.pool(name, Op::MaxPool(pool), x)?,
         };
         Ok(Some(y))
+    }
+
+    /// [`Self::operation`] in a network to be searched. An identity that can be dropped gets a mask input, which is added to `masks`.
+    #[allow(clippy::too_many_arguments)] // those of an operation, and what can be dropped with where its mask goes
+    pub(crate) fn candidate(
+        &mut self,
+        name: &str,
+        op: Operation,
+        x: NodeId,
+        stride: usize,
+        weights: Weights,
+        dropped: Dropped,
+        masks: &mut Vec<NodeId>,
+    ) -> Result<Option<NodeId>> {
+        let y = self.operation(name, op, x, stride, weights)?;
+        match (y, op, dropped) {
+            (Some(y), Operation::Identity, Dropped::Identities) => {
+                let batch = self.graph[x].shape[0];
+                let mask = self.graph.input(format!("{name}/mask"), [batch])?;
+                masks.push(mask);
+                Ok(Some(self.graph.add(format!("{name}/drop"), Op::DropPath, &[y, mask])?))
+            }
+            (y, _, Dropped::Identities | Dropped::Nothing) => Ok(y),
+        }
     }
 
     fn pool(&mut self, name: &str, op: Op, x: NodeId) -> Result<NodeId> {

@@ -1,8 +1,8 @@
 use adwp_engine::{Graph, Init, NodeId, Op};
 use serde::{Deserialize, Serialize};
 
-use crate::blocks::{Builder, Weights};
-use crate::{CellKind, IntensiveSpace, ModelError, NODES, Skeleton};
+use crate::blocks::{Builder, Dropped, Weights};
+use crate::{CellKind, IntensiveSpace, Limit, ModelError, NODES, Skeleton};
 
 /// Over what the softmax runs whose entry a generating block reads.
 ///
@@ -17,19 +17,43 @@ pub enum GeneratorInput {
     Cell,
 }
 
-/// How a HyperNetwork's generating blocks are built.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HypernetworkOptions {
-    /// Width between the two linear layers of a generating block; 64 in section 4.2.
-    pub hidden: usize,
-    /// Over what the probabilities they read are normalised.
-    pub input: GeneratorInput,
+/// What stands between the two linear layers of a generating block.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GeneratorActivation {
+    /// Nothing, as section 4.2 has it: predicted weights then lie on a line, w₀ + p · w₁.
+    #[default]
+    None,
+    /// max(x, 0): they lie on a polygonal chain.
+    Relu,
 }
 
-impl Default for HypernetworkOptions {
+/// The two linear layers of a generating block.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Generator {
+    /// Width between them; 64 in section 4.2.
+    pub hidden: usize,
+    /// What stands between them.
+    pub activation: GeneratorActivation,
+    /// Factor on the first values of the second one, and so on the weights that it predicts at first.
+    pub gain: f32,
+}
+
+impl Default for Generator {
     fn default() -> Self {
-        Self { hidden: 64, input: GeneratorInput::Node }
+        Self { hidden: 64, activation: GeneratorActivation::None, gain: 1.0 }
     }
+}
+
+/// How a HyperNetwork is built.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct HypernetworkOptions {
+    /// Its generating blocks.
+    pub generator: Generator,
+    /// Over what the probabilities they read are normalised.
+    pub input: GeneratorInput,
+    /// What can be dropped in training.
+    pub dropped: Dropped,
 }
 
 /// The HyperNetwork (section 3.2.1): every cell has its own α, every convolution of a candidate operation its own generating block.
@@ -45,6 +69,12 @@ pub struct Hypernetwork {
     pub logits: NodeId,
     /// Mean cross-entropy.
     pub loss: NodeId,
+    /// What α lowers: the loss, and what [`Self::limit`] adds to it.
+    pub objective: NodeId,
+    /// The inputs that limits read, with their constant values.
+    pub constants: Vec<(NodeId, Vec<f32>)>,
+    /// Inputs `[batch]`: a mask for every operation that can be dropped.
+    pub masks: Vec<NodeId>,
     /// For each cell its architecture parameters, `[NODES, K]`.
     pub alphas: Vec<NodeId>,
     /// For each cell the softmax of each node's candidates, `[NODES, K]`.
@@ -60,7 +90,7 @@ impl Hypernetwork {
         let [c, h, w] = skeleton.image;
         let images = b.graph.input("images", [batch, c, h, w])?;
         let labels = b.graph.input("labels", [batch])?;
-        let (mut alphas, mut probabilities) = (Vec::new(), Vec::new());
+        let (mut alphas, mut probabilities, mut masks) = (Vec::new(), Vec::new(), Vec::new());
         let mut previous = b.stem(skeleton.stem, images, skeleton.channels)?;
         for site in skeleton.cells() {
             let cell = format!("cell{}", site.index);
@@ -81,10 +111,11 @@ impl Hypernetwork {
                 let mut terms = Vec::with_capacity(k);
                 for (i, pair) in pairs.iter().enumerate() {
                     let index = node * k + i;
-                    let weights = Weights::Generated { probabilities: encoding, index, hidden: options.hidden };
+                    let weights = Weights::Generated { probabilities: encoding, index, generator: options.generator };
                     let stride = if site.kind == CellKind::Reduction && pair.input < 2 { 2 } else { 1 };
                     let name = format!("{cell}/node{}/{}@{}", node + 2, pair.op, pair.input);
-                    if let Some(y) = b.operation(&name, pair.op, states[pair.input], stride, weights)? {
+                    let x = states[pair.input];
+                    if let Some(y) = b.candidate(&name, pair.op, x, stride, weights, options.dropped, &mut masks)? {
                         inputs.push(y);
                         terms.push(index);
                     }
@@ -96,7 +127,42 @@ impl Hypernetwork {
         }
         let logits = b.classifier(previous[1], skeleton.classes)?;
         let loss = b.loss("loss", logits, labels, 0.0)?;
-        Ok(Self { graph: b.graph, images, labels, logits, loss, alphas, probabilities })
+        Ok(Self { graph: b.graph, images, labels, logits, loss, objective: loss, constants: Vec::new(), masks, alphas, probabilities })
+    }
+
+    /// Adds to the objective what the expected architecture takes beyond `limit`: strength · max(0, E / most - 1).
+    ///
+    /// E is the fixed cost and, for every candidate, `keep` times its probability times its cost: a node's probabilities sum to one, and
+    /// `keep` of its candidates stay. It is differentiable in α, as the latency of ProxylessNAS is (Cai et al., 2019, section 3.3).
+    ///
+    /// # Errors
+    /// When there is a limit of this resource already.
+    ///
+    /// # Panics
+    /// When the costs are those of another space or another number of cells.
+    pub fn limit(&mut self, limit: &Limit, keep: usize, strength: f32) -> Result<(), ModelError> {
+        let name = format!("limit/{:?}", limit.resource).to_lowercase();
+        let mut terms = Vec::with_capacity(self.probabilities.len());
+        assert_eq!(limit.costs.cells.len(), self.probabilities.len(), "costs are those of a network with as many cells");
+        for (cell, (costs, probabilities)) in limit.costs.cells.iter().zip(&self.probabilities).enumerate() {
+            let g = &mut self.graph;
+            let shape = [1, g[*probabilities].shape.elements()];
+            assert_eq!(costs.len(), shape[1], "costs are those of the same space");
+            let flat = g.reshape(format!("{name}/cell{cell}/probabilities"), *probabilities, shape)?;
+            let shares = g.input(format!("{name}/cell{cell}/shares"), shape)?;
+            self.constants.push((shares, costs.iter().map(|cost| (keep as f64 * cost / limit.most) as f32).collect()));
+            terms.push(g.add(format!("{name}/cell{cell}/share"), Op::Linear, &[flat, shares])?);
+        }
+        let g = &mut self.graph;
+        let fixed = g.input(format!("{name}/fixed"), [1, 1])?;
+        self.constants.push((fixed, vec![(limit.costs.fixed / limit.most - 1.0) as f32]));
+        terms.push(fixed);
+        let excess = g.add(format!("{name}/excess"), Op::Add, &terms)?;
+        let excess = g.reshape(format!("{name}/excess_flat"), excess, [1])?;
+        let penalty = g.add(format!("{name}/beyond"), Op::Relu, &[excess])?;
+        let penalty = g.add(format!("{name}/penalty"), Op::Scale { factor: strength }, &[penalty])?;
+        self.objective = g.add(format!("{name}/objective"), Op::Add, &[self.objective, penalty])?;
+        Ok(())
     }
 
     /// The parameters that are not α and on which the loss depends: generating blocks, stem, preprocessing, classifier.
@@ -109,5 +175,69 @@ impl Hypernetwork {
     pub fn live_alphas(&self) -> Vec<NodeId> {
         let live = self.graph.ancestors(&[self.loss]);
         self.alphas.iter().copied().filter(|id| live[id.index()]).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ChoiceCosts, Stem};
+    use adwp_engine::{Device, Executor, Program, Variables};
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+
+    const SKELETON: Skeleton = Skeleton { stem: Stem::Cifar, cells: 3, channels: 2, classes: 2, image: [1, 8, 8] };
+    const KEEP: usize = 2;
+    const STRENGTH: f32 = 3.0;
+
+    /// Loss, objective and the gradient of the first cell's α of a HyperNetwork with limits, and what its expected architecture takes.
+    fn limited(most: impl Fn(f64) -> f64) -> (f32, f32, Vec<f32>, f64) {
+        let mut rng = ChaCha8Rng::seed_from_u64(3);
+        let space = IntensiveSpace::random(4, &mut rng).unwrap();
+        let mut net = Hypernetwork::build(&space, &SKELETON, 2, HypernetworkOptions::default()).unwrap();
+        let mut variables = Variables::new();
+        variables.initialize(&net.graph, &mut rng).unwrap();
+        let costs = ChoiceCosts::madds(&space, &SKELETON).unwrap();
+        let mut expected = costs.fixed;
+        for (costs, alpha) in costs.cells.iter().zip(&net.alphas) {
+            let alpha = variables.get(&net.graph[*alpha].name).unwrap().data().unwrap();
+            for (costs, alpha) in costs.chunks_exact(4).zip(alpha.chunks_exact(4)) {
+                let exp: Vec<f64> = alpha.iter().map(|&a| f64::from(a).exp()).collect();
+                let sum: f64 = exp.iter().sum();
+                expected += costs.iter().zip(&exp).map(|(cost, exp)| KEEP as f64 * cost * exp / sum).sum::<f64>();
+            }
+        }
+        let limit = Limit { resource: crate::Resource::Madds, most: most(expected), costs };
+        net.limit(&limit, KEEP, STRENGTH).unwrap();
+        let program = Program::training(&net.graph, net.objective, &[net.loss], &net.alphas).unwrap();
+        let mut executor = Executor::new(program, &Device::cpu(1).unwrap()).unwrap();
+        let (images, labels) = (vec![0.5; 2 * 64], vec![0.0, 1.0]);
+        let mut feeds: Vec<(NodeId, &[f32])> = vec![(net.images, &images), (net.labels, &labels)];
+        feeds.extend(net.constants.iter().map(|(id, values)| (*id, &values[..])));
+        executor.run(&mut variables, &feeds).unwrap();
+        let value = |id| executor.value(id).unwrap()[0];
+        (value(net.loss), value(net.objective), executor.gradient(net.alphas[0]).unwrap().to_vec(), expected)
+    }
+
+    #[test]
+    fn what_is_expected_beyond_a_limit_adds_to_the_objective() {
+        let (loss, objective, _, _) = limited(|expected| expected / 1.5);
+        assert!((objective - loss - STRENGTH * 0.5).abs() < 1e-4, "{loss} {objective}");
+        let (_, _, within, _) = limited(|expected| 1.01 * expected);
+        let (loss, objective, free, _) = limited(|_| 1e12);
+        assert_eq!(objective, loss);
+        assert_eq!(within, free, "a limit that is kept moves nothing");
+        let (_, _, beyond, _) = limited(|expected| expected / 1.5);
+        assert!(beyond != free && beyond.iter().all(|g| g.is_finite()));
+    }
+
+    #[test]
+    fn a_second_limit_of_a_resource_is_refused() {
+        let space = IntensiveSpace::random(4, &mut ChaCha8Rng::seed_from_u64(3)).unwrap();
+        let mut net = Hypernetwork::build(&space, &SKELETON, 2, HypernetworkOptions::default()).unwrap();
+        let limit = Limit::params(100, &space, &SKELETON).unwrap();
+        net.limit(&limit, KEEP, STRENGTH).unwrap();
+        assert!(net.limit(&limit, KEEP, STRENGTH).is_err());
+        net.limit(&Limit::madds(100, &space, &SKELETON).unwrap(), KEEP, STRENGTH).unwrap();
     }
 }

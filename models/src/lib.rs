@@ -4,6 +4,7 @@
 //! intermediate nodes and one output node; each intermediate node sums what operations make of earlier nodes.
 
 mod blocks;
+mod budget;
 pub mod cost;
 mod discrete;
 mod error;
@@ -14,11 +15,12 @@ mod relaxed;
 mod skeleton;
 mod space;
 
-pub use blocks::BATCH_NORM_EPSILON;
+pub use blocks::{BATCH_NORM_EPSILON, Dropped};
+pub use budget::{ChoiceCosts, Limit, Resource};
 pub use discrete::{Discrete, Heads, Training};
 pub use error::ModelError;
 pub use genotype::{CellGenotype, Genotype};
-pub use hypernetwork::{GeneratorInput, Hypernetwork, HypernetworkOptions};
+pub use hypernetwork::{Generator, GeneratorActivation, GeneratorInput, Hypernetwork, HypernetworkOptions};
 pub use operation::Operation;
 pub use relaxed::{Relaxed, RelaxedAlphas};
 pub use skeleton::{CellKind, CellSite, Skeleton, Stem};

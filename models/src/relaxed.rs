@@ -1,6 +1,6 @@
 use adwp_engine::{Graph, Init, NodeId, Op};
 
-use crate::blocks::{Builder, Weights};
+use crate::blocks::{Builder, Dropped, Weights};
 use crate::{CellKind, EDGES, ModelError, NODES, Operation, Skeleton, edge};
 
 /// The architecture parameters of the relaxation, one set for each kind of cell: `[EDGES, operations]`.
@@ -25,6 +25,8 @@ pub struct Relaxed {
     pub logits: NodeId,
     /// Mean cross-entropy.
     pub loss: NodeId,
+    /// Inputs `[batch]`: a mask for every operation that can be dropped.
+    pub masks: Vec<NodeId>,
     /// Architecture parameters.
     pub alphas: RelaxedAlphas,
     /// Their softmax over the operations of each edge.
@@ -33,7 +35,7 @@ pub struct Relaxed {
 
 impl Relaxed {
     /// Builds the relaxation for a batch size.
-    pub fn build(skeleton: &Skeleton, batch: usize) -> Result<Self, ModelError> {
+    pub fn build(skeleton: &Skeleton, batch: usize, dropped: Dropped) -> Result<Self, ModelError> {
         skeleton.validate()?;
         let mut b = Builder::new(false);
         let [c, h, w] = skeleton.image;
@@ -46,6 +48,7 @@ impl Relaxed {
         };
         let ((normal, p_normal), (reduction, p_reduction)) = (alpha("normal")?, alpha("reduction")?);
         let mut previous = b.stem(skeleton.stem, images, skeleton.channels)?;
+        let mut masks = Vec::new();
         for site in skeleton.cells() {
             let cell = format!("cell{}", site.index);
             let probabilities = match site.kind {
@@ -61,7 +64,7 @@ impl Relaxed {
                     for op in Operation::ALL {
                         let name = format!("{cell}/node{}/{op}@{input}", node + 2);
                         // Zero takes its share of the probability and adds nothing.
-                        if let Some(y) = b.operation(&name, op, state, stride, Weights::Own)? {
+                        if let Some(y) = b.candidate(&name, op, state, stride, Weights::Own, dropped, &mut masks)? {
                             inputs.push(y);
                             terms.push(edge(node, input) * Operation::ALL.len() + op.index());
                         }
@@ -80,6 +83,7 @@ impl Relaxed {
             labels,
             logits,
             loss,
+            masks,
             alphas: RelaxedAlphas { normal, reduction },
             probabilities: RelaxedAlphas { normal: p_normal, reduction: p_reduction },
         })

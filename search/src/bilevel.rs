@@ -5,7 +5,7 @@ use std::path::Path;
 use adwp_data::{Augmentation, DataError};
 use adwp_engine::optim::{Adam, Sgd};
 use adwp_engine::{Graph, NodeId, Variables};
-use adwp_train::{Batch, Batches, Checkpoint, TrainError, memory};
+use adwp_train::{At, Batch, Batches, Checkpoint, TrainError, drop_masks, memory};
 
 use crate::Data;
 
@@ -43,6 +43,14 @@ pub(crate) fn train_batches(
 /// Steps of an epoch: as many batches as both halves fill.
 pub(crate) fn steps(data: &Data) -> Result<usize, TrainError> {
     Ok(data.train.steps()?.min(data.validation.steps()?))
+}
+
+/// The masks of `count` identities at a step. `dropout` is the share of the samples dropped at first; it falls over the epochs as in the
+/// code of P-DARTS, which multiplies it with exp(-0.2 epoch) over 25 epochs.
+pub(crate) fn identity_masks(data: &Data, phase: &str, dropout: f32, at: At, epochs: usize, count: usize) -> Vec<Vec<f32>> {
+    let rate = dropout * (-5.0 * at.epoch as f32 / epochs.max(1) as f32).exp();
+    let mut rng = data.streams.at(&format!("{phase}/identity_dropout"), at.epoch, at.step);
+    drop_masks(&mut rng, 1.0 - rate, data.train.batch, count)
 }
 
 /// Everything that learns, with the history of its optimisers.

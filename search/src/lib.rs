@@ -1,16 +1,21 @@
 //! The search of ADWPNAS: the intensive space (section 3.1), the HyperNetwork and the architecture search (section 3.2).
 
 mod alpha;
+mod architecture;
 mod bilevel;
 mod error;
+mod one_shot;
 mod search_phase;
 mod settings;
 mod space_phase;
+mod training_free;
 
 pub use error::{Result, SearchError};
-pub use search_phase::{search, search_bytes};
+pub use one_shot::{SharedWeights, train_one_shot};
+pub use search_phase::{PredictedWeights, search, search_bytes, train_hypernetwork};
 pub use settings::{AlphaData, Data, SearchSettings, SpaceSettings};
 pub use space_phase::{derive_space, space_bytes};
+pub use training_free::naswot;
 
 use adwp_train::Outcome;
 
@@ -36,20 +41,44 @@ impl<T> Finished<T> {
 mod tests {
     use super::*;
     use crate::settings::tests::black_images;
-    use adwp_train::{Context, Interrupt, Quiet, RunDir};
+    use adwp_models::{ChoiceCosts, Discrete, GeneratorActivation, Genotype, IntensiveSpace, Limit, Resource, cost};
+    use adwp_train::{Context, Interrupt, Progress, Reporter, RunDir, Streams};
+    use serde_json::{Map, Value};
 
-    #[test]
-    fn a_phase_that_has_ended_leaves_no_memory_taken() {
-        let data = black_images(32);
+    /// Runs the work in a folder of its own; gives what was said too.
+    fn in_folder<T>(work: impl FnOnce(&mut Context<'_>) -> Result<Finished<T>>) -> (Result<T>, Vec<String>) {
         let folder = tempfile::tempdir().unwrap();
         let run = RunDir::create(folder.path()).unwrap();
-        let (interrupt, mut reporter) = (Interrupt::default(), Quiet);
+        let (interrupt, mut reporter) = (Interrupt::default(), Said::default());
         let mut context =
             Context { run: &run, resume: false, held_bytes: 0, check_memory: true, interrupt: &interrupt, reporter: &mut reporter };
-        let settings = SpaceSettings { epochs: 2, batch: 4, channels: 1, candidates: 2, backtrack: 1, ..SpaceSettings::default() };
-        let Finished::Done(space) = derive_space(&settings, &data, &mut context).unwrap() else { unreachable!("nobody interrupts it") };
-        assert_eq!(data.device.working_bytes(), 0);
-        let settings = SearchSettings {
+        let result = work(&mut context).map(|finished| match finished {
+            Finished::Done(result) => result,
+            Finished::Interrupted => unreachable!("nobody interrupts it"),
+        });
+        (result, reporter.0)
+    }
+
+    /// Keeps what is said.
+    #[derive(Default)]
+    struct Said(Vec<String>);
+
+    impl Reporter for Said {
+        fn step(&mut self, _: &Progress) {}
+        fn aside(&mut self, _: &str, _: usize, _: usize) {}
+        fn epoch(&mut self, _: &Map<String, Value>) {}
+        fn message(&mut self, text: &str) {
+            self.0.push(text.to_owned());
+        }
+        fn phase_end(&mut self) {}
+    }
+
+    fn space_settings() -> SpaceSettings {
+        SpaceSettings { epochs: 2, batch: 4, channels: 1, candidates: 2, backtrack: 1, ..SpaceSettings::default() }
+    }
+
+    fn search_settings() -> SearchSettings {
+        SearchSettings {
             epochs: 3,
             hypernetwork_epochs: 1,
             cross_search_start: 2,
@@ -59,8 +88,90 @@ mod tests {
             keep: 1,
             hidden: 2,
             ..SearchSettings::default()
-        };
-        assert!(matches!(search(&settings, &space, &data, &mut context).unwrap(), Finished::Done(_)));
+        }
+    }
+
+    #[test]
+    fn a_phase_that_has_ended_leaves_no_memory_taken() {
+        let data = black_images(32);
+        let space = in_folder(|context| derive_space(&space_settings(), &data, context)).0.unwrap();
         assert_eq!(data.device.working_bytes(), 0);
+        in_folder(|context| search(&search_settings(), &space, &[], &data, context)).0.unwrap();
+        assert_eq!(data.device.working_bytes(), 0);
+    }
+
+    #[test]
+    fn identities_can_be_dropped_and_generating_blocks_bent() {
+        let data = black_images(32);
+        let settings = SpaceSettings { identity_dropout: 0.5, ..space_settings() };
+        let space = in_folder(|context| derive_space(&settings, &data, context)).0.unwrap();
+        let settings = SearchSettings {
+            identity_dropout: 0.5,
+            generator_activation: GeneratorActivation::Relu,
+            generator_gain: 0.5,
+            ..search_settings()
+        };
+        for alpha_data in [AlphaData::Train, AlphaData::Validation] {
+            in_folder(|context| search(&SearchSettings { alpha_data, ..settings.clone() }, &space, &[], &data, context)).0.unwrap();
+        }
+    }
+
+    #[test]
+    fn a_search_ends_early_once_its_architecture_stays_the_same() {
+        let data = black_images(32);
+        let space = IntensiveSpace::random(3, &mut Streams::new(2).once("space")).unwrap();
+        // α hardly moves from where it starts.
+        let settings = SearchSettings {
+            epochs: 9,
+            hypernetwork_epochs: 2,
+            cross_search_start: 9,
+            cross_search_end: 9,
+            early_stop: 3,
+            alpha_rate: 1e-9,
+            ..search_settings()
+        };
+        let (genotype, said) = in_folder(|context| search(&settings, &space, &[], &data, context));
+        assert!(
+            said.iter().any(|text| text == "search: settled after 6 of 9 epochs: the architecture has been the same for 3 epochs"),
+            "{said:?}"
+        );
+        let patient = SearchSettings { early_stop: 0, ..settings };
+        let (other, said) = in_folder(|context| search(&patient, &space, &[], &data, context));
+        assert!(!said.iter().any(|text| text.contains("settled")), "{said:?}");
+        assert_eq!(genotype.unwrap(), other.unwrap());
+        let settings = SpaceSettings { epochs: 9, alpha_rate: 1e-9, early_stop: 2, ..space_settings() };
+        let (_, said) = in_folder(|context| derive_space(&settings, &data, context));
+        assert!(said.iter().any(|text| text.starts_with("space: settled after ")), "{said:?}");
+    }
+
+    #[test]
+    fn a_search_keeps_to_limits_or_says_at_once_that_none_can() {
+        let data = black_images(32);
+        let space = IntensiveSpace::random(5, &mut Streams::new(2).once("space")).unwrap();
+        let found = |limits: &[Limit]| in_folder(|context| search(&search_settings(), &space, limits, &data, context)).0;
+        let cost = |genotype: &Genotype| cost::count(&Discrete::build(genotype, &data.target, 1, None).unwrap().graph).madds;
+        let free = cost(&found(&[]).unwrap());
+        let costs = ChoiceCosts::madds(&space, &data.target).unwrap();
+        let limit = |most| Limit { resource: Resource::Madds, most, costs: costs.clone() };
+        let most = costs.fixed + 0.5 * (free as f64 - costs.fixed);
+        assert!(cost(&found(&[limit(most)]).unwrap()) as f64 <= most);
+        let error = found(&[limit(1.0)]).unwrap_err().to_string();
+        assert!(error.starts_with("no architecture with at most 1 multiply-adds"), "{error}");
+    }
+
+    #[test]
+    fn a_hypernetwork_that_was_trained_alone_is_searched_as_if_it_had_not_been() {
+        let data = black_images(32);
+        let space = IntensiveSpace::random(3, &mut Streams::new(2).once("space")).unwrap();
+        let at_once = in_folder(|context| search(&search_settings(), &space, &[], &data, context)).0.unwrap();
+        let in_parts = in_folder(|context| {
+            let Finished::Done(mut predicted) = train_hypernetwork(&search_settings(), &space, &data, context)? else { unreachable!() };
+            let accuracy = predicted.score(&vec![vec![0.0; 12]; 3])?;
+            assert!((0.0..=1.0).contains(&accuracy));
+            drop(predicted);
+            context.resume = true;
+            search(&search_settings(), &space, &[], &data, context)
+        });
+        assert_eq!(in_parts.0.unwrap(), at_once);
     }
 }

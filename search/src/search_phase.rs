@@ -2,35 +2,91 @@ use std::path::Path;
 
 use adwp_data::DataError;
 use adwp_engine::optim::{clip_gradient_norm, gradients};
-use adwp_engine::{Device, Executor, NodeId, Program, Variables};
-use adwp_models::{Genotype, Hypernetwork, HypernetworkOptions, IntensiveSpace, Operation};
+use adwp_engine::{Device, Executor, Feed, NodeId, Program, Variables};
+use adwp_models::{Dropped, Genotype, Hypernetwork, HypernetworkOptions, IntensiveSpace, Limit, ModelError, NODES};
 use adwp_train::{
-    At, Batch, Checkpoint, Context, Evaluator, MemoryPlan, Need, Phase, Reporter, StepReport, TrainError, correct_predictions,
-    labels_as_floats, run_phase, schedule, store_images, stored_bytes, watched,
+    At, Batch, Checkpoint, Context, Evaluator, MemoryPlan, Need, Phase, Quiet, Reporter, StepReport, TrainError, correct_predictions,
+    first_not_finite, labels_as_floats, require_finite, run_phase, schedule, store_images, stored_bytes, watched,
 };
 use rand::Rng;
 use rand_distr::{Distribution, StandardNormal};
 use serde_json::{Map, Value};
 
 use crate::alpha::{relative_entropy, softmax_rows};
+use crate::architecture::{self, Shares};
 use crate::bilevel::{self, Learner};
 use crate::{AlphaData, Data, Finished, Result, SearchSettings};
 
 /// Trains the HyperNetwork and searches with it (Algorithm 1); gives the discrete architecture.
-pub fn search(settings: &SearchSettings, space: &IntensiveSpace, data: &Data, context: &mut Context<'_>) -> Result<Finished<Genotype>> {
-    settings.validate()?;
-    if settings.keep > space.width() {
-        let message = format!("search: keep = {} exceeds the {} candidates of the space", settings.keep, space.width());
-        return Err(TrainError::Settings(message).into());
-    }
-    let mut phase = SearchPhase::new(settings, space, data.with_batch(settings.batch, settings.channels))?;
+///
+/// `limits` hold for the architecture: what its network, that of [`Data::target`], may take. They are part of what α lowers, and decide
+/// which pairs are kept in the end.
+///
+/// # Errors
+/// Settings that cannot be, limits that no architecture of the space keeps, and what the training loop meets.
+pub fn search(
+    settings: &SearchSettings,
+    space: &IntensiveSpace,
+    limits: &[Limit],
+    data: &Data,
+    context: &mut Context<'_>,
+) -> Result<Finished<Genotype>> {
+    let mut phase = SearchPhase::new(settings, space, limits, data)?;
+    // Told before hours of training, not after them.
+    phase.discretize(&vec![vec![1.0; NODES * space.width()]; data.target.cells])?;
     let outcome = run_phase(&mut phase, context)?;
-    Finished::from_outcome(outcome, || phase.discretize())
+    Finished::from_outcome(outcome, || {
+        let genotype = phase.discretize(&phase.probabilities()?)?;
+        if let Some(collapse) = Shares::of(&genotype).collapse() {
+            context.reporter.message(&format!("search: collapsed: {collapse}; --identity-dropout and --early-stop act against that"));
+        }
+        Ok(genotype)
+    })
 }
 
 /// Bytes that [`search`] holds at its peak beside the images; nothing of it is taken to tell.
-pub fn search_bytes(settings: &SearchSettings, space: &IntensiveSpace, data: &Data) -> Result<Need> {
-    Ok(SearchPhase::new(settings, space, data.with_batch(settings.batch, settings.channels))?.planned_bytes()?)
+pub fn search_bytes(settings: &SearchSettings, space: &IntensiveSpace, limits: &[Limit], data: &Data) -> Result<Need> {
+    Ok(SearchPhase::new(settings, space, limits, data)?.planned_bytes()?)
+}
+
+/// Trains the HyperNetwork alone, in the epochs that [`search`] does so; `search` goes on from the checkpoint it leaves.
+///
+/// # Errors
+/// Settings that cannot be, and what the training loop meets.
+pub fn train_hypernetwork(
+    settings: &SearchSettings,
+    space: &IntensiveSpace,
+    data: &Data,
+    context: &mut Context<'_>,
+) -> Result<Finished<PredictedWeights>> {
+    let mut phase = SearchPhase::new(settings, space, &[], data)?;
+    phase.last_epoch = settings.hypernetwork_epochs;
+    let outcome = run_phase(&mut phase, context)?;
+    Finished::from_outcome(outcome, || Ok(PredictedWeights { phase }))
+}
+
+/// A trained HyperNetwork, to score architectures with the weights that it predicts.
+pub struct PredictedWeights {
+    phase: SearchPhase,
+}
+
+impl PredictedWeights {
+    /// Accuracy on the validation images with the weights predicted from `alphas`, for each cell `[NODES, K]` before the softmax, once the
+    /// BatchNorm statistics are recomputed on training images.
+    ///
+    /// # Errors
+    /// Images that cannot be read, a device that fails.
+    ///
+    /// # Panics
+    /// When there are not as many values as the HyperNetwork has.
+    pub fn score(&mut self, alphas: &[Vec<f32>]) -> Result<f64> {
+        let SearchPhase { net, learner, .. } = &mut self.phase;
+        assert_eq!(alphas.len(), net.alphas.len(), "every cell has an α");
+        for (id, values) in net.alphas.iter().zip(alphas) {
+            learner.variables.get_mut(&net.graph[*id].name)?.copy_from_slice(values);
+        }
+        Ok(self.phase.validate(&mut Quiet)?)
+    }
 }
 
 /// Which parameters an iteration updates: the gates g_G and g_α of Algorithm 1.
@@ -68,29 +124,48 @@ struct SearchPhase {
     space: IntensiveSpace,
     data: Data,
     steps_per_epoch: usize,
+    limits: Vec<Limit>,
+    /// Where it ends: before α learns, or with everything done.
+    last_epoch: usize,
     net: Hypernetwork,
     learner: Learner,
     weights: Vec<NodeId>,
     alphas: Vec<NodeId>,
+    /// The architecture of the last epoch in which α learned, and for how many epochs it has been the same.
+    found: Option<(Genotype, usize)>,
     /// The steps of the current stage; compiled when the stage begins, so that only one stage's buffers exist.
     steps: Option<(Stage, Steps)>,
     evaluator: Evaluator,
 }
 
 impl SearchPhase {
-    fn new(settings: &SearchSettings, space: &IntensiveSpace, mut data: Data) -> Result<Self> {
+    fn new(settings: &SearchSettings, space: &IntensiveSpace, limits: &[Limit], data: &Data) -> Result<Self> {
+        settings.validate()?;
+        if settings.keep > space.width() {
+            let message = format!("search: keep = {} exceeds the {} candidates of the space", settings.keep, space.width());
+            return Err(TrainError::Settings(message).into());
+        }
+        let mut data = data.with_batch(settings.batch, settings.channels);
         store_images(&mut [&mut data.train, &mut data.validation], &data.device)?;
-        let options = HypernetworkOptions { hidden: settings.hidden, input: settings.generator_input };
-        let net = Hypernetwork::build(space, &data.skeleton, settings.batch, options)?;
+        let options = settings.hypernetwork();
+        let mut net = Hypernetwork::build(space, &data.skeleton, settings.batch, options)?;
+        for limit in limits {
+            net.limit(limit, settings.keep, settings.limit_strength)?;
+        }
+        let complete = HypernetworkOptions { dropped: Dropped::Nothing, ..options };
+        let scored = Hypernetwork::build(space, &data.skeleton, settings.batch, complete)?;
         let decays = (settings.momentum, settings.weight_decay);
         let learner = Learner::new(decays, settings.alpha_weight_decay);
         Ok(Self {
-            evaluator: Evaluator::new(&net.graph, net.images, net.logits, &data.device)?,
+            evaluator: Evaluator::new(&scored.graph, scored.images, scored.logits, &data.device)?,
             steps_per_epoch: bilevel::steps(&data)?,
             weights: net.weights(),
             alphas: net.live_alphas(),
             settings: settings.clone(),
             space: space.clone(),
+            limits: limits.to_vec(),
+            last_epoch: settings.epochs,
+            found: None,
             data,
             net,
             learner,
@@ -109,14 +184,18 @@ impl SearchPhase {
 
     fn compile(&self, stage: Stage) -> Result<Steps, TrainError> {
         let net = &self.net;
-        let executor = |trainable: &[NodeId]| -> Result<Executor, TrainError> {
-            Ok(Executor::new(Program::training(&net.graph, net.loss, &[net.logits], trainable)?, &self.data.device)?)
+        let executor = |objective: NodeId, trainable: &[NodeId]| -> Result<Executor, TrainError> {
+            // The loss is told apart from what limits add to it.
+            let outputs = if objective == net.loss { vec![net.logits] } else { vec![net.logits, net.loss] };
+            Ok(Executor::new(Program::training(&net.graph, objective, &outputs, trainable)?, &self.data.device)?)
         };
+        let weights = || executor(net.loss, &self.weights);
+        let alphas = || executor(net.objective, &self.alphas);
         Ok(match (stage, self.settings.alpha_data) {
-            (Stage::Hypernetwork, _) => Steps::Weights(executor(&self.weights)?),
-            (Stage::BasicSearch, _) => Steps::Alphas(executor(&self.alphas)?),
-            (Stage::CrossSearch, AlphaData::Train) => Steps::Joint(executor(&[&self.weights[..], &self.alphas].concat())?),
-            (Stage::CrossSearch, AlphaData::Validation) => Steps::Separate(Box::new([executor(&self.weights)?, executor(&self.alphas)?])),
+            (Stage::Hypernetwork, _) => Steps::Weights(weights()?),
+            (Stage::BasicSearch, _) => Steps::Alphas(alphas()?),
+            (Stage::CrossSearch, AlphaData::Train) => Steps::Joint(executor(net.objective, &[&self.weights[..], &self.alphas].concat())?),
+            (Stage::CrossSearch, AlphaData::Validation) => Steps::Separate(Box::new([weights()?, alphas()?])),
         })
     }
 
@@ -137,18 +216,44 @@ impl SearchPhase {
         self.net.alphas.iter().map(softmax).collect()
     }
 
-    fn discretize(&self) -> Result<Genotype> {
-        Ok(self.space.discretize(&self.data.skeleton, &self.probabilities()?, self.settings.keep)?)
+    /// The most probable architecture within the limits.
+    fn discretize(&self, probabilities: &[Vec<f32>]) -> Result<Genotype, ModelError> {
+        self.space.discretize_within(&self.data.target, probabilities, self.settings.keep, &self.limits)
+    }
+
+    /// Accuracy on the validation images with the present α, once the BatchNorm statistics are recomputed on training images.
+    fn validate(&mut self, reporter: &mut dyn Reporter) -> Result<f64, TrainError> {
+        let recalibration = self.data.train.in_order(self.settings.recalibration_images)?;
+        self.evaluator.recalibrate(&mut self.learner.variables, recalibration)?;
+        let validation = self.data.validation.in_order(self.settings.validation_images)?;
+        let validation = watched(reporter, "search: validation batch", validation);
+        Ok(self.evaluator.score(&mut self.learner.variables, validation)?.accuracy())
     }
 }
 
-/// One forward and backward pass over a batch.
-fn run(executor: &mut Executor, net: &Hypernetwork, variables: &mut Variables, batch: &Batch) -> Result<(), TrainError> {
-    let labels = labels_as_floats(&batch.labels);
-    Ok(executor.run(variables, &[(net.images, batch.feed()), (net.labels, (&labels).into())])?)
+/// What a pass over a batch reads beside the variables.
+struct Pass<'a> {
+    net: &'a Hypernetwork,
+    masks: &'a [Vec<f32>],
+    device: &'a Device,
+    at: At,
 }
 
-/// What a pass gave. Asked for after the update was started: a GPU is waited for here.
+impl Pass<'_> {
+    /// Forward and backward; a loss that is not finite ends here, before it updates anything.
+    fn run(&self, executor: &mut Executor, variables: &mut Variables, batch: &Batch) -> Result<(), TrainError> {
+        let net = self.net;
+        let labels = labels_as_floats(&batch.labels);
+        let mut feeds: Vec<(NodeId, Feed<'_>)> = vec![(net.images, batch.feed()), (net.labels, (&labels).into())];
+        feeds.extend(net.constants.iter().map(|(id, values)| (*id, values.into())));
+        feeds.extend(net.masks.iter().zip(self.masks).map(|(id, mask)| (*id, mask.into())));
+        executor.run(variables, &feeds)?;
+        let loss = executor.value(net.loss)?[0];
+        require_finite(SearchPhase::NAME, self.at, loss, || first_not_finite(&net.graph, variables, &feeds, self.device))
+    }
+}
+
+/// What a pass gave.
 fn report(executor: &Executor, net: &Hypernetwork, batch: &Batch) -> Result<StepReport, TrainError> {
     let correct = correct_predictions(&executor.value(net.logits)?, &batch.labels);
     Ok(StepReport { loss: executor.value(net.loss)?[0], images: batch.labels.len(), correct })
@@ -161,7 +266,13 @@ impl Phase for SearchPhase {
     const NAME: &'static str = "search";
 
     fn epochs(&self) -> usize {
-        self.settings.epochs
+        self.last_epoch
+    }
+
+    fn settled(&self) -> Option<String> {
+        let epochs = self.settings.early_stop;
+        let (_, same) = self.found.as_ref()?;
+        (epochs > 0 && *same >= epochs).then(|| format!("the architecture has been the same for {same} epochs"))
     }
 
     fn steps(&self) -> usize {
@@ -223,6 +334,8 @@ impl Phase for SearchPhase {
             (_, false) => {}
         }
 
+        let masks =
+            bilevel::identity_masks(&self.data, Self::NAME, self.settings.identity_dropout, at, self.settings.epochs, self.net.masks.len());
         let Self { net, settings, data, weights, alphas, learner: Learner { variables, sgd, adam }, .. } = self;
         let rate = schedule::cosine(settings.rate, settings.rate_last, at.epoch, settings.epochs);
         let mut update_weights = |executor: &Executor, variables: &mut Variables| -> Result<(), TrainError> {
@@ -234,30 +347,31 @@ impl Phase for SearchPhase {
             let gradients = gradients(executor, variables, alphas)?;
             Ok(adam.step(variables, &gradients, settings.alpha_rate, &data.device)?)
         };
+        let pass = Pass { net, masks: &masks, device: &data.device, at };
         let alpha_batch = validation.as_ref().unwrap_or(&train);
         let (_, steps) = self.steps.as_mut().expect("compiled above");
         match steps {
             Steps::Weights(executor) => {
-                run(executor, net, variables, &train)?;
+                pass.run(executor, variables, &train)?;
                 update_weights(executor, variables)?;
                 report(executor, net, &train)
             }
             Steps::Alphas(executor) => {
-                run(executor, net, variables, alpha_batch)?;
+                pass.run(executor, variables, alpha_batch)?;
                 update_alphas(executor, variables)?;
                 report(executor, net, alpha_batch)
             }
             Steps::Joint(executor) => {
-                run(executor, net, variables, &train)?;
+                pass.run(executor, variables, &train)?;
                 update_alphas(executor, variables)?;
                 update_weights(executor, variables)?;
                 report(executor, net, &train)
             }
             Steps::Separate(executors) => {
                 let [weights, alphas] = &mut **executors;
-                run(alphas, net, variables, alpha_batch)?;
+                pass.run(alphas, variables, alpha_batch)?;
                 update_alphas(alphas, variables)?;
-                run(weights, net, variables, &train)?;
+                pass.run(weights, variables, &train)?;
                 update_weights(weights, variables)?;
                 report(weights, net, &train)
             }
@@ -270,11 +384,7 @@ impl Phase for SearchPhase {
             // Scored on an architecture that no step has just adapted to.
             self.draw_alphas(self.data.streams.at("search/alpha_validation", epoch, 0))?;
         }
-        let recalibration = self.data.train.in_order(self.settings.recalibration_images)?;
-        self.evaluator.recalibrate(&mut self.learner.variables, recalibration)?;
-        let validation = self.data.validation.in_order(self.settings.validation_images)?;
-        let accuracy =
-            self.evaluator.score(&mut self.learner.variables, watched(reporter, "search: validation batch", validation))?.accuracy();
+        let accuracy = self.validate(reporter)?;
         let name = match stage {
             Stage::Hypernetwork => "hypernetwork",
             Stage::BasicSearch => "basic-search",
@@ -284,22 +394,28 @@ impl Phase for SearchPhase {
         metrics.insert("stage".into(), name.into());
         metrics.insert("validation_accuracy".into(), accuracy.into());
         if stage != Stage::Hypernetwork {
-            let probabilities = self.probabilities()?.concat();
-            metrics.insert("alpha_entropy".into(), relative_entropy(&probabilities, self.space.width()).into());
-            let genotype = self.discretize().map_err(|e| TrainError::Settings(e.to_string()))?;
-            let pairs = || genotype.cells.iter().flat_map(|cell| cell.nodes.iter().flatten());
-            let identities = pairs().filter(|pair| pair.op == Operation::Identity).count();
-            metrics.insert("identity_share".into(), (identities as f64 / pairs().count() as f64).into());
+            let probabilities = self.probabilities()?;
+            metrics.insert("alpha_entropy".into(), relative_entropy(&probabilities.concat(), self.space.width()).into());
+            let genotype = self.discretize(&probabilities).map_err(|e| TrainError::Settings(e.to_string()))?;
+            let mut described = architecture::metrics(&genotype, &self.data.target).map_err(|e| TrainError::Settings(e.to_string()))?;
+            metrics.append(&mut described);
+            metrics.insert("probabilities".into(), probabilities.into());
+            let same = self.found.take().filter(|(last, _)| *last == genotype).map_or(0, |(_, same)| same + 1);
+            self.found = Some((genotype, same));
         }
         Ok(metrics)
     }
 
     fn save(&self, checkpoint: &mut Checkpoint) -> Result<(), TrainError> {
-        self.learner.save(checkpoint)
+        self.learner.save(checkpoint)?;
+        checkpoint.values.insert("found".into(), serde_json::to_value(&self.found).expect("architectures and numbers print as JSON"));
+        Ok(())
     }
 
     fn restore(&mut self, checkpoint: &mut Checkpoint, path: &Path) -> Result<(), TrainError> {
-        self.learner.restore(checkpoint, path)
+        self.learner.restore(checkpoint, path)?;
+        self.found = checkpoint.value("found", path)?;
+        Ok(())
     }
 }
 
@@ -319,7 +435,7 @@ mod tests {
     fn the_largest_stage_decides_however_late_it_comes() {
         let data = black_images(64);
         let space = IntensiveSpace::random(3, &mut ChaCha8Rng::seed_from_u64(3)).unwrap();
-        let planned = |stages, alpha_data| search_bytes(&settings(stages, alpha_data), &space, &data).unwrap().host;
+        let planned = |stages, alpha_data| search_bytes(&settings(stages, alpha_data), &space, &[], &data).unwrap().host;
         let basic = planned([0, 4, 4, 4], AlphaData::Train);
         let cross = planned([0, 3, 4, 4], AlphaData::Train);
         assert!(basic < cross, "{basic} without gradients of the weights, {cross} with them");

@@ -1,6 +1,6 @@
 use adwp_data::{Augmentation, Order, epoch_order, split};
 use adwp_engine::Device;
-use adwp_models::{GeneratorInput, Skeleton};
+use adwp_models::{Dropped, Generator, GeneratorActivation, GeneratorInput, HypernetworkOptions, Skeleton};
 use adwp_train::{BatchSource, Streams, TrainError, check_settings};
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +32,12 @@ pub struct SpaceSettings {
     pub alpha_rate: f32,
     /// L2 coefficient of α, inside of Adam.
     pub alpha_weight_decay: f32,
+    /// Share of the samples for which an identity is dropped in the first epoch; it falls to e⁻⁵ of that. 0 for none. The dropout on skip
+    /// connections of P-DARTS (Chen et al., 2019, section 3.3), against a collapse to identities.
+    pub identity_dropout: f32,
+    /// End once the space has stayed the same for so many epochs; 0 for never. DARTS+ (Liang et al., 2019, section 3.2)
+    /// stops so, before identities prevail.
+    pub early_stop: usize,
     /// Validation images after each epoch; 0 for all.
     pub validation_images: usize,
     /// Changes to training images.
@@ -53,6 +59,8 @@ impl Default for SpaceSettings {
             clip: 5.0,
             alpha_rate: 3e-4,
             alpha_weight_decay: 1e-3,
+            identity_dropout: 0.0,
+            early_stop: 0,
             validation_images: 0,
             augmentation: Augmentation { crop_padding: 4, flip: true, cutout: 0 },
         }
@@ -94,6 +102,10 @@ pub struct SearchSettings {
     pub hidden: usize,
     /// Over what the softmax runs that a generating block reads.
     pub generator_input: GeneratorInput,
+    /// What stands between the two linear layers of a generating block; nothing in section 4.2.
+    pub generator_activation: GeneratorActivation,
+    /// Factor on the first values of a generating block's second layer, and so on the weights that it predicts at first.
+    pub generator_gain: f32,
     /// Which images α learns from.
     pub alpha_data: AlphaData,
     /// Learning rate of the generating blocks at the start; a cosine over all epochs ends at `rate_last`.
@@ -112,6 +124,14 @@ pub struct SearchSettings {
     pub alpha_rate: f32,
     /// L2 coefficient of α, inside of Adam.
     pub alpha_weight_decay: f32,
+    /// How much an expected architecture that is twice as costly as a limit allows adds to the loss that α lowers.
+    pub limit_strength: f32,
+    /// Share of the samples for which an identity is dropped in the first epoch; it falls to e⁻⁵ of that. 0 for none. The dropout on skip
+    /// connections of P-DARTS (Chen et al., 2019, section 3.3), against a collapse to identities.
+    pub identity_dropout: f32,
+    /// End once the architecture has stayed the same for so many epochs; 0 for never. DARTS+ (Liang et al., 2019, section 3.2)
+    /// stops so, before identities prevail.
+    pub early_stop: usize,
     /// Training images that BatchNorm statistics are recomputed on before an architecture is scored.
     pub recalibration_images: usize,
     /// Validation images after each epoch; 0 for all.
@@ -132,6 +152,8 @@ impl Default for SearchSettings {
             keep: 2,
             hidden: 64,
             generator_input: GeneratorInput::Node,
+            generator_activation: GeneratorActivation::None,
+            generator_gain: 1.0,
             alpha_data: AlphaData::Train,
             rate: 0.025,
             rate_last: 0.0,
@@ -141,6 +163,9 @@ impl Default for SearchSettings {
             alpha_sd: 1.0,
             alpha_rate: 3e-4,
             alpha_weight_decay: 1e-3,
+            limit_strength: 1.0,
+            identity_dropout: 0.0,
+            early_stop: 0,
             recalibration_images: 980,
             validation_images: 0,
             augmentation: Augmentation { crop_padding: 4, flip: true, cutout: 0 },
@@ -148,11 +173,13 @@ impl Default for SearchSettings {
     }
 }
 
-/// What a search phase works on. `skeleton.channels` is overridden by the settings.
+/// What a search phase works on.
 #[derive(Clone, Debug)]
 pub struct Data {
-    /// Sizes of the network.
+    /// Sizes of the network that is searched; its channels are those of the settings of the phase.
     pub skeleton: Skeleton,
+    /// Sizes of the network that the architecture is for: what params and multiply-adds are told of, and what limits hold for.
+    pub target: Skeleton,
     /// The half of the training images that weights learn from.
     pub train: BatchSource,
     /// The other half.
@@ -164,17 +191,18 @@ pub struct Data {
 }
 
 impl Data {
-    /// Divides `images` at random: `train_share` of them for weights, the rest for α and validation.
+    /// Divides `images` at random: `train_share` of them for weights, the rest for α and validation. The architecture is for a network of
+    /// the sizes of `target`; channels apart, it is searched at these sizes.
     ///
     /// Both parts are in random order, so that the first images of each are of all classes, however the data set is sorted.
-    pub fn new(skeleton: Skeleton, images: &BatchSource, train_share: f64, streams: Streams, device: &Device) -> Result<Self, TrainError> {
+    pub fn new(target: Skeleton, images: &BatchSource, train_share: f64, streams: Streams, device: &Device) -> Result<Self, TrainError> {
         let (train, validation) = split(&images.indices, train_share, streams.seed_for("halves"))?;
         let part = |indices, purpose| {
             let indices = epoch_order(indices, Order::Shuffled, streams.seed_for(purpose), 0);
             BatchSource { indices, ..images.clone() }
         };
         let (train, validation) = (part(train, "halves/train"), part(validation, "halves/validation"));
-        Ok(Self { skeleton, train, validation, streams, device: device.clone() })
+        Ok(Self { skeleton: target, target, train, validation, streams, device: device.clone() })
     }
 
     /// This data in batches of another size.
@@ -183,6 +211,30 @@ impl Data {
         (data.train.batch, data.validation.batch) = (batch, batch);
         data.skeleton.channels = channels;
         data
+    }
+}
+
+fn is_share(dropout: f32) -> bool {
+    (0.0..1.0).contains(&dropout)
+}
+
+/// What a network gets for its identities to be dropped.
+fn dropped(identity_dropout: f32) -> Dropped {
+    if identity_dropout > 0.0 { Dropped::Identities } else { Dropped::Nothing }
+}
+
+impl SpaceSettings {
+    /// What the relaxation can drop in training.
+    pub(crate) fn dropped(&self) -> Dropped {
+        dropped(self.identity_dropout)
+    }
+}
+
+impl SearchSettings {
+    /// How the HyperNetwork is built for training.
+    pub(crate) fn hypernetwork(&self) -> HypernetworkOptions {
+        let generator = Generator { hidden: self.hidden, activation: self.generator_activation, gain: self.generator_gain };
+        HypernetworkOptions { generator, input: self.generator_input, dropped: dropped(self.identity_dropout) }
     }
 }
 
@@ -205,6 +257,7 @@ impl SpaceSettings {
         let fail = |message: String| Err(TrainError::Settings(format!("space: {message}")));
         match self {
             s if s.epochs <= s.backtrack => fail(format!("epochs = {} must exceed backtrack = {}", s.epochs, s.backtrack)),
+            s if !is_share(s.identity_dropout) => fail(format!("identity_dropout = {} must be at least 0 and below 1", s.identity_dropout)),
             s if !(2..=14).contains(&s.candidates) => {
                 fail(format!("candidates = {} is not in 2 to 14, the pairs of the first node", s.candidates))
             }
@@ -222,6 +275,8 @@ impl SearchSettings {
             ("momentum", self.momentum),
             ("weight_decay", self.weight_decay),
             ("clip", self.clip),
+            ("generator_gain", self.generator_gain),
+            ("limit_strength", self.limit_strength),
             ("alpha_sd", self.alpha_sd),
             ("alpha_rate", self.alpha_rate),
             ("alpha_weight_decay", self.alpha_weight_decay),
@@ -241,6 +296,7 @@ impl SearchSettings {
             s if s.keep == 0 || !(1..=LARGEST_HIDDEN).contains(&s.hidden) => {
                 fail(format!("keep must be at least 1, hidden in 1 to {LARGEST_HIDDEN}"))
             }
+            s if !is_share(s.identity_dropout) => fail(format!("identity_dropout = {} must be at least 0 and below 1", s.identity_dropout)),
             s if s.recalibration_images < s.batch => {
                 fail(format!("recalibration_images = {} must be at least one batch of {}", s.recalibration_images, s.batch))
             }

@@ -2,16 +2,19 @@ use std::path::Path;
 
 use adwp_data::DataError;
 use adwp_engine::optim::{clip_gradient_norm, gradients};
-use adwp_engine::{Device, Executor, NodeId, Program};
-use adwp_models::{IntensiveSpace, Operation, Relaxed, RelaxedAlphas, stability};
+use adwp_engine::{Device, Executor, Feed, NodeId, Program, Variables};
+use adwp_models::{
+    CellGenotype, CellKind, Dropped, Genotype, IntensiveSpace, ModelError, Operation, Relaxed, RelaxedAlphas, Skeleton, stability,
+};
 use adwp_train::{
-    At, Checkpoint, Context, Evaluator, MemoryPlan, Need, Phase, Reporter, StepReport, TrainError, correct_predictions, labels_as_floats,
-    run_phase, schedule, store_images, stored_bytes, watched,
+    At, Batch, Checkpoint, Context, Evaluator, MemoryPlan, Need, Phase, Reporter, StepReport, TrainError, correct_predictions,
+    first_not_finite, labels_as_floats, require_finite, run_phase, schedule, store_images, stored_bytes, watched,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::alpha::{relative_entropy, softmax_rows};
+use crate::architecture;
 use crate::bilevel::{self, Learner, Pair};
 use crate::{Data, Finished, Result, SpaceSettings};
 
@@ -61,12 +64,15 @@ struct SpacePhase {
     /// The last epochs, as many as the superiority looks back.
     recent: Vec<EpochSpace>,
     best: Option<Best>,
+    /// For how many epochs the space has been the same.
+    unchanged: usize,
 }
 
 impl SpacePhase {
     fn new(settings: &SpaceSettings, mut data: Data) -> Result<Self> {
         store_images(&mut [&mut data.train, &mut data.validation], &data.device)?;
-        let net = Relaxed::build(&data.skeleton, settings.batch)?;
+        let net = Relaxed::build(&data.skeleton, settings.batch, settings.dropped())?;
+        let scored = Relaxed::build(&data.skeleton, settings.batch, Dropped::Nothing)?;
         let decays = (settings.momentum, settings.weight_decay);
         let learner = Learner::new(decays, settings.alpha_weight_decay);
         let weights = net.weights();
@@ -78,7 +84,7 @@ impl SpacePhase {
         Ok(Self {
             weight_step: executor(&weights)?,
             alpha_step: executor(&alphas)?,
-            evaluator: Evaluator::new(&net.graph, net.images, net.logits, &data.device)?,
+            evaluator: Evaluator::new(&scored.graph, scored.images, scored.logits, &data.device)?,
             steps: bilevel::steps(&data)?,
             settings: settings.clone(),
             data,
@@ -88,6 +94,7 @@ impl SpacePhase {
             alphas,
             recent: Vec::new(),
             best: None,
+            unchanged: 0,
         })
     }
 
@@ -101,10 +108,38 @@ impl SpacePhase {
     }
 }
 
+/// The architecture whose nodes sum their two most probable pairs, as the architectures of DARTS do.
+fn most_probable(normal: &[f32], reduction: &[f32], target: &Skeleton) -> Result<Genotype, ModelError> {
+    let cell = |kind| {
+        let probabilities = match kind {
+            CellKind::Normal => normal,
+            CellKind::Reduction => reduction,
+        };
+        CellGenotype { kind, nodes: IntensiveSpace::derive_cell(probabilities, 2) }
+    };
+    Genotype::new(target.cells().iter().map(|site| cell(site.kind)).collect())
+}
+
 /// S_t = Π over the last epochs of stability · accuracy (equation 3); the last of `epochs` is t.
 fn superiority(epochs: &[EpochSpace]) -> Option<f64> {
     let current = epochs.last()?;
     Some(epochs.iter().map(|epoch| stability(&epoch.space, &current.space) * epoch.accuracy).product())
+}
+
+/// One forward and backward pass over a batch; a loss that is not finite ends here, before it updates anything.
+fn run(
+    executor: &mut Executor,
+    net: &Relaxed,
+    variables: &mut Variables,
+    batch: &Batch,
+    masks: &[Vec<f32>],
+    (device, at): (&Device, At),
+) -> Result<(), TrainError> {
+    let labels = labels_as_floats(&batch.labels);
+    let mut feeds: Vec<(NodeId, Feed<'_>)> = vec![(net.images, batch.feed()), (net.labels, (&labels).into())];
+    feeds.extend(net.masks.iter().zip(masks).map(|(id, mask)| (*id, mask.into())));
+    executor.run(variables, &feeds)?;
+    require_finite(SpacePhase::NAME, at, executor.value(net.loss)?[0], || first_not_finite(&net.graph, variables, &feeds, device))
 }
 
 impl Phase for SpacePhase {
@@ -114,6 +149,13 @@ impl Phase for SpacePhase {
 
     fn epochs(&self) -> usize {
         self.settings.epochs
+    }
+
+    fn settled(&self) -> Option<String> {
+        let epochs = self.settings.early_stop;
+        // The space of an epoch is scored only once there are as many before it as the superiority looks back.
+        let is_settled = epochs > 0 && self.unchanged >= epochs && self.best.is_some();
+        is_settled.then(|| format!("the space has been the same for {} epochs", self.unchanged))
     }
 
     fn steps(&self) -> usize {
@@ -144,14 +186,14 @@ impl Phase for SpacePhase {
     }
 
     fn step(&mut self, at: At, (train, validation): Self::Batch) -> Result<StepReport, TrainError> {
+        let count = self.net.masks.len();
+        let masks = bilevel::identity_masks(&self.data, Self::NAME, self.settings.identity_dropout, at, self.settings.epochs, count);
         let Self { net, settings, data: Data { device, .. }, learner: Learner { variables, sgd, adam }, .. } = self;
-        let labels = labels_as_floats(&validation.labels);
-        self.alpha_step.run(variables, &[(net.images, validation.feed()), (net.labels, (&labels).into())])?;
+        run(&mut self.alpha_step, net, variables, &validation, &masks, (device, at))?;
         let alpha_gradients = gradients(&self.alpha_step, variables, &self.alphas)?;
         adam.step(variables, &alpha_gradients, settings.alpha_rate, device)?;
 
-        let labels = labels_as_floats(&train.labels);
-        self.weight_step.run(variables, &[(net.images, train.feed()), (net.labels, (&labels).into())])?;
+        run(&mut self.weight_step, net, variables, &train, &masks, (device, at))?;
         let mut weight_gradients = gradients(&self.weight_step, variables, &self.weights)?;
         clip_gradient_norm(&mut weight_gradients, settings.clip, device)?;
         let rate = schedule::cosine(settings.rate, settings.rate_last, at.epoch, settings.epochs);
@@ -172,10 +214,15 @@ impl Phase for SpacePhase {
 
         let mut metrics = Map::new();
         metrics.insert("validation_accuracy".into(), accuracy.into());
-        let entropy = relative_entropy(&[normal, reduction].concat(), Operation::ALL.len());
+        let entropy = relative_entropy(&[&normal[..], &reduction].concat(), Operation::ALL.len());
         metrics.insert("alpha_entropy".into(), entropy.into());
+        let genotype = most_probable(&normal, &reduction, &self.data.target).map_err(|e| TrainError::Settings(e.to_string()))?;
+        metrics.append(&mut architecture::metrics(&genotype, &self.data.target).map_err(|e| TrainError::Settings(e.to_string()))?);
+        metrics.insert("probabilities".into(), json!({ "normal": normal, "reduction": reduction }));
         if let Some(last) = self.recent.last() {
-            metrics.insert("stability".into(), stability(&last.space, &space).into());
+            let stability = stability(&last.space, &space);
+            metrics.insert("stability".into(), stability.into());
+            self.unchanged = if stability == 1.0 { self.unchanged + 1 } else { 0 };
         }
         self.recent.push(EpochSpace { space: space.clone(), accuracy });
         let first = self.recent.len().saturating_sub(self.settings.backtrack + 1);
@@ -196,9 +243,10 @@ impl Phase for SpacePhase {
 
     fn save(&self, checkpoint: &mut Checkpoint) -> Result<(), TrainError> {
         self.learner.save(checkpoint)?;
-        let json = |value: serde_json::Result<Value>| value.expect("spaces and numbers print as JSON");
-        checkpoint.values.insert("recent".into(), json(serde_json::to_value(&self.recent)));
-        checkpoint.values.insert("best".into(), json(serde_json::to_value(&self.best)));
+        let printed = |value: serde_json::Result<Value>| value.expect("spaces and numbers print as JSON");
+        checkpoint.values.insert("recent".into(), printed(serde_json::to_value(&self.recent)));
+        checkpoint.values.insert("best".into(), printed(serde_json::to_value(&self.best)));
+        checkpoint.values.insert("unchanged".into(), self.unchanged.into());
         Ok(())
     }
 
@@ -206,6 +254,7 @@ impl Phase for SpacePhase {
         self.learner.restore(checkpoint, path)?;
         self.recent = checkpoint.value("recent", path)?;
         self.best = checkpoint.value("best", path)?;
+        self.unchanged = checkpoint.value("unchanged", path)?;
         Ok(())
     }
 }

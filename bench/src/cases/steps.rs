@@ -1,5 +1,5 @@
 use adwp_engine::{Graph, NodeId};
-use adwp_models::{Discrete, Heads, Hypernetwork, HypernetworkOptions, IntensiveSpace, Relaxed, Skeleton, Stem};
+use adwp_models::{Discrete, Dropped, Heads, Hypernetwork, HypernetworkOptions, IntensiveSpace, Relaxed, Skeleton, Stem};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -77,7 +77,7 @@ impl Step {
                 Ok(network(net.graph, net.images, net.labels, net.logits, net.loss, trainable, update))
             }
             Step::RelaxedWeights | Step::RelaxedAlpha => {
-                let net = Relaxed::build(&skeleton, batch)?;
+                let net = Relaxed::build(&skeleton, batch, Dropped::Nothing)?;
                 let (trainable, update) = match self {
                     Step::RelaxedWeights => (net.weights(), WEIGHTS),
                     _ => (vec![net.alphas.normal, net.alphas.reduction], ALPHAS),

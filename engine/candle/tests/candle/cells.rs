@@ -2,7 +2,7 @@
 
 use adwp_engine::{Device, Graph, Init, NodeId, Shape, Variables};
 use adwp_models::{
-    Discrete, GeneratorInput, Heads, Hypernetwork, HypernetworkOptions, IntensiveSpace, Operation, Pair, Relaxed, Skeleton, Stem,
+    Discrete, Dropped, GeneratorInput, Heads, Hypernetwork, HypernetworkOptions, IntensiveSpace, Operation, Pair, Relaxed, Skeleton, Stem,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -88,7 +88,7 @@ fn small_skeleton(rng: &mut ChaCha8Rng) -> Skeleton {
 fn relaxations_agree() {
     each(0..3, |seed, device| {
         let skeleton = small_skeleton(&mut ChaCha8Rng::seed_from_u64(seed));
-        let net = Relaxed::build(&skeleton, 2).unwrap();
+        let net = Relaxed::build(&skeleton, 2, Dropped::Nothing).unwrap();
         let ends = Ends { images: net.images, labels: net.labels, masks: &[], logits: net.logits, loss: net.loss };
         let alphas = [net.alphas.normal, net.alphas.reduction];
         let trainable = [net.weights(), alphas.to_vec()].concat();
