@@ -43,6 +43,18 @@ pub(crate) fn fixed(value: f64, decimals: usize) -> String {
     }
 }
 
+/// A number of any size with the digits that it has, three decimals at most: `12`, `3.25`, `1,250,000`.
+pub(crate) fn amount(value: f64) -> String {
+    if value.fract() == 0.0 && (0.0..HUGE * 1e3).contains(&value) {
+        return count(value as u64);
+    }
+    let text = fixed(value, 3);
+    match text.contains(['e', '/']) {
+        true => text,
+        false => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+    }
+}
+
 /// Milliseconds, to the microsecond, without a unit.
 pub(crate) fn ms(value: f64) -> String {
     fixed(value, 3)
@@ -127,6 +139,12 @@ mod tests {
     fn durations_carry_into_the_next_unit() {
         let shown = [0.0, 9.994, 59.94, 59.96, 723.4, 3599.6, 3731.0].map(duration);
         assert_eq!(shown, ["0.00 s", "9.99 s", "59.9 s", "1 min 00 s", "12 min 03 s", "1 h 00 min 00 s", "1 h 02 min 11 s"]);
+    }
+
+    #[test]
+    fn amounts_have_no_digits_that_say_nothing() {
+        let shown = [0.0, 12.0, 3.25, 0.1 + 0.2, -2.0, 1_250_000.0, 1e300, f64::NAN].map(amount);
+        assert_eq!(shown, ["0", "12", "3.25", "0.3", "-2", "1,250,000", "1.000e300", MISSING]);
     }
 
     #[test]

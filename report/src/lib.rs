@@ -1,16 +1,20 @@
-//! The result of a run, and its pictures: `report.json`, `report.html` and the table that ends `adwp run`.
+//! The result of a run, and its pictures: `report.json`, `report.html`, the table that ends `adwp run`, and plots of points for studies.
 //!
 //! This crate computes nothing. It takes what the other rooms have measured, as plain numbers, and shows it.
 
 mod error;
+mod escape;
 mod format;
 mod html;
+mod plot;
 mod run_report;
+mod scatter;
 mod schema;
 mod terminal;
 
 pub use error::ReportError;
 pub use html::html;
-pub use run_report::{LatencyRow, ParityRow, PhaseTime, RunReport, RuntimeAccuracy};
+pub use run_report::{BudgetRow, LatencyRow, ParityRow, PhaseTime, RunReport, RuntimeAccuracy};
+pub use scatter::{Panel, Scatter, scatter};
 pub use schema::Schema;
 pub use terminal::terminal_table;

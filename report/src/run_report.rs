@@ -47,6 +47,9 @@ pub struct RunReport {
     pub phases: Vec<PhaseTime>,
     /// Latency of the exported file.
     pub latency: Vec<LatencyRow>,
+    /// What the network was asked to keep to; empty where nothing was asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub budgets: Vec<BudgetRow>,
     /// The machine: what is known of it, as strings and numbers.
     pub machine: Map<String, Value>,
     /// The architecture, as `genotype.json` holds it.
@@ -148,6 +151,23 @@ pub struct LatencyRow {
     /// The median of the repeats' means.
     #[serde(deserialize_with = "number_or_nan")]
     pub median_repeat_mean_ms: f64,
+}
+
+/// A limit of the network, and how far it was kept. The three numbers have one unit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BudgetRow {
+    /// What is limited: `params`, `multiply-adds`, `latency`, …
+    pub resource: String,
+    /// The most that was asked for.
+    #[serde(deserialize_with = "number_or_nan")]
+    pub limit: f64,
+    /// The unit; empty for plain counts.
+    pub unit: String,
+    /// What the search expected of the network; none where it was not predicted.
+    pub predicted: Option<f64>,
+    /// What the network has; none where it was not measured.
+    pub value: Option<f64>,
 }
 
 impl RunReport {

@@ -4,22 +4,21 @@
 //! wire runs down, and branches to the right into each operation that reads it. So no wire touches an operation or a node that it does not
 //! lead to, however the cell is wired.
 
-use serde::Deserialize;
 use serde_json::Value;
 
-use super::escape::escape;
+use super::architecture::{self, Cell, Genotype, INPUTS, Pair, source};
+use crate::escape::escape;
 
 /// Cells beyond these are shown as text: their picture would not be read.
 const MAX_NODES: usize = 12;
 const MAX_PAIRS: usize = 16;
 
-const INPUTS: usize = 2;
 const INPUT_X: [f64; INPUTS] = [24.0, 72.0];
 const INPUT_Y: f64 = 14.0;
 /// From one node to the next to the right: a gap after the wire, an operation, a gap before the node.
 const PITCH: f64 = OP_GAP + OP_WIDTH + NODE_GAP + RADIUS;
 const OP_GAP: f64 = 10.0;
-const OP_WIDTH: f64 = 80.0;
+const OP_WIDTH: f64 = 90.0;
 const OP_HEIGHT: f64 = 18.0;
 const OP_PITCH: f64 = 22.0;
 const NODE_GAP: f64 = 10.0;
@@ -28,29 +27,12 @@ const ROW_GAP: f64 = 14.0;
 /// Longer names of operations are cut; their title has them whole.
 const OP_CHARS: usize = 14;
 
-#[derive(Deserialize)]
-struct Genotype {
-    cells: Vec<Cell>,
-}
-
-#[derive(Deserialize, PartialEq)]
-struct Cell {
-    kind: String,
-    nodes: Vec<Vec<Pair>>,
-}
-
-#[derive(Deserialize, PartialEq)]
-struct Pair {
-    input: usize,
-    op: String,
-}
-
 /// Pictures of all cells, equal ones together; or the value as text where it is no genotype.
-pub(super) fn pictures(genotype: &Value) -> String {
-    match Genotype::deserialize(genotype) {
-        Ok(genotype) if !genotype.cells.is_empty() && genotype.cells.iter().all(Cell::can_be_drawn) => draw(&genotype.cells),
+pub(super) fn pictures(genotype: Option<&Genotype>, value: &Value) -> String {
+    match genotype {
+        Some(genotype) if !genotype.cells.is_empty() && genotype.cells.iter().all(Cell::can_be_drawn) => draw(&genotype.cells),
         _ => {
-            let text = serde_json::to_string_pretty(genotype).unwrap_or_else(|_| genotype.to_string());
+            let text = serde_json::to_string_pretty(value).unwrap_or_else(|_| value.to_string());
             format!("<p class=\"quiet\">This is no genotype that can be drawn.</p>\n<pre>{}</pre>\n", escape(&text))
         }
     }
@@ -139,8 +121,8 @@ impl Cell {
                 wires += &format!("<path class=\"wire\" d=\"M{x} {y}V{lowest}\"/>");
             }
         }
-        for (x, name) in INPUT_X.into_iter().zip(["k−2", "k−1"]) {
-            boxes += &boxed(x - 19.0, INPUT_Y - OP_HEIGHT / 2.0, 38.0, OP_HEIGHT, name);
+        for (x, name) in INPUT_X.into_iter().zip([source(0), source(1)]) {
+            boxes += &boxed(x - 19.0, INPUT_Y - OP_HEIGHT / 2.0, 38.0, OP_HEIGHT, &name);
         }
         for (node, row) in rows.iter().enumerate() {
             boxes += &format!(
@@ -149,8 +131,7 @@ impl Cell {
                 row.y,
                 row.x,
                 row.y + 4.0,
-                // As the graph names it: the inputs are 0 and 1.
-                node + INPUTS
+                source(node + INPUTS)
             );
         }
         let first = rows.first().map_or(0.0, |row| row.y);
@@ -187,7 +168,7 @@ fn operation(name: &str, left: f64, y: f64) -> String {
         name if name.contains("pool") => "pool",
         _ => "other",
     };
-    let mut label = name.replace('_', " ").replace("3x3", "3×3").replace("5x5", "5×5");
+    let mut label = architecture::operation(name);
     if label.chars().count() > OP_CHARS {
         label = label.chars().take(OP_CHARS - 1).chain(['…']).collect();
     }

@@ -1,11 +1,11 @@
-//! The curves of `metrics.jsonl`, by phase.
+//! The charts of every phase: what its lines have numbers for.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::chart::{Chart, Series, Stage};
-use super::escape::escape;
-
-type Entry = Map<String, Value>;
+use super::architecture::OPERATIONS;
+use super::chart::{Lines, Series, Shares};
+use super::metrics::{Line, Phase};
+use crate::escape::escape;
 
 /// A chart that a phase gets where it has numbers for it.
 struct Kind {
@@ -17,7 +17,7 @@ struct Kind {
     keys: &'static [(&'static str, &'static str)],
 }
 
-const KINDS: [Kind; 6] = [
+const KINDS: [Kind; 9] = [
     Kind { title: "Loss", unit: "", from_zero: false, scale: 1.0, keys: &[("train_loss", "train")] },
     Kind {
         title: "Accuracy",
@@ -26,6 +26,7 @@ const KINDS: [Kind; 6] = [
         scale: 100.0,
         keys: &[("train_accuracy", "train"), ("validation_accuracy", "validation"), ("test_accuracy", "test")],
     },
+    Kind { title: "Learning rate", unit: "", from_zero: true, scale: 1.0, keys: &[("learning_rate", "rate")] },
     Kind {
         title: "Superiority and stability",
         unit: "",
@@ -34,74 +35,78 @@ const KINDS: [Kind; 6] = [
         keys: &[("superiority", "superiority"), ("stability", "stability")],
     },
     Kind { title: "Entropy of α", unit: "1 = even", from_zero: false, scale: 1.0, keys: &[("alpha_entropy", "entropy")] },
+    Kind { title: "Parameters of the likeliest network", unit: "M", from_zero: false, scale: 1e-6, keys: &[("params", "parameters")] },
+    Kind { title: "Multiply-adds of the likeliest network", unit: "M", from_zero: false, scale: 1e-6, keys: &[("madds", "multiply-adds")] },
     Kind { title: "Time of a step", unit: "ms", from_zero: true, scale: 1.0, keys: &[("step_ms", "step")] },
     Kind { title: "Speed", unit: "images/s", from_zero: true, scale: 1.0, keys: &[("images_per_s", "images/s")] },
 ];
 
-pub(super) fn curves(metrics: &[Entry]) -> String {
-    let mut phases: Vec<(String, Vec<&Entry>)> = Vec::new();
-    for entry in metrics {
-        let name = entry.get("phase").map_or_else(|| "unnamed phase".to_owned(), text);
-        match phases.iter_mut().find(|(phase, _)| *phase == name) {
-            Some((_, entries)) => entries.push(entry),
-            None => phases.push((name, vec![entry])),
-        }
-    }
+pub(super) fn curves(phases: &[Phase<'_>]) -> String {
     if phases.is_empty() {
         return "<p class=\"quiet\">There are no metrics.</p>\n".to_owned();
     }
-    let sections = phases.iter().map(|(name, entries)| phase(name, entries)).collect::<String>();
+    let sections = phases.iter().map(section).collect::<String>();
     format!("<p class=\"quiet\">By epoch; the legend tells the last value.</p>\n{sections}")
 }
 
-fn text(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-}
-
-fn phase(name: &str, entries: &[&Entry]) -> String {
-    let stages = stages(entries);
-    let epochs: Vec<_> = entries.iter().enumerate().map(|(i, entry)| epoch(entry, i)).collect();
-    let charts: String = KINDS.iter().filter_map(|kind| chart(kind, entries, &epochs, &stages)).collect();
+fn section(phase: &Phase<'_>) -> String {
+    let mut charts: Vec<String> = KINDS.iter().filter_map(|kind| lines(kind, phase)).collect();
+    charts.extend(shares(phase));
     let charts = if charts.is_empty() {
         "<p class=\"quiet\">No numbers to draw.</p>\n".to_owned()
     } else {
-        format!("<div class=\"charts\">\n{charts}</div>\n")
+        format!("<div class=\"charts\">\n{}</div>\n", charts.concat())
     };
-    let names: Vec<_> = stages.iter().map(|stage| format!("{} {}–{}", escape(&stage.name), stage.first, stage.last)).collect();
-    let names = if names.is_empty() { String::new() } else { format!("<p class=\"quiet\">Epochs: {}</p>\n", names.join(", ")) };
-    format!("<h3>{}</h3>\n{names}{charts}", escape(name))
+    format!("<h3>{}</h3>\n{}{charts}", escape(&phase.name), stages(phase))
 }
 
-fn chart(kind: &Kind, entries: &[&Entry], epochs: &[f64], stages: &[Stage]) -> Option<String> {
+/// Which epochs belong to which stage, each with the shade of its band.
+fn stages(phase: &Phase<'_>) -> String {
+    if phase.stages.is_empty() {
+        return String::new();
+    }
+    let names = phase.stages.iter().map(|stage| {
+        let epochs = &phase.epochs[stage.lines.clone()];
+        let (first, last) = (epochs[0], epochs[epochs.len() - 1]);
+        let epochs = if first == last { first.to_string() } else { format!("{first}–{last}") };
+        format!("<span><i class=\"s{}\"></i>{} {epochs}</span>", stage.look % 3, escape(&stage.name))
+    });
+    format!("<div class=\"legend stages\">Epochs: {}</div>\n", names.collect::<String>())
+}
+
+fn lines(kind: &Kind, phase: &Phase<'_>) -> Option<String> {
     let series = kind.keys.iter().filter_map(|&(key, name)| {
         // An epoch without the key was not measured, and the curve passes it by.
-        let point = |(&entry, &epoch): (&&Entry, &f64)| {
-            let value = entry.get(key)?.as_f64().map(|value| kind.scale * value).filter(|value| value.is_finite());
+        let point = |(&line, &epoch): (&&Line, &f64)| {
+            let value = line.get(key)?.as_f64().map(|value| kind.scale * value).filter(|value| value.is_finite());
             Some((epoch, value))
         };
-        let points: Vec<_> = entries.iter().zip(epochs).filter_map(point).collect();
+        let points: Vec<_> = phase.lines.iter().zip(&phase.epochs).filter_map(point).collect();
         points.iter().any(|point| point.1.is_some()).then_some(Series { name, points })
     });
-    let series: Vec<_> = series.collect();
-    let chart = Chart { title: kind.title, unit: kind.unit, from_zero: kind.from_zero, series, epochs, stages };
-    (!chart.series.is_empty()).then(|| chart.figure())
+    let lines = Lines { title: kind.title, unit: kind.unit, from_zero: kind.from_zero, series: series.collect() };
+    (!lines.series.is_empty()).then(|| lines.figure(phase))
 }
 
-/// The epoch of an entry, or its place where it has none.
-fn epoch(entry: &Entry, index: usize) -> f64 {
-    entry.get("epoch").and_then(Value::as_f64).unwrap_or(index as f64)
-}
-
-/// The stages in their order. One that is named again after another is a stage of its own.
-fn stages(entries: &[&Entry]) -> Vec<Stage> {
-    let mut stages: Vec<Stage> = Vec::new();
-    for (i, entry) in entries.iter().enumerate() {
-        let Some(name) = entry.get("stage").map(text) else { continue };
-        let epoch = epoch(entry, i);
-        match stages.last_mut() {
-            Some(stage) if stage.name == name => stage.last = epoch,
-            _ => stages.push(Stage { name, first: epoch, last: epoch }),
-        }
-    }
-    stages
+/// The shares of the operations. An epoch whose shares are not all numbers of 0 or more is left out.
+fn shares(phase: &Phase<'_>) -> Option<String> {
+    let measured: Vec<(f64, &Line)> = phase
+        .lines
+        .iter()
+        .zip(&phase.epochs)
+        .filter_map(|(line, &epoch)| Some((epoch, line.get("operation_shares")?.as_object()?)))
+        .filter(|(_, shares)| shares.values().all(|share| share.as_f64().is_some_and(|share| (0.0..=1.0).contains(&share))))
+        .collect();
+    let used = |name: &str| measured.iter().any(|(_, shares)| shares.contains_key(name));
+    let unknown = measured.iter().flat_map(|(_, shares)| shares.keys()).map(String::as_str).filter(|name| !OPERATIONS.contains(name));
+    let mut names: Vec<&str> = unknown.collect();
+    names.sort_unstable();
+    names.dedup();
+    let names: Vec<&str> = OPERATIONS.into_iter().filter(|name| used(name)).chain(names).collect();
+    let column = |(epoch, shares): &(f64, &Line)| {
+        let share = |name: &&str| shares.get(*name).and_then(Value::as_f64).map_or(0.0, |share| 100.0 * share);
+        (*epoch, names.iter().map(share).collect())
+    };
+    let columns = measured.iter().map(column).collect();
+    (!names.is_empty()).then(|| Shares { title: "Operations of the likeliest network", names, columns }.figure(phase))
 }

@@ -1,35 +1,47 @@
 //! `report.html`: one file that needs nothing else, no script and no network.
 
+mod architecture;
 mod cells;
 mod chart;
 mod curves;
-mod escape;
+mod header;
+mod heat;
+mod metrics;
 mod tables;
 
 use serde_json::{Map, Value};
 
-use crate::format::{count, millions, ms, percent};
-use crate::{LatencyRow, RunReport};
-use escape::escape;
+use crate::RunReport;
+use crate::escape::escape;
+use architecture::{Genotype, Space};
 
-/// The report as one HTML page, light and dark, for wide and narrow windows. `metrics` are the lines of `metrics.jsonl`: each phase gets the
-/// curves that its lines have numbers for.
+/// The report as one HTML page, light and dark, for wide and narrow windows.
+///
+/// `metrics` are the lines of `metrics.jsonl`: each phase gets the charts that its lines have numbers for, and a banner where its last line
+/// has `"collapsed": true`. `space` is what `space.json` holds: it names the candidates whose probabilities the lines of the search have.
 ///
 /// Nothing in either can make this fail: what cannot be drawn is shown as text, and what is no number as `n/a`.
-pub fn html(report: &RunReport, metrics: &[Map<String, Value>]) -> String {
+pub fn html(report: &RunReport, metrics: &[Map<String, Value>], space: Option<&Value>) -> String {
     let title = match &report.preset {
         Some(preset) => format!("{} · {}", escape(&report.dataset), escape(preset)),
         None => escape(&report.dataset),
     };
     let style = include_str!("style.css");
+    let phases = metrics::phases(metrics);
+    let genotype = Genotype::read(&report.genotype);
+    let space = space.and_then(Space::read);
+    let budgets = if report.budgets.is_empty() { String::new() } else { section("Budgets", tables::budgets(&report.budgets)) };
     let body = [
-        header(report, &title),
+        header::header(report, &title),
+        header::warnings(&phases),
+        budgets,
         section("Phases", tables::phases(&report.phases)),
-        section("Curves", curves::curves(metrics)),
+        section("Curves", curves::curves(&phases)),
         section("Latency", tables::latency(&report.latency)),
         section("Accuracy", tables::accuracy(report)),
         section("Parity", tables::parity(report)),
-        section("Architecture", cells::pictures(&report.genotype)),
+        section("Architecture", cells::pictures(genotype.as_ref(), &report.genotype)),
+        section("Candidates", heat::maps(&phases, genotype.as_ref(), space.as_ref())),
         section("Machine", tables::machine(&report.machine)),
     ]
     .concat();
@@ -42,72 +54,4 @@ pub fn html(report: &RunReport, metrics: &[Map<String, Value>]) -> String {
 
 fn section(title: &str, content: String) -> String {
     format!("<section>\n<h2>{title}</h2>\n{content}</section>\n")
-}
-
-fn header(report: &RunReport, title: &str) -> String {
-    let mut tiles = vec![
-        tile("Parameters", &millions(report.params), "M params", &format!("{} trainable", count(report.params))),
-        tile("Multiply-adds", &millions(report.madds), "M", &format!("{} for one image", count(report.madds))),
-        tile(
-            "Test accuracy",
-            &percent(report.test_accuracy),
-            "%",
-            &format!("{} of {} images", count(report.test_correct), count(report.test_images)),
-        ),
-    ];
-    tiles.extend(headline_latencies(&report.latency).into_iter().map(latency_tile));
-    format!(
-        "<header>\n<h1>{title}</h1>\n<p class=\"quiet\">{} training and {} test images of {} classes · trained on {} · seed {}</p>\n\
-         {}<div class=\"tiles\">\n{}</div>\n<p class=\"quiet\">{} parameters in the exported file, where BatchNorm is folded into the \
-         convolutions. A multiply-add is one multiply-accumulate of a convolution or linear layer.</p>\n</header>\n",
-        count(report.train_images),
-        count(report.test_images),
-        count(report.classes.len()),
-        escape(&report.device),
-        report.seed,
-        classes(&report.classes),
-        tiles.concat(),
-        count(report.params_in_file),
-    )
-}
-
-/// The classes' names, folded away where they are many.
-fn classes(names: &[String]) -> String {
-    let list = names.iter().map(|name| escape(name)).collect::<Vec<_>>().join(", ");
-    match names.len() {
-        0 => String::new(),
-        1..=20 => format!("<p class=\"quiet\">Classes: {list}</p>\n"),
-        n => format!("<details class=\"quiet\"><summary>{n} classes</summary>{list}</details>\n"),
-    }
-}
-
-fn tile(label: &str, value: &str, unit: &str, detail: &str) -> String {
-    format!(
-        "<div class=\"tile\"><div class=\"label\">{label}</div><div class=\"value\">{value} <span class=\"unit\">{unit}</span></div>\
-         <div class=\"detail\">{detail}</div></div>\n"
-    )
-}
-
-/// One latency for each runtime: that of the smallest batch and the fewest threads, which says most about a small device.
-fn headline_latencies(rows: &[LatencyRow]) -> Vec<&LatencyRow> {
-    let mut chosen: Vec<&LatencyRow> = Vec::new();
-    for row in rows {
-        let size = |row: &LatencyRow| (row.batch, row.threads);
-        match chosen.iter_mut().find(|other| other.runtime == row.runtime) {
-            Some(other) if size(row) < size(other) => *other = row,
-            Some(_) => {}
-            None => chosen.push(row),
-        }
-    }
-    chosen
-}
-
-fn latency_tile(row: &LatencyRow) -> String {
-    let plural = |n: usize, one: &str, many: &str| format!("{n} {}", if n == 1 { one } else { many });
-    tile(
-        &format!("p50, {}", escape(&row.runtime)),
-        &ms(row.p50_ms),
-        "ms",
-        &format!("{}, {}", plural(row.threads, "thread", "threads"), plural(row.batch, "image", "images")),
-    )
 }

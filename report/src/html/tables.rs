@@ -1,8 +1,8 @@
 use serde_json::{Map, Value};
 
-use super::escape::escape;
-use crate::format::{count, difference, duration, fixed, megabytes, ms, percent, percent_of};
-use crate::{LatencyRow, PhaseTime, RunReport, RuntimeAccuracy};
+use crate::escape::escape;
+use crate::format::{amount, count, difference, duration, fixed, megabytes, ms, percent, percent_of};
+use crate::{BudgetRow, LatencyRow, PhaseTime, RunReport, RuntimeAccuracy};
 
 /// Images listed one by one in a cell of a table; more of them are folded away.
 const LISTED: usize = 8;
@@ -36,6 +36,34 @@ fn table(columns: &[Column], rows: &[Vec<String>]) -> String {
 
 fn nothing(what: &str) -> String {
     format!("<p class=\"quiet\">{what}</p>\n")
+}
+
+pub(super) fn budgets(rows: &[BudgetRow]) -> String {
+    use Column::{Number, Text};
+    let columns = [Text("budget"), Number("asked", "at most"), Number("predicted", "by the search"), Number("measured", ""), Text("kept")];
+    let row = |row: &BudgetRow| {
+        let number = |value: Option<f64>| value.map_or_else(String::new, amount);
+        vec![
+            format!("{} <span class=\"unit\">{}</span>", escape(&row.resource), escape(&row.unit)),
+            amount(row.limit),
+            number(row.predicted),
+            number(row.value),
+            row.value.map_or_else(|| "<small>not measured</small>".to_owned(), |value| kept(row.limit, value)),
+        ]
+    };
+    table(&columns, &rows.iter().map(row).collect::<Vec<_>>())
+}
+
+/// Whether a limit was kept, and by how much of it.
+fn kept(limit: f64, value: f64) -> String {
+    if !limit.is_finite() || !value.is_finite() {
+        return "n/a".to_owned();
+    }
+    let distance = if limit > 0.0 { format!(", {} %", fixed(100.0 * (value / limit - 1.0).abs(), 1)) } else { String::new() };
+    match value <= limit {
+        true => format!("yes<small>{distance} below</small>"),
+        false => format!("<strong class=\"over\">no</strong><small>{distance} above</small>"),
+    }
 }
 
 pub(super) fn phases(phases: &[PhaseTime]) -> String {

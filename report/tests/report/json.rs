@@ -1,4 +1,4 @@
-use adwp_report::{ReportError, RunReport};
+use adwp_report::{BudgetRow, ReportError, RunReport};
 use serde_json::{Value, json};
 
 use crate::sample::report;
@@ -36,6 +36,23 @@ fn the_keys_that_scripts_read_are_there() {
     assert_eq!(value["phases"][1], memory);
     assert_eq!(value["phases"][3], json!({"name": "export", "seconds": 1.83}));
     assert_eq!(value["latency"][0]["p50_ms"], 11.021);
+}
+
+#[test]
+fn budgets_are_there_where_something_was_asked() {
+    assert!(!report().to_json().contains("budgets"));
+    let mut limited = report();
+    let row = BudgetRow { resource: "params".to_owned(), limit: 3.3e6, unit: String::new(), predicted: Some(3.2e6), value: None };
+    limited.budgets = vec![row];
+    let text = limited.to_json();
+    assert_eq!(RunReport::from_json(&text).unwrap(), limited);
+    let value: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(value["budgets"], json!([{"resource": "params", "limit": 3.3e6, "unit": "", "predicted": 3.2e6, "value": null}]));
+    let message = refusal(|report| report["budgets"] = json!([{"resource": "params", "limit": 1, "unit": "", "most": 2}]));
+    assert!(message.contains("unknown field `most`"), "{message}");
+    limited.budgets[0].limit = f64::NAN;
+    let text = limited.to_json();
+    assert_eq!(RunReport::from_json(&text).unwrap().to_json(), text);
 }
 
 #[test]

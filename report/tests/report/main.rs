@@ -1,6 +1,9 @@
-//! The report's JSON, its page and its table.
+//! The report's JSON, its page, its table and its pictures.
 
 mod html;
 mod json;
+mod markup;
 mod sample;
+mod scatter;
+mod search;
 mod terminal;

@@ -56,6 +56,7 @@ pub(crate) fn report() -> RunReport {
             latency("onnxruntime", "1.31.1", 2, 7.0),
             latency("tract", "0.23.9", 1, 17.0),
         ],
+        budgets: Vec::new(),
         machine: machine(),
         genotype: genotype(),
     }
@@ -126,6 +127,7 @@ pub(crate) fn metrics() -> Vec<Map<String, Value>> {
     });
     let retrain = (0..20).map(|epoch| {
         let mut entry = line("retrain", epoch, 20);
+        entry["learning_rate"] = json!(0.05 * (1.0 - f64::from(epoch) / 20.0));
         if epoch % 5 == 4 {
             entry["test_accuracy"] = json!(0.9 + f64::from(epoch) * 0.003);
         }
@@ -144,4 +146,53 @@ fn line(phase: &str, epoch: i32, epochs: i32) -> Value {
         "train_loss": 2.3 * (-2.0 * share).exp(),
         "train_accuracy": 0.95 - 0.8 * (-3.0 * share).exp(),
     })
+}
+
+/// What a search leaves: the metrics of its two phases with the probabilities of all candidates, the space, and the genotype.
+pub(crate) struct Searched {
+    pub(crate) metrics: Vec<Map<String, Value>>,
+    pub(crate) space: Value,
+    pub(crate) genotype: Value,
+}
+
+/// A search of `cells` cells over six candidates a node; the probabilities of each phase are in the lines of its last `epochs` epochs.
+///
+/// `probability` has a phase, row and epoch. Of each node its first two candidates are kept.
+pub(crate) fn searched(cells: usize, epochs: usize, probability: impl Fn(&str, usize, usize) -> Value) -> Searched {
+    const K: usize = 6;
+    let ops = ["sep_conv_3x3", "dil_conv_5x5", "identity"];
+    // Two inputs, and of each three operations.
+    let pair = |node: usize, i: usize| json!({"input": if i < 3 { 0 } else { node + 1 }, "op": ops[i % 3]});
+    let nodes = |kept: usize| -> Vec<Value> { (0..4).map(|node| (0..kept).map(|i| pair(node, i)).collect()).collect() };
+    let kind = |cell: usize| if cell % 3 == 2 { "reduction" } else { "normal" };
+    let object = |value: Value| value.as_object().cloned().unwrap();
+    let shares = |epoch: usize| json!({"sep_conv_3x3": 0.5, "identity": epoch as f64 / (2 * epochs) as f64, "max_pool_3x3": 0.25});
+
+    let space = (0..epochs).map(|epoch| {
+        let list = |from: usize| (0..112).map(|row| probability("space", from + row, epoch)).collect::<Value>();
+        let mut entry = line("space", epoch as i32, epochs as i32);
+        entry["probabilities"] = json!({"normal": list(0), "reduction": list(112)});
+        entry["best_epoch"] = json!(epoch / 2);
+        entry["operation_shares"] = shares(epoch);
+        object(entry)
+    });
+    let search = (0..2 * epochs).map(|epoch| {
+        let mut entry = line("search", epoch as i32, 2 * epochs as i32);
+        entry["stage"] = json!(if epoch < epochs { "hypernetwork" } else { "basic-search" });
+        if let Some(epoch) = epoch.checked_sub(epochs) {
+            let list = |cell: usize| (0..4 * K).map(|row| probability("search", cell * 4 * K + row, epoch)).collect::<Value>();
+            entry["probabilities"] = (0..cells).map(list).collect();
+            entry["operation_shares"] = shares(epoch);
+            entry["params"] = json!(3_000_000 + 1000 * epoch);
+            entry["madds"] = json!(500_000_000 - 1000 * epoch);
+            entry["collapsed"] = json!(false);
+        }
+        object(entry)
+    });
+    let cell = |cell: usize| json!({"kind": kind(cell), "nodes": nodes(2)});
+    Searched {
+        metrics: space.chain(search).collect(),
+        space: json!({"schema": "adwp/space/1", "normal": nodes(K), "reduction": nodes(K)}),
+        genotype: json!({"schema": "adwp/genotype/1", "cells": (0..cells).map(cell).collect::<Vec<_>>()}),
+    }
 }

@@ -1,0 +1,88 @@
+//! What stands before the first section: what was run, its result in a few numbers, and what is wrong with it.
+
+use super::metrics::Phase;
+use crate::escape::escape;
+use crate::format::{count, millions, ms, percent};
+use crate::{LatencyRow, RunReport};
+
+/// `title` is HTML.
+pub(super) fn header(report: &RunReport, title: &str) -> String {
+    let mut tiles = vec![
+        tile("Parameters", &millions(report.params), "M", &format!("{} trainable", count(report.params))),
+        tile("Multiply-adds", &millions(report.madds), "M", &format!("{} for one image", count(report.madds))),
+        tile(
+            "Test accuracy",
+            &percent(report.test_accuracy),
+            "%",
+            &format!("{} of {} images", count(report.test_correct), count(report.test_images)),
+        ),
+    ];
+    tiles.extend(headline_latencies(&report.latency).into_iter().map(latency_tile));
+    format!(
+        "<header>\n<h1>{title}</h1>\n<p class=\"quiet\">{} training and {} test images of {} classes · trained on {} · seed {}</p>\n\
+         {}<div class=\"tiles\">\n{}</div>\n<p class=\"quiet\">{} parameters in the exported file, where BatchNorm is folded into the \
+         convolutions. A multiply-add is one multiply-accumulate of a convolution or linear layer.</p>\n</header>\n",
+        count(report.train_images),
+        count(report.test_images),
+        count(report.classes.len()),
+        escape(&report.device),
+        report.seed,
+        classes(&report.classes),
+        tiles.concat(),
+        count(report.params_in_file),
+    )
+}
+
+/// A banner for each phase whose result collapsed.
+pub(super) fn warnings(phases: &[Phase<'_>]) -> String {
+    let banner = |phase: &Phase<'_>| {
+        let reason = phase.collapse()?;
+        let name = escape(&phase.name);
+        Some(format!(
+            "<aside class=\"warning\"><strong>The result of the phase {name} has collapsed.</strong> {}</aside>\n",
+            escape(&reason)
+        ))
+    };
+    phases.iter().filter_map(banner).collect()
+}
+
+/// The classes' names, folded away where they are many.
+fn classes(names: &[String]) -> String {
+    let list = names.iter().map(|name| escape(name)).collect::<Vec<_>>().join(", ");
+    match names.len() {
+        0 => String::new(),
+        1..=20 => format!("<p class=\"quiet\">Classes: {list}</p>\n"),
+        n => format!("<details class=\"quiet\"><summary>{n} classes</summary>{list}</details>\n"),
+    }
+}
+
+fn tile(label: &str, value: &str, unit: &str, detail: &str) -> String {
+    format!(
+        "<div class=\"tile\"><div class=\"label\">{label}</div><div class=\"value\">{value} <span class=\"unit\">{unit}</span></div>\
+         <div class=\"detail\">{detail}</div></div>\n"
+    )
+}
+
+/// One latency for each runtime: that of the smallest batch and the fewest threads, which says most about a small device.
+fn headline_latencies(rows: &[LatencyRow]) -> Vec<&LatencyRow> {
+    let mut chosen: Vec<&LatencyRow> = Vec::new();
+    for row in rows {
+        let size = |row: &LatencyRow| (row.batch, row.threads);
+        match chosen.iter_mut().find(|other| other.runtime == row.runtime) {
+            Some(other) if size(row) < size(other) => *other = row,
+            Some(_) => {}
+            None => chosen.push(row),
+        }
+    }
+    chosen
+}
+
+fn latency_tile(row: &LatencyRow) -> String {
+    let plural = |n: usize, one: &str, many: &str| format!("{n} {}", if n == 1 { one } else { many });
+    tile(
+        &format!("p50, {}", escape(&row.runtime)),
+        &ms(row.p50_ms),
+        "ms",
+        &format!("{}, {}", plural(row.threads, "thread", "threads"), plural(row.batch, "image", "images")),
+    )
+}
