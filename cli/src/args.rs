@@ -1,3 +1,5 @@
+mod lut;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -6,6 +8,8 @@ use adwp_deploy::runtime::Runtime;
 use adwp_engine::cuda::Precision;
 use adwp_models::Stem;
 use clap::{ArgAction, Parser, Subcommand};
+
+pub(crate) use lut::{LutBuildArgs, LutCheckArgs, LutCommand, SizeArgs, TimingArgs};
 
 /// Searches, retrains, exports and benchmarks small image networks.
 #[derive(Debug, Parser)]
@@ -42,6 +46,8 @@ pub(crate) enum Command {
     Search(TrainArgs),
     /// Train the found architecture from scratch.
     Retrain(TrainArgs),
+    /// Study whether predicted weights rank architectures as retraining does.
+    Fidelity(FidelityArgs),
     /// Write ONNX; refuses to finish unless the file agrees with the trained network.
     Export(RunArgs),
     /// Latency under ONNX Runtime and tract, with params and multiply-adds.
@@ -52,6 +58,11 @@ pub(crate) enum Command {
     Predict(PredictArgs),
     /// Params and multiply-adds of a genotype or an ONNX file.
     Cost(CostArgs),
+    /// Latencies of operators on this machine: measure a table of them, or check one.
+    Lut {
+        #[command(subcommand)]
+        command: LutCommand,
+    },
     /// Write report.json and report.html of a finished run.
     Report {
         /// Folder of the run.
@@ -89,7 +100,7 @@ pub(crate) enum DataCommand {
 }
 
 /// Where ONNX Runtime is.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct OrtArgs {
     /// The ONNX Runtime library; found by itself in the usual places.
     #[arg(long, value_name = "FILE")]
@@ -97,12 +108,12 @@ pub(crate) struct OrtArgs {
 }
 
 /// Settings of a run. Flags override the config file, which overrides the preset.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct RunArgs {
     /// Folder of the run [default: runs/PRESET].
     #[arg(long, value_name = "DIR")]
     pub(crate) run: Option<PathBuf>,
-    /// Settings to start from: demo, cifar10-8, cifar10-14, imagenet-8, imagenet-14 [default: demo].
+    /// Settings to start from: demo, study-cpu, cifar10-8, cifar10-14, imagenet-8, imagenet-14 [default: demo].
     #[arg(long)]
     pub(crate) preset: Option<String>,
     /// A TOML file with settings.
@@ -120,6 +131,24 @@ pub(crate) struct RunArgs {
     /// Seed of all random numbers, at most 9223372036854775807, the largest number of a TOML file.
     #[arg(long, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     pub(crate) seed: Option<u64>,
+    /// The most trainable parameters that the found network may have, such as 1.5M.
+    #[arg(long, value_name = "N", value_parser = amount)]
+    pub(crate) max_params: Option<u64>,
+    /// The most multiply-adds that the found network may take for an image, such as 600M.
+    #[arg(long, value_name = "N", value_parser = amount)]
+    pub(crate) max_madds: Option<u64>,
+    /// The most milliseconds that the found network may take for an image, as the latency table predicts them.
+    #[arg(long, value_name = "MS")]
+    pub(crate) max_latency_ms: Option<f64>,
+    /// Latencies of the operators on the machine that --max-latency-ms is about; `adwp lut build` measures them.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) latency_table: Option<PathBuf>,
+    /// Drop identities in the search, this share of the samples at first: against architectures of little but identities (P-DARTS).
+    #[arg(long, value_name = "SHARE")]
+    pub(crate) identity_dropout: Option<f32>,
+    /// End the derivation of the space and the search once their result has stayed the same for so many epochs (DARTS+).
+    #[arg(long, value_name = "EPOCHS")]
+    pub(crate) early_stop: Option<usize>,
     /// Threads; 0 for one on each core. Results do not depend on it.
     #[arg(long, default_value_t = 0)]
     pub(crate) threads: usize,
@@ -150,6 +179,21 @@ pub(crate) struct TrainArgs {
     /// Stop at the first training step after so many minutes, as Ctrl-C does: with a checkpoint, and exit code 130.
     #[arg(long, value_name = "M", value_parser = minutes)]
     pub(crate) max_minutes: Option<Duration>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct FidelityArgs {
+    #[command(flatten)]
+    pub(crate) train: TrainArgs,
+    /// Architectures drawn from the space; a larger study goes on from a smaller one [default: fidelity.architectures].
+    #[arg(long, value_name = "N")]
+    pub(crate) architectures: Option<usize>,
+    /// How often everything is done, with the seeds from the run's on [default: fidelity.seeds].
+    #[arg(long, value_name = "S")]
+    pub(crate) seeds: Option<usize>,
+    /// How many of the architectures the searched ones are compared with; 0 for all [default: fidelity.random].
+    #[arg(long, value_name = "R")]
+    pub(crate) random: Option<usize>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -256,6 +300,20 @@ fn minutes(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "expected a number of minutes above 0, such as 9.5".into())
 }
 
+/// A number with K, M or G for thousands, millions and thousands of millions.
+fn amount(text: &str) -> Result<u64, String> {
+    let (digits, factor) = match text.strip_suffix(['K', 'k']) {
+        Some(digits) => (digits, 1e3),
+        None => match text.strip_suffix(['M', 'm']) {
+            Some(digits) => (digits, 1e6),
+            None => text.strip_suffix(['G', 'g']).map_or((text, 1.0), |digits| (digits, 1e9)),
+        },
+    };
+    let number: Option<f64> = digits.parse().ok().map(|number: f64| (number * factor).round());
+    let number = number.filter(|number| (1.0..=9e15).contains(number));
+    number.map(|number| number as u64).ok_or_else(|| "expected a number of at least 1, such as 1500000, 1.5M or 600M".into())
+}
+
 fn precision(text: &str) -> Result<Precision, String> {
     match text {
         "f32" => Ok(Precision::F32),
@@ -302,6 +360,8 @@ mod tests {
         assert!(image_shape("28x28").is_err() && image_shape("ax1x1").is_err());
         assert_eq!(percentage("5%"), Ok(0.05));
         assert!(percentage("-1").is_err() && percentage("NaN").is_err());
+        assert_eq!((amount("1.52M"), amount("600m"), amount("26922")), (Ok(1_520_000), Ok(600_000_000), Ok(26_922)));
+        assert!(["0", "-1", "", "M", "1e30", "nan", "5T"].iter().all(|text| amount(text).is_err()));
         assert_eq!(minutes("0.5"), Ok(Duration::from_secs(30)));
         assert!(["0", "-1", "NaN", "inf", "1e300", "9m", ""].iter().all(|text| minutes(text).is_err()));
     }

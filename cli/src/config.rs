@@ -2,6 +2,7 @@ use std::path::{Path, PathBuf};
 
 use adwp_data::DatasetKind;
 use adwp_export::RetrainSettings;
+use adwp_fidelity::FidelitySettings;
 use adwp_models::Stem;
 use adwp_search::{SearchSettings, SpaceSettings};
 use serde::{Deserialize, Serialize};
@@ -20,7 +21,7 @@ pub(crate) struct Config {
     pub(crate) dataset: DatasetKind,
     /// Its folder; empty for none. A run may be continued with its data elsewhere.
     pub(crate) data: PathBuf,
-    /// Height and width of the images of an image folder; 0 for the size the data set has.
+    /// Height and width that images are brought to; 0 for the size the data set has, for an image folder 224.
     pub(crate) image_size: usize,
     /// Training images used, evenly of all classes; 0 for all.
     pub(crate) train_images: usize,
@@ -36,10 +37,26 @@ pub(crate) struct Config {
     pub(crate) cells: usize,
     /// What comes before the cells.
     pub(crate) stem: Stem,
+    pub(crate) limits: LimitSettings,
     pub(crate) space: SpaceSettings,
     pub(crate) search: SearchSettings,
     pub(crate) retrain: RetrainSettings,
+    pub(crate) fidelity: FidelitySettings,
     pub(crate) bench: BenchSettings,
+}
+
+/// What the found network may take at most.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LimitSettings {
+    /// Trainable parameters; 0 for any number.
+    pub(crate) params: u64,
+    /// Multiply-adds for an image; 0 for any number.
+    pub(crate) madds: u64,
+    /// Milliseconds for an image by the latency table; 0 for any number.
+    pub(crate) latency_ms: f64,
+    /// The latency table; empty for none.
+    pub(crate) latency_table: PathBuf,
 }
 
 /// Settings of the latency measurement at the end of a run.
@@ -76,17 +93,20 @@ impl Default for Config {
             seed: 0,
             cells: 8,
             stem: Stem::Cifar,
+            limits: LimitSettings::default(),
             space: SpaceSettings::default(),
             search: SearchSettings::default(),
             retrain: RetrainSettings::default(),
+            fidelity: FidelitySettings::default(),
             bench: BenchSettings::default(),
         }
     }
 }
 
 /// Name and text of every preset. Each names only what differs from the defaults, which are the paper's for CIFAR-10 with 8 cells.
-pub(crate) const PRESETS: [(&str, &str); 5] = [
+pub(crate) const PRESETS: [(&str, &str); 6] = [
     ("demo", include_str!("../presets/demo.toml")),
+    ("study-cpu", include_str!("../presets/study-cpu.toml")),
     ("cifar10-8", include_str!("../presets/cifar10-8.toml")),
     ("cifar10-14", include_str!("../presets/cifar10-14.toml")),
     ("imagenet-8", include_str!("../presets/imagenet-8.toml")),
@@ -144,6 +164,18 @@ impl Config {
         if let Some(seed) = args.seed {
             config.seed = seed;
         }
+        let limits = &mut config.limits;
+        (limits.params, limits.madds) = (args.max_params.unwrap_or(limits.params), args.max_madds.unwrap_or(limits.madds));
+        limits.latency_ms = args.max_latency_ms.unwrap_or(limits.latency_ms);
+        if let Some(table) = &args.latency_table {
+            limits.latency_table = std::path::absolute(table).unwrap_or_else(|_| table.clone());
+        }
+        if let Some(dropout) = args.identity_dropout {
+            (config.space.identity_dropout, config.search.identity_dropout) = (dropout, dropout);
+        }
+        if let Some(epochs) = args.early_stop {
+            (config.space.early_stop, config.search.early_stop) = (epochs, epochs);
+        }
         config.validate()?;
         Ok(config)
     }
@@ -152,12 +184,21 @@ impl Config {
         self.space.validate()?;
         self.search.validate()?;
         self.retrain.validate()?;
+        self.fidelity.validate()?;
         let fail = |message: String| Err(Failure::input(message));
         if !(self.train_share > 0.0 && self.train_share < 1.0) {
             return fail(format!("train_share = {} is not between 0 and 1", self.train_share));
         }
         if self.search.keep > self.space.candidates {
             return fail(format!("search.keep = {} exceeds space.candidates = {}", self.search.keep, self.space.candidates));
+        }
+        let LimitSettings { latency_ms, latency_table, .. } = &self.limits;
+        if !(latency_ms.is_finite() && *latency_ms >= 0.0) {
+            return fail(format!("limits.latency_ms = {latency_ms} is no number of milliseconds"));
+        }
+        if *latency_ms > 0.0 && latency_table.as_os_str().is_empty() {
+            let failure = Failure::input("a latency can only be kept to with a table of measured operators");
+            return Err(failure.hint("name one with --latency-table; `adwp lut build` measures it"));
         }
         let bench = &self.bench;
         check_latency(&bench.threads, bench.min_time, bench.repeats, |name| format!("bench.{name}"))?;
@@ -174,11 +215,12 @@ impl Config {
 
     /// The first setting in which another configuration would give another result, with both values.
     ///
-    /// Where the data lies, how latency is measured and from which preset the settings came does not change the result.
+    /// Where the data lies, how latency is measured, how large a study of the run is and from which preset the settings came does not
+    /// change the result.
     pub(crate) fn difference(&self, other: &Self) -> Result<Option<String>, Failure> {
         let table = |config: &Self| parse(&config.to_toml()?, "settings");
         let (mut a, mut b) = (table(self)?, table(other)?);
-        for key in ["data", "bench", "preset"] {
+        for key in ["data", "bench", "fidelity", "preset"] {
             a.remove(key);
             b.remove(key);
         }

@@ -5,6 +5,8 @@ use adwp_data::DataError;
 use adwp_deploy::DeployError;
 use adwp_engine::EngineError;
 use adwp_export::ExportError;
+use adwp_fidelity::FidelityError;
+use adwp_lut::LutError;
 use adwp_models::ModelError;
 use adwp_report::ReportError;
 use adwp_search::SearchError;
@@ -94,7 +96,7 @@ impl From<TrainError> for Failure {
             | TrainError::Memory { .. }
             | TrainError::Settings(_)
             | TrainError::Data(_) => Kind::Input,
-            TrainError::NotFinite { .. } => Kind::Failed,
+            TrainError::NotFinite { .. } | TrainError::Spoiled { .. } => Kind::Failed,
         };
         Self::of(kind, &e, e.hint())
     }
@@ -122,6 +124,17 @@ impl From<ExportError> for Failure {
     }
 }
 
+impl From<FidelityError> for Failure {
+    fn from(e: FidelityError) -> Self {
+        match e {
+            FidelityError::Model(e) => e.into(),
+            FidelityError::Search(e) => e.into(),
+            FidelityError::Export(e) => e.into(),
+            FidelityError::Train(e) => e.into(),
+        }
+    }
+}
+
 impl From<DeployError> for Failure {
     fn from(e: DeployError) -> Self {
         let kind = match e {
@@ -129,6 +142,20 @@ impl From<DeployError> for Failure {
             _ => Kind::Input,
         };
         Self::of(kind, &e, e.hint())
+    }
+}
+
+impl From<LutError> for Failure {
+    fn from(e: LutError) -> Self {
+        match e {
+            LutError::Model(e) => e.into(),
+            LutError::Engine(e) => e.into(),
+            LutError::Export(e) => e.into(),
+            LutError::Deploy(e) => e.into(),
+            LutError::Train(e) => e.into(),
+            LutError::Missing { .. } | LutError::Table { .. } | LutError::Elsewhere { .. } => Self::of(Kind::Input, &e, e.hint()),
+            LutError::Temporary { .. } => Self::of(Kind::Failed, &e, e.hint()),
+        }
     }
 }
 

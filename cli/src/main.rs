@@ -8,6 +8,7 @@ mod config;
 mod device;
 mod failure;
 mod interrupt;
+mod limits;
 mod memory;
 mod output;
 mod progress;

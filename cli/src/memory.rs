@@ -64,7 +64,8 @@ fn planned_bytes(phase: Training, folder: &Path, config: &Config, images: &Image
     };
     Ok(match phase {
         Training::Space => adwp_search::space_bytes(&config.space, &images.search_data(config, streams, device)?)?,
-        Training::Search => adwp_search::search_bytes(&config.search, &space()?, &images.search_data(config, streams, device)?)?,
+        // Limits add a few numbers.
+        Training::Search => adwp_search::search_bytes(&config.search, &space()?, &[], &images.search_data(config, streams, device)?)?,
         Training::Retrain => {
             let genotype = match folder.join(Training::Search.result()) {
                 path if path.exists() => parsed(path, Genotype::from_json)?,

@@ -46,7 +46,7 @@ pub(crate) struct Images {
     /// All that retraining uses.
     pub(crate) train: BatchSource,
     /// Those of them that the search uses.
-    search: BatchSource,
+    pub(crate) search: BatchSource,
     pub(crate) test: BatchSource,
 }
 
@@ -100,7 +100,7 @@ impl Images {
     }
 
     pub(crate) fn search_data(&self, config: &Config, streams: Streams, device: &Device) -> Result<Data, Failure> {
-        Ok(Data::new(self.skeleton(config, config.search.channels), &self.search, config.train_share, streams, device)?)
+        Ok(Data::new(self.skeleton(config, config.retrain.channels), &self.search, config.train_share, streams, device)?)
     }
 }
 
@@ -238,6 +238,19 @@ impl Session {
         command: &str,
         work: impl FnOnce(&mut Context<'_>) -> Result<Option<T>, Failure>,
     ) -> Result<T, Failure> {
+        let kept = format!("{} is written", self.run.checkpoint(step).display());
+        self.phases(step, command, &kept, work)
+    }
+
+    /// The same for work that has phases and checkpoints of its own; `kept` tells what an interrupt leaves.
+    pub(crate) fn phases<T>(
+        &mut self,
+        step: &str,
+        command: &str,
+        kept: &str,
+        work: impl FnOnce(&mut Context<'_>) -> Result<Option<T>, Failure>,
+    ) -> Result<T, Failure> {
+        interrupt::resume_with(format!("adwp {command} {}", self.continuing));
         let start = Instant::now();
         let mut context = Context {
             run: &self.run,
@@ -253,12 +266,11 @@ impl Session {
         match result? {
             Some(result) => Ok(result),
             None => {
-                let checkpoint = self.run.checkpoint(step);
                 let why = match self.interrupt.reason() {
                     Some(StopReason::Deadline) => "the time of --max-minutes is over",
                     Some(StopReason::Requested) | None => "interrupted",
                 };
-                let failure = Failure::interrupted(format!("{why}; {} is written", checkpoint.display()));
+                let failure = Failure::interrupted(format!("{why}; {kept}"));
                 Err(failure.hint(format!("continue with `adwp {command} {}`", self.continuing)))
             }
         }

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::failure::Failure;
+use crate::limits::{budgets, limits};
 use crate::session::Session;
 
 /// What the engine and the runtimes made of the exported file: `accuracy.json`.
@@ -63,8 +64,9 @@ pub(crate) fn search(session: &mut Session, command: &str) -> Result<(), Failure
     }
     let space = parsed(session.needs("space.json", "space")?, IntensiveSpace::from_json)?;
     let data = session.search_data()?;
+    let limits = limits(&session.config, &space, &data.target)?;
     let settings = session.config.search.clone();
-    let genotype = session.phase("search", command, |context| match adwp_search::search(&settings, &space, &data, context)? {
+    let genotype = session.phase("search", command, |context| match adwp_search::search(&settings, &space, &limits, &data, context)? {
         Finished::Done(genotype) => Ok(Some(genotype)),
         Finished::Interrupted => Ok(None),
     })?;
@@ -275,6 +277,7 @@ pub(crate) fn report(session: &mut Session) -> Result<RunReport, Failure> {
     }
     let times = session.times()?;
     let metrics = metrics(session)?;
+    let latency: Vec<LatencyRow> = measured.latency.iter().map(latency_row).collect();
     let phases = ["space", "search", "retrain", "export", "bench"];
     let (train_images, test_images) = (session.images.train.indices.len(), session.images.test.indices.len());
     let report = RunReport {
@@ -295,14 +298,21 @@ pub(crate) fn report(session: &mut Session) -> Result<RunReport, Failure> {
         runtime_accuracy: verification.runtimes,
         parity: verification.parity,
         phases: phases.iter().filter_map(|name| times.get(*name).map(|&seconds| phase_time(name, seconds, &metrics))).collect(),
-        latency: measured.latency.iter().map(latency_row).collect(),
+        budgets: budgets(&session.config, &trained.network.genotype, &trained.network.skeleton, &counted, &latency)?,
+        latency,
         machine: object(&bench.machine),
         genotype: serde_json::to_value(&trained.network.genotype).expect("a genotype prints as JSON"),
     };
     write_atomic(&session.run.file("report.json"), report.to_json().as_bytes())?;
-    let html = adwp_report::html(&report, &metrics);
+    let html = adwp_report::html(&report, &metrics, candidates(session).as_ref());
     write_atomic(&session.run.file("report.html"), html.as_bytes())?;
     Ok(report)
+}
+
+/// What `space.json` holds, for the names of the candidates. The genotype may have come from elsewhere, so that there is none.
+fn candidates(session: &Session) -> Option<Value> {
+    let text = read_text(&session.run.file("space.json")).ok()?;
+    serde_json::from_str(&text).ok()
 }
 
 /// What the last epoch was computed on.

@@ -14,7 +14,7 @@ use crate::running::{Running, Stage, resume, stage};
 fn timeless_metrics(folder: &Path) -> Vec<Map<String, Value>> {
     let mut lines = metrics(folder);
     for line in &mut lines {
-        line.retain(|key, _| !["step_ms", "images_per_s", "peak_bytes"].contains(&key.as_str()));
+        line.retain(|key, _| !["step_ms", "images_per_s", "peak_bytes", "seconds_left", "time"].contains(&key.as_str()));
     }
     lines
 }
@@ -59,6 +59,39 @@ fn kills_in_every_phase_change_nothing() {
     assert!(!contents(&folder).into_keys().any(|path| text(&path).contains("unverified")));
 }
 
+/// Random numbers, others in each call of the tests; their seed is printed when a test fails.
+fn random() -> impl FnMut(u64) -> u64 {
+    let mut x = std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64;
+    println!("the moments follow from {x}");
+    move |below| {
+        x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (x >> 33) % below
+    }
+}
+
+#[test]
+fn five_kills_at_random_moments_of_each_phase_change_nothing() {
+    let holder = tempdir().unwrap();
+    let folder = holder.path().join("run");
+    let mut command = vec!["run", "--config", SETTINGS, "--run", text(&folder)];
+    let mut random = random();
+    let phases: [(fn(u64) -> Stage, u64); 3] = [(Stage::Space, 3), (Stage::Search, 6), (Stage::Retrain, 4)];
+    for (phase, epochs) in phases {
+        let mut moments: Vec<(u64, u64)> = (0..5).map(|_| (random(epochs), random(60))).collect();
+        moments.sort_unstable();
+        for (epoch, milliseconds) in moments {
+            let mut running = Running::start(&command, &folder);
+            running.reaches(phase(epoch));
+            std::thread::sleep(std::time::Duration::from_millis(milliseconds));
+            running.kill();
+            println!("killed {milliseconds} ms after {:?}, at {:?}", phase(epoch), stage(&folder));
+            command = resume(&folder).to_vec();
+        }
+    }
+    run(resume(&folder)).succeeds();
+    assert_undisturbed(&folder);
+}
+
 /// Interrupts the run in a phase and checks what it says. Whether that was in the middle of an epoch.
 fn interrupt(args: &[&str], folder: &Path, phase: &str, at: Stage) -> bool {
     let mut running = Running::start(args, folder);
@@ -73,7 +106,7 @@ fn interrupt(args: &[&str], folder: &Path, phase: &str, at: Stage) -> bool {
 }
 
 /// The arguments of the command that the program advises after an interrupt.
-fn advised(said: &str) -> Vec<&str> {
+pub(crate) fn advised(said: &str) -> Vec<&str> {
     let (_, rest) = said.split_once("`adwp ").unwrap_or_else(|| panic!("no command in\n{said}"));
     rest.split_once('`').unwrap().0.split(' ').collect()
 }

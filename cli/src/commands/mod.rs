@@ -3,6 +3,8 @@
 mod cost;
 mod data;
 mod doctor;
+mod fidelity;
+mod lut;
 mod measure;
 mod predict;
 mod road;
@@ -32,6 +34,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         Command::Space(args) => road::train(&args, style, Training::Space),
         Command::Search(args) => road::train(&args, style, Training::Search),
         Command::Retrain(args) => road::train(&args, style, Training::Retrain),
+        Command::Fidelity(args) => fidelity::fidelity(&args, style),
         Command::Export(args) => road::export(&args, style),
         Command::Report { run } => road::report(run, style),
         Command::Data { command } => data::run(command, style),
@@ -40,6 +43,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         Command::Compare { a, b, threshold } => measure::compare(&a, &b, threshold, style),
         Command::Predict(args) => predict::predict(&args, style),
         Command::Cost(args) => cost::cost(&args, style),
+        Command::Lut { command } => lut::run(command, style),
         Command::Doctor { ort } => doctor::doctor(ort.ort_lib.as_deref(), style),
     }
 }

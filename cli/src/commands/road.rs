@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use adwp_engine::cuda::Precision;
 use adwp_report::terminal_table;
 
 use super::Style;
-use crate::args::{OrtArgs, RunArgs, TrainArgs};
+use crate::args::{RunArgs, TrainArgs};
 use crate::failure::Failure;
 use crate::memory::Training;
 use crate::output;
@@ -59,7 +58,7 @@ pub(crate) fn export(args: &RunArgs, style: Style) -> Result<(), Failure> {
 }
 
 /// When training is to stop, counted from now; `None` for never.
-fn deadline(args: &TrainArgs) -> Option<Instant> {
+pub(super) fn deadline(args: &TrainArgs) -> Option<Instant> {
     Instant::now().checked_add(args.max_minutes?)
 }
 
@@ -77,22 +76,7 @@ pub(crate) fn report(run: PathBuf, style: Style) -> Result<(), Failure> {
     if !run.join("config.toml").exists() {
         return Err(Failure::input(format!("{} is no folder of a run: it has no config.toml", run.display())));
     }
-    let args = RunArgs {
-        run: Some(run),
-        preset: None,
-        config: None,
-        set: Vec::new(),
-        dataset: None,
-        data: None,
-        seed: None,
-        threads: 0,
-        // Nothing is computed.
-        device: "cpu".into(),
-        precision: Precision::F32,
-        no_fuse: false,
-        no_memory_check: false,
-        resume: true,
-        ort: OrtArgs { ort_lib: None },
-    };
+    // Nothing is computed.
+    let args = RunArgs { run: Some(run), device: "cpu".into(), resume: true, ..RunArgs::default() };
     finish(&mut Session::open(&args, style.verbosity, Existing::Continues, &[])?, style)
 }

@@ -5,6 +5,7 @@ mod writer;
 
 pub use writer::{OPSET, graph_to_onnx};
 
+use adwp_engine::{Graph, NodeId, Variables};
 use adwp_models::{Discrete, cost};
 use prost::Message;
 
@@ -47,4 +48,9 @@ pub fn model(trained: &Trained, batch_norms: BatchNorms) -> Result<Vec<u8>> {
     ];
     onnx.metadata_props = metadata.map(|(key, value)| proto::StringStringEntryProto { key: key.to_owned(), value }).to_vec();
     Ok(onnx.encode_to_vec())
+}
+
+/// The bytes of an ONNX file with the network that gives `output`, as [`graph_to_onnx`] writes it, and no metadata.
+pub fn onnx_bytes(graph: &Graph, variables: &Variables, input: NodeId, output: NodeId) -> Result<Vec<u8>> {
+    Ok(graph_to_onnx(graph, variables, input, output)?.encode_to_vec())
 }

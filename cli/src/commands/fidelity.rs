@@ -1,0 +1,165 @@
+//! `adwp fidelity`: does predicting weights rank architectures?
+
+use adwp_fidelity::{Correlation, Experiment, Fidelity, FidelitySettings, MethodResult};
+use adwp_models::IntensiveSpace;
+use adwp_report::{Panel, Scatter, scatter};
+use adwp_search::Finished;
+use adwp_train::write_atomic;
+
+use super::Style;
+use super::road::deadline;
+use crate::args::FidelityArgs;
+use crate::failure::Failure;
+use crate::limits::limits;
+use crate::memory::Training;
+use crate::output;
+use crate::session::{Existing, Session};
+use crate::steps::parsed;
+
+/// Carries out the study in the folder of a run, or goes on with it.
+pub(crate) fn fidelity(args: &FidelityArgs, style: Style) -> Result<(), Failure> {
+    let deadline = deadline(&args.train);
+    let phases = [Training::Search, Training::Retrain];
+    let mut session = Session::open(&args.train.run, style.verbosity, Existing::Continues, &phases)?.until(deadline);
+    session.announce();
+    let space = parsed(session.needs("space.json", "space")?, IntensiveSpace::from_json)?;
+    let configured = session.config.fidelity;
+    let settings = FidelitySettings {
+        architectures: args.architectures.unwrap_or(configured.architectures),
+        seeds: args.seeds.unwrap_or(configured.seeds),
+        random: args.random.unwrap_or(configured.random),
+    };
+    settings.validate()?;
+    let folder = session.run.file("fidelity");
+    if !session.resume && folder.exists() {
+        let failure = Failure::input(format!("fidelity: {} is there already", folder.display()));
+        return Err(failure.hint("add --resume to go on from it, or delete it to begin afresh"));
+    }
+    let skeleton = session.skeleton(session.config.retrain.channels);
+    let experiment = Experiment {
+        settings,
+        limits: limits(&session.config, &space, &skeleton)?,
+        space,
+        search: session.config.search.clone(),
+        retrain: session.config.retrain.clone(),
+        skeleton,
+        dataset: session.config.dataset.to_string(),
+        search_images: session.images.search.clone(),
+        train_share: session.config.train_share,
+        train: session.images.train.clone(),
+        test: session.images.test.clone(),
+        seed: session.config.seed,
+        device: session.device.clone(),
+    };
+    let kept = format!("{} has what is done", folder.display());
+    let result = session.phases("fidelity", &command(args), &kept, |context| match adwp_fidelity::study(&experiment, context)? {
+        Finished::Done(result) => Ok(Some(result)),
+        Finished::Interrupted => Ok(None),
+    })?;
+    write_atomic(&session.run.file("fidelity.svg"), scatter(&picture(&result)).as_bytes())?;
+    if style.json { output::data(&result.to_json()) } else { output::data(&table(&result)) }
+}
+
+/// The command with the flags that say how large the study is.
+fn command(args: &FidelityArgs) -> String {
+    let flags = [("--architectures", args.architectures), ("--seeds", args.seeds), ("--random", args.random)];
+    let flags = flags.iter().filter_map(|(flag, value)| value.map(|value| format!(" {flag} {value}")));
+    format!("fidelity{}", flags.collect::<String>())
+}
+
+/// What people call a method.
+fn label(method: &str) -> &str {
+    match method {
+        "predicted-discrete" => "predicted weights, discrete α",
+        "predicted-as-drawn" => "predicted weights, α as drawn",
+        "one-shot" => "shared one-shot weights",
+        "naswot" => "NASWOT, untrained",
+        "params" => "parameters",
+        "madds" => "multiply-adds",
+        other => other,
+    }
+}
+
+fn number(value: Option<f64>) -> String {
+    value.map_or_else(|| "-".into(), |value| format!("{value:.2}"))
+}
+
+fn correlation(correlation: &Correlation) -> String {
+    let interval = correlation.interval.map(|[low, high]| format!(" [{low:.2}, {high:.2}]")).unwrap_or_default();
+    number(correlation.value) + &interval
+}
+
+/// The result for a terminal.
+fn table(result: &Fidelity) -> String {
+    let mut text = format!(
+        "scores against test accuracy after retraining; architectures: {}, seeds: {}\n\n{:<30} {:<21} {:<21} {:<18} regret of top {}\n",
+        result.architectures.len(),
+        result.seeds,
+        "score",
+        "Kendall τ [95%]",
+        "Spearman ρ [95%]",
+        "τ of each seed",
+        result.methods.first().map(|method| joined(method, |regret| regret.top.to_string())).unwrap_or_default(),
+    );
+    for method in &result.methods {
+        let by_seed: Vec<String> = method.kendall_by_seed.iter().map(|tau| number(*tau)).collect();
+        text += &format!(
+            "{:<30} {:<21} {:<21} {:<18} {}\n",
+            label(&method.method),
+            correlation(&method.kendall),
+            correlation(&method.spearman),
+            by_seed.join(" "),
+            joined(method, |regret| format!("{:.2}", regret.points)),
+        );
+    }
+    if result.ceiling.is_some() {
+        text += &format!("{:<30} {}\n", "retraining with another seed", number(result.ceiling));
+    }
+    let c = &result.comparison;
+    let errors = |errors: &adwp_fidelity::Errors| {
+        let sd = errors.sd.map(|sd| format!(" ± {sd:.2}")).unwrap_or_default();
+        format!("{:.2}%{sd} (n = {})", errors.mean, errors.n)
+    };
+    text += &format!("\ntest error: searched {}, random {}\n", errors(&c.searched), errors(&c.random));
+    let error = c.standard_error.map(|error| format!(" ± {error:.2} (standard error)")).unwrap_or_default();
+    text + &format!("searched less random: {:+.2} points{error}; rank {} beside {} random architectures\n", c.difference, c.rank, c.of)
+}
+
+fn joined(method: &MethodResult, text: impl Fn(&adwp_fidelity::Regret) -> String) -> String {
+    method.regret.iter().map(text).collect::<Vec<_>>().join(", ")
+}
+
+/// Scores against accuracies, a panel for each method. Searched architectures are marked where their score is known: by their size.
+fn picture(result: &Fidelity) -> Scatter {
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    let panel = |method: &MethodResult| {
+        let (x_label, factor) = match method.method.as_str() {
+            "predicted-discrete" | "predicted-as-drawn" | "one-shot" => ("validation accuracy, %", 100.0),
+            "naswot" => ("log-determinant", 1.0),
+            "params" => ("parameters; the searched marked", 1.0),
+            "madds" => ("multiply-adds; the searched marked", 1.0),
+            other => (other, 1.0),
+        };
+        let points = result.architectures.iter().map(|a| (factor * mean(&a.scores[&method.method]), 100.0 * mean(&a.accuracy)));
+        let searched = result.searched.iter().filter_map(|searched| {
+            let size = match method.method.as_str() {
+                "params" => searched.params,
+                "madds" => searched.madds,
+                _ => return None,
+            };
+            Some((size as f64, 100.0 * searched.accuracy))
+        });
+        Panel {
+            title: format!("{}, τ = {}", label(&method.method), correlation(&method.kendall)),
+            x_label: x_label.to_owned(),
+            points: points.collect(),
+            marked: searched.collect(),
+        }
+    };
+    Scatter {
+        title: "Scores of architectures against their accuracy after retraining".into(),
+        x_label: String::new(),
+        y_label: format!("test accuracy, %, mean of {} seeds", result.seeds),
+        panels: result.methods.iter().map(panel).collect(),
+    }
+}

@@ -1,0 +1,243 @@
+//! The commands that measure operators and check what their latencies predict.
+
+use std::path::Path;
+use std::time::Duration;
+
+use adwp_data::{DEFAULT_IMAGE_SIZE, DatasetKind};
+use adwp_deploy::runtime::Runtime;
+use adwp_export::Trained;
+use adwp_lut::{Check, LatencyTable, ROUNDS, RuntimeStopwatch, Stopwatch, check as check_table, size_flags};
+use adwp_models::{Skeleton, Stem};
+use adwp_train::Reporter;
+use serde_json::json;
+
+use super::Style;
+use crate::args::{LutBuildArgs, LutCheckArgs, LutCommand, OrtArgs, RunArgs, SizeArgs, TimingArgs};
+use crate::config::{Config, check_latency};
+use crate::failure::Failure;
+use crate::interrupt;
+use crate::output;
+use crate::progress::Console;
+use crate::steps::find_library;
+
+/// `adwp lut`.
+pub(crate) fn run(command: LutCommand, style: Style) -> Result<(), Failure> {
+    match command {
+        LutCommand::Build(args) => build(&args, style),
+        LutCommand::Check(args) => check(&args, style),
+    }
+}
+
+/// Sizes of networks, as far as they are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Sizes {
+    skeleton: Skeleton,
+    /// Pairs that a node sums.
+    keep: usize,
+    /// Whether `skeleton.classes` was found and not assumed.
+    knows_classes: bool,
+}
+
+impl Sizes {
+    /// Those of `adwp cost`, with the cells of the default settings.
+    const USUAL: Self = Self {
+        skeleton: Skeleton { stem: Stem::Cifar, cells: 8, channels: 36, classes: 10, image: [3, 32, 32] },
+        keep: 2,
+        knows_classes: true,
+    };
+
+    /// What the flags ask for: a run or settings, `base` where neither is named, then single sizes.
+    fn choose(args: &SizeArgs, base: Self) -> Result<Self, Failure> {
+        let Self { skeleton, keep, knows_classes } = match &args.run {
+            Some(run) => Self::of_run(run)?,
+            None if args.preset.is_some() || args.config.is_some() => {
+                let wanted = RunArgs { preset: args.preset.clone(), config: args.config.clone(), ..RunArgs::default() };
+                Self::of_config(&Config::from_args(&wanted)?)
+            }
+            None => base,
+        };
+        if !knows_classes && args.classes.is_none() {
+            return Err(Failure::input("the settings do not say how many classes the image folder has").hint("add --classes N"));
+        }
+        let skeleton = Skeleton {
+            stem: args.stem.unwrap_or(skeleton.stem),
+            cells: args.cells.unwrap_or(skeleton.cells),
+            channels: args.channels.unwrap_or(skeleton.channels),
+            classes: args.classes.unwrap_or(skeleton.classes),
+            image: args.image.map_or(skeleton.image, |image| image.0),
+        };
+        skeleton.validate()?;
+        Ok(Self { skeleton, keep: args.keep.unwrap_or(keep), knows_classes: true })
+    }
+
+    /// Those of a run's retrained network: from its weights where they are there, else from its settings.
+    fn of_run(run: &Path) -> Result<Self, Failure> {
+        let config = Config::read(&run.join("config.toml"), &RunArgs::default())?;
+        let (sizes, weights) = (Self::of_config(&config), run.join("weights.safetensors"));
+        if !weights.exists() {
+            return Ok(sizes);
+        }
+        Ok(Self { skeleton: Trained::read(&weights)?.network.skeleton, knows_classes: true, ..sizes })
+    }
+
+    /// Those of the retrained network of settings, whose data is not opened.
+    fn of_config(config: &Config) -> Self {
+        let (channels, side, classes) = match config.dataset {
+            DatasetKind::Sample | DatasetKind::FashionMnist => (1, 28, Some(10)),
+            DatasetKind::Cifar10 => (3, 32, Some(10)),
+            DatasetKind::Cifar100 => (3, 32, Some(100)),
+            DatasetKind::ImageFolder => (3, DEFAULT_IMAGE_SIZE, None),
+        };
+        let side = if config.image_size > 0 { config.image_size } else { side };
+        let skeleton = Skeleton {
+            stem: config.stem,
+            cells: config.cells,
+            channels: config.retrain.channels,
+            classes: classes.unwrap_or(0),
+            image: [channels, side, side],
+        };
+        Self { skeleton, keep: config.search.keep, knows_classes: classes.is_some() }
+    }
+}
+
+/// Something to measure with.
+fn stopwatch(runtime: Option<Runtime>, threads: usize, timing: &TimingArgs) -> Result<RuntimeStopwatch, Failure> {
+    check_latency(&[threads], timing.min_time, 1, |name| format!("--{}", name.replace('_', "-")))?;
+    let library = find_library(timing.ort.ort_lib.as_deref(), runtime.as_slice())?;
+    let runtime = runtime.unwrap_or(if library.is_some() { Runtime::Ort } else { Runtime::Tract });
+    Ok(RuntimeStopwatch::new(runtime, threads, library, Duration::from_secs_f64(timing.min_time))?)
+}
+
+/// `adwp lut build`.
+fn build(args: &LutBuildArgs, style: Style) -> Result<(), Failure> {
+    let Sizes { skeleton, keep, .. } = Sizes::choose(&args.sizes, Sizes::USUAL)?;
+    let stored = if args.out.exists() {
+        if !args.resume {
+            let failure = Failure::input(format!("{} is there already", args.out.display()));
+            return Err(failure.hint("add --resume to measure what it lacks, or name another file with --out"));
+        }
+        Some(LatencyTable::read(&args.out)?)
+    } else {
+        None
+    };
+    // A table that is there says what it is measured with.
+    let setup = stored.as_ref().map(LatencyTable::setup);
+    let runtime = args.runtime.or(setup.map(|setup| setup.runtime));
+    let threads = args.threads.or(setup.map(|setup| setup.threads)).unwrap_or(1);
+    let mut stopwatch = stopwatch(runtime, threads, &args.timing)?;
+    let setup = stopwatch.setup();
+    let mut table = match stored {
+        Some(table) => table,
+        None => {
+            let table = LatencyTable::new(setup.clone());
+            // A place that cannot be written to is told before the measuring.
+            table.write(&args.out)?;
+            table
+        }
+    };
+    interrupt::resume_with(continuing(args, &size_flags(&skeleton, keep), setup.runtime, threads));
+    interrupt::listen()?;
+    let mut console = Console::new(style.verbosity);
+    console.say(&format!("{} on {} {}, threads: {threads}", setup.machine.cpu, setup.runtime, setup.runtime_version));
+    let mut progress = |done: usize, all: usize| console.aside("round", done, all);
+    let measured = table.measure(&skeleton, keep, &mut stopwatch, &mut |table| table.write(&args.out), &mut progress);
+    console.clear();
+    let measured = measured?;
+    let calibration = table.calibration(&skeleton, keep)?;
+    let (factor, offset, error) = (calibration.factor, calibration.offset_ms, calibration.error());
+    let networks = calibration.networks.len();
+    console.say(&format!("{measured} operators measured; rounds took {:.2} times what the quietest one did", table.noise()));
+    console.say(&format!("calibrated on {networks} networks: {factor:.3} · sum {offset:+.4} ms, mean error {:.1}%", 100.0 * error));
+    if style.json {
+        return output::json(&json!({
+            "file": args.out,
+            "entries": table.entries().len(),
+            "measured": measured,
+            "noise": table.noise(),
+            "calibration": { "factor": factor, "offset_ms": offset, "networks": networks, "mean_error": error },
+        }));
+    }
+    output::data(&format!("{}\n", args.out.display()))
+}
+
+/// The command that goes on with a table.
+fn continuing(args: &LutBuildArgs, sizes: &str, runtime: Runtime, threads: usize) -> String {
+    let TimingArgs { min_time, ort: OrtArgs { ort_lib } } = &args.timing;
+    let library = ort_lib.as_ref().map_or_else(String::new, |path| format!(" --ort-lib {}", path.display()));
+    format!(
+        "adwp lut build {sizes} --runtime {runtime} --threads {threads} --min-time {min_time}{library} --out {} --resume",
+        args.out.display()
+    )
+}
+
+/// `adwp lut check`.
+fn check(args: &LutCheckArgs, style: Style) -> Result<(), Failure> {
+    let table = LatencyTable::read(&args.table)?;
+    let first = table.calibrations().first();
+    let base = first.map_or(Sizes::USUAL, |c| Sizes { skeleton: c.skeleton, keep: c.keep, knows_classes: true });
+    let Sizes { skeleton, keep, .. } = Sizes::choose(&args.sizes, base)?;
+    // A table that lacks something is told before anything is measured.
+    table.calibration(&skeleton, keep)?;
+    let mut stopwatch = stopwatch(Some(table.setup().runtime), table.setup().threads, &args.timing)?;
+    let mut console = Console::new(style.verbosity);
+    if let Err(elsewhere) = table.setup().check_same(&stopwatch.setup()) {
+        console.say(&format!("going on, although {elsewhere}"));
+    }
+    let mut progress = |done: usize| console.aside("round", done, ROUNDS);
+    let result = check_table(&table, &skeleton, keep, args.networks, args.seed, &mut stopwatch, &mut progress);
+    console.clear();
+    let result = result?;
+    if style.json {
+        return output::json(&result);
+    }
+    output::data(&text(&result))
+}
+
+fn text(check: &Check) -> String {
+    let mut text = String::from("network  predicted ms  measured ms    error\n");
+    for (index, network) in check.networks.iter().enumerate() {
+        let (predicted, measured, error) = (network.predicted_ms, network.measured.ms, 100.0 * network.error);
+        text += &format!("{:>7} {predicted:>13.4} {measured:>12.4} {error:>+7.1}%\n", index + 1);
+    }
+    text += &format!("\nmean error {:.1}%, worst {:.1}%\n", 100.0 * check.mean_error, 100.0 * check.worst_error);
+    text += &format!("who knows only the mean of the measured is wrong by {:.1}%\n", 100.0 * check.mean_error_of_mean);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::{Args, Command};
+    use clap::Parser;
+
+    fn args(flags: &[&str]) -> LutBuildArgs {
+        let line = ["adwp", "lut", "build", "--out", "lut.json"];
+        let Command::Lut { command: LutCommand::Build(args) } = Args::parse_from(line.iter().chain(flags)).command else { unreachable!() };
+        args
+    }
+
+    fn sizes(flags: &[&str]) -> Result<Sizes, Failure> {
+        Sizes::choose(&args(flags).sizes, Sizes::USUAL)
+    }
+
+    #[test]
+    fn sizes_are_the_settings_and_flags_override_them() {
+        assert_eq!(sizes(&[]).unwrap(), Sizes::USUAL);
+        let preset = sizes(&["--preset", "cifar10-14", "--channels", "20"]).unwrap();
+        assert_eq!((preset.skeleton.cells, preset.skeleton.channels, preset.skeleton.image), (14, 20, [3, 32, 32]));
+        let folder = sizes(&["--preset", "imagenet-14"]).unwrap_err();
+        assert!(folder.message.contains("classes") && folder.hint.is_some_and(|hint| hint.contains("--classes")));
+        let folder = sizes(&["--preset", "imagenet-14", "--classes", "1000"]).unwrap();
+        assert_eq!((folder.skeleton.stem, folder.skeleton.image, folder.skeleton.classes), (Stem::Imagenet, [3, 224, 224], 1000));
+        assert!(sizes(&["--image", "3x30x30"]).unwrap_err().message.contains("30×30"));
+    }
+
+    #[test]
+    fn a_table_is_continued_as_it_was_begun() {
+        let args = args(&["--cells", "4", "--min-time", "0.5", "--ort-lib", "ort.so"]);
+        let Sizes { skeleton, keep, .. } = Sizes::choose(&args.sizes, Sizes::USUAL).unwrap();
+        let expected = "adwp lut build --cells 4 --channels 36 --image 3x32x32 --classes 10 --stem cifar --keep 2 \
+                        --runtime ort --threads 2 --min-time 0.5 --ort-lib ort.so --out lut.json --resume";
+        assert_eq!(continuing(&args, &size_flags(&skeleton, keep), Runtime::Ort, 2), expected);
+    }
+}

@@ -1,0 +1,66 @@
+//! What a found network may take, and what it took.
+
+use adwp_lut::LatencyTable;
+use adwp_models::cost::Cost;
+use adwp_models::{Genotype, IntensiveSpace, Limit, Resource, Skeleton};
+use adwp_report::{BudgetRow, LatencyRow};
+
+use crate::config::Config;
+use crate::failure::Failure;
+
+/// What the settings allow the network of `target` to take.
+pub(crate) fn limits(config: &Config, space: &IntensiveSpace, target: &Skeleton) -> Result<Vec<Limit>, Failure> {
+    let settings = &config.limits;
+    let mut limits = Vec::new();
+    if settings.params > 0 {
+        limits.push(Limit::params(settings.params, space, target)?);
+    }
+    if settings.madds > 0 {
+        limits.push(Limit::madds(settings.madds, space, target)?);
+    }
+    if settings.latency_ms > 0.0 {
+        let costs = LatencyTable::read(&settings.latency_table)?.choice_costs(space, target, config.search.keep)?;
+        limits.push(Limit { resource: Resource::Latency, most: settings.latency_ms, costs });
+    }
+    Ok(limits)
+}
+
+/// Limits of the settings beside what the network took: `cost` as it was counted, `latency` as it was measured.
+pub(crate) fn budgets(
+    config: &Config,
+    genotype: &Genotype,
+    skeleton: &Skeleton,
+    cost: &Cost,
+    latency: &[LatencyRow],
+) -> Result<Vec<BudgetRow>, Failure> {
+    let settings = &config.limits;
+    let counted = |resource: Resource, limit: u64, value: u64| BudgetRow {
+        resource: resource.to_string(),
+        limit: limit as f64,
+        unit: String::new(),
+        predicted: None,
+        value: Some(value as f64),
+    };
+    let mut rows = Vec::new();
+    if settings.params > 0 {
+        rows.push(counted(Resource::Params, settings.params, cost.params));
+    }
+    if settings.madds > 0 {
+        rows.push(counted(Resource::Madds, settings.madds, cost.madds));
+    }
+    if settings.latency_ms > 0.0 {
+        let table = LatencyTable::read(&settings.latency_table)?;
+        let setup = table.setup();
+        let is_like = |row: &&LatencyRow| {
+            (row.runtime.as_str(), row.threads, row.batch) == (setup.runtime.to_string().as_str(), setup.threads, setup.batch)
+        };
+        rows.push(BudgetRow {
+            resource: format!("latency with {}, {} threads", setup.runtime, setup.threads),
+            limit: settings.latency_ms,
+            unit: "ms".into(),
+            predicted: Some(table.predict(genotype, skeleton)?),
+            value: latency.iter().find(is_like).map(|row| row.p50_ms),
+        });
+    }
+    Ok(rows)
+}

@@ -1,0 +1,36 @@
+use adwp_export::ExportError;
+use adwp_models::ModelError;
+use adwp_search::SearchError;
+use adwp_train::TrainError;
+
+/// Result of the study's fallible functions.
+pub type Result<T, E = FidelityError> = std::result::Result<T, E>;
+
+/// What can go wrong in a study.
+#[derive(Debug, thiserror::Error)]
+pub enum FidelityError {
+    /// An architecture cannot be built.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// Scoring or searching failed.
+    #[error(transparent)]
+    Search(#[from] SearchError),
+    /// Retraining failed.
+    #[error(transparent)]
+    Export(#[from] ExportError),
+    /// A file could not be read or written, or settings that cannot be.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+}
+
+impl FidelityError {
+    /// What to do next, where there is something to say.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Model(_) => None,
+            Self::Search(e) => e.hint(),
+            Self::Export(e) => e.hint(),
+            Self::Train(e) => e.hint(),
+        }
+    }
+}

@@ -1,0 +1,96 @@
+use std::path::PathBuf;
+
+use adwp_deploy::DeployError;
+use adwp_engine::EngineError;
+use adwp_export::ExportError;
+use adwp_models::{ModelError, Skeleton, Stem};
+use adwp_train::TrainError;
+
+/// Result of this crate's fallible functions.
+pub type Result<T, E = LutError> = std::result::Result<T, E>;
+
+/// What can go wrong with a table of latencies.
+#[derive(Debug, thiserror::Error)]
+pub enum LutError {
+    /// The table does not cover a network.
+    #[error("the latency table has no {what}")]
+    Missing {
+        /// The entry or calibration that is not there, with its sizes.
+        what: String,
+        /// Flags of `adwp lut build` that measure it.
+        flags: String,
+    },
+    /// A file is no table that this version reads.
+    #[error("{}: {detail}", path.display())]
+    Table {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it; names the key or the schema.
+        detail: String,
+    },
+    /// What was measured elsewhere cannot be added to a table.
+    #[error("the latency table was measured with {what} {table}, and this is {here}")]
+    Elsewhere {
+        /// What is different.
+        what: &'static str,
+        /// What the table has.
+        table: String,
+        /// What there is here.
+        here: String,
+    },
+    /// A network cannot be handed to a runtime.
+    #[error("{}: a temporary file cannot be written: {source}", folder.display())]
+    Temporary {
+        /// Where it was to be.
+        folder: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// An architecture or its sizes make no network.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The engine refused a graph.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// A network could not be written as ONNX.
+    #[error(transparent)]
+    Export(#[from] ExportError),
+    /// A runtime refused a network.
+    #[error(transparent)]
+    Deploy(#[from] DeployError),
+    /// A file could not be read or written.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+}
+
+impl LutError {
+    pub(crate) fn missing(what: impl Into<String>, skeleton: &Skeleton, keep: usize) -> Self {
+        Self::Missing { what: what.into(), flags: size_flags(skeleton, keep) }
+    }
+
+    /// What to do next, where there is something to say.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Missing { flags, .. } => {
+                Some(format!("on the machine of the table, `adwp lut build {flags} --out TABLE --resume` measures what it lacks"))
+            }
+            Self::Table { .. } => Some("`adwp lut build --out TABLE` measures a new one".into()),
+            Self::Elsewhere { .. } => Some("write a table of its own to another file".into()),
+            Self::Temporary { .. } => Some("TMPDIR names the folder for temporary files".into()),
+            Self::Export(e) => e.hint(),
+            Self::Deploy(e) => e.hint(),
+            Self::Train(e) => e.hint(),
+            Self::Model(_) | Self::Engine(_) => None,
+        }
+    }
+}
+
+/// The sizes of networks as flags of `adwp lut`.
+pub fn size_flags(skeleton: &Skeleton, keep: usize) -> String {
+    let Skeleton { stem, cells, channels, classes, image: [c, h, w] } = skeleton;
+    let stem = match stem {
+        Stem::Cifar => "cifar",
+        Stem::Imagenet => "imagenet",
+    };
+    format!("--cells {cells} --channels {channels} --image {c}x{h}x{w} --classes {classes} --stem {stem} --keep {keep}")
+}

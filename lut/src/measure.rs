@@ -1,0 +1,64 @@
+//! Filling a table.
+
+use adwp_models::Skeleton;
+
+use crate::calibration::{self, Calibration, CalibrationNetwork};
+use crate::network::all_parts;
+use crate::probe::Probe;
+use crate::{Entry, LatencyTable, Part, ROUNDS, Result, Stopwatch, Timeable};
+
+/// Parts that are measured together. What is kept when a measurement is killed is whole batches.
+const BATCH: usize = 8;
+
+impl LatencyTable {
+    /// Measures what networks of the skeleton whose nodes sum `keep` pairs have and the table lacks. Gives the number of new entries.
+    ///
+    /// `save` is called with the table after every batch; `progress` with the rounds done, and those in all.
+    ///
+    /// # Errors
+    /// When the stopwatch measures something else than the table has, a network cannot be run, or `save` fails.
+    pub fn measure(
+        &mut self,
+        skeleton: &Skeleton,
+        keep: usize,
+        stopwatch: &mut dyn Stopwatch,
+        save: &mut dyn FnMut(&Self) -> Result<()>,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<usize> {
+        self.setup().check_same(&stopwatch.setup())?;
+        let genotypes = calibration::genotypes(skeleton, keep)?;
+        let missing: Vec<Part> = all_parts(skeleton, keep)?.into_iter().filter(|&part| self.entry(part).is_none()).collect();
+        // A calibration belongs to the entries that it was fitted with.
+        let calibrated = missing.is_empty() && self.calibration(skeleton, keep).is_ok();
+        let batches = missing.len().div_ceil(BATCH) + usize::from(!calibrated);
+        let mut done = 0;
+        let mut time = |stopwatch: &mut dyn Stopwatch, networks: &[Timeable]| {
+            let timings = stopwatch.time(networks, &mut |rounds| progress(done + rounds, batches * ROUNDS));
+            done += ROUNDS;
+            timings
+        };
+        for parts in missing.chunks(BATCH) {
+            let probes = parts.iter().map(|&part| Probe::new(part)).collect::<Result<Vec<_>>>()?;
+            let networks: Vec<Timeable> =
+                probes.iter().flat_map(|probe| [Some(&probe.with), probe.without.as_ref()]).flatten().cloned().collect();
+            let mut timings = time(stopwatch, &networks)?.into_iter();
+            let mut next = || timings.next().expect("a stopwatch gives a timing for every network");
+            for (&part, probe) in parts.iter().zip(&probes) {
+                let (with, without) = (next(), probe.without.as_ref().map(|_| next()));
+                self.insert(Entry::new(part, probe.copies, with, without));
+            }
+            save(self)?;
+        }
+        if !calibrated {
+            let networks = genotypes.iter().map(|genotype| Timeable::whole(genotype, skeleton)).collect::<Result<Vec<_>>>()?;
+            let timings = time(stopwatch, &networks)?;
+            let fitted = genotypes
+                .iter()
+                .zip(timings)
+                .map(|(genotype, measured)| Ok(CalibrationNetwork { sum_ms: self.sum(genotype, skeleton)?, measured }));
+            self.calibrate(Calibration::fit(*skeleton, keep, fitted.collect::<Result<_>>()?));
+            save(self)?;
+        }
+        Ok(missing.len())
+    }
+}

@@ -1,0 +1,255 @@
+//! The whole crate with latencies that are exactly the sums of their operations'.
+
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::num::NonZeroUsize;
+
+use adwp_deploy::machine::Machine;
+use adwp_deploy::runtime::Runtime;
+use adwp_engine::{Graph, Op};
+use adwp_models::{Genotype, IntensiveSpace, NODES, Operation, Skeleton, Stem};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use crate::calibration::NETWORKS;
+use crate::{LatencyTable, LutError, Part, ROUNDS, Result, Setup, Stopwatch, Timeable, Timing, check, random_genotype};
+
+const CIFAR: Skeleton = Skeleton { stem: Stem::Cifar, cells: 5, channels: 6, classes: 10, image: [3, 28, 28] };
+const IMAGENET: Skeleton = Skeleton { stem: Stem::Imagenet, cells: 4, channels: 8, classes: 20, image: [3, 64, 96] };
+
+/// A machine on which every operation takes a time of its own, whatever stands beside it, and every run half a millisecond more.
+#[derive(Default)]
+struct Additive {
+    /// Networks that were timed.
+    timed: usize,
+}
+
+impl Stopwatch for Additive {
+    fn setup(&self) -> Setup {
+        let machine = Machine {
+            cpu: "additive".into(),
+            cores: 1,
+            affinity: None,
+            memory_bytes: None,
+            os: "none".into(),
+            arch: "none".into(),
+            load_before: None,
+            load_after: None,
+        };
+        Setup { machine, runtime: Runtime::Tract, runtime_version: "1".into(), optimization: "none".into(), threads: 1, batch: 1 }
+    }
+
+    fn time(&mut self, networks: &[Timeable], progress: &mut dyn FnMut(usize)) -> Result<Vec<Timing>> {
+        self.timed += networks.len();
+        progress(ROUNDS);
+        Ok(networks.iter().map(|network| latency(&network.graph)).map(|ms| Timing { ms, typical_ms: ms, runs: 1 }).collect())
+    }
+}
+
+/// Milliseconds on the additive machine: up to one for each operation, as what it is and the shapes of its operands say.
+fn latency(graph: &Graph) -> f64 {
+    let operation = |op: &Op, shapes: Vec<Vec<usize>>| {
+        let mut hasher = DefaultHasher::new();
+        (format!("{op:?}"), shapes).hash(&mut hasher);
+        (hasher.finish() % 1_000_000) as f64 / 1e6
+    };
+    let nodes = graph.nodes().filter(|(_, node)| !matches!(node.op, Op::Input | Op::Parameter { .. }));
+    0.5 + nodes.map(|(_, node)| operation(&node.op, node.inputs.iter().map(|&x| graph[x].shape.to_vec()).collect())).sum::<f64>()
+}
+
+fn measured(skeleton: &Skeleton, keep: usize) -> LatencyTable {
+    let mut table = LatencyTable::new(Additive::default().setup());
+    table.measure(skeleton, keep, &mut Additive::default(), &mut |_| Ok(()), &mut |_, _| ()).unwrap();
+    table
+}
+
+/// The table without every second entry.
+fn halved(table: &LatencyTable) -> LatencyTable {
+    let mut half = LatencyTable::new(table.setup().clone());
+    table.entries().iter().step_by(2).for_each(|&entry| half.insert(entry));
+    half
+}
+
+#[track_caller]
+fn assert_close(a: f64, b: f64) {
+    assert!((a - b).abs() < 1e-6 * b.abs(), "{a} {b}");
+}
+
+#[test]
+fn latencies_that_add_up_are_predicted_exactly() {
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    for (skeleton, keep) in [(CIFAR, 2), (CIFAR, 1), (CIFAR, 3), (IMAGENET, 2), (IMAGENET, 1)] {
+        let table = measured(&skeleton, keep);
+        let calibration = table.calibration(&skeleton, keep).unwrap();
+        assert!((calibration.factor - 1.0).abs() < 1e-6 && calibration.offset_ms.abs() < 1e-5, "{calibration:?}");
+        for _ in 0..40 {
+            let genotype = random_genotype(&skeleton, keep, &mut rng).unwrap();
+            let network = Timeable::whole(&genotype, &skeleton).unwrap();
+            assert_close(table.predict(&genotype, &skeleton).unwrap(), latency(&network.graph));
+        }
+    }
+}
+
+#[test]
+fn choices_add_up_to_the_prediction_where_nothing_falls_away_or_is_shared() {
+    let mut rng = ChaCha8Rng::seed_from_u64(2);
+    let table = measured(&CIFAR, 2);
+    let (mut equal, mut less) = (0, 0);
+    for _ in 0..60 {
+        // Nodes that sum all of their candidates leave no ReLU out that a candidate asks for.
+        let k = if equal + less < 40 { 2 } else { 5 };
+        let space = IntensiveSpace::random(k, &mut rng).unwrap();
+        let genotype = space.random_genotype(&CIFAR, 2, &mut rng).unwrap();
+        let summed = table.choice_costs(&space, &CIFAR, 2).unwrap().of(&space, &genotype);
+        let predicted = table.predict(&genotype, &CIFAR).unwrap();
+        if k == 2 && reads_both_inputs(&genotype) && !shares_a_crop(&space) {
+            equal += 1;
+            assert_close(summed, predicted);
+        } else {
+            less += 1;
+            assert!(summed > predicted - 1e-6, "{summed} {predicted}");
+        }
+    }
+    assert!(equal > 4 && less > 4, "{equal} {less}");
+}
+
+fn reads_both_inputs(genotype: &Genotype) -> bool {
+    genotype.cells.iter().all(|cell| (0..2).all(|input| cell.nodes.iter().flatten().any(|pair| pair.input == input)))
+}
+
+/// Whether two factorised reductions of a reduction cell read the same input.
+fn shares_a_crop(space: &IntensiveSpace) -> bool {
+    let reduced = space.reduction.iter().flatten().filter(|pair| pair.op == Operation::Identity && pair.input < 2);
+    let inputs: Vec<usize> = reduced.map(|pair| pair.input).collect();
+    inputs.len() > inputs.iter().collect::<HashSet<_>>().len()
+}
+
+#[test]
+fn a_table_with_half_of_its_entries_measures_the_rest_and_no_more() {
+    let whole = measured(&CIFAR, 2);
+    let mut table = halved(&whole);
+    let lacking = whole.entries().len() - table.entries().len();
+    assert!(table.entry(whole.entries()[0].part).is_some(), "the classifier, which is one network, is not measured again");
+    let mut stopwatch = Additive::default();
+    let (mut saved, mut heard) = (Vec::new(), Vec::new());
+    let mut save = |table: &LatencyTable| {
+        saved.push((table.entries().len(), table.calibrations().len()));
+        Ok(())
+    };
+    let new = table.measure(&CIFAR, 2, &mut stopwatch, &mut save, &mut |done, all| heard.push((done, all))).unwrap();
+    assert_eq!((new, stopwatch.timed), (lacking, 2 * lacking + NETWORKS));
+    assert_eq!(table, whole);
+    assert!(saved.is_sorted() && saved.len() > 2, "{saved:?}");
+    assert_eq!(saved.last(), Some(&(whole.entries().len(), 1)));
+    assert_eq!(heard.last(), Some(&(heard.len() * ROUNDS, heard.len() * ROUNDS)));
+
+    let again = table.measure(&CIFAR, 2, &mut stopwatch, &mut |_| panic!("nothing to save"), &mut |_, _| ()).unwrap();
+    assert_eq!((again, stopwatch.timed), (0, 2 * lacking + NETWORKS));
+}
+
+#[test]
+fn a_table_serves_several_skeletons() {
+    let mut table = measured(&CIFAR, 2);
+    let deeper = Skeleton { cells: 8, ..CIFAR };
+    let genotype = random_genotype(&deeper, 2, &mut ChaCha8Rng::seed_from_u64(3)).unwrap();
+    let error = table.predict(&genotype, &deeper).unwrap_err();
+    assert!(matches!(&error, LutError::Missing { .. }), "{error}");
+    let before = table.entries().len();
+    table.measure(&deeper, 2, &mut Additive::default(), &mut |_| Ok(()), &mut |_, _| ()).unwrap();
+    assert!(table.entries().len() - before < before / 4, "cells of one size have one entry");
+    assert_eq!(table.calibrations().len(), 2);
+    table.predict(&genotype, &deeper).unwrap();
+}
+
+#[test]
+fn what_is_lacking_is_named_with_the_command_that_measures_it() {
+    let table = measured(&CIFAR, 2);
+    let wider = Skeleton { channels: 7, ..CIFAR };
+    let genotype = random_genotype(&wider, 2, &mut ChaCha8Rng::seed_from_u64(4)).unwrap();
+    let error = table.predict(&genotype, &wider).unwrap_err();
+    assert_eq!(error.to_string(), "the latency table has no cifar stem of 3×28×28 to 21 channels");
+    let command = "adwp lut build --cells 5 --channels 7 --image 3x28x28 --classes 10 --stem cifar --keep 2 --out TABLE --resume";
+    assert!(error.hint().unwrap().contains(command), "{error:?}");
+    let space = IntensiveSpace::random(4, &mut ChaCha8Rng::seed_from_u64(5)).unwrap();
+    let error = table.choice_costs(&space, &CIFAR, 3).unwrap_err();
+    assert!(error.to_string().contains("calibration") && error.hint().unwrap().contains("--keep 3"), "{error}");
+}
+
+#[test]
+fn files_hold_all_of_a_table_and_unknown_keys_are_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lut.json");
+    let table = measured(&CIFAR, 2);
+    table.write(&path).unwrap();
+    assert_eq!(LatencyTable::read(&path).unwrap(), table);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let refused = |from: &str, to: &str| {
+        assert!(text.contains(from), "{from}");
+        std::fs::write(&path, text.replacen(from, to, 1)).unwrap();
+        let message = LatencyTable::read(&path).unwrap_err().to_string();
+        assert!(message.contains("lut.json"), "{message}");
+        message
+    };
+    assert!(refused("adwp/latency-table/1", "adwp/latency-table/2").contains("unknown schema \"adwp/latency-table/2\""));
+    for known in ["version", "runtime_version", "cpu", "copies", "stride", "typical_ms", "offset_ms", "stem", "sum_ms"] {
+        assert!(refused(&format!("\"{known}\""), &format!("\"{known}x\"")).contains(&format!("{known}x")), "{known}");
+    }
+    assert!(refused("\"part\": \"crop\"", "\"part\": \"crap\"").contains("crap"));
+    let negative = text.replacen("\"ms\": ", "\"ms\": -", 1);
+    std::fs::write(&path, negative).unwrap();
+    assert!(LatencyTable::read(&path).unwrap_err().to_string().contains("the entry for the classifier"));
+    // Two crops of one size.
+    assert!(refused("\"part\": \"crop\"", "\"part\": \"relu\"").contains("two entries for the ReLU of"));
+}
+
+#[test]
+fn a_table_takes_only_what_is_measured_as_it_was() {
+    struct Elsewhere;
+    impl Stopwatch for Elsewhere {
+        fn setup(&self) -> Setup {
+            Setup { threads: 2, ..Additive::default().setup() }
+        }
+
+        fn time(&mut self, _: &[Timeable], _: &mut dyn FnMut(usize)) -> Result<Vec<Timing>> {
+            panic!("nothing is to be timed")
+        }
+    }
+    let error = measured(&CIFAR, 2).measure(&IMAGENET, 2, &mut Elsewhere, &mut |_| Ok(()), &mut |_, _| ()).unwrap_err();
+    assert_eq!(error.to_string(), "the latency table was measured with the number of threads 1, and this is 2");
+}
+
+#[test]
+fn a_check_finds_the_error_of_a_table() {
+    let mut table = measured(&CIFAR, 2);
+    let networks = NonZeroUsize::new(12).unwrap();
+    let run = |table: &LatencyTable| check(table, &CIFAR, 2, networks, 7, &mut Additive::default(), &mut |_| ()).unwrap();
+    let right = run(&table);
+    assert!(right.worst_error < 1e-6 && right.mean_error_of_mean > 0.01, "{} {}", right.worst_error, right.mean_error_of_mean);
+    assert_eq!(right.networks.len(), 12);
+    let mut calibration = table.calibration(&CIFAR, 2).unwrap().clone();
+    (calibration.factor, calibration.offset_ms) = (0.75 * calibration.factor, 0.75 * calibration.offset_ms);
+    table.calibrate(calibration);
+    let wrong = run(&table);
+    assert!((wrong.mean_error - 0.25).abs() < 1e-6 && (wrong.networks[3].error + 0.25).abs() < 1e-6, "{}", wrong.mean_error);
+}
+
+#[test]
+fn drawn_architectures_are_valid_and_of_all_operations() {
+    let mut rng = ChaCha8Rng::seed_from_u64(6);
+    let drawn: Vec<Genotype> = (0..50).map(|_| random_genotype(&CIFAR, 2, &mut rng).unwrap()).collect();
+    let pairs =
+        |node: usize| drawn.iter().flat_map(move |g| &g.cells).flat_map(move |cell| cell.nodes[node].clone()).collect::<HashSet<_>>();
+    for node in 0..NODES {
+        assert_eq!(pairs(node).len(), (node + 2) * Operation::CONNECTING.len(), "every pair of node {node} is drawn");
+    }
+    assert!(random_genotype(&CIFAR, 14, &mut rng).is_ok());
+    for keep in [0, 15] {
+        assert!(random_genotype(&CIFAR, keep, &mut rng).is_err());
+    }
+}
+
+#[test]
+fn parts_are_ordered_with_the_classifier_first() {
+    let first = measured(&IMAGENET, 2).entries()[0].part;
+    assert!(matches!(first, Part::Classifier { .. }), "{first}");
+}
