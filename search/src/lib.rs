@@ -5,6 +5,7 @@ mod architecture;
 mod bilevel;
 mod error;
 mod one_shot;
+mod predicted;
 mod search_phase;
 mod settings;
 mod space_phase;
@@ -12,7 +13,8 @@ mod training_free;
 
 pub use error::{Result, SearchError};
 pub use one_shot::{SharedWeights, train_one_shot};
-pub use search_phase::{PredictedWeights, search, search_bytes, train_hypernetwork};
+pub use predicted::{PredictedWeights, train_hypernetwork};
+pub use search_phase::{search, search_bytes};
 pub use settings::{AlphaData, Data, SearchSettings, SpaceSettings};
 pub use space_phase::{derive_space, space_bytes};
 pub use training_free::naswot;

@@ -99,11 +99,7 @@ struct OneShotPhase {
 
 impl OneShotPhase {
     fn new(settings: &SearchSettings, space: &IntensiveSpace, data: &Data) -> Result<Self> {
-        settings.validate()?;
-        if settings.keep > space.width() {
-            let message = format!("search: keep = {} exceeds the {} candidates of the space", settings.keep, space.width());
-            return Err(TrainError::Settings(message).into());
-        }
+        settings.validate_for(space)?;
         let mut data = data.with_batch(settings.batch, settings.channels);
         store_images(&mut [&mut data.train, &mut data.validation], &data.device)?;
         let widest = TrainedNet::build(&space.widest(&data.skeleton)?, &data)?;

@@ -5,7 +5,7 @@ use adwp_engine::optim::{clip_gradient_norm, gradients};
 use adwp_engine::{Device, Executor, Feed, NodeId, Program, Variables};
 use adwp_models::{Dropped, Genotype, Hypernetwork, HypernetworkOptions, IntensiveSpace, Limit, ModelError, NODES};
 use adwp_train::{
-    At, Batch, Checkpoint, Context, Evaluator, MemoryPlan, Need, Phase, Quiet, Reporter, StepReport, TrainError, correct_predictions,
+    At, Batch, Checkpoint, Context, Evaluator, MemoryPlan, Need, Phase, Reporter, StepReport, TrainError, correct_predictions,
     first_not_finite, labels_as_floats, require_finite, run_phase, schedule, store_images, stored_bytes, watched,
 };
 use rand::Rng;
@@ -49,46 +49,6 @@ pub fn search_bytes(settings: &SearchSettings, space: &IntensiveSpace, limits: &
     Ok(SearchPhase::new(settings, space, limits, data)?.planned_bytes()?)
 }
 
-/// Trains the HyperNetwork alone, in the epochs that [`search`] does so; `search` goes on from the checkpoint it leaves.
-///
-/// # Errors
-/// Settings that cannot be, and what the training loop meets.
-pub fn train_hypernetwork(
-    settings: &SearchSettings,
-    space: &IntensiveSpace,
-    data: &Data,
-    context: &mut Context<'_>,
-) -> Result<Finished<PredictedWeights>> {
-    let mut phase = SearchPhase::new(settings, space, &[], data)?;
-    phase.last_epoch = settings.hypernetwork_epochs;
-    let outcome = run_phase(&mut phase, context)?;
-    Finished::from_outcome(outcome, || Ok(PredictedWeights { phase }))
-}
-
-/// A trained HyperNetwork, to score architectures with the weights that it predicts.
-pub struct PredictedWeights {
-    phase: SearchPhase,
-}
-
-impl PredictedWeights {
-    /// Accuracy on the validation images with the weights predicted from `alphas`, for each cell `[NODES, K]` before the softmax, once the
-    /// BatchNorm statistics are recomputed on training images.
-    ///
-    /// # Errors
-    /// Images that cannot be read, a device that fails.
-    ///
-    /// # Panics
-    /// When there are not as many values as the HyperNetwork has.
-    pub fn score(&mut self, alphas: &[Vec<f32>]) -> Result<f64> {
-        let SearchPhase { net, learner, .. } = &mut self.phase;
-        assert_eq!(alphas.len(), net.alphas.len(), "every cell has an α");
-        for (id, values) in net.alphas.iter().zip(alphas) {
-            learner.variables.get_mut(&net.graph[*id].name)?.copy_from_slice(values);
-        }
-        Ok(self.phase.validate(&mut Quiet)?)
-    }
-}
-
 /// Which parameters an iteration updates: the gates g_G and g_α of Algorithm 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
@@ -119,16 +79,16 @@ impl Steps {
     }
 }
 
-struct SearchPhase {
+pub(crate) struct SearchPhase {
     settings: SearchSettings,
     space: IntensiveSpace,
     data: Data,
     steps_per_epoch: usize,
     limits: Vec<Limit>,
     /// Where it ends: before α learns, or with everything done.
-    last_epoch: usize,
-    net: Hypernetwork,
-    learner: Learner,
+    pub(crate) last_epoch: usize,
+    pub(crate) net: Hypernetwork,
+    pub(crate) learner: Learner,
     weights: Vec<NodeId>,
     alphas: Vec<NodeId>,
     /// The architecture of the last epoch in which α learned, and for how many epochs it has been the same.
@@ -139,12 +99,8 @@ struct SearchPhase {
 }
 
 impl SearchPhase {
-    fn new(settings: &SearchSettings, space: &IntensiveSpace, limits: &[Limit], data: &Data) -> Result<Self> {
-        settings.validate()?;
-        if settings.keep > space.width() {
-            let message = format!("search: keep = {} exceeds the {} candidates of the space", settings.keep, space.width());
-            return Err(TrainError::Settings(message).into());
-        }
+    pub(crate) fn new(settings: &SearchSettings, space: &IntensiveSpace, limits: &[Limit], data: &Data) -> Result<Self> {
+        settings.validate_for(space)?;
         let mut data = data.with_batch(settings.batch, settings.channels);
         store_images(&mut [&mut data.train, &mut data.validation], &data.device)?;
         let options = settings.hypernetwork();
@@ -222,7 +178,7 @@ impl SearchPhase {
     }
 
     /// Accuracy on the validation images with the present α, once the BatchNorm statistics are recomputed on training images.
-    fn validate(&mut self, reporter: &mut dyn Reporter) -> Result<f64, TrainError> {
+    pub(crate) fn validate(&mut self, reporter: &mut dyn Reporter) -> Result<f64, TrainError> {
         let recalibration = self.data.train.in_order(self.settings.recalibration_images)?;
         self.evaluator.recalibrate(&mut self.learner.variables, recalibration)?;
         let validation = self.data.validation.in_order(self.settings.validation_images)?;

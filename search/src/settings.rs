@@ -1,6 +1,6 @@
 use adwp_data::{Augmentation, Order, epoch_order, split};
 use adwp_engine::Device;
-use adwp_models::{Dropped, Generator, GeneratorActivation, GeneratorInput, HypernetworkOptions, Skeleton};
+use adwp_models::{Dropped, Generator, GeneratorActivation, GeneratorInput, HypernetworkOptions, IntensiveSpace, Skeleton};
 use adwp_train::{BatchSource, Streams, TrainError, check_settings};
 use serde::{Deserialize, Serialize};
 
@@ -231,6 +231,16 @@ impl SpaceSettings {
 }
 
 impl SearchSettings {
+    /// [`Self::validate`], and that nodes of `space` have as many candidates as are kept.
+    pub(crate) fn validate_for(&self, space: &IntensiveSpace) -> Result<(), TrainError> {
+        self.validate()?;
+        if self.keep > space.width() {
+            let message = format!("search: keep = {} exceeds the {} candidates of the space", self.keep, space.width());
+            return Err(TrainError::Settings(message));
+        }
+        Ok(())
+    }
+
     /// How the HyperNetwork is built for training.
     pub(crate) fn hypernetwork(&self) -> HypernetworkOptions {
         let generator = Generator { hidden: self.hidden, activation: self.generator_activation, gain: self.generator_gain };
