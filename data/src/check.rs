@@ -163,7 +163,7 @@ fn check_folder(dir: &Path, report: &mut Report, progress: &mut dyn FnMut(usize,
         let Some(listing) = listing else { continue };
         if listing.ignored > 0 {
             let root = listing.root.display();
-            report.notes.push(format!("{root}: {} files that are not images of a class are ignored", listing.ignored));
+            report.notes.push(format!("{root}: {} files or folders that are not images of a class are ignored", listing.ignored));
         }
         let split = check_listing(name, &listing, &mut report.problems, &mut advance);
         report.splits.push(split);

@@ -2,11 +2,12 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::path::PathBuf;
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::decode::decode_into;
+use crate::decode::{decode_for, decode_into};
 use crate::error::DataError;
-use crate::resize::{Framing, Picture, frame};
+use crate::resize::{Framing, Picture, Region, frame, resize_region};
 
 /// Shape of every image of a data set: [channels, height, width].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -203,23 +204,58 @@ impl Dataset {
         }
     }
 
+    /// Whether images are decoded from files each time that they are asked for, instead of being in memory.
+    #[must_use]
+    pub fn is_in_files(&self) -> bool {
+        matches!(self.source, Source::Files(_))
+    }
+
     /// Writes the pixels of image `index` to `out`: u8 [channels, height, width].
     ///
     /// # Errors
     /// When there is no such image, `out` has not [`ImageShape::values`] bytes, or the file cannot be decoded.
     pub fn read_image(&self, index: usize, out: &mut [u8]) -> Result<(), DataError> {
-        let expected = self.shape.values();
-        if out.len() != expected {
-            return Err(DataError::BufferLength { expected, actual: out.len() });
-        }
+        self.check_length(out)?;
         match &self.source {
             Source::Memory(pixels) => out.copy_from_slice(self.in_memory(pixels, index)?),
-            Source::Files(files) => {
-                let path = self.path(index).ok_or_else(|| self.no_such_image(index))?;
-                decode_into(&path, self.shape, files.framing, out)?;
-            }
+            Source::Files(files) => decode_into(&self.existing_path(index)?, self.shape, files.framing, out)?,
         }
         Ok(())
+    }
+
+    /// Writes the pixels of several images to `out`: u8 [indices, channels, height, width]. Files are decoded by as many threads as there
+    /// are cores.
+    ///
+    /// # Errors
+    /// Those of [`read_image`](Self::read_image), for the first of the images that has one.
+    pub fn read_images(&self, indices: &[u32], out: &mut [u8]) -> Result<(), DataError> {
+        let (expected, actual) = (indices.len() * self.shape.values(), out.len());
+        if actual != expected {
+            return Err(DataError::BufferLength { expected, actual });
+        }
+        let images = out.par_chunks_exact_mut(self.shape.values()).zip(indices);
+        images.find_map_first(|(out, &index)| self.read_image(index as usize, out).err()).map_or(Ok(()), Err)
+    }
+
+    /// Like [`read_image`](Self::read_image), of the part that `choose` picks of the picture's width and height, which are those that
+    /// its file has.
+    pub(crate) fn read_region(&self, index: usize, choose: impl FnOnce(usize, usize) -> Region, out: &mut [u8]) -> Result<(), DataError> {
+        self.check_length(out)?;
+        let picture = match &self.source {
+            Source::Memory(pixels) => Picture::from_planes(self.in_memory(pixels, index)?, self.shape),
+            Source::Files(_) => decode_for(&self.existing_path(index)?, self.shape)?,
+        };
+        resize_region(&picture, choose(picture.width, picture.height), self.shape, out);
+        Ok(())
+    }
+
+    fn check_length(&self, out: &[u8]) -> Result<(), DataError> {
+        let (expected, actual) = (self.shape.values(), out.len());
+        if actual == expected { Ok(()) } else { Err(DataError::BufferLength { expected, actual }) }
+    }
+
+    fn existing_path(&self, index: usize) -> Result<PathBuf, DataError> {
+        self.path(index).ok_or_else(|| self.no_such_image(index))
     }
 
     /// The pixels of image `index`, u8 [channels, height, width]: where they are in memory, or decoded into `scratch`.
@@ -277,6 +313,16 @@ mod tests {
         assert_eq!((data.label(0), data.label(2)), (Some(1), None));
         assert_eq!(data.class_counts(), [1, 1]);
         assert_eq!(data.indices(), [0, 1]);
+    }
+
+    #[test]
+    fn several_images_are_read_in_the_order_asked_for() {
+        let data = Dataset::from_memory("t", classes(), SHAPE, vec![1, 0, 0], vec![1, 2, 3, 4, 5, 6]).unwrap();
+        let mut out = [0; 4];
+        data.read_images(&[2, 0], &mut out).unwrap();
+        assert_eq!(out, [5, 6, 1, 2]);
+        assert!(matches!(data.read_images(&[0, 7, 9], &mut [0; 6]), Err(DataError::NoSuchImage { index: 7, .. })));
+        assert!(matches!(data.read_images(&[0], &mut out), Err(DataError::BufferLength { expected: 2, actual: 4 })));
     }
 
     #[test]

@@ -11,6 +11,8 @@ use crate::resize::{Framing, Picture, frame};
 
 /// More pixels than any photograph has, few enough that a small file cannot fill the memory.
 const MOST_PIXELS: u64 = 1 << 27;
+/// More bytes than the file of any photograph has.
+const MOST_BYTES: u64 = 1 << 28;
 
 /// Reads one JPEG or PNG file as u8 [channels, height, width] of `shape`: scaled so that it covers the shape, then the
 /// centre cut out; converted to gray when the shape has one channel. What the file is, is told from its content, not
@@ -38,23 +40,40 @@ pub fn decode_image_framed(path: &Path, shape: ImageShape, framing: Framing) -> 
 
 /// Decodes to `out`, which has the values of `shape`.
 pub(crate) fn decode_into(path: &Path, shape: ImageShape, framing: Framing, out: &mut [u8]) -> Result<(), DataError> {
+    frame(&decode_for(path, shape)?, shape, framing, out);
+    Ok(())
+}
+
+/// Decodes a whole file to the channels of `shape`.
+pub(crate) fn decode_for(path: &Path, shape: ImageShape) -> Result<Picture, DataError> {
     if !matches!(shape.channels, 1 | 3) || shape.values() == 0 {
         return Err(DataError::Shape { shape });
     }
     let picture = decode(path)?;
-    let picture = if shape.channels == 1 { to_gray(&picture) } else { picture };
-    frame(&picture, shape, framing, out);
-    Ok(())
+    Ok(if shape.channels == 1 { to_gray(&picture) } else { picture })
 }
 
 /// Decodes a whole file to three channels.
 pub(crate) fn decode(path: &Path) -> Result<Picture, DataError> {
-    let bytes = fs::read(path).map_err(|e| DataError::io(path, "read the file", e))?;
+    let bytes = read(path)?;
     // The decoders are large and read what strangers wrote: a panic in one of them must not end a training run.
     match catch_unwind(AssertUnwindSafe(|| decode_bytes(path, &bytes))) {
         Ok(result) => result,
         Err(_) => Err(DataError::not_an_image(path, "the decoder failed on it")),
     }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, DataError> {
+    let failed = |e| DataError::io(path, "read the file", e);
+    let about = fs::metadata(path).map_err(failed)?;
+    // A pipe may never begin, and a device may never end.
+    if !about.is_file() && !about.is_dir() {
+        return Err(DataError::not_an_image(path, "it is neither a file nor a link to one"));
+    }
+    if about.len() > MOST_BYTES {
+        return Err(DataError::TooManyBytes { path: path.to_owned(), size: about.len(), limit: MOST_BYTES });
+    }
+    fs::read(path).map_err(failed)
 }
 
 fn decode_bytes(path: &Path, bytes: &[u8]) -> Result<Picture, DataError> {
@@ -133,10 +152,13 @@ fn to_colour(image: DynamicImage) -> Picture {
 }
 
 /// Luma of ITU-R BT.601 in 16-bit fixed point, the weights Pillow uses; gray stays the same gray.
+pub(crate) fn luma([red, green, blue]: [u8; 3]) -> u8 {
+    ((u32::from(red) * 19_595 + u32::from(green) * 38_470 + u32::from(blue) * 7_471 + 0x8000) >> 16) as u8
+}
+
 fn to_gray(picture: &Picture) -> Picture {
     let (colours, _) = picture.pixels.as_chunks::<3>();
-    let luma = |&[r, g, b]: &[u8; 3]| ((u32::from(r) * 19_595 + u32::from(g) * 38_470 + u32::from(b) * 7_471 + 0x8000) >> 16) as u8;
-    Picture { channels: 1, pixels: colours.iter().map(luma).collect(), ..*picture }
+    Picture { channels: 1, pixels: colours.iter().map(|&colour| luma(colour)).collect(), ..*picture }
 }
 
 #[cfg(test)]

@@ -169,6 +169,16 @@ pub enum DataError {
         /// Most pixels allowed.
         limit: u64,
     },
+    /// The file of an image that is too large to be read into memory.
+    #[error("{}: {size} bytes are more than the {limit} that are read of an image", path.display())]
+    TooManyBytes {
+        /// The file.
+        path: PathBuf,
+        /// Its size in bytes.
+        size: u64,
+        /// Most bytes allowed.
+        limit: u64,
+    },
     /// A folder without class folders.
     #[error("{}: no class folder in it", path.display())]
     NoClasses {
@@ -247,6 +257,12 @@ pub enum DataError {
         /// What is wrong.
         detail: String,
     },
+    /// An augmentation that cannot be done.
+    #[error("augmentation: {detail}")]
+    Augmentation {
+        /// Setting and value, or what the images are.
+        detail: String,
+    },
     /// A loader setting that makes no sense.
     #[error("loader: {detail}")]
     Loader {
@@ -306,7 +322,7 @@ impl DataError {
             Self::IdxShape { .. } | Self::CountsDiffer { .. } => "the files may belong to different data sets; fetch them again",
             Self::ClassNames { .. } => "correct the file, or remove it: the built-in names are used then",
             Self::NotAnImage { .. } => "replace or remove the file; `adwp data check` lists all such files of a data set",
-            Self::TooManyPixels { .. } => "scale the image down",
+            Self::TooManyPixels { .. } | Self::TooManyBytes { .. } => "scale the image down",
             Self::NoClasses { .. } => "put the images of each class in a folder of their own, named like the class",
             Self::EmptyClass { .. } => "remove the folder, or put images (.jpg, .jpeg, .png) in it",
             Self::ClassNameNotText { .. } => "rename the folder",
@@ -316,6 +332,7 @@ impl DataError {
             Self::Inconsistent { .. }
             | Self::NoSuchImage { .. }
             | Self::BufferLength { .. }
+            | Self::Augmentation { .. }
             | Self::Loader { .. }
             | Self::Selection { .. } => return None,
             Self::Normalization { .. } => "give one mean and one positive standard deviation per channel",

@@ -19,7 +19,7 @@ pub(crate) struct Listing {
     pub(crate) classes: Vec<String>,
     /// File names of each class, sorted.
     pub(crate) files: Vec<Vec<Box<OsStr>>>,
-    /// Files that are passed over: no image by their ending, or not in a class folder.
+    /// What is passed over: files that are no images by their ending, or not in a class folder, and folders in class folders.
     pub(crate) ignored: usize,
 }
 
@@ -109,7 +109,7 @@ fn list(root: PathBuf, problems: &mut Vec<DataError>) -> Option<Listing> {
                 let mut images: Vec<Box<OsStr>> =
                     entries.files.into_iter().filter(|name| is_image(name)).map(OsString::into_boxed_os_str).collect();
                 images.sort_unstable();
-                ignored += all - images.len();
+                ignored += all - images.len() + entries.folders.len();
                 if images.is_empty() {
                     problems.push(DataError::EmptyClass { path });
                 }

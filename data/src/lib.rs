@@ -39,7 +39,7 @@ mod resize;
 mod sample;
 mod subset;
 
-pub use augment::{Augmentation, Placement};
+pub use augment::{Augmentation, AutoAugment, ColorJitter, Placement};
 pub use check::{Problem, Report, SplitReport, check};
 pub use dataset::{Dataset, ImageShape};
 pub use decode::{decode_image, decode_image_framed};

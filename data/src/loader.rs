@@ -1,13 +1,16 @@
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
+use rand::Rng;
+use rayon::{BroadcastContext, ThreadPool, ThreadPoolBuilder};
 use serde::{Deserialize, Serialize};
 
-use crate::augment::{Augmentation, Placement};
+use crate::augment::{Augmentation, Canvas, Placement};
 use crate::dataset::Dataset;
 use crate::error::DataError;
 use crate::normalization::Normalization;
@@ -46,12 +49,12 @@ pub struct LoaderConfig {
     pub drop_last: bool,
     /// The batch to start with: 0, or where an interrupted epoch goes on.
     pub first_batch: usize,
-    /// Batches that may be in preparation or waiting at a time, which bounds memory; 0 is taken as 1. Threads beyond
-    /// this number idle.
+    /// Batches that may be in preparation or waiting at a time, which bounds memory; 0 is taken as 1.
     pub prefetch: usize,
-    /// Threads that prepare batches, each a whole one; 0 is taken as 1.
+    /// Threads that prepare images, several of them those of one batch; 0 is taken as 1. Without pixels one is enough.
     pub threads: usize,
-    /// Whether batches have pixels. Without them no image is read: who has the images elsewhere does what the placements say.
+    /// Whether batches have pixels. Without them no image is read: who has the images elsewhere does what the placements say, which is all
+    /// of it only where the augmentation does not [change pixels](Augmentation::changes_pixels).
     pub pixels: bool,
 }
 
@@ -96,7 +99,8 @@ pub struct Batch {
 ///
 /// What is yielded depends on the configuration alone. A pixel depends on seed, epoch, number of the batch and position
 /// in it; so starting at `first_batch` yields exactly what an uninterrupted epoch yields from there on, and neither
-/// threads nor timing matter. An image that cannot be read makes its batch an error; the batches after it still come.
+/// threads nor timing matter. An image that cannot be read makes its batch an error, that of the first such image; the batches after it
+/// still come.
 ///
 /// Dropping the loader stops its threads: each finishes at most the image it is at.
 #[derive(Debug)]
@@ -110,22 +114,22 @@ impl Loader {
     ///
     /// # Errors
     /// When the batch size is 0, an index is beyond the end of the data set, the normalisation has not the channels of
-    /// the images, or `first_batch` lies beyond the end of the epoch.
+    /// the images, `first_batch` lies beyond the end of the epoch, the augmentation cannot be done, or it changes pixels and batches are to
+    /// have none.
     pub fn new(config: LoaderConfig) -> Result<Self, DataError> {
-        let threads = config.threads.max(1);
+        let threads = if config.pixels { config.threads.max(1) } else { 1 };
         let shared = Arc::new(Shared::new(config)?);
-        // There is never more work at a time than the queue has room for.
-        let useful = threads.min(shared.room).min(shared.end - shared.first);
-        let mut loader = Self { shared, threads: Vec::with_capacity(useful) };
-        for number in 0..useful {
-            let shared = Arc::clone(&loader.shared);
-            let thread = thread::Builder::new().name(format!("loader-{number}")).spawn(move || shared.work());
-            match thread {
-                Ok(thread) => loader.threads.push(thread),
-                Err(error) => {
-                    return Err(DataError::Loader { detail: format!("cannot start thread {number}: {error}") });
-                }
-            }
+        let failed = |what: &str, error: &dyn Display| DataError::Loader { detail: format!("cannot start {what}: {error}") };
+        let pool = ThreadPoolBuilder::new().num_threads(threads).thread_name(|number| format!("loader-{number}")).build();
+        let pool = Arc::new(pool.map_err(|error| failed("threads", &error))?);
+        // While the last images of a batch are prepared, threads that find none left go on with the next. There is never more work at a time
+        // than the queue has room for.
+        let batches = threads.min(shared.room).min(shared.end - shared.first);
+        let mut loader = Self { shared, threads: Vec::with_capacity(batches) };
+        for number in 0..batches {
+            let (shared, pool) = (Arc::clone(&loader.shared), Arc::clone(&pool));
+            let thread = thread::Builder::new().name(format!("batch-{number}")).spawn(move || shared.work(&pool));
+            loader.threads.push(thread.map_err(|error| failed("a thread", &error))?);
         }
         Ok(loader)
     }
@@ -247,6 +251,10 @@ impl Shared {
         if first > end {
             return wrong(format!("the first batch is {first}, but the epoch has {end} batches"));
         }
+        config.augmentation.check(shape)?;
+        if config.augmentation.changes_pixels() && !config.pixels {
+            return wrong("the augmentation changes pixels, which placements do not say: batches need pixels".to_owned());
+        }
         Ok(Self {
             order: epoch_order(config.indices, config.order, config.seed, config.epoch),
             dataset: config.dataset,
@@ -270,13 +278,16 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The life of a thread.
-    fn work(&self) {
-        let mut scratch = Vec::new();
+    /// The life of a thread, which has the images of its batches prepared by the pool.
+    fn work(&self, pool: &ThreadPool) {
         while let Some(index) = self.claim() {
-            let made = catch_unwind(AssertUnwindSafe(|| self.make(index, &mut scratch)));
-            let batch = made.unwrap_or_else(|panic| Some(Err(DataError::LoaderFailed { batch: index, message: panic_message(&*panic) })));
-            let Some(batch) = batch else { return };
+            let made = catch_unwind(AssertUnwindSafe(|| self.make(index, pool)));
+            let batch = match made {
+                Ok(Ok(batch)) => Ok(batch),
+                Ok(Err(Halt::Failed(error))) => Err(error),
+                Ok(Err(Halt::Stopped)) => return,
+                Err(panic) => Err(DataError::LoaderFailed { batch: index, message: panic_message(&*panic) }),
+            };
             self.lock().ready.insert(index, batch);
             self.batch_ready.notify_one();
         }
@@ -297,14 +308,14 @@ impl Shared {
         }
     }
 
-    /// Prepares one batch; none when the loader was dropped meanwhile.
-    fn make(&self, index: usize, scratch: &mut Vec<u8>) -> Option<Result<Batch, DataError>> {
+    /// Prepares one batch.
+    fn make(&self, index: usize, pool: &ThreadPool) -> Result<Batch, Halt> {
         let start = index * self.batch_size;
         let indices = self.order[start..self.order.len().min(start.saturating_add(self.batch_size))].to_vec();
         let placements: Vec<Placement> = (0..).zip(&indices).map(|(position, _)| self.place(index, position)).collect();
-        let images = if self.pixels { self.paint(&indices, &placements, scratch)? } else { Ok(Vec::new()) };
+        let images = if self.pixels { self.paint(pool, index, &indices, &placements)? } else { Vec::new() };
         let labels = indices.iter().filter_map(|&image| self.dataset.label(image as usize)).collect();
-        Some(images.map(|images| Batch { index, images, labels, indices, placements }))
+        Ok(Batch { index, images, labels, indices, placements })
     }
 
     /// Draws what happens to the image at a position of a batch.
@@ -313,21 +324,55 @@ impl Shared {
         self.augmentation.place(self.dataset.shape(), &mut rng)
     }
 
-    /// The pixels of a batch; none when the loader was dropped meanwhile.
-    fn paint(&self, indices: &[u32], placements: &[Placement], scratch: &mut Vec<u8>) -> Option<Result<Vec<f32>, DataError>> {
+    /// The pixels of a batch. Each thread of the pool takes one image after the other, until there is none left.
+    fn paint(&self, pool: &ThreadPool, batch: usize, indices: &[u32], placements: &[Placement]) -> Result<Vec<f32>, Halt> {
         let shape = self.dataset.shape();
         let mut images = vec![0.0; indices.len() * shape.values()];
-        for ((&image, placement), out) in indices.iter().zip(placements).zip(images.chunks_exact_mut(shape.values())) {
-            if self.stopped.load(Ordering::Relaxed) {
-                return None;
+        let left = Mutex::new(images.chunks_exact_mut(shape.values()).zip(indices).zip(placements).enumerate());
+        let take = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let share = |_: BroadcastContext<'_>| {
+            let mut canvas = Canvas::new(shape);
+            while let Some((position, ((out, &image), placement))) = take() {
+                if self.stopped.load(Ordering::Relaxed) {
+                    return Err((position, Halt::Stopped));
+                }
+                let mut rng = stream(Purpose::Pixels, self.seed, self.epoch, batch as u64, position as u64);
+                let painted = self.paint_image(image as usize, placement, &mut rng, &mut canvas, out);
+                painted.map_err(|error| (position, Halt::Failed(error)))?;
             }
-            match self.dataset.pixels(image as usize, scratch) {
-                Ok(pixels) => placement.paint(pixels, shape, &self.tables, out),
-                Err(error) => return Some(Err(error)),
-            }
+            Ok(())
+        };
+        // Which error is told must not depend on timing: images are taken in order, so those before the first error were all taken.
+        match pool.broadcast(share).into_iter().filter_map(Result::err).min_by_key(|(position, _)| *position) {
+            Some((_, halt)) => Err(halt),
+            None => Ok(images),
         }
-        Some(Ok(images))
     }
+
+    fn paint_image(
+        &self,
+        image: usize,
+        placement: &Placement,
+        rng: &mut impl Rng,
+        canvas: &mut Canvas,
+        out: &mut [f32],
+    ) -> Result<(), DataError> {
+        let shape = self.dataset.shape();
+        if self.augmentation.changes_pixels() {
+            self.augmentation.render(&self.dataset, image, placement, rng, canvas)?;
+            placement.hole().paint(canvas.pixels(), shape, &self.tables, out);
+        } else {
+            placement.paint(self.dataset.pixels(image, canvas.memory())?, shape, &self.tables, out);
+        }
+        Ok(())
+    }
+}
+
+/// Why there is no batch.
+enum Halt {
+    /// The loader was dropped.
+    Stopped,
+    Failed(DataError),
 }
 
 fn wait<'a>(signal: &Condvar, queue: MutexGuard<'a, Queue>) -> MutexGuard<'a, Queue> {

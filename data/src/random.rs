@@ -11,6 +11,7 @@ pub(crate) enum Purpose {
     Augmentation = 2,
     Split = 3,
     Subset = 4,
+    Pixels = 5,
 }
 
 /// A stream of its own for every combination of arguments.
@@ -38,6 +39,12 @@ pub(crate) fn below(rng: &mut impl Rng, n: usize) -> usize {
     }
 }
 
+/// A number from `low` on, below `high` but for rounding, one of 2⁵³ at equal distances.
+pub(crate) fn uniform(rng: &mut impl Rng, low: f64, high: f64) -> f64 {
+    let share = (rng.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
+    low + share * (high - low)
+}
+
 /// Fisher–Yates.
 pub(crate) fn shuffle<T>(rng: &mut impl Rng, items: &mut [T]) {
     for last in (1..items.len()).rev() {
@@ -59,6 +66,19 @@ mod tests {
         assert!(counts.iter().all(|count| count.abs_diff(10_000) < 400), "{counts:?}");
         assert_eq!(below(&mut rng, 1), 0);
         assert_eq!(below(&mut rng, 0), 0);
+    }
+
+    #[test]
+    fn uniform_numbers_fill_their_range_evenly() {
+        let mut rng = stream(Purpose::Pixels, 1, 0, 0, 0);
+        let mut tenths = [0_u32; 10];
+        for _ in 0..50_000 {
+            let number = uniform(&mut rng, -0.5, 1.5);
+            assert!((-0.5..1.5).contains(&number));
+            tenths[((number + 0.5) * 5.0) as usize] += 1;
+        }
+        assert!(tenths.iter().all(|count| count.abs_diff(5_000) < 300), "{tenths:?}");
+        assert_eq!(uniform(&mut rng, 0.25, 0.25), 0.25);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Resizing as Pillow does it (and so torchvision): a triangle filter that is widened when shrinking, columns first,
 //! fixed-point weights, rounded to a byte between the two passes. Only what the crop keeps is computed.
 
+use std::array;
+
 use crate::dataset::ImageShape;
 
 /// For evaluation an image is scaled to 256/224 of the size wanted before the centre is cut out of it, the convention
@@ -32,6 +34,23 @@ impl Picture {
         let pixels = (0..height * width).flat_map(|at| planes.iter().skip(at).step_by(height * width).copied()).collect();
         Self { width, height, channels, pixels }
     }
+}
+
+/// A part of a picture, in pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Region {
+    pub(crate) top: usize,
+    pub(crate) left: usize,
+    pub(crate) height: usize,
+    pub(crate) width: usize,
+}
+
+/// Scales a part of `picture`, which lies in it and has a pixel, to `shape`, as if the part had been cut out before. The rest is as for
+/// [`frame`].
+pub(crate) fn resize_region(picture: &Picture, region: Region, shape: ImageShape, out: &mut [u8]) {
+    let columns = Weights::new(region.width, shape.width, 0, shape.width).behind(region.left);
+    let rows = Weights::new(region.height, shape.height, 0, shape.height).behind(region.top);
+    resample(picture, &columns, &rows, out);
 }
 
 /// Scales and crops `picture` to `shape` and writes it as u8 [channels, height, width]. The picture must have the
@@ -104,9 +123,17 @@ impl Weights {
             for (fixed, weight) in row.iter_mut().zip(&exact[..length]) {
                 *fixed = (0.5 + weight / total * f64::from(1_u32 << PRECISION)) as i32;
             }
+            // A weight of nothing at the end is common, that of the second input where the sizes are the same.
+            let length = row[..length].iter().rposition(|&weight| weight != 0).map_or(0, |last| last + 1);
             spans.push((first, length));
         }
         Self { spans, values, stride }
+    }
+
+    /// The same for an input that begins `start` positions later.
+    fn behind(mut self, start: usize) -> Self {
+        self.spans.iter_mut().for_each(|(first, _)| *first += start);
+        self
     }
 
     fn iter(&self) -> impl Iterator<Item = (usize, &[i32])> {
@@ -124,52 +151,58 @@ impl Weights {
 fn resample(picture: &Picture, columns: &Weights, rows: &Weights, out: &mut [u8]) {
     let channels = picture.channels;
     let needed = rows.reach();
-    let line = columns.spans.len() * channels;
-    let mut narrow = vec![0_u8; needed.len() * line];
+    let width = columns.spans.len();
+    // u8 [channels, needed, width]
+    let mut narrow = vec![0; channels * needed.len() * width];
     let source = picture.pixels.chunks_exact(picture.width * channels).skip(needed.start);
-    for (to, from) in narrow.chunks_exact_mut(line).zip(source) {
+    for (row, from) in source.take(needed.len()).enumerate() {
+        let to = narrow.chunks_exact_mut(width).skip(row).step_by(needed.len());
         match channels {
-            3 => squeeze_line::<3>(from, columns, to),
-            _ => squeeze_line::<1>(from, columns, to),
+            3 => squeeze_row::<3>(from, columns, to),
+            _ => squeeze_row::<1>(from, columns, to),
         }
     }
-
-    let plane = out.len() / channels;
-    let width = columns.spans.len();
-    let mut sums = vec![0_i32; line];
-    for (y, (first, weights)) in rows.iter().enumerate() {
-        sums.fill(HALF);
-        let lines = narrow.chunks_exact(line).skip(first - needed.start);
-        for (&weight, values) in weights.iter().zip(lines) {
-            for (sum, &value) in sums.iter_mut().zip(values) {
-                *sum += weight * i32::from(value);
-            }
-        }
-        for (channel, plane) in out.chunks_exact_mut(plane).enumerate() {
-            let to = &mut plane[y * width..(y + 1) * width];
-            for (to, sum) in to.iter_mut().zip(sums[channel..].iter().step_by(channels)) {
-                *to = to_byte(*sum);
-            }
+    let mut sums = vec![0; width];
+    for (from, to) in narrow.chunks_exact(needed.len() * width).zip(out.chunks_exact_mut(rows.spans.len() * width)) {
+        for (to, (first, weights)) in to.chunks_exact_mut(width).zip(rows.iter()) {
+            mix_rows(&from[(first - needed.start) * width..], weights, &mut sums, to);
         }
     }
 }
 
-fn squeeze_line<const CHANNELS: usize>(from: &[u8], columns: &Weights, to: &mut [u8]) {
+/// `from`: u8 [width, channels]; `to`: a row for each channel.
+fn squeeze_row<'a, const CHANNELS: usize>(from: &[u8], columns: &Weights, mut to: impl Iterator<Item = &'a mut [u8]>) {
     let (from, _) = from.as_chunks::<CHANNELS>();
-    let (to, _) = to.as_chunks_mut::<CHANNELS>();
-    for (to, (first, weights)) in to.iter_mut().zip(columns.iter()) {
+    let mut to: [&mut [u8]; CHANNELS] = array::from_fn(|_| to.next().unwrap_or_default());
+    for (x, (first, weights)) in columns.iter().enumerate() {
         let mut sums = [HALF; CHANNELS];
         for (&weight, pixel) in weights.iter().zip(&from[first..]) {
             for (sum, &value) in sums.iter_mut().zip(pixel) {
                 *sum += weight * i32::from(value);
             }
         }
-        *to = sums.map(to_byte);
+        for (to, sum) in to.iter_mut().zip(sums) {
+            to[x] = to_byte(sum);
+        }
     }
 }
 
+/// `from`: rows as long as `to`, the first of which have the weights; `sums`: as long, for its own use.
+fn mix_rows(from: &[u8], weights: &[i32], sums: &mut [i32], to: &mut [u8]) {
+    sums.fill(HALF);
+    for (&weight, row) in weights.iter().zip(from.chunks_exact(to.len())) {
+        for (sum, &value) in sums.iter_mut().zip(row) {
+            *sum += weight * i32::from(value);
+        }
+    }
+    for (to, &sum) in to.iter_mut().zip(&*sums) {
+        *to = to_byte(sum);
+    }
+}
+
+/// Weights are never negative, but their rounding may bring a sum beyond the highest value.
 fn to_byte(sum: i32) -> u8 {
-    (sum >> PRECISION).clamp(0, 255) as u8
+    (sum >> PRECISION).min(255) as u8
 }
 
 #[cfg(test)]

@@ -205,6 +205,7 @@ fn an_image_folder_is_read_by_class() {
     fs::copy(fixture("gray.jpg"), dir.path().join("train/dog/a.png")).unwrap();
     fs::write(dir.path().join("train/dog/notes.txt"), "x").unwrap();
     fs::write(dir.path().join("train/dog/.hidden.jpg"), "x").unwrap();
+    fs::create_dir(dir.path().join("train/dog/more.jpg")).unwrap();
     let splits = open(DatasetKind::ImageFolder, Some(dir.path()), &OpenOptions { image_size: Some(24) }).unwrap();
     assert_eq!(splits.train.classes(), ["cat", "dog"]);
     assert_eq!(splits.train.labels(), [0, 0, 1, 1, 1]);
@@ -222,7 +223,7 @@ fn an_image_folder_is_read_by_class() {
     let report = check(DatasetKind::ImageFolder, Some(dir.path()), &mut |_, _| ()).unwrap();
     assert!(report.is_ok(), "{report:?}");
     assert_eq!(report.splits[0].per_class, [2, 3]);
-    assert!(report.notes[0].contains("train: 1 files"), "{report:?}");
+    assert!(report.notes[0].contains("train: 2 files or folders"), "{report:?}");
 }
 
 #[test]
@@ -267,8 +268,17 @@ fn linked_class_folders_count_and_their_names_must_be_text() {
     let splits = read(DatasetKind::ImageFolder, dir.path()).unwrap();
     assert_eq!(splits.train.class_counts(), [2, 2, 2]);
 
-    let odd = dir.path().join("train").join(std::ffi::OsStr::from_bytes(b"\xff\xfe"));
     // Some file systems take only text as a name.
+    let odd = dir.path().join("train/cat").join(std::ffi::OsStr::from_bytes(b"\xff\xfe.jpg"));
+    if fs::write(&odd, "no image").is_ok() {
+        let splits = read(DatasetKind::ImageFolder, dir.path()).unwrap();
+        let error = splits.train.read_image(2, &mut vec![0; 3 * 224 * 224]).unwrap_err();
+        assert!(matches!(&error, DataError::NotAnImage { path, .. } if *path == odd), "{error}");
+        fs::copy(fixture("rgb.jpg"), &odd).unwrap();
+        splits.train.read_image(2, &mut vec![0; 3 * 224 * 224]).unwrap();
+    }
+
+    let odd = dir.path().join("train").join(std::ffi::OsStr::from_bytes(b"\xff\xfe"));
     if fs::create_dir(&odd).is_ok() {
         let text = message(&fails(DatasetKind::ImageFolder, dir.path()), "rename");
         assert!(text.contains("not valid UTF-8"), "{text}");

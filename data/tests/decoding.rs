@@ -183,6 +183,43 @@ fn a_small_file_cannot_claim_the_memory() {
     assert!(message(&error, "scale").contains("60000x60000 pixels are more than"), "{error}");
 }
 
+/// A JPEG file that claims another size.
+fn resized_jpeg(width: u16, height: u16) -> Vec<u8> {
+    let mut file = fs::read(fixture("rgb.jpg")).unwrap();
+    // The start of a frame: marker, length, bits of a sample, then height and width.
+    let at = file.windows(5).position(|bytes| matches!(bytes, [0xff, 0xc0, _, _, 8])).unwrap() + 5;
+    file[at..at + 4].copy_from_slice(&[height.to_be_bytes(), width.to_be_bytes()].concat());
+    file
+}
+
+#[test]
+fn a_jpeg_cannot_claim_the_memory_either() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("x.jpg");
+    fs::write(&path, resized_jpeg(60_000, 60_000)).unwrap();
+    let error = decode_image(&path, square(3, 8)).unwrap_err();
+    assert!(message(&error, "scale").contains("60000x60000 pixels are more than"), "{error}");
+    fs::write(&path, resized_jpeg(0, 32)).unwrap();
+    assert!(matches!(decode_image(&path, square(3, 8)), Err(DataError::NotAnImage { .. })));
+}
+
+#[test]
+fn what_never_ends_is_not_read() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("x.jpg");
+    // No blocks are written: the file takes no room on the disk.
+    fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
+    let error = decode_image(&path, square(3, 8)).unwrap_err();
+    assert!(message(&error, "scale").contains("x.jpg: 1099511627776 bytes are more than"), "{error}");
+    #[cfg(unix)]
+    {
+        let endless = dir.path().join("endless.jpg");
+        std::os::unix::fs::symlink("/dev/zero", &endless).unwrap();
+        let error = decode_image(&endless, square(3, 8)).unwrap_err();
+        assert!(error.to_string().contains("endless.jpg: cannot be read as an image: it is neither a file"), "{error}");
+    }
+}
+
 #[test]
 fn shapes_that_are_no_image_are_refused() {
     for shape in [square(2, 8), square(0, 8), square(3, 0), square(3, usize::MAX)] {

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::thread;
 
 use adwp_data::{Augmentation, DataError, Dataset, Loader, LoaderConfig, Normalization, Order, Placement};
 use adwp_engine::Feed;
@@ -19,6 +20,9 @@ pub struct BatchSource {
     pub batch: usize,
     /// Where a GPU has all of `indices`, with these constants; else batches are prepared on the host.
     /// [`store_images`](crate::store_images) sets it.
+    ///
+    /// The GPU crops, mirrors and cuts out. Batches whose augmentation [changes pixels](Augmentation::changes_pixels) are prepared on the
+    /// host all the same.
     pub stored: Option<Arc<StoredImages>>,
 }
 
@@ -64,17 +68,16 @@ impl BatchSource {
         }
     }
 
-    /// The full batches of a shuffled, augmented epoch from batch `first` on.
+    /// The full batches of a shuffled, augmented epoch from batch `first` on. They have the same bits wherever they are prepared.
     pub fn shuffled(&self, augmentation: Augmentation, seed: u64, epoch: usize, first: usize) -> Result<Batches> {
         self.batches(LoaderConfig {
             indices: self.indices.clone(),
-            augmentation,
             order: Order::Shuffled,
             seed,
             epoch: epoch as u64,
             drop_last: true,
             first_batch: first,
-            ..self.config()
+            ..self.config(augmentation)
         })
     }
 
@@ -88,28 +91,41 @@ impl BatchSource {
         Ok(Loader::new(self.config_in_order(limit))?)
     }
 
-    /// Bytes of the batches that exist at a time while the images are walked: those prepared ahead, and the one in use.
-    pub fn bytes_in_flight(&self) -> usize {
+    /// Bytes of the batches that exist at a time while the images are walked with `augmentation`: those prepared ahead, and the one in use.
+    pub fn bytes_in_flight(&self, augmentation: &Augmentation) -> usize {
         let batches = (PREFETCH + 1).min(self.indices.len().div_ceil(self.batch.max(1)));
-        let pixels = if self.stored.is_some() { 0 } else { self.dataset.shape().values() * size_of::<f32>() };
+        let pixels = if self.store_for(augmentation).is_some() { 0 } else { self.dataset.shape().values() * size_of::<f32>() };
         // Beside the pixels, a label, an index and a placement for each image.
         let image = pixels + 2 * size_of::<u32>() + size_of::<Placement>();
         batches * self.batch * image
     }
 
+    /// The images on a GPU that makes the batches of a walk with `augmentation`; none where the host does.
+    fn store_for(&self, augmentation: &Augmentation) -> Option<&Arc<StoredImages>> {
+        self.stored.as_ref().filter(|_| !augmentation.changes_pixels())
+    }
+
     fn batches(&self, config: LoaderConfig) -> Result<Batches> {
-        let loader = Loader::new(LoaderConfig { pixels: self.stored.is_none(), ..config })?;
-        let filled = |stored: &Arc<StoredImages>| Ok::<_, TrainError>((Arc::clone(stored), stored.store()?));
-        Ok(Batches { loader, stored: self.stored.as_ref().map(filled).transpose()? })
+        let stored = self.store_for(&config.augmentation).cloned();
+        let loader = Loader::new(LoaderConfig { pixels: stored.is_none(), ..config })?;
+        let filled = |stored: Arc<StoredImages>| -> Result<_> {
+            let store = stored.store()?;
+            Ok((stored, store))
+        };
+        Ok(Batches { loader, stored: stored.map(filled).transpose()? })
     }
 
     fn config_in_order(&self, limit: usize) -> LoaderConfig {
         let count = if limit == 0 { self.indices.len() } else { limit.min(self.indices.len()) };
-        LoaderConfig { indices: self.indices[..count].to_vec(), ..self.config() }
+        LoaderConfig { indices: self.indices[..count].to_vec(), ..self.config(Augmentation::NONE) }
     }
 
-    fn config(&self) -> LoaderConfig {
-        LoaderConfig { prefetch: PREFETCH, ..LoaderConfig::sequential(Arc::clone(&self.dataset), self.normalization.clone(), self.batch) }
+    fn config(&self, augmentation: Augmentation) -> LoaderConfig {
+        // One thread copies images faster than any executor takes them. To decode a file or to change pixels takes milliseconds.
+        let is_costly = self.dataset.is_in_files() || augmentation.changes_pixels();
+        let threads = if is_costly { thread::available_parallelism().map_or(1, usize::from) } else { 1 };
+        let config = LoaderConfig::sequential(Arc::clone(&self.dataset), self.normalization.clone(), self.batch);
+        LoaderConfig { augmentation, threads, prefetch: PREFETCH, ..config }
     }
 }
 

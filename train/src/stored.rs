@@ -6,7 +6,7 @@ use adwp_data::{Dataset, ImageShape, Normalization, Placement};
 use adwp_engine::Device;
 use adwp_engine::cuda::{self, ImageStore, Place};
 
-use crate::{BatchSource, Result, TrainError};
+use crate::{BatchSource, Result};
 
 /// Images of one data set that lie in the memory of a GPU from the first batch on. They are read once, so image files are decoded once
 /// instead of every time that a batch has them.
@@ -20,13 +20,17 @@ pub struct StoredImages {
     store: OnceLock<Arc<ImageStore>>,
 }
 
+/// Images that are read at a time, by all cores, while a store is filled.
+const AHEAD: usize = 256;
+
 /// Plans to keep the images of `sources` in the memory of `device`, where that is a GPU and what is stored takes no more than half of what
 /// is free there. Sources of the same data set share one store. Nothing is taken before the first batch is asked for.
 ///
-/// Batches have the same bits as those that are prepared on the host.
+/// Batches have the same bits as those that are prepared on the host. Those whose augmentation changes pixels still are: see
+/// [`BatchSource::stored`].
 ///
 /// # Errors
-/// [`TrainError::Engine`] when the GPU does not answer.
+/// [`TrainError::Engine`](crate::TrainError::Engine) when the GPU does not answer.
 pub fn store_images(sources: &mut [&mut BatchSource], device: &Device) -> Result<()> {
     let Device::Cuda(device) = device else { return Ok(()) };
     let mut room = device.available_bytes()? / 2;
@@ -75,8 +79,17 @@ impl StoredImages {
         if let Some(store) = self.store.get() {
             return Ok(Arc::clone(store));
         }
-        let read =
-            |number: usize, out: &mut [u8]| -> Result<(), TrainError> { Ok(self.dataset.read_image(self.images[number] as usize, out)?) };
+        let mut ahead = Vec::new();
+        let read = |number: usize, out: &mut [u8]| -> Result<()> {
+            let position = number % AHEAD;
+            if position == 0 {
+                let next = &self.images[number..self.images.len().min(number + AHEAD)];
+                ahead.resize(next.len() * out.len(), 0);
+                self.dataset.read_images(next, &mut ahead)?;
+            }
+            out.copy_from_slice(&ahead[position * out.len()..][..out.len()]);
+            Ok(())
+        };
         let store = ImageStore::new(&self.device, self.shape(), self.images.len(), &self.normalization.tables(), read)?;
         Ok(Arc::clone(self.store.get_or_init(|| Arc::new(store))))
     }
@@ -110,7 +123,7 @@ impl StoredImages {
 mod tests {
     use super::*;
     use crate::Batch;
-    use adwp_data::Augmentation;
+    use adwp_data::{Augmentation, AutoAugment, ColorJitter};
     use adwp_engine::{Executor, Graph, Op, Program, Statistics, Variables};
 
     const BATCH: usize = 6;
@@ -158,6 +171,26 @@ mod tests {
         assert_eq!(stored_bytes(&[&images]), 0);
     }
 
+    const OF_PLACES: Augmentation = Augmentation { crop_padding: 3, flip: true, cutout: 4, ..Augmentation::NONE };
+    /// Changes that a GPU cannot make.
+    const OF_PIXELS: [Augmentation; 3] = [
+        Augmentation { resized_crop: 0.08, ..OF_PLACES },
+        Augmentation { auto_augment: AutoAugment::Cifar10, ..OF_PLACES },
+        Augmentation { color_jitter: ColorJitter { brightness: 0.4, contrast: 0.4, saturation: 0.4, hue: 0.1 }, ..OF_PLACES },
+    ];
+
+    #[test]
+    fn batches_of_changed_pixels_are_the_same_again_and_counted_with_their_pixels() {
+        let shape = ImageShape { channels: 3, height: 8, width: 8 };
+        let images = source(&dataset(shape, 40), (0..40).collect());
+        let cpu = Device::cpu(1).unwrap();
+        let epoch = |augmentation| seen(images.shuffled(augmentation, 7, 2, 1).unwrap(), shape, &cpu);
+        for augmentation in OF_PIXELS {
+            assert!(epoch(augmentation) == epoch(augmentation) && epoch(augmentation) != epoch(OF_PLACES));
+            assert!(images.bytes_in_flight(&augmentation) > 5 * BATCH * shape.values() * size_of::<f32>());
+        }
+    }
+
     #[test]
     fn a_gpu_cuts_out_the_bits_that_the_host_prepares() {
         // The same switch as that of the engine's tests.
@@ -173,11 +206,14 @@ mod tests {
             let [first, second] = &mut stored;
             store_images(&mut [first, second], &gpu).unwrap();
             for (on_host, on_gpu) in halves.iter().zip(&stored) {
-                for augmentation in [
+                let of_places = [
                     Augmentation::NONE,
-                    Augmentation { crop_padding: 3, flip: true, cutout: 4 },
-                    Augmentation { crop_padding: usize::MAX, flip: false, cutout: usize::MAX },
-                ] {
+                    OF_PLACES,
+                    Augmentation { crop_padding: usize::MAX, flip: false, cutout: usize::MAX, ..Augmentation::NONE },
+                ];
+                assert!(of_places.iter().all(|places| on_gpu.bytes_in_flight(places) < on_host.bytes_in_flight(places)));
+                assert!(OF_PIXELS.iter().all(|pixels| on_gpu.bytes_in_flight(pixels) == on_host.bytes_in_flight(pixels)));
+                for augmentation in of_places.into_iter().chain(OF_PIXELS) {
                     let epoch = |source: &BatchSource, device| seen(source.shuffled(augmentation, 7, 2, 1).unwrap(), shape, device);
                     assert!(epoch(on_host, &cpu) == epoch(on_gpu, &gpu), "{shape}, {augmentation:?}");
                 }

@@ -1,60 +1,4 @@
-use rand::Rng;
-use serde::{Deserialize, Serialize};
-
 use crate::dataset::ImageShape;
-use crate::random::below;
-
-/// Random changes to training images; 0 and false turn each off.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Augmentation {
-    /// Pixels of black added on every side before a crop of the original size is taken at a random place. Black is
-    /// normalised like every pixel.
-    pub crop_padding: usize,
-    /// Mirror left and right with probability one half.
-    pub flip: bool,
-    /// Side in pixels of a square that is set to zero after normalisation. Its centre is a uniformly random pixel; what
-    /// lies beyond the border is cut off.
-    pub cutout: usize,
-}
-
-impl Augmentation {
-    /// No change: for evaluation.
-    pub const NONE: Self = Self { crop_padding: 0, flip: false, cutout: 0 };
-    /// What DARTS uses to train on CIFAR: padding 4, flip, cutout 16.
-    pub const CIFAR: Self = Self { crop_padding: 4, flip: true, cutout: 16 };
-
-    /// Draws what happens to one image of `shape`.
-    pub(crate) fn place(&self, shape: ImageShape, rng: &mut impl Rng) -> Placement {
-        let ImageShape { height, width, .. } = shape;
-        let mut placement = Placement::default();
-        if self.crop_padding > 0 {
-            let places = self.crop_padding.saturating_mul(2).saturating_add(1);
-            placement.down = shift(below(rng, places), self.crop_padding, height);
-            placement.right = shift(below(rng, places), self.crop_padding, width);
-        }
-        placement.mirrored = self.flip && below(rng, 2) == 1;
-        if self.cutout > 0 {
-            let (y, x) = (below(rng, height), below(rng, width));
-            (placement.hole_rows, placement.hole_columns) = (self.hole(y, height), self.hole(x, width));
-        }
-        placement
-    }
-
-    /// First position of the square along one axis, and the one behind its last.
-    fn hole(&self, centre: usize, length: usize) -> (usize, usize) {
-        let before = self.cutout / 2;
-        (centre.saturating_sub(before), centre.saturating_add(self.cutout - before).min(length))
-    }
-}
-
-/// How far from the image's edge a crop of its size begins that lies `offset` behind the edge of the padding. Farther than
-/// the image is long makes no difference.
-fn shift(offset: usize, padding: usize, length: usize) -> isize {
-    // No image has a side beyond an isize: its pixels are in memory.
-    let distance = offset.abs_diff(padding).min(length) as isize;
-    if offset < padding { -distance } else { distance }
-}
 
 /// What happens to one image: first it is cropped, then mirrored, then it gets a hole. The default is nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,31 +22,48 @@ impl Placement {
     /// `pixels`: u8 [channels, height, width]; `tables`: normalised values per channel; `out`: like `pixels`.
     pub(crate) fn paint(&self, pixels: &[u8], shape: ImageShape, tables: &[[f32; 256]], out: &mut [f32]) {
         let ImageShape { height, width, .. } = shape;
-        let columns = Shifted::new(width, self.right);
-        let rows = Shifted::new(height, self.down);
         let plane = height * width;
+        let ((top, bottom), (left, right)) = (self.hole_rows, self.hole_columns);
         for ((table, from), to) in tables.iter().zip(pixels.chunks_exact(plane)).zip(out.chunks_exact_mut(plane)) {
-            let black = table[0];
-            let (above, rest) = to.split_at_mut(rows.before * width);
-            let (inside, below) = rest.split_at_mut(rows.inside * width);
-            above.fill(black);
-            below.fill(black);
-            let from = from.chunks_exact(width).skip(rows.start);
-            for (to, from) in inside.chunks_exact_mut(width).zip(from) {
-                let (left, rest) = to.split_at_mut(columns.before);
-                let (middle, right) = rest.split_at_mut(columns.inside);
-                left.fill(black);
-                right.fill(black);
-                for (to, &from) in middle.iter_mut().zip(&from[columns.start..]) {
-                    *to = table[from as usize];
-                }
-                if self.mirrored {
-                    to.reverse();
-                }
-            }
-            let ((top, bottom), (left, right)) = (self.hole_rows, self.hole_columns);
+            self.crop(from, width, table, to);
             for row in to[top * width..bottom * width].chunks_exact_mut(width) {
                 row[left..right].fill(0.0);
+            }
+        }
+    }
+
+    /// Whether the image is cropped or mirrored.
+    pub(super) fn moves_pixels(&self) -> bool {
+        self.down != 0 || self.right != 0 || self.mirrored
+    }
+
+    /// Only the hole: what is left to do of it once the image is cropped and mirrored.
+    pub(crate) fn hole(&self) -> Self {
+        Self { hole_rows: self.hole_rows, hole_columns: self.hole_columns, ..Self::default() }
+    }
+
+    /// Crops and mirrors a channel, and looks its values up in a table, also the black ones outside of the image.
+    ///
+    /// `from`: u8 [height, `width`]; `to`: like `from`.
+    pub(super) fn crop<T: Copy>(&self, from: &[u8], width: usize, table: &[T; 256], to: &mut [T]) {
+        let columns = Shifted::new(width, self.right);
+        let rows = Shifted::new(from.len() / width, self.down);
+        let black = table[0];
+        let (above, rest) = to.split_at_mut(rows.before * width);
+        let (inside, below) = rest.split_at_mut(rows.inside * width);
+        above.fill(black);
+        below.fill(black);
+        let from = from.chunks_exact(width).skip(rows.start);
+        for (to, from) in inside.chunks_exact_mut(width).zip(from) {
+            let (left, rest) = to.split_at_mut(columns.before);
+            let (middle, right) = rest.split_at_mut(columns.inside);
+            left.fill(black);
+            right.fill(black);
+            for (to, &from) in middle.iter_mut().zip(&from[columns.start..]) {
+                *to = table[usize::from(from)];
+            }
+            if self.mirrored {
+                to.reverse();
             }
         }
     }
@@ -126,6 +87,7 @@ impl Shifted {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Augmentation;
     use crate::random::{Purpose, stream};
 
     const SHAPE: ImageShape = ImageShape { channels: 2, height: 5, width: 4 };
@@ -167,7 +129,7 @@ mod tests {
     #[test]
     fn crops_and_flips_are_exactly_the_possible_ones_and_all_occur() {
         const PADDING: isize = 2;
-        let augmentation = Augmentation { crop_padding: PADDING as usize, flip: true, cutout: 0 };
+        let augmentation = Augmentation { crop_padding: PADDING as usize, flip: true, ..Augmentation::NONE };
         let mut seen = std::collections::HashSet::new();
         for position in 0..1000 {
             let out = augmented(augmentation, position);
@@ -211,10 +173,10 @@ mod tests {
 
     #[test]
     fn sizes_beyond_the_image_are_no_error() {
-        let out = augmented(Augmentation { crop_padding: 1000, flip: true, cutout: 0 }, 0);
+        let out = augmented(Augmentation { crop_padding: 1000, flip: true, ..Augmentation::NONE }, 0);
         assert!((0..5).all(|y| (0..4).all(|x| at(&out, 1, y, x) == 100.5)));
         let out = augmented(Augmentation { cutout: usize::MAX, ..Augmentation::NONE }, 0);
         assert!(out.iter().all(|&v| v == 0.0));
-        augmented(Augmentation { crop_padding: usize::MAX, flip: true, cutout: 9 }, 0);
+        augmented(Augmentation { crop_padding: usize::MAX, flip: true, cutout: 9, ..Augmentation::NONE }, 0);
     }
 }
