@@ -1,4 +1,5 @@
 mod lut;
+mod zoo;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use adwp_models::Stem;
 use clap::{ArgAction, Parser, Subcommand};
 
 pub(crate) use lut::{LutBuildArgs, LutCheckArgs, LutCommand, SizeArgs, TimingArgs};
+pub(crate) use zoo::ZooCommand;
 
 /// Searches, retrains, exports and benchmarks small image networks.
 #[derive(Debug, Parser)]
@@ -56,8 +58,13 @@ pub(crate) enum Command {
     Eval(EvalArgs),
     /// The most likely classes of images.
     Predict(PredictArgs),
-    /// Params and multiply-adds of a genotype or an ONNX file.
+    /// Params and multiply-adds of a genotype, a published architecture or an ONNX file.
     Cost(CostArgs),
+    /// Published architectures: what there is, what they cost, their genotypes.
+    Zoo {
+        #[command(subcommand)]
+        command: ZooCommand,
+    },
     /// Latencies of operators on this machine: measure a table of them, or check one.
     Lut {
         #[command(subcommand)]
@@ -262,11 +269,14 @@ pub(crate) struct PredictArgs {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct CostArgs {
-    /// genotype.json or an ONNX file.
+    /// genotype.json, an ONNX file, or zoo:NAME for a published architecture (`adwp zoo list`).
     pub(crate) what: PathBuf,
     /// List every layer.
     #[arg(long)]
     pub(crate) layers: bool,
+    /// For zoo:NAME: cells [default: those it was published with behind this stem].
+    #[arg(long)]
+    pub(crate) cells: Option<usize>,
     /// For a genotype: channels of a node in the first cell.
     #[arg(long, default_value_t = 36)]
     pub(crate) channels: usize,

@@ -21,6 +21,14 @@ pub enum ModelError {
         /// The schema this version reads.
         expected: &'static str,
     },
+    /// The zoo has no architecture of this name.
+    #[error("the zoo has no {name:?}; the nearest are {nearest}")]
+    UnknownArchitecture {
+        /// The name.
+        name: String,
+        /// Names that it has.
+        nearest: String,
+    },
     /// An architecture that cannot be built.
     #[error("{0}")]
     Invalid(String),

@@ -14,6 +14,7 @@ mod operation;
 mod relaxed;
 mod skeleton;
 mod space;
+pub mod zoo;
 
 pub use blocks::{BATCH_NORM_EPSILON, Dropped};
 pub use budget::{ChoiceCosts, Limit, Resource};
@@ -25,6 +26,7 @@ pub use operation::Operation;
 pub use relaxed::{Relaxed, RelaxedAlphas};
 pub use skeleton::{CellKind, CellSite, Skeleton, Stem};
 pub use space::{IntensiveCell, IntensiveSpace, Pair, stability};
+pub use zoo::{Zoo, ZooEntry};
 
 /// Intermediate nodes of a cell.
 pub const NODES: usize = 4;

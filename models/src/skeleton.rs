@@ -12,6 +12,13 @@ pub enum CellKind {
     Reduction,
 }
 
+impl CellKind {
+    /// The kind of cell `index` of `cells`: reduction cells stand at a third and two thirds of the depth.
+    pub fn of(index: usize, cells: usize) -> Self {
+        if [cells / 3, 2 * cells / 3].contains(&index) { Self::Reduction } else { Self::Normal }
+    }
+}
+
 /// What comes before the first cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -58,11 +65,10 @@ pub struct CellSite {
 impl Skeleton {
     /// The cells from first to last.
     pub fn cells(&self) -> Vec<CellSite> {
-        let reductions = [self.cells / 3, 2 * self.cells / 3];
         let mut channels = self.channels;
         (0..self.cells)
             .map(|index| {
-                let kind = if reductions.contains(&index) { CellKind::Reduction } else { CellKind::Normal };
+                let kind = CellKind::of(index, self.cells);
                 if kind == CellKind::Reduction {
                     channels *= 2;
                 }
@@ -83,19 +89,16 @@ impl Skeleton {
     pub fn validate(&self) -> Result<(), ModelError> {
         let fail = |message: String| Err(ModelError::Invalid(message));
         let [channels, height, width] = self.image;
+        check_cells(self.cells)?;
         let sizes = [
-            ("cells", self.cells, MAX_CELLS),
             ("channels", self.channels, MAX_CHANNELS),
             ("classes", self.classes, MAX_CLASSES),
             ("image channels", channels, MAX_CHANNELS),
             ("image height", height, MAX_SIDE),
             ("image width", width, MAX_SIDE),
         ];
-        if let Some((name, size, max)) = sizes.into_iter().find(|(_, size, max)| size > max) {
-            return fail(format!("{name} = {size} is more than a network can have here: at most {max}"));
-        }
-        if self.cells < 3 {
-            return fail(format!("a network needs at least 3 cells, two of which reduce; got {}", self.cells));
+        for (name, size, max) in sizes {
+            check_size(name, size, max)?;
         }
         if self.channels == 0 || self.classes < 2 || channels == 0 {
             return fail("channels must be at least 1 and classes at least 2".into());
@@ -114,4 +117,20 @@ impl Skeleton {
         }
         Ok(())
     }
+}
+
+/// Checks that a network can have so many cells.
+pub(crate) fn check_cells(cells: usize) -> Result<(), ModelError> {
+    check_size("cells", cells, MAX_CELLS)?;
+    if cells < 3 {
+        return Err(ModelError::Invalid(format!("a network needs at least 3 cells, two of which reduce; got {cells}")));
+    }
+    Ok(())
+}
+
+fn check_size(name: &str, size: usize, max: usize) -> Result<(), ModelError> {
+    if size > max {
+        return Err(ModelError::Invalid(format!("{name} = {size} is more than a network can have here: at most {max}")));
+    }
+    Ok(())
 }

@@ -19,3 +19,4 @@ mod resume;
 mod road;
 mod running;
 mod runtime;
+mod zoo;

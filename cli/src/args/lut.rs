@@ -51,7 +51,7 @@ pub(crate) struct SizeArgs {
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct TimingArgs {
     /// Least seconds of a round of a network.
-    #[arg(long, default_value_t = 0.02, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 0.01, value_name = "SECONDS")]
     pub(crate) min_time: f64,
     #[command(flatten)]
     pub(crate) ort: OrtArgs,

@@ -4,7 +4,7 @@ use adwp_deploy::onnx::OnnxModel;
 use adwp_models::{Discrete, Genotype, Skeleton, cost::count};
 use serde::Serialize;
 
-use super::Style;
+use super::{Style, zoo};
 use crate::args::CostArgs;
 use crate::failure::Failure;
 use crate::output;
@@ -31,8 +31,17 @@ struct Layer {
 
 /// `adwp cost`.
 pub(crate) fn cost(args: &CostArgs, style: Style) -> Result<(), Failure> {
+    let published = args.what.to_str().and_then(|what| what.strip_prefix(zoo::PREFIX));
     let is_json = args.what.extension().is_some_and(|e| e.eq_ignore_ascii_case("json"));
-    let mut cost = if is_json { of_genotype(args)? } else { of_onnx(&args.what)? };
+    let mut cost = match published {
+        Some(name) => of_genotype(&zoo::genotype(name, args.cells, args.stem)?, args)?,
+        None if args.cells.is_some() => {
+            let failure = Failure::input(format!("{}: a file has its own number of cells", args.what.display()));
+            return Err(failure.hint("--cells is for the architectures of `adwp zoo list`, such as zoo:darts-v2"));
+        }
+        None if is_json => of_genotype(&parsed(args.what.clone(), Genotype::from_json)?, args)?,
+        None => of_onnx(&args.what)?,
+    };
     if !args.layers {
         cost.layers.clear();
     }
@@ -56,11 +65,10 @@ pub(crate) fn cost(args: &CostArgs, style: Style) -> Result<(), Failure> {
     output::data(&text)
 }
 
-fn of_genotype(args: &CostArgs) -> Result<Cost, Failure> {
-    let genotype = parsed(args.what.clone(), Genotype::from_json)?;
+fn of_genotype(genotype: &Genotype, args: &CostArgs) -> Result<Cost, Failure> {
     let skeleton =
         Skeleton { stem: args.stem, cells: genotype.cells.len(), channels: args.channels, classes: args.classes, image: args.image.0 };
-    let cost = count(&Discrete::build(&genotype, &skeleton, 1, None)?.graph);
+    let cost = count(&Discrete::build(genotype, &skeleton, 1, None)?.graph);
     let layer =
         |l: adwp_models::cost::LayerCost| Layer { name: l.name, op: l.op.to_owned(), shape: l.shape, params: l.params, madds: l.madds };
     Ok(Cost { params: cost.params, madds: cost.madds, layers: cost.layers.into_iter().map(layer).collect(), unknown: Vec::new() })

@@ -6,7 +6,7 @@ use std::time::Duration;
 use adwp_data::{DEFAULT_IMAGE_SIZE, DatasetKind};
 use adwp_deploy::runtime::Runtime;
 use adwp_export::Trained;
-use adwp_lut::{Check, LatencyTable, ROUNDS, RuntimeStopwatch, Stopwatch, check as check_table, size_flags};
+use adwp_lut::{Check, LatencyTable, RuntimeStopwatch, Stopwatch, check as check_table, size_flags};
 use adwp_models::{Skeleton, Stem};
 use adwp_train::Reporter;
 use serde_json::json;
@@ -129,7 +129,7 @@ fn build(args: &LutBuildArgs, style: Style) -> Result<(), Failure> {
     let mut table = match stored {
         Some(table) => table,
         None => {
-            let table = LatencyTable::new(setup.clone());
+            let table = LatencyTable::new(&stopwatch);
             // A place that cannot be written to is told before the measuring.
             table.write(&args.out)?;
             table
@@ -139,21 +139,22 @@ fn build(args: &LutBuildArgs, style: Style) -> Result<(), Failure> {
     interrupt::listen()?;
     let mut console = Console::new(style.verbosity);
     console.say(&format!("{} on {} {}, threads: {threads}", setup.machine.cpu, setup.runtime, setup.runtime_version));
-    let mut progress = |done: usize, all: usize| console.aside("round", done, all);
+    let mut progress = |done: usize, all: usize| console.aside("network", done, all);
     let measured = table.measure(&skeleton, keep, &mut stopwatch, &mut |table| table.write(&args.out), &mut progress);
     console.clear();
     let measured = measured?;
     let calibration = table.calibration(&skeleton, keep)?;
     let (factor, offset, error) = (calibration.factor, calibration.offset_ms, calibration.error());
     let networks = calibration.networks.len();
-    console.say(&format!("{measured} operators measured; rounds took {:.2} times what the quietest one did", table.noise()));
+    let disturbed = table.disturbed();
+    console.say(&format!("{measured} operators measured, {} in all; on a machine that was not quiet: {disturbed}", table.entries().len()));
     console.say(&format!("calibrated on {networks} networks: {factor:.3} · sum {offset:+.4} ms, mean error {:.1}%", 100.0 * error));
     if style.json {
         return output::json(&json!({
             "file": args.out,
             "entries": table.entries().len(),
             "measured": measured,
-            "noise": table.noise(),
+            "disturbed": disturbed,
             "calibration": { "factor": factor, "offset_ms": offset, "networks": networks, "mean_error": error },
         }));
     }
@@ -183,7 +184,7 @@ fn check(args: &LutCheckArgs, style: Style) -> Result<(), Failure> {
     if let Err(elsewhere) = table.setup().check_same(&stopwatch.setup()) {
         console.say(&format!("going on, although {elsewhere}"));
     }
-    let mut progress = |done: usize| console.aside("round", done, ROUNDS);
+    let mut progress = |done: usize| console.aside("network", done, args.networks.get());
     let result = check_table(&table, &skeleton, keep, args.networks, args.seed, &mut stopwatch, &mut progress);
     console.clear();
     let result = result?;

@@ -8,6 +8,7 @@ mod lut;
 mod measure;
 mod predict;
 mod road;
+mod zoo;
 
 use crate::args::{Args, Command};
 use crate::failure::Failure;
@@ -43,6 +44,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         Command::Compare { a, b, threshold } => measure::compare(&a, &b, threshold, style),
         Command::Predict(args) => predict::predict(&args, style),
         Command::Cost(args) => cost::cost(&args, style),
+        Command::Zoo { command } => zoo::run(command, style),
         Command::Lut { command } => lut::run(command, style),
         Command::Doctor { ort } => doctor::doctor(ort.ort_lib.as_deref(), style),
     }
