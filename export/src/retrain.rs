@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use adwp_data::DataError;
+use adwp_data::{Augmentation, DataError};
 use adwp_engine::optim::{Sgd, clip_gradient_norm, gradients};
 use adwp_engine::{Device, Executor, Feed, NodeId, Program, Variables};
 use adwp_models::{Discrete, Genotype, Heads, Skeleton, Training};
@@ -112,12 +112,12 @@ impl Phase for RetrainPhase {
     }
 
     fn planned_bytes(&self) -> Result<Need, TrainError> {
-        let Self { data, net, executor, evaluator, .. } = self;
+        let Self { settings, data, net, executor, evaluator, .. } = self;
         let plan = MemoryPlan {
             state: memory::of_variables(&net.graph) + memory::of_nodes(&net.graph, &self.parameters),
             executors: executor.own_bytes() + evaluator.own_bytes() + data.device.working_bytes(),
             // Test images are only read between two epochs.
-            batches: data.train.bytes_in_flight().max(data.test.bytes_in_flight()),
+            batches: data.train.bytes_in_flight(&settings.augmentation).max(data.test.bytes_in_flight(&Augmentation::NONE)),
             images: stored_bytes(&[&data.train, &data.test]),
         };
         Ok(plan.need(&data.device))
@@ -183,7 +183,7 @@ impl Phase for RetrainPhase {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use adwp_data::{Augmentation, Dataset, ImageShape, Normalization};
+    use adwp_data::{Dataset, ImageShape, Normalization};
     use adwp_models::{IntensiveSpace, Stem};
     use std::sync::Arc;
 

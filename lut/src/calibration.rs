@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     fn network(sum_ms: f64, ms: f64) -> CalibrationNetwork {
-        CalibrationNetwork { sum_ms, measured: Timing { ms, typical_ms: ms, runs: 1 } }
+        CalibrationNetwork { sum_ms, measured: Timing { ms, slowdown: 1.0, runs: 1 } }
     }
 
     #[test]

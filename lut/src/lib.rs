@@ -17,13 +17,17 @@
 //!
 //! # What it does against noise
 //!
-//! Other work on a machine makes runs slower, never faster, and comes and goes. So [`RuntimeStopwatch`] times a batch of networks in many
-//! short rounds, in each of which all of them take turns. Of each round it takes the median run, which the few runs that were interrupted
-//! do not move; of the rounds it takes the least, the quietest one that the network has seen. Both networks of a difference are in the same
-//! batch. The median over the rounds is kept beside it: where it is much larger, the machine was busy.
+//! Other work makes a run slower, by interrupting it or by sharing the core, its caches and its clock, and it comes and goes: within
+//! milliseconds, or for minutes. So [`RuntimeStopwatch`] times a batch of networks in short rounds, in each of which all of them take
+//! turns, and between any two turns it times a yardstick: one small network that is always the same.
 //!
-//! Means would add up what the other work took, and the fastest run alone is what a network does in its luckiest moment, below what
-//! `adwp bench` finds on a quiet machine.
+//! - A round is quiet where the yardstick before and after it was about as fast as it ever was. Rounds go on until there are enough quiet
+//!   ones; of these the fastest run counts, because what interrupts a run only adds to it. It is what `adwp bench` calls the least, some
+//!   percent below the median.
+//! - Where the machine is never quiet for long, the rounds in which the yardstick was fastest count, and the network's time is divided by
+//!   how much slower the yardstick was than on the quiet machine. That is less exact, and the slowdown is kept beside the latency.
+//! - The table keeps what the yardstick takes on the quiet machine, for when it is continued or checked. Should the machine turn out to be
+//!   quieter than it ever was, all of the table is brought to that.
 
 mod calibration;
 mod check;
@@ -42,5 +46,5 @@ pub use check::{Check, CheckedNetwork, check};
 pub use error::{LutError, Result, size_flags};
 pub use part::{Image, Part};
 pub use probe::{Timeable, random_genotype};
-pub use stopwatch::{ROUNDS, RuntimeStopwatch, Setup, Stopwatch, Timing};
+pub use stopwatch::{RuntimeStopwatch, Setup, Stopwatch, Timing};
 pub use table::{Entry, LatencyTable};

@@ -5,7 +5,7 @@ use adwp_models::Skeleton;
 use crate::calibration::{self, Calibration, CalibrationNetwork};
 use crate::network::all_parts;
 use crate::probe::Probe;
-use crate::{Entry, LatencyTable, Part, ROUNDS, Result, Stopwatch, Timeable};
+use crate::{Entry, LatencyTable, Part, Result, Stopwatch, Timeable, Timing};
 
 /// Parts that are measured together. What is kept when a measurement is killed is whole batches.
 const BATCH: usize = 8;
@@ -13,7 +13,7 @@ const BATCH: usize = 8;
 impl LatencyTable {
     /// Measures what networks of the skeleton whose nodes sum `keep` pairs have and the table lacks. Gives the number of new entries.
     ///
-    /// `save` is called with the table after every batch; `progress` with the rounds done, and those in all.
+    /// `save` is called with the table after every batch; `progress` with the networks timed, and those in all.
     ///
     /// # Errors
     /// When the stopwatch measures something else than the table has, a network cannot be run, or `save` fails.
@@ -30,20 +30,23 @@ impl LatencyTable {
         let missing: Vec<Part> = all_parts(skeleton, keep)?.into_iter().filter(|&part| self.entry(part).is_none()).collect();
         // A calibration belongs to the entries that it was fitted with.
         let calibrated = missing.is_empty() && self.calibration(skeleton, keep).is_ok();
-        let batches = missing.len().div_ceil(BATCH) + usize::from(!calibrated);
+        let probes = missing.iter().map(|&part| Ok((part, Probe::new(part)?))).collect::<Result<Vec<_>>>()?;
+        let of_parts: usize = probes.iter().map(|(_, probe)| 1 + usize::from(probe.without.is_some())).sum();
+        let all = of_parts + if calibrated { 0 } else { genotypes.len() };
         let mut done = 0;
-        let mut time = |stopwatch: &mut dyn Stopwatch, networks: &[Timeable]| {
-            let timings = stopwatch.time(networks, &mut |rounds| progress(done + rounds, batches * ROUNDS));
-            done += ROUNDS;
-            timings
+        stopwatch.remember(self.yardstick_ms());
+        let mut time = |table: &mut Self, networks: &[Timeable]| -> Result<Vec<Timing>> {
+            let timings = stopwatch.time(networks, &mut |timed| progress(done + timed, all))?;
+            done += networks.len();
+            table.quieten(stopwatch.yardstick_ms());
+            Ok(timings)
         };
-        for parts in missing.chunks(BATCH) {
-            let probes = parts.iter().map(|&part| Probe::new(part)).collect::<Result<Vec<_>>>()?;
-            let networks: Vec<Timeable> =
-                probes.iter().flat_map(|probe| [Some(&probe.with), probe.without.as_ref()]).flatten().cloned().collect();
-            let mut timings = time(stopwatch, &networks)?.into_iter();
+        for probes in probes.chunks(BATCH) {
+            let networks = probes.iter().flat_map(|(_, probe)| [Some(&probe.with), probe.without.as_ref()]);
+            let networks: Vec<Timeable> = networks.flatten().cloned().collect();
+            let mut timings = time(self, &networks)?.into_iter();
             let mut next = || timings.next().expect("a stopwatch gives a timing for every network");
-            for (&part, probe) in parts.iter().zip(&probes) {
+            for &(part, ref probe) in probes {
                 let (with, without) = (next(), probe.without.as_ref().map(|_| next()));
                 self.insert(Entry::new(part, probe.copies, with, without));
             }
@@ -51,7 +54,7 @@ impl LatencyTable {
         }
         if !calibrated {
             let networks = genotypes.iter().map(|genotype| Timeable::whole(genotype, skeleton)).collect::<Result<Vec<_>>>()?;
-            let timings = time(stopwatch, &networks)?;
+            let timings = time(self, &networks)?;
             let fitted = genotypes
                 .iter()
                 .zip(timings)

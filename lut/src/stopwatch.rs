@@ -1,29 +1,55 @@
 use std::io::Write;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use adwp_deploy::latency::{self, LatencyOptions, TimedSession, percentile};
+use adwp_deploy::latency::{noise, percentile};
 use adwp_deploy::machine::Machine;
-use adwp_deploy::onnx::OnnxModel;
 use adwp_deploy::ort_library::OrtLibrary;
-use adwp_deploy::runtime::Runtime;
+use adwp_deploy::runtime::{Runtime, Session, SessionOptions};
+use adwp_models::Operation;
 use serde::{Deserialize, Serialize};
 
 use crate::probe::Probe;
 use crate::{LutError, Part, Result, Timeable};
 
-/// Rounds in which networks take turns.
-pub const ROUNDS: usize = 20;
+/// Rounds in which the machine was quiet that a network is timed in.
+const QUIET_ROUNDS: usize = 15;
 
-/// The latency of a network, in milliseconds of a run with one image.
+/// Rounds after which a network is read, however busy the machine was.
+const MOST_ROUNDS: usize = 60;
+
+/// Rounds of the yardstick alone, before there is a network to time.
+const FIRST_ROUNDS: usize = 50;
+
+/// Least runs in a round.
+const RUNS: usize = 3;
+
+/// The machine counts as quiet while the yardstick takes at most so many times its least. That varies by some percent from process to
+/// process, and work on the other half of a core makes it half as much again.
+const QUIET: f64 = 1.15;
+
+/// The latency of a network for one image.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Timing {
-    /// The median run of the quietest round.
+    /// Milliseconds of the fastest run on a quiet machine.
     pub ms: f64,
-    /// The median over the rounds of each one's median run.
-    pub typical_ms: f64,
-    /// Runs measured, all rounds together.
+    /// How many times as slow the machine was when this was measured, and [`Self::ms`] was divided by: 1 where it was quiet.
+    pub slowdown: f64,
+    /// Runs of the network.
     pub runs: usize,
+}
+
+impl Timing {
+    /// The same beside a moment in which the machine was so many times as fast.
+    pub(crate) fn slower(self, slowdown: f64) -> Self {
+        Self { ms: self.ms / slowdown, slowdown: self.slowdown * slowdown, ..self }
+    }
+}
+
+/// How many times as slow as `quiet_ms` the yardstick is at `ms`, and 1 where that is quiet.
+pub(crate) fn slowdown(ms: f64, quiet_ms: f64) -> f64 {
+    let slowdown = ms / quiet_ms;
+    if slowdown > QUIET { slowdown } else { 1.0 }
 }
 
 /// What latencies depend on beside the network.
@@ -70,11 +96,16 @@ impl Setup {
 
 /// Measures latencies.
 pub trait Stopwatch {
-    /// What they depend on.
+    /// What latencies depend on.
     fn setup(&self) -> Setup;
 
-    /// Times networks together, interleaved; the timings are in their order. `progress` hears after every round how many of [`ROUNDS`]
-    /// are done.
+    /// Milliseconds that the yardstick, a network that is always the same, took in the quietest moment so far.
+    fn yardstick_ms(&self) -> f64;
+
+    /// Tells what the yardstick has taken in a moment that this stopwatch has not seen.
+    fn remember(&mut self, yardstick_ms: f64);
+
+    /// Times networks together, interleaved; the timings are in their order. `progress` hears how many of them are timed well enough.
     ///
     /// # Errors
     /// When a network cannot be run.
@@ -87,38 +118,112 @@ pub struct RuntimeStopwatch {
     setup: Setup,
     ort_library: Option<OrtLibrary>,
     min_time: Duration,
+    yardstick: Runner,
+    yardstick_ms: f64,
 }
 
 impl RuntimeStopwatch {
-    /// Prepares `runtime` to use `threads` threads. Each round of each network takes at least `min_time`, and at least one run.
+    /// Prepares `runtime` to use `threads` threads. Each round of each network takes at least `min_time`.
     ///
     /// # Errors
     /// When the runtime is not here, or cannot use so many threads.
     pub fn new(runtime: Runtime, threads: usize, ort_library: Option<OrtLibrary>, min_time: Duration) -> Result<Self> {
+        // What networks spend most of their time with, at a size that takes a fraction of a millisecond.
+        let part = Part::Operation { op: Operation::SepConv5x5, image: [16, 16, 16], stride: 1 };
+        let yardstick = Runner::start(&Probe::new(part)?.with, runtime, threads, ort_library.as_ref())?;
         let setup = Setup {
             machine: Machine::read(),
             runtime,
-            runtime_version: String::new(),
+            runtime_version: yardstick.session.runtime_version().to_owned(),
             optimization: runtime.optimization().to_owned(),
             threads,
             batch: 1,
         };
-        let mut stopwatch = Self { setup, ort_library, min_time };
-        // A session knows the version of its runtime.
-        let smallest = Probe::new(Part::Classifier { image: [1, 4, 4], classes: 2 })?;
-        stopwatch.setup.runtime_version = stopwatch.start(&smallest.with)?.session.runtime_version().to_owned();
+        let mut stopwatch = Self { setup, ort_library, min_time, yardstick, yardstick_ms: f64::INFINITY };
+        for _ in 0..FIRST_ROUNDS {
+            stopwatch.time_yardstick()?;
+        }
         Ok(stopwatch)
     }
 
-    /// The file is gone once the session has read it, so that a program that is killed leaves none behind.
-    fn start(&self, network: &Timeable) -> Result<TimedSession> {
+    fn time_yardstick(&mut self) -> Result<f64> {
+        let (ms, _) = self.yardstick.fastest(self.min_time / 5)?;
+        self.yardstick_ms = self.yardstick_ms.min(ms);
+        Ok(ms)
+    }
+}
+
+/// A network in a runtime, and an image for it.
+#[derive(Debug)]
+struct Runner {
+    session: Session,
+    image: Vec<f32>,
+}
+
+impl Runner {
+    /// Loads a network. The file is gone once the session has read it, so that a program that is killed leaves none behind.
+    fn start(network: &Timeable, runtime: Runtime, threads: usize, ort_library: Option<&OrtLibrary>) -> Result<Self> {
         let failed = |source| LutError::Temporary { folder: std::env::temp_dir(), source };
         let mut file = tempfile::Builder::new().prefix("adwp-").suffix(".onnx").tempfile().map_err(failed)?;
         file.write_all(&network.onnx()?).map_err(failed)?;
-        let model = OnnxModel::load(file.path())?;
-        let Setup { runtime, threads, batch, .. } = self.setup;
-        Ok(TimedSession::start(&model, runtime, threads, batch, self.ort_library.as_ref())?)
+        let session = Session::load(runtime, file.path(), &SessionOptions { threads, ort_library, batch: 1 })?;
+        let image = noise(session.input(), 1);
+        Ok(Self { session, image })
     }
+
+    /// The fastest run of a round, in milliseconds, and how many there were. The first runs find the caches as another network left them.
+    fn fastest(&mut self, min_time: Duration) -> Result<(f64, usize)> {
+        let (round, mut fastest, mut runs) = (Instant::now(), Duration::MAX, 0);
+        while runs < RUNS || round.elapsed() < min_time {
+            let run = Instant::now();
+            self.session.run(&self.image, 1)?;
+            fastest = fastest.min(run.elapsed());
+            runs += 1;
+        }
+        Ok((1000.0 * fastest.as_secs_f64(), runs))
+    }
+}
+
+/// A network that is timed by turns.
+struct Turns {
+    runner: Runner,
+    rounds: Vec<Round>,
+    runs: usize,
+}
+
+/// A turn.
+#[derive(Clone, Copy, Debug)]
+struct Round {
+    /// The fastest run, in milliseconds.
+    ms: f64,
+    /// What the yardstick took before or after it, whichever was slower.
+    yardstick_ms: f64,
+}
+
+impl Turns {
+    fn is_settled(&self, quiet_ms: f64) -> bool {
+        quiet(&self.rounds, quiet_ms).count() >= QUIET_ROUNDS || self.rounds.len() >= MOST_ROUNDS
+    }
+}
+
+/// The rounds in which the machine was quiet.
+fn quiet(rounds: &[Round], quiet_ms: f64) -> impl Iterator<Item = &Round> {
+    rounds.iter().filter(move |round| slowdown(round.yardstick_ms, quiet_ms) <= 1.0)
+}
+
+/// What rounds say, the yardstick taking `quiet_ms` on a quiet machine: the latency and the slowdown that is not in it any more.
+fn read(mut rounds: Vec<Round>, quiet_ms: f64) -> (f64, f64) {
+    if quiet(&rounds, quiet_ms).count() >= QUIET_ROUNDS {
+        return (quiet(&rounds, quiet_ms).map(|round| round.ms).fold(f64::INFINITY, f64::min), 1.0);
+    }
+    rounds.sort_by(|a, b| a.yardstick_ms.total_cmp(&b.yardstick_ms));
+    rounds.truncate(QUIET_ROUNDS);
+    let median = |value: &dyn Fn(&Round) -> f64| {
+        let mut values: Vec<f64> = rounds.iter().map(value).collect();
+        values.sort_unstable_by(f64::total_cmp);
+        percentile(&values, 50.0)
+    };
+    (median(&|round| round.ms / round.yardstick_ms) * quiet_ms, median(&|round| round.yardstick_ms) / quiet_ms)
 }
 
 impl Stopwatch for RuntimeStopwatch {
@@ -126,25 +231,68 @@ impl Stopwatch for RuntimeStopwatch {
         self.setup.clone()
     }
 
+    fn yardstick_ms(&self) -> f64 {
+        self.yardstick_ms
+    }
+
+    fn remember(&mut self, yardstick_ms: f64) {
+        self.yardstick_ms = self.yardstick_ms.min(yardstick_ms);
+    }
+
     fn time(&mut self, networks: &[Timeable], progress: &mut dyn FnMut(usize)) -> Result<Vec<Timing>> {
-        let mut sessions = networks.iter().map(|network| self.start(network)).collect::<Result<Vec<_>>>()?;
-        let mut rounds: Vec<Vec<f64>> = vec![Vec::with_capacity(ROUNDS); sessions.len()];
-        let mut runs = vec![0; sessions.len()];
-        for round in 0..ROUNDS {
-            // Sessions stay warm from one round to the next.
-            let max_warm_up = if round == 0 { LatencyOptions::default().max_warm_up.min(50 * self.min_time) } else { Duration::ZERO };
-            let options = LatencyOptions { batch: self.setup.batch, min_time: self.min_time, repeats: 1, max_warm_up };
-            let reports = latency::measure(&mut sessions, &options, &mut |_| ())?;
-            for ((report, medians), runs) in reports.into_iter().zip(&mut rounds).zip(&mut runs) {
-                medians.push(report.p50_ms);
-                *runs += report.n;
+        let Setup { runtime, threads, .. } = self.setup;
+        let start = |network| Runner::start(network, runtime, threads, self.ort_library.as_ref());
+        let turns = |runner| Turns { runner, rounds: Vec::new(), runs: 0 };
+        let mut networks = networks.iter().map(|network| Ok(turns(start(network)?))).collect::<Result<Vec<_>>>()?;
+        loop {
+            let mut before = self.time_yardstick()?;
+            let quiet_ms = self.yardstick_ms;
+            for network in networks.iter_mut().filter(|network| !network.is_settled(quiet_ms)) {
+                let (ms, runs) = network.runner.fastest(self.min_time)?;
+                let after = self.time_yardstick()?;
+                network.rounds.push(Round { ms, yardstick_ms: before.max(after) });
+                network.runs += runs;
+                before = after;
             }
-            progress(round + 1);
+            let settled = networks.iter().filter(|network| network.is_settled(self.yardstick_ms)).count();
+            progress(settled);
+            if settled == networks.len() {
+                break;
+            }
         }
-        let timings = rounds.into_iter().zip(runs).map(|(mut medians, runs)| {
-            medians.sort_unstable_by(f64::total_cmp);
-            Timing { ms: medians[0], typical_ms: percentile(&medians, 50.0), runs }
+        let timings = networks.into_iter().map(|Turns { rounds, runs, .. }| {
+            let (ms, slowdown) = read(rounds, self.yardstick_ms);
+            Timing { ms, slowdown, runs }
         });
         Ok(timings.collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rounds(count: usize, yardstick_ms: f64, ms: f64) -> Vec<Round> {
+        vec![Round { ms, yardstick_ms }; count]
+    }
+
+    #[test]
+    fn the_fastest_run_of_quiet_rounds_counts() {
+        let interrupted = rounds(QUIET_ROUNDS - 1, 2.0, 30.0);
+        let quiet = rounds(1, 2.1, 10.0);
+        // Slow all the time; slow before or after a turn that was not.
+        let busy = [rounds(20, 3.2, 16.0), rounds(3, 3.2, 9.0)].concat();
+        assert_eq!(read([busy, interrupted, quiet].concat(), 2.0), (10.0, 1.0));
+    }
+
+    #[test]
+    fn what_slows_the_yardstick_down_with_a_network_is_taken_out() {
+        let (ms, slowdown) = read([rounds(40, 3.0, 15.0), rounds(5, 2.0, 30.0)].concat(), 2.0);
+        assert!((ms - 10.0).abs() < 1e-9 && (slowdown - 1.5).abs() < 1e-9, "{ms} {slowdown}");
+    }
+
+    #[test]
+    fn small_differences_of_the_yardstick_say_nothing() {
+        assert_eq!((slowdown(1.1, 1.0), slowdown(0.9, 1.0), slowdown(1.5, 1.0)), (1.0, 1.0, 1.5));
     }
 }

@@ -1,12 +1,12 @@
 use std::path::Path;
 
-use adwp_deploy::latency::percentile;
 use adwp_models::{CellGenotype, ChoiceCosts, Genotype, IntensiveSpace, NODES, Skeleton};
 use adwp_train::{read_text, write_atomic};
 use serde::{Deserialize, Serialize};
 
 use crate::network::{Owner, parts};
-use crate::{Calibration, LutError, Part, Result, Setup, Timing};
+use crate::stopwatch::slowdown;
+use crate::{Calibration, LutError, Part, Result, Setup, Stopwatch, Timing};
 
 const SCHEMA: &str = "adwp/latency-table/1";
 
@@ -40,16 +40,18 @@ pub struct LatencyTable {
     schema: String,
     version: String,
     setup: Setup,
+    /// What the yardstick takes on the quiet machine, which all other times belong to.
+    yardstick_ms: f64,
     /// In the order of their parts, each part once.
     entries: Vec<Entry>,
     calibrations: Vec<Calibration>,
 }
 
 impl LatencyTable {
-    /// A table without entries.
-    pub fn new(setup: Setup) -> Self {
-        let version = env!("CARGO_PKG_VERSION").to_owned();
-        Self { schema: SCHEMA.to_owned(), version, setup, entries: Vec::new(), calibrations: Vec::new() }
+    /// A table without entries, for what `stopwatch` measures.
+    pub fn new(stopwatch: &dyn Stopwatch) -> Self {
+        let (version, setup, yardstick_ms) = (env!("CARGO_PKG_VERSION").to_owned(), stopwatch.setup(), stopwatch.yardstick_ms());
+        Self { schema: SCHEMA.to_owned(), version, setup, yardstick_ms, entries: Vec::new(), calibrations: Vec::new() }
     }
 
     /// Reads a table.
@@ -83,6 +85,9 @@ impl LatencyTable {
         if let Some(entry) = self.entries.iter().find(|entry| entry.ms < 0.0 || entry.copies == 0) {
             return Err(format!("the entry for the {} has {} ms from {} copies", entry.part, entry.ms, entry.copies));
         }
+        if self.yardstick_ms <= 0.0 {
+            return Err(format!("yardstick_ms is {}", self.yardstick_ms));
+        }
         if let Some(calibration) = self.calibrations.iter().find(|calibration| calibration.factor <= 0.0) {
             return Err(format!("a calibration has the factor {}", calibration.factor));
         }
@@ -113,11 +118,15 @@ impl LatencyTable {
         &self.calibrations
     }
 
-    /// Median over the entries of how many times the quietest round the typical one took: 1 on a machine with nothing else to do.
-    pub fn noise(&self) -> f64 {
-        let mut ratios: Vec<f64> = self.entries.iter().map(|entry| entry.with.typical_ms / entry.with.ms).collect();
-        ratios.sort_unstable_by(f64::total_cmp);
-        percentile(&ratios, 50.0)
+    /// What the yardstick takes on the quiet machine, which all times of the table belong to, in milliseconds.
+    pub fn yardstick_ms(&self) -> f64 {
+        self.yardstick_ms
+    }
+
+    /// How many of the entries were measured on a machine that was not quiet.
+    pub fn disturbed(&self) -> usize {
+        let slowdown = |entry: &&Entry| entry.with.slowdown.max(entry.without.map_or(1.0, |without| without.slowdown));
+        self.entries.iter().filter(|entry| slowdown(entry) > 1.0).count()
     }
 
     /// The entry of a part.
@@ -133,6 +142,27 @@ impl LatencyTable {
     pub fn calibration(&self, skeleton: &Skeleton, keep: usize) -> Result<&Calibration> {
         let missing = || LutError::missing("calibration for networks of these sizes", skeleton, keep);
         self.calibrations.iter().find(|c| (c.skeleton, c.keep) == (*skeleton, keep)).ok_or_else(missing)
+    }
+
+    /// The yardstick took `yardstick_ms`. Where the machine was never so quiet before, what was measured would have been faster by as much.
+    pub(crate) fn quieten(&mut self, yardstick_ms: f64) {
+        let slower = slowdown(self.yardstick_ms, yardstick_ms);
+        if slower <= 1.0 {
+            return;
+        }
+        self.yardstick_ms = yardstick_ms;
+        for entry in &mut self.entries {
+            entry.ms /= slower;
+            entry.with = entry.with.slower(slower);
+            entry.without = entry.without.map(|without| without.slower(slower));
+        }
+        for calibration in &mut self.calibrations {
+            calibration.offset_ms /= slower;
+            for network in &mut calibration.networks {
+                network.sum_ms /= slower;
+                network.measured = network.measured.slower(slower);
+            }
+        }
     }
 
     /// Adds an entry, in the place of one of the same part.

@@ -12,16 +12,31 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::calibration::NETWORKS;
-use crate::{LatencyTable, LutError, Part, ROUNDS, Result, Setup, Stopwatch, Timeable, Timing, check, random_genotype};
+use crate::{LatencyTable, LutError, Part, Result, Setup, Stopwatch, Timeable, Timing, check, random_genotype};
 
 const CIFAR: Skeleton = Skeleton { stem: Stem::Cifar, cells: 5, channels: 6, classes: 10, image: [3, 28, 28] };
 const IMAGENET: Skeleton = Skeleton { stem: Stem::Imagenet, cells: 4, channels: 8, classes: 20, image: [3, 64, 96] };
 
 /// A machine on which every operation takes a time of its own, whatever stands beside it, and every run half a millisecond more.
-#[derive(Default)]
 struct Additive {
     /// Networks that were timed.
     timed: usize,
+    /// How many times as slow as at its quietest it is. The yardstick takes a millisecond then.
+    slowdown: f64,
+    /// What the yardstick is known to take.
+    yardstick_ms: f64,
+}
+
+impl Additive {
+    fn slow(slowdown: f64) -> Self {
+        Self { timed: 0, slowdown, yardstick_ms: slowdown }
+    }
+}
+
+impl Default for Additive {
+    fn default() -> Self {
+        Self::slow(1.0)
+    }
 }
 
 impl Stopwatch for Additive {
@@ -39,10 +54,20 @@ impl Stopwatch for Additive {
         Setup { machine, runtime: Runtime::Tract, runtime_version: "1".into(), optimization: "none".into(), threads: 1, batch: 1 }
     }
 
+    fn yardstick_ms(&self) -> f64 {
+        self.yardstick_ms
+    }
+
+    fn remember(&mut self, yardstick_ms: f64) {
+        self.yardstick_ms = self.yardstick_ms.min(yardstick_ms);
+    }
+
     fn time(&mut self, networks: &[Timeable], progress: &mut dyn FnMut(usize)) -> Result<Vec<Timing>> {
         self.timed += networks.len();
-        progress(ROUNDS);
-        Ok(networks.iter().map(|network| latency(&network.graph)).map(|ms| Timing { ms, typical_ms: ms, runs: 1 }).collect())
+        progress(networks.len());
+        let seen = self.slowdown / self.yardstick_ms;
+        let timing = |network: &Timeable| Timing { ms: self.slowdown * latency(&network.graph) / seen, slowdown: seen, runs: 1 };
+        Ok(networks.iter().map(timing).collect())
     }
 }
 
@@ -58,14 +83,14 @@ fn latency(graph: &Graph) -> f64 {
 }
 
 fn measured(skeleton: &Skeleton, keep: usize) -> LatencyTable {
-    let mut table = LatencyTable::new(Additive::default().setup());
+    let mut table = LatencyTable::new(&Additive::default());
     table.measure(skeleton, keep, &mut Additive::default(), &mut |_| Ok(()), &mut |_, _| ()).unwrap();
     table
 }
 
 /// The table without every second entry.
 fn halved(table: &LatencyTable) -> LatencyTable {
-    let mut half = LatencyTable::new(table.setup().clone());
+    let mut half = LatencyTable::new(&Additive::default());
     table.entries().iter().step_by(2).for_each(|&entry| half.insert(entry));
     half
 }
@@ -141,10 +166,31 @@ fn a_table_with_half_of_its_entries_measures_the_rest_and_no_more() {
     assert_eq!(table, whole);
     assert!(saved.is_sorted() && saved.len() > 2, "{saved:?}");
     assert_eq!(saved.last(), Some(&(whole.entries().len(), 1)));
-    assert_eq!(heard.last(), Some(&(heard.len() * ROUNDS, heard.len() * ROUNDS)));
+    assert!(heard.is_sorted() && heard.last() == Some(&(stopwatch.timed, stopwatch.timed)), "{heard:?}");
 
     let again = table.measure(&CIFAR, 2, &mut stopwatch, &mut |_| panic!("nothing to save"), &mut |_, _| ()).unwrap();
     assert_eq!((again, stopwatch.timed), (0, 2 * lacking + NETWORKS));
+}
+
+#[test]
+fn a_table_is_brought_to_the_quietest_moment_of_all() {
+    let whole = measured(&CIFAR, 2);
+    // The first part is measured while the machine is half as fast, and has never been faster.
+    let mut table = LatencyTable::new(&Additive::slow(2.0));
+    table.measure(&CIFAR, 2, &mut Additive::slow(2.0), &mut |_| Ok(()), &mut |_, _| ()).unwrap();
+    let genotype = random_genotype(&CIFAR, 2, &mut ChaCha8Rng::seed_from_u64(8)).unwrap();
+    let quiet_ms = whole.predict(&genotype, &CIFAR).unwrap();
+    assert_close(table.predict(&genotype, &CIFAR).unwrap(), 2.0 * quiet_ms);
+    assert_eq!(table.disturbed(), 0);
+    let deeper = Skeleton { cells: 8, ..CIFAR };
+    table.measure(&deeper, 2, &mut Additive::default(), &mut |_| Ok(()), &mut |_, _| ()).unwrap();
+    assert_close(table.predict(&genotype, &CIFAR).unwrap(), quiet_ms);
+    assert_eq!((table.disturbed(), table.yardstick_ms()), (whole.entries().len(), 1.0));
+    // What is measured while the machine is slow again is told from the table's yardstick.
+    let wider = Skeleton { channels: 10, ..CIFAR };
+    table.measure(&wider, 2, &mut Additive::slow(1.5), &mut |_| Ok(()), &mut |_, _| ()).unwrap();
+    let genotype = random_genotype(&wider, 2, &mut ChaCha8Rng::seed_from_u64(9)).unwrap();
+    assert_close(table.predict(&genotype, &wider).unwrap(), latency(&Timeable::whole(&genotype, &wider).unwrap().graph));
 }
 
 #[test]
@@ -191,7 +237,7 @@ fn files_hold_all_of_a_table_and_unknown_keys_are_refused_by_name() {
         message
     };
     assert!(refused("adwp/latency-table/1", "adwp/latency-table/2").contains("unknown schema \"adwp/latency-table/2\""));
-    for known in ["version", "runtime_version", "cpu", "copies", "stride", "typical_ms", "offset_ms", "stem", "sum_ms"] {
+    for known in ["version", "runtime_version", "cpu", "copies", "stride", "slowdown", "yardstick_ms", "offset_ms", "stem", "sum_ms"] {
         assert!(refused(&format!("\"{known}\""), &format!("\"{known}x\"")).contains(&format!("{known}x")), "{known}");
     }
     assert!(refused("\"part\": \"crop\"", "\"part\": \"crap\"").contains("crap"));
@@ -209,6 +255,12 @@ fn a_table_takes_only_what_is_measured_as_it_was() {
         fn setup(&self) -> Setup {
             Setup { threads: 2, ..Additive::default().setup() }
         }
+
+        fn yardstick_ms(&self) -> f64 {
+            1.0
+        }
+
+        fn remember(&mut self, _: f64) {}
 
         fn time(&mut self, _: &[Timeable], _: &mut dyn FnMut(usize)) -> Result<Vec<Timing>> {
             panic!("nothing is to be timed")

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use adwp_data::DataError;
+use adwp_data::{Augmentation, DataError};
 use adwp_engine::optim::{Gradient, Sgd, clip_gradient_norm, gradients};
 use adwp_engine::{Device, Executor, Graph, NodeId, Program, Variables};
 use adwp_models::{Discrete, Genotype, Heads, IntensiveSpace, ModelError, Training};
@@ -139,11 +139,11 @@ impl Phase for OneShotPhase {
     }
 
     fn planned_bytes(&self) -> Result<Need, TrainError> {
-        let Self { widest, reserved, shared: SharedWeights { data, .. }, .. } = self;
+        let Self { widest, reserved, shared: SharedWeights { settings, data, .. }, .. } = self;
         let plan = MemoryPlan {
             state: memory::of_variables(&widest.graph) + memory::of_nodes(&widest.graph, &widest.parameters),
             executors: reserved.own_bytes() + data.device.working_bytes(),
-            batches: data.train.bytes_in_flight().max(data.validation.bytes_in_flight()),
+            batches: data.train.bytes_in_flight(&settings.augmentation).max(data.validation.bytes_in_flight(&Augmentation::NONE)),
             images: stored_bytes(&[&data.train, &data.validation]),
         };
         Ok(plan.need(&data.device))
@@ -257,7 +257,6 @@ impl BlockSgd {
 mod tests {
     use super::*;
     use crate::training_free::tests::noise;
-    use adwp_data::Augmentation;
     use adwp_engine::Role;
     use adwp_train::{Interrupt, Quiet, RunDir, Streams};
     use std::collections::HashSet;

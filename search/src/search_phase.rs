@@ -250,10 +250,11 @@ impl Phase for SearchPhase {
             executors = executors.max(steps.own_bytes() + data.device.working_bytes());
         }
         let both_halves = settings.alpha_data == AlphaData::Validation;
+        let augmentation = &settings.augmentation;
         let plan = MemoryPlan {
             state: Learner::planned_bytes(&net.graph, &self.weights, &self.alphas),
             executors: executors + self.evaluator.own_bytes(),
-            batches: data.train.bytes_in_flight() + if both_halves { data.validation.bytes_in_flight() } else { 0 },
+            batches: data.train.bytes_in_flight(augmentation) + if both_halves { data.validation.bytes_in_flight(augmentation) } else { 0 },
             images: stored_bytes(&[&data.train, &data.validation]),
         };
         Ok(plan.need(&data.device))
@@ -397,7 +398,7 @@ mod tests {
         assert!(basic < cross, "{basic} without gradients of the weights, {cross} with them");
         assert_eq!(cross, planned([1, 2, 3, 4], AlphaData::Train), "the order of the stages makes no difference");
         let both_halves = planned([0, 4, 4, 4], AlphaData::Validation);
-        assert_eq!(both_halves, basic + data.with_batch(8, 16).validation.bytes_in_flight());
+        assert_eq!(both_halves, basic + data.with_batch(8, 16).validation.bytes_in_flight(&SearchSettings::default().augmentation));
         assert_eq!(data.device.working_bytes(), 0, "nothing is left of the plans");
     }
 }

@@ -62,7 +62,7 @@ impl Default for SpaceSettings {
             identity_dropout: 0.0,
             early_stop: 0,
             validation_images: 0,
-            augmentation: Augmentation { crop_padding: 4, flip: true, cutout: 0 },
+            augmentation: Augmentation { cutout: 0, ..Augmentation::CIFAR },
         }
     }
 }
@@ -168,7 +168,7 @@ impl Default for SearchSettings {
             early_stop: 0,
             recalibration_images: 980,
             validation_images: 0,
-            augmentation: Augmentation { crop_padding: 4, flip: true, cutout: 0 },
+            augmentation: Augmentation { cutout: 0, ..Augmentation::CIFAR },
         }
     }
 }

@@ -167,11 +167,11 @@ impl Phase for SpacePhase {
     }
 
     fn planned_bytes(&self) -> Result<Need, TrainError> {
-        let Self { net, data, weight_step, alpha_step, evaluator, .. } = self;
+        let Self { settings, net, data, weight_step, alpha_step, evaluator, .. } = self;
         let plan = MemoryPlan {
             state: Learner::planned_bytes(&net.graph, &self.weights, &self.alphas),
             executors: weight_step.own_bytes() + alpha_step.own_bytes() + evaluator.own_bytes() + data.device.working_bytes(),
-            batches: data.train.bytes_in_flight() + data.validation.bytes_in_flight(),
+            batches: [&data.train, &data.validation].map(|images| images.bytes_in_flight(&settings.augmentation)).iter().sum(),
             images: stored_bytes(&[&data.train, &data.validation]),
         };
         Ok(plan.need(&data.device))

@@ -76,7 +76,9 @@ fn what_a_table_has_is_not_measured_again() {
     assert_eq!(resumed()["measured"], whole.len() - kept.len());
     let now = entries(&table);
     assert_eq!(now.len(), whole.len());
-    assert!(kept.iter().all(|entry| now.contains(entry)));
+    // Reading a number and writing it again may change its last digit.
+    let is_same = |a: &Value, b: &Value| a["part"] == b["part"] && (a["ms"].as_f64().unwrap() - b["ms"].as_f64().unwrap()).abs() < 1e-9;
+    assert!(kept.iter().all(|entry| now.iter().any(|other| is_same(entry, other))));
 }
 
 #[test]

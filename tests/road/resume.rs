@@ -75,8 +75,8 @@ fn five_kills_at_random_moments_of_each_phase_change_nothing() {
     let folder = holder.path().join("run");
     let mut command = vec!["run", "--config", SETTINGS, "--run", text(&folder)];
     let mut random = random();
-    let phases: [(fn(u64) -> Stage, u64); 3] = [(Stage::Space, 3), (Stage::Search, 6), (Stage::Retrain, 4)];
-    for (phase, epochs) in phases {
+    let phases = [|epoch| Stage::Space(epoch), |epoch| Stage::Search(epoch), |epoch| Stage::Retrain(epoch)];
+    for (phase, epochs) in phases.into_iter().zip([3, 6, 4]) {
         let mut moments: Vec<(u64, u64)> = (0..5).map(|_| (random(epochs), random(60))).collect();
         moments.sort_unstable();
         for (epoch, milliseconds) in moments {
