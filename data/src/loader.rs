@@ -122,8 +122,8 @@ impl Loader {
         let failed = |what: &str, error: &dyn Display| DataError::Loader { detail: format!("cannot start {what}: {error}") };
         let pool = ThreadPoolBuilder::new().num_threads(threads).thread_name(|number| format!("loader-{number}")).build();
         let pool = Arc::new(pool.map_err(|error| failed("threads", &error))?);
-        // While the last images of a batch are prepared, threads that find none left go on with the next. There is never more work at a time
-        // than the queue has room for.
+        // While the last images of a batch are prepared, threads that find none left go on with the next batch. There is never more work at
+        // a time than the queue has room for.
         let batches = threads.min(shared.room).min(shared.end - shared.first);
         let mut loader = Self { shared, threads: Vec::with_capacity(batches) };
         for number in 0..batches {

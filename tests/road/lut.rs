@@ -57,6 +57,12 @@ fn a_table_predicts_networks_it_has_not_seen() {
     run(["lut", "check", text(&table), "--cells", "4"]).refuses(&["calibration", "adwp lut build --cells 4 --channels 2 --image 1x8x8"]);
 }
 
+/// Whether two entries come from one measurement. Where the machine turned out to be quieter later, latencies were divided by how much.
+fn is_the_measurement(a: &Value, b: &Value) -> bool {
+    let raw = |entry: &Value| entry["with"]["ms"].as_f64().unwrap() * entry["with"]["slowdown"].as_f64().unwrap();
+    a["part"] == b["part"] && (raw(a) / raw(b) - 1.0).abs() < 1e-9
+}
+
 #[test]
 fn what_a_table_has_is_not_measured_again() {
     let folder = tempdir().unwrap();
@@ -76,9 +82,7 @@ fn what_a_table_has_is_not_measured_again() {
     assert_eq!(resumed()["measured"], whole.len() - kept.len());
     let now = entries(&table);
     assert_eq!(now.len(), whole.len());
-    // Reading a number and writing it again may change its last digit.
-    let is_same = |a: &Value, b: &Value| a["part"] == b["part"] && (a["ms"].as_f64().unwrap() - b["ms"].as_f64().unwrap()).abs() < 1e-9;
-    assert!(kept.iter().all(|entry| now.iter().any(|other| is_same(entry, other))));
+    assert!(kept.iter().all(|entry| now.iter().any(|other| is_the_measurement(entry, other))));
 }
 
 #[test]
@@ -98,7 +102,7 @@ fn an_interrupt_keeps_what_was_measured_and_tells_how_to_go_on() {
     let kept = entries(&table);
     run(build(&table).into_iter().chain(["--resume"])).succeeds();
     let now = entries(&table);
-    assert!(kept.len() < now.len() && kept.iter().all(|entry| now.contains(entry)));
+    assert!(kept.len() < now.len() && kept.iter().all(|entry| now.iter().any(|other| is_the_measurement(entry, other))));
 }
 
 #[test]

@@ -11,8 +11,8 @@ use crate::random::below;
 /// Policies of AutoAugment (Cubuk et al., CVPR 2019): one of 25 pairs of operations is drawn for an image, and each operation of the pair
 /// is done with its probability.
 ///
-/// Policies, magnitudes and operations are those of `torchvision.transforms.AutoAugment` for Pillow images: the nearest pixel is taken where
-/// pixels move, and black fills what they leave. In images of one channel the operation `Color` changes nothing, as in Pillow's mode L.
+/// Policies, magnitudes and operations are those of `torchvision.transforms.AutoAugment` for Pillow images: the nearest pixel is taken
+/// where pixels move, and black fills what they leave. In images of one channel the operation `Color` changes nothing, as in Pillow's mode L.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AutoAugment {

@@ -33,8 +33,8 @@ use crate::random::below;
 #[serde(deny_unknown_fields)]
 pub struct Augmentation {
     /// Least share of a picture's area, 0 to 1, that a crop at a random place shows; the usual is 0.08. The crop, of a random area up to
-    /// the whole and a random aspect ratio of 3/4 to 4/3, is taken from the picture as its file has it and scaled to the size of the images.
-    /// The Inception crop (Szegedy et al., CVPR 2015, section 6), as torchvision's `RandomResizedCrop` does it.
+    /// the whole and a random aspect ratio of 3/4 to 4/3, is taken from the picture as its file has it and scaled to the size of the
+    /// images. The Inception crop (Szegedy et al., CVPR 2015, section 6), as torchvision's `RandomResizedCrop` does it.
     #[serde(default)]
     pub resized_crop: f32,
     /// Pixels of black added on every side before a crop of the original size is taken at a random place. Black is
