@@ -39,6 +39,7 @@ pub(crate) fn budgets(
         limit: limit as f64,
         unit: String::new(),
         predicted: None,
+        prediction_error: None,
         value: Some(value as f64),
     };
     let mut rows = Vec::new();
@@ -59,6 +60,7 @@ pub(crate) fn budgets(
             limit: settings.latency_ms,
             unit: "ms".into(),
             predicted: Some(table.predict(genotype, skeleton)?),
+            prediction_error: table.calibration(skeleton, config.search.keep)?.held_out.map(|held_out| held_out.mean_error),
             value: latency.iter().find(is_like).map(|row| row.p50_ms),
         });
     }

@@ -25,6 +25,20 @@ pub struct Calibration {
     pub offset_ms: f64,
     /// What it was fitted to.
     pub networks: Vec<CalibrationNetwork>,
+    /// How well the table predicts networks that this was not fitted to; none where measuring was stopped before that.
+    pub held_out: Option<HeldOut>,
+}
+
+/// What a table predicts of random networks, beside what was measured.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeldOut {
+    /// How many networks.
+    pub networks: usize,
+    /// Mean of the absolute relative errors.
+    pub mean_error: f64,
+    /// The largest absolute relative error.
+    pub worst_error: f64,
 }
 
 /// A measured network.
@@ -41,7 +55,7 @@ impl Calibration {
     /// Fits factor and offset so that the squares of the relative errors are least.
     pub(crate) fn fit(skeleton: Skeleton, keep: usize, networks: Vec<CalibrationNetwork>) -> Self {
         let (factor, offset_ms) = fit(&networks);
-        Self { skeleton, keep, factor, offset_ms, networks }
+        Self { skeleton, keep, factor, offset_ms, networks, held_out: None }
     }
 
     /// The latency of a network in milliseconds, from the sum of its parts.

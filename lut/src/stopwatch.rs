@@ -5,11 +5,12 @@ use adwp_deploy::latency::{noise, percentile};
 use adwp_deploy::machine::Machine;
 use adwp_deploy::ort_library::OrtLibrary;
 use adwp_deploy::runtime::{Runtime, Session, SessionOptions};
-use adwp_models::Operation;
+use adwp_models::{Skeleton, Stem};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::probe::Probe;
-use crate::{LutError, Part, Result, Timeable};
+use crate::{LutError, Result, Timeable, random_genotype};
 
 /// Rounds in which the machine was quiet that a network is timed in.
 const QUIET_ROUNDS: usize = 15;
@@ -22,6 +23,10 @@ const FIRST_ROUNDS: usize = 50;
 
 /// Least runs in a round.
 const RUNS: usize = 3;
+
+/// Sizes of the yardstick, a whole network: its weights and images take more than the caches of a core, as those of the networks do
+/// that a table is for. What competes for the larger caches and for memory does not slow down a yardstick that fits into the smaller ones.
+const YARDSTICK: Skeleton = Skeleton { stem: Stem::Cifar, cells: 5, channels: 24, classes: 10, image: [3, 32, 32] };
 
 /// The machine counts as quiet while the yardstick takes at most so many times its least. That varies by some percent from process to
 /// process, and work on the other half of a core makes it half as much again.
@@ -128,9 +133,8 @@ impl RuntimeStopwatch {
     /// # Errors
     /// When the runtime is not here, or cannot use so many threads.
     pub fn new(runtime: Runtime, threads: usize, ort_library: Option<OrtLibrary>, min_time: Duration) -> Result<Self> {
-        // What networks spend most of their time with, at a size that takes a fraction of a millisecond.
-        let part = Part::Operation { op: Operation::SepConv5x5, image: [16, 16, 16], stride: 1 };
-        let yardstick = Runner::start(&Probe::new(part)?.with, runtime, threads, ort_library.as_ref())?;
+        let genotype = random_genotype(&YARDSTICK, 2, &mut ChaCha8Rng::seed_from_u64(0))?;
+        let yardstick = Runner::start(&Timeable::whole(&genotype, &YARDSTICK)?, runtime, threads, ort_library.as_ref())?;
         let setup = Setup {
             machine: Machine::read(),
             runtime,

@@ -12,6 +12,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::calibration::NETWORKS;
+use crate::measure::HELD_OUT;
 use crate::{LatencyTable, LutError, Part, Result, Setup, Stopwatch, Timeable, Timing, check, random_genotype};
 
 const CIFAR: Skeleton = Skeleton { stem: Stem::Cifar, cells: 5, channels: 6, classes: 10, image: [3, 28, 28] };
@@ -162,14 +163,33 @@ fn a_table_with_half_of_its_entries_measures_the_rest_and_no_more() {
         Ok(())
     };
     let new = table.measure(&CIFAR, 2, &mut stopwatch, &mut save, &mut |done, all| heard.push((done, all))).unwrap();
-    assert_eq!((new, stopwatch.timed), (lacking, 2 * lacking + NETWORKS));
+    let timed = 2 * lacking + NETWORKS + HELD_OUT.0.get();
+    assert_eq!((new, stopwatch.timed), (lacking, timed));
     assert_eq!(table, whole);
     assert!(saved.is_sorted() && saved.len() > 2, "{saved:?}");
     assert_eq!(saved.last(), Some(&(whole.entries().len(), 1)));
     assert!(heard.is_sorted() && heard.last() == Some(&(stopwatch.timed, stopwatch.timed)), "{heard:?}");
 
     let again = table.measure(&CIFAR, 2, &mut stopwatch, &mut |_| panic!("nothing to save"), &mut |_, _| ()).unwrap();
-    assert_eq!((again, stopwatch.timed), (0, 2 * lacking + NETWORKS));
+    assert_eq!((again, stopwatch.timed), (0, timed));
+}
+
+#[test]
+fn a_complete_table_knows_how_well_it_predicts() {
+    let table = measured(&CIFAR, 2);
+    let held_out = table.calibration(&CIFAR, 2).unwrap().held_out.unwrap();
+    assert!(held_out.networks == 30 && held_out.mean_error < 1e-5 && held_out.worst_error < 1e-4, "{held_out:?}");
+
+    // Stopped after the calibration, on a table that is wrong by a quarter, and gone on with while the machine is at its quietest.
+    let mut stopped = measured(&CIFAR, 2);
+    let calibration = stopped.calibration(&CIFAR, 2).unwrap().clone();
+    let (factor, offset_ms) = (0.75 * calibration.factor, 0.75 * calibration.offset_ms);
+    stopped.calibrate(crate::Calibration { factor, offset_ms, held_out: None, ..calibration });
+    let mut stopwatch = Additive::slow(0.5);
+    stopped.measure(&CIFAR, 2, &mut stopwatch, &mut |_| Ok(()), &mut |_, _| ()).unwrap();
+    let held_out = stopped.calibration(&CIFAR, 2).unwrap().held_out.unwrap();
+    assert_eq!(stopwatch.timed, 30);
+    assert!((held_out.mean_error - 0.25).abs() < 1e-4 && (held_out.worst_error - 0.25).abs() < 1e-4, "{held_out:?}");
 }
 
 #[test]

@@ -166,6 +166,8 @@ pub struct BudgetRow {
     pub unit: String,
     /// What the search expected of the network; none where it was not predicted.
     pub predicted: Option<f64>,
+    /// Mean of the absolute relative errors of such predictions for random networks; none where it is not known.
+    pub prediction_error: Option<f64>,
     /// What the network has; none where it was not measured.
     pub value: Option<f64>,
 }

@@ -43,6 +43,10 @@ fn a_table_predicts_networks_it_has_not_seen() {
     assert_eq!(operations, 6 * (3 + 2));
     assert!(entries.iter().all(|entry| entry["ms"].as_f64() >= Some(0.0) && entry["with"]["runs"].as_u64() >= Some(20)), "{content}");
 
+    let held_out = &content["calibrations"][0]["held_out"];
+    assert!(held_out["networks"] == 30 && held_out["mean_error"].as_f64() <= held_out["worst_error"].as_f64(), "{held_out}");
+    assert!(built.stderr.contains("held against 30 other random networks"), "{}", built.stderr);
+
     let check = run(["lut", "check", text(&table), "--networks", "3", "--min-time", "0", "--json"]).succeeds().json();
     assert_eq!(check["skeleton"], content["calibrations"][0]["skeleton"]);
     let networks = check["networks"].as_array().unwrap();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use adwp_data::{DEFAULT_IMAGE_SIZE, DatasetKind};
 use adwp_deploy::runtime::Runtime;
 use adwp_export::Trained;
-use adwp_lut::{Check, LatencyTable, RuntimeStopwatch, Stopwatch, check as check_table, size_flags};
+use adwp_lut::{Check, HeldOut, LatencyTable, RuntimeStopwatch, Stopwatch, check as check_table, size_flags};
 use adwp_models::{Skeleton, Stem};
 use adwp_train::Reporter;
 use serde_json::json;
@@ -146,9 +146,14 @@ fn build(args: &LutBuildArgs, style: Style) -> Result<(), Failure> {
     let calibration = table.calibration(&skeleton, keep)?;
     let (factor, offset, error) = (calibration.factor, calibration.offset_ms, calibration.error());
     let networks = calibration.networks.len();
+    let held_out = calibration.held_out.as_ref();
     let disturbed = table.disturbed();
     console.say(&format!("{measured} operators measured, {} in all; on a machine that was not quiet: {disturbed}", table.entries().len()));
     console.say(&format!("calibrated on {networks} networks: {factor:.3} · sum {offset:+.4} ms, mean error {:.1}%", 100.0 * error));
+    if let Some(HeldOut { networks, mean_error, worst_error }) = held_out {
+        let (mean, worst) = (100.0 * mean_error, 100.0 * worst_error);
+        console.say(&format!("held against {networks} other random networks: mean error {mean:.1}%, worst {worst:.1}%"));
+    }
     if style.json {
         return output::json(&json!({
             "file": args.out,
@@ -156,6 +161,7 @@ fn build(args: &LutBuildArgs, style: Style) -> Result<(), Failure> {
             "measured": measured,
             "disturbed": disturbed,
             "calibration": { "factor": factor, "offset_ms": offset, "networks": networks, "mean_error": error },
+            "held_out": held_out,
         }));
     }
     output::data(&format!("{}\n", args.out.display()))

@@ -43,10 +43,11 @@ pub(super) fn budgets(rows: &[BudgetRow]) -> String {
     let columns = [Text("budget"), Number("asked", "at most"), Number("predicted", "by the search"), Number("measured", ""), Text("kept")];
     let row = |row: &BudgetRow| {
         let number = |value: Option<f64>| value.map_or_else(String::new, amount);
+        let error = |error: f64| format!("<small> ± {} %</small>", fixed(100.0 * error, 1));
         vec![
             format!("{} <span class=\"unit\">{}</span>", escape(&row.resource), escape(&row.unit)),
             amount(row.limit),
-            number(row.predicted),
+            number(row.predicted) + &row.prediction_error.map_or_else(String::new, error),
             number(row.value),
             row.value.map_or_else(|| "<small>not measured</small>".to_owned(), |value| kept(row.limit, value)),
         ]

@@ -42,12 +42,22 @@ fn the_keys_that_scripts_read_are_there() {
 fn budgets_are_there_where_something_was_asked() {
     assert!(!report().to_json().contains("budgets"));
     let mut limited = report();
-    let row = BudgetRow { resource: "params".to_owned(), limit: 3.3e6, unit: String::new(), predicted: Some(3.2e6), value: None };
+    let row = BudgetRow {
+        resource: "params".to_owned(),
+        limit: 3.3e6,
+        unit: String::new(),
+        predicted: Some(3.2e6),
+        prediction_error: Some(0.02),
+        value: None,
+    };
     limited.budgets = vec![row];
     let text = limited.to_json();
     assert_eq!(RunReport::from_json(&text).unwrap(), limited);
     let value: Value = serde_json::from_str(&text).unwrap();
-    assert_eq!(value["budgets"], json!([{"resource": "params", "limit": 3.3e6, "unit": "", "predicted": 3.2e6, "value": null}]));
+    assert_eq!(
+        value["budgets"],
+        json!([{"resource": "params", "limit": 3.3e6, "unit": "", "predicted": 3.2e6, "prediction_error": 0.02, "value": null}])
+    );
     let message = refusal(|report| report["budgets"] = json!([{"resource": "params", "limit": 1, "unit": "", "most": 2}]));
     assert!(message.contains("unknown field `most`"), "{message}");
     limited.budgets[0].limit = f64::NAN;

@@ -219,6 +219,7 @@ fn budgets_are_compared_with_what_was_measured() {
         limit,
         unit: unit.to_owned(),
         predicted,
+        prediction_error: (resource == "latency").then_some(0.0312),
         value,
     };
     let mut report = report();
@@ -235,7 +236,7 @@ fn budgets_are_compared_with_what_was_measured() {
     let rows: Vec<&str> = budgets.split("<tr>").skip(2).collect();
     let expected: [&[&str]; 5] = [
         &["params", ">3,300,000<", ">3,214,567<", ">3,210,900<", "yes<small>, 2.7 % below"],
-        &["latency <span class=\"unit\">ms<", ">20<", ">19.25<", ">21<", ">no</strong><small>, 5.0 % above"],
+        &["latency <span class=\"unit\">ms<", ">20<", ">19.25<small> ± 3.1 %</small><", ">21<", ">no</strong><small>, 5.0 % above"],
         &["&lt;J&gt;", ">1.5<", "not measured"],
         &["<td class=\"n\">n/a</td>", "<td>n/a</td>"],
         &[">0<", "yes"],
