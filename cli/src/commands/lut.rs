@@ -108,6 +108,9 @@ fn stopwatch(runtime: Option<Runtime>, threads: usize, timing: &TimingArgs) -> R
     Ok(RuntimeStopwatch::new(runtime, threads, library, Duration::from_secs_f64(timing.min_time))?)
 }
 
+/// Mean relative error up to which a table is worth searching with: random networks of one skeleton differ by about as much.
+const MOST_ERROR: f64 = 0.1;
+
 /// `adwp lut build`.
 fn build(args: &LutBuildArgs, style: Style) -> Result<(), Failure> {
     let Sizes { skeleton, keep, .. } = Sizes::choose(&args.sizes, Sizes::USUAL)?;
@@ -153,6 +156,9 @@ fn build(args: &LutBuildArgs, style: Style) -> Result<(), Failure> {
     if let Some(HeldOut { networks, mean_error, worst_error }) = held_out {
         let (mean, worst) = (100.0 * mean_error, 100.0 * worst_error);
         console.say(&format!("held against {networks} other random networks: mean error {mean:.1}%, worst {worst:.1}%"));
+        if *mean_error > MOST_ERROR {
+            console.say("do not rely on this table: remove it, and measure again when the machine is not busy with other work");
+        }
     }
     if style.json {
         return output::json(&json!({
