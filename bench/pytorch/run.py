@@ -23,6 +23,9 @@ BURST = 0.1
 MOST_RUNS = 1000
 
 
+ACTIVATIONS = {"relu6": F.relu6, "hard_sigmoid": F.hardsigmoid, "hard_swish": F.hardswish, "sigmoid": torch.sigmoid, "silu": F.silu}
+
+
 def build(op, node):
     """The operation as a function of its inputs' values."""
     kind = op["kind"]
@@ -31,6 +34,10 @@ def build(op, node):
         return lambda x, w, b=None: F.conv2d(x, w, b, stride, padding, dilation, groups)
     if kind == "relu":
         return F.relu
+    if kind in ACTIVATIONS:
+        return ACTIVATIONS[kind]
+    if kind == "gate":
+        return lambda x, gate: x * gate[:, :, None, None]
     if kind == "max_pool":
         return lambda x: F.max_pool2d(x, op["kernel"], op["stride"], op["padding"])
     if kind == "avg_pool":

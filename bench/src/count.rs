@@ -50,6 +50,8 @@ fn node_forward(graph: &Graph, node: &Node) -> u64 {
         | Op::Parameter { .. }
         | Op::BatchNorm(_)
         | Op::Relu
+        | Op::Activation(_)
+        | Op::Gate
         | Op::MaxPool(_)
         | Op::AvgPool(_)
         | Op::GlobalAvgPool

@@ -124,6 +124,8 @@ fn op(op: &Op) -> Value {
         Op::Input
         | Op::Parameter { .. }
         | Op::Relu
+        | Op::Activation(_)
+        | Op::Gate
         | Op::GlobalAvgPool
         | Op::Add
         | Op::Concat

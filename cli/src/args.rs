@@ -11,7 +11,7 @@ use adwp_models::Stem;
 use clap::{ArgAction, Parser, Subcommand};
 
 pub(crate) use lut::{LutBuildArgs, LutCheckArgs, LutCommand, SizeArgs, TimingArgs};
-pub(crate) use zoo::ZooCommand;
+pub(crate) use zoo::{NetworkSizeArgs, ZooCommand, ZooExportArgs};
 
 /// Searches, retrains, exports and benchmarks small image networks.
 #[derive(Debug, Parser)]
@@ -60,7 +60,7 @@ pub(crate) enum Command {
     Predict(PredictArgs),
     /// Params and multiply-adds of a genotype, a published architecture or an ONNX file.
     Cost(CostArgs),
-    /// Published architectures: what there is, what they cost, their genotypes.
+    /// Published architectures: what there is, what they cost, their genotypes, as ONNX files.
     Zoo {
         #[command(subcommand)]
         command: ZooCommand,
@@ -274,21 +274,8 @@ pub(crate) struct CostArgs {
     /// List every layer.
     #[arg(long)]
     pub(crate) layers: bool,
-    /// For zoo:NAME: cells [default: those it was published with behind this stem].
-    #[arg(long)]
-    pub(crate) cells: Option<usize>,
-    /// For a genotype: channels of a node in the first cell.
-    #[arg(long, default_value_t = 36)]
-    pub(crate) channels: usize,
-    /// For a genotype: number of classes.
-    #[arg(long, default_value_t = 10)]
-    pub(crate) classes: usize,
-    /// For a genotype: channels, height and width of an image.
-    #[arg(long, default_value = "3x32x32", value_parser = image_shape)]
-    pub(crate) image: ImageSize,
-    /// For a genotype: what comes before the cells, cifar or imagenet.
-    #[arg(long, default_value = "cifar", value_parser = stem)]
-    pub(crate) stem: Stem,
+    #[command(flatten)]
+    pub(crate) sizes: NetworkSizeArgs,
 }
 
 /// Channels, height and width.

@@ -117,6 +117,102 @@ KERNEL send(const Send *problems, const unsigned *first, unsigned count) {
     }
 }
 
+// `number` of problems/elementwise.rs.
+enum class Activation { RELU6, HARD_SIGMOID, HARD_SWISH, SIGMOID, SILU };
+
+__device__ inline float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
+
+// Comparisons that what is not a number passes through.
+__device__ inline float clamped(float x, float low, float high) { return x < low ? low : x > high ? high : x; }
+
+__device__ inline float activate_one(Activation activation, float x) {
+    switch (activation) {
+    case Activation::RELU6:
+        return clamped(x, 0.0f, 6.0f);
+    case Activation::HARD_SIGMOID:
+        return clamped(x + 3.0f, 0.0f, 6.0f) * (1.0f / 6.0f);
+    case Activation::HARD_SWISH:
+        return x * (clamped(x + 3.0f, 0.0f, 6.0f) * (1.0f / 6.0f));
+    case Activation::SIGMOID:
+        return sigmoid(x);
+    default:
+        return x * sigmoid(x);
+    }
+}
+
+__device__ inline float slope_of(Activation activation, float x) {
+    const float y = activation == Activation::SIGMOID || activation == Activation::SILU ? sigmoid(x) : 0.0f;
+    switch (activation) {
+    case Activation::RELU6:
+        return x > 0.0f && x < 6.0f ? 1.0f : 0.0f;
+    case Activation::HARD_SIGMOID:
+        return x > -3.0f && x < 3.0f ? 1.0f / 6.0f : 0.0f;
+    case Activation::HARD_SWISH:
+        return x >= 3.0f ? 1.0f : x > -3.0f ? fmaf(x, 2.0f, 3.0f) * (1.0f / 6.0f) : 0.0f;
+    case Activation::SIGMOID:
+        return y * (1.0f - y);
+    default:
+        return y * (1.0f + x * (1.0f - y));
+    }
+}
+
+struct Activate {
+    Tensor y;
+    Values x;
+    Size activation, batch, channels, plane;
+};
+
+template <int N> __device__ void activate_chunk(const Activate &problem, int block) {
+    const Size elements = problem.batch * problem.channels * problem.plane;
+    const Stretch stretch = chunk_of(block, CHUNK, elements, (int)problem.channels, (int)problem.plane);
+    for (int round = 0; round < rounds_of<N>(stretch.length); round++) {
+        const Packs<N> packs = packs_of<N>(stretch, round);
+        Pack<N> x[PACKS];
+        load_packs(problem.x.x, packs.at, x);
+        apply_values(problem.x, packs, x);
+        each_element<N>(PACKS, [&](int k, int j) { x[k].at[j] = activate_one((Activation)problem.activation, x[k].at[j]); });
+        store_packs(problem.y, packs.at, packs.count, x);
+    }
+}
+
+KERNEL activate(const Activate *problems, const unsigned *first, unsigned count) {
+    auto [problem, block] = find_work(problems, first, count);
+    if (problem.plane % 4 == 0 && packable(problem.y) && packable(problem.x.x)) {
+        activate_chunk<4>(problem, block);
+    } else {
+        activate_chunk<1>(problem, block);
+    }
+}
+
+struct ActivateBackward {
+    Tensor dx, dy;
+    Values x;
+    Size activation, batch, channels, plane;
+};
+
+template <int N> __device__ void activate_backward_chunk(const ActivateBackward &problem, int block) {
+    const Size elements = problem.batch * problem.channels * problem.plane;
+    const Stretch stretch = chunk_of(block, CHUNK, elements, (int)problem.channels, (int)problem.plane);
+    for (int round = 0; round < rounds_of<N>(stretch.length); round++) {
+        const Packs<N> packs = packs_of<N>(stretch, round);
+        Pack<N> x[PACKS], dy[PACKS];
+        load_packs(problem.x.x, packs.at, x);
+        load_packs(problem.dy, packs.at, dy);
+        apply_values(problem.x, packs, x);
+        each_element<N>(PACKS, [&](int k, int j) { dy[k].at[j] *= slope_of((Activation)problem.activation, x[k].at[j]); });
+        store_packs(problem.dx, packs.at, packs.count, dy);
+    }
+}
+
+KERNEL activate_backward(const ActivateBackward *problems, const unsigned *first, unsigned count) {
+    auto [problem, block] = find_work(problems, first, count);
+    if (problem.plane % 4 == 0 && packable(problem.dx) && packable(problem.dy) && packable(problem.x.x)) {
+        activate_backward_chunk<4>(problem, block);
+    } else {
+        activate_backward_chunk<1>(problem, block);
+    }
+}
+
 struct Fill {
     float *to;
     Size elements;

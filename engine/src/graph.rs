@@ -56,6 +56,37 @@ impl Default for BatchNorm {
     }
 }
 
+/// A function of each element, for which readers have no formula of their own as they have for a ReLU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Activation {
+    /// min(max(x, 0), 6).
+    Relu6,
+    /// min(max(x + 3, 0), 6) / 6.
+    HardSigmoid,
+    /// x · min(max(x + 3, 0), 6) / 6.
+    HardSwish,
+    /// 1 / (1 + exp(-x)).
+    Sigmoid,
+    /// x / (1 + exp(-x)), also called swish.
+    Silu,
+}
+
+impl Activation {
+    /// Every one.
+    pub const ALL: [Self; 5] = [Self::Relu6, Self::HardSigmoid, Self::HardSwish, Self::Sigmoid, Self::Silu];
+
+    /// The name used in messages and profiles.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Relu6 => "relu6",
+            Self::HardSigmoid => "hard_sigmoid",
+            Self::HardSwish => "hard_swish",
+            Self::Sigmoid => "sigmoid",
+            Self::Silu => "silu",
+        }
+    }
+}
+
 /// An operation of the graph. Inputs are given in the order named here; `n` is the batch.
 ///
 /// Every reader of the graph matches it without a wildcard arm, so that a new operation does not compile until all of them know it.
@@ -74,6 +105,8 @@ pub enum Op {
     BatchNorm(BatchNorm),
     /// max(x, 0), any shape.
     Relu,
+    /// Any other function of each element, any shape.
+    Activation(Activation),
     /// `x [n, c, h, w]` → the maximum of each window.
     MaxPool(Pool),
     /// `x [n, c, h, w]` → the mean of each window, padding not counted.
@@ -114,6 +147,8 @@ pub enum Op {
     Softmax,
     /// `x [n, …]`, `mask [n]` → each sample times its mask value. The mask holds 0 or 1 / keep probability.
     DropPath,
+    /// `x [n, c, h, w]`, `gate [n, c]` → each channel of each sample times its gate.
+    Gate,
     /// `logits [n, classes]`, `labels [n]` (class indices stored as floats) → mean cross-entropy, `[1]`.
     CrossEntropy {
         /// Share of the target spread evenly over all classes.
@@ -130,6 +165,7 @@ impl Op {
             Op::Conv2d(_) => "conv2d",
             Op::BatchNorm(_) => "batch_norm",
             Op::Relu => "relu",
+            Op::Activation(activation) => activation.name(),
             Op::MaxPool(_) => "max_pool",
             Op::AvgPool(_) => "avg_pool",
             Op::GlobalAvgPool => "global_avg_pool",
@@ -143,6 +179,7 @@ impl Op {
             Op::Reshape => "reshape",
             Op::Softmax => "softmax",
             Op::DropPath => "drop_path",
+            Op::Gate => "gate",
             Op::CrossEntropy { .. } => "cross_entropy",
         }
     }
@@ -242,7 +279,7 @@ impl Graph {
         let image = |x: &Shape| x.dims4().ok_or_else(|| "the first input must be [batch, channels, height, width]".to_owned());
         match op {
             Op::Input | Op::Parameter { .. } | Op::Reshape => Err("needs a shape".to_owned()),
-            Op::Relu | Op::Scale { .. } | Op::Softmax => one(&shapes),
+            Op::Relu | Op::Activation(_) | Op::Scale { .. } | Op::Softmax => one(&shapes),
             Op::Conv2d(conv) => {
                 let (x, weight, bias) = match shapes[..] {
                     [x, weight] => (x, weight, None),
@@ -338,6 +375,10 @@ impl Graph {
             Op::DropPath => match shapes[..] {
                 [x, mask] if x.first() == mask.first() && mask.len() == 1 => Ok(x.clone()),
                 _ => Err("takes [n, …] and a mask [n]".into()),
+            },
+            Op::Gate => match shapes[..] {
+                [x, gate] if x.dims4().is_some_and(|[n, c, ..]| **gate == [n, c]) => Ok(x.clone()),
+                _ => Err("takes [n, c, h, w] and a gate [n, c]".into()),
             },
             Op::CrossEntropy { smoothing } => match shapes[..] {
                 _ if !(0.0..1.0).contains(smoothing) => Err(format!("smoothing {smoothing} is not in [0, 1)")),

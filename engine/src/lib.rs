@@ -32,7 +32,7 @@ pub use device::Device;
 pub use error::{EngineError, Result};
 pub use executor::{Executor, StepTime};
 pub use feed::Feed;
-pub use graph::{BatchNorm, Conv2d, Graph, Node, NodeId, Op, Pool};
+pub use graph::{Activation, BatchNorm, Conv2d, Graph, Node, NodeId, Op, Pool};
 pub use init::Init;
 pub use program::{GradTarget, Program, Statistics, Step, Tensor};
 pub use shape::Shape;

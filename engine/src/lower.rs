@@ -436,7 +436,7 @@ impl Lowered {
             Op::Conv2d(_) => vec![0, 1],
             Op::Linear => [wanted(1).then_some(0), wanted(0).then_some(1)].into_iter().flatten().collect(),
             Op::BatchNorm(_) => (0..node.inputs.len().min(2)).collect(),
-            Op::Relu | Op::MaxPool(_) => vec![0],
+            Op::Relu | Op::Activation(_) | Op::MaxPool(_) => vec![0],
             Op::AvgPool(_) if through_relu(0) => vec![0],
             Op::WeightedSum { .. } => std::iter::once(0).chain(self.products_of_sum(graph, id, targets)).collect(),
             Op::Add => self.products_of_sum(graph, id, targets),
@@ -447,6 +447,7 @@ impl Lowered {
                     vec![1]
                 }
             }
+            Op::Gate => [wanted(1).then_some(0), wanted(0).then_some(1)].into_iter().flatten().collect(),
             Op::CrossEntropy { .. } => vec![0, 1],
             Op::Softmax
             | Op::Input
@@ -492,7 +493,7 @@ fn reads_through_relu(op: &Op, input: usize) -> bool {
 /// Whether `op` can read this input through a normalisation.
 fn reads_through_norm(op: &Op, input: usize) -> bool {
     match op {
-        Op::Conv2d(_) | Op::MaxPool(_) | Op::AvgPool(_) | Op::Relu | Op::DropPath => input == 0,
+        Op::Conv2d(_) | Op::MaxPool(_) | Op::AvgPool(_) | Op::Relu | Op::Activation(_) | Op::DropPath => input == 0,
         Op::WeightedSum { .. } => input > 0,
         Op::Add | Op::Concat => true,
         _ => false,

@@ -6,6 +6,7 @@ pub mod onnx;
 mod retrain;
 mod settings;
 mod trained;
+mod untrained;
 mod verify;
 
 pub use error::{ExportError, Result};
@@ -13,4 +14,5 @@ pub use fold::fold_batch_norms;
 pub use retrain::{RetrainData, retrain, retrain_bytes};
 pub use settings::RetrainSettings;
 pub use trained::{Network, TestResult, Trained};
+pub use untrained::{Untrained, noise};
 pub use verify::{Agreement, Logits, TOLERANCE, agree};

@@ -101,8 +101,8 @@ impl Builder {
     }
 
     /// Depthwise, then pointwise, then BatchNorm.
-    #[allow(clippy::too_many_arguments)] // a kernel is told by all of these, and only `operation` below calls it
-    fn separable(
+    #[allow(clippy::too_many_arguments)] // a kernel is told by all of these, and only operations of cells call it
+    pub(crate) fn separable(
         &mut self,
         name: &str,
         suffix: &str,

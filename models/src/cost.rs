@@ -52,6 +52,8 @@ pub fn count(graph: &Graph) -> Cost {
             | Op::Parameter { .. }
             | Op::BatchNorm(_)
             | Op::Relu
+            | Op::Activation(_)
+            | Op::Gate
             | Op::MaxPool(_)
             | Op::AvgPool(_)
             | Op::GlobalAvgPool

@@ -1,7 +1,7 @@
-use adwp_engine::{Graph, NodeId, Op};
+use adwp_engine::{EngineError, Graph, NodeId, Op};
 
 use crate::blocks::{Builder, Weights};
-use crate::{CellKind, Genotype, ModelError, Operation, Skeleton};
+use crate::{CellKind, CellSite, Genotype, ModelError, Operation, Skeleton};
 
 /// What is added to a network for training.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -14,8 +14,8 @@ pub struct Heads {
     pub smoothing: f32,
 }
 
-/// The network of a [`Genotype`]. What no output depends on, such as the preprocessing of a cell input that no node reads, is not part
-/// of it.
+/// A network to be trained or deployed: that of a [`Genotype`], or one that was built by hand. What no output depends on, such as the
+/// preprocessing of a cell input that no node reads, is not part of it.
 #[derive(Clone, Debug)]
 pub struct Discrete {
     /// Its graph, for one batch size.
@@ -39,67 +39,112 @@ pub struct Training {
     pub masks: Vec<NodeId>,
 }
 
+/// What can be dropped from a network in training.
+pub(crate) struct Drops {
+    wanted: bool,
+    batch: usize,
+    masks: Vec<NodeId>,
+}
+
+impl Drops {
+    pub(crate) fn new(heads: Option<Heads>, batch: usize) -> Self {
+        Self { wanted: heads.is_some_and(|heads| heads.drop_path), batch, masks: Vec::new() }
+    }
+
+    /// `y`, which the operation `name` gave, times a mask where operations can be dropped.
+    pub(crate) fn drop(&mut self, b: &mut Builder, name: &str, y: NodeId) -> Result<NodeId, EngineError> {
+        if !self.wanted {
+            return Ok(y);
+        }
+        let mask = b.graph.input(format!("{name}/mask"), [self.batch])?;
+        self.masks.push(mask);
+        b.graph.add(format!("{name}/drop"), Op::DropPath, &[y, mask])
+    }
+}
+
 impl Discrete {
     /// Builds the network for a batch size: for training with the heads given, else for inference.
     pub fn build(genotype: &Genotype, skeleton: &Skeleton, batch: usize, heads: Option<Heads>) -> Result<Self, ModelError> {
         skeleton.validate()?;
-        let sites = skeleton.cells();
-        if genotype.cells.len() != sites.len() {
-            let (found, expected) = (genotype.cells.len(), sites.len());
+        if genotype.cells.len() != skeleton.cells {
+            let (found, expected) = (genotype.cells.len(), skeleton.cells);
             return Err(ModelError::Invalid(format!("the genotype has {found} cells, the network {expected}")));
         }
-        let mut b = Builder::new(true);
-        let [c, h, w] = skeleton.image;
-        let images = b.graph.input("images", [batch, c, h, w])?;
-        let mut previous = b.stem(skeleton.stem, images, skeleton.channels)?;
-        let mut masks = Vec::new();
-        let mut auxiliary_input = None;
-        for (site, cell) in sites.iter().zip(&genotype.cells) {
+        Self::stack(skeleton, batch, heads, |b, drops, site, name, inputs| {
+            let cell = &genotype.cells[site.index];
             if cell.kind != site.kind {
                 let (found, expected) = (cell.kind, site.kind);
                 let message = format!("cell {} of the genotype is a {found:?} cell, the network has a {expected:?} cell there", site.index);
                 return Err(ModelError::Invalid(message));
             }
-            let name = format!("cell{}", site.index);
-            let mut states = b.cell_inputs(&name, previous, site.channels)?.to_vec();
+            let mut states = inputs.to_vec();
             for (node, pairs) in cell.nodes.iter().enumerate() {
                 let mut terms = Vec::with_capacity(pairs.len());
                 for pair in pairs {
                     let name = format!("{name}/node{}/{}@{}", node + 2, pair.op, pair.input);
                     let stride = if site.kind == CellKind::Reduction && pair.input < 2 { 2 } else { 1 };
-                    let Some(mut y) = b.operation(&name, pair.op, states[pair.input], stride, Weights::Own)? else { continue };
+                    let Some(y) = b.operation(&name, pair.op, states[pair.input], stride, Weights::Own)? else { continue };
                     let droppable = !(pair.op == Operation::Identity && stride == 1);
-                    if droppable && heads.is_some_and(|heads| heads.drop_path) {
-                        let mask = b.graph.input(format!("{name}/mask"), [batch])?;
-                        masks.push(mask);
-                        y = b.graph.add(format!("{name}/drop"), Op::DropPath, &[y, mask])?;
-                    }
-                    terms.push(y);
+                    terms.push(if droppable { drops.drop(b, &name, y)? } else { y });
                 }
                 states.push(match terms[..] {
                     [only] => only,
                     _ => b.graph.add(format!("{name}/node{}", node + 2), Op::Add, &terms)?,
                 });
             }
-            let output = b.graph.add(format!("{name}/output"), Op::Concat, &states[2..])?;
+            Ok(b.graph.add(format!("{name}/output"), Op::Concat, &states[2..])?)
+        })
+    }
+
+    /// A network of cells, each of which `cell` makes at its site, under its name, of its two inputs.
+    pub(crate) fn stack(
+        skeleton: &Skeleton,
+        batch: usize,
+        heads: Option<Heads>,
+        mut cell: impl FnMut(&mut Builder, &mut Drops, CellSite, &str, [NodeId; 2]) -> Result<NodeId, ModelError>,
+    ) -> Result<Self, ModelError> {
+        skeleton.validate()?;
+        let mut b = Builder::new(true);
+        let [c, h, w] = skeleton.image;
+        let images = b.graph.input("images", [batch, c, h, w])?;
+        let mut previous = b.stem(skeleton.stem, images, skeleton.channels)?;
+        let mut drops = Drops::new(heads, batch);
+        let mut auxiliary_input = None;
+        for site in skeleton.cells() {
+            let name = format!("cell{}", site.index);
+            let inputs = b.cell_inputs(&name, previous, site.channels)?;
+            let output = cell(&mut b, &mut drops, site, &name, inputs)?;
             if site.index == skeleton.auxiliary_cell() {
                 auxiliary_input = Some(output);
             }
             previous = [previous[1], output];
         }
         let logits = b.classifier(previous[1], skeleton.classes)?;
+        Self::finish(b, images, logits, heads, auxiliary_input, drops)
+    }
+
+    /// The network that gives `logits`, with the loss where it is to be trained. The auxiliary classifier reads `auxiliary_input`.
+    pub(crate) fn finish(
+        mut b: Builder,
+        images: NodeId,
+        logits: NodeId,
+        heads: Option<Heads>,
+        auxiliary_input: Option<NodeId>,
+        drops: Drops,
+    ) -> Result<Self, ModelError> {
+        let [batch, classes] = [b.graph[logits].shape[0], b.graph[logits].shape[1]];
         let training = match heads {
             None => None,
             Some(heads) => {
                 let labels = b.graph.input("labels", [batch])?;
                 let mut loss = b.loss("loss/main", logits, labels, heads.smoothing)?;
                 if let (Some(input), true) = (auxiliary_input, heads.auxiliary > 0.0) {
-                    let auxiliary = b.auxiliary(input, skeleton.classes)?;
+                    let auxiliary = b.auxiliary(input, classes)?;
                     let auxiliary = b.loss("loss/auxiliary", auxiliary, labels, heads.smoothing)?;
                     let weighted = b.graph.add("loss/auxiliary_weighted", Op::Scale { factor: heads.auxiliary }, &[auxiliary])?;
                     loss = b.graph.add("loss", Op::Add, &[loss, weighted])?;
                 }
-                Some(Training { labels, loss, masks })
+                Some(Training { labels, loss, masks: drops.masks })
             }
         };
         let mut roots = vec![images, logits];

@@ -4,6 +4,7 @@
 //! intermediate nodes and one output node; each intermediate node sums what operations make of earlier nodes.
 
 mod blocks;
+mod blueprint;
 mod budget;
 pub mod cost;
 mod discrete;
@@ -17,6 +18,7 @@ mod space;
 pub mod zoo;
 
 pub use blocks::{BATCH_NORM_EPSILON, Dropped};
+pub use blueprint::{Blueprint, Bounds, Sizes};
 pub use budget::{ChoiceCosts, Limit, Resource};
 pub use discrete::{Discrete, Heads, Training};
 pub use error::ModelError;

@@ -29,9 +29,27 @@ pub enum Stem {
     Imagenet,
 }
 
+impl Stem {
+    /// Channels, height and width of the images of the data set that it is named after.
+    pub fn image(self) -> [usize; 3] {
+        match self {
+            Self::Cifar => [3, 32, 32],
+            Self::Imagenet => [3, 224, 224],
+        }
+    }
+
+    /// Classes of the data set that it is named after.
+    pub fn classes(self) -> usize {
+        match self {
+            Self::Cifar => 10,
+            Self::Imagenet => 1000,
+        }
+    }
+}
+
 // Bounds far beyond any network of use, so that a damaged or mistyped size is an error and no product of sizes overflows.
 const MAX_CELLS: usize = 1 << 10;
-const MAX_CHANNELS: usize = 1 << 14;
+pub(crate) const MAX_CHANNELS: usize = 1 << 14;
 const MAX_CLASSES: usize = 1 << 20;
 const MAX_SIDE: usize = 1 << 14;
 
@@ -88,26 +106,18 @@ impl Skeleton {
     /// When there are fewer than three cells, a size that the halvings do not divide, or one beyond all networks that could be built.
     pub fn validate(&self) -> Result<(), ModelError> {
         let fail = |message: String| Err(ModelError::Invalid(message));
-        let [channels, height, width] = self.image;
+        let [_, height, width] = self.image;
         check_cells(self.cells)?;
-        let sizes = [
-            ("channels", self.channels, MAX_CHANNELS),
-            ("classes", self.classes, MAX_CLASSES),
-            ("image channels", channels, MAX_CHANNELS),
-            ("image height", height, MAX_SIDE),
-            ("image width", width, MAX_SIDE),
-        ];
-        for (name, size, max) in sizes {
-            check_size(name, size, max)?;
-        }
-        if self.channels == 0 || self.classes < 2 || channels == 0 {
-            return fail("channels must be at least 1 and classes at least 2".into());
+        check_size("channels", self.channels, MAX_CHANNELS)?;
+        check_image(self.image, self.classes, 1)?;
+        if self.channels == 0 {
+            return fail("channels must be at least 1".into());
         }
         let (divisor, even) = match self.stem {
             Stem::Cifar => (4, false),
             Stem::Imagenet => (32, true),
         };
-        if height == 0 || width == 0 || !height.is_multiple_of(divisor) || !width.is_multiple_of(divisor) {
+        if !height.is_multiple_of(divisor) || !width.is_multiple_of(divisor) {
             return fail(format!(
                 "images of {height}×{width} cannot be halved down to the last cell: sides must be multiples of {divisor}"
             ));
@@ -124,6 +134,21 @@ pub(crate) fn check_cells(cells: usize) -> Result<(), ModelError> {
     check_size("cells", cells, MAX_CELLS)?;
     if cells < 3 {
         return Err(ModelError::Invalid(format!("a network needs at least 3 cells, two of which reduce; got {cells}")));
+    }
+    Ok(())
+}
+
+/// Checks that a network can read images `[channels, height, width]` and tell so many classes apart.
+pub(crate) fn check_image([channels, height, width]: [usize; 3], classes: usize, smallest_side: usize) -> Result<(), ModelError> {
+    check_size("classes", classes, MAX_CLASSES)?;
+    check_size("image channels", channels, MAX_CHANNELS)?;
+    check_size("image height", height, MAX_SIDE)?;
+    check_size("image width", width, MAX_SIDE)?;
+    if classes < 2 || channels == 0 {
+        return Err(ModelError::Invalid("an image must have at least 1 channel, and classes must be at least 2".into()));
+    }
+    if height.min(width) < smallest_side {
+        return Err(ModelError::Invalid(format!("images of {height}×{width} are too small: sides must be at least {smallest_side}")));
     }
     Ok(())
 }

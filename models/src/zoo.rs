@@ -1,19 +1,23 @@
-//! Published architectures of the DARTS space, with what their publications report of them.
+//! Published architectures, with what their publications report of them.
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cost::{Cost, count};
 use crate::genotype::parse;
 use crate::skeleton::check_cells;
-use crate::{CellGenotype, CellKind, Discrete, Genotype, ModelError, Pair, Skeleton, Stem};
+use crate::{Blueprint, CellGenotype, CellKind, Genotype, ModelError, Pair, Sizes, Skeleton, Stem};
 
+mod networks;
 #[cfg(test)]
 mod tests;
+mod wide;
 
-const SCHEMA: &str = "adwp/zoo/1";
+pub use networks::Handmade;
+pub use wide::{WideCell, WideCells, WideOperation, WidePair};
+
+const SCHEMA: &str = "adwp/zoo/2";
 
 /// Pairs that a node of a cell of the DARTS space sums.
 const PAIRS: usize = 2;
@@ -24,7 +28,7 @@ const TOLERANCE: f64 = 0.02;
 /// Names that an error suggests.
 const SUGGESTIONS: usize = 2;
 
-/// Architectures whose nodes sum two pairs each, and whose normal cells are all alike, as their reduction cells are.
+/// Published architectures by name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Zoo {
@@ -42,20 +46,51 @@ pub struct ZooEntry {
     pub title: String,
     /// The publication.
     pub citation: Citation,
-    /// Where the cells are written.
+    /// Where the architecture is written.
     pub source: Source,
+    /// What it is.
+    pub architecture: Architecture,
+    /// The network for CIFAR-10, where one was published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cifar10: Option<OnCifar10>,
+    /// The network for the 224×224 pixels of ImageNet, where one was published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imagenet: Option<OnImagenet>,
+    /// Why the counts of [`Self::cost`] differ from the reported ones, and what else a reader should know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// How an architecture is given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Architecture {
+    /// By its cells of the DARTS space.
+    Cells(Cells),
+    /// By its cells of a wider space.
+    WideCells(WideCells),
+    /// By a builder of its own.
+    Handmade(Handmade),
+}
+
+/// Cells whose nodes sum two pairs each; the normal cells of a network are all alike, as its reduction cells are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cells {
     /// For each intermediate node of a normal cell the two pairs it sums, sorted.
     pub normal: Vec<Vec<Pair>>,
     /// The same of a reduction cell.
     pub reduction: Vec<Vec<Pair>>,
-    /// The network for CIFAR-10, where one was published.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cifar10: Option<OnCifar10>,
-    /// The network for ImageNet in the mobile setting: 224×224 pixels, below 600M multiply-adds.
-    pub imagenet: OnImagenet,
-    /// Why the counts of [`Self::cost`] differ from the reported ones, and what else a reader should know.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub note: Option<String>,
+}
+
+/// Cells and channels of a network that stacks cells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stack {
+    /// Number of cells.
+    pub cells: usize,
+    /// Channels of a node in the first cell.
+    pub channels: usize,
 }
 
 /// A publication.
@@ -92,10 +127,9 @@ pub struct Source {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OnCifar10 {
-    /// Number of cells.
-    pub cells: usize,
-    /// Channels of a node in the first cell.
-    pub channels: usize,
+    /// Its cells and channels, where it has cells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stack: Option<Stack>,
     /// Reported params, in millions.
     pub reported_params_m: f64,
     /// Reported test error, in percent: with cutout, the mean where there are several runs.
@@ -108,34 +142,20 @@ pub struct OnCifar10 {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OnImagenet {
-    /// Number of cells.
-    pub cells: usize,
-    /// Channels of a node in the first cell.
-    pub channels: usize,
+    /// Its cells and channels, where it has cells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stack: Option<Stack>,
     /// Reported params, in millions.
     pub reported_params_m: f64,
     /// Reported multiply-adds, in millions.
     pub reported_madds_m: f64,
     /// Reported top-1 error of the validation images, in percent.
     pub reported_top1_error: f64,
-    /// Reported top-5 error of the validation images, in percent.
-    pub reported_top5_error: f64,
+    /// Reported top-5 error of the validation images, in percent, where it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reported_top5_error: Option<f64>,
     /// Where all of this is written.
     pub written_in: String,
-}
-
-impl OnCifar10 {
-    /// The network around the cells.
-    pub fn skeleton(&self) -> Skeleton {
-        Skeleton { stem: Stem::Cifar, cells: self.cells, channels: self.channels, classes: 10, image: [3, 32, 32] }
-    }
-}
-
-impl OnImagenet {
-    /// The network around the cells.
-    pub fn skeleton(&self) -> Skeleton {
-        Skeleton { stem: Stem::Imagenet, cells: self.cells, channels: self.channels, classes: 1000, image: [3, 224, 224] }
-    }
 }
 
 impl Zoo {
@@ -182,11 +202,11 @@ impl Zoo {
     }
 }
 
-impl ZooEntry {
-    /// The architecture with so many cells: each normal cell and each reduction cell as published.
+impl Cells {
+    /// The architecture with so many cells.
     ///
     /// # Errors
-    /// When a network cannot have so many cells.
+    /// When a network cannot have so many cells, or these are not of the DARTS space.
     pub fn genotype(&self, cells: usize) -> Result<Genotype, ModelError> {
         check_cells(cells)?;
         let cell = |index| {
@@ -199,30 +219,86 @@ impl ZooEntry {
         };
         Genotype::new((0..cells).map(cell).collect())
     }
+}
 
-    /// The number of cells it was published with behind a stem; none where no such network was published.
-    pub fn published_cells(&self, stem: Stem) -> Option<usize> {
+impl ZooEntry {
+    /// Cells and channels of the network that was published for a stem's data set; none where it has no cells, or there was no such network.
+    pub fn stack(&self, stem: Stem) -> Option<Stack> {
         match stem {
-            Stem::Cifar => self.cifar10.as_ref().map(|network| network.cells),
-            Stem::Imagenet => Some(self.imagenet.cells),
+            Stem::Cifar => self.cifar10.as_ref().and_then(|network| network.stack),
+            Stem::Imagenet => self.imagenet.as_ref().and_then(|network| network.stack),
         }
     }
 
-    /// Counts a network of these cells, without an auxiliary head.
+    /// The data sets that it was published for, by their stems.
+    pub fn stems(&self) -> Vec<Stem> {
+        let cifar10 = self.cifar10.as_ref().map(|_| Stem::Cifar);
+        cifar10.into_iter().chain(self.imagenet.as_ref().map(|_| Stem::Imagenet)).collect()
+    }
+
+    /// The network that was published for a stem's data set, where there was one.
     ///
     /// # Errors
-    /// When the sizes make no network.
-    pub fn cost(&self, skeleton: &Skeleton) -> Result<Cost, ModelError> {
-        Ok(count(&Discrete::build(&self.genotype(skeleton.cells)?, skeleton, 1, None)?.graph))
+    /// When a network cannot have its sizes.
+    pub fn published(&self, stem: Stem) -> Result<Option<Blueprint>, ModelError> {
+        if !self.stems().contains(&stem) {
+            return Ok(None);
+        }
+        self.network(Sizes { stem: Some(stem), ..Sizes::default() }).map(Some)
+    }
+
+    /// The network with other sizes than the published ones; what is not given is as published.
+    ///
+    /// # Errors
+    /// When the sizes are not complete, or are those of cells and it has none.
+    pub fn network(&self, sizes: Sizes) -> Result<Blueprint, ModelError> {
+        let name = &self.name;
+        let stem = sizes.stem.or(self.stems().first().copied()).unwrap_or(Stem::Cifar);
+        let (image, classes) = (sizes.image.unwrap_or(stem.image()), sizes.classes.unwrap_or(stem.classes()));
+        let skeleton = || {
+            let stack = self.stack(stem);
+            let missing = |what| ModelError::Invalid(format!("{name} was not published for this stem: its {what} must be given"));
+            let cells = sizes.cells.or(stack.map(|stack| stack.cells)).ok_or_else(|| missing("cells"))?;
+            let channels = sizes.channels.or(stack.map(|stack| stack.channels)).ok_or_else(|| missing("channels"))?;
+            Ok::<_, ModelError>(Skeleton { stem, cells, channels, classes, image })
+        };
+        match &self.architecture {
+            Architecture::Cells(cells) => {
+                let skeleton = skeleton()?;
+                Ok(Blueprint::Cells { genotype: cells.genotype(skeleton.cells)?, skeleton })
+            }
+            Architecture::WideCells(cells) => Ok(Blueprint::WideCells { cells: cells.clone(), skeleton: skeleton()? }),
+            Architecture::Handmade(network) => {
+                if sizes.cells.is_some() || sizes.channels.is_some() || sizes.stem.is_some_and(|stem| !self.stems().contains(&stem)) {
+                    let message = format!("{name} is no stack of cells: only its image and its classes can be chosen");
+                    return Err(ModelError::Invalid(message));
+                }
+                Ok(Blueprint::Handmade { network: *network, image, classes })
+            }
+        }
     }
 
     fn validate(&self) -> Result<(), ModelError> {
-        if let Some(node) = self.normal.iter().chain(&self.reduction).find(|pairs| pairs.len() != PAIRS) {
-            return Err(ModelError::Invalid(format!("a node sums {} pairs, expected {PAIRS}", node.len())));
+        match &self.architecture {
+            Architecture::Cells(cells) => {
+                if let Some(node) = cells.normal.iter().chain(&cells.reduction).find(|pairs| pairs.len() != PAIRS) {
+                    return Err(ModelError::Invalid(format!("a node sums {} pairs, expected {PAIRS}", node.len())));
+                }
+            }
+            Architecture::WideCells(cells) => cells.validate()?,
+            Architecture::Handmade(network) => network.validate()?,
         }
-        for skeleton in self.cifar10.as_ref().map(OnCifar10::skeleton).into_iter().chain([self.imagenet.skeleton()]) {
-            skeleton.validate()?;
-            self.genotype(skeleton.cells)?;
+        let stems = self.stems();
+        if stems.is_empty() {
+            return Err(ModelError::Invalid("it needs a network for cifar10 or imagenet".into()));
+        }
+        for stem in stems {
+            if self.stack(stem).is_none() != matches!(self.architecture, Architecture::Handmade(_)) {
+                return Err(ModelError::Invalid("a stack belongs to a network of cells, and to no other".into()));
+            }
+            if let Some(skeleton) = self.published(stem)?.and_then(|network| network.skeleton()) {
+                skeleton.validate()?;
+            }
         }
         Ok(())
     }

@@ -1,4 +1,9 @@
+use std::path::PathBuf;
+
+use adwp_models::{Bounds, Sizes, Stem};
 use clap::Subcommand;
+
+use super::{ImageSize, OrtArgs, amount, image_shape, stem};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ZooCommand {
@@ -16,4 +21,64 @@ pub(crate) enum ZooCommand {
         #[arg(long)]
         cells: Option<usize>,
     },
+    /// Write an architecture with random weights to an ONNX file, once engine, candle and every runtime agree on it.
+    Export(ZooExportArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ZooExportArgs {
+    /// Its name in `adwp zoo list`.
+    pub(crate) name: String,
+    /// The file to write.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) sizes: NetworkSizeArgs,
+    /// Seed of the weights.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// JPEG or PNG images to compare the executions on [default: noise].
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub(crate) images: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) ort: OrtArgs,
+}
+
+/// Sizes of one network.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct NetworkSizeArgs {
+    /// For a published stack of cells: how many [default: those it was published with behind this stem].
+    #[arg(long)]
+    pub(crate) cells: Option<usize>,
+    /// For cells: channels of a node in the first cell [default: as published, or else 36].
+    #[arg(long)]
+    pub(crate) channels: Option<usize>,
+    /// For cells: as many channels as leave at most so many trainable parameters, such as 1.5M.
+    #[arg(long, value_name = "N", value_parser = amount, conflicts_with = "channels")]
+    pub(crate) target_params: Option<u64>,
+    /// For cells: as many channels as leave at most so many multiply-adds for an image, such as 600M.
+    #[arg(long, value_name = "N", value_parser = amount, conflicts_with = "channels")]
+    pub(crate) target_madds: Option<u64>,
+    /// Number of classes [default: 10, or 1000 for ImageNet].
+    #[arg(long)]
+    pub(crate) classes: Option<usize>,
+    /// Channels, height and width of an image [default: 3x32x32, or 3x224x224 for ImageNet].
+    #[arg(long, value_parser = image_shape)]
+    pub(crate) image: Option<ImageSize>,
+    /// For cells: what comes before them, cifar or imagenet [default: what they were published for, or else cifar].
+    #[arg(long, value_parser = stem)]
+    pub(crate) stem: Option<Stem>,
+}
+
+impl NetworkSizeArgs {
+    pub(crate) fn sizes(&self) -> Sizes {
+        let Self { cells, channels, classes, image, stem, .. } = *self;
+        Sizes { stem, cells, channels, image: image.map(|image| image.0), classes }
+    }
+
+    /// What `--target-params` and `--target-madds` ask for; none where neither is given.
+    pub(crate) fn bounds(&self) -> Option<Bounds> {
+        let bounds = Bounds { params: self.target_params, madds: self.target_madds };
+        (bounds != Bounds::default()).then_some(bounds)
+    }
 }

@@ -1,13 +1,14 @@
 use std::path::Path;
 
 use adwp_deploy::onnx::OnnxModel;
-use adwp_models::{Discrete, Genotype, Skeleton, cost::count};
+use adwp_models::{Blueprint, Genotype, Sizes, Skeleton, Stem};
 use serde::Serialize;
 
 use super::{Style, zoo};
 use crate::args::CostArgs;
 use crate::failure::Failure;
 use crate::output;
+use crate::progress::Console;
 use crate::steps::parsed;
 
 /// Cost of a network, whoever counted it.
@@ -33,13 +34,22 @@ struct Layer {
 pub(crate) fn cost(args: &CostArgs, style: Style) -> Result<(), Failure> {
     let published = args.what.to_str().and_then(|what| what.strip_prefix(zoo::PREFIX));
     let is_json = args.what.extension().is_some_and(|e| e.eq_ignore_ascii_case("json"));
+    let mut console = Console::new(style.verbosity);
+    let sizes = args.sizes.sizes();
+    let refused = |what: &str, flags: &str| {
+        let failure = Failure::input(format!("{}: {what}", args.what.display()));
+        Err(failure.hint(format!("{flags} for the architectures of `adwp zoo list`, such as zoo:darts-v2")))
+    };
     let mut cost = match published {
-        Some(name) => of_genotype(&zoo::genotype(name, args.cells, args.stem)?, args)?,
-        None if args.cells.is_some() => {
-            let failure = Failure::input(format!("{}: a file has its own number of cells", args.what.display()));
-            return Err(failure.hint("--cells is for the architectures of `adwp zoo list`, such as zoo:darts-v2"));
+        Some(name) => of_blueprint(&zoo::network(name, &args.sizes, &mut console)?)?,
+        None if is_json && sizes.cells.is_some() => return refused("a file has its own number of cells", "--cells is"),
+        None if is_json => {
+            let blueprint = of_genotype(parsed(args.what.clone(), Genotype::from_json)?, sizes);
+            of_blueprint(&zoo::sized(blueprint, &args.sizes, &mut console)?)?
         }
-        None if is_json => of_genotype(&parsed(args.what.clone(), Genotype::from_json)?, args)?,
+        None if sizes != Sizes::default() || args.sizes.bounds().is_some() => {
+            return refused("a network in a file has its own sizes", "flags of sizes are for genotypes and");
+        }
         None => of_onnx(&args.what)?,
     };
     if !args.layers {
@@ -65,10 +75,23 @@ pub(crate) fn cost(args: &CostArgs, style: Style) -> Result<(), Failure> {
     output::data(&text)
 }
 
-fn of_genotype(genotype: &Genotype, args: &CostArgs) -> Result<Cost, Failure> {
-    let skeleton =
-        Skeleton { stem: args.stem, cells: genotype.cells.len(), channels: args.channels, classes: args.classes, image: args.image.0 };
-    let cost = count(&Discrete::build(genotype, &skeleton, 1, None)?.graph);
+/// Channels of a genotype whose skeleton is not told.
+const CHANNELS: usize = 36;
+
+fn of_genotype(genotype: Genotype, sizes: Sizes) -> Blueprint {
+    let stem = sizes.stem.unwrap_or(Stem::Cifar);
+    let skeleton = Skeleton {
+        stem,
+        cells: genotype.cells.len(),
+        channels: sizes.channels.unwrap_or(CHANNELS),
+        classes: sizes.classes.unwrap_or(stem.classes()),
+        image: sizes.image.unwrap_or(stem.image()),
+    };
+    Blueprint::Cells { genotype, skeleton }
+}
+
+fn of_blueprint(blueprint: &Blueprint) -> Result<Cost, Failure> {
+    let cost = blueprint.cost()?;
     let layer =
         |l: adwp_models::cost::LayerCost| Layer { name: l.name, op: l.op.to_owned(), shape: l.shape, params: l.params, madds: l.madds };
     Ok(Cost { params: cost.params, madds: cost.madds, layers: cost.layers.into_iter().map(layer).collect(), unknown: Vec::new() })

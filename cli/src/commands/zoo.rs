@@ -1,34 +1,55 @@
 //! The commands of published architectures.
 
-use adwp_models::zoo::differs;
-use adwp_models::{Genotype, Stem, Zoo, ZooEntry};
+use std::path::Path;
+
+use adwp_candle::Network as CandleNetwork;
+use adwp_data::{Framing, ImageShape, Normalization, decode_image_framed};
+use adwp_deploy::onnx::OnnxModel;
+use adwp_deploy::runtime::{Session as RuntimeSession, SessionOptions};
+use adwp_engine::Device;
+use adwp_export::{Logits, TOLERANCE, Untrained, agree, noise};
+use adwp_models::zoo::{Architecture, differs};
+use adwp_models::{Blueprint, Genotype, Stem, Zoo, ZooEntry};
+use adwp_train::{Streams, TrainError, write_atomic};
+use candle_core::{DType, Tensor};
 use serde::Serialize;
 
 use super::Style;
-use crate::args::ZooCommand;
+use crate::args::{NetworkSizeArgs, ZooCommand, ZooExportArgs};
 use crate::failure::Failure;
 use crate::output;
 use crate::progress::Console;
+use crate::steps::{available, find_library};
 
 /// What tells the name of a published architecture from that of a file.
 pub(crate) const PREFIX: &str = "zoo:";
+
+/// Images of noise that the executions of an exported network are compared on.
+const PARITY_IMAGES: usize = 4;
 
 /// `adwp zoo`.
 pub(crate) fn run(command: ZooCommand, style: Style) -> Result<(), Failure> {
     match command {
         ZooCommand::List { markdown } => list(markdown, style),
         ZooCommand::Show { name, cells } => show(&name, cells, style),
+        ZooCommand::Export(args) => export(&args, style),
     }
 }
 
-/// The genotype of a published architecture, with the cells it was published with behind a stem unless others are asked for.
-pub(crate) fn genotype(name: &str, cells: Option<usize>, stem: Stem) -> Result<Genotype, Failure> {
-    let entry = find(name)?;
-    let cells = cells.or(entry.published_cells(stem)).ok_or_else(|| {
-        let failure = Failure::input(format!("{name} was not published for CIFAR-10, so it is not known how many cells are meant"));
-        failure.hint("add --cells N")
-    })?;
-    Ok(entry.genotype(cells)?)
+/// A published network with the sizes that flags ask for.
+pub(crate) fn network(name: &str, args: &NetworkSizeArgs, console: &mut Console) -> Result<Blueprint, Failure> {
+    let network = find(name)?.network(args.sizes())?;
+    sized(network, args, console)
+}
+
+/// A network as wide as `--target-params` and `--target-madds` allow, where they are given.
+pub(crate) fn sized(network: Blueprint, args: &NetworkSizeArgs, console: &mut Console) -> Result<Blueprint, Failure> {
+    let Some(bounds) = args.bounds() else { return Ok(network) };
+    let widest = network.widest(bounds)?;
+    if let Some(skeleton) = widest.skeleton() {
+        console.say(&format!("the widest within the bounds has {} channels", skeleton.channels));
+    }
+    Ok(widest)
 }
 
 fn find(name: &str) -> Result<&'static ZooEntry, Failure> {
@@ -46,7 +67,7 @@ struct Listed {
 #[derive(Serialize)]
 struct Counted {
     cifar10: Option<Count>,
-    imagenet: Count,
+    imagenet: Option<Count>,
 }
 
 #[derive(Serialize)]
@@ -57,30 +78,33 @@ struct Count {
 
 impl Listed {
     fn new(entry: &'static ZooEntry) -> Result<Self, Failure> {
-        let count = |skeleton| entry.cost(&skeleton).map(|cost| Count { params: cost.params, madds: cost.madds });
-        let cifar10 = entry.cifar10.as_ref().map(|network| count(network.skeleton())).transpose()?;
-        Ok(Self { entry, counted: Counted { cifar10, imagenet: count(entry.imagenet.skeleton())? } })
+        let count = |stem| -> Result<Option<Count>, Failure> {
+            let Some(network) = entry.published(stem)? else { return Ok(None) };
+            let cost = network.cost()?;
+            Ok(Some(Count { params: cost.params, madds: cost.madds }))
+        };
+        Ok(Self { entry, counted: Counted { cifar10: count(Stem::Cifar)?, imagenet: count(Stem::Imagenet)? } })
     }
 
     /// The cells of its row under [`HEADER`].
     fn row(&self) -> [String; COLUMNS] {
         let ZooEntry { name, citation, cifar10, imagenet, .. } = self.entry;
-        let on_imagenet = &self.counted.imagenet;
-        let (mut params, mut error) = ("–".to_owned(), "–".to_owned());
+        let mut row: [String; COLUMNS] = std::array::from_fn(|_| "–".to_owned());
+        row[0] = name.clone();
+        row[1] = citation.year.to_string();
         if let (Some(reported), Some(counted)) = (cifar10, &self.counted.cifar10) {
-            params = beside(counted.params, reported.reported_params_m, [2, 1]);
-            error = format!("{:.2}%", reported.reported_error);
+            row[2] = beside(counted.params, reported.reported_params_m, [2, 1]);
+            row[3] = format!("{:.2}%", reported.reported_error);
         }
-        [
-            name.clone(),
-            citation.year.to_string(),
-            params,
-            error,
-            beside(on_imagenet.params, imagenet.reported_params_m, [2, 1]),
-            beside(on_imagenet.madds, imagenet.reported_madds_m, [1, 0]),
-            format!("{:.1}%", imagenet.reported_top1_error),
-            format!("{:.1}%", imagenet.reported_top5_error),
-        ]
+        if let (Some(reported), Some(counted)) = (imagenet, &self.counted.imagenet) {
+            row[4] = beside(counted.params, reported.reported_params_m, [2, 1]);
+            row[5] = beside(counted.madds, reported.reported_madds_m, [1, 0]);
+            row[6] = format!("{:.1}%", reported.reported_top1_error);
+            if let Some(error) = reported.reported_top5_error {
+                row[7] = format!("{error:.1}%");
+            }
+        }
+        row
     }
 }
 
@@ -143,35 +167,112 @@ fn as_text(rows: &[[String; COLUMNS]]) -> String {
     text
 }
 
-/// All that is known of an architecture, with its genotype for a number of cells.
+/// All that is known of an architecture, with its genotype for a number of cells where it has cells.
 #[derive(Serialize)]
 struct Shown {
     #[serde(flatten)]
     entry: &'static ZooEntry,
-    genotype: Genotype,
+    genotype: Option<Genotype>,
 }
 
 /// `adwp zoo show`.
 fn show(name: &str, cells: Option<usize>, style: Style) -> Result<(), Failure> {
     let entry = find(name)?;
-    let published = entry.cifar10.as_ref().map_or(entry.imagenet.cells, |network| network.cells);
-    let genotype = entry.genotype(cells.unwrap_or(published))?;
+    let genotype = match (&entry.architecture, entry.stems().first()) {
+        (Architecture::Cells(architecture), Some(&stem)) => {
+            let published = entry.stack(stem).map(|stack| stack.cells);
+            cells.or(published).map(|cells| architecture.genotype(cells)).transpose()?
+        }
+        _ if cells.is_some() => return Err(Failure::input(format!("{name} has no genotype: --cells is not for it"))),
+        _ => None,
+    };
     if style.json {
         return output::json(&Shown { entry, genotype });
     }
-    output::data(&genotype.to_json())?;
+    if let Some(genotype) = &genotype {
+        output::data(&genotype.to_json())?;
+    }
     Console::new(style.verbosity).say(&about(entry));
     Ok(())
 }
 
-/// The publication, where the cells are written, and the note.
+/// The publication, where the architecture is written, and the note.
 fn about(entry: &ZooEntry) -> String {
     let (citation, source) = (&entry.citation, &entry.source);
     let mut text = format!("{}: {}\n", entry.title, citation.authors);
     text += &format!("{}, {} {}, arXiv:{}\n", citation.paper, citation.venue, citation.year, citation.arxiv);
-    text += &format!("cells: {} in {} of github.com/{} at {}", source.symbol, source.file, source.repository, &source.commit[..7]);
+    let what = match entry.architecture {
+        Architecture::Cells(_) | Architecture::WideCells(_) => "cells",
+        Architecture::Handmade(_) => "network",
+    };
+    text += &format!("{what}: {} in {} of github.com/{} at {}", source.symbol, source.file, source.repository, &source.commit[..7]);
     if let Some(note) = &entry.note {
         text += &format!("\n{note}");
     }
+    let why = match entry.architecture {
+        Architecture::Cells(_) => return text,
+        Architecture::WideCells(_) => "Its cells have operations that the DARTS space lacks",
+        Architecture::Handmade(_) => "It is no stack of cells",
+    };
+    text += &format!("\n{why}, so it has no genotype: `adwp cost zoo:{} --layers` lists its layers.", entry.name);
     text
+}
+
+/// `adwp zoo export`.
+fn export(args: &ZooExportArgs, style: Style) -> Result<(), Failure> {
+    let mut console = Console::new(style.verbosity);
+    let blueprint = network(&args.name, &args.sizes, &mut console)?;
+    let device = Device::cpu(0)?;
+    let untrained = Untrained::new(&blueprint, args.seed, &device)?;
+    let model = untrained.to_onnx(&args.name)?;
+    // The file gets its name only once it has been compared.
+    let folder = args.out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let fail = |source| TrainError::File { action: "write", path: args.out.clone(), source };
+    let unverified = tempfile::Builder::new().prefix(".unverified-").suffix(".onnx").tempfile_in(folder).map_err(fail)?;
+    write_atomic(unverified.path(), &model)?;
+    let compared = compare(&untrained, unverified.path(), args, &device)?;
+    write_atomic(&args.out, &model)?;
+    console.say(&format!("{}: engine, {} agree within {:.1e}", args.out.display(), compared.0.join(", "), compared.1));
+    Ok(())
+}
+
+/// What the executions of an exported network are compared on, `[count, channels, height, width]`.
+fn parity_images(args: &ZooExportArgs, [channels, height, width]: [usize; 3]) -> Result<Vec<f32>, Failure> {
+    let shape = ImageShape { channels, height, width };
+    if args.images.is_empty() {
+        return Ok(noise(&mut Streams::new(args.seed).once("untrained/images"), PARITY_IMAGES * shape.values()));
+    }
+    let normalization = Normalization { mean: vec![0.5; channels], std: vec![0.25; channels] };
+    let mut images = vec![0.0; args.images.len() * shape.values()];
+    for (path, image) in args.images.iter().zip(images.chunks_exact_mut(shape.values())) {
+        normalization.apply(&decode_image_framed(path, shape, Framing::Evaluation)?, image)?;
+    }
+    Ok(images)
+}
+
+/// Compares the logits of the engine with those of candle and of every runtime that is here: who agreed, and the largest difference.
+fn compare(untrained: &Untrained, path: &Path, args: &ZooExportArgs, device: &Device) -> Result<(Vec<String>, f64), Failure> {
+    let net = &untrained.network;
+    let (shape, classes) = (net.graph[net.images].shape.to_vec(), net.graph[net.logits].shape[1]);
+    let images = parity_images(args, [shape[1], shape[2], shape[3]])?;
+    let count = images.len() / shape.iter().product::<usize>();
+    let mut executions = vec![Logits { by: "engine".into(), values: untrained.logits(&images, device)? }];
+    let candle = CandleNetwork::new(net.graph.clone(), untrained.variables.clone(), net.images, net.logits, DType::F32)?;
+    let failed = |e: candle_core::Error| Failure::failed(format!("candle: {e}"));
+    let mut values = Vec::new();
+    for image in images.chunks_exact(shape.iter().product()) {
+        let x = Tensor::from_slice(image, shape.as_slice(), &candle_core::Device::Cpu).map_err(failed)?;
+        values.extend(candle.forward(&x)?.flatten_all().and_then(|y| y.to_vec1::<f32>()).map_err(failed)?);
+    }
+    executions.push(Logits { by: "candle".into(), values });
+    let model = OnnxModel::load(path)?;
+    let library = find_library(args.ort.ort_lib.as_deref(), &[])?;
+    for runtime in available(library.as_ref()) {
+        let options = SessionOptions { ort_library: library.as_ref(), batch: count, ..SessionOptions::default() };
+        let values = RuntimeSession::from_model(runtime, &model, &options)?.run(&images, count)?;
+        executions.push(Logits { by: runtime.to_string(), values });
+    }
+    let agreements = agree(&executions, classes, TOLERANCE)?;
+    let largest = agreements.iter().map(|agreement| agreement.max_abs).fold(0.0, f64::max);
+    Ok((agreements.into_iter().map(|agreement| agreement.b).collect(), largest))
 }

@@ -145,6 +145,8 @@ fn apply(purpose: Purpose, node: &Node, inputs: &[&Tensor], running: Option<&Mom
         Op::Conv2d(conv) => ops::conv2d(purpose, conv, inputs[0], inputs[1], third),
         Op::BatchNorm(norm) => ops::batch_norm(norm, inputs[0], third.map(|shift| [inputs[1], shift]), running),
         Op::Relu => ops::relu(inputs[0]),
+        Op::Activation(activation) => ops::activation(*activation, inputs[0]),
+        Op::Gate => ops::gate(inputs[0], inputs[1]),
         Op::MaxPool(pool) => ops::max_pool(pool, inputs[0]),
         Op::AvgPool(pool) => ops::avg_pool(pool, inputs[0]),
         Op::GlobalAvgPool => ops::global_avg_pool(inputs[0]),

@@ -1,6 +1,6 @@
 //! The operations of the graph in terms of candle's. Shapes have been checked by the graph.
 
-use adwp_engine::{BatchNorm, Conv2d, Pool};
+use adwp_engine::{Activation, BatchNorm, Conv2d, Pool};
 use candle_core::{D, DType, Device, Result, Tensor};
 
 /// Whether a value will be differentiated.
@@ -89,6 +89,30 @@ pub(crate) fn batch_norm(norm: &BatchNorm, x: &Tensor, affine: Option<[&Tensor; 
 /// max(x, 0) with derivative 0 at 0; candle's own has derivative 1 there.
 pub(crate) fn relu(x: &Tensor) -> Result<Tensor> {
     x.gt(0.0)?.where_cond(x, &x.zeros_like()?)
+}
+
+/// An activation other than ReLU; where its derivative jumps, it is that of the constant side.
+pub(crate) fn activation(activation: Activation, x: &Tensor) -> Result<Tensor> {
+    // Values below `low` and above `high` become those, with derivative 0 there.
+    let clamped = |x: &Tensor, low: f64, high: f64| {
+        let above = x.gt(low)?.where_cond(x, &x.zeros_like()?.affine(0.0, low)?)?;
+        x.lt(high)?.where_cond(&above, &x.zeros_like()?.affine(0.0, high)?)
+    };
+    let hard_sigmoid = |x: &Tensor| clamped(&x.affine(1.0, 3.0)?, 0.0, 6.0)?.affine(1.0 / 6.0, 0.0);
+    let sigmoid = |x: &Tensor| x.neg()?.exp()?.affine(1.0, 1.0)?.recip();
+    match activation {
+        Activation::Relu6 => clamped(x, 0.0, 6.0),
+        Activation::HardSigmoid => hard_sigmoid(x),
+        Activation::HardSwish => x * hard_sigmoid(x)?,
+        Activation::Sigmoid => sigmoid(x),
+        Activation::Silu => x * sigmoid(x)?,
+    }
+}
+
+/// `x [n, c, h, w]` times `gate [n, c]`.
+pub(crate) fn gate(x: &Tensor, gate: &Tensor) -> Result<Tensor> {
+    let (n, c) = gate.dims2()?;
+    x.broadcast_mul(&gate.reshape((n, c, 1, 1))?)
 }
 
 /// The maximum of each window; its gradient goes to the first of several maxima, row by row.

@@ -6,7 +6,7 @@ use crate::ops::batch_norm::{self, Backward, Moments, PlaneMoments, PlaneSums, S
 use crate::ops::conv::{self, Chain, Geometry};
 use crate::ops::view::{Gradients, Values};
 use crate::ops::window::Window;
-use crate::ops::{Write, depthwise, elementwise, layout, linear, loss, pool};
+use crate::ops::{Write, activation, depthwise, elementwise, layout, linear, loss, pool};
 use crate::plan::Plan;
 use crate::program::{Program, Statistics, Step, Tensor};
 use crate::{Feed, Graph, NodeId, Op, Result, Shape, Variables};
@@ -172,6 +172,11 @@ impl<'a> Run<'a> {
         gradients
     }
 
+    /// A tensor times its gate: each plane is a sample of its own, which the gate masks.
+    fn gated(&self, x: NodeId, gate: NodeId) -> Values<'_> {
+        Values { mask: Some(self.value(gate)), ..Values::plain(self.value(x), 1, self.extents(x).1) }
+    }
+
     fn planned(&self, tensor: Tensor) -> &[f32] {
         let (Tensor::Value(id) | Tensor::Gradient(id)) = tensor;
         &self.slots[self.plan.location[&tensor]][..self.shape(id).elements()]
@@ -246,6 +251,8 @@ impl<'a> Run<'a> {
                     }
                 }
                 Op::BatchNorm(_) | Op::Relu | Op::DropPath | Op::Reshape => elementwise::materialize(run.applied(id), y),
+                Op::Activation(function) => activation::forward(*function, run.values(x), y),
+                Op::Gate => elementwise::materialize(run.gated(x, node.inputs[1]), y),
                 Op::MaxPool(_) => pool::max_forward(run.window(id), run.values(x), y, wanted),
                 Op::AvgPool(_) => pool::avg_forward(run.window(id), run.values(x), y, wanted),
                 Op::GlobalAvgPool => layout::global_avg_pool(run.value(x), run.extents(x).1, y),
@@ -501,6 +508,12 @@ impl<'a> Run<'a> {
                     Op::Input | Op::Parameter { .. } => unreachable!("leaves have no backward step"),
                     Op::Conv2d(_) | Op::BatchNorm(_) | Op::Add | Op::WeightedSum { .. } => unreachable!("these have steps of their own"),
                     Op::Relu => elementwise::send(run.gradients(id), Some(run.applied(id)), write, dx),
+                    Op::Activation(function) => activation::backward(*function, run.values(x), bare(), dx, write),
+                    Op::Gate if input == 0 => {
+                        let (_, plane) = run.extents(id);
+                        elementwise::send(Gradients { mask: Some(value(1)), ..Gradients::plain(bare(), 1, plane) }, None, write, dx);
+                    }
+                    Op::Gate => elementwise::mask_backward(Values::plain(value(0), 1, run.extents(id).1), bare(), dx, write),
                     Op::MaxPool(_) => pool::max_backward(run.window(id), run.values(x), run.gradients(id), dx, write),
                     Op::AvgPool(_) => {
                         let through = run.lowered.applies_relu(run.graph(), x).then(|| run.values(x));

@@ -5,6 +5,8 @@
 pub(crate) enum Kernel {
     Combine,
     Send,
+    Activate,
+    ActivateBackward,
     ConvForward,
     ConvBackwardInput,
     ConvBackwardWeight,
@@ -47,9 +49,11 @@ pub(crate) enum Kernel {
 
 impl Kernel {
     /// Every kernel.
-    pub(crate) const ALL: [Self; 40] = [
+    pub(crate) const ALL: [Self; 42] = [
         Self::Combine,
         Self::Send,
+        Self::Activate,
+        Self::ActivateBackward,
         Self::ConvForward,
         Self::ConvBackwardInput,
         Self::ConvBackwardWeight,
@@ -95,6 +99,8 @@ impl Kernel {
         match self {
             Self::Combine => "combine",
             Self::Send => "send",
+            Self::Activate => "activate",
+            Self::ActivateBackward => "activate_backward",
             Self::ConvForward => "conv_forward",
             Self::ConvBackwardInput => "conv_backward_input",
             Self::ConvBackwardWeight => "conv_backward_weight",
@@ -147,7 +153,14 @@ impl Kernel {
     /// The file it is in.
     pub(crate) fn source(self) -> &'static str {
         match self {
-            Self::Combine | Self::Send | Self::Fill | Self::MaskBackward | Self::Products | Self::ScatterProducts => "elementwise.cu",
+            Self::Combine
+            | Self::Send
+            | Self::Activate
+            | Self::ActivateBackward
+            | Self::Fill
+            | Self::MaskBackward
+            | Self::Products
+            | Self::ScatterProducts => "elementwise.cu",
             Self::ConvForward | Self::ConvBackwardInput | Self::ConvBackwardWeight | Self::ConvBackwardBias => "conv.cu",
             Self::DepthwiseForward | Self::DepthwiseBackwardInput | Self::DepthwiseBackwardWeight => "depthwise.cu",
             Self::Reduce => "reduce.cu",

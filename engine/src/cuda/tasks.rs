@@ -6,7 +6,7 @@ use crate::cuda::Precision;
 use crate::cuda::problem::{Address, GradientsAt, Problem, Region, TensorAt, ValuesAt, coefficients};
 use crate::cuda::problems::conv::{ConvBackwardBias, ConvBackwardInput, ConvBackwardWeight, ConvForward, ConvSizes, Reduce};
 use crate::cuda::problems::depthwise::{self, DepthwiseBackwardInput, DepthwiseBackwardWeight, DepthwiseForward};
-use crate::cuda::problems::elementwise::{Combine, Fill, MaskBackward, Products, ScatterProducts, Send, Term};
+use crate::cuda::problems::elementwise::{Activate, ActivateBackward, Combine, Fill, MaskBackward, Products, ScatterProducts, Send, Term};
 use crate::cuda::problems::layout::{CropBackward, CropForward, SelectBackward, SelectForward};
 use crate::cuda::problems::linear::{LinearBackwardBias, LinearBackwardInput, LinearBackwardWeight, LinearForward};
 use crate::cuda::problems::loss::{CrossEntropyBackward, CrossEntropyForward, SoftmaxBackward, SoftmaxForward};
@@ -118,6 +118,11 @@ struct Extents {
 impl Extents {
     fn sample(self) -> usize {
         self.channels * self.plane
+    }
+
+    /// Each plane as a sample of its own, which a gate masks.
+    fn planes_alone(self) -> Self {
+        Self { batch: self.batch * self.channels, channels: 1, plane: self.plane }
     }
 }
 
@@ -285,6 +290,15 @@ impl Lister<'_> {
             Op::BatchNorm(_) | Op::Relu | Op::DropPath | Op::Reshape => {
                 let extents = self.extents(x);
                 self.combine(&[Term { values: self.applied(id), scale: None, constant: 1.0 }], extents, y, extents.sample(), 0);
+            }
+            Op::Activation(activation) => {
+                let Extents { batch, channels, plane } = extents;
+                self.push(&Activate { activation: *activation, x: self.values(x), y, batch, channels, plane });
+            }
+            Op::Gate => {
+                let values = ValuesAt { mask: Some(self.region(node.inputs[1])), ..self.values(x) };
+                let planes = extents.planes_alone();
+                self.combine(&[Term { values, scale: None, constant: 1.0 }], planes, y, planes.sample(), 0);
             }
             Op::MaxPool(pool) => self.push(&MaxPoolForward { sizes: self.pool_sizes(id, pool), x: self.values(x), y }),
             Op::AvgPool(pool) => self.push(&AvgPoolForward { sizes: self.pool_sizes(id, pool), x: self.values(x), y }),
@@ -455,6 +469,22 @@ impl Lister<'_> {
                 self.send(id, GradientsAt { scale, ..plain(self.gradient_tensor(id)) }, None, to);
             }
             Op::Relu => self.send(id, self.gradients(id), Some(self.applied(id)), to),
+            Op::Activation(activation) => {
+                let Extents { batch, channels, plane } = self.extents(id);
+                let (x, dy) = (self.values(x), self.gradient_tensor(id));
+                self.push(&ActivateBackward { activation: *activation, x, dy, dx: to, batch, channels, plane });
+            }
+            Op::Gate => {
+                let Extents { batch, channels, plane } = self.extents(id).planes_alone();
+                let dy = self.gradient_tensor(id);
+                if input == 0 {
+                    let dy = GradientsAt { mask: Some(self.region(node.inputs[1])), ..plain(dy) };
+                    let dy_stride = channels * plane;
+                    self.push(&Send { dx: to, dy, dy_stride, dy_offset: 0, gate: None, batch, channels, plane });
+                } else {
+                    self.push(&MaskBackward { batch, channels, plane, x: self.values(x), dy, mask_gradient: to.region });
+                }
+            }
             Op::MaxPool(pool) => {
                 let (sizes, dy) = (self.pool_sizes(id, pool), self.gradients(id));
                 self.push(&MaxPoolBackward { sizes, x: self.values(x), dy, dx: to });

@@ -4,6 +4,7 @@
 //! Image tensors are read as [`view::Values`] and gradients as [`view::Gradients`]: either the tensor itself, or a formula that is applied
 //! plane by plane as it is loaded.
 
+pub(crate) mod activation;
 pub(crate) mod batch_norm;
 pub(crate) mod conv;
 pub(crate) mod depthwise;

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use adwp_engine::{BatchNorm, Conv2d, Device, Executor, Graph, Init, NodeId, Op, Pool, Program, Role, Shape, Variable, Variables};
+use adwp_engine::{
+    Activation, BatchNorm, Conv2d, Device, Executor, Graph, Init, NodeId, Op, Pool, Program, Role, Shape, Variable, Variables,
+};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -33,6 +35,16 @@ pub(crate) const OPERATIONS: &[(&str, Build)] = &[
     ("relu", |b| {
         let x = b.any_leaf(Fill::Distinct);
         b.add(Op::Relu, &[x])
+    }),
+    ("activations", |b| {
+        let x = b.any_leaf(Fill::Distinct);
+        activated_widely(b, x)
+    }),
+    ("gate", |b| {
+        let x = b.image_leaf(Fill::Normal);
+        let [n, c, ..] = b.dims4(x);
+        let gate = b.leaf([n, c], Fill::Normal);
+        b.add(Op::Gate, &[x, gate])
     }),
     ("max pool", |b| pool(b, Op::MaxPool)),
     ("avg pool", |b| pool(b, Op::AvgPool)),
@@ -90,6 +102,16 @@ pub(crate) const LARGE: &[(&str, Build)] = &[
     ("large relu", |b| {
         let x = b.large_image();
         b.add(Op::Relu, &[x])
+    }),
+    ("large activation", |b| {
+        let x = b.large_image();
+        activated_widely(b, x)
+    }),
+    ("large gate", |b| {
+        let x = b.large_image();
+        let [n, c, ..] = b.dims4(x);
+        let gate = b.leaf([n, c], Fill::Normal);
+        b.add(Op::Gate, &[x, gate])
     }),
     ("large scale", |b| {
         let x = b.large_image();
@@ -181,6 +203,23 @@ pub(crate) const BLOCKS: &[(&str, Build)] = &[
         let normal = b.add(Op::BatchNorm(BatchNorm::default()), &[x]);
         let pooled = b.add(Op::MaxPool(Pool { kernel: 3, stride: 1, padding: 1 }), &[normal]);
         b.add(Op::Add, &[pooled, normal, normal])
+    }),
+    ("convolution, batch norm, activation", |b| {
+        let x = b.small_image();
+        let convolved = b.conv(x, 3, 3, Conv2d { padding: 1, ..Conv2d::default() });
+        let normal = normalised(b, convolved);
+        let active = activated(b, normal);
+        b.add(Op::Add, &[active, normal])
+    }),
+    ("squeeze and excitation", |b| {
+        let x = b.small_image();
+        let channels = b.dims4(x)[1];
+        let squeezed = b.add(Op::GlobalAvgPool, &[x]);
+        let narrow = b.linear(squeezed, 2);
+        let narrow = b.add(Op::Activation(Activation::Silu), &[narrow]);
+        let wide = b.linear(narrow, channels);
+        let gate = b.add(Op::Activation(Activation::Sigmoid), &[wide]);
+        b.add(Op::Gate, &[x, gate])
     }),
     ("pool, batch norm", |b| {
         let x = b.small_image();
@@ -629,6 +668,17 @@ fn relu_conv_bn(b: &mut Builder, x: NodeId, kernel: usize, stride: usize) -> Nod
     let active = b.add(Op::Relu, &[x]);
     let y = b.conv(active, channels, kernel, Conv2d { stride, padding: kernel / 2, ..Conv2d::default() });
     normalised(b, y)
+}
+
+fn activated(b: &mut Builder, x: NodeId) -> NodeId {
+    let activation = b.pick(&Activation::ALL);
+    b.add(Op::Activation(activation), &[x])
+}
+
+/// An activation of values that reach beyond where the hard ones bend.
+fn activated_widely(b: &mut Builder, x: NodeId) -> NodeId {
+    let wide = b.add(Op::Scale { factor: 4.0 }, &[x]);
+    activated(b, wide)
 }
 
 pub(crate) fn normalised(b: &mut Builder, x: NodeId) -> NodeId {

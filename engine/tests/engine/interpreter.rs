@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use adwp_engine::{Conv2d, Graph, Node, NodeId, Op, Pool, Shape, Variables};
+use adwp_engine::{Activation, Conv2d, Graph, Node, NodeId, Op, Pool, Shape, Variables};
 
 /// Values of inputs and parameters, row-major.
 pub(crate) type Leaves = HashMap<NodeId, Vec<f64>>;
@@ -47,6 +47,10 @@ pub(crate) fn distance_to_kink(graph: &Graph, values: &[Vec<f64>]) -> f64 {
         let (shape, x) = (&graph[x].shape, &values[x.index()]);
         match &node.op {
             Op::Relu => distance = x.iter().fold(distance, |d, x| d.min(x.abs())),
+            Op::Activation(Activation::Relu6) => distance = x.iter().fold(distance, |d, x| d.min(x.abs()).min((x - 6.0).abs())),
+            Op::Activation(Activation::HardSigmoid | Activation::HardSwish) => {
+                distance = x.iter().fold(distance, |d, x| d.min((x.abs() - 3.0).abs()));
+            }
             Op::MaxPool(pool) => each_window(shape, &node.shape, pool, |_, window| {
                 let mut seen: Vec<f64> = window.iter().map(|&i| x[i]).collect();
                 seen.sort_by(|a, b| b.total_cmp(a));
@@ -92,6 +96,11 @@ fn apply(node: &Node, inputs: &[Operand<'_>], running: Option<&Variables>) -> Ve
             batch_norm(x, &moments, f64::from(norm.epsilon), inputs.get(1).copied(), inputs.get(2).copied())
         }
         Op::Relu => x.data.iter().map(|&x| x.max(0.0)).collect(),
+        Op::Activation(function) => x.data.iter().map(|&x| activation(*function, x)).collect(),
+        Op::Gate => {
+            let plane = x.data.len() / inputs[1].data.len();
+            x.data.iter().enumerate().map(|(i, x)| x * inputs[1].data[i / plane]).collect()
+        }
         Op::MaxPool(pool) => {
             let mut y = vec![0.0; node.shape.elements()];
             each_window(x.shape, &node.shape, pool, |o, window| {
@@ -163,6 +172,17 @@ fn apply(node: &Node, inputs: &[Operand<'_>], running: Option<&Variables>) -> Ve
             };
             vec![x.data.chunks_exact(classes).zip(inputs[1].data).map(loss).sum::<f64>() / n as f64]
         }
+    }
+}
+
+fn activation(activation: Activation, x: f64) -> f64 {
+    let (sigmoid, hard) = (1.0 / (1.0 + (-x).exp()), (x + 3.0).clamp(0.0, 6.0) / 6.0);
+    match activation {
+        Activation::Relu6 => x.clamp(0.0, 6.0),
+        Activation::HardSigmoid => hard,
+        Activation::HardSwish => x * hard,
+        Activation::Sigmoid => sigmoid,
+        Activation::Silu => x * sigmoid,
     }
 }
 

@@ -1,4 +1,4 @@
-use adwp_engine::{Graph, Node, NodeId, Op, Pool, Shape, Variables};
+use adwp_engine::{Activation, Graph, Node, NodeId, Op, Pool, Shape, Variables};
 
 use super::proto::{
     AttributeProto, DimensionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto, TensorTypeProto,
@@ -108,6 +108,13 @@ impl Writer<'_> {
             }
             Op::BatchNorm(norm) => self.batch_norm(node, inputs, output, norm.epsilon)?,
             Op::Relu => self.push(name, "Relu", inputs, output, Vec::new()),
+            Op::Activation(activation) => self.activation(*activation, name, inputs, output),
+            Op::Gate => {
+                let axes = self.integers(format!("{name}/axes"), &[2, 3]);
+                let planes = format!("{name}/planes");
+                self.push(&planes, "Unsqueeze", vec![inputs[1].clone(), axes], planes.clone(), Vec::new());
+                self.push(name, "Mul", vec![inputs[0].clone(), planes], output, Vec::new());
+            }
             Op::MaxPool(pool) => self.push(name, "MaxPool", inputs, output, pool_attributes(pool)),
             Op::AvgPool(pool) => {
                 let mut attributes = pool_attributes(pool);
@@ -144,6 +151,27 @@ impl Writer<'_> {
         Ok(())
     }
 
+    fn activation(&mut self, activation: Activation, name: &str, inputs: Vec<String>, output: String) {
+        match activation {
+            Activation::Relu6 => {
+                let bounds = [("low", 0.0), ("high", 6.0)].map(|(bound, value)| {
+                    let constant = format!("{name}/{bound}");
+                    self.floats(&constant, &[], &[value]);
+                    constant
+                });
+                self.push(name, "Clip", [inputs, bounds.to_vec()].concat(), output, Vec::new());
+            }
+            Activation::HardSigmoid => self.push(name, "HardSigmoid", inputs, output, vec![float("alpha", 1.0 / 6.0), float("beta", 0.5)]),
+            Activation::HardSwish => self.push(name, "HardSwish", inputs, output, Vec::new()),
+            Activation::Sigmoid => self.push(name, "Sigmoid", inputs, output, Vec::new()),
+            Activation::Silu => {
+                let sigmoid = format!("{name}/sigmoid");
+                self.push(&sigmoid, "Sigmoid", inputs.clone(), sigmoid.clone(), Vec::new());
+                self.push(name, "Mul", [inputs, vec![sigmoid]].concat(), output, Vec::new());
+            }
+        }
+    }
+
     fn batch_norm(&mut self, node: &Node, mut inputs: Vec<String>, output: String, epsilon: f32) -> Result<()> {
         if inputs.len() == 1 {
             for (part, value) in [("scale", 1.0), ("shift", 0.0)] {
@@ -157,8 +185,7 @@ impl Writer<'_> {
             self.floats(&statistic, &variable.shape, variable.data()?);
             inputs.push(statistic);
         }
-        let epsilon = AttributeProto { name: "epsilon".into(), f: Some(epsilon), kind: 1, ..AttributeProto::default() };
-        self.push(&node.name, "BatchNormalization", inputs, output, vec![epsilon]);
+        self.push(&node.name, "BatchNormalization", inputs, output, vec![float("epsilon", epsilon)]);
         Ok(())
     }
 }
@@ -169,6 +196,10 @@ fn pool_attributes(pool: &Pool) -> Vec<AttributeProto> {
         integers("pads", &[pool.padding as i64; 4]),
         integers("strides", &[pool.stride as i64; 2]),
     ]
+}
+
+fn float(name: &str, value: f32) -> AttributeProto {
+    AttributeProto { name: name.to_owned(), f: Some(value), kind: 1, ..AttributeProto::default() }
 }
 
 fn integer(name: &str, value: i64) -> AttributeProto {

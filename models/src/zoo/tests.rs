@@ -1,30 +1,56 @@
 use adwp_engine::{Graph, NodeId, Op};
 
 use super::*;
+use crate::Heads;
+use crate::cost::count;
 
 fn entries() -> &'static [ZooEntry] {
     Zoo::embedded().entries()
 }
 
-/// Params on CIFAR-10, params and multiply-adds on ImageNet: summed without this crate, module by module of `cnn/model.py` of quark0/darts.
-const COUNTS: [(&str, Option<u64>, u64, u64); 7] = [
-    ("darts-v1", Some(3_169_414), 4_853_975, 547_483_200),
-    ("darts-v2", Some(3_349_342), 4_718_752, 529_911_552),
-    ("snas-moderate", Some(2_847_358), 4_312_576, 465_607_872),
-    ("gdas", Some(3_368_782), 5_345_075, 581_009_000),
-    ("p-darts", Some(3_433_798), 4_944_352, 542_819_328),
-    ("pc-darts-cifar10", Some(3_634_678), 5_270_560, 571_137_408),
-    ("pc-darts-imagenet", None, 5_342_464, 581_627_328),
+fn published(entry: &ZooEntry, stem: Stem) -> Option<Blueprint> {
+    entry.published(stem).unwrap()
+}
+
+/// The entries that are cells of the DARTS space.
+fn of_cells() -> impl Iterator<Item = (&'static ZooEntry, &'static Cells)> {
+    entries().iter().filter_map(|entry| match &entry.architecture {
+        Architecture::Cells(cells) => Some((entry, cells)),
+        Architecture::WideCells(_) | Architecture::Handmade(_) => None,
+    })
+}
+
+/// Params on CIFAR-10, params and multiply-adds on ImageNet: summed without this crate, module by module of the published code.
+const COUNTS: [(&str, Option<u64>, Option<(u64, u64)>); 19] = [
+    ("inception-v1", None, Some((6_624_904, 1_498_376_192))),
+    ("densenet-bc-100", Some(769_162), None),
+    ("densenet-bc-190", Some(25_624_430), None),
+    ("mobilenet-v1", None, Some((4_231_976, 568_740_352))),
+    ("mobilenet-v2", None, Some((3_504_872, 300_774_272))),
+    ("nasnet-a", Some(3_328_234), Some((5_289_646, 554_699_552))),
+    ("pnas", Some(3_176_602), Some((5_067_037, 592_048_224))),
+    ("enas", Some(3_729_430), None),
+    ("darts-v1", Some(3_169_414), Some((4_853_975, 547_483_200))),
+    ("darts-v2", Some(3_349_342), Some((4_718_752, 529_911_552))),
+    ("amoebanet-b", Some(2_868_540), Some((5_237_010, 568_934_080))),
+    ("amoebanet-c", None, Some((6_348_875, 671_124_000))),
+    ("snas-moderate", Some(2_847_358), Some((4_312_576, 465_607_872))),
+    ("gdas", Some(3_368_782), Some((5_345_075, 581_009_000))),
+    ("p-darts", Some(3_433_798), Some((4_944_352, 542_819_328))),
+    ("mobilenet-v3-large", None, Some((5_483_032, 216_589_760))),
+    ("efficientnet-b0", None, Some((5_288_548, 385_814_752))),
+    ("pc-darts-cifar10", Some(3_634_678), Some((5_270_560, 571_137_408))),
+    ("pc-darts-imagenet", None, Some((5_342_464, 581_627_328))),
 ];
 
 #[test]
 fn counts_are_those_of_the_published_code() {
+    let cost = |entry, stem| published(entry, stem).map(|network| network.cost().unwrap());
     let counted: Vec<_> = entries()
         .iter()
         .map(|entry| {
-            let on_cifar10 = entry.cifar10.as_ref().map(|network| entry.cost(&network.skeleton()).unwrap().params);
-            let on_imagenet = entry.cost(&entry.imagenet.skeleton()).unwrap();
-            (entry.name.as_str(), on_cifar10, on_imagenet.params, on_imagenet.madds)
+            let (on_cifar10, on_imagenet) = (cost(entry, Stem::Cifar), cost(entry, Stem::Imagenet));
+            (entry.name.as_str(), on_cifar10.map(|cost| cost.params), on_imagenet.map(|cost| (cost.params, cost.madds)))
         })
         .collect();
     assert_eq!(counted, COUNTS);
@@ -33,10 +59,13 @@ fn counts_are_those_of_the_published_code() {
 #[test]
 fn what_differs_from_the_reported_has_a_note() {
     for entry in entries() {
-        let cost = entry.cost(&entry.imagenet.skeleton()).unwrap();
-        let mut pairs = vec![(cost.params, entry.imagenet.reported_params_m), (cost.madds, entry.imagenet.reported_madds_m)];
-        if let Some(network) = &entry.cifar10 {
-            pairs.push((entry.cost(&network.skeleton()).unwrap().params, network.reported_params_m));
+        let mut pairs = Vec::new();
+        if let Some(reported) = &entry.cifar10 {
+            pairs.push((published(entry, Stem::Cifar).unwrap().cost().unwrap().params, reported.reported_params_m));
+        }
+        if let Some(reported) = &entry.imagenet {
+            let cost = published(entry, Stem::Imagenet).unwrap().cost().unwrap();
+            pairs.extend([(cost.params, reported.reported_params_m), (cost.madds, reported.reported_madds_m)]);
         }
         let differing = pairs.iter().filter(|(counted, reported)| differs(*counted, *reported)).count();
         assert!(differing == 0 || entry.note.is_some(), "{}: {pairs:?}", entry.name);
@@ -66,13 +95,12 @@ fn flops_counter(graph: &Graph) -> [u64; 4] {
 
 #[test]
 fn notes_say_what_flops_counter_pytorch_counts() {
-    for entry in entries().iter().filter(|entry| entry.name != "gdas") {
-        let skeleton = entry.imagenet.skeleton();
-        let network = Discrete::build(&entry.genotype(skeleton.cells).unwrap(), &skeleton, 1, None).unwrap();
+    for (entry, _) in of_cells().filter(|(entry, _)| entry.name != "gdas") {
+        let (network, reported) = (published(entry, Stem::Imagenet).unwrap().build(1, None).unwrap(), entry.imagenet.as_ref().unwrap());
         let parts = flops_counter(&network.graph);
         let total = parts.iter().sum::<u64>() as f64 / 1e6;
         let note = entry.note.as_ref().unwrap();
-        if total.round() == entry.imagenet.reported_madds_m {
+        if total.round() == reported.reported_madds_m {
             for part in parts.iter().map(|&part| part as f64 / 1e6).chain([total]) {
                 assert!(note.contains(&format!("{part:.2}M")), "{}: {part}M is not in {note}", entry.name);
             }
@@ -85,21 +113,75 @@ fn notes_say_what_flops_counter_pytorch_counts() {
 
 #[test]
 fn every_architecture_builds_at_other_sizes() {
-    for entry in entries() {
+    for (entry, of_entry) in of_cells() {
         for stem in [Stem::Cifar, Stem::Imagenet] {
             for cells in [3, 8, 14] {
                 let skeleton = Skeleton { stem, cells, channels: 4, classes: 7, image: [1, 64, 96] };
-                assert!(entry.cost(&skeleton).unwrap().madds > 0, "{} {skeleton:?}", entry.name);
+                let network = Blueprint::Cells { genotype: of_entry.genotype(cells).unwrap(), skeleton };
+                assert!(network.cost().unwrap().madds > 0, "{} {skeleton:?}", entry.name);
             }
         }
-        assert!(entry.genotype(2).unwrap_err().to_string().contains("at least 3 cells"));
-        assert!(entry.genotype(usize::MAX).unwrap_err().to_string().contains("at most"));
+        assert!(of_entry.genotype(2).unwrap_err().to_string().contains("at least 3 cells"));
+        assert!(of_entry.genotype(usize::MAX).unwrap_err().to_string().contains("at most"));
+    }
+}
+
+#[test]
+fn wide_cells_build_at_other_sizes_and_for_training() {
+    for entry in entries() {
+        let Architecture::WideCells(cells) = &entry.architecture else { continue };
+        for stem in [Stem::Cifar, Stem::Imagenet] {
+            let skeleton = Skeleton { stem, cells: 5, channels: 4, classes: 7, image: [1, 64, 96] };
+            let heads = Heads { auxiliary: 0.4, drop_path: true, smoothing: 0.0 };
+            let training = cells.build(&skeleton, 2, Some(heads)).unwrap().training.unwrap();
+            assert!(!training.masks.is_empty(), "{}: its operations can be dropped", entry.name);
+        }
+    }
+}
+
+/// The networks with builders of their own, without the largest.
+fn handmade() -> impl Iterator<Item = (&'static str, Handmade)> {
+    entries().iter().filter(|entry| entry.name != "densenet-bc-190").filter_map(|entry| match entry.architecture {
+        Architecture::Handmade(network) => Some((entry.name.as_str(), network)),
+        Architecture::Cells(_) | Architecture::WideCells(_) => None,
+    })
+}
+
+#[test]
+fn every_handmade_network_builds_at_other_sizes_and_for_training() {
+    for (name, network) in handmade() {
+        let heads = Heads { auxiliary: 0.0, drop_path: true, smoothing: 0.0 };
+        let masks = network.build([3, 64, 64], 7, 2, Some(heads)).unwrap().training.unwrap().masks.len();
+        assert_eq!(
+            masks > 0,
+            ["mobilenet-v2", "mobilenet-v3-large", "efficientnet-b0"].contains(&name),
+            "{name}: residuals can be dropped"
+        );
+        for image in [[3, 32, 32], [1, 45, 70]] {
+            let net = network.build(image, 7, 2, None).unwrap();
+            assert_eq!(&net.graph[net.logits].shape[..], [2, 7], "{name}");
+            let heads = Heads { auxiliary: 0.4, drop_path: true, smoothing: 0.1 };
+            let net = network.build(image, 7, 2, Some(heads)).unwrap();
+            assert_eq!(&net.graph[net.training.unwrap().loss].shape[..], [1], "{name}");
+        }
+        for (image, classes, why) in [([3, 3, 32], 7, "too small"), ([3, 32, 32], 1, "at least 2"), ([0, 32, 32], 7, "at least 1")] {
+            let error = network.build(image, classes, 1, None).unwrap_err().to_string();
+            assert!(error.contains(why), "{name}: {error}");
+        }
+    }
+    for (network, why) in [
+        (Handmade::DensenetBc { depth: 99, growth: 12 }, "6n + 4"),
+        (Handmade::DensenetBc { depth: 4, growth: 12 }, "6n + 4"),
+        (Handmade::DensenetBc { depth: 100, growth: usize::MAX }, "growth"),
+    ] {
+        let error = network.build([3, 32, 32], 10, 1, None).unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
     }
 }
 
 #[test]
 fn cells_are_normal_but_for_two() {
-    let darts = Zoo::embedded().find("darts-v2").unwrap();
+    let (_, darts) = of_cells().find(|(entry, _)| entry.name == "darts-v2").unwrap();
     let genotype = darts.genotype(8).unwrap();
     for (index, cell) in genotype.cells.iter().enumerate() {
         let expected = if [2, 5].contains(&index) { &darts.reduction } else { &darts.normal };
@@ -110,15 +192,16 @@ fn cells_are_normal_but_for_two() {
 
 #[test]
 fn entries_are_in_the_form_that_their_documentation_says() {
-    for ZooEntry { name, citation, source, normal, reduction, cifar10, imagenet, .. } in entries() {
+    for ZooEntry { name, citation, source, cifar10, imagenet, .. } in entries() {
         assert!(name.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-'), "{name}");
-        assert!(normal.iter().chain(reduction).all(|pairs| pairs.is_sorted()), "{name}");
         assert!(source.commit.len() == 40 && source.commit.bytes().all(|c| c.is_ascii_hexdigit()), "{name}");
         assert!(source.repository.split('/').count() == 2 && !citation.authors.is_empty(), "{name}");
-        assert!(imagenet.reported_top5_error < imagenet.reported_top1_error, "{name}");
-        let errors = [Some(imagenet.reported_top1_error), cifar10.as_ref().map(|network| network.reported_error)];
+        let (top1, top5) = (imagenet.as_ref().map(|n| n.reported_top1_error), imagenet.as_ref().and_then(|n| n.reported_top5_error));
+        assert!(top1 > top5 || top1.is_none(), "{name}");
+        let errors = [top1, cifar10.as_ref().map(|network| network.reported_error)];
         assert!(errors.into_iter().flatten().all(|error| (1.0..50.0).contains(&error)), "{name}: errors are percentages");
     }
+    assert!(of_cells().all(|(_, cells)| cells.normal.iter().chain(&cells.reduction).all(|pairs| pairs.is_sorted())));
     assert!(entries().is_sorted_by_key(|entry| entry.citation.year));
 }
 
@@ -136,18 +219,27 @@ fn unknown_names_are_told_with_the_nearest() {
 fn files_that_are_wrong_are_refused() {
     let text = include_str!("../../zoo/zoo.json");
     let refused = |from: &str, to: &str, why: &str| {
-        assert!(text.contains(from), "{from}");
-        let error = Zoo::from_json(&text.replacen(from, to, 1)).unwrap_err().to_string();
+        // The first place at which it stands in the entry that the error names, or in the file.
+        let entry = why.split_once(": ").and_then(|(name, _)| text.find(&format!("\"name\": \"{name}\""))).unwrap_or(0);
+        let (before, rest) = text.split_at(entry);
+        assert!(rest.contains(from), "{from}");
+        let error = Zoo::from_json(&(before.to_owned() + &rest.replacen(from, to, 1))).unwrap_err().to_string();
         assert!(error.contains(why), "{error}");
     };
-    refused("adwp/zoo/1", "adwp/zoo/2", "unknown schema");
+    refused("adwp/zoo/2", "adwp/zoo/1", "unknown schema");
     refused("\"title\"", "\"color\": 1, \"title\"", "color");
     refused("\"reported_error\"", "\"reported_err\"", "reported_err");
     refused("sep_conv_3x3", "sep_conv_9x9", "sep_conv_9x9");
     refused("\"name\": \"darts-v2\"", "\"name\": \"darts-v1\"", "darts-v1: the name is there twice");
-    refused("{ \"input\": 0, \"op\": \"sep_conv_3x3\" }, ", "", "sums 1 pairs");
+    refused("{ \"input\": 0, \"op\": \"sep_conv_3x3\" }, ", "", "darts-v1: a node sums 1 pairs");
     refused("\"input\": 2", "\"input\": 7", "darts-v1: genotype: cell");
     refused("\"cells\": 20", "\"cells\": 2", "at least 3 cells");
+    refused("\"stack\": { \"cells\": 20, \"channels\": 36 },", "", "darts-v1: a stack belongs to");
+    refused("\"imagenet\": {", "\"imagenet\": { \"stack\": { \"cells\": 8, \"channels\": 8 },", "inception-v1: a stack belongs to");
+    refused("\"handmade\": \"mobilenet_v1\"", "\"handmade\": \"mobilenet_v0\"", "mobilenet_v0");
+    refused("\"output\": [0, 2,", "\"output\": [2, 0,", "nasnet-a: normal cell: its output must be");
+    refused("{ \"input\": 3, \"op\": \"identity\" }", "{ \"input\": 5, \"op\": \"identity\" }", "nasnet-a: reduction cell: node 3 reads");
+    refused("\"depth\": 100", "\"depth\": 101", "6n + 4");
     let again = serde_json::to_string(Zoo::embedded()).unwrap();
     assert_eq!(&Zoo::from_json(&again).unwrap(), Zoo::embedded());
 }

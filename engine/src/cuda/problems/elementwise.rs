@@ -2,6 +2,7 @@
 //!
 //! Tensors are dense, `[batch, channels, plane]`; what is no image has one channel.
 
+use crate::Activation;
 use crate::cuda::Kernel;
 use crate::cuda::problem::{Address, GradientsAt, Problem, Region, TensorAt, ValuesAt, Word, Words};
 
@@ -100,6 +101,71 @@ impl Problem for Send {
         words.gradients(&self.dy);
         words.sizes(&[self.dy_stride, self.dy_offset]);
         words.values_if(self.gate.as_ref());
+        words.sizes(&[self.batch, self.channels, self.plane]);
+    }
+}
+
+/// What an activation is called in `elementwise.cu`: `Activation` there.
+fn number(activation: Activation) -> usize {
+    match activation {
+        Activation::Relu6 => 0,
+        Activation::HardSigmoid => 1,
+        Activation::HardSwish => 2,
+        Activation::Sigmoid => 3,
+        Activation::Silu => 4,
+    }
+}
+
+/// y = activation(x).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Activate {
+    pub(crate) activation: Activation,
+    pub(crate) x: ValuesAt,
+    pub(crate) y: TensorAt,
+    pub(crate) batch: usize,
+    pub(crate) channels: usize,
+    pub(crate) plane: usize,
+}
+
+impl Problem for Activate {
+    const KERNEL: Kernel = Kernel::Activate;
+
+    fn blocks(&self) -> usize {
+        (self.batch * self.channels * self.plane).div_ceil(CHUNK)
+    }
+
+    fn write(&self, words: &mut Words) {
+        words.write_tensor(self.y);
+        words.values(&self.x);
+        words.size(number(self.activation));
+        words.sizes(&[self.batch, self.channels, self.plane]);
+    }
+}
+
+/// dx = dy · activation'(x).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ActivateBackward {
+    pub(crate) activation: Activation,
+    pub(crate) x: ValuesAt,
+    pub(crate) dy: TensorAt,
+    pub(crate) dx: TensorAt,
+    pub(crate) batch: usize,
+    pub(crate) channels: usize,
+    pub(crate) plane: usize,
+}
+
+impl Problem for ActivateBackward {
+    const KERNEL: Kernel = Kernel::ActivateBackward;
+
+    fn blocks(&self) -> usize {
+        (self.batch * self.channels * self.plane).div_ceil(CHUNK)
+    }
+
+    fn write(&self, words: &mut Words) {
+        words.write_tensor(self.dx);
+        words.read_tensor(self.dy);
+        words.values(&self.x);
+        words.size(number(self.activation));
         words.sizes(&[self.batch, self.channels, self.plane]);
     }
 }

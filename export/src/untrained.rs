@@ -1,0 +1,84 @@
+use adwp_engine::{Device, Executor, NodeId, Program, Statistics, Variables};
+use adwp_models::{Blueprint, Discrete, cost};
+use adwp_train::Streams;
+use prost::Message;
+use rand::{Rng, RngExt};
+
+use crate::onnx::{graph_to_onnx, proto};
+use crate::{Result, fold_batch_norms};
+
+/// Images of noise that the statistics of BatchNorms are taken of.
+const CALIBRATION: usize = 8;
+
+/// A network with random weights: to be counted, timed and compared, not to classify.
+///
+/// Its BatchNorms normalise by the statistics of noise, so that values keep their scale from layer to layer. With the statistics that training
+/// starts from, the logits of a deep network would hardly depend on its input, and would agree whatever is computed.
+#[derive(Debug)]
+pub struct Untrained {
+    /// The network for one image.
+    pub network: Discrete,
+    /// Its weights and statistics.
+    pub variables: Variables,
+    seed: u64,
+}
+
+impl Untrained {
+    /// Draws the weights of a network from a seed.
+    ///
+    /// # Errors
+    /// When the sizes make no network.
+    pub fn new(blueprint: &Blueprint, seed: u64, device: &Device) -> Result<Self> {
+        let streams = Streams::new(seed);
+        let Discrete { graph, images, logits, .. } = blueprint.build(CALIBRATION, None)?;
+        let mut variables = Variables::new();
+        variables.initialize(&graph, &mut streams.once("untrained/weights"))?;
+        let mut executor = Executor::new(Program::inference(&graph, &[logits], Statistics::Batch)?, device)?;
+        executor.set_statistics_momentum(1.0);
+        let noise = noise(&mut streams.once("untrained/calibration"), graph[images].shape.elements());
+        executor.run(&mut variables, &[(images, &noise)])?;
+        Ok(Self { network: blueprint.build(1, None)?, variables, seed })
+    }
+
+    /// Logits `[count, classes]` of images `[count, channels, height, width]` by the engine.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub fn logits(&self, images: &[f32], device: &Device) -> Result<Vec<f32>> {
+        let Discrete { graph, images: input, logits, .. } = &self.network;
+        let mut executor = Executor::new(Program::inference(graph, &[*logits], Statistics::Running)?, device)?;
+        let mut variables = self.variables.clone();
+        let mut values = Vec::new();
+        for image in images.chunks_exact(graph[*input].shape.elements()) {
+            executor.run(&mut variables, &[(*input, image)])?;
+            values.extend_from_slice(&executor.value(*logits)?);
+        }
+        Ok(values)
+    }
+
+    /// The bytes of its ONNX file, BatchNorms folded. The metadata has `name`, the cost, and that the weights are random.
+    ///
+    /// # Errors
+    /// When the network cannot be written.
+    pub fn to_onnx(&self, name: &str) -> Result<Vec<u8>> {
+        let Discrete { graph, images, logits, .. } = &self.network;
+        let cost = cost::count(graph);
+        let (folded, variables, logits) = fold_batch_norms(graph, &self.variables, *logits)?;
+        let images: NodeId = folded.find(&graph[*images].name)?;
+        let mut onnx = graph_to_onnx(&folded, &variables, images, logits)?;
+        let metadata = [
+            ("adwp.network", name.to_owned()),
+            ("adwp.weights", format!("random, seed {}; statistics of BatchNorms are those of noise", self.seed)),
+            ("adwp.params", cost.params.to_string()),
+            ("adwp.madds", cost.madds.to_string()),
+        ];
+        onnx.metadata_props = metadata.map(|(key, value)| proto::StringStringEntryProto { key: key.to_owned(), value }).to_vec();
+        Ok(onnx.encode_to_vec())
+    }
+}
+
+/// Uniform numbers of mean 0 and variance 1, as normalised images have.
+pub fn noise(rng: &mut impl Rng, count: usize) -> Vec<f32> {
+    let bound = 3f32.sqrt();
+    (0..count).map(|_| bound * (2.0 * rng.random::<f32>() - 1.0)).collect()
+}

@@ -1,0 +1,190 @@
+use crate::cost::{Cost, count};
+use crate::skeleton::MAX_CHANNELS;
+use crate::zoo::{Handmade, WideCells};
+use crate::{Discrete, Genotype, Heads, ModelError, Skeleton, Stem};
+
+/// A network with all its sizes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Blueprint {
+    /// Cells in a skeleton.
+    Cells {
+        /// The cells.
+        genotype: Genotype,
+        /// What is around them.
+        skeleton: Skeleton,
+    },
+    /// Cells of a wider space in a skeleton.
+    WideCells {
+        /// The cells.
+        cells: WideCells,
+        /// What is around them.
+        skeleton: Skeleton,
+    },
+    /// A network with a builder of its own.
+    Handmade {
+        /// The network.
+        network: Handmade,
+        /// Channels, height and width of an image.
+        image: [usize; 3],
+        /// Classes that it tells apart.
+        classes: usize,
+    },
+}
+
+/// Sizes of a network as far as they are given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// What comes before the first cell.
+    pub stem: Option<Stem>,
+    /// Number of cells.
+    pub cells: Option<usize>,
+    /// Channels of a node in the first cell.
+    pub channels: Option<usize>,
+    /// Channels, height and width of an image.
+    pub image: Option<[usize; 3]>,
+    /// Classes that it tells apart.
+    pub classes: Option<usize>,
+}
+
+/// What a network may take at most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bounds {
+    /// Trainable parameters, without an auxiliary head.
+    pub params: Option<u64>,
+    /// Multiply-adds for one image.
+    pub madds: Option<u64>,
+}
+
+impl Bounds {
+    /// Whether a network keeps them.
+    pub fn hold(self, cost: &Cost) -> bool {
+        self.params.is_none_or(|params| cost.params <= params) && self.madds.is_none_or(|madds| cost.madds <= madds)
+    }
+}
+
+impl Blueprint {
+    /// Builds it for a batch size: for training with the heads given, else for inference.
+    ///
+    /// # Errors
+    /// When the sizes make no network.
+    pub fn build(&self, batch: usize, heads: Option<Heads>) -> Result<Discrete, ModelError> {
+        match self {
+            Self::Cells { genotype, skeleton } => Discrete::build(genotype, skeleton, batch, heads),
+            Self::WideCells { cells, skeleton } => cells.build(skeleton, batch, heads),
+            Self::Handmade { network, image, classes } => network.build(*image, *classes, batch, heads),
+        }
+    }
+
+    /// Params and multiply-adds, without an auxiliary head.
+    ///
+    /// # Errors
+    /// When the sizes make no network.
+    pub fn cost(&self) -> Result<Cost, ModelError> {
+        Ok(count(&self.build(1, None)?.graph))
+    }
+
+    /// What is around its cells, where it has cells.
+    pub fn skeleton(&self) -> Option<Skeleton> {
+        match self {
+            Self::Cells { skeleton, .. } | Self::WideCells { skeleton, .. } => Some(*skeleton),
+            Self::Handmade { .. } => None,
+        }
+    }
+
+    /// The same cells with as many channels as the bounds allow. More channels always take more of both.
+    ///
+    /// # Errors
+    /// When not even the narrowest network keeps the bounds, or the network has no channels to choose.
+    pub fn widest(&self, bounds: Bounds) -> Result<Self, ModelError> {
+        let Some(skeleton) = self.skeleton() else {
+            return Err(ModelError::Invalid("only a network of cells has channels to choose".into()));
+        };
+        // The ImageNet stem halves them.
+        let step = match skeleton.stem {
+            Stem::Cifar => 1,
+            Stem::Imagenet => 2,
+        };
+        let with = |steps: usize| {
+            let skeleton = Skeleton { channels: steps * step, ..skeleton };
+            match self.clone() {
+                Self::Cells { genotype, .. } => Self::Cells { genotype, skeleton },
+                Self::WideCells { cells, .. } => Self::WideCells { cells, skeleton },
+                handmade @ Self::Handmade { .. } => handmade,
+            }
+        };
+        let narrowest = with(1).cost()?;
+        if !bounds.hold(&narrowest) {
+            let Cost { params, madds, .. } = narrowest;
+            let message = format!("even with {step} channels the network has {params} params and takes {madds} multiply-adds");
+            return Err(ModelError::Invalid(message));
+        }
+        let (mut fits, mut beyond) = (1, MAX_CHANNELS / step + 1);
+        while beyond - fits > 1 {
+            let middle = fits.midpoint(beyond);
+            if bounds.hold(&with(middle).cost()?) {
+                fits = middle;
+            } else {
+                beyond = middle;
+            }
+        }
+        Ok(with(fits))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Zoo;
+
+    fn darts(stem: Stem) -> Blueprint {
+        Zoo::embedded().find("darts-v2").unwrap().published(stem).unwrap().unwrap()
+    }
+
+    fn channels(network: &Blueprint) -> usize {
+        network.skeleton().unwrap().channels
+    }
+
+    #[test]
+    fn the_widest_network_keeps_the_bounds_and_the_next_does_not() {
+        let bounds = |params, madds| Bounds { params, madds };
+        for (stem, step, bounds) in [
+            (Stem::Cifar, 1, bounds(Some(1_000_000), None)),
+            (Stem::Cifar, 1, bounds(None, Some(100_000_000))),
+            (Stem::Imagenet, 2, bounds(None, Some(600_000_000))),
+            (Stem::Imagenet, 2, bounds(Some(4_000_000), Some(600_000_000))),
+        ] {
+            let found = darts(stem).widest(bounds).unwrap();
+            assert!(bounds.hold(&found.cost().unwrap()), "{bounds:?}");
+            let Blueprint::Cells { genotype, mut skeleton } = found else { panic!("a network of cells") };
+            skeleton.channels += step;
+            assert!(!bounds.hold(&Blueprint::Cells { genotype, skeleton }.cost().unwrap()), "{bounds:?}");
+        }
+        let exact = darts(Stem::Imagenet).cost().unwrap();
+        assert_eq!(channels(&darts(Stem::Imagenet).widest(bounds(Some(exact.params), None)).unwrap()), 48, "a bound may be reached");
+    }
+
+    #[test]
+    fn bounds_that_no_network_keeps_are_told() {
+        let error = darts(Stem::Cifar).widest(Bounds { params: Some(10), madds: None }).unwrap_err().to_string();
+        assert!(error.contains("even with 1 channels"), "{error}");
+        let mobilenet = Zoo::embedded().find("mobilenet-v1").unwrap().published(Stem::Imagenet).unwrap().unwrap();
+        let error = mobilenet.widest(Bounds::default()).unwrap_err().to_string();
+        assert!(error.contains("only a network of cells"), "{error}");
+    }
+
+    #[test]
+    fn sizes_that_are_not_given_are_as_published_and_others_are_checked() {
+        let find = |name| Zoo::embedded().find(name).unwrap();
+        let sizes = Sizes::default();
+        assert_eq!(find("darts-v2").network(sizes).unwrap(), darts(Stem::Cifar));
+        assert_eq!(find("darts-v2").network(Sizes { stem: Some(Stem::Imagenet), ..sizes }).unwrap(), darts(Stem::Imagenet));
+        let on_imagenet = find("pc-darts-imagenet").network(sizes).unwrap();
+        assert_eq!(channels(&on_imagenet), 48, "it was published for ImageNet alone");
+        let error = find("pc-darts-imagenet").network(Sizes { stem: Some(Stem::Cifar), ..sizes }).unwrap_err().to_string();
+        assert!(error.contains("cells must be given"), "{error}");
+        for wrong in [Sizes { cells: Some(8), ..sizes }, Sizes { channels: Some(8), ..sizes }, Sizes { stem: Some(Stem::Cifar), ..sizes }] {
+            let error = find("mobilenet-v1").network(wrong).unwrap_err().to_string();
+            assert!(error.contains("no stack of cells"), "{error}");
+        }
+    }
+}
