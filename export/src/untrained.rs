@@ -82,3 +82,25 @@ pub fn noise(rng: &mut impl Rng, count: usize) -> Vec<f32> {
     let bound = 3f32.sqrt();
     (0..count).map(|_| bound * (2.0 * rng.random::<f32>() - 1.0)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use adwp_models::{Sizes, Zoo};
+
+    #[test]
+    fn logits_depend_on_the_image_however_deep_the_network_is() {
+        let device = Device::cpu(1).unwrap();
+        for name in ["mobilenet-v1", "mobilenet-v3-large", "densenet-bc-100", "nasnet-a"] {
+            let entry = Zoo::embedded().find(name).unwrap();
+            let channels = entry.stack(entry.stems()[0]).map(|_| 4);
+            let sizes = Sizes { image: Some([3, 32, 32]), classes: Some(5), channels, ..Sizes::default() };
+            let untrained = Untrained::new(&entry.network(sizes).unwrap(), 3, &device).unwrap();
+            let images = noise(&mut Streams::new(4).once("images"), 2 * 3 * 32 * 32);
+            let logits = untrained.logits(&images, &device).unwrap();
+            let (first, second) = logits.split_at(5);
+            let apart = first.iter().zip(second).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!((0.02..10.0).contains(&apart), "{name}: {logits:?}");
+        }
+    }
+}

@@ -37,8 +37,8 @@ pub(crate) const OPERATIONS: &[(&str, Build)] = &[
         b.add(Op::Relu, &[x])
     }),
     ("activations", |b| {
-        let x = b.any_leaf(Fill::Distinct);
-        activated_widely(b, x)
+        let x = b.any_leaf(Fill::Wide);
+        activated(b, x)
     }),
     ("gate", |b| {
         let x = b.image_leaf(Fill::Normal);
@@ -105,7 +105,7 @@ pub(crate) const LARGE: &[(&str, Build)] = &[
     }),
     ("large activation", |b| {
         let x = b.large_image();
-        activated_widely(b, x)
+        activated(b, x)
     }),
     ("large gate", |b| {
         let x = b.large_image();
@@ -208,7 +208,8 @@ pub(crate) const BLOCKS: &[(&str, Build)] = &[
         let x = b.small_image();
         let convolved = b.conv(x, 3, 3, Conv2d { padding: 1, ..Conv2d::default() });
         let normal = normalised(b, convolved);
-        let active = activated(b, normal);
+        // A smooth one, so that a rounded value is on no other side of a bend.
+        let active = b.add(Op::Activation(Activation::Silu), &[normal]);
         b.add(Op::Add, &[active, normal])
     }),
     ("squeeze and excitation", |b| {
@@ -365,6 +366,8 @@ pub(crate) enum Fill {
     Normal,
     /// In (-1, 1), no two equal and none zero, so that small steps cross no kink of a ReLU or a maximum.
     Distinct,
+    /// The same in (-7.9, 7.9): beyond where the hard activations bend, and not at those places.
+    Wide,
 }
 
 /// A graph that grows with random leaves.
@@ -394,8 +397,9 @@ impl Builder {
     fn fill(&mut self, n: usize, fill: Fill) -> Vec<f32> {
         match fill {
             Fill::Normal => (0..n).map(|_| self.normal()).collect(),
-            Fill::Distinct => {
-                let mut values: Vec<f32> = (0..n).map(|i| (2.0 * (i as f64 + 0.25) / n as f64 - 1.0) as f32).collect();
+            Fill::Distinct | Fill::Wide => {
+                let largest = if fill == Fill::Wide { 7.9 } else { 1.0 };
+                let mut values: Vec<f32> = (0..n).map(|i| (largest * (2.0 * (i as f64 + 0.25) / n as f64 - 1.0)) as f32).collect();
                 for i in (1..n).rev() {
                     let j = self.between(0, i);
                     values.swap(i, j);
@@ -673,12 +677,6 @@ fn relu_conv_bn(b: &mut Builder, x: NodeId, kernel: usize, stride: usize) -> Nod
 fn activated(b: &mut Builder, x: NodeId) -> NodeId {
     let activation = b.pick(&Activation::ALL);
     b.add(Op::Activation(activation), &[x])
-}
-
-/// An activation of values that reach beyond where the hard ones bend.
-fn activated_widely(b: &mut Builder, x: NodeId) -> NodeId {
-    let wide = b.add(Op::Scale { factor: 4.0 }, &[x]);
-    activated(b, wide)
 }
 
 pub(crate) fn normalised(b: &mut Builder, x: NodeId) -> NodeId {

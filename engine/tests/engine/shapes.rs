@@ -1,6 +1,6 @@
 //! What a graph infers and what it refuses.
 
-use adwp_engine::{BatchNorm, Conv2d, EngineError, Graph, Init, NodeId, Op, Pool};
+use adwp_engine::{Activation, BatchNorm, Conv2d, EngineError, Graph, Init, NodeId, Op, Pool};
 
 fn reason(graph: &mut Graph, op: Op, inputs: &[NodeId]) -> String {
     let nodes = graph.len();
@@ -72,6 +72,9 @@ fn other_operations_that_do_not_fit() {
     assert!(refuse(Op::BatchNorm(BatchNorm::default()), &[image, vector]).contains("a scale and a shift"));
     assert!(refuse(Op::BatchNorm(BatchNorm::default()), &[image, vector, matrix]).contains("[3]"));
     assert!(refuse(Op::GlobalAvgPool, &[matrix]).contains("[batch, channels, height, width]"));
+    assert!(refuse(Op::Gate, &[image, vector]).contains("a gate [n, c]"));
+    assert!(refuse(Op::Gate, &[matrix, matrix]).contains("a gate [n, c]"));
+    assert!(refuse(Op::Activation(Activation::Silu), &[image, image]).contains("one input"));
     assert!(refuse(Op::Crop { top: 4, left: 0 }, &[image]).contains("cannot drop"));
     assert!(refuse(Op::Crop { top: 0, left: 5 }, &[image]).contains("cannot drop"));
     assert!(refuse(Op::Select { index: 6 }, &[matrix]).contains("no element 6"));
