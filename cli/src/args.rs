@@ -51,7 +51,7 @@ pub(crate) enum Command {
     /// Study whether predicted weights rank architectures as retraining does.
     Fidelity(FidelityArgs),
     /// Write ONNX; refuses to finish unless the file agrees with the trained network.
-    Export(RunArgs),
+    Export(ExportArgs),
     /// Latency under ONNX Runtime and tract, with params and multiply-adds.
     Bench(BenchArgs),
     /// Top-1 and top-5 accuracy of an ONNX file through a runtime.
@@ -186,6 +186,26 @@ pub(crate) struct TrainArgs {
     /// Stop at the first training step after so many minutes, as Ctrl-C does: with a checkpoint, and exit code 130.
     #[arg(long, value_name = "M", value_parser = minutes)]
     pub(crate) max_minutes: Option<Duration>,
+}
+
+/// What the file is to be like. Every form has a name of its own in the folder of the run, so that all can be there:
+/// model.onnx, model.pixels.onnx, model.fp16.onnx, model.int8.onnx, model.pixels.fp16.onnx, model.pixels.int8.onnx.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ExportArgs {
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    /// Take pixels: the input is `image`, uint8 [batch, height, width, channels], and the graph normalises it. With --fp16 or --int8 too.
+    #[arg(long)]
+    pub(crate) preprocess: bool,
+    /// Weights and computation in 16-bit floats; input and output stay 32-bit floats.
+    #[arg(long, conflicts_with = "int8")]
+    pub(crate) fp16: bool,
+    /// Static quantisation to 8 bits, calibrated on training images with ONNX Runtime. Accuracy before and after is written beside the file.
+    #[arg(long)]
+    pub(crate) int8: bool,
+    /// Training images that --int8 calibrates on; all where there are fewer [default: 512].
+    #[arg(long, value_name = "N", requires = "int8", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) calibration_images: Option<u32>,
 }
 
 #[derive(Debug, clap::Args)]

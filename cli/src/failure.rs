@@ -119,7 +119,10 @@ impl From<ExportError> for Failure {
             ExportError::Train(e) => e.into(),
             ExportError::Engine(e) => e.into(),
             ExportError::Data(e) => e.into(),
-            ExportError::NotExportable { .. } | ExportError::Disagreement { .. } => Self::of(Kind::Failed, &e, e.hint()),
+            ExportError::NotExportable { .. }
+            | ExportError::TooLarge { .. }
+            | ExportError::Calibration { .. }
+            | ExportError::Disagreement { .. } => Self::of(Kind::Failed, &e, e.hint()),
         }
     }
 }

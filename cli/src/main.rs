@@ -7,6 +7,7 @@ mod commands;
 mod config;
 mod device;
 mod failure;
+mod formats;
 mod interrupt;
 mod limits;
 mod memory;

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::failure::Failure;
+use crate::formats;
 use crate::limits::{budgets, limits};
 use crate::session::Session;
 
@@ -119,7 +120,8 @@ pub(crate) fn export(session: &mut Session) -> Result<(), Failure> {
     session.add_time("export", start.elapsed().as_secs_f64())
 }
 
-fn verify(session: &mut Session, trained: &Trained, test: &BatchSource, path: PathBuf) -> Result<Verification, Failure> {
+/// Classifies the test images with the engine, as they were when the network had been trained.
+pub(crate) fn evaluate(session: &mut Session, trained: &Trained, test: &BatchSource) -> Result<Evaluation, Failure> {
     let classes = trained.network.classes.len();
     let evaluation = trained.evaluate(test, &session.device, &mut session.console)?;
     // Where the network was trained with operations fused and is compared without, or the other way round, ties may fall differently.
@@ -129,6 +131,12 @@ fn verify(session: &mut Session, trained: &Trained, test: &BatchSource, path: Pa
         return Err(Failure::failed(format!("the weights classify {found} test images right, {stored} when they were trained"))
             .hint("the data set or the weights have changed since"));
     }
+    Ok(evaluation)
+}
+
+fn verify(session: &mut Session, trained: &Trained, test: &BatchSource, path: PathBuf) -> Result<Verification, Failure> {
+    let classes = trained.network.classes.len();
+    let evaluation = evaluate(session, trained, test)?;
     let compared = session.config.bench.parity_images.min(test.indices.len());
     let mut executions = vec![Logits { by: "engine".into(), values: evaluation.logits[..compared * classes].to_vec() }];
     executions.push(Logits { by: "candle".into(), values: candle_logits(trained, test, compared)? });
@@ -145,17 +153,21 @@ fn verify(session: &mut Session, trained: &Trained, test: &BatchSource, path: Pa
         }
         executions.push(Logits { by: runtime.to_string(), values });
         let accuracy = runtime_accuracy(session, &mut loaded, test, runtime)?;
-        runtimes.push(compare_predictions(runtime, &accuracy, &evaluation, classes)?);
+        runtimes.push(compare_predictions(runtime, &accuracy, &evaluation, classes, TOLERANCE)?);
     }
     let parity = agree(&executions, classes, TOLERANCE)?;
-    let row = |a: Agreement| ParityRow { a: a.a, b: a.b, max_abs: a.max_abs, mean_abs: a.mean_abs, top1_agree: a.top1_agree, n: a.images };
     Ok(Verification {
         schema: VERIFICATION_SCHEMA.into(),
         correct: evaluation.correct,
         images: evaluation.predictions.len(),
         runtimes,
-        parity: parity.into_iter().map(row).collect(),
+        parity: parity.into_iter().map(parity_row).collect(),
     })
+}
+
+/// An agreement as the report has it.
+pub(crate) fn parity_row(a: Agreement) -> ParityRow {
+    ParityRow { a: a.a, b: a.b, max_abs: a.max_abs, mean_abs: a.mean_abs, top1_agree: a.top1_agree, n: a.images }
 }
 
 /// Whether the two largest logits of an image are equal within the tolerance.
@@ -183,7 +195,7 @@ fn candle_logits(trained: &Trained, test: &BatchSource, count: usize) -> Result<
 }
 
 /// The ONNX Runtime library, or a message that goes on without it.
-fn find_ort(session: &mut Session) -> Option<OrtLibrary> {
+pub(crate) fn find_ort(session: &mut Session) -> Option<OrtLibrary> {
     match ort_library::find(session.ort_lib.as_deref()) {
         Ok(library) => Some(library),
         Err(e) => {
@@ -201,7 +213,12 @@ pub(crate) fn available(ort: Option<&OrtLibrary>) -> Vec<Runtime> {
     Runtime::ALL.into_iter().filter(|runtime| *runtime != Runtime::Ort || ort.is_some()).collect()
 }
 
-fn runtime_accuracy(session: &mut Session, runtime: &mut RuntimeSession, images: &BatchSource, kind: Runtime) -> Result<Accuracy, Failure> {
+pub(crate) fn runtime_accuracy(
+    session: &mut Session,
+    runtime: &mut RuntimeSession,
+    images: &BatchSource,
+    kind: Runtime,
+) -> Result<Accuracy, Failure> {
     let label = format!("test batch under {kind}");
     let batches = watched(&mut session.console, &label, images.arrays(0)?);
     let accuracy = accuracy::evaluate(runtime, batches.map(runtime_batch));
@@ -217,16 +234,22 @@ pub(crate) fn runtime_batch(batch: Result<adwp_data::Batch, adwp_data::DataError
 
 /// Compares the classes that a runtime and the engine gave, image by image. They may differ only where the engine's two largest logits
 /// are a tie within the tolerance.
-fn compare_predictions(runtime: Runtime, accuracy: &Accuracy, engine: &Evaluation, classes: usize) -> Result<RuntimeAccuracy, Failure> {
+pub(crate) fn compare_predictions(
+    runtime: Runtime,
+    accuracy: &Accuracy,
+    engine: &Evaluation,
+    classes: usize,
+    tolerance: f64,
+) -> Result<RuntimeAccuracy, Failure> {
     let pairs = accuracy.predictions.iter().zip(&engine.predictions);
     let differing: Vec<usize> = pairs.enumerate().filter(|(_, (a, b))| a != b).map(|(i, _)| i).collect();
     for &image in &differing {
         let logits = &engine.logits[image * classes..(image + 1) * classes];
         let at = |class: u32| f64::from(logits[class as usize]);
         let difference = (at(engine.predictions[image]) - at(accuracy.predictions[image])).abs();
-        if difference.is_nan() || difference > 2.0 * TOLERANCE {
+        if difference.is_nan() || difference > 2.0 * tolerance {
             let (a, b) = ("engine".to_owned(), runtime.to_string());
-            return Err(ExportError::Disagreement { a, b, image, difference, tolerance: 2.0 * TOLERANCE }.into());
+            return Err(ExportError::Disagreement { a, b, image, difference, tolerance: 2.0 * tolerance }.into());
         }
     }
     Ok(RuntimeAccuracy { runtime: runtime.to_string(), correct: accuracy.top1, images: accuracy.n, differing })
@@ -299,6 +322,7 @@ pub(crate) fn report(session: &mut Session) -> Result<RunReport, Failure> {
         parity: verification.parity,
         phases: phases.iter().filter_map(|name| times.get(*name).map(|&seconds| phase_time(name, seconds, &metrics))).collect(),
         budgets: budgets(&session.config, &trained.network.genotype, &trained.network.skeleton, &counted, &latency)?,
+        formats: formats::recorded(session)?,
         latency,
         machine: object(&bench.machine),
         genotype: serde_json::to_value(&trained.network.genotype).expect("a genotype prints as JSON"),

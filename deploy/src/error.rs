@@ -233,7 +233,7 @@ impl DeployError {
                 format!("convert the model to operator set {oldest} or newer, for instance with onnx.version_converter")
             }
             Self::NotClassifier { .. } => {
-                "the model must take one float32 input [batch, channels, height, width] with fixed image size and give [batch, classes]"
+                "the model must take one input with fixed image size, float32 [batch, channels, height, width] or uint8 [batch, height, width, channels], and give [batch, classes]"
                     .to_owned()
             }
             Self::UnknownOperator { .. } => {

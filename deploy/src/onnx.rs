@@ -35,7 +35,7 @@ pub enum BatchSize {
     Fixed(usize),
 }
 
-/// The one input of a classifier, float32 `[batch, channels, height, width]`.
+/// The one input of a classifier: float32 `[batch, channels, height, width]`, or uint8 `[batch, height, width, channels]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageInput {
     /// The name of the tensor.
@@ -48,9 +48,17 @@ pub struct ImageInput {
     pub height: usize,
     /// Columns of an image.
     pub width: usize,
+    /// Whether it takes the pixels as they are, uint8 with the channels last, and prepares them itself.
+    pub pixels: bool,
 }
 
 impl ImageInput {
+    /// The shape of `batch` images, as the file has it.
+    pub fn shape(&self, batch: usize) -> [usize; 4] {
+        let &Self { channels, height, width, pixels, .. } = self;
+        if pixels { [batch, height, width, channels] } else { [batch, channels, height, width] }
+    }
+
     /// The number of values of one image `[channels, height, width]`.
     pub fn image_len(&self) -> usize {
         self.channels * self.height * self.width
@@ -188,6 +196,14 @@ impl OnnxModel {
     /// The graph.
     pub fn graph(&self) -> &GraphProto {
         &self.graph
+    }
+
+    /// How pixels become what [`crate::runtime::Session::run`] is given: they stay what they are for a model that takes
+    /// [pixels](ImageInput::pixels), else the metadata says it. `None` where nothing says it.
+    pub fn preparation(&self) -> Option<Normalization> {
+        let channels = self.input.channels;
+        let as_they_are = || Normalization { mean: vec![0.0; channels], std: vec![1.0 / 255.0; channels] };
+        if self.input.pixels { Some(as_they_are()) } else { self.known.normalization.clone() }
     }
 
     /// The name of class `index`, from the metadata or `class 7`.
@@ -343,14 +359,16 @@ fn image_input(graph: &GraphProto) -> Result<ImageInput, String> {
         return Err(format!("it has {} inputs: [{}]", names.len(), names.join(", ")));
     };
     let (kind, dims) = declared(input).ok_or_else(|| format!("input `{}` has no type or no shape", input.name))?;
-    if kind != DataType::Float as i32 {
-        return Err(format!("input `{}` is not float32", input.name));
+    let pixels = kind == DataType::Uint8 as i32;
+    if kind != DataType::Float as i32 && !pixels {
+        return Err(format!("input `{}` is neither float32 nor uint8", input.name));
     }
-    let [batch, Some(channels), Some(height), Some(width)] = dims[..] else {
+    let [batch, Some(first), Some(second), Some(third)] = dims[..] else {
         return Err(format!("input `{}` has shape {}", input.name, show(&dims)));
     };
+    let [channels, height, width] = if pixels { [third, first, second] } else { [first, second, third] };
     let batch = batch.map_or(BatchSize::Dynamic, BatchSize::Fixed);
-    let input = ImageInput { name: input.name.clone(), batch, channels, height, width };
+    let input = ImageInput { name: input.name.clone(), batch, channels, height, width, pixels };
     [input.nominal_batch(), channels, height, width]
         .iter()
         .try_fold(1_u64, |product, &size| product.checked_mul(size as u64).filter(|&product| product <= MAX_ELEMENTS))

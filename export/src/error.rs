@@ -29,6 +29,22 @@ pub enum ExportError {
         /// Name of its operation.
         op: &'static str,
     },
+    /// A weight that a 16-bit float cannot hold.
+    #[error("{tensor} has the value {value:e}, which is too large for a 16-bit float")]
+    TooLarge {
+        /// The weight.
+        tensor: String,
+        /// Its value.
+        value: f32,
+    },
+    /// A tensor for which no scale can be chosen.
+    #[error("{tensor} {reason}: it cannot be quantised")]
+    Calibration {
+        /// The tensor.
+        tensor: String,
+        /// What is known of it.
+        reason: String,
+    },
     /// Two executions of the same network give different logits.
     #[error("{a} and {b} disagree: logits of image {image} differ by {difference:e}, more than {tolerance:e}")]
     Disagreement {
@@ -54,7 +70,8 @@ impl ExportError {
             Self::Disagreement { .. } => {
                 Some("no file was left behind; a runtime that computes this network differently is a bug worth reporting".into())
             }
-            Self::Model(_) | Self::Engine(_) | Self::NotExportable { .. } => None,
+            Self::TooLarge { .. } => Some("export without --fp16, or retrain with more weight decay".into()),
+            Self::Model(_) | Self::Engine(_) | Self::NotExportable { .. } | Self::Calibration { .. } => None,
         }
     }
 }

@@ -50,10 +50,39 @@ pub struct RunReport {
     /// What the network was asked to keep to; empty where nothing was asked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub budgets: Vec<BudgetRow>,
+    /// Further files of the network: pixels in, 16-bit floats, 8-bit integers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub formats: Vec<FormatRow>,
     /// The machine: what is known of it, as strings and numbers.
     pub machine: Map<String, Value>,
     /// The architecture, as `genotype.json` holds it.
     pub genotype: Value,
+}
+
+/// Another file of the network, and what it lost against the float one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FormatRow {
+    /// Its name in the folder of the run.
+    pub file: String,
+    /// Its numbers: `f32`, `f16` or `int8`.
+    pub precision: String,
+    /// Whether it takes pixels and normalises them itself.
+    pub pixels: bool,
+    /// Its size.
+    pub bytes: u64,
+    /// How the scales of activations were found, and on how many images; none where there are none.
+    pub calibration: Option<String>,
+    /// The difference of a logit that was accepted; none where accuracy alone is told.
+    pub tolerance: Option<f64>,
+    /// Test images that the trained network classifies correctly in the engine.
+    pub correct_before: usize,
+    /// Accuracy of the file, by runtime.
+    pub runtimes: Vec<RuntimeAccuracy>,
+    /// How far its logits agree with those of the engine, by runtime.
+    pub parity: Vec<ParityRow>,
+    /// Runtimes that cannot run it, with what they say.
+    pub refused: Vec<String>,
 }
 
 /// Accuracy of the exported file in one runtime.

@@ -5,8 +5,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use adwp_deploy::cost::cost;
 use adwp_deploy::onnx::{BatchSize, OnnxModel};
-use adwp_export::onnx::{BatchNorms, model};
+use adwp_export::onnx::{BatchNorms, Numbers, model, model_in, quantizer};
 use adwp_export::{ExportError, Trained};
 use adwp_models::CellKind;
 use adwp_train::TrainError;
@@ -55,6 +56,9 @@ fn files_are_repeatable_and_lean() {
             no_repeats("node name", &context, nodes.iter().map(|node| node.name.as_str()));
             let relus = nodes.iter().filter(|node| node.op_type == "Relu").map(|node| node.input[0].as_str());
             no_repeats("input of a Relu", &context, relus);
+            let work = nodes.iter().map(|node| format!("{} {:?} {:?}", node.op_type, node.input, node.attribute));
+            let work: Vec<String> = work.collect();
+            no_repeats("operation", &context, work.iter().map(String::as_str));
             let idle: Vec<&str> = nodes
                 .iter()
                 .filter(|node| match node.op_type.as_str() {
@@ -74,6 +78,52 @@ fn files_are_repeatable_and_lean() {
             let unread: Vec<&str> =
                 computed.chain(file.initializers().iter().map(|t| t.name.as_str())).filter(|v| !read.contains(v)).collect();
             assert!(unread.is_empty(), "{context}: nothing reads {unread:?}");
+        }
+    }
+}
+
+/// The network in every form but the plain one, with scales as some images might have given them: name and bytes.
+fn forms(trained: &Trained) -> Vec<(&'static str, Vec<u8>)> {
+    let mut quantizer = quantizer(trained).unwrap();
+    let calibration = OnnxModel::from_bytes(&quantizer.calibration_model(), "calibration.onnx").unwrap();
+    quantizer.observe(&calibration.input().name, &[-2.0, 2.5]).unwrap();
+    for output in &calibration.graph().output {
+        let values: &[f32] = if output.name.ends_with("relu") { &[0.0, 3.0] } else { &[-3.5, 2.0] };
+        quantizer.observe(&output.name, values).unwrap();
+    }
+    let int8 = Numbers::Int8 { quantizer, images: 2 };
+    let numbers = [("f32", Numbers::F32), ("f16", Numbers::F16), ("int8", int8)];
+    let forms = numbers.iter().flat_map(|(name, numbers)| [false, true].map(|pixels| (*name, numbers, pixels)));
+    forms.map(|(name, numbers, pixels)| (name, model_in(trained, numbers, pixels, 0.5).unwrap())).collect()
+}
+
+#[test]
+fn every_form_is_lean_and_costs_the_same() {
+    for (network, trained) in networks() {
+        let plain = OnnxModel::from_bytes(&model(&trained, BatchNorms::Folded).unwrap(), "model.onnx").unwrap();
+        let expected = cost(&plain).unwrap();
+        for (name, bytes) in forms(&trained) {
+            let file = OnnxModel::from_bytes(&bytes, "model.onnx").unwrap();
+            let context = format!("{network}, {name}, {:?}", file.input());
+            let found = cost(&file).unwrap();
+            assert_eq!((found.params, found.madds, found.unknown.len()), (expected.params, expected.madds, 0), "{context}");
+            assert_eq!((file.opset(), file.input().name.as_str()), (17, if file.input().pixels { "image" } else { "images" }), "{context}");
+            assert!(file.preparation().is_some(), "{context}");
+
+            let nodes = file.nodes();
+            no_repeats("node name", &context, nodes.iter().map(|node| node.name.as_str()).filter(|name| !name.is_empty()));
+            let read: HashSet<&str> = nodes.iter().flat_map(|node| &node.input).map(String::as_str).chain(["logits"]).collect();
+            let computed = nodes.iter().flat_map(|node| &node.output).map(String::as_str);
+            let unread: Vec<&str> =
+                computed.chain(file.initializers().iter().map(|t| t.name.as_str())).filter(|v| !read.contains(v)).collect();
+            assert!(unread.is_empty(), "{context}: nothing reads {unread:?}");
+            if name == "int8" {
+                assert!(nodes.iter().all(|node| node.op_type != "Relu"), "{context}");
+                let floats = file.initializers().iter().filter(|tensor| tensor.data_type == 1);
+                assert!(floats.clone().all(|tensor| tensor.dims.len() < 2 || tensor.name.starts_with("normalize/")), "{context}");
+                let weights = file.initializers().iter().filter(|tensor| tensor.data_type == 3);
+                assert!(weights.flat_map(|tensor| &tensor.raw_data).all(|&v| (v as i8).unsigned_abs() <= 64), "{context}");
+            }
         }
     }
 }
@@ -117,6 +167,12 @@ fn the_reference_implementation_accepts_the_files() {
         for mode in MODES {
             let name = format!("{name}-{mode:?}.onnx");
             fs::write(dir.path().join(&name), model(&trained, mode).unwrap()).unwrap();
+            names.insert(name);
+        }
+        for (form, bytes) in forms(&trained) {
+            let pixels = OnnxModel::from_bytes(&bytes, "model.onnx").unwrap().input().pixels;
+            let name = format!("{name}-{form}-{pixels}.onnx");
+            fs::write(dir.path().join(&name), bytes).unwrap();
             names.insert(name);
         }
     }

@@ -8,6 +8,7 @@ mod damage;
 mod determinism;
 mod fidelity;
 mod folder;
+mod formats;
 mod fusion;
 mod gpu;
 mod lut;

@@ -121,9 +121,9 @@ pub(crate) fn eval(args: &EvalArgs, style: Style) -> Result<(), Failure> {
     if classes != outputs {
         return Err(Failure::input(format!("the model tells {outputs} classes apart, {} has {classes}", args.dataset)));
     }
-    // The file says how its images were normalised; without a word of it, the data set's constants are the best guess.
-    let normalization = match &model.metadata().normalization {
-        Some(n) => Normalization { mean: n.mean.clone(), std: n.std.clone() },
+    // The file says how its images are prepared; without a word of it, the data set's constants are the best guess.
+    let normalization = match model.preparation() {
+        Some(n) => Normalization { mean: n.mean, std: n.std },
         None => splits.normalization.clone(),
     };
     let images = BatchSource { indices: splits.test.indices(), dataset: splits.test, normalization, batch: args.batch, stored: None };

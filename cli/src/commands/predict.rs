@@ -8,6 +8,7 @@ use super::Style;
 use crate::args::PredictArgs;
 use crate::failure::Failure;
 use crate::output;
+use crate::progress::Console;
 use crate::steps::find_library;
 
 /// `adwp predict`: uses only what the file carries.
@@ -15,11 +16,15 @@ pub(crate) fn predict(args: &PredictArgs, style: Style) -> Result<(), Failure> {
     let model = OnnxModel::load(&args.model)?;
     let input = model.input();
     let shape = ImageShape { channels: input.channels, height: input.height, width: input.width };
-    let Some(constants) = &model.metadata().normalization else {
+    let Some(constants) = model.preparation() else {
         return Err(Failure::input(format!("{} does not say how its images are normalised", args.model.display()))
-            .hint("adwp predict needs a file that adwp exported: the constants are in its metadata"));
+            .hint("its metadata lacks adwp.mean and adwp.std, which files have that adwp exported; or it takes pixels: `adwp export --preprocess`"));
     };
-    let normalization = Normalization { mean: constants.mean.clone(), std: constants.std.clone() };
+    let normalization = Normalization { mean: constants.mean, std: constants.std };
+    if model.metadata().classes.is_none() {
+        let text = format!("{} names no classes: its metadata lacks adwp.classes", args.model.display());
+        Console::new(style.verbosity).say(&text);
+    }
     // The test images of a folder were scaled with a margin; the same is done to these.
     let framed = model.metadata().dataset.as_deref() == Some("image-folder");
     let library = find_library(args.ort.ort_lib.as_deref(), args.runtime.as_slice())?;

@@ -3,15 +3,20 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
+use adwp_export::onnx::{Format, Precision};
 use adwp_report::terminal_table;
 
 use super::Style;
-use crate::args::{RunArgs, TrainArgs};
+use crate::args::{ExportArgs, RunArgs, TrainArgs};
 use crate::failure::Failure;
+use crate::formats;
 use crate::memory::Training;
 use crate::output;
 use crate::session::{Existing, Session};
 use crate::steps;
+
+/// Training images that `adwp export --int8` calibrates on unless told otherwise.
+const CALIBRATION_IMAGES: usize = 512;
 
 /// `adwp run`: everything in order.
 pub(crate) fn run(args: &TrainArgs, style: Style) -> Result<(), Failure> {
@@ -50,11 +55,21 @@ pub(crate) fn train(args: &TrainArgs, style: Style, training: Training) -> Resul
 }
 
 /// `adwp export`: the one step that trains nothing.
-pub(crate) fn export(args: &RunArgs, style: Style) -> Result<(), Failure> {
-    let mut session = Session::open(args, style.verbosity, Existing::Continues, &[])?;
+pub(crate) fn export(args: &ExportArgs, style: Style) -> Result<(), Failure> {
+    let precision = match args {
+        ExportArgs { fp16: true, .. } => Precision::F16,
+        ExportArgs { int8: true, .. } => Precision::Int8,
+        _ => Precision::F32,
+    };
+    let format = Format { precision, pixels: args.preprocess };
+    let mut session = Session::open(&args.run, style.verbosity, Existing::Continues, &[])?;
     session.announce();
-    steps::export(&mut session)?;
-    wrote(&session, style, "export", "model.onnx")
+    if format == Format::default() {
+        steps::export(&mut session)?;
+    } else {
+        formats::export(&mut session, format, args.calibration_images.map_or(CALIBRATION_IMAGES, |images| images as usize))?;
+    }
+    wrote(&session, style, "export", &format.file())
 }
 
 /// When training is to stop, counted from now; `None` for never.

@@ -6,7 +6,8 @@
 //! **Parameters** are the elements of the stored float tensors that are weights, biases or scales, each tensor once however many
 //! nodes read it: every float input of `Conv`, `ConvTranspose`, `Gemm` and `MatMul`; scale and bias of normalisations, never the running
 //! mean and variance; slopes of `PRelu`; and operands of `Add` and `Mul` of more than one element, as an exporter writes
-//! the bias of a `MatMul`. Scalars of arithmetic, operands of `Sub` and `Div` (input normalisation), bounds of `Clip` and integers are not parameters.
+//! the bias of a `MatMul`. Stored integers that a `DequantizeLinear` makes a weight of count as that weight, their scales do not. Scalars of
+//! arithmetic, operands of `Sub` and `Div` (input normalisation), bounds of `Clip` and integers are not parameters.
 
 use std::collections::HashSet;
 

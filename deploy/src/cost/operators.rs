@@ -71,7 +71,9 @@ pub(super) fn infer(node: &NodeProto, values: &Values<'_>, opset: i64) -> Infere
         }
         "Relu" | "LeakyRelu" | "Elu" | "Selu" | "Celu" | "ThresholdedRelu" | "Clip" | "Sigmoid" | "HardSigmoid" | "HardSwish" | "Tanh"
         | "Softplus" | "Softsign" | "Gelu" | "Mish" | "Erf" | "Exp" | "Log" | "Sqrt" | "Abs" | "Neg" | "Reciprocal" | "Floor" | "Ceil"
-        | "Round" | "Sign" | "Identity" | "Cast" | "Softmax" | "LogSoftmax" | "LRN" => free(input(0)?.clone()),
+        | "Round" | "Sign" | "Identity" | "Cast" | "Softmax" | "LogSoftmax" | "LRN" | "QuantizeLinear" | "DequantizeLinear" => {
+            free(input(0)?.clone())
+        }
         "Dropout" => Ok(Inferred { shapes: vec![input(0)?.clone(); 2], madds: 0, params: vec![] }),
         "MaxPool" | "AveragePool" => pool(node, input(0)?),
         "GlobalAveragePool" | "GlobalMaxPool" => match input(0)?.as_slice() {

@@ -13,8 +13,10 @@ const LONGEST_INTS: usize = 1024;
 pub(super) struct Values<'a> {
     shapes: HashMap<&'a str, Shape>,
     ints: HashMap<&'a str, Vec<i64>>,
-    /// Stored float tensors, by the name they are stored under.
+    /// Stored float tensors, and stored integers that a `DequantizeLinear` reads, by the name they are stored under.
     floats: HashMap<&'a str, u64>,
+    /// The elements of every stored tensor.
+    stored: HashMap<&'a str, u64>,
     /// The stored tensor that a tensor is a view of.
     roots: HashMap<&'a str, &'a str>,
     declared: HashMap<&'a str, &'a ValueInfoProto>,
@@ -29,12 +31,12 @@ impl<'a> Values<'a> {
             shapes: HashMap::new(),
             ints: HashMap::new(),
             floats: HashMap::new(),
+            stored: HashMap::new(),
             roots: HashMap::new(),
             declared: graph.value_info.iter().chain(&graph.output).map(|value| (value.name.as_str(), value)).collect(),
             batch: input.nominal_batch(),
         };
-        let batch = values.batch;
-        values.shapes.insert(&input.name, vec![batch, input.channels, input.height, input.width]);
+        values.shapes.insert(&input.name, input.shape(values.batch).to_vec());
         for tensor in &graph.initializer {
             values.define_tensor(&tensor.name, tensor);
         }
@@ -71,6 +73,7 @@ impl<'a> Values<'a> {
     fn define_tensor(&mut self, name: &'a str, tensor: &'a TensorProto) {
         let Ok(dims) = tensor_dims(tensor) else { return };
         let elements = dims.iter().product::<usize>();
+        self.stored.insert(name, elements as u64);
         match DataType::try_from(tensor.data_type) {
             Ok(DataType::Float | DataType::Float16 | DataType::Bfloat16 | DataType::Double) => {
                 self.floats.insert(name, elements as u64);
@@ -120,6 +123,10 @@ impl<'a> Values<'a> {
             if let Some(ints) = self.folded(node) {
                 self.ints.insert(output, ints);
             }
+            if let Some(root) = self.dequantized(node) {
+                self.floats.entry(root).or_insert(self.stored[root]);
+                self.roots.insert(output, root);
+            }
             if let Some(root) = self.viewed(node) {
                 self.roots.insert(output, root);
             }
@@ -128,6 +135,12 @@ impl<'a> Values<'a> {
             self.shapes.insert(name, shape);
         }
         Ok(())
+    }
+
+    /// The stored integers that `node` turns into a weight.
+    fn dequantized(&self, node: &NodeProto) -> Option<&'a str> {
+        let input = node.input.first().filter(|_| node.op_type == "DequantizeLinear")?;
+        self.stored.get_key_value(input.as_str()).map(|(name, _)| *name)
     }
 
     /// The weight that the result of `node` is another view of.

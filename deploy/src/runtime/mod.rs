@@ -17,6 +17,8 @@ use crate::{
 mod onnxruntime;
 mod tract;
 
+pub use onnxruntime::Probe;
+
 /// An inference runtime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -179,6 +181,8 @@ impl Session {
 
     /// Runs `batch` images `[batch, channels, height, width]`, prepared as the model wants them, and returns the logits `[batch, classes]`.
     ///
+    /// A model that takes [pixels](ImageInput::pixels) is given them in the same order, as numbers from 0 to 255; they are rounded.
+    ///
     /// A model whose batch is fixed is run as often as it takes; the last run is filled up with zeros.
     ///
     /// # Errors
@@ -212,10 +216,17 @@ impl Session {
     }
 
     fn run_once(&mut self, images: &[f32], batch: usize) -> Result<Vec<f32>> {
-        let shape = [batch, self.input.channels, self.input.height, self.input.width];
+        let shape = self.input.shape(batch);
+        let pixels;
+        let feed = if self.input.pixels {
+            pixels = channels_last(images, &self.input);
+            Feed::Pixels(&pixels)
+        } else {
+            Feed::Values(images)
+        };
         let logits = match &mut self.engine {
-            Engine::Ort(session) => session.run(images, shape)?,
-            Engine::Tract(session) => session.run(images, shape)?,
+            Engine::Ort(session) => session.run(feed, shape)?,
+            Engine::Tract(session) => session.run(feed, shape)?,
         };
         if logits.len() != batch * self.classes {
             let detail = format!("it gave {} logits for {batch} images of {} classes", logits.len(), self.classes);
@@ -230,6 +241,25 @@ impl fmt::Debug for Session {
         let runtime = self.runtime();
         f.debug_struct("Session").field("runtime", &runtime).field("threads", &self.threads).finish_non_exhaustive()
     }
+}
+
+/// The values of images in the order and type that the model takes.
+#[derive(Clone, Copy)]
+enum Feed<'a> {
+    Values(&'a [f32]),
+    Pixels(&'a [u8]),
+}
+
+/// Pixels `[batch, height, width, channels]` of `[batch, channels, height, width]`.
+fn channels_last(images: &[f32], input: &ImageInput) -> Vec<u8> {
+    let plane = input.height * input.width;
+    let mut pixels = Vec::with_capacity(images.len());
+    for image in images.chunks_exact(input.image_len().max(1)) {
+        let at = |i: usize| image[i % input.channels * plane + i / input.channels];
+        // A float that is out of range becomes the nearest pixel.
+        pixels.extend((0..image.len()).map(|i| at(i).round() as u8));
+    }
+    pixels
 }
 
 /// Runs `work`, and gives what it panicked with as the error: the runtimes panic on some models that they do not understand.

@@ -1,16 +1,22 @@
 //! ONNX Runtime, through `ort`.
 
 use std::{
+    fmt,
     path::{Path, PathBuf},
     sync::Mutex,
 };
 
-use ort::{environment::Environment, logging::LogLevel, session::builder::GraphOptimizationLevel, value::TensorRef};
+use ort::{
+    environment::Environment,
+    logging::LogLevel,
+    session::{SessionInputValue, builder::GraphOptimizationLevel},
+    value::TensorRef,
+};
 
-use super::{Runtime, SessionOptions, no_panic};
+use super::{Feed, Runtime, SessionOptions, no_panic};
 use crate::{
     DeployError, Result,
-    onnx::OnnxModel,
+    onnx::{ImageInput, OnnxModel},
     ort_library::{self, OrtLibrary},
 };
 
@@ -50,16 +56,69 @@ impl OrtSession {
         &self.version
     }
 
-    pub(super) fn run(&mut self, images: &[f32], shape: [usize; 4]) -> Result<Vec<f32>> {
+    pub(super) fn run(&mut self, images: Feed<'_>, shape: [usize; 4]) -> Result<Vec<f32>> {
         let Self { session, input, output, path, .. } = self;
         no_panic(|| {
-            let images = TensorRef::from_array_view((shape, images)).map_err(|error| error.to_string())?;
+            let images = tensor(images, shape).map_err(|error| error.to_string())?;
             let outputs = session.run(ort::inputs![input.as_str() => images]).map_err(|error| error.to_string())?;
             let logits = outputs.get(output.as_str()).ok_or("the output is missing")?;
             let (_, logits) = logits.try_extract_tensor::<f32>().map_err(|error| error.to_string())?;
             Ok(logits.to_vec())
         })
         .map_err(|detail| DeployError::Run { path: path.clone(), runtime: Runtime::Ort, detail })
+    }
+}
+
+fn tensor(images: Feed<'_>, shape: [usize; 4]) -> ort::Result<SessionInputValue<'_>> {
+    Ok(match images {
+        Feed::Values(values) => TensorRef::from_array_view((shape, values))?.into(),
+        Feed::Pixels(pixels) => TensorRef::from_array_view((shape, pixels))?.into(),
+    })
+}
+
+/// A model in ONNX Runtime that tells all its outputs: what a quantiser calibrates with.
+pub struct Probe {
+    session: OrtSession,
+    input: ImageInput,
+}
+
+impl Probe {
+    /// Loads the file that `model` was read from, on one thread. `library` is as in [`SessionOptions::ort_library`].
+    ///
+    /// # Errors
+    /// ONNX Runtime is missing or refuses the model.
+    pub fn load(model: &OnnxModel, library: Option<&OrtLibrary>) -> Result<Self> {
+        let options = SessionOptions { ort_library: library, ..SessionOptions::default() };
+        Ok(Self { session: OrtSession::load(model, &options)?, input: model.input().clone() })
+    }
+
+    /// Runs `batch` images as [`super::Session::run`] does, and hands every output to `look`, by name.
+    ///
+    /// # Errors
+    /// `images` has another length, ONNX Runtime fails, or an output is not float32.
+    pub fn run(&mut self, images: &[f32], batch: usize, mut look: impl FnMut(&str, &[f32])) -> Result<()> {
+        let each = self.input.image_len();
+        if batch.checked_mul(each) != Some(images.len()) {
+            return Err(DeployError::Length { what: "images", expected: format!("{batch} images of {each} values"), actual: images.len() });
+        }
+        let OrtSession { session, path, input, .. } = &mut self.session;
+        let shape = self.input.shape(batch);
+        no_panic(|| {
+            let images = tensor(Feed::Values(images), shape).map_err(|error| error.to_string())?;
+            let outputs = session.run(ort::inputs![input.as_str() => images]).map_err(|error| error.to_string())?;
+            for (name, output) in &outputs {
+                let (_, values) = output.try_extract_tensor::<f32>().map_err(|error| error.to_string())?;
+                look(name, values);
+            }
+            Ok(())
+        })
+        .map_err(|detail| DeployError::Run { path: path.clone(), runtime: Runtime::Ort, detail })
+    }
+}
+
+impl fmt::Debug for Probe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Probe").field("path", &self.session.path).finish_non_exhaustive()
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use tract_onnx::prelude::*;
 
-use super::{Runtime, no_panic};
+use super::{Feed, Runtime, no_panic};
 use crate::{
     DeployError, Result,
     onnx::{BatchSize, OnnxModel},
@@ -26,6 +26,7 @@ pub(super) struct TractSession {
     path: PathBuf,
     model: InferenceModel,
     plans: HashMap<usize, Arc<TypedRunnableModel>>,
+    pixels: bool,
 }
 
 impl TractSession {
@@ -37,8 +38,8 @@ impl TractSession {
             BatchSize::Dynamic => batch,
         };
         let input = model.input();
-        let mut session = Self { path, model: parsed, plans: HashMap::new() };
-        session.plan([batch, input.channels, input.height, input.width])?;
+        let mut session = Self { path, model: parsed, plans: HashMap::new(), pixels: input.pixels };
+        session.plan(input.shape(batch))?;
         Ok(session)
     }
 
@@ -48,7 +49,8 @@ impl TractSession {
         }
         let model = self.model.clone();
         let plan = no_panic(|| {
-            let plan = model.with_input_fact(0, f32::fact(shape).into());
+            let fact = if self.pixels { u8::fact(shape) } else { f32::fact(shape) };
+            let plan = model.with_input_fact(0, fact.into());
             plan.and_then(|model| model.into_optimized()).and_then(|model| model.into_runnable()).map_err(describe)
         })
         .map_err(|detail| refused(&self.path, detail))?;
@@ -56,10 +58,14 @@ impl TractSession {
         Ok(plan)
     }
 
-    pub(super) fn run(&mut self, images: &[f32], shape: [usize; 4]) -> Result<Vec<f32>> {
+    pub(super) fn run(&mut self, images: Feed<'_>, shape: [usize; 4]) -> Result<Vec<f32>> {
         let plan = self.plan(shape)?;
         no_panic(|| {
-            let images = Tensor::from_shape(&shape, images).map_err(describe)?;
+            let images = match images {
+                Feed::Values(values) => Tensor::from_shape(&shape, values),
+                Feed::Pixels(pixels) => Tensor::from_shape(&shape, pixels),
+            };
+            let images = images.map_err(describe)?;
             let outputs = plan.run(tvec!(images.into_tvalue())).map_err(describe)?;
             let logits = outputs.first().ok_or("it gave no output")?;
             let logits = logits.try_as_plain_ram().and_then(|logits| logits.as_slice::<f32>()).map_err(describe)?;

@@ -1,13 +1,19 @@
 //! Writing a network to ONNX, opset 17, with a dynamic batch.
 
+mod half;
+mod int8;
+mod preprocess;
 pub mod proto;
 mod writer;
 
+pub use int8::{CALIBRATION, Quantizer};
+pub use preprocess::PIXELS;
 pub use writer::{OPSET, graph_to_onnx};
 
 use adwp_engine::{Graph, NodeId, Variables};
-use adwp_models::{Discrete, cost};
+use adwp_models::{CellGenotype, Discrete, Genotype, Pair, cost};
 use prost::Message;
+use proto::{ModelProto, StringStringEntryProto};
 
 use crate::{Result, Trained, fold_batch_norms};
 
@@ -21,19 +27,137 @@ pub enum BatchNorms {
     Kept,
 }
 
+/// What numbers a file holds and computes with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// 32-bit floats.
+    #[default]
+    F32,
+    /// 16-bit floats; 32-bit ones go in and come out.
+    F16,
+    /// 8-bit integers with scales; 32-bit floats go in and come out.
+    Int8,
+}
+
+impl Precision {
+    /// Its name in metadata and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Int8 => "int8",
+        }
+    }
+}
+
+/// The forms in which a network can be written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Format {
+    /// Its numbers.
+    pub precision: Precision,
+    /// Whether it takes pixels, uint8 `[batch, height, width, channels]`, and normalises them itself.
+    pub pixels: bool,
+}
+
+impl Format {
+    /// What tells the files of a run apart: nothing, `.pixels`, `.fp16`, `.int8`, `.pixels.fp16` or `.pixels.int8`.
+    pub fn suffix(self) -> String {
+        let precision = match self.precision {
+            Precision::F32 => "",
+            Precision::F16 => ".fp16",
+            Precision::Int8 => ".int8",
+        };
+        format!("{}{precision}", if self.pixels { ".pixels" } else { "" })
+    }
+
+    /// The name of the file in a run's folder: `model.onnx`, `model.int8.onnx`, …
+    pub fn file(self) -> String {
+        format!("model{}.onnx", self.suffix())
+    }
+}
+
+/// The numbers of a file, with what they take to be written.
+#[derive(Clone, Debug)]
+pub enum Numbers {
+    /// 32-bit floats.
+    F32,
+    /// 16-bit floats.
+    F16,
+    /// 8-bit integers.
+    Int8 {
+        /// The network, after it has seen the calibration images.
+        quantizer: Quantizer,
+        /// How many these were.
+        images: usize,
+    },
+}
+
 /// The bytes of `model.onnx`: the network with its class names, preprocessing, genotype and accuracy as metadata.
 ///
 /// The same network gives the same bytes.
 pub fn model(trained: &Trained, batch_norms: BatchNorms) -> Result<Vec<u8>> {
-    let Discrete { graph, images, logits, .. } = trained.inference(1)?;
-    let cost = cost::count(&graph);
-    let mut onnx = match batch_norms {
-        BatchNorms::Kept => graph_to_onnx(&graph, &trained.variables, images, logits)?,
-        BatchNorms::Folded => {
-            let (folded, variables, logits) = fold_batch_norms(&graph, &trained.variables, logits)?;
-            graph_to_onnx(&folded, &variables, folded.find(&graph[images].name)?, logits)?
+    let mut onnx = float_model(trained, batch_norms)?;
+    add_metadata(&mut onnx, trained, trained.test.accuracy(), &[])?;
+    Ok(onnx.encode_to_vec())
+}
+
+/// The bytes of the network with BatchNorms folded, in another form. `accuracy` is stated in its metadata.
+///
+/// # Errors
+/// [`ExportError::TooLarge`](crate::ExportError::TooLarge) where 16-bit floats cannot hold the weights,
+/// [`ExportError::Calibration`](crate::ExportError::Calibration) where the quantiser has not seen every tensor.
+pub fn model_in(trained: &Trained, numbers: &Numbers, pixels: bool, accuracy: f64) -> Result<Vec<u8>> {
+    let mut said = Vec::new();
+    let mut onnx = match numbers {
+        Numbers::F32 => float_model(trained, BatchNorms::Folded)?,
+        Numbers::F16 => {
+            let mut onnx = float_model(trained, BatchNorms::Folded)?;
+            half::to_half(&mut onnx)?;
+            said.push(("adwp.precision", Precision::F16.name().to_owned()));
+            onnx
+        }
+        Numbers::Int8 { quantizer, images } => {
+            said.push(("adwp.precision", Precision::Int8.name().to_owned()));
+            said.push(("adwp.calibration", format!("{CALIBRATION}, {images} training images")));
+            said.push(("adwp.genotype", short_genotype(&trained.network.genotype)));
+            quantizer.clone().finish()?
         }
     };
+    if pixels {
+        preprocess::preprocess(&mut onnx, &trained.network.normalization);
+    }
+    add_metadata(&mut onnx, trained, accuracy, &said)?;
+    Ok(onnx.encode_to_vec())
+}
+
+/// A quantiser of the network, which has to be shown calibration images.
+pub fn quantizer(trained: &Trained) -> Result<Quantizer> {
+    Ok(Quantizer::new(float_model(trained, BatchNorms::Folded)?))
+}
+
+/// A genotype in little space: `[["normal","sep_conv_3x3@0 identity@1",…],…]`, one text for each node.
+fn short_genotype(genotype: &Genotype) -> String {
+    let cell = |cell: &CellGenotype| {
+        let node = |pairs: &Vec<Pair>| pairs.iter().map(|pair| format!("{}@{}", pair.op, pair.input)).collect::<Vec<_>>().join(" ");
+        let kind = serde_json::to_value(cell.kind).expect("a kind of cell prints as JSON");
+        std::iter::once(kind).chain(cell.nodes.iter().map(|pairs| node(pairs).into())).collect::<serde_json::Value>()
+    };
+    genotype.cells.iter().map(cell).collect::<serde_json::Value>().to_string()
+}
+
+fn float_model(trained: &Trained, batch_norms: BatchNorms) -> Result<ModelProto> {
+    let Discrete { graph, images, logits, .. } = trained.inference(1)?;
+    match batch_norms {
+        BatchNorms::Kept => graph_to_onnx(&graph, &trained.variables, images, logits),
+        BatchNorms::Folded => {
+            let (folded, variables, logits) = fold_batch_norms(&graph, &trained.variables, logits)?;
+            graph_to_onnx(&folded, &variables, folded.find(&graph[images].name)?, logits)
+        }
+    }
+}
+
+fn add_metadata(onnx: &mut ModelProto, trained: &Trained, accuracy: f64, more: &[(&str, String)]) -> Result<()> {
+    let cost = cost::count(&trained.inference(1)?.graph);
     let network = &trained.network;
     let json = |value: serde_json::Result<String>| value.expect("strings and numbers print as JSON");
     let metadata = [
@@ -43,11 +167,13 @@ pub fn model(trained: &Trained, batch_norms: BatchNorms) -> Result<Vec<u8>> {
         ("adwp.std", json(serde_json::to_string(&network.normalization.std))),
         ("adwp.params", cost.params.to_string()),
         ("adwp.madds", cost.madds.to_string()),
-        ("adwp.test_accuracy", json(serde_json::to_string(&trained.test.accuracy()))),
+        ("adwp.test_accuracy", json(serde_json::to_string(&accuracy))),
         ("adwp.genotype", json(serde_json::to_string(&network.genotype))),
     ];
-    onnx.metadata_props = metadata.map(|(key, value)| proto::StringStringEntryProto { key: key.to_owned(), value }).to_vec();
-    Ok(onnx.encode_to_vec())
+    let is_said = |key: &str| more.iter().any(|(said, _)| *said == key);
+    let entries = metadata.into_iter().filter(|(key, _)| !is_said(key)).chain(more.iter().cloned());
+    onnx.metadata_props = entries.map(|(key, value)| StringStringEntryProto { key: key.to_owned(), value }).collect();
+    Ok(())
 }
 
 /// The bytes of an ONNX file with the network that gives `output`, as [`graph_to_onnx`] writes it, and no metadata.

@@ -1,5 +1,16 @@
 //! The part of the ONNX format that this writer uses, as protobuf messages. Field numbers are those of `onnx.proto`, IR version 8.
 
+/// Elements of 32-bit floats.
+pub const FLOAT: i32 = 1;
+/// Elements of 8-bit integers without a sign.
+pub const UINT8: i32 = 2;
+/// Elements of 8-bit integers.
+pub const INT8: i32 = 3;
+/// Elements of 64-bit integers.
+pub const INT64: i32 = 7;
+/// Elements of 16-bit floats.
+pub const FLOAT16: i32 = 10;
+
 /// A network with what is said about it.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct ModelProto {
@@ -111,7 +122,7 @@ pub struct TensorProto {
     /// Extents.
     #[prost(int64, repeated, packed = "false", tag = "1")]
     pub dims: Vec<i64>,
-    /// Type of its elements: 1 f32, 7 i64.
+    /// Type of its elements: [`FLOAT`], [`INT8`], …
     #[prost(int32, tag = "2")]
     pub data_type: i32,
     /// Its name.
@@ -120,6 +131,51 @@ pub struct TensorProto {
     /// Its elements, little endian, row-major.
     #[prost(bytes = "vec", tag = "9")]
     pub raw_data: Vec<u8>,
+}
+
+impl TensorProto {
+    /// A tensor of 32-bit floats.
+    pub fn floats(name: impl Into<String>, shape: &[usize], data: &[f32]) -> Self {
+        let raw_data = data.iter().flat_map(|v| v.to_le_bytes()).collect();
+        Self { dims: shape.iter().map(|&d| d as i64).collect(), data_type: FLOAT, name: name.into(), raw_data }
+    }
+
+    /// The elements of a tensor of 32-bit floats; none of another one.
+    pub fn as_floats(&self) -> Option<Vec<f32>> {
+        let values = || self.raw_data.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
+        (self.data_type == FLOAT).then(values)
+    }
+}
+
+impl NodeProto {
+    /// A node of one output.
+    pub fn new(op_type: &str, name: impl Into<String>, input: Vec<String>, output: impl Into<String>) -> Self {
+        Self { input, output: vec![output.into()], name: name.into(), op_type: op_type.to_owned(), attribute: Vec::new() }
+    }
+
+    /// The same with one more attribute.
+    #[must_use]
+    pub fn with(mut self, attribute: AttributeProto) -> Self {
+        self.attribute.push(attribute);
+        self
+    }
+}
+
+impl AttributeProto {
+    /// A number.
+    pub fn real(name: &str, value: f32) -> Self {
+        Self { name: name.to_owned(), f: Some(value), kind: 1, ..Self::default() }
+    }
+
+    /// An integer.
+    pub fn integer(name: &str, value: i64) -> Self {
+        Self { name: name.to_owned(), i: Some(value), kind: 2, ..Self::default() }
+    }
+
+    /// Integers.
+    pub fn integers(name: &str, values: &[i64]) -> Self {
+        Self { name: name.to_owned(), ints: values.to_vec(), kind: 7, ..Self::default() }
+    }
 }
 
 /// Name and type of an input or output.

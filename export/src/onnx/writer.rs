@@ -1,8 +1,10 @@
+use std::collections::HashMap;
+
 use adwp_engine::{Activation, Graph, Node, NodeId, Op, Pool, Shape, Variables};
 
 use super::proto::{
-    AttributeProto, DimensionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto, TensorTypeProto,
-    TypeProto, ValueInfoProto,
+    AttributeProto, DimensionProto, FLOAT, GraphProto, INT64, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto,
+    TensorTypeProto, TypeProto, ValueInfoProto,
 };
 use crate::{ExportError, Result};
 
@@ -12,16 +14,20 @@ pub const OPSET: i64 = 17;
 /// IR version of the format that goes with [`OPSET`].
 const IR_VERSION: i64 = 8;
 
-const FLOAT: i32 = 1;
-const INT64: i32 = 7;
-
 /// The ONNX model of what `output` needs. The batch, whatever it is in the graph, is dynamic in the file; values are named after their
 /// nodes, the input `images` and the output `logits`.
 ///
 /// # Errors
 /// [`ExportError::NotExportable`] for operations of training and search.
 pub fn graph_to_onnx(graph: &Graph, variables: &Variables, input: NodeId, output: NodeId) -> Result<ModelProto> {
-    let mut writer = Writer { graph, variables, input, output, onnx: GraphProto { name: "adwp".into(), ..GraphProto::default() } };
+    let mut writer = Writer {
+        graph,
+        variables,
+        input,
+        output,
+        onnx: GraphProto { name: "adwp".into(), ..GraphProto::default() },
+        twins: HashMap::new(),
+    };
     let needed = graph.ancestors(&[output]);
     for (id, node) in graph.nodes().filter(|(id, _)| needed[id.index()]) {
         writer.node(id, node)?;
@@ -54,6 +60,8 @@ struct Writer<'a> {
     input: NodeId,
     output: NodeId,
     onnx: GraphProto,
+    /// Values that an earlier node gives already, such as the pool of one tensor in two nodes of a cell, with what it calls them.
+    twins: HashMap<String, String>,
 }
 
 impl Writer<'_> {
@@ -69,14 +77,21 @@ impl Writer<'_> {
         node.inputs.iter().map(|&id| self.value(id)).collect()
     }
 
+    /// Adds a node, unless one is there that does the same to the same values.
     fn push(&mut self, name: &str, op_type: &str, input: Vec<String>, output: String, attribute: Vec<AttributeProto>) {
+        let input: Vec<String> = input.into_iter().map(|value| self.twins.get(&value).cloned().unwrap_or(value)).collect();
+        let does_the_same = |node: &&NodeProto| node.op_type == op_type && node.input == input && node.attribute == attribute;
+        let is_output = self.value(self.output) == output;
+        if let Some(twin) = self.onnx.node.iter().find(does_the_same).filter(|_| !is_output) {
+            let twin = twin.output[0].clone();
+            self.twins.insert(output, twin);
+            return;
+        }
         self.onnx.node.push(NodeProto { input, output: vec![output], name: name.to_owned(), op_type: op_type.to_owned(), attribute });
     }
 
     fn floats(&mut self, name: &str, shape: &[usize], data: &[f32]) {
-        let dims = shape.iter().map(|&d| d as i64).collect();
-        let raw_data = data.iter().flat_map(|v| v.to_le_bytes()).collect();
-        self.onnx.initializer.push(TensorProto { dims, data_type: FLOAT, name: name.to_owned(), raw_data });
+        self.onnx.initializer.push(TensorProto::floats(name, shape, data));
     }
 
     fn integers(&mut self, name: String, data: &[i64]) -> String {
@@ -98,11 +113,11 @@ impl Writer<'_> {
                 let kernel = self.graph[node.inputs[1]].shape[2] as i64;
                 let (stride, padding, dilation) = (conv.stride as i64, conv.padding as i64, conv.dilation as i64);
                 let attributes = vec![
-                    integers("dilations", &[dilation; 2]),
-                    integer("group", conv.groups as i64),
-                    integers("kernel_shape", &[kernel; 2]),
-                    integers("pads", &[padding; 4]),
-                    integers("strides", &[stride; 2]),
+                    AttributeProto::integers("dilations", &[dilation; 2]),
+                    AttributeProto::integer("group", conv.groups as i64),
+                    AttributeProto::integers("kernel_shape", &[kernel; 2]),
+                    AttributeProto::integers("pads", &[padding; 4]),
+                    AttributeProto::integers("strides", &[stride; 2]),
                 ];
                 self.push(name, "Conv", inputs, output, attributes);
             }
@@ -118,13 +133,13 @@ impl Writer<'_> {
             Op::MaxPool(pool) => self.push(name, "MaxPool", inputs, output, pool_attributes(pool)),
             Op::AvgPool(pool) => {
                 let mut attributes = pool_attributes(pool);
-                attributes.push(integer("count_include_pad", 0));
+                attributes.push(AttributeProto::integer("count_include_pad", 0));
                 self.push(name, "AveragePool", inputs, output, attributes);
             }
             Op::GlobalAvgPool => {
                 let pooled = format!("{name}/pooled");
                 self.push(&pooled, "GlobalAveragePool", inputs, pooled.clone(), Vec::new());
-                self.push(name, "Flatten", vec![pooled], output, vec![integer("axis", 1)]);
+                self.push(name, "Flatten", vec![pooled], output, vec![AttributeProto::integer("axis", 1)]);
             }
             Op::Add => {
                 let op = if inputs.len() == 2 { "Add" } else { "Sum" };
@@ -135,15 +150,15 @@ impl Writer<'_> {
                 self.floats(&constant, &[1], &[*factor]);
                 self.push(name, "Mul", [inputs, vec![constant]].concat(), output, Vec::new());
             }
-            Op::Concat => self.push(name, "Concat", inputs, output, vec![integer("axis", 1)]),
+            Op::Concat => self.push(name, "Concat", inputs, output, vec![AttributeProto::integer("axis", 1)]),
             Op::Crop { top, left } => {
                 let starts = self.integers(format!("{name}/starts"), &[*top as i64, *left as i64]);
                 let ends = self.integers(format!("{name}/ends"), &[i64::MAX; 2]);
                 let axes = self.integers(format!("{name}/axes"), &[2, 3]);
                 self.push(name, "Slice", [inputs, vec![starts, ends, axes]].concat(), output, Vec::new());
             }
-            Op::Linear => self.push(name, "Gemm", inputs, output, vec![integer("transB", 1)]),
-            Op::Softmax => self.push(name, "Softmax", inputs, output, vec![integer("axis", -1)]),
+            Op::Linear => self.push(name, "Gemm", inputs, output, vec![AttributeProto::integer("transB", 1)]),
+            Op::Softmax => self.push(name, "Softmax", inputs, output, vec![AttributeProto::integer("axis", -1)]),
             op @ (Op::Input | Op::WeightedSum { .. } | Op::Select { .. } | Op::Reshape | Op::DropPath | Op::CrossEntropy { .. }) => {
                 return Err(ExportError::NotExportable { node: name.to_owned(), op: op.name() });
             }
@@ -161,7 +176,13 @@ impl Writer<'_> {
                 });
                 self.push(name, "Clip", [inputs, bounds.to_vec()].concat(), output, Vec::new());
             }
-            Activation::HardSigmoid => self.push(name, "HardSigmoid", inputs, output, vec![float("alpha", 1.0 / 6.0), float("beta", 0.5)]),
+            Activation::HardSigmoid => self.push(
+                name,
+                "HardSigmoid",
+                inputs,
+                output,
+                vec![AttributeProto::real("alpha", 1.0 / 6.0), AttributeProto::real("beta", 0.5)],
+            ),
             Activation::HardSwish => self.push(name, "HardSwish", inputs, output, Vec::new()),
             Activation::Sigmoid => self.push(name, "Sigmoid", inputs, output, Vec::new()),
             Activation::Silu => {
@@ -185,27 +206,15 @@ impl Writer<'_> {
             self.floats(&statistic, &variable.shape, variable.data()?);
             inputs.push(statistic);
         }
-        self.push(&node.name, "BatchNormalization", inputs, output, vec![float("epsilon", epsilon)]);
+        self.push(&node.name, "BatchNormalization", inputs, output, vec![AttributeProto::real("epsilon", epsilon)]);
         Ok(())
     }
 }
 
 fn pool_attributes(pool: &Pool) -> Vec<AttributeProto> {
     vec![
-        integers("kernel_shape", &[pool.kernel as i64; 2]),
-        integers("pads", &[pool.padding as i64; 4]),
-        integers("strides", &[pool.stride as i64; 2]),
+        AttributeProto::integers("kernel_shape", &[pool.kernel as i64; 2]),
+        AttributeProto::integers("pads", &[pool.padding as i64; 4]),
+        AttributeProto::integers("strides", &[pool.stride as i64; 2]),
     ]
-}
-
-fn float(name: &str, value: f32) -> AttributeProto {
-    AttributeProto { name: name.to_owned(), f: Some(value), kind: 1, ..AttributeProto::default() }
-}
-
-fn integer(name: &str, value: i64) -> AttributeProto {
-    AttributeProto { name: name.to_owned(), i: Some(value), kind: 2, ..AttributeProto::default() }
-}
-
-fn integers(name: &str, values: &[i64]) -> AttributeProto {
-    AttributeProto { name: name.to_owned(), ints: values.to_vec(), kind: 7, ..AttributeProto::default() }
 }

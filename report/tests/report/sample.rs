@@ -57,6 +57,7 @@ pub(crate) fn report() -> RunReport {
             latency("tract", "0.23.9", 1, 17.0),
         ],
         budgets: Vec::new(),
+        formats: Vec::new(),
         machine: machine(),
         genotype: genotype(),
     }
