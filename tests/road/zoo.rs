@@ -201,6 +201,10 @@ fn wrong_names_and_sizes_are_told() {
     run(["cost", "zoo:gdas", "--image", "3x30x30"]).refuses(&["30×30"]);
     let genotype = reference().folder.join("genotype.json");
     run(["cost", text(&genotype), "--cells", "8"]).refuses(&[text(&genotype), "--cells", "zoo:"]);
+    let model = reference().folder.join("model.onnx");
+    for sizes in [["--channels", "8"], ["--image", "3x64x64"], ["--target-madds", "1M"]] {
+        run(["cost", text(&model)].into_iter().chain(sizes)).refuses(&["model.onnx", "own sizes", "zoo:"]);
+    }
     for both in [["zoo", "list", "--markdown", "--json"], ["--json", "zoo", "list", "--markdown"]] {
         run(both).refuses(&["--markdown", "--json"]);
     }

@@ -272,7 +272,9 @@ fn compare(untrained: &Untrained, path: &Path, args: &ZooExportArgs, device: &De
         let values = RuntimeSession::from_model(runtime, &model, &options)?.run(&images, count)?;
         executions.push(Logits { by: runtime.to_string(), values });
     }
-    let agreements = agree(&executions, classes, TOLERANCE)?;
+    // Random weights keep no scale: of images unlike the noise they were set up with, logits can be of any size.
+    let scale = executions[0].values.iter().fold(1.0, |scale: f64, logit| scale.max(f64::from(logit.abs())));
+    let agreements = agree(&executions, classes, TOLERANCE * scale)?;
     let largest = agreements.iter().map(|agreement| agreement.max_abs).fold(0.0, f64::max);
     Ok((agreements.into_iter().map(|agreement| agreement.b).collect(), largest))
 }
