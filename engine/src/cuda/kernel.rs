@@ -42,12 +42,13 @@ pub(crate) enum Kernel {
     ClipFactor,
     Sgd,
     Adam,
+    MovingAverage,
     Images,
 }
 
 impl Kernel {
     /// Every kernel.
-    pub(crate) const ALL: [Self; 40] = [
+    pub(crate) const ALL: [Self; 41] = [
         Self::Combine,
         Self::Send,
         Self::ConvForward,
@@ -87,6 +88,7 @@ impl Kernel {
         Self::ClipFactor,
         Self::Sgd,
         Self::Adam,
+        Self::MovingAverage,
         Self::Images,
     ];
 
@@ -132,6 +134,7 @@ impl Kernel {
             Self::ClipFactor => "clip_factor",
             Self::Sgd => "sgd",
             Self::Adam => "adam",
+            Self::MovingAverage => "moving_average",
             Self::Images => "images",
         }
     }
@@ -161,7 +164,7 @@ impl Kernel {
             Self::LinearForward | Self::LinearBackwardInput | Self::LinearBackwardWeight | Self::LinearBackwardBias => "linear.cu",
             Self::CropForward | Self::CropBackward | Self::SelectForward | Self::SelectBackward => "layout.cu",
             Self::SoftmaxForward | Self::SoftmaxBackward | Self::CrossEntropyForward | Self::CrossEntropyBackward => "loss.cu",
-            Self::SumOfSquares | Self::ClipFactor | Self::Sgd | Self::Adam => "optim.cu",
+            Self::SumOfSquares | Self::ClipFactor | Self::Sgd | Self::Adam | Self::MovingAverage => "optim.cu",
             Self::Images => "images.cu",
         }
     }
