@@ -4,7 +4,7 @@ mod zoo;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use adwp_data::DatasetKind;
+use adwp_data::{AutoAugment, DatasetKind};
 use adwp_deploy::runtime::Runtime;
 use adwp_engine::cuda::Precision;
 use adwp_models::Stem;
@@ -46,8 +46,8 @@ pub(crate) enum Command {
     Space(TrainArgs),
     /// Train the HyperNetwork and search an architecture.
     Search(TrainArgs),
-    /// Train the found architecture from scratch.
-    Retrain(TrainArgs),
+    /// Train the found architecture from scratch, or that of another run on other images.
+    Retrain(RetrainArgs),
     /// Study whether predicted weights rank architectures as retraining does.
     Fidelity(FidelityArgs),
     /// Write ONNX; refuses to finish unless the file agrees with the trained network.
@@ -120,7 +120,7 @@ pub(crate) struct RunArgs {
     /// Folder of the run [default: runs/PRESET].
     #[arg(long, value_name = "DIR")]
     pub(crate) run: Option<PathBuf>,
-    /// Settings to start from: demo, study-cpu, cifar10-8, cifar10-14, imagenet-8, imagenet-14 [default: demo].
+    /// Settings to start from: demo, folder-cpu, study-cpu, cifar10-8, cifar10-14, imagenet-8, imagenet-14 [default: demo].
     #[arg(long)]
     pub(crate) preset: Option<String>,
     /// A TOML file with settings.
@@ -156,6 +156,15 @@ pub(crate) struct RunArgs {
     /// End the derivation of the space and the search once their result has stayed the same for so many epochs (DARTS+).
     #[arg(long, value_name = "EPOCHS")]
     pub(crate) early_stop: Option<usize>,
+    /// Test and export a moving average of the retrained weights with this decay, such as 0.999.
+    #[arg(long, value_name = "DECAY")]
+    pub(crate) ema: Option<f32>,
+    /// Change images of retraining by the AutoAugment policy found on this data set: cifar10, imagenet, or off.
+    #[arg(long, value_name = "POLICY", value_parser = auto_augment)]
+    pub(crate) auto_augment: Option<AutoAugment>,
+    /// Tell beside the test accuracy that of the mean of each image and its mirror image.
+    #[arg(long)]
+    pub(crate) test_flips: bool,
     /// Threads; 0 for one on each core. Results do not depend on it.
     #[arg(long, default_value_t = 0)]
     pub(crate) threads: usize,
@@ -206,6 +215,19 @@ pub(crate) struct ExportArgs {
     /// Training images that --int8 calibrates on; all where there are fewer [default: 512].
     #[arg(long, value_name = "N", requires = "int8", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) calibration_images: Option<u32>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct RetrainArgs {
+    #[command(flatten)]
+    pub(crate) train: TrainArgs,
+    /// Train the architecture that this run has found, in the folder of --run: settings start from those of this run, but for what is about
+    /// its images and limits.
+    #[arg(long, value_name = "RUN", requires = "run", conflicts_with = "preset")]
+    pub(crate) from: Option<PathBuf>,
+    /// Start from the trained weights of that run as far as they fit, at a tenth of its learning rate.
+    #[arg(long, requires = "from")]
+    pub(crate) fine_tune: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -336,6 +358,15 @@ fn precision(text: &str) -> Result<Precision, String> {
         "f32" => Ok(Precision::F32),
         "bf16" => Ok(Precision::Bf16),
         _ => Err("expected f32 or bf16".into()),
+    }
+}
+
+fn auto_augment(text: &str) -> Result<AutoAugment, String> {
+    match text {
+        "off" => Ok(AutoAugment::Off),
+        "cifar10" => Ok(AutoAugment::Cifar10),
+        "imagenet" => Ok(AutoAugment::Imagenet),
+        _ => Err("expected cifar10, imagenet or off".into()),
     }
 }
 

@@ -104,8 +104,9 @@ impl Default for Config {
 }
 
 /// Name and text of every preset. Each names only what differs from the defaults, which are the paper's for CIFAR-10 with 8 cells.
-pub(crate) const PRESETS: [(&str, &str); 6] = [
+pub(crate) const PRESETS: [(&str, &str); 7] = [
     ("demo", include_str!("../presets/demo.toml")),
+    ("folder-cpu", include_str!("../presets/folder-cpu.toml")),
     ("study-cpu", include_str!("../presets/study-cpu.toml")),
     ("cifar10-8", include_str!("../presets/cifar10-8.toml")),
     ("cifar10-14", include_str!("../presets/cifar10-14.toml")),
@@ -141,6 +142,26 @@ impl Config {
         Self::with_flags(table, args)
     }
 
+    /// The settings for the architecture of another run on other images: those of that run, but for what is about its images and its limits;
+    /// then the config file, then single flags. `fine_tune` lowers the learning rate that they start from.
+    pub(crate) fn transferred(from: &Self, fine_tune: bool, args: &RunArgs) -> Result<Self, Failure> {
+        let Self { data, image_size, train_images, search_images, test_images, limits, .. } = Self::default();
+        let mut start = Self { data, image_size, train_images, search_images, test_images, limits, ..from.clone() };
+        if fine_tune {
+            start.retrain.rate /= FINE_TUNING;
+        }
+        let mut table = start.to_table();
+        if let Some(path) = &args.config {
+            let text = std::fs::read_to_string(path).map_err(|e| Failure::input(format!("cannot read {}: {e}", path.display())))?;
+            overlay(&mut table, parse(&text, &path.display().to_string())?, &path.display().to_string(), "")?;
+        }
+        Self::with_flags(table, args)
+    }
+
+    fn to_table(&self) -> Table {
+        Table::try_from(self).expect("settings are TOML; a test prints them")
+    }
+
     fn with_flags(mut table: Table, args: &RunArgs) -> Result<Self, Failure> {
         for assignment in &args.set {
             let Some((key, value)) = assignment.split_once('=') else {
@@ -170,6 +191,10 @@ impl Config {
         if let Some(table) = &args.latency_table {
             limits.latency_table = std::path::absolute(table).unwrap_or_else(|_| table.clone());
         }
+        let retrain = &mut config.retrain;
+        retrain.ema = args.ema.unwrap_or(retrain.ema);
+        retrain.test_flips |= args.test_flips;
+        retrain.augmentation.auto_augment = args.auto_augment.unwrap_or(retrain.augmentation.auto_augment);
         if let Some(dropout) = args.identity_dropout {
             (config.space.identity_dropout, config.search.identity_dropout) = (dropout, dropout);
         }
@@ -254,8 +279,11 @@ pub(crate) fn check_latency(threads: &[usize], min_time: f64, repeats: usize, na
     Ok(())
 }
 
+/// What the learning rate of a run is divided by where its weights are fine-tuned: a tenth is customary.
+const FINE_TUNING: f32 = 10.0;
+
 fn defaults() -> Table {
-    Table::try_from(Config::default()).expect("the defaults are TOML; a test prints them")
+    Config::default().to_table()
 }
 
 fn parse(text: &str, origin: &str) -> Result<Table, Failure> {

@@ -14,7 +14,9 @@ mod memory;
 mod output;
 mod progress;
 mod session;
+mod skipped;
 mod steps;
+mod transfer;
 
 use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;

@@ -41,6 +41,13 @@ impl Training {
     }
 }
 
+/// The phases that the folder has no result of yet. Where the architecture is there, its space is not needed any more: both may have come from
+/// another run.
+pub(crate) fn pending(phases: &[Training], folder: &Path) -> impl Iterator<Item = Training> {
+    let is_there = |phase: Training| folder.join(phase.result()).exists();
+    phases.iter().copied().filter(move |&phase| !(is_there(phase) || phase == Training::Space && is_there(Training::Search)))
+}
+
 /// Refuses the phases that the folder has no result of yet when one of them needs more memory than there is: a run that cannot be
 /// finished is better not begun.
 ///
@@ -48,7 +55,7 @@ impl Training {
 /// again when it starts.
 pub(crate) fn check(phases: &[Training], folder: &Path, config: &Config, images: &Images, device: &Device) -> Result<(), Failure> {
     let available = memory::available(device)?;
-    for &phase in phases.iter().filter(|phase| !folder.join(phase.result()).exists()) {
+    for phase in pending(phases, folder) {
         let planned = planned_bytes(phase, folder, config, images, device)?.with_held(images.held_bytes());
         memory::check(phase.name(), planned, available)?;
     }

@@ -4,11 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use adwp_data::{Dataset, DatasetKind, OpenOptions, Splits, split, subset};
+use adwp_data::{Dataset, DatasetKind, OpenOptions, Splits, split};
 use adwp_deploy::ort_library;
 use adwp_engine::Device;
 use adwp_engine::cuda::Precision;
-use adwp_models::Skeleton;
+use adwp_export::Network;
+use adwp_models::{Genotype, Skeleton};
+use adwp_report::SkippedImages;
 use adwp_search::Data;
 use adwp_train::{BatchSource, Context, Interrupt, RunDir, StopReason, Streams, TrainError, read_text, write_atomic};
 
@@ -19,6 +21,8 @@ use crate::failure::Failure;
 use crate::interrupt;
 use crate::memory::{self, Training};
 use crate::progress::{Console, Verbosity};
+use crate::skipped::{self, Skipped};
+use crate::transfer::Origin;
 
 /// Test images in a batch of the engine; a size of its own so that results do not depend on training settings.
 const TEST_BATCH: usize = 50;
@@ -37,6 +41,8 @@ pub(crate) struct Session {
     /// What follows the name of the step in a command that goes on with the run.
     continuing: String,
     pub(crate) images: Images,
+    /// Files that are left out because they cannot be read.
+    pub(crate) skipped: SkippedImages,
     /// Held as long as the session lives.
     _lock: File,
 }
@@ -51,16 +57,15 @@ pub(crate) struct Images {
 }
 
 impl Images {
-    fn choose(config: &Config, streams: Streams) -> Result<Self, Failure> {
-        let Splits { train, test, normalization } = open_splits(config.dataset, config.data_dir(), config.image_size)?;
-        let source = |dataset: Arc<Dataset>, count: usize, what: &str| -> Result<BatchSource, Failure> {
-            let indices = match count {
-                0 => dataset.indices(),
-                count => subset(&dataset, count, streams.seed_for(&format!("subset/{what}")))?,
-            };
-            Ok(BatchSource { dataset, indices, normalization: normalization.clone(), batch: TEST_BATCH, stored: None })
+    fn choose(config: &Config, splits: Splits, skipped: &Skipped, streams: Streams) -> Result<Self, Failure> {
+        let Splits { train, test, normalization } = splits;
+        let source = |dataset: Arc<Dataset>, indices: Vec<u32>| {
+            let normalization = normalization.clone();
+            BatchSource { dataset, indices, normalization, batch: TEST_BATCH, stored: None }
         };
-        let (train, test) = (source(train, config.train_images, "train")?, source(test, config.test_images, "test")?);
+        let train_indices = skipped.train_indices(&train, config.train_images, streams)?;
+        let test_indices = skipped.test_indices(&test, config.test_images, streams)?;
+        let (train, test) = (source(train, train_indices), source(test, test_indices));
         let (wanted, available) = (config.search_images, train.indices.len());
         if wanted > available {
             return Err(Failure::input(format!("search_images = {wanted} exceeds the {available} training images of the run")));
@@ -72,10 +77,14 @@ impl Images {
         Ok(Self { train, search, test })
     }
 
-    /// Checks that the settings of every phase fit the images.
-    fn check(&self, config: &Config, streams: Streams, device: &Device) -> Result<(), Failure> {
+    /// Checks that the settings of retraining, and where they are still `to_search` of the phases before it, fit the images.
+    fn check(&self, to_search: bool, config: &Config, streams: Streams, device: &Device) -> Result<(), Failure> {
         for channels in [config.space.channels, config.search.channels, config.retrain.channels] {
             self.skeleton(config, channels).validate()?;
+        }
+        BatchSource { batch: config.retrain.batch, ..self.train.clone() }.steps()?;
+        if !to_search {
+            return Ok(());
         }
         let data = self.search_data(config, streams, device)?;
         for batch in [config.space.batch, config.search.batch] {
@@ -83,7 +92,6 @@ impl Images {
                 BatchSource { batch, ..half.clone() }.steps()?;
             }
         }
-        BatchSource { batch: config.retrain.batch, ..self.train.clone() }.steps()?;
         Ok(())
     }
 
@@ -97,6 +105,17 @@ impl Images {
         let shape = self.train.dataset.shape();
         let image = [shape.channels, shape.height, shape.width];
         Skeleton { stem: config.stem, cells: config.cells, channels, classes: self.train.dataset.classes().len(), image }
+    }
+
+    /// A network of these images with the channels of retraining.
+    pub(crate) fn network(&self, config: &Config, genotype: Genotype) -> Network {
+        Network {
+            genotype,
+            skeleton: self.skeleton(config, config.retrain.channels),
+            dataset: config.dataset.to_string(),
+            classes: self.train.dataset.classes().to_vec(),
+            normalization: self.train.normalization.clone(),
+        }
     }
 
     pub(crate) fn search_data(&self, config: &Config, streams: Streams, device: &Device) -> Result<Data, Failure> {
@@ -116,6 +135,17 @@ pub(crate) enum Existing {
 impl Session {
     /// Opens or creates the folder of a run, to do `phases` in it.
     pub(crate) fn open(args: &RunArgs, verbosity: Verbosity, existing: Existing, phases: &[Training]) -> Result<Self, Failure> {
+        Self::open_from(None, args, verbosity, existing, phases)
+    }
+
+    /// The same for a run whose architecture comes from another.
+    pub(crate) fn open_from(
+        origin: Option<&Origin>,
+        args: &RunArgs,
+        verbosity: Verbosity,
+        existing: Existing,
+        phases: &[Training],
+    ) -> Result<Self, Failure> {
         let device: DeviceChoice = args.device.parse()?;
         let path = match (&args.run, &args.preset) {
             (Some(run), _) => run.clone(),
@@ -127,9 +157,9 @@ impl Session {
                 let failure = Failure::input(format!("{} holds a run already", path.display()));
                 return Err(failure.hint("add --resume to continue it, or name another folder with --run"));
             }
-            stored_config(&stored, args)?
+            stored_config(&stored, args, origin)?
         } else {
-            Config::from_args(args)?
+            wanted_config(args, origin)?
         };
         if let Some(library) = &args.ort.ort_lib {
             ort_library::find(Some(library))?;
@@ -137,14 +167,30 @@ impl Session {
         // The folder is touched only once the data is there and fits the settings, and the machine can hold what they ask for.
         let mut console = Console::new(verbosity);
         let (streams, device) = (Streams::new(config.seed), device.open(args, &mut console)?);
-        let images = Images::choose(&config, streams)?;
-        images.check(&config, streams, &device)?;
+        let splits = open_splits(config.dataset, config.data_dir(), config.image_size)?;
+        let skipped = match path.join(skipped::FILE) {
+            file if stored.exists() => Skipped::read(&file, &splits)?,
+            _ => Skipped::find(&splits, &config, streams, &mut console)?,
+        };
+        let images = Images::choose(&config, splits, &skipped, streams)?;
+        let to_search = origin.is_none() && memory::pending(phases, &path).any(|phase| phase != Training::Retrain);
+        images.check(to_search, &config, streams, &device)?;
+        if let Some(origin) = origin {
+            origin.check(|genotype| images.network(&config, genotype))?;
+            origin.announce(&config, &mut console);
+        }
         if !args.no_memory_check {
             memory::check(phases, &path, &config, &images, &device)?;
         }
         let run = RunDir::create(&path)?;
         let lock = lock(&run)?;
         run.remove_partial_files()?;
+        if let Some(origin) = origin {
+            origin.write(&run)?;
+        }
+        if !stored.exists() {
+            skipped.write(&run.file(skipped::FILE))?;
+        }
         write_atomic(&stored, config.to_toml()?.as_bytes())?;
         let continuing = continuing(args, &path);
         interrupt::resume_with(format!("adwp run {continuing}"));
@@ -158,6 +204,7 @@ impl Session {
             check_memory: !args.no_memory_check,
             continuing,
             images,
+            skipped: skipped.count(),
             run,
             config,
             _lock: lock,
@@ -213,11 +260,16 @@ impl Session {
     /// Says how many images of the data set are used, where it is not all.
     pub(crate) fn announce(&mut self) {
         let Images { train, test, .. } = &self.images;
-        let count = |source: &BatchSource| match (source.indices.len(), source.dataset.len()) {
+        let count = |source: &BatchSource, skipped: usize| match (source.indices.len(), source.dataset.len() - skipped) {
             (used, all) if used == all => format!("{used}"),
             (used, all) => format!("a subset of {used} of {all}"),
         };
-        let text = format!("{}: {} training and {} test images", self.config.dataset, count(train), count(test));
+        let (train, test) = (count(train, self.skipped.train), count(test, self.skipped.test));
+        let mut text = format!("{}: {train} training and {test} test images", self.config.dataset);
+        if self.skipped != SkippedImages::default() {
+            let SkippedImages { train, test } = self.skipped;
+            text += &format!("; {train} and {test} that cannot be read are left out");
+        }
         let settings = format!(
             "preset {}, seed {}, {}{}{}, {}",
             self.config.preset,
@@ -313,11 +365,21 @@ pub(crate) fn open_splits(kind: DatasetKind, dir: Option<&Path>, image_size: usi
     Ok(adwp_data::open(kind, dir, &options)?)
 }
 
+/// The settings that the flags ask for.
+fn wanted_config(args: &RunArgs, origin: Option<&Origin>) -> Result<Config, Failure> {
+    match origin {
+        Some(origin) => origin.config(args),
+        None => Config::from_args(args),
+    }
+}
+
 /// The settings of the run in the folder; what the flags ask for must be the same.
-fn stored_config(path: &Path, args: &RunArgs) -> Result<Config, Failure> {
-    let stored = Config::read(path, &RunArgs { set: Vec::new(), dataset: None, seed: None, ..args.clone() })?;
+fn stored_config(path: &Path, args: &RunArgs, origin: Option<&Origin>) -> Result<Config, Failure> {
+    let no_settings =
+        RunArgs { set: Vec::new(), dataset: None, seed: None, ema: None, auto_augment: None, test_flips: false, ..args.clone() };
+    let stored = Config::read(path, &no_settings)?;
     let wanted = if args.preset.is_some() || args.config.is_some() {
-        let mut wanted = Config::from_args(args)?;
+        let mut wanted = wanted_config(args, origin)?;
         if args.data.is_none() {
             wanted.data.clone_from(&stored.data);
         }

@@ -12,7 +12,7 @@ use adwp_deploy::onnx::OnnxModel;
 use adwp_deploy::ort_library::{self, OrtLibrary};
 use adwp_deploy::runtime::{Runtime, Session as RuntimeSession, SessionOptions};
 use adwp_export::onnx::BatchNorms;
-use adwp_export::{Agreement, ExportError, Logits, Network, RetrainData, TOLERANCE, Trained, agree};
+use adwp_export::{Agreement, ExportError, Logits, RetrainData, TOLERANCE, Trained, agree};
 use adwp_models::{Discrete, Genotype, IntensiveSpace, ModelError, cost};
 use adwp_report::{LatencyRow, ParityRow, PhaseTime, RunReport, RuntimeAccuracy};
 use adwp_search::Finished;
@@ -25,6 +25,7 @@ use crate::failure::Failure;
 use crate::formats;
 use crate::limits::{budgets, limits};
 use crate::session::Session;
+use crate::transfer;
 
 /// What the engine and the runtimes made of the exported file: `accuracy.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -47,6 +48,10 @@ pub(crate) fn parsed<T>(path: PathBuf, parse: impl FnOnce(&str) -> Result<T, Mod
 /// Derives the intensive space: `space.json`.
 pub(crate) fn space(session: &mut Session, command: &str) -> Result<(), Failure> {
     if session.is_done("space", "space.json")? {
+        return Ok(());
+    }
+    if session.resume && session.run.file("genotype.json").exists() {
+        session.console.say("space: not needed, the architecture is there");
         return Ok(());
     }
     let data = session.search_data()?;
@@ -80,22 +85,28 @@ pub(crate) fn retrain(session: &mut Session, command: &str) -> Result<(), Failur
         return Ok(());
     }
     let genotype = parsed(session.needs("genotype.json", "search")?, Genotype::from_json)?;
-    let skeleton = session.skeleton(session.config.retrain.channels);
+    let network = session.images.network(&session.config, genotype);
     let data = RetrainData {
         train: session.images.train.clone(),
         test: session.images.test.clone(),
         streams: session.streams,
         device: session.device.clone(),
     };
-    let network = Network {
-        genotype,
-        skeleton,
-        dataset: session.config.dataset.to_string(),
-        classes: data.train.dataset.classes().to_vec(),
-        normalization: data.train.normalization.clone(),
-    };
     let settings = session.config.retrain.clone();
-    let trained = session.phase("retrain", command, |context| Ok(adwp_export::retrain(&settings, network, &data, context)?))?;
+    let initial = session.run.file(transfer::INITIAL);
+    let inherited = if initial.exists() {
+        let inherited = transfer::inherit(&network, &Trained::read(&initial)?)?;
+        session.console.say(&transfer::describe(&inherited));
+        Some(inherited.variables)
+    } else {
+        None
+    };
+    let trained = session.phase("retrain", command, |context| {
+        Ok(match &inherited {
+            Some(inherited) => adwp_export::fine_tune(&settings, network, &data, inherited, context)?,
+            None => adwp_export::retrain(&settings, network, &data, context)?,
+        })
+    })?;
     Ok(trained.write(&session.run.file("weights.safetensors"))?)
 }
 
@@ -317,6 +328,9 @@ pub(crate) fn report(session: &mut Session) -> Result<RunReport, Failure> {
         madds: counted.madds,
         test_accuracy: trained.test.accuracy(),
         test_correct: trained.test.correct,
+        test_correct_with_flips: trained.test.correct_with_flips,
+        recipe: recipe(session),
+        skipped_images: session.skipped,
         parity_max_abs: verification.parity.iter().map(|row| row.max_abs).fold(0.0, f64::max),
         runtime_accuracy: verification.runtimes,
         parity: verification.parity,
@@ -331,6 +345,15 @@ pub(crate) fn report(session: &mut Session) -> Result<RunReport, Failure> {
     let html = adwp_report::html(&report, &metrics, candidates(session).as_ref());
     write_atomic(&session.run.file("report.html"), html.as_bytes())?;
     Ok(report)
+}
+
+/// What the network was trained with, in words.
+fn recipe(session: &Session) -> Vec<String> {
+    let mut recipe = session.config.retrain.recipe();
+    if session.run.file(transfer::INITIAL).exists() {
+        recipe.insert(0, "fine-tuned from the weights of another run".into());
+    }
+    recipe
 }
 
 /// What `space.json` holds, for the names of the candidates. The genotype may have come from elsewhere, so that there is none.

@@ -58,6 +58,21 @@ impl From<DataError> for Problem {
     }
 }
 
+/// Decodes images of a data set that is in files: those of `indices` that cannot be, in that order, and why. `progress` hears of the images
+/// decoded and of all. There is nothing to find where the images are in memory.
+pub fn unreadable(dataset: &Dataset, indices: &[u32], progress: &mut dyn FnMut(usize, usize)) -> Vec<(u32, DataError)> {
+    /// Images between two calls of `progress`.
+    const PIECE: usize = 64;
+    let (mut bad, mut done) = (Vec::new(), 0);
+    for piece in indices.chunks(PIECE) {
+        let error = |&index: &u32| Some((index, decode(&dataset.path(index as usize)?).err()?));
+        bad.extend(piece.par_iter().filter_map(error).collect::<Vec<_>>());
+        done += piece.len();
+        progress(done, indices.len());
+    }
+    bad
+}
+
 /// Reads all of a data set, decodes every image, and reports all that is wrong, not only the first thing.
 /// `progress` hears of the images decoded and of all in the folder, while an image folder is read; the others are read in a moment.
 ///

@@ -40,7 +40,7 @@ mod sample;
 mod subset;
 
 pub use augment::{Augmentation, AutoAugment, ColorJitter, Placement};
-pub use check::{Problem, Report, SplitReport, check};
+pub use check::{Problem, Report, SplitReport, check, unreadable};
 pub use dataset::{Dataset, ImageShape};
 pub use decode::{decode_image, decode_image_framed};
 pub use error::DataError;

@@ -19,19 +19,20 @@ pub fn split(indices: &[u32], fraction: f64, seed: u64) -> Result<(Vec<u32>, Vec
     Ok((first, second))
 }
 
-/// Chooses `n` images at random, as many of every class as far as the classes have them: numbers differ by more than
+/// Chooses `n` of the images `indices` at random, as many of every class as far as the classes have them: numbers differ by more than
 /// one only where a class is used up. Ascending order. The same arguments give the same images.
 ///
 /// # Errors
-/// [`DataError::Selection`] when there are fewer than `n` images.
-pub fn subset(dataset: &Dataset, n: usize, seed: u64) -> Result<Vec<u32>, DataError> {
-    if n > dataset.len() {
-        let detail = format!("{n} images of `{}` were asked for, it has {}", dataset.name(), dataset.len());
+/// [`DataError::Selection`] when there are fewer than `n` images, [`DataError::NoSuchImage`] for an index beyond the last.
+pub fn subset(dataset: &Dataset, indices: &[u32], n: usize, seed: u64) -> Result<Vec<u32>, DataError> {
+    if n > indices.len() {
+        let detail = format!("{n} images of `{}` were asked for, it has {}", dataset.name(), indices.len());
         return Err(DataError::Selection { detail });
     }
     let mut classes = vec![Vec::new(); dataset.classes().len()];
-    for (index, &label) in (0_u32..).zip(dataset.labels()) {
-        classes[label as usize].push(index);
+    for &index in indices {
+        let none = || DataError::NoSuchImage { name: dataset.name().to_owned(), len: dataset.len(), index: index as usize };
+        classes[*dataset.labels().get(index as usize).ok_or_else(none)? as usize].push(index);
     }
     for (class, position) in classes.iter_mut().zip(0..) {
         shuffle(&mut stream(Purpose::Subset, seed, 0, 1, position), class);
@@ -87,11 +88,11 @@ mod tests {
     #[test]
     fn a_subset_is_balanced() {
         let data = dataset((0..300).map(|i| i % 3).collect());
-        let chosen = subset(&data, 90, 4).unwrap();
+        let chosen = subset(&data, &data.indices(), 90, 4).unwrap();
         assert_eq!(counts(&data, &chosen), [30; 3]);
         assert!(chosen.is_sorted_by(|a, b| a < b));
-        assert_ne!(chosen, subset(&data, 90, 5).unwrap());
-        let mut uneven = counts(&data, &subset(&data, 91, 4).unwrap());
+        assert_ne!(chosen, subset(&data, &data.indices(), 90, 5).unwrap());
+        let mut uneven = counts(&data, &subset(&data, &data.indices(), 91, 4).unwrap());
         uneven.sort_unstable();
         assert_eq!(uneven, [30, 30, 31]);
     }
@@ -102,9 +103,18 @@ mod tests {
         labels.extend([1; 50]);
         labels.extend([2; 50]);
         let data = dataset(labels);
-        assert_eq!(counts(&data, &subset(&data, 42, 0).unwrap()), [2, 20, 20]);
-        assert_eq!(subset(&data, 102, 0).unwrap(), data.indices());
-        let error = subset(&data, 103, 0).unwrap_err();
+        assert_eq!(counts(&data, &subset(&data, &data.indices(), 42, 0).unwrap()), [2, 20, 20]);
+        assert_eq!(subset(&data, &data.indices(), 102, 0).unwrap(), data.indices());
+        let error = subset(&data, &data.indices(), 103, 0).unwrap_err();
         assert!(error.to_string().contains("103") && error.to_string().contains("102"), "{error}");
+    }
+    #[test]
+    fn a_subset_keeps_to_the_images_it_may_take() {
+        let data = dataset((0..300).map(|i| i % 3).collect());
+        let allowed: Vec<u32> = (30..300).filter(|index| index % 7 != 0).collect();
+        let chosen = subset(&data, &allowed, 90, 4).unwrap();
+        assert!(chosen.iter().all(|index| allowed.contains(index)));
+        assert_eq!(counts(&data, &chosen), [30; 3]);
+        assert!(matches!(subset(&data, &[7, 300], 1, 4), Err(DataError::NoSuchImage { index: 300, .. })));
     }
 }

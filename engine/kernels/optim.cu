@@ -150,3 +150,33 @@ KERNEL adam(const Adam *problems, const unsigned *first, unsigned count) {
         adam_chunk<1>(problem, block);
     }
 }
+
+struct MovingAverage {
+    float *average;
+    const float *value;
+    Size elements;
+    const float *settings;
+};
+
+template <int N> __device__ void moving_average_chunk(const MovingAverage &problem, int block) {
+    const Tensor average = tensor_of(problem.average), value = tensor_of(problem.value);
+    const float decay = problem.settings[0], share = 1.0f - decay;
+    const Stretch stretch = parameter_chunk(block, problem.elements);
+    for (int round = 0; round < rounds_of<N>(stretch.length); round++) {
+        const Packs<N> packs = packs_of<N>(stretch, round);
+        Pack<N> a[PACKS], v[PACKS];
+        load_packs(average, packs.at, a);
+        load_packs(value, packs.at, v);
+        each_element<N>(PACKS, [&](int k, int j) { a[k].at[j] = decay * a[k].at[j] + share * v[k].at[j]; });
+        store_packs(average, packs.at, packs.count, a);
+    }
+}
+
+MEMORY_KERNEL moving_average(const MovingAverage *problems, const unsigned *first, unsigned count) {
+    auto [problem, block] = find_work(problems, first, count);
+    if (problem.elements % 4 == 0 && packable(problem.average) && packable(problem.value)) {
+        moving_average_chunk<4>(problem, block);
+    } else {
+        moving_average_chunk<1>(problem, block);
+    }
+}

@@ -1,4 +1,4 @@
-//! Optimisers: they read gradients and change variables, on the device that they are given.
+//! Optimisers: they read gradients and change variables, on the device that they are given. And the moving average of what they changed.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -252,6 +252,20 @@ impl Adam {
         self.steps = steps;
         self.first = slots(take("first"));
         self.second = slots(take("second"));
+    }
+}
+
+/// Moves every one of `averages` towards the variable of the same name in `values`: average ← decay · average + (1 - decay) · value.
+/// Where both are on a GPU, nothing leaves it.
+///
+/// # Errors
+/// [`EngineError::UnknownVariable`] and [`EngineError::VariableShape`] when `values` lacks one, or has it in another shape;
+/// [`EngineError::Cuda`] when the device fails. Nothing has changed where a name or a shape is wrong.
+pub fn moving_average(averages: &mut Variables, values: &mut Variables, decay: f32, device: &Device) -> Result<()> {
+    let positions: Vec<usize> = averages.iter().map(|average| values.expect(&average.name, &average.shape)).collect::<Result<_>>()?;
+    match device {
+        Device::Cpu(device) => cpu::optim::average(decay, averages, values, &positions, device),
+        Device::Cuda(device) => cuda::optim::average(decay, averages, values, &positions, device),
     }
 }
 

@@ -11,8 +11,8 @@ mod verify;
 
 pub use error::{ExportError, Result};
 pub use fold::fold_batch_norms;
-pub use retrain::{RetrainData, retrain, retrain_bytes};
+pub use retrain::{RetrainData, fine_tune, retrain, retrain_bytes};
 pub use settings::RetrainSettings;
-pub use trained::{Network, TestResult, Trained};
+pub use trained::{Inherited, Network, TestResult, Trained};
 pub use untrained::{Untrained, noise};
 pub use verify::{Agreement, Logits, TOLERANCE, agree};

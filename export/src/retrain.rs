@@ -1,8 +1,8 @@
 use std::path::Path;
 
 use adwp_data::{Augmentation, DataError};
-use adwp_engine::optim::{Sgd, clip_gradient_norm, gradients};
-use adwp_engine::{Device, Executor, Feed, NodeId, Program, Variables};
+use adwp_engine::optim::{Sgd, clip_gradient_norm, gradients, moving_average};
+use adwp_engine::{Device, Executor, Feed, Graph, NodeId, Program, Variables};
 use adwp_models::{Discrete, Genotype, Heads, Skeleton, Training};
 use adwp_train::{
     At, Batch, BatchSource, Checkpoint, Context, Evaluator, MemoryPlan, Need, Outcome, Phase, Reporter, StepReport, Streams, TrainError,
@@ -28,13 +28,35 @@ pub struct RetrainData {
 
 /// Trains the network from scratch; `None` when it was interrupted.
 pub fn retrain(settings: &RetrainSettings, network: Network, data: &RetrainData, context: &mut Context<'_>) -> Result<Option<Trained>> {
+    train(settings, network, data, None, context)
+}
+
+/// Like [`retrain`], from the weights of another network as far as they are `inherited`.
+pub fn fine_tune(
+    settings: &RetrainSettings,
+    network: Network,
+    data: &RetrainData,
+    inherited: &Variables,
+    context: &mut Context<'_>,
+) -> Result<Option<Trained>> {
+    train(settings, network, data, Some(inherited), context)
+}
+
+fn train(
+    settings: &RetrainSettings,
+    network: Network,
+    data: &RetrainData,
+    inherited: Option<&Variables>,
+    context: &mut Context<'_>,
+) -> Result<Option<Trained>> {
     settings.validate()?;
     let mut phase = RetrainPhase::new(settings, &network.genotype, &network.skeleton, data)?;
+    phase.inherited = inherited.cloned();
     match run_phase(&mut phase, context)? {
         Outcome::Interrupted => Ok(None),
         Outcome::Done => {
             let test = phase.test.expect("the last epoch always has an evaluation");
-            Ok(Some(Trained::new(network, &phase.variables, test)?))
+            Ok(Some(Trained::new(network, phase.averages.as_ref().unwrap_or(&phase.variables), test)?))
         }
     }
 }
@@ -44,6 +66,9 @@ pub fn retrain_bytes(settings: &RetrainSettings, genotype: &Genotype, skeleton: 
     Ok(RetrainPhase::new(settings, genotype, skeleton, data)?.planned_bytes()?)
 }
 
+/// What the keys of moving averages in a checkpoint start with.
+const AVERAGES: &str = "average/";
+
 struct RetrainPhase {
     settings: RetrainSettings,
     data: RetrainData,
@@ -51,9 +76,15 @@ struct RetrainPhase {
     net: Discrete,
     training: Training,
     variables: Variables,
+    /// Moving averages of what the network for inference has; none where they are off.
+    averages: Option<Variables>,
+    /// What starts with other values than fresh ones.
+    inherited: Option<Variables>,
     parameters: Vec<NodeId>,
     executor: Executor,
     evaluator: Evaluator,
+    /// The network for inference.
+    inference: Graph,
     sgd: Sgd,
     /// The last evaluation.
     test: Option<TestResult>,
@@ -81,9 +112,17 @@ impl RetrainPhase {
             net,
             training,
             variables: Variables::new(),
+            averages: None,
+            inherited: None,
             parameters,
+            inference: inference.graph,
             test: None,
         })
+    }
+
+    /// The learning rate of a step.
+    fn rate(&self, at: At) -> f32 {
+        self.settings.rate_at(at.epoch, at.step, self.steps)
     }
 
     /// One drop-path mask for each operation that can be dropped: 0, or 1 / keep so that the mean stays.
@@ -112,9 +151,10 @@ impl Phase for RetrainPhase {
     }
 
     fn planned_bytes(&self) -> Result<Need, TrainError> {
-        let Self { settings, data, net, executor, evaluator, .. } = self;
+        let Self { settings, data, net, executor, evaluator, inference, .. } = self;
+        let averages = if settings.ema > 0.0 { memory::of_variables(inference) } else { 0 };
         let plan = MemoryPlan {
-            state: memory::of_variables(&net.graph) + memory::of_nodes(&net.graph, &self.parameters),
+            state: memory::of_variables(&net.graph) + memory::of_nodes(&net.graph, &self.parameters) + averages,
             executors: executor.own_bytes() + evaluator.own_bytes() + data.device.working_bytes(),
             // Test images are only read between two epochs.
             batches: data.train.bytes_in_flight(&settings.augmentation).max(data.test.bytes_in_flight(&Augmentation::NONE)),
@@ -124,7 +164,18 @@ impl Phase for RetrainPhase {
     }
 
     fn initialize(&mut self) -> Result<(), TrainError> {
-        Ok(self.variables.initialize(&self.net.graph, &mut self.data.streams.once("retrain/weights"))?)
+        self.variables.initialize(&self.net.graph, &mut self.data.streams.once("retrain/weights"))?;
+        for variable in self.inherited.iter().flat_map(Variables::iter) {
+            self.variables.expect(&variable.name, &variable.shape)?;
+            self.variables.insert(variable.clone());
+        }
+        if self.settings.ema > 0.0 {
+            let averages = self.averages.insert(Variables::new());
+            for (name, _, _) in self.inference.variables() {
+                averages.insert(self.variables.get(&name)?.clone());
+            }
+        }
+        Ok(())
     }
 
     fn batches(&self, epoch: usize, first: usize) -> Result<Box<dyn Iterator<Item = Result<Batch, DataError>>>, TrainError> {
@@ -142,21 +193,32 @@ impl Phase for RetrainPhase {
         require_finite(Self::NAME, at, loss, || first_not_finite(&self.net.graph, &self.variables, &feeds, &self.data.device))?;
         let mut gradients = gradients(&self.executor, &self.variables, &self.parameters)?;
         clip_gradient_norm(&mut gradients, self.settings.clip, &self.data.device)?;
-        let rate = schedule::cosine(self.settings.rate, 0.0, at.epoch, self.settings.epochs);
-        self.sgd.step(&mut self.variables, &gradients, rate, &self.data.device)?;
+        self.sgd.step(&mut self.variables, &gradients, self.settings.rate_at(at.epoch, at.step, self.steps), &self.data.device)?;
+        if let Some(averages) = &mut self.averages {
+            let decay = schedule::average_decay(self.settings.ema, (at.epoch * self.steps + at.step) as u64);
+            moving_average(averages, &mut self.variables, decay, &self.data.device)?;
+        }
         let correct = correct_predictions(&self.executor.value(self.net.logits)?, &batch.labels);
         Ok(StepReport { loss, images: batch.labels.len(), correct })
     }
 
     fn finish_epoch(&mut self, epoch: usize, reporter: &mut dyn Reporter) -> Result<Map<String, Value>, TrainError> {
         let mut metrics = Map::new();
-        let rate = schedule::cosine(self.settings.rate, 0.0, epoch, self.settings.epochs);
-        metrics.insert("learning_rate".into(), rate.into());
+        metrics.insert("learning_rate".into(), self.rate(At { epoch, step: self.steps - 1 }).into());
         if (epoch + 1).is_multiple_of(self.settings.evaluate_every) || epoch + 1 == self.settings.epochs {
             let images = watched(reporter, "retrain: test batch", self.data.test.in_order(0)?);
-            let score = self.evaluator.score(&mut self.variables, images)?;
-            let test = TestResult { correct: score.correct, images: score.images };
+            let delivered = self.averages.as_mut().unwrap_or(&mut self.variables);
+            let (score, with_flips) = if self.settings.test_flips {
+                let [plain, with_flips] = self.evaluator.score_with_flips(delivered, images)?;
+                (plain, Some(with_flips.correct))
+            } else {
+                (self.evaluator.score(delivered, images)?, None)
+            };
+            let test = TestResult { correct: score.correct, images: score.images, correct_with_flips: with_flips };
             metrics.insert("test_accuracy".into(), test.accuracy().into());
+            if let Some(accuracy) = test.accuracy_with_flips() {
+                metrics.insert("test_accuracy_with_flips".into(), accuracy.into());
+            }
             self.test = Some(test);
         }
         Ok(metrics)
@@ -164,6 +226,9 @@ impl Phase for RetrainPhase {
 
     fn save(&self, checkpoint: &mut Checkpoint) -> Result<(), TrainError> {
         checkpoint.put_variables(&self.variables)?;
+        if let Some(averages) = &self.averages {
+            checkpoint.put_set(AVERAGES, averages)?;
+        }
         for (name, slots) in self.sgd.state()? {
             checkpoint.put_slots(name, &slots);
         }
@@ -174,6 +239,9 @@ impl Phase for RetrainPhase {
 
     fn restore(&mut self, checkpoint: &mut Checkpoint, path: &Path) -> Result<(), TrainError> {
         checkpoint.take_variables(&mut self.variables, path)?;
+        if let Some(averages) = &mut self.averages {
+            checkpoint.take_set(AVERAGES, averages, path)?;
+        }
         self.sgd.restore(|name| checkpoint.take_slots(name));
         self.test = checkpoint.value("test", path)?;
         Ok(())
@@ -183,6 +251,7 @@ impl Phase for RetrainPhase {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Inherited;
     use adwp_data::{Dataset, ImageShape, Normalization};
     use adwp_models::{IntensiveSpace, Stem};
     use std::sync::Arc;
@@ -199,14 +268,21 @@ mod tests {
 
     /// Retraining of an architecture drawn at random, about to begin.
     fn phase(rate: f32) -> RetrainPhase {
+        let settings = RetrainSettings { rate, ..settings() };
+        phase_with(&settings)
+    }
+
+    fn settings() -> RetrainSettings {
+        RetrainSettings { batch: 4, channels: 2, auxiliary: 0.0, augmentation: Augmentation::NONE, ..RetrainSettings::default() }
+    }
+
+    fn phase_with(settings: &RetrainSettings) -> RetrainPhase {
         let skeleton = Skeleton { stem: Stem::Cifar, cells: 3, channels: 2, classes: 2, image: [1, 8, 8] };
         let streams = Streams::new(7);
         let mut rng = streams.once("architecture");
         let genotype = IntensiveSpace::random(3, &mut rng).unwrap().random_genotype(&skeleton, 2, &mut rng).unwrap();
         let data = RetrainData { train: noise(64), test: noise(4), streams, device: Device::cpu(1).unwrap() };
-        let augmentation = Augmentation::NONE;
-        let settings = RetrainSettings { rate, batch: 4, channels: 2, auxiliary: 0.0, augmentation, ..RetrainSettings::default() };
-        let mut phase = RetrainPhase::new(&settings, &genotype, &skeleton, &data).unwrap();
+        let mut phase = RetrainPhase::new(settings, &genotype, &skeleton, &data).unwrap();
         phase.initialize().unwrap();
         phase
     }
@@ -244,5 +320,125 @@ mod tests {
         assert!(phase.net.graph.nodes().any(|(_, node)| is_named(&node.name)), "{first}");
         let after = learned(&phase);
         assert!(after.concat().iter().zip(&before.concat()).all(|(a, b)| a.to_bits() == b.to_bits()), "nothing was updated");
+    }
+    fn values(variables: &Variables, name: &str) -> Vec<f32> {
+        variables.get(name).unwrap().data().unwrap().to_vec()
+    }
+
+    #[test]
+    fn averages_are_those_of_the_weights_of_every_step_and_come_back() {
+        let mut phase = phase_with(&RetrainSettings { ema: 0.3, auxiliary: 0.4, ..settings() });
+        let names: Vec<String> = phase.averages.as_ref().unwrap().iter().map(|average| average.name.clone()).collect();
+        assert!(names.iter().any(|name| name.ends_with("/running_var")) && !names.iter().any(|name| name.contains("auxiliary")));
+        let mut expected: Vec<Vec<f32>> = names.iter().map(|name| values(&phase.variables, name)).collect();
+        let fresh = expected.clone();
+        let batches: Vec<_> = phase.batches(0, 0).unwrap().take(6).collect();
+        for (step, batch) in batches.into_iter().enumerate() {
+            phase.step(At { epoch: 0, step }, batch.unwrap()).unwrap();
+            // (1 + t) / (10 + t) is 0.1, 0.18, 0.25 and then over 0.3.
+            let decay = [1.0 / 10.0, 2.0 / 11.0, 3.0 / 12.0, 0.3, 0.3, 0.3][step];
+            for (name, average) in names.iter().zip(&mut expected) {
+                let now = values(&phase.variables, name);
+                average.iter_mut().zip(now).for_each(|(average, value)| *average = decay * *average + (1.0 - decay) * value);
+            }
+        }
+        let averages = phase.averages.clone().unwrap();
+        for ((name, expected), fresh) in names.iter().zip(&expected).zip(&fresh) {
+            let found = values(&averages, name);
+            let scale = expected.iter().fold(1e-3_f32, |most, value| most.max(value.abs()));
+            assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() <= 1e-5 * scale), "{name}: {found:?}, expected {expected:?}");
+            assert!(found != *fresh || fresh.iter().all(|value| *value == 0.0), "{name} has not moved");
+        }
+        let mut checkpoint = Checkpoint::default();
+        phase.save(&mut checkpoint).unwrap();
+        let mut resumed = phase_with(&RetrainSettings { ema: 0.3, auxiliary: 0.4, ..settings() });
+        assert_ne!(resumed.averages, phase.averages);
+        resumed.restore(&mut checkpoint, Path::new("checkpoint")).unwrap();
+        assert_eq!((&resumed.averages, &resumed.variables), (&phase.averages, &phase.variables));
+        // A checkpoint without them is not taken for one with them.
+        let mut without = Checkpoint::default();
+        phase_with(&settings()).save(&mut without).unwrap();
+        assert!(matches!(resumed.restore(&mut without, Path::new("checkpoint")), Err(TrainError::Damaged { .. })));
+    }
+
+    #[test]
+    fn the_averages_are_what_is_tested() {
+        let settings = RetrainSettings { ema: 0.999, epochs: 1, ..settings() };
+        let mut phase = phase_with(&settings);
+        let logits = |phase: &mut RetrainPhase, averaged: bool| {
+            let variables = if averaged { phase.averages.as_mut().unwrap() } else { &mut phase.variables };
+            phase.evaluator.evaluate(variables, phase.data.test.in_order(0).unwrap()).unwrap()
+        };
+        epoch(&mut phase);
+        let (averaged, last) = (logits(&mut phase, true), logits(&mut phase, false));
+        assert_ne!(averaged.logits, last.logits);
+        phase.finish_epoch(0, &mut adwp_train::Quiet).unwrap();
+        assert_eq!(phase.test.unwrap().correct, averaged.correct);
+    }
+
+    #[test]
+    fn flips_add_the_logits_of_mirror_images() {
+        let mut phase = phase_with(&RetrainSettings { test_flips: true, epochs: 1, ..settings() });
+        // 18 images in batches of 4: the last batch is not full.
+        phase.data.test = BatchSource { batch: 4, ..noise(18) };
+        epoch(&mut phase);
+        let metrics = phase.finish_epoch(0, &mut adwp_train::Quiet).unwrap();
+
+        let source = &phase.data.test;
+        let mirrored: Vec<u8> = (0..18)
+            .flat_map(|i| {
+                let mut pixels = vec![0; 64];
+                source.dataset.read_image(i, &mut pixels).unwrap();
+                pixels.chunks_exact_mut(8).for_each(<[u8]>::reverse);
+                pixels
+            })
+            .collect();
+        let (classes, labels) = (source.dataset.classes().to_vec(), source.dataset.labels().to_vec());
+        let mirror = Dataset::from_memory("mirror", classes, source.dataset.shape(), labels.clone(), mirrored).unwrap();
+        let mirror = BatchSource { dataset: Arc::new(mirror), ..source.clone() };
+        let mut logits = |source: &BatchSource| phase.evaluator.evaluate(&mut phase.variables, source.in_order(0).unwrap()).unwrap();
+        let (plain, mirrored) = (logits(source), logits(&mirror));
+        assert_ne!(plain.logits, mirrored.logits);
+        let sums: Vec<f32> = plain.logits.iter().zip(&mirrored.logits).map(|(a, b)| a + b).collect();
+        let test = phase.test.unwrap();
+        assert_eq!((test.correct, test.images), (plain.correct, 18));
+        assert_eq!(test.correct_with_flips, Some(adwp_train::correct_predictions(&sums, &labels)));
+        assert_eq!(metrics["test_accuracy_with_flips"].as_f64(), test.accuracy_with_flips());
+    }
+
+    #[test]
+    fn what_fits_is_inherited_and_the_rest_starts_fresh() {
+        let mut source = phase_with(&settings());
+        epoch(&mut source);
+        let skeleton = Skeleton { stem: Stem::Cifar, cells: 3, channels: 2, classes: 2, image: [1, 8, 8] };
+        let mut rng = Streams::new(7).once("architecture");
+        let genotype = IntensiveSpace::random(3, &mut rng).unwrap().random_genotype(&skeleton, 2, &mut rng).unwrap();
+        let normalization = Normalization { mean: vec![0.5], std: vec![0.25] };
+        let classes = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let network = Network { genotype, skeleton, dataset: "noise".into(), classes: classes(&["a", "b"]), normalization };
+        let test = TestResult { correct: 0, images: 1, correct_with_flips: None };
+        let trained = Trained::new(network.clone(), &source.variables, test).unwrap();
+
+        let all = Inherited::new(&network, &trained).unwrap();
+        assert!(all.fresh.is_empty() && all.variables == trained.variables);
+        // As many classes, but others.
+        let other = Inherited::new(&Network { classes: classes(&["a", "c"]), ..network.clone() }, &trained).unwrap();
+        assert_eq!(other.fresh, ["classifier/linear/weight", "classifier/linear/bias"]);
+        assert_eq!(other.variables.len() + 2, trained.variables.len());
+        let colour = Skeleton { image: [3, 16, 16], ..skeleton };
+        let colour =
+            Network { skeleton: colour, normalization: Normalization { mean: vec![0.5; 3], std: vec![0.25; 3] }, ..network.clone() };
+        let colour = Inherited::new(&colour, &trained).unwrap();
+        assert!(colour.fresh.len() == 1 && colour.fresh[0].starts_with("stem"), "{:?}", colour.fresh);
+
+        let mut tuned = phase_with(&settings());
+        assert_ne!(learned(&tuned), learned(&source));
+        tuned.inherited = Some(other.variables);
+        tuned.initialize().unwrap();
+        let fresh = phase_with(&settings());
+        for variable in tuned.variables.iter() {
+            let expected = if variable.name.starts_with("classifier") { &fresh } else { &source };
+            assert_eq!(variable, expected.variables.get(&variable.name).unwrap());
+        }
     }
 }

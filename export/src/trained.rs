@@ -33,6 +33,9 @@ pub struct TestResult {
     pub correct: usize,
     /// Images in all.
     pub images: usize,
+    /// Images classified right by the mean of the logits of each and of its mirror image, where that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correct_with_flips: Option<usize>,
 }
 
 impl TestResult {
@@ -40,7 +43,42 @@ impl TestResult {
     pub fn accuracy(self) -> f64 {
         self.correct as f64 / self.images.max(1) as f64
     }
+
+    /// The same with mirror images.
+    pub fn accuracy_with_flips(self) -> Option<f64> {
+        Some(self.correct_with_flips? as f64 / self.images.max(1) as f64)
+    }
 }
+
+/// What a network takes over from the weights of another.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Inherited {
+    /// Parameters and statistics that fit.
+    pub variables: Variables,
+    /// Names of those that nothing fits: they start fresh.
+    pub fresh: Vec<String>,
+}
+
+impl Inherited {
+    /// Takes of `from` what `network` has under the same name in the same shape. The classifier of other classes is left out: its outputs
+    /// mean something else, even where they are as many.
+    pub fn new(network: &Network, from: &Trained) -> Result<Self> {
+        let graph = Discrete::build(&network.genotype, &network.skeleton, 1, None)?.graph;
+        let other_classes = network.classes != from.network.classes;
+        let mut inherited = Self { variables: Variables::new(), fresh: Vec::new() };
+        for (name, shape, _) in graph.variables() {
+            let fits = from.variables.get(&name).ok().filter(|variable| variable.shape == shape);
+            match fits.filter(|_| !(other_classes && name.starts_with(CLASSIFIER))) {
+                Some(variable) => inherited.variables.insert(variable.clone()),
+                None => inherited.fresh.push(name),
+            }
+        }
+        Ok(inherited)
+    }
+}
+
+/// What the names of the classifier's parameters start with.
+const CLASSIFIER: &str = "classifier/";
 
 /// A retrained network: what `weights.safetensors` holds.
 #[derive(Clone, Debug, PartialEq)]

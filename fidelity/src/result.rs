@@ -315,7 +315,7 @@ mod tests {
         let measured = Measured {
             candidates: vec![candidate(), candidate()],
             scores: vec![(Method::OneShot, vec![vec![0.5, 0.6]])],
-            retrained: vec![vec![TestResult { correct: 1, images: 2 }, TestResult { correct: 2, images: 2 }]],
+            retrained: vec![[1, 2].map(|correct| TestResult { correct, images: 2, correct_with_flips: None }).to_vec()],
             searched: vec![found(9.0)],
         };
         let fidelity = Fidelity::of(measured, FidelitySettings { architectures: 2, seeds: 1, random: 0 }, 3);

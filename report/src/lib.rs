@@ -14,7 +14,7 @@ mod terminal;
 
 pub use error::ReportError;
 pub use html::html;
-pub use run_report::{BudgetRow, FormatRow, LatencyRow, ParityRow, PhaseTime, RunReport, RuntimeAccuracy};
+pub use run_report::{BudgetRow, FormatRow, LatencyRow, ParityRow, PhaseTime, RunReport, RuntimeAccuracy, SkippedImages};
 pub use scatter::{Panel, Scatter, scatter};
 pub use schema::Schema;
 pub use terminal::terminal_table;

@@ -36,6 +36,16 @@ pub struct RunReport {
     pub test_accuracy: f64,
     /// Test images that the trained network classifies correctly in the engine.
     pub test_correct: usize,
+    /// Those it classifies correctly by the mean of the logits of an image and of its mirror image; none where that was not asked for. All
+    /// other accuracies are of images looked at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_correct_with_flips: Option<usize>,
+    /// What the network was trained with, in words.
+    #[serde(default)]
+    pub recipe: Vec<String>,
+    /// Image files that could not be read, and were left out of training and test.
+    #[serde(default)]
+    pub skipped_images: SkippedImages,
     /// Accuracy of the exported file, by runtime.
     pub runtime_accuracy: Vec<RuntimeAccuracy>,
     /// The largest difference of a logit between the engine and any runtime.
@@ -83,6 +93,16 @@ pub struct FormatRow {
     pub parity: Vec<ParityRow>,
     /// Runtimes that cannot run it, with what they say.
     pub refused: Vec<String>,
+}
+
+/// Image files that were left out because they could not be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SkippedImages {
+    /// Of the training images.
+    pub train: usize,
+    /// Of the test images.
+    pub test: usize,
 }
 
 /// Accuracy of the exported file in one runtime.

@@ -1,5 +1,5 @@
-use crate::format::{count, duration, millions, ms, percent};
-use crate::{LatencyRow, RunReport};
+use crate::format::{count, duration, millions, ms, percent, percent_of};
+use crate::{LatencyRow, RunReport, SkippedImages};
 
 /// Names longer than this are cut: with the other columns a line then stays under 80.
 const NAME_WIDTH: usize = 28;
@@ -10,7 +10,7 @@ pub fn terminal_table(report: &RunReport) -> String {
     let mut phases = vec![["phase".to_owned(), "time".to_owned()]];
     phases.extend(report.phases.iter().map(|phase| [name(&phase.name), duration(phase.seconds)]));
     phases.push(["total".to_owned(), duration(report.phases.iter().map(|phase| phase.seconds).sum())]);
-    let network = [
+    let mut network = vec![
         ["params".to_owned(), format!("{} M", millions(report.params)), count(report.params)],
         ["multiply-adds".to_owned(), format!("{} M", millions(report.madds)), count(report.madds)],
         [
@@ -19,6 +19,17 @@ pub fn terminal_table(report: &RunReport) -> String {
             format!("{} of {}", count(report.test_correct), count(report.test_images)),
         ],
     ];
+    if let Some(correct) = report.test_correct_with_flips {
+        network.push([
+            "with mirror images".to_owned(),
+            format!("{} %", percent_of(correct, report.test_images)),
+            format!("{} of {}", count(correct), count(report.test_images)),
+        ]);
+    }
+    let SkippedImages { train, test } = report.skipped_images;
+    if train + test > 0 {
+        network.push(["unreadable images".to_owned(), String::new(), format!("{} skipped", count(train + test))]);
+    }
     let mut latency = vec![["latency", "threads", "batch", "p50"].map(str::to_owned)];
     latency.extend(report.latency.iter().map(latency_row));
 

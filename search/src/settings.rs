@@ -1,7 +1,7 @@
 use adwp_data::{Augmentation, Order, epoch_order, split};
 use adwp_engine::Device;
 use adwp_models::{Dropped, Generator, GeneratorActivation, GeneratorInput, HypernetworkOptions, IntensiveSpace, Skeleton};
-use adwp_train::{BatchSource, Streams, TrainError, check_settings};
+use adwp_train::{BatchSource, Streams, TrainError, check_augmentation, check_settings};
 use serde::{Deserialize, Serialize};
 
 /// Settings of the intensive-space phase. The defaults are those of section 4.1 and of DARTS, which it refers to.
@@ -264,6 +264,7 @@ impl SpaceSettings {
             ("alpha_weight_decay", self.alpha_weight_decay),
         ];
         check_settings("space", self.batch, &numbers)?;
+        check_augmentation("space", &self.augmentation)?;
         let fail = |message: String| Err(TrainError::Settings(format!("space: {message}")));
         match self {
             s if s.epochs <= s.backtrack => fail(format!("epochs = {} must exceed backtrack = {}", s.epochs, s.backtrack)),
@@ -292,6 +293,7 @@ impl SearchSettings {
             ("alpha_weight_decay", self.alpha_weight_decay),
         ];
         check_settings("search", self.batch, &numbers)?;
+        check_augmentation("search", &self.augmentation)?;
         let fail = |message: String| Err(TrainError::Settings(format!("search: {message}")));
         match self {
             s if s.hypernetwork_epochs >= s.epochs => {

@@ -64,7 +64,8 @@ pub(crate) fn trained(skeleton: Skeleton, seed: u64) -> Trained {
         classes: (0..skeleton.classes).map(|class| format!("class \"{class}\"")).collect(),
         normalization,
     };
-    let mut trained = Trained { network, variables: Variables::new(), test: TestResult { correct: 3, images: 7 } };
+    let mut trained =
+        Trained { network, variables: Variables::new(), test: TestResult { correct: 3, images: 7, correct_with_flips: None } };
     fill(&mut trained, seed);
     trained
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use tempfile::tempdir;
 
-use crate::folder::contents;
+use crate::folder::{contents, json};
 use crate::program::{Ended, end, run, text};
 use crate::reference::{PICTURE, SETTINGS, copy_of_run, reference};
 
@@ -85,16 +85,88 @@ fn a_file_that_is_no_image_is_named() {
             fs::copy(PICTURE, folder.join(format!("{i}.jpg"))).unwrap();
         }
     }
-    // Whichever half of the training images a phase takes, it meets one of these.
     for i in 0..12 {
         fs::write(data.join(format!("train/dog/{i}.jpg")), "<html>Too many requests</html>").unwrap();
     }
     let folder = data.with_extension("run");
     let sizes = ["image_size=16", "train_images=0", "search_images=0"].iter().flat_map(|set| ["--set", set]);
     let args = ["run", "--config", SETTINGS, "--dataset", "image-folder", "--data", text(&data), "--run", text(&folder)];
-    run(args.into_iter().chain(sizes)).refuses(&[text(&data.join("train/dog")), "cannot be read as an image"]);
+    run(args.into_iter().chain(sizes)).refuses(&[
+        text(&data.join("train/dog")),
+        "none of the 12 images of the class `dog`",
+        "cannot be read as an image",
+    ]);
+    assert!(!folder.exists(), "the folder is only made once the images were looked at");
     let checked = run(["data", "check", text(&data), "--dataset", "image-folder"]).with_code(2);
     assert!(checked.stdout.contains("train/dog/11.jpg"), "{checked:?}");
+}
+
+/// The picture as a JPEG whose header promises so many pixels on each side.
+fn giant(side: u16) -> Vec<u8> {
+    let mut jpeg = fs::read(PICTURE).unwrap();
+    let frame = jpeg.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();
+    jpeg[frame + 5..frame + 7].copy_from_slice(&side.to_be_bytes());
+    jpeg[frame + 7..frame + 9].copy_from_slice(&side.to_be_bytes());
+    jpeg
+}
+
+#[test]
+fn files_that_are_no_images_are_skipped_and_counted() {
+    let holder = tempdir().unwrap();
+    let (data, folder) = (holder.path().join("images"), holder.path().join("run"));
+    let whole = fs::read(PICTURE).unwrap();
+    let cmyk = fs::read(Path::new(PICTURE).with_file_name("cmyk.jpg")).unwrap();
+    for (split, class) in [("train", "cat"), ("train", "dog"), ("val", "cat"), ("val", "dog")] {
+        let folder = data.join(split).join(class);
+        fs::create_dir_all(&folder).unwrap();
+        for i in 0..8 {
+            fs::write(folder.join(format!("good{i}.jpg")), if i % 2 == 0 { &whole } else { &cmyk }).unwrap();
+        }
+    }
+    let bad: [(&str, &[u8]); 6] = [
+        ("train/cat/empty.jpg", b""),
+        ("train/cat/cut.jpg", &whole[..whole.len() / 2]),
+        ("train/cat/text.png", b"<html>Too many requests</html>"),
+        ("train/dog/giant.jpg", &giant(60_000)),
+        ("train/dog/header.png", b"\x89PNG\r\n\x1a\n"),
+        ("val/dog/empty.png", b""),
+    ];
+    for (name, content) in bad {
+        fs::write(data.join(name), content).unwrap();
+    }
+    let mut train = 5;
+    #[cfg(unix)]
+    {
+        use std::os::unix::ffi::OsStrExt;
+        // A link to itself, one to a folder above, and a name that is no text.
+        std::os::unix::fs::symlink("loop.jpg", data.join("train/cat/loop.jpg")).unwrap();
+        std::os::unix::fs::symlink("../../..", data.join("train/dog/above.jpg")).unwrap();
+        let odd = data.join("train/dog").join(std::ffi::OsStr::from_bytes(b"\xff\xfe.jpg"));
+        train += 1 + usize::from(fs::write(odd, "no image").is_ok());
+    }
+    let sizes = ["image_size=16", "train_images=0", "search_images=0"].iter().flat_map(|set| ["--set", set]);
+    let args = ["run", "--config", SETTINGS, "--dataset", "image-folder", "--data", text(&data), "--run", text(&folder)];
+    let ended = run(args.into_iter().chain(sizes)).succeeds();
+    assert!(ended.stderr.contains("warning: skipping") && ended.stderr.contains("empty.png: cannot be read"), "{ended:?}");
+    assert!(ended.stdout.contains(&format!("{} skipped", train + 1)), "{ended:?}");
+    let report = json(&folder.join("report.json"));
+    assert_eq!(report["skipped_images"], serde_json::json!({ "train": train, "test": 1 }));
+    assert_eq!((&report["train_images"], &report["test_images"]), (&16.into(), &16.into()));
+    let html = fs::read_to_string(folder.join("report.html")).unwrap();
+    assert!(html.contains(&format!("{train} training and 1 test images could not be read")));
+    let skipped = fs::read_to_string(folder.join("skipped.json")).unwrap();
+    assert!(bad.iter().all(|(name, _)| skipped.contains(name)) && skipped.contains("60000x60000 pixels"), "{skipped}");
+
+    // Continued: the files are not looked at again, the same ones are left out, and a folder that has changed is told.
+    let before = contents(&folder);
+    crate::folder::delete(&folder, &["model.onnx", "verification.json"]);
+    run(["run", "--run", text(&folder), "--resume"]).succeeds();
+    assert_eq!(fs::read(folder.join("model.onnx")).unwrap(), before[Path::new("model.onnx")]);
+    fs::write(data.join("train/cat/more.jpg"), &whole).unwrap();
+    run(["run", "--run", text(&folder), "--resume"]).refuses(&["image-folder train", "when the run was begun", "another run"]);
+    fs::remove_file(data.join("train/cat/more.jpg")).unwrap();
+    fs::write(folder.join("skipped.json"), skipped.replace("adwp/skipped/1", "adwp/skipped/2")).unwrap();
+    run(["run", "--run", text(&folder), "--resume"]).refuses(&["skipped.json", "adwp/skipped/2"]);
 }
 
 #[test]

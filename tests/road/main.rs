@@ -15,6 +15,7 @@ mod lut;
 mod memory;
 mod output;
 mod program;
+mod recipe;
 mod reference;
 mod resume;
 mod road;

@@ -138,6 +138,16 @@ impl Batch {
         }
     }
 
+    /// The same images mirrored left and right; `width` is theirs in pixels.
+    pub(crate) fn mirrored(&self, width: usize) -> Self {
+        let mut batch = self.clone();
+        match &mut batch.images {
+            Images::Values(values) => values.chunks_exact_mut(width).for_each(<[f32]>::reverse),
+            Images::Stored(_, places) => places.iter_mut().for_each(|place| place.mirrored = !place.mirrored),
+        }
+        batch
+    }
+
     /// Appends some images, without labels, to a batch that is not empty until there are `images`.
     pub(crate) fn fill_up(&mut self, images: usize) {
         match &mut self.images {

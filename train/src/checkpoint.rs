@@ -57,18 +57,34 @@ impl Checkpoint {
     /// # Errors
     /// [`TrainError::Engine`] when they cannot be read from the device.
     pub fn put_variables(&mut self, variables: &Variables) -> Result<()> {
+        self.put_set("", variables)
+    }
+
+    /// Adds a second set of variables, whose names may be those of the first: like [`Self::put_variables`], with `set` before each key.
+    ///
+    /// # Errors
+    /// Those of [`Self::put_variables`].
+    pub fn put_set(&mut self, set: &str, variables: &Variables) -> Result<()> {
         for variable in variables.iter() {
             let tensor = TensorData { shape: variable.shape.to_vec(), data: variable.data()?.to_vec() };
-            self.tensors.insert(key(variable.role, &variable.name), tensor);
+            self.tensors.insert(key(set, variable.role, &variable.name), tensor);
         }
         Ok(())
     }
 
     /// Overwrites `variables` with what [`Self::put_variables`] stored; every one must be there in its shape.
     pub fn take_variables(&mut self, variables: &mut Variables, path: &Path) -> Result<()> {
+        self.take_set("", variables, path)
+    }
+
+    /// Overwrites `variables` with what [`Self::put_set`] stored; every one must be there in its shape.
+    ///
+    /// # Errors
+    /// Those of [`Self::take_variable`].
+    pub fn take_set(&mut self, set: &str, variables: &mut Variables, path: &Path) -> Result<()> {
         let expected: Vec<(String, Role, Shape)> = variables.iter().map(|v| (v.name.clone(), v.role, v.shape.clone())).collect();
         for (name, role, shape) in expected {
-            variables.insert(self.take_variable(name, role, shape, path)?);
+            variables.insert(self.take_of(set, name, role, shape, path)?);
         }
         Ok(())
     }
@@ -78,7 +94,11 @@ impl Checkpoint {
     /// # Errors
     /// [`TrainError::Damaged`] when it is not there, or not in its shape.
     pub fn take_variable(&mut self, name: String, role: Role, shape: Shape, path: &Path) -> Result<Variable> {
-        let key = key(role, &name);
+        self.take_of("", name, role, shape, path)
+    }
+
+    fn take_of(&mut self, set: &str, name: String, role: Role, shape: Shape, path: &Path) -> Result<Variable> {
+        let key = key(set, role, &name);
         let damaged = |reason: String| TrainError::Damaged { path: path.to_owned(), reason };
         let tensor = self.tensors.remove(&key).ok_or_else(|| damaged(format!("it lacks {key}")))?;
         if tensor.shape[..] != shape[..] {
@@ -149,10 +169,10 @@ impl Checkpoint {
 }
 
 /// The name of a variable's tensor.
-fn key(role: Role, name: &str) -> String {
+fn key(set: &str, role: Role, name: &str) -> String {
     match role {
-        Role::Parameter => format!("variables/{name}"),
-        Role::Statistic => format!("statistics/{name}"),
+        Role::Parameter => format!("{set}variables/{name}"),
+        Role::Statistic => format!("{set}statistics/{name}"),
     }
 }
 

@@ -1,3 +1,5 @@
+use adwp_data::Augmentation;
+
 use crate::{Result, TrainError};
 
 /// More images than any step takes at once.
@@ -13,4 +15,9 @@ pub fn check_settings(phase: &str, batch: usize, numbers: &[(&str, f32)]) -> Res
         Some((name, value)) => fail(format!("{name} = {value} is not a number from 0 on")),
         None => Ok(()),
     }
+}
+
+/// Checks the changes to training images that the settings of a phase ask for.
+pub fn check_augmentation(phase: &str, augmentation: &Augmentation) -> Result<()> {
+    augmentation.validate().map_err(|error| TrainError::Settings(format!("{phase}: {error}")))
 }

@@ -45,6 +45,8 @@ pub struct Evaluator {
     images: NodeId,
     logits: NodeId,
     batch: usize,
+    /// Of the images, in pixels.
+    width: usize,
 }
 
 impl Evaluator {
@@ -52,7 +54,7 @@ impl Evaluator {
     pub fn new(graph: &Graph, images: NodeId, logits: NodeId, device: &Device) -> Result<Self> {
         let executor = |statistics| Executor::new(Program::inference(graph, &[logits], statistics)?, device);
         let (score, recalibrate) = (executor(Statistics::Running)?, executor(Statistics::Batch)?);
-        Ok(Self { score, recalibrate, images, logits, batch: graph[images].shape[0] })
+        Ok(Self { score, recalibrate, images, logits, batch: graph[images].shape[0], width: graph[images].shape[3] })
     }
 
     /// Images of a full batch.
@@ -89,6 +91,38 @@ impl Evaluator {
     /// [`Self::evaluate`] where only the count is wanted: of many images and classes, the logits alone are gigabytes.
     pub fn score(&mut self, variables: &mut Variables, batches: impl Iterator<Item = Result<Batch, DataError>>) -> Result<Score> {
         self.classify(variables, batches, |_, _| ())
+    }
+
+    /// [`Self::score`], and beside it that of the mean of the logits of each image and of its mirror image.
+    pub fn score_with_flips(
+        &mut self,
+        variables: &mut Variables,
+        batches: impl Iterator<Item = Result<Batch, DataError>>,
+    ) -> Result<[Score; 2]> {
+        let mut scores = [Score::default(); 2];
+        for batch in batches {
+            let mut batch = batch?;
+            let count = batch.labels.len();
+            batch.fill_up(self.batch);
+            let mut logits = self.logits_of(variables, &batch)?;
+            for (score, mirror) in scores.iter_mut().zip([false, true]) {
+                if mirror {
+                    // The sum has its largest value where the mean has it.
+                    let mirrored = self.logits_of(variables, &batch.mirrored(self.width))?;
+                    logits.iter_mut().zip(mirrored).for_each(|(logit, mirrored)| *logit += mirrored);
+                }
+                let classes = logits.len() / self.batch;
+                score.correct += correct_predictions(&logits[..count * classes], &batch.labels);
+                score.images += count;
+            }
+        }
+        Ok(scores)
+    }
+
+    /// Logits of a full batch.
+    fn logits_of(&mut self, variables: &mut Variables, batch: &Batch) -> Result<Vec<f32>> {
+        self.score.run(variables, &[(self.images, batch.feed())])?;
+        Ok(self.score.value(self.logits)?.to_vec())
     }
 
     /// Hands logits and predictions of each batch to `keep`.

@@ -25,7 +25,7 @@ mod tensorboard;
 
 pub use batches::{Batch, BatchSource, Batches};
 pub use checkpoint::{Checkpoint, TensorData};
-pub use checks::check_settings;
+pub use checks::{check_augmentation, check_settings};
 pub use error::{Result, TrainError};
 pub use evaluate::{Evaluation, Evaluator, Score, correct_predictions, labels_as_floats};
 pub use files::{read_text, write_atomic};

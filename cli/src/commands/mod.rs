@@ -34,7 +34,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         Command::Run(args) => road::run(&args, style),
         Command::Space(args) => road::train(&args, style, Training::Space),
         Command::Search(args) => road::train(&args, style, Training::Search),
-        Command::Retrain(args) => road::train(&args, style, Training::Retrain),
+        Command::Retrain(args) => road::retrain(&args, style),
         Command::Fidelity(args) => fidelity::fidelity(&args, style),
         Command::Export(args) => road::export(&args, style),
         Command::Report { run } => road::report(run, style),

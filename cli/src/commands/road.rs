@@ -7,13 +7,14 @@ use adwp_export::onnx::{Format, Precision};
 use adwp_report::terminal_table;
 
 use super::Style;
-use crate::args::{ExportArgs, RunArgs, TrainArgs};
+use crate::args::{ExportArgs, RetrainArgs, RunArgs, TrainArgs};
 use crate::failure::Failure;
 use crate::formats;
 use crate::memory::Training;
 use crate::output;
 use crate::session::{Existing, Session};
 use crate::steps;
+use crate::transfer::Origin;
 
 /// Training images that `adwp export --int8` calibrates on unless told otherwise.
 const CALIBRATION_IMAGES: usize = 512;
@@ -41,10 +42,22 @@ fn finish(session: &mut Session, style: Style) -> Result<(), Failure> {
     output::data(&format!("\n{}\n", std::path::absolute(&path).unwrap_or(path).display()))
 }
 
+/// `adwp retrain`, of the architecture in the folder or of another run's.
+pub(crate) fn retrain(args: &RetrainArgs, style: Style) -> Result<(), Failure> {
+    let Some(origin) = Origin::read(args)? else { return train(&args.train, style, Training::Retrain) };
+    let deadline = deadline(&args.train);
+    let run = &args.train.run;
+    let session = Session::open_from(Some(&origin), run, style.verbosity, Existing::NeedsResume, &[Training::Retrain])?;
+    train_in(session.until(deadline), style, Training::Retrain)
+}
+
 /// `adwp space`, `search`, `retrain`: one training step in a run folder.
 pub(crate) fn train(args: &TrainArgs, style: Style, training: Training) -> Result<(), Failure> {
     let deadline = deadline(args);
-    let mut session = Session::open(&args.run, style.verbosity, Existing::Continues, &[training])?.until(deadline);
+    train_in(Session::open(&args.run, style.verbosity, Existing::Continues, &[training])?.until(deadline), style, training)
+}
+
+fn train_in(mut session: Session, style: Style, training: Training) -> Result<(), Failure> {
     session.announce();
     match training {
         Training::Space => steps::space(&mut session, training.name()),

@@ -89,6 +89,15 @@ pub(crate) fn adam_step(
     Ok(())
 }
 
+/// Moves averages towards the values at these positions, one for each average.
+pub(crate) fn average(decay: f32, averages: &mut Variables, values: &Variables, positions: &[usize], device: &Device) -> Result<()> {
+    let values: Vec<&[f32]> = positions.iter().map(|&position| values.at(position).data()).collect::<Result<_>>()?;
+    let averages = averages.several_mut(0..positions.len())?;
+    let pieces: Vec<_> = averages.into_iter().zip(values).flat_map(|(a, v)| a.chunks_mut(CHUNK).zip(v.chunks(CHUNK))).collect();
+    device.install(|| pieces.into_par_iter().for_each(|(a, v)| average_step(a, v, decay)));
+    Ok(())
+}
+
 kernel! {
     fn sum_of_squares(simd, values: &[f32]) -> f64 {
         let (chunks, rest) = values.as_chunks::<8>();
@@ -105,6 +114,11 @@ kernel! {
         for ((w, v), g) in w.iter_mut().zip(v).zip(g) {
             *v = momentum * *v + (scale * g + weight_decay * *w);
             *w -= rate * *v;
+        }
+    }
+    fn average_step(simd, average: &mut [f32], value: &[f32], decay: f32) {
+        for (a, v) in average.iter_mut().zip(value) {
+            *a = decay * *a + (1.0 - decay) * v;
         }
     }
 }

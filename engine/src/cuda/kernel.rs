@@ -44,12 +44,13 @@ pub(crate) enum Kernel {
     ClipFactor,
     Sgd,
     Adam,
+    MovingAverage,
     Images,
 }
 
 impl Kernel {
     /// Every kernel.
-    pub(crate) const ALL: [Self; 42] = [
+    pub(crate) const ALL: [Self; 43] = [
         Self::Combine,
         Self::Send,
         Self::Activate,
@@ -91,6 +92,7 @@ impl Kernel {
         Self::ClipFactor,
         Self::Sgd,
         Self::Adam,
+        Self::MovingAverage,
         Self::Images,
     ];
 
@@ -138,6 +140,7 @@ impl Kernel {
             Self::ClipFactor => "clip_factor",
             Self::Sgd => "sgd",
             Self::Adam => "adam",
+            Self::MovingAverage => "moving_average",
             Self::Images => "images",
         }
     }
@@ -174,7 +177,7 @@ impl Kernel {
             Self::LinearForward | Self::LinearBackwardInput | Self::LinearBackwardWeight | Self::LinearBackwardBias => "linear.cu",
             Self::CropForward | Self::CropBackward | Self::SelectForward | Self::SelectBackward => "layout.cu",
             Self::SoftmaxForward | Self::SoftmaxBackward | Self::CrossEntropyForward | Self::CrossEntropyBackward => "loss.cu",
-            Self::SumOfSquares | Self::ClipFactor | Self::Sgd | Self::Adam => "optim.cu",
+            Self::SumOfSquares | Self::ClipFactor | Self::Sgd | Self::Adam | Self::MovingAverage => "optim.cu",
             Self::Images => "images.cu",
         }
     }

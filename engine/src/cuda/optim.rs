@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::cuda::Device;
 use crate::cuda::driver::Buffer;
 use crate::cuda::problem::{Address, Problem, Region};
-use crate::cuda::problems::optim::{Adam, ClipFactor, Sgd, SumOfSquares};
+use crate::cuda::problems::optim::{Adam, ClipFactor, MovingAverage, Sgd, SumOfSquares};
 use crate::cuda::schedule::Task;
 use crate::cuda::table::Content;
 use crate::optim::{AdamRule, Gradient, Scale, SgdRule, Source};
@@ -196,6 +196,22 @@ pub(crate) fn adam_step(
     operands.start(&problems, device)?;
     written(variables, gradients);
     first.iter_mut().chain(second).for_each(Storage::written_on_device);
+    Ok(())
+}
+
+/// Moves averages towards the values at these positions, one for each average.
+pub(crate) fn average(decay: f32, averages: &mut Variables, values: &mut Variables, positions: &[usize], device: &Device) -> Result<()> {
+    let mut operands = Operands::default();
+    let settings = settings(&mut operands, "average", &[decay], device)?;
+    let mut problems = Vec::with_capacity(positions.len());
+    for (i, &position) in positions.iter().enumerate() {
+        let elements = averages.storage_mut(i).len();
+        let average = operands.add(averages.storage_mut(i).on_device(device)?.address());
+        let value = operands.add(values.storage_mut(position).on_device(device)?.address());
+        problems.push(MovingAverage { average, value, elements, settings });
+    }
+    operands.start(&problems, device)?;
+    (0..positions.len()).for_each(|i| averages.storage_mut(i).written_on_device());
     Ok(())
 }
 

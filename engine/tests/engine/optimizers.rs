@@ -1,6 +1,6 @@
 //! Optimisers, against the numbers PyTorch 2.15 printed.
 
-use adwp_engine::optim::{Adam, Gradient, Sgd, State, clip_gradient_norm, gradient_norm, gradients};
+use adwp_engine::optim::{Adam, Gradient, Sgd, State, clip_gradient_norm, gradient_norm, gradients, moving_average};
 use adwp_engine::{EngineError, Executor, Feed, Graph, Init, NodeId, Op, Program, Role, Variable, Variables};
 
 use crate::compare::assert_close;
@@ -196,4 +196,38 @@ fn a_state_of_other_parameters_is_refused() {
     let error = adam.step(&mut variables, &[Gradient::new(other, &[1.0; 3])], 0.1, &device()).unwrap_err();
     assert!(matches!(error, EngineError::OptimizerState { expected: 3, found: 4, .. }), "{error}");
     assert_eq!(variables, before);
+}
+
+#[test]
+fn a_moving_average_follows_parameters_and_statistics() {
+    // More than one piece of the work, and a number of values that no vector divides.
+    const LONG: usize = 40_003;
+    let set = |value: f32| {
+        let mut variables = Variables::new();
+        variables.insert(Variable::new("not averaged", [2], vec![9.0; 2], Role::Parameter));
+        variables.insert(Variable::new("bn/running_var", [LONG], (0..LONG).map(|i| value * (i % 7) as f32).collect(), Role::Statistic));
+        variables.insert(Variable::new("w", [3], vec![value, -value, 0.5], Role::Parameter));
+        variables
+    };
+    // In another order than the values have, and without one of them.
+    let mut averages = Variables::new();
+    let start = set(1.0);
+    for name in ["w", "bn/running_var"] {
+        averages.insert(start.get(name).unwrap().clone());
+    }
+    // By hand: 1 → 0.75 · 1 + 0.25 · 3 = 1.5 → 0.75 · 1.5 + 0.25 · 5 = 2.375 → 0.5 · 2.375 + 0.5 · 7 = 4.6875.
+    for (decay, value, expected) in [(0.75, 3.0, 1.5), (0.75, 5.0, 2.375), (0.5, 7.0, 4.6875)] {
+        let mut values = set(value);
+        moving_average(&mut averages, &mut values, decay, &device()).unwrap();
+        assert_eq!(averages.get("w").unwrap().data().unwrap(), [expected, -expected, 0.5]);
+        let long = averages.get("bn/running_var").unwrap().data().unwrap();
+        assert!(long.iter().enumerate().all(|(i, average)| *average == expected * (i % 7) as f32), "decay {decay}");
+        assert_eq!(values, set(value), "what is averaged stays as it is");
+    }
+    let mut other = Variables::new();
+    other.insert(Variable::new("w", [4], vec![0.0; 4], Role::Parameter));
+    let before = averages.clone();
+    let error = moving_average(&mut averages, &mut other, 0.5, &device()).unwrap_err();
+    assert!(matches!(error, EngineError::VariableShape { .. }), "{error}");
+    assert_eq!(averages, before);
 }

@@ -3,7 +3,7 @@
 use super::metrics::Phase;
 use crate::escape::escape;
 use crate::format::{count, millions, ms, percent};
-use crate::{LatencyRow, RunReport};
+use crate::{LatencyRow, RunReport, SkippedImages};
 
 /// `title` is HTML.
 pub(super) fn header(report: &RunReport, title: &str) -> String {
@@ -20,13 +20,15 @@ pub(super) fn header(report: &RunReport, title: &str) -> String {
     tiles.extend(headline_latencies(&report.latency).into_iter().map(latency_tile));
     format!(
         "<header>\n<h1>{title}</h1>\n<p class=\"quiet\">{} training and {} test images of {} classes · trained on {} · seed {}</p>\n\
-         {}<div class=\"tiles\">\n{}</div>\n<p class=\"quiet\">{} parameters in the exported file, where BatchNorm is folded into the \
+         {}{}{}<div class=\"tiles\">\n{}</div>\n<p class=\"quiet\">{} parameters in the exported file, where BatchNorm is folded into the \
          convolutions. A multiply-add is one multiply-accumulate of a convolution or linear layer.</p>\n</header>\n",
         count(report.train_images),
         count(report.test_images),
         count(report.classes.len()),
         escape(&report.device),
         report.seed,
+        skipped(report.skipped_images),
+        recipe(&report.recipe),
         classes(&report.classes),
         tiles.concat(),
         count(report.params_in_file),
@@ -44,6 +46,27 @@ pub(super) fn warnings(phases: &[Phase<'_>]) -> String {
         ))
     };
     phases.iter().filter_map(banner).collect()
+}
+
+/// How many files were left out, where any was.
+fn skipped(SkippedImages { train, test }: SkippedImages) -> String {
+    if train + test == 0 {
+        return String::new();
+    }
+    format!(
+        "<p class=\"quiet\">{} training and {} test images could not be read and were left out; <code>skipped.json</code> names them.</p>\n",
+        count(train),
+        count(test)
+    )
+}
+
+/// What the accuracy was made with.
+fn recipe(entries: &[String]) -> String {
+    if entries.is_empty() {
+        return String::new();
+    }
+    let list = entries.iter().map(|entry| escape(entry)).collect::<Vec<_>>().join(" · ");
+    format!("<p class=\"quiet\">Training: {list}</p>\n")
 }
 
 /// The classes' names, folded away where they are many.

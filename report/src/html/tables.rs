@@ -170,7 +170,12 @@ pub(super) fn accuracy(report: &RunReport) -> String {
     let runtime = |row: &RuntimeAccuracy| {
         vec![escape(&row.runtime), percent_of(row.correct, row.images), count(row.correct), count(row.images), differing(&row.differing)]
     };
-    let rows: Vec<_> = std::iter::once(engine).chain(report.runtime_accuracy.iter().map(runtime)).collect();
+    let with_flips = report.test_correct_with_flips.map(|correct| {
+        let note = "<small>mean of each image and its mirror image; the file alone does not do that</small>".to_owned();
+        let executor = "engine, with mirror images".to_owned();
+        vec![executor, percent_of(correct, report.test_images), count(correct), count(report.test_images), note]
+    });
+    let rows: Vec<_> = std::iter::once(engine).chain(with_flips).chain(report.runtime_accuracy.iter().map(runtime)).collect();
     format!(
         "<p class=\"quiet\">On the test images: the trained network in the engine, and the exported file in each runtime.</p>\n{}",
         table(&columns, &rows)

@@ -1,4 +1,4 @@
-use adwp_report::{BudgetRow, ReportError, RunReport};
+use adwp_report::{BudgetRow, ReportError, RunReport, SkippedImages};
 use serde_json::{Value, json};
 
 use crate::sample::report;
@@ -24,6 +24,8 @@ fn what_is_written_is_read() {
     report.preset = None;
     report.seed = u64::MAX;
     report.test_accuracy = 0.1 + 0.2;
+    report.test_correct_with_flips = Some(9_788);
+    report.skipped_images = SkippedImages { train: 3, test: 4 };
     assert_eq!(RunReport::from_json(&report.to_json()).unwrap(), report);
 }
 
@@ -36,6 +38,9 @@ fn the_keys_that_scripts_read_are_there() {
     assert_eq!(value["phases"][1], memory);
     assert_eq!(value["phases"][3], json!({"name": "export", "seconds": 1.83}));
     assert_eq!(value["latency"][0]["p50_ms"], 11.021);
+    assert_eq!(value["recipe"], json!(["rate 0.025 with cosine decay", "cutout 16"]));
+    assert_eq!(value["skipped_images"], json!({"train": 0, "test": 0}));
+    assert!(value.get("test_correct_with_flips").is_none());
 }
 
 #[test]
@@ -99,4 +104,15 @@ fn a_diverged_run_has_a_report() {
     let read = RunReport::from_json(&text).unwrap();
     assert!(read.parity_max_abs.is_nan() && read.latency[0].sd_ms.is_nan());
     assert_eq!(read.to_json(), text);
+}
+
+#[test]
+fn reports_from_before_recipes_are_read() {
+    let old = changed(|report| {
+        let report = report.as_object_mut().unwrap();
+        report.remove("recipe").unwrap();
+        report.remove("skipped_images").unwrap();
+    });
+    let read = RunReport::from_json(&old).unwrap();
+    assert!(read.recipe.is_empty() && read.skipped_images == SkippedImages::default());
 }

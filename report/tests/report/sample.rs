@@ -1,4 +1,4 @@
-use adwp_report::{LatencyRow, ParityRow, PhaseTime, RunReport, RuntimeAccuracy, Schema};
+use adwp_report::{LatencyRow, ParityRow, PhaseTime, RunReport, RuntimeAccuracy, Schema, SkippedImages};
 use serde_json::{Map, Value, json};
 
 /// A report whose numbers are all different, so that a test sees which of them is missing.
@@ -29,6 +29,9 @@ pub(crate) fn report() -> RunReport {
         madds: 523_456_789,
         test_accuracy: 0.9731,
         test_correct: 9_731,
+        test_correct_with_flips: None,
+        recipe: vec!["rate 0.025 with cosine decay".to_owned(), "cutout 16".to_owned()],
+        skipped_images: SkippedImages::default(),
         runtime_accuracy: vec![
             RuntimeAccuracy { runtime: "onnxruntime".to_owned(), correct: 9_732, images: 10_000, differing: vec![8_643] },
             RuntimeAccuracy {

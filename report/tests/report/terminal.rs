@@ -1,4 +1,4 @@
-use adwp_report::terminal_table;
+use adwp_report::{SkippedImages, terminal_table};
 
 use crate::sample::report;
 
@@ -54,4 +54,16 @@ fn a_run_without_results_has_a_table() {
     report.phases = crate::sample::report().phases;
     report.phases[0].seconds = f64::NAN;
     assert!(terminal_table(&report).contains("n/a s"));
+}
+
+#[test]
+fn mirror_images_and_skipped_ones_have_lines_where_there_are_some() {
+    let mut report = report();
+    let plain = terminal_table(&report);
+    assert!(!plain.contains("mirror") && !plain.contains("skipped"), "{plain}");
+    report.test_correct_with_flips = Some(9_788);
+    report.skipped_images = SkippedImages { train: 1_200, test: 34 };
+    let table = terminal_table(&report);
+    assert!(table.contains("with mirror images  97.88 %  9,788 of 10,000\n"), "{table}");
+    assert!(table.contains("1,234 skipped\n"), "{table}");
 }

@@ -124,3 +124,28 @@ impl Problem for Adam {
         words.read_if(self.clip);
     }
 }
+
+/// average ← decay · average + (1 - decay) · value.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MovingAverage {
+    pub(crate) average: Region,
+    pub(crate) value: Region,
+    pub(crate) elements: usize,
+    /// The decay.
+    pub(crate) settings: Region,
+}
+
+impl Problem for MovingAverage {
+    const KERNEL: Kernel = Kernel::MovingAverage;
+
+    fn blocks(&self) -> usize {
+        self.elements.div_ceil(CHUNK)
+    }
+
+    fn write(&self, words: &mut Words) {
+        words.update(self.average);
+        words.read(self.value);
+        words.size(self.elements);
+        words.read(self.settings);
+    }
+}

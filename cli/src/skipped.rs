@@ -1,0 +1,156 @@
+//! Image files that cannot be read. They are found when a run is begun and left out by each of its steps: `skipped.json`.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use adwp_data::{DataError, Dataset, Splits, subset, unreadable};
+use adwp_report::SkippedImages;
+use adwp_train::{Reporter, Streams, TrainError, read_text, write_atomic};
+use serde::{Deserialize, Serialize};
+
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::progress::Console;
+
+const SCHEMA: &str = "adwp/skipped/1";
+/// The file, in the folder of a run.
+pub(crate) const FILE: &str = "skipped.json";
+/// Files that are named on stderr.
+const SHOWN: usize = 5;
+
+/// The images that a run leaves out.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Skipped {
+    schema: String,
+    train: Split,
+    test: Split,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Split {
+    /// Files in all, so that a folder which has changed is noticed.
+    files: usize,
+    skipped: Vec<Entry>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    index: u32,
+    reason: String,
+}
+
+impl Skipped {
+    /// Looks at every image that the run uses, where they are in files.
+    pub(crate) fn find(splits: &Splits, config: &Config, streams: Streams, console: &mut Console) -> Result<Self, Failure> {
+        let train = Split::find(&splits.train, config.train_images, "train", streams, console)?;
+        let test = Split::find(&splits.test, config.test_images, "test", streams, console)?;
+        Ok(Self { schema: SCHEMA.into(), train, test })
+    }
+
+    /// Reads what [`Self::write`] wrote; nothing is skipped in a run without the file.
+    pub(crate) fn read(path: &Path, splits: &Splits) -> Result<Self, Failure> {
+        if !path.exists() {
+            let none = |dataset: &Dataset| Split { files: dataset.len(), skipped: Vec::new() };
+            return Ok(Self { schema: SCHEMA.into(), train: none(&splits.train), test: none(&splits.test) });
+        }
+        let damaged = |reason: String| TrainError::Damaged { path: path.to_owned(), reason };
+        let skipped: Self = serde_json::from_str(&read_text(path)?).map_err(|e| damaged(e.to_string()))?;
+        if skipped.schema != SCHEMA {
+            return Err(damaged(format!("its schema is {:?}, expected {SCHEMA:?}", skipped.schema)).into());
+        }
+        for (split, dataset) in [(&skipped.train, &splits.train), (&skipped.test, &splits.test)] {
+            if split.files != dataset.len() {
+                let (then, now, name) = (split.files, dataset.len(), dataset.name());
+                return Err(Failure::input(format!("{name} has {now} files, and had {then} when the run was begun"))
+                    .hint("bring the folder back to what it was, or begin another run"));
+            }
+            if let Some(entry) = split.skipped.iter().find(|entry| entry.index as usize >= split.files) {
+                return Err(damaged(format!("there is no image {}", entry.index)).into());
+            }
+        }
+        Ok(skipped)
+    }
+
+    /// Writes `skipped.json` where there is something to say.
+    pub(crate) fn write(&self, path: &Path) -> Result<(), Failure> {
+        if self.count() == SkippedImages::default() {
+            return Ok(());
+        }
+        let text = serde_json::to_string_pretty(self).expect("numbers and strings print as JSON") + "\n";
+        Ok(write_atomic(path, text.as_bytes())?)
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> SkippedImages {
+        SkippedImages { train: self.train.skipped.len(), test: self.test.skipped.len() }
+    }
+
+    /// The images of a training run: `count` of those that can be read, 0 for all.
+    pub(crate) fn train_indices(&self, dataset: &Dataset, count: usize, streams: Streams) -> Result<Vec<u32>, Failure> {
+        self.train.choose(dataset, count, "train", streams)
+    }
+
+    /// The same for testing.
+    pub(crate) fn test_indices(&self, dataset: &Dataset, count: usize, streams: Streams) -> Result<Vec<u32>, Failure> {
+        self.test.choose(dataset, count, "test", streams)
+    }
+}
+
+impl Split {
+    fn find(dataset: &Dataset, count: usize, what: &str, streams: Streams, console: &mut Console) -> Result<Self, Failure> {
+        let mut split = Self { files: dataset.len(), skipped: Vec::new() };
+        if !dataset.is_in_files() {
+            return Ok(split);
+        }
+        let (mut seen, mut bad): (HashSet<u32>, Vec<(u32, DataError)>) = (HashSet::new(), Vec::new());
+        // What takes the place of a file that cannot be read has to be looked at in turn.
+        loop {
+            let chosen = split.choose(dataset, count, what, streams)?;
+            let unseen: Vec<u32> = chosen.into_iter().filter(|index| seen.insert(*index)).collect();
+            let label = format!("{what} image looked at");
+            let found = unreadable(dataset, &unseen, &mut |done, total| console.aside(&label, done, total));
+            console.clear();
+            if found.is_empty() {
+                break;
+            }
+            split.skipped.extend(found.iter().map(|(index, error)| Entry { index: *index, reason: error.to_string() }));
+            split.skipped.sort_unstable_by_key(|entry| entry.index);
+            bad.extend(found);
+            split.check_classes(dataset, &bad)?;
+        }
+        for (_, error) in bad.iter().take(SHOWN) {
+            console.say(&format!("warning: skipping {error}"));
+        }
+        if bad.len() > SHOWN {
+            console.say(&format!("warning: skipping {} more of the {what} images; {FILE} names them", bad.len() - SHOWN));
+        }
+        Ok(split)
+    }
+
+    /// A class without an image is not one that can be learned or tested.
+    fn check_classes(&self, dataset: &Dataset, bad: &[(u32, DataError)]) -> Result<(), Failure> {
+        let counts = dataset.class_counts();
+        let mut lost = vec![0; counts.len()];
+        for (index, _) in bad {
+            lost[dataset.labels()[*index as usize] as usize] += 1;
+        }
+        let Some(class) = (0..counts.len()).find(|&class| lost[class] == counts[class]) else { return Ok(()) };
+        let first = bad.iter().find(|(index, _)| dataset.labels()[*index as usize] as usize == class);
+        let (name, all) = (&dataset.classes()[class], counts[class]);
+        let first = first.map(|(_, error)| format!(", the first: {error}")).unwrap_or_default();
+        let failure = Failure::input(format!("{}: none of the {all} images of the class `{name}` can be read{first}", dataset.name()));
+        Err(failure.hint("replace or remove the files; `adwp data check` lists all that cannot be read"))
+    }
+
+    fn choose(&self, dataset: &Dataset, count: usize, what: &str, streams: Streams) -> Result<Vec<u32>, Failure> {
+        let skipped: HashSet<u32> = self.skipped.iter().map(|entry| entry.index).collect();
+        let indices: Vec<u32> = dataset.indices().into_iter().filter(|index| !skipped.contains(index)).collect();
+        match count {
+            0 => Ok(indices),
+            count => Ok(subset(dataset, &indices, count, streams.seed_for(&format!("subset/{what}")))?),
+        }
+    }
+}

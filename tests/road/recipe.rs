@@ -1,0 +1,199 @@
+//! What retraining can do beside the plain recipe, and architectures that go to other images.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tempfile::{TempDir, tempdir};
+
+use crate::folder::{contents, delete, json, metrics};
+use crate::program::{run, text};
+use crate::reference::{PICTURE, SETTINGS, copy_of_run, reference};
+
+/// A folder for a run, with the architecture of the finished one.
+fn with_genotype(holder: &TempDir, name: &str) -> PathBuf {
+    let folder = holder.path().join(name);
+    fs::create_dir(&folder).unwrap();
+    fs::copy(reference().folder.join("genotype.json"), folder.join("genotype.json")).unwrap();
+    folder
+}
+
+/// Stops a command after its first training step, and again after the next one, and then lets it end.
+fn in_three_parts(first: &[&str], next: &[&str]) {
+    let stop = ["--max-minutes", "0.00001"];
+    run(first.iter().chain(&stop)).with_code(130);
+    run(next.iter().chain(&stop)).with_code(130);
+    run(next).succeeds();
+}
+
+/// A folder of so many training images of each of two classes, and half as many test images; one class is turned upside down.
+fn write_images(data: &Path, count: usize) {
+    let turned = Path::new(PICTURE).with_file_name("turned.jpg");
+    for (split, count) in [("train", count), ("val", count / 2)] {
+        for (class, picture) in [("cat", Path::new(PICTURE)), ("dog", &turned)] {
+            let folder = data.join(split).join(class);
+            fs::create_dir_all(&folder).unwrap();
+            for i in 0..count {
+                fs::copy(picture, folder.join(format!("{i}.jpg"))).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn averaged_weights_come_out_the_same_when_a_run_is_stopped() {
+    let holder = tempdir().unwrap();
+    let options = ["--ema", "0.9", "--test-flips", "--set", "retrain.decay=exponential", "--set", "retrain.warmup_epochs=2"];
+    let weights = ["at-once", "in-parts"].map(|name| {
+        let folder = with_genotype(&holder, name);
+        let start = ["retrain", "--config", SETTINGS, "--run", text(&folder)].into_iter().chain(options);
+        let start: Vec<&str> = start.collect();
+        if name == "at-once" {
+            run(&start).succeeds();
+        } else {
+            in_three_parts(&start, &["retrain", "--run", text(&folder), "--resume"]);
+        }
+        fs::read(folder.join("weights.safetensors")).unwrap()
+    });
+    assert!(weights[0] == weights[1], "the weights differ");
+    assert!(weights[0] != fs::read(reference().folder.join("weights.safetensors")).unwrap(), "the recipe changed nothing");
+
+    // The rest of the run: what the report says of it.
+    let folder = holder.path().join("in-parts");
+    let printed = run(["run", "--run", text(&folder), "--resume"]).succeeds().stdout;
+    let report = json(&folder.join("report.json"));
+    let recipe = report["recipe"].as_array().unwrap();
+    for part in ["moving average of weights 0.9", "test-time flips", "times 0.97 every epoch", "warm-up over 2 epochs", "cutout 8"] {
+        assert!(recipe.iter().any(|entry| entry.as_str().unwrap().contains(part)), "{part}: {recipe:?}");
+    }
+    // The accuracy of the file is that of images looked at once.
+    let plain = &report["test_correct"];
+    assert!(report["runtime_accuracy"].as_array().unwrap().iter().all(|row| row["correct"] == *plain), "{report}");
+    let with_flips = report["test_correct_with_flips"].as_u64().unwrap();
+    assert_eq!(metrics(&folder).last().unwrap()["test_accuracy_with_flips"], with_flips as f64 / 1000.0);
+    assert!(printed.contains("with mirror images"), "{printed}");
+    let html = fs::read_to_string(folder.join("report.html")).unwrap();
+    assert!(html.contains("moving average of weights 0.9") && html.contains("engine, with mirror images"));
+
+    let plain = json(&reference().folder.join("report.json"));
+    assert!(plain.get("test_correct_with_flips").is_none() && !plain["recipe"].to_string().contains("average"), "{plain}");
+    // A run is not continued with another recipe.
+    run(["retrain", "--run", text(&folder), "--resume", "--ema", "0.99"]).refuses(&["retrain.ema is", "0.9"]);
+}
+
+#[test]
+fn recipes_out_of_range_are_named() {
+    let refuse = |setting: &str, culprit: &str| {
+        let holder = tempdir().unwrap();
+        let folder = holder.path().join("run");
+        run(["run", "--config", SETTINGS, "--run", text(&folder), "--set", setting]).refuses(&[culprit]);
+        assert!(!folder.exists());
+    };
+    refuse("retrain.ema=1.0", "ema = 1");
+    refuse("retrain.decay_factor=0.0", "decay_factor = 0");
+    refuse("retrain.decay=sudden", "sudden");
+    refuse("retrain.warmup_epochs=5", "warmup_epochs = 5");
+    for phase in ["space", "search", "retrain"] {
+        refuse(&format!("{phase}.augmentation.resized_crop=-1.0"), "resized_crop = -1");
+    }
+    run(["run", "--auto-augment", "svhn"]).refuses(&["svhn", "cifar10, imagenet or off"]);
+}
+
+#[test]
+fn an_architecture_goes_to_other_images() {
+    let (holder, from) = copy_of_run();
+    let (data, new) = (holder.path().join("data"), holder.path().join("new"));
+    write_images(&data, 4);
+    let start = ["retrain", "--from", text(&from), "--dataset", "image-folder", "--data", text(&data), "--run", text(&new)];
+    let small = ["--set", "image_size=16", "--set", "retrain.epochs=2"];
+    let before = contents(&from);
+    let ended = run(start.iter().chain(&small)).succeeds();
+    assert!(ended.stderr.contains("the architecture (3 cells)") && ended.stderr.contains("not its data set"), "{ended:?}");
+    assert!(contents(&from) == before, "the run it came from was changed");
+    assert_eq!(fs::read(new.join("genotype.json")).unwrap(), fs::read(from.join("genotype.json")).unwrap());
+    run(start.iter().chain(&small)).refuses(&["holds a run already", "--resume"]);
+    run(start.iter().chain(&small).chain(&["--resume"])).succeeds();
+
+    // The folder is a run like any other, which needs no search.
+    let printed = run(["run", "--run", text(&new), "--resume"]).succeeds();
+    assert!(printed.stderr.contains("space: not needed"), "{printed:?}");
+    assert!(!new.join("space.json").exists());
+    let report = json(&new.join("report.json"));
+    assert_eq!((&report["dataset"], &report["train_images"]), (&"image-folder".into(), &8.into()));
+    assert_eq!(report["classes"], serde_json::json!(["cat", "dog"]));
+    assert!(!report["recipe"].to_string().contains("fine-tuned"), "{report}");
+    run(["predict", text(&new.join("model.onnx")), PICTURE]).succeeds();
+}
+
+#[test]
+fn weights_go_to_other_images_as_far_as_they_fit() {
+    let (holder, from) = copy_of_run();
+    let data = holder.path().join("data");
+    write_images(&data, 4);
+    let weights = ["at-once", "in-parts"].map(|name| {
+        let new = holder.path().join(name);
+        let start = ["retrain", "--from", text(&from), "--fine-tune", "--dataset", "image-folder", "--data", text(&data)];
+        let sizes = ["--run", text(&new), "--set", "image_size=16", "--set", "retrain.epochs=2"];
+        let start: Vec<&str> = start.into_iter().chain(sizes).collect();
+        if name == "at-once" {
+            // Three colours instead of one, and other classes.
+            let ended = run(&start).succeeds();
+            let told = ended.stderr.lines().find(|line| line.contains("parameters and statistics are those of")).unwrap();
+            assert!(told.contains("fresh: stem") && told.contains("classifier/linear/weight, classifier/linear/bias"), "{told}");
+            assert!(!told.contains("cell"), "{told}");
+            assert!(ended.stderr.contains("at a learning rate of 0.005"), "a tenth of the rate: {ended:?}");
+        } else {
+            in_three_parts(&start, &["retrain", "--run", text(&new), "--resume"]);
+        }
+        fs::read(new.join("weights.safetensors")).unwrap()
+    });
+    assert!(weights[0] == weights[1], "the weights differ");
+    let new = holder.path().join("at-once");
+    run(["run", "--run", text(&new), "--resume"]).succeeds();
+    assert!(json(&new.join("report.json"))["recipe"][0].as_str().unwrap().contains("fine-tuned"));
+    // From scratch it is another network; and the folder does not become one that was trained so.
+    let again = ["retrain", "--from", text(&from), "--dataset", "image-folder", "--data", text(&data), "--run", text(&new), "--resume"];
+    run(again).refuses(&[text(&new), "--fine-tune"]);
+}
+
+#[test]
+fn what_cannot_be_transferred_is_told_before_anything_is_written() {
+    let (holder, from) = copy_of_run();
+    let (data, new, missing) = (holder.path().join("data"), holder.path().join("new"), holder.path().join("missing"));
+    write_images(&data, 4);
+    let images = ["--dataset", "image-folder", "--data", text(&data), "--set", "image_size=16"];
+    let refuse = |from: &Path, flags: &[&str], culprits: &[&str]| {
+        run(["retrain", "--from", text(from), "--run", text(&new)].iter().chain(flags)).refuses(culprits);
+        assert!(!new.exists(), "{flags:?} left a folder");
+    };
+    refuse(&missing, &images, &[text(&missing), "no folder of a run"]);
+    refuse(&from, &[], &["--dataset", "--data"]);
+    refuse(&from, &["--preset", "demo"], &["--preset"]);
+    let channels = [&images[..], &["--fine-tune", "--set", "retrain.channels=4"]].concat();
+    refuse(&from, &channels, &["2 channels", "has 4", "retrain.channels"]);
+    let batch = [&images[..], &["--set", "retrain.batch=9"]].concat();
+    refuse(&from, &batch, &["8 images", "batch of 9"]);
+    run(["retrain", "--from", text(&from), "--run", text(&from)].iter().chain(&images)).refuses(&["--from and --run", text(&from)]);
+    run(["retrain", "--from", text(&from)].iter().chain(&images)).refuses(&["--run"]);
+    run(["retrain", "--fine-tune", "--run", text(&new)]).refuses(&["--from"]);
+
+    delete(&from, &["weights.safetensors"]);
+    refuse(&from, &[&images[..], &["--fine-tune"]].concat(), &["weights.safetensors", "adwp retrain --run"]);
+    delete(&from, &["genotype.json"]);
+    refuse(&from, &images, &["genotype.json", "adwp search --run"]);
+}
+
+#[test]
+fn a_folder_is_not_continued_with_the_architecture_of_another_run() {
+    let (holder, from) = copy_of_run();
+    let (data, new) = (holder.path().join("data"), holder.path().join("new"));
+    write_images(&data, 4);
+    let start = ["retrain", "--from", text(&from), "--dataset", "image-folder", "--data", text(&data), "--run", text(&new)];
+    run(start.iter().chain(&["--set", "image_size=16", "--set", "retrain.epochs=1"])).succeeds();
+    let genotype = fs::read_to_string(from.join("genotype.json")).unwrap();
+    let other = run(["zoo", "show", "darts-v2", "--cells", "3"]).succeeds().stdout;
+    assert_ne!(genotype, other);
+    fs::write(from.join("genotype.json"), other).unwrap();
+    let before = contents(&new);
+    run(start.iter().chain(&["--resume"])).refuses(&[text(&new.join("genotype.json")), "--from"]);
+    assert!(contents(&new) == before);
+}
