@@ -1,6 +1,3 @@
-use std::path::Path;
-
-use adwp_deploy::onnx::OnnxModel;
 use adwp_models::{Discrete, Genotype, Skeleton, cost::count};
 use serde::Serialize;
 
@@ -10,14 +7,12 @@ use crate::failure::Failure;
 use crate::output;
 use crate::steps::parsed;
 
-/// Cost of a network, whoever counted it.
+/// Cost of a genotype.
 #[derive(Serialize)]
 struct Cost {
     params: u64,
     madds: u64,
     layers: Vec<Layer>,
-    /// Operators whose cost is not known, by name.
-    unknown: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -40,7 +35,7 @@ pub(crate) fn cost(args: &CostArgs, style: Style) -> Result<(), Failure> {
             return Err(failure.hint("--cells is for the architectures of `adwp zoo list`, such as zoo:darts-v2"));
         }
         None if is_json => of_genotype(&parsed(args.what.clone(), Genotype::from_json)?, args)?,
-        None => of_onnx(&args.what)?,
+        None => return output::data(&adwp_edge::cost(&args.what, &args.input, args.layers, style.json)?),
     };
     if !args.layers {
         cost.layers.clear();
@@ -59,9 +54,6 @@ pub(crate) fn cost(args: &CostArgs, style: Style) -> Result<(), Failure> {
     }
     text += &format!("params         {:>14}  ({:.3} M)\n", cost.params, cost.params as f64 / 1e6);
     text += &format!("multiply-adds  {:>14}  ({:.3} M)\n", cost.madds, cost.madds as f64 / 1e6);
-    for unknown in &cost.unknown {
-        text += &format!("not counted: {unknown}\n");
-    }
     output::data(&text)
 }
 
@@ -71,11 +63,5 @@ fn of_genotype(genotype: &Genotype, args: &CostArgs) -> Result<Cost, Failure> {
     let cost = count(&Discrete::build(genotype, &skeleton, 1, None)?.graph);
     let layer =
         |l: adwp_models::cost::LayerCost| Layer { name: l.name, op: l.op.to_owned(), shape: l.shape, params: l.params, madds: l.madds };
-    Ok(Cost { params: cost.params, madds: cost.madds, layers: cost.layers.into_iter().map(layer).collect(), unknown: Vec::new() })
-}
-
-fn of_onnx(path: &Path) -> Result<Cost, Failure> {
-    let cost = adwp_deploy::cost::cost(&OnnxModel::load(path)?)?;
-    let layer = |l: adwp_deploy::cost::LayerCost| Layer { name: l.name, op: l.op, shape: l.output_shape, params: l.params, madds: l.madds };
-    Ok(Cost { params: cost.params, madds: cost.madds, layers: cost.layers.into_iter().map(layer).collect(), unknown: cost.unknown })
+    Ok(Cost { params: cost.params, madds: cost.madds, layers: cost.layers.into_iter().map(layer).collect() })
 }
