@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use adwp_data::{AutoAugment, DatasetKind};
-use adwp_deploy::runtime::Runtime;
+pub(crate) use adwp_edge::OrtArgs;
+use adwp_edge::{BenchArgs, CompareArgs, EvalArgs, PredictArgs, ProbeArgs, ReportArgs, ShapeArg, input_shape};
 use adwp_engine::cuda::Precision;
 use adwp_models::Stem;
 use clap::{ArgAction, Parser, Subcommand};
@@ -70,21 +71,12 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: LutCommand,
     },
-    /// Write report.json and report.html of a finished run.
-    Report {
-        /// Folder of the run.
-        run: PathBuf,
-    },
+    /// Write report.json and report.html of a finished run; or show results of `adwp bench` side by side.
+    Report(ReportArgs),
     /// Compare two results of `adwp bench`; exit code 1 on a regression.
-    Compare {
-        /// The result to compare with.
-        a: PathBuf,
-        /// The result to judge.
-        b: PathBuf,
-        /// What is tolerated, as a percentage: 5 or 5%.
-        #[arg(long, default_value = "5%", value_parser = percentage)]
-        threshold: f64,
-    },
+    Compare(CompareArgs),
+    #[command(hide = true)]
+    MemoryProbe(ProbeArgs),
     /// What this machine has: processor, devices, ONNX Runtime, data sets.
     Doctor {
         #[command(flatten)]
@@ -104,14 +96,6 @@ pub(crate) enum DataCommand {
         #[arg(long, value_parser = dataset)]
         dataset: DatasetKind,
     },
-}
-
-/// Where ONNX Runtime is.
-#[derive(Clone, Debug, Default, clap::Args)]
-pub(crate) struct OrtArgs {
-    /// The ONNX Runtime library; found by itself in the usual places.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) ort_lib: Option<PathBuf>,
 }
 
 /// Settings of a run. Flags override the config file, which overrides the preset.
@@ -246,76 +230,15 @@ pub(crate) struct FidelityArgs {
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct BenchArgs {
-    /// ONNX files.
-    #[arg(required = true)]
-    pub(crate) models: Vec<PathBuf>,
-    /// Runtimes, separated by commas [default: all that are here].
-    #[arg(long, value_delimiter = ',')]
-    pub(crate) runtime: Vec<Runtime>,
-    /// Numbers of threads, separated by commas.
-    #[arg(long, value_delimiter = ',', default_value = "1")]
-    pub(crate) threads: Vec<usize>,
-    /// Images in one run.
-    #[arg(long, default_value_t = 1)]
-    pub(crate) batch: usize,
-    /// Least seconds of one repeat.
-    #[arg(long, default_value_t = 1.0, value_name = "SECONDS")]
-    pub(crate) min_time: f64,
-    /// Repeats.
-    #[arg(long, default_value_t = 5)]
-    pub(crate) repeat: usize,
-    /// Write the result to this file too.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) out: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) ort: OrtArgs,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct EvalArgs {
-    /// ONNX file.
-    pub(crate) model: PathBuf,
-    /// The data set; its test images are used.
-    #[arg(long, value_parser = dataset)]
-    pub(crate) dataset: DatasetKind,
-    /// Folder of the data set.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) data: Option<PathBuf>,
-    /// Runtimes, separated by commas [default: all that are here].
-    #[arg(long, value_delimiter = ',')]
-    pub(crate) runtime: Vec<Runtime>,
-    /// Images in one run.
-    #[arg(long, default_value_t = 50)]
-    pub(crate) batch: usize,
-    #[command(flatten)]
-    pub(crate) ort: OrtArgs,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct PredictArgs {
-    /// ONNX file that adwp exported.
-    pub(crate) model: PathBuf,
-    /// JPEG or PNG images.
-    #[arg(required = true)]
-    pub(crate) images: Vec<PathBuf>,
-    /// Classes shown for each image.
-    #[arg(long, default_value_t = 5)]
-    pub(crate) top: usize,
-    /// Runtime [default: ONNX Runtime where it is found, else tract].
-    #[arg(long)]
-    pub(crate) runtime: Option<Runtime>,
-    #[command(flatten)]
-    pub(crate) ort: OrtArgs,
-}
-
-#[derive(Debug, clap::Args)]
 pub(crate) struct CostArgs {
     /// genotype.json, an ONNX file, or zoo:NAME for a published architecture (`adwp zoo list`).
     pub(crate) what: PathBuf,
     /// List every layer.
     #[arg(long)]
     pub(crate) layers: bool,
+    /// For an ONNX file: the shape of an input that it leaves open; can be repeated.
+    #[arg(long, value_name = "NAME=SHAPE", value_parser = input_shape)]
+    pub(crate) input: Vec<ShapeArg>,
     #[command(flatten)]
     pub(crate) sizes: NetworkSizeArgs,
 }
@@ -386,12 +309,6 @@ fn dataset(text: &str) -> Result<DatasetKind, String> {
     })
 }
 
-/// A share from a percentage.
-fn percentage(text: &str) -> Result<f64, String> {
-    let number: Option<f64> = text.strip_suffix('%').unwrap_or(text).trim().parse().ok();
-    number.filter(|n| n.is_finite() && *n >= 0.0).map(|n| n / 100.0).ok_or_else(|| "expected a percentage such as 5%".into())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -406,8 +323,6 @@ mod tests {
     fn values_parse_or_are_refused() {
         assert_eq!(image_shape("1x28x28"), Ok(ImageSize([1, 28, 28])));
         assert!(image_shape("28x28").is_err() && image_shape("ax1x1").is_err());
-        assert_eq!(percentage("5%"), Ok(0.05));
-        assert!(percentage("-1").is_err() && percentage("NaN").is_err());
         assert_eq!((amount("1.52M"), amount("600m"), amount("26922")), (Ok(1_520_000), Ok(600_000_000), Ok(26_922)));
         assert!(["0", "-1", "", "M", "1e30", "nan", "5T"].iter().all(|text| amount(text).is_err()));
         assert_eq!(minutes("0.5"), Ok(Duration::from_secs(30)));

@@ -140,11 +140,17 @@ impl From<FidelityError> for Failure {
 
 impl From<DeployError> for Failure {
     fn from(e: DeployError) -> Self {
-        let kind = match e {
-            DeployError::Run { .. } | DeployError::NotFinite { .. } | DeployError::OrtConflict { .. } => Kind::Failed,
-            _ => Kind::Input,
+        adwp_edge::Failure::from(e).into()
+    }
+}
+
+impl From<adwp_edge::Failure> for Failure {
+    fn from(e: adwp_edge::Failure) -> Self {
+        let kind = match e.kind {
+            adwp_edge::Kind::Failed => Kind::Failed,
+            adwp_edge::Kind::Input => Kind::Input,
         };
-        Self::of(kind, &e, e.hint())
+        Self { message: e.message, hint: e.hint, kind }
     }
 }
 

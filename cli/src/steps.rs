@@ -281,6 +281,7 @@ pub(crate) fn bench(session: &mut Session) -> Result<(), Failure> {
         latency: latency_options(1, settings.min_time, settings.repeats),
         ort_library: library,
         parity_images: settings.parity_images,
+        ..BenchOptions::default()
     };
     let report = bench::run(&[model], &options, &mut |text| session.console.say(&format!("bench: {text}")))?;
     report.write(session.run.file("bench.json"))?;

@@ -1,9 +1,10 @@
 //! Everything that is measured of one or more model files, as one report.
 
 use std::{
-    fs,
+    fmt, fs,
     io::Write,
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -11,21 +12,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     DeployError, Result,
+    bisect::{self, Difference},
     cost::{self, Cost},
     latency::{self, LatencyOptions, LatencyReport, TimedSession},
     machine::Machine,
+    memory,
     onnx::{BatchSize, OnnxModel},
     ort_library::OrtLibrary,
     parity::{self, Parity},
-    runtime::Runtime,
+    profile::{self, Profile},
+    runtime::{Runtime, SessionOptions},
 };
 
 mod compare;
 
-pub use compare::{Metric, Regression, compare};
+pub use compare::{Change, Metric, Verdict, compare};
 
 /// The schema of a report.
-pub const SCHEMA: &str = "adwp/bench/1";
+pub const SCHEMA: &str = "adwp/bench/2";
 
 /// What is measured.
 #[derive(Debug, Clone)]
@@ -40,11 +44,39 @@ pub struct BenchOptions {
     pub ort_library: Option<OrtLibrary>,
     /// Images of noise that the runtimes are compared on; 0 compares nothing.
     pub parity_images: usize,
+    /// Gives images `[n, channels, height, width]`, prepared as a model wants them, that the runtimes are compared on instead of noise.
+    pub images: Option<ImageSource>,
+    /// A program with the command [`memory::PROBE`], that the memory of each session is measured with; `None` measures none.
+    pub memory_probe: Option<PathBuf>,
+    /// How long each session is run once more, timing every node; `None` times none.
+    pub profile: Option<Duration>,
+}
+
+/// Reads images `[n, channels, height, width]`, prepared as a model wants them.
+pub type ReadImages = dyn Fn(&OnnxModel) -> Result<Vec<f32>>;
+
+/// Where the images come from that runtimes are compared on.
+#[derive(Clone)]
+pub struct ImageSource(pub Arc<ReadImages>);
+
+impl fmt::Debug for ImageSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ImageSource").finish_non_exhaustive()
+    }
 }
 
 impl Default for BenchOptions {
     fn default() -> Self {
-        Self { runtimes: Runtime::ALL.to_vec(), threads: vec![1], latency: LatencyOptions::default(), ort_library: None, parity_images: 8 }
+        Self {
+            runtimes: Runtime::ALL.to_vec(),
+            threads: vec![1],
+            latency: LatencyOptions::default(),
+            ort_library: None,
+            parity_images: 8,
+            images: None,
+            memory_probe: None,
+            profile: None,
+        }
     }
 }
 
@@ -76,8 +108,22 @@ pub struct Settings {
     pub repeats: usize,
     /// The longest warm-up, in milliseconds.
     pub max_warm_up_ms: f64,
-    /// Images of noise that the runtimes were compared on.
-    pub parity_images: usize,
+    /// What the runtimes were compared on.
+    pub parity_on: ParityImages,
+    /// Nanoseconds that measuring adds to one run.
+    pub overhead_ns: f64,
+}
+
+/// Images that runtimes are compared on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ParityImages {
+    /// Nothing was compared.
+    None,
+    /// The same noise on every machine.
+    Noise,
+    /// Images that the user gave.
+    Images,
 }
 
 /// What was measured of one model.
@@ -86,7 +132,7 @@ pub struct Settings {
 pub struct ModelReport {
     /// The path that was given.
     pub path: PathBuf,
-    /// The size of the file in bytes.
+    /// The size of the file in bytes, with the weights that it keeps in other files.
     pub file_bytes: u64,
     /// Who wrote the file.
     pub producer: String,
@@ -104,10 +150,14 @@ pub struct ModelReport {
     pub stated_madds: Option<u64>,
     /// Test accuracy that the exporter states, in its own unit.
     pub stated_test_accuracy: Option<f64>,
+    /// The architecture that the exporter states.
+    pub genotype: Option<serde_json::Value>,
     /// Latency for each runtime and number of threads.
     pub latency: Vec<LatencyReport>,
     /// The agreement of every other session with the first one.
     pub parity: Vec<RuntimeParity>,
+    /// Where the time goes, for each session; empty where it was not asked for.
+    pub profile: Vec<Profile>,
 }
 
 /// The cost of a file, or the reason why there is none.
@@ -144,6 +194,8 @@ pub struct RuntimeParity {
     pub threads: usize,
     /// The agreement.
     pub parity: Parity,
+    /// Where the two part, if they do not agree and it could be found.
+    pub parts_at: Option<Difference>,
 }
 
 /// Measures the model files `paths`. All sessions of all models are measured together, interleaved.
@@ -160,7 +212,7 @@ pub fn run(paths: &[PathBuf], options: &BenchOptions, progress: &mut dyn FnMut(&
     }
     let mut machine = Machine::read();
     let mut models = Vec::with_capacity(paths.len());
-    let mut sessions = Vec::new();
+    let (mut loaded, mut sessions) = (Vec::with_capacity(paths.len()), Vec::new());
     for path in paths {
         progress(&format!("reading {}", path.display()));
         let model = OnnxModel::load(path)?;
@@ -174,15 +226,30 @@ pub fn run(paths: &[PathBuf], options: &BenchOptions, progress: &mut dyn FnMut(&
             sessions.push(TimedSession::start(&model, runtime, threads, batch, options.ort_library.as_ref())?);
         }
         let mut report = describe(&model);
-        report.parity = agreement(&model, &mut sessions[first..], options.parity_images)?;
+        report.parity = agreement(&model, &mut sessions[first..], options, progress)?;
         models.push(report);
+        loaded.push((model, batch));
     }
     progress(&format!("measuring {} sessions", sessions.len()));
     let mut latencies = latency::measure(&mut sessions, &options.latency, progress)?.into_iter();
-    for model in &mut models {
-        model.latency.extend(latencies.by_ref().take(plan.len()));
-    }
     machine.finish();
+    drop(sessions);
+    for (report, (model, batch)) in models.iter_mut().zip(&loaded) {
+        report.latency.extend(latencies.by_ref().take(plan.len()));
+        for latency in &mut report.latency {
+            let (runtime, threads) = (latency.runtime, latency.threads);
+            if let Some(program) = &options.memory_probe {
+                progress(&format!("memory of {} under {runtime} ({threads} threads)", model.path().display()));
+                let library = options.ort_library.as_ref();
+                latency.memory = memory::of_own_process(program, model.path(), runtime, threads, *batch, library);
+            }
+            if let Some(time) = options.profile {
+                progress(&format!("profiling {} under {runtime} ({threads} threads)", model.path().display()));
+                let session = SessionOptions { threads, ort_library: options.ort_library.as_ref(), batch: *batch };
+                report.profile.push(profile::profile(model, runtime, &session, time, report.cost.counted())?);
+            }
+        }
+    }
     Ok(BenchReport {
         schema: SCHEMA.to_owned(),
         created_unix_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
@@ -192,7 +259,12 @@ pub fn run(paths: &[PathBuf], options: &BenchOptions, progress: &mut dyn FnMut(&
             min_time_ms: milliseconds(options.latency.min_time),
             repeats: options.latency.repeats,
             max_warm_up_ms: milliseconds(options.latency.max_warm_up),
-            parity_images: options.parity_images,
+            parity_on: match (&options.images, options.parity_images) {
+                (Some(_), _) => ParityImages::Images,
+                (None, 0) => ParityImages::None,
+                (None, _) => ParityImages::Noise,
+            },
+            overhead_ns: latency::overhead().as_secs_f64() * 1e9,
         },
         models,
     })
@@ -239,33 +311,80 @@ fn describe(model: &OnnxModel) -> ModelReport {
         stated_params: stated.params,
         stated_madds: stated.madds,
         stated_test_accuracy: stated.test_accuracy,
+        genotype: stated.genotype.clone(),
         latency: Vec::new(),
         parity: Vec::new(),
+        profile: Vec::new(),
     }
 }
 
-fn agreement(model: &OnnxModel, sessions: &mut [TimedSession], images: usize) -> Result<Vec<RuntimeParity>> {
+fn agreement(
+    model: &OnnxModel,
+    sessions: &mut [TimedSession],
+    options: &BenchOptions,
+    progress: &mut dyn FnMut(&str),
+) -> Result<Vec<RuntimeParity>> {
     let Some((reference, others)) = sessions.split_first_mut() else { return Ok(Vec::new()) };
-    if images == 0 || others.is_empty() {
+    if others.is_empty() || (options.images.is_none() && options.parity_images == 0) {
         return Ok(Vec::new());
     }
-    let noise = latency::noise(model.input(), images);
-    let reference = &mut reference.session;
-    let expected = reference.run(&noise, images)?;
-    let judge = |other: &mut TimedSession| {
-        let logits = other.session.run(&noise, images)?;
-        Ok(RuntimeParity {
-            reference: reference.runtime(),
-            reference_threads: reference.threads(),
-            runtime: other.session.runtime(),
-            threads: other.session.threads(),
-            parity: parity::compare(&expected, &logits, model.output().classes)?,
-        })
+    let images = match &options.images {
+        Some(source) => (source.0)(model)?,
+        None => latency::noise(model.input(), options.parity_images),
     };
-    others.iter_mut().map(judge).collect()
+    let count = images.len() / model.input().image_len().max(1);
+    let reference = &mut reference.session;
+    let expected = reference.run(&images, count)?;
+    let mut agreements = Vec::with_capacity(others.len());
+    for other in others {
+        let other = &mut other.session;
+        let parity = parity::compare(&expected, &other.run(&images, count)?, model.output().classes)?;
+        let (a, b) = ((reference.runtime(), reference.threads()), (other.runtime(), other.threads()));
+        let mut parts_at = None;
+        if !parity.agrees() {
+            progress(&format!("{} and {} do not agree on {}; looking for the node where they part", a.0, b.0, model.path().display()));
+            parts_at = bisect::first_difference(model, [a, b], &images, options.ort_library.as_ref());
+        }
+        agreements.push(RuntimeParity { reference: a.0, reference_threads: a.1, runtime: b.0, threads: b.1, parity, parts_at });
+    }
+    Ok(agreements)
 }
 
+/// A load of the machine that is not this measurement's.
+const BUSY: f64 = 0.5;
+/// A change of the processors' frequency that shows in a latency.
+const THROTTLED: f64 = 0.1;
+
 impl BenchReport {
+    /// Why the latencies may not be what they seem, in words; empty on a quiet machine.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if let Some([load, ..]) = self.machine.load_before
+            && load > BUSY
+        {
+            warnings.push(format!("the machine was busy with other work: its load was {load:.1} on {} cores", self.machine.cores));
+        }
+        if let (Some(before), Some(after)) = (self.machine.mhz_before, self.machine.mhz_after)
+            && (after - before).abs() > THROTTLED * before
+        {
+            warnings.push(format!("the processors changed their frequency from {before:.0} to {after:.0} MHz"));
+        }
+        for model in &self.models {
+            for latency in &model.latency {
+                let name = model.path.file_name().unwrap_or_default().to_string_lossy();
+                let plural = if latency.threads == 1 { "" } else { "s" };
+                let of = format!("{name} under {} with {} thread{plural}", latency.runtime, latency.threads);
+                if latency.is_noisy() {
+                    warnings.push(format!("{of}: the medians of the repeats lie {:.0} % apart", 100.0 * latency.spread));
+                }
+                if !latency.stable {
+                    warnings.push(format!("{of}: the latency had not settled when the warm-up ended"));
+                }
+            }
+        }
+        warnings
+    }
+
     /// Reads a report.
     ///
     /// # Errors

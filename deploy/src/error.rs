@@ -91,15 +91,15 @@ pub enum DeployError {
         /// What is wrong with its value.
         detail: String,
     },
-    /// An operator that the cost counter does not know, in a place where nothing else states the shape of its result.
-    #[error("{}: node `{node}`: operator `{op}` is not known to the cost counter", path.display())]
-    UnknownOperator {
+    /// An input whose shape neither the file nor the caller gives.
+    #[error("{}: input `{input}` has shape {shape}, which leaves open what is counted", path.display())]
+    OpenShape {
         /// The file.
         path: PathBuf,
-        /// The node.
-        node: String,
-        /// Its operator, with the domain when it is not the standard one.
-        op: String,
+        /// The input.
+        input: String,
+        /// What the file says, with `?` for what is open.
+        shape: String,
     },
     /// A node whose attributes and input shapes do not fit together.
     #[error("{}: node `{node}` ({op}): {detail}", path.display())]
@@ -111,6 +111,14 @@ pub enum DeployError {
         /// Its operator.
         op: String,
         /// What does not fit, with the shapes.
+        detail: String,
+    },
+    /// A model that needs more memory than there is.
+    #[error("{}: too large: {detail}", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// What needs how much, and what there is.
         detail: String,
     },
     /// No ONNX Runtime library was found.
@@ -236,9 +244,7 @@ impl DeployError {
                 "the model must take one input with fixed image size, float32 [batch, channels, height, width] or uint8 [batch, height, width, channels], and give [batch, classes]"
                     .to_owned()
             }
-            Self::UnknownOperator { .. } => {
-                "run onnx.shape_inference.infer_shapes on the file, and the operator is listed as unknown instead".to_owned()
-            }
+            Self::OpenShape { input, .. } => format!("give its shape, such as --input {input}=1x3x224x224"),
             Self::OrtNotFound { .. } | Self::OrtNotThere { .. } => {
                 "get one with `pip install onnxruntime` or, in a checkout, `make runtime`; or name it with --ort-lib or ORT_DYLIB_PATH"
                     .to_owned()

@@ -3,6 +3,9 @@
 //! Every session is warmed up; then each repeat runs all sessions one after the other, so that what the machine does meanwhile
 //! touches all of them alike. The first runs after a change of session are thrown away: the threads of the
 //! previous one may still spin, and the caches hold its weights.
+//!
+//! What is timed is the call into the runtime, with images that are ready and logits that are not copied out. [`overhead`] tells what the timing
+//! itself takes.
 
 use std::time::{Duration, Instant};
 
@@ -10,9 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     DeployError, Result,
-    onnx::{BatchSize, ImageInput, OnnxModel},
+    memory::PeakMemory,
+    onnx::{ImageInput, OnnxModel},
     ort_library::OrtLibrary,
-    runtime::{self, Runtime, Session, SessionOptions},
+    runtime::{self, Bound, Runtime, Session, SessionOptions},
 };
 
 /// How latency is measured.
@@ -89,8 +93,33 @@ pub struct LatencyReport {
     pub repeat_mean_ms: Vec<f64>,
     /// The median of the repeats' means.
     pub median_repeat_mean_ms: f64,
+    /// The median of each repeat.
+    pub repeat_p50_ms: Vec<f64>,
+    /// How far the repeats' medians lie apart, relative to the smallest: 0.05 is 5 %.
+    pub spread: f64,
+    /// The 0th, 5th, 10th, … 100th percentile.
+    pub percentiles_ms: Vec<f64>,
     /// Images a second, from the median of the repeats' means.
     pub throughput: f64,
+    /// Memory of a process that does nothing else; none where it was not measured.
+    pub memory: Option<PeakMemory>,
+}
+
+/// Repeats whose medians lie further apart than this tell of a machine that did something else.
+pub const NOISY: f64 = 0.05;
+
+impl LatencyReport {
+    /// Whether the repeats differ by more than [`NOISY`].
+    pub fn is_noisy(&self) -> bool {
+        self.spread > NOISY
+    }
+
+    /// The fastest quarter of the repeats' medians: its ends. A disturbance only ever makes runs slower, so these say most of the model and least of
+    /// what else the machine did.
+    pub fn interval(&self) -> (f64, f64) {
+        let medians = Sample::new(self.repeat_p50_ms.iter().copied());
+        (medians.percentile(0.0), medians.percentile(25.0))
+    }
 }
 
 /// A session and how long it took to come to life.
@@ -102,7 +131,7 @@ pub struct TimedSession {
     pub load_ms: f64,
     /// The first run, in milliseconds.
     pub first_ms: f64,
-    images: Vec<f32>,
+    images: Bound,
     batch: usize,
 }
 
@@ -112,28 +141,25 @@ impl TimedSession {
     /// # Errors
     /// As [`Session::from_model`] and [`Session::run`]; a model with a fixed batch can be measured at that batch only.
     pub fn start(model: &OnnxModel, runtime: Runtime, threads: usize, batch: usize, ort_library: Option<&OrtLibrary>) -> Result<Self> {
-        if let BatchSize::Fixed(fixed) = model.input().batch
-            && fixed != batch
-        {
-            return Err(DeployError::Setting {
-                name: "batch",
-                detail: format!("{} fixes it to {fixed}, and {batch} was asked for", model.path().display()),
-            });
-        }
         runtime::prepare(runtime, ort_library)?;
         let start = Instant::now();
         let mut session = Session::from_model(runtime, model, &SessionOptions { threads, ort_library, batch })?;
         let load_ms = milliseconds(start.elapsed());
-        let images = noise(model.input(), batch);
+        let images = session.bind(noise(model.input(), batch), batch)?;
         let start = Instant::now();
-        session.run(&images, batch)?;
+        session.run_bound(&images)?;
         let first_ms = milliseconds(start.elapsed());
         Ok(Self { session, load_ms, first_ms, images, batch })
     }
 
+    /// Images in one run.
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
     fn run(&mut self) -> Result<Duration> {
         let start = Instant::now();
-        self.session.run(&self.images, self.batch)?;
+        self.session.run_bound(&self.images)?;
         Ok(start.elapsed())
     }
 }
@@ -163,6 +189,8 @@ pub fn measure(sessions: &mut [TimedSession], options: &LatencyOptions, progress
         .map(|((runtime, runtime_version, threads, batch, load_ms, first_ms), series)| {
             let all = Sample::new(series.repeats.iter().flatten().copied());
             let repeat_mean_ms: Vec<f64> = series.repeats.iter().map(|repeat| Sample::new(repeat.iter().copied()).mean()).collect();
+            let medians = Sample::new(series.repeats.iter().map(|repeat| Sample::new(repeat.iter().copied()).percentile(50.0)));
+            let repeat_p50_ms = series.repeats.iter().map(|repeat| Sample::new(repeat.iter().copied()).percentile(50.0)).collect();
             let median_repeat_mean_ms = Sample::new(repeat_mean_ms.iter().copied()).percentile(50.0);
             LatencyReport {
                 runtime,
@@ -184,8 +212,12 @@ pub fn measure(sessions: &mut [TimedSession], options: &LatencyOptions, progress
                 p99_ms: all.percentile(99.0),
                 median_repeat_mean_ms,
                 repeat_mean_ms,
-                // A run below the resolution of the clock would otherwise give an infinity, which JSON cannot hold.
+                repeat_p50_ms,
+                // Times below the resolution of the clock would otherwise give what JSON cannot hold.
+                spread: (medians.percentile(100.0) - medians.percentile(0.0)) / medians.percentile(0.0).max(1e-6),
+                percentiles_ms: (0..=20).map(|step| all.percentile(5.0 * f64::from(step))).collect(),
                 throughput: batch as f64 * 1000.0 / median_repeat_mean_ms.max(1e-6),
+                memory: None,
             }
         })
         .collect())
@@ -235,6 +267,29 @@ fn time(runs: &mut [Run<'_>], options: &LatencyOptions, progress: &mut dyn FnMut
         }
     }
     Ok(series)
+}
+
+/// What measuring adds to one run: the time of a run that does nothing, all of the loop around it included.
+pub fn overhead() -> Duration {
+    const RUNS: u32 = 1000;
+    let repeat = || {
+        let mut left = RUNS;
+        let start = Instant::now();
+        let mut run: Run<'_> = Box::new(|| {
+            left -= 1;
+            let start = Instant::now();
+            std::hint::black_box(left);
+            Ok(start.elapsed())
+        });
+        let mut times = Vec::new();
+        for _ in 0..RUNS {
+            times.extend(run_for(&mut run, Duration::ZERO).unwrap_or_default());
+        }
+        std::hint::black_box(times);
+        start.elapsed() / RUNS
+    };
+    // The fastest of some, since whatever else the machine does is no part of it.
+    (0..20).map(|_| repeat()).min().unwrap_or_default()
 }
 
 /// Runs for at least `time` and at least once.
@@ -345,6 +400,12 @@ mod tests {
         assert_eq!(sample.mean(), 5.0);
         assert!((sample.sd() - 2.138_089_935_299_395).abs() < 1e-12);
         assert_eq!(Sample::new([3.0].into_iter()).sd(), 0.0);
+    }
+
+    #[test]
+    fn measuring_takes_less_than_two_microseconds() {
+        let overhead = overhead();
+        assert!(overhead > Duration::ZERO && overhead < Duration::from_micros(2), "{overhead:?}");
     }
 
     #[test]

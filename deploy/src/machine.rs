@@ -23,6 +23,10 @@ pub struct Machine {
     pub os: String,
     /// The instruction set: `x86_64`, `aarch64`, ….
     pub arch: String,
+    /// The mean frequency of the processors in MHz when [`Machine::read`] was called.
+    pub mhz_before: Option<f64>,
+    /// The mean frequency when [`Machine::finish`] was called.
+    pub mhz_after: Option<f64>,
     /// Load when [`Machine::read`] was called.
     pub load_before: Option<LoadAverage>,
     /// Load when [`Machine::finish`] was called.
@@ -39,13 +43,16 @@ impl Machine {
             memory_bytes: memory_bytes(),
             os: env::consts::OS.to_owned(),
             arch: env::consts::ARCH.to_owned(),
+            mhz_before: mhz(),
+            mhz_after: None,
             load_before: load_average(),
             load_after: None,
         }
     }
 
-    /// Notes the load after measuring.
+    /// Notes frequency and load after measuring.
     pub fn finish(&mut self) {
+        self.mhz_after = mhz();
         self.load_after = load_average();
     }
 }
@@ -85,6 +92,34 @@ fn load_average() -> Option<LoadAverage> {
     };
     let mut numbers = text.split_whitespace().filter_map(|word| word.parse::<f64>().ok()).filter(|load| load.is_finite());
     Some([numbers.next()?, numbers.next()?, numbers.next()?])
+}
+
+/// Bytes that a process can take without others being swapped out.
+pub(crate) fn available_bytes() -> Option<u64> {
+    let value = proc_value("/proc/meminfo", "MemAvailable")?;
+    value.strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// Bytes after `key:` in the status of this process.
+pub(crate) fn status_bytes(key: &str) -> Option<u64> {
+    let value = proc_value("/proc/self/status", key)?;
+    value.strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// The mean frequency of all processors: as the kernel scales it, else as the processors tell it.
+fn mhz() -> Option<f64> {
+    let scaled = |index: usize| {
+        let text = fs::read_to_string(format!("/sys/devices/system/cpu/cpu{index}/cpufreq/scaling_cur_freq")).ok()?;
+        Some(text.trim().parse::<f64>().ok()? / 1000.0)
+    };
+    let mut all: Vec<f64> = (0..1024).map_while(scaled).collect();
+    if all.is_empty() {
+        let text = fs::read_to_string("/proc/cpuinfo").ok()?;
+        let lines = text.lines().filter_map(|line| line.split_once(':'));
+        all.extend(lines.filter(|(name, _)| name.trim() == "cpu MHz").filter_map(|(_, value)| value.trim().parse::<f64>().ok()));
+    }
+    let mean = all.iter().sum::<f64>() / all.len() as f64;
+    mean.is_finite().then_some(mean)
 }
 
 fn sysctl(name: &str) -> Option<String> {

@@ -2,23 +2,22 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    fs,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
-use prost::Message;
 use tract_onnx::pb::{
-    GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto,
-    tensor_proto::{DataLocation, DataType},
-    tensor_shape_proto::dimension::Value as Dim,
-    type_proto::Value as TypeValue,
+    GraphProto, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto, tensor_proto::DataType,
+    tensor_shape_proto::dimension::Value as Dim, type_proto::Value as TypeValue,
 };
 
-use crate::{DeployError, Result};
+use crate::{DeployError, Result, cost::cost, machine::available_bytes};
 
+mod external;
+mod file;
 mod metadata;
 mod wire;
 
+pub use file::OnnxFile;
 pub use metadata::{ModelMetadata, Normalization};
 
 /// The oldest operator set of the standard domain that is read.
@@ -82,36 +81,24 @@ pub struct ClassOutput {
     pub classes: usize,
 }
 
-/// A decoded ONNX image classifier.
-///
-/// Once loaded, these hold: the graph is in topological order and every tensor a node reads exists; the weights in the file
-/// are as long as their dimensions say; there is one image input and a class output; the `adwp.*` metadata fits them.
+/// A decoded ONNX image classifier: an [`OnnxFile`] with one image input and a class output, whose `adwp.*` metadata fits them.
 #[derive(Debug, Clone)]
 pub struct OnnxModel {
-    path: PathBuf,
-    bytes: u64,
-    producer: String,
-    graph: GraphProto,
-    opset: i64,
+    file: OnnxFile,
     input: ImageInput,
     output: ClassOutput,
-    metadata: BTreeMap<String, String>,
     known: ModelMetadata,
+    /// The most bytes of activations at [`ImageInput::nominal_batch`], where the sizes of all results are known.
+    activations: Option<u64>,
 }
 
 impl OnnxModel {
     /// Reads the file `path` and checks it.
     ///
     /// # Errors
-    /// Names the file and says whether it is missing, unreadable, empty, truncated, not ONNX, of an unsupported operator set,
-    /// inconsistent, or not an image classifier.
+    /// As [`OnnxFile::load`], and where it is not an image classifier.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        let bytes = fs::read(path).map_err(|source| match source.kind() {
-            std::io::ErrorKind::NotFound => DeployError::Missing { path: path.to_owned() },
-            _ => DeployError::Unreadable { path: path.to_owned(), source },
-        })?;
-        Self::from_bytes(&bytes, path)
+        Self::from_file(OnnxFile::load(path)?)
     }
 
     /// Decodes and checks the bytes of an ONNX file. `path` is where they came from: it is named in errors, and the runtimes read it.
@@ -119,38 +106,57 @@ impl OnnxModel {
     /// # Errors
     /// As [`OnnxModel::load`].
     pub fn from_bytes(bytes: &[u8], path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref().to_owned();
-        if bytes.is_empty() {
-            return Err(DeployError::Empty { path });
-        }
-        wire::check(bytes, &path)?;
-        let proto = ModelProto::decode(bytes).map_err(|error| DeployError::NotOnnx { path: path.clone(), detail: error.to_string() })?;
-        let Some(graph) = proto.graph else {
-            return Err(DeployError::Truncated { path, detail: "it holds no graph".to_owned() });
+        Self::from_file(OnnxFile::from_bytes(bytes, path)?)
+    }
+
+    /// Takes a file that is an image classifier.
+    ///
+    /// # Errors
+    /// It is none, or its metadata does not fit.
+    pub fn from_file(file: OnnxFile) -> Result<Self> {
+        let not_classifier = |detail| DeployError::NotClassifier { path: file.path().to_owned(), detail };
+        let input = image_input(file.graph()).map_err(not_classifier)?;
+        let output = class_output(file.graph()).map_err(not_classifier)?;
+        let known = ModelMetadata::read(file.metadata_props(), input.channels, output.classes)
+            .map_err(|(key, detail)| DeployError::Metadata { path: file.path().to_owned(), key, detail })?;
+        let mut model = Self { file, input, output, known, activations: None };
+        model.activations = match cost(&model) {
+            Ok(cost) => cost.peak_activation_bytes,
+            Err(error @ DeployError::TooLarge { .. }) => return Err(error),
+            // The runtimes may make sense of what the counter does not.
+            Err(_) => None,
         };
-        let opset = standard_opset(&proto.opset_import, &path)?;
-        let producer = format!("{} {}", proto.producer_name, proto.producer_version).trim().to_owned();
-        check_graph(&graph).map_err(|detail| DeployError::InvalidGraph { path: path.clone(), detail })?;
-        let not_classifier = |detail| DeployError::NotClassifier { path: path.clone(), detail };
-        let input = image_input(&graph).map_err(not_classifier)?;
-        let output = class_output(&graph).map_err(not_classifier)?;
-        let metadata: BTreeMap<_, _> = proto.metadata_props.into_iter().map(|entry| (entry.key, entry.value)).collect();
-        let known = ModelMetadata::read(&metadata, input.channels, output.classes).map_err(|(key, detail)| DeployError::Metadata {
-            path: path.clone(),
-            key,
-            detail,
-        })?;
-        Ok(Self { path, bytes: bytes.len() as u64, producer, graph, opset, input, output, metadata, known })
+        Ok(model)
+    }
+
+    /// The file.
+    pub fn file(&self) -> &OnnxFile {
+        &self.file
     }
 
     /// Where the model was read from.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.file.path()
     }
 
-    /// The size of the file in bytes, without external weight files.
+    /// The size of the file in bytes, with external weight files.
     pub fn file_bytes(&self) -> u64 {
-        self.bytes
+        self.file.bytes()
+    }
+
+    /// Whether a run of `batch` images fits into the memory that is free, as far as is known. The runtimes end the process where it does not.
+    ///
+    /// # Errors
+    /// [`DeployError::TooLarge`] says what is needed and what there is.
+    pub(crate) fn check_memory(&self, batch: usize) -> Result<()> {
+        let (Some(activations), Some(available)) = (self.activations, available_bytes()) else { return Ok(()) };
+        let nominal = self.input.nominal_batch().max(1);
+        let needed = u128::from(activations) * batch.max(nominal) as u128 / nominal as u128;
+        if needed <= u128::from(available) {
+            return Ok(());
+        }
+        let detail = format!("its activations take {needed} bytes for {batch} images, and {available} are free");
+        Err(DeployError::TooLarge { path: self.path().to_owned(), detail })
     }
 
     /// The image input.
@@ -165,17 +171,17 @@ impl OnnxModel {
 
     /// The version of the standard operator set.
     pub fn opset(&self) -> i64 {
-        self.opset
+        self.file.opset()
     }
 
     /// Who wrote the file: producer name and version.
     pub fn producer(&self) -> &str {
-        &self.producer
+        self.file.producer()
     }
 
     /// Every metadata entry of the file, as it is written.
     pub fn metadata_props(&self) -> &BTreeMap<String, String> {
-        &self.metadata
+        self.file.metadata_props()
     }
 
     /// The `adwp.*` metadata, parsed.
@@ -185,17 +191,17 @@ impl OnnxModel {
 
     /// The weights and constants stored in the graph.
     pub fn initializers(&self) -> &[TensorProto] {
-        &self.graph.initializer
+        &self.file.graph().initializer
     }
 
     /// The nodes in topological order.
     pub fn nodes(&self) -> &[NodeProto] {
-        &self.graph.node
+        &self.file.graph().node
     }
 
     /// The graph.
     pub fn graph(&self) -> &GraphProto {
-        &self.graph
+        self.file.graph()
     }
 
     /// How pixels become what [`crate::runtime::Session::run`] is given: they stay what they are for a model that takes
@@ -261,7 +267,6 @@ fn standard_opset(imports: &[OperatorSetIdProto], path: &Path) -> Result<i64> {
 fn check_graph(graph: &GraphProto) -> Result<(), String> {
     let mut defined = HashSet::new();
     for tensor in &graph.initializer {
-        check_tensor(tensor)?;
         if !defined.insert(tensor.name.as_str()) {
             return Err(format!("two initializers are called `{}`", tensor.name));
         }
@@ -279,7 +284,13 @@ fn check_graph(graph: &GraphProto) -> Result<(), String> {
     for node in &graph.node {
         for name in node.input.iter().filter(|name| !name.is_empty()) {
             if !defined.contains(name.as_str()) {
-                return Err(format!("node `{}` ({}) reads `{name}`, which nothing before it defines", node_label(node), node.op_type));
+                let later = graph.node.iter().any(|other| other.output.contains(name));
+                let why = if later {
+                    "which only a later node writes: a cycle, or nodes out of order"
+                } else {
+                    "which nothing before it defines"
+                };
+                return Err(format!("node `{}` ({}) reads `{name}`, {why}", node_label(node), node.op_type));
             }
         }
         for name in node.output.iter().filter(|name| !name.is_empty()) {
@@ -287,15 +298,26 @@ fn check_graph(graph: &GraphProto) -> Result<(), String> {
                 return Err(format!("node `{}` ({}) writes `{name}`, which is defined already", node_label(node), node.op_type));
             }
         }
-        for attribute in &node.attribute {
-            if let Some(tensor) = &attribute.t {
-                check_tensor(tensor).map_err(|detail| format!("node `{}`: {detail}", node_label(node)))?;
-            }
-        }
     }
+    let mut stored = Ok(());
+    tensors(graph, &mut |tensor| {
+        if stored.is_ok() {
+            stored = check_tensor(tensor);
+        }
+    });
+    stored?;
     match graph.output.iter().find(|output| !defined.contains(output.name.as_str())) {
         Some(output) => Err(format!("nothing defines the output `{}`", output.name)),
         None => Ok(()),
+    }
+}
+
+/// Every tensor that is stored in a graph and in the graphs inside its nodes, however deep: [`wire`] bounds the depth.
+fn tensors<'a>(graph: &'a GraphProto, visit: &mut dyn FnMut(&'a TensorProto)) {
+    graph.initializer.iter().for_each(&mut *visit);
+    for attribute in graph.node.iter().flat_map(|node| &node.attribute) {
+        attribute.t.iter().chain(&attribute.tensors).for_each(&mut *visit);
+        attribute.g.iter().chain(&attribute.graphs).for_each(|inner| tensors(inner, visit));
     }
 }
 
@@ -303,14 +325,12 @@ fn check_tensor(tensor: &TensorProto) -> Result<(), String> {
     let elements: usize = tensor_dims(tensor)?.iter().product();
     let kind = DataType::try_from(tensor.data_type)
         .map_err(|_| format!("tensor `{}` has the unknown data type {}", tensor.name, tensor.data_type))?;
-    if tensor.data_location == Some(DataLocation::External as i32) {
+    if external::is_external(tensor) {
         return Ok(());
     }
-    let bytes_each = match kind {
-        DataType::Uint8 | DataType::Int8 | DataType::Bool => 1,
-        DataType::Uint16 | DataType::Int16 | DataType::Float16 | DataType::Bfloat16 => 2,
-        DataType::Float | DataType::Int32 | DataType::Uint32 => 4,
-        DataType::Double | DataType::Int64 | DataType::Uint64 => 8,
+    let bits = match element_bits(kind) {
+        // Types of less than a byte are packed, and some exporters pad them.
+        Some(bits) if bits >= 8 => bits as usize,
         _ => return Ok(()),
     };
     let (stored, unit) = if tensor.raw_data.is_empty() {
@@ -323,12 +343,23 @@ fn check_tensor(tensor: &TensorProto) -> Result<(), String> {
         };
         (stored, elements)
     } else {
-        (tensor.raw_data.len(), elements * bytes_each)
+        (tensor.raw_data.len(), elements * (bits / 8))
     };
     if stored == unit {
         return Ok(());
     }
     Err(format!("tensor `{}` of shape {:?} should hold {unit} values or bytes and holds {stored}", tensor.name, tensor.dims))
+}
+
+/// The bits of one element; `None` for strings and types without a fixed size.
+pub(crate) fn element_bits(kind: DataType) -> Option<u64> {
+    Some(match kind {
+        DataType::Uint8 | DataType::Int8 | DataType::Bool => 8,
+        DataType::Uint16 | DataType::Int16 | DataType::Float16 | DataType::Bfloat16 => 16,
+        DataType::Float | DataType::Int32 | DataType::Uint32 => 32,
+        DataType::Double | DataType::Int64 | DataType::Uint64 => 64,
+        _ => return None,
+    })
 }
 
 /// A declared dimension: a number, or whatever the run gives.

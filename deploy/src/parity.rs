@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DeployError, Result, predict::argmax};
+use crate::{
+    DeployError, Result,
+    predict::{argmax, top_k},
+};
 
 /// The agreement of two arrays of logits `[n, classes]`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -16,8 +19,22 @@ pub struct Parity {
     pub cosine: f64,
     /// Images on which both put the same class first.
     pub top1_agree: usize,
+    /// Images of which both put the same five classes first, in any order; all classes where there are fewer.
+    pub top5_agree: usize,
+    /// The largest absolute value of the first array.
+    pub largest: f64,
     /// Images compared.
     pub n: usize,
+}
+
+/// Differences above this, relative to the largest value of the reference or to 1, are no rounding of 32-bit floats.
+pub const TOLERANCE: f64 = 1e-3;
+
+impl Parity {
+    /// Whether all differences are within [`TOLERANCE`].
+    pub fn agrees(&self) -> bool {
+        self.max_abs <= TOLERANCE * self.largest.max(1.0)
+    }
 }
 
 /// Compares the logits `a` and `b`, both `[n, classes]`.
@@ -50,10 +67,17 @@ pub fn compare(a: &[f32], b: &[f32], classes: usize) -> Result<Parity> {
         (false, false) => 1.0,
         _ => 0.0,
     };
-    let rows = a.chunks_exact(classes).zip(b.chunks_exact(classes));
-    let top1_agree = rows.filter(|(a, b)| argmax(a) == argmax(b)).count();
+    let rows = || a.chunks_exact(classes).zip(b.chunks_exact(classes));
+    let top1_agree = rows().filter(|(a, b)| argmax(a) == argmax(b)).count();
+    let first_five = |logits: &[f32]| {
+        let mut classes = top_k(logits, 5);
+        classes.sort_unstable();
+        classes
+    };
+    let top5_agree = rows().filter(|(a, b)| first_five(a) == first_five(b)).count();
+    let largest = a.iter().map(|&value| f64::from(value).abs()).fold(0.0, f64::max);
     let mean_abs = sum_abs / a.len().max(1) as f64;
-    Ok(Parity { max_abs, mean_abs, cosine, top1_agree, n: a.len() / classes })
+    Ok(Parity { max_abs, mean_abs, cosine, top1_agree, top5_agree, largest, n: a.len() / classes })
 }
 
 fn finite(what: &'static str, values: &[f32]) -> Result<()> {
@@ -81,6 +105,10 @@ mod tests {
         assert_eq!((parity.max_abs, parity.mean_abs, parity.top1_agree, parity.n), (1.0, 0.625, 1, 2));
         // 1 / (sqrt(2) * sqrt(2.25))
         assert!((parity.cosine - 0.471_404_520_791_031_7).abs() < 1e-12);
+        assert!(!parity.agrees() && compare(&[1000.0, 0.0], &[1000.5, 0.0], 2).unwrap().agrees());
+        let (a, b) = ([6.0, 5.0, 4.0, 3.0, 2.0, 1.0], [5.0, 6.0, 4.0, 3.0, 1.0, 2.0]);
+        let parity = compare(&[a, a].concat(), &[a, b].concat(), 6).unwrap();
+        assert_eq!((parity.top1_agree, parity.top5_agree, parity.largest), (1, 1, 6.0));
         assert_eq!(compare(&[0.0; 2], &[0.0; 2], 2).unwrap().cosine, 1.0);
         assert_eq!(compare(&[0.0; 2], &[1.0; 2], 2).unwrap().cosine, 0.0);
     }

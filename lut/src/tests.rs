@@ -51,6 +51,8 @@ impl Stopwatch for Additive {
             arch: "none".into(),
             load_before: None,
             load_after: None,
+            mhz_before: None,
+            mhz_after: None,
         };
         Setup { machine, runtime: Runtime::Tract, runtime_version: "1".into(), optimization: "none".into(), threads: 1, batch: 1 }
     }

@@ -1,7 +1,9 @@
-//! The result of a run, and its pictures: `report.json`, `report.html`, the table that ends `adwp run`, and plots of points for studies.
+//! The result of a run, and its pictures: `report.json`, `report.html`, the table that ends `adwp run`, plots of points for studies, and the tables and the page
+//! of a bench.
 //!
 //! This crate computes nothing. It takes what the other rooms have measured, as plain numbers, and shows it.
 
+mod bench;
 mod error;
 mod escape;
 mod format;
@@ -12,6 +14,10 @@ mod scatter;
 mod schema;
 mod terminal;
 
+pub use bench::{
+    BenchFold, BenchLatency, BenchMachine, BenchModel, BenchNode, BenchPage, BenchParity, BenchProfile, bench_csv, bench_html,
+    bench_markdown, bench_table,
+};
 pub use error::ReportError;
 pub use html::html;
 pub use run_report::{BudgetRow, FormatRow, LatencyRow, ParityRow, PhaseTime, RunReport, RuntimeAccuracy, SkippedImages};

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod bad_settings;
+mod bench;
 mod damage;
 mod determinism;
 mod fidelity;

@@ -181,10 +181,15 @@ fn slow_down(value: &mut Value) {
     match value {
         Value::Object(map) => {
             for (key, value) in map {
-                match value.as_f64() {
-                    Some(ms) if key.ends_with("_ms") => *value = (10.0 * ms).into(),
-                    _ => slow_down(value),
+                if !key.ends_with("_ms") {
+                    slow_down(value);
+                    continue;
                 }
+                let times = match value {
+                    Value::Array(times) => times.as_mut_slice(),
+                    time => std::slice::from_mut(time),
+                };
+                times.iter_mut().for_each(|time| *time = (10.0 * time.as_f64().unwrap()).into());
             }
         }
         Value::Array(values) => values.iter_mut().for_each(slow_down),

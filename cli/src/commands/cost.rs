@@ -1,6 +1,3 @@
-use std::path::Path;
-
-use adwp_deploy::onnx::OnnxModel;
 use adwp_models::{Blueprint, Genotype, Sizes, Skeleton, Stem};
 use serde::Serialize;
 
@@ -11,14 +8,12 @@ use crate::output;
 use crate::progress::Console;
 use crate::steps::parsed;
 
-/// Cost of a network, whoever counted it.
+/// Cost of a genotype.
 #[derive(Serialize)]
 struct Cost {
     params: u64,
     madds: u64,
     layers: Vec<Layer>,
-    /// Operators whose cost is not known, by name.
-    unknown: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -50,7 +45,7 @@ pub(crate) fn cost(args: &CostArgs, style: Style) -> Result<(), Failure> {
         None if sizes != Sizes::default() || args.sizes.bounds().is_some() => {
             return refused("a network in a file has its own sizes", "flags of sizes are for genotypes and");
         }
-        None => of_onnx(&args.what)?,
+        None => return output::data(&adwp_edge::cost(&args.what, &args.input, args.layers, style.json)?),
     };
     if !args.layers {
         cost.layers.clear();
@@ -69,9 +64,6 @@ pub(crate) fn cost(args: &CostArgs, style: Style) -> Result<(), Failure> {
     }
     text += &format!("params         {:>14}  ({:.3} M)\n", cost.params, cost.params as f64 / 1e6);
     text += &format!("multiply-adds  {:>14}  ({:.3} M)\n", cost.madds, cost.madds as f64 / 1e6);
-    for unknown in &cost.unknown {
-        text += &format!("not counted: {unknown}\n");
-    }
     output::data(&text)
 }
 
@@ -94,11 +86,5 @@ fn of_blueprint(blueprint: &Blueprint) -> Result<Cost, Failure> {
     let cost = blueprint.cost()?;
     let layer =
         |l: adwp_models::cost::LayerCost| Layer { name: l.name, op: l.op.to_owned(), shape: l.shape, params: l.params, madds: l.madds };
-    Ok(Cost { params: cost.params, madds: cost.madds, layers: cost.layers.into_iter().map(layer).collect(), unknown: Vec::new() })
-}
-
-fn of_onnx(path: &Path) -> Result<Cost, Failure> {
-    let cost = adwp_deploy::cost::cost(&OnnxModel::load(path)?)?;
-    let layer = |l: adwp_deploy::cost::LayerCost| Layer { name: l.name, op: l.op, shape: l.output_shape, params: l.params, madds: l.madds };
-    Ok(Cost { params: cost.params, madds: cost.madds, layers: cost.layers.into_iter().map(layer).collect(), unknown: cost.unknown })
+    Ok(Cost { params: cost.params, madds: cost.madds, layers: cost.layers.into_iter().map(layer).collect() })
 }

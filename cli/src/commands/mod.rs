@@ -2,11 +2,10 @@
 
 mod cost;
 mod data;
+mod device;
 mod doctor;
 mod fidelity;
 mod lut;
-mod measure;
-mod predict;
 mod road;
 mod zoo;
 
@@ -37,12 +36,13 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         Command::Retrain(args) => road::retrain(&args, style),
         Command::Fidelity(args) => fidelity::fidelity(&args, style),
         Command::Export(args) => road::export(&args, style),
-        Command::Report { run } => road::report(run, style),
+        Command::Report(args) => device::report(&args, style),
         Command::Data { command } => data::run(command, style),
-        Command::Bench(args) => measure::bench(&args, style),
-        Command::Eval(args) => measure::eval(&args, style),
-        Command::Compare { a, b, threshold } => measure::compare(&a, &b, threshold, style),
-        Command::Predict(args) => predict::predict(&args, style),
+        Command::Bench(args) => device::print(style, |style| adwp_edge::bench(&args, style)),
+        Command::Eval(args) => device::print(style, |style| adwp_edge::eval(&args, style)),
+        Command::Compare(args) => device::compare(&args, style),
+        Command::Predict(args) => device::print(style, |style| adwp_edge::predict(&args, style)),
+        Command::MemoryProbe(args) => device::print(style, |_| adwp_edge::probe(&args)),
         Command::Cost(args) => cost::cost(&args, style),
         Command::Zoo { command } => zoo::run(command, style),
         Command::Lut { command } => lut::run(command, style),

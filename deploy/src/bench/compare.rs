@@ -1,13 +1,13 @@
-//! What got worse between two reports.
+//! What moved between two reports.
 
 use std::{fmt, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::{BenchReport, ModelReport};
-use crate::{DeployError, Result, runtime::Runtime};
+use crate::{DeployError, Result, latency::LatencyReport, runtime::Runtime};
 
-/// What can get worse.
+/// What can move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Metric {
@@ -17,16 +17,28 @@ pub enum Metric {
     Params,
     /// Multiply-adds of one image.
     Madds,
-    /// The median latency in milliseconds.
-    P50Ms,
+    /// The fastest of the repeats' median latencies, in milliseconds.
+    LatencyMs,
     /// The share of images on which a runtime agrees with the reference, in [0, 1].
     Top1Agreement,
 }
 
-/// One thing that got worse.
+/// What a change means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It got worse.
+    Regression,
+    /// It got better.
+    Improvement,
+    /// It differs by more than is tolerated, and the repeats of both reports differ by as much: measure again, on a quieter machine or for longer.
+    WithinNoise,
+}
+
+/// One thing that moved by more than is tolerated.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Regression {
+pub struct Change {
     /// The model, as the first report names it.
     pub model: PathBuf,
     /// The runtime, where one is concerned.
@@ -35,45 +47,62 @@ pub struct Regression {
     pub threads: Option<usize>,
     /// Images in one run, where latency is concerned.
     pub batch: Option<usize>,
-    /// What got worse.
+    /// What moved.
     pub metric: Metric,
     /// Its value in the first report.
     pub before: f64,
     /// Its value in the second report.
     pub after: f64,
+    /// Where the repeats of the first and of the second report lie, of a latency: [`LatencyReport::interval`].
+    pub intervals: Option<[(f64, f64); 2]>,
+    /// What it means.
+    pub verdict: Verdict,
 }
 
-impl Regression {
+impl Change {
     /// The change relative to the value before: 0.1 is 10 % more.
     pub fn change(&self) -> f64 {
         if self.before == 0.0 { 0.0 } else { (self.after - self.before) / self.before }
     }
 }
 
-impl fmt::Display for Regression {
+impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.model.display())?;
+        let verdict = match self.verdict {
+            Verdict::Regression => "worse",
+            Verdict::Improvement => "better",
+            Verdict::WithinNoise => "within noise",
+        };
+        write!(f, "{verdict}: {}", self.model.display())?;
         if let (Some(runtime), Some(threads)) = (self.runtime, self.threads) {
-            write!(f, " ({runtime}, {threads} threads)")?;
+            write!(f, " ({runtime}, {threads} thread{})", if threads == 1 { "" } else { "s" })?;
         }
         let (before, after, percent) = (self.before, self.after, self.change() * 100.0);
         match self.metric {
             Metric::Missing => write!(f, ": not in the second report"),
             Metric::Params => write!(f, ": parameters {before} -> {after} ({percent:+.1} %)"),
             Metric::Madds => write!(f, ": multiply-adds {before} -> {after} ({percent:+.1} %)"),
-            Metric::P50Ms => write!(f, ": median latency {before:.3} -> {after:.3} ms ({percent:+.1} %)"),
+            Metric::LatencyMs => {
+                write!(f, ": latency {before:.3} -> {after:.3} ms ({percent:+.1} %)")?;
+                match self.intervals {
+                    Some([a, b]) => write!(f, ", repeats {:.3} to {:.3} and {:.3} to {:.3} ms", a.0, a.1, b.0, b.1),
+                    None => Ok(()),
+                }
+            }
             Metric::Top1Agreement => write!(f, ": agreement with the reference {before:.4} -> {after:.4}"),
         }
     }
 }
 
-/// What is worse in `b` than in `a` by more than `threshold`, a share: 0.05 is 5 %. Models are matched by file name, or directly when each report
-/// has one; sessions by runtime, threads and batch. What only `b` has is no regression. Agreement between runtimes counts when it falls
+/// What differs between `a` and `b` by more than `threshold`, a share: 0.05 is 5 %. Models are matched by file name, or directly when each report
+/// has one; sessions by runtime, threads and batch. What only `b` has is no change. Agreement between runtimes counts when it moves
 /// by more than `threshold`, absolutely.
+///
+/// A latency is that of the fastest repeat, and has moved only if the [intervals](LatencyReport::interval) of the two reports do not overlap.
 ///
 /// # Errors
 /// `threshold` is negative or not finite.
-pub fn compare(a: &BenchReport, b: &BenchReport, threshold: f64) -> Result<Vec<Regression>> {
+pub fn compare(a: &BenchReport, b: &BenchReport, threshold: f64) -> Result<Vec<Change>> {
     if !threshold.is_finite() || threshold < 0.0 {
         return Err(DeployError::Setting { name: "threshold", detail: format!("{threshold} is not a share of 0 or more") });
     }
@@ -81,7 +110,7 @@ pub fn compare(a: &BenchReport, b: &BenchReport, threshold: f64) -> Result<Vec<R
     for (index, model) in a.models.iter().enumerate() {
         match counterpart(a, b, index) {
             Some(other) => compare_models(model, other, threshold, &mut found),
-            None => found.push(about(model, Metric::Missing, 1.0, 0.0)),
+            None => found.push(about(model, Metric::Missing, 1.0, 0.0, Verdict::Regression)),
         }
     }
     Ok(found)
@@ -97,34 +126,26 @@ fn counterpart<'b>(a: &BenchReport, b: &'b BenchReport, index: usize) -> Option<
     b.models.iter().filter(|model| model.path.file_name() == name).nth(earlier)
 }
 
-fn about(model: &ModelReport, metric: Metric, before: f64, after: f64) -> Regression {
-    Regression { model: model.path.clone(), runtime: None, threads: None, batch: None, metric, before, after }
+fn about(model: &ModelReport, metric: Metric, before: f64, after: f64, verdict: Verdict) -> Change {
+    Change { model: model.path.clone(), runtime: None, threads: None, batch: None, metric, before, after, intervals: None, verdict }
 }
 
-fn compare_models(a: &ModelReport, b: &ModelReport, threshold: f64, found: &mut Vec<Regression>) {
-    let grew = |before: f64, after: f64| after > before * (1.0 + threshold);
+fn compare_models(a: &ModelReport, b: &ModelReport, threshold: f64, found: &mut Vec<Change>) {
     if let (Some(before), Some(after)) = (a.cost.counted(), b.cost.counted()) {
         for (metric, before, after) in [(Metric::Params, before.params, after.params), (Metric::Madds, before.madds, after.madds)] {
-            if grew(before as f64, after as f64) {
-                found.push(about(a, metric, before as f64, after as f64));
-            }
+            let (before, after) = (before as f64, after as f64);
+            let moved = moved(before, after, threshold);
+            found.extend(moved.map(|verdict| about(a, metric, before, after, verdict)));
         }
     }
     for before in &a.latency {
         let after =
             b.latency.iter().find(|after| (after.runtime, after.threads, after.batch) == (before.runtime, before.threads, before.batch));
-        let of_session = |metric, was, is| Regression {
-            runtime: Some(before.runtime),
-            threads: Some(before.threads),
-            batch: Some(before.batch),
-            ..about(a, metric, was, is)
-        };
+        let session =
+            |change: Change| Change { runtime: Some(before.runtime), threads: Some(before.threads), batch: Some(before.batch), ..change };
         match after {
-            Some(after) if grew(before.p50_ms, after.p50_ms) => {
-                found.push(of_session(Metric::P50Ms, before.p50_ms, after.p50_ms));
-            }
-            Some(_) => {}
-            None => found.push(of_session(Metric::Missing, 1.0, 0.0)),
+            Some(after) => found.extend(latency(a, before, after, threshold).map(session)),
+            None => found.push(session(about(a, Metric::Missing, 1.0, 0.0, Verdict::Regression))),
         }
     }
     for before in &a.parity {
@@ -135,12 +156,29 @@ fn compare_models(a: &ModelReport, b: &ModelReport, threshold: f64, found: &mut 
         let Some(after) = after else { continue };
         let share = |parity: &crate::parity::Parity| parity.top1_agree as f64 / parity.n.max(1) as f64;
         let (was, is) = (share(&before.parity), share(&after.parity));
-        if is < was - threshold {
-            found.push(Regression {
-                runtime: Some(before.runtime),
-                threads: Some(before.threads),
-                ..about(a, Metric::Top1Agreement, was, is)
-            });
+        if (is - was).abs() > threshold {
+            let verdict = if is < was { Verdict::Regression } else { Verdict::Improvement };
+            let change = about(a, Metric::Top1Agreement, was, is, verdict);
+            found.push(Change { runtime: Some(before.runtime), threads: Some(before.threads), ..change });
         }
     }
+}
+
+/// What a change of a quantity means of which less is better; `None` within the threshold.
+fn moved(before: f64, after: f64, threshold: f64) -> Option<Verdict> {
+    if after > before * (1.0 + threshold) {
+        Some(Verdict::Regression)
+    } else if before > after * (1.0 + threshold) {
+        Some(Verdict::Improvement)
+    } else {
+        None
+    }
+}
+
+fn latency(model: &ModelReport, before: &LatencyReport, after: &LatencyReport, threshold: f64) -> Option<Change> {
+    let (was, is) = (before.interval(), after.interval());
+    let apart = is.0 > was.1 || was.0 > is.1;
+    let verdict = moved(was.0, is.0, threshold)?;
+    let verdict = if apart { verdict } else { Verdict::WithinNoise };
+    Some(Change { intervals: Some([was, is]), ..about(model, Metric::LatencyMs, was.0, is.0, verdict) })
 }

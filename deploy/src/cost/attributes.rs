@@ -1,6 +1,6 @@
 //! Typed access to a node's attributes.
 
-use tract_onnx::pb::{AttributeProto, NodeProto};
+use tract_onnx::pb::{AttributeProto, NodeProto, TensorProto};
 
 fn find<'a>(node: &'a NodeProto, name: &str) -> Option<&'a AttributeProto> {
     node.attribute.iter().find(|attribute| attribute.name == name)
@@ -35,4 +35,12 @@ pub(super) fn sizes(node: &NodeProto, name: &str, rank: usize) -> Result<Vec<usi
 
 pub(super) fn string<'a>(node: &'a NodeProto, name: &str) -> Option<std::borrow::Cow<'a, str>> {
     find(node, name).map(|attribute| String::from_utf8_lossy(&attribute.s))
+}
+
+pub(super) fn tensor<'a>(node: &'a NodeProto, name: &str) -> Option<&'a TensorProto> {
+    find(node, name).and_then(|attribute| attribute.t.as_ref())
+}
+
+pub(super) fn floats<'a>(node: &'a NodeProto, name: &str) -> Option<&'a [f32]> {
+    find(node, name).map(|attribute| attribute.floats.as_slice())
 }

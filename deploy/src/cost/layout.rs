@@ -2,7 +2,11 @@
 
 use tract_onnx::pb::NodeProto;
 
-use super::{Shape, attributes, values::Values};
+use super::{
+    Shape, attributes,
+    operators::Failure,
+    values::{LONGEST, Values},
+};
 
 /// `axis` counted from the front, for a tensor of `rank` dimensions.
 pub(super) fn axis(axis: i64, rank: usize) -> Result<usize, String> {
@@ -34,11 +38,12 @@ pub(super) fn broadcast(a: &[usize], b: &[usize]) -> Result<Shape, String> {
 }
 
 /// A list of integers that older operator sets give as an attribute and newer ones as an input. `None` when it is in neither place.
-pub(super) fn list(node: &NodeProto, name: &str, input: usize, values: &Values<'_>) -> Result<Option<Vec<i64>>, String> {
+pub(super) fn list(node: &NodeProto, name: &str, input: usize, values: &Values<'_>) -> Result<Option<Vec<i64>>, Failure> {
     match node.input.get(input).filter(|tensor| !tensor.is_empty()) {
         Some(tensor) => match values.ints(tensor) {
             Some(ints) => Ok(Some(ints.to_vec())),
-            None => Err(format!("`{name}` (`{tensor}`) is not a constant")),
+            None if values.stored(tensor).is_some() => Err(Failure::Shape(format!("`{name}` (`{tensor}`) is no short list of integers"))),
+            None => Err(Failure::Undetermined(format!("`{name}` (`{tensor}`) is only known when it runs"))),
         },
         None => Ok(attributes::ints(node, name).map(<[i64]>::to_vec)),
     }
@@ -58,13 +63,13 @@ pub(super) fn concat(node: &NodeProto, shapes: &[&Shape]) -> Result<Shape, Strin
     Ok(joined)
 }
 
-pub(super) fn slice(node: &NodeProto, input: &Shape, values: &Values<'_>) -> Result<Shape, String> {
+pub(super) fn slice(node: &NodeProto, input: &Shape, values: &Values<'_>) -> Result<Shape, Failure> {
     let starts = list(node, "starts", 1, values)?.ok_or("`starts` is missing")?;
     let ends = list(node, "ends", 2, values)?.ok_or("`ends` is missing")?;
     let axes = list(node, "axes", 3, values)?.unwrap_or_else(|| (0..starts.len() as i64).collect());
     let steps = list(node, "steps", 4, values)?.unwrap_or_else(|| vec![1; starts.len()]);
     if [ends.len(), axes.len(), steps.len()] != [starts.len(); 3] {
-        return Err("`starts`, `ends`, `axes` and `steps` differ in length".to_owned());
+        return Err("`starts`, `ends`, `axes` and `steps` differ in length".into());
     }
     let mut shape = input.clone();
     for index in 0..starts.len() {
@@ -89,14 +94,27 @@ fn slice_len(size: usize, start: i64, end: i64, step: i64) -> Result<usize, Stri
     Ok(((start - end).max(0) as u64).div_ceil(step.unsigned_abs()) as usize)
 }
 
-pub(super) fn pad(node: &NodeProto, input: &Shape, values: &Values<'_>) -> Result<Shape, String> {
+/// The places that a slice of an axis of `size` takes; `None` for more than shapes ever have, or where the slice is none.
+pub(super) fn slice_places(size: usize, start: i64, end: i64, step: i64) -> Option<Vec<usize>> {
+    if size > LONGEST {
+        return None;
+    }
+    let count = slice_len(size, start, end, step).ok()?;
+    let first = match step > 0 {
+        true => clamp(start, size) as i64,
+        false => (if start < 0 { start.saturating_add(size as i64) } else { start }).clamp(0, size as i64 - 1),
+    };
+    (0..count as i64).map(|index| usize::try_from(first.checked_add(index.checked_mul(step)?)?).ok()).collect()
+}
+
+pub(super) fn pad(node: &NodeProto, input: &Shape, values: &Values<'_>) -> Result<Shape, Failure> {
     let pads = list(node, "pads", 1, values)?.ok_or("`pads` is missing")?;
     let axes = match list(node, "axes", 3, values)? {
         Some(axes) => axes.iter().map(|&dim| axis(dim, input.len())).collect::<Result<Vec<_>, _>>()?,
         None => (0..input.len()).collect(),
     };
     if pads.len() != 2 * axes.len() {
-        return Err(format!("`pads` has {} values for {} dimensions", pads.len(), axes.len()));
+        return Err(format!("`pads` has {} values for {} dimensions", pads.len(), axes.len()).into());
     }
     let mut shape = input.clone();
     for (index, &dim) in axes.iter().enumerate() {
@@ -112,11 +130,11 @@ pub(super) fn flatten(node: &NodeProto, input: &Shape) -> Result<Shape, String> 
     Ok(vec![input[..at].iter().product(), input[at..].iter().product()])
 }
 
-pub(super) fn reshape(node: &NodeProto, input: &Shape, values: &Values<'_>) -> Result<Shape, String> {
+pub(super) fn reshape(node: &NodeProto, input: &Shape, values: &Values<'_>) -> Result<Shape, Failure> {
     let target = list(node, "shape", 1, values)?.ok_or("`shape` is missing")?;
     let keep_zero = attributes::flag(node, "allowzero", false);
     let elements: usize = input.iter().product();
-    let wrong = || format!("{input:?} does not reshape to {target:?}");
+    let wrong = || Failure::Shape(format!("{input:?} does not reshape to {target:?}"));
     let mut shape = Vec::with_capacity(target.len());
     let mut open = None;
     for (dim, &size) in target.iter().enumerate() {
@@ -141,24 +159,24 @@ pub(super) fn reshape(node: &NodeProto, input: &Shape, values: &Values<'_>) -> R
     Ok(shape)
 }
 
-pub(super) fn squeeze(node: &NodeProto, input: &Shape, values: &Values<'_>) -> Result<Shape, String> {
+pub(super) fn squeeze(node: &NodeProto, input: &Shape, values: &Values<'_>) -> Result<Shape, Failure> {
     let drop = match list(node, "axes", 1, values)? {
         Some(axes) => axes.iter().map(|&dim| axis(dim, input.len())).collect::<Result<Vec<_>, _>>()?,
         None => (0..input.len()).filter(|&dim| input[dim] == 1).collect(),
     };
     if let Some(dim) = drop.iter().find(|&&dim| input[dim] != 1) {
-        return Err(format!("axis {dim} of {input:?} is not 1"));
+        return Err(format!("axis {dim} of {input:?} is not 1").into());
     }
     Ok((0..input.len()).filter(|dim| !drop.contains(dim)).map(|dim| input[dim]).collect())
 }
 
-pub(super) fn unsqueeze(node: &NodeProto, input: &Shape, values: &Values<'_>) -> Result<Shape, String> {
+pub(super) fn unsqueeze(node: &NodeProto, input: &Shape, values: &Values<'_>) -> Result<Shape, Failure> {
     let axes = list(node, "axes", 1, values)?.ok_or("`axes` is missing")?;
     let rank = input.len() + axes.len();
     let new = axes.iter().map(|&dim| axis(dim, rank)).collect::<Result<Vec<_>, _>>()?;
     let mut old = input.iter();
     let shape: Shape = (0..rank).filter_map(|dim| if new.contains(&dim) { Some(1) } else { old.next().copied() }).collect();
-    if shape.len() == rank { Ok(shape) } else { Err(format!("`axes` {axes:?} repeat")) }
+    if shape.len() == rank { Ok(shape) } else { Err(format!("`axes` {axes:?} repeat").into()) }
 }
 
 pub(super) fn transpose(node: &NodeProto, input: &Shape) -> Result<Shape, String> {
@@ -172,7 +190,7 @@ pub(super) fn transpose(node: &NodeProto, input: &Shape) -> Result<Shape, String
     Ok(order.iter().map(|&dim| input[dim]).collect())
 }
 
-pub(super) fn reduce(node: &NodeProto, input: &Shape, values: &Values<'_>) -> Result<Shape, String> {
+pub(super) fn reduce(node: &NodeProto, input: &Shape, values: &Values<'_>) -> Result<Shape, Failure> {
     let keep = attributes::flag(node, "keepdims", true);
     let axes = list(node, "axes", 1, values)?.unwrap_or_default();
     let gone = if axes.is_empty() {
@@ -191,7 +209,7 @@ pub(super) fn reduce(node: &NodeProto, input: &Shape, values: &Values<'_>) -> Re
     Ok((0..input.len()).filter_map(left).collect())
 }
 
-pub(super) fn split(node: &NodeProto, input: &Shape, values: &Values<'_>) -> Result<Vec<Shape>, String> {
+pub(super) fn split(node: &NodeProto, input: &Shape, values: &Values<'_>) -> Result<Vec<Shape>, Failure> {
     let along = axis(attributes::int(node, "axis").unwrap_or(0), input.len())?;
     let parts = node.output.len().max(1);
     let sizes = match list(node, "split", 1, values)? {
@@ -205,7 +223,7 @@ pub(super) fn split(node: &NodeProto, input: &Shape, values: &Values<'_>) -> Res
         }
     };
     if sizes.len() != parts || sizes.iter().sum::<usize>() != input[along] {
-        return Err(format!("{sizes:?} do not split axis {along} of {input:?} into {parts} parts"));
+        return Err(format!("{sizes:?} do not split axis {along} of {input:?} into {parts} parts").into());
     }
     let part = |&size: &usize| {
         let mut shape = input.clone();
@@ -218,4 +236,101 @@ pub(super) fn split(node: &NodeProto, input: &Shape, values: &Values<'_>) -> Res
 pub(super) fn gather(node: &NodeProto, input: &Shape, indices: &Shape) -> Result<Shape, String> {
     let along = axis(attributes::int(node, "axis").unwrap_or(0), input.len())?;
     Ok([&input[..along], indices, &input[along + 1..]].concat())
+}
+
+/// A shape that an input gives, such as the target of `Expand`.
+pub(super) fn target(node: &NodeProto, name: &str, input: usize, values: &Values<'_>) -> Result<Shape, Failure> {
+    let sizes = list(node, name, input, values)?.ok_or_else(|| format!("`{name}` is missing"))?;
+    let size = |&size: &i64| u32::try_from(size).map(|size| size as usize).map_err(|_| Failure::Shape(format!("`{name}` is {sizes:?}")));
+    sizes.iter().map(size).collect()
+}
+
+pub(super) fn expand(node: &NodeProto, input: &Shape, values: &Values<'_>) -> Result<Shape, Failure> {
+    Ok(broadcast(input, &target(node, "shape", 1, values)?)?)
+}
+
+pub(super) fn tile(node: &NodeProto, input: &Shape, values: &Values<'_>) -> Result<Shape, Failure> {
+    let repeats = target(node, "repeats", 1, values)?;
+    if repeats.len() != input.len() {
+        return Err(format!("`repeats` {repeats:?} of a tensor {input:?}").into());
+    }
+    let size = |(&size, &repeat): (&usize, &usize)| size.checked_mul(repeat).ok_or_else(|| format!("`repeats` is {repeats:?}"));
+    Ok(input.iter().zip(&repeats).map(size).collect::<Result<_, _>>()?)
+}
+
+/// `ArgMax` and `ArgMin`: one axis is reduced.
+pub(super) fn arg(node: &NodeProto, input: &Shape) -> Result<Shape, String> {
+    let along = axis(attributes::int(node, "axis").unwrap_or(0), input.len())?;
+    let mut shape = input.clone();
+    if attributes::flag(node, "keepdims", true) {
+        shape[along] = 1;
+    } else {
+        shape.remove(along);
+    }
+    Ok(shape)
+}
+
+pub(super) fn top_k(node: &NodeProto, input: &Shape, values: &Values<'_>) -> Result<Shape, Failure> {
+    let along = axis(attributes::int(node, "axis").unwrap_or(-1), input.len())?;
+    let k = match list(node, "k", 1, values)?.as_deref() {
+        Some(&[k]) => usize::try_from(k).ok().filter(|&k| k <= input[along]),
+        _ => None,
+    };
+    let mut shape = input.clone();
+    shape[along] = k.ok_or_else(|| format!("`k` does not fit {input:?}"))?;
+    Ok(shape)
+}
+
+/// `Resize` and `Upsample`: by sizes, or by factors rounded down.
+pub(super) fn resize(node: &NodeProto, input: &Shape, values: &Values<'_>) -> Result<Shape, Failure> {
+    let axes = match attributes::ints(node, "axes") {
+        Some(axes) => axes.iter().map(|&dim| axis(dim, input.len())).collect::<Result<Vec<_>, _>>()?,
+        None => (0..input.len()).collect(),
+    };
+    let wrong = || Failure::Shape(format!("`scales` or `sizes` do not fit {input:?}"));
+    let mut shape = input.clone();
+    // The older forms have the scales second or as an attribute.
+    let place = if node.op_type == "Upsample" || node.input.len() == 2 { 1 } else { 2 };
+    let given =
+        |index: usize| node.input.get(index).filter(|name| !name.is_empty() && values.shape(name).is_none_or(|shape| *shape != [0]));
+    if given(3).is_some() {
+        if attributes::string(node, "keep_aspect_ratio_policy").is_some_and(|policy| policy != "stretch") {
+            return Err(Failure::Undetermined("`keep_aspect_ratio_policy` is not followed".to_owned()));
+        }
+        let sizes = target(node, "sizes", 3, values)?;
+        if sizes.len() != axes.len() {
+            return Err(wrong());
+        }
+        axes.iter().zip(sizes).for_each(|(&dim, size)| shape[dim] = size);
+        return Ok(shape);
+    }
+    let scales = match given(place) {
+        Some(name) => values.content(name).ok_or_else(|| Failure::Undetermined(format!("`{name}` is only known when it runs")))?.reals(),
+        None => attributes::floats(node, "scales").ok_or_else(wrong)?.iter().map(|&scale| scale.into()).collect(),
+    };
+    if scales.len() != axes.len() {
+        return Err(wrong());
+    }
+    for (&dim, scale) in axes.iter().zip(scales) {
+        let size = (input[dim] as f64 * scale).floor();
+        if !(0.0..=f64::from(u32::MAX)).contains(&size) {
+            return Err(wrong());
+        }
+        shape[dim] = size as usize;
+    }
+    Ok(shape)
+}
+
+/// `DepthToSpace` and `SpaceToDepth`.
+pub(super) fn blocks(node: &NodeProto, input: &Shape) -> Result<Shape, String> {
+    let wrong = || format!("`blocksize` does not fit {input:?}");
+    let size = attributes::int(node, "blocksize").and_then(|size| u16::try_from(size).ok()).filter(|&size| size > 0);
+    let size = usize::from(size.ok_or_else(wrong)?);
+    let &[batch, channels, height, width] = input.as_slice() else { return Err(wrong()) };
+    let fits = |values: usize, by: usize| values.is_multiple_of(by).then(|| values / by).ok_or_else(wrong);
+    let times = |value: usize, by: usize| value.checked_mul(by).ok_or_else(wrong);
+    if node.op_type == "DepthToSpace" {
+        return Ok(vec![batch, fits(channels, size * size)?, times(height, size)?, times(width, size)?]);
+    }
+    Ok(vec![batch, times(channels, size * size)?, fits(height, size)?, fits(width, size)?])
 }

@@ -1,30 +1,46 @@
-//! Parameters and multiply-adds of an ONNX file, counted from the file alone.
+//! Parameters, multiply-adds and memory of an ONNX file, counted from the file alone.
 //!
 //! **Multiply-adds** are those of convolutions and linear layers, one per multiply-accumulate, for one image; biases, normalisation,
 //! activations and pooling count nothing, and padding is counted like any other input.
 //!
-//! **Parameters** are the elements of the stored float tensors that are weights, biases or scales, each tensor once however many
-//! nodes read it: every float input of `Conv`, `ConvTranspose`, `Gemm` and `MatMul`; scale and bias of normalisations, never the running
-//! mean and variance; slopes of `PRelu`; and operands of `Add` and `Mul` of more than one element, as an exporter writes
-//! the bias of a `MatMul`. Stored integers that a `DequantizeLinear` makes a weight of count as that weight, their scales do not. Scalars of
-//! arithmetic, operands of `Sub` and `Div` (input normalisation), bounds of `Clip` and integers are not parameters.
+//! **Parameters** are the elements of the stored tensors that are weights, biases or scales, each tensor once however many
+//! nodes read it: every stored input of `Conv`, `ConvTranspose`, `Gemm` and `MatMul` and of their quantised forms, where quantisation scales and zero
+//! points are left out; scale and bias of normalisations, never the running mean and variance; slopes of `PRelu`; and float operands of `Add` and `Mul`
+//! of more than one element, as an exporter writes the bias of a `MatMul`. A tensor that constants alone determine (`ConstantOfShape`) is
+//! stored in this sense. Scalars of arithmetic, operands of `Sub` and `Div` (input normalisation), bounds of `Clip` and integers are not
+//! parameters.
+//!
+//! **Peak activation memory** is the most that is alive at once when the nodes run in the order of the file: every result has a buffer
+//! from the node that writes it to the last that reads it, the graph's inputs and outputs included. What only shows other values in another shape
+//! (`Reshape`, `Flatten`, `Squeeze`, `Unsqueeze`, `Identity`, `Dropout`) shares their buffer; nothing else is computed in place. A runtime may need
+//! less (in place) or more (workspaces of its kernels).
+//!
+//! What is not known is named in [`Cost::unknown`], and the figures are without it.
 
-use std::collections::HashSet;
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt,
+};
 
 use serde::{Deserialize, Serialize};
 use tract_onnx::pb::NodeProto;
 
 use crate::{
     DeployError, Result,
-    onnx::{OnnxModel, is_standard_domain, node_label},
+    onnx::{OnnxFile, OnnxModel, is_standard_domain, node_label},
 };
 
 mod attributes;
+mod fold;
+mod kinds;
 mod layout;
+mod liveness;
 mod operators;
 mod values;
 mod window;
 
+use liveness::Liveness;
+use operators::Failure;
 use values::Values;
 
 /// The shape of a tensor.
@@ -54,42 +70,90 @@ pub struct Cost {
     pub params: u64,
     /// Multiply-adds of one image.
     pub madds: u64,
+    /// Bytes of all tensors that the file stores: weights, statistics and constants, in the element type they are stored in.
+    pub weight_bytes: u64,
+    /// The most bytes of activations that are alive at once, at batch 1 or at the batch that the file fixes; `None` when the size of a result
+    /// is not known.
+    pub peak_activation_bytes: Option<u64>,
+    /// The node that runs when they are.
+    pub peak_node: Option<String>,
     /// The nodes in execution order, without constants.
     pub layers: Vec<LayerCost>,
-    /// Nodes whose operator is not known, as `name (operator)`: what they cost is not in the totals.
-    pub unknown: Vec<String>,
+    /// The nodes that the figures are without.
+    pub unknown: Vec<Uncounted>,
 }
 
-/// Counts the cost of `model`.
+/// A node that could not be counted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Uncounted {
+    /// The name of the node, or of its first result when it has none.
+    pub name: String,
+    /// Its operator, with the domain when it is not the standard one.
+    pub op: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl fmt::Display for Uncounted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}): {}", self.name, self.op, self.reason)
+    }
+}
+
+/// Counts the cost of one image under `model`.
 ///
 /// # Errors
-/// [`DeployError::Shape`] for a node whose attributes do not fit its inputs, [`DeployError::UnknownOperator`] for an operator that is
-/// not known when the file does not state the shape of its result either. When it does, the node goes to [`Cost::unknown`].
+/// [`DeployError::Shape`] for a node whose attributes do not fit its inputs, [`DeployError::TooLarge`] for a result that no machine could hold. What
+/// is only not known goes to [`Cost::unknown`].
 pub fn cost(model: &OnnxModel) -> Result<Cost> {
-    let mut values = Values::of(model);
+    let input = model.input();
+    let shape = input.shape(input.nominal_batch()).to_vec();
+    count(model.file(), BTreeMap::from([(input.name.as_str(), shape)]), input.nominal_batch())
+}
+
+/// Counts the cost of one run of any ONNX graph. `shapes` are the inputs' shapes where the file leaves them open: an open first dimension is
+/// otherwise 1, and an input with another open dimension and no shape is an error.
+///
+/// # Errors
+/// As [`cost`]; [`DeployError::OpenShape`] for an input whose shape is not determined, [`DeployError::Setting`] for a shape that belongs to no input or
+/// contradicts the file.
+pub fn cost_of_file(file: &OnnxFile, shapes: &BTreeMap<String, Vec<usize>>) -> Result<Cost> {
+    count(file, file.input_shapes(shapes)?, 1)
+}
+
+fn count(file: &OnnxFile, inputs: BTreeMap<&str, Shape>, images: usize) -> Result<Cost> {
+    let mut values = Values::of(file.graph(), &inputs, images);
+    let mut liveness = Liveness::of(file.graph(), &values);
     let mut counted = HashSet::new();
-    let mut cost = Cost::default();
-    let images = model.input().nominal_batch() as u64;
-    for node in model.nodes() {
+    let mut cost = Cost { weight_bytes: file.stored_bytes(), ..Cost::default() };
+    for (index, node) in file.graph().node.iter().enumerate() {
         let shape_error =
-            |detail| DeployError::Shape { path: model.path().to_owned(), node: node_label(node), op: node.op_type.clone(), detail };
+            |detail| DeployError::Shape { path: file.path().to_owned(), node: node_label(node), op: node.op_type.clone(), detail };
         if node.op_type == "Constant" && is_standard_domain(&node.domain) {
             values.define_constant(node).map_err(shape_error)?;
             continue;
         }
-        let inferred = match operators::infer(node, &values, model.opset()) {
+        let inferred = match operators::infer(node, &values, file.opset()) {
             Ok(inferred) => inferred,
-            Err(operators::Failure::Shape(detail)) => return Err(shape_error(detail)),
-            Err(operators::Failure::Unknown) => {
-                take_declared_shapes(node, model, &mut values)?;
-                cost.unknown.push(format!("{} ({})", node_label(node), full_op(node)));
+            Err(Failure::Shape(detail)) => return Err(shape_error(detail)),
+            Err(failure) => {
+                // What the file states of the results lets the nodes after this one be counted.
+                let stated = values.define_declared(node);
+                liveness.run(index, node, &values);
+                let reason = match failure {
+                    Failure::Unknown => "an operator that the counter does not know".to_owned(),
+                    Failure::Undetermined(detail) if !stated || operators::has_madds(node) => detail,
+                    _ => continue,
+                };
+                cost.unknown.push(Uncounted { name: node_label(node), op: full_op(node), reason });
                 continue;
             }
         };
         let params = inferred
             .params
             .iter()
-            .filter_map(|&input| values.stored_float(node.input.get(input)?))
+            .filter_map(|&input| values.stored(node.input.get(input)?))
             .filter(|(root, _)| counted.insert(root.to_string()))
             .map(|(_, elements)| elements)
             .sum();
@@ -98,26 +162,25 @@ pub fn cost(model: &OnnxModel) -> Result<Cost> {
             op: node.op_type.clone(),
             output_shape: inferred.shapes.first().cloned().unwrap_or_default(),
             params,
-            madds: inferred.madds / images,
+            madds: inferred.madds / images.max(1) as u64,
         };
-        values.define(node, inferred.shapes).map_err(shape_error)?;
+        values.define(node, inferred.shapes).map_err(|shape| DeployError::TooLarge {
+            path: file.path().to_owned(),
+            detail: format!("node `{}` ({}) gives a result of shape {shape:?}", node_label(node), node.op_type),
+        })?;
+        liveness.run(index, node, &values);
         let too_large = || shape_error("the totals are too large to count".to_owned());
         cost.params = cost.params.checked_add(layer.params).ok_or_else(too_large)?;
         cost.madds = cost.madds.checked_add(layer.madds).ok_or_else(too_large)?;
         cost.layers.push(layer);
+    }
+    if let Some((bytes, node)) = liveness.peak() {
+        cost.peak_activation_bytes = Some(bytes);
+        cost.peak_node = file.graph().node.get(node).map(node_label);
     }
     Ok(cost)
 }
 
 fn full_op(node: &NodeProto) -> String {
     if is_standard_domain(&node.domain) { node.op_type.clone() } else { format!("{}.{}", node.domain, node.op_type) }
-}
-
-fn take_declared_shapes<'a>(node: &'a NodeProto, model: &OnnxModel, values: &mut Values<'a>) -> Result<()> {
-    let unknown = || DeployError::UnknownOperator { path: model.path().to_owned(), node: node_label(node), op: full_op(node) };
-    for name in node.output.iter().filter(|name| !name.is_empty()) {
-        let shape = values.declared_shape(name).ok_or_else(unknown)?;
-        values.define_shape(name, shape);
-    }
-    Ok(())
 }

@@ -1,8 +1,8 @@
 //! Shape, multiply-adds and parameter inputs of each operator.
 
-use tract_onnx::pb::NodeProto;
+use tract_onnx::pb::{NodeProto, tensor_proto::DataType};
 
-use super::{Shape, attributes, layout, values::Values, window::Window};
+use super::{Shape, attributes, fold, layout, values::Values, window::Window};
 use crate::onnx::is_standard_domain;
 
 /// What a node gives.
@@ -19,6 +19,8 @@ pub(super) struct Inferred {
 pub(super) enum Failure {
     /// The operator is not known.
     Unknown,
+    /// The operator is known, and something that its result depends on is not.
+    Undetermined(String),
     /// The operator is known and its inputs do not fit.
     Shape(String),
 }
@@ -41,6 +43,15 @@ fn free(shape: Shape) -> Inference {
     Ok(Inferred { shapes: vec![shape], madds: 0, params: vec![] })
 }
 
+/// Whether an operator has multiply-adds.
+pub(super) fn has_madds(node: &NodeProto) -> bool {
+    is_standard_domain(&node.domain)
+        && matches!(
+            node.op_type.as_str(),
+            "Conv" | "ConvTranspose" | "Gemm" | "MatMul" | "QLinearConv" | "ConvInteger" | "QLinearMatMul" | "MatMulInteger"
+        )
+}
+
 /// Infers what `node` gives from what is known of its inputs.
 pub(super) fn infer(node: &NodeProto, values: &Values<'_>, opset: i64) -> Inference {
     if !is_standard_domain(&node.domain) {
@@ -48,11 +59,17 @@ pub(super) fn infer(node: &NodeProto, values: &Values<'_>, opset: i64) -> Infere
     }
     let input = |index: usize| shape_of(node, index, values);
     match node.op_type.as_str() {
-        "Conv" => conv(node, input(0)?, input(1)?),
+        "Conv" => conv(node, input(0)?, input(1)?, &[1, 2]),
+        "ConvInteger" => conv(node, input(0)?, input(1)?, &[1]),
+        "QLinearConv" => conv(node, input(0)?, input(3)?, &[3, 8]),
         "ConvTranspose" => conv_transpose(node, input(0)?, input(1)?),
         "Gemm" => gemm(node, input(0)?, input(1)?),
-        "MatMul" => matmul(input(0)?, input(1)?),
-        "BatchNormalization" | "InstanceNormalization" | "LayerNormalization" => {
+        "MatMul" | "MatMulInteger" => matmul(input(0)?, input(1)?, &[0, 1]),
+        "QLinearMatMul" => matmul(input(0)?, input(3)?, &[0, 3]),
+        "BatchNormalization" => {
+            Ok(Inferred { shapes: vec![input(0)?.clone(), input(1)?.clone(), input(1)?.clone()], madds: 0, params: vec![1, 2] })
+        }
+        "InstanceNormalization" | "LayerNormalization" | "GroupNormalization" | "RMSNormalization" => {
             Ok(Inferred { shapes: vec![input(0)?.clone()], madds: 0, params: vec![1, 2] })
         }
         "PRelu" => Ok(Inferred { shapes: vec![input(0)?.clone()], madds: 0, params: vec![1] }),
@@ -61,28 +78,77 @@ pub(super) fn infer(node: &NodeProto, values: &Values<'_>, opset: i64) -> Infere
             madds: 0,
             params: (0..2).filter(|&index| is_array(node, index, values)).collect(),
         }),
-        "Sub" | "Div" | "Pow" => free(layout::broadcast(input(0)?, input(1)?)?),
-        "Sum" | "Mean" | "Max" | "Min" => {
+        "Sub" | "Div" | "Pow" | "Mod" | "Equal" | "Less" | "LessOrEqual" | "Greater" | "GreaterOrEqual" | "And" | "Or" | "Xor" => {
+            free(layout::broadcast(input(0)?, input(1)?)?)
+        }
+        "Sum" | "Mean" | "Max" | "Min" | "Where" => {
             let mut shape = input(0)?.clone();
             for index in 1..node.input.len() {
                 shape = layout::broadcast(&shape, input(index)?)?;
             }
             free(shape)
         }
-        "Relu" | "LeakyRelu" | "Elu" | "Selu" | "Celu" | "ThresholdedRelu" | "Clip" | "Sigmoid" | "HardSigmoid" | "HardSwish" | "Tanh"
-        | "Softplus" | "Softsign" | "Gelu" | "Mish" | "Erf" | "Exp" | "Log" | "Sqrt" | "Abs" | "Neg" | "Reciprocal" | "Floor" | "Ceil"
-        | "Round" | "Sign" | "Identity" | "Cast" | "Softmax" | "LogSoftmax" | "LRN" | "QuantizeLinear" | "DequantizeLinear" => {
-            free(input(0)?.clone())
-        }
+        "Relu"
+        | "LeakyRelu"
+        | "Elu"
+        | "Selu"
+        | "Celu"
+        | "ThresholdedRelu"
+        | "Clip"
+        | "Sigmoid"
+        | "HardSigmoid"
+        | "HardSwish"
+        | "Tanh"
+        | "Softplus"
+        | "Softsign"
+        | "Gelu"
+        | "Mish"
+        | "Swish"
+        | "Shrink"
+        | "Erf"
+        | "Exp"
+        | "Log"
+        | "Sqrt"
+        | "Abs"
+        | "Neg"
+        | "Reciprocal"
+        | "Floor"
+        | "Ceil"
+        | "Round"
+        | "Sign"
+        | "Sin"
+        | "Cos"
+        | "Tan"
+        | "Atan"
+        | "Not"
+        | "IsNaN"
+        | "IsInf"
+        | "Identity"
+        | "Cast"
+        | "CastLike"
+        | "Softmax"
+        | "LogSoftmax"
+        | "Hardmax"
+        | "LRN"
+        | "LpNormalization"
+        | "MeanVarianceNormalization"
+        | "CumSum"
+        | "Trilu"
+        | "QuantizeLinear"
+        | "DequantizeLinear" => free(input(0)?.clone()),
+        "DynamicQuantizeLinear" => Ok(Inferred { shapes: vec![input(0)?.clone(), vec![], vec![]], madds: 0, params: vec![] }),
         "Dropout" => Ok(Inferred { shapes: vec![input(0)?.clone(); 2], madds: 0, params: vec![] }),
-        "MaxPool" | "AveragePool" => pool(node, input(0)?),
-        "GlobalAveragePool" | "GlobalMaxPool" => match input(0)?.as_slice() {
+        "MaxPool" | "AveragePool" | "LpPool" => pool(node, input(0)?),
+        "GlobalAveragePool" | "GlobalMaxPool" | "GlobalLpPool" => match input(0)?.as_slice() {
             [batch, channels, spatial @ ..] if !spatial.is_empty() => {
                 free([&[*batch, *channels], vec![1; spatial.len()].as_slice()].concat())
             }
             shape => Err(format!("its input has shape {shape:?}").into()),
         },
-        "ReduceMean" | "ReduceSum" | "ReduceMax" | "ReduceMin" => free(layout::reduce(node, input(0)?, values)?),
+        "ReduceMean" | "ReduceSum" | "ReduceMax" | "ReduceMin" | "ReduceProd" | "ReduceL1" | "ReduceL2" | "ReduceLogSum"
+        | "ReduceLogSumExp" | "ReduceSumSquare" => free(layout::reduce(node, input(0)?, values)?),
+        "ArgMax" | "ArgMin" => free(layout::arg(node, input(0)?)?),
+        "TopK" => Ok(Inferred { shapes: vec![layout::top_k(node, input(0)?, values)?; 2], madds: 0, params: vec![] }),
         "Concat" => {
             let shapes = (0..node.input.len()).map(input).collect::<Result<Vec<_>, _>>()?;
             free(layout::concat(node, &shapes)?)
@@ -93,12 +159,24 @@ pub(super) fn infer(node: &NodeProto, values: &Values<'_>, opset: i64) -> Infere
             Ok(Inferred { shapes, madds: 0, params: vec![] })
         }
         "Pad" => free(layout::pad(node, input(0)?, values)?),
+        "Resize" | "Upsample" => free(layout::resize(node, input(0)?, values)?),
+        "DepthToSpace" | "SpaceToDepth" => free(layout::blocks(node, input(0)?)?),
         "Flatten" => free(layout::flatten(node, input(0)?)?),
         "Reshape" => free(layout::reshape(node, input(0)?, values)?),
         "Squeeze" => free(layout::squeeze(node, input(0)?, values)?),
         "Unsqueeze" => free(layout::unsqueeze(node, input(0)?, values)?),
         "Transpose" => free(layout::transpose(node, input(0)?)?),
         "Gather" => free(layout::gather(node, input(0)?, input(1)?)?),
+        "GatherElements" => free(input(1)?.clone()),
+        "ScatterElements" | "ScatterND" => free(input(0)?.clone()),
+        "Expand" => free(layout::expand(node, input(0)?, values)?),
+        "Tile" => free(layout::tile(node, input(0)?, values)?),
+        "ConstantOfShape" => free(layout::target(node, "input", 0, values)?),
+        "Range" => match fold::folded(node, values) {
+            Some(content) => free(vec![content.len()]),
+            None => Err(Failure::Undetermined("its length is only known when it runs".to_owned())),
+        },
+        "Size" => free(vec![]),
         "Shape" => {
             let rank = input(0)?.len();
             let bound = |name, default| layout::clamp(attributes::int(node, name).unwrap_or(default), rank);
@@ -112,11 +190,13 @@ pub(super) fn infer(node: &NodeProto, values: &Values<'_>, opset: i64) -> Infere
 
 fn shape_of<'v>(node: &NodeProto, index: usize, values: &'v Values<'_>) -> Result<&'v Shape, Failure> {
     let name = node.input.get(index).filter(|name| !name.is_empty()).ok_or_else(|| format!("input {index} is missing"))?;
-    values.shape(name).ok_or_else(|| Failure::Shape(format!("the shape of `{name}` is not known")))
+    values.shape(name).ok_or_else(|| Failure::Undetermined(format!("the shape of `{name}` is not known")))
 }
 
 fn is_array(node: &NodeProto, index: usize, values: &Values<'_>) -> bool {
-    node.input.get(index).and_then(|name| values.stored_float(name)).is_some_and(|(_, elements)| elements > 1)
+    let Some(name) = node.input.get(index) else { return false };
+    let float = matches!(values.kind(name), Some(DataType::Float | DataType::Float16 | DataType::Bfloat16 | DataType::Double));
+    float && values.stored(name).is_some_and(|(_, elements)| elements > 1)
 }
 
 fn product<'a>(sizes: impl IntoIterator<Item = &'a usize>) -> Result<u64, Failure> {
@@ -157,7 +237,7 @@ impl<'a> ConvShapes<'a> {
     }
 }
 
-fn conv(node: &NodeProto, input: &Shape, weight: &Shape) -> Inference {
+fn conv(node: &NodeProto, input: &Shape, weight: &Shape, params: &[usize]) -> Inference {
     let shapes = ConvShapes::read(node, input, weight)?;
     let [filters, depth] = shapes.weight;
     if depth.checked_mul(shapes.groups) != Some(shapes.channels) || filters % shapes.groups != 0 {
@@ -166,7 +246,7 @@ fn conv(node: &NodeProto, input: &Shape, weight: &Shape) -> Inference {
     let spatial = Window::read(node, shapes.kernel.to_vec())?.slide(shapes.spatial, false)?;
     let output = [&[shapes.batch, filters], spatial.as_slice()].concat();
     let madds = product(output.iter().chain([&depth]).chain(shapes.kernel))?;
-    Ok(Inferred { shapes: vec![output], madds, params: vec![1, 2] })
+    Ok(Inferred { shapes: vec![output], madds, params: params.to_vec() })
 }
 
 fn conv_transpose(node: &NodeProto, input: &Shape, weight: &Shape) -> Inference {
@@ -208,7 +288,7 @@ fn gemm(node: &NodeProto, a: &Shape, b: &Shape) -> Inference {
     Ok(Inferred { shapes: vec![vec![rows, columns]], madds: product([&rows, &depth, &columns])?, params: vec![0, 1, 2] })
 }
 
-fn matmul(a: &Shape, b: &Shape) -> Inference {
+fn matmul(a: &Shape, b: &Shape, params: &[usize]) -> Inference {
     let mismatch = || Failure::Shape(format!("{a:?} times {b:?}"));
     let (a_batch, rows, depth) = match a.as_slice() {
         [] => return Err(mismatch()),
@@ -227,7 +307,7 @@ fn matmul(a: &Shape, b: &Shape) -> Inference {
     output.extend(rows);
     output.extend(columns);
     let madds = product(output.iter().chain([&depth]))?;
-    Ok(Inferred { shapes: vec![output], madds, params: vec![0, 1] })
+    Ok(Inferred { shapes: vec![output], madds, params: params.to_vec() })
 }
 
 fn pool(node: &NodeProto, input: &Shape) -> Inference {
@@ -239,5 +319,6 @@ fn pool(node: &NodeProto, input: &Shape) -> Inference {
     }
     let kernel = attributes::sizes(node, "kernel_shape", spatial.len())?;
     let spatial = Window::read(node, kernel)?.slide(spatial, attributes::flag(node, "ceil_mode", false))?;
-    free([&[*batch, *channels], spatial.as_slice()].concat())
+    // A maximum pool can tell where the maxima were.
+    Ok(Inferred { shapes: vec![[&[*batch, *channels], spatial.as_slice()].concat(); 2], madds: 0, params: vec![] })
 }

@@ -1,9 +1,11 @@
 //! Runs a model under ONNX Runtime or tract, behind one interface.
 
 use std::{
+    borrow::Cow,
     fmt,
     path::{Path, PathBuf},
     str::FromStr,
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -104,6 +106,92 @@ pub fn prepare(runtime: Runtime, ort_library: Option<&OrtLibrary>) -> Result<()>
     }
 }
 
+/// What a runtime loads.
+#[derive(Clone, Copy)]
+struct Network<'a> {
+    /// Named in errors.
+    path: &'a Path,
+    /// The file, where it is not the one at `path`.
+    bytes: Option<&'a [u8]>,
+    input: &'a str,
+    /// Whether it takes pixels.
+    pixels: bool,
+    output: &'a str,
+}
+
+impl<'a> Network<'a> {
+    fn of(model: &'a OnnxModel) -> Self {
+        Self { path: model.path(), bytes: None, input: &model.input().name, pixels: model.input().pixels, output: &model.output().name }
+    }
+}
+
+/// Images in the form in which a session takes them, so that they are not copied before every run.
+pub struct Bound(Images);
+
+enum Images {
+    Ort(Feed<'static>, [usize; 4]),
+    Tract(tract::Bound),
+}
+
+impl fmt::Debug for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bound").finish_non_exhaustive()
+    }
+}
+
+/// Where the time of some runs went.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunProfile {
+    /// Runs, after one that is not counted.
+    pub runs: usize,
+    /// Wall-clock milliseconds of one run on average, as measured from outside.
+    pub run_ms: f64,
+    /// Name, operator, and milliseconds in one run on average of each node that the runtime has, in the order of running.
+    pub nodes: Vec<(String, String, f64)>,
+}
+
+/// Runs `images` `[batch, channels, height, width]` through `model` for at least `min_time` and tells how long each node takes.
+///
+/// The nodes are those that the runtime has made of the file's. Timing them makes a run longer; ONNX Runtime measures in whole microseconds.
+///
+/// # Errors
+/// As [`Session::from_model`] and [`Session::run`].
+pub fn profile(
+    runtime: Runtime,
+    model: &OnnxModel,
+    options: &SessionOptions<'_>,
+    images: &[f32],
+    min_time: Duration,
+) -> Result<RunProfile> {
+    let shape = model.input().shape(options.batch);
+    if shape.iter().product::<usize>() != images.len() {
+        return Err(DeployError::Length { what: "images", expected: format!("{shape:?}"), actual: images.len() });
+    }
+    let feed = Feed::of(images.into(), model.input());
+    match runtime {
+        Runtime::Ort => onnxruntime::profile(Network::of(model), options, &feed, shape, min_time),
+        Runtime::Tract => tract::profile(Network::of(model), &feed, shape, min_time),
+    }
+}
+
+/// Runs `images` `[batch, channels, height, width]` through the ONNX file `bytes`, which is part of `model` and has the output `output` of any shape.
+pub(crate) fn run_part(
+    runtime: Runtime,
+    model: &OnnxModel,
+    bytes: &[u8],
+    output: &str,
+    options: &SessionOptions<'_>,
+    images: &[f32],
+) -> Result<Vec<f32>> {
+    let network = Network { bytes: Some(bytes), output, ..Network::of(model) };
+    let shape = model.input().shape(options.batch);
+    let feed = Feed::of(images.into(), model.input());
+    match runtime {
+        Runtime::Ort => onnxruntime::OrtSession::load(network, options)?.run(&feed, shape),
+        Runtime::Tract => tract::TractSession::load(network, shape)?.run(&feed, shape),
+    }
+}
+
 enum Engine {
     Ort(onnxruntime::OrtSession),
     Tract(tract::TractSession),
@@ -139,13 +227,21 @@ impl Session {
         if options.batch == 0 {
             return Err(DeployError::Setting { name: "batch", detail: "it must be at least 1".to_owned() });
         }
+        model.check_memory(options.batch)?;
         let (engine, version) = match runtime {
             Runtime::Ort => {
-                let session = onnxruntime::OrtSession::load(model, options)?;
+                let session = onnxruntime::OrtSession::load(Network::of(model), options)?;
                 let version = session.version().to_owned();
                 (Engine::Ort(session), version)
             }
-            Runtime::Tract => (Engine::Tract(tract::TractSession::load(model, options.batch)?), tract::version().to_owned()),
+            Runtime::Tract => {
+                let batch = match model.input().batch {
+                    BatchSize::Fixed(fixed) => fixed,
+                    BatchSize::Dynamic => options.batch,
+                };
+                let session = tract::TractSession::load(Network::of(model), model.input().shape(batch))?;
+                (Engine::Tract(session), tract::version().to_owned())
+            }
         };
         let (input, classes) = (model.input().clone(), model.output().classes);
         Ok(Self { path: model.path().to_owned(), engine, input, classes, threads: options.threads, version })
@@ -199,6 +295,41 @@ impl Session {
         }
     }
 
+    /// Prepares `batch` images `[batch, channels, height, width]` for [`Session::run_bound`].
+    ///
+    /// # Errors
+    /// `images` has another length, the model fixes another batch, or the runtime cannot take that batch.
+    pub fn bind(&mut self, images: Vec<f32>, batch: usize) -> Result<Bound> {
+        let each = self.input.image_len();
+        if batch == 0 || batch.checked_mul(each) != Some(images.len()) {
+            return Err(DeployError::Length { what: "images", expected: format!("{batch} images of {each} values"), actual: images.len() });
+        }
+        if let BatchSize::Fixed(fixed) = self.input.batch
+            && fixed != batch
+        {
+            let detail = format!("{} fixes it to {fixed}, and {batch} was asked for", self.path.display());
+            return Err(DeployError::Setting { name: "batch", detail });
+        }
+        let shape = self.input.shape(batch);
+        let feed = Feed::of(images.into(), &self.input);
+        Ok(Bound(match &mut self.engine {
+            Engine::Ort(_) => Images::Ort(feed, shape),
+            Engine::Tract(session) => Images::Tract(session.bind(&feed, shape)?),
+        }))
+    }
+
+    /// Runs images that [`Session::bind`] of this session has prepared, and drops the logits: what is timed is the runtime alone.
+    ///
+    /// # Errors
+    /// The runtime fails, or the images were prepared by a session of another runtime.
+    pub fn run_bound(&mut self, bound: &Bound) -> Result<()> {
+        match (&mut self.engine, &bound.0) {
+            (Engine::Ort(session), Images::Ort(images, shape)) => session.run_only(images, *shape),
+            (Engine::Tract(session), Images::Tract(bound)) => session.run_only(bound),
+            _ => Err(DeployError::Setting { name: "images", detail: "they were prepared for another runtime".to_owned() }),
+        }
+    }
+
     fn run_in_parts(&mut self, images: &[f32], batch: usize, fixed: usize) -> Result<Vec<f32>> {
         let part = fixed * self.input.image_len();
         let mut logits = Vec::with_capacity(batch * self.classes);
@@ -217,16 +348,10 @@ impl Session {
 
     fn run_once(&mut self, images: &[f32], batch: usize) -> Result<Vec<f32>> {
         let shape = self.input.shape(batch);
-        let pixels;
-        let feed = if self.input.pixels {
-            pixels = channels_last(images, &self.input);
-            Feed::Pixels(&pixels)
-        } else {
-            Feed::Values(images)
-        };
+        let feed = Feed::of(images.into(), &self.input);
         let logits = match &mut self.engine {
-            Engine::Ort(session) => session.run(feed, shape)?,
-            Engine::Tract(session) => session.run(feed, shape)?,
+            Engine::Ort(session) => session.run(&feed, shape)?,
+            Engine::Tract(session) => session.run(&feed, shape)?,
         };
         if logits.len() != batch * self.classes {
             let detail = format!("it gave {} logits for {batch} images of {} classes", logits.len(), self.classes);
@@ -244,10 +369,16 @@ impl fmt::Debug for Session {
 }
 
 /// The values of images in the order and type that the model takes.
-#[derive(Clone, Copy)]
 enum Feed<'a> {
-    Values(&'a [f32]),
-    Pixels(&'a [u8]),
+    Values(Cow<'a, [f32]>),
+    Pixels(Vec<u8>),
+}
+
+impl<'a> Feed<'a> {
+    /// Images `[batch, channels, height, width]` for an input.
+    fn of(images: Cow<'a, [f32]>, input: &ImageInput) -> Self {
+        if input.pixels { Self::Pixels(channels_last(&images, input)) } else { Self::Values(images) }
+    }
 }
 
 /// Pixels `[batch, height, width, channels]` of `[batch, channels, height, width]`.

@@ -1,9 +1,13 @@
 //! ONNX Runtime, through `ort`.
 
 use std::{
-    fmt,
+    fmt, fs,
     path::{Path, PathBuf},
-    sync::Mutex,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use ort::{
@@ -13,7 +17,7 @@ use ort::{
     value::TensorRef,
 };
 
-use super::{Feed, Runtime, SessionOptions, no_panic};
+use super::{Feed, Network, RunProfile, Runtime, SessionOptions, no_panic};
 use crate::{
     DeployError, Result,
     onnx::{ImageInput, OnnxModel},
@@ -39,27 +43,27 @@ pub(super) struct OrtSession {
 }
 
 impl OrtSession {
-    pub(super) fn load(model: &OnnxModel, options: &SessionOptions<'_>) -> Result<Self> {
+    pub(super) fn load(network: Network<'_>, options: &SessionOptions<'_>) -> Result<Self> {
+        Self::open(network, options, None)
+    }
+
+    /// With a `profile`, whose name begins so, the session writes what it does.
+    fn open(network: Network<'_>, options: &SessionOptions<'_>, profile: Option<&Path>) -> Result<Self> {
         let loaded = loaded(options.ort_library)?;
-        let session = no_panic(|| open(&loaded.environment, model.path(), options.threads).map_err(|error| error.to_string()))
-            .map_err(|detail| DeployError::Load { path: model.path().to_owned(), runtime: Runtime::Ort, detail })?;
-        Ok(Self {
-            path: model.path().to_owned(),
-            session,
-            input: model.input().name.clone(),
-            output: model.output().name.clone(),
-            version: loaded.version,
-        })
+        let path = network.path.to_owned();
+        let session = no_panic(|| open(&loaded.environment, network, options.threads, profile).map_err(|error| error.to_string()))
+            .map_err(|detail| DeployError::Load { path: path.clone(), runtime: Runtime::Ort, detail })?;
+        Ok(Self { path, session, input: network.input.to_owned(), output: network.output.to_owned(), version: loaded.version })
     }
 
     pub(super) fn version(&self) -> &str {
         &self.version
     }
 
-    pub(super) fn run(&mut self, images: Feed<'_>, shape: [usize; 4]) -> Result<Vec<f32>> {
+    pub(super) fn run(&mut self, images: &Feed<'_>, shape: [usize; 4]) -> Result<Vec<f32>> {
         let Self { session, input, output, path, .. } = self;
         no_panic(|| {
-            let images = tensor(images, shape).map_err(|error| error.to_string())?;
+            let images = tensor(images, shape)?;
             let outputs = session.run(ort::inputs![input.as_str() => images]).map_err(|error| error.to_string())?;
             let logits = outputs.get(output.as_str()).ok_or("the output is missing")?;
             let (_, logits) = logits.try_extract_tensor::<f32>().map_err(|error| error.to_string())?;
@@ -67,13 +71,23 @@ impl OrtSession {
         })
         .map_err(|detail| DeployError::Run { path: path.clone(), runtime: Runtime::Ort, detail })
     }
+
+    pub(super) fn run_only(&mut self, images: &Feed<'_>, shape: [usize; 4]) -> Result<()> {
+        let Self { session, input, path, .. } = self;
+        no_panic(|| {
+            let images = tensor(images, shape)?;
+            session.run(ort::inputs![input.as_str() => images]).map(|_| ()).map_err(|error| error.to_string())
+        })
+        .map_err(|detail| DeployError::Run { path: path.clone(), runtime: Runtime::Ort, detail })
+    }
 }
 
-fn tensor(images: Feed<'_>, shape: [usize; 4]) -> ort::Result<SessionInputValue<'_>> {
-    Ok(match images {
-        Feed::Values(values) => TensorRef::from_array_view((shape, values))?.into(),
-        Feed::Pixels(pixels) => TensorRef::from_array_view((shape, pixels))?.into(),
-    })
+fn tensor<'a>(images: &'a Feed<'_>, shape: [usize; 4]) -> Result<SessionInputValue<'a>, String> {
+    let tensor = match images {
+        Feed::Values(values) => TensorRef::from_array_view((shape, &values[..])).map(Into::into),
+        Feed::Pixels(pixels) => TensorRef::from_array_view((shape, &pixels[..])).map(Into::into),
+    };
+    tensor.map_err(|error| error.to_string())
 }
 
 /// A model in ONNX Runtime that tells all its outputs: what a quantiser calibrates with.
@@ -89,7 +103,7 @@ impl Probe {
     /// ONNX Runtime is missing or refuses the model.
     pub fn load(model: &OnnxModel, library: Option<&OrtLibrary>) -> Result<Self> {
         let options = SessionOptions { ort_library: library, ..SessionOptions::default() };
-        Ok(Self { session: OrtSession::load(model, &options)?, input: model.input().clone() })
+        Ok(Self { session: OrtSession::load(Network::of(model), &options)?, input: model.input().clone() })
     }
 
     /// Runs `batch` images as [`super::Session::run`] does, and hands every output to `look`, by name.
@@ -103,8 +117,9 @@ impl Probe {
         }
         let OrtSession { session, path, input, .. } = &mut self.session;
         let shape = self.input.shape(batch);
+        let images = Feed::of(images.into(), &self.input);
         no_panic(|| {
-            let images = tensor(Feed::Values(images), shape).map_err(|error| error.to_string())?;
+            let images = tensor(&images, shape)?;
             let outputs = session.run(ort::inputs![input.as_str() => images]).map_err(|error| error.to_string())?;
             for (name, output) in &outputs {
                 let (_, values) = output.try_extract_tensor::<f32>().map_err(|error| error.to_string())?;
@@ -122,13 +137,87 @@ impl fmt::Debug for Probe {
     }
 }
 
-fn open(environment: &Environment, path: &Path, threads: usize) -> ort::Result<ort::session::Session> {
-    ort::session::Session::builder(environment)?
+fn open(environment: &Environment, network: Network<'_>, threads: usize, profile: Option<&Path>) -> ort::Result<ort::session::Session> {
+    let mut builder = ort::session::Session::builder(environment)?
         .with_intra_threads(threads)?
         .with_inter_threads(1)?
         .with_parallel_execution(false)?
-        .with_optimization_level(GraphOptimizationLevel::All)?
-        .commit_from_file(path)
+        .with_optimization_level(GraphOptimizationLevel::All)?;
+    if let Some(profile) = profile {
+        builder = builder.with_profiling(profile)?;
+    }
+    match network.bytes {
+        Some(bytes) => builder.commit_from_memory(bytes),
+        None => builder.commit_from_file(network.path),
+    }
+}
+
+/// Profiles of this process get different names.
+static PROFILES: AtomicUsize = AtomicUsize::new(0);
+
+pub(super) fn profile(
+    network: Network<'_>,
+    options: &SessionOptions<'_>,
+    images: &Feed<'_>,
+    shape: [usize; 4],
+    min_time: Duration,
+) -> Result<RunProfile> {
+    let number = PROFILES.fetch_add(1, Ordering::Relaxed);
+    let prefix = std::env::temp_dir().join(format!("adwp-profile-{}-{number}", std::process::id()));
+    let mut session = OrtSession::open(network, options, Some(&prefix))?;
+    session.run_only(images, shape)?;
+    let (start, mut runs) = (Instant::now(), 0);
+    // Each run adds a line for each node to the file.
+    while runs == 0 || (start.elapsed() < min_time && runs < MOST_PROFILED) {
+        session.run_only(images, shape)?;
+        runs += 1;
+    }
+    let run_ms = start.elapsed().as_secs_f64() * 1000.0 / runs as f64;
+    let failed = |detail: String| DeployError::Run { path: network.path.to_owned(), runtime: Runtime::Ort, detail };
+    let written = no_panic(|| session.session.end_profiling().map_err(|error| error.to_string())).map_err(failed)?;
+    let text = fs::read_to_string(&written).map_err(|error| failed(format!("its profile {written} cannot be read: {error}")));
+    // Litter in the temporary folder is no reason to fail.
+    let _ = fs::remove_file(&written);
+    let nodes = node_times(&text?, runs).map_err(failed)?;
+    Ok(RunProfile { runs, run_ms, nodes })
+}
+
+/// Most runs of a profile.
+const MOST_PROFILED: usize = 500;
+
+/// One thing that ONNX Runtime has timed; the form is that of Chrome's trace viewer.
+#[derive(serde::Deserialize)]
+struct Event {
+    #[serde(default)]
+    cat: String,
+    #[serde(default)]
+    name: String,
+    /// Microseconds.
+    #[serde(default)]
+    dur: f64,
+    #[serde(default)]
+    args: serde_json::Map<String, serde_json::Value>,
+}
+
+/// The mean over the last `runs` runs of every node in a profile.
+fn node_times(profile: &str, runs: usize) -> Result<Vec<(String, String, f64)>, String> {
+    let events: Vec<Event> = serde_json::from_str(profile).map_err(|error| format!("its profile is no JSON: {error}"))?;
+    let mut nodes: Vec<(String, String, Vec<f64>)> = Vec::new();
+    let mut places = std::collections::HashMap::new();
+    for event in events.iter().filter(|event| event.cat == "Node") {
+        let Some(name) = event.name.strip_suffix("_kernel_time") else { continue };
+        let op = event.args.get("op_name").and_then(serde_json::Value::as_str).unwrap_or_default();
+        let place = *places.entry((name, op)).or_insert_with(|| {
+            nodes.push((name.to_owned(), op.to_owned(), Vec::new()));
+            nodes.len() - 1
+        });
+        nodes[place].2.push(event.dur);
+    }
+    let mean = |times: &[f64]| {
+        let last = &times[times.len().saturating_sub(runs)..];
+        last.iter().sum::<f64>() / 1000.0 / last.len().max(1) as f64
+    };
+    Ok(nodes.into_iter().map(|(name, op, times)| (name, op, mean(&times))).collect())
 }
 
 pub(super) fn prepare(wanted: Option<&OrtLibrary>) -> Result<()> {

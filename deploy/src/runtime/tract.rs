@@ -4,15 +4,13 @@ use std::{
     collections::HashMap,
     path::{Path, PathBuf},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
-use tract_onnx::prelude::*;
+use tract_onnx::{prelude::*, tract_core::plan};
 
-use super::{Feed, Runtime, no_panic};
-use crate::{
-    DeployError, Result,
-    onnx::{BatchSize, OnnxModel},
-};
+use super::{Feed, Network, RunProfile, Runtime, no_panic};
+use crate::{DeployError, Result};
 
 /// The version of tract that is compiled in; a test compares it with the lock file.
 const VERSION: &str = "0.23.9";
@@ -29,18 +27,34 @@ pub(super) struct TractSession {
     pixels: bool,
 }
 
+/// An input and the plan that takes it.
+pub(super) struct Bound {
+    plan: Arc<TypedRunnableModel>,
+    images: TValue,
+}
+
 impl TractSession {
-    pub(super) fn load(model: &OnnxModel, batch: usize) -> Result<Self> {
-        let path = model.path().to_owned();
-        let parsed = no_panic(|| parse(&path, &model.output().name)).map_err(|detail| refused(&path, detail))?;
-        let batch = match model.input().batch {
-            BatchSize::Fixed(fixed) => fixed,
-            BatchSize::Dynamic => batch,
-        };
-        let input = model.input();
-        let mut session = Self { path, model: parsed, plans: HashMap::new(), pixels: input.pixels };
-        session.plan(input.shape(batch))?;
+    /// Loads a network and prepares it for images of `shape`.
+    pub(super) fn load(network: Network<'_>, shape: [usize; 4]) -> Result<Self> {
+        let path = network.path.to_owned();
+        let model = no_panic(|| parse(network)).map_err(|detail| refused(&path, detail))?;
+        let mut session = Self { path, model, plans: HashMap::new(), pixels: network.pixels };
+        session.plan(shape)?;
         Ok(session)
+    }
+
+    pub(super) fn bind(&mut self, images: &Feed<'_>, shape: [usize; 4]) -> Result<Bound> {
+        let plan = self.plan(shape)?;
+        let images = no_panic(|| tensor(images, shape)).map_err(|detail| self.failed(detail))?;
+        Ok(Bound { plan, images: images.into_tvalue() })
+    }
+
+    pub(super) fn run_only(&self, bound: &Bound) -> Result<()> {
+        no_panic(|| bound.plan.run(tvec!(bound.images.clone())).map(|_| ()).map_err(describe)).map_err(|detail| self.failed(detail))
+    }
+
+    fn failed(&self, detail: String) -> DeployError {
+        DeployError::Run { path: self.path.clone(), runtime: Runtime::Tract, detail }
     }
 
     fn plan(&mut self, shape: [usize; 4]) -> Result<Arc<TypedRunnableModel>> {
@@ -58,28 +72,68 @@ impl TractSession {
         Ok(plan)
     }
 
-    pub(super) fn run(&mut self, images: Feed<'_>, shape: [usize; 4]) -> Result<Vec<f32>> {
+    pub(super) fn run(&mut self, images: &Feed<'_>, shape: [usize; 4]) -> Result<Vec<f32>> {
         let plan = self.plan(shape)?;
         no_panic(|| {
-            let images = match images {
-                Feed::Values(values) => Tensor::from_shape(&shape, values),
-                Feed::Pixels(pixels) => Tensor::from_shape(&shape, pixels),
-            };
-            let images = images.map_err(describe)?;
-            let outputs = plan.run(tvec!(images.into_tvalue())).map_err(describe)?;
+            let outputs = plan.run(tvec!(tensor(images, shape)?.into_tvalue())).map_err(describe)?;
             let logits = outputs.first().ok_or("it gave no output")?;
             let logits = logits.try_as_plain_ram().and_then(|logits| logits.as_slice::<f32>()).map_err(describe)?;
             Ok(logits.to_vec())
         })
-        .map_err(|detail| DeployError::Run { path: self.path.clone(), runtime: Runtime::Tract, detail })
+        .map_err(|detail| self.failed(detail))
     }
 }
 
-fn parse(path: &Path, output: &str) -> Result<InferenceModel, String> {
+pub(super) fn profile(network: Network<'_>, images: &Feed<'_>, shape: [usize; 4], min_time: Duration) -> Result<RunProfile> {
+    let mut session = TractSession::load(network, shape)?;
+    let bound = session.bind(images, shape)?;
+    session.run_only(&bound)?;
+    let profile = no_panic(|| {
+        let nodes = &bound.plan.model().nodes;
+        let mut times = vec![Duration::ZERO; nodes.len()];
+        let mut order: Vec<usize> = Vec::new();
+        let (start, mut runs) = (Instant::now(), 0);
+        while runs == 0 || start.elapsed() < min_time {
+            let mut state = bound.plan.spawn().map_err(describe)?;
+            let timed = state.run_plan_with_eval(tvec!(bound.images.clone()), |context, state, node, input| {
+                let start = Instant::now();
+                let output = plan::eval(context, state, node, input);
+                times[node.id] += start.elapsed();
+                if runs == 0 {
+                    order.push(node.id);
+                }
+                output
+            });
+            timed.map_err(describe)?;
+            runs += 1;
+        }
+        let run_ms = start.elapsed().as_secs_f64() * 1000.0 / runs as f64;
+        let row = |&id: &usize| {
+            let node = &nodes[id];
+            (node.name.clone(), node.op().name().into_owned(), times[id].as_secs_f64() * 1000.0 / runs as f64)
+        };
+        Ok(RunProfile { runs, run_ms, nodes: order.iter().map(row).collect() })
+    });
+    profile.map_err(|detail| session.failed(detail))
+}
+
+fn tensor(images: &Feed<'_>, shape: [usize; 4]) -> Result<Tensor, String> {
+    let tensor = match images {
+        Feed::Values(values) => Tensor::from_shape(&shape, values),
+        Feed::Pixels(pixels) => Tensor::from_shape(&shape, pixels),
+    };
+    tensor.map_err(describe)
+}
+
+fn parse(network: Network<'_>) -> Result<InferenceModel, String> {
     // Shapes noted in the file may speak of an open batch; those that follow from the input cannot disagree with it.
     let onnx = tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_shapes(true);
-    let mut model = onnx.model_for_path(path).map_err(describe)?;
-    let found = model.find_outlet_label(output);
+    let model = match network.bytes {
+        Some(mut bytes) => onnx.model_for_read(&mut bytes),
+        None => onnx.model_for_path(network.path),
+    };
+    let mut model = model.map_err(describe)?;
+    let found = model.find_outlet_label(network.output);
     if let Some(outlet) = found {
         model.select_output_outlets(&[outlet]).map_err(describe)?;
     }

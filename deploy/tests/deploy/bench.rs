@@ -2,7 +2,7 @@ use std::{fs, time::Duration};
 
 use adwp_deploy::{
     DeployError,
-    bench::{self, BenchOptions, BenchReport, Metric},
+    bench::{self, BenchOptions, BenchReport, Metric, Verdict},
     latency::LatencyOptions,
     runtime::Runtime,
 };
@@ -15,7 +15,7 @@ use crate::{
 
 fn quick(runtimes: Vec<Runtime>) -> BenchOptions {
     let latency = LatencyOptions { batch: 1, min_time: Duration::from_millis(5), repeats: 3, max_warm_up: Duration::from_millis(50) };
-    BenchOptions { runtimes, latency, threads: vec![1, 2], ..Default::default() }
+    BenchOptions { runtimes, latency, threads: vec![1, 2], profile: Some(Duration::from_millis(5)), ..Default::default() }
 }
 
 fn report(dir: &TempDir) -> BenchReport {
@@ -50,7 +50,15 @@ fn a_report_holds_what_was_measured_and_survives_its_file() {
         }
         assert_eq!(model.parity.len(), sessions.len() - 1);
         for other in &model.parity {
-            assert!(other.parity.max_abs < 1e-4 && other.parity.top1_agree == 8, "{other:?}");
+            assert!(other.parity.max_abs < 1e-4 && other.parity.top1_agree == 8 && other.parts_at.is_none(), "{other:?}");
+        }
+        assert_eq!(model.profile.len(), sessions.len());
+        for profile in &model.profile {
+            let share: f64 = profile.nodes.iter().map(|node| node.share).sum();
+            assert!((share - 1.0).abs() < 1e-9 && profile.runs > 0 && profile.nodes.is_sorted_by(|a, b| a.ms >= b.ms), "{profile:?}");
+            // Which nodes a runtime merges is its business; one of the convolutions keeps its name.
+            let costs = [64 * 162, 16 * 54, 16 * 48, 16 * 72].map(|madds| Some(batch as u64 * madds));
+            assert!(profile.nodes.iter().any(|node| costs.contains(&node.madds) && node.gmacs.is_some()), "{profile:?}");
         }
     }
     let path = dir.path().join("bench.json");
@@ -74,7 +82,7 @@ fn reports_of_another_schema_and_unknown_keys_are_errors() {
             other => panic!("{other:?}"),
         }
     };
-    assert!(refused(&text.replace("adwp/bench/1", "adwp/bench/2")).contains("adwp/bench/2"));
+    assert!(refused(&text.replace("adwp/bench/2", "adwp/bench/1")).contains("adwp/bench/1"));
     assert!(refused(&text.replacen("\"cpu\"", "\"cpuu\"", 1)).contains("cpuu"));
     assert!(refused(&text.replacen("\"layers\"", "\"leyers\"", 1)).contains("leyers"));
     assert!(refused("{}").contains("schema"));
@@ -85,18 +93,34 @@ fn reports_of_another_schema_and_unknown_keys_are_errors() {
 }
 
 #[test]
-fn what_got_worse_is_found() {
+fn what_moved_is_found() {
     let dir = TempDir::new().unwrap();
-    let before = report(&dir);
+    let mut before = report(&dir);
+    // As if every repeat had been alike.
+    for latency in before.models.iter_mut().flat_map(|model| &mut model.latency) {
+        latency.repeat_p50_ms = vec![latency.p50_ms; 3];
+    }
     let mut after = before.clone();
-    after.models[0].latency[0].p50_ms *= 1.2;
+    after.models[0].latency[0].repeat_p50_ms.iter_mut().for_each(|ms| *ms *= 1.2);
     let found = bench::compare(&before, &after, 0.1).unwrap();
-    assert_eq!((found.len(), found[0].metric, found[0].threads), (1, Metric::P50Ms, Some(1)));
+    assert_eq!((found.len(), found[0].metric, found[0].threads, found[0].verdict), (1, Metric::LatencyMs, Some(1), Verdict::Regression));
     assert!((found[0].change() - 0.2).abs() < 1e-9);
     assert!(found[0].to_string().contains("open.onnx") && found[0].to_string().contains("+20.0 %"));
     assert!(bench::compare(&before, &after, 0.25).unwrap().is_empty());
-    assert!(bench::compare(&after, &before, 0.1).unwrap().is_empty());
+    assert_eq!(bench::compare(&after, &before, 0.1).unwrap()[0].verdict, Verdict::Improvement);
     assert!(bench::compare(&before, &after, f64::NAN).is_err());
+    assert!(bench::compare(&before, &before, 0.0).unwrap().is_empty());
+
+    // One fast repeat among slow ones: nobody knows. One slow repeat among fast ones: something else was going on.
+    let fast = before.models[0].latency[0].p50_ms;
+    let with = |repeats: [f64; 5]| {
+        let mut report = before.clone();
+        report.models[0].latency[0].repeat_p50_ms = repeats.map(|factor| factor * fast).to_vec();
+        report
+    };
+    let unsure = bench::compare(&with([1.0, 1.3, 1.3, 1.3, 1.3]), &with([1.2; 5]), 0.05).unwrap();
+    assert_eq!(unsure[0].verdict, Verdict::WithinNoise);
+    assert!(bench::compare(&with([1.0; 5]), &with([1.0, 1.0, 1.0, 1.5, 1.5]), 0.05).unwrap().is_empty());
 
     let mut larger = before.clone();
     if let bench::CostReport::Counted(cost) = &mut larger.models[1].cost {
@@ -110,7 +134,7 @@ fn what_got_worse_is_found() {
     shorter.models[0].latency.clear();
     let found = bench::compare(&before, &shorter, 0.05).unwrap();
     assert_eq!(found.len(), 1 + before.models[1].latency.len());
-    assert!(found.iter().all(|found| found.metric == Metric::Missing));
+    assert!(found.iter().all(|found| found.metric == Metric::Missing && found.verdict == Verdict::Regression));
     assert!(bench::compare(&shorter, &before, 0.05).unwrap().is_empty());
 }
 
@@ -125,4 +149,34 @@ fn settings_that_measure_nothing_are_errors() {
     assert!(matches!(run(&quick(vec![])), Err(DeployError::Setting { .. })));
     assert!(bench::run(&[], &quick(vec![Runtime::Tract]), &mut |_| ()).is_err());
     assert!(bench::run(&[dir.path().join("none.onnx")], &quick(vec![Runtime::Tract]), &mut |_| ()).is_err());
+}
+
+#[test]
+fn every_key_of_a_report_is_documented() {
+    fn keys(value: &serde_json::Value, found: &mut Vec<String>) {
+        match value {
+            serde_json::Value::Object(object) => {
+                for (key, value) in object {
+                    found.push(key.clone());
+                    keys(value, found);
+                }
+            }
+            serde_json::Value::Array(values) => values.iter().for_each(|value| keys(value, found)),
+            _ => {}
+        }
+    }
+    let dir = TempDir::new().unwrap();
+    let mut report = report(&dir);
+    let at = adwp_deploy::bisect::Difference { node: "n".into(), op: "o".into(), after: None, max_abs: 1.0, largest: 1.0 };
+    let memory = adwp_deploy::memory::PeakMemory { peak_bytes: 2, before_bytes: 1 };
+    for model in &mut report.models {
+        model.parity.iter_mut().for_each(|parity| parity.parts_at = Some(at.clone()));
+        model.latency.iter_mut().for_each(|latency| latency.memory = Some(memory));
+    }
+    let mut found = Vec::new();
+    keys(&serde_json::to_value(&report).unwrap(), &mut found);
+    let documented = include_str!("../../bench-schema.md");
+    for key in found {
+        assert!(documented.contains(&format!("`{key}`")), "{key}");
+    }
 }

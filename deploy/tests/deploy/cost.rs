@@ -1,4 +1,11 @@
-use adwp_deploy::{DeployError, cost::cost};
+use std::collections::BTreeMap;
+
+use adwp_deploy::{
+    DeployError,
+    cost::{cost, cost_of_file},
+    onnx::OnnxFile,
+};
+use tract_onnx::pb::tensor_proto::DataType;
 
 use crate::models::{Builder, CLASSIFIER_MADDS, CLASSIFIER_PARAMS, classifier, int, ints, string};
 
@@ -164,19 +171,144 @@ fn a_reshape_to_a_computed_shape_is_followed() {
 }
 
 #[test]
-fn an_unknown_operator_is_named() {
+fn padding_as_pytorch_exports_it_is_followed() {
+    // Its list has the last axis first, before and after each: pairs are reversed and then transposed.
+    let mut model = Builder::new([-1, 4, 9, 7]);
+    model
+        .indices("list", &[1, 2, 3, 4, 0, 0, 0, 0])
+        .indices("pairs", &[-1, 2])
+        .node("Reshape", &["list", "pairs"], "table", vec![])
+        .indices("start", &[-1])
+        .indices("end", &[i64::MIN])
+        .indices("axis", &[0])
+        .indices("step", &[-1])
+        .node("Slice", &["table", "start", "end", "axis", "step"], "reversed", vec![])
+        .node("Transpose", &["reversed"], "turned", vec![ints("perm", &[1, 0])])
+        .indices("flat", &[-1])
+        .node("Reshape", &["turned", "flat"], "pads", vec![])
+        .node("Cast", &["pads"], "whole", vec![int("to", 7)])
+        .node("Pad", &["x", "whole"], "z", vec![])
+        .output("z", &[-1, 4, 1, 1]);
+    assert_eq!(cost(&model.read().unwrap()).unwrap().layers.last().unwrap().output_shape, [1, 4, 9 + 3 + 4, 7 + 1 + 2]);
+}
+
+#[test]
+fn what_is_not_known_is_named_and_left_out() {
     let mut model = Builder::new([-1, 4, 9, 7]);
     model
         .node("Einsum", &["x"], "mystery", vec![])
         .weight("w", &[2, 4, 1, 1])
-        .node("Conv", &["mystery", "w"], "z", vec![])
-        .output("z", &[-1, 2]);
-    let error = cost(&model.read().unwrap()).unwrap_err();
-    assert!(matches!(&error, DeployError::UnknownOperator { node, op, .. } if node == "mystery" && op == "Einsum"));
-    assert!(error.hint().is_some());
-    let counted = cost(&model.value_info("mystery", &[-1, 4, 9, 7]).read().unwrap()).unwrap();
-    assert_eq!(counted.unknown, ["mystery (Einsum)"]);
-    assert_eq!((counted.params, counted.madds), (8, 8 * 63));
+        .node("Relu", &["x"], "relu", vec![])
+        .node("Conv", &["mystery", "w"], "after", vec![])
+        .node("Conv", &["relu", "w"], "z", vec![])
+        .output("z", &[-1, 2, 1, 1]);
+    let cost = |model: &Builder| cost(&model.read().unwrap()).unwrap();
+    let counted = cost(&model);
+    let named: Vec<_> = counted.unknown.iter().map(|node| (node.name.as_str(), node.op.as_str())).collect();
+    assert_eq!(named, [("mystery", "Einsum"), ("after", "Conv")]);
+    assert!(counted.unknown[1].to_string().contains("`mystery`"));
+    assert_eq!((counted.params, counted.madds, counted.peak_activation_bytes), (8, 8 * 63, None));
+    // What the file says of its result lets the next node be counted.
+    let counted = cost(model.value_info("mystery", &[-1, 4, 9, 7]));
+    assert_eq!(counted.unknown.len(), 1);
+    assert_eq!((counted.params, counted.madds), (8, 2 * 8 * 63));
+    let mut foreign = Builder::new([-1, 4, 9, 7]);
+    foreign.node("Relu", &["x"], "z", vec![]).output("z", &[-1, 4, 1, 1]);
+    foreign.graph().node[0].domain = "com.example".into();
+    assert_eq!(cost(&foreign).unknown[0].op, "com.example.Relu");
+}
+
+#[test]
+fn memory_is_what_is_alive_at_once() {
+    // x and a: 252 values each; the convolution has a, skip and its result of 126; x is gone by then. A flattened tensor is the same memory.
+    let mut model = Builder::new([-1, 4, 9, 7]);
+    model
+        .weight("w", &[2, 4, 1, 1])
+        .node("Relu", &["x"], "a", vec![])
+        .node("Sigmoid", &["a"], "skip", vec![])
+        .node("Conv", &["a", "w"], "c", vec![])
+        .node("Concat", &["c", "skip"], "joined", vec![int("axis", 1)])
+        .node("Flatten", &["joined"], "flat", vec![])
+        .node("Relu", &["flat"], "z", vec![])
+        .output("z", &[-1, 378]);
+    let cost = |model: &Builder| cost(&model.read().unwrap()).unwrap();
+    let counted = cost(&model);
+    // 126 + 252 + 378 at the concatenation, 756 and the output at the end.
+    assert_eq!((counted.peak_activation_bytes, counted.peak_node.as_deref()), (Some(4 * 756), Some("joined")));
+    assert_eq!(counted.weight_bytes, 32);
+    // Of two images twice as much; parameters and multiply-adds are those of one.
+    let mut pair = model.clone();
+    pair.graph().input[0] = Builder::new([2, 4, 9, 7]).graph().input[0].clone();
+    pair.graph().output[0] = model.graph().output[0].clone();
+    let pair = cost(&pair);
+    assert_eq!((pair.peak_activation_bytes, pair.madds), (Some(8 * 756), counted.madds));
+}
+
+#[test]
+fn quantised_convolutions_count_their_weights() {
+    let mut model = Builder::new([-1, 4, 9, 7]);
+    model
+        .weight("scale", &[1])
+        .integers("zero", DataType::Uint8, &[1])
+        .integers("w8", DataType::Int8, &[2, 4, 1, 1])
+        .integers("zero8", DataType::Int8, &[1])
+        .node("QuantizeLinear", &["x", "scale", "zero"], "q", vec![])
+        .node("DequantizeLinear", &["q", "scale", "zero"], "d", vec![])
+        .node("DequantizeLinear", &["w8", "scale", "zero8"], "w", vec![])
+        .node("Conv", &["d", "w"], "c", vec![])
+        .node("QuantizeLinear", &["c", "scale", "zero"], "cq", vec![])
+        .integers("v8", DataType::Int8, &[3, 2, 1, 1])
+        .node("QLinearConv", &["cq", "scale", "zero", "v8", "scale", "zero8", "scale", "zero"], "v", vec![])
+        .node("DequantizeLinear", &["v", "scale", "zero"], "z", vec![])
+        .output("z", &[-1, 3, 9, 7]);
+    // It is no classifier, and is counted all the same.
+    let file = OnnxFile::from_bytes(&model.bytes(), "test.onnx").unwrap();
+    let counted = cost_of_file(&file, &BTreeMap::new()).unwrap();
+    assert!(counted.unknown.is_empty(), "{:?}", counted.unknown);
+    assert_eq!((counted.params, counted.madds), (8 + 6, (8 + 6) * 63));
+    assert_eq!(counted.weight_bytes, 4 + 1 + 8 + 1 + 6);
+    // The float convolution reads 252 floats and writes 126; the quantised ones have a quarter of that.
+    assert_eq!(counted.peak_activation_bytes, Some(4 * (252 + 126)));
+}
+
+#[test]
+fn open_shapes_are_asked_for() {
+    let mut model = Builder::new([-1, 4, -1, -1]);
+    model.weight("w", &[2, 4, 1, 1]).node("Conv", &["x", "w"], "z", vec![]).output("z", &[-1, 2, -1, -1]);
+    let file = OnnxFile::from_bytes(&model.bytes(), "test.onnx").unwrap();
+    let error = cost_of_file(&file, &BTreeMap::new()).unwrap_err();
+    assert!(matches!(&error, DeployError::OpenShape { input, .. } if input == "x") && error.hint().unwrap().contains("--input x="));
+    let with = |name: &str, shape: &[usize]| cost_of_file(&file, &BTreeMap::from([(name.to_owned(), shape.to_vec())]));
+    assert_eq!(with("x", &[1, 4, 5, 6]).unwrap().madds, 8 * 30);
+    assert_eq!(with("x", &[2, 4, 5, 6]).unwrap().madds, 2 * 8 * 30);
+    for (name, shape) in [("y", &[1, 4, 5, 6][..]), ("x", &[1, 3, 5, 6]), ("x", &[1, 4, 5]), ("x", &[1, 4, usize::MAX, 6])] {
+        assert!(matches!(with(name, shape), Err(DeployError::Setting { .. })), "{name} {shape:?}");
+    }
+}
+
+#[test]
+fn resizing_and_other_shapes_are_followed() {
+    let scaled = |scales: &'static [f32]| {
+        of_one("Resize", &["x", "", "s"], vec![], |model| {
+            model.floats("s", &[scales.len() as i64], scales);
+        })
+        .0
+    };
+    assert_eq!(scaled(&[1.0, 1.0, 2.0, 1.5]), [1, 4, 18, 10]);
+    let shape = |op: &str, inputs: &[&str], attributes, constants: &[(&str, &[i64])]| {
+        of_one(op, inputs, attributes, |model| {
+            for (name, values) in constants {
+                model.indices(name, values);
+            }
+        })
+        .0
+    };
+    assert_eq!(shape("Resize", &["x", "", "", "r"], vec![], &[("r", &[1, 4, 3, 2])]), [1, 4, 3, 2]);
+    assert_eq!(shape("Expand", &["x", "e"], vec![], &[("e", &[5, 1, 1, 7])]), [5, 4, 9, 7]);
+    assert_eq!(shape("Tile", &["x", "t"], vec![], &[("t", &[1, 2, 1, 3])]), [1, 8, 9, 21]);
+    assert_eq!(shape("ArgMax", &["x"], vec![int("axis", 1), int("keepdims", 0)], &[]), [1, 9, 7]);
+    assert_eq!(shape("TopK", &["x", "k"], vec![int("axis", 1)], &[("k", &[3])]), [1, 3, 9, 7]);
+    assert_eq!(shape("DepthToSpace", &["x"], vec![int("blocksize", 2)], &[]), [1, 1, 18, 14]);
 }
 
 #[test]

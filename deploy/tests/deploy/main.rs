@@ -7,5 +7,6 @@ mod bench;
 mod cost;
 mod files;
 mod models;
+mod mutated;
 mod ort_library;
 mod runtimes;

@@ -83,6 +83,14 @@ impl Builder {
         self
     }
 
+    /// Stores a tensor of bytes.
+    pub(crate) fn integers(&mut self, name: &str, kind: DataType, dims: &[i64]) -> &mut Self {
+        let raw_data = vec![1; dims.iter().product::<i64>() as usize];
+        let tensor = TensorProto { name: name.into(), dims: dims.to_vec(), data_type: kind as i32, raw_data, ..Default::default() };
+        self.graph().initializer.push(tensor);
+        self
+    }
+
     pub(crate) fn indices(&mut self, name: &str, values: &[i64]) -> &mut Self {
         let tensor = TensorProto {
             name: name.into(),

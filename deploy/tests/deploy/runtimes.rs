@@ -1,5 +1,6 @@
 use adwp_deploy::{
     DeployError,
+    bisect::first_difference,
     onnx::OnnxModel,
     ort_library::{self, OrtLibrary},
     parity,
@@ -241,4 +242,32 @@ fn runtimes_are_written_as_they_are_read() {
         assert_eq!(serde_json::to_string(&runtime).unwrap(), format!("\"{runtime}\""));
     }
     assert!("onnx".parse::<Runtime>().unwrap_err().to_string().contains("ort, tract"));
+}
+
+#[test]
+fn the_node_where_two_runtimes_part_is_found() {
+    let dir = TempDir::new().unwrap();
+    let model = OnnxModel::load(classifier(-1).write(&dir, "model.onnx")).unwrap();
+    let images = images(1, 192);
+    let Some(library) = ort() else { return };
+    let sessions = [(Runtime::Ort, 1), (Runtime::Tract, 1)];
+    assert_eq!(first_difference(&model, sessions, &images, Some(&library)), None);
+    // Runtimes are free in what a maximum with NaN is, and take a rounding to even as they like; a cast of a large number to an integer is
+    // what the processor makes of it.
+    let mut parting = Builder::new([-1, 3, 8, 8]);
+    parting
+        .node("Relu", &["x"], "before", vec![])
+        .floats("huge", &[1], &[1e30])
+        .node("Mul", &["before", "huge"], "large", vec![])
+        .node("Cast", &["large"], "whole", vec![int("to", 6)])
+        .node("Cast", &["whole"], "cast", vec![int("to", 1)])
+        .node("GlobalAveragePool", &["cast"], "gap", vec![])
+        .node("Flatten", &["gap"], "y", vec![])
+        .output("y", &[-1, 3]);
+    let model = OnnxModel::load(parting.write(&dir, "parting.onnx")).unwrap();
+    // Where the two do agree about it there is nothing to be found.
+    if let Some(found) = first_difference(&model, sessions, &images, Some(&library)) {
+        assert_eq!((found.node.as_str(), found.after.as_deref()), ("cast", Some("large")), "{found:?}");
+        assert!(found.max_abs > 1.0);
+    }
 }

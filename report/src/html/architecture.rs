@@ -11,7 +11,7 @@ pub(super) const OPERATIONS: [&str; 8] =
     ["sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5", "avg_pool_3x3", "max_pool_3x3", "identity", "zero"];
 
 #[derive(Deserialize)]
-pub(super) struct Genotype {
+pub(crate) struct Genotype {
     pub(super) cells: Vec<Cell>,
 }
 
@@ -37,7 +37,7 @@ pub(super) struct Space {
 
 impl Genotype {
     /// Nothing where the value is none.
-    pub(super) fn read(value: &Value) -> Option<Self> {
+    pub(crate) fn read(value: &Value) -> Option<Self> {
         Self::deserialize(value).ok()
     }
 }

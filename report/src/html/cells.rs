@@ -28,7 +28,7 @@ const ROW_GAP: f64 = 14.0;
 const OP_CHARS: usize = 14;
 
 /// Pictures of all cells, equal ones together; or the value as text where it is no genotype.
-pub(super) fn pictures(genotype: Option<&Genotype>, value: &Value) -> String {
+pub(crate) fn pictures(genotype: Option<&Genotype>, value: &Value) -> String {
     match genotype {
         Some(genotype) if !genotype.cells.is_empty() && genotype.cells.iter().all(Cell::can_be_drawn) => draw(&genotype.cells),
         _ => {

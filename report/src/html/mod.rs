@@ -13,7 +13,10 @@ use serde_json::{Map, Value};
 
 use crate::RunReport;
 use crate::escape::escape;
-use architecture::{Genotype, Space};
+pub(crate) use architecture::Genotype;
+use architecture::Space;
+pub(crate) use cells::pictures;
+pub(crate) use tables::{Column, table};
 
 /// The report as one HTML page, light and dark, for wide and narrow windows.
 ///

@@ -8,14 +8,14 @@ use crate::{BudgetRow, LatencyRow, PhaseTime, RunReport, RuntimeAccuracy};
 const LISTED: usize = 8;
 
 /// A column: its heading and unit.
-enum Column {
+pub(crate) enum Column {
     Text(&'static str),
     /// Aligned to the right.
     Number(&'static str, &'static str),
 }
 
 /// Rows hold HTML.
-fn table(columns: &[Column], rows: &[Vec<String>]) -> String {
+pub(crate) fn table(columns: &[Column], rows: &[Vec<String>]) -> String {
     let heading = |column: &Column| match column {
         Column::Text(name) => format!("<th>{name}</th>"),
         Column::Number(name, "") => format!("<th class=\"n\">{name}</th>"),

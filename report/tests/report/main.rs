@@ -1,5 +1,6 @@
 //! The report's JSON, its page, its table and its pictures.
 
+mod bench;
 mod html;
 mod json;
 mod markup;

@@ -4,18 +4,21 @@ use adwp_deploy::predict::{Prediction, predict as classify};
 use adwp_deploy::runtime::{Runtime, Session, SessionOptions};
 use serde_json::json;
 
-use super::Style;
-use crate::args::PredictArgs;
-use crate::failure::Failure;
-use crate::output;
-use crate::progress::Console;
-use crate::steps::find_library;
+use crate::{Failure, PredictArgs, Style, find_library};
 
-/// `adwp predict`: uses only what the file carries.
-pub(crate) fn predict(args: &PredictArgs, style: Style) -> Result<(), Failure> {
-    let model = OnnxModel::load(&args.model)?;
+/// The images that a model takes.
+pub(crate) fn image_shape(model: &OnnxModel) -> ImageShape {
     let input = model.input();
-    let shape = ImageShape { channels: input.channels, height: input.height, width: input.width };
+    ImageShape { channels: input.channels, height: input.height, width: input.width }
+}
+
+/// `predict`: the most likely classes of images. Uses only what the file carries.
+///
+/// # Errors
+/// The file does not say how its images are normalised, or a runtime or an image fails.
+pub fn predict(args: &PredictArgs, style: Style<'_>) -> Result<String, Failure> {
+    let model = OnnxModel::load(&args.model)?;
+    let shape = image_shape(&model);
     let Some(constants) = model.preparation() else {
         return Err(Failure::input(format!("{} does not say how its images are normalised", args.model.display()))
             .hint("its metadata lacks adwp.mean and adwp.std, which files have that adwp exported; or it takes pixels: `adwp export --preprocess`"));
@@ -23,7 +26,7 @@ pub(crate) fn predict(args: &PredictArgs, style: Style) -> Result<(), Failure> {
     let normalization = Normalization { mean: constants.mean, std: constants.std };
     if model.metadata().classes.is_none() {
         let text = format!("{} names no classes: its metadata lacks adwp.classes", args.model.display());
-        Console::new(style.verbosity).say(&text);
+        (style.say)(&text);
     }
     // The test images of a folder were scaled with a margin; the same is done to these.
     let framed = model.metadata().dataset.as_deref() == Some("image-folder");
@@ -41,7 +44,7 @@ pub(crate) fn predict(args: &PredictArgs, style: Style) -> Result<(), Failure> {
     if style.json {
         let entry = |p: &Prediction| json!({ "class": p.class, "name": p.name, "probability": p.probability });
         let image = |(path, top): &(_, Vec<Prediction>)| json!({ "image": path, "top": top.iter().map(entry).collect::<Vec<_>>() });
-        return output::json(&results.iter().map(image).collect::<Vec<_>>());
+        return crate::json(&results.iter().map(image).collect::<Vec<_>>());
     }
     let mut text = String::new();
     for (path, top) in results {
@@ -50,5 +53,5 @@ pub(crate) fn predict(args: &PredictArgs, style: Style) -> Result<(), Failure> {
             text += &format!("  {:>6.2}%  {}\n", 100.0 * p.probability, p.name);
         }
     }
-    output::data(&text)
+    Ok(text)
 }

@@ -1,0 +1,192 @@
+//! Finds the node at which two runtimes part.
+//!
+//! The model is cut at the result of a node, and both runtimes compute that result. Cutting at the middle of the nodes that are
+//! left, again and again, ends at a node whose inputs agree and whose result does not.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+use tract_onnx::pb::NodeProto;
+
+use crate::{
+    onnx::{BatchSize, OnnxModel, node_label},
+    ort_library::OrtLibrary,
+    parity::TOLERANCE,
+    runtime::{self, Runtime, SessionOptions},
+};
+
+/// The first node whose result differs between two runtimes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Difference {
+    /// The node.
+    pub node: String,
+    /// Its operator.
+    pub op: String,
+    /// The last node before it that both could compute and whose result agrees; none when that is the input of the graph.
+    pub after: Option<String>,
+    /// The largest absolute difference of two values of its result.
+    pub max_abs: f64,
+    /// The largest absolute value of its result in the first runtime.
+    pub largest: f64,
+}
+
+/// Finds where `sessions`, two runtimes with their threads, part on the first of `images` `[n, channels, height, width]`.
+///
+/// A result is compared where both runtimes give it as floats. `None` where they agree on all of them, or where they
+/// can compute none.
+pub fn first_difference(
+    model: &OnnxModel,
+    sessions: [(Runtime, usize); 2],
+    images: &[f32],
+    ort_library: Option<&OrtLibrary>,
+) -> Option<Difference> {
+    let batch = match model.input().batch {
+        BatchSize::Dynamic => 1,
+        BatchSize::Fixed(batch) => batch,
+    };
+    // Fewer images than a run takes are filled up.
+    let mut images = images[..images.len().min(batch * model.input().image_len())].to_vec();
+    images.resize(batch * model.input().image_len(), 0.0);
+    let nodes = model.nodes();
+    let result = |index: usize| -> Option<(f64, f64)> {
+        let name = nodes[index].output.iter().find(|name| !name.is_empty())?;
+        let bytes = model.file().cut_at(name);
+        let run = |(runtime, threads)| {
+            let options = SessionOptions { threads, ort_library, batch };
+            runtime::run_part(runtime, model, &bytes, name, &options, &images).ok()
+        };
+        let (a, b) = (run(sessions[0])?, run(sessions[1])?);
+        difference(&a, &b)
+    };
+    let producers = producers(nodes);
+    let mut found: Option<Found> = None;
+    let mut agreeing = None;
+    let mut candidates: Vec<usize> = (0..nodes.len()).collect();
+    loop {
+        let (last, earlier) = halve(&candidates, &result);
+        agreeing = earlier.or(agreeing);
+        found = last.or(found);
+        let index = found.as_ref()?.index;
+        // The order of the file mixes branches: one that agrees can hide an earlier one that does not.
+        let inputs = nodes[index].input.iter().filter_map(|name| producers.get(name.as_str()).copied());
+        let culprit = inputs.filter_map(|index| result(index).map(|values| Found { index, values })).find(|input| differs(input.values));
+        let Some(culprit) = culprit else { break };
+        candidates = ancestors(nodes, &producers, culprit.index);
+        found = Some(culprit);
+    }
+    let Found { index, values: (max_abs, largest) } = found?;
+    Some(Difference {
+        node: node_label(&nodes[index]),
+        op: nodes[index].op_type.clone(),
+        after: agreeing.filter(|&agreeing| agreeing < index).map(|index| node_label(&nodes[index])),
+        max_abs,
+        largest,
+    })
+}
+
+/// A node, with the largest difference and the largest value of its result.
+struct Found {
+    index: usize,
+    values: (f64, f64),
+}
+
+fn differs((max_abs, largest): (f64, f64)) -> bool {
+    max_abs.is_nan() || max_abs > TOLERANCE * largest.max(1.0)
+}
+
+/// The first of `candidates`, nodes in the order of running, whose result differs, and the last before it whose result agrees. `result` is
+/// `None` for a node that cannot be compared.
+fn halve(candidates: &[usize], result: &dyn Fn(usize) -> Option<(f64, f64)>) -> (Option<Found>, Option<usize>) {
+    let (mut found, mut agreeing) = (None, None);
+    let (mut from, mut to) = (0, candidates.len());
+    while from < to {
+        let middle = from + (to - from) / 2;
+        let known = |place: usize| Some((place, result(candidates[place])?));
+        let after = (middle..to).find_map(known);
+        // Where nothing from the middle on can be compared, what is before it can.
+        let Some((place, values)) = after.or_else(|| (from..middle).rev().find_map(known)) else { break };
+        if differs(values) {
+            found = Some(Found { index: candidates[place], values });
+            to = place.min(middle);
+        } else {
+            agreeing = Some(candidates[place]);
+            from = if place < middle { to } else { place + 1 };
+        }
+    }
+    (found, agreeing)
+}
+
+/// The node that writes each tensor.
+fn producers(nodes: &[NodeProto]) -> HashMap<&str, usize> {
+    let mut producers = HashMap::new();
+    for (index, node) in nodes.iter().enumerate() {
+        producers.extend(node.output.iter().filter(|name| !name.is_empty()).map(|name| (name.as_str(), index)));
+    }
+    producers
+}
+
+/// A node and all that it depends on, in the order of the file.
+fn ancestors(nodes: &[NodeProto], producers: &HashMap<&str, usize>, of: usize) -> Vec<usize> {
+    let mut seen = vec![false; nodes.len()];
+    let mut open = vec![of];
+    while let Some(index) = open.pop() {
+        if !std::mem::replace(&mut seen[index], true) {
+            open.extend(nodes[index].input.iter().filter_map(|name| producers.get(name.as_str())));
+        }
+    }
+    (0..nodes.len()).filter(|&index| seen[index]).collect()
+}
+
+/// The largest absolute difference of two arrays and the largest absolute value of the first; `None` for different lengths.
+fn difference(a: &[f32], b: &[f32]) -> Option<(f64, f64)> {
+    if a.len() != b.len() {
+        return None;
+    }
+    let mut found = (0.0_f64, 0.0_f64);
+    for (&a, &b) in a.iter().zip(b) {
+        let (a, b) = (f64::from(a), f64::from(b));
+        // Infinities of one sign agree, and NaN with NaN.
+        let difference = if a == b || (a.is_nan() && b.is_nan()) { 0.0 } else { (a - b).abs() };
+        found.0 = if difference.is_nan() { f64::INFINITY } else { found.0.max(difference) };
+        if a.is_finite() {
+            found.1 = found.1.max(a.abs());
+        }
+    }
+    Some(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AGREE: Option<(f64, f64)> = Some((0.0, 1.0));
+    const DIFFER: Option<(f64, f64)> = Some((1.0, 1.0));
+
+    #[test]
+    fn the_first_that_differs_is_found_whatever_cannot_be_compared() {
+        for len in 1..12 {
+            let candidates: Vec<usize> = (0..len).collect();
+            for first in 0..=len {
+                for hidden in 0..1_usize << len {
+                    let result = |index: usize| match (hidden >> index & 1 == 1, index < first) {
+                        (true, _) => None,
+                        (_, true) => AGREE,
+                        _ => DIFFER,
+                    };
+                    let (found, agreeing) = halve(&candidates, &result);
+                    let visible = |index: &usize| hidden >> index & 1 == 0;
+                    assert_eq!(found.map(|found| found.index), (first..len).find(visible), "{len} {first} {hidden:b}");
+                    assert_eq!(agreeing, (0..first).rfind(visible), "{len} {first} {hidden:b}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn differences_of_values_that_are_not_finite() {
+        assert_eq!(difference(&[1.0, f32::NAN, f32::INFINITY], &[1.5, f32::NAN, f32::INFINITY]), Some((0.5, 1.0)));
+        assert_eq!(difference(&[1.0], &[f32::NAN]), Some((f64::INFINITY, 1.0)));
+        assert_eq!(difference(&[1.0], &[]), None);
+    }
+}

@@ -1,0 +1,225 @@
+//! What users type.
+
+use std::{path::PathBuf, time::Duration};
+
+use adwp_data::DatasetKind;
+use adwp_deploy::runtime::Runtime;
+use clap::ValueEnum;
+
+/// Where ONNX Runtime is.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct OrtArgs {
+    /// The ONNX Runtime library; found by itself in the usual places.
+    #[arg(long, value_name = "FILE")]
+    pub ort_lib: Option<PathBuf>,
+}
+
+/// Arguments of `bench`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct BenchArgs {
+    /// ONNX files.
+    #[arg(required = true)]
+    pub models: Vec<PathBuf>,
+    /// Runtimes, separated by commas [default: all that are here].
+    #[arg(long, value_delimiter = ',')]
+    pub runtime: Vec<Runtime>,
+    /// Numbers of threads, separated by commas.
+    #[arg(long, value_delimiter = ',', default_value = "1")]
+    pub threads: Vec<usize>,
+    /// Images in one run.
+    #[arg(long, default_value_t = 1)]
+    pub batch: usize,
+    /// Least time of one repeat, such as 5s, 500ms or 0.5.
+    #[arg(long, default_value = "1s", value_name = "TIME", value_parser = seconds)]
+    pub min_time: Duration,
+    /// Repeats.
+    #[arg(long, default_value_t = 5)]
+    pub repeat: usize,
+    /// Run on these processors alone, such as 0-1 or 2,3 (Linux).
+    #[arg(long, value_name = "LIST")]
+    pub cpu: Option<String>,
+    /// Time every node of the models too, in runs of their own.
+    #[arg(long)]
+    pub profile: bool,
+    /// Compare the runtimes on these JPEG or PNG files, or on those of a folder [default: on noise].
+    #[arg(long, value_name = "PATH")]
+    pub images: Vec<PathBuf>,
+    /// Do not measure memory, which takes a process for each model, runtime and number of threads.
+    #[arg(long)]
+    pub no_memory: bool,
+    /// Write the result to this file too, as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Write a report for a browser to this file.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would print it among the flags")]
+    pub ort: OrtArgs,
+}
+
+/// Arguments of `eval`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct EvalArgs {
+    /// ONNX file.
+    pub model: PathBuf,
+    /// The data set; its test images are used.
+    #[arg(long, value_parser = dataset)]
+    pub dataset: DatasetKind,
+    /// Folder of the data set.
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Runtimes, separated by commas [default: all that are here].
+    #[arg(long, value_delimiter = ',')]
+    pub runtime: Vec<Runtime>,
+    /// Images in one run.
+    #[arg(long, default_value_t = 50)]
+    pub batch: usize,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would print it among the flags")]
+    pub ort: OrtArgs,
+}
+
+/// Arguments of `predict`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct PredictArgs {
+    /// ONNX file that adwp exported.
+    pub model: PathBuf,
+    /// JPEG or PNG images.
+    #[arg(required = true)]
+    pub images: Vec<PathBuf>,
+    /// Classes shown for each image.
+    #[arg(long, default_value_t = 5)]
+    pub top: usize,
+    /// Runtime [default: ONNX Runtime where it is found, else tract].
+    #[arg(long)]
+    pub runtime: Option<Runtime>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would print it among the flags")]
+    pub ort: OrtArgs,
+}
+
+/// Arguments of `compare`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct CompareArgs {
+    /// The result to compare with.
+    pub a: PathBuf,
+    /// The result to judge.
+    pub b: PathBuf,
+    /// What is tolerated, as a percentage: 5 or 5%.
+    #[arg(long, default_value = "5%", value_parser = percentage)]
+    pub threshold: f64,
+}
+
+/// The form of a report on stdout.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Columns for a terminal.
+    #[default]
+    Table,
+    /// A line for each session, separated by commas.
+    Csv,
+    /// Tables for a README.
+    Markdown,
+}
+
+/// Arguments of the report of a bench.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ReportArgs {
+    /// Results of `bench`; those of several machines stand side by side.
+    #[arg(required = true)]
+    pub results: Vec<PathBuf>,
+    /// The form on stdout.
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+    /// Write a report for a browser to this file.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+}
+
+/// Arguments of the process that a model's memory is measured in.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ProbeArgs {
+    /// ONNX file.
+    pub model: PathBuf,
+    /// Runtime.
+    #[arg(long)]
+    pub runtime: Runtime,
+    /// Threads.
+    #[arg(long)]
+    pub threads: usize,
+    /// Images in one run.
+    #[arg(long)]
+    pub batch: usize,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would print it among the flags")]
+    pub ort: OrtArgs,
+}
+
+/// The shape of an input: `NAME=1x3x224x224`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShapeArg {
+    /// The input.
+    pub name: String,
+    /// Its shape.
+    pub shape: Vec<usize>,
+}
+
+/// Parses `NAME=1x3x224x224`.
+///
+/// # Errors
+/// It has another form.
+pub fn input_shape(text: &str) -> Result<ShapeArg, String> {
+    let parsed = text.rsplit_once('=').and_then(|(name, shape)| {
+        let shape = shape.split('x').map(|size| size.parse().ok()).collect::<Option<Vec<usize>>>()?;
+        Some(ShapeArg { name: name.to_owned(), shape })
+    });
+    parsed.ok_or_else(|| "expected NAME=SHAPE, such as input=1x3x224x224".into())
+}
+
+/// Parses a time: `5s`, `500ms`, or a number of seconds.
+///
+/// # Errors
+/// It has another form, or is negative or longer than a day.
+pub fn seconds(text: &str) -> Result<Duration, String> {
+    let (number, unit) = match text.strip_suffix("ms") {
+        Some(number) => (number, 1e-3),
+        None => (text.strip_suffix('s').unwrap_or(text), 1.0),
+    };
+    let seconds = number.trim().parse::<f64>().ok().map(|number| number * unit);
+    let seconds = seconds.filter(|seconds| (0.0..=86_400.0).contains(seconds));
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| "expected a time from 0 to a day, such as 5s, 500ms or 0.5".into())
+}
+
+/// Parses `5%` or `5` as 0.05.
+///
+/// # Errors
+/// It is no percentage of 0 or more.
+pub fn percentage(text: &str) -> Result<f64, String> {
+    let number: Option<f64> = text.strip_suffix('%').unwrap_or(text).trim().parse().ok();
+    number.filter(|n| n.is_finite() && *n >= 0.0).map(|n| n / 100.0).ok_or_else(|| "expected a percentage such as 5%".into())
+}
+
+/// A data set by name; the error tells which there are.
+fn dataset(text: &str) -> Result<DatasetKind, String> {
+    text.parse().map_err(|e: adwp_data::DataError| match e.hint() {
+        Some(hint) => format!("{e}; {hint}"),
+        None => e.to_string(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_parse_or_are_refused() {
+        assert_eq!(seconds("5s"), Ok(Duration::from_secs(5)));
+        assert_eq!((seconds("500ms"), seconds("0.5")), (Ok(Duration::from_millis(500)), Ok(Duration::from_millis(500))));
+        assert!(["-1", "NaN", "1e9", "5m", "", "s"].iter().all(|text| seconds(text).is_err()));
+        assert_eq!(percentage("5%"), Ok(0.05));
+        assert!(percentage("-1").is_err() && percentage("NaN").is_err());
+        assert_eq!(input_shape("a=b=1x3"), Ok(ShapeArg { name: "a=b".into(), shape: vec![1, 3] }));
+        assert!(["1x3", "x=", "x=1xa", "x=1x-3"].iter().all(|text| input_shape(text).is_err()));
+    }
+}

@@ -1,0 +1,148 @@
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use adwp_data::{Normalization, decode_image};
+use adwp_deploy::{
+    DeployError, affinity,
+    bench::{self as measure, BenchOptions, BenchReport, ImageSource, Verdict},
+    latency::LatencyOptions,
+    memory,
+    onnx::OnnxModel,
+};
+
+use crate::{
+    BenchArgs, CompareArgs, Failure, ProbeArgs, Style, args::Format, choose, find_library, json, page, predict::image_shape, report::write,
+};
+
+/// Images of noise that the runtimes are compared on.
+const PARITY_IMAGES: usize = 8;
+/// Images of the user that the runtimes are compared on, at most.
+const MOST_IMAGES: usize = 1000;
+/// How long each session is profiled.
+const PROFILE: Duration = Duration::from_millis(500);
+/// More threads or repeats than these were not meant.
+const MOST: usize = 1000;
+
+/// `bench`: measures models.
+///
+/// # Errors
+/// A model or a setting cannot be measured, or a file cannot be written.
+pub fn bench(args: &BenchArgs, style: Style<'_>) -> Result<String, Failure> {
+    for (flag, values) in [("--threads", args.threads.as_slice()), ("--repeat", &[args.repeat]), ("--batch", &[args.batch])] {
+        if values.is_empty() || values.iter().any(|value| !(1..=MOST).contains(value)) {
+            return Err(Failure::input(format!("{flag}: {values:?} are not numbers in 1 to {MOST}")));
+        }
+    }
+    if let Some(list) = &args.cpu {
+        affinity::pin(&affinity::parse(list)?)?;
+    }
+    let library = find_library(args.ort.ort_lib.as_deref(), &args.runtime)?;
+    let options = BenchOptions {
+        runtimes: choose(&args.runtime, library.as_ref(), style.say),
+        threads: args.threads.clone(),
+        latency: LatencyOptions { batch: args.batch, min_time: args.min_time, repeats: args.repeat, ..LatencyOptions::default() },
+        ort_library: library,
+        parity_images: PARITY_IMAGES,
+        images: image_source(&args.images)?,
+        memory_probe: if args.no_memory { None } else { env::current_exe().ok() },
+        profile: args.profile.then_some(PROFILE),
+    };
+    let report = measure::run(&args.models, &options, style.say)?;
+    if let Some(path) = &args.out {
+        report.write(path)?;
+    }
+    let page = page::page(&[("this machine".to_owned(), report.clone())]);
+    if let Some(path) = &args.html {
+        write(path, &adwp_report::bench_html(&page))?;
+    }
+    if style.json {
+        return json(&report);
+    }
+    Ok(page::text(&page, Format::Table))
+}
+
+/// What the runtimes are compared on: the files, and those in the folders among them, in order.
+fn image_source(paths: &[PathBuf]) -> Result<Option<ImageSource>, Failure> {
+    if paths.is_empty() {
+        return Ok(None);
+    }
+    let mut files = Vec::new();
+    for path in paths {
+        if path.is_dir() {
+            collect(path, &mut files)?;
+        } else {
+            files.push(path.clone());
+        }
+    }
+    if files.is_empty() {
+        return Err(Failure::input(format!("{}: no JPEG or PNG files there", paths[0].display())));
+    }
+    files.truncate(MOST_IMAGES);
+    let read = move |model: &OnnxModel| {
+        let failed = |e: adwp_data::DataError| DeployError::Images { batch: 0, source: Box::new(e) };
+        let shape = image_shape(model);
+        // Runtimes can be compared on pixels that are normalised in another way than the model was trained with.
+        let normalization = match model.preparation() {
+            Some(known) => Normalization { mean: known.mean, std: known.std },
+            None => Normalization { mean: vec![0.5; shape.channels], std: vec![0.25; shape.channels] },
+        };
+        let mut images = vec![0.0; files.len() * shape.values()];
+        for (file, image) in files.iter().zip(images.chunks_exact_mut(shape.values().max(1))) {
+            normalization.apply(&decode_image(file, shape).map_err(failed)?, image).map_err(failed)?;
+        }
+        Ok(images)
+    };
+    Ok(Some(ImageSource(Arc::new(read))))
+}
+
+/// The images in a folder and its folders, by name.
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), Failure> {
+    let unreadable = |e: std::io::Error| Failure::input(format!("{}: cannot be read: {e}", folder.display()));
+    let mut entries = fs::read_dir(folder).map_err(unreadable)?.collect::<Result<Vec<_>, _>>().map_err(unreadable)?;
+    entries.sort_by_key(std::fs::DirEntry::file_name);
+    for entry in entries {
+        let path = entry.path();
+        let image = |e: &std::ffi::OsStr| ["jpg", "jpeg", "png"].iter().any(|known| e.eq_ignore_ascii_case(known));
+        // A link to a folder above would be followed for ever.
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            collect(&path, files)?;
+        } else if path.extension().is_some_and(image) {
+            files.push(path);
+        }
+        if files.len() >= MOST_IMAGES {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The hidden command that tells the memory of its own process.
+///
+/// # Errors
+/// The model does not run.
+pub fn probe(args: &ProbeArgs) -> Result<String, Failure> {
+    json(&memory::of_this_process(&args.model, args.runtime, args.threads, args.batch, args.ort.ort_lib.as_deref())?)
+}
+
+/// `compare`: what moved between two results, and the failure that a regression is.
+///
+/// # Errors
+/// A result cannot be read.
+pub fn compare(args: &CompareArgs, style: Style<'_>) -> Result<(String, Option<Failure>), Failure> {
+    let (old, new) = (BenchReport::read(&args.a)?, BenchReport::read(&args.b)?);
+    let changes = measure::compare(&old, &new, args.threshold)?;
+    if changes.iter().any(|change| change.verdict == Verdict::WithinNoise) {
+        (style.say)("what is within noise may or may not have moved: measure for longer, or on a quieter machine");
+    }
+    let text = if style.json { json(&changes)? } else { changes.iter().map(|change| format!("{change}\n")).collect() };
+    let regressions = changes.iter().filter(|change| change.verdict == Verdict::Regression).count();
+    let failure = match regressions {
+        0 => None,
+        n => Some(Failure::failed(format!("{n} regression{} beyond {:.1}%", if n == 1 { "" } else { "s" }, 100.0 * args.threshold))),
+    };
+    Ok((text, failure))
+}

@@ -1,0 +1,67 @@
+//! The commands that a device needs: `bench`, `eval`, `predict`, `cost`, `compare` and the report of a bench. They train nothing, so that neither the engine
+//! nor candle is part of a program that has these alone.
+//!
+//! A command takes its arguments, says what it does through a function, and gives the text that belongs on stdout; nothing here prints.
+
+mod args;
+mod bench;
+mod cost;
+mod eval;
+mod failure;
+mod page;
+mod predict;
+mod report;
+
+pub use args::{
+    BenchArgs, CompareArgs, EvalArgs, Format, OrtArgs, PredictArgs, ProbeArgs, ReportArgs, ShapeArg, input_shape, percentage, seconds,
+};
+pub use bench::{bench, compare, probe};
+pub use cost::{cost, counted};
+pub use eval::eval;
+pub use failure::{Failure, Kind};
+pub use predict::predict;
+pub use report::report;
+
+use std::path::Path;
+
+use adwp_deploy::{
+    DeployError,
+    ort_library::{self, OrtLibrary},
+    runtime::Runtime,
+};
+
+/// How a command is told to behave.
+pub struct Style<'a> {
+    /// The result as JSON.
+    pub json: bool,
+    /// Takes messages for people.
+    pub say: &'a mut dyn FnMut(&str),
+}
+
+/// A value as the JSON that belongs on stdout.
+fn json(value: &impl serde::Serialize) -> Result<String, Failure> {
+    let text = serde_json::to_string_pretty(value).map_err(|e| Failure::failed(format!("cannot print the result as JSON: {e}")))?;
+    Ok(text + "\n")
+}
+
+/// The library of ONNX Runtime; that there is none is an error where it is asked for alone.
+fn find_library(explicit: Option<&Path>, wanted: &[Runtime]) -> Result<Option<OrtLibrary>, DeployError> {
+    match ort_library::find(explicit) {
+        Ok(library) => Ok(Some(library)),
+        Err(e) if wanted.contains(&Runtime::Ort) || explicit.is_some() => Err(e),
+        Err(_) => Ok(None),
+    }
+}
+
+/// The runtimes asked for, or all that can be used.
+fn choose(wanted: &[Runtime], library: Option<&OrtLibrary>, say: &mut dyn FnMut(&str)) -> Vec<Runtime> {
+    if !wanted.is_empty() {
+        return wanted.to_vec();
+    }
+    if library.is_none() {
+        say(
+            "going on without ONNX Runtime: no library found beside the program or in the usual places; `pip install onnxruntime` gets one, --ort-lib names one",
+        );
+    }
+    Runtime::ALL.into_iter().filter(|runtime| *runtime != Runtime::Ort || library.is_some()).collect()
+}

@@ -1,0 +1,136 @@
+"""Compares the counts of `adwp cost` with those of onnx-tool, node by node. See check-cost."""
+
+import contextlib
+import io
+import json
+import math
+import os
+import subprocess
+import sys
+import warnings
+
+import numpy
+import onnx
+import onnx_tool
+from onnx_tool.tensor import volume
+
+LINEAR = {"Conv", "Gemm", "MatMul", "ConvTranspose"}
+
+# Inputs of the networks whose files leave shapes open.
+SHAPES = {
+    "ch_PP-OCRv4_det_infer": {"x": [1, 3, 320, 320]},
+    "ch_PP-OCRv4_rec_infer": {"x": [1, 3, 48, 320]},
+    "ch_ppocr_mobile_v2.0_cls_infer": {"x": [1, 3, 48, 192]},
+    "magika": {"bytes": [1, 2048]},
+    "silero_vad_16k_sequence": {"input": [4, 576], "h": [1, 1, 128], "c": [1, 1, 128]},
+    "silero_vad_openvino_16k": {"input": [1, 576], "state": [2, 1, 128]},
+}
+
+
+def networks(folder):
+    light = os.path.join(os.path.dirname(onnx.__file__), "backend/test/data/light")
+    for name in sorted(os.listdir(light)):
+        if name.endswith(".onnx"):
+            yield name[: -len(".onnx")], os.path.join(light, name)
+    for path, _, files in sorted(os.walk(folder)):
+        for name in sorted(files):
+            if name.endswith(".onnx"):
+                known = "magika" if "magika" in path else name[: -len(".onnx")]
+                if known in SHAPES:
+                    yield known, os.path.join(path, name)
+
+
+def ours(adwp, path, shapes):
+    command = [adwp, "cost", path, "--layers", "--json"]
+    for name, shape in shapes.items():
+        command += ["--input", f"{name}={'x'.join(map(str, shape))}"]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def theirs(path, shapes):
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = onnx_tool.Model(path)
+        inputs = {name: numpy.zeros(shape, numpy.float32) for name, shape in shapes.items()}
+        model.graph.shape_infer(inputs or None)
+        model.graph.profile()
+    return model.graph
+
+
+def compare(name, path, adwp):
+    shapes = SHAPES.get(name, {})
+    counted = ours(adwp, path, shapes)
+    try:
+        graph = theirs(path, shapes)
+    except Exception as error:
+        print(f"{name}: onnx-tool cannot count it: {type(error).__name__}: {error}\n")
+        return None
+    nodes = {node.output[0]: node for node in graph.nodemap.values() if node.output}
+    layers = {layer["name"]: layer for layer in counted["layers"]}
+    equal, explained, unexplained, other = 0, {}, [], {}
+    params = {}
+    for proto in onnx.load(path).graph.node:
+        output = next((output for output in proto.output if output), "")
+        label, node = proto.name or output, nodes.get(output)
+        if node is None or proto.op_type == "Constant":
+            continue
+        layer = layers.get(label)
+        macs = int(node.macs[0])
+        if proto.op_type not in LINEAR:
+            if macs:
+                other[proto.op_type] = other.get(proto.op_type, 0) + macs
+            continue
+        if layer is None:
+            unexplained.append(f"  {label} ({proto.op_type}): not counted by adwp")
+            continue
+        if list(node.outshape) != layer["output_shape"]:
+            unexplained.append(f"  {label} ({proto.op_type}): shapes {layer['output_shape']} and {list(node.outshape)}")
+        difference = macs - layer["madds"]
+        outputs = math.prod(layer["output_shape"])
+        bias = outputs if len(proto.input) > 2 else 0
+        if difference == 0:
+            equal += 1
+        elif difference == bias:
+            explained.setdefault("it adds one for each output of a node with a bias", []).append(difference)
+        elif proto.op_type == "ConvTranspose":
+            # Every input meets the kernel of each output channel of its group; onnx-tool takes the outputs instead, as of a convolution.
+            weight = graph.tensormap[proto.input[1]].get_shape()
+            inputs = volume(graph.tensormap[proto.input[0]].get_shape())
+            right = inputs * volume(weight[1:])
+            if right == layer["madds"] and macs == outputs * volume(weight[1:]) + bias:
+                reason = "of a ConvTranspose it multiplies the outputs by the kernel; each input meets the kernel once"
+                explained.setdefault(reason, []).append(difference)
+            else:
+                unexplained.append(f"  {label} ({proto.op_type}): {layer['madds']} and {macs}")
+        else:
+            unexplained.append(f"  {label} ({proto.op_type}): {layer['madds']} and {macs}")
+    total = equal + sum(map(len, explained.values()))
+    print(f"{name}: {counted['madds']:,} multiply-adds, {counted['params']:,} params; onnx-tool {int(graph.macs[0]):,}, {int(graph.params):,}")
+    print(f"  {total} convolutions and linear layers agree in shape and multiply-adds, {equal} of them as they are")
+    for reason, differences in explained.items():
+        print(f"  {len(differences)} differ: {reason}: {sum(differences):,}")
+    if other:
+        print("  onnx-tool counts other operators: " + ", ".join(f"{op} {macs:,}" for op, macs in sorted(other.items())))
+    rest = int(graph.macs[0]) - counted["madds"] - sum(map(sum, explained.values())) - sum(other.values())
+    print(f"  left unexplained of the totals: {rest:,}")
+    for node in counted["unknown"]:
+        print(f"  adwp says that its figures are without {node['name']} ({node['op']})")
+    for line in unexplained:
+        print(line)
+    print()
+    return not unexplained and (rest == 0 or bool(counted["unknown"]))
+
+
+def main():
+    adwp, folder = sys.argv[1:]
+    print(f"onnx {onnx.__version__}, onnx-tool {onnx_tool.__version__ if hasattr(onnx_tool, '__version__') else ''}\n")
+    outcomes = {name: compare(name, path, adwp) for name, path in networks(folder)}
+    agree = [name for name, outcome in outcomes.items() if outcome]
+    differ = [name for name, outcome in outcomes.items() if outcome is False]
+    print(f"{len(agree)} networks agree: {', '.join(agree)}")
+    if differ:
+        print(f"{len(differ)} differ: {', '.join(differ)}")
+    sys.exit(1 if differ else 0)
+
+
+main()
