@@ -132,7 +132,7 @@ fn active(b: &mut Builder, name: &str, x: NodeId, activation: &Op) -> Result<Nod
 struct Style {
     /// What follows the first two convolutions.
     activation: Op,
-    /// Inside of a squeeze and excitation.
+    /// Inside of a squeeze and excitation, where a block has one.
     inner: Op,
     /// What makes its gate.
     gate: Op,
