@@ -190,7 +190,7 @@ pub(crate) struct ExportArgs {
     /// Take pixels: the input is `image`, uint8 [batch, height, width, channels], and the graph normalises it. With --fp16 or --int8 too.
     #[arg(long)]
     pub(crate) preprocess: bool,
-    /// Weights and computation in 16-bit floats; input and output stay 32-bit floats.
+    /// Weights and computation in 16-bit floats; input, output and the last linear layer stay 32-bit floats.
     #[arg(long, conflicts_with = "int8")]
     pub(crate) fp16: bool,
     /// Static quantisation to 8 bits, calibrated on training images with ONNX Runtime. Accuracy before and after is written beside the file.

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
+use adwp_deploy::DeployError;
 use adwp_deploy::onnx::OnnxModel;
 use adwp_deploy::ort_library;
 use adwp_deploy::runtime::{Probe, Session as RuntimeSession, SessionOptions};
@@ -70,8 +71,8 @@ pub(crate) fn export(session: &mut Session, format: Format, calibration_images: 
     let accuracy = row.runtimes[0].correct as f64 / row.runtimes[0].images as f64;
     let model = model_in(&trained, &numbers, format.pixels, accuracy)?;
     let row = FormatRow { file: file.clone(), pixels: format.pixels, bytes: model.len() as u64, ..row };
-    let record_text = Record { schema: SCHEMA.into(), format: row };
-    let text = serde_json::to_string_pretty(&record_text).expect("numbers and names print as JSON") + "\n";
+    let record_file = Record { schema: SCHEMA.into(), format: row };
+    let text = serde_json::to_string_pretty(&record_file).expect("numbers and names print as JSON") + "\n";
     write_atomic(&session.run.file(&record(format)), text.as_bytes())?;
     write_atomic(&session.run.file(&file), &model)?;
     session.add_time("export", start.elapsed().as_secs_f64())
@@ -160,8 +161,12 @@ fn verify(
         let mut loaded = match RuntimeSession::from_model(runtime, &model, &options) {
             Ok(loaded) => loaded,
             Err(e) => {
-                session.console.say(&format!("export: going on without {runtime}: {e}"));
-                row.refused.push(format!("{runtime}: {e}"));
+                let reason = match e {
+                    DeployError::Load { detail, .. } => detail,
+                    e => e.to_string(),
+                };
+                session.console.say(&format!("export: {runtime} cannot run this file: {reason}"));
+                row.refused.push(format!("{runtime}: {reason}"));
                 continue;
             }
         };

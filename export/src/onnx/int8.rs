@@ -49,7 +49,6 @@ impl Quantizer {
     pub(super) fn new(mut model: ModelProto) -> Self {
         if let Some(graph) = &mut model.graph {
             equalize(graph);
-            merge_biases(graph);
         }
         Self { model, ranges: BTreeMap::new() }
     }
@@ -165,27 +164,6 @@ fn elements(dims: &[i64]) -> usize {
 fn input_channel(i: usize, dims: &[i64], channels: usize) -> usize {
     let kernel = elements(&dims[2..]);
     if dims[1] == 1 { i / (kernel * dims[0] as usize / channels) } else { i / kernel % channels }
-}
-
-/// Two convolutions that are added and read by nobody else need one bias: their sum.
-fn merge_biases(graph: &mut GraphProto) {
-    let readers = readers(graph);
-    for add in 0..graph.node.len() {
-        let [a, b] = graph.node[add].input.as_slice() else { continue };
-        if graph.node[add].op_type != "Add" || a == b {
-            continue;
-        }
-        let is_added_alone = |tensor: &String| readers[tensor].as_slice() == [add];
-        let conv = |tensor: &String| {
-            let position = graph.node.iter().position(|node| node.op_type == "Conv" && node.output[0] == *tensor)?;
-            Some((position, constant_of(graph, position, 2)?)).filter(|_| is_added_alone(tensor))
-        };
-        let (Some((_, kept)), Some((other, merged))) = (conv(a), conv(b)) else { continue };
-        let Some(bias) = graph.initializer[merged].as_floats() else { continue };
-        let Some(sum) = graph.initializer[kept].as_floats().filter(|kept| kept.len() == bias.len()) else { continue };
-        graph.initializer[kept].raw_data = sum.iter().zip(&bias).flat_map(|(a, b)| (a + b).to_le_bytes()).collect();
-        graph.node[other].input.truncate(2);
-    }
 }
 
 /// Multiplies every element of a tensor of floats by a factor of its own.
@@ -428,7 +406,7 @@ impl<'a> Writer<'a> {
 }
 
 /// The name of a node with less of what all names have: `c1/n2/sep_5x5@0/dw1`. In a small network names weigh as much as weights.
-fn short(name: &str) -> String {
+pub(super) fn short(name: &str) -> String {
     name.replace("cell", "c").replace("/node", "/n").replace("_conv_", "_").replace("_pool_", "_")
 }
 
@@ -482,6 +460,7 @@ mod tests {
                 TensorProto::floats("b/w", &[2, 1, 1, 2], &[1.0, 2.0, 3.0, 4.0]),
                 TensorProto::floats("c/w", &[1, 2, 1, 1], &[5.0, 6.0]),
             ],
+            input: vec![ValueInfoProto { name: "x".into(), r#type: None }],
             ..GraphProto::default()
         }
     }
@@ -503,26 +482,6 @@ mod tests {
             let then = p[2 * channel] * q[2 * channel + 1] * r[channel];
             assert!((now - then).abs() < 1e-4, "{now} {then}");
         }
-    }
-
-    #[test]
-    fn what_is_added_has_one_bias() {
-        let conv = |name: &str| {
-            let inputs = ["x".to_owned(), format!("{name}/w"), format!("{name}/b")];
-            NodeProto::new("Conv", name, inputs.to_vec(), name)
-        };
-        let parameters = |name: &str, bias: f32| {
-            [TensorProto::floats(format!("{name}/w"), &[1, 1, 1, 1], &[1.0]), TensorProto::floats(format!("{name}/b"), &[1], &[bias])]
-        };
-        let add = |name: &str, a: &str, b: &str| NodeProto::new("Add", name, vec![a.into(), b.into()], name);
-        let mut graph = GraphProto {
-            node: vec![conv("a"), conv("b"), add("s", "a", "b"), conv("c"), add("t", "s", "c"), add("u", "t", "c")],
-            initializer: [parameters("a", 1.0), parameters("b", 2.5), parameters("c", 4.0)].concat(),
-            ..GraphProto::default()
-        };
-        merge_biases(&mut graph);
-        assert_eq!(graph.node.iter().map(|node| node.input.len()).collect::<Vec<_>>(), [3, 2, 2, 3, 2, 2]);
-        assert_eq!((stored(&graph, "a/b"), stored(&graph, "c/b")), (vec![3.5], vec![4.0]));
     }
 
     #[test]

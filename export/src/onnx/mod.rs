@@ -117,7 +117,6 @@ pub fn model_in(trained: &Trained, numbers: &Numbers, pixels: bool, accuracy: f6
             onnx
         }
         Numbers::Int8 { quantizer, images } => {
-            said.push(("adwp.precision", Precision::Int8.name().to_owned()));
             said.push(("adwp.calibration", format!("{CALIBRATION}, {images} training images")));
             said.push(("adwp.genotype", short_genotype(&trained.network.genotype)));
             quantizer.clone().finish()?
@@ -135,14 +134,14 @@ pub fn quantizer(trained: &Trained) -> Result<Quantizer> {
     Ok(Quantizer::new(float_model(trained, BatchNorms::Folded)?))
 }
 
-/// A genotype in little space: `[["normal","sep_conv_3x3@0 identity@1",…],…]`, one text for each node.
+/// A genotype in little space: `[["normal","sep_3x3@0 identity@1",…],…]`, one text for each node.
 fn short_genotype(genotype: &Genotype) -> String {
     let cell = |cell: &CellGenotype| {
         let node = |pairs: &Vec<Pair>| pairs.iter().map(|pair| format!("{}@{}", pair.op, pair.input)).collect::<Vec<_>>().join(" ");
         let kind = serde_json::to_value(cell.kind).expect("a kind of cell prints as JSON");
         std::iter::once(kind).chain(cell.nodes.iter().map(|pairs| node(pairs).into())).collect::<serde_json::Value>()
     };
-    genotype.cells.iter().map(cell).collect::<serde_json::Value>().to_string()
+    int8::short(&genotype.cells.iter().map(cell).collect::<serde_json::Value>().to_string())
 }
 
 fn float_model(trained: &Trained, batch_norms: BatchNorms) -> Result<ModelProto> {
