@@ -1,6 +1,6 @@
 use adwp_report::{
-    BenchFold, BenchLatency, BenchMachine, BenchModel, BenchNode, BenchPage, BenchParity, BenchProfile, bench_csv, bench_html, bench_markdown,
-    bench_table,
+    BenchFold, BenchLatency, BenchMachine, BenchModel, BenchNode, BenchPage, BenchParity, BenchProfile, bench_csv, bench_html,
+    bench_markdown, bench_table,
 };
 
 use crate::markup::assert_balanced;
@@ -86,7 +86,15 @@ fn page(models: Vec<BenchModel>) -> BenchPage {
 fn a_page_shows_every_machine_and_what_is_wrong() {
     let html = bench_html(&page(vec![model("small", Some(0.9)), model("large", Some(0.95))]));
     assert_balanced(&html);
-    for word in ["accuracy against latency", "pi: ort 1.31.1, 2 threads", "a &amp; b", "the machine was busy", "mystery (Einsum)", "cast (Cast)", "1.25"] {
+    for word in [
+        "accuracy against latency",
+        "pi: ort 1.31.1, 2 threads",
+        "a &amp; b",
+        "the machine was busy",
+        "mystery (Einsum)",
+        "cast (Cast)",
+        "1.25",
+    ] {
         assert!(html.contains(word), "{word}");
     }
     // Where a model states no accuracy, all are compared by what they compute.
