@@ -1,6 +1,7 @@
 """Compares the counts of `adwp cost` with those of onnx-tool, node by node. See check-cost."""
 
 import contextlib
+import importlib.metadata
 import io
 import json
 import math
@@ -67,8 +68,8 @@ def compare(name, path, adwp):
         return None
     nodes = {node.output[0]: node for node in graph.nodemap.values() if node.output}
     layers = {layer["name"]: layer for layer in counted["layers"]}
-    equal, explained, unexplained, other = 0, {}, [], {}
-    params = {}
+    unknown = {node["name"] for node in counted["unknown"]}
+    equal, without, explained, unexplained, other = 0, 0, {}, [], {}
     for proto in onnx.load(path).graph.node:
         output = next((output for output in proto.output if output), "")
         label, node = proto.name or output, nodes.get(output)
@@ -79,6 +80,9 @@ def compare(name, path, adwp):
         if proto.op_type not in LINEAR:
             if macs:
                 other[proto.op_type] = other.get(proto.op_type, 0) + macs
+            continue
+        if layer is None and label in unknown:
+            without += macs
             continue
         if layer is None:
             unexplained.append(f"  {label} ({proto.op_type}): not counted by adwp")
@@ -111,19 +115,21 @@ def compare(name, path, adwp):
         print(f"  {len(differences)} differ: {reason}: {sum(differences):,}")
     if other:
         print("  onnx-tool counts other operators: " + ", ".join(f"{op} {macs:,}" for op, macs in sorted(other.items())))
-    rest = int(graph.macs[0]) - counted["madds"] - sum(map(sum, explained.values())) - sum(other.values())
+    rest = int(graph.macs[0]) - counted["madds"] - sum(map(sum, explained.values())) - sum(other.values()) - without
     print(f"  left unexplained of the totals: {rest:,}")
+    if without:
+        print(f"  convolutions and linear layers that adwp says it is without: {without:,}")
     for node in counted["unknown"]:
         print(f"  adwp says that its figures are without {node['name']} ({node['op']})")
     for line in unexplained:
         print(line)
     print()
-    return not unexplained and (rest == 0 or bool(counted["unknown"]))
+    return not unexplained and rest == 0
 
 
 def main():
     adwp, folder = sys.argv[1:]
-    print(f"onnx {onnx.__version__}, onnx-tool {onnx_tool.__version__ if hasattr(onnx_tool, '__version__') else ''}\n")
+    print(f"onnx {onnx.__version__}, onnx-tool {importlib.metadata.version('onnx-tool')}\n")
     outcomes = {name: compare(name, path, adwp) for name, path in networks(folder)}
     agree = [name for name, outcome in outcomes.items() if outcome]
     differ = [name for name, outcome in outcomes.items() if outcome is False]

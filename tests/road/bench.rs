@@ -63,7 +63,7 @@ fn a_bench_tells_all_of_a_model_and_is_shown_in_every_form() {
 fn what_a_bench_cannot_do_is_refused() {
     let (_holder, folder) = copy_of_run();
     let model = folder.join("model.onnx");
-    let bench = |flags: &[&str]| run(["bench", text(&model)].iter().chain(&SHORT).chain(flags));
+    let bench = |flags: &[&str]| run(["bench", text(&model)].iter().chain(flags));
     bench(&["--cpu", "7-3"]).refuses(&["7-3", "0-3,8"]);
     bench(&["--min-time", "5m"]).refuses(&["5m", "500ms"]);
     bench(&["--repeat", "1000000"]).refuses(&["--repeat"]);
