@@ -44,7 +44,8 @@ impl OnnxFile {
         })?;
         // A pipe or a device may never end.
         if !metadata.is_file() {
-            return Err(unreadable(std::io::Error::other("it is no regular file")));
+            let what = if metadata.is_dir() { "it is a directory" } else { "it is no regular file" };
+            return Err(unreadable(std::io::Error::other(what)));
         }
         if metadata.len() > wire::MAX_MESSAGE {
             let detail = format!("it has {} bytes, and a protocol buffer at most {}", metadata.len(), wire::MAX_MESSAGE);
