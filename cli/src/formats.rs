@@ -118,7 +118,7 @@ fn calibrate(session: &mut Session, trained: &Trained, count: usize) -> Result<N
         session.console.clear();
         Ok(())
     })?;
-    Ok(Numbers::Int8 { quantizer, images })
+    Ok(Numbers::Int8 { quantizer: Box::new(quantizer), images })
 }
 
 /// Runs a file in every runtime that is here.

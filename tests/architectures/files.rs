@@ -91,7 +91,7 @@ fn forms(trained: &Trained) -> Vec<(&'static str, Vec<u8>)> {
         let values: &[f32] = if output.name.ends_with("relu") { &[0.0, 3.0] } else { &[-3.5, 2.0] };
         quantizer.observe(&output.name, values).unwrap();
     }
-    let int8 = Numbers::Int8 { quantizer, images: 2 };
+    let int8 = Numbers::Int8 { quantizer: Box::new(quantizer), images: 2 };
     let numbers = [("f32", Numbers::F32), ("f16", Numbers::F16), ("int8", int8)];
     let forms = numbers.iter().flat_map(|(name, numbers)| [false, true].map(|pixels| (*name, numbers, pixels)));
     forms.map(|(name, numbers, pixels)| (name, model_in(trained, numbers, pixels, 0.5).unwrap())).collect()

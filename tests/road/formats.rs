@@ -99,9 +99,9 @@ fn every_form_is_written_beside_the_others_and_does_what_it_says() {
 }
 
 #[test]
-fn the_same_form_has_the_same_bytes() {
+fn calibration_gives_the_same_bytes_again() {
     let (_holder, folder) = copy_of_run();
-    for (flags, suffix) in formats() {
+    for (flags, suffix) in formats().filter(|(_, suffix)| *suffix == ".int8") {
         let file = folder.join(format!("model{suffix}.onnx"));
         export(&folder, flags).succeeds();
         let first = fs::read(&file).unwrap();

@@ -407,7 +407,7 @@ impl<'a> Writer<'a> {
 
 /// The name of a node with less of what all names have: `c1/n2/sep_5x5@0/dw1`. In a small network names weigh as much as weights.
 pub(super) fn short(name: &str) -> String {
-    name.replace("cell", "c").replace("/node", "/n").replace("_conv_", "_").replace("_pool_", "_")
+    name.replace("cell", "c").replace("/node", "/n").replace("/input", "/in").replace("_conv_", "_").replace("_pool_", "_")
 }
 
 /// Whether an attribute says what the standard says without it. The kernel of a convolution is that of its weight.

@@ -86,7 +86,7 @@ pub enum Numbers {
     /// 8-bit integers.
     Int8 {
         /// The network, after it has seen the calibration images.
-        quantizer: Quantizer,
+        quantizer: Box<Quantizer>,
         /// How many these were.
         images: usize,
     },
@@ -117,7 +117,7 @@ pub fn model_in(trained: &Trained, numbers: &Numbers, pixels: bool, accuracy: f6
             onnx
         }
         Numbers::Int8 { quantizer, images } => {
-            said.push(("adwp.calibration", format!("{CALIBRATION}, {images} training images")));
+            said.push(("adwp.calibration", format!("{CALIBRATION}, {images} images")));
             said.push(("adwp.genotype", short_genotype(&trained.network.genotype)));
             quantizer.clone().finish()?
         }
