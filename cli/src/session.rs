@@ -375,9 +375,7 @@ fn wanted_config(args: &RunArgs, origin: Option<&Origin>) -> Result<Config, Fail
 
 /// The settings of the run in the folder; what the flags ask for must be the same.
 fn stored_config(path: &Path, args: &RunArgs, origin: Option<&Origin>) -> Result<Config, Failure> {
-    let no_settings =
-        RunArgs { set: Vec::new(), dataset: None, seed: None, ema: None, auto_augment: None, test_flips: false, ..args.clone() };
-    let stored = Config::read(path, &no_settings)?;
+    let stored = Config::read(path, &RunArgs::default())?;
     let wanted = if args.preset.is_some() || args.config.is_some() {
         let mut wanted = wanted_config(args, origin)?;
         if args.data.is_none() {
