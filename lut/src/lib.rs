@@ -19,7 +19,7 @@
 //!
 //! Other work makes a run slower, by interrupting it or by sharing the core, its caches and its clock, and it comes and goes: within
 //! milliseconds, or for minutes. So [`RuntimeStopwatch`] times a batch of networks in short rounds, in each of which all of them take
-//! turns, and between any two turns it times a yardstick: one network that is always the same.
+//! turns, and between any two turns it times a yardstick: one whole network, always the same for a table.
 //!
 //! - A round is quiet where the yardstick before and after it was about as fast as it ever was. Rounds go on until there are enough quiet
 //!   ones; of these the fastest run counts, because what interrupts a run only adds to it. It is what `adwp bench` calls the least, some

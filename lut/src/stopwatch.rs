@@ -5,7 +5,7 @@ use adwp_deploy::latency::{noise, percentile};
 use adwp_deploy::machine::Machine;
 use adwp_deploy::ort_library::OrtLibrary;
 use adwp_deploy::runtime::{Runtime, Session, SessionOptions};
-use adwp_models::{Skeleton, Stem};
+use adwp_models::Skeleton;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -21,12 +21,8 @@ const MOST_ROUNDS: usize = 60;
 /// Rounds of the yardstick alone, before there is a network to time.
 const FIRST_ROUNDS: usize = 50;
 
-/// Least runs in a round.
+/// Least runs of a network in a round.
 const RUNS: usize = 3;
-
-/// Sizes of the yardstick, a whole network: its weights and images take more than the caches of a core, as those of the networks do
-/// that a table is for. What competes for the larger caches and for memory does not slow down a yardstick that fits into the smaller ones.
-const YARDSTICK: Skeleton = Skeleton { stem: Stem::Cifar, cells: 5, channels: 24, classes: 10, image: [3, 32, 32] };
 
 /// The machine counts as quiet while the yardstick takes at most so many times its least. That varies by some percent from process to
 /// process, and work on the other half of a core makes it half as much again.
@@ -73,6 +69,9 @@ pub struct Setup {
     pub threads: usize,
     /// Images in one run: 1.
     pub batch: usize,
+    /// Sizes of the yardstick: those of the networks that a table is first made for. What competes for caches and memory slows down a
+    /// smaller network less.
+    pub yardstick: Skeleton,
 }
 
 impl Setup {
@@ -90,6 +89,7 @@ impl Setup {
                 ("the optimisation level", setup.optimization.clone()),
                 ("the number of threads", setup.threads.to_string()),
                 ("a batch of", setup.batch.to_string()),
+                ("a yardstick of", format!("{:?}", setup.yardstick)),
             ]
         };
         match facts(self).into_iter().zip(facts(here)).find(|(table, here)| table != here) {
@@ -128,22 +128,24 @@ pub struct RuntimeStopwatch {
 }
 
 impl RuntimeStopwatch {
-    /// Prepares `runtime` to use `threads` threads. Each round of each network takes at least `min_time`.
+    /// Prepares `runtime` to use `threads` threads, with a network of the sizes `yardstick` to compare with. Each round of each network takes at
+    /// least `min_time`.
     ///
     /// # Errors
-    /// When the runtime is not here, or cannot use so many threads.
-    pub fn new(runtime: Runtime, threads: usize, ort_library: Option<OrtLibrary>, min_time: Duration) -> Result<Self> {
-        let genotype = random_genotype(&YARDSTICK, 2, &mut ChaCha8Rng::seed_from_u64(0))?;
-        let yardstick = Runner::start(&Timeable::whole(&genotype, &YARDSTICK)?, runtime, threads, ort_library.as_ref())?;
+    /// When the runtime is not here, or cannot use so many threads, or there is no such network.
+    pub fn new(runtime: Runtime, threads: usize, ort_library: Option<OrtLibrary>, min_time: Duration, yardstick: Skeleton) -> Result<Self> {
+        let genotype = random_genotype(&yardstick, 2, &mut ChaCha8Rng::seed_from_u64(0))?;
+        let runner = Runner::start(&Timeable::whole(&genotype, &yardstick)?, runtime, threads, ort_library.as_ref())?;
         let setup = Setup {
             machine: Machine::read(),
             runtime,
-            runtime_version: yardstick.session.runtime_version().to_owned(),
+            runtime_version: runner.session.runtime_version().to_owned(),
             optimization: runtime.optimization().to_owned(),
             threads,
             batch: 1,
+            yardstick,
         };
-        let mut stopwatch = Self { setup, ort_library, min_time, yardstick, yardstick_ms: f64::INFINITY };
+        let mut stopwatch = Self { setup, ort_library, min_time, yardstick: runner, yardstick_ms: f64::INFINITY };
         for _ in 0..FIRST_ROUNDS {
             stopwatch.time_yardstick()?;
         }
@@ -151,7 +153,7 @@ impl RuntimeStopwatch {
     }
 
     fn time_yardstick(&mut self) -> Result<f64> {
-        let (ms, _) = self.yardstick.fastest(self.min_time / 5)?;
+        let (ms, _) = self.yardstick.fastest(self.min_time / 5, 1)?;
         self.yardstick_ms = self.yardstick_ms.min(ms);
         Ok(ms)
     }
@@ -176,9 +178,9 @@ impl Runner {
     }
 
     /// The fastest run of a round, in milliseconds, and how many there were. The first runs find the caches as another network left them.
-    fn fastest(&mut self, min_time: Duration) -> Result<(f64, usize)> {
+    fn fastest(&mut self, min_time: Duration, least: usize) -> Result<(f64, usize)> {
         let (round, mut fastest, mut runs) = (Instant::now(), Duration::MAX, 0);
-        while runs < RUNS || round.elapsed() < min_time {
+        while runs < least || round.elapsed() < min_time {
             let run = Instant::now();
             self.session.run(&self.image, 1)?;
             fastest = fastest.min(run.elapsed());
@@ -252,7 +254,7 @@ impl Stopwatch for RuntimeStopwatch {
             let mut before = self.time_yardstick()?;
             let quiet_ms = self.yardstick_ms;
             for network in networks.iter_mut().filter(|network| !network.is_settled(quiet_ms)) {
-                let (ms, runs) = network.runner.fastest(self.min_time)?;
+                let (ms, runs) = network.runner.fastest(self.min_time, RUNS)?;
                 let after = self.time_yardstick()?;
                 network.rounds.push(Round { ms, yardstick_ms: before.max(after) });
                 network.runs += runs;

@@ -54,7 +54,15 @@ impl Stopwatch for Additive {
             mhz_before: None,
             mhz_after: None,
         };
-        Setup { machine, runtime: Runtime::Tract, runtime_version: "1".into(), optimization: "none".into(), threads: 1, batch: 1 }
+        Setup {
+            machine,
+            runtime: Runtime::Tract,
+            runtime_version: "1".into(),
+            optimization: "none".into(),
+            threads: 1,
+            batch: 1,
+            yardstick: CIFAR,
+        }
     }
 
     fn yardstick_ms(&self) -> f64 {

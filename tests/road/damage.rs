@@ -109,7 +109,7 @@ fn spaces_that_are_something_else() {
 #[test]
 fn settings_and_measurements_that_are_something_else() {
     let (_holder, folder) = copy_of_run();
-    for (file, schema) in [("bench.json", "adwp/bench/1"), ("verification.json", "adwp/verification/1")] {
+    for (file, schema) in [("bench.json", "adwp/bench/2"), ("verification.json", "adwp/verification/1")] {
         let whole = fs::read_to_string(folder.join(file)).unwrap();
         fs::write(folder.join(file), whole.replace(schema, "adwp/else/7")).unwrap();
         refuse(&["report", text(&folder)], &folder, file, &["adwp/else/7", schema]);

@@ -101,11 +101,11 @@ impl Sizes {
 }
 
 /// Something to measure with.
-fn stopwatch(runtime: Option<Runtime>, threads: usize, timing: &TimingArgs) -> Result<RuntimeStopwatch, Failure> {
+fn stopwatch(runtime: Option<Runtime>, threads: usize, yardstick: Skeleton, timing: &TimingArgs) -> Result<RuntimeStopwatch, Failure> {
     check_latency(&[threads], timing.min_time, 1, |name| format!("--{}", name.replace('_', "-")))?;
     let library = find_library(timing.ort.ort_lib.as_deref(), runtime.as_slice())?;
     let runtime = runtime.unwrap_or(if library.is_some() { Runtime::Ort } else { Runtime::Tract });
-    Ok(RuntimeStopwatch::new(runtime, threads, library, Duration::from_secs_f64(timing.min_time))?)
+    Ok(RuntimeStopwatch::new(runtime, threads, library, Duration::from_secs_f64(timing.min_time), yardstick)?)
 }
 
 /// Mean relative error up to which a table is worth searching with: random networks of one skeleton differ by about as much.
@@ -127,7 +127,8 @@ fn build(args: &LutBuildArgs, style: Style) -> Result<(), Failure> {
     let setup = stored.as_ref().map(LatencyTable::setup);
     let runtime = args.runtime.or(setup.map(|setup| setup.runtime));
     let threads = args.threads.or(setup.map(|setup| setup.threads)).unwrap_or(1);
-    let mut stopwatch = stopwatch(runtime, threads, &args.timing)?;
+    let yardstick = setup.map_or(skeleton, |setup| setup.yardstick);
+    let mut stopwatch = stopwatch(runtime, threads, yardstick, &args.timing)?;
     let setup = stopwatch.setup();
     let mut table = match stored {
         Some(table) => table,
@@ -191,7 +192,7 @@ fn check(args: &LutCheckArgs, style: Style) -> Result<(), Failure> {
     let Sizes { skeleton, keep, .. } = Sizes::choose(&args.sizes, base)?;
     // A table that lacks something is told before anything is measured.
     table.calibration(&skeleton, keep)?;
-    let mut stopwatch = stopwatch(Some(table.setup().runtime), table.setup().threads, &args.timing)?;
+    let mut stopwatch = stopwatch(Some(table.setup().runtime), table.setup().threads, table.setup().yardstick, &args.timing)?;
     let mut console = Console::new(style.verbosity);
     if let Err(elsewhere) = table.setup().check_same(&stopwatch.setup()) {
         console.say(&format!("going on, although {elsewhere}"));
