@@ -131,7 +131,7 @@ fn a_run_is_not_continued_with_other_settings() {
     refuse(&["--set", "search.epochs=7"], &["search.epochs is 6, not 7"]);
     refuse(&["--dataset", "cifar10"], &["dataset"]);
     refuse(&["--max-madds", "1M"], &["limits.madds is 0, not 1000000"]);
-    refuse(&["--identity-dropout", "0.5"], &["space.identity_dropout is 0.0, not 0.5"]);
+    refuse(&["--identity-dropout", "0.5"], &["search.identity_dropout is 0.0, not 0.5"]);
     let other = holder.path().join("other.toml");
     fs::write(&other, fs::read_to_string(SETTINGS).unwrap().replace("cells = 3", "cells = 4")).unwrap();
     refuse(&["--config", text(&other)], &["cells is 3, not 4"]);
