@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use adwp_data::{AutoAugment, DatasetKind};
 pub(crate) use adwp_edge::OrtArgs;
-use adwp_edge::{BenchArgs, CompareArgs, EvalArgs, PredictArgs, ProbeArgs, ReportArgs, ShapeArg, input_shape};
+use adwp_edge::{BenchArgs, CompareArgs, EvalArgs, PredictArgs, ProbeArgs, ReportArgs, ShapeArg, dataset, input_shape};
 use adwp_engine::cuda::Precision;
 use adwp_models::Stem;
 use clap::{ArgAction, Parser, Subcommand};
@@ -299,14 +299,6 @@ fn stem(text: &str) -> Result<Stem, String> {
         "imagenet" => Ok(Stem::Imagenet),
         _ => Err("expected cifar or imagenet".into()),
     }
-}
-
-/// A data set by name; the error tells which there are.
-fn dataset(text: &str) -> Result<DatasetKind, String> {
-    text.parse().map_err(|e: adwp_data::DataError| match e.hint() {
-        Some(hint) => format!("{e}; {hint}"),
-        None => e.to_string(),
-    })
 }
 
 #[cfg(test)]

@@ -201,7 +201,10 @@ pub fn percentage(text: &str) -> Result<f64, String> {
 }
 
 /// A data set by name; the error tells which there are.
-fn dataset(text: &str) -> Result<DatasetKind, String> {
+///
+/// # Errors
+/// There is none of that name.
+pub fn dataset(text: &str) -> Result<DatasetKind, String> {
     text.parse().map_err(|e: adwp_data::DataError| match e.hint() {
         Some(hint) => format!("{e}; {hint}"),
         None => e.to_string(),

@@ -13,7 +13,8 @@ mod predict;
 mod report;
 
 pub use args::{
-    BenchArgs, CompareArgs, EvalArgs, Format, OrtArgs, PredictArgs, ProbeArgs, ReportArgs, ShapeArg, input_shape, percentage, seconds,
+    BenchArgs, CompareArgs, EvalArgs, Format, OrtArgs, PredictArgs, ProbeArgs, ReportArgs, ShapeArg, dataset, input_shape, percentage,
+    seconds,
 };
 pub use bench::{bench, compare, probe};
 pub use cost::{cost, counted};
