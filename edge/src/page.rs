@@ -1,5 +1,7 @@
 //! From what was measured to what is shown.
 
+use std::path::{Path, PathBuf};
+
 use adwp_deploy::{
     bench::{BenchReport, CostReport, ModelReport, ParityImages},
     latency::LatencyReport,
@@ -16,7 +18,7 @@ pub(crate) fn page(reports: &[(String, BenchReport)]) -> BenchPage {
         name: name.clone(),
         facts: facts(report),
         warnings: report.warnings(),
-        models: report.models.iter().map(model).collect(),
+        models: report.models.iter().zip(names(report)).map(|(report, name)| model(report, name)).collect(),
     };
     BenchPage { machines: reports.iter().map(machine).collect() }
 }
@@ -54,14 +56,26 @@ fn facts(report: &BenchReport) -> Vec<(String, String)> {
     facts
 }
 
-fn model(model: &ModelReport) -> BenchModel {
+/// Names of the models of a report: as much of the end of their paths as tells them apart. The files of all runs are called `model.onnx`.
+fn names(report: &BenchReport) -> Vec<String> {
+    let paths: Vec<PathBuf> = report.models.iter().map(|model| model.path.with_extension("")).collect();
+    let end = |path: &Path, parts: usize| path.components().skip(path.components().count().saturating_sub(parts)).collect::<PathBuf>();
+    let name = |path: &PathBuf| {
+        let is_alone = |parts: usize| paths.iter().filter(|other| end(other, parts) == end(path, parts)).count() == 1;
+        let parts = (1..=path.components().count()).find(|&parts| is_alone(parts)).unwrap_or(1);
+        end(path, parts).display().to_string()
+    };
+    paths.iter().map(name).collect()
+}
+
+fn model(model: &ModelReport, name: String) -> BenchModel {
     let cost = model.cost.counted();
     let mut uncounted: Vec<String> = cost.iter().flat_map(|cost| &cost.unknown).map(ToString::to_string).collect();
     if let CostReport::Failed(reason) = &model.cost {
         uncounted.push(reason.clone());
     }
     BenchModel {
-        name: model.path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+        name,
         path: model.path.display().to_string(),
         producer: model.producer.clone(),
         input: model.input,

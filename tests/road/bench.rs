@@ -60,6 +60,22 @@ fn a_bench_tells_all_of_a_model_and_is_shown_in_every_form() {
 }
 
 #[test]
+fn models_of_one_file_name_are_told_apart() {
+    let (_holder, folder) = copy_of_run();
+    let other = folder.join("wide");
+    fs::create_dir(&other).unwrap();
+    let models = [folder.join("model.onnx"), other.join("model.onnx")];
+    fs::copy(&models[0], &models[1]).unwrap();
+    let out = folder.join("both.json");
+    let args = ["bench", text(&models[0]), text(&models[1]), "--runtime", "tract", "--out", text(&out)];
+    run(args.iter().chain(&SHORT)).succeeds();
+    let csv = run(["report", text(&out), "--format", "csv"]).succeeds().stdout;
+    let names: Vec<&str> = csv.lines().skip(1).filter_map(|line| line.split(',').nth(1)).collect();
+    let parent = folder.file_name().unwrap().to_str().unwrap();
+    assert_eq!(names, [format!("{parent}/model"), "wide/model".to_owned()]);
+}
+
+#[test]
 fn what_a_bench_cannot_do_is_refused() {
     let (_holder, folder) = copy_of_run();
     let model = folder.join("model.onnx");
