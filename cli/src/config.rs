@@ -128,17 +128,15 @@ impl Config {
         layer.insert("preset".into(), preset.into());
         overlay(&mut table, layer, &format!("preset {preset}"), "")?;
         if let Some(path) = &args.config {
-            let text = std::fs::read_to_string(path).map_err(|e| Failure::input(format!("cannot read {}: {e}", path.display())))?;
-            overlay(&mut table, parse(&text, &path.display().to_string())?, &path.display().to_string(), "")?;
+            overlay_file(&mut table, path)?;
         }
         Self::with_flags(table, args)
     }
 
     /// The settings of a run that is there already, with the single flags given.
     pub(crate) fn read(path: &Path, args: &RunArgs) -> Result<Self, Failure> {
-        let text = std::fs::read_to_string(path).map_err(|e| Failure::input(format!("cannot read {}: {e}", path.display())))?;
         let mut table = defaults();
-        overlay(&mut table, parse(&text, &path.display().to_string())?, &path.display().to_string(), "")?;
+        overlay_file(&mut table, path)?;
         Self::with_flags(table, args)
     }
 
@@ -152,8 +150,7 @@ impl Config {
         }
         let mut table = start.to_table();
         if let Some(path) = &args.config {
-            let text = std::fs::read_to_string(path).map_err(|e| Failure::input(format!("cannot read {}: {e}", path.display())))?;
-            overlay(&mut table, parse(&text, &path.display().to_string())?, &path.display().to_string(), "")?;
+            overlay_file(&mut table, path)?;
         }
         Self::with_flags(table, args)
     }
@@ -284,6 +281,13 @@ const FINE_TUNING: f32 = 10.0;
 
 fn defaults() -> Table {
     Config::default().to_table()
+}
+
+/// Lays the settings of a file over those of a table.
+fn overlay_file(table: &mut Table, path: &Path) -> Result<(), Failure> {
+    let origin = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|e| Failure::input(format!("cannot read {origin}: {e}")))?;
+    overlay(table, parse(&text, &origin)?, &origin, "")
 }
 
 fn parse(text: &str, origin: &str) -> Result<Table, Failure> {

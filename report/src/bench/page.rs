@@ -6,7 +6,7 @@ use super::{
 };
 use crate::escape::escape;
 use crate::format::{count, difference, fixed, megabytes, millions, ms, percent};
-use crate::html::{Column, Genotype, pictures, table};
+use crate::html::{Column, Genotype, document, pictures, table};
 
 /// The result as one HTML page, light and dark, for wide and narrow windows.
 pub fn bench_html(page: &BenchPage) -> String {
@@ -37,11 +37,7 @@ pub fn bench_html(page: &BenchPage) -> String {
         section("Machines", facts(page)),
     ]
     .concat();
-    format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>{title} · adwp</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n{body}</main>\n</body>\n</html>\n"
-    )
+    document(&title, style, &body)
 }
 
 /// Nothing where there is nothing to show.

@@ -48,6 +48,11 @@ pub fn html(report: &RunReport, metrics: &[Map<String, Value>], space: Option<&V
         section("Machine", tables::machine(&report.machine)),
     ]
     .concat();
+    document(&title, style, &body)
+}
+
+/// A page for a browser that needs no other file. The title is escaped already.
+pub(crate) fn document(title: &str, style: &str, body: &str) -> String {
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
