@@ -123,6 +123,23 @@ impl Processor {
     }
 }
 
+#[cfg(test)]
+impl Processor {
+    /// One for tests.
+    pub(crate) fn example() -> Self {
+        Self {
+            processor: None,
+            cores: 2,
+            threads: 2,
+            instruction_set: "portable",
+            registers_gmacs: 100.0,
+            gemm_gmacs: 50.0,
+            pytorch_gemm_gmacs: None,
+            copy_gbytes: 10.0,
+        }
+    }
+}
+
 /// Logical cores.
 pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)

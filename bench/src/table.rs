@@ -226,16 +226,7 @@ mod tests {
     }
 
     fn machine() -> Machine {
-        Machine::Cpu(Processor {
-            processor: None,
-            cores: 2,
-            threads: 2,
-            instruction_set: "portable",
-            registers_gmacs: 100.0,
-            gemm_gmacs: 50.0,
-            pytorch_gemm_gmacs: None,
-            copy_gbytes: 10.0,
-        })
+        Machine::Cpu(Processor::example())
     }
 
     fn gpu() -> Machine {

@@ -23,6 +23,11 @@ pub struct StepTime {
     pub op: &'static str,
     /// Whether it is part of the backward pass.
     pub backward: bool,
+    /// Bytes that it reads and writes, as `traffic_bytes` of the executor counts them.
+    pub bytes: usize,
+    /// Multiply-adds of its convolutions and linear layers, without what it computes a second time; `None` on a GPU, where a launch does
+    /// the work of several nodes.
+    pub multiply_adds: Option<u64>,
     /// Wall-clock time.
     pub time: Duration,
 }

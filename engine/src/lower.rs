@@ -313,6 +313,27 @@ impl Lowered {
         self.moments_for[x.index()] == Some(norm)
     }
 
+    /// Whether an action moves nothing: the statistics of a normalisation, or the sums for its gradient, that others took from the cache.
+    pub(crate) fn is_left(&self, program: &Program, action: &Action) -> bool {
+        match action {
+            Action::Moments(norm) => self.moments_are_left(program, *norm),
+            Action::Backward { node, targets } if targets.is_empty() => self.sums_are_left(&program.graph, *node),
+            _ => false,
+        }
+    }
+
+    /// Whether the sums for the gradient of a normalisation come from the step before it in the backward pass.
+    fn sums_are_left(&self, graph: &Graph, norm: NodeId) -> bool {
+        let mut at = norm;
+        while let Gradient::Of(reader, input) = self.gradients[at.index()] {
+            if is_sum(&graph[reader].op) {
+                return self.values[norm.index()] == Value::Applied && self.norm_behind(graph, reader, input) == Some(norm);
+            }
+            at = reader;
+        }
+        self.sums_for.contains(&Some(norm))
+    }
+
     /// The depthwise convolution that is computed inside of `id`.
     pub(crate) fn depthwise(&self, graph: &Graph, id: NodeId) -> Option<NodeId> {
         let &x = graph[id].inputs.first()?;
@@ -360,6 +381,27 @@ impl Lowered {
                 Op::BatchNorm(_) => return Some(x),
                 Op::DropPath => at = (x, 0),
                 _ => return None,
+            }
+        }
+    }
+
+    /// Multiply-adds of the convolutions and linear layers of an action, those that it computes a second time left out.
+    pub(crate) fn multiply_adds(&self, graph: &Graph, action: &Action) -> u64 {
+        let once = |id: NodeId| {
+            let node = &graph[id];
+            match node.op {
+                Op::Conv2d(_) | Op::Linear => (node.shape.elements() * graph[node.inputs[1]].shape[1..].iter().product::<usize>()) as u64,
+                _ => 0,
+            }
+        };
+        match action {
+            Action::Forward(id) => once(*id) + self.depthwise(graph, *id).map_or(0, once),
+            Action::Moments(_) | Action::Seed(_) => 0,
+            Action::Backward { node, targets } => {
+                // Through a convolution around another one the gradient of its input is computed, but has no buffer.
+                let between = self.depthwise(graph, *node).filter(|inner| targets.iter().any(|target| target.node == *inner));
+                targets.iter().filter(|target| target.input < 2).map(|target| once(target.node)).sum::<u64>()
+                    + between.map_or(0, |_| once(*node))
             }
         }
     }

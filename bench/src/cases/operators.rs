@@ -18,6 +18,7 @@ enum Kind {
     /// relu, depthwise, pointwise, BatchNorm: what separable convolutions are made of.
     Separable {
         kernel: usize,
+        stride: usize,
     },
     /// A dense 3×3 convolution to that many channels.
     Conv3x3 {
@@ -58,12 +59,12 @@ pub(super) fn all() -> Vec<Operator> {
     }
     all.extend(SIZES.map(|image| Operator { kind: Kind::Pointwise, image }));
     all.push(Operator { kind: Kind::Conv3x3 { out: 48 }, image: [3, 32, 32] });
+    for kind in [Kind::Separable { kernel: 5, stride: 1 }, Kind::Separable { kernel: 3, stride: 2 }, Kind::MaxPool, Kind::AvgPool] {
+        all.extend(SIZES.map(|image| Operator { kind, image }));
+    }
     let others = [
-        Kind::Separable { kernel: 5 },
         Kind::BatchNorm { affine: true },
         Kind::BatchNorm { affine: false },
-        Kind::MaxPool,
-        Kind::AvgPool,
         Kind::Relu,
         Kind::WeightedSum { terms: 6 },
         Kind::Concat { parts: 4 },
@@ -78,12 +79,12 @@ impl Operator {
         let [c, h, w] = self.image;
         let kind = match self.kind {
             Kind::Depthwise { kernel, stride, dilation } => {
-                let stride = if stride == 1 { String::new() } else { format!("-stride{stride}") };
+                let stride = strided(stride);
                 let dilation = if dilation == 1 { String::new() } else { format!("-dilation{dilation}") };
                 format!("depthwise-{kernel}x{kernel}{stride}{dilation}")
             }
             Kind::Pointwise => "pointwise".to_owned(),
-            Kind::Separable { kernel } => format!("separable-block-{kernel}x{kernel}"),
+            Kind::Separable { kernel, stride } => format!("separable-block-{kernel}x{kernel}{}", strided(stride)),
             Kind::Conv3x3 { out } => format!("conv-3x3-to-{out}"),
             Kind::BatchNorm { affine: true } => "batch-norm-affine".to_owned(),
             Kind::BatchNorm { affine: false } => "batch-norm".to_owned(),
@@ -109,6 +110,11 @@ impl Operator {
         feeds.push((labels, self::labels(b.graph[labels].shape.elements(), CLASSES)));
         Ok(Network { graph: b.graph, loss, output, trainable: b.trainable, feeds, update: Update::None })
     }
+}
+
+/// What a name says of a stride.
+fn strided(stride: usize) -> String {
+    if stride == 1 { String::new() } else { format!("-stride{stride}") }
 }
 
 struct Builder {
@@ -159,10 +165,10 @@ impl Builder {
                 let x = self.x("x")?;
                 self.conv("pointwise", x, channels, 1, Conv2d::default())
             }
-            Kind::Separable { kernel } => {
+            Kind::Separable { kernel, stride } => {
                 let x = self.x("x")?;
                 let x = self.graph.add("relu", Op::Relu, &[x])?;
-                let x = self.depthwise(x, kernel, 1, 1)?;
+                let x = self.depthwise(x, kernel, stride, 1)?;
                 let x = self.conv("pointwise", x, channels, 1, Conv2d::default())?;
                 Ok(self.graph.add("norm", Op::BatchNorm(BatchNorm::default()), &[x])?)
             }

@@ -53,24 +53,23 @@ impl Executor {
     /// Bytes that the steps of a run read and write between them, each tensor once a step: what no cache larger than a sample saves.
     /// Parameters and inputs are not counted.
     pub fn traffic_bytes(&self) -> usize {
+        self.lowered.actions.iter().map(|action| self.action_bytes(action)).sum()
+    }
+
+    fn action_bytes(&self, action: &Action) -> usize {
+        if self.lowered.is_left(&self.program, action) {
+            return 0;
+        }
+        let (mut reads, writes) = self.lowered.accesses(&self.program, action);
+        reads.sort_unstable();
+        reads.dedup();
         let elements = |tensor: &Tensor| tensor.elements(&self.program.graph);
-        let of_action = |action: &Action| {
-            let (mut reads, writes) = self.lowered.accesses(&self.program, action);
-            reads.sort_unstable();
-            reads.dedup();
-            let added = match action {
-                Action::Backward { targets, .. } => targets.iter().filter(|t| t.accumulate).map(|t| elements(&t.tensor)).sum(),
-                _ => 0,
-            };
-            let moved: usize = reads.iter().chain(&writes).map(elements).sum();
-            // The moments of a batch are taken by the step before, from the cache.
-            if matches!(action, Action::Moments(_)) && self.lowered.moments_are_left(&self.program, action.node()) {
-                0
-            } else {
-                moved + added
-            }
+        let added: usize = match action {
+            Action::Backward { targets, .. } => targets.iter().filter(|t| t.accumulate).map(|t| elements(&t.tensor)).sum(),
+            _ => 0,
         };
-        self.lowered.actions.iter().map(of_action).sum::<usize>() * size_of::<f32>()
+        let moved: usize = reads.iter().chain(&writes).map(elements).sum();
+        (moved + added) * size_of::<f32>()
     }
 
     /// How far a run moves the running statistics towards those of the batch; 0.1 unless set.
@@ -89,17 +88,17 @@ impl Executor {
     /// [`Self::run`], and how long each step took.
     pub fn profile(&mut self, variables: &mut Variables, feeds: &[(NodeId, Feed<'_>)]) -> Result<Vec<StepTime>> {
         let mut times = Vec::new();
-        self.run_actions(variables, feeds, |action, time| {
-            times.push((action.node(), matches!(action, Action::Seed(_) | Action::Backward { .. }), time));
-        })?;
+        self.run_actions(variables, feeds, |_, time| times.push(time))?;
         let graph = &self.program.graph;
-        let describe = |(id, backward, time): (NodeId, bool, Duration)| StepTime {
-            node: graph[id].name.clone(),
-            op: graph[id].op.name(),
-            backward,
+        let describe = |(action, time): (&Action, Duration)| StepTime {
+            node: graph[action.node()].name.clone(),
+            op: graph[action.node()].op.name(),
+            backward: matches!(action, Action::Seed(_) | Action::Backward { .. }),
+            bytes: self.action_bytes(action),
+            multiply_adds: Some(self.lowered.multiply_adds(graph, action)),
             time,
         };
-        Ok(times.into_iter().map(describe).collect())
+        Ok(self.lowered.actions.iter().zip(times).map(describe).collect())
     }
 
     fn run_actions(

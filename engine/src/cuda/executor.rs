@@ -144,14 +144,15 @@ impl Executor {
     /// Bytes of all that the launches of a run read and write, inputs and parameters included: every piece of memory once for each
     /// launch that reads it, and once for each that writes it, whole, whatever the launch needs of it.
     pub fn traffic_bytes(&self) -> usize {
-        let of_launch = |tasks: &Vec<usize>| {
-            let distinct = |of: fn(&Task) -> &Vec<Region>| -> HashSet<Region> {
-                tasks.iter().flat_map(|&task| of(&self.work.tasks[task])).copied().collect()
-            };
-            let (reads, writes) = (distinct(|task| &task.words.reads), distinct(|task| &task.words.writes));
-            reads.into_iter().chain(writes).map(|region| self.region_bytes(region)).sum::<usize>()
+        self.launches.iter().map(|tasks| self.launch_bytes(tasks)).sum()
+    }
+
+    fn launch_bytes(&self, tasks: &[usize]) -> usize {
+        let distinct = |of: fn(&Task) -> &Vec<Region>| -> HashSet<Region> {
+            tasks.iter().flat_map(|&task| of(&self.work.tasks[task])).copied().collect()
         };
-        self.launches.iter().map(of_launch).sum()
+        let (reads, writes) = (distinct(|task| &task.words.reads), distinct(|task| &task.words.writes));
+        reads.into_iter().chain(writes).map(|region| self.region_bytes(region)).sum()
     }
 
     /// Bytes of a region, computed or given.
@@ -212,7 +213,14 @@ impl Executor {
 
     fn step_time(&self, tasks: &[usize], time: Duration) -> StepTime {
         let kernel = self.work.tasks[tasks[0]].kernel;
-        StepTime { node: format!("{} × {}", kernel.name(), tasks.len()), op: kernel.name(), backward: kernel.is_backward(), time }
+        StepTime {
+            node: format!("{} × {}", kernel.name(), tasks.len()),
+            op: kernel.name(),
+            backward: kernel.is_backward(),
+            bytes: self.launch_bytes(tasks),
+            multiply_adds: None,
+            time,
+        }
     }
 
     /// Where the variables of the program are.

@@ -101,15 +101,19 @@ impl Moments {
     /// Of a batch, from the moments of its planes, `[n, channels]`, each of `plane` elements.
     pub(crate) fn of_batch(planes: &[PlaneMoments], channels: usize, plane: usize, epsilon: f32, affine: Option<(&[f32], &[f32])>) -> Self {
         let batch = (planes.len() / channels) as f64;
-        let (mean, variance) = (0..channels)
-            .map(|c| {
-                let planes = || planes.iter().skip(c).step_by(channels);
-                let mean = planes().map(|p| f64::from(p.mean)).sum::<f64>() / batch;
-                let squares = planes().map(|p| f64::from(p.squares) + plane as f64 * (f64::from(p.mean) - mean).powi(2)).sum::<f64>();
-                (mean as f32, (squares / (batch * plane as f64)) as f32)
-            })
-            .unzip();
-        Self::new(mean, variance, epsilon, affine)
+        let mut means = vec![0f64; channels];
+        for samples in planes.chunks_exact(channels) {
+            means.iter_mut().zip(samples).for_each(|(mean, plane)| *mean += f64::from(plane.mean));
+        }
+        means.iter_mut().for_each(|mean| *mean /= batch);
+        let mut squares = vec![0f64; channels];
+        for samples in planes.chunks_exact(channels) {
+            for ((squares, mean), p) in squares.iter_mut().zip(&means).zip(samples) {
+                *squares += f64::from(p.squares) + plane as f64 * (f64::from(p.mean) - mean).powi(2);
+            }
+        }
+        let variance = squares.iter().map(|squares| (squares / (batch * plane as f64)) as f32).collect();
+        Self::new(means.into_iter().map(|mean| mean as f32).collect(), variance, epsilon, affine)
     }
 }
 
@@ -146,14 +150,16 @@ impl Backward {
     pub(crate) fn new(sums: &[PlaneSums], dy: &Gradients<'_>, moments: &Moments) -> Self {
         let channels = moments.mean.len();
         let count = (dy.data.len() / channels) as f64;
-        let mut backward = Self::default();
-        for c in 0..channels {
-            let (mut total, mut products) = (0f64, 0f64);
-            for (n, sums) in sums.iter().skip(c).step_by(channels).enumerate() {
-                let scale = f64::from(dy.scale_of(n));
-                total += scale * f64::from(sums.dy);
-                products += scale * f64::from(sums.dy_x);
+        let mut totals = vec![[0f64; 2]; channels];
+        for (n, sums) in sums.chunks_exact(channels).enumerate() {
+            let scale = f64::from(dy.scale_of(n));
+            for ([total, products], sums) in totals.iter_mut().zip(sums) {
+                *total += scale * f64::from(sums.dy);
+                *products += scale * f64::from(sums.dy_x);
             }
+        }
+        let mut backward = Self::default();
+        for (c, [total, products]) in totals.into_iter().enumerate() {
             let inverse_sd = f64::from(moments.inverse_sd[c]);
             backward.dshift.push(total as f32);
             backward.dscale.push((products * inverse_sd) as f32);

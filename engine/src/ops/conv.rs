@@ -209,7 +209,12 @@ impl<'a> Chain<'a> {
     /// y, and the moments of its planes where a normalisation by batch statistics follows.
     pub(crate) fn forward(&self, bias: Option<&[f32]>, y: &mut [f32], moments: Option<&mut [PlaneMoments]>) {
         let (g, positions) = (self.geometry, self.positions());
-        let together = if positions >= DIRECT { 1 } else { self.together() };
+        let together = match self.lead {
+            // A depthwise convolution of small planes is done two samples at a time.
+            Lead::Depthwise(_) if 2 * positions <= COLUMNS => self.together().min(2),
+            _ if positions >= DIRECT => 1,
+            _ => self.together(),
+        };
         let sample = g.out_channels() * positions;
         let moments = chunks_if_wanted(moments, together * g.out_channels(), self.batch().div_ceil(together));
         y.par_chunks_mut(together * sample).zip(moments).enumerate().for_each(|(block, (y, moments))| {
@@ -224,8 +229,7 @@ impl<'a> Chain<'a> {
     fn block_forward(&self, samples: Range<usize>, bias: Option<&[f32]>, y: &mut [f32], scratch: &mut Scratch) {
         let (g, positions) = (self.geometry, self.positions());
         let columns = samples.len() * positions;
-        let direct = samples.len() == 1;
-        if matches!(self.lead, Lead::Input) && direct {
+        if matches!(self.lead, Lead::Input) && samples.len() == 1 {
             let channels = self.in_channels();
             let planes: Vec<_> = (0..channels).map(|c| self.x.at(samples.start * channels + c)).collect();
             for group in 0..g.groups {
@@ -237,23 +241,24 @@ impl<'a> Chain<'a> {
         let stride = columns + GAP;
         scratch.matrix.resize(self.terms_of_all_groups() * stride);
         self.fill_matrix(&Block { samples, positions: 0..positions }, stride, scratch);
-        if !direct {
-            scratch.output.resize(g.out_channels() * stride);
+        if positions >= DIRECT {
+            for (at, y) in y.chunks_exact_mut(g.out_channels() * positions).enumerate() {
+                for group in 0..g.groups {
+                    let b = Matrix::Rows { data: &scratch.matrix[group * g.terms() * stride + at * positions..], stride };
+                    self.product(group, b, bias, &mut y[group * g.outputs * positions..], positions, positions, &mut scratch.packed);
+                }
+            }
+            return;
         }
+        scratch.output.resize(g.out_channels() * stride);
         for group in 0..g.groups {
             let b = Matrix::Rows { data: &scratch.matrix[group * g.terms() * stride..], stride };
-            if direct {
-                self.product(group, b, bias, &mut y[group * g.outputs * positions..], positions, columns, &mut scratch.packed);
-            } else {
-                let c = &mut scratch.output[group * g.outputs * stride..];
-                self.product(group, b, bias, c, stride, columns, &mut scratch.packed);
-            }
+            let c = &mut scratch.output[group * g.outputs * stride..];
+            self.product(group, b, bias, c, stride, columns, &mut scratch.packed);
         }
-        if !direct {
-            for (i, y) in y.chunks_exact_mut(positions).enumerate() {
-                let (n, o) = (i / g.out_channels(), i % g.out_channels());
-                y.copy_from_slice(&scratch.output[o * stride + n * positions..][..positions]);
-            }
+        for (i, y) in y.chunks_exact_mut(positions).enumerate() {
+            let (n, o) = (i / g.out_channels(), i % g.out_channels());
+            y.copy_from_slice(&scratch.output[o * stride + n * positions..][..positions]);
         }
     }
 
@@ -274,9 +279,12 @@ impl<'a> Chain<'a> {
         matmul::multiply(weight, b, g.terms(), bias, c, stride, columns, packed);
     }
 
-    /// The matrix of a block, rows `stride` apart; of all positions where the lead is not the input. Of a depthwise lead the padded planes of the last sample stay.
+    /// The matrix of a block, rows `stride` apart; of all positions where the lead is not the input.
     fn fill_matrix(&self, block: &Block, stride: usize, scratch: &mut Scratch) {
         let (g, positions, channels) = (self.geometry, block.positions.len(), self.in_channels());
+        if let Lead::Depthwise(d) = &self.lead {
+            return self.fill_by_depthwise(d, block, stride, scratch);
+        }
         for (at, n) in block.samples.clone().enumerate() {
             let planes = (0..channels).map(|c| self.x.at(n * channels + c));
             match &self.lead {
@@ -288,15 +296,7 @@ impl<'a> Chain<'a> {
                         );
                     }
                 }
-                Lead::Depthwise(d) => {
-                    let padded = scratch.padded.prepare(d.window, channels, 0.0);
-                    for ((c, plane), padded) in planes.enumerate().zip(padded.chunks_exact_mut(d.window.scratch_len())) {
-                        window::load(d.window, plane, padded);
-                        let weight = &d.weight[c * d.window.taps()..][..d.window.taps()];
-                        let to = &mut scratch.matrix[c * stride + at * positions..][..positions];
-                        window::correlate(d.window, padded, weight, to);
-                    }
-                }
+                Lead::Depthwise(_) => unreachable!("done above"),
                 Lead::Windows => {
                     let size = self.x.plane;
                     let x = if self.x.is_plain() {
@@ -310,6 +310,28 @@ impl<'a> Chain<'a> {
                         let from = group * g.terms() * stride + at * positions;
                         g.unfold(x, &mut scratch.matrix[from..], stride);
                     }
+                }
+            }
+        }
+    }
+
+    /// The matrix that a depthwise convolution makes, two samples at a time. The padded planes stay, one sample after the other.
+    fn fill_by_depthwise(&self, d: &Depthwise<'_>, block: &Block, stride: usize, scratch: &mut Scratch) {
+        let (positions, channels, size) = (block.positions.len(), self.in_channels(), d.window.scratch_len());
+        let padded = scratch.padded.prepare(d.window, block.samples.len() * channels, 0.0);
+        for (pair, padded) in padded.chunks_mut(2 * channels * size).enumerate() {
+            let first = 2 * pair;
+            for c in 0..channels {
+                for (at, padded) in padded.chunks_exact_mut(channels * size).enumerate() {
+                    let plane = self.x.at((block.samples.start + first + at) * channels + c);
+                    window::load(d.window, plane, &mut padded[c * size..][..size]);
+                }
+                let weight = &d.weight[c * d.window.taps()..][..d.window.taps()];
+                let to = &mut scratch.matrix[c * stride + first * positions..];
+                if padded.len() == channels * size {
+                    window::correlate(d.window, &padded[c * size..][..size], weight, &mut to[..positions]);
+                } else {
+                    window::correlate_two(d.window, &padded[c * size..], channels * size, weight, to, positions);
                 }
             }
         }
@@ -389,7 +411,9 @@ impl<'a> Chain<'a> {
                 self.block_backward(&block, dy, turned, dx, sums, partial, scratch);
             }
         }
-        window::sum_taps(&scratch.lanes, partial.depthwise);
+        if let Lead::Depthwise(d) = &self.lead {
+            window::sum_taps(d.window, &scratch.lanes, partial.depthwise);
+        }
     }
 
     /// The weight of each group transposed, `[terms, outputs]`.
@@ -485,28 +509,46 @@ impl<'a> Chain<'a> {
         scratch: &mut Scratch,
     ) {
         let (positions, channels, size, taps) = (self.positions(), self.in_channels(), self.x.plane, d.window.taps());
-        // The padded planes of a lone sample are still there from the matrix of windows.
-        let loaded = samples.len() == 1 && !partial.weight.is_empty();
         let Scratch { dmatrix, padded, turned, phases, lanes, sample, .. } = scratch;
-        let padded = padded.prepare(d.window, channels, 0.0);
-        for (at, n) in samples.enumerate() {
-            for c in 0..channels {
-                let plane = self.x.at(n * channels + c);
-                let gradient = &dmatrix[c * stride + at * positions..][..positions];
-                if !partial.depthwise.is_empty() {
-                    let padded = &mut padded[c * d.window.scratch_len()..][..d.window.scratch_len()];
+        // The padded planes are still there from the matrix of windows.
+        let (padded, loaded) = (padded.prepare(d.window, samples.len() * channels, 0.0), !partial.weight.is_empty());
+        let count = samples.len();
+        // One channel after the other, so that its sums stay in the nearest cache, and two samples at a time.
+        for c in 0..channels {
+            let weight = &d.weight[c * taps..][..taps];
+            let lanes = if partial.depthwise.is_empty() { &mut [] } else { &mut lanes[c * taps * MOST_LANES..][..taps * MOST_LANES] };
+            let plane = |at: usize| self.x.at((samples.start + at) * channels + c);
+            let gradient = |at: usize| &dmatrix[c * stride + at * positions..][..positions];
+            for at in 0..count {
+                if !lanes.is_empty() {
+                    let padded = &mut padded[(at * channels + c) * d.window.scratch_len()..][..d.window.scratch_len()];
                     if !loaded {
-                        window::load(d.window, plane, padded);
+                        window::load(d.window, plane(at), padded);
                     }
-                    window::tap_products(d.window, gradient, padded, &mut lanes[c * taps * MOST_LANES..][..taps * MOST_LANES]);
+                    window::tap_products(d.window, gradient(at), padded, lanes);
                 }
-                let Some((dx, write)) = &mut dx else { continue };
-                let dx = &mut dx[(at * channels + c) * size..][..size];
-                view::send_result(sample, Some(plane), *write, dx, |dx| {
-                    depthwise::input_gradient(d.window, gradient, &d.weight[c * taps..][..taps], turned, phases, dx);
+            }
+            let Some((dx, write)) = &mut dx else { continue };
+            let place = |at: usize| (at * channels + c) * size..(at * channels + c + 1) * size;
+            let mut at = 0;
+            if let (Some(back), Some(reversed)) = (d.window.back(), depthwise::reversed(weight)) {
+                while at + 2 <= count {
+                    sample.resize(2 * size);
+                    depthwise::input_gradient_of_two(back, [gradient(at), gradient(at + 1)], &reversed[..taps], turned, sample);
+                    for (at, from) in (at..).zip(sample.chunks_exact(size)) {
+                        view::send_computed(from, Some(plane(at)), *write, &mut dx[place(at)]);
+                    }
+                    at += 2;
+                }
+            }
+            for at in at..count {
+                view::send_result(sample, Some(plane(at)), *write, &mut dx[place(at)], |dx| {
+                    depthwise::input_gradient(d.window, gradient(at), weight, turned, phases, dx);
                 });
-                if let Some(sums) = &mut sums {
-                    sums.planes[at * channels + c] = plane_sums(dx, plane.data, sums.means[c]);
+            }
+            if let Some(sums) = &mut sums {
+                for at in 0..count {
+                    sums.planes[at * channels + c] = plane_sums(&dx[place(at)], plane(at).data, sums.means[c]);
                 }
             }
         }

@@ -51,11 +51,21 @@ pub(crate) fn input_gradient(window: &Window, gradient: &[f32], weight: &[f32], 
     window::correlate(back, turned, &reversed[..weight.len()], dx);
 }
 
+/// [`input_gradient`] of two planes by the same weights, by the window that carries gradients back; one result after the other.
+pub(crate) fn input_gradient_of_two(back: &Window, gradients: [&[f32]; 2], reversed: &[f32], turned: &mut Padded, dx: &mut [f32]) {
+    let (length, size) = (back.scratch_len(), back.out_plane());
+    let turned = turned.prepare(back, 2, 0.0);
+    for (gradient, turned) in gradients.into_iter().zip(turned.chunks_exact_mut(length)) {
+        window::load(back, Plane::plain(gradient), turned);
+    }
+    window::correlate_two(back, turned, length, reversed, dx, size);
+}
+
 /// Most taps of a kernel that is turned round; others are carried back tap by tap.
 const MOST_TAPS: usize = 81;
 
 /// The kernel turned round, where it is small enough for the stack.
-fn reversed(weight: &[f32]) -> Option<[f32; MOST_TAPS]> {
+pub(crate) fn reversed(weight: &[f32]) -> Option<[f32; MOST_TAPS]> {
     let mut reversed = [0.0; MOST_TAPS];
     reversed.get_mut(..weight.len())?.iter_mut().zip(weight.iter().rev()).for_each(|(to, weight)| *to = *weight);
     Some(reversed)
@@ -91,7 +101,9 @@ pub(crate) fn backward(window: &Window, x: Values<'_>, weight: &[f32], dy: Gradi
                 lanes.fill(0.0);
                 let padded = padded.prepare(window, 1, 0.0);
                 let first = index * chunk * channels;
-                for i in first..((index + 1) * chunk * channels).min(batch * channels) {
+                let end = ((index + 1) * chunk * channels).min(batch * channels);
+                // One channel after the other, so that its sums stay in the nearest cache.
+                for i in (0..channels).flat_map(|channel| (first + channel..end).step_by(channels)) {
                     let (channel, plane) = (i % channels, x.at(i));
                     read_gradient(&dy, i, 0, gradient);
                     if size > 0 {
@@ -109,7 +121,7 @@ pub(crate) fn backward(window: &Window, x: Values<'_>, weight: &[f32], dy: Gradi
                     }
                 }
                 if let Some(partial) = partial {
-                    window::sum_taps(lanes, partial);
+                    window::sum_taps(window, lanes, partial);
                 }
             });
         });

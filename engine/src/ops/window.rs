@@ -235,7 +235,7 @@ kernel! {
         let (w, h) = (window.out_w, window.out_h);
         assert!(out.len() == h * w && weights.len() == window.offsets.len());
         assert!(scratch.len() >= window.reach + S::LANES);
-        let taps = Taps { window, weights, src: scratch.as_ptr() };
+        let taps = Taps { window, weights, src: scratch.as_ptr(), next: S::LANES };
         let whole = w / S::LANES * S::LANES;
         let mut column = 0;
         while column < whole {
@@ -243,8 +243,8 @@ kernel! {
             // SAFETY: blocks of rows and columns within the output; each tap then reads within `reach`.
             column += unsafe {
                 match (whole - column) / S::LANES {
-                    1 => columns::<S, 1, 4>(simd, &taps, column, out),
-                    _ => columns::<S, 2, 4>(simd, &taps, column, out),
+                    1 => columns::<S, 1, 4>(simd, &taps, column, out, S::LANES),
+                    _ => columns::<S, 2, 4>(simd, &taps, column, out, S::LANES),
                 }
             };
         }
@@ -263,6 +263,30 @@ kernel! {
                 row += rows;
             }
         }
+    }
+
+    /// [`correlate`] of two planes by the same weights, the second `next` behind the first in the scratch and `next_out` in the output. Where
+    /// a row is a single vector, the sums of one plane are too few to hide the latency of a multiply-add.
+    pub(crate) fn correlate_two(
+        simd,
+        window: &Window,
+        scratch: &[f32],
+        next: usize,
+        weights: &[f32],
+        out: &mut [f32],
+        next_out: usize,
+    ) {
+        let plane = window.out_plane();
+        if window.out_w != S::LANES {
+            correlate(window, scratch, weights, &mut out[..plane]);
+            correlate(window, &scratch[next..], weights, &mut out[next_out..][..plane]);
+            return;
+        }
+        assert!(out.len() >= next_out + plane && weights.len() == window.offsets.len());
+        assert!(scratch.len() >= next + window.reach + S::LANES);
+        let taps = Taps { window, weights, src: scratch.as_ptr(), next };
+        // SAFETY: all rows of the one vector that they are, each tap of both planes within `reach`.
+        unsafe { columns::<S, 2, 4>(simd, &taps, 0, out, next_out) };
     }
 
     /// The transpose of [`correlate`]: gives every position of the scratch the weighted gradients of the outputs that read it. `flat` has
@@ -295,12 +319,27 @@ kernel! {
         }
     }
 
-    /// Adds to `sums[tap]`, lane by lane, the products of the gradient of the output with what the tap reads. `sums` holds [`MOST_LANES`]
-    /// for each tap; see [`sum_taps`].
+    /// Adds to `sums[tap]`, lane by lane, the products of the gradient of the output with what the tap reads. `sums` has room for
+    /// [`MOST_LANES`] for each tap; see [`sum_taps`].
     pub(crate) fn tap_products(simd, window: &Window, gradient: &[f32], scratch: &[f32], sums: &mut [f32]) {
         let (w, h) = (window.out_w, window.out_h);
         assert!(gradient.len() == h * w && sums.len() == window.offsets.len() * MOST_LANES);
         assert!(scratch.len() >= window.reach + S::LANES);
+        if window.stride == 1 && w.is_multiple_of(S::LANES) {
+            // SAFETY: every tap can be read at every output position, which are whole vectors.
+            let done = unsafe {
+                match (window.kernel, window.dilation) {
+                    (3, 1) => products_of_kernel_rows::<S, 3, 1, 3>(simd, window, gradient, scratch, 0, sums),
+                    (3, 2) => products_of_kernel_rows::<S, 3, 2, 3>(simd, window, gradient, scratch, 0, sums),
+                    (5, 1) => products_of_five::<S, 1>(simd, window, gradient, scratch, sums),
+                    (5, 2) => products_of_five::<S, 2>(simd, window, gradient, scratch, sums),
+                    _ => false,
+                }
+            };
+            if done {
+                return;
+            }
+        }
         let mut taps = &window.offsets[..];
         let mut sums = &mut sums[..];
         while !taps.is_empty() {
@@ -311,7 +350,7 @@ kernel! {
                 left if left >= 4 => 4,
                 _ => 1,
             };
-            let (here, rest) = sums.split_at_mut(count * MOST_LANES);
+            let (here, rest) = sums.split_at_mut(count * S::LANES);
             // SAFETY: whole vectors of rows of the gradient, read at offsets within `reach`.
             unsafe {
                 match count {
@@ -325,12 +364,14 @@ kernel! {
         }
     }
 
-    /// The sums that [`tap_products`] left in lanes, one a tap.
-    pub(crate) fn sum_taps(simd, lanes: &[f32], sums: &mut [f32]) {
-        let (lanes, _) = lanes.as_chunks::<MOST_LANES>();
-        for (sum, lanes) in sums.iter_mut().zip(lanes) {
-            // SAFETY: there are as many values as any vector has lanes.
-            *sum = simd.sum(unsafe { simd.load(lanes.as_ptr()) });
+    /// The sums that [`tap_products`] left in lanes, one a tap, of some kernels one after the other.
+    pub(crate) fn sum_taps(simd, window: &Window, lanes: &[f32], sums: &mut [f32]) {
+        let taps = window.taps();
+        for (sums, lanes) in sums.chunks_exact_mut(taps).zip(lanes.chunks_exact(taps * MOST_LANES)) {
+            for (sum, lanes) in sums.iter_mut().zip(lanes.chunks_exact(S::LANES)) {
+                // SAFETY: as many values as a vector has lanes.
+                *sum = simd.sum(unsafe { simd.load(lanes.as_ptr()) });
+            }
         }
     }
 
@@ -643,15 +684,23 @@ struct Taps<'a> {
     window: &'a Window,
     weights: &'a [f32],
     src: *const f32,
+    /// From one vector to the next of the `V` of a row: its lanes, or the distance to another plane.
+    next: usize,
 }
 
-/// All rows of `V` vectors of columns from `column` on, about `R` rows at a time; `out` begins at that
-/// column. Returns how many columns these are.
+/// All rows of `V` vectors from `column` on, about `R` rows at a time; `out` begins at that column, and has the vectors of a row `next_out`
+/// apart. Returns how many columns they are where they are next to each other.
 ///
 /// # Safety
 /// Every tap can be read at every row and column computed.
 #[inline(always)]
-unsafe fn columns<S: Simd, const V: usize, const R: usize>(simd: S, taps: &Taps<'_>, column: usize, out: &mut [f32]) -> usize {
+unsafe fn columns<S: Simd, const V: usize, const R: usize>(
+    simd: S,
+    taps: &Taps<'_>,
+    column: usize,
+    out: &mut [f32],
+    next_out: usize,
+) -> usize {
     let &Window { out_w: w, out_h: h, pitch, stride, dilation, .. } = taps.window;
     // Rows of one block read the same rows of the plane, shifted: at stride 1 those as far apart as the taps are.
     let apart = if stride == 1 { dilation } else { 1 };
@@ -663,9 +712,9 @@ unsafe fn columns<S: Simd, const V: usize, const R: usize>(simd: S, taps: &Taps<
             unsafe {
                 let at = row * pitch + column;
                 if whole {
-                    store_rows(simd, block::<S, V, R>(simd, taps, at, apart), &mut out[row * w..], apart * w);
+                    store_rows(simd, block::<S, V, R>(simd, taps, at, apart), &mut out[row * w..], apart * w, next_out);
                 } else {
-                    store_rows(simd, block::<S, V, 1>(simd, taps, at, apart), &mut out[row * w..], apart * w);
+                    store_rows(simd, block::<S, V, 1>(simd, taps, at, apart), &mut out[row * w..], apart * w, next_out);
                 }
             }
             row += if whole { R * apart } else { apart };
@@ -675,12 +724,12 @@ unsafe fn columns<S: Simd, const V: usize, const R: usize>(simd: S, taps: &Taps<
 }
 
 #[inline(always)]
-fn store_rows<S: Simd, const V: usize, const R: usize>(simd: S, rows: [[S::V; V]; R], out: &mut [f32], apart: usize) {
+fn store_rows<S: Simd, const V: usize, const R: usize>(simd: S, rows: [[S::V; V]; R], out: &mut [f32], apart: usize, next: usize) {
     for (r, sums) in rows.iter().enumerate() {
-        let out = &mut out[r * apart..][..V * S::LANES];
+        let out = &mut out[r * apart..][..(V - 1) * next + S::LANES];
         for (v, sum) in sums.iter().enumerate() {
             // SAFETY: within the slice.
-            unsafe { simd.store(out.as_mut_ptr().add(v * S::LANES), *sum) };
+            unsafe { simd.store(out.as_mut_ptr().add(v * next), *sum) };
         }
     }
 }
@@ -717,7 +766,7 @@ unsafe fn plain_block<S: Simd, const V: usize, const R: usize>(simd: S, taps: &T
         for (r, sums) in sums.iter_mut().enumerate() {
             for (v, sum) in sums.iter_mut().enumerate() {
                 // SAFETY: as the caller says.
-                let src = unsafe { simd.load(taps.src.add(at + offset + r * apart * window.pitch + v * S::LANES)) };
+                let src = unsafe { simd.load(taps.src.add(at + offset + r * apart * window.pitch + v * taps.next)) };
                 *sum = simd.mul_add(src, weight, *sum);
             }
         }
@@ -746,7 +795,7 @@ unsafe fn shared_block<S: Simd, const V: usize, const R: usize, const K: usize>(
             let src = taps.src.add(at + column * window.dilation);
             let weights: [S::V; K] = std::array::from_fn(|tap| simd.splat(*taps.weights.as_ptr().add(tap * K + column)));
             for line in 0..R + K - 1 {
-                let x: [S::V; V] = std::array::from_fn(|v| simd.load(src.add(line * step + v * S::LANES)));
+                let x: [S::V; V] = std::array::from_fn(|v| simd.load(src.add(line * step + v * taps.next)));
                 for (r, sums) in sums.iter_mut().enumerate() {
                     if line >= r && line - r < K {
                         for (sum, x) in sums.iter_mut().zip(x) {
@@ -876,10 +925,9 @@ unsafe fn products<S: Simd, const T: usize>(simd: S, window: &Window, gradient: 
     let w = window.out_w;
     let whole = w / S::LANES * S::LANES;
     let taps: [usize; T] = std::array::from_fn(|t| taps[t]);
-    let (sums, _) = sums.as_chunks_mut::<MOST_LANES>();
     let mut totals = [simd.splat(0.0); T];
-    for (total, sums) in totals.iter_mut().zip(&*sums) {
-        // SAFETY: there are as many sums as any vector has lanes.
+    for (total, sums) in totals.iter_mut().zip(sums.chunks_exact(S::LANES)) {
+        // SAFETY: there are as many sums as a vector has lanes.
         *total = unsafe { simd.load(sums.as_ptr()) };
     }
     // The end of a row, with zeros behind it.
@@ -909,8 +957,69 @@ unsafe fn products<S: Simd, const T: usize>(simd: S, window: &Window, gradient: 
             }
         }
     }
-    for (total, sums) in totals.iter().zip(sums) {
+    for (total, sums) in totals.iter().zip(sums.chunks_exact_mut(S::LANES)) {
         // SAFETY: as for the loads.
         unsafe { simd.store(sums.as_mut_ptr(), *total) };
     }
+}
+
+/// [`products_of_kernel_rows`] of all rows of a kernel of 5 · 5 taps, as many at once as there are registers for.
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+unsafe fn products_of_five<S: Simd, const D: usize>(simd: S, window: &Window, gradient: &[f32], scratch: &[f32], sums: &mut [f32]) -> bool {
+    // SAFETY: as the caller says.
+    unsafe {
+        products_of_kernel_rows::<S, 5, D, 2>(simd, window, gradient, scratch, 0, sums);
+        products_of_kernel_rows::<S, 5, D, 2>(simd, window, gradient, scratch, 2, sums);
+        products_of_kernel_rows::<S, 5, D, 1>(simd, window, gradient, scratch, 4, sums)
+    }
+}
+
+/// [`tap_products`] of `R` rows, from `first` on, of a kernel of `K` · `K` taps of dilation `D` at stride 1. With all distances constants
+/// but that of the rows, the short rows of small planes cost what their products cost. Returns that it is done.
+///
+/// # Safety
+/// Every tap can be read at every output position; rows are whole vectors.
+#[inline(always)]
+unsafe fn products_of_kernel_rows<S: Simd, const K: usize, const D: usize, const R: usize>(
+    simd: S,
+    window: &Window,
+    gradient: &[f32],
+    scratch: &[f32],
+    first: usize,
+    sums: &mut [f32],
+) -> bool {
+    let &Window { out_w: w, out_h: h, pitch, .. } = window;
+    let sums = &mut sums[first * K * S::LANES..][..R * K * S::LANES];
+    let mut totals = [[simd.splat(0.0); K]; R];
+    // SAFETY: there are as many sums as a vector has lanes for each tap; the rest as the caller says.
+    unsafe {
+        for (r, totals) in totals.iter_mut().enumerate() {
+            for (kx, total) in totals.iter_mut().enumerate() {
+                *total = simd.load(sums.as_ptr().add((r * K + kx) * S::LANES));
+            }
+        }
+        let src = scratch.as_ptr().add(first * D * pitch);
+        for row in 0..h {
+            let mut column = 0;
+            while column < w {
+                let dy = simd.load(gradient.as_ptr().add(row * w + column));
+                for (r, totals) in totals.iter_mut().enumerate() {
+                    let line = src.add((row + r * D) * pitch + column);
+                    for (kx, total) in totals.iter_mut().enumerate() {
+                        *total = simd.mul_add(simd.load(line.add(kx * D)), dy, *total);
+                    }
+                }
+                column += S::LANES;
+            }
+        }
+        for (r, totals) in totals.iter().enumerate() {
+            for (kx, total) in totals.iter().enumerate() {
+                simd.store(sums.as_mut_ptr().add((r * K + kx) * S::LANES), *total);
+            }
+        }
+    }
+    true
 }
