@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::batch_norm::{PlaneMoments, plane_moments};
 use super::conv::read_gradient;
 use super::scratch::{self, Scratch};
-use super::view::{self, Gradients, Values};
+use super::view::{self, Gradients, Plane, Values};
 use super::window::{self, Window};
 use super::{Write, chunks_if_wanted, depthwise, planes_per_task};
 use crate::simd::{kernel, update};
@@ -83,9 +83,9 @@ fn inverse_counts(window: &Window) -> Vec<f32> {
 
 /// Mean of each window.
 pub(crate) fn avg_forward(window: &Window, x: Values<'_>, y: &mut [f32], moments: Option<&mut [PlaneMoments]>) {
-    let (ones, inverse) = (vec![1.0; window.taps()], inverse_counts(window));
+    let inverse = inverse_counts(window);
     forward(window, x, y, moments, 0.0, |scratch, y| {
-        window::correlate(window, scratch, &ones, y);
+        window::sum(window, scratch, y);
         multiply_by(&inverse, y);
     });
 }
@@ -98,8 +98,13 @@ pub(crate) fn avg_backward(window: &Window, x: Option<Values<'_>>, dy: Gradients
             gradient.resize(window.out_plane());
             read_gradient(&dy, i, 0, gradient);
             multiply_by(&inverse, gradient);
-            view::send_result(result, x.map(|x| x.at(i)), write, dx, |dx| {
-                depthwise::input_gradient(window, gradient, &ones, turned, phases, dx);
+            view::send_result(result, x.map(|x| x.at(i)), write, dx, |dx| match window.back() {
+                Some(back) => {
+                    let turned = turned.prepare(back, 1, 0.0);
+                    window::load(back, Plane::plain(gradient), turned);
+                    window::sum(back, turned, dx);
+                }
+                None => depthwise::input_gradient(window, gradient, &ones, turned, phases, dx),
             });
         });
     });

@@ -31,8 +31,8 @@ pub(crate) struct Window {
     offsets: Vec<usize>,
     /// Runs of the plane that lie in the scratch, those of one row of the plane together.
     runs: Vec<Run>,
-    /// How many of them each row has.
-    runs_of_row: usize,
+    /// At stride 2, the rows of the plane that lie there.
+    halves: Option<Halves>,
     /// Whether they are the whole plane.
     covered: bool,
     /// For each phase the taps that read it.
@@ -115,6 +115,7 @@ impl Window {
         }
         let reach = offsets.iter().max().map_or(0, |last| last + (out_h - 1) * pitch + out_w);
         let covered = runs.iter().map(|run| run.count).sum::<usize>() == h * w;
+        let halves = (stride == 2 && columns.len() == 2).then(|| Halves::of(&runs));
         Self {
             h,
             w,
@@ -129,7 +130,7 @@ impl Window {
             phases,
             offsets,
             runs,
-            runs_of_row: columns.len(),
+            halves,
             covered,
             taps_of_phase,
             back: None,
@@ -186,11 +187,6 @@ impl Window {
         self.lead() + self.phase_len + 4 * MOST_LANES
     }
 
-    /// The runs of each row of the plane.
-    fn rows(&self) -> std::slice::ChunksExact<'_, Run> {
-        self.runs.chunks_exact(self.runs_of_row.max(1))
-    }
-
     /// Length of the scratch: all phases, and what the last vector may read beyond them.
     pub(crate) fn scratch_len(&self) -> usize {
         self.phases * self.phases * self.phase_len + self.pitch + MOST_LANES
@@ -219,13 +215,11 @@ kernel! {
         if !window.covered {
             plane.fill(0.0);
         }
-        for runs in window.rows() {
-            let done = Halves::of(window, runs).map_or(0, |halves| halves.weave(simd, scratch, plane));
-            for run in runs {
-                let from = &scratch[run.scratch..][..run.count];
-                for (i, value) in from.iter().enumerate().skip(done) {
-                    plane[run.plane + i * window.stride] = *value;
-                }
+        let done = window.halves.as_ref().map_or(0, |halves| halves.weave(simd, scratch, plane));
+        for run in window.runs.iter().filter(|run| run.count > done) {
+            let from = &scratch[run.scratch..][..run.count];
+            for (i, value) in from.iter().enumerate().skip(done) {
+                plane[run.plane + i * window.stride] = *value;
             }
         }
     }
@@ -371,6 +365,35 @@ kernel! {
             for (sum, lanes) in sums.iter_mut().zip(lanes.chunks_exact(S::LANES)) {
                 // SAFETY: as many values as a vector has lanes.
                 *sum = simd.sum(unsafe { simd.load(lanes.as_ptr()) });
+            }
+        }
+    }
+
+    /// out = Σ over taps of what the tap reads there.
+    pub(crate) fn sum(simd, window: &Window, scratch: &[f32], out: &mut [f32]) {
+        let (w, h, pitch) = (window.out_w, window.out_h, window.pitch);
+        assert!(out.len() == h * w && scratch.len() >= window.reach + S::LANES);
+        for column in (0..w).step_by(S::LANES) {
+            let width = S::LANES.min(w - column);
+            let src = scratch[column..].as_ptr();
+            // SAFETY: a vector may read up to its lanes beyond the reach of the window, which the scratch has.
+            unsafe {
+                if window.is_three() {
+                    let (mut first, mut second) = (sum_of_row(simd, src), sum_of_row(simd, src.add(pitch)));
+                    for row in 0..h {
+                        let third = sum_of_row(simd, src.add((row + 2) * pitch));
+                        put_first(simd, simd.add(simd.add(first, second), third), &mut out[row * w + column..][..width]);
+                        (first, second) = (second, third);
+                    }
+                    continue;
+                }
+                for row in 0..h {
+                    let mut sum = simd.splat(0.0);
+                    for &offset in &window.offsets {
+                        sum = simd.add(sum, simd.load(src.add(row * pitch + offset)));
+                    }
+                    put_first(simd, sum, &mut out[row * w + column..][..width]);
+                }
             }
         }
     }
@@ -522,66 +545,72 @@ impl<S: Simd> Pass<S> for LoadPhases<'_, S> {
     fn run(self, formula: impl Fn(S::V) -> S::V) {
         let Self { simd, window, plane, scratch } = self;
         let mut lanes = [0f32; MOST_LANES];
-        for runs in window.rows() {
-            let done = Halves::of(window, runs).map_or(0, |halves| halves.part(simd, plane, scratch, &formula));
-            for run in runs {
-                let mut at = done;
-                while at < run.count {
-                    let here = S::LANES.min(run.count - at);
-                    for (i, lane) in lanes[..here].iter_mut().enumerate() {
-                        *lane = plane[run.plane + (at + i) * window.stride];
-                    }
-                    // SAFETY: the array has room for the lanes of any vector.
-                    unsafe { simd.store(lanes.as_mut_ptr(), formula(simd.load(lanes.as_ptr()))) };
-                    scratch[run.scratch + at..][..here].copy_from_slice(&lanes[..here]);
-                    at += here;
+        let done = window.halves.as_ref().map_or(0, |halves| halves.part(simd, plane, scratch, &formula));
+        for run in window.runs.iter().filter(|run| run.count > done) {
+            let mut at = done;
+            while at < run.count {
+                let here = S::LANES.min(run.count - at);
+                for (i, lane) in lanes[..here].iter_mut().enumerate() {
+                    *lane = plane[run.plane + (at + i) * window.stride];
                 }
+                // SAFETY: the array has room for the lanes of any vector.
+                unsafe { simd.store(lanes.as_mut_ptr(), formula(simd.load(lanes.as_ptr()))) };
+                scratch[run.scratch + at..][..here].copy_from_slice(&lanes[..here]);
+                at += here;
             }
         }
     }
 }
 
-/// A row of the plane at stride 2: its even and its odd columns are runs of the scratch.
+/// The rows of a plane at stride 2: the even and the odd columns of each are runs of the scratch.
+#[derive(Clone, Debug)]
 struct Halves {
-    /// Where the row, and where its halves begin.
-    row: usize,
-    even: usize,
-    odd: usize,
+    rows: Vec<HalvedRow>,
     /// How long both halves are at least.
     count: usize,
 }
 
+/// Where a row, and where its halves begin.
+#[derive(Clone, Copy, Debug)]
+struct HalvedRow {
+    row: usize,
+    even: usize,
+    odd: usize,
+}
+
 impl Halves {
-    /// Of the runs of a row, where they are two halves.
-    #[inline(always)]
-    fn of(window: &Window, runs: &[Run]) -> Option<Self> {
-        let (2, &[first, second]) = (window.stride, runs) else { return None };
-        let (even, odd) = if first.plane < second.plane { (first, second) } else { (second, first) };
-        Some(Self { row: even.plane, even: even.scratch, odd: odd.scratch, count: even.count.min(odd.count) })
+    /// Of runs of which every row has two.
+    fn of(runs: &[Run]) -> Self {
+        let pairs = || runs.chunks_exact(2).map(|pair| if pair[0].plane < pair[1].plane { [pair[0], pair[1]] } else { [pair[1], pair[0]] });
+        let rows = pairs().map(|[even, odd]| HalvedRow { row: even.plane, even: even.scratch, odd: odd.scratch });
+        Self { rows: rows.collect(), count: runs.iter().map(|run| run.count).min().unwrap_or(0) }
     }
 
-    /// Elements of each half that are done in whole vectors.
+    /// Elements of each half that are done in whole vectors; checks that they lie in a plane and in a scratch of these lengths.
     #[inline(always)]
-    fn whole<S: Simd>(&self) -> usize {
-        self.count / S::LANES * S::LANES
+    fn whole<S: Simd>(&self, plane: usize, scratch: usize) -> usize {
+        let whole = self.count / S::LANES * S::LANES;
+        assert!(self.rows.iter().all(|at| at.row + 2 * whole <= plane && at.even.max(at.odd) + whole <= scratch));
+        whole
     }
 
-    /// Parts the row in whole vectors. Returns how many elements of each half that are.
+    /// Parts the rows in whole vectors. Returns how many elements of each half that are.
     #[inline(always)]
     fn part<S: Simd>(&self, simd: S, plane: &[f32], scratch: &mut [f32], formula: impl Fn(S::V) -> S::V) -> usize {
-        let whole = self.whole::<S>();
-        assert!(self.row + 2 * whole <= plane.len() && self.even.max(self.odd) + whole <= scratch.len());
+        let whole = self.whole::<S>(plane.len(), scratch.len());
         let (from, to) = (plane.as_ptr(), scratch.as_mut_ptr());
-        let mut at = 0;
-        while at < whole {
-            // SAFETY: whole vectors of the row and of its halves, as asserted.
-            unsafe {
-                let from = from.add(self.row + 2 * at);
-                let (even, odd) = simd.part(formula(simd.load(from)), formula(simd.load(from.add(S::LANES))));
-                simd.store(to.add(self.even + at), even);
-                simd.store(to.add(self.odd + at), odd);
+        for &HalvedRow { row, even, odd } in &self.rows {
+            let mut at = 0;
+            while at < whole {
+                // SAFETY: whole vectors of the row and of its halves, as was checked.
+                unsafe {
+                    let from = from.add(row + 2 * at);
+                    let halves = simd.part(formula(simd.load(from)), formula(simd.load(from.add(S::LANES))));
+                    simd.store(to.add(even + at), halves.0);
+                    simd.store(to.add(odd + at), halves.1);
+                }
+                at += S::LANES;
             }
-            at += S::LANES;
         }
         whole
     }
@@ -589,19 +618,20 @@ impl Halves {
     /// Undoes [`Self::part`].
     #[inline(always)]
     fn weave<S: Simd>(&self, simd: S, scratch: &[f32], plane: &mut [f32]) -> usize {
-        let whole = self.whole::<S>();
-        assert!(self.row + 2 * whole <= plane.len() && self.even.max(self.odd) + whole <= scratch.len());
+        let whole = self.whole::<S>(plane.len(), scratch.len());
         let (from, to) = (scratch.as_ptr(), plane.as_mut_ptr());
-        let mut at = 0;
-        while at < whole {
-            // SAFETY: whole vectors of the row and of its halves, as asserted.
-            unsafe {
-                let (first, second) = simd.weave(simd.load(from.add(self.even + at)), simd.load(from.add(self.odd + at)));
-                let to = to.add(self.row + 2 * at);
-                simd.store(to, first);
-                simd.store(to.add(S::LANES), second);
+        for &HalvedRow { row, even, odd } in &self.rows {
+            let mut at = 0;
+            while at < whole {
+                // SAFETY: whole vectors of the row and of its halves, as was checked.
+                unsafe {
+                    let (first, second) = simd.weave(simd.load(from.add(even + at)), simd.load(from.add(odd + at)));
+                    let to = to.add(row + 2 * at);
+                    simd.store(to, first);
+                    simd.store(to.add(S::LANES), second);
+                }
+                at += S::LANES;
             }
-            at += S::LANES;
         }
         whole
     }
@@ -828,6 +858,16 @@ unsafe fn distant<S: Simd, const V: usize>(simd: S, taps: &[Distant], weights: &
             simd.store(to.add(v * S::LANES), *sum);
         }
     }
+}
+
+/// Sum of three vectors next to each other by one value.
+///
+/// # Safety
+/// They can be read.
+#[inline(always)]
+unsafe fn sum_of_row<S: Simd>(simd: S, from: *const f32) -> S::V {
+    // SAFETY: as the caller says.
+    unsafe { simd.add(simd.add(simd.load(from), simd.load(from.add(1))), simd.load(from.add(2))) }
 }
 
 /// Maximum of three vectors next to each other by one value.
