@@ -5,13 +5,16 @@ use std::borrow::Cow;
 use rayon::prelude::*;
 
 use crate::cpu::Device;
+use crate::ops::InTasks;
 use crate::optim::{AdamRule, Gradient, Scale, SgdRule};
 use crate::simd::kernel;
 use crate::storage::Storage;
 use crate::{Result, Variables};
 
-/// Values of one task.
+/// Most values of a piece of a tensor.
 const CHUNK: usize = 1 << 14;
+/// Pieces of one task, since many are small.
+const PIECES: usize = 4;
 
 /// Values on the host, and what they are multiplied with.
 type Scaled<'a> = (Cow<'a, [f32]>, f32);
@@ -64,7 +67,9 @@ pub(crate) fn sgd_step(
         })
         .collect();
     let SgdRule { momentum, weight_decay, rate } = rule;
-    device.install(|| pieces.into_par_iter().for_each(|(w, v, g, scale)| momentum_step(w, v, g, scale, momentum, weight_decay, rate)));
+    device.install(|| {
+        pieces.into_par_iter().in_tasks_of(PIECES).for_each(|(w, v, g, scale)| momentum_step(w, v, g, scale, momentum, weight_decay, rate))
+    });
     Ok(())
 }
 
@@ -94,7 +99,7 @@ pub(crate) fn average(decay: f32, averages: &mut Variables, values: &Variables, 
     let values: Vec<&[f32]> = positions.iter().map(|&position| values.at(position).data()).collect::<Result<_>>()?;
     let averages = averages.several_mut(0..positions.len())?;
     let pieces: Vec<_> = averages.into_iter().zip(values).flat_map(|(a, v)| a.chunks_mut(CHUNK).zip(v.chunks(CHUNK))).collect();
-    device.install(|| pieces.into_par_iter().for_each(|(a, v)| average_step(a, v, decay)));
+    device.install(|| pieces.into_par_iter().in_tasks_of(PIECES).for_each(|(a, v)| average_step(a, v, decay)));
     Ok(())
 }
 

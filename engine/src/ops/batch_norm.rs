@@ -5,8 +5,8 @@
 
 use rayon::prelude::*;
 
-use super::planes_per_task;
 use super::view::{Affine, Gradients, Normal, Values};
+use super::{InTasks, planes_per_task};
 use crate::simd::{kernel, sums2};
 
 /// Mean of a plane, and the sum of the squared distances from it.
@@ -120,7 +120,7 @@ impl Moments {
 /// The moments of all planes of x.
 pub(crate) fn moments_of_planes(x: Values<'_>, moments: &mut [PlaneMoments]) {
     debug_assert!(x.is_plain(), "a normalisation reads a tensor itself");
-    moments.par_iter_mut().zip(x.data.par_chunks(x.plane)).with_min_len(planes_per_task(x.plane)).for_each(|(moments, x)| {
+    moments.par_iter_mut().zip(x.data.par_chunks(x.plane)).in_tasks_of(planes_per_task(x.plane)).for_each(|(moments, x)| {
         *moments = plane_moments(x);
     });
 }
@@ -128,7 +128,7 @@ pub(crate) fn moments_of_planes(x: Values<'_>, moments: &mut [PlaneMoments]) {
 /// The sums of all planes of dy and x; those of dy are of the bare tensor, without its scale and mask.
 pub(crate) fn sums_of_planes(dy: &[f32], x: &[f32], plane: usize, sums: Sums<'_>) {
     let channels = sums.means.len();
-    let planes = dy.par_chunks(plane).zip(x.par_chunks(plane)).with_min_len(planes_per_task(plane));
+    let planes = dy.par_chunks(plane).zip(x.par_chunks(plane)).in_tasks_of(planes_per_task(plane));
     sums.planes.par_iter_mut().zip(planes).enumerate().for_each(|(i, (sums_of_plane, (dy, x)))| {
         *sums_of_plane = plane_sums(dy, x, sums.means[i % channels]);
     });

@@ -12,7 +12,7 @@ use super::matmul::{self, Matrix};
 use super::scratch::{self, Scratch};
 use super::view::{self, Gradients, Values};
 use super::window::{self, Window};
-use super::{TASKS, Write, chunks_if_wanted, depthwise};
+use super::{InTasks, TASKS, Write, chunks_if_wanted, depthwise};
 use crate::aligned::Aligned;
 use crate::graph::Conv2d;
 use crate::simd::MOST_LANES;
@@ -217,7 +217,7 @@ impl<'a> Chain<'a> {
         };
         let sample = g.out_channels() * positions;
         let moments = chunks_if_wanted(moments, together * g.out_channels(), self.batch().div_ceil(together));
-        y.par_chunks_mut(together * sample).zip(moments).enumerate().for_each(|(block, (y, moments))| {
+        y.par_chunks_mut(together * sample).zip(moments).in_tasks_of(1).enumerate().for_each(|(block, (y, moments))| {
             let samples = block * together..block * together + y.len() / sample;
             scratch::with(|scratch| self.block_forward(samples, bias, y, scratch));
             if let Some(moments) = moments {
@@ -353,7 +353,7 @@ impl<'a> Chain<'a> {
         let size = weights + if ddepthwise.is_some() { self.depthwise_weights() } else { 0 };
         scratch::with_sums(count * size, |partials| {
             let mut partial_chunks = chunks_if_wanted((size > 0).then_some(&mut *partials), size, count);
-            let tasks = dx_chunks.par_iter_mut().zip(&mut sum_chunks).zip(&mut partial_chunks).enumerate();
+            let tasks = dx_chunks.par_iter_mut().zip(&mut sum_chunks).zip(&mut partial_chunks).in_tasks_of(1).enumerate();
             tasks.for_each(|(index, ((dx, sums), partial))| {
                 let (weight, depthwise) = partial.as_deref_mut().unwrap_or_default().split_at_mut(weights);
                 let mut partial = Partial { weight, depthwise };

@@ -7,7 +7,7 @@ use super::conv::read_gradient;
 use super::scratch::{self, Padded, Scratch};
 use super::view::{self, Gradients, Plane, Values};
 use super::window::{self, Window};
-use super::{TASKS, Write, chunks_if_wanted, planes_per_task};
+use super::{InTasks, TASKS, Write, chunks_if_wanted, planes_per_task};
 use crate::aligned::Aligned;
 use crate::simd::MOST_LANES;
 
@@ -22,7 +22,7 @@ pub(crate) fn forward(
 ) {
     let (taps, channels) = (window.taps(), x.channels);
     let moments = chunks_if_wanted(moments, 1, y.len() / window.out_plane());
-    let planes = y.par_chunks_mut(window.out_plane()).zip(moments).with_min_len(planes_per_task(window.plane()));
+    let planes = y.par_chunks_mut(window.out_plane()).zip(moments).in_tasks_of(planes_per_task(window.plane()));
     planes.enumerate().for_each(|(plane, (y, moments))| {
         let channel = plane % channels;
         scratch::with(|scratch| {
@@ -93,7 +93,7 @@ pub(crate) fn backward(window: &Window, x: Values<'_>, weight: &[f32], dy: Gradi
     let size = if dweight.is_some() { weight.len() } else { 0 };
     scratch::with_sums(count * size, |partials| {
         let mut partial_chunks = chunks_if_wanted((size > 0).then_some(&mut *partials), size, count);
-        let tasks = dx_chunks.par_iter_mut().zip(&mut sum_chunks).zip(&mut partial_chunks).enumerate();
+        let tasks = dx_chunks.par_iter_mut().zip(&mut sum_chunks).zip(&mut partial_chunks).in_tasks_of(1).enumerate();
         tasks.for_each(|(index, ((dx, sums), partial))| {
             scratch::with(|Scratch { padded, turned, phases, lanes, output: gradient, sample: result, .. }| {
                 gradient.resize(window.out_plane());

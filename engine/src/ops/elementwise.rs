@@ -4,30 +4,30 @@ use rayon::prelude::*;
 
 use super::batch_norm::{plane_product, plane_sum};
 use super::view::{self, Gradients, Plane, Values};
-use super::{CHUNK, Write, planes_per_task};
+use super::{CHUNK, InTasks, Write, planes_per_task};
 use crate::simd::{kernel, map, update};
 
 /// Writes x as its readers see it.
 pub(crate) fn materialize(x: Values<'_>, y: &mut [f32]) {
-    y.par_chunks_mut(x.plane).with_min_len(planes_per_task(x.plane)).enumerate().for_each(|(i, y)| view::materialize(x.at(i), y));
+    y.par_chunks_mut(x.plane).in_tasks_of(planes_per_task(x.plane)).enumerate().for_each(|(i, y)| view::materialize(x.at(i), y));
 }
 
 /// Writes or adds a gradient as its readers see it, where what it belongs to lets it through.
 pub(crate) fn send(dy: Gradients<'_>, through: Option<Values<'_>>, write: Write, dx: &mut [f32]) {
-    dx.par_chunks_mut(dy.plane).with_min_len(planes_per_task(dy.plane)).enumerate().for_each(|(i, dx)| {
+    dx.par_chunks_mut(dy.plane).in_tasks_of(planes_per_task(dy.plane)).enumerate().for_each(|(i, dx)| {
         view::send(dy.at(i), through.map(|through| through.at(i)), write, dx);
     });
 }
 
 /// y = factor · x, written or added.
 pub(crate) fn scale(x: &[f32], factor: f32, y: &mut [f32], write: Write) {
-    y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| scaled(factor, x, y, write));
+    y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).in_tasks_of(1).for_each(|(y, x)| scaled(factor, x, y, write));
 }
 
 /// y = Σ weight · x over the pairs given.
 pub(crate) fn weighted_sum(terms: &[(f32, Values<'_>)], y: &mut [f32]) {
     let plane = terms.first().map_or(1, |(_, x)| x.plane);
-    y.par_chunks_mut(plane).with_min_len(planes_per_task(plane)).enumerate().for_each_init(Vec::new, |planes, (i, y)| {
+    y.par_chunks_mut(plane).in_tasks_of(planes_per_task(plane)).enumerate().for_each_init(Vec::new, |planes, (i, y)| {
         planes.clear();
         planes.extend(terms.iter().map(|(weight, x)| (*weight, x.at(i))));
         weighted_planes(planes, y);
@@ -84,7 +84,7 @@ pub(crate) fn products(dy: &[f32], terms: &[Term<'_>]) -> (Vec<f32>, Vec<Vec<f32
     let plane = terms.first().map_or(1, |term| term.values.plane);
     let count = dy.len() / plane;
     let mut table = vec![0f32; count * (terms.len() + 1)];
-    table.par_chunks_mut(terms.len() + 1).zip(dy.par_chunks(plane)).with_min_len(planes_per_task(plane)).enumerate().for_each(
+    table.par_chunks_mut(terms.len() + 1).zip(dy.par_chunks(plane)).in_tasks_of(planes_per_task(plane)).enumerate().for_each(
         |(i, (sums, dy))| {
             sums[0] = plane_sum(dy);
             for (sum, term) in sums[1..].iter_mut().zip(terms) {

@@ -3,12 +3,12 @@
 use rayon::prelude::*;
 
 use super::view::{self, Values};
-use super::{Write, planes_per_task};
+use super::{InTasks, Write, planes_per_task};
 
 /// Copies the samples of `part` to offset `at` of samples of `whole_len` elements.
 pub(crate) fn insert(part: Values<'_>, whole: &mut [f32], whole_len: usize, at: usize) {
     let part_len = part.channels * part.plane;
-    whole.par_chunks_mut(whole_len).enumerate().for_each(|(n, whole)| {
+    whole.par_chunks_mut(whole_len).in_tasks_of(1).enumerate().for_each(|(n, whole)| {
         for (c, to) in whole[at..at + part_len].chunks_exact_mut(part.plane).enumerate() {
             view::materialize(part.at(n * part.channels + c), to);
         }
@@ -17,7 +17,7 @@ pub(crate) fn insert(part: Values<'_>, whole: &mut [f32], whole_len: usize, at: 
 
 /// The transpose of [`insert`].
 pub(crate) fn extract(whole: &[f32], whole_len: usize, at: usize, part: &mut [f32], part_len: usize, write: Write) {
-    part.par_chunks_mut(part_len).zip(whole.par_chunks(whole_len)).for_each(|(part, whole)| {
+    part.par_chunks_mut(part_len).zip(whole.par_chunks(whole_len)).in_tasks_of(1).for_each(|(part, whole)| {
         view::send_computed(&whole[at..at + part_len], None, write, part);
     });
 }
@@ -43,7 +43,7 @@ impl Crop {
 
 /// Drops the first rows and columns of every plane.
 pub(crate) fn crop(c: Crop, x: &[f32], y: &mut [f32]) {
-    y.par_chunks_mut(c.out_plane()).zip(x.par_chunks(c.h * c.w)).with_min_len(planes_per_task(c.h * c.w)).for_each(|(y, x)| {
+    y.par_chunks_mut(c.out_plane()).zip(x.par_chunks(c.h * c.w)).in_tasks_of(planes_per_task(c.h * c.w)).for_each(|(y, x)| {
         for (y, x) in y.chunks_exact_mut(c.out_w()).zip(x.chunks_exact(c.w).skip(c.top)) {
             y.copy_from_slice(&x[c.left..]);
         }
@@ -52,7 +52,7 @@ pub(crate) fn crop(c: Crop, x: &[f32], y: &mut [f32]) {
 
 /// Gradient of [`crop`]; what was dropped gets zero.
 pub(crate) fn crop_backward(c: Crop, dy: &[f32], dx: &mut [f32], write: Write) {
-    dx.par_chunks_mut(c.h * c.w).zip(dy.par_chunks(c.out_plane())).with_min_len(planes_per_task(c.h * c.w)).for_each(|(dx, dy)| {
+    dx.par_chunks_mut(c.h * c.w).zip(dy.par_chunks(c.out_plane())).in_tasks_of(planes_per_task(c.h * c.w)).for_each(|(dx, dy)| {
         write.clear(dx);
         for (dy, dx) in dy.chunks_exact(c.out_w()).zip(dx.chunks_exact_mut(c.w).skip(c.top)) {
             write.apply(&mut dx[c.left..], dy.iter().copied());
@@ -62,14 +62,14 @@ pub(crate) fn crop_backward(c: Crop, dy: &[f32], dx: &mut [f32], write: Write) {
 
 /// Mean of every plane.
 pub(crate) fn global_avg_pool(x: &[f32], plane: usize, y: &mut [f32]) {
-    y.par_iter_mut().zip(x.par_chunks(plane)).with_min_len(planes_per_task(plane)).for_each(|(y, x)| {
+    y.par_iter_mut().zip(x.par_chunks(plane)).in_tasks_of(planes_per_task(plane)).for_each(|(y, x)| {
         *y = (x.iter().map(|&x| f64::from(x)).sum::<f64>() / plane as f64) as f32;
     });
 }
 
 /// Gradient of [`global_avg_pool`].
 pub(crate) fn global_avg_pool_backward(dy: &[f32], plane: usize, dx: &mut [f32], write: Write) {
-    dx.par_chunks_mut(plane).zip(dy).with_min_len(planes_per_task(plane)).for_each(|(dx, dy)| {
+    dx.par_chunks_mut(plane).zip(dy).in_tasks_of(planes_per_task(plane)).for_each(|(dx, dy)| {
         write.apply(dx, std::iter::repeat_n(dy / plane as f32, plane));
     });
 }

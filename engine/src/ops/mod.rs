@@ -4,6 +4,8 @@
 //! Image tensors are read as [`view::Values`] and gradients as [`view::Gradients`]: either the tensor itself, or a formula that is applied
 //! plane by plane as it is loaded.
 
+use rayon::iter::{IndexedParallelIterator, MaxLen, MinLen};
+
 pub(crate) mod activation;
 pub(crate) mod batch_norm;
 pub(crate) mod conv;
@@ -61,3 +63,14 @@ pub(crate) const CHUNK: usize = 1 << 14;
 pub(crate) fn planes_per_task(len: usize) -> usize {
     (CHUNK / 2 / len.max(1)).max(1)
 }
+
+/// Parallel iterators of which every task takes about as many items as it is worth.
+pub(crate) trait InTasks: IndexedParallelIterator {
+    /// Tasks of `len` to twice as many items. Left alone, rayon makes about as many tasks as there are threads, and a thread that is done
+    /// early has nothing to take over.
+    fn in_tasks_of(self, len: usize) -> MaxLen<MinLen<Self>> {
+        self.with_min_len(len).with_max_len(len)
+    }
+}
+
+impl<I: IndexedParallelIterator> InTasks for I {}

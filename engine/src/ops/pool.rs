@@ -7,7 +7,7 @@ use super::conv::read_gradient;
 use super::scratch::{self, Scratch};
 use super::view::{self, Gradients, Plane, Values};
 use super::window::{self, Window};
-use super::{Write, chunks_if_wanted, depthwise, planes_per_task};
+use super::{InTasks, Write, chunks_if_wanted, depthwise, planes_per_task};
 use crate::simd::{kernel, update};
 
 /// Calls `pool` with every plane of x, the output for it and a scratch with `fill` around the plane; then takes moments where they are wanted.
@@ -20,7 +20,7 @@ fn forward(
     pool: impl Fn(&[f32], &mut [f32]) + Sync,
 ) {
     let moments = chunks_if_wanted(moments, 1, y.len() / window.out_plane());
-    let planes = y.par_chunks_mut(window.out_plane()).zip(moments).with_min_len(planes_per_task(window.plane()));
+    let planes = y.par_chunks_mut(window.out_plane()).zip(moments).in_tasks_of(planes_per_task(window.plane()));
     planes.enumerate().for_each(|(plane, (y, moments))| {
         scratch::with(|scratch| {
             let padded = scratch.padded.prepare(window, 1, fill);
@@ -40,7 +40,7 @@ pub(crate) fn max_forward(window: &Window, x: Values<'_>, y: &mut [f32], moments
 
 /// Gradient of the input: that of each output goes to the first maximum of its window, in row order.
 pub(crate) fn max_backward(window: &Window, x: Values<'_>, dy: Gradients<'_>, dx: &mut [f32], write: Write) {
-    dx.par_chunks_mut(window.plane()).with_min_len(planes_per_task(window.plane())).enumerate().for_each(|(i, dx)| {
+    dx.par_chunks_mut(window.plane()).in_tasks_of(planes_per_task(window.plane())).enumerate().for_each(|(i, dx)| {
         scratch::with(|Scratch { padded, turned, phases, chosen, matrix: taps, output: gradient, sample: result, .. }| {
             let plane = x.at(i);
             let padded = padded.prepare(window, 1, f32::NEG_INFINITY);
@@ -93,7 +93,7 @@ pub(crate) fn avg_forward(window: &Window, x: Values<'_>, y: &mut [f32], moments
 /// Gradient of the input, which is read where a ReLU has to be undone.
 pub(crate) fn avg_backward(window: &Window, x: Option<Values<'_>>, dy: Gradients<'_>, dx: &mut [f32], write: Write) {
     let (ones, inverse) = (vec![1.0; window.taps()], inverse_counts(window));
-    dx.par_chunks_mut(window.plane()).with_min_len(planes_per_task(window.plane())).enumerate().for_each(|(i, dx)| {
+    dx.par_chunks_mut(window.plane()).in_tasks_of(planes_per_task(window.plane())).enumerate().for_each(|(i, dx)| {
         scratch::with(|Scratch { turned, phases, output: gradient, sample: result, .. }| {
             gradient.resize(window.out_plane());
             read_gradient(&dy, i, 0, gradient);
