@@ -8,6 +8,9 @@ use crate::{Operation, Stem};
 /// Added to every variance, as in PyTorch.
 pub const BATCH_NORM_EPSILON: f32 = 1e-5;
 
+/// The last linear layer of every network.
+pub(crate) const CLASSIFIER: &str = "classifier/linear";
+
 /// Where the weights of an operation's convolutions come from.
 #[derive(Clone, Copy)]
 pub(crate) enum Weights {
@@ -238,10 +241,15 @@ impl Builder {
         self.graph.add(name, Op::Linear, &[x, weight, bias])
     }
 
+    /// The global average that a classifier begins with.
+    pub(crate) fn pool_all(&mut self, x: NodeId) -> Result<NodeId> {
+        self.graph.add("classifier/pool", Op::GlobalAvgPool, &[x])
+    }
+
     /// Global average and a linear layer.
     pub(crate) fn classifier(&mut self, x: NodeId, classes: usize) -> Result<NodeId> {
-        let x = self.graph.add("classifier/pool", Op::GlobalAvgPool, &[x])?;
-        self.linear("classifier/linear", x, classes)
+        let x = self.pool_all(x)?;
+        self.linear(CLASSIFIER, x, classes)
     }
 
     /// The auxiliary classifier of the DARTS line: an average pool down to 2×2, 128 then 768 channels, a linear layer.

@@ -83,6 +83,43 @@ impl Blueprint {
         Ok(count(&self.build(1, None)?.graph))
     }
 
+    /// Channels, height and width of an image.
+    pub fn image(&self) -> [usize; 3] {
+        match self {
+            Self::Cells { skeleton, .. } | Self::WideCells { skeleton, .. } => skeleton.image,
+            Self::Handmade { image, .. } => *image,
+        }
+    }
+
+    /// Classes that it tells apart.
+    pub fn classes(&self) -> usize {
+        match self {
+            Self::Cells { skeleton, .. } | Self::WideCells { skeleton, .. } => skeleton.classes,
+            Self::Handmade { classes, .. } => *classes,
+        }
+    }
+
+    /// The cells of the DARTS space that it is built of, where it is.
+    pub fn genotype(&self) -> Option<&Genotype> {
+        match self {
+            Self::Cells { genotype, .. } => Some(genotype),
+            Self::WideCells { .. } | Self::Handmade { .. } => None,
+        }
+    }
+
+    /// Whether it can have an auxiliary classifier while it is trained.
+    pub fn has_auxiliary(&self) -> bool {
+        self.skeleton().is_some()
+    }
+
+    /// Whether it has operations that can be dropped while it is trained.
+    pub fn has_drop_path(&self) -> bool {
+        match self {
+            Self::Cells { .. } | Self::WideCells { .. } => true,
+            Self::Handmade { network, .. } => network.has_residuals(),
+        }
+    }
+
     /// What is around its cells, where it has cells.
     pub fn skeleton(&self) -> Option<Skeleton> {
         match self {

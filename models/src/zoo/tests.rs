@@ -135,9 +135,9 @@ fn wide_cells_build_at_other_sizes_and_for_training() {
         let Architecture::WideCells(cells) = &entry.architecture else { continue };
         for stem in [Stem::Cifar, Stem::Imagenet] {
             let skeleton = Skeleton { stem, cells: 5, channels: 4, classes: 7, image: [1, 64, 96] };
-            let heads = Heads { auxiliary: 0.4, drop_path: true, smoothing: 0.0 };
+            let heads = Heads { auxiliary: 0.4, drop_path: true, dropout: true, smoothing: 0.0 };
             let training = cells.build(&skeleton, 2, Some(heads)).unwrap().training.unwrap();
-            assert!(!training.masks.is_empty(), "{}: its operations can be dropped", entry.name);
+            assert!(!training.masks.is_empty() && training.dropout.is_some(), "{}: its operations can be dropped", entry.name);
         }
     }
 }
@@ -153,19 +153,20 @@ fn handmade() -> impl Iterator<Item = (&'static str, Handmade)> {
 #[test]
 fn every_handmade_network_builds_at_other_sizes_and_for_training() {
     for (name, network) in handmade() {
-        let heads = Heads { auxiliary: 0.0, drop_path: true, smoothing: 0.0 };
+        let heads = Heads { auxiliary: 0.0, drop_path: true, dropout: true, smoothing: 0.0 };
         let masks = network.build([3, 64, 64], 7, 2, Some(heads)).unwrap().training.unwrap().masks.len();
-        assert_eq!(
-            masks > 0,
-            ["mobilenet-v2", "mobilenet-v3-large", "efficientnet-b0"].contains(&name),
-            "{name}: residuals can be dropped"
-        );
+        assert_eq!(masks > 0, network.has_residuals(), "{name}: residuals can be dropped");
         for image in [[3, 32, 32], [1, 45, 70]] {
             let net = network.build(image, 7, 2, None).unwrap();
             assert_eq!(&net.graph[net.logits].shape[..], [2, 7], "{name}");
-            let heads = Heads { auxiliary: 0.4, drop_path: true, smoothing: 0.1 };
+            let heads = Heads { auxiliary: 0.4, drop_path: true, dropout: true, smoothing: 0.1 };
             let net = network.build(image, 7, 2, Some(heads)).unwrap();
-            assert_eq!(&net.graph[net.training.unwrap().loss].shape[..], [1], "{name}");
+            let training = net.training.unwrap();
+            assert_eq!(&net.graph[training.loss].shape[..], [1], "{name}");
+            let dropped = &net.graph[training.dropout.unwrap()].shape;
+            let last = &net.graph[net.graph.find("classifier/linear/weight").unwrap()].shape;
+            assert_eq!(dropped[..], [2, last[1]], "{name}: what the last linear layer reads");
+            assert!((0.0..0.5).contains(&network.dropout()), "{name}");
         }
         for (image, classes, why) in [([3, 3, 32], 7, "too small"), ([3, 32, 32], 1, "at least 2"), ([0, 32, 32], 7, "at least 1")] {
             let error = network.build(image, classes, 1, None).unwrap_err().to_string();
