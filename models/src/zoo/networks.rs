@@ -129,7 +129,7 @@ impl Handmade {
 
 /// A convolution that keeps the size, or divides it by the stride.
 fn same(kernel: usize, stride: usize) -> Conv2d {
-    Conv2d { stride, padding: kernel / 2, ..Conv2d::default() }
+    Conv2d { stride: [stride; 2], padding: [kernel / 2; 2], ..Conv2d::default() }
 }
 
 /// Convolution, BatchNorm.
