@@ -29,7 +29,7 @@ pub(crate) struct Origin {
 
 enum Source {
     /// A run, with its settings, and its weights where they are wanted.
-    Run { folder: PathBuf, config: Box<Config>, weights: Option<Weights> },
+    Run { folder: PathBuf, config: Box<Config>, weights: Option<Box<Weights>> },
     /// What `--architecture` named.
     Chosen(String),
 }
@@ -77,7 +77,7 @@ impl Origin {
         } else if path.exists() {
             let trained = Trained::read(&path)?;
             let bytes = std::fs::read(&path).map_err(|source| TrainError::File { action: "read", path, source })?;
-            Some(Weights { bytes, trained })
+            Some(Box::new(Weights { bytes, trained }))
         } else {
             let hint = format!("`adwp retrain --run {}` writes it; without --fine-tune it is not needed", folder.display());
             return Err(missing("weights.safetensors", hint));
