@@ -80,12 +80,12 @@ mod tests {
         let images = g.input("images", [2, 3, 4, 4]).unwrap();
         let labels = g.input("labels", [2]).unwrap();
         let stem = g.parameter("stem/weight", [6, 3, 3, 3], init).unwrap();
-        let x = g.add("stem", Op::Conv2d(Conv2d { padding: 1, ..Conv2d::default() }), &[images, stem]).unwrap();
+        let x = g.add("stem", Op::Conv2d(Conv2d { padding: [1; 2], ..Conv2d::default() }), &[images, stem]).unwrap();
         let alpha = g.parameter("alpha", [1, 5], init).unwrap();
         let generator = g.parameter("generator/weight", [54, 5], init).unwrap();
         let generated = g.add("generator", Op::Linear, &[alpha, generator]).unwrap();
         let weight = g.reshape("dw/weight", generated, [6, 1, 3, 3]).unwrap();
-        let depthwise = Conv2d { stride: 2, padding: 1, groups: 6, ..Conv2d::default() };
+        let depthwise = Conv2d { stride: [2; 2], padding: [1; 2], groups: 6, ..Conv2d::default() };
         let x = g.add("dw", Op::Conv2d(depthwise), &[x, weight]).unwrap();
         let x = g.add("pool", Op::GlobalAvgPool, &[x]).unwrap();
         let classifier = g.parameter("classifier/weight", [7, 6], init).unwrap();

@@ -9,7 +9,7 @@ pub(crate) use adwp_edge::OrtArgs;
 use adwp_edge::{BenchArgs, CompareArgs, EvalArgs, PredictArgs, ProbeArgs, ReportArgs, ShapeArg, dataset, input_shape};
 use adwp_engine::cuda::Precision;
 use adwp_models::Stem;
-use clap::{ArgAction, Parser, Subcommand};
+use clap::{ArgAction, ArgGroup, Parser, Subcommand};
 
 pub(crate) use lut::{LutBuildArgs, LutCheckArgs, LutCommand, SizeArgs, TimingArgs};
 pub(crate) use zoo::{NetworkSizeArgs, ZooCommand, ZooExportArgs};
@@ -47,7 +47,7 @@ pub(crate) enum Command {
     Space(TrainArgs),
     /// Train the HyperNetwork and search an architecture.
     Search(TrainArgs),
-    /// Train the found architecture from scratch, or that of another run on other images.
+    /// Train the found architecture from scratch, that of another run on other images, or a published one.
     Retrain(RetrainArgs),
     /// Study whether predicted weights rank architectures as retraining does.
     Fidelity(FidelityArgs),
@@ -202,6 +202,7 @@ pub(crate) struct ExportArgs {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(group(ArgGroup::new("origin").args(["from", "architecture"])))]
 pub(crate) struct RetrainArgs {
     #[command(flatten)]
     pub(crate) train: TrainArgs,
@@ -212,6 +213,16 @@ pub(crate) struct RetrainArgs {
     /// Start from the trained weights of that run as far as they fit, at a tenth of its learning rate.
     #[arg(long, requires = "from")]
     pub(crate) fine_tune: bool,
+    /// Train this architecture, in the folder of --run: zoo:NAME for one of `adwp zoo list`, or a file, genotype.json or architecture.json of
+    /// a run. Cells and channels are the published ones unless settings say otherwise.
+    #[arg(long, value_name = "WHAT", requires = "run")]
+    pub(crate) architecture: Option<PathBuf>,
+    /// With --from or --architecture: as many channels as leave at most so many trainable parameters, such as 1.5M.
+    #[arg(long, value_name = "N", value_parser = amount, requires = "origin", conflicts_with = "fine_tune")]
+    pub(crate) target_params: Option<u64>,
+    /// With --from or --architecture: as many channels as leave at most so many multiply-adds for an image, such as 600M.
+    #[arg(long, value_name = "N", value_parser = amount, requires = "origin", conflicts_with = "fine_tune")]
+    pub(crate) target_madds: Option<u64>,
 }
 
 #[derive(Debug, clap::Args)]

@@ -59,6 +59,13 @@ pub(crate) struct LimitSettings {
     pub(crate) latency_table: PathBuf,
 }
 
+impl LimitSettings {
+    /// Whether anything is limited.
+    pub(crate) fn are_set(&self) -> bool {
+        self.params > 0 || self.madds > 0 || self.latency_ms > 0.0
+    }
+}
+
 /// Settings of the latency measurement at the end of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -117,6 +124,11 @@ pub(crate) const PRESETS: [(&str, &str); 7] = [
 impl Config {
     /// What the flags ask for: the preset, then the config file, then single flags.
     pub(crate) fn from_args(args: &RunArgs) -> Result<Self, Failure> {
+        Self::of_architecture(args, Table::new())
+    }
+
+    /// The same, where the settings that follow from an architecture lie over those of the preset.
+    pub(crate) fn of_architecture(args: &RunArgs, architecture: Table) -> Result<Self, Failure> {
         let mut table = defaults();
         let preset = args.preset.as_deref().unwrap_or("demo");
         let Some((_, text)) = PRESETS.iter().find(|(name, _)| *name == preset) else {
@@ -127,6 +139,7 @@ impl Config {
         let mut layer = parse(text, "preset")?;
         layer.insert("preset".into(), preset.into());
         overlay(&mut table, layer, &format!("preset {preset}"), "")?;
+        overlay(&mut table, architecture, "--architecture", "")?;
         if let Some(path) = &args.config {
             overlay_file(&mut table, path)?;
         }

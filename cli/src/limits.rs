@@ -2,7 +2,7 @@
 
 use adwp_lut::LatencyTable;
 use adwp_models::cost::Cost;
-use adwp_models::{Genotype, IntensiveSpace, Limit, Resource, Skeleton};
+use adwp_models::{Blueprint, IntensiveSpace, Limit, Resource, Skeleton};
 use adwp_report::{BudgetRow, LatencyRow};
 
 use crate::config::Config;
@@ -26,13 +26,7 @@ pub(crate) fn limits(config: &Config, space: &IntensiveSpace, target: &Skeleton)
 }
 
 /// Limits of the settings beside what the network took: `cost` as it was counted, `latency` as it was measured.
-pub(crate) fn budgets(
-    config: &Config,
-    genotype: &Genotype,
-    skeleton: &Skeleton,
-    cost: &Cost,
-    latency: &[LatencyRow],
-) -> Result<Vec<BudgetRow>, Failure> {
+pub(crate) fn budgets(config: &Config, blueprint: &Blueprint, cost: &Cost, latency: &[LatencyRow]) -> Result<Vec<BudgetRow>, Failure> {
     let settings = &config.limits;
     let counted = |resource: Resource, limit: u64, value: u64| BudgetRow {
         resource: resource.to_string(),
@@ -49,7 +43,10 @@ pub(crate) fn budgets(
     if settings.madds > 0 {
         rows.push(counted(Resource::Madds, settings.madds, cost.madds));
     }
-    if settings.latency_ms > 0.0 {
+    // Operators of other spaces are in no table.
+    if let Blueprint::Cells { genotype, skeleton } = blueprint
+        && settings.latency_ms > 0.0
+    {
         let table = LatencyTable::read(&settings.latency_table)?;
         let setup = table.setup();
         let is_like = |row: &&LatencyRow| {

@@ -2,6 +2,7 @@
 //!
 //! stdout is data, stderr is messages and progress. Exit codes: 0 done, 1 failed, 2 the input is wrong, 130 interrupted.
 
+mod architecture;
 mod args;
 mod commands;
 mod config;

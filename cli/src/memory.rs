@@ -4,9 +4,10 @@ use std::path::Path;
 
 use adwp_engine::Device;
 use adwp_export::RetrainData;
-use adwp_models::{Genotype, IntensiveSpace};
+use adwp_models::{Blueprint, IntensiveSpace};
 use adwp_train::{Need, Streams, memory};
 
+use crate::architecture::{self, RunArchitecture};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::session::Images;
@@ -44,7 +45,8 @@ impl Training {
 /// The phases that the folder has no result of yet. Where the architecture is there, its space is not needed any more: both may have come from
 /// another run.
 pub(crate) fn pending(phases: &[Training], folder: &Path) -> impl Iterator<Item = Training> {
-    let is_there = |phase: Training| folder.join(phase.result()).exists();
+    let is_there =
+        |phase: Training| folder.join(phase.result()).exists() || phase == Training::Search && folder.join(architecture::NAMED).exists();
     phases.iter().copied().filter(move |&phase| !(is_there(phase) || phase == Training::Space && is_there(Training::Search)))
 }
 
@@ -53,16 +55,32 @@ pub(crate) fn pending(phases: &[Training], folder: &Path) -> impl Iterator<Item 
 ///
 /// What an earlier phase has still to find is drawn at random. Candidates differ in size, so this is an estimate; each phase is checked
 /// again when it starts.
-pub(crate) fn check(phases: &[Training], folder: &Path, config: &Config, images: &Images, device: &Device) -> Result<(), Failure> {
+///
+/// `architecture` is that of the run, where it has one.
+pub(crate) fn check(
+    phases: &[Training],
+    folder: &Path,
+    architecture: Option<&RunArchitecture>,
+    config: &Config,
+    images: &Images,
+    device: &Device,
+) -> Result<(), Failure> {
     let available = memory::available(device)?;
     for phase in pending(phases, folder) {
-        let planned = planned_bytes(phase, folder, config, images, device)?.with_held(images.held_bytes());
+        let planned = planned_bytes(phase, folder, architecture, config, images, device)?.with_held(images.held_bytes());
         memory::check(phase.name(), planned, available)?;
     }
     Ok(())
 }
 
-fn planned_bytes(phase: Training, folder: &Path, config: &Config, images: &Images, device: &Device) -> Result<Need, Failure> {
+fn planned_bytes(
+    phase: Training,
+    folder: &Path,
+    architecture: Option<&RunArchitecture>,
+    config: &Config,
+    images: &Images,
+    device: &Device,
+) -> Result<Need, Failure> {
     let streams = Streams::new(config.seed);
     let skeleton = images.skeleton(config, config.retrain.channels);
     let space = || match folder.join(Training::Space.result()) {
@@ -74,12 +92,15 @@ fn planned_bytes(phase: Training, folder: &Path, config: &Config, images: &Image
         // Limits add a few numbers.
         Training::Search => adwp_search::search_bytes(&config.search, &space()?, &[], &images.search_data(config, streams, device)?)?,
         Training::Retrain => {
-            let genotype = match folder.join(Training::Search.result()) {
-                path if path.exists() => parsed(path, Genotype::from_json)?,
-                _ => space()?.random_genotype(&skeleton, config.search.keep, &mut streams.once("memory/genotype"))?,
+            let network = match architecture {
+                Some(architecture) => architecture.network(skeleton)?,
+                None => {
+                    let mut rng = streams.once("memory/genotype");
+                    Blueprint::Cells { genotype: space()?.random_genotype(&skeleton, config.search.keep, &mut rng)?, skeleton }
+                }
             };
             let data = RetrainData { train: images.train.clone(), test: images.test.clone(), streams, device: device.clone() };
-            adwp_export::retrain_bytes(&config.retrain, &genotype, &skeleton, &data)?
+            adwp_export::retrain_bytes(&config.retrain, &network, &data)?
         }
     })
 }

@@ -9,11 +9,12 @@ use adwp_deploy::ort_library;
 use adwp_engine::Device;
 use adwp_engine::cuda::Precision;
 use adwp_export::Network;
-use adwp_models::{Genotype, Skeleton};
+use adwp_models::{ModelError, Skeleton};
 use adwp_report::SkippedImages;
 use adwp_search::Data;
 use adwp_train::{BatchSource, Context, Interrupt, RunDir, StopReason, Streams, TrainError, read_text, write_atomic};
 
+use crate::architecture::RunArchitecture;
 use crate::args::RunArgs;
 use crate::config::Config;
 use crate::device::DeviceChoice;
@@ -77,10 +78,28 @@ impl Images {
         Ok(Self { train, search, test })
     }
 
-    /// Checks that the settings of retraining, and where they are still `to_search` of the phases before it, fit the images.
-    fn check(&self, to_search: bool, config: &Config, streams: Streams, device: &Device) -> Result<(), Failure> {
-        for channels in [config.space.channels, config.search.channels, config.retrain.channels] {
-            self.skeleton(config, channels).validate()?;
+    /// Checks that the settings of retraining `architecture`, and where they are still `to_search` of the phases before it, fit the images.
+    fn check(
+        &self,
+        architecture: Option<&RunArchitecture>,
+        to_search: bool,
+        config: &Config,
+        streams: Streams,
+        device: &Device,
+    ) -> Result<(), Failure> {
+        let retrained = self.skeleton(config, config.retrain.channels);
+        match architecture {
+            Some(architecture) => {
+                let network = architecture.network(retrained)?;
+                config.retrain.check_network(&network)?;
+                network.build(1, None)?;
+            }
+            None => {
+                for channels in [config.space.channels, config.search.channels] {
+                    self.skeleton(config, channels).validate()?;
+                }
+                retrained.validate()?;
+            }
         }
         BatchSource { batch: config.retrain.batch, ..self.train.clone() }.steps()?;
         if !to_search {
@@ -108,14 +127,14 @@ impl Images {
     }
 
     /// A network of these images with the channels of retraining.
-    pub(crate) fn network(&self, config: &Config, genotype: Genotype) -> Network {
-        Network {
-            genotype,
-            skeleton: self.skeleton(config, config.retrain.channels),
+    pub(crate) fn network(&self, config: &Config, architecture: &RunArchitecture) -> Result<Network, ModelError> {
+        Ok(Network {
+            name: architecture.name().map(str::to_owned),
+            blueprint: architecture.network(self.skeleton(config, config.retrain.channels))?,
             dataset: config.dataset.to_string(),
             classes: self.train.dataset.classes().to_vec(),
             normalization: self.train.normalization.clone(),
-        }
+        })
     }
 
     pub(crate) fn search_data(&self, config: &Config, streams: Streams, device: &Device) -> Result<Data, Failure> {
@@ -152,7 +171,7 @@ impl Session {
             (None, preset) => Path::new("runs").join(preset.as_deref().unwrap_or("demo")),
         };
         let stored = path.join("config.toml");
-        let config = if stored.exists() {
+        let mut config = if stored.exists() {
             if existing == Existing::NeedsResume && !args.resume {
                 let failure = Failure::input(format!("{} holds a run already", path.display()));
                 return Err(failure.hint("add --resume to continue it, or name another folder with --run"));
@@ -173,14 +192,21 @@ impl Session {
             _ => Skipped::find(&splits, &config, streams, &mut console)?,
         };
         let images = Images::choose(&config, splits, &skipped, streams)?;
-        let to_search = origin.is_none() && memory::pending(phases, &path).any(|phase| phase != Training::Retrain);
-        images.check(to_search, &config, streams, &device)?;
         if let Some(origin) = origin {
-            origin.check(|genotype| images.network(&config, genotype))?;
+            origin.choose_channels(&mut config, &images, stored.exists())?;
+        }
+        let to_search = origin.is_none() && memory::pending(phases, &path).any(|phase| phase != Training::Retrain);
+        let architecture = match origin {
+            Some(origin) => Some(origin.architecture.clone()),
+            None => RunArchitecture::of_run(&path)?,
+        };
+        images.check(architecture.as_ref(), to_search, &config, streams, &device)?;
+        if let Some(origin) = origin {
+            origin.check(&config, &images)?;
             origin.announce(&config, &mut console);
         }
         if !args.no_memory_check {
-            memory::check(phases, &path, &config, &images, &device)?;
+            memory::check(phases, &path, architecture.as_ref(), &config, &images, &device)?;
         }
         let run = RunDir::create(&path)?;
         let lock = lock(&run)?;
@@ -380,6 +406,10 @@ fn stored_config(path: &Path, args: &RunArgs, origin: Option<&Origin>) -> Result
         let mut wanted = wanted_config(args, origin)?;
         if args.data.is_none() {
             wanted.data.clone_from(&stored.data);
+        }
+        if origin.is_some_and(Origin::chooses_channels) {
+            // They follow from the images, which are compared later.
+            wanted.retrain.channels = stored.retrain.channels;
         }
         wanted
     } else {

@@ -13,7 +13,7 @@ use adwp_deploy::ort_library::{self, OrtLibrary};
 use adwp_deploy::runtime::{Runtime, Session as RuntimeSession, SessionOptions};
 use adwp_export::onnx::BatchNorms;
 use adwp_export::{Agreement, ExportError, Logits, RetrainData, TOLERANCE, Trained, agree};
-use adwp_models::{Discrete, Genotype, IntensiveSpace, ModelError, cost};
+use adwp_models::{Discrete, IntensiveSpace, ModelError, cost};
 use adwp_report::{LatencyRow, ParityRow, PhaseTime, RunReport, RuntimeAccuracy};
 use adwp_search::Finished;
 use adwp_train::{BatchSource, Evaluation, read_text, watched, write_atomic};
@@ -21,6 +21,7 @@ use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::architecture::{self, RunArchitecture};
 use crate::failure::Failure;
 use crate::formats;
 use crate::limits::{budgets, limits};
@@ -50,7 +51,7 @@ pub(crate) fn space(session: &mut Session, command: &str) -> Result<(), Failure>
     if session.is_done("space", "space.json")? {
         return Ok(());
     }
-    if session.resume && session.run.file("genotype.json").exists() {
+    if session.resume && architecture::is_there(&session.run) {
         session.console.say("space: not needed, the architecture is there");
         return Ok(());
     }
@@ -65,8 +66,17 @@ pub(crate) fn space(session: &mut Session, command: &str) -> Result<(), Failure>
 
 /// Trains the HyperNetwork and searches: `genotype.json`.
 pub(crate) fn search(session: &mut Session, command: &str) -> Result<(), Failure> {
-    if session.is_done("search", "genotype.json")? {
+    if session.is_done("search", architecture::GENOTYPE)? {
         return Ok(());
+    }
+    let named = session.run.file(architecture::NAMED);
+    if named.exists() {
+        if session.resume {
+            session.console.say("search: not needed, the architecture is there");
+            return Ok(());
+        }
+        let failure = Failure::input(format!("{} has an architecture already: {}", session.run.path().display(), named.display()));
+        return Err(failure.hint("`adwp retrain` trains it; name another folder with --run to search"));
     }
     let space = parsed(session.needs("space.json", "space")?, IntensiveSpace::from_json)?;
     let data = session.search_data()?;
@@ -76,16 +86,19 @@ pub(crate) fn search(session: &mut Session, command: &str) -> Result<(), Failure
         Finished::Done(genotype) => Ok(Some(genotype)),
         Finished::Interrupted => Ok(None),
     })?;
-    Ok(write_atomic(&session.run.file("genotype.json"), genotype.to_json().as_bytes())?)
+    Ok(write_atomic(&session.run.file(architecture::GENOTYPE), genotype.to_json().as_bytes())?)
 }
 
-/// Trains the found architecture from scratch: `weights.safetensors`.
+/// Trains the architecture of the run, found or named, from scratch: `weights.safetensors`.
 pub(crate) fn retrain(session: &mut Session, command: &str) -> Result<(), Failure> {
     if session.is_done("retrain", "weights.safetensors")? {
         return Ok(());
     }
-    let genotype = parsed(session.needs("genotype.json", "search")?, Genotype::from_json)?;
-    let network = session.images.network(&session.config, genotype);
+    let Some(architecture) = RunArchitecture::of_run(session.run.path())? else {
+        session.needs(architecture::GENOTYPE, "search")?;
+        return Ok(());
+    };
+    let network = session.images.network(&session.config, &architecture)?;
     let data = RetrainData {
         train: session.images.train.clone(),
         test: session.images.test.clone(),
@@ -336,16 +349,26 @@ pub(crate) fn report(session: &mut Session) -> Result<RunReport, Failure> {
         runtime_accuracy: verification.runtimes,
         parity: verification.parity,
         phases: phases.iter().filter_map(|name| times.get(*name).map(|&seconds| phase_time(name, seconds, &metrics))).collect(),
-        budgets: budgets(&session.config, &trained.network.genotype, &trained.network.skeleton, &counted, &latency)?,
+        budgets: budgets(&session.config, &trained.network.blueprint, &counted, &latency)?,
         formats: formats::recorded(session)?,
         latency,
         machine: object(&bench.machine),
-        genotype: serde_json::to_value(&trained.network.genotype).expect("a genotype prints as JSON"),
+        network: trained.network.name.clone(),
+        genotype: architecture_of(&trained),
     };
     write_atomic(&session.run.file("report.json"), report.to_json().as_bytes())?;
     let html = adwp_report::html(&report, &metrics, candidates(session).as_ref());
     write_atomic(&session.run.file("report.html"), html.as_bytes())?;
     Ok(report)
+}
+
+/// The genotype; of a network that has none, what it is instead.
+fn architecture_of(trained: &Trained) -> Value {
+    let value = match trained.network.blueprint.genotype() {
+        Some(genotype) => serde_json::to_value(genotype),
+        None => serde_json::to_value(trained.network.architecture()),
+    };
+    value.expect("an architecture prints as JSON")
 }
 
 /// What the network was trained with, in words.

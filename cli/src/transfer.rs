@@ -1,29 +1,37 @@
-//! The architecture of one run on the images of another: `adwp retrain --from`.
+//! An architecture that a run does not search itself: `adwp retrain --from` and `--architecture`.
 
 use std::path::{Path, PathBuf};
 
 use adwp_export::{Inherited, Network, Trained};
-use adwp_models::Genotype;
+use adwp_models::Bounds;
 use adwp_train::{RunDir, TrainError, write_atomic};
 
+use crate::architecture::{GENOTYPE, RunArchitecture};
 use crate::args::{RetrainArgs, RunArgs};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::progress::Console;
-use crate::steps::parsed;
+use crate::session::Images;
 
 /// The weights that a run which is fine-tuned starts from, in its folder: it needs no other to be continued.
 pub(crate) const INITIAL: &str = "initial.safetensors";
-const GENOTYPE: &str = "genotype.json";
+/// The setting that `--target-params` and `--target-madds` choose.
+const CHANNELS: &str = "retrain.channels";
 /// Names of variables that a message has at most.
 const SHOWN: usize = 8;
 
-/// The run that an architecture comes from, and the weights where they are wanted.
+/// An architecture from outside of the run, and what comes with it.
 pub(crate) struct Origin {
-    folder: PathBuf,
-    config: Config,
-    genotype: Genotype,
-    weights: Option<Weights>,
+    pub(crate) architecture: RunArchitecture,
+    source: Source,
+    bounds: Option<Bounds>,
+}
+
+enum Source {
+    /// A run, with its settings, and its weights where they are wanted.
+    Run { folder: PathBuf, config: Box<Config>, weights: Option<Box<Weights>> },
+    /// What `--architecture` named.
+    Chosen(String),
 }
 
 struct Weights {
@@ -32,9 +40,24 @@ struct Weights {
 }
 
 impl Origin {
-    /// Reads what `--from` names; `None` without it.
+    /// Reads what `--from` or `--architecture` names; `None` without either.
     pub(crate) fn read(args: &RetrainArgs) -> Result<Option<Self>, Failure> {
-        let Some(folder) = args.from.clone() else { return Ok(None) };
+        let (architecture, source) = match (&args.from, &args.architecture) {
+            (Some(folder), _) => Self::read_run(folder, args)?,
+            (None, Some(what)) => (RunArchitecture::chosen(what)?, Source::Chosen(what.display().to_string())),
+            (None, None) => return Ok(None),
+        };
+        let bounds = Bounds { params: args.target_params, madds: args.target_madds };
+        let bounds = (bounds != Bounds::default()).then_some(bounds);
+        let sets_channels = |set: &String| set.split_once('=').is_some_and(|(key, _)| key.trim() == CHANNELS);
+        if bounds.is_some() && args.train.run.set.iter().any(sets_channels) {
+            let failure = Failure::input(format!("--target-params and --target-madds choose {CHANNELS}, which --set names too"));
+            return Err(failure.hint("leave one of them out"));
+        }
+        Ok(Some(Self { architecture, source, bounds }))
+    }
+
+    fn read_run(folder: &Path, args: &RetrainArgs) -> Result<(RunArchitecture, Source), Failure> {
         let stored = folder.join("config.toml");
         if !stored.exists() {
             return Err(Failure::input(format!("--from: {} is no folder of a run: it has no config.toml", folder.display())));
@@ -44,65 +67,121 @@ impl Origin {
             let failure = Failure::input(format!("--from and --run both name {}", new.display()));
             return Err(failure.hint("name a new folder with --run"));
         }
-        let needs = |file: &str, hint: String| match folder.join(file) {
-            path if path.exists() => Ok(path),
-            path => Err(Failure::input(format!("--from: {} is not there", path.display())).hint(hint)),
+        let missing = |file: &str, hint: String| Failure::input(format!("--from: {} is not there", folder.join(file).display())).hint(hint);
+        let Some(architecture) = RunArchitecture::of_run(folder)? else {
+            return Err(missing(GENOTYPE, format!("`adwp search --run {}` writes it", folder.display())));
         };
-        let genotype = needs(GENOTYPE, format!("`adwp search --run {}` writes it", folder.display()))?;
-        let weights = if args.fine_tune {
-            let hint = format!("`adwp retrain --run {}` writes it; without --fine-tune it is not needed", folder.display());
-            let path = needs("weights.safetensors", hint)?;
+        let path = folder.join("weights.safetensors");
+        let weights = if !args.fine_tune {
+            None
+        } else if path.exists() {
             let trained = Trained::read(&path)?;
             let bytes = std::fs::read(&path).map_err(|source| TrainError::File { action: "read", path, source })?;
-            Some(Weights { bytes, trained })
+            Some(Box::new(Weights { bytes, trained }))
         } else {
-            None
+            let hint = format!("`adwp retrain --run {}` writes it; without --fine-tune it is not needed", folder.display());
+            return Err(missing("weights.safetensors", hint));
         };
-        let config = Config::read(&stored, &RunArgs::default())?;
-        Ok(Some(Self { config, genotype: parsed(genotype, Genotype::from_json)?, weights, folder }))
+        let config = Box::new(Config::read(&stored, &RunArgs::default())?);
+        Ok((architecture, Source::Run { folder: folder.to_owned(), config, weights }))
     }
 
     /// The settings of the new run.
     pub(crate) fn config(&self, args: &RunArgs) -> Result<Config, Failure> {
-        if args.dataset.is_none() {
-            return Err(Failure::input("--from: which images to train on was not said")
-                .hint("name them with --dataset and --data; `adwp data list` has the kinds"));
+        match &self.source {
+            Source::Run { .. } if args.dataset.is_none() => Err(Failure::input("--from: which images to train on was not said")
+                .hint("name them with --dataset and --data; `adwp data list` has the kinds")),
+            Source::Run { config, weights, .. } => Config::transferred(config, weights.is_some(), args),
+            Source::Chosen(_) => {
+                // What was published depends on the stem, which the settings say.
+                let stem = Config::from_args(args)?.stem;
+                let config = Config::of_architecture(args, self.architecture.settings(stem))?;
+                if config.limits.are_set() {
+                    let failure = Failure::input("limits are for a search: the architecture is given");
+                    return Err(failure.hint("--target-params and --target-madds choose its channels"));
+                }
+                Ok(config)
+            }
         }
-        Config::transferred(&self.config, self.weights.is_some(), args)
+    }
+
+    /// Whether `--target-params` or `--target-madds` choose the channels.
+    pub(crate) fn chooses_channels(&self) -> bool {
+        self.bounds.is_some()
+    }
+
+    /// Sets the channels of retraining to as many as the bounds allow on these images, where there are bounds.
+    ///
+    /// # Errors
+    /// When no channels keep them, or the run in the folder (`is_stored`) has others.
+    pub(crate) fn choose_channels(&self, config: &mut Config, images: &Images, is_stored: bool) -> Result<(), Failure> {
+        let Some(bounds) = self.bounds else { return Ok(()) };
+        let widest = self.architecture.network(images.skeleton(config, config.retrain.channels))?.widest(bounds)?;
+        let chosen = widest.skeleton().map_or(config.retrain.channels, |skeleton| skeleton.channels);
+        if is_stored && chosen != config.retrain.channels {
+            let stored = config.retrain.channels;
+            let failure = Failure::input(format!("the run has {stored} channels, the widest network within the bounds has {chosen}"));
+            return Err(failure.hint("leave the bounds out to continue that run, or name another folder with --run"));
+        }
+        config.retrain.channels = chosen;
+        Ok(())
     }
 
     /// Refuses weights of which nothing would be used.
-    pub(crate) fn check(&self, network: impl FnOnce(Genotype) -> Network) -> Result<(), Failure> {
-        let Some(weights) = &self.weights else { return Ok(()) };
-        inherit(&network(self.genotype.clone()), &weights.trained).map(|_| ())
+    pub(crate) fn check(&self, config: &Config, images: &Images) -> Result<(), Failure> {
+        match &self.source {
+            Source::Run { weights: Some(weights), .. } => {
+                inherit(&images.network(config, &self.architecture)?, &weights.trained).map(|_| ())
+            }
+            Source::Run { weights: None, .. } | Source::Chosen(_) => Ok(()),
+        }
     }
 
     /// Says what is taken over and what is not.
     pub(crate) fn announce(&self, config: &Config, console: &mut Console) {
-        let (from, cells, channels) = (self.folder.display(), config.cells, config.retrain.channels);
-        console.say(&format!(
-            "from {from}: the architecture ({cells} cells), and where not said otherwise stem, seed and [retrain], here with {channels} \
-             channels; not its data set, image size, numbers of images and limits"
-        ));
-        if self.weights.is_some() {
-            let rate = config.retrain.rate;
-            console.say(&format!(
-                "fine-tuning from its weights at a learning rate of {rate}; that of {from} was {}",
-                self.config.retrain.rate
-            ));
+        let (cells, channels) = (config.cells, config.retrain.channels);
+        let sizes = match self.architecture.has_cells() {
+            true => format!("{cells} cells with {channels} channels"),
+            false => "which has cells and channels of its own".to_owned(),
+        };
+        match &self.source {
+            Source::Chosen(what) => console.say(&format!("architecture: {what}, {sizes}")),
+            Source::Run { folder, config: theirs, weights } => {
+                let from = folder.display();
+                let name = self.architecture.name().map_or_else(String::new, |name| format!(" {name}"));
+                console.say(&format!(
+                    "from {from}: the architecture{name} ({sizes}), and where not said otherwise stem, seed and [retrain]; not its data set, \
+                     image size, numbers of images and limits"
+                ));
+                if weights.is_some() {
+                    let rate = config.retrain.rate;
+                    let before = theirs.retrain.rate;
+                    console.say(&format!("fine-tuning from its weights at a learning rate of {rate}; that of {from} was {before}"));
+                }
+            }
         }
     }
 
     /// Puts architecture and weights into the folder of the new run.
     pub(crate) fn write(&self, run: &RunDir) -> Result<(), Failure> {
-        put(run, GENOTYPE, self.genotype.to_json().as_bytes())?;
-        match &self.weights {
-            Some(weights) => put(run, INITIAL, &weights.bytes),
-            None if run.file(INITIAL).exists() => Err(Failure::input(format!("{} is fine-tuned", run.path().display()))
+        if let Some(there) = RunArchitecture::of_run(run.path())?
+            && there.file() != self.architecture.file()
+        {
+            return Err(another(&run.file(there.file())));
+        }
+        put(run, self.architecture.file(), self.architecture.to_json().as_bytes())?;
+        match &self.source {
+            Source::Run { weights: Some(weights), .. } => put(run, INITIAL, &weights.bytes),
+            _ if run.file(INITIAL).exists() => Err(Failure::input(format!("{} is fine-tuned", run.path().display()))
                 .hint("add --fine-tune to continue it, or name another folder with --run")),
-            None => Ok(()),
+            _ => Ok(()),
         }
     }
+}
+
+fn another(path: &Path) -> Failure {
+    Failure::input(format!("{} is not that of --from or --architecture", path.display()))
+        .hint("leave these out to continue that run, or name another folder with --run")
 }
 
 /// Writes a file of a run that must not have another content already.
@@ -110,8 +189,7 @@ fn put(run: &RunDir, name: &str, bytes: &[u8]) -> Result<(), Failure> {
     let path = run.file(name);
     match std::fs::read(&path) {
         Ok(found) if found == bytes => Ok(()),
-        Ok(_) => Err(Failure::input(format!("{} is not that of --from", path.display()))
-            .hint("leave --from out to continue that run, or name another folder with --run")),
+        Ok(_) => Err(another(&path)),
         Err(_) => Ok(write_atomic(&path, bytes)?),
     }
 }
@@ -120,9 +198,12 @@ fn put(run: &RunDir, name: &str, bytes: &[u8]) -> Result<(), Failure> {
 pub(crate) fn inherit(network: &Network, from: &Trained) -> Result<Inherited, Failure> {
     let inherited = Inherited::new(network, from)?;
     if inherited.variables.is_empty() {
-        let (ours, theirs) = (network.skeleton.channels, from.network.skeleton.channels);
+        let channels = |network: &Network| network.blueprint.skeleton().map(|skeleton| skeleton.channels);
+        let (Some(ours), Some(theirs)) = (channels(network), channels(&from.network)) else {
+            return Err(Failure::input("none of the weights fit: they are those of another network"));
+        };
         let failure = Failure::input(format!("none of the weights fit: they are of {theirs} channels, this network has {ours}"));
-        return Err(failure.hint(format!("leave out retrain.channels, or set it to {theirs}")));
+        return Err(failure.hint(format!("leave out {CHANNELS}, or set it to {theirs}")));
     }
     Ok(inherited)
 }

@@ -54,9 +54,13 @@ __device__ inline Quad quad_at(int position, int positions, int plane) {
 // What a position sees of an image: the pixels under its window; as a pixel itself, the windows that cover it; or the pixel where it is.
 enum class Sight { WINDOW, COVERS, SELF };
 
+__device__ inline bool directions_differ(const ConvSizes &sizes) {
+    return sizes.kernel != sizes.kernel_across || sizes.stride != sizes.stride_across || sizes.padding != sizes.padding_across;
+}
+
 // The matrix [terms][positions] of what positions see; a term is a channel of the group and a tap of the kernel. Only what the common case
-// needs is kept at hand.
-template <class Source, Sight SIGHT> struct Seen {
+// needs is kept at hand. Where the directions differ, more is: these have one kind of tile, a small one, so that it fits into registers.
+template <class Source, Sight SIGHT, bool DIFFER = false> struct Seen {
     const ConvSizes &sizes;
     const Source &source;
     // Channels of the image, and the group's first.
@@ -66,8 +70,8 @@ template <class Source, Sight SIGHT> struct Seen {
     bool direct;
 
     __device__ Seen(const ConvSizes &sizes, const Source &source, int group) : sizes(sizes), source(source) {
-        int groups = (int)sizes.groups, taps = SIGHT == Sight::SELF ? 1 : (int)(sizes.kernel * sizes.kernel);
-        bool still = SIGHT == Sight::SELF || (taps == 1 && sizes.stride == 1 && sizes.padding == 0);
+        int groups = (int)sizes.groups, taps = SIGHT == Sight::SELF ? 1 : (int)(sizes.kernel * sizes.kernel_across);
+        bool still = SIGHT == Sight::SELF || (!DIFFER && taps == 1 && sizes.stride == 1 && sizes.padding == 0);
         channels = SIGHT == Sight::WINDOW ? (int)sizes.channels : (int)sizes.out;
         first = channels / groups * group;
         terms = channels / groups * taps;
@@ -79,11 +83,13 @@ template <class Source, Sight SIGHT> struct Seen {
     __device__ Quad quad(int position) const { return quad_at(position, positions, plane); }
 
     // Row or column of the image that a tap sees, or -1 where there is none.
-    __device__ int seen(int at, int tap, int size) const {
+    template <bool ACROSS> __device__ int seen(int at, int tap, int size) const {
         if (SIGHT == Sight::SELF) {
             return at;
         }
-        int stride = (int)sizes.stride, padding = (int)sizes.padding, offset = tap * (int)sizes.dilation;
+        constexpr bool OTHER = DIFFER && ACROSS;
+        int stride = (int)(OTHER ? sizes.stride_across : sizes.stride), padding = (int)(OTHER ? sizes.padding_across : sizes.padding);
+        int offset = tap * (int)sizes.dilation;
         int from = SIGHT == Sight::COVERS ? at + padding - offset : at * stride - padding + offset;
         if (SIGHT == Sight::COVERS && stride > 1 && from >= 0) {
             from = from % stride ? -1 : from / stride;
@@ -96,7 +102,8 @@ template <class Source, Sight SIGHT> struct Seen {
         if (term >= terms) {
             return values;
         }
-        int kernel = SIGHT == Sight::SELF ? 1 : (int)sizes.kernel, taps = kernel * kernel;
+        int kernel = SIGHT == Sight::SELF ? 1 : (int)(DIFFER ? sizes.kernel_across : sizes.kernel);
+        int taps = DIFFER ? (int)sizes.kernel * kernel : kernel * kernel;
         int columns = SIGHT == Sight::COVERS ? (int)sizes.width : (int)sizes.out_width, rows = plane / columns;
         int height = SIGHT == Sight::WINDOW ? (int)sizes.height : (int)sizes.out_height;
         int width = SIGHT == Sight::WINDOW ? (int)sizes.width : (int)sizes.out_width;
@@ -104,7 +111,7 @@ template <class Source, Sight SIGHT> struct Seen {
         int n = quad.n, y = quad.at / columns, x = quad.at % columns;
 #pragma unroll 2
         for (int i = 0; i < 4; i++) {
-            int row = seen(y, down, height), column = seen(x, across, width);
+            int row = seen<false>(y, down, height), column = seen<true>(x, across, width);
             bool inside = i < quad.count && row >= 0 && column >= 0;
             Size at = (((Size)n * channels + channel) * height + row) * width + column;
             values = make_float4(values.y, values.z, values.w, inside ? load(source, plane_of(source, n, channel), at) : 0.0f);
@@ -130,7 +137,7 @@ template <int LINES, int QUADS, int PITCH, class Source> struct Load {
     static __device__ int my_quad() { return threadIdx.x % QUADS; }
     static __device__ int my_line(int i) { return threadIdx.x / QUADS + i * AT_ONCE; }
 
-    template <Sight SIGHT> __device__ void begin(const Seen<Source, SIGHT> &seen, int first, const Quad &quad) {
+    template <Sight SIGHT, bool DIFFER> __device__ void begin(const Seen<Source, SIGHT, DIFFER> &seen, int first, const Quad &quad) {
         if (!seen.direct || quad.count == 0) {
             return;
         }
@@ -144,7 +151,8 @@ template <int LINES, int QUADS, int PITCH, class Source> struct Load {
         }
     }
 
-    template <Sight SIGHT> __device__ void finish(const Seen<Source, SIGHT> &seen, int first, const Quad &quad, float4 *to) const {
+    template <Sight SIGHT, bool DIFFER>
+    __device__ void finish(const Seen<Source, SIGHT, DIFFER> &seen, int first, const Quad &quad, float4 *to) const {
         if (!seen.direct) {
             // Rare and long: it must not take registers from the rest by being unrolled.
 #pragma unroll 1
@@ -175,7 +183,7 @@ template <Sight SIGHT> struct Weight {
 
     __device__ Weight(const ConvSizes &sizes, const float *weight, int group) {
         int groups = (int)sizes.groups, outputs = (int)sizes.out / groups, inputs = (int)sizes.channels / groups;
-        taps = (int)(sizes.kernel * sizes.kernel);
+        taps = (int)(sizes.kernel * sizes.kernel_across);
         data = weight + (Size)group * outputs * inputs * taps;
         rows = SIGHT == Sight::COVERS ? inputs : outputs;
         terms = (SIGHT == Sight::COVERS ? outputs : inputs) * taps;
@@ -273,8 +281,8 @@ template <int ROWS, int PITCH, Sight SIGHT> struct LoadWeight {
 // One tile of a product. DOWN warps lie below one another and take ROWS rows each; each warp takes 128 positions, four a lane. So a warp
 // reads its weights from one place, all lanes at once. Its rows are a part that is read in fours, and the rest; the tile has first the
 // fours of all warps and then what is left of each.
-template <int DOWN, int ROWS, class Problem, class Source, Sight SIGHT>
-__device__ void product(const Problem &problem, const Seen<Source, SIGHT> &seen, const Weight<SIGHT> &weight, const Place &place,
+template <int DOWN, int ROWS, class Problem, class Source, Sight SIGHT, bool DIFFER>
+__device__ void product(const Problem &problem, const Seen<Source, SIGHT, DIFFER> &seen, const Weight<SIGHT> &weight, const Place &place,
                         float4 *shared) {
     constexpr int QUADS = THREADS / DOWN, FOURS = ROWS / 4 * 4;
     // An odd number of fours, so that turning a weight round meets few conflicts.
@@ -381,7 +389,7 @@ __device__ inline float add_dot(float sum, float4 a, float4 b) {
 
 // One tile of a weight gradient over one chunk of positions; a thread has OUTS times TERMS elements, SIDE apart, so that neighbouring
 // threads read neighbouring lines of shared memory.
-template <int OUTS, int TERMS> __device__ void weight_product(const ConvBackwardWeight &problem, int block, float4 *shared) {
+template <int OUTS, int TERMS, bool DIFFER> __device__ void weight_product(const ConvBackwardWeight &problem, int block, float4 *shared) {
     constexpr int OUT_LINES = OUTS * SIDE, TERM_LINES = TERMS * SIDE;
     static_assert(OUT_LINES <= MOST_LINES && TERM_LINES <= MOST_LINES, "tiles lie in shared memory");
     static_assert(OUT_LINES * TERM_LINES <= WEIGHT_QUADS * 4, "sums lie in shared memory");
@@ -389,7 +397,7 @@ template <int OUTS, int TERMS> __device__ void weight_product(const ConvBackward
     int groups = (int)problem.sizes.groups;
     Place place = place_of(block, (int)problem.sizes.out / groups, OUT_LINES, groups);
     Seen<Gradients, Sight::SELF> dy(problem.sizes, problem.dy, place.group);
-    Seen<Values, Sight::WINDOW> x(problem.sizes, problem.x, place.group);
+    Seen<Values, Sight::WINDOW, DIFFER> x(problem.sizes, problem.x, place.group);
     int term_tiles = tiles_of(x.terms, TERM_LINES), chunk = place.tile / term_tiles;
     int first_out = place.row, first_term = place.tile % term_tiles * TERM_LINES;
     int begin = chunk * (int)problem.chunk, end = begin + (int)problem.chunk;
@@ -453,6 +461,11 @@ template <int OUTS, int TERMS> __device__ void weight_product(const ConvBackward
     }
 }
 
+// Not part of the kernel that calls it, whose registers it would take.
+__device__ __attribute__((noinline)) void weight_product_of_differing(const ConvBackwardWeight &problem, int block, float4 *shared) {
+    weight_product<2, 4, true>(problem, block, shared);
+}
+
 } // namespace
 
 SUM_KERNEL conv_forward(const ConvForward *problems, const unsigned *first, unsigned count) {
@@ -461,8 +474,12 @@ SUM_KERNEL conv_forward(const ConvForward *problems, const unsigned *first, unsi
     const ConvForward &problem = work.problem;
     int groups = (int)problem.sizes.groups;
     Place place = place_of(work.block, (int)problem.sizes.out / groups, (int)problem.tile, groups);
-    Seen<Values, Sight::WINDOW> seen(problem.sizes, problem.x, place.group);
     Weight<Sight::WINDOW> weight(problem.sizes, problem.weight, place.group);
+    if (directions_differ(problem.sizes)) {
+        Seen<Values, Sight::WINDOW, true> seen(problem.sizes, problem.x, place.group);
+        return product<4, 4>(problem, seen, weight, place, shared);
+    }
+    Seen<Values, Sight::WINDOW> seen(problem.sizes, problem.x, place.group);
     product_of(problem, seen, weight, place, shared);
 }
 
@@ -472,24 +489,31 @@ SUM_KERNEL conv_backward_input(const ConvBackwardInput *problems, const unsigned
     const ConvBackwardInput &problem = work.problem;
     int groups = (int)problem.sizes.groups;
     Place place = place_of(work.block, (int)problem.sizes.channels / groups, (int)problem.tile, groups);
-    Seen<Gradients, Sight::COVERS> seen(problem.sizes, problem.dy, place.group);
     Weight<Sight::COVERS> weight(problem.sizes, problem.weight, place.group);
+    if (directions_differ(problem.sizes)) {
+        Seen<Gradients, Sight::COVERS, true> seen(problem.sizes, problem.dy, place.group);
+        return product<4, 4>(problem, seen, weight, place, shared);
+    }
+    Seen<Gradients, Sight::COVERS> seen(problem.sizes, problem.dy, place.group);
     product_of(problem, seen, weight, place, shared);
 }
 
 SUM_KERNEL conv_backward_weight(const ConvBackwardWeight *problems, const unsigned *first, unsigned count) {
     __shared__ float4 shared[WEIGHT_QUADS];
     auto work = find_work(problems, first, count);
+    if (directions_differ(work.problem.sizes)) {
+        return weight_product_of_differing(work.problem, work.block, shared);
+    }
     // The tiles are those of `WEIGHT_TILES` in problems/conv.rs.
     switch (work.problem.out_tile) {
     case 16:
-        weight_product<2, 4>(work.problem, work.block, shared);
+        weight_product<2, 4, false>(work.problem, work.block, shared);
         break;
     case 32:
-        weight_product<4, 4>(work.problem, work.block, shared);
+        weight_product<4, 4, false>(work.problem, work.block, shared);
         break;
     default:
-        weight_product<5, 5>(work.problem, work.block, shared);
+        weight_product<5, 5, false>(work.problem, work.block, shared);
         break;
     }
 }

@@ -2,8 +2,10 @@
 #pragma once
 #include "common.cuh"
 
+// Kernel, stride and padding are those down; those across come last. The depthwise kernels take only convolutions in which both are alike.
 struct ConvSizes {
     Size batch, channels, height, width, out, out_height, out_width, kernel, stride, padding, dilation, groups;
+    Size kernel_across, stride_across, padding_across;
 };
 
 // A kernel whose sums take most of its registers: two blocks on a multiprocessor leave 128 to a thread.

@@ -13,13 +13,14 @@ impl NodeId {
     }
 }
 
-/// A two-dimensional convolution; the same in both directions. The weight is an input of the operation, `[out, in / groups, k, k]`.
+/// A two-dimensional convolution. The weight, `[out, in / groups, kernel height, kernel width]`, is an input of the operation; pairs are of
+/// the directions down and across.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Conv2d {
     /// Step between windows.
-    pub stride: usize,
+    pub stride: [usize; 2],
     /// Zeros added on each side.
-    pub padding: usize,
+    pub padding: [usize; 2],
     /// Distance between the taps of the kernel.
     pub dilation: usize,
     /// Number of groups that input and output channels are split into.
@@ -28,7 +29,7 @@ pub struct Conv2d {
 
 impl Default for Conv2d {
     fn default() -> Self {
-        Self { stride: 1, padding: 0, dilation: 1, groups: 1 }
+        Self { stride: [1; 2], padding: [0; 2], dilation: 1, groups: 1 }
     }
 }
 
@@ -99,7 +100,7 @@ pub enum Op {
         /// First values.
         init: Init,
     },
-    /// `x [n, c, h, w]`, `weight [o, c / groups, k, k]`, optionally `bias [o]` → `[n, o, h', w']`.
+    /// `x [n, c, h, w]`, `weight [o, c / groups, kh, kw]`, optionally `bias [o]` → `[n, o, h', w']`.
     Conv2d(Conv2d),
     /// `x [n, c, h, w]`, optionally `scale [c]` and `shift [c]` → the shape of x.
     BatchNorm(BatchNorm),
@@ -287,18 +288,18 @@ impl Graph {
                     _ => return Err("takes an image, a weight and at most one bias".into()),
                 };
                 let [n, c, h, w] = image(x)?;
-                let [out, per_group, kernel, kernel_w] = weight.dims4().ok_or("the weight must have four dimensions")?;
+                let [out, per_group, kernel_h, kernel_w] = weight.dims4().ok_or("the weight must have four dimensions")?;
                 if conv.groups == 0 || c % conv.groups != 0 || out % conv.groups != 0 {
                     return Err(format!("{c} input and {out} output channels do not split into {} groups", conv.groups));
                 }
-                if per_group != c / conv.groups || kernel != kernel_w {
-                    return Err(format!("the weight must be [out, {}, k, k]", c / conv.groups));
+                if per_group != c / conv.groups {
+                    return Err(format!("the weight must be [out, {}, height, width]", c / conv.groups));
                 }
                 if bias.is_some_and(|bias| **bias != [out]) {
                     return Err(format!("the bias must be [{out}]"));
                 }
-                let extent = |size| window(size, kernel, conv.stride, conv.padding, conv.dilation);
-                Ok([n, out, extent(h)?, extent(w)?].into())
+                let extent = |axis: usize, size, kernel| window(size, kernel, conv.stride[axis], conv.padding[axis], conv.dilation);
+                Ok([n, out, extent(0, h, kernel_h)?, extent(1, w, kernel_w)?].into())
             }
             Op::BatchNorm(_) => {
                 let (x, affine) = match shapes[..] {

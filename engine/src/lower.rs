@@ -164,10 +164,9 @@ impl Lowered {
             } else if fusion == Fusion::Cache
                 && let (Some(Sizes::Conv(depthwise)), [(reader, 0)], None) = (&self.sizes[id.index()], &readers[..], node.inputs.get(2))
             {
-                let pointwise =
-                    matches!(&self.sizes[reader.index()], Some(Sizes::Conv(g)) if g.is_pointwise() && g.groups == 1 && !g.is_depthwise());
+                let pointwise = matches!(&self.sizes[reader.index()], Some(Sizes::Conv(g)) if g.is_pointwise() && g.groups == 1 && g.depthwise().is_none());
                 let small = node.shape[1..].iter().product::<usize>() <= LARGEST_INSIDE;
-                if depthwise.is_depthwise() && pointwise && small {
+                if depthwise.depthwise().is_some() && pointwise && small {
                     self.values[id.index()] = Value::Inside(*reader);
                 }
             }

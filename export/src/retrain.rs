@@ -3,7 +3,7 @@ use std::path::Path;
 use adwp_data::{Augmentation, DataError};
 use adwp_engine::optim::{Sgd, clip_gradient_norm, gradients, moving_average};
 use adwp_engine::{Device, Executor, Feed, Graph, NodeId, Program, Variables};
-use adwp_models::{Discrete, Genotype, Heads, Skeleton, Training};
+use adwp_models::{Blueprint, Discrete, Heads, Training};
 use adwp_train::{
     At, Batch, BatchSource, Checkpoint, Context, Evaluator, MemoryPlan, Need, Outcome, Phase, Reporter, StepReport, Streams, TrainError,
     correct_predictions, drop_masks, first_not_finite, labels_as_floats, memory, require_finite, run_phase, schedule, store_images,
@@ -50,7 +50,7 @@ fn train(
     context: &mut Context<'_>,
 ) -> Result<Option<Trained>> {
     settings.validate()?;
-    let mut phase = RetrainPhase::new(settings, &network.genotype, &network.skeleton, data)?;
+    let mut phase = RetrainPhase::new(settings, &network.blueprint, data)?;
     phase.inherited = inherited.cloned();
     match run_phase(&mut phase, context)? {
         Outcome::Interrupted => Ok(None),
@@ -62,8 +62,8 @@ fn train(
 }
 
 /// Bytes that [`retrain`] holds at its peak beside the images; nothing of it is taken to tell.
-pub fn retrain_bytes(settings: &RetrainSettings, genotype: &Genotype, skeleton: &Skeleton, data: &RetrainData) -> Result<Need> {
-    Ok(RetrainPhase::new(settings, genotype, skeleton, data)?.planned_bytes()?)
+pub fn retrain_bytes(settings: &RetrainSettings, blueprint: &Blueprint, data: &RetrainData) -> Result<Need> {
+    Ok(RetrainPhase::new(settings, blueprint, data)?.planned_bytes()?)
 }
 
 /// What the keys of moving averages in a checkpoint start with.
@@ -91,16 +91,18 @@ struct RetrainPhase {
 }
 
 impl RetrainPhase {
-    fn new(settings: &RetrainSettings, genotype: &Genotype, skeleton: &Skeleton, data: &RetrainData) -> Result<Self> {
+    fn new(settings: &RetrainSettings, blueprint: &Blueprint, data: &RetrainData) -> Result<Self> {
+        settings.check_network(blueprint)?;
         let mut data = data.clone();
         data.train.batch = settings.batch;
         store_images(&mut [&mut data.train, &mut data.test], &data.device)?;
-        let heads = Heads { auxiliary: settings.auxiliary, drop_path: settings.drop_path > 0.0, smoothing: settings.smoothing };
-        let mut net = Discrete::build(genotype, skeleton, settings.batch, Some(heads))?;
+        let (drop_path, dropout) = (settings.drop_path > 0.0, settings.dropout > 0.0);
+        let heads = Heads { auxiliary: settings.auxiliary, drop_path, dropout, smoothing: settings.smoothing };
+        let mut net = blueprint.build(settings.batch, Some(heads))?;
         let training = net.training.take().expect("built with heads");
         let parameters: Vec<NodeId> = net.graph.parameters().collect();
         let program = Program::training(&net.graph, training.loss, &[net.logits], &parameters)?;
-        let inference = Discrete::build(genotype, skeleton, data.test.batch, None)?;
+        let inference = blueprint.build(data.test.batch, None)?;
         Ok(Self {
             executor: Executor::new(program, &data.device)?,
             // The accuracy is that of the network as it is deployed, whatever it is trained in.
@@ -130,6 +132,14 @@ impl RetrainPhase {
         let keep = 1.0 - schedule::linear_rise(self.settings.drop_path, at.epoch, self.settings.epochs);
         let mut rng = self.data.streams.at("retrain/drop_path", at.epoch, at.step);
         drop_masks(&mut rng, keep, self.settings.batch, self.training.masks.len())
+    }
+
+    /// What the features before the last linear layer are multiplied by, where these are dropped.
+    fn dropout_mask(&self, at: At) -> Option<(NodeId, Vec<f32>)> {
+        let id = self.training.dropout?;
+        let mut rng = self.data.streams.at("retrain/dropout", at.epoch, at.step);
+        let elements = self.net.graph[id].shape.elements();
+        Some((id, drop_masks(&mut rng, 1.0 - self.settings.dropout, elements, 1).remove(0)))
     }
 }
 
@@ -184,10 +194,11 @@ impl Phase for RetrainPhase {
     }
 
     fn step(&mut self, at: At, batch: Batch) -> Result<StepReport, TrainError> {
-        let masks = self.masks(at);
+        let (masks, dropout) = (self.masks(at), self.dropout_mask(at));
         let labels = labels_as_floats(&batch.labels);
         let mut feeds: Vec<(NodeId, Feed<'_>)> = vec![(self.net.images, batch.feed()), (self.training.labels, (&labels).into())];
         feeds.extend(self.training.masks.iter().zip(&masks).map(|(id, mask)| (*id, mask.into())));
+        feeds.extend(dropout.iter().map(|(id, mask)| (*id, mask.into())));
         self.executor.run(&mut self.variables, &feeds)?;
         let loss = self.executor.value(self.training.loss)?[0];
         require_finite(Self::NAME, at, loss, || first_not_finite(&self.net.graph, &self.variables, &feeds, &self.data.device))?;
@@ -253,7 +264,8 @@ mod tests {
     use super::*;
     use crate::Inherited;
     use adwp_data::{Dataset, ImageShape, Normalization};
-    use adwp_models::{IntensiveSpace, Stem};
+    use adwp_models::zoo::Handmade;
+    use adwp_models::{IntensiveSpace, Skeleton, Stem};
     use std::sync::Arc;
 
     /// Images of noise in two classes, in batches of 4.
@@ -276,15 +288,23 @@ mod tests {
         RetrainSettings { batch: 4, channels: 2, auxiliary: 0.0, augmentation: Augmentation::NONE, ..RetrainSettings::default() }
     }
 
+    const SKELETON: Skeleton = Skeleton { stem: Stem::Cifar, cells: 3, channels: 2, classes: 2, image: [1, 8, 8] };
+
+    fn cells(skeleton: Skeleton) -> Blueprint {
+        let mut rng = Streams::new(7).once("architecture");
+        let genotype = IntensiveSpace::random(3, &mut rng).unwrap().random_genotype(&SKELETON, 2, &mut rng).unwrap();
+        Blueprint::Cells { genotype, skeleton }
+    }
+
     fn phase_with(settings: &RetrainSettings) -> RetrainPhase {
-        let skeleton = Skeleton { stem: Stem::Cifar, cells: 3, channels: 2, classes: 2, image: [1, 8, 8] };
-        let streams = Streams::new(7);
-        let mut rng = streams.once("architecture");
-        let genotype = IntensiveSpace::random(3, &mut rng).unwrap().random_genotype(&skeleton, 2, &mut rng).unwrap();
-        let data = RetrainData { train: noise(64), test: noise(4), streams, device: Device::cpu(1).unwrap() };
-        let mut phase = RetrainPhase::new(settings, &genotype, &skeleton, &data).unwrap();
+        phase_of(&cells(SKELETON), settings).unwrap()
+    }
+
+    fn phase_of(blueprint: &Blueprint, settings: &RetrainSettings) -> Result<RetrainPhase> {
+        let data = RetrainData { train: noise(64), test: noise(4), streams: Streams::new(7), device: Device::cpu(1).unwrap() };
+        let mut phase = RetrainPhase::new(settings, blueprint, &data)?;
         phase.initialize().unwrap();
-        phase
+        Ok(phase)
     }
 
     /// Does the steps of an epoch as far as they go: how many there were, what ended them, and the parameters before it.
@@ -410,12 +430,10 @@ mod tests {
     fn what_fits_is_inherited_and_the_rest_starts_fresh() {
         let mut source = phase_with(&settings());
         epoch(&mut source);
-        let skeleton = Skeleton { stem: Stem::Cifar, cells: 3, channels: 2, classes: 2, image: [1, 8, 8] };
-        let mut rng = Streams::new(7).once("architecture");
-        let genotype = IntensiveSpace::random(3, &mut rng).unwrap().random_genotype(&skeleton, 2, &mut rng).unwrap();
         let normalization = Normalization { mean: vec![0.5], std: vec![0.25] };
         let classes = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        let network = Network { genotype, skeleton, dataset: "noise".into(), classes: classes(&["a", "b"]), normalization };
+        let (blueprint, dataset) = (cells(SKELETON), "noise".to_owned());
+        let network = Network { name: None, blueprint, dataset, classes: classes(&["a", "b"]), normalization };
         let test = TestResult { correct: 0, images: 1, correct_with_flips: None };
         let trained = Trained::new(network.clone(), &source.variables, test).unwrap();
 
@@ -425,9 +443,8 @@ mod tests {
         let other = Inherited::new(&Network { classes: classes(&["a", "c"]), ..network.clone() }, &trained).unwrap();
         assert_eq!(other.fresh, ["classifier/linear/weight", "classifier/linear/bias"]);
         assert_eq!(other.variables.len() + 2, trained.variables.len());
-        let colour = Skeleton { image: [3, 16, 16], ..skeleton };
-        let colour =
-            Network { skeleton: colour, normalization: Normalization { mean: vec![0.5; 3], std: vec![0.25; 3] }, ..network.clone() };
+        let blueprint = cells(Skeleton { image: [3, 16, 16], ..SKELETON });
+        let colour = Network { blueprint, normalization: Normalization { mean: vec![0.5; 3], std: vec![0.25; 3] }, ..network.clone() };
         let colour = Inherited::new(&colour, &trained).unwrap();
         assert!(colour.fresh.len() == 1 && colour.fresh[0].starts_with("stem"), "{:?}", colour.fresh);
 
@@ -440,5 +457,61 @@ mod tests {
             let expected = if variable.name.starts_with("classifier") { &fresh } else { &source };
             assert_eq!(variable, expected.variables.get(&variable.name).unwrap());
         }
+    }
+    #[test]
+    fn dropped_features_are_those_of_the_mask_and_keep_their_mean() {
+        let settings = RetrainSettings { dropout: 0.5, rate: 0.0, weight_decay: 0.0, ..settings() };
+        let mut phase = phase_with(&settings);
+        let at = |step| At { epoch: 0, step };
+        let (id, mask) = phase.dropout_mask(at(0)).unwrap();
+        let shape = phase.net.graph[id].shape.clone();
+        assert_eq!(mask.len(), shape.elements());
+        assert!(mask.iter().all(|&factor| factor == 0.0 || factor == 2.0) && mask.contains(&0.0) && mask.contains(&2.0), "{mask:?}");
+        assert_eq!(phase.dropout_mask(at(0)).unwrap().1, mask, "a step that is done again drops the same");
+        assert_ne!(phase.dropout_mask(at(1)).unwrap().1, mask);
+
+        // The logits of the step are those of what the mask leaves.
+        let batch = phase.batches(0, 0).unwrap().next().unwrap().unwrap();
+        let images = batch.clone();
+        phase.step(at(0), batch).unwrap();
+        let dropped = phase.executor.value(phase.net.logits).unwrap().to_vec();
+        let graph = &phase.net.graph;
+        let pooled = graph.find("classifier/pool").unwrap();
+        let program = Program::inference(graph, &[pooled], adwp_engine::Statistics::Batch).unwrap();
+        let mut executor = Executor::new(program, &phase.data.device).unwrap();
+        let masks = phase.masks(at(0));
+        let mut feeds: Vec<(NodeId, Feed<'_>)> = vec![(phase.net.images, images.feed())];
+        feeds.extend(phase.training.masks.iter().zip(&masks).map(|(id, mask)| (*id, mask.into())));
+        executor.run(&mut phase.variables.clone(), &feeds).unwrap();
+        let features = executor.value(pooled).unwrap().to_vec();
+        let (weight, bias) = (values(&phase.variables, "classifier/linear/weight"), values(&phase.variables, "classifier/linear/bias"));
+        let width = shape[1];
+        for (i, &found) in dropped.iter().enumerate() {
+            let (image, class) = (i / bias.len(), i % bias.len());
+            let of = |values: &[f32], row: usize| values[row * width..(row + 1) * width].to_vec();
+            let kept = of(&features, image).into_iter().zip(of(&mask, image)).zip(of(&weight, class));
+            let expected = bias[class] + kept.map(|((feature, factor), weight)| feature * factor * weight).sum::<f32>();
+            assert!((found - expected).abs() <= 1e-4 * expected.abs().max(1.0), "{found}, expected {expected}");
+        }
+    }
+
+    #[test]
+    fn a_network_that_is_no_stack_of_cells_is_trained_without_what_it_lacks() {
+        let network = |network| Blueprint::Handmade { network, image: [1, 8, 8], classes: 2 };
+        let densenet = network(Handmade::DensenetBc { depth: 10, growth: 2 });
+        let plain = RetrainSettings { auxiliary: 0.0, drop_path: 0.0, dropout: 0.2, ..settings() };
+        let mut phase = phase_of(&densenet, &plain).unwrap();
+        let before = learned(&phase);
+        let (steps, error, _) = epoch(&mut phase);
+        assert!(error.is_none() && steps == 16 && learned(&phase) != before, "{error:?}");
+        for (settings, culprit) in [
+            (RetrainSettings { auxiliary: 0.4, ..plain.clone() }, "auxiliary = 0.4"),
+            (RetrainSettings { drop_path: 0.2, ..plain.clone() }, "drop_path = 0.2"),
+        ] {
+            let error = phase_of(&densenet, &settings).err().map(|e| e.to_string()).unwrap_or_default();
+            assert!(error.contains(culprit), "{error}");
+        }
+        let residual = Blueprint::Handmade { network: Handmade::MobilenetV2, image: [1, 32, 32], classes: 2 };
+        RetrainSettings { drop_path: 0.2, ..plain }.check_network(&residual).unwrap();
     }
 }

@@ -1,4 +1,5 @@
 use adwp_data::{Augmentation, AutoAugment, ColorJitter};
+use adwp_models::Blueprint;
 use adwp_train::schedule::{self, Decay};
 use adwp_train::{TrainError, check_augmentation, check_settings};
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,8 @@ pub struct RetrainSettings {
     pub clip: f32,
     /// Probability that an operation is dropped, reached linearly over the epochs; 0 turns it off.
     pub drop_path: f32,
+    /// Probability that a feature which the last linear layer reads is dropped; 0 turns it off.
+    pub dropout: f32,
     /// Weight of the auxiliary classifier's loss; 0 leaves it out.
     pub auxiliary: f32,
     /// Label smoothing.
@@ -62,6 +65,7 @@ impl Default for RetrainSettings {
             weight_decay: 3e-4,
             clip: 5.0,
             drop_path: 0.2,
+            dropout: 0.0,
             auxiliary: 0.4,
             smoothing: 0.0,
             ema: 0.0,
@@ -88,12 +92,27 @@ impl RetrainSettings {
         match self {
             s if s.epochs == 0 || s.evaluate_every == 0 => fail("epochs and evaluate_every must be at least 1".into()),
             s if !(0.0..1.0).contains(&s.drop_path) => fail(format!("drop_path = {} is not in [0, 1)", s.drop_path)),
+            s if !(0.0..1.0).contains(&s.dropout) => fail(format!("dropout = {} is not in [0, 1)", s.dropout)),
             s if !(0.0..1.0).contains(&s.smoothing) => fail(format!("smoothing = {} is not in [0, 1)", s.smoothing)),
             s if !(0.0..1.0).contains(&s.ema) => fail(format!("ema = {} is not in [0, 1); a usual one is 0.999", s.ema)),
             s if !(s.decay_factor > 0.0 && s.decay_factor <= 1.0) => fail(format!("decay_factor = {} is not in (0, 1]", s.decay_factor)),
             s if s.warmup_epochs > s.epochs => fail(format!("warmup_epochs = {} are more than the {} epochs", s.warmup_epochs, s.epochs)),
             _ => Ok(()),
         }
+    }
+
+    /// Checks that a network has what is asked for: no setting is without an effect.
+    pub fn check_network(&self, blueprint: &Blueprint) -> Result<(), TrainError> {
+        let fail = |setting: &str, value: f32, lacks: &str| {
+            Err(TrainError::Settings(format!("retrain: {setting} = {value}, but this network has {lacks}; set retrain.{setting} to 0")))
+        };
+        if self.auxiliary > 0.0 && !blueprint.has_auxiliary() {
+            return fail("auxiliary", self.auxiliary, "no auxiliary classifier");
+        }
+        if self.drop_path > 0.0 && !blueprint.has_drop_path() {
+            return fail("drop_path", self.drop_path, "no operation that could be dropped");
+        }
+        Ok(())
     }
 
     /// The learning rate of a step, where an epoch has `steps`.
@@ -130,6 +149,7 @@ impl RetrainSettings {
         add(true, format!("momentum {}, weight decay {}", self.momentum, self.weight_decay));
         add(true, format!("gradient clip {}", self.clip));
         add(self.drop_path > 0.0, format!("drop-path rising to {}", self.drop_path));
+        add(self.dropout > 0.0, format!("dropout {} before the classifier", self.dropout));
         add(self.auxiliary > 0.0, format!("auxiliary loss {}", self.auxiliary));
         add(self.smoothing > 0.0, format!("label smoothing {}", self.smoothing));
         add(resized_crop > 0.0, format!("random resized crop from {resized_crop}"));
@@ -164,6 +184,9 @@ mod tests {
         settings.validate().unwrap();
         for ema in [1.0, -0.1, f32::NAN] {
             refused(RetrainSettings { ema, ..settings.clone() }, "ema = ");
+        }
+        for dropout in [1.0, -0.1, f32::NAN] {
+            refused(RetrainSettings { dropout, ..settings.clone() }, "dropout = ");
         }
         for decay_factor in [0.0, 1.1, f32::NAN] {
             refused(RetrainSettings { decay_factor, ..settings.clone() }, "decay_factor = ");
@@ -200,12 +223,21 @@ mod tests {
             color_jitter: ColorJitter { hue: 0.2, ..ColorJitter::OFF },
             ..Augmentation::CIFAR
         };
-        let (ema, smoothing, test_flips, warmup_epochs, reference_batch) = (0.999, 0.1, true, 5, 128);
-        let all =
-            RetrainSettings { augmentation, ema, smoothing, test_flips, warmup_epochs, reference_batch, ..RetrainSettings::default() };
+        let (ema, smoothing, dropout, test_flips, warmup_epochs, reference_batch) = (0.999, 0.1, 0.2, true, 5, 128);
+        let all = RetrainSettings {
+            augmentation,
+            ema,
+            smoothing,
+            dropout,
+            test_flips,
+            warmup_epochs,
+            reference_batch,
+            ..RetrainSettings::default()
+        };
         let all = all.recipe().join("; ");
         let optional = [
             "drop-path",
+            "dropout 0.2",
             "auxiliary",
             "smoothing",
             "resized crop",

@@ -2,7 +2,8 @@ use std::path::Path;
 
 use adwp_data::Normalization;
 use adwp_engine::{Device, Role, Variables};
-use adwp_models::{Discrete, Genotype, Skeleton};
+use adwp_models::zoo::{Architecture, Handmade, WideCells};
+use adwp_models::{Blueprint, Discrete, Genotype, Skeleton};
 use adwp_train::{BatchSource, Checkpoint, Evaluation, Evaluator, Reporter, TrainError, watched};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -11,18 +12,77 @@ use crate::Result;
 
 /// Everything about a retrained network but its weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "StoredNetwork", into = "StoredNetwork")]
 pub struct Network {
-    /// The architecture.
-    pub genotype: Genotype,
-    /// Its sizes.
-    pub skeleton: Skeleton,
+    /// The name that its architecture goes by, where it was not searched: that of the zoo.
+    pub name: Option<String>,
+    /// Its architecture and sizes.
+    pub blueprint: Blueprint,
     /// The data set it was trained on.
     pub dataset: String,
     /// Names of the classes, in the order of the logits.
     pub classes: Vec<String>,
     /// What its images are normalised with.
     pub normalization: Normalization,
+}
+
+impl Network {
+    /// What an architecture that is no genotype is, as `architecture.json` holds it; none where it is a genotype.
+    pub fn architecture(&self) -> Option<Architecture> {
+        match &self.blueprint {
+            Blueprint::Cells { .. } => None,
+            Blueprint::WideCells { cells, .. } => Some(Architecture::WideCells(cells.clone())),
+            Blueprint::Handmade { network, .. } => Some(Architecture::Handmade(*network)),
+        }
+    }
+}
+
+/// A [`Network`] as a file has it: one of `genotype`, `wide_cells` and `handmade`, with the sizes that belong to it.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredNetwork {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    genotype: Option<Genotype>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    wide_cells: Option<WideCells>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    handmade: Option<Handmade>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    skeleton: Option<Skeleton>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    image: Option<[usize; 3]>,
+    dataset: String,
+    classes: Vec<String>,
+    normalization: Normalization,
+}
+
+impl From<Network> for StoredNetwork {
+    fn from(network: Network) -> Self {
+        let Network { name, blueprint, dataset, classes, normalization } = network;
+        let (genotype, wide_cells, handmade, skeleton, image) = match blueprint {
+            Blueprint::Cells { genotype, skeleton } => (Some(genotype), None, None, Some(skeleton), None),
+            Blueprint::WideCells { cells, skeleton } => (None, Some(cells), None, Some(skeleton), None),
+            Blueprint::Handmade { network, image, .. } => (None, None, Some(network), None, Some(image)),
+        };
+        Self { name, genotype, wide_cells, handmade, skeleton, image, dataset, classes, normalization }
+    }
+}
+
+impl TryFrom<StoredNetwork> for Network {
+    type Error = &'static str;
+
+    fn try_from(stored: StoredNetwork) -> std::result::Result<Self, Self::Error> {
+        let StoredNetwork { name, genotype, wide_cells, handmade, skeleton, image, dataset, classes, normalization } = stored;
+        let blueprint = match (genotype, wide_cells, handmade, skeleton, image) {
+            (Some(genotype), None, None, Some(skeleton), None) => Blueprint::Cells { genotype, skeleton },
+            (None, Some(cells), None, Some(skeleton), None) => Blueprint::WideCells { cells, skeleton },
+            (None, None, Some(network), None, Some(image)) => Blueprint::Handmade { network, image, classes: classes.len() },
+            _ => return Err("expected a genotype or wide_cells with a skeleton, or handmade with an image"),
+        };
+        Ok(Self { name, blueprint, dataset, classes, normalization })
+    }
 }
 
 /// How a network did on the test images.
@@ -63,7 +123,7 @@ impl Inherited {
     /// Takes of `from` what `network` has under the same name in the same shape. The classifier of other classes is left out: its outputs
     /// mean something else, even where they are as many.
     pub fn new(network: &Network, from: &Trained) -> Result<Self> {
-        let graph = Discrete::build(&network.genotype, &network.skeleton, 1, None)?.graph;
+        let graph = network.blueprint.build(1, None)?.graph;
         let other_classes = network.classes != from.network.classes;
         let mut inherited = Self { variables: Variables::new(), fresh: Vec::new() };
         for (name, shape, _) in graph.variables() {
@@ -94,7 +154,7 @@ pub struct Trained {
 impl Trained {
     /// Keeps of `all` what the network for inference has.
     pub(crate) fn new(network: Network, all: &Variables, test: TestResult) -> Result<Self> {
-        let graph = Discrete::build(&network.genotype, &network.skeleton, 1, None)?.graph;
+        let graph = network.blueprint.build(1, None)?.graph;
         let mut variables = Variables::new();
         for (name, _, _) in graph.variables() {
             variables.insert(all.get(&name)?.clone());
@@ -115,20 +175,22 @@ impl Trained {
     /// Reads `weights.safetensors`.
     ///
     /// # Errors
-    /// When the file is cut off, is something else, or its tensors are not those of its genotype.
+    /// When the file is cut off, is something else, or its tensors are not those of its architecture.
     pub fn read(path: &Path) -> Result<Self> {
         let mut checkpoint = Checkpoint::read(path)?;
         let network: Network = checkpoint.value("network", path)?;
-        // The parsed parts are checked like files of their own.
-        let genotype = Genotype::from_json(&network.genotype.to_json())?;
-        let graph = Discrete::build(&genotype, &network.skeleton, 1, None)?.graph;
+        if let Some(genotype) = network.blueprint.genotype() {
+            // It is checked like a file of its own.
+            Genotype::from_json(&genotype.to_json())?;
+        }
+        let graph = network.blueprint.build(1, None)?.graph;
         let mut variables = Variables::new();
         for (name, shape, init) in graph.variables() {
             let role = if init.is_some() { Role::Parameter } else { Role::Statistic };
             variables.insert(checkpoint.take_variable(name, role, shape, path)?);
         }
         let test = checkpoint.value("test", path)?;
-        if network.classes.len() != network.skeleton.classes || network.normalization.mean.len() != network.skeleton.image[0] {
+        if network.classes.len() != network.blueprint.classes() || network.normalization.mean.len() != network.blueprint.image()[0] {
             let reason = "class names or normalisation do not fit the network".to_owned();
             return Err(TrainError::Damaged { path: path.to_owned(), reason }.into());
         }
@@ -137,7 +199,7 @@ impl Trained {
 
     /// The network for inference on batches of a size.
     pub fn inference(&self, batch: usize) -> Result<Discrete> {
-        Ok(Discrete::build(&self.network.genotype, &self.network.skeleton, batch, None)?)
+        Ok(self.network.blueprint.build(batch, None)?)
     }
 
     /// Classifies images with the engine, in single precision.

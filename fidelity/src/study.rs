@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use adwp_engine::Device;
 use adwp_export::{Network, RetrainData, RetrainSettings, TestResult, retrain};
-use adwp_models::{Genotype, IntensiveSpace, Limit, Skeleton};
+use adwp_models::{Blueprint, Genotype, IntensiveSpace, Limit, Skeleton};
 use adwp_search::{Data, Finished, SearchSettings, naswot, search, train_hypernetwork, train_one_shot};
 use adwp_train::{BatchSource, Context, Progress, Reporter, RunDir, Streams, TrainError, read_text, store_images, write_atomic};
 use serde_json::{Map, Value};
@@ -217,8 +217,8 @@ impl<'a, 'c> Work<'a, 'c> {
                 self.pause()?;
                 let experiment = self.experiment;
                 let network = Network {
-                    genotype,
-                    skeleton: experiment.skeleton,
+                    name: None,
+                    blueprint: Blueprint::Cells { genotype, skeleton: experiment.skeleton },
                     dataset: experiment.dataset.clone(),
                     classes: experiment.train.dataset.classes().to_vec(),
                     normalization: experiment.train.normalization.clone(),

@@ -127,11 +127,11 @@ impl Part {
     /// Adds it to a graph under names that begin with `name`. `inputs` are images of [`Self::inputs`].
     pub(crate) fn add(&self, graph: &mut Graph, name: &str, inputs: &[NodeId]) -> Result<NodeId> {
         let x = inputs[0];
-        let conv3 = Conv2d { stride: 2, padding: 1, ..Conv2d::default() };
+        let conv3 = Conv2d { stride: [2; 2], padding: [1; 2], ..Conv2d::default() };
         match *self {
             Self::Classifier { classes, .. } => classifier(graph, name, x, classes),
             Self::CifarStem { outputs, .. } => {
-                let x = convolution(graph, &format!("{name}/conv"), x, outputs, 3, Conv2d { stride: 1, ..conv3 })?;
+                let x = convolution(graph, &format!("{name}/conv"), x, outputs, 3, Conv2d { stride: [1; 2], ..conv3 })?;
                 graph.add(format!("{name}/relu"), Op::Relu, &[x])
             }
             Self::ImagenetStem { outputs, .. } => {
@@ -148,7 +148,7 @@ impl Part {
             Self::Crop { .. } => graph.add(name, Op::Crop { top: 1, left: 1 }, &[x]),
             Self::Project { outputs, .. } => convolution(graph, name, x, outputs, 1, Conv2d::default()),
             Self::Reduce { outputs, .. } => {
-                let stride2 = Conv2d { stride: 2, ..Conv2d::default() };
+                let stride2 = Conv2d { stride: [2; 2], ..Conv2d::default() };
                 let even = convolution(graph, &format!("{name}/even"), x, outputs / 2, 1, stride2)?;
                 let odd = convolution(graph, &format!("{name}/odd"), inputs[1], outputs - outputs / 2, 1, stride2)?;
                 graph.add(format!("{name}/concat"), Op::Concat, &[even, odd])
@@ -202,7 +202,7 @@ fn operation(graph: &mut Graph, name: &str, op: Operation, x: NodeId, stride: us
 /// Depthwise, then pointwise. No BatchNorm stands between the two, so the first has no bias.
 fn separable(graph: &mut Graph, name: &str, x: NodeId, kernel: usize, stride: usize, dilation: usize) -> Result<NodeId> {
     let channels = graph[x].shape[1];
-    let depthwise = Conv2d { stride, padding: dilation * (kernel - 1) / 2, dilation, groups: channels };
+    let depthwise = Conv2d { stride: [stride; 2], padding: [dilation * (kernel - 1) / 2; 2], dilation, groups: channels };
     let weight = graph.parameter(format!("{name}/dw/weight"), [channels, 1, kernel, kernel], Init::FanIn)?;
     let x = graph.add(format!("{name}/dw"), Op::Conv2d(depthwise), &[x, weight])?;
     convolution(graph, &format!("{name}/pw"), x, channels, 1, Conv2d::default())

@@ -8,6 +8,9 @@ use crate::{Operation, Stem};
 /// Added to every variance, as in PyTorch.
 pub const BATCH_NORM_EPSILON: f32 = 1e-5;
 
+/// The last linear layer of every network.
+pub(crate) const CLASSIFIER: &str = "classifier/linear";
+
 /// Where the weights of an operation's convolutions come from.
 #[derive(Clone, Copy)]
 pub(crate) enum Weights {
@@ -80,6 +83,30 @@ impl Builder {
         self.graph.add(name, Op::Conv2d(conv), &[x, weight])
     }
 
+    /// A convolution of `side` taps across and then one of as many down, both with the channels of x; the stride is that of the two
+    /// together. `between` follows the first.
+    pub(crate) fn across_and_down(
+        &mut self,
+        name: &str,
+        x: NodeId,
+        side: usize,
+        stride: usize,
+        groups: usize,
+        between: impl FnOnce(&mut Self, NodeId) -> Result<NodeId>,
+    ) -> Result<NodeId> {
+        let (channels, padding) = (self.channels(x), side / 2);
+        let conv = |b: &mut Self, x, kernel: [usize; 2], conv: Conv2d| {
+            let name = format!("{name}/{}x{}", kernel[0], kernel[1]);
+            let weight = b.weight(&name, [channels, channels / groups, kernel[0], kernel[1]], Weights::Own)?;
+            b.graph.add(name, Op::Conv2d(Conv2d { groups, ..conv }), &[x, weight])
+        };
+        let across = Conv2d { stride: [1, stride], padding: [0, padding], ..Conv2d::default() };
+        let x = conv(self, x, [1, side], across)?;
+        let x = between(self, x)?;
+        let down = Conv2d { stride: [stride, 1], padding: [padding, 0], ..Conv2d::default() };
+        conv(self, x, [side, 1], down)
+    }
+
     pub(crate) fn batch_norm(&mut self, name: &str, x: NodeId) -> Result<NodeId> {
         let op = Op::BatchNorm(BatchNorm { epsilon: BATCH_NORM_EPSILON });
         if !self.affine {
@@ -113,7 +140,7 @@ impl Builder {
         weights: Weights,
     ) -> Result<NodeId> {
         let channels = self.channels(x);
-        let depthwise = Conv2d { stride, padding: dilation * (kernel - 1) / 2, dilation, groups: channels };
+        let depthwise = Conv2d { stride: [stride; 2], padding: [dilation * (kernel - 1) / 2; 2], dilation, groups: channels };
         let x = self.relu(x)?;
         let x = self.conv(&format!("{name}/dw{suffix}"), x, channels, kernel, depthwise, weights)?;
         let x = self.conv(&format!("{name}/pw{suffix}"), x, channels, 1, Conv2d::default(), weights)?;
@@ -176,7 +203,7 @@ impl Builder {
     ///
     /// Each half has a BatchNorm of its own, which is the one over both halves of the original, channel by channel.
     pub(crate) fn factorized_reduction(&mut self, name: &str, x: NodeId, out: usize, weights: Weights) -> Result<NodeId> {
-        let stride2 = Conv2d { stride: 2, ..Conv2d::default() };
+        let stride2 = Conv2d { stride: [2; 2], ..Conv2d::default() };
         let x = self.relu(x)?;
         let shifted_name = format!("{}/shifted", self.graph[x].name);
         let shifted = match self.graph.find(&shifted_name) {
@@ -211,7 +238,7 @@ impl Builder {
 
     /// Images in, the two inputs of the first cell out.
     pub(crate) fn stem(&mut self, stem: Stem, images: NodeId, channels: usize) -> Result<[NodeId; 2]> {
-        let conv3 = |stride| Conv2d { stride, padding: 1, ..Conv2d::default() };
+        let conv3 = |stride| Conv2d { stride: [stride; 2], padding: [1; 2], ..Conv2d::default() };
         match stem {
             Stem::Cifar => {
                 let x = self.conv("stem/conv", images, 3 * channels, 3, conv3(1), Weights::Own)?;
@@ -238,10 +265,15 @@ impl Builder {
         self.graph.add(name, Op::Linear, &[x, weight, bias])
     }
 
+    /// The global average that a classifier begins with.
+    pub(crate) fn pool_all(&mut self, x: NodeId) -> Result<NodeId> {
+        self.graph.add("classifier/pool", Op::GlobalAvgPool, &[x])
+    }
+
     /// Global average and a linear layer.
     pub(crate) fn classifier(&mut self, x: NodeId, classes: usize) -> Result<NodeId> {
-        let x = self.graph.add("classifier/pool", Op::GlobalAvgPool, &[x])?;
-        self.linear("classifier/linear", x, classes)
+        let x = self.pool_all(x)?;
+        self.linear(CLASSIFIER, x, classes)
     }
 
     /// The auxiliary classifier of the DARTS line: an average pool down to 2×2, 128 then 768 channels, a linear layer.

@@ -83,6 +83,43 @@ impl Blueprint {
         Ok(count(&self.build(1, None)?.graph))
     }
 
+    /// Channels, height and width of an image.
+    pub fn image(&self) -> [usize; 3] {
+        match self {
+            Self::Cells { skeleton, .. } | Self::WideCells { skeleton, .. } => skeleton.image,
+            Self::Handmade { image, .. } => *image,
+        }
+    }
+
+    /// Classes that it tells apart.
+    pub fn classes(&self) -> usize {
+        match self {
+            Self::Cells { skeleton, .. } | Self::WideCells { skeleton, .. } => skeleton.classes,
+            Self::Handmade { classes, .. } => *classes,
+        }
+    }
+
+    /// The cells of the DARTS space that it is built of, where it is.
+    pub fn genotype(&self) -> Option<&Genotype> {
+        match self {
+            Self::Cells { genotype, .. } => Some(genotype),
+            Self::WideCells { .. } | Self::Handmade { .. } => None,
+        }
+    }
+
+    /// Whether it can have an auxiliary classifier while it is trained.
+    pub fn has_auxiliary(&self) -> bool {
+        self.skeleton().is_some()
+    }
+
+    /// Whether it has operations that can be dropped while it is trained.
+    pub fn has_drop_path(&self) -> bool {
+        match self {
+            Self::Cells { .. } | Self::WideCells { .. } => true,
+            Self::Handmade { network, .. } => network.has_residuals(),
+        }
+    }
+
     /// What is around its cells, where it has cells.
     pub fn skeleton(&self) -> Option<Skeleton> {
         match self {
@@ -99,10 +136,14 @@ impl Blueprint {
         let Some(skeleton) = self.skeleton() else {
             return Err(ModelError::Invalid("only a network of cells has channels to choose".into()));
         };
-        // The ImageNet stem halves them.
-        let step = match skeleton.stem {
+        // The ImageNet stem halves them, and some cells have groups of them. All steps are powers of two.
+        let of_stem = match skeleton.stem {
             Stem::Cifar => 1,
             Stem::Imagenet => 2,
+        };
+        let step = match self {
+            Self::WideCells { cells, .. } => cells.channel_step().max(of_stem),
+            Self::Cells { .. } | Self::Handmade { .. } => of_stem,
         };
         let with = |steps: usize| {
             let skeleton = Skeleton { channels: steps * step, ..skeleton };
@@ -161,6 +202,19 @@ mod tests {
         }
         let exact = darts(Stem::Imagenet).cost().unwrap();
         assert_eq!(channels(&darts(Stem::Imagenet).widest(bounds(Some(exact.params), None)).unwrap()), 48, "a bound may be reached");
+    }
+
+    #[test]
+    fn the_widest_network_has_channels_that_split_into_its_groups() {
+        let published = Zoo::embedded().find("gdas-frc").unwrap().published(Stem::Cifar).unwrap().unwrap();
+        let found = published.widest(Bounds { params: Some(500_000), madds: None }).unwrap();
+        assert!(channels(&found).is_multiple_of(4) && found.cost().unwrap().params <= 500_000);
+        let Blueprint::WideCells { cells, mut skeleton } = found else { panic!("wide cells") };
+        skeleton.channels += 4;
+        assert!(Blueprint::WideCells { cells: cells.clone(), skeleton }.cost().unwrap().params > 500_000);
+        skeleton.channels += 1;
+        let error = Blueprint::WideCells { cells, skeleton }.cost().unwrap_err().to_string();
+        assert!(error.contains("do not split into 8 groups"), "{error}");
     }
 
     #[test]

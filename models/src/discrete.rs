@@ -1,6 +1,6 @@
 use adwp_engine::{EngineError, Graph, NodeId, Op};
 
-use crate::blocks::{Builder, Weights};
+use crate::blocks::{Builder, CLASSIFIER, Weights};
 use crate::{CellKind, CellSite, Genotype, ModelError, Operation, Skeleton};
 
 /// What is added to a network for training.
@@ -10,6 +10,8 @@ pub struct Heads {
     pub auxiliary: f32,
     /// Whether operations can be dropped: each gets a mask input.
     pub drop_path: bool,
+    /// Whether what the last linear layer reads can be dropped: it gets a mask input.
+    pub dropout: bool,
     /// Label smoothing of the loss.
     pub smoothing: f32,
 }
@@ -37,28 +39,54 @@ pub struct Training {
     pub loss: NodeId,
     /// Inputs `[batch]`: one drop-path mask for every operation that can be dropped.
     pub masks: Vec<NodeId>,
+    /// Input `[batch, features]`: what each feature that the last linear layer reads is multiplied by, where these can be dropped.
+    pub dropout: Option<NodeId>,
 }
 
 /// What can be dropped from a network in training.
 pub(crate) struct Drops {
-    wanted: bool,
+    paths: bool,
+    features: bool,
     batch: usize,
     masks: Vec<NodeId>,
+    dropout: Option<NodeId>,
 }
 
 impl Drops {
     pub(crate) fn new(heads: Option<Heads>, batch: usize) -> Self {
-        Self { wanted: heads.is_some_and(|heads| heads.drop_path), batch, masks: Vec::new() }
+        let (paths, features) = heads.map_or((false, false), |heads| (heads.drop_path, heads.dropout));
+        Self { paths, features, batch, masks: Vec::new(), dropout: None }
     }
 
     /// `y`, which the operation `name` gave, times a mask where operations can be dropped.
     pub(crate) fn drop(&mut self, b: &mut Builder, name: &str, y: NodeId) -> Result<NodeId, EngineError> {
-        if !self.wanted {
+        if !self.paths {
             return Ok(y);
         }
         let mask = b.graph.input(format!("{name}/mask"), [self.batch])?;
         self.masks.push(mask);
         b.graph.add(format!("{name}/drop"), Op::DropPath, &[y, mask])
+    }
+
+    /// What the last linear layer reads, `[batch, features]`, times a mask where that is wanted (dropout).
+    pub(crate) fn features(&mut self, b: &mut Builder, x: NodeId) -> Result<NodeId, EngineError> {
+        if !self.features {
+            return Ok(x);
+        }
+        let [batch, features] = [b.graph[x].shape[0], b.graph[x].shape[1]];
+        let mask = b.graph.input("classifier/mask", [batch, features])?;
+        self.dropout = Some(mask);
+        // A gate belongs to a channel of an image; here the image is one pixel.
+        let pixels = b.graph.reshape("classifier/pixels", x, [batch, features, 1, 1])?;
+        let kept = b.graph.add("classifier/drop", Op::Gate, &[pixels, mask])?;
+        b.graph.reshape("classifier/features", kept, [batch, features])
+    }
+
+    /// Global average, dropout where that is wanted, and a linear layer.
+    pub(crate) fn classifier(&mut self, b: &mut Builder, x: NodeId, classes: usize) -> Result<NodeId, EngineError> {
+        let x = b.pool_all(x)?;
+        let x = self.features(b, x)?;
+        b.linear(CLASSIFIER, x, classes)
     }
 }
 
@@ -119,7 +147,7 @@ impl Discrete {
             }
             previous = [previous[1], output];
         }
-        let logits = b.classifier(previous[1], skeleton.classes)?;
+        let logits = drops.classifier(&mut b, previous[1], skeleton.classes)?;
         Self::finish(b, images, logits, heads, auxiliary_input, drops)
     }
 
@@ -144,7 +172,7 @@ impl Discrete {
                     let weighted = b.graph.add("loss/auxiliary_weighted", Op::Scale { factor: heads.auxiliary }, &[auxiliary])?;
                     loss = b.graph.add("loss", Op::Add, &[loss, weighted])?;
                 }
-                Some(Training { labels, loss, masks: drops.masks })
+                Some(Training { labels, loss, masks: drops.masks, dropout: drops.dropout })
             }
         };
         let mut roots = vec![images, logits];
@@ -158,6 +186,7 @@ impl Discrete {
             labels: now(t.labels).expect(kept),
             loss: now(t.loss).expect(kept),
             masks: t.masks.into_iter().filter_map(now).collect(),
+            dropout: t.dropout.and_then(now),
         });
         Ok(Self { graph, images: now(images).expect(kept), logits: now(logits).expect(kept), training })
     }

@@ -9,11 +9,13 @@ use crate::genotype::parse;
 use crate::skeleton::check_cells;
 use crate::{Blueprint, CellGenotype, CellKind, Genotype, ModelError, Pair, Sizes, Skeleton, Stem};
 
+mod named;
 mod networks;
 #[cfg(test)]
 mod tests;
 mod wide;
 
+pub use named::NamedArchitecture;
 pub use networks::Handmade;
 pub use wide::{WideCell, WideCells, WideOperation, WidePair};
 
@@ -221,6 +223,20 @@ impl Cells {
     }
 }
 
+impl Architecture {
+    fn validate(&self) -> Result<(), ModelError> {
+        match self {
+            Self::Cells(cells) => match cells.normal.iter().chain(&cells.reduction).find(|pairs| pairs.len() != PAIRS) {
+                Some(node) => Err(ModelError::Invalid(format!("a node sums {} pairs, expected {PAIRS}", node.len()))),
+                // Two of three cells reduce, so that both kinds are looked at.
+                None => cells.genotype(3).map(|_| ()),
+            },
+            Self::WideCells(cells) => cells.validate(),
+            Self::Handmade(network) => network.validate(),
+        }
+    }
+}
+
 impl ZooEntry {
     /// Cells and channels of the network that was published for a stem's data set; none where it has no cells, or there was no such network.
     pub fn stack(&self, stem: Stem) -> Option<Stack> {
@@ -263,11 +279,7 @@ impl ZooEntry {
             Ok::<_, ModelError>(Skeleton { stem, cells, channels, classes, image })
         };
         match &self.architecture {
-            Architecture::Cells(cells) => {
-                let skeleton = skeleton()?;
-                Ok(Blueprint::Cells { genotype: cells.genotype(skeleton.cells)?, skeleton })
-            }
-            Architecture::WideCells(cells) => Ok(Blueprint::WideCells { cells: cells.clone(), skeleton: skeleton()? }),
+            Architecture::Cells(_) | Architecture::WideCells(_) => self.architecture.network(skeleton()?),
             Architecture::Handmade(network) => {
                 if sizes.cells.is_some() || sizes.channels.is_some() || sizes.stem.is_some_and(|stem| !self.stems().contains(&stem)) {
                     let message = format!("{name} is no stack of cells: only its image and its classes can be chosen");
@@ -279,15 +291,7 @@ impl ZooEntry {
     }
 
     fn validate(&self) -> Result<(), ModelError> {
-        match &self.architecture {
-            Architecture::Cells(cells) => {
-                if let Some(node) = cells.normal.iter().chain(&cells.reduction).find(|pairs| pairs.len() != PAIRS) {
-                    return Err(ModelError::Invalid(format!("a node sums {} pairs, expected {PAIRS}", node.len())));
-                }
-            }
-            Architecture::WideCells(cells) => cells.validate()?,
-            Architecture::Handmade(network) => network.validate()?,
-        }
+        self.architecture.validate()?;
         let stems = self.stems();
         if stems.is_empty() {
             return Err(ModelError::Invalid("it needs a network for cifar10 or imagenet".into()));

@@ -65,7 +65,10 @@ pub struct RunReport {
     pub formats: Vec<FormatRow>,
     /// The machine: what is known of it, as strings and numbers.
     pub machine: Map<String, Value>,
-    /// The architecture, as `genotype.json` holds it.
+    /// The name of the architecture, where it was not searched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
+    /// The architecture, as `genotype.json` holds it, or `architecture.json` where it is no genotype.
     pub genotype: Value,
 }
 

@@ -73,7 +73,7 @@ struct TrainedNet {
 
 impl TrainedNet {
     fn build(genotype: &Genotype, data: &Data) -> Result<Self, ModelError> {
-        let heads = Heads { auxiliary: 0.0, drop_path: false, smoothing: 0.0 };
+        let heads = Heads { auxiliary: 0.0, drop_path: false, dropout: false, smoothing: 0.0 };
         let Discrete { graph, images, logits, training } = Discrete::build(genotype, &data.skeleton, data.train.batch, Some(heads))?;
         let Training { labels, loss, .. } = training.expect("built with heads");
         Ok(Self { images, labels, logits, loss, parameters: graph.parameters().collect(), graph })

@@ -7,7 +7,7 @@ use adwp_deploy::onnx::OnnxModel;
 use adwp_engine::{Graph, Init, Op, Variables};
 use adwp_export::onnx::{BatchNorms, model};
 use adwp_export::{Trained, fold_batch_norms};
-use adwp_models::{Skeleton, Stem, cost};
+use adwp_models::{Blueprint, Skeleton, Stem, cost};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -69,7 +69,8 @@ fn networks_of_published_size_cost_the_same_twice() {
     ];
     for (skeleton, seed) in sizes.into_iter().zip(0..) {
         let mut small = trained(Skeleton { channels: 2, image: [3, 32, 32], ..skeleton }, seed);
-        small.network.skeleton = skeleton;
+        let genotype = small.network.blueprint.genotype().unwrap().clone();
+        small.network.blueprint = Blueprint::Cells { genotype, skeleton };
         small.variables = zeros(&small.inference(1).unwrap().graph);
         check(&small, &format!("{skeleton:?}, seed {seed}"));
     }

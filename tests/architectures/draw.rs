@@ -3,7 +3,7 @@
 use adwp_data::{DatasetKind, Normalization, OpenOptions, open};
 use adwp_engine::{Device, Executor, Init, Program, Role, Shape, Statistics, Variables};
 use adwp_export::{Network, TestResult, Trained};
-use adwp_models::{Genotype, IntensiveSpace, Skeleton, Stem};
+use adwp_models::{Blueprint, Genotype, IntensiveSpace, Skeleton, Stem};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -58,8 +58,8 @@ pub(crate) fn trained(skeleton: Skeleton, seed: u64) -> Trained {
         _ => Normalization { mean: vec![0.5; skeleton.image[0]], std: vec![0.25; skeleton.image[0]] },
     };
     let network = Network {
-        genotype: genotype(&skeleton, seed),
-        skeleton,
+        name: None,
+        blueprint: Blueprint::Cells { genotype: genotype(&skeleton, seed), skeleton },
         dataset: kind.to_string(),
         classes: (0..skeleton.classes).map(|class| format!("class \"{class}\"")).collect(),
         normalization,
@@ -99,7 +99,7 @@ fn fill(trained: &mut Trained, seed: u64) {
 
 /// Normalised images for a network: embedded ones where they have its size, else noise.
 pub(crate) fn images(trained: &Trained, count: usize, seed: u64) -> Vec<f32> {
-    let image = trained.network.skeleton.image;
+    let image = trained.network.blueprint.image();
     if image != SAMPLE {
         return Init::Normal(1.0).draw(&Shape::from([count, image[0], image[1], image[2]]), &mut generator(seed, 5));
     }

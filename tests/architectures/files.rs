@@ -9,7 +9,7 @@ use adwp_deploy::cost::cost;
 use adwp_deploy::onnx::{BatchSize, OnnxModel};
 use adwp_export::onnx::{BatchNorms, Numbers, model, model_in, quantizer};
 use adwp_export::{ExportError, Trained};
-use adwp_models::CellKind;
+use adwp_models::{Blueprint, CellKind, Genotype, Skeleton};
 use adwp_train::TrainError;
 
 use crate::draw::{cifar, imagenet, trained};
@@ -38,10 +38,13 @@ fn files_are_repeatable_and_lean() {
             assert!(bytes == model(&trained.clone(), mode).unwrap(), "{context}: other bytes the second time");
             let file = OnnxModel::from_bytes(&bytes, "model.onnx").unwrap();
 
-            let skeleton = &trained.network.skeleton;
+            let blueprint = &trained.network.blueprint;
             let input = file.input();
-            assert_eq!((input.batch, [input.channels, input.height, input.width]), (BatchSize::Dynamic, skeleton.image), "{context}");
-            assert_eq!((input.name.as_str(), file.output().name.as_str(), file.output().classes), ("images", "logits", skeleton.classes));
+            assert_eq!((input.batch, [input.channels, input.height, input.width]), (BatchSize::Dynamic, blueprint.image()), "{context}");
+            assert_eq!(
+                (input.name.as_str(), file.output().name.as_str(), file.output().classes),
+                ("images", "logits", blueprint.classes())
+            );
             let said = file.metadata();
             assert_eq!(said.classes.as_ref(), Some(&trained.network.classes), "{context}");
             let normalization = said.normalization.as_ref().unwrap();
@@ -49,7 +52,7 @@ fn files_are_repeatable_and_lean() {
                 (&normalization.mean, &normalization.std),
                 (&trained.network.normalization.mean, &trained.network.normalization.std)
             );
-            assert_eq!(said.genotype, Some(serde_json::to_value(&trained.network.genotype).unwrap()), "{context}");
+            assert_eq!(said.genotype, Some(serde_json::to_value(blueprint.genotype()).unwrap()), "{context}");
             assert_eq!((said.test_accuracy, said.dataset.as_ref()), (Some(3.0 / 7.0), Some(&trained.network.dataset)), "{context}");
 
             let nodes = file.nodes();
@@ -238,9 +241,10 @@ fn a_genotype_of_another_skeleton_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("weights.safetensors");
     let original = trained(cifar(2), 2);
-    let refused = |change: &dyn Fn(&mut Trained), expected: &str| {
+    let refused = |change: &dyn Fn(&mut Genotype, &mut Skeleton), expected: &str| {
         let mut trained = original.clone();
-        change(&mut trained);
+        let Blueprint::Cells { genotype, skeleton } = &mut trained.network.blueprint else { panic!("a network of cells") };
+        change(genotype, skeleton);
         trained.write(&path).unwrap();
         let messages = [
             trained.inference(1).map(drop).unwrap_err().to_string(),
@@ -249,11 +253,11 @@ fn a_genotype_of_another_skeleton_is_refused() {
         ];
         assert!(messages.iter().all(|message| message.contains(expected)), "{messages:?}, expected {expected:?}");
     };
-    refused(&|t| drop(t.network.genotype.cells.pop()), "cells, the network");
-    refused(&|t| t.network.skeleton.cells += 1, "cells, the network");
-    refused(&|t| t.network.genotype.cells[0].kind = CellKind::Reduction, "cell 0 of the genotype is a Reduction cell");
-    refused(&|t| t.network.skeleton.image[1] += 1, "multiples of 4");
-    refused(&|t| t.network.skeleton.cells = 2, "at least 3 cells");
-    refused(&|t| t.network.skeleton.cells = usize::MAX, "cells = ");
-    refused(&|t| t.network.skeleton.image[2] = 1 << 33, "image width = ");
+    refused(&|genotype, _| drop(genotype.cells.pop()), "cells, the network");
+    refused(&|_, skeleton| skeleton.cells += 1, "cells, the network");
+    refused(&|genotype, _| genotype.cells[0].kind = CellKind::Reduction, "cell 0 of the genotype is a Reduction cell");
+    refused(&|_, skeleton| skeleton.image[1] += 1, "multiples of 4");
+    refused(&|_, skeleton| skeleton.cells = 2, "at least 3 cells");
+    refused(&|_, skeleton| skeleton.cells = usize::MAX, "cells = ");
+    refused(&|_, skeleton| skeleton.image[2] = 1 << 33, "image width = ");
 }

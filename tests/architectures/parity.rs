@@ -84,7 +84,7 @@ fn check(trained: &Trained, seed: u64, dir: &Path) {
         executions.extend(on_file(&path, &images, &runtimes, &BATCHES));
     }
     assert_eq!(executions.len(), 8 + 4 * runtimes.len());
-    let classes = trained.network.skeleton.classes;
+    let classes = trained.network.blueprint.classes();
     let found = agree(&executions, classes, TOLERANCE).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
     for agreement in found {
         assert_eq!((agreement.images, agreement.top1_agree), (IMAGES, IMAGES), "seed {seed}: {agreement:?}");
@@ -126,7 +126,7 @@ fn a_file_with_one_other_weight_is_refused() {
     for seed in 0..2 {
         let trained = trained(cifar(seed), seed);
         let images = images(&trained, 3, seed);
-        let classes = trained.network.skeleton.classes;
+        let classes = trained.network.blueprint.classes();
         let reference = in_process(&trained, &images, 3, &Device::cpu(2).unwrap()).remove(0);
         let compare = |bytes: &[u8], runtime: Runtime| {
             let path = dir.path().join("changed.onnx");

@@ -2,6 +2,7 @@
 // A skipped part says so on stdout.
 #![allow(clippy::print_stdout)]
 
+mod architecture;
 mod bad_input;
 mod bad_settings;
 mod bench;

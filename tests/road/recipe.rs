@@ -18,7 +18,7 @@ fn with_genotype(holder: &TempDir, name: &str) -> PathBuf {
 }
 
 /// Stops a command after its first training step, and again after the next one, and then lets it end.
-fn in_three_parts(first: &[&str], next: &[&str]) {
+pub(crate) fn in_three_parts(first: &[&str], next: &[&str]) {
     let stop = ["--max-minutes", "0.00001"];
     run(first.iter().chain(&stop)).with_code(130);
     run(next.iter().chain(&stop)).with_code(130);
@@ -26,7 +26,7 @@ fn in_three_parts(first: &[&str], next: &[&str]) {
 }
 
 /// A folder of so many training images of each of two classes, and half as many test images; one class is turned upside down.
-fn write_images(data: &Path, count: usize) {
+pub(crate) fn write_images(data: &Path, count: usize) {
     let turned = Path::new(PICTURE).with_file_name("turned.jpg");
     for (split, count) in [("train", count), ("val", count / 2)] {
         for (class, picture) in [("cat", Path::new(PICTURE)), ("dog", &turned)] {
@@ -107,7 +107,7 @@ fn an_architecture_goes_to_other_images() {
     let small = ["--set", "image_size=16", "--set", "retrain.epochs=2"];
     let before = contents(&from);
     let ended = run(start.iter().chain(&small)).succeeds();
-    assert!(ended.stderr.contains("the architecture (3 cells)") && ended.stderr.contains("not its data set"), "{ended:?}");
+    assert!(ended.stderr.contains("the architecture (3 cells with 2 channels)") && ended.stderr.contains("not its data set"), "{ended:?}");
     assert!(contents(&from) == before, "the run it came from was changed");
     assert_eq!(fs::read(new.join("genotype.json")).unwrap(), fs::read(from.join("genotype.json")).unwrap());
     run(start.iter().chain(&small)).refuses(&["holds a run already", "--resume"]);

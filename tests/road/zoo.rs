@@ -1,4 +1,4 @@
-//! Published architectures: listed, shown, counted, retrained.
+//! Published architectures: listed, shown, counted, exported.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +8,7 @@ use serde_json::Value;
 use tempfile::tempdir;
 
 use crate::program::{run, text};
-use crate::reference::{SETTINGS, reference};
+use crate::reference::reference;
 
 const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
 
@@ -79,7 +79,9 @@ fn cells_and_layers_can_be_asked_for() {
 #[test]
 fn a_network_that_is_no_stack_of_cells_is_shown_and_counted() {
     let shown = run(["zoo", "show", "mobilenet-v1"]).succeeds();
-    assert!(shown.stdout.is_empty() && shown.stderr.contains("adwp cost zoo:mobilenet-v1 --layers"), "{shown:?}");
+    for command in ["adwp cost zoo:mobilenet-v1 --layers", "adwp retrain --architecture zoo:mobilenet-v1"] {
+        assert!(shown.stdout.is_empty() && shown.stderr.contains(command), "{shown:?}");
+    }
     let all = run(["zoo", "show", "mobilenet-v1", "--json"]).succeeds().json();
     assert_eq!((&all["architecture"]["handmade"], &all["genotype"]), (&"mobilenet_v1".into(), &Value::Null));
     let cost = run(["cost", "zoo:mobilenet-v1", "--layers", "--json"]).succeeds().json();
@@ -171,17 +173,6 @@ fn an_export_is_repeatable_and_says_that_its_weights_are_random() {
     assert!(!file("x.onnx").exists());
     run(["zoo", "export", "gdas", "--out", text(&file("absent").join("x.onnx"))]).refuses(&["absent"]);
     run(["zoo", "export", "gadas", "--out", text(&file("x.onnx"))]).refuses(&["gdas"]);
-}
-
-#[test]
-fn a_published_architecture_is_retrained() {
-    let folder = tempdir().unwrap();
-    let run_folder = folder.path().join("run");
-    fs::create_dir(&run_folder).unwrap();
-    let shown = run(["zoo", "show", "gdas", "--cells", "3"]).succeeds();
-    fs::write(run_folder.join("genotype.json"), shown.stdout).unwrap();
-    run(["retrain", "--config", SETTINGS, "--run", text(&run_folder)]).succeeds();
-    assert!(run_folder.join("weights.safetensors").exists());
 }
 
 #[test]

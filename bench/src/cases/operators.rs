@@ -149,7 +149,7 @@ impl Builder {
 
     fn depthwise(&mut self, x: NodeId, kernel: usize, stride: usize, dilation: usize) -> Result<NodeId> {
         let channels = self.image[0];
-        let conv = Conv2d { stride, padding: dilation * (kernel - 1) / 2, dilation, groups: channels };
+        let conv = Conv2d { stride: [stride; 2], padding: [dilation * (kernel - 1) / 2; 2], dilation, groups: channels };
         self.conv("depthwise", x, channels, kernel, conv)
     }
 
@@ -174,7 +174,7 @@ impl Builder {
             }
             Kind::Conv3x3 { out } => {
                 let x = self.x("x")?;
-                self.conv("conv", x, out, 3, Conv2d { padding: 1, ..Conv2d::default() })
+                self.conv("conv", x, out, 3, Conv2d { padding: [1; 2], ..Conv2d::default() })
             }
             Kind::BatchNorm { affine } => {
                 let mut inputs = vec![self.x("x")?];

@@ -86,7 +86,7 @@ impl Step {
             }
             Step::Retrain => {
                 let genotype = space.random_genotype(&skeleton, KEEP, &mut rng)?;
-                let heads = Heads { auxiliary: 0.0, drop_path: true, smoothing: 0.0 };
+                let heads = Heads { auxiliary: 0.0, drop_path: true, dropout: false, smoothing: 0.0 };
                 let net = Discrete::build(&genotype, &skeleton, batch, Some(heads))?;
                 let training = net.training.ok_or_else(|| Failure::Failed("a network built with heads has none".into()))?;
                 let trainable: Vec<NodeId> = net.graph.parameters().collect();

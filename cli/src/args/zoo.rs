@@ -13,7 +13,7 @@ pub(crate) enum ZooCommand {
         #[arg(long)]
         markdown: bool,
     },
-    /// The genotype of an architecture, for `adwp cost` and `adwp retrain`; with --json, all that is known of it.
+    /// The genotype of an architecture, for `adwp cost` and `adwp retrain --architecture`; with --json, all that is known of it.
     Show {
         /// Its name in `adwp zoo list`.
         name: String,

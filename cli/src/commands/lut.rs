@@ -77,7 +77,10 @@ impl Sizes {
         if !weights.exists() {
             return Ok(sizes);
         }
-        Ok(Self { skeleton: Trained::read(&weights)?.network.skeleton, knows_classes: true, ..sizes })
+        let Some(skeleton) = Trained::read(&weights)?.network.blueprint.skeleton() else {
+            return Err(Failure::input(format!("{} holds no network of cells: a latency table is of cells", run.display())));
+        };
+        Ok(Self { skeleton, knows_classes: true, ..sizes })
     }
 
     /// Those of the retrained network of settings, whose data is not opened.

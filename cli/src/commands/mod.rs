@@ -7,7 +7,7 @@ mod doctor;
 mod fidelity;
 mod lut;
 mod road;
-mod zoo;
+pub(crate) mod zoo;
 
 use crate::args::{Args, Command};
 use crate::failure::Failure;

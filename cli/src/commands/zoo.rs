@@ -52,7 +52,8 @@ pub(crate) fn sized(network: Blueprint, args: &NetworkSizeArgs, console: &mut Co
     Ok(widest)
 }
 
-fn find(name: &str) -> Result<&'static ZooEntry, Failure> {
+/// The architecture of a name.
+pub(crate) fn find(name: &str) -> Result<&'static ZooEntry, Failure> {
     Zoo::embedded().find(name).map_err(|e| Failure::from(e).hint("`adwp zoo list` has all names"))
 }
 
@@ -209,12 +210,16 @@ fn about(entry: &ZooEntry) -> String {
     if let Some(note) = &entry.note {
         text += &format!("\n{note}");
     }
+    let name = &entry.name;
     let why = match entry.architecture {
-        Architecture::Cells(_) => return text,
-        Architecture::WideCells(_) => "Its cells have operations that the DARTS space lacks",
-        Architecture::Handmade(_) => "It is no stack of cells",
+        Architecture::Cells(_) => "",
+        Architecture::WideCells(_) => "Its cells have operations that the DARTS space lacks, so it has no genotype: ",
+        Architecture::Handmade(_) => "It is no stack of cells, so it has no genotype: ",
     };
-    text += &format!("\n{why}, so it has no genotype: `adwp cost zoo:{} --layers` lists its layers.", entry.name);
+    if !why.is_empty() {
+        text += &format!("\n{why}`adwp cost zoo:{name} --layers` lists its layers.");
+    }
+    text += &format!("\n`adwp retrain --architecture zoo:{name}` trains it.");
     text
 }
 

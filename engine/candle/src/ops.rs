@@ -10,11 +10,11 @@ pub(crate) enum Purpose {
     Gradient,
 }
 
-/// `x [n, c, h, w]`, `weight [o, c / groups, k, k]`, `bias [o]` → `[n, o, h', w']`.
+/// `x [n, c, h, w]`, `weight [o, c / groups, kh, kw]`, `bias [o]` → `[n, o, h', w']`.
 pub(crate) fn conv2d(purpose: Purpose, conv: &Conv2d, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let y = match purpose {
-        Purpose::Value => x.conv2d(weight, conv.padding, conv.stride, conv.dilation, conv.groups)?,
-        Purpose::Gradient => conv2d_by_matmul(conv, x, weight)?,
+        Purpose::Value if is_square(conv) => x.conv2d(weight, conv.padding[0], conv.stride[0], conv.dilation, conv.groups)?,
+        Purpose::Value | Purpose::Gradient => conv2d_by_matmul(conv, x, weight)?,
     };
     match bias {
         Some(bias) => y.broadcast_add(&bias.reshape((1, (), 1, 1))?),
@@ -22,31 +22,36 @@ pub(crate) fn conv2d(purpose: Purpose, conv: &Conv2d, x: &Tensor, weight: &Tenso
     }
 }
 
+/// Whether stride and padding are alike in both directions, as candle's convolution has them.
+fn is_square(conv: &Conv2d) -> bool {
+    conv.stride[0] == conv.stride[1] && conv.padding[0] == conv.padding[1]
+}
+
 /// candle's backward pass takes the output padding of both directions from the height alone and runs once for every group.
 fn conv2d_by_matmul(conv: &Conv2d, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
-    let (out, per_group, kernel, _) = weight.dims4()?;
-    let columns = per_group * kernel * kernel;
-    let taps = taps(x, kernel, conv.stride, conv.padding, conv.dilation, 0.0)?;
+    let (out, per_group, kernel_h, kernel_w) = weight.dims4()?;
+    let columns = per_group * kernel_h * kernel_w;
+    let taps = taps(x, [kernel_h, kernel_w], conv.stride, conv.padding, conv.dilation, 0.0)?;
     let (n, _, h, w) = taps[0].dims4()?;
     let unfolded = Tensor::stack(&taps, 2)?.permute((1, 2, 0, 3, 4))?.reshape((conv.groups, columns, n * h * w))?;
     let weight = weight.reshape((conv.groups, out / conv.groups, columns))?;
     weight.matmul(&unfolded)?.reshape((out, n, h, w))?.transpose(0, 1)?.contiguous()
 }
 
-/// For each tap of a square window, row by row, the image of what that tap sees: `[n, c, h', w']`.
-fn taps(x: &Tensor, kernel: usize, stride: usize, padding: usize, dilation: usize, fill: f64) -> Result<Vec<Tensor>> {
-    let padded = pad(&pad(x, 2, padding, fill)?, 3, padding, fill)?;
+/// For each tap of a window, row by row, the image of what that tap sees: `[n, c, h', w']`.
+fn taps(x: &Tensor, kernel: [usize; 2], stride: [usize; 2], padding: [usize; 2], dilation: usize, fill: f64) -> Result<Vec<Tensor>> {
+    let padded = pad(&pad(x, 2, padding[0], fill)?, 3, padding[1], fill)?;
     let (_, _, h, w) = padded.dims4()?;
-    let positions = |size: usize, tap: usize| {
-        let count = (size - dilation * (kernel - 1) - 1) / stride + 1;
+    let positions = |axis: usize, size: usize, tap: usize| {
+        let count = (size - dilation * (kernel[axis] - 1) - 1) / stride[axis] + 1;
         let first = (tap * dilation) as u32;
-        Tensor::from_iter((0..count as u32).map(|i| first + i * stride as u32), x.device())
+        Tensor::from_iter((0..count as u32).map(|i| first + i * stride[axis] as u32), x.device())
     };
-    let mut taps = Vec::with_capacity(kernel * kernel);
-    for row in 0..kernel {
-        let rows = padded.index_select(&positions(h, row)?, 2)?;
-        for column in 0..kernel {
-            taps.push(rows.index_select(&positions(w, column)?, 3)?);
+    let mut taps = Vec::with_capacity(kernel[0] * kernel[1]);
+    for row in 0..kernel[0] {
+        let rows = padded.index_select(&positions(0, h, row)?, 2)?;
+        for column in 0..kernel[1] {
+            taps.push(rows.index_select(&positions(1, w, column)?, 3)?);
         }
     }
     Ok(taps)
@@ -117,7 +122,7 @@ pub(crate) fn gate(x: &Tensor, gate: &Tensor) -> Result<Tensor> {
 
 /// The maximum of each window; its gradient goes to the first of several maxima, row by row.
 pub(crate) fn max_pool(pool: &Pool, x: &Tensor) -> Result<Tensor> {
-    let taps = taps(x, pool.kernel, pool.stride, pool.padding, 1, f64::NEG_INFINITY)?;
+    let taps = taps(x, [pool.kernel; 2], [pool.stride; 2], [pool.padding; 2], 1, f64::NEG_INFINITY)?;
     let mut best = taps[0].clone();
     for tap in &taps[1..] {
         best = tap.gt(&best)?.where_cond(tap, &best)?;
@@ -129,7 +134,7 @@ pub(crate) fn max_pool(pool: &Pool, x: &Tensor) -> Result<Tensor> {
 pub(crate) fn avg_pool(pool: &Pool, x: &Tensor) -> Result<Tensor> {
     let ones = Tensor::ones((1, 1, x.dim(2)?, x.dim(3)?), x.dtype(), x.device())?;
     let window_sum = |x: &Tensor| {
-        let taps = taps(x, pool.kernel, pool.stride, pool.padding, 1, 0.0)?;
+        let taps = taps(x, [pool.kernel; 2], [pool.stride; 2], [pool.padding; 2], 1, 0.0)?;
         taps[1..].iter().try_fold(taps[0].clone(), |sum, tap| sum + tap)
     };
     window_sum(x)?.broadcast_div(&window_sum(&ones)?)

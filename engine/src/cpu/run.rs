@@ -225,7 +225,10 @@ impl<'a> Run<'a> {
         let node = &self.graph()[id];
         let inside = self.lowered.depthwise(self.graph(), id);
         let x = self.values(inside.map_or(node.inputs[0], |d| self.graph()[d].inputs[0]));
-        let depthwise = inside.map(|d| conv::Depthwise { window: &self.geometry(d).window, weight: self.value(self.graph()[d].inputs[1]) });
+        let depthwise = inside.and_then(|d| {
+            let window = self.geometry(d).depthwise()?;
+            Some(conv::Depthwise { window, weight: self.value(self.graph()[d].inputs[1]) })
+        });
         Chain::new(self.geometry(id), x, depthwise, self.value(node.inputs[1]))
     }
 
@@ -244,8 +247,8 @@ impl<'a> Run<'a> {
                 Op::Input | Op::Parameter { .. } => unreachable!("leaves have no step"),
                 Op::Conv2d(_) => {
                     let (geometry, bias) = (run.geometry(id), node.inputs.get(2).map(|&b| run.value(b)));
-                    if geometry.is_depthwise() {
-                        depthwise::forward(&geometry.window, run.values(x), run.value(node.inputs[1]), bias, y, wanted);
+                    if let Some(window) = geometry.depthwise() {
+                        depthwise::forward(window, run.values(x), run.value(node.inputs[1]), bias, y, wanted);
                     } else {
                         run.chain(id).forward(bias, y, wanted);
                     }
@@ -391,10 +394,10 @@ impl<'a> Run<'a> {
                 let planes = dx.is_some().then_some(&mut sums[..]).filter(|sums| !sums.is_empty());
                 let means = norm.map_or(&[][..], |norm| &run.normalizations.moments[norm.index()].mean);
                 let sums = planes.map(|planes| Sums { planes, means });
-                if geometry.is_depthwise() && inside.is_none() {
+                if let (Some(window), None) = (geometry.depthwise(), inside) {
                     let inputs = &run.graph()[id].inputs;
                     let (x, weight) = (run.values(inputs[0]), run.value(inputs[1]));
-                    depthwise::backward(&geometry.window, x, weight, dy, depthwise::Wanted { dx, sums, dweight });
+                    depthwise::backward(window, x, weight, dy, depthwise::Wanted { dx, sums, dweight });
                 } else {
                     run.chain(id).backward(dy, conv::Wanted { dx, sums, dweight, ddepthwise });
                 }

@@ -250,9 +250,10 @@ impl Lister<'_> {
     fn conv_sizes(&self, id: NodeId, conv: &Conv2d) -> ConvSizes {
         let node = &self.graph[id];
         let dims = |id: NodeId| self.graph[id].shape.dims4().expect("the graph checked that this has four dimensions");
-        let ([batch, channels, height, width], [out, _, kernel, _]) = (dims(node.inputs[0]), dims(node.inputs[1]));
+        let ([batch, channels, height, width], [out, _, kernel_h, kernel_w]) = (dims(node.inputs[0]), dims(node.inputs[1]));
         let [_, _, out_height, out_width] = dims(id);
         let Conv2d { stride, padding, dilation, groups } = *conv;
+        let kernel = [kernel_h, kernel_w];
         ConvSizes { batch, channels, height, width, out, out_height, out_width, kernel, stride, padding, dilation, groups }
     }
 

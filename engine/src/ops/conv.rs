@@ -20,11 +20,24 @@ use crate::simd::MOST_LANES;
 /// The sizes of a convolution.
 #[derive(Clone, Debug)]
 pub(crate) struct Geometry {
-    pub(crate) window: Window,
+    /// Of a depthwise convolution whose directions are alike.
+    window: Option<Window>,
+    axes: [Axis; 2],
+    dilation: usize,
     pub(crate) groups: usize,
     /// Input and output channels of one group.
     inputs: usize,
     outputs: usize,
+}
+
+/// One direction of a convolution: down or across.
+#[derive(Clone, Copy, Debug)]
+struct Axis {
+    size: usize,
+    out: usize,
+    kernel: usize,
+    stride: usize,
+    padding: usize,
 }
 
 /// Columns of the matrices that samples of few positions are put together for.
@@ -39,18 +52,24 @@ const GAP: usize = MOST_LANES;
 impl Geometry {
     /// From the shapes of input, weight and output.
     pub(crate) fn new(conv: &Conv2d, x: [usize; 4], weight: [usize; 4], y: [usize; 4]) -> Self {
-        let window = Window::new([x[2], x[3]], [y[2], y[3]], weight[2], conv.stride, conv.padding, conv.dilation);
-        Self { window, groups: conv.groups, inputs: weight[1], outputs: weight[0] / conv.groups }
+        let axes =
+            [0, 1].map(|i| Axis { size: x[2 + i], out: y[2 + i], kernel: weight[2 + i], stride: conv.stride[i], padding: conv.padding[i] });
+        let [down, across] = axes;
+        let is_square = (down.kernel, down.stride, down.padding) == (across.kernel, across.stride, across.padding);
+        let (inputs, outputs) = (weight[1], weight[0] / conv.groups);
+        let window = (inputs == 1 && outputs == 1 && is_square)
+            .then(|| Window::new([x[2], x[3]], [y[2], y[3]], down.kernel, down.stride, down.padding, conv.dilation));
+        Self { window, axes, dilation: conv.dilation, groups: conv.groups, inputs, outputs }
     }
 
-    pub(crate) fn is_depthwise(&self) -> bool {
-        self.inputs == 1 && self.outputs == 1
+    /// The window of a depthwise convolution whose directions are alike: it has kernels of its own.
+    pub(crate) fn depthwise(&self) -> Option<&Window> {
+        self.window.as_ref()
     }
 
     /// Whether the input itself is the matrix of windows.
     pub(crate) fn is_pointwise(&self) -> bool {
-        let w = &self.window;
-        w.kernel == 1 && w.stride == 1 && w.padding == 0
+        self.axes.iter().all(|axis| (axis.kernel, axis.stride, axis.padding) == (1, 1, 0))
     }
 
     pub(crate) fn out_channels(&self) -> usize {
@@ -59,7 +78,7 @@ impl Geometry {
 
     /// Rows of the matrix of windows of one group.
     fn terms(&self) -> usize {
-        self.inputs * self.window.taps()
+        self.inputs * self.axes[0].kernel * self.axes[1].kernel
     }
 
     fn weight_group(&self) -> usize {
@@ -69,21 +88,22 @@ impl Geometry {
     /// Calls `f` with every row of the output's columns in the matrix of windows of one group: its row there, its first column, and which
     /// input it reads.
     fn each_row(&self, mut f: impl FnMut(usize, usize, RowSpan)) {
-        let w = &self.window;
+        let [down, across] = &self.axes;
         for channel in 0..self.inputs {
-            for ky in 0..w.kernel {
-                for kx in 0..w.kernel {
-                    let row = (channel * w.kernel + ky) * w.kernel + kx;
+            for ky in 0..down.kernel {
+                for kx in 0..across.kernel {
+                    let row = (channel * down.kernel + ky) * across.kernel + kx;
                     // Output columns whose input column lies inside: 0 ≤ ox · stride + kx · dilation - padding < w.
-                    let shift = kx * w.dilation;
-                    let from = w.padding.saturating_sub(shift).div_ceil(w.stride).min(w.out_w);
-                    let to = (w.w + w.padding).saturating_sub(shift).div_ceil(w.stride).min(w.out_w).max(from);
-                    for oy in 0..w.out_h {
-                        let y = oy * w.stride + ky * w.dilation;
-                        let inside = (w.padding..w.h + w.padding).contains(&y) && to > from;
-                        let start = || (channel * w.h + y - w.padding) * w.w + from * w.stride + shift - w.padding;
+                    let shift = kx * self.dilation;
+                    let from = across.padding.saturating_sub(shift).div_ceil(across.stride).min(across.out);
+                    let to = (across.size + across.padding).saturating_sub(shift).div_ceil(across.stride).min(across.out).max(from);
+                    for oy in 0..down.out {
+                        let y = oy * down.stride + ky * self.dilation;
+                        let inside = (down.padding..down.size + down.padding).contains(&y) && to > from;
+                        let start =
+                            || (channel * down.size + y - down.padding) * across.size + from * across.stride + shift - across.padding;
                         let span = if inside { RowSpan { from, to, start: start() } } else { RowSpan { from: 0, to: 0, start: 0 } };
-                        f(row, oy * w.out_w, span);
+                        f(row, oy * across.out, span);
                     }
                 }
             }
@@ -92,27 +112,27 @@ impl Geometry {
 
     /// The windows of one group of a sample, as rows `stride` apart.
     fn unfold(&self, x: &[f32], columns: &mut [f32], stride: usize) {
-        let w = &self.window;
+        let across = &self.axes[1];
         self.each_row(|row, at, span| {
-            let row = &mut columns[row * stride + at..][..w.out_w];
+            let row = &mut columns[row * stride + at..][..across.out];
             row[..span.from].fill(0.0);
             row[span.to..].fill(0.0);
             let inside = &mut row[span.from..span.to];
-            if w.stride == 1 {
+            if across.stride == 1 {
                 inside.copy_from_slice(&x[span.start..][..inside.len()]);
             } else if !inside.is_empty() {
-                inside.iter_mut().zip(x[span.start..].iter().step_by(w.stride)).for_each(|(c, x)| *c = *x);
+                inside.iter_mut().zip(x[span.start..].iter().step_by(across.stride)).for_each(|(c, x)| *c = *x);
             }
         });
     }
 
     /// The transpose of [`Self::unfold`]: adds to `dx`.
     fn fold(&self, columns: &[f32], stride: usize, dx: &mut [f32]) {
-        let w = &self.window;
+        let across = &self.axes[1];
         self.each_row(|row, at, span| {
             let inside = &columns[row * stride + at..][span.from..span.to];
             if !inside.is_empty() {
-                dx[span.start..].iter_mut().step_by(w.stride).zip(inside).for_each(|(x, c)| *x += c);
+                dx[span.start..].iter_mut().step_by(across.stride).zip(inside).for_each(|(x, c)| *x += c);
             }
         });
     }
@@ -186,7 +206,7 @@ impl<'a> Chain<'a> {
     }
 
     fn positions(&self) -> usize {
-        self.geometry.window.out_plane()
+        self.geometry.axes[0].out * self.geometry.axes[1].out
     }
 
     fn terms_of_all_groups(&self) -> usize {

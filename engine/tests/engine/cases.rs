@@ -24,13 +24,14 @@ pub(crate) const OPERATIONS: &[(&str, Build)] = &[
     ("convolution of many samples", |b| {
         let (samples, kernel, channels) = (b.pick(&[8, 9, 17, 20]), b.pick(&[1, 3]), b.pick(&[1, 2]));
         let groups = b.pick(&[1, channels]);
-        conv_of(b, [samples, channels, 4, 5], 2, kernel, Conv2d { padding: kernel / 2, groups, ..Conv2d::default() })
+        conv_of(b, [samples, channels, 4, 5], 2, kernel, Conv2d { padding: [kernel / 2; 2], groups, ..Conv2d::default() })
     }),
     ("convolution of many channels", |b| {
         let (channels, out, kernel) = (b.pick(&[16, 31, 40, 64]), b.pick(&[16, 33, 70]), b.pick(&[1, 1, 3]));
         let (h, w) = (b.between(1, 3), b.between(1, 3));
-        conv_of(b, [2, channels, h, w], out, kernel, Conv2d { padding: kernel / 2, ..Conv2d::default() })
+        conv_of(b, [2, channels, h, w], out, kernel, Conv2d { padding: [kernel / 2; 2], ..Conv2d::default() })
     }),
+    ("convolution whose directions differ", rectangular),
     ("batch norm", batch_norm),
     ("relu", |b| {
         let x = b.any_leaf(Fill::Distinct);
@@ -150,11 +151,11 @@ pub(crate) const LARGE: &[(&str, Build)] = &[
     }),
     ("large depthwise convolution", |b| {
         let x = b.large_image();
-        b.conv(x, 7, 5, Conv2d { stride: 1, padding: 4, dilation: 2, groups: 7 })
+        b.conv(x, 7, 5, Conv2d { stride: [1; 2], padding: [4; 2], dilation: 2, groups: 7 })
     }),
     ("large convolution", |b| {
         let x = b.large_image();
-        b.conv(x, 9, 3, Conv2d { stride: 2, padding: 1, ..Conv2d::default() })
+        b.conv(x, 9, 3, Conv2d { stride: [2; 2], padding: [1; 2], ..Conv2d::default() })
     }),
     ("large linear", |b| {
         let x = b.leaf([37, 301], Fill::Normal);
@@ -188,7 +189,7 @@ pub(crate) const BLOCKS: &[(&str, Build)] = &[
         let x = b.small_image();
         let active = b.add(Op::Relu, &[x]);
         let left = b.conv(active, 3, 1, Conv2d::default());
-        let right = b.conv(active, 3, 3, Conv2d { padding: 1, ..Conv2d::default() });
+        let right = b.conv(active, 3, 3, Conv2d { padding: [1; 2], ..Conv2d::default() });
         let pooled = b.add(Op::AvgPool(Pool { kernel: 3, stride: 1, padding: 1 }), &[active]);
         b.add(Op::Concat, &[left, right, pooled, active])
     }),
@@ -206,7 +207,7 @@ pub(crate) const BLOCKS: &[(&str, Build)] = &[
     }),
     ("convolution, batch norm, activation", |b| {
         let x = b.small_image();
-        let convolved = b.conv(x, 3, 3, Conv2d { padding: 1, ..Conv2d::default() });
+        let convolved = b.conv(x, 3, 3, Conv2d { padding: [1; 2], ..Conv2d::default() });
         let normal = normalised(b, convolved);
         // A smooth one, so that a rounded value is on no other side of a bend.
         let active = b.add(Op::Activation(Activation::Silu), &[normal]);
@@ -230,10 +231,10 @@ pub(crate) const BLOCKS: &[(&str, Build)] = &[
     ("factorised reduction", |b| {
         let x = b.image_of(2, 2, 6, 8, Fill::Distinct);
         let active = b.add(Op::Relu, &[x]);
-        let stride = Conv2d { stride: 2, ..Conv2d::default() };
+        let stride = Conv2d { stride: [2; 2], ..Conv2d::default() };
         let even = b.conv(active, 3, 1, stride);
         let cropped = b.add(Op::Crop { top: 1, left: 1 }, &[active]);
-        let odd = b.conv(cropped, 2, 1, Conv2d { padding: 0, ..stride });
+        let odd = b.conv(cropped, 2, 1, Conv2d { padding: [0; 2], ..stride });
         b.concat_cropped(even, odd)
     }),
     ("generated convolution", |b| {
@@ -262,7 +263,7 @@ pub(crate) const BLOCKS: &[(&str, Build)] = &[
     }),
     ("drop path into a sum", |b| {
         let x = b.small_image();
-        let branch = b.conv(x, 3, 3, Conv2d { padding: 1, ..Conv2d::default() });
+        let branch = b.conv(x, 3, 3, Conv2d { padding: [1; 2], ..Conv2d::default() });
         let dropped = drop_path(b, branch);
         let other = b.conv(x, 3, 1, Conv2d::default());
         b.add(Op::Add, &[dropped, other])
@@ -541,7 +542,29 @@ fn convolution(b: &mut Builder, channels: Channels) -> NodeId {
     let usual = if b.rng.random() { reach / 2 } else { b.between(0, 3) };
     let padding = usual.max(fitting);
     let n = b.pick(&[1, 2, 3, 5]).min((2000 / (h * w * input)).max(1));
-    conv_of(b, [n, input, h, w], out, kernel, Conv2d { stride, padding, dilation, groups })
+    conv_of(b, [n, input, h, w], out, kernel, Conv2d { stride: [stride; 2], padding: [padding; 2], dilation, groups })
+}
+
+/// Dense, in groups, or each channel for itself; with the sizes of published cells more often than others.
+fn rectangular(b: &mut Builder) -> NodeId {
+    let (input, out, groups) = b.pick(&[(3, 2, 1), (1, 4, 1), (17, 9, 1), (4, 6, 2), (3, 3, 3), (2, 2, 2)]);
+    let kernel = b.pick(&[[1, 7], [7, 1], [1, 3], [3, 1], [2, 5], [3, 3], [1, 1]]);
+    let stride = b.pick(&[[1, 1], [1, 2], [2, 1], [3, 2]]);
+    let dilation = b.pick(&[1, 1, 1, 2]);
+    let (h, w) = (b.side(), b.side());
+    let padding = [(0, h), (1, w)].map(|(axis, size): (usize, usize)| {
+        let reach: usize = dilation * (kernel[axis] - 1) + 1;
+        let usual = b.pick(&[reach / 2, reach / 2, 0, 2]);
+        usual.max(reach.saturating_sub(size).div_ceil(2))
+    });
+    let n = b.pick(&[1, 2, 5]).min((1500 / (h * w * input)).max(1));
+    let x = b.image_of(n, input, h, w, Fill::Normal);
+    let weight = b.leaf([out, input / groups, kernel[0], kernel[1]], Fill::Normal);
+    let mut inputs = vec![x, weight];
+    if b.rng.random() {
+        inputs.push(b.leaf([out], Fill::Normal));
+    }
+    b.add(Op::Conv2d(Conv2d { stride, padding, dilation, groups }), &inputs)
 }
 
 fn conv_of(b: &mut Builder, [n, c, h, w]: [usize; 4], out: usize, kernel: usize, conv: Conv2d) -> NodeId {
@@ -557,7 +580,7 @@ fn conv_of(b: &mut Builder, [n, c, h, w]: [usize; 4], out: usize, kernel: usize,
 /// The depthwise layers of the search space, which executors may have special code for.
 fn searched_depthwise(b: &mut Builder) -> NodeId {
     let (kernel, dilation) = (b.pick(&[3, 5]), b.pick(&[1, 2]));
-    let conv = Conv2d { stride: b.pick(&[1, 2]), padding: dilation * (kernel / 2), dilation, groups: 2 };
+    let conv = Conv2d { stride: [b.pick(&[1, 2]); 2], padding: [dilation * (kernel / 2); 2], dilation, groups: 2 };
     let side = b.pick(&[3, 4, 7, 8, 16, 17, 32]);
     let height = b.pick(&[side, side, side + 1]);
     let n = b.between(1, 2);
@@ -570,14 +593,14 @@ fn wide_depthwise(b: &mut Builder) -> NodeId {
     let (h, w) = (b.between(5, 9), b.pick(&[64, 65, 70, 97, 131]));
     let (h, w) = if b.rng.random() { (h, w) } else { (w, h) };
     let (stride, padding) = (b.pick(&[1, 2]), b.pick(&[2, dilation * (kernel / 2)]));
-    conv_of(b, [1, 2, h, w], 2, kernel, Conv2d { stride, padding, dilation, groups: 2 })
+    conv_of(b, [1, 2, h, w], 2, kernel, Conv2d { stride: [stride; 2], padding: [padding; 2], dilation, groups: 2 })
 }
 
 fn wide_dense(b: &mut Builder) -> NodeId {
     let (h, w) = (b.between(3, 5), b.pick(&[64, 65, 70, 97, 131]));
     let (h, w) = if b.rng.random() { (h, w) } else { (w, h) };
     let (out, kernel) = (b.pick(&[2, 7]), b.pick(&[1, 3]));
-    let conv = Conv2d { stride: b.pick(&[1, 2]), padding: kernel / 2, dilation: 1, groups: 1 };
+    let conv = Conv2d { stride: [b.pick(&[1, 2]); 2], padding: [kernel / 2; 2], dilation: 1, groups: 1 };
     conv_of(b, [1, 3, h, w], out, kernel, conv)
 }
 
@@ -670,7 +693,7 @@ pub(crate) fn cross_entropy(b: &mut Builder, logits: NodeId) -> NodeId {
 fn relu_conv_bn(b: &mut Builder, x: NodeId, kernel: usize, stride: usize) -> NodeId {
     let channels = b.dims4(x)[1];
     let active = b.add(Op::Relu, &[x]);
-    let y = b.conv(active, channels, kernel, Conv2d { stride, padding: kernel / 2, ..Conv2d::default() });
+    let y = b.conv(active, channels, kernel, Conv2d { stride: [stride; 2], padding: [kernel / 2; 2], ..Conv2d::default() });
     normalised(b, y)
 }
 
@@ -690,7 +713,7 @@ pub(crate) fn separable(b: &mut Builder, x: NodeId, kernel: usize, stride: usize
     let groups = b.dims4(x)[1];
     let active = b.add(Op::Relu, &[x]);
     let padding = dilation * (kernel / 2);
-    let depthwise = b.conv(active, groups, kernel, Conv2d { stride, padding, dilation, groups });
+    let depthwise = b.conv(active, groups, kernel, Conv2d { stride: [stride; 2], padding: [padding; 2], dilation, groups });
     let pointwise = b.conv(depthwise, groups, 1, Conv2d::default());
     b.add(Op::BatchNorm(BatchNorm::default()), &[pointwise])
 }
@@ -709,7 +732,7 @@ pub(crate) fn generated_conv(b: &mut Builder, x: NodeId, p: NodeId, hidden: usiz
         b.reshape(weight, shape)
     };
     let (depthwise, pointwise) = (generate([c, 1, 3, 3]), generate([c, c, 1, 1]));
-    let y = b.add(Op::Conv2d(Conv2d { padding: 1, groups: c, ..Conv2d::default() }), &[x, depthwise]);
+    let y = b.add(Op::Conv2d(Conv2d { padding: [1; 2], groups: c, ..Conv2d::default() }), &[x, depthwise]);
     b.add(Op::Conv2d(Conv2d::default()), &[y, pointwise])
 }
 

@@ -97,7 +97,7 @@ fn intermediate_outputs_survive_the_backward_pass() {
     let mut outputs = vec![x];
     for i in 0..6 {
         let last = outputs[outputs.len() - 1];
-        let conv = graph.add(format!("conv{i}"), Op::Conv2d(Conv2d { padding: 1, ..Conv2d::default() }), &[last, w]).unwrap();
+        let conv = graph.add(format!("conv{i}"), Op::Conv2d(Conv2d { padding: [1; 2], ..Conv2d::default() }), &[last, w]).unwrap();
         outputs.push(graph.add(format!("relu{i}"), Op::Relu, &[conv]).unwrap());
     }
     let outputs = &outputs[1..];

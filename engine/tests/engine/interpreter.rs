@@ -188,10 +188,11 @@ fn activation(activation: Activation, x: f64) -> f64 {
 
 fn conv2d(conv: &Conv2d, x: Operand<'_>, weight: Operand<'_>, bias: Option<Operand<'_>>, out: &Shape) -> Vec<f64> {
     let [_, channels, h, w] = x.dims4();
-    let [outputs, per_group, k, _] = weight.dims4();
+    let [outputs, per_group, k_h, k_w] = weight.dims4();
     let [n, _, out_h, out_w] = out.dims4().expect("an image");
-    let position =
-        |o: usize, tap: usize, size: usize| (o * conv.stride + tap * conv.dilation).checked_sub(conv.padding).filter(|&i| i < size);
+    let position = |axis: usize, o: usize, tap: usize, size: usize| {
+        (o * conv.stride[axis] + tap * conv.dilation).checked_sub(conv.padding[axis]).filter(|&i| i < size)
+    };
     let mut y = Vec::with_capacity(out.elements());
     for sample in 0..n {
         for output in 0..outputs {
@@ -201,11 +202,11 @@ fn conv2d(conv: &Conv2d, x: Operand<'_>, weight: Operand<'_>, bias: Option<Opera
                     let mut sum = bias.map_or(0.0, |bias| bias.data[output]);
                     for i in 0..per_group {
                         let channel = group * per_group + i;
-                        for ky in 0..k {
-                            let Some(iy) = position(oy, ky, h) else { continue };
-                            for kx in 0..k {
-                                let Some(ix) = position(ox, kx, w) else { continue };
-                                sum += weight.data[((output * per_group + i) * k + ky) * k + kx]
+                        for ky in 0..k_h {
+                            let Some(iy) = position(0, oy, ky, h) else { continue };
+                            for kx in 0..k_w {
+                                let Some(ix) = position(1, ox, kx, w) else { continue };
+                                sum += weight.data[((output * per_group + i) * k_h + ky) * k_w + kx]
                                     * x.data[((sample * channels + channel) * h + iy) * w + ix];
                             }
                         }

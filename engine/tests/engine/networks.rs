@@ -13,7 +13,7 @@ const WINDOW: Pool = Pool { kernel: 3, stride: 1, padding: 1 };
 fn stem(b: &mut Builder, channels: usize) -> NodeId {
     let (h, w) = (b.between(7, 10), b.between(7, 10));
     let images = b.image_of(4, 3, h, w, Fill::Normal);
-    let y = b.conv(images, channels, 3, Conv2d { padding: 1, ..Conv2d::default() });
+    let y = b.conv(images, channels, 3, Conv2d { padding: [1; 2], ..Conv2d::default() });
     normalised(b, y)
 }
 
@@ -32,7 +32,7 @@ fn preprocess(b: &mut Builder, x: NodeId, channels: usize) -> NodeId {
 
 /// Halves the resolution by two offset 1×1 convolutions.
 fn factorised_reduction(b: &mut Builder, x: NodeId, channels: usize) -> NodeId {
-    let halving = Conv2d { stride: 2, ..Conv2d::default() };
+    let halving = Conv2d { stride: [2; 2], ..Conv2d::default() };
     let active = b.add(Op::Relu, &[x]);
     let even = b.conv(active, channels / 2, 1, halving);
     let cropped = b.add(Op::Crop { top: 1, left: 1 }, &[active]);
@@ -103,8 +103,8 @@ fn random_graph(b: &mut Builder) -> NodeId {
             0 | 1 => b.add(Op::Relu, &[x]),
             2 => normalised(b, x),
             3 => b.add(Op::BatchNorm(BatchNorm::default()), &[x]),
-            4 => b.conv(x, CHANNELS, 3, Conv2d { padding: 1, ..Conv2d::default() }),
-            5 => b.conv(x, CHANNELS, 5, Conv2d { padding: 4, dilation: 2, groups: CHANNELS, ..Conv2d::default() }),
+            4 => b.conv(x, CHANNELS, 3, Conv2d { padding: [1; 2], ..Conv2d::default() }),
+            5 => b.conv(x, CHANNELS, 5, Conv2d { padding: [4; 2], dilation: 2, groups: CHANNELS, ..Conv2d::default() }),
             6 => b.add(Op::Add, &[x, y, z]),
             7 => {
                 let weights = b.leaf([3], Fill::Normal);

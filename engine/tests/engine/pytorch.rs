@@ -103,7 +103,7 @@ fn depthwise_strided_dilated_convolution() {
     let mut step = Step::default();
     let x = step.ramp(&[1, 2, 4, 5], 11, 0.25);
     let w = step.ramp(&[2, 1, 3, 3], 5, 0.5);
-    let y = step.add("y", Op::Conv2d(Conv2d { stride: 2, padding: 2, dilation: 2, groups: 2 }), &[x, w]);
+    let y = step.add("y", Op::Conv2d(Conv2d { stride: [2; 2], padding: [2; 2], dilation: 2, groups: 2 }), &[x, w]);
     let (y, gradients) = step.squared(y, &[x, w]);
     expect("y", &y, &[-0.625, 0.0, 1.625, -1.125, 0.625, 0.875, -1.25, 2.625, -0.75, -0.375, 1.0, -0.625]);
     expect(
@@ -181,7 +181,7 @@ fn dense_strided_convolution() {
     let mut step = Step::default();
     let x = step.ramp(&[1, 2, 5, 4], 17, 0.125);
     let w = step.ramp(&[3, 2, 3, 3], 11, 0.25);
-    let y = step.add("y", Op::Conv2d(Conv2d { stride: 2, padding: 1, ..Conv2d::default() }), &[x, w]);
+    let y = step.add("y", Op::Conv2d(Conv2d { stride: [2; 2], padding: [1; 2], ..Conv2d::default() }), &[x, w]);
     let (y, gradients) = step.squared(y, &[x, w]);
     expect(
         "y",

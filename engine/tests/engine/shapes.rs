@@ -30,24 +30,28 @@ fn convolutions_are_inferred() {
         graph[y].shape.dims4().unwrap()
     };
     assert_eq!(shape([2, 3, 7, 9], [5, 3, 3, 3], Conv2d::default()), [2, 5, 5, 7]);
-    assert_eq!(shape([1, 4, 8, 7], [4, 1, 5, 5], Conv2d { stride: 2, padding: 4, dilation: 2, groups: 4 }), [1, 4, 4, 4]);
-    assert_eq!(shape([1, 1, 1, 1], [1, 1, 7, 7], Conv2d { padding: 3, ..Conv2d::default() }), [1, 1, 1, 1]);
-    assert_eq!(shape([1, 6, 4, 4], [4, 3, 1, 1], Conv2d { stride: 3, groups: 2, ..Conv2d::default() }), [1, 4, 2, 2]);
+    assert_eq!(shape([1, 4, 8, 7], [4, 1, 5, 5], Conv2d { stride: [2; 2], padding: [4; 2], dilation: 2, groups: 4 }), [1, 4, 4, 4]);
+    assert_eq!(shape([1, 1, 1, 1], [1, 1, 7, 7], Conv2d { padding: [3; 2], ..Conv2d::default() }), [1, 1, 1, 1]);
+    let across = Conv2d { stride: [1, 2], padding: [0, 3], ..Conv2d::default() };
+    assert_eq!(shape([1, 3, 8, 9], [5, 3, 1, 7], across), [1, 5, 8, 5]);
+    let down = Conv2d { stride: [2, 1], padding: [1, 0], ..Conv2d::default() };
+    assert_eq!(shape([1, 3, 8, 9], [5, 3, 3, 1], down), [1, 5, 4, 9]);
+    assert_eq!(shape([1, 6, 4, 4], [4, 3, 1, 1], Conv2d { stride: [3; 2], groups: 2, ..Conv2d::default() }), [1, 4, 2, 2]);
 }
 
 #[test]
 fn convolutions_that_do_not_fit() {
-    let (mut graph, [image, weight, flat, bias]) = inputs([&[1, 4, 5, 6], &[6, 4, 3, 3], &[4, 5], &[5]]);
+    let (mut graph, [image, weight, narrow, flat, bias]) = inputs([&[1, 4, 5, 6], &[6, 4, 3, 3], &[6, 3, 3, 3], &[4, 5], &[5]]);
     let conv = Conv2d::default();
     let mut refuse = |conv: Conv2d, inputs: &[NodeId]| reason(&mut graph, Op::Conv2d(conv), inputs);
     assert!(refuse(Conv2d { groups: 3, ..conv }, &[image, weight]).contains("3 groups"));
     assert!(refuse(Conv2d { groups: 0, ..conv }, &[image, weight]).contains("0 groups"));
-    assert!(refuse(Conv2d { groups: 2, ..conv }, &[image, weight]).contains("[out, 2, k, k]"));
+    assert!(refuse(Conv2d { groups: 2, ..conv }, &[image, weight]).contains("[out, 2, height, width]"));
     assert!(refuse(Conv2d { dilation: 3, ..conv }, &[image, weight]).contains("window of 7 does not fit into 5"));
-    assert!(refuse(Conv2d { stride: 0, ..conv }, &[image, weight]).contains("at least 1"));
+    assert!(refuse(Conv2d { stride: [0; 2], ..conv }, &[image, weight]).contains("at least 1"));
     assert!(refuse(conv, &[flat, weight]).contains("[batch, channels, height, width]"));
     assert!(refuse(conv, &[image, flat]).contains("four dimensions"));
-    assert!(refuse(conv, &[image, image]).contains("[out, 4, k, k]"));
+    assert!(refuse(conv, &[image, narrow]).contains("[out, 4, height, width]"));
     assert!(refuse(conv, &[image, weight, bias]).contains("bias must be [6]"));
     assert!(refuse(conv, &[image]).contains("a weight"));
 }

@@ -12,7 +12,7 @@ fn network() -> (Graph, NodeId, NodeId) {
     let mut graph = Graph::new();
     let x = graph.input("x", [2, 2, 3, 5]).unwrap();
     let weight = graph.parameter("weight", [3, 2, 3, 3], Init::Normal(1.0)).unwrap();
-    let y = graph.add("conv", Op::Conv2d(Conv2d { padding: 1, ..Conv2d::default() }), &[x, weight]).unwrap();
+    let y = graph.add("conv", Op::Conv2d(Conv2d { padding: [1; 2], ..Conv2d::default() }), &[x, weight]).unwrap();
     let scale = graph.parameter("scale", [3], Init::Normal(1.0)).unwrap();
     let shift = graph.parameter("shift", [3], Init::Normal(1.0)).unwrap();
     let y = graph.add("bn", Op::BatchNorm(BatchNorm { epsilon: 1e-3 }), &[y, scale, shift]).unwrap();

@@ -92,7 +92,7 @@ pub enum Numbers {
     },
 }
 
-/// The bytes of `model.onnx`: the network with its class names, preprocessing, genotype and accuracy as metadata.
+/// The bytes of `model.onnx`: the network with its class names, preprocessing, architecture and accuracy as metadata.
 ///
 /// The same network gives the same bytes.
 pub fn model(trained: &Trained, batch_norms: BatchNorms) -> Result<Vec<u8>> {
@@ -118,7 +118,9 @@ pub fn model_in(trained: &Trained, numbers: &Numbers, pixels: bool, accuracy: f6
         }
         Numbers::Int8 { quantizer, images } => {
             said.push(("adwp.calibration", format!("{CALIBRATION}, {images} images")));
-            said.push(("adwp.genotype", short_genotype(&trained.network.genotype)));
+            if let Some(genotype) = trained.network.blueprint.genotype() {
+                said.push((GENOTYPE, short_genotype(genotype)));
+            }
             quantizer.clone().finish()?
         }
     };
@@ -144,6 +146,8 @@ fn short_genotype(genotype: &Genotype) -> String {
     int8::short(&genotype.cells.iter().map(cell).collect::<serde_json::Value>().to_string())
 }
 
+const GENOTYPE: &str = "adwp.genotype";
+
 fn float_model(trained: &Trained, batch_norms: BatchNorms) -> Result<ModelProto> {
     let Discrete { graph, images, logits, .. } = trained.inference(1)?;
     match batch_norms {
@@ -159,7 +163,7 @@ fn add_metadata(onnx: &mut ModelProto, trained: &Trained, accuracy: f64, more: &
     let cost = cost::count(&trained.inference(1)?.graph);
     let network = &trained.network;
     let json = |value: serde_json::Result<String>| value.expect("strings and numbers print as JSON");
-    let metadata = [
+    let mut metadata = vec![
         ("adwp.dataset", network.dataset.clone()),
         ("adwp.classes", json(serde_json::to_string(&network.classes))),
         ("adwp.mean", json(serde_json::to_string(&network.normalization.mean))),
@@ -167,8 +171,14 @@ fn add_metadata(onnx: &mut ModelProto, trained: &Trained, accuracy: f64, more: &
         ("adwp.params", cost.params.to_string()),
         ("adwp.madds", cost.madds.to_string()),
         ("adwp.test_accuracy", json(serde_json::to_string(&accuracy))),
-        ("adwp.genotype", json(serde_json::to_string(&network.genotype))),
     ];
+    if let Some(name) = &network.name {
+        metadata.push(("adwp.network", name.clone()));
+    }
+    match (network.blueprint.genotype(), network.architecture()) {
+        (Some(genotype), _) => metadata.push((GENOTYPE, json(serde_json::to_string(genotype)))),
+        (None, architecture) => metadata.push(("adwp.architecture", json(serde_json::to_string(&architecture)))),
+    }
     let is_said = |key: &str| more.iter().any(|(said, _)| *said == key);
     let entries = metadata.into_iter().filter(|(key, _)| !is_said(key)).chain(more.iter().cloned());
     onnx.metadata_props = entries.map(|(key, value)| StringStringEntryProto { key: key.to_owned(), value }).collect();

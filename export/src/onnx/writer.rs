@@ -110,14 +110,14 @@ impl Writer<'_> {
                 self.floats(name, &variable.shape, variable.data()?);
             }
             Op::Conv2d(conv) => {
-                let kernel = self.graph[node.inputs[1]].shape[2] as i64;
-                let (stride, padding, dilation) = (conv.stride as i64, conv.padding as i64, conv.dilation as i64);
+                let weight = &self.graph[node.inputs[1]].shape;
+                let [top, left] = conv.padding;
                 let attributes = vec![
-                    AttributeProto::integers("dilations", &[dilation; 2]),
+                    AttributeProto::integers("dilations", &[conv.dilation as i64; 2]),
                     AttributeProto::integer("group", conv.groups as i64),
-                    AttributeProto::integers("kernel_shape", &[kernel; 2]),
-                    AttributeProto::integers("pads", &[padding; 4]),
-                    AttributeProto::integers("strides", &[stride; 2]),
+                    AttributeProto::integers("kernel_shape", &[weight[2], weight[3]].map(|side| side as i64)),
+                    AttributeProto::integers("pads", &[top, left, top, left].map(|zeros| zeros as i64)),
+                    AttributeProto::integers("strides", &conv.stride.map(|step| step as i64)),
                 ];
                 self.push(name, "Conv", inputs, output, attributes);
             }

@@ -3,7 +3,7 @@
 use adwp_engine::{Activation, Conv2d, EngineError, NodeId, Op, Pool};
 use serde::{Deserialize, Serialize};
 
-use crate::blocks::{Builder, Weights};
+use crate::blocks::{Builder, CLASSIFIER, Weights};
 use crate::discrete::Drops;
 use crate::skeleton::check_image;
 use crate::{Discrete, Heads, ModelError};
@@ -55,27 +55,48 @@ impl Handmade {
         let logits = match self {
             Self::InceptionV1 => {
                 let x = inception_v1(&mut b, images)?;
-                b.classifier(x, classes)?
+                drops.classifier(&mut b, x, classes)?
             }
             Self::DensenetBc { depth, growth } => {
                 let x = densenet_bc(&mut b, images, depth, growth)?;
-                b.classifier(x, classes)?
+                drops.classifier(&mut b, x, classes)?
             }
             Self::MobilenetV1 => {
                 let x = mobilenet_v1(&mut b, images)?;
-                b.classifier(x, classes)?
+                drops.classifier(&mut b, x, classes)?
             }
             Self::MobilenetV2 => {
                 let x = mobilenet_v2(&mut b, &mut drops, images)?;
-                b.classifier(x, classes)?
+                drops.classifier(&mut b, x, classes)?
             }
             Self::MobilenetV3Large => mobilenet_v3_large(&mut b, &mut drops, images, classes)?,
             Self::EfficientnetB0 => {
                 let x = efficientnet_b0(&mut b, &mut drops, images)?;
-                b.classifier(x, classes)?
+                drops.classifier(&mut b, x, classes)?
             }
         };
         Discrete::finish(b, images, logits, heads, None, drops)
+    }
+
+    /// Whether it has residual connections, so that what these pass by can be dropped.
+    pub fn has_residuals(self) -> bool {
+        match self {
+            Self::MobilenetV2 | Self::MobilenetV3Large | Self::EfficientnetB0 => true,
+            Self::InceptionV1 | Self::DensenetBc { .. } | Self::MobilenetV1 => false,
+        }
+    }
+
+    /// The probability with which its published training dropped what the last linear layer reads; 0 where it dropped nothing.
+    pub fn dropout(self) -> f32 {
+        match self {
+            // Szegedy et al., 2015, section 5.
+            Self::InceptionV1 => 0.4,
+            // The defaults of `research/slim` in tensorflow/models, and of efficientnet_builder.py in tensorflow/tpu.
+            Self::MobilenetV1 => 0.001,
+            Self::MobilenetV2 | Self::MobilenetV3Large | Self::EfficientnetB0 => 0.2,
+            // Where Huang et al., 2017, section 4.2, drop anything, it is inside of the blocks, and without augmentation.
+            Self::DensenetBc { .. } => 0.0,
+        }
     }
 
     /// Checks its own numbers.
@@ -108,7 +129,7 @@ impl Handmade {
 
 /// A convolution that keeps the size, or divides it by the stride.
 fn same(kernel: usize, stride: usize) -> Conv2d {
-    Conv2d { stride, padding: kernel / 2, ..Conv2d::default() }
+    Conv2d { stride: [stride; 2], padding: [kernel / 2; 2], ..Conv2d::default() }
 }
 
 /// Convolution, BatchNorm.
@@ -256,10 +277,11 @@ fn mobilenet_v3_large(b: &mut Builder, drops: &mut Drops, images: NodeId, classe
     let x = conv_norm(b, "head", x, 960, 1, Conv2d::default())?;
     let x = active(b, "head", x, &hard_swish)?;
     // The publication has a 1×1 convolution here, of what is one position by then.
-    let x = b.graph.add("classifier/pool", Op::GlobalAvgPool, &[x])?;
+    let x = b.pool_all(x)?;
     let x = b.linear("classifier/hidden", x, 1280)?;
     let x = active(b, "classifier/hidden", x, &hard_swish)?;
-    Ok(b.linear("classifier/linear", x, classes)?)
+    let x = drops.features(b, x)?;
+    Ok(b.linear(CLASSIFIER, x, classes)?)
 }
 
 /// As the published code rounds channels: never down by more than a tenth.

@@ -1,6 +1,6 @@
 //! Published cells of wider spaces than that of DARTS.
 
-use adwp_engine::{Conv2d, NodeId, Op, Pool};
+use adwp_engine::{Conv2d, EngineError, NodeId, Op, Pool};
 use serde::{Deserialize, Serialize};
 
 use crate::blocks::{Builder, Weights};
@@ -9,6 +9,8 @@ use crate::{CellKind, Discrete, Heads, ModelError, Skeleton};
 
 /// The inputs of a cell: its first states.
 const INPUTS: usize = 2;
+/// Pairs that a node sums at most.
+const PAIRS: usize = 2;
 
 /// An operation of a wider space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,15 +24,24 @@ pub enum WideOperation {
     /// Maximum of 3×3.
     #[serde(rename = "max_pool_3x3")]
     MaxPool3x3,
+    /// Maximum of 3×3, normalised.
+    #[serde(rename = "max_pool_3x3_bn")]
+    MaxPool3x3Norm,
     /// Maximum of 2×2, only at stride 2.
     #[serde(rename = "max_pool_2x2")]
     MaxPool2x2,
     /// A pointwise convolution.
     #[serde(rename = "conv_1x1")]
     Conv1x1,
-    /// A dense 3×3 convolution.
-    #[serde(rename = "conv_3x3")]
-    Conv3x3,
+    /// A 3×3 convolution of a quarter of the channels, between two pointwise ones.
+    #[serde(rename = "bottleneck_3x3")]
+    Bottleneck3x3,
+    /// A 1×7 and a 7×1 convolution of a quarter of the channels, between two pointwise ones.
+    #[serde(rename = "conv_1x7_7x1")]
+    Conv1x7Then7x1,
+    /// A 1×3 and a 3×1 convolution in 8 groups, then a pointwise one.
+    #[serde(rename = "conv_1x3_3x1_g8")]
+    Conv1x3Then3x1,
     /// Two depthwise-separable 3×3 convolutions.
     #[serde(rename = "sep_conv_3x3")]
     SepConv3x3,
@@ -51,9 +62,12 @@ impl WideOperation {
             Self::Identity => "identity",
             Self::AvgPool3x3 => "avg_pool_3x3",
             Self::MaxPool3x3 => "max_pool_3x3",
+            Self::MaxPool3x3Norm => "max_pool_3x3_bn",
             Self::MaxPool2x2 => "max_pool_2x2",
             Self::Conv1x1 => "conv_1x1",
-            Self::Conv3x3 => "conv_3x3",
+            Self::Bottleneck3x3 => "bottleneck_3x3",
+            Self::Conv1x7Then7x1 => "conv_1x7_7x1",
+            Self::Conv1x3Then3x1 => "conv_1x3_3x1_g8",
             Self::SepConv3x3 => "sep_conv_3x3",
             Self::SepConv5x5 => "sep_conv_5x5",
             Self::SepConv7x7 => "sep_conv_7x7",
@@ -62,12 +76,6 @@ impl WideOperation {
     }
 
     fn build(self, b: &mut Builder, name: &str, x: NodeId, stride: usize) -> Result<NodeId, ModelError> {
-        let conv = |b: &mut Builder, kernel: usize| {
-            let x = b.relu(x)?;
-            let (channels, conv) = (b.channels(x), Conv2d { stride, padding: kernel / 2, ..Conv2d::default() });
-            let x = b.conv(&format!("{name}/conv"), x, channels, kernel, conv, Weights::Own)?;
-            b.batch_norm(&format!("{name}/bn"), x)
-        };
         let separable = |b: &mut Builder, kernel: usize, dilation: usize| {
             let x = b.separable(name, "1", x, kernel, stride, dilation, Weights::Own)?;
             b.separable(name, "2", x, kernel, 1, dilation, Weights::Own)
@@ -84,14 +92,71 @@ impl WideOperation {
                 return Err(ModelError::Invalid(format!("{name}: at stride 1 a 2×2 pool has no size to keep")));
             }
             Self::MaxPool2x2 => pool(b, Op::MaxPool, 2)?,
-            Self::Conv1x1 => conv(b, 1)?,
-            Self::Conv3x3 => conv(b, 3)?,
+            Self::MaxPool3x3Norm => {
+                let y = b.graph.add(format!("{name}/pool"), Op::MaxPool(Pool { kernel: 3, stride, padding: 1 }), &[x])?;
+                b.batch_norm(&format!("{name}/bn"), y)?
+            }
+            Self::Conv1x1 => {
+                let (x, strided) = (b.relu(x)?, Conv2d { stride: [stride; 2], ..Conv2d::default() });
+                let x = b.conv(&format!("{name}/conv"), x, b.channels(x), 1, strided, Weights::Own)?;
+                b.batch_norm(&format!("{name}/bn"), x)?
+            }
+            Self::Bottleneck3x3 => bottleneck(b, name, x, |b, x| {
+                let strided = Conv2d { stride: [stride; 2], padding: [1; 2], ..Conv2d::default() };
+                b.conv(&format!("{name}/conv"), x, b.channels(x), 3, strided, Weights::Own)
+            })?,
+            Self::Conv1x7Then7x1 => bottleneck(b, name, x, |b, x| {
+                b.across_and_down(name, x, 7, stride, 1, |b, x| {
+                    let x = b.batch_norm(&format!("{name}/middle_bn"), x)?;
+                    b.relu(x)
+                })
+            })?,
+            Self::Conv1x3Then3x1 => {
+                let channels = b.channels(x);
+                if !channels.is_multiple_of(GROUPS) {
+                    let message = format!("{name}: {channels} channels do not split into {GROUPS} groups");
+                    return Err(ModelError::Invalid(message));
+                }
+                let x = b.relu(x)?;
+                let x = b.across_and_down(name, x, 3, stride, GROUPS, |_, x| Ok(x))?;
+                let x = b.batch_norm(&format!("{name}/middle_bn"), x)?;
+                let x = b.relu(x)?;
+                let x = b.conv(&format!("{name}/pw"), x, channels, 1, Conv2d::default(), Weights::Own)?;
+                b.batch_norm(&format!("{name}/bn"), x)?
+            }
             Self::SepConv3x3 => separable(b, 3, 1)?,
             Self::SepConv5x5 => separable(b, 5, 1)?,
             Self::SepConv7x7 => separable(b, 7, 1)?,
             Self::DilSepConv5x5 => separable(b, 5, 2)?,
         })
     }
+}
+
+/// Groups of the convolutions of [`WideOperation::Conv1x3Then3x1`].
+const GROUPS: usize = 8;
+
+/// A convolution of a quarter of the channels between two pointwise ones; without these where there are fewer than four channels.
+fn bottleneck(
+    b: &mut Builder,
+    name: &str,
+    x: NodeId,
+    convolution: impl FnOnce(&mut Builder, NodeId) -> Result<NodeId, EngineError>,
+) -> Result<NodeId, ModelError> {
+    let (channels, mut x) = (b.channels(x), b.relu(x)?);
+    let narrow = channels / 4;
+    if narrow > 0 {
+        x = b.conv(&format!("{name}/pre"), x, narrow, 1, Conv2d::default(), Weights::Own)?;
+        x = b.batch_norm(&format!("{name}/pre_bn"), x)?;
+        x = b.relu(x)?;
+    }
+    x = convolution(b, x)?;
+    x = b.batch_norm(&format!("{name}/bn"), x)?;
+    if narrow > 0 {
+        x = b.relu(x)?;
+        x = b.conv(&format!("{name}/post"), x, channels, 1, Conv2d::default(), Weights::Own)?;
+        x = b.batch_norm(&format!("{name}/post_bn"), x)?;
+    }
+    Ok(x)
 }
 
 /// What a node sums: an operation on an earlier state.
@@ -108,8 +173,8 @@ pub struct WidePair {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WideCell {
-    /// For each node the pairs it sums.
-    pub nodes: Vec<[WidePair; 2]>,
+    /// For each node the one or two pairs it sums.
+    pub nodes: Vec<Vec<WidePair>>,
     /// The states that are concatenated; one of another size than the last node's is reduced.
     pub output: Vec<usize>,
 }
@@ -128,6 +193,9 @@ impl WideCell {
     fn validate(&self) -> Result<(), String> {
         let states = INPUTS + self.nodes.len();
         for (node, pairs) in self.nodes.iter().enumerate() {
+            if !(1..=PAIRS).contains(&pairs.len()) {
+                return Err(format!("node {node} sums {} pairs, expected 1 or {PAIRS}", pairs.len()));
+            }
             if let Some(pair) = pairs.iter().find(|pair| pair.input >= INPUTS + node) {
                 return Err(format!("node {node} reads state {}, which is none before it", pair.input));
             }
@@ -149,7 +217,10 @@ impl WideCell {
                 let droppable = !(pair.op == WideOperation::Identity && stride == 1);
                 terms.push(if droppable { drops.drop(b, &name, y)? } else { y });
             }
-            states.push(b.graph.add(format!("{name}/node{}", node + INPUTS), Op::Add, &terms)?);
+            states.push(match terms[..] {
+                [only] => only,
+                _ => b.graph.add(format!("{name}/node{}", node + INPUTS), Op::Add, &terms)?,
+            });
         }
         let last = *states.last().expect("a cell has inputs");
         let mut output = Vec::with_capacity(self.output.len());
@@ -180,6 +251,17 @@ impl WideCells {
             };
             cell.build(b, drops, name, inputs, site.kind)
         })
+    }
+
+    /// What the channels of a node in the first cell must be a multiple of, so that all channels split into their groups.
+    pub(crate) fn channel_step(&self) -> usize {
+        let has_groups = |cell: &WideCell| cell.nodes.iter().flatten().any(|pair| pair.op == WideOperation::Conv1x3Then3x1);
+        // A reduction cell has at least twice as many.
+        match (has_groups(&self.normal), has_groups(&self.reduction)) {
+            (true, _) => GROUPS,
+            (false, true) => GROUPS / 2,
+            (false, false) => 1,
+        }
     }
 
     pub(crate) fn validate(&self) -> Result<(), ModelError> {

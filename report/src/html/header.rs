@@ -19,9 +19,10 @@ pub(super) fn header(report: &RunReport, title: &str) -> String {
     ];
     tiles.extend(headline_latencies(&report.latency).into_iter().map(latency_tile));
     format!(
-        "<header>\n<h1>{title}</h1>\n<p class=\"quiet\">{} training and {} test images of {} classes · trained on {} · seed {}</p>\n\
+        "<header>\n<h1>{title}</h1>\n<p class=\"quiet\">{}{} training and {} test images of {} classes · trained on {} · seed {}</p>\n\
          {}{}{}<div class=\"tiles\">\n{}</div>\n<p class=\"quiet\">{} parameters in the exported file, where BatchNorm is folded into the \
          convolutions. A multiply-add is one multiply-accumulate of a convolution or linear layer.</p>\n</header>\n",
+        report.network.as_ref().map_or_else(String::new, |name| format!("{} · ", escape(name))),
         count(report.train_images),
         count(report.test_images),
         count(report.classes.len()),

@@ -62,6 +62,7 @@ pub(crate) fn report() -> RunReport {
         budgets: Vec::new(),
         formats: Vec::new(),
         machine: machine(),
+        network: None,
         genotype: genotype(),
     }
 }

@@ -61,7 +61,7 @@ fn case(name: &'static str, seed: u64, graph: Graph, ends: &Ends<'_>, trainable:
     let labels = (0..batch).map(|_| rng.random_range(0..classes) as f32).collect();
     let mut feeds = vec![(ends.images, images), (ends.labels, labels)];
     for &mask in ends.masks {
-        feeds.push((mask, (0..batch).map(|_| if rng.random::<f32>() < 0.7 { 1.0 / 0.7 } else { 0.0 }).collect()));
+        feeds.push((mask, (0..graph[mask].shape.elements()).map(|_| if rng.random::<f32>() < 0.7 { 1.0 / 0.7 } else { 0.0 }).collect()));
     }
     Case { name, seed, output: ends.logits, loss: ends.loss, graph, variables, feeds, trainable }
 }
@@ -135,11 +135,12 @@ fn check_discrete(seed: u64, skeleton: &Skeleton, keep: usize, device: &Device) 
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let space = IntensiveSpace::random(K, &mut rng).unwrap();
     let genotype = space.random_genotype(skeleton, keep, &mut rng).unwrap();
-    let heads = Heads { auxiliary: 0.4, drop_path: true, smoothing: 0.1 };
+    let heads = Heads { auxiliary: 0.4, drop_path: true, dropout: true, smoothing: 0.1 };
     let net = Discrete::build(&genotype, skeleton, 4, Some(heads)).unwrap();
     let training = net.training.unwrap();
     assert!(!training.masks.is_empty() && net.graph.find("auxiliary/linear").is_ok());
-    let ends = Ends { images: net.images, labels: training.labels, masks: &training.masks, logits: net.logits, loss: training.loss };
+    let masks: Vec<NodeId> = training.masks.into_iter().chain(training.dropout).collect();
+    let ends = Ends { images: net.images, labels: training.labels, masks: &masks, logits: net.logits, loss: training.loss };
     let trainable: Vec<NodeId> = net.graph.parameters().collect();
     let classifiers: Vec<NodeId> = trainable.iter().copied().filter(|id| net.graph[*id].name.ends_with("/linear/bias")).collect();
     assert_eq!(classifiers.len(), 2);

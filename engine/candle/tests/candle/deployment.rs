@@ -20,12 +20,12 @@ fn classifier() -> (Graph, Variables, NodeId, NodeId) {
     let generator = graph.parameter("generator", [4 * 27, 4], Init::FanIn).unwrap();
     let weight = graph.add("generated", Op::Linear, &[seed, generator]).unwrap();
     let weight = graph.reshape("weight", weight, [4, 3, 3, 3]).unwrap();
-    let conv = Conv2d { stride: 2, padding: 1, ..Conv2d::default() };
+    let conv = Conv2d { stride: [2; 2], padding: [1; 2], ..Conv2d::default() };
     let y = graph.add("conv", Op::Conv2d(conv), &[x, weight]).unwrap();
     let y = graph.add("bn", Op::BatchNorm(BatchNorm::default()), &[y]).unwrap();
     let y = graph.add("relu", Op::Relu, &[y]).unwrap();
     let depthwise = graph.parameter("depthwise/weight", [4, 1, 3, 3], Init::FanIn).unwrap();
-    let y = graph.add("depthwise", Op::Conv2d(Conv2d { padding: 2, dilation: 2, groups: 4, ..conv }), &[y, depthwise]).unwrap();
+    let y = graph.add("depthwise", Op::Conv2d(Conv2d { padding: [2; 2], dilation: 2, groups: 4, ..conv }), &[y, depthwise]).unwrap();
     let y = graph.add("pool", Op::AvgPool(Pool { kernel: 3, stride: 1, padding: 1 }), &[y]).unwrap();
     let y = graph.add("features", Op::GlobalAvgPool, &[y]).unwrap();
     let weight = graph.parameter("classifier/weight", [5, 4], Init::FanIn).unwrap();

@@ -28,9 +28,10 @@ pub(crate) struct ConvSizes {
     pub(crate) out: usize,
     pub(crate) out_height: usize,
     pub(crate) out_width: usize,
-    pub(crate) kernel: usize,
-    pub(crate) stride: usize,
-    pub(crate) padding: usize,
+    /// These three down and across.
+    pub(crate) kernel: [usize; 2],
+    pub(crate) stride: [usize; 2],
+    pub(crate) padding: [usize; 2],
     pub(crate) dilation: usize,
     pub(crate) groups: usize,
 }
@@ -39,7 +40,13 @@ impl ConvSizes {
     /// `ConvSizes` of conv.cu and depthwise.cu.
     pub(crate) fn write(&self, words: &mut Words) {
         words.sizes(&[self.batch, self.channels, self.height, self.width, self.out, self.out_height, self.out_width]);
-        words.sizes(&[self.kernel, self.stride, self.padding, self.dilation, self.groups]);
+        let (kernel, stride, padding) = (self.kernel, self.stride, self.padding);
+        words.sizes(&[kernel[0], stride[0], padding[0], self.dilation, self.groups, kernel[1], stride[1], padding[1]]);
+    }
+
+    /// Whether both directions are alike.
+    pub(crate) fn is_square(&self) -> bool {
+        [self.kernel, self.stride, self.padding].iter().all(|[down, across]| down == across)
     }
 
     fn inputs(&self) -> usize {
@@ -52,7 +59,7 @@ impl ConvSizes {
 
     /// What one output sums.
     fn terms(&self) -> usize {
-        self.inputs() * self.kernel * self.kernel
+        self.inputs() * self.kernel[0] * self.kernel[1]
     }
 
     fn positions(&self) -> usize {
@@ -64,16 +71,19 @@ impl ConvSizes {
     }
 }
 
-/// The kind of tile that takes least for a product of so many rows.
-fn product_tile(rows: usize) -> (usize, usize) {
+/// The kind of tile that takes least for a product of so many rows; the smallest where the directions differ.
+fn product_tile(sizes: &ConvSizes, rows: usize) -> (usize, usize) {
+    if !sizes.is_square() {
+        return PRODUCT_TILES[PRODUCT_TILES.len() - 1];
+    }
     let cost = |&(tile, _): &(usize, usize)| rows.div_ceil(tile) * (tile + LOADING);
     PRODUCT_TILES.into_iter().min_by_key(cost).expect("there are kinds of tiles")
 }
 
-/// Blocks of a product in `groups` groups of so many rows.
-fn product_blocks(groups: usize, rows: usize, positions: usize) -> usize {
-    let tile = product_tile(rows);
-    groups * rows.div_ceil(tile.0) * positions.div_ceil(tile.1)
+/// Blocks of a product of so many rows in each group.
+fn product_blocks(sizes: &ConvSizes, rows: usize, positions: usize) -> usize {
+    let tile = product_tile(sizes, rows);
+    sizes.groups * rows.div_ceil(tile.0) * positions.div_ceil(tile.1)
 }
 
 /// y = weight ∗ x + bias.
@@ -90,7 +100,7 @@ impl Problem for ConvForward {
     const KERNEL: Kernel = Kernel::ConvForward;
 
     fn blocks(&self) -> usize {
-        product_blocks(self.sizes.groups, self.sizes.outputs(), self.sizes.out_positions())
+        product_blocks(&self.sizes, self.sizes.outputs(), self.sizes.out_positions())
     }
 
     fn write(&self, words: &mut Words) {
@@ -99,7 +109,7 @@ impl Problem for ConvForward {
         words.read(self.weight);
         words.read_if(self.bias);
         words.write_tensor(self.y);
-        words.size(product_tile(self.sizes.outputs()).0);
+        words.size(product_tile(&self.sizes, self.sizes.outputs()).0);
     }
 }
 
@@ -118,7 +128,7 @@ impl Problem for ConvBackwardInput {
     const KERNEL: Kernel = Kernel::ConvBackwardInput;
 
     fn blocks(&self) -> usize {
-        product_blocks(self.sizes.groups, self.sizes.inputs(), self.sizes.positions())
+        product_blocks(&self.sizes, self.sizes.inputs(), self.sizes.positions())
     }
 
     fn write(&self, words: &mut Words) {
@@ -127,7 +137,7 @@ impl Problem for ConvBackwardInput {
         words.read(self.weight);
         words.values_if(self.gate.as_ref());
         words.write_tensor(self.dx);
-        words.size(product_tile(self.sizes.inputs()).0);
+        words.size(product_tile(&self.sizes, self.sizes.inputs()).0);
     }
 }
 
@@ -154,6 +164,9 @@ impl ConvBackwardWeight {
     }
 
     fn tile(&self) -> (usize, usize) {
+        if !self.sizes.is_square() {
+            return WEIGHT_TILES[0];
+        }
         let cost = |&(outs, terms): &(usize, usize)| self.tiles_of((outs, terms)) * (outs * terms + LOADING * (outs + terms));
         WEIGHT_TILES.into_iter().min_by_key(cost).expect("there are kinds of tiles")
     }

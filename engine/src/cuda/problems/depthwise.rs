@@ -17,7 +17,8 @@ const WEIGHT_BLOCKS: usize = 192;
 /// Whether the kernels of this module do such a convolution; those of [`super::conv`] do any.
 pub(crate) fn handles(sizes: &ConvSizes) -> bool {
     let own_kernels = sizes.groups == sizes.channels && sizes.groups == sizes.out;
-    own_kernels && [3, 5, 7].contains(&sizes.kernel) && Tiling::of_outputs(sizes).is_some() && Tiling::of_inputs(sizes).is_some()
+    let square = sizes.is_square() && [3, 5, 7].contains(&sizes.kernel[0]);
+    own_kernels && square && Tiling::of_outputs(sizes).is_some() && Tiling::of_inputs(sizes).is_some()
 }
 
 /// `Tiling` of depthwise.cu.
@@ -35,12 +36,12 @@ struct Tiling {
 impl Tiling {
     /// Of the output, or None where a window is too large.
     fn of_outputs(sizes: &ConvSizes) -> Option<Self> {
-        Self::new([sizes.out_height, sizes.out_width], sizes.stride, (sizes.kernel - 1) * sizes.dilation)
+        Self::new([sizes.out_height, sizes.out_width], sizes.stride[0], (sizes.kernel[0] - 1) * sizes.dilation)
     }
 
     /// Of the input's gradient, whose tiles read one with the zeros of the stride between its elements.
     fn of_inputs(sizes: &ConvSizes) -> Option<Self> {
-        Self::new([sizes.height, sizes.width], 1, (sizes.kernel - 1) * sizes.dilation)
+        Self::new([sizes.height, sizes.width], 1, (sizes.kernel[0] - 1) * sizes.dilation)
     }
 
     /// The largest tiles for which a block has threads and memory; `reach` is from the first to the last element of a window.
