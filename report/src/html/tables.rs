@@ -231,15 +231,14 @@ pub(super) fn formats(formats: &[FormatRow]) -> String {
         Number("accuracy", "%"),
         Number("against<br>the engine", "points"),
         Number("correct", "images"),
-        Number("of", "images"),
-        Text("classified unlike the engine"),
+        Text("classified<br>unlike the engine"),
         Number("largest<br>difference", "of a logit"),
         Number("accepted", "of a logit"),
     ];
     let row = |format: &FormatRow, index: usize| {
         // What is the same for all runtimes stands in the first row alone.
         let once = |text: String| if index == 0 { text } else { String::new() };
-        let takes = if format.pixels { "pixels" } else { "normalised floats" };
+        let takes = if format.pixels { "pixels" } else { "floats" };
         let facts = [escape(&format.file), escape(&format.precision), count(format.bytes), takes.to_owned()].map(once);
         let Some(row) = format.runtimes.get(index) else {
             return facts.into_iter().chain(std::iter::repeat_with(String::new).take(columns.len() - 4)).collect();
@@ -250,8 +249,7 @@ pub(super) fn formats(formats: &[FormatRow]) -> String {
             escape(&row.runtime),
             percent_of(row.correct, row.images),
             points(row.correct as f64 - format.correct_before as f64, row.images),
-            count(row.correct),
-            count(row.images),
+            format!("{} of {}", count(row.correct), count(row.images)),
             differing(&row.differing),
             parity.map_or_else(String::new, |parity| difference(parity.max_abs)),
             accepted,
