@@ -1,12 +1,13 @@
-# Recipes for building, testing and trying adwp. Everything is compiled with the one profile `release`, so that nothing is compiled twice.
+# Recipes for building, testing and trying adwp. All but `edge` compile with the one profile `release`, so that nothing is compiled twice.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build demo runtime bench bench-pytorch test gpu-test gpu-bundle sanitize lint tools
+.PHONY: help build edge demo runtime bench bench-pytorch test gpu-test gpu-bundle sanitize lint tools
 
 CARGO ?= cargo
 ADWP := $(or $(CARGO_TARGET_DIR),target)/release/adwp
+DEPLOY := $(or $(CARGO_TARGET_DIR),target)/edge/adwp-deploy
 RUNTIME := $(CURDIR)/.runtime
 BENCH := $(CARGO) run --release --quiet -p adwp-bench --
 BENCH_RESULT := $(or $(CARGO_TARGET_DIR),target)/bench/engine.json
@@ -16,6 +17,12 @@ help: ## this list
 
 build: ## builds target/release/adwp
 	$(CARGO) build --release --bin adwp
+
+# Everything is compiled anew for size, which takes long: no part of `make test`.
+edge: ## builds target/edge/adwp-deploy, for devices, and fails where it takes more than 20 MB
+	$(CARGO) build --profile edge -p adwp-edge --bin adwp-deploy
+	@size=$$(wc -c <$(DEPLOY)); echo "$(DEPLOY): $$size bytes"; \
+		if ((size > 20000000)); then echo "edge: that is more than 20 MB" >&2; exit 1; fi
 
 # What an earlier demo left is removed: a run refuses a folder that another run has filled.
 demo: runtime build ## a whole run on the sample images, afresh into runs/demo

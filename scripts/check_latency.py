@@ -3,7 +3,6 @@
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -12,17 +11,27 @@ import numpy
 import onnxruntime
 
 from bench_models import chain
+from checked import machine, run, write
 
 ADWP = os.environ["ADWP"]
+TRACT_LOOP = os.environ["TRACT_LOOP"]
 ROUNDS = int(os.environ.get("ROUNDS", "9"))
 SECONDS = float(os.environ.get("SECONDS_EACH", "1"))
 TOLERANCE = 0.03
+MOST_ADDED_US = 2.0
+# Far longer than any way takes.
+LIMIT = 60 + 10 * SECONDS
+# The name of the network that takes next to no time.
+TINY = "tiny.onnx"
 
 
 def adwp(model, runtime):
-    command = [ADWP, "bench", model, "--runtime", runtime, "--threads", "1", "--min-time", str(SECONDS), "--repeat", "1"]
-    result = subprocess.run(command + ["--no-memory", "--quiet", "--json"], check=True, capture_output=True, text=True)
-    return json.loads(result.stdout)["models"][0]["latency"][0]["p50_ms"]
+    settings = ["--runtime", runtime, "--threads", "1", "--min-time", str(SECONDS), "--repeat", "1", "--no-memory", "--quiet", "--json"]
+    _, text = run([ADWP, "bench", model, *settings], LIMIT)
+    latency = json.loads(text)["models"][0]["latency"][0]
+    if runtime == "ort" and latency["runtime_version"] != onnxruntime.__version__:
+        sys.exit(f"adwp runs ONNX Runtime {latency['runtime_version']}, Python {onnxruntime.__version__}: name the library with ORT_DYLIB_PATH")
+    return latency["p50_ms"]
 
 
 def session(model):
@@ -51,43 +60,62 @@ def python(model):
 
 def loop(model):
     """A plain loop around tract: an example of the library."""
-    result = subprocess.run([os.environ["TRACT_LOOP"], model, str(SECONDS)], check=True, capture_output=True, text=True)
-    return float(result.stdout)
+    return float(run([TRACT_LOOP, model, str(SECONDS)], LIMIT)[1])
+
+
+WAYS = {
+    "adwp ort": lambda model: adwp(model, "ort"),
+    "python ort": python,
+    "adwp tract": lambda model: adwp(model, "tract"),
+    "loop tract": loop,
+}
 
 
 def fastest(times):
     return statistics.median(sorted(times)[: max(1, len(times) // 3)])
 
 
+def compared(name, times):
+    """The row of a model, whether it is as it should be, and what to print."""
+    p50 = {way: fastest(all) for way, all in times.items()}
+    row = {"model": name, "rounds_p50_ms": times, "p50_ms": p50}
+    fits, lines = True, []
+    for runtime, own in [("ort", "python ort"), ("tract", "loop tract")]:
+        ours, theirs = p50[f"adwp {runtime}"], p50[own]
+        line = f"{name}: {runtime}: adwp {ours:.4f} ms, {own} {theirs:.4f} ms, "
+        if name == TINY:
+            added = row[f"{runtime}_added_us"] = 1000 * (ours - theirs)
+            fits &= added <= MOST_ADDED_US
+            lines.append(line + f"added {added:+.2f} us")
+        else:
+            ratio = row[f"{runtime}_ratio"] = ours / theirs
+            fits &= abs(ratio - 1) <= TOLERANCE
+            lines.append(line + f"ratio {ratio:.3f}")
+    return row, fits, lines
+
+
 def main():
-    out, models = sys.argv[1], sys.argv[2:]
+    out, models = (sys.argv[1] if len(sys.argv) > 1 else None), sys.argv[2:]
+    start = machine()
     with tempfile.TemporaryDirectory() as folder:
         if not models:
             for layers, channels, size in [(8, 16, 32), (12, 32, 32), (16, 64, 56)]:
                 models.append(os.path.join(folder, f"chain-{layers}x{channels}x{size}.onnx"))
                 chain(models[-1], layers, channels, size)
-        ways = {"adwp ort": lambda model: adwp(model, "ort"), "python ort": python}
-        if "TRACT_LOOP" in os.environ:
-            ways |= {"adwp tract": lambda model: adwp(model, "tract"), "loop tract": loop}
-        times = {model: {way: [] for way in ways} for model in models}
-        for _ in range(ROUNDS):
+        models.append(os.path.join(folder, TINY))
+        chain(models[-1], 1, 1, 2)
+        times = {model: {way: [] for way in WAYS} for model in models}
+        for number in range(1, ROUNDS + 1):
+            print(f"round {number} of {ROUNDS}", file=sys.stderr, flush=True)
             for model in models:
-                for way, measure in ways.items():
+                for way, measure in WAYS.items():
                     times[model][way].append(measure(model))
-    rows, failed = [], False
-    for model, measured in times.items():
-        row = {"model": os.path.basename(model), "rounds_p50_ms": measured, "p50_ms": {way: fastest(all) for way, all in measured.items()}}
-        for runtime, own in [("ort", "python ort"), ("tract", "loop tract")]:
-            if own in measured:
-                ratio = row["p50_ms"][f"adwp {runtime}"] / row["p50_ms"][own]
-                row[f"{runtime}_ratio"] = ratio
-                failed |= abs(ratio - 1) > TOLERANCE
-                print(f"{row['model']}: {runtime}: adwp {row['p50_ms'][f'adwp {runtime}']:.4f} ms, {own} {row['p50_ms'][own]:.4f} ms, ratio {ratio:.3f}")
-        rows.append(row)
-    result = {"onnxruntime": onnxruntime.__version__, "rounds": ROUNDS, "seconds": SECONDS, "cores": os.cpu_count(), "load": os.getloadavg(), "models": rows}
-    with open(out, "w") as file:
-        json.dump(result, file, indent=1)
-    sys.exit(1 if failed else 0)
+    results = [compared(os.path.basename(model), measured) for model, measured in times.items()]
+    rows, fit, lines = zip(*results)
+    print("\n".join(line for some in lines for line in some))
+    settings = {"onnxruntime": onnxruntime.__version__, "rounds": ROUNDS, "seconds": SECONDS, "machine": start, "load_after": os.getloadavg()}
+    write(out, settings | {"within_limits": all(fit), "models": rows})
+    sys.exit(0 if all(fit) else 1)
 
 
 main()

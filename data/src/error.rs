@@ -15,6 +15,9 @@ pub enum DataError {
         /// What was given.
         name: String,
     },
+    /// The program was built without the feature `sample` of this crate.
+    #[error("the sample images are not part of this program")]
+    NoSample,
     /// No folder was given for a kind that is read from one.
     #[error("{kind} is read from a folder, and none was given")]
     NoFolderGiven {
@@ -302,6 +305,7 @@ impl DataError {
                 let names: Vec<&str> = DatasetKind::ALL.iter().map(|kind| kind.name()).collect();
                 return Some(format!("use one of {}", names.join(", ")));
             }
+            Self::NoSample => "`adwp` has them; this program takes another data set, with its folder",
             Self::NoFolderGiven { kind } => return Some(how_to_get(*kind)),
             Self::MissingFolder { advice, .. } | Self::EmptyFolder { advice, .. } | Self::MissingFile { advice, .. } => {
                 return Some(advice.clone());

@@ -7,13 +7,26 @@ use crate::dataset::Dataset;
 use crate::error::DataError;
 use crate::fashion_mnist::{Part, assemble};
 
-const TRAIN_IMAGES: &[u8] = include_bytes!("../sample/train-images-idx3-ubyte.gz");
-const TRAIN_LABELS: &[u8] = include_bytes!("../sample/train-labels-idx1-ubyte.gz");
-const TEST_IMAGES: &[u8] = include_bytes!("../sample/t10k-images-idx3-ubyte.gz");
-const TEST_LABELS: &[u8] = include_bytes!("../sample/t10k-labels-idx1-ubyte.gz");
+/// A gzipped file, empty where the samples are left out of the program.
+macro_rules! file {
+    ($name:literal) => {
+        if cfg!(feature = "sample") { include_bytes!(concat!("../sample/", $name, "-ubyte.gz")) } else { &[] }
+    };
+}
+
+const TRAIN_IMAGES: &[u8] = file!("train-images-idx3");
+const TRAIN_LABELS: &[u8] = file!("train-labels-idx1");
+const TEST_IMAGES: &[u8] = file!("t10k-images-idx3");
+const TEST_LABELS: &[u8] = file!("t10k-labels-idx1");
 
 /// The first 600 training images or the first 100 test images of every class, in their original order.
+///
+/// # Errors
+/// [`DataError::NoSample`] without the feature `sample`.
 pub(crate) fn load(part: Part) -> Result<Dataset, DataError> {
+    if !cfg!(feature = "sample") {
+        return Err(DataError::NoSample);
+    }
     let (images, labels) = match part {
         Part::Train => (TRAIN_IMAGES, TRAIN_LABELS),
         Part::Test => (TEST_IMAGES, TEST_LABELS),

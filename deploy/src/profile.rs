@@ -29,7 +29,7 @@ pub struct Profile {
     pub batch: usize,
     /// Runs that were timed.
     pub runs: usize,
-    /// Milliseconds of one run on average, with every node being timed: more than the latency.
+    /// Milliseconds of one run with every node being timed: more than the latency. All times are means of the middle half of the runs.
     pub run_ms: f64,
     /// The nodes, the slowest first.
     pub nodes: Vec<NodeTime>,
@@ -45,7 +45,7 @@ pub struct NodeTime {
     pub name: String,
     /// Its operator in the file, or in the runtime; operators joined by `+` where the runtime made several of it.
     pub op: String,
-    /// Milliseconds in one run on average.
+    /// Milliseconds in one run.
     pub ms: f64,
     /// The share of the time of all nodes, in [0, 1].
     pub share: f64,
@@ -63,7 +63,7 @@ pub struct Fold {
     pub path: String,
     /// The parts of that: 1 for a cell, 2 for a node of a cell, 3 for an operation.
     pub depth: usize,
-    /// Milliseconds in one run on average.
+    /// Milliseconds in one run.
     pub ms: f64,
     /// The share of the time of all nodes, in [0, 1].
     pub share: f64,

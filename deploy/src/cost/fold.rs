@@ -98,8 +98,11 @@ pub(super) fn folded(node: &NodeProto, values: &Values<'_>) -> Option<Content> {
         }
         "Slice" => {
             let list = |index: usize, name: &str| ints(index).or_else(|| attributes::ints(node, name));
-            // Contents that are known are short, which bounds all that follows.
+            // Contents that are known are short, which bounds all that follows, unless there are none: then other axes have any length.
             let data = input(0)?;
+            if data.len() == 0 {
+                return Some(data.clone());
+            }
             let shape = values.shape(node.input.first()?)?;
             let (starts, ends) = (list(1, "starts")?, list(2, "ends")?);
             // Each axis is taken whole unless it is named.
@@ -114,6 +117,9 @@ pub(super) fn folded(node: &NodeProto, values: &Values<'_>) -> Option<Content> {
         }
         "Transpose" => {
             let data = input(0)?;
+            if data.len() == 0 {
+                return Some(data.clone());
+            }
             let shape = values.shape(node.input.first()?)?;
             let order: Vec<usize> = match attributes::ints(node, "perm") {
                 Some(order) => order.iter().map(|&dim| layout::axis(dim, shape.len()).ok()).collect::<Option<_>>()?,

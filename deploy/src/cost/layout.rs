@@ -100,6 +100,9 @@ pub(super) fn slice_places(size: usize, start: i64, end: i64, step: i64) -> Opti
         return None;
     }
     let count = slice_len(size, start, end, step).ok()?;
+    if count == 0 {
+        return Some(Vec::new());
+    }
     let first = match step > 0 {
         true => clamp(start, size) as i64,
         false => (if start < 0 { start.saturating_add(size as i64) } else { start }).clamp(0, size as i64 - 1),

@@ -204,7 +204,10 @@ impl<'a> Values<'a> {
     }
 }
 
+/// More than any tensor has. Without a limit, a chain of `Gather` would double them with every node.
+const MOST_DIMENSIONS: usize = 64;
+
 fn fits(shape: &[usize]) -> bool {
     let product = |product: u64, &size: &usize| product.checked_mul(size.max(1) as u64).filter(|&product| product <= MAX_ELEMENTS);
-    shape.iter().try_fold(1, product).is_some()
+    shape.len() <= MOST_DIMENSIONS && shape.iter().try_fold(1, product).is_some()
 }

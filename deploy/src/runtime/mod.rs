@@ -144,9 +144,9 @@ impl fmt::Debug for Bound {
 pub struct RunProfile {
     /// Runs, after one that is not counted.
     pub runs: usize,
-    /// Wall-clock milliseconds of one run on average, as measured from outside.
+    /// Wall-clock milliseconds of one run, as measured from outside. This and the nodes' times are means of the middle half of the runs.
     pub run_ms: f64,
-    /// Name, operator, and milliseconds in one run on average of each node that the runtime has, in the order of running.
+    /// Name, operator, and milliseconds in one run of each node that the runtime has, in the order of running.
     pub nodes: Vec<(String, String, f64)>,
 }
 

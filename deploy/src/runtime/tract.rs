@@ -10,7 +10,7 @@ use std::{
 use tract_onnx::{prelude::*, tract_core::plan};
 
 use super::{Feed, Network, RunProfile, Runtime, no_panic};
-use crate::{DeployError, Result};
+use crate::{DeployError, Result, latency::interquartile_mean};
 
 /// The version of tract that is compiled in; a test compares it with the lock file.
 const VERSION: &str = "0.23.9";
@@ -90,29 +90,30 @@ pub(super) fn profile(network: Network<'_>, images: &Feed<'_>, shape: [usize; 4]
     session.run_only(&bound)?;
     let profile = no_panic(|| {
         let nodes = &bound.plan.model().nodes;
-        let mut times = vec![Duration::ZERO; nodes.len()];
+        let mut times: Vec<Vec<f64>> = vec![Vec::new(); nodes.len()];
         let mut order: Vec<usize> = Vec::new();
-        let (start, mut runs) = (Instant::now(), 0);
-        while runs == 0 || start.elapsed() < min_time {
+        let (start, mut runs) = (Instant::now(), Vec::new());
+        while runs.is_empty() || start.elapsed() < min_time {
+            let start = Instant::now();
             let mut state = bound.plan.spawn().map_err(describe)?;
             let timed = state.run_plan_with_eval(tvec!(bound.images.clone()), |context, state, node, input| {
                 let start = Instant::now();
                 let output = plan::eval(context, state, node, input);
-                times[node.id] += start.elapsed();
-                if runs == 0 {
+                times[node.id].push(start.elapsed().as_secs_f64() * 1000.0);
+                if runs.is_empty() {
                     order.push(node.id);
                 }
                 output
             });
             timed.map_err(describe)?;
-            runs += 1;
+            runs.push(start.elapsed().as_secs_f64() * 1000.0);
         }
-        let run_ms = start.elapsed().as_secs_f64() * 1000.0 / runs as f64;
         let row = |&id: &usize| {
             let node = &nodes[id];
-            (node.name.clone(), node.op().name().into_owned(), times[id].as_secs_f64() * 1000.0 / runs as f64)
+            (node.name.clone(), node.op().name().into_owned(), interquartile_mean(times[id].iter().copied()))
         };
-        Ok(RunProfile { runs, run_ms, nodes: order.iter().map(row).collect() })
+        let nodes = order.iter().map(row).collect();
+        Ok(RunProfile { runs: runs.len(), run_ms: interquartile_mean(runs), nodes })
     });
     profile.map_err(|detail| session.failed(detail))
 }

@@ -344,3 +344,35 @@ fn contradictions_name_the_node_and_the_shapes() {
     refused("Flatten", &["x"], vec![int("axis", i64::MIN)], &[1]);
     refused("Gather", &["x", "zeros"], vec![int("axis", i64::MAX)], &[1]);
 }
+
+#[test]
+fn what_has_no_values_takes_no_memory() {
+    let last = |op: &str, inputs: &[&str], dims: &[i64]| {
+        let mut model = Builder::new([-1, 4, 9, 7]);
+        model.weight("none", dims).indices("start", &[-1]).indices("end", &[i64::MIN]).indices("axis", &[0]).indices("back", &[-1]);
+        model.node(op, inputs, "z", vec![]).output("z", &[-1, 4]);
+        cost(&model.read().unwrap()).unwrap().layers.pop().unwrap().output_shape
+    };
+    let long = i64::from(u32::MAX);
+    let backwards = ["none", "start", "end", "axis", "back"];
+    assert_eq!(last("Slice", &backwards, &[0]), [0]);
+    assert_eq!(last("Slice", &backwards, &[0, long]), [0, long as usize]);
+    assert_eq!(last("Transpose", &["none"], &[0, long]), [long as usize, 0]);
+}
+
+#[test]
+fn dimensions_do_not_multiply_without_end() {
+    let mut model = Builder::new([-1, 4, 9, 7]);
+    model.indices("t0", &[0]);
+    // Indices that are gathered by themselves have twice the dimensions less one.
+    for step in 1..60 {
+        let before = format!("t{}", step - 1);
+        model.node("Unsqueeze", &[&before, "t0"], &format!("u{step}"), vec![]);
+        model.node("Gather", &[&format!("u{step}"), &format!("u{step}")], &format!("t{step}"), vec![]);
+    }
+    model.output("t59", &[-1, 4]);
+    match model.read().map(|model| cost(&model)) {
+        Err(DeployError::TooLarge { detail, .. }) => assert!(detail.contains("(Gather)"), "{detail}"),
+        other => panic!("{other:?}"),
+    }
+}

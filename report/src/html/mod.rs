@@ -34,6 +34,7 @@ pub fn html(report: &RunReport, metrics: &[Map<String, Value>], space: Option<&V
     let genotype = Genotype::read(&report.genotype);
     let space = space.and_then(Space::read);
     let budgets = if report.budgets.is_empty() { String::new() } else { section("Budgets", tables::budgets(&report.budgets)) };
+    let formats = if report.formats.is_empty() { String::new() } else { section("Other files", tables::formats(&report.formats)) };
     let body = [
         header::header(report, &title),
         header::warnings(&phases),
@@ -43,6 +44,7 @@ pub fn html(report: &RunReport, metrics: &[Map<String, Value>], space: Option<&V
         section("Latency", tables::latency(&report.latency)),
         section("Accuracy", tables::accuracy(report)),
         section("Parity", tables::parity(report)),
+        formats,
         section("Architecture", cells::pictures(genotype.as_ref(), &report.genotype)),
         section("Candidates", heat::maps(&phases, genotype.as_ref(), space.as_ref())),
         section("Machine", tables::machine(&report.machine)),

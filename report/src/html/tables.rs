@@ -2,7 +2,7 @@ use serde_json::{Map, Value};
 
 use crate::escape::escape;
 use crate::format::{amount, count, difference, duration, fixed, megabytes, ms, percent, percent_of};
-use crate::{BudgetRow, LatencyRow, PhaseTime, RunReport, RuntimeAccuracy};
+use crate::{BudgetRow, FormatRow, LatencyRow, PhaseTime, RunReport, RuntimeAccuracy};
 
 /// Images listed one by one in a cell of a table; more of them are folded away.
 const LISTED: usize = 8;
@@ -217,6 +217,61 @@ pub(super) fn parity(report: &RunReport) -> String {
         })
         .collect();
     largest + &table(&columns, &rows)
+}
+
+/// The other files of the network, with a row for each runtime that runs them.
+pub(super) fn formats(formats: &[FormatRow]) -> String {
+    use Column::{Number, Text};
+    let columns = [
+        Text("file"),
+        Text("numbers"),
+        Number("size", "bytes"),
+        Text("takes"),
+        Text("runtime"),
+        Number("accuracy", "%"),
+        Number("against<br>the engine", "points"),
+        Number("correct", "images"),
+        Text("classified<br>unlike the engine"),
+        Number("largest<br>difference", "of a logit"),
+        Number("accepted", "of a logit"),
+    ];
+    let row = |format: &FormatRow, index: usize| {
+        // What is the same for all runtimes stands in the first row alone.
+        let once = |text: String| if index == 0 { text } else { String::new() };
+        let takes = if format.pixels { "pixels" } else { "floats" };
+        let facts = [escape(&format.file), escape(&format.precision), count(format.bytes), takes.to_owned()].map(once);
+        let Some(row) = format.runtimes.get(index) else {
+            return facts.into_iter().chain(std::iter::repeat_with(String::new).take(columns.len() - 4)).collect();
+        };
+        let parity = format.parity.iter().find(|parity| parity.b == row.runtime);
+        let accepted = format.tolerance.map_or_else(|| "<small>any</small>".to_owned(), difference);
+        let measured = [
+            escape(&row.runtime),
+            percent_of(row.correct, row.images),
+            points(row.correct as f64 - format.correct_before as f64, row.images),
+            format!("{} of {}", count(row.correct), count(row.images)),
+            differing(&row.differing),
+            parity.map_or_else(String::new, |parity| difference(parity.max_abs)),
+            accepted,
+        ];
+        facts.into_iter().chain(measured).collect::<Vec<_>>()
+    };
+    let rows: Vec<_> = formats.iter().flat_map(|format| (0..format.runtimes.len().max(1)).map(move |index| row(format, index))).collect();
+    let notes = formats.iter().flat_map(|format| {
+        let scales = format.calibration.iter().map(|how| format!("scales of activations: {how}"));
+        scales.chain(format.refused.iter().map(|refused| format!("cannot be run by {refused}"))).map(|note| (&format.file, note))
+    });
+    format!(
+        "<p class=\"quiet\">On the test images: the same network in files of other kinds. Of 8-bit integers the accuracy is told, whatever the logits are.</p>\n{}{}",
+        table(&columns, &rows),
+        notes.map(|(file, note)| format!("<p class=\"quiet\">{}: {}</p>\n", escape(file), escape(&note))).collect::<String>(),
+    )
+}
+
+/// A difference of so many images as percentage points, with its sign.
+fn points(images: f64, of: usize) -> String {
+    let points = 100.0 * images / of as f64;
+    format!("{}{}", if points > 0.0 { "+" } else { "" }, fixed(points, 2))
 }
 
 pub(super) fn machine(machine: &Map<String, Value>) -> String {

@@ -1,4 +1,4 @@
-use adwp_report::html;
+use adwp_report::{FormatRow, ParityRow, RuntimeAccuracy, html};
 use serde_json::{Map, Value, json};
 
 use crate::markup::{assert_balanced, section};
@@ -96,6 +96,59 @@ fn every_number_is_shown() {
     let machine = section(&page, "Machine");
     for text in ["Example CPU @ 2.60GHz", ">2<", "0-1", "15.6", "x86_64"] {
         has(machine, text.to_owned());
+    }
+}
+
+#[test]
+fn other_files_of_the_network_are_told_with_what_they_lost() {
+    let mut report = report();
+    assert!(!html(&report, &[], None).contains("<h2>Other files</h2>"));
+    let runtime = |runtime: &str, correct, differing| RuntimeAccuracy { runtime: runtime.to_owned(), correct, images: 10_000, differing };
+    let parity = |b: &str, max_abs| ParityRow { b: b.to_owned(), max_abs, ..report.parity[0].clone() };
+    let int8 = FormatRow {
+        file: "model.int8.onnx".to_owned(),
+        precision: "int8".to_owned(),
+        pixels: false,
+        bytes: 845_001,
+        calibration: Some("min-max, 512 training images".to_owned()),
+        tolerance: None,
+        correct_before: 9_731,
+        runtimes: vec![runtime("onnxruntime", 9_676, vec![37, 42]), runtime("tract", 9_735, vec![])],
+        parity: vec![parity("onnxruntime", 0.66), parity("tract", 0.59)],
+        refused: Vec::new(),
+    };
+    let pixels = FormatRow {
+        file: "model.<pixels>.onnx".to_owned(),
+        precision: "f16".to_owned(),
+        pixels: true,
+        tolerance: Some(0.0125),
+        calibration: None,
+        runtimes: Vec::new(),
+        parity: Vec::new(),
+        refused: vec!["tract: no & never".to_owned()],
+        ..int8.clone()
+    };
+    let whole = FormatRow { runtimes: vec![runtime("tract", 9_731, vec![])], refused: Vec::new(), ..pixels.clone() };
+    report.formats = vec![int8, pixels, whole];
+    let page = html(&report, &[], None);
+    assert_balanced(&page);
+    let section = section(&page, "Other files");
+    // Two runtimes, one file that none runs, one runtime; and the heading.
+    assert_eq!(section.matches("<tr>").count(), 2 + 1 + 1 + 1);
+    assert_eq!(section.matches("<td").count(), 4 * 11);
+    for text in [
+        "<td>int8</td><td class=\"n\">845,001</td><td>floats</td><td>onnxruntime</td><td class=\"n\">96.76</td><td class=\"n\">-0.55</td>",
+        "<td class=\"n\">97.35</td><td class=\"n\">+0.04</td><td class=\"n\">9,735 of 10,000</td><td>none</td>",
+        "<td class=\"n\">0.00</td>",
+        "number 37, 42",
+        "<td class=\"n\">6.60e-1</td><td class=\"n\"><small>any</small></td>",
+        "<td class=\"n\">5.90e-1</td>",
+        "<td class=\"n\">1.25e-2</td>",
+        "<td>pixels</td>",
+        "model.int8.onnx: scales of activations: min-max, 512 training images",
+        "model.&lt;pixels&gt;.onnx: cannot be run by tract: no &amp; never",
+    ] {
+        assert!(section.contains(text), "{text} is missing in {section}");
     }
 }
 
