@@ -76,16 +76,17 @@ fn described(graph: &Graph, step: &StepTime, computed: &HashSet<&str>) -> (Strin
     }
 }
 
-/// Form and stride of a convolution.
+/// Form and stride of a convolution, the longer one where it has two.
 fn conv(graph: &Graph, node: &Node) -> Option<(String, usize)> {
     let Op::Conv2d(conv) = &node.op else { return None };
     let weight = &graph[node.inputs[1]].shape;
-    let form = match (weight[1], weight[2]) {
-        (1, kernel) if conv.groups > 1 => format!("depthwise {kernel}×{kernel}"),
-        (_, 1) => "pointwise".to_owned(),
-        (_, kernel) => format!("conv {kernel}×{kernel}"),
+    let form = match (weight[1], weight[2], weight[3]) {
+        (1, h, w) if conv.groups > 1 => format!("depthwise {h}×{w}"),
+        (_, 1, 1) => "pointwise".to_owned(),
+        (_, h, w) => format!("conv {h}×{w}"),
     };
-    Some((if conv.dilation > 1 { format!("{form} dilation {}", conv.dilation) } else { form }, conv.stride))
+    let stride = conv.stride[0].max(conv.stride[1]);
+    Some((if conv.dilation > 1 { format!("{form} dilation {}", conv.dilation) } else { form }, stride))
 }
 
 fn sizes(graph: &Graph, node: &Node, stride: usize) -> String {
