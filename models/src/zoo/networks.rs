@@ -91,8 +91,9 @@ impl Handmade {
         match self {
             // Szegedy et al., 2015, section 5.
             Self::InceptionV1 => 0.4,
-            // The defaults of `research/slim` in tensorflow/models, and of efficientnet_builder.py in tensorflow/tpu.
+            // Of `research/slim/nets/mobilenet_v1.py` in tensorflow/models, which keeps 0.999.
             Self::MobilenetV1 => 0.001,
+            // Of torchvision 0.29.
             Self::MobilenetV2 | Self::MobilenetV3Large | Self::EfficientnetB0 => 0.2,
             // Where Huang et al., 2017, section 4.2, drop anything, it is inside of the blocks, and without augmentation.
             Self::DensenetBc { .. } => 0.0,
