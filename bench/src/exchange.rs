@@ -154,7 +154,7 @@ mod tests {
         let node = |name: &str| case["nodes"].as_array().unwrap().iter().find(|node| node["name"] == name).unwrap();
         let expected = json!({
             "name": "depthwise",
-            "op": { "kind": "conv2d", "stride": 2, "padding": 2, "dilation": 1, "groups": 4 },
+            "op": { "kind": "conv2d", "stride": [2, 2], "padding": [2, 2], "dilation": 1, "groups": 4 },
             "inputs": ["x", "depthwise/weight"],
             "shape": [3, 4, 4, 4],
         });

@@ -112,7 +112,7 @@ fn table(result: &Fidelity) -> String {
             joined(method, |regret| format!("{:.2}", regret.points)),
         );
     }
-    if result.ceiling.is_some() {
+    if result.seeds > 1 {
         text += &format!("{:<30} {}\n", "retraining with another seed", number(result.ceiling));
     }
     let c = &result.comparison;
