@@ -371,60 +371,12 @@ kernel! {
 
     /// out = Σ over taps of what the tap reads there.
     pub(crate) fn sum(simd, window: &Window, scratch: &[f32], out: &mut [f32]) {
-        let (w, h, pitch) = (window.out_w, window.out_h, window.pitch);
-        assert!(out.len() == h * w && scratch.len() >= window.reach + S::LANES);
-        for column in (0..w).step_by(S::LANES) {
-            let width = S::LANES.min(w - column);
-            let src = scratch[column..].as_ptr();
-            // SAFETY: a vector may read up to its lanes beyond the reach of the window, which the scratch has.
-            unsafe {
-                if window.is_three() {
-                    let (mut first, mut second) = (sum_of_row(simd, src), sum_of_row(simd, src.add(pitch)));
-                    for row in 0..h {
-                        let third = sum_of_row(simd, src.add((row + 2) * pitch));
-                        put_first(simd, simd.add(simd.add(first, second), third), &mut out[row * w + column..][..width]);
-                        (first, second) = (second, third);
-                    }
-                    continue;
-                }
-                for row in 0..h {
-                    let mut sum = simd.splat(0.0);
-                    for &offset in &window.offsets {
-                        sum = simd.add(sum, simd.load(src.add(row * pitch + offset)));
-                    }
-                    put_first(simd, sum, &mut out[row * w + column..][..width]);
-                }
-            }
-        }
+        join_windows::<S, Sum>(simd, window, scratch, out);
     }
 
     /// out = max over taps. The scratch is minus infinity around the plane.
     pub(crate) fn maximum(simd, window: &Window, scratch: &[f32], out: &mut [f32]) {
-        let (w, h, pitch) = (window.out_w, window.out_h, window.pitch);
-        assert!(out.len() == h * w && scratch.len() >= window.reach + S::LANES);
-        for column in (0..w).step_by(S::LANES) {
-            let width = S::LANES.min(w - column);
-            let src = scratch[column..].as_ptr();
-            // SAFETY: a vector may read up to its lanes beyond the reach of the window, which the scratch has.
-            unsafe {
-                if window.is_three() {
-                    let (mut first, mut second) = (maximum_of_row(simd, src), maximum_of_row(simd, src.add(pitch)));
-                    for row in 0..h {
-                        let third = maximum_of_row(simd, src.add((row + 2) * pitch));
-                        put_first(simd, simd.max(simd.max(first, second), third), &mut out[row * w + column..][..width]);
-                        (first, second) = (second, third);
-                    }
-                    continue;
-                }
-                for row in 0..h {
-                    let mut max = simd.splat(f32::NEG_INFINITY);
-                    for &offset in &window.offsets {
-                        max = simd.max(max, simd.load(src.add(row * pitch + offset)));
-                    }
-                    put_first(simd, max, &mut out[row * w + column..][..width]);
-                }
-            }
-        }
+        join_windows::<S, Maximum>(simd, window, scratch, out);
     }
 
     /// The tap at which each window first has its maximum, rows `pitch` apart. The scratch is minus infinity around the plane.
@@ -860,24 +812,74 @@ unsafe fn distant<S: Simd, const V: usize>(simd: S, taps: &[Distant], weights: &
     }
 }
 
-/// Sum of three vectors next to each other by one value.
-///
-/// # Safety
-/// They can be read.
-#[inline(always)]
-unsafe fn sum_of_row<S: Simd>(simd: S, from: *const f32) -> S::V {
-    // SAFETY: as the caller says.
-    unsafe { simd.add(simd.add(simd.load(from), simd.load(from.add(1))), simd.load(from.add(2))) }
+/// What makes one value of those of a window.
+trait Join {
+    /// Of no values.
+    const NONE: f32;
+    /// Of two.
+    fn two<S: Simd>(simd: S, a: S::V, b: S::V) -> S::V;
 }
 
-/// Maximum of three vectors next to each other by one value.
+struct Sum;
+
+impl Join for Sum {
+    const NONE: f32 = 0.0;
+
+    #[inline(always)]
+    fn two<S: Simd>(simd: S, a: S::V, b: S::V) -> S::V {
+        simd.add(a, b)
+    }
+}
+
+struct Maximum;
+
+impl Join for Maximum {
+    const NONE: f32 = f32::NEG_INFINITY;
+
+    #[inline(always)]
+    fn two<S: Simd>(simd: S, a: S::V, b: S::V) -> S::V {
+        simd.max(a, b)
+    }
+}
+
+/// `out` = what `J` makes of what the taps read there.
+#[inline(always)]
+fn join_windows<S: Simd, J: Join>(simd: S, window: &Window, scratch: &[f32], out: &mut [f32]) {
+    let (w, h, pitch) = (window.out_w, window.out_h, window.pitch);
+    assert!(out.len() == h * w && scratch.len() >= window.reach + S::LANES);
+    for column in (0..w).step_by(S::LANES) {
+        let width = S::LANES.min(w - column);
+        let src = scratch[column..].as_ptr();
+        // SAFETY: a vector may read up to its lanes beyond the reach of the window, which the scratch has.
+        unsafe {
+            if window.is_three() {
+                let (mut first, mut second) = (join_row::<S, J>(simd, src), join_row::<S, J>(simd, src.add(pitch)));
+                for row in 0..h {
+                    let third = join_row::<S, J>(simd, src.add((row + 2) * pitch));
+                    put_first(simd, J::two(simd, J::two(simd, first, second), third), &mut out[row * w + column..][..width]);
+                    (first, second) = (second, third);
+                }
+                continue;
+            }
+            for row in 0..h {
+                let mut joined = simd.splat(J::NONE);
+                for &offset in &window.offsets {
+                    joined = J::two(simd, joined, simd.load(src.add(row * pitch + offset)));
+                }
+                put_first(simd, joined, &mut out[row * w + column..][..width]);
+            }
+        }
+    }
+}
+
+/// Of three vectors next to each other by one value.
 ///
 /// # Safety
 /// They can be read.
 #[inline(always)]
-unsafe fn maximum_of_row<S: Simd>(simd: S, from: *const f32) -> S::V {
+unsafe fn join_row<S: Simd, J: Join>(simd: S, from: *const f32) -> S::V {
     // SAFETY: as the caller says.
-    unsafe { simd.max(simd.max(simd.load(from), simd.load(from.add(1))), simd.load(from.add(2))) }
+    unsafe { J::two(simd, J::two(simd, simd.load(from), simd.load(from.add(1))), simd.load(from.add(2))) }
 }
 
 /// The largest value seen, and the first tap that read it.
