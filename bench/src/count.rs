@@ -1,6 +1,6 @@
 //! Multiply-adds of a training step: convolutions and linear layers alone, one for each multiply-accumulate, over the whole batch.
 
-use adwp_engine::{Graph, Node, NodeId, Op};
+use adwp_engine::{Graph, Node, NodeId};
 use serde::Serialize;
 
 /// Multiply-accumulates of a step. Taps that fall on padding count, as in every such count.
@@ -32,7 +32,7 @@ pub(crate) fn step(graph: &Graph, loss: NodeId, outputs: &[NodeId], trainable: &
         if !(computed[id.index()] && counted(node)) {
             continue;
         }
-        let once = node_forward(graph, node);
+        let once = graph.multiply_adds(id);
         count.forward += once;
         if needs_gradient[id.index()] {
             let factors = node.inputs.iter().take(2).filter(|input| needs_gradient[input.index()]).count();
@@ -42,36 +42,10 @@ pub(crate) fn step(graph: &Graph, loss: NodeId, outputs: &[NodeId], trainable: &
     count
 }
 
-fn node_forward(graph: &Graph, node: &Node) -> u64 {
-    let elements = |dims: &[usize]| dims.iter().map(|&d| d as u64).product::<u64>();
-    match node.op {
-        Op::Conv2d(_) | Op::Linear => elements(&node.shape) * elements(&graph[node.inputs[1]].shape[1..]),
-        Op::Input
-        | Op::Parameter { .. }
-        | Op::BatchNorm(_)
-        | Op::Relu
-        | Op::Activation(_)
-        | Op::Gate
-        | Op::MaxPool(_)
-        | Op::AvgPool(_)
-        | Op::GlobalAvgPool
-        | Op::Add
-        | Op::Scale { .. }
-        | Op::WeightedSum { .. }
-        | Op::Concat
-        | Op::Crop { .. }
-        | Op::Select { .. }
-        | Op::Reshape
-        | Op::Softmax
-        | Op::DropPath
-        | Op::CrossEntropy { .. } => 0,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use adwp_engine::{Conv2d, Init};
+    use adwp_engine::{Conv2d, Init, Op};
 
     /// Images 2×3×4×4; a 3×3 convolution to 6 channels, a depthwise one whose weight is generated from `alpha`, a linear layer.
     fn graph() -> Graph {

@@ -404,6 +404,34 @@ impl Graph {
         self.nodes.is_empty()
     }
 
+    /// Multiply-accumulates that a node takes to compute, over the whole batch: of convolutions and linear layers alone, one for each.
+    pub fn multiply_adds(&self, id: NodeId) -> u64 {
+        let node = &self[id];
+        let elements = |dims: &[usize]| dims.iter().map(|&d| d as u64).product::<u64>();
+        match node.op {
+            Op::Conv2d(_) | Op::Linear => elements(&node.shape) * elements(&self[node.inputs[1]].shape[1..]),
+            Op::Input
+            | Op::Parameter { .. }
+            | Op::BatchNorm(_)
+            | Op::Relu
+            | Op::Activation(_)
+            | Op::Gate
+            | Op::MaxPool(_)
+            | Op::AvgPool(_)
+            | Op::GlobalAvgPool
+            | Op::Add
+            | Op::Scale { .. }
+            | Op::WeightedSum { .. }
+            | Op::Concat
+            | Op::Crop { .. }
+            | Op::Select { .. }
+            | Op::Reshape
+            | Op::Softmax
+            | Op::DropPath
+            | Op::CrossEntropy { .. } => 0,
+        }
+    }
+
     /// The node of that name.
     pub fn find(&self, name: &str) -> Result<NodeId> {
         self.names.get(name).copied().ok_or_else(|| EngineError::UnknownNode(name.to_owned()))

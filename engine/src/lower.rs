@@ -386,13 +386,7 @@ impl Lowered {
 
     /// Multiply-adds of the convolutions and linear layers of an action, those that it computes a second time left out.
     pub(crate) fn multiply_adds(&self, graph: &Graph, action: &Action) -> u64 {
-        let once = |id: NodeId| {
-            let node = &graph[id];
-            match node.op {
-                Op::Conv2d(_) | Op::Linear => (node.shape.elements() * graph[node.inputs[1]].shape[1..].iter().product::<usize>()) as u64,
-                _ => 0,
-            }
-        };
+        let once = |id: NodeId| graph.multiply_adds(id);
         match action {
             Action::Forward(id) => once(*id) + self.depthwise(graph, *id).map_or(0, once),
             Action::Moments(_) | Action::Seed(_) => 0,
