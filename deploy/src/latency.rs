@@ -95,6 +95,9 @@ pub struct LatencyReport {
     pub median_repeat_mean_ms: f64,
     /// The median of each repeat.
     pub repeat_p50_ms: Vec<f64>,
+    /// The fastest run of each repeat. Empty in reports of versions that did not record it.
+    #[serde(default)]
+    pub repeat_min_ms: Vec<f64>,
     /// How far the repeats' medians lie apart, relative to the smallest: 0.05 is 5 %.
     pub spread: f64,
     /// The 0th, 5th, 10th, … 100th percentile.
@@ -112,13 +115,6 @@ impl LatencyReport {
     /// Whether the repeats differ by more than [`NOISY`].
     pub fn is_noisy(&self) -> bool {
         self.spread > NOISY
-    }
-
-    /// The fastest quarter of the repeats' medians: its ends. A disturbance only ever makes runs slower, so these say most of the model and least of
-    /// what else the machine did.
-    pub fn interval(&self) -> (f64, f64) {
-        let medians = Sample::new(self.repeat_p50_ms.iter().copied());
-        (medians.percentile(0.0), medians.percentile(25.0))
     }
 }
 
@@ -189,8 +185,11 @@ pub fn measure(sessions: &mut [TimedSession], options: &LatencyOptions, progress
         .map(|((runtime, runtime_version, threads, batch, load_ms, first_ms), series)| {
             let all = Sample::new(series.repeats.iter().flatten().copied());
             let repeat_mean_ms: Vec<f64> = series.repeats.iter().map(|repeat| Sample::new(repeat.iter().copied()).mean()).collect();
-            let medians = Sample::new(series.repeats.iter().map(|repeat| Sample::new(repeat.iter().copied()).percentile(50.0)));
-            let repeat_p50_ms = series.repeats.iter().map(|repeat| Sample::new(repeat.iter().copied()).percentile(50.0)).collect();
+            let of_repeats = |percent| -> Vec<f64> {
+                series.repeats.iter().map(|repeat| Sample::new(repeat.iter().copied()).percentile(percent)).collect()
+            };
+            let (repeat_min_ms, repeat_p50_ms) = (of_repeats(0.0), of_repeats(50.0));
+            let medians = Sample::new(repeat_p50_ms.iter().copied());
             let median_repeat_mean_ms = Sample::new(repeat_mean_ms.iter().copied()).percentile(50.0);
             LatencyReport {
                 runtime,
@@ -213,6 +212,7 @@ pub fn measure(sessions: &mut [TimedSession], options: &LatencyOptions, progress
                 median_repeat_mean_ms,
                 repeat_mean_ms,
                 repeat_p50_ms,
+                repeat_min_ms,
                 // Times below the resolution of the clock would otherwise give what JSON cannot hold.
                 spread: (medians.percentile(100.0) - medians.percentile(0.0)) / medians.percentile(0.0).max(1e-6),
                 percentiles_ms: (0..=20).map(|step| all.percentile(5.0 * f64::from(step))).collect(),
@@ -249,6 +249,7 @@ type Run<'a> = Box<dyn FnMut() -> Result<Duration> + 'a>;
 
 fn time(runs: &mut [Run<'_>], options: &LatencyOptions, progress: &mut dyn FnMut(&str)) -> Result<Vec<Series>> {
     progress("warming up");
+    keep_freed_memory();
     let mut series = Vec::with_capacity(runs.len());
     for run in runs.iter_mut() {
         let (warm_up_runs, stable) = warm_up(run, options.max_warm_up)?;
@@ -267,6 +268,14 @@ fn time(runs: &mut [Run<'_>], options: &LatencyOptions, progress: &mut dyn FnMut
         }
     }
     Ok(series)
+}
+
+/// Has the allocator keep what is freed up to some tens of megabytes. tract allocates its tensors anew in every run. The allocator of glibc gives such
+/// blocks back to the system and takes them again, a page fault for every 4 KiB, until the program has freed a large one for the first time
+/// (`M_MMAP_THRESHOLD` in mallopt(3)). Whether that was so would depend on what was measured before; a third of a network's latency did.
+fn keep_freed_memory() {
+    // glibc learns from blocks below 32 MiB.
+    std::hint::black_box(Vec::<u8>::with_capacity(31 << 20));
 }
 
 /// What measuring adds to one run: the time of a run that does nothing, all of the loop around it included.
@@ -407,6 +416,23 @@ mod tests {
         assert_eq!(interquartile_mean([900.0, 2.0, 4.0, 3.0, 0.0, 5.0, 3.0, 800.0]), 3.75);
         assert_eq!(interquartile_mean([1.0, 2.0, 6.0]), 3.0);
         assert_eq!(interquartile_mean([]), 0.0);
+    }
+
+    /// A mebibyte is 256 pages, which would be as many faults a turn.
+    #[test]
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    fn freed_memory_is_kept() {
+        let faults = || -> u64 {
+            let status = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+            // After the name in parentheses: minflt, the tenth field of proc_pid_stat(5).
+            status.rsplit_once(')').unwrap().1.split_whitespace().nth(7).unwrap().parse().unwrap()
+        };
+        let turns = || (0..100).for_each(|turn| drop(std::hint::black_box(vec![turn + 1_u8; 1 << 20])));
+        keep_freed_memory();
+        turns();
+        let before = faults();
+        turns();
+        assert!(faults() - before < 256, "{} faults", faults() - before);
     }
 
     #[test]

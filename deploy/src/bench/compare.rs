@@ -17,7 +17,7 @@ pub enum Metric {
     Params,
     /// Multiply-adds of one image.
     Madds,
-    /// The fastest of the repeats' median latencies, in milliseconds.
+    /// The fastest run, in milliseconds.
     LatencyMs,
     /// The share of images on which a runtime agrees with the reference, in [0, 1].
     Top1Agreement,
@@ -53,7 +53,7 @@ pub struct Change {
     pub before: f64,
     /// Its value in the second report.
     pub after: f64,
-    /// Where the repeats of the first and of the second report lie, of a latency: [`LatencyReport::interval`].
+    /// Of a latency, the fastest repeat of the first and of the second report and the repeat next to it, each repeat by its fastest run.
     pub intervals: Option<[(f64, f64); 2]>,
     /// What it means.
     pub verdict: Verdict,
@@ -98,7 +98,9 @@ impl fmt::Display for Change {
 /// has one; sessions by runtime, threads and batch. What only `b` has is no change. Agreement between runtimes counts when it moves
 /// by more than `threshold`, absolutely.
 ///
-/// A latency is that of the fastest repeat, and has moved only if the [intervals](LatencyReport::interval) of the two reports do not overlap.
+/// A latency is that of the fastest run: a disturbance only ever makes runs slower, and some run mostly goes without one, while a median follows
+/// whatever else the machine does. It has moved only if the fastest run of the one report is outside of what the two fastest repeats of the other
+/// span. Reports of versions that recorded no fastest runs are compared by the medians of the repeats.
 ///
 /// # Errors
 /// `threshold` is negative or not finite.
@@ -176,9 +178,18 @@ fn moved(before: f64, after: f64, threshold: f64) -> Option<Verdict> {
 }
 
 fn latency(model: &ModelReport, before: &LatencyReport, after: &LatencyReport, threshold: f64) -> Option<Change> {
-    let (was, is) = (before.interval(), after.interval());
+    let minima = [before, after].iter().all(|report| !report.repeat_min_ms.is_empty());
+    let [was, is] = [before, after].map(|report| fastest_two(if minima { &report.repeat_min_ms } else { &report.repeat_p50_ms }));
     let apart = is.0 > was.1 || was.0 > is.1;
     let verdict = moved(was.0, is.0, threshold)?;
     let verdict = if apart { verdict } else { Verdict::WithinNoise };
     Some(Change { intervals: Some([was, is]), ..about(model, Metric::LatencyMs, was.0, is.0, verdict) })
+}
+
+/// The fastest repeat and the next; both the same where there is one, 0 where there is none.
+fn fastest_two(repeats: &[f64]) -> (f64, f64) {
+    let mut repeats = repeats.to_vec();
+    repeats.sort_unstable_by(f64::total_cmp);
+    let first = repeats.first().copied().unwrap_or_default();
+    (first, repeats.get(1).copied().unwrap_or(first))
 }

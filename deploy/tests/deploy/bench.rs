@@ -98,10 +98,10 @@ fn what_moved_is_found() {
     let mut before = report(&dir);
     // As if every repeat had been alike.
     for latency in before.models.iter_mut().flat_map(|model| &mut model.latency) {
-        latency.repeat_p50_ms = vec![latency.p50_ms; 3];
+        latency.repeat_min_ms = vec![latency.min_ms; 3];
     }
     let mut after = before.clone();
-    after.models[0].latency[0].repeat_p50_ms.iter_mut().for_each(|ms| *ms *= 1.2);
+    after.models[0].latency[0].repeat_min_ms.iter_mut().for_each(|ms| *ms *= 1.2);
     let found = bench::compare(&before, &after, 0.1).unwrap();
     assert_eq!((found.len(), found[0].metric, found[0].threads, found[0].verdict), (1, Metric::LatencyMs, Some(1), Verdict::Regression));
     assert!((found[0].change() - 0.2).abs() < 1e-9);
@@ -111,16 +111,23 @@ fn what_moved_is_found() {
     assert!(bench::compare(&before, &after, f64::NAN).is_err());
     assert!(bench::compare(&before, &before, 0.0).unwrap().is_empty());
 
-    // One fast repeat among slow ones: nobody knows. One slow repeat among fast ones: something else was going on.
-    let fast = before.models[0].latency[0].p50_ms;
+    // Slower than a fast repeat that nothing confirms: nobody knows. Fast repeats among slow ones: something else was going on.
+    let fast = before.models[0].latency[0].min_ms;
     let with = |repeats: [f64; 5]| {
         let mut report = before.clone();
-        report.models[0].latency[0].repeat_p50_ms = repeats.map(|factor| factor * fast).to_vec();
+        report.models[0].latency[0].repeat_min_ms = repeats.map(|factor| factor * fast).to_vec();
         report
     };
-    let unsure = bench::compare(&with([1.0, 1.3, 1.3, 1.3, 1.3]), &with([1.2; 5]), 0.05).unwrap();
+    let unsure = bench::compare(&with([1.3, 1.0, 1.3, 1.3, 1.3]), &with([1.2; 5]), 0.05).unwrap();
     assert_eq!(unsure[0].verdict, Verdict::WithinNoise);
-    assert!(bench::compare(&with([1.0; 5]), &with([1.0, 1.0, 1.0, 1.5, 1.5]), 0.05).unwrap().is_empty());
+    assert_eq!(unsure[0].intervals, Some([(fast, 1.3 * fast), (1.2 * fast, 1.2 * fast)]));
+    assert!(bench::compare(&with([1.0; 5]), &with([1.5, 1.0, 1.5, 1.0, 1.5]), 0.05).unwrap().is_empty());
+    // Without fastest runs in both, medians count.
+    let mut older = with([1.0; 5]);
+    older.models[0].latency[0].repeat_min_ms.clear();
+    assert!(bench::compare(&older, &with([9.0; 5]), 0.05).unwrap().is_empty());
+    older.models[0].latency[0].repeat_p50_ms.iter_mut().for_each(|ms| *ms *= 2.0);
+    assert_eq!(bench::compare(&before, &older, 0.05).unwrap()[0].verdict, Verdict::Regression);
 
     let mut larger = before.clone();
     if let bench::CostReport::Counted(cost) = &mut larger.models[1].cost {
