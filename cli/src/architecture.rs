@@ -56,7 +56,7 @@ impl RunArchitecture {
     }
 
     /// Reads the text of a file of either form; its schema tells which.
-    fn from_json(text: &str) -> Result<Self, ModelError> {
+    pub(crate) fn from_json(text: &str) -> Result<Self, ModelError> {
         #[derive(Deserialize)]
         struct Schema {
             schema: String,

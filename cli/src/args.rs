@@ -242,7 +242,7 @@ pub(crate) struct FidelityArgs {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct CostArgs {
-    /// genotype.json, an ONNX file, or zoo:NAME for a published architecture (`adwp zoo list`).
+    /// genotype.json, architecture.json, an ONNX file, or zoo:NAME for a published architecture (`adwp zoo list`).
     pub(crate) what: PathBuf,
     /// List every layer.
     #[arg(long)]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::genotype::parse;
 use crate::skeleton::check_cells;
-use crate::{Blueprint, CellGenotype, CellKind, Genotype, ModelError, Pair, Sizes, Skeleton, Stem};
+use crate::{Blueprint, CellGenotype, CellKind, Genotype, ModelError, Pair, Sizes, Stem};
 
 mod named;
 mod networks;
@@ -268,26 +268,7 @@ impl ZooEntry {
     /// # Errors
     /// When the sizes are not complete, or are those of cells and it has none.
     pub fn network(&self, sizes: Sizes) -> Result<Blueprint, ModelError> {
-        let name = &self.name;
-        let stem = sizes.stem.or(self.stems().first().copied()).unwrap_or(Stem::Cifar);
-        let (image, classes) = (sizes.image.unwrap_or(stem.image()), sizes.classes.unwrap_or(stem.classes()));
-        let skeleton = || {
-            let stack = self.stack(stem);
-            let missing = |what| ModelError::Invalid(format!("{name} was not published for this stem: its {what} must be given"));
-            let cells = sizes.cells.or(stack.map(|stack| stack.cells)).ok_or_else(|| missing("cells"))?;
-            let channels = sizes.channels.or(stack.map(|stack| stack.channels)).ok_or_else(|| missing("channels"))?;
-            Ok::<_, ModelError>(Skeleton { stem, cells, channels, classes, image })
-        };
-        match &self.architecture {
-            Architecture::Cells(_) | Architecture::WideCells(_) => self.architecture.network(skeleton()?),
-            Architecture::Handmade(network) => {
-                if sizes.cells.is_some() || sizes.channels.is_some() || sizes.stem.is_some_and(|stem| !self.stems().contains(&stem)) {
-                    let message = format!("{name} is no stack of cells: only its image and its classes can be chosen");
-                    return Err(ModelError::Invalid(message));
-                }
-                Ok(Blueprint::Handmade { network: *network, image, classes })
-            }
-        }
+        named::of_sizes(&self.name, &self.architecture, Some(self), sizes)
     }
 
     fn validate(&self) -> Result<(), ModelError> {

@@ -60,6 +60,9 @@ fn a_network_that_is_no_stack_of_cells_is_retrained() {
         assert!(!recipe.contains("auxiliary") && !recipe.contains("drop-path"), "it has neither: {recipe}");
         assert!(file.contains("adwp.network") && file.contains("{\"handmade\":\"mobilenet_v2\"}"));
         assert!(!file.contains("adwp.genotype"));
+        let sizes = ["--image", "3x32x32", "--classes", "10", "--json"];
+        let counted = run(["cost", text(&folder.join("architecture.json"))].into_iter().chain(sizes)).succeeds().json();
+        assert_eq!((&counted["params"], &counted["madds"]), (&report["params"], &report["madds"]));
     });
 }
 
@@ -119,6 +122,7 @@ fn a_run_with_a_named_architecture_is_one_to_start_from() {
     let architecture = r#"{ "densenet_bc": { "depth": 10, "growth": 4 } }"#;
     let named = format!(r#"{{ "schema": "adwp/architecture/1", "name": "dense", "architecture": {{ "handmade": {architecture} }} }}"#);
     fs::write(&own, named).unwrap();
+    run(["cost", text(&own), "--channels", "4"]).refuses(&["dense", "no stack of cells"]);
     run(retrain(text(&own), &first, &[])).succeeds();
     write_images(&data, 4);
     let start = ["retrain", "--from", text(&first), "--fine-tune", "--dataset", "image-folder", "--data", text(&data)];

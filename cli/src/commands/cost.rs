@@ -2,13 +2,14 @@ use adwp_models::{Blueprint, Genotype, Sizes, Skeleton, Stem};
 use serde::Serialize;
 
 use super::{Style, zoo};
+use crate::architecture::RunArchitecture;
 use crate::args::CostArgs;
 use crate::failure::Failure;
 use crate::output;
 use crate::progress::Console;
 use crate::steps::parsed;
 
-/// Cost of a genotype.
+/// Cost of an architecture.
 #[derive(Serialize)]
 struct Cost {
     params: u64,
@@ -37,9 +38,14 @@ pub(crate) fn cost(args: &CostArgs, style: Style) -> Result<(), Failure> {
     };
     let mut cost = match published {
         Some(name) => of_blueprint(&zoo::network(name, &args.sizes, &mut console)?)?,
-        None if is_json && sizes.cells.is_some() => return refused("a file has its own number of cells", "--cells is"),
         None if is_json => {
-            let blueprint = of_genotype(parsed(args.what.clone(), Genotype::from_json)?, sizes);
+            let blueprint = match parsed(args.what.clone(), RunArchitecture::from_json)? {
+                RunArchitecture::Genotype(_) if sizes.cells.is_some() => {
+                    return refused("a genotype has its own number of cells", "--cells is");
+                }
+                RunArchitecture::Genotype(genotype) => of_genotype(genotype, sizes),
+                RunArchitecture::Named(named) => named.network(sizes)?,
+            };
             of_blueprint(&zoo::sized(blueprint, &args.sizes, &mut console)?)?
         }
         None if sizes != Sizes::default() || args.sizes.bounds().is_some() => {

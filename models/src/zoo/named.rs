@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Architecture, ZooEntry};
+use super::{Architecture, Zoo, ZooEntry};
 use crate::genotype::parse;
-use crate::{Blueprint, ModelError, Skeleton};
+use crate::{Blueprint, ModelError, Sizes, Skeleton, Stem};
 
 const SCHEMA: &str = "adwp/architecture/1";
 
@@ -36,6 +36,15 @@ impl NamedArchitecture {
         Ok(named)
     }
 
+    /// The network of given sizes. What is not given is as published, where the zoo has this architecture under this name.
+    ///
+    /// # Errors
+    /// When the sizes are not complete, or are those of cells and it has none.
+    pub fn network(&self, sizes: Sizes) -> Result<Blueprint, ModelError> {
+        let entry = Zoo::embedded().find(&self.name).ok().filter(|entry| entry.architecture == self.architecture);
+        of_sizes(&self.name, &self.architecture, entry, sizes)
+    }
+
     /// The text of `architecture.json`.
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).expect("an architecture has only strings and numbers") + "\n"
@@ -62,6 +71,34 @@ impl Architecture {
     }
 }
 
+/// The network of given sizes; what is not given is as `published`.
+pub(super) fn of_sizes(
+    name: &str,
+    architecture: &Architecture,
+    published: Option<&ZooEntry>,
+    sizes: Sizes,
+) -> Result<Blueprint, ModelError> {
+    let stems = published.map(ZooEntry::stems).unwrap_or_default();
+    let stem = sizes.stem.or(stems.first().copied()).unwrap_or(Stem::Cifar);
+    let (image, classes) = (sizes.image.unwrap_or(stem.image()), sizes.classes.unwrap_or(stem.classes()));
+    match architecture {
+        Architecture::Cells(_) | Architecture::WideCells(_) => {
+            let stack = published.and_then(|entry| entry.stack(stem));
+            let missing = |what| ModelError::Invalid(format!("{name} was not published for this stem: its {what} must be given"));
+            let cells = sizes.cells.or(stack.map(|stack| stack.cells)).ok_or_else(|| missing("cells"))?;
+            let channels = sizes.channels.or(stack.map(|stack| stack.channels)).ok_or_else(|| missing("channels"))?;
+            architecture.network(Skeleton { stem, cells, channels, classes, image })
+        }
+        Architecture::Handmade(network) => {
+            if sizes.cells.is_some() || sizes.channels.is_some() || sizes.stem.is_some_and(|stem| !stems.contains(&stem)) {
+                let message = format!("{name} is no stack of cells: only its image and its classes can be chosen");
+                return Err(ModelError::Invalid(message));
+            }
+            Ok(Blueprint::Handmade { network: *network, image, classes })
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,6 +115,29 @@ mod tests {
             let network = read.architecture.network(skeleton).unwrap();
             assert_eq!((network.image(), network.classes()), ([3, 32, 32], 3), "{name}");
             assert_eq!(network.skeleton(), (name != "densenet-bc-100").then_some(skeleton), "{name}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_published_ones_where_the_architecture_is_a_published_one() {
+        let named = |name| NamedArchitecture::from(Zoo::embedded().find(name).unwrap());
+        let channels = Sizes { channels: Some(8), ..Sizes::default() };
+        let skeleton = named("nasnet-a").network(channels).unwrap().skeleton().unwrap();
+        let published = Zoo::embedded().find("nasnet-a").unwrap().stack(Stem::Cifar).unwrap();
+        assert_eq!((skeleton.cells, skeleton.channels), (published.cells, 8));
+
+        // Another architecture under its name, and the same under another.
+        let other = NamedArchitecture { name: "nasnet-a".into(), ..named("amoebanet-a") };
+        let renamed = NamedArchitecture { name: "mine".into(), ..named("nasnet-a") };
+        for own in [other, renamed] {
+            assert!(own.network(channels).unwrap_err().to_string().contains("its cells must be given"), "{}", own.name);
+            let sizes = Sizes { cells: Some(3), image: Some([3, 16, 16]), ..channels };
+            assert_eq!(own.network(sizes).unwrap().image(), [3, 16, 16]);
+        }
+        let renamed = NamedArchitecture { name: "mine".into(), ..named("mobilenet-v2") };
+        assert_eq!(renamed.network(Sizes { classes: Some(7), ..Sizes::default() }).unwrap().classes(), 7);
+        for sizes in [channels, Sizes { stem: Some(Stem::Imagenet), ..Sizes::default() }] {
+            assert!(renamed.network(sizes).unwrap_err().to_string().contains("mine is no stack of cells"));
         }
     }
 
