@@ -8,14 +8,14 @@ use adwp_deploy::onnx::OnnxModel;
 use adwp_deploy::ort_library;
 use adwp_deploy::runtime::{Probe, Session as RuntimeSession, SessionOptions};
 use adwp_export::onnx::{CALIBRATION, Format, Numbers, Precision, model_in, quantizer};
-use adwp_export::{Logits, TOLERANCE, Trained, agree};
+use adwp_export::{Logits, Trained, agree};
 use adwp_report::FormatRow;
 use adwp_train::{BatchSource, Evaluation, TrainError, read_text, watched, write_atomic};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
 use crate::session::Session;
-use crate::steps::{available, compare_predictions, evaluate, find_ort, parity_row, runtime_accuracy};
+use crate::steps::{available, candle, compare_predictions, evaluate, find_ort, parity_row, runtime_accuracy};
 
 /// What became of a network in another form: `verification.int8.json` and its like.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -134,7 +134,7 @@ fn verify(
     let compared = session.config.bench.parity_images.min(test.indices.len());
     let largest = engine.logits.iter().fold(0.0, |largest, logit| logit.abs().max(largest));
     let (precision, tolerance, calibration) = match numbers {
-        Numbers::F32 => (Precision::F32, Some(TOLERANCE), None),
+        Numbers::F32 => (Precision::F32, Some(candle(trained, test, compared)?.1), None),
         Numbers::F16 => (Precision::F16, Some(HALF_TOLERANCE * f64::from(largest)), None),
         Numbers::Int8 { images, .. } => (Precision::Int8, None, Some(format!("{CALIBRATION}, {images} training images"))),
     };

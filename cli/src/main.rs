@@ -14,6 +14,7 @@ mod limits;
 mod memory;
 mod output;
 mod progress;
+mod reference;
 mod session;
 mod skipped;
 mod steps;

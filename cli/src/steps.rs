@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use adwp_candle::Network as CandleNetwork;
 use adwp_deploy::DeployError;
 use adwp_deploy::accuracy::{self, Accuracy};
 use adwp_deploy::bench::{self, BenchOptions, BenchReport};
@@ -13,11 +12,10 @@ use adwp_deploy::ort_library::{self, OrtLibrary};
 use adwp_deploy::runtime::{Runtime, Session as RuntimeSession, SessionOptions};
 use adwp_export::onnx::BatchNorms;
 use adwp_export::{Agreement, ExportError, Logits, RetrainData, TOLERANCE, Trained, agree};
-use adwp_models::{Discrete, IntensiveSpace, ModelError, cost};
+use adwp_models::{IntensiveSpace, ModelError, cost};
 use adwp_report::{LatencyRow, ParityRow, PhaseTime, RunReport, RuntimeAccuracy};
 use adwp_search::Finished;
 use adwp_train::{BatchSource, Evaluation, read_text, watched, write_atomic};
-use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -25,6 +23,7 @@ use crate::architecture::{self, RunArchitecture};
 use crate::failure::Failure;
 use crate::formats;
 use crate::limits::{budgets, limits};
+use crate::reference;
 use crate::session::Session;
 use crate::transfer;
 
@@ -162,8 +161,9 @@ fn verify(session: &mut Session, trained: &Trained, test: &BatchSource, path: Pa
     let classes = trained.network.classes.len();
     let evaluation = evaluate(session, trained, test)?;
     let compared = session.config.bench.parity_images.min(test.indices.len());
-    let mut executions = vec![Logits { by: "engine".into(), values: evaluation.logits[..compared * classes].to_vec() }];
-    executions.push(Logits { by: "candle".into(), values: candle_logits(trained, test, compared)? });
+    let engine = Logits { by: "engine".into(), values: evaluation.logits[..compared * classes].to_vec() };
+    let (candle, tolerance) = candle(trained, test, compared)?;
+    let mut executions = vec![engine, candle];
     let model = OnnxModel::load(&path)?;
     let library = find_ort(session);
     let mut runtimes = Vec::new();
@@ -177,9 +177,9 @@ fn verify(session: &mut Session, trained: &Trained, test: &BatchSource, path: Pa
         }
         executions.push(Logits { by: runtime.to_string(), values });
         let accuracy = runtime_accuracy(session, &mut loaded, test, runtime)?;
-        runtimes.push(compare_predictions(runtime, &accuracy, &evaluation, classes, TOLERANCE)?);
+        runtimes.push(compare_predictions(runtime, &accuracy, &evaluation, classes, tolerance)?);
     }
-    let parity = agree(&executions, classes, TOLERANCE)?;
+    let parity = agree(&executions, classes, tolerance)?;
     Ok(Verification {
         schema: VERIFICATION_SCHEMA.into(),
         correct: evaluation.correct,
@@ -201,21 +201,13 @@ fn is_tie(logits: &[f32]) -> bool {
     matches!(sorted[..], [.., second, first] if f64::from(first - second) <= 2.0 * TOLERANCE)
 }
 
-/// Logits of the first `count` test images by the trained network in candle.
-fn candle_logits(trained: &Trained, test: &BatchSource, count: usize) -> Result<Vec<f32>, Failure> {
-    let Discrete { graph, images, logits, .. } = trained.inference(1)?;
-    let shape = graph[images].shape.to_vec();
-    let network = CandleNetwork::new(graph, trained.variables.clone(), images, logits, DType::F32)?;
-    let failed = |e: candle_core::Error| Failure::failed(format!("candle: {e}"));
-    let mut values = Vec::new();
+/// Logits of the first `count` test images by the trained network in candle, and how far other executions may be from the engine's.
+pub(crate) fn candle(trained: &Trained, test: &BatchSource, count: usize) -> Result<(Logits, f64), Failure> {
+    let mut images = Vec::new();
     for batch in test.arrays(count)? {
-        for image in batch?.images.chunks_exact(shape.iter().product()) {
-            let x = Tensor::from_slice(image, shape.as_slice(), &Device::Cpu).map_err(failed)?;
-            let y = network.forward(&x)?;
-            values.extend(y.flatten_all().and_then(|y| y.to_vec1::<f32>()).map_err(failed)?);
-        }
+        images.extend(batch?.images);
     }
-    Ok(values)
+    reference::candle(&trained.inference(1)?, &trained.variables, &images, TOLERANCE)
 }
 
 /// The ONNX Runtime library, or a message that goes on without it.

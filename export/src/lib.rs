@@ -15,4 +15,4 @@ pub use retrain::{RetrainData, fine_tune, retrain, retrain_bytes};
 pub use settings::RetrainSettings;
 pub use trained::{Inherited, Network, TestResult, Trained};
 pub use untrained::{Untrained, noise};
-pub use verify::{Agreement, Logits, TOLERANCE, agree};
+pub use verify::{Agreement, Logits, TOLERANCE, agree, allowance};

@@ -2,8 +2,18 @@ use serde::Serialize;
 
 use crate::{ExportError, Result};
 
-/// Largest absolute difference of two logits between executions of one network that export accepts.
+/// Largest absolute difference of two logits between executions of one network that export accepts, unless rounding alone comes near it: [`allowance`].
 pub const TOLERANCE: f64 = 1e-4;
+
+/// Times that an execution may be as far from another as rounding takes one of them from the exact logits: both round, each in its own order.
+const ROUNDINGS: f64 = 4.0;
+
+/// How far two executions in f32 may be apart: `tolerance`, or more in a network that amplifies rounding. Deep ones do, above all those of random
+/// weights, from layer to layer. What it amounts to shows between logits computed in f32 and the `exact` ones computed in f64.
+pub fn allowance(tolerance: f64, rounded: &[f64], exact: &[f64]) -> f64 {
+    let largest = rounded.iter().zip(exact).map(|(rounded, exact)| (rounded - exact).abs()).fold(0.0, f64::max);
+    tolerance.max(ROUNDINGS * largest)
+}
 
 /// What one way of executing a network gave for some images.
 #[derive(Clone, Debug, PartialEq)]
@@ -78,6 +88,14 @@ mod tests {
 
     fn logits(by: &str, values: &[f32]) -> Logits {
         Logits { by: by.into(), values: values.to_vec() }
+    }
+
+    #[test]
+    fn what_rounding_does_is_allowed_for() {
+        assert_eq!(allowance(1e-4, &[1.0, 2.0], &[1.0, 2.0 + 1e-5]), 1e-4);
+        assert!((allowance(1e-4, &[1.0, 2.0], &[1.0 - 1e-3, 2.0]) - 4e-3).abs() < 1e-9);
+        // What is no number in one of them is not allowed for: `agree` refuses it.
+        assert_eq!(allowance(1e-4, &[f64::NAN], &[1.0]), 1e-4);
     }
 
     #[test]

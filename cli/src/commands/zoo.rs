@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use adwp_candle::Network as CandleNetwork;
 use adwp_data::{Framing, ImageShape, Normalization, decode_image_framed};
 use adwp_deploy::onnx::OnnxModel;
 use adwp_deploy::runtime::{Session as RuntimeSession, SessionOptions};
@@ -11,7 +10,6 @@ use adwp_export::{Logits, TOLERANCE, Untrained, agree, noise};
 use adwp_models::zoo::{Architecture, differs};
 use adwp_models::{Blueprint, Genotype, Stem, Zoo, ZooEntry};
 use adwp_train::{Streams, TrainError, write_atomic};
-use candle_core::{DType, Tensor};
 use serde::Serialize;
 
 use super::Style;
@@ -19,6 +17,7 @@ use crate::args::{NetworkSizeArgs, ZooCommand, ZooExportArgs};
 use crate::failure::Failure;
 use crate::output;
 use crate::progress::Console;
+use crate::reference;
 use crate::steps::{available, find_library};
 
 /// What tells the name of a published architecture from that of a file.
@@ -261,15 +260,11 @@ fn compare(untrained: &Untrained, path: &Path, args: &ZooExportArgs, device: &De
     let (shape, classes) = (net.graph[net.images].shape.to_vec(), net.graph[net.logits].shape[1]);
     let images = parity_images(args, [shape[1], shape[2], shape[3]])?;
     let count = images.len() / shape.iter().product::<usize>();
-    let mut executions = vec![Logits { by: "engine".into(), values: untrained.logits(&images, device)? }];
-    let candle = CandleNetwork::new(net.graph.clone(), untrained.variables.clone(), net.images, net.logits, DType::F32)?;
-    let failed = |e: candle_core::Error| Failure::failed(format!("candle: {e}"));
-    let mut values = Vec::new();
-    for image in images.chunks_exact(shape.iter().product()) {
-        let x = Tensor::from_slice(image, shape.as_slice(), &candle_core::Device::Cpu).map_err(failed)?;
-        values.extend(candle.forward(&x)?.flatten_all().and_then(|y| y.to_vec1::<f32>()).map_err(failed)?);
-    }
-    executions.push(Logits { by: "candle".into(), values });
+    let engine = Logits { by: "engine".into(), values: untrained.logits(&images, device)? };
+    // Random weights keep no scale: of images unlike the noise they were set up with, logits can be of any size.
+    let scale = engine.values.iter().fold(1.0, |scale: f64, logit| scale.max(f64::from(logit.abs())));
+    let (candle, tolerance) = reference::candle(net, &untrained.variables, &images, TOLERANCE * scale)?;
+    let mut executions = vec![engine, candle];
     let model = OnnxModel::load(path)?;
     let library = find_library(args.ort.ort_lib.as_deref(), &[])?;
     for runtime in available(library.as_ref()) {
@@ -277,9 +272,7 @@ fn compare(untrained: &Untrained, path: &Path, args: &ZooExportArgs, device: &De
         let values = RuntimeSession::from_model(runtime, &model, &options)?.run(&images, count)?;
         executions.push(Logits { by: runtime.to_string(), values });
     }
-    // Random weights keep no scale: of images unlike the noise they were set up with, logits can be of any size.
-    let scale = executions[0].values.iter().fold(1.0, |scale: f64, logit| scale.max(f64::from(logit.abs())));
-    let agreements = agree(&executions, classes, TOLERANCE * scale)?;
+    let agreements = agree(&executions, classes, tolerance)?;
     let largest = agreements.iter().map(|agreement| agreement.max_abs).fold(0.0, f64::max);
     Ok((agreements.into_iter().map(|agreement| agreement.b).collect(), largest))
 }
