@@ -118,6 +118,17 @@ def mobilenet():
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, CLASSES))
 
 
+def settle(network):
+    """Gives every BatchNorm the statistics of noise and a shift, as training gives it some. With those that it starts from, folding would leave
+    biases of zero, which the exporter removes."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0
+            nn.init.normal_(module.bias, std=0.1)
+    with torch.no_grad():
+        network.train()(torch.randn(8, 3, 224, 224))
+
+
 def main(arguments):
     torch.manual_seed(0)
     match arguments:
@@ -128,6 +139,7 @@ def main(arguments):
             network = mobilenet()
         case _:
             sys.exit(__doc__)
+    settle(network)
     images = torch.randn(1, 3, 224, 224)
     torch.onnx.export(network.eval(), (images,), out, input_names=["images"], output_names=["logits"], external_data=False)
     print(f"PyTorch {torch.__version__}: {out}", file=sys.stderr)
