@@ -1,5 +1,5 @@
-//! A plain loop around tract beside the bench, in turns: `tract_loop MODEL.onnx SECONDS TURNS` prints two medians of runs in milliseconds, those of the
-//! bench and those of the loop. `scripts/check-latency` compares them.
+//! A plain loop around tract beside the bench, in turns: `tract_loop MODEL.onnx SECONDS TURNS` prints for each turn two medians of runs in milliseconds,
+//! that of the bench and that of the loop. `scripts/check-latency` compares them.
 //!
 //! Both are one program: how fast tract's tensors are come by depends on what the allocator has seen, which has to be the same for both.
 #![allow(clippy::print_stdout, reason = "its result")]
@@ -24,7 +24,6 @@ fn main() -> TractResult<()> {
 
     let model = OnnxModel::load(Path::new(path))?;
     let mut session = [TimedSession::start(&model, Runtime::Tract, 1, 1, None)?];
-    let options = LatencyOptions { batch: 1, min_time: time, repeats: 1, ..LatencyOptions::default() };
 
     let model = tract_onnx::onnx().model_for_path(path)?.into_optimized()?.into_runnable()?;
     let fact = model.model().input_fact(0)?.clone();
@@ -42,15 +41,14 @@ fn main() -> TractResult<()> {
         Ok(times)
     };
 
-    let (mut bench, mut alone) = (Vec::new(), Vec::new());
+    let warm_up =
+        latency::measure(&mut session, &LatencyOptions { batch: 1, min_time: time, repeats: 1, ..LatencyOptions::default() }, &mut |_| ())?;
+    plain(warm_up[0].warm_up_runs, time)?;
+    let options = LatencyOptions { batch: 1, min_time: time, repeats: 1, max_warm_up: Duration::ZERO };
     for _ in 0..turns {
         let report = latency::measure(&mut session, &options, &mut |_| ())?.remove(0);
-        bench.push(report.p50_ms);
-        // The bench warms up too.
-        plain(report.warm_up_runs, Duration::ZERO)?;
-        alone.push(median(plain(1, time)?));
+        println!("{} {}", report.p50_ms, median(plain(1, time)?));
     }
-    println!("{} {}", median(bench), median(alone));
     Ok(())
 }
 
