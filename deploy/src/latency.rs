@@ -272,7 +272,7 @@ fn time(runs: &mut [Run<'_>], options: &LatencyOptions, progress: &mut dyn FnMut
 
 /// Has the allocator keep what is freed up to some tens of megabytes. tract allocates its tensors anew in every run. The allocator of glibc gives such
 /// blocks back to the system and takes them again, a page fault for every 4 KiB, until the program has freed a large one for the first time
-/// (`M_MMAP_THRESHOLD` in mallopt(3)). Whether that was so would depend on what was measured before; a third of a network's latency did.
+/// (`M_MMAP_THRESHOLD` in mallopt(3)). Whether that was so would depend on what was measured before, and with it up to a third of a latency.
 fn keep_freed_memory() {
     // glibc learns from blocks below 32 MiB.
     std::hint::black_box(Vec::<u8>::with_capacity(31 << 20));

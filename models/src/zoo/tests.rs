@@ -2,6 +2,7 @@ use adwp_engine::{Graph, NodeId, Op};
 
 use super::*;
 use crate::Heads;
+use crate::Skeleton;
 use crate::cost::count;
 
 fn entries() -> &'static [ZooEntry] {
