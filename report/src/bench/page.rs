@@ -68,12 +68,24 @@ fn first_of<'a>(page: &'a BenchPage, name: &str) -> Option<&'a BenchModel> {
     models_of(page).find(|model| model.name == name)
 }
 
+/// Warnings that are seen at once.
+const MOST_WARNINGS: usize = 6;
+
 fn warnings(page: &BenchPage) -> String {
     let several = page.machines.len() > 1;
     let of = |machine: &super::BenchMachine| {
         let name = if several { format!("{}: ", escape(&machine.name)) } else { String::new() };
-        let list: String = machine.warnings.iter().map(|warning| format!("<li>{}</li>", escape(warning))).collect();
-        format!("<aside class=\"warning\"><strong>{name}The latencies are noisy.</strong><ul>{list}</ul></aside>\n")
+        let list = |warnings: &[String]| -> String {
+            let items: String = warnings.iter().map(|warning| format!("<li>{}</li>", escape(warning))).collect();
+            format!("<ul>{items}</ul>")
+        };
+        let (shown, more) = machine.warnings.split_at(machine.warnings.len().min(MOST_WARNINGS));
+        let more = match more.len() {
+            0 => String::new(),
+            n => format!("<details><summary>and {n} more</summary>{}</details>", list(more)),
+        };
+        let shown = list(shown);
+        format!("<aside class=\"warning\"><strong>{name}The latencies are noisy.</strong>{shown}{more}</aside>\n")
     };
     page.machines.iter().filter(|machine| !machine.warnings.is_empty()).map(of).collect()
 }

@@ -88,22 +88,16 @@ pub(super) fn trade(page: &BenchPage) -> String {
             None => named.push(point),
         }
     }
-    let label = |point: &&Point<'_>| {
-        let width = CHAR * point.model.name.chars().count() as f64;
-        // Above its point, where no other session of the model is: those differ in latency alone.
-        let (class, at) = if x.at(point.ms) + width > frame.right { ("axis end", 4.0) } else { ("axis", -4.0) };
-        format!(
-            "<text class=\"{class}\" x=\"{:.1}\" y=\"{:.1}\">{}</text>",
-            x.at(point.ms) + at,
-            y.at(point.value) - 9.0,
-            escape(&point.model.name)
-        )
-    };
+    named.sort_by(|a, b| a.ms.total_cmp(&b.ms));
+    let dots: Vec<(f64, f64)> = points.iter().map(|point| (x.at(point.ms), y.at(point.value))).collect();
+    let names: Vec<_> = named.iter().map(|point| (x.at(point.ms), y.at(point.value), point.model.name.as_str())).collect();
+    let labels = labels(&names, &dots, &frame);
+    let hidden = if labels.len() < names.len() { "; where there is no room for a name, the point tells it" } else { "" };
     let front = if accuracy { front(&points, &x, &y) } else { String::new() };
     let note = if accuracy { "; the line joins what nothing here is both faster and more accurate than" } else { "" };
     let title = format!("{what} against latency");
     format!(
-        "<p class=\"quiet\">Median latency, and {what}{note}.</p>\n<figure><figcaption>{title} <span class=\"unit\">{unit}, ms</span></figcaption>{}\
+        "<p class=\"quiet\">Median latency, and {what}{note}{hidden}.</p>\n<figure><figcaption>{title} <span class=\"unit\">{unit}, ms</span></figcaption>{}\
          <div class=\"scroll\"><svg viewBox=\"0 0 712 330\" role=\"img\" aria-label=\"{title}\">{}{}{}{}{front}{}{}</svg></div></figure>\n",
         legend.html(),
         frame.horizontal_lines(&y),
@@ -111,8 +105,37 @@ pub(super) fn trade(page: &BenchPage) -> String {
         frame.labels_left(&y),
         frame.labels_below(&x),
         points.iter().map(dot).collect::<String>(),
-        named.iter().map(label).collect::<String>(),
+        labels.concat(),
     )
+}
+
+/// Texts beside their points `(x, y, text)`, those that cover neither another one nor another point of `dots`.
+fn labels(points: &[(f64, f64, &str)], dots: &[(f64, f64)], frame: &Frame) -> Vec<String> {
+    const HEIGHT: f64 = 11.0;
+    const RADIUS: f64 = 4.5;
+    // Of each the ends, left and right, top and bottom.
+    let mut taken: Vec<[f64; 4]> = Vec::new();
+    let mut texts = Vec::new();
+    for &(x, y, text) in points {
+        let width = CHAR * text.chars().count() as f64;
+        let places = [("axis", -4.0, -9.0), ("axis end", 4.0, -9.0), ("axis", -4.0, 17.0), ("axis end", 4.0, 17.0)];
+        let free = places.into_iter().find_map(|(class, right, down)| {
+            let (anchor, bottom) = (x + right, y + down);
+            let left = if class == "axis" { anchor } else { anchor - width };
+            let place = [left, left + width, bottom - HEIGHT, bottom + 2.0];
+            let [left, right, top, bottom] = place;
+            let covers = |other: &[f64; 4]| left < other[1] && other[0] < right && top < other[3] && other[2] < bottom;
+            let dot = |&(x, y): &(f64, f64)| [x - RADIUS, x + RADIUS, y - RADIUS, y + RADIUS];
+            let inside = left >= frame.left && right <= frame.right && top >= 0.0 && bottom <= frame.bottom;
+            let is_free = inside && !taken.iter().any(covers) && !dots.iter().map(dot).any(|dot| covers(&dot));
+            is_free.then_some((class, anchor, y + down, place))
+        });
+        if let Some((class, x, y, place)) = free {
+            taken.push(place);
+            texts.push(format!("<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\">{}</text>", escape(text)));
+        }
+    }
+    texts
 }
 
 /// The points that no other beats in both.
@@ -180,4 +203,28 @@ pub(super) fn distributions(page: &BenchPage, model: &str) -> String {
         frame.labels_below(&x),
         rows.iter().enumerate().map(row).collect::<String>(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_cover_nothing() {
+        let frame = Frame { left: 0.0, right: 200.0, top: 0.0, bottom: 100.0 };
+        let place = |points: &[(f64, f64, &str)], more: &[(f64, f64)]| {
+            let dots: Vec<_> = points.iter().map(|&(x, y, _)| (x, y)).chain(more.iter().copied()).collect();
+            labels(points, &dots, &frame)
+        };
+        let above = "<text class=\"axis\" x=\"46.0\" y=\"41.0\">a</text>";
+        assert_eq!(place(&[(50.0, 50.0, "a")], &[]), [above]);
+        // Beside the right end of the frame, and at its upper one.
+        assert_eq!(place(&[(190.0, 50.0, "long")], &[]), ["<text class=\"axis end\" x=\"194.0\" y=\"41.0\">long</text>"]);
+        assert_eq!(place(&[(50.0, 15.0, "a")], &[]), ["<text class=\"axis\" x=\"46.0\" y=\"32.0\">a</text>"]);
+        // A point where the text would be, then points wherever it could be.
+        assert_eq!(place(&[(50.0, 50.0, "ab")], &[(62.0, 38.0)]), ["<text class=\"axis end\" x=\"54.0\" y=\"41.0\">ab</text>"]);
+        assert!(place(&[(50.0, 50.0, "ab")], &[(48.0, 38.0), (48.0, 62.0)]).is_empty());
+        // Two points beside each other: the second is named below.
+        assert_eq!(place(&[(50.0, 50.0, "a"), (50.0, 51.0, "b")], &[])[1], "<text class=\"axis\" x=\"46.0\" y=\"68.0\">b</text>");
+    }
 }
