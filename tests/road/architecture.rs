@@ -60,7 +60,7 @@ fn a_network_that_is_no_stack_of_cells_is_retrained() {
         assert!(!recipe.contains("auxiliary") && !recipe.contains("drop-path"), "it has neither: {recipe}");
         assert!(file.contains("adwp.network") && file.contains("{\"handmade\":\"mobilenet_v2\"}"));
         assert!(!file.contains("adwp.genotype"));
-        let sizes = ["--image", "3x32x32", "--classes", "10", "--json"];
+        let sizes = ["--image", "1x32x32", "--classes", "10", "--json"];
         let counted = run(["cost", text(&folder.join("architecture.json"))].into_iter().chain(sizes)).succeeds().json();
         assert_eq!((&counted["params"], &counted["madds"]), (&report["params"], &report["madds"]));
     });
