@@ -37,7 +37,7 @@ pub struct LayerCost {
 pub fn count(graph: &Graph) -> Cost {
     let elements = |dims: &[usize]| dims.iter().map(|&d| d as u64).product::<u64>();
     let mut cost = Cost::default();
-    for (_, node) in graph.nodes() {
+    for (id, node) in graph.nodes() {
         let params = node
             .inputs
             .iter()
@@ -45,29 +45,8 @@ pub fn count(graph: &Graph) -> Cost {
             .filter(|input| matches!(input.op, Op::Parameter { .. }))
             .map(|input| elements(&input.shape))
             .sum();
-        let madds = match node.op {
-            Op::Conv2d(_) => elements(&node.shape[1..]) * elements(&graph[node.inputs[1]].shape[1..]),
-            Op::Linear => elements(&graph[node.inputs[1]].shape),
-            Op::Input
-            | Op::Parameter { .. }
-            | Op::BatchNorm(_)
-            | Op::Relu
-            | Op::Activation(_)
-            | Op::Gate
-            | Op::MaxPool(_)
-            | Op::AvgPool(_)
-            | Op::GlobalAvgPool
-            | Op::Add
-            | Op::Scale { .. }
-            | Op::WeightedSum { .. }
-            | Op::Concat
-            | Op::Crop { .. }
-            | Op::Select { .. }
-            | Op::Reshape
-            | Op::Softmax
-            | Op::DropPath
-            | Op::CrossEntropy { .. } => 0,
-        };
+        let batch = node.shape.first().map_or(1, |&images| images as u64);
+        let madds = graph.multiply_adds(id) / batch;
         if params + madds == 0 {
             continue;
         }
