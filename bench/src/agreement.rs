@@ -7,16 +7,16 @@ use crate::engine::Outcome;
 /// Largest relative difference of two computations of an operator, and of the loss of any network.
 const TOLERANCE: f64 = 1e-3;
 
-/// Largest relative difference of the gradients of a whole network: in single precision those of PyTorch are themselves up to 2e-3 away
-/// from its own in double precision.
+/// Largest relative difference of the gradients of a whole network: in single precision those of
+/// PyTorch are themselves up to 2e-3 away from its own in double precision.
 const TOLERANCE_OF_NETWORKS: f64 = 5e-3;
 
-/// Largest relative difference of the loss where the one stores values in bf16 and the other does something else of the kind: it only
-/// tells that both compute the same network.
+/// Largest relative difference of the loss where the one stores values in bf16 and the other does
+/// something else of the kind: it only tells that both compute the same network.
 const TOLERANCE_OF_OTHER_PRECISION: f64 = 5e-2;
 
-/// Share of the norm of all gradients below which one of them is judged by that of all: the small ones are what is left when large
-/// terms cancel, and mostly rounding.
+/// Share of the norm of all gradients below which one of them is judged by that of all: the small
+/// ones are what is left when large terms cancel, and mostly rounding.
 const FLOOR: f64 = 0.01;
 
 /// What is compared, which decides what is tolerated.
@@ -61,7 +61,8 @@ pub(crate) struct Agreement {
 }
 
 impl Agreement {
-    /// Compares the loss, and where it says enough every gradient's norm and the norm of all gradients.
+    /// Compares the loss, and where it says enough every gradient's norm and the norm of all
+    /// gradients.
     pub(crate) fn between(a: &Outcome, b: &Outcome, judged: Judged) -> Self {
         let whole = |o: &Outcome| o.norms.values().map(|norm| norm * norm).sum::<f64>().sqrt();
         let floor = FLOOR * whole(a).max(whole(b));
@@ -69,7 +70,11 @@ impl Agreement {
             let scale = a.abs().max(b.abs()).max(floor);
             let difference = if a == b { 0.0 } else { (a - b).abs() / scale };
             // A value that is not finite differs from everything.
-            Self { difference: if difference.is_nan() { f64::INFINITY } else { difference }, tolerance, of: of.to_owned() }
+            Self {
+                difference: if difference.is_nan() { f64::INFINITY } else { difference },
+                tolerance,
+                of: of.to_owned(),
+            }
         };
         let mut worst = relative("the loss", a.loss, b.loss, 0.0, judged.of_loss());
         let Some(tolerance) = judged.of_gradients() else { return worst };
@@ -84,7 +89,11 @@ impl Agreement {
             consider(relative(&format!("the gradient of {name}"), norm, other, floor, tolerance));
         }
         if a.norms.len() != b.norms.len() {
-            consider(Self { difference: f64::INFINITY, tolerance, of: "the number of gradients".to_owned() });
+            consider(Self {
+                difference: f64::INFINITY,
+                tolerance,
+                of: "the number of gradients".to_owned(),
+            });
         }
         worst
     }
@@ -97,7 +106,11 @@ impl Agreement {
 
 impl fmt::Display for Agreement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} differs by {:.1e} of its size, {:.0e} is tolerated", self.of, self.difference, self.tolerance)
+        write!(
+            f,
+            "{} differs by {:.1e} of its size, {:.0e} is tolerated",
+            self.of, self.difference, self.tolerance
+        )
     }
 }
 
@@ -106,7 +119,11 @@ mod tests {
     use super::*;
 
     fn outcome(loss: f64, norms: &[(&str, f64)]) -> Outcome {
-        Outcome { loss, norms: norms.iter().map(|(name, norm)| ((*name).to_owned(), *norm)).collect(), peak_bytes: None }
+        Outcome {
+            loss,
+            norms: norms.iter().map(|(name, norm)| ((*name).to_owned(), *norm)).collect(),
+            peak_bytes: None,
+        }
     }
 
     #[test]
@@ -117,9 +134,15 @@ mod tests {
             (agreement.holds(), agreement.of)
         };
         assert!(judge(outcome(2.0005, &[("w", 1.0005), ("tiny", 0.0)])).0);
-        assert_eq!(judge(outcome(2.01, &[("w", 1.0), ("tiny", 1e-9)])), (false, "the loss".to_owned()));
+        assert_eq!(
+            judge(outcome(2.01, &[("w", 1.0), ("tiny", 1e-9)])),
+            (false, "the loss".to_owned())
+        );
         assert!(!judge(outcome(2.0, &[("w", 0.99), ("tiny", 1e-9)])).0);
-        assert_eq!(judge(outcome(2.0, &[("w", 1.0), ("tiny", 0.001)])), (false, "the gradient of tiny".to_owned()));
+        assert_eq!(
+            judge(outcome(2.0, &[("w", 1.0), ("tiny", 0.001)])),
+            (false, "the gradient of tiny".to_owned())
+        );
         assert!(!judge(outcome(2.0, &[("w", 1.0)])).0, "a gradient is missing");
         assert!(!judge(outcome(f64::NAN, &[("w", 1.0), ("tiny", 1e-9)])).0);
 
@@ -131,6 +154,10 @@ mod tests {
 
         // In other precisions, the loss alone tells.
         let holds = |b: Outcome| Agreement::between(&a, &b, Judged::OtherPrecision).holds();
-        assert!(holds(outcome(2.09, &[])) && !holds(outcome(2.2, &[])) && !holds(outcome(f64::NAN, &[])));
+        assert!(
+            holds(outcome(2.09, &[]))
+                && !holds(outcome(2.2, &[]))
+                && !holds(outcome(f64::NAN, &[]))
+        );
     }
 }

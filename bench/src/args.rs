@@ -4,15 +4,16 @@ use clap::{ArgAction, Parser};
 
 use crate::device::{DeviceChoice, Stored};
 
-/// Times the training engine, operator by operator and step by step, against the peaks of the machine and against PyTorch.
+/// Times the training engine, operator by operator and step by step, against the peaks of the
+/// machine and against PyTorch.
 #[derive(Debug, Parser)]
 #[command(name = "engine-bench", version, about)]
 pub(crate) struct Args {
     /// Threads, of engine, peaks and PyTorch alike; 0 for one on each core.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=1024))]
     pub(crate) threads: u16,
-    /// Repeats of a step; an operator is repeated for a second, divided into as many rounds. A repeat on a GPU is many runs, of which the
-    /// mean counts.
+    /// Repeats of a step; an operator is repeated for a second, divided into as many rounds. A
+    /// repeat on a GPU is many runs, of which the mean counts.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) repeats: u32,
     /// Only cases whose name contains this; can be repeated.
@@ -21,7 +22,8 @@ pub(crate) struct Args {
     /// What the engine computes on: cpu, cuda or cuda:N. PyTorch computes on the same.
     #[arg(long, default_value = "cpu")]
     pub(crate) device: DeviceChoice,
-    /// What a GPU stores between the steps of a computation in: f32 or bf16, of which PyTorch's counterpart is autocast.
+    /// What a GPU stores between the steps of a computation in: f32 or bf16, of which PyTorch's
+    /// counterpart is autocast.
     #[arg(long, default_value = "f32")]
     pub(crate) precision: Stored,
     /// Start every launch on a GPU by itself instead of all of a run as one graph.

@@ -1,4 +1,5 @@
-//! Multiply-adds of a training step: convolutions and linear layers alone, one for each multiply-accumulate, over the whole batch.
+//! Multiply-adds of a training step: convolutions and linear layers alone, one for each
+//! multiply-accumulate, over the whole batch.
 
 use adwp_engine::{Graph, Node, NodeId};
 use serde::Serialize;
@@ -17,8 +18,15 @@ impl MultiplyAdds {
     }
 }
 
-/// Counts the nodes that `counted` picks, in a step that computes `outputs` and the gradients of `loss` for `trainable`.
-pub(crate) fn step(graph: &Graph, loss: NodeId, outputs: &[NodeId], trainable: &[NodeId], counted: impl Fn(&Node) -> bool) -> MultiplyAdds {
+/// Counts the nodes that `counted` picks, in a step that computes `outputs` and the gradients of
+/// `loss` for `trainable`.
+pub(crate) fn step(
+    graph: &Graph,
+    loss: NodeId,
+    outputs: &[NodeId],
+    trainable: &[NodeId],
+    counted: impl Fn(&Node) -> bool,
+) -> MultiplyAdds {
     let computed = graph.ancestors(&[outputs, &[loss]].concat());
     let reaches_loss = graph.ancestors(&[loss]);
     let mut needs_gradient = vec![false; graph.len()];
@@ -35,7 +43,8 @@ pub(crate) fn step(graph: &Graph, loss: NodeId, outputs: &[NodeId], trainable: &
         let once = graph.multiply_adds(id);
         count.forward += once;
         if needs_gradient[id.index()] {
-            let factors = node.inputs.iter().take(2).filter(|input| needs_gradient[input.index()]).count();
+            let factors =
+                node.inputs.iter().take(2).filter(|input| needs_gradient[input.index()]).count();
             count.backward += once * factors as u64;
         }
     }
@@ -47,14 +56,21 @@ mod tests {
     use super::*;
     use adwp_engine::{Conv2d, Init, Op};
 
-    /// Images 2×3×4×4; a 3×3 convolution to 6 channels, a depthwise one whose weight is generated from `alpha`, a linear layer.
+    /// Images 2×3×4×4; a 3×3 convolution to 6 channels, a depthwise one whose weight is generated
+    /// from `alpha`, a linear layer.
     fn graph() -> Graph {
         let mut g = Graph::new();
         let init = Init::Constant(0.1);
         let images = g.input("images", [2, 3, 4, 4]).unwrap();
         let labels = g.input("labels", [2]).unwrap();
         let stem = g.parameter("stem/weight", [6, 3, 3, 3], init).unwrap();
-        let x = g.add("stem", Op::Conv2d(Conv2d { padding: [1; 2], ..Conv2d::default() }), &[images, stem]).unwrap();
+        let x = g
+            .add(
+                "stem",
+                Op::Conv2d(Conv2d { padding: [1; 2], ..Conv2d::default() }),
+                &[images, stem],
+            )
+            .unwrap();
         let alpha = g.parameter("alpha", [1, 5], init).unwrap();
         let generator = g.parameter("generator/weight", [54, 5], init).unwrap();
         let generated = g.add("generator", Op::Linear, &[alpha, generator]).unwrap();
@@ -96,7 +112,8 @@ mod tests {
 
     #[test]
     fn only_alpha_trained() {
-        // Down to the depthwise weight, through it, and through the generator; the stem has nothing to learn.
+        // Down to the depthwise weight, through it, and through the generator; the stem has nothing
+        // to learn.
         let backward = GENERATOR + DEPTHWISE + CLASSIFIER;
         assert_eq!(count(&["alpha"]), MultiplyAdds { forward: FORWARD, backward });
     }
@@ -106,7 +123,13 @@ mod tests {
         let g = graph();
         let [loss, unused, alpha] = ["loss", "unused", "alpha"].map(|name| g.find(name).unwrap());
         let with = step(&g, loss, &[unused], &[alpha], |_| true);
-        assert_eq!(with, MultiplyAdds { forward: FORWARD + 2 * 100 * 6, backward: GENERATOR + DEPTHWISE + CLASSIFIER });
+        assert_eq!(
+            with,
+            MultiplyAdds {
+                forward: FORWARD + 2 * 100 * 6,
+                backward: GENERATOR + DEPTHWISE + CLASSIFIER
+            }
+        );
         let of_stem = step(&g, loss, &[], &[alpha], |node| node.name == "stem");
         assert_eq!(of_stem, MultiplyAdds { forward: STEM, backward: 0 });
     }

@@ -64,17 +64,22 @@ impl Stored {
 /// Opens the device that the arguments name, set up as they ask.
 ///
 /// # Errors
-/// [`Failure::Usage`] when there is no such GPU, or when the CPU is asked for what only a GPU can do.
+/// [`Failure::Usage`] when there is no such GPU, or when the CPU is asked for what only a GPU can
+/// do.
 pub(crate) fn open(args: &Args) -> Result<Device> {
     let device = match args.device {
         DeviceChoice::Cpu => cpu(args)?,
-        DeviceChoice::Cuda(number) => gpu(number, args).map_err(|e| Failure::Usage(format!("--device cuda:{number}: {e}")))?,
+        DeviceChoice::Cuda(number) => {
+            gpu(number, args).map_err(|e| Failure::Usage(format!("--device cuda:{number}: {e}")))?
+        }
     };
     Ok(if args.no_fuse { device.unfused() } else { device })
 }
 
 fn cpu(args: &Args) -> Result<Device> {
-    let refused = |flag: &str| Err(Failure::Usage(format!("{flag}: only a GPU can do that; name one with --device cuda")));
+    let refused = |flag: &str| {
+        Err(Failure::Usage(format!("{flag}: only a GPU can do that; name one with --device cuda")))
+    };
     if args.precision == Stored::Bf16 {
         return refused("--precision bf16");
     }
@@ -105,18 +110,36 @@ mod tests {
     #[test]
     fn devices_are_known_by_name() {
         let parsed = ["cpu", "cuda", "cuda:0", "cuda:3"].map(|text| text.parse().unwrap());
-        assert_eq!(parsed, [DeviceChoice::Cpu, DeviceChoice::Cuda(0), DeviceChoice::Cuda(0), DeviceChoice::Cuda(3)]);
-        assert!(["", "gpu", "cuda:", "cuda:-1", "CUDA"].iter().all(|text| text.parse::<DeviceChoice>().is_err()));
+        assert_eq!(
+            parsed,
+            [
+                DeviceChoice::Cpu,
+                DeviceChoice::Cuda(0),
+                DeviceChoice::Cuda(0),
+                DeviceChoice::Cuda(3)
+            ]
+        );
+        assert!(
+            ["", "gpu", "cuda:", "cuda:-1", "CUDA"]
+                .iter()
+                .all(|text| text.parse::<DeviceChoice>().is_err())
+        );
         assert_eq!(parsed.map(DeviceChoice::in_pytorch), ["cpu", "cuda:0", "cuda:0", "cuda:3"]);
     }
 
     #[test]
     fn the_cpu_is_not_asked_for_what_only_a_gpu_can_do() {
-        assert!(matches!(opened(&["--threads", "1", "--no-fuse"]), Ok(Device::Cpu(device)) if !device.fuses()));
+        assert!(
+            matches!(opened(&["--threads", "1", "--no-fuse"]), Ok(Device::Cpu(device)) if !device.fuses())
+        );
         for flags in [&["--precision", "bf16"][..], &["--no-graphs"]] {
-            assert!(matches!(opened(flags), Err(Failure::Usage(message)) if message.starts_with(flags[0])));
+            assert!(
+                matches!(opened(flags), Err(Failure::Usage(message)) if message.starts_with(flags[0]))
+            );
         }
         let nowhere = opened(&["--device", "cuda:1000"]);
-        assert!(matches!(nowhere, Err(Failure::Usage(message)) if message.starts_with("--device cuda:1000: ")));
+        assert!(
+            matches!(nowhere, Err(Failure::Usage(message)) if message.starts_with("--device cuda:1000: "))
+        );
     }
 }

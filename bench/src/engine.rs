@@ -17,7 +17,8 @@ pub(crate) struct Sample {
     pub(crate) backward: Option<f64>,
     /// Clipping and optimiser; `None` for an operator, too.
     pub(crate) update: Option<f64>,
-    /// All of it. An operator is its own steps alone on the CPU; on a GPU, those that give it a loss are in it.
+    /// All of it. An operator is its own steps alone on the CPU; on a GPU, those that give it a
+    /// loss are in it.
     pub(crate) total: f64,
 }
 
@@ -60,7 +61,8 @@ pub(crate) struct Subject<'a> {
     runs: usize,
 }
 
-/// Seconds that the runs of a sample on a GPU take together: long against what waiting for it costs.
+/// Seconds that the runs of a sample on a GPU take together: long against what waiting for it
+/// costs.
 const BURST: f64 = 0.1;
 /// Most of them.
 const MOST_RUNS: f64 = 1000.0;
@@ -68,11 +70,16 @@ const MOST_RUNS: f64 = 1000.0;
 impl<'a> Subject<'a> {
     /// Compiles; memory for values and gradients is taken by the first run.
     pub(crate) fn new(network: &'a Network, device: &'a Device) -> Result<Self> {
-        let program = Program::training(&network.graph, network.loss, &[network.output], &network.trainable)?;
+        let program =
+            Program::training(&network.graph, network.loss, &[network.output], &network.trainable)?;
         let optimizer = match network.update {
             Update::None => Optimizer::None,
-            Update::Sgd { clip, rate, momentum, weight_decay } => Optimizer::Sgd { sgd: Sgd::new(momentum, weight_decay), clip, rate },
-            Update::Adam { rate, betas, weight_decay } => Optimizer::Adam { adam: Adam::new(betas, weight_decay), rate },
+            Update::Sgd { clip, rate, momentum, weight_decay } => {
+                Optimizer::Sgd { sgd: Sgd::new(momentum, weight_decay), clip, rate }
+            }
+            Update::Adam { rate, betas, weight_decay } => {
+                Optimizer::Adam { adam: Adam::new(betas, weight_decay), rate }
+            }
         };
         Ok(Self {
             network,
@@ -126,10 +133,12 @@ impl<'a> Subject<'a> {
         Ok(samples)
     }
 
-    /// Runs that do not count: on a GPU the one that records the graph, and those that tell how many runs a sample needs.
+    /// Runs that do not count: on a GPU the one that records the graph, and those that tell how
+    /// many runs a sample needs.
     pub(crate) fn warm_up(&mut self) -> Result<()> {
         let samples = match self.device {
-            // The first runs of an operator are shorter than what the machine takes to settle; a step's first run was warm-up enough.
+            // The first runs of an operator are shorter than what the machine takes to settle; a
+            // step's first run was warm-up enough.
             Device::Cpu(_) if matches!(self.optimizer, Optimizer::None) => 2,
             Device::Cpu(_) => 0,
             Device::Cuda(_) => 3,
@@ -163,7 +172,9 @@ impl<'a> Subject<'a> {
         let whole = start.elapsed().as_secs_f64();
 
         let of = |backward| {
-            let steps = steps.iter().filter(|step| step.backward == backward && !step.node.starts_with(HEAD));
+            let steps = steps
+                .iter()
+                .filter(|step| step.backward == backward && !step.node.starts_with(HEAD));
             steps.map(|step| step.time.as_secs_f64()).sum::<f64>()
         };
         let (forward, backward) = (of(false), of(true));
@@ -208,16 +219,36 @@ mod tests {
                 let network = case.network(Size::Tiny).unwrap();
                 let mut subject = Subject::new(&network, &device).unwrap();
                 let outcome = subject.first().unwrap();
-                assert!(outcome.loss.is_finite() && outcome.loss > 0.0, "{}: loss {}", case.name, outcome.loss);
-                assert!(outcome.norms.values().any(|norm| *norm > 0.0), "{}: no gradient", case.name);
+                assert!(
+                    outcome.loss.is_finite() && outcome.loss > 0.0,
+                    "{}: loss {}",
+                    case.name,
+                    outcome.loss
+                );
+                assert!(
+                    outcome.norms.values().any(|norm| *norm > 0.0),
+                    "{}: no gradient",
+                    case.name
+                );
                 let samples = subject.time(0.0, 2).unwrap();
                 assert_eq!(samples.len(), 2);
-                let Sample { forward: Some(forward), backward: Some(backward), update, total } = samples[0] else {
+                let Sample { forward: Some(forward), backward: Some(backward), update, total } =
+                    samples[0]
+                else {
                     panic!("{}: {samples:?}", case.name)
                 };
                 let parts = forward + backward + update.unwrap_or(0.0);
-                assert!(forward > 0.0 && backward > 0.0 && total >= parts - 1e-9, "{}: {samples:?}", case.name);
-                assert_eq!(update.is_some_and(|update| update > 0.0), case.is_step(), "{}", case.name);
+                assert!(
+                    forward > 0.0 && backward > 0.0 && total >= parts - 1e-9,
+                    "{}: {samples:?}",
+                    case.name
+                );
+                assert_eq!(
+                    update.is_some_and(|update| update > 0.0),
+                    case.is_step(),
+                    "{}",
+                    case.name
+                );
                 assert!(subject.planned().own > 0 && subject.launches().is_none());
             }
         }
@@ -231,10 +262,15 @@ mod tests {
         }
         let gpu = cuda::Device::open(0).unwrap();
         let bf16 = gpu.clone().with_precision(cuda::Precision::Bf16);
-        let devices = [(gpu.clone(), Judged::Network), (gpu.without_graphs(), Judged::Network), (bf16, Judged::OtherPrecision)];
+        let devices = [
+            (gpu.clone(), Judged::Network),
+            (gpu.without_graphs(), Judged::Network),
+            (bf16, Judged::OtherPrecision),
+        ];
         for name in ["step/retrain", "step/relaxed-alpha", "op/pointwise/16x32x32"] {
             let network = cases::named(name).unwrap().network(Size::Tiny).unwrap();
-            let reference = Subject::new(&network, &Device::cpu(1).unwrap()).unwrap().first().unwrap();
+            let reference =
+                Subject::new(&network, &Device::cpu(1).unwrap()).unwrap().first().unwrap();
             for (device, judged) in &devices {
                 let device = Device::from(device.clone());
                 let mut subject = Subject::new(&network, &device).unwrap();
@@ -242,7 +278,10 @@ mod tests {
                 assert!(agreement.holds(), "{name}: {agreement}");
                 subject.warm_up().unwrap();
                 let samples = subject.time(0.0, 2).unwrap();
-                assert!(samples.iter().all(|sample| sample.total > 0.0 && sample.forward.is_none()), "{name}: {samples:?}");
+                assert!(
+                    samples.iter().all(|sample| sample.total > 0.0 && sample.forward.is_none()),
+                    "{name}: {samples:?}"
+                );
                 assert!(subject.launches().is_some_and(|launches| launches > 5));
                 let planned = subject.planned();
                 assert!(planned.moved > planned.working, "{name}: {planned:?}");

@@ -1,4 +1,5 @@
-//! A network as files that another program can build it from: `case.json` and the values as raw little-endian `f32`.
+//! A network as files that another program can build it from: `case.json` and the values as raw
+//! little-endian `f32`.
 
 use std::fs::File;
 use std::io::Write;
@@ -59,19 +60,30 @@ pub(crate) fn write(network: &Network, variables: &Variables, folder: &Path) -> 
     }
 
     let path = folder.join("case.json");
-    let text = serde_json::to_vec(&case_file(network, values)).context("cannot describe a case as JSON")?;
+    let text = serde_json::to_vec(&case_file(network, values))
+        .context("cannot describe a case as JSON")?;
     std::fs::write(&path, text).context(format_args!("cannot write {}", path.display()))
 }
 
 /// The values of all leaves and statistics of the part that is computed.
-fn values_of<'a>(network: &'a Network, variables: &'a Variables) -> Result<Vec<(ValueEntry, &'a [f32])>> {
+fn values_of<'a>(
+    network: &'a Network,
+    variables: &'a Variables,
+) -> Result<Vec<(ValueEntry, &'a [f32])>> {
     let computed = network.graph.ancestors(&[network.loss, network.output]);
     let mut values = Vec::new();
     for (id, node) in network.graph.nodes().filter(|(id, _)| computed[id.index()]) {
         let names = match node.op {
             Op::Input => {
-                let feed = network.feeds.iter().find(|(fed, _)| *fed == id).map_or(&[][..], |(_, data)| data);
-                values.push((ValueEntry { name: node.name.clone(), shape: node.shape.to_vec() }, feed));
+                let feed = network
+                    .feeds
+                    .iter()
+                    .find(|(fed, _)| *fed == id)
+                    .map_or(&[][..], |(_, data)| data);
+                values.push((
+                    ValueEntry { name: node.name.clone(), shape: node.shape.to_vec() },
+                    feed,
+                ));
                 continue;
             }
             Op::Parameter { .. } => vec![node.name.clone()],
@@ -113,9 +125,13 @@ fn nodes(graph: &Graph, wanted: &[bool]) -> Vec<NodeEntry> {
 
 fn op(op: &Op) -> Value {
     let mut value = match op {
-        Op::Conv2d(c) => json!({ "stride": c.stride, "padding": c.padding, "dilation": c.dilation, "groups": c.groups }),
+        Op::Conv2d(c) => {
+            json!({ "stride": c.stride, "padding": c.padding, "dilation": c.dilation, "groups": c.groups })
+        }
         Op::BatchNorm(b) => json!({ "epsilon": b.epsilon }),
-        Op::MaxPool(p) | Op::AvgPool(p) => json!({ "kernel": p.kernel, "stride": p.stride, "padding": p.padding }),
+        Op::MaxPool(p) | Op::AvgPool(p) => {
+            json!({ "kernel": p.kernel, "stride": p.stride, "padding": p.padding })
+        }
         Op::Scale { factor } => json!({ "factor": factor }),
         Op::WeightedSum { terms } => json!({ "terms": terms }),
         Op::Crop { top, left } => json!({ "top": top, "left": left }),
@@ -145,13 +161,18 @@ mod tests {
 
     #[test]
     fn a_written_case_has_every_field_and_every_value() {
-        let network = cases::named("op/depthwise-5x5-stride2/16x32x32").unwrap().network(Size::Tiny).unwrap();
+        let network =
+            cases::named("op/depthwise-5x5-stride2/16x32x32").unwrap().network(Size::Tiny).unwrap();
         let variables = network.variables().unwrap();
         let folder = tempfile::tempdir().unwrap();
         write(&network, &variables, folder.path()).unwrap();
 
-        let case: Value = serde_json::from_slice(&std::fs::read(folder.path().join("case.json")).unwrap()).unwrap();
-        let node = |name: &str| case["nodes"].as_array().unwrap().iter().find(|node| node["name"] == name).unwrap();
+        let case: Value =
+            serde_json::from_slice(&std::fs::read(folder.path().join("case.json")).unwrap())
+                .unwrap();
+        let node = |name: &str| {
+            case["nodes"].as_array().unwrap().iter().find(|node| node["name"] == name).unwrap()
+        };
         let expected = json!({
             "name": "depthwise",
             "op": { "kind": "conv2d", "stride": [2, 2], "padding": [2, 2], "dilation": 1, "groups": 4 },
@@ -165,11 +186,14 @@ mod tests {
         assert_eq!(case["update"], json!({ "kind": "none" }));
 
         let bytes = std::fs::read(folder.path().join(VALUES)).unwrap();
-        let all: Vec<f32> = bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+        let all: Vec<f32> =
+            bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
         let mut at = 0;
         for entry in case["values"].as_array().unwrap() {
-            let (name, shape) = (entry["name"].as_str().unwrap(), entry["shape"].as_array().unwrap());
-            let elements: usize = shape.iter().map(|extent| extent.as_u64().unwrap() as usize).product();
+            let (name, shape) =
+                (entry["name"].as_str().unwrap(), entry["shape"].as_array().unwrap());
+            let elements: usize =
+                shape.iter().map(|extent| extent.as_u64().unwrap() as usize).product();
             let values = &all[at..at + elements];
             match variables.get(name) {
                 Ok(variable) => assert_eq!(values, variable.data().unwrap(), "{name}"),
@@ -195,6 +219,11 @@ mod tests {
         assert_eq!(serde_json::to_value(case.update).unwrap()["kind"], "adam");
         let leaves = |kind: &str| case.nodes.iter().filter(|node| node.op["kind"] == kind).count();
         assert_eq!(names.len(), leaves("input") + leaves("parameter") + 2 * leaves("batch_norm"));
-        assert!(case.nodes.iter().flat_map(|node| &node.inputs).all(|input| case.nodes.iter().any(|node| node.name == *input)));
+        assert!(
+            case.nodes
+                .iter()
+                .flat_map(|node| &node.inputs)
+                .all(|input| case.nodes.iter().any(|node| node.name == *input))
+        );
     }
 }

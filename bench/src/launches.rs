@@ -20,8 +20,11 @@ pub(crate) fn list(case: &Case) -> Result<String> {
     }
     let mut kernels: Vec<_> = kernels.into_iter().collect();
     kernels.sort_by_key(|&(kernel, (count, ..))| (std::cmp::Reverse(count), kernel));
-    let mut lines = vec![format!("{:26} {:>9} {:>9} {:>9}", "kernel", "launches", "tasks", "blocks")];
-    lines.extend(kernels.iter().map(|(kernel, (count, tasks, blocks))| format!("{kernel:26} {count:>9} {tasks:>9} {blocks:>9}")));
+    let mut lines =
+        vec![format!("{:26} {:>9} {:>9} {:>9}", "kernel", "launches", "tasks", "blocks")];
+    lines.extend(kernels.iter().map(|(kernel, (count, tasks, blocks))| {
+        format!("{kernel:26} {count:>9} {tasks:>9} {blocks:>9}")
+    }));
     let tasks: usize = launches.iter().map(|launch| launch.tasks).sum();
     let blocks: usize = launches.iter().map(|launch| launch.blocks).sum();
     lines.push(format!("{:26} {:>9} {tasks:>9} {blocks:>9}", "all", launches.len()));
@@ -29,7 +32,8 @@ pub(crate) fn list(case: &Case) -> Result<String> {
 }
 
 fn of(network: &Network) -> Result<Vec<cuda::Launch>> {
-    let program = Program::training(&network.graph, network.loss, &[network.output], &network.trainable)?;
+    let program =
+        Program::training(&network.graph, network.loss, &[network.output], &network.trainable)?;
     Ok(cuda::launches(&program, Precision::F32))
 }
 

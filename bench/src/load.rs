@@ -1,4 +1,5 @@
-//! How busy the machine was with anything but the benchmark, as Linux counts it: what a time measured meanwhile is worth.
+//! How busy the machine was with anything but the benchmark, as Linux counts it: what a time
+//! measured meanwhile is worth.
 
 use std::fs;
 use std::time::Instant;
@@ -18,17 +19,24 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Starts counting; this process and `children` are the benchmark. `None` where the system does not tell.
+    /// Starts counting; this process and `children` are the benchmark. `None` where the system does
+    /// not tell.
     pub(crate) fn start(children: impl IntoIterator<Item = u32>) -> Option<Self> {
         let processes: Vec<u32> = std::iter::once(std::process::id()).chain(children).collect();
-        Some(Self { start: Instant::now(), all: all_ticks()?, own: own_ticks(&processes)?, processes })
+        Some(Self {
+            start: Instant::now(),
+            all: all_ticks()?,
+            own: own_ticks(&processes)?,
+            processes,
+        })
     }
 
     /// Share of the machine's processor time since then that went to others, from 0 to 1.
     pub(crate) fn of_others(&self) -> Option<f64> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let had = self.start.elapsed().as_secs_f64() * cores as f64 * TICKS;
-        let others = all_ticks()?.saturating_sub(self.all) as f64 - own_ticks(&self.processes)?.saturating_sub(self.own) as f64;
+        let others = all_ticks()?.saturating_sub(self.all) as f64
+            - own_ticks(&self.processes)?.saturating_sub(self.own) as f64;
         Some((others / had).clamp(0.0, 1.0))
     }
 }
@@ -38,12 +46,21 @@ fn all_ticks() -> Option<u64> {
 }
 
 fn own_ticks(processes: &[u32]) -> Option<u64> {
-    processes.iter().map(|id| parse_own(&fs::read_to_string(format!("/proc/{id}/stat")).ok()?)).sum()
+    processes
+        .iter()
+        .map(|id| parse_own(&fs::read_to_string(format!("/proc/{id}/stat")).ok()?))
+        .sum()
 }
 
 /// user, nice, system, irq, softirq and steal: all that is not idling or waiting for a disk.
 fn parse_all(stat: &str) -> Option<u64> {
-    let fields: Vec<u64> = stat.lines().next()?.strip_prefix("cpu ")?.split_whitespace().map_while(|f| f.parse().ok()).collect();
+    let fields: Vec<u64> = stat
+        .lines()
+        .next()?
+        .strip_prefix("cpu ")?
+        .split_whitespace()
+        .map_while(|f| f.parse().ok())
+        .collect();
     [0, 1, 2, 5, 6, 7].iter().map(|&i| fields.get(i)).sum()
 }
 
@@ -61,7 +78,10 @@ mod tests {
 
     #[test]
     fn ticks_are_read() {
-        assert_eq!(parse_all("cpu  10 20 30 1000 500 4 5 6 0 0\ncpu0 1 2 3 4 5 6 7 8 0 0\n"), Some(10 + 20 + 30 + 4 + 5 + 6));
+        assert_eq!(
+            parse_all("cpu  10 20 30 1000 500 4 5 6 0 0\ncpu0 1 2 3 4 5 6 7 8 0 0\n"),
+            Some(10 + 20 + 30 + 4 + 5 + 6)
+        );
         assert_eq!(parse_all("cpu  10 20"), None);
         let stat = "7 (a ) b) R 1 2 3 4 5 6 7 8 9 10 41 1 0 0 20 0 1 0 99";
         assert_eq!(parse_own(stat), Some(42));

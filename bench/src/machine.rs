@@ -1,4 +1,5 @@
-//! What the machine can do at most: multiply-adds in registers, a large matrix product, copying memory; of a GPU, copying its memory.
+//! What the machine can do at most: multiply-adds in registers, a large matrix product, copying
+//! memory; of a GPU, copying its memory.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -12,7 +13,8 @@ use crate::failure::{Context, Result};
 /// Side of the matrices of the matrix product.
 pub(crate) const GEMM_SIDE: usize = 2048;
 
-/// How long each peak is looked for; other work on the machine only ever makes a measurement worse, so the best one counts.
+/// How long each peak is looked for; other work on the machine only ever makes a measurement worse,
+/// so the best one counts.
 const SEARCH: Duration = Duration::from_millis(2000);
 
 /// What is measured against.
@@ -34,7 +36,8 @@ impl Machine {
         })
     }
 
-    /// 10⁹ multiply-adds a second of the best matrix product at hand; `None` on a GPU, whose memory decides.
+    /// 10⁹ multiply-adds a second of the best matrix product at hand; `None` on a GPU, whose memory
+    /// decides.
     pub(crate) fn best_gemm_gmacs(&self) -> Option<f64> {
         match self {
             Self::Cpu(processor) => Some(processor.best_gemm_gmacs()),
@@ -164,8 +167,8 @@ fn best(mut work: impl FnMut()) -> f64 {
     best
 }
 
-// Twelve chains of eight lanes hide the latency of a fused multiply-add on processors with two units and 256-bit registers, and leave
-// registers for the two factors.
+// Twelve chains of eight lanes hide the latency of a fused multiply-add on processors with two
+// units and 256-bit registers, and leave registers for the two factors.
 const LANES: usize = 8;
 const CHAINS: usize = 12;
 
@@ -220,7 +223,9 @@ fn chains(rounds: usize, factor: f32, addend: f32) -> f32 {
 fn registers(pool: &rayon::ThreadPool) -> f64 {
     const ROUNDS: usize = 2_000_000;
     let seconds = best(|| {
-        pool.broadcast(|_| black_box(multiply_add_chains(black_box(ROUNDS), black_box(0.5), black_box(1.0))));
+        pool.broadcast(|_| {
+            black_box(multiply_add_chains(black_box(ROUNDS), black_box(0.5), black_box(1.0)))
+        });
     });
     (ROUNDS * LANES * CHAINS * pool.current_num_threads()) as f64 / seconds / 1e9
 }
@@ -241,11 +246,14 @@ fn square_product(side: usize, a: &[f32], b: &[f32], c: &mut [f32]) {
     assert!([a.len(), b.len(), c.len()] == [side * side; 3], "square matrices");
     let row = side as isize;
     let threads = gemm::Parallelism::Rayon(0);
-    // SAFETY: each pointer is that of a slice of side² elements, which the strides 1 and `side` do not leave; `c` is borrowed mutably,
-    // so it overlaps neither of the others.
+    // SAFETY: each pointer is that of a slice of side² elements, which the strides 1 and `side` do
+    // not leave; `c` is borrowed mutably, so it overlaps neither of the others.
     unsafe {
         let (a, b, c) = (a.as_ptr(), b.as_ptr(), c.as_mut_ptr());
-        gemm::gemm(side, side, side, c, 1, row, false, a, 1, row, b, 1, row, 0.0, 1.0, false, false, false, threads);
+        gemm::gemm(
+            side, side, side, c, 1, row, false, a, 1, row, b, 1, row, 0.0, 1.0, false, false,
+            false, threads,
+        );
     }
 }
 
@@ -255,7 +263,12 @@ fn copy(pool: &rayon::ThreadPool) -> f64 {
     let mut target = vec![0.0_f32; ELEMENTS];
     let part = ELEMENTS.div_ceil(pool.current_num_threads());
     let seconds = best(|| {
-        pool.install(|| target.par_chunks_mut(part).zip(source.par_chunks(part)).for_each(|(t, s)| t.copy_from_slice(s)));
+        pool.install(|| {
+            target
+                .par_chunks_mut(part)
+                .zip(source.par_chunks(part))
+                .for_each(|(t, s)| t.copy_from_slice(s))
+        });
     });
     black_box(&target);
     (2 * ELEMENTS * size_of::<f32>()) as f64 / seconds / 1e9

@@ -1,7 +1,8 @@
-//! `engine-bench`: what the engine takes for an operator and for a training step, what that is of what the machine can do, and what
-//! PyTorch takes for the same computation.
+//! `engine-bench`: what the engine takes for an operator and for a training step, what that is of
+//! what the machine can do, and what PyTorch takes for the same computation.
 //!
-//! stdout is data, stderr is messages. Exit codes: 0 done, 1 failed or PyTorch computes something else, 2 the arguments are wrong.
+//! stdout is data, stderr is messages. Exit codes: 0 done, 1 failed or PyTorch computes something
+//! else, 2 the arguments are wrong.
 
 mod agreement;
 mod args;
@@ -58,15 +59,25 @@ fn run(args: &Args) -> Result<()> {
         return output::line(&launches::list(&cases::named(name)?)?);
     }
     if let Some(name) = &args.profile {
-        return output::line(&profile::run(&cases::named(name)?, &device::open(args)?, args.repeats)?);
+        return output::line(&profile::run(
+            &cases::named(name)?,
+            &device::open(args)?,
+            args.repeats,
+        )?);
     }
     bench(args, &device::open(args)?)
 }
 
 fn bench(args: &Args, device: &Device) -> Result<()> {
     let cases = cases::containing(&args.only)?;
-    let how = How { threads: threads(device), device: args.device, precision: args.precision, compile: args.pytorch_compile };
-    let mut process = args.pytorch.as_deref().map(|python| PyTorch::start(python, &how)).transpose()?;
+    let how = How {
+        threads: threads(device),
+        device: args.device,
+        precision: args.precision,
+        compile: args.pytorch_compile,
+    };
+    let mut process =
+        args.pytorch.as_deref().map(|python| PyTorch::start(python, &how)).transpose()?;
     let versions = process.as_ref().map(|process| process.versions.clone());
     let mut machine = Machine::measure(device)?;
     if let (Machine::Cpu(processor), Some(process)) = (&mut machine, &mut process) {
@@ -75,7 +86,8 @@ fn bench(args: &Args, device: &Device) -> Result<()> {
     output::line(&table::machine(&machine, args, versions.as_ref()))?;
 
     let mut torch = Torch::new(args.pytorch.as_deref(), how, process);
-    let times = Times::new(cases.iter().map(|case| case.name.as_str()), args.pytorch.is_some(), &machine);
+    let times =
+        Times::new(cases.iter().map(|case| case.name.as_str()), args.pytorch.is_some(), &machine);
     output::line(&times.head())?;
     let mut rows = Vec::with_capacity(cases.len());
     for case in &cases {
@@ -92,7 +104,8 @@ fn bench(args: &Args, device: &Device) -> Result<()> {
     compared(&rows)
 }
 
-/// Threads that PyTorch is to use beside the device: on a GPU, where they matter little, as many as there are cores.
+/// Threads that PyTorch is to use beside the device: on a GPU, where they matter little, as many as
+/// there are cores.
 fn threads(device: &Device) -> usize {
     match device {
         Device::Cpu(device) => device.threads(),
@@ -114,6 +127,9 @@ fn compared(rows: &[Row]) -> Result<()> {
     }
     match bad {
         0 => Ok(()),
-        _ => Err(Failure::Failed(format!("{bad} of {} cases could not be compared with PyTorch", rows.len()))),
+        _ => Err(Failure::Failed(format!(
+            "{bad} of {} cases could not be compared with PyTorch",
+            rows.len()
+        ))),
     }
 }

@@ -27,7 +27,8 @@ const OPERATOR_SECONDS: f64 = 1.0;
 /// Fewest repeats of an operator.
 const OPERATOR_REPEATS: u32 = 3;
 
-/// Between the two sides: the waiting threads of one spin for a while before they leave the cores to the other.
+/// Between the two sides: the waiting threads of one spin for a while before they leave the cores
+/// to the other.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Milliseconds of the runs of a case. The parts are those of [`Sample`].
@@ -41,7 +42,9 @@ pub(crate) struct Timing {
 
 impl Timing {
     fn of(samples: &[Sample]) -> Option<Self> {
-        let spread = |part: fn(&Sample) -> Option<f64>| Spread::of(samples.iter().filter_map(part).map(|seconds| 1e3 * seconds));
+        let spread = |part: fn(&Sample) -> Option<f64>| {
+            Spread::of(samples.iter().filter_map(part).map(|seconds| 1e3 * seconds))
+        };
         Some(Self {
             forward: spread(|s| s.forward),
             backward: spread(|s| s.backward),
@@ -82,18 +85,21 @@ pub(crate) struct Row {
     pub(crate) planned: Planned,
     /// Launches of a run without its update, on a GPU.
     pub(crate) launches: Option<usize>,
-    /// Bytes resident at most during a first step in a process of its own, above what network and values take; steps on the CPU alone.
+    /// Bytes resident at most during a first step in a process of its own, above what network and
+    /// values take; steps on the CPU alone.
     pub(crate) peak_bytes: Option<u64>,
     pub(crate) engine: Timing,
     /// 10⁹ multiply-adds a second over the whole time; `None` without any.
     pub(crate) gmacs: Option<f64>,
     /// Share of the best matrix product of this machine; `None` on a GPU.
     pub(crate) share_of_gemm: Option<f64>,
-    /// 10⁹ bytes a second that a run moves through the memory of a GPU; `None` on the CPU, whose caches keep much of it.
+    /// 10⁹ bytes a second that a run moves through the memory of a GPU; `None` on the CPU, whose
+    /// caches keep much of it.
     pub(crate) gbytes: Option<f64>,
     /// Share of the rate of a copy.
     pub(crate) share_of_copy: Option<f64>,
-    /// Share of the machine's processor time that other programs took meanwhile; `None` where the system does not tell.
+    /// Share of the machine's processor time that other programs took meanwhile; `None` where the
+    /// system does not tell.
     pub(crate) others: Option<f64>,
     pub(crate) pytorch: Option<Comparison>,
 }
@@ -108,7 +114,13 @@ fn judged(case: &Case, args: &Args) -> Judged {
 }
 
 /// Measures one case.
-pub(crate) fn row(case: &Case, args: &Args, device: &Device, machine: &Machine, torch: &mut Torch<'_>) -> Result<Row> {
+pub(crate) fn row(
+    case: &Case,
+    args: &Args,
+    device: &Device,
+    machine: &Machine,
+    torch: &mut Torch<'_>,
+) -> Result<Row> {
     let resident = case.is_step() && matches!(device, Device::Cpu(_));
     let peak_bytes = if resident { peak_in_own_process(case, args)? } else { None };
     let network = case.network(Size::Full)?;
@@ -124,7 +136,11 @@ pub(crate) fn row(case: &Case, args: &Args, device: &Device, machine: &Machine, 
     }
 
     subject.warm_up()?;
-    let (seconds, rounds) = if case.is_step() { (0.0, args.repeats) } else { (OPERATOR_SECONDS, args.repeats.max(OPERATOR_REPEATS)) };
+    let (seconds, rounds) = if case.is_step() {
+        (0.0, args.repeats)
+    } else {
+        (OPERATOR_SECONDS, args.repeats.max(OPERATOR_REPEATS))
+    };
     let their_rounds = match &theirs {
         Some(Ok(_)) if case.is_step() => args.pytorch_repeats,
         Some(Ok(_)) => rounds,
@@ -148,7 +164,8 @@ pub(crate) fn row(case: &Case, args: &Args, device: &Device, machine: &Machine, 
     }
 
     let others = load.and_then(|load| load.of_others());
-    let engine = Timing::of(&our_samples).ok_or_else(|| Failure::Failed(format!("{} was not run", case.name)))?;
+    let engine = Timing::of(&our_samples)
+        .ok_or_else(|| Failure::Failed(format!("{} was not run", case.name)))?;
     let pytorch = theirs.map(|theirs| match (theirs, Timing::of(&their_samples)) {
         (Ok((_, outcome)), Some(timing)) => Comparison::Agrees {
             agreement: Agreement::between(&ours, &outcome, judged(case, args)),
@@ -161,8 +178,10 @@ pub(crate) fn row(case: &Case, args: &Args, device: &Device, machine: &Machine, 
         (Err(comparison), _) => comparison,
     });
     let multiply_adds = network.multiply_adds();
-    let gmacs = (multiply_adds.total() > 0).then(|| multiply_adds.total() as f64 / engine.total.median / 1e6);
-    let gbytes = matches!(device, Device::Cuda(_)).then(|| planned.moved as f64 / engine.total.median / 1e6);
+    let gmacs = (multiply_adds.total() > 0)
+        .then(|| multiply_adds.total() as f64 / engine.total.median / 1e6);
+    let gbytes =
+        matches!(device, Device::Cuda(_)).then(|| planned.moved as f64 / engine.total.median / 1e6);
     Ok(Row {
         case: case.name.clone(),
         is_step: case.is_step(),
@@ -194,10 +213,14 @@ impl<'a> Torch<'a> {
     }
 
     /// Loads and first runs a network; `None` where PyTorch is not asked for.
-    fn begin(&mut self, case: &Case, network: &Network) -> Option<Result<(&mut PyTorch, crate::engine::Outcome), Comparison>> {
+    fn begin(
+        &mut self,
+        case: &Case,
+        network: &Network,
+    ) -> Option<Result<(&mut PyTorch, crate::engine::Outcome), Comparison>> {
         let python = self.python?;
-        // A step gets a process of its own, so that its peak of memory is not hidden in what cases before it gave back. On a GPU, PyTorch
-        // itself knows what is in use.
+        // A step gets a process of its own, so that its peak of memory is not hidden in what cases
+        // before it gave back. On a GPU, PyTorch itself knows what is in use.
         if case.is_step() && self.how.device == DeviceChoice::Cpu {
             self.process = None;
         }
@@ -220,7 +243,8 @@ impl<'a> Torch<'a> {
     }
 }
 
-/// A first step in a process where nothing was before it, whose allocator therefore holds nothing back.
+/// A first step in a process where nothing was before it, whose allocator therefore holds nothing
+/// back.
 fn peak_in_own_process(case: &Case, args: &Args) -> Result<Option<u64>> {
     if !cfg!(target_os = "linux") {
         return Ok(None);
@@ -238,7 +262,8 @@ fn peak_in_own_process(case: &Case, args: &Args) -> Result<Option<u64>> {
     serde_json::from_slice(&output.stdout).context(&cannot)
 }
 
-/// Bytes resident at most during a first step, above those before it; `None` where the system does not tell.
+/// Bytes resident at most during a first step, above those before it; `None` where the system does
+/// not tell.
 pub(crate) fn peak(case: &Case, device: &Device) -> Result<Option<u64>> {
     let network = case.network(Size::Full)?;
     let mut subject = Subject::new(&network, device)?;

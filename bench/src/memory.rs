@@ -1,4 +1,5 @@
-//! Peak memory of this process, as Linux counts it; other systems have no equivalent that needs no `unsafe`.
+//! Peak memory of this process, as Linux counts it; other systems have no equivalent that needs no
+//! `unsafe`.
 
 use std::fs;
 
@@ -36,7 +37,10 @@ mod tests {
     #[test]
     fn reads_the_field_of_that_name() {
         let status = "Name:\tx\nVmPeak:\t   90 kB\nVmHWM:\t   12 kB\nVmRSS:\t    8 kB\n";
-        assert_eq!((parse(status, "VmHWM:"), parse(status, "VmRSS:"), parse(status, "VmSwap:")), (Some(12 << 10), Some(8 << 10), None));
+        assert_eq!(
+            (parse(status, "VmHWM:"), parse(status, "VmRSS:"), parse(status, "VmSwap:")),
+            (Some(12 << 10), Some(8 << 10), None)
+        );
     }
 
     #[cfg(target_os = "linux")]

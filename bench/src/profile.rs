@@ -1,4 +1,5 @@
-//! Where the time of a case goes, and what the bytes and the arithmetic of each part would take at least.
+//! Where the time of a case goes, and what the bytes and the arithmetic of each part would take at
+//! least.
 
 use std::collections::{HashMap, HashSet};
 
@@ -30,7 +31,8 @@ impl Sum {
 /// What rows are about, and in which direction.
 type Key = (String, &'static str);
 
-/// Runs a case `repeats` times. Gives two tables of mean times, largest first: by kind of operation, and by its sizes as well.
+/// Runs a case `repeats` times. Gives two tables of mean times, largest first: by kind of
+/// operation, and by its sizes as well.
 pub(crate) fn run(case: &Case, device: &Device, repeats: u32) -> Result<String> {
     let machine = Machine::measure(device)?;
     let network = case.network(Size::Full)?;
@@ -42,7 +44,12 @@ pub(crate) fn run(case: &Case, device: &Device, repeats: u32) -> Result<String> 
         let computed: HashSet<&str> = steps.iter().map(|step| &step.node[..]).collect();
         for step in &steps {
             let direction = if step.backward { "backward" } else { "forward" };
-            let sum = Sum { steps: 1, seconds: step.time.as_secs_f64(), bytes: step.bytes, multiply_adds: step.multiply_adds.unwrap_or(0) };
+            let sum = Sum {
+                steps: 1,
+                seconds: step.time.as_secs_f64(),
+                bytes: step.bytes,
+                multiply_adds: step.multiply_adds.unwrap_or(0),
+            };
             let (kind, size) = described(&network.graph, step, &computed);
             sizes.entry((format!("{kind} {size}"), direction)).or_default().add(&sum);
             kinds.entry((kind, direction)).or_default().add(&sum);
@@ -56,8 +63,9 @@ pub(crate) fn run(case: &Case, device: &Device, repeats: u32) -> Result<String> 
     Ok(tables.join("\n\n"))
 }
 
-/// The kind of a step, and its sizes: channels and extents of what it reads, channels of what it gives where they differ, stride. On a GPU,
-/// where a step is a launch for several nodes, its kernel.
+/// The kind of a step, and its sizes: channels and extents of what it reads, channels of what it
+/// gives where they differ, stride. On a GPU, where a step is a launch for several nodes, its
+/// kernel.
 fn described(graph: &Graph, step: &StepTime, computed: &HashSet<&str>) -> (String, String) {
     let Ok(id) = graph.find(&step.node) else { return (step.op.to_owned(), String::new()) };
     let node = &graph[id];
@@ -86,26 +94,45 @@ fn conv(graph: &Graph, node: &Node) -> Option<(String, usize)> {
         (_, h, w) => format!("conv {h}×{w}"),
     };
     let stride = conv.stride[0].max(conv.stride[1]);
-    Some((if conv.dilation > 1 { format!("{form} dilation {}", conv.dilation) } else { form }, stride))
+    Some((
+        if conv.dilation > 1 { format!("{form} dilation {}", conv.dilation) } else { form },
+        stride,
+    ))
 }
 
 fn sizes(graph: &Graph, node: &Node, stride: usize) -> String {
-    let Some([_, channels, h, w]) = node.inputs.first().and_then(|&x| graph[x].shape.dims4()) else { return String::new() };
-    let outputs = node.shape.get(1).filter(|&&outputs| outputs != channels).map(|outputs| format!("→{outputs}")).unwrap_or_default();
+    let Some([_, channels, h, w]) = node.inputs.first().and_then(|&x| graph[x].shape.dims4())
+    else {
+        return String::new();
+    };
+    let outputs = node
+        .shape
+        .get(1)
+        .filter(|&&outputs| outputs != channels)
+        .map(|outputs| format!("→{outputs}"))
+        .unwrap_or_default();
     let stride = if stride > 1 { format!(" stride {stride}") } else { String::new() };
     format!("{channels}{outputs}×{h}×{w}{stride}")
 }
 
-/// The floor of a row is its multiply-adds at the rate of a large matrix product and its bytes at the bandwidth of a copy, one after the
-/// other, as that of a whole step.
+/// The floor of a row is its multiply-adds at the rate of a large matrix product and its bytes at
+/// the bandwidth of a copy, one after the other, as that of a whole step.
 fn table(sums: HashMap<Key, Sum>, repeats: u32, machine: &Machine) -> String {
     let mut rows: Vec<(Key, Sum)> = sums.into_iter().collect();
     rows.sort_by(|(a, x), (b, y)| y.seconds.total_cmp(&x.seconds).then_with(|| a.cmp(b)));
     let mut all = Sum::default();
     rows.iter().for_each(|(_, sum)| all.add(sum));
-    let width = rows.iter().map(|((what, _), _)| what.chars().count()).max().unwrap_or(0).max("operation".len());
+    let width = rows
+        .iter()
+        .map(|((what, _), _)| what.chars().count())
+        .max()
+        .unwrap_or(0)
+        .max("operation".len());
     let head = ["steps", "ms", "share", "10⁹ MACs", "MiB", "floor, ms", "of floor"];
-    let mut lines = vec![format!("{:width$}  {:9}", "operation", "direction") + &head.map(|head| format!(" {head:>10}")).concat()];
+    let mut lines = vec![
+        format!("{:width$}  {:9}", "operation", "direction")
+            + &head.map(|head| format!(" {head:>10}")).concat(),
+    ];
     let whole = all.seconds;
     rows.push((("all".to_owned(), ""), all));
     for ((what, direction), sum) in rows {
@@ -125,7 +152,10 @@ fn table(sums: HashMap<Key, Sum>, repeats: u32, machine: &Machine) -> String {
             optional(floor, format!("{:.3}", 1e3 * floor)),
             optional(floor, format!("{:.2}×", seconds / floor)),
         ];
-        lines.push(format!("{what:width$}  {direction:9}") + &cells.map(|cell| format!(" {cell:>10}")).concat());
+        lines.push(
+            format!("{what:width$}  {direction:9}")
+                + &cells.map(|cell| format!(" {cell:>10}")).concat(),
+        );
     }
     lines.join("\n")
 }
@@ -139,15 +169,25 @@ mod tests {
     fn sorted_with_shares_and_floors() {
         let machine = Machine::Cpu(Processor::example());
         let sum = |seconds, bytes, multiply_adds| Sum { steps: 2, seconds, bytes, multiply_adds };
-        // Of two repeats: a mean of 3 ms for 10 MB and 50 million multiply-adds, which take 1 ms each.
+        // Of two repeats: a mean of 3 ms for 10 MB and 50 million multiply-adds, which take 1 ms
+        // each.
         let sums = [
             (("relu".to_owned(), "forward"), sum(0.002, 0, 0)),
             (("pointwise".to_owned(), "forward"), sum(0.006, 20_000_000, 100_000_000)),
         ];
         let table = table(sums.into_iter().collect(), 2, &machine);
-        let cells: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
-        assert_eq!(cells[1], ["pointwise", "forward", "1", "3.000", "75.0%", "0.050", "9.5", "2.000", "1.50×"], "{table}");
-        assert_eq!(cells[2], ["relu", "forward", "1", "1.000", "25.0%", "–", "–", "–", "–"], "{table}");
+        let cells: Vec<Vec<&str>> =
+            table.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(
+            cells[1],
+            ["pointwise", "forward", "1", "3.000", "75.0%", "0.050", "9.5", "2.000", "1.50×"],
+            "{table}"
+        );
+        assert_eq!(
+            cells[2],
+            ["relu", "forward", "1", "1.000", "25.0%", "–", "–", "–", "–"],
+            "{table}"
+        );
         assert_eq!(cells[3][..4], ["all", "2", "4.000", "100.0%"], "{table}");
     }
 
@@ -162,10 +202,14 @@ mod tests {
             let (_, steps) = subject.once().unwrap();
             let computed: HashSet<&str> = steps.iter().map(|step| &step.node[..]).collect();
             let multiply_adds: u64 = steps.iter().filter_map(|step| step.multiply_adds).sum();
-            let what: HashSet<String> = steps.iter().map(|step| described(&network.graph, step, &computed).0).collect();
+            let what: HashSet<String> =
+                steps.iter().map(|step| described(&network.graph, step, &computed).0).collect();
             (what, multiply_adds)
         });
-        assert!(fused.0.contains("depthwise 5×5 + pointwise") && !fused.0.contains("pointwise"), "{fused:?}");
+        assert!(
+            fused.0.contains("depthwise 5×5 + pointwise") && !fused.0.contains("pointwise"),
+            "{fused:?}"
+        );
         assert!(plain.0.contains("depthwise 5×5") && plain.0.contains("pointwise"), "{plain:?}");
         assert_eq!(fused.1, plain.1);
     }

@@ -57,9 +57,13 @@ impl PyTorch {
     /// # Errors
     /// [`Failure::Usage`] when it cannot be started or has no PyTorch.
     pub(crate) fn start(python: &Path, how: &How) -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("engine-bench-").tempdir().context("cannot make a folder")?;
+        let folder = tempfile::Builder::new()
+            .prefix("engine-bench-")
+            .tempdir()
+            .context("cannot make a folder")?;
         let script = folder.path().join("run.py");
-        std::fs::write(&script, SCRIPT).context(format_args!("cannot write {}", script.display()))?;
+        std::fs::write(&script, SCRIPT)
+            .context(format_args!("cannot write {}", script.display()))?;
         let mut command = Command::new(python);
         command.arg(&script).args(["--threads", &how.threads.to_string()]);
         command.args(["--device", &how.device.in_pytorch(), "--precision", how.precision.name()]);
@@ -67,22 +71,39 @@ impl PyTorch {
             command.arg("--compile");
         }
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().map_err(|e| Failure::Usage(format!("--pytorch: cannot start {}: {e}", python.display())))?;
+        let mut child = command.spawn().map_err(|e| {
+            Failure::Usage(format!("--pytorch: cannot start {}: {e}", python.display()))
+        })?;
         let (Some(requests), Some(replies)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(Failure::Failed("a child process has no pipes".into()));
         };
-        let versions = Versions { torch: String::new(), python: String::new(), threads: how.threads, mode: String::new() };
-        let mut this = Self { child, requests: Some(requests), replies: BufReader::new(replies), versions, folder };
-        this.versions = this
-            .ask(&json!({ "do": "hello" }))
-            .map_err(|e| Failure::Usage(format!("--pytorch: {} does not run PyTorch ({e}); its message is above", python.display())))?;
+        let versions = Versions {
+            torch: String::new(),
+            python: String::new(),
+            threads: how.threads,
+            mode: String::new(),
+        };
+        let mut this = Self {
+            child,
+            requests: Some(requests),
+            replies: BufReader::new(replies),
+            versions,
+            folder,
+        };
+        this.versions = this.ask(&json!({ "do": "hello" })).map_err(|e| {
+            Failure::Usage(format!(
+                "--pytorch: {} does not run PyTorch ({e}); its message is above",
+                python.display()
+            ))
+        })?;
         Ok(this)
     }
 
     /// Builds a network there.
     pub(crate) fn load(&mut self, network: &Network) -> Result<()> {
         let folder = self.folder.path().join("case");
-        std::fs::create_dir_all(&folder).context(format_args!("cannot make {}", folder.display()))?;
+        std::fs::create_dir_all(&folder)
+            .context(format_args!("cannot make {}", folder.display()))?;
         exchange::write(network, &network.variables()?, &folder)?;
         self.ask::<Value>(&json!({ "do": "load", "folder": folder }))?;
         // Large networks have hundreds of megabytes of values, in a folder that may be in memory.
@@ -119,7 +140,8 @@ impl PyTorch {
         if self.replies.read_line(&mut line).context(lost)? == 0 {
             return Err(Failure::Failed("the PyTorch process ended without an answer".into()));
         }
-        let reply: Reply<R> = serde_json::from_str(&line).context(format_args!("an answer that makes no sense, {line:?}"))?;
+        let reply: Reply<R> = serde_json::from_str(&line)
+            .context(format_args!("an answer that makes no sense, {line:?}"))?;
         match reply {
             Reply::Ok(result) => Ok(result),
             Reply::Error(message) => Err(Failure::Failed(message)),
@@ -154,7 +176,8 @@ mod tests {
         How { threads: 2, device: DeviceChoice::Cpu, precision: Stored::F32, compile }
     }
 
-    /// Needs PyTorch, so it does nothing unless `ADWP_TORCH_PYTHON` names an interpreter that has it.
+    /// Needs PyTorch, so it does nothing unless `ADWP_TORCH_PYTHON` names an interpreter that has
+    /// it.
     #[test]
     fn all_cases_agree_with_pytorch() {
         let Some(python) = std::env::var_os("ADWP_TORCH_PYTHON") else { return };
@@ -178,7 +201,8 @@ mod tests {
     #[test]
     fn a_compiled_case_agrees_with_an_eager_one() {
         let Some(python) = std::env::var_os("ADWP_TORCH_PYTHON") else { return };
-        let network = cases::named("op/separable-block-5x5/16x32x32").unwrap().network(Size::Tiny).unwrap();
+        let network =
+            cases::named("op/separable-block-5x5/16x32x32").unwrap().network(Size::Tiny).unwrap();
         let outcome = |compile| {
             let mut torch = PyTorch::start(Path::new(&python), &on_cpu(compile)).unwrap();
             assert_eq!(torch.versions.mode.contains("compile"), compile, "{}", torch.versions.mode);
@@ -191,6 +215,9 @@ mod tests {
 
     #[test]
     fn an_interpreter_that_is_none_is_a_wrong_argument() {
-        assert!(matches!(PyTorch::start(Path::new("no/such/python"), &on_cpu(false)), Err(Failure::Usage(_))));
+        assert!(matches!(
+            PyTorch::start(Path::new("no/such/python"), &on_cpu(false)),
+            Err(Failure::Usage(_))
+        ));
     }
 }

@@ -31,17 +31,33 @@ pub(crate) struct Report<'a> {
 
 impl<'a> Report<'a> {
     /// Puts it together.
-    pub(crate) fn new(args: &Args, machine: &'a Machine, pytorch: Option<&'a Versions>, rows: &'a [Row]) -> Self {
+    pub(crate) fn new(
+        args: &Args,
+        machine: &'a Machine,
+        pytorch: Option<&'a Versions>,
+        rows: &'a [Row],
+    ) -> Self {
         let version = env!("CARGO_PKG_VERSION");
         let graphs = matches!(args.device, DeviceChoice::Cuda(_)).then_some(!args.no_graphs);
         let (device, precision, unfused) = (args.device.in_pytorch(), args.precision, args.no_fuse);
-        Self { schema: "adwp/engine-bench/1", version, machine, pytorch, device, precision, graphs, unfused, rows }
+        Self {
+            schema: "adwp/engine-bench/1",
+            version,
+            machine,
+            pytorch,
+            device,
+            precision,
+            graphs,
+            unfused,
+            rows,
+        }
     }
 
     /// Writes the file whole or not at all; makes its folder where there is none.
     pub(crate) fn write(&self, path: &Path) -> Result<()> {
         let cannot = format!("cannot write {}", path.display());
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder =
+            path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder).context(&cannot)?;
         let mut file = tempfile::NamedTempFile::new_in(folder).context(&cannot)?;
         serde_json::to_writer_pretty(&mut file, self).context(&cannot)?;

@@ -16,7 +16,11 @@ impl Spread {
         values.sort_by(f64::total_cmp);
         let min = *values.first()?;
         let middle = values.len() / 2;
-        let median = if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 };
+        let median = if values.len() % 2 == 1 {
+            values[middle]
+        } else {
+            (values[middle - 1] + values[middle]) / 2.0
+        };
         Some(Self { median, min, n: values.len() })
     }
 }

@@ -27,13 +27,19 @@ fn of_processor(machine: &Processor) -> Vec<String> {
             "machine            {processor}, {} cores, {} threads used, engine with {}",
             machine.cores, machine.threads, machine.instruction_set
         ),
-        format!("registers          {:7.1} GMAC/s  f32 fused multiply-adds", machine.registers_gmacs),
+        format!(
+            "registers          {:7.1} GMAC/s  f32 fused multiply-adds",
+            machine.registers_gmacs
+        ),
         format!("matrix product     {:7.1} GMAC/s  gemm crate, {GEMM_SIDE}³", machine.gemm_gmacs),
     ];
     if let Some(gmacs) = machine.pytorch_gemm_gmacs {
         lines.push(format!("                   {gmacs:7.1} GMAC/s  PyTorch, {GEMM_SIDE}³"));
     }
-    lines.push(format!("memory             {:7.1} GB/s    copy of 256 MiB, bytes read plus bytes written", machine.copy_gbytes));
+    lines.push(format!(
+        "memory             {:7.1} GB/s    copy of 256 MiB, bytes read plus bytes written",
+        machine.copy_gbytes
+    ));
     lines
 }
 
@@ -41,9 +47,16 @@ fn of_gpu(machine: &Gpu, args: &Args) -> Vec<String> {
     let processor = machine.processor.as_deref().unwrap_or(UNKNOWN);
     let launches = if args.no_graphs { "launches one by one" } else { "a run as one graph" };
     vec![
-        format!("machine            {}, compute capability {}, {processor}, {} cores", machine.gpu, machine.capability, machine.cores),
+        format!(
+            "machine            {}, compute capability {}, {processor}, {} cores",
+            machine.gpu, machine.capability, machine.cores
+        ),
         format!("engine             {}, {launches}", args.precision.name()),
-        format!("memory             {:7.1} GB/s    copy of 1 GiB on the device, bytes read plus bytes written", machine.copy_gbytes),
+        format!(
+            "memory             {:7.1} GB/s    copy of 1 GiB on the device, bytes read plus bytes \
+             written",
+            machine.copy_gbytes
+        ),
     ]
 }
 
@@ -57,7 +70,11 @@ pub(crate) struct Times {
 
 impl Times {
     /// For cases of these names.
-    pub(crate) fn new<'a>(names: impl IntoIterator<Item = &'a str>, pytorch: bool, machine: &Machine) -> Self {
+    pub(crate) fn new<'a>(
+        names: impl IntoIterator<Item = &'a str>,
+        pytorch: bool,
+        machine: &Machine,
+    ) -> Self {
         let name_width = names.into_iter().map(str::len).max().unwrap_or(0).max("case".len());
         Self { name_width, pytorch, gpu: matches!(machine, Machine::Cuda(_)) }
     }
@@ -70,21 +87,36 @@ impl Times {
     }
 
     fn cpu_head(&self) -> (String, String) {
-        let parts = format!("{:>9} {:>9} {:>9} {:>9} {:>9}", "forward", "backward", "update", "total", "least");
+        let parts = format!(
+            "{:>9} {:>9} {:>9} {:>9} {:>9}",
+            "forward", "backward", "update", "total", "least"
+        );
         let mut above = format!("{:^49}  {:16}  {:>6}", "engine, ms (medians; least)", "", "busy");
         let mut head = format!("{parts}  {:>8} {:>7}  {:>6}", "GMAC/s", "of gemm", "others");
         if self.pytorch {
-            above += &format!("  {:^49}  {:^17}", "PyTorch, ms (medians; least)", "PyTorch / engine");
+            above +=
+                &format!("  {:^49}  {:^17}", "PyTorch, ms (medians; least)", "PyTorch / engine");
             head += &format!("  {parts}  {:>8} {:>8}", "medians", "least");
         }
         (above, head)
     }
 
     fn gpu_head(&self) -> (String, String) {
-        let mut above = format!("{:^19}  {:8}  {:^26}  {:8}  {:9}  {:>6}", "engine, ms", "", "memory", "", "MiB", "busy");
+        let mut above = format!(
+            "{:^19}  {:8}  {:^26}  {:8}  {:9}  {:>6}",
+            "engine, ms", "", "memory", "", "MiB", "busy"
+        );
         let mut head = format!(
             "{:>9} {:>9}  {:>8}  {:>9} {:>8} {:>7}  {:>8}  {:>9}  {:>6}",
-            "median", "least", "launches", "MiB moved", "GB/s", "of copy", "GMAC/s", "planned", "others"
+            "median",
+            "least",
+            "launches",
+            "MiB moved",
+            "GB/s",
+            "of copy",
+            "GMAC/s",
+            "planned",
+            "others"
         );
         if self.pytorch {
             above += &format!("  {:^19}  {:^17}", "PyTorch, ms", "PyTorch / engine");
@@ -103,8 +135,12 @@ impl Times {
             Some(Comparison::Agrees { timing, ratio, ratio_of_least, .. }) => {
                 line += &format!("  {}  {ratio:>7.2}× {ratio_of_least:>7.2}×", self.times(timing));
             }
-            Some(Comparison::Differs { .. }) => line += &format!("  {:>times_width$}  {:>17}", "", "differs"),
-            Some(Comparison::Failed { .. }) => line += &format!("  {:>times_width$}  {:>17}", "", "failed"),
+            Some(Comparison::Differs { .. }) => {
+                line += &format!("  {:>times_width$}  {:>17}", "", "differs")
+            }
+            Some(Comparison::Failed { .. }) => {
+                line += &format!("  {:>times_width$}  {:>17}", "", "failed")
+            }
             None => {}
         }
         line
@@ -166,17 +202,22 @@ fn optional<T>(value: Option<T>, format: impl FnOnce(T) -> String) -> String {
     value.map_or_else(|| "–".to_owned(), format)
 }
 
-/// Multiply-adds and memory of the steps on a processor; `None` without steps, and on a GPU, of which the other table tells it.
+/// Multiply-adds and memory of the steps on a processor; `None` without steps, and on a GPU, of
+/// which the other table tells it.
 ///
-/// The floor is what a step takes at least on this machine: its multiply-adds at the rate of a large matrix product, and the bytes that its
-/// parts hand to each other at the bandwidth of a copy, one after the other.
+/// The floor is what a step takes at least on this machine: its multiply-adds at the rate of a
+/// large matrix product, and the bytes that its parts hand to each other at the bandwidth of a
+/// copy, one after the other.
 pub(crate) fn steps(machine: &Machine, rows: &[Row]) -> Option<String> {
     let gemm_gmacs = machine.best_gemm_gmacs()?;
     let steps: Vec<&Row> = rows.iter().filter(|row| row.is_step).collect();
     let width = steps.iter().map(|row| row.case.len()).max()?;
     let pytorch = steps.iter().any(|row| row.pytorch.is_some());
     let mut lines = vec![
-        format!("{:width$}  {:^25}  {:>8} {:>8}  {:^34}", "", "10⁹ multiply-adds", "MiB", "floor", "MiB of the engine"),
+        format!(
+            "{:width$}  {:^25}  {:>8} {:>8}  {:^34}",
+            "", "10⁹ multiply-adds", "MiB", "floor", "MiB of the engine"
+        ),
         format!(
             "{:width$}  {:>12} {:>12}  {:>8} {:>8}  {:>8} {:>10} {:>14}",
             "step", "forward", "whole step", "moved", "ms", "own", "working", "measured peak"
@@ -191,7 +232,10 @@ pub(crate) fn steps(machine: &Machine, rows: &[Row]) -> Option<String> {
     for row in steps {
         let giga = |count: u64| format!("{:.2}", count as f64 / 1e9);
         let arithmetic = row.multiply_adds.total() as f64 / gemm_gmacs;
-        let floor = format!("{:.0}", 1e-6 * (arithmetic + row.planned.moved as f64 / machine.copy_gbytes()));
+        let floor = format!(
+            "{:.0}",
+            1e-6 * (arithmetic + row.planned.moved as f64 / machine.copy_gbytes())
+        );
         let mut line = format!(
             "{:width$}  {:>12} {:>12}  {:>8} {floor:>8}  {:>8} {:>10} {:>14}",
             row.case,
@@ -203,7 +247,9 @@ pub(crate) fn steps(machine: &Machine, rows: &[Row]) -> Option<String> {
             measured(row.peak_bytes),
         );
         match &row.pytorch {
-            Some(Comparison::Agrees { peak_bytes, .. }) => line += &format!("  {:>14}", measured(*peak_bytes)),
+            Some(Comparison::Agrees { peak_bytes, .. }) => {
+                line += &format!("  {:>14}", measured(*peak_bytes))
+            }
             Some(_) => line += &format!("  {:>14}", "–"),
             None => {}
         }
@@ -230,7 +276,13 @@ mod tests {
     }
 
     fn gpu() -> Machine {
-        Machine::Cuda(Gpu { gpu: "GPU".into(), capability: "9.0".into(), processor: None, cores: 16, copy_gbytes: 4000.0 })
+        Machine::Cuda(Gpu {
+            gpu: "GPU".into(),
+            capability: "9.0".into(),
+            processor: None,
+            cores: 16,
+            copy_gbytes: 4000.0,
+        })
     }
 
     fn row(case: &str, update: Option<f64>, pytorch: Comparison) -> Row {
@@ -255,27 +307,50 @@ mod tests {
     fn columns_line_up_and_rows_that_differ_have_no_ratio() {
         let agreement = Agreement { difference: 0.5, tolerance: 1e-3, of: "the loss".into() };
         let timing = Box::new(timing(99.0, None));
-        let agrees =
-            Comparison::Agrees { agreement: agreement.clone(), timing, peak_bytes: Some(5 << 20), ratio: 0.08, ratio_of_least: 0.09 };
-        let rows = [row("op/one", None, agrees.clone()), row("step/two", Some(1.0), Comparison::Differs { agreement })];
+        let agrees = Comparison::Agrees {
+            agreement: agreement.clone(),
+            timing,
+            peak_bytes: Some(5 << 20),
+            ratio: 0.08,
+            ratio_of_least: 0.09,
+        };
+        let rows = [
+            row("op/one", None, agrees.clone()),
+            row("step/two", Some(1.0), Comparison::Differs { agreement }),
+        ];
         for machine in [machine(), gpu()] {
             let times = Times::new(["op/one", "step/two"], true, &machine);
             let lines: Vec<String> = rows.iter().map(|row| times.row(row)).collect();
             let head = times.head();
             let head = head.lines().last().unwrap();
-            assert!(lines.iter().all(|line| line.chars().count() == head.chars().count()), "{head}\n{}\n{}", lines[0], lines[1]);
+            assert!(
+                lines.iter().all(|line| line.chars().count() == head.chars().count()),
+                "{head}\n{}\n{}",
+                lines[0],
+                lines[1]
+            );
             assert!(lines[0].ends_with("0.08×    0.09×") && lines[1].ends_with("differs"));
-            assert_eq!(lines[0].contains("533"), matches!(machine, Machine::Cuda(_)), "{}", lines[0]);
+            assert_eq!(
+                lines[0].contains("533"),
+                matches!(machine, Machine::Cuda(_)),
+                "{}",
+                lines[0]
+            );
         }
         let steps = steps(&machine(), &rows).unwrap();
         assert!(!steps.contains("op/one") && steps.contains("5.00"), "{steps}");
         // 5·10⁹ multiply-adds at 50·10⁹ a second, and 1,048,576,000 bytes at 10·10⁹ a second.
         assert!(steps.contains("  205  "), "{steps}");
-        assert!(super::steps(&machine(), &rows[..1]).is_none() && super::steps(&gpu(), &rows).is_none());
+        assert!(
+            super::steps(&machine(), &rows[..1]).is_none() && super::steps(&gpu(), &rows).is_none()
+        );
     }
 
     #[test]
     fn milliseconds_keep_four_digits() {
-        assert_eq!([0.12345, 12.345, 123.45, 12345.6].map(ms), ["0.123", "12.35", "123.5", "12346"]);
+        assert_eq!(
+            [0.12345, 12.345, 123.45, 12345.6].map(ms),
+            ["0.123", "12.35", "123.5", "12346"]
+        );
     }
 }

@@ -34,11 +34,18 @@ impl RunArchitecture {
     pub(crate) fn of_run(folder: &Path) -> Result<Option<Self>, Failure> {
         match (folder.join(GENOTYPE), folder.join(NAMED)) {
             (genotype, named) if genotype.exists() && named.exists() => {
-                let failure = Failure::input(format!("{} has two architectures: {GENOTYPE} and {NAMED}", folder.display()));
+                let failure = Failure::input(format!(
+                    "{} has two architectures: {GENOTYPE} and {NAMED}",
+                    folder.display()
+                ));
                 Err(failure.hint("remove the one that is not to be trained"))
             }
-            (genotype, _) if genotype.exists() => Ok(Some(Self::Genotype(parsed(genotype, Genotype::from_json)?))),
-            (_, named) if named.exists() => Ok(Some(Self::Named(parsed(named, NamedArchitecture::from_json)?))),
+            (genotype, _) if genotype.exists() => {
+                Ok(Some(Self::Genotype(parsed(genotype, Genotype::from_json)?)))
+            }
+            (_, named) if named.exists() => {
+                Ok(Some(Self::Named(parsed(named, NamedArchitecture::from_json)?)))
+            }
             _ => Ok(None),
         }
     }
@@ -50,7 +57,9 @@ impl RunArchitecture {
         }
         if !what.is_file() {
             let failure = Failure::input(format!("--architecture: {} is no file", what.display()));
-            return Err(failure.hint("zoo:NAME is one of `adwp zoo list`, such as zoo:mobilenet-v2"));
+            return Err(
+                failure.hint("zoo:NAME is one of `adwp zoo list`, such as zoo:mobilenet-v2")
+            );
         }
         parsed(what.to_owned(), Self::from_json)
     }
@@ -62,7 +71,9 @@ impl RunArchitecture {
             schema: String,
         }
         match serde_json::from_str(text) {
-            Ok(Schema { schema }) if schema == NamedArchitecture::SCHEMA => NamedArchitecture::from_json(text).map(Self::Named),
+            Ok(Schema { schema }) if schema == NamedArchitecture::SCHEMA => {
+                NamedArchitecture::from_json(text).map(Self::Named)
+            }
             _ => Genotype::from_json(text).map(Self::Genotype),
         }
     }
@@ -102,13 +113,16 @@ impl RunArchitecture {
     /// The network of given sizes.
     pub(crate) fn network(&self, skeleton: Skeleton) -> Result<Blueprint, ModelError> {
         match self {
-            Self::Genotype(genotype) => Ok(Blueprint::Cells { genotype: genotype.clone(), skeleton }),
+            Self::Genotype(genotype) => {
+                Ok(Blueprint::Cells { genotype: genotype.clone(), skeleton })
+            }
             Self::Named(named) => named.architecture.network(skeleton),
         }
     }
 
-    /// Settings that follow from it where nothing else is asked for: the sizes that it was published with behind a stem, and of a network
-    /// with a builder of its own the dropout, and neither an auxiliary classifier nor drop-path.
+    /// Settings that follow from it where nothing else is asked for: the sizes that it was
+    /// published with behind a stem, and of a network with a builder of its own the dropout, and
+    /// neither an auxiliary classifier nor drop-path.
     pub(crate) fn settings(&self, stem: Stem) -> Table {
         let (mut all, mut retrain) = (Table::new(), Table::new());
         match self {
@@ -119,12 +133,16 @@ impl RunArchitecture {
                 Architecture::Handmade(network) => {
                     // As decimal digits: the nearest f64 of an f32 would be written with many more.
                     let dropout = network.dropout().to_string().parse().unwrap_or_default();
-                    for (key, value) in [("dropout", dropout), ("auxiliary", 0.0), ("drop_path", 0.0)] {
+                    for (key, value) in
+                        [("dropout", dropout), ("auxiliary", 0.0), ("drop_path", 0.0)]
+                    {
                         retrain.insert(key.into(), toml::Value::Float(value));
                     }
                 }
                 Architecture::Cells(_) | Architecture::WideCells(_) => {
-                    if let Some(stack) = zoo::find(&named.name).ok().and_then(|entry| entry.stack(stem)) {
+                    if let Some(stack) =
+                        zoo::find(&named.name).ok().and_then(|entry| entry.stack(stem))
+                    {
                         all.insert("cells".into(), integer(stack.cells));
                         retrain.insert("channels".into(), integer(stack.channels));
                     }

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use adwp_data::{AutoAugment, DatasetKind};
 pub(crate) use adwp_edge::OrtArgs;
-use adwp_edge::{BenchArgs, CompareArgs, EvalArgs, PredictArgs, ProbeArgs, ReportArgs, ShapeArg, dataset, input_shape};
+use adwp_edge::{
+    BenchArgs, CompareArgs, EvalArgs, PredictArgs, ProbeArgs, ReportArgs, ShapeArg, dataset,
+    input_shape,
+};
 use adwp_engine::cuda::Precision;
 use adwp_models::Stem;
 use clap::{ArgAction, ArgGroup, Parser, Subcommand};
@@ -47,7 +50,8 @@ pub(crate) enum Command {
     Space(TrainArgs),
     /// Train the HyperNetwork and search an architecture.
     Search(TrainArgs),
-    /// Train the found architecture from scratch, that of another run on other images, or a published one.
+    /// Train the found architecture from scratch, that of another run on other images, or a
+    /// published one.
     Retrain(RetrainArgs),
     /// Study whether predicted weights rank architectures as retraining does.
     Fidelity(FidelityArgs),
@@ -71,7 +75,8 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: LutCommand,
     },
-    /// Write report.json and report.html of a finished run; or show results of `adwp bench` side by side.
+    /// Write report.json and report.html of a finished run; or show results of `adwp bench` side by
+    /// side.
     Report(ReportArgs),
     /// Compare two results of `adwp bench`; exit code 1 on a regression.
     Compare(CompareArgs),
@@ -104,7 +109,8 @@ pub(crate) struct RunArgs {
     /// Folder of the run [default: runs/PRESET].
     #[arg(long, value_name = "DIR")]
     pub(crate) run: Option<PathBuf>,
-    /// Settings to start from: demo, folder-cpu, study-cpu, cifar10-8, cifar10-14, imagenet-8, imagenet-14 [default: demo].
+    /// Settings to start from: demo, folder-cpu, study-cpu, cifar10-8, cifar10-14, imagenet-8,
+    /// imagenet-14 [default: demo].
     #[arg(long)]
     pub(crate) preset: Option<String>,
     /// A TOML file with settings.
@@ -128,22 +134,27 @@ pub(crate) struct RunArgs {
     /// The most multiply-adds that the found network may take for an image, such as 600M.
     #[arg(long, value_name = "N", value_parser = amount)]
     pub(crate) max_madds: Option<u64>,
-    /// The most milliseconds that the found network may take for an image, as the latency table predicts them.
+    /// The most milliseconds that the found network may take for an image, as the latency table
+    /// predicts them.
     #[arg(long, value_name = "MS")]
     pub(crate) max_latency_ms: Option<f64>,
-    /// Latencies of the operators on the machine that --max-latency-ms is about; `adwp lut build` measures them.
+    /// Latencies of the operators on the machine that --max-latency-ms is about; `adwp lut build`
+    /// measures them.
     #[arg(long, value_name = "FILE")]
     pub(crate) latency_table: Option<PathBuf>,
-    /// Drop identities in the search, this share of the samples at first: against architectures of little but identities (P-DARTS).
+    /// Drop identities in the search, this share of the samples at first: against architectures of
+    /// little but identities (P-DARTS).
     #[arg(long, value_name = "SHARE")]
     pub(crate) identity_dropout: Option<f32>,
-    /// End the derivation of the space and the search once their result has stayed the same for so many epochs (DARTS+).
+    /// End the derivation of the space and the search once their result has stayed the same for so
+    /// many epochs (DARTS+).
     #[arg(long, value_name = "EPOCHS")]
     pub(crate) early_stop: Option<usize>,
     /// Test and export a moving average of the retrained weights with this decay, such as 0.999.
     #[arg(long, value_name = "DECAY")]
     pub(crate) ema: Option<f32>,
-    /// Change images of retraining by the AutoAugment policy found on this data set: cifar10, imagenet, or off.
+    /// Change images of retraining by the AutoAugment policy found on this data set: cifar10,
+    /// imagenet, or off.
     #[arg(long, value_name = "POLICY", value_parser = auto_augment)]
     pub(crate) auto_augment: Option<AutoAugment>,
     /// Tell beside the test accuracy that of the mean of each image and its mirror image.
@@ -155,10 +166,12 @@ pub(crate) struct RunArgs {
     /// Where to compute: auto (a GPU where there is one, else the CPU), cpu, cuda or cuda:N.
     #[arg(long, default_value = "auto")]
     pub(crate) device: String,
-    /// What a GPU stores between the steps of a computation in: f32, or bf16, which takes half the memory. The CPU knows f32 alone.
+    /// What a GPU stores between the steps of a computation in: f32, or bf16, which takes half the
+    /// memory. The CPU knows f32 alone.
     #[arg(long, default_value = "f32", value_parser = precision)]
     pub(crate) precision: Precision,
-    /// Compute every operation of the graph on its own: slower, for comparison. Results differ in rounding.
+    /// Compute every operation of the graph on its own: slower, for comparison. Results differ in
+    /// rounding.
     #[arg(long)]
     pub(crate) no_fuse: bool,
     /// Start phases that need more memory than there seems to be.
@@ -176,24 +189,29 @@ pub(crate) struct RunArgs {
 pub(crate) struct TrainArgs {
     #[command(flatten)]
     pub(crate) run: RunArgs,
-    /// Stop at the first training step after so many minutes, as Ctrl-C does: with a checkpoint, and exit code 130.
+    /// Stop at the first training step after so many minutes, as Ctrl-C does: with a checkpoint,
+    /// and exit code 130.
     #[arg(long, value_name = "M", value_parser = minutes)]
     pub(crate) max_minutes: Option<Duration>,
 }
 
-/// What the file is to be like. Every form has a name of its own in the folder of the run, so that all can be there:
-/// model.onnx, model.pixels.onnx, model.fp16.onnx, model.int8.onnx, model.pixels.fp16.onnx, model.pixels.int8.onnx.
+/// What the file is to be like. Every form has a name of its own in the folder of the run, so that
+/// all can be there: model.onnx, model.pixels.onnx, model.fp16.onnx, model.int8.onnx,
+/// model.pixels.fp16.onnx, model.pixels.int8.onnx.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ExportArgs {
     #[command(flatten)]
     pub(crate) run: RunArgs,
-    /// Take pixels: the input is `image`, uint8 [batch, height, width, channels], and the graph normalises it. With --fp16 or --int8 too.
+    /// Take pixels: the input is `image`, uint8 [batch, height, width, channels], and the graph
+    /// normalises it. With --fp16 or --int8 too.
     #[arg(long)]
     pub(crate) preprocess: bool,
-    /// Weights and computation in 16-bit floats; input, output and the last linear layer stay 32-bit floats.
+    /// Weights and computation in 16-bit floats; input, output and the last linear layer stay
+    /// 32-bit floats.
     #[arg(long, conflicts_with = "int8")]
     pub(crate) fp16: bool,
-    /// Static quantisation to 8 bits, calibrated on training images with ONNX Runtime. Accuracy before and after is written beside the file.
+    /// Static quantisation to 8 bits, calibrated on training images with ONNX Runtime. Accuracy
+    /// before and after is written beside the file.
     #[arg(long)]
     pub(crate) int8: bool,
     /// Training images that --int8 calibrates on; all where there are fewer [default: 512].
@@ -206,21 +224,25 @@ pub(crate) struct ExportArgs {
 pub(crate) struct RetrainArgs {
     #[command(flatten)]
     pub(crate) train: TrainArgs,
-    /// Train the architecture that this run has found, in the folder of --run: settings start from those of this run, but for what is about
-    /// its images and limits.
+    /// Train the architecture that this run has found, in the folder of --run: settings start from
+    /// those of this run, but for what is about its images and limits.
     #[arg(long, value_name = "RUN", requires = "run", conflicts_with = "preset")]
     pub(crate) from: Option<PathBuf>,
-    /// Start from the trained weights of that run as far as they fit, at a tenth of its learning rate.
+    /// Start from the trained weights of that run as far as they fit, at a tenth of its learning
+    /// rate.
     #[arg(long, requires = "from")]
     pub(crate) fine_tune: bool,
-    /// Train this architecture, in the folder of --run: zoo:NAME for one of `adwp zoo list`, or a file, genotype.json or architecture.json of
-    /// a run. Cells and channels are the published ones unless settings say otherwise.
+    /// Train this architecture, in the folder of --run: zoo:NAME for one of `adwp zoo list`, or a
+    /// file, genotype.json or architecture.json of a run. Cells and channels are the published ones
+    /// unless settings say otherwise.
     #[arg(long, value_name = "WHAT", requires = "run")]
     pub(crate) architecture: Option<PathBuf>,
-    /// With --from or --architecture: as many channels as leave at most so many trainable parameters, such as 1.5M.
+    /// With --from or --architecture: as many channels as leave at most so many trainable
+    /// parameters, such as 1.5M.
     #[arg(long, value_name = "N", value_parser = amount, requires = "origin", conflicts_with = "fine_tune")]
     pub(crate) target_params: Option<u64>,
-    /// With --from or --architecture: as many channels as leave at most so many multiply-adds for an image, such as 600M.
+    /// With --from or --architecture: as many channels as leave at most so many multiply-adds for
+    /// an image, such as 600M.
     #[arg(long, value_name = "N", value_parser = amount, requires = "origin", conflicts_with = "fine_tune")]
     pub(crate) target_madds: Option<u64>,
 }
@@ -229,20 +251,23 @@ pub(crate) struct RetrainArgs {
 pub(crate) struct FidelityArgs {
     #[command(flatten)]
     pub(crate) train: TrainArgs,
-    /// Architectures drawn from the space; a larger study goes on from a smaller one [default: fidelity.architectures].
+    /// Architectures drawn from the space; a larger study goes on from a smaller one [default:
+    /// fidelity.architectures].
     #[arg(long, value_name = "N")]
     pub(crate) architectures: Option<usize>,
     /// How often everything is done, with the seeds from the run's on [default: fidelity.seeds].
     #[arg(long, value_name = "S")]
     pub(crate) seeds: Option<usize>,
-    /// How many of the architectures the searched ones are compared with; 0 for all [default: fidelity.random].
+    /// How many of the architectures the searched ones are compared with; 0 for all [default:
+    /// fidelity.random].
     #[arg(long, value_name = "R")]
     pub(crate) random: Option<usize>,
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct CostArgs {
-    /// genotype.json, architecture.json, an ONNX file, or zoo:NAME for a published architecture (`adwp zoo list`).
+    /// genotype.json, architecture.json, an ONNX file, or zoo:NAME for a published architecture
+    /// (`adwp zoo list`).
     pub(crate) what: PathBuf,
     /// List every layer.
     #[arg(long)]
@@ -284,7 +309,9 @@ fn amount(text: &str) -> Result<u64, String> {
     };
     let number: Option<f64> = digits.parse().ok().map(|number: f64| (number * factor).round());
     let number = number.filter(|number| (1.0..=9e15).contains(number));
-    number.map(|number| number as u64).ok_or_else(|| "expected a number of at least 1, such as 1500000, 1.5M or 600M".into())
+    number
+        .map(|number| number as u64)
+        .ok_or_else(|| "expected a number of at least 1, such as 1500000, 1.5M or 600M".into())
 }
 
 fn precision(text: &str) -> Result<Precision, String> {
@@ -326,9 +353,14 @@ mod tests {
     fn values_parse_or_are_refused() {
         assert_eq!(image_shape("1x28x28"), Ok(ImageSize([1, 28, 28])));
         assert!(image_shape("28x28").is_err() && image_shape("ax1x1").is_err());
-        assert_eq!((amount("1.52M"), amount("600m"), amount("26922")), (Ok(1_520_000), Ok(600_000_000), Ok(26_922)));
+        assert_eq!(
+            (amount("1.52M"), amount("600m"), amount("26922")),
+            (Ok(1_520_000), Ok(600_000_000), Ok(26_922))
+        );
         assert!(["0", "-1", "", "M", "1e30", "nan", "5T"].iter().all(|text| amount(text).is_err()));
         assert_eq!(minutes("0.5"), Ok(Duration::from_secs(30)));
-        assert!(["0", "-1", "NaN", "inf", "1e300", "9m", ""].iter().all(|text| minutes(text).is_err()));
+        assert!(
+            ["0", "-1", "NaN", "inf", "1e300", "9m", ""].iter().all(|text| minutes(text).is_err())
+        );
     }
 }

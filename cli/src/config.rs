@@ -21,7 +21,8 @@ pub(crate) struct Config {
     pub(crate) dataset: DatasetKind,
     /// Its folder; empty for none. A run may be continued with its data elsewhere.
     pub(crate) data: PathBuf,
-    /// Height and width that images are brought to; 0 for the size the data set has, for an image folder 224.
+    /// Height and width that images are brought to; 0 for the size the data set has, for an image
+    /// folder 224.
     pub(crate) image_size: usize,
     /// Training images used, evenly of all classes; 0 for all.
     pub(crate) train_images: usize,
@@ -29,7 +30,8 @@ pub(crate) struct Config {
     pub(crate) search_images: usize,
     /// Test images used, evenly of all classes; 0 for all.
     pub(crate) test_images: usize,
-    /// Share of the training images that weights learn from in the search; α and validation have the rest.
+    /// Share of the training images that weights learn from in the search; α and validation have
+    /// the rest.
     pub(crate) train_share: f64,
     /// Seed of all random numbers.
     pub(crate) seed: u64,
@@ -110,7 +112,8 @@ impl Default for Config {
     }
 }
 
-/// Name and text of every preset. Each names only what differs from the defaults, which are the paper's for CIFAR-10 with 8 cells.
+/// Name and text of every preset. Each names only what differs from the defaults, which are the
+/// paper's for CIFAR-10 with 8 cells.
 pub(crate) const PRESETS: [(&str, &str); 7] = [
     ("demo", include_str!("../presets/demo.toml")),
     ("folder-cpu", include_str!("../presets/folder-cpu.toml")),
@@ -133,7 +136,10 @@ impl Config {
         let preset = args.preset.as_deref().unwrap_or("demo");
         let Some((_, text)) = PRESETS.iter().find(|(name, _)| *name == preset) else {
             let known = PRESETS.map(|(name, _)| name);
-            let failure = Failure::input(format!("there is no preset {preset:?}; there are {}", known.join(", ")));
+            let failure = Failure::input(format!(
+                "there is no preset {preset:?}; there are {}",
+                known.join(", ")
+            ));
             return Err(suggest(failure, preset, &known));
         };
         let mut layer = parse(text, "preset")?;
@@ -153,11 +159,25 @@ impl Config {
         Self::with_flags(table, args)
     }
 
-    /// The settings for the architecture of another run on other images: those of that run, but for what is about its images and its limits;
-    /// then the config file, then single flags. `fine_tune` lowers the learning rate that they start from.
-    pub(crate) fn transferred(from: &Self, fine_tune: bool, args: &RunArgs) -> Result<Self, Failure> {
-        let Self { data, image_size, train_images, search_images, test_images, limits, .. } = Self::default();
-        let mut start = Self { data, image_size, train_images, search_images, test_images, limits, ..from.clone() };
+    /// The settings for the architecture of another run on other images: those of that run, but for
+    /// what is about its images and its limits; then the config file, then single flags.
+    /// `fine_tune` lowers the learning rate that they start from.
+    pub(crate) fn transferred(
+        from: &Self,
+        fine_tune: bool,
+        args: &RunArgs,
+    ) -> Result<Self, Failure> {
+        let Self { data, image_size, train_images, search_images, test_images, limits, .. } =
+            Self::default();
+        let mut start = Self {
+            data,
+            image_size,
+            train_images,
+            search_images,
+            test_images,
+            limits,
+            ..from.clone()
+        };
         if fine_tune {
             start.retrain.rate /= FINE_TUNING;
         }
@@ -178,14 +198,21 @@ impl Config {
                 return Err(Failure::input(format!("--set {assignment}: expected KEY=VALUE")));
             };
             // A bare word is a string: `--set dataset=cifar10`.
-            let parsed = toml::from_str::<Table>(&format!("value = {value}")).ok().and_then(|mut table| table.remove("value"));
+            let parsed = toml::from_str::<Table>(&format!("value = {value}"))
+                .ok()
+                .and_then(|mut table| table.remove("value"));
             let value = parsed.unwrap_or_else(|| Value::String(value.to_owned()));
-            let layer = key.trim().rsplit('.').fold(value, |value, part| Value::Table(Table::from_iter([(part.to_owned(), value)])));
-            let Value::Table(layer) = layer else { return Err(Failure::input(format!("--set {assignment}: expected KEY=VALUE"))) };
+            let layer = key.trim().rsplit('.').fold(value, |value, part| {
+                Value::Table(Table::from_iter([(part.to_owned(), value)]))
+            });
+            let Value::Table(layer) = layer else {
+                return Err(Failure::input(format!("--set {assignment}: expected KEY=VALUE")));
+            };
             overlay(&mut table, layer, &format!("--set {assignment}"), "")?;
         }
-        let mut config: Self =
-            table.try_into().map_err(|e: toml::de::Error| Failure::input(format!("settings: {}", e.to_string().trim_end())))?;
+        let mut config: Self = table.try_into().map_err(|e: toml::de::Error| {
+            Failure::input(format!("settings: {}", e.to_string().trim_end()))
+        })?;
         if let Some(dataset) = args.dataset {
             config.dataset = dataset;
         }
@@ -196,7 +223,8 @@ impl Config {
             config.seed = seed;
         }
         let limits = &mut config.limits;
-        (limits.params, limits.madds) = (args.max_params.unwrap_or(limits.params), args.max_madds.unwrap_or(limits.madds));
+        (limits.params, limits.madds) =
+            (args.max_params.unwrap_or(limits.params), args.max_madds.unwrap_or(limits.madds));
         limits.latency_ms = args.max_latency_ms.unwrap_or(limits.latency_ms);
         if let Some(table) = &args.latency_table {
             limits.latency_table = std::path::absolute(table).unwrap_or_else(|_| table.clone());
@@ -204,7 +232,8 @@ impl Config {
         let retrain = &mut config.retrain;
         retrain.ema = args.ema.unwrap_or(retrain.ema);
         retrain.test_flips |= args.test_flips;
-        retrain.augmentation.auto_augment = args.auto_augment.unwrap_or(retrain.augmentation.auto_augment);
+        retrain.augmentation.auto_augment =
+            args.auto_augment.unwrap_or(retrain.augmentation.auto_augment);
         if let Some(dropout) = args.identity_dropout {
             (config.space.identity_dropout, config.search.identity_dropout) = (dropout, dropout);
         }
@@ -225,33 +254,45 @@ impl Config {
             return fail(format!("train_share = {} is not between 0 and 1", self.train_share));
         }
         if self.search.keep > self.space.candidates {
-            return fail(format!("search.keep = {} exceeds space.candidates = {}", self.search.keep, self.space.candidates));
+            return fail(format!(
+                "search.keep = {} exceeds space.candidates = {}",
+                self.search.keep, self.space.candidates
+            ));
         }
         let LimitSettings { latency_ms, latency_table, .. } = &self.limits;
         if !(latency_ms.is_finite() && *latency_ms >= 0.0) {
             return fail(format!("limits.latency_ms = {latency_ms} is no number of milliseconds"));
         }
         if *latency_ms > 0.0 && latency_table.as_os_str().is_empty() {
-            let failure = Failure::input("a latency can only be kept to with a table of measured operators");
+            let failure =
+                Failure::input("a latency can only be kept to with a table of measured operators");
             return Err(failure.hint("name one with --latency-table; `adwp lut build` measures it"));
         }
         let bench = &self.bench;
-        check_latency(&bench.threads, bench.min_time, bench.repeats, |name| format!("bench.{name}"))?;
+        check_latency(&bench.threads, bench.min_time, bench.repeats, |name| {
+            format!("bench.{name}")
+        })?;
         if bench.parity_images == 0 {
-            return fail("bench.parity_images must be at least 1: a file is only accepted after a comparison".into());
+            return fail(
+                "bench.parity_images must be at least 1: a file is only accepted after a \
+            comparison"
+                    .into(),
+            );
         }
         Ok(())
     }
 
     /// The text of `config.toml`.
     pub(crate) fn to_toml(&self) -> Result<String, Failure> {
-        toml::to_string(self).map_err(|e| Failure::failed(format!("cannot print the settings as TOML: {e}")))
+        toml::to_string(self)
+            .map_err(|e| Failure::failed(format!("cannot print the settings as TOML: {e}")))
     }
 
-    /// The first setting in which another configuration would give another result, with both values.
+    /// The first setting in which another configuration would give another result, with both
+    /// values.
     ///
-    /// Where the data lies, how latency is measured, how large a study of the run is and from which preset the settings came does not
-    /// change the result.
+    /// Where the data lies, how latency is measured, how large a study of the run is and from which
+    /// preset the settings came does not change the result.
     pub(crate) fn difference(&self, other: &Self) -> Result<Option<String>, Failure> {
         let table = |config: &Self| parse(&config.to_toml()?, "settings");
         let (mut a, mut b) = (table(self)?, table(other)?);
@@ -275,10 +316,20 @@ const LONGEST_REPEAT: f64 = 3600.0;
 const MOST_THREADS: usize = 1024;
 
 /// Checks what a latency measurement is asked for; `name` is how the user knows a setting.
-pub(crate) fn check_latency(threads: &[usize], min_time: f64, repeats: usize, name: impl Fn(&str) -> String) -> Result<(), Failure> {
-    let fail = |setting: &str, message: String| Err(Failure::input(format!("{}: {message}", name(setting))));
+pub(crate) fn check_latency(
+    threads: &[usize],
+    min_time: f64,
+    repeats: usize,
+    name: impl Fn(&str) -> String,
+) -> Result<(), Failure> {
+    let fail = |setting: &str, message: String| {
+        Err(Failure::input(format!("{}: {message}", name(setting))))
+    };
     if !(0.0..=LONGEST_REPEAT).contains(&min_time) {
-        return fail("min_time", format!("{min_time} is no number of seconds in 0 to {LONGEST_REPEAT}"));
+        return fail(
+            "min_time",
+            format!("{min_time} is no number of seconds in 0 to {LONGEST_REPEAT}"),
+        );
     }
     if threads.is_empty() || threads.iter().any(|threads| !(1..=MOST_THREADS).contains(threads)) {
         return fail("threads", format!("{threads:?} are not numbers in 1 to {MOST_THREADS}"));
@@ -289,7 +340,8 @@ pub(crate) fn check_latency(threads: &[usize], min_time: f64, repeats: usize, na
     Ok(())
 }
 
-/// What the learning rate of a run is divided by where its weights are fine-tuned: a tenth is customary.
+/// What the learning rate of a run is divided by where its weights are fine-tuned: a tenth is
+/// customary.
 const FINE_TUNING: f32 = 10.0;
 
 fn defaults() -> Table {
@@ -299,12 +351,14 @@ fn defaults() -> Table {
 /// Lays the settings of a file over those of a table.
 fn overlay_file(table: &mut Table, path: &Path) -> Result<(), Failure> {
     let origin = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|e| Failure::input(format!("cannot read {origin}: {e}")))?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| Failure::input(format!("cannot read {origin}: {e}")))?;
     overlay(table, parse(&text, &origin)?, &origin, "")
 }
 
 fn parse(text: &str, origin: &str) -> Result<Table, Failure> {
-    toml::from_str(text).map_err(|e| Failure::input(format!("{origin}: {}", e.to_string().trim_end())))
+    toml::from_str(text)
+        .map_err(|e| Failure::input(format!("{origin}: {}", e.to_string().trim_end())))
 }
 
 /// Replaces settings by those of a layer; each must be known and of the same type.
@@ -313,7 +367,11 @@ fn overlay(table: &mut Table, layer: Table, origin: &str, path: &str) -> Result<
         let full = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
         let Some(old) = table.get_mut(&key) else {
             let known: Vec<&str> = table.keys().map(String::as_str).collect();
-            return Err(suggest(Failure::input(format!("{origin}: unknown key `{full}`")), &key, &known));
+            return Err(suggest(
+                Failure::input(format!("{origin}: unknown key `{full}`")),
+                &key,
+                &known,
+            ));
         };
         match (old, value) {
             (Value::Table(old), Value::Table(new)) => overlay(old, new, origin, &full)?,
@@ -321,7 +379,9 @@ fn overlay(table: &mut Table, layer: Table, origin: &str, path: &str) -> Result<
             (old, new) if old.same_type(&new) => *old = new,
             (old, new) => {
                 let (expected, found) = (old.type_str(), new.type_str());
-                return Err(Failure::input(format!("{origin}: key `{full}` must be of type {expected}, not {found}")));
+                return Err(Failure::input(format!(
+                    "{origin}: key `{full}` must be of type {expected}, not {found}"
+                )));
             }
         }
     }
@@ -356,7 +416,10 @@ mod tests {
     use clap::Parser;
 
     fn config(flags: &[&str]) -> Result<Config, Failure> {
-        let Command::Run(args) = Args::parse_from(["adwp", "run"].iter().chain(flags)).command else { unreachable!() };
+        let Command::Run(args) = Args::parse_from(["adwp", "run"].iter().chain(flags)).command
+        else {
+            unreachable!()
+        };
         Config::from_args(&args.run)
     }
 
@@ -381,8 +444,16 @@ mod tests {
         let failure = config(&["--set", "search.epoch=3"]).unwrap_err();
         assert!(failure.message.contains("search.epoch"), "{failure:?}");
         assert_eq!(failure.hint.as_deref(), Some("did you mean `epochs`?"));
-        assert!(config(&["--set", "search.epochs=many"]).unwrap_err().message.contains("must be of type integer"));
-        assert_eq!(config(&["--preset", "demi"]).unwrap_err().hint.as_deref(), Some("did you mean `demo`?"));
+        assert!(
+            config(&["--set", "search.epochs=many"])
+                .unwrap_err()
+                .message
+                .contains("must be of type integer")
+        );
+        assert_eq!(
+            config(&["--preset", "demi"]).unwrap_err().hint.as_deref(),
+            Some("did you mean `demo`?")
+        );
     }
 
     #[test]

@@ -27,17 +27,21 @@ impl FromStr for DeviceChoice {
             "auto" => Ok(Self::Auto),
             "cpu" => Ok(Self::Cpu),
             "cuda" => Ok(Self::Cuda(0)),
-            _ => {
-                text.strip_prefix("cuda:").and_then(|number| number.parse().ok()).map(Self::Cuda).ok_or_else(|| {
-                    Failure::input(format!("--device {text}: there is no such device")).hint("use auto, cpu, cuda or cuda:N")
-                })
-            }
+            _ => text
+                .strip_prefix("cuda:")
+                .and_then(|number| number.parse().ok())
+                .map(Self::Cuda)
+                .ok_or_else(|| {
+                    Failure::input(format!("--device {text}: there is no such device"))
+                        .hint("use auto, cpu, cuda or cuda:N")
+                }),
         }
     }
 }
 
 impl DeviceChoice {
-    /// The device, set up as the other flags ask. Where `auto` finds no GPU, or nothing that compiles kernels for it, the console says so.
+    /// The device, set up as the other flags ask. Where `auto` finds no GPU, or nothing that
+    /// compiles kernels for it, the console says so.
     pub(crate) fn open(self, args: &RunArgs, console: &mut Console) -> Result<Device, Failure> {
         let gpu = |number| {
             let device = cuda::Device::open(number)?;
@@ -105,11 +109,19 @@ mod tests {
 
     #[test]
     fn devices_are_known_by_name() {
-        let parsed: [DeviceChoice; 5] = ["auto", "cpu", "cuda", "cuda:0", "cuda:3"].map(|text| text.parse().unwrap());
+        let parsed: [DeviceChoice; 5] =
+            ["auto", "cpu", "cuda", "cuda:0", "cuda:3"].map(|text| text.parse().unwrap());
         let cuda = DeviceChoice::Cuda;
         assert_eq!(parsed, [DeviceChoice::Auto, DeviceChoice::Cpu, cuda(0), cuda(0), cuda(3)]);
         for wrong in ["", "gpu", "cpu:0", "auto:0", "cuda:", "cuda:-1", "cuda:x", "CUDA"] {
-            assert!(wrong.parse::<DeviceChoice>().unwrap_err().message.starts_with(&format!("--device {wrong}: ")), "{wrong}");
+            assert!(
+                wrong
+                    .parse::<DeviceChoice>()
+                    .unwrap_err()
+                    .message
+                    .starts_with(&format!("--device {wrong}: ")),
+                "{wrong}"
+            );
         }
     }
 }

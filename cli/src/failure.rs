@@ -45,7 +45,8 @@ impl Failure {
     }
 
     pub(crate) fn internal(panic: &str) -> Self {
-        Self::failed(format!("internal error: {panic}")).hint("this is a bug in adwp; please report it with the command that led to it")
+        Self::failed(format!("internal error: {panic}"))
+            .hint("this is a bug in adwp; please report it with the command that led to it")
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -74,7 +75,11 @@ impl From<DataError> for Failure {
 
 impl From<ModelError> for Failure {
     fn from(e: ModelError) -> Self {
-        Self::of(if matches!(e, ModelError::Engine(_)) { Kind::Failed } else { Kind::Input }, &e, None)
+        Self::of(
+            if matches!(e, ModelError::Engine(_)) { Kind::Failed } else { Kind::Input },
+            &e,
+            None,
+        )
     }
 }
 
@@ -162,7 +167,9 @@ impl From<LutError> for Failure {
             LutError::Export(e) => e.into(),
             LutError::Deploy(e) => e.into(),
             LutError::Train(e) => e.into(),
-            LutError::Missing { .. } | LutError::Table { .. } | LutError::Elsewhere { .. } => Self::of(Kind::Input, &e, e.hint()),
+            LutError::Missing { .. } | LutError::Table { .. } | LutError::Elsewhere { .. } => {
+                Self::of(Kind::Input, &e, e.hint())
+            }
             LutError::Temporary { .. } => Self::of(Kind::Failed, &e, e.hint()),
         }
     }

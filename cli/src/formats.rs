@@ -1,4 +1,5 @@
-//! Further files of a network: with pixels as input, in 16-bit floats, in 8-bit integers. Each has a record of what it lost beside it.
+//! Further files of a network: with pixels as input, in 16-bit floats, in 8-bit integers. Each has
+//! a record of what it lost beside it.
 
 use std::path::Path;
 use std::time::Instant;
@@ -15,7 +16,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
 use crate::session::Session;
-use crate::steps::{available, candle, compare_predictions, evaluate, find_ort, parity_row, runtime_accuracy};
+use crate::steps::{
+    available, candle, compare_predictions, evaluate, find_ort, parity_row, runtime_accuracy,
+};
 
 /// What became of a network in another form: `verification.int8.json` and its like.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -46,8 +49,13 @@ fn record(format: Format) -> String {
     format!("verification{}.json", format.suffix())
 }
 
-/// Writes the network in another form. Floats have to agree with the engine; of integers the accuracy is measured and told.
-pub(crate) fn export(session: &mut Session, format: Format, calibration_images: usize) -> Result<(), Failure> {
+/// Writes the network in another form. Floats have to agree with the engine; of integers the
+/// accuracy is measured and told.
+pub(crate) fn export(
+    session: &mut Session,
+    format: Format,
+    calibration_images: usize,
+) -> Result<(), Failure> {
     let file = format.file();
     if session.is_done("export", &file)? && session.run.file(&record(format)).exists() {
         return Ok(());
@@ -62,17 +70,25 @@ pub(crate) fn export(session: &mut Session, format: Format, calibration_images: 
         Precision::Int8 => calibrate(session, &trained, calibration_images)?,
     };
     let model = model_in(&trained, &numbers, format.pixels, trained.test.accuracy())?;
-    let row = with_file(session, "unverified.onnx", &model, |session, path| verify(session, &trained, &test, &evaluation, &numbers, path))?;
-    let loss = (row.correct_before as f64 - row.runtimes[0].correct as f64) / row.runtimes[0].images as f64;
+    let row = with_file(session, "unverified.onnx", &model, |session, path| {
+        verify(session, &trained, &test, &evaluation, &numbers, path)
+    })?;
+    let loss = (row.correct_before as f64 - row.runtimes[0].correct as f64)
+        / row.runtimes[0].images as f64;
     if loss > NOTABLE_LOSS {
-        session.console.say(&format!("export: {file} classifies {:.2} points of the test images worse than the network", 100.0 * loss));
+        session.console.say(&format!(
+            "export: {file} classifies {:.2} points of the test images worse than the network",
+            100.0 * loss
+        ));
     }
     // What the file states is what it was measured to do.
     let accuracy = row.runtimes[0].correct as f64 / row.runtimes[0].images as f64;
     let model = model_in(&trained, &numbers, format.pixels, accuracy)?;
-    let row = FormatRow { file: file.clone(), pixels: format.pixels, bytes: model.len() as u64, ..row };
+    let row =
+        FormatRow { file: file.clone(), pixels: format.pixels, bytes: model.len() as u64, ..row };
     let record_file = Record { schema: SCHEMA.into(), format: row };
-    let text = serde_json::to_string_pretty(&record_file).expect("numbers and names print as JSON") + "\n";
+    let text =
+        serde_json::to_string_pretty(&record_file).expect("numbers and names print as JSON") + "\n";
     write_atomic(&session.run.file(&record(format)), text.as_bytes())?;
     write_atomic(&session.run.file(&file), &model)?;
     session.add_time("export", start.elapsed().as_secs_f64())
@@ -88,7 +104,11 @@ fn with_file<T>(
     let path = session.run.file("checkpoints").join(name);
     write_atomic(&path, bytes)?;
     let result = work(session, &path);
-    std::fs::remove_file(&path).map_err(|source| TrainError::File { action: "remove", path, source })?;
+    std::fs::remove_file(&path).map_err(|source| TrainError::File {
+        action: "remove",
+        path,
+        source,
+    })?;
     result
 }
 
@@ -136,11 +156,16 @@ fn verify(
     let (precision, tolerance, calibration) = match numbers {
         Numbers::F32 => (Precision::F32, Some(candle(trained, test, compared)?.1), None),
         Numbers::F16 => (Precision::F16, Some(HALF_TOLERANCE * f64::from(largest)), None),
-        Numbers::Int8 { images, .. } => (Precision::Int8, None, Some(format!("{CALIBRATION}, {images} training images"))),
+        Numbers::Int8 { images, .. } => {
+            (Precision::Int8, None, Some(format!("{CALIBRATION}, {images} training images")))
+        }
     };
-    let reference = Logits { by: "engine".into(), values: engine.logits[..compared * classes].to_vec() };
+    let reference =
+        Logits { by: "engine".into(), values: engine.logits[..compared * classes].to_vec() };
     let model = OnnxModel::load(path)?;
-    let preparation = model.preparation().ok_or_else(|| Failure::failed("the exported file does not say how images are normalised"))?;
+    let preparation = model.preparation().ok_or_else(|| {
+        Failure::failed("the exported file does not say how images are normalised")
+    })?;
     let normalization = adwp_data::Normalization { mean: preparation.mean, std: preparation.std };
     let test = BatchSource { normalization, stored: None, ..test.clone() };
     let library = find_ort(session);
@@ -157,7 +182,8 @@ fn verify(
         refused: Vec::new(),
     };
     for runtime in available(library.as_ref()) {
-        let options = SessionOptions { threads: 1, ort_library: library.as_ref(), batch: test.batch };
+        let options =
+            SessionOptions { threads: 1, ort_library: library.as_ref(), batch: test.batch };
         let mut loaded = match RuntimeSession::from_model(runtime, &model, &options) {
             Ok(loaded) => loaded,
             Err(e) => {
@@ -182,7 +208,10 @@ fn verify(
         row.runtimes.push(compare_predictions(runtime, &accuracy, engine, classes, accepted)?);
     }
     if row.runtimes.is_empty() {
-        return Err(Failure::failed(format!("no runtime can run the file: {}", row.refused.join("; "))));
+        return Err(Failure::failed(format!(
+            "no runtime can run the file: {}",
+            row.refused.join("; ")
+        )));
     }
     Ok(row)
 }
@@ -196,9 +225,12 @@ pub(crate) fn recorded(session: &Session) -> Result<Vec<FormatRow>, Failure> {
             continue;
         }
         let damaged = |reason: String| TrainError::Damaged { path: path.clone(), reason };
-        let record: Record = serde_json::from_str(&read_text(&path)?).map_err(|e| damaged(e.to_string()))?;
+        let record: Record =
+            serde_json::from_str(&read_text(&path)?).map_err(|e| damaged(e.to_string()))?;
         if record.schema != SCHEMA {
-            return Err(damaged(format!("its schema is {:?}, expected {SCHEMA:?}", record.schema)).into());
+            return Err(
+                damaged(format!("its schema is {:?}, expected {SCHEMA:?}", record.schema)).into()
+            );
         }
         rows.push(record.format);
     }

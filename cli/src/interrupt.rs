@@ -17,8 +17,9 @@ pub(crate) fn resume_with(command: String) {
     *RESUME.lock().unwrap_or_else(PoisonError::into_inner) = Some(command);
 }
 
-/// Hears Ctrl-C and SIGTERM. In a training phase the first one asks it to stop and write its checkpoint; everywhere else, and the
-/// second time, the program ends at once. Files are written atomically, so nothing is lost by that.
+/// Hears Ctrl-C and SIGTERM. In a training phase the first one asks it to stop and write its
+/// checkpoint; everywhere else, and the second time, the program ends at once. Files are written
+/// atomically, so nothing is lost by that.
 pub(crate) fn listen() -> Result<Interrupt, Failure> {
     static LISTENING: OnceLock<Interrupt> = OnceLock::new();
     if let Some(interrupt) = LISTENING.get() {

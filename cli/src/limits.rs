@@ -9,7 +9,11 @@ use crate::config::Config;
 use crate::failure::Failure;
 
 /// What the settings allow the network of `target` to take.
-pub(crate) fn limits(config: &Config, space: &IntensiveSpace, target: &Skeleton) -> Result<Vec<Limit>, Failure> {
+pub(crate) fn limits(
+    config: &Config,
+    space: &IntensiveSpace,
+    target: &Skeleton,
+) -> Result<Vec<Limit>, Failure> {
     let settings = &config.limits;
     let mut limits = Vec::new();
     if settings.params > 0 {
@@ -19,14 +23,24 @@ pub(crate) fn limits(config: &Config, space: &IntensiveSpace, target: &Skeleton)
         limits.push(Limit::madds(settings.madds, space, target)?);
     }
     if settings.latency_ms > 0.0 {
-        let costs = LatencyTable::read(&settings.latency_table)?.choice_costs(space, target, config.search.keep)?;
+        let costs = LatencyTable::read(&settings.latency_table)?.choice_costs(
+            space,
+            target,
+            config.search.keep,
+        )?;
         limits.push(Limit { resource: Resource::Latency, most: settings.latency_ms, costs });
     }
     Ok(limits)
 }
 
-/// Limits of the settings beside what the network took: `cost` as it was counted, `latency` as it was measured.
-pub(crate) fn budgets(config: &Config, blueprint: &Blueprint, cost: &Cost, latency: &[LatencyRow]) -> Result<Vec<BudgetRow>, Failure> {
+/// Limits of the settings beside what the network took: `cost` as it was counted, `latency` as it
+/// was measured.
+pub(crate) fn budgets(
+    config: &Config,
+    blueprint: &Blueprint,
+    cost: &Cost,
+    latency: &[LatencyRow],
+) -> Result<Vec<BudgetRow>, Failure> {
     let settings = &config.limits;
     let counted = |resource: Resource, limit: u64, value: u64| BudgetRow {
         resource: resource.to_string(),
@@ -50,14 +64,18 @@ pub(crate) fn budgets(config: &Config, blueprint: &Blueprint, cost: &Cost, laten
         let table = LatencyTable::read(&settings.latency_table)?;
         let setup = table.setup();
         let is_like = |row: &&LatencyRow| {
-            (row.runtime.as_str(), row.threads, row.batch) == (setup.runtime.to_string().as_str(), setup.threads, setup.batch)
+            (row.runtime.as_str(), row.threads, row.batch)
+                == (setup.runtime.to_string().as_str(), setup.threads, setup.batch)
         };
         rows.push(BudgetRow {
             resource: format!("latency with {}, {} threads", setup.runtime, setup.threads),
             limit: settings.latency_ms,
             unit: "ms".into(),
             predicted: Some(table.predict(genotype, skeleton)?),
-            prediction_error: table.calibration(skeleton, config.search.keep)?.held_out.map(|held_out| held_out.mean_error),
+            prediction_error: table
+                .calibration(skeleton, config.search.keep)?
+                .held_out
+                .map(|held_out| held_out.mean_error),
             value: latency.iter().find(is_like).map(|row| row.p50_ms),
         });
     }

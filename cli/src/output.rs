@@ -17,7 +17,8 @@ pub(crate) fn data(text: &str) -> Result<(), Failure> {
 
 /// Writes a value to stdout as JSON.
 pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(value).map_err(|e| Failure::failed(format!("cannot print the result as JSON: {e}")))?;
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|e| Failure::failed(format!("cannot print the result as JSON: {e}")))?;
     data(&(text + "\n"))
 }
 

@@ -33,7 +33,13 @@ pub(crate) struct Console {
 
 impl Console {
     pub(crate) fn new(verbosity: Verbosity) -> Self {
-        Self { verbosity, terminal: stderr().is_terminal(), bar: None, last_line: Instant::now(), aside_start: Instant::now() }
+        Self {
+            verbosity,
+            terminal: stderr().is_terminal(),
+            bar: None,
+            last_line: Instant::now(),
+            aside_start: Instant::now(),
+        }
     }
 
     /// A line on stderr, above the bar where there is one.
@@ -53,8 +59,8 @@ impl Console {
         }
         if self.terminal {
             let bar = self.bar.get_or_insert_with(|| {
-                let style =
-                    ProgressStyle::with_template("{bar:16} {percent:>3}% {wide_msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
+                let style = ProgressStyle::with_template("{bar:16} {percent:>3}% {wide_msg}")
+                    .unwrap_or_else(|_| ProgressStyle::default_bar());
                 ProgressBar::new(total).with_style(style)
             });
             bar.set_length(total);
@@ -97,7 +103,11 @@ impl Reporter for Console {
         // What is over in a moment needs no bar.
         if seconds > 1.0 {
             let left = seconds / done as f64 * total.saturating_sub(done) as f64;
-            self.show(done as u64, total as u64, format!("{what} {done}/{total}, {} left", duration(left)));
+            self.show(
+                done as u64,
+                total as u64,
+                format!("{what} {done}/{total}, {} left", duration(left)),
+            );
         }
     }
 
@@ -107,9 +117,11 @@ impl Reporter for Console {
             self.say(&text);
             return;
         }
-        let text = |key: &str| metrics.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let text =
+            |key: &str| metrics.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         let number = |key: &str| metrics.get(key).and_then(Value::as_f64);
-        let mut line = format!("{}: epoch {}", text("phase"), number("epoch").unwrap_or_default() + 1.0);
+        let mut line =
+            format!("{}: epoch {}", text("phase"), number("epoch").unwrap_or_default() + 1.0);
         if let Some(stage) = metrics.get("stage").and_then(Value::as_str) {
             line += &format!(" ({stage})");
         }
@@ -160,6 +172,9 @@ mod tests {
 
     #[test]
     fn durations_read_well() {
-        assert_eq!([duration(-1.0), duration(59.4), duration(185.0), duration(7800.0)], ["0 s", "59 s", "3 min 05 s", "2 h 10 min"]);
+        assert_eq!(
+            [duration(-1.0), duration(59.4), duration(185.0), duration(7800.0)],
+            ["0 s", "59 s", "3 min 05 s", "2 h 10 min"]
+        );
     }
 }

@@ -12,7 +12,10 @@ use adwp_export::Network;
 use adwp_models::{ModelError, Skeleton};
 use adwp_report::SkippedImages;
 use adwp_search::Data;
-use adwp_train::{BatchSource, Context, Interrupt, RunDir, StopReason, Streams, TrainError, read_text, write_atomic};
+use adwp_train::{
+    BatchSource, Context, Interrupt, RunDir, StopReason, Streams, TrainError, read_text,
+    write_atomic,
+};
 
 use crate::architecture::RunArchitecture;
 use crate::args::RunArgs;
@@ -25,7 +28,8 @@ use crate::progress::{Console, Verbosity};
 use crate::skipped::{self, Skipped};
 use crate::transfer::Origin;
 
-/// Test images in a batch of the engine; a size of its own so that results do not depend on training settings.
+/// Test images in a batch of the engine; a size of its own so that results do not depend on
+/// training settings.
 const TEST_BATCH: usize = 50;
 
 /// A run folder that is open: its settings are validated and stored, its lock is held.
@@ -58,7 +62,12 @@ pub(crate) struct Images {
 }
 
 impl Images {
-    fn choose(config: &Config, splits: Splits, skipped: &Skipped, streams: Streams) -> Result<Self, Failure> {
+    fn choose(
+        config: &Config,
+        splits: Splits,
+        skipped: &Skipped,
+        streams: Streams,
+    ) -> Result<Self, Failure> {
         let Splits { train, test, normalization } = splits;
         let source = |dataset: Arc<Dataset>, indices: Vec<u32>| {
             let normalization = normalization.clone();
@@ -69,16 +78,23 @@ impl Images {
         let (train, test) = (source(train, train_indices), source(test, test_indices));
         let (wanted, available) = (config.search_images, train.indices.len());
         if wanted > available {
-            return Err(Failure::input(format!("search_images = {wanted} exceeds the {available} training images of the run")));
+            return Err(Failure::input(format!(
+                "search_images = {wanted} exceeds the {available} training images of the run"
+            )));
         }
         let mut search = train.clone();
         if wanted > 0 {
-            (search.indices, _) = split(&train.indices, wanted as f64 / available as f64, streams.seed_for("subset/search"))?;
+            (search.indices, _) = split(
+                &train.indices,
+                wanted as f64 / available as f64,
+                streams.seed_for("subset/search"),
+            )?;
         }
         Ok(Self { train, search, test })
     }
 
-    /// Checks that the settings of retraining `architecture`, and where they are still `to_search` of the phases before it, fit the images.
+    /// Checks that the settings of retraining `architecture`, and where they are still `to_search`
+    /// of the phases before it, fit the images.
     fn check(
         &self,
         architecture: Option<&RunArchitecture>,
@@ -117,17 +133,31 @@ impl Images {
     /// Bytes of the pixels that are in memory.
     pub(crate) fn held_bytes(&self) -> usize {
         let in_memory = |dataset: &&Arc<Dataset>| dataset.path(0).is_none();
-        [&self.train.dataset, &self.test.dataset].into_iter().filter(in_memory).map(|d| d.len() * d.shape().values()).sum()
+        [&self.train.dataset, &self.test.dataset]
+            .into_iter()
+            .filter(in_memory)
+            .map(|d| d.len() * d.shape().values())
+            .sum()
     }
 
     pub(crate) fn skeleton(&self, config: &Config, channels: usize) -> Skeleton {
         let shape = self.train.dataset.shape();
         let image = [shape.channels, shape.height, shape.width];
-        Skeleton { stem: config.stem, cells: config.cells, channels, classes: self.train.dataset.classes().len(), image }
+        Skeleton {
+            stem: config.stem,
+            cells: config.cells,
+            channels,
+            classes: self.train.dataset.classes().len(),
+            image,
+        }
     }
 
     /// A network of these images with the channels of retraining.
-    pub(crate) fn network(&self, config: &Config, architecture: &RunArchitecture) -> Result<Network, ModelError> {
+    pub(crate) fn network(
+        &self,
+        config: &Config,
+        architecture: &RunArchitecture,
+    ) -> Result<Network, ModelError> {
         Ok(Network {
             name: architecture.name().map(str::to_owned),
             blueprint: architecture.network(self.skeleton(config, config.retrain.channels))?,
@@ -137,8 +167,19 @@ impl Images {
         })
     }
 
-    pub(crate) fn search_data(&self, config: &Config, streams: Streams, device: &Device) -> Result<Data, Failure> {
-        Ok(Data::new(self.skeleton(config, config.retrain.channels), &self.search, config.train_share, streams, device)?)
+    pub(crate) fn search_data(
+        &self,
+        config: &Config,
+        streams: Streams,
+        device: &Device,
+    ) -> Result<Data, Failure> {
+        Ok(Data::new(
+            self.skeleton(config, config.retrain.channels),
+            &self.search,
+            config.train_share,
+            streams,
+            device,
+        )?)
     }
 }
 
@@ -153,7 +194,12 @@ pub(crate) enum Existing {
 
 impl Session {
     /// Opens or creates the folder of a run, to do `phases` in it.
-    pub(crate) fn open(args: &RunArgs, verbosity: Verbosity, existing: Existing, phases: &[Training]) -> Result<Self, Failure> {
+    pub(crate) fn open(
+        args: &RunArgs,
+        verbosity: Verbosity,
+        existing: Existing,
+        phases: &[Training],
+    ) -> Result<Self, Failure> {
         Self::open_from(None, args, verbosity, existing, phases)
     }
 
@@ -174,7 +220,9 @@ impl Session {
         let mut config = if stored.exists() {
             if existing == Existing::NeedsResume && !args.resume {
                 let failure = Failure::input(format!("{} holds a run already", path.display()));
-                return Err(failure.hint("add --resume to continue it, or name another folder with --run"));
+                return Err(
+                    failure.hint("add --resume to continue it, or name another folder with --run")
+                );
             }
             stored_config(&stored, args, origin)?
         } else {
@@ -183,7 +231,8 @@ impl Session {
         if let Some(library) = &args.ort.ort_lib {
             ort_library::find(Some(library))?;
         }
-        // The folder is touched only once the data is there and fits the settings, and the machine can hold what they ask for.
+        // The folder is touched only once the data is there and fits the settings, and the machine
+        // can hold what they ask for.
         let mut console = Console::new(verbosity);
         let (streams, device) = (Streams::new(config.seed), device.open(args, &mut console)?);
         let splits = open_splits(config.dataset, config.data_dir(), config.image_size)?;
@@ -195,7 +244,8 @@ impl Session {
         if let Some(origin) = origin {
             origin.choose_channels(&mut config, &images, stored.exists())?;
         }
-        let to_search = origin.is_none() && memory::pending(phases, &path).any(|phase| phase != Training::Retrain);
+        let to_search = origin.is_none()
+            && memory::pending(phases, &path).any(|phase| phase != Training::Retrain);
         let architecture = match origin {
             Some(origin) => Some(origin.architecture.clone()),
             None => RunArchitecture::of_run(&path)?,
@@ -255,7 +305,8 @@ impl Session {
         Err(failure.hint(format!("`adwp {step} --run {}` writes it", self.run.path().display())))
     }
 
-    /// Whether a step has its result already. Without `--resume` a result or a checkpoint in the way is an error.
+    /// Whether a step has its result already. Without `--resume` a result or a checkpoint in the
+    /// way is an error.
     pub(crate) fn is_done(&mut self, step: &str, file: &str) -> Result<bool, Failure> {
         let (result, checkpoint) = (self.run.file(file), self.run.checkpoint(step));
         if self.resume {
@@ -267,8 +318,10 @@ impl Session {
         match [result, checkpoint].into_iter().find(|path| path.exists()) {
             None => Ok(false),
             Some(path) => {
-                let failure = Failure::input(format!("{step}: {} is there already", path.display()));
-                Err(failure.hint("add --resume to go on from it, or delete it to do this step again"))
+                let failure =
+                    Failure::input(format!("{step}: {} is there already", path.display()));
+                Err(failure
+                    .hint("add --resume to go on from it, or delete it to do this step again"))
             }
         }
     }
@@ -286,7 +339,10 @@ impl Session {
     /// Says how many images of the data set are used, where it is not all.
     pub(crate) fn announce(&mut self) {
         let Images { train, test, .. } = &self.images;
-        let count = |source: &BatchSource, skipped: usize| match (source.indices.len(), source.dataset.len() - skipped) {
+        let count = |source: &BatchSource, skipped: usize| match (
+            source.indices.len(),
+            source.dataset.len() - skipped,
+        ) {
             (used, all) if used == all => format!("{used}"),
             (used, all) => format!("a subset of {used} of {all}"),
         };
@@ -309,7 +365,8 @@ impl Session {
         self.console.say(&settings);
     }
 
-    /// Runs a training phase, counts its time, and turns an interrupt into the message with the resume command.
+    /// Runs a training phase, counts its time, and turns an interrupt into the message with the
+    /// resume command.
     pub(crate) fn phase<T>(
         &mut self,
         step: &str,
@@ -320,7 +377,8 @@ impl Session {
         self.phases(step, command, &kept, work)
     }
 
-    /// The same for work that has phases and checkpoints of its own; `kept` tells what an interrupt leaves.
+    /// The same for work that has phases and checkpoints of its own; `kept` tells what an interrupt
+    /// leaves.
     pub(crate) fn phases<T>(
         &mut self,
         step: &str,
@@ -360,7 +418,10 @@ impl Session {
         if !path.exists() {
             return Ok(BTreeMap::new());
         }
-        let damaged = |e: serde_json::Error| TrainError::Damaged { path: path.clone(), reason: e.to_string() };
+        let damaged = |e: serde_json::Error| TrainError::Damaged {
+            path: path.clone(),
+            reason: e.to_string(),
+        };
         Ok(serde_json::from_str(&read_text(&path)?).map_err(damaged)?)
     }
 
@@ -368,25 +429,33 @@ impl Session {
     pub(crate) fn add_time(&self, step: &str, seconds: f64) -> Result<(), Failure> {
         let mut times = self.times()?;
         *times.entry(step.to_owned()).or_default() += seconds;
-        let text = serde_json::to_string_pretty(&times).expect("numbers by name print as JSON") + "\n";
+        let text =
+            serde_json::to_string_pretty(&times).expect("numbers by name print as JSON") + "\n";
         Ok(write_atomic(&self.run.file("times.json"), text.as_bytes())?)
     }
 }
 
-/// The arguments that continue the run: its folder, and the flags that are no settings but decide how it computes.
+/// The arguments that continue the run: its folder, and the flags that are no settings but decide
+/// how it computes.
 fn continuing(args: &RunArgs, path: &Path) -> String {
     let flags = [
         (args.precision == Precision::Bf16, " --precision bf16"),
         (args.no_fuse, " --no-fuse"),
         (args.no_memory_check, " --no-memory-check"),
     ];
-    let flags: String = flags.into_iter().filter(|(given, _)| *given).map(|(_, flag)| flag).collect();
-    let device = if args.device == "auto" { String::new() } else { format!(" --device {}", args.device) };
+    let flags: String =
+        flags.into_iter().filter(|(given, _)| *given).map(|(_, flag)| flag).collect();
+    let device =
+        if args.device == "auto" { String::new() } else { format!(" --device {}", args.device) };
     format!("--run {} --resume{device}{flags}", path.display())
 }
 
 /// Opens a data set; `image_size` 0 is the size it has.
-pub(crate) fn open_splits(kind: DatasetKind, dir: Option<&Path>, image_size: usize) -> Result<Splits, Failure> {
+pub(crate) fn open_splits(
+    kind: DatasetKind,
+    dir: Option<&Path>,
+    image_size: usize,
+) -> Result<Splits, Failure> {
     let options = OpenOptions { image_size: (image_size > 0).then_some(image_size) };
     Ok(adwp_data::open(kind, dir, &options)?)
 }
@@ -419,8 +488,12 @@ fn stored_config(path: &Path, args: &RunArgs, origin: Option<&Origin>) -> Result
         None => Ok(wanted),
         Some(difference) => {
             let folder = path.parent().unwrap_or(path);
-            let failure = Failure::input(format!("{} belongs to another configuration: {difference}", folder.display()));
-            Err(failure.hint("leave the flag out to continue that run, or name another folder with --run"))
+            let failure = Failure::input(format!(
+                "{} belongs to another configuration: {difference}",
+                folder.display()
+            ));
+            Err(failure
+                .hint("leave the flag out to continue that run, or name another folder with --run"))
         }
     }
 }
@@ -435,8 +508,10 @@ fn lock(run: &RunDir) -> Result<File, Failure> {
     let file = File::create(&path).map_err(fail)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Failure::input(format!("another adwp is working in {}", run.path().display()))
-            .hint("wait for it, or name another folder with --run")),
+        Err(TryLockError::WouldBlock) => {
+            Err(Failure::input(format!("another adwp is working in {}", run.path().display()))
+                .hint("wait for it, or name another folder with --run"))
+        }
         Err(TryLockError::Error(e)) => Err(fail(e).into()),
     }
 }
@@ -450,11 +525,20 @@ mod tests {
     #[test]
     fn a_run_is_continued_as_it_was_begun() {
         let continued = |flags: &[&str]| {
-            let Command::Run(args) = Args::parse_from(["adwp", "run"].iter().chain(flags)).command else { unreachable!() };
+            let Command::Run(args) = Args::parse_from(["adwp", "run"].iter().chain(flags)).command
+            else {
+                unreachable!()
+            };
             continuing(&args.run, Path::new("runs/a"))
         };
         assert_eq!(continued(&["--seed", "3"]), "--run runs/a --resume");
-        assert_eq!(continued(&["--no-memory-check", "--no-fuse"]), "--run runs/a --resume --no-fuse --no-memory-check");
-        assert_eq!(continued(&["--precision", "bf16", "--device", "cuda:1"]), "--run runs/a --resume --device cuda:1 --precision bf16");
+        assert_eq!(
+            continued(&["--no-memory-check", "--no-fuse"]),
+            "--run runs/a --resume --no-fuse --no-memory-check"
+        );
+        assert_eq!(
+            continued(&["--precision", "bf16", "--device", "cuda:1"]),
+            "--run runs/a --resume --device cuda:1 --precision bf16"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Image files that cannot be read. They are found when a run is begun and left out by each of its steps: `skipped.json`.
+//! Image files that cannot be read. They are found when a run is begun and left out by each of its
+//! steps: `skipped.json`.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -44,7 +45,12 @@ struct Entry {
 
 impl Skipped {
     /// Looks at every image that the run uses, where they are in files.
-    pub(crate) fn find(splits: &Splits, config: &Config, streams: Streams, console: &mut Console) -> Result<Self, Failure> {
+    pub(crate) fn find(
+        splits: &Splits,
+        config: &Config,
+        streams: Streams,
+        console: &mut Console,
+    ) -> Result<Self, Failure> {
         let train = Split::find(&splits.train, config.train_images, "train", streams, console)?;
         let test = Split::find(&splits.test, config.test_images, "test", streams, console)?;
         Ok(Self { schema: SCHEMA.into(), train, test })
@@ -54,20 +60,33 @@ impl Skipped {
     pub(crate) fn read(path: &Path, splits: &Splits) -> Result<Self, Failure> {
         if !path.exists() {
             let none = |dataset: &Dataset| Split { files: dataset.len(), skipped: Vec::new() };
-            return Ok(Self { schema: SCHEMA.into(), train: none(&splits.train), test: none(&splits.test) });
+            return Ok(Self {
+                schema: SCHEMA.into(),
+                train: none(&splits.train),
+                test: none(&splits.test),
+            });
         }
         let damaged = |reason: String| TrainError::Damaged { path: path.to_owned(), reason };
-        let skipped: Self = serde_json::from_str(&read_text(path)?).map_err(|e| damaged(e.to_string()))?;
+        let skipped: Self =
+            serde_json::from_str(&read_text(path)?).map_err(|e| damaged(e.to_string()))?;
         if skipped.schema != SCHEMA {
-            return Err(damaged(format!("its schema is {:?}, expected {SCHEMA:?}", skipped.schema)).into());
+            return Err(damaged(format!(
+                "its schema is {:?}, expected {SCHEMA:?}",
+                skipped.schema
+            ))
+            .into());
         }
         for (split, dataset) in [(&skipped.train, &splits.train), (&skipped.test, &splits.test)] {
             if split.files != dataset.len() {
                 let (then, now, name) = (split.files, dataset.len(), dataset.name());
-                return Err(Failure::input(format!("{name} has {now} files, and had {then} when the run was begun"))
-                    .hint("bring the folder back to what it was, or begin another run"));
+                return Err(Failure::input(format!(
+                    "{name} has {now} files, and had {then} when the run was begun"
+                ))
+                .hint("bring the folder back to what it was, or begin another run"));
             }
-            if let Some(entry) = split.skipped.iter().find(|entry| entry.index as usize >= split.files) {
+            if let Some(entry) =
+                split.skipped.iter().find(|entry| entry.index as usize >= split.files)
+            {
                 return Err(damaged(format!("there is no image {}", entry.index)).into());
             }
         }
@@ -79,7 +98,8 @@ impl Skipped {
         if self.count() == SkippedImages::default() {
             return Ok(());
         }
-        let text = serde_json::to_string_pretty(self).expect("numbers and strings print as JSON") + "\n";
+        let text =
+            serde_json::to_string_pretty(self).expect("numbers and strings print as JSON") + "\n";
         Ok(write_atomic(path, text.as_bytes())?)
     }
 
@@ -89,34 +109,56 @@ impl Skipped {
     }
 
     /// The images of a training run: `count` of those that can be read, 0 for all.
-    pub(crate) fn train_indices(&self, dataset: &Dataset, count: usize, streams: Streams) -> Result<Vec<u32>, Failure> {
+    pub(crate) fn train_indices(
+        &self,
+        dataset: &Dataset,
+        count: usize,
+        streams: Streams,
+    ) -> Result<Vec<u32>, Failure> {
         self.train.choose(dataset, count, "train", streams)
     }
 
     /// The same for testing.
-    pub(crate) fn test_indices(&self, dataset: &Dataset, count: usize, streams: Streams) -> Result<Vec<u32>, Failure> {
+    pub(crate) fn test_indices(
+        &self,
+        dataset: &Dataset,
+        count: usize,
+        streams: Streams,
+    ) -> Result<Vec<u32>, Failure> {
         self.test.choose(dataset, count, "test", streams)
     }
 }
 
 impl Split {
-    fn find(dataset: &Dataset, count: usize, what: &str, streams: Streams, console: &mut Console) -> Result<Self, Failure> {
+    fn find(
+        dataset: &Dataset,
+        count: usize,
+        what: &str,
+        streams: Streams,
+        console: &mut Console,
+    ) -> Result<Self, Failure> {
         let mut split = Self { files: dataset.len(), skipped: Vec::new() };
         if !dataset.is_in_files() {
             return Ok(split);
         }
-        let (mut seen, mut bad): (HashSet<u32>, Vec<(u32, DataError)>) = (HashSet::new(), Vec::new());
+        let (mut seen, mut bad): (HashSet<u32>, Vec<(u32, DataError)>) =
+            (HashSet::new(), Vec::new());
         // What takes the place of a file that cannot be read has to be looked at in turn.
         loop {
             let chosen = split.choose(dataset, count, what, streams)?;
             let unseen: Vec<u32> = chosen.into_iter().filter(|index| seen.insert(*index)).collect();
             let label = format!("{what} image looked at");
-            let found = unreadable(dataset, &unseen, &mut |done, total| console.aside(&label, done, total));
+            let found =
+                unreadable(dataset, &unseen, &mut |done, total| console.aside(&label, done, total));
             console.clear();
             if found.is_empty() {
                 break;
             }
-            split.skipped.extend(found.iter().map(|(index, error)| Entry { index: *index, reason: error.to_string() }));
+            split.skipped.extend(
+                found
+                    .iter()
+                    .map(|(index, error)| Entry { index: *index, reason: error.to_string() }),
+            );
             split.skipped.sort_unstable_by_key(|entry| entry.index);
             bad.extend(found);
             split.check_classes(dataset, &bad)?;
@@ -125,7 +167,10 @@ impl Split {
             console.say(&format!("warning: skipping {error}"));
         }
         if bad.len() > SHOWN {
-            console.say(&format!("warning: skipping {} more of the {what} images; {FILE} names them", bad.len() - SHOWN));
+            console.say(&format!(
+                "warning: skipping {} more of the {what} images; {FILE} names them",
+                bad.len() - SHOWN
+            ));
         }
         Ok(split)
     }
@@ -137,20 +182,36 @@ impl Split {
         for (index, _) in bad {
             lost[dataset.labels()[*index as usize] as usize] += 1;
         }
-        let Some(class) = (0..counts.len()).find(|&class| lost[class] == counts[class]) else { return Ok(()) };
-        let first = bad.iter().find(|(index, _)| dataset.labels()[*index as usize] as usize == class);
+        let Some(class) = (0..counts.len()).find(|&class| lost[class] == counts[class]) else {
+            return Ok(());
+        };
+        let first =
+            bad.iter().find(|(index, _)| dataset.labels()[*index as usize] as usize == class);
         let (name, all) = (&dataset.classes()[class], counts[class]);
         let first = first.map(|(_, error)| format!(", the first: {error}")).unwrap_or_default();
-        let failure = Failure::input(format!("{}: none of the {all} images of the class `{name}` can be read{first}", dataset.name()));
-        Err(failure.hint("replace or remove the files; `adwp data check` lists all that cannot be read"))
+        let failure = Failure::input(format!(
+            "{}: none of the {all} images of the class `{name}` can be read{first}",
+            dataset.name()
+        ));
+        Err(failure
+            .hint("replace or remove the files; `adwp data check` lists all that cannot be read"))
     }
 
-    fn choose(&self, dataset: &Dataset, count: usize, what: &str, streams: Streams) -> Result<Vec<u32>, Failure> {
+    fn choose(
+        &self,
+        dataset: &Dataset,
+        count: usize,
+        what: &str,
+        streams: Streams,
+    ) -> Result<Vec<u32>, Failure> {
         let skipped: HashSet<u32> = self.skipped.iter().map(|entry| entry.index).collect();
-        let indices: Vec<u32> = dataset.indices().into_iter().filter(|index| !skipped.contains(index)).collect();
+        let indices: Vec<u32> =
+            dataset.indices().into_iter().filter(|index| !skipped.contains(index)).collect();
         match count {
             0 => Ok(indices),
-            count => Ok(subset(dataset, &indices, count, streams.seed_for(&format!("subset/{what}")))?),
+            count => {
+                Ok(subset(dataset, &indices, count, streams.seed_for(&format!("subset/{what}")))?)
+            }
         }
     }
 }

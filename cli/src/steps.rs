@@ -41,7 +41,10 @@ pub(crate) struct Verification {
 const VERIFICATION_SCHEMA: &str = "adwp/verification/1";
 
 /// Reads a file of the run; an error names it.
-pub(crate) fn parsed<T>(path: PathBuf, parse: impl FnOnce(&str) -> Result<T, ModelError>) -> Result<T, Failure> {
+pub(crate) fn parsed<T>(
+    path: PathBuf,
+    parse: impl FnOnce(&str) -> Result<T, ModelError>,
+) -> Result<T, Failure> {
     parse(&read_text(&path)?).map_err(|e| Failure::input(format!("{}: {e}", path.display())))
 }
 
@@ -56,9 +59,11 @@ pub(crate) fn space(session: &mut Session, command: &str) -> Result<(), Failure>
     }
     let data = session.search_data()?;
     let settings = session.config.space.clone();
-    let space = session.phase("space", command, |context| match adwp_search::derive_space(&settings, &data, context)? {
-        Finished::Done(space) => Ok(Some(space)),
-        Finished::Interrupted => Ok(None),
+    let space = session.phase("space", command, |context| {
+        match adwp_search::derive_space(&settings, &data, context)? {
+            Finished::Done(space) => Ok(Some(space)),
+            Finished::Interrupted => Ok(None),
+        }
     })?;
     Ok(write_atomic(&session.run.file("space.json"), space.to_json().as_bytes())?)
 }
@@ -74,16 +79,24 @@ pub(crate) fn search(session: &mut Session, command: &str) -> Result<(), Failure
             session.console.say("search: not needed, the architecture is there");
             return Ok(());
         }
-        let failure = Failure::input(format!("{} has an architecture already: {}", session.run.path().display(), named.display()));
-        return Err(failure.hint("`adwp retrain` trains it; name another folder with --run to search"));
+        let failure = Failure::input(format!(
+            "{} has an architecture already: {}",
+            session.run.path().display(),
+            named.display()
+        ));
+        return Err(
+            failure.hint("`adwp retrain` trains it; name another folder with --run to search")
+        );
     }
     let space = parsed(session.needs("space.json", "space")?, IntensiveSpace::from_json)?;
     let data = session.search_data()?;
     let limits = limits(&session.config, &space, &data.target)?;
     let settings = session.config.search.clone();
-    let genotype = session.phase("search", command, |context| match adwp_search::search(&settings, &space, &limits, &data, context)? {
-        Finished::Done(genotype) => Ok(Some(genotype)),
-        Finished::Interrupted => Ok(None),
+    let genotype = session.phase("search", command, |context| {
+        match adwp_search::search(&settings, &space, &limits, &data, context)? {
+            Finished::Done(genotype) => Ok(Some(genotype)),
+            Finished::Interrupted => Ok(None),
+        }
     })?;
     Ok(write_atomic(&session.run.file(architecture::GENOTYPE), genotype.to_json().as_bytes())?)
 }
@@ -115,14 +128,17 @@ pub(crate) fn retrain(session: &mut Session, command: &str) -> Result<(), Failur
     };
     let trained = session.phase("retrain", command, |context| {
         Ok(match &inherited {
-            Some(inherited) => adwp_export::fine_tune(&settings, network, &data, inherited, context)?,
+            Some(inherited) => {
+                adwp_export::fine_tune(&settings, network, &data, inherited, context)?
+            }
             None => adwp_export::retrain(&settings, network, &data, context)?,
         })
     })?;
     Ok(trained.write(&session.run.file("weights.safetensors"))?)
 }
 
-/// Writes `model.onnx`, after engine, candle and every runtime that is here gave the same logits and the same classes.
+/// Writes `model.onnx`, after engine, candle and every runtime that is here gave the same logits
+/// and the same classes.
 pub(crate) fn export(session: &mut Session) -> Result<(), Failure> {
     if session.is_done("export", "model.onnx")? && session.run.file("verification.json").exists() {
         return Ok(());
@@ -135,40 +151,62 @@ pub(crate) fn export(session: &mut Session) -> Result<(), Failure> {
     let unverified = session.run.file("checkpoints").join("unverified.onnx");
     write_atomic(&unverified, &model)?;
     let verified = verify(session, &trained, &test, unverified.clone());
-    std::fs::remove_file(&unverified).map_err(|source| adwp_train::TrainError::File { action: "remove", path: unverified, source })?;
+    std::fs::remove_file(&unverified).map_err(|source| adwp_train::TrainError::File {
+        action: "remove",
+        path: unverified,
+        source,
+    })?;
     let verification = verified?;
-    let text = serde_json::to_string_pretty(&verification).expect("numbers and names print as JSON") + "\n";
+    let text = serde_json::to_string_pretty(&verification)
+        .expect("numbers and names print as JSON")
+        + "\n";
     write_atomic(&session.run.file("verification.json"), text.as_bytes())?;
     write_atomic(&session.run.file("model.onnx"), &model)?;
     session.add_time("export", start.elapsed().as_secs_f64())
 }
 
 /// Classifies the test images with the engine, as they were when the network had been trained.
-pub(crate) fn evaluate(session: &mut Session, trained: &Trained, test: &BatchSource) -> Result<Evaluation, Failure> {
+pub(crate) fn evaluate(
+    session: &mut Session,
+    trained: &Trained,
+    test: &BatchSource,
+) -> Result<Evaluation, Failure> {
     let classes = trained.network.classes.len();
     let evaluation = trained.evaluate(test, &session.device, &mut session.console)?;
-    // Where the network was trained with operations fused and is compared without, or the other way round, ties may fall differently.
+    // Where the network was trained with operations fused and is compared without, or the other way
+    // round, ties may fall differently.
     let ties = evaluation.logits.chunks_exact(classes).filter(|logits| is_tie(logits)).count();
-    if evaluation.correct.abs_diff(trained.test.correct) > ties || evaluation.predictions.len() != trained.test.images {
+    if evaluation.correct.abs_diff(trained.test.correct) > ties
+        || evaluation.predictions.len() != trained.test.images
+    {
         let (found, stored) = (evaluation.correct, trained.test.correct);
-        return Err(Failure::failed(format!("the weights classify {found} test images right, {stored} when they were trained"))
-            .hint("the data set or the weights have changed since"));
+        return Err(Failure::failed(format!(
+            "the weights classify {found} test images right, {stored} when they were trained"
+        ))
+        .hint("the data set or the weights have changed since"));
     }
     Ok(evaluation)
 }
 
-fn verify(session: &mut Session, trained: &Trained, test: &BatchSource, path: PathBuf) -> Result<Verification, Failure> {
+fn verify(
+    session: &mut Session,
+    trained: &Trained,
+    test: &BatchSource,
+    path: PathBuf,
+) -> Result<Verification, Failure> {
     let classes = trained.network.classes.len();
     let evaluation = evaluate(session, trained, test)?;
     let compared = session.config.bench.parity_images.min(test.indices.len());
-    let engine = Logits { by: "engine".into(), values: evaluation.logits[..compared * classes].to_vec() };
+    let engine =
+        Logits { by: "engine".into(), values: evaluation.logits[..compared * classes].to_vec() };
     let (candle, tolerance) = candle(trained, test, compared)?;
     let mut executions = vec![engine, candle];
     let model = OnnxModel::load(&path)?;
     let library = find_ort(session);
     let mut runtimes = Vec::new();
     for runtime in available(library.as_ref()) {
-        let options = SessionOptions { threads: 1, ort_library: library.as_ref(), batch: test.batch };
+        let options =
+            SessionOptions { threads: 1, ort_library: library.as_ref(), batch: test.batch };
         let mut loaded = RuntimeSession::from_model(runtime, &model, &options)?;
         let mut values = Vec::new();
         for batch in test.arrays(compared)? {
@@ -191,7 +229,14 @@ fn verify(session: &mut Session, trained: &Trained, test: &BatchSource, path: Pa
 
 /// An agreement as the report has it.
 pub(crate) fn parity_row(a: Agreement) -> ParityRow {
-    ParityRow { a: a.a, b: a.b, max_abs: a.max_abs, mean_abs: a.mean_abs, top1_agree: a.top1_agree, n: a.images }
+    ParityRow {
+        a: a.a,
+        b: a.b,
+        max_abs: a.max_abs,
+        mean_abs: a.mean_abs,
+        top1_agree: a.top1_agree,
+        n: a.images,
+    }
 }
 
 /// Whether the two largest logits of an image are equal within the tolerance.
@@ -201,8 +246,13 @@ fn is_tie(logits: &[f32]) -> bool {
     matches!(sorted[..], [.., second, first] if f64::from(first - second) <= 2.0 * TOLERANCE)
 }
 
-/// Logits of the first `count` test images by the trained network in candle, and how far other executions may be from the engine's.
-pub(crate) fn candle(trained: &Trained, test: &BatchSource, count: usize) -> Result<(Logits, f64), Failure> {
+/// Logits of the first `count` test images by the trained network in candle, and how far other
+/// executions may be from the engine's.
+pub(crate) fn candle(
+    trained: &Trained,
+    test: &BatchSource,
+    count: usize,
+) -> Result<(Logits, f64), Failure> {
     let mut images = Vec::new();
     for batch in test.arrays(count)? {
         images.extend(batch?.images);
@@ -243,13 +293,15 @@ pub(crate) fn runtime_accuracy(
 }
 
 /// A batch of the loader as the runtimes take it.
-pub(crate) fn runtime_batch(batch: Result<adwp_data::Batch, adwp_data::DataError>) -> Result<accuracy::Batch, accuracy::ImagesError> {
+pub(crate) fn runtime_batch(
+    batch: Result<adwp_data::Batch, adwp_data::DataError>,
+) -> Result<accuracy::Batch, accuracy::ImagesError> {
     let batch = batch?;
     Ok(accuracy::Batch { images: batch.images, labels: batch.labels })
 }
 
-/// Compares the classes that a runtime and the engine gave, image by image. They may differ only where the engine's two largest logits
-/// are a tie within the tolerance.
+/// Compares the classes that a runtime and the engine gave, image by image. They may differ only
+/// where the engine's two largest logits are a tie within the tolerance.
 pub(crate) fn compare_predictions(
     runtime: Runtime,
     accuracy: &Accuracy,
@@ -258,17 +310,30 @@ pub(crate) fn compare_predictions(
     tolerance: f64,
 ) -> Result<RuntimeAccuracy, Failure> {
     let pairs = accuracy.predictions.iter().zip(&engine.predictions);
-    let differing: Vec<usize> = pairs.enumerate().filter(|(_, (a, b))| a != b).map(|(i, _)| i).collect();
+    let differing: Vec<usize> =
+        pairs.enumerate().filter(|(_, (a, b))| a != b).map(|(i, _)| i).collect();
     for &image in &differing {
         let logits = &engine.logits[image * classes..(image + 1) * classes];
         let at = |class: u32| f64::from(logits[class as usize]);
         let difference = (at(engine.predictions[image]) - at(accuracy.predictions[image])).abs();
         if difference.is_nan() || difference > 2.0 * tolerance {
             let (a, b) = ("engine".to_owned(), runtime.to_string());
-            return Err(ExportError::Disagreement { a, b, image, difference, tolerance: 2.0 * tolerance }.into());
+            return Err(ExportError::Disagreement {
+                a,
+                b,
+                image,
+                difference,
+                tolerance: 2.0 * tolerance,
+            }
+            .into());
         }
     }
-    Ok(RuntimeAccuracy { runtime: runtime.to_string(), correct: accuracy.top1, images: accuracy.n, differing })
+    Ok(RuntimeAccuracy {
+        runtime: runtime.to_string(),
+        correct: accuracy.top1,
+        images: accuracy.n,
+        differing,
+    })
 }
 
 /// Measures `model.onnx`: `bench.json`.
@@ -288,14 +353,20 @@ pub(crate) fn bench(session: &mut Session) -> Result<(), Failure> {
         parity_images: settings.parity_images,
         ..BenchOptions::default()
     };
-    let report = bench::run(&[model], &options, &mut |text| session.console.say(&format!("bench: {text}")))?;
+    let report =
+        bench::run(&[model], &options, &mut |text| session.console.say(&format!("bench: {text}")))?;
     report.write(session.run.file("bench.json"))?;
     session.add_time("bench", start.elapsed().as_secs_f64())
 }
 
 /// Options of a latency measurement from seconds.
 pub(crate) fn latency_options(batch: usize, min_time: f64, repeats: usize) -> LatencyOptions {
-    LatencyOptions { batch, min_time: std::time::Duration::from_secs_f64(min_time), repeats, ..LatencyOptions::default() }
+    LatencyOptions {
+        batch,
+        min_time: std::time::Duration::from_secs_f64(min_time),
+        repeats,
+        ..LatencyOptions::default()
+    }
 }
 
 /// Writes `report.json` and `report.html` from the files of the run.
@@ -304,22 +375,33 @@ pub(crate) fn report(session: &mut Session) -> Result<RunReport, Failure> {
     let bench = BenchReport::read(session.needs("bench.json", "run --resume")?)?;
     let path = session.needs("verification.json", "export")?;
     let damaged = |reason: String| adwp_train::TrainError::Damaged { path: path.clone(), reason };
-    let verification: Verification = serde_json::from_str(&read_text(&path)?).map_err(|e| damaged(e.to_string()))?;
+    let verification: Verification =
+        serde_json::from_str(&read_text(&path)?).map_err(|e| damaged(e.to_string()))?;
     if verification.schema != VERIFICATION_SCHEMA {
-        return Err(damaged(format!("its schema is {:?}, expected {VERIFICATION_SCHEMA:?}", verification.schema)).into());
+        return Err(damaged(format!(
+            "its schema is {:?}, expected {VERIFICATION_SCHEMA:?}",
+            verification.schema
+        ))
+        .into());
     }
     let measured = bench.models.first().ok_or_else(|| Failure::input("bench.json has no model"))?;
     let counted = cost::count(&trained.inference(1)?.graph);
-    let in_file = measured.cost.counted().ok_or_else(|| Failure::failed("the cost of model.onnx could not be counted"))?;
+    let in_file = measured
+        .cost
+        .counted()
+        .ok_or_else(|| Failure::failed("the cost of model.onnx could not be counted"))?;
     if in_file.madds != counted.madds {
         let (file, graph) = (in_file.madds, counted.madds);
-        return Err(Failure::failed(format!("model.onnx counts {file} multiply-adds, the network {graph}")));
+        return Err(Failure::failed(format!(
+            "model.onnx counts {file} multiply-adds, the network {graph}"
+        )));
     }
     let times = session.times()?;
     let metrics = metrics(session)?;
     let latency: Vec<LatencyRow> = measured.latency.iter().map(latency_row).collect();
     let phases = ["space", "search", "retrain", "export", "bench"];
-    let (train_images, test_images) = (session.images.train.indices.len(), session.images.test.indices.len());
+    let (train_images, test_images) =
+        (session.images.train.indices.len(), session.images.test.indices.len());
     let report = RunReport {
         schema: adwp_report::Schema,
         dataset: session.config.dataset.to_string(),
@@ -340,7 +422,10 @@ pub(crate) fn report(session: &mut Session) -> Result<RunReport, Failure> {
         parity_max_abs: verification.parity.iter().map(|row| row.max_abs).fold(0.0, f64::max),
         runtime_accuracy: verification.runtimes,
         parity: verification.parity,
-        phases: phases.iter().filter_map(|name| times.get(*name).map(|&seconds| phase_time(name, seconds, &metrics))).collect(),
+        phases: phases
+            .iter()
+            .filter_map(|name| times.get(*name).map(|&seconds| phase_time(name, seconds, &metrics)))
+            .collect(),
         budgets: budgets(&session.config, &trained.network.blueprint, &counted, &latency)?,
         formats: formats::recorded(session)?,
         latency,
@@ -372,7 +457,8 @@ fn recipe(session: &Session) -> Vec<String> {
     recipe
 }
 
-/// What `space.json` holds, for the names of the candidates. The genotype may have come from elsewhere, so that there is none.
+/// What `space.json` holds, for the names of the candidates. The genotype may have come from
+/// elsewhere, so that there is none.
 fn candidates(session: &Session) -> Option<Value> {
     let text = read_text(&session.run.file("space.json")).ok()?;
     serde_json::from_str(&text).ok()
@@ -387,10 +473,16 @@ fn device(metrics: &[Map<String, Value>]) -> String {
 /// A phase with its memory, where its epochs tell.
 fn phase_time(name: &str, seconds: f64, metrics: &[Map<String, Value>]) -> PhaseTime {
     let largest = |key: &str| {
-        let epochs = metrics.iter().filter(|entry| entry.get("phase").and_then(Value::as_str) == Some(name));
+        let epochs =
+            metrics.iter().filter(|entry| entry.get("phase").and_then(Value::as_str) == Some(name));
         epochs.filter_map(|entry| entry.get(key)?.as_u64()).max()
     };
-    PhaseTime { name: name.to_owned(), seconds, planned_bytes: largest("planned_bytes"), peak_bytes: largest("peak_bytes") }
+    PhaseTime {
+        name: name.to_owned(),
+        seconds,
+        planned_bytes: largest("planned_bytes"),
+        peak_bytes: largest("peak_bytes"),
+    }
 }
 
 fn latency_row(l: &adwp_deploy::latency::LatencyReport) -> LatencyRow {
@@ -429,8 +521,12 @@ fn metrics(session: &Session) -> Result<Vec<Map<String, Value>>, Failure> {
     Ok(read_text(&path)?.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
 }
 
-/// A runtime's failure for want of its library, told apart so that a command can go on with another.
-pub(crate) fn find_library(explicit: Option<&std::path::Path>, wanted: &[Runtime]) -> Result<Option<OrtLibrary>, DeployError> {
+/// A runtime's failure for want of its library, told apart so that a command can go on with
+/// another.
+pub(crate) fn find_library(
+    explicit: Option<&std::path::Path>,
+    wanted: &[Runtime],
+) -> Result<Option<OrtLibrary>, DeployError> {
     match ort_library::find(explicit) {
         Ok(library) => Ok(Some(library)),
         Err(e) if wanted.contains(&Runtime::Ort) || explicit.is_some() => Err(e),

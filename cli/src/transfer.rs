@@ -13,7 +13,8 @@ use crate::failure::Failure;
 use crate::progress::Console;
 use crate::session::Images;
 
-/// The weights that a run which is fine-tuned starts from, in its folder: it needs no other to be continued.
+/// The weights that a run which is fine-tuned starts from, in its folder: it needs no other to be
+/// continued.
 pub(crate) const INITIAL: &str = "initial.safetensors";
 /// The setting that `--target-params` and `--target-madds` choose.
 const CHANNELS: &str = "retrain.channels";
@@ -44,14 +45,19 @@ impl Origin {
     pub(crate) fn read(args: &RetrainArgs) -> Result<Option<Self>, Failure> {
         let (architecture, source) = match (&args.from, &args.architecture) {
             (Some(folder), _) => Self::read_run(folder, args)?,
-            (None, Some(what)) => (RunArchitecture::chosen(what)?, Source::Chosen(what.display().to_string())),
+            (None, Some(what)) => {
+                (RunArchitecture::chosen(what)?, Source::Chosen(what.display().to_string()))
+            }
             (None, None) => return Ok(None),
         };
         let bounds = Bounds { params: args.target_params, madds: args.target_madds };
         let bounds = (bounds != Bounds::default()).then_some(bounds);
-        let sets_channels = |set: &String| set.split_once('=').is_some_and(|(key, _)| key.trim() == CHANNELS);
+        let sets_channels =
+            |set: &String| set.split_once('=').is_some_and(|(key, _)| key.trim() == CHANNELS);
         if bounds.is_some() && args.train.run.set.iter().any(sets_channels) {
-            let failure = Failure::input(format!("--target-params and --target-madds choose {CHANNELS}, which --set names too"));
+            let failure = Failure::input(format!(
+                "--target-params and --target-madds choose {CHANNELS}, which --set names too"
+            ));
             return Err(failure.hint("leave one of them out"));
         }
         Ok(Some(Self { architecture, source, bounds }))
@@ -60,26 +66,42 @@ impl Origin {
     fn read_run(folder: &Path, args: &RetrainArgs) -> Result<(RunArchitecture, Source), Failure> {
         let stored = folder.join("config.toml");
         if !stored.exists() {
-            return Err(Failure::input(format!("--from: {} is no folder of a run: it has no config.toml", folder.display())));
+            return Err(Failure::input(format!(
+                "--from: {} is no folder of a run: it has no config.toml",
+                folder.display()
+            )));
         }
         let new = args.train.run.run.as_deref().unwrap_or(Path::new(""));
         if new.canonicalize().is_ok_and(|new| folder.canonicalize().is_ok_and(|from| from == new)) {
             let failure = Failure::input(format!("--from and --run both name {}", new.display()));
             return Err(failure.hint("name a new folder with --run"));
         }
-        let missing = |file: &str, hint: String| Failure::input(format!("--from: {} is not there", folder.join(file).display())).hint(hint);
+        let missing = |file: &str, hint: String| {
+            Failure::input(format!("--from: {} is not there", folder.join(file).display()))
+                .hint(hint)
+        };
         let Some(architecture) = RunArchitecture::of_run(folder)? else {
-            return Err(missing(GENOTYPE, format!("`adwp search --run {}` writes it", folder.display())));
+            return Err(missing(
+                GENOTYPE,
+                format!("`adwp search --run {}` writes it", folder.display()),
+            ));
         };
         let path = folder.join("weights.safetensors");
         let weights = if !args.fine_tune {
             None
         } else if path.exists() {
             let trained = Trained::read(&path)?;
-            let bytes = std::fs::read(&path).map_err(|source| TrainError::File { action: "read", path, source })?;
+            let bytes = std::fs::read(&path).map_err(|source| TrainError::File {
+                action: "read",
+                path,
+                source,
+            })?;
             Some(Box::new(Weights { bytes, trained }))
         } else {
-            let hint = format!("`adwp retrain --run {}` writes it; without --fine-tune it is not needed", folder.display());
+            let hint = format!(
+                "`adwp retrain --run {}` writes it; without --fine-tune it is not needed",
+                folder.display()
+            );
             return Err(missing("weights.safetensors", hint));
         };
         let config = Box::new(Config::read(&stored, &RunArgs::default())?);
@@ -89,16 +111,23 @@ impl Origin {
     /// The settings of the new run.
     pub(crate) fn config(&self, args: &RunArgs) -> Result<Config, Failure> {
         match &self.source {
-            Source::Run { .. } if args.dataset.is_none() => Err(Failure::input("--from: which images to train on was not said")
-                .hint("name them with --dataset and --data; `adwp data list` has the kinds")),
-            Source::Run { config, weights, .. } => Config::transferred(config, weights.is_some(), args),
+            Source::Run { .. } if args.dataset.is_none() => {
+                Err(Failure::input("--from: which images to train on was not said")
+                    .hint("name them with --dataset and --data; `adwp data list` has the kinds"))
+            }
+            Source::Run { config, weights, .. } => {
+                Config::transferred(config, weights.is_some(), args)
+            }
             Source::Chosen(_) => {
                 // What was published depends on the stem, which the settings say.
                 let stem = Config::from_args(args)?.stem;
                 let config = Config::of_architecture(args, self.architecture.settings(stem))?;
                 if config.limits.are_set() {
-                    let failure = Failure::input("limits are for a search: the architecture is given");
-                    return Err(failure.hint("--target-params and --target-madds choose its channels"));
+                    let failure =
+                        Failure::input("limits are for a search: the architecture is given");
+                    return Err(
+                        failure.hint("--target-params and --target-madds choose its channels")
+                    );
                 }
                 Ok(config)
             }
@@ -110,18 +139,32 @@ impl Origin {
         self.bounds.is_some()
     }
 
-    /// Sets the channels of retraining to as many as the bounds allow on these images, where there are bounds.
+    /// Sets the channels of retraining to as many as the bounds allow on these images, where there
+    /// are bounds.
     ///
     /// # Errors
     /// When no channels keep them, or the run in the folder (`is_stored`) has others.
-    pub(crate) fn choose_channels(&self, config: &mut Config, images: &Images, is_stored: bool) -> Result<(), Failure> {
+    pub(crate) fn choose_channels(
+        &self,
+        config: &mut Config,
+        images: &Images,
+        is_stored: bool,
+    ) -> Result<(), Failure> {
         let Some(bounds) = self.bounds else { return Ok(()) };
-        let widest = self.architecture.network(images.skeleton(config, config.retrain.channels))?.widest(bounds)?;
-        let chosen = widest.skeleton().map_or(config.retrain.channels, |skeleton| skeleton.channels);
+        let widest = self
+            .architecture
+            .network(images.skeleton(config, config.retrain.channels))?
+            .widest(bounds)?;
+        let chosen =
+            widest.skeleton().map_or(config.retrain.channels, |skeleton| skeleton.channels);
         if is_stored && chosen != config.retrain.channels {
             let stored = config.retrain.channels;
-            let failure = Failure::input(format!("the run has {stored} channels, the widest network within the bounds has {chosen}"));
-            return Err(failure.hint("leave the bounds out to continue that run, or name another folder with --run"));
+            let failure = Failure::input(format!(
+                "the run has {stored} channels, the widest network within the bounds has {chosen}"
+            ));
+            return Err(failure.hint(
+                "leave the bounds out to continue that run, or name another folder with --run",
+            ));
         }
         config.retrain.channels = chosen;
         Ok(())
@@ -148,15 +191,20 @@ impl Origin {
             Source::Chosen(what) => console.say(&format!("architecture: {what}, {sizes}")),
             Source::Run { folder, config: theirs, weights } => {
                 let from = folder.display();
-                let name = self.architecture.name().map_or_else(String::new, |name| format!(" {name}"));
+                let name =
+                    self.architecture.name().map_or_else(String::new, |name| format!(" {name}"));
                 console.say(&format!(
-                    "from {from}: the architecture{name} ({sizes}), and where not said otherwise stem, seed and [retrain]; not its data set, \
+                    "from {from}: the architecture{name} ({sizes}), and where not said otherwise \
+                     stem, seed and [retrain]; not its data set, \
                      image size, numbers of images and limits"
                 ));
                 if weights.is_some() {
                     let rate = config.retrain.rate;
                     let before = theirs.retrain.rate;
-                    console.say(&format!("fine-tuning from its weights at a learning rate of {rate}; that of {from} was {before}"));
+                    console.say(&format!(
+                        "fine-tuning from its weights at a learning rate of \
+                    {rate}; that of {from} was {before}"
+                    ));
                 }
             }
         }
@@ -172,8 +220,10 @@ impl Origin {
         put(run, self.architecture.file(), self.architecture.to_json().as_bytes())?;
         match &self.source {
             Source::Run { weights: Some(weights), .. } => put(run, INITIAL, &weights.bytes),
-            _ if run.file(INITIAL).exists() => Err(Failure::input(format!("{} is fine-tuned", run.path().display()))
-                .hint("add --fine-tune to continue it, or name another folder with --run")),
+            _ if run.file(INITIAL).exists() => {
+                Err(Failure::input(format!("{} is fine-tuned", run.path().display()))
+                    .hint("add --fine-tune to continue it, or name another folder with --run"))
+            }
             _ => Ok(()),
         }
     }
@@ -198,11 +248,16 @@ fn put(run: &RunDir, name: &str, bytes: &[u8]) -> Result<(), Failure> {
 pub(crate) fn inherit(network: &Network, from: &Trained) -> Result<Inherited, Failure> {
     let inherited = Inherited::new(network, from)?;
     if inherited.variables.is_empty() {
-        let channels = |network: &Network| network.blueprint.skeleton().map(|skeleton| skeleton.channels);
+        let channels =
+            |network: &Network| network.blueprint.skeleton().map(|skeleton| skeleton.channels);
         let (Some(ours), Some(theirs)) = (channels(network), channels(&from.network)) else {
-            return Err(Failure::input("none of the weights fit: they are those of another network"));
+            return Err(Failure::input(
+                "none of the weights fit: they are those of another network",
+            ));
         };
-        let failure = Failure::input(format!("none of the weights fit: they are of {theirs} channels, this network has {ours}"));
+        let failure = Failure::input(format!(
+            "none of the weights fit: they are of {theirs} channels, this network has {ours}"
+        ));
         return Err(failure.hint(format!("leave out {CHANNELS}, or set it to {theirs}")));
     }
     Ok(inherited)
@@ -212,9 +267,15 @@ pub(crate) fn inherit(network: &Network, from: &Trained) -> Result<Inherited, Fa
 pub(crate) fn describe(inherited: &Inherited) -> String {
     let Inherited { variables, fresh } = inherited;
     let all = variables.len() + fresh.len();
-    let mut text = format!("retrain: {} of {all} parameters and statistics are those of {INITIAL}", variables.len());
+    let mut text = format!(
+        "retrain: {} of {all} parameters and statistics are those of {INITIAL}",
+        variables.len()
+    );
     if !fresh.is_empty() {
-        text += &format!("; fresh: {}", fresh.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", "));
+        text += &format!(
+            "; fresh: {}",
+            fresh.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ")
+        );
     }
     if fresh.len() > SHOWN {
         text += &format!(" and {} more", fresh.len() - SHOWN);

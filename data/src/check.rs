@@ -58,9 +58,14 @@ impl From<DataError> for Problem {
     }
 }
 
-/// Decodes images of a data set that is in files: those of `indices` that cannot be, in that order, and why. `progress` hears of the images
-/// decoded and of all. There is nothing to find where the images are in memory.
-pub fn unreadable(dataset: &Dataset, indices: &[u32], progress: &mut dyn FnMut(usize, usize)) -> Vec<(u32, DataError)> {
+/// Decodes images of a data set that is in files: those of `indices` that cannot be, in that order,
+/// and why. `progress` hears of the images decoded and of all. There is nothing to find where the
+/// images are in memory.
+pub fn unreadable(
+    dataset: &Dataset,
+    indices: &[u32],
+    progress: &mut dyn FnMut(usize, usize),
+) -> Vec<(u32, DataError)> {
     /// Images between two calls of `progress`.
     const PIECE: usize = 64;
     let (mut bad, mut done) = (Vec::new(), 0);
@@ -73,14 +78,27 @@ pub fn unreadable(dataset: &Dataset, indices: &[u32], progress: &mut dyn FnMut(u
     bad
 }
 
-/// Reads all of a data set, decodes every image, and reports all that is wrong, not only the first thing.
-/// `progress` hears of the images decoded and of all in the folder, while an image folder is read; the others are read in a moment.
+/// Reads all of a data set, decodes every image, and reports all that is wrong, not only the first
+/// thing. `progress` hears of the images decoded and of all in the folder, while an image folder is
+/// read; the others are read in a moment.
 ///
 /// # Errors
-/// Only when there is nothing to check: no folder given, or it is missing or empty. All else is in the report.
-pub fn check(kind: DatasetKind, dir: Option<&Path>, progress: &mut dyn FnMut(usize, usize)) -> Result<Report, DataError> {
-    let mut report =
-        Report { kind, folder: None, shape: None, classes: Vec::new(), splits: Vec::new(), problems: Vec::new(), notes: Vec::new() };
+/// Only when there is nothing to check: no folder given, or it is missing or empty. All else is in
+/// the report.
+pub fn check(
+    kind: DatasetKind,
+    dir: Option<&Path>,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Report, DataError> {
+    let mut report = Report {
+        kind,
+        folder: None,
+        shape: None,
+        classes: Vec::new(),
+        splits: Vec::new(),
+        problems: Vec::new(),
+        notes: Vec::new(),
+    };
     if kind.needs_folder() {
         report.folder = Some(existing(kind, dir)?.to_owned());
     }
@@ -116,15 +134,24 @@ impl Report {
             Ok(data) => {
                 self.shape = Some(data.shape());
                 self.classes = data.classes().to_vec();
-                self.splits.push(SplitReport { name: name.to_owned(), images: data.len(), per_class: data.class_counts() });
+                self.splits.push(SplitReport {
+                    name: name.to_owned(),
+                    images: data.len(),
+                    per_class: data.class_counts(),
+                });
             }
             Err(error) => self.problems.push(error.into()),
         }
     }
 
     fn compare_with_published(&mut self, name: &str, published: usize) {
-        if let Some(split) = self.splits.iter().find(|split| split.name == name && split.images != published) {
-            self.notes.push(format!("{name}: {} images, the published data set has {published}", split.images));
+        if let Some(split) =
+            self.splits.iter().find(|split| split.name == name && split.images != published)
+        {
+            self.notes.push(format!(
+                "{name}: {} images, the published data set has {published}",
+                split.images
+            ));
         }
     }
 }
@@ -150,7 +177,10 @@ fn check_cifar(layout: &Layout, dir: &Path, report: &mut Report) {
             }
             if labels.len() != layout.published(file) {
                 let published = layout.published(file);
-                report.notes.push(format!("{file}: {} images, the published file has {published}", labels.len()));
+                report.notes.push(format!(
+                    "{file}: {} images, the published file has {published}",
+                    labels.len()
+                ));
             }
             images += labels.len();
             for label in labels {
@@ -166,9 +196,14 @@ fn check_folder(dir: &Path, report: &mut Report, progress: &mut dyn FnMut(usize,
     let Scan { train, test, problems } = folder::scan(dir);
     report.problems.extend(problems.into_iter().map(Problem::from));
     if dir.join("val").is_dir() && dir.join("test").is_dir() {
-        report.notes.push("there are both `val` and `test`: `val` is used for testing, `test` is ignored".to_owned());
+        report.notes.push(
+            "there are both `val` and `test`: `val` is used for testing, `test` is ignored"
+                .to_owned(),
+        );
     }
-    let count = |listing: &Option<Listing>| listing.iter().flat_map(|l| &l.files).map(Vec::len).sum::<usize>();
+    let count = |listing: &Option<Listing>| {
+        listing.iter().flat_map(|l| &l.files).map(Vec::len).sum::<usize>()
+    };
     let (mut done, total) = (0, count(&train) + count(&test));
     let mut advance = |images: usize| {
         done += images;
@@ -178,7 +213,10 @@ fn check_folder(dir: &Path, report: &mut Report, progress: &mut dyn FnMut(usize,
         let Some(listing) = listing else { continue };
         if listing.ignored > 0 {
             let root = listing.root.display();
-            report.notes.push(format!("{root}: {} files or folders that are not images of a class are ignored", listing.ignored));
+            report.notes.push(format!(
+                "{root}: {} files or folders that are not images of a class are ignored",
+                listing.ignored
+            ));
         }
         let split = check_listing(name, &listing, &mut report.problems, &mut advance);
         report.splits.push(split);
@@ -188,11 +226,17 @@ fn check_folder(dir: &Path, report: &mut Report, progress: &mut dyn FnMut(usize,
     }
 }
 
-fn check_listing(name: &str, listing: &Listing, problems: &mut Vec<Problem>, advance: &mut dyn FnMut(usize)) -> SplitReport {
+fn check_listing(
+    name: &str,
+    listing: &Listing,
+    problems: &mut Vec<Problem>,
+    advance: &mut dyn FnMut(usize),
+) -> SplitReport {
     let mut per_class = Vec::with_capacity(listing.classes.len());
     for (class, files) in listing.classes.iter().zip(&listing.files) {
         let folder = listing.root.join(class);
-        let bad: Vec<DataError> = files.par_iter().filter_map(|file| decode(&folder.join(&**file)).err()).collect();
+        let bad: Vec<DataError> =
+            files.par_iter().filter_map(|file| decode(&folder.join(&**file)).err()).collect();
         advance(files.len());
         per_class.push(files.len() - bad.len());
         problems.extend(bad.into_iter().map(Problem::from));

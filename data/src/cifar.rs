@@ -27,11 +27,28 @@ pub(crate) struct Layout {
 pub(crate) const CIFAR10: Layout = Layout {
     kind: DatasetKind::Cifar10,
     folder: "cifar-10-batches-bin",
-    train: &["data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin"],
+    train: &[
+        "data_batch_1.bin",
+        "data_batch_2.bin",
+        "data_batch_3.bin",
+        "data_batch_4.bin",
+        "data_batch_5.bin",
+    ],
     test: &["test_batch.bin"],
     label_bytes: 1,
     names_file: "batches.meta.txt",
-    names: &["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"],
+    names: &[
+        "airplane",
+        "automobile",
+        "bird",
+        "cat",
+        "deer",
+        "dog",
+        "frog",
+        "horse",
+        "ship",
+        "truck",
+    ],
     published: (10_000, 10_000),
 };
 
@@ -69,16 +86,32 @@ impl Layout {
         if !path.is_file() {
             return Ok(self.names.iter().map(|&name| name.to_owned()).collect());
         }
-        let text = fs::read_to_string(&path).map_err(|e| DataError::io(&path, "read the file", e))?;
-        let names: Vec<String> = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
+        let text =
+            fs::read_to_string(&path).map_err(|e| DataError::io(&path, "read the file", e))?;
+        let names: Vec<String> = text
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+            .map(str::to_owned)
+            .collect();
         if names.len() != self.names.len() {
-            return Err(DataError::ClassNames { path, found: names.len(), expected: self.names.len() });
+            return Err(DataError::ClassNames {
+                path,
+                found: names.len(),
+                expected: self.names.len(),
+            });
         }
         Ok(names)
     }
 
     /// Appends the labels and pixels of one file.
-    pub(crate) fn read(&self, folder: &Path, file: &str, labels: &mut Vec<u32>, pixels: &mut Vec<u8>) -> Result<(), DataError> {
+    pub(crate) fn read(
+        &self,
+        folder: &Path,
+        file: &str,
+        labels: &mut Vec<u32>,
+        pixels: &mut Vec<u8>,
+    ) -> Result<(), DataError> {
         let path = folder.join(file);
         if !path.is_file() {
             return Err(self.missing(folder, file));
@@ -89,7 +122,11 @@ impl Layout {
             return Err(DataError::EmptyFile { path });
         }
         if !bytes.len().is_multiple_of(size) {
-            return Err(DataError::PartialRecord { path, actual: bytes.len() as u64, record: size as u64 });
+            return Err(DataError::PartialRecord {
+                path,
+                actual: bytes.len() as u64,
+                record: size as u64,
+            });
         }
         labels.reserve(bytes.len() / size);
         pixels.reserve(bytes.len() / size * SHAPE.values());
@@ -98,7 +135,13 @@ impl Layout {
             let value = u32::from(head[self.label_bytes - 1]);
             if value as usize >= self.names.len() {
                 let offset = (record * size + self.label_bytes - 1) as u64;
-                return Err(DataError::LabelOutOfRange { path, record, offset, value, classes: self.names.len() });
+                return Err(DataError::LabelOutOfRange {
+                    path,
+                    record,
+                    offset,
+                    value,
+                    classes: self.names.len(),
+                });
             }
             labels.push(value);
             pixels.extend_from_slice(image);
@@ -107,9 +150,17 @@ impl Layout {
     }
 
     fn missing(&self, folder: &Path, file: &str) -> DataError {
-        let python = [file.trim_end_matches(".bin"), "train", "test"].iter().any(|name| folder.join(name).is_file());
-        let advice = if python || folder.join("cifar-10-batches-py").is_dir() || folder.join("cifar-100-python").is_dir() {
-            format!("this is the Python version; the binary version is read: {}", how_to_get(self.kind))
+        let python = [file.trim_end_matches(".bin"), "train", "test"]
+            .iter()
+            .any(|name| folder.join(name).is_file());
+        let advice = if python
+            || folder.join("cifar-10-batches-py").is_dir()
+            || folder.join("cifar-100-python").is_dir()
+        {
+            format!(
+                "this is the Python version; the binary version is read: {}",
+                how_to_get(self.kind)
+            )
         } else {
             how_to_get(self.kind)
         };
@@ -118,13 +169,24 @@ impl Layout {
 }
 
 /// Reads the training or test images from `dir` or from the folder of the archive inside it.
-pub(crate) fn load(layout: &Layout, dir: &Path, part: &str, files: &[&str]) -> Result<Dataset, DataError> {
+pub(crate) fn load(
+    layout: &Layout,
+    dir: &Path,
+    part: &str,
+    files: &[&str],
+) -> Result<Dataset, DataError> {
     let folder = layout.find(dir);
     let (mut labels, mut pixels) = (Vec::new(), Vec::new());
     for file in files {
         layout.read(&folder, file, &mut labels, &mut pixels)?;
     }
-    Dataset::from_memory(format!("{} {part}", layout.kind), layout.classes(&folder)?, SHAPE, labels, pixels)
+    Dataset::from_memory(
+        format!("{} {part}", layout.kind),
+        layout.classes(&folder)?,
+        SHAPE,
+        labels,
+        pixels,
+    )
 }
 
 #[rustfmt::skip]

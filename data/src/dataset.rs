@@ -37,8 +37,8 @@ impl fmt::Display for ImageShape {
 
 /// Labelled images of one shape: a training set or a test set.
 ///
-/// The pixels are in memory, or in files that are decoded each time they are asked for, so a data set may be larger
-/// than memory. Labels are indices into [`classes`](Self::classes).
+/// The pixels are in memory, or in files that are decoded each time they are asked for, so a data
+/// set may be larger than memory. Labels are indices into [`classes`](Self::classes).
 #[derive(Clone)]
 pub struct Dataset {
     name: String,
@@ -70,7 +70,8 @@ impl Dataset {
     /// `pixels`: [n, channels, height, width], 0 to 255, n being the number of labels.
     ///
     /// # Errors
-    /// [`DataError::Inconsistent`] when the numbers of labels and pixels disagree or a label has no class.
+    /// [`DataError::Inconsistent`] when the numbers of labels and pixels disagree or a label has no
+    /// class.
     pub fn from_memory(
         name: impl Into<String>,
         classes: Vec<String>,
@@ -79,10 +80,17 @@ impl Dataset {
         pixels: Vec<u8>,
     ) -> Result<Self, DataError> {
         let name = name.into();
-        let expected =
-            shape.channels.checked_mul(shape.height).and_then(|n| n.checked_mul(shape.width)).and_then(|n| n.checked_mul(labels.len()));
+        let expected = shape
+            .channels
+            .checked_mul(shape.height)
+            .and_then(|n| n.checked_mul(shape.width))
+            .and_then(|n| n.checked_mul(labels.len()));
         if expected != Some(pixels.len()) {
-            let detail = format!("{} labels with images of {shape} do not go with {} bytes of pixels", labels.len(), pixels.len());
+            let detail = format!(
+                "{} labels with images of {shape} do not go with {} bytes of pixels",
+                labels.len(),
+                pixels.len()
+            );
             return Err(DataError::Inconsistent { name, detail });
         }
         Self::new(name, classes, shape, labels, Source::Memory(pixels))
@@ -97,18 +105,29 @@ impl Dataset {
     ) -> Result<Self, DataError> {
         let name = name.into();
         if files.names.len() != labels.len() {
-            let detail = format!("{} labels do not go with {} files", labels.len(), files.names.len());
+            let detail =
+                format!("{} labels do not go with {} files", labels.len(), files.names.len());
             return Err(DataError::Inconsistent { name, detail });
         }
         Self::new(name, classes, shape, labels, Source::Files(files))
     }
 
-    fn new(name: String, classes: Vec<String>, shape: ImageShape, labels: Vec<u32>, source: Source) -> Result<Self, DataError> {
+    fn new(
+        name: String,
+        classes: Vec<String>,
+        shape: ImageShape,
+        labels: Vec<u32>,
+        source: Source,
+    ) -> Result<Self, DataError> {
         if shape.values() == 0 {
             return Err(DataError::Shape { shape });
         }
         if let Some(at) = labels.iter().position(|&label| label as usize >= classes.len()) {
-            let detail = format!("image {at} has the label {}, but there are {} classes", labels[at], classes.len());
+            let detail = format!(
+                "image {at} has the label {}, but there are {} classes",
+                labels[at],
+                classes.len()
+            );
             return Err(DataError::Inconsistent { name, detail });
         }
         if u32::try_from(labels.len()).is_err() {
@@ -125,7 +144,9 @@ impl Dataset {
         match self.source {
             Source::Memory(pixels) if shape != from => {
                 let mut scaled = vec![0; self.labels.len() * shape.values()];
-                for (image, out) in pixels.chunks_exact(from.values()).zip(scaled.chunks_exact_mut(shape.values())) {
+                for (image, out) in
+                    pixels.chunks_exact(from.values()).zip(scaled.chunks_exact_mut(shape.values()))
+                {
                     frame(&Picture::from_planes(image, from), shape, Framing::Cover, out);
                 }
                 Self { shape, source: Source::Memory(scaled), ..self }
@@ -204,7 +225,8 @@ impl Dataset {
         }
     }
 
-    /// Whether images are decoded from files each time that they are asked for, instead of being in memory.
+    /// Whether images are decoded from files each time that they are asked for, instead of being in
+    /// memory.
     #[must_use]
     pub fn is_in_files(&self) -> bool {
         matches!(self.source, Source::Files(_))
@@ -213,18 +235,21 @@ impl Dataset {
     /// Writes the pixels of image `index` to `out`: u8 [channels, height, width].
     ///
     /// # Errors
-    /// When there is no such image, `out` has not [`ImageShape::values`] bytes, or the file cannot be decoded.
+    /// When there is no such image, `out` has not [`ImageShape::values`] bytes, or the file cannot
+    /// be decoded.
     pub fn read_image(&self, index: usize, out: &mut [u8]) -> Result<(), DataError> {
         self.check_length(out)?;
         match &self.source {
             Source::Memory(pixels) => out.copy_from_slice(self.in_memory(pixels, index)?),
-            Source::Files(files) => decode_into(&self.existing_path(index)?, self.shape, files.framing, out)?,
+            Source::Files(files) => {
+                decode_into(&self.existing_path(index)?, self.shape, files.framing, out)?
+            }
         }
         Ok(())
     }
 
-    /// Writes the pixels of several images to `out`: u8 [indices, channels, height, width]. Files are decoded by as many threads as there
-    /// are cores.
+    /// Writes the pixels of several images to `out`: u8 [indices, channels, height, width]. Files
+    /// are decoded by as many threads as there are cores.
     ///
     /// # Errors
     /// Those of [`read_image`](Self::read_image), for the first of the images that has one.
@@ -234,15 +259,24 @@ impl Dataset {
             return Err(DataError::BufferLength { expected, actual });
         }
         let images = out.par_chunks_exact_mut(self.shape.values()).zip(indices);
-        images.find_map_first(|(out, &index)| self.read_image(index as usize, out).err()).map_or(Ok(()), Err)
+        images
+            .find_map_first(|(out, &index)| self.read_image(index as usize, out).err())
+            .map_or(Ok(()), Err)
     }
 
-    /// Like [`read_image`](Self::read_image), of the part that `choose` picks of the picture's width and height, which are those that
-    /// its file has.
-    pub(crate) fn read_region(&self, index: usize, choose: impl FnOnce(usize, usize) -> Region, out: &mut [u8]) -> Result<(), DataError> {
+    /// Like [`read_image`](Self::read_image), of the part that `choose` picks of the picture's
+    /// width and height, which are those that its file has.
+    pub(crate) fn read_region(
+        &self,
+        index: usize,
+        choose: impl FnOnce(usize, usize) -> Region,
+        out: &mut [u8],
+    ) -> Result<(), DataError> {
         self.check_length(out)?;
         let picture = match &self.source {
-            Source::Memory(pixels) => Picture::from_planes(self.in_memory(pixels, index)?, self.shape),
+            Source::Memory(pixels) => {
+                Picture::from_planes(self.in_memory(pixels, index)?, self.shape)
+            }
             Source::Files(_) => decode_for(&self.existing_path(index)?, self.shape)?,
         };
         resize_region(&picture, choose(picture.width, picture.height), self.shape, out);
@@ -258,8 +292,13 @@ impl Dataset {
         self.path(index).ok_or_else(|| self.no_such_image(index))
     }
 
-    /// The pixels of image `index`, u8 [channels, height, width]: where they are in memory, or decoded into `scratch`.
-    pub(crate) fn pixels<'a>(&'a self, index: usize, scratch: &'a mut Vec<u8>) -> Result<&'a [u8], DataError> {
+    /// The pixels of image `index`, u8 [channels, height, width]: where they are in memory, or
+    /// decoded into `scratch`.
+    pub(crate) fn pixels<'a>(
+        &'a self,
+        index: usize,
+        scratch: &'a mut Vec<u8>,
+    ) -> Result<&'a [u8], DataError> {
         match &self.source {
             Source::Memory(pixels) => self.in_memory(pixels, index),
             Source::Files(_) => {
@@ -306,7 +345,8 @@ mod tests {
 
     #[test]
     fn images_are_read_in_place() {
-        let data = Dataset::from_memory("t", classes(), SHAPE, vec![1, 0], vec![1, 2, 3, 4]).unwrap();
+        let data =
+            Dataset::from_memory("t", classes(), SHAPE, vec![1, 0], vec![1, 2, 3, 4]).unwrap();
         let mut out = [0; 2];
         data.read_image(1, &mut out).unwrap();
         assert_eq!(out, [3, 4]);
@@ -317,26 +357,42 @@ mod tests {
 
     #[test]
     fn several_images_are_read_in_the_order_asked_for() {
-        let data = Dataset::from_memory("t", classes(), SHAPE, vec![1, 0, 0], vec![1, 2, 3, 4, 5, 6]).unwrap();
+        let data =
+            Dataset::from_memory("t", classes(), SHAPE, vec![1, 0, 0], vec![1, 2, 3, 4, 5, 6])
+                .unwrap();
         let mut out = [0; 4];
         data.read_images(&[2, 0], &mut out).unwrap();
         assert_eq!(out, [5, 6, 1, 2]);
-        assert!(matches!(data.read_images(&[0, 7, 9], &mut [0; 6]), Err(DataError::NoSuchImage { index: 7, .. })));
-        assert!(matches!(data.read_images(&[0], &mut out), Err(DataError::BufferLength { expected: 2, actual: 4 })));
+        assert!(matches!(
+            data.read_images(&[0, 7, 9], &mut [0; 6]),
+            Err(DataError::NoSuchImage { index: 7, .. })
+        ));
+        assert!(matches!(
+            data.read_images(&[0], &mut out),
+            Err(DataError::BufferLength { expected: 2, actual: 4 })
+        ));
     }
 
     #[test]
     fn wrong_indices_and_buffers_are_errors() {
         let data = Dataset::from_memory("t", classes(), SHAPE, vec![1], vec![1, 2]).unwrap();
-        assert!(matches!(data.read_image(1, &mut [0; 2]), Err(DataError::NoSuchImage { index: 1, len: 1, .. })));
-        assert!(matches!(data.read_image(0, &mut [0; 3]), Err(DataError::BufferLength { expected: 2, actual: 3 })));
+        assert!(matches!(
+            data.read_image(1, &mut [0; 2]),
+            Err(DataError::NoSuchImage { index: 1, len: 1, .. })
+        ));
+        assert!(matches!(
+            data.read_image(0, &mut [0; 3]),
+            Err(DataError::BufferLength { expected: 2, actual: 3 })
+        ));
     }
 
     #[test]
     fn parts_that_do_not_fit_are_refused() {
-        let error = Dataset::from_memory("t", classes(), SHAPE, vec![0], vec![1, 2, 3]).unwrap_err();
+        let error =
+            Dataset::from_memory("t", classes(), SHAPE, vec![0], vec![1, 2, 3]).unwrap_err();
         assert!(error.to_string().contains("3 bytes"), "{error}");
-        let error = Dataset::from_memory("t", classes(), SHAPE, vec![0, 2], vec![0; 4]).unwrap_err();
+        let error =
+            Dataset::from_memory("t", classes(), SHAPE, vec![0, 2], vec![0; 4]).unwrap_err();
         assert!(error.to_string().contains("image 1 has the label 2"), "{error}");
         let huge = ImageShape { channels: usize::MAX, height: 2, width: 2 };
         assert!(Dataset::from_memory("t", classes(), huge, vec![0], vec![]).is_err());

@@ -14,11 +14,12 @@ const MOST_PIXELS: u64 = 1 << 27;
 /// More bytes than the file of any photograph has.
 const MOST_BYTES: u64 = 1 << 28;
 
-/// Reads one JPEG or PNG file as u8 [channels, height, width] of `shape`: scaled so that it covers the shape, then the
-/// centre cut out; converted to gray when the shape has one channel. What the file is, is told from its content, not
-/// from its name.
+/// Reads one JPEG or PNG file as u8 [channels, height, width] of `shape`: scaled so that it covers
+/// the shape, then the centre cut out; converted to gray when the shape has one channel. What the
+/// file is, is told from its content, not from its name.
 ///
-/// A viewer's rotation (EXIF orientation) is applied. Transparency is ignored: the colour below it counts.
+/// A viewer's rotation (EXIF orientation) is applied. Transparency is ignored: the colour below it
+/// counts.
 ///
 /// # Errors
 /// When the file cannot be read or decoded, or the shape is not one of images.
@@ -26,20 +27,30 @@ pub fn decode_image(path: &Path, shape: ImageShape) -> Result<Vec<u8>, DataError
     decode_image_framed(path, shape, Framing::Cover)
 }
 
-/// Like [`decode_image`], with a choice of how much of the picture is kept: [`Framing::Evaluation`] gives exactly
-/// what the test set of an image folder gives.
+/// Like [`decode_image`], with a choice of how much of the picture is kept: [`Framing::Evaluation`]
+/// gives exactly what the test set of an image folder gives.
 ///
 /// # Errors
 /// Those of [`decode_image`].
-pub fn decode_image_framed(path: &Path, shape: ImageShape, framing: Framing) -> Result<Vec<u8>, DataError> {
+pub fn decode_image_framed(
+    path: &Path,
+    shape: ImageShape,
+    framing: Framing,
+) -> Result<Vec<u8>, DataError> {
     let size = shape.channels.checked_mul(shape.height).and_then(|n| n.checked_mul(shape.width));
-    let mut out = vec![0; size.filter(|&n| n as u64 <= MOST_PIXELS).ok_or(DataError::Shape { shape })?];
+    let mut out =
+        vec![0; size.filter(|&n| n as u64 <= MOST_PIXELS).ok_or(DataError::Shape { shape })?];
     decode_into(path, shape, framing, &mut out)?;
     Ok(out)
 }
 
 /// Decodes to `out`, which has the values of `shape`.
-pub(crate) fn decode_into(path: &Path, shape: ImageShape, framing: Framing, out: &mut [u8]) -> Result<(), DataError> {
+pub(crate) fn decode_into(
+    path: &Path,
+    shape: ImageShape,
+    framing: Framing,
+    out: &mut [u8],
+) -> Result<(), DataError> {
     frame(&decode_for(path, shape)?, shape, framing, out);
     Ok(())
 }
@@ -56,7 +67,8 @@ pub(crate) fn decode_for(path: &Path, shape: ImageShape) -> Result<Picture, Data
 /// Decodes a whole file to three channels.
 pub(crate) fn decode(path: &Path) -> Result<Picture, DataError> {
     let bytes = read(path)?;
-    // The decoders are large and read what strangers wrote: a panic in one of them must not end a training run.
+    // The decoders are large and read what strangers wrote: a panic in one of them must not end a
+    // training run.
     match catch_unwind(AssertUnwindSafe(|| decode_bytes(path, &bytes))) {
         Ok(result) => result,
         Err(_) => Err(DataError::not_an_image(path, "the decoder failed on it")),
@@ -71,28 +83,45 @@ fn read(path: &Path) -> Result<Vec<u8>, DataError> {
         return Err(DataError::not_an_image(path, "it is neither a file nor a link to one"));
     }
     if about.len() > MOST_BYTES {
-        return Err(DataError::TooManyBytes { path: path.to_owned(), size: about.len(), limit: MOST_BYTES });
+        return Err(DataError::TooManyBytes {
+            path: path.to_owned(),
+            size: about.len(),
+            limit: MOST_BYTES,
+        });
     }
     fs::read(path).map_err(failed)
 }
 
 fn decode_bytes(path: &Path, bytes: &[u8]) -> Result<Picture, DataError> {
     let wrong = |e: image::ImageError| DataError::not_an_image(path, e);
-    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| DataError::io(path, "read the file", e))?;
+    let reader = ImageReader::new(Cursor::new(bytes))
+        .with_guessed_format()
+        .map_err(|e| DataError::io(path, "read the file", e))?;
     match reader.format() {
         Some(ImageFormat::Jpeg) if !jpeg_is_complete(bytes) => {
-            return Err(DataError::not_an_image(path, "the JPEG data end before the image does (a truncated file?)"));
+            return Err(DataError::not_an_image(
+                path,
+                "the JPEG data end before the image does (a truncated file?)",
+            ));
         }
         Some(ImageFormat::Jpeg | ImageFormat::Png) => {}
         _ if bytes.is_empty() => return Err(DataError::not_an_image(path, "the file is empty")),
         _ => {
-            return Err(DataError::not_an_image(path, "it starts like neither a JPEG nor a PNG file"));
+            return Err(DataError::not_an_image(
+                path,
+                "it starts like neither a JPEG nor a PNG file",
+            ));
         }
     }
     let mut decoder = reader.into_decoder().map_err(wrong)?;
     let (width, height) = decoder.dimensions();
     if u64::from(width) * u64::from(height) > MOST_PIXELS {
-        return Err(DataError::TooManyPixels { path: path.to_owned(), width, height, limit: MOST_PIXELS });
+        return Err(DataError::TooManyPixels {
+            path: path.to_owned(),
+            width,
+            height,
+            limit: MOST_PIXELS,
+        });
     }
     if width == 0 || height == 0 {
         return Err(DataError::not_an_image(path, format!("it has {width}x{height} pixels")));
@@ -103,8 +132,8 @@ fn decode_bytes(path: &Path, bytes: &[u8]) -> Result<Picture, DataError> {
     Ok(to_colour(image))
 }
 
-/// Whether the markers of a JPEG file lead to its end. The decoder fills what is missing with gray and says nothing,
-/// which would go into training unseen.
+/// Whether the markers of a JPEG file lead to its end. The decoder fills what is missing with gray
+/// and says nothing, which would go into training unseen.
 fn jpeg_is_complete(bytes: &[u8]) -> bool {
     const END_OF_IMAGE: u8 = 0xd9;
     let mut rest = bytes;
@@ -120,7 +149,8 @@ fn jpeg_is_complete(bytes: &[u8]) -> bool {
             Some(0xff) => {}
             Some(0x00 | 0x01 | 0xd0..=0xd8) => rest = &rest[1..],
             Some(_) => {
-                let Some(&[high, low]) = rest.get(1..3).and_then(|length| length.first_chunk()) else {
+                let Some(&[high, low]) = rest.get(1..3).and_then(|length| length.first_chunk())
+                else {
                     return false;
                 };
                 let length = usize::from(u16::from_be_bytes([high, low]));
@@ -139,13 +169,23 @@ fn to_colour(image: DynamicImage) -> Picture {
     let narrow = |v: u16| ((u32::from(v) + 128) / 257) as u8;
     let pixels = match image {
         DynamicImage::ImageRgb8(image) => image.into_raw(),
-        DynamicImage::ImageLuma8(image) => image.into_raw().into_iter().flat_map(|v| [v; 3]).collect(),
+        DynamicImage::ImageLuma8(image) => {
+            image.into_raw().into_iter().flat_map(|v| [v; 3]).collect()
+        }
         DynamicImage::ImageLumaA8(image) => image.pixels().flat_map(|p| [p.0[0]; 3]).collect(),
-        DynamicImage::ImageRgba8(image) => image.pixels().flat_map(|p| [p.0[0], p.0[1], p.0[2]]).collect(),
-        DynamicImage::ImageLuma16(image) => image.pixels().flat_map(|p| [narrow(p.0[0]); 3]).collect(),
-        DynamicImage::ImageLumaA16(image) => image.pixels().flat_map(|p| [narrow(p.0[0]); 3]).collect(),
+        DynamicImage::ImageRgba8(image) => {
+            image.pixels().flat_map(|p| [p.0[0], p.0[1], p.0[2]]).collect()
+        }
+        DynamicImage::ImageLuma16(image) => {
+            image.pixels().flat_map(|p| [narrow(p.0[0]); 3]).collect()
+        }
+        DynamicImage::ImageLumaA16(image) => {
+            image.pixels().flat_map(|p| [narrow(p.0[0]); 3]).collect()
+        }
         DynamicImage::ImageRgb16(image) => image.into_raw().into_iter().map(narrow).collect(),
-        DynamicImage::ImageRgba16(image) => image.pixels().flat_map(|p| [p.0[0], p.0[1], p.0[2]].map(narrow)).collect(),
+        DynamicImage::ImageRgba16(image) => {
+            image.pixels().flat_map(|p| [p.0[0], p.0[1], p.0[2]].map(narrow)).collect()
+        }
         other => other.into_rgb8().into_raw(),
     };
     Picture { width, height, channels: 3, pixels }
@@ -153,12 +193,17 @@ fn to_colour(image: DynamicImage) -> Picture {
 
 /// Luma of ITU-R BT.601 in 16-bit fixed point, the weights Pillow uses; gray stays the same gray.
 pub(crate) fn luma([red, green, blue]: [u8; 3]) -> u8 {
-    ((u32::from(red) * 19_595 + u32::from(green) * 38_470 + u32::from(blue) * 7_471 + 0x8000) >> 16) as u8
+    ((u32::from(red) * 19_595 + u32::from(green) * 38_470 + u32::from(blue) * 7_471 + 0x8000) >> 16)
+        as u8
 }
 
 fn to_gray(picture: &Picture) -> Picture {
     let (colours, _) = picture.pixels.as_chunks::<3>();
-    Picture { channels: 1, pixels: colours.iter().map(|&colour| luma(colour)).collect(), ..*picture }
+    Picture {
+        channels: 1,
+        pixels: colours.iter().map(|&colour| luma(colour)).collect(),
+        ..*picture
+    }
 }
 
 #[cfg(test)]
@@ -167,8 +212,12 @@ mod tests {
 
     #[test]
     fn a_complete_jpeg_is_told_from_a_cut_one() {
-        // SOI, an APP1 segment that holds the end marker of a thumbnail, a scan with a stuffed zero, EOI.
-        let whole = [0xff, 0xd8, 0xff, 0xe1, 0, 4, 0xff, 0xd9, 0xff, 0xda, 0, 2, 1, 0xff, 0, 2, 0xff, 0xd3, 3, 0xff, 0xd9];
+        // SOI, an APP1 segment that holds the end marker of a thumbnail, a scan with a stuffed
+        // zero, EOI.
+        let whole = [
+            0xff, 0xd8, 0xff, 0xe1, 0, 4, 0xff, 0xd9, 0xff, 0xda, 0, 2, 1, 0xff, 0, 2, 0xff, 0xd3,
+            3, 0xff, 0xd9,
+        ];
         assert!(jpeg_is_complete(&whole));
         for end in 0..whole.len() {
             assert!(!jpeg_is_complete(&whole[..end]), "{end} bytes");

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use crate::dataset::ImageShape;
 use crate::kind::DatasetKind;
 
-/// Everything that can be wrong with a data set or with what is asked of it. The message says what is wrong and where;
-/// [`hint`](Self::hint) says what to do about it.
+/// Everything that can be wrong with a data set or with what is asked of it. The message says what
+/// is wrong and where; [`hint`](Self::hint) says what to do about it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataError {
@@ -73,7 +73,8 @@ pub enum DataError {
         path: PathBuf,
     },
     /// A CIFAR file that does not consist of whole records.
-    #[error("{}: {actual} bytes are not a whole number of records of {record} bytes: {} records and {} bytes", path.display(), actual / record, actual % record)]
+    #[error("{}: {actual} bytes are not a whole number of records of {record} bytes: {} records \
+    and {} bytes", path.display(), actual / record, actual % record)]
     PartialRecord {
         /// The file.
         path: PathBuf,
@@ -83,7 +84,8 @@ pub enum DataError {
         record: u64,
     },
     /// A label that no class has.
-    #[error("{}: record {record} (byte {offset}) has the label {value}, which must be below {classes}", path.display())]
+    #[error("{}: record {record} (byte {offset}) has the label {value}, which must be below \
+    {classes}", path.display())]
     LabelOutOfRange {
         /// The file.
         path: PathBuf,
@@ -305,42 +307,72 @@ impl DataError {
                 let names: Vec<&str> = DatasetKind::ALL.iter().map(|kind| kind.name()).collect();
                 return Some(format!("use one of {}", names.join(", ")));
             }
-            Self::NoSample => "`adwp` has them; this program takes another data set, with its folder",
+            Self::NoSample => {
+                "`adwp` has them; this program takes another data set, with its folder"
+            }
             Self::NoFolderGiven { kind } => return Some(how_to_get(*kind)),
-            Self::MissingFolder { advice, .. } | Self::EmptyFolder { advice, .. } | Self::MissingFile { advice, .. } => {
+            Self::MissingFolder { advice, .. }
+            | Self::EmptyFolder { advice, .. }
+            | Self::MissingFile { advice, .. } => {
                 return Some(advice.clone());
             }
             Self::NotAFolder { .. } => "give the folder that holds the files, not one of its files",
             Self::Io { source, .. } => match source.kind() {
                 io::ErrorKind::NotFound => "check the path",
-                io::ErrorKind::PermissionDenied => "check who may read the file and the folders above it",
-                io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
-                    "the file is damaged; fetch it again"
+                io::ErrorKind::PermissionDenied => {
+                    "check who may read the file and the folders above it"
                 }
+                io::ErrorKind::InvalidInput
+                | io::ErrorKind::InvalidData
+                | io::ErrorKind::UnexpectedEof => "the file is damaged; fetch it again",
                 _ => return None,
             },
-            Self::PartialRecord { .. } => "the file is truncated, or not the binary version of the data set; fetch it again",
-            Self::LabelOutOfRange { .. } => "the file is damaged or belongs to another data set; fetch it again",
-            Self::IdxMagic { .. } => "images and labels may be swapped, or the file is not an idx file; fetch it again",
-            Self::EmptyFile { .. } | Self::IdxSize { .. } => "the file is truncated or damaged; fetch it again",
-            Self::IdxShape { .. } | Self::CountsDiffer { .. } => "the files may belong to different data sets; fetch them again",
-            Self::ClassNames { .. } => "correct the file, or remove it: the built-in names are used then",
-            Self::NotAnImage { .. } => "replace or remove the file; `adwp data check` lists all such files of a data set",
+            Self::PartialRecord { .. } => {
+                "the file is truncated, or not the binary version of the data set; fetch it again"
+            }
+            Self::LabelOutOfRange { .. } => {
+                "the file is damaged or belongs to another data set; fetch it again"
+            }
+            Self::IdxMagic { .. } => {
+                "images and labels may be swapped, or the file is not an idx file; fetch it again"
+            }
+            Self::EmptyFile { .. } | Self::IdxSize { .. } => {
+                "the file is truncated or damaged; fetch it again"
+            }
+            Self::IdxShape { .. } | Self::CountsDiffer { .. } => {
+                "the files may belong to different data sets; fetch them again"
+            }
+            Self::ClassNames { .. } => {
+                "correct the file, or remove it: the built-in names are used then"
+            }
+            Self::NotAnImage { .. } => {
+                "replace or remove the file; `adwp data check` lists all such files of a data set"
+            }
             Self::TooManyPixels { .. } | Self::TooManyBytes { .. } => "scale the image down",
-            Self::NoClasses { .. } => "put the images of each class in a folder of their own, named like the class",
+            Self::NoClasses { .. } => {
+                "put the images of each class in a folder of their own, named like the class"
+            }
             Self::EmptyClass { .. } => "remove the folder, or put images (.jpg, .jpeg, .png) in it",
             Self::ClassNameNotText { .. } => "rename the folder",
-            Self::ClassesDiffer { .. } => "both folders need the same class folders with the same names",
+            Self::ClassesDiffer { .. } => {
+                "both folders need the same class folders with the same names"
+            }
             Self::ImageSize { .. } => "give another image size",
-            Self::Shape { .. } => "use 1 or 3 channels, and a height and width of at least one pixel",
+            Self::Shape { .. } => {
+                "use 1 or 3 channels, and a height and width of at least one pixel"
+            }
             Self::Inconsistent { .. }
             | Self::NoSuchImage { .. }
             | Self::BufferLength { .. }
             | Self::Augmentation { .. }
             | Self::Loader { .. }
             | Self::Selection { .. } => return None,
-            Self::Normalization { .. } => "give one mean and one positive standard deviation per channel",
-            Self::LoaderFailed { .. } => "this is a defect of the program; please report it with the message",
+            Self::Normalization { .. } => {
+                "give one mean and one positive standard deviation per channel"
+            }
+            Self::LoaderFailed { .. } => {
+                "this is a defect of the program; please report it with the message"
+            }
         };
         Some(text.to_owned())
     }
@@ -353,14 +385,18 @@ pub(crate) fn how_to_get(kind: DatasetKind) -> String {
         DatasetKind::FashionMnist | DatasetKind::Cifar10 | DatasetKind::Cifar100 => {
             format!("`adwp data fetch {kind}` downloads it; give the folder with `--data DIR`")
         }
-        DatasetKind::ImageFolder => "give a folder with `--data DIR` that holds train/CLASS/*.jpg and val/CLASS/*.jpg".to_owned(),
+        DatasetKind::ImageFolder => {
+            "give a folder with `--data DIR` that holds train/CLASS/*.jpg and val/CLASS/*.jpg"
+                .to_owned()
+        }
     }
 }
 
 fn difference(only_train: &[String], only_test: &[String]) -> String {
     const SHOWN: usize = 8;
     let list = |names: &[String]| {
-        let mut text = names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        let mut text =
+            names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
         if names.len() > SHOWN {
             text.push_str(&format!(" and {} more", names.len() - SHOWN));
         }
@@ -382,10 +418,15 @@ mod tests {
 
     #[test]
     fn a_partial_record_says_how_many_bytes_are_over() {
-        let error = DataError::PartialRecord { path: "data_batch_1.bin".into(), actual: 6150, record: 3073 };
+        let error = DataError::PartialRecord {
+            path: "data_batch_1.bin".into(),
+            actual: 6150,
+            record: 3073,
+        };
         assert_eq!(
             error.to_string(),
-            "data_batch_1.bin: 6150 bytes are not a whole number of records of 3073 bytes: 2 records and 4 bytes"
+            "data_batch_1.bin: 6150 bytes are not a whole number of records of 3073 bytes: 2 \
+             records and 4 bytes"
         );
     }
 

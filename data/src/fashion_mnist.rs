@@ -8,8 +8,18 @@ use crate::kind::DatasetKind;
 pub(crate) const SHAPE: ImageShape = ImageShape { channels: 1, height: 28, width: 28 };
 
 /// The class names in the order of the labels, as the authors of the data set give them.
-pub(crate) const CLASSES: [&str; 10] =
-    ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"];
+pub(crate) const CLASSES: [&str; 10] = [
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+];
 
 /// The two parts of the data set.
 #[derive(Clone, Copy)]

@@ -19,7 +19,8 @@ pub(crate) struct Listing {
     pub(crate) classes: Vec<String>,
     /// File names of each class, sorted.
     pub(crate) files: Vec<Vec<Box<OsStr>>>,
-    /// What is passed over: files that are no images by their ending, or not in a class folder, and folders in class folders.
+    /// What is passed over: files that are no images by their ending, or not in a class folder, and
+    /// folders in class folders.
     pub(crate) ignored: usize,
 }
 
@@ -33,17 +34,18 @@ pub(crate) struct Scan {
 /// Lists both splits without opening an image.
 pub(crate) fn scan(dir: &Path) -> Scan {
     let mut problems = Vec::new();
-    let mut split = |names: &[&str]| match names.iter().map(|name| dir.join(name)).find(|path| path.is_dir()) {
-        Some(root) => list(root, &mut problems),
-        None => {
-            problems.push(DataError::MissingFile {
-                folder: dir.to_owned(),
-                file: format!("folder `{}`", names.join("` or `")),
-                advice: how_to_get(DatasetKind::ImageFolder),
-            });
-            None
-        }
-    };
+    let mut split =
+        |names: &[&str]| match names.iter().map(|name| dir.join(name)).find(|path| path.is_dir()) {
+            Some(root) => list(root, &mut problems),
+            None => {
+                problems.push(DataError::MissingFile {
+                    folder: dir.to_owned(),
+                    file: format!("folder `{}`", names.join("` or `")),
+                    advice: how_to_get(DatasetKind::ImageFolder),
+                });
+                None
+            }
+        };
     let train = split(&["train"]);
     let test = split(&TEST_FOLDERS);
     if let (Some(train), Some(test)) = (&train, &test) {
@@ -78,9 +80,18 @@ pub(crate) fn load(dir: &Path, size: usize) -> Result<(Dataset, Dataset), DataEr
 impl Listing {
     fn into_dataset(self, name: &str, size: usize, framing: Framing) -> Result<Dataset, DataError> {
         let shape = ImageShape { channels: 3, height: size, width: size };
-        let labels = (0_u32..).zip(&self.files).flat_map(|(label, files)| files.iter().map(move |_| label)).collect();
+        let labels = (0_u32..)
+            .zip(&self.files)
+            .flat_map(|(label, files)| files.iter().map(move |_| label))
+            .collect();
         let names = self.files.into_iter().flatten().collect();
-        Dataset::from_files(name, self.classes, shape, labels, Files { root: self.root, names, framing })
+        Dataset::from_files(
+            name,
+            self.classes,
+            shape,
+            labels,
+            Files { root: self.root, names, framing },
+        )
     }
 }
 
@@ -106,8 +117,12 @@ fn list(root: PathBuf, problems: &mut Vec<DataError>) -> Option<Listing> {
         match entries(&path) {
             Ok(entries) => {
                 let all = entries.files.len();
-                let mut images: Vec<Box<OsStr>> =
-                    entries.files.into_iter().filter(|name| is_image(name)).map(OsString::into_boxed_os_str).collect();
+                let mut images: Vec<Box<OsStr>> = entries
+                    .files
+                    .into_iter()
+                    .filter(|name| is_image(name))
+                    .map(OsString::into_boxed_os_str)
+                    .collect();
                 images.sort_unstable();
                 ignored += all - images.len() + entries.folders.len();
                 if images.is_empty() {

@@ -18,10 +18,19 @@ const IMAGES_HEADER: usize = 16;
 pub(crate) fn images(path: &Path, bytes: &[u8], shape: ImageShape) -> Result<Vec<u8>, DataError> {
     let mut reader = Reader::new(path, bytes);
     reader.magic("idx image files", IMAGES_MAGIC, IMAGES_HEADER)?;
-    let [count, height, width] = [reader.number(IMAGES_HEADER)?, reader.number(IMAGES_HEADER)?, reader.number(IMAGES_HEADER)?];
+    let [count, height, width] = [
+        reader.number(IMAGES_HEADER)?,
+        reader.number(IMAGES_HEADER)?,
+        reader.number(IMAGES_HEADER)?,
+    ];
     if (height as usize, width as usize) != (shape.height, shape.width) {
         let (found_height, found_width) = (height, width);
-        return Err(DataError::IdxShape { path: path.to_owned(), found_height, found_width, expected: shape });
+        return Err(DataError::IdxShape {
+            path: path.to_owned(),
+            found_height,
+            found_width,
+            expected: shape,
+        });
     }
     reader.rest(IMAGES_HEADER, u64::from(count) * shape.values() as u64)
 }
@@ -35,7 +44,13 @@ pub(crate) fn labels(path: &Path, bytes: &[u8], classes: usize) -> Result<Vec<u3
     if let Some(record) = labels.iter().position(|&label| usize::from(label) >= classes) {
         let offset = (LABELS_HEADER + record) as u64;
         let value = u32::from(labels[record]);
-        return Err(DataError::LabelOutOfRange { path: path.to_owned(), record, offset, value, classes });
+        return Err(DataError::LabelOutOfRange {
+            path: path.to_owned(),
+            record,
+            offset,
+            value,
+            classes,
+        });
     }
     Ok(labels.into_iter().map(u32::from).collect())
 }
@@ -54,14 +69,21 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn new(path: &'a Path, bytes: &'a [u8]) -> Self {
-        let input: Box<dyn Read + 'a> =
-            if bytes.starts_with(&[0x1f, 0x8b]) { Box::new(MultiGzDecoder::new(bytes)) } else { Box::new(bytes) };
+        let input: Box<dyn Read + 'a> = if bytes.starts_with(&[0x1f, 0x8b]) {
+            Box::new(MultiGzDecoder::new(bytes))
+        } else {
+            Box::new(bytes)
+        };
         Self { path, input, taken: 0 }
     }
 
     fn magic(&mut self, what: &'static str, expected: u32, header: usize) -> Result<(), DataError> {
         let found = self.number(header)?;
-        if found == expected { Ok(()) } else { Err(DataError::IdxMagic { path: self.path.to_owned(), what, found, expected }) }
+        if found == expected {
+            Ok(())
+        } else {
+            Err(DataError::IdxMagic { path: self.path.to_owned(), what, found, expected })
+        }
     }
 
     /// The next number of a header of `header` bytes.
@@ -83,11 +105,15 @@ impl<'a> Reader<'a> {
         if self.take(1)?.is_empty() { Ok(bytes) } else { Err(self.size(expected, None)) }
     }
 
-    /// At most `wanted` bytes; fewer at the end of the file. Memory grows with what is there, not with what a header
-    /// claims.
+    /// At most `wanted` bytes; fewer at the end of the file. Memory grows with what is there, not
+    /// with what a header claims.
     fn take(&mut self, wanted: u64) -> Result<Vec<u8>, DataError> {
         let mut bytes = Vec::new();
-        self.input.by_ref().take(wanted).read_to_end(&mut bytes).map_err(|e| DataError::io(self.path, "decompress the file", e))?;
+        self.input
+            .by_ref()
+            .take(wanted)
+            .read_to_end(&mut bytes)
+            .map_err(|e| DataError::io(self.path, "decompress the file", e))?;
         self.taken += bytes.len() as u64;
         Ok(bytes)
     }
@@ -105,13 +131,15 @@ mod tests {
     const SHAPE: ImageShape = ImageShape { channels: 1, height: 2, width: 3 };
 
     fn image_file(count: u32, body: usize) -> Vec<u8> {
-        let mut bytes: Vec<u8> = [IMAGES_MAGIC, count, 2, 3].iter().flat_map(|v| v.to_be_bytes()).collect();
+        let mut bytes: Vec<u8> =
+            [IMAGES_MAGIC, count, 2, 3].iter().flat_map(|v| v.to_be_bytes()).collect();
         bytes.extend((0..body).map(|i| i as u8));
         bytes
     }
 
     fn label_file(labels: &[u8]) -> Vec<u8> {
-        let mut bytes: Vec<u8> = [LABELS_MAGIC, labels.len() as u32].iter().flat_map(|v| v.to_be_bytes()).collect();
+        let mut bytes: Vec<u8> =
+            [LABELS_MAGIC, labels.len() as u32].iter().flat_map(|v| v.to_be_bytes()).collect();
         bytes.extend(labels);
         bytes
     }
@@ -136,7 +164,10 @@ mod tests {
         let whole = image_file(2, 12);
         for end in 0..whole.len() {
             let error = images(Path::new("x"), &whole[..end], SHAPE).unwrap_err();
-            assert!(matches!(error, DataError::IdxSize { actual: Some(n), .. } if n == end as u64), "{end}: {error}");
+            assert!(
+                matches!(error, DataError::IdxSize { actual: Some(n), .. } if n == end as u64),
+                "{end}: {error}"
+            );
         }
         let packed = gzip(&whole);
         for end in 2..packed.len() {
@@ -147,7 +178,10 @@ mod tests {
     #[test]
     fn too_long_a_file_is_an_error() {
         let error = images(Path::new("x"), &image_file(2, 13), SHAPE).unwrap_err();
-        assert_eq!(error.to_string(), "x: the header promises 28 bytes (uncompressed), the file has more");
+        assert_eq!(
+            error.to_string(),
+            "x: the header promises 28 bytes (uncompressed), the file has more"
+        );
     }
 
     #[test]
@@ -159,7 +193,13 @@ mod tests {
         let error = images(path, &image_file(2, 12), other).unwrap_err();
         assert!(error.to_string().contains("2x3 pixels, expected 28x28"), "{error}");
         let error = labels(path, &label_file(&[1, 4]), 4).unwrap_err();
-        assert!(matches!(error, DataError::LabelOutOfRange { record: 1, offset: 9, value: 4, classes: 4, .. }), "{error}");
+        assert!(
+            matches!(
+                error,
+                DataError::LabelOutOfRange { record: 1, offset: 9, value: 4, classes: 4, .. }
+            ),
+            "{error}"
+        );
     }
 
     #[test]

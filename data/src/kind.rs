@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::DataError;
 
-/// The data sets that [`open`](crate::open) can read. In text and JSON: `sample`, `fashion-mnist`, `cifar10`,
-/// `cifar100`, `image-folder`.
+/// The data sets that [`open`](crate::open) can read. In text and JSON: `sample`, `fashion-mnist`,
+/// `cifar10`, `cifar100`, `image-folder`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DatasetKind {
@@ -24,7 +24,8 @@ pub enum DatasetKind {
 
 impl DatasetKind {
     /// Every kind, in the order in which lists show them.
-    pub const ALL: [Self; 5] = [Self::Sample, Self::FashionMnist, Self::Cifar10, Self::Cifar100, Self::ImageFolder];
+    pub const ALL: [Self; 5] =
+        [Self::Sample, Self::FashionMnist, Self::Cifar10, Self::Cifar100, Self::ImageFolder];
 
     /// The name used on the command line and in files.
     #[must_use]
@@ -38,7 +39,8 @@ impl DatasetKind {
         }
     }
 
-    /// Whether [`open`](crate::open) reads this kind from a folder; false for what is part of the program.
+    /// Whether [`open`](crate::open) reads this kind from a folder; false for what is part of the
+    /// program.
     #[must_use]
     pub const fn needs_folder(self) -> bool {
         match self {
@@ -58,7 +60,10 @@ impl FromStr for DatasetKind {
     type Err = DataError;
 
     fn from_str(text: &str) -> Result<Self, DataError> {
-        Self::ALL.into_iter().find(|kind| kind.name() == text).ok_or_else(|| DataError::UnknownKind { name: text.to_owned() })
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.name() == text)
+            .ok_or_else(|| DataError::UnknownKind { name: text.to_owned() })
     }
 }
 

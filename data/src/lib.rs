@@ -1,7 +1,7 @@
 //! Image data sets, augmentation and loaders that give batches as plain `f32` arrays.
 //!
-//! [`open`] reads a data set into a pair of [`Dataset`]s with the [`Normalization`] that belongs to them; a [`Loader`]
-//! walks one of them in background threads:
+//! [`open`] reads a data set into a pair of [`Dataset`]s with the [`Normalization`] that belongs to
+//! them; a [`Loader`] walks one of them in background threads:
 //!
 //! ```
 //! use adwp_data::{Augmentation, DatasetKind, Loader, LoaderConfig, OpenOptions, Order, open};
@@ -18,8 +18,8 @@
 //! # Ok::<(), adwp_data::DataError>(())
 //! ```
 //!
-//! Invariants: this crate knows no other crate of the workspace; what a loader yields depends only on its
-//! configuration, never on the number of threads or on timing; no input causes a panic.
+//! Invariants: this crate knows no other crate of the workspace; what a loader yields depends only
+//! on its configuration, never on the number of threads or on timing; no input causes a panic.
 
 mod augment;
 mod check;

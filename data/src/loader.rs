@@ -49,19 +49,27 @@ pub struct LoaderConfig {
     pub drop_last: bool,
     /// The batch to start with: 0, or where an interrupted epoch goes on.
     pub first_batch: usize,
-    /// Batches that may be in preparation or waiting at a time, which bounds memory; 0 is taken as 1.
+    /// Batches that may be in preparation or waiting at a time, which bounds memory; 0 is taken as
+    /// 1.
     pub prefetch: usize,
-    /// Threads that prepare images, several of them those of one batch; 0 is taken as 1. Without pixels one is enough.
+    /// Threads that prepare images, several of them those of one batch; 0 is taken as 1. Without
+    /// pixels one is enough.
     pub threads: usize,
-    /// Whether batches have pixels. Without them no image is read: who has the images elsewhere does what the placements say, which is all
-    /// of it only where the augmentation does not [change pixels](Augmentation::changes_pixels).
+    /// Whether batches have pixels. Without them no image is read: who has the images elsewhere
+    /// does what the placements say, which is all of it only where the augmentation does not
+    /// [change pixels](Augmentation::changes_pixels).
     pub pixels: bool,
 }
 
 impl LoaderConfig {
-    /// All images in order, unchanged but normalised, with one thread: for evaluation, and to be varied.
+    /// All images in order, unchanged but normalised, with one thread: for evaluation, and to be
+    /// varied.
     #[must_use]
-    pub fn sequential(dataset: Arc<Dataset>, normalization: Normalization, batch_size: usize) -> Self {
+    pub fn sequential(
+        dataset: Arc<Dataset>,
+        normalization: Normalization,
+        batch_size: usize,
+    ) -> Self {
         Self {
             indices: dataset.indices(),
             dataset,
@@ -85,7 +93,8 @@ impl LoaderConfig {
 pub struct Batch {
     /// Number of the batch within the epoch, from 0.
     pub index: usize,
-    /// Normalised pixels: [n, channels, height, width]; nothing where [`LoaderConfig::pixels`] is not set.
+    /// Normalised pixels: [n, channels, height, width]; nothing where [`LoaderConfig::pixels`] is
+    /// not set.
     pub images: Vec<f32>,
     /// Labels: `[n]`.
     pub labels: Vec<u32>,
@@ -97,10 +106,10 @@ pub struct Batch {
 
 /// The batches of one epoch, in order, prepared by background threads.
 ///
-/// What is yielded depends on the configuration alone. A pixel depends on seed, epoch, number of the batch and position
-/// in it; so starting at `first_batch` yields exactly what an uninterrupted epoch yields from there on, and neither
-/// threads nor timing matter. An image that cannot be read makes its batch an error, that of the first such image; the batches after it
-/// still come.
+/// What is yielded depends on the configuration alone. A pixel depends on seed, epoch, number of
+/// the batch and position in it; so starting at `first_batch` yields exactly what an uninterrupted
+/// epoch yields from there on, and neither threads nor timing matter. An image that cannot be read
+/// makes its batch an error, that of the first such image; the batches after it still come.
 ///
 /// Dropping the loader stops its threads: each finishes at most the image it is at.
 #[derive(Debug)]
@@ -113,22 +122,29 @@ impl Loader {
     /// Checks the configuration and starts the threads.
     ///
     /// # Errors
-    /// When the batch size is 0, an index is beyond the end of the data set, the normalisation has not the channels of
-    /// the images, `first_batch` lies beyond the end of the epoch, the augmentation cannot be done, or it changes pixels and batches are to
-    /// have none.
+    /// When the batch size is 0, an index is beyond the end of the data set, the normalisation has
+    /// not the channels of the images, `first_batch` lies beyond the end of the epoch, the
+    /// augmentation cannot be done, or it changes pixels and batches are to have none.
     pub fn new(config: LoaderConfig) -> Result<Self, DataError> {
         let threads = if config.pixels { config.threads.max(1) } else { 1 };
         let shared = Arc::new(Shared::new(config)?);
-        let failed = |what: &str, error: &dyn Display| DataError::Loader { detail: format!("cannot start {what}: {error}") };
-        let pool = ThreadPoolBuilder::new().num_threads(threads).thread_name(|number| format!("loader-{number}")).build();
+        let failed = |what: &str, error: &dyn Display| DataError::Loader {
+            detail: format!("cannot start {what}: {error}"),
+        };
+        let pool = ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|number| format!("loader-{number}"))
+            .build();
         let pool = Arc::new(pool.map_err(|error| failed("threads", &error))?);
-        // While the last images of a batch are prepared, threads that find none left go on with the next batch. There is never more work at
-        // a time than the queue has room for.
+        // While the last images of a batch are prepared, threads that find none left go on with the
+        // next batch. There is never more work at a time than the queue has room for.
         let batches = threads.min(shared.room).min(shared.end - shared.first);
         let mut loader = Self { shared, threads: Vec::with_capacity(batches) };
         for number in 0..batches {
             let (shared, pool) = (Arc::clone(&loader.shared), Arc::clone(&pool));
-            let thread = thread::Builder::new().name(format!("batch-{number}")).spawn(move || shared.work(&pool));
+            let thread = thread::Builder::new()
+                .name(format!("batch-{number}"))
+                .spawn(move || shared.work(&pool));
             loader.threads.push(thread.map_err(|error| failed("a thread", &error))?);
         }
         Ok(loader)
@@ -172,7 +188,8 @@ impl ExactSizeIterator for Loader {}
 
 impl Drop for Loader {
     fn drop(&mut self) {
-        // The flag is set under the lock: a thread that has just found the queue full must not miss the wake-up.
+        // The flag is set under the lock: a thread that has just found the queue full must not miss
+        // the wake-up.
         let queue = self.shared.lock();
         self.shared.stopped.store(true, Ordering::Relaxed);
         drop(queue);
@@ -246,14 +263,21 @@ impl Shared {
             return Err(DataError::NoSuchImage { name, len, index: index as usize });
         }
         let images = config.indices.len();
-        let end = if config.drop_last { images / config.batch_size } else { images.div_ceil(config.batch_size) };
+        let end = if config.drop_last {
+            images / config.batch_size
+        } else {
+            images.div_ceil(config.batch_size)
+        };
         let first = config.first_batch;
         if first > end {
             return wrong(format!("the first batch is {first}, but the epoch has {end} batches"));
         }
         config.augmentation.check(shape)?;
         if config.augmentation.changes_pixels() && !config.pixels {
-            return wrong("the augmentation changes pixels, which placements do not say: batches need pixels".to_owned());
+            return wrong(
+                "the augmentation changes pixels, which placements do not say: batches need pixels"
+                    .to_owned(),
+            );
         }
         Ok(Self {
             order: epoch_order(config.indices, config.order, config.seed, config.epoch),
@@ -286,7 +310,9 @@ impl Shared {
                 Ok(Ok(batch)) => Ok(batch),
                 Ok(Err(Halt::Failed(error))) => Err(error),
                 Ok(Err(Halt::Stopped)) => return,
-                Err(panic) => Err(DataError::LoaderFailed { batch: index, message: panic_message(&*panic) }),
+                Err(panic) => {
+                    Err(DataError::LoaderFailed { batch: index, message: panic_message(&*panic) })
+                }
             };
             self.lock().ready.insert(index, batch);
             self.batch_ready.notify_one();
@@ -311,10 +337,14 @@ impl Shared {
     /// Prepares one batch.
     fn make(&self, index: usize, pool: &ThreadPool) -> Result<Batch, Halt> {
         let start = index * self.batch_size;
-        let indices = self.order[start..self.order.len().min(start.saturating_add(self.batch_size))].to_vec();
-        let placements: Vec<Placement> = (0..).zip(&indices).map(|(position, _)| self.place(index, position)).collect();
-        let images = if self.pixels { self.paint(pool, index, &indices, &placements)? } else { Vec::new() };
-        let labels = indices.iter().filter_map(|&image| self.dataset.label(image as usize)).collect();
+        let indices =
+            self.order[start..self.order.len().min(start.saturating_add(self.batch_size))].to_vec();
+        let placements: Vec<Placement> =
+            (0..).zip(&indices).map(|(position, _)| self.place(index, position)).collect();
+        let images =
+            if self.pixels { self.paint(pool, index, &indices, &placements)? } else { Vec::new() };
+        let labels =
+            indices.iter().filter_map(|&image| self.dataset.label(image as usize)).collect();
         Ok(Batch { index, images, labels, indices, placements })
     }
 
@@ -324,11 +354,20 @@ impl Shared {
         self.augmentation.place(self.dataset.shape(), &mut rng)
     }
 
-    /// The pixels of a batch. Each thread of the pool takes one image after the other, until there is none left.
-    fn paint(&self, pool: &ThreadPool, batch: usize, indices: &[u32], placements: &[Placement]) -> Result<Vec<f32>, Halt> {
+    /// The pixels of a batch. Each thread of the pool takes one image after the other, until there
+    /// is none left.
+    fn paint(
+        &self,
+        pool: &ThreadPool,
+        batch: usize,
+        indices: &[u32],
+        placements: &[Placement],
+    ) -> Result<Vec<f32>, Halt> {
         let shape = self.dataset.shape();
         let mut images = vec![0.0; indices.len() * shape.values()];
-        let left = Mutex::new(images.chunks_exact_mut(shape.values()).zip(indices).zip(placements).enumerate());
+        let left = Mutex::new(
+            images.chunks_exact_mut(shape.values()).zip(indices).zip(placements).enumerate(),
+        );
         let take = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
         let share = |_: BroadcastContext<'_>| {
             let mut canvas = Canvas::new(shape);
@@ -336,14 +375,22 @@ impl Shared {
                 if self.stopped.load(Ordering::Relaxed) {
                     return Err((position, Halt::Stopped));
                 }
-                let mut rng = stream(Purpose::Pixels, self.seed, self.epoch, batch as u64, position as u64);
-                let painted = self.paint_image(image as usize, placement, &mut rng, &mut canvas, out);
+                let mut rng =
+                    stream(Purpose::Pixels, self.seed, self.epoch, batch as u64, position as u64);
+                let painted =
+                    self.paint_image(image as usize, placement, &mut rng, &mut canvas, out);
                 painted.map_err(|error| (position, Halt::Failed(error)))?;
             }
             Ok(())
         };
-        // Which error is told must not depend on timing: images are taken in order, so those before the first error were all taken.
-        match pool.broadcast(share).into_iter().filter_map(Result::err).min_by_key(|(position, _)| *position) {
+        // Which error is told must not depend on timing: images are taken in order, so those before
+        // the first error were all taken.
+        match pool
+            .broadcast(share)
+            .into_iter()
+            .filter_map(Result::err)
+            .min_by_key(|(position, _)| *position)
+        {
             Some((_, halt)) => Err(halt),
             None => Ok(images),
         }
@@ -380,6 +427,9 @@ fn wait<'a>(signal: &Condvar, queue: MutexGuard<'a, Queue>) -> MutexGuard<'a, Qu
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
+    let text = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or(panic.downcast_ref::<String>().map(String::as_str));
     text.unwrap_or("no message").to_owned()
 }

@@ -15,21 +15,29 @@ pub struct Normalization {
 }
 
 impl Normalization {
-    /// The constants that belong to a data set: published ones for CIFAR-10 (those of DARTS), CIFAR-100 and image
-    /// folders (those of ImageNet), measured ones over the training images for Fashion-MNIST and the sample.
+    /// The constants that belong to a data set: published ones for CIFAR-10 (those of DARTS),
+    /// CIFAR-100 and image folders (those of ImageNet), measured ones over the training images for
+    /// Fashion-MNIST and the sample.
     #[must_use]
     pub fn of(kind: DatasetKind) -> Self {
         let (mean, std): (&[f32], &[f32]) = match kind {
             DatasetKind::Sample => (&[0.286_914_94], &[0.353_779_26]),
             DatasetKind::FashionMnist => (&[0.286_040_6], &[0.353_024_24]),
-            DatasetKind::Cifar10 => (&[0.491_399_68, 0.482_158_27, 0.446_531_24], &[0.247_032_33, 0.243_485_05, 0.261_587_68]),
-            DatasetKind::Cifar100 => (&[0.507_075_16, 0.486_548_87, 0.440_917_84], &[0.267_334_28, 0.256_438_46, 0.276_150_5]),
+            DatasetKind::Cifar10 => (
+                &[0.491_399_68, 0.482_158_27, 0.446_531_24],
+                &[0.247_032_33, 0.243_485_05, 0.261_587_68],
+            ),
+            DatasetKind::Cifar100 => (
+                &[0.507_075_16, 0.486_548_87, 0.440_917_84],
+                &[0.267_334_28, 0.256_438_46, 0.276_150_5],
+            ),
             DatasetKind::ImageFolder => (&[0.485, 0.456, 0.406], &[0.229, 0.224, 0.225]),
         };
         Self { mean: mean.to_vec(), std: std.to_vec() }
     }
 
-    /// Measures mean and (population) standard deviation over every pixel of `dataset`, without rounding until the end.
+    /// Measures mean and (population) standard deviation over every pixel of `dataset`, without
+    /// rounding until the end.
     ///
     /// # Errors
     /// When an image cannot be read, or there is none.
@@ -47,7 +55,9 @@ impl Normalization {
         }
         let count = dataset.len() as u128 * plane as u128;
         if count == 0 {
-            return Err(DataError::Normalization { detail: format!("`{}` has no image to measure", dataset.name()) });
+            return Err(DataError::Normalization {
+                detail: format!("`{}` has no image to measure", dataset.name()),
+            });
         }
         let scale = count as f64 * 255.0;
         let mean = sums.iter().map(|&(sum, _)| (sum as f64 / scale) as f32).collect();
@@ -64,12 +74,16 @@ impl Normalization {
     /// Number of channels, after checking that the constants can be used.
     ///
     /// # Errors
-    /// [`DataError::Normalization`] when the two lists differ in length, or a value is not finite, or a standard
-    /// deviation is not positive.
+    /// [`DataError::Normalization`] when the two lists differ in length, or a value is not finite,
+    /// or a standard deviation is not positive.
     pub fn channels(&self) -> Result<usize, DataError> {
         let wrong = |detail: String| Err(DataError::Normalization { detail });
         if self.mean.len() != self.std.len() || self.mean.is_empty() {
-            return wrong(format!("{} means and {} standard deviations", self.mean.len(), self.std.len()));
+            return wrong(format!(
+                "{} means and {} standard deviations",
+                self.mean.len(),
+                self.std.len()
+            ));
         }
         if let Some(mean) = self.mean.iter().find(|mean| !mean.is_finite()) {
             return wrong(format!("the mean {mean}"));
@@ -80,10 +94,12 @@ impl Normalization {
         Ok(self.mean.len())
     }
 
-    /// Writes (pixel / 255 − mean) / std. `pixels`: u8 [channels, …]; `out`: as many values, same order.
+    /// Writes (pixel / 255 − mean) / std. `pixels`: u8 [channels, …]; `out`: as many values, same
+    /// order.
     ///
     /// # Errors
-    /// When the constants are unusable or the lengths are not equal multiples of the number of channels.
+    /// When the constants are unusable or the lengths are not equal multiples of the number of
+    /// channels.
     pub fn apply(&self, pixels: &[u8], out: &mut [f32]) -> Result<(), DataError> {
         let channels = self.channels()?;
         if out.len() != pixels.len() {
@@ -94,7 +110,9 @@ impl Normalization {
             return Err(DataError::Normalization { detail });
         }
         let plane = (pixels.len() / channels).max(1);
-        for ((table, from), to) in self.tables().iter().zip(pixels.chunks(plane)).zip(out.chunks_mut(plane)) {
+        for ((table, from), to) in
+            self.tables().iter().zip(pixels.chunks(plane)).zip(out.chunks_mut(plane))
+        {
             for (to, &from) in to.iter_mut().zip(from) {
                 *to = table[from as usize];
             }
@@ -105,7 +123,8 @@ impl Normalization {
     /// The normalised value of each of the 256 pixel values, per channel.
     #[must_use]
     pub fn tables(&self) -> Vec<[f32; 256]> {
-        let table = |(&mean, &std): (&f32, &f32)| std::array::from_fn(|v| (v as f32 / 255.0 - mean) / std);
+        let table =
+            |(&mean, &std): (&f32, &f32)| std::array::from_fn(|v| (v as f32 / 255.0 - mean) / std);
         self.mean.iter().zip(&self.std).map(table).collect()
     }
 }
@@ -125,8 +144,13 @@ mod tests {
 
     #[test]
     fn unusable_constants_are_errors() {
-        let bad =
-            [(vec![0.5], vec![]), (vec![], vec![]), (vec![0.5], vec![0.0]), (vec![0.5], vec![f32::NAN]), (vec![f32::INFINITY], vec![1.0])];
+        let bad = [
+            (vec![0.5], vec![]),
+            (vec![], vec![]),
+            (vec![0.5], vec![0.0]),
+            (vec![0.5], vec![f32::NAN]),
+            (vec![f32::INFINITY], vec![1.0]),
+        ];
         for (mean, std) in bad {
             let n = Normalization { mean, std };
             assert!(matches!(n.apply(&[], &mut []), Err(DataError::Normalization { .. })), "{n:?}");

@@ -19,8 +19,8 @@ pub const LARGEST_IMAGE_SIZE: usize = 4096;
 /// How to read a data set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OpenOptions {
-    /// Height and width in pixels. When none, [`DEFAULT_IMAGE_SIZE`] for image folders and the size that they have for the other data sets,
-    /// whose images are scaled to any other size.
+    /// Height and width in pixels. When none, [`DEFAULT_IMAGE_SIZE`] for image folders and the size
+    /// that they have for the other data sets, whose images are scaled to any other size.
     pub image_size: Option<usize>,
 }
 
@@ -29,23 +29,29 @@ pub struct OpenOptions {
 pub struct Splits {
     /// The training images.
     pub train: Arc<Dataset>,
-    /// The test images, with the same classes in the same order. For an image folder those of `val`, or of `test`
-    /// when there is no `val`.
+    /// The test images, with the same classes in the same order. For an image folder those of
+    /// `val`, or of `test` when there is no `val`.
     pub test: Arc<Dataset>,
     /// Mean and standard deviation per channel.
     pub normalization: Normalization,
 }
 
-/// Reads a data set. `dir` is the folder with its files; [`DatasetKind::Sample`] needs none and ignores it.
+/// Reads a data set. `dir` is the folder with its files; [`DatasetKind::Sample`] needs none and
+/// ignores it.
 ///
-/// CIFAR and Fashion-MNIST are read into memory, and scaled there. Of an image folder only the names are read now; training images are
-/// scaled so that the shorter side has the image size, test images by [`EVALUATION_MARGIN`](crate::EVALUATION_MARGIN)
-/// more, and the centre is cut out of both.
+/// CIFAR and Fashion-MNIST are read into memory, and scaled there. Of an image folder only the
+/// names are read now; training images are scaled so that the shorter side has the image size, test
+/// images by [`EVALUATION_MARGIN`](crate::EVALUATION_MARGIN) more, and the centre is cut out of
+/// both.
 ///
 /// # Errors
-/// When the folder or one of its files is missing, damaged or not what was asked for; [`DataError::hint`] says what to
-/// do.
-pub fn open(kind: DatasetKind, dir: Option<&Path>, options: &OpenOptions) -> Result<Splits, DataError> {
+/// When the folder or one of its files is missing, damaged or not what was asked for;
+/// [`DataError::hint`] says what to do.
+pub fn open(
+    kind: DatasetKind,
+    dir: Option<&Path>,
+    options: &OpenOptions,
+) -> Result<Splits, DataError> {
     let size = image_size(kind, options)?;
     let scaled = |(train, test): (Dataset, Dataset)| (train.scaled(size), test.scaled(size));
     let (train, test) = match kind {
@@ -58,11 +64,18 @@ pub fn open(kind: DatasetKind, dir: Option<&Path>, options: &OpenOptions) -> Res
         DatasetKind::Cifar100 => scaled(open_cifar(&CIFAR100, existing(kind, dir)?)?),
         DatasetKind::ImageFolder => folder::load(existing(kind, dir)?, size)?,
     };
-    Ok(Splits { train: Arc::new(train), test: Arc::new(test), normalization: Normalization::of(kind) })
+    Ok(Splits {
+        train: Arc::new(train),
+        test: Arc::new(test),
+        normalization: Normalization::of(kind),
+    })
 }
 
 fn open_cifar(layout: &Layout, dir: &Path) -> Result<(Dataset, Dataset), DataError> {
-    Ok((cifar::load(layout, dir, "train", layout.train)?, cifar::load(layout, dir, "test", layout.test)?))
+    Ok((
+        cifar::load(layout, dir, "train", layout.train)?,
+        cifar::load(layout, dir, "test", layout.test)?,
+    ))
 }
 
 /// The folder, if it is one and not empty.
@@ -90,7 +103,11 @@ fn image_size(kind: DatasetKind, options: &OpenOptions) -> Result<usize, DataErr
     };
     let requested = options.image_size.unwrap_or(usual);
     if !(1..=LARGEST_IMAGE_SIZE).contains(&requested) {
-        return Err(DataError::ImageSize { kind, requested, allowed: format!("sizes of 1 to {LARGEST_IMAGE_SIZE}") });
+        return Err(DataError::ImageSize {
+            kind,
+            requested,
+            allowed: format!("sizes of 1 to {LARGEST_IMAGE_SIZE}"),
+        });
     }
     Ok(requested)
 }
@@ -107,7 +124,10 @@ mod tests {
         assert_eq!(ask(DatasetKind::Cifar10, Some(16)).unwrap(), 16);
         assert_eq!(ask(DatasetKind::ImageFolder, None).unwrap(), DEFAULT_IMAGE_SIZE);
         assert_eq!(ask(DatasetKind::ImageFolder, Some(160)).unwrap(), 160);
-        assert!(refused(DatasetKind::ImageFolder, 0) && refused(DatasetKind::Sample, LARGEST_IMAGE_SIZE + 1));
+        assert!(
+            refused(DatasetKind::ImageFolder, 0)
+                && refused(DatasetKind::Sample, LARGEST_IMAGE_SIZE + 1)
+        );
     }
 
     #[test]
@@ -115,7 +135,10 @@ mod tests {
         let native = open(DatasetKind::Sample, None, &OpenOptions::default()).unwrap();
         let half = open(DatasetKind::Sample, None, &OpenOptions { image_size: Some(14) }).unwrap();
         assert_eq!((half.train.shape().height, half.test.shape().width), (14, 14));
-        assert_eq!((half.train.labels(), half.train.len()), (native.train.labels(), native.train.len()));
+        assert_eq!(
+            (half.train.labels(), half.train.len()),
+            (native.train.labels(), native.train.len())
+        );
         let mean = |dataset: &Dataset, image| {
             let mut pixels = vec![0; dataset.shape().values()];
             dataset.read_image(image, &mut pixels).unwrap();

@@ -1,10 +1,12 @@
-//! The only source of chance in this crate. The draws are written out here, not taken from a library's distributions,
-//! so that an upgrade of a dependency cannot change which images a seed gives.
+//! The only source of chance in this crate. The draws are written out here, not taken from a
+//! library's distributions, so that an upgrade of a dependency cannot change which images a seed
+//! gives.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// What a stream is for: streams of different purposes have nothing in common, whatever their numbers.
+/// What a stream is for: streams of different purposes have nothing in common, whatever their
+/// numbers.
 #[derive(Clone, Copy)]
 pub(crate) enum Purpose {
     Order = 1,
@@ -15,7 +17,13 @@ pub(crate) enum Purpose {
 }
 
 /// A stream of its own for every combination of arguments.
-pub(crate) fn stream(purpose: Purpose, seed: u64, epoch: u64, batch: u64, position: u64) -> ChaCha8Rng {
+pub(crate) fn stream(
+    purpose: Purpose,
+    seed: u64,
+    epoch: u64,
+    batch: u64,
+    position: u64,
+) -> ChaCha8Rng {
     let mut key = [0; 32];
     for (part, value) in key.chunks_exact_mut(8).zip([seed, epoch, batch, purpose as u64]) {
         part.copy_from_slice(&value.to_le_bytes());
@@ -31,8 +39,8 @@ pub(crate) fn below(rng: &mut impl Rng, n: usize) -> usize {
     loop {
         let product = u128::from(rng.next_u64()) * u128::from(n);
         let low = product as u64;
-        // 2^64 is no multiple of most n: the first 2^64 mod n values of `low` are drawn again, or some results would
-        // be more likely than others.
+        // 2^64 is no multiple of most n: the first 2^64 mod n values of `low` are drawn again, or
+        // some results would be more likely than others.
         if low >= n || low >= n.wrapping_neg() % n {
             return (product >> 64) as usize;
         }

@@ -1,12 +1,13 @@
-//! Resizing as Pillow does it (and so torchvision): a triangle filter that is widened when shrinking, columns first,
-//! fixed-point weights, rounded to a byte between the two passes. Only what the crop keeps is computed.
+//! Resizing as Pillow does it (and so torchvision): a triangle filter that is widened when
+//! shrinking, columns first, fixed-point weights, rounded to a byte between the two passes. Only
+//! what the crop keeps is computed.
 
 use std::array;
 
 use crate::dataset::ImageShape;
 
-/// For evaluation an image is scaled to 256/224 of the size wanted before the centre is cut out of it, the convention
-/// of ImageNet: numerator and denominator.
+/// For evaluation an image is scaled to 256/224 of the size wanted before the centre is cut out of
+/// it, the convention of ImageNet: numerator and denominator.
 pub const EVALUATION_MARGIN: (usize, usize) = (256, 224);
 
 /// How much of a picture is kept when it is brought to the shape wanted.
@@ -31,7 +32,9 @@ impl Picture {
     /// From u8 [channels, height, width] of `shape`.
     pub(crate) fn from_planes(planes: &[u8], shape: ImageShape) -> Self {
         let ImageShape { channels, height, width } = shape;
-        let pixels = (0..height * width).flat_map(|at| planes.iter().skip(at).step_by(height * width).copied()).collect();
+        let pixels = (0..height * width)
+            .flat_map(|at| planes.iter().skip(at).step_by(height * width).copied())
+            .collect();
         Self { width, height, channels, pixels }
     }
 }
@@ -45,16 +48,16 @@ pub(crate) struct Region {
     pub(crate) width: usize,
 }
 
-/// Scales a part of `picture`, which lies in it and has a pixel, to `shape`, as if the part had been cut out before. The rest is as for
-/// [`frame`].
+/// Scales a part of `picture`, which lies in it and has a pixel, to `shape`, as if the part had
+/// been cut out before. The rest is as for [`frame`].
 pub(crate) fn resize_region(picture: &Picture, region: Region, shape: ImageShape, out: &mut [u8]) {
     let columns = Weights::new(region.width, shape.width, 0, shape.width).behind(region.left);
     let rows = Weights::new(region.height, shape.height, 0, shape.height).behind(region.top);
     resample(picture, &columns, &rows, out);
 }
 
-/// Scales and crops `picture` to `shape` and writes it as u8 [channels, height, width]. The picture must have the
-/// channels of the shape, both at least one pixel, and `out` the values of the shape.
+/// Scales and crops `picture` to `shape` and writes it as u8 [channels, height, width]. The picture
+/// must have the channels of the shape, both at least one pixel, and `out` the values of the shape.
 pub(crate) fn frame(picture: &Picture, shape: ImageShape, framing: Framing, out: &mut [u8]) {
     let (scaled_width, scaled_height) = scaled_size(picture, shape, framing);
     let left = centre(scaled_width - shape.width);
@@ -64,7 +67,8 @@ pub(crate) fn frame(picture: &Picture, shape: ImageShape, framing: Framing, out:
     resample(picture, &columns, &rows, out);
 }
 
-/// The size of the whole picture once scaled: never smaller than the shape, sides in the proportion of the picture.
+/// The size of the whole picture once scaled: never smaller than the shape, sides in the proportion
+/// of the picture.
 fn scaled_size(picture: &Picture, shape: ImageShape, framing: Framing) -> (usize, usize) {
     let (width, height) = match framing {
         Framing::Cover => (shape.width, shape.height),
@@ -73,7 +77,8 @@ fn scaled_size(picture: &Picture, shape: ImageShape, framing: Framing) -> (usize
             (shape.width * numerator / denominator, shape.height * numerator / denominator)
         }
     };
-    // The side that needs the larger factor decides; the other one is rounded down, as torchvision does.
+    // The side that needs the larger factor decides; the other one is rounded down, as torchvision
+    // does.
     if picture.width * height <= picture.height * width {
         (width, (width * picture.height / picture.width).max(height))
     } else {
@@ -81,17 +86,20 @@ fn scaled_size(picture: &Picture, shape: ImageShape, framing: Framing) -> (usize
     }
 }
 
-/// Half of `slack`, a tie going to the even number: Python's `round`, which torchvision's crop uses.
+/// Half of `slack`, a tie going to the even number: Python's `round`, which torchvision's crop
+/// uses.
 fn centre(slack: usize) -> usize {
     let half = slack / 2;
     if slack.is_multiple_of(2) { half } else { half + half % 2 }
 }
 
-/// Bits after the binary point: 32 less 8 for the pixel and 2 for the overshoot of other filters, as in Pillow.
+/// Bits after the binary point: 32 less 8 for the pixel and 2 for the overshoot of other filters,
+/// as in Pillow.
 const PRECISION: u32 = 22;
 const HALF: i32 = 1 << (PRECISION - 1);
 
-/// For a run of output positions along one axis: which input positions each is made of, and their weights.
+/// For a run of output positions along one axis: which input positions each is made of, and their
+/// weights.
 struct Weights {
     /// First input position and number of weights, per output position.
     spans: Vec<(usize, usize)>,
@@ -123,8 +131,10 @@ impl Weights {
             for (fixed, weight) in row.iter_mut().zip(&exact[..length]) {
                 *fixed = (0.5 + weight / total * f64::from(1_u32 << PRECISION)) as i32;
             }
-            // A weight of nothing at the end is common, that of the second input where the sizes are the same.
-            let length = row[..length].iter().rposition(|&weight| weight != 0).map_or(0, |last| last + 1);
+            // A weight of nothing at the end is common, that of the second input where the sizes
+            // are the same.
+            let length =
+                row[..length].iter().rposition(|&weight| weight != 0).map_or(0, |last| last + 1);
             spans.push((first, length));
         }
         Self { spans, values, stride }
@@ -137,7 +147,10 @@ impl Weights {
     }
 
     fn iter(&self) -> impl Iterator<Item = (usize, &[i32])> {
-        self.spans.iter().zip(self.values.chunks_exact(self.stride)).map(|(&(first, n), row)| (first, &row[..n]))
+        self.spans
+            .iter()
+            .zip(self.values.chunks_exact(self.stride))
+            .map(|(&(first, n), row)| (first, &row[..n]))
     }
 
     /// The input positions that any output needs.
@@ -163,7 +176,10 @@ fn resample(picture: &Picture, columns: &Weights, rows: &Weights, out: &mut [u8]
         }
     }
     let mut sums = vec![0; width];
-    for (from, to) in narrow.chunks_exact(needed.len() * width).zip(out.chunks_exact_mut(rows.spans.len() * width)) {
+    for (from, to) in narrow
+        .chunks_exact(needed.len() * width)
+        .zip(out.chunks_exact_mut(rows.spans.len() * width))
+    {
         for (to, (first, weights)) in to.chunks_exact_mut(width).zip(rows.iter()) {
             mix_rows(&from[(first - needed.start) * width..], weights, &mut sums, to);
         }
@@ -171,7 +187,11 @@ fn resample(picture: &Picture, columns: &Weights, rows: &Weights, out: &mut [u8]
 }
 
 /// `from`: u8 [width, channels]; `to`: a row for each channel.
-fn squeeze_row<'a, const CHANNELS: usize>(from: &[u8], columns: &Weights, mut to: impl Iterator<Item = &'a mut [u8]>) {
+fn squeeze_row<'a, const CHANNELS: usize>(
+    from: &[u8],
+    columns: &Weights,
+    mut to: impl Iterator<Item = &'a mut [u8]>,
+) {
     let (from, _) = from.as_chunks::<CHANNELS>();
     let mut to: [&mut [u8]; CHANNELS] = array::from_fn(|_| to.next().unwrap_or_default());
     for (x, (first, weights)) in columns.iter().enumerate() {
@@ -187,7 +207,8 @@ fn squeeze_row<'a, const CHANNELS: usize>(from: &[u8], columns: &Weights, mut to
     }
 }
 
-/// `from`: rows as long as `to`, the first of which have the weights; `sums`: as long, for its own use.
+/// `from`: rows as long as `to`, the first of which have the weights; `sums`: as long, for its own
+/// use.
 fn mix_rows(from: &[u8], weights: &[i32], sums: &mut [i32], to: &mut [u8]) {
     sums.fill(HALF);
     for (&weight, row) in weights.iter().zip(from.chunks_exact(to.len())) {

@@ -1,5 +1,5 @@
-//! A part of Fashion-MNIST that is compiled in, so that everything works without a download. `sample/make.py` made the
-//! files; their licence lies beside them.
+//! A part of Fashion-MNIST that is compiled in, so that everything works without a download.
+//! `sample/make.py` made the files; their licence lies beside them.
 
 use std::path::Path;
 
@@ -10,7 +10,11 @@ use crate::fashion_mnist::{Part, assemble};
 /// A gzipped file, empty where the samples are left out of the program.
 macro_rules! file {
     ($name:literal) => {
-        if cfg!(feature = "sample") { include_bytes!(concat!("../sample/", $name, "-ubyte.gz")) } else { &[] }
+        if cfg!(feature = "sample") {
+            include_bytes!(concat!("../sample/", $name, "-ubyte.gz"))
+        } else {
+            &[]
+        }
     };
 }
 
@@ -19,7 +23,8 @@ const TRAIN_LABELS: &[u8] = file!("train-labels-idx1");
 const TEST_IMAGES: &[u8] = file!("t10k-images-idx3");
 const TEST_LABELS: &[u8] = file!("t10k-labels-idx1");
 
-/// The first 600 training images or the first 100 test images of every class, in their original order.
+/// The first 600 training images or the first 100 test images of every class, in their original
+/// order.
 ///
 /// # Errors
 /// [`DataError::NoSample`] without the feature `sample`.

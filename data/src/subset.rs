@@ -2,14 +2,17 @@ use crate::dataset::Dataset;
 use crate::error::DataError;
 use crate::random::{Purpose, shuffle, stream};
 
-/// Divides `indices` at random in two: the first part has `fraction` of them (rounded to the nearest number), the
-/// second the rest, each in ascending order. The same arguments give the same parts.
+/// Divides `indices` at random in two: the first part has `fraction` of them (rounded to the
+/// nearest number), the second the rest, each in ascending order. The same arguments give the same
+/// parts.
 ///
 /// # Errors
 /// [`DataError::Selection`] when `fraction` does not lie in [0, 1].
 pub fn split(indices: &[u32], fraction: f64, seed: u64) -> Result<(Vec<u32>, Vec<u32>), DataError> {
     if !(0.0..=1.0).contains(&fraction) {
-        return Err(DataError::Selection { detail: format!("a split at {fraction}, which does not lie in 0 to 1") });
+        return Err(DataError::Selection {
+            detail: format!("a split at {fraction}, which does not lie in 0 to 1"),
+        });
     }
     let mut first = indices.to_vec();
     shuffle(&mut stream(Purpose::Split, seed, 0, 0, 0), &mut first);
@@ -19,19 +22,31 @@ pub fn split(indices: &[u32], fraction: f64, seed: u64) -> Result<(Vec<u32>, Vec
     Ok((first, second))
 }
 
-/// Chooses `n` of the images `indices` at random, as many of every class as far as the classes have them: numbers differ by more than
-/// one only where a class is used up. Ascending order. The same arguments give the same images.
+/// Chooses `n` of the images `indices` at random, as many of every class as far as the classes have
+/// them: numbers differ by more than one only where a class is used up. Ascending order. The same
+/// arguments give the same images.
 ///
 /// # Errors
-/// [`DataError::Selection`] when there are fewer than `n` images, [`DataError::NoSuchImage`] for an index beyond the last.
-pub fn subset(dataset: &Dataset, indices: &[u32], n: usize, seed: u64) -> Result<Vec<u32>, DataError> {
+/// [`DataError::Selection`] when there are fewer than `n` images, [`DataError::NoSuchImage`] for an
+/// index beyond the last.
+pub fn subset(
+    dataset: &Dataset,
+    indices: &[u32],
+    n: usize,
+    seed: u64,
+) -> Result<Vec<u32>, DataError> {
     if n > indices.len() {
-        let detail = format!("{n} images of `{}` were asked for, it has {}", dataset.name(), indices.len());
+        let detail =
+            format!("{n} images of `{}` were asked for, it has {}", dataset.name(), indices.len());
         return Err(DataError::Selection { detail });
     }
     let mut classes = vec![Vec::new(); dataset.classes().len()];
     for &index in indices {
-        let none = || DataError::NoSuchImage { name: dataset.name().to_owned(), len: dataset.len(), index: index as usize };
+        let none = || DataError::NoSuchImage {
+            name: dataset.name().to_owned(),
+            len: dataset.len(),
+            index: index as usize,
+        };
         classes[*dataset.labels().get(index as usize).ok_or_else(none)? as usize].push(index);
     }
     for (class, position) in classes.iter_mut().zip(0..) {
@@ -40,7 +55,11 @@ pub fn subset(dataset: &Dataset, indices: &[u32], n: usize, seed: u64) -> Result
     // Which classes get one more than others must not follow their numbers.
     shuffle(&mut stream(Purpose::Subset, seed, 0, 0, 0), &mut classes);
     let rounds = 0..classes.iter().map(Vec::len).max().unwrap_or(0);
-    let mut chosen: Vec<u32> = rounds.flat_map(|round| classes.iter().filter_map(move |class| class.get(round))).take(n).copied().collect();
+    let mut chosen: Vec<u32> = rounds
+        .flat_map(|round| classes.iter().filter_map(move |class| class.get(round)))
+        .take(n)
+        .copied()
+        .collect();
     chosen.sort_unstable();
     Ok(chosen)
 }
@@ -53,7 +72,14 @@ mod tests {
     fn dataset(labels: Vec<u32>) -> Dataset {
         let shape = ImageShape { channels: 1, height: 1, width: 1 };
         let pixels = vec![0; labels.len()];
-        Dataset::from_memory("t", ["a", "b", "c"].map(str::to_owned).to_vec(), shape, labels, pixels).unwrap()
+        Dataset::from_memory(
+            "t",
+            ["a", "b", "c"].map(str::to_owned).to_vec(),
+            shape,
+            labels,
+            pixels,
+        )
+        .unwrap()
     }
 
     fn counts(data: &Dataset, indices: &[u32]) -> [usize; 3] {
@@ -115,6 +141,9 @@ mod tests {
         let chosen = subset(&data, &allowed, 90, 4).unwrap();
         assert!(chosen.iter().all(|index| allowed.contains(index)));
         assert_eq!(counts(&data, &chosen), [30; 3]);
-        assert!(matches!(subset(&data, &[7, 300], 1, 4), Err(DataError::NoSuchImage { index: 300, .. })));
+        assert!(matches!(
+            subset(&data, &[7, 300], 1, 4),
+            Err(DataError::NoSuchImage { index: 300, .. })
+        ));
     }
 }

@@ -6,7 +6,9 @@ use std::fs;
 use std::path::Path;
 
 use adwp_data::{DataError, DatasetKind, Normalization, OpenOptions, Splits, check, open};
-use common::{fixture, idx, message, record, write_cifar10, write_fashion_mnist, write_image_folder};
+use common::{
+    fixture, idx, message, record, write_cifar10, write_fashion_mnist, write_image_folder,
+};
 use tempfile::tempdir;
 
 fn read(kind: DatasetKind, dir: &Path) -> Result<Splits, DataError> {
@@ -20,7 +22,12 @@ fn fails(kind: DatasetKind, dir: &Path) -> DataError {
     }
 }
 
-const FROM_FOLDERS: [DatasetKind; 4] = [DatasetKind::FashionMnist, DatasetKind::Cifar10, DatasetKind::Cifar100, DatasetKind::ImageFolder];
+const FROM_FOLDERS: [DatasetKind; 4] = [
+    DatasetKind::FashionMnist,
+    DatasetKind::Cifar10,
+    DatasetKind::Cifar100,
+    DatasetKind::ImageFolder,
+];
 
 #[test]
 fn the_sample_opens_without_a_folder() {
@@ -78,7 +85,10 @@ fn class_names_come_from_the_file_where_there_is_one() {
     assert_eq!(read(DatasetKind::Cifar10, dir.path()).unwrap().train.classes(), names);
     fs::write(dir.path().join("batches.meta.txt"), "one\ntwo\n").unwrap();
     let error = fails(DatasetKind::Cifar10, dir.path());
-    assert!(message(&error, "remove it").ends_with("batches.meta.txt: 2 class names, expected 10"), "{error}");
+    assert!(
+        message(&error, "remove it").ends_with("batches.meta.txt: 2 class names, expected 10"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -90,14 +100,21 @@ fn damaged_cifar_files_say_where() {
 
     fs::write(&file, &whole[..6000]).unwrap();
     let text = message(&fails(DatasetKind::Cifar10, dir.path()), "truncated");
-    assert!(text.contains("data_batch_3.bin: 6000 bytes") && text.contains("3073 bytes: 1 records and 2927"), "{text}");
+    assert!(
+        text.contains("data_batch_3.bin: 6000 bytes")
+            && text.contains("3073 bytes: 1 records and 2927"),
+        "{text}"
+    );
 
     fs::write(&file, "").unwrap();
     assert!(matches!(fails(DatasetKind::Cifar10, dir.path()), DataError::EmptyFile { .. }));
 
     fs::write(&file, [record(&[1], 0), record(&[10], 0)].concat()).unwrap();
     let text = message(&fails(DatasetKind::Cifar10, dir.path()), "fetch it again");
-    assert!(text.contains("record 1 (byte 3073) has the label 10, which must be below 10"), "{text}");
+    assert!(
+        text.contains("record 1 (byte 3073) has the label 10, which must be below 10"),
+        "{text}"
+    );
 
     fs::remove_file(&file).unwrap();
     let text = message(&fails(DatasetKind::Cifar10, dir.path()), "adwp data fetch cifar10");
@@ -122,7 +139,10 @@ fn a_cifar_check_lists_every_damaged_file() {
     assert_eq!(files, [true; 3], "{report:?}");
     assert!(!report.is_ok());
     assert_eq!(report.splits[0].per_class, [1, 1, 1, 1, 1, 1, 0, 0, 0, 0]);
-    assert!(report.notes[0].contains("data_batch_1.bin: 2 images, the published file has 10000"), "{report:?}");
+    assert!(
+        report.notes[0].contains("data_batch_1.bin: 2 images, the published file has 10000"),
+        "{report:?}"
+    );
 }
 
 #[test]
@@ -130,7 +150,8 @@ fn cifar100_takes_the_fine_label() {
     let dir = tempdir().unwrap();
     let folder = dir.path().join("cifar-100-binary");
     fs::create_dir(&folder).unwrap();
-    fs::write(folder.join("train.bin"), [record(&[4, 72], 1), record(&[19, 99], 2)].concat()).unwrap();
+    fs::write(folder.join("train.bin"), [record(&[4, 72], 1), record(&[19, 99], 2)].concat())
+        .unwrap();
     fs::write(folder.join("test.bin"), record(&[0, 0], 3)).unwrap();
     let splits = read(DatasetKind::Cifar100, dir.path()).unwrap();
     assert_eq!(splits.train.labels(), [72, 99]);
@@ -158,7 +179,10 @@ fn fashion_mnist_is_read_plain() {
     let report = check(DatasetKind::FashionMnist, Some(dir.path()), &mut |_, _| ()).unwrap();
     assert!(report.is_ok());
     assert_eq!(report.splits[0].per_class, [1, 0, 0, 1, 0, 0, 0, 0, 0, 1]);
-    assert!(report.notes[1].contains("test: 2 images, the published data set has 10000"), "{report:?}");
+    assert!(
+        report.notes[1].contains("test: 2 images, the published data set has 10000"),
+        "{report:?}"
+    );
 }
 
 #[test]
@@ -206,7 +230,9 @@ fn an_image_folder_is_read_by_class() {
     fs::write(dir.path().join("train/dog/notes.txt"), "x").unwrap();
     fs::write(dir.path().join("train/dog/.hidden.jpg"), "x").unwrap();
     fs::create_dir(dir.path().join("train/dog/more.jpg")).unwrap();
-    let splits = open(DatasetKind::ImageFolder, Some(dir.path()), &OpenOptions { image_size: Some(24) }).unwrap();
+    let splits =
+        open(DatasetKind::ImageFolder, Some(dir.path()), &OpenOptions { image_size: Some(24) })
+            .unwrap();
     assert_eq!(splits.train.classes(), ["cat", "dog"]);
     assert_eq!(splits.train.labels(), [0, 0, 1, 1, 1]);
     assert_eq!(splits.test.labels(), [0, 1]);
@@ -215,8 +241,15 @@ fn an_image_folder_is_read_by_class() {
 
     let mut image = vec![0; splits.train.shape().values()];
     splits.train.read_image(4, &mut image).unwrap();
-    assert!(image[0].abs_diff(40) < 4 && image[0] == image[24 * 24], "gray in three channels: {}", image[0]);
-    assert!(matches!(splits.train.read_image(5, &mut image), Err(DataError::NoSuchImage { index: 5, .. })));
+    assert!(
+        image[0].abs_diff(40) < 4 && image[0] == image[24 * 24],
+        "gray in three channels: {}",
+        image[0]
+    );
+    assert!(matches!(
+        splits.train.read_image(5, &mut image),
+        Err(DataError::NoSuchImage { index: 5, .. })
+    ));
 
     let default = read(DatasetKind::ImageFolder, dir.path()).unwrap();
     assert_eq!(default.test.shape().to_string(), "3x224x224");
@@ -296,7 +329,8 @@ fn an_image_folder_check_names_every_bad_file() {
     fs::write(path.join("val/dog/1.png"), "").unwrap();
     fs::create_dir(path.join("val/empty")).unwrap();
     let report = check(DatasetKind::ImageFolder, Some(path), &mut |_, _| ()).unwrap();
-    let messages: Vec<&str> = report.problems.iter().map(|problem| problem.message.as_str()).collect();
+    let messages: Vec<&str> =
+        report.problems.iter().map(|problem| problem.message.as_str()).collect();
     for part in [
         "val/empty: the class folder has no image",
         "only the second has `empty`",
@@ -304,7 +338,10 @@ fn an_image_folder_check_names_every_bad_file() {
         "val/dog/0.JPEG: cannot be read as an image: it starts like neither",
         "val/dog/1.png: cannot be read as an image: the file is empty",
     ] {
-        assert!(messages.iter().any(|message| message.contains(part)), "{part} is not in {messages:#?}");
+        assert!(
+            messages.iter().any(|message| message.contains(part)),
+            "{part} is not in {messages:#?}"
+        );
     }
     assert_eq!(messages.len(), 5);
     assert_eq!(report.splits[0].per_class, [1, 2]);
@@ -315,18 +352,25 @@ fn an_image_folder_check_names_every_bad_file() {
 fn a_report_is_json() {
     let dir = tempdir().unwrap();
     write_cifar10(dir.path());
-    let json = serde_json::to_value(check(DatasetKind::Cifar10, Some(dir.path()), &mut |_, _| ()).unwrap()).unwrap();
+    let json = serde_json::to_value(
+        check(DatasetKind::Cifar10, Some(dir.path()), &mut |_, _| ()).unwrap(),
+    )
+    .unwrap();
     assert_eq!(json["kind"], "cifar10");
     assert_eq!(json["shape"]["channels"], 3);
     assert_eq!(json["splits"][0]["images"], 10);
 }
 
-/// Reads the published files where they are: ADWP_CIFAR10 and ADWP_FASHION_MNIST name their folders.
+/// Reads the published files where they are: ADWP_CIFAR10 and ADWP_FASHION_MNIST name their
+/// folders.
 #[test]
 fn the_constants_are_those_of_the_published_files() {
     for (variable, kind, tolerance) in
         // DARTS' constants differ from exact ones in the seventh digit.
-        [("ADWP_CIFAR10", DatasetKind::Cifar10, 4e-7), ("ADWP_FASHION_MNIST", DatasetKind::FashionMnist, 0.0)]
+        [
+            ("ADWP_CIFAR10", DatasetKind::Cifar10, 4e-7),
+            ("ADWP_FASHION_MNIST", DatasetKind::FashionMnist, 0.0),
+        ]
     {
         let Some(dir) = std::env::var_os(variable) else {
             continue;
@@ -336,7 +380,10 @@ fn the_constants_are_those_of_the_published_files() {
         let measured = Normalization::measure(&splits.train).unwrap();
         let close = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() <= tolerance);
         let stated = &splits.normalization;
-        assert!(close(&measured.mean, &stated.mean) && close(&measured.std, &stated.std), "measured {measured:?}, stated {stated:?}");
+        assert!(
+            close(&measured.mean, &stated.mean) && close(&measured.std, &stated.std),
+            "measured {measured:?}, stated {stated:?}"
+        );
         let report = check(kind, Some(Path::new(&dir)), &mut |_, _| ()).unwrap();
         assert!(report.is_ok() && report.notes.is_empty(), "{report:?}");
     }

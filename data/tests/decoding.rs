@@ -22,11 +22,16 @@ const fn square(channels: usize, side: usize) -> ImageShape {
 /// The colours of the quadrants' centres: above left and right, below left and right.
 fn quadrants(path: &Path) -> [[u8; 3]; 4] {
     let image = decode_image(path, square(3, 32)).unwrap();
-    [(8, 8), (8, 24), (24, 8), (24, 24)].map(|(y, x)| [0, 1, 2].map(|c| image[(c * 32 + y) * 32 + x]))
+    [(8, 8), (8, 24), (24, 8), (24, 24)]
+        .map(|(y, x)| [0, 1, 2].map(|c| image[(c * 32 + y) * 32 + x]))
 }
 
 fn assert_close(found: [[u8; 3]; 4], expected: [[u8; 3]; 4], tolerance: u8, what: &str) {
-    let far = found.iter().flatten().zip(expected.iter().flatten()).any(|(a, b)| a.abs_diff(*b) > tolerance);
+    let far = found
+        .iter()
+        .flatten()
+        .zip(expected.iter().flatten())
+        .any(|(a, b)| a.abs_diff(*b) > tolerance);
     assert!(!far, "{what}: {found:?}, expected {expected:?}");
 }
 
@@ -35,10 +40,16 @@ fn jpeg_files_give_their_colours() {
     for name in ["rgb.jpg", "progressive.jpg"] {
         assert_close(quadrants(&fixture(name)), [RED, GREEN, BLUE, WHITE], 2, name);
     }
-    assert_close(quadrants(&fixture("gray.jpg")), [[40; 3], [90; 3], [160; 3], [230; 3]], 2, "gray");
+    assert_close(
+        quadrants(&fixture("gray.jpg")),
+        [[40; 3], [90; 3], [160; 3], [230; 3]],
+        2,
+        "gray",
+    );
 }
 
-/// Expected: what Pillow, which takes every CMYK JPEG as inverted like Adobe's, makes of these files.
+/// Expected: what Pillow, which takes every CMYK JPEG as inverted like Adobe's, makes of these
+/// files.
 #[test]
 fn four_inks_become_three_colours() {
     for name in ["cmyk.jpg", "cmyk-no-marker.jpg", "ycck.jpg"] {
@@ -48,13 +59,22 @@ fn four_inks_become_three_colours() {
 
 #[test]
 fn a_rotation_in_the_metadata_is_applied() {
-    assert_close(quadrants(&fixture("turned.jpg")), [BLUE, RED, WHITE, GREEN], 2, "a quarter clockwise");
+    assert_close(
+        quadrants(&fixture("turned.jpg")),
+        [BLUE, RED, WHITE, GREEN],
+        2,
+        "a quarter clockwise",
+    );
 }
 
 #[test]
 fn palettes_and_single_bits_are_expanded() {
     assert_eq!(quadrants(&fixture("palette.png")), [RED, GREEN, BLUE, WHITE]);
-    assert_eq!(quadrants(&fixture("palette-alpha.png")), [RED, GREEN, BLUE, WHITE], "transparency is ignored");
+    assert_eq!(
+        quadrants(&fixture("palette-alpha.png")),
+        [RED, GREEN, BLUE, WHITE],
+        "transparency is ignored"
+    );
     assert_eq!(quadrants(&fixture("bilevel.png")), [[0; 3], [255; 3], [255; 3], [0; 3]]);
 }
 
@@ -105,8 +125,11 @@ fn one_channel_is_the_luma_of_the_colours() {
 #[test]
 fn resizing_agrees_with_pillow() {
     for (width, height) in [(16, 22), (40, 57)] {
-        let found = decode_image(&fixture("resize-37x53.png"), ImageShape { channels: 3, height, width }).unwrap();
-        let pillow = image::open(fixture(&format!("resize-to-{width}x{height}.png"))).unwrap().into_rgb8();
+        let found =
+            decode_image(&fixture("resize-37x53.png"), ImageShape { channels: 3, height, width })
+                .unwrap();
+        let pillow =
+            image::open(fixture(&format!("resize-to-{width}x{height}.png"))).unwrap().into_rgb8();
         for (x, y, pixel) in pillow.enumerate_pixels() {
             let found = [0, 1, 2].map(|c| found[(c * height + y as usize) * width + x as usize]);
             assert_eq!(found, pixel.0, "{width}x{height}: pixel {x}, {y}");
@@ -131,10 +154,20 @@ fn evaluation_cuts_the_centre_out_of_a_larger_picture() {
 fn what_is_no_image_is_an_error() {
     let dir = tempdir().unwrap();
     let path = dir.path().join("x.jpg");
-    for content in [&b""[..], b"\xff\xd8", b"\xff\xd8\xff\xd9", b"\x89PNG\r\n\x1a\n", b"GIF89a......", b"hello"] {
+    for content in [
+        &b""[..],
+        b"\xff\xd8",
+        b"\xff\xd8\xff\xd9",
+        b"\x89PNG\r\n\x1a\n",
+        b"GIF89a......",
+        b"hello",
+    ] {
         fs::write(&path, content).unwrap();
         let error = decode_image(&path, square(3, 8)).unwrap_err();
-        assert!(message(&error, "replace or remove").contains("x.jpg: cannot be read as an image"), "{error}");
+        assert!(
+            message(&error, "replace or remove").contains("x.jpg: cannot be read as an image"),
+            "{error}"
+        );
     }
     let error = decode_image(&dir.path().join("none.jpg"), square(3, 8)).unwrap_err();
     assert!(matches!(error, DataError::Io { .. }), "{error}");
@@ -145,13 +178,19 @@ fn what_is_no_image_is_an_error() {
 fn cut_and_damaged_files_never_panic_and_cut_ones_are_errors() {
     let dir = tempdir().unwrap();
     let path = dir.path().join("x");
-    for name in ["rgb.jpg", "progressive.jpg", "cmyk.jpg", "turned.jpg", "palette-alpha.png", "bilevel.png"] {
+    for name in
+        ["rgb.jpg", "progressive.jpg", "cmyk.jpg", "turned.jpg", "palette-alpha.png", "bilevel.png"]
+    {
         let whole = fs::read(fixture(name)).unwrap();
         // The last bytes of a PNG are a chunk without content; all pixels are there before it.
         let needed = if name.ends_with("png") { whole.len() - 16 } else { whole.len() };
         for end in 0..needed {
             fs::write(&path, &whole[..end]).unwrap();
-            assert!(decode_image(&path, square(3, 8)).is_err(), "{name}: {end} of {} bytes", whole.len());
+            assert!(
+                decode_image(&path, square(3, 8)).is_err(),
+                "{name}: {end} of {} bytes",
+                whole.len()
+            );
         }
         for at in 0..whole.len() {
             let mut damaged = whole.clone();
@@ -177,7 +216,8 @@ fn a_small_file_cannot_claim_the_memory() {
     let path = dir.path().join("x.png");
     let side = 60_000_u32.to_be_bytes();
     let header = [&side[..], &side, &[8, 2, 0, 0, 0]].concat();
-    let file = [b"\x89PNG\r\n\x1a\n".to_vec(), chunk(b"IHDR", &header), chunk(b"IDAT", b"")].concat();
+    let file =
+        [b"\x89PNG\r\n\x1a\n".to_vec(), chunk(b"IHDR", &header), chunk(b"IDAT", b"")].concat();
     fs::write(&path, file).unwrap();
     let error = decode_image(&path, square(3, 8)).unwrap_err();
     assert!(message(&error, "scale").contains("60000x60000 pixels are more than"), "{error}");
@@ -210,20 +250,31 @@ fn what_never_ends_is_not_read() {
     // No blocks are written: the file takes no room on the disk.
     fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
     let error = decode_image(&path, square(3, 8)).unwrap_err();
-    assert!(message(&error, "scale").contains("x.jpg: 1099511627776 bytes are more than"), "{error}");
+    assert!(
+        message(&error, "scale").contains("x.jpg: 1099511627776 bytes are more than"),
+        "{error}"
+    );
     #[cfg(unix)]
     {
         let endless = dir.path().join("endless.jpg");
         std::os::unix::fs::symlink("/dev/zero", &endless).unwrap();
         let error = decode_image(&endless, square(3, 8)).unwrap_err();
-        assert!(error.to_string().contains("endless.jpg: cannot be read as an image: it is neither a file"), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains("endless.jpg: cannot be read as an image: it is neither a file"),
+            "{error}"
+        );
     }
 }
 
 #[test]
 fn shapes_that_are_no_image_are_refused() {
     for shape in [square(2, 8), square(0, 8), square(3, 0), square(3, usize::MAX)] {
-        assert!(matches!(decode_image(&fixture("rgb.jpg"), shape), Err(DataError::Shape { .. })), "{shape}");
+        assert!(
+            matches!(decode_image(&fixture("rgb.jpg"), shape), Err(DataError::Shape { .. })),
+            "{shape}"
+        );
     }
 }
 
@@ -234,8 +285,15 @@ fn pictures_of_any_proportion_fit() {
     for (width, height) in [(1, 1), (1, 500), (500, 1), (3, 2)] {
         ImageBuffer::from_pixel(width, height, Rgb(RED)).save(&path).unwrap();
         for framing in [Framing::Cover, Framing::Evaluation] {
-            let image = decode_image_framed(&path, ImageShape { channels: 3, height: 20, width: 30 }, framing).unwrap();
-            assert!(image.chunks_exact(600).zip(RED).all(|(plane, v)| plane.iter().all(|&p| p == v)));
+            let image = decode_image_framed(
+                &path,
+                ImageShape { channels: 3, height: 20, width: 30 },
+                framing,
+            )
+            .unwrap();
+            assert!(
+                image.chunks_exact(600).zip(RED).all(|(plane, v)| plane.iter().all(|&p| p == v))
+            );
         }
     }
 }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adwp_data::{
-    Augmentation, AutoAugment, Batch, ColorJitter, DataError, Dataset, DatasetKind, ImageShape, Loader, LoaderConfig, Normalization,
-    OpenOptions, Order, epoch_order, open,
+    Augmentation, AutoAugment, Batch, ColorJitter, DataError, Dataset, DatasetKind, ImageShape,
+    Loader, LoaderConfig, Normalization, OpenOptions, Order, epoch_order, open,
 };
 use common::{numbered, write_image_folder};
 
@@ -75,7 +75,8 @@ fn threads_and_prefetch_change_nothing() {
     for augmentation in [training(&data).augmentation, ALL] {
         let expected = collect(LoaderConfig { augmentation, ..training(&data) });
         for (threads, prefetch) in [(1, 1), (2, 1), (2, 3), (8, 2), (5, 100), (0, 0)] {
-            let found = collect(LoaderConfig { threads, prefetch, augmentation, ..training(&data) });
+            let found =
+                collect(LoaderConfig { threads, prefetch, augmentation, ..training(&data) });
             assert!(found == expected, "{threads}, {prefetch}");
         }
     }
@@ -85,16 +86,22 @@ fn threads_and_prefetch_change_nothing() {
 fn changes_of_no_effect_leave_every_bit() {
     let shape = ImageShape { channels: 3, height: 8, width: 8 };
     let pixels = (0..50 * shape.values()).map(|i| (i * 7 % 251) as u8).collect();
-    let data = Arc::new(Dataset::from_memory("square", vec!["a".to_owned()], shape, vec![0; 50], pixels).unwrap());
+    let data = Arc::new(
+        Dataset::from_memory("square", vec!["a".to_owned()], shape, vec![0; 50], pixels).unwrap(),
+    );
     let plain = training(&data);
     let expected = collect(plain.clone());
-    // Only the whole of a square has all of its area and fits into it; and the factors differ from 1 by less than a number shows.
+    // Only the whole of a square has all of its area and fits into it; and the factors differ from
+    // 1 by less than a number shows.
     let whole = Augmentation { resized_crop: 1.0, ..plain.augmentation };
     let faint = ColorJitter { brightness: 1e-9, contrast: 1e-9, saturation: 1e-9, hue: 0.0 };
     let faint = Augmentation { color_jitter: faint, ..plain.augmentation };
     for augmentation in [whole, faint] {
         assert!(augmentation.changes_pixels());
-        assert!(collect(LoaderConfig { augmentation, ..plain.clone() }) == expected, "{augmentation:?}");
+        assert!(
+            collect(LoaderConfig { augmentation, ..plain.clone() }) == expected,
+            "{augmentation:?}"
+        );
     }
 }
 
@@ -102,7 +109,10 @@ fn changes_of_no_effect_leave_every_bit() {
 fn changes_of_pixels_leave_placements_and_come_before_normalisation_and_holes() {
     for (data, normalization) in [
         (numbered(100), normalization()),
-        (open(DatasetKind::Sample, None, &OpenOptions::default()).unwrap().train, Normalization::of(DatasetKind::Sample)),
+        (
+            open(DatasetKind::Sample, None, &OpenOptions::default()).unwrap().train,
+            Normalization::of(DatasetKind::Sample),
+        ),
     ] {
         let (shape, tables) = (data.shape(), normalization.tables());
         let config = LoaderConfig { indices: (0..100).collect(), normalization, ..training(&data) };
@@ -111,12 +121,23 @@ fn changes_of_pixels_leave_placements_and_come_before_normalisation_and_holes() 
         for (plain, changed) in plain.iter().zip(&changed) {
             assert!(plain.indices == changed.indices && plain.placements == changed.placements);
             assert_ne!(plain.images, changed.images);
-            for (image, placement) in changed.images.chunks_exact(shape.values()).zip(&changed.placements) {
+            for (image, placement) in
+                changed.images.chunks_exact(shape.values()).zip(&changed.placements)
+            {
                 for (at, &value) in image.iter().enumerate() {
-                    let (channel, y, x) = (at / shape.width / shape.height, at / shape.width % shape.height, at % shape.width);
-                    let within = |(from, to): (usize, usize), position| (from..to).contains(&position);
-                    let is_hole = within(placement.hole_rows, y) && within(placement.hole_columns, x);
-                    assert!(if is_hole { value == 0.0 } else { tables[channel].contains(&value) }, "{channel}, {y}, {x}: {value}");
+                    let (channel, y, x) = (
+                        at / shape.width / shape.height,
+                        at / shape.width % shape.height,
+                        at % shape.width,
+                    );
+                    let within =
+                        |(from, to): (usize, usize), position| (from..to).contains(&position);
+                    let is_hole =
+                        within(placement.hole_rows, y) && within(placement.hole_columns, x);
+                    assert!(
+                        if is_hole { value == 0.0 } else { tables[channel].contains(&value) },
+                        "{channel}, {y}, {x}: {value}"
+                    );
                 }
             }
         }
@@ -127,7 +148,9 @@ fn changes_of_pixels_leave_placements_and_come_before_normalisation_and_holes() 
 fn images_of_a_folder_are_cropped_from_the_whole_picture() {
     let dir = tempfile::tempdir().unwrap();
     write_image_folder(dir.path());
-    let splits = open(DatasetKind::ImageFolder, Some(dir.path()), &OpenOptions { image_size: Some(16) }).unwrap();
+    let splits =
+        open(DatasetKind::ImageFolder, Some(dir.path()), &OpenOptions { image_size: Some(16) })
+            .unwrap();
     let augmentation = Augmentation { resized_crop: 0.08, ..Augmentation::NONE };
     let config = LoaderConfig {
         indices: vec![0; 1000],
@@ -136,12 +159,22 @@ fn images_of_a_folder_are_cropped_from_the_whole_picture() {
         ..LoaderConfig::sequential(splits.train.clone(), splits.normalization, 50)
     };
     let tables = config.normalization.tables();
-    // The first quadrant of the picture is red, the second green: crops of one colour come from parts of it, others show several.
-    let red = |image: &[f32]| image[..256].iter().all(|&v| v > tables[0][180]) && image[256..512].iter().all(|&v| v < tables[1][60]);
-    let whole = |image: &[f32]| image[0] > tables[0][180] && image[15] < tables[0][60] && image[255] > tables[0][220];
+    // The first quadrant of the picture is red, the second green: crops of one colour come from
+    // parts of it, others show several.
+    let red = |image: &[f32]| {
+        image[..256].iter().all(|&v| v > tables[0][180])
+            && image[256..512].iter().all(|&v| v < tables[1][60])
+    };
+    let whole = |image: &[f32]| {
+        image[0] > tables[0][180] && image[15] < tables[0][60] && image[255] > tables[0][220]
+    };
     let batches = collect(config);
-    let images: Vec<&[f32]> = batches.iter().flat_map(|batch| batch.images.chunks_exact(768)).collect();
-    let (reds, wholes) = (images.iter().filter(|image| red(image)).count(), images.iter().filter(|image| whole(image)).count());
+    let images: Vec<&[f32]> =
+        batches.iter().flat_map(|batch| batch.images.chunks_exact(768)).collect();
+    let (reds, wholes) = (
+        images.iter().filter(|image| red(image)).count(),
+        images.iter().filter(|image| whole(image)).count(),
+    );
     assert!(reds > 5 && wholes > 500 && reds + wholes < 1000, "{reds}, {wholes}");
 }
 
@@ -150,8 +183,13 @@ fn without_pixels_batches_are_the_same_but_for_them() {
     let data = numbered(100);
     let with = collect(training(&data));
     let without = collect(LoaderConfig { pixels: false, ..training(&data) });
-    assert!(with.iter().flat_map(|batch| &batch.placements).any(|placement| placement.mirrored && placement.down < 0));
-    let bare: Vec<Batch> = with.into_iter().map(|batch| Batch { images: Vec::new(), ..batch }).collect();
+    assert!(
+        with.iter()
+            .flat_map(|batch| &batch.placements)
+            .any(|placement| placement.mirrored && placement.down < 0)
+    );
+    let bare: Vec<Batch> =
+        with.into_iter().map(|batch| Batch { images: Vec::new(), ..batch }).collect();
     assert!(without == bare);
 }
 
@@ -161,11 +199,20 @@ fn an_epoch_goes_on_where_it_was_interrupted() {
     for augmentation in [training(&data).augmentation, ALL] {
         let whole = collect(LoaderConfig { augmentation, ..training(&data) });
         for first_batch in 0..=whole.len() {
-            let rest = collect(LoaderConfig { first_batch, threads: 3, prefetch: 4, augmentation, ..training(&data) });
+            let rest = collect(LoaderConfig {
+                first_batch,
+                threads: 3,
+                prefetch: 4,
+                augmentation,
+                ..training(&data)
+            });
             assert!(rest == whole[first_batch..], "from {first_batch}");
         }
     }
-    assert!(refused(LoaderConfig { first_batch: 16, ..training(&data) }).contains("the epoch has 15 batches"));
+    assert!(
+        refused(LoaderConfig { first_batch: 16, ..training(&data) })
+            .contains("the epoch has 15 batches")
+    );
 }
 
 #[test]
@@ -173,11 +220,23 @@ fn seed_and_epoch_change_order_and_augmentation() {
     let data = numbered(100);
     let base = collect(training(&data));
     let pixels = |seed, epoch| {
-        let augmentation = Augmentation { auto_augment: AutoAugment::Imagenet, color_jitter: ALL.color_jitter, ..Augmentation::NONE };
-        collect(LoaderConfig { seed, epoch, augmentation, order: Order::Sequential, ..training(&data) })
+        let augmentation = Augmentation {
+            auto_augment: AutoAugment::Imagenet,
+            color_jitter: ALL.color_jitter,
+            ..Augmentation::NONE
+        };
+        collect(LoaderConfig {
+            seed,
+            epoch,
+            augmentation,
+            order: Order::Sequential,
+            ..training(&data)
+        })
     };
     assert!(pixels(11, 3) != pixels(12, 3) && pixels(11, 3) != pixels(11, 4));
-    for other in [LoaderConfig { seed: 12, ..training(&data) }, LoaderConfig { epoch: 4, ..training(&data) }] {
+    for other in
+        [LoaderConfig { seed: 12, ..training(&data) }, LoaderConfig { epoch: 4, ..training(&data) }]
+    {
         let unshuffled = LoaderConfig { order: Order::Sequential, ..other.clone() };
         let batches = collect(other);
         assert_ne!(batches[0].indices, base[0].indices);
@@ -191,13 +250,21 @@ fn seed_and_epoch_change_order_and_augmentation() {
 
 #[test]
 fn neither_batches_nor_positions_share_their_chance() {
-    // The same image at every place: were two places augmented from the same draws, they would be equal throughout.
+    // The same image at every place: were two places augmented from the same draws, they would be
+    // equal throughout.
     let data = numbered(1);
     let jitter = Augmentation { color_jitter: ALL.color_jitter, ..Augmentation::NONE };
     for augmentation in [training(&data).augmentation, jitter] {
-        let batches = collect(LoaderConfig { indices: vec![0; 400], batch_size: 20, augmentation, ..training(&data) });
-        let images: Vec<&[f32]> = batches.iter().flat_map(|batch| batch.images.chunks_exact(60)).collect();
-        let distinct: HashSet<Vec<u32>> = images.iter().map(|image| image.iter().map(|v| v.to_bits()).collect()).collect();
+        let batches = collect(LoaderConfig {
+            indices: vec![0; 400],
+            batch_size: 20,
+            augmentation,
+            ..training(&data)
+        });
+        let images: Vec<&[f32]> =
+            batches.iter().flat_map(|batch| batch.images.chunks_exact(60)).collect();
+        let distinct: HashSet<Vec<u32>> =
+            images.iter().map(|image| image.iter().map(|v| v.to_bits()).collect()).collect();
         // 25 crops, 2 directions, 20 holes: of 400 draws at least half differ.
         assert!(distinct.len() > 200, "{}", distinct.len());
         assert_ne!(batches[0].images, batches[1].images);
@@ -212,7 +279,13 @@ fn the_order_is_that_of_epoch_order_over_the_indices_given() {
     let seen: Vec<u32> = batches.iter().flat_map(|batch| batch.indices.clone()).collect();
     assert_eq!(seen, epoch_order(indices, Order::Shuffled, 11, 3));
     for batch in &batches {
-        assert!(batch.indices.iter().zip(&batch.labels).all(|(&i, &label)| data.label(i as usize) == Some(label)));
+        assert!(
+            batch
+                .indices
+                .iter()
+                .zip(&batch.labels)
+                .all(|(&i, &label)| data.label(i as usize) == Some(label))
+        );
     }
 }
 
@@ -243,7 +316,9 @@ fn dropping_a_loader_ends_its_threads() {
     let data = numbered(1000);
     for taken in [0, 1, 5] {
         for (threads, prefetch) in [(1, 1), (4, 1), (4, 8), (16, 64)] {
-            let mut loader = Loader::new(LoaderConfig { batch_size: 4, threads, prefetch, ..training(&data) }).unwrap();
+            let mut loader =
+                Loader::new(LoaderConfig { batch_size: 4, threads, prefetch, ..training(&data) })
+                    .unwrap();
             for _ in 0..taken {
                 loader.next().unwrap().unwrap();
             }
@@ -265,7 +340,11 @@ fn dropping_does_not_wait_for_a_batch_to_be_finished() {
     let splits = open(DatasetKind::ImageFolder, Some(dir.path()), &options).unwrap();
     let normalization = splits.normalization.clone();
     // One batch of images enough for minutes; of its memory nothing is touched that is not written.
-    let config = LoaderConfig { indices: vec![0; 1000], threads: 2, ..LoaderConfig::sequential(splits.train.clone(), normalization, 1000) };
+    let config = LoaderConfig {
+        indices: vec![0; 1000],
+        threads: 2,
+        ..LoaderConfig::sequential(splits.train.clone(), normalization, 1000)
+    };
     let loader = Loader::new(config).unwrap();
     std::thread::sleep(Duration::from_millis(50));
     let start = Instant::now();
@@ -282,7 +361,11 @@ fn an_unreadable_image_costs_its_batch_only() {
     fs::write(&broken, "no image").unwrap();
     let options = OpenOptions { image_size: Some(16) };
     let splits = open(DatasetKind::ImageFolder, Some(dir.path()), &options).unwrap();
-    let config = LoaderConfig { threads: 3, prefetch: 3, ..LoaderConfig::sequential(splits.train, splits.normalization, 1) };
+    let config = LoaderConfig {
+        threads: 3,
+        prefetch: 3,
+        ..LoaderConfig::sequential(splits.train, splits.normalization, 1)
+    };
     let results: Vec<Result<Batch, DataError>> = Loader::new(config).unwrap().collect();
     assert_eq!(results.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true, true]);
     assert!(matches!(&results[1], Err(DataError::NotAnImage { path, .. }) if *path == broken));
@@ -296,9 +379,12 @@ fn the_first_unreadable_image_of_a_batch_is_told_whichever_is_found_first() {
     for (broken, content) in [("train/cat/1.JPEG", "no image"), ("train/dog/0.JPEG", "")] {
         fs::write(dir.path().join(broken), content).unwrap();
     }
-    let splits = open(DatasetKind::ImageFolder, Some(dir.path()), &OpenOptions { image_size: Some(16) }).unwrap();
+    let splits =
+        open(DatasetKind::ImageFolder, Some(dir.path()), &OpenOptions { image_size: Some(16) })
+            .unwrap();
     for threads in [1, 4] {
-        let indices: Vec<u32> = [0, 3].into_iter().chain([2, 1].into_iter().cycle().take(60)).collect();
+        let indices: Vec<u32> =
+            [0, 3].into_iter().chain([2, 1].into_iter().cycle().take(60)).collect();
         let config = LoaderConfig {
             indices,
             threads,
@@ -306,7 +392,12 @@ fn the_first_unreadable_image_of_a_batch_is_told_whichever_is_found_first() {
             ..LoaderConfig::sequential(splits.train.clone(), splits.normalization.clone(), 100)
         };
         let error = Loader::new(config).unwrap().next().unwrap().unwrap_err();
-        assert!(error.to_string().contains("train/dog/0.JPEG: cannot be read as an image: the file is empty"), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains("train/dog/0.JPEG: cannot be read as an image: the file is empty"),
+            "{error}"
+        );
     }
 }
 
@@ -314,18 +405,37 @@ fn the_first_unreadable_image_of_a_batch_is_told_whichever_is_found_first() {
 fn settings_that_make_no_sense_are_refused() {
     let data = numbered(20);
     let augmentation = Augmentation { resized_crop: 1.5, ..Augmentation::NONE };
-    assert!(refused(LoaderConfig { augmentation, ..training(&data) }).contains("resized_crop = 1.5"));
-    assert!(refused(LoaderConfig { augmentation: ALL, pixels: false, ..training(&data) }).contains("batches need pixels"));
+    assert!(
+        refused(LoaderConfig { augmentation, ..training(&data) }).contains("resized_crop = 1.5")
+    );
+    assert!(
+        refused(LoaderConfig { augmentation: ALL, pixels: false, ..training(&data) })
+            .contains("batches need pixels")
+    );
     let shape = ImageShape { channels: 2, height: 2, width: 2 };
-    let two = Arc::new(Dataset::from_memory("two", vec!["a".to_owned()], shape, vec![0], vec![0; 8]).unwrap());
+    let two = Arc::new(
+        Dataset::from_memory("two", vec!["a".to_owned()], shape, vec![0], vec![0; 8]).unwrap(),
+    );
     let of_two = Normalization { mean: vec![0.5; 2], std: vec![0.5; 2] };
-    assert!(refused(LoaderConfig { augmentation: ALL, ..LoaderConfig::sequential(two, of_two, 1) }).contains("not of 2x2x2"));
+    assert!(
+        refused(LoaderConfig { augmentation: ALL, ..LoaderConfig::sequential(two, of_two, 1) })
+            .contains("not of 2x2x2")
+    );
     assert!(refused(LoaderConfig { batch_size: 0, ..training(&data) }).contains("batch size is 0"));
-    assert!(refused(LoaderConfig { indices: vec![3, 20], ..training(&data) }).contains("there is no image 20"));
+    assert!(
+        refused(LoaderConfig { indices: vec![3, 20], ..training(&data) })
+            .contains("there is no image 20")
+    );
     let gray = Normalization::of(DatasetKind::FashionMnist);
-    assert!(refused(LoaderConfig { normalization: gray, ..training(&data) }).contains("constants for 1 channels"));
+    assert!(
+        refused(LoaderConfig { normalization: gray, ..training(&data) })
+            .contains("constants for 1 channels")
+    );
     let zero = Normalization { std: vec![1.0, 0.0, 1.0], ..normalization() };
-    assert!(refused(LoaderConfig { normalization: zero, ..training(&data) }).contains("standard deviation 0"));
+    assert!(
+        refused(LoaderConfig { normalization: zero, ..training(&data) })
+            .contains("standard deviation 0")
+    );
 }
 
 #[test]

@@ -49,8 +49,12 @@ impl Accuracy {
 /// Runs all `batches` and counts. A batch may have any number of images.
 ///
 /// # Errors
-/// A batch cannot be read, its lengths do not fit the model, a label is not a class of the model, or the runtime fails.
-pub fn evaluate(session: &mut Session, batches: impl IntoIterator<Item = Result<Batch, ImagesError>>) -> Result<Accuracy> {
+/// A batch cannot be read, its lengths do not fit the model, a label is not a class of the model,
+/// or the runtime fails.
+pub fn evaluate(
+    session: &mut Session,
+    batches: impl IntoIterator<Item = Result<Batch, ImagesError>>,
+) -> Result<Accuracy> {
     let classes = session.classes();
     let mut accuracy = Accuracy::default();
     for (index, batch) in batches.into_iter().enumerate() {
@@ -80,7 +84,8 @@ impl Accuracy {
 /// How many classes come before `label`.
 fn place(logits: &[f32], label: usize) -> usize {
     let own = rank(logits[label]);
-    let before = |(class, &logit): (usize, &f32)| rank(logit) > own || (rank(logit) == own && class < label);
+    let before =
+        |(class, &logit): (usize, &f32)| rank(logit) > own || (rank(logit) == own && class < label);
     logits.iter().enumerate().filter(|&pair| before(pair)).count()
 }
 

@@ -12,11 +12,16 @@ use crate::{DeployError, Result};
 /// # Errors
 /// It is no such list, or names a processor above 1023.
 pub fn parse(list: &str) -> Result<Vec<usize>> {
-    let wrong = || DeployError::Setting { name: "cpu", detail: format!("`{list}` is no list of processors such as 0-3,8") };
+    let wrong = || DeployError::Setting {
+        name: "cpu",
+        detail: format!("`{list}` is no list of processors such as 0-3,8"),
+    };
     let mut processors = Vec::new();
     for part in list.split(',') {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let number = |text: &str| text.trim().parse::<usize>().ok().filter(|&number| number < 1024).ok_or_else(wrong);
+        let number = |text: &str| {
+            text.trim().parse::<usize>().ok().filter(|&number| number < 1024).ok_or_else(wrong)
+        };
         let (first, last) = (number(first)?, number(last)?);
         if first > last {
             return Err(wrong());
@@ -28,22 +33,34 @@ pub fn parse(list: &str) -> Result<Vec<usize>> {
     Ok(processors)
 }
 
-/// Lets this thread, and the threads that it starts from now on, run on `processors` alone. `taskset`, a part of every usual Linux, is asked to do it.
+/// Lets this thread, and the threads that it starts from now on, run on `processors` alone.
+/// `taskset`, a part of every usual Linux, is asked to do it.
 ///
 /// # Errors
 /// The machine does not have one of them or does not allow it, or there is no `taskset`.
 pub fn pin(processors: &[usize]) -> Result<()> {
     let failed = |detail: String| DeployError::Setting { name: "cpu", detail };
     // The number of the calling thread: `/proc/thread-self` is a link to PROCESS/task/THREAD.
-    let link = fs::read_link("/proc/thread-self").map_err(|_| failed("processors can only be chosen on Linux".to_owned()))?;
+    let link = fs::read_link("/proc/thread-self")
+        .map_err(|_| failed("processors can only be chosen on Linux".to_owned()))?;
     let thread = link.file_name().unwrap_or_default();
     let list = processors.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
-    let output = Command::new("taskset").args(["-p", "-c"]).arg(&list).arg(thread).stdin(Stdio::null()).output();
-    let output = output.map_err(|error| failed(format!("`taskset`, which chooses processors, cannot be started: {error}")))?;
+    let output = Command::new("taskset")
+        .args(["-p", "-c"])
+        .arg(&list)
+        .arg(thread)
+        .stdin(Stdio::null())
+        .output();
+    let output = output.map_err(|error| {
+        failed(format!("`taskset`, which chooses processors, cannot be started: {error}"))
+    })?;
     if output.status.success() {
         return Ok(());
     }
-    Err(failed(format!("processors {list} cannot be used: {}", String::from_utf8_lossy(&output.stderr).trim())))
+    Err(failed(format!(
+        "processors {list} cannot be used: {}",
+        String::from_utf8_lossy(&output.stderr).trim()
+    )))
 }
 
 #[cfg(test)]
@@ -63,7 +80,14 @@ mod tests {
     fn a_thread_stays_where_it_was_pinned() {
         let first = |text: &str| parse(text).unwrap()[0];
         let of_this = || std::fs::read_to_string("/proc/thread-self/status").unwrap();
-        let list = |status: &str| status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap().trim().to_owned();
+        let list = |status: &str| {
+            status
+                .lines()
+                .find_map(|line| line.strip_prefix("Cpus_allowed_list:"))
+                .unwrap()
+                .trim()
+                .to_owned()
+        };
         let allowed = first(&list(&of_this()));
         std::thread::spawn(move || {
             pin(&[allowed]).unwrap();

@@ -36,7 +36,8 @@ pub const SCHEMA: &str = "adwp/bench/2";
 pub struct BenchOptions {
     /// The runtimes, each once.
     pub runtimes: Vec<Runtime>,
-    /// Numbers of threads. A runtime leaves out those it cannot use; tract always runs on one thread.
+    /// Numbers of threads. A runtime leaves out those it cannot use; tract always runs on one
+    /// thread.
     pub threads: Vec<usize>,
     /// How latency is measured. A model with a fixed batch is measured at that batch.
     pub latency: LatencyOptions,
@@ -44,9 +45,11 @@ pub struct BenchOptions {
     pub ort_library: Option<OrtLibrary>,
     /// Images of noise that the runtimes are compared on; 0 compares nothing.
     pub parity_images: usize,
-    /// Gives images `[n, channels, height, width]`, prepared as a model wants them, that the runtimes are compared on instead of noise.
+    /// Gives images `[n, channels, height, width]`, prepared as a model wants them, that the
+    /// runtimes are compared on instead of noise.
     pub images: Option<ImageSource>,
-    /// A program with the command [`memory::PROBE`], that the memory of each session is measured with; `None` measures none.
+    /// A program with the command [`memory::PROBE`], that the memory of each session is measured
+    /// with; `None` measures none.
     pub memory_probe: Option<PathBuf>,
     /// How long each session is run once more, timing every node; `None` times none.
     pub profile: Option<Duration>,
@@ -202,9 +205,13 @@ pub struct RuntimeParity {
 /// `progress` is told what is about to happen, in words for people.
 ///
 /// # Errors
-/// A file is not an image classifier, a runtime refuses it, or a setting leaves nothing to measure. A cost that cannot be
-/// counted is part of the report.
-pub fn run(paths: &[PathBuf], options: &BenchOptions, progress: &mut dyn FnMut(&str)) -> Result<BenchReport> {
+/// A file is not an image classifier, a runtime refuses it, or a setting leaves nothing to measure.
+/// A cost that cannot be counted is part of the report.
+pub fn run(
+    paths: &[PathBuf],
+    options: &BenchOptions,
+    progress: &mut dyn FnMut(&str),
+) -> Result<BenchReport> {
     options.latency.check()?;
     let plan = sessions_of(options)?;
     if paths.is_empty() {
@@ -223,7 +230,13 @@ pub fn run(paths: &[PathBuf], options: &BenchOptions, progress: &mut dyn FnMut(&
         let first = sessions.len();
         for &(runtime, threads) in &plan {
             progress(&format!("loading {} into {runtime} ({threads} threads)", path.display()));
-            sessions.push(TimedSession::start(&model, runtime, threads, batch, options.ort_library.as_ref())?);
+            sessions.push(TimedSession::start(
+                &model,
+                runtime,
+                threads,
+                batch,
+                options.ort_library.as_ref(),
+            )?);
         }
         let mut report = describe(&model);
         report.parity = agreement(&model, &mut sessions[first..], options, progress)?;
@@ -239,20 +252,45 @@ pub fn run(paths: &[PathBuf], options: &BenchOptions, progress: &mut dyn FnMut(&
         for latency in &mut report.latency {
             let (runtime, threads) = (latency.runtime, latency.threads);
             if let Some(program) = &options.memory_probe {
-                progress(&format!("memory of {} under {runtime} ({threads} threads)", model.path().display()));
+                progress(&format!(
+                    "memory of {} under {runtime} ({threads} threads)",
+                    model.path().display()
+                ));
                 let library = options.ort_library.as_ref();
-                latency.memory = memory::of_own_process(program, model.path(), runtime, threads, *batch, library);
+                latency.memory = memory::of_own_process(
+                    program,
+                    model.path(),
+                    runtime,
+                    threads,
+                    *batch,
+                    library,
+                );
             }
             if let Some(time) = options.profile {
-                progress(&format!("profiling {} under {runtime} ({threads} threads)", model.path().display()));
-                let session = SessionOptions { threads, ort_library: options.ort_library.as_ref(), batch: *batch };
-                report.profile.push(profile::profile(model, runtime, &session, time, report.cost.counted())?);
+                progress(&format!(
+                    "profiling {} under {runtime} ({threads} threads)",
+                    model.path().display()
+                ));
+                let session = SessionOptions {
+                    threads,
+                    ort_library: options.ort_library.as_ref(),
+                    batch: *batch,
+                };
+                report.profile.push(profile::profile(
+                    model,
+                    runtime,
+                    &session,
+                    time,
+                    report.cost.counted(),
+                )?);
             }
         }
     }
     Ok(BenchReport {
         schema: SCHEMA.to_owned(),
-        created_unix_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
+        created_unix_s: SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |time| time.as_secs()),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         machine,
         settings: Settings {
@@ -277,11 +315,15 @@ fn milliseconds(time: Duration) -> f64 {
 /// The runtimes and threads to measure, each once.
 fn sessions_of(options: &BenchOptions) -> Result<Vec<(Runtime, usize)>> {
     if options.threads.contains(&0) {
-        return Err(DeployError::Setting { name: "threads", detail: "it must be at least 1".to_owned() });
+        return Err(DeployError::Setting {
+            name: "threads",
+            detail: "it must be at least 1".to_owned(),
+        });
     }
     let mut sessions = Vec::new();
     for &runtime in &options.runtimes {
-        let usable = options.threads.iter().copied().filter(|&threads| runtime.supports_threads(threads));
+        let usable =
+            options.threads.iter().copied().filter(|&threads| runtime.supports_threads(threads));
         let mut threads: Vec<_> = usable.collect();
         if threads.is_empty() && !options.threads.is_empty() {
             threads.push(1);
@@ -293,7 +335,10 @@ fn sessions_of(options: &BenchOptions) -> Result<Vec<(Runtime, usize)>> {
         }
     }
     if sessions.is_empty() {
-        return Err(DeployError::Setting { name: "runtimes", detail: "no runtime or no number of threads".to_owned() });
+        return Err(DeployError::Setting {
+            name: "runtimes",
+            detail: "no runtime or no number of threads".to_owned(),
+        });
     }
     Ok(sessions)
 }
@@ -307,7 +352,8 @@ fn describe(model: &OnnxModel) -> ModelReport {
         opset: model.opset(),
         input: [input.channels, input.height, input.width],
         classes: model.output().classes,
-        cost: cost::cost(model).map_or_else(|error| CostReport::Failed(error.to_string()), CostReport::Counted),
+        cost: cost::cost(model)
+            .map_or_else(|error| CostReport::Failed(error.to_string()), CostReport::Counted),
         stated_params: stated.params,
         stated_madds: stated.madds,
         stated_test_accuracy: stated.test_accuracy,
@@ -338,14 +384,29 @@ fn agreement(
     let mut agreements = Vec::with_capacity(others.len());
     for other in others {
         let other = &mut other.session;
-        let parity = parity::compare(&expected, &other.run(&images, count)?, model.output().classes)?;
-        let (a, b) = ((reference.runtime(), reference.threads()), (other.runtime(), other.threads()));
+        let parity =
+            parity::compare(&expected, &other.run(&images, count)?, model.output().classes)?;
+        let (a, b) =
+            ((reference.runtime(), reference.threads()), (other.runtime(), other.threads()));
         let mut parts_at = None;
         if !parity.agrees() {
-            progress(&format!("{} and {} do not agree on {}; looking for the node where they part", a.0, b.0, model.path().display()));
-            parts_at = bisect::first_difference(model, [a, b], &images, options.ort_library.as_ref());
+            progress(&format!(
+                "{} and {} do not agree on {}; looking for the node where they part",
+                a.0,
+                b.0,
+                model.path().display()
+            ));
+            parts_at =
+                bisect::first_difference(model, [a, b], &images, options.ort_library.as_ref());
         }
-        agreements.push(RuntimeParity { reference: a.0, reference_threads: a.1, runtime: b.0, threads: b.1, parity, parts_at });
+        agreements.push(RuntimeParity {
+            reference: a.0,
+            reference_threads: a.1,
+            runtime: b.0,
+            threads: b.1,
+            parity,
+            parts_at,
+        });
     }
     Ok(agreements)
 }
@@ -362,23 +423,35 @@ impl BenchReport {
         if let Some([load, ..]) = self.machine.load_before
             && load > BUSY
         {
-            warnings.push(format!("the machine was busy with other work: its load was {load:.1} on {} cores", self.machine.cores));
+            warnings.push(format!(
+                "the machine was busy with other work: its load was {load:.1} on {} cores",
+                self.machine.cores
+            ));
         }
         if let (Some(before), Some(after)) = (self.machine.mhz_before, self.machine.mhz_after)
             && (after - before).abs() > THROTTLED * before
         {
-            warnings.push(format!("the processors changed their frequency from {before:.0} to {after:.0} MHz"));
+            warnings.push(format!(
+                "the processors changed their frequency from {before:.0} to {after:.0} MHz"
+            ));
         }
         for model in &self.models {
             for latency in &model.latency {
                 let name = model.path.file_name().unwrap_or_default().to_string_lossy();
                 let plural = if latency.threads == 1 { "" } else { "s" };
-                let of = format!("{name} under {} with {} thread{plural}", latency.runtime, latency.threads);
+                let of = format!(
+                    "{name} under {} with {} thread{plural}",
+                    latency.runtime, latency.threads
+                );
                 if latency.is_noisy() {
-                    warnings.push(format!("{of}: the medians of the repeats lie {:.0} % apart", 100.0 * latency.spread));
+                    warnings.push(format!(
+                        "{of}: the medians of the repeats lie {:.0} % apart",
+                        100.0 * latency.spread
+                    ));
                 }
                 if !latency.stable {
-                    warnings.push(format!("{of}: the latency had not settled when the warm-up ended"));
+                    warnings
+                        .push(format!("{of}: the latency had not settled when the warm-up ended"));
                 }
             }
         }
@@ -388,7 +461,8 @@ impl BenchReport {
     /// Reads a report.
     ///
     /// # Errors
-    /// The file cannot be read, is not JSON, has another schema, or has a key that this schema does not know.
+    /// The file cannot be read, is not JSON, has another schema, or has a key that this schema does
+    /// not know.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let wrong = |detail: String| DeployError::Report { path: path.to_owned(), detail };
@@ -396,7 +470,8 @@ impl BenchReport {
             std::io::ErrorKind::NotFound => DeployError::Missing { path: path.to_owned() },
             _ => DeployError::Unreadable { path: path.to_owned(), source },
         })?;
-        let json: serde_json::Value = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+        let json: serde_json::Value =
+            serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
         // Another schema would fail on its first foreign key, with a message about that key.
         match json.get("schema").and_then(serde_json::Value::as_str) {
             Some(SCHEMA) => serde_json::from_str(&text).map_err(|error| wrong(error.to_string())),
@@ -435,7 +510,11 @@ mod tests {
     use super::*;
 
     fn planned(runtimes: &[Runtime], threads: &[usize]) -> Result<Vec<(Runtime, usize)>> {
-        sessions_of(&BenchOptions { runtimes: runtimes.to_vec(), threads: threads.to_vec(), ..Default::default() })
+        sessions_of(&BenchOptions {
+            runtimes: runtimes.to_vec(),
+            threads: threads.to_vec(),
+            ..Default::default()
+        })
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Finds the node at which two runtimes part.
 //!
-//! The model is cut at the result of a node, and both runtimes compute that result. Cutting at the middle of the nodes that are
-//! left, again and again, ends at a node whose inputs agree and whose result does not.
+//! The model is cut at the result of a node, and both runtimes compute that result. Cutting at the
+//! middle of the nodes that are left, again and again, ends at a node whose inputs agree and whose
+//! result does not.
 
 use std::collections::HashMap;
 
@@ -23,7 +24,8 @@ pub struct Difference {
     pub node: String,
     /// Its operator.
     pub op: String,
-    /// The last node before it that both could compute and whose result agrees; none when that is the input of the graph.
+    /// The last node before it that both could compute and whose result agrees; none when that is
+    /// the input of the graph.
     pub after: Option<String>,
     /// The largest absolute difference of two values of its result.
     pub max_abs: f64,
@@ -31,10 +33,11 @@ pub struct Difference {
     pub largest: f64,
 }
 
-/// Finds where `sessions`, two runtimes with their threads, part on the first of `images` `[n, channels, height, width]`.
+/// Finds where `sessions`, two runtimes with their threads, part on the first of `images` `[n,
+/// channels, height, width]`.
 ///
-/// A result is compared where both runtimes give it as floats. `None` where they agree on all of them, or where they
-/// can compute none.
+/// A result is compared where both runtimes give it as floats. `None` where they agree on all of
+/// them, or where they can compute none.
 pub fn first_difference(
     model: &OnnxModel,
     sessions: [(Runtime, usize); 2],
@@ -68,9 +71,13 @@ pub fn first_difference(
         agreeing = earlier.or(agreeing);
         found = last.or(found);
         let index = found.as_ref()?.index;
-        // The order of the file mixes branches: one that agrees can hide an earlier one that does not.
-        let inputs = nodes[index].input.iter().filter_map(|name| producers.get(name.as_str()).copied());
-        let culprit = inputs.filter_map(|index| result(index).map(|values| Found { index, values })).find(|input| differs(input.values));
+        // The order of the file mixes branches: one that agrees can hide an earlier one that does
+        // not.
+        let inputs =
+            nodes[index].input.iter().filter_map(|name| producers.get(name.as_str()).copied());
+        let culprit = inputs
+            .filter_map(|index| result(index).map(|values| Found { index, values }))
+            .find(|input| differs(input.values));
         let Some(culprit) = culprit else { break };
         candidates = ancestors(nodes, &producers, culprit.index);
         found = Some(culprit);
@@ -95,9 +102,12 @@ fn differs((max_abs, largest): (f64, f64)) -> bool {
     max_abs.is_nan() || max_abs > TOLERANCE * largest.max(1.0)
 }
 
-/// The first of `candidates`, nodes in the order of running, whose result differs, and the last before it whose result agrees. `result` is
-/// `None` for a node that cannot be compared.
-fn halve(candidates: &[usize], result: &dyn Fn(usize) -> Option<(f64, f64)>) -> (Option<Found>, Option<usize>) {
+/// The first of `candidates`, nodes in the order of running, whose result differs, and the last
+/// before it whose result agrees. `result` is `None` for a node that cannot be compared.
+fn halve(
+    candidates: &[usize],
+    result: &dyn Fn(usize) -> Option<(f64, f64)>,
+) -> (Option<Found>, Option<usize>) {
     let (mut found, mut agreeing) = (None, None);
     let (mut from, mut to) = (0, candidates.len());
     while from < to {
@@ -105,7 +115,9 @@ fn halve(candidates: &[usize], result: &dyn Fn(usize) -> Option<(f64, f64)>) -> 
         let known = |place: usize| Some((place, result(candidates[place])?));
         let after = (middle..to).find_map(known);
         // Where nothing from the middle on can be compared, what is before it can.
-        let Some((place, values)) = after.or_else(|| (from..middle).rev().find_map(known)) else { break };
+        let Some((place, values)) = after.or_else(|| (from..middle).rev().find_map(known)) else {
+            break;
+        };
         if differs(values) {
             found = Some(Found { index: candidates[place], values });
             to = place.min(middle);
@@ -121,7 +133,9 @@ fn halve(candidates: &[usize], result: &dyn Fn(usize) -> Option<(f64, f64)>) -> 
 fn producers(nodes: &[NodeProto]) -> HashMap<&str, usize> {
     let mut producers = HashMap::new();
     for (index, node) in nodes.iter().enumerate() {
-        producers.extend(node.output.iter().filter(|name| !name.is_empty()).map(|name| (name.as_str(), index)));
+        producers.extend(
+            node.output.iter().filter(|name| !name.is_empty()).map(|name| (name.as_str(), index)),
+        );
     }
     producers
 }
@@ -138,7 +152,8 @@ fn ancestors(nodes: &[NodeProto], producers: &HashMap<&str, usize>, of: usize) -
     (0..nodes.len()).filter(|&index| seen[index]).collect()
 }
 
-/// The largest absolute difference of two arrays and the largest absolute value of the first; `None` for different lengths.
+/// The largest absolute difference of two arrays and the largest absolute value of the first;
+/// `None` for different lengths.
 fn difference(a: &[f32], b: &[f32]) -> Option<(f64, f64)> {
     if a.len() != b.len() {
         return None;
@@ -176,7 +191,11 @@ mod tests {
                     };
                     let (found, agreeing) = halve(&candidates, &result);
                     let visible = |index: &usize| hidden >> index & 1 == 0;
-                    assert_eq!(found.map(|found| found.index), (first..len).find(visible), "{len} {first} {hidden:b}");
+                    assert_eq!(
+                        found.map(|found| found.index),
+                        (first..len).find(visible),
+                        "{len} {first} {hidden:b}"
+                    );
                     assert_eq!(agreeing, (0..first).rfind(visible), "{len} {first} {hidden:b}");
                 }
             }
@@ -185,7 +204,10 @@ mod tests {
 
     #[test]
     fn differences_of_values_that_are_not_finite() {
-        assert_eq!(difference(&[1.0, f32::NAN, f32::INFINITY], &[1.5, f32::NAN, f32::INFINITY]), Some((0.5, 1.0)));
+        assert_eq!(
+            difference(&[1.0, f32::NAN, f32::INFINITY], &[1.5, f32::NAN, f32::INFINITY]),
+            Some((0.5, 1.0))
+        );
         assert_eq!(difference(&[1.0], &[f32::NAN]), Some((f64::INFINITY, 1.0)));
         assert_eq!(difference(&[1.0], &[]), None);
     }

@@ -5,7 +5,8 @@ use crate::runtime::Runtime;
 /// The result of every fallible function of this crate.
 pub type Result<T, E = DeployError> = std::result::Result<T, E>;
 
-/// What can go wrong between an ONNX file and its report. [`DeployError::hint`] says what to do next.
+/// What can go wrong between an ONNX file and its report. [`DeployError::hint`] says what to do
+/// next.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeployError {
@@ -229,28 +230,35 @@ impl DeployError {
     /// One sentence that says what to do next, or `None` when the message says it already.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::Missing { .. } => "check the path; a run has its model in model.onnx and its measurement in bench.json".to_owned(),
+            Self::Missing { .. } => "check the path; a run has its model in model.onnx and its \
+            measurement in bench.json".to_owned(),
             Self::Empty { .. } | Self::Truncated { .. } => {
                 "the file was not written or copied completely; export or copy it again".to_owned()
             }
             Self::NotOnnx { .. } => "give the path of a .onnx file".to_owned(),
             Self::UnsupportedOpset { opset, newest, .. } if opset > newest => {
-                format!("export the model with operator set {newest} or older (17 and 18 run everywhere)")
+                format!("export the model with operator set {newest} or older (17 and 18 run \
+                everywhere)")
             }
             Self::UnsupportedOpset { oldest, .. } => {
-                format!("convert the model to operator set {oldest} or newer, for instance with onnx.version_converter")
+                format!("convert the model to operator set {oldest} or newer, for instance with \
+                onnx.version_converter")
             }
             Self::NotClassifier { .. } => {
-                "the model must take one input with fixed image size, float32 [batch, channels, height, width] or uint8 [batch, height, width, channels], and give [batch, classes]"
+                "the model must take one input with fixed image size, float32 [batch, channels, \
+                 height, width] or uint8 [batch, height, width, channels], and give [batch, classes]"
                     .to_owned()
             }
-            Self::OpenShape { input, .. } => format!("give its shape, such as --input {input}=1x3x224x224"),
+            Self::OpenShape { input, .. } => format!("give its shape, such as --input \
+            {input}=1x3x224x224"),
             Self::OrtNotFound { .. } | Self::OrtNotThere { .. } => {
-                "get one with `pip install onnxruntime` or, in a checkout, `make runtime`; or name it with --ort-lib or ORT_DYLIB_PATH"
+                "get one with `pip install onnxruntime` or, in a checkout, `make runtime`; or \
+                 name it with --ort-lib or ORT_DYLIB_PATH"
                     .to_owned()
             }
             Self::OrtLoad { .. } => format!(
-                "ONNX Runtime 1.{} or newer for this machine is needed; `pip install onnxruntime` has one",
+                "ONNX Runtime 1.{} or newer for this machine is needed; `pip install onnxruntime` \
+                 has one",
                 crate::ort_library::OLDEST_MINOR
             ),
             Self::OrtConflict { .. } => "use one ONNX Runtime library per process".to_owned(),

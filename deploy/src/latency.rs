@@ -1,11 +1,12 @@
 //! How long a model takes to load and to run.
 //!
-//! Every session is warmed up; then each repeat runs all sessions one after the other, so that what the machine does meanwhile
-//! touches all of them alike. The first runs after a change of session are thrown away: the threads of the
-//! previous one may still spin, and the caches hold its weights.
+//! Every session is warmed up; then each repeat runs all sessions one after the other, so that what
+//! the machine does meanwhile touches all of them alike. The first runs after a change of session
+//! are thrown away: the threads of the previous one may still spin, and the caches hold its
+//! weights.
 //!
-//! What is timed is the call into the runtime, with images that are ready and logits that are not copied out. [`overhead`] tells what the timing
-//! itself takes.
+//! What is timed is the call into the runtime, with images that are ready and logits that are not
+//! copied out. [`overhead`] tells what the timing itself takes.
 
 use std::time::{Duration, Instant};
 
@@ -34,7 +35,12 @@ pub struct LatencyOptions {
 
 impl Default for LatencyOptions {
     fn default() -> Self {
-        Self { batch: 1, min_time: Duration::from_millis(500), repeats: 5, max_warm_up: Duration::from_secs(3) }
+        Self {
+            batch: 1,
+            min_time: Duration::from_millis(500),
+            repeats: 5,
+            max_warm_up: Duration::from_secs(3),
+        }
     }
 }
 
@@ -44,14 +50,18 @@ impl LatencyOptions {
     pub fn check(&self) -> Result<()> {
         for (name, value) in [("batch", self.batch), ("repeats", self.repeats)] {
             if value == 0 {
-                return Err(DeployError::Setting { name, detail: "it must be at least 1".to_owned() });
+                return Err(DeployError::Setting {
+                    name,
+                    detail: "it must be at least 1".to_owned(),
+                });
             }
         }
         Ok(())
     }
 }
 
-/// The latency of one model in one runtime. Times are wall-clock milliseconds of one run of `batch` images.
+/// The latency of one model in one runtime. Times are wall-clock milliseconds of one run of `batch`
+/// images.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LatencyReport {
@@ -135,11 +145,19 @@ impl TimedSession {
     /// Loads `model` into `runtime` and runs it once with `batch` images of [`noise`].
     ///
     /// # Errors
-    /// As [`Session::from_model`] and [`Session::run`]; a model with a fixed batch can be measured at that batch only.
-    pub fn start(model: &OnnxModel, runtime: Runtime, threads: usize, batch: usize, ort_library: Option<&OrtLibrary>) -> Result<Self> {
+    /// As [`Session::from_model`] and [`Session::run`]; a model with a fixed batch can be measured
+    /// at that batch only.
+    pub fn start(
+        model: &OnnxModel,
+        runtime: Runtime,
+        threads: usize,
+        batch: usize,
+        ort_library: Option<&OrtLibrary>,
+    ) -> Result<Self> {
         runtime::prepare(runtime, ort_library)?;
         let start = Instant::now();
-        let mut session = Session::from_model(runtime, model, &SessionOptions { threads, ort_library, batch })?;
+        let mut session =
+            Session::from_model(runtime, model, &SessionOptions { threads, ort_library, batch })?;
         let load_ms = milliseconds(start.elapsed());
         let images = session.bind(noise(model.input(), batch), batch)?;
         let start = Instant::now();
@@ -160,20 +178,32 @@ impl TimedSession {
     }
 }
 
-/// Measures all `sessions` together, interleaved. The reports are in the order of the sessions. `progress` is told how far it is, in words
-/// for people.
+/// Measures all `sessions` together, interleaved. The reports are in the order of the sessions.
+/// `progress` is told how far it is, in words for people.
 ///
 /// # Errors
 /// A setting is 0, or a session fails to run.
-pub fn measure(sessions: &mut [TimedSession], options: &LatencyOptions, progress: &mut dyn FnMut(&str)) -> Result<Vec<LatencyReport>> {
+pub fn measure(
+    sessions: &mut [TimedSession],
+    options: &LatencyOptions,
+    progress: &mut dyn FnMut(&str),
+) -> Result<Vec<LatencyReport>> {
     options.check()?;
-    let mut runs: Vec<Box<dyn FnMut() -> Result<Duration> + '_>> = Vec::with_capacity(sessions.len());
+    let mut runs: Vec<Box<dyn FnMut() -> Result<Duration> + '_>> =
+        Vec::with_capacity(sessions.len());
     let facts: Vec<_> = sessions
         .iter()
         .map(|timed| {
             let session = &timed.session;
             let version = session.runtime_version().to_owned();
-            (session.runtime(), version, session.threads(), timed.batch, timed.load_ms, timed.first_ms)
+            (
+                session.runtime(),
+                version,
+                session.threads(),
+                timed.batch,
+                timed.load_ms,
+                timed.first_ms,
+            )
         })
         .collect();
     for timed in sessions {
@@ -184,13 +214,22 @@ pub fn measure(sessions: &mut [TimedSession], options: &LatencyOptions, progress
     Ok(reports
         .map(|((runtime, runtime_version, threads, batch, load_ms, first_ms), series)| {
             let all = Sample::new(series.repeats.iter().flatten().copied());
-            let repeat_mean_ms: Vec<f64> = series.repeats.iter().map(|repeat| Sample::new(repeat.iter().copied()).mean()).collect();
+            let repeat_mean_ms: Vec<f64> = series
+                .repeats
+                .iter()
+                .map(|repeat| Sample::new(repeat.iter().copied()).mean())
+                .collect();
             let of_repeats = |percent| -> Vec<f64> {
-                series.repeats.iter().map(|repeat| Sample::new(repeat.iter().copied()).percentile(percent)).collect()
+                series
+                    .repeats
+                    .iter()
+                    .map(|repeat| Sample::new(repeat.iter().copied()).percentile(percent))
+                    .collect()
             };
             let (repeat_min_ms, repeat_p50_ms) = (of_repeats(0.0), of_repeats(50.0));
             let medians = Sample::new(repeat_p50_ms.iter().copied());
-            let median_repeat_mean_ms = Sample::new(repeat_mean_ms.iter().copied()).percentile(50.0);
+            let median_repeat_mean_ms =
+                Sample::new(repeat_mean_ms.iter().copied()).percentile(50.0);
             LatencyReport {
                 runtime,
                 runtime_version,
@@ -213,9 +252,13 @@ pub fn measure(sessions: &mut [TimedSession], options: &LatencyOptions, progress
                 repeat_mean_ms,
                 repeat_p50_ms,
                 repeat_min_ms,
-                // Times below the resolution of the clock would otherwise give what JSON cannot hold.
-                spread: (medians.percentile(100.0) - medians.percentile(0.0)) / medians.percentile(0.0).max(1e-6),
-                percentiles_ms: (0..=20).map(|step| all.percentile(5.0 * f64::from(step))).collect(),
+                // Times below the resolution of the clock would otherwise give what JSON cannot
+                // hold.
+                spread: (medians.percentile(100.0) - medians.percentile(0.0))
+                    / medians.percentile(0.0).max(1e-6),
+                percentiles_ms: (0..=20)
+                    .map(|step| all.percentile(5.0 * f64::from(step)))
+                    .collect(),
                 throughput: batch as f64 * 1000.0 / median_repeat_mean_ms.max(1e-6),
                 memory: None,
             }
@@ -223,8 +266,8 @@ pub fn measure(sessions: &mut [TimedSession], options: &LatencyOptions, progress
         .collect())
 }
 
-/// Images `[batch, channels, height, width]` of uniform noise in [-1, 1), or from 0 to 255 where the model takes pixels; the same for the same
-/// shape on every machine.
+/// Images `[batch, channels, height, width]` of uniform noise in [-1, 1), or from 0 to 255 where
+/// the model takes pixels; the same for the same shape on every machine.
 pub fn noise(input: &ImageInput, batch: usize) -> Vec<f32> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let next = || {
@@ -247,7 +290,11 @@ struct Series {
 
 type Run<'a> = Box<dyn FnMut() -> Result<Duration> + 'a>;
 
-fn time(runs: &mut [Run<'_>], options: &LatencyOptions, progress: &mut dyn FnMut(&str)) -> Result<Vec<Series>> {
+fn time(
+    runs: &mut [Run<'_>],
+    options: &LatencyOptions,
+    progress: &mut dyn FnMut(&str),
+) -> Result<Vec<Series>> {
     progress("warming up");
     keep_freed_memory();
     let mut series = Vec::with_capacity(runs.len());
@@ -258,7 +305,8 @@ fn time(runs: &mut [Run<'_>], options: &LatencyOptions, progress: &mut dyn FnMut
     let change = options.min_time.min(Duration::from_millis(50)) / 5;
     let alone = runs.len() == 1;
     for repeat in 0..options.repeats {
-        let left = options.min_time.as_secs_f64() * (runs.len() * (options.repeats - repeat)) as f64;
+        let left =
+            options.min_time.as_secs_f64() * (runs.len() * (options.repeats - repeat)) as f64;
         progress(&format!("repeat {} of {}, {left:.0} s left", repeat + 1, options.repeats));
         for (run, series) in runs.iter_mut().zip(&mut series) {
             if !alone {
@@ -270,15 +318,18 @@ fn time(runs: &mut [Run<'_>], options: &LatencyOptions, progress: &mut dyn FnMut
     Ok(series)
 }
 
-/// Has the allocator keep what is freed up to some tens of megabytes. tract allocates its tensors anew in every run. The allocator of glibc gives such
-/// blocks back to the system and takes them again, a page fault for every 4 KiB, until the program has freed a large one for the first time
-/// (`M_MMAP_THRESHOLD` in mallopt(3)). Whether that was so would depend on what was measured before, and with it up to a third of a latency.
+/// Has the allocator keep what is freed up to some tens of megabytes. tract allocates its tensors
+/// anew in every run. The allocator of glibc gives such blocks back to the system and takes them
+/// again, a page fault for every 4 KiB, until the program has freed a large one for the first time
+/// (`M_MMAP_THRESHOLD` in mallopt(3)). Whether that was so would depend on what was measured
+/// before, and with it up to a third of a latency.
 fn keep_freed_memory() {
     // glibc learns from blocks below 32 MiB.
     std::hint::black_box(Vec::<u8>::with_capacity(31 << 20));
 }
 
-/// What measuring adds to one run: the time of a run that does nothing, all of the loop around it included.
+/// What measuring adds to one run: the time of a run that does nothing, all of the loop around it
+/// included.
 pub fn overhead() -> Duration {
     const RUNS: u32 = 1000;
     let repeat = || {
@@ -318,7 +369,8 @@ const WARM_UP_BLOCK: usize = 5;
 /// Medians closer than this, relative to the earlier one, have settled.
 const SETTLED: f64 = 0.03;
 
-/// Runs until the medians of two successive blocks agree, or for `max`. Gives the number of runs and whether they agreed.
+/// Runs until the medians of two successive blocks agree, or for `max`. Gives the number of runs
+/// and whether they agreed.
 fn warm_up(run: &mut Run<'_>, max: Duration) -> Result<(usize, bool)> {
     let start = Instant::now();
     let mut runs = 0;
@@ -377,8 +429,9 @@ impl Sample {
     }
 }
 
-/// The `percent`-th percentile of values sorted in ascending order: the value at position `(n − 1) · percent / 100`, counted from 0,
-/// interpolated linearly between its two neighbours (the default of NumPy, definition 7 of Hyndman and Fan). 0 for no values.
+/// The `percent`-th percentile of values sorted in ascending order: the value at position `(n − 1)
+/// · percent / 100`, counted from 0, interpolated linearly between its two neighbours (the default
+/// of NumPy, definition 7 of Hyndman and Fan). 0 for no values.
 pub fn percentile(sorted: &[f64], percent: f64) -> f64 {
     let Some(last) = sorted.len().checked_sub(1) else { return 0.0 };
     let position = last as f64 * (percent / 100.0).clamp(0.0, 1.0);
@@ -386,8 +439,8 @@ pub fn percentile(sorted: &[f64], percent: f64) -> f64 {
     sorted[below] + (sorted[above] - sorted[below]) * (position - position.floor())
 }
 
-/// The mean of the middle half of some times. A run that was disturbed counts no more than in a median, and times in whole microseconds keep
-/// their fractions. 0 for no times.
+/// The mean of the middle half of some times. A run that was disturbed counts no more than in a
+/// median, and times in whole microseconds keep their fractions. 0 for no times.
 pub(crate) fn interquartile_mean(times: impl IntoIterator<Item = f64>) -> f64 {
     let Sample(times) = Sample::new(times.into_iter());
     let outer = times.len() / 4;
@@ -403,7 +456,9 @@ mod tests {
     fn percentiles_interpolate_between_neighbours() {
         // numpy.percentile([1, 2, 3, 4, 10], [0, 50, 90, 95, 99, 100])
         let values = [1.0, 2.0, 3.0, 4.0, 10.0];
-        for (percent, expected) in [(0.0, 1.0), (50.0, 3.0), (90.0, 7.6), (95.0, 8.8), (99.0, 9.76), (100.0, 10.0)] {
+        for (percent, expected) in
+            [(0.0, 1.0), (50.0, 3.0), (90.0, 7.6), (95.0, 8.8), (99.0, 9.76), (100.0, 10.0)]
+        {
             assert!((percentile(&values, percent) - expected).abs() < 1e-12, "{percent}");
         }
         assert_eq!(percentile(&[1.0, 2.0], 50.0), 1.5);
@@ -427,7 +482,8 @@ mod tests {
             // After the name in parentheses: minflt, the tenth field of proc_pid_stat(5).
             status.rsplit_once(')').unwrap().1.split_whitespace().nth(7).unwrap().parse().unwrap()
         };
-        let turns = || (0..100).for_each(|turn| drop(std::hint::black_box(vec![turn + 1_u8; 1 << 20])));
+        let turns =
+            || (0..100).for_each(|turn| drop(std::hint::black_box(vec![turn + 1_u8; 1 << 20])));
         keep_freed_memory();
         turns();
         let before = faults();
@@ -460,7 +516,12 @@ mod tests {
                 Ok(Duration::from_millis(1))
             })
         };
-        let options = LatencyOptions { min_time: Duration::ZERO, repeats: 3, max_warm_up: Duration::ZERO, ..Default::default() };
+        let options = LatencyOptions {
+            min_time: Duration::ZERO,
+            repeats: 3,
+            max_warm_up: Duration::ZERO,
+            ..Default::default()
+        };
         let series = time(&mut [session('a'), session('b')], &options, &mut |_| ()).unwrap();
         assert_eq!(order.into_inner().iter().collect::<String>(), "aabbaabbaabb");
         assert!(series.iter().all(|series| series.repeats == vec![vec![1.0]; 3]));

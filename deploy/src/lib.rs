@@ -1,8 +1,10 @@
 //! Judges an ONNX image classifier as a stranger would: from the file alone.
 //!
-//! Nothing of the training side is known here. [`onnx`] reads and checks the file, [`cost`] counts its parameters and
-//! multiply-adds, [`runtime`] runs it under ONNX Runtime or tract, [`latency`], [`memory`], [`mod@profile`], [`parity`] and [`accuracy`] measure it,
-//! [`mod@bisect`] finds where runtimes part, [`mod@predict`] names what it sees, and [`mod@bench`] puts the measurements into one report that can be compared with another.
+//! Nothing of the training side is known here. [`onnx`] reads and checks the file, [`cost`] counts
+//! its parameters and multiply-adds, [`runtime`] runs it under ONNX Runtime or tract, [`latency`],
+//! [`memory`], [`mod@profile`], [`parity`] and [`accuracy`] measure it, [`mod@bisect`] finds where
+//! runtimes part, [`mod@predict`] names what it sees, and [`mod@bench`] puts the measurements into
+//! one report that can be compared with another.
 //!
 //! ```no_run
 //! use adwp_deploy::{cost, onnx::OnnxModel};

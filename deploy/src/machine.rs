@@ -70,7 +70,9 @@ fn proc_value(path: &str, key: &str) -> Option<String> {
 fn cpu_model() -> Option<String> {
     match env::consts::OS {
         // ARM kernels name the board instead of the processor.
-        "linux" => ["model name", "Model", "Hardware"].iter().find_map(|key| proc_value("/proc/cpuinfo", key)),
+        "linux" => ["model name", "Model", "Hardware"]
+            .iter()
+            .find_map(|key| proc_value("/proc/cpuinfo", key)),
         "macos" => sysctl("machdep.cpu.brand_string"),
         "windows" => env::var("PROCESSOR_IDENTIFIER").ok(),
         _ => None,
@@ -90,7 +92,10 @@ fn load_average() -> Option<LoadAverage> {
         "macos" => sysctl("vm.loadavg")?,
         _ => fs::read_to_string("/proc/loadavg").ok()?,
     };
-    let mut numbers = text.split_whitespace().filter_map(|word| word.parse::<f64>().ok()).filter(|load| load.is_finite());
+    let mut numbers = text
+        .split_whitespace()
+        .filter_map(|word| word.parse::<f64>().ok())
+        .filter(|load| load.is_finite());
     Some([numbers.next()?, numbers.next()?, numbers.next()?])
 }
 
@@ -109,14 +114,21 @@ pub(crate) fn status_bytes(key: &str) -> Option<u64> {
 /// The mean frequency of all processors: as the kernel scales it, else as the processors tell it.
 fn mhz() -> Option<f64> {
     let scaled = |index: usize| {
-        let text = fs::read_to_string(format!("/sys/devices/system/cpu/cpu{index}/cpufreq/scaling_cur_freq")).ok()?;
+        let text = fs::read_to_string(format!(
+            "/sys/devices/system/cpu/cpu{index}/cpufreq/scaling_cur_freq"
+        ))
+        .ok()?;
         Some(text.trim().parse::<f64>().ok()? / 1000.0)
     };
     let mut all: Vec<f64> = (0..1024).map_while(scaled).collect();
     if all.is_empty() {
         let text = fs::read_to_string("/proc/cpuinfo").ok()?;
         let lines = text.lines().filter_map(|line| line.split_once(':'));
-        all.extend(lines.filter(|(name, _)| name.trim() == "cpu MHz").filter_map(|(_, value)| value.trim().parse::<f64>().ok()));
+        all.extend(
+            lines
+                .filter(|(name, _)| name.trim() == "cpu MHz")
+                .filter_map(|(_, value)| value.trim().parse::<f64>().ok()),
+        );
     }
     let mean = all.iter().sum::<f64>() / all.len() as f64;
     mean.is_finite().then_some(mean)

@@ -32,18 +32,33 @@ pub const PROBE: &str = "memory-probe";
 /// Runs.
 const RUNS: usize = 3;
 
-/// Loads the file `path` and runs it, and tells the memory of this process, which should have done nothing before.
+/// Loads the file `path` and runs it, and tells the memory of this process, which should have done
+/// nothing before.
 ///
 /// # Errors
-/// As [`Session::load`] and [`Session::run`]; [`DeployError::Setting`] where the system does not tell.
-pub fn of_this_process(path: &Path, runtime: Runtime, threads: usize, batch: usize, library: Option<&Path>) -> Result<PeakMemory> {
-    let untold = || DeployError::Setting { name: "memory", detail: "this system does not tell what a process holds".to_owned() };
+/// As [`Session::load`] and [`Session::run`]; [`DeployError::Setting`] where the system does not
+/// tell.
+pub fn of_this_process(
+    path: &Path,
+    runtime: Runtime,
+    threads: usize,
+    batch: usize,
+    library: Option<&Path>,
+) -> Result<PeakMemory> {
+    let untold = || DeployError::Setting {
+        name: "memory",
+        detail: "this system does not tell what a process holds".to_owned(),
+    };
     let library = if runtime == Runtime::Ort { Some(ort_library::find(library)?) } else { None };
     runtime::prepare(runtime, library.as_ref())?;
     let before_bytes = status_bytes("VmRSS").ok_or_else(untold)?;
     let model = OnnxModel::load(path)?;
     let images = noise(model.input(), batch);
-    let mut session = Session::from_model(runtime, &model, &SessionOptions { threads, ort_library: library.as_ref(), batch })?;
+    let mut session = Session::from_model(
+        runtime,
+        &model,
+        &SessionOptions { threads, ort_library: library.as_ref(), batch },
+    )?;
     // What was read to check the file is no part of what the runtime needs.
     drop(model);
     let images = session.bind(images, batch)?;
@@ -53,7 +68,8 @@ pub fn of_this_process(path: &Path, runtime: Runtime, threads: usize, batch: usi
     Ok(PeakMemory { peak_bytes: status_bytes("VmHWM").ok_or_else(untold)?, before_bytes })
 }
 
-/// What [`of_this_process`] gives in a process of `program`, which has the command [`PROBE`]; `None` where that fails.
+/// What [`of_this_process`] gives in a process of `program`, which has the command [`PROBE`];
+/// `None` where that fails.
 pub(crate) fn of_own_process(
     program: &Path,
     path: &Path,

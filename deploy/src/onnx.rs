@@ -34,7 +34,8 @@ pub enum BatchSize {
     Fixed(usize),
 }
 
-/// The one input of a classifier: float32 `[batch, channels, height, width]`, or uint8 `[batch, height, width, channels]`.
+/// The one input of a classifier: float32 `[batch, channels, height, width]`, or uint8 `[batch,
+/// height, width, channels]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageInput {
     /// The name of the tensor.
@@ -47,7 +48,8 @@ pub struct ImageInput {
     pub height: usize,
     /// Columns of an image.
     pub width: usize,
-    /// Whether it takes the pixels as they are, uint8 with the channels last, and prepares them itself.
+    /// Whether it takes the pixels as they are, uint8 with the channels last, and prepares them
+    /// itself.
     pub pixels: bool,
 }
 
@@ -81,14 +83,16 @@ pub struct ClassOutput {
     pub classes: usize,
 }
 
-/// A decoded ONNX image classifier: an [`OnnxFile`] with one image input and a class output, whose `adwp.*` metadata fits them.
+/// A decoded ONNX image classifier: an [`OnnxFile`] with one image input and a class output, whose
+/// `adwp.*` metadata fits them.
 #[derive(Debug, Clone)]
 pub struct OnnxModel {
     file: OnnxFile,
     input: ImageInput,
     output: ClassOutput,
     known: ModelMetadata,
-    /// The most bytes of activations at [`ImageInput::nominal_batch`], where the sizes of all results are known.
+    /// The most bytes of activations at [`ImageInput::nominal_batch`], where the sizes of all
+    /// results are known.
     activations: Option<u64>,
 }
 
@@ -101,7 +105,8 @@ impl OnnxModel {
         Self::from_file(OnnxFile::load(path)?)
     }
 
-    /// Decodes and checks the bytes of an ONNX file. `path` is where they came from: it is named in errors, and the runtimes read it.
+    /// Decodes and checks the bytes of an ONNX file. `path` is where they came from: it is named in
+    /// errors, and the runtimes read it.
     ///
     /// # Errors
     /// As [`OnnxModel::load`].
@@ -114,11 +119,14 @@ impl OnnxModel {
     /// # Errors
     /// It is none, or its metadata does not fit.
     pub fn from_file(file: OnnxFile) -> Result<Self> {
-        let not_classifier = |detail| DeployError::NotClassifier { path: file.path().to_owned(), detail };
+        let not_classifier =
+            |detail| DeployError::NotClassifier { path: file.path().to_owned(), detail };
         let input = image_input(file.graph()).map_err(not_classifier)?;
         let output = class_output(file.graph()).map_err(not_classifier)?;
-        let known = ModelMetadata::read(file.metadata_props(), input.channels, output.classes)
-            .map_err(|(key, detail)| DeployError::Metadata { path: file.path().to_owned(), key, detail })?;
+        let known =
+            ModelMetadata::read(file.metadata_props(), input.channels, output.classes).map_err(
+                |(key, detail)| DeployError::Metadata { path: file.path().to_owned(), key, detail },
+            )?;
         let mut model = Self { file, input, output, known, activations: None };
         model.activations = match cost(&model) {
             Ok(cost) => cost.peak_activation_bytes,
@@ -144,18 +152,23 @@ impl OnnxModel {
         self.file.bytes()
     }
 
-    /// Whether a run of `batch` images fits into the memory that is free, as far as is known. The runtimes end the process where it does not.
+    /// Whether a run of `batch` images fits into the memory that is free, as far as is known. The
+    /// runtimes end the process where it does not.
     ///
     /// # Errors
     /// [`DeployError::TooLarge`] says what is needed and what there is.
     pub(crate) fn check_memory(&self, batch: usize) -> Result<()> {
-        let (Some(activations), Some(available)) = (self.activations, available_bytes()) else { return Ok(()) };
+        let (Some(activations), Some(available)) = (self.activations, available_bytes()) else {
+            return Ok(());
+        };
         let nominal = self.input.nominal_batch().max(1);
         let needed = u128::from(activations) * batch.max(nominal) as u128 / nominal as u128;
         if needed <= u128::from(available) {
             return Ok(());
         }
-        let detail = format!("its activations take {needed} bytes for {batch} images, and {available} are free");
+        let detail = format!(
+            "its activations take {needed} bytes for {batch} images, and {available} are free"
+        );
         Err(DeployError::TooLarge { path: self.path().to_owned(), detail })
     }
 
@@ -204,17 +217,23 @@ impl OnnxModel {
         self.file.graph()
     }
 
-    /// How pixels become what [`crate::runtime::Session::run`] is given: they stay what they are for a model that takes
-    /// [pixels](ImageInput::pixels), else the metadata says it. `None` where nothing says it.
+    /// How pixels become what [`crate::runtime::Session::run`] is given: they stay what they are
+    /// for a model that takes [pixels](ImageInput::pixels), else the metadata says it. `None` where
+    /// nothing says it.
     pub fn preparation(&self) -> Option<Normalization> {
         let channels = self.input.channels;
-        let as_they_are = || Normalization { mean: vec![0.0; channels], std: vec![1.0 / 255.0; channels] };
+        let as_they_are =
+            || Normalization { mean: vec![0.0; channels], std: vec![1.0 / 255.0; channels] };
         if self.input.pixels { Some(as_they_are()) } else { self.known.normalization.clone() }
     }
 
     /// The name of class `index`, from the metadata or `class 7`.
     pub fn class_name(&self, index: usize) -> String {
-        self.known.classes.as_ref().and_then(|names| names.get(index).cloned()).unwrap_or_else(|| format!("class {index}"))
+        self.known
+            .classes
+            .as_ref()
+            .and_then(|names| names.get(index).cloned())
+            .unwrap_or_else(|| format!("class {index}"))
     }
 }
 
@@ -228,7 +247,11 @@ pub(crate) fn node_label(node: &NodeProto) -> String {
     if !node.name.is_empty() {
         return node.name.clone();
     }
-    node.output.iter().find(|name| !name.is_empty()).cloned().unwrap_or_else(|| node.op_type.clone())
+    node.output
+        .iter()
+        .find(|name| !name.is_empty())
+        .cloned()
+        .unwrap_or_else(|| node.op_type.clone())
 }
 
 /// The dimensions of a tensor, refused when negative or beyond what can be addressed.
@@ -238,12 +261,15 @@ pub(crate) fn tensor_dims(tensor: &TensorProto) -> Result<Vec<usize>, String> {
         .dims
         .iter()
         .map(|&dim| {
-            let size = u32::try_from(dim).map_err(|_| format!("tensor `{}` has dimension {dim}", tensor.name))?;
+            let size = u32::try_from(dim)
+                .map_err(|_| format!("tensor `{}` has dimension {dim}", tensor.name))?;
             // Zeros are left out so that no later dimension escapes the bound.
             elements = elements
                 .checked_mul(u64::from(size.max(1)))
                 .filter(|&elements| elements <= MAX_ELEMENTS)
-                .ok_or_else(|| format!("tensor `{}` has too many elements: {:?}", tensor.name, tensor.dims))?;
+                .ok_or_else(|| {
+                    format!("tensor `{}` has too many elements: {:?}", tensor.name, tensor.dims)
+                })?;
             Ok(size as usize)
         })
         .collect()
@@ -253,12 +279,23 @@ pub(crate) fn tensor_dims(tensor: &TensorProto) -> Result<Vec<usize>, String> {
 pub(crate) const MAX_ELEMENTS: u64 = 1 << 40;
 
 fn standard_opset(imports: &[OperatorSetIdProto], path: &Path) -> Result<i64> {
-    let opset = imports.iter().find(|import| is_standard_domain(&import.domain)).map(|import| import.version);
+    let opset = imports
+        .iter()
+        .find(|import| is_standard_domain(&import.domain))
+        .map(|import| import.version);
     let Some(opset) = opset else {
-        return Err(DeployError::Truncated { path: path.to_owned(), detail: "it does not say which operator set it uses".to_owned() });
+        return Err(DeployError::Truncated {
+            path: path.to_owned(),
+            detail: "it does not say which operator set it uses".to_owned(),
+        });
     };
     if !(OLDEST_OPSET..=NEWEST_OPSET).contains(&opset) {
-        return Err(DeployError::UnsupportedOpset { path: path.to_owned(), opset, oldest: OLDEST_OPSET, newest: NEWEST_OPSET });
+        return Err(DeployError::UnsupportedOpset {
+            path: path.to_owned(),
+            opset,
+            oldest: OLDEST_OPSET,
+            newest: NEWEST_OPSET,
+        });
     }
     Ok(opset)
 }
@@ -290,12 +327,20 @@ fn check_graph(graph: &GraphProto) -> Result<(), String> {
                 } else {
                     "which nothing before it defines"
                 };
-                return Err(format!("node `{}` ({}) reads `{name}`, {why}", node_label(node), node.op_type));
+                return Err(format!(
+                    "node `{}` ({}) reads `{name}`, {why}",
+                    node_label(node),
+                    node.op_type
+                ));
             }
         }
         for name in node.output.iter().filter(|name| !name.is_empty()) {
             if !defined.insert(name) {
-                return Err(format!("node `{}` ({}) writes `{name}`, which is defined already", node_label(node), node.op_type));
+                return Err(format!(
+                    "node `{}` ({}) writes `{name}`, which is defined already",
+                    node_label(node),
+                    node.op_type
+                ));
             }
         }
     }
@@ -312,7 +357,8 @@ fn check_graph(graph: &GraphProto) -> Result<(), String> {
     }
 }
 
-/// Every tensor that is stored in a graph and in the graphs inside its nodes, however deep: [`wire`] bounds the depth.
+/// Every tensor that is stored in a graph and in the graphs inside its nodes, however deep:
+/// [`wire`] bounds the depth.
 fn tensors<'a>(graph: &'a GraphProto, visit: &mut dyn FnMut(&'a TensorProto)) {
     graph.initializer.iter().for_each(&mut *visit);
     for attribute in graph.node.iter().flat_map(|node| &node.attribute) {
@@ -323,8 +369,9 @@ fn tensors<'a>(graph: &'a GraphProto, visit: &mut dyn FnMut(&'a TensorProto)) {
 
 fn check_tensor(tensor: &TensorProto) -> Result<(), String> {
     let elements: usize = tensor_dims(tensor)?.iter().product();
-    let kind = DataType::try_from(tensor.data_type)
-        .map_err(|_| format!("tensor `{}` has the unknown data type {}", tensor.name, tensor.data_type))?;
+    let kind = DataType::try_from(tensor.data_type).map_err(|_| {
+        format!("tensor `{}` has the unknown data type {}", tensor.name, tensor.data_type)
+    })?;
     if external::is_external(tensor) {
         return Ok(());
     }
@@ -348,7 +395,10 @@ fn check_tensor(tensor: &TensorProto) -> Result<(), String> {
     if stored == unit {
         return Ok(());
     }
-    Err(format!("tensor `{}` of shape {:?} should hold {unit} values or bytes and holds {stored}", tensor.name, tensor.dims))
+    Err(format!(
+        "tensor `{}` of shape {:?} should hold {unit} values or bytes and holds {stored}",
+        tensor.name, tensor.dims
+    ))
 }
 
 /// The bits of one element; `None` for strings and types without a fixed size.
@@ -371,25 +421,32 @@ pub(crate) fn declared(value: &ValueInfoProto) -> Option<(i32, Vec<DeclaredDim>)
     let dims = tensor.shape.as_ref()?.dim.iter();
     let dims = dims.map(|dim| match dim.value {
         // Some exporters write -1 or 0 for a dimension that is open.
-        Some(Dim::DimValue(size)) => u32::try_from(size).ok().filter(|&size| size > 0).map(|size| size as usize),
+        Some(Dim::DimValue(size)) => {
+            u32::try_from(size).ok().filter(|&size| size > 0).map(|size| size as usize)
+        }
         Some(Dim::DimParam(_)) | None => None,
     });
     Some((tensor.elem_type, dims.collect()))
 }
 
 fn show(dims: &[DeclaredDim]) -> String {
-    let dims: Vec<_> = dims.iter().map(|dim| dim.map_or_else(|| "?".to_owned(), |size| size.to_string())).collect();
+    let dims: Vec<_> = dims
+        .iter()
+        .map(|dim| dim.map_or_else(|| "?".to_owned(), |size| size.to_string()))
+        .collect();
     format!("[{}]", dims.join(", "))
 }
 
 fn image_input(graph: &GraphProto) -> Result<ImageInput, String> {
     let stored: HashSet<_> = graph.initializer.iter().map(|tensor| tensor.name.as_str()).collect();
-    let inputs: Vec<_> = graph.input.iter().filter(|input| !stored.contains(input.name.as_str())).collect();
+    let inputs: Vec<_> =
+        graph.input.iter().filter(|input| !stored.contains(input.name.as_str())).collect();
     let [input] = inputs[..] else {
         let names: Vec<_> = inputs.iter().map(|input| input.name.as_str()).collect();
         return Err(format!("it has {} inputs: [{}]", names.len(), names.join(", ")));
     };
-    let (kind, dims) = declared(input).ok_or_else(|| format!("input `{}` has no type or no shape", input.name))?;
+    let (kind, dims) =
+        declared(input).ok_or_else(|| format!("input `{}` has no type or no shape", input.name))?;
     let pixels = kind == DataType::Uint8 as i32;
     if kind != DataType::Float as i32 && !pixels {
         return Err(format!("input `{}` is neither float32 nor uint8", input.name));
@@ -397,25 +454,31 @@ fn image_input(graph: &GraphProto) -> Result<ImageInput, String> {
     let [batch, Some(first), Some(second), Some(third)] = dims[..] else {
         return Err(format!("input `{}` has shape {}", input.name, show(&dims)));
     };
-    let [channels, height, width] = if pixels { [third, first, second] } else { [first, second, third] };
+    let [channels, height, width] =
+        if pixels { [third, first, second] } else { [first, second, third] };
     let batch = batch.map_or(BatchSize::Dynamic, BatchSize::Fixed);
     let input = ImageInput { name: input.name.clone(), batch, channels, height, width, pixels };
     [input.nominal_batch(), channels, height, width]
         .iter()
-        .try_fold(1_u64, |product, &size| product.checked_mul(size as u64).filter(|&product| product <= MAX_ELEMENTS))
+        .try_fold(1_u64, |product, &size| {
+            product.checked_mul(size as u64).filter(|&product| product <= MAX_ELEMENTS)
+        })
         .ok_or_else(|| format!("input `{}` has shape {}", input.name, show(&dims)))?;
     Ok(input)
 }
 
 fn class_output(graph: &GraphProto) -> Result<ClassOutput, String> {
     let output = graph.output.first().ok_or("it has no output")?;
-    let (kind, dims) = declared(output).ok_or_else(|| format!("output `{}` has no type or no shape", output.name))?;
+    let (kind, dims) = declared(output)
+        .ok_or_else(|| format!("output `{}` has no type or no shape", output.name))?;
     if kind != DataType::Float as i32 {
         return Err(format!("output `{}` is not float32", output.name));
     }
     // Fully convolutional classifiers give [batch, classes, 1, 1].
     match dims.split_first().and_then(|(_, rest)| rest.split_first()) {
-        Some((&Some(classes), rest)) if rest.iter().all(|&dim| dim == Some(1)) => Ok(ClassOutput { name: output.name.clone(), classes }),
+        Some((&Some(classes), rest)) if rest.iter().all(|&dim| dim == Some(1)) => {
+            Ok(ClassOutput { name: output.name.clone(), classes })
+        }
         _ => Err(format!("output `{}` has shape {}", output.name, show(&dims))),
     }
 }

@@ -1,7 +1,8 @@
 //! Finds the ONNX Runtime shared library.
 //!
-//! The places, in order: what the user named, `ORT_DYLIB_PATH`, beside the program, the project's `.runtime` folder, installed Python packages,
-//! system folders. Nothing is run and nothing is loaded by searching.
+//! The places, in order: what the user named, `ORT_DYLIB_PATH`, beside the program, the project's
+//! `.runtime` folder, installed Python packages, system folders. Nothing is run and nothing is
+//! loaded by searching.
 
 use std::{
     env, fmt, fs,
@@ -71,14 +72,18 @@ impl OrtLibrary {
 
     /// Whether the version is known and too old to work.
     pub fn is_too_old(&self) -> bool {
-        self.version.as_deref().and_then(parse_version).is_some_and(|version| version < [1, OLDEST_MINOR, 0])
+        self.version
+            .as_deref()
+            .and_then(parse_version)
+            .is_some_and(|version| version < [1, OLDEST_MINOR, 0])
     }
 }
 
 /// Finds the library to use. `explicit` is a library or a folder that holds one.
 ///
 /// # Errors
-/// What `explicit` or the environment variable names does not exist: then nothing else is tried. Or there is none anywhere.
+/// What `explicit` or the environment variable names does not exist: then nothing else is tried. Or
+/// there is none anywhere.
 pub fn find(explicit: Option<&Path>) -> Result<OrtLibrary> {
     Places::of_process(explicit).find()
 }
@@ -99,7 +104,8 @@ pub struct Places {
     pub program_dir: Option<PathBuf>,
     /// The current folder.
     pub current_dir: Option<PathBuf>,
-    /// Folders that hold `lib/python3*/site-packages`: virtual environments and Python installations.
+    /// Folders that hold `lib/python3*/site-packages`: virtual environments and Python
+    /// installations.
     pub python_prefixes: Vec<PathBuf>,
     /// System library folders.
     pub system_dirs: Vec<PathBuf>,
@@ -108,7 +114,8 @@ pub struct Places {
 impl Places {
     /// The places of this process.
     pub fn of_process(explicit: Option<&Path>) -> Self {
-        let program = env::current_exe().ok().map(|program| program.canonicalize().unwrap_or(program));
+        let program =
+            env::current_exe().ok().map(|program| program.canonicalize().unwrap_or(program));
         let current_dir = env::current_dir().ok();
         Self {
             explicit: explicit.map(Path::to_owned),
@@ -125,10 +132,14 @@ impl Places {
     /// # Errors
     /// As [`find`].
     pub fn find(&self) -> Result<OrtLibrary> {
-        let named = [(&self.explicit, LibrarySource::Explicit, "--ort-lib"), (&self.environment, LibrarySource::Environment, ENV_VAR)];
+        let named = [
+            (&self.explicit, LibrarySource::Explicit, "--ort-lib"),
+            (&self.environment, LibrarySource::Environment, ENV_VAR),
+        ];
         for (path, source, named_by) in named {
             let Some(path) = path else { continue };
-            let library = library_at(path).ok_or_else(|| DeployError::OrtNotThere { path: path.clone(), named_by })?;
+            let library = library_at(path)
+                .ok_or_else(|| DeployError::OrtNotThere { path: path.clone(), named_by })?;
             return refuse_old(OrtLibrary::new(library, source));
         }
         let candidates = self.candidates();
@@ -136,16 +147,26 @@ impl Places {
             Some(library) => Ok(library.clone()),
             None => match candidates.into_iter().next() {
                 Some(old) => refuse_old(old),
-                None => Err(DeployError::OrtNotFound { searched: self.folders().into_iter().map(|(folder, _)| folder).collect() }),
+                None => Err(DeployError::OrtNotFound {
+                    searched: self.folders().into_iter().map(|(folder, _)| folder).collect(),
+                }),
             },
         }
     }
 
     /// As [`candidates`], in these places.
     pub fn candidates(&self) -> Vec<OrtLibrary> {
-        let named = [(&self.explicit, LibrarySource::Explicit), (&self.environment, LibrarySource::Environment)];
-        let named = named.into_iter().filter_map(|(path, source)| Some((library_at(path.as_ref()?)?, source)));
-        let searched = self.folders().into_iter().filter_map(|(folder, source)| Some((newest_in(&folder)?, source)));
+        let named = [
+            (&self.explicit, LibrarySource::Explicit),
+            (&self.environment, LibrarySource::Environment),
+        ];
+        let named = named
+            .into_iter()
+            .filter_map(|(path, source)| Some((library_at(path.as_ref()?)?, source)));
+        let searched = self
+            .folders()
+            .into_iter()
+            .filter_map(|(folder, source)| Some((newest_in(&folder)?, source)));
         let mut seen = Vec::new();
         named
             .chain(searched)
@@ -164,7 +185,9 @@ impl Places {
         let mut folders = Vec::new();
         if let Some(dir) = &self.program_dir {
             folders.push((dir.clone(), LibrarySource::BesideProgram));
-            folders.extend(dir.parent().map(|parent| (parent.join("lib"), LibrarySource::BesideProgram)));
+            folders.extend(
+                dir.parent().map(|parent| (parent.join("lib"), LibrarySource::BesideProgram)),
+            );
         }
         for start in [&self.current_dir, &self.program_dir].into_iter().flatten() {
             for above in start.ancestors() {
@@ -172,13 +195,19 @@ impl Places {
                 if runtime.is_dir() {
                     let nested = subfolders(&runtime);
                     let holders = std::iter::once(runtime).chain(nested);
-                    folders.extend(holders.flat_map(|dir| holders_in(&dir)).map(|dir| (dir, LibrarySource::RuntimeDir)));
+                    folders.extend(
+                        holders
+                            .flat_map(|dir| holders_in(&dir))
+                            .map(|dir| (dir, LibrarySource::RuntimeDir)),
+                    );
                 }
             }
         }
         for prefix in &self.python_prefixes {
             let packages = site_packages(prefix).into_iter();
-            folders.extend(packages.map(|dir| (dir.join("onnxruntime/capi"), LibrarySource::PythonPackage)));
+            folders.extend(
+                packages.map(|dir| (dir.join("onnxruntime/capi"), LibrarySource::PythonPackage)),
+            );
         }
         folders.extend(self.system_dirs.iter().map(|dir| (dir.clone(), LibrarySource::System)));
         folders
@@ -190,7 +219,10 @@ fn refuse_old(library: OrtLibrary) -> Result<OrtLibrary> {
         return Ok(library);
     }
     let version = library.version.unwrap_or_default();
-    Err(DeployError::OrtLoad { path: library.path, detail: format!("version {version} is older than 1.{OLDEST_MINOR}") })
+    Err(DeployError::OrtLoad {
+        path: library.path,
+        detail: format!("version {version} is older than 1.{OLDEST_MINOR}"),
+    })
 }
 
 /// The library that `path` is or holds.
@@ -208,7 +240,8 @@ fn holders_in(dir: &Path) -> [PathBuf; 3] {
 
 fn subfolders(dir: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
-    let mut folders: Vec<_> = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+    let mut folders: Vec<_> =
+        entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
     folders.sort();
     folders
 }
@@ -217,17 +250,23 @@ fn subfolders(dir: &Path) -> Vec<PathBuf> {
 fn newest_in(dir: &Path) -> Option<PathBuf> {
     let entries = fs::read_dir(dir).ok()?;
     let libraries = entries.flatten().map(|entry| entry.path()).filter(|path| {
-        path.is_file() && path.file_name().and_then(|name| name.to_str()).is_some_and(|name| is_library(name, env::consts::OS))
+        path.is_file()
+            && path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .is_some_and(|name| is_library(name, env::consts::OS))
     });
     libraries.max_by_key(|path| (version_of(path).as_deref().and_then(parse_version), path.clone()))
 }
 
-/// Whether `name` is what ONNX Runtime's own library is called on `os`, and not one of its plug-ins.
+/// Whether `name` is what ONNX Runtime's own library is called on `os`, and not one of its
+/// plug-ins.
 fn is_library(name: &str, os: &str) -> bool {
     match os {
         "windows" => name.eq_ignore_ascii_case("onnxruntime.dll"),
         "macos" => {
-            let middle = name.strip_prefix("libonnxruntime").and_then(|rest| rest.strip_suffix(".dylib"));
+            let middle =
+                name.strip_prefix("libonnxruntime").and_then(|rest| rest.strip_suffix(".dylib"));
             middle.is_some_and(is_version_suffix)
         }
         _ => name.strip_prefix("libonnxruntime.so").is_some_and(is_version_suffix),
@@ -235,10 +274,14 @@ fn is_library(name: &str, os: &str) -> bool {
 }
 
 fn is_version_suffix(text: &str) -> bool {
-    text.is_empty() || text.strip_prefix('.').is_some_and(|rest| rest.chars().all(|c| c.is_ascii_digit() || c == '.'))
+    text.is_empty()
+        || text
+            .strip_prefix('.')
+            .is_some_and(|rest| rest.chars().all(|c| c.is_ascii_digit() || c == '.'))
 }
 
-/// The version that the file's name, the name of what it links to, or the Python package around it gives.
+/// The version that the file's name, the name of what it links to, or the Python package around it
+/// gives.
 fn version_of(path: &Path) -> Option<String> {
     let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     [path, &real].into_iter().find_map(version_in_name).or_else(|| version_of_package(&real))
@@ -247,8 +290,12 @@ fn version_of(path: &Path) -> Option<String> {
 fn version_in_name(path: &Path) -> Option<String> {
     let name = path.file_name()?.to_str()?;
     let (_, rest) = name.split_once("onnxruntime")?;
-    let version: String =
-        rest.trim_start_matches(".so").trim_start_matches('.').chars().take_while(|&c| c.is_ascii_digit() || c == '.').collect();
+    let version: String = rest
+        .trim_start_matches(".so")
+        .trim_start_matches('.')
+        .chars()
+        .take_while(|&c| c.is_ascii_digit() || c == '.')
+        .collect();
     let version = version.trim_end_matches('.');
     parse_version(version).filter(|version| version[0] > 0 && version[1] > 0)?;
     Some(version.to_owned())
@@ -275,10 +322,17 @@ fn site_packages(prefix: &Path) -> Vec<PathBuf> {
     let lib = prefix.join("lib");
     let mut versions: Vec<_> = subfolders(&lib)
         .into_iter()
-        .filter(|dir| dir.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("python3")))
+        .filter(|dir| {
+            dir.file_name()
+                .and_then(|name| name.to_str())
+                .is_some_and(|name| name.starts_with("python3"))
+        })
         .collect();
     versions.reverse();
-    let mut packages: Vec<_> = versions.iter().flat_map(|dir| [dir.join("site-packages"), dir.join("dist-packages")]).collect();
+    let mut packages: Vec<_> = versions
+        .iter()
+        .flat_map(|dir| [dir.join("site-packages"), dir.join("dist-packages")])
+        .collect();
     // Windows keeps them without a version.
     packages.push(prefix.join("Lib").join("site-packages"));
     packages.retain(|dir| dir.is_dir());
@@ -288,15 +342,24 @@ fn site_packages(prefix: &Path) -> Vec<PathBuf> {
 fn python_prefixes(current_dir: Option<&Path>) -> Vec<PathBuf> {
     let var = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let home = env::home_dir();
-    let mut prefixes: Vec<PathBuf> = ["VIRTUAL_ENV", "CONDA_PREFIX"].into_iter().filter_map(var).collect();
-    prefixes.extend(current_dir.iter().flat_map(|dir| dir.ancestors()).map(|dir| dir.join(".venv")));
+    let mut prefixes: Vec<PathBuf> =
+        ["VIRTUAL_ENV", "CONDA_PREFIX"].into_iter().filter_map(var).collect();
+    prefixes
+        .extend(current_dir.iter().flat_map(|dir| dir.ancestors()).map(|dir| dir.join(".venv")));
     let path = env::var_os("PATH").unwrap_or_default();
-    let pythons = env::split_paths(&path).map(|dir| dir.join(format!("python3{}", env::consts::EXE_SUFFIX)));
-    prefixes.extend(pythons.filter_map(|python| python.canonicalize().ok()?.parent()?.parent().map(Path::to_owned)));
+    let pythons =
+        env::split_paths(&path).map(|dir| dir.join(format!("python3{}", env::consts::EXE_SUFFIX)));
+    prefixes.extend(
+        pythons.filter_map(|python| {
+            python.canonicalize().ok()?.parent()?.parent().map(Path::to_owned)
+        }),
+    );
     prefixes.extend(home.iter().map(|home| home.join(".local")));
     let pyenv = var("PYENV_ROOT").or_else(|| home.as_ref().map(|home| home.join(".pyenv")));
     prefixes.extend(pyenv.iter().flat_map(|root| subfolders(&root.join("versions"))));
-    prefixes.extend(var("LOCALAPPDATA").iter().flat_map(|dir| subfolders(&dir.join("Programs").join("Python"))));
+    prefixes.extend(
+        var("LOCALAPPDATA").iter().flat_map(|dir| subfolders(&dir.join("Programs").join("Python"))),
+    );
     prefixes.extend(["/usr/local", "/usr"].map(PathBuf::from));
     prefixes.retain(|prefix| prefix.is_dir());
     prefixes
@@ -305,9 +368,15 @@ fn python_prefixes(current_dir: Option<&Path>) -> Vec<PathBuf> {
 fn system_dirs() -> Vec<PathBuf> {
     let triple = format!("{}-linux-gnu", env::consts::ARCH);
     let mut dirs: Vec<PathBuf> =
-        ["/usr/local/lib", "/usr/local/lib64", "/usr/lib", "/usr/lib64", "/opt/homebrew/lib"].map(PathBuf::from).to_vec();
+        ["/usr/local/lib", "/usr/local/lib64", "/usr/lib", "/usr/lib64", "/opt/homebrew/lib"]
+            .map(PathBuf::from)
+            .to_vec();
     dirs.push(Path::new("/usr/lib").join(triple));
     let unpacked = subfolders(Path::new("/opt")).into_iter();
-    dirs.extend(unpacked.filter(|dir| dir.to_string_lossy().contains("onnxruntime")).flat_map(|dir| holders_in(&dir)));
+    dirs.extend(
+        unpacked
+            .filter(|dir| dir.to_string_lossy().contains("onnxruntime"))
+            .flat_map(|dir| holders_in(&dir)),
+    );
     dirs
 }

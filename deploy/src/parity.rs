@@ -15,11 +15,13 @@ pub struct Parity {
     pub max_abs: f64,
     /// The mean absolute difference.
     pub mean_abs: f64,
-    /// The cosine of the angle between the two arrays, each taken as one vector; 1 when both are zero, 0 when one is.
+    /// The cosine of the angle between the two arrays, each taken as one vector; 1 when both are
+    /// zero, 0 when one is.
     pub cosine: f64,
     /// Images on which both put the same class first.
     pub top1_agree: usize,
-    /// Images of which both put the same five classes first, in any order; all classes where there are fewer.
+    /// Images of which both put the same five classes first, in any order; all classes where there
+    /// are fewer.
     pub top5_agree: usize,
     /// The largest absolute value of the first array.
     pub largest: f64,
@@ -27,7 +29,8 @@ pub struct Parity {
     pub n: usize,
 }
 
-/// Differences above this, relative to the largest value of the reference or to 1, are no rounding of 32-bit floats.
+/// Differences above this, relative to the largest value of the reference or to 1, are no rounding
+/// of 32-bit floats.
 pub const TOLERANCE: f64 = 1e-3;
 
 impl Parity {
@@ -40,14 +43,19 @@ impl Parity {
 /// Compares the logits `a` and `b`, both `[n, classes]`.
 ///
 /// # Errors
-/// The lengths differ or are no multiple of `classes`, or a value is not finite: engines that both give NaN do not agree.
+/// The lengths differ or are no multiple of `classes`, or a value is not finite: engines that both
+/// give NaN do not agree.
 pub fn compare(a: &[f32], b: &[f32], classes: usize) -> Result<Parity> {
     if classes == 0 || !a.len().is_multiple_of(classes) {
         let expected = format!("a multiple of {classes} classes");
         return Err(DeployError::Length { what: "logits", expected, actual: a.len() });
     }
     if a.len() != b.len() {
-        return Err(DeployError::Length { what: "logits", expected: a.len().to_string(), actual: b.len() });
+        return Err(DeployError::Length {
+            what: "logits",
+            expected: a.len().to_string(),
+            actual: b.len(),
+        });
     }
     finite("logits of the first engine", a)?;
     finite("logits of the second engine", b)?;
@@ -95,14 +103,20 @@ mod tests {
     fn equal_logits_agree() {
         let logits = [1.0, 2.0, 3.0, -1.0];
         let parity = compare(&logits, &logits, 2).unwrap();
-        assert_eq!((parity.max_abs, parity.mean_abs, parity.top1_agree, parity.n), (0.0, 0.0, 2, 2));
+        assert_eq!(
+            (parity.max_abs, parity.mean_abs, parity.top1_agree, parity.n),
+            (0.0, 0.0, 2, 2)
+        );
         assert!((parity.cosine - 1.0).abs() < 1e-12);
     }
 
     #[test]
     fn differences_are_measured() {
         let parity = compare(&[1.0, 0.0, 0.0, 1.0], &[1.0, 0.5, 1.0, 0.0], 2).unwrap();
-        assert_eq!((parity.max_abs, parity.mean_abs, parity.top1_agree, parity.n), (1.0, 0.625, 1, 2));
+        assert_eq!(
+            (parity.max_abs, parity.mean_abs, parity.top1_agree, parity.n),
+            (1.0, 0.625, 1, 2)
+        );
         // 1 / (sqrt(2) * sqrt(2.25))
         assert!((parity.cosine - 0.471_404_520_791_031_7).abs() < 1e-12);
         assert!(!parity.agrees() && compare(&[1000.0, 0.0], &[1000.5, 0.0], 2).unwrap().agrees());

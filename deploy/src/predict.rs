@@ -16,14 +16,26 @@ pub struct Prediction {
     pub probability: f32,
 }
 
-/// The `k` most probable classes of one `image` `[channels, height, width]`, prepared as the model wants it, the most probable first.
+/// The `k` most probable classes of one `image` `[channels, height, width]`, prepared as the model
+/// wants it, the most probable first.
 ///
 /// # Errors
 /// As [`Session::run`].
-pub fn predict(session: &mut Session, model: &OnnxModel, image: &[f32], k: usize) -> Result<Vec<Prediction>> {
+pub fn predict(
+    session: &mut Session,
+    model: &OnnxModel,
+    image: &[f32],
+    k: usize,
+) -> Result<Vec<Prediction>> {
     let probabilities = softmax(&session.run(image, 1)?);
     let top = top_k(&probabilities, k).into_iter();
-    Ok(top.map(|class| Prediction { class, name: model.class_name(class), probability: probabilities[class] }).collect())
+    Ok(top
+        .map(|class| Prediction {
+            class,
+            name: model.class_name(class),
+            probability: probabilities[class],
+        })
+        .collect())
 }
 
 /// Probabilities `[classes]` of the logits `[classes]` of one image.
@@ -34,7 +46,8 @@ pub fn softmax(logits: &[f32]) -> Vec<f32> {
     powers.iter().map(|power| power / sum).collect()
 }
 
-/// The indices of the `k` largest values, the largest first and equal values by index; NaN is less than anything.
+/// The indices of the `k` largest values, the largest first and equal values by index; NaN is less
+/// than anything.
 pub fn top_k(values: &[f32], k: usize) -> Vec<usize> {
     let mut order: Vec<_> = (0..values.len()).collect();
     order.sort_by(|&a, &b| rank(values[b]).total_cmp(&rank(values[a])));
@@ -67,7 +80,9 @@ mod tests {
         let probabilities = softmax(&[1000.0, 1000.0, -1000.0]);
         assert_eq!(probabilities, [0.5, 0.5, 0.0]);
         // torch.softmax(torch.tensor([0., 1., 2.]), 0)
-        for (value, expected) in softmax(&[0.0, 1.0, 2.0]).iter().zip([0.090_030_57, 0.244_728_48, 0.665_240_94]) {
+        for (value, expected) in
+            softmax(&[0.0, 1.0, 2.0]).iter().zip([0.090_030_57, 0.244_728_48, 0.665_240_94])
+        {
             assert!((value - expected).abs() < 1e-6);
         }
         assert!(softmax(&[]).is_empty());

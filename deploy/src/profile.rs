@@ -1,8 +1,9 @@
 //! Where the time of a run goes, node by node, and folded by the names of nodes.
 //!
-//! The nodes are those of the file: what a runtime made of one node, or fused with it, is counted under the name of that
-//! node as far as the runtime's own names tell; anything else keeps the runtime's name. A name such as
-//! `cell3/node2/sep_conv_5x5/dw1` is folded into its first three parts: cell, node of the cell, operation.
+//! The nodes are those of the file: what a runtime made of one node, or fused with it, is counted
+//! under the name of that node as far as the runtime's own names tell; anything else keeps the
+//! runtime's name. A name such as `cell3/node2/sep_conv_5x5/dw1` is folded into its first three
+//! parts: cell, node of the cell, operation.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -29,7 +30,8 @@ pub struct Profile {
     pub batch: usize,
     /// Runs that were timed.
     pub runs: usize,
-    /// Milliseconds of one run with every node being timed: more than the latency. All times are means of the middle half of the runs.
+    /// Milliseconds of one run with every node being timed: more than the latency. All times are
+    /// means of the middle half of the runs.
     pub run_ms: f64,
     /// The nodes, the slowest first.
     pub nodes: Vec<NodeTime>,
@@ -43,7 +45,8 @@ pub struct Profile {
 pub struct NodeTime {
     /// Its name in the file, or in the runtime.
     pub name: String,
-    /// Its operator in the file, or in the runtime; operators joined by `+` where the runtime made several of it.
+    /// Its operator in the file, or in the runtime; operators joined by `+` where the runtime made
+    /// several of it.
     pub op: String,
     /// Milliseconds in one run.
     pub ms: f64,
@@ -71,19 +74,36 @@ pub struct Fold {
     pub madds: u64,
 }
 
-/// Runs `model` on noise for at least `time`, timing each node. `cost` tells the nodes' multiply-adds.
+/// Runs `model` on noise for at least `time`, timing each node. `cost` tells the nodes'
+/// multiply-adds.
 ///
 /// # Errors
 /// As [`runtime::profile`].
-pub fn profile(model: &OnnxModel, runtime: Runtime, options: &SessionOptions<'_>, time: Duration, cost: Option<&Cost>) -> Result<Profile> {
+pub fn profile(
+    model: &OnnxModel,
+    runtime: Runtime,
+    options: &SessionOptions<'_>,
+    time: Duration,
+    cost: Option<&Cost>,
+) -> Result<Profile> {
     let images = noise(model.input(), options.batch);
     let run = runtime::profile(runtime, model, options, &images, time)?;
     Ok(assemble(runtime, options, run, model.nodes(), cost))
 }
 
-fn assemble(runtime: Runtime, options: &SessionOptions<'_>, run: RunProfile, nodes: &[NodeProto], cost: Option<&Cost>) -> Profile {
+fn assemble(
+    runtime: Runtime,
+    options: &SessionOptions<'_>,
+    run: RunProfile,
+    nodes: &[NodeProto],
+    cost: Option<&Cost>,
+) -> Profile {
     let file = FileNodes::of(nodes);
-    let madds: HashMap<&str, u64> = cost.iter().flat_map(|cost| &cost.layers).map(|layer| (layer.name.as_str(), layer.madds)).collect();
+    let madds: HashMap<&str, u64> = cost
+        .iter()
+        .flat_map(|cost| &cost.layers)
+        .map(|layer| (layer.name.as_str(), layer.madds))
+        .collect();
     let mut order: Vec<(String, String, f64)> = Vec::new();
     let mut places: HashMap<String, usize> = HashMap::new();
     for (name, op, ms) in run.nodes {
@@ -107,7 +127,10 @@ fn assemble(runtime: Runtime, options: &SessionOptions<'_>, run: RunProfile, nod
     let mut nodes: Vec<NodeTime> = order
         .into_iter()
         .map(|(name, op, ms)| {
-            let madds = madds.get(name.as_str()).filter(|&&madds| madds > 0).map(|madds| madds * options.batch as u64);
+            let madds = madds
+                .get(name.as_str())
+                .filter(|&&madds| madds > 0)
+                .map(|madds| madds * options.batch as u64);
             // Nodes that take no time at all are below the resolution of the clock.
             let gmacs = madds.filter(|_| ms > 0.0).map(|madds| madds as f64 / ms / 1e6);
             NodeTime { name, op, ms, share: share(ms), madds, gmacs }
@@ -115,7 +138,15 @@ fn assemble(runtime: Runtime, options: &SessionOptions<'_>, run: RunProfile, nod
         .collect();
     let folded = fold(&nodes, share);
     nodes.sort_by(|a, b| b.ms.total_cmp(&a.ms));
-    Profile { runtime, threads: options.threads, batch: options.batch, runs: run.runs, run_ms: run.run_ms, nodes, folded }
+    Profile {
+        runtime,
+        threads: options.threads,
+        batch: options.batch,
+        runs: run.runs,
+        run_ms: run.run_ms,
+        nodes,
+        folded,
+    }
 }
 
 /// The nodes of the file, by their names and by the tensors that they write.
@@ -127,18 +158,27 @@ struct FileNodes<'a> {
 
 impl<'a> FileNodes<'a> {
     fn of(nodes: &'a [NodeProto]) -> Self {
-        let named = nodes.iter().enumerate().map(|(index, node)| (node_label(node), index)).collect();
-        let outputs = |(index, node): (usize, &'a NodeProto)| node.output.iter().map(move |name| (name.as_str(), index));
+        let named =
+            nodes.iter().enumerate().map(|(index, node)| (node_label(node), index)).collect();
+        let outputs = |(index, node): (usize, &'a NodeProto)| {
+            node.output.iter().map(move |name| (name.as_str(), index))
+        };
         Self { nodes, named, writers: nodes.iter().enumerate().flat_map(outputs).collect() }
     }
 
-    /// The node that a runtime's node `name` was made of: the longest name of a node or tensor that its name begins with, up to a sign that ends a
-    /// name. ONNX Runtime writes `fused` before some, and calls what it merged by the last tensor; a convolution is then the one before
-    /// that tensor.
+    /// The node that a runtime's node `name` was made of: the longest name of a node or tensor that
+    /// its name begins with, up to a sign that ends a name. ONNX Runtime writes `fused` before
+    /// some, and calls what it merged by the last tensor; a convolution is then the one before that
+    /// tensor.
     fn made_of(&self, name: &str, op: &str) -> Option<&'a NodeProto> {
         let name = name.strip_prefix("fused ").unwrap_or(name);
-        let ends = name.char_indices().filter(|(_, c)| !c.is_alphanumeric()).map(|(at, _)| at).chain([name.len()]);
-        let known = |end: usize| self.named.get(&name[..end]).or_else(|| self.writers.get(&name[..end]));
+        let ends = name
+            .char_indices()
+            .filter(|(_, c)| !c.is_alphanumeric())
+            .map(|(at, _)| at)
+            .chain([name.len()]);
+        let known =
+            |end: usize| self.named.get(&name[..end]).or_else(|| self.writers.get(&name[..end]));
         let found = &self.nodes[*ends.rev().find_map(known)?];
         let linear = |op: &str| ["Conv", "Gemm", "MatMul"].iter().any(|known| op.contains(known));
         if !linear(op) || linear(&found.op_type) {
@@ -149,11 +189,15 @@ impl<'a> FileNodes<'a> {
             // Of two that are added, the one that was merged is the later one.
             inputs.max().map(|&index| &self.nodes[index])
         };
-        std::iter::successors(Some(found), before).take(MOST_MERGED).find(|node| linear(&node.op_type)).or(Some(found))
+        std::iter::successors(Some(found), before)
+            .take(MOST_MERGED)
+            .find(|node| linear(&node.op_type))
+            .or(Some(found))
     }
 }
 
-/// Nodes that a runtime merges into a convolution, at most: normalisation, sum and activation, each of a few operators.
+/// Nodes that a runtime merges into a convolution, at most: normalisation, sum and activation, each
+/// of a few operators.
 const MOST_MERGED: usize = 8;
 
 fn fold(nodes: &[NodeTime], share: impl Fn(f64) -> f64) -> Vec<Fold> {
@@ -188,7 +232,12 @@ mod tests {
 
     #[test]
     fn nodes_of_a_runtime_are_those_of_the_file_and_folded_by_name() {
-        let names = ["cell0/node2/sep_conv_3x3/dw1", "cell0/node2/sep_conv_3x3/pw1", "cell1/concat", "classifier"];
+        let names = [
+            "cell0/node2/sep_conv_3x3/dw1",
+            "cell0/node2/sep_conv_3x3/pw1",
+            "cell1/concat",
+            "classifier",
+        ];
         let node = |name: &str, op: &str, input: &str, output: &str| NodeProto {
             name: name.into(),
             op_type: op.into(),
@@ -203,8 +252,17 @@ mod tests {
             node(names[2], "Concat", "rectified", "joined"),
             node(names[3], "Gemm", "joined", "y"),
         ];
-        let layer = |name: &str, madds| LayerCost { name: name.into(), op: "Conv".into(), output_shape: vec![], params: 0, madds };
-        let cost = Cost { layers: vec![layer(names[0], 1_000_000), layer(names[2], 0)], ..Cost::default() };
+        let layer = |name: &str, madds| LayerCost {
+            name: name.into(),
+            op: "Conv".into(),
+            output_shape: vec![],
+            params: 0,
+            madds,
+        };
+        let cost = Cost {
+            layers: vec![layer(names[0], 1_000_000), layer(names[2], 0)],
+            ..Cost::default()
+        };
         let node = |name: &str, op: &str, ms| (name.to_owned(), op.to_owned(), ms);
         let run = RunProfile {
             runs: 7,
@@ -221,7 +279,8 @@ mod tests {
         };
         let options = SessionOptions { batch: 2, ..SessionOptions::default() };
         let profile = assemble(Runtime::Ort, &options, run, &file, Some(&cost));
-        let rows: Vec<_> = profile.nodes.iter().map(|node| (node.name.as_str(), node.ms, node.madds)).collect();
+        let rows: Vec<_> =
+            profile.nodes.iter().map(|node| (node.name.as_str(), node.ms, node.madds)).collect();
         let expected = [
             (names[1], 4.0, None),
             (names[0], 2.0, Some(2_000_000)),
@@ -231,10 +290,20 @@ mod tests {
         ];
         assert_eq!(rows, expected);
         assert_eq!((profile.nodes[1].gmacs, profile.nodes[0].share), (Some(1.0), 0.5));
-        assert_eq!((profile.nodes[1].op.as_str(), profile.nodes[3].op.as_str()), ("Conv", "ReorderOutput"));
-        let folded: Vec<_> = profile.folded.iter().map(|fold| (fold.path.as_str(), fold.depth, fold.ms, fold.madds)).collect();
+        assert_eq!(
+            (profile.nodes[1].op.as_str(), profile.nodes[3].op.as_str()),
+            ("Conv", "ReorderOutput")
+        );
+        let folded: Vec<_> = profile
+            .folded
+            .iter()
+            .map(|fold| (fold.path.as_str(), fold.depth, fold.ms, fold.madds))
+            .collect();
         assert_eq!(folded[0], ("cell0", 1, 6.0, 2_000_000));
-        assert!(folded.contains(&("cell0/node2", 2, 6.0, 2_000_000)) && folded.contains(&("cell1/concat", 2, 1.5, 0)));
+        assert!(
+            folded.contains(&("cell0/node2", 2, 6.0, 2_000_000))
+                && folded.contains(&("cell1/concat", 2, 1.5, 0))
+        );
         assert!(folded.contains(&("cell0/node2/sep_conv_3x3", 3, 6.0, 2_000_000)));
     }
 }

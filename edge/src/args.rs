@@ -41,7 +41,8 @@ pub struct BenchArgs {
     /// Time every node of the models too, in runs of their own.
     #[arg(long)]
     pub profile: bool,
-    /// Compare the runtimes on these JPEG or PNG files, or on those of a folder [default: on noise].
+    /// Compare the runtimes on these JPEG or PNG files, or on those of a folder [default: on
+    /// noise].
     #[arg(long, value_name = "PATH")]
     pub images: Vec<PathBuf>,
     /// Do not measure memory, which takes a process for each model, runtime and number of threads.
@@ -171,7 +172,8 @@ pub struct ShapeArg {
 /// It has another form.
 pub fn input_shape(text: &str) -> Result<ShapeArg, String> {
     let parsed = text.rsplit_once('=').and_then(|(name, shape)| {
-        let shape = shape.split('x').map(|size| size.parse().ok()).collect::<Option<Vec<usize>>>()?;
+        let shape =
+            shape.split('x').map(|size| size.parse().ok()).collect::<Option<Vec<usize>>>()?;
         Some(ShapeArg { name: name.to_owned(), shape })
     });
     parsed.ok_or_else(|| "expected NAME=SHAPE, such as input=1x3x224x224".into())
@@ -188,7 +190,9 @@ pub fn seconds(text: &str) -> Result<Duration, String> {
     };
     let seconds = number.trim().parse::<f64>().ok().map(|number| number * unit);
     let seconds = seconds.filter(|seconds| (0.0..=86_400.0).contains(seconds));
-    seconds.map(Duration::from_secs_f64).ok_or_else(|| "expected a time from 0 to a day, such as 5s, 500ms or 0.5".into())
+    seconds
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| "expected a time from 0 to a day, such as 5s, 500ms or 0.5".into())
 }
 
 /// Parses `5%` or `5` as 0.05.
@@ -197,7 +201,10 @@ pub fn seconds(text: &str) -> Result<Duration, String> {
 /// It is no percentage of 0 or more.
 pub fn percentage(text: &str) -> Result<f64, String> {
     let number: Option<f64> = text.strip_suffix('%').unwrap_or(text).trim().parse().ok();
-    number.filter(|n| n.is_finite() && *n >= 0.0).map(|n| n / 100.0).ok_or_else(|| "expected a percentage such as 5%".into())
+    number
+        .filter(|n| n.is_finite() && *n >= 0.0)
+        .map(|n| n / 100.0)
+        .ok_or_else(|| "expected a percentage such as 5%".into())
 }
 
 /// A data set by name; the error tells which there are.
@@ -218,7 +225,10 @@ mod tests {
     #[test]
     fn values_parse_or_are_refused() {
         assert_eq!(seconds("5s"), Ok(Duration::from_secs(5)));
-        assert_eq!((seconds("500ms"), seconds("0.5")), (Ok(Duration::from_millis(500)), Ok(Duration::from_millis(500))));
+        assert_eq!(
+            (seconds("500ms"), seconds("0.5")),
+            (Ok(Duration::from_millis(500)), Ok(Duration::from_millis(500)))
+        );
         assert!(["-1", "NaN", "1e9", "5m", "", "s"].iter().all(|text| seconds(text).is_err()));
         assert_eq!(percentage("5%"), Ok(0.05));
         assert!(percentage("-1").is_err() && percentage("NaN").is_err());

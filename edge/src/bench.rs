@@ -15,7 +15,8 @@ use adwp_deploy::{
 };
 
 use crate::{
-    BenchArgs, CompareArgs, Failure, ProbeArgs, Style, args::Format, choose, find_library, json, page, predict::image_shape, report::write,
+    BenchArgs, CompareArgs, Failure, ProbeArgs, Style, args::Format, choose, find_library, json,
+    page, predict::image_shape, report::write,
 };
 
 /// Images of noise that the runtimes are compared on.
@@ -32,9 +33,15 @@ const MOST: usize = 1000;
 /// # Errors
 /// A model or a setting cannot be measured, or a file cannot be written.
 pub fn bench(args: &BenchArgs, style: Style<'_>) -> Result<String, Failure> {
-    for (flag, values) in [("--threads", args.threads.as_slice()), ("--repeat", &[args.repeat]), ("--batch", &[args.batch])] {
+    for (flag, values) in [
+        ("--threads", args.threads.as_slice()),
+        ("--repeat", &[args.repeat]),
+        ("--batch", &[args.batch]),
+    ] {
         if values.is_empty() || values.iter().any(|value| !(1..=MOST).contains(value)) {
-            return Err(Failure::input(format!("{flag}: {values:?} are not numbers in 1 to {MOST}")));
+            return Err(Failure::input(format!(
+                "{flag}: {values:?} are not numbers in 1 to {MOST}"
+            )));
         }
     }
     if let Some(list) = &args.cpu {
@@ -44,7 +51,12 @@ pub fn bench(args: &BenchArgs, style: Style<'_>) -> Result<String, Failure> {
     let options = BenchOptions {
         runtimes: choose(&args.runtime, library.as_ref(), style.say),
         threads: args.threads.clone(),
-        latency: LatencyOptions { batch: args.batch, min_time: args.min_time, repeats: args.repeat, ..LatencyOptions::default() },
+        latency: LatencyOptions {
+            batch: args.batch,
+            min_time: args.min_time,
+            repeats: args.repeat,
+            ..LatencyOptions::default()
+        },
         ort_library: library,
         parity_images: PARITY_IMAGES,
         images: image_source(&args.images)?,
@@ -83,16 +95,22 @@ fn image_source(paths: &[PathBuf]) -> Result<Option<ImageSource>, Failure> {
     }
     files.truncate(MOST_IMAGES);
     let read = move |model: &OnnxModel| {
-        let failed = |e: adwp_data::DataError| DeployError::Images { batch: 0, source: Box::new(e) };
+        let failed =
+            |e: adwp_data::DataError| DeployError::Images { batch: 0, source: Box::new(e) };
         let shape = image_shape(model);
-        // Runtimes can be compared on pixels that are normalised in another way than the model was trained with.
+        // Runtimes can be compared on pixels that are normalised in another way than the model was
+        // trained with.
         let normalization = match model.preparation() {
             Some(known) => Normalization { mean: known.mean, std: known.std },
-            None => Normalization { mean: vec![0.5; shape.channels], std: vec![0.25; shape.channels] },
+            None => {
+                Normalization { mean: vec![0.5; shape.channels], std: vec![0.25; shape.channels] }
+            }
         };
         let mut images = vec![0.0; files.len() * shape.values()];
         for (file, image) in files.iter().zip(images.chunks_exact_mut(shape.values().max(1))) {
-            normalization.apply(&decode_image(file, shape).map_err(failed)?, image).map_err(failed)?;
+            normalization
+                .apply(&decode_image(file, shape).map_err(failed)?, image)
+                .map_err(failed)?;
         }
         Ok(images)
     };
@@ -101,12 +119,18 @@ fn image_source(paths: &[PathBuf]) -> Result<Option<ImageSource>, Failure> {
 
 /// The images in a folder and its folders, by name.
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), Failure> {
-    let unreadable = |e: std::io::Error| Failure::input(format!("{}: cannot be read: {e}", folder.display()));
-    let mut entries = fs::read_dir(folder).map_err(unreadable)?.collect::<Result<Vec<_>, _>>().map_err(unreadable)?;
+    let unreadable =
+        |e: std::io::Error| Failure::input(format!("{}: cannot be read: {e}", folder.display()));
+    let mut entries = fs::read_dir(folder)
+        .map_err(unreadable)?
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(unreadable)?;
     entries.sort_by_key(std::fs::DirEntry::file_name);
     for entry in entries {
         let path = entry.path();
-        let image = |e: &std::ffi::OsStr| ["jpg", "jpeg", "png"].iter().any(|known| e.eq_ignore_ascii_case(known));
+        let image = |e: &std::ffi::OsStr| {
+            ["jpg", "jpeg", "png"].iter().any(|known| e.eq_ignore_ascii_case(known))
+        };
         // A link to a folder above would be followed for ever.
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             collect(&path, files)?;
@@ -125,7 +149,13 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), Failure> {
 /// # Errors
 /// The model does not run.
 pub fn probe(args: &ProbeArgs) -> Result<String, Failure> {
-    json(&memory::of_this_process(&args.model, args.runtime, args.threads, args.batch, args.ort.ort_lib.as_deref())?)
+    json(&memory::of_this_process(
+        &args.model,
+        args.runtime,
+        args.threads,
+        args.batch,
+        args.ort.ort_lib.as_deref(),
+    )?)
 }
 
 /// `compare`: what moved between two results, and the failure that a regression is.
@@ -136,13 +166,24 @@ pub fn compare(args: &CompareArgs, style: Style<'_>) -> Result<(String, Option<F
     let (old, new) = (BenchReport::read(&args.a)?, BenchReport::read(&args.b)?);
     let changes = measure::compare(&old, &new, args.threshold)?;
     if changes.iter().any(|change| change.verdict == Verdict::WithinNoise) {
-        (style.say)("what is within noise may or may not have moved: measure for longer, or on a quieter machine");
+        (style.say)(
+            "what is within noise may or may not have moved: measure for longer, or on a quieter \
+             machine",
+        );
     }
-    let text = if style.json { json(&changes)? } else { changes.iter().map(|change| format!("{change}\n")).collect() };
+    let text = if style.json {
+        json(&changes)?
+    } else {
+        changes.iter().map(|change| format!("{change}\n")).collect()
+    };
     let regressions = changes.iter().filter(|change| change.verdict == Verdict::Regression).count();
     let failure = match regressions {
         0 => None,
-        n => Some(Failure::failed(format!("{n} regression{} beyond {:.1}%", if n == 1 { "" } else { "s" }, 100.0 * args.threshold))),
+        n => Some(Failure::failed(format!(
+            "{n} regression{} beyond {:.1}%",
+            if n == 1 { "" } else { "s" },
+            100.0 * args.threshold
+        ))),
     };
     Ok((text, failure))
 }

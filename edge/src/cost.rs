@@ -7,11 +7,17 @@ use adwp_deploy::{
 
 use crate::{Failure, ShapeArg, json};
 
-/// `cost` of an ONNX file: the text that belongs on stdout, with every node where `layers` are asked for.
+/// `cost` of an ONNX file: the text that belongs on stdout, with every node where `layers` are
+/// asked for.
 ///
 /// # Errors
 /// As [`counted`].
-pub fn cost(path: &Path, shapes: &[ShapeArg], layers: bool, as_json: bool) -> Result<String, Failure> {
+pub fn cost(
+    path: &Path,
+    shapes: &[ShapeArg],
+    layers: bool,
+    as_json: bool,
+) -> Result<String, Failure> {
     let mut cost = counted(path, shapes)?;
     if !layers {
         cost.layers.clear();
@@ -23,8 +29,12 @@ pub fn cost(path: &Path, shapes: &[ShapeArg], layers: bool, as_json: bool) -> Re
     if layers {
         let width = cost.layers.iter().map(|layer| layer.name.chars().count()).max().unwrap_or(0);
         for layer in &cost.layers {
-            let shape = layer.output_shape.iter().map(usize::to_string).collect::<Vec<_>>().join("×");
-            text += &format!("{:<width$}  {:<20} {:>16} {:>12} {:>14}\n", layer.name, layer.op, shape, layer.params, layer.madds);
+            let shape =
+                layer.output_shape.iter().map(usize::to_string).collect::<Vec<_>>().join("×");
+            text += &format!(
+                "{:<width$}  {:<20} {:>16} {:>12} {:>14}\n",
+                layer.name, layer.op, shape, layer.params, layer.madds
+            );
         }
         text += "\n";
     }
@@ -33,7 +43,9 @@ pub fn cost(path: &Path, shapes: &[ShapeArg], layers: bool, as_json: bool) -> Re
     text += &format!("multiply-adds     {}", millions(cost.madds));
     text += &format!("weight bytes      {}", millions(cost.weight_bytes));
     match (cost.peak_activation_bytes, &cost.peak_node) {
-        (Some(bytes), Some(node)) => text += &format!("peak activations  {}                  at {node}\n", millions(bytes)),
+        (Some(bytes), Some(node)) => {
+            text += &format!("peak activations  {}                  at {node}\n", millions(bytes))
+        }
         _ => text += "peak activations  not known, since the size of a result is not\n",
     }
     if !cost.unknown.is_empty() {
@@ -47,7 +59,8 @@ fn plural(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
-/// The cost of an ONNX file: of one image where it is a classifier, else of one run with inputs of the given `shapes`.
+/// The cost of an ONNX file: of one image where it is a classifier, else of one run with inputs of
+/// the given `shapes`.
 ///
 /// # Errors
 /// The file is no ONNX or contradicts itself, or an input's shape is open.
@@ -58,6 +71,7 @@ pub fn counted(path: &Path, shapes: &[ShapeArg]) -> Result<Cost, Failure> {
     {
         return Ok(counter::cost(&model)?);
     }
-    let shapes: BTreeMap<_, _> = shapes.iter().map(|shape| (shape.name.clone(), shape.shape.clone())).collect();
+    let shapes: BTreeMap<_, _> =
+        shapes.iter().map(|shape| (shape.name.clone(), shape.shape.clone())).collect();
     Ok(counter::cost_of_file(&file, &shapes)?)
 }

@@ -26,7 +26,8 @@ pub fn eval(args: &EvalArgs, style: Style<'_>) -> Result<String, Failure> {
     let options = OpenOptions { image_size: (input.height > 0).then_some(input.height) };
     let splits = adwp_data::open(args.dataset, args.data.as_deref(), &options)?;
     let shape = splits.test.shape();
-    let (found, expected) = ([shape.channels, shape.height, shape.width], [input.channels, input.height, input.width]);
+    let (found, expected) =
+        ([shape.channels, shape.height, shape.width], [input.channels, input.height, input.width]);
     if found != expected {
         return Err(Failure::input(format!(
             "the model takes images of {expected:?} (channels, height, width), {} has {found:?}",
@@ -35,9 +36,13 @@ pub fn eval(args: &EvalArgs, style: Style<'_>) -> Result<String, Failure> {
     }
     let (classes, outputs) = (splits.test.classes().len(), model.output().classes);
     if classes != outputs {
-        return Err(Failure::input(format!("the model tells {outputs} classes apart, {} has {classes}", args.dataset)));
+        return Err(Failure::input(format!(
+            "the model tells {outputs} classes apart, {} has {classes}",
+            args.dataset
+        )));
     }
-    // The file says how its images are prepared; without a word of it, the data set's constants are the best guess.
+    // The file says how its images are prepared; without a word of it, the data set's constants are
+    // the best guess.
     let normalization = match model.preparation() {
         Some(n) => Normalization { mean: n.mean, std: n.std },
         None => splits.normalization.clone(),
@@ -45,9 +50,11 @@ pub fn eval(args: &EvalArgs, style: Style<'_>) -> Result<String, Failure> {
     let library = find_library(args.ort.ort_lib.as_deref(), &args.runtime)?;
     let mut rows = Vec::new();
     for runtime in choose(&args.runtime, library.as_ref(), style.say) {
-        let options = SessionOptions { threads: 1, ort_library: library.as_ref(), batch: args.batch };
+        let options =
+            SessionOptions { threads: 1, ort_library: library.as_ref(), batch: args.batch };
         let mut session = Session::from_model(runtime, &model, &options)?;
-        let config = LoaderConfig::sequential(splits.test.clone(), normalization.clone(), args.batch);
+        let config =
+            LoaderConfig::sequential(splits.test.clone(), normalization.clone(), args.batch);
         let (mut done, mut said) = (0, Instant::now());
         let batches = Loader::new(config)?.map(|batch| {
             let batch = batch?;
@@ -65,7 +72,13 @@ pub fn eval(args: &EvalArgs, style: Style<'_>) -> Result<String, Failure> {
         return json(&rows.iter().map(row).collect::<Vec<_>>());
     }
     let line = |(runtime, a): &(Runtime, Accuracy)| {
-        format!("{runtime:<6} top-1 {:.2}%  top-5 {:.2}%  ({} of {} images)\n", 100.0 * a.top1_share(), 100.0 * a.top5_share(), a.top1, a.n)
+        format!(
+            "{runtime:<6} top-1 {:.2}%  top-5 {:.2}%  ({} of {} images)\n",
+            100.0 * a.top1_share(),
+            100.0 * a.top5_share(),
+            a.top1,
+            a.n
+        )
     };
     Ok(rows.iter().map(line).collect())
 }

@@ -49,7 +49,9 @@ impl From<DataError> for Failure {
 impl From<DeployError> for Failure {
     fn from(e: DeployError) -> Self {
         let kind = match e {
-            DeployError::Run { .. } | DeployError::NotFinite { .. } | DeployError::OrtConflict { .. } => Kind::Failed,
+            DeployError::Run { .. }
+            | DeployError::NotFinite { .. }
+            | DeployError::OrtConflict { .. } => Kind::Failed,
             _ => Kind::Input,
         };
         Self { message: e.to_string(), hint: e.hint(), kind }

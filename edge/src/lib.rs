@@ -1,7 +1,9 @@
-//! The commands that a device needs: `bench`, `eval`, `predict`, `cost`, `compare` and the report of a bench. They train nothing, so that neither the engine
-//! nor candle is part of a program that has these alone.
+//! The commands that a device needs: `bench`, `eval`, `predict`, `cost`, `compare` and the report
+//! of a bench. They train nothing, so that neither the engine nor candle is part of a program that
+//! has these alone.
 //!
-//! A command takes its arguments, says what it does through a function, and gives the text that belongs on stdout; nothing here prints.
+//! A command takes its arguments, says what it does through a function, and gives the text that
+//! belongs on stdout; nothing here prints.
 
 mod args;
 mod bench;
@@ -13,8 +15,8 @@ mod predict;
 mod report;
 
 pub use args::{
-    BenchArgs, CompareArgs, EvalArgs, Format, OrtArgs, PredictArgs, ProbeArgs, ReportArgs, ShapeArg, dataset, input_shape, percentage,
-    seconds,
+    BenchArgs, CompareArgs, EvalArgs, Format, OrtArgs, PredictArgs, ProbeArgs, ReportArgs,
+    ShapeArg, dataset, input_shape, percentage, seconds,
 };
 pub use bench::{bench, compare, probe};
 pub use cost::{cost, counted};
@@ -41,12 +43,16 @@ pub struct Style<'a> {
 
 /// A value as the JSON that belongs on stdout.
 fn json(value: &impl serde::Serialize) -> Result<String, Failure> {
-    let text = serde_json::to_string_pretty(value).map_err(|e| Failure::failed(format!("cannot print the result as JSON: {e}")))?;
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|e| Failure::failed(format!("cannot print the result as JSON: {e}")))?;
     Ok(text + "\n")
 }
 
 /// The library of ONNX Runtime; that there is none is an error where it is asked for alone.
-fn find_library(explicit: Option<&Path>, wanted: &[Runtime]) -> Result<Option<OrtLibrary>, DeployError> {
+fn find_library(
+    explicit: Option<&Path>,
+    wanted: &[Runtime],
+) -> Result<Option<OrtLibrary>, DeployError> {
     match ort_library::find(explicit) {
         Ok(library) => Ok(Some(library)),
         Err(e) if wanted.contains(&Runtime::Ort) || explicit.is_some() => Err(e),
@@ -55,14 +61,20 @@ fn find_library(explicit: Option<&Path>, wanted: &[Runtime]) -> Result<Option<Or
 }
 
 /// The runtimes asked for, or all that can be used.
-fn choose(wanted: &[Runtime], library: Option<&OrtLibrary>, say: &mut dyn FnMut(&str)) -> Vec<Runtime> {
+fn choose(
+    wanted: &[Runtime],
+    library: Option<&OrtLibrary>,
+    say: &mut dyn FnMut(&str),
+) -> Vec<Runtime> {
     if !wanted.is_empty() {
         return wanted.to_vec();
     }
     if library.is_none() {
-        say(
-            "going on without ONNX Runtime: no library found beside the program or in the usual places; `pip install onnxruntime` gets one, --ort-lib names one",
-        );
+        say("going on without ONNX Runtime: no library found beside the program or in the usual \
+             places; `pip install onnxruntime` gets one, --ort-lib names one");
     }
-    Runtime::ALL.into_iter().filter(|runtime| *runtime != Runtime::Ort || library.is_some()).collect()
+    Runtime::ALL
+        .into_iter()
+        .filter(|runtime| *runtime != Runtime::Ort || library.is_some())
+        .collect()
 }

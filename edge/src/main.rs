@@ -10,8 +10,8 @@ use std::{
 };
 
 use adwp_edge::{
-    BenchArgs, CompareArgs, EvalArgs, Failure, Kind, PredictArgs, ProbeArgs, ReportArgs, ShapeArg, Style, bench, compare, cost, eval,
-    input_shape, predict, probe, report,
+    BenchArgs, CompareArgs, EvalArgs, Failure, Kind, PredictArgs, ProbeArgs, ReportArgs, ShapeArg,
+    Style, bench, compare, cost, eval, input_shape, predict, probe, report,
 };
 use clap::{Parser, Subcommand};
 
@@ -59,11 +59,15 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    // Runtimes panic on some damaged models; the deploy library turns that into an error, which is what the user should see.
+    // Runtimes panic on some damaged models; the deploy library turns that into an error, which is
+    // what the user should see.
     panic::set_hook(Box::new(|_| {}));
     let args = Args::parse();
     let outcome = panic::catch_unwind(AssertUnwindSafe(|| run(args))).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+        let text = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied());
         let hint = "this is a bug in adwp; please report it with the command that led to it";
         Err(Failure::failed(format!("internal error: {}", text.unwrap_or("unknown"))).hint(hint))
     });

@@ -8,7 +8,10 @@ use adwp_deploy::{
     machine::Machine,
     profile::Profile,
 };
-use adwp_report::{BenchFold, BenchLatency, BenchMachine, BenchModel, BenchNode, BenchPage, BenchParity, BenchProfile};
+use adwp_report::{
+    BenchFold, BenchLatency, BenchMachine, BenchModel, BenchNode, BenchPage, BenchParity,
+    BenchProfile,
+};
 
 use crate::Format;
 
@@ -18,7 +21,12 @@ pub(crate) fn page(reports: &[(String, BenchReport)]) -> BenchPage {
         name: name.clone(),
         facts: facts(report),
         warnings: report.warnings(),
-        models: report.models.iter().zip(names(report)).map(|(report, name)| model(report, name)).collect(),
+        models: report
+            .models
+            .iter()
+            .zip(names(report))
+            .map(|(report, name)| model(report, name))
+            .collect(),
     };
     BenchPage { machines: reports.iter().map(machine).collect() }
 }
@@ -32,19 +40,46 @@ pub(crate) fn text(page: &BenchPage, format: Format) -> String {
 }
 
 fn facts(report: &BenchReport) -> Vec<(String, String)> {
-    let Machine { cpu, cores, affinity, memory_bytes, os, arch, mhz_before, mhz_after, load_before, load_after } = &report.machine;
+    let Machine {
+        cpu,
+        cores,
+        affinity,
+        memory_bytes,
+        os,
+        arch,
+        mhz_before,
+        mhz_after,
+        load_before,
+        load_after,
+    } = &report.machine;
     let mut facts = vec![("processor".to_owned(), format!("{cpu}, {cores} cores, {os} {arch}"))];
-    let mut add = |name: &str, value: Option<String>| facts.extend(value.map(|value| (name.to_owned(), value)));
-    add("runs on processors", affinity.clone());
-    add("memory", memory_bytes.map(|bytes| format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))));
-    let before_and_after = |before: Option<f64>, after: Option<f64>, decimals: usize, unit: &str| {
-        let (before, after) = (before?, after?);
-        Some(format!("{before:.decimals$}{unit} before, {after:.decimals$}{unit} after"))
+    let mut add = |name: &str, value: Option<String>| {
+        facts.extend(value.map(|value| (name.to_owned(), value)))
     };
+    add("runs on processors", affinity.clone());
+    add(
+        "memory",
+        memory_bytes.map(|bytes| format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))),
+    );
+    let before_and_after =
+        |before: Option<f64>, after: Option<f64>, decimals: usize, unit: &str| {
+            let (before, after) = (before?, after?);
+            Some(format!("{before:.decimals$}{unit} before, {after:.decimals$}{unit} after"))
+        };
     add("frequency", before_and_after(*mhz_before, *mhz_after, 0, " MHz"));
-    add("load", before_and_after(load_before.map(|load| load[0]), load_after.map(|load| load[0]), 2, ""));
+    add(
+        "load",
+        before_and_after(load_before.map(|load| load[0]), load_after.map(|load| load[0]), 2, ""),
+    );
     let settings = &report.settings;
-    add("measured", Some(format!("{} repeats of at least {:.2} s", settings.repeats, settings.min_time_ms / 1000.0)));
+    add(
+        "measured",
+        Some(format!(
+            "{} repeats of at least {:.2} s",
+            settings.repeats,
+            settings.min_time_ms / 1000.0
+        )),
+    );
     add("measuring adds", Some(format!("{:.0} ns to a run", settings.overhead_ns)));
     let on = match settings.parity_on {
         ParityImages::None => None,
@@ -56,12 +91,18 @@ fn facts(report: &BenchReport) -> Vec<(String, String)> {
     facts
 }
 
-/// Names of the models of a report: as much of the end of their paths as tells them apart. The files of all runs are called `model.onnx`.
+/// Names of the models of a report: as much of the end of their paths as tells them apart. The
+/// files of all runs are called `model.onnx`.
 fn names(report: &BenchReport) -> Vec<String> {
-    let paths: Vec<PathBuf> = report.models.iter().map(|model| model.path.with_extension("")).collect();
-    let end = |path: &Path, parts: usize| path.components().skip(path.components().count().saturating_sub(parts)).collect::<PathBuf>();
+    let paths: Vec<PathBuf> =
+        report.models.iter().map(|model| model.path.with_extension("")).collect();
+    let end = |path: &Path, parts: usize| {
+        path.components().skip(path.components().count().saturating_sub(parts)).collect::<PathBuf>()
+    };
     let name = |path: &PathBuf| {
-        let is_alone = |parts: usize| paths.iter().filter(|other| end(other, parts) == end(path, parts)).count() == 1;
+        let is_alone = |parts: usize| {
+            paths.iter().filter(|other| end(other, parts) == end(path, parts)).count() == 1
+        };
         let parts = (1..=path.components().count()).find(|&parts| is_alone(parts)).unwrap_or(1);
         end(path, parts).display().to_string()
     };
@@ -70,7 +111,8 @@ fn names(report: &BenchReport) -> Vec<String> {
 
 fn model(model: &ModelReport, name: String) -> BenchModel {
     let cost = model.cost.counted();
-    let mut uncounted: Vec<String> = cost.iter().flat_map(|cost| &cost.unknown).map(ToString::to_string).collect();
+    let mut uncounted: Vec<String> =
+        cost.iter().flat_map(|cost| &cost.unknown).map(ToString::to_string).collect();
     if let CostReport::Failed(reason) = &model.cost {
         uncounted.push(reason.clone());
     }
@@ -86,7 +128,9 @@ fn model(model: &ModelReport, name: String) -> BenchModel {
         weight_bytes: cost.map(|cost| cost.weight_bytes),
         activation_bytes: cost.and_then(|cost| cost.peak_activation_bytes),
         // Exporters write a share or a percentage.
-        accuracy: model.stated_test_accuracy.map(|accuracy| if accuracy > 1.0 { accuracy / 100.0 } else { accuracy }),
+        accuracy: model
+            .stated_test_accuracy
+            .map(|accuracy| if accuracy > 1.0 { accuracy / 100.0 } else { accuracy }),
         uncounted,
         genotype: model.genotype.clone(),
         latency: model.latency.iter().map(latency).collect(),
@@ -130,7 +174,8 @@ fn latency(l: &LatencyReport) -> BenchLatency {
 
 fn parity(p: &adwp_deploy::bench::RuntimeParity) -> BenchParity {
     let difference = p.parts_at.as_ref().map(|at| {
-        let after = at.after.as_ref().map_or_else(String::new, |node| format!("; {node} still agrees"));
+        let after =
+            at.after.as_ref().map_or_else(String::new, |node| format!("; {node} still agrees"));
         format!("{} ({}), by {:.2e} of {:.2e}{after}", at.node, at.op, at.max_abs, at.largest)
     });
     BenchParity {
@@ -148,9 +193,19 @@ fn parity(p: &adwp_deploy::bench::RuntimeParity) -> BenchParity {
 }
 
 fn profile(p: &Profile) -> BenchProfile {
-    let node =
-        |n: &adwp_deploy::profile::NodeTime| BenchNode { name: n.name.clone(), op: n.op.clone(), ms: n.ms, share: n.share, gmacs: n.gmacs };
-    let fold = |f: &adwp_deploy::profile::Fold| BenchFold { path: f.path.clone(), depth: f.depth, ms: f.ms, share: f.share };
+    let node = |n: &adwp_deploy::profile::NodeTime| BenchNode {
+        name: n.name.clone(),
+        op: n.op.clone(),
+        ms: n.ms,
+        share: n.share,
+        gmacs: n.gmacs,
+    };
+    let fold = |f: &adwp_deploy::profile::Fold| BenchFold {
+        path: f.path.clone(),
+        depth: f.depth,
+        ms: f.ms,
+        share: f.share,
+    };
     BenchProfile {
         session: session(p.runtime, p.threads),
         runs: p.runs,

@@ -20,23 +20,35 @@ pub fn predict(args: &PredictArgs, style: Style<'_>) -> Result<String, Failure> 
     let model = OnnxModel::load(&args.model)?;
     let shape = image_shape(&model);
     let Some(constants) = model.preparation() else {
-        return Err(Failure::input(format!("{} does not say how its images are normalised", args.model.display()))
-            .hint("its metadata lacks adwp.mean and adwp.std, which files have that adwp exported; or it takes pixels: `adwp export --preprocess`"));
+        return Err(Failure::input(format!(
+            "{} does not say how its images are normalised",
+            args.model.display()
+        ))
+        .hint(
+            "its metadata lacks adwp.mean and adwp.std, which files have that adwp \
+            exported; or it takes pixels: `adwp export --preprocess`",
+        ));
     };
     let normalization = Normalization { mean: constants.mean, std: constants.std };
     if model.metadata().classes.is_none() {
-        let text = format!("{} names no classes: its metadata lacks adwp.classes", args.model.display());
+        let text =
+            format!("{} names no classes: its metadata lacks adwp.classes", args.model.display());
         (style.say)(&text);
     }
     // The test images of a folder were scaled with a margin; the same is done to these.
     let framed = model.metadata().dataset.as_deref() == Some("image-folder");
     let library = find_library(args.ort.ort_lib.as_deref(), args.runtime.as_slice())?;
-    let runtime = args.runtime.unwrap_or(if library.is_some() { Runtime::Ort } else { Runtime::Tract });
+    let runtime =
+        args.runtime.unwrap_or(if library.is_some() { Runtime::Ort } else { Runtime::Tract });
     let options = SessionOptions { threads: 1, ort_library: library.as_ref(), batch: 1 };
     let mut session = Session::from_model(runtime, &model, &options)?;
     let mut results = Vec::new();
     for path in &args.images {
-        let pixels = if framed { decode_image_framed(path, shape, Framing::Evaluation)? } else { decode_image(path, shape)? };
+        let pixels = if framed {
+            decode_image_framed(path, shape, Framing::Evaluation)?
+        } else {
+            decode_image(path, shape)?
+        };
         let mut image = vec![0.0; pixels.len()];
         normalization.apply(&pixels, &mut image)?;
         results.push((path, classify(&mut session, &model, &image, args.top)?));

@@ -10,7 +10,11 @@ use crate::{Failure, ReportArgs, Style, json, page};
 /// A result cannot be read, or the page cannot be written.
 pub fn report(args: &ReportArgs, style: Style<'_>) -> Result<String, Failure> {
     let name = |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let reports = args.results.iter().map(|path| Ok((name(path), BenchReport::read(path)?))).collect::<Result<Vec<_>, DeployError>>()?;
+    let reports = args
+        .results
+        .iter()
+        .map(|path| Ok((name(path), BenchReport::read(path)?)))
+        .collect::<Result<Vec<_>, DeployError>>()?;
     let page = page::page(&reports);
     if let Some(path) = &args.html {
         write(path, &adwp_report::bench_html(&page))?;

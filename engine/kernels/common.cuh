@@ -1,7 +1,9 @@
-// What all kernels share: how a block finds its work, how tensors are read and written, sums over a block.
+// What all kernels share: how a block finds its work, how tensors are read and written, sums over a
+// block.
 //
-// A launch serves several problems of one kind. Its blocks lie in one row; `first[p]` is the first block of problem p. Every field of a
-// problem has eight bytes (a pointer, a Size or a double), so that host and device need no common rule of padding.
+// A launch serves several problems of one kind. Its blocks lie in one row; `first[p]` is the first
+// block of problem p. Every field of a problem has eight bytes (a pointer, a Size or a double), so
+// that host and device need no common rule of padding.
 #pragma once
 
 typedef long long Size;
@@ -18,8 +20,8 @@ struct Tensor {
     Size half;
 };
 
-// An image tensor as its readers see it: relu(mask[n] * (factor[c] * (x - mean[c]) + shift[c])). A null pointer leaves its part out; mean,
-// factor and shift are there together or not at all.
+// An image tensor as its readers see it: relu(mask[n] * (factor[c] * (x - mean[c]) + shift[c])). A
+// null pointer leaves its part out; mean, factor and shift are there together or not at all.
 struct Values {
     Tensor x;
     const float *mean, *factor, *shift;
@@ -27,8 +29,9 @@ struct Values {
     Size relu;
 };
 
-// The gradient of an image tensor as its readers see it: dy * constant * scale[0] * mask[n] and, where `mean` is there, carried back
-// through a normalisation: factor[c] * (that - mean_dy[c]) - slope[c] * (x - mean[c]). A null pointer leaves its part out.
+// The gradient of an image tensor as its readers see it: dy * constant * scale[0] * mask[n] and,
+// where `mean` is there, carried back through a normalisation: factor[c] * (that - mean_dy[c]) -
+// slope[c] * (x - mean[c]). A null pointer leaves its part out.
 struct Gradients {
     Tensor dy;
     double constant;
@@ -145,8 +148,8 @@ template <class Real> __device__ inline Real warp_sum(Real value) {
     return value;
 }
 
-// The sum over the threads of a block, in the same order every time; all threads get it. `scratch` has THREADS / WARP places and may be
-// used again at once.
+// The sum over the threads of a block, in the same order every time; all threads get it. `scratch`
+// has THREADS / WARP places and may be used again at once.
 template <class Real> __device__ inline Real block_sum(Real value, Real *scratch) {
     value = warp_sum(value);
     if (threadIdx.x % WARP == 0) {
@@ -161,7 +164,8 @@ template <class Real> __device__ inline Real block_sum(Real value, Real *scratch
     return sum;
 }
 
-// A kernel that waits for memory most of the time: with three blocks on a multiprocessor, some wait while others compute.
+// A kernel that waits for memory most of the time: with three blocks on a multiprocessor, some wait
+// while others compute.
 #define MEMORY_KERNEL extern "C" __global__ void __launch_bounds__(THREADS, 3)
 
 // Elements that a block of an elementwise kernel works on; `CHUNK` of problems/elementwise.rs.
@@ -170,7 +174,8 @@ constexpr int CHUNK = 4096;
 // Packs that a thread reads before it uses the first, so that their loads overlap.
 constexpr int PACKS = 4;
 
-// Neighbouring elements that are read or written at once: four, or one where sizes or addresses are not multiples of four.
+// Neighbouring elements that are read or written at once: four, or one where sizes or addresses are
+// not multiples of four.
 template <int N> struct Pack {
     static_assert(N == 1 || N == 4, "vectors have four elements");
     float at[N];
@@ -214,7 +219,8 @@ template <int N> __device__ inline void store_pack(unsigned short *to, const Pac
 __device__ inline bool packable(const Tensor &tensor) { return (unsigned long long)tensor.data % (tensor.half ? 8 : 16) == 0; }
 __device__ inline bool packable(const float *data) { return (unsigned long long)data % 16 == 0; }
 
-// The packs at several places. There is one branch on the type for all of them: one each would keep their loads from overlapping.
+// The packs at several places. There is one branch on the type for all of them: one each would keep
+// their loads from overlapping.
 template <int N, int K> __device__ inline void load_packs(const Tensor &tensor, const Size (&at)[K], Pack<N> (&to)[K]) {
     if (tensor.half) {
 #pragma unroll
@@ -262,8 +268,9 @@ __device__ inline Stretch chunk_of(int block, int size, Size elements, int chann
     return stretch_of(start, elements - start < size ? elements - start : size, channels, plane);
 }
 
-// What a thread reads of a stretch in one round: places of packs, and sample, channel and element of the plane that they begin with. Packs
-// from `count` on lie behind the end; they have the place of the first element, which may be read.
+// What a thread reads of a stretch in one round: places of packs, and sample, channel and element
+// of the plane that they begin with. Packs from `count` on lie behind the end; they have the place
+// of the first element, which may be read.
 template <int N> struct Packs {
     Size at[PACKS];
     int n[PACKS], c[PACKS], p[PACKS];
@@ -317,7 +324,8 @@ template <int N, class Function> __device__ inline void each_element(int count, 
     }
 }
 
-// Calls `f(plane, k, j)` for every element j of all packs k, with the plane of `source`, which is Values or Gradients, that it lies in.
+// Calls `f(plane, k, j)` for every element j of all packs k, with the plane of `source`, which is
+// Values or Gradients, that it lies in.
 template <int N, class Source, class Function>
 __device__ inline void each_in_plane(const Source &source, const Packs<N> &packs, Function f) {
     decltype(plane_of(source, 0, 0)) plane;
@@ -338,7 +346,8 @@ template <int N> __device__ inline void apply_values(const Values &values, const
     each_in_plane(values, packs, [&](const Plane &plane, int k, int j) { x[k].at[j] = plane.apply(x[k].at[j]); });
 }
 
-// The gradients as those see them that carry them on; `dy` are those of the bare tensor, `x` what the normalisation read.
+// The gradients as those see them that carry them on; `dy` are those of the bare tensor, `x` what
+// the normalisation read.
 template <int N>
 __device__ inline void apply_gradients(const Gradients &gradients, const Packs<N> &packs, const Pack<N> (&x)[PACKS], Pack<N> (&dy)[PACKS]) {
     each_in_plane(gradients, packs, [&](const GradientPlane &plane, int k, int j) { dy[k].at[j] = plane.apply(dy[k].at[j], x[k].at[j]); });

@@ -1,9 +1,11 @@
-// Convolutions as products of matrices in f32. A group's weight is a matrix [rows][terms]; what it is multiplied with, [terms][positions],
-// is never written down: each block gathers its tile of it from the image while it loads, views included. The positions of all samples lie
-// in one row, so that small planes fill a block as well as large ones do.
+// Convolutions as products of matrices in f32. A group's weight is a matrix [rows][terms]; what it
+// is multiplied with, [terms][positions], is never written down: each block gathers its tile of it
+// from the image while it loads, views included. The positions of all samples lie in one row, so
+// that small planes fill a block as well as large ones do.
 //
-// Forward and input gradient are the same product: the gradient's rows are input channels and its terms output channels, and its windows
-// are those that cover a pixel. The weight gradient sums over positions, in chunks that `reduce` adds up.
+// Forward and input gradient are the same product: the gradient's rows are input channels and its
+// terms output channels, and its windows are those that cover a pixel. The weight gradient sums
+// over positions, in chunks that `reduce` adds up.
 #include "conv.cuh"
 
 struct ConvForward {
@@ -41,7 +43,8 @@ namespace {
 
 __device__ inline int tiles_of(int size, int tile) { return (size + tile - 1) / tile; }
 
-// Four positions, one after the other in the row of all samples' positions: where the first lies, and how many of them there are.
+// Four positions, one after the other in the row of all samples' positions: where the first lies,
+// and how many of them there are.
 struct Quad {
     int n, at, count;
 };
@@ -51,15 +54,17 @@ __device__ inline Quad quad_at(int position, int positions, int plane) {
     return {position / plane, position % plane, left < 0 ? 0 : left < 4 ? left : 4};
 }
 
-// What a position sees of an image: the pixels under its window; as a pixel itself, the windows that cover it; or the pixel where it is.
+// What a position sees of an image: the pixels under its window; as a pixel itself, the windows
+// that cover it; or the pixel where it is.
 enum class Sight { WINDOW, COVERS, SELF };
 
 __device__ inline bool directions_differ(const ConvSizes &sizes) {
     return sizes.kernel != sizes.kernel_across || sizes.stride != sizes.stride_across || sizes.padding != sizes.padding_across;
 }
 
-// The matrix [terms][positions] of what positions see; a term is a channel of the group and a tap of the kernel. Only what the common case
-// needs is kept at hand. Where the directions differ, more is: these have one kind of tile, a small one, so that it fits into registers.
+// The matrix [terms][positions] of what positions see; a term is a channel of the group and a tap
+// of the kernel. Only what the common case needs is kept at hand. Where the directions differ, more
+// is: these have one kind of tile, a small one, so that it fits into registers.
 template <class Source, Sight SIGHT, bool DIFFER = false> struct Seen {
     const ConvSizes &sizes;
     const Source &source;
@@ -127,8 +132,9 @@ template <class Source, Sight SIGHT, bool DIFFER = false> struct Seen {
     }
 };
 
-// A thread's part of LINES terms of a matrix at QUADS quads of positions, on its way to shared memory in rows PITCH quads apart. The
-// threads of a line lie side by side; each stays with its quad.
+// A thread's part of LINES terms of a matrix at QUADS quads of positions, on its way to shared
+// memory in rows PITCH quads apart. The threads of a line lie side by side; each stays with its
+// quad.
 template <int LINES, int QUADS, int PITCH, class Source> struct Load {
     static constexpr int AT_ONCE = THREADS / QUADS;
     static constexpr int HELD = (LINES + AT_ONCE - 1) / AT_ONCE;
@@ -175,7 +181,8 @@ template <int LINES, int QUADS, int PITCH, class Source> struct Load {
     }
 };
 
-// The weight of a group as a matrix [rows][terms]: of output channels and what windows see, or of input channels and what covers them.
+// The weight of a group as a matrix [rows][terms]: of output channels and what windows see, or of
+// input channels and what covers them.
 template <Sight SIGHT> struct Weight {
     const float *data;
     int rows, terms;
@@ -237,7 +244,8 @@ __device__ inline void add_product(float4 &sum, float a, float4 b) {
     sum.w = fmaf(a, b.w, sum.w);
 }
 
-// The tile of a product that block `block` takes: those of the same positions lie next to one another, as they read the same.
+// The tile of a product that block `block` takes: those of the same positions lie next to one
+// another, as they read the same.
 struct Place {
     int row, group, tile;
 };
@@ -247,8 +255,9 @@ __device__ inline Place place_of(int block, int rows, int row_tile, int groups) 
     return {block % row_tiles * row_tile, block / row_tiles % groups, block / row_tiles / groups};
 }
 
-// A thread's part of ROWS rows and STEP terms of a weight, on its way to shared memory as [STEP][PITCH]. Neighbouring threads take what
-// lies side by side: terms, or, where the weight is turned, rows.
+// A thread's part of ROWS rows and STEP terms of a weight, on its way to shared memory as
+// [STEP][PITCH]. Neighbouring threads take what lies side by side: terms, or, where the weight is
+// turned, rows.
 template <int ROWS, int PITCH, Sight SIGHT> struct LoadWeight {
     static constexpr int AT_ONCE = THREADS / STEP;
     static constexpr int HELD = (ROWS + AT_ONCE - 1) / AT_ONCE;
@@ -278,9 +287,10 @@ template <int ROWS, int PITCH, Sight SIGHT> struct LoadWeight {
     }
 };
 
-// One tile of a product. DOWN warps lie below one another and take ROWS rows each; each warp takes 128 positions, four a lane. So a warp
-// reads its weights from one place, all lanes at once. Its rows are a part that is read in fours, and the rest; the tile has first the
-// fours of all warps and then what is left of each.
+// One tile of a product. DOWN warps lie below one another and take ROWS rows each; each warp takes
+// 128 positions, four a lane. So a warp reads its weights from one place, all lanes at once. Its
+// rows are a part that is read in fours, and the rest; the tile has first the fours of all warps
+// and then what is left of each.
 template <int DOWN, int ROWS, class Problem, class Source, Sight SIGHT, bool DIFFER>
 __device__ void product(const Problem &problem, const Seen<Source, SIGHT, DIFFER> &seen, const Weight<SIGHT> &weight, const Place &place,
                         float4 *shared) {
@@ -341,7 +351,8 @@ __device__ void product(const Problem &problem, const Seen<Source, SIGHT, DIFFER
         }
         return;
     }
-    // Rare and long: rolled up, with a look-up instead of an index, for which the sums would have to leave their registers.
+    // Rare and long: rolled up, with a look-up instead of an index, for which the sums would have
+    // to leave their registers.
 #pragma unroll 1
     for (int e = 0; e < ROWS * written.count; e++) {
         int i = e / written.count, at = written.at + e % written.count;
@@ -357,7 +368,8 @@ __device__ void product(const Problem &problem, const Seen<Source, SIGHT, DIFFER
     }
 }
 
-// The rows of a tile name its kind; `PRODUCT_TILES` in problems/conv.rs lists them with their positions.
+// The rows of a tile name its kind; `PRODUCT_TILES` in problems/conv.rs lists them with their
+// positions.
 template <class Problem, class Source, Sight SIGHT>
 __device__ inline void product_of(const Problem &problem, const Seen<Source, SIGHT> &seen, const Weight<SIGHT> &weight,
                                   const Place &place, float4 *shared) {
@@ -377,7 +389,8 @@ __device__ inline void product_of(const Problem &problem, const Seen<Source, SIG
 // Positions that a block of the weight gradient takes between two barriers, in quads.
 constexpr int SPAN = 16;
 constexpr int SPAN_PITCH = SPAN + 1;
-// Threads that share a tile, along outputs and along terms. There are four such squares in a block; each takes its part of the positions.
+// Threads that share a tile, along outputs and along terms. There are four such squares in a block;
+// each takes its part of the positions.
 constexpr int SIDE = 8;
 constexpr int SQUARES = THREADS / (SIDE * SIDE);
 constexpr int MOST_LINES = 5 * SIDE;
@@ -387,8 +400,8 @@ __device__ inline float add_dot(float sum, float4 a, float4 b) {
     return fmaf(a.x, b.x, fmaf(a.y, b.y, fmaf(a.z, b.z, fmaf(a.w, b.w, sum))));
 }
 
-// One tile of a weight gradient over one chunk of positions; a thread has OUTS times TERMS elements, SIDE apart, so that neighbouring
-// threads read neighbouring lines of shared memory.
+// One tile of a weight gradient over one chunk of positions; a thread has OUTS times TERMS
+// elements, SIDE apart, so that neighbouring threads read neighbouring lines of shared memory.
 template <int OUTS, int TERMS, bool DIFFER> __device__ void weight_product(const ConvBackwardWeight &problem, int block, float4 *shared) {
     constexpr int OUT_LINES = OUTS * SIDE, TERM_LINES = TERMS * SIDE;
     static_assert(OUT_LINES <= MOST_LINES && TERM_LINES <= MOST_LINES, "tiles lie in shared memory");

@@ -1,17 +1,21 @@
-// What the kernels of convolutions share: sizes, and images that are read and written four elements at a time.
+// What the kernels of convolutions share: sizes, and images that are read and written four elements
+// at a time.
 #pragma once
 #include "common.cuh"
 
-// Kernel, stride and padding are those down; those across come last. The depthwise kernels take only convolutions in which both are alike.
+// Kernel, stride and padding are those down; those across come last. The depthwise kernels take
+// only convolutions in which both are alike.
 struct ConvSizes {
     Size batch, channels, height, width, out, out_height, out_width, kernel, stride, padding, dilation, groups;
     Size kernel_across, stride_across, padding_across;
 };
 
-// A kernel whose sums take most of its registers: two blocks on a multiprocessor leave 128 to a thread.
+// A kernel whose sums take most of its registers: two blocks on a multiprocessor leave 128 to a
+// thread.
 #define SUM_KERNEL extern "C" __global__ void __launch_bounds__(THREADS, 2)
 
-// Four neighbouring elements as they lie in memory. They are converted later, so that many loads are under way before one is waited for.
+// Four neighbouring elements as they lie in memory. They are converted later, so that many loads
+// are under way before one is waited for.
 __device__ inline float4 fetch(const Tensor &tensor, Size i) {
     if (tensor.half) {
         uint2 bits = ((const uint2 *)tensor.data)[i / 4];

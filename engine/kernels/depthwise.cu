@@ -1,13 +1,16 @@
-// Convolutions that have a kernel of their own for each channel. A block brings tiles of planes into shared memory, with what surrounds
-// them and as their readers see them, and each of its threads makes four neighbouring elements from that.
+// Convolutions that have a kernel of their own for each channel. A block brings tiles of planes
+// into shared memory, with what surrounds them and as their readers see them, and each of its
+// threads makes four neighbouring elements from that.
 //
-// The input gradient is a convolution too, of the kernel turned round and, where the stride is larger than one, of a gradient with zeros
-// between its elements; the zeros arise where the tile is filled.
+// The input gradient is a convolution too, of the kernel turned round and, where the stride is
+// larger than one, of a gradient with zeros between its elements; the zeros arise where the tile is
+// filled.
 #include "conv.cuh"
 
-// How the planes that are made, or summed over, are dealt out: a block takes `rows` rows and `quads` times four columns of each of `planes`
-// planes; `down` times `across` such tiles make up a plane. What a tile reads of one plane takes `height` rows of `pitch` floats in shared
-// memory. `Tiling` in problems/depthwise.rs sees to it that there are threads and memory for it.
+// How the planes that are made, or summed over, are dealt out: a block takes `rows` rows and
+// `quads` times four columns of each of `planes` planes; `down` times `across` such tiles make up a
+// plane. What a tile reads of one plane takes `height` rows of `pitch` floats in shared memory.
+// `Tiling` in problems/depthwise.rs sees to it that there are threads and memory for it.
 struct Tiling {
     Size rows, quads, planes, down, across, height, pitch;
 };
@@ -29,7 +32,8 @@ struct DepthwiseBackwardInput {
     Tiling tiling;
 };
 
-// A block takes `items` tiles of one channel, one after the other; the tiles of a channel are counted through all samples.
+// A block takes `items` tiles of one channel, one after the other; the tiles of a channel are
+// counted through all samples.
 struct DepthwiseBackwardWeight {
     ConvSizes sizes;
     Values x;
@@ -71,15 +75,17 @@ struct Image {
     __device__ bool whole() const { return width % 4 == 0; }
 };
 
-// What a block has in shared memory: of planes `plane`, `plane + step`, …, all numbered through all samples, a piece that begins at
-// (top, left), which may lie outside. Elements of the image are `spread` apart in it, with zeros between them.
+// What a block has in shared memory: of planes `plane`, `plane + step`, …, all numbered through all
+// samples, a piece that begins at (top, left), which may lie outside. Elements of the image are
+// `spread` apart in it, with zeros between them.
 struct Piece {
     int plane, step, planes;
     int top, left, height, pitch;
     int spread;
 };
 
-// The elements from `begin` to `end` of a row or column of the image that lie in a piece of `size` places from `from` on.
+// The elements from `begin` to `end` of a row or column of the image that lie in a piece of `size`
+// places from `from` on.
 struct Range {
     int begin, end;
 };
@@ -156,8 +162,8 @@ __device__ inline const float *windows_of(const Tiling &tiling, int stride, cons
     return (const float *)tile + (mine.plane * (int)tiling.height + mine.row * stride) * (int)tiling.pitch + mine.column * stride;
 }
 
-// A kernel's taps on four neighbouring windows. What they need of a row is read at once; DILATION and STRIDE of zero stand for any, which
-// are only known at run time.
+// A kernel's taps on four neighbouring windows. What they need of a row is read at once; DILATION
+// and STRIDE of zero stand for any, which are only known at run time.
 template <int KERNEL_SIZE, int DILATION, int STRIDE> struct Taps {
     static constexpr int SPAN = 3 * STRIDE + (KERNEL_SIZE - 1) * DILATION + 1;
     static constexpr int FOURS = (SPAN + 3) / 4;
@@ -292,8 +298,8 @@ struct Result {
     }
 };
 
-// A convolution of `image` with windows `stride` apart, the first of which begins `padding` before the first of the image's elements, which
-// are `spread` apart.
+// A convolution of `image` with windows `stride` apart, the first of which begins `padding` before
+// the first of the image's elements, which are `spread` apart.
 struct Convolution {
     Image image;
     int batch, kernel, stride, padding, dilation, spread;
@@ -363,8 +369,8 @@ struct Gradient {
     float4 dy;
 };
 
-// Brings one of a channel's tiles of x to shared memory, and this thread's gradients. What it needs to know is read anew for each tile, as
-// the sums take most registers.
+// Brings one of a channel's tiles of x to shared memory, and this thread's gradients. What it needs
+// to know is read anew for each tile, as the sums take most registers.
 __device__ inline Gradient bring_item(const DepthwiseBackwardWeight &problem, int channel, int item, float4 *tile) {
     const ConvSizes &sizes = problem.sizes;
     const Tiling &tiling = problem.tiling;

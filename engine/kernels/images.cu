@@ -1,8 +1,9 @@
-// Batches out of a data set of bytes that lies on the device: crops, mirrored, normalised, with a hole.
+// Batches out of a data set of bytes that lies on the device: crops, mirrored, normalised, with a
+// hole.
 #include "common.cuh"
 
-// What was drawn for one image of the batch: how far below and right of the image's corner the crop begins, which may be above and left of
-// it. The hole is an empty range where there is none.
+// What was drawn for one image of the batch: how far below and right of the image's corner the crop
+// begins, which may be above and left of it. The hole is an empty range where there is none.
 struct Place {
     int image, down, right, mirrored, hole_top, hole_bottom, hole_left, hole_right;
 };

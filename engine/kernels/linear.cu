@@ -1,13 +1,13 @@
-// Fully connected layers: x [batch, inputs], weight [outputs, inputs]. With a batch of one they are bound by the weight, which is read or
-// written once, in runs of whole cache lines.
+// Fully connected layers: x [batch, inputs], weight [outputs, inputs]. With a batch of one they are
+// bound by the weight, which is read or written once, in runs of whole cache lines.
 #include "common.cuh"
 
 // Rows of the weight that a thread reads at once; of problems/linear.rs too.
 constexpr int ROWS = 8;
 
 struct LinearForward {
-    // Lanes that share the product of one row, a power of two; ROWS · THREADS / lanes outputs are those of a block. `lanes()` of
-    // problems/linear.rs.
+    // Lanes that share the product of one row, a power of two; ROWS · THREADS / lanes outputs are
+    // those of a block. `lanes()` of problems/linear.rs.
     Size lanes;
     Size batch, inputs, outputs;
     Tensor x;
@@ -67,7 +67,8 @@ MEMORY_KERNEL linear_forward(const LinearForward *problems, const unsigned *firs
     }
 }
 
-// Inputs whose gradient a block computes, for one sample; `COLUMNS` of problems/linear.rs. Few, since the sum runs over all outputs.
+// Inputs whose gradient a block computes, for one sample; `COLUMNS` of problems/linear.rs. Few,
+// since the sum runs over all outputs.
 constexpr int COLUMNS = 16;
 
 struct LinearBackwardInput {

@@ -14,7 +14,8 @@ __device__ inline float warp_max(float value) {
     return value;
 }
 
-// A row of a matrix. Rows behind the last are read as that one, so that all lanes arrive wherever they exchange values.
+// A row of a matrix. Rows behind the last are read as that one, so that all lanes arrive wherever
+// they exchange values.
 struct Row {
     Tensor tensor;
     Size start;
@@ -88,7 +89,8 @@ KERNEL softmax_backward(const SoftmaxBackward *problems, const unsigned *first, 
     }
 }
 
-// The class that a label names, or -1: the loss is then not a number, which the training loop reports.
+// The class that a label names, or -1: the loss is then not a number, which the training loop
+// reports.
 __device__ inline int class_of(float label, int classes) {
     bool names = label >= 0.0f && label < (float)classes && label == (float)(int)label;
     return names ? (int)label : -1;
@@ -102,7 +104,8 @@ struct CrossEntropyForward {
     float *loss;
 };
 
-// (1 - smoothing) · (-log p[label]) + smoothing · mean over classes of -log p, from distances to the largest logit.
+// (1 - smoothing) · (-log p[label]) + smoothing · mean over classes of -log p, from distances to
+// the largest logit.
 __device__ float sample_loss(const Row &logits, float label, float smoothing) {
     const Normalizer normalizer = normalizer_of(logits);
     float distances = 0.0f;

@@ -1,5 +1,5 @@
-// Normalisation: statistics of the channels, the coefficients that readers apply, and the sums that its gradient needs. A block works on
-// one channel.
+// Normalisation: statistics of the channels, the coefficients that readers apply, and the sums that
+// its gradient needs. A block works on one channel.
 #include "common.cuh"
 
 // Scale and shift after a normalisation; null where it has none.
@@ -44,7 +44,8 @@ template <int N> __device__ Packs<N> packs_of(const Channel &channel, int round)
     return packs;
 }
 
-// Two sums over a channel, each in as many parts as a pack has elements: that makes them more precise, and independent additions overlap.
+// Two sums over a channel, each in as many parts as a pack has elements: that makes them more
+// precise, and independent additions overlap.
 template <int N> struct Sums {
     float first[N], second[N];
 };
@@ -65,8 +66,9 @@ template <int N> __device__ Totals block_totals(const Sums<N> &sums, double *scr
     return totals;
 }
 
-// The mean of what the threads read in the first round. Where it is far from the mean of the channel, in standard deviations, that is so
-// because these are few of many elements: so the variance may be had from distances to it without a loss that matters.
+// The mean of what the threads read in the first round. Where it is far from the mean of the
+// channel, in standard deviations, that is so because these are few of many elements: so the
+// variance may be had from distances to it without a loss that matters.
 template <int N> __device__ float first_mean(const Tensor &x, const Channel &channel, double *scratch) {
     const Packs<N> packs = packs_of<N>(channel, 0);
     Pack<N> values[PACKS];
@@ -120,7 +122,8 @@ MEMORY_KERNEL norm_moments(const NormMoments *problems, const unsigned *first, u
     const Moments moments = packed ? moments_of<4>(x, channel, scratch) : moments_of<1>(x, channel, scratch);
     if (threadIdx.x == 0) {
         write_coefficients(problem.coefficients, problem.affine, c, moments.mean, moments.variance, problem.epsilon);
-        // The running variance is the unbiased one; a single value has none, its biased 0 stands in.
+        // The running variance is the unbiased one; a single value has none, its biased 0 stands
+        // in.
         float elements = (float)channel.length, unbiased = elements > 1.0f ? elements / (elements - 1.0f) : 1.0f;
         float momentum = problem.momentum[0], kept = 1.0f - momentum;
         problem.running_mean[c] = kept * problem.running_mean[c] + momentum * moments.mean;

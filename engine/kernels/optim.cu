@@ -1,5 +1,5 @@
-// Optimisers: the norm of all gradients, and the steps. Blocks take CHUNK elements each: one launch serves parameters of very different
-// sizes.
+// Optimisers: the norm of all gradients, and the steps. Blocks take CHUNK elements each: one launch
+// serves parameters of very different sizes.
 #include "common.cuh"
 
 // The chunk of a parameter that a block works on.

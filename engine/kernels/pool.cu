@@ -1,11 +1,13 @@
 // Maximum and average over windows, padding excluded.
 //
-// A block works on some planes. Where they fit, it keeps them in shared memory with their padding, so that every position of a window may
-// be read. Windows of 3 × 3 at a stride of 1 have code of their own: a thread computes several outputs of one column, and what it found
-// across a row serves all windows that the row belongs to.
+// A block works on some planes. Where they fit, it keeps them in shared memory with their padding,
+// so that every position of a window may be read. Windows of 3 × 3 at a stride of 1 have code of
+// their own: a thread computes several outputs of one column, and what it found across a row serves
+// all windows that the row belongs to.
 #include "common.cuh"
 
-// Elements of padded planes in shared memory, forward and backward; FORWARD_TILE and BACKWARD_TILE of problems/pool.rs.
+// Elements of padded planes in shared memory, forward and backward; FORWARD_TILE and BACKWARD_TILE
+// of problems/pool.rs.
 constexpr int FORWARD_TILE = 4800;
 constexpr int BACKWARD_TILE = 2400;
 
@@ -16,7 +18,8 @@ struct PoolSizes {
     Size batch, channels, height, width, out_height, out_width, kernel, stride, padding;
 };
 
-// Windows over one plane. Positions with a name in x and y count from the corner of the padded plane.
+// Windows over one plane. Positions with a name in x and y count from the corner of the padded
+// plane.
 struct Windows {
     int height, width, out_height, out_width, kernel, stride, padding;
 
@@ -43,7 +46,8 @@ __device__ inline Windows windows_of(const PoolSizes &sizes) {
             (int)sizes.kernel, (int)sizes.stride, (int)sizes.padding};
 }
 
-// The windows of a stride of 1 over the gradients of the outputs, through which the gradient of the input is had.
+// The windows of a stride of 1 over the gradients of the outputs, through which the gradient of the
+// input is had.
 __device__ inline Windows turned(const Windows &w) {
     return {w.out_height, w.out_width, w.height, w.width, w.kernel, 1, w.kernel - 1 - w.padding};
 }
@@ -145,7 +149,8 @@ template <int N> __device__ void read_tile(const Values &x, const Planes &planes
     }
 }
 
-// Reads planes as their readers see them. Leaves their padding as it is; threads have to meet before they read the tile.
+// Reads planes as their readers see them. Leaves their padding as it is; threads have to meet
+// before they read the tile.
 __device__ void read_planes(const Values &x, const Planes &planes, const Windows &w, const Tile<float> &tile) {
     if (w.width % 4 == 0 && packable(x.x)) {
         read_tile<4>(x, planes, w, tile);
@@ -176,7 +181,8 @@ __device__ void read_planes(const Gradients &dy, const Planes &planes, const Win
     }
 }
 
-// Calls `work` with every plane of a block and every place in it where `rows` outputs of one column begin.
+// Calls `work` with every plane of a block and every place in it where `rows` outputs of one column
+// begin.
 template <class Work> __device__ void each_column(const Planes &planes, int height, int width, int rows, Work work) {
     const int groups = (height + rows - 1) / rows, places = groups * width;
     for (int i = (int)threadIdx.x; i < planes.count * places; i += THREADS) {
@@ -197,7 +203,8 @@ template <class Reduction, class Image> __device__ float reduce_window(const Ima
     return found;
 }
 
-// The same for the windows of 3 × 3 at `row` and below it. Those that lie beyond the plane come out as anything.
+// The same for the windows of 3 × 3 at `row` and below it. Those that lie beyond the plane come out
+// as anything.
 template <class Reduction> __device__ void reduce_column(const Tile<float> &image, int row, int column, float (&found)[ROWS]) {
 #pragma unroll
     for (int o = 0; o < ROWS; o++) {
@@ -216,7 +223,8 @@ template <class Reduction> __device__ void reduce_column(const Tile<float> &imag
     }
 }
 
-// Calls `write` with plane, row, column and what the window there holds, for all windows of planes in a tile.
+// Calls `write` with plane, row, column and what the window there holds, for all windows of planes
+// in a tile.
 template <class Reduction, class Write>
 __device__ void reduce_tile(const Tile<float> &tile, const Planes &planes, const Windows &w, Write write) {
     if (w.overlap_by_rows()) {
@@ -280,8 +288,8 @@ MEMORY_KERNEL avg_pool_forward(const PoolForward *problems, const unsigned *firs
     });
 }
 
-// The first of the largest elements of a window, in the order of rows; its position is y · width + x of the padded plane. Before any was
-// seen, it is the window's corner.
+// The first of the largest elements of a window, in the order of rows; its position is y · width +
+// x of the padded plane. Before any was seen, it is the window's corner.
 struct First {
     float value;
     int position;
@@ -361,8 +369,9 @@ struct MaxPoolBackward {
     Tensor dx;
 };
 
-// Planes in shared memory for the gradient of a maximum. `dy` and `chosen`, the position of the maximum of each window, are padded as the
-// windows that carry gradients back need it, or not at all.
+// Planes in shared memory for the gradient of a maximum. `dy` and `chosen`, the position of the
+// maximum of each window, are padded as the windows that carry gradients back need it, or not at
+// all.
 struct MaxTiles {
     Tile<float> x, dy;
     Tile<short> chosen;
@@ -428,7 +437,8 @@ template <class Write>
 __device__ void max_backward_tiled(const MaxPoolBackward &problem, const Planes &planes, const Windows &w, Write write) {
     __shared__ float x[BACKWARD_TILE], dy[BACKWARD_TILE];
     __shared__ short chosen[BACKWARD_TILE];
-    // Without a stride, the outputs are a plane of their own that windows carry back; else each position looks up those it needs.
+    // Without a stride, the outputs are a plane of their own that windows carry back; else each
+    // position looks up those it needs.
     Windows back = turned(w);
     if (!w.overlap_by_rows()) {
         back.padding = 0;
@@ -507,7 +517,8 @@ struct AvgPoolBackward {
     Tensor dx;
 };
 
-// Divides each gradient by the number of elements that its window has: that is what each of them gets.
+// Divides each gradient by the number of elements that its window has: that is what each of them
+// gets.
 __device__ void share(const Tile<float> &tile, const Planes &planes, const Windows &w, int border) {
     each_column(planes, w.out_height, w.out_width, 1, [&](int plane, int row, int column) {
         tile.plane(plane).at(row + border, column + border) *= 1.0f / (float)w.size_at(row, column);

@@ -1,6 +1,7 @@
 use crate::{Result, cpu, cuda};
 
-/// What executors and optimisers compute on, and the working memory that executors share there. A clone is the same device.
+/// What executors and optimisers compute on, and the working memory that executors share there. A
+/// clone is the same device.
 #[derive(Clone, Debug)]
 pub enum Device {
     /// Threads of this machine.
@@ -29,7 +30,8 @@ impl Device {
         }
     }
 
-    /// Bytes of the working memory that the executors alive on this device need together; they share it, one running at a time.
+    /// Bytes of the working memory that the executors alive on this device need together; they
+    /// share it, one running at a time.
     pub fn working_bytes(&self) -> usize {
         match self {
             Self::Cpu(device) => device.working_bytes(),
@@ -46,7 +48,8 @@ impl Device {
         }
     }
 
-    /// The same device, for executors that store values in single precision, as networks are deployed.
+    /// The same device, for executors that store values in single precision, as networks are
+    /// deployed.
     #[must_use]
     pub fn in_f32(&self) -> Self {
         match self {

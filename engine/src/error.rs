@@ -37,7 +37,8 @@ pub enum EngineError {
         /// Shape that the graph asks for.
         expected: Shape,
     },
-    /// A node marked trainable is neither a parameter nor an input, or the loss does not depend on it.
+    /// A node marked trainable is neither a parameter nor an input, or the loss does not depend on
+    /// it.
     #[error("{node:?} cannot be trained: {reason}")]
     NotTrainable {
         /// Name of the node.
@@ -45,7 +46,8 @@ pub enum EngineError {
         /// Why not.
         reason: &'static str,
     },
-    /// A node asked for as an output, or as the loss, is an input or a parameter: there is nothing to compute.
+    /// A node asked for as an output, or as the loss, is an input or a parameter: there is nothing
+    /// to compute.
     #[error("{0:?} is an input or a parameter, not something a program computes")]
     LeafOutput(String),
     /// The loss of a training program is not a single number.
@@ -87,7 +89,8 @@ pub enum EngineError {
         /// Elements found.
         found: usize,
     },
-    /// Something about the GPU: no driver, no such device, no compiler for its kernels, a call that failed.
+    /// Something about the GPU: no driver, no such device, no compiler for its kernels, a call that
+    /// failed.
     #[error("{what}{}", hint.as_ref().map(|hint| format!("\nhint: {hint}")).unwrap_or_default())]
     Cuda {
         /// What went wrong.

@@ -14,7 +14,8 @@ enum Backend {
     Cuda(Box<cuda::Executor>),
 }
 
-/// How long one step of a program took. A step that does the work of several nodes has the name of the last.
+/// How long one step of a program took. A step that does the work of several nodes has the name of
+/// the last.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StepTime {
     /// Name of the node it computes or goes back through.
@@ -25,19 +26,20 @@ pub struct StepTime {
     pub backward: bool,
     /// Bytes that it reads and writes, as `traffic_bytes` of the executor counts them.
     pub bytes: usize,
-    /// Multiply-adds of its convolutions and linear layers, without what it computes a second time; `None` on a GPU, where a launch does
-    /// the work of several nodes.
+    /// Multiply-adds of its convolutions and linear layers, without what it computes a second time;
+    /// `None` on a GPU, where a launch does the work of several nodes.
     pub multiply_adds: Option<u64>,
     /// Wall-clock time.
     pub time: Duration,
 }
 
 impl Executor {
-    /// Plans the buffers of `program`. Memory is taken by the first run: [`Self::own_bytes`] for itself, and [`Device::working_bytes`]
-    /// for all executors of the device together.
+    /// Plans the buffers of `program`. Memory is taken by the first run: [`Self::own_bytes`] for
+    /// itself, and [`Device::working_bytes`] for all executors of the device together.
     ///
     /// # Errors
-    /// [`EngineError::Cuda`](crate::EngineError::Cuda) when the device cannot be made ready for the program; the CPU always can.
+    /// [`EngineError::Cuda`](crate::EngineError::Cuda) when the device cannot be made ready for the
+    /// program; the CPU always can.
     pub fn new(program: Program, device: &Device) -> Result<Self> {
         Ok(Self(match device {
             Device::Cpu(device) => Backend::Cpu(Box::new(cpu::Executor::new(program, device))),
@@ -69,8 +71,8 @@ impl Executor {
         }
     }
 
-    /// Bytes that a run moves through memory, as far as its plan tells: [`cpu::Executor::traffic_bytes`] and
-    /// [`cuda::Executor::traffic_bytes`].
+    /// Bytes that a run moves through memory, as far as its plan tells:
+    /// [`cpu::Executor::traffic_bytes`] and [`cuda::Executor::traffic_bytes`].
     pub fn traffic_bytes(&self) -> usize {
         match &self.0 {
             Backend::Cpu(executor) => executor.traffic_bytes(),
@@ -94,12 +96,17 @@ impl Executor {
         }
     }
 
-    /// Runs all steps once. `feeds` gives the value of every input node the program reads: a [`Feed`], or its values, row-major.
+    /// Runs all steps once. `feeds` gives the value of every input node the program reads: a
+    /// [`Feed`], or its values, row-major.
     ///
     /// # Errors
-    /// A feed that is missing, has the wrong shape or is not on the device, a variable that is missing or has another shape, a device that
-    /// fails.
-    pub fn run<'a>(&mut self, variables: &mut Variables, feeds: &[(NodeId, impl Into<Feed<'a>> + Copy)]) -> Result<()> {
+    /// A feed that is missing, has the wrong shape or is not on the device, a variable that is
+    /// missing or has another shape, a device that fails.
+    pub fn run<'a>(
+        &mut self,
+        variables: &mut Variables,
+        feeds: &[(NodeId, impl Into<Feed<'a>> + Copy)],
+    ) -> Result<()> {
         let feeds = fed(feeds);
         match &mut self.0 {
             Backend::Cpu(executor) => executor.run(variables, &feeds),
@@ -111,7 +118,11 @@ impl Executor {
     ///
     /// # Errors
     /// Those of [`Self::run`].
-    pub fn profile<'a>(&mut self, variables: &mut Variables, feeds: &[(NodeId, impl Into<Feed<'a>> + Copy)]) -> Result<Vec<StepTime>> {
+    pub fn profile<'a>(
+        &mut self,
+        variables: &mut Variables,
+        feeds: &[(NodeId, impl Into<Feed<'a>> + Copy)],
+    ) -> Result<Vec<StepTime>> {
         let feeds = fed(feeds);
         match &mut self.0 {
             Backend::Cpu(executor) => executor.profile(variables, &feeds),

@@ -20,8 +20,8 @@ impl<'a> Feed<'a> {
     /// This feed, once it is known to have the shape of an input.
     ///
     /// # Errors
-    /// [`EngineError::Feed`] when it has another number of values, [`EngineError::StoredImages`] when it has as many of images of another
-    /// shape.
+    /// [`EngineError::Feed`] when it has another number of values, [`EngineError::StoredImages`]
+    /// when it has as many of images of another shape.
     pub(crate) fn fitting(self, node: &Node) -> Result<Self> {
         let (expected, found) = (node.shape.elements(), self.elements());
         if found != expected {
@@ -30,7 +30,10 @@ impl<'a> Feed<'a> {
         match self {
             Self::Stored { images, .. } if node.shape.get(1..) != Some(&images.shape()[..]) => {
                 let (shape, [channels, height, width]) = (&node.shape, images.shape());
-                let detail = format!("input {:?} is {shape}, the images are [{channels}, {height}, {width}]", node.name);
+                let detail = format!(
+                    "input {:?} is {shape}, the images are [{channels}, {height}, {width}]",
+                    node.name
+                );
                 Err(EngineError::StoredImages(detail))
             }
             _ => Ok(self),
@@ -44,16 +47,19 @@ impl<'a> Feed<'a> {
     pub(crate) fn on_host(self, node: &Node) -> Result<&'a [f32]> {
         match self {
             Self::Values(values) => Ok(values),
-            Self::Stored { .. } => {
-                Err(EngineError::StoredImages(format!("input {:?} is computed with on the CPU, the images are on a GPU", node.name)))
-            }
+            Self::Stored { .. } => Err(EngineError::StoredImages(format!(
+                "input {:?} is computed with on the CPU, the images are on a GPU",
+                node.name
+            ))),
         }
     }
 
     fn elements(&self) -> usize {
         match self {
             Self::Values(values) => values.len(),
-            Self::Stored { images, places } => places.len() * images.shape().iter().product::<usize>(),
+            Self::Stored { images, places } => {
+                places.len() * images.shape().iter().product::<usize>()
+            }
         }
     }
 }

@@ -13,8 +13,8 @@ impl NodeId {
     }
 }
 
-/// A two-dimensional convolution. The weight, `[out, in / groups, kernel height, kernel width]`, is an input of the operation; pairs are of
-/// the directions down and across.
+/// A two-dimensional convolution. The weight, `[out, in / groups, kernel height, kernel width]`, is
+/// an input of the operation; pairs are of the directions down and across.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Conv2d {
     /// Step between windows.
@@ -57,7 +57,8 @@ impl Default for BatchNorm {
     }
 }
 
-/// A function of each element, for which readers have no formula of their own as they have for a ReLU.
+/// A function of each element, for which readers have no formula of their own as they have for a
+/// ReLU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Activation {
     /// min(max(x, 0), 6).
@@ -74,7 +75,8 @@ pub enum Activation {
 
 impl Activation {
     /// Every one.
-    pub const ALL: [Self; 5] = [Self::Relu6, Self::HardSigmoid, Self::HardSwish, Self::Sigmoid, Self::Silu];
+    pub const ALL: [Self; 5] =
+        [Self::Relu6, Self::HardSigmoid, Self::HardSwish, Self::Sigmoid, Self::Silu];
 
     /// The name used in messages and profiles.
     pub fn name(self) -> &'static str {
@@ -90,7 +92,8 @@ impl Activation {
 
 /// An operation of the graph. Inputs are given in the order named here; `n` is the batch.
 ///
-/// Every reader of the graph matches it without a wildcard arm, so that a new operation does not compile until all of them know it.
+/// Every reader of the graph matches it without a wildcard arm, so that a new operation does not
+/// compile until all of them know it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
     /// Values given anew for each step: images, labels, masks.
@@ -100,7 +103,8 @@ pub enum Op {
         /// First values.
         init: Init,
     },
-    /// `x [n, c, h, w]`, `weight [o, c / groups, kh, kw]`, optionally `bias [o]` → `[n, o, h', w']`.
+    /// `x [n, c, h, w]`, `weight [o, c / groups, kh, kw]`, optionally `bias [o]` → `[n, o, h',
+    /// w']`.
     Conv2d(Conv2d),
     /// `x [n, c, h, w]`, optionally `scale [c]` and `shift [c]` → the shape of x.
     BatchNorm(BatchNorm),
@@ -121,7 +125,8 @@ pub enum Op {
         /// The constant.
         factor: f32,
     },
-    /// `weights` (any shape, read flat), `x_0 … x_{k-1}` of one shape → Σ weights\[terms\[i\]\] · x_i.
+    /// `weights` (any shape, read flat), `x_0 … x_{k-1}` of one shape → Σ weights\[terms\[i\]\] ·
+    /// x_i.
     WeightedSum {
         /// Flat index into the weights, one for each x.
         terms: Vec<usize>,
@@ -146,11 +151,13 @@ pub enum Op {
     Reshape,
     /// Softmax over the last dimension.
     Softmax,
-    /// `x [n, …]`, `mask [n]` → each sample times its mask value. The mask holds 0 or 1 / keep probability.
+    /// `x [n, …]`, `mask [n]` → each sample times its mask value. The mask holds 0 or 1 / keep
+    /// probability.
     DropPath,
     /// `x [n, c, h, w]`, `gate [n, c]` → each channel of each sample times its gate.
     Gate,
-    /// `logits [n, classes]`, `labels [n]` (class indices stored as floats) → mean cross-entropy, `[1]`.
+    /// `logits [n, classes]`, `labels [n]` (class indices stored as floats) → mean cross-entropy,
+    /// `[1]`.
     CrossEntropy {
         /// Share of the target spread evenly over all classes.
         smoothing: f32,
@@ -230,32 +237,55 @@ impl Graph {
     }
 
     /// Adds a parameter with the given shape.
-    pub fn parameter(&mut self, name: impl Into<String>, shape: impl Into<Shape>, init: Init) -> Result<NodeId> {
+    pub fn parameter(
+        &mut self,
+        name: impl Into<String>,
+        shape: impl Into<Shape>,
+        init: Init,
+    ) -> Result<NodeId> {
         self.push(name.into(), Op::Parameter { init }, Vec::new(), shape.into())
     }
 
     /// Adds the elements of `x` under another shape of as many elements.
-    pub fn reshape(&mut self, name: impl Into<String>, x: NodeId, shape: impl Into<Shape>) -> Result<NodeId> {
+    pub fn reshape(
+        &mut self,
+        name: impl Into<String>,
+        x: NodeId,
+        shape: impl Into<Shape>,
+    ) -> Result<NodeId> {
         let (name, shape) = (name.into(), shape.into());
         if shape.elements() != self[x].shape.elements() {
-            return Err(self.misfit(&name, &Op::Reshape, &[x], format!("{shape} has another number of elements")));
+            return Err(self.misfit(
+                &name,
+                &Op::Reshape,
+                &[x],
+                format!("{shape} has another number of elements"),
+            ));
         }
         self.push(name, Op::Reshape, vec![x], shape)
     }
 
-    /// Adds an operation whose shape follows from its inputs: every one but inputs, parameters and reshapes.
+    /// Adds an operation whose shape follows from its inputs: every one but inputs, parameters and
+    /// reshapes.
     ///
     /// # Errors
-    /// [`EngineError::Shape`] when the inputs do not fit, [`EngineError::DuplicateName`] when the name is taken.
+    /// [`EngineError::Shape`] when the inputs do not fit, [`EngineError::DuplicateName`] when the
+    /// name is taken.
     pub fn add(&mut self, name: impl Into<String>, op: Op, inputs: &[NodeId]) -> Result<NodeId> {
         let name = name.into();
-        let shape = self.infer(&op, inputs).map_err(|reason| self.misfit(&name, &op, inputs, reason))?;
+        let shape =
+            self.infer(&op, inputs).map_err(|reason| self.misfit(&name, &op, inputs, reason))?;
         self.push(name, op, inputs.to_vec(), shape)
     }
 
     fn push(&mut self, name: String, op: Op, inputs: Vec<NodeId>, shape: Shape) -> Result<NodeId> {
         if shape.elements() == 0 {
-            return Err(self.misfit(&name, &op, &inputs, format!("its value {shape} would be empty")));
+            return Err(self.misfit(
+                &name,
+                &op,
+                &inputs,
+                format!("its value {shape} would be empty"),
+            ));
         }
         if self.names.contains_key(&name) {
             return Err(EngineError::DuplicateName(name));
@@ -267,7 +297,8 @@ impl Graph {
     }
 
     fn misfit(&self, node: &str, op: &Op, inputs: &[NodeId], reason: String) -> EngineError {
-        let inputs = inputs.iter().map(|&i| self[i].shape.to_string()).collect::<Vec<_>>().join(", ");
+        let inputs =
+            inputs.iter().map(|&i| self[i].shape.to_string()).collect::<Vec<_>>().join(", ");
         EngineError::Shape { node: node.to_owned(), op: op.name(), reason, inputs }
     }
 
@@ -277,7 +308,11 @@ impl Graph {
             [x] => Ok((*x).clone()),
             _ => Err("takes one input".to_owned()),
         };
-        let image = |x: &Shape| x.dims4().ok_or_else(|| "the first input must be [batch, channels, height, width]".to_owned());
+        let image = |x: &Shape| {
+            x.dims4().ok_or_else(|| {
+                "the first input must be [batch, channels, height, width]".to_owned()
+            })
+        };
         match op {
             Op::Input | Op::Parameter { .. } | Op::Reshape => Err("needs a shape".to_owned()),
             Op::Relu | Op::Activation(_) | Op::Scale { .. } | Op::Softmax => one(&shapes),
@@ -288,17 +323,26 @@ impl Graph {
                     _ => return Err("takes an image, a weight and at most one bias".into()),
                 };
                 let [n, c, h, w] = image(x)?;
-                let [out, per_group, kernel_h, kernel_w] = weight.dims4().ok_or("the weight must have four dimensions")?;
+                let [out, per_group, kernel_h, kernel_w] =
+                    weight.dims4().ok_or("the weight must have four dimensions")?;
                 if conv.groups == 0 || c % conv.groups != 0 || out % conv.groups != 0 {
-                    return Err(format!("{c} input and {out} output channels do not split into {} groups", conv.groups));
+                    return Err(format!(
+                        "{c} input and {out} output channels do not split into {} groups",
+                        conv.groups
+                    ));
                 }
                 if per_group != c / conv.groups {
-                    return Err(format!("the weight must be [out, {}, height, width]", c / conv.groups));
+                    return Err(format!(
+                        "the weight must be [out, {}, height, width]",
+                        c / conv.groups
+                    ));
                 }
                 if bias.is_some_and(|bias| **bias != [out]) {
                     return Err(format!("the bias must be [{out}]"));
                 }
-                let extent = |axis: usize, size, kernel| window(size, kernel, conv.stride[axis], conv.padding[axis], conv.dilation);
+                let extent = |axis: usize, size, kernel| {
+                    window(size, kernel, conv.stride[axis], conv.padding[axis], conv.dilation)
+                };
                 Ok([n, out, extent(0, h, kernel_h)?, extent(1, w, kernel_w)?].into())
             }
             Op::BatchNorm(_) => {
@@ -316,7 +360,10 @@ impl Graph {
             Op::MaxPool(pool) | Op::AvgPool(pool) => {
                 let [n, c, h, w] = image(&one(&shapes)?)?;
                 if pool.padding * 2 > pool.kernel {
-                    return Err(format!("padding {} exceeds half of the kernel {}", pool.padding, pool.kernel));
+                    return Err(format!(
+                        "padding {} exceeds half of the kernel {}",
+                        pool.padding, pool.kernel
+                    ));
                 }
                 let extent = |size| window(size, pool.kernel, pool.stride, pool.padding, 1);
                 Ok([n, c, extent(h)?, extent(w)?].into())
@@ -330,7 +377,9 @@ impl Graph {
                 _ => Err("takes inputs of one shape".into()),
             },
             Op::WeightedSum { terms } => match shapes[..] {
-                [weights, first, ref rest @ ..] if rest.iter().all(|s| *s == first) && rest.len() + 1 == terms.len() => {
+                [weights, first, ref rest @ ..]
+                    if rest.iter().all(|s| *s == first) && rest.len() + 1 == terms.len() =>
+                {
                     if terms.iter().any(|&t| t >= weights.elements()) {
                         return Err("a term lies outside of the weights".into());
                     }
@@ -339,7 +388,9 @@ impl Graph {
                 _ => Err(format!("takes weights and {} inputs of one shape", terms.len())),
             },
             Op::Concat => {
-                let [first, rest @ ..] = &shapes[..] else { return Err("takes at least one input".into()) };
+                let [first, rest @ ..] = &shapes[..] else {
+                    return Err("takes at least one input".into());
+                };
                 let [n, mut channels, h, w] = image(first)?;
                 for other in rest {
                     match other.dims4() {
@@ -369,7 +420,11 @@ impl Graph {
                     _ => return Err("takes a matrix, a weight and at most one bias".into()),
                 };
                 match (x.dims2(), weight.dims2()) {
-                    (Some([n, i]), Some([o, i2])) if i == i2 && bias.is_none_or(|bias| **bias == [o]) => Ok([n, o].into()),
+                    (Some([n, i]), Some([o, i2]))
+                        if i == i2 && bias.is_none_or(|bias| **bias == [o]) =>
+                    {
+                        Ok([n, o].into())
+                    }
                     _ => Err("takes [n, in], [out, in] and a bias [out]".into()),
                 }
             }
@@ -382,7 +437,9 @@ impl Graph {
                 _ => Err("takes [n, c, h, w] and a gate [n, c]".into()),
             },
             Op::CrossEntropy { smoothing } => match shapes[..] {
-                _ if !(0.0..1.0).contains(smoothing) => Err(format!("smoothing {smoothing} is not in [0, 1)")),
+                _ if !(0.0..1.0).contains(smoothing) => {
+                    Err(format!("smoothing {smoothing} is not in [0, 1)"))
+                }
                 [logits, labels] if logits.len() == 2 && **labels == [logits[0]] => Ok([1].into()),
                 _ => Err("takes logits [n, classes] and labels [n]".into()),
             },
@@ -404,12 +461,15 @@ impl Graph {
         self.nodes.is_empty()
     }
 
-    /// Multiply-accumulates that a node takes to compute, over the whole batch: of convolutions and linear layers alone, one for each.
+    /// Multiply-accumulates that a node takes to compute, over the whole batch: of convolutions and
+    /// linear layers alone, one for each.
     pub fn multiply_adds(&self, id: NodeId) -> u64 {
         let node = &self[id];
         let elements = |dims: &[usize]| dims.iter().map(|&d| d as u64).product::<u64>();
         match node.op {
-            Op::Conv2d(_) | Op::Linear => elements(&node.shape) * elements(&self[node.inputs[1]].shape[1..]),
+            Op::Conv2d(_) | Op::Linear => {
+                elements(&node.shape) * elements(&self[node.inputs[1]].shape[1..])
+            }
             Op::Input
             | Op::Parameter { .. }
             | Op::BatchNorm(_)
@@ -482,7 +542,13 @@ impl std::ops::Index<NodeId> for Graph {
 }
 
 /// Number of window positions along one direction.
-fn window(size: usize, kernel: usize, stride: usize, padding: usize, dilation: usize) -> Result<usize, String> {
+fn window(
+    size: usize,
+    kernel: usize,
+    stride: usize,
+    padding: usize,
+    dilation: usize,
+) -> Result<usize, String> {
     if kernel == 0 || stride == 0 || dilation == 0 {
         return Err("kernel, stride and dilation must be at least 1".into());
     }

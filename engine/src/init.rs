@@ -12,8 +12,9 @@ pub enum Init {
     Normal(f32),
     /// Uniform in `[-bound, bound]`.
     Uniform(f32),
-    /// Uniform in `±1/√fan_in`, fan_in being the product of all extents but the first: what PyTorch's convolution and linear layers
-    /// start from (`kaiming_uniform_(a=√5)`), and hence the recipes of the DARTS line of papers.
+    /// Uniform in `±1/√fan_in`, fan_in being the product of all extents but the first: what
+    /// PyTorch's convolution and linear layers start from (`kaiming_uniform_(a=√5)`), and hence the
+    /// recipes of the DARTS line of papers.
     FanIn,
 }
 
@@ -21,7 +22,9 @@ impl Init {
     /// Draws the values of one parameter.
     pub fn draw(self, shape: &Shape, rng: &mut impl Rng) -> Vec<f32> {
         let n = shape.elements();
-        let uniform = |bound: f32, rng: &mut _| (0..n).map(|_| bound * (2.0 * RngExt::random::<f32>(rng) - 1.0)).collect();
+        let uniform = |bound: f32, rng: &mut _| {
+            (0..n).map(|_| bound * (2.0 * RngExt::random::<f32>(rng) - 1.0)).collect()
+        };
         match self {
             Init::Constant(value) => vec![value; n],
             Init::Normal(sd) => (0..n)

@@ -1,10 +1,14 @@
-//! The training engine: a network is described once as a [`Graph`], compiled to a [`Program`] and executed step by step.
+//! The training engine: a network is described once as a [`Graph`], compiled to a [`Program`] and
+//! executed step by step.
 //!
-//! - [`Graph`] lists named operations with inferred shapes. It knows nothing of what the network is for.
-//! - [`Variables`] holds what a network owns between steps: parameters and BatchNorm statistics, by name.
-//! - [`Program`] is a compiled graph: the forward steps, the backward steps for the parameters chosen as trainable, and a memory plan.
-//! - [`Executor`] runs a program on a [`Device`]: the CPU ([`cpu`]), where results do not depend on the number of threads, or an NVIDIA
-//!   GPU ([`cuda`]).
+//! - [`Graph`] lists named operations with inferred shapes. It knows nothing of what the network is
+//!   for.
+//! - [`Variables`] holds what a network owns between steps: parameters and BatchNorm statistics, by
+//!   name.
+//! - [`Program`] is a compiled graph: the forward steps, the backward steps for the parameters
+//!   chosen as trainable, and a memory plan.
+//! - [`Executor`] runs a program on a [`Device`]: the CPU ([`cpu`]), where results do not depend on
+//!   the number of threads, or an NVIDIA GPU ([`cuda`]).
 //! - [`optim`] updates variables from gradients.
 //!
 //! All tensors are `f32`, dense and row-major; images are `[batch, channels, height, width]`.

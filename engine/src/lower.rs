@@ -1,13 +1,18 @@
-//! How a backend computes a program: which values and gradients get a buffer, which are formulas that their readers apply as they load, and
-//! the actions that remain.
+//! How a backend computes a program: which values and gradients get a buffer, which are formulas
+//! that their readers apply as they load, and the actions that remain.
 //!
-//! Without fusing, every node has a buffer and an action, and every gradient a buffer. [`Fusion::Formulas`] leaves out
-//! - the value of a normalisation, of a ReLU, of drop-path and of a reshape, where all readers can apply it;
-//! - the gradient that a sum, drop-path or a normalisation carries back to one operation that can apply the formula as it loads.
+//! Without fusing, every node has a buffer and an action, and every gradient a buffer.
+//! [`Fusion::Formulas`] leaves out
+//! - the value of a normalisation, of a ReLU, of drop-path and of a reshape, where all readers can
+//!   apply it;
+//! - the gradient that a sum, drop-path or a normalisation carries back to one operation that can
+//!   apply the formula as it loads.
 //!
 //! [`Fusion::Cache`], for the CPU, leaves out as well
-//! - the value of a depthwise convolution that only a pointwise one reads: both are done while its planes are in cache;
-//! - the passes for the statistics of a normalisation and for the sums of its gradient, where another pass has the planes in cache.
+//! - the value of a depthwise convolution that only a pointwise one reads: both are done while its
+//!   planes are in cache;
+//! - the passes for the statistics of a normalisation and for the sums of its gradient, where
+//!   another pass has the planes in cache.
 
 use std::collections::{HashMap, HashSet};
 
@@ -43,7 +48,8 @@ pub(crate) enum Value {
 pub(crate) enum Gradient {
     /// In a buffer of its own.
     Own,
-    /// Nowhere: it follows from the gradient of this node, which reads it at this position of its inputs.
+    /// Nowhere: it follows from the gradient of this node, which reads it at this position of its
+    /// inputs.
     Of(NodeId, usize),
 }
 
@@ -63,7 +69,8 @@ pub(crate) struct Target {
 /// What a backend does for one step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// Computes a value, and the moments of its planes where a normalisation by batch statistics follows.
+    /// Computes a value, and the moments of its planes where a normalisation by batch statistics
+    /// follows.
     Forward(NodeId),
     /// Finishes the statistics of a normalisation.
     Moments(NodeId),
@@ -77,7 +84,10 @@ impl Action {
     /// The node it belongs to.
     pub(crate) fn node(&self) -> NodeId {
         match self {
-            Action::Forward(id) | Action::Moments(id) | Action::Seed(id) | Action::Backward { node: id, .. } => *id,
+            Action::Forward(id)
+            | Action::Moments(id)
+            | Action::Seed(id)
+            | Action::Backward { node: id, .. } => *id,
         }
     }
 }
@@ -102,7 +112,8 @@ pub(crate) struct Lowered {
     pub(crate) sums_for: Vec<Option<NodeId>>,
 }
 
-/// The largest output of a depthwise convolution, in elements of one sample, that is kept in cache for the pointwise one.
+/// The largest output of a depthwise convolution, in elements of one sample, that is kept in cache
+/// for the pointwise one.
 const LARGEST_INSIDE: usize = 1 << 16;
 
 impl Lowered {
@@ -135,12 +146,15 @@ impl Lowered {
         let mut readers: Vec<Vec<(NodeId, usize)>> = vec![Vec::new(); graph.len()];
         for step in steps {
             if let Step::Forward(id) = step {
-                graph[*id].inputs.iter().enumerate().for_each(|(input, read)| readers[read.index()].push((*id, input)));
+                graph[*id]
+                    .inputs
+                    .iter()
+                    .enumerate()
+                    .for_each(|(input, read)| readers[read.index()].push((*id, input)));
             }
         }
         let masks_trained = |id: NodeId| {
-            let of_mask =
-                |step: &Step| matches!(step, Step::Backward { node, targets } if *node == id && targets.iter().any(|t| t.input == 1));
+            let of_mask = |step: &Step| matches!(step, Step::Backward { node, targets } if *node == id && targets.iter().any(|t| t.input == 1));
             steps.iter().any(of_mask)
         };
         for step in steps {
@@ -150,7 +164,9 @@ impl Lowered {
                 continue;
             }
             let image = node.shape.dims4().is_some();
-            let all = |can: &dyn Fn(&Op, usize) -> bool| readers.iter().all(|&(reader, input)| can(&graph[reader].op, input));
+            let all = |can: &dyn Fn(&Op, usize) -> bool| {
+                readers.iter().all(|&(reader, input)| can(&graph[reader].op, input))
+            };
             let applied = match &node.op {
                 Op::Reshape => true,
                 Op::Relu => image && all(&|op, input| reads_through_relu(op, input)),
@@ -162,7 +178,8 @@ impl Lowered {
             if applied {
                 self.values[id.index()] = Value::Applied;
             } else if fusion == Fusion::Cache
-                && let (Some(Sizes::Conv(depthwise)), [(reader, 0)], None) = (&self.sizes[id.index()], &readers[..], node.inputs.get(2))
+                && let (Some(Sizes::Conv(depthwise)), [(reader, 0)], None) =
+                    (&self.sizes[id.index()], &readers[..], node.inputs.get(2))
             {
                 let pointwise = matches!(&self.sizes[reader.index()], Some(Sizes::Conv(g)) if g.is_pointwise() && g.groups == 1 && g.depthwise().is_none());
                 let small = node.shape[1..].iter().product::<usize>() <= LARGEST_INSIDE;
@@ -173,9 +190,12 @@ impl Lowered {
         }
     }
 
-    /// The node that holds the gradient which readers of `id` write: what ReLUs and reshapes were applied to.
+    /// The node that holds the gradient which readers of `id` write: what ReLUs and reshapes were
+    /// applied to.
     pub(crate) fn gradient_owner(&self, graph: &Graph, mut id: NodeId) -> NodeId {
-        while self.values[id.index()] == Value::Applied && matches!(graph[id].op, Op::Relu | Op::Reshape) {
+        while self.values[id.index()] == Value::Applied
+            && matches!(graph[id].op, Op::Relu | Op::Reshape)
+        {
             id = graph[id].inputs[0];
         }
         id
@@ -186,8 +206,13 @@ impl Lowered {
         self.gradient_owner(graph, id) != id
     }
 
-    /// For every node with a gradient, who contributes to it: reader and position in the reader's inputs.
-    fn gradient_edges(&self, graph: &Graph, steps: &[Step]) -> HashMap<NodeId, Vec<(NodeId, usize)>> {
+    /// For every node with a gradient, who contributes to it: reader and position in the reader's
+    /// inputs.
+    fn gradient_edges(
+        &self,
+        graph: &Graph,
+        steps: &[Step],
+    ) -> HashMap<NodeId, Vec<(NodeId, usize)>> {
         let mut edges: HashMap<NodeId, Vec<(NodeId, usize)>> = HashMap::new();
         for step in steps {
             if let Step::Backward { node, targets } = step
@@ -202,20 +227,36 @@ impl Lowered {
         edges
     }
 
-    fn choose_gradients(&mut self, graph: &Graph, edges: &HashMap<NodeId, Vec<(NodeId, usize)>>, persistent: &[Tensor]) {
+    fn choose_gradients(
+        &mut self,
+        graph: &Graph,
+        edges: &HashMap<NodeId, Vec<(NodeId, usize)>>,
+        persistent: &[Tensor],
+    ) {
         for (&id, edges) in edges {
             let &[(reader, input)] = &edges[..] else { continue };
-            if graph[reader].inputs[input] != id || persistent.contains(&Tensor::Gradient(id)) || graph[id].shape.dims4().is_none() {
+            if graph[reader].inputs[input] != id
+                || persistent.contains(&Tensor::Gradient(id))
+                || graph[id].shape.dims4().is_none()
+            {
                 continue;
             }
             let computes = matches!(graph[id].op, Op::Conv2d(_) | Op::MaxPool(_) | Op::AvgPool(_));
             let applied = |id: NodeId| self.values[id.index()] == Value::Applied;
             let follows = match &graph[reader].op {
-                Op::Add => computes || matches!(graph[id].op, Op::BatchNorm(_)) || matches!(graph[id].op, Op::DropPath) && applied(id),
-                Op::WeightedSum { .. } if input > 0 => {
-                    computes || matches!(graph[id].op, Op::BatchNorm(_)) || matches!(graph[id].op, Op::DropPath) && applied(id)
+                Op::Add => {
+                    computes
+                        || matches!(graph[id].op, Op::BatchNorm(_))
+                        || matches!(graph[id].op, Op::DropPath) && applied(id)
                 }
-                Op::DropPath if input == 0 && applied(reader) => computes || matches!(graph[id].op, Op::BatchNorm(_)),
+                Op::WeightedSum { .. } if input > 0 => {
+                    computes
+                        || matches!(graph[id].op, Op::BatchNorm(_))
+                        || matches!(graph[id].op, Op::DropPath) && applied(id)
+                }
+                Op::DropPath if input == 0 && applied(reader) => {
+                    computes || matches!(graph[id].op, Op::BatchNorm(_))
+                }
                 Op::BatchNorm(_) if input == 0 => computes,
                 _ => false,
             };
@@ -260,7 +301,9 @@ impl Lowered {
         let targets_of: HashMap<NodeId, Vec<usize>> = steps
             .iter()
             .filter_map(|step| match step {
-                Step::Backward { node, targets } => Some((*node, targets.iter().map(|target| target.input).collect())),
+                Step::Backward { node, targets } => {
+                    Some((*node, targets.iter().map(|target| target.input).collect()))
+                }
                 _ => None,
             })
             .collect();
@@ -281,22 +324,37 @@ impl Lowered {
                     actions.push(Action::Seed(owner));
                 }
                 Step::Backward { node, .. } => {
-                    if self.is_passed_over(graph, *node) || matches!(self.values[node.index()], Value::Inside(_)) {
+                    if self.is_passed_over(graph, *node)
+                        || matches!(self.values[node.index()], Value::Inside(_))
+                    {
                         continue;
                     }
                     let depthwise = inside.get(node).copied();
-                    let own = targets_of[node].iter().filter(|input| depthwise.is_none() || **input != 0).map(|input| (*node, *input));
-                    let of_depthwise = depthwise.iter().flat_map(|d| targets_of.get(d).into_iter().flatten().map(|input| (*d, *input)));
+                    let own = targets_of[node]
+                        .iter()
+                        .filter(|input| depthwise.is_none() || **input != 0)
+                        .map(|input| (*node, *input));
+                    let of_depthwise = depthwise.iter().flat_map(|d| {
+                        targets_of.get(d).into_iter().flatten().map(|input| (*d, *input))
+                    });
                     let mut targets = Vec::new();
                     for (node, input) in own.chain(of_depthwise) {
                         let owner = self.gradient_owner(graph, graph[node].inputs[input]);
                         // A gradient that follows from this node's is not written.
                         if self.gradients[owner.index()] == Gradient::Own {
                             let tensor = Tensor::Gradient(owner);
-                            targets.push(Target { node, input, tensor, accumulate: !written.insert(tensor) });
+                            targets.push(Target {
+                                node,
+                                input,
+                                tensor,
+                                accumulate: !written.insert(tensor),
+                            });
                         }
                     }
-                    let sums = matches!(graph[*node].op, Op::BatchNorm(_) | Op::Add | Op::WeightedSum { .. });
+                    let sums = matches!(
+                        graph[*node].op,
+                        Op::BatchNorm(_) | Op::Add | Op::WeightedSum { .. }
+                    );
                     if !targets.is_empty() || sums {
                         actions.push(Action::Backward { node: *node, targets });
                     }
@@ -312,21 +370,26 @@ impl Lowered {
         self.moments_for[x.index()] == Some(norm)
     }
 
-    /// Whether an action moves nothing: the statistics of a normalisation, or the sums for its gradient, that others took from the cache.
+    /// Whether an action moves nothing: the statistics of a normalisation, or the sums for its
+    /// gradient, that others took from the cache.
     pub(crate) fn is_left(&self, program: &Program, action: &Action) -> bool {
         match action {
             Action::Moments(norm) => self.moments_are_left(program, *norm),
-            Action::Backward { node, targets } if targets.is_empty() => self.sums_are_left(&program.graph, *node),
+            Action::Backward { node, targets } if targets.is_empty() => {
+                self.sums_are_left(&program.graph, *node)
+            }
             _ => false,
         }
     }
 
-    /// Whether the sums for the gradient of a normalisation come from the step before it in the backward pass.
+    /// Whether the sums for the gradient of a normalisation come from the step before it in the
+    /// backward pass.
     fn sums_are_left(&self, graph: &Graph, norm: NodeId) -> bool {
         let mut at = norm;
         while let Gradient::Of(reader, input) = self.gradients[at.index()] {
             if is_sum(&graph[reader].op) {
-                return self.values[norm.index()] == Value::Applied && self.norm_behind(graph, reader, input) == Some(norm);
+                return self.values[norm.index()] == Value::Applied
+                    && self.norm_behind(graph, reader, input) == Some(norm);
             }
             at = reader;
         }
@@ -347,7 +410,8 @@ impl Lowered {
         id
     }
 
-    /// The node that holds the gradient from which that of `id` follows, and the normalisation on the way there.
+    /// The node that holds the gradient from which that of `id` follows, and the normalisation on
+    /// the way there.
     pub(crate) fn gradient_base(&self, graph: &Graph, mut id: NodeId) -> (NodeId, Option<NodeId>) {
         let mut normal = None;
         while let Gradient::Of(reader, _) = self.gradients[id.index()] {
@@ -359,16 +423,25 @@ impl Lowered {
         (id, normal)
     }
 
-    /// The inputs of a sum whose products with its gradient are needed, by position: for the gradient of its weights, and for the
-    /// normalisations whose gradient follows from that of the sum.
-    pub(crate) fn products_of_sum(&self, graph: &Graph, id: NodeId, targets: &[Target]) -> Vec<usize> {
+    /// The inputs of a sum whose products with its gradient are needed, by position: for the
+    /// gradient of its weights, and for the normalisations whose gradient follows from that of the
+    /// sum.
+    pub(crate) fn products_of_sum(
+        &self,
+        graph: &Graph,
+        id: NodeId,
+        targets: &[Target],
+    ) -> Vec<usize> {
         let node = &graph[id];
         let weights = matches!(node.op, Op::WeightedSum { .. });
         let for_weights = weights && targets.iter().any(|target| target.input == 0);
-        (usize::from(weights)..node.inputs.len()).filter(|&input| for_weights || self.norm_behind(graph, id, input).is_some()).collect()
+        (usize::from(weights)..node.inputs.len())
+            .filter(|&input| for_weights || self.norm_behind(graph, id, input).is_some())
+            .collect()
     }
 
-    /// The normalisation whose gradient follows from that of the sum `id` that reads it at position `input`, through drop-path or directly.
+    /// The normalisation whose gradient follows from that of the sum `id` that reads it at position
+    /// `input`, through drop-path or directly.
     pub(crate) fn norm_behind(&self, graph: &Graph, id: NodeId, input: usize) -> Option<NodeId> {
         let mut at = (id, input);
         loop {
@@ -384,23 +457,35 @@ impl Lowered {
         }
     }
 
-    /// Multiply-adds of the convolutions and linear layers of an action, those that it computes a second time left out.
+    /// Multiply-adds of the convolutions and linear layers of an action, those that it computes a
+    /// second time left out.
     pub(crate) fn multiply_adds(&self, graph: &Graph, action: &Action) -> u64 {
         let once = |id: NodeId| graph.multiply_adds(id);
         match action {
             Action::Forward(id) => once(*id) + self.depthwise(graph, *id).map_or(0, once),
             Action::Moments(_) | Action::Seed(_) => 0,
             Action::Backward { node, targets } => {
-                // Through a convolution around another one the gradient of its input is computed, but has no buffer.
-                let between = self.depthwise(graph, *node).filter(|inner| targets.iter().any(|target| target.node == *inner));
-                targets.iter().filter(|target| target.input < 2).map(|target| once(target.node)).sum::<u64>()
+                // Through a convolution around another one the gradient of its input is computed,
+                // but has no buffer.
+                let between = self
+                    .depthwise(graph, *node)
+                    .filter(|inner| targets.iter().any(|target| target.node == *inner));
+                targets
+                    .iter()
+                    .filter(|target| target.input < 2)
+                    .map(|target| once(target.node))
+                    .sum::<u64>()
                     + between.map_or(0, |_| once(*node))
             }
         }
     }
 
     /// The planned tensors that an action reads and writes.
-    pub(crate) fn accesses(&self, program: &Program, action: &Action) -> (Vec<Tensor>, Vec<Tensor>) {
+    pub(crate) fn accesses(
+        &self,
+        program: &Program,
+        action: &Action,
+    ) -> (Vec<Tensor>, Vec<Tensor>) {
         let graph = &program.graph;
         let mut reads = Vec::new();
         let value = |reads: &mut Vec<Tensor>, id: NodeId| {
@@ -414,7 +499,9 @@ impl Lowered {
             // Masks on the way are inputs or computed values.
             let mut at = id;
             while self.values[at.index()] == Value::Applied {
-                graph[at].inputs[1..].iter().for_each(|&other| reads.push(Tensor::Value(self.base(graph, other))));
+                graph[at].inputs[1..]
+                    .iter()
+                    .for_each(|&other| reads.push(Tensor::Value(self.base(graph, other))));
                 at = graph[at].inputs[0];
             }
         };
@@ -464,16 +551,22 @@ impl Lowered {
     /// Which inputs' values the backward action of a node reads.
     fn backward_inputs(&self, graph: &Graph, id: NodeId, targets: &[Target]) -> Vec<usize> {
         let node = &graph[id];
-        let wanted = |input: usize| targets.iter().any(|target| target.node == id && target.input == input);
+        let wanted =
+            |input: usize| targets.iter().any(|target| target.node == id && target.input == input);
         let through_relu = |input: usize| self.applies_relu(graph, node.inputs[input]);
         match &node.op {
-            // All of it is read whatever is wanted: for what is computed again, and for the ReLU that the input is read through.
+            // All of it is read whatever is wanted: for what is computed again, and for the ReLU
+            // that the input is read through.
             Op::Conv2d(_) => vec![0, 1],
-            Op::Linear => [wanted(1).then_some(0), wanted(0).then_some(1)].into_iter().flatten().collect(),
+            Op::Linear => {
+                [wanted(1).then_some(0), wanted(0).then_some(1)].into_iter().flatten().collect()
+            }
             Op::BatchNorm(_) => (0..node.inputs.len().min(2)).collect(),
             Op::Relu | Op::Activation(_) | Op::MaxPool(_) => vec![0],
             Op::AvgPool(_) if through_relu(0) => vec![0],
-            Op::WeightedSum { .. } => std::iter::once(0).chain(self.products_of_sum(graph, id, targets)).collect(),
+            Op::WeightedSum { .. } => {
+                std::iter::once(0).chain(self.products_of_sum(graph, id, targets)).collect()
+            }
             Op::Add => self.products_of_sum(graph, id, targets),
             Op::DropPath => {
                 if wanted(1) {
@@ -482,7 +575,9 @@ impl Lowered {
                     vec![1]
                 }
             }
-            Op::Gate => [wanted(1).then_some(0), wanted(0).then_some(1)].into_iter().flatten().collect(),
+            Op::Gate => {
+                [wanted(1).then_some(0), wanted(0).then_some(1)].into_iter().flatten().collect()
+            }
             Op::CrossEntropy { .. } => vec![0, 1],
             Op::Softmax
             | Op::Input
@@ -528,7 +623,12 @@ fn reads_through_relu(op: &Op, input: usize) -> bool {
 /// Whether `op` can read this input through a normalisation.
 fn reads_through_norm(op: &Op, input: usize) -> bool {
     match op {
-        Op::Conv2d(_) | Op::MaxPool(_) | Op::AvgPool(_) | Op::Relu | Op::Activation(_) | Op::DropPath => input == 0,
+        Op::Conv2d(_)
+        | Op::MaxPool(_)
+        | Op::AvgPool(_)
+        | Op::Relu
+        | Op::Activation(_)
+        | Op::DropPath => input == 0,
         Op::WeightedSum { .. } => input > 0,
         Op::Add | Op::Concat => true,
         _ => false,
@@ -537,10 +637,18 @@ fn reads_through_norm(op: &Op, input: usize) -> bool {
 
 fn sizes(graph: &Graph, id: NodeId) -> Option<Sizes> {
     let node = &graph[id];
-    let dims = |id: NodeId| graph[id].shape.dims4().expect("the graph checked that this has four dimensions");
+    let dims = |id: NodeId| {
+        graph[id].shape.dims4().expect("the graph checked that this has four dimensions")
+    };
     match &node.op {
-        Op::Conv2d(conv) => Some(Sizes::Conv(Geometry::new(conv, dims(node.inputs[0]), dims(node.inputs[1]), dims(id)))),
-        Op::MaxPool(Pool { kernel, stride, padding }) | Op::AvgPool(Pool { kernel, stride, padding }) => {
+        Op::Conv2d(conv) => Some(Sizes::Conv(Geometry::new(
+            conv,
+            dims(node.inputs[0]),
+            dims(node.inputs[1]),
+            dims(id),
+        ))),
+        Op::MaxPool(Pool { kernel, stride, padding })
+        | Op::AvgPool(Pool { kernel, stride, padding }) => {
             let ([_, _, h, w], [_, _, out_h, out_w]) = (dims(node.inputs[0]), dims(id));
             Some(Sizes::Pool(Window::new([h, w], [out_h, out_w], *kernel, *stride, *padding, 1)))
         }

@@ -1,4 +1,5 @@
-//! Optimisers: they read gradients and change variables, on the device that they are given. And the moving average of what they changed.
+//! Optimisers: they read gradients and change variables, on the device that they are given. And the
+//! moving average of what they changed.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -63,7 +64,8 @@ impl Scale {
 }
 
 impl<'a> Gradient<'a> {
-    /// d loss / d parameter, row-major, of the parameter at a position that [`Variables::position`] gave.
+    /// d loss / d parameter, row-major, of the parameter at a position that [`Variables::position`]
+    /// gave.
     pub fn new(position: usize, values: &'a [f32]) -> Self {
         Self { position, source: Source::Host(values), scale: Scale::Host(1.0) }
     }
@@ -84,7 +86,11 @@ impl<'a> Gradient<'a> {
 }
 
 /// The gradients that `executor` left for `parameters`, in that order; they stay on its device.
-pub fn gradients<'a>(executor: &'a Executor, variables: &Variables, parameters: &[NodeId]) -> Result<Vec<Gradient<'a>>> {
+pub fn gradients<'a>(
+    executor: &'a Executor,
+    variables: &Variables,
+    parameters: &[NodeId],
+) -> Result<Vec<Gradient<'a>>> {
     let gradient = |&id: &NodeId| {
         let position = variables.position(&executor.program().graph()[id].name)?;
         Ok(Gradient { position, source: executor.gradient_source(id), scale: Scale::Host(1.0) })
@@ -103,12 +109,16 @@ pub fn gradient_norm(gradients: &[Gradient<'_>], device: &Device) -> Result<f32>
     }
 }
 
-/// Where [`gradient_norm`] exceeds `max_norm`, optimisers see the gradients scaled down to it (PyTorch's `clip_grad_norm_`, without a
-/// pass of its own).
+/// Where [`gradient_norm`] exceeds `max_norm`, optimisers see the gradients scaled down to it
+/// (PyTorch's `clip_grad_norm_`, without a pass of its own).
 ///
 /// # Errors
 /// [`EngineError::Cuda`] when the device fails.
-pub fn clip_gradient_norm(gradients: &mut [Gradient<'_>], max_norm: f32, device: &Device) -> Result<()> {
+pub fn clip_gradient_norm(
+    gradients: &mut [Gradient<'_>],
+    max_norm: f32,
+    device: &Device,
+) -> Result<()> {
     match device {
         Device::Cpu(device) => cpu::optim::clip(gradients, max_norm, device),
         Device::Cuda(device) => cuda::optim::clip(gradients, max_norm, device),
@@ -129,7 +139,8 @@ pub(crate) struct SgdRule {
     pub(crate) rate: f32,
 }
 
-/// g ← g + weight_decay · w; m ← β₁ · m + (1 - β₁) · g; v ← β₂ · v + (1 - β₂) · g²; w ← w - step_size · m / (√v / root + epsilon).
+/// g ← g + weight_decay · w; m ← β₁ · m + (1 - β₁) · g; v ← β₂ · v + (1 - β₂) · g²; w ← w -
+/// step_size · m / (√v / root + epsilon).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct AdamRule {
     pub(crate) betas: (f32, f32),
@@ -141,7 +152,8 @@ pub(crate) struct AdamRule {
     pub(crate) root: f32,
 }
 
-/// Stochastic gradient descent with momentum and L2 (PyTorch's `SGD` without dampening or Nesterov).
+/// Stochastic gradient descent with momentum and L2 (PyTorch's `SGD` without dampening or
+/// Nesterov).
 #[derive(Clone, Debug)]
 pub struct Sgd {
     /// Share of the previous update kept.
@@ -157,17 +169,29 @@ impl Sgd {
         Self { momentum, weight_decay, velocity: Slots::new() }
     }
 
-    /// v ← momentum · v + g + weight_decay · w; w ← w - rate · v. Every call must name the same parameters, each once, in the same order.
+    /// v ← momentum · v + g + weight_decay · w; w ← w - rate · v. Every call must name the same
+    /// parameters, each once, in the same order.
     ///
     /// # Errors
-    /// [`EngineError::OptimizerState`] when the history is that of other parameters, [`EngineError::Cuda`] when the device fails.
-    pub fn step(&mut self, variables: &mut Variables, gradients: &[Gradient<'_>], rate: f32, device: &Device) -> Result<()> {
+    /// [`EngineError::OptimizerState`] when the history is that of other parameters,
+    /// [`EngineError::Cuda`] when the device fails.
+    pub fn step(
+        &mut self,
+        variables: &mut Variables,
+        gradients: &[Gradient<'_>],
+        rate: f32,
+        device: &Device,
+    ) -> Result<()> {
         let Self { momentum, weight_decay, velocity } = self;
         fit("velocity", velocity, gradients)?;
         let rule = SgdRule { momentum: *momentum, weight_decay: *weight_decay, rate };
         match device {
-            Device::Cpu(device) => cpu::optim::sgd_step(rule, variables, velocity, gradients, device),
-            Device::Cuda(device) => cuda::optim::sgd_step(rule, variables, velocity, gradients, device),
+            Device::Cpu(device) => {
+                cpu::optim::sgd_step(rule, variables, velocity, gradients, device)
+            }
+            Device::Cuda(device) => {
+                cuda::optim::sgd_step(rule, variables, velocity, gradients, device)
+            }
         }
     }
 
@@ -185,7 +209,8 @@ impl Sgd {
     }
 }
 
-/// Adam with coupled L2: the decay enters the moments (PyTorch's `Adam(weight_decay=…)`), as the DARTS line of papers uses it.
+/// Adam with coupled L2: the decay enters the moments (PyTorch's `Adam(weight_decay=…)`), as the
+/// DARTS line of papers uses it.
 #[derive(Clone, Debug)]
 pub struct Adam {
     /// Decay of the first and the second moment.
@@ -202,14 +227,29 @@ pub struct Adam {
 impl Adam {
     /// An optimiser without history; epsilon is 1e-8.
     pub fn new(betas: (f32, f32), weight_decay: f32) -> Self {
-        Self { betas, weight_decay, epsilon: 1e-8, steps: 0, first: Slots::new(), second: Slots::new() }
+        Self {
+            betas,
+            weight_decay,
+            epsilon: 1e-8,
+            steps: 0,
+            first: Slots::new(),
+            second: Slots::new(),
+        }
     }
 
-    /// One step at the given learning rate. Every call must name the same parameters, each once, in the same order.
+    /// One step at the given learning rate. Every call must name the same parameters, each once, in
+    /// the same order.
     ///
     /// # Errors
-    /// [`EngineError::OptimizerState`] when the history is that of other parameters, [`EngineError::Cuda`] when the device fails.
-    pub fn step(&mut self, variables: &mut Variables, gradients: &[Gradient<'_>], rate: f32, device: &Device) -> Result<()> {
+    /// [`EngineError::OptimizerState`] when the history is that of other parameters,
+    /// [`EngineError::Cuda`] when the device fails.
+    pub fn step(
+        &mut self,
+        variables: &mut Variables,
+        gradients: &[Gradient<'_>],
+        rate: f32,
+        device: &Device,
+    ) -> Result<()> {
         fit("first moment", &mut self.first, gradients)?;
         fit("second moment", &mut self.second, gradients)?;
         self.steps += 1;
@@ -217,7 +257,9 @@ impl Adam {
         let Self { first, second, .. } = self;
         match device {
             Device::Cpu(_) => cpu::optim::adam_step(rule, variables, (first, second), gradients),
-            Device::Cuda(device) => cuda::optim::adam_step(rule, variables, (first, second), gradients, device),
+            Device::Cuda(device) => {
+                cuda::optim::adam_step(rule, variables, (first, second), gradients, device)
+            }
         }
     }
 
@@ -255,14 +297,23 @@ impl Adam {
     }
 }
 
-/// Moves every one of `averages` towards the variable of the same name in `values`: average ← decay · average + (1 - decay) · value.
-/// Where both are on a GPU, nothing leaves it.
+/// Moves every one of `averages` towards the variable of the same name in `values`: average ← decay
+/// · average + (1 - decay) · value. Where both are on a GPU, nothing leaves it.
 ///
 /// # Errors
-/// [`EngineError::UnknownVariable`] and [`EngineError::VariableShape`] when `values` lacks one, or has it in another shape;
-/// [`EngineError::Cuda`] when the device fails. Nothing has changed where a name or a shape is wrong.
-pub fn moving_average(averages: &mut Variables, values: &mut Variables, decay: f32, device: &Device) -> Result<()> {
-    let positions: Vec<usize> = averages.iter().map(|average| values.expect(&average.name, &average.shape)).collect::<Result<_>>()?;
+/// [`EngineError::UnknownVariable`] and [`EngineError::VariableShape`] when `values` lacks one, or
+/// has it in another shape; [`EngineError::Cuda`] when the device fails. Nothing has changed where
+/// a name or a shape is wrong.
+pub fn moving_average(
+    averages: &mut Variables,
+    values: &mut Variables,
+    decay: f32,
+    device: &Device,
+) -> Result<()> {
+    let positions: Vec<usize> = averages
+        .iter()
+        .map(|average| values.expect(&average.name, &average.shape))
+        .collect::<Result<_>>()?;
     match device {
         Device::Cpu(device) => cpu::optim::average(decay, averages, values, &positions, device),
         Device::Cuda(device) => cuda::optim::average(decay, averages, values, &positions, device),

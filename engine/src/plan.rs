@@ -1,4 +1,5 @@
-//! Where every tensor of a program lies: buffers are shared by tensors that are never alive at the same time.
+//! Where every tensor of a program lies: buffers are shared by tensors that are never alive at the
+//! same time.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -18,8 +19,9 @@ pub(crate) struct Plan<T: Eq + Hash> {
 }
 
 impl<T: Copy + Eq + Hash> Plan<T> {
-    /// Assigns a buffer to every tensor that the actions with these accesses compute; `persistent` ones keep theirs to the end. `size` is
-    /// that of a tensor, in whatever unit the buffers are wanted.
+    /// Assigns a buffer to every tensor that the actions with these accesses compute; `persistent`
+    /// ones keep theirs to the end. `size` is that of a tensor, in whatever unit the buffers are
+    /// wanted.
     pub(crate) fn new(accesses: &[Access<T>], persistent: &[T], size: impl Fn(T) -> usize) -> Self {
         let mut last_use: HashMap<T, usize> = HashMap::new();
         for (at, (reads, writes)) in accesses.iter().enumerate() {
@@ -70,10 +72,12 @@ struct Pool {
 }
 
 impl Pool {
-    /// The smallest free buffer that is large enough, else the largest free one grown, else a new one.
+    /// The smallest free buffer that is large enough, else the largest free one grown, else a new
+    /// one.
     fn claim(&mut self, size: usize) -> usize {
         let Self { slots, free } = self;
-        let fitting = (0..free.len()).filter(|&i| slots[free[i]] >= size).min_by_key(|&i| slots[free[i]]);
+        let fitting =
+            (0..free.len()).filter(|&i| slots[free[i]] >= size).min_by_key(|&i| slots[free[i]]);
         let chosen = fitting.or_else(|| (0..free.len()).max_by_key(|&i| slots[free[i]]));
         match chosen {
             Some(i) => {
@@ -107,8 +111,10 @@ mod tests {
 
     fn plan(program: &Program, fusion: Fusion) -> (Vec<Access<Tensor>>, Plan<Tensor>) {
         let lowered = Lowered::new(program, fusion);
-        let accesses: Vec<_> = lowered.actions.iter().map(|action| lowered.accesses(program, action)).collect();
-        let plan = Plan::new(&accesses, &program.persistent, |tensor| tensor.elements(&program.graph));
+        let accesses: Vec<_> =
+            lowered.actions.iter().map(|action| lowered.accesses(program, action)).collect();
+        let plan =
+            Plan::new(&accesses, &program.persistent, |tensor| tensor.elements(&program.graph));
         (accesses, plan)
     }
 
@@ -135,7 +141,11 @@ mod tests {
             let mut owner: HashMap<usize, Tensor> = HashMap::new();
             for (reads, writes) in &accesses {
                 for read in reads {
-                    assert_eq!(owner.get(&plan.location[read]), Some(read), "{read:?} was overwritten before its last use");
+                    assert_eq!(
+                        owner.get(&plan.location[read]),
+                        Some(read),
+                        "{read:?} was overwritten before its last use"
+                    );
                 }
                 for write in writes {
                     owner.insert(plan.location[write], *write);

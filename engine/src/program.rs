@@ -62,16 +62,26 @@ pub struct Program {
 }
 
 impl Program {
-    /// Compiles a training step: forward, then the gradients of `loss` with respect to `trainable` (parameters or inputs).
-    /// BatchNorms use batch statistics. `outputs` stay readable after a run, as does the loss.
+    /// Compiles a training step: forward, then the gradients of `loss` with respect to `trainable`
+    /// (parameters or inputs). BatchNorms use batch statistics. `outputs` stay readable after a
+    /// run, as does the loss.
     ///
     /// # Errors
-    /// [`EngineError::LossShape`] when the loss has more than one element, [`EngineError::NotTrainable`] when a trainable node is no
-    /// parameter or input or does not reach the loss, [`EngineError::LeafOutput`] when an output is an input or a parameter.
-    pub fn training(graph: &Graph, loss: NodeId, outputs: &[NodeId], trainable: &[NodeId]) -> Result<Self> {
+    /// [`EngineError::LossShape`] when the loss has more than one element,
+    /// [`EngineError::NotTrainable`] when a trainable node is no parameter or input or does not
+    /// reach the loss, [`EngineError::LeafOutput`] when an output is an input or a parameter.
+    pub fn training(
+        graph: &Graph,
+        loss: NodeId,
+        outputs: &[NodeId],
+        trainable: &[NodeId],
+    ) -> Result<Self> {
         let loss_node = &graph[loss];
         if loss_node.shape.elements() != 1 {
-            return Err(EngineError::LossShape { node: loss_node.name.clone(), shape: loss_node.shape.clone() });
+            return Err(EngineError::LossShape {
+                node: loss_node.name.clone(),
+                shape: loss_node.shape.clone(),
+            });
         }
         let reaches_loss = graph.ancestors(&[loss]);
         for &id in trainable {
@@ -92,7 +102,8 @@ impl Program {
             needs_gradient[id.0] = true;
         }
         for (id, node) in graph.nodes() {
-            needs_gradient[id.0] |= reaches_loss[id.0] && node.inputs.iter().any(|i| needs_gradient[i.0]);
+            needs_gradient[id.0] |=
+                reaches_loss[id.0] && node.inputs.iter().any(|i| needs_gradient[i.0]);
         }
         steps.push(Step::Seed(loss));
         let mut written = vec![false; graph.len()];
@@ -101,7 +112,12 @@ impl Program {
                 continue;
             }
             let targets = node.inputs.iter().enumerate().filter(|(_, i)| needs_gradient[i.0]);
-            let targets = targets.map(|(input, i)| GradTarget { input, accumulate: std::mem::replace(&mut written[i.0], true) }).collect();
+            let targets = targets
+                .map(|(input, i)| GradTarget {
+                    input,
+                    accumulate: std::mem::replace(&mut written[i.0], true),
+                })
+                .collect();
             steps.push(Step::Backward { node: id, targets });
         }
 
@@ -112,7 +128,8 @@ impl Program {
 
     /// Compiles the forward pass to `outputs` alone; each must be computed, not fed.
     ///
-    /// With [`Statistics::Batch`] a run also moves the running statistics: that is how they are recomputed for an architecture.
+    /// With [`Statistics::Batch`] a run also moves the running statistics: that is how they are
+    /// recomputed for an architecture.
     pub fn inference(graph: &Graph, outputs: &[NodeId], statistics: Statistics) -> Result<Self> {
         let steps = forward(graph, outputs)?;
         let persistent: Vec<Tensor> = outputs.iter().copied().map(Tensor::Value).collect();
@@ -132,10 +149,11 @@ impl Program {
     /// What is fed for an input.
     ///
     /// # Errors
-    /// [`EngineError::Feed`] when it is missing or has another size than the input, [`EngineError::StoredImages`] when it is images of
-    /// another shape.
+    /// [`EngineError::Feed`] when it is missing or has another size than the input,
+    /// [`EngineError::StoredImages`] when it is images of another shape.
     pub(crate) fn feed<'a>(&self, id: NodeId, feeds: &[(NodeId, Feed<'a>)]) -> Result<Feed<'a>> {
-        let feed = feeds.iter().find(|(fed, _)| *fed == id).map_or(Feed::Values(&[]), |(_, feed)| *feed);
+        let feed =
+            feeds.iter().find(|(fed, _)| *fed == id).map_or(Feed::Values(&[]), |(_, feed)| *feed);
         feed.fitting(&self.graph[id])
     }
 
@@ -150,7 +168,11 @@ fn forward(graph: &Graph, outputs: &[NodeId]) -> Result<Vec<Step>> {
         return Err(EngineError::LeafOutput(graph[*leaf].name.clone()));
     }
     let needed = graph.ancestors(outputs);
-    Ok(graph.nodes().filter(|(id, node)| needed[id.0] && !is_leaf(&node.op)).map(|(id, _)| Step::Forward(id)).collect())
+    Ok(graph
+        .nodes()
+        .filter(|(id, node)| needed[id.0] && !is_leaf(&node.op))
+        .map(|(id, _)| Step::Forward(id))
+        .collect())
 }
 
 /// Whether the value comes from outside of the program's buffers.

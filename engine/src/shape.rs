@@ -1,7 +1,8 @@
 use std::fmt;
 use std::ops::Deref;
 
-/// The extents of a dense row-major tensor, outermost first. Images are `[batch, channels, height, width]`.
+/// The extents of a dense row-major tensor, outermost first. Images are `[batch, channels, height,
+/// width]`.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Shape(Vec<usize>);
 

@@ -6,8 +6,9 @@ use std::sync::{Arc, OnceLock};
 use crate::Result;
 use crate::cuda::{self, Buffer};
 
-/// A fixed number of values that outlive a step. They are copied between host and device only when one side is asked for what the
-/// other has changed: training on a device reads nothing back until a checkpoint is written.
+/// A fixed number of values that outlive a step. They are copied between host and device only when
+/// one side is asked for what the other has changed: training on a device reads nothing back until
+/// a checkpoint is written.
 ///
 /// At any time the values on the host, those on the device, or both are the current ones.
 pub(crate) struct Storage {
@@ -65,11 +66,12 @@ impl Storage {
         Ok(self.host.get_mut().expect("the line above brought them to the host"))
     }
 
-    /// Memory of `device` with the current values, copied from the host where they have changed there. It stays the same memory until
-    /// another device is asked for.
+    /// Memory of `device` with the current values, copied from the host where they have changed
+    /// there. It stays the same memory until another device is asked for.
     ///
     /// # Errors
-    /// [`EngineError::Cuda`](crate::EngineError::Cuda) when the device has no memory left, or the copy fails.
+    /// [`EngineError::Cuda`](crate::EngineError::Cuda) when the device has no memory left, or the
+    /// copy fails.
     pub(crate) fn on_device(&mut self, device: &cuda::Device) -> Result<&Arc<Buffer>> {
         if self.device.as_ref().is_some_and(|copy| !copy.device.is_same(device)) {
             self.host()?;
@@ -83,15 +85,19 @@ impl Storage {
             }
         };
         if !copy.is_current {
-            copy.buffer.upload(self.host.get().expect("what is not current on the device is on the host"))?;
+            copy.buffer.upload(
+                self.host.get().expect("what is not current on the device is on the host"),
+            )?;
             copy.is_current = true;
         }
         Ok(&copy.buffer)
     }
 
-    /// Notes that the memory [`Self::on_device`] gave was written to: what the host has is out of date, and dropped.
+    /// Notes that the memory [`Self::on_device`] gave was written to: what the host has is out of
+    /// date, and dropped.
     pub(crate) fn written_on_device(&mut self) {
-        let copy = self.device.as_mut().expect("only memory that `on_device` gave can be written to");
+        let copy =
+            self.device.as_mut().expect("only memory that `on_device` gave can be written to");
         copy.is_current = true;
         self.host.take();
     }

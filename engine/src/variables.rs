@@ -17,7 +17,8 @@ pub enum Role {
 /// One named tensor that outlives a step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Variable {
-    /// Name of the parameter node, or of the BatchNorm node followed by `/running_mean` or `/running_var`.
+    /// Name of the parameter node, or of the BatchNorm node followed by `/running_mean` or
+    /// `/running_var`.
     pub name: String,
     /// Its extents.
     pub shape: Shape,
@@ -31,9 +32,18 @@ impl Variable {
     ///
     /// # Panics
     /// When there are more or fewer values than `shape` has elements.
-    pub fn new(name: impl Into<String>, shape: impl Into<Shape>, data: Vec<f32>, role: Role) -> Self {
+    pub fn new(
+        name: impl Into<String>,
+        shape: impl Into<Shape>,
+        data: Vec<f32>,
+        role: Role,
+    ) -> Self {
         let (name, shape) = (name.into(), shape.into());
-        assert_eq!(data.len(), shape.elements(), "values of the variable {name:?} of shape {shape}");
+        assert_eq!(
+            data.len(),
+            shape.elements(),
+            "values of the variable {name:?} of shape {shape}"
+        );
         Self { name, shape, role, values: Storage::new(data) }
     }
 
@@ -45,7 +55,8 @@ impl Variable {
         self.values.host()
     }
 
-    /// [`Self::data`] where an earlier call has brought the values to the host, and nothing has taken them away since.
+    /// [`Self::data`] where an earlier call has brought the values to the host, and nothing has
+    /// taken them away since.
     ///
     /// # Panics
     /// When nobody did that.
@@ -54,7 +65,8 @@ impl Variable {
     }
 }
 
-/// Everything a network owns between steps: its parameters and BatchNorm statistics, by name, in the order they were added.
+/// Everything a network owns between steps: its parameters and BatchNorm statistics, by name, in
+/// the order they were added.
 ///
 /// Programs of several graphs (training, evaluation, the α step) share one set.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -69,9 +81,11 @@ impl Variables {
         Self::default()
     }
 
-    /// Adds what `graph` owns and is not there yet: parameters drawn from their [`Init`], statistics at mean 0 and variance 1.
+    /// Adds what `graph` owns and is not there yet: parameters drawn from their [`Init`],
+    /// statistics at mean 0 and variance 1.
     ///
-    /// Draws in the order of the graph's nodes, so the same graph and generator give the same values.
+    /// Draws in the order of the graph's nodes, so the same graph and generator give the same
+    /// values.
     pub fn initialize(&mut self, graph: &Graph, rng: &mut impl Rng) -> Result<()> {
         for (name, shape, init) in graph.variables() {
             match self.index.get(&name) {
@@ -79,7 +93,9 @@ impl Variables {
                 None => {
                     let (role, data) = match init {
                         Some(init) => (Role::Parameter, init.draw(&shape, rng)),
-                        None if name.ends_with("/running_var") => (Role::Statistic, vec![1.0; shape.elements()]),
+                        None if name.ends_with("/running_var") => {
+                            (Role::Statistic, vec![1.0; shape.elements()])
+                        }
                         None => (Role::Statistic, vec![0.0; shape.elements()]),
                     };
                     self.insert(Variable::new(name, shape, data, role));
@@ -117,7 +133,11 @@ impl Variables {
         if &found.shape == shape {
             return Ok(());
         }
-        Err(EngineError::VariableShape { name: found.name.clone(), found: found.shape.clone(), expected: shape.clone() })
+        Err(EngineError::VariableShape {
+            name: found.name.clone(),
+            found: found.shape.clone(),
+            expected: shape.clone(),
+        })
     }
 
     /// The variable of that name.
@@ -151,9 +171,18 @@ impl Variables {
     ///
     /// # Errors
     /// Those of [`Variable::data`].
-    pub(crate) fn several_mut(&mut self, positions: impl IntoIterator<Item = usize>) -> Result<Vec<&mut [f32]>> {
+    pub(crate) fn several_mut(
+        &mut self,
+        positions: impl IntoIterator<Item = usize>,
+    ) -> Result<Vec<&mut [f32]>> {
         let mut entries: Vec<Option<&mut Variable>> = self.entries.iter_mut().map(Some).collect();
-        let take = |position: usize| entries[position].take().expect("a variable is updated by one gradient").values.host_mut();
+        let take = |position: usize| {
+            entries[position]
+                .take()
+                .expect("a variable is updated by one gradient")
+                .values
+                .host_mut()
+        };
         positions.into_iter().map(take).collect()
     }
 
@@ -179,13 +208,16 @@ impl Variables {
 }
 
 impl Graph {
-    /// Name, shape and initialiser of every variable of the graph, in node order; statistics have no initialiser.
+    /// Name, shape and initialiser of every variable of the graph, in node order; statistics have
+    /// no initialiser.
     pub fn variables(&self) -> impl Iterator<Item = (String, Shape, Option<Init>)> + '_ {
         self.nodes().flat_map(|(_, node)| match &node.op {
             Op::Parameter { init } => vec![(node.name.clone(), node.shape.clone(), Some(*init))],
             Op::BatchNorm(_) => {
                 let channels = Shape::from([node.shape[1]]);
-                [node.running_mean(), node.running_var()].map(|name| (name, channels.clone(), None)).to_vec()
+                [node.running_mean(), node.running_var()]
+                    .map(|name| (name, channels.clone(), None))
+                    .to_vec()
             }
             _ => Vec::new(),
         })

@@ -1,5 +1,5 @@
-// Kernels that show whether the stand-in runs kernels as a GPU does. Each writes what the self-test then compares; those named faulty_*
-// must be caught.
+// Kernels that show whether the stand-in runs kernels as a GPU does. Each writes what the self-test
+// then compares; those named faulty_* must be caught.
 #include "common.cuh"
 
 struct Sum {
@@ -127,7 +127,8 @@ KERNEL faulty_mask(const Words *problems, const unsigned *, unsigned) {
     problems->out[threadIdx.x] = __shfl_xor_sync(0xffffu, threadIdx.x, 1);
 }
 
-// Without a barrier between writing and reading, in either direction; the blocks of a launch run their threads in both orders.
+// Without a barrier between writing and reading, in either direction; the blocks of a launch run
+// their threads in both orders.
 KERNEL missing_barrier(const Words *problems, const unsigned *first, unsigned count) {
     __shared__ unsigned place[2];
     unsigned *out = find_work(problems, first, count).problem.out;

@@ -46,7 +46,10 @@ pub enum ExportError {
         reason: String,
     },
     /// Two executions of the same network give different logits.
-    #[error("{a} and {b} disagree: logits of image {image} differ by {difference:e}, more than {tolerance:e}")]
+    #[error(
+        "{a} and {b} disagree: logits of image {image} differ by {difference:e}, more than \
+         {tolerance:e}"
+    )]
     Disagreement {
         /// The reference.
         a: String,
@@ -67,11 +70,20 @@ impl ExportError {
         match self {
             Self::Train(e) => e.hint(),
             Self::Data(e) => e.hint(),
-            Self::Disagreement { .. } => {
-                Some("no file was left behind; a runtime that computes this network differently is a bug worth reporting".into())
-            }
-            Self::TooLarge { .. } => Some("export without --fp16, or retrain with more weight decay".into()),
-            Self::Model(_) | Self::Engine(_) | Self::NotExportable { .. } | Self::Calibration { .. } => None,
+            Self::Disagreement { .. } => Some(
+                "no file was left behind; a runtime that computes this network differently \
+                is a bug worth reporting"
+                    .into(),
+            ),
+            Self::TooLarge { .. } => Some(
+                "export without --fp16, or retrain with more weight \
+            decay"
+                    .into(),
+            ),
+            Self::Model(_)
+            | Self::Engine(_)
+            | Self::NotExportable { .. }
+            | Self::Calibration { .. } => None,
         }
     }
 }

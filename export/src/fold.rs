@@ -4,10 +4,16 @@ use adwp_engine::{Graph, Init, Node, NodeId, Op, Role, Variable, Variables};
 
 use crate::Result;
 
-/// The same network with every BatchNorm that alone follows a convolution folded into its weight and a bias.
+/// The same network with every BatchNorm that alone follows a convolution folded into its weight
+/// and a bias.
 ///
-/// Gives the graph of what `output` needs, its variables, and where `output` is now. The arithmetic is done in f64.
-pub fn fold_batch_norms(graph: &Graph, variables: &Variables, output: NodeId) -> Result<(Graph, Variables, NodeId)> {
+/// Gives the graph of what `output` needs, its variables, and where `output` is now. The arithmetic
+/// is done in f64.
+pub fn fold_batch_norms(
+    graph: &Graph,
+    variables: &Variables,
+    output: NodeId,
+) -> Result<(Graph, Variables, NodeId)> {
     let needed = graph.ancestors(&[output]);
     let nodes = || graph.nodes().filter(|(id, _)| needed[id.index()]);
     let mut readers: HashMap<NodeId, HashSet<NodeId>> = HashMap::new();
@@ -53,7 +59,9 @@ pub fn fold_batch_norms(graph: &Graph, variables: &Variables, output: NodeId) ->
                 result.parameter(&node.name, node.shape.clone(), *init)?
             }
             (Op::Input, _) => result.input(&node.name, node.shape.clone())?,
-            (Op::Reshape, _) => result.reshape(&node.name, place[&node.inputs[0]], node.shape.clone())?,
+            (Op::Reshape, _) => {
+                result.reshape(&node.name, place[&node.inputs[0]], node.shape.clone())?
+            }
             (op, _) => {
                 if let Op::BatchNorm(_) = op {
                     kept.insert(variables.get(&node.running_mean())?.clone());
@@ -75,11 +83,22 @@ struct Parts {
 }
 
 impl Parts {
-    fn new(graph: &Graph, variables: &Variables, conv: &Node, norm: &Node, epsilon: f32) -> Result<Self> {
+    fn new(
+        graph: &Graph,
+        variables: &Variables,
+        conv: &Node,
+        norm: &Node,
+        epsilon: f32,
+    ) -> Result<Self> {
         let channels = norm.shape[1];
         let read = |id: Option<&NodeId>, default: f64| -> Result<Vec<f64>> {
             match id {
-                Some(id) => Ok(variables.get(&graph[*id].name)?.data()?.iter().map(|&v| f64::from(v)).collect()),
+                Some(id) => Ok(variables
+                    .get(&graph[*id].name)?
+                    .data()?
+                    .iter()
+                    .map(|&v| f64::from(v))
+                    .collect()),
                 None => Ok(vec![default; channels]),
             }
         };
@@ -88,11 +107,21 @@ impl Parts {
         let bias = read(conv.inputs.get(2), 0.0)?;
         let mean = variables.get(&norm.running_mean())?.data()?;
         let variance = variables.get(&norm.running_var())?.data()?;
-        let factor: Vec<f64> = scale.iter().zip(variance).map(|(s, v)| s / (f64::from(*v) + f64::from(epsilon)).sqrt()).collect();
+        let factor: Vec<f64> = scale
+            .iter()
+            .zip(variance)
+            .map(|(s, v)| s / (f64::from(*v) + f64::from(epsilon)).sqrt())
+            .collect();
         let per_channel = weight.len() / channels;
         Ok(Self {
-            weight: weight.iter().enumerate().map(|(i, w)| (w * factor[i / per_channel]) as f32).collect(),
-            bias: (0..channels).map(|c| (shift[c] + (bias[c] - f64::from(mean[c])) * factor[c]) as f32).collect(),
+            weight: weight
+                .iter()
+                .enumerate()
+                .map(|(i, w)| (w * factor[i / per_channel]) as f32)
+                .collect(),
+            bias: (0..channels)
+                .map(|c| (shift[c] + (bias[c] - f64::from(mean[c])) * factor[c]) as f32)
+                .collect(),
         })
     }
 }
@@ -143,12 +172,27 @@ mod tests {
 
         let (folded, kept, output) = fold_batch_norms(&g, &variables, y).unwrap();
         let names: Vec<&str> = folded.nodes().map(|(_, node)| node.name.as_str()).collect();
-        assert_eq!(names, ["x", "alone/weight", "alone/bias", "alone", "shared/weight", "shared", "shared_bn", "y"]);
+        assert_eq!(
+            names,
+            [
+                "x",
+                "alone/weight",
+                "alone/bias",
+                "alone",
+                "shared/weight",
+                "shared",
+                "shared_bn",
+                "y"
+            ]
+        );
         assert_eq!(folded[output].name, "y");
         let bias = kept.get("alone/bias").unwrap().data().unwrap();
         for (bias, expected) in bias.iter().zip([-0.5 / 2.0, 0.0, 1.0 / 0.5]) {
             assert!((bias - expected).abs() < 1e-4, "{bias} {expected}");
         }
-        assert!(kept.get("alone_bn/running_mean").is_err() && kept.get("shared_bn/running_mean").is_ok());
+        assert!(
+            kept.get("alone_bn/running_mean").is_err()
+                && kept.get("shared_bn/running_mean").is_ok()
+        );
     }
 }

@@ -5,9 +5,10 @@ use adwp_engine::optim::{Sgd, clip_gradient_norm, gradients, moving_average};
 use adwp_engine::{Device, Executor, Feed, Graph, NodeId, Program, Variables};
 use adwp_models::{Blueprint, Discrete, Heads, Training};
 use adwp_train::{
-    At, Batch, BatchSource, Checkpoint, Context, Evaluator, MemoryPlan, Need, Outcome, Phase, Reporter, StepReport, Streams, TrainError,
-    correct_predictions, drop_masks, first_not_finite, labels_as_floats, memory, require_finite, run_phase, schedule, store_images,
-    stored_bytes, watched,
+    At, Batch, BatchSource, Checkpoint, Context, Evaluator, MemoryPlan, Need, Outcome, Phase,
+    Reporter, StepReport, Streams, TrainError, correct_predictions, drop_masks, first_not_finite,
+    labels_as_floats, memory, require_finite, run_phase, schedule, store_images, stored_bytes,
+    watched,
 };
 use serde_json::{Map, Value};
 
@@ -27,7 +28,12 @@ pub struct RetrainData {
 }
 
 /// Trains the network from scratch; `None` when it was interrupted.
-pub fn retrain(settings: &RetrainSettings, network: Network, data: &RetrainData, context: &mut Context<'_>) -> Result<Option<Trained>> {
+pub fn retrain(
+    settings: &RetrainSettings,
+    network: Network,
+    data: &RetrainData,
+    context: &mut Context<'_>,
+) -> Result<Option<Trained>> {
     train(settings, network, data, None, context)
 }
 
@@ -56,13 +62,21 @@ fn train(
         Outcome::Interrupted => Ok(None),
         Outcome::Done => {
             let test = phase.test.expect("the last epoch always has an evaluation");
-            Ok(Some(Trained::new(network, phase.averages.as_ref().unwrap_or(&phase.variables), test)?))
+            Ok(Some(Trained::new(
+                network,
+                phase.averages.as_ref().unwrap_or(&phase.variables),
+                test,
+            )?))
         }
     }
 }
 
 /// Bytes that [`retrain`] holds at its peak beside the images; nothing of it is taken to tell.
-pub fn retrain_bytes(settings: &RetrainSettings, blueprint: &Blueprint, data: &RetrainData) -> Result<Need> {
+pub fn retrain_bytes(
+    settings: &RetrainSettings,
+    blueprint: &Blueprint,
+    data: &RetrainData,
+) -> Result<Need> {
     Ok(RetrainPhase::new(settings, blueprint, data)?.planned_bytes()?)
 }
 
@@ -97,7 +111,12 @@ impl RetrainPhase {
         data.train.batch = settings.batch;
         store_images(&mut [&mut data.train, &mut data.test], &data.device)?;
         let (drop_path, dropout) = (settings.drop_path > 0.0, settings.dropout > 0.0);
-        let heads = Heads { auxiliary: settings.auxiliary, drop_path, dropout, smoothing: settings.smoothing };
+        let heads = Heads {
+            auxiliary: settings.auxiliary,
+            drop_path,
+            dropout,
+            smoothing: settings.smoothing,
+        };
         let mut net = blueprint.build(settings.batch, Some(heads))?;
         let training = net.training.take().expect("built with heads");
         let parameters: Vec<NodeId> = net.graph.parameters().collect();
@@ -106,7 +125,12 @@ impl RetrainPhase {
         Ok(Self {
             executor: Executor::new(program, &data.device)?,
             // The accuracy is that of the network as it is deployed, whatever it is trained in.
-            evaluator: Evaluator::new(&inference.graph, inference.images, inference.logits, &data.device.in_f32())?,
+            evaluator: Evaluator::new(
+                &inference.graph,
+                inference.images,
+                inference.logits,
+                &data.device.in_f32(),
+            )?,
             sgd: Sgd::new(settings.momentum, settings.weight_decay),
             steps: data.train.steps()?,
             settings: settings.clone(),
@@ -127,9 +151,11 @@ impl RetrainPhase {
         self.settings.rate_at(at.epoch, at.step, self.steps)
     }
 
-    /// One drop-path mask for each operation that can be dropped: 0, or 1 / keep so that the mean stays.
+    /// One drop-path mask for each operation that can be dropped: 0, or 1 / keep so that the mean
+    /// stays.
     fn masks(&self, at: At) -> Vec<Vec<f32>> {
-        let keep = 1.0 - schedule::linear_rise(self.settings.drop_path, at.epoch, self.settings.epochs);
+        let keep =
+            1.0 - schedule::linear_rise(self.settings.drop_path, at.epoch, self.settings.epochs);
         let mut rng = self.data.streams.at("retrain/drop_path", at.epoch, at.step);
         drop_masks(&mut rng, keep, self.settings.batch, self.training.masks.len())
     }
@@ -164,17 +190,23 @@ impl Phase for RetrainPhase {
         let Self { settings, data, net, executor, evaluator, inference, .. } = self;
         let averages = if settings.ema > 0.0 { memory::of_variables(inference) } else { 0 };
         let plan = MemoryPlan {
-            state: memory::of_variables(&net.graph) + memory::of_nodes(&net.graph, &self.parameters) + averages,
+            state: memory::of_variables(&net.graph)
+                + memory::of_nodes(&net.graph, &self.parameters)
+                + averages,
             executors: executor.own_bytes() + evaluator.own_bytes() + data.device.working_bytes(),
             // Test images are only read between two epochs.
-            batches: data.train.bytes_in_flight(&settings.augmentation).max(data.test.bytes_in_flight(&Augmentation::NONE)),
+            batches: data
+                .train
+                .bytes_in_flight(&settings.augmentation)
+                .max(data.test.bytes_in_flight(&Augmentation::NONE)),
             images: stored_bytes(&[&data.train, &data.test]),
         };
         Ok(plan.need(&data.device))
     }
 
     fn initialize(&mut self) -> Result<(), TrainError> {
-        self.variables.initialize(&self.net.graph, &mut self.data.streams.once("retrain/weights"))?;
+        self.variables
+            .initialize(&self.net.graph, &mut self.data.streams.once("retrain/weights"))?;
         for variable in self.inherited.iter().flat_map(Variables::iter) {
             self.variables.expect(&variable.name, &variable.shape)?;
             self.variables.insert(variable.clone());
@@ -188,7 +220,11 @@ impl Phase for RetrainPhase {
         Ok(())
     }
 
-    fn batches(&self, epoch: usize, first: usize) -> Result<Box<dyn Iterator<Item = Result<Batch, DataError>>>, TrainError> {
+    fn batches(
+        &self,
+        epoch: usize,
+        first: usize,
+    ) -> Result<Box<dyn Iterator<Item = Result<Batch, DataError>>>, TrainError> {
         let seed = self.data.streams.seed_for("retrain/train");
         Ok(Box::new(self.data.train.shuffled(self.settings.augmentation, seed, epoch, first)?))
     }
@@ -196,27 +232,45 @@ impl Phase for RetrainPhase {
     fn step(&mut self, at: At, batch: Batch) -> Result<StepReport, TrainError> {
         let (masks, dropout) = (self.masks(at), self.dropout_mask(at));
         let labels = labels_as_floats(&batch.labels);
-        let mut feeds: Vec<(NodeId, Feed<'_>)> = vec![(self.net.images, batch.feed()), (self.training.labels, (&labels).into())];
+        let mut feeds: Vec<(NodeId, Feed<'_>)> =
+            vec![(self.net.images, batch.feed()), (self.training.labels, (&labels).into())];
         feeds.extend(self.training.masks.iter().zip(&masks).map(|(id, mask)| (*id, mask.into())));
         feeds.extend(dropout.iter().map(|(id, mask)| (*id, mask.into())));
         self.executor.run(&mut self.variables, &feeds)?;
         let loss = self.executor.value(self.training.loss)?[0];
-        require_finite(Self::NAME, at, loss, || first_not_finite(&self.net.graph, &self.variables, &feeds, &self.data.device))?;
+        require_finite(Self::NAME, at, loss, || {
+            first_not_finite(&self.net.graph, &self.variables, &feeds, &self.data.device)
+        })?;
         let mut gradients = gradients(&self.executor, &self.variables, &self.parameters)?;
         clip_gradient_norm(&mut gradients, self.settings.clip, &self.data.device)?;
-        self.sgd.step(&mut self.variables, &gradients, self.settings.rate_at(at.epoch, at.step, self.steps), &self.data.device)?;
+        self.sgd.step(
+            &mut self.variables,
+            &gradients,
+            self.settings.rate_at(at.epoch, at.step, self.steps),
+            &self.data.device,
+        )?;
         if let Some(averages) = &mut self.averages {
-            let decay = schedule::average_decay(self.settings.ema, (at.epoch * self.steps + at.step) as u64);
+            let decay = schedule::average_decay(
+                self.settings.ema,
+                (at.epoch * self.steps + at.step) as u64,
+            );
             moving_average(averages, &mut self.variables, decay, &self.data.device)?;
         }
         let correct = correct_predictions(&self.executor.value(self.net.logits)?, &batch.labels);
         Ok(StepReport { loss, images: batch.labels.len(), correct })
     }
 
-    fn finish_epoch(&mut self, epoch: usize, reporter: &mut dyn Reporter) -> Result<Map<String, Value>, TrainError> {
+    fn finish_epoch(
+        &mut self,
+        epoch: usize,
+        reporter: &mut dyn Reporter,
+    ) -> Result<Map<String, Value>, TrainError> {
         let mut metrics = Map::new();
-        metrics.insert("learning_rate".into(), self.rate(At { epoch, step: self.steps - 1 }).into());
-        if (epoch + 1).is_multiple_of(self.settings.evaluate_every) || epoch + 1 == self.settings.epochs {
+        metrics
+            .insert("learning_rate".into(), self.rate(At { epoch, step: self.steps - 1 }).into());
+        if (epoch + 1).is_multiple_of(self.settings.evaluate_every)
+            || epoch + 1 == self.settings.epochs
+        {
             let images = watched(reporter, "retrain: test batch", self.data.test.in_order(0)?);
             let delivered = self.averages.as_mut().unwrap_or(&mut self.variables);
             let (score, with_flips) = if self.settings.test_flips {
@@ -225,7 +279,11 @@ impl Phase for RetrainPhase {
             } else {
                 (self.evaluator.score(delivered, images)?, None)
             };
-            let test = TestResult { correct: score.correct, images: score.images, correct_with_flips: with_flips };
+            let test = TestResult {
+                correct: score.correct,
+                images: score.images,
+                correct_with_flips: with_flips,
+            };
             metrics.insert("test_accuracy".into(), test.accuracy().into());
             if let Some(accuracy) = test.accuracy_with_flips() {
                 metrics.insert("test_accuracy_with_flips".into(), accuracy.into());
@@ -271,11 +329,26 @@ mod tests {
     /// Images of noise in two classes, in batches of 4.
     fn noise(count: usize) -> BatchSource {
         let shape = ImageShape { channels: 1, height: 8, width: 8 };
-        let pixels = (0..count * shape.values()).map(|i| (i.wrapping_mul(2_654_435_761) >> 7) as u8).collect();
+        let pixels = (0..count * shape.values())
+            .map(|i| (i.wrapping_mul(2_654_435_761) >> 7) as u8)
+            .collect();
         let labels = (0..count as u32).map(|i| i % 2).collect();
-        let dataset = Dataset::from_memory("noise", ["a", "b"].map(str::to_owned).to_vec(), shape, labels, pixels).unwrap();
+        let dataset = Dataset::from_memory(
+            "noise",
+            ["a", "b"].map(str::to_owned).to_vec(),
+            shape,
+            labels,
+            pixels,
+        )
+        .unwrap();
         let normalization = Normalization { mean: vec![0.5], std: vec![0.25] };
-        BatchSource { indices: dataset.indices(), dataset: Arc::new(dataset), normalization, batch: 4, stored: None }
+        BatchSource {
+            indices: dataset.indices(),
+            dataset: Arc::new(dataset),
+            normalization,
+            batch: 4,
+            stored: None,
+        }
     }
 
     /// Retraining of an architecture drawn at random, about to begin.
@@ -285,14 +358,24 @@ mod tests {
     }
 
     fn settings() -> RetrainSettings {
-        RetrainSettings { batch: 4, channels: 2, auxiliary: 0.0, augmentation: Augmentation::NONE, ..RetrainSettings::default() }
+        RetrainSettings {
+            batch: 4,
+            channels: 2,
+            auxiliary: 0.0,
+            augmentation: Augmentation::NONE,
+            ..RetrainSettings::default()
+        }
     }
 
-    const SKELETON: Skeleton = Skeleton { stem: Stem::Cifar, cells: 3, channels: 2, classes: 2, image: [1, 8, 8] };
+    const SKELETON: Skeleton =
+        Skeleton { stem: Stem::Cifar, cells: 3, channels: 2, classes: 2, image: [1, 8, 8] };
 
     fn cells(skeleton: Skeleton) -> Blueprint {
         let mut rng = Streams::new(7).once("architecture");
-        let genotype = IntensiveSpace::random(3, &mut rng).unwrap().random_genotype(&SKELETON, 2, &mut rng).unwrap();
+        let genotype = IntensiveSpace::random(3, &mut rng)
+            .unwrap()
+            .random_genotype(&SKELETON, 2, &mut rng)
+            .unwrap();
         Blueprint::Cells { genotype, skeleton }
     }
 
@@ -301,13 +384,19 @@ mod tests {
     }
 
     fn phase_of(blueprint: &Blueprint, settings: &RetrainSettings) -> Result<RetrainPhase> {
-        let data = RetrainData { train: noise(64), test: noise(4), streams: Streams::new(7), device: Device::cpu(1).unwrap() };
+        let data = RetrainData {
+            train: noise(64),
+            test: noise(4),
+            streams: Streams::new(7),
+            device: Device::cpu(1).unwrap(),
+        };
         let mut phase = RetrainPhase::new(settings, blueprint, &data)?;
         phase.initialize().unwrap();
         Ok(phase)
     }
 
-    /// Does the steps of an epoch as far as they go: how many there were, what ended them, and the parameters before it.
+    /// Does the steps of an epoch as far as they go: how many there were, what ended them, and the
+    /// parameters before it.
     fn epoch(phase: &mut RetrainPhase) -> (usize, Option<TrainError>, Vec<Vec<f32>>) {
         let mut parameters = Vec::new();
         for (step, batch) in phase.batches(0, 0).unwrap().enumerate() {
@@ -321,7 +410,11 @@ mod tests {
 
     fn learned(phase: &RetrainPhase) -> Vec<Vec<f32>> {
         let graph = &phase.net.graph;
-        phase.parameters.iter().map(|&id| phase.variables.get(&graph[id].name).unwrap().data().unwrap().to_vec()).collect()
+        phase
+            .parameters
+            .iter()
+            .map(|&id| phase.variables.get(&graph[id].name).unwrap().data().unwrap().to_vec())
+            .collect()
     }
 
     #[test]
@@ -332,14 +425,27 @@ mod tests {
         let mut phase = phase(1e30);
         let (step, error, before) = epoch(&mut phase);
         assert!(step > 0, "the first loss is that of fresh weights");
-        let Some(TrainError::NotFinite { phase: "retrain", epoch: 0, step: at, loss, first: Some(first) }) = &error else {
+        let Some(TrainError::NotFinite {
+            phase: "retrain",
+            epoch: 0,
+            step: at,
+            loss,
+            first: Some(first),
+        }) = &error
+        else {
             panic!("{error:?}");
         };
         assert!(*at == step && !loss.is_finite(), "{error:?}");
-        let is_named = |name: &str| first.starts_with(&format!("{name} (")) || first.starts_with(&format!("the parameter {name} "));
+        let is_named = |name: &str| {
+            first.starts_with(&format!("{name} ("))
+                || first.starts_with(&format!("the parameter {name} "))
+        };
         assert!(phase.net.graph.nodes().any(|(_, node)| is_named(&node.name)), "{first}");
         let after = learned(&phase);
-        assert!(after.concat().iter().zip(&before.concat()).all(|(a, b)| a.to_bits() == b.to_bits()), "nothing was updated");
+        assert!(
+            after.concat().iter().zip(&before.concat()).all(|(a, b)| a.to_bits() == b.to_bits()),
+            "nothing was updated"
+        );
     }
     fn values(variables: &Variables, name: &str) -> Vec<f32> {
         variables.get(name).unwrap().data().unwrap().to_vec()
@@ -348,9 +454,14 @@ mod tests {
     #[test]
     fn averages_are_those_of_the_weights_of_every_step_and_come_back() {
         let mut phase = phase_with(&RetrainSettings { ema: 0.3, auxiliary: 0.4, ..settings() });
-        let names: Vec<String> = phase.averages.as_ref().unwrap().iter().map(|average| average.name.clone()).collect();
-        assert!(names.iter().any(|name| name.ends_with("/running_var")) && !names.iter().any(|name| name.contains("auxiliary")));
-        let mut expected: Vec<Vec<f32>> = names.iter().map(|name| values(&phase.variables, name)).collect();
+        let names: Vec<String> =
+            phase.averages.as_ref().unwrap().iter().map(|average| average.name.clone()).collect();
+        assert!(
+            names.iter().any(|name| name.ends_with("/running_var"))
+                && !names.iter().any(|name| name.contains("auxiliary"))
+        );
+        let mut expected: Vec<Vec<f32>> =
+            names.iter().map(|name| values(&phase.variables, name)).collect();
         let fresh = expected.clone();
         let batches: Vec<_> = phase.batches(0, 0).unwrap().take(6).collect();
         for (step, batch) in batches.into_iter().enumerate() {
@@ -359,15 +470,23 @@ mod tests {
             let decay = [1.0 / 10.0, 2.0 / 11.0, 3.0 / 12.0, 0.3, 0.3, 0.3][step];
             for (name, average) in names.iter().zip(&mut expected) {
                 let now = values(&phase.variables, name);
-                average.iter_mut().zip(now).for_each(|(average, value)| *average = decay * *average + (1.0 - decay) * value);
+                average.iter_mut().zip(now).for_each(|(average, value)| {
+                    *average = decay * *average + (1.0 - decay) * value
+                });
             }
         }
         let averages = phase.averages.clone().unwrap();
         for ((name, expected), fresh) in names.iter().zip(&expected).zip(&fresh) {
             let found = values(&averages, name);
             let scale = expected.iter().fold(1e-3_f32, |most, value| most.max(value.abs()));
-            assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() <= 1e-5 * scale), "{name}: {found:?}, expected {expected:?}");
-            assert!(found != *fresh || fresh.iter().all(|value| *value == 0.0), "{name} has not moved");
+            assert!(
+                found.iter().zip(expected).all(|(a, b)| (a - b).abs() <= 1e-5 * scale),
+                "{name}: {found:?}, expected {expected:?}"
+            );
+            assert!(
+                found != *fresh || fresh.iter().all(|value| *value == 0.0),
+                "{name} has not moved"
+            );
         }
         let mut checkpoint = Checkpoint::default();
         phase.save(&mut checkpoint).unwrap();
@@ -378,7 +497,10 @@ mod tests {
         // A checkpoint without them is not taken for one with them.
         let mut without = Checkpoint::default();
         phase_with(&settings()).save(&mut without).unwrap();
-        assert!(matches!(resumed.restore(&mut without, Path::new("checkpoint")), Err(TrainError::Damaged { .. })));
+        assert!(matches!(
+            resumed.restore(&mut without, Path::new("checkpoint")),
+            Err(TrainError::Damaged { .. })
+        ));
     }
 
     #[test]
@@ -386,7 +508,8 @@ mod tests {
         let settings = RetrainSettings { ema: 0.999, epochs: 1, ..settings() };
         let mut phase = phase_with(&settings);
         let logits = |phase: &mut RetrainPhase, averaged: bool| {
-            let variables = if averaged { phase.averages.as_mut().unwrap() } else { &mut phase.variables };
+            let variables =
+                if averaged { phase.averages.as_mut().unwrap() } else { &mut phase.variables };
             phase.evaluator.evaluate(variables, phase.data.test.in_order(0).unwrap()).unwrap()
         };
         epoch(&mut phase);
@@ -413,13 +536,24 @@ mod tests {
                 pixels
             })
             .collect();
-        let (classes, labels) = (source.dataset.classes().to_vec(), source.dataset.labels().to_vec());
-        let mirror = Dataset::from_memory("mirror", classes, source.dataset.shape(), labels.clone(), mirrored).unwrap();
+        let (classes, labels) =
+            (source.dataset.classes().to_vec(), source.dataset.labels().to_vec());
+        let mirror = Dataset::from_memory(
+            "mirror",
+            classes,
+            source.dataset.shape(),
+            labels.clone(),
+            mirrored,
+        )
+        .unwrap();
         let mirror = BatchSource { dataset: Arc::new(mirror), ..source.clone() };
-        let mut logits = |source: &BatchSource| phase.evaluator.evaluate(&mut phase.variables, source.in_order(0).unwrap()).unwrap();
+        let mut logits = |source: &BatchSource| {
+            phase.evaluator.evaluate(&mut phase.variables, source.in_order(0).unwrap()).unwrap()
+        };
         let (plain, mirrored) = (logits(source), logits(&mirror));
         assert_ne!(plain.logits, mirrored.logits);
-        let sums: Vec<f32> = plain.logits.iter().zip(&mirrored.logits).map(|(a, b)| a + b).collect();
+        let sums: Vec<f32> =
+            plain.logits.iter().zip(&mirrored.logits).map(|(a, b)| a + b).collect();
         let test = phase.test.unwrap();
         assert_eq!((test.correct, test.images), (plain.correct, 18));
         assert_eq!(test.correct_with_flips, Some(adwp_train::correct_predictions(&sums, &labels)));
@@ -433,20 +567,36 @@ mod tests {
         let normalization = Normalization { mean: vec![0.5], std: vec![0.25] };
         let classes = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         let (blueprint, dataset) = (cells(SKELETON), "noise".to_owned());
-        let network = Network { name: None, blueprint, dataset, classes: classes(&["a", "b"]), normalization };
+        let network = Network {
+            name: None,
+            blueprint,
+            dataset,
+            classes: classes(&["a", "b"]),
+            normalization,
+        };
         let test = TestResult { correct: 0, images: 1, correct_with_flips: None };
         let trained = Trained::new(network.clone(), &source.variables, test).unwrap();
 
         let all = Inherited::new(&network, &trained).unwrap();
         assert!(all.fresh.is_empty() && all.variables == trained.variables);
         // As many classes, but others.
-        let other = Inherited::new(&Network { classes: classes(&["a", "c"]), ..network.clone() }, &trained).unwrap();
+        let other =
+            Inherited::new(&Network { classes: classes(&["a", "c"]), ..network.clone() }, &trained)
+                .unwrap();
         assert_eq!(other.fresh, ["classifier/linear/weight", "classifier/linear/bias"]);
         assert_eq!(other.variables.len() + 2, trained.variables.len());
         let blueprint = cells(Skeleton { image: [3, 16, 16], ..SKELETON });
-        let colour = Network { blueprint, normalization: Normalization { mean: vec![0.5; 3], std: vec![0.25; 3] }, ..network.clone() };
+        let colour = Network {
+            blueprint,
+            normalization: Normalization { mean: vec![0.5; 3], std: vec![0.25; 3] },
+            ..network.clone()
+        };
         let colour = Inherited::new(&colour, &trained).unwrap();
-        assert!(colour.fresh.len() == 1 && colour.fresh[0].starts_with("stem"), "{:?}", colour.fresh);
+        assert!(
+            colour.fresh.len() == 1 && colour.fresh[0].starts_with("stem"),
+            "{:?}",
+            colour.fresh
+        );
 
         let mut tuned = phase_with(&settings());
         assert_ne!(learned(&tuned), learned(&source));
@@ -466,8 +616,17 @@ mod tests {
         let (id, mask) = phase.dropout_mask(at(0)).unwrap();
         let shape = phase.net.graph[id].shape.clone();
         assert_eq!(mask.len(), shape.elements());
-        assert!(mask.iter().all(|&factor| factor == 0.0 || factor == 2.0) && mask.contains(&0.0) && mask.contains(&2.0), "{mask:?}");
-        assert_eq!(phase.dropout_mask(at(0)).unwrap().1, mask, "a step that is done again drops the same");
+        assert!(
+            mask.iter().all(|&factor| factor == 0.0 || factor == 2.0)
+                && mask.contains(&0.0)
+                && mask.contains(&2.0),
+            "{mask:?}"
+        );
+        assert_eq!(
+            phase.dropout_mask(at(0)).unwrap().1,
+            mask,
+            "a step that is done again drops the same"
+        );
         assert_ne!(phase.dropout_mask(at(1)).unwrap().1, mask);
 
         // The logits of the step are those of what the mask leaves.
@@ -484,14 +643,22 @@ mod tests {
         feeds.extend(phase.training.masks.iter().zip(&masks).map(|(id, mask)| (*id, mask.into())));
         executor.run(&mut phase.variables.clone(), &feeds).unwrap();
         let features = executor.value(pooled).unwrap().to_vec();
-        let (weight, bias) = (values(&phase.variables, "classifier/linear/weight"), values(&phase.variables, "classifier/linear/bias"));
+        let (weight, bias) = (
+            values(&phase.variables, "classifier/linear/weight"),
+            values(&phase.variables, "classifier/linear/bias"),
+        );
         let width = shape[1];
         for (i, &found) in dropped.iter().enumerate() {
             let (image, class) = (i / bias.len(), i % bias.len());
             let of = |values: &[f32], row: usize| values[row * width..(row + 1) * width].to_vec();
-            let kept = of(&features, image).into_iter().zip(of(&mask, image)).zip(of(&weight, class));
-            let expected = bias[class] + kept.map(|((feature, factor), weight)| feature * factor * weight).sum::<f32>();
-            assert!((found - expected).abs() <= 1e-4 * expected.abs().max(1.0), "{found}, expected {expected}");
+            let kept =
+                of(&features, image).into_iter().zip(of(&mask, image)).zip(of(&weight, class));
+            let expected = bias[class]
+                + kept.map(|((feature, factor), weight)| feature * factor * weight).sum::<f32>();
+            assert!(
+                (found - expected).abs() <= 1e-4 * expected.abs().max(1.0),
+                "{found}, expected {expected}"
+            );
         }
     }
 
@@ -508,10 +675,12 @@ mod tests {
             (RetrainSettings { auxiliary: 0.4, ..plain.clone() }, "auxiliary = 0.4"),
             (RetrainSettings { drop_path: 0.2, ..plain.clone() }, "drop_path = 0.2"),
         ] {
-            let error = phase_of(&densenet, &settings).err().map(|e| e.to_string()).unwrap_or_default();
+            let error =
+                phase_of(&densenet, &settings).err().map(|e| e.to_string()).unwrap_or_default();
             assert!(error.contains(culprit), "{error}");
         }
-        let residual = Blueprint::Handmade { network: Handmade::MobilenetV2, image: [1, 32, 32], classes: 2 };
+        let residual =
+            Blueprint::Handmade { network: Handmade::MobilenetV2, image: [1, 32, 32], classes: 2 };
         RetrainSettings { drop_path: 0.2, ..plain }.check_network(&residual).unwrap();
     }
 }

@@ -22,7 +22,8 @@ pub struct RetrainSettings {
     pub decay_factor: f32,
     /// Epochs over whose steps the rate rises linearly to what the decay says of each; 0 for none.
     pub warmup_epochs: usize,
-    /// The batch that `rate` is meant for: with another it is scaled in proportion (Goyal et al., 2017). 0 leaves it as it is.
+    /// The batch that `rate` is meant for: with another it is scaled in proportion (Goyal et al.,
+    /// 2017). 0 leaves it as it is.
     pub reference_batch: usize,
     /// Momentum of SGD.
     pub momentum: f32,
@@ -38,11 +39,12 @@ pub struct RetrainSettings {
     pub auxiliary: f32,
     /// Label smoothing.
     pub smoothing: f32,
-    /// Decay of an exponential moving average of weights and BatchNorm statistics, which is then what is tested and exported; such as 0.999.
-    /// It is lower at first, so that the beginning is forgotten. 0 exports the last weights.
+    /// Decay of an exponential moving average of weights and BatchNorm statistics, which is then
+    /// what is tested and exported; such as 0.999. It is lower at first, so that the beginning is
+    /// forgotten. 0 exports the last weights.
     pub ema: f32,
-    /// Tell beside the test accuracy that of the mean of the logits of each image and of its mirror image. The exported file, and every other
-    /// accuracy, looks at an image once.
+    /// Tell beside the test accuracy that of the mean of the logits of each image and of its mirror
+    /// image. The exported file, and every other accuracy, looks at an image once.
     pub test_flips: bool,
     /// Epochs between evaluations on the test images; the last epoch always has one.
     pub evaluate_every: usize,
@@ -90,13 +92,28 @@ impl RetrainSettings {
         check_augmentation("retrain", &self.augmentation)?;
         let fail = |message: String| Err(TrainError::Settings(format!("retrain: {message}")));
         match self {
-            s if s.epochs == 0 || s.evaluate_every == 0 => fail("epochs and evaluate_every must be at least 1".into()),
-            s if !(0.0..1.0).contains(&s.drop_path) => fail(format!("drop_path = {} is not in [0, 1)", s.drop_path)),
-            s if !(0.0..1.0).contains(&s.dropout) => fail(format!("dropout = {} is not in [0, 1)", s.dropout)),
-            s if !(0.0..1.0).contains(&s.smoothing) => fail(format!("smoothing = {} is not in [0, 1)", s.smoothing)),
-            s if !(0.0..1.0).contains(&s.ema) => fail(format!("ema = {} is not in [0, 1); a usual one is 0.999", s.ema)),
-            s if !(s.decay_factor > 0.0 && s.decay_factor <= 1.0) => fail(format!("decay_factor = {} is not in (0, 1]", s.decay_factor)),
-            s if s.warmup_epochs > s.epochs => fail(format!("warmup_epochs = {} are more than the {} epochs", s.warmup_epochs, s.epochs)),
+            s if s.epochs == 0 || s.evaluate_every == 0 => {
+                fail("epochs and evaluate_every must be at least 1".into())
+            }
+            s if !(0.0..1.0).contains(&s.drop_path) => {
+                fail(format!("drop_path = {} is not in [0, 1)", s.drop_path))
+            }
+            s if !(0.0..1.0).contains(&s.dropout) => {
+                fail(format!("dropout = {} is not in [0, 1)", s.dropout))
+            }
+            s if !(0.0..1.0).contains(&s.smoothing) => {
+                fail(format!("smoothing = {} is not in [0, 1)", s.smoothing))
+            }
+            s if !(0.0..1.0).contains(&s.ema) => {
+                fail(format!("ema = {} is not in [0, 1); a usual one is 0.999", s.ema))
+            }
+            s if !(s.decay_factor > 0.0 && s.decay_factor <= 1.0) => {
+                fail(format!("decay_factor = {} is not in (0, 1]", s.decay_factor))
+            }
+            s if s.warmup_epochs > s.epochs => fail(format!(
+                "warmup_epochs = {} are more than the {} epochs",
+                s.warmup_epochs, s.epochs
+            )),
             _ => Ok(()),
         }
     }
@@ -104,7 +121,10 @@ impl RetrainSettings {
     /// Checks that a network has what is asked for: no setting is without an effect.
     pub fn check_network(&self, blueprint: &Blueprint) -> Result<(), TrainError> {
         let fail = |setting: &str, value: f32, lacks: &str| {
-            Err(TrainError::Settings(format!("retrain: {setting} = {value}, but this network has {lacks}; set retrain.{setting} to 0")))
+            Err(TrainError::Settings(format!(
+                "retrain: {setting} = {value}, but this network has {lacks}; set \
+                 retrain.{setting} to 0"
+            )))
         };
         if self.auxiliary > 0.0 && !blueprint.has_auxiliary() {
             return fail("auxiliary", self.auxiliary, "no auxiliary classifier");
@@ -131,11 +151,14 @@ impl RetrainSettings {
 
     /// What makes the result, in words: one entry for everything that is not off.
     pub fn recipe(&self) -> Vec<String> {
-        let Augmentation { resized_crop, crop_padding, flip, auto_augment, color_jitter, cutout } = self.augmentation;
+        let Augmentation { resized_crop, crop_padding, flip, auto_augment, color_jitter, cutout } =
+            self.augmentation;
         let mut recipe = vec![format!("{} epochs in batches of {}", self.epochs, self.batch)];
         recipe.push(match self.decay {
             Decay::Cosine => format!("rate {} with cosine decay", self.rate),
-            Decay::Exponential => format!("rate {}, times {} every epoch", self.rate, self.decay_factor),
+            Decay::Exponential => {
+                format!("rate {}, times {} every epoch", self.rate, self.decay_factor)
+            }
             Decay::Linear => format!("rate {} with linear decay", self.rate),
         });
         let mut add = |is_on: bool, text: String| {
@@ -161,7 +184,10 @@ impl RetrainSettings {
             AutoAugment::Imagenet => add(true, "AutoAugment of ImageNet".into()),
         }
         let ColorJitter { brightness, contrast, saturation, hue } = color_jitter;
-        add(color_jitter != ColorJitter::OFF, format!("colour jitter {brightness}, {contrast}, {saturation}, {hue}"));
+        add(
+            color_jitter != ColorJitter::OFF,
+            format!("colour jitter {brightness}, {contrast}, {saturation}, {hue}"),
+        );
         add(cutout > 0, format!("cutout {cutout}"));
         add(self.ema > 0.0, format!("moving average of weights {}", self.ema));
         add(self.test_flips, "test-time flips, told beside the accuracy".into());
@@ -191,31 +217,58 @@ mod tests {
         for decay_factor in [0.0, 1.1, f32::NAN] {
             refused(RetrainSettings { decay_factor, ..settings.clone() }, "decay_factor = ");
         }
-        refused(RetrainSettings { epochs: 4, warmup_epochs: 5, ..settings.clone() }, "warmup_epochs = 5");
-        refused(RetrainSettings { augmentation: Augmentation { resized_crop: 2.0, ..Augmentation::NONE }, ..settings }, "resized_crop = 2");
+        refused(
+            RetrainSettings { epochs: 4, warmup_epochs: 5, ..settings.clone() },
+            "warmup_epochs = 5",
+        );
+        refused(
+            RetrainSettings {
+                augmentation: Augmentation { resized_crop: 2.0, ..Augmentation::NONE },
+                ..settings
+            },
+            "resized_crop = 2",
+        );
     }
 
     #[test]
     fn the_rate_follows_decay_batch_and_warm_up() {
-        let settings = RetrainSettings { epochs: 10, rate: 0.1, batch: 256, ..RetrainSettings::default() };
-        let rates = |settings: &RetrainSettings| [(0, 0), (0, 7), (5, 0), (9, 7)].map(|(epoch, step)| settings.rate_at(epoch, step, 8));
+        let settings =
+            RetrainSettings { epochs: 10, rate: 0.1, batch: 256, ..RetrainSettings::default() };
+        let rates = |settings: &RetrainSettings| {
+            [(0, 0), (0, 7), (5, 0), (9, 7)].map(|(epoch, step)| settings.rate_at(epoch, step, 8))
+        };
         let close = |found: [f32; 4], expected: [f32; 4]| {
             assert!(
-                found.iter().zip(&expected).all(|(found, expected)| (found - expected).abs() < 1e-6),
+                found
+                    .iter()
+                    .zip(&expected)
+                    .all(|(found, expected)| (found - expected).abs() < 1e-6),
                 "{found:?}, expected {expected:?}"
             );
         };
         close(rates(&settings), [0.1, 0.1, 0.05, 0.002_447_2]);
-        let exponential = RetrainSettings { decay: Decay::Exponential, decay_factor: 0.5, ..settings.clone() };
+        let exponential =
+            RetrainSettings { decay: Decay::Exponential, decay_factor: 0.5, ..settings.clone() };
         close(rates(&exponential), [0.1, 0.1, 0.003_125, 0.000_195_3]);
-        // Twice the batch of the reference, twice the rate; the first of 16 steps of the warm-up has a sixteenth of it.
-        let scaled = RetrainSettings { decay: Decay::Linear, reference_batch: 128, warmup_epochs: 2, ..settings };
+        // Twice the batch of the reference, twice the rate; the first of 16 steps of the warm-up
+        // has a sixteenth of it.
+        let scaled = RetrainSettings {
+            decay: Decay::Linear,
+            reference_batch: 128,
+            warmup_epochs: 2,
+            ..settings
+        };
         close(rates(&scaled), [0.0125, 0.1, 0.1, 0.02]);
     }
 
     #[test]
     fn a_recipe_names_what_is_on_and_nothing_else() {
-        let plain = RetrainSettings { drop_path: 0.0, auxiliary: 0.0, augmentation: Augmentation::NONE, ..RetrainSettings::default() };
+        let plain = RetrainSettings {
+            drop_path: 0.0,
+            auxiliary: 0.0,
+            augmentation: Augmentation::NONE,
+            ..RetrainSettings::default()
+        };
         let plain = plain.recipe().join("; ");
         let augmentation = Augmentation {
             resized_crop: 0.08,
@@ -223,7 +276,8 @@ mod tests {
             color_jitter: ColorJitter { hue: 0.2, ..ColorJitter::OFF },
             ..Augmentation::CIFAR
         };
-        let (ema, smoothing, dropout, test_flips, warmup_epochs, reference_batch) = (0.999, 0.1, 0.2, true, 5, 128);
+        let (ema, smoothing, dropout, test_flips, warmup_epochs, reference_batch) =
+            (0.999, 0.1, 0.2, true, 5, 128);
         let all = RetrainSettings {
             augmentation,
             ema,

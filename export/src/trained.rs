@@ -27,7 +27,8 @@ pub struct Network {
 }
 
 impl Network {
-    /// What an architecture that is no genotype is, as `architecture.json` holds it; none where it is a genotype.
+    /// What an architecture that is no genotype is, as `architecture.json` holds it; none where it
+    /// is a genotype.
     pub fn architecture(&self) -> Option<Architecture> {
         match &self.blueprint {
             Blueprint::Cells { .. } => None,
@@ -37,7 +38,8 @@ impl Network {
     }
 }
 
-/// A [`Network`] as a file has it: one of `genotype`, `wide_cells` and `handmade`, with the sizes that belong to it.
+/// A [`Network`] as a file has it: one of `genotype`, `wide_cells` and `handmade`, with the sizes
+/// that belong to it.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct StoredNetwork {
@@ -62,11 +64,27 @@ impl From<Network> for StoredNetwork {
     fn from(network: Network) -> Self {
         let Network { name, blueprint, dataset, classes, normalization } = network;
         let (genotype, wide_cells, handmade, skeleton, image) = match blueprint {
-            Blueprint::Cells { genotype, skeleton } => (Some(genotype), None, None, Some(skeleton), None),
-            Blueprint::WideCells { cells, skeleton } => (None, Some(cells), None, Some(skeleton), None),
-            Blueprint::Handmade { network, image, .. } => (None, None, Some(network), None, Some(image)),
+            Blueprint::Cells { genotype, skeleton } => {
+                (Some(genotype), None, None, Some(skeleton), None)
+            }
+            Blueprint::WideCells { cells, skeleton } => {
+                (None, Some(cells), None, Some(skeleton), None)
+            }
+            Blueprint::Handmade { network, image, .. } => {
+                (None, None, Some(network), None, Some(image))
+            }
         };
-        Self { name, genotype, wide_cells, handmade, skeleton, image, dataset, classes, normalization }
+        Self {
+            name,
+            genotype,
+            wide_cells,
+            handmade,
+            skeleton,
+            image,
+            dataset,
+            classes,
+            normalization,
+        }
     }
 }
 
@@ -74,12 +92,32 @@ impl TryFrom<StoredNetwork> for Network {
     type Error = &'static str;
 
     fn try_from(stored: StoredNetwork) -> std::result::Result<Self, Self::Error> {
-        let StoredNetwork { name, genotype, wide_cells, handmade, skeleton, image, dataset, classes, normalization } = stored;
+        let StoredNetwork {
+            name,
+            genotype,
+            wide_cells,
+            handmade,
+            skeleton,
+            image,
+            dataset,
+            classes,
+            normalization,
+        } = stored;
         let blueprint = match (genotype, wide_cells, handmade, skeleton, image) {
-            (Some(genotype), None, None, Some(skeleton), None) => Blueprint::Cells { genotype, skeleton },
-            (None, Some(cells), None, Some(skeleton), None) => Blueprint::WideCells { cells, skeleton },
-            (None, None, Some(network), None, Some(image)) => Blueprint::Handmade { network, image, classes: classes.len() },
-            _ => return Err("expected a genotype or wide_cells with a skeleton, or handmade with an image"),
+            (Some(genotype), None, None, Some(skeleton), None) => {
+                Blueprint::Cells { genotype, skeleton }
+            }
+            (None, Some(cells), None, Some(skeleton), None) => {
+                Blueprint::WideCells { cells, skeleton }
+            }
+            (None, None, Some(network), None, Some(image)) => {
+                Blueprint::Handmade { network, image, classes: classes.len() }
+            }
+            _ => {
+                return Err(
+                    "expected a genotype or wide_cells with a skeleton, or handmade with an image",
+                );
+            }
         };
         Ok(Self { name, blueprint, dataset, classes, normalization })
     }
@@ -93,7 +131,8 @@ pub struct TestResult {
     pub correct: usize,
     /// Images in all.
     pub images: usize,
-    /// Images classified right by the mean of the logits of each and of its mirror image, where that was asked for.
+    /// Images classified right by the mean of the logits of each and of its mirror image, where
+    /// that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub correct_with_flips: Option<usize>,
 }
@@ -120,8 +159,8 @@ pub struct Inherited {
 }
 
 impl Inherited {
-    /// Takes of `from` what `network` has under the same name in the same shape. The classifier of other classes is left out: its outputs
-    /// mean something else, even where they are as many.
+    /// Takes of `from` what `network` has under the same name in the same shape. The classifier of
+    /// other classes is left out: its outputs mean something else, even where they are as many.
     pub fn new(network: &Network, from: &Trained) -> Result<Self> {
         let graph = network.blueprint.build(1, None)?.graph;
         let other_classes = network.classes != from.network.classes;
@@ -166,7 +205,8 @@ impl Trained {
     pub fn write(&self, path: &Path) -> Result<()> {
         let mut checkpoint = Checkpoint::default();
         checkpoint.put_variables(&self.variables)?;
-        let json = |value: serde_json::Result<Value>| value.expect("strings and numbers print as JSON");
+        let json =
+            |value: serde_json::Result<Value>| value.expect("strings and numbers print as JSON");
         checkpoint.values.insert("network".into(), json(serde_json::to_value(&self.network)));
         checkpoint.values.insert("test".into(), json(serde_json::to_value(self.test)));
         Ok(checkpoint.write(path)?)
@@ -175,7 +215,8 @@ impl Trained {
     /// Reads `weights.safetensors`.
     ///
     /// # Errors
-    /// When the file is cut off, is something else, or its tensors are not those of its architecture.
+    /// When the file is cut off, is something else, or its tensors are not those of its
+    /// architecture.
     pub fn read(path: &Path) -> Result<Self> {
         let mut checkpoint = Checkpoint::read(path)?;
         let network: Network = checkpoint.value("network", path)?;
@@ -190,7 +231,9 @@ impl Trained {
             variables.insert(checkpoint.take_variable(name, role, shape, path)?);
         }
         let test = checkpoint.value("test", path)?;
-        if network.classes.len() != network.blueprint.classes() || network.normalization.mean.len() != network.blueprint.image()[0] {
+        if network.classes.len() != network.blueprint.classes()
+            || network.normalization.mean.len() != network.blueprint.image()[0]
+        {
             let reason = "class names or normalisation do not fit the network".to_owned();
             return Err(TrainError::Damaged { path: path.to_owned(), reason }.into());
         }
@@ -203,7 +246,12 @@ impl Trained {
     }
 
     /// Classifies images with the engine, in single precision.
-    pub fn evaluate(&self, images: &BatchSource, device: &Device, reporter: &mut dyn Reporter) -> Result<Evaluation> {
+    pub fn evaluate(
+        &self,
+        images: &BatchSource,
+        device: &Device,
+        reporter: &mut dyn Reporter,
+    ) -> Result<Evaluation> {
         let net = self.inference(images.batch)?;
         let mut evaluator = Evaluator::new(&net.graph, net.images, net.logits, &device.in_f32())?;
         // Running statistics are read, never moved; a run only needs to own what it may change.

@@ -12,8 +12,9 @@ const CALIBRATION: usize = 8;
 
 /// A network with random weights: to be counted, timed and compared, not to classify.
 ///
-/// Its BatchNorms normalise by the statistics of noise, so that values keep their scale from layer to layer. With the statistics that training
-/// starts from, the logits of a deep network would hardly depend on its input, and would agree whatever is computed.
+/// Its BatchNorms normalise by the statistics of noise, so that values keep their scale from layer
+/// to layer. With the statistics that training starts from, the logits of a deep network would
+/// hardly depend on its input, and would agree whatever is computed.
 #[derive(Debug)]
 pub struct Untrained {
     /// The network for one image.
@@ -33,9 +34,11 @@ impl Untrained {
         let Discrete { graph, images, logits, .. } = blueprint.build(CALIBRATION, None)?;
         let mut variables = Variables::new();
         variables.initialize(&graph, &mut streams.once("untrained/weights"))?;
-        let mut executor = Executor::new(Program::inference(&graph, &[logits], Statistics::Batch)?, device)?;
+        let mut executor =
+            Executor::new(Program::inference(&graph, &[logits], Statistics::Batch)?, device)?;
         executor.set_statistics_momentum(1.0);
-        let noise = noise(&mut streams.once("untrained/calibration"), graph[images].shape.elements());
+        let noise =
+            noise(&mut streams.once("untrained/calibration"), graph[images].shape.elements());
         executor.run(&mut variables, &[(images, &noise)])?;
         Ok(Self { network: blueprint.build(1, None)?, variables, seed })
     }
@@ -46,7 +49,8 @@ impl Untrained {
     /// When the engine fails.
     pub fn logits(&self, images: &[f32], device: &Device) -> Result<Vec<f32>> {
         let Discrete { graph, images: input, logits, .. } = &self.network;
-        let mut executor = Executor::new(Program::inference(graph, &[*logits], Statistics::Running)?, device)?;
+        let mut executor =
+            Executor::new(Program::inference(graph, &[*logits], Statistics::Running)?, device)?;
         let mut variables = self.variables.clone();
         let mut values = Vec::new();
         for image in images.chunks_exact(graph[*input].shape.elements()) {
@@ -56,7 +60,8 @@ impl Untrained {
         Ok(values)
     }
 
-    /// The bytes of its ONNX file, BatchNorms folded. The metadata has `name`, the cost, and that the weights are random.
+    /// The bytes of its ONNX file, BatchNorms folded. The metadata has `name`, the cost, and that
+    /// the weights are random.
     ///
     /// # Errors
     /// When the network cannot be written.
@@ -68,11 +73,16 @@ impl Untrained {
         let mut onnx = graph_to_onnx(&folded, &variables, images, logits)?;
         let metadata = [
             ("adwp.network", name.to_owned()),
-            ("adwp.weights", format!("random, seed {}; statistics of BatchNorms are those of noise", self.seed)),
+            (
+                "adwp.weights",
+                format!("random, seed {}; statistics of BatchNorms are those of noise", self.seed),
+            ),
             ("adwp.params", cost.params.to_string()),
             ("adwp.madds", cost.madds.to_string()),
         ];
-        onnx.metadata_props = metadata.map(|(key, value)| proto::StringStringEntryProto { key: key.to_owned(), value }).to_vec();
+        onnx.metadata_props = metadata
+            .map(|(key, value)| proto::StringStringEntryProto { key: key.to_owned(), value })
+            .to_vec();
         Ok(onnx.encode_to_vec())
     }
 }
@@ -94,7 +104,8 @@ mod tests {
         for name in ["mobilenet-v1", "mobilenet-v3-large", "densenet-bc-100", "nasnet-a"] {
             let entry = Zoo::embedded().find(name).unwrap();
             let channels = entry.stack(entry.stems()[0]).map(|_| 4);
-            let sizes = Sizes { image: Some([3, 32, 32]), classes: Some(5), channels, ..Sizes::default() };
+            let sizes =
+                Sizes { image: Some([3, 32, 32]), classes: Some(5), channels, ..Sizes::default() };
             let untrained = Untrained::new(&entry.network(sizes).unwrap(), 3, &device).unwrap();
             let images = noise(&mut Streams::new(4).once("images"), 2 * 3 * 32 * 32);
             let logits = untrained.logits(&images, &device).unwrap();

@@ -2,14 +2,17 @@ use serde::Serialize;
 
 use crate::{ExportError, Result};
 
-/// Largest absolute difference of two logits between executions of one network that export accepts, unless rounding alone comes near it: [`allowance`].
+/// Largest absolute difference of two logits between executions of one network that export accepts,
+/// unless rounding alone comes near it: [`allowance`].
 pub const TOLERANCE: f64 = 1e-4;
 
-/// Times that an execution may be as far from another as rounding takes one of them from the exact logits: both round, each in its own order.
+/// Times that an execution may be as far from another as rounding takes one of them from the exact
+/// logits: both round, each in its own order.
 const ROUNDINGS: f64 = 4.0;
 
-/// How far two executions in f32 may be apart: `tolerance`, or more in a network that amplifies rounding. Deep ones do, above all those of random
-/// weights, from layer to layer. What it amounts to shows between logits computed in f32 and the `exact` ones computed in f64.
+/// How far two executions in f32 may be apart: `tolerance`, or more in a network that amplifies
+/// rounding. Deep ones do, above all those of random weights, from layer to layer. What it amounts
+/// to shows between logits computed in f32 and the `exact` ones computed in f64.
 pub fn allowance(tolerance: f64, rounded: &[f64], exact: &[f64]) -> f64 {
     let differences = rounded.iter().zip(exact).map(|(rounded, exact)| (rounded - exact).abs());
     // What only f64 can hold is no rounding.
@@ -46,7 +49,8 @@ pub struct Agreement {
 /// Compares every execution with the first.
 ///
 /// # Errors
-/// [`ExportError::Disagreement`] when a difference exceeds `tolerance`, is not a number, or the numbers of logits differ.
+/// [`ExportError::Disagreement`] when a difference exceeds `tolerance`, is not a number, or the
+/// numbers of logits differ.
 pub fn agree(executions: &[Logits], classes: usize, tolerance: f64) -> Result<Vec<Agreement>> {
     let Some((reference, others)) = executions.split_first() else { return Ok(Vec::new()) };
     others.iter().map(|other| compare(reference, other, classes, tolerance)).collect()
@@ -70,9 +74,17 @@ fn compare(a: &Logits, b: &Logits, classes: usize, tolerance: f64) -> Result<Agr
     }
     if worst.1.is_nan() || worst.1 > tolerance {
         let (image, difference) = worst;
-        return Err(ExportError::Disagreement { a: a.by.clone(), b: b.by.clone(), image, difference, tolerance });
+        return Err(ExportError::Disagreement {
+            a: a.by.clone(),
+            b: b.by.clone(),
+            image,
+            difference,
+            tolerance,
+        });
     }
-    let top = |row: &[f32]| row.iter().enumerate().fold(0, |best, (i, v)| if *v > row[best] { i } else { best });
+    let top = |row: &[f32]| {
+        row.iter().enumerate().fold(0, |best, (i, v)| if *v > row[best] { i } else { best })
+    };
     let rows = a.values.chunks_exact(classes).zip(b.values.chunks_exact(classes));
     Ok(Agreement {
         a: a.by.clone(),
@@ -107,7 +119,12 @@ mod tests {
         let close = logits("ort", &[1.0, 2.0, 3.00005, 4.0]);
         let agreement = &agree(&[reference.clone(), close], 2, TOLERANCE).unwrap()[0];
         assert!(agreement.max_abs > 4e-5 && agreement.top1_agree == 2 && agreement.images == 2);
-        for bad in [vec![1.0, 2.0, 3.1, 4.0], vec![1.0, f32::NAN, 3.0, 4.0], vec![1.0, 2.0], vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]] {
+        for bad in [
+            vec![1.0, 2.0, 3.1, 4.0],
+            vec![1.0, f32::NAN, 3.0, 4.0],
+            vec![1.0, 2.0],
+            vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0],
+        ] {
             let refused = agree(&[reference.clone(), logits("tract", &bad)], 2, TOLERANCE);
             assert!(matches!(refused, Err(ExportError::Disagreement { .. })), "{bad:?}");
         }

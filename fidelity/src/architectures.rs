@@ -17,8 +17,8 @@ pub(crate) struct Candidate {
 }
 
 impl Candidate {
-    /// The architecture of a number, whatever the number of architectures: α is normal with standard deviation `sd`, as in HyperNetwork
-    /// training.
+    /// The architecture of a number, whatever the number of architectures: α is normal with
+    /// standard deviation `sd`, as in HyperNetwork training.
     pub(crate) fn draw(
         number: usize,
         space: &IntensiveSpace,
@@ -29,17 +29,24 @@ impl Candidate {
     ) -> Result<Self, ModelError> {
         let mut rng = streams.at("fidelity/architecture", number, 0);
         let mut normal = || -> f32 { StandardNormal.sample(&mut rng) };
-        let drawn: Vec<Vec<f32>> = (0..skeleton.cells).map(|_| (0..NODES * space.width()).map(|_| sd * normal()).collect()).collect();
+        let drawn: Vec<Vec<f32>> = (0..skeleton.cells)
+            .map(|_| (0..NODES * space.width()).map(|_| sd * normal()).collect())
+            .collect();
         let genotype = space.discretize(skeleton, &drawn, keep)?;
         let [params, madds] = size(&genotype, skeleton)?;
         Ok(Self { genotype, drawn, params, madds })
     }
 
-    /// For each cell the α, `[NODES, K]`, whose softmax over a node's candidates is evenly divided among those kept.
+    /// For each cell the α, `[NODES, K]`, whose softmax over a node's candidates is evenly divided
+    /// among those kept.
     pub(crate) fn discrete(&self, space: &IntensiveSpace) -> Vec<Vec<f32>> {
         let cells = self.genotype.cells.iter().map(|cell| {
             let nodes = space.cell(cell.kind).iter().zip(&cell.nodes);
-            nodes.flat_map(|(candidates, kept)| candidates.iter().map(|pair| if kept.contains(pair) { 0.0 } else { DROPPED })).collect()
+            nodes
+                .flat_map(|(candidates, kept)| {
+                    candidates.iter().map(|pair| if kept.contains(pair) { 0.0 } else { DROPPED })
+                })
+                .collect()
         });
         cells.collect()
     }
@@ -56,7 +63,8 @@ mod tests {
     use super::*;
     use adwp_models::Stem;
 
-    const SKELETON: Skeleton = Skeleton { stem: Stem::Cifar, cells: 4, channels: 2, classes: 2, image: [1, 8, 8] };
+    const SKELETON: Skeleton =
+        Skeleton { stem: Stem::Cifar, cells: 4, channels: 2, classes: 2, image: [1, 8, 8] };
 
     #[test]
     fn both_encodings_stand_for_the_architecture() {
@@ -70,7 +78,8 @@ mod tests {
             }
             for node in discrete.concat().chunks_exact(6) {
                 let exp: Vec<f32> = node.iter().map(|alpha| alpha.exp()).collect();
-                let mut softmax: Vec<f32> = exp.iter().map(|e| e / exp.iter().sum::<f32>()).collect();
+                let mut softmax: Vec<f32> =
+                    exp.iter().map(|e| e / exp.iter().sum::<f32>()).collect();
                 softmax.sort_by(f32::total_cmp);
                 assert_eq!(softmax, [0.0, 0.0, 0.0, 0.0, 0.5, 0.5]);
             }
@@ -80,7 +89,9 @@ mod tests {
     #[test]
     fn numbers_and_seeds_decide_what_is_drawn() {
         let space = IntensiveSpace::random(6, &mut Streams::new(1).once("space")).unwrap();
-        let draw = |number, seed| Candidate::draw(number, &space, &SKELETON, 2, 1.0, Streams::new(seed)).unwrap().genotype;
+        let draw = |number, seed| {
+            Candidate::draw(number, &space, &SKELETON, 2, 1.0, Streams::new(seed)).unwrap().genotype
+        };
         assert_eq!(draw(3, 1), draw(3, 1));
         assert!(draw(3, 1) != draw(4, 1) && draw(3, 1) != draw(3, 2));
     }

@@ -1,5 +1,5 @@
-//! Whether scores of untrained or partly trained architectures rank them as full training does: the question that a search which predicts
-//! weights stands or falls with.
+//! Whether scores of untrained or partly trained architectures rank them as full training does: the
+//! question that a search which predicts weights stands or falls with.
 
 mod architectures;
 mod error;
@@ -11,6 +11,8 @@ mod study;
 mod units;
 
 pub use error::{FidelityError, Result};
-pub use result::{Architecture, Comparison, Correlation, Errors, Fidelity, MethodResult, Regret, Searched};
+pub use result::{
+    Architecture, Comparison, Correlation, Errors, Fidelity, MethodResult, Regret, Searched,
+};
 pub use settings::FidelitySettings;
 pub use study::{Experiment, study};

@@ -16,8 +16,14 @@ pub(crate) enum Method {
 }
 
 impl Method {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::PredictedDiscrete, Self::PredictedDrawn, Self::OneShot, Self::Naswot, Self::Params, Self::Madds];
+    pub(crate) const ALL: [Self; 6] = [
+        Self::PredictedDiscrete,
+        Self::PredictedDrawn,
+        Self::OneShot,
+        Self::Naswot,
+        Self::Params,
+        Self::Madds,
+    ];
 
     /// Its name in files and tables.
     pub(crate) fn name(self) -> &'static str {

@@ -2,8 +2,8 @@
 
 use rand::{Rng, RngExt};
 
-/// Kendall's τ-b: concordant less discordant pairs, as a share of the pairs that are tied in neither variable (geometric mean of both
-/// counts). `None` where one of the variables is constant.
+/// Kendall's τ-b: concordant less discordant pairs, as a share of the pairs that are tied in
+/// neither variable (geometric mean of both counts). `None` where one of the variables is constant.
 ///
 /// # Panics
 /// When there are not as many `x` as `y`.
@@ -18,18 +18,20 @@ pub fn kendall_tau(x: &[f64], y: &[f64]) -> Option<f64> {
             untied_y += by_y.unsigned_abs();
         }
     }
-    (untied_x > 0 && untied_y > 0).then(|| difference as f64 / (untied_x as f64 * untied_y as f64).sqrt())
+    (untied_x > 0 && untied_y > 0)
+        .then(|| difference as f64 / (untied_x as f64 * untied_y as f64).sqrt())
 }
 
-/// Spearman's ρ: Pearson's correlation of the ranks, where equal values share the mean of their ranks. `None` where one of the variables is
-/// constant.
+/// Spearman's ρ: Pearson's correlation of the ranks, where equal values share the mean of their
+/// ranks. `None` where one of the variables is constant.
 ///
 /// # Panics
 /// When there are not as many `x` as `y`.
 pub fn spearman_rho(x: &[f64], y: &[f64]) -> Option<f64> {
     assert_eq!(x.len(), y.len(), "every x has a y");
     let centre = (x.len() as f64 + 1.0) / 2.0;
-    let [x, y] = [x, y].map(|values| ranks(values).into_iter().map(|rank| rank - centre).collect::<Vec<f64>>());
+    let [x, y] = [x, y]
+        .map(|values| ranks(values).into_iter().map(|rank| rank - centre).collect::<Vec<f64>>());
     let product = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
     let (xx, yy) = (product(&x, &x), product(&y, &y));
     (xx > 0.0 && yy > 0.0).then(|| product(&x, &y) / (xx * yy).sqrt())
@@ -49,8 +51,8 @@ pub fn ranks(values: &[f64]) -> Vec<f64> {
     ranks
 }
 
-/// What choosing the best of the `k` with the highest scores loses against choosing the best of all; of equal scores the earlier comes
-/// first.
+/// What choosing the best of the `k` with the highest scores loses against choosing the best of
+/// all; of equal scores the earlier comes first.
 ///
 /// # Panics
 /// When there are not as many scores as values, when there are none, or when k = 0.
@@ -58,7 +60,9 @@ pub fn regret(scores: &[f64], values: &[f64], k: usize) -> f64 {
     assert_eq!(scores.len(), values.len(), "every score has a value");
     let mut order: Vec<usize> = (0..scores.len()).collect();
     order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
-    let best = |indices: &[usize]| indices.iter().map(|&i| values[i]).max_by(f64::total_cmp).expect("at least one is chosen");
+    let best = |indices: &[usize]| {
+        indices.iter().map(|&i| values[i]).max_by(f64::total_cmp).expect("at least one is chosen")
+    };
     best(&order) - best(&order[..k.min(order.len())])
 }
 
@@ -67,9 +71,13 @@ pub fn resamples(n: usize, count: usize, rng: &mut impl Rng) -> Vec<Vec<usize>> 
     (0..count).map(|_| (0..n).map(|_| rng.random_range(0..n)).collect()).collect()
 }
 
-/// The 95% percentile bootstrap interval (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, section 13.3) of a statistic of
-/// positions, over `resamples`. Those in which it is not defined are left out; `None` when it is in none.
-pub fn interval(resamples: &[Vec<usize>], statistic: impl Fn(&[usize]) -> Option<f64>) -> Option<[f64; 2]> {
+/// The 95% percentile bootstrap interval (Efron and Tibshirani, An Introduction to the Bootstrap,
+/// 1993, section 13.3) of a statistic of positions, over `resamples`. Those in which it is not
+/// defined are left out; `None` when it is in none.
+pub fn interval(
+    resamples: &[Vec<usize>],
+    statistic: impl Fn(&[usize]) -> Option<f64>,
+) -> Option<[f64; 2]> {
     let mut values: Vec<f64> = resamples.iter().filter_map(|sample| statistic(sample)).collect();
     values.sort_by(f64::total_cmp);
     (!values.is_empty()).then(|| [quantile(&values, 0.025), quantile(&values, 0.975)])
@@ -91,11 +99,17 @@ mod tests {
     // Expected numbers are those of SciPy 1.17.1 and NumPy 2.4.6.
 
     /// Scores and accuracies with ties in both.
-    const TIED: [[f64; 8]; 2] = [[0.61, 0.58, 0.61, 0.70, 0.55, 0.66, 0.58, 0.58], [91.2, 90.8, 91.0, 92.1, 90.8, 91.9, 91.5, 90.8]];
+    const TIED: [[f64; 8]; 2] = [
+        [0.61, 0.58, 0.61, 0.70, 0.55, 0.66, 0.58, 0.58],
+        [91.2, 90.8, 91.0, 92.1, 90.8, 91.9, 91.5, 90.8],
+    ];
 
     #[track_caller]
     fn assert_near(value: Option<f64>, expected: f64) {
-        assert!(value.is_some_and(|value| (value - expected).abs() < 1e-12), "{value:?}, expected {expected}");
+        assert!(
+            value.is_some_and(|value| (value - expected).abs() < 1e-12),
+            "{value:?}, expected {expected}"
+        );
     }
 
     #[test]
@@ -117,7 +131,10 @@ mod tests {
     #[test]
     fn what_is_constant_ranks_nothing() {
         for of in [kendall_tau, spearman_rho] {
-            assert_eq!((of(&[1.0; 3], &[1.0, 2.0, 3.0]), of(&[1.0, 2.0, 3.0], &[1.0; 3]), of(&[], &[])), (None, None, None));
+            assert_eq!(
+                (of(&[1.0; 3], &[1.0, 2.0, 3.0]), of(&[1.0, 2.0, 3.0], &[1.0; 3]), of(&[], &[])),
+                (None, None, None)
+            );
         }
     }
 
@@ -139,14 +156,17 @@ mod tests {
 
     #[test]
     fn the_interval_is_near_that_of_scipy() {
-        // rng = numpy.random.default_rng(0); x = rng.normal(size=30); y = 0.6 * x + rng.normal(size=30), both rounded to three digits
+        // rng = numpy.random.default_rng(0); x = rng.normal(size=30); y = 0.6 * x +
+        // rng.normal(size=30), both rounded to three digits
         let x = [
-            0.126, -0.132, 0.64, 0.105, -0.536, 0.362, 1.304, 0.947, -0.704, -1.265, -0.623, 0.041, -2.325, -0.219, -1.246, -0.732, -0.544,
-            -0.316, 0.412, 1.043, -0.129, 1.366, -0.665, 0.352, 0.903, 0.094, -0.743, -0.922, -0.458, 0.22,
+            0.126, -0.132, 0.64, 0.105, -0.536, 0.362, 1.304, 0.947, -0.704, -1.265, -0.623, 0.041,
+            -2.325, -0.219, -1.246, -0.732, -0.544, -0.316, 0.412, 1.043, -0.129, 1.366, -0.665,
+            0.352, 0.903, 0.094, -0.743, -0.922, -0.458, 0.22,
         ];
         let y = [
-            -0.934, -0.288, 0.225, 0.604, -0.107, 0.572, 0.129, 0.439, 0.362, 0.734, -1.633, 1.539, -0.049, 0.65, -0.483, -0.753, 1.131,
-            1.77, 2.049, 1.941, 0.28, -0.388, -0.404, 0.867, -0.746, 0.452, -0.016, 0.143, -1.459, -0.53,
+            -0.934, -0.288, 0.225, 0.604, -0.107, 0.572, 0.129, 0.439, 0.362, 0.734, -1.633, 1.539,
+            -0.049, 0.65, -0.483, -0.753, 1.131, 1.77, 2.049, 1.941, 0.28, -0.388, -0.404, 0.867,
+            -0.746, 0.452, -0.016, 0.143, -1.459, -0.53,
         ];
         let samples = resamples(x.len(), 4000, &mut ChaCha8Rng::seed_from_u64(1));
         let tau = |sample: &[usize]| {
@@ -154,7 +174,8 @@ mod tests {
             kendall_tau(&pick(&x), &pick(&y))
         };
         let [low, high] = interval(&samples, tau).unwrap();
-        // scipy.stats.bootstrap((x, y), tau, paired=True, vectorized=False, n_resamples=20000, method="percentile", random_state=1)
+        // scipy.stats.bootstrap((x, y), tau, paired=True, vectorized=False, n_resamples=20000,
+        // method="percentile", random_state=1)
         assert!((low + 0.112).abs() < 0.02 && (high - 0.343).abs() < 0.02, "[{low}, {high}]");
         assert_near(kendall_tau(&x, &y), 0.11724137931034484);
         assert_eq!(interval(&samples, |_| None), None);

@@ -18,7 +18,8 @@ const RESAMPLES: usize = 4000;
 /// How many architectures of the highest scores a regret is told for.
 const TOP: [usize; 3] = [1, 3, 5];
 
-/// The result of a study: `fidelity.json`. Accuracies are shares of the test images, errors and regrets are in percent.
+/// The result of a study: `fidelity.json`. Accuracies are shares of the test images, errors and
+/// regrets are in percent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fidelity {
@@ -29,8 +30,8 @@ pub struct Fidelity {
     pub seeds: usize,
     /// Every way to score an architecture, against accuracies after retraining.
     pub methods: Vec<MethodResult>,
-    /// Kendall's τ-b between the retrained accuracies of two seeds, the mean over all pairs of seeds: what a score of one seed can hardly
-    /// surpass. `None` for a single seed.
+    /// Kendall's τ-b between the retrained accuracies of two seeds, the mean over all pairs of
+    /// seeds: what a score of one seed can hardly surpass. `None` for a single seed.
     pub ceiling: Option<f64>,
     /// The searched architectures against those drawn.
     pub comparison: Comparison,
@@ -50,7 +51,8 @@ pub struct MethodResult {
     pub kendall: Correlation,
     /// Spearman's ρ between the same.
     pub spearman: Correlation,
-    /// Kendall's τ-b between the scores of each seed alone and the mean retrained accuracy; one value where scores depend on no seed.
+    /// Kendall's τ-b between the scores of each seed alone and the mean retrained accuracy; one
+    /// value where scores depend on no seed.
     pub kendall_by_seed: Vec<Option<f64>>,
     /// What is lost by trusting it.
     pub regret: Vec<Regret>,
@@ -86,9 +88,11 @@ pub struct Comparison {
     pub random: Errors,
     /// Mean error of the searched less that of those drawn, in percentage points.
     pub difference: f64,
-    /// Its standard error from the variance of both samples pooled (Student's t for equal variances); `None` for one retraining of each.
+    /// Its standard error from the variance of both samples pooled (Student's t for equal
+    /// variances); `None` for one retraining of each.
     pub standard_error: Option<f64>,
-    /// Place of the searched architectures' mean error among those of the architectures drawn; 1 when no mean is lower.
+    /// Place of the searched architectures' mean error among those of the architectures drawn; 1
+    /// when no mean is lower.
     pub rank: usize,
     /// How many architectures drawn it is compared with.
     pub of: usize,
@@ -151,19 +155,31 @@ pub(crate) struct Measured {
 impl Fidelity {
     pub(crate) fn of(measured: Measured, settings: FidelitySettings, seed: u64) -> Self {
         let Measured { candidates, scores, retrained, searched } = measured;
-        let accuracies: Vec<Vec<f64>> = retrained.iter().map(|tests| tests.iter().map(|test| test.accuracy()).collect()).collect();
+        let accuracies: Vec<Vec<f64>> = retrained
+            .iter()
+            .map(|tests| tests.iter().map(|test| test.accuracy()).collect())
+            .collect();
         let accuracy = means(&accuracies);
         let mut rng = Streams::new(seed).once("fidelity/bootstrap");
         let samples = resamples(candidates.len(), RESAMPLES, &mut rng);
-        let methods = scores.iter().map(|(method, scores)| MethodResult::of(*method, scores, &accuracy, &samples)).collect();
+        let methods = scores
+            .iter()
+            .map(|(method, scores)| MethodResult::of(*method, scores, &accuracy, &samples))
+            .collect();
         let pairs = (0..accuracies.len()).flat_map(|a| (0..a).map(move |b| (a, b)));
-        let taus: Vec<f64> = pairs.filter_map(|(a, b)| kendall_tau(&accuracies[a], &accuracies[b])).collect();
+        let taus: Vec<f64> =
+            pairs.filter_map(|(a, b)| kendall_tau(&accuracies[a], &accuracies[b])).collect();
         let architectures = candidates.into_iter().enumerate().map(|(i, candidate)| Architecture {
             genotype: candidate.genotype,
             params: candidate.params,
             madds: candidate.madds,
             accuracy: accuracies.iter().map(|seed| seed[i]).collect(),
-            scores: scores.iter().map(|(method, seeds)| (method.name().to_owned(), seeds.iter().map(|seed| seed[i]).collect())).collect(),
+            scores: scores
+                .iter()
+                .map(|(method, seeds)| {
+                    (method.name().to_owned(), seeds.iter().map(|seed| seed[i]).collect())
+                })
+                .collect(),
         });
         Self {
             schema: SCHEMA.to_owned(),
@@ -200,7 +216,8 @@ impl MethodResult {
         let score = means(scores);
         let correlation = |of: fn(&[f64], &[f64]) -> Option<f64>| {
             let resampled = |sample: &[usize]| {
-                let pick = |values: &[f64]| -> Vec<f64> { sample.iter().map(|&i| values[i]).collect() };
+                let pick =
+                    |values: &[f64]| -> Vec<f64> { sample.iter().map(|&i| values[i]).collect() };
                 of(&pick(&score), &pick(accuracy))
             };
             Correlation { value: of(&score, accuracy), interval: interval(samples, resampled) }
@@ -210,16 +227,20 @@ impl MethodResult {
             kendall: correlation(kendall_tau),
             spearman: correlation(spearman_rho),
             kendall_by_seed: scores.iter().map(|seed| kendall_tau(seed, accuracy)).collect(),
-            regret: TOP.map(|top| Regret { top, points: 100.0 * regret(&score, accuracy, top) }).to_vec(),
+            regret: TOP
+                .map(|top| Regret { top, points: 100.0 * regret(&score, accuracy, top) })
+                .to_vec(),
         }
     }
 }
 
 impl Comparison {
-    /// `accuracies` has those of all architectures for each seed; the first `compared` of them count.
+    /// `accuracies` has those of all architectures for each seed; the first `compared` of them
+    /// count.
     fn of(searched: &[Searched], accuracies: &[Vec<f64>], compared: usize) -> Self {
         let error = |accuracy: &f64| 100.0 * (1.0 - accuracy);
-        let drawn: Vec<Vec<f64>> = accuracies.iter().map(|seed| seed[..compared].iter().map(error).collect()).collect();
+        let drawn: Vec<Vec<f64>> =
+            accuracies.iter().map(|seed| seed[..compared].iter().map(error).collect()).collect();
         let found: Vec<f64> = searched.iter().map(|searched| error(&searched.accuracy)).collect();
         let (searched, random) = (Errors::of(&found), Errors::of(&drawn.concat()));
         let freedom = (searched.n + random.n).saturating_sub(2);
@@ -227,7 +248,8 @@ impl Comparison {
         let variance = (squares(&searched) + squares(&random)) / freedom as f64;
         Self {
             difference: searched.mean - random.mean,
-            standard_error: (freedom > 0).then(|| (variance * (1.0 / searched.n as f64 + 1.0 / random.n as f64)).sqrt()),
+            standard_error: (freedom > 0)
+                .then(|| (variance * (1.0 / searched.n as f64 + 1.0 / random.n as f64)).sqrt()),
             rank: 1 + means(&drawn).iter().filter(|mean| **mean < searched.mean).count(),
             of: compared,
             searched,
@@ -240,7 +262,11 @@ impl Errors {
     fn of(errors: &[f64]) -> Self {
         let mean = mean(errors);
         let squares = errors.iter().map(|error| (error - mean).powi(2)).sum::<f64>();
-        Self { n: errors.len(), mean, sd: (errors.len() > 1).then(|| (squares / (errors.len() - 1) as f64).sqrt()) }
+        Self {
+            n: errors.len(),
+            mean,
+            sd: (errors.len() > 1).then(|| (squares / (errors.len() - 1) as f64).sqrt()),
+        }
     }
 }
 
@@ -251,7 +277,9 @@ fn mean(values: &[f64]) -> f64 {
 /// The mean of every column.
 fn means(rows: &[Vec<f64>]) -> Vec<f64> {
     let columns = rows.first().map_or(0, Vec::len);
-    (0..columns).map(|column| rows.iter().map(|row| row[column]).sum::<f64>() / rows.len() as f64).collect()
+    (0..columns)
+        .map(|column| rows.iter().map(|row| row[column]).sum::<f64>() / rows.len() as f64)
+        .collect()
 }
 
 #[cfg(test)]
@@ -267,7 +295,10 @@ mod tests {
     }
 
     fn accuracies(errors: &[&[f64]]) -> Vec<Vec<f64>> {
-        errors.iter().map(|errors| errors.iter().map(|error| 1.0 - error / 100.0).collect()).collect()
+        errors
+            .iter()
+            .map(|errors| errors.iter().map(|error| 1.0 - error / 100.0).collect())
+            .collect()
     }
 
     #[track_caller]
@@ -281,12 +312,16 @@ mod tests {
         // Two architectures with two seeds each, and a third that does not count.
         let accuracies = accuracies(&[&[8.8, 8.2, 1.0], &[9.1, 9.5, 1.0]]);
         let comparison = Comparison::of(&searched, &accuracies, 2);
-        // a, b = [7.9, 8.4], [8.8, 9.1, 8.2, 9.5]; d = mean(a) - mean(b); d / scipy.stats.ttest_ind(a, b).statistic; numpy.std(…, ddof=1)
+        // a, b = [7.9, 8.4], [8.8, 9.1, 8.2, 9.5]; d = mean(a) - mean(b); d /
+        // scipy.stats.ttest_ind(a, b).statistic; numpy.std(…, ddof=1)
         assert_near(comparison.difference, -0.75);
         assert_near(comparison.standard_error.unwrap(), 0.43839194791875474);
         assert_near(comparison.searched.sd.unwrap(), 0.3535533905932738);
         assert_near(comparison.random.sd.unwrap(), 0.5477225575051664);
-        assert_eq!((comparison.searched.n, comparison.random.n, comparison.rank, comparison.of), (2, 4, 1, 2));
+        assert_eq!(
+            (comparison.searched.n, comparison.random.n, comparison.rank, comparison.of),
+            (2, 4, 1, 2)
+        );
         assert_eq!(Comparison::of(&searched, &accuracies, 3).rank, 2);
         let single = Comparison::of(&searched[..1], &[accuracies[0][..1].to_vec()], 1);
         assert_eq!((single.standard_error, single.searched.sd), (None, None));
@@ -311,18 +346,28 @@ mod tests {
 
     #[test]
     fn another_schema_and_unknown_keys_are_refused() {
-        let candidate = || Candidate { genotype: found(9.0).genotype, drawn: Vec::new(), params: 0, madds: 0 };
+        let candidate =
+            || Candidate { genotype: found(9.0).genotype, drawn: Vec::new(), params: 0, madds: 0 };
         let measured = Measured {
             candidates: vec![candidate(), candidate()],
             scores: vec![(Method::OneShot, vec![vec![0.5, 0.6]])],
-            retrained: vec![[1, 2].map(|correct| TestResult { correct, images: 2, correct_with_flips: None }).to_vec()],
+            retrained: vec![
+                [1, 2]
+                    .map(|correct| TestResult { correct, images: 2, correct_with_flips: None })
+                    .to_vec(),
+            ],
             searched: vec![found(9.0)],
         };
-        let fidelity = Fidelity::of(measured, FidelitySettings { architectures: 2, seeds: 1, random: 0 }, 3);
+        let fidelity =
+            Fidelity::of(measured, FidelitySettings { architectures: 2, seeds: 1, random: 0 }, 3);
         let text = fidelity.to_json();
         assert_eq!(Fidelity::from_json(&text).unwrap(), fidelity);
-        assert_eq!((fidelity.ceiling, fidelity.methods[0].kendall.value, fidelity.comparison.rank), (None, Some(1.0), 2));
-        let wrong = |from: &str, to: &str| Fidelity::from_json(&text.replacen(from, to, 1)).unwrap_err();
+        assert_eq!(
+            (fidelity.ceiling, fidelity.methods[0].kendall.value, fidelity.comparison.rank),
+            (None, Some(1.0), 2)
+        );
+        let wrong =
+            |from: &str, to: &str| Fidelity::from_json(&text.replacen(from, to, 1)).unwrap_err();
         assert!(wrong(SCHEMA, "adwp/fidelity/9").contains("adwp/fidelity/9"));
         assert!(wrong("\"ceiling\"", "\"sealing\"").contains("sealing"));
     }

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FidelitySettings {
-    /// N: architectures drawn from the intensive space. A larger study begins with those of a smaller one.
+    /// N: architectures drawn from the intensive space. A larger study begins with those of a
+    /// smaller one.
     pub architectures: usize,
     /// S: how often everything is done, with the seeds from the run's on.
     pub seeds: usize,
@@ -27,7 +28,9 @@ impl FidelitySettings {
     pub fn validate(&self) -> Result<(), TrainError> {
         let fail = |message: String| Err(TrainError::Settings(format!("fidelity: {message}")));
         match *self {
-            Self { architectures: 0..2, .. } => fail(format!("architectures = {}: a ranking needs at least 2", self.architectures)),
+            Self { architectures: 0..2, .. } => {
+                fail(format!("architectures = {}: a ranking needs at least 2", self.architectures))
+            }
             Self { seeds: 0, .. } => fail("seeds must be at least 1".into()),
             Self { architectures, random, .. } if random > architectures => {
                 fail(format!("random = {random} exceeds architectures = {architectures}"))

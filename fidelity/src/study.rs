@@ -6,8 +6,13 @@ use std::time::Instant;
 use adwp_engine::Device;
 use adwp_export::{Network, RetrainData, RetrainSettings, TestResult, retrain};
 use adwp_models::{Blueprint, Genotype, IntensiveSpace, Limit, Skeleton};
-use adwp_search::{Data, Finished, SearchSettings, naswot, search, train_hypernetwork, train_one_shot};
-use adwp_train::{BatchSource, Context, Progress, Reporter, RunDir, Streams, TrainError, read_text, store_images, write_atomic};
+use adwp_search::{
+    Data, Finished, SearchSettings, naswot, search, train_hypernetwork, train_one_shot,
+};
+use adwp_train::{
+    BatchSource, Context, Progress, Reporter, RunDir, Streams, TrainError, read_text, store_images,
+    write_atomic,
+};
 use serde_json::{Map, Value};
 
 use crate::architectures::{Candidate, size};
@@ -47,18 +52,23 @@ pub struct Experiment {
     pub device: Device,
 }
 
-/// Carries out a study in the folder `fidelity` of the run, or goes on with it: what is finished there is not done again, whatever
-/// [`Context::resume`] says. Writes `fidelity.json` beside that folder, and into it `times.json`: seconds of each kind of work.
+/// Carries out a study in the folder `fidelity` of the run, or goes on with it: what is finished
+/// there is not done again, whatever [`Context::resume`] says. Writes `fidelity.json` beside that
+/// folder, and into it `times.json`: seconds of each kind of work.
 ///
-/// Every seed trains a HyperNetwork and shared weights, scores all architectures with both and without training, searches, and retrains the
-/// architectures and the one it found.
+/// Every seed trains a HyperNetwork and shared weights, scores all architectures with both and
+/// without training, searches, and retrains the architectures and the one it found.
 ///
 /// # Errors
-/// Settings that cannot be, a folder with a study of another space, and what scoring, searching and retraining meet.
+/// Settings that cannot be, a folder with a study of another space, and what scoring, searching and
+/// retraining meet.
 pub fn study(experiment: &Experiment, context: &mut Context<'_>) -> Result<Finished<Fidelity>> {
     experiment.settings.validate()?;
     if experiment.search.hypernetwork_epochs == 0 {
-        return Err(TrainError::Settings("fidelity: search.hypernetwork_epochs = 0 leaves nothing that predicts weights".into()).into());
+        return Err(TrainError::Settings(
+            "fidelity: search.hypernetwork_epochs = 0 leaves nothing that predicts weights".into(),
+        )
+        .into());
     }
     let file = context.run.file("fidelity.json");
     let folder = RunDir::create(&context.run.file("fidelity"))?;
@@ -100,23 +110,33 @@ struct Work<'a, 'c> {
     context: &'a mut Context<'c>,
     folder: &'a RunDir,
     candidates: Vec<Candidate>,
-    /// Whether anything was done since the start: only then an interrupt is heard, so that the shortest time brings a study on.
+    /// Whether anything was done since the start: only then an interrupt is heard, so that the
+    /// shortest time brings a study on.
     has_worked: bool,
 }
 
 impl<'a, 'c> Work<'a, 'c> {
-    fn new(experiment: &'a Experiment, context: &'a mut Context<'c>, folder: &'a RunDir) -> Result<Self> {
+    fn new(
+        experiment: &'a Experiment,
+        context: &'a mut Context<'c>,
+        folder: &'a RunDir,
+    ) -> Result<Self> {
         folder.remove_partial_files()?;
         let space = folder.file("space.json");
         if !space.exists() {
             write_atomic(&space, experiment.space.to_json().as_bytes())?;
         } else if IntensiveSpace::from_json(&read_text(&space)?)? != experiment.space {
-            let message = format!("fidelity: {} is a study of another space; move it away to begin another", folder.path().display());
+            let message = format!(
+                "fidelity: {} is a study of another space; move it away to begin another",
+                folder.path().display()
+            );
             return Err(TrainError::Settings(message).into());
         }
         let Experiment { settings, search, skeleton, .. } = experiment;
         let streams = Streams::new(experiment.seed);
-        let draw = |i| Candidate::draw(i, &experiment.space, skeleton, search.keep, search.alpha_sd, streams);
+        let draw = |i| {
+            Candidate::draw(i, &experiment.space, skeleton, search.keep, search.alpha_sd, streams)
+        };
         let candidates = (0..settings.architectures).map(draw).collect::<Result<_, _>>()?;
         Ok(Self { experiment, context, folder, candidates, has_worked: false })
     }
@@ -133,22 +153,42 @@ impl<'a, 'c> Work<'a, 'c> {
             let genotype = self.search(&seed)?;
             let tests = (0..count).map(|i| {
                 let genotype = self.candidates[i].genotype.clone();
-                self.retrain(&seed, &format!("architecture{i:03}"), &format!("architecture {} of {count}", i + 1), genotype)
+                self.retrain(
+                    &seed,
+                    &format!("architecture{i:03}"),
+                    &format!("architecture {} of {count}", i + 1),
+                    genotype,
+                )
             });
             retrained.push(tests.collect::<Result<Vec<_>, Stop>>()?);
-            let test = self.retrain(&seed, "searched", "the searched architecture", genotype.clone())?;
+            let test =
+                self.retrain(&seed, "searched", "the searched architecture", genotype.clone())?;
             let [params, madds] = size(&genotype, &self.experiment.skeleton)?;
-            searched.push(Searched { seed: seed.seed, genotype, params, madds, accuracy: test.accuracy() });
+            searched.push(Searched {
+                seed: seed.seed,
+                genotype,
+                params,
+                madds,
+                accuracy: test.accuracy(),
+            });
             seeds.push(seed);
         }
         let candidates = std::mem::take(&mut self.candidates);
         let scores = |method: Method| -> Result<(Method, Vec<Vec<f64>>)> {
             let rows = match method {
-                Method::Params => vec![candidates.iter().map(|candidate| candidate.params as f64).collect()],
-                Method::Madds => vec![candidates.iter().map(|candidate| candidate.madds as f64).collect()],
-                Method::PredictedDiscrete | Method::PredictedDrawn | Method::OneShot | Method::Naswot => {
-                    seeds.iter().map(|seed| Ok(seed.scores(method)?.first(count))).collect::<Result<_>>()?
+                Method::Params => {
+                    vec![candidates.iter().map(|candidate| candidate.params as f64).collect()]
                 }
+                Method::Madds => {
+                    vec![candidates.iter().map(|candidate| candidate.madds as f64).collect()]
+                }
+                Method::PredictedDiscrete
+                | Method::PredictedDrawn
+                | Method::OneShot
+                | Method::Naswot => seeds
+                    .iter()
+                    .map(|seed| Ok(seed.scores(method)?.first(count)))
+                    .collect::<Result<_>>()?,
             };
             Ok((method, rows))
         };
@@ -156,16 +196,21 @@ impl<'a, 'c> Work<'a, 'c> {
         Ok(Measured { candidates, scores, retrained, searched })
     }
 
-    /// Trains the HyperNetwork and scores all architectures with the weights that it predicts from either encoding.
+    /// Trains the HyperNetwork and scores all architectures with the weights that it predicts from
+    /// either encoding.
     fn predicted(&mut self, seed: &Seed) -> Result<(), Stop> {
         if self.are_scored(seed, &[Method::PredictedDiscrete, Method::PredictedDrawn])? {
             return Ok(());
         }
         let Experiment { search, space, .. } = self.experiment;
         let run = seed.run("hypernetwork")?;
-        let weights = self.timed("hypernetwork", |work| train_hypernetwork(search, space, &seed.data, &mut work.sub_context(&run)))?;
+        let weights = self.timed("hypernetwork", |work| {
+            train_hypernetwork(search, space, &seed.data, &mut work.sub_context(&run))
+        })?;
         let mut weights = finished(weights)?;
-        self.score(seed, Method::PredictedDiscrete, |candidate| Ok(weights.score(&candidate.discrete(space))?))?;
+        self.score(seed, Method::PredictedDiscrete, |candidate| {
+            Ok(weights.score(&candidate.discrete(space))?)
+        })?;
         self.score(seed, Method::PredictedDrawn, |candidate| Ok(weights.score(&candidate.drawn)?))
     }
 
@@ -176,7 +221,9 @@ impl<'a, 'c> Work<'a, 'c> {
         }
         let Experiment { search, space, .. } = self.experiment;
         let run = seed.run("one-shot")?;
-        let weights = self.timed("one-shot", |work| train_one_shot(search, space, &seed.data, &mut work.sub_context(&run)))?;
+        let weights = self.timed("one-shot", |work| {
+            train_one_shot(search, space, &seed.data, &mut work.sub_context(&run))
+        })?;
         let weights = finished(weights)?;
         self.score(seed, Method::OneShot, |candidate| Ok(weights.score(&candidate.genotype)?))
     }
@@ -192,14 +239,21 @@ impl<'a, 'c> Work<'a, 'c> {
         let run = seed.run("search")?;
         let checkpoint = run.checkpoint("search");
         if !path.exists() {
-            // A copy: what the HyperNetwork was before the search scores the architectures of a larger study.
+            // A copy: what the HyperNetwork was before the search scores the architectures of a
+            // larger study.
             if !checkpoint.exists() {
                 let trained = seed.run("hypernetwork")?.checkpoint("search");
-                let bytes = fs::read(&trained).map_err(|source| TrainError::File { action: "read", path: trained, source })?;
+                let bytes = fs::read(&trained).map_err(|source| TrainError::File {
+                    action: "read",
+                    path: trained,
+                    source,
+                })?;
                 write_atomic(&checkpoint, &bytes)?;
             }
             let Experiment { search: settings, space, limits, .. } = self.experiment;
-            let found = self.timed("search", |work| search(settings, space, limits, &seed.data, &mut work.sub_context(&run)))?;
+            let found = self.timed("search", |work| {
+                search(settings, space, limits, &seed.data, &mut work.sub_context(&run))
+            })?;
             write_atomic(&path, finished(found)?.to_json().as_bytes())?;
             self.has_worked = true;
         }
@@ -207,8 +261,15 @@ impl<'a, 'c> Work<'a, 'c> {
         Ok(Genotype::from_json(&read_text(&path)?)?)
     }
 
-    /// Retrains an architecture in the folder `name`, and gives how it did on the test images; `told` is what people are told it is.
-    fn retrain(&mut self, seed: &Seed, name: &str, told: &str, genotype: Genotype) -> Result<TestResult, Stop> {
+    /// Retrains an architecture in the folder `name`, and gives how it did on the test images;
+    /// `told` is what people are told it is.
+    fn retrain(
+        &mut self,
+        seed: &Seed,
+        name: &str,
+        told: &str,
+        genotype: Genotype,
+    ) -> Result<TestResult, Stop> {
         let path = seed.folder.file(&format!("{name}.json"));
         let run = seed.run(name)?;
         let test = match units::read(&path)? {
@@ -224,7 +285,10 @@ impl<'a, 'c> Work<'a, 'c> {
                     normalization: experiment.train.normalization.clone(),
                 };
                 // Evaluations before the last change nothing.
-                let settings = RetrainSettings { evaluate_every: experiment.retrain.epochs, ..experiment.retrain.clone() };
+                let settings = RetrainSettings {
+                    evaluate_every: experiment.retrain.epochs,
+                    ..experiment.retrain.clone()
+                };
                 let trained = self.timed("retrain", |work| {
                     let mut context = work.sub_context(&run);
                     let mut reporter = ProgressAlone(context.reporter);
@@ -235,7 +299,10 @@ impl<'a, 'c> Work<'a, 'c> {
                 units::write(&path, &test)?;
                 self.has_worked = true;
                 let accuracy = 100.0 * test.accuracy();
-                self.context.reporter.message(&format!("fidelity: seed {}: {told}: test accuracy {accuracy:.2}%", seed.seed));
+                self.context.reporter.message(&format!(
+                    "fidelity: seed {}: {told}: test accuracy {accuracy:.2}%",
+                    seed.seed
+                ));
                 test
             }
         };
@@ -254,7 +321,12 @@ impl<'a, 'c> Work<'a, 'c> {
     }
 
     /// Scores the architectures that have none by this method yet.
-    fn score(&mut self, seed: &Seed, method: Method, mut score: impl FnMut(&Candidate) -> Result<f64>) -> Result<(), Stop> {
+    fn score(
+        &mut self,
+        seed: &Seed,
+        method: Method,
+        mut score: impl FnMut(&Candidate) -> Result<f64>,
+    ) -> Result<(), Stop> {
         let mut scores = seed.scores(method)?;
         for i in scores.len()..self.candidates.len() {
             self.pause()?;
@@ -269,11 +341,19 @@ impl<'a, 'c> Work<'a, 'c> {
 
     /// Stops here where that was asked for.
     fn pause(&self) -> Result<(), Stop> {
-        if self.has_worked && self.context.interrupt.is_requested() { Err(Stop::Interrupted) } else { Ok(()) }
+        if self.has_worked && self.context.interrupt.is_requested() {
+            Err(Stop::Interrupted)
+        } else {
+            Ok(())
+        }
     }
 
     /// Adds the time that something takes to that of its kind.
-    fn timed<T, E>(&mut self, kind: &str, work: impl FnOnce(&mut Self) -> Result<T, E>) -> Result<T, Stop>
+    fn timed<T, E>(
+        &mut self,
+        kind: &str,
+        work: impl FnOnce(&mut Self) -> Result<T, E>,
+    ) -> Result<T, Stop>
     where
         Stop: From<E>,
     {
@@ -286,7 +366,14 @@ impl<'a, 'c> Work<'a, 'c> {
     /// The surroundings of a phase that works in a folder of its own.
     fn sub_context<'b>(&'b mut self, run: &'b RunDir) -> Context<'b> {
         let Context { held_bytes, check_memory, interrupt, reporter, .. } = &mut *self.context;
-        Context { run, resume: true, held_bytes: *held_bytes, check_memory: *check_memory, interrupt, reporter: &mut **reporter }
+        Context {
+            run,
+            resume: true,
+            held_bytes: *held_bytes,
+            check_memory: *check_memory,
+            interrupt,
+            reporter: &mut **reporter,
+        }
     }
 }
 
@@ -321,7 +408,8 @@ struct Seed {
 
 impl Seed {
     fn new(k: usize, experiment: &Experiment, folder: &RunDir) -> Result<Self> {
-        let Experiment { skeleton, search_images, train_share, train, test, device, .. } = experiment;
+        let Experiment { skeleton, search_images, train_share, train, test, device, .. } =
+            experiment;
         let seed = experiment.seed.wrapping_add(k as u64);
         let streams = Streams::new(seed);
         let (mut train, mut test) = (train.clone(), test.clone());

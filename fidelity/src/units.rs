@@ -66,7 +66,8 @@ pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     if !path.exists() {
         return Ok(None);
     }
-    let damaged = |e: serde_json::Error| TrainError::Damaged { path: path.to_owned(), reason: e.to_string() };
+    let damaged =
+        |e: serde_json::Error| TrainError::Damaged { path: path.to_owned(), reason: e.to_string() };
     Ok(Some(serde_json::from_str(&read_text(path)?).map_err(damaged)?))
 }
 

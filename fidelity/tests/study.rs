@@ -16,11 +16,25 @@ use adwp_train::{BatchSource, Context, Interrupt, Quiet, RunDir, Streams};
 /// Images of noise in two classes.
 fn noise(count: usize) -> BatchSource {
     let shape = ImageShape { channels: 1, height: 4, width: 4 };
-    let pixels = (0..count * shape.values()).map(|i| (i.wrapping_mul(2_654_435_761) >> 7) as u8).collect();
+    let pixels =
+        (0..count * shape.values()).map(|i| (i.wrapping_mul(2_654_435_761) >> 7) as u8).collect();
     let labels = (0..count as u32).map(|i| i % 2).collect();
-    let dataset = Dataset::from_memory("noise", ["a", "b"].map(str::to_owned).to_vec(), shape, labels, pixels).unwrap();
+    let dataset = Dataset::from_memory(
+        "noise",
+        ["a", "b"].map(str::to_owned).to_vec(),
+        shape,
+        labels,
+        pixels,
+    )
+    .unwrap();
     let normalization = Normalization { mean: vec![0.5], std: vec![0.25] };
-    BatchSource { indices: dataset.indices(), dataset: Arc::new(dataset), normalization, batch: 8, stored: None }
+    BatchSource {
+        indices: dataset.indices(),
+        dataset: Arc::new(dataset),
+        normalization,
+        batch: 8,
+        stored: None,
+    }
 }
 
 fn experiment(settings: FidelitySettings) -> Experiment {
@@ -49,7 +63,13 @@ fn experiment(settings: FidelitySettings) -> Experiment {
         settings,
         space: IntensiveSpace::random(3, &mut Streams::new(7).once("space")).unwrap(),
         limits: Vec::new(),
-        skeleton: Skeleton { stem: Stem::Cifar, cells: 3, channels: retrain.channels, classes: 2, image: [1, 4, 4] },
+        skeleton: Skeleton {
+            stem: Stem::Cifar,
+            cells: 3,
+            channels: retrain.channels,
+            classes: 2,
+            image: [1, 4, 4],
+        },
         search,
         retrain,
         dataset: "noise".into(),
@@ -67,7 +87,14 @@ fn go_on(experiment: &Experiment, folder: &Path, one_unit: bool) -> Finished<Fid
     let run = RunDir::create(folder).unwrap();
     let interrupt = Interrupt::default();
     let interrupt = if one_unit { interrupt.with_deadline(Instant::now()) } else { interrupt };
-    let mut context = Context { run: &run, resume: true, held_bytes: 0, check_memory: true, interrupt: &interrupt, reporter: &mut Quiet };
+    let mut context = Context {
+        run: &run,
+        resume: true,
+        held_bytes: 0,
+        check_memory: true,
+        interrupt: &interrupt,
+        reporter: &mut Quiet,
+    };
     study(experiment, &mut context).unwrap()
 }
 
@@ -86,7 +113,9 @@ fn a_study_in_pieces_is_the_one_at_one_go() {
     let holder = tempfile::tempdir().unwrap();
     let [whole, pieces] = ["whole", "pieces"].map(|name| holder.path().join(name));
     let experiment = experiment(FidelitySettings { architectures: 3, seeds: 2, random: 2 });
-    let Finished::Done(fidelity) = go_on(&experiment, &whole, false) else { unreachable!("nobody interrupts it") };
+    let Finished::Done(fidelity) = go_on(&experiment, &whole, false) else {
+        unreachable!("nobody interrupts it")
+    };
     assert_eq!(Fidelity::from_json(&result(&whole)).unwrap(), fidelity);
 
     let mut units = 0;
@@ -94,12 +123,17 @@ fn a_study_in_pieces_is_the_one_at_one_go() {
         assert!(!pieces.join("fidelity.json").exists());
         units += 1;
     }
-    // Of each seed the HyperNetwork and the shared weights have 2 steps each, the search 4, the 4 retrainings 4 each; there are 12 scores.
+    // Of each seed the HyperNetwork and the shared weights have 2 steps each, the search 4, the 4
+    // retrainings 4 each; there are 12 scores.
     assert!(units >= 2 * (2 + 2 + 4 + 4 * 4 + 12), "{units}");
     assert_eq!(result(&pieces), result(&whole));
 
-    // What predicts and shares weights is kept for a larger study, nothing else of what training needs to go on.
-    let checkpoints: Vec<PathBuf> = files(&whole).into_iter().filter(|path| path.extension().is_some_and(|e| e == "safetensors")).collect();
+    // What predicts and shares weights is kept for a larger study, nothing else of what training
+    // needs to go on.
+    let checkpoints: Vec<PathBuf> = files(&whole)
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|e| e == "safetensors"))
+        .collect();
     assert_eq!(checkpoints.len(), 2 * 2, "{checkpoints:?}");
 }
 
@@ -107,20 +141,34 @@ fn a_study_in_pieces_is_the_one_at_one_go() {
 fn everything_measured_is_in_the_result() {
     let holder = tempfile::tempdir().unwrap();
     let experiment = experiment(FidelitySettings { architectures: 4, seeds: 2, random: 3 });
-    let Finished::Done(fidelity) = go_on(&experiment, holder.path(), false) else { unreachable!("nobody interrupts it") };
+    let Finished::Done(fidelity) = go_on(&experiment, holder.path(), false) else {
+        unreachable!("nobody interrupts it")
+    };
     let names: Vec<&str> = fidelity.methods.iter().map(|method| method.method.as_str()).collect();
-    assert_eq!(names, ["predicted-discrete", "predicted-as-drawn", "one-shot", "naswot", "params", "madds"]);
+    assert_eq!(
+        names,
+        ["predicted-discrete", "predicted-as-drawn", "one-shot", "naswot", "params", "madds"]
+    );
     assert_eq!((fidelity.architectures.len(), fidelity.searched.len()), (4, 2));
     for architecture in &fidelity.architectures {
         assert_eq!(architecture.accuracy.len(), 2);
         let depends = |method: &str| usize::from(!["params", "madds"].contains(&method)) + 1;
-        assert!(architecture.scores.iter().all(|(method, scores)| scores.len() == depends(method)), "{:?}", architecture.scores);
+        assert!(
+            architecture.scores.iter().all(|(method, scores)| scores.len() == depends(method)),
+            "{:?}",
+            architecture.scores
+        );
         assert_eq!(architecture.scores["params"], [architecture.params as f64]);
     }
     assert_eq!((fidelity.searched[0].seed, fidelity.searched[1].seed), (3, 4));
-    assert_eq!((fidelity.comparison.searched.n, fidelity.comparison.random.n, fidelity.comparison.of), (2, 6, 3));
+    assert_eq!(
+        (fidelity.comparison.searched.n, fidelity.comparison.random.n, fidelity.comparison.of),
+        (2, 6, 3)
+    );
     // What a seed decides differs between seeds, and what the encoding decides between encodings.
-    let differ = |a: &dyn Fn(&Architecture) -> f64, b: &dyn Fn(&Architecture) -> f64| fidelity.architectures.iter().any(|x| a(x) != b(x));
+    let differ = |a: &dyn Fn(&Architecture) -> f64, b: &dyn Fn(&Architecture) -> f64| {
+        fidelity.architectures.iter().any(|x| a(x) != b(x))
+    };
     assert!(differ(&|a| a.scores["naswot"][0], &|a| a.scores["naswot"][1]));
     assert!(differ(&|a| a.scores["predicted-discrete"][0], &|a| a.scores["predicted-as-drawn"][0]));
 }
@@ -129,14 +177,21 @@ fn everything_measured_is_in_the_result() {
 fn a_larger_study_goes_on_from_a_smaller_one() {
     let holder = tempfile::tempdir().unwrap();
     let [grown, large] = ["grown", "large"].map(|name| holder.path().join(name));
-    let experiments = [(2, 1), (3, 2)].map(|(architectures, seeds)| experiment(FidelitySettings { architectures, seeds, random: 0 }));
+    let experiments = [(2, 1), (3, 2)].map(|(architectures, seeds)| {
+        experiment(FidelitySettings { architectures, seeds, random: 0 })
+    });
     go_on(&experiments[0], &grown, false);
     let small = Fidelity::from_json(&result(&grown)).unwrap();
     go_on(&experiments[1], &grown, false);
     go_on(&experiments[1], &large, false);
     assert_eq!(result(&grown), result(&large));
-    let genotypes = |fidelity: &Fidelity| fidelity.architectures.iter().map(|a| a.genotype.clone()).collect::<Vec<_>>();
-    assert_eq!(genotypes(&Fidelity::from_json(&result(&large)).unwrap())[..2], genotypes(&small)[..]);
+    let genotypes = |fidelity: &Fidelity| {
+        fidelity.architectures.iter().map(|a| a.genotype.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        genotypes(&Fidelity::from_json(&result(&large)).unwrap())[..2],
+        genotypes(&small)[..]
+    );
     // And back: what is there is not done again.
     go_on(&experiments[0], &large, false);
     assert_eq!(Fidelity::from_json(&result(&large)).unwrap(), small);
@@ -147,17 +202,29 @@ fn a_study_of_another_space_is_told_as_such() {
     let holder = tempfile::tempdir().unwrap();
     let first = experiment(FidelitySettings { architectures: 2, seeds: 1, random: 0 });
     go_on(&first, holder.path(), true);
-    let other = Experiment { space: IntensiveSpace::random(3, &mut Streams::new(8).once("space")).unwrap(), ..first };
+    let other = Experiment {
+        space: IntensiveSpace::random(3, &mut Streams::new(8).once("space")).unwrap(),
+        ..first
+    };
     let run = RunDir::create(holder.path()).unwrap();
     let interrupt = Interrupt::default();
-    let mut context = Context { run: &run, resume: true, held_bytes: 0, check_memory: true, interrupt: &interrupt, reporter: &mut Quiet };
+    let mut context = Context {
+        run: &run,
+        resume: true,
+        held_bytes: 0,
+        check_memory: true,
+        interrupt: &interrupt,
+        reporter: &mut Quiet,
+    };
     let message = study(&other, &mut context).unwrap_err().to_string();
     assert!(message.contains("another space"), "{message}");
 }
 
 #[test]
 fn sizes_that_make_no_study_are_refused() {
-    let refused = |architectures, seeds, random| FidelitySettings { architectures, seeds, random }.validate().unwrap_err().to_string();
+    let refused = |architectures, seeds, random| {
+        FidelitySettings { architectures, seeds, random }.validate().unwrap_err().to_string()
+    };
     assert!(refused(1, 1, 0).contains("architectures = 1"));
     assert!(refused(2, 0, 0).contains("seeds"));
     assert!(refused(4, 1, 5).contains("random = 5"));

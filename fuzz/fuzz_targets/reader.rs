@@ -1,4 +1,5 @@
-//! Whatever the bytes are, reading and counting them ends with a result, and takes no memory that the bytes do not pay for.
+//! Whatever the bytes are, reading and counting them ends with a result, and takes no memory that
+//! the bytes do not pay for.
 #![no_main]
 
 use std::collections::BTreeMap;

@@ -11,7 +11,8 @@ pub(crate) const NETWORKS: usize = 12;
 /// The generator of these networks; those of a check have another.
 const SEED: u64 = 0x0063_616c_6962_7261;
 
-/// What makes the sum of a network's parts its latency: `factor · sum + offset_ms`. Fitted to random networks of one skeleton.
+/// What makes the sum of a network's parts its latency: `factor · sum + offset_ms`. Fitted to
+/// random networks of one skeleton.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Calibration {
@@ -25,7 +26,8 @@ pub struct Calibration {
     pub offset_ms: f64,
     /// What it was fitted to.
     pub networks: Vec<CalibrationNetwork>,
-    /// How well the table predicts networks that this was not fitted to; none where measuring was stopped before that.
+    /// How well the table predicts networks that this was not fitted to; none where measuring was
+    /// stopped before that.
     pub held_out: Option<HeldOut>,
 }
 
@@ -65,12 +67,14 @@ impl Calibration {
 
     /// Mean of the absolute relative errors on the networks it was fitted to.
     pub fn error(&self) -> f64 {
-        let error = |n: &CalibrationNetwork| (self.latency_ms(n.sum_ms) / n.measured.ms - 1.0).abs();
+        let error =
+            |n: &CalibrationNetwork| (self.latency_ms(n.sum_ms) / n.measured.ms - 1.0).abs();
         self.networks.iter().map(error).sum::<f64>() / self.networks.len() as f64
     }
 }
 
-/// Least squares of `factor · s + offset - 1` over the networks, where s is sum / measured and the offset is divided by measured too.
+/// Least squares of `factor · s + offset - 1` over the networks, where s is sum / measured and the
+/// offset is divided by measured too.
 fn fit(networks: &[CalibrationNetwork]) -> (f64, f64) {
     let (mut ss, mut so, mut oo, mut s, mut o) = (0.0, 0.0, 0.0, 0.0, 0.0);
     for network in networks {
@@ -85,8 +89,9 @@ fn fit(networks: &[CalibrationNetwork]) -> (f64, f64) {
     if told_apart { (factor, offset) } else { (s / ss, 0.0) }
 }
 
-/// The networks of a calibration. Each is of an intensive space of its own that has hardly more candidates than a node sums, so that its
-/// cells are alike: they are lighter and heavier than networks drawn from all of the space, which tells the factor from the offset.
+/// The networks of a calibration. Each is of an intensive space of its own that has hardly more
+/// candidates than a node sums, so that its cells are alike: they are lighter and heavier than
+/// networks drawn from all of the space, which tells the factor from the offset.
 pub(crate) fn genotypes(skeleton: &Skeleton, keep: usize) -> Result<Vec<Genotype>, ModelError> {
     let mut rng = ChaCha8Rng::seed_from_u64(SEED);
     (0..NETWORKS)

@@ -8,7 +8,8 @@ use serde::Serialize;
 use crate::stopwatch::slowdown;
 use crate::{LatencyTable, Result, Stopwatch, Timeable, Timing, random_genotype};
 
-/// What a table predicts of random networks, beside what was measured. None of them is one that the table was calibrated with.
+/// What a table predicts of random networks, beside what was measured. None of them is one that the
+/// table was calibrated with.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Check {
     /// Sizes of the networks.
@@ -23,7 +24,8 @@ pub struct Check {
     pub mean_error: f64,
     /// The largest absolute relative error.
     pub worst_error: f64,
-    /// The mean error of whoever knows no more than the mean of the measured latencies: what a table has to be better than.
+    /// The mean error of whoever knows no more than the mean of the measured latencies: what a
+    /// table has to be better than.
     pub mean_error_of_mean: f64,
 }
 
@@ -40,8 +42,8 @@ pub struct CheckedNetwork {
     pub error: f64,
 }
 
-/// Measures networks drawn evenly from all of the space, all of them interleaved, and compares with what `table` predicts. `progress` hears
-/// how many of them are timed.
+/// Measures networks drawn evenly from all of the space, all of them interleaved, and compares with
+/// what `table` predicts. `progress` hears how many of them are timed.
 ///
 /// # Errors
 /// When the table does not cover the networks, or they cannot be run.
@@ -55,9 +57,17 @@ pub fn check(
     progress: &mut dyn FnMut(usize),
 ) -> Result<Check> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let genotypes: Vec<Genotype> = (0..networks.get()).map(|_| random_genotype(skeleton, keep, &mut rng)).collect::<Result<_, _>>()?;
-    let predicted: Vec<f64> = genotypes.iter().map(|genotype| table.predict(genotype, skeleton)).collect::<Result<_>>()?;
-    let timeable = genotypes.iter().map(|genotype| Timeable::whole(genotype, skeleton)).collect::<Result<Vec<_>>>()?;
+    let genotypes: Vec<Genotype> = (0..networks.get())
+        .map(|_| random_genotype(skeleton, keep, &mut rng))
+        .collect::<Result<_, _>>()?;
+    let predicted: Vec<f64> = genotypes
+        .iter()
+        .map(|genotype| table.predict(genotype, skeleton))
+        .collect::<Result<_>>()?;
+    let timeable = genotypes
+        .iter()
+        .map(|genotype| Timeable::whole(genotype, skeleton))
+        .collect::<Result<Vec<_>>>()?;
     // Elsewhere the yardstick takes another time, and that is part of the table's error.
     let here = table.setup().check_same(&stopwatch.setup()).is_ok();
     if here {
@@ -88,7 +98,9 @@ pub fn check(
         seed,
         mean_error: mean(&mut networks.iter().map(|network| network.error.abs())),
         worst_error: networks.iter().map(|network| network.error.abs()).fold(0.0, f64::max),
-        mean_error_of_mean: mean(&mut networks.iter().map(|network| (mean_ms / network.measured.ms - 1.0).abs())),
+        mean_error_of_mean: mean(
+            &mut networks.iter().map(|network| (mean_ms / network.measured.ms - 1.0).abs()),
+        ),
         networks,
     })
 }

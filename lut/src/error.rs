@@ -71,9 +71,10 @@ impl LutError {
     /// What to do next, where there is something to say.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Missing { flags, .. } => {
-                Some(format!("on the machine of the table, `adwp lut build {flags} --out TABLE --resume` measures what it lacks"))
-            }
+            Self::Missing { flags, .. } => Some(format!(
+                "on the machine of the table, `adwp lut build {flags} --out TABLE --resume` \
+                 measures what it lacks"
+            )),
             Self::Table { .. } => Some("`adwp lut build --out TABLE` measures a new one".into()),
             Self::Elsewhere { .. } => Some("write a table of its own to another file".into()),
             Self::Temporary { .. } => Some("TMPDIR names the folder for temporary files".into()),
@@ -92,5 +93,8 @@ pub fn size_flags(skeleton: &Skeleton, keep: usize) -> String {
         Stem::Cifar => "cifar",
         Stem::Imagenet => "imagenet",
     };
-    format!("--cells {cells} --channels {channels} --image {c}x{h}x{w} --classes {classes} --stem {stem} --keep {keep}")
+    format!(
+        "--cells {cells} --channels {channels} --image {c}x{h}x{w} --classes {classes} --stem \
+         {stem} --keep {keep}"
+    )
 }

@@ -39,7 +39,8 @@ struct Cell {
 struct Layout {
     /// What gives the two inputs of the first cell; the second needs the first.
     stem: Vec<Part>,
-    /// Every image that a cell can read, those of the stem first: cell l reads the l-th and the next.
+    /// Every image that a cell can read, those of the stem first: cell l reads the l-th and the
+    /// next.
     outputs: Vec<Image>,
     cells: Vec<Cell>,
     classifier: Part,
@@ -57,7 +58,10 @@ impl Layout {
             }
             Stem::Imagenet => {
                 let first = [channels, height / 4, width / 4];
-                let stem = vec![Part::ImagenetStem { image, outputs: channels }, Part::ImagenetStemEnd { image: first }];
+                let stem = vec![
+                    Part::ImagenetStem { image, outputs: channels },
+                    Part::ImagenetStemEnd { image: first },
+                ];
                 (stem, vec![first, [channels, height / 8, width / 8]])
             }
         };
@@ -65,17 +69,31 @@ impl Layout {
         for site in skeleton.cells() {
             let [before, [_, height, width]] = [outputs[site.index], outputs[site.index + 1]];
             let project = |image| Part::Project { image, outputs: site.channels };
-            let first = if before[1] == height { project(before) } else { Part::Reduce { image: before, outputs: site.channels } };
+            let first = if before[1] == height {
+                project(before)
+            } else {
+                Part::Reduce { image: before, outputs: site.channels }
+            };
             let input = [site.channels, height, width];
             let node = match site.kind {
                 CellKind::Normal => input,
                 CellKind::Reduction => [site.channels, height / 2, width / 2],
             };
-            cells.push(Cell { kind: site.kind, preprocessing: [first, project(outputs[site.index + 1])], input, node });
+            cells.push(Cell {
+                kind: site.kind,
+                preprocessing: [first, project(outputs[site.index + 1])],
+                input,
+                node,
+            });
             outputs.push([NODES * node[0], node[1], node[2]]);
         }
         let last = *outputs.last().expect("a network has cells");
-        Ok(Self { stem, outputs, cells, classifier: Part::Classifier { image: last, classes: skeleton.classes } })
+        Ok(Self {
+            stem,
+            outputs,
+            cells,
+            classifier: Part::Classifier { image: last, classes: skeleton.classes },
+        })
     }
 }
 
@@ -126,7 +144,9 @@ impl Cell {
                 parts.push((Owner::Network, Part::Sum { terms: pairs.len(), image: self.node }));
             }
         }
-        let owner = |part: &Part| if matches!(part, Part::Crop { .. }) { Owner::Pairs } else { Owner::Network };
+        let owner = |part: &Part| {
+            if matches!(part, Part::Crop { .. }) { Owner::Pairs } else { Owner::Network }
+        };
         parts.extend(shared.into_iter().map(|(_, part)| (owner(&part), part)));
         parts.push((Owner::Network, Part::Concat { image: self.node }));
         parts
@@ -137,7 +157,13 @@ impl Cell {
 fn leads_with_relu(part: Part) -> bool {
     match part {
         Part::Operation { op, .. } => {
-            matches!(op, Operation::SepConv3x3 | Operation::SepConv5x5 | Operation::DilConv3x3 | Operation::DilConv5x5)
+            matches!(
+                op,
+                Operation::SepConv3x3
+                    | Operation::SepConv5x5
+                    | Operation::DilConv3x3
+                    | Operation::DilConv5x5
+            )
         }
         Part::Reduce { .. } => true,
         _ => false,
@@ -148,14 +174,24 @@ fn leads_with_relu(part: Part) -> bool {
 ///
 /// # Errors
 /// When the skeleton makes no network, or the genotype is not one of it.
-pub(crate) fn parts(genotype: &Genotype, skeleton: &Skeleton) -> Result<Vec<(Owner, Part)>, ModelError> {
+pub(crate) fn parts(
+    genotype: &Genotype,
+    skeleton: &Skeleton,
+) -> Result<Vec<(Owner, Part)>, ModelError> {
     let layout = Layout::new(skeleton)?;
     let kinds = |kinds: &mut dyn Iterator<Item = CellKind>| kinds.collect::<Vec<_>>();
-    let (found, expected) = (kinds(&mut genotype.cells.iter().map(|c| c.kind)), kinds(&mut layout.cells.iter().map(|c| c.kind)));
+    let (found, expected) = (
+        kinds(&mut genotype.cells.iter().map(|c| c.kind)),
+        kinds(&mut layout.cells.iter().map(|c| c.kind)),
+    );
     if found != expected {
-        return Err(ModelError::Invalid(format!("the genotype has the cells {found:?}, the network {expected:?}")));
+        return Err(ModelError::Invalid(format!(
+            "the genotype has the cells {found:?}, the network {expected:?}"
+        )));
     }
-    let reads = |cell: usize, input: usize| genotype.cells[cell].nodes.iter().flatten().any(|pair| pair.input == input);
+    let reads = |cell: usize, input: usize| {
+        genotype.cells[cell].nodes.iter().flatten().any(|pair| pair.input == input)
+    };
     let mut needed = vec![false; layout.outputs.len()];
     *needed.last_mut().expect("a network has cells") = true;
     for cell in (0..layout.cells.len()).rev() {
@@ -168,7 +204,9 @@ pub(crate) fn parts(genotype: &Genotype, skeleton: &Skeleton) -> Result<Vec<(Own
         parts.extend(layout.stem.get(1).map(|&part| (Owner::Network, part)));
     }
     let mut rectified = HashSet::new();
-    for (index, (cell, genotype)) in layout.cells.iter().zip(&genotype.cells).enumerate().filter(|(index, _)| needed[index + 2]) {
+    for (index, (cell, genotype)) in
+        layout.cells.iter().zip(&genotype.cells).enumerate().filter(|(index, _)| needed[index + 2])
+    {
         for input in (0..2).filter(|&input| reads(index, input)) {
             // The stem's outputs are rectified by the stem.
             let (source, part) = (index + input, cell.preprocessing[input]);
@@ -194,7 +232,9 @@ pub(crate) fn all_parts(skeleton: &Skeleton, keep: usize) -> Result<BTreeSet<Par
     let layout = Layout::new(skeleton)?;
     let mut parts: BTreeSet<Part> = layout.stem.iter().copied().collect();
     parts.insert(layout.classifier);
-    parts.extend(layout.outputs[2..].iter().take(layout.cells.len() - 1).map(|&image| Part::Relu { image }));
+    parts.extend(
+        layout.outputs[2..].iter().take(layout.cells.len() - 1).map(|&image| Part::Relu { image }),
+    );
     for cell in &layout.cells {
         for preprocessing in cell.preprocessing {
             parts.insert(preprocessing);
@@ -203,7 +243,8 @@ pub(crate) fn all_parts(skeleton: &Skeleton, keep: usize) -> Result<BTreeSet<Par
             }
         }
         let every = |input| Operation::CONNECTING.map(|op| Pair { input, op });
-        let nodes: Vec<Vec<Pair>> = (0..NODES).map(|node| (0..node + 2).flat_map(every).collect()).collect();
+        let nodes: Vec<Vec<Pair>> =
+            (0..NODES).map(|node| (0..node + 2).flat_map(every).collect()).collect();
         let of_cell = cell.parts(0, &nodes).into_iter().map(|(_, part)| part);
         parts.extend(of_cell.filter(|part| !matches!(part, Part::Sum { .. })));
         if keep > 1 {

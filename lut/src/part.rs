@@ -7,10 +7,12 @@ use serde::{Deserialize, Serialize};
 /// Channels, height and width of an image.
 pub type Image = [usize; 3];
 
-/// What a network of the space consists of, as it is in an exported file: every BatchNorm is folded into its convolution, and what
-/// several operations compute of the same input is there once and a part of its own. `image` is what a part reads.
+/// What a network of the space consists of, as it is in an exported file: every BatchNorm is folded
+/// into its convolution, and what several operations compute of the same input is there once and a
+/// part of its own. `image` is what a part reads.
 ///
-/// The identity at stride 1 is no part: it is its input. At stride 2 it is a [`Part::Reduce`] that keeps the channels.
+/// The identity at stride 1 is no part: it is its input. At stride 2 it is a [`Part::Reduce`] that
+/// keeps the channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(tag = "part", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Part {
@@ -40,12 +42,14 @@ pub enum Part {
         /// What [`Part::ImagenetStem`] gives.
         image: Image,
     },
-    /// The ReLU that every operation with a convolution begins with: one for all that read the same image.
+    /// The ReLU that every operation with a convolution begins with: one for all that read the same
+    /// image.
     Relu {
         /// What it rectifies.
         image: Image,
     },
-    /// The image without its first row and column: one for all factorised reductions that read the same image.
+    /// The image without its first row and column: one for all factorised reductions that read the
+    /// same image.
     Crop {
         /// What it crops.
         image: Image,
@@ -64,7 +68,8 @@ pub enum Part {
         /// Channels it gives.
         outputs: usize,
     },
-    /// An operation of the space that is neither identity nor zero, without the ReLU that it begins with.
+    /// An operation of the space that is neither identity nor zero, without the ReLU that it begins
+    /// with.
     Operation {
         /// Which.
         op: Operation,
@@ -73,7 +78,8 @@ pub enum Part {
         /// 1, or 2 on the inputs of a reduction cell.
         stride: usize,
     },
-    /// The sum of a node, of which at least one term is given by a convolution: runtimes join the two.
+    /// The sum of a node, of which at least one term is given by a convolution: runtimes join the
+    /// two.
     Sum {
         /// How many images it adds.
         terms: usize,
@@ -91,15 +97,29 @@ impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let size = |[c, h, w]: Image| format!("{c}×{h}×{w}");
         match *self {
-            Self::Classifier { image, classes } => write!(f, "classifier of {} into {classes} classes", size(image)),
-            Self::CifarStem { image, outputs } => write!(f, "cifar stem of {} to {outputs} channels", size(image)),
-            Self::ImagenetStem { image, outputs } => write!(f, "imagenet stem of {} to {outputs} channels", size(image)),
-            Self::ImagenetStemEnd { image } => write!(f, "end of the imagenet stem at {}", size(image)),
+            Self::Classifier { image, classes } => {
+                write!(f, "classifier of {} into {classes} classes", size(image))
+            }
+            Self::CifarStem { image, outputs } => {
+                write!(f, "cifar stem of {} to {outputs} channels", size(image))
+            }
+            Self::ImagenetStem { image, outputs } => {
+                write!(f, "imagenet stem of {} to {outputs} channels", size(image))
+            }
+            Self::ImagenetStemEnd { image } => {
+                write!(f, "end of the imagenet stem at {}", size(image))
+            }
             Self::Relu { image } => write!(f, "ReLU of {}", size(image)),
             Self::Crop { image } => write!(f, "crop of {}", size(image)),
-            Self::Project { image, outputs } => write!(f, "preprocessing of {} to {outputs} channels", size(image)),
-            Self::Reduce { image, outputs } => write!(f, "factorised reduction of {} to {outputs} channels", size(image)),
-            Self::Operation { op, image, stride } => write!(f, "{op} of {} at stride {stride}", size(image)),
+            Self::Project { image, outputs } => {
+                write!(f, "preprocessing of {} to {outputs} channels", size(image))
+            }
+            Self::Reduce { image, outputs } => {
+                write!(f, "factorised reduction of {} to {outputs} channels", size(image))
+            }
+            Self::Operation { op, image, stride } => {
+                write!(f, "{op} of {} at stride {stride}", size(image))
+            }
             Self::Sum { terms, image } => write!(f, "sum of {terms} {}", size(image)),
             Self::Concat { image } => write!(f, "concatenation of {NODES} {}", size(image)),
         }
@@ -124,14 +144,22 @@ impl Part {
         }
     }
 
-    /// Adds it to a graph under names that begin with `name`. `inputs` are images of [`Self::inputs`].
+    /// Adds it to a graph under names that begin with `name`. `inputs` are images of
+    /// [`Self::inputs`].
     pub(crate) fn add(&self, graph: &mut Graph, name: &str, inputs: &[NodeId]) -> Result<NodeId> {
         let x = inputs[0];
         let conv3 = Conv2d { stride: [2; 2], padding: [1; 2], ..Conv2d::default() };
         match *self {
             Self::Classifier { classes, .. } => classifier(graph, name, x, classes),
             Self::CifarStem { outputs, .. } => {
-                let x = convolution(graph, &format!("{name}/conv"), x, outputs, 3, Conv2d { stride: [1; 2], ..conv3 })?;
+                let x = convolution(
+                    graph,
+                    &format!("{name}/conv"),
+                    x,
+                    outputs,
+                    3,
+                    Conv2d { stride: [1; 2], ..conv3 },
+                )?;
                 graph.add(format!("{name}/relu"), Op::Relu, &[x])
             }
             Self::ImagenetStem { outputs, .. } => {
@@ -146,11 +174,20 @@ impl Part {
             }
             Self::Relu { .. } => graph.add(name, Op::Relu, &[x]),
             Self::Crop { .. } => graph.add(name, Op::Crop { top: 1, left: 1 }, &[x]),
-            Self::Project { outputs, .. } => convolution(graph, name, x, outputs, 1, Conv2d::default()),
+            Self::Project { outputs, .. } => {
+                convolution(graph, name, x, outputs, 1, Conv2d::default())
+            }
             Self::Reduce { outputs, .. } => {
                 let stride2 = Conv2d { stride: [2; 2], ..Conv2d::default() };
                 let even = convolution(graph, &format!("{name}/even"), x, outputs / 2, 1, stride2)?;
-                let odd = convolution(graph, &format!("{name}/odd"), inputs[1], outputs - outputs / 2, 1, stride2)?;
+                let odd = convolution(
+                    graph,
+                    &format!("{name}/odd"),
+                    inputs[1],
+                    outputs - outputs / 2,
+                    1,
+                    stride2,
+                )?;
                 graph.add(format!("{name}/concat"), Op::Concat, &[even, odd])
             }
             Self::Operation { op, stride, .. } => operation(graph, name, op, x, stride),
@@ -166,23 +203,46 @@ pub(crate) fn cropped([channels, height, width]: Image) -> Image {
 }
 
 /// A convolution with a bias, as folding leaves it.
-pub(crate) fn convolution(graph: &mut Graph, name: &str, x: NodeId, outputs: usize, kernel: usize, conv: Conv2d) -> Result<NodeId> {
+pub(crate) fn convolution(
+    graph: &mut Graph,
+    name: &str,
+    x: NodeId,
+    outputs: usize,
+    kernel: usize,
+    conv: Conv2d,
+) -> Result<NodeId> {
     let per_group = graph[x].shape[1] / conv.groups;
-    let weight = graph.parameter(format!("{name}/weight"), [outputs, per_group, kernel, kernel], Init::FanIn)?;
+    let weight = graph.parameter(
+        format!("{name}/weight"),
+        [outputs, per_group, kernel, kernel],
+        Init::FanIn,
+    )?;
     let bias = graph.parameter(format!("{name}/bias"), [outputs], Init::Constant(0.0))?;
     graph.add(name, Op::Conv2d(conv), &[x, weight, bias])
 }
 
 /// Global average and a linear layer.
-pub(crate) fn classifier(graph: &mut Graph, name: &str, x: NodeId, classes: usize) -> Result<NodeId> {
+pub(crate) fn classifier(
+    graph: &mut Graph,
+    name: &str,
+    x: NodeId,
+    classes: usize,
+) -> Result<NodeId> {
     let channels = graph[x].shape[1];
     let x = graph.add(format!("{name}/pool"), Op::GlobalAvgPool, &[x])?;
-    let weight = graph.parameter(format!("{name}/linear/weight"), [classes, channels], Init::FanIn)?;
+    let weight =
+        graph.parameter(format!("{name}/linear/weight"), [classes, channels], Init::FanIn)?;
     let bias = graph.parameter(format!("{name}/linear/bias"), [classes], Init::Constant(0.0))?;
     graph.add(format!("{name}/linear"), Op::Linear, &[x, weight, bias])
 }
 
-fn operation(graph: &mut Graph, name: &str, op: Operation, x: NodeId, stride: usize) -> Result<NodeId> {
+fn operation(
+    graph: &mut Graph,
+    name: &str,
+    op: Operation,
+    x: NodeId,
+    stride: usize,
+) -> Result<NodeId> {
     let pool = Pool { kernel: 3, stride, padding: 1 };
     match op {
         Operation::SepConv3x3 | Operation::SepConv5x5 => {
@@ -200,10 +260,23 @@ fn operation(graph: &mut Graph, name: &str, op: Operation, x: NodeId, stride: us
 }
 
 /// Depthwise, then pointwise. No BatchNorm stands between the two, so the first has no bias.
-fn separable(graph: &mut Graph, name: &str, x: NodeId, kernel: usize, stride: usize, dilation: usize) -> Result<NodeId> {
+fn separable(
+    graph: &mut Graph,
+    name: &str,
+    x: NodeId,
+    kernel: usize,
+    stride: usize,
+    dilation: usize,
+) -> Result<NodeId> {
     let channels = graph[x].shape[1];
-    let depthwise = Conv2d { stride: [stride; 2], padding: [dilation * (kernel - 1) / 2; 2], dilation, groups: channels };
-    let weight = graph.parameter(format!("{name}/dw/weight"), [channels, 1, kernel, kernel], Init::FanIn)?;
+    let depthwise = Conv2d {
+        stride: [stride; 2],
+        padding: [dilation * (kernel - 1) / 2; 2],
+        dilation,
+        groups: channels,
+    };
+    let weight =
+        graph.parameter(format!("{name}/dw/weight"), [channels, 1, kernel, kernel], Init::FanIn)?;
     let x = graph.add(format!("{name}/dw"), Op::Conv2d(depthwise), &[x, weight])?;
     convolution(graph, &format!("{name}/pw"), x, channels, 1, Conv2d::default())
 }

@@ -53,8 +53,9 @@ impl Timeable {
     }
 }
 
-/// Random values for a graph. Biases are as large as what they are added to: values that shrink from layer to layer would end as
-/// denormal numbers, with which processors compute many times slower.
+/// Random values for a graph. Biases are as large as what they are added to: values that shrink
+/// from layer to layer would end as denormal numbers, with which processors compute many times
+/// slower.
 fn weights(graph: &Graph) -> Result<Variables> {
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let mut variables = Variables::new();
@@ -87,7 +88,11 @@ impl Probe {
                 let logits = classifier(&mut graph, "classifier", images, classes)?;
                 Ok(Self { with: Timeable::new(graph, images, logits)?, without: None, copies: 1 })
             }
-            part => Ok(Self { with: carrier(part, true)?, without: Some(carrier(part, false)?), copies: COPIES }),
+            part => Ok(Self {
+                with: carrier(part, true)?,
+                without: Some(carrier(part, false)?),
+                copies: COPIES,
+            }),
         }
     }
 }
@@ -98,10 +103,12 @@ fn input(graph: &mut Graph, [channels, height, width]: Image) -> Result<NodeId> 
 
 /// A network that carries copies of a part as a cell carries its operations.
 ///
-/// Two chains of cheap convolutions run through it: x at the size of what the part reads, y at the size of what it gives. A link of y
-/// adds what a copy of the part makes of one link of x, or, without that copy, what the only copy makes of the end of x. So the networks
-/// with and without differ by the copies alone: the part reads what a convolution gave and what others read too, its result is joined
-/// with that of a convolution, and no two copies compute the same, which a runtime would notice.
+/// Two chains of cheap convolutions run through it: x at the size of what the part reads, y at the
+/// size of what it gives. A link of y adds what a copy of the part makes of one link of x, or,
+/// without that copy, what the only copy makes of the end of x. So the networks with and without
+/// differ by the copies alone: the part reads what a convolution gave and what others read too, its
+/// result is joined with that of a convolution, and no two copies compute the same, which a runtime
+/// would notice.
 fn carrier(part: Part, copies: bool) -> Result<Timeable> {
     let mut graph = Graph::new();
     let g = &mut graph;
@@ -130,7 +137,9 @@ fn carrier(part: Part, copies: bool) -> Result<Timeable> {
     for (i, &from) in x[..COPIES].iter().enumerate() {
         y = link(g, &format!("y{i}"), y)?;
         y = match part {
-            Part::Sum { terms, .. } if copies => g.add(format!("sum{i}"), Op::Add, &[vec![y], vec![only; terms - 1]].concat())?,
+            Part::Sum { terms, .. } if copies => {
+                g.add(format!("sum{i}"), Op::Add, &[vec![y], vec![only; terms - 1]].concat())?
+            }
             Part::Sum { .. } => y,
             _ => {
                 let term = if copies { place(g, &format!("copy{i}"), from)? } else { only };
@@ -148,21 +157,34 @@ fn link(graph: &mut Graph, name: &str, x: NodeId) -> Result<NodeId> {
     Ok(convolution(graph, name, x, channels, 1, Conv2d { groups: channels, ..Conv2d::default() })?)
 }
 
-/// An architecture drawn evenly from all of the space: every node sums `keep` pairs of all that it can have.
+/// An architecture drawn evenly from all of the space: every node sums `keep` pairs of all that it
+/// can have.
 ///
 /// # Errors
 /// When a node has fewer pairs, or `keep` is 0.
-pub fn random_genotype(skeleton: &Skeleton, keep: usize, rng: &mut impl Rng) -> Result<Genotype, ModelError> {
+pub fn random_genotype(
+    skeleton: &Skeleton,
+    keep: usize,
+    rng: &mut impl Rng,
+) -> Result<Genotype, ModelError> {
     let fewest = 2 * Operation::CONNECTING.len();
     if !(1..=fewest).contains(&keep) {
-        return Err(ModelError::Invalid(format!("a node cannot sum {keep} pairs: the first one has {fewest} to choose from")));
+        return Err(ModelError::Invalid(format!(
+            "a node cannot sum {keep} pairs: the first one has {fewest} to choose from"
+        )));
     }
     let mut node = |node: usize| {
         let ops = Operation::CONNECTING;
         let mut places = sample(rng, (node + 2) * ops.len(), keep).into_vec();
         places.sort_unstable();
-        places.into_iter().map(|place| Pair { input: place / ops.len(), op: ops[place % ops.len()] }).collect()
+        places
+            .into_iter()
+            .map(|place| Pair { input: place / ops.len(), op: ops[place % ops.len()] })
+            .collect()
     };
-    let cells = skeleton.cells().into_iter().map(|site| CellGenotype { kind: site.kind, nodes: (0..NODES).map(&mut node).collect() });
+    let cells = skeleton
+        .cells()
+        .into_iter()
+        .map(|site| CellGenotype { kind: site.kind, nodes: (0..NODES).map(&mut node).collect() });
     Genotype::new(cells.collect())
 }

@@ -24,8 +24,9 @@ const FIRST_ROUNDS: usize = 50;
 /// Least runs of a network in a round.
 const RUNS: usize = 3;
 
-/// The machine counts as quiet while the yardstick takes at most so many times its least. That varies by some percent from process to
-/// process, and work on the other half of a core makes it half as much again.
+/// The machine counts as quiet while the yardstick takes at most so many times its least. That
+/// varies by some percent from process to process, and work on the other half of a core makes it
+/// half as much again.
 const QUIET: f64 = 1.15;
 
 /// The latency of a network for one image.
@@ -34,7 +35,8 @@ const QUIET: f64 = 1.15;
 pub struct Timing {
     /// Milliseconds of the fastest run on a quiet machine.
     pub ms: f64,
-    /// How many times as slow the machine was when this was measured, and [`Self::ms`] was divided by: 1 where it was quiet.
+    /// How many times as slow the machine was when this was measured, and [`Self::ms`] was divided
+    /// by: 1 where it was quiet.
     pub slowdown: f64,
     /// Runs of the network.
     pub runs: usize,
@@ -69,8 +71,8 @@ pub struct Setup {
     pub threads: usize,
     /// Images in one run: 1.
     pub batch: usize,
-    /// Sizes of the yardstick: those of the networks that a table is first made for. What competes for caches and memory slows down a
-    /// smaller network less.
+    /// Sizes of the yardstick: those of the networks that a table is first made for. What competes
+    /// for caches and memory slows down a smaller network less.
     pub yardstick: Skeleton,
 }
 
@@ -104,17 +106,23 @@ pub trait Stopwatch {
     /// What latencies depend on.
     fn setup(&self) -> Setup;
 
-    /// Milliseconds that the yardstick, a network that is always the same, took in the quietest moment so far.
+    /// Milliseconds that the yardstick, a network that is always the same, took in the quietest
+    /// moment so far.
     fn yardstick_ms(&self) -> f64;
 
     /// Tells what the yardstick has taken in a moment that this stopwatch has not seen.
     fn remember(&mut self, yardstick_ms: f64);
 
-    /// Times networks together, interleaved; the timings are in their order. `progress` hears how many of them are timed well enough.
+    /// Times networks together, interleaved; the timings are in their order. `progress` hears how
+    /// many of them are timed well enough.
     ///
     /// # Errors
     /// When a network cannot be run.
-    fn time(&mut self, networks: &[Timeable], progress: &mut dyn FnMut(usize)) -> Result<Vec<Timing>>;
+    fn time(
+        &mut self,
+        networks: &[Timeable],
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<Vec<Timing>>;
 }
 
 /// Measures with a runtime on this machine, as the [crate] says.
@@ -128,14 +136,25 @@ pub struct RuntimeStopwatch {
 }
 
 impl RuntimeStopwatch {
-    /// Prepares `runtime` to use `threads` threads, with a network of the sizes `yardstick` to compare with. Each round of each network takes at
-    /// least `min_time`.
+    /// Prepares `runtime` to use `threads` threads, with a network of the sizes `yardstick` to
+    /// compare with. Each round of each network takes at least `min_time`.
     ///
     /// # Errors
     /// When the runtime is not here, or cannot use so many threads, or there is no such network.
-    pub fn new(runtime: Runtime, threads: usize, ort_library: Option<OrtLibrary>, min_time: Duration, yardstick: Skeleton) -> Result<Self> {
+    pub fn new(
+        runtime: Runtime,
+        threads: usize,
+        ort_library: Option<OrtLibrary>,
+        min_time: Duration,
+        yardstick: Skeleton,
+    ) -> Result<Self> {
         let genotype = random_genotype(&yardstick, 2, &mut ChaCha8Rng::seed_from_u64(0))?;
-        let runner = Runner::start(&Timeable::whole(&genotype, &yardstick)?, runtime, threads, ort_library.as_ref())?;
+        let runner = Runner::start(
+            &Timeable::whole(&genotype, &yardstick)?,
+            runtime,
+            threads,
+            ort_library.as_ref(),
+        )?;
         let setup = Setup {
             machine: Machine::read(),
             runtime,
@@ -145,7 +164,8 @@ impl RuntimeStopwatch {
             batch: 1,
             yardstick,
         };
-        let mut stopwatch = Self { setup, ort_library, min_time, yardstick: runner, yardstick_ms: f64::INFINITY };
+        let mut stopwatch =
+            Self { setup, ort_library, min_time, yardstick: runner, yardstick_ms: f64::INFINITY };
         for _ in 0..FIRST_ROUNDS {
             stopwatch.time_yardstick()?;
         }
@@ -167,17 +187,29 @@ struct Runner {
 }
 
 impl Runner {
-    /// Loads a network. The file is gone once the session has read it, so that a program that is killed leaves none behind.
-    fn start(network: &Timeable, runtime: Runtime, threads: usize, ort_library: Option<&OrtLibrary>) -> Result<Self> {
+    /// Loads a network. The file is gone once the session has read it, so that a program that is
+    /// killed leaves none behind.
+    fn start(
+        network: &Timeable,
+        runtime: Runtime,
+        threads: usize,
+        ort_library: Option<&OrtLibrary>,
+    ) -> Result<Self> {
         let failed = |source| LutError::Temporary { folder: std::env::temp_dir(), source };
-        let mut file = tempfile::Builder::new().prefix("adwp-").suffix(".onnx").tempfile().map_err(failed)?;
+        let mut file =
+            tempfile::Builder::new().prefix("adwp-").suffix(".onnx").tempfile().map_err(failed)?;
         file.write_all(&network.onnx()?).map_err(failed)?;
-        let session = Session::load(runtime, file.path(), &SessionOptions { threads, ort_library, batch: 1 })?;
+        let session = Session::load(
+            runtime,
+            file.path(),
+            &SessionOptions { threads, ort_library, batch: 1 },
+        )?;
         let image = noise(session.input(), 1);
         Ok(Self { session, image })
     }
 
-    /// The fastest run of a round, in milliseconds, and how many there were. The first runs find the caches as another network left them.
+    /// The fastest run of a round, in milliseconds, and how many there were. The first runs find
+    /// the caches as another network left them.
     fn fastest(&mut self, min_time: Duration, least: usize) -> Result<(f64, usize)> {
         let (round, mut fastest, mut runs) = (Instant::now(), Duration::MAX, 0);
         while runs < least || round.elapsed() < min_time {
@@ -217,7 +249,8 @@ fn quiet(rounds: &[Round], quiet_ms: f64) -> impl Iterator<Item = &Round> {
     rounds.iter().filter(move |round| slowdown(round.yardstick_ms, quiet_ms) <= 1.0)
 }
 
-/// What rounds say, the yardstick taking `quiet_ms` on a quiet machine: the latency and the slowdown that is not in it any more.
+/// What rounds say, the yardstick taking `quiet_ms` on a quiet machine: the latency and the
+/// slowdown that is not in it any more.
 fn read(mut rounds: Vec<Round>, quiet_ms: f64) -> (f64, f64) {
     if quiet(&rounds, quiet_ms).count() >= QUIET_ROUNDS {
         return (quiet(&rounds, quiet_ms).map(|round| round.ms).fold(f64::INFINITY, f64::min), 1.0);
@@ -229,7 +262,10 @@ fn read(mut rounds: Vec<Round>, quiet_ms: f64) -> (f64, f64) {
         values.sort_unstable_by(f64::total_cmp);
         percentile(&values, 50.0)
     };
-    (median(&|round| round.ms / round.yardstick_ms) * quiet_ms, median(&|round| round.yardstick_ms) / quiet_ms)
+    (
+        median(&|round| round.ms / round.yardstick_ms) * quiet_ms,
+        median(&|round| round.yardstick_ms) / quiet_ms,
+    )
 }
 
 impl Stopwatch for RuntimeStopwatch {
@@ -245,11 +281,18 @@ impl Stopwatch for RuntimeStopwatch {
         self.yardstick_ms = self.yardstick_ms.min(yardstick_ms);
     }
 
-    fn time(&mut self, networks: &[Timeable], progress: &mut dyn FnMut(usize)) -> Result<Vec<Timing>> {
+    fn time(
+        &mut self,
+        networks: &[Timeable],
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<Vec<Timing>> {
         let Setup { runtime, threads, .. } = self.setup;
         let start = |network| Runner::start(network, runtime, threads, self.ort_library.as_ref());
         let turns = |runner| Turns { runner, rounds: Vec::new(), runs: 0 };
-        let mut networks = networks.iter().map(|network| Ok(turns(start(network)?))).collect::<Result<Vec<_>>>()?;
+        let mut networks = networks
+            .iter()
+            .map(|network| Ok(turns(start(network)?)))
+            .collect::<Result<Vec<_>>>()?;
         loop {
             let mut before = self.time_yardstick()?;
             let quiet_ms = self.yardstick_ms;
@@ -260,7 +303,8 @@ impl Stopwatch for RuntimeStopwatch {
                 network.runs += runs;
                 before = after;
             }
-            let settled = networks.iter().filter(|network| network.is_settled(self.yardstick_ms)).count();
+            let settled =
+                networks.iter().filter(|network| network.is_settled(self.yardstick_ms)).count();
             progress(settled);
             if settled == networks.len() {
                 break;

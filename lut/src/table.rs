@@ -16,7 +16,8 @@ const SCHEMA: &str = "adwp/latency-table/1";
 pub struct Entry {
     /// Which part.
     pub part: Part,
-    /// Its latency in milliseconds: the difference of the two timings for each copy, and 0 where noise made that negative.
+    /// Its latency in milliseconds: the difference of the two timings for each copy, and 0 where
+    /// noise made that negative.
     pub ms: f64,
     /// Copies that the two networks differ by.
     pub copies: usize,
@@ -33,7 +34,8 @@ impl Entry {
     }
 }
 
-/// Latencies of the parts of networks, measured on one machine with one runtime: a JSON file of the schema `adwp/latency-table/1`.
+/// Latencies of the parts of networks, measured on one machine with one runtime: a JSON file of the
+/// schema `adwp/latency-table/1`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LatencyTable {
@@ -50,16 +52,26 @@ pub struct LatencyTable {
 impl LatencyTable {
     /// A table without entries, for what `stopwatch` measures.
     pub fn new(stopwatch: &dyn Stopwatch) -> Self {
-        let (version, setup, yardstick_ms) = (env!("CARGO_PKG_VERSION").to_owned(), stopwatch.setup(), stopwatch.yardstick_ms());
-        Self { schema: SCHEMA.to_owned(), version, setup, yardstick_ms, entries: Vec::new(), calibrations: Vec::new() }
+        let (version, setup, yardstick_ms) =
+            (env!("CARGO_PKG_VERSION").to_owned(), stopwatch.setup(), stopwatch.yardstick_ms());
+        Self {
+            schema: SCHEMA.to_owned(),
+            version,
+            setup,
+            yardstick_ms,
+            entries: Vec::new(),
+            calibrations: Vec::new(),
+        }
     }
 
     /// Reads a table.
     ///
     /// # Errors
-    /// When the file cannot be read, has another schema or an unknown key, or holds what no measurement gives.
+    /// When the file cannot be read, has another schema or an unknown key, or holds what no
+    /// measurement gives.
     pub fn read(path: &Path) -> Result<Self> {
-        Self::from_json(&read_text(path)?).map_err(|detail| LutError::Table { path: path.to_owned(), detail })
+        Self::from_json(&read_text(path)?)
+            .map_err(|detail| LutError::Table { path: path.to_owned(), detail })
     }
 
     fn from_json(text: &str) -> Result<Self, String> {
@@ -83,12 +95,17 @@ impl LatencyTable {
             return Err(format!("there are two entries for the {}", twice[0].part));
         }
         if let Some(entry) = self.entries.iter().find(|entry| entry.ms < 0.0 || entry.copies == 0) {
-            return Err(format!("the entry for the {} has {} ms from {} copies", entry.part, entry.ms, entry.copies));
+            return Err(format!(
+                "the entry for the {} has {} ms from {} copies",
+                entry.part, entry.ms, entry.copies
+            ));
         }
         if self.yardstick_ms <= 0.0 {
             return Err(format!("yardstick_ms is {}", self.yardstick_ms));
         }
-        if let Some(calibration) = self.calibrations.iter().find(|calibration| calibration.factor <= 0.0) {
+        if let Some(calibration) =
+            self.calibrations.iter().find(|calibration| calibration.factor <= 0.0)
+        {
             return Err(format!("a calibration has the factor {}", calibration.factor));
         }
         Ok(())
@@ -99,7 +116,9 @@ impl LatencyTable {
     /// # Errors
     /// When the file cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let text = serde_json::to_string_pretty(self).expect("a table has only finite numbers and strings") + "\n";
+        let text = serde_json::to_string_pretty(self)
+            .expect("a table has only finite numbers and strings")
+            + "\n";
         Ok(write_atomic(path, text.as_bytes())?)
     }
 
@@ -118,14 +137,17 @@ impl LatencyTable {
         &self.calibrations
     }
 
-    /// What the yardstick takes on the quiet machine, which all times of the table belong to, in milliseconds.
+    /// What the yardstick takes on the quiet machine, which all times of the table belong to, in
+    /// milliseconds.
     pub fn yardstick_ms(&self) -> f64 {
         self.yardstick_ms
     }
 
     /// How many of the entries were measured on a machine that was not quiet.
     pub fn disturbed(&self) -> usize {
-        let slowdown = |entry: &&Entry| entry.with.slowdown.max(entry.without.map_or(1.0, |without| without.slowdown));
+        let slowdown = |entry: &&Entry| {
+            entry.with.slowdown.max(entry.without.map_or(1.0, |without| without.slowdown))
+        };
         self.entries.iter().filter(|entry| slowdown(entry) > 1.0).count()
     }
 
@@ -140,11 +162,16 @@ impl LatencyTable {
     /// # Errors
     /// [`LutError::Missing`] when there is none.
     pub fn calibration(&self, skeleton: &Skeleton, keep: usize) -> Result<&Calibration> {
-        let missing = || LutError::missing("calibration for networks of these sizes", skeleton, keep);
-        self.calibrations.iter().find(|c| (c.skeleton, c.keep) == (*skeleton, keep)).ok_or_else(missing)
+        let missing =
+            || LutError::missing("calibration for networks of these sizes", skeleton, keep);
+        self.calibrations
+            .iter()
+            .find(|c| (c.skeleton, c.keep) == (*skeleton, keep))
+            .ok_or_else(missing)
     }
 
-    /// The yardstick took `yardstick_ms`. Where the machine was never so quiet before, what was measured would have been faster by as much.
+    /// The yardstick took `yardstick_ms`. Where the machine was never so quiet before, what was
+    /// measured would have been faster by as much.
     pub(crate) fn quieten(&mut self, yardstick_ms: f64) {
         let slower = slowdown(self.yardstick_ms, yardstick_ms);
         if slower <= 1.0 {
@@ -175,12 +202,14 @@ impl LatencyTable {
 
     /// Adds a calibration, in the place of one of the same networks.
     pub(crate) fn calibrate(&mut self, calibration: Calibration) {
-        self.calibrations.retain(|old| (old.skeleton, old.keep) != (calibration.skeleton, calibration.keep));
+        self.calibrations
+            .retain(|old| (old.skeleton, old.keep) != (calibration.skeleton, calibration.keep));
         self.calibrations.push(calibration);
     }
 
     fn ms(&self, part: Part, skeleton: &Skeleton, keep: usize) -> Result<f64> {
-        let entry = self.entry(part).ok_or_else(|| LutError::missing(part.to_string(), skeleton, keep))?;
+        let entry =
+            self.entry(part).ok_or_else(|| LutError::missing(part.to_string(), skeleton, keep))?;
         Ok(entry.ms)
     }
 
@@ -196,30 +225,45 @@ impl LatencyTable {
     /// The latency of a network in milliseconds, for one image.
     ///
     /// # Errors
-    /// When the genotype is not one of the skeleton; [`LutError::Missing`] when the table lacks a part of it or was not calibrated for it.
+    /// When the genotype is not one of the skeleton; [`LutError::Missing`] when the table lacks a
+    /// part of it or was not calibrated for it.
     pub fn predict(&self, genotype: &Genotype, skeleton: &Skeleton) -> Result<f64> {
         let sum = self.sum(genotype, skeleton)?;
         Ok(self.calibration(skeleton, keep_of(genotype))?.latency_ms(sum))
     }
 
-    /// What every candidate of a space adds to the latency of a network whose nodes sum `keep` of them, in milliseconds.
+    /// What every candidate of a space adds to the latency of a network whose nodes sum `keep` of
+    /// them, in milliseconds.
     ///
-    /// With the fixed part they add up to [`Self::predict`] where nothing falls away and nothing is shared, and to more elsewhere: the
-    /// fixed part has every preprocessing and every ReLU that a candidate could ask for, and each factorised reduction has a crop of its
-    /// own.
+    /// With the fixed part they add up to [`Self::predict`] where nothing falls away and nothing is
+    /// shared, and to more elsewhere: the fixed part has every preprocessing and every ReLU that a
+    /// candidate could ask for, and each factorised reduction has a crop of its own.
     ///
     /// # Errors
     /// As [`Self::predict`].
-    pub fn choice_costs(&self, space: &IntensiveSpace, skeleton: &Skeleton, keep: usize) -> Result<ChoiceCosts> {
+    pub fn choice_costs(
+        &self,
+        space: &IntensiveSpace,
+        skeleton: &Skeleton,
+        keep: usize,
+    ) -> Result<ChoiceCosts> {
         let calibration = self.calibration(skeleton, keep)?;
         let ms = |part| self.ms(part, skeleton, keep).map(|ms| calibration.factor * ms);
-        let widest = skeleton.cells().into_iter().map(|site| CellGenotype { kind: site.kind, nodes: space.cell(site.kind).clone() });
+        let widest = skeleton
+            .cells()
+            .into_iter()
+            .map(|site| CellGenotype { kind: site.kind, nodes: space.cell(site.kind).clone() });
         let widest = Genotype::new(widest.collect())?;
-        let mut costs = ChoiceCosts { fixed: calibration.offset_ms, cells: vec![vec![0.0; NODES * space.width()]; skeleton.cells] };
+        let mut costs = ChoiceCosts {
+            fixed: calibration.offset_ms,
+            cells: vec![vec![0.0; NODES * space.width()]; skeleton.cells],
+        };
         for (owner, part) in parts(&widest, skeleton)? {
             match (owner, part) {
                 (Owner::Network, Part::Sum { .. }) if keep < 2 => {}
-                (Owner::Network, Part::Sum { image, .. }) => costs.fixed += ms(Part::Sum { terms: keep, image })?,
+                (Owner::Network, Part::Sum { image, .. }) => {
+                    costs.fixed += ms(Part::Sum { terms: keep, image })?
+                }
                 (Owner::Network, part) => costs.fixed += ms(part)?,
                 (Owner::Pair { cell, node, place }, part) => {
                     let crop = match part {

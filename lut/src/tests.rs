@@ -13,12 +13,18 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::calibration::NETWORKS;
 use crate::measure::HELD_OUT;
-use crate::{LatencyTable, LutError, Part, Result, Setup, Stopwatch, Timeable, Timing, check, random_genotype};
+use crate::{
+    LatencyTable, LutError, Part, Result, Setup, Stopwatch, Timeable, Timing, check,
+    random_genotype,
+};
 
-const CIFAR: Skeleton = Skeleton { stem: Stem::Cifar, cells: 5, channels: 6, classes: 10, image: [3, 28, 28] };
-const IMAGENET: Skeleton = Skeleton { stem: Stem::Imagenet, cells: 4, channels: 8, classes: 20, image: [3, 64, 96] };
+const CIFAR: Skeleton =
+    Skeleton { stem: Stem::Cifar, cells: 5, channels: 6, classes: 10, image: [3, 28, 28] };
+const IMAGENET: Skeleton =
+    Skeleton { stem: Stem::Imagenet, cells: 4, channels: 8, classes: 20, image: [3, 64, 96] };
 
-/// A machine on which every operation takes a time of its own, whatever stands beside it, and every run half a millisecond more.
+/// A machine on which every operation takes a time of its own, whatever stands beside it, and every
+/// run half a millisecond more.
 struct Additive {
     /// Networks that were timed.
     timed: usize,
@@ -73,29 +79,45 @@ impl Stopwatch for Additive {
         self.yardstick_ms = self.yardstick_ms.min(yardstick_ms);
     }
 
-    fn time(&mut self, networks: &[Timeable], progress: &mut dyn FnMut(usize)) -> Result<Vec<Timing>> {
+    fn time(
+        &mut self,
+        networks: &[Timeable],
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<Vec<Timing>> {
         self.timed += networks.len();
         progress(networks.len());
         let seen = self.slowdown / self.yardstick_ms;
-        let timing = |network: &Timeable| Timing { ms: self.slowdown * latency(&network.graph) / seen, slowdown: seen, runs: 1 };
+        let timing = |network: &Timeable| Timing {
+            ms: self.slowdown * latency(&network.graph) / seen,
+            slowdown: seen,
+            runs: 1,
+        };
         Ok(networks.iter().map(timing).collect())
     }
 }
 
-/// Milliseconds on the additive machine: up to one for each operation, as what it is and the shapes of its operands say.
+/// Milliseconds on the additive machine: up to one for each operation, as what it is and the shapes
+/// of its operands say.
 fn latency(graph: &Graph) -> f64 {
     let operation = |op: &Op, shapes: Vec<Vec<usize>>| {
         let mut hasher = DefaultHasher::new();
         (format!("{op:?}"), shapes).hash(&mut hasher);
         (hasher.finish() % 1_000_000) as f64 / 1e6
     };
-    let nodes = graph.nodes().filter(|(_, node)| !matches!(node.op, Op::Input | Op::Parameter { .. }));
-    0.5 + nodes.map(|(_, node)| operation(&node.op, node.inputs.iter().map(|&x| graph[x].shape.to_vec()).collect())).sum::<f64>()
+    let nodes =
+        graph.nodes().filter(|(_, node)| !matches!(node.op, Op::Input | Op::Parameter { .. }));
+    0.5 + nodes
+        .map(|(_, node)| {
+            operation(&node.op, node.inputs.iter().map(|&x| graph[x].shape.to_vec()).collect())
+        })
+        .sum::<f64>()
 }
 
 fn measured(skeleton: &Skeleton, keep: usize) -> LatencyTable {
     let mut table = LatencyTable::new(&Additive::default());
-    table.measure(skeleton, keep, &mut Additive::default(), &mut |_| Ok(()), &mut |_, _| ()).unwrap();
+    table
+        .measure(skeleton, keep, &mut Additive::default(), &mut |_| Ok(()), &mut |_, _| ())
+        .unwrap();
     table
 }
 
@@ -117,7 +139,10 @@ fn latencies_that_add_up_are_predicted_exactly() {
     for (skeleton, keep) in [(CIFAR, 2), (CIFAR, 1), (CIFAR, 3), (IMAGENET, 2), (IMAGENET, 1)] {
         let table = measured(&skeleton, keep);
         let calibration = table.calibration(&skeleton, keep).unwrap();
-        assert!((calibration.factor - 1.0).abs() < 1e-6 && calibration.offset_ms.abs() < 1e-5, "{calibration:?}");
+        assert!(
+            (calibration.factor - 1.0).abs() < 1e-6 && calibration.offset_ms.abs() < 1e-5,
+            "{calibration:?}"
+        );
         for _ in 0..40 {
             let genotype = random_genotype(&skeleton, keep, &mut rng).unwrap();
             let network = Timeable::whole(&genotype, &skeleton).unwrap();
@@ -150,12 +175,19 @@ fn choices_add_up_to_the_prediction_where_nothing_falls_away_or_is_shared() {
 }
 
 fn reads_both_inputs(genotype: &Genotype) -> bool {
-    genotype.cells.iter().all(|cell| (0..2).all(|input| cell.nodes.iter().flatten().any(|pair| pair.input == input)))
+    genotype
+        .cells
+        .iter()
+        .all(|cell| (0..2).all(|input| cell.nodes.iter().flatten().any(|pair| pair.input == input)))
 }
 
 /// Whether two factorised reductions of a reduction cell read the same input.
 fn shares_a_crop(space: &IntensiveSpace) -> bool {
-    let reduced = space.reduction.iter().flatten().filter(|pair| pair.op == Operation::Identity && pair.input < 2);
+    let reduced = space
+        .reduction
+        .iter()
+        .flatten()
+        .filter(|pair| pair.op == Operation::Identity && pair.input < 2);
     let inputs: Vec<usize> = reduced.map(|pair| pair.input).collect();
     inputs.len() > inputs.iter().collect::<HashSet<_>>().len()
 }
@@ -165,22 +197,32 @@ fn a_table_with_half_of_its_entries_measures_the_rest_and_no_more() {
     let whole = measured(&CIFAR, 2);
     let mut table = halved(&whole);
     let lacking = whole.entries().len() - table.entries().len();
-    assert!(table.entry(whole.entries()[0].part).is_some(), "the classifier, which is one network, is not measured again");
+    assert!(
+        table.entry(whole.entries()[0].part).is_some(),
+        "the classifier, which is one network, is not measured again"
+    );
     let mut stopwatch = Additive::default();
     let (mut saved, mut heard) = (Vec::new(), Vec::new());
     let mut save = |table: &LatencyTable| {
         saved.push((table.entries().len(), table.calibrations().len()));
         Ok(())
     };
-    let new = table.measure(&CIFAR, 2, &mut stopwatch, &mut save, &mut |done, all| heard.push((done, all))).unwrap();
+    let new = table
+        .measure(&CIFAR, 2, &mut stopwatch, &mut save, &mut |done, all| heard.push((done, all)))
+        .unwrap();
     let timed = 2 * lacking + NETWORKS + HELD_OUT.0.get();
     assert_eq!((new, stopwatch.timed), (lacking, timed));
     assert_eq!(table, whole);
     assert!(saved.is_sorted() && saved.len() > 2, "{saved:?}");
     assert_eq!(saved.last(), Some(&(whole.entries().len(), 1)));
-    assert!(heard.is_sorted() && heard.last() == Some(&(stopwatch.timed, stopwatch.timed)), "{heard:?}");
+    assert!(
+        heard.is_sorted() && heard.last() == Some(&(stopwatch.timed, stopwatch.timed)),
+        "{heard:?}"
+    );
 
-    let again = table.measure(&CIFAR, 2, &mut stopwatch, &mut |_| panic!("nothing to save"), &mut |_, _| ()).unwrap();
+    let again = table
+        .measure(&CIFAR, 2, &mut stopwatch, &mut |_| panic!("nothing to save"), &mut |_, _| ())
+        .unwrap();
     assert_eq!((again, stopwatch.timed), (0, timed));
 }
 
@@ -188,9 +230,13 @@ fn a_table_with_half_of_its_entries_measures_the_rest_and_no_more() {
 fn a_complete_table_knows_how_well_it_predicts() {
     let table = measured(&CIFAR, 2);
     let held_out = table.calibration(&CIFAR, 2).unwrap().held_out.unwrap();
-    assert!(held_out.networks == 30 && held_out.mean_error < 1e-5 && held_out.worst_error < 1e-4, "{held_out:?}");
+    assert!(
+        held_out.networks == 30 && held_out.mean_error < 1e-5 && held_out.worst_error < 1e-4,
+        "{held_out:?}"
+    );
 
-    // Stopped after the calibration, on a table that is wrong by a quarter, and gone on with while the machine is at its quietest.
+    // Stopped after the calibration, on a table that is wrong by a quarter, and gone on with while
+    // the machine is at its quietest.
     let mut stopped = measured(&CIFAR, 2);
     let calibration = stopped.calibration(&CIFAR, 2).unwrap().clone();
     let (factor, offset_ms) = (0.75 * calibration.factor, 0.75 * calibration.offset_ms);
@@ -199,7 +245,10 @@ fn a_complete_table_knows_how_well_it_predicts() {
     stopped.measure(&CIFAR, 2, &mut stopwatch, &mut |_| Ok(()), &mut |_, _| ()).unwrap();
     let held_out = stopped.calibration(&CIFAR, 2).unwrap().held_out.unwrap();
     assert_eq!(stopwatch.timed, 30);
-    assert!((held_out.mean_error - 0.25).abs() < 1e-4 && (held_out.worst_error - 0.25).abs() < 1e-4, "{held_out:?}");
+    assert!(
+        (held_out.mean_error - 0.25).abs() < 1e-4 && (held_out.worst_error - 0.25).abs() < 1e-4,
+        "{held_out:?}"
+    );
 }
 
 #[test]
@@ -220,7 +269,10 @@ fn a_table_is_brought_to_the_quietest_moment_of_all() {
     let wider = Skeleton { channels: 10, ..CIFAR };
     table.measure(&wider, 2, &mut Additive::slow(1.5), &mut |_| Ok(()), &mut |_, _| ()).unwrap();
     let genotype = random_genotype(&wider, 2, &mut ChaCha8Rng::seed_from_u64(9)).unwrap();
-    assert_close(table.predict(&genotype, &wider).unwrap(), latency(&Timeable::whole(&genotype, &wider).unwrap().graph));
+    assert_close(
+        table.predict(&genotype, &wider).unwrap(),
+        latency(&Timeable::whole(&genotype, &wider).unwrap().graph),
+    );
 }
 
 #[test]
@@ -244,11 +296,15 @@ fn what_is_lacking_is_named_with_the_command_that_measures_it() {
     let genotype = random_genotype(&wider, 2, &mut ChaCha8Rng::seed_from_u64(4)).unwrap();
     let error = table.predict(&genotype, &wider).unwrap_err();
     assert_eq!(error.to_string(), "the latency table has no cifar stem of 3×28×28 to 21 channels");
-    let command = "adwp lut build --cells 5 --channels 7 --image 3x28x28 --classes 10 --stem cifar --keep 2 --out TABLE --resume";
+    let command = "adwp lut build --cells 5 --channels 7 --image 3x28x28 --classes 10 --stem \
+    cifar --keep 2 --out TABLE --resume";
     assert!(error.hint().unwrap().contains(command), "{error:?}");
     let space = IntensiveSpace::random(4, &mut ChaCha8Rng::seed_from_u64(5)).unwrap();
     let error = table.choice_costs(&space, &CIFAR, 3).unwrap_err();
-    assert!(error.to_string().contains("calibration") && error.hint().unwrap().contains("--keep 3"), "{error}");
+    assert!(
+        error.to_string().contains("calibration") && error.hint().unwrap().contains("--keep 3"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -266,16 +322,38 @@ fn files_hold_all_of_a_table_and_unknown_keys_are_refused_by_name() {
         assert!(message.contains("lut.json"), "{message}");
         message
     };
-    assert!(refused("adwp/latency-table/1", "adwp/latency-table/2").contains("unknown schema \"adwp/latency-table/2\""));
-    for known in ["version", "runtime_version", "cpu", "copies", "stride", "slowdown", "yardstick_ms", "offset_ms", "stem", "sum_ms"] {
-        assert!(refused(&format!("\"{known}\""), &format!("\"{known}x\"")).contains(&format!("{known}x")), "{known}");
+    assert!(
+        refused("adwp/latency-table/1", "adwp/latency-table/2")
+            .contains("unknown schema \"adwp/latency-table/2\"")
+    );
+    for known in [
+        "version",
+        "runtime_version",
+        "cpu",
+        "copies",
+        "stride",
+        "slowdown",
+        "yardstick_ms",
+        "offset_ms",
+        "stem",
+        "sum_ms",
+    ] {
+        assert!(
+            refused(&format!("\"{known}\""), &format!("\"{known}x\""))
+                .contains(&format!("{known}x")),
+            "{known}"
+        );
     }
     assert!(refused("\"part\": \"crop\"", "\"part\": \"crap\"").contains("crap"));
     let negative = text.replacen("\"ms\": ", "\"ms\": -", 1);
     std::fs::write(&path, negative).unwrap();
-    assert!(LatencyTable::read(&path).unwrap_err().to_string().contains("the entry for the classifier"));
+    assert!(
+        LatencyTable::read(&path).unwrap_err().to_string().contains("the entry for the classifier")
+    );
     // Two crops of one size.
-    assert!(refused("\"part\": \"crop\"", "\"part\": \"relu\"").contains("two entries for the ReLU of"));
+    assert!(
+        refused("\"part\": \"crop\"", "\"part\": \"relu\"").contains("two entries for the ReLU of")
+    );
 }
 
 #[test]
@@ -296,33 +374,60 @@ fn a_table_takes_only_what_is_measured_as_it_was() {
             panic!("nothing is to be timed")
         }
     }
-    let error = measured(&CIFAR, 2).measure(&IMAGENET, 2, &mut Elsewhere, &mut |_| Ok(()), &mut |_, _| ()).unwrap_err();
-    assert_eq!(error.to_string(), "the latency table was measured with the number of threads 1, and this is 2");
+    let error = measured(&CIFAR, 2)
+        .measure(&IMAGENET, 2, &mut Elsewhere, &mut |_| Ok(()), &mut |_, _| ())
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the latency table was measured with the number of threads 1, and this is 2"
+    );
 }
 
 #[test]
 fn a_check_finds_the_error_of_a_table() {
     let mut table = measured(&CIFAR, 2);
     let networks = NonZeroUsize::new(12).unwrap();
-    let run = |table: &LatencyTable| check(table, &CIFAR, 2, networks, 7, &mut Additive::default(), &mut |_| ()).unwrap();
+    let run = |table: &LatencyTable| {
+        check(table, &CIFAR, 2, networks, 7, &mut Additive::default(), &mut |_| ()).unwrap()
+    };
     let right = run(&table);
-    assert!(right.worst_error < 1e-6 && right.mean_error_of_mean > 0.01, "{} {}", right.worst_error, right.mean_error_of_mean);
+    assert!(
+        right.worst_error < 1e-6 && right.mean_error_of_mean > 0.01,
+        "{} {}",
+        right.worst_error,
+        right.mean_error_of_mean
+    );
     assert_eq!(right.networks.len(), 12);
     let mut calibration = table.calibration(&CIFAR, 2).unwrap().clone();
-    (calibration.factor, calibration.offset_ms) = (0.75 * calibration.factor, 0.75 * calibration.offset_ms);
+    (calibration.factor, calibration.offset_ms) =
+        (0.75 * calibration.factor, 0.75 * calibration.offset_ms);
     table.calibrate(calibration);
     let wrong = run(&table);
-    assert!((wrong.mean_error - 0.25).abs() < 1e-6 && (wrong.networks[3].error + 0.25).abs() < 1e-6, "{}", wrong.mean_error);
+    assert!(
+        (wrong.mean_error - 0.25).abs() < 1e-6 && (wrong.networks[3].error + 0.25).abs() < 1e-6,
+        "{}",
+        wrong.mean_error
+    );
 }
 
 #[test]
 fn drawn_architectures_are_valid_and_of_all_operations() {
     let mut rng = ChaCha8Rng::seed_from_u64(6);
-    let drawn: Vec<Genotype> = (0..50).map(|_| random_genotype(&CIFAR, 2, &mut rng).unwrap()).collect();
-    let pairs =
-        |node: usize| drawn.iter().flat_map(move |g| &g.cells).flat_map(move |cell| cell.nodes[node].clone()).collect::<HashSet<_>>();
+    let drawn: Vec<Genotype> =
+        (0..50).map(|_| random_genotype(&CIFAR, 2, &mut rng).unwrap()).collect();
+    let pairs = |node: usize| {
+        drawn
+            .iter()
+            .flat_map(move |g| &g.cells)
+            .flat_map(move |cell| cell.nodes[node].clone())
+            .collect::<HashSet<_>>()
+    };
     for node in 0..NODES {
-        assert_eq!(pairs(node).len(), (node + 2) * Operation::CONNECTING.len(), "every pair of node {node} is drawn");
+        assert_eq!(
+            pairs(node).len(),
+            (node + 2) * Operation::CONNECTING.len(),
+            "every pair of node {node} is drawn"
+        );
     }
     assert!(random_genotype(&CIFAR, 14, &mut rng).is_ok());
     for keep in [0, 15] {

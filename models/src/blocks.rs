@@ -33,15 +33,16 @@ pub enum Dropped {
     /// Nothing.
     #[default]
     Nothing,
-    /// Identities, so that a node does not come to rely on them: the dropout on skip connections of P-DARTS (Chen et al., 2019, section
-    /// 3.3), here of a whole sample at once.
+    /// Identities, so that a node does not come to rely on them: the dropout on skip connections of
+    /// P-DARTS (Chen et al., 2019, section 3.3), here of a whole sample at once.
     Identities,
 }
 
 /// Adds blocks to a graph.
 pub(crate) struct Builder {
     pub(crate) graph: Graph,
-    /// Whether BatchNorms scale and shift, and pools go without one: networks to be retrained, not search networks.
+    /// Whether BatchNorms scale and shift, and pools go without one: networks to be retrained, not
+    /// search networks.
     pub(crate) affine: bool,
 }
 
@@ -57,17 +58,31 @@ impl Builder {
     fn weight(&mut self, name: &str, shape: [usize; 4], weights: Weights) -> Result<NodeId> {
         match weights {
             Weights::Own => self.graph.parameter(format!("{name}/weight"), shape, Init::FanIn),
-            Weights::Generated { probabilities, index, generator: Generator { hidden, activation, gain } } => {
+            Weights::Generated {
+                probabilities,
+                index,
+                generator: Generator { hidden, activation, gain },
+            } => {
                 let g = &mut self.graph;
                 let elements = shape.iter().product();
-                let probability = g.add(format!("{name}/generator/p"), Op::Select { index }, &[probabilities])?;
+                let probability =
+                    g.add(format!("{name}/generator/p"), Op::Select { index }, &[probabilities])?;
                 // The first values of PyTorch's linear layers, times `gain`.
-                let linear = |g: &mut Graph, layer: &str, x, inputs: usize, outputs: usize, gain: f32| {
-                    let first = Init::Uniform(gain / (inputs as f32).sqrt());
-                    let weight = g.parameter(format!("{name}/generator/{layer}/weight"), [outputs, inputs], first)?;
-                    let bias = g.parameter(format!("{name}/generator/{layer}/bias"), [outputs], first)?;
-                    g.add(format!("{name}/generator/{layer}"), Op::Linear, &[x, weight, bias])
-                };
+                let linear =
+                    |g: &mut Graph, layer: &str, x, inputs: usize, outputs: usize, gain: f32| {
+                        let first = Init::Uniform(gain / (inputs as f32).sqrt());
+                        let weight = g.parameter(
+                            format!("{name}/generator/{layer}/weight"),
+                            [outputs, inputs],
+                            first,
+                        )?;
+                        let bias = g.parameter(
+                            format!("{name}/generator/{layer}/bias"),
+                            [outputs],
+                            first,
+                        )?;
+                        g.add(format!("{name}/generator/{layer}"), Op::Linear, &[x, weight, bias])
+                    };
                 let mut encoded = linear(g, "fc1", probability, 1, hidden, 1.0)?;
                 if activation == GeneratorActivation::Relu {
                     encoded = g.add(format!("{name}/generator/relu"), Op::Relu, &[encoded])?;
@@ -78,13 +93,22 @@ impl Builder {
         }
     }
 
-    pub(crate) fn conv(&mut self, name: &str, x: NodeId, out: usize, kernel: usize, conv: Conv2d, weights: Weights) -> Result<NodeId> {
-        let weight = self.weight(name, [out, self.channels(x) / conv.groups, kernel, kernel], weights)?;
+    pub(crate) fn conv(
+        &mut self,
+        name: &str,
+        x: NodeId,
+        out: usize,
+        kernel: usize,
+        conv: Conv2d,
+        weights: Weights,
+    ) -> Result<NodeId> {
+        let weight =
+            self.weight(name, [out, self.channels(x) / conv.groups, kernel, kernel], weights)?;
         self.graph.add(name, Op::Conv2d(conv), &[x, weight])
     }
 
-    /// A convolution of `side` taps across and then one of as many down, both with the channels of x; the stride is that of the two
-    /// together. `between` follows the first.
+    /// A convolution of `side` taps across and then one of as many down, both with the channels of
+    /// x; the stride is that of the two together. `between` follows the first.
     pub(crate) fn across_and_down(
         &mut self,
         name: &str,
@@ -97,7 +121,8 @@ impl Builder {
         let (channels, padding) = (self.channels(x), side / 2);
         let conv = |b: &mut Self, x, kernel: [usize; 2], conv: Conv2d| {
             let name = format!("{name}/{}x{}", kernel[0], kernel[1]);
-            let weight = b.weight(&name, [channels, channels / groups, kernel[0], kernel[1]], Weights::Own)?;
+            let weight =
+                b.weight(&name, [channels, channels / groups, kernel[0], kernel[1]], Weights::Own)?;
             b.graph.add(name, Op::Conv2d(Conv2d { groups, ..conv }), &[x, weight])
         };
         let across = Conv2d { stride: [1, stride], padding: [0, padding], ..Conv2d::default() };
@@ -113,8 +138,10 @@ impl Builder {
             return self.graph.add(name, op, &[x]);
         }
         let channels = self.channels(x);
-        let scale = self.graph.parameter(format!("{name}/scale"), [channels], Init::Constant(1.0))?;
-        let shift = self.graph.parameter(format!("{name}/shift"), [channels], Init::Constant(0.0))?;
+        let scale =
+            self.graph.parameter(format!("{name}/scale"), [channels], Init::Constant(1.0))?;
+        let shift =
+            self.graph.parameter(format!("{name}/shift"), [channels], Init::Constant(0.0))?;
         self.graph.add(name, op, &[x, scale, shift])
     }
 
@@ -128,7 +155,8 @@ impl Builder {
     }
 
     /// Depthwise, then pointwise, then BatchNorm.
-    #[allow(clippy::too_many_arguments)] // a kernel is told by all of these, and only operations of cells call it
+    // a kernel is told by all of these, and only operations of cells call it
+    #[allow(clippy::too_many_arguments)]
     pub(crate) fn separable(
         &mut self,
         name: &str,
@@ -140,15 +168,29 @@ impl Builder {
         weights: Weights,
     ) -> Result<NodeId> {
         let channels = self.channels(x);
-        let depthwise = Conv2d { stride: [stride; 2], padding: [dilation * (kernel - 1) / 2; 2], dilation, groups: channels };
+        let depthwise = Conv2d {
+            stride: [stride; 2],
+            padding: [dilation * (kernel - 1) / 2; 2],
+            dilation,
+            groups: channels,
+        };
         let x = self.relu(x)?;
-        let x = self.conv(&format!("{name}/dw{suffix}"), x, channels, kernel, depthwise, weights)?;
-        let x = self.conv(&format!("{name}/pw{suffix}"), x, channels, 1, Conv2d::default(), weights)?;
+        let x =
+            self.conv(&format!("{name}/dw{suffix}"), x, channels, kernel, depthwise, weights)?;
+        let x =
+            self.conv(&format!("{name}/pw{suffix}"), x, channels, 1, Conv2d::default(), weights)?;
         self.batch_norm(&format!("{name}/bn{suffix}"), x)
     }
 
     /// One operation of the space. Zero is `None`; identity at stride 1 is its input.
-    pub(crate) fn operation(&mut self, name: &str, op: Operation, x: NodeId, stride: usize, weights: Weights) -> Result<Option<NodeId>> {
+    pub(crate) fn operation(
+        &mut self,
+        name: &str,
+        op: Operation,
+        x: NodeId,
+        stride: usize,
+        weights: Weights,
+    ) -> Result<Option<NodeId>> {
         let pool = Pool { kernel: 3, stride, padding: 1 };
         let y = match op {
             Operation::Zero => return Ok(None),
@@ -167,8 +209,10 @@ impl Builder {
         Ok(Some(y))
     }
 
-    /// [`Self::operation`] in a network to be searched. An identity that can be dropped gets a mask input, which is added to `masks`.
-    #[allow(clippy::too_many_arguments)] // those of an operation, and what can be dropped with where its mask goes
+    /// [`Self::operation`] in a network to be searched. An identity that can be dropped gets a mask
+    /// input, which is added to `masks`.
+    // those of an operation, and what can be dropped with where its mask goes
+    #[allow(clippy::too_many_arguments)]
     pub(crate) fn candidate(
         &mut self,
         name: &str,
@@ -199,10 +243,18 @@ impl Builder {
         self.batch_norm(&format!("{name}/bn"), x)
     }
 
-    /// Halves the image: two 1×1 convolutions of stride 2, one of them a pixel further, each giving half of the channels.
+    /// Halves the image: two 1×1 convolutions of stride 2, one of them a pixel further, each giving
+    /// half of the channels.
     ///
-    /// Each half has a BatchNorm of its own, which is the one over both halves of the original, channel by channel.
-    pub(crate) fn factorized_reduction(&mut self, name: &str, x: NodeId, out: usize, weights: Weights) -> Result<NodeId> {
+    /// Each half has a BatchNorm of its own, which is the one over both halves of the original,
+    /// channel by channel.
+    pub(crate) fn factorized_reduction(
+        &mut self,
+        name: &str,
+        x: NodeId,
+        out: usize,
+        weights: Weights,
+    ) -> Result<NodeId> {
         let stride2 = Conv2d { stride: [2; 2], ..Conv2d::default() };
         let x = self.relu(x)?;
         let shifted_name = format!("{}/shifted", self.graph[x].name);
@@ -225,7 +277,12 @@ impl Builder {
     }
 
     /// The two inputs of a cell at its channels and at one size.
-    pub(crate) fn cell_inputs(&mut self, cell: &str, previous: [NodeId; 2], channels: usize) -> Result<[NodeId; 2]> {
+    pub(crate) fn cell_inputs(
+        &mut self,
+        cell: &str,
+        previous: [NodeId; 2],
+        channels: usize,
+    ) -> Result<[NodeId; 2]> {
         let height = |x: NodeId| self.graph[x].shape[2];
         let first = format!("{cell}/input0");
         let before = if height(previous[0]) != height(previous[1]) {
@@ -237,7 +294,12 @@ impl Builder {
     }
 
     /// Images in, the two inputs of the first cell out.
-    pub(crate) fn stem(&mut self, stem: Stem, images: NodeId, channels: usize) -> Result<[NodeId; 2]> {
+    pub(crate) fn stem(
+        &mut self,
+        stem: Stem,
+        images: NodeId,
+        channels: usize,
+    ) -> Result<[NodeId; 2]> {
         let conv3 = |stride| Conv2d { stride: [stride; 2], padding: [1; 2], ..Conv2d::default() };
         match stem {
             Stem::Cifar => {
@@ -261,7 +323,11 @@ impl Builder {
     pub(crate) fn linear(&mut self, name: &str, x: NodeId, out: usize) -> Result<NodeId> {
         let inputs = self.channels(x);
         let weight = self.graph.parameter(format!("{name}/weight"), [out, inputs], Init::FanIn)?;
-        let bias = self.graph.parameter(format!("{name}/bias"), [out], Init::Uniform(1.0 / (inputs as f32).sqrt()))?;
+        let bias = self.graph.parameter(
+            format!("{name}/bias"),
+            [out],
+            Init::Uniform(1.0 / (inputs as f32).sqrt()),
+        )?;
         self.graph.add(name, Op::Linear, &[x, weight, bias])
     }
 
@@ -276,9 +342,11 @@ impl Builder {
         self.linear(CLASSIFIER, x, classes)
     }
 
-    /// The auxiliary classifier of the DARTS line: an average pool down to 2×2, 128 then 768 channels, a linear layer.
+    /// The auxiliary classifier of the DARTS line: an average pool down to 2×2, 128 then 768
+    /// channels, a linear layer.
     ///
-    /// The pool is 5×5 with stride 3 on the 8×8 of CIFAR and stride 2 on the 7×7 of ImageNet; other sizes take the stride that leaves 2×2.
+    /// The pool is 5×5 with stride 3 on the 8×8 of CIFAR and stride 2 on the 7×7 of ImageNet; other
+    /// sizes take the stride that leaves 2×2.
     pub(crate) fn auxiliary(&mut self, x: NodeId, classes: usize) -> Result<NodeId> {
         let side = self.graph[x].shape[2].min(self.graph[x].shape[3]);
         let mut x = self.relu(x)?;
@@ -290,7 +358,8 @@ impl Builder {
         let x = self.conv("auxiliary/conv1", x, 128, 1, Conv2d::default(), Weights::Own)?;
         let x = self.batch_norm("auxiliary/bn1", x)?;
         let x = self.relu(x)?;
-        let x = self.conv("auxiliary/conv2", x, 768, side.min(2), Conv2d::default(), Weights::Own)?;
+        let x =
+            self.conv("auxiliary/conv2", x, 768, side.min(2), Conv2d::default(), Weights::Own)?;
         let x = self.batch_norm("auxiliary/bn2", x)?;
         let x = self.relu(x)?;
         let x = self.graph.add("auxiliary/gap", Op::GlobalAvgPool, &[x])?;
@@ -298,7 +367,13 @@ impl Builder {
     }
 
     /// Mean cross-entropy under the given name.
-    pub(crate) fn loss(&mut self, name: &str, logits: NodeId, labels: NodeId, smoothing: f32) -> Result<NodeId> {
+    pub(crate) fn loss(
+        &mut self,
+        name: &str,
+        logits: NodeId,
+        labels: NodeId,
+        smoothing: f32,
+    ) -> Result<NodeId> {
         self.graph.add(name, Op::CrossEntropy { smoothing }, &[logits, labels])
     }
 }

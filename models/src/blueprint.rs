@@ -58,7 +58,8 @@ pub struct Bounds {
 impl Bounds {
     /// Whether a network keeps them.
     pub fn hold(self, cost: &Cost) -> bool {
-        self.params.is_none_or(|params| cost.params <= params) && self.madds.is_none_or(|madds| cost.madds <= madds)
+        self.params.is_none_or(|params| cost.params <= params)
+            && self.madds.is_none_or(|madds| cost.madds <= madds)
     }
 }
 
@@ -71,7 +72,9 @@ impl Blueprint {
         match self {
             Self::Cells { genotype, skeleton } => Discrete::build(genotype, skeleton, batch, heads),
             Self::WideCells { cells, skeleton } => cells.build(skeleton, batch, heads),
-            Self::Handmade { network, image, classes } => network.build(*image, *classes, batch, heads),
+            Self::Handmade { network, image, classes } => {
+                network.build(*image, *classes, batch, heads)
+            }
         }
     }
 
@@ -128,15 +131,20 @@ impl Blueprint {
         }
     }
 
-    /// The same cells with as many channels as the bounds allow. More channels always take more of both.
+    /// The same cells with as many channels as the bounds allow. More channels always take more of
+    /// both.
     ///
     /// # Errors
-    /// When not even the narrowest network keeps the bounds, or the network has no channels to choose.
+    /// When not even the narrowest network keeps the bounds, or the network has no channels to
+    /// choose.
     pub fn widest(&self, bounds: Bounds) -> Result<Self, ModelError> {
         let Some(skeleton) = self.skeleton() else {
-            return Err(ModelError::Invalid("only a network of cells has channels to choose".into()));
+            return Err(ModelError::Invalid(
+                "only a network of cells has channels to choose".into(),
+            ));
         };
-        // The ImageNet stem halves them, and some cells have groups of them. All steps are powers of two.
+        // The ImageNet stem halves them, and some cells have groups of them. All steps are powers
+        // of two.
         let of_stem = match skeleton.stem {
             Stem::Cifar => 1,
             Stem::Imagenet => 2,
@@ -156,7 +164,10 @@ impl Blueprint {
         let narrowest = with(1).cost()?;
         if !bounds.hold(&narrowest) {
             let Cost { params, madds, .. } = narrowest;
-            let message = format!("even with {step} channels the network has {params} params and takes {madds} multiply-adds");
+            let message = format!(
+                "even with {step} channels the network has {params} params and takes {madds} \
+                 multiply-adds"
+            );
             return Err(ModelError::Invalid(message));
         }
         let (mut fits, mut beyond) = (1, MAX_CHANNELS / step + 1);
@@ -196,22 +207,35 @@ mod tests {
         ] {
             let found = darts(stem).widest(bounds).unwrap();
             assert!(bounds.hold(&found.cost().unwrap()), "{bounds:?}");
-            let Blueprint::Cells { genotype, mut skeleton } = found else { panic!("a network of cells") };
+            let Blueprint::Cells { genotype, mut skeleton } = found else {
+                panic!("a network of cells")
+            };
             skeleton.channels += step;
-            assert!(!bounds.hold(&Blueprint::Cells { genotype, skeleton }.cost().unwrap()), "{bounds:?}");
+            assert!(
+                !bounds.hold(&Blueprint::Cells { genotype, skeleton }.cost().unwrap()),
+                "{bounds:?}"
+            );
         }
         let exact = darts(Stem::Imagenet).cost().unwrap();
-        assert_eq!(channels(&darts(Stem::Imagenet).widest(bounds(Some(exact.params), None)).unwrap()), 48, "a bound may be reached");
+        assert_eq!(
+            channels(&darts(Stem::Imagenet).widest(bounds(Some(exact.params), None)).unwrap()),
+            48,
+            "a bound may be reached"
+        );
     }
 
     #[test]
     fn the_widest_network_has_channels_that_split_into_its_groups() {
-        let published = Zoo::embedded().find("gdas-frc").unwrap().published(Stem::Cifar).unwrap().unwrap();
+        let published =
+            Zoo::embedded().find("gdas-frc").unwrap().published(Stem::Cifar).unwrap().unwrap();
         let found = published.widest(Bounds { params: Some(500_000), madds: None }).unwrap();
         assert!(channels(&found).is_multiple_of(4) && found.cost().unwrap().params <= 500_000);
         let Blueprint::WideCells { cells, mut skeleton } = found else { panic!("wide cells") };
         skeleton.channels += 4;
-        assert!(Blueprint::WideCells { cells: cells.clone(), skeleton }.cost().unwrap().params > 500_000);
+        assert!(
+            Blueprint::WideCells { cells: cells.clone(), skeleton }.cost().unwrap().params
+                > 500_000
+        );
         skeleton.channels += 1;
         let error = Blueprint::WideCells { cells, skeleton }.cost().unwrap_err().to_string();
         assert!(error.contains("do not split into 8 groups"), "{error}");
@@ -219,9 +243,17 @@ mod tests {
 
     #[test]
     fn bounds_that_no_network_keeps_are_told() {
-        let error = darts(Stem::Cifar).widest(Bounds { params: Some(10), madds: None }).unwrap_err().to_string();
+        let error = darts(Stem::Cifar)
+            .widest(Bounds { params: Some(10), madds: None })
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("even with 1 channels"), "{error}");
-        let mobilenet = Zoo::embedded().find("mobilenet-v1").unwrap().published(Stem::Imagenet).unwrap().unwrap();
+        let mobilenet = Zoo::embedded()
+            .find("mobilenet-v1")
+            .unwrap()
+            .published(Stem::Imagenet)
+            .unwrap()
+            .unwrap();
         let error = mobilenet.widest(Bounds::default()).unwrap_err().to_string();
         assert!(error.contains("only a network of cells"), "{error}");
     }
@@ -231,12 +263,22 @@ mod tests {
         let find = |name| Zoo::embedded().find(name).unwrap();
         let sizes = Sizes::default();
         assert_eq!(find("darts-v2").network(sizes).unwrap(), darts(Stem::Cifar));
-        assert_eq!(find("darts-v2").network(Sizes { stem: Some(Stem::Imagenet), ..sizes }).unwrap(), darts(Stem::Imagenet));
+        assert_eq!(
+            find("darts-v2").network(Sizes { stem: Some(Stem::Imagenet), ..sizes }).unwrap(),
+            darts(Stem::Imagenet)
+        );
         let on_imagenet = find("pc-darts-imagenet").network(sizes).unwrap();
         assert_eq!(channels(&on_imagenet), 48, "it was published for ImageNet alone");
-        let error = find("pc-darts-imagenet").network(Sizes { stem: Some(Stem::Cifar), ..sizes }).unwrap_err().to_string();
+        let error = find("pc-darts-imagenet")
+            .network(Sizes { stem: Some(Stem::Cifar), ..sizes })
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("cells must be given"), "{error}");
-        for wrong in [Sizes { cells: Some(8), ..sizes }, Sizes { channels: Some(8), ..sizes }, Sizes { stem: Some(Stem::Cifar), ..sizes }] {
+        for wrong in [
+            Sizes { cells: Some(8), ..sizes },
+            Sizes { channels: Some(8), ..sizes },
+            Sizes { stem: Some(Stem::Cifar), ..sizes },
+        ] {
             let error = find("mobilenet-v1").network(wrong).unwrap_err().to_string();
             assert!(error.contains("no stack of cells"), "{error}");
         }

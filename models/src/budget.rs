@@ -1,4 +1,5 @@
-//! Architectures within a limit: what every choice of a space costs, and the most probable choices that a limit allows.
+//! Architectures within a limit: what every choice of a space costs, and the most probable choices
+//! that a limit allows.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -6,8 +7,9 @@ use std::fmt;
 use crate::cost::{LayerCost, count};
 use crate::{Discrete, Genotype, IntensiveSpace, ModelError, NODES, Pair, Skeleton};
 
-/// What every candidate of a space costs in one network: the cost of an architecture is at most `fixed` plus that of its candidates, and
-/// less where no node reads the output of a cell or one of its inputs, so that they fall away.
+/// What every candidate of a space costs in one network: the cost of an architecture is at most
+/// `fixed` plus that of its candidates, and less where no node reads the output of a cell or one of
+/// its inputs, so that they fall away.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ChoiceCosts {
     /// Everything but the candidates: stem, preprocessing of the cells' inputs, classifier.
@@ -66,20 +68,29 @@ impl ChoiceCosts {
     }
 
     /// Adds up the layers of a network in which every node sums all of its candidates.
-    fn counted(space: &IntensiveSpace, skeleton: &Skeleton, cost: impl Fn(&LayerCost) -> u64) -> Result<Self, ModelError> {
+    fn counted(
+        space: &IntensiveSpace,
+        skeleton: &Skeleton,
+        cost: impl Fn(&LayerCost) -> u64,
+    ) -> Result<Self, ModelError> {
         let k = space.width();
         let widest = space.widest(skeleton)?;
         let mut places: HashMap<String, (usize, usize)> = HashMap::new();
         for (cell, site) in skeleton.cells().iter().enumerate() {
             for (node, pairs) in space.cell(site.kind).iter().enumerate() {
-                let named =
-                    |(i, pair): (usize, &Pair)| (format!("cell{cell}/node{}/{}@{}", node + 2, pair.op, pair.input), (cell, node * k + i));
+                let named = |(i, pair): (usize, &Pair)| {
+                    (
+                        format!("cell{cell}/node{}/{}@{}", node + 2, pair.op, pair.input),
+                        (cell, node * k + i),
+                    )
+                };
                 places.extend(pairs.iter().enumerate().map(named));
             }
         }
         let mut costs = Self { fixed: 0.0, cells: vec![vec![0.0; NODES * k]; skeleton.cells] };
         for layer in count(&Discrete::build(&widest, skeleton, 1, None)?.graph).layers {
-            // A layer of a candidate is called cell/node/candidate/layer, or as the candidate where that is one layer.
+            // A layer of a candidate is called cell/node/candidate/layer, or as the candidate where
+            // that is one layer.
             let candidate = layer.name.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
             match places.get(&candidate) {
                 Some(&(cell, place)) => costs.cells[cell][place] += cost(&layer) as f64,
@@ -94,14 +105,19 @@ impl ChoiceCosts {
     /// # Panics
     /// When it is none of the space, or of another number of cells.
     pub fn of(&self, space: &IntensiveSpace, genotype: &Genotype) -> f64 {
-        assert_eq!(self.cells.len(), genotype.cells.len(), "costs are those of a network with as many cells");
+        assert_eq!(
+            self.cells.len(),
+            genotype.cells.len(),
+            "costs are those of a network with as many cells"
+        );
         let mut sum = self.fixed;
         for (costs, cell) in self.cells.iter().zip(&genotype.cells) {
             let candidates = space.cell(cell.kind).iter().zip(costs.chunks_exact(space.width()));
             for ((candidates, costs), pairs) in candidates.zip(&cell.nodes) {
                 for pair in pairs {
                     let place = candidates.iter().position(|candidate| candidate == pair);
-                    sum += costs[place.expect("an architecture of the space has candidates of the space")];
+                    sum += costs
+                        [place.expect("an architecture of the space has candidates of the space")];
                 }
             }
         }
@@ -114,24 +130,46 @@ impl Limit {
     ///
     /// # Errors
     /// When the skeleton makes no network.
-    pub fn params(most: u64, space: &IntensiveSpace, skeleton: &Skeleton) -> Result<Self, ModelError> {
-        Ok(Self { resource: Resource::Params, most: most as f64, costs: ChoiceCosts::params(space, skeleton)? })
+    pub fn params(
+        most: u64,
+        space: &IntensiveSpace,
+        skeleton: &Skeleton,
+    ) -> Result<Self, ModelError> {
+        Ok(Self {
+            resource: Resource::Params,
+            most: most as f64,
+            costs: ChoiceCosts::params(space, skeleton)?,
+        })
     }
 
     /// At most so many multiply-accumulates for one image.
     ///
     /// # Errors
     /// When the skeleton makes no network.
-    pub fn madds(most: u64, space: &IntensiveSpace, skeleton: &Skeleton) -> Result<Self, ModelError> {
-        Ok(Self { resource: Resource::Madds, most: most as f64, costs: ChoiceCosts::madds(space, skeleton)? })
+    pub fn madds(
+        most: u64,
+        space: &IntensiveSpace,
+        skeleton: &Skeleton,
+    ) -> Result<Self, ModelError> {
+        Ok(Self {
+            resource: Resource::Madds,
+            most: most as f64,
+            costs: ChoiceCosts::madds(space, skeleton)?,
+        })
     }
 
     /// What an architecture takes: counted where that can be done, else the sum of its choices.
     ///
     /// # Errors
     /// When the architecture does not fit the skeleton.
-    pub fn taken(&self, space: &IntensiveSpace, genotype: &Genotype, skeleton: &Skeleton) -> Result<f64, ModelError> {
-        let counted = || Ok::<_, ModelError>(count(&Discrete::build(genotype, skeleton, 1, None)?.graph));
+    pub fn taken(
+        &self,
+        space: &IntensiveSpace,
+        genotype: &Genotype,
+        skeleton: &Skeleton,
+    ) -> Result<f64, ModelError> {
+        let counted =
+            || Ok::<_, ModelError>(count(&Discrete::build(genotype, skeleton, 1, None)?.graph));
         Ok(match self.resource {
             Resource::Params => counted()?.params as f64,
             Resource::Madds => counted()?.madds as f64,
@@ -151,7 +189,8 @@ struct Choice {
     shares: Vec<f64>,
 }
 
-/// The nodes of all cells with all their choices, and what of each limit is taken whatever is chosen.
+/// The nodes of all cells with all their choices, and what of each limit is taken whatever is
+/// chosen.
 struct Choices {
     nodes: Vec<Vec<Choice>>,
     fixed: Vec<f64>,
@@ -167,14 +206,17 @@ impl IntensiveSpace {
         self.discretize(skeleton, &vec![vec![0.0; NODES * k]; skeleton.cells], k)
     }
 
-    /// [`Self::discretize`] within limits, which are those of the network of `skeleton`: of all that they allow, an architecture with as
-    /// large a product of the kept probabilities as could be found. Without limits, or where none binds, it is that of `discretize`.
+    /// [`Self::discretize`] within limits, which are those of the network of `skeleton`: of all
+    /// that they allow, an architecture with as large a product of the kept probabilities as could
+    /// be found. Without limits, or where none binds, it is that of `discretize`.
     ///
-    /// Each limit has a price, raised while it is exceeded; every node takes the choice that is worth most at these prices (Lagrangian
-    /// relaxation of the multiple-choice knapsack problem). Single nodes are then changed for the better while the limits allow it.
+    /// Each limit has a price, raised while it is exceeded; every node takes the choice that is
+    /// worth most at these prices (Lagrangian relaxation of the multiple-choice knapsack problem).
+    /// Single nodes are then changed for the better while the limits allow it.
     ///
     /// # Errors
-    /// [`ModelError::Invalid`] when nothing within the limits was found. For one limit there is nothing then.
+    /// [`ModelError::Invalid`] when nothing within the limits was found. For one limit there is
+    /// nothing then.
     pub fn discretize_within(
         &self,
         skeleton: &Skeleton,
@@ -188,26 +230,42 @@ impl IntensiveSpace {
         }
         let choices = Choices::new(self, probabilities, keep, limits);
         let chosen = choices.best_within().unwrap_or_else(|| choices.least());
-        let chosen: Vec<&Choice> = choices.nodes.iter().zip(chosen).map(|(node, choice)| &node[choice]).collect();
+        let chosen: Vec<&Choice> =
+            choices.nodes.iter().zip(chosen).map(|(node, choice)| &node[choice]).collect();
         // Among so many candidates, those kept have the only positive scores.
         let scores: Vec<f32> = chosen
             .iter()
-            .flat_map(|choice| (0..self.width()).map(|candidate| f32::from(u8::from(choice.candidates.contains(&candidate)))))
+            .flat_map(|choice| {
+                (0..self.width())
+                    .map(|candidate| f32::from(u8::from(choice.candidates.contains(&candidate))))
+            })
             .collect();
-        let scores: Vec<Vec<f32>> = scores.chunks_exact(NODES * self.width()).map(<[f32]>::to_vec).collect();
+        let scores: Vec<Vec<f32>> =
+            scores.chunks_exact(NODES * self.width()).map(<[f32]>::to_vec).collect();
         let genotype = self.discretize(skeleton, &scores, keep)?;
         match self.exceeded(&genotype, skeleton, limits)? {
             None => Ok(genotype),
             Some((limit, taken)) => {
                 let (most, resource) = (limit.most, limit.resource);
-                let what = if limits.len() == 1 { "the smallest of this space has" } else { "the smallest that was found has" };
-                Err(ModelError::Invalid(format!("no architecture with at most {most} {resource}: {what} {taken}")))
+                let what = if limits.len() == 1 {
+                    "the smallest of this space has"
+                } else {
+                    "the smallest that was found has"
+                };
+                Err(ModelError::Invalid(format!(
+                    "no architecture with at most {most} {resource}: {what} {taken}"
+                )))
             }
         }
     }
 
     /// The first limit that an architecture exceeds, and what it takes.
-    fn exceeded<'a>(&self, genotype: &Genotype, skeleton: &Skeleton, limits: &'a [Limit]) -> Result<Option<(&'a Limit, f64)>, ModelError> {
+    fn exceeded<'a>(
+        &self,
+        genotype: &Genotype,
+        skeleton: &Skeleton,
+        limits: &'a [Limit],
+    ) -> Result<Option<(&'a Limit, f64)>, ModelError> {
         for limit in limits {
             let taken = limit.taken(self, genotype, skeleton)?;
             if taken > limit.most {
@@ -219,14 +277,28 @@ impl IntensiveSpace {
 }
 
 impl Choices {
-    fn new(space: &IntensiveSpace, probabilities: &[Vec<f32>], keep: usize, limits: &[Limit]) -> Self {
+    fn new(
+        space: &IntensiveSpace,
+        probabilities: &[Vec<f32>],
+        keep: usize,
+        limits: &[Limit],
+    ) -> Self {
         let k = space.width();
         let subsets = subsets(k, keep);
         let node = |cell: usize, node: usize| {
             let places = node * k..(node + 1) * k;
-            let logs: Vec<f64> = probabilities[cell][places.clone()].iter().map(|&p| f64::from(p.max(f32::MIN_POSITIVE)).ln()).collect();
+            let logs: Vec<f64> = probabilities[cell][places.clone()]
+                .iter()
+                .map(|&p| f64::from(p.max(f32::MIN_POSITIVE)).ln())
+                .collect();
             let choice = |candidates: &Vec<usize>| {
-                let share = |limit: &Limit| candidates.iter().map(|&i| limit.costs.cells[cell][places.start + i]).sum::<f64>() / limit.most;
+                let share = |limit: &Limit| {
+                    candidates
+                        .iter()
+                        .map(|&i| limit.costs.cells[cell][places.start + i])
+                        .sum::<f64>()
+                        / limit.most
+                };
                 Choice {
                     value: candidates.iter().map(|&i| logs[i]).sum(),
                     shares: limits.iter().map(share).collect(),
@@ -236,7 +308,10 @@ impl Choices {
             subsets.iter().map(choice).collect()
         };
         Self {
-            nodes: (0..probabilities.len()).flat_map(|cell| (0..NODES).map(move |n| (cell, n))).map(|(cell, n)| node(cell, n)).collect(),
+            nodes: (0..probabilities.len())
+                .flat_map(|cell| (0..NODES).map(move |n| (cell, n)))
+                .map(|(cell, n)| node(cell, n))
+                .collect(),
             fixed: limits.iter().map(|limit| limit.costs.fixed / limit.most).collect(),
         }
     }
@@ -260,7 +335,9 @@ impl Choices {
 
     /// Each node's choice of the largest worth; the first of equals.
     fn most(&self, worth: impl Fn(&Choice) -> f64) -> Vec<usize> {
-        let best = |node: &Vec<Choice>| (0..node.len()).rev().max_by(|&a, &b| worth(&node[a]).total_cmp(&worth(&node[b])));
+        let best = |node: &Vec<Choice>| {
+            (0..node.len()).rev().max_by(|&a, &b| worth(&node[a]).total_cmp(&worth(&node[b])))
+        };
         self.nodes.iter().map(|node| best(node).expect("every node has a choice")).collect()
     }
 
@@ -274,7 +351,9 @@ impl Choices {
         let limits = self.fixed.len();
         let mut best: Option<Vec<usize>> = None;
         let mut consider = |chosen: Vec<usize>| {
-            if self.is_within(&chosen) && best.as_ref().is_none_or(|best| self.value(&chosen) > self.value(best)) {
+            if self.is_within(&chosen)
+                && best.as_ref().is_none_or(|best| self.value(&chosen) > self.value(best))
+            {
                 best = Some(chosen);
             }
         };
@@ -282,9 +361,16 @@ impl Choices {
         (0..limits).for_each(|limit| consider(self.most(|choice| -choice.shares[limit])));
         let mut prices = vec![1.0; limits];
         for round in 0..PRICE_ROUNDS {
-            let chosen =
-                self.most(|choice| choice.value - prices.iter().zip(&choice.shares).map(|(price, share)| price * share).sum::<f64>());
-            // Steps shrink, so that prices settle; what is exceeded becomes dearer, what is not cheaper.
+            let chosen = self.most(|choice| {
+                choice.value
+                    - prices
+                        .iter()
+                        .zip(&choice.shares)
+                        .map(|(price, share)| price * share)
+                        .sum::<f64>()
+            });
+            // Steps shrink, so that prices settle; what is exceeded becomes dearer, what is not
+            // cheaper.
             let step = 8.0 / (1.0 + round as f64).sqrt();
             for (price, taken) in prices.iter_mut().zip(self.taken(&chosen)) {
                 *price *= (step * (taken - 1.0)).clamp(-2.0, 2.0).exp();
@@ -303,7 +389,13 @@ impl Choices {
                 let now = &node[chosen[at]];
                 for (choice, other) in node.iter().enumerate() {
                     let gain = other.value - now.value;
-                    let fits = || taken.iter().zip(&other.shares).zip(&now.shares).all(|((taken, new), old)| taken + new - old <= 1.0);
+                    let fits = || {
+                        taken
+                            .iter()
+                            .zip(&other.shares)
+                            .zip(&now.shares)
+                            .all(|((taken, new), old)| taken + new - old <= 1.0)
+                    };
                     if gain > best.map_or(0.0, |(gain, ..)| gain) && fits() {
                         best = Some((gain, at, choice));
                     }
@@ -339,10 +431,13 @@ mod tests {
     use rand::{RngExt, SeedableRng};
     use rand_chacha::ChaCha8Rng;
 
-    const SKELETON: Skeleton = Skeleton { stem: Stem::Cifar, cells: 5, channels: 6, classes: 10, image: [3, 16, 16] };
+    const SKELETON: Skeleton =
+        Skeleton { stem: Stem::Cifar, cells: 5, channels: 6, classes: 10, image: [3, 16, 16] };
 
     fn probabilities(space: &IntensiveSpace, rng: &mut ChaCha8Rng) -> Vec<Vec<f32>> {
-        (0..SKELETON.cells).map(|_| (0..NODES * space.width()).map(|_| rng.random()).collect()).collect()
+        (0..SKELETON.cells)
+            .map(|_| (0..NODES * space.width()).map(|_| rng.random()).collect())
+            .collect()
     }
 
     #[test]
@@ -364,7 +459,10 @@ mod tests {
             }
             let widest = space.widest(&SKELETON).unwrap();
             let all = count(&Discrete::build(&widest, &SKELETON, 1, None).unwrap().graph);
-            assert_eq!(all.params as f64, ChoiceCosts::params(&space, &SKELETON).unwrap().of(&space, &widest));
+            assert_eq!(
+                all.params as f64,
+                ChoiceCosts::params(&space, &SKELETON).unwrap().of(&space, &widest)
+            );
         }
         assert!(pruned < 20, "nothing was compared exactly");
     }
@@ -381,12 +479,18 @@ mod tests {
             let smallest = Choices::new(&space, &p, 2, &[least]);
             let smallest = smallest.taken(&smallest.least())[0];
             for share in [0.6, 0.8, 1.0] {
-                let (params, madds) = ((cost.params as f64 * share) as u64, (cost.madds as f64 * share) as u64);
-                let limits = [Limit::params(params, &space, &SKELETON).unwrap(), Limit::madds(madds, &space, &SKELETON).unwrap()];
+                let (params, madds) =
+                    ((cost.params as f64 * share) as u64, (cost.madds as f64 * share) as u64);
+                let limits = [
+                    Limit::params(params, &space, &SKELETON).unwrap(),
+                    Limit::madds(madds, &space, &SKELETON).unwrap(),
+                ];
                 if (madds as f64) < smallest {
                     continue;
                 }
-                let Ok(found) = space.discretize_within(&SKELETON, &p, 2, &limits) else { continue };
+                let Ok(found) = space.discretize_within(&SKELETON, &p, 2, &limits) else {
+                    continue;
+                };
                 let taken = count(&Discrete::build(&found, &SKELETON, 1, None).unwrap().graph);
                 assert!(taken.params <= params && taken.madds <= madds, "{taken:?}");
                 assert_eq!(found == free, share == 1.0);
@@ -400,9 +504,17 @@ mod tests {
         let skeleton = Skeleton { cells: 3, ..SKELETON };
         for _ in 0..5 {
             let space = IntensiveSpace::random(3, &mut rng).unwrap();
-            let p: Vec<Vec<f32>> = (0..3).map(|_| (0..NODES * 3).map(|_| rng.random()).collect()).collect();
-            let all = ChoiceCosts::madds(&space, &skeleton).unwrap().of(&space, &space.widest(&skeleton).unwrap());
-            let choices = Choices::new(&space, &p, 1, &[Limit::madds((all * 0.45) as u64, &space, &skeleton).unwrap()]);
+            let p: Vec<Vec<f32>> =
+                (0..3).map(|_| (0..NODES * 3).map(|_| rng.random()).collect()).collect();
+            let all = ChoiceCosts::madds(&space, &skeleton)
+                .unwrap()
+                .of(&space, &space.widest(&skeleton).unwrap());
+            let choices = Choices::new(
+                &space,
+                &p,
+                1,
+                &[Limit::madds((all * 0.45) as u64, &space, &skeleton).unwrap()],
+            );
             let Some(found) = choices.best_within() else { continue };
             assert!(choices.is_within(&found));
             // 3 choices in each of 12 nodes.
@@ -431,7 +543,12 @@ mod tests {
         let p = probabilities(&space, &mut rng);
         let limits = [Limit::params(10, &space, &SKELETON).unwrap()];
         let message = space.discretize_within(&SKELETON, &p, 2, &limits).unwrap_err().to_string();
-        assert!(message.starts_with("no architecture with at most 10 params: the smallest of this space has "), "{message}");
+        assert!(
+            message.starts_with(
+                "no architecture with at most 10 params: the smallest of this space has "
+            ),
+            "{message}"
+        );
     }
 
     #[test]

@@ -5,9 +5,10 @@ use serde::Serialize;
 
 /// Cost of a network or a layer.
 ///
-/// Multiply-adds count convolutions and linear layers alone, one per multiply-accumulate, for one image. Some publications of the DARTS
-/// line count other operations too; the notes of [`crate::zoo`] say which. Parameters are trainable ones; a network built for inference
-/// has no auxiliary head.
+/// Multiply-adds count convolutions and linear layers alone, one per multiply-accumulate, for one
+/// image. Some publications of the DARTS line count other operations too; the notes of
+/// [`crate::zoo`] say which. Parameters are trainable ones; a network built for inference has no
+/// auxiliary head.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Cost {
     /// Number of trainable values.
@@ -54,7 +55,13 @@ pub fn count(graph: &Graph) -> Cost {
         shape[0] = 1;
         cost.params += params;
         cost.madds += madds;
-        cost.layers.push(LayerCost { name: node.name.clone(), op: node.op.name(), shape, params, madds });
+        cost.layers.push(LayerCost {
+            name: node.name.clone(),
+            op: node.op.name(),
+            shape,
+            params,
+            madds,
+        });
     }
     cost
 }
@@ -77,9 +84,17 @@ mod tests {
         let bias = graph.parameter("linear/bias", [10], Init::Constant(0.0)).unwrap();
         graph.add("linear", Op::Linear, &[x, weight, bias]).unwrap();
         let cost = count(&graph);
-        let layers: Vec<_> = cost.layers.iter().map(|l| (l.name.as_str(), l.shape.clone(), l.params, l.madds)).collect();
+        let layers: Vec<_> = cost
+            .layers
+            .iter()
+            .map(|l| (l.name.as_str(), l.shape.clone(), l.params, l.madds))
+            .collect();
         let conv = ("conv", vec![1, 6, 4, 4], 6 * 9, 6 * 4 * 4 * 9);
-        assert_eq!(layers, [conv, ("linear", vec![1, 10], 60 + 10, 60)], "for one image of the five");
+        assert_eq!(
+            layers,
+            [conv, ("linear", vec![1, 10], 60 + 10, 60)],
+            "for one image of the five"
+        );
         assert_eq!((cost.params, cost.madds), (6 * 9 + 70, 6 * 4 * 4 * 9 + 60));
     }
 }

@@ -16,8 +16,9 @@ pub struct Heads {
     pub smoothing: f32,
 }
 
-/// A network to be trained or deployed: that of a [`Genotype`], or one that was built by hand. What no output depends on, such as the
-/// preprocessing of a cell input that no node reads, is not part of it.
+/// A network to be trained or deployed: that of a [`Genotype`], or one that was built by hand. What
+/// no output depends on, such as the preprocessing of a cell input that no node reads, is not part
+/// of it.
 #[derive(Clone, Debug)]
 pub struct Discrete {
     /// Its graph, for one batch size.
@@ -39,7 +40,8 @@ pub struct Training {
     pub loss: NodeId,
     /// Inputs `[batch]`: one drop-path mask for every operation that can be dropped.
     pub masks: Vec<NodeId>,
-    /// Input `[batch, features]`: what each feature that the last linear layer reads is multiplied by, where these can be dropped.
+    /// Input `[batch, features]`: what each feature that the last linear layer reads is multiplied
+    /// by, where these can be dropped.
     pub dropout: Option<NodeId>,
 }
 
@@ -54,12 +56,18 @@ pub(crate) struct Drops {
 
 impl Drops {
     pub(crate) fn new(heads: Option<Heads>, batch: usize) -> Self {
-        let (paths, features) = heads.map_or((false, false), |heads| (heads.drop_path, heads.dropout));
+        let (paths, features) =
+            heads.map_or((false, false), |heads| (heads.drop_path, heads.dropout));
         Self { paths, features, batch, masks: Vec::new(), dropout: None }
     }
 
     /// `y`, which the operation `name` gave, times a mask where operations can be dropped.
-    pub(crate) fn drop(&mut self, b: &mut Builder, name: &str, y: NodeId) -> Result<NodeId, EngineError> {
+    pub(crate) fn drop(
+        &mut self,
+        b: &mut Builder,
+        name: &str,
+        y: NodeId,
+    ) -> Result<NodeId, EngineError> {
         if !self.paths {
             return Ok(y);
         }
@@ -68,7 +76,8 @@ impl Drops {
         b.graph.add(format!("{name}/drop"), Op::DropPath, &[y, mask])
     }
 
-    /// What the last linear layer reads, `[batch, features]`, times a mask where that is wanted (dropout).
+    /// What the last linear layer reads, `[batch, features]`, times a mask where that is wanted
+    /// (dropout).
     pub(crate) fn features(&mut self, b: &mut Builder, x: NodeId) -> Result<NodeId, EngineError> {
         if !self.features {
             return Ok(x);
@@ -83,7 +92,12 @@ impl Drops {
     }
 
     /// Global average, dropout where that is wanted, and a linear layer.
-    pub(crate) fn classifier(&mut self, b: &mut Builder, x: NodeId, classes: usize) -> Result<NodeId, EngineError> {
+    pub(crate) fn classifier(
+        &mut self,
+        b: &mut Builder,
+        x: NodeId,
+        classes: usize,
+    ) -> Result<NodeId, EngineError> {
         let x = b.pool_all(x)?;
         let x = self.features(b, x)?;
         b.linear(CLASSIFIER, x, classes)
@@ -92,17 +106,28 @@ impl Drops {
 
 impl Discrete {
     /// Builds the network for a batch size: for training with the heads given, else for inference.
-    pub fn build(genotype: &Genotype, skeleton: &Skeleton, batch: usize, heads: Option<Heads>) -> Result<Self, ModelError> {
+    pub fn build(
+        genotype: &Genotype,
+        skeleton: &Skeleton,
+        batch: usize,
+        heads: Option<Heads>,
+    ) -> Result<Self, ModelError> {
         skeleton.validate()?;
         if genotype.cells.len() != skeleton.cells {
             let (found, expected) = (genotype.cells.len(), skeleton.cells);
-            return Err(ModelError::Invalid(format!("the genotype has {found} cells, the network {expected}")));
+            return Err(ModelError::Invalid(format!(
+                "the genotype has {found} cells, the network {expected}"
+            )));
         }
         Self::stack(skeleton, batch, heads, |b, drops, site, name, inputs| {
             let cell = &genotype.cells[site.index];
             if cell.kind != site.kind {
                 let (found, expected) = (cell.kind, site.kind);
-                let message = format!("cell {} of the genotype is a {found:?} cell, the network has a {expected:?} cell there", site.index);
+                let message = format!(
+                    "cell {} of the genotype is a {found:?} cell, the network has a {expected:?} \
+                     cell there",
+                    site.index
+                );
                 return Err(ModelError::Invalid(message));
             }
             let mut states = inputs.to_vec();
@@ -110,8 +135,13 @@ impl Discrete {
                 let mut terms = Vec::with_capacity(pairs.len());
                 for pair in pairs {
                     let name = format!("{name}/node{}/{}@{}", node + 2, pair.op, pair.input);
-                    let stride = if site.kind == CellKind::Reduction && pair.input < 2 { 2 } else { 1 };
-                    let Some(y) = b.operation(&name, pair.op, states[pair.input], stride, Weights::Own)? else { continue };
+                    let stride =
+                        if site.kind == CellKind::Reduction && pair.input < 2 { 2 } else { 1 };
+                    let Some(y) =
+                        b.operation(&name, pair.op, states[pair.input], stride, Weights::Own)?
+                    else {
+                        continue;
+                    };
                     let droppable = !(pair.op == Operation::Identity && stride == 1);
                     terms.push(if droppable { drops.drop(b, &name, y)? } else { y });
                 }
@@ -124,12 +154,19 @@ impl Discrete {
         })
     }
 
-    /// A network of cells, each of which `cell` makes at its site, under its name, of its two inputs.
+    /// A network of cells, each of which `cell` makes at its site, under its name, of its two
+    /// inputs.
     pub(crate) fn stack(
         skeleton: &Skeleton,
         batch: usize,
         heads: Option<Heads>,
-        mut cell: impl FnMut(&mut Builder, &mut Drops, CellSite, &str, [NodeId; 2]) -> Result<NodeId, ModelError>,
+        mut cell: impl FnMut(
+            &mut Builder,
+            &mut Drops,
+            CellSite,
+            &str,
+            [NodeId; 2],
+        ) -> Result<NodeId, ModelError>,
     ) -> Result<Self, ModelError> {
         skeleton.validate()?;
         let mut b = Builder::new(true);
@@ -151,7 +188,8 @@ impl Discrete {
         Self::finish(b, images, logits, heads, auxiliary_input, drops)
     }
 
-    /// The network that gives `logits`, with the loss where it is to be trained. The auxiliary classifier reads `auxiliary_input`.
+    /// The network that gives `logits`, with the loss where it is to be trained. The auxiliary
+    /// classifier reads `auxiliary_input`.
     pub(crate) fn finish(
         mut b: Builder,
         images: NodeId,
@@ -169,7 +207,11 @@ impl Discrete {
                 if let (Some(input), true) = (auxiliary_input, heads.auxiliary > 0.0) {
                     let auxiliary = b.auxiliary(input, classes)?;
                     let auxiliary = b.loss("loss/auxiliary", auxiliary, labels, heads.smoothing)?;
-                    let weighted = b.graph.add("loss/auxiliary_weighted", Op::Scale { factor: heads.auxiliary }, &[auxiliary])?;
+                    let weighted = b.graph.add(
+                        "loss/auxiliary_weighted",
+                        Op::Scale { factor: heads.auxiliary },
+                        &[auxiliary],
+                    )?;
                     loss = b.graph.add("loss", Op::Add, &[loss, weighted])?;
                 }
                 Some(Training { labels, loss, masks: drops.masks, dropout: drops.dropout })
@@ -188,6 +230,11 @@ impl Discrete {
             masks: t.masks.into_iter().filter_map(now).collect(),
             dropout: t.dropout.and_then(now),
         });
-        Ok(Self { graph, images: now(images).expect(kept), logits: now(logits).expect(kept), training })
+        Ok(Self {
+            graph,
+            images: now(images).expect(kept),
+            logits: now(logits).expect(kept),
+            training,
+        })
     }
 }

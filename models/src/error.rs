@@ -3,7 +3,8 @@ use adwp_engine::EngineError;
 /// What can be wrong with an architecture.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
-    /// A file is no JSON of the expected form; the message of the parser names key, line and column.
+    /// A file is no JSON of the expected form; the message of the parser names key, line and
+    /// column.
     #[error("{what}: {message}")]
     Parse {
         /// What was being read.

@@ -6,7 +6,8 @@ use crate::{CellKind, ModelError, NODES, Pair};
 
 const SCHEMA: &str = "adwp/genotype/1";
 
-/// One cell of an architecture: what each intermediate node sums. The cell's output concatenates all intermediate nodes.
+/// One cell of an architecture: what each intermediate node sums. The cell's output concatenates
+/// all intermediate nodes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CellGenotype {
@@ -16,7 +17,8 @@ pub struct CellGenotype {
     pub nodes: Vec<Vec<Pair>>,
 }
 
-/// An architecture: each cell its own (macro search). Sizes (channels, image, classes) belong to the [`crate::Skeleton`].
+/// An architecture: each cell its own (macro search). Sizes (channels, image, classes) belong to
+/// the [`crate::Skeleton`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Genotype {
@@ -36,7 +38,8 @@ impl Genotype {
     /// Reads `genotype.json`.
     ///
     /// # Errors
-    /// Unknown schema, unknown keys or operations, pairs that read later nodes, cells without the four nodes.
+    /// Unknown schema, unknown keys or operations, pairs that read later nodes, cells without the
+    /// four nodes.
     pub fn from_json(text: &str) -> Result<Self, ModelError> {
         let genotype: Self = parse(text, "genotype", SCHEMA)?;
         genotype.validate()?;
@@ -53,7 +56,9 @@ impl Genotype {
             return Err(ModelError::Invalid("genotype: there are no cells".into()));
         }
         for (i, cell) in self.cells.iter().enumerate() {
-            let fail = |message: String| Err(ModelError::Invalid(format!("genotype: cell {i}: {message}")));
+            let fail = |message: String| {
+                Err(ModelError::Invalid(format!("genotype: cell {i}: {message}")))
+            };
             if cell.nodes.len() != NODES {
                 return fail(format!("{} nodes, expected {NODES}", cell.nodes.len()));
             }
@@ -68,8 +73,13 @@ impl Genotype {
     }
 }
 
-/// Parses a versioned JSON file. The schema is looked at first, so that a file of another version is told as such and not as a wrong key.
-pub(crate) fn parse<T: DeserializeOwned>(text: &str, what: &'static str, expected: &'static str) -> Result<T, ModelError> {
+/// Parses a versioned JSON file. The schema is looked at first, so that a file of another version
+/// is told as such and not as a wrong key.
+pub(crate) fn parse<T: DeserializeOwned>(
+    text: &str,
+    what: &'static str,
+    expected: &'static str,
+) -> Result<T, ModelError> {
     #[derive(Deserialize)]
     struct Schema {
         schema: String,

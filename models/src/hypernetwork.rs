@@ -6,7 +6,8 @@ use crate::{CellKind, IntensiveSpace, Limit, ModelError, NODES, Skeleton};
 
 /// Over what the softmax runs whose entry a generating block reads.
 ///
-/// Section 3.2.1 says "the probabilities of all the operations in the cell"; equation 4 normalises over the candidates of a node.
+/// Section 3.2.1 says "the probabilities of all the operations in the cell"; equation 4 normalises
+/// over the candidates of a node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum GeneratorInput {
@@ -35,7 +36,8 @@ pub struct Generator {
     pub hidden: usize,
     /// What stands between them.
     pub activation: GeneratorActivation,
-    /// Factor on the first values of the second one, and so on the weights that it predicts at first.
+    /// Factor on the first values of the second one, and so on the weights that it predicts at
+    /// first.
     pub gain: f32,
 }
 
@@ -56,7 +58,8 @@ pub struct HypernetworkOptions {
     pub dropped: Dropped,
 }
 
-/// The HyperNetwork (section 3.2.1): every cell has its own α, every convolution of a candidate operation its own generating block.
+/// The HyperNetwork (section 3.2.1): every cell has its own α, every convolution of a candidate
+/// operation its own generating block.
 #[derive(Clone, Debug)]
 pub struct Hypernetwork {
     /// Its graph, for one batch size.
@@ -83,7 +86,12 @@ pub struct Hypernetwork {
 
 impl Hypernetwork {
     /// Builds the HyperNetwork for a batch size.
-    pub fn build(space: &IntensiveSpace, skeleton: &Skeleton, batch: usize, options: HypernetworkOptions) -> Result<Self, ModelError> {
+    pub fn build(
+        space: &IntensiveSpace,
+        skeleton: &Skeleton,
+        batch: usize,
+        options: HypernetworkOptions,
+    ) -> Result<Self, ModelError> {
         skeleton.validate()?;
         let k = space.width();
         let mut b = Builder::new(false);
@@ -94,12 +102,14 @@ impl Hypernetwork {
         let mut previous = b.stem(skeleton.stem, images, skeleton.channels)?;
         for site in skeleton.cells() {
             let cell = format!("cell{}", site.index);
-            let alpha = b.graph.parameter(format!("{cell}/alpha"), [NODES, k], Init::Normal(1.0))?;
+            let alpha =
+                b.graph.parameter(format!("{cell}/alpha"), [NODES, k], Init::Normal(1.0))?;
             let over_node = b.graph.add(format!("{cell}/probabilities"), Op::Softmax, &[alpha])?;
             let encoding = match options.input {
                 GeneratorInput::Node => over_node,
                 GeneratorInput::Cell => {
-                    let flat = b.graph.reshape(format!("{cell}/alpha_flat"), alpha, [1, NODES * k])?;
+                    let flat =
+                        b.graph.reshape(format!("{cell}/alpha_flat"), alpha, [1, NODES * k])?;
                     b.graph.add(format!("{cell}/probabilities_over_cell"), Op::Softmax, &[flat])?
                 }
             };
@@ -111,29 +121,59 @@ impl Hypernetwork {
                 let mut terms = Vec::with_capacity(k);
                 for (i, pair) in pairs.iter().enumerate() {
                     let index = node * k + i;
-                    let weights = Weights::Generated { probabilities: encoding, index, generator: options.generator };
-                    let stride = if site.kind == CellKind::Reduction && pair.input < 2 { 2 } else { 1 };
+                    let weights = Weights::Generated {
+                        probabilities: encoding,
+                        index,
+                        generator: options.generator,
+                    };
+                    let stride =
+                        if site.kind == CellKind::Reduction && pair.input < 2 { 2 } else { 1 };
                     let name = format!("{cell}/node{}/{}@{}", node + 2, pair.op, pair.input);
                     let x = states[pair.input];
-                    if let Some(y) = b.candidate(&name, pair.op, x, stride, weights, options.dropped, &mut masks)? {
+                    if let Some(y) = b.candidate(
+                        &name,
+                        pair.op,
+                        x,
+                        stride,
+                        weights,
+                        options.dropped,
+                        &mut masks,
+                    )? {
                         inputs.push(y);
                         terms.push(index);
                     }
                 }
-                states.push(b.graph.add(format!("{cell}/node{}", node + 2), Op::WeightedSum { terms }, &inputs)?);
+                states.push(b.graph.add(
+                    format!("{cell}/node{}", node + 2),
+                    Op::WeightedSum { terms },
+                    &inputs,
+                )?);
             }
             let output = b.graph.add(format!("{cell}/output"), Op::Concat, &states[2..])?;
             previous = [previous[1], output];
         }
         let logits = b.classifier(previous[1], skeleton.classes)?;
         let loss = b.loss("loss", logits, labels, 0.0)?;
-        Ok(Self { graph: b.graph, images, labels, logits, loss, objective: loss, constants: Vec::new(), masks, alphas, probabilities })
+        Ok(Self {
+            graph: b.graph,
+            images,
+            labels,
+            logits,
+            loss,
+            objective: loss,
+            constants: Vec::new(),
+            masks,
+            alphas,
+            probabilities,
+        })
     }
 
-    /// Adds to the objective what the expected architecture takes beyond `limit`: strength · max(0, E / most - 1).
+    /// Adds to the objective what the expected architecture takes beyond `limit`: strength · max(0,
+    /// E / most - 1).
     ///
-    /// E is the fixed cost and, for every candidate, `keep` times its probability times its cost: a node's probabilities sum to one, and
-    /// `keep` of its candidates stay. It is differentiable in α, as the latency of ProxylessNAS is (Cai et al., 2019, section 3.3).
+    /// E is the fixed cost and, for every candidate, `keep` times its probability times its cost: a
+    /// node's probabilities sum to one, and `keep` of its candidates stay. It is differentiable in
+    /// α, as the latency of ProxylessNAS is (Cai et al., 2019, section 3.3).
     ///
     /// # Errors
     /// When there is a limit of this resource already.
@@ -143,14 +183,24 @@ impl Hypernetwork {
     pub fn limit(&mut self, limit: &Limit, keep: usize, strength: f32) -> Result<(), ModelError> {
         let name = format!("limit/{:?}", limit.resource).to_lowercase();
         let mut terms = Vec::with_capacity(self.probabilities.len());
-        assert_eq!(limit.costs.cells.len(), self.probabilities.len(), "costs are those of a network with as many cells");
-        for (cell, (costs, probabilities)) in limit.costs.cells.iter().zip(&self.probabilities).enumerate() {
+        assert_eq!(
+            limit.costs.cells.len(),
+            self.probabilities.len(),
+            "costs are those of a network with as many cells"
+        );
+        for (cell, (costs, probabilities)) in
+            limit.costs.cells.iter().zip(&self.probabilities).enumerate()
+        {
             let g = &mut self.graph;
             let shape = [1, g[*probabilities].shape.elements()];
             assert_eq!(costs.len(), shape[1], "costs are those of the same space");
-            let flat = g.reshape(format!("{name}/cell{cell}/probabilities"), *probabilities, shape)?;
+            let flat =
+                g.reshape(format!("{name}/cell{cell}/probabilities"), *probabilities, shape)?;
             let shares = g.input(format!("{name}/cell{cell}/shares"), shape)?;
-            self.constants.push((shares, costs.iter().map(|cost| (keep as f64 * cost / limit.most) as f32).collect()));
+            self.constants.push((
+                shares,
+                costs.iter().map(|cost| (keep as f64 * cost / limit.most) as f32).collect(),
+            ));
             terms.push(g.add(format!("{name}/cell{cell}/share"), Op::Linear, &[flat, shares])?);
         }
         let g = &mut self.graph;
@@ -160,18 +210,21 @@ impl Hypernetwork {
         let excess = g.add(format!("{name}/excess"), Op::Add, &terms)?;
         let excess = g.reshape(format!("{name}/excess_flat"), excess, [1])?;
         let penalty = g.add(format!("{name}/beyond"), Op::Relu, &[excess])?;
-        let penalty = g.add(format!("{name}/penalty"), Op::Scale { factor: strength }, &[penalty])?;
+        let penalty =
+            g.add(format!("{name}/penalty"), Op::Scale { factor: strength }, &[penalty])?;
         self.objective = g.add(format!("{name}/objective"), Op::Add, &[self.objective, penalty])?;
         Ok(())
     }
 
-    /// The parameters that are not α and on which the loss depends: generating blocks, stem, preprocessing, classifier.
+    /// The parameters that are not α and on which the loss depends: generating blocks, stem,
+    /// preprocessing, classifier.
     pub fn weights(&self) -> Vec<NodeId> {
         let live = self.graph.ancestors(&[self.loss]);
         self.graph.parameters().filter(|id| live[id.index()] && !self.alphas.contains(id)).collect()
     }
 
-    /// The α on which the loss depends: all, unless no candidate of the next two cells reads a cell.
+    /// The α on which the loss depends: all, unless no candidate of the next two cells reads a
+    /// cell.
     pub fn live_alphas(&self) -> Vec<NodeId> {
         let live = self.graph.ancestors(&[self.loss]);
         self.alphas.iter().copied().filter(|id| live[id.index()]).collect()
@@ -186,15 +239,18 @@ mod tests {
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
 
-    const SKELETON: Skeleton = Skeleton { stem: Stem::Cifar, cells: 3, channels: 2, classes: 2, image: [1, 8, 8] };
+    const SKELETON: Skeleton =
+        Skeleton { stem: Stem::Cifar, cells: 3, channels: 2, classes: 2, image: [1, 8, 8] };
     const KEEP: usize = 2;
     const STRENGTH: f32 = 3.0;
 
-    /// Loss, objective and the gradient of the first cell's α of a HyperNetwork with limits, and what its expected architecture takes.
+    /// Loss, objective and the gradient of the first cell's α of a HyperNetwork with limits, and
+    /// what its expected architecture takes.
     fn limited(most: impl Fn(f64) -> f64) -> (f32, f32, Vec<f32>, f64) {
         let mut rng = ChaCha8Rng::seed_from_u64(3);
         let space = IntensiveSpace::random(4, &mut rng).unwrap();
-        let mut net = Hypernetwork::build(&space, &SKELETON, 2, HypernetworkOptions::default()).unwrap();
+        let mut net =
+            Hypernetwork::build(&space, &SKELETON, 2, HypernetworkOptions::default()).unwrap();
         let mut variables = Variables::new();
         variables.initialize(&net.graph, &mut rng).unwrap();
         let costs = ChoiceCosts::madds(&space, &SKELETON).unwrap();
@@ -204,19 +260,29 @@ mod tests {
             for (costs, alpha) in costs.chunks_exact(4).zip(alpha.chunks_exact(4)) {
                 let exp: Vec<f64> = alpha.iter().map(|&a| f64::from(a).exp()).collect();
                 let sum: f64 = exp.iter().sum();
-                expected += costs.iter().zip(&exp).map(|(cost, exp)| KEEP as f64 * cost * exp / sum).sum::<f64>();
+                expected += costs
+                    .iter()
+                    .zip(&exp)
+                    .map(|(cost, exp)| KEEP as f64 * cost * exp / sum)
+                    .sum::<f64>();
             }
         }
         let limit = Limit { resource: crate::Resource::Madds, most: most(expected), costs };
         net.limit(&limit, KEEP, STRENGTH).unwrap();
-        let program = Program::training(&net.graph, net.objective, &[net.loss], &net.alphas).unwrap();
+        let program =
+            Program::training(&net.graph, net.objective, &[net.loss], &net.alphas).unwrap();
         let mut executor = Executor::new(program, &Device::cpu(1).unwrap()).unwrap();
         let (images, labels) = (vec![0.5; 2 * 64], vec![0.0, 1.0]);
         let mut feeds: Vec<(NodeId, &[f32])> = vec![(net.images, &images), (net.labels, &labels)];
         feeds.extend(net.constants.iter().map(|(id, values)| (*id, &values[..])));
         executor.run(&mut variables, &feeds).unwrap();
         let value = |id| executor.value(id).unwrap()[0];
-        (value(net.loss), value(net.objective), executor.gradient(net.alphas[0]).unwrap().to_vec(), expected)
+        (
+            value(net.loss),
+            value(net.objective),
+            executor.gradient(net.alphas[0]).unwrap().to_vec(),
+            expected,
+        )
     }
 
     #[test]
@@ -234,7 +300,8 @@ mod tests {
     #[test]
     fn a_second_limit_of_a_resource_is_refused() {
         let space = IntensiveSpace::random(4, &mut ChaCha8Rng::seed_from_u64(3)).unwrap();
-        let mut net = Hypernetwork::build(&space, &SKELETON, 2, HypernetworkOptions::default()).unwrap();
+        let mut net =
+            Hypernetwork::build(&space, &SKELETON, 2, HypernetworkOptions::default()).unwrap();
         let limit = Limit::params(100, &space, &SKELETON).unwrap();
         net.limit(&limit, KEEP, STRENGTH).unwrap();
         assert!(net.limit(&limit, KEEP, STRENGTH).is_err());

@@ -1,7 +1,9 @@
-//! Architectures: the operations and cells of the search space, the genotype file, builders that turn them into an engine graph, and cost.
+//! Architectures: the operations and cells of the search space, the genotype file, builders that
+//! turn them into an engine graph, and cost.
 //!
-//! The space is that of the DARTS line of papers as ADWPNAS uses it (sections 3.1 and 4.1): a cell has two input nodes, four
-//! intermediate nodes and one output node; each intermediate node sums what operations make of earlier nodes.
+//! The space is that of the DARTS line of papers as ADWPNAS uses it (sections 3.1 and 4.1): a cell
+//! has two input nodes, four intermediate nodes and one output node; each intermediate node sums
+//! what operations make of earlier nodes.
 
 mod blocks;
 mod blueprint;
@@ -23,7 +25,9 @@ pub use budget::{ChoiceCosts, Limit, Resource};
 pub use discrete::{Discrete, Heads, Training};
 pub use error::ModelError;
 pub use genotype::{CellGenotype, Genotype};
-pub use hypernetwork::{Generator, GeneratorActivation, GeneratorInput, Hypernetwork, HypernetworkOptions};
+pub use hypernetwork::{
+    Generator, GeneratorActivation, GeneratorInput, Hypernetwork, HypernetworkOptions,
+};
 pub use operation::Operation;
 pub use relaxed::{Relaxed, RelaxedAlphas};
 pub use skeleton::{CellKind, CellSite, Skeleton, Stem};
@@ -33,10 +37,12 @@ pub use zoo::{Zoo, ZooEntry};
 /// Intermediate nodes of a cell.
 pub const NODES: usize = 4;
 
-/// Edges of a cell of the original space: every intermediate node is connected with all earlier nodes.
+/// Edges of a cell of the original space: every intermediate node is connected with all earlier
+/// nodes.
 pub const EDGES: usize = 14;
 
-/// Position of the edge from node `input` to intermediate node `node` (0-based) among the [`EDGES`].
+/// Position of the edge from node `input` to intermediate node `node` (0-based) among the
+/// [`EDGES`].
 pub fn edge(node: usize, input: usize) -> usize {
     (0..node).map(|n| n + 2).sum::<usize>() + input
 }

@@ -48,8 +48,15 @@ impl Operation {
     ];
 
     /// Those that connect: all but [`Operation::Zero`].
-    pub const CONNECTING: [Self; 7] =
-        [Self::SepConv3x3, Self::SepConv5x5, Self::DilConv3x3, Self::DilConv5x5, Self::AvgPool3x3, Self::MaxPool3x3, Self::Identity];
+    pub const CONNECTING: [Self; 7] = [
+        Self::SepConv3x3,
+        Self::SepConv5x5,
+        Self::DilConv3x3,
+        Self::DilConv5x5,
+        Self::AvgPool3x3,
+        Self::MaxPool3x3,
+        Self::Identity,
+    ];
 
     /// Column of α.
     pub fn index(self) -> usize {
@@ -82,9 +89,8 @@ impl FromStr for Operation {
 
     fn from_str(name: &str) -> Result<Self, ModelError> {
         let known = || Self::ALL.map(Self::name).join(", ");
-        Self::ALL
-            .into_iter()
-            .find(|op| op.name() == name)
-            .ok_or_else(|| ModelError::Invalid(format!("unknown operation {name:?}; known are {}", known())))
+        Self::ALL.into_iter().find(|op| op.name() == name).ok_or_else(|| {
+            ModelError::Invalid(format!("unknown operation {name:?}; known are {}", known()))
+        })
     }
 }

@@ -3,7 +3,8 @@ use adwp_engine::{Graph, Init, NodeId, Op};
 use crate::blocks::{Builder, Dropped, Weights};
 use crate::{CellKind, EDGES, ModelError, NODES, Operation, Skeleton, edge};
 
-/// The architecture parameters of the relaxation, one set for each kind of cell: `[EDGES, operations]`.
+/// The architecture parameters of the relaxation, one set for each kind of cell: `[EDGES,
+/// operations]`.
 #[derive(Clone, Copy, Debug)]
 pub struct RelaxedAlphas {
     /// Of normal cells.
@@ -12,7 +13,8 @@ pub struct RelaxedAlphas {
     pub reduction: NodeId,
 }
 
-/// The continuous relaxation of the original space (equation 1): every edge is the softmax-weighted sum of all operations.
+/// The continuous relaxation of the original space (equation 1): every edge is the softmax-weighted
+/// sum of all operations.
 #[derive(Clone, Debug)]
 pub struct Relaxed {
     /// Its graph, for one batch size.
@@ -43,10 +45,15 @@ impl Relaxed {
         let labels = b.graph.input("labels", [batch])?;
         // 1e-3 · standard normal, as DARTS starts.
         let mut alpha = |name: &str| -> Result<(NodeId, NodeId), ModelError> {
-            let alpha = b.graph.parameter(format!("alpha/{name}"), [EDGES, Operation::ALL.len()], Init::Normal(1e-3))?;
+            let alpha = b.graph.parameter(
+                format!("alpha/{name}"),
+                [EDGES, Operation::ALL.len()],
+                Init::Normal(1e-3),
+            )?;
             Ok((alpha, b.graph.add(format!("probabilities/{name}"), Op::Softmax, &[alpha])?))
         };
-        let ((normal, p_normal), (reduction, p_reduction)) = (alpha("normal")?, alpha("reduction")?);
+        let ((normal, p_normal), (reduction, p_reduction)) =
+            (alpha("normal")?, alpha("reduction")?);
         let mut previous = b.stem(skeleton.stem, images, skeleton.channels)?;
         let mut masks = Vec::new();
         for site in skeleton.cells() {
@@ -64,13 +71,25 @@ impl Relaxed {
                     for op in Operation::ALL {
                         let name = format!("{cell}/node{}/{op}@{input}", node + 2);
                         // Zero takes its share of the probability and adds nothing.
-                        if let Some(y) = b.candidate(&name, op, state, stride, Weights::Own, dropped, &mut masks)? {
+                        if let Some(y) = b.candidate(
+                            &name,
+                            op,
+                            state,
+                            stride,
+                            Weights::Own,
+                            dropped,
+                            &mut masks,
+                        )? {
                             inputs.push(y);
                             terms.push(edge(node, input) * Operation::ALL.len() + op.index());
                         }
                     }
                 }
-                states.push(b.graph.add(format!("{cell}/node{}", node + 2), Op::WeightedSum { terms }, &inputs)?);
+                states.push(b.graph.add(
+                    format!("{cell}/node{}", node + 2),
+                    Op::WeightedSum { terms },
+                    &inputs,
+                )?);
             }
             let output = b.graph.add(format!("{cell}/output"), Op::Concat, &states[2..])?;
             previous = [previous[1], output];
@@ -92,6 +111,11 @@ impl Relaxed {
     /// The parameters that are not α and on which the loss depends.
     pub fn weights(&self) -> Vec<NodeId> {
         let live = self.graph.ancestors(&[self.loss]);
-        self.graph.parameters().filter(|id| live[id.index()] && ![self.alphas.normal, self.alphas.reduction].contains(id)).collect()
+        self.graph
+            .parameters()
+            .filter(|id| {
+                live[id.index()] && ![self.alphas.normal, self.alphas.reduction].contains(id)
+            })
+            .collect()
     }
 }

@@ -13,7 +13,8 @@ pub enum CellKind {
 }
 
 impl CellKind {
-    /// The kind of cell `index` of `cells`: reduction cells stand at a third and two thirds of the depth.
+    /// The kind of cell `index` of `cells`: reduction cells stand at a third and two thirds of the
+    /// depth.
     pub fn of(index: usize, cells: usize) -> Self {
         if [cells / 3, 2 * cells / 3].contains(&index) { Self::Reduction } else { Self::Normal }
     }
@@ -47,7 +48,8 @@ impl Stem {
     }
 }
 
-// Bounds far beyond any network of use, so that a damaged or mistyped size is an error and no product of sizes overflows.
+// Bounds far beyond any network of use, so that a damaged or mistyped size is an error and no
+// product of sizes overflows.
 const MAX_CELLS: usize = 1 << 10;
 pub(crate) const MAX_CHANNELS: usize = 1 << 14;
 const MAX_CLASSES: usize = 1 << 20;
@@ -103,7 +105,8 @@ impl Skeleton {
     /// Checks that the sizes make a network.
     ///
     /// # Errors
-    /// When there are fewer than three cells, a size that the halvings do not divide, or one beyond all networks that could be built.
+    /// When there are fewer than three cells, a size that the halvings do not divide, or one beyond
+    /// all networks that could be built.
     pub fn validate(&self) -> Result<(), ModelError> {
         let fail = |message: String| Err(ModelError::Invalid(message));
         let [_, height, width] = self.image;
@@ -119,11 +122,15 @@ impl Skeleton {
         };
         if !height.is_multiple_of(divisor) || !width.is_multiple_of(divisor) {
             return fail(format!(
-                "images of {height}×{width} cannot be halved down to the last cell: sides must be multiples of {divisor}"
+                "images of {height}×{width} cannot be halved down to the last cell: sides must be \
+                 multiples of {divisor}"
             ));
         }
         if even && !self.channels.is_multiple_of(2) {
-            return fail(format!("the ImageNet stem needs an even number of channels, got {}", self.channels));
+            return fail(format!(
+                "the ImageNet stem needs an even number of channels, got {}",
+                self.channels
+            ));
         }
         Ok(())
     }
@@ -133,29 +140,42 @@ impl Skeleton {
 pub(crate) fn check_cells(cells: usize) -> Result<(), ModelError> {
     check_size("cells", cells, MAX_CELLS)?;
     if cells < 3 {
-        return Err(ModelError::Invalid(format!("a network needs at least 3 cells, two of which reduce; got {cells}")));
+        return Err(ModelError::Invalid(format!(
+            "a network needs at least 3 cells, two of which reduce; got {cells}"
+        )));
     }
     Ok(())
 }
 
-/// Checks that a network can read images `[channels, height, width]` and tell so many classes apart.
-pub(crate) fn check_image([channels, height, width]: [usize; 3], classes: usize, smallest_side: usize) -> Result<(), ModelError> {
+/// Checks that a network can read images `[channels, height, width]` and tell so many classes
+/// apart.
+pub(crate) fn check_image(
+    [channels, height, width]: [usize; 3],
+    classes: usize,
+    smallest_side: usize,
+) -> Result<(), ModelError> {
     check_size("classes", classes, MAX_CLASSES)?;
     check_size("image channels", channels, MAX_CHANNELS)?;
     check_size("image height", height, MAX_SIDE)?;
     check_size("image width", width, MAX_SIDE)?;
     if classes < 2 || channels == 0 {
-        return Err(ModelError::Invalid("an image must have at least 1 channel, and classes must be at least 2".into()));
+        return Err(ModelError::Invalid(
+            "an image must have at least 1 channel, and classes must be at least 2".into(),
+        ));
     }
     if height.min(width) < smallest_side {
-        return Err(ModelError::Invalid(format!("images of {height}×{width} are too small: sides must be at least {smallest_side}")));
+        return Err(ModelError::Invalid(format!(
+            "images of {height}×{width} are too small: sides must be at least {smallest_side}"
+        )));
     }
     Ok(())
 }
 
 fn check_size(name: &str, size: usize, max: usize) -> Result<(), ModelError> {
     if size > max {
-        return Err(ModelError::Invalid(format!("{name} = {size} is more than a network can have here: at most {max}")));
+        return Err(ModelError::Invalid(format!(
+            "{name} = {size} is more than a network can have here: at most {max}"
+        )));
     }
     Ok(())
 }

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use crate::genotype::parse;
 use crate::{CellGenotype, CellKind, Genotype, ModelError, NODES, Operation, Skeleton, edge};
 
-/// An operation applied to an earlier node of the cell: 0 and 1 are the cell's inputs, 2 is the first intermediate node.
+/// An operation applied to an earlier node of the cell: 0 and 1 are the cell's inputs, 2 is the
+/// first intermediate node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pair {
@@ -21,7 +22,8 @@ pub type IntensiveCell = Vec<Vec<Pair>>;
 
 const SCHEMA: &str = "adwp/space/1";
 
-/// The intensive space O* (section 3.1.2): for every intermediate node of normal and reduction cells the K most likely pairs.
+/// The intensive space O* (section 3.1.2): for every intermediate node of normal and reduction
+/// cells the K most likely pairs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IntensiveSpace {
@@ -42,17 +44,25 @@ impl IntensiveSpace {
 
     /// Takes the `k` most probable connecting pairs of every intermediate node.
     ///
-    /// `probabilities` holds the softmax of each edge, `[EDGES, operations]` row-major. Ties go to the earlier pair.
+    /// `probabilities` holds the softmax of each edge, `[EDGES, operations]` row-major. Ties go to
+    /// the earlier pair.
     pub fn derive_cell(probabilities: &[f32], k: usize) -> IntensiveCell {
         (0..NODES)
             .map(|node| {
                 let mut pairs: Vec<(f32, Pair)> = (0..node + 2)
                     .flat_map(|input| Operation::CONNECTING.map(|op| Pair { input, op }))
-                    .map(|pair| (probabilities[edge(node, pair.input) * Operation::ALL.len() + pair.op.index()], pair))
+                    .map(|pair| {
+                        (
+                            probabilities
+                                [edge(node, pair.input) * Operation::ALL.len() + pair.op.index()],
+                            pair,
+                        )
+                    })
                     .collect();
                 // A stable sort: equal probabilities keep the order of the pairs.
                 pairs.sort_by(|a, b| b.0.total_cmp(&a.0));
-                let mut chosen: Vec<Pair> = pairs.into_iter().take(k).map(|(_, pair)| pair).collect();
+                let mut chosen: Vec<Pair> =
+                    pairs.into_iter().take(k).map(|(_, pair)| pair).collect();
                 chosen.sort_unstable();
                 chosen
             })
@@ -62,7 +72,8 @@ impl IntensiveSpace {
     /// `k` pairs drawn evenly for every node: the space without a search, for comparison and tests.
     pub fn random(k: usize, rng: &mut impl Rng) -> Result<Self, ModelError> {
         let mut cell = || {
-            let probabilities: Vec<f32> = (0..crate::EDGES * Operation::ALL.len()).map(|_| rng.random()).collect();
+            let probabilities: Vec<f32> =
+                (0..crate::EDGES * Operation::ALL.len()).map(|_| rng.random()).collect();
             Self::derive_cell(&probabilities, k)
         };
         Self::new(cell(), cell())
@@ -95,14 +106,20 @@ impl IntensiveSpace {
 
     fn validate(&self) -> Result<(), ModelError> {
         for (kind, cell) in [("normal", &self.normal), ("reduction", &self.reduction)] {
-            let fail = |message: String| Err(ModelError::Invalid(format!("intensive space: {kind}: {message}")));
+            let fail = |message: String| {
+                Err(ModelError::Invalid(format!("intensive space: {kind}: {message}")))
+            };
             if cell.len() != NODES {
                 return fail(format!("{} nodes, expected {NODES}", cell.len()));
             }
             for (node, pairs) in cell.iter().enumerate() {
                 check_pairs(node, pairs).or_else(fail)?;
                 if pairs.len() < 2 || pairs.len() != self.normal[0].len() {
-                    return fail(format!("node {node} has {} candidates; every node needs the same number, at least 2", pairs.len()));
+                    return fail(format!(
+                        "node {node} has {} candidates; every node needs the same number, at \
+                         least 2",
+                        pairs.len()
+                    ));
                 }
             }
         }
@@ -111,24 +128,37 @@ impl IntensiveSpace {
 
     /// Keeps the `keep` most probable pairs of every node of every cell (section 3.2.2).
     ///
-    /// `probabilities` holds for every cell the softmax over the candidates of each node, `[NODES, K]` row-major.
-    pub fn discretize(&self, skeleton: &Skeleton, probabilities: &[Vec<f32>], keep: usize) -> Result<Genotype, ModelError> {
+    /// `probabilities` holds for every cell the softmax over the candidates of each node, `[NODES,
+    /// K]` row-major.
+    pub fn discretize(
+        &self,
+        skeleton: &Skeleton,
+        probabilities: &[Vec<f32>],
+        keep: usize,
+    ) -> Result<Genotype, ModelError> {
         let k = self.width();
         let cells = skeleton.cells().into_iter().zip(probabilities).map(|(site, probabilities)| {
-            let nodes = self.cell(site.kind).iter().zip(probabilities.chunks_exact(k)).map(|(pairs, p)| {
-                let mut order: Vec<usize> = (0..k).collect();
-                order.sort_by(|&a, &b| p[b].total_cmp(&p[a]));
-                let mut chosen: Vec<Pair> = order.into_iter().take(keep).map(|i| pairs[i]).collect();
-                chosen.sort_unstable();
-                chosen
-            });
+            let nodes =
+                self.cell(site.kind).iter().zip(probabilities.chunks_exact(k)).map(|(pairs, p)| {
+                    let mut order: Vec<usize> = (0..k).collect();
+                    order.sort_by(|&a, &b| p[b].total_cmp(&p[a]));
+                    let mut chosen: Vec<Pair> =
+                        order.into_iter().take(keep).map(|i| pairs[i]).collect();
+                    chosen.sort_unstable();
+                    chosen
+                });
             CellGenotype { kind: site.kind, nodes: nodes.collect() }
         });
         Genotype::new(cells.collect())
     }
 
     /// An architecture of this space drawn evenly: `keep` of each node's candidates.
-    pub fn random_genotype(&self, skeleton: &Skeleton, keep: usize, rng: &mut impl Rng) -> Result<Genotype, ModelError> {
+    pub fn random_genotype(
+        &self,
+        skeleton: &Skeleton,
+        keep: usize,
+        rng: &mut impl Rng,
+    ) -> Result<Genotype, ModelError> {
         let mut draw = || (0..NODES * self.width()).map(|_| rng.random()).collect();
         let scores: Vec<Vec<f32>> = (0..skeleton.cells).map(|_| draw()).collect();
         self.discretize(skeleton, &scores, keep)
@@ -152,7 +182,8 @@ pub(crate) fn check_pairs(node: usize, pairs: &[Pair]) -> Result<(), String> {
     Ok(())
 }
 
-/// Stability s(a, b) of two intensive spaces (equation 2): 1 - changed pairs / all pairs, over both kinds of cells.
+/// Stability s(a, b) of two intensive spaces (equation 2): 1 - changed pairs / all pairs, over both
+/// kinds of cells.
 pub fn stability(a: &IntensiveSpace, b: &IntensiveSpace) -> f64 {
     let (mut kept, mut total) = (0, 0);
     for (a, b) in [(&a.normal, &b.normal), (&a.reduction, &b.reduction)] {
@@ -176,7 +207,9 @@ mod tests {
         let a = IntensiveSpace::random(6, &mut rng).unwrap();
         assert_eq!(stability(&a, &a), 1.0);
         let mut b = a.clone();
-        let unused = (0..2).flat_map(|input| Operation::CONNECTING.map(|op| Pair { input, op })).find(|p| !a.normal[0].contains(p));
+        let unused = (0..2)
+            .flat_map(|input| Operation::CONNECTING.map(|op| Pair { input, op }))
+            .find(|p| !a.normal[0].contains(p));
         b.normal[0][0] = unused.unwrap();
         assert_eq!(stability(&a, &b), 1.0 - 1.0 / 48.0);
     }
@@ -188,8 +221,21 @@ mod tests {
         p[edge(1, 0) * 8 + Operation::Zero.index()] = 1.0;
         p[edge(1, 1) * 8 + Operation::MaxPool3x3.index()] = 0.8;
         let cell = IntensiveSpace::derive_cell(&p, 2);
-        assert_eq!(cell[1], [Pair { input: 1, op: Operation::MaxPool3x3 }, Pair { input: 2, op: Operation::Identity }]);
-        assert_eq!(cell[0], [Pair { input: 0, op: Operation::SepConv3x3 }, Pair { input: 0, op: Operation::SepConv5x5 }], "ties in order");
+        assert_eq!(
+            cell[1],
+            [
+                Pair { input: 1, op: Operation::MaxPool3x3 },
+                Pair { input: 2, op: Operation::Identity }
+            ]
+        );
+        assert_eq!(
+            cell[0],
+            [
+                Pair { input: 0, op: Operation::SepConv3x3 },
+                Pair { input: 0, op: Operation::SepConv5x5 }
+            ],
+            "ties in order"
+        );
     }
 
     #[test]
@@ -197,7 +243,9 @@ mod tests {
         let space = IntensiveSpace::random(6, &mut ChaCha8Rng::seed_from_u64(2)).unwrap();
         let text = space.to_json();
         assert_eq!(IntensiveSpace::from_json(&text).unwrap(), space);
-        let wrong = |from: &str, to: &str| IntensiveSpace::from_json(&text.replacen(from, to, 1)).unwrap_err().to_string();
+        let wrong = |from: &str, to: &str| {
+            IntensiveSpace::from_json(&text.replacen(from, to, 1)).unwrap_err().to_string()
+        };
         assert!(wrong("adwp/space/1", "adwp/space/9").contains("unknown schema"));
         assert!(wrong("\"normal\"", "\"normall\"").contains("normall"));
         assert!(wrong("\"input\": 0", "\"input\": 7").contains("not before it"));

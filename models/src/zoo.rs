@@ -24,7 +24,8 @@ const SCHEMA: &str = "adwp/zoo/2";
 /// Pairs that a node of a cell of the DARTS space sums.
 const PAIRS: usize = 2;
 
-/// How far a count may be from the reported one, as a share of it, before a note has to say why. Reported numbers have two digits.
+/// How far a count may be from the reported one, as a share of it, before a note has to say why.
+/// Reported numbers have two digits.
 const TOLERANCE: f64 = 0.02;
 
 /// Names that an error suggests.
@@ -58,7 +59,8 @@ pub struct ZooEntry {
     /// The network for the 224×224 pixels of ImageNet, where one was published.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub imagenet: Option<OnImagenet>,
-    /// Why the counts of [`Self::cost`] differ from the reported ones, and what else a reader should know.
+    /// Why the counts of [`Self::cost`] differ from the reported ones, and what else a reader
+    /// should know.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }
@@ -75,7 +77,8 @@ pub enum Architecture {
     Handmade(Handmade),
 }
 
-/// Cells whose nodes sum two pairs each; the normal cells of a network are all alike, as its reduction cells are.
+/// Cells whose nodes sum two pairs each; the normal cells of a network are all alike, as its
+/// reduction cells are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cells {
@@ -163,20 +166,24 @@ pub struct OnImagenet {
 impl Zoo {
     /// The zoo that is part of this library: `models/zoo/zoo.json`.
     pub fn embedded() -> &'static Self {
-        static ZOO: LazyLock<Zoo> =
-            LazyLock::new(|| Zoo::from_json(include_str!("../zoo/zoo.json")).expect("the file is compiled in, and tests read all of it"));
+        static ZOO: LazyLock<Zoo> = LazyLock::new(|| {
+            Zoo::from_json(include_str!("../zoo/zoo.json"))
+                .expect("the file is compiled in, and tests read all of it")
+        });
         &ZOO
     }
 
     /// Reads `zoo.json`.
     ///
     /// # Errors
-    /// Unknown schema, unknown keys or operations, a name twice, cells that are not of the DARTS space, networks that cannot be built.
+    /// Unknown schema, unknown keys or operations, a name twice, cells that are not of the DARTS
+    /// space, networks that cannot be built.
     pub fn from_json(text: &str) -> Result<Self, ModelError> {
         let zoo: Self = parse(text, "zoo", SCHEMA)?;
         let mut names = HashSet::new();
         for entry in &zoo.entries {
-            let fail = |message: String| ModelError::Invalid(format!("zoo: {}: {message}", entry.name));
+            let fail =
+                |message: String| ModelError::Invalid(format!("zoo: {}: {message}", entry.name));
             if !names.insert(&entry.name) {
                 return Err(fail("the name is there twice".into()));
             }
@@ -196,7 +203,8 @@ impl Zoo {
     /// [`ModelError::UnknownArchitecture`] with the nearest names.
     pub fn find(&self, name: &str) -> Result<&ZooEntry, ModelError> {
         self.entries.iter().find(|entry| entry.name == name).ok_or_else(|| {
-            let mut names: Vec<&str> = self.entries.iter().map(|entry| entry.name.as_str()).collect();
+            let mut names: Vec<&str> =
+                self.entries.iter().map(|entry| entry.name.as_str()).collect();
             names.sort_by_key(|known| strsim::damerau_levenshtein(name, known));
             names.truncate(SUGGESTIONS);
             ModelError::UnknownArchitecture { name: name.to_owned(), nearest: names.join(", ") }
@@ -226,11 +234,17 @@ impl Cells {
 impl Architecture {
     fn validate(&self) -> Result<(), ModelError> {
         match self {
-            Self::Cells(cells) => match cells.normal.iter().chain(&cells.reduction).find(|pairs| pairs.len() != PAIRS) {
-                Some(node) => Err(ModelError::Invalid(format!("a node sums {} pairs, expected {PAIRS}", node.len()))),
-                // Two of three cells reduce, so that both kinds are looked at.
-                None => cells.genotype(3).map(|_| ()),
-            },
+            Self::Cells(cells) => {
+                match cells.normal.iter().chain(&cells.reduction).find(|pairs| pairs.len() != PAIRS)
+                {
+                    Some(node) => Err(ModelError::Invalid(format!(
+                        "a node sums {} pairs, expected {PAIRS}",
+                        node.len()
+                    ))),
+                    // Two of three cells reduce, so that both kinds are looked at.
+                    None => cells.genotype(3).map(|_| ()),
+                }
+            }
             Self::WideCells(cells) => cells.validate(),
             Self::Handmade(network) => network.validate(),
         }
@@ -238,7 +252,8 @@ impl Architecture {
 }
 
 impl ZooEntry {
-    /// Cells and channels of the network that was published for a stem's data set; none where it has no cells, or there was no such network.
+    /// Cells and channels of the network that was published for a stem's data set; none where it
+    /// has no cells, or there was no such network.
     pub fn stack(&self, stem: Stem) -> Option<Stack> {
         match stem {
             Stem::Cifar => self.cifar10.as_ref().and_then(|network| network.stack),
@@ -278,8 +293,11 @@ impl ZooEntry {
             return Err(ModelError::Invalid("it needs a network for cifar10 or imagenet".into()));
         }
         for stem in stems {
-            if self.stack(stem).is_none() != matches!(self.architecture, Architecture::Handmade(_)) {
-                return Err(ModelError::Invalid("a stack belongs to a network of cells, and to no other".into()));
+            if self.stack(stem).is_none() != matches!(self.architecture, Architecture::Handmade(_))
+            {
+                return Err(ModelError::Invalid(
+                    "a stack belongs to a network of cells, and to no other".into(),
+                ));
             }
             if let Some(skeleton) = self.published(stem)?.and_then(|network| network.skeleton()) {
                 skeleton.validate()?;
@@ -289,7 +307,8 @@ impl ZooEntry {
     }
 }
 
-/// Whether a count is further from a reported number, which is in millions, than the digits of the reported one explain: over 2%.
+/// Whether a count is further from a reported number, which is in millions, than the digits of the
+/// reported one explain: over 2%.
 pub fn differs(counted: u64, reported_m: f64) -> bool {
     let reported = reported_m * 1e6;
     (counted as f64 - reported).abs() > TOLERANCE * reported

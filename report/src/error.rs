@@ -1,7 +1,8 @@
 /// What can be wrong with the text of a report. The caller knows the file's name and adds it.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
-    /// The text is no JSON of the expected form; the parser's message names the key, line and column.
+    /// The text is no JSON of the expected form; the parser's message names the key, line and
+    /// column.
     #[error("report: {0}")]
     Parse(#[from] serde_json::Error),
     /// The report has a schema this version does not know.

@@ -2,7 +2,8 @@
 
 const MISSING: &str = "n/a";
 
-/// Above this, digits before the point no longer say anything, and a number is written with an exponent.
+/// Above this, digits before the point no longer say anything, and a number is written with an
+/// exponent.
 const HUGE: f64 = 1e9;
 
 /// `1,234,567`.
@@ -18,7 +19,8 @@ pub(crate) fn count(n: impl TryInto<u64>) -> String {
     out
 }
 
-/// In millions, with at least three significant digits and without a unit: `3.21`, `573.2`, `0.0617`.
+/// In millions, with at least three significant digits and without a unit: `3.21`, `573.2`,
+/// `0.0617`.
 pub(crate) fn millions(n: u64) -> String {
     let value = n as f64 / 1e6;
     let decimals = match n {
@@ -43,7 +45,8 @@ pub(crate) fn fixed(value: f64, decimals: usize) -> String {
     }
 }
 
-/// A number of any size with the digits that it has, three decimals at most: `12`, `3.25`, `1,250,000`.
+/// A number of any size with the digits that it has, three decimals at most: `12`, `3.25`,
+/// `1,250,000`.
 pub(crate) fn amount(value: f64) -> String {
     if value.fract() == 0.0 && (0.0..HUGE * 1e3).contains(&value) {
         return count(value as u64);
@@ -116,7 +119,11 @@ pub(crate) fn duration(seconds: f64) -> String {
     }
     let whole = seconds.round() as u64;
     let (hours, minutes, seconds) = (whole / 3600, whole / 60 % 60, whole % 60);
-    if hours == 0 { format!("{minutes} min {seconds:02} s") } else { format!("{hours} h {minutes:02} min {seconds:02} s") }
+    if hours == 0 {
+        format!("{minutes} min {seconds:02} s")
+    } else {
+        format!("{hours} h {minutes:02} min {seconds:02} s")
+    }
 }
 
 #[cfg(test)]
@@ -126,7 +133,10 @@ mod tests {
     #[test]
     fn counts_are_grouped_by_thousands() {
         let shown = [0_u64, 999, 1_000, 61_706, 3_214_567, u64::MAX].map(count);
-        assert_eq!(shown, ["0", "999", "1,000", "61,706", "3,214,567", "18,446,744,073,709,551,615"]);
+        assert_eq!(
+            shown,
+            ["0", "999", "1,000", "61,706", "3,214,567", "18,446,744,073,709,551,615"]
+        );
     }
 
     #[test]
@@ -138,7 +148,18 @@ mod tests {
     #[test]
     fn durations_carry_into_the_next_unit() {
         let shown = [0.0, 9.994, 59.94, 59.96, 723.4, 3599.6, 3731.0].map(duration);
-        assert_eq!(shown, ["0.00 s", "9.99 s", "59.9 s", "1 min 00 s", "12 min 03 s", "1 h 00 min 00 s", "1 h 02 min 11 s"]);
+        assert_eq!(
+            shown,
+            [
+                "0.00 s",
+                "9.99 s",
+                "59.9 s",
+                "1 min 00 s",
+                "12 min 03 s",
+                "1 h 00 min 00 s",
+                "1 h 02 min 11 s"
+            ]
+        );
     }
 
     #[test]

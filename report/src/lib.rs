@@ -1,7 +1,8 @@
-//! The result of a run, and its pictures: `report.json`, `report.html`, the table that ends `adwp run`, plots of points for studies, and the tables and the page
-//! of a bench.
+//! The result of a run, and its pictures: `report.json`, `report.html`, the table that ends `adwp
+//! run`, plots of points for studies, and the tables and the page of a bench.
 //!
-//! This crate computes nothing. It takes what the other rooms have measured, as plain numbers, and shows it.
+//! This crate computes nothing. It takes what the other rooms have measured, as plain numbers, and
+//! shows it.
 
 mod bench;
 mod error;
@@ -15,12 +16,15 @@ mod schema;
 mod terminal;
 
 pub use bench::{
-    BenchFold, BenchLatency, BenchMachine, BenchModel, BenchNode, BenchPage, BenchParity, BenchProfile, bench_csv, bench_html,
-    bench_markdown, bench_table,
+    BenchFold, BenchLatency, BenchMachine, BenchModel, BenchNode, BenchPage, BenchParity,
+    BenchProfile, bench_csv, bench_html, bench_markdown, bench_table,
 };
 pub use error::ReportError;
 pub use html::html;
-pub use run_report::{BudgetRow, FormatRow, LatencyRow, ParityRow, PhaseTime, RunReport, RuntimeAccuracy, SkippedImages};
+pub use run_report::{
+    BudgetRow, FormatRow, LatencyRow, ParityRow, PhaseTime, RunReport, RuntimeAccuracy,
+    SkippedImages,
+};
 pub use scatter::{Panel, Scatter, scatter};
 pub use schema::Schema;
 pub use terminal::terminal_table;

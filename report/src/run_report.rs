@@ -5,7 +5,8 @@ use crate::{ReportError, Schema};
 
 /// The result of a run: `report.json`.
 ///
-/// Numbers that are not finite are written as `null`, and `null` is read as NaN: a training that diverged still gets its report.
+/// Numbers that are not finite are written as `null`, and `null` is read as NaN: a training that
+/// diverged still gets its report.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunReport {
@@ -36,8 +37,8 @@ pub struct RunReport {
     pub test_accuracy: f64,
     /// Test images that the trained network classifies correctly in the engine.
     pub test_correct: usize,
-    /// Those it classifies correctly by the mean of the logits of an image and of its mirror image; none where that was not asked for. All
-    /// other accuracies are of images looked at once.
+    /// Those it classifies correctly by the mean of the logits of an image and of its mirror image;
+    /// none where that was not asked for. All other accuracies are of images looked at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_correct_with_flips: Option<usize>,
     /// What the network was trained with, in words.
@@ -68,7 +69,8 @@ pub struct RunReport {
     /// The name of the architecture, where it was not searched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<String>,
-    /// The architecture, as `genotype.json` holds it, or `architecture.json` where it is no genotype.
+    /// The architecture, as `genotype.json` holds it, or `architecture.json` where it is no
+    /// genotype.
     pub genotype: Value,
 }
 
@@ -159,7 +161,8 @@ pub struct PhaseTime {
     pub peak_bytes: Option<u64>,
 }
 
-/// Latency of the exported file in one runtime. Times are wall-clock milliseconds of one run of `batch` images.
+/// Latency of the exported file in one runtime. Times are wall-clock milliseconds of one run of
+/// `batch` images.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LatencyRow {
@@ -218,7 +221,8 @@ pub struct BudgetRow {
     pub unit: String,
     /// What the search expected of the network; none where it was not predicted.
     pub predicted: Option<f64>,
-    /// Mean of the absolute relative errors of such predictions for random networks; none where it is not known.
+    /// Mean of the absolute relative errors of such predictions for random networks; none where it
+    /// is not known.
     pub prediction_error: Option<f64>,
     /// What the network has; none where it was not measured.
     pub value: Option<f64>,
@@ -230,7 +234,8 @@ impl RunReport {
     /// # Errors
     /// Unknown schema, unknown or missing keys, values of another type.
     pub fn from_json(text: &str) -> Result<Self, ReportError> {
-        // Looked at first, so that a report of another version is told as such and not as a wrong key.
+        // Looked at first, so that a report of another version is told as such and not as a wrong
+        // key.
         #[derive(Deserialize)]
         struct Version {
             schema: String,
@@ -244,7 +249,9 @@ impl RunReport {
 
     /// The text of `report.json`.
     pub fn to_json(&self) -> String {
-        serde_json::to_string_pretty(self).expect("a report has only strings, numbers and JSON values") + "\n"
+        serde_json::to_string_pretty(self)
+            .expect("a report has only strings, numbers and JSON values")
+            + "\n"
     }
 }
 

@@ -14,7 +14,8 @@ const TITLE_LINE: f64 = 20.0;
 const LINE: f64 = 15.0;
 /// Below a panel: its ticks.
 const TICKS_BELOW: f64 = 20.0;
-/// Widths of a character, on average and generously: text is broken into lines here, since a picture cannot.
+/// Widths of a character, on average and generously: text is broken into lines here, since a
+/// picture cannot.
 const TITLE_CHAR: f64 = 9.6;
 const PANEL_CHAR: f64 = 7.8;
 const CHAR: f64 = 6.6;
@@ -24,7 +25,8 @@ const CHAR: f64 = 6.6;
 pub struct Scatter {
     /// The title of the picture.
     pub title: String,
-    /// What all panels have on their horizontal axis, written once below them; empty where it differs.
+    /// What all panels have on their horizontal axis, written once below them; empty where it
+    /// differs.
     pub x_label: String,
     /// What all panels have on their vertical axis, with its unit.
     pub y_label: String,
@@ -54,21 +56,29 @@ pub fn scatter(plot: &Scatter) -> String {
     let left = TICKS_LEFT + LINE * beside.len() as f64;
     let right = left + columns as f64 * (PANEL_WIDTH + GAP) - GAP;
     let width = right + RIGHT;
-    let finite = plot.panels.iter().flat_map(|panel| panel.points.iter().chain(&panel.marked)).filter(|point| is_finite(point));
+    let finite = plot
+        .panels
+        .iter()
+        .flat_map(|panel| panel.points.iter().chain(&panel.marked))
+        .filter(|point| is_finite(point));
     let heights: Vec<f64> = finite.map(|point| point.1).collect();
 
     let title = wrap(&plot.title, (width - 32.0) / TITLE_CHAR);
     let mut body = lines(&title, "title", 16.0, 27.0, TITLE_LINE);
     let mut top = 12.0 + TITLE_LINE * title.len() as f64;
     for panels in plot.panels.chunks(columns) {
-        let most = |count: fn(&Panel) -> usize| LINE * panels.iter().map(count).max().unwrap_or(0) as f64;
+        let most =
+            |count: fn(&Panel) -> usize| LINE * panels.iter().map(count).max().unwrap_or(0) as f64;
         // Below its title a panel says how many points it has.
         top += 14.0 + most(|panel| panel.title_lines().len()) + LINE;
         let row = Frame { left, right, top, bottom: top + PANEL_HEIGHT };
         let y = row.y(heights.iter().copied()).with_room(0.06);
         body += &row.labels_left(&y);
         let middle = f64::midpoint(row.top, row.bottom);
-        body += &format!("<g transform=\"translate(0 {middle}) rotate(-90)\">\n{}</g>\n", lines(&beside, "quiet middle", 0.0, 18.0, LINE));
+        body += &format!(
+            "<g transform=\"translate(0 {middle}) rotate(-90)\">\n{}</g>\n",
+            lines(&beside, "quiet middle", 0.0, 18.0, LINE)
+        );
         for (column, panel) in panels.iter().enumerate() {
             let left = left + column as f64 * (PANEL_WIDTH + GAP);
             body += &panel.svg(&Frame { left, right: left + PANEL_WIDTH, ..row }, &y);
@@ -79,8 +89,10 @@ pub fn scatter(plot: &Scatter) -> String {
     body += &lines(&below, "quiet middle", f64::midpoint(left, right), top + LINE - 3.0, LINE);
     let height = top + LINE * below.len() as f64 + 12.0;
     format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" role=\"img\">\n\
-         <title>{}</title>\n<style>\n{}</style>\n<rect class=\"paper\" width=\"{width}\" height=\"{height}\"/>\n{body}</svg>\n",
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" \
+         width=\"{width}\" height=\"{height}\" role=\"img\">\n\
+         <title>{}</title>\n<style>\n{}</style>\n<rect class=\"paper\" width=\"{width}\" \
+         height=\"{height}\"/>\n{body}</svg>\n",
         escape(&plot.title),
         include_str!("scatter.css"),
     )
@@ -102,7 +114,8 @@ impl Panel {
         let dot = |class: &str, radius: f64, point: &(f64, f64)| {
             let (across, up) = *point;
             format!(
-                "<circle class=\"{class}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"{radius}\"><title>{}, {}</title></circle>\n",
+                "<circle class=\"{class}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"{radius}\"><title>{}, \
+                 {}</title></circle>\n",
                 x.at(across),
                 y.at(up),
                 short(across),
@@ -111,10 +124,20 @@ impl Panel {
         };
         let title = self.title_lines();
         let first = frame.top - 10.0 - LINE * title.len() as f64;
-        let axes = if points.len() + marked.len() > 0 { frame.vertical_lines(&x) + &frame.labels_below(&x) } else { String::new() };
+        let axes = if points.len() + marked.len() > 0 {
+            frame.vertical_lines(&x) + &frame.labels_below(&x)
+        } else {
+            String::new()
+        };
         [
             lines(&title, "panel", frame.left, first, LINE),
-            lines(&[self.counted(points.len() + marked.len())], "quiet", frame.left, frame.top - 8.0, LINE),
+            lines(
+                &[self.counted(points.len() + marked.len())],
+                "quiet",
+                frame.left,
+                frame.top - 8.0,
+                LINE,
+            ),
             frame.horizontal_lines(y),
             axes,
             points.into_iter().map(|point| dot("point", 3.0, point)).collect(),
@@ -136,7 +159,12 @@ impl Panel {
         let plural = if all == 1 { "point" } else { "points" };
         match all - drawn {
             0 => format!("{} {plural}", count(all)),
-            missing => format!("{} of {} {plural}, {} not finite", count(drawn), count(all), count(missing)),
+            missing => format!(
+                "{} of {} {plural}, {} not finite",
+                count(drawn),
+                count(all),
+                count(missing)
+            ),
         }
     }
 }
@@ -147,7 +175,11 @@ fn is_finite(point: &(f64, f64)) -> bool {
 
 fn lines(lines: &[String], class: &str, x: f64, y: f64, pitch: f64) -> String {
     let line = |(i, text): (usize, &String)| {
-        format!("<text class=\"{class}\" x=\"{x:.1}\" y=\"{:.1}\">{}</text>\n", y + pitch * i as f64, escape(text))
+        format!(
+            "<text class=\"{class}\" x=\"{x:.1}\" y=\"{:.1}\">{}</text>\n",
+            y + pitch * i as f64,
+            escape(text)
+        )
     };
     lines.iter().enumerate().map(line).collect()
 }
@@ -161,7 +193,9 @@ fn wrap(text: &str, width: f64) -> Vec<String> {
         for part in chars.chunks(width) {
             let part: String = part.iter().collect();
             match lines.last_mut() {
-                Some(line) if line.chars().count() + 1 + part.chars().count() <= width => *line += &format!(" {part}"),
+                Some(line) if line.chars().count() + 1 + part.chars().count() <= width => {
+                    *line += &format!(" {part}")
+                }
                 _ => lines.push(part),
             }
         }

@@ -1,6 +1,7 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// The version of `report.json`: the one value is written as `"adwp/report/1"`, and nothing else is read.
+/// The version of `report.json`: the one value is written as `"adwp/report/1"`, and nothing else is
+/// read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Schema;
 
@@ -18,6 +19,10 @@ impl Serialize for Schema {
 impl<'de> Deserialize<'de> for Schema {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let found = String::deserialize(deserializer)?;
-        if found == Self::NAME { Ok(Self) } else { Err(de::Error::invalid_value(de::Unexpected::Str(&found), &Self::NAME)) }
+        if found == Self::NAME {
+            Ok(Self)
+        } else {
+            Err(de::Error::invalid_value(de::Unexpected::Str(&found), &Self::NAME))
+        }
     }
 }

@@ -4,12 +4,15 @@ use crate::{LatencyRow, RunReport, SkippedImages};
 /// Names longer than this are cut: with the other columns a line then stays under 80.
 const NAME_WIDTH: usize = 28;
 
-/// The table that ends `adwp run`: phases with their time, the network, and the median latency of every measurement. Plain text, under 80
-/// columns.
+/// The table that ends `adwp run`: phases with their time, the network, and the median latency of
+/// every measurement. Plain text, under 80 columns.
 pub fn terminal_table(report: &RunReport) -> String {
     let mut phases = vec![["phase".to_owned(), "time".to_owned()]];
     phases.extend(report.phases.iter().map(|phase| [name(&phase.name), duration(phase.seconds)]));
-    phases.push(["total".to_owned(), duration(report.phases.iter().map(|phase| phase.seconds).sum())]);
+    phases.push([
+        "total".to_owned(),
+        duration(report.phases.iter().map(|phase| phase.seconds).sum()),
+    ]);
     let mut network = vec![
         ["params".to_owned(), format!("{} M", millions(report.params)), count(report.params)],
         ["multiply-adds".to_owned(), format!("{} M", millions(report.madds)), count(report.madds)],
@@ -28,13 +31,18 @@ pub fn terminal_table(report: &RunReport) -> String {
     }
     let SkippedImages { train, test } = report.skipped_images;
     if train + test > 0 {
-        network.push(["unreadable images".to_owned(), String::new(), format!("{} skipped", count(train + test))]);
+        network.push([
+            "unreadable images".to_owned(),
+            String::new(),
+            format!("{} skipped", count(train + test)),
+        ]);
     }
     let mut latency = vec![["latency", "threads", "batch", "p50"].map(str::to_owned)];
     latency.extend(report.latency.iter().map(latency_row));
 
     // All blocks have names of one width, so that they read as one table.
-    let names = [width(&phases, 0), width(&network, 0), width(&latency, 0)].into_iter().max().unwrap_or(0);
+    let names =
+        [width(&phases, 0), width(&network, 0), width(&latency, 0)].into_iter().max().unwrap_or(0);
     let mut blocks = vec![align(&network, names)];
     if !report.phases.is_empty() {
         blocks.insert(0, align(&phases, names));
@@ -56,7 +64,8 @@ fn latency_row(row: &LatencyRow) -> [String; 4] {
 
 /// A name on one line, of a width that leaves room for the numbers.
 fn name(text: &str) -> String {
-    let clean: String = text.trim().chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    let clean: String =
+        text.trim().chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
     if clean.chars().count() <= NAME_WIDTH {
         return clean;
     }
@@ -70,7 +79,8 @@ fn width<const N: usize>(rows: &[[String; N]], column: usize) -> usize {
 /// The first column, `names` wide, to the left, the others to the right.
 fn align<const N: usize>(rows: &[[String; N]], names: usize) -> String {
     let line = |row: &[String; N]| {
-        let numbers = (1..N).map(|column| format!("  {:>width$}", row[column], width = width(rows, column)));
+        let numbers =
+            (1..N).map(|column| format!("  {:>width$}", row[column], width = width(rows, column)));
         format!("{:<names$}{}\n", row[0], numbers.collect::<String>())
     };
     rows.iter().map(line).collect()

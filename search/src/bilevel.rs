@@ -37,7 +37,12 @@ pub(crate) fn train_batches(
     epoch: usize,
     first: usize,
 ) -> Result<Batches, TrainError> {
-    data.train.shuffled(augmentation, data.streams.seed_for(&format!("{phase}/train")), epoch, first)
+    data.train.shuffled(
+        augmentation,
+        data.streams.seed_for(&format!("{phase}/train")),
+        epoch,
+        first,
+    )
 }
 
 /// Steps of an epoch: as many batches as both halves fill.
@@ -45,9 +50,17 @@ pub(crate) fn steps(data: &Data) -> Result<usize, TrainError> {
     Ok(data.train.steps()?.min(data.validation.steps()?))
 }
 
-/// The masks of `count` identities at a step. `dropout` is the share of the samples dropped at first; it falls over the epochs as in the
-/// code of P-DARTS, which multiplies it with exp(-0.2 epoch) over 25 epochs.
-pub(crate) fn identity_masks(data: &Data, phase: &str, dropout: f32, at: At, epochs: usize, count: usize) -> Vec<Vec<f32>> {
+/// The masks of `count` identities at a step. `dropout` is the share of the samples dropped at
+/// first; it falls over the epochs as in the code of P-DARTS, which multiplies it with exp(-0.2
+/// epoch) over 25 epochs.
+pub(crate) fn identity_masks(
+    data: &Data,
+    phase: &str,
+    dropout: f32,
+    at: At,
+    epochs: usize,
+    count: usize,
+) -> Vec<Vec<f32>> {
     let rate = dropout * (-5.0 * at.epoch as f32 / epochs.max(1) as f32).exp();
     let mut rng = data.streams.at(&format!("{phase}/identity_dropout"), at.epoch, at.step);
     drop_masks(&mut rng, 1.0 - rate, data.train.batch, count)
@@ -63,18 +76,26 @@ pub(crate) struct Learner {
 impl Learner {
     /// Without variables yet; `momentum` and `weight_decay` are those of the weights.
     pub(crate) fn new((momentum, weight_decay): (f32, f32), alpha_weight_decay: f32) -> Self {
-        let (sgd, adam) = (Sgd::new(momentum, weight_decay), Adam::new(ALPHA_BETAS, alpha_weight_decay));
+        let (sgd, adam) =
+            (Sgd::new(momentum, weight_decay), Adam::new(ALPHA_BETAS, alpha_weight_decay));
         Self { variables: Variables::new(), sgd, adam }
     }
 
     /// Draws the variables of `graph`.
-    pub(crate) fn initialize(&mut self, graph: &Graph, data: &Data, phase: &str) -> Result<(), TrainError> {
+    pub(crate) fn initialize(
+        &mut self,
+        graph: &Graph,
+        data: &Data,
+        phase: &str,
+    ) -> Result<(), TrainError> {
         Ok(self.variables.initialize(graph, &mut data.streams.once(&format!("{phase}/weights")))?)
     }
 
     /// Bytes of all that [`Self::save`] stores, once everything has learned.
     pub(crate) fn planned_bytes(graph: &Graph, weights: &[NodeId], alphas: &[NodeId]) -> usize {
-        memory::of_variables(graph) + memory::of_nodes(graph, weights) + 2 * memory::of_nodes(graph, alphas)
+        memory::of_variables(graph)
+            + memory::of_nodes(graph, weights)
+            + 2 * memory::of_nodes(graph, alphas)
     }
 
     pub(crate) fn save(&self, checkpoint: &mut Checkpoint) -> Result<(), TrainError> {
@@ -86,7 +107,11 @@ impl Learner {
         Ok(())
     }
 
-    pub(crate) fn restore(&mut self, checkpoint: &mut Checkpoint, path: &Path) -> Result<(), TrainError> {
+    pub(crate) fn restore(
+        &mut self,
+        checkpoint: &mut Checkpoint,
+        path: &Path,
+    ) -> Result<(), TrainError> {
         checkpoint.take_variables(&mut self.variables, path)?;
         self.sgd.restore(|name| checkpoint.take_slots(name));
         let steps = checkpoint.value("adam_steps", path)?;

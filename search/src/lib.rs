@@ -1,4 +1,5 @@
-//! The search of ADWPNAS: the intensive space (section 3.1), the HyperNetwork and the architecture search (section 3.2).
+//! The search of ADWPNAS: the intensive space (section 3.1), the HyperNetwork and the architecture
+//! search (section 3.2).
 
 mod alpha;
 mod architecture;
@@ -43,17 +44,27 @@ impl<T> Finished<T> {
 mod tests {
     use super::*;
     use crate::settings::tests::black_images;
-    use adwp_models::{ChoiceCosts, Discrete, GeneratorActivation, Genotype, IntensiveSpace, Limit, Resource, cost};
+    use adwp_models::{
+        ChoiceCosts, Discrete, GeneratorActivation, Genotype, IntensiveSpace, Limit, Resource, cost,
+    };
     use adwp_train::{Context, Interrupt, Progress, Reporter, RunDir, Streams};
     use serde_json::{Map, Value};
 
     /// Runs the work in a folder of its own; gives what was said too.
-    fn in_folder<T>(work: impl FnOnce(&mut Context<'_>) -> Result<Finished<T>>) -> (Result<T>, Vec<String>) {
+    fn in_folder<T>(
+        work: impl FnOnce(&mut Context<'_>) -> Result<Finished<T>>,
+    ) -> (Result<T>, Vec<String>) {
         let folder = tempfile::tempdir().unwrap();
         let run = RunDir::create(folder.path()).unwrap();
         let (interrupt, mut reporter) = (Interrupt::default(), Said::default());
-        let mut context =
-            Context { run: &run, resume: false, held_bytes: 0, check_memory: true, interrupt: &interrupt, reporter: &mut reporter };
+        let mut context = Context {
+            run: &run,
+            resume: false,
+            held_bytes: 0,
+            check_memory: true,
+            interrupt: &interrupt,
+            reporter: &mut reporter,
+        };
         let result = work(&mut context).map(|finished| match finished {
             Finished::Done(result) => result,
             Finished::Interrupted => unreachable!("nobody interrupts it"),
@@ -76,7 +87,14 @@ mod tests {
     }
 
     fn space_settings() -> SpaceSettings {
-        SpaceSettings { epochs: 2, batch: 4, channels: 1, candidates: 2, backtrack: 1, ..SpaceSettings::default() }
+        SpaceSettings {
+            epochs: 2,
+            batch: 4,
+            channels: 1,
+            candidates: 2,
+            backtrack: 1,
+            ..SpaceSettings::default()
+        }
     }
 
     fn search_settings() -> SearchSettings {
@@ -114,7 +132,17 @@ mod tests {
             ..search_settings()
         };
         for alpha_data in [AlphaData::Train, AlphaData::Validation] {
-            in_folder(|context| search(&SearchSettings { alpha_data, ..settings.clone() }, &space, &[], &data, context)).0.unwrap();
+            in_folder(|context| {
+                search(
+                    &SearchSettings { alpha_data, ..settings.clone() },
+                    &space,
+                    &[],
+                    &data,
+                    context,
+                )
+            })
+            .0
+            .unwrap();
         }
     }
 
@@ -134,14 +162,17 @@ mod tests {
         };
         let (genotype, said) = in_folder(|context| search(&settings, &space, &[], &data, context));
         assert!(
-            said.iter().any(|text| text == "search: settled after 6 of 9 epochs: the architecture has been the same for 3 epochs"),
+            said.iter().any(|text| text
+                == "search: settled after 6 of 9 epochs: the architecture \
+            has been the same for 3 epochs"),
             "{said:?}"
         );
         let patient = SearchSettings { early_stop: 0, ..settings };
         let (other, said) = in_folder(|context| search(&patient, &space, &[], &data, context));
         assert!(!said.iter().any(|text| text.contains("settled")), "{said:?}");
         assert_eq!(genotype.unwrap(), other.unwrap());
-        let settings = SpaceSettings { epochs: 9, alpha_rate: 1e-9, early_stop: 2, ..space_settings() };
+        let settings =
+            SpaceSettings { epochs: 9, alpha_rate: 1e-9, early_stop: 2, ..space_settings() };
         let (_, said) = in_folder(|context| derive_space(&settings, &data, context));
         assert!(said.iter().any(|text| text.starts_with("space: settled after ")), "{said:?}");
     }
@@ -150,8 +181,12 @@ mod tests {
     fn a_search_keeps_to_limits_or_says_at_once_that_none_can() {
         let data = black_images(32);
         let space = IntensiveSpace::random(5, &mut Streams::new(2).once("space")).unwrap();
-        let found = |limits: &[Limit]| in_folder(|context| search(&search_settings(), &space, limits, &data, context)).0;
-        let cost = |genotype: &Genotype| cost::count(&Discrete::build(genotype, &data.target, 1, None).unwrap().graph).madds;
+        let found = |limits: &[Limit]| {
+            in_folder(|context| search(&search_settings(), &space, limits, &data, context)).0
+        };
+        let cost = |genotype: &Genotype| {
+            cost::count(&Discrete::build(genotype, &data.target, 1, None).unwrap().graph).madds
+        };
         let free = cost(&found(&[]).unwrap());
         let costs = ChoiceCosts::madds(&space, &data.target).unwrap();
         let limit = |most| Limit { resource: Resource::Madds, most, costs: costs.clone() };
@@ -165,9 +200,14 @@ mod tests {
     fn a_hypernetwork_that_was_trained_alone_is_searched_as_if_it_had_not_been() {
         let data = black_images(32);
         let space = IntensiveSpace::random(3, &mut Streams::new(2).once("space")).unwrap();
-        let at_once = in_folder(|context| search(&search_settings(), &space, &[], &data, context)).0.unwrap();
+        let at_once =
+            in_folder(|context| search(&search_settings(), &space, &[], &data, context)).0.unwrap();
         let in_parts = in_folder(|context| {
-            let Finished::Done(mut predicted) = train_hypernetwork(&search_settings(), &space, &data, context)? else { unreachable!() };
+            let Finished::Done(mut predicted) =
+                train_hypernetwork(&search_settings(), &space, &data, context)?
+            else {
+                unreachable!()
+            };
             let accuracy = predicted.score(&vec![vec![0.0; 12]; 3])?;
             assert!((0.0..=1.0).contains(&accuracy));
             drop(predicted);

@@ -8,19 +8,22 @@ use adwp_engine::optim::{Gradient, Sgd, clip_gradient_norm, gradients};
 use adwp_engine::{Device, Executor, Graph, NodeId, Program, Variables};
 use adwp_models::{Discrete, Genotype, Heads, IntensiveSpace, ModelError, Training};
 use adwp_train::{
-    At, Batch, Checkpoint, Context, Evaluator, MemoryPlan, Need, Phase, Reporter, StepReport, TrainError, correct_predictions,
-    first_not_finite, labels_as_floats, memory, require_finite, run_phase, schedule, store_images, stored_bytes,
+    At, Batch, Checkpoint, Context, Evaluator, MemoryPlan, Need, Phase, Reporter, StepReport,
+    TrainError, correct_predictions, first_not_finite, labels_as_floats, memory, require_finite,
+    run_phase, schedule, store_images, stored_bytes,
 };
 use serde_json::{Map, Value};
 
 use crate::bilevel;
 use crate::{Data, Finished, Result, SearchSettings};
 
-/// Trains shared weights by single-path uniform sampling (Guo et al., Single Path One-Shot Neural Architecture Search with Uniform
-/// Sampling, 2020, section 3): every step draws an architecture of `space` evenly and updates its parameters alone.
+/// Trains shared weights by single-path uniform sampling (Guo et al., Single Path One-Shot Neural
+/// Architecture Search with Uniform Sampling, 2020, section 3): every step draws an architecture of
+/// `space` evenly and updates its parameters alone.
 ///
-/// Epochs, images, learning rates and augmentation are those in which [`train_hypernetwork`](crate::train_hypernetwork) trains, so that the
-/// two differ in where weights come from.
+/// Epochs, images, learning rates and augmentation are those in which
+/// [`train_hypernetwork`](crate::train_hypernetwork) trains, so that the two differ in where
+/// weights come from.
 ///
 /// # Errors
 /// Settings that cannot be, and what the training loop meets.
@@ -43,8 +46,8 @@ pub struct SharedWeights {
 }
 
 impl SharedWeights {
-    /// Accuracy of an architecture on the validation images with the shared weights, once its BatchNorm statistics are recomputed on
-    /// training images. What is shared stays as it is.
+    /// Accuracy of an architecture on the validation images with the shared weights, once its
+    /// BatchNorm statistics are recomputed on training images. What is shared stays as it is.
     ///
     /// # Errors
     /// An architecture that is not of the space, images that cannot be read, a device that fails.
@@ -57,7 +60,9 @@ impl SharedWeights {
         }
         let mut evaluator = Evaluator::new(&net.graph, net.images, net.logits, &data.device)?;
         evaluator.recalibrate(&mut own, data.train.in_order(settings.recalibration_images)?)?;
-        Ok(evaluator.score(&mut own, data.validation.in_order(settings.validation_images)?)?.accuracy())
+        Ok(evaluator
+            .score(&mut own, data.validation.in_order(settings.validation_images)?)?
+            .accuracy())
     }
 }
 
@@ -74,13 +79,17 @@ struct TrainedNet {
 impl TrainedNet {
     fn build(genotype: &Genotype, data: &Data) -> Result<Self, ModelError> {
         let heads = Heads { auxiliary: 0.0, drop_path: false, dropout: false, smoothing: 0.0 };
-        let Discrete { graph, images, logits, training } = Discrete::build(genotype, &data.skeleton, data.train.batch, Some(heads))?;
+        let Discrete { graph, images, logits, training } =
+            Discrete::build(genotype, &data.skeleton, data.train.batch, Some(heads))?;
         let Training { labels, loss, .. } = training.expect("built with heads");
         Ok(Self { images, labels, logits, loss, parameters: graph.parameters().collect(), graph })
     }
 
     fn executor(&self, device: &Device) -> Result<Executor, TrainError> {
-        Ok(Executor::new(Program::training(&self.graph, self.loss, &[self.logits], &self.parameters)?, device)?)
+        Ok(Executor::new(
+            Program::training(&self.graph, self.loss, &[self.logits], &self.parameters)?,
+            device,
+        )?)
     }
 }
 
@@ -91,7 +100,8 @@ struct OneShotPhase {
     steps: usize,
     /// The network with every candidate: what it owns is shared, and no other takes more memory.
     widest: TrainedNet,
-    /// Never run: for its sake the working memory stays taken between steps, each of which has an executor of its own.
+    /// Never run: for its sake the working memory stays taken between steps, each of which has an
+    /// executor of its own.
     reserved: Executor,
     shared: SharedWeights,
     sgd: BlockSgd,
@@ -117,7 +127,11 @@ impl OneShotPhase {
     /// An architecture drawn evenly.
     fn draw(&self, purpose: &str, at: At) -> Result<Genotype, ModelError> {
         let SharedWeights { settings, data, .. } = &self.shared;
-        self.space.random_genotype(&data.skeleton, settings.keep, &mut data.streams.at(purpose, at.epoch, at.step))
+        self.space.random_genotype(
+            &data.skeleton,
+            settings.keep,
+            &mut data.streams.at(purpose, at.epoch, at.step),
+        )
     }
 }
 
@@ -141,9 +155,13 @@ impl Phase for OneShotPhase {
     fn planned_bytes(&self) -> Result<Need, TrainError> {
         let Self { widest, reserved, shared: SharedWeights { settings, data, .. }, .. } = self;
         let plan = MemoryPlan {
-            state: memory::of_variables(&widest.graph) + memory::of_nodes(&widest.graph, &widest.parameters),
+            state: memory::of_variables(&widest.graph)
+                + memory::of_nodes(&widest.graph, &widest.parameters),
             executors: reserved.own_bytes() + data.device.working_bytes(),
-            batches: data.train.bytes_in_flight(&settings.augmentation).max(data.validation.bytes_in_flight(&Augmentation::NONE)),
+            batches: data
+                .train
+                .bytes_in_flight(&settings.augmentation)
+                .max(data.validation.bytes_in_flight(&Augmentation::NONE)),
             images: stored_bytes(&[&data.train, &data.validation]),
         };
         Ok(plan.need(&data.device))
@@ -154,9 +172,14 @@ impl Phase for OneShotPhase {
         Ok(variables.initialize(&self.widest.graph, &mut data.streams.once("one-shot/weights"))?)
     }
 
-    fn batches(&self, epoch: usize, first: usize) -> Result<Box<dyn Iterator<Item = Result<Batch, DataError>>>, TrainError> {
+    fn batches(
+        &self,
+        epoch: usize,
+        first: usize,
+    ) -> Result<Box<dyn Iterator<Item = Result<Batch, DataError>>>, TrainError> {
         let SharedWeights { settings, data, .. } = &self.shared;
-        let batches = bilevel::train_batches(data, settings.augmentation, Self::NAME, epoch, first)?;
+        let batches =
+            bilevel::train_batches(data, settings.augmentation, Self::NAME, epoch, first)?;
         Ok(Box::new(batches.take(self.steps.saturating_sub(first))))
     }
 
@@ -170,7 +193,9 @@ impl Phase for OneShotPhase {
         let feeds = [(net.images, batch.feed()), (net.labels, (&labels).into())];
         executor.run(variables, &feeds)?;
         let loss = executor.value(net.loss)?[0];
-        require_finite(Self::NAME, at, loss, || first_not_finite(&net.graph, variables, &feeds, &data.device))?;
+        require_finite(Self::NAME, at, loss, || {
+            first_not_finite(&net.graph, variables, &feeds, &data.device)
+        })?;
         let mut gradients = gradients(&executor, variables, &net.parameters)?;
         clip_gradient_norm(&mut gradients, settings.clip, &data.device)?;
         let rate = schedule::cosine(settings.rate, settings.rate_last, at.epoch, settings.epochs);
@@ -179,12 +204,18 @@ impl Phase for OneShotPhase {
         Ok(StepReport { loss, images: batch.labels.len(), correct })
     }
 
-    fn finish_epoch(&mut self, epoch: usize, _: &mut dyn Reporter) -> Result<Map<String, Value>, TrainError> {
+    fn finish_epoch(
+        &mut self,
+        epoch: usize,
+        _: &mut dyn Reporter,
+    ) -> Result<Map<String, Value>, TrainError> {
         let scored = |e: crate::SearchError| match e {
             crate::SearchError::Train(e) => e,
             e => TrainError::Settings(e.to_string()),
         };
-        let genotype = self.draw("one-shot/validation", At { epoch, step: 0 }).map_err(|e| scored(e.into()))?;
+        let genotype = self
+            .draw("one-shot/validation", At { epoch, step: 0 })
+            .map_err(|e| scored(e.into()))?;
         let accuracy = self.shared.score(&genotype).map_err(scored)?;
         Ok(Map::from_iter([("validation_accuracy".to_owned(), accuracy.into())]))
     }
@@ -201,13 +232,13 @@ impl Phase for OneShotPhase {
     }
 }
 
-/// SGD in which a step moves only the parameters it has gradients of, and only their momentum, as PyTorch's does with those whose gradient
-/// is `None`.
+/// SGD in which a step moves only the parameters it has gradients of, and only their momentum, as
+/// PyTorch's does with those whose gradient is `None`.
 struct BlockSgd {
     momentum: f32,
     weight_decay: f32,
-    /// An optimiser for each block of parameters that has ever been updated: a candidate, or a layer outside of the candidates. A network
-    /// has all parameters of a block or none.
+    /// An optimiser for each block of parameters that has ever been updated: a candidate, or a
+    /// layer outside of the candidates. A network has all parameters of a block or none.
     blocks: BTreeMap<String, Sgd>,
 }
 
@@ -223,12 +254,24 @@ impl BlockSgd {
     }
 
     /// One step with the gradients of a whole network, in the order of its parameters.
-    fn step(&mut self, variables: &mut Variables, gradients: &[Gradient<'_>], rate: f32, device: &Device) -> Result<(), TrainError> {
-        let blocks: Vec<String> = gradients.iter().map(|gradient| Self::block(&variables.at(gradient.position()).name)).collect();
+    fn step(
+        &mut self,
+        variables: &mut Variables,
+        gradients: &[Gradient<'_>],
+        rate: f32,
+        device: &Device,
+    ) -> Result<(), TrainError> {
+        let blocks: Vec<String> = gradients
+            .iter()
+            .map(|gradient| Self::block(&variables.at(gradient.position()).name))
+            .collect();
         let mut rest = gradients;
         for block in blocks.chunk_by(|a, b| a == b) {
             let (gradients, later) = rest.split_at(block.len());
-            let sgd = self.blocks.entry(block[0].clone()).or_insert_with(|| Sgd::new(self.momentum, self.weight_decay));
+            let sgd = self
+                .blocks
+                .entry(block[0].clone())
+                .or_insert_with(|| Sgd::new(self.momentum, self.weight_decay));
             sgd.step(variables, gradients, rate, device)?;
             rest = later;
         }
@@ -246,7 +289,8 @@ impl BlockSgd {
 
     fn restore(&mut self, net: &TrainedNet, checkpoint: &mut Checkpoint) {
         let blocks = net.parameters.iter().map(|&id| Self::block(&net.graph[id].name));
-        self.blocks = blocks.map(|block| (block, Sgd::new(self.momentum, self.weight_decay))).collect();
+        self.blocks =
+            blocks.map(|block| (block, Sgd::new(self.momentum, self.weight_decay))).collect();
         for (block, sgd) in &mut self.blocks {
             sgd.restore(|slot| checkpoint.take_slots(&format!("{slot}/{block}")));
         }
@@ -289,7 +333,11 @@ mod tests {
         let mut drawn = Vec::new();
         for (step, batch) in batches.into_iter().enumerate() {
             let at = At { epoch: 0, step };
-            let net = TrainedNet::build(&phase.draw("one-shot/architecture", at).unwrap(), &phase.shared.data).unwrap();
+            let net = TrainedNet::build(
+                &phase.draw("one-shot/architecture", at).unwrap(),
+                &phase.shared.data,
+            )
+            .unwrap();
             let before = phase.shared.variables.clone();
             phase.step(at, batch).unwrap();
             let of_net: HashSet<String> = net.graph.variables().map(|(name, ..)| name).collect();
@@ -297,24 +345,42 @@ mod tests {
                 let changed = before.data().unwrap() != after.data().unwrap();
                 // A running statistic of a channel that no image reaches can stay as it is.
                 let expected = of_net.contains(&before.name);
-                assert!(changed == expected || (before.role == Role::Statistic && !changed), "step {step}: {}", before.name);
+                assert!(
+                    changed == expected || (before.role == Role::Statistic && !changed),
+                    "step {step}: {}",
+                    before.name
+                );
             }
             assert!(of_net.len() < phase.shared.variables.len());
             drawn.push(of_net);
         }
         // So what has momentum by now was left alone by a step that had no gradient of it.
-        let left_alone = drawn.windows(2).any(|pair| pair[0].difference(&pair[1]).any(|name| name.ends_with("/weight")));
+        let left_alone = drawn
+            .windows(2)
+            .any(|pair| pair[0].difference(&pair[1]).any(|name| name.ends_with("/weight")));
         assert!(left_alone && drawn.windows(2).any(|pair| pair[0] != pair[1]));
     }
 
     /// Trains in a folder; a phase that is stopped after every step is continued until it is done.
     fn train(folder: &Path, is_stopped: bool) -> (SharedWeights, usize) {
         let run = RunDir::create(folder).unwrap();
-        let interrupt = if is_stopped { Interrupt::default().with_deadline(Instant::now()) } else { Interrupt::default() };
+        let interrupt = if is_stopped {
+            Interrupt::default().with_deadline(Instant::now())
+        } else {
+            Interrupt::default()
+        };
         for stops in 0.. {
-            let mut context =
-                Context { run: &run, resume: true, held_bytes: 0, check_memory: true, interrupt: &interrupt, reporter: &mut Quiet };
-            if let Finished::Done(weights) = train_one_shot(&settings(), &space(), &noise(48), &mut context).unwrap() {
+            let mut context = Context {
+                run: &run,
+                resume: true,
+                held_bytes: 0,
+                check_memory: true,
+                interrupt: &interrupt,
+                reporter: &mut Quiet,
+            };
+            if let Finished::Done(weights) =
+                train_one_shot(&settings(), &space(), &noise(48), &mut context).unwrap()
+            {
                 return (weights, stops);
             }
         }
@@ -329,7 +395,11 @@ mod tests {
         let (pieces, stops) = train(&folders[1], true);
         assert_eq!(stops, 2 * 6);
         assert_eq!(whole.variables, pieces.variables);
-        let tensors = folders.map(|folder| Checkpoint::read(&RunDir::create(&folder).unwrap().checkpoint("one-shot")).unwrap().tensors);
+        let tensors = folders.map(|folder| {
+            Checkpoint::read(&RunDir::create(&folder).unwrap().checkpoint("one-shot"))
+                .unwrap()
+                .tensors
+        });
         assert!(tensors[0].keys().any(|name| name.starts_with("velocity/cell0/node2/")));
         assert_eq!(tensors[0], tensors[1]);
     }
@@ -338,7 +408,15 @@ mod tests {
     fn a_score_depends_on_no_other() {
         let holder = tempfile::tempdir().unwrap();
         let (weights, _) = train(holder.path(), false);
-        let draw = |i| space().random_genotype(&weights.data.skeleton, 2, &mut Streams::new(9).at("architecture", i, 0)).unwrap();
+        let draw = |i| {
+            space()
+                .random_genotype(
+                    &weights.data.skeleton,
+                    2,
+                    &mut Streams::new(9).at("architecture", i, 0),
+                )
+                .unwrap()
+        };
         let before = weights.variables.clone();
         let score = |i| weights.score(&draw(i)).unwrap();
         let first: Vec<f64> = (0..8).map(score).collect();
@@ -353,14 +431,21 @@ mod tests {
         let space = space();
         let data = noise(48).with_batch(4, 2);
         let widest = TrainedNet::build(&space.widest(&data.skeleton).unwrap(), &data).unwrap();
-        let parameters = |net: &TrainedNet| -> HashSet<String> { net.parameters.iter().map(|&id| net.graph[id].name.clone()).collect() };
+        let parameters = |net: &TrainedNet| -> HashSet<String> {
+            net.parameters.iter().map(|&id| net.graph[id].name.clone()).collect()
+        };
         let all = parameters(&widest);
         for i in 0..20 {
-            let genotype = space.random_genotype(&data.skeleton, 1, &mut Streams::new(1).at("architecture", i, 0)).unwrap();
+            let genotype = space
+                .random_genotype(&data.skeleton, 1, &mut Streams::new(1).at("architecture", i, 0))
+                .unwrap();
             let own = parameters(&TrainedNet::build(&genotype, &data).unwrap());
             assert!(own.is_subset(&all));
             let blocks: HashSet<String> = own.iter().map(|name| BlockSgd::block(name)).collect();
-            assert!(all.iter().all(|name| own.contains(name) == blocks.contains(&BlockSgd::block(name))));
+            assert!(
+                all.iter()
+                    .all(|name| own.contains(name) == blocks.contains(&BlockSgd::block(name)))
+            );
         }
     }
 }

@@ -4,7 +4,8 @@ use adwp_train::{Context, Quiet, run_phase};
 use crate::search_phase::SearchPhase;
 use crate::{Data, Finished, Result, SearchSettings};
 
-/// Trains the HyperNetwork alone, in the epochs that [`search`] does so; `search` goes on from the checkpoint it leaves.
+/// Trains the HyperNetwork alone, in the epochs that [`search`] does so; `search` goes on from the
+/// checkpoint it leaves.
 ///
 /// # Errors
 /// Settings that cannot be, and what the training loop meets.
@@ -26,8 +27,9 @@ pub struct PredictedWeights {
 }
 
 impl PredictedWeights {
-    /// Accuracy on the validation images with the weights predicted from `alphas`, for each cell `[NODES, K]` before the softmax, once the
-    /// BatchNorm statistics are recomputed on training images.
+    /// Accuracy on the validation images with the weights predicted from `alphas`, for each cell
+    /// `[NODES, K]` before the softmax, once the BatchNorm statistics are recomputed on training
+    /// images.
     ///
     /// # Errors
     /// Images that cannot be read, a device that fails.

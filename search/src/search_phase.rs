@@ -3,10 +3,13 @@ use std::path::Path;
 use adwp_data::DataError;
 use adwp_engine::optim::{clip_gradient_norm, gradients};
 use adwp_engine::{Device, Executor, Feed, NodeId, Program, Variables};
-use adwp_models::{Dropped, Genotype, Hypernetwork, HypernetworkOptions, IntensiveSpace, Limit, ModelError, NODES};
+use adwp_models::{
+    Dropped, Genotype, Hypernetwork, HypernetworkOptions, IntensiveSpace, Limit, ModelError, NODES,
+};
 use adwp_train::{
-    At, Batch, Checkpoint, Context, Evaluator, MemoryPlan, Need, Phase, Reporter, StepReport, TrainError, correct_predictions,
-    first_not_finite, labels_as_floats, require_finite, run_phase, schedule, store_images, stored_bytes, watched,
+    At, Batch, Checkpoint, Context, Evaluator, MemoryPlan, Need, Phase, Reporter, StepReport,
+    TrainError, correct_predictions, first_not_finite, labels_as_floats, require_finite, run_phase,
+    schedule, store_images, stored_bytes, watched,
 };
 use rand::Rng;
 use rand_distr::{Distribution, StandardNormal};
@@ -19,11 +22,12 @@ use crate::{AlphaData, Data, Finished, Result, SearchSettings};
 
 /// Trains the HyperNetwork and searches with it (Algorithm 1); gives the discrete architecture.
 ///
-/// `limits` hold for the architecture: what its network, that of [`Data::target`], may take. They are part of what α lowers, and decide
-/// which pairs are kept in the end.
+/// `limits` hold for the architecture: what its network, that of [`Data::target`], may take. They
+/// are part of what α lowers, and decide which pairs are kept in the end.
 ///
 /// # Errors
-/// Settings that cannot be, limits that no architecture of the space keeps, and what the training loop meets.
+/// Settings that cannot be, limits that no architecture of the space keeps, and what the training
+/// loop meets.
 pub fn search(
     settings: &SearchSettings,
     space: &IntensiveSpace,
@@ -38,14 +42,22 @@ pub fn search(
     Finished::from_outcome(outcome, || {
         let genotype = phase.discretize(&phase.probabilities()?)?;
         if let Some(collapse) = Shares::of(&genotype).collapse() {
-            context.reporter.message(&format!("search: collapsed: {collapse}; --identity-dropout and --early-stop act against that"));
+            context.reporter.message(&format!(
+                "search: collapsed: {collapse}; --identity-dropout \
+            and --early-stop act against that"
+            ));
         }
         Ok(genotype)
     })
 }
 
 /// Bytes that [`search`] holds at its peak beside the images; nothing of it is taken to tell.
-pub fn search_bytes(settings: &SearchSettings, space: &IntensiveSpace, limits: &[Limit], data: &Data) -> Result<Need> {
+pub fn search_bytes(
+    settings: &SearchSettings,
+    space: &IntensiveSpace,
+    limits: &[Limit],
+    data: &Data,
+) -> Result<Need> {
     Ok(SearchPhase::new(settings, space, limits, data)?.planned_bytes()?)
 }
 
@@ -73,7 +85,9 @@ enum Steps {
 impl Steps {
     fn own_bytes(&self) -> usize {
         match self {
-            Self::Weights(executor) | Self::Alphas(executor) | Self::Joint(executor) => executor.own_bytes(),
+            Self::Weights(executor) | Self::Alphas(executor) | Self::Joint(executor) => {
+                executor.own_bytes()
+            }
             Self::Separate(executors) => executors.iter().map(Executor::own_bytes).sum(),
         }
     }
@@ -91,15 +105,22 @@ pub(crate) struct SearchPhase {
     pub(crate) learner: Learner,
     weights: Vec<NodeId>,
     alphas: Vec<NodeId>,
-    /// The architecture of the last epoch in which α learned, and for how many epochs it has been the same.
+    /// The architecture of the last epoch in which α learned, and for how many epochs it has been
+    /// the same.
     found: Option<(Genotype, usize)>,
-    /// The steps of the current stage; compiled when the stage begins, so that only one stage's buffers exist.
+    /// The steps of the current stage; compiled when the stage begins, so that only one stage's
+    /// buffers exist.
     steps: Option<(Stage, Steps)>,
     evaluator: Evaluator,
 }
 
 impl SearchPhase {
-    pub(crate) fn new(settings: &SearchSettings, space: &IntensiveSpace, limits: &[Limit], data: &Data) -> Result<Self> {
+    pub(crate) fn new(
+        settings: &SearchSettings,
+        space: &IntensiveSpace,
+        limits: &[Limit],
+        data: &Data,
+    ) -> Result<Self> {
         settings.validate_for(space)?;
         let mut data = data.with_batch(settings.batch, settings.channels);
         store_images(&mut [&mut data.train, &mut data.validation], &data.device)?;
@@ -142,16 +163,24 @@ impl SearchPhase {
         let net = &self.net;
         let executor = |objective: NodeId, trainable: &[NodeId]| -> Result<Executor, TrainError> {
             // The loss is told apart from what limits add to it.
-            let outputs = if objective == net.loss { vec![net.logits] } else { vec![net.logits, net.loss] };
-            Ok(Executor::new(Program::training(&net.graph, objective, &outputs, trainable)?, &self.data.device)?)
+            let outputs =
+                if objective == net.loss { vec![net.logits] } else { vec![net.logits, net.loss] };
+            Ok(Executor::new(
+                Program::training(&net.graph, objective, &outputs, trainable)?,
+                &self.data.device,
+            )?)
         };
         let weights = || executor(net.loss, &self.weights);
         let alphas = || executor(net.objective, &self.alphas);
         Ok(match (stage, self.settings.alpha_data) {
             (Stage::Hypernetwork, _) => Steps::Weights(weights()?),
             (Stage::BasicSearch, _) => Steps::Alphas(alphas()?),
-            (Stage::CrossSearch, AlphaData::Train) => Steps::Joint(executor(net.objective, &[&self.weights[..], &self.alphas].concat())?),
-            (Stage::CrossSearch, AlphaData::Validation) => Steps::Separate(Box::new([weights()?, alphas()?])),
+            (Stage::CrossSearch, AlphaData::Train) => {
+                Steps::Joint(executor(net.objective, &[&self.weights[..], &self.alphas].concat())?)
+            }
+            (Stage::CrossSearch, AlphaData::Validation) => {
+                Steps::Separate(Box::new([weights()?, alphas()?]))
+            }
         })
     }
 
@@ -168,16 +197,27 @@ impl SearchPhase {
 
     /// For each cell the softmax over each node's candidates.
     fn probabilities(&self) -> Result<Vec<Vec<f32>>, TrainError> {
-        let softmax = |id: &NodeId| Ok(softmax_rows(self.learner.variables.get(&self.net.graph[*id].name)?.data()?, self.space.width()));
+        let softmax = |id: &NodeId| {
+            Ok(softmax_rows(
+                self.learner.variables.get(&self.net.graph[*id].name)?.data()?,
+                self.space.width(),
+            ))
+        };
         self.net.alphas.iter().map(softmax).collect()
     }
 
     /// The most probable architecture within the limits.
     fn discretize(&self, probabilities: &[Vec<f32>]) -> Result<Genotype, ModelError> {
-        self.space.discretize_within(&self.data.target, probabilities, self.settings.keep, &self.limits)
+        self.space.discretize_within(
+            &self.data.target,
+            probabilities,
+            self.settings.keep,
+            &self.limits,
+        )
     }
 
-    /// Accuracy on the validation images with the present α, once the BatchNorm statistics are recomputed on training images.
+    /// Accuracy on the validation images with the present α, once the BatchNorm statistics are
+    /// recomputed on training images.
     pub(crate) fn validate(&mut self, reporter: &mut dyn Reporter) -> Result<f64, TrainError> {
         let recalibration = self.data.train.in_order(self.settings.recalibration_images)?;
         self.evaluator.recalibrate(&mut self.learner.variables, recalibration)?;
@@ -197,20 +237,32 @@ struct Pass<'a> {
 
 impl Pass<'_> {
     /// Forward and backward; a loss that is not finite ends here, before it updates anything.
-    fn run(&self, executor: &mut Executor, variables: &mut Variables, batch: &Batch) -> Result<(), TrainError> {
+    fn run(
+        &self,
+        executor: &mut Executor,
+        variables: &mut Variables,
+        batch: &Batch,
+    ) -> Result<(), TrainError> {
         let net = self.net;
         let labels = labels_as_floats(&batch.labels);
-        let mut feeds: Vec<(NodeId, Feed<'_>)> = vec![(net.images, batch.feed()), (net.labels, (&labels).into())];
+        let mut feeds: Vec<(NodeId, Feed<'_>)> =
+            vec![(net.images, batch.feed()), (net.labels, (&labels).into())];
         feeds.extend(net.constants.iter().map(|(id, values)| (*id, values.into())));
         feeds.extend(net.masks.iter().zip(self.masks).map(|(id, mask)| (*id, mask.into())));
         executor.run(variables, &feeds)?;
         let loss = executor.value(net.loss)?[0];
-        require_finite(SearchPhase::NAME, self.at, loss, || first_not_finite(&net.graph, variables, &feeds, self.device))
+        require_finite(SearchPhase::NAME, self.at, loss, || {
+            first_not_finite(&net.graph, variables, &feeds, self.device)
+        })
     }
 }
 
 /// What a pass gave.
-fn report(executor: &Executor, net: &Hypernetwork, batch: &Batch) -> Result<StepReport, TrainError> {
+fn report(
+    executor: &Executor,
+    net: &Hypernetwork,
+    batch: &Batch,
+) -> Result<StepReport, TrainError> {
     let correct = correct_predictions(&executor.value(net.logits)?, &batch.labels);
     Ok(StepReport { loss: executor.value(net.loss)?[0], images: batch.labels.len(), correct })
 }
@@ -228,7 +280,8 @@ impl Phase for SearchPhase {
     fn settled(&self) -> Option<String> {
         let epochs = self.settings.early_stop;
         let (_, same) = self.found.as_ref()?;
-        (epochs > 0 && *same >= epochs).then(|| format!("the architecture has been the same for {same} epochs"))
+        (epochs > 0 && *same >= epochs)
+            .then(|| format!("the architecture has been the same for {same} epochs"))
     }
 
     fn steps(&self) -> usize {
@@ -245,7 +298,8 @@ impl Phase for SearchPhase {
         stages.dedup();
         let mut executors = 0;
         for stage in stages {
-            // Compiled for nothing but its size, and gone before the next: as when they follow each other.
+            // Compiled for nothing but its size, and gone before the next: as when they follow each
+            // other.
             let steps = self.compile(stage)?;
             executors = executors.max(steps.own_bytes() + data.device.working_bytes());
         }
@@ -254,7 +308,8 @@ impl Phase for SearchPhase {
         let plan = MemoryPlan {
             state: Learner::planned_bytes(&net.graph, &self.weights, &self.alphas),
             executors: executors + self.evaluator.own_bytes(),
-            batches: data.train.bytes_in_flight(augmentation) + if both_halves { data.validation.bytes_in_flight(augmentation) } else { 0 },
+            batches: data.train.bytes_in_flight(augmentation)
+                + if both_halves { data.validation.bytes_in_flight(augmentation) } else { 0 },
             images: stored_bytes(&[&data.train, &data.validation]),
         };
         Ok(plan.need(&data.device))
@@ -264,12 +319,18 @@ impl Phase for SearchPhase {
         self.learner.initialize(&self.net.graph, &self.data, Self::NAME)
     }
 
-    fn batches(&self, epoch: usize, first: usize) -> Result<Box<dyn Iterator<Item = Result<Self::Batch, DataError>>>, TrainError> {
+    fn batches(
+        &self,
+        epoch: usize,
+        first: usize,
+    ) -> Result<Box<dyn Iterator<Item = Result<Self::Batch, DataError>>>, TrainError> {
         let (data, augmentation) = (&self.data, self.settings.augmentation);
         match self.settings.alpha_data {
             AlphaData::Validation => {
                 let pairs = bilevel::pairs(data, augmentation, Self::NAME, epoch, first)?;
-                Ok(Box::new(pairs.map(|pair| pair.map(|(train, validation)| (train, Some(validation))))))
+                Ok(Box::new(
+                    pairs.map(|pair| pair.map(|(train, validation)| (train, Some(validation)))),
+                ))
             }
             AlphaData::Train => {
                 let train = bilevel::train_batches(data, augmentation, Self::NAME, epoch, first)?;
@@ -286,24 +347,42 @@ impl Phase for SearchPhase {
             self.steps = Some((stage, self.compile(stage)?));
         }
         match (stage, at.epoch == self.settings.hypernetwork_epochs && at.step == 0) {
-            (Stage::Hypernetwork, _) => self.draw_alphas(self.data.streams.at("search/alpha", at.epoch, at.step))?,
+            (Stage::Hypernetwork, _) => {
+                self.draw_alphas(self.data.streams.at("search/alpha", at.epoch, at.step))?
+            }
             (_, true) => self.draw_alphas(self.data.streams.once("search/alpha_start"))?,
             (_, false) => {}
         }
 
-        let masks =
-            bilevel::identity_masks(&self.data, Self::NAME, self.settings.identity_dropout, at, self.settings.epochs, self.net.masks.len());
-        let Self { net, settings, data, weights, alphas, learner: Learner { variables, sgd, adam }, .. } = self;
+        let masks = bilevel::identity_masks(
+            &self.data,
+            Self::NAME,
+            self.settings.identity_dropout,
+            at,
+            self.settings.epochs,
+            self.net.masks.len(),
+        );
+        let Self {
+            net,
+            settings,
+            data,
+            weights,
+            alphas,
+            learner: Learner { variables, sgd, adam },
+            ..
+        } = self;
         let rate = schedule::cosine(settings.rate, settings.rate_last, at.epoch, settings.epochs);
-        let mut update_weights = |executor: &Executor, variables: &mut Variables| -> Result<(), TrainError> {
-            let mut gradients = gradients(executor, variables, weights)?;
-            clip_gradient_norm(&mut gradients, settings.clip, &data.device)?;
-            Ok(sgd.step(variables, &gradients, rate, &data.device)?)
-        };
-        let mut update_alphas = |executor: &Executor, variables: &mut Variables| -> Result<(), TrainError> {
-            let gradients = gradients(executor, variables, alphas)?;
-            Ok(adam.step(variables, &gradients, settings.alpha_rate, &data.device)?)
-        };
+        let mut update_weights =
+            |executor: &Executor, variables: &mut Variables| -> Result<(), TrainError> {
+                let mut gradients = gradients(executor, variables, weights)?;
+                clip_gradient_norm(&mut gradients, settings.clip, &data.device)?;
+                Ok(sgd.step(variables, &gradients, rate, &data.device)?)
+            };
+        let mut update_alphas =
+            |executor: &Executor, variables: &mut Variables| -> Result<(), TrainError> {
+                let gradients = gradients(executor, variables, alphas)?;
+                Ok(adam.step(variables, &gradients, settings.alpha_rate, &data.device)?)
+            };
         let pass = Pass { net, masks: &masks, device: &data.device, at };
         let alpha_batch = validation.as_ref().unwrap_or(&train);
         let (_, steps) = self.steps.as_mut().expect("compiled above");
@@ -335,7 +414,11 @@ impl Phase for SearchPhase {
         }
     }
 
-    fn finish_epoch(&mut self, epoch: usize, reporter: &mut dyn Reporter) -> Result<Map<String, Value>, TrainError> {
+    fn finish_epoch(
+        &mut self,
+        epoch: usize,
+        reporter: &mut dyn Reporter,
+    ) -> Result<Map<String, Value>, TrainError> {
         let stage = self.stage(epoch);
         if stage == Stage::Hypernetwork {
             // Scored on an architecture that no step has just adapted to.
@@ -352,12 +435,21 @@ impl Phase for SearchPhase {
         metrics.insert("validation_accuracy".into(), accuracy.into());
         if stage != Stage::Hypernetwork {
             let probabilities = self.probabilities()?;
-            metrics.insert("alpha_entropy".into(), relative_entropy(&probabilities.concat(), self.space.width()).into());
-            let genotype = self.discretize(&probabilities).map_err(|e| TrainError::Settings(e.to_string()))?;
-            let mut described = architecture::metrics(&genotype, &self.data.target).map_err(|e| TrainError::Settings(e.to_string()))?;
+            metrics.insert(
+                "alpha_entropy".into(),
+                relative_entropy(&probabilities.concat(), self.space.width()).into(),
+            );
+            let genotype =
+                self.discretize(&probabilities).map_err(|e| TrainError::Settings(e.to_string()))?;
+            let mut described = architecture::metrics(&genotype, &self.data.target)
+                .map_err(|e| TrainError::Settings(e.to_string()))?;
             metrics.append(&mut described);
             metrics.insert("probabilities".into(), probabilities.into());
-            let same = self.found.take().filter(|(last, _)| *last == genotype).map_or(0, |(_, same)| same + 1);
+            let same = self
+                .found
+                .take()
+                .filter(|(last, _)| *last == genotype)
+                .map_or(0, |(_, same)| same + 1);
             self.found = Some((genotype, same));
         }
         Ok(metrics)
@@ -365,7 +457,10 @@ impl Phase for SearchPhase {
 
     fn save(&self, checkpoint: &mut Checkpoint) -> Result<(), TrainError> {
         self.learner.save(checkpoint)?;
-        checkpoint.values.insert("found".into(), serde_json::to_value(&self.found).expect("architectures and numbers print as JSON"));
+        checkpoint.values.insert(
+            "found".into(),
+            serde_json::to_value(&self.found).expect("architectures and numbers print as JSON"),
+        );
         Ok(())
     }
 
@@ -385,20 +480,41 @@ mod tests {
 
     fn settings(stages: [usize; 4], alpha_data: AlphaData) -> SearchSettings {
         let [hypernetwork_epochs, cross_search_start, cross_search_end, epochs] = stages;
-        SearchSettings { hypernetwork_epochs, cross_search_start, cross_search_end, epochs, batch: 8, alpha_data, ..Default::default() }
+        SearchSettings {
+            hypernetwork_epochs,
+            cross_search_start,
+            cross_search_end,
+            epochs,
+            batch: 8,
+            alpha_data,
+            ..Default::default()
+        }
     }
 
     #[test]
     fn the_largest_stage_decides_however_late_it_comes() {
         let data = black_images(64);
         let space = IntensiveSpace::random(3, &mut ChaCha8Rng::seed_from_u64(3)).unwrap();
-        let planned = |stages, alpha_data| search_bytes(&settings(stages, alpha_data), &space, &[], &data).unwrap().host;
+        let planned = |stages, alpha_data| {
+            search_bytes(&settings(stages, alpha_data), &space, &[], &data).unwrap().host
+        };
         let basic = planned([0, 4, 4, 4], AlphaData::Train);
         let cross = planned([0, 3, 4, 4], AlphaData::Train);
         assert!(basic < cross, "{basic} without gradients of the weights, {cross} with them");
-        assert_eq!(cross, planned([1, 2, 3, 4], AlphaData::Train), "the order of the stages makes no difference");
+        assert_eq!(
+            cross,
+            planned([1, 2, 3, 4], AlphaData::Train),
+            "the order of the stages makes no difference"
+        );
         let both_halves = planned([0, 4, 4, 4], AlphaData::Validation);
-        assert_eq!(both_halves, basic + data.with_batch(8, 16).validation.bytes_in_flight(&SearchSettings::default().augmentation));
+        assert_eq!(
+            both_halves,
+            basic
+                + data
+                    .with_batch(8, 16)
+                    .validation
+                    .bytes_in_flight(&SearchSettings::default().augmentation)
+        );
         assert_eq!(data.device.working_bytes(), 0, "nothing is left of the plans");
     }
 }

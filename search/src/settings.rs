@@ -1,10 +1,14 @@
 use adwp_data::{Augmentation, Order, epoch_order, split};
 use adwp_engine::Device;
-use adwp_models::{Dropped, Generator, GeneratorActivation, GeneratorInput, HypernetworkOptions, IntensiveSpace, Skeleton};
+use adwp_models::{
+    Dropped, Generator, GeneratorActivation, GeneratorInput, HypernetworkOptions, IntensiveSpace,
+    Skeleton,
+};
 use adwp_train::{BatchSource, Streams, TrainError, check_augmentation, check_settings};
 use serde::{Deserialize, Serialize};
 
-/// Settings of the intensive-space phase. The defaults are those of section 4.1 and of DARTS, which it refers to.
+/// Settings of the intensive-space phase. The defaults are those of section 4.1 and of DARTS, which
+/// it refers to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SpaceSettings {
@@ -32,11 +36,12 @@ pub struct SpaceSettings {
     pub alpha_rate: f32,
     /// L2 coefficient of α, inside of Adam.
     pub alpha_weight_decay: f32,
-    /// Share of the samples for which an identity is dropped in the first epoch; it falls to e⁻⁵ of that. 0 for none. The dropout on skip
-    /// connections of P-DARTS (Chen et al., 2019, section 3.3), against a collapse to identities.
+    /// Share of the samples for which an identity is dropped in the first epoch; it falls to e⁻⁵ of
+    /// that. 0 for none. The dropout on skip connections of P-DARTS (Chen et al., 2019, section
+    /// 3.3), against a collapse to identities.
     pub identity_dropout: f32,
-    /// End once the space has stayed the same for so many epochs; 0 for never. DARTS+ (Liang et al., 2019, section 3.2)
-    /// stops so, before identities prevail.
+    /// End once the space has stayed the same for so many epochs; 0 for never. DARTS+ (Liang et
+    /// al., 2019, section 3.2) stops so, before identities prevail.
     pub early_stop: usize,
     /// Validation images after each epoch; 0 for all.
     pub validation_images: usize,
@@ -69,7 +74,8 @@ impl Default for SpaceSettings {
 
 /// Which images α learns from in the search.
 ///
-/// Algorithm 1 computes the loss from the training set in both stages; equations 11 and 12 name both sets, the validation set outermost.
+/// Algorithm 1 computes the loss from the training set in both stages; equations 11 and 12 name
+/// both sets, the validation set outermost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AlphaData {
@@ -86,7 +92,8 @@ pub enum AlphaData {
 pub struct SearchSettings {
     /// Epochs in all (I_total).
     pub epochs: usize,
-    /// Epochs in which α is drawn afresh each iteration and only the generating blocks learn (I_train).
+    /// Epochs in which α is drawn afresh each iteration and only the generating blocks learn
+    /// (I_train).
     pub hypernetwork_epochs: usize,
     /// First epoch in which the generating blocks learn beside α.
     pub cross_search_start: usize,
@@ -104,11 +111,13 @@ pub struct SearchSettings {
     pub generator_input: GeneratorInput,
     /// What stands between the two linear layers of a generating block; nothing in section 4.2.
     pub generator_activation: GeneratorActivation,
-    /// Factor on the first values of a generating block's second layer, and so on the weights that it predicts at first.
+    /// Factor on the first values of a generating block's second layer, and so on the weights that
+    /// it predicts at first.
     pub generator_gain: f32,
     /// Which images α learns from.
     pub alpha_data: AlphaData,
-    /// Learning rate of the generating blocks at the start; a cosine over all epochs ends at `rate_last`.
+    /// Learning rate of the generating blocks at the start; a cosine over all epochs ends at
+    /// `rate_last`.
     pub rate: f32,
     /// See `rate`.
     pub rate_last: f32,
@@ -118,21 +127,25 @@ pub struct SearchSettings {
     pub weight_decay: f32,
     /// Largest norm of the generating blocks' gradient.
     pub clip: f32,
-    /// Standard deviation of the α drawn in HyperNetwork training, and of those the search starts from.
+    /// Standard deviation of the α drawn in HyperNetwork training, and of those the search starts
+    /// from.
     pub alpha_sd: f32,
     /// Learning rate of α.
     pub alpha_rate: f32,
     /// L2 coefficient of α, inside of Adam.
     pub alpha_weight_decay: f32,
-    /// How much an expected architecture that is twice as costly as a limit allows adds to the loss that α lowers.
+    /// How much an expected architecture that is twice as costly as a limit allows adds to the loss
+    /// that α lowers.
     pub limit_strength: f32,
-    /// Share of the samples for which an identity is dropped in the first epoch; it falls to e⁻⁵ of that. 0 for none. The dropout on skip
-    /// connections of P-DARTS (Chen et al., 2019, section 3.3), against a collapse to identities.
+    /// Share of the samples for which an identity is dropped in the first epoch; it falls to e⁻⁵ of
+    /// that. 0 for none. The dropout on skip connections of P-DARTS (Chen et al., 2019, section
+    /// 3.3), against a collapse to identities.
     pub identity_dropout: f32,
-    /// End once the architecture has stayed the same for so many epochs; 0 for never. DARTS+ (Liang et al., 2019, section 3.2)
-    /// stops so, before identities prevail.
+    /// End once the architecture has stayed the same for so many epochs; 0 for never. DARTS+ (Liang
+    /// et al., 2019, section 3.2) stops so, before identities prevail.
     pub early_stop: usize,
-    /// Training images that BatchNorm statistics are recomputed on before an architecture is scored.
+    /// Training images that BatchNorm statistics are recomputed on before an architecture is
+    /// scored.
     pub recalibration_images: usize,
     /// Validation images after each epoch; 0 for all.
     pub validation_images: usize,
@@ -178,7 +191,8 @@ impl Default for SearchSettings {
 pub struct Data {
     /// Sizes of the network that is searched; its channels are those of the settings of the phase.
     pub skeleton: Skeleton,
-    /// Sizes of the network that the architecture is for: what params and multiply-adds are told of, and what limits hold for.
+    /// Sizes of the network that the architecture is for: what params and multiply-adds are told
+    /// of, and what limits hold for.
     pub target: Skeleton,
     /// The half of the training images that weights learn from.
     pub train: BatchSource,
@@ -191,17 +205,26 @@ pub struct Data {
 }
 
 impl Data {
-    /// Divides `images` at random: `train_share` of them for weights, the rest for α and validation. The architecture is for a network of
-    /// the sizes of `target`; channels apart, it is searched at these sizes.
+    /// Divides `images` at random: `train_share` of them for weights, the rest for α and
+    /// validation. The architecture is for a network of the sizes of `target`; channels apart, it
+    /// is searched at these sizes.
     ///
-    /// Both parts are in random order, so that the first images of each are of all classes, however the data set is sorted.
-    pub fn new(target: Skeleton, images: &BatchSource, train_share: f64, streams: Streams, device: &Device) -> Result<Self, TrainError> {
+    /// Both parts are in random order, so that the first images of each are of all classes, however
+    /// the data set is sorted.
+    pub fn new(
+        target: Skeleton,
+        images: &BatchSource,
+        train_share: f64,
+        streams: Streams,
+        device: &Device,
+    ) -> Result<Self, TrainError> {
         let (train, validation) = split(&images.indices, train_share, streams.seed_for("halves"))?;
         let part = |indices, purpose| {
             let indices = epoch_order(indices, Order::Shuffled, streams.seed_for(purpose), 0);
             BatchSource { indices, ..images.clone() }
         };
-        let (train, validation) = (part(train, "halves/train"), part(validation, "halves/validation"));
+        let (train, validation) =
+            (part(train, "halves/train"), part(validation, "halves/validation"));
         Ok(Self { skeleton: target, target, train, validation, streams, device: device.clone() })
     }
 
@@ -235,7 +258,11 @@ impl SearchSettings {
     pub(crate) fn validate_for(&self, space: &IntensiveSpace) -> Result<(), TrainError> {
         self.validate()?;
         if self.keep > space.width() {
-            let message = format!("search: keep = {} exceeds the {} candidates of the space", self.keep, space.width());
+            let message = format!(
+                "search: keep = {} exceeds the {} candidates of the space",
+                self.keep,
+                space.width()
+            );
             return Err(TrainError::Settings(message));
         }
         Ok(())
@@ -243,8 +270,16 @@ impl SearchSettings {
 
     /// How the HyperNetwork is built for training.
     pub(crate) fn hypernetwork(&self) -> HypernetworkOptions {
-        let generator = Generator { hidden: self.hidden, activation: self.generator_activation, gain: self.generator_gain };
-        HypernetworkOptions { generator, input: self.generator_input, dropped: dropped(self.identity_dropout) }
+        let generator = Generator {
+            hidden: self.hidden,
+            activation: self.generator_activation,
+            gain: self.generator_gain,
+        };
+        HypernetworkOptions {
+            generator,
+            input: self.generator_input,
+            dropped: dropped(self.identity_dropout),
+        }
     }
 }
 
@@ -267,11 +302,17 @@ impl SpaceSettings {
         check_augmentation("space", &self.augmentation)?;
         let fail = |message: String| Err(TrainError::Settings(format!("space: {message}")));
         match self {
-            s if s.epochs <= s.backtrack => fail(format!("epochs = {} must exceed backtrack = {}", s.epochs, s.backtrack)),
-            s if !is_share(s.identity_dropout) => fail(format!("identity_dropout = {} must be at least 0 and below 1", s.identity_dropout)),
-            s if !(2..=14).contains(&s.candidates) => {
-                fail(format!("candidates = {} is not in 2 to 14, the pairs of the first node", s.candidates))
+            s if s.epochs <= s.backtrack => {
+                fail(format!("epochs = {} must exceed backtrack = {}", s.epochs, s.backtrack))
             }
+            s if !is_share(s.identity_dropout) => fail(format!(
+                "identity_dropout = {} must be at least 0 and below 1",
+                s.identity_dropout
+            )),
+            s if !(2..=14).contains(&s.candidates) => fail(format!(
+                "candidates = {} is not in 2 to 14, the pairs of the first node",
+                s.candidates
+            )),
             _ => Ok(()),
         }
     }
@@ -296,22 +337,32 @@ impl SearchSettings {
         check_augmentation("search", &self.augmentation)?;
         let fail = |message: String| Err(TrainError::Settings(format!("search: {message}")));
         match self {
-            s if s.hypernetwork_epochs >= s.epochs => {
-                fail(format!("hypernetwork_epochs = {} must be below epochs = {}", s.hypernetwork_epochs, s.epochs))
-            }
+            s if s.hypernetwork_epochs >= s.epochs => fail(format!(
+                "hypernetwork_epochs = {} must be below epochs = {}",
+                s.hypernetwork_epochs, s.epochs
+            )),
             s if !(s.hypernetwork_epochs <= s.cross_search_start
                 && s.cross_search_start <= s.cross_search_end
                 && s.cross_search_end <= s.epochs) =>
             {
-                fail("hypernetwork_epochs ≤ cross_search_start ≤ cross_search_end ≤ epochs must hold".into())
+                fail(
+                    "hypernetwork_epochs ≤ cross_search_start ≤ cross_search_end ≤ epochs must \
+                hold"
+                        .into(),
+                )
             }
             s if s.keep == 0 || !(1..=LARGEST_HIDDEN).contains(&s.hidden) => {
                 fail(format!("keep must be at least 1, hidden in 1 to {LARGEST_HIDDEN}"))
             }
-            s if !is_share(s.identity_dropout) => fail(format!("identity_dropout = {} must be at least 0 and below 1", s.identity_dropout)),
-            s if s.recalibration_images < s.batch => {
-                fail(format!("recalibration_images = {} must be at least one batch of {}", s.recalibration_images, s.batch))
-            }
+            s if !is_share(s.identity_dropout) => fail(format!(
+                "identity_dropout = {} must be at \
+            least 0 and below 1",
+                s.identity_dropout
+            )),
+            s if s.recalibration_images < s.batch => fail(format!(
+                "recalibration_images = {} must be at least one batch of {}",
+                s.recalibration_images, s.batch
+            )),
             _ => Ok(()),
         }
     }
@@ -329,10 +380,24 @@ pub(crate) mod tests {
         let shape = ImageShape { channels: 1, height: 4, width: 4 };
         let labels = (0..count as u32).map(|i| i % 2).collect();
         let pixels = vec![0; count * shape.values()];
-        let dataset = Dataset::from_memory("black", ["a", "b"].map(str::to_owned).to_vec(), shape, labels, pixels).unwrap();
+        let dataset = Dataset::from_memory(
+            "black",
+            ["a", "b"].map(str::to_owned).to_vec(),
+            shape,
+            labels,
+            pixels,
+        )
+        .unwrap();
         let normalization = Normalization { mean: vec![0.0], std: vec![1.0] };
-        let images = BatchSource { indices: dataset.indices(), dataset: Arc::new(dataset), normalization, batch: 1, stored: None };
-        let skeleton = Skeleton { stem: Stem::Cifar, cells: 3, channels: 1, classes: 2, image: [1, 4, 4] };
+        let images = BatchSource {
+            indices: dataset.indices(),
+            dataset: Arc::new(dataset),
+            normalization,
+            batch: 1,
+            stored: None,
+        };
+        let skeleton =
+            Skeleton { stem: Stem::Cifar, cells: 3, channels: 1, classes: 2, image: [1, 4, 4] };
         Data::new(skeleton, &images, 0.5, Streams::new(5), &Device::cpu(1).unwrap()).unwrap()
     }
 
@@ -342,7 +407,9 @@ pub(crate) mod tests {
         let labels: Vec<u32> = (0..400).map(|i| i / 100).collect();
         let classes = ["a", "b", "c", "d"].map(str::to_owned).to_vec();
         let shape = ImageShape { channels: 1, height: 1, width: 1 };
-        let dataset = Arc::new(Dataset::from_memory("sorted", classes, shape, labels.clone(), vec![0; 400]).unwrap());
+        let dataset = Arc::new(
+            Dataset::from_memory("sorted", classes, shape, labels.clone(), vec![0; 400]).unwrap(),
+        );
         let images = BatchSource {
             indices: dataset.indices(),
             dataset,
@@ -350,8 +417,10 @@ pub(crate) mod tests {
             batch: 1,
             stored: None,
         };
-        let skeleton = Skeleton { stem: Stem::Cifar, cells: 3, channels: 1, classes: 4, image: [1, 4, 4] };
-        let data = Data::new(skeleton, &images, 0.25, Streams::new(5), &Device::cpu(1).unwrap()).unwrap();
+        let skeleton =
+            Skeleton { stem: Stem::Cifar, cells: 3, channels: 1, classes: 4, image: [1, 4, 4] };
+        let data =
+            Data::new(skeleton, &images, 0.25, Streams::new(5), &Device::cpu(1).unwrap()).unwrap();
         for part in [&data.train.indices, &data.validation.indices] {
             for class in 0..4 {
                 let count = part[..40].iter().filter(|i| labels[**i as usize] == class).count();

@@ -4,11 +4,13 @@ use adwp_data::DataError;
 use adwp_engine::optim::{clip_gradient_norm, gradients};
 use adwp_engine::{Device, Executor, Feed, NodeId, Program, Variables};
 use adwp_models::{
-    CellGenotype, CellKind, Dropped, Genotype, IntensiveSpace, ModelError, Operation, Relaxed, RelaxedAlphas, Skeleton, stability,
+    CellGenotype, CellKind, Dropped, Genotype, IntensiveSpace, ModelError, Operation, Relaxed,
+    RelaxedAlphas, Skeleton, stability,
 };
 use adwp_train::{
-    At, Batch, Checkpoint, Context, Evaluator, MemoryPlan, Need, Phase, Reporter, StepReport, TrainError, correct_predictions,
-    first_not_finite, labels_as_floats, require_finite, run_phase, schedule, store_images, stored_bytes, watched,
+    At, Batch, Checkpoint, Context, Evaluator, MemoryPlan, Need, Phase, Reporter, StepReport,
+    TrainError, correct_predictions, first_not_finite, labels_as_floats, require_finite, run_phase,
+    schedule, store_images, stored_bytes, watched,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -18,21 +20,28 @@ use crate::architecture;
 use crate::bilevel::{self, Learner, Pair};
 use crate::{Data, Finished, Result, SpaceSettings};
 
-/// Derives the intensive space: first-order bilevel training of the relaxation, and the space of highest superiority on the way
-/// (section 3.1.2).
-pub fn derive_space(settings: &SpaceSettings, data: &Data, context: &mut Context<'_>) -> Result<Finished<IntensiveSpace>> {
+/// Derives the intensive space: first-order bilevel training of the relaxation, and the space of
+/// highest superiority on the way (section 3.1.2).
+pub fn derive_space(
+    settings: &SpaceSettings,
+    data: &Data,
+    context: &mut Context<'_>,
+) -> Result<Finished<IntensiveSpace>> {
     settings.validate()?;
     let mut phase = SpacePhase::new(settings, data.with_batch(settings.batch, settings.channels))?;
     let outcome = run_phase(&mut phase, context)?;
     Finished::from_outcome(outcome, || {
-        let best = phase.best.expect("settings have more epochs than the superiority looks back, so one space was scored");
+        let best = phase.best.expect(
+            "settings have more epochs than the superiority looks back, so one space was scored",
+        );
         Ok(best.space)
     })
 }
 
 /// Bytes that [`derive_space`] holds at its peak beside the images; nothing of it is taken to tell.
 pub fn space_bytes(settings: &SpaceSettings, data: &Data) -> Result<Need> {
-    Ok(SpacePhase::new(settings, data.with_batch(settings.batch, settings.channels))?.planned_bytes()?)
+    Ok(SpacePhase::new(settings, data.with_batch(settings.batch, settings.channels))?
+        .planned_bytes()?)
 }
 
 /// The space of one epoch and the accuracy of the relaxation then.
@@ -79,7 +88,10 @@ impl SpacePhase {
         let RelaxedAlphas { normal, reduction } = net.alphas;
         let alphas = vec![normal, reduction];
         let executor = |trainable: &[NodeId]| -> Result<Executor> {
-            Ok(Executor::new(Program::training(&net.graph, net.loss, &[net.logits], trainable)?, &data.device)?)
+            Ok(Executor::new(
+                Program::training(&net.graph, net.loss, &[net.logits], trainable)?,
+                &data.device,
+            )?)
         };
         Ok(Self {
             weight_step: executor(&weights)?,
@@ -108,8 +120,13 @@ impl SpacePhase {
     }
 }
 
-/// The architecture whose nodes sum their two most probable pairs, as the architectures of DARTS do.
-fn most_probable(normal: &[f32], reduction: &[f32], target: &Skeleton) -> Result<Genotype, ModelError> {
+/// The architecture whose nodes sum their two most probable pairs, as the architectures of DARTS
+/// do.
+fn most_probable(
+    normal: &[f32],
+    reduction: &[f32],
+    target: &Skeleton,
+) -> Result<Genotype, ModelError> {
     let cell = |kind| {
         let probabilities = match kind {
             CellKind::Normal => normal,
@@ -123,10 +140,16 @@ fn most_probable(normal: &[f32], reduction: &[f32], target: &Skeleton) -> Result
 /// S_t = Π over the last epochs of stability · accuracy (equation 3); the last of `epochs` is t.
 fn superiority(epochs: &[EpochSpace]) -> Option<f64> {
     let current = epochs.last()?;
-    Some(epochs.iter().map(|epoch| stability(&epoch.space, &current.space) * epoch.accuracy).product())
+    Some(
+        epochs
+            .iter()
+            .map(|epoch| stability(&epoch.space, &current.space) * epoch.accuracy)
+            .product(),
+    )
 }
 
-/// One forward and backward pass over a batch; a loss that is not finite ends here, before it updates anything.
+/// One forward and backward pass over a batch; a loss that is not finite ends here, before it
+/// updates anything.
 fn run(
     executor: &mut Executor,
     net: &Relaxed,
@@ -136,10 +159,13 @@ fn run(
     (device, at): (&Device, At),
 ) -> Result<(), TrainError> {
     let labels = labels_as_floats(&batch.labels);
-    let mut feeds: Vec<(NodeId, Feed<'_>)> = vec![(net.images, batch.feed()), (net.labels, (&labels).into())];
+    let mut feeds: Vec<(NodeId, Feed<'_>)> =
+        vec![(net.images, batch.feed()), (net.labels, (&labels).into())];
     feeds.extend(net.masks.iter().zip(masks).map(|(id, mask)| (*id, mask.into())));
     executor.run(variables, &feeds)?;
-    require_finite(SpacePhase::NAME, at, executor.value(net.loss)?[0], || first_not_finite(&net.graph, variables, &feeds, device))
+    require_finite(SpacePhase::NAME, at, executor.value(net.loss)?[0], || {
+        first_not_finite(&net.graph, variables, &feeds, device)
+    })
 }
 
 impl Phase for SpacePhase {
@@ -153,7 +179,8 @@ impl Phase for SpacePhase {
 
     fn settled(&self) -> Option<String> {
         let epochs = self.settings.early_stop;
-        // The space of an epoch is scored only once there are as many before it as the superiority looks back.
+        // The space of an epoch is scored only once there are as many before it as the superiority
+        // looks back.
         let is_settled = epochs > 0 && self.unchanged >= epochs && self.best.is_some();
         is_settled.then(|| format!("the space has been the same for {} epochs", self.unchanged))
     }
@@ -170,8 +197,14 @@ impl Phase for SpacePhase {
         let Self { settings, net, data, weight_step, alpha_step, evaluator, .. } = self;
         let plan = MemoryPlan {
             state: Learner::planned_bytes(&net.graph, &self.weights, &self.alphas),
-            executors: weight_step.own_bytes() + alpha_step.own_bytes() + evaluator.own_bytes() + data.device.working_bytes(),
-            batches: [&data.train, &data.validation].map(|images| images.bytes_in_flight(&settings.augmentation)).iter().sum(),
+            executors: weight_step.own_bytes()
+                + alpha_step.own_bytes()
+                + evaluator.own_bytes()
+                + data.device.working_bytes(),
+            batches: [&data.train, &data.validation]
+                .map(|images| images.bytes_in_flight(&settings.augmentation))
+                .iter()
+                .sum(),
             images: stored_bytes(&[&data.train, &data.validation]),
         };
         Ok(plan.need(&data.device))
@@ -181,14 +214,37 @@ impl Phase for SpacePhase {
         self.learner.initialize(&self.net.graph, &self.data, Self::NAME)
     }
 
-    fn batches(&self, epoch: usize, first: usize) -> Result<Box<dyn Iterator<Item = Result<Pair, DataError>>>, TrainError> {
-        Ok(Box::new(bilevel::pairs(&self.data, self.settings.augmentation, Self::NAME, epoch, first)?))
+    fn batches(
+        &self,
+        epoch: usize,
+        first: usize,
+    ) -> Result<Box<dyn Iterator<Item = Result<Pair, DataError>>>, TrainError> {
+        Ok(Box::new(bilevel::pairs(
+            &self.data,
+            self.settings.augmentation,
+            Self::NAME,
+            epoch,
+            first,
+        )?))
     }
 
     fn step(&mut self, at: At, (train, validation): Self::Batch) -> Result<StepReport, TrainError> {
         let count = self.net.masks.len();
-        let masks = bilevel::identity_masks(&self.data, Self::NAME, self.settings.identity_dropout, at, self.settings.epochs, count);
-        let Self { net, settings, data: Data { device, .. }, learner: Learner { variables, sgd, adam }, .. } = self;
+        let masks = bilevel::identity_masks(
+            &self.data,
+            Self::NAME,
+            self.settings.identity_dropout,
+            at,
+            self.settings.epochs,
+            count,
+        );
+        let Self {
+            net,
+            settings,
+            data: Data { device, .. },
+            learner: Learner { variables, sgd, adam },
+            ..
+        } = self;
         run(&mut self.alpha_step, net, variables, &validation, &masks, (device, at))?;
         let alpha_gradients = gradients(&self.alpha_step, variables, &self.alphas)?;
         adam.step(variables, &alpha_gradients, settings.alpha_rate, device)?;
@@ -200,24 +256,44 @@ impl Phase for SpacePhase {
         sgd.step(variables, &weight_gradients, rate, device)?;
 
         let correct = correct_predictions(&self.weight_step.value(net.logits)?, &train.labels);
-        Ok(StepReport { loss: self.weight_step.value(net.loss)?[0], images: train.labels.len(), correct })
+        Ok(StepReport {
+            loss: self.weight_step.value(net.loss)?[0],
+            images: train.labels.len(),
+            correct,
+        })
     }
 
-    fn finish_epoch(&mut self, epoch: usize, reporter: &mut dyn Reporter) -> Result<Map<String, Value>, TrainError> {
+    fn finish_epoch(
+        &mut self,
+        epoch: usize,
+        reporter: &mut dyn Reporter,
+    ) -> Result<Map<String, Value>, TrainError> {
         let validation = self.data.validation.in_order(self.settings.validation_images)?;
-        let accuracy =
-            self.evaluator.score(&mut self.learner.variables, watched(reporter, "space: validation batch", validation))?.accuracy();
+        let accuracy = self
+            .evaluator
+            .score(
+                &mut self.learner.variables,
+                watched(reporter, "space: validation batch", validation),
+            )?
+            .accuracy();
         let [normal, reduction] = self.probabilities()?;
         let k = self.settings.candidates;
-        let space = IntensiveSpace::new(IntensiveSpace::derive_cell(&normal, k), IntensiveSpace::derive_cell(&reduction, k));
+        let space = IntensiveSpace::new(
+            IntensiveSpace::derive_cell(&normal, k),
+            IntensiveSpace::derive_cell(&reduction, k),
+        );
         let space = space.map_err(|e| TrainError::Settings(e.to_string()))?;
 
         let mut metrics = Map::new();
         metrics.insert("validation_accuracy".into(), accuracy.into());
         let entropy = relative_entropy(&[&normal[..], &reduction].concat(), Operation::ALL.len());
         metrics.insert("alpha_entropy".into(), entropy.into());
-        let genotype = most_probable(&normal, &reduction, &self.data.target).map_err(|e| TrainError::Settings(e.to_string()))?;
-        metrics.append(&mut architecture::metrics(&genotype, &self.data.target).map_err(|e| TrainError::Settings(e.to_string()))?);
+        let genotype = most_probable(&normal, &reduction, &self.data.target)
+            .map_err(|e| TrainError::Settings(e.to_string()))?;
+        metrics.append(
+            &mut architecture::metrics(&genotype, &self.data.target)
+                .map_err(|e| TrainError::Settings(e.to_string()))?,
+        );
         metrics.insert("probabilities".into(), json!({ "normal": normal, "reduction": reduction }));
         if let Some(last) = self.recent.last() {
             let stability = stability(&last.space, &space);
@@ -243,7 +319,8 @@ impl Phase for SpacePhase {
 
     fn save(&self, checkpoint: &mut Checkpoint) -> Result<(), TrainError> {
         self.learner.save(checkpoint)?;
-        let printed = |value: serde_json::Result<Value>| value.expect("spaces and numbers print as JSON");
+        let printed =
+            |value: serde_json::Result<Value>| value.expect("spaces and numbers print as JSON");
         checkpoint.values.insert("recent".into(), printed(serde_json::to_value(&self.recent)));
         checkpoint.values.insert("best".into(), printed(serde_json::to_value(&self.best)));
         checkpoint.values.insert("unchanged".into(), self.unchanged.into());
@@ -269,8 +346,13 @@ mod tests {
     #[test]
     fn a_phase_that_no_machine_holds_is_planned_at_once() {
         let data = black_images(1 << 14);
-        let planned = |batch, channels| space_bytes(&SpaceSettings { batch, channels, ..SpaceSettings::default() }, &data).unwrap().host;
-        let (small, images, channels) = (planned(1 << 6, 4), planned(1 << 13, 4), planned(1 << 6, 1 << 10));
+        let planned = |batch, channels| {
+            space_bytes(&SpaceSettings { batch, channels, ..SpaceSettings::default() }, &data)
+                .unwrap()
+                .host
+        };
+        let (small, images, channels) =
+            (planned(1 << 6, 4), planned(1 << 13, 4), planned(1 << 6, 1 << 10));
         assert!(images > 20 * small && channels > 200 * small, "{small}, {images}, {channels}");
         assert!(planned(1 << 13, 1 << 14) > 1 << 42);
         assert_eq!(data.device.working_bytes(), 0, "nothing is left of the plans");
@@ -280,10 +362,15 @@ mod tests {
     fn the_steps_of_a_phase_share_working_memory() {
         let data = black_images(64).with_batch(4, 2);
         let device = data.device.clone();
-        let phase = SpacePhase::new(&SpaceSettings { batch: 4, ..SpaceSettings::default() }, data).unwrap();
-        let (weights, alphas) = (phase.weight_step.working_bytes(), phase.alpha_step.working_bytes());
+        let phase =
+            SpacePhase::new(&SpaceSettings { batch: 4, ..SpaceSettings::default() }, data).unwrap();
+        let (weights, alphas) =
+            (phase.weight_step.working_bytes(), phase.alpha_step.working_bytes());
         let shared = device.working_bytes();
-        assert!(weights.max(alphas) <= shared && shared < (weights + alphas) * 3 / 4, "{weights} and {alphas} share {shared}");
+        assert!(
+            weights.max(alphas) <= shared && shared < (weights + alphas) * 3 / 4,
+            "{weights} and {alphas} share {shared}"
+        );
         assert!(phase.planned_bytes().unwrap().host > shared);
         drop(phase);
         assert_eq!(device.working_bytes(), 0);
@@ -293,10 +380,13 @@ mod tests {
     fn superiority_is_the_product_of_accuracies_while_nothing_changes() {
         let space = IntensiveSpace::random(6, &mut ChaCha8Rng::seed_from_u64(3)).unwrap();
         let other = IntensiveSpace::random(6, &mut ChaCha8Rng::seed_from_u64(4)).unwrap();
-        let epoch = |space: &IntensiveSpace, accuracy| EpochSpace { space: space.clone(), accuracy };
-        let steady = superiority(&[epoch(&space, 0.5), epoch(&space, 0.5), epoch(&space, 1.0)]).unwrap();
+        let epoch =
+            |space: &IntensiveSpace, accuracy| EpochSpace { space: space.clone(), accuracy };
+        let steady =
+            superiority(&[epoch(&space, 0.5), epoch(&space, 0.5), epoch(&space, 1.0)]).unwrap();
         assert_eq!(steady, 0.25);
-        let moved = superiority(&[epoch(&other, 0.5), epoch(&space, 0.5), epoch(&space, 1.0)]).unwrap();
+        let moved =
+            superiority(&[epoch(&other, 0.5), epoch(&space, 0.5), epoch(&space, 1.0)]).unwrap();
         assert_eq!(moved, 0.25 * stability(&other, &space));
         assert!(moved < steady);
     }

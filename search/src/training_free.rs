@@ -9,26 +9,32 @@ use crate::{Data, Result};
 /// Images of the batch, as in the publication.
 const IMAGES: usize = 128;
 
-/// NASWOT (Mellor et al., Neural Architecture Search without Training, 2021, section 3): the logarithm of the determinant of the kernel
-/// that counts in how many rectified units two images agree on being active, over a batch of training images and at first values. The
-/// more it tells images apart, the larger it is.
+/// NASWOT (Mellor et al., Neural Architecture Search without Training, 2021, section 3): the
+/// logarithm of the determinant of the kernel that counts in how many rectified units two images
+/// agree on being active, over a batch of training images and at first values. The more it tells
+/// images apart, the larger it is.
 ///
-/// The network is that of [`Data::target`], in single precision; weights and images are the seed's. A rectification that several operations
-/// read is counted once. Where two images have the same codes the determinant is 0, and the score as well: a determinant of whole numbers
-/// that is not 0 is at least 1.
+/// The network is that of [`Data::target`], in single precision; weights and images are the seed's.
+/// A rectification that several operations read is counted once. Where two images have the same
+/// codes the determinant is 0, and the score as well: a determinant of whole numbers that is not 0
+/// is at least 1.
 ///
 /// # Errors
 /// An architecture that does not fit, images that cannot be read, a device that fails.
 pub fn naswot(genotype: &Genotype, data: &Data) -> Result<f64> {
     let images = IMAGES.min(data.train.indices.len());
     let net = Discrete::build(genotype, &data.target, images, None)?;
-    let rectified: Vec<NodeId> = net.graph.nodes().filter(|(_, node)| node.op == Op::Relu).map(|(id, _)| id).collect();
+    let rectified: Vec<NodeId> =
+        net.graph.nodes().filter(|(_, node)| node.op == Op::Relu).map(|(id, _)| id).collect();
     let mut variables = Variables::new();
     variables.initialize(&net.graph, &mut data.streams.once("naswot/weights"))?;
     let program = Program::inference(&net.graph, &rectified, Statistics::Batch)?;
     let mut executor = Executor::new(program, &data.device.in_f32())?;
-    let batch = BatchSource { batch: images, stored: None, ..data.train.clone() }.in_order(images)?.next();
-    let batch = batch.ok_or_else(|| TrainError::Settings("search: there are no training images".into()))?.map_err(TrainError::Data)?;
+    let batch =
+        BatchSource { batch: images, stored: None, ..data.train.clone() }.in_order(images)?.next();
+    let batch = batch
+        .ok_or_else(|| TrainError::Settings("search: there are no training images".into()))?
+        .map_err(TrainError::Data)?;
     executor.run(&mut variables, &[(net.images, batch.feed())])?;
     let mut kernel = Kernel::new(images);
     for &id in &rectified {
@@ -53,13 +59,16 @@ impl Kernel {
     fn add(&mut self, values: &[f32]) {
         let units = values.len() / self.images;
         let code = |values: &[f32]| -> Vec<u64> {
-            let word = |values: &[f32]| values.iter().fold(0, |word, &value| word << 1 | u64::from(value > 0.0));
+            let word = |values: &[f32]| {
+                values.iter().fold(0, |word, &value| word << 1 | u64::from(value > 0.0))
+            };
             values.chunks(u64::BITS as usize).map(word).collect()
         };
         let codes: Vec<Vec<u64>> = values.chunks_exact(units).map(code).collect();
         for (i, a) in codes.iter().enumerate() {
             for (j, b) in codes[..=i].iter().enumerate() {
-                let distance: u64 = a.iter().zip(b).map(|(a, b)| u64::from((a ^ b).count_ones())).sum();
+                let distance: u64 =
+                    a.iter().zip(b).map(|(a, b)| u64::from((a ^ b).count_ones())).sum();
                 let agreements = units as u64 - distance;
                 self.agreements[i * self.images + j] += agreements;
                 if i != j {
@@ -72,10 +81,15 @@ impl Kernel {
     /// ln |det K_H|, by elimination with partial pivoting; 0 where the determinant is 0.
     fn log_determinant(&self) -> f64 {
         let n = self.images;
-        let mut rows: Vec<Vec<f64>> = self.agreements.chunks_exact(n).map(|row| row.iter().map(|&v| v as f64).collect()).collect();
+        let mut rows: Vec<Vec<f64>> = self
+            .agreements
+            .chunks_exact(n)
+            .map(|row| row.iter().map(|&v| v as f64).collect())
+            .collect();
         let mut sum = 0.0;
         for column in 0..n {
-            let pivot = (column..n).max_by(|&a, &b| rows[a][column].abs().total_cmp(&rows[b][column].abs()));
+            let pivot = (column..n)
+                .max_by(|&a, &b| rows[a][column].abs().total_cmp(&rows[b][column].abs()));
             rows.swap(column, pivot.expect("there is a row left for every column"));
             let (done, rest) = rows.split_at_mut(column + 1);
             let top = &done[column];
@@ -85,7 +99,10 @@ impl Kernel {
             sum += top[column].abs().ln();
             for row in rest {
                 let factor = row[column] / top[column];
-                row[column..].iter_mut().zip(&top[column..]).for_each(|(value, above)| *value -= factor * above);
+                row[column..]
+                    .iter_mut()
+                    .zip(&top[column..])
+                    .for_each(|(value, above)| *value -= factor * above);
             }
         }
         sum.max(0.0)
@@ -106,11 +123,27 @@ pub(crate) mod tests {
     pub(crate) fn noise(count: usize) -> Data {
         let shape = ImageShape { channels: 1, height: 8, width: 8 };
         let labels = (0..count as u32).map(|i| i % 2).collect();
-        let pixels = (0..count * shape.values()).map(|i| (i.wrapping_mul(2_654_435_761) >> 7) as u8).collect();
-        let dataset = Dataset::from_memory("noise", ["a", "b"].map(str::to_owned).to_vec(), shape, labels, pixels).unwrap();
+        let pixels = (0..count * shape.values())
+            .map(|i| (i.wrapping_mul(2_654_435_761) >> 7) as u8)
+            .collect();
+        let dataset = Dataset::from_memory(
+            "noise",
+            ["a", "b"].map(str::to_owned).to_vec(),
+            shape,
+            labels,
+            pixels,
+        )
+        .unwrap();
         let normalization = Normalization { mean: vec![0.5], std: vec![0.25] };
-        let images = BatchSource { indices: dataset.indices(), dataset: Arc::new(dataset), normalization, batch: 1, stored: None };
-        let skeleton = Skeleton { stem: Stem::Cifar, cells: 3, channels: 2, classes: 2, image: [1, 8, 8] };
+        let images = BatchSource {
+            indices: dataset.indices(),
+            dataset: Arc::new(dataset),
+            normalization,
+            batch: 1,
+            stored: None,
+        };
+        let skeleton =
+            Skeleton { stem: Stem::Cifar, cells: 3, channels: 2, classes: 2, image: [1, 8, 8] };
         Data::new(skeleton, &images, 0.5, Streams::new(5), &Device::cpu(1).unwrap()).unwrap()
     }
 
@@ -121,13 +154,18 @@ pub(crate) mod tests {
         // Codes 10, 11 and 01.
         assert_eq!(kernel.agreements, [2, 1, 0, 1, 2, 1, 0, 1, 2]);
         assert!((kernel.log_determinant() - 4f64.ln()).abs() < 1e-12);
-        // A layer of 70 units, more than a word has bits: the first two images agree in all, the third has the last active as well.
+        // A layer of 70 units, more than a word has bits: the first two images agree in all, the
+        // third has the last active as well.
         let mut layer = vec![0.0; 3 * 70];
         layer[209] = 1.0;
         kernel.add(&layer);
         assert_eq!(kernel.agreements, [72, 71, 69, 71, 72, 70, 69, 70, 72]);
         // numpy.linalg.det of these
-        assert!((kernel.log_determinant() - 564f64.ln()).abs() < 1e-9, "{}", kernel.log_determinant().exp());
+        assert!(
+            (kernel.log_determinant() - 564f64.ln()).abs() < 1e-9,
+            "{}",
+            kernel.log_determinant().exp()
+        );
     }
 
     #[test]
@@ -137,7 +175,10 @@ pub(crate) mod tests {
         assert_eq!(kernel.log_determinant(), 0.0);
         let data = black_images(32);
         let mut rng = Streams::new(1).once("architecture");
-        let genotype = IntensiveSpace::random(3, &mut rng).unwrap().random_genotype(&data.target, 2, &mut rng).unwrap();
+        let genotype = IntensiveSpace::random(3, &mut rng)
+            .unwrap()
+            .random_genotype(&data.target, 2, &mut rng)
+            .unwrap();
         assert_eq!(naswot(&genotype, &data).unwrap(), 0.0);
     }
 

@@ -18,35 +18,56 @@ type Layer = (String, u64, u64);
 
 fn of_graph(graph: &Graph) -> (u64, u64, Vec<Layer>) {
     let cost = cost::count(graph);
-    (cost.params, cost.madds, cost.layers.into_iter().map(|layer| (layer.name, layer.params, layer.madds)).collect())
+    (
+        cost.params,
+        cost.madds,
+        cost.layers.into_iter().map(|layer| (layer.name, layer.params, layer.madds)).collect(),
+    )
 }
 
-/// What the file says by itself. Layers that cost nothing are left out, as they are in the count of a graph.
+/// What the file says by itself. Layers that cost nothing are left out, as they are in the count of
+/// a graph.
 fn of_file(bytes: &[u8], context: &str) -> (OnnxModel, (u64, u64, Vec<Layer>)) {
-    let model = OnnxModel::from_bytes(bytes, Path::new("model.onnx")).unwrap_or_else(|e| panic!("{context}: {e}"));
+    let model = OnnxModel::from_bytes(bytes, Path::new("model.onnx"))
+        .unwrap_or_else(|e| panic!("{context}: {e}"));
     let cost = file::cost(&model).unwrap_or_else(|e| panic!("{context}: {e}"));
     assert!(cost.unknown.is_empty(), "{context}: {:?}", cost.unknown);
     let layers = cost.layers.into_iter().map(|layer| (layer.name, layer.params, layer.madds));
-    (model, (cost.params, cost.madds, layers.filter(|(_, params, madds)| params + madds > 0).collect()))
+    (
+        model,
+        (cost.params, cost.madds, layers.filter(|(_, params, madds)| params + madds > 0).collect()),
+    )
 }
 
 fn check(trained: &Trained, context: &str) {
     let net = trained.inference(1).unwrap();
     let counted = of_graph(&net.graph);
     assert_eq!(counted.0, learned(&trained.variables), "{context}: parameters");
-    let (folded, variables, _) = fold_batch_norms(&net.graph, &trained.variables, net.logits).unwrap();
+    let (folded, variables, _) =
+        fold_batch_norms(&net.graph, &trained.variables, net.logits).unwrap();
     let counted_folded = of_graph(&folded);
     assert_eq!(counted_folded.0, learned(&variables), "{context}: parameters, folded");
     assert_eq!(counted_folded.1, counted.1, "{context}: folding changes no multiply-adds");
 
-    for (mode, counted_here) in [(BatchNorms::Kept, &counted), (BatchNorms::Folded, &counted_folded)] {
+    for (mode, counted_here) in
+        [(BatchNorms::Kept, &counted), (BatchNorms::Folded, &counted_folded)]
+    {
         let context = format!("{context}, {mode:?}");
         let (model, found) = of_file(&model(trained, mode).unwrap(), &context);
         assert_eq!(found, *counted_here, "{context}");
-        let (params, madds) = (found.2.iter().map(|l| l.1).sum::<u64>(), found.2.iter().map(|l| l.2).sum::<u64>());
-        assert_eq!((params, madds), (found.0, found.1), "{context}: the layers add up to the total");
+        let (params, madds) =
+            (found.2.iter().map(|l| l.1).sum::<u64>(), found.2.iter().map(|l| l.2).sum::<u64>());
+        assert_eq!(
+            (params, madds),
+            (found.0, found.1),
+            "{context}: the layers add up to the total"
+        );
         let said = model.metadata();
-        assert_eq!((said.params, said.madds), (Some(counted.0), Some(counted.1)), "{context}: metadata");
+        assert_eq!(
+            (said.params, said.madds),
+            (Some(counted.0), Some(counted.1)),
+            "{context}: metadata"
+        );
     }
 }
 
@@ -64,7 +85,13 @@ fn the_file_costs_what_its_graph_costs() {
 #[test]
 fn networks_of_published_size_cost_the_same_twice() {
     let sizes = [
-        Skeleton { stem: Stem::Imagenet, cells: 14, channels: 48, classes: 1000, image: [3, 224, 224] },
+        Skeleton {
+            stem: Stem::Imagenet,
+            cells: 14,
+            channels: 48,
+            classes: 1000,
+            image: [3, 224, 224],
+        },
         Skeleton { stem: Stem::Cifar, cells: 20, channels: 36, classes: 10, image: [3, 32, 32] },
     ];
     for (skeleton, seed) in sizes.into_iter().zip(0..) {

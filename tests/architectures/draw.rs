@@ -38,7 +38,8 @@ pub(crate) fn cifar(seed: u64) -> Skeleton {
 pub(crate) fn imagenet(seed: u64) -> Skeleton {
     let mut rng = generator(seed, 2);
     let side = 32 * rng.random_range(2..=7);
-    let (cells, channels, classes) = (rng.random_range(3..=5), 2 * rng.random_range(1..=4), rng.random_range(11..=200));
+    let (cells, channels, classes) =
+        (rng.random_range(3..=5), 2 * rng.random_range(1..=4), rng.random_range(11..=200));
     Skeleton { stem: Stem::Imagenet, cells, channels, classes, image: [3, side, side] }
 }
 
@@ -50,12 +51,15 @@ pub(crate) fn genotype(skeleton: &Skeleton, seed: u64) -> Genotype {
     space.random_genotype(skeleton, keep, &mut rng).unwrap()
 }
 
-/// A network as retraining leaves one: BatchNorms scale, shift and normalise by statistics that are about those of its values.
+/// A network as retraining leaves one: BatchNorms scale, shift and normalise by statistics that are
+/// about those of its values.
 pub(crate) fn trained(skeleton: Skeleton, seed: u64) -> Trained {
     let kind = if skeleton.image == SAMPLE { DatasetKind::Sample } else { DatasetKind::Cifar10 };
     let normalization = match Normalization::of(kind) {
         constants if constants.mean.len() == skeleton.image[0] => constants,
-        _ => Normalization { mean: vec![0.5; skeleton.image[0]], std: vec![0.25; skeleton.image[0]] },
+        _ => {
+            Normalization { mean: vec![0.5; skeleton.image[0]], std: vec![0.25; skeleton.image[0]] }
+        }
     };
     let network = Network {
         name: None,
@@ -64,8 +68,11 @@ pub(crate) fn trained(skeleton: Skeleton, seed: u64) -> Trained {
         classes: (0..skeleton.classes).map(|class| format!("class \"{class}\"")).collect(),
         normalization,
     };
-    let mut trained =
-        Trained { network, variables: Variables::new(), test: TestResult { correct: 3, images: 7, correct_with_flips: None } };
+    let mut trained = Trained {
+        network,
+        variables: Variables::new(),
+        test: TestResult { correct: 3, images: 7, correct_with_flips: None },
+    };
     fill(&mut trained, seed);
     trained
 }
@@ -76,14 +83,19 @@ fn fill(trained: &mut Trained, seed: u64) {
     let net = trained.inference(BATCH).unwrap();
     let mut variables = Variables::new();
     variables.initialize(&net.graph, &mut rng).unwrap();
-    let mut change = |variables: &mut Variables, suffix: &str, change: &dyn Fn(f32, f32, f32) -> f32| {
-        let names: Vec<String> = variables.iter().map(|v| v.name.clone()).filter(|name| name.ends_with(suffix)).collect();
-        for name in names {
-            for value in variables.get_mut(&name).unwrap() {
-                *value = change(*value, rng.random::<f32>(), 2.0 * rng.random::<f32>() - 1.0);
+    let mut change =
+        |variables: &mut Variables, suffix: &str, change: &dyn Fn(f32, f32, f32) -> f32| {
+            let names: Vec<String> = variables
+                .iter()
+                .map(|v| v.name.clone())
+                .filter(|name| name.ends_with(suffix))
+                .collect();
+            for name in names {
+                for value in variables.get_mut(&name).unwrap() {
+                    *value = change(*value, rng.random::<f32>(), 2.0 * rng.random::<f32>() - 1.0);
+                }
             }
-        }
-    };
+        };
     // One scale in eight is negative.
     change(&mut variables, "/scale", &|_, size, sign| (0.5 + size).copysign(sign + 0.75));
     change(&mut variables, "/shift", &|_, _, spread| 0.5 * spread);
@@ -93,7 +105,9 @@ fn fill(trained: &mut Trained, seed: u64) {
     executor.set_statistics_momentum(1.0);
     executor.run(&mut variables, &[(net.images, &images(trained, BATCH, seed))]).unwrap();
     change(&mut variables, "/running_mean", &|mean, _, spread| mean + 0.2 * spread);
-    change(&mut variables, "/running_var", &|variance, size, _| (variance * (0.5 + 1.5 * size)).max(0.05));
+    change(&mut variables, "/running_var", &|variance, size, _| {
+        (variance * (0.5 + 1.5 * size)).max(0.05)
+    });
     trained.variables = variables;
 }
 
@@ -101,14 +115,18 @@ fn fill(trained: &mut Trained, seed: u64) {
 pub(crate) fn images(trained: &Trained, count: usize, seed: u64) -> Vec<f32> {
     let image = trained.network.blueprint.image();
     if image != SAMPLE {
-        return Init::Normal(1.0).draw(&Shape::from([count, image[0], image[1], image[2]]), &mut generator(seed, 5));
+        return Init::Normal(1.0)
+            .draw(&Shape::from([count, image[0], image[1], image[2]]), &mut generator(seed, 5));
     }
     let splits = open(DatasetKind::Sample, None, &OpenOptions::default()).unwrap();
     let mut pixels = vec![0; image.iter().product()];
     let mut values = vec![0.0; pixels.len()];
     (0..count)
         .flat_map(|i| {
-            splits.test.read_image((seed as usize * 31 + i) % splits.test.len(), &mut pixels).unwrap();
+            splits
+                .test
+                .read_image((seed as usize * 31 + i) % splits.test.len(), &mut pixels)
+                .unwrap();
             trained.network.normalization.apply(&pixels, &mut values).unwrap();
             values.clone()
         })

@@ -35,12 +35,19 @@ fn files_are_repeatable_and_lean() {
         for mode in MODES {
             let context = format!("{name}, {mode:?}");
             let bytes = model(&trained, mode).unwrap();
-            assert!(bytes == model(&trained.clone(), mode).unwrap(), "{context}: other bytes the second time");
+            assert!(
+                bytes == model(&trained.clone(), mode).unwrap(),
+                "{context}: other bytes the second time"
+            );
             let file = OnnxModel::from_bytes(&bytes, "model.onnx").unwrap();
 
             let blueprint = &trained.network.blueprint;
             let input = file.input();
-            assert_eq!((input.batch, [input.channels, input.height, input.width]), (BatchSize::Dynamic, blueprint.image()), "{context}");
+            assert_eq!(
+                (input.batch, [input.channels, input.height, input.width]),
+                (BatchSize::Dynamic, blueprint.image()),
+                "{context}"
+            );
             assert_eq!(
                 (input.name.as_str(), file.output().name.as_str(), file.output().classes),
                 ("images", "logits", blueprint.classes())
@@ -52,14 +59,27 @@ fn files_are_repeatable_and_lean() {
                 (&normalization.mean, &normalization.std),
                 (&trained.network.normalization.mean, &trained.network.normalization.std)
             );
-            assert_eq!(said.genotype, Some(serde_json::to_value(blueprint.genotype()).unwrap()), "{context}");
-            assert_eq!((said.test_accuracy, said.dataset.as_ref()), (Some(3.0 / 7.0), Some(&trained.network.dataset)), "{context}");
+            assert_eq!(
+                said.genotype,
+                Some(serde_json::to_value(blueprint.genotype()).unwrap()),
+                "{context}"
+            );
+            assert_eq!(
+                (said.test_accuracy, said.dataset.as_ref()),
+                (Some(3.0 / 7.0), Some(&trained.network.dataset)),
+                "{context}"
+            );
 
             let nodes = file.nodes();
             no_repeats("node name", &context, nodes.iter().map(|node| node.name.as_str()));
-            let relus = nodes.iter().filter(|node| node.op_type == "Relu").map(|node| node.input[0].as_str());
+            let relus = nodes
+                .iter()
+                .filter(|node| node.op_type == "Relu")
+                .map(|node| node.input[0].as_str());
             no_repeats("input of a Relu", &context, relus);
-            let work = nodes.iter().map(|node| format!("{} {:?} {:?}", node.op_type, node.input, node.attribute));
+            let work = nodes
+                .iter()
+                .map(|node| format!("{} {:?} {:?}", node.op_type, node.input, node.attribute));
             let work: Vec<String> = work.collect();
             no_repeats("operation", &context, work.iter().map(String::as_str));
             let idle: Vec<&str> = nodes
@@ -73,22 +93,35 @@ fn files_are_repeatable_and_lean() {
                 .map(|node| node.name.as_str())
                 .collect();
             assert!(idle.is_empty(), "{context}: {idle:?}");
-            assert!(mode == BatchNorms::Folded || nodes.iter().any(|node| node.op_type == "BatchNormalization"), "{context}");
+            assert!(
+                mode == BatchNorms::Folded
+                    || nodes.iter().any(|node| node.op_type == "BatchNormalization"),
+                "{context}"
+            );
 
             // Whatever is computed or stored is read by something.
-            let read: HashSet<&str> = nodes.iter().flat_map(|node| &node.input).map(String::as_str).chain(["logits"]).collect();
+            let read: HashSet<&str> = nodes
+                .iter()
+                .flat_map(|node| &node.input)
+                .map(String::as_str)
+                .chain(["logits"])
+                .collect();
             let computed = nodes.iter().flat_map(|node| &node.output).map(String::as_str);
-            let unread: Vec<&str> =
-                computed.chain(file.initializers().iter().map(|t| t.name.as_str())).filter(|v| !read.contains(v)).collect();
+            let unread: Vec<&str> = computed
+                .chain(file.initializers().iter().map(|t| t.name.as_str()))
+                .filter(|v| !read.contains(v))
+                .collect();
             assert!(unread.is_empty(), "{context}: nothing reads {unread:?}");
         }
     }
 }
 
-/// The network in every form but the plain one, with scales as some images might have given them: name and bytes.
+/// The network in every form but the plain one, with scales as some images might have given them:
+/// name and bytes.
 fn forms(trained: &Trained) -> Vec<(&'static str, Vec<u8>)> {
     let mut quantizer = quantizer(trained).unwrap();
-    let calibration = OnnxModel::from_bytes(&quantizer.calibration_model(), "calibration.onnx").unwrap();
+    let calibration =
+        OnnxModel::from_bytes(&quantizer.calibration_model(), "calibration.onnx").unwrap();
     quantizer.observe(&calibration.input().name, &[-2.0, 2.5]).unwrap();
     for output in &calibration.graph().output {
         let values: &[f32] = if output.name.ends_with("relu") { &[0.0, 3.0] } else { &[-3.5, 2.0] };
@@ -96,42 +129,78 @@ fn forms(trained: &Trained) -> Vec<(&'static str, Vec<u8>)> {
     }
     let int8 = Numbers::Int8 { quantizer: Box::new(quantizer), images: 2 };
     let numbers = [("f32", Numbers::F32), ("f16", Numbers::F16), ("int8", int8)];
-    let forms = numbers.iter().flat_map(|(name, numbers)| [false, true].map(|pixels| (*name, numbers, pixels)));
-    forms.map(|(name, numbers, pixels)| (name, model_in(trained, numbers, pixels, 0.5).unwrap())).collect()
+    let forms = numbers
+        .iter()
+        .flat_map(|(name, numbers)| [false, true].map(|pixels| (*name, numbers, pixels)));
+    forms
+        .map(|(name, numbers, pixels)| (name, model_in(trained, numbers, pixels, 0.5).unwrap()))
+        .collect()
 }
 
 #[test]
 fn every_form_is_lean_and_costs_the_same() {
     for (network, trained) in networks() {
-        let plain = OnnxModel::from_bytes(&model(&trained, BatchNorms::Folded).unwrap(), "model.onnx").unwrap();
+        let plain =
+            OnnxModel::from_bytes(&model(&trained, BatchNorms::Folded).unwrap(), "model.onnx")
+                .unwrap();
         let expected = cost(&plain).unwrap();
         for (name, bytes) in forms(&trained) {
             let file = OnnxModel::from_bytes(&bytes, "model.onnx").unwrap();
             let context = format!("{network}, {name}, {:?}", file.input());
             let found = cost(&file).unwrap();
-            assert_eq!((found.params, found.madds, found.unknown.len()), (expected.params, expected.madds, 0), "{context}");
-            assert_eq!((file.opset(), file.input().name.as_str()), (17, if file.input().pixels { "image" } else { "images" }), "{context}");
+            assert_eq!(
+                (found.params, found.madds, found.unknown.len()),
+                (expected.params, expected.madds, 0),
+                "{context}"
+            );
+            assert_eq!(
+                (file.opset(), file.input().name.as_str()),
+                (17, if file.input().pixels { "image" } else { "images" }),
+                "{context}"
+            );
             assert!(file.preparation().is_some(), "{context}");
 
             let nodes = file.nodes();
-            no_repeats("node name", &context, nodes.iter().map(|node| node.name.as_str()).filter(|name| !name.is_empty()));
-            let read: HashSet<&str> = nodes.iter().flat_map(|node| &node.input).map(String::as_str).chain(["logits"]).collect();
+            no_repeats(
+                "node name",
+                &context,
+                nodes.iter().map(|node| node.name.as_str()).filter(|name| !name.is_empty()),
+            );
+            let read: HashSet<&str> = nodes
+                .iter()
+                .flat_map(|node| &node.input)
+                .map(String::as_str)
+                .chain(["logits"])
+                .collect();
             let computed = nodes.iter().flat_map(|node| &node.output).map(String::as_str);
-            let unread: Vec<&str> =
-                computed.chain(file.initializers().iter().map(|t| t.name.as_str())).filter(|v| !read.contains(v)).collect();
+            let unread: Vec<&str> = computed
+                .chain(file.initializers().iter().map(|t| t.name.as_str()))
+                .filter(|v| !read.contains(v))
+                .collect();
             assert!(unread.is_empty(), "{context}: nothing reads {unread:?}");
             if name == "int8" {
                 assert!(nodes.iter().all(|node| node.op_type != "Relu"), "{context}");
                 let floats = file.initializers().iter().filter(|tensor| tensor.data_type == 1);
-                assert!(floats.clone().all(|tensor| tensor.dims.len() < 2 || tensor.name.starts_with("normalize/")), "{context}");
+                assert!(
+                    floats.clone().all(
+                        |tensor| tensor.dims.len() < 2 || tensor.name.starts_with("normalize/")
+                    ),
+                    "{context}"
+                );
                 let weights = file.initializers().iter().filter(|tensor| tensor.data_type == 3);
-                assert!(weights.flat_map(|tensor| &tensor.raw_data).all(|&v| (v as i8).unsigned_abs() <= 64), "{context}");
+                assert!(
+                    weights
+                        .flat_map(|tensor| &tensor.raw_data)
+                        .all(|&v| (v as i8).unsigned_abs() <= 64),
+                    "{context}"
+                );
             }
         }
     }
 }
 
-/// Checks every file of a folder with the reference implementation of the format, and that every value keeps the open batch.
+/// Checks every file of a folder with the reference implementation of the format, and that every
+/// value keeps the open batch.
 const REFERENCE_CHECK: &str = r#"
 import pathlib, sys
 import onnx
@@ -164,7 +233,10 @@ for path in sorted(pathlib.Path(sys.argv[1]).glob("*.onnx")):
 #[test]
 fn the_reference_implementation_accepts_the_files() {
     let Some(python) = std::env::var_os("ADWP_PYTHON") else {
-        assert!(std::env::var_os("ADWP_REQUIRE_ORT").is_none(), "ADWP_PYTHON must name a Python that has the package onnx");
+        assert!(
+            std::env::var_os("ADWP_REQUIRE_ORT").is_none(),
+            "ADWP_PYTHON must name a Python that has the package onnx"
+        );
         println!("skipped: ADWP_PYTHON names no Python that has the package onnx");
         return;
     };
@@ -193,19 +265,31 @@ fn the_reference_implementation_accepts_the_files() {
 #[test]
 fn a_trained_network_comes_back_and_writes_the_same_file() {
     let dir = tempfile::tempdir().unwrap();
-    let (first, second) = (dir.path().join("first.safetensors"), dir.path().join("second.safetensors"));
+    let (first, second) =
+        (dir.path().join("first.safetensors"), dir.path().join("second.safetensors"));
     for (name, trained) in networks() {
         trained.write(&first).unwrap();
         let read = Trained::read(&first).unwrap_or_else(|e| panic!("{name}: {e}"));
         assert!(read == trained, "{name}: what was read differs");
         read.write(&second).unwrap();
-        assert!(fs::read(&first).unwrap() == fs::read(&second).unwrap(), "{name}: other bytes the second time");
-        assert!(model(&read, BatchNorms::Folded).unwrap() == model(&trained, BatchNorms::Folded).unwrap(), "{name}: another file");
+        assert!(
+            fs::read(&first).unwrap() == fs::read(&second).unwrap(),
+            "{name}: other bytes the second time"
+        );
+        assert!(
+            model(&read, BatchNorms::Folded).unwrap()
+                == model(&trained, BatchNorms::Folded).unwrap(),
+            "{name}: another file"
+        );
     }
 }
 
 /// Reads what `change` made of the bytes of a trained network.
-fn read_changed(path: &Path, whole: &[u8], change: impl FnOnce(&mut Vec<u8>)) -> Result<Trained, ExportError> {
+fn read_changed(
+    path: &Path,
+    whole: &[u8],
+    change: impl FnOnce(&mut Vec<u8>),
+) -> Result<Trained, ExportError> {
     let mut bytes = whole.to_vec();
     change(&mut bytes);
     fs::write(path, bytes).unwrap();
@@ -219,8 +303,10 @@ fn damaged_weights_are_refused() {
     trained(cifar(1), 1).write(&path).unwrap();
     let whole = fs::read(&path).unwrap();
     let header = 8 + u64::from_le_bytes(whole[..8].try_into().unwrap()) as usize;
-    let lengths =
-        (0..16).chain((16..whole.len()).step_by(whole.len() / 300)).chain(header - 4..header + 4).chain(whole.len() - 9..whole.len());
+    let lengths = (0..16)
+        .chain((16..whole.len()).step_by(whole.len() / 300))
+        .chain(header - 4..header + 4)
+        .chain(whole.len() - 9..whole.len());
     for length in lengths {
         let result = read_changed(&path, &whole, |bytes| bytes.truncate(length));
         assert!(
@@ -243,7 +329,9 @@ fn a_genotype_of_another_skeleton_is_refused() {
     let original = trained(cifar(2), 2);
     let refused = |change: &dyn Fn(&mut Genotype, &mut Skeleton), expected: &str| {
         let mut trained = original.clone();
-        let Blueprint::Cells { genotype, skeleton } = &mut trained.network.blueprint else { panic!("a network of cells") };
+        let Blueprint::Cells { genotype, skeleton } = &mut trained.network.blueprint else {
+            panic!("a network of cells")
+        };
         change(genotype, skeleton);
         trained.write(&path).unwrap();
         let messages = [
@@ -251,11 +339,17 @@ fn a_genotype_of_another_skeleton_is_refused() {
             model(&trained, BatchNorms::Folded).unwrap_err().to_string(),
             Trained::read(&path).unwrap_err().to_string(),
         ];
-        assert!(messages.iter().all(|message| message.contains(expected)), "{messages:?}, expected {expected:?}");
+        assert!(
+            messages.iter().all(|message| message.contains(expected)),
+            "{messages:?}, expected {expected:?}"
+        );
     };
     refused(&|genotype, _| drop(genotype.cells.pop()), "cells, the network");
     refused(&|_, skeleton| skeleton.cells += 1, "cells, the network");
-    refused(&|genotype, _| genotype.cells[0].kind = CellKind::Reduction, "cell 0 of the genotype is a Reduction cell");
+    refused(
+        &|genotype, _| genotype.cells[0].kind = CellKind::Reduction,
+        "cell 0 of the genotype is a Reduction cell",
+    );
     refused(&|_, skeleton| skeleton.image[1] += 1, "multiples of 4");
     refused(&|_, skeleton| skeleton.cells = 2, "at least 3 cells");
     refused(&|_, skeleton| skeleton.cells = usize::MAX, "cells = ");

@@ -26,23 +26,39 @@ fn runtimes() -> Vec<Runtime> {
     }
 }
 
-fn engine(graph: &Graph, variables: &Variables, input: NodeId, output: NodeId, images: &[f32], device: &Device) -> Vec<f32> {
+fn engine(
+    graph: &Graph,
+    variables: &Variables,
+    input: NodeId,
+    output: NodeId,
+    images: &[f32],
+    device: &Device,
+) -> Vec<f32> {
     let program = Program::inference(graph, &[output], Statistics::Running).unwrap();
     let mut executor = Executor::new(program, device).unwrap();
     executor.run(&mut variables.clone(), &[(input, images)]).unwrap();
     executor.value(output).unwrap().into_owned()
 }
 
-fn candle(graph: &Graph, variables: &Variables, input: NodeId, output: NodeId, images: &[f32]) -> Vec<f32> {
-    let network = Network::new(graph.clone(), variables.clone(), input, output, DType::F32).unwrap();
-    let images = Tensor::from_slice(images, network.input_shape(), &candle_core::Device::Cpu).unwrap();
+fn candle(
+    graph: &Graph,
+    variables: &Variables,
+    input: NodeId,
+    output: NodeId,
+    images: &[f32],
+) -> Vec<f32> {
+    let network =
+        Network::new(graph.clone(), variables.clone(), input, output, DType::F32).unwrap();
+    let images =
+        Tensor::from_slice(images, network.input_shape(), &candle_core::Device::Cpu).unwrap();
     network.forward(&images).unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }
 
 /// Executes a network on batches of one size: `images` holds several of them.
 fn in_process(trained: &Trained, images: &[f32], batch: usize, device: &Device) -> Vec<Logits> {
     let net = trained.inference(batch).unwrap();
-    let (folded, variables, logits) = fold_batch_norms(&net.graph, &trained.variables, net.logits).unwrap();
+    let (folded, variables, logits) =
+        fold_batch_norms(&net.graph, &trained.variables, net.logits).unwrap();
     let input = folded.find(&net.graph[net.images].name).unwrap();
     let each = net.graph[net.images].shape.elements();
     let run = |by: &str, f: &dyn Fn(&[f32]) -> Vec<f32>| Logits {
@@ -50,7 +66,9 @@ fn in_process(trained: &Trained, images: &[f32], batch: usize, device: &Device) 
         values: images.chunks_exact(each).flat_map(f).collect(),
     };
     vec![
-        run("engine", &|x| engine(&net.graph, &trained.variables, net.images, net.logits, x, device)),
+        run("engine", &|x| {
+            engine(&net.graph, &trained.variables, net.images, net.logits, x, device)
+        }),
         run("engine, folded", &|x| engine(&folded, &variables, input, logits, x, device)),
         run("candle", &|x| candle(&net.graph, &trained.variables, net.images, net.logits, x)),
         run("candle, folded", &|x| candle(&folded, &variables, input, logits, x)),
@@ -65,8 +83,14 @@ fn on_file(path: &Path, images: &[f32], runtimes: &[Runtime], batches: &[usize])
     for &runtime in runtimes {
         let mut session = Session::from_model(runtime, &model, &SessionOptions::default()).unwrap();
         for &batch in batches {
-            let values = images.chunks_exact(batch * each).flat_map(|x| session.run(x, batch).unwrap()).collect();
-            executions.push(Logits { by: format!("{runtime} on {}, batches of {batch}", path.display()), values });
+            let values = images
+                .chunks_exact(batch * each)
+                .flat_map(|x| session.run(x, batch).unwrap())
+                .collect();
+            executions.push(Logits {
+                by: format!("{runtime} on {}, batches of {batch}", path.display()),
+                values,
+            });
         }
     }
     executions
@@ -77,7 +101,8 @@ fn check(trained: &Trained, seed: u64, dir: &Path) {
     const BATCHES: [usize; 2] = [IMAGES, 1];
     let (device, runtimes) = (Device::cpu(2).unwrap(), runtimes());
     let images = images(trained, IMAGES, seed);
-    let mut executions: Vec<Logits> = BATCHES.iter().flat_map(|&batch| in_process(trained, &images, batch, &device)).collect();
+    let mut executions: Vec<Logits> =
+        BATCHES.iter().flat_map(|&batch| in_process(trained, &images, batch, &device)).collect();
     for mode in [BatchNorms::Kept, BatchNorms::Folded] {
         let path = dir.join(format!("{seed}-{mode:?}.onnx"));
         fs::write(&path, model(trained, mode).unwrap()).unwrap();
@@ -85,13 +110,20 @@ fn check(trained: &Trained, seed: u64, dir: &Path) {
     }
     assert_eq!(executions.len(), 8 + 4 * runtimes.len());
     let classes = trained.network.blueprint.classes();
-    let found = agree(&executions, classes, TOLERANCE).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+    let found =
+        agree(&executions, classes, TOLERANCE).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
     for agreement in found {
-        assert_eq!((agreement.images, agreement.top1_agree), (IMAGES, IMAGES), "seed {seed}: {agreement:?}");
+        assert_eq!(
+            (agreement.images, agreement.top1_agree),
+            (IMAGES, IMAGES),
+            "seed {seed}: {agreement:?}"
+        );
     }
     // Agreeing on a constant would be easy.
     let logits = &executions[0].values;
-    let change = (0..classes).map(|class| (logits[class] - logits[classes + class]).abs()).fold(0.0, f32::max);
+    let change = (0..classes)
+        .map(|class| (logits[class] - logits[classes + class]).abs())
+        .fold(0.0, f32::max);
     assert!(change > 1e-2, "seed {seed}: logits of two images differ by {change}");
 }
 
@@ -114,8 +146,10 @@ fn every_execution_gives_the_same_logits_of_larger_images() {
 /// Writes `value` over the first element of a stored tensor.
 fn change_weight(bytes: &mut [u8], tensor: &str, value: f32) {
     let model = OnnxModel::from_bytes(bytes, "model.onnx").unwrap();
-    let stored = &model.initializers().iter().find(|stored| stored.name == tensor).unwrap().raw_data;
-    let places: Vec<usize> = (0..=bytes.len() - stored.len()).filter(|&at| bytes[at..].starts_with(stored)).collect();
+    let stored =
+        &model.initializers().iter().find(|stored| stored.name == tensor).unwrap().raw_data;
+    let places: Vec<usize> =
+        (0..=bytes.len() - stored.len()).filter(|&at| bytes[at..].starts_with(stored)).collect();
     let [at] = places[..] else { panic!("{tensor} is found {} times", places.len()) };
     bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
 }
@@ -131,18 +165,29 @@ fn a_file_with_one_other_weight_is_refused() {
         let compare = |bytes: &[u8], runtime: Runtime| {
             let path = dir.path().join("changed.onnx");
             fs::write(&path, bytes).unwrap();
-            let executions = [vec![reference.clone()], on_file(&path, &images, &[runtime], &[3])].concat();
+            let executions =
+                [vec![reference.clone()], on_file(&path, &images, &[runtime], &[3])].concat();
             agree(&executions, classes, TOLERANCE)
         };
-        for (mode, runtime) in [BatchNorms::Kept, BatchNorms::Folded].into_iter().flat_map(|m| runtimes().into_iter().map(move |r| (m, r)))
+        for (mode, runtime) in [BatchNorms::Kept, BatchNorms::Folded]
+            .into_iter()
+            .flat_map(|m| runtimes().into_iter().map(move |r| (m, r)))
         {
             let bytes = model(&trained, mode).unwrap();
             compare(&bytes, runtime).unwrap();
-            for (tensor, value) in [("stem/conv/weight", 0.9), ("classifier/linear/weight", 0.9), ("classifier/linear/bias", f32::NAN)] {
+            for (tensor, value) in [
+                ("stem/conv/weight", 0.9),
+                ("classifier/linear/weight", 0.9),
+                ("classifier/linear/bias", f32::NAN),
+            ] {
                 let mut bytes = bytes.clone();
                 change_weight(&mut bytes, tensor, value);
-                let error = compare(&bytes, runtime).expect_err(&format!("seed {seed}, {mode:?}, {runtime}, {tensor}"));
-                assert!(matches!(&error, ExportError::Disagreement { b, .. } if b.starts_with(runtime.name())), "{error}");
+                let error = compare(&bytes, runtime)
+                    .expect_err(&format!("seed {seed}, {mode:?}, {runtime}, {tensor}"));
+                assert!(
+                    matches!(&error, ExportError::Disagreement { b, .. } if b.starts_with(runtime.name())),
+                    "{error}"
+                );
             }
         }
     }

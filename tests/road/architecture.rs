@@ -13,11 +13,22 @@ use crate::reference::{PICTURE, SETTINGS, copy_of_run, reference};
 
 /// The command that trains an architecture in a folder, for an epoch.
 fn retrain<'a>(what: &'a str, folder: &'a Path, more: &[&'a str]) -> Vec<&'a str> {
-    let start = ["retrain", "--architecture", what, "--config", SETTINGS, "--run", text(folder), "--set", "retrain.epochs=1"];
+    let start = [
+        "retrain",
+        "--architecture",
+        what,
+        "--config",
+        SETTINGS,
+        "--run",
+        text(folder),
+        "--set",
+        "retrain.epochs=1",
+    ];
     start.into_iter().chain(more.iter().copied()).collect()
 }
 
-/// Trains `what` at once and in parts, compares, and finishes the run: the folder with the report, the metadata of the file and the accuracy.
+/// Trains `what` at once and in parts, compares, and finishes the run: the folder with the report,
+/// the metadata of the file and the accuracy.
 fn trained(what: &str, name: &str, more: &[&str], judge: impl Fn(&Path, &Value, &str)) {
     let holder = tempdir().unwrap();
     let weights = ["at-once", "in-parts"].map(|part| {
@@ -51,24 +62,44 @@ fn trained(what: &str, name: &str, more: &[&str], judge: impl Fn(&Path, &Value, 
 
 #[test]
 fn a_network_that_is_no_stack_of_cells_is_retrained() {
-    trained("zoo:mobilenet-v2", "mobilenet-v2", &["--set", "image_size=32"], |folder, report, file| {
-        let stored: Value = json(&folder.join("architecture.json"));
-        assert_eq!((&stored["schema"], &stored["name"]), (&"adwp/architecture/1".into(), &"mobilenet-v2".into()));
-        assert_eq!(report["genotype"], serde_json::json!({ "handmade": "mobilenet_v2" }));
-        let recipe = report["recipe"].to_string();
-        assert!(recipe.contains("dropout 0.2 before the classifier"), "{recipe}");
-        assert!(!recipe.contains("auxiliary") && !recipe.contains("drop-path"), "it has neither: {recipe}");
-        assert!(file.contains("adwp.network") && file.contains("{\"handmade\":\"mobilenet_v2\"}"));
-        assert!(!file.contains("adwp.genotype"));
-        let sizes = ["--image", "1x32x32", "--classes", "10", "--json"];
-        let counted = run(["cost", text(&folder.join("architecture.json"))].into_iter().chain(sizes)).succeeds().json();
-        assert_eq!((&counted["params"], &counted["madds"]), (&report["params"], &report["madds"]));
-    });
+    trained(
+        "zoo:mobilenet-v2",
+        "mobilenet-v2",
+        &["--set", "image_size=32"],
+        |folder, report, file| {
+            let stored: Value = json(&folder.join("architecture.json"));
+            assert_eq!(
+                (&stored["schema"], &stored["name"]),
+                (&"adwp/architecture/1".into(), &"mobilenet-v2".into())
+            );
+            assert_eq!(report["genotype"], serde_json::json!({ "handmade": "mobilenet_v2" }));
+            let recipe = report["recipe"].to_string();
+            assert!(recipe.contains("dropout 0.2 before the classifier"), "{recipe}");
+            assert!(
+                !recipe.contains("auxiliary") && !recipe.contains("drop-path"),
+                "it has neither: {recipe}"
+            );
+            assert!(
+                file.contains("adwp.network") && file.contains("{\"handmade\":\"mobilenet_v2\"}")
+            );
+            assert!(!file.contains("adwp.genotype"));
+            let sizes = ["--image", "1x32x32", "--classes", "10", "--json"];
+            let counted =
+                run(["cost", text(&folder.join("architecture.json"))].into_iter().chain(sizes))
+                    .succeeds()
+                    .json();
+            assert_eq!(
+                (&counted["params"], &counted["madds"]),
+                (&report["params"], &report["madds"])
+            );
+        },
+    );
 }
 
 #[test]
 fn cells_of_a_wider_space_are_retrained() {
-    let sizes = ["--set", "cells=3", "--set", "retrain.channels=2", "--set", "retrain.auxiliary=0.4"];
+    let sizes =
+        ["--set", "cells=3", "--set", "retrain.channels=2", "--set", "retrain.auxiliary=0.4"];
     trained("zoo:nasnet-a", "nasnet-a", &sizes, |_, report, file| {
         assert!(report["recipe"].to_string().contains("auxiliary loss 0.4"), "{report}");
         assert!(report["genotype"]["wide_cells"]["normal"].is_object());
@@ -91,7 +122,17 @@ fn sizes_are_the_published_ones_unless_something_else_is_said() {
     let holder = tempdir().unwrap();
     let folder = holder.path().join("run");
     let stopped = |what: &str, more: &[&str]| {
-        let args = ["retrain", "--architecture", what, "--run", text(&folder), "--max-minutes", "0.00001", "--set", "retrain.batch=4"];
+        let args = [
+            "retrain",
+            "--architecture",
+            what,
+            "--run",
+            text(&folder),
+            "--max-minutes",
+            "0.00001",
+            "--set",
+            "retrain.batch=4",
+        ];
         let ended = run(args.iter().chain(more)).with_code(130);
         fs::remove_dir_all(&folder).unwrap();
         ended.stderr
@@ -100,11 +141,19 @@ fn sizes_are_the_published_ones_unless_something_else_is_said() {
     assert!(stopped("zoo:darts-v2", &["--set", "cells=5"]).contains("5 cells with 36 channels"));
     let bounds = ["--set", "cells=3", "--target-params", "20K", "--target-madds", "4M"];
     let said = stopped("zoo:darts-v2", &bounds);
-    let channels: u64 = said.split("3 cells with ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap().parse().unwrap();
+    let channels: u64 = said
+        .split("3 cells with ")
+        .nth(1)
+        .and_then(|rest| rest.split(' ').next())
+        .unwrap()
+        .parse()
+        .unwrap();
     let cost = |channels: u64| {
         let channels = channels.to_string();
-        let sizes = ["--cells", "3", "--image", "1x28x28", "--classes", "10", "--channels", &channels];
-        let cost = run(["cost", "zoo:darts-v2", "--json"].into_iter().chain(sizes)).succeeds().json();
+        let sizes =
+            ["--cells", "3", "--image", "1x28x28", "--classes", "10", "--channels", &channels];
+        let cost =
+            run(["cost", "zoo:darts-v2", "--json"].into_iter().chain(sizes)).succeeds().json();
         cost["params"].as_u64().unwrap() <= 20_000 && cost["madds"].as_u64().unwrap() <= 4_000_000
     };
     assert!(cost(channels) && !cost(channels + 1), "{channels}");
@@ -116,18 +165,35 @@ fn sizes_are_the_published_ones_unless_something_else_is_said() {
 #[test]
 fn a_run_with_a_named_architecture_is_one_to_start_from() {
     let holder = tempdir().unwrap();
-    let (first, second, data) = (holder.path().join("first"), holder.path().join("second"), holder.path().join("data"));
+    let (first, second, data) =
+        (holder.path().join("first"), holder.path().join("second"), holder.path().join("data"));
     // One of the user's own: a form of the zoo's with other numbers.
     let own = holder.path().join("mine.json");
     let architecture = r#"{ "densenet_bc": { "depth": 10, "growth": 4 } }"#;
-    let named = format!(r#"{{ "schema": "adwp/architecture/1", "name": "dense", "architecture": {{ "handmade": {architecture} }} }}"#);
+    let named = format!(
+        r#"{{ "schema": "adwp/architecture/1", "name": "dense", "architecture": {{ "handmade": {architecture} }} }}"#
+    );
     fs::write(&own, named).unwrap();
     run(["cost", text(&own), "--channels", "4"]).refuses(&["dense", "no stack of cells"]);
     run(retrain(text(&own), &first, &[])).succeeds();
     write_images(&data, 4);
-    let start = ["retrain", "--from", text(&first), "--fine-tune", "--dataset", "image-folder", "--data", text(&data)];
-    let ended = run(start.iter().chain(&["--set", "image_size=16", "--run", text(&second)])).succeeds();
-    assert!(ended.stderr.contains("the architecture dense (") && ended.stderr.contains("classifier/linear/weight"), "{ended:?}");
+    let start = [
+        "retrain",
+        "--from",
+        text(&first),
+        "--fine-tune",
+        "--dataset",
+        "image-folder",
+        "--data",
+        text(&data),
+    ];
+    let ended =
+        run(start.iter().chain(&["--set", "image_size=16", "--run", text(&second)])).succeeds();
+    assert!(
+        ended.stderr.contains("the architecture dense (")
+            && ended.stderr.contains("classifier/linear/weight"),
+        "{ended:?}"
+    );
     run(["export", "--run", text(&second)]).succeeds();
     run(["predict", text(&second.join("model.onnx")), PICTURE]).succeeds();
 }
@@ -151,9 +217,17 @@ fn what_cannot_be_trained_is_told_before_anything_is_written() {
     ] {
         refuse("zoo:mobilenet-v1", &[&large[..], &["--set", setting]].concat(), &[culprit]);
     }
-    refuse("zoo:mobilenet-v1", &[&large[..], &["--target-params", "1M"]].concat(), &["only a network of cells"]);
+    refuse(
+        "zoo:mobilenet-v1",
+        &[&large[..], &["--target-params", "1M"]].concat(),
+        &["only a network of cells"],
+    );
     refuse("zoo:gdas", &["--target-params", "10"], &["even with 1 channels"]);
-    refuse("zoo:gdas", &["--target-params", "1M", "--set", "retrain.channels=4"], &["retrain.channels", "--target-params"]);
+    refuse(
+        "zoo:gdas",
+        &["--target-params", "1M", "--set", "retrain.channels=4"],
+        &["retrain.channels", "--target-params"],
+    );
     refuse("zoo:gdas", &["--max-params", "1M"], &["limits are for a search", "--target-params"]);
     refuse("zoo:gdas", &["--from", text(&reference().folder)], &["--architecture", "--from"]);
     run(["retrain", "--architecture", "zoo:gdas"]).refuses(&["--run"]);
@@ -179,8 +253,14 @@ fn a_run_has_one_architecture() {
     let named = folder.with_file_name("named");
     let cells = ["--set", "cells=3", "--set", "retrain.channels=2"];
     run(retrain("zoo:gdas", &named, &cells)).succeeds();
-    run(["search", "--run", text(&named)]).refuses(&["has an architecture already", "architecture.json"]);
-    run(["retrain", "--architecture", "zoo:pnas", "--run", text(&named), "--resume"]).refuses(&["architecture.json", "--architecture"]);
+    run(["search", "--run", text(&named)])
+        .refuses(&["has an architecture already", "architecture.json"]);
+    run(["retrain", "--architecture", "zoo:pnas", "--run", text(&named), "--resume"])
+        .refuses(&["architecture.json", "--architecture"]);
     fs::copy(folder.join("genotype.json"), named.join("genotype.json")).unwrap();
-    run(["retrain", "--run", text(&named), "--resume"]).refuses(&["two architectures", "genotype.json", "architecture.json"]);
+    run(["retrain", "--run", text(&named), "--resume"]).refuses(&[
+        "two architectures",
+        "genotype.json",
+        "architecture.json",
+    ]);
 }

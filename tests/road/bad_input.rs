@@ -13,7 +13,17 @@ use crate::reference::{PICTURE, SETTINGS, copy_of_run, reference};
 fn run_on(kind: &str, data: &Path) -> Ended {
     let holder = tempdir().unwrap();
     let folder = holder.path().join("run");
-    run(["run", "--config", SETTINGS, "--dataset", kind, "--data", text(data), "--run", text(&folder)])
+    run([
+        "run",
+        "--config",
+        SETTINGS,
+        "--dataset",
+        kind,
+        "--data",
+        text(data),
+        "--run",
+        text(&folder),
+    ])
 }
 
 /// A data set in the form of CIFAR-10, of four images a file.
@@ -21,7 +31,9 @@ fn write_cifar10(folder: &Path) {
     fs::create_dir_all(folder).unwrap();
     let files = (1..=5).map(|i| format!("data_batch_{i}.bin")).chain(["test_batch.bin".to_owned()]);
     for file in files {
-        let records: Vec<u8> = (0..4_u8).flat_map(|label| std::iter::once(label).chain((0..3072).map(|i| (i % 251) as u8))).collect();
+        let records: Vec<u8> = (0..4_u8)
+            .flat_map(|label| std::iter::once(label).chain((0..3072).map(|i| (i % 251) as u8)))
+            .collect();
         fs::write(folder.join(file), records).unwrap();
     }
 }
@@ -36,7 +48,8 @@ fn folders_of_data_that_are_missing_or_empty_are_named() {
             run_on(kind, folder).refuses(&[text(folder), "--data DIR"]);
             run(["data", "check", text(folder), "--dataset", kind]).refuses(&[text(folder)]);
         }
-        run(["eval", text(&reference().folder.join("model.onnx")), "--dataset", kind]).refuses(&[kind, "--data DIR"]);
+        run(["eval", text(&reference().folder.join("model.onnx")), "--dataset", kind])
+            .refuses(&[kind, "--data DIR"]);
     }
 }
 
@@ -44,10 +57,21 @@ fn folders_of_data_that_are_missing_or_empty_are_named() {
 fn a_run_on_missing_data_can_be_started_again_on_the_right_one() {
     let holder = tempdir().unwrap();
     let (data, folder) = (holder.path().join("data"), holder.path().join("run"));
-    let start = ["run", "--config", SETTINGS, "--dataset", "cifar10", "--data", text(&data), "--run", text(&folder)];
+    let start = [
+        "run",
+        "--config",
+        SETTINGS,
+        "--dataset",
+        "cifar10",
+        "--data",
+        text(&data),
+        "--run",
+        text(&folder),
+    ];
     run(start).refuses(&[text(&data)]);
     write_cifar10(&data);
-    // Now the data is there, and what is refused is that 20 images are fewer than the settings take.
+    // Now the data is there, and what is refused is that 20 images are fewer than the settings
+    // take.
     run(start).refuses(&["120 images", "it has 20"]);
 }
 
@@ -69,7 +93,10 @@ fn damaged_cifar_files_are_named_with_what_is_wrong() {
     fs::write(&third, wrong).unwrap();
     run_on("cifar10", &data).refuses(&[text(&third), "record 2", "label 77", "below 10"]);
     let checked = run(["data", "check", text(&data), "--dataset", "cifar10"]).with_code(2);
-    assert!(checked.stdout.contains("data_batch_3.bin") && checked.stdout.contains("77"), "{checked:?}");
+    assert!(
+        checked.stdout.contains("data_batch_3.bin") && checked.stdout.contains("77"),
+        "{checked:?}"
+    );
     fs::remove_file(&third).unwrap();
     run_on("cifar10", &data).refuses(&["data_batch_3.bin", text(&data)]);
 }
@@ -86,11 +113,24 @@ fn a_file_that_is_no_image_is_named() {
         }
     }
     for i in 0..12 {
-        fs::write(data.join(format!("train/dog/{i}.jpg")), "<html>Too many requests</html>").unwrap();
+        fs::write(data.join(format!("train/dog/{i}.jpg")), "<html>Too many requests</html>")
+            .unwrap();
     }
     let folder = data.with_extension("run");
-    let sizes = ["image_size=16", "train_images=0", "search_images=0"].iter().flat_map(|set| ["--set", set]);
-    let args = ["run", "--config", SETTINGS, "--dataset", "image-folder", "--data", text(&data), "--run", text(&folder)];
+    let sizes = ["image_size=16", "train_images=0", "search_images=0"]
+        .iter()
+        .flat_map(|set| ["--set", set]);
+    let args = [
+        "run",
+        "--config",
+        SETTINGS,
+        "--dataset",
+        "image-folder",
+        "--data",
+        text(&data),
+        "--run",
+        text(&folder),
+    ];
     run(args.into_iter().chain(sizes)).refuses(&[
         text(&data.join("train/dog")),
         "none of the 12 images of the class `dog`",
@@ -120,7 +160,8 @@ fn files_that_are_no_images_are_skipped_and_counted() {
         let folder = data.join(split).join(class);
         fs::create_dir_all(&folder).unwrap();
         for i in 0..8 {
-            fs::write(folder.join(format!("good{i}.jpg")), if i % 2 == 0 { &whole } else { &cmyk }).unwrap();
+            fs::write(folder.join(format!("good{i}.jpg")), if i % 2 == 0 { &whole } else { &cmyk })
+                .unwrap();
         }
     }
     let bad: [(&str, &[u8]); 6] = [
@@ -144,10 +185,26 @@ fn files_that_are_no_images_are_skipped_and_counted() {
         let odd = data.join("train/dog").join(std::ffi::OsStr::from_bytes(b"\xff\xfe.jpg"));
         train += 1 + usize::from(fs::write(odd, "no image").is_ok());
     }
-    let sizes = ["image_size=16", "train_images=0", "search_images=0"].iter().flat_map(|set| ["--set", set]);
-    let args = ["run", "--config", SETTINGS, "--dataset", "image-folder", "--data", text(&data), "--run", text(&folder)];
+    let sizes = ["image_size=16", "train_images=0", "search_images=0"]
+        .iter()
+        .flat_map(|set| ["--set", set]);
+    let args = [
+        "run",
+        "--config",
+        SETTINGS,
+        "--dataset",
+        "image-folder",
+        "--data",
+        text(&data),
+        "--run",
+        text(&folder),
+    ];
     let ended = run(args.into_iter().chain(sizes)).succeeds();
-    assert!(ended.stderr.contains("warning: skipping") && ended.stderr.contains("empty.png: cannot be read"), "{ended:?}");
+    assert!(
+        ended.stderr.contains("warning: skipping")
+            && ended.stderr.contains("empty.png: cannot be read"),
+        "{ended:?}"
+    );
     assert!(ended.stdout.contains(&format!("{} skipped", train + 1)), "{ended:?}");
     let report = json(&folder.join("report.json"));
     assert_eq!(report["skipped_images"], serde_json::json!({ "train": train, "test": 1 }));
@@ -155,17 +212,27 @@ fn files_that_are_no_images_are_skipped_and_counted() {
     let html = fs::read_to_string(folder.join("report.html")).unwrap();
     assert!(html.contains(&format!("{train} training and 1 test images could not be read")));
     let skipped = fs::read_to_string(folder.join("skipped.json")).unwrap();
-    assert!(bad.iter().all(|(name, _)| skipped.contains(name)) && skipped.contains("60000x60000 pixels"), "{skipped}");
+    assert!(
+        bad.iter().all(|(name, _)| skipped.contains(name))
+            && skipped.contains("60000x60000 pixels"),
+        "{skipped}"
+    );
 
-    // Continued: the files are not looked at again, the same ones are left out, and a folder that has changed is told.
+    // Continued: the files are not looked at again, the same ones are left out, and a folder that
+    // has changed is told.
     let before = contents(&folder);
     crate::folder::delete(&folder, &["model.onnx", "verification.json"]);
     run(["run", "--run", text(&folder), "--resume"]).succeeds();
     assert_eq!(fs::read(folder.join("model.onnx")).unwrap(), before[Path::new("model.onnx")]);
     fs::write(data.join("train/cat/more.jpg"), &whole).unwrap();
-    run(["run", "--run", text(&folder), "--resume"]).refuses(&["image-folder train", "when the run was begun", "another run"]);
+    run(["run", "--run", text(&folder), "--resume"]).refuses(&[
+        "image-folder train",
+        "when the run was begun",
+        "another run",
+    ]);
     fs::remove_file(data.join("train/cat/more.jpg")).unwrap();
-    fs::write(folder.join("skipped.json"), skipped.replace("adwp/skipped/1", "adwp/skipped/2")).unwrap();
+    fs::write(folder.join("skipped.json"), skipped.replace("adwp/skipped/1", "adwp/skipped/2"))
+        .unwrap();
     run(["run", "--run", text(&folder), "--resume"]).refuses(&["skipped.json", "adwp/skipped/2"]);
 }
 
@@ -220,9 +287,12 @@ fn a_folder_that_cannot_be_written_is_named() {
 /// Runs the program where no file may grow beyond 4 KiB, as on a disk that is full.
 #[cfg(unix)]
 fn on_full_disk(args: &[&str]) -> Ended {
-    // Blocks of `ulimit -f` are 512 bytes in a POSIX shell. With the signal ignored, the write fails.
+    // Blocks of `ulimit -f` are 512 bytes in a POSIX shell. With the signal ignored, the write
+    // fails.
     let script = "trap '' XFSZ; ulimit -f 8; exec \"$@\"";
-    end(std::process::Command::new("sh").args(["-c", script, "sh", env!("CARGO_BIN_EXE_adwp")]).args(args))
+    end(std::process::Command::new("sh")
+        .args(["-c", script, "sh", env!("CARGO_BIN_EXE_adwp")])
+        .args(args))
 }
 
 #[test]
@@ -237,11 +307,28 @@ fn a_full_disk_is_told_and_costs_no_file() {
     on_full_disk(&["report", text(&folder)]).refuses(&[text(&folder), "report."]);
     assert!(contents(&folder) == before);
     let (model, bench) = (folder.join("model.onnx"), folder.join("bench.json"));
-    on_full_disk(&["bench", text(&model), "--min-time", "0.01", "--repeat", "1", "--out", text(&bench)]).refuses(&[text(&bench)]);
+    on_full_disk(&[
+        "bench",
+        text(&model),
+        "--min-time",
+        "0.01",
+        "--repeat",
+        "1",
+        "--out",
+        text(&bench),
+    ])
+    .refuses(&[text(&bench)]);
     assert!(contents(&folder) == before);
 
     // Every file that has to be written again, the last one first.
-    for missing in ["report.html", "report.json", "bench.json", "model.onnx", "verification.json", "weights.safetensors"] {
+    for missing in [
+        "report.html",
+        "report.json",
+        "bench.json",
+        "model.onnx",
+        "verification.json",
+        "weights.safetensors",
+    ] {
         delete(&folder, &[missing]);
         let before = contents(&folder);
         on_full_disk(&resume).refuses(&[text(&folder)]);
@@ -275,10 +362,14 @@ fn flags_with_values_that_do_not_exist_are_named() {
     let model = reference().folder.join("model.onnx");
     let model = text(&model);
     run(["bench", model, "--ort-lib", "/nonexistent"]).refuses(&["/nonexistent", "--ort-lib"]);
-    run(["eval", model, "--dataset", "sample", "--ort-lib", "/nonexistent"]).refuses(&["/nonexistent", "--ort-lib"]);
-    run(["predict", model, PICTURE, "--ort-lib", "/nonexistent"]).refuses(&["/nonexistent", "--ort-lib"]);
-    run(["predict", model, PICTURE, "--ort-lib", SETTINGS, "--runtime", "ort"]).refuses(&[SETTINGS, "cannot be loaded"]);
-    run(["eval", model, "--dataset", "sample", "--runtime", "openvino"]).refuses(&["openvino", "tract"]);
+    run(["eval", model, "--dataset", "sample", "--ort-lib", "/nonexistent"])
+        .refuses(&["/nonexistent", "--ort-lib"]);
+    run(["predict", model, PICTURE, "--ort-lib", "/nonexistent"])
+        .refuses(&["/nonexistent", "--ort-lib"]);
+    run(["predict", model, PICTURE, "--ort-lib", SETTINGS, "--runtime", "ort"])
+        .refuses(&[SETTINGS, "cannot be loaded"]);
+    run(["eval", model, "--dataset", "sample", "--runtime", "openvino"])
+        .refuses(&["openvino", "tract"]);
     run(["compare", "a.json", "b.json", "--threshold", "much"]).refuses(&["much", "5%"]);
     run(["compare", "a.json", "b.json"]).refuses(&["a.json"]);
 }
@@ -287,12 +378,18 @@ fn flags_with_values_that_do_not_exist_are_named() {
 fn half_precision_is_refused_on_the_cpu() {
     let holder = tempdir().unwrap();
     let folder = holder.path().join("run");
-    run(["run", "--config", SETTINGS, "--run", text(&folder), "--device", "cpu", "--precision", "bf16"]).refuses(&[
-        "--precision bf16",
-        "CPU",
-        "f32",
-        "--device cuda",
-    ]);
+    run([
+        "run",
+        "--config",
+        SETTINGS,
+        "--run",
+        text(&folder),
+        "--device",
+        "cpu",
+        "--precision",
+        "bf16",
+    ])
+    .refuses(&["--precision bf16", "CPU", "f32", "--device cuda"]);
     assert!(!folder.exists());
 }
 

@@ -23,7 +23,10 @@ fn refuse_file(settings: &str, culprits: &[&str]) {
 fn unknown_keys_are_named_with_the_nearest_known_one() {
     refuse_file("sed = 3", &["`sed`", "`seed`"]);
     refuse_file("[search]\nepoch = 3", &["`search.epoch`", "`epochs`"]);
-    refuse_file("[retrain.augmentation]\ncutouts = 3", &["`retrain.augmentation.cutouts`", "`cutout`"]);
+    refuse_file(
+        "[retrain.augmentation]\ncutouts = 3",
+        &["`retrain.augmentation.cutouts`", "`cutout`"],
+    );
     refuse_file("[serach]\nepochs = 3", &["`serach`", "`search`"]);
 }
 
@@ -88,7 +91,13 @@ fn measurements_that_cannot_be_made_are_refused() {
     refuse_setting("bench.min_time=-1", &["min_time"]);
     refuse_setting("bench.parity_images=0", &["bench.parity_images"]);
     let model = reference().folder.join("model.onnx");
-    for (flag, value) in [("--min-time", "-1"), ("--min-time", "nan"), ("--repeat", "0"), ("--batch", "0"), ("--threads", "0")] {
+    for (flag, value) in [
+        ("--min-time", "-1"),
+        ("--min-time", "nan"),
+        ("--repeat", "0"),
+        ("--batch", "0"),
+        ("--threads", "0"),
+    ] {
         run(["bench", text(&model), &format!("{flag}={value}")]).with_code(2);
     }
     run(["eval", text(&model), "--dataset", "sample", "--batch", "0"]).refuses(&["--batch"]);
@@ -122,10 +131,15 @@ fn a_run_is_not_continued_with_other_settings() {
     let (holder, folder) = copy_of_run();
     let (before, changed) = (contents(&folder), times(&folder));
     let refuse = |flags: &[&str], culprits: &[&str]| {
-        let args = ["run", "--run", text(&folder), "--resume"].into_iter().chain(flags.iter().copied());
-        let folder_and_key: Vec<&str> = culprits.iter().copied().chain([text(&folder), "another configuration"]).collect();
+        let args =
+            ["run", "--run", text(&folder), "--resume"].into_iter().chain(flags.iter().copied());
+        let folder_and_key: Vec<&str> =
+            culprits.iter().copied().chain([text(&folder), "another configuration"]).collect();
         run(args).refuses(&folder_and_key);
-        assert!(contents(&folder) == before && times(&folder) == changed, "{flags:?} changed the run");
+        assert!(
+            contents(&folder) == before && times(&folder) == changed,
+            "{flags:?} changed the run"
+        );
     };
     refuse(&["--seed", "9"], &["seed is 0, not 9"]);
     refuse(&["--set", "search.epochs=7"], &["search.epochs is 6, not 7"]);
@@ -133,8 +147,21 @@ fn a_run_is_not_continued_with_other_settings() {
     refuse(&["--max-madds", "1M"], &["limits.madds is 0, not 1000000"]);
     refuse(&["--identity-dropout", "0.5"], &["search.identity_dropout is 0.0, not 0.5"]);
     let other = holder.path().join("other.toml");
-    fs::write(&other, fs::read_to_string(SETTINGS).unwrap().replace("cells = 3", "cells = 4")).unwrap();
+    fs::write(&other, fs::read_to_string(SETTINGS).unwrap().replace("cells = 3", "cells = 4"))
+        .unwrap();
     refuse(&["--config", text(&other)], &["cells is 3, not 4"]);
     // How latency is measured may change, and the same settings said again are the same.
-    run(["run", "--run", text(&folder), "--resume", "--config", SETTINGS, "--seed", "0", "--set", "bench.repeats=2"]).succeeds();
+    run([
+        "run",
+        "--run",
+        text(&folder),
+        "--resume",
+        "--config",
+        SETTINGS,
+        "--seed",
+        "0",
+        "--set",
+        "bench.repeats=2",
+    ])
+    .succeeds();
 }

@@ -15,8 +15,21 @@ const SHORT: [&str; 4] = ["--min-time", "10ms", "--repeat", "3"];
 #[test]
 fn a_bench_tells_all_of_a_model_and_is_shown_in_every_form() {
     let (_holder, folder) = copy_of_run();
-    let (model, out, page) = (folder.join("model.onnx"), folder.join("pi.json"), folder.join("pi.html"));
-    let args = ["bench", text(&model), "--threads", "1,2", "--profile", "--images", PICTURE, "--out", text(&out), "--html", text(&page)];
+    let (model, out, page) =
+        (folder.join("model.onnx"), folder.join("pi.json"), folder.join("pi.html"));
+    let args = [
+        "bench",
+        text(&model),
+        "--threads",
+        "1,2",
+        "--profile",
+        "--images",
+        PICTURE,
+        "--out",
+        text(&out),
+        "--html",
+        text(&page),
+    ];
     let table = run(args.iter().chain(&SHORT)).succeeds().stdout;
     let report = json(&out);
     let measured = &report["models"][0];
@@ -30,7 +43,10 @@ fn a_bench_tells_all_of_a_model_and_is_shown_in_every_form() {
         assert_eq!(session["repeat_p50_ms"].as_array().unwrap().len(), 3);
         if cfg!(target_os = "linux") {
             let memory = &session["memory"];
-            assert!(memory["peak_bytes"].as_u64().unwrap() > memory["before_bytes"].as_u64().unwrap(), "{memory}");
+            assert!(
+                memory["peak_bytes"].as_u64().unwrap() > memory["before_bytes"].as_u64().unwrap(),
+                "{memory}"
+            );
         }
     }
     for parity in measured["parity"].as_array().unwrap() {
@@ -38,7 +54,12 @@ fn a_bench_tells_all_of_a_model_and_is_shown_in_every_form() {
     }
     // The names of nodes are folded: cells, their nodes, operations.
     let folded = measured["profile"][0]["folded"].as_array().unwrap();
-    assert!(folded.iter().any(|fold| fold["depth"] == 3 && fold["path"].as_str().unwrap().starts_with("cell")), "{folded:?}");
+    assert!(
+        folded
+            .iter()
+            .any(|fold| fold["depth"] == 3 && fold["path"].as_str().unwrap().starts_with("cell")),
+        "{folded:?}"
+    );
 
     let html = fs::read_to_string(&page).unwrap();
     for word in ["multiply-adds", "Where the time goes", "Architectures", "Distributions", "<svg"] {
@@ -49,7 +70,9 @@ fn a_bench_tells_all_of_a_model_and_is_shown_in_every_form() {
     // Two machines side by side.
     let other = folder.join("laptop.json");
     fs::copy(&out, &other).unwrap();
-    let report = |format: &str| run(["report", text(&out), text(&other), "--format", format]).succeeds().stdout;
+    let report = |format: &str| {
+        run(["report", text(&out), text(&other), "--format", format]).succeeds().stdout
+    };
     assert!(report("table").contains("== pi") && report("table").contains("== laptop"));
     let csv = report("csv");
     assert_eq!(csv.lines().count(), 1 + 2 * latency.len());
@@ -67,7 +90,8 @@ fn models_of_one_file_name_are_told_apart() {
     let models = [folder.join("model.onnx"), other.join("model.onnx")];
     fs::copy(&models[0], &models[1]).unwrap();
     let out = folder.join("both.json");
-    let args = ["bench", text(&models[0]), text(&models[1]), "--runtime", "tract", "--out", text(&out)];
+    let args =
+        ["bench", text(&models[0]), text(&models[1]), "--runtime", "tract", "--out", text(&out)];
     run(args.iter().chain(&SHORT)).succeeds();
     let csv = run(["report", text(&out), "--format", "csv"]).succeeds().stdout;
     let names: Vec<&str> = csv.lines().skip(1).filter_map(|line| line.split(',').nth(1)).collect();
@@ -96,7 +120,9 @@ fn the_cost_of_a_file_names_what_it_needs() {
     let model = folder.join("model.onnx");
     let printed = run(["cost", text(&model), "--layers"]).succeeds().stdout;
     assert!(
-        printed.contains("peak activations") && printed.contains("weight bytes") && !printed.contains("not in these figures"),
+        printed.contains("peak activations")
+            && printed.contains("weight bytes")
+            && !printed.contains("not in these figures"),
         "{printed}"
     );
     let cost = run(["cost", text(&model), "--json"]).succeeds().json();

@@ -19,7 +19,11 @@ fn refuse(args: &[&str], folder: &Path, file: &str, why: &[&str]) {
     if let Some(times) = before.get(Path::new("times.json")) {
         after.insert("times.json".into(), times.clone());
     }
-    let changed: Vec<_> = before.keys().chain(after.keys()).filter(|name| before.get(*name) != after.get(*name)).collect();
+    let changed: Vec<_> = before
+        .keys()
+        .chain(after.keys())
+        .filter(|name| before.get(*name) != after.get(*name))
+        .collect();
     assert!(changed.is_empty(), "{args:?} changed {changed:?}");
 }
 
@@ -37,8 +41,13 @@ fn cut(path: &Path, mut look: impl FnMut()) {
 fn checkpoints_that_are_cut_off() {
     let (_holder, folder) = copy_of_run();
     let resume = ["run", "--run", text(&folder), "--resume"];
-    delete(&folder, &["report.json", "report.html", "bench.json", "model.onnx", "weights.safetensors"]);
-    for (phase, result) in [("retrain", None), ("search", Some("genotype.json")), ("space", Some("space.json"))] {
+    delete(
+        &folder,
+        &["report.json", "report.html", "bench.json", "model.onnx", "weights.safetensors"],
+    );
+    for (phase, result) in
+        [("retrain", None), ("search", Some("genotype.json")), ("space", Some("space.json"))]
+    {
         if let Some(result) = result {
             delete(&folder, &[result]);
         }
@@ -46,7 +55,11 @@ fn checkpoints_that_are_cut_off() {
         cut(&folder.join(&file), || refuse(&resume, &folder, &file, &["damaged"]));
     }
     // One phase's checkpoint under another's name.
-    fs::copy(folder.join("checkpoints/search.safetensors"), folder.join("checkpoints/space.safetensors")).unwrap();
+    fs::copy(
+        folder.join("checkpoints/search.safetensors"),
+        folder.join("checkpoints/space.safetensors"),
+    )
+    .unwrap();
     refuse(&resume, &folder, "checkpoints/space.safetensors", &["search"]);
 }
 
@@ -54,15 +67,27 @@ fn checkpoints_that_are_cut_off() {
 fn weights_that_are_cut_off() {
     let (_holder, folder) = copy_of_run();
     let weights = folder.join("weights.safetensors");
-    cut(&weights, || refuse(&["report", text(&folder)], &folder, "weights.safetensors", &["damaged"]));
+    cut(&weights, || {
+        refuse(&["report", text(&folder)], &folder, "weights.safetensors", &["damaged"])
+    });
     delete(&folder, &["model.onnx"]);
-    cut(&weights, || refuse(&["export", "--run", text(&folder)], &folder, "weights.safetensors", &["damaged"]));
+    cut(&weights, || {
+        refuse(&["export", "--run", text(&folder)], &folder, "weights.safetensors", &["damaged"])
+    });
     run(["export", "--run", text(&folder)]).succeeds();
 }
 
 /// Texts that are no genotype, and what is wrong with each.
 fn wrong_genotypes(right: &str) -> Vec<(String, &'static str)> {
-    let operations = ["sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5", "avg_pool_3x3", "max_pool_3x3", "identity"];
+    let operations = [
+        "sep_conv_3x3",
+        "sep_conv_5x5",
+        "dil_conv_3x3",
+        "dil_conv_5x5",
+        "avg_pool_3x3",
+        "max_pool_3x3",
+        "identity",
+    ];
     let operation = operations.into_iter().find(|name| right.contains(name)).unwrap();
     vec![
         (right.replace("adwp/genotype/1", "adwp/genotype/9"), "adwp/genotype/9"),
@@ -100,7 +125,10 @@ fn spaces_that_are_something_else() {
     delete(&folder, &["genotype.json", "checkpoints/search.safetensors"]);
     let path = folder.join("space.json");
     let whole = fs::read_to_string(&path).unwrap();
-    for (content, why) in [(whole.replace("adwp/space/1", "adwp/space/2"), "adwp/space/2"), (whole[..99].to_owned(), "EOF")] {
+    for (content, why) in [
+        (whole.replace("adwp/space/1", "adwp/space/2"), "adwp/space/2"),
+        (whole[..99].to_owned(), "EOF"),
+    ] {
         fs::write(&path, content).unwrap();
         refuse(&["search", "--run", text(&folder)], &folder, "space.json", &[why]);
     }
@@ -109,7 +137,9 @@ fn spaces_that_are_something_else() {
 #[test]
 fn settings_and_measurements_that_are_something_else() {
     let (_holder, folder) = copy_of_run();
-    for (file, schema) in [("bench.json", "adwp/bench/2"), ("verification.json", "adwp/verification/1")] {
+    for (file, schema) in
+        [("bench.json", "adwp/bench/2"), ("verification.json", "adwp/verification/1")]
+    {
         let whole = fs::read_to_string(folder.join(file)).unwrap();
         fs::write(folder.join(file), whole.replace(schema, "adwp/else/7")).unwrap();
         refuse(&["report", text(&folder)], &folder, file, &["adwp/else/7", schema]);

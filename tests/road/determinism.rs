@@ -20,8 +20,13 @@ fn two_threads_give_the_bytes_of_one() {
 fn another_seed_gives_another_network() {
     let holder = tempdir().unwrap();
     let folder = holder.path().join("run");
-    run(["run", "--config", SETTINGS, "--run", text(&folder), "--threads", "2", "--seed", "1"]).succeeds();
+    run(["run", "--config", SETTINGS, "--run", text(&folder), "--threads", "2", "--seed", "1"])
+        .succeeds();
     for name in RESULTS {
-        assert_ne!(fs::read(folder.join(name)).unwrap(), fs::read(reference().folder.join(name)).unwrap(), "{name}");
+        assert_ne!(
+            fs::read(folder.join(name)).unwrap(),
+            fs::read(reference().folder.join(name)).unwrap(),
+            "{name}"
+        );
     }
 }

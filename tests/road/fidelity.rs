@@ -14,7 +14,8 @@ use crate::running::Running;
 const SIZE: [&str; 4] = ["--architectures", "2", "--seeds", "2"];
 
 /// Many networks are retrained, each for a moment.
-const SHORT: [&str; 6] = ["--config", SETTINGS, "--set", "retrain.epochs=1", "--set", "test_images=100"];
+const SHORT: [&str; 6] =
+    ["--config", SETTINGS, "--set", "retrain.epochs=1", "--set", "test_images=100"];
 
 /// A folder with an intensive space.
 fn run_with_space() -> (TempDir, PathBuf) {
@@ -39,20 +40,34 @@ fn results(folder: &Path) -> [Vec<u8>; 2] {
 fn a_study_that_was_interrupted_and_killed_is_the_one_that_was_left_alone() {
     let (_holder, whole) = run_with_space();
     let ended = run(begin(&whole)).succeeds();
-    for line in ["predicted weights, discrete α ", "shared one-shot weights ", "retraining with another seed ", "searched less random: "] {
-        assert!(ended.stdout.lines().any(|found| found.starts_with(line)), "{line:?} is not in\n{}", ended.stdout);
+    for line in [
+        "predicted weights, discrete α ",
+        "shared one-shot weights ",
+        "retraining with another seed ",
+        "searched less random: ",
+    ] {
+        assert!(
+            ended.stdout.lines().any(|found| found.starts_with(line)),
+            "{line:?} is not in\n{}",
+            ended.stdout
+        );
     }
     assert!(fs::read_to_string(whole.join("fidelity.svg")).unwrap().starts_with("<svg"));
 
     let (_holder, folder) = run_with_space();
-    // While the HyperNetwork is trained, while shared weights are, and while architectures are retrained.
+    // While the HyperNetwork is trained, while shared weights are, and while architectures are
+    // retrained.
     let mut running = Running::start(&begin(&folder), &folder);
     running.says("search: epoch 1 ");
     let (code, said) = running.interrupt();
     assert_eq!(code, Some(130), "{said}");
     assert!(said.contains("interrupted; ") && said.contains("fidelity has what is done"), "{said}");
     let advised = advised(&said);
-    let expected = ["fidelity"].into_iter().chain(SIZE).chain(["--run", text(&folder), "--resume"]).collect::<Vec<_>>();
+    let expected = ["fidelity"]
+        .into_iter()
+        .chain(SIZE)
+        .chain(["--run", text(&folder), "--resume"])
+        .collect::<Vec<_>>();
     assert_eq!(advised, expected);
     for said in ["one-shot: epoch 1,", "fidelity: seed 0: architecture 1 of 2: test accuracy"] {
         let mut running = Running::start(&advised, &folder);
@@ -62,7 +77,9 @@ fn a_study_that_was_interrupted_and_killed_is_the_one_that_was_left_alone() {
     }
     run(&advised).succeeds();
     assert!(results(&folder) == results(&whole));
-    let leftover = contents(&folder.join("fidelity")).into_keys().find(|path| text(path).contains(".partial-"));
+    let leftover = contents(&folder.join("fidelity"))
+        .into_keys()
+        .find(|path| text(path).contains(".partial-"));
     assert_eq!(leftover, None);
 
     let printed = run(advised.iter().chain(&["--json"])).succeeds().json();
@@ -85,9 +102,12 @@ fn the_end_of_the_time_is_an_interrupt() {
 fn what_makes_no_study_is_refused() {
     let holder = tempdir().unwrap();
     let folder = holder.path().join("run");
-    run(["fidelity", "--config", SETTINGS, "--run", text(&folder)]).refuses(&["space.json", "adwp space"]);
+    run(["fidelity", "--config", SETTINGS, "--run", text(&folder)])
+        .refuses(&["space.json", "adwp space"]);
     let (_holder, folder) = run_with_space();
-    let refused = |flags: [&str; 2]| run(["fidelity", "--run", text(&folder)].iter().chain(&SHORT).chain(&flags));
+    let refused = |flags: [&str; 2]| {
+        run(["fidelity", "--run", text(&folder)].iter().chain(&SHORT).chain(&flags))
+    };
     refused(["--architectures", "1"]).refuses(&["architectures = 1"]);
     refused(["--random", "40"]).refuses(&["random = 40"]);
     refused(["--set", "fidelity.seeds=0"]).refuses(&["seeds"]);

@@ -8,16 +8,23 @@ use std::time::SystemTime;
 use serde_json::{Map, Value};
 
 /// The files in which two runs of the same settings are equal, byte by byte.
-pub(crate) const RESULTS: [&str; 4] = ["space.json", "genotype.json", "weights.safetensors", "model.onnx"];
+pub(crate) const RESULTS: [&str; 4] =
+    ["space.json", "genotype.json", "weights.safetensors", "model.onnx"];
 
 /// Every file below a folder with its content.
 pub(crate) fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    files(folder).into_iter().map(|path| (path.strip_prefix(folder).unwrap().to_owned(), fs::read(&path).unwrap())).collect()
+    files(folder)
+        .into_iter()
+        .map(|path| (path.strip_prefix(folder).unwrap().to_owned(), fs::read(&path).unwrap()))
+        .collect()
 }
 
 /// Every file below a folder with the time of its last change.
 pub(crate) fn times(folder: &Path) -> BTreeMap<PathBuf, SystemTime> {
-    files(folder).into_iter().map(|path| (path.clone(), fs::metadata(&path).unwrap().modified().unwrap())).collect()
+    files(folder)
+        .into_iter()
+        .map(|path| (path.clone(), fs::metadata(&path).unwrap().modified().unwrap()))
+        .collect()
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {
@@ -45,13 +52,17 @@ pub(crate) fn delete(folder: &Path, names: &[&str]) {
 #[track_caller]
 pub(crate) fn assert_same_results(a: &Path, b: &Path) {
     for name in RESULTS {
-        assert!(fs::read(a.join(name)).unwrap() == fs::read(b.join(name)).unwrap(), "{name} differs");
+        assert!(
+            fs::read(a.join(name)).unwrap() == fs::read(b.join(name)).unwrap(),
+            "{name} differs"
+        );
     }
 }
 
 /// A JSON file.
 pub(crate) fn json(path: &Path) -> Value {
-    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+    serde_json::from_str(&fs::read_to_string(path).unwrap())
+        .unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
 /// The lines of `metrics.jsonl`.
@@ -64,7 +75,9 @@ pub(crate) fn metrics(folder: &Path) -> Vec<Map<String, Value>> {
 pub(crate) fn progress(folder: &Path, phase: &str) -> Option<(u64, u64)> {
     let bytes = fs::read(folder.join("checkpoints").join(format!("{phase}.safetensors"))).ok()?;
     let (length, rest) = bytes.split_first_chunk::<8>()?;
-    let header: Value = serde_json::from_slice(&rest[..u64::from_le_bytes(*length) as usize]).unwrap();
-    let values: Value = serde_json::from_str(header["__metadata__"]["adwp"].as_str().unwrap()).unwrap();
+    let header: Value =
+        serde_json::from_slice(&rest[..u64::from_le_bytes(*length) as usize]).unwrap();
+    let values: Value =
+        serde_json::from_str(header["__metadata__"]["adwp"].as_str().unwrap()).unwrap();
     Some((values["epoch"].as_u64().unwrap(), values["step"].as_u64().unwrap()))
 }

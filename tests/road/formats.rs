@@ -21,7 +21,10 @@ const FORMATS: [(&[&str], &str); 5] = [
 /// Whether there is ONNX Runtime, without which nothing is calibrated.
 fn has_ort() -> bool {
     let found = !run(["doctor", "--json"]).succeeds().json()["onnx_runtime"].is_null();
-    assert!(found || std::env::var_os("ADWP_REQUIRE_ORT").is_none(), "ONNX Runtime is required and not there");
+    assert!(
+        found || std::env::var_os("ADWP_REQUIRE_ORT").is_none(),
+        "ONNX Runtime is required and not there"
+    );
     if !found {
         println!("skipped for 8 bits: there is no ONNX Runtime library");
     }
@@ -39,7 +42,10 @@ fn export(folder: &Path, flags: &[&str]) -> Ended {
 
 fn top(answer: &Value) -> Vec<(u64, f64)> {
     let entries = answer[0]["top"].as_array().unwrap();
-    entries.iter().map(|entry| (entry["class"].as_u64().unwrap(), entry["probability"].as_f64().unwrap())).collect()
+    entries
+        .iter()
+        .map(|entry| (entry["class"].as_u64().unwrap(), entry["probability"].as_f64().unwrap()))
+        .collect()
 }
 
 #[test]
@@ -49,10 +55,14 @@ fn every_form_is_written_beside_the_others_and_does_what_it_says() {
     let before = fs::read(&plain).unwrap();
     let cost = run(["cost", text(&plain), "--json"]).succeeds().json();
     let all = ["--json", "--top", "10"];
-    let seen = top(&run(["predict", text(&plain), PICTURE].into_iter().chain(all)).succeeds().json());
+    let seen =
+        top(&run(["predict", text(&plain), PICTURE].into_iter().chain(all)).succeeds().json());
     let mut written = 0;
     for (flags, suffix) in formats() {
-        let (file, record) = (folder.join(format!("model{suffix}.onnx")), folder.join(format!("verification{suffix}.json")));
+        let (file, record) = (
+            folder.join(format!("model{suffix}.onnx")),
+            folder.join(format!("verification{suffix}.json")),
+        );
         let printed = export(&folder, flags).succeeds().stdout;
         assert_eq!(printed.trim_end(), text(&file));
         written += 1;
@@ -68,21 +78,36 @@ fn every_form_is_written_beside_the_others_and_does_what_it_says() {
         for row in said["parity"].as_array().unwrap() {
             let difference = row["max_abs"].as_f64().unwrap();
             let allowed = said["tolerance"].as_f64().unwrap_or(1.0);
-            assert!(difference <= allowed && (suffix == ".pixels" || difference > 1e-6), "{suffix}: {row}");
+            assert!(
+                difference <= allowed && (suffix == ".pixels" || difference > 1e-6),
+                "{suffix}: {row}"
+            );
         }
 
         // Weights are the same parameters in any numbers.
         let costs = run(["cost", text(&file), "--json"]).succeeds().json();
-        assert_eq!((&costs["params"], &costs["madds"]), (&cost["params"], &cost["madds"]), "{suffix}");
+        assert_eq!(
+            (&costs["params"], &costs["madds"]),
+            (&cost["params"], &cost["madds"]),
+            "{suffix}"
+        );
 
         let rows = run(["eval", text(&file), "--dataset", "sample", "--json"]).succeeds().json();
         for (row, recorded) in rows.as_array().unwrap().iter().zip(runtimes) {
-            assert_eq!((&row["runtime"], &row["top1_correct"]), (&recorded["runtime"], &recorded["correct"]), "{suffix}");
+            assert_eq!(
+                (&row["runtime"], &row["top1_correct"]),
+                (&recorded["runtime"], &recorded["correct"]),
+                "{suffix}"
+            );
         }
-        let found = top(&run(["predict", text(&file), PICTURE].into_iter().chain(all)).succeeds().json());
+        let found =
+            top(&run(["predict", text(&file), PICTURE].into_iter().chain(all)).succeeds().json());
         for (class, probability) in found {
             let (_, plain) = seen.iter().find(|(other, _)| *other == class).unwrap();
-            assert!((probability - plain).abs() < 0.1, "{suffix}: class {class} has {probability}, {plain} in the plain file");
+            assert!(
+                (probability - plain).abs() < 0.1,
+                "{suffix}: class {class} has {probability}, {plain} in the plain file"
+            );
         }
         run(["bench", text(&file), "--min-time", "0.01", "--repeat", "1"]).succeeds();
 
@@ -92,7 +117,11 @@ fn every_form_is_written_beside_the_others_and_does_what_it_says() {
         assert!(contents(&folder) == whole, "{suffix} was written twice");
     }
     assert!(fs::read(&plain).unwrap() == before, "the plain file has changed");
-    assert!(contents(&folder).keys().all(|path| !text(path).contains("unverified") && !text(path).contains("calibration")));
+    assert!(
+        contents(&folder)
+            .keys()
+            .all(|path| !text(path).contains("unverified") && !text(path).contains("calibration"))
+    );
 
     run(["report", text(&folder)]).succeeds();
     assert_eq!(json(&folder.join("report.json"))["formats"].as_array().unwrap().len(), written);
@@ -116,7 +145,8 @@ fn flags_that_do_not_go_together_are_refused() {
     let folder = text(&reference().folder);
     run(["export", "--run", folder, "--fp16", "--int8"]).refuses(&["--fp16", "--int8"]);
     run(["export", "--run", folder, "--calibration-images", "8"]).refuses(&["--int8"]);
-    run(["export", "--run", folder, "--int8", "--calibration-images", "0"]).refuses(&["--calibration-images"]);
+    run(["export", "--run", folder, "--int8", "--calibration-images", "0"])
+        .refuses(&["--calibration-images"]);
 }
 
 #[test]
@@ -125,7 +155,8 @@ fn nothing_is_calibrated_without_training_images() {
     let nowhere = holder.path().join("nowhere");
     let config = folder.join("config.toml");
     let settings = fs::read_to_string(&config).unwrap();
-    fs::write(&config, settings.replace("dataset = \"sample\"", "dataset = \"image-folder\"")).unwrap();
+    fs::write(&config, settings.replace("dataset = \"sample\"", "dataset = \"image-folder\""))
+        .unwrap();
     export(&folder, &["--int8", "--data", text(&nowhere)]).refuses(&[text(&nowhere)]);
     assert!(!folder.join("model.int8.onnx").exists());
 }
@@ -146,17 +177,25 @@ fn files_that_are_cut_off_are_named() {
     let whole = fs::read(&file).unwrap();
     for length in [0, 5, whole.len() / 2, whole.len() - 1] {
         fs::write(&file, &whole[..length]).unwrap();
-        for command in [vec!["predict", text(&file), PICTURE], vec!["eval", text(&file), "--dataset", "sample"]] {
+        for command in [
+            vec!["predict", text(&file), PICTURE],
+            vec!["eval", text(&file), "--dataset", "sample"],
+        ] {
             run(command).refuses(&[text(&file)]);
         }
     }
     let record = folder.join("verification.pixels.json");
     fs::write(&file, whole).unwrap();
-    fs::write(&record, fs::read_to_string(&record).unwrap().replace("adwp/format/1", "adwp/format/9")).unwrap();
+    fs::write(
+        &record,
+        fs::read_to_string(&record).unwrap().replace("adwp/format/1", "adwp/format/9"),
+    )
+    .unwrap();
     run(["report", text(&folder)]).refuses(&[text(&record), "adwp/format/9"]);
 }
 
-/// Writes the file without one entry of its metadata: its key becomes another one of the same length.
+/// Writes the file without one entry of its metadata: its key becomes another one of the same
+/// length.
 fn without(file: &Path, key: &str) {
     let bytes = fs::read(file).unwrap();
     let at = bytes.windows(key.len()).position(|window| window == key.as_bytes()).unwrap();
@@ -174,7 +213,10 @@ fn predict_says_what_a_file_lacks() {
     for file in [&pixels, &plain] {
         without(file, "adwp.classes");
         let ended = run(["predict", text(file), PICTURE]).succeeds();
-        assert!(ended.stdout.contains("class ") && ended.stderr.contains("adwp.classes"), "{ended:?}");
+        assert!(
+            ended.stdout.contains("class ") && ended.stderr.contains("adwp.classes"),
+            "{ended:?}"
+        );
         without(file, "adwp.mean");
         without(file, "adwp.std");
     }

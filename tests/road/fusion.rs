@@ -1,4 +1,5 @@
-//! With `--no-fuse` the engine computes every operation on its own, and finds the same up to rounding.
+//! With `--no-fuse` the engine computes every operation on its own, and finds the same up to
+//! rounding.
 
 use tempfile::tempdir;
 
@@ -11,10 +12,15 @@ fn a_run_without_fusion_goes_to_its_end_and_starts_with_the_same_losses() {
     let holder = tempdir().unwrap();
     let folder = holder.path().join("run");
     let ended = run(["run", "--config", SETTINGS, "--run", text(&folder), "--no-fuse"]).succeeds();
-    assert!(ended.stderr.contains("not fused") && !reference().ended.stderr.contains("not fused"), "{ended:?}");
+    assert!(
+        ended.stderr.contains("not fused") && !reference().ended.stderr.contains("not fused"),
+        "{ended:?}"
+    );
     assert!(folder.join("report.html").exists());
-    // Later epochs may go ways of their own: a difference in the last bit can make another choice of the search.
-    let first = |line: &serde_json::Map<String, serde_json::Value>| line["train_loss"].as_f64().unwrap();
+    // Later epochs may go ways of their own: a difference in the last bit can make another choice
+    // of the search.
+    let first =
+        |line: &serde_json::Map<String, serde_json::Value>| line["train_loss"].as_f64().unwrap();
     let (with, without) = (first(&metrics(&reference().folder)[0]), first(&metrics(&folder)[0]));
     assert!((with - without).abs() < 1e-2 * with, "{with} with fusion, {without} without");
 }
@@ -25,7 +31,9 @@ fn a_network_classifies_alike_without_fusion() {
     delete(&folder, &["model.onnx", "verification.json"]);
     // It compares the engine's logits with those of candle and the runtimes.
     run(["export", "--run", text(&folder), "--no-fuse"]).succeeds();
-    let correct = |folder: &std::path::Path| json(&folder.join("verification.json"))["correct"].as_u64().unwrap();
+    let correct = |folder: &std::path::Path| {
+        json(&folder.join("verification.json"))["correct"].as_u64().unwrap()
+    };
     let (with, without) = (correct(&reference().folder), correct(&folder));
     assert!(with.abs_diff(without) <= 1, "{with} right with fusion, {without} without");
 }

@@ -1,4 +1,5 @@
-//! The road on a GPU, where `ADWP_TEST_DEVICE` is `cuda`; elsewhere it is skipped. In the place of a GPU there may be a stand-in.
+//! The road on a GPU, where `ADWP_TEST_DEVICE` is `cuda`; elsewhere it is skipped. In the place of
+//! a GPU there may be a stand-in.
 
 use tempfile::tempdir;
 
@@ -23,10 +24,19 @@ const FEW: [&str; 12] = [
     "search.validation_images=4",
 ];
 
-/// What adds inputs and nodes to the graphs of the search. More than half of the architectures take more than this limit.
-const OPTIONS: [&str; 6] = ["--max-madds", "600K", "--identity-dropout", "0.3", "--set", "search.generator_activation=relu"];
+/// What adds inputs and nodes to the graphs of the search. More than half of the architectures take
+/// more than this limit.
+const OPTIONS: [&str; 6] = [
+    "--max-madds",
+    "600K",
+    "--identity-dropout",
+    "0.3",
+    "--set",
+    "search.generator_activation=relu",
+];
 
-/// How far losses of the first phases may part: an epoch has few steps, so that rounding has no time to grow.
+/// How far losses of the first phases may part: an epoch has few steps, so that rounding has no
+/// time to grow.
 const TOLERANCE: f64 = 1e-3;
 
 fn there_is_no_gpu() -> bool {
@@ -55,10 +65,16 @@ fn every_phase_learns_on_a_gpu_what_it_learns_on_a_cpu() {
     for (cpu, gpu) in cpu.iter().zip(gpu) {
         assert_eq!((&cpu["phase"], &cpu["epoch"]), (&gpu["phase"], &gpu["epoch"]));
         assert_ne!(cpu["device"], gpu["device"]);
-        let loss = |line: &serde_json::Map<String, serde_json::Value>| line["train_loss"].as_f64().unwrap();
-        // What the search finds may hang on the last bit, and with it the network that is retrained.
+        let loss = |line: &serde_json::Map<String, serde_json::Value>| {
+            line["train_loss"].as_f64().unwrap()
+        };
+        // What the search finds may hang on the last bit, and with it the network that is
+        // retrained.
         let compared = cpu["phase"] != "retrain";
-        assert!(!compared || (loss(cpu) - loss(gpu)).abs() < TOLERANCE * loss(cpu), "{cpu:?}\n{gpu:?}");
+        assert!(
+            !compared || (loss(cpu) - loss(gpu)).abs() < TOLERANCE * loss(cpu),
+            "{cpu:?}\n{gpu:?}"
+        );
     }
 }
 

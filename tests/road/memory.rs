@@ -16,17 +16,36 @@ fn every_phase_tells_what_it_needs_and_what_it_took() {
     let said = &reference().ended.stderr;
     let report = json(&reference().folder.join("report.json"));
     for (i, phase) in TRAINING.into_iter().enumerate() {
-        let line = |start: &str| said.lines().position(|line| line.starts_with(&format!("{phase}: {start}")));
+        let line = |start: &str| {
+            said.lines().position(|line| line.starts_with(&format!("{phase}: {start}")))
+        };
         let (needs, first_epoch) = (line("needs about "), line("epoch 1"));
-        assert!(needs.is_some() && needs < first_epoch, "{phase} does not tell what it needs before it starts:\n{said}");
-        let lines: Vec<_> = metrics(&reference().folder).into_iter().filter(|line| line["phase"] == phase).collect();
-        assert!(lines.iter().all(|line| line["planned_bytes"] == lines[0]["planned_bytes"]), "{lines:?}");
+        assert!(
+            needs.is_some() && needs < first_epoch,
+            "{phase} does not tell what it needs before it starts:\n{said}"
+        );
+        let lines: Vec<_> = metrics(&reference().folder)
+            .into_iter()
+            .filter(|line| line["phase"] == phase)
+            .collect();
+        assert!(
+            lines.iter().all(|line| line["planned_bytes"] == lines[0]["planned_bytes"]),
+            "{lines:?}"
+        );
         let row = &report["phases"][i];
-        assert_eq!((&row["name"], &row["planned_bytes"]), (&phase.into(), &lines[0]["planned_bytes"]));
+        assert_eq!(
+            (&row["name"], &row["planned_bytes"]),
+            (&phase.into(), &lines[0]["planned_bytes"])
+        );
         if cfg!(target_os = "linux") {
-            assert!(said.lines().any(|line| line.starts_with(&format!("{phase}: needs about")) && line.ends_with(" available)")), "{said}");
+            assert!(
+                said.lines().any(|line| line.starts_with(&format!("{phase}: needs about"))
+                    && line.ends_with(" available)")),
+                "{said}"
+            );
             assert!(line("memory: ") > first_epoch, "{phase} does not tell what it took:\n{said}");
-            let marks: Vec<u64> = lines.iter().map(|line| line["peak_bytes"].as_u64().unwrap()).collect();
+            let marks: Vec<u64> =
+                lines.iter().map(|line| line["peak_bytes"].as_u64().unwrap()).collect();
             assert!(marks.is_sorted() && marks[0] > 0, "{marks:?}");
             assert_eq!(row["peak_bytes"], *marks.last().unwrap());
         }
@@ -34,17 +53,26 @@ fn every_phase_tells_what_it_needs_and_what_it_took() {
     assert!(report["phases"][3].get("planned_bytes").is_none(), "export trains nothing: {report}");
 }
 
-/// A run with these settings is refused for the memory of a phase, at once and before anything is written.
+/// A run with these settings is refused for the memory of a phase, at once and before anything is
+/// written.
 #[track_caller]
 fn refuse_memory(command: &str, phase: &str, settings: &[&str]) {
     let holder = tempdir().unwrap();
     let folder = holder.path().join("run");
     let sets = settings.iter().flat_map(|setting| ["--set", setting]);
     let start = Instant::now();
-    let ended = run([command, "--config", SETTINGS, "--run", text(&folder)].into_iter().chain(sets));
+    let ended =
+        run([command, "--config", SETTINGS, "--run", text(&folder)].into_iter().chain(sets));
     assert!(start.elapsed() < Duration::from_secs(60), "it took {:?}", start.elapsed());
     let (batch, channels) = (format!("{phase}.batch"), format!("{phase}.channels"));
-    ended.refuses(&[&format!("{phase} needs about"), "TB of memory", "available", &batch, &channels, "--no-memory-check"]);
+    ended.refuses(&[
+        &format!("{phase} needs about"),
+        "TB of memory",
+        "available",
+        &batch,
+        &channels,
+        "--no-memory-check",
+    ]);
     assert!(!folder.exists(), "{settings:?} was refused only after the folder was made");
 }
 
@@ -60,8 +88,16 @@ fn more_channels_than_memory_holds_are_refused_before_the_first_phase() {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_larger_batch_than_memory_holds_is_refused() {
-    refuse_memory("run", "space", &["train_images=0", "search_images=0", "space.batch=3000", "space.channels=2048"]);
-    refuse_memory("run", "retrain", &["train_images=0", "retrain.batch=6000", "retrain.channels=4096", "cells=20"]);
+    refuse_memory(
+        "run",
+        "space",
+        &["train_images=0", "search_images=0", "space.batch=3000", "space.channels=2048"],
+    );
+    refuse_memory(
+        "run",
+        "retrain",
+        &["train_images=0", "retrain.batch=6000", "retrain.channels=4096", "cells=20"],
+    );
 }
 
 #[test]

@@ -42,15 +42,28 @@ fn a_closed_stderr_does_not_end_a_run() {
     let holder = tempdir().unwrap();
     let folder = holder.path().join("run");
     copy(&reference().folder, &folder);
-    delete(&folder, &["weights.safetensors", "checkpoints/retrain.safetensors", "model.onnx", "bench.json"]);
-    let status = adwp().args(["run", "--run", text(&folder), "--resume"]).stdout(Stdio::null()).stderr(closed()).status().unwrap();
+    delete(
+        &folder,
+        &["weights.safetensors", "checkpoints/retrain.safetensors", "model.onnx", "bench.json"],
+    );
+    let status = adwp()
+        .args(["run", "--run", text(&folder), "--resume"])
+        .stdout(Stdio::null())
+        .stderr(closed())
+        .status()
+        .unwrap();
     assert_eq!(status.code(), Some(0));
     assert_same_results(&folder, &reference().folder);
 }
 
 #[test]
 fn a_closed_stderr_does_not_change_the_exit_code() {
-    let status = adwp().args(["cost", "nowhere.onnx"]).stdout(Stdio::null()).stderr(closed()).status().unwrap();
+    let status = adwp()
+        .args(["cost", "nowhere.onnx"])
+        .stdout(Stdio::null())
+        .stderr(closed())
+        .status()
+        .unwrap();
     assert_eq!(status.code(), Some(2));
 }
 
@@ -68,8 +81,10 @@ fn a_stdout_that_cannot_be_written_is_an_error() {
 #[test]
 fn every_command_prints_json_when_asked() {
     let (_holder, folder) = copy_of_run();
-    let (model, bench, genotype) = (folder.join("model.onnx"), folder.join("bench.json"), folder.join("genotype.json"));
-    let (model, bench, genotype, folder) = (text(&model), text(&bench), text(&genotype), text(&folder));
+    let (model, bench, genotype) =
+        (folder.join("model.onnx"), folder.join("bench.json"), folder.join("genotype.json"));
+    let (model, bench, genotype, folder) =
+        (text(&model), text(&bench), text(&genotype), text(&folder));
     for args in [
         vec!["data", "list"],
         vec!["data", "check", "--dataset", "sample"],
@@ -118,7 +133,10 @@ fn where_no_gpu_is_found_that_is_said_once_and_only_when_one_was_looked_for() {
     let (_holder, folder) = copy_of_run();
     let said = |flags: &[&str]| {
         let mut command = adwp();
-        command.args(["run", "--run", text(&folder), "--resume"]).args(flags).env("CUDA_VISIBLE_DEVICES", "");
+        command
+            .args(["run", "--run", text(&folder), "--resume"])
+            .args(flags)
+            .env("CUDA_VISIBLE_DEVICES", "");
         end(&mut command).succeeds().stderr
     };
     let lines = said(&[]).lines().filter(|line| line.starts_with("computing on the CPU: ")).count();
@@ -129,7 +147,8 @@ fn where_no_gpu_is_found_that_is_said_once_and_only_when_one_was_looked_for() {
 
 #[test]
 fn progress_goes_to_stderr_and_the_result_to_stdout() {
-    let ended = run(["space", "--run", text(&copy_of_run().1), "--resume", "--config", SETTINGS]).succeeds();
+    let ended = run(["space", "--run", text(&copy_of_run().1), "--resume", "--config", SETTINGS])
+        .succeeds();
     assert_eq!(ended.stdout.lines().count(), 1, "{ended:?}");
     assert!(!ended.stderr.is_empty());
 }

@@ -31,13 +31,21 @@ pub(crate) fn run<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Ended {
 pub(crate) fn end(command: &mut Command) -> Ended {
     let Output { status, stdout, stderr } = command.output().expect("the program starts");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("the program writes UTF-8");
-    Ended { command: format!("{command:?}"), code: status.code(), stdout: text(stdout), stderr: text(stderr) }
+    Ended {
+        command: format!("{command:?}"),
+        code: status.code(),
+        stdout: text(stdout),
+        stderr: text(stderr),
+    }
 }
 
 impl Ended {
     /// What a failing test shows.
     fn story(&self) -> String {
-        format!("{}\ncode {:?}\nstdout:\n{}\nstderr:\n{}", self.command, self.code, self.stdout, self.stderr)
+        format!(
+            "{}\ncode {:?}\nstdout:\n{}\nstderr:\n{}",
+            self.command, self.code, self.stdout, self.stderr
+        )
     }
 
     /// It ended with this code, and not by a panic.
@@ -63,7 +71,8 @@ impl Ended {
         self.with_code(0)
     }
 
-    /// It refused its input: exit code 2 and one line `error:`, and that line or its hint names every culprit.
+    /// It refused its input: exit code 2 and one line `error:`, and that line or its hint names
+    /// every culprit.
     #[track_caller]
     pub(crate) fn refuses(self, culprits: &[&str]) -> Self {
         let ended = self.with_code(2);

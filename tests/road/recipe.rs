@@ -17,7 +17,8 @@ fn with_genotype(holder: &TempDir, name: &str) -> PathBuf {
     folder
 }
 
-/// Stops a command after its first training step, and again after the next one, and then lets it end.
+/// Stops a command after its first training step, and again after the next one, and then lets it
+/// end.
 pub(crate) fn in_three_parts(first: &[&str], next: &[&str]) {
     let stop = ["--max-minutes", "0.00001"];
     run(first.iter().chain(&stop)).with_code(130);
@@ -25,7 +26,8 @@ pub(crate) fn in_three_parts(first: &[&str], next: &[&str]) {
     run(next).succeeds();
 }
 
-/// A folder of so many training images of each of two classes, and half as many test images; one class is turned upside down.
+/// A folder of so many training images of each of two classes, and half as many test images; one
+/// class is turned upside down.
 pub(crate) fn write_images(data: &Path, count: usize) {
     let turned = Path::new(PICTURE).with_file_name("turned.jpg");
     for (split, count) in [("train", count), ("val", count / 2)] {
@@ -42,10 +44,19 @@ pub(crate) fn write_images(data: &Path, count: usize) {
 #[test]
 fn averaged_weights_come_out_the_same_when_a_run_is_stopped() {
     let holder = tempdir().unwrap();
-    let options = ["--ema", "0.9", "--test-flips", "--set", "retrain.decay=exponential", "--set", "retrain.warmup_epochs=2"];
+    let options = [
+        "--ema",
+        "0.9",
+        "--test-flips",
+        "--set",
+        "retrain.decay=exponential",
+        "--set",
+        "retrain.warmup_epochs=2",
+    ];
     let weights = ["at-once", "in-parts"].map(|name| {
         let folder = with_genotype(&holder, name);
-        let start = ["retrain", "--config", SETTINGS, "--run", text(&folder)].into_iter().chain(options);
+        let start =
+            ["retrain", "--config", SETTINGS, "--run", text(&folder)].into_iter().chain(options);
         let start: Vec<&str> = start.collect();
         if name == "at-once" {
             run(&start).succeeds();
@@ -55,29 +66,55 @@ fn averaged_weights_come_out_the_same_when_a_run_is_stopped() {
         fs::read(folder.join("weights.safetensors")).unwrap()
     });
     assert!(weights[0] == weights[1], "the weights differ");
-    assert!(weights[0] != fs::read(reference().folder.join("weights.safetensors")).unwrap(), "the recipe changed nothing");
+    assert!(
+        weights[0] != fs::read(reference().folder.join("weights.safetensors")).unwrap(),
+        "the recipe changed nothing"
+    );
 
     // The rest of the run: what the report says of it.
     let folder = holder.path().join("in-parts");
     let printed = run(["run", "--run", text(&folder), "--resume"]).succeeds().stdout;
     let report = json(&folder.join("report.json"));
     let recipe = report["recipe"].as_array().unwrap();
-    for part in ["moving average of weights 0.9", "test-time flips", "times 0.97 every epoch", "warm-up over 2 epochs", "cutout 8"] {
-        assert!(recipe.iter().any(|entry| entry.as_str().unwrap().contains(part)), "{part}: {recipe:?}");
+    for part in [
+        "moving average of weights 0.9",
+        "test-time flips",
+        "times 0.97 every epoch",
+        "warm-up over 2 epochs",
+        "cutout 8",
+    ] {
+        assert!(
+            recipe.iter().any(|entry| entry.as_str().unwrap().contains(part)),
+            "{part}: {recipe:?}"
+        );
     }
     // The accuracy of the file is that of images looked at once.
     let plain = &report["test_correct"];
-    assert!(report["runtime_accuracy"].as_array().unwrap().iter().all(|row| row["correct"] == *plain), "{report}");
+    assert!(
+        report["runtime_accuracy"].as_array().unwrap().iter().all(|row| row["correct"] == *plain),
+        "{report}"
+    );
     let with_flips = report["test_correct_with_flips"].as_u64().unwrap();
-    assert_eq!(metrics(&folder).last().unwrap()["test_accuracy_with_flips"], with_flips as f64 / 1000.0);
+    assert_eq!(
+        metrics(&folder).last().unwrap()["test_accuracy_with_flips"],
+        with_flips as f64 / 1000.0
+    );
     assert!(printed.contains("with mirror images"), "{printed}");
     let html = fs::read_to_string(folder.join("report.html")).unwrap();
-    assert!(html.contains("moving average of weights 0.9") && html.contains("engine, with mirror images"));
+    assert!(
+        html.contains("moving average of weights 0.9")
+            && html.contains("engine, with mirror images")
+    );
 
     let plain = json(&reference().folder.join("report.json"));
-    assert!(plain.get("test_correct_with_flips").is_none() && !plain["recipe"].to_string().contains("average"), "{plain}");
+    assert!(
+        plain.get("test_correct_with_flips").is_none()
+            && !plain["recipe"].to_string().contains("average"),
+        "{plain}"
+    );
     // A run is not continued with another recipe.
-    run(["retrain", "--run", text(&folder), "--resume", "--ema", "0.99"]).refuses(&["retrain.ema is", "0.9"]);
+    run(["retrain", "--run", text(&folder), "--resume", "--ema", "0.99"])
+        .refuses(&["retrain.ema is", "0.9"]);
 }
 
 #[test]
@@ -85,7 +122,8 @@ fn recipes_out_of_range_are_named() {
     let refuse = |setting: &str, culprit: &str| {
         let holder = tempdir().unwrap();
         let folder = holder.path().join("run");
-        run(["run", "--config", SETTINGS, "--run", text(&folder), "--set", setting]).refuses(&[culprit]);
+        run(["run", "--config", SETTINGS, "--run", text(&folder), "--set", setting])
+            .refuses(&[culprit]);
         assert!(!folder.exists());
     };
     refuse("retrain.ema=1.0", "ema = 1");
@@ -103,13 +141,30 @@ fn an_architecture_goes_to_other_images() {
     let (holder, from) = copy_of_run();
     let (data, new) = (holder.path().join("data"), holder.path().join("new"));
     write_images(&data, 4);
-    let start = ["retrain", "--from", text(&from), "--dataset", "image-folder", "--data", text(&data), "--run", text(&new)];
+    let start = [
+        "retrain",
+        "--from",
+        text(&from),
+        "--dataset",
+        "image-folder",
+        "--data",
+        text(&data),
+        "--run",
+        text(&new),
+    ];
     let small = ["--set", "image_size=16", "--set", "retrain.epochs=2"];
     let before = contents(&from);
     let ended = run(start.iter().chain(&small)).succeeds();
-    assert!(ended.stderr.contains("the architecture (3 cells with 2 channels)") && ended.stderr.contains("not its data set"), "{ended:?}");
+    assert!(
+        ended.stderr.contains("the architecture (3 cells with 2 channels)")
+            && ended.stderr.contains("not its data set"),
+        "{ended:?}"
+    );
     assert!(contents(&from) == before, "the run it came from was changed");
-    assert_eq!(fs::read(new.join("genotype.json")).unwrap(), fs::read(from.join("genotype.json")).unwrap());
+    assert_eq!(
+        fs::read(new.join("genotype.json")).unwrap(),
+        fs::read(from.join("genotype.json")).unwrap()
+    );
     run(start.iter().chain(&small)).refuses(&["holds a run already", "--resume"]);
     run(start.iter().chain(&small).chain(&["--resume"])).succeeds();
 
@@ -131,16 +186,36 @@ fn weights_go_to_other_images_as_far_as_they_fit() {
     write_images(&data, 4);
     let weights = ["at-once", "in-parts"].map(|name| {
         let new = holder.path().join(name);
-        let start = ["retrain", "--from", text(&from), "--fine-tune", "--dataset", "image-folder", "--data", text(&data)];
+        let start = [
+            "retrain",
+            "--from",
+            text(&from),
+            "--fine-tune",
+            "--dataset",
+            "image-folder",
+            "--data",
+            text(&data),
+        ];
         let sizes = ["--run", text(&new), "--set", "image_size=16", "--set", "retrain.epochs=2"];
         let start: Vec<&str> = start.into_iter().chain(sizes).collect();
         if name == "at-once" {
             // Three colours instead of one, and other classes.
             let ended = run(&start).succeeds();
-            let told = ended.stderr.lines().find(|line| line.contains("parameters and statistics are those of")).unwrap();
-            assert!(told.contains("fresh: stem") && told.contains("classifier/linear/weight, classifier/linear/bias"), "{told}");
+            let told = ended
+                .stderr
+                .lines()
+                .find(|line| line.contains("parameters and statistics are those of"))
+                .unwrap();
+            assert!(
+                told.contains("fresh: stem")
+                    && told.contains("classifier/linear/weight, classifier/linear/bias"),
+                "{told}"
+            );
             assert!(!told.contains("cell"), "{told}");
-            assert!(ended.stderr.contains("at a learning rate of 0.005"), "a tenth of the rate: {ended:?}");
+            assert!(
+                ended.stderr.contains("at a learning rate of 0.005"),
+                "a tenth of the rate: {ended:?}"
+            );
         } else {
             in_three_parts(&start, &["retrain", "--run", text(&new), "--resume"]);
         }
@@ -151,18 +226,31 @@ fn weights_go_to_other_images_as_far_as_they_fit() {
     run(["run", "--run", text(&new), "--resume"]).succeeds();
     assert!(json(&new.join("report.json"))["recipe"][0].as_str().unwrap().contains("fine-tuned"));
     // From scratch it is another network; and the folder does not become one that was trained so.
-    let again = ["retrain", "--from", text(&from), "--dataset", "image-folder", "--data", text(&data), "--run", text(&new), "--resume"];
+    let again = [
+        "retrain",
+        "--from",
+        text(&from),
+        "--dataset",
+        "image-folder",
+        "--data",
+        text(&data),
+        "--run",
+        text(&new),
+        "--resume",
+    ];
     run(again).refuses(&[text(&new), "--fine-tune"]);
 }
 
 #[test]
 fn what_cannot_be_transferred_is_told_before_anything_is_written() {
     let (holder, from) = copy_of_run();
-    let (data, new, missing) = (holder.path().join("data"), holder.path().join("new"), holder.path().join("missing"));
+    let (data, new, missing) =
+        (holder.path().join("data"), holder.path().join("new"), holder.path().join("missing"));
     write_images(&data, 4);
     let images = ["--dataset", "image-folder", "--data", text(&data), "--set", "image_size=16"];
     let refuse = |from: &Path, flags: &[&str], culprits: &[&str]| {
-        run(["retrain", "--from", text(from), "--run", text(&new)].iter().chain(flags)).refuses(culprits);
+        run(["retrain", "--from", text(from), "--run", text(&new)].iter().chain(flags))
+            .refuses(culprits);
         assert!(!new.exists(), "{flags:?} left a folder");
     };
     refuse(&missing, &images, &[text(&missing), "no folder of a run"]);
@@ -172,12 +260,17 @@ fn what_cannot_be_transferred_is_told_before_anything_is_written() {
     refuse(&from, &channels, &["2 channels", "has 4", "retrain.channels"]);
     let batch = [&images[..], &["--set", "retrain.batch=9"]].concat();
     refuse(&from, &batch, &["8 images", "batch of 9"]);
-    run(["retrain", "--from", text(&from), "--run", text(&from)].iter().chain(&images)).refuses(&["--from and --run", text(&from)]);
+    run(["retrain", "--from", text(&from), "--run", text(&from)].iter().chain(&images))
+        .refuses(&["--from and --run", text(&from)]);
     run(["retrain", "--from", text(&from)].iter().chain(&images)).refuses(&["--run"]);
     run(["retrain", "--fine-tune", "--run", text(&new)]).refuses(&["--from"]);
 
     delete(&from, &["weights.safetensors"]);
-    refuse(&from, &[&images[..], &["--fine-tune"]].concat(), &["weights.safetensors", "adwp retrain --run"]);
+    refuse(
+        &from,
+        &[&images[..], &["--fine-tune"]].concat(),
+        &["weights.safetensors", "adwp retrain --run"],
+    );
     delete(&from, &["genotype.json"]);
     refuse(&from, &images, &["genotype.json", "adwp search --run"]);
 }
@@ -187,7 +280,17 @@ fn a_folder_is_not_continued_with_the_architecture_of_another_run() {
     let (holder, from) = copy_of_run();
     let (data, new) = (holder.path().join("data"), holder.path().join("new"));
     write_images(&data, 4);
-    let start = ["retrain", "--from", text(&from), "--dataset", "image-folder", "--data", text(&data), "--run", text(&new)];
+    let start = [
+        "retrain",
+        "--from",
+        text(&from),
+        "--dataset",
+        "image-folder",
+        "--data",
+        text(&data),
+        "--run",
+        text(&new),
+    ];
     run(start.iter().chain(&["--set", "image_size=16", "--set", "retrain.epochs=1"])).succeeds();
     let genotype = fs::read_to_string(from.join("genotype.json")).unwrap();
     let other = run(["zoo", "show", "darts-v2", "--cells", "3"]).succeeds().stdout;

@@ -10,10 +10,12 @@ use crate::folder::copy;
 use crate::program::{Ended, run, text};
 
 /// The settings of all runs of these tests.
-pub(crate) const SETTINGS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/road/settings.toml");
+pub(crate) const SETTINGS: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/road/settings.toml");
 
 /// A picture to classify.
-pub(crate) const PICTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../data/tests/fixtures/rgb.jpg");
+pub(crate) const PICTURE: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../data/tests/fixtures/rgb.jpg");
 
 /// A run on one thread that nothing disturbed.
 pub(crate) struct Reference {
@@ -36,7 +38,8 @@ pub(crate) fn reference() -> &'static Reference {
         if folder.exists() {
             fs::remove_dir_all(&folder).unwrap();
         }
-        let ended = run(["run", "--config", SETTINGS, "--run", text(&folder), "--threads", "1"]).succeeds();
+        let ended =
+            run(["run", "--config", SETTINGS, "--run", text(&folder), "--threads", "1"]).succeeds();
         Reference { folder, ended, _lock: lock }
     })
 }

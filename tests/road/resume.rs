@@ -14,7 +14,10 @@ use crate::running::{Running, Stage, resume, stage};
 fn timeless_metrics(folder: &Path) -> Vec<Map<String, Value>> {
     let mut lines = metrics(folder);
     for line in &mut lines {
-        line.retain(|key, _| !["step_ms", "images_per_s", "peak_bytes", "seconds_left", "time"].contains(&key.as_str()));
+        line.retain(|key, _| {
+            !["step_ms", "images_per_s", "peak_bytes", "seconds_left", "time"]
+                .contains(&key.as_str())
+        });
     }
     lines
 }
@@ -75,7 +78,8 @@ fn five_kills_at_random_moments_of_each_phase_change_nothing() {
     let folder = holder.path().join("run");
     let mut command = vec!["run", "--config", SETTINGS, "--run", text(&folder)];
     let mut random = random();
-    let phases = [|epoch| Stage::Space(epoch), |epoch| Stage::Search(epoch), |epoch| Stage::Retrain(epoch)];
+    let phases =
+        [|epoch| Stage::Space(epoch), |epoch| Stage::Search(epoch), |epoch| Stage::Retrain(epoch)];
     for (phase, epochs) in phases.into_iter().zip([3, 6, 4]) {
         let mut moments: Vec<(u64, u64)> = (0..5).map(|_| (random(epochs), random(60))).collect();
         moments.sort_unstable();
@@ -92,16 +96,21 @@ fn five_kills_at_random_moments_of_each_phase_change_nothing() {
     assert_undisturbed(&folder);
 }
 
-/// Interrupts the run in a phase and checks what it says. Whether that was in the middle of an epoch.
+/// Interrupts the run in a phase and checks what it says. Whether that was in the middle of an
+/// epoch.
 fn interrupt(args: &[&str], folder: &Path, phase: &str, at: Stage) -> bool {
     let mut running = Running::start(args, folder);
     running.reaches(at);
     let (code, said) = running.interrupt();
     assert_eq!(code, Some(130), "{said}");
-    assert!(said.contains("interrupted") && said.contains(&format!("{phase}.safetensors")), "{said}");
+    assert!(
+        said.contains("interrupted") && said.contains(&format!("{phase}.safetensors")),
+        "{said}"
+    );
     let errors = said.lines().filter(|line| line.starts_with("error: ")).count();
     assert_eq!(errors, 1, "{said}");
-    let (_, step) = progress(folder, phase).unwrap_or_else(|| panic!("there is no checkpoint\n{said}"));
+    let (_, step) =
+        progress(folder, phase).unwrap_or_else(|| panic!("there is no checkpoint\n{said}"));
     step > 0
 }
 
@@ -117,7 +126,8 @@ fn interrupts_write_a_checkpoint_and_change_nothing() {
     let folder = holder.path().join("run");
     let stderr = folder.with_extension("stderr");
     let start = ["run", "--config", SETTINGS, "--run", text(&folder)].map(str::to_owned).to_vec();
-    // An interrupt between two epochs is met at the next one: the phases have several to be interrupted in.
+    // An interrupt between two epochs is met at the next one: the phases have several to be
+    // interrupted in.
     let phases = [
         ("space", [Stage::Space(1), Stage::Space(2)]),
         ("search", [Stage::Search(1), Stage::Search(2)]),
@@ -167,15 +177,22 @@ fn the_end_of_the_time_is_an_interrupt_after_the_first_step() {
 #[test]
 fn an_interrupt_outside_of_the_phases_loses_nothing() {
     let (_holder, folder) = copy_of_run();
-    delete(&folder, &["model.onnx", "verification.json", "bench.json", "report.json", "report.html"]);
+    delete(
+        &folder,
+        &["model.onnx", "verification.json", "bench.json", "report.json", "report.html"],
+    );
     let mut running = Running::start(&resume(&folder), &folder);
-    // The message about the weights comes when the program listens already, right before the export.
+    // The message about the weights comes when the program listens already, right before the
+    // export.
     running.says("retrain: ");
     let (code, said) = running.interrupt();
     assert_eq!(code, Some(130), "{said}");
     run(resume(&folder)).succeeds();
     assert_undisturbed(&folder);
-    assert!(said.contains("interrupted") && said.contains("--resume"), "it does not say how to go on:\n{said}");
+    assert!(
+        said.contains("interrupted") && said.contains("--resume"),
+        "it does not say how to go on:\n{said}"
+    );
 }
 
 #[test]

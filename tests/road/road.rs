@@ -13,28 +13,52 @@ use crate::reference::{PICTURE, SETTINGS, copy_of_run, reference};
 fn a_run_prints_its_table_and_leaves_every_file() {
     let run = reference();
     let stdout = &run.ended.stdout;
-    for word in ["space", "search", "retrain", "export", "bench", "params", "multiply-adds", "test accuracy", "latency"] {
+    for word in [
+        "space",
+        "search",
+        "retrain",
+        "export",
+        "bench",
+        "params",
+        "multiply-adds",
+        "test accuracy",
+        "latency",
+    ] {
         assert!(stdout.contains(word), "{word} is not in\n{stdout}");
     }
     assert!(stdout.contains(text(&run.folder.join("report.html"))), "{stdout}");
     let stderr = &run.ended.stderr;
-    assert!(stderr.contains("a subset of 120 of 6000 training and 1000 test images") && stderr.contains("retrain: epoch 4"), "{stderr}");
+    assert!(
+        stderr.contains("a subset of 120 of 6000 training and 1000 test images")
+            && stderr.contains("retrain: epoch 4"),
+        "{stderr}"
+    );
     let others = ["config.toml", "metrics.jsonl", "bench.json", "report.html", "report.json"];
-    let checkpoints = ["checkpoints/space.safetensors", "checkpoints/search.safetensors", "checkpoints/retrain.safetensors"];
+    let checkpoints = [
+        "checkpoints/space.safetensors",
+        "checkpoints/search.safetensors",
+        "checkpoints/retrain.safetensors",
+    ];
     for name in RESULTS.into_iter().chain(others).chain(checkpoints) {
         let size = fs::metadata(run.folder.join(name)).map_or(0, |file| file.len());
         assert!(size > 0, "{name} is not there or empty");
     }
-    let left: Vec<_> = contents(&run.folder).into_keys().filter(|path| text(path).contains("partial")).collect();
+    let left: Vec<_> =
+        contents(&run.folder).into_keys().filter(|path| text(path).contains("partial")).collect();
     assert!(left.is_empty(), "{left:?}");
 }
 
 #[test]
 fn every_epoch_has_a_line_of_metrics() {
     let lines = metrics(&reference().folder);
-    let epochs: Vec<(&str, u64)> = lines.iter().map(|line| (line["phase"].as_str().unwrap(), line["epoch"].as_u64().unwrap())).collect();
-    let expected: Vec<(&str, u64)> =
-        [("space", 3), ("search", 6), ("retrain", 4)].into_iter().flat_map(|(phase, n)| (0..n).map(move |epoch| (phase, epoch))).collect();
+    let epochs: Vec<(&str, u64)> = lines
+        .iter()
+        .map(|line| (line["phase"].as_str().unwrap(), line["epoch"].as_u64().unwrap()))
+        .collect();
+    let expected: Vec<(&str, u64)> = [("space", 3), ("search", 6), ("retrain", 4)]
+        .into_iter()
+        .flat_map(|(phase, n)| (0..n).map(move |epoch| (phase, epoch)))
+        .collect();
     assert_eq!(epochs, expected);
     for line in &lines {
         for key in ["step_ms", "images_per_s", "train_loss", "planned_bytes"] {
@@ -54,17 +78,34 @@ fn the_report_says_what_the_files_say() {
     assert_eq!(report["test_accuracy"], metrics(folder).last().unwrap()["test_accuracy"]);
     let parity = report["parity_max_abs"].as_f64().unwrap();
     assert!(parity > 0.0 && parity < 1e-3, "{parity}");
-    let phases: Vec<&str> = report["phases"].as_array().unwrap().iter().map(|phase| phase["name"].as_str().unwrap()).collect();
+    let phases: Vec<&str> = report["phases"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|phase| phase["name"].as_str().unwrap())
+        .collect();
     assert_eq!(phases, ["space", "search", "retrain", "export", "bench"]);
-    assert!(report["phases"].as_array().unwrap().iter().all(|phase| phase["seconds"].as_f64().unwrap() > 0.0));
+    assert!(
+        report["phases"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|phase| phase["seconds"].as_f64().unwrap() > 0.0)
+    );
     let latency = report["latency"].as_array().unwrap();
     let has = |runtime: &str| latency.iter().any(|row| row["runtime"] == runtime);
     assert!(has("tract"));
-    assert!(has("ort") || std::env::var_os("ADWP_REQUIRE_ORT").is_none(), "ONNX Runtime was not measured: {latency:?}");
+    assert!(
+        has("ort") || std::env::var_os("ADWP_REQUIRE_ORT").is_none(),
+        "ONNX Runtime was not measured: {latency:?}"
+    );
     for row in latency {
         let ms = |key: &str| row[key].as_f64().unwrap();
         assert!(
-            0.0 < ms("min_ms") && ms("min_ms") <= ms("p50_ms") && ms("p50_ms") <= ms("p90_ms") && ms("p90_ms") <= ms("p99_ms"),
+            0.0 < ms("min_ms")
+                && ms("min_ms") <= ms("p50_ms")
+                && ms("p50_ms") <= ms("p90_ms")
+                && ms("p90_ms") <= ms("p99_ms"),
             "{row}"
         );
     }
@@ -82,23 +123,44 @@ fn the_cost_is_the_same_from_the_graph_and_from_the_file() {
     let from_file = run(["cost", text(&folder.join("model.onnx")), "--json"]).succeeds().json();
     let genotype = folder.join("genotype.json");
     let sizes = ["--channels", "2", "--image", "1x28x28", "--classes", "10"];
-    let from_graph = run(["cost", text(&genotype), "--json", "--layers"].into_iter().chain(sizes)).succeeds().json();
+    let from_graph = run(["cost", text(&genotype), "--json", "--layers"].into_iter().chain(sizes))
+        .succeeds()
+        .json();
     assert_eq!(report["madds"], from_file["madds"]);
     assert_eq!(report["params_in_file"], from_file["params"]);
-    assert_eq!((&report["madds"], &report["params"]), (&from_graph["madds"], &from_graph["params"]));
-    let sum = |key: &str| from_graph["layers"].as_array().unwrap().iter().map(|layer| layer[key].as_u64().unwrap()).sum::<u64>();
-    assert_eq!((sum("madds"), sum("params")), (from_graph["madds"].as_u64().unwrap(), from_graph["params"].as_u64().unwrap()));
+    assert_eq!(
+        (&report["madds"], &report["params"]),
+        (&from_graph["madds"], &from_graph["params"])
+    );
+    let sum = |key: &str| {
+        from_graph["layers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|layer| layer[key].as_u64().unwrap())
+            .sum::<u64>()
+    };
+    assert_eq!(
+        (sum("madds"), sum("params")),
+        (from_graph["madds"].as_u64().unwrap(), from_graph["params"].as_u64().unwrap())
+    );
 }
 
 #[test]
 fn eval_finds_the_accuracy_of_the_report() {
     let folder = &reference().folder;
     let report = json(&folder.join("report.json"));
-    let rows = run(["eval", text(&folder.join("model.onnx")), "--dataset", "sample", "--json"]).succeeds().json();
+    let rows = run(["eval", text(&folder.join("model.onnx")), "--dataset", "sample", "--json"])
+        .succeeds()
+        .json();
     let rows = rows.as_array().unwrap();
     assert!(!rows.is_empty());
     for row in rows {
-        assert_eq!((&row["images"], &row["top1_correct"]), (&1000.into(), &report["test_correct"]), "{row}");
+        assert_eq!(
+            (&row["images"], &row["top1_correct"]),
+            (&1000.into(), &report["test_correct"]),
+            "{row}"
+        );
         assert_eq!(row["top1"], report["test_accuracy"]);
         assert!(row["top5"].as_f64() > row["top1"].as_f64(), "{row}");
     }
@@ -113,12 +175,19 @@ fn predict_names_five_classes() {
     let lines: Vec<&str> = printed.lines().collect();
     assert_eq!(lines.len(), 6, "{printed}");
     assert_eq!(lines[0], PICTURE);
-    let named = |line: &str| classes.as_array().unwrap().iter().any(|class| line.ends_with(class.as_str().unwrap()));
+    let named = |line: &str| {
+        classes.as_array().unwrap().iter().any(|class| line.ends_with(class.as_str().unwrap()))
+    };
     assert!(lines[1..].iter().all(|line| line.contains('%') && named(line)), "{printed}");
     let answer = run(["predict", text(&model), PICTURE, "--json", "--top", "10"]).succeeds().json();
     let top = answer[0]["top"].as_array().unwrap();
-    let probabilities: Vec<f64> = top.iter().map(|entry| entry["probability"].as_f64().unwrap()).collect();
-    assert!(probabilities.is_sorted_by(|a, b| a >= b) && (probabilities.iter().sum::<f64>() - 1.0).abs() < 1e-4, "{answer}");
+    let probabilities: Vec<f64> =
+        top.iter().map(|entry| entry["probability"].as_f64().unwrap()).collect();
+    assert!(
+        probabilities.is_sorted_by(|a, b| a >= b)
+            && (probabilities.iter().sum::<f64>() - 1.0).abs() < 1e-4,
+        "{answer}"
+    );
 }
 
 #[test]
@@ -136,12 +205,20 @@ fn a_report_can_be_written_again() {
 fn a_finished_run_is_neither_repeated_nor_changed() {
     let (_holder, folder) = copy_of_run();
     let (before, changed) = (contents(&folder), times(&folder));
-    run(["run", "--config", SETTINGS, "--run", text(&folder)]).refuses(&["holds a run already", text(&folder), "--resume"]);
+    run(["run", "--config", SETTINGS, "--run", text(&folder)]).refuses(&[
+        "holds a run already",
+        text(&folder),
+        "--resume",
+    ]);
     assert!(contents(&folder) == before && times(&folder) == changed);
     run(["run", "--config", SETTINGS, "--run", text(&folder), "--resume"]).succeeds();
     assert!(contents(&folder) == before);
     for name in RESULTS.into_iter().chain(["metrics.jsonl", "bench.json"]) {
-        assert_eq!(times(&folder)[&folder.join(name)], changed[&folder.join(name)], "{name} was written again");
+        assert_eq!(
+            times(&folder)[&folder.join(name)],
+            changed[&folder.join(name)],
+            "{name} was written again"
+        );
     }
 }
 
@@ -149,12 +226,17 @@ fn a_finished_run_is_neither_repeated_nor_changed() {
 fn steps_alone_give_what_a_run_gives() {
     let holder = tempdir().unwrap();
     let folder = holder.path().join("run");
-    let early = run(["search", "--config", SETTINGS, "--run", text(&folder)]).refuses(&["space.json", "adwp space --run"]);
+    let early = run(["search", "--config", SETTINGS, "--run", text(&folder)])
+        .refuses(&["space.json", "adwp space --run"]);
     assert!(early.stderr.contains(text(&folder)));
     for (step, result) in ["space", "search", "retrain", "export"].into_iter().zip(RESULTS) {
         let printed = run([step, "--run", text(&folder)]).succeeds().stdout;
         assert_eq!(printed.trim_end(), text(&folder.join(result)));
-        assert_eq!(fs::read(folder.join(result)).unwrap(), fs::read(reference().folder.join(result)).unwrap(), "{result} differs");
+        assert_eq!(
+            fs::read(folder.join(result)).unwrap(),
+            fs::read(reference().folder.join(result)).unwrap(),
+            "{result} differs"
+        );
         let before = contents(&folder);
         run([step, "--run", text(&folder)]).refuses(&[step, result, "--resume"]);
         run([step, "--run", text(&folder), "--resume"]).succeeds();
@@ -172,7 +254,10 @@ fn a_run_is_no_regression_of_itself() {
     slow_down(&mut slower);
     fs::write(&new, slower.to_string()).unwrap();
     let ended = run(["compare", text(&old), text(&new), "--json"]).with_code(1);
-    assert!(!ended.json().as_array().unwrap().is_empty() && ended.stderr.contains("regression"), "{ended:?}");
+    assert!(
+        !ended.json().as_array().unwrap().is_empty() && ended.stderr.contains("regression"),
+        "{ended:?}"
+    );
     run(["compare", text(&new), text(&old)]).succeeds();
 }
 

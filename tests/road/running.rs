@@ -81,7 +81,11 @@ impl Running {
     pub(crate) fn says(&mut self, wanted: &str) {
         let start = Instant::now();
         while !self.stderr().contains(wanted) {
-            assert!(self.child.try_wait().unwrap().is_none() && start.elapsed() < PATIENCE, "no {wanted:?} in\n{}", self.stderr());
+            assert!(
+                self.child.try_wait().unwrap().is_none() && start.elapsed() < PATIENCE,
+                "no {wanted:?} in\n{}",
+                self.stderr()
+            );
             std::thread::sleep(Duration::from_millis(1));
         }
     }
@@ -95,7 +99,10 @@ impl Running {
 
     /// Sends what Ctrl-C sends; gives the exit code and what the program said.
     pub(crate) fn interrupt(mut self) -> (Option<i32>, String) {
-        let sent = std::process::Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().unwrap();
+        let sent = std::process::Command::new("kill")
+            .args(["-INT", &self.child.id().to_string()])
+            .status()
+            .unwrap();
         assert!(sent.success(), "{}", self.stderr());
         let code = self.child.wait().unwrap().code();
         (code, self.stderr())

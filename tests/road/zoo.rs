@@ -40,9 +40,20 @@ fn the_list_counts_what_cost_counts() {
             cost.extend(["--channels".to_owned(), channels.to_string()]);
         }
         let cost = run(cost).succeeds().json();
-        assert_eq!((&cost["params"], &cost["madds"]), (&counted["params"], &counted["madds"]), "{name}");
-        let millions = format!("{:.1} ({})", counted["madds"].as_f64().unwrap() / 1e6, entry["imagenet"]["reported_madds_m"]);
-        assert!(line.starts_with(name) && line.contains(&millions.replace(".0)", ")")), "{millions} is not in {line}");
+        assert_eq!(
+            (&cost["params"], &cost["madds"]),
+            (&counted["params"], &counted["madds"]),
+            "{name}"
+        );
+        let millions = format!(
+            "{:.1} ({})",
+            counted["madds"].as_f64().unwrap() / 1e6,
+            entry["imagenet"]["reported_madds_m"]
+        );
+        assert!(
+            line.starts_with(name) && line.contains(&millions.replace(".0)", ")")),
+            "{millions} is not in {line}"
+        );
     }
 }
 
@@ -55,7 +66,11 @@ fn what_is_shown_is_a_genotype() {
         assert!(shown.stderr.contains(word), "{word} is not in\n{}", shown.stderr);
     }
     fs::write(&file, &shown.stdout).unwrap();
-    let cost = |what: &str| run(["cost", what, "--json", "--channels", "48"].into_iter().chain(IMAGENET)).succeeds().json();
+    let cost = |what: &str| {
+        run(["cost", what, "--json", "--channels", "48"].into_iter().chain(IMAGENET))
+            .succeeds()
+            .json()
+    };
     assert_eq!(cost(text(&file)), cost("zoo:darts-v2"), "14 cells are what it was published with");
     assert_eq!(cost(text(&file))["madds"], 529_911_552);
 
@@ -63,13 +78,21 @@ fn what_is_shown_is_a_genotype() {
     assert!(all.stderr.is_empty(), "{all:?}");
     assert_eq!(all.json()["genotype"], shown.json());
     assert_eq!(all.json()["citation"]["year"], 2019);
-    let cells = |name: &str| run(["zoo", "show", name, "--quiet"]).succeeds().json()["cells"].as_array().unwrap().len();
-    assert_eq!((cells("darts-v2"), cells("pc-darts-imagenet")), (20, 14), "those of CIFAR-10 where there are any");
+    let cells = |name: &str| {
+        run(["zoo", "show", name, "--quiet"]).succeeds().json()["cells"].as_array().unwrap().len()
+    };
+    assert_eq!(
+        (cells("darts-v2"), cells("pc-darts-imagenet")),
+        (20, 14),
+        "those of CIFAR-10 where there are any"
+    );
 }
 
 #[test]
 fn cells_and_layers_can_be_asked_for() {
-    let cost = |cells: &str| run(["cost", "zoo:p-darts", "--cells", cells, "--layers", "--json"]).succeeds().json();
+    let cost = |cells: &str| {
+        run(["cost", "zoo:p-darts", "--cells", cells, "--layers", "--json"]).succeeds().json()
+    };
     let (small, large) = (cost("8"), cost("20"));
     assert!(small["layers"].as_array().unwrap().len() < large["layers"].as_array().unwrap().len());
     assert_eq!(large["params"], 3_433_798, "the default sizes are those of CIFAR-10");
@@ -79,41 +102,72 @@ fn cells_and_layers_can_be_asked_for() {
 #[test]
 fn a_network_that_is_no_stack_of_cells_is_shown_and_counted() {
     let shown = run(["zoo", "show", "mobilenet-v1"]).succeeds();
-    for command in ["adwp cost zoo:mobilenet-v1 --layers", "adwp retrain --architecture zoo:mobilenet-v1"] {
+    for command in
+        ["adwp cost zoo:mobilenet-v1 --layers", "adwp retrain --architecture zoo:mobilenet-v1"]
+    {
         assert!(shown.stdout.is_empty() && shown.stderr.contains(command), "{shown:?}");
     }
     let all = run(["zoo", "show", "mobilenet-v1", "--json"]).succeeds().json();
-    assert_eq!((&all["architecture"]["handmade"], &all["genotype"]), (&"mobilenet_v1".into(), &Value::Null));
+    assert_eq!(
+        (&all["architecture"]["handmade"], &all["genotype"]),
+        (&"mobilenet_v1".into(), &Value::Null)
+    );
     let cost = run(["cost", "zoo:mobilenet-v1", "--layers", "--json"]).succeeds().json();
-    assert_eq!((&cost["params"], &cost["madds"]), (&4_231_976.into(), &568_740_352.into()), "224×224 and 1000 classes");
+    assert_eq!(
+        (&cost["params"], &cost["madds"]),
+        (&4_231_976.into(), &568_740_352.into()),
+        "224×224 and 1000 classes"
+    );
     assert_eq!(cost["layers"][0]["name"], "conv");
-    let small = run(["cost", "zoo:mobilenet-v1", "--image", "1x64x96", "--classes", "7", "--json"]).succeeds().json();
+    let small = run(["cost", "zoo:mobilenet-v1", "--image", "1x64x96", "--classes", "7", "--json"])
+        .succeeds()
+        .json();
     assert!(small["madds"].as_u64() < cost["madds"].as_u64());
 }
 
 #[test]
 fn channels_are_found_for_what_a_network_may_take() {
-    let flags = ["cost", "zoo:darts-v2", "--target-params", "1M", "--target-madds", "150M", "--json"];
+    let flags =
+        ["cost", "zoo:darts-v2", "--target-params", "1M", "--target-madds", "150M", "--json"];
     let found = run(flags).succeeds();
-    let channels = found.stderr.split_whitespace().find_map(|word| word.parse::<u64>().ok()).expect("the channels are told");
-    let (params, madds) = (found.json()["params"].as_u64().unwrap(), found.json()["madds"].as_u64().unwrap());
+    let channels = found
+        .stderr
+        .split_whitespace()
+        .find_map(|word| word.parse::<u64>().ok())
+        .expect("the channels are told");
+    let (params, madds) =
+        (found.json()["params"].as_u64().unwrap(), found.json()["madds"].as_u64().unwrap());
     assert!(params <= 1_000_000 && madds <= 150_000_000, "{found:?}");
-    let of = |channels: u64| run(["cost", "zoo:darts-v2", "--channels", &channels.to_string(), "--json"]).succeeds().json();
+    let of = |channels: u64| {
+        run(["cost", "zoo:darts-v2", "--channels", &channels.to_string(), "--json"])
+            .succeeds()
+            .json()
+    };
     assert_eq!(of(channels)["params"], params);
     let next = of(channels + 1);
-    assert!(next["params"].as_u64().unwrap() > 1_000_000 || next["madds"].as_u64().unwrap() > 150_000_000, "{next}");
+    assert!(
+        next["params"].as_u64().unwrap() > 1_000_000
+            || next["madds"].as_u64().unwrap() > 150_000_000,
+        "{next}"
+    );
 }
 
-/// Exports a network, counts its file, and has it checked by the reference of the format where there is one.
+/// Exports a network, counts its file, and has it checked by the reference of the format where
+/// there is one.
 fn exports(name: &str, flags: &[&str], folder: &Path) {
     let out = folder.join(format!("{name}.onnx"));
-    let exported = run(["zoo", "export", name, "--out", text(&out)].into_iter().chain(flags.iter().copied())).succeeds();
+    let exported =
+        run(["zoo", "export", name, "--out", text(&out)].into_iter().chain(flags.iter().copied()))
+            .succeeds();
     assert!(exported.stdout.is_empty(), "{exported:?}");
     for by in ["candle", "tract"].into_iter().chain(required_ort().then_some("ort")) {
         assert!(exported.stderr.contains(by), "{by} did not agree: {exported:?}");
     }
     let of_file = run(["cost", text(&out), "--json"]).succeeds().json();
-    let of_graph = run(["cost", &format!("zoo:{name}"), "--json"].into_iter().chain(flags.iter().copied())).succeeds().json();
+    let of_graph =
+        run(["cost", &format!("zoo:{name}"), "--json"].into_iter().chain(flags.iter().copied()))
+            .succeeds()
+            .json();
     assert_eq!(of_file["madds"], of_graph["madds"], "{name}");
     assert_eq!(of_file["unknown"], Value::Array(Vec::new()), "{name}");
     check(&out);
@@ -123,7 +177,8 @@ fn required_ort() -> bool {
     std::env::var_os("ADWP_REQUIRE_ORT").is_some()
 }
 
-/// Has a file checked by the Python package `onnx`, where `ADWP_PYTHON` names an interpreter that has it.
+/// Has a file checked by the Python package `onnx`, where `ADWP_PYTHON` names an interpreter that
+/// has it.
 fn check(file: &Path) {
     let Some(python) = std::env::var_os("ADWP_PYTHON") else {
         assert!(!required_ort(), "ADWP_PYTHON must name a Python that has the package onnx");
@@ -131,7 +186,12 @@ fn check(file: &Path) {
     };
     let script = "import onnx, sys; onnx.checker.check_model(sys.argv[1], full_check=True)";
     let checked = Command::new(python).args(["-c", script, text(file)]).output().unwrap();
-    assert!(checked.status.success(), "{}: {}", file.display(), String::from_utf8_lossy(&checked.stderr));
+    assert!(
+        checked.status.success(),
+        "{}: {}",
+        file.display(),
+        String::from_utf8_lossy(&checked.stderr)
+    );
 }
 
 #[test]
@@ -144,18 +204,34 @@ fn every_architecture_is_exported() {
         let flags: &[&str] = match name {
             // Its channels are fixed, and are too many for a test.
             "densenet-bc-190" => continue,
-            _ if is_stack => &["--stem", "imagenet", "--cells", "5", "--channels", "8", "--image", "3x64x96", "--classes", "7"],
+            _ if is_stack => &[
+                "--stem",
+                "imagenet",
+                "--cells",
+                "5",
+                "--channels",
+                "8",
+                "--image",
+                "3x64x96",
+                "--classes",
+                "7",
+            ],
             _ => &["--image", "3x64x64", "--classes", "7"],
         };
         exports(name, flags, folder.path());
     }
 }
 
-/// Deep networks of random weights amplify rounding, until executions that are right differ by more than they otherwise may.
+/// Deep networks of random weights amplify rounding, until executions that are right differ by more
+/// than they otherwise may.
 #[test]
 fn what_rounding_does_to_a_network_is_no_disagreement() {
     let folder = tempdir().unwrap();
-    exports("p-darts", &["--stem", "imagenet", "--channels", "12", "--image", "3x32x32"], folder.path());
+    exports(
+        "p-darts",
+        &["--stem", "imagenet", "--channels", "12", "--image", "3x32x32"],
+        folder.path(),
+    );
 }
 
 #[test]
@@ -164,7 +240,8 @@ fn an_export_is_repeatable_and_says_that_its_weights_are_random() {
     let file = |name: &str| folder.path().join(name);
     let sizes = ["--cells", "3", "--channels", "4", "--image", "3x16x16"];
     let export = |seed: &str, out: &Path| {
-        run(["zoo", "export", "gdas", "--seed", seed, "--out", text(out)].into_iter().chain(sizes)).succeeds();
+        run(["zoo", "export", "gdas", "--seed", seed, "--out", text(out)].into_iter().chain(sizes))
+            .succeeds();
         fs::read(out).unwrap()
     };
     let first = export("1", &file("first.onnx"));
@@ -175,10 +252,13 @@ fn an_export_is_repeatable_and_says_that_its_weights_are_random() {
     assert_eq!(files, 3, "nothing unverified is left");
     let broken = file("broken.png");
     fs::write(&broken, "no image").unwrap();
-    run(["zoo", "export", "gdas", "--images", text(&broken), "--out", text(&file("x.onnx"))].into_iter().chain(sizes))
-        .refuses(&["broken.png"]);
+    run(["zoo", "export", "gdas", "--images", text(&broken), "--out", text(&file("x.onnx"))]
+        .into_iter()
+        .chain(sizes))
+    .refuses(&["broken.png"]);
     assert!(!file("x.onnx").exists());
-    run(["zoo", "export", "gdas", "--out", text(&file("absent").join("x.onnx"))]).refuses(&["absent"]);
+    run(["zoo", "export", "gdas", "--out", text(&file("absent").join("x.onnx"))])
+        .refuses(&["absent"]);
     run(["zoo", "export", "gadas", "--out", text(&file("x.onnx"))]).refuses(&["gdas"]);
 }
 
@@ -190,18 +270,26 @@ fn wrong_names_and_sizes_are_told() {
     run(["cost", "zoo:"]).refuses(&["\"\"", "adwp zoo list"]);
     run(["zoo", "show", "gdas", "--cells", "2"]).refuses(&["at least 3 cells"]);
     run(["zoo", "show", "gdas", "--cells", "99999999"]).refuses(&["99999999", "at most"]);
-    run(["cost", "zoo:pc-darts-imagenet", "--stem", "cifar"]).refuses(&["pc-darts-imagenet", "cells must be given"]);
-    run(["cost", "zoo:mobilenet-v1", "--channels", "8"]).refuses(&["mobilenet-v1", "no stack of cells"]);
-    run(["cost", "zoo:mobilenet-v1", "--target-params", "1M"]).refuses(&["only a network of cells"]);
+    run(["cost", "zoo:pc-darts-imagenet", "--stem", "cifar"])
+        .refuses(&["pc-darts-imagenet", "cells must be given"]);
+    run(["cost", "zoo:mobilenet-v1", "--channels", "8"])
+        .refuses(&["mobilenet-v1", "no stack of cells"]);
+    run(["cost", "zoo:mobilenet-v1", "--target-params", "1M"])
+        .refuses(&["only a network of cells"]);
     run(["zoo", "show", "mobilenet-v1", "--cells", "8"]).refuses(&["mobilenet-v1", "--cells"]);
     run(["cost", "zoo:gdas", "--target-params", "10"]).refuses(&["even with 1 channels"]);
-    run(["cost", "zoo:gdas", "--target-params", "1M", "--channels", "8"]).refuses(&["--target-params", "--channels"]);
+    run(["cost", "zoo:gdas", "--target-params", "1M", "--channels", "8"])
+        .refuses(&["--target-params", "--channels"]);
     run(["cost", "zoo:gdas", "--image", "3x30x30"]).refuses(&["30×30"]);
     let genotype = reference().folder.join("genotype.json");
     run(["cost", text(&genotype), "--cells", "8"]).refuses(&[text(&genotype), "--cells", "zoo:"]);
     let model = reference().folder.join("model.onnx");
     for sizes in [["--channels", "8"], ["--image", "3x64x64"], ["--target-madds", "1M"]] {
-        run(["cost", text(&model)].into_iter().chain(sizes)).refuses(&["model.onnx", "own sizes", "zoo:"]);
+        run(["cost", text(&model)].into_iter().chain(sizes)).refuses(&[
+            "model.onnx",
+            "own sizes",
+            "zoo:",
+        ]);
     }
     for both in [["zoo", "list", "--markdown", "--json"], ["--json", "zoo", "list", "--markdown"]] {
         run(both).refuses(&["--markdown", "--json"]);
@@ -214,5 +302,9 @@ fn the_readme_has_the_table() {
     let (_, rest) = readme.split_once("<!-- zoo begins -->\n").expect("the first marker");
     let (table, _) = rest.split_once("<!-- zoo ends -->\n").expect("the second marker");
     let fresh = run(["zoo", "list", "--markdown"]).succeeds().stdout;
-    assert_eq!(table.trim(), fresh.trim(), "README.md is stale: put the output of `adwp zoo list --markdown` between its markers");
+    assert_eq!(
+        table.trim(),
+        fresh.trim(),
+        "README.md is stale: put the output of `adwp zoo list --markdown` between its markers"
+    );
 }

@@ -1,7 +1,9 @@
 use std::sync::Arc;
 use std::thread;
 
-use adwp_data::{Augmentation, DataError, Dataset, Loader, LoaderConfig, Normalization, Order, Placement};
+use adwp_data::{
+    Augmentation, DataError, Dataset, Loader, LoaderConfig, Normalization, Order, Placement,
+};
 use adwp_engine::Feed;
 use adwp_engine::cuda::{ImageStore, Place};
 
@@ -18,11 +20,11 @@ pub struct BatchSource {
     pub normalization: Normalization,
     /// Images in a batch.
     pub batch: usize,
-    /// Where a GPU has all of `indices`, with these constants; else batches are prepared on the host.
-    /// [`store_images`](crate::store_images) sets it.
+    /// Where a GPU has all of `indices`, with these constants; else batches are prepared on the
+    /// host. [`store_images`](crate::store_images) sets it.
     ///
-    /// The GPU crops, mirrors and cuts out. Batches whose augmentation [changes pixels](Augmentation::changes_pixels) are prepared on the
-    /// host all the same.
+    /// The GPU crops, mirrors and cuts out. Batches whose augmentation [changes
+    /// pixels](Augmentation::changes_pixels) are prepared on the host all the same.
     pub stored: Option<Arc<StoredImages>>,
 }
 
@@ -62,14 +64,24 @@ impl BatchSource {
         match self.indices.len() / self.batch.max(1) {
             0 => {
                 let (images, batch) = (self.indices.len(), self.batch);
-                Err(TrainError::Settings(format!("{images} images do not fill a batch of {batch}: take more images or a smaller batch")))
+                Err(TrainError::Settings(format!(
+                    "{images} images do not fill a batch of {batch}: take more images or a \
+                     smaller batch"
+                )))
             }
             steps => Ok(steps),
         }
     }
 
-    /// The full batches of a shuffled, augmented epoch from batch `first` on. They have the same bits wherever they are prepared.
-    pub fn shuffled(&self, augmentation: Augmentation, seed: u64, epoch: usize, first: usize) -> Result<Batches> {
+    /// The full batches of a shuffled, augmented epoch from batch `first` on. They have the same
+    /// bits wherever they are prepared.
+    pub fn shuffled(
+        &self,
+        augmentation: Augmentation,
+        seed: u64,
+        epoch: usize,
+        first: usize,
+    ) -> Result<Batches> {
         self.batches(LoaderConfig {
             indices: self.indices.clone(),
             order: Order::Shuffled,
@@ -81,7 +93,8 @@ impl BatchSource {
         })
     }
 
-    /// All images in order, unchanged; the last batch may be smaller. `limit` images at most, 0 for all.
+    /// All images in order, unchanged; the last batch may be smaller. `limit` images at most, 0 for
+    /// all.
     pub fn in_order(&self, limit: usize) -> Result<Batches> {
         self.batches(self.config_in_order(limit))
     }
@@ -91,16 +104,22 @@ impl BatchSource {
         Ok(Loader::new(self.config_in_order(limit))?)
     }
 
-    /// Bytes of the batches that exist at a time while the images are walked with `augmentation`: those prepared ahead, and the one in use.
+    /// Bytes of the batches that exist at a time while the images are walked with `augmentation`:
+    /// those prepared ahead, and the one in use.
     pub fn bytes_in_flight(&self, augmentation: &Augmentation) -> usize {
         let batches = (PREFETCH + 1).min(self.indices.len().div_ceil(self.batch.max(1)));
-        let pixels = if self.store_for(augmentation).is_some() { 0 } else { self.dataset.shape().values() * size_of::<f32>() };
+        let pixels = if self.store_for(augmentation).is_some() {
+            0
+        } else {
+            self.dataset.shape().values() * size_of::<f32>()
+        };
         // Beside the pixels, a label, an index and a placement for each image.
         let image = pixels + 2 * size_of::<u32>() + size_of::<Placement>();
         batches * self.batch * image
     }
 
-    /// The images on a GPU that makes the batches of a walk with `augmentation`; none where the host does.
+    /// The images on a GPU that makes the batches of a walk with `augmentation`; none where the
+    /// host does.
     fn store_for(&self, augmentation: &Augmentation) -> Option<&Arc<StoredImages>> {
         self.stored.as_ref().filter(|_| !augmentation.changes_pixels())
     }
@@ -121,10 +140,16 @@ impl BatchSource {
     }
 
     fn config(&self, augmentation: Augmentation) -> LoaderConfig {
-        // One thread copies images faster than any executor takes them. To decode a file or to change pixels takes milliseconds.
+        // One thread copies images faster than any executor takes them. To decode a file or to
+        // change pixels takes milliseconds.
         let is_costly = self.dataset.is_in_files() || augmentation.changes_pixels();
-        let threads = if is_costly { thread::available_parallelism().map_or(1, usize::from) } else { 1 };
-        let config = LoaderConfig::sequential(Arc::clone(&self.dataset), self.normalization.clone(), self.batch);
+        let threads =
+            if is_costly { thread::available_parallelism().map_or(1, usize::from) } else { 1 };
+        let config = LoaderConfig::sequential(
+            Arc::clone(&self.dataset),
+            self.normalization.clone(),
+            self.batch,
+        );
         LoaderConfig { augmentation, threads, prefetch: PREFETCH, ..config }
     }
 }
@@ -143,7 +168,9 @@ impl Batch {
         let mut batch = self.clone();
         match &mut batch.images {
             Images::Values(values) => values.chunks_exact_mut(width).for_each(<[f32]>::reverse),
-            Images::Stored(_, places) => places.iter_mut().for_each(|place| place.mirrored = !place.mirrored),
+            Images::Stored(_, places) => {
+                places.iter_mut().for_each(|place| place.mirrored = !place.mirrored)
+            }
         }
         batch
     }
@@ -168,7 +195,11 @@ impl Iterator for Batches {
         let images = match &self.stored {
             None => Images::Values(batch.images),
             Some((stored, store)) => {
-                let places = batch.indices.iter().zip(&batch.placements).map(|(&index, placement)| stored.place(index, placement));
+                let places = batch
+                    .indices
+                    .iter()
+                    .zip(&batch.placements)
+                    .map(|(&index, placement)| stored.place(index, placement));
                 Images::Stored(Arc::clone(store), places.collect())
             }
         };

@@ -18,7 +18,8 @@ pub struct TensorData {
     pub data: Vec<f32>,
 }
 
-/// Named tensors and a JSON object, written as one safetensors file: checkpoints and `weights.safetensors`.
+/// Named tensors and a JSON object, written as one safetensors file: checkpoints and
+/// `weights.safetensors`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Checkpoint {
     /// Tensors by name.
@@ -27,7 +28,8 @@ pub struct Checkpoint {
     pub values: Map<String, Value>,
 }
 
-/// The safetensors metadata keeps its keys in a hash map; one key makes the bytes of the file repeatable.
+/// The safetensors metadata keeps its keys in a hash map; one key makes the bytes of the file
+/// repeatable.
 const METADATA_KEY: &str = "adwp";
 const SCHEMA: &str = "adwp/checkpoint/1";
 
@@ -60,29 +62,34 @@ impl Checkpoint {
         self.put_set("", variables)
     }
 
-    /// Adds a second set of variables, whose names may be those of the first: like [`Self::put_variables`], with `set` before each key.
+    /// Adds a second set of variables, whose names may be those of the first: like
+    /// [`Self::put_variables`], with `set` before each key.
     ///
     /// # Errors
     /// Those of [`Self::put_variables`].
     pub fn put_set(&mut self, set: &str, variables: &Variables) -> Result<()> {
         for variable in variables.iter() {
-            let tensor = TensorData { shape: variable.shape.to_vec(), data: variable.data()?.to_vec() };
+            let tensor =
+                TensorData { shape: variable.shape.to_vec(), data: variable.data()?.to_vec() };
             self.tensors.insert(key(set, variable.role, &variable.name), tensor);
         }
         Ok(())
     }
 
-    /// Overwrites `variables` with what [`Self::put_variables`] stored; every one must be there in its shape.
+    /// Overwrites `variables` with what [`Self::put_variables`] stored; every one must be there in
+    /// its shape.
     pub fn take_variables(&mut self, variables: &mut Variables, path: &Path) -> Result<()> {
         self.take_set("", variables, path)
     }
 
-    /// Overwrites `variables` with what [`Self::put_set`] stored; every one must be there in its shape.
+    /// Overwrites `variables` with what [`Self::put_set`] stored; every one must be there in its
+    /// shape.
     ///
     /// # Errors
     /// Those of [`Self::take_variable`].
     pub fn take_set(&mut self, set: &str, variables: &mut Variables, path: &Path) -> Result<()> {
-        let expected: Vec<(String, Role, Shape)> = variables.iter().map(|v| (v.name.clone(), v.role, v.shape.clone())).collect();
+        let expected: Vec<(String, Role, Shape)> =
+            variables.iter().map(|v| (v.name.clone(), v.role, v.shape.clone())).collect();
         for (name, role, shape) in expected {
             variables.insert(self.take_of(set, name, role, shape, path)?);
         }
@@ -93,16 +100,33 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`TrainError::Damaged`] when it is not there, or not in its shape.
-    pub fn take_variable(&mut self, name: String, role: Role, shape: Shape, path: &Path) -> Result<Variable> {
+    pub fn take_variable(
+        &mut self,
+        name: String,
+        role: Role,
+        shape: Shape,
+        path: &Path,
+    ) -> Result<Variable> {
         self.take_of("", name, role, shape, path)
     }
 
-    fn take_of(&mut self, set: &str, name: String, role: Role, shape: Shape, path: &Path) -> Result<Variable> {
+    fn take_of(
+        &mut self,
+        set: &str,
+        name: String,
+        role: Role,
+        shape: Shape,
+        path: &Path,
+    ) -> Result<Variable> {
         let key = key(set, role, &name);
         let damaged = |reason: String| TrainError::Damaged { path: path.to_owned(), reason };
         let tensor = self.tensors.remove(&key).ok_or_else(|| damaged(format!("it lacks {key}")))?;
         if tensor.shape[..] != shape[..] {
-            return Err(damaged(format!("{key} has shape {:?}, expected {:?}", tensor.shape, &shape[..])));
+            return Err(damaged(format!(
+                "{key} has shape {:?}, expected {:?}",
+                tensor.shape,
+                &shape[..]
+            )));
         }
         Ok(Variable::new(name, shape, tensor.data, role))
     }
@@ -110,15 +134,22 @@ impl Checkpoint {
     /// Adds one tensor of an optimiser's history for each parameter.
     pub fn put_slots(&mut self, name: &str, slots: &[&[f32]]) {
         for (i, slot) in slots.iter().enumerate() {
-            self.tensors.insert(format!("{name}/{i:06}"), TensorData { shape: vec![slot.len()], data: slot.to_vec() });
+            self.tensors.insert(
+                format!("{name}/{i:06}"),
+                TensorData { shape: vec![slot.len()], data: slot.to_vec() },
+            );
         }
     }
 
     /// Takes out what [`Self::put_slots`] stored.
     pub fn take_slots(&mut self, name: &str) -> Vec<Vec<f32>> {
         let prefix = format!("{name}/");
-        let names: Vec<String> =
-            self.tensors.range(prefix.clone()..).map(|(k, _)| k.clone()).take_while(|k| k.starts_with(&prefix)).collect();
+        let names: Vec<String> = self
+            .tensors
+            .range(prefix.clone()..)
+            .map(|(k, _)| k.clone())
+            .take_while(|k| k.starts_with(&prefix))
+            .collect();
         names.iter().filter_map(|name| self.tensors.remove(name)).map(|t| t.data).collect()
     }
 
@@ -126,9 +157,13 @@ impl Checkpoint {
     pub fn write(&self, path: &Path) -> Result<()> {
         let mut values = self.values.clone();
         values.insert("schema".into(), SCHEMA.into());
-        let metadata = HashMap::from([(METADATA_KEY.to_owned(), Value::Object(values).to_string())]);
-        let bytes = safetensors::serialize(self.tensors.iter().map(|(name, t)| (name, Bytes(t))), Some(metadata))
-            .map_err(|e| TrainError::Damaged { path: path.to_owned(), reason: e.to_string() })?;
+        let metadata =
+            HashMap::from([(METADATA_KEY.to_owned(), Value::Object(values).to_string())]);
+        let bytes = safetensors::serialize(
+            self.tensors.iter().map(|(name, t)| (name, Bytes(t))),
+            Some(metadata),
+        )
+        .map_err(|e| TrainError::Damaged { path: path.to_owned(), reason: e.to_string() })?;
         write_atomic(path, &bytes)
     }
 
@@ -137,12 +172,21 @@ impl Checkpoint {
     /// # Errors
     /// [`TrainError::Damaged`] when it is cut off or something else.
     pub fn read(path: &Path) -> Result<Self> {
-        let bytes = fs::read(path).map_err(|source| TrainError::File { action: "read", path: path.to_owned(), source })?;
+        let bytes = fs::read(path).map_err(|source| TrainError::File {
+            action: "read",
+            path: path.to_owned(),
+            source,
+        })?;
         let damaged = |reason: String| TrainError::Damaged { path: path.to_owned(), reason };
-        let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(e.to_string()))?;
-        let text =
-            metadata.metadata().as_ref().and_then(|m| m.get(METADATA_KEY)).ok_or_else(|| damaged("it was not written by adwp".into()))?;
-        let mut values: Map<String, Value> = serde_json::from_str(text).map_err(|e| damaged(e.to_string()))?;
+        let (_, metadata) =
+            SafeTensors::read_metadata(&bytes).map_err(|e| damaged(e.to_string()))?;
+        let text = metadata
+            .metadata()
+            .as_ref()
+            .and_then(|m| m.get(METADATA_KEY))
+            .ok_or_else(|| damaged("it was not written by adwp".into()))?;
+        let mut values: Map<String, Value> =
+            serde_json::from_str(text).map_err(|e| damaged(e.to_string()))?;
         let schema = values.remove("schema");
         if schema != Some(SCHEMA.into()) {
             return Err(damaged(format!("its schema is {schema:?}, expected {SCHEMA:?}")));
@@ -207,7 +251,10 @@ mod tests {
         let whole = fs::read(&path).unwrap();
         for len in 0..whole.len() {
             fs::write(&path, &whole[..len]).unwrap();
-            assert!(matches!(Checkpoint::read(&path), Err(TrainError::Damaged { .. })), "{len} bytes");
+            assert!(
+                matches!(Checkpoint::read(&path), Err(TrainError::Damaged { .. })),
+                "{len} bytes"
+            );
         }
     }
 }

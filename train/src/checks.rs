@@ -5,7 +5,8 @@ use crate::{Result, TrainError};
 /// More images than any step takes at once.
 const LARGEST_BATCH: usize = 1 << 16;
 
-/// Checks what the settings of every phase have in common: a batch that can be, and numbers that are finite and not negative.
+/// Checks what the settings of every phase have in common: a batch that can be, and numbers that
+/// are finite and not negative.
 pub fn check_settings(phase: &str, batch: usize, numbers: &[(&str, f32)]) -> Result<()> {
     let fail = |message: String| Err(TrainError::Settings(format!("{phase}: {message}")));
     if !(1..=LARGEST_BATCH).contains(&batch) {

@@ -41,11 +41,12 @@ pub enum TrainError {
         step: usize,
         /// The loss.
         loss: f32,
-        /// The first tensor with a value that is not finite, as [`first_not_finite`](crate::first_not_finite) names it; `None` where
-        /// none was found.
+        /// The first tensor with a value that is not finite, as
+        /// [`first_not_finite`](crate::first_not_finite) names it; `None` where none was found.
         first: Option<String>,
     },
-    /// The last update before a checkpoint left values that are not finite, while the loss before it was.
+    /// The last update before a checkpoint left values that are not finite, while the loss before
+    /// it was.
     #[error("{phase}: {tensor} has values that are not finite after epoch {epoch}, step {step}")]
     Spoiled {
         /// The phase.
@@ -85,17 +86,24 @@ impl TrainError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::File { source, .. } => match source.kind() {
-                io::ErrorKind::StorageFull => {
-                    Some("free space on that disk; the files written before are whole, --resume continues".into())
-                }
+                io::ErrorKind::StorageFull => Some(
+                    "free space on that disk; the files written before are whole, --resume \
+                    continues"
+                        .into(),
+                ),
                 io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                     Some("choose a folder that can be written to with --run".into())
                 }
                 _ => None,
             },
-            Self::Damaged { .. } => Some("restore the file, or delete it to have its step done again".into()),
+            Self::Damaged { .. } => Some(
+                "restore the file, or delete it to have its step done \
+            again"
+                    .into(),
+            ),
             Self::NotFinite { phase, .. } | Self::Spoiled { phase, .. } => Some(format!(
-                "a smaller learning rate may help: lower {phase}.rate in config.toml of the run folder, and --resume goes on from \
+                "a smaller learning rate may help: lower {phase}.rate in config.toml of the run \
+                 folder, and --resume goes on from \
                  checkpoints/{phase}.safetensors, which is kept from before, where there is one; or take another --seed in a new run folder"
             )),
             Self::Memory { phase, place, .. } => {
@@ -104,7 +112,8 @@ impl TrainError {
                     Place::Gpu => ", and so does --precision bf16",
                 };
                 Some(format!(
-                    "a smaller {phase}.batch or {phase}.channels needs less (--set {phase}.batch=N){less}; --no-memory-check starts it all \
+                    "a smaller {phase}.batch or {phase}.channels needs less (--set \
+                     {phase}.batch=N){less}; --no-memory-check starts it all \
                      the same"
                 ))
             }

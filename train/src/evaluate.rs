@@ -52,9 +52,17 @@ pub struct Evaluator {
 impl Evaluator {
     /// An evaluator of `graph`, whose input `images` fixes the batch size.
     pub fn new(graph: &Graph, images: NodeId, logits: NodeId, device: &Device) -> Result<Self> {
-        let executor = |statistics| Executor::new(Program::inference(graph, &[logits], statistics)?, device);
+        let executor =
+            |statistics| Executor::new(Program::inference(graph, &[logits], statistics)?, device);
         let (score, recalibrate) = (executor(Statistics::Running)?, executor(Statistics::Batch)?);
-        Ok(Self { score, recalibrate, images, logits, batch: graph[images].shape[0], width: graph[images].shape[3] })
+        Ok(Self {
+            score,
+            recalibrate,
+            images,
+            logits,
+            batch: graph[images].shape[0],
+            width: graph[images].shape[3],
+        })
     }
 
     /// Images of a full batch.
@@ -67,9 +75,15 @@ impl Evaluator {
         self.score.own_bytes() + self.recalibrate.own_bytes()
     }
 
-    /// Recomputes the BatchNorm statistics: their mean over the full batches given. A smaller last batch is left out.
-    pub fn recalibrate(&mut self, variables: &mut Variables, batches: impl Iterator<Item = Result<Batch, DataError>>) -> Result<()> {
-        let full = batches.filter(|batch| batch.as_ref().map_or(true, |batch| batch.labels.len() == self.batch));
+    /// Recomputes the BatchNorm statistics: their mean over the full batches given. A smaller last
+    /// batch is left out.
+    pub fn recalibrate(
+        &mut self,
+        variables: &mut Variables,
+        batches: impl Iterator<Item = Result<Batch, DataError>>,
+    ) -> Result<()> {
+        let full = batches
+            .filter(|batch| batch.as_ref().map_or(true, |batch| batch.labels.len() == self.batch));
         for (i, batch) in full.enumerate() {
             // With a share of 1/1, 1/2, 1/3, … the running value is the mean of all batches so far.
             self.recalibrate.set_statistics_momentum(1.0 / (i + 1) as f32);
@@ -79,7 +93,11 @@ impl Evaluator {
     }
 
     /// Classifies all images with the running statistics. The last batch may be smaller.
-    pub fn evaluate(&mut self, variables: &mut Variables, batches: impl Iterator<Item = Result<Batch, DataError>>) -> Result<Evaluation> {
+    pub fn evaluate(
+        &mut self,
+        variables: &mut Variables,
+        batches: impl Iterator<Item = Result<Batch, DataError>>,
+    ) -> Result<Evaluation> {
         let mut result = Evaluation::default();
         let score = self.classify(variables, batches, |logits, predictions| {
             result.predictions.extend(predictions);
@@ -88,12 +106,18 @@ impl Evaluator {
         Ok(Evaluation { correct: score.correct, ..result })
     }
 
-    /// [`Self::evaluate`] where only the count is wanted: of many images and classes, the logits alone are gigabytes.
-    pub fn score(&mut self, variables: &mut Variables, batches: impl Iterator<Item = Result<Batch, DataError>>) -> Result<Score> {
+    /// [`Self::evaluate`] where only the count is wanted: of many images and classes, the logits
+    /// alone are gigabytes.
+    pub fn score(
+        &mut self,
+        variables: &mut Variables,
+        batches: impl Iterator<Item = Result<Batch, DataError>>,
+    ) -> Result<Score> {
         self.classify(variables, batches, |_, _| ())
     }
 
-    /// [`Self::score`], and beside it that of the mean of the logits of each image and of its mirror image.
+    /// [`Self::score`], and beside it that of the mean of the logits of each image and of its
+    /// mirror image.
     pub fn score_with_flips(
         &mut self,
         variables: &mut Variables,
@@ -109,7 +133,10 @@ impl Evaluator {
                 if mirror {
                     // The sum has its largest value where the mean has it.
                     let mirrored = self.logits_of(variables, &batch.mirrored(self.width))?;
-                    logits.iter_mut().zip(mirrored).for_each(|(logit, mirrored)| *logit += mirrored);
+                    logits
+                        .iter_mut()
+                        .zip(mirrored)
+                        .for_each(|(logit, mirrored)| *logit += mirrored);
                 }
                 let classes = logits.len() / self.batch;
                 score.correct += correct_predictions(&logits[..count * classes], &batch.labels);
@@ -142,7 +169,11 @@ impl Evaluator {
             let classes = logits.len() / self.batch;
             let logits = &logits[..count * classes];
             let predictions: Vec<u32> = logits.chunks_exact(classes).map(argmax).collect();
-            result.correct += predictions.iter().zip(&batch.labels).filter(|(prediction, label)| prediction == label).count();
+            result.correct += predictions
+                .iter()
+                .zip(&batch.labels)
+                .filter(|(prediction, label)| prediction == label)
+                .count();
             result.images += count;
             keep(logits, &predictions);
         }
@@ -163,7 +194,11 @@ fn argmax(logits: &[f32]) -> u32 {
 /// How many rows of `logits` `[n, classes]` have their largest value at the label.
 pub fn correct_predictions(logits: &[f32], labels: &[u32]) -> usize {
     let classes = logits.len() / labels.len().max(1);
-    logits.chunks_exact(classes.max(1)).zip(labels).filter(|(logits, label)| argmax(logits) == **label).count()
+    logits
+        .chunks_exact(classes.max(1))
+        .zip(labels)
+        .filter(|(logits, label)| argmax(logits) == **label)
+        .count()
 }
 
 /// Labels as the engine takes them: class indices stored as floats, exact up to 2²⁴ classes.

@@ -3,19 +3,28 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use adwp_engine::{Device, Executor, Feed, Graph, Node, NodeId, Op, Program, Statistics, Variables};
+use adwp_engine::{
+    Device, Executor, Feed, Graph, Node, NodeId, Op, Program, Statistics, Variables,
+};
 
 use crate::{At, Result, TrainError};
 
-/// Bytes of node values that are kept at a time to be looked at; more only where one value alone has more.
+/// Bytes of node values that are kept at a time to be looked at; more only where one value alone
+/// has more.
 const KEPT_BYTES: usize = 64 << 20;
 
-/// Refuses a loss that is not finite. To be asked before anything is updated, so that what `find` looks at is what made the loss:
-/// [`first_not_finite`] with the step's graph and feeds. `find` is not called for a finite loss.
+/// Refuses a loss that is not finite. To be asked before anything is updated, so that what `find`
+/// looks at is what made the loss: [`first_not_finite`] with the step's graph and feeds. `find` is
+/// not called for a finite loss.
 ///
 /// # Errors
 /// [`TrainError::NotFinite`], also when `find` fails: the message then has its error.
-pub fn require_finite(phase: &'static str, at: At, loss: f32, find: impl FnOnce() -> Result<Option<String>>) -> Result<()> {
+pub fn require_finite(
+    phase: &'static str,
+    at: At,
+    loss: f32,
+    find: impl FnOnce() -> Result<Option<String>>,
+) -> Result<()> {
     if loss.is_finite() {
         return Ok(());
     }
@@ -23,24 +32,35 @@ pub fn require_finite(phase: &'static str, at: At, loss: f32, find: impl FnOnce(
     Err(TrainError::NotFinite { phase, epoch: at.epoch, step: at.step, loss, first })
 }
 
-/// Names the first tensor of a training step that has a value which is not finite, with its shape and how many such values it has: one of
-/// `feeds`, else a parameter of `graph`, else the first node in the graph's order that the feeds and parameters decide. `None` where all
-/// of them are finite.
+/// Names the first tensor of a training step that has a value which is not finite, with its shape
+/// and how many such values it has: one of `feeds`, else a parameter of `graph`, else the first
+/// node in the graph's order that the feeds and parameters decide. `None` where all of them are
+/// finite.
 ///
-/// The forward pass is done again, with the statistics of the batch, for a piece of the graph at a time: beside the working memory of a
-/// pass and a copy of the variables it holds 64 MiB of values, or the largest value alone. It takes as long as several steps, but is done
-/// once in a run. `variables` stay as they are.
+/// The forward pass is done again, with the statistics of the batch, for a piece of the graph at a
+/// time: beside the working memory of a pass and a copy of the variables it holds 64 MiB of values,
+/// or the largest value alone. It takes as long as several steps, but is done once in a run.
+/// `variables` stay as they are.
 ///
 /// # Errors
 /// [`TrainError::Engine`] when a variable is missing, a feed does not fit, or the device fails.
-pub fn first_not_finite(graph: &Graph, variables: &Variables, feeds: &[(NodeId, Feed<'_>)], device: &Device) -> Result<Option<String>> {
+pub fn first_not_finite(
+    graph: &Graph,
+    variables: &Variables,
+    feeds: &[(NodeId, Feed<'_>)],
+    device: &Device,
+) -> Result<Option<String>> {
     // For each node that was looked at, the largest magnitude of its values.
     let mut largest = vec![0.0; graph.len()];
     for &(id, feed) in feeds {
         let node = &graph[id];
         let census = Census::of(&fed_values(node, feed, device)?);
         if census.not_finite > 0 {
-            let what = if node.shape.dims4().is_some() { "the images of the batch".to_owned() } else { format!("the input {}", node.name) };
+            let what = if node.shape.dims4().is_some() {
+                "the images of the batch".to_owned()
+            } else {
+                format!("the input {}", node.name)
+            };
             return Ok(Some(format!("{what} {}: {census}", node.shape)));
         }
         largest[id.index()] = census.largest;
@@ -51,10 +71,13 @@ pub fn first_not_finite(graph: &Graph, variables: &Variables, feeds: &[(NodeId, 
     for (name, shape, init) in graph.variables() {
         let variable = variables.get(&name)?;
         let census = Census::of(variable.data()?);
-        // Running statistics have no part in a step; behind an overflow, this very step has spoiled them.
+        // Running statistics have no part in a step; behind an overflow, this very step has spoiled
+        // them.
         if init.is_some() {
             if census.not_finite > 0 {
-                return Ok(Some(format!("the parameter {name} {shape}, since the update before: {census}")));
+                return Ok(Some(format!(
+                    "the parameter {name} {shape}, since the update before: {census}"
+                )));
             }
             largest[graph.find(&name)?.index()] = census.largest;
         }
@@ -64,7 +87,8 @@ pub fn first_not_finite(graph: &Graph, variables: &Variables, feeds: &[(NodeId, 
     first_computed(graph, &mut copies, feeds, device, &mut largest, KEPT_BYTES)
 }
 
-/// The part of [`first_not_finite`] that computes; `largest` has what was fed and the parameters, and at most `kept_bytes` are kept.
+/// The part of [`first_not_finite`] that computes; `largest` has what was fed and the parameters,
+/// and at most `kept_bytes` are kept.
 fn first_computed(
     graph: &Graph,
     variables: &mut Variables,
@@ -77,14 +101,19 @@ fn first_computed(
     let mut rest = &computed[..];
     while !rest.is_empty() {
         let (piece, after) = rest.split_at(piece_length(graph, rest, kept_bytes));
-        let mut executor = Executor::new(Program::inference(graph, piece, Statistics::Batch)?, device)?;
+        let mut executor =
+            Executor::new(Program::inference(graph, piece, Statistics::Batch)?, device)?;
         executor.run(variables, feeds)?;
         for &id in piece {
             let (node, census) = (&graph[id], Census::of(&executor.value(id)?));
             if census.not_finite > 0 {
-                let read = node.inputs.iter().map(|input| largest[input.index()]).fold(0.0, f32::max);
+                let read =
+                    node.inputs.iter().map(|input| largest[input.index()]).fold(0.0, f32::max);
                 let (name, op) = (&node.name, node.op.name());
-                return Ok(Some(format!("{name} ({op}) {}: {census}; the largest magnitude that it reads is {read:.2e}", node.shape)));
+                return Ok(Some(format!(
+                    "{name} ({op}) {}: {census}; the largest magnitude that it reads is {read:.2e}",
+                    node.shape
+                )));
             }
             largest[id.index()] = census.largest;
         }
@@ -130,12 +159,14 @@ fn fed_values<'a>(node: &Node, feed: Feed<'a>, device: &Device) -> Result<Cow<'a
     let mut graph = Graph::new();
     let input = graph.input("input", node.shape.clone())?;
     let same = graph.add("same", Op::Scale { factor: 1.0 }, &[input])?;
-    let mut executor = Executor::new(Program::inference(&graph, &[same], Statistics::Running)?, device)?;
+    let mut executor =
+        Executor::new(Program::inference(&graph, &[same], Statistics::Running)?, device)?;
     executor.run(&mut Variables::new(), &[(input, feed)])?;
     Ok(executor.value(same)?.into_owned().into())
 }
 
-/// The nodes with a value of their own that needs no input which is not fed: a graph can have parts that the step leaves out.
+/// The nodes with a value of their own that needs no input which is not fed: a graph can have parts
+/// that the step leaves out.
 fn computed_from(graph: &Graph, feeds: &[(NodeId, Feed<'_>)]) -> Vec<NodeId> {
     let mut is_known = vec![false; graph.len()];
     let mut computed = Vec::new();
@@ -169,7 +200,8 @@ mod tests {
 
     const AT: At = At { epoch: 2, step: 5 };
 
-    /// images [2, 1, 4, 4] → conv → norm → relu → twice as large by `first` → by `second` → pool → logits → loss.
+    /// images [2, 1, 4, 4] → conv → norm → relu → twice as large by `first` → by `second` → pool →
+    /// logits → loss.
     struct Example {
         graph: Graph,
         variables: Variables,
@@ -199,7 +231,8 @@ mod tests {
 
         fn first(&self, images: &[f32], labels: &[f32]) -> Option<String> {
             let feeds = [(self.images, images.into()), (self.labels, labels.into())];
-            first_not_finite(&self.graph, &self.variables, &feeds, &Device::cpu(1).unwrap()).unwrap()
+            first_not_finite(&self.graph, &self.variables, &feeds, &Device::cpu(1).unwrap())
+                .unwrap()
         }
     }
 
@@ -221,7 +254,10 @@ mod tests {
         let example = Example::new(1e30, 1e30);
         let before = example.variables.clone();
         let first = example.first(&images(), &[0.0, 1.0]).unwrap();
-        assert!(first.starts_with("larger (scale) [2, 2, 4, 4]: 32 of 64 values are not finite; "), "{first}");
+        assert!(
+            first.starts_with("larger (scale) [2, 2, 4, 4]: 32 of 64 values are not finite; "),
+            "{first}"
+        );
         assert!(first.ends_with("the largest magnitude that it reads is 1.00e30"), "{first}");
         assert!(example.variables == before, "the running statistics are those of before");
     }
@@ -234,11 +270,21 @@ mod tests {
         let nodes = computed_from(&graph, &feeds);
         // Five values of 2·2·4·4 floats, pool, loss.
         let value = 64 * size_of::<f32>();
-        let pieces = [0, value, 2 * value, 3 * value - 1, 5 * value + 16, usize::MAX].map(|most| piece_length(&graph, &nodes, most));
+        let pieces = [0, value, 2 * value, 3 * value - 1, 5 * value + 16, usize::MAX]
+            .map(|most| piece_length(&graph, &nodes, most));
         assert_eq!(pieces, [1, 1, 2, 2, 6, 7]);
         let mut found = |most| {
             let mut largest = vec![0.0; graph.len()];
-            first_computed(&graph, &mut variables, &feeds, &Device::cpu(1).unwrap(), &mut largest, most).unwrap().unwrap()
+            first_computed(
+                &graph,
+                &mut variables,
+                &feeds,
+                &Device::cpu(1).unwrap(),
+                &mut largest,
+                most,
+            )
+            .unwrap()
+            .unwrap()
         };
         let whole = found(usize::MAX);
         assert!(whole.starts_with("larger ") && whole.ends_with(" it reads is 1.00e30"), "{whole}");
@@ -252,7 +298,11 @@ mod tests {
         // Nobody reads it.
         example.variables.get_mut("norm/running_var").unwrap()[0] = f32::INFINITY;
         let first = example.first(&images(), &[0.0, 1.0]).unwrap();
-        assert_eq!(first, "the parameter conv/weight [2, 1, 1, 1], since the update before: 1 of 2 values are not finite");
+        assert_eq!(
+            first,
+            "the parameter conv/weight [2, 1, 1, 1], since the update before: 1 of 2 values are \
+             not finite"
+        );
     }
 
     #[test]
@@ -271,7 +321,10 @@ mod tests {
     #[test]
     fn a_label_of_no_class_is_found_in_the_loss() {
         let first = Example::new(2.0, 3.0).first(&images(), &[0.0, 7.0]).unwrap();
-        assert!(first.starts_with("loss (cross_entropy) [1]: 1 of 1 values are not finite; "), "{first}");
+        assert!(
+            first.starts_with("loss (cross_entropy) [1]: 1 of 1 values are not finite; "),
+            "{first}"
+        );
     }
 
     #[test]
@@ -285,15 +338,25 @@ mod tests {
         let first = |constant: f32| {
             let table = std::array::from_fn(|byte| if byte == 0 { constant } else { 1.0 });
             let read = |image: usize, out: &mut [u8]| -> Result<()> {
-                out.iter_mut().enumerate().for_each(|(i, byte)| *byte = u8::from((image + i).is_multiple_of(2)));
+                out.iter_mut()
+                    .enumerate()
+                    .for_each(|(i, byte)| *byte = u8::from((image + i).is_multiple_of(2)));
                 Ok(())
             };
             let store = ImageStore::new(&gpu, [1, 4, 4], 2, &[table], read).unwrap();
             let places = [0, 1].map(|image| Place { image, ..Place::default() });
-            let feeds = [(example.images, Feed::Stored { images: &store, places: &places }), (example.labels, (&[0.0, 1.0]).into())];
-            first_not_finite(&example.graph, &example.variables, &feeds, &gpu.clone().into()).unwrap().unwrap()
+            let feeds = [
+                (example.images, Feed::Stored { images: &store, places: &places }),
+                (example.labels, (&[0.0, 1.0]).into()),
+            ];
+            first_not_finite(&example.graph, &example.variables, &feeds, &gpu.clone().into())
+                .unwrap()
+                .unwrap()
         };
-        assert_eq!(first(f32::NAN), "the images of the batch [2, 1, 4, 4]: 16 of 32 values are not finite");
+        assert_eq!(
+            first(f32::NAN),
+            "the images of the batch [2, 1, 4, 4]: 16 of 32 values are not finite"
+        );
         assert!(first(-1.0).starts_with("larger (scale) [2, 2, 4, 4]: 32 of 64 values"));
     }
 
@@ -306,12 +369,32 @@ mod tests {
     fn a_loss_that_is_not_finite_is_refused_whatever_is_found() {
         let said = |found| require_finite("toy", AT, f32::NAN, || found).unwrap_err().to_string();
         assert_eq!(said(Ok(None)), "toy: the loss is NaN at epoch 3, step 6");
-        assert_eq!(said(Ok(Some("the gate [1]".to_owned()))), "toy: the loss is NaN at epoch 3, step 6; what went first: the gate [1]");
+        assert_eq!(
+            said(Ok(Some("the gate [1]".to_owned()))),
+            "toy: the loss is NaN at epoch 3, step 6; what went first: the gate [1]"
+        );
         let failed = Err(TrainError::Settings("no room".to_owned()));
-        assert_eq!(said(failed), "toy: the loss is NaN at epoch 3, step 6; what went first: not found: no room");
+        assert_eq!(
+            said(failed),
+            "toy: the loss is NaN at epoch 3, step 6; what went first: not found: no room"
+        );
         let error = require_finite("toy", AT, f32::NEG_INFINITY, || Ok(None)).unwrap_err();
-        assert!(matches!(error, TrainError::NotFinite { phase: "toy", epoch: 2, step: 5, loss: f32::NEG_INFINITY, first: None }));
+        assert!(matches!(
+            error,
+            TrainError::NotFinite {
+                phase: "toy",
+                epoch: 2,
+                step: 5,
+                loss: f32::NEG_INFINITY,
+                first: None
+            }
+        ));
         let hint = error.hint().unwrap();
-        assert!(["checkpoints/toy.safetensors", "toy.rate", "--resume"].iter().all(|part| hint.contains(part)), "{hint}");
+        assert!(
+            ["checkpoints/toy.safetensors", "toy.rate", "--resume"]
+                .iter()
+                .all(|part| hint.contains(part)),
+            "{hint}"
+        );
     }
 }

@@ -53,9 +53,18 @@ mod tests {
     fn a_request_is_shared_and_a_deadline_is_not() {
         let now = Instant::now();
         let interrupt = Interrupt::default();
-        let (over, later) = (interrupt.with_deadline(now), interrupt.with_deadline(now + Duration::from_secs(3600)));
-        assert_eq!([&interrupt, &over, &later].map(Interrupt::reason), [None, Some(StopReason::Deadline), None]);
+        let (over, later) = (
+            interrupt.with_deadline(now),
+            interrupt.with_deadline(now + Duration::from_secs(3600)),
+        );
+        assert_eq!(
+            [&interrupt, &over, &later].map(Interrupt::reason),
+            [None, Some(StopReason::Deadline), None]
+        );
         later.request();
-        assert_eq!([&interrupt, &over, &later].map(Interrupt::reason), [Some(StopReason::Requested); 3]);
+        assert_eq!(
+            [&interrupt, &over, &later].map(Interrupt::reason),
+            [Some(StopReason::Requested); 3]
+        );
     }
 }

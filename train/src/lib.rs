@@ -1,8 +1,9 @@
-//! What every phase of a run shares: the loop over epochs, checkpoints, metrics for files and for TensorBoard, the search for the tensor that
-//! spoiled a loss, schedules, random streams, the run folder.
+//! What every phase of a run shares: the loop over epochs, checkpoints, metrics for files and for
+//! TensorBoard, the search for the tensor that spoiled a loss, schedules, random streams, the run
+//! folder.
 //!
-//! A phase implements [`Phase`]; [`run_phase`] drives it. A phase that was interrupted or killed continues from its last checkpoint and
-//! ends in the same bytes as one that was not.
+//! A phase implements [`Phase`]; [`run_phase`] drives it. A phase that was interrupted or killed
+//! continues from its last checkpoint and ends in the same bytes as one that was not.
 
 mod batches;
 mod checkpoint;

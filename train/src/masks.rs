@@ -1,10 +1,12 @@
 use rand::{Rng, RngExt};
 
-/// `count` masks for samples of a batch, `[batch]` each: 0 for a sample that is dropped, else 1 / keep, so that the mean stays.
+/// `count` masks for samples of a batch, `[batch]` each: 0 for a sample that is dropped, else 1 /
+/// keep, so that the mean stays.
 ///
 /// Each sample is kept with probability `keep`, above 0.
 pub fn drop_masks(rng: &mut impl Rng, keep: f32, batch: usize, count: usize) -> Vec<Vec<f32>> {
-    let mut mask = || (0..batch).map(|_| if rng.random::<f32>() < keep { 1.0 / keep } else { 0.0 }).collect();
+    let mut mask =
+        || (0..batch).map(|_| if rng.random::<f32>() < keep { 1.0 / keep } else { 0.0 }).collect();
     (0..count).map(|_| mask()).collect()
 }
 

@@ -1,4 +1,5 @@
-//! What memory the machine and its GPU have, what a phase will need of it, and what the process took.
+//! What memory the machine and its GPU have, what a phase will need of it, and what the process
+//! took.
 
 use std::{fmt, fs, iter};
 
@@ -22,12 +23,15 @@ pub struct MemoryPlan {
 impl MemoryPlan {
     /// All of it, where executors are on `device`.
     pub fn need(&self, device: &Device) -> Need {
-        // While a checkpoint is written the state is there three times: in use, or read back from the GPU, as tensors of the checkpoint, as
-        // bytes of the file.
+        // While a checkpoint is written the state is there three times: in use, or read back from
+        // the GPU, as tensors of the checkpoint, as bytes of the file.
         let host = self.state.saturating_mul(3).saturating_add(self.batches);
         match device {
             Device::Cpu(_) => Need { host: host.saturating_add(self.executors), gpu: 0 },
-            Device::Cuda(_) => Need { host, gpu: self.state.saturating_add(self.executors).saturating_add(self.images) },
+            Device::Cuda(_) => Need {
+                host,
+                gpu: self.state.saturating_add(self.executors).saturating_add(self.images),
+            },
         }
     }
 }
@@ -91,7 +95,9 @@ pub fn of_nodes(graph: &Graph, nodes: &[NodeId]) -> usize {
 /// # Errors
 /// [`TrainError::Memory`].
 pub fn check(phase: &'static str, need: Need, available: Available) -> Result<()> {
-    for (place, needed, available) in [(Place::Host, need.host, available.host), (Place::Gpu, need.gpu, available.gpu)] {
+    for (place, needed, available) in
+        [(Place::Host, need.host, available.host), (Place::Gpu, need.gpu, available.gpu)]
+    {
         match available {
             Some(available) if needed as u64 > available => {
                 return Err(TrainError::Memory { phase, place, needed: needed as u64, available });
@@ -112,8 +118,8 @@ pub fn in_units(bytes: u64) -> String {
     }
 }
 
-/// What a phase that computes on `device` can have: what the machine and the control groups the process is in leave free, with what it
-/// holds already, and what is free on the GPU.
+/// What a phase that computes on `device` can have: what the machine and the control groups the
+/// process is in leave free, with what it holds already, and what is free on the GPU.
 ///
 /// # Errors
 /// [`TrainError::Engine`] when the GPU does not answer.
@@ -125,8 +131,8 @@ pub fn available(device: &Device) -> Result<Available> {
     Ok(Available { host: available_by(&|path| fs::read_to_string(path).ok()), gpu })
 }
 
-/// The most bytes that the process held at a time since [`reset_peak`], or since its start where the system does not let that be set.
-/// `None` where the system does not tell.
+/// The most bytes that the process held at a time since [`reset_peak`], or since its start where
+/// the system does not let that be set. `None` where the system does not tell.
 pub fn peak() -> Option<u64> {
     kilobytes(&fs::read_to_string("/proc/self/status").ok()?, "VmHWM:")
 }
@@ -164,9 +170,18 @@ struct Files {
     total: &'static str,
 }
 
-const V1: Files =
-    Files { roots: &["/sys/fs/cgroup/memory"], limit: "memory.limit_in_bytes", usage: "memory.usage_in_bytes", total: "total_" };
-const V2: Files = Files { roots: &["/sys/fs/cgroup", "/sys/fs/cgroup/unified"], limit: "memory.max", usage: "memory.current", total: "" };
+const V1: Files = Files {
+    roots: &["/sys/fs/cgroup/memory"],
+    limit: "memory.limit_in_bytes",
+    usage: "memory.usage_in_bytes",
+    total: "total_",
+};
+const V2: Files = Files {
+    roots: &["/sys/fs/cgroup", "/sys/fs/cgroup/unified"],
+    limit: "memory.max",
+    usage: "memory.current",
+    total: "",
+};
 
 /// What the group of a line of `/proc/self/cgroup`, and every group above it, leaves free.
 fn free_in_group(line: &str, read: Read<'_>) -> Option<u64> {
@@ -177,9 +192,16 @@ fn free_in_group(line: &str, read: Read<'_>) -> Option<u64> {
         controllers if controllers.split(',').any(|name| name == "memory") => &V1,
         _ => return None,
     };
-    // Inside a container the path can be that of the host, which is not there, while the root is the container's group.
-    let groups = iter::successors(Some(path.trim_end_matches('/')), |path| path.rfind('/').map(|at| &path[..at]));
-    groups.flat_map(|group| files.roots.iter().filter_map(move |root| files.free(&format!("{root}{group}"), read))).min()
+    // Inside a container the path can be that of the host, which is not there, while the root is
+    // the container's group.
+    let groups = iter::successors(Some(path.trim_end_matches('/')), |path| {
+        path.rfind('/').map(|at| &path[..at])
+    });
+    groups
+        .flat_map(|group| {
+            files.roots.iter().filter_map(move |root| files.free(&format!("{root}{group}"), read))
+        })
+        .min()
 }
 
 impl Files {
@@ -190,7 +212,9 @@ impl Files {
         // Copies of files count as used, but go when memory is needed.
         let stat = read(&format!("{folder}/memory.stat")).unwrap_or_default();
         let value = |name: &str| {
-            let value = stat.lines().find_map(|line| line.strip_prefix(self.total)?.strip_prefix(name)?.strip_prefix(' '));
+            let value = stat.lines().find_map(|line| {
+                line.strip_prefix(self.total)?.strip_prefix(name)?.strip_prefix(' ')
+            });
             value.and_then(|value| value.trim().parse::<u64>().ok()).unwrap_or(0)
         };
         let files = value("inactive_file").saturating_add(value("active_file"));
@@ -202,21 +226,33 @@ impl Files {
 mod tests {
     use super::*;
 
-    const MEMINFO: &str =
-        "MemTotal:       24684092 kB\nMemFree:        19473968 kB\nMemAvailable:    2000000 kB\nBuffers:         1004 kB\n";
-    const STATUS: &str = "Name:\tadwp\nVmHWM:\t  300000 kB\nVmRSS:\t  250000 kB\nRssAnon:\t  200000 kB\nRssFile:\t   50000 kB\n";
+    const MEMINFO: &str = "MemTotal:       24684092 kB\nMemFree:        19473968 \
+    kB\nMemAvailable:    2000000 kB\nBuffers:         1004 kB\n";
+    const STATUS: &str = "Name:\tadwp\nVmHWM:\t  300000 kB\nVmRSS:\t  250000 kB\nRssAnon:\t  \
+    200000 kB\nRssFile:\t   50000 kB\n";
 
     /// What is available on a machine with these files, in bytes.
     fn available(files: &[(&str, &str)]) -> Option<u64> {
-        available_by(&|path| files.iter().find(|(name, _)| *name == path).map(|(_, text)| (*text).to_owned()))
+        available_by(&|path| {
+            files.iter().find(|(name, _)| *name == path).map(|(_, text)| (*text).to_owned())
+        })
     }
 
     #[test]
     fn without_control_groups_it_is_what_is_free_and_what_is_held() {
         assert_eq!(available(&[("/proc/meminfo", MEMINFO)]), Some(2_000_000 << 10));
-        assert_eq!(available(&[("/proc/meminfo", MEMINFO), ("/proc/self/status", STATUS)]), Some(2_200_000 << 10));
+        assert_eq!(
+            available(&[("/proc/meminfo", MEMINFO), ("/proc/self/status", STATUS)]),
+            Some(2_200_000 << 10)
+        );
         assert_eq!(available(&[]), None);
-        assert_eq!(available(&[("/proc/meminfo", "MemAvailable: many kB\n"), ("/proc/self/status", STATUS)]), None);
+        assert_eq!(
+            available(&[
+                ("/proc/meminfo", "MemAvailable: many kB\n"),
+                ("/proc/self/status", STATUS)
+            ]),
+            None
+        );
     }
 
     #[test]
@@ -228,7 +264,10 @@ mod tests {
             ("/sys/fs/cgroup/user.slice/app.scope/memory.current", "500\n"),
             ("/sys/fs/cgroup/user.slice/memory.max", "10000\n"),
             ("/sys/fs/cgroup/user.slice/memory.current", "9000\n"),
-            ("/sys/fs/cgroup/user.slice/memory.stat", "anon 5000\nfile 4500\nactive_file 3000\ninactive_file 1000\n"),
+            (
+                "/sys/fs/cgroup/user.slice/memory.stat",
+                "anon 5000\nfile 4500\nactive_file 3000\ninactive_file 1000\n",
+            ),
         ];
         assert_eq!(available(&files), Some(10_000 - (9_000 - 4_000)));
         let mut full = files;
@@ -254,7 +293,10 @@ mod tests {
             ("/proc/self/cgroup", "9:cpu,cpuacct:/\n4:memory:/docker/abc\n0::/\n"),
             ("/sys/fs/cgroup/memory/docker/abc/memory.limit_in_bytes", "8000\n"),
             ("/sys/fs/cgroup/memory/docker/abc/memory.usage_in_bytes", "5000\n"),
-            ("/sys/fs/cgroup/memory/docker/abc/memory.stat", "inactive_file 1\ntotal_inactive_file 2000\ntotal_active_file 500\n"),
+            (
+                "/sys/fs/cgroup/memory/docker/abc/memory.stat",
+                "inactive_file 1\ntotal_inactive_file 2000\ntotal_active_file 500\n",
+            ),
             // No limit, as the kernel writes it.
             ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n"),
             ("/sys/fs/cgroup/memory/memory.usage_in_bytes", "90000\n"),
@@ -279,13 +321,15 @@ mod tests {
         let there = |host, gpu| Available { host, gpu };
         assert!(check("search", need(10, 0), there(Some(10), None)).is_ok());
         assert!(check("search", need(usize::MAX, usize::MAX), there(None, None)).is_ok());
-        let refused = check("search", need(5_200_000_000, 0), there(Some(812_000_000), None)).unwrap_err();
+        let refused =
+            check("search", need(5_200_000_000, 0), there(Some(812_000_000), None)).unwrap_err();
         assert!(matches!(refused, TrainError::Memory { place: Place::Host, .. }));
         let (said, hint) = (refused.to_string(), refused.hint().unwrap());
         assert!(said.contains("5.2 GB") && said.contains("812 MB"), "{said}");
         assert!(hint.contains("search.batch") && hint.contains("--no-memory-check"), "{hint}");
 
-        let refused = check("search", need(10, 5_200_000_000), there(Some(10), Some(812_000_000))).unwrap_err();
+        let refused = check("search", need(10, 5_200_000_000), there(Some(10), Some(812_000_000)))
+            .unwrap_err();
         assert!(refused.to_string().contains("5.2 GB of GPU memory"), "{refused}");
         assert!(refused.hint().unwrap().contains("--precision bf16"));
     }

@@ -7,20 +7,23 @@ use serde_json::{Map, Value};
 use crate::tensorboard::EventFile;
 use crate::{Result, RunDir, TrainError, read_text, write_atomic};
 
-/// `metrics.jsonl`: one JSON object a line, one line an epoch. What a phase writes there also goes into its event file for TensorBoard.
+/// `metrics.jsonl`: one JSON object a line, one line an epoch. What a phase writes there also goes
+/// into its event file for TensorBoard.
 pub(crate) struct Metrics {
     path: PathBuf,
     events: EventFile,
 }
 
 impl Metrics {
-    /// Opens the files for a phase that starts or continues at `epoch`: lines of that phase from there on are dropped, they will be
-    /// written again.
+    /// Opens the files for a phase that starts or continues at `epoch`: lines of that phase from
+    /// there on are dropped, they will be written again.
     pub(crate) fn open(run: &RunDir, phase: &str, epoch: usize) -> Result<Self> {
         let path = run.metrics();
         let text = if path.exists() { read_text(&path)? } else { String::new() };
         let is_own = |line: &Map<String, Value>| line.get("phase") == Some(&phase.into());
-        let is_before = |line: &Map<String, Value>| line.get("epoch").and_then(Value::as_u64).is_some_and(|e| e < epoch as u64);
+        let is_before = |line: &Map<String, Value>| {
+            line.get("epoch").and_then(Value::as_u64).is_some_and(|e| e < epoch as u64)
+        };
         let kept: Vec<(&str, Map<String, Value>)> = text
             .lines()
             // A line cut off by a kill is none.
@@ -38,8 +41,18 @@ impl Metrics {
     /// Adds the line of an epoch.
     pub(crate) fn append(&self, line: &Map<String, Value>) -> Result<()> {
         let text = serde_json::to_string(line).expect("a JSON object prints") + "\n";
-        let append = || OpenOptions::new().create(true).append(true).open(&self.path)?.write_all(text.as_bytes());
-        append().map_err(|source| TrainError::File { action: "write", path: self.path.clone(), source })?;
+        let append = || {
+            OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(&self.path)?
+                .write_all(text.as_bytes())
+        };
+        append().map_err(|source| TrainError::File {
+            action: "write",
+            path: self.path.clone(),
+            source,
+        })?;
         self.events.append(line)
     }
 }
@@ -51,19 +64,30 @@ mod tests {
     use serde_json::json;
 
     fn line(phase: &str, epoch: usize, loss: f64) -> Map<String, Value> {
-        json!({"phase": phase, "epoch": epoch, "time": 1e9 + 0.1 * epoch as f64, "loss": loss}).as_object().unwrap().clone()
+        json!({"phase": phase, "epoch": epoch, "time": 1e9 + 0.1 * epoch as f64, "loss": loss})
+            .as_object()
+            .unwrap()
+            .clone()
     }
 
-    /// Epochs and losses of a phase: those of `metrics.jsonl`, once they are known to be those of the event file.
+    /// Epochs and losses of a phase: those of `metrics.jsonl`, once they are known to be those of
+    /// the event file.
     fn losses(run: &RunDir, phase: &str) -> Vec<(u64, f64)> {
         let text = read_text(&run.metrics()).unwrap();
-        let lines = text.lines().map(|text| serde_json::from_str::<Map<String, Value>>(text).unwrap());
+        let lines =
+            text.lines().map(|text| serde_json::from_str::<Map<String, Value>>(text).unwrap());
         let own: Vec<_> = lines.filter(|line| line["phase"] == phase).collect();
         let of_line = |line: &Map<String, Value>| {
-            (line["time"].as_f64().unwrap(), line["epoch"].as_i64().unwrap(), vec![("loss".into(), line["loss"].as_f64().unwrap() as f32)])
+            (
+                line["time"].as_f64().unwrap(),
+                line["epoch"].as_i64().unwrap(),
+                vec![("loss".into(), line["loss"].as_f64().unwrap() as f32)],
+            )
         };
         assert_eq!(read(&run.events(phase)), own.iter().map(of_line).collect::<Vec<_>>());
-        own.iter().map(|line| (line["epoch"].as_u64().unwrap(), line["loss"].as_f64().unwrap())).collect()
+        own.iter()
+            .map(|line| (line["epoch"].as_u64().unwrap(), line["loss"].as_f64().unwrap()))
+            .collect()
     }
 
     #[test]

@@ -7,7 +7,10 @@ use serde_json::{Map, Value};
 
 use crate::memory::{self, Need, in_units};
 use crate::metrics::Metrics;
-use crate::{Checkpoint, Interrupt, Progress, Reporter, Result, RunDir, TensorData, TrainError, require_finite};
+use crate::{
+    Checkpoint, Interrupt, Progress, Reporter, Result, RunDir, TensorData, TrainError,
+    require_finite,
+};
 
 /// A point of a phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,25 +49,36 @@ pub trait Phase {
     /// What the engine computes on.
     fn device(&self) -> &Device;
 
-    /// Bytes of memory it will hold at its peak, over all its epochs. Told before [`Self::initialize`], and cheap: nothing of it is taken
-    /// yet.
+    /// Bytes of memory it will hold at its peak, over all its epochs. Told before
+    /// [`Self::initialize`], and cheap: nothing of it is taken yet.
     fn planned_bytes(&self) -> Result<Need>;
 
     /// Draws the initial values of everything it learns.
     fn initialize(&mut self) -> Result<()>;
 
-    /// The batches of an epoch from step `first` on; the same ones as an uninterrupted epoch has there.
-    fn batches(&self, epoch: usize, first: usize) -> Result<Box<dyn Iterator<Item = Result<Self::Batch, DataError>>>>;
+    /// The batches of an epoch from step `first` on; the same ones as an uninterrupted epoch has
+    /// there.
+    fn batches(
+        &self,
+        epoch: usize,
+        first: usize,
+    ) -> Result<Box<dyn Iterator<Item = Result<Self::Batch, DataError>>>>;
 
-    /// One update. A loss that is not finite is to be met with [`require_finite`] before anything is updated; where a phase does not,
-    /// [`run_phase`] ends all the same, but nobody can tell any more what the loss came from.
+    /// One update. A loss that is not finite is to be met with [`require_finite`] before anything
+    /// is updated; where a phase does not, [`run_phase`] ends all the same, but nobody can tell any
+    /// more what the loss came from.
     fn step(&mut self, at: At, batch: Self::Batch) -> Result<StepReport>;
 
     /// What follows an epoch, such as validation; gives what its metrics have beside the losses.
-    fn finish_epoch(&mut self, epoch: usize, reporter: &mut dyn Reporter) -> Result<Map<String, Value>>;
+    fn finish_epoch(
+        &mut self,
+        epoch: usize,
+        reporter: &mut dyn Reporter,
+    ) -> Result<Map<String, Value>>;
 
-    /// Why no further epoch is worth its time, where that is so: asked before each epoch. Must follow from what [`Self::restore`] brings
-    /// back, so that a phase which is continued ends where it would have ended.
+    /// Why no further epoch is worth its time, where that is so: asked before each epoch. Must
+    /// follow from what [`Self::restore`] brings back, so that a phase which is continued ends
+    /// where it would have ended.
     fn settled(&self) -> Option<String> {
         None
     }
@@ -110,11 +124,12 @@ struct Totals {
     seconds: f64,
 }
 
-/// Runs a phase to its end or to the next interrupt, which is met after the step it falls into or the one that follows.
+/// Runs a phase to its end or to the next interrupt, which is met after the step it falls into or
+/// the one that follows.
 ///
-/// A checkpoint is written after every epoch and on an interrupt. A loss that is not finite, or a variable, ends the phase with the last
-/// checkpoint kept.
-/// The memory it needs is told before any is taken, and what it took in the end.
+/// A checkpoint is written after every epoch and on an interrupt. A loss that is not finite, or a
+/// variable, ends the phase with the last checkpoint kept. The memory it needs is told before any
+/// is taken, and what it took in the end.
 pub fn run_phase<P: Phase>(phase: &mut P, context: &mut Context<'_>) -> Result<Outcome> {
     let outcome = drive(phase, context);
     context.reporter.phase_end();
@@ -129,17 +144,28 @@ fn drive<P: Phase>(phase: &mut P, context: &mut Context<'_>) -> Result<Outcome> 
     let (mut at, mut totals) = (At { epoch: 0, step: 0 }, Totals::default());
     if context.resume && path.exists() {
         (at, totals) = restore(phase, &path)?;
-        context.reporter.message(&format!("{}: continuing at epoch {}, step {}", P::NAME, at.epoch + 1, at.step));
+        context.reporter.message(&format!(
+            "{}: continuing at epoch {}, step {}",
+            P::NAME,
+            at.epoch + 1,
+            at.step
+        ));
     }
     let metrics = Metrics::open(context.run, P::NAME, at.epoch)?;
     let mut pace = Pace::default();
 
     while at.epoch < phase.epochs() {
-        // An epoch that was begun is finished: in the middle of it the phase could answer otherwise.
+        // An epoch that was begun is finished: in the middle of it the phase could answer
+        // otherwise.
         if at.step == 0
             && let Some(reason) = phase.settled()
         {
-            context.reporter.message(&format!("{}: settled after {} of {} epochs: {reason}", P::NAME, at.epoch, phase.epochs()));
+            context.reporter.message(&format!(
+                "{}: settled after {} of {} epochs: {reason}",
+                P::NAME,
+                at.epoch,
+                phase.epochs()
+            ));
             break;
         }
         for batch in phase.batches(at.epoch, at.step)? {
@@ -186,7 +212,8 @@ fn unix_seconds() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
 }
 
-/// What metrics and reports call a device. Results on the CPU are the same on any, with any number of threads.
+/// What metrics and reports call a device. Results on the CPU are the same on any, with any number
+/// of threads.
 fn label(device: &Device) -> String {
     match device {
         Device::Cpu(_) => "cpu".to_owned(),
@@ -198,10 +225,18 @@ fn label(device: &Device) -> String {
 fn announce_memory<P: Phase>(phase: &P, context: &mut Context<'_>) -> Result<Need> {
     let planned = phase.planned_bytes()?.with_held(context.held_bytes);
     let available = memory::available(phase.device())?;
-    let there = |available: Option<u64>| available.map(|bytes| format!(" ({} available)", in_units(bytes))).unwrap_or_default();
-    let mut text = format!("{}: needs about {} of memory{}", P::NAME, in_units(planned.host as u64), there(available.host));
+    let there = |available: Option<u64>| {
+        available.map(|bytes| format!(" ({} available)", in_units(bytes))).unwrap_or_default()
+    };
+    let mut text = format!(
+        "{}: needs about {} of memory{}",
+        P::NAME,
+        in_units(planned.host as u64),
+        there(available.host)
+    );
     if planned.gpu > 0 {
-        text += &format!(" and {} of GPU memory{}", in_units(planned.gpu as u64), there(available.gpu));
+        text +=
+            &format!(" and {} of GPU memory{}", in_units(planned.gpu as u64), there(available.gpu));
     }
     context.reporter.message(&text);
     if context.check_memory {
@@ -213,7 +248,12 @@ fn announce_memory<P: Phase>(phase: &P, context: &mut Context<'_>) -> Result<Nee
 /// Says what the phase took of the machine's memory, where the system tells.
 fn tell_peak<P: Phase>(planned: Need, reporter: &mut dyn Reporter) {
     if let Some(peak) = memory::peak() {
-        reporter.message(&format!("{}: memory: {} planned, {} measured", P::NAME, in_units(planned.host as u64), in_units(peak)));
+        reporter.message(&format!(
+            "{}: memory: {} planned, {} measured",
+            P::NAME,
+            in_units(planned.host as u64),
+            in_units(peak)
+        ));
     }
 }
 
@@ -222,7 +262,12 @@ fn save<P: Phase>(phase: &P, at: At, totals: Totals, path: &Path) -> Result<()> 
     phase.save(&mut checkpoint)?;
     let is_spoiled = |tensor: &TensorData| tensor.data.iter().any(|value| !value.is_finite());
     if let Some((tensor, _)) = checkpoint.tensors.iter().find(|(_, tensor)| is_spoiled(tensor)) {
-        return Err(TrainError::Spoiled { phase: P::NAME, epoch: at.epoch, step: at.step, tensor: tensor.clone() });
+        return Err(TrainError::Spoiled {
+            phase: P::NAME,
+            epoch: at.epoch,
+            step: at.step,
+            tensor: tensor.clone(),
+        });
     }
     let values = &mut checkpoint.values;
     values.insert("phase".into(), P::NAME.into());
@@ -239,7 +284,10 @@ fn restore<P: Phase>(phase: &mut P, path: &Path) -> Result<(At, Totals)> {
     let mut checkpoint = Checkpoint::read(path)?;
     let name: String = checkpoint.value("phase", path)?;
     if name != P::NAME {
-        return Err(TrainError::Damaged { path: path.to_owned(), reason: format!("it belongs to the phase {name:?}") });
+        return Err(TrainError::Damaged {
+            path: path.to_owned(),
+            reason: format!("it belongs to the phase {name:?}"),
+        });
     }
     phase.restore(&mut checkpoint, path)?;
     let at = At { epoch: checkpoint.value("epoch", path)?, step: checkpoint.value("step", path)? };
@@ -308,11 +356,15 @@ impl Pace {
         }
     }
 
-    /// Seconds that the steps from `at` on take. A phase that continued behind the last step of an epoch has no speed yet: it is that of
-    /// the epoch, whose `totals` are.
+    /// Seconds that the steps from `at` on take. A phase that continued behind the last step of an
+    /// epoch has no speed yet: it is that of the epoch, whose `totals` are.
     fn seconds_left<P: Phase>(&self, phase: &P, at: At, totals: &Totals) -> f64 {
         let left = (phase.epochs() - at.epoch) * phase.steps() - at.step;
-        let (seconds, steps) = if self.steps > 0.0 { (self.seconds, self.steps) } else { (totals.seconds, at.step as f64) };
+        let (seconds, steps) = if self.steps > 0.0 {
+            (self.seconds, self.steps)
+        } else {
+            (totals.seconds, at.step as f64)
+        };
         left as f64 * seconds / steps.max(1.0)
     }
 }
@@ -323,7 +375,8 @@ mod tests {
     use crate::read_text;
     use std::time::Duration;
 
-    /// A phase of three epochs of two steps, which plans, is settled and gets a loss that is not finite as it is told to.
+    /// A phase of three epochs of two steps, which plans, is settled and gets a loss that is not
+    /// finite as it is told to.
     struct Toy {
         device: Device,
         planned: usize,
@@ -339,7 +392,15 @@ mod tests {
     impl Toy {
         fn new() -> Self {
             let device = Device::cpu(1).unwrap();
-            Self { device, planned: 0, is_initialized: false, steps_done: 0, settled_from: u64::MAX, spoiled: None, overflows_at: u64::MAX }
+            Self {
+                device,
+                planned: 0,
+                is_initialized: false,
+                steps_done: 0,
+                settled_from: u64::MAX,
+                spoiled: None,
+                overflows_at: u64::MAX,
+            }
         }
     }
 
@@ -369,7 +430,11 @@ mod tests {
             Ok(())
         }
 
-        fn batches(&self, _: usize, first: usize) -> Result<Box<dyn Iterator<Item = Result<(), DataError>>>> {
+        fn batches(
+            &self,
+            _: usize,
+            first: usize,
+        ) -> Result<Box<dyn Iterator<Item = Result<(), DataError>>>> {
             Ok(Box::new((first..self.steps()).map(|_| Ok(()))))
         }
 
@@ -377,7 +442,11 @@ mod tests {
             assert!(self.is_initialized);
             std::thread::sleep(Duration::from_millis(2));
             self.steps_done += 1;
-            Ok(StepReport { loss: if self.spoiled == Some(at) { f32::INFINITY } else { 1.0 }, images: 1, correct: 1 })
+            Ok(StepReport {
+                loss: if self.spoiled == Some(at) { f32::INFINITY } else { 1.0 },
+                images: 1,
+                correct: 1,
+            })
         }
 
         fn finish_epoch(&mut self, _: usize, _: &mut dyn Reporter) -> Result<Map<String, Value>> {
@@ -391,7 +460,9 @@ mod tests {
         fn save(&self, checkpoint: &mut Checkpoint) -> Result<()> {
             checkpoint.values.insert("steps_done".into(), self.steps_done.into());
             let value = if self.steps_done >= self.overflows_at { f32::INFINITY } else { 1.0 };
-            checkpoint.tensors.insert("weight".into(), TensorData { shape: vec![1], data: vec![value] });
+            checkpoint
+                .tensors
+                .insert("weight".into(), TensorData { shape: vec![1], data: vec![value] });
             Ok(())
         }
 
@@ -432,10 +503,23 @@ mod tests {
     }
 
     /// Runs a phase in a folder, to its end or for some steps; gives also what is said.
-    fn run_in(run: &RunDir, phase: &mut Toy, resume: bool, check_memory: bool, steps: usize) -> (Result<Outcome>, Vec<String>) {
+    fn run_in(
+        run: &RunDir,
+        phase: &mut Toy,
+        resume: bool,
+        check_memory: bool,
+        steps: usize,
+    ) -> (Result<Outcome>, Vec<String>) {
         let mut listener = Listener { steps_left: steps, ..Listener::default() };
         let interrupt = listener.interrupt.clone();
-        let mut context = Context { run, resume, held_bytes: 1 << 20, check_memory, interrupt: &interrupt, reporter: &mut listener };
+        let mut context = Context {
+            run,
+            resume,
+            held_bytes: 1 << 20,
+            check_memory,
+            interrupt: &interrupt,
+            reporter: &mut listener,
+        };
         let outcome = run_phase(phase, &mut context);
         (outcome, listener.said)
     }
@@ -444,7 +528,8 @@ mod tests {
     fn run(planned: usize, check_memory: bool) -> (Result<Outcome>, bool, Vec<String>) {
         let folder = tempfile::tempdir().unwrap();
         let mut phase = Toy { planned, ..Toy::new() };
-        let (outcome, said) = run_in(&RunDir::create(folder.path()).unwrap(), &mut phase, false, check_memory, 0);
+        let (outcome, said) =
+            run_in(&RunDir::create(folder.path()).unwrap(), &mut phase, false, check_memory, 0);
         (outcome, phase.is_initialized, said)
     }
 
@@ -453,7 +538,11 @@ mod tests {
         if !run.metrics().exists() {
             return Vec::new();
         }
-        read_text(&run.metrics()).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        read_text(&run.metrics())
+            .unwrap()
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
     }
 
     #[test]
@@ -462,7 +551,10 @@ mod tests {
             return;
         }
         let (outcome, begun, said) = run(1 << 60, true);
-        assert!(matches!(outcome, Err(TrainError::Memory { phase: "toy", .. })) && !begun, "{outcome:?}");
+        assert!(
+            matches!(outcome, Err(TrainError::Memory { phase: "toy", .. })) && !begun,
+            "{outcome:?}"
+        );
         assert!(said[0].starts_with("toy: needs about 1152921.5 TB of memory ("), "{said:?}");
         let (outcome, begun, _) = run(1 << 60, false);
         assert!(matches!(outcome, Ok(Outcome::Done)) && begun, "{outcome:?}");
@@ -471,9 +563,16 @@ mod tests {
     #[test]
     fn what_the_caller_holds_counts() {
         let (outcome, _, said) = run(1 << 20, true);
-        assert!(outcome.is_ok() && said[0].starts_with("toy: needs about 2.1 MB of memory"), "{said:?}");
+        assert!(
+            outcome.is_ok() && said[0].starts_with("toy: needs about 2.1 MB of memory"),
+            "{said:?}"
+        );
         if cfg!(target_os = "linux") {
-            assert!(said[1].starts_with("toy: memory: 2.1 MB planned, ") && said[1].ends_with("MB measured"), "{said:?}");
+            assert!(
+                said[1].starts_with("toy: memory: 2.1 MB planned, ")
+                    && said[1].ends_with("MB measured"),
+                "{said:?}"
+            );
         }
     }
 
@@ -484,9 +583,13 @@ mod tests {
         let start = unix_seconds();
         run_in(&run, &mut Toy::new(), false, true, 0).0.unwrap();
         let lines = lines(&run);
-        let numbers = |key: &str| lines.iter().map(|line| line[key].as_f64().unwrap()).collect::<Vec<f64>>();
+        let numbers =
+            |key: &str| lines.iter().map(|line| line[key].as_f64().unwrap()).collect::<Vec<f64>>();
         let (times, left) = (numbers("time"), numbers("seconds_left"));
-        assert!(start <= times[0] && times.is_sorted() && times[2] <= unix_seconds(), "{times:?} from {start} on");
+        assert!(
+            start <= times[0] && times.is_sorted() && times[2] <= unix_seconds(),
+            "{times:?} from {start} on"
+        );
         // Each step takes 2 ms or more; two epochs of two are left, then one, then none.
         assert!(left[0] >= 4.0 * 2e-3 && left[1] >= 2.0 * 2e-3 && left[2] == 0.0, "{left:?}");
     }
@@ -509,7 +612,9 @@ mod tests {
 
     #[test]
     fn a_phase_that_is_settled_is_done_and_says_why() {
-        let told = |said: &[String]| said.iter().filter(|text| text.contains("settled")).cloned().collect::<Vec<_>>();
+        let told = |said: &[String]| {
+            said.iter().filter(|text| text.contains("settled")).cloned().collect::<Vec<_>>()
+        };
         let folder = tempfile::tempdir().unwrap();
         let run = RunDir::create(folder.path()).unwrap();
         let toy = || Toy { settled_from: 3, ..Toy::new() };
@@ -519,15 +624,25 @@ mod tests {
         assert_eq!(told(&said), ["toy: settled after 2 of 3 epochs: nothing moves"]);
         assert_eq!((phase.steps_done, lines(&run).len()), (4, 2));
 
-        // Continued when it is done, and when it was stopped in the middle of the epoch in which it settles.
+        // Continued when it is done, and when it was stopped in the middle of the epoch in which it
+        // settles.
         let (outcome, said) = run_in(&run, &mut phase, true, true, 0);
-        assert!(matches!(outcome, Ok(Outcome::Done)) && told(&said).len() == 1, "{outcome:?}, {said:?}");
+        assert!(
+            matches!(outcome, Ok(Outcome::Done)) && told(&said).len() == 1,
+            "{outcome:?}, {said:?}"
+        );
         assert_eq!(phase.steps_done, 4);
         let (outcome, said) = run_in(&run, &mut toy(), false, true, 3);
-        assert!(matches!(outcome, Ok(Outcome::Interrupted)) && told(&said).is_empty(), "{outcome:?}, {said:?}");
+        assert!(
+            matches!(outcome, Ok(Outcome::Interrupted)) && told(&said).is_empty(),
+            "{outcome:?}, {said:?}"
+        );
         let mut phase = toy();
         let (outcome, said) = run_in(&run, &mut phase, true, true, 0);
-        assert!(matches!(outcome, Ok(Outcome::Done)) && told(&said).len() == 1, "{outcome:?}, {said:?}");
+        assert!(
+            matches!(outcome, Ok(Outcome::Done)) && told(&said).len() == 1,
+            "{outcome:?}, {said:?}"
+        );
         assert_eq!((phase.steps_done, lines(&run).len()), (4, 2));
     }
 
@@ -537,7 +652,10 @@ mod tests {
         let run = RunDir::create(folder.path()).unwrap();
         let mut phase = Toy { spoiled: Some(At { epoch: 1, step: 1 }), ..Toy::new() };
         let (outcome, _) = run_in(&run, &mut phase, false, true, 0);
-        assert!(matches!(outcome, Err(TrainError::NotFinite { phase: "toy", epoch: 1, step: 1, .. })), "{outcome:?}");
+        assert!(
+            matches!(outcome, Err(TrainError::NotFinite { phase: "toy", epoch: 1, step: 1, .. })),
+            "{outcome:?}"
+        );
         assert_eq!(lines(&run).len(), 1);
         let path = run.checkpoint("toy");
         assert_eq!(Checkpoint::read(&path).unwrap().value::<u64>("steps_done", &path).unwrap(), 2);
@@ -549,7 +667,10 @@ mod tests {
         // With the last step of the second epoch, whose loss is from before the update.
         let (outcome, _) = run_in(&run, &mut Toy { overflows_at: 4, ..Toy::new() }, false, true, 0);
         let Err(error @ TrainError::Spoiled { .. }) = &outcome else { panic!("{outcome:?}") };
-        assert_eq!(error.to_string(), "toy: weight has values that are not finite after epoch 2, step 0");
+        assert_eq!(
+            error.to_string(),
+            "toy: weight has values that are not finite after epoch 2, step 0"
+        );
         let path = run.checkpoint("toy");
         assert_eq!(Checkpoint::read(&path).unwrap().value::<u64>("steps_done", &path).unwrap(), 2);
     }

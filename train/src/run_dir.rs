@@ -15,20 +15,31 @@ impl RunDir {
     pub fn create(path: &Path) -> Result<Self> {
         let run = Self { path: path.to_owned() };
         let checkpoints = run.file("checkpoints");
-        fs::create_dir_all(&checkpoints).map_err(|source| TrainError::File { action: "create", path: checkpoints, source })?;
+        fs::create_dir_all(&checkpoints).map_err(|source| TrainError::File {
+            action: "create",
+            path: checkpoints,
+            source,
+        })?;
         Ok(run)
     }
 
-    /// Removes what kills in the middle of a write have left behind. Nobody else may be writing to the run.
+    /// Removes what kills in the middle of a write have left behind. Nobody else may be writing to
+    /// the run.
     pub fn remove_partial_files(&self) -> Result<()> {
         let mut folders = vec![self.path.clone(), self.file("checkpoints")];
         if self.tensorboard().exists() {
             folders.extend(entries(&self.tensorboard())?.into_iter().filter(|path| path.is_dir()));
         }
         for folder in folders {
-            let is_partial = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PARTIAL));
+            let is_partial = |path: &PathBuf| {
+                path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PARTIAL))
+            };
             for path in entries(&folder)?.into_iter().filter(is_partial) {
-                fs::remove_file(&path).map_err(|source| TrainError::File { action: "clean", path, source })?;
+                fs::remove_file(&path).map_err(|source| TrainError::File {
+                    action: "clean",
+                    path,
+                    source,
+                })?;
             }
         }
         Ok(())
@@ -54,7 +65,8 @@ impl RunDir {
         self.file("metrics.jsonl")
     }
 
-    /// The folder for `tensorboard --logdir`: a folder for each phase, which TensorBoard calls a run.
+    /// The folder for `tensorboard --logdir`: a folder for each phase, which TensorBoard calls a
+    /// run.
     pub fn tensorboard(&self) -> PathBuf {
         self.file("tensorboard")
     }
@@ -68,7 +80,8 @@ impl RunDir {
 
 /// Everything that a folder holds, folders included.
 fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
-    let read = fs::read_dir(folder).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
+    let read =
+        fs::read_dir(folder).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
     read.map_err(|source| TrainError::File { action: "clean", path: folder.to_owned(), source })
 }
 
@@ -86,6 +99,8 @@ mod tests {
         fs::create_dir_all(run.events("space").parent().unwrap()).unwrap();
         whole.iter().chain(&partial).for_each(|path| fs::write(path, "").unwrap());
         run.remove_partial_files().unwrap();
-        assert!(whole.iter().all(|path| path.exists()) && !partial.iter().any(|path| path.exists()));
+        assert!(
+            whole.iter().all(|path| path.exists()) && !partial.iter().any(|path| path.exists())
+        );
     }
 }

@@ -8,13 +8,14 @@ use adwp_engine::cuda::{self, ImageStore, Place};
 
 use crate::{BatchSource, Result};
 
-/// Images of one data set that lie in the memory of a GPU from the first batch on. They are read once, so image files are decoded once
-/// instead of every time that a batch has them.
+/// Images of one data set that lie in the memory of a GPU from the first batch on. They are read
+/// once, so image files are decoded once instead of every time that a batch has them.
 #[derive(Debug)]
 pub struct StoredImages {
     dataset: Arc<Dataset>,
     normalization: Normalization,
-    /// Which images of the data set, ascending: the number of each in the store is its position here.
+    /// Which images of the data set, ascending: the number of each in the store is its position
+    /// here.
     images: Vec<u32>,
     device: cuda::Device,
     store: OnceLock<Arc<ImageStore>>,
@@ -23,11 +24,12 @@ pub struct StoredImages {
 /// Images that are read at a time, by all cores, while a store is filled.
 const AHEAD: usize = 256;
 
-/// Plans to keep the images of `sources` in the memory of `device`, where that is a GPU and what is stored takes no more than half of what
-/// is free there. Sources of the same data set share one store. Nothing is taken before the first batch is asked for.
+/// Plans to keep the images of `sources` in the memory of `device`, where that is a GPU and what is
+/// stored takes no more than half of what is free there. Sources of the same data set share one
+/// store. Nothing is taken before the first batch is asked for.
 ///
-/// Batches have the same bits as those that are prepared on the host. Those whose augmentation changes pixels still are: see
-/// [`BatchSource::stored`].
+/// Batches have the same bits as those that are prepared on the host. Those whose augmentation
+/// changes pixels still are: see [`BatchSource::stored`].
 ///
 /// # Errors
 /// [`TrainError::Engine`](crate::TrainError::Engine) when the GPU does not answer.
@@ -38,13 +40,23 @@ pub fn store_images(sources: &mut [&mut BatchSource], device: &Device) -> Result
         if sources[first].stored.is_some() {
             continue;
         }
-        let (dataset, normalization) = (Arc::clone(&sources[first].dataset), sources[first].normalization.clone());
-        let is_alike = |source: &BatchSource| Arc::ptr_eq(&source.dataset, &dataset) && source.normalization == normalization;
+        let (dataset, normalization) =
+            (Arc::clone(&sources[first].dataset), sources[first].normalization.clone());
+        let is_alike = |source: &BatchSource| {
+            Arc::ptr_eq(&source.dataset, &dataset) && source.normalization == normalization
+        };
         let alike: Vec<usize> = (first..sources.len()).filter(|&i| is_alike(sources[i])).collect();
-        let mut images: Vec<u32> = alike.iter().flat_map(|&i| &sources[i].indices).copied().collect();
+        let mut images: Vec<u32> =
+            alike.iter().flat_map(|&i| &sources[i].indices).copied().collect();
         images.sort_unstable();
         images.dedup();
-        let stored = StoredImages { dataset, normalization, images, device: device.clone(), store: OnceLock::new() };
+        let stored = StoredImages {
+            dataset,
+            normalization,
+            images,
+            device: device.clone(),
+            store: OnceLock::new(),
+        };
         if let Some(left) = room.checked_sub(stored.bytes() as u64) {
             room = left;
             let stored = Arc::new(stored);
@@ -90,7 +102,13 @@ impl StoredImages {
             out.copy_from_slice(&ahead[position * out.len()..][..out.len()]);
             Ok(())
         };
-        let store = ImageStore::new(&self.device, self.shape(), self.images.len(), &self.normalization.tables(), read)?;
+        let store = ImageStore::new(
+            &self.device,
+            self.shape(),
+            self.images.len(),
+            &self.normalization.tables(),
+            read,
+        )?;
         Ok(Arc::clone(self.store.get_or_init(|| Arc::new(store))))
     }
 
@@ -129,16 +147,35 @@ mod tests {
     const BATCH: usize = 6;
 
     fn dataset(shape: ImageShape, images: usize) -> Arc<Dataset> {
-        let pixels = (0..images * shape.values()).map(|i| (i.wrapping_mul(2_654_435_761) >> 7) as u8).collect();
+        let pixels = (0..images * shape.values())
+            .map(|i| (i.wrapping_mul(2_654_435_761) >> 7) as u8)
+            .collect();
         let labels = (0..images as u32).map(|i| i % 2).collect();
-        Arc::new(Dataset::from_memory("t", ["a", "b"].map(str::to_owned).to_vec(), shape, labels, pixels).unwrap())
+        Arc::new(
+            Dataset::from_memory(
+                "t",
+                ["a", "b"].map(str::to_owned).to_vec(),
+                shape,
+                labels,
+                pixels,
+            )
+            .unwrap(),
+        )
     }
 
     fn source(dataset: &Arc<Dataset>, indices: Vec<u32>) -> BatchSource {
         let channels = dataset.shape().channels;
-        let normalization =
-            Normalization { mean: (0..channels).map(|c| 0.3 + 0.1 * c as f32).collect(), std: vec![0.37; dataset.shape().channels] };
-        BatchSource { dataset: Arc::clone(dataset), indices, normalization, batch: BATCH, stored: None }
+        let normalization = Normalization {
+            mean: (0..channels).map(|c| 0.3 + 0.1 * c as f32).collect(),
+            std: vec![0.37; dataset.shape().channels],
+        };
+        BatchSource {
+            dataset: Arc::clone(dataset),
+            indices,
+            normalization,
+            batch: BATCH,
+            stored: None,
+        }
     }
 
     /// What an executor on `device` is fed with by each batch, with the labels.
@@ -157,7 +194,8 @@ mod tests {
             batch.fill_up(BATCH);
             executor.run(&mut Variables::new(), &[(x, batch.feed())]).unwrap();
             let images = batch.labels.len() * shape.values();
-            let bits = executor.value(y).unwrap()[..images].iter().map(|value| value.to_bits()).collect();
+            let bits =
+                executor.value(y).unwrap()[..images].iter().map(|value| value.to_bits()).collect();
             (batch.labels, bits)
         };
         batches.map(&mut see).collect()
@@ -165,18 +203,23 @@ mod tests {
 
     #[test]
     fn nothing_is_stored_for_the_cpu() {
-        let mut images = source(&dataset(ImageShape { channels: 1, height: 2, width: 2 }, 4), vec![0, 1]);
+        let mut images =
+            source(&dataset(ImageShape { channels: 1, height: 2, width: 2 }, 4), vec![0, 1]);
         store_images(&mut [&mut images], &Device::cpu(1).unwrap()).unwrap();
         assert!(images.stored.is_none());
         assert_eq!(stored_bytes(&[&images]), 0);
     }
 
-    const OF_PLACES: Augmentation = Augmentation { crop_padding: 3, flip: true, cutout: 4, ..Augmentation::NONE };
+    const OF_PLACES: Augmentation =
+        Augmentation { crop_padding: 3, flip: true, cutout: 4, ..Augmentation::NONE };
     /// Changes that a GPU cannot make.
     const OF_PIXELS: [Augmentation; 3] = [
         Augmentation { resized_crop: 0.08, ..OF_PLACES },
         Augmentation { auto_augment: AutoAugment::Cifar10, ..OF_PLACES },
-        Augmentation { color_jitter: ColorJitter { brightness: 0.4, contrast: 0.4, saturation: 0.4, hue: 0.1 }, ..OF_PLACES },
+        Augmentation {
+            color_jitter: ColorJitter { brightness: 0.4, contrast: 0.4, saturation: 0.4, hue: 0.1 },
+            ..OF_PLACES
+        },
     ];
 
     #[test]
@@ -184,10 +227,17 @@ mod tests {
         let shape = ImageShape { channels: 3, height: 8, width: 8 };
         let images = source(&dataset(shape, 40), (0..40).collect());
         let cpu = Device::cpu(1).unwrap();
-        let epoch = |augmentation| seen(images.shuffled(augmentation, 7, 2, 1).unwrap(), shape, &cpu);
+        let epoch =
+            |augmentation| seen(images.shuffled(augmentation, 7, 2, 1).unwrap(), shape, &cpu);
         for augmentation in OF_PIXELS {
-            assert!(epoch(augmentation) == epoch(augmentation) && epoch(augmentation) != epoch(OF_PLACES));
-            assert!(images.bytes_in_flight(&augmentation) > 5 * BATCH * shape.values() * size_of::<f32>());
+            assert!(
+                epoch(augmentation) == epoch(augmentation)
+                    && epoch(augmentation) != epoch(OF_PLACES)
+            );
+            assert!(
+                images.bytes_in_flight(&augmentation)
+                    > 5 * BATCH * shape.values() * size_of::<f32>()
+            );
         }
     }
 
@@ -201,7 +251,10 @@ mod tests {
         for (channels, height, width) in [(3, 8, 12), (1, 7, 9)] {
             let shape = ImageShape { channels, height, width };
             let dataset = dataset(shape, 60);
-            let halves = [source(&dataset, (0..40).rev().step_by(2).collect()), source(&dataset, (1..40).step_by(2).collect())];
+            let halves = [
+                source(&dataset, (0..40).rev().step_by(2).collect()),
+                source(&dataset, (1..40).step_by(2).collect()),
+            ];
             let mut stored = halves.clone();
             let [first, second] = &mut stored;
             store_images(&mut [first, second], &gpu).unwrap();
@@ -209,16 +262,37 @@ mod tests {
                 let of_places = [
                     Augmentation::NONE,
                     OF_PLACES,
-                    Augmentation { crop_padding: usize::MAX, flip: false, cutout: usize::MAX, ..Augmentation::NONE },
+                    Augmentation {
+                        crop_padding: usize::MAX,
+                        flip: false,
+                        cutout: usize::MAX,
+                        ..Augmentation::NONE
+                    },
                 ];
-                assert!(of_places.iter().all(|places| on_gpu.bytes_in_flight(places) < on_host.bytes_in_flight(places)));
-                assert!(OF_PIXELS.iter().all(|pixels| on_gpu.bytes_in_flight(pixels) == on_host.bytes_in_flight(pixels)));
+                assert!(
+                    of_places
+                        .iter()
+                        .all(|places| on_gpu.bytes_in_flight(places)
+                            < on_host.bytes_in_flight(places))
+                );
+                assert!(OF_PIXELS.iter().all(
+                    |pixels| on_gpu.bytes_in_flight(pixels) == on_host.bytes_in_flight(pixels)
+                ));
                 for augmentation in of_places.into_iter().chain(OF_PIXELS) {
-                    let epoch = |source: &BatchSource, device| seen(source.shuffled(augmentation, 7, 2, 1).unwrap(), shape, device);
-                    assert!(epoch(on_host, &cpu) == epoch(on_gpu, &gpu), "{shape}, {augmentation:?}");
+                    let epoch = |source: &BatchSource, device| {
+                        seen(source.shuffled(augmentation, 7, 2, 1).unwrap(), shape, device)
+                    };
+                    assert!(
+                        epoch(on_host, &cpu) == epoch(on_gpu, &gpu),
+                        "{shape}, {augmentation:?}"
+                    );
                 }
-                let all = |source: &BatchSource, device| seen(source.in_order(0).unwrap(), shape, device);
-                assert!(all(on_host, &cpu) == all(on_gpu, &gpu), "{shape}, with a last batch that is not full");
+                let all =
+                    |source: &BatchSource, device| seen(source.in_order(0).unwrap(), shape, device);
+                assert!(
+                    all(on_host, &cpu) == all(on_gpu, &gpu),
+                    "{shape}, with a last batch that is not full"
+                );
             }
         }
     }
@@ -231,12 +305,16 @@ mod tests {
         let gpu = Device::from(cuda::Device::open(0).unwrap());
         let shape = ImageShape { channels: 1, height: 4, width: 4 };
         let (one, other) = (dataset(shape, 10), dataset(shape, 3));
-        let [mut a, mut b, mut c] = [source(&one, vec![8, 2]), source(&other, vec![0]), source(&one, vec![2, 5])];
+        let [mut a, mut b, mut c] =
+            [source(&one, vec![8, 2]), source(&other, vec![0]), source(&one, vec![2, 5])];
         store_images(&mut [&mut a, &mut b, &mut c], &gpu).unwrap();
         let [of_a, of_b, of_c] = [&a, &b, &c].map(|source| source.stored.as_ref().unwrap());
         assert!(Arc::ptr_eq(of_a, of_c) && !Arc::ptr_eq(of_a, of_b));
         assert_eq!(of_a.images, [2, 5, 8]);
-        assert_eq!(stored_bytes(&[&a, &b, &c]), (3 + 1) * shape.values() + 2 * 256 * size_of::<f32>());
+        assert_eq!(
+            stored_bytes(&[&a, &b, &c]),
+            (3 + 1) * shape.values() + 2 * 256 * size_of::<f32>()
+        );
         assert!(of_a.store.get().is_none(), "nothing is taken before a batch is asked for");
         assert!(Arc::ptr_eq(&of_a.store().unwrap(), &of_c.store().unwrap()));
     }

@@ -3,8 +3,9 @@ use rand_chacha::ChaCha8Rng;
 
 /// All random numbers of a run, addressed instead of drawn in sequence.
 ///
-/// A generator belongs to (seed, purpose, epoch, step): what one purpose draws never shifts what another gets, threads cannot race for
-/// numbers, and a checkpoint needs no generator state, only the counters.
+/// A generator belongs to (seed, purpose, epoch, step): what one purpose draws never shifts what
+/// another gets, threads cannot race for numbers, and a checkpoint needs no generator state, only
+/// the counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Streams {
     seed: u64,
@@ -39,7 +40,9 @@ impl Streams {
 
 /// 64-bit FNV-1a: tells purposes apart, the same on every platform and in every version.
 fn fnv1a(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 #[cfg(test)]
@@ -48,10 +51,16 @@ mod tests {
 
     #[test]
     fn addresses_are_distinct_and_repeatable() {
-        let draw = |seed, purpose, epoch, step| Streams::new(seed).at(purpose, epoch, step).next_u64();
+        let draw =
+            |seed, purpose, epoch, step| Streams::new(seed).at(purpose, epoch, step).next_u64();
         let first = draw(1, "masks", 2, 3);
         assert_eq!(first, draw(1, "masks", 2, 3));
-        for other in [draw(2, "masks", 2, 3), draw(1, "alpha", 2, 3), draw(1, "masks", 3, 3), draw(1, "masks", 2, 4)] {
+        for other in [
+            draw(2, "masks", 2, 3),
+            draw(1, "alpha", 2, 3),
+            draw(1, "masks", 3, 3),
+            draw(1, "masks", 2, 4),
+        ] {
             assert_ne!(first, other);
         }
     }

@@ -1,7 +1,7 @@
 //! Metrics as event files, which TensorBoard shows.
 //!
-//! An event file is a sequence of records as TensorFlow frames them (`TFRecord`), each of which holds a protobuf message `Event`. Field
-//! numbers are those of `event.proto` and `summary.proto`.
+//! An event file is a sequence of records as TensorFlow frames them (`TFRecord`), each of which
+//! holds a protobuf message `Event`. Field numbers are those of `event.proto` and `summary.proto`.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -56,11 +56,15 @@ pub(crate) struct EventFile {
 }
 
 impl EventFile {
-    /// Opens the file of a phase that has these lines. Where it has others, or is cut off, it is written anew.
+    /// Opens the file of a phase that has these lines. Where it has others, or is cut off, it is
+    /// written anew.
     ///
     /// # Errors
     /// [`TrainError::File`] naming what could not be read or written.
-    pub(crate) fn open<'a>(path: PathBuf, lines: impl IntoIterator<Item = &'a Map<String, Value>>) -> Result<Self> {
+    pub(crate) fn open<'a>(
+        path: PathBuf,
+        lines: impl IntoIterator<Item = &'a Map<String, Value>>,
+    ) -> Result<Self> {
         let mut wanted = Vec::new();
         for line in lines {
             put_line(line, &mut wanted);
@@ -76,7 +80,8 @@ impl EventFile {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
             found => found.map_err(fail("read", &path))?,
         };
-        // A file that is right is left as it is: a TensorBoard that shows it reads on in it, and would not notice another in its place.
+        // A file that is right is left as it is: a TensorBoard that shows it reads on in it, and
+        // would not notice another in its place.
         if found != wanted {
             if wanted.is_empty() {
                 fs::remove_file(&path).map_err(fail("delete", &path))?;
@@ -87,8 +92,8 @@ impl EventFile {
         Ok(Self { path })
     }
 
-    /// Adds the event of a line. After a kill in the middle of it the file ends in a part of a record, before which TensorBoard stops and
-    /// which the next [`Self::open`] removes.
+    /// Adds the event of a line. After a kill in the middle of it the file ends in a part of a
+    /// record, before which TensorBoard stops and which the next [`Self::open`] removes.
     ///
     /// # Errors
     /// [`TrainError::File`] naming the file.
@@ -102,7 +107,11 @@ impl EventFile {
             }
             file.write_all(&bytes)
         };
-        append().map_err(|source| TrainError::File { action: "write", path: self.path.clone(), source })
+        append().map_err(|source| TrainError::File {
+            action: "write",
+            path: self.path.clone(),
+            source,
+        })
     }
 }
 
@@ -111,13 +120,18 @@ fn put_line(line: &Map<String, Value>, bytes: &mut Vec<u8>) {
     let event = event(line);
     if bytes.is_empty() {
         // As old as the first line, so that the same lines always make the same file.
-        let first = Event { wall_time: event.wall_time, file_version: Some(FILE_VERSION.to_owned()), ..Event::default() };
+        let first = Event {
+            wall_time: event.wall_time,
+            file_version: Some(FILE_VERSION.to_owned()),
+            ..Event::default()
+        };
         put_record(&first, bytes);
     }
     put_record(&event, bytes);
 }
 
-/// Appends length, checksum of the length, message, checksum of the message; numbers have their lowest byte first.
+/// Appends length, checksum of the length, message, checksum of the message; numbers have their
+/// lowest byte first.
 fn put_record(event: &Event, bytes: &mut Vec<u8>) {
     let message = event.encode_to_vec();
     let length = (message.len() as u64).to_le_bytes();
@@ -127,7 +141,8 @@ fn put_record(event: &Event, bytes: &mut Vec<u8>) {
     }
 }
 
-/// TensorFlow's CRC-32C, changed so that the checksum of data which contains checksums is a good one, too.
+/// TensorFlow's CRC-32C, changed so that the checksum of data which contains checksums is a good
+/// one, too.
 fn masked_crc(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
 }
@@ -149,12 +164,16 @@ fn put_scalars(tag: &str, value: &Value, scalars: &mut Vec<Scalar>) {
         Value::Number(number) => number.as_f64(),
         Value::Bool(is_true) => Some(f64::from(u8::from(*is_true))),
         Value::Object(entries) => {
-            entries.iter().for_each(|(key, value)| put_scalars(&format!("{tag}/{key}"), value, scalars));
+            entries
+                .iter()
+                .for_each(|(key, value)| put_scalars(&format!("{tag}/{key}"), value, scalars));
             None
         }
         Value::Null | Value::String(_) | Value::Array(_) => None,
     };
-    scalars.extend(number.map(|number| Scalar { tag: tag.to_owned(), simple_value: Some(number as f32) }));
+    scalars.extend(
+        number.map(|number| Scalar { tag: tag.to_owned(), simple_value: Some(number as f32) }),
+    );
 }
 
 #[cfg(test)]
@@ -179,7 +198,11 @@ pub(crate) mod tests {
         while at < bytes.len() {
             let mut part = |count: usize| {
                 let part = take(count);
-                assert_eq!(take(4), masked_crc(part).to_le_bytes(), "checksum of {count} bytes at {at}");
+                assert_eq!(
+                    take(4),
+                    masked_crc(part).to_le_bytes(),
+                    "checksum of {count} bytes at {at}"
+                );
                 at += count + 4;
                 part
             };
@@ -189,7 +212,12 @@ pub(crate) mod tests {
         let first = events.remove(0);
         assert_eq!((first.file_version.as_deref(), first.summary), (Some(FILE_VERSION), None));
         let plain = |event: Event| {
-            let scalars = event.summary.unwrap().value.into_iter().map(|scalar| (scalar.tag, scalar.simple_value.unwrap()));
+            let scalars = event
+                .summary
+                .unwrap()
+                .value
+                .into_iter()
+                .map(|scalar| (scalar.tag, scalar.simple_value.unwrap()));
             (event.wall_time, event.step, scalars.collect())
         };
         events.into_iter().map(plain).collect()
@@ -201,7 +229,8 @@ pub(crate) mod tests {
 
     #[test]
     fn a_checksum_is_that_of_tensorflow() {
-        // The length of the first record, 24 bytes, and its checksum, as in every file that TensorFlow wrote.
+        // The length of the first record, 24 bytes, and its checksum, as in every file that
+        // TensorFlow wrote.
         assert_eq!(masked_crc(&24_u64.to_le_bytes()).to_le_bytes(), [0xa3, 0x7f, 0x4b, 0x22]);
     }
 
@@ -224,14 +253,20 @@ pub(crate) mod tests {
             ("settled", 0.0),
             ("stable", 1.0),
         ];
-        assert_eq!(events, [(1e9 + 0.25, 7, scalars.map(|(tag, value)| (tag.to_owned(), value)).to_vec())]);
+        assert_eq!(
+            events,
+            [(1e9 + 0.25, 7, scalars.map(|(tag, value)| (tag.to_owned(), value)).to_vec())]
+        );
     }
 
     #[test]
     fn a_file_without_lines_is_none() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events");
-        EventFile::open(path.clone(), []).unwrap().append(&line(json!({"epoch": 0, "a": 1}))).unwrap();
+        EventFile::open(path.clone(), [])
+            .unwrap()
+            .append(&line(json!({"epoch": 0, "a": 1})))
+            .unwrap();
         EventFile::open(path.clone(), []).unwrap();
         assert!(!path.exists());
     }
@@ -273,11 +308,15 @@ pub(crate) mod tests {
         let file = EventFile::open(path.clone(), []).unwrap();
         std::os::unix::fs::symlink("/dev/full", &path).unwrap();
         let error = file.append(&line(json!({"epoch": 0, "loss": 0.1}))).unwrap_err();
-        assert!(matches!(&error, TrainError::File { action: "write", path: named, .. } if *named == path), "{error}");
+        assert!(
+            matches!(&error, TrainError::File { action: "write", path: named, .. } if *named == path),
+            "{error}"
+        );
         assert!(error.hint().unwrap().contains("free space"), "{error}");
     }
 
-    /// Prints what TensorBoard's reader finds in the folder it is given: a JSON object of lists of [time, step, value] by tag.
+    /// Prints what TensorBoard's reader finds in the folder it is given: a JSON object of lists of
+    /// [time, step, value] by tag.
     const READER: &str = r#"
 import json, sys
 from tensorboard.backend.event_processing import event_accumulator
@@ -290,12 +329,15 @@ scalars = {tag: [[event.wall_time, event.step, event.value] for event in accumul
 print(json.dumps(scalars))
 "#;
 
-    /// Needs TensorBoard, so it does nothing unless `ADWP_PYTHON` names an interpreter that has it; `ADWP_REQUIRE_ORT` insists, since what
-    /// fetches ONNX Runtime fetches both.
+    /// Needs TensorBoard, so it does nothing unless `ADWP_PYTHON` names an interpreter that has it;
+    /// `ADWP_REQUIRE_ORT` insists, since what fetches ONNX Runtime fetches both.
     #[test]
     fn tensorboard_reads_what_was_written() {
         let Some(python) = std::env::var_os("ADWP_PYTHON") else {
-            assert!(std::env::var_os("ADWP_REQUIRE_ORT").is_none(), "ADWP_PYTHON must name a Python that has the package tensorboard");
+            assert!(
+                std::env::var_os("ADWP_REQUIRE_ORT").is_none(),
+                "ADWP_PYTHON must name a Python that has the package tensorboard"
+            );
             return;
         };
         let folder = tempfile::tempdir().unwrap();
@@ -311,7 +353,8 @@ print(json.dumps(scalars))
         let whole = fs::read(&path).unwrap();
         fs::write(&path, &whole[..whole.len() - 9]).unwrap();
 
-        let output = std::process::Command::new(&python).arg("-c").arg(READER).arg(folder.path()).output();
+        let output =
+            std::process::Command::new(&python).arg("-c").arg(READER).arg(folder.path()).output();
         let output = output.unwrap_or_else(|e| panic!("{}: {e}", python.display()));
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let found: Value = serde_json::from_slice(&output.stdout).unwrap();

@@ -13,7 +13,8 @@ use crate::failure::{Failure, Result};
 use operators::Operator;
 use steps::Step;
 
-/// Nodes that are there only to give an operator a loss start with this; they are neither timed nor counted.
+/// Nodes that are there only to give an operator a loss start with this; they are neither timed nor
+/// counted.
 pub(crate) const HEAD: &str = "head/";
 
 /// How large the networks are.
@@ -58,21 +59,24 @@ impl Network {
         Ok(variables)
     }
 
-    /// Bytes that clipping and optimiser read and write on a GPU: for each parameter its gradient once to clip, then gradient, value and
-    /// moments read, value and moments written.
+    /// Bytes that clipping and optimiser read and write on a GPU: for each parameter its gradient
+    /// once to clip, then gradient, value and moments read, value and moments written.
     pub(crate) fn update_bytes(&self) -> usize {
         let numbers = match self.update {
             Update::None => 0,
             Update::Sgd { .. } => 6,
             Update::Adam { .. } => 7,
         };
-        let elements: usize = self.trainable.iter().map(|&id| self.graph[id].shape.elements()).sum();
+        let elements: usize =
+            self.trainable.iter().map(|&id| self.graph[id].shape.elements()).sum();
         numbers * elements * size_of::<f32>()
     }
 
     /// Multiply-adds of what is timed.
     pub(crate) fn multiply_adds(&self) -> MultiplyAdds {
-        count::step(&self.graph, self.loss, &[self.output], &self.trainable, |node: &Node| !node.name.starts_with(HEAD))
+        count::step(&self.graph, self.loss, &[self.output], &self.trainable, |node: &Node| {
+            !node.name.starts_with(HEAD)
+        })
     }
 }
 
@@ -106,8 +110,11 @@ impl Case {
 
 /// All cases, operators first.
 pub(crate) fn all() -> Vec<Case> {
-    let operators = operators::all().into_iter().map(|o| Case { name: o.name(), recipe: Recipe::Operator(o) });
-    let steps = steps::all().into_iter().map(|s| Case { name: s.name().to_owned(), recipe: Recipe::Step(s) });
+    let operators =
+        operators::all().into_iter().map(|o| Case { name: o.name(), recipe: Recipe::Operator(o) });
+    let steps = steps::all()
+        .into_iter()
+        .map(|s| Case { name: s.name().to_owned(), recipe: Recipe::Step(s) });
     operators.chain(steps).collect()
 }
 
@@ -117,16 +124,24 @@ pub(crate) fn all() -> Vec<Case> {
 /// When a part is in no name.
 pub(crate) fn containing(parts: &[String]) -> Result<Vec<Case>> {
     let all = all();
-    if let Some(part) = parts.iter().find(|part| !all.iter().any(|case| case.name.contains(*part))) {
-        return Err(Failure::Usage(format!("no case has {part:?} in its name; --list prints all names")));
+    if let Some(part) = parts.iter().find(|part| !all.iter().any(|case| case.name.contains(*part)))
+    {
+        return Err(Failure::Usage(format!(
+            "no case has {part:?} in its name; --list prints all names"
+        )));
     }
-    Ok(all.into_iter().filter(|case| parts.is_empty() || parts.iter().any(|part| case.name.contains(part))).collect())
+    Ok(all
+        .into_iter()
+        .filter(|case| parts.is_empty() || parts.iter().any(|part| case.name.contains(part)))
+        .collect())
 }
 
 /// The one case of that name.
 pub(crate) fn named(name: &str) -> Result<Case> {
     let found = all().into_iter().find(|case| case.name == name);
-    found.ok_or_else(|| Failure::Usage(format!("there is no case {name:?}; --list prints all names")))
+    found.ok_or_else(|| {
+        Failure::Usage(format!("there is no case {name:?}; --list prints all names"))
+    })
 }
 
 /// Values that look like normalised images: the same at every call, no two alike nearby.
@@ -149,12 +164,22 @@ mod tests {
     fn names_are_distinct_and_found() {
         let all = all();
         for case in &all {
-            assert_eq!(all.iter().filter(|other| other.name == case.name).count(), 1, "{}", case.name);
+            assert_eq!(
+                all.iter().filter(|other| other.name == case.name).count(),
+                1,
+                "{}",
+                case.name
+            );
             assert_eq!(named(&case.name).unwrap().name, case.name);
         }
         let some = containing(&["step/retrain".to_owned(), "op/relu".to_owned()]).unwrap();
         assert_eq!(some.len(), 2);
-        assert!(containing(&["op/".to_owned(), "nonsense".to_owned()]).unwrap_err().to_string().contains("\"nonsense\""));
+        assert!(
+            containing(&["op/".to_owned(), "nonsense".to_owned()])
+                .unwrap_err()
+                .to_string()
+                .contains("\"nonsense\"")
+        );
     }
 
     #[test]

@@ -36,7 +36,8 @@ enum Kind {
     Concat {
         parts: usize,
     },
-    /// The second layer of a generating block: one row of that many values, and how many weights it makes of them.
+    /// The second layer of a generating block: one row of that many values, and how many weights it
+    /// makes of them.
     Generator {
         hidden: usize,
         out: usize,
@@ -55,11 +56,21 @@ pub(super) fn all() -> Vec<Operator> {
     const SIZES: [[usize; 3]; 3] = [[16, 32, 32], [32, 16, 16], [64, 8, 8]];
     let mut all = Vec::new();
     for (kernel, stride, dilation) in [(3, 1, 1), (5, 1, 1), (3, 1, 2), (5, 1, 2), (5, 2, 1)] {
-        all.extend(SIZES.map(|image| Operator { kind: Kind::Depthwise { kernel, stride, dilation }, image }));
+        all.extend(
+            SIZES.map(|image| Operator {
+                kind: Kind::Depthwise { kernel, stride, dilation },
+                image,
+            }),
+        );
     }
     all.extend(SIZES.map(|image| Operator { kind: Kind::Pointwise, image }));
     all.push(Operator { kind: Kind::Conv3x3 { out: 48 }, image: [3, 32, 32] });
-    for kind in [Kind::Separable { kernel: 5, stride: 1 }, Kind::Separable { kernel: 3, stride: 2 }, Kind::MaxPool, Kind::AvgPool] {
+    for kind in [
+        Kind::Separable { kernel: 5, stride: 1 },
+        Kind::Separable { kernel: 3, stride: 2 },
+        Kind::MaxPool,
+        Kind::AvgPool,
+    ] {
         all.extend(SIZES.map(|image| Operator { kind, image }));
     }
     let others = [
@@ -80,11 +91,14 @@ impl Operator {
         let kind = match self.kind {
             Kind::Depthwise { kernel, stride, dilation } => {
                 let stride = strided(stride);
-                let dilation = if dilation == 1 { String::new() } else { format!("-dilation{dilation}") };
+                let dilation =
+                    if dilation == 1 { String::new() } else { format!("-dilation{dilation}") };
                 format!("depthwise-{kernel}x{kernel}{stride}{dilation}")
             }
             Kind::Pointwise => "pointwise".to_owned(),
-            Kind::Separable { kernel, stride } => format!("separable-block-{kernel}x{kernel}{}", strided(stride)),
+            Kind::Separable { kernel, stride } => {
+                format!("separable-block-{kernel}x{kernel}{}", strided(stride))
+            }
             Kind::Conv3x3 { out } => format!("conv-3x3-to-{out}"),
             Kind::BatchNorm { affine: true } => "batch-norm-affine".to_owned(),
             Kind::BatchNorm { affine: false } => "batch-norm".to_owned(),
@@ -93,7 +107,9 @@ impl Operator {
             Kind::Relu => "relu".to_owned(),
             Kind::WeightedSum { terms } => format!("weighted-sum-of-{terms}"),
             Kind::Concat { parts } => format!("concat-of-{parts}"),
-            Kind::Generator { hidden, out } => return format!("op/generating-linear/{hidden}-to-{out}"),
+            Kind::Generator { hidden, out } => {
+                return format!("op/generating-linear/{hidden}-to-{out}");
+            }
         };
         format!("op/{kind}/{c}x{h}x{w}")
     }
@@ -101,14 +117,28 @@ impl Operator {
     pub(super) fn network(&self, size: Size) -> Result<Network> {
         let (batch, image) = match size {
             Size::Full => (BATCH, self.image),
-            Size::Tiny => (3, self.image.map(|extent| if extent < 4 { extent } else { extent / 4 })),
+            Size::Tiny => {
+                (3, self.image.map(|extent| if extent < 4 { extent } else { extent / 4 }))
+            }
         };
-        let mut b = Builder { graph: Graph::new(), batch, image, trainable: Vec::new(), feeds: Vec::new() };
+        let mut b =
+            Builder { graph: Graph::new(), batch, image, trainable: Vec::new(), feeds: Vec::new() };
         let output = b.operator(self.kind, size)?;
         let (labels, loss) = b.head(output)?;
-        let mut feeds: Vec<_> = b.feeds.iter().map(|&id| (id, noise(b.graph[id].shape.elements(), 10 + id.index() as u64))).collect();
+        let mut feeds: Vec<_> = b
+            .feeds
+            .iter()
+            .map(|&id| (id, noise(b.graph[id].shape.elements(), 10 + id.index() as u64)))
+            .collect();
         feeds.push((labels, self::labels(b.graph[labels].shape.elements(), CLASSES)));
-        Ok(Network { graph: b.graph, loss, output, trainable: b.trainable, feeds, update: Update::None })
+        Ok(Network {
+            graph: b.graph,
+            loss,
+            output,
+            trainable: b.trainable,
+            feeds,
+            update: Update::None,
+        })
     }
 }
 
@@ -135,21 +165,48 @@ impl Builder {
         Ok(id)
     }
 
-    fn parameter(&mut self, name: &str, shape: impl Into<adwp_engine::Shape>, init: Init) -> Result<NodeId> {
+    fn parameter(
+        &mut self,
+        name: &str,
+        shape: impl Into<adwp_engine::Shape>,
+        init: Init,
+    ) -> Result<NodeId> {
         let id = self.graph.parameter(name, shape, init)?;
         self.trainable.push(id);
         Ok(id)
     }
 
-    fn conv(&mut self, name: &str, x: NodeId, out: usize, kernel: usize, conv: Conv2d) -> Result<NodeId> {
+    fn conv(
+        &mut self,
+        name: &str,
+        x: NodeId,
+        out: usize,
+        kernel: usize,
+        conv: Conv2d,
+    ) -> Result<NodeId> {
         let channels = self.graph[x].shape[1];
-        let weight = self.parameter(&format!("{name}/weight"), [out, channels / conv.groups, kernel, kernel], Init::FanIn)?;
+        let weight = self.parameter(
+            &format!("{name}/weight"),
+            [out, channels / conv.groups, kernel, kernel],
+            Init::FanIn,
+        )?;
         Ok(self.graph.add(name, Op::Conv2d(conv), &[x, weight])?)
     }
 
-    fn depthwise(&mut self, x: NodeId, kernel: usize, stride: usize, dilation: usize) -> Result<NodeId> {
+    fn depthwise(
+        &mut self,
+        x: NodeId,
+        kernel: usize,
+        stride: usize,
+        dilation: usize,
+    ) -> Result<NodeId> {
         let channels = self.image[0];
-        let conv = Conv2d { stride: [stride; 2], padding: [dilation * (kernel - 1) / 2; 2], dilation, groups: channels };
+        let conv = Conv2d {
+            stride: [stride; 2],
+            padding: [dilation * (kernel - 1) / 2; 2],
+            dilation,
+            groups: channels,
+        };
         self.conv("depthwise", x, channels, kernel, conv)
     }
 
@@ -192,10 +249,15 @@ impl Builder {
                 for i in 0..terms {
                     inputs.push(self.x(&format!("x{i}"))?);
                 }
-                Ok(self.graph.add("sum", Op::WeightedSum { terms: (0..terms).collect() }, &inputs)?)
+                Ok(self.graph.add(
+                    "sum",
+                    Op::WeightedSum { terms: (0..terms).collect() },
+                    &inputs,
+                )?)
             }
             Kind::Concat { parts } => {
-                let inputs = (0..parts).map(|i| self.x(&format!("x{i}"))).collect::<Result<Vec<_>>>()?;
+                let inputs =
+                    (0..parts).map(|i| self.x(&format!("x{i}"))).collect::<Result<Vec<_>>>()?;
                 Ok(self.graph.add("concat", Op::Concat, &inputs)?)
             }
             Kind::Generator { hidden, out } => {
@@ -215,7 +277,8 @@ impl Builder {
         Ok(self.graph.add(name, op, &[x])?)
     }
 
-    /// A loss that depends on every element in a way of its own, so that a wrong gradient anywhere shows; gives labels and loss.
+    /// A loss that depends on every element in a way of its own, so that a wrong gradient anywhere
+    /// shows; gives labels and loss.
     fn head(&mut self, output: NodeId) -> Result<(NodeId, NodeId)> {
         let g = &mut self.graph;
         let name = |part: &str| format!("{HEAD}{part}");

@@ -1,5 +1,8 @@
 use adwp_engine::{Graph, NodeId};
-use adwp_models::{Discrete, Dropped, Heads, Hypernetwork, HypernetworkOptions, IntensiveSpace, Relaxed, Skeleton, Stem};
+use adwp_models::{
+    Discrete, Dropped, Heads, Hypernetwork, HypernetworkOptions, IntensiveSpace, Relaxed, Skeleton,
+    Stem,
+};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -22,7 +25,13 @@ pub(super) enum Step {
 }
 
 pub(super) fn all() -> [Step; 5] {
-    [Step::HypernetworkWeights, Step::HypernetworkAlpha, Step::RelaxedWeights, Step::RelaxedAlpha, Step::Retrain]
+    [
+        Step::HypernetworkWeights,
+        Step::HypernetworkAlpha,
+        Step::RelaxedWeights,
+        Step::RelaxedAlpha,
+        Step::Retrain,
+    ]
 }
 
 const CLASSES: usize = 10;
@@ -45,7 +54,8 @@ impl Step {
         }
     }
 
-    /// Images in a batch: the paper's, but for the relaxation, which at its 200 would need more memory than most machines have.
+    /// Images in a batch: the paper's, but for the relaxation, which at its 200 would need more
+    /// memory than most machines have.
     fn batch(self) -> usize {
         match self {
             Step::HypernetworkWeights | Step::HypernetworkAlpha => 98,
@@ -55,7 +65,13 @@ impl Step {
     }
 
     pub(super) fn network(self, size: Size) -> Result<Network> {
-        let skeleton = |cells, channels, side| Skeleton { stem: Stem::Cifar, cells, channels, classes: CLASSES, image: [3, side, side] };
+        let skeleton = |cells, channels, side| Skeleton {
+            stem: Stem::Cifar,
+            cells,
+            channels,
+            classes: CLASSES,
+            image: [3, side, side],
+        };
         let (skeleton, batch) = match size {
             Size::Full => (skeleton(8, 16, 32), self.batch()),
             Size::Tiny => (skeleton(3, 4, 16), 8),
@@ -63,18 +79,23 @@ impl Step {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let space = IntensiveSpace::random(WIDTH, &mut rng)?;
         let network = |graph: Graph, images, labels, logits, loss, trainable, update| {
-            let feeds =
-                vec![(images, noise(graph[images].shape.elements(), 3)), (labels, self::labels(graph[labels].shape.elements(), CLASSES))];
+            let feeds = vec![
+                (images, noise(graph[images].shape.elements(), 3)),
+                (labels, self::labels(graph[labels].shape.elements(), CLASSES)),
+            ];
             Network { graph, loss, output: logits, trainable, feeds, update }
         };
         match self {
             Step::HypernetworkWeights | Step::HypernetworkAlpha => {
-                let net = Hypernetwork::build(&space, &skeleton, batch, HypernetworkOptions::default())?;
+                let net =
+                    Hypernetwork::build(&space, &skeleton, batch, HypernetworkOptions::default())?;
                 let (trainable, update) = match self {
                     Step::HypernetworkWeights => (net.weights(), WEIGHTS),
                     _ => (net.live_alphas(), ALPHAS),
                 };
-                Ok(network(net.graph, net.images, net.labels, net.logits, net.loss, trainable, update))
+                Ok(network(
+                    net.graph, net.images, net.labels, net.logits, net.loss, trainable, update,
+                ))
             }
             Step::RelaxedWeights | Step::RelaxedAlpha => {
                 let net = Relaxed::build(&skeleton, batch, Dropped::Nothing)?;
@@ -82,15 +103,28 @@ impl Step {
                     Step::RelaxedWeights => (net.weights(), WEIGHTS),
                     _ => (vec![net.alphas.normal, net.alphas.reduction], ALPHAS),
                 };
-                Ok(network(net.graph, net.images, net.labels, net.logits, net.loss, trainable, update))
+                Ok(network(
+                    net.graph, net.images, net.labels, net.logits, net.loss, trainable, update,
+                ))
             }
             Step::Retrain => {
                 let genotype = space.random_genotype(&skeleton, KEEP, &mut rng)?;
-                let heads = Heads { auxiliary: 0.0, drop_path: true, dropout: false, smoothing: 0.0 };
+                let heads =
+                    Heads { auxiliary: 0.0, drop_path: true, dropout: false, smoothing: 0.0 };
                 let net = Discrete::build(&genotype, &skeleton, batch, Some(heads))?;
-                let training = net.training.ok_or_else(|| Failure::Failed("a network built with heads has none".into()))?;
+                let training = net
+                    .training
+                    .ok_or_else(|| Failure::Failed("a network built with heads has none".into()))?;
                 let trainable: Vec<NodeId> = net.graph.parameters().collect();
-                let mut network = network(net.graph, net.images, training.labels, net.logits, training.loss, trainable, WEIGHTS);
+                let mut network = network(
+                    net.graph,
+                    net.images,
+                    training.labels,
+                    net.logits,
+                    training.loss,
+                    trainable,
+                    WEIGHTS,
+                );
                 network.feeds.extend(training.masks.iter().map(|&mask| (mask, vec![1.0; batch])));
                 Ok(network)
             }

@@ -9,7 +9,8 @@ use super::{ImageSize, OrtArgs, image_shape, stem};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum LutCommand {
-    /// Measure every operator of the networks of these sizes. For another device, run the program there and copy the table back.
+    /// Measure every operator of the networks of these sizes. For another device, run the program
+    /// there and copy the table back.
     Build(LutBuildArgs),
     /// Measure random networks and compare with what a table predicts.
     Check(LutCheckArgs),
@@ -61,7 +62,8 @@ pub(crate) struct TimingArgs {
 pub(crate) struct LutBuildArgs {
     #[command(flatten)]
     pub(crate) sizes: SizeArgs,
-    /// Runtime [default: that of the table that is resumed, else ONNX Runtime where it is found, else tract].
+    /// Runtime [default: that of the table that is resumed, else ONNX Runtime where it is found,
+    /// else tract].
     #[arg(long)]
     pub(crate) runtime: Option<Runtime>,
     /// Threads of the runtime [default: those of the table that is resumed, else 1].

@@ -13,7 +13,8 @@ pub(crate) enum ZooCommand {
         #[arg(long)]
         markdown: bool,
     },
-    /// The genotype of an architecture, for `adwp cost` and `adwp retrain --architecture`; with --json, all that is known of it.
+    /// The genotype of an architecture, for `adwp cost` and `adwp retrain --architecture`; with
+    /// --json, all that is known of it.
     Show {
         /// Its name in `adwp zoo list`.
         name: String,
@@ -21,7 +22,8 @@ pub(crate) enum ZooCommand {
         #[arg(long)]
         cells: Option<usize>,
     },
-    /// Write an architecture with random weights to an ONNX file, once engine, candle and every runtime agree on it.
+    /// Write an architecture with random weights to an ONNX file, once engine, candle and every
+    /// runtime agree on it.
     Export(ZooExportArgs),
 }
 
@@ -47,7 +49,8 @@ pub(crate) struct ZooExportArgs {
 /// Sizes of one network.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(crate) struct NetworkSizeArgs {
-    /// For a published stack of cells: how many [default: those it was published with behind this stem].
+    /// For a published stack of cells: how many [default: those it was published with behind this
+    /// stem].
     #[arg(long)]
     pub(crate) cells: Option<usize>,
     /// For cells: channels of a node in the first cell [default: as published, or else 36].
@@ -56,7 +59,8 @@ pub(crate) struct NetworkSizeArgs {
     /// For cells: as many channels as leave at most so many trainable parameters, such as 1.5M.
     #[arg(long, value_name = "N", value_parser = amount, conflicts_with = "channels")]
     pub(crate) target_params: Option<u64>,
-    /// For cells: as many channels as leave at most so many multiply-adds for an image, such as 600M.
+    /// For cells: as many channels as leave at most so many multiply-adds for an image, such as
+    /// 600M.
     #[arg(long, value_name = "N", value_parser = amount, conflicts_with = "channels")]
     pub(crate) target_madds: Option<u64>,
     /// Number of classes [default: 10, or 1000 for ImageNet].
@@ -65,7 +69,8 @@ pub(crate) struct NetworkSizeArgs {
     /// Channels, height and width of an image [default: 3x32x32, or 3x224x224 for ImageNet].
     #[arg(long, value_parser = image_shape)]
     pub(crate) image: Option<ImageSize>,
-    /// For cells: what comes before them, cifar or imagenet [default: what they were published for, or else cifar].
+    /// For cells: what comes before them, cifar or imagenet [default: what they were published for,
+    /// or else cifar].
     #[arg(long, value_parser = stem)]
     pub(crate) stem: Option<Stem>,
 }

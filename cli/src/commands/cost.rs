@@ -34,7 +34,9 @@ pub(crate) fn cost(args: &CostArgs, style: Style) -> Result<(), Failure> {
     let sizes = args.sizes.sizes();
     let refused = |what: &str, flags: &str| {
         let failure = Failure::input(format!("{}: {what}", args.what.display()));
-        Err(failure.hint(format!("{flags} for the architectures of `adwp zoo list`, such as zoo:darts-v2")))
+        Err(failure.hint(format!(
+            "{flags} for the architectures of `adwp zoo list`, such as zoo:darts-v2"
+        )))
     };
     let mut cost = match published {
         Some(name) => of_blueprint(&zoo::network(name, &args.sizes, &mut console)?)?,
@@ -49,9 +51,19 @@ pub(crate) fn cost(args: &CostArgs, style: Style) -> Result<(), Failure> {
             of_blueprint(&zoo::sized(blueprint, &args.sizes, &mut console)?)?
         }
         None if sizes != Sizes::default() || args.sizes.bounds().is_some() => {
-            return refused("a network in a file has its own sizes", "flags of sizes are for genotypes and");
+            return refused(
+                "a network in a file has its own sizes",
+                "flags of sizes are for genotypes and",
+            );
         }
-        None => return output::data(&adwp_edge::cost(&args.what, &args.input, args.layers, style.json)?),
+        None => {
+            return output::data(&adwp_edge::cost(
+                &args.what,
+                &args.input,
+                args.layers,
+                style.json,
+            )?);
+        }
     };
     if !args.layers {
         cost.layers.clear();
@@ -64,7 +76,10 @@ pub(crate) fn cost(args: &CostArgs, style: Style) -> Result<(), Failure> {
         let width = cost.layers.iter().map(|layer| layer.name.len()).max().unwrap_or(0);
         for layer in &cost.layers {
             let shape = layer.shape.iter().map(usize::to_string).collect::<Vec<_>>().join("×");
-            text += &format!("{:<width$}  {:<10} {:>16} {:>12} {:>14}\n", layer.name, layer.op, shape, layer.params, layer.madds);
+            text += &format!(
+                "{:<width$}  {:<10} {:>16} {:>12} {:>14}\n",
+                layer.name, layer.op, shape, layer.params, layer.madds
+            );
         }
         text += "\n";
     }
@@ -90,7 +105,16 @@ fn of_genotype(genotype: Genotype, sizes: Sizes) -> Blueprint {
 
 fn of_blueprint(blueprint: &Blueprint) -> Result<Cost, Failure> {
     let cost = blueprint.cost()?;
-    let layer =
-        |l: adwp_models::cost::LayerCost| Layer { name: l.name, op: l.op.to_owned(), shape: l.shape, params: l.params, madds: l.madds };
-    Ok(Cost { params: cost.params, madds: cost.madds, layers: cost.layers.into_iter().map(layer).collect() })
+    let layer = |l: adwp_models::cost::LayerCost| Layer {
+        name: l.name,
+        op: l.op.to_owned(),
+        shape: l.shape,
+        params: l.params,
+        madds: l.madds,
+    };
+    Ok(Cost {
+        params: cost.params,
+        madds: cost.madds,
+        layers: cost.layers.into_iter().map(layer).collect(),
+    })
 }

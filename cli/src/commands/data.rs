@@ -13,7 +13,9 @@ pub(crate) fn run(command: DataCommand, style: Style) -> Result<(), Failure> {
         DataCommand::List => list(style),
         DataCommand::Check { dir, dataset } => {
             let mut console = Console::new(style.verbosity);
-            let report = check(dataset, dir.as_deref(), &mut |done, total| console.aside("image", done, total))?;
+            let report = check(dataset, dir.as_deref(), &mut |done, total| {
+                console.aside("image", done, total)
+            })?;
             console.clear();
             if style.json {
                 output::json(&report)?;
@@ -32,21 +34,31 @@ pub(crate) fn run(command: DataCommand, style: Style) -> Result<(), Failure> {
 /// What a data set is, and what its folder holds.
 fn describe(kind: DatasetKind) -> &'static str {
     match kind {
-        DatasetKind::Sample => "6,000 training and 1,000 test images of Fashion-MNIST, part of the program",
-        DatasetKind::FashionMnist => "the four idx files, gz or not (Debian package dataset-fashion-mnist)",
-        DatasetKind::Cifar10 => "the binary version: data_batch_1.bin … data_batch_5.bin, test_batch.bin",
+        DatasetKind::Sample => {
+            "6,000 training and 1,000 test images of Fashion-MNIST, part of the program"
+        }
+        DatasetKind::FashionMnist => {
+            "the four idx files, gz or not (Debian package dataset-fashion-mnist)"
+        }
+        DatasetKind::Cifar10 => {
+            "the binary version: data_batch_1.bin … data_batch_5.bin, test_batch.bin"
+        }
         DatasetKind::Cifar100 => "the binary version: train.bin, test.bin",
-        DatasetKind::ImageFolder => "train/CLASS/* and val/CLASS/* (or test/CLASS/*), JPEG and PNG; ImageNet or your own",
+        DatasetKind::ImageFolder => {
+            "train/CLASS/* and val/CLASS/* (or test/CLASS/*), JPEG and PNG; ImageNet or your own"
+        }
     }
 }
 
 fn list(style: Style) -> Result<(), Failure> {
     if style.json {
-        let entry =
-            |kind: DatasetKind| serde_json::json!({ "name": kind.to_string(), "folder": kind.needs_folder(), "content": describe(kind) });
+        let entry = |kind: DatasetKind| serde_json::json!({ "name": kind.to_string(), "folder": kind.needs_folder(), "content": describe(kind) });
         return output::json(&DatasetKind::ALL.map(entry));
     }
-    let lines: String = DatasetKind::ALL.into_iter().map(|kind| format!("{:<14} {}\n", kind.to_string(), describe(kind))).collect();
+    let lines: String = DatasetKind::ALL
+        .into_iter()
+        .map(|kind| format!("{:<14} {}\n", kind.to_string(), describe(kind)))
+        .collect();
     output::data(&lines)
 }
 

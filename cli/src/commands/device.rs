@@ -1,4 +1,5 @@
-//! The commands that devices have too: `adwp_edge` carries them out, here their results are printed.
+//! The commands that devices have too: `adwp_edge` carries them out, here their results are
+//! printed.
 
 use adwp_edge::{CompareArgs, ReportArgs};
 
@@ -8,11 +9,17 @@ use crate::output;
 use crate::progress::Console;
 
 /// Carries out a command and prints what it gives.
-pub(super) fn print(style: Style, command: impl FnOnce(adwp_edge::Style<'_>) -> Result<String, adwp_edge::Failure>) -> Result<(), Failure> {
+pub(super) fn print(
+    style: Style,
+    command: impl FnOnce(adwp_edge::Style<'_>) -> Result<String, adwp_edge::Failure>,
+) -> Result<(), Failure> {
     output::data(&with_style(style, command)?)
 }
 
-fn with_style<T>(style: Style, command: impl FnOnce(adwp_edge::Style<'_>) -> Result<T, adwp_edge::Failure>) -> Result<T, Failure> {
+fn with_style<T>(
+    style: Style,
+    command: impl FnOnce(adwp_edge::Style<'_>) -> Result<T, adwp_edge::Failure>,
+) -> Result<T, Failure> {
     let mut console = Console::new(style.verbosity);
     Ok(command(adwp_edge::Style { json: style.json, say: &mut |text| console.say(text) })?)
 }
@@ -27,7 +34,11 @@ pub(super) fn compare(args: &CompareArgs, style: Style) -> Result<(), Failure> {
 /// `adwp report`: of a run's folder, or of results of `adwp bench`.
 pub(super) fn report(args: &ReportArgs, style: Style) -> Result<(), Failure> {
     match args.results.as_slice() {
-        [run] if run.extension().is_none_or(|extension| !extension.eq_ignore_ascii_case("json")) => road::report(run.clone(), style),
+        [run]
+            if run.extension().is_none_or(|extension| !extension.eq_ignore_ascii_case("json")) =>
+        {
+            road::report(run.clone(), style)
+        }
         _ => print(style, |style| adwp_edge::report(args, style)),
     }
 }

@@ -28,7 +28,9 @@ fn instruction_sets() -> Vec<&'static str> {
 
 /// What `--device` can name beside `auto`.
 fn devices(gpus: &[String]) -> Vec<String> {
-    std::iter::once("cpu".to_owned()).chain((0..gpus.len()).map(|number| format!("cuda:{number}"))).collect()
+    std::iter::once("cpu".to_owned())
+        .chain((0..gpus.len()).map(|number| format!("cuda:{number}")))
+        .collect()
 }
 
 /// `adwp doctor`.
@@ -51,7 +53,10 @@ pub(crate) fn doctor(ort_lib: Option<&Path>, style: Style) -> Result<(), Failure
         }));
     }
     let mut text = format!("adwp           {}\n", env!("CARGO_PKG_VERSION"));
-    text += &format!("processor      {}, {} cores, {} {}\n", machine.cpu, machine.cores, machine.os, machine.arch);
+    text += &format!(
+        "processor      {}, {} cores, {} {}\n",
+        machine.cpu, machine.cores, machine.os, machine.arch
+    );
     if let Some(bytes) = machine.memory_bytes {
         text += &format!("memory         {:.1} GiB\n", bytes as f64 / f64::from(1 << 30));
     }
@@ -59,7 +64,9 @@ pub(crate) fn doctor(ort_lib: Option<&Path>, style: Style) -> Result<(), Failure
     text += "devices        cpu\n";
     match &gpus {
         Ok(names) => {
-            names.iter().enumerate().for_each(|(number, name)| text += &format!("               cuda:{number}, {name}\n"));
+            names.iter().enumerate().for_each(|(number, name)| {
+                text += &format!("               cuda:{number}, {name}\n")
+            });
             let kernels = compiler().unwrap_or_else(|reason| format!("cannot be used: {reason}"));
             text += &format!("               kernels for GPUs: {kernels}\n");
         }
@@ -68,7 +75,12 @@ pub(crate) fn doctor(ort_lib: Option<&Path>, style: Style) -> Result<(), Failure
     match &chosen {
         Ok(library) => {
             let version = library.version.as_deref().unwrap_or("version unknown");
-            text += &format!("ONNX Runtime   {} ({}, from {})\n", library.path.display(), version, library.source);
+            text += &format!(
+                "ONNX Runtime   {} ({}, from {})\n",
+                library.path.display(),
+                version,
+                library.source
+            );
         }
         Err(e) => {
             text += &format!("ONNX Runtime   none: {e}\n");
@@ -82,9 +94,19 @@ pub(crate) fn doctor(ort_lib: Option<&Path>, style: Style) -> Result<(), Failure
             }
         }
     }
-    for other in others.iter().filter(|other| chosen.as_ref().map_or(true, |chosen| chosen.path != other.path)) {
-        text += &format!("               also there: {} (from {})\n", other.path.display(), other.source);
+    for other in others
+        .iter()
+        .filter(|other| chosen.as_ref().map_or(true, |chosen| chosen.path != other.path))
+    {
+        text += &format!(
+            "               also there: {} (from {})\n",
+            other.path.display(),
+            other.source
+        );
     }
-    text += &format!("data sets      {}; `adwp data list` says what each needs\n", DatasetKind::ALL.map(|k| k.to_string()).join(", "));
+    text += &format!(
+        "data sets      {}; `adwp data list` says what each needs\n",
+        DatasetKind::ALL.map(|k| k.to_string()).join(", ")
+    );
     output::data(&text)
 }

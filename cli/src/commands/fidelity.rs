@@ -20,7 +20,9 @@ use crate::steps::parsed;
 pub(crate) fn fidelity(args: &FidelityArgs, style: Style) -> Result<(), Failure> {
     let deadline = deadline(&args.train);
     let phases = [Training::Search, Training::Retrain];
-    let mut session = Session::open(&args.train.run, style.verbosity, Existing::Continues, &phases)?.until(deadline);
+    let mut session =
+        Session::open(&args.train.run, style.verbosity, Existing::Continues, &phases)?
+            .until(deadline);
     session.announce();
     let space = parsed(session.needs("space.json", "space")?, IntensiveSpace::from_json)?;
     let configured = session.config.fidelity;
@@ -52,18 +54,27 @@ pub(crate) fn fidelity(args: &FidelityArgs, style: Style) -> Result<(), Failure>
         device: session.device.clone(),
     };
     let kept = format!("{} has what is done", folder.display());
-    let result = session.phases("fidelity", &command(args), &kept, |context| match adwp_fidelity::study(&experiment, context)? {
-        Finished::Done(result) => Ok(Some(result)),
-        Finished::Interrupted => Ok(None),
-    })?;
+    let result =
+        session.phases("fidelity", &command(args), &kept, |context| match adwp_fidelity::study(
+            &experiment,
+            context,
+        )? {
+            Finished::Done(result) => Ok(Some(result)),
+            Finished::Interrupted => Ok(None),
+        })?;
     write_atomic(&session.run.file("fidelity.svg"), scatter(&picture(&result)).as_bytes())?;
     if style.json { output::data(&result.to_json()) } else { output::data(&table(&result)) }
 }
 
 /// The command with the flags that say how large the study is.
 fn command(args: &FidelityArgs) -> String {
-    let flags = [("--architectures", args.architectures), ("--seeds", args.seeds), ("--random", args.random)];
-    let flags = flags.iter().filter_map(|(flag, value)| value.map(|value| format!(" {flag} {value}")));
+    let flags = [
+        ("--architectures", args.architectures),
+        ("--seeds", args.seeds),
+        ("--random", args.random),
+    ];
+    let flags =
+        flags.iter().filter_map(|(flag, value)| value.map(|value| format!(" {flag} {value}")));
     format!("fidelity{}", flags.collect::<String>())
 }
 
@@ -85,21 +96,29 @@ fn number(value: Option<f64>) -> String {
 }
 
 fn correlation(correlation: &Correlation) -> String {
-    let interval = correlation.interval.map(|[low, high]| format!(" [{low:.2}, {high:.2}]")).unwrap_or_default();
+    let interval = correlation
+        .interval
+        .map(|[low, high]| format!(" [{low:.2}, {high:.2}]"))
+        .unwrap_or_default();
     number(correlation.value) + &interval
 }
 
 /// The result for a terminal.
 fn table(result: &Fidelity) -> String {
     let mut text = format!(
-        "scores against test accuracy after retraining; architectures: {}, seeds: {}\n\n{:<30} {:<21} {:<21} {:<18} regret of top {}\n",
+        "scores against test accuracy after retraining; architectures: {}, seeds: {}\n\n{:<30} \
+         {:<21} {:<21} {:<18} regret of top {}\n",
         result.architectures.len(),
         result.seeds,
         "score",
         "Kendall τ [95%]",
         "Spearman ρ [95%]",
         "τ of each seed",
-        result.methods.first().map(|method| joined(method, |regret| regret.top.to_string())).unwrap_or_default(),
+        result
+            .methods
+            .first()
+            .map(|method| joined(method, |regret| regret.top.to_string()))
+            .unwrap_or_default(),
     );
     for method in &result.methods {
         let by_seed: Vec<String> = method.kendall_by_seed.iter().map(|tau| number(*tau)).collect();
@@ -120,27 +139,38 @@ fn table(result: &Fidelity) -> String {
         let sd = errors.sd.map(|sd| format!(" ± {sd:.2}")).unwrap_or_default();
         format!("{:.2}%{sd} (n = {})", errors.mean, errors.n)
     };
-    text += &format!("\ntest error: searched {}, random {}\n", errors(&c.searched), errors(&c.random));
-    let error = c.standard_error.map(|error| format!(" ± {error:.2} (standard error)")).unwrap_or_default();
-    text + &format!("searched less random: {:+.2} points{error}; rank {} beside {} random architectures\n", c.difference, c.rank, c.of)
+    text +=
+        &format!("\ntest error: searched {}, random {}\n", errors(&c.searched), errors(&c.random));
+    let error =
+        c.standard_error.map(|error| format!(" ± {error:.2} (standard error)")).unwrap_or_default();
+    text + &format!(
+        "searched less random: {:+.2} points{error}; rank {} beside {} random architectures\n",
+        c.difference, c.rank, c.of
+    )
 }
 
 fn joined(method: &MethodResult, text: impl Fn(&adwp_fidelity::Regret) -> String) -> String {
     method.regret.iter().map(text).collect::<Vec<_>>().join(", ")
 }
 
-/// Scores against accuracies, a panel for each method. Searched architectures are marked where their score is known: by their size.
+/// Scores against accuracies, a panel for each method. Searched architectures are marked where
+/// their score is known: by their size.
 fn picture(result: &Fidelity) -> Scatter {
     let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
     let panel = |method: &MethodResult| {
         let (x_label, factor) = match method.method.as_str() {
-            "predicted-discrete" | "predicted-as-drawn" | "one-shot" => ("validation accuracy, %", 100.0),
+            "predicted-discrete" | "predicted-as-drawn" | "one-shot" => {
+                ("validation accuracy, %", 100.0)
+            }
             "naswot" => ("log-determinant", 1.0),
             "params" => ("parameters; the searched marked", 1.0),
             "madds" => ("multiply-adds; the searched marked", 1.0),
             other => (other, 1.0),
         };
-        let points = result.architectures.iter().map(|a| (factor * mean(&a.scores[&method.method]), 100.0 * mean(&a.accuracy)));
+        let points = result
+            .architectures
+            .iter()
+            .map(|a| (factor * mean(&a.scores[&method.method]), 100.0 * mean(&a.accuracy)));
         let searched = result.searched.iter().filter_map(|searched| {
             let size = match method.method.as_str() {
                 "params" => searched.params,

@@ -6,7 +6,9 @@ use std::time::Duration;
 use adwp_data::{DEFAULT_IMAGE_SIZE, DatasetKind};
 use adwp_deploy::runtime::Runtime;
 use adwp_export::Trained;
-use adwp_lut::{Check, HeldOut, LatencyTable, RuntimeStopwatch, Stopwatch, check as check_table, size_flags};
+use adwp_lut::{
+    Check, HeldOut, LatencyTable, RuntimeStopwatch, Stopwatch, check as check_table, size_flags,
+};
 use adwp_models::{Skeleton, Stem};
 use adwp_train::Reporter;
 use serde_json::json;
@@ -41,7 +43,13 @@ struct Sizes {
 impl Sizes {
     /// Those of `adwp cost`, with the cells of the default settings.
     const USUAL: Self = Self {
-        skeleton: Skeleton { stem: Stem::Cifar, cells: 8, channels: 36, classes: 10, image: [3, 32, 32] },
+        skeleton: Skeleton {
+            stem: Stem::Cifar,
+            cells: 8,
+            channels: 36,
+            classes: 10,
+            image: [3, 32, 32],
+        },
         keep: 2,
         knows_classes: true,
     };
@@ -51,13 +59,20 @@ impl Sizes {
         let Self { skeleton, keep, knows_classes } = match &args.run {
             Some(run) => Self::of_run(run)?,
             None if args.preset.is_some() || args.config.is_some() => {
-                let wanted = RunArgs { preset: args.preset.clone(), config: args.config.clone(), ..RunArgs::default() };
+                let wanted = RunArgs {
+                    preset: args.preset.clone(),
+                    config: args.config.clone(),
+                    ..RunArgs::default()
+                };
                 Self::of_config(&Config::from_args(&wanted)?)
             }
             None => base,
         };
         if !knows_classes && args.classes.is_none() {
-            return Err(Failure::input("the settings do not say how many classes the image folder has").hint("add --classes N"));
+            return Err(Failure::input(
+                "the settings do not say how many classes the image folder has",
+            )
+            .hint("add --classes N"));
         }
         let skeleton = Skeleton {
             stem: args.stem.unwrap_or(skeleton.stem),
@@ -70,7 +85,8 @@ impl Sizes {
         Ok(Self { skeleton, keep: args.keep.unwrap_or(keep), knows_classes: true })
     }
 
-    /// Those of a run's retrained network: from its weights where they are there, else from its settings.
+    /// Those of a run's retrained network: from its weights where they are there, else from its
+    /// settings.
     fn of_run(run: &Path) -> Result<Self, Failure> {
         let config = Config::read(&run.join("config.toml"), &RunArgs::default())?;
         let (sizes, weights) = (Self::of_config(&config), run.join("weights.safetensors"));
@@ -78,7 +94,10 @@ impl Sizes {
             return Ok(sizes);
         }
         let Some(skeleton) = Trained::read(&weights)?.network.blueprint.skeleton() else {
-            return Err(Failure::input(format!("{} holds no network of cells: a latency table is of cells", run.display())));
+            return Err(Failure::input(format!(
+                "{} holds no network of cells: a latency table is of cells",
+                run.display()
+            )));
         };
         Ok(Self { skeleton, knows_classes: true, ..sizes })
     }
@@ -104,14 +123,26 @@ impl Sizes {
 }
 
 /// Something to measure with.
-fn stopwatch(runtime: Option<Runtime>, threads: usize, yardstick: Skeleton, timing: &TimingArgs) -> Result<RuntimeStopwatch, Failure> {
+fn stopwatch(
+    runtime: Option<Runtime>,
+    threads: usize,
+    yardstick: Skeleton,
+    timing: &TimingArgs,
+) -> Result<RuntimeStopwatch, Failure> {
     check_latency(&[threads], timing.min_time, 1, |name| format!("--{}", name.replace('_', "-")))?;
     let library = find_library(timing.ort.ort_lib.as_deref(), runtime.as_slice())?;
     let runtime = runtime.unwrap_or(if library.is_some() { Runtime::Ort } else { Runtime::Tract });
-    Ok(RuntimeStopwatch::new(runtime, threads, library, Duration::from_secs_f64(timing.min_time), yardstick)?)
+    Ok(RuntimeStopwatch::new(
+        runtime,
+        threads,
+        library,
+        Duration::from_secs_f64(timing.min_time),
+        yardstick,
+    )?)
 }
 
-/// Mean relative error up to which a table is worth searching with: random networks of one skeleton differ by about as much.
+/// Mean relative error up to which a table is worth searching with: random networks of one skeleton
+/// differ by about as much.
 const MOST_ERROR: f64 = 0.1;
 
 /// `adwp lut build`.
@@ -120,7 +151,8 @@ fn build(args: &LutBuildArgs, style: Style) -> Result<(), Failure> {
     let stored = if args.out.exists() {
         if !args.resume {
             let failure = Failure::input(format!("{} is there already", args.out.display()));
-            return Err(failure.hint("add --resume to measure what it lacks, or name another file with --out"));
+            return Err(failure
+                .hint("add --resume to measure what it lacks, or name another file with --out"));
         }
         Some(LatencyTable::read(&args.out)?)
     } else {
@@ -145,9 +177,18 @@ fn build(args: &LutBuildArgs, style: Style) -> Result<(), Failure> {
     interrupt::resume_with(continuing(args, &size_flags(&skeleton, keep), setup.runtime, threads));
     interrupt::listen()?;
     let mut console = Console::new(style.verbosity);
-    console.say(&format!("{} on {} {}, threads: {threads}", setup.machine.cpu, setup.runtime, setup.runtime_version));
+    console.say(&format!(
+        "{} on {} {}, threads: {threads}",
+        setup.machine.cpu, setup.runtime, setup.runtime_version
+    ));
     let mut progress = |done: usize, all: usize| console.aside("network", done, all);
-    let measured = table.measure(&skeleton, keep, &mut stopwatch, &mut |table| table.write(&args.out), &mut progress);
+    let measured = table.measure(
+        &skeleton,
+        keep,
+        &mut stopwatch,
+        &mut |table| table.write(&args.out),
+        &mut progress,
+    );
     console.clear();
     let measured = measured?;
     let calibration = table.calibration(&skeleton, keep)?;
@@ -155,13 +196,25 @@ fn build(args: &LutBuildArgs, style: Style) -> Result<(), Failure> {
     let networks = calibration.networks.len();
     let held_out = calibration.held_out.as_ref();
     let disturbed = table.disturbed();
-    console.say(&format!("{measured} operators measured, {} in all; on a machine that was not quiet: {disturbed}", table.entries().len()));
-    console.say(&format!("calibrated on {networks} networks: {factor:.3} · sum {offset:+.4} ms, mean error {:.1}%", 100.0 * error));
+    console.say(&format!(
+        "{measured} operators measured, {} in all; on a machine that was not quiet: {disturbed}",
+        table.entries().len()
+    ));
+    console.say(&format!(
+        "calibrated on {networks} networks: {factor:.3} · sum {offset:+.4} ms, mean error {:.1}%",
+        100.0 * error
+    ));
     if let Some(HeldOut { networks, mean_error, worst_error }) = held_out {
         let (mean, worst) = (100.0 * mean_error, 100.0 * worst_error);
-        console.say(&format!("held against {networks} other random networks: mean error {mean:.1}%, worst {worst:.1}%"));
+        console.say(&format!(
+            "held against {networks} other random networks: mean error \
+        {mean:.1}%, worst {worst:.1}%"
+        ));
         if *mean_error > MOST_ERROR {
-            console.say("do not rely on this table: remove it, and measure again when the machine is not busy with other work");
+            console.say(
+                "do not rely on this table: remove it, and measure again when the machine \
+            is not busy with other work",
+            );
         }
     }
     if style.json {
@@ -180,9 +233,11 @@ fn build(args: &LutBuildArgs, style: Style) -> Result<(), Failure> {
 /// The command that goes on with a table.
 fn continuing(args: &LutBuildArgs, sizes: &str, runtime: Runtime, threads: usize) -> String {
     let TimingArgs { min_time, ort: OrtArgs { ort_lib } } = &args.timing;
-    let library = ort_lib.as_ref().map_or_else(String::new, |path| format!(" --ort-lib {}", path.display()));
+    let library =
+        ort_lib.as_ref().map_or_else(String::new, |path| format!(" --ort-lib {}", path.display()));
     format!(
-        "adwp lut build {sizes} --runtime {runtime} --threads {threads} --min-time {min_time}{library} --out {} --resume",
+        "adwp lut build {sizes} --runtime {runtime} --threads {threads} --min-time \
+         {min_time}{library} --out {} --resume",
         args.out.display()
     )
 }
@@ -191,17 +246,34 @@ fn continuing(args: &LutBuildArgs, sizes: &str, runtime: Runtime, threads: usize
 fn check(args: &LutCheckArgs, style: Style) -> Result<(), Failure> {
     let table = LatencyTable::read(&args.table)?;
     let first = table.calibrations().first();
-    let base = first.map_or(Sizes::USUAL, |c| Sizes { skeleton: c.skeleton, keep: c.keep, knows_classes: true });
+    let base = first.map_or(Sizes::USUAL, |c| Sizes {
+        skeleton: c.skeleton,
+        keep: c.keep,
+        knows_classes: true,
+    });
     let Sizes { skeleton, keep, .. } = Sizes::choose(&args.sizes, base)?;
     // A table that lacks something is told before anything is measured.
     table.calibration(&skeleton, keep)?;
-    let mut stopwatch = stopwatch(Some(table.setup().runtime), table.setup().threads, table.setup().yardstick, &args.timing)?;
+    let mut stopwatch = stopwatch(
+        Some(table.setup().runtime),
+        table.setup().threads,
+        table.setup().yardstick,
+        &args.timing,
+    )?;
     let mut console = Console::new(style.verbosity);
     if let Err(elsewhere) = table.setup().check_same(&stopwatch.setup()) {
         console.say(&format!("going on, although {elsewhere}"));
     }
     let mut progress = |done: usize| console.aside("network", done, args.networks.get());
-    let result = check_table(&table, &skeleton, keep, args.networks, args.seed, &mut stopwatch, &mut progress);
+    let result = check_table(
+        &table,
+        &skeleton,
+        keep,
+        args.networks,
+        args.seed,
+        &mut stopwatch,
+        &mut progress,
+    );
     console.clear();
     let result = result?;
     if style.json {
@@ -213,11 +285,19 @@ fn check(args: &LutCheckArgs, style: Style) -> Result<(), Failure> {
 fn text(check: &Check) -> String {
     let mut text = String::from("network  predicted ms  measured ms    error\n");
     for (index, network) in check.networks.iter().enumerate() {
-        let (predicted, measured, error) = (network.predicted_ms, network.measured.ms, 100.0 * network.error);
+        let (predicted, measured, error) =
+            (network.predicted_ms, network.measured.ms, 100.0 * network.error);
         text += &format!("{:>7} {predicted:>13.4} {measured:>12.4} {error:>+7.1}%\n", index + 1);
     }
-    text += &format!("\nmean error {:.1}%, worst {:.1}%\n", 100.0 * check.mean_error, 100.0 * check.worst_error);
-    text += &format!("who knows only the mean of the measured is wrong by {:.1}%\n", 100.0 * check.mean_error_of_mean);
+    text += &format!(
+        "\nmean error {:.1}%, worst {:.1}%\n",
+        100.0 * check.mean_error,
+        100.0 * check.worst_error
+    );
+    text += &format!(
+        "who knows only the mean of the measured is wrong by {:.1}%\n",
+        100.0 * check.mean_error_of_mean
+    );
     text
 }
 
@@ -229,7 +309,11 @@ mod tests {
 
     fn args(flags: &[&str]) -> LutBuildArgs {
         let line = ["adwp", "lut", "build", "--out", "lut.json"];
-        let Command::Lut { command: LutCommand::Build(args) } = Args::parse_from(line.iter().chain(flags)).command else { unreachable!() };
+        let Command::Lut { command: LutCommand::Build(args) } =
+            Args::parse_from(line.iter().chain(flags)).command
+        else {
+            unreachable!()
+        };
         args
     }
 
@@ -241,11 +325,20 @@ mod tests {
     fn sizes_are_the_settings_and_flags_override_them() {
         assert_eq!(sizes(&[]).unwrap(), Sizes::USUAL);
         let preset = sizes(&["--preset", "cifar10-14", "--channels", "20"]).unwrap();
-        assert_eq!((preset.skeleton.cells, preset.skeleton.channels, preset.skeleton.image), (14, 20, [3, 32, 32]));
+        assert_eq!(
+            (preset.skeleton.cells, preset.skeleton.channels, preset.skeleton.image),
+            (14, 20, [3, 32, 32])
+        );
         let folder = sizes(&["--preset", "imagenet-14"]).unwrap_err();
-        assert!(folder.message.contains("classes") && folder.hint.is_some_and(|hint| hint.contains("--classes")));
+        assert!(
+            folder.message.contains("classes")
+                && folder.hint.is_some_and(|hint| hint.contains("--classes"))
+        );
         let folder = sizes(&["--preset", "imagenet-14", "--classes", "1000"]).unwrap();
-        assert_eq!((folder.skeleton.stem, folder.skeleton.image, folder.skeleton.classes), (Stem::Imagenet, [3, 224, 224], 1000));
+        assert_eq!(
+            (folder.skeleton.stem, folder.skeleton.image, folder.skeleton.classes),
+            (Stem::Imagenet, [3, 224, 224], 1000)
+        );
         assert!(sizes(&["--image", "3x30x30"]).unwrap_err().message.contains("30×30"));
     }
 
@@ -253,7 +346,8 @@ mod tests {
     fn a_table_is_continued_as_it_was_begun() {
         let args = args(&["--cells", "4", "--min-time", "0.5", "--ort-lib", "ort.so"]);
         let Sizes { skeleton, keep, .. } = Sizes::choose(&args.sizes, Sizes::USUAL).unwrap();
-        let expected = "adwp lut build --cells 4 --channels 36 --image 3x32x32 --classes 10 --stem cifar --keep 2 \
+        let expected = "adwp lut build --cells 4 --channels 36 --image 3x32x32 --classes 10 \
+        --stem cifar --keep 2 \
                         --runtime ort --threads 2 --min-time 0.5 --ort-lib ort.so --out lut.json --resume";
         assert_eq!(continuing(&args, &size_flags(&skeleton, keep), Runtime::Ort, 2), expected);
     }

@@ -22,7 +22,9 @@ const CALIBRATION_IMAGES: usize = 512;
 /// `adwp run`: everything in order.
 pub(crate) fn run(args: &TrainArgs, style: Style) -> Result<(), Failure> {
     let deadline = deadline(args);
-    let mut session = Session::open(&args.run, style.verbosity, Existing::NeedsResume, &Training::ALL)?.until(deadline);
+    let mut session =
+        Session::open(&args.run, style.verbosity, Existing::NeedsResume, &Training::ALL)?
+            .until(deadline);
     session.announce();
     steps::space(&mut session, "run")?;
     steps::search(&mut session, "run")?;
@@ -44,17 +46,30 @@ fn finish(session: &mut Session, style: Style) -> Result<(), Failure> {
 
 /// `adwp retrain`, of the architecture in the folder or of another run's.
 pub(crate) fn retrain(args: &RetrainArgs, style: Style) -> Result<(), Failure> {
-    let Some(origin) = Origin::read(args)? else { return train(&args.train, style, Training::Retrain) };
+    let Some(origin) = Origin::read(args)? else {
+        return train(&args.train, style, Training::Retrain);
+    };
     let deadline = deadline(&args.train);
     let run = &args.train.run;
-    let session = Session::open_from(Some(&origin), run, style.verbosity, Existing::NeedsResume, &[Training::Retrain])?;
+    let session = Session::open_from(
+        Some(&origin),
+        run,
+        style.verbosity,
+        Existing::NeedsResume,
+        &[Training::Retrain],
+    )?;
     train_in(session.until(deadline), style, Training::Retrain)
 }
 
 /// `adwp space`, `search`, `retrain`: one training step in a run folder.
 pub(crate) fn train(args: &TrainArgs, style: Style, training: Training) -> Result<(), Failure> {
     let deadline = deadline(args);
-    train_in(Session::open(&args.run, style.verbosity, Existing::Continues, &[training])?.until(deadline), style, training)
+    train_in(
+        Session::open(&args.run, style.verbosity, Existing::Continues, &[training])?
+            .until(deadline),
+        style,
+        training,
+    )
 }
 
 fn train_in(mut session: Session, style: Style, training: Training) -> Result<(), Failure> {
@@ -80,7 +95,11 @@ pub(crate) fn export(args: &ExportArgs, style: Style) -> Result<(), Failure> {
     if format == Format::default() {
         steps::export(&mut session)?;
     } else {
-        formats::export(&mut session, format, args.calibration_images.map_or(CALIBRATION_IMAGES, |images| images as usize))?;
+        formats::export(
+            &mut session,
+            format,
+            args.calibration_images.map_or(CALIBRATION_IMAGES, |images| images as usize),
+        )?;
     }
     wrote(&session, style, "export", &format.file())
 }
@@ -102,7 +121,10 @@ fn wrote(session: &Session, style: Style, step: &str, file: &str) -> Result<(), 
 /// `adwp report`: the report of a finished run, written again.
 pub(crate) fn report(run: PathBuf, style: Style) -> Result<(), Failure> {
     if !run.join("config.toml").exists() {
-        return Err(Failure::input(format!("{} is no folder of a run: it has no config.toml", run.display())));
+        return Err(Failure::input(format!(
+            "{} is no folder of a run: it has no config.toml",
+            run.display()
+        )));
     }
     // Nothing is computed.
     let args = RunArgs { run: Some(run), device: "cpu".into(), resume: true, ..RunArgs::default() };

@@ -36,13 +36,21 @@ pub(crate) fn run(command: ZooCommand, style: Style) -> Result<(), Failure> {
 }
 
 /// A published network with the sizes that flags ask for.
-pub(crate) fn network(name: &str, args: &NetworkSizeArgs, console: &mut Console) -> Result<Blueprint, Failure> {
+pub(crate) fn network(
+    name: &str,
+    args: &NetworkSizeArgs,
+    console: &mut Console,
+) -> Result<Blueprint, Failure> {
     let network = find(name)?.network(args.sizes())?;
     sized(network, args, console)
 }
 
 /// A network as wide as `--target-params` and `--target-madds` allow, where they are given.
-pub(crate) fn sized(network: Blueprint, args: &NetworkSizeArgs, console: &mut Console) -> Result<Blueprint, Failure> {
+pub(crate) fn sized(
+    network: Blueprint,
+    args: &NetworkSizeArgs,
+    console: &mut Console,
+) -> Result<Blueprint, Failure> {
     let Some(bounds) = args.bounds() else { return Ok(network) };
     let widest = network.widest(bounds)?;
     if let Some(skeleton) = widest.skeleton() {
@@ -83,7 +91,10 @@ impl Listed {
             let cost = network.cost()?;
             Ok(Some(Count { params: cost.params, madds: cost.madds }))
         };
-        Ok(Self { entry, counted: Counted { cifar10: count(Stem::Cifar)?, imagenet: count(Stem::Imagenet)? } })
+        Ok(Self {
+            entry,
+            counted: Counted { cifar10: count(Stem::Cifar)?, imagenet: count(Stem::Imagenet)? },
+        })
     }
 
     /// The cells of its row under [`HEADER`].
@@ -110,13 +121,22 @@ impl Listed {
 
 const COLUMNS: usize = 8;
 
-const HEADER: [&str; COLUMNS] =
-    ["name", "year", "CIFAR-10 params", "error", "ImageNet params", "multiply-adds", "top-1 error", "top-5 error"];
+const HEADER: [&str; COLUMNS] = [
+    "name",
+    "year",
+    "CIFAR-10 params",
+    "error",
+    "ImageNet params",
+    "multiply-adds",
+    "top-1 error",
+    "top-5 error",
+];
 
 const LEGEND: &str = "millions as counted here, in brackets as reported; errors as reported; \
                       * over 2% from the reported: `adwp zoo show NAME` says what is known of it";
 
-/// A count beside what was reported, both in millions with so many decimals, and a mark where they differ.
+/// A count beside what was reported, both in millions with so many decimals, and a mark where they
+/// differ.
 fn beside(counted: u64, reported_m: f64, [decimals, reported_decimals]: [usize; 2]) -> String {
     let mark = if differs(counted, reported_m) { " *" } else { "" };
     format!("{:.decimals$} ({reported_m:.reported_decimals$}){mark}", counted as f64 / 1e6)
@@ -126,9 +146,12 @@ fn beside(counted: u64, reported_m: f64, [decimals, reported_decimals]: [usize; 
 fn list(markdown: bool, style: Style) -> Result<(), Failure> {
     // The parser notices a conflict with a global flag only where that flag comes last.
     if markdown && style.json {
-        return Err(Failure::input("the table can be printed as Markdown or as JSON: --markdown or --json"));
+        return Err(Failure::input(
+            "the table can be printed as Markdown or as JSON: --markdown or --json",
+        ));
     }
-    let listed: Vec<Listed> = Zoo::embedded().entries().iter().map(Listed::new).collect::<Result<_, _>>()?;
+    let listed: Vec<Listed> =
+        Zoo::embedded().entries().iter().map(Listed::new).collect::<Result<_, _>>()?;
     if style.json {
         return output::json(&listed);
     }
@@ -157,7 +180,9 @@ fn as_markdown(rows: &[[String; COLUMNS]]) -> String {
 fn as_text(rows: &[[String; COLUMNS]]) -> String {
     let header = HEADER.map(str::to_owned);
     let lines = || std::iter::once(&header).chain(rows);
-    let widths: Vec<usize> = (0..COLUMNS).map(|i| lines().map(|cells| cells[i].chars().count()).max().unwrap_or(0)).collect();
+    let widths: Vec<usize> = (0..COLUMNS)
+        .map(|i| lines().map(|cells| cells[i].chars().count()).max().unwrap_or(0))
+        .collect();
     let mut text = String::new();
     for cells in lines() {
         let padded = cells.iter().zip(&widths).map(|(cell, &width)| format!("{cell:<width$}"));
@@ -167,7 +192,8 @@ fn as_text(rows: &[[String; COLUMNS]]) -> String {
     text
 }
 
-/// All that is known of an architecture, with its genotype for a number of cells where it has cells.
+/// All that is known of an architecture, with its genotype for a number of cells where it has
+/// cells.
 #[derive(Serialize)]
 struct Shown {
     #[serde(flatten)]
@@ -183,7 +209,9 @@ fn show(name: &str, cells: Option<usize>, style: Style) -> Result<(), Failure> {
             let published = entry.stack(stem).map(|stack| stack.cells);
             cells.or(published).map(|cells| architecture.genotype(cells)).transpose()?
         }
-        _ if cells.is_some() => return Err(Failure::input(format!("{name} has no genotype: --cells is not for it"))),
+        _ if cells.is_some() => {
+            return Err(Failure::input(format!("{name} has no genotype: --cells is not for it")));
+        }
         _ => None,
     };
     if style.json {
@@ -200,19 +228,30 @@ fn show(name: &str, cells: Option<usize>, style: Style) -> Result<(), Failure> {
 fn about(entry: &ZooEntry) -> String {
     let (citation, source) = (&entry.citation, &entry.source);
     let mut text = format!("{}: {}\n", entry.title, citation.authors);
-    text += &format!("{}, {} {}, arXiv:{}\n", citation.paper, citation.venue, citation.year, citation.arxiv);
+    text += &format!(
+        "{}, {} {}, arXiv:{}\n",
+        citation.paper, citation.venue, citation.year, citation.arxiv
+    );
     let what = match entry.architecture {
         Architecture::Cells(_) | Architecture::WideCells(_) => "cells",
         Architecture::Handmade(_) => "network",
     };
-    text += &format!("{what}: {} in {} of github.com/{} at {}", source.symbol, source.file, source.repository, &source.commit[..7]);
+    text += &format!(
+        "{what}: {} in {} of github.com/{} at {}",
+        source.symbol,
+        source.file,
+        source.repository,
+        &source.commit[..7]
+    );
     if let Some(note) = &entry.note {
         text += &format!("\n{note}");
     }
     let name = &entry.name;
     let why = match entry.architecture {
         Architecture::Cells(_) => "",
-        Architecture::WideCells(_) => "Its cells have operations that the DARTS space lacks, so it has no genotype: ",
+        Architecture::WideCells(_) => {
+            "Its cells have operations that the DARTS space lacks, so it has no genotype: "
+        }
         Architecture::Handmade(_) => "It is no stack of cells, so it has no genotype: ",
     };
     if !why.is_empty() {
@@ -230,21 +269,37 @@ fn export(args: &ZooExportArgs, style: Style) -> Result<(), Failure> {
     let untrained = Untrained::new(&blueprint, args.seed, &device)?;
     let model = untrained.to_onnx(&args.name)?;
     // The file gets its name only once it has been compared.
-    let folder = args.out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder =
+        args.out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let fail = |source| TrainError::File { action: "write", path: args.out.clone(), source };
-    let unverified = tempfile::Builder::new().prefix(".unverified-").suffix(".onnx").tempfile_in(folder).map_err(fail)?;
+    let unverified = tempfile::Builder::new()
+        .prefix(".unverified-")
+        .suffix(".onnx")
+        .tempfile_in(folder)
+        .map_err(fail)?;
     write_atomic(unverified.path(), &model)?;
     let compared = compare(&untrained, unverified.path(), args, &device)?;
     write_atomic(&args.out, &model)?;
-    console.say(&format!("{}: engine, {} agree within {:.1e}", args.out.display(), compared.0.join(", "), compared.1));
+    console.say(&format!(
+        "{}: engine, {} agree within {:.1e}",
+        args.out.display(),
+        compared.0.join(", "),
+        compared.1
+    ));
     Ok(())
 }
 
 /// What the executions of an exported network are compared on, `[count, channels, height, width]`.
-fn parity_images(args: &ZooExportArgs, [channels, height, width]: [usize; 3]) -> Result<Vec<f32>, Failure> {
+fn parity_images(
+    args: &ZooExportArgs,
+    [channels, height, width]: [usize; 3],
+) -> Result<Vec<f32>, Failure> {
     let shape = ImageShape { channels, height, width };
     if args.images.is_empty() {
-        return Ok(noise(&mut Streams::new(args.seed).once("untrained/images"), PARITY_IMAGES * shape.values()));
+        return Ok(noise(
+            &mut Streams::new(args.seed).once("untrained/images"),
+            PARITY_IMAGES * shape.values(),
+        ));
     }
     let normalization = Normalization { mean: vec![0.5; channels], std: vec![0.25; channels] };
     let mut images = vec![0.0; args.images.len() * shape.values()];
@@ -254,21 +309,34 @@ fn parity_images(args: &ZooExportArgs, [channels, height, width]: [usize; 3]) ->
     Ok(images)
 }
 
-/// Compares the logits of the engine with those of candle and of every runtime that is here: who agreed, and the largest difference.
-fn compare(untrained: &Untrained, path: &Path, args: &ZooExportArgs, device: &Device) -> Result<(Vec<String>, f64), Failure> {
+/// Compares the logits of the engine with those of candle and of every runtime that is here: who
+/// agreed, and the largest difference.
+fn compare(
+    untrained: &Untrained,
+    path: &Path,
+    args: &ZooExportArgs,
+    device: &Device,
+) -> Result<(Vec<String>, f64), Failure> {
     let net = &untrained.network;
     let (shape, classes) = (net.graph[net.images].shape.to_vec(), net.graph[net.logits].shape[1]);
     let images = parity_images(args, [shape[1], shape[2], shape[3]])?;
     let count = images.len() / shape.iter().product::<usize>();
     let engine = Logits { by: "engine".into(), values: untrained.logits(&images, device)? };
-    // Random weights keep no scale: of images unlike the noise they were set up with, logits can be of any size.
-    let scale = engine.values.iter().fold(1.0, |scale: f64, logit| scale.max(f64::from(logit.abs())));
-    let (candle, tolerance) = reference::candle(net, &untrained.variables, &images, TOLERANCE * scale)?;
+    // Random weights keep no scale: of images unlike the noise they were set up with, logits can be
+    // of any size.
+    let scale =
+        engine.values.iter().fold(1.0, |scale: f64, logit| scale.max(f64::from(logit.abs())));
+    let (candle, tolerance) =
+        reference::candle(net, &untrained.variables, &images, TOLERANCE * scale)?;
     let mut executions = vec![engine, candle];
     let model = OnnxModel::load(path)?;
     let library = find_library(args.ort.ort_lib.as_deref(), &[])?;
     for runtime in available(library.as_ref()) {
-        let options = SessionOptions { ort_library: library.as_ref(), batch: count, ..SessionOptions::default() };
+        let options = SessionOptions {
+            ort_library: library.as_ref(),
+            batch: count,
+            ..SessionOptions::default()
+        };
         let values = RuntimeSession::from_model(runtime, &model, &options)?.run(&images, count)?;
         executions.push(Logits { by: runtime.to_string(), values });
     }

@@ -1,4 +1,5 @@
-//! Operations that move pixels: the nearest one is taken, and where the image had none there is black.
+//! Operations that move pixels: the nearest one is taken, and where the image had none there is
+//! black.
 
 use crate::augment::canvas::Canvas;
 use crate::dataset::ImageShape;
@@ -30,8 +31,8 @@ impl Canvas {
         self.transform([[cos, -sin, x - cos * x + sin * y], [sin, cos, y - sin * x - cos * y]]);
     }
 
-    /// Pillow's `Image.transform` with an affine matrix: x and y in the image that a pixel of the result shows, each as the factors of its
-    /// own x and y there and a constant.
+    /// Pillow's `Image.transform` with an affine matrix: x and y in the image that a pixel of the
+    /// result shows, each as the factors of its own x and y there and a constant.
     fn transform(&mut self, [of_x, of_y]: [[f64; 3]; 2]) {
         let fixed = |value: f64| (value * f64::from(1_u32 << PRECISION) + 0.5).floor() as i64;
         // Coordinates are those of the centres of pixels.
@@ -41,7 +42,9 @@ impl Canvas {
 
         let ImageShape { channels, height, width } = self.shape;
         let plane = self.plane();
-        let inside = |coordinate: i64, length: usize| usize::try_from(coordinate >> PRECISION).ok().filter(|&at| at < length);
+        let inside = |coordinate: i64, length: usize| {
+            usize::try_from(coordinate >> PRECISION).ok().filter(|&at| at < length)
+        };
         self.replace(|from, to| {
             to.fill(0);
             for row in 0..height {

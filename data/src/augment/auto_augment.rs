@@ -2,17 +2,18 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use self::Operation::{
-    AutoContrast, Brightness, Color, Contrast, Equalize, Invert, Posterize, Rotate, Sharpness, ShearX, ShearY, Solarize, TranslateX,
-    TranslateY,
+    AutoContrast, Brightness, Color, Contrast, Equalize, Invert, Posterize, Rotate, Sharpness,
+    ShearX, ShearY, Solarize, TranslateX, TranslateY,
 };
 use crate::augment::canvas::Canvas;
 use crate::random::below;
 
-/// Policies of AutoAugment (Cubuk et al., CVPR 2019): one of 25 pairs of operations is drawn for an image, and each operation of the pair
-/// is done with its probability.
+/// Policies of AutoAugment (Cubuk et al., CVPR 2019): one of 25 pairs of operations is drawn for an
+/// image, and each operation of the pair is done with its probability.
 ///
-/// Policies, magnitudes and operations are those of `torchvision.transforms.AutoAugment` for Pillow images: the nearest pixel is taken
-/// where pixels move, and black fills what they leave. In images of one channel the operation `Color` changes nothing, as in Pillow's mode L.
+/// Policies, magnitudes and operations are those of `torchvision.transforms.AutoAugment` for Pillow
+/// images: the nearest pixel is taken where pixels move, and black fills what they leave. In images
+/// of one channel the operation `Color` changes nothing, as in Pillow's mode L.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AutoAugment {
@@ -44,7 +45,8 @@ pub(super) enum Operation {
     Invert,
 }
 
-/// An operation, its probability in tenths, and its level of 0 to 9; the last three operations have none, and 0 stands here.
+/// An operation, its probability in tenths, and its level of 0 to 9; the last three operations have
+/// none, and 0 stands here.
 pub(super) type Step = (Operation, usize, u8);
 
 impl AutoAugment {
@@ -55,7 +57,8 @@ impl AutoAugment {
             return;
         }
         for (operation, tenths, level) in pairs[below(rng, pairs.len())] {
-            // Both are drawn whatever comes of them, so that the second operation does not depend on the first.
+            // Both are drawn whatever comes of them, so that the second operation does not depend
+            // on the first.
             let (happens, negative) = (below(rng, 10) < tenths, below(rng, 2) == 0);
             if happens {
                 operation.apply(level, negative, canvas);
@@ -73,7 +76,8 @@ impl AutoAugment {
 }
 
 impl Operation {
-    /// Does the operation with the strength of a level; `negative` turns the direction of those that have one.
+    /// Does the operation with the strength of a level; `negative` turns the direction of those
+    /// that have one.
     pub(super) fn apply(self, level: u8, negative: bool, canvas: &mut Canvas) {
         let strength = self.magnitude(level, canvas.shape.width, canvas.shape.height);
         let signed = if negative { -f64::from(strength) } else { f64::from(strength) };
@@ -96,8 +100,9 @@ impl Operation {
         }
     }
 
-    /// Shares for shears, pixels for translations, degrees for rotations, the change of a factor of 1 for those that have a factor, bits
-    /// for posterize, a threshold for solarize; 0 for the rest.
+    /// Shares for shears, pixels for translations, degrees for rotations, the change of a factor of
+    /// 1 for those that have a factor, bits for posterize, a threshold for solarize; 0 for the
+    /// rest.
     pub(super) fn magnitude(self, level: u8, width: usize, height: usize) -> f32 {
         let of_length = |length: usize| linear(0.0, (150.0 / 331.0 * length as f64) as f32, level);
         match self {
@@ -116,11 +121,16 @@ impl Operation {
 /// The highest level.
 const HIGHEST: f32 = 9.0;
 
-/// From `first` at level 0 to `last` at level 9, with the bits of `torch.linspace`, which rounds product and sum at once.
+/// From `first` at level 0 to `last` at level 9, with the bits of `torch.linspace`, which rounds
+/// product and sum at once.
 fn linear(first: f32, last: f32, level: u8) -> f32 {
     let step = (last - first) / HIGHEST;
     let level = f32::from(level);
-    if level < HIGHEST / 2.0 { step.mul_add(level, first) } else { step.mul_add(level - HIGHEST, last) }
+    if level < HIGHEST / 2.0 {
+        step.mul_add(level, first)
+    } else {
+        step.mul_add(level - HIGHEST, last)
+    }
 }
 
 /// Table 7 of the paper.
@@ -215,9 +225,15 @@ mod tests {
                 _ => 1.0 - tenths as f64 / 10.0,
             };
             let pairs = policy.pairs();
-            let expected = pairs.iter().map(|&[first, second]| remains(first) * remains(second)).sum::<f64>() / pairs.len() as f64;
-            let unchanged = results.iter().filter(|result| **result == image).count() as f64 / DRAWS as f64;
-            assert!((unchanged - expected).abs() < 0.03, "{policy:?}: {unchanged} of all are unchanged, expected {expected}");
+            let expected =
+                pairs.iter().map(|&[first, second]| remains(first) * remains(second)).sum::<f64>()
+                    / pairs.len() as f64;
+            let unchanged =
+                results.iter().filter(|result| **result == image).count() as f64 / DRAWS as f64;
+            assert!(
+                (unchanged - expected).abs() < 0.03,
+                "{policy:?}: {unchanged} of all are unchanged, expected {expected}"
+            );
         }
     }
 
@@ -225,8 +241,12 @@ mod tests {
     fn images_move_in_both_directions_and_gray_ones_change_too() {
         for channels in [1, 3] {
             let (_, results) = results(AutoAugment::Cifar10, channels);
-            let black_row =
-                |row: usize| results.iter().filter(|result| result.chunks_exact(81).all(|p| p[row * 9..][..9] == [0; 9])).count();
+            let black_row = |row: usize| {
+                results
+                    .iter()
+                    .filter(|result| result.chunks_exact(81).all(|p| p[row * 9..][..9] == [0; 9]))
+                    .count()
+            };
             let (above, below) = (black_row(0), black_row(8));
             assert!(above.min(below) > 100 && above.abs_diff(below) < 100, "{above}, {below}");
             assert!(results.iter().collect::<HashSet<_>>().len() > 60);

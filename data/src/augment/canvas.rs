@@ -49,7 +49,8 @@ impl Canvas {
         self.shape.height * self.shape.width
     }
 
-    /// Crops and mirrors as the placement says, with black outside of the image. Holes come after normalisation.
+    /// Crops and mirrors as the placement says, with black outside of the image. Holes come after
+    /// normalisation.
     pub(super) fn crop(&mut self, placement: &Placement) {
         if !placement.moves_pixels() {
             return;
@@ -73,7 +74,8 @@ impl Canvas {
         self.pixels.iter_mut().for_each(|value| *value = table[usize::from(*value)]);
     }
 
-    /// Looks every value of a channel up in the table that `table` makes of the channel's histogram.
+    /// Looks every value of a channel up in the table that `table` makes of the channel's
+    /// histogram.
     pub(super) fn look_up_by_channel(&mut self, table: impl Fn(&Histogram) -> [u8; 256]) {
         let plane = self.plane();
         for plane in self.pixels.chunks_exact_mut(plane) {
@@ -100,7 +102,8 @@ pub(super) fn histogram(values: impl Iterator<Item = u8>) -> Histogram {
     counts
 }
 
-/// Pillow's `Image.blend`: `from` at factor 0, `to` at 1, beyond them outside of that. Rounded down, as there.
+/// Pillow's `Image.blend`: `from` at factor 0, `to` at 1, beyond them outside of that. Rounded
+/// down, as there.
 pub(super) fn blend(from: u8, to: u8, factor: f32) -> u8 {
     let (from, to) = (f32::from(from), f32::from(to));
     (from + factor * (to - from)) as u8

@@ -12,7 +12,8 @@ impl Canvas {
         });
     }
 
-    /// torchvision's `adjust_hue` of a Pillow image: hues are turned by `turns`, -0.5 to 0.5 of the circle.
+    /// torchvision's `adjust_hue` of a Pillow image: hues are turned by `turns`, -0.5 to 0.5 of the
+    /// circle.
     pub(super) fn hue(&mut self, turns: f64) {
         let shift = (turns * 255.0) as i32 as u8;
         self.recolor(|color| {
@@ -29,8 +30,8 @@ impl Canvas {
     }
 }
 
-// The conversions are those of Pillow between modes RGB and HSV. Its variables are single, its constants double precision; both matter
-// for the bits of the result.
+// The conversions are those of Pillow between modes RGB and HSV. Its variables are single, its
+// constants double precision; both matter for the bits of the result.
 
 fn to_hsv([red, green, blue]: [u8; 3]) -> [u8; 3] {
     let (most, least) = (red.max(green).max(blue), red.min(green).min(blue));
@@ -67,15 +68,23 @@ fn to_rgb([hue, saturation, value]: [u8; 3]) -> [u8; 3] {
     }
 }
 
-/// The sixth of the circle that a hue lies in, 0 to 6, and the parts of the value that the other channels have there: that of the least
-/// one, and those of the middle one where it falls and where it rises.
+/// The sixth of the circle that a hue lies in, 0 to 6, and the parts of the value that the other
+/// channels have there: that of the least one, and those of the middle one where it falls and where
+/// it rises.
 fn shares(hue: u8, saturation: u8) -> (u8, [f64; 3]) {
     let sixths = f64::from(hue) * 6.0 / 255.0;
     let sector = sixths as u8;
     let rest = (sixths - f64::from(sector)) as f32;
     let saturation = (f64::from(saturation) / 255.0) as f32;
     let falling = 1.0 - f64::from(saturation * rest);
-    (sector, [1.0 - f64::from(saturation), falling, 1.0 - f64::from(saturation) * (1.0 - f64::from(rest))])
+    (
+        sector,
+        [
+            1.0 - f64::from(saturation),
+            falling,
+            1.0 - f64::from(saturation) * (1.0 - f64::from(rest)),
+        ],
+    )
 }
 
 /// Rounded to the nearest number.
@@ -93,7 +102,11 @@ mod tests {
         for hue in 0..=255 {
             for saturation in 0..=255 {
                 let (_, shares) = shares(hue, saturation);
-                let same = |share: f64| (0..=255).all(|value| scaled(value, share) == (f64::from(value) * share).round() as u8);
+                let same = |share: f64| {
+                    (0..=255).all(|value| {
+                        scaled(value, share) == (f64::from(value) * share).round() as u8
+                    })
+                };
                 assert!(shares.into_iter().all(same), "{hue}, {saturation}");
             }
         }

@@ -5,10 +5,11 @@ use crate::augment::canvas::Canvas;
 use crate::error::DataError;
 use crate::random::{shuffle, uniform};
 
-/// Random brightness, contrast, saturation and hue, in a random order: torchvision's `ColorJitter` for Pillow images.
+/// Random brightness, contrast, saturation and hue, in a random order: torchvision's `ColorJitter`
+/// for Pillow images.
 ///
-/// The first three are factors drawn uniformly from 1 − x, at least 0, to 1 + x; 0 turns each off. Gray images have neither saturation nor
-/// hue.
+/// The first three are factors drawn uniformly from 1 − x, at least 0, to 1 + x; 0 turns each off.
+/// Gray images have neither saturation nor hue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ColorJitter {
@@ -28,13 +29,19 @@ impl ColorJitter {
 
     pub(super) fn validate(&self) -> Result<(), DataError> {
         let Self { brightness, contrast, saturation, hue } = *self;
-        for (name, value) in [("brightness", brightness), ("contrast", contrast), ("saturation", saturation)] {
+        for (name, value) in
+            [("brightness", brightness), ("contrast", contrast), ("saturation", saturation)]
+        {
             if !(value.is_finite() && value >= 0.0) {
-                return Err(DataError::Augmentation { detail: format!("color_jitter.{name} = {value} is not finite and at least 0") });
+                return Err(DataError::Augmentation {
+                    detail: format!("color_jitter.{name} = {value} is not finite and at least 0"),
+                });
             }
         }
         if !(0.0..=0.5).contains(&hue) {
-            return Err(DataError::Augmentation { detail: format!("color_jitter.hue = {hue} is not in 0 to 0.5") });
+            return Err(DataError::Augmentation {
+                detail: format!("color_jitter.hue = {hue} is not in 0 to 0.5"),
+            });
         }
         Ok(())
     }
@@ -47,7 +54,10 @@ impl ColorJitter {
         for change in self.draw(rng) {
             match change {
                 // Of no effect, as where a setting is 0.
-                Change::Brightness(1.0) | Change::Contrast(1.0) | Change::Saturation(1.0) | Change::Hue(0.0) => {}
+                Change::Brightness(1.0)
+                | Change::Contrast(1.0)
+                | Change::Saturation(1.0)
+                | Change::Hue(0.0) => {}
                 Change::Brightness(factor) => canvas.brightness(factor),
                 Change::Contrast(factor) => canvas.contrast(factor),
                 Change::Saturation(factor) => canvas.saturation(factor),
@@ -57,10 +67,18 @@ impl ColorJitter {
     }
 
     fn draw(&self, rng: &mut impl Rng) -> [Change; 4] {
-        let mut factor = |change: f32| uniform(rng, f64::from(1.0 - change).max(0.0), f64::from(1.0 + change)) as f32;
-        let [brightness, contrast, saturation] = [self.brightness, self.contrast, self.saturation].map(&mut factor);
+        let mut factor = |change: f32| {
+            uniform(rng, f64::from(1.0 - change).max(0.0), f64::from(1.0 + change)) as f32
+        };
+        let [brightness, contrast, saturation] =
+            [self.brightness, self.contrast, self.saturation].map(&mut factor);
         let turns = uniform(rng, -f64::from(self.hue), f64::from(self.hue));
-        let mut changes = [Change::Brightness(brightness), Change::Contrast(contrast), Change::Saturation(saturation), Change::Hue(turns)];
+        let mut changes = [
+            Change::Brightness(brightness),
+            Change::Contrast(contrast),
+            Change::Saturation(saturation),
+            Change::Hue(turns),
+        ];
         shuffle(rng, &mut changes);
         changes
     }
@@ -96,11 +114,14 @@ mod tests {
             });
             orders.insert(numbered.map(|(number, _)| number));
             for (number, value) in numbered {
-                (lowest[number], highest[number]) = (lowest[number].min(value), highest[number].max(value));
+                (lowest[number], highest[number]) =
+                    (lowest[number].min(value), highest[number].max(value));
             }
         }
         assert_eq!(orders.len(), 24);
-        let close = |found: [f64; 4], expected: [f64; 4]| found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 0.01);
+        let close = |found: [f64; 4], expected: [f64; 4]| {
+            found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 0.01)
+        };
         assert!(close(lowest, [0.6, 0.0, 1.0, -0.1]), "{lowest:?}");
         assert!(close(highest, [1.4, 2.5, 1.0, 0.1]), "{highest:?}");
     }
@@ -114,8 +135,16 @@ mod tests {
             (ColorJitter { saturation: f32::NAN, ..off }, "saturation"),
             (ColorJitter { hue: 0.6, ..off }, "hue"),
         ] {
-            assert!(jitter.validate().unwrap_err().to_string().contains(&format!("color_jitter.{name} = ")));
+            assert!(
+                jitter
+                    .validate()
+                    .unwrap_err()
+                    .to_string()
+                    .contains(&format!("color_jitter.{name} = "))
+            );
         }
-        ColorJitter { brightness: 3.0, contrast: 0.0, saturation: 0.4, hue: 0.5 }.validate().unwrap();
+        ColorJitter { brightness: 3.0, contrast: 0.0, saturation: 0.4, hue: 0.5 }
+            .validate()
+            .unwrap();
     }
 }

@@ -13,7 +13,9 @@ impl Canvas {
 
     /// Pillow's `ImageOps.solarize`: values from `threshold` on are inverted.
     pub(super) fn solarize(&mut self, threshold: f32) {
-        self.look_up(&by_value(|value| if f32::from(value) < threshold { value } else { 255 - value }));
+        self.look_up(&by_value(
+            |value| if f32::from(value) < threshold { value } else { 255 - value },
+        ));
     }
 
     /// Pillow's `ImageOps.posterize`: the upper `bits` of a value, 1 to 8, are kept.
@@ -21,7 +23,8 @@ impl Canvas {
         self.look_up(&by_value(|value| value & (0xff << (8 - bits))));
     }
 
-    /// Pillow's `ImageOps.autocontrast` without a cutoff: the values of each channel are spread over 0 to 255.
+    /// Pillow's `ImageOps.autocontrast` without a cutoff: the values of each channel are spread
+    /// over 0 to 255.
     pub(super) fn auto_contrast(&mut self) {
         self.look_up_by_channel(|histogram| {
             let lowest = histogram.iter().position(|&count| count > 0).unwrap_or(0);
@@ -49,7 +52,12 @@ impl Canvas {
     pub(super) fn contrast(&mut self, factor: f32) {
         let count = self.plane();
         let luma = match self.colors() {
-            Some([red, green, blue]) => histogram(red.iter().zip(green).zip(blue).map(|((red, green), blue)| luma([*red, *green, *blue]))),
+            Some([red, green, blue]) => histogram(
+                red.iter()
+                    .zip(green)
+                    .zip(blue)
+                    .map(|((red, green), blue)| luma([*red, *green, *blue])),
+            ),
             None => histogram(self.pixels.iter().copied()),
         };
         let sum: usize = luma.iter().enumerate().map(|(value, count)| value * count).sum();

@@ -1,8 +1,9 @@
 //! Random changes to training images, in the order in which they happen:
 //! resized crop, padded crop, flip, AutoAugment, colour jitter, normalisation, cutout.
 //!
-//! The crop of padded images, flips and holes are drawn as a [`Placement`], which a GPU can follow too. All else changes pixels
-//! ([`Augmentation::changes_pixels`]) and is drawn while it is done, from a generator of its own.
+//! The crop of padded images, flips and holes are drawn as a [`Placement`], which a GPU can follow
+//! too. All else changes pixels ([`Augmentation::changes_pixels`]) and is drawn while it is done,
+//! from a generator of its own.
 
 mod affine;
 mod auto_augment;
@@ -28,17 +29,20 @@ use crate::dataset::{Dataset, ImageShape};
 use crate::error::DataError;
 use crate::random::below;
 
-/// Random changes to training images; 0, false and `off` turn each off. They happen in the order of the fields.
+/// Random changes to training images; 0, false and `off` turn each off. They happen in the order of
+/// the fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Augmentation {
-    /// Least share of a picture's area, 0 to 1, that a crop at a random place shows; the usual is 0.08. The crop, of a random area up to
-    /// the whole and a random aspect ratio of 3/4 to 4/3, is taken from the picture as its file has it and scaled to the size of the
-    /// images. The Inception crop (Szegedy et al., CVPR 2015, section 6), as torchvision's `RandomResizedCrop` does it.
+    /// Least share of a picture's area, 0 to 1, that a crop at a random place shows; the usual is
+    /// 0.08. The crop, of a random area up to the whole and a random aspect ratio of 3/4 to 4/3, is
+    /// taken from the picture as its file has it and scaled to the size of the images. The
+    /// Inception crop (Szegedy et al., CVPR 2015, section 6), as torchvision's `RandomResizedCrop`
+    /// does it.
     #[serde(default)]
     pub resized_crop: f32,
-    /// Pixels of black added on every side before a crop of the original size is taken at a random place. Black is
-    /// normalised like every pixel.
+    /// Pixels of black added on every side before a crop of the original size is taken at a random
+    /// place. Black is normalised like every pixel.
     pub crop_padding: usize,
     /// Mirror left and right with probability one half.
     pub flip: bool,
@@ -48,15 +52,21 @@ pub struct Augmentation {
     /// Random brightness, contrast, saturation and hue.
     #[serde(default)]
     pub color_jitter: ColorJitter,
-    /// Side in pixels of a square that is set to zero after normalisation. Its centre is a uniformly random pixel; what
-    /// lies beyond the border is cut off.
+    /// Side in pixels of a square that is set to zero after normalisation. Its centre is a
+    /// uniformly random pixel; what lies beyond the border is cut off.
     pub cutout: usize,
 }
 
 impl Augmentation {
     /// No change: for evaluation.
-    pub const NONE: Self =
-        Self { resized_crop: 0.0, crop_padding: 0, flip: false, auto_augment: AutoAugment::Off, color_jitter: ColorJitter::OFF, cutout: 0 };
+    pub const NONE: Self = Self {
+        resized_crop: 0.0,
+        crop_padding: 0,
+        flip: false,
+        auto_augment: AutoAugment::Off,
+        color_jitter: ColorJitter::OFF,
+        cutout: 0,
+    };
     /// What DARTS uses to train on CIFAR: padding 4, flip, cutout 16.
     pub const CIFAR: Self = Self { crop_padding: 4, flip: true, cutout: 16, ..Self::NONE };
 
@@ -66,24 +76,29 @@ impl Augmentation {
     /// [`DataError::Augmentation`] names the first that is not.
     pub fn validate(&self) -> Result<(), DataError> {
         if !(0.0..=1.0).contains(&self.resized_crop) {
-            let detail = format!("resized_crop = {} is no share of an area, 0 to 1", self.resized_crop);
+            let detail =
+                format!("resized_crop = {} is no share of an area, 0 to 1", self.resized_crop);
             return Err(DataError::Augmentation { detail });
         }
         self.color_jitter.validate()
     }
 
-    /// Whether it does more than a [`Placement`] says: values of pixels change, or the images themselves depend on what is drawn.
-    /// Then batches come with pixels from the host ([`LoaderConfig::pixels`](crate::LoaderConfig::pixels)).
+    /// Whether it does more than a [`Placement`] says: values of pixels change, or the images
+    /// themselves depend on what is drawn. Then batches come with pixels from the host
+    /// ([`LoaderConfig::pixels`](crate::LoaderConfig::pixels)).
     #[must_use]
     pub fn changes_pixels(&self) -> bool {
-        self.resized_crop > 0.0 || self.auto_augment != AutoAugment::Off || self.color_jitter != ColorJitter::OFF
+        self.resized_crop > 0.0
+            || self.auto_augment != AutoAugment::Off
+            || self.color_jitter != ColorJitter::OFF
     }
 
     /// Checks that images of `shape` can be changed so.
     pub(crate) fn check(&self, shape: ImageShape) -> Result<(), DataError> {
         self.validate()?;
         if self.changes_pixels() && !matches!(shape.channels, 1 | 3) {
-            let detail = format!("pixels are changed of images with one channel or three, not of {shape}");
+            let detail =
+                format!("pixels are changed of images with one channel or three, not of {shape}");
             return Err(DataError::Augmentation { detail });
         }
         Ok(())
@@ -101,7 +116,8 @@ impl Augmentation {
         placement.mirrored = self.flip && below(rng, 2) == 1;
         if self.cutout > 0 {
             let (y, x) = (below(rng, height), below(rng, width));
-            (placement.hole_rows, placement.hole_columns) = (self.hole(y, height), self.hole(x, width));
+            (placement.hole_rows, placement.hole_columns) =
+                (self.hole(y, height), self.hole(x, width));
         }
         placement
     }
@@ -112,7 +128,8 @@ impl Augmentation {
         (centre.saturating_sub(before), centre.saturating_add(self.cutout - before).min(length))
     }
 
-    /// Puts image `index` on the canvas as it is before normalisation, with all changes but the hole.
+    /// Puts image `index` on the canvas as it is before normalisation, with all changes but the
+    /// hole.
     pub(crate) fn render(
         &self,
         dataset: &Dataset,
@@ -134,8 +151,8 @@ impl Augmentation {
     }
 }
 
-/// How far from the image's edge a crop of its size begins that lies `offset` behind the edge of the padding. Farther than
-/// the image is long makes no difference.
+/// How far from the image's edge a crop of its size begins that lies `offset` behind the edge of
+/// the padding. Farther than the image is long makes no difference.
 fn shift(offset: usize, padding: usize, length: usize) -> isize {
     // No image has a side beyond an isize: its pixels are in memory.
     let distance = offset.abs_diff(padding).min(length) as isize;
@@ -148,19 +165,29 @@ mod tests {
 
     #[test]
     fn settings_from_before_a_change_was_known_are_those_without_it() {
-        let old: Augmentation = serde_json::from_str(r#"{ "crop_padding": 4, "flip": true, "cutout": 16 }"#).unwrap();
+        let old: Augmentation =
+            serde_json::from_str(r#"{ "crop_padding": 4, "flip": true, "cutout": 16 }"#).unwrap();
         assert_eq!(old, Augmentation::CIFAR);
         let new = r#"{ "crop_padding": 0, "flip": true, "cutout": 0,
             "resized_crop": 0.08, "auto_augment": "imagenet", "color_jitter": { "hue": 0.1 } }"#;
         let new: Augmentation = serde_json::from_str(new).unwrap();
         let color_jitter = ColorJitter { hue: 0.1, ..ColorJitter::OFF };
-        let expected =
-            Augmentation { resized_crop: 0.08, flip: true, auto_augment: AutoAugment::Imagenet, color_jitter, ..Augmentation::NONE };
+        let expected = Augmentation {
+            resized_crop: 0.08,
+            flip: true,
+            auto_augment: AutoAugment::Imagenet,
+            color_jitter,
+            ..Augmentation::NONE
+        };
         assert_eq!(new, expected);
-        assert_eq!(serde_json::from_str::<Augmentation>(&serde_json::to_string(&new).unwrap()).unwrap(), new);
-        for unknown in
-            [r#"{ "crop_padding": 0, "flip": true, "cutout": 0, "colour": 1 }"#, r#"{ "cutout": 0, "color_jitter": { "x": 1 } }"#]
-        {
+        assert_eq!(
+            serde_json::from_str::<Augmentation>(&serde_json::to_string(&new).unwrap()).unwrap(),
+            new
+        );
+        for unknown in [
+            r#"{ "crop_padding": 0, "flip": true, "cutout": 0, "colour": 1 }"#,
+            r#"{ "cutout": 0, "color_jitter": { "x": 1 } }"#,
+        ] {
             assert!(serde_json::from_str::<Augmentation>(unknown).is_err());
         }
     }
@@ -168,7 +195,8 @@ mod tests {
     #[test]
     fn a_share_of_an_area_is_checked() {
         for share in [-0.1, 1.1, f32::NAN] {
-            let error = Augmentation { resized_crop: share, ..Augmentation::NONE }.validate().unwrap_err();
+            let error =
+                Augmentation { resized_crop: share, ..Augmentation::NONE }.validate().unwrap_err();
             assert!(error.to_string().contains("resized_crop = "), "{error}");
         }
         Augmentation { resized_crop: 1.0, ..Augmentation::CIFAR }.validate().unwrap();
@@ -179,7 +207,10 @@ mod tests {
         assert!(!Augmentation::NONE.changes_pixels() && !Augmentation::CIFAR.changes_pixels());
         let hue = ColorJitter { hue: 0.1, ..ColorJitter::OFF };
         assert!(Augmentation { resized_crop: 0.08, ..Augmentation::CIFAR }.changes_pixels());
-        assert!(Augmentation { auto_augment: AutoAugment::Cifar10, ..Augmentation::CIFAR }.changes_pixels());
+        assert!(
+            Augmentation { auto_augment: AutoAugment::Cifar10, ..Augmentation::CIFAR }
+                .changes_pixels()
+        );
         assert!(Augmentation { color_jitter: hue, ..Augmentation::CIFAR }.changes_pixels());
     }
 }

@@ -1,16 +1,19 @@
 use crate::dataset::ImageShape;
 
-/// What happens to one image: first it is cropped, then mirrored, then it gets a hole. The default is nothing.
+/// What happens to one image: first it is cropped, then mirrored, then it gets a hole. The default
+/// is nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Placement {
-    /// Rows that the crop, which has the size of the image, begins below the image's first, at most its height; negative
-    /// above it. Outside of the image it is black, which is normalised like every pixel.
+    /// Rows that the crop, which has the size of the image, begins below the image's first, at most
+    /// its height; negative above it. Outside of the image it is black, which is normalised like
+    /// every pixel.
     pub down: isize,
     /// Columns that it begins right of the image's first, at most its width; negative left of it.
     pub right: isize,
     /// Whether the crop is mirrored left and right.
     pub mirrored: bool,
-    /// The first row of the result, and the one behind the last, that have a hole: values that are 0 after normalisation.
+    /// The first row of the result, and the one behind the last, that have a hole: values that are
+    /// 0 after normalisation.
     pub hole_rows: (usize, usize),
     /// The columns of these rows that the hole has.
     pub hole_columns: (usize, usize),
@@ -19,12 +22,21 @@ pub struct Placement {
 impl Placement {
     /// Normalises one image and changes it.
     ///
-    /// `pixels`: u8 [channels, height, width]; `tables`: normalised values per channel; `out`: like `pixels`.
-    pub(crate) fn paint(&self, pixels: &[u8], shape: ImageShape, tables: &[[f32; 256]], out: &mut [f32]) {
+    /// `pixels`: u8 [channels, height, width]; `tables`: normalised values per channel; `out`: like
+    /// `pixels`.
+    pub(crate) fn paint(
+        &self,
+        pixels: &[u8],
+        shape: ImageShape,
+        tables: &[[f32; 256]],
+        out: &mut [f32],
+    ) {
         let ImageShape { height, width, .. } = shape;
         let plane = height * width;
         let ((top, bottom), (left, right)) = (self.hole_rows, self.hole_columns);
-        for ((table, from), to) in tables.iter().zip(pixels.chunks_exact(plane)).zip(out.chunks_exact_mut(plane)) {
+        for ((table, from), to) in
+            tables.iter().zip(pixels.chunks_exact(plane)).zip(out.chunks_exact_mut(plane))
+        {
             self.crop(from, width, table, to);
             for row in to[top * width..bottom * width].chunks_exact_mut(width) {
                 row[left..right].fill(0.0);
@@ -42,7 +54,8 @@ impl Placement {
         Self { hole_rows: self.hole_rows, hole_columns: self.hole_columns, ..Self::default() }
     }
 
-    /// Crops and mirrors a channel, and looks its values up in a table, also the black ones outside of the image.
+    /// Crops and mirrors a channel, and looks its values up in a table, also the black ones outside
+    /// of the image.
     ///
     /// `from`: u8 [height, `width`]; `to`: like `from`.
     pub(super) fn crop<T: Copy>(&self, from: &[u8], width: usize, table: &[T; 256], to: &mut [T]) {
@@ -69,7 +82,8 @@ impl Placement {
     }
 }
 
-/// One axis of a crop: how much of the output lies before the image, how much shows it, and from where on.
+/// One axis of a crop: how much of the output lies before the image, how much shows it, and from
+/// where on.
 struct Shifted {
     before: usize,
     inside: usize,
@@ -115,21 +129,29 @@ mod tests {
 
     /// The value at (y, x) of the original, black outside of it.
     fn original(c: usize, y: isize, x: isize) -> f32 {
-        let inside = (0..SHAPE.height as isize).contains(&y) && (0..SHAPE.width as isize).contains(&x);
-        let pixel = if inside { image()[(c * SHAPE.height + y as usize) * SHAPE.width + x as usize] } else { 0 };
+        let inside =
+            (0..SHAPE.height as isize).contains(&y) && (0..SHAPE.width as isize).contains(&x);
+        let pixel = if inside {
+            image()[(c * SHAPE.height + y as usize) * SHAPE.width + x as usize]
+        } else {
+            0
+        };
         tables()[c][pixel as usize]
     }
 
     #[test]
     fn nothing_on_means_only_normalised() {
         let out = augmented(Augmentation::NONE, 0);
-        assert!((0..2).all(|c| { (0..5).all(|y| (0..4).all(|x| at(&out, c, y, x) == original(c, y as isize, x as isize))) }));
+        assert!((0..2).all(|c| {
+            (0..5).all(|y| (0..4).all(|x| at(&out, c, y, x) == original(c, y as isize, x as isize)))
+        }));
     }
 
     #[test]
     fn crops_and_flips_are_exactly_the_possible_ones_and_all_occur() {
         const PADDING: isize = 2;
-        let augmentation = Augmentation { crop_padding: PADDING as usize, flip: true, ..Augmentation::NONE };
+        let augmentation =
+            Augmentation { crop_padding: PADDING as usize, flip: true, ..Augmentation::NONE };
         let mut seen = std::collections::HashSet::new();
         for position in 0..1000 {
             let out = augmented(augmentation, position);
@@ -157,15 +179,22 @@ mod tests {
         let mut seen = std::collections::HashSet::new();
         for position in 0..1000 {
             let out = augmented(Augmentation { cutout: 2, ..Augmentation::NONE }, position);
-            let holes: Vec<(usize, usize)> =
-                (0..5).flat_map(|y| (0..4).map(move |x| (y, x))).filter(|&(y, x)| at(&out, 0, y, x) == 0.0).collect();
-            assert!((0..5).all(|y| (0..4).all(|x| (at(&out, 1, y, x) == 0.0) == holes.contains(&(y, x)))));
-            let centre = (0..5).flat_map(|y| (0..4).map(move |x| (y, x))).find(|&(y, x): &(usize, usize)| {
-                let square: Vec<_> = (y.saturating_sub(1)..(y + 1).min(5))
-                    .flat_map(|y| (x.saturating_sub(1)..(x + 1).min(4)).map(move |x| (y, x)))
-                    .collect();
-                square == holes
-            });
+            let holes: Vec<(usize, usize)> = (0..5)
+                .flat_map(|y| (0..4).map(move |x| (y, x)))
+                .filter(|&(y, x)| at(&out, 0, y, x) == 0.0)
+                .collect();
+            assert!(
+                (0..5)
+                    .all(|y| (0..4).all(|x| (at(&out, 1, y, x) == 0.0) == holes.contains(&(y, x))))
+            );
+            let centre = (0..5).flat_map(|y| (0..4).map(move |x| (y, x))).find(
+                |&(y, x): &(usize, usize)| {
+                    let square: Vec<_> = (y.saturating_sub(1)..(y + 1).min(5))
+                        .flat_map(|y| (x.saturating_sub(1)..(x + 1).min(4)).map(move |x| (y, x)))
+                        .collect();
+                    square == holes
+                },
+            );
             seen.insert(centre.expect("a hole around a pixel"));
         }
         assert_eq!(seen.len(), 5 * 4, "every pixel is a centre at some time");
@@ -173,10 +202,14 @@ mod tests {
 
     #[test]
     fn sizes_beyond_the_image_are_no_error() {
-        let out = augmented(Augmentation { crop_padding: 1000, flip: true, ..Augmentation::NONE }, 0);
+        let out =
+            augmented(Augmentation { crop_padding: 1000, flip: true, ..Augmentation::NONE }, 0);
         assert!((0..5).all(|y| (0..4).all(|x| at(&out, 1, y, x) == 100.5)));
         let out = augmented(Augmentation { cutout: usize::MAX, ..Augmentation::NONE }, 0);
         assert!(out.iter().all(|&v| v == 0.0));
-        augmented(Augmentation { crop_padding: usize::MAX, flip: true, cutout: 9, ..Augmentation::NONE }, 0);
+        augmented(
+            Augmentation { crop_padding: usize::MAX, flip: true, cutout: 9, ..Augmentation::NONE },
+            0,
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Policies, magnitudes and results of operations are those of torchvision, which `tests/fixtures/make_torchvision.py` wrote down.
+//! Policies, magnitudes and results of operations are those of torchvision, which
+//! `tests/fixtures/make_torchvision.py` wrote down.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -52,7 +53,12 @@ fn picture(name: &str, channels: usize) -> Picture {
 fn cut(picture: &Picture, top: usize) -> Canvas {
     let shape = ImageShape { channels: picture.channels, height: HEIGHT, width: WIDTH };
     let mut canvas = Canvas::new(shape);
-    resize_region(picture, Region { top, left: 0, height: HEIGHT, width: WIDTH }, shape, canvas.pixels_mut());
+    resize_region(
+        picture,
+        Region { top, left: 0, height: HEIGHT, width: WIDTH },
+        shape,
+        canvas.pixels_mut(),
+    );
     canvas
 }
 
@@ -66,7 +72,12 @@ fn act(words: &[String], canvas: &mut Canvas, other: &Picture) {
         "saturation" => canvas.saturation(number(1) as f32),
         "hue" => canvas.hue(number(1)),
         "crop" => {
-            let region = Region { top: position(1), left: position(2), height: position(3), width: position(4) };
+            let region = Region {
+                top: position(1),
+                left: position(2),
+                height: position(3),
+                width: position(4),
+            };
             let shape = canvas.shape;
             resize_region(other, region, shape, canvas.pixels_mut());
         }
@@ -85,10 +96,18 @@ fn every_operation_gives_the_bytes_of_pillow() {
         for (number, words) in lines.iter().enumerate() {
             let mut canvas = cut(&source, 0);
             act(words, &mut canvas, &other);
-            assert_eq!(canvas.pixels(), cut(&results, number * HEIGHT).pixels(), "{words:?} of {name}");
+            assert_eq!(
+                canvas.pixels(),
+                cut(&results, number * HEIGHT).pixels(),
+                "{words:?} of {name}"
+            );
         }
     }
-    assert!(OPERATIONS.iter().all(|operation| lines.iter().any(|words| words[0] == format!("{operation:?}"))));
+    assert!(
+        OPERATIONS
+            .iter()
+            .all(|operation| lines.iter().any(|words| words[0] == format!("{operation:?}")))
+    );
 }
 
 #[test]
@@ -97,7 +116,11 @@ fn magnitudes_have_the_bits_of_torchvision() {
     for words in lines("magnitude") {
         let operation = named(&words[0]).unwrap();
         for (level, magnitude) in (0..).zip(&words[1..]) {
-            assert_eq!(f64::from(operation.magnitude(level, WIDTH, HEIGHT)), magnitude.parse::<f64>().unwrap(), "{operation:?} {level}");
+            assert_eq!(
+                f64::from(operation.magnitude(level, WIDTH, HEIGHT)),
+                magnitude.parse::<f64>().unwrap(),
+                "{operation:?} {level}"
+            );
             compared += 1;
         }
     }
@@ -108,9 +131,14 @@ fn magnitudes_have_the_bits_of_torchvision() {
 fn policies_are_those_of_torchvision() {
     let all = lines("policy");
     for (policy, name) in [(AutoAugment::Cifar10, "cifar10"), (AutoAugment::Imagenet, "imagenet")] {
-        let step = |words: &[String]| -> Step { (named(&words[0]).unwrap(), words[1].parse().unwrap(), words[2].parse().unwrap()) };
-        let pairs: Vec<[Step; 2]> =
-            all.iter().filter(|words| words[0] == name).map(|words| [step(&words[1..4]), step(&words[4..7])]).collect();
+        let step = |words: &[String]| -> Step {
+            (named(&words[0]).unwrap(), words[1].parse().unwrap(), words[2].parse().unwrap())
+        };
+        let pairs: Vec<[Step; 2]> = all
+            .iter()
+            .filter(|words| words[0] == name)
+            .map(|words| [step(&words[1..4]), step(&words[4..7])])
+            .collect();
         assert_eq!(policy.pairs(), pairs);
     }
     assert_eq!(all.len(), 50);

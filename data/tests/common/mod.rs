@@ -23,14 +23,17 @@ pub(crate) fn record(labels: &[u8], value: u8) -> Vec<u8> {
 pub(crate) fn write_cifar10(dir: &Path) {
     fs::create_dir_all(dir).unwrap();
     for i in 0..6_u8 {
-        let name = if i == 5 { "test_batch.bin".to_owned() } else { format!("data_batch_{}.bin", i + 1) };
-        fs::write(dir.join(name), [record(&[i], 10 * i), record(&[i + 1], 10 * i + 1)].concat()).unwrap();
+        let name =
+            if i == 5 { "test_batch.bin".to_owned() } else { format!("data_batch_{}.bin", i + 1) };
+        fs::write(dir.join(name), [record(&[i], 10 * i), record(&[i + 1], 10 * i + 1)].concat())
+            .unwrap();
     }
 }
 
 /// An idx file: magic, dimensions, content.
 pub(crate) fn idx(magic: u32, dimensions: &[u32], content: &[u8]) -> Vec<u8> {
-    let mut bytes: Vec<u8> = [&[magic], dimensions].concat().iter().flat_map(|v| v.to_be_bytes()).collect();
+    let mut bytes: Vec<u8> =
+        [&[magic], dimensions].concat().iter().flat_map(|v| v.to_be_bytes()).collect();
     bytes.extend(content);
     bytes
 }
@@ -40,7 +43,8 @@ pub(crate) fn write_fashion_mnist(dir: &Path) {
     for (stem, labels) in [("train", &[3, 9, 0][..]), ("t10k", &[1, 2][..])] {
         let n = labels.len() as u32;
         let pixels: Vec<u8> = (0..n * 784).map(|i| (i / 784 * 50) as u8).collect();
-        fs::write(dir.join(format!("{stem}-images-idx3-ubyte")), idx(0x803, &[n, 28, 28], &pixels)).unwrap();
+        fs::write(dir.join(format!("{stem}-images-idx3-ubyte")), idx(0x803, &[n, 28, 28], &pixels))
+            .unwrap();
         fs::write(dir.join(format!("{stem}-labels-idx1-ubyte")), idx(0x801, &[n], labels)).unwrap();
     }
 }
@@ -63,7 +67,10 @@ pub(crate) fn numbered(n: u32) -> Arc<Dataset> {
     let shape = ImageShape { channels: 3, height: 4, width: 5 };
     let pixels = (0..n as usize * shape.values()).map(|i| (i * 7 % 251) as u8).collect();
     let classes = (0..4).map(|c| format!("c{c}")).collect();
-    Arc::new(Dataset::from_memory("numbered", classes, shape, (0..n).map(|i| i % 4).collect(), pixels).unwrap())
+    Arc::new(
+        Dataset::from_memory("numbered", classes, shape, (0..n).map(|i| i % 4).collect(), pixels)
+            .unwrap(),
+    )
 }
 
 /// The message, after checking that there is a hint with `advice` in it.

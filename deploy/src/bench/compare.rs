@@ -31,7 +31,8 @@ pub enum Verdict {
     Regression,
     /// It got better.
     Improvement,
-    /// It differs by more than is tolerated, and the repeats of both reports differ by as much: measure again, on a quieter machine or for longer.
+    /// It differs by more than is tolerated, and the repeats of both reports differ by as much:
+    /// measure again, on a quieter machine or for longer.
     WithinNoise,
 }
 
@@ -53,7 +54,8 @@ pub struct Change {
     pub before: f64,
     /// Its value in the second report.
     pub after: f64,
-    /// Of a latency, the fastest repeat of the first and of the second report and the repeat next to it, each repeat by its fastest run.
+    /// Of a latency, the fastest repeat of the first and of the second report and the repeat next
+    /// to it, each repeat by its fastest run.
     pub intervals: Option<[(f64, f64); 2]>,
     /// What it means.
     pub verdict: Verdict,
@@ -85,28 +87,40 @@ impl fmt::Display for Change {
             Metric::LatencyMs => {
                 write!(f, ": latency {before:.3} -> {after:.3} ms ({percent:+.1} %)")?;
                 match self.intervals {
-                    Some([a, b]) => write!(f, ", repeats {:.3} to {:.3} and {:.3} to {:.3} ms", a.0, a.1, b.0, b.1),
+                    Some([a, b]) => write!(
+                        f,
+                        ", repeats {:.3} to {:.3} and {:.3} to {:.3} ms",
+                        a.0, a.1, b.0, b.1
+                    ),
                     None => Ok(()),
                 }
             }
-            Metric::Top1Agreement => write!(f, ": agreement with the reference {before:.4} -> {after:.4}"),
+            Metric::Top1Agreement => {
+                write!(f, ": agreement with the reference {before:.4} -> {after:.4}")
+            }
         }
     }
 }
 
-/// What differs between `a` and `b` by more than `threshold`, a share: 0.05 is 5 %. Models are matched by file name, or directly when each report
-/// has one; sessions by runtime, threads and batch. What only `b` has is no change. Agreement between runtimes counts when it moves
-/// by more than `threshold`, absolutely.
+/// What differs between `a` and `b` by more than `threshold`, a share: 0.05 is 5 %. Models are
+/// matched by file name, or directly when each report has one; sessions by runtime, threads and
+/// batch. What only `b` has is no change. Agreement between runtimes counts when it moves by more
+/// than `threshold`, absolutely.
 ///
-/// A latency is that of the fastest run: a disturbance only ever makes runs slower, and some run mostly goes without one, while a median follows
-/// whatever else the machine does. It has moved only if the fastest run of the one report is outside of what the two fastest repeats of the other
-/// span. Reports of versions that recorded no fastest runs are compared by the medians of the repeats.
+/// A latency is that of the fastest run: a disturbance only ever makes runs slower, and some run
+/// mostly goes without one, while a median follows whatever else the machine does. It has moved
+/// only if the fastest run of the one report is outside of what the two fastest repeats of the
+/// other span. Reports of versions that recorded no fastest runs are compared by the medians of the
+/// repeats.
 ///
 /// # Errors
 /// `threshold` is negative or not finite.
 pub fn compare(a: &BenchReport, b: &BenchReport, threshold: f64) -> Result<Vec<Change>> {
     if !threshold.is_finite() || threshold < 0.0 {
-        return Err(DeployError::Setting { name: "threshold", detail: format!("{threshold} is not a share of 0 or more") });
+        return Err(DeployError::Setting {
+            name: "threshold",
+            detail: format!("{threshold} is not a share of 0 or more"),
+        });
     }
     let mut found = Vec::new();
     for (index, model) in a.models.iter().enumerate() {
@@ -118,7 +132,8 @@ pub fn compare(a: &BenchReport, b: &BenchReport, threshold: f64) -> Result<Vec<C
     Ok(found)
 }
 
-/// The model of `b` that model `index` of `a` is compared with: of several files of one name, the one in the same place.
+/// The model of `b` that model `index` of `a` is compared with: of several files of one name, the
+/// one in the same place.
 fn counterpart<'b>(a: &BenchReport, b: &'b BenchReport, index: usize) -> Option<&'b ModelReport> {
     if let ([_], [only]) = (a.models.as_slice(), b.models.as_slice()) {
         return Some(only);
@@ -129,39 +144,63 @@ fn counterpart<'b>(a: &BenchReport, b: &'b BenchReport, index: usize) -> Option<
 }
 
 fn about(model: &ModelReport, metric: Metric, before: f64, after: f64, verdict: Verdict) -> Change {
-    Change { model: model.path.clone(), runtime: None, threads: None, batch: None, metric, before, after, intervals: None, verdict }
+    Change {
+        model: model.path.clone(),
+        runtime: None,
+        threads: None,
+        batch: None,
+        metric,
+        before,
+        after,
+        intervals: None,
+        verdict,
+    }
 }
 
 fn compare_models(a: &ModelReport, b: &ModelReport, threshold: f64, found: &mut Vec<Change>) {
     if let (Some(before), Some(after)) = (a.cost.counted(), b.cost.counted()) {
-        for (metric, before, after) in [(Metric::Params, before.params, after.params), (Metric::Madds, before.madds, after.madds)] {
+        for (metric, before, after) in [
+            (Metric::Params, before.params, after.params),
+            (Metric::Madds, before.madds, after.madds),
+        ] {
             let (before, after) = (before as f64, after as f64);
             let moved = moved(before, after, threshold);
             found.extend(moved.map(|verdict| about(a, metric, before, after, verdict)));
         }
     }
     for before in &a.latency {
-        let after =
-            b.latency.iter().find(|after| (after.runtime, after.threads, after.batch) == (before.runtime, before.threads, before.batch));
-        let session =
-            |change: Change| Change { runtime: Some(before.runtime), threads: Some(before.threads), batch: Some(before.batch), ..change };
+        let after = b.latency.iter().find(|after| {
+            (after.runtime, after.threads, after.batch)
+                == (before.runtime, before.threads, before.batch)
+        });
+        let session = |change: Change| Change {
+            runtime: Some(before.runtime),
+            threads: Some(before.threads),
+            batch: Some(before.batch),
+            ..change
+        };
         match after {
             Some(after) => found.extend(latency(a, before, after, threshold).map(session)),
             None => found.push(session(about(a, Metric::Missing, 1.0, 0.0, Verdict::Regression))),
         }
     }
     for before in &a.parity {
-        let after = b
-            .parity
-            .iter()
-            .find(|after| (after.reference, after.runtime, after.threads) == (before.reference, before.runtime, before.threads));
+        let after = b.parity.iter().find(|after| {
+            (after.reference, after.runtime, after.threads)
+                == (before.reference, before.runtime, before.threads)
+        });
         let Some(after) = after else { continue };
-        let share = |parity: &crate::parity::Parity| parity.top1_agree as f64 / parity.n.max(1) as f64;
+        let share =
+            |parity: &crate::parity::Parity| parity.top1_agree as f64 / parity.n.max(1) as f64;
         let (was, is) = (share(&before.parity), share(&after.parity));
         if (is - was).abs() > threshold {
             let verdict = if is < was { Verdict::Regression } else { Verdict::Improvement };
             let change = about(a, Metric::Top1Agreement, was, is, verdict);
-            found.push(Change { runtime: Some(before.runtime), threads: Some(before.threads), ..change });
+            found.push(Change {
+                runtime: Some(before.runtime),
+                threads: Some(before.threads),
+                ..change
+            });
         }
     }
 }
@@ -177,13 +216,23 @@ fn moved(before: f64, after: f64, threshold: f64) -> Option<Verdict> {
     }
 }
 
-fn latency(model: &ModelReport, before: &LatencyReport, after: &LatencyReport, threshold: f64) -> Option<Change> {
+fn latency(
+    model: &ModelReport,
+    before: &LatencyReport,
+    after: &LatencyReport,
+    threshold: f64,
+) -> Option<Change> {
     let minima = [before, after].iter().all(|report| !report.repeat_min_ms.is_empty());
-    let [was, is] = [before, after].map(|report| fastest_two(if minima { &report.repeat_min_ms } else { &report.repeat_p50_ms }));
+    let [was, is] = [before, after].map(|report| {
+        fastest_two(if minima { &report.repeat_min_ms } else { &report.repeat_p50_ms })
+    });
     let apart = is.0 > was.1 || was.0 > is.1;
     let verdict = moved(was.0, is.0, threshold)?;
     let verdict = if apart { verdict } else { Verdict::WithinNoise };
-    Some(Change { intervals: Some([was, is]), ..about(model, Metric::LatencyMs, was.0, is.0, verdict) })
+    Some(Change {
+        intervals: Some([was, is]),
+        ..about(model, Metric::LatencyMs, was.0, is.0, verdict)
+    })
 }
 
 /// The fastest repeat and the next; both the same where there is one, 0 where there is none.

@@ -18,7 +18,8 @@ pub(super) fn ints<'a>(node: &'a NodeProto, name: &str) -> Option<&'a [i64]> {
     find(node, name).map(|attribute| attribute.ints.as_slice())
 }
 
-/// A list of sizes that must be at least 1, one for each of `rank` dimensions; all 1 when the attribute is absent.
+/// A list of sizes that must be at least 1, one for each of `rank` dimensions; all 1 when the
+/// attribute is absent.
 pub(super) fn sizes(node: &NodeProto, name: &str, rank: usize) -> Result<Vec<usize>, String> {
     let Some(values) = ints(node, name) else { return Ok(vec![1; rank]) };
     if values.len() != rank {

@@ -26,8 +26,12 @@ impl Content {
     /// The values at some places, the order kept.
     fn pick(&self, places: impl Iterator<Item = usize>) -> Option<Self> {
         Some(match self {
-            Self::Ints(ints) => Self::Ints(places.map(|place| ints.get(place).copied()).collect::<Option<_>>()?),
-            Self::Reals(reals) => Self::Reals(places.map(|place| reals.get(place).copied()).collect::<Option<_>>()?),
+            Self::Ints(ints) => {
+                Self::Ints(places.map(|place| ints.get(place).copied()).collect::<Option<_>>()?)
+            }
+            Self::Reals(reals) => {
+                Self::Reals(places.map(|place| reals.get(place).copied()).collect::<Option<_>>()?)
+            }
         })
     }
 }
@@ -40,12 +44,22 @@ pub(super) fn stored(tensor: &TensorProto, elements: usize) -> Option<Content> {
     let raw = &tensor.raw_data;
     let content = match DataType::try_from(tensor.data_type).ok()? {
         DataType::Int64 if raw.is_empty() => Content::Ints(tensor.int64_data.clone()),
-        DataType::Int64 => Content::Ints(raw.as_chunks().0.iter().map(|&bytes| i64::from_le_bytes(bytes)).collect()),
-        DataType::Int32 | DataType::Bool if raw.is_empty() => Content::Ints(tensor.int32_data.iter().map(|&value| value.into()).collect()),
-        DataType::Int32 => Content::Ints(raw.as_chunks().0.iter().map(|&bytes| i32::from_le_bytes(bytes).into()).collect()),
+        DataType::Int64 => Content::Ints(
+            raw.as_chunks().0.iter().map(|&bytes| i64::from_le_bytes(bytes)).collect(),
+        ),
+        DataType::Int32 | DataType::Bool if raw.is_empty() => {
+            Content::Ints(tensor.int32_data.iter().map(|&value| value.into()).collect())
+        }
+        DataType::Int32 => Content::Ints(
+            raw.as_chunks().0.iter().map(|&bytes| i32::from_le_bytes(bytes).into()).collect(),
+        ),
         DataType::Bool => Content::Ints(raw.iter().map(|&value| i64::from(value != 0)).collect()),
-        DataType::Float if raw.is_empty() => Content::Reals(tensor.float_data.iter().map(|&value| value.into()).collect()),
-        DataType::Float => Content::Reals(raw.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes).into()).collect()),
+        DataType::Float if raw.is_empty() => {
+            Content::Reals(tensor.float_data.iter().map(|&value| value.into()).collect())
+        }
+        DataType::Float => Content::Reals(
+            raw.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes).into()).collect(),
+        ),
         _ => return None,
     };
     // What lies outside of the file has no contents here.
@@ -56,25 +70,35 @@ pub(super) fn stored(tensor: &TensorProto, elements: usize) -> Option<Content> {
 pub(super) fn folded(node: &NodeProto, values: &Values<'_>) -> Option<Content> {
     let input = |index: usize| values.content(node.input.get(index)?);
     let ints = |index: usize| values.ints(node.input.get(index)?);
-    // Of lists and numbers the values pair in order; tables would have to be broadcast and joined by their axes.
-    let alike = node.input.iter().all(|name| values.shape(name).is_some_and(|shape| shape.len() <= 1));
+    // Of lists and numbers the values pair in order; tables would have to be broadcast and joined
+    // by their axes.
+    let alike =
+        node.input.iter().all(|name| values.shape(name).is_some_and(|shape| shape.len() <= 1));
     Some(match node.op_type.as_str() {
         "Shape" => {
             let shape = values.shape(node.input.first()?)?;
-            let bound = |name, default| layout::clamp(attributes::int(node, name).unwrap_or(default), shape.len());
+            let bound = |name, default| {
+                layout::clamp(attributes::int(node, name).unwrap_or(default), shape.len())
+            };
             let (start, end) = (bound("start", 0), bound("end", shape.len() as i64));
-            Content::Ints(shape.get(start..end.max(start))?.iter().map(|&size| size as i64).collect())
+            Content::Ints(
+                shape.get(start..end.max(start))?.iter().map(|&size| size as i64).collect(),
+            )
         }
         "Size" => {
             let shape = values.shape(node.input.first()?)?;
-            Content::Ints(vec![shape.iter().try_fold(1_i64, |product, &size| product.checked_mul(size as i64))?])
+            Content::Ints(vec![
+                shape.iter().try_fold(1_i64, |product, &size| product.checked_mul(size as i64))?,
+            ])
         }
         "Identity" | "Squeeze" | "Unsqueeze" | "Reshape" | "Flatten" => input(0)?.clone(),
         "Cast" => match DataType::try_from(attributes::int(node, "to")? as i32).ok()? {
             // Towards zero, and to the nearest that there is: what casting does.
             DataType::Int64 | DataType::Int32 => match input(0)? {
                 Content::Ints(ints) => Content::Ints(ints.clone()),
-                Content::Reals(reals) => Content::Ints(reals.iter().map(|&value| value as i64).collect()),
+                Content::Reals(reals) => {
+                    Content::Ints(reals.iter().map(|&value| value as i64).collect())
+                }
             },
             DataType::Float | DataType::Double => Content::Reals(input(0)?.reals()),
             _ => return None,
@@ -85,20 +109,35 @@ pub(super) fn folded(node: &NodeProto, values: &Values<'_>) -> Option<Content> {
                 return None;
             }
             let (data, len) = (input(0)?, input(0)?.len() as i64);
-            let places = ints(1)?.iter().map(|&index| usize::try_from(if index < 0 { index.checked_add(len)? } else { index }).ok());
+            let places = ints(1)?.iter().map(|&index| {
+                usize::try_from(if index < 0 { index.checked_add(len)? } else { index }).ok()
+            });
             data.pick(places.collect::<Option<Vec<_>>>()?.into_iter())?
         }
         "Concat" if alike => {
-            let parts = node.input.iter().map(|name| values.content(name)).collect::<Option<Vec<_>>>()?;
+            let parts =
+                node.input.iter().map(|name| values.content(name)).collect::<Option<Vec<_>>>()?;
             if parts.iter().all(|part| matches!(part, Content::Ints(_))) {
-                Content::Ints(node.input.iter().filter_map(|name| values.ints(name)).flatten().copied().take(LONGEST + 1).collect())
+                Content::Ints(
+                    node.input
+                        .iter()
+                        .filter_map(|name| values.ints(name))
+                        .flatten()
+                        .copied()
+                        .take(LONGEST + 1)
+                        .collect(),
+                )
             } else {
-                Content::Reals(parts.iter().flat_map(|part| part.reals()).take(LONGEST + 1).collect())
+                Content::Reals(
+                    parts.iter().flat_map(|part| part.reals()).take(LONGEST + 1).collect(),
+                )
             }
         }
         "Slice" => {
-            let list = |index: usize, name: &str| ints(index).or_else(|| attributes::ints(node, name));
-            // Contents that are known are short, which bounds all that follows, unless there are none: then other axes have any length.
+            let list =
+                |index: usize, name: &str| ints(index).or_else(|| attributes::ints(node, name));
+            // Contents that are known are short, which bounds all that follows, unless there are
+            // none: then other axes have any length.
             let data = input(0)?;
             if data.len() == 0 {
                 return Some(data.clone());
@@ -106,9 +145,11 @@ pub(super) fn folded(node: &NodeProto, values: &Values<'_>) -> Option<Content> {
             let shape = values.shape(node.input.first()?)?;
             let (starts, ends) = (list(1, "starts")?, list(2, "ends")?);
             // Each axis is taken whole unless it is named.
-            let mut places: Vec<Vec<usize>> = shape.iter().map(|&size| (0..size).collect()).collect();
+            let mut places: Vec<Vec<usize>> =
+                shape.iter().map(|&size| (0..size).collect()).collect();
             for (index, (&start, &end)) in starts.iter().zip(ends).enumerate() {
-                let axis = list(3, "axes").map_or(Some(index as i64), |axes| axes.get(index).copied())?;
+                let axis =
+                    list(3, "axes").map_or(Some(index as i64), |axes| axes.get(index).copied())?;
                 let axis = layout::axis(axis, shape.len()).ok()?;
                 let step = if node.input.len() > 4 { *ints(4)?.get(index)? } else { 1 };
                 places[axis] = layout::slice_places(shape[axis], start, end, step)?;
@@ -122,10 +163,14 @@ pub(super) fn folded(node: &NodeProto, values: &Values<'_>) -> Option<Content> {
             }
             let shape = values.shape(node.input.first()?)?;
             let order: Vec<usize> = match attributes::ints(node, "perm") {
-                Some(order) => order.iter().map(|&dim| layout::axis(dim, shape.len()).ok()).collect::<Option<_>>()?,
+                Some(order) => order
+                    .iter()
+                    .map(|&dim| layout::axis(dim, shape.len()).ok())
+                    .collect::<Option<_>>()?,
                 None => (0..shape.len()).rev().collect(),
             };
-            let strides: Vec<usize> = (0..shape.len()).map(|dim| shape[dim + 1..].iter().product()).collect();
+            let strides: Vec<usize> =
+                (0..shape.len()).map(|dim| shape[dim + 1..].iter().product()).collect();
             // The places of the result, in its order, counted in the order of the input.
             let places = order.iter().fold(vec![0], |places: Vec<usize>, &dim| {
                 places
@@ -137,7 +182,9 @@ pub(super) fn folded(node: &NodeProto, values: &Values<'_>) -> Option<Content> {
             data.pick(places.into_iter())?
         }
         "ConstantOfShape" => {
-            let len = ints(0)?.iter().try_fold(1_usize, |product, &size| product.checked_mul(usize::try_from(size).ok()?))?;
+            let len = ints(0)?.iter().try_fold(1_usize, |product, &size| {
+                product.checked_mul(usize::try_from(size).ok()?)
+            })?;
             if len > LONGEST {
                 return None;
             }
@@ -149,23 +196,34 @@ pub(super) fn folded(node: &NodeProto, values: &Values<'_>) -> Option<Content> {
         "Range" => match (ints(0)?, ints(1)?, ints(2)?) {
             (&[start], &[limit], &[step]) if step != 0 => {
                 let values = std::iter::successors(Some(start), |value| value.checked_add(step));
-                Content::Ints(values.take_while(|&value| if step > 0 { value < limit } else { value > limit }).take(LONGEST + 1).collect())
+                Content::Ints(
+                    values
+                        .take_while(|&value| if step > 0 { value < limit } else { value > limit })
+                        .take(LONGEST + 1)
+                        .collect(),
+                )
             }
             _ => return None,
         },
-        "Add" | "Sub" | "Mul" | "Div" | "Max" | "Min" | "Equal" if alike && node.input.len() == 2 => {
+        "Add" | "Sub" | "Mul" | "Div" | "Max" | "Min" | "Equal"
+            if alike && node.input.len() == 2 =>
+        {
             paired(&node.op_type, input(0)?, input(1)?)?
         }
         "Where" if alike => {
             let (condition, then, otherwise) = (ints(0)?, ints(1)?, ints(2)?);
             let len = condition.len().max(then.len()).max(otherwise.len());
-            let at = |list: &[i64], place: usize| list.get(if list.len() == 1 { 0 } else { place }).copied();
-            let choose = |place| if at(condition, place)? != 0 { at(then, place) } else { at(otherwise, place) };
+            let at = |list: &[i64], place: usize| {
+                list.get(if list.len() == 1 { 0 } else { place }).copied()
+            };
+            let choose = |place| {
+                if at(condition, place)? != 0 { at(then, place) } else { at(otherwise, place) }
+            };
             Content::Ints((0..len).map(choose).collect::<Option<_>>()?)
         }
-        "ReduceProd" if values.shape(node.input.first()?)?.len() == 1 => {
-            Content::Ints(vec![ints(0)?.iter().try_fold(1_i64, |product, &value| product.checked_mul(value))?])
-        }
+        "ReduceProd" if values.shape(node.input.first()?)?.len() == 1 => Content::Ints(vec![
+            ints(0)?.iter().try_fold(1_i64, |product, &value| product.checked_mul(value))?,
+        ]),
         "Floor" | "Ceil" | "Neg" => {
             let operate = |value: f64| match node.op_type.as_str() {
                 "Floor" => value.floor(),
@@ -173,10 +231,12 @@ pub(super) fn folded(node: &NodeProto, values: &Values<'_>) -> Option<Content> {
                 _ => -value,
             };
             match input(0)? {
-                Content::Reals(reals) => Content::Reals(reals.iter().map(|&value| operate(value)).collect()),
-                Content::Ints(ints) if node.op_type == "Neg" => {
-                    Content::Ints(ints.iter().map(|value| value.checked_neg()).collect::<Option<_>>()?)
+                Content::Reals(reals) => {
+                    Content::Reals(reals.iter().map(|&value| operate(value)).collect())
                 }
+                Content::Ints(ints) if node.op_type == "Neg" => Content::Ints(
+                    ints.iter().map(|value| value.checked_neg()).collect::<Option<_>>()?,
+                ),
                 Content::Ints(_) => return None,
             }
         }
@@ -187,7 +247,10 @@ pub(super) fn folded(node: &NodeProto, values: &Values<'_>) -> Option<Content> {
 /// The places of a tensor of `shape` at which each axis has one of its `places`, in order.
 fn positions(shape: &[usize], places: &[Vec<usize>]) -> Vec<usize> {
     shape.iter().zip(places).fold(vec![0], |found, (size, places)| {
-        found.iter().flat_map(|found| places.iter().map(move |place| found * size + place)).collect()
+        found
+            .iter()
+            .flat_map(|found| places.iter().map(move |place| found * size + place))
+            .collect()
     })
 }
 

@@ -27,7 +27,9 @@ pub(super) fn clamp(index: i64, len: usize) -> usize {
 /// The shape that `a` and `b` broadcast to.
 pub(super) fn broadcast(a: &[usize], b: &[usize]) -> Result<Shape, String> {
     let rank = a.len().max(b.len());
-    let size = |shape: &[usize], dim: usize| (dim + shape.len()).checked_sub(rank).map_or(1, |dim| shape[dim]);
+    let size = |shape: &[usize], dim: usize| {
+        (dim + shape.len()).checked_sub(rank).map_or(1, |dim| shape[dim])
+    };
     (0..rank)
         .map(|dim| match (size(a, dim), size(b, dim)) {
             (a, b) if a == b => Ok(a),
@@ -37,13 +39,23 @@ pub(super) fn broadcast(a: &[usize], b: &[usize]) -> Result<Shape, String> {
         .collect()
 }
 
-/// A list of integers that older operator sets give as an attribute and newer ones as an input. `None` when it is in neither place.
-pub(super) fn list(node: &NodeProto, name: &str, input: usize, values: &Values<'_>) -> Result<Option<Vec<i64>>, Failure> {
+/// A list of integers that older operator sets give as an attribute and newer ones as an input.
+/// `None` when it is in neither place.
+pub(super) fn list(
+    node: &NodeProto,
+    name: &str,
+    input: usize,
+    values: &Values<'_>,
+) -> Result<Option<Vec<i64>>, Failure> {
     match node.input.get(input).filter(|tensor| !tensor.is_empty()) {
         Some(tensor) => match values.ints(tensor) {
             Some(ints) => Ok(Some(ints.to_vec())),
-            None if values.stored(tensor).is_some() => Err(Failure::Shape(format!("`{name}` (`{tensor}`) is no short list of integers"))),
-            None => Err(Failure::Undetermined(format!("`{name}` (`{tensor}`) is only known when it runs"))),
+            None if values.stored(tensor).is_some() => {
+                Err(Failure::Shape(format!("`{name}` (`{tensor}`) is no short list of integers")))
+            }
+            None => Err(Failure::Undetermined(format!(
+                "`{name}` (`{tensor}`) is only known when it runs"
+            ))),
         },
         None => Ok(attributes::ints(node, name).map(<[i64]>::to_vec)),
     }
@@ -54,7 +66,8 @@ pub(super) fn concat(node: &NodeProto, shapes: &[&Shape]) -> Result<Shape, Strin
     let along = axis(attributes::int(node, "axis").ok_or("`axis` is missing")?, first.len())?;
     let mut joined = (*first).clone();
     for shape in rest {
-        let fits = shape.len() == joined.len() && (0..joined.len()).all(|dim| dim == along || shape[dim] == joined[dim]);
+        let fits = shape.len() == joined.len()
+            && (0..joined.len()).all(|dim| dim == along || shape[dim] == joined[dim]);
         if !fits {
             return Err(format!("{first:?} and {shape:?} do not join along axis {along}"));
         }
@@ -63,7 +76,11 @@ pub(super) fn concat(node: &NodeProto, shapes: &[&Shape]) -> Result<Shape, Strin
     Ok(joined)
 }
 
-pub(super) fn slice(node: &NodeProto, input: &Shape, values: &Values<'_>) -> Result<Shape, Failure> {
+pub(super) fn slice(
+    node: &NodeProto,
+    input: &Shape,
+    values: &Values<'_>,
+) -> Result<Shape, Failure> {
     let starts = list(node, "starts", 1, values)?.ok_or("`starts` is missing")?;
     let ends = list(node, "ends", 2, values)?.ok_or("`ends` is missing")?;
     let axes = list(node, "axes", 3, values)?.unwrap_or_else(|| (0..starts.len() as i64).collect());
@@ -88,13 +105,15 @@ fn slice_len(size: usize, start: i64, end: i64, step: i64) -> Result<usize, Stri
         return Ok((end.saturating_sub(start) as u64).div_ceil(step.unsigned_abs()) as usize);
     }
     let Some(last) = (size as i64).checked_sub(1).filter(|&last| last >= 0) else { return Ok(0) };
-    // Backwards a start before the first value means the first value, and an end there means that it is taken too.
+    // Backwards a start before the first value means the first value, and an end there means that
+    // it is taken too.
     let from_front = |index: i64| if index < 0 { index.saturating_add(size as i64) } else { index };
     let (start, end) = (from_front(start).clamp(0, last), from_front(end).clamp(-1, last));
     Ok(((start - end).max(0) as u64).div_ceil(step.unsigned_abs()) as usize)
 }
 
-/// The places that a slice of an axis of `size` takes; `None` for more than shapes ever have, or where the slice is none.
+/// The places that a slice of an axis of `size` takes; `None` for more than shapes ever have, or
+/// where the slice is none.
 pub(super) fn slice_places(size: usize, start: i64, end: i64, step: i64) -> Option<Vec<usize>> {
     if size > LONGEST {
         return None;
@@ -105,24 +124,34 @@ pub(super) fn slice_places(size: usize, start: i64, end: i64, step: i64) -> Opti
     }
     let first = match step > 0 {
         true => clamp(start, size) as i64,
-        false => (if start < 0 { start.saturating_add(size as i64) } else { start }).clamp(0, size as i64 - 1),
+        false => (if start < 0 { start.saturating_add(size as i64) } else { start })
+            .clamp(0, size as i64 - 1),
     };
-    (0..count as i64).map(|index| usize::try_from(first.checked_add(index.checked_mul(step)?)?).ok()).collect()
+    (0..count as i64)
+        .map(|index| usize::try_from(first.checked_add(index.checked_mul(step)?)?).ok())
+        .collect()
 }
 
 pub(super) fn pad(node: &NodeProto, input: &Shape, values: &Values<'_>) -> Result<Shape, Failure> {
     let pads = list(node, "pads", 1, values)?.ok_or("`pads` is missing")?;
     let axes = match list(node, "axes", 3, values)? {
-        Some(axes) => axes.iter().map(|&dim| axis(dim, input.len())).collect::<Result<Vec<_>, _>>()?,
+        Some(axes) => {
+            axes.iter().map(|&dim| axis(dim, input.len())).collect::<Result<Vec<_>, _>>()?
+        }
         None => (0..input.len()).collect(),
     };
     if pads.len() != 2 * axes.len() {
-        return Err(format!("`pads` has {} values for {} dimensions", pads.len(), axes.len()).into());
+        return Err(
+            format!("`pads` has {} values for {} dimensions", pads.len(), axes.len()).into()
+        );
     }
     let mut shape = input.clone();
     for (index, &dim) in axes.iter().enumerate() {
-        let size = i128::from(pads[index]) + i128::from(pads[index + axes.len()]) + shape[dim] as i128;
-        shape[dim] = u32::try_from(size).map_err(|_| format!("`pads` {pads:?} of a tensor {input:?}"))? as usize;
+        let size =
+            i128::from(pads[index]) + i128::from(pads[index + axes.len()]) + shape[dim] as i128;
+        shape[dim] = u32::try_from(size)
+            .map_err(|_| format!("`pads` {pads:?} of a tensor {input:?}"))?
+            as usize;
     }
     Ok(shape)
 }
@@ -133,7 +162,11 @@ pub(super) fn flatten(node: &NodeProto, input: &Shape) -> Result<Shape, String> 
     Ok(vec![input[..at].iter().product(), input[at..].iter().product()])
 }
 
-pub(super) fn reshape(node: &NodeProto, input: &Shape, values: &Values<'_>) -> Result<Shape, Failure> {
+pub(super) fn reshape(
+    node: &NodeProto,
+    input: &Shape,
+    values: &Values<'_>,
+) -> Result<Shape, Failure> {
     let target = list(node, "shape", 1, values)?.ok_or("`shape` is missing")?;
     let keep_zero = attributes::flag(node, "allowzero", false);
     let elements: usize = input.iter().product();
@@ -150,7 +183,10 @@ pub(super) fn reshape(node: &NodeProto, input: &Shape, values: &Values<'_>) -> R
             size => u32::try_from(size).map_err(|_| wrong())? as usize,
         });
     }
-    let given = shape.iter().try_fold(1_usize, |product, &size| product.checked_mul(size)).ok_or_else(wrong)?;
+    let given = shape
+        .iter()
+        .try_fold(1_usize, |product, &size| product.checked_mul(size))
+        .ok_or_else(wrong)?;
     if let Some(dim) = open {
         if given == 0 || !elements.is_multiple_of(given) {
             return Err(wrong());
@@ -162,9 +198,15 @@ pub(super) fn reshape(node: &NodeProto, input: &Shape, values: &Values<'_>) -> R
     Ok(shape)
 }
 
-pub(super) fn squeeze(node: &NodeProto, input: &Shape, values: &Values<'_>) -> Result<Shape, Failure> {
+pub(super) fn squeeze(
+    node: &NodeProto,
+    input: &Shape,
+    values: &Values<'_>,
+) -> Result<Shape, Failure> {
     let drop = match list(node, "axes", 1, values)? {
-        Some(axes) => axes.iter().map(|&dim| axis(dim, input.len())).collect::<Result<Vec<_>, _>>()?,
+        Some(axes) => {
+            axes.iter().map(|&dim| axis(dim, input.len())).collect::<Result<Vec<_>, _>>()?
+        }
         None => (0..input.len()).filter(|&dim| input[dim] == 1).collect(),
     };
     if let Some(dim) = drop.iter().find(|&&dim| input[dim] != 1) {
@@ -173,17 +215,25 @@ pub(super) fn squeeze(node: &NodeProto, input: &Shape, values: &Values<'_>) -> R
     Ok((0..input.len()).filter(|dim| !drop.contains(dim)).map(|dim| input[dim]).collect())
 }
 
-pub(super) fn unsqueeze(node: &NodeProto, input: &Shape, values: &Values<'_>) -> Result<Shape, Failure> {
+pub(super) fn unsqueeze(
+    node: &NodeProto,
+    input: &Shape,
+    values: &Values<'_>,
+) -> Result<Shape, Failure> {
     let axes = list(node, "axes", 1, values)?.ok_or("`axes` is missing")?;
     let rank = input.len() + axes.len();
     let new = axes.iter().map(|&dim| axis(dim, rank)).collect::<Result<Vec<_>, _>>()?;
     let mut old = input.iter();
-    let shape: Shape = (0..rank).filter_map(|dim| if new.contains(&dim) { Some(1) } else { old.next().copied() }).collect();
+    let shape: Shape = (0..rank)
+        .filter_map(|dim| if new.contains(&dim) { Some(1) } else { old.next().copied() })
+        .collect();
     if shape.len() == rank { Ok(shape) } else { Err(format!("`axes` {axes:?} repeat").into()) }
 }
 
 pub(super) fn transpose(node: &NodeProto, input: &Shape) -> Result<Shape, String> {
-    let Some(order) = attributes::ints(node, "perm") else { return Ok(input.iter().rev().copied().collect()) };
+    let Some(order) = attributes::ints(node, "perm") else {
+        return Ok(input.iter().rev().copied().collect());
+    };
     let order = order.iter().map(|&dim| axis(dim, input.len())).collect::<Result<Vec<_>, _>>()?;
     let mut seen = order.clone();
     seen.sort_unstable();
@@ -193,7 +243,11 @@ pub(super) fn transpose(node: &NodeProto, input: &Shape) -> Result<Shape, String
     Ok(order.iter().map(|&dim| input[dim]).collect())
 }
 
-pub(super) fn reduce(node: &NodeProto, input: &Shape, values: &Values<'_>) -> Result<Shape, Failure> {
+pub(super) fn reduce(
+    node: &NodeProto,
+    input: &Shape,
+    values: &Values<'_>,
+) -> Result<Shape, Failure> {
     let keep = attributes::flag(node, "keepdims", true);
     let axes = list(node, "axes", 1, values)?.unwrap_or_default();
     let gone = if axes.is_empty() {
@@ -212,13 +266,21 @@ pub(super) fn reduce(node: &NodeProto, input: &Shape, values: &Values<'_>) -> Re
     Ok((0..input.len()).filter_map(left).collect())
 }
 
-pub(super) fn split(node: &NodeProto, input: &Shape, values: &Values<'_>) -> Result<Vec<Shape>, Failure> {
+pub(super) fn split(
+    node: &NodeProto,
+    input: &Shape,
+    values: &Values<'_>,
+) -> Result<Vec<Shape>, Failure> {
     let along = axis(attributes::int(node, "axis").unwrap_or(0), input.len())?;
     let parts = node.output.len().max(1);
     let sizes = match list(node, "split", 1, values)? {
         Some(sizes) => sizes
             .iter()
-            .map(|&size| u32::try_from(size).map(|size| size as usize).map_err(|_| format!("`split` is {sizes:?}")))
+            .map(|&size| {
+                u32::try_from(size)
+                    .map(|size| size as usize)
+                    .map_err(|_| format!("`split` is {sizes:?}"))
+            })
             .collect::<Result<Vec<_>, _>>()?,
         None => {
             let each = input[along].div_ceil(parts);
@@ -226,7 +288,9 @@ pub(super) fn split(node: &NodeProto, input: &Shape, values: &Values<'_>) -> Res
         }
     };
     if sizes.len() != parts || sizes.iter().sum::<usize>() != input[along] {
-        return Err(format!("{sizes:?} do not split axis {along} of {input:?} into {parts} parts").into());
+        return Err(
+            format!("{sizes:?} do not split axis {along} of {input:?} into {parts} parts").into()
+        );
     }
     let part = |&size: &usize| {
         let mut shape = input.clone();
@@ -242,13 +306,26 @@ pub(super) fn gather(node: &NodeProto, input: &Shape, indices: &Shape) -> Result
 }
 
 /// A shape that an input gives, such as the target of `Expand`.
-pub(super) fn target(node: &NodeProto, name: &str, input: usize, values: &Values<'_>) -> Result<Shape, Failure> {
+pub(super) fn target(
+    node: &NodeProto,
+    name: &str,
+    input: usize,
+    values: &Values<'_>,
+) -> Result<Shape, Failure> {
     let sizes = list(node, name, input, values)?.ok_or_else(|| format!("`{name}` is missing"))?;
-    let size = |&size: &i64| u32::try_from(size).map(|size| size as usize).map_err(|_| Failure::Shape(format!("`{name}` is {sizes:?}")));
+    let size = |&size: &i64| {
+        u32::try_from(size)
+            .map(|size| size as usize)
+            .map_err(|_| Failure::Shape(format!("`{name}` is {sizes:?}")))
+    };
     sizes.iter().map(size).collect()
 }
 
-pub(super) fn expand(node: &NodeProto, input: &Shape, values: &Values<'_>) -> Result<Shape, Failure> {
+pub(super) fn expand(
+    node: &NodeProto,
+    input: &Shape,
+    values: &Values<'_>,
+) -> Result<Shape, Failure> {
     Ok(broadcast(input, &target(node, "shape", 1, values)?)?)
 }
 
@@ -257,7 +334,9 @@ pub(super) fn tile(node: &NodeProto, input: &Shape, values: &Values<'_>) -> Resu
     if repeats.len() != input.len() {
         return Err(format!("`repeats` {repeats:?} of a tensor {input:?}").into());
     }
-    let size = |(&size, &repeat): (&usize, &usize)| size.checked_mul(repeat).ok_or_else(|| format!("`repeats` is {repeats:?}"));
+    let size = |(&size, &repeat): (&usize, &usize)| {
+        size.checked_mul(repeat).ok_or_else(|| format!("`repeats` is {repeats:?}"))
+    };
     Ok(input.iter().zip(&repeats).map(size).collect::<Result<_, _>>()?)
 }
 
@@ -273,7 +352,11 @@ pub(super) fn arg(node: &NodeProto, input: &Shape) -> Result<Shape, String> {
     Ok(shape)
 }
 
-pub(super) fn top_k(node: &NodeProto, input: &Shape, values: &Values<'_>) -> Result<Shape, Failure> {
+pub(super) fn top_k(
+    node: &NodeProto,
+    input: &Shape,
+    values: &Values<'_>,
+) -> Result<Shape, Failure> {
     let along = axis(attributes::int(node, "axis").unwrap_or(-1), input.len())?;
     let k = match list(node, "k", 1, values)?.as_deref() {
         Some(&[k]) => usize::try_from(k).ok().filter(|&k| k <= input[along]),
@@ -285,20 +368,33 @@ pub(super) fn top_k(node: &NodeProto, input: &Shape, values: &Values<'_>) -> Res
 }
 
 /// `Resize` and `Upsample`: by sizes, or by factors rounded down.
-pub(super) fn resize(node: &NodeProto, input: &Shape, values: &Values<'_>) -> Result<Shape, Failure> {
+pub(super) fn resize(
+    node: &NodeProto,
+    input: &Shape,
+    values: &Values<'_>,
+) -> Result<Shape, Failure> {
     let axes = match attributes::ints(node, "axes") {
-        Some(axes) => axes.iter().map(|&dim| axis(dim, input.len())).collect::<Result<Vec<_>, _>>()?,
+        Some(axes) => {
+            axes.iter().map(|&dim| axis(dim, input.len())).collect::<Result<Vec<_>, _>>()?
+        }
         None => (0..input.len()).collect(),
     };
     let wrong = || Failure::Shape(format!("`scales` or `sizes` do not fit {input:?}"));
     let mut shape = input.clone();
     // The older forms have the scales second or as an attribute.
     let place = if node.op_type == "Upsample" || node.input.len() == 2 { 1 } else { 2 };
-    let given =
-        |index: usize| node.input.get(index).filter(|name| !name.is_empty() && values.shape(name).is_none_or(|shape| *shape != [0]));
+    let given = |index: usize| {
+        node.input
+            .get(index)
+            .filter(|name| !name.is_empty() && values.shape(name).is_none_or(|shape| *shape != [0]))
+    };
     if given(3).is_some() {
-        if attributes::string(node, "keep_aspect_ratio_policy").is_some_and(|policy| policy != "stretch") {
-            return Err(Failure::Undetermined("`keep_aspect_ratio_policy` is not followed".to_owned()));
+        if attributes::string(node, "keep_aspect_ratio_policy")
+            .is_some_and(|policy| policy != "stretch")
+        {
+            return Err(Failure::Undetermined(
+                "`keep_aspect_ratio_policy` is not followed".to_owned(),
+            ));
         }
         let sizes = target(node, "sizes", 3, values)?;
         if sizes.len() != axes.len() {
@@ -308,8 +404,15 @@ pub(super) fn resize(node: &NodeProto, input: &Shape, values: &Values<'_>) -> Re
         return Ok(shape);
     }
     let scales = match given(place) {
-        Some(name) => values.content(name).ok_or_else(|| Failure::Undetermined(format!("`{name}` is only known when it runs")))?.reals(),
-        None => attributes::floats(node, "scales").ok_or_else(wrong)?.iter().map(|&scale| scale.into()).collect(),
+        Some(name) => values
+            .content(name)
+            .ok_or_else(|| Failure::Undetermined(format!("`{name}` is only known when it runs")))?
+            .reals(),
+        None => attributes::floats(node, "scales")
+            .ok_or_else(wrong)?
+            .iter()
+            .map(|&scale| scale.into())
+            .collect(),
     };
     if scales.len() != axes.len() {
         return Err(wrong());
@@ -327,13 +430,21 @@ pub(super) fn resize(node: &NodeProto, input: &Shape, values: &Values<'_>) -> Re
 /// `DepthToSpace` and `SpaceToDepth`.
 pub(super) fn blocks(node: &NodeProto, input: &Shape) -> Result<Shape, String> {
     let wrong = || format!("`blocksize` does not fit {input:?}");
-    let size = attributes::int(node, "blocksize").and_then(|size| u16::try_from(size).ok()).filter(|&size| size > 0);
+    let size = attributes::int(node, "blocksize")
+        .and_then(|size| u16::try_from(size).ok())
+        .filter(|&size| size > 0);
     let size = usize::from(size.ok_or_else(wrong)?);
     let &[batch, channels, height, width] = input.as_slice() else { return Err(wrong()) };
-    let fits = |values: usize, by: usize| values.is_multiple_of(by).then(|| values / by).ok_or_else(wrong);
+    let fits =
+        |values: usize, by: usize| values.is_multiple_of(by).then(|| values / by).ok_or_else(wrong);
     let times = |value: usize, by: usize| value.checked_mul(by).ok_or_else(wrong);
     if node.op_type == "DepthToSpace" {
-        return Ok(vec![batch, fits(channels, size * size)?, times(height, size)?, times(width, size)?]);
+        return Ok(vec![
+            batch,
+            fits(channels, size * size)?,
+            times(height, size)?,
+            times(width, size)?,
+        ]);
     }
     Ok(vec![batch, times(channels, size * size)?, fits(height, size)?, fits(width, size)?])
 }

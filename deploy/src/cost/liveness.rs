@@ -32,7 +32,13 @@ impl<'a> Liveness<'a> {
     /// Begins with the inputs of `graph`, whose shapes `values` knows.
     pub(super) fn of(graph: &'a GraphProto, values: &Values<'a>) -> Self {
         let outputs = graph.output.iter().map(|output| output.name.as_str()).collect();
-        let mut liveness = Self { buffers: Vec::new(), of: HashMap::new(), outputs, nodes: graph.node.len(), complete: true };
+        let mut liveness = Self {
+            buffers: Vec::new(),
+            of: HashMap::new(),
+            outputs,
+            nodes: graph.node.len(),
+            complete: true,
+        };
         for input in graph.input.iter().filter(|input| !values.is_constant(&input.name)) {
             liveness.allocate(&input.name, 0, values);
         }
@@ -47,12 +53,17 @@ impl<'a> Liveness<'a> {
             }
         }
         // An operator with a graph of its own reads what that graph reads, which is not followed.
-        self.complete &= !node.attribute.iter().any(|attribute| attribute.g.is_some() || !attribute.graphs.is_empty());
-        for (position, name) in node.output.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
+        self.complete &= !node
+            .attribute
+            .iter()
+            .any(|attribute| attribute.g.is_some() || !attribute.graphs.is_empty());
+        for (position, name) in node.output.iter().enumerate().filter(|(_, name)| !name.is_empty())
+        {
             if values.is_constant(name) {
                 continue;
             }
-            let shared = (position == 0 && shows_its_input(node)).then(|| node.input.first()).flatten();
+            let shared =
+                (position == 0 && shows_its_input(node)).then(|| node.input.first()).flatten();
             match shared.and_then(|input| self.of.get(input.as_str()).copied()) {
                 Some(buffer) => {
                     self.of.insert(name, buffer);
@@ -75,7 +86,8 @@ impl<'a> Liveness<'a> {
         self.buffers.push(Buffer { bytes, first, last });
     }
 
-    /// The most bytes that are alive at once, and the first node that runs then; `None` where a size is not known or there is no node.
+    /// The most bytes that are alive at once, and the first node that runs then; `None` where a
+    /// size is not known or there is no node.
     pub(super) fn peak(&self) -> Option<(u64, usize)> {
         if !self.complete || self.nodes == 0 {
             return None;
@@ -102,5 +114,8 @@ impl<'a> Liveness<'a> {
 /// Whether the first result of a node is its first input in another shape.
 pub(super) fn shows_its_input(node: &NodeProto) -> bool {
     is_standard_domain(&node.domain)
-        && matches!(node.op_type.as_str(), "Identity" | "Reshape" | "Squeeze" | "Unsqueeze" | "Flatten" | "Dropout")
+        && matches!(
+            node.op_type.as_str(),
+            "Identity" | "Reshape" | "Squeeze" | "Unsqueeze" | "Flatten" | "Dropout"
+        )
 }

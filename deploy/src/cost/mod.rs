@@ -1,19 +1,23 @@
 //! Parameters, multiply-adds and memory of an ONNX file, counted from the file alone.
 //!
-//! **Multiply-adds** are those of convolutions and linear layers, one per multiply-accumulate, for one image; biases, normalisation,
-//! activations and pooling count nothing, and padding is counted like any other input.
+//! **Multiply-adds** are those of convolutions and linear layers, one per multiply-accumulate, for
+//! one image; biases, normalisation, activations and pooling count nothing, and padding is counted
+//! like any other input.
 //!
-//! **Parameters** are the elements of the stored tensors that are weights, biases or scales, each tensor once however many
-//! nodes read it: every stored input of `Conv`, `ConvTranspose`, `Gemm` and `MatMul` and of their quantised forms, where quantisation scales and zero
-//! points are left out; scale and bias of normalisations, never the running mean and variance; slopes of `PRelu`; and float operands of `Add` and `Mul`
-//! of more than one element, as an exporter writes the bias of a `MatMul`. A tensor that constants alone determine (`ConstantOfShape`) is
-//! stored in this sense. Scalars of arithmetic, operands of `Sub` and `Div` (input normalisation), bounds of `Clip` and integers are not
-//! parameters.
+//! **Parameters** are the elements of the stored tensors that are weights, biases or scales, each
+//! tensor once however many nodes read it: every stored input of `Conv`, `ConvTranspose`, `Gemm`
+//! and `MatMul` and of their quantised forms, where quantisation scales and zero points are left
+//! out; scale and bias of normalisations, never the running mean and variance; slopes of `PRelu`;
+//! and float operands of `Add` and `Mul` of more than one element, as an exporter writes the bias
+//! of a `MatMul`. A tensor that constants alone determine (`ConstantOfShape`) is stored in this
+//! sense. Scalars of arithmetic, operands of `Sub` and `Div` (input normalisation), bounds of
+//! `Clip` and integers are not parameters.
 //!
-//! **Peak activation memory** is the most that is alive at once when the nodes run in the order of the file: every result has a buffer
-//! from the node that writes it to the last that reads it, the graph's inputs and outputs included. What only shows other values in another shape
-//! (`Reshape`, `Flatten`, `Squeeze`, `Unsqueeze`, `Identity`, `Dropout`) shares their buffer; nothing else is computed in place. A runtime may need
-//! less (in place) or more (workspaces of its kernels).
+//! **Peak activation memory** is the most that is alive at once when the nodes run in the order of
+//! the file: every result has a buffer from the node that writes it to the last that reads it, the
+//! graph's inputs and outputs included. What only shows other values in another shape (`Reshape`,
+//! `Flatten`, `Squeeze`, `Unsqueeze`, `Identity`, `Dropout`) shares their buffer; nothing else is
+//! computed in place. A runtime may need less (in place) or more (workspaces of its kernels).
 //!
 //! What is not known is named in [`Cost::unknown`], and the figures are without it.
 
@@ -70,10 +74,11 @@ pub struct Cost {
     pub params: u64,
     /// Multiply-adds of one image.
     pub madds: u64,
-    /// Bytes of all tensors that the file stores: weights, statistics and constants, in the element type they are stored in.
+    /// Bytes of all tensors that the file stores: weights, statistics and constants, in the element
+    /// type they are stored in.
     pub weight_bytes: u64,
-    /// The most bytes of activations that are alive at once, at batch 1 or at the batch that the file fixes; `None` when the size of a result
-    /// is not known.
+    /// The most bytes of activations that are alive at once, at batch 1 or at the batch that the
+    /// file fixes; `None` when the size of a result is not known.
     pub peak_activation_bytes: Option<u64>,
     /// The node that runs when they are.
     pub peak_node: Option<String>,
@@ -104,20 +109,22 @@ impl fmt::Display for Uncounted {
 /// Counts the cost of one image under `model`.
 ///
 /// # Errors
-/// [`DeployError::Shape`] for a node whose attributes do not fit its inputs, [`DeployError::TooLarge`] for a result that no machine could hold. What
-/// is only not known goes to [`Cost::unknown`].
+/// [`DeployError::Shape`] for a node whose attributes do not fit its inputs,
+/// [`DeployError::TooLarge`] for a result that no machine could hold. What is only not known goes
+/// to [`Cost::unknown`].
 pub fn cost(model: &OnnxModel) -> Result<Cost> {
     let input = model.input();
     let shape = input.shape(input.nominal_batch()).to_vec();
     count(model.file(), BTreeMap::from([(input.name.as_str(), shape)]), input.nominal_batch())
 }
 
-/// Counts the cost of one run of any ONNX graph. `shapes` are the inputs' shapes where the file leaves them open: an open first dimension is
-/// otherwise 1, and an input with another open dimension and no shape is an error.
+/// Counts the cost of one run of any ONNX graph. `shapes` are the inputs' shapes where the file
+/// leaves them open: an open first dimension is otherwise 1, and an input with another open
+/// dimension and no shape is an error.
 ///
 /// # Errors
-/// As [`cost`]; [`DeployError::OpenShape`] for an input whose shape is not determined, [`DeployError::Setting`] for a shape that belongs to no input or
-/// contradicts the file.
+/// As [`cost`]; [`DeployError::OpenShape`] for an input whose shape is not determined,
+/// [`DeployError::Setting`] for a shape that belongs to no input or contradicts the file.
 pub fn cost_of_file(file: &OnnxFile, shapes: &BTreeMap<String, Vec<usize>>) -> Result<Cost> {
     count(file, file.input_shapes(shapes)?, 1)
 }
@@ -128,8 +135,12 @@ fn count(file: &OnnxFile, inputs: BTreeMap<&str, Shape>, images: usize) -> Resul
     let mut counted = HashSet::new();
     let mut cost = Cost { weight_bytes: file.stored_bytes(), ..Cost::default() };
     for (index, node) in file.graph().node.iter().enumerate() {
-        let shape_error =
-            |detail| DeployError::Shape { path: file.path().to_owned(), node: node_label(node), op: node.op_type.clone(), detail };
+        let shape_error = |detail| DeployError::Shape {
+            path: file.path().to_owned(),
+            node: node_label(node),
+            op: node.op_type.clone(),
+            detail,
+        };
         if node.op_type == "Constant" && is_standard_domain(&node.domain) {
             values.define_constant(node).map_err(shape_error)?;
             continue;
@@ -143,7 +154,9 @@ fn count(file: &OnnxFile, inputs: BTreeMap<&str, Shape>, images: usize) -> Resul
                 liveness.run(index, node, &values);
                 let reason = match failure {
                     Failure::Unknown => "an operator that the counter does not know".to_owned(),
-                    Failure::Undetermined(detail) if !stated || operators::has_madds(node) => detail,
+                    Failure::Undetermined(detail) if !stated || operators::has_madds(node) => {
+                        detail
+                    }
                     _ => continue,
                 };
                 cost.unknown.push(Uncounted { name: node_label(node), op: full_op(node), reason });
@@ -166,7 +179,11 @@ fn count(file: &OnnxFile, inputs: BTreeMap<&str, Shape>, images: usize) -> Resul
         };
         values.define(node, inferred.shapes).map_err(|shape| DeployError::TooLarge {
             path: file.path().to_owned(),
-            detail: format!("node `{}` ({}) gives a result of shape {shape:?}", node_label(node), node.op_type),
+            detail: format!(
+                "node `{}` ({}) gives a result of shape {shape:?}",
+                node_label(node),
+                node.op_type
+            ),
         })?;
         liveness.run(index, node, &values);
         let too_large = || shape_error("the totals are too large to count".to_owned());
@@ -182,5 +199,9 @@ fn count(file: &OnnxFile, inputs: BTreeMap<&str, Shape>, images: usize) -> Resul
 }
 
 fn full_op(node: &NodeProto) -> String {
-    if is_standard_domain(&node.domain) { node.op_type.clone() } else { format!("{}.{}", node.domain, node.op_type) }
+    if is_standard_domain(&node.domain) {
+        node.op_type.clone()
+    } else {
+        format!("{}.{}", node.domain, node.op_type)
+    }
 }

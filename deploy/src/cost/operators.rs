@@ -7,7 +7,8 @@ use crate::onnx::is_standard_domain;
 
 /// What a node gives.
 pub(super) struct Inferred {
-    /// The shapes of its results, from the first on; later results that nobody can need are left out.
+    /// The shapes of its results, from the first on; later results that nobody can need are left
+    /// out.
     pub(super) shapes: Vec<Shape>,
     /// Multiply-adds at the batch that the shapes have.
     pub(super) madds: u64,
@@ -48,7 +49,14 @@ pub(super) fn has_madds(node: &NodeProto) -> bool {
     is_standard_domain(&node.domain)
         && matches!(
             node.op_type.as_str(),
-            "Conv" | "ConvTranspose" | "Gemm" | "MatMul" | "QLinearConv" | "ConvInteger" | "QLinearMatMul" | "MatMulInteger"
+            "Conv"
+                | "ConvTranspose"
+                | "Gemm"
+                | "MatMul"
+                | "QLinearConv"
+                | "ConvInteger"
+                | "QLinearMatMul"
+                | "MatMulInteger"
         )
 }
 
@@ -66,10 +74,15 @@ pub(super) fn infer(node: &NodeProto, values: &Values<'_>, opset: i64) -> Infere
         "Gemm" => gemm(node, input(0)?, input(1)?),
         "MatMul" | "MatMulInteger" => matmul(input(0)?, input(1)?, &[0, 1]),
         "QLinearMatMul" => matmul(input(0)?, input(3)?, &[0, 3]),
-        "BatchNormalization" => {
-            Ok(Inferred { shapes: vec![input(0)?.clone(), input(1)?.clone(), input(1)?.clone()], madds: 0, params: vec![1, 2] })
-        }
-        "InstanceNormalization" | "LayerNormalization" | "GroupNormalization" | "RMSNormalization" => {
+        "BatchNormalization" => Ok(Inferred {
+            shapes: vec![input(0)?.clone(), input(1)?.clone(), input(1)?.clone()],
+            madds: 0,
+            params: vec![1, 2],
+        }),
+        "InstanceNormalization"
+        | "LayerNormalization"
+        | "GroupNormalization"
+        | "RMSNormalization" => {
             Ok(Inferred { shapes: vec![input(0)?.clone()], madds: 0, params: vec![1, 2] })
         }
         "PRelu" => Ok(Inferred { shapes: vec![input(0)?.clone()], madds: 0, params: vec![1] }),
@@ -78,9 +91,8 @@ pub(super) fn infer(node: &NodeProto, values: &Values<'_>, opset: i64) -> Infere
             madds: 0,
             params: (0..2).filter(|&index| is_array(node, index, values)).collect(),
         }),
-        "Sub" | "Div" | "Pow" | "Mod" | "Equal" | "Less" | "LessOrEqual" | "Greater" | "GreaterOrEqual" | "And" | "Or" | "Xor" => {
-            free(layout::broadcast(input(0)?, input(1)?)?)
-        }
+        "Sub" | "Div" | "Pow" | "Mod" | "Equal" | "Less" | "LessOrEqual" | "Greater"
+        | "GreaterOrEqual" | "And" | "Or" | "Xor" => free(layout::broadcast(input(0)?, input(1)?)?),
         "Sum" | "Mean" | "Max" | "Min" | "Where" => {
             let mut shape = input(0)?.clone();
             for index in 1..node.input.len() {
@@ -136,7 +148,11 @@ pub(super) fn infer(node: &NodeProto, values: &Values<'_>, opset: i64) -> Infere
         | "Trilu"
         | "QuantizeLinear"
         | "DequantizeLinear" => free(input(0)?.clone()),
-        "DynamicQuantizeLinear" => Ok(Inferred { shapes: vec![input(0)?.clone(), vec![], vec![]], madds: 0, params: vec![] }),
+        "DynamicQuantizeLinear" => Ok(Inferred {
+            shapes: vec![input(0)?.clone(), vec![], vec![]],
+            madds: 0,
+            params: vec![],
+        }),
         "Dropout" => Ok(Inferred { shapes: vec![input(0)?.clone(); 2], madds: 0, params: vec![] }),
         "MaxPool" | "AveragePool" | "LpPool" => pool(node, input(0)?),
         "GlobalAveragePool" | "GlobalMaxPool" | "GlobalLpPool" => match input(0)?.as_slice() {
@@ -145,10 +161,16 @@ pub(super) fn infer(node: &NodeProto, values: &Values<'_>, opset: i64) -> Infere
             }
             shape => Err(format!("its input has shape {shape:?}").into()),
         },
-        "ReduceMean" | "ReduceSum" | "ReduceMax" | "ReduceMin" | "ReduceProd" | "ReduceL1" | "ReduceL2" | "ReduceLogSum"
-        | "ReduceLogSumExp" | "ReduceSumSquare" => free(layout::reduce(node, input(0)?, values)?),
+        "ReduceMean" | "ReduceSum" | "ReduceMax" | "ReduceMin" | "ReduceProd" | "ReduceL1"
+        | "ReduceL2" | "ReduceLogSum" | "ReduceLogSumExp" | "ReduceSumSquare" => {
+            free(layout::reduce(node, input(0)?, values)?)
+        }
         "ArgMax" | "ArgMin" => free(layout::arg(node, input(0)?)?),
-        "TopK" => Ok(Inferred { shapes: vec![layout::top_k(node, input(0)?, values)?; 2], madds: 0, params: vec![] }),
+        "TopK" => Ok(Inferred {
+            shapes: vec![layout::top_k(node, input(0)?, values)?; 2],
+            madds: 0,
+            params: vec![],
+        }),
         "Concat" => {
             let shapes = (0..node.input.len()).map(input).collect::<Result<Vec<_>, _>>()?;
             free(layout::concat(node, &shapes)?)
@@ -179,23 +201,41 @@ pub(super) fn infer(node: &NodeProto, values: &Values<'_>, opset: i64) -> Infere
         "Size" => free(vec![]),
         "Shape" => {
             let rank = input(0)?.len();
-            let bound = |name, default| layout::clamp(attributes::int(node, name).unwrap_or(default), rank);
+            let bound =
+                |name, default| layout::clamp(attributes::int(node, name).unwrap_or(default), rank);
             // `start` and `end` came with operator set 15.
-            let len = if opset < 15 { rank } else { bound("end", rank as i64).saturating_sub(bound("start", 0)) };
+            let len = if opset < 15 {
+                rank
+            } else {
+                bound("end", rank as i64).saturating_sub(bound("start", 0))
+            };
             free(vec![len])
         }
         _ => Err(Failure::Unknown),
     }
 }
 
-fn shape_of<'v>(node: &NodeProto, index: usize, values: &'v Values<'_>) -> Result<&'v Shape, Failure> {
-    let name = node.input.get(index).filter(|name| !name.is_empty()).ok_or_else(|| format!("input {index} is missing"))?;
-    values.shape(name).ok_or_else(|| Failure::Undetermined(format!("the shape of `{name}` is not known")))
+fn shape_of<'v>(
+    node: &NodeProto,
+    index: usize,
+    values: &'v Values<'_>,
+) -> Result<&'v Shape, Failure> {
+    let name = node
+        .input
+        .get(index)
+        .filter(|name| !name.is_empty())
+        .ok_or_else(|| format!("input {index} is missing"))?;
+    values
+        .shape(name)
+        .ok_or_else(|| Failure::Undetermined(format!("the shape of `{name}` is not known")))
 }
 
 fn is_array(node: &NodeProto, index: usize, values: &Values<'_>) -> bool {
     let Some(name) = node.input.get(index) else { return false };
-    let float = matches!(values.kind(name), Some(DataType::Float | DataType::Float16 | DataType::Bfloat16 | DataType::Double));
+    let float = matches!(
+        values.kind(name),
+        Some(DataType::Float | DataType::Float16 | DataType::Bfloat16 | DataType::Double)
+    );
     float && values.stored(name).is_some_and(|(_, elements)| elements > 1)
 }
 
@@ -218,22 +258,36 @@ struct ConvShapes<'a> {
 
 impl<'a> ConvShapes<'a> {
     fn read(node: &NodeProto, input: &'a Shape, weight: &'a Shape) -> Result<Self, String> {
-        let ([batch, channels, spatial @ ..], [first, second, kernel @ ..]) = (input.as_slice(), weight.as_slice()) else {
+        let ([batch, channels, spatial @ ..], [first, second, kernel @ ..]) =
+            (input.as_slice(), weight.as_slice())
+        else {
             return Err(format!("input {input:?}, weight {weight:?}"));
         };
         if spatial.len() != kernel.len() || spatial.is_empty() {
             return Err(format!("input {input:?}, weight {weight:?}"));
         }
         let stated = attributes::ints(node, "kernel_shape");
-        if stated.is_some_and(|stated| !stated.iter().copied().eq(kernel.iter().map(|&size| size as i64))) {
+        if stated.is_some_and(|stated| {
+            !stated.iter().copied().eq(kernel.iter().map(|&size| size as i64))
+        }) {
             return Err(format!("`kernel_shape` {stated:?} and weight {weight:?} differ"));
         }
         if kernel.contains(&0) {
             return Err(format!("weight {weight:?}"));
         }
         let groups = attributes::int(node, "group").unwrap_or(1);
-        let groups = usize::try_from(groups).ok().filter(|&groups| groups > 0).ok_or_else(|| format!("`group` is {groups}"))?;
-        Ok(Self { batch: *batch, channels: *channels, spatial, weight: [*first, *second], kernel, groups })
+        let groups = usize::try_from(groups)
+            .ok()
+            .filter(|&groups| groups > 0)
+            .ok_or_else(|| format!("`group` is {groups}"))?;
+        Ok(Self {
+            batch: *batch,
+            channels: *channels,
+            spatial,
+            weight: [*first, *second],
+            kernel,
+            groups,
+        })
     }
 }
 
@@ -257,20 +311,27 @@ fn conv_transpose(node: &NodeProto, input: &Shape, weight: &Shape) -> Inference 
     }
     let rank = shapes.kernel.len();
     let same_rank = |name: &str| match attributes::ints(node, name) {
-        Some(list) if list.len() != rank => Err(format!("`{name}` has {} values for {rank} spatial dimensions", list.len())),
+        Some(list) if list.len() != rank => {
+            Err(format!("`{name}` has {} values for {rank} spatial dimensions", list.len()))
+        }
         list => Ok(list),
     };
     let spatial = match same_rank("output_shape")? {
         Some(sizes) => sizes
             .iter()
-            .map(|&size| u32::try_from(size).map(|size| size as usize).map_err(|_| format!("`output_shape` is {sizes:?}")))
+            .map(|&size| {
+                u32::try_from(size)
+                    .map(|size| size as usize)
+                    .map_err(|_| format!("`output_shape` is {sizes:?}"))
+            })
             .collect::<Result<_, _>>()?,
         None => {
             let extra = same_rank("output_padding")?.map_or_else(|| vec![0; rank], <[i64]>::to_vec);
             Window::read(node, shapes.kernel.to_vec())?.spread(shapes.spatial, &extra)?
         }
     };
-    let filters = filters_each.checked_mul(shapes.groups).ok_or_else(|| format!("weight {weight:?}"))?;
+    let filters =
+        filters_each.checked_mul(shapes.groups).ok_or_else(|| format!("weight {weight:?}"))?;
     let output = [&[shapes.batch, filters], spatial.as_slice()].concat();
     let madds = product(input.iter().chain([&filters_each]).chain(shapes.kernel))?;
     Ok(Inferred { shapes: vec![output], madds, params: vec![1, 2] })
@@ -281,11 +342,16 @@ fn gemm(node: &NodeProto, a: &Shape, b: &Shape) -> Inference {
         return Err(format!("{a:?} times {b:?}").into());
     };
     let (rows, depth) = if attributes::flag(node, "transA", false) { (a1, a0) } else { (a0, a1) };
-    let (depth_b, columns) = if attributes::flag(node, "transB", false) { (b1, b0) } else { (b0, b1) };
+    let (depth_b, columns) =
+        if attributes::flag(node, "transB", false) { (b1, b0) } else { (b0, b1) };
     if depth != depth_b {
         return Err(format!("{a:?} times {b:?}").into());
     }
-    Ok(Inferred { shapes: vec![vec![rows, columns]], madds: product([&rows, &depth, &columns])?, params: vec![0, 1, 2] })
+    Ok(Inferred {
+        shapes: vec![vec![rows, columns]],
+        madds: product([&rows, &depth, &columns])?,
+        params: vec![0, 1, 2],
+    })
 }
 
 fn matmul(a: &Shape, b: &Shape, params: &[usize]) -> Inference {
@@ -318,7 +384,12 @@ fn pool(node: &NodeProto, input: &Shape) -> Inference {
         return Err("`kernel_shape` is missing".into());
     }
     let kernel = attributes::sizes(node, "kernel_shape", spatial.len())?;
-    let spatial = Window::read(node, kernel)?.slide(spatial, attributes::flag(node, "ceil_mode", false))?;
+    let spatial =
+        Window::read(node, kernel)?.slide(spatial, attributes::flag(node, "ceil_mode", false))?;
     // A maximum pool can tell where the maxima were.
-    Ok(Inferred { shapes: vec![[&[*batch, *channels], spatial.as_slice()].concat(); 2], madds: 0, params: vec![] })
+    Ok(Inferred {
+        shapes: vec![[&[*batch, *channels], spatial.as_slice()].concat(); 2],
+        madds: 0,
+        params: vec![],
+    })
 }

@@ -1,4 +1,5 @@
-//! What is known of the graph's tensors before anything runs: shapes, element types, small contents, and which stored weight a tensor is.
+//! What is known of the graph's tensors before anything runs: shapes, element types, small
+//! contents, and which stored weight a tensor is.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -33,7 +34,11 @@ pub(super) struct Values<'a> {
 
 impl<'a> Values<'a> {
     /// What the file stores and declares, with `inputs` of these shapes.
-    pub(super) fn of(graph: &'a GraphProto, inputs: &BTreeMap<&'a str, Shape>, batch: usize) -> Self {
+    pub(super) fn of(
+        graph: &'a GraphProto,
+        inputs: &BTreeMap<&'a str, Shape>,
+        batch: usize,
+    ) -> Self {
         let mut values = Self {
             shapes: HashMap::new(),
             kinds: HashMap::new(),
@@ -41,7 +46,12 @@ impl<'a> Values<'a> {
             elements: HashMap::new(),
             roots: HashMap::new(),
             constants: HashSet::new(),
-            declared: graph.value_info.iter().chain(&graph.output).map(|value| (value.name.as_str(), value)).collect(),
+            declared: graph
+                .value_info
+                .iter()
+                .chain(&graph.output)
+                .map(|value| (value.name.as_str(), value))
+                .collect(),
             batch,
         };
         for input in &graph.input {
@@ -92,7 +102,8 @@ impl<'a> Values<'a> {
         Some((elements * element_bits(self.kind(name)?)?).div_ceil(8))
     }
 
-    /// Takes the shapes and element types of the results of `node` from what the file states; whether it states all shapes.
+    /// Takes the shapes and element types of the results of `node` from what the file states;
+    /// whether it states all shapes.
     pub(super) fn define_declared(&mut self, node: &'a NodeProto) -> bool {
         let mut all = true;
         for name in node.output.iter().filter(|name| !name.is_empty()) {
@@ -107,11 +118,14 @@ impl<'a> Values<'a> {
         all
     }
 
-    /// The element type and shape that the file states for `name`; an open first dimension is the batch.
+    /// The element type and shape that the file states for `name`; an open first dimension is the
+    /// batch.
     fn declared_shape(&self, name: &str) -> Option<(Option<DataType>, Shape)> {
         let (kind, dims) = declared(self.declared.get(name)?)?;
         let dims = dims.iter().enumerate();
-        let shape: Shape = dims.map(|(index, dim)| dim.or((index == 0).then_some(self.batch))).collect::<Option<_>>()?;
+        let shape: Shape = dims
+            .map(|(index, dim)| dim.or((index == 0).then_some(self.batch)))
+            .collect::<Option<_>>()?;
         fits(&shape).then(|| (DataType::try_from(kind).ok(), shape))
     }
 
@@ -133,15 +147,21 @@ impl<'a> Values<'a> {
     /// Takes in a `Constant` node.
     pub(super) fn define_constant(&mut self, node: &'a NodeProto) -> Result<(), String> {
         let Some(name) = node.output.first() else { return Ok(()) };
-        let Some(attribute) = node.attribute.first() else { return Err("it has no value".to_owned()) };
+        let Some(attribute) = node.attribute.first() else {
+            return Err("it has no value".to_owned());
+        };
         let (kind, content, dims) = match (attribute.name.as_str(), &attribute.t) {
             ("value", Some(tensor)) => {
                 self.define_tensor(name, tensor);
                 return Ok(());
             }
             ("value_int", _) => (DataType::Int64, Content::Ints(vec![attribute.i]), vec![]),
-            ("value_ints", _) => (DataType::Int64, Content::Ints(attribute.ints.clone()), vec![attribute.ints.len()]),
-            ("value_float", _) => (DataType::Float, Content::Reals(vec![attribute.f.into()]), vec![]),
+            ("value_ints", _) => {
+                (DataType::Int64, Content::Ints(attribute.ints.clone()), vec![attribute.ints.len()])
+            }
+            ("value_float", _) => {
+                (DataType::Float, Content::Reals(vec![attribute.f.into()]), vec![])
+            }
             ("value_floats", _) => {
                 let reals = attribute.floats.iter().map(|&value| value.into()).collect();
                 (DataType::Float, Content::Reals(reals), vec![attribute.floats.len()])
@@ -163,11 +183,15 @@ impl<'a> Values<'a> {
         }
         let named = || node.output.iter().enumerate().filter(|(_, name)| !name.is_empty());
         for (index, name) in named() {
-            self.kinds.extend(kinds::of_result(node, index, self).map(|kind| (name.as_str(), kind)));
+            self.kinds
+                .extend(kinds::of_result(node, index, self).map(|kind| (name.as_str(), kind)));
         }
         if let Some(output) = node.output.first().filter(|name| !name.is_empty()) {
-            self.contents
-                .extend(fold::folded(node, self).filter(|content| content.len() <= LONGEST).map(|content| (output.as_str(), content)));
+            self.contents.extend(
+                fold::folded(node, self)
+                    .filter(|content| content.len() <= LONGEST)
+                    .map(|content| (output.as_str(), content)),
+            );
             if let Some(root) = self.viewed(node) {
                 self.roots.insert(output, root);
             }
@@ -190,7 +214,8 @@ impl<'a> Values<'a> {
 
     /// Whether the results of `node` are the same in every run.
     fn is_determined(&self, node: &NodeProto) -> bool {
-        let random = node.op_type.starts_with("Random") || matches!(node.op_type.as_str(), "Multinomial" | "Bernoulli");
+        let random = node.op_type.starts_with("Random")
+            || matches!(node.op_type.as_str(), "Multinomial" | "Bernoulli");
         !random && node.input.iter().all(|name| name.is_empty() || self.is_constant(name))
     }
 
@@ -198,16 +223,27 @@ impl<'a> Values<'a> {
     fn viewed(&self, node: &NodeProto) -> Option<&'a str> {
         let view = matches!(
             node.op_type.as_str(),
-            "Identity" | "Transpose" | "Reshape" | "Squeeze" | "Unsqueeze" | "Flatten" | "Cast" | "QuantizeLinear" | "DequantizeLinear"
+            "Identity"
+                | "Transpose"
+                | "Reshape"
+                | "Squeeze"
+                | "Unsqueeze"
+                | "Flatten"
+                | "Cast"
+                | "QuantizeLinear"
+                | "DequantizeLinear"
         );
         view.then(|| self.roots.get(node.input.first()?.as_str()).copied()).flatten()
     }
 }
 
-/// More than any tensor has. Without a limit, a chain of `Gather` would double them with every node.
+/// More than any tensor has. Without a limit, a chain of `Gather` would double them with every
+/// node.
 const MOST_DIMENSIONS: usize = 64;
 
 fn fits(shape: &[usize]) -> bool {
-    let product = |product: u64, &size: &usize| product.checked_mul(size.max(1) as u64).filter(|&product| product <= MAX_ELEMENTS);
+    let product = |product: u64, &size: &usize| {
+        product.checked_mul(size.max(1) as u64).filter(|&product| product <= MAX_ELEMENTS)
+    };
     shape.len() <= MOST_DIMENSIONS && shape.iter().try_fold(1, product).is_some()
 }

@@ -39,8 +39,8 @@ impl Window {
         (self.kernel[dim] as i128 - 1) * self.dilation[dim] as i128 + 1
     }
 
-    /// The spatial output of sliding over `input` `[spatial…]`. With `ceil`, a last window that starts inside the input and hangs over its
-    /// end counts too.
+    /// The spatial output of sliding over `input` `[spatial…]`. With `ceil`, a last window that
+    /// starts inside the input and hangs over its end counts too.
     pub(super) fn slide(&self, input: &[usize], ceil: bool) -> Result<Shape, String> {
         let one = |(dim, &size): (usize, &usize)| {
             let (size, stride) = (size as i128, self.stride[dim] as i128);
@@ -68,7 +68,8 @@ impl Window {
             let (size, stride) = (size as i128, self.stride[dim] as i128);
             let full = stride * (size - 1) + i128::from(extra[dim]) + self.extent(dim);
             let positions = match &self.padding {
-                // A kernel shorter than the stride leaves positions that only more than no padding could add.
+                // A kernel shorter than the stride leaves positions that only more than no padding
+                // could add.
                 Padding::Same => (size * stride).min(full),
                 Padding::Explicit(pads) => full - i128::from(pads[dim].0) - i128::from(pads[dim].1),
             };
@@ -85,7 +86,10 @@ impl Window {
     }
 
     fn does_not_fit(&self, input: &[usize]) -> String {
-        format!("a kernel {:?} with dilation {:?} does not fit the input {input:?}", self.kernel, self.dilation)
+        format!(
+            "a kernel {:?} with dilation {:?} does not fit the input {input:?}",
+            self.kernel, self.dilation
+        )
     }
 }
 

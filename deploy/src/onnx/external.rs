@@ -1,6 +1,8 @@
-//! Weights in other files: they must lie in the model's folder and be as long as their dimensions say.
+//! Weights in other files: they must lie in the model's folder and be as long as their dimensions
+//! say.
 //!
-//! The runtimes open the files that a model names, wherever they are; so a model that names others is refused before a runtime sees it.
+//! The runtimes open the files that a model names, wherever they are; so a model that names others
+//! is refused before a runtime sees it.
 
 use std::{
     collections::BTreeMap,
@@ -15,13 +17,15 @@ use tract_onnx::pb::{
 
 use super::{element_bits, tensor_dims, tensors};
 
-/// Checks every tensor of `graph` that is kept elsewhere, the model being `path`. Gives the size of all files named, together.
+/// Checks every tensor of `graph` that is kept elsewhere, the model being `path`. Gives the size of
+/// all files named, together.
 pub(super) fn check(graph: &GraphProto, path: &Path) -> Result<u64, String> {
     let mut files = BTreeMap::new();
     let mut result = Ok(());
     tensors(graph, &mut |tensor| {
         if result.is_ok() && is_external(tensor) {
-            result = one(tensor, path, &mut files).map_err(|detail| format!("tensor `{}`: {detail}", tensor.name));
+            result = one(tensor, path, &mut files)
+                .map_err(|detail| format!("tensor `{}`: {detail}", tensor.name));
         }
     });
     result?;
@@ -33,20 +37,31 @@ pub(super) fn is_external(tensor: &TensorProto) -> bool {
     tensor.data_location == Some(DataLocation::External as i32) || !tensor.external_data.is_empty()
 }
 
-fn one(tensor: &TensorProto, model: &Path, files: &mut BTreeMap<PathBuf, u64>) -> Result<(), String> {
-    let entry = |key: &str| tensor.external_data.iter().find(|entry| entry.key == key).map(|entry| entry.value.as_str());
+fn one(
+    tensor: &TensorProto,
+    model: &Path,
+    files: &mut BTreeMap<PathBuf, u64>,
+) -> Result<(), String> {
+    let entry = |key: &str| {
+        tensor.external_data.iter().find(|entry| entry.key == key).map(|entry| entry.value.as_str())
+    };
     let number = |key: &str| match entry(key) {
-        Some(text) => text.parse::<u64>().map(Some).map_err(|_| format!("`{key}` of its external data is {text:?}")),
+        Some(text) => text
+            .parse::<u64>()
+            .map(Some)
+            .map_err(|_| format!("`{key}` of its external data is {text:?}")),
         None => Ok(None),
     };
     let location = entry("location").ok_or("its external data has no `location`")?;
     let relative = Path::new(location);
-    let inside =
-        !location.is_empty() && !location.contains(['\\', '\0']) && relative.components().all(|part| matches!(part, Component::Normal(_)));
+    let inside = !location.is_empty()
+        && !location.contains(['\\', '\0'])
+        && relative.components().all(|part| matches!(part, Component::Normal(_)));
     if !inside {
         return Err(format!("its external data {location:?} is not in the model's folder"));
     }
-    let folder = model.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder =
+        model.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let unreadable = |error| format!("its external data {location:?} cannot be read: {error}");
     let folder = folder.canonicalize().map_err(unreadable)?;
     // Links are followed, so that none leads out of the folder.
@@ -59,14 +74,24 @@ fn one(tensor: &TensorProto, model: &Path, files: &mut BTreeMap<PathBuf, u64>) -
         return Err(format!("its external data {location:?} is no regular file"));
     }
     let elements: u64 = tensor_dims(tensor)?.iter().map(|&size| size as u64).product();
-    let bits = DataType::try_from(tensor.data_type).ok().and_then(element_bits).ok_or("its element type has no external data")?;
+    let bits = DataType::try_from(tensor.data_type)
+        .ok()
+        .and_then(element_bits)
+        .ok_or("its element type has no external data")?;
     let needed = (elements * bits).div_ceil(8);
     let (offset, length) = (number("offset")?.unwrap_or(0), number("length")?);
     if length.is_some_and(|length| length != needed) {
-        return Err(format!("its external data has {} bytes, its shape {:?} needs {needed}", length.unwrap_or_default(), tensor.dims));
+        return Err(format!(
+            "its external data has {} bytes, its shape {:?} needs {needed}",
+            length.unwrap_or_default(),
+            tensor.dims
+        ));
     }
     if offset.checked_add(needed).is_none_or(|end| end > metadata.len()) {
-        return Err(format!("it needs bytes {offset} and {needed} more of {location:?}, which has {}", metadata.len()));
+        return Err(format!(
+            "it needs bytes {offset} and {needed} more of {location:?}, which has {}",
+            metadata.len()
+        ));
     }
     files.insert(file, metadata.len());
     Ok(())

@@ -7,15 +7,22 @@ use std::{
 };
 
 use prost::Message;
-use tract_onnx::pb::{GraphProto, ModelProto, TensorProto, TypeProto, ValueInfoProto, tensor_proto::DataType, type_proto};
+use tract_onnx::pb::{
+    GraphProto, ModelProto, TensorProto, TypeProto, ValueInfoProto, tensor_proto::DataType,
+    type_proto,
+};
 
-use super::{MAX_ELEMENTS, check_graph, declared, element_bits, external, show, standard_opset, tensor_dims, wire};
+use super::{
+    MAX_ELEMENTS, check_graph, declared, element_bits, external, show, standard_opset, tensor_dims,
+    wire,
+};
 use crate::{DeployError, Result};
 
 /// A decoded ONNX file.
 ///
-/// Once loaded, these hold: the graph is in topological order, hence without cycles, and every tensor a node reads exists; the weights in the file
-/// are as long as their dimensions say; weights outside of the file lie in files of its folder that are long enough.
+/// Once loaded, these hold: the graph is in topological order, hence without cycles, and every
+/// tensor a node reads exists; the weights in the file are as long as their dimensions say; weights
+/// outside of the file lie in files of its folder that are long enough.
 #[derive(Debug, Clone)]
 pub struct OnnxFile {
     path: PathBuf,
@@ -33,8 +40,8 @@ impl OnnxFile {
     /// Reads the file `path` and checks it.
     ///
     /// # Errors
-    /// Names the file and says whether it is missing, unreadable, empty, too large, truncated, not ONNX, of an unsupported operator set,
-    /// or inconsistent.
+    /// Names the file and says whether it is missing, unreadable, empty, too large, truncated, not
+    /// ONNX, of an unsupported operator set, or inconsistent.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let unreadable = |source| DeployError::Unreadable { path: path.to_owned(), source };
@@ -44,17 +51,23 @@ impl OnnxFile {
         })?;
         // A pipe or a device may never end.
         if !metadata.is_file() {
-            let what = if metadata.is_dir() { "it is a directory" } else { "it is no regular file" };
+            let what =
+                if metadata.is_dir() { "it is a directory" } else { "it is no regular file" };
             return Err(unreadable(std::io::Error::other(what)));
         }
         if metadata.len() > wire::MAX_MESSAGE {
-            let detail = format!("it has {} bytes, and a protocol buffer at most {}", metadata.len(), wire::MAX_MESSAGE);
+            let detail = format!(
+                "it has {} bytes, and a protocol buffer at most {}",
+                metadata.len(),
+                wire::MAX_MESSAGE
+            );
             return Err(DeployError::NotOnnx { path: path.to_owned(), detail });
         }
         Self::from_bytes(&fs::read(path).map_err(unreadable)?, path)
     }
 
-    /// Decodes and checks the bytes of an ONNX file. `path` is where they came from: it is named in errors, and the runtimes read it.
+    /// Decodes and checks the bytes of an ONNX file. `path` is where they came from: it is named in
+    /// errors, and the runtimes read it.
     ///
     /// # Errors
     /// As [`OnnxFile::load`].
@@ -64,18 +77,33 @@ impl OnnxFile {
             return Err(DeployError::Empty { path });
         }
         wire::check(bytes, &path)?;
-        let mut proto =
-            ModelProto::decode(bytes).map_err(|error| DeployError::NotOnnx { path: path.clone(), detail: error.to_string() })?;
+        let mut proto = ModelProto::decode(bytes).map_err(|error| DeployError::NotOnnx {
+            path: path.clone(),
+            detail: error.to_string(),
+        })?;
         let Some(graph) = proto.graph.take() else {
             return Err(DeployError::Truncated { path, detail: "it holds no graph".to_owned() });
         };
         let opset = standard_opset(&proto.opset_import, &path)?;
-        let producer = format!("{} {}", proto.producer_name, proto.producer_version).trim().to_owned();
+        let producer =
+            format!("{} {}", proto.producer_name, proto.producer_version).trim().to_owned();
         let invalid = |detail| DeployError::InvalidGraph { path: path.clone(), detail };
         check_graph(&graph).map_err(invalid)?;
         let external_bytes = external::check(&graph, &path).map_err(invalid)?;
-        let metadata = std::mem::take(&mut proto.metadata_props).into_iter().map(|entry| (entry.key, entry.value)).collect();
-        Ok(Self { path, bytes: bytes.len() as u64, external_bytes, producer, graph, frame: proto, opset, metadata })
+        let metadata = std::mem::take(&mut proto.metadata_props)
+            .into_iter()
+            .map(|entry| (entry.key, entry.value))
+            .collect();
+        Ok(Self {
+            path,
+            bytes: bytes.len() as u64,
+            external_bytes,
+            producer,
+            graph,
+            frame: proto,
+            opset,
+            metadata,
+        })
     }
 
     /// Where the file was read from.
@@ -113,7 +141,8 @@ impl OnnxFile {
         &self.graph
     }
 
-    /// An ONNX file of the nodes that tensor `name` depends on, whose output it is. Weights in other files stay there.
+    /// An ONNX file of the nodes that tensor `name` depends on, whose output it is. Weights in
+    /// other files stay there.
     pub(crate) fn cut_at(&self, name: &str) -> Vec<u8> {
         let mut needed = HashSet::from([name]);
         let mut nodes = Vec::new();
@@ -123,18 +152,32 @@ impl OnnxFile {
             }
             needed.extend(node.input.iter().map(String::as_str));
             // A graph inside a node reads tensors that the node does not list.
-            for inner in node.attribute.iter().flat_map(|attribute| attribute.g.iter().chain(&attribute.graphs)) {
+            for inner in node
+                .attribute
+                .iter()
+                .flat_map(|attribute| attribute.g.iter().chain(&attribute.graphs))
+            {
                 needed.extend(inner.node.iter().flat_map(|node| &node.input).map(String::as_str));
             }
             nodes.push(node.clone());
         }
         nodes.reverse();
-        let initializer = self.graph.initializer.iter().filter(|tensor| needed.contains(tensor.name.as_str())).cloned().collect();
+        let initializer = self
+            .graph
+            .initializer
+            .iter()
+            .filter(|tensor| needed.contains(tensor.name.as_str()))
+            .cloned()
+            .collect();
         let tensor = type_proto::Tensor { elem_type: DataType::Float as i32, shape: None };
-        let r#type = Some(TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..Default::default() });
+        let r#type = Some(TypeProto {
+            value: Some(type_proto::Value::TensorType(tensor)),
+            ..Default::default()
+        });
         let output = vec![ValueInfoProto { name: name.to_owned(), r#type, ..Default::default() }];
         let (input, name) = (self.graph.input.clone(), self.graph.name.clone());
-        let graph = GraphProto { node: nodes, initializer, input, output, name, ..Default::default() };
+        let graph =
+            GraphProto { node: nodes, initializer, input, output, name, ..Default::default() };
         ModelProto { graph: Some(graph), ..self.frame.clone() }.encode_to_vec()
     }
 
@@ -144,32 +187,62 @@ impl OnnxFile {
             let elements: u64 = tensor_dims(tensor).ok()?.iter().map(|&size| size as u64).product();
             Some((elements * element_bits(DataType::try_from(tensor.data_type).ok()?)?).div_ceil(8))
         };
-        let constants = self.graph.node.iter().filter(|node| node.op_type == "Constant").flat_map(|node| &node.attribute);
-        let tensors = self.graph.initializer.iter().chain(constants.filter_map(|attribute| attribute.t.as_ref()));
+        let constants = self
+            .graph
+            .node
+            .iter()
+            .filter(|node| node.op_type == "Constant")
+            .flat_map(|node| &node.attribute);
+        let tensors = self
+            .graph
+            .initializer
+            .iter()
+            .chain(constants.filter_map(|attribute| attribute.t.as_ref()));
         tensors.filter_map(bytes).fold(0, u64::saturating_add)
     }
 
-    /// The shape of every input that is no stored weight: what `given` says, else what the file says, where an open first dimension is 1.
+    /// The shape of every input that is no stored weight: what `given` says, else what the file
+    /// says, where an open first dimension is 1.
     ///
     /// # Errors
-    /// [`DeployError::OpenShape`] for an input whose shape is not determined, [`DeployError::Setting`] for a given shape that belongs to no input,
-    /// contradicts the file, or is too large.
-    pub fn input_shapes(&self, given: &BTreeMap<String, Vec<usize>>) -> Result<BTreeMap<&str, Vec<usize>>> {
+    /// [`DeployError::OpenShape`] for an input whose shape is not determined,
+    /// [`DeployError::Setting`] for a given shape that belongs to no input, contradicts the file,
+    /// or is too large.
+    pub fn input_shapes(
+        &self,
+        given: &BTreeMap<String, Vec<usize>>,
+    ) -> Result<BTreeMap<&str, Vec<usize>>> {
         let wrong = |detail: String| DeployError::Setting { name: "input shape", detail };
-        let stored: HashSet<_> = self.graph.initializer.iter().map(|tensor| tensor.name.as_str()).collect();
-        let inputs: Vec<_> = self.graph.input.iter().filter(|input| !stored.contains(input.name.as_str())).collect();
-        if let Some(name) = given.keys().find(|name| !inputs.iter().any(|input| input.name == **name)) {
+        let stored: HashSet<_> =
+            self.graph.initializer.iter().map(|tensor| tensor.name.as_str()).collect();
+        let inputs: Vec<_> =
+            self.graph.input.iter().filter(|input| !stored.contains(input.name.as_str())).collect();
+        if let Some(name) =
+            given.keys().find(|name| !inputs.iter().any(|input| input.name == **name))
+        {
             let names: Vec<_> = inputs.iter().map(|input| input.name.as_str()).collect();
-            return Err(wrong(format!("{} has no input `{name}`; it has {}", self.path.display(), names.join(", "))));
+            return Err(wrong(format!(
+                "{} has no input `{name}`; it has {}",
+                self.path.display(),
+                names.join(", ")
+            )));
         }
         let mut shapes = BTreeMap::new();
         for input in inputs {
             let stated = declared(input).map(|(_, dims)| dims);
             let shape = match (given.get(&input.name), &stated) {
                 (Some(shape), Some(dims)) => {
-                    let fits = shape.len() == dims.len() && shape.iter().zip(dims).all(|(size, dim)| dim.is_none_or(|dim| dim == *size));
+                    let fits = shape.len() == dims.len()
+                        && shape
+                            .iter()
+                            .zip(dims)
+                            .all(|(size, dim)| dim.is_none_or(|dim| dim == *size));
                     if !fits {
-                        return Err(wrong(format!("input `{}` has shape {} in the file, {shape:?} was given", input.name, show(dims))));
+                        return Err(wrong(format!(
+                            "input `{}` has shape {} in the file, {shape:?} was given",
+                            input.name,
+                            show(dims)
+                        )));
                     }
                     shape.clone()
                 }
@@ -178,14 +251,18 @@ impl OnnxFile {
                     let open = || DeployError::OpenShape {
                         path: self.path.clone(),
                         input: input.name.clone(),
-                        shape: stated.as_ref().map_or_else(|| "no shape".to_owned(), |dims| show(dims)),
+                        shape: stated
+                            .as_ref()
+                            .map_or_else(|| "no shape".to_owned(), |dims| show(dims)),
                     };
                     let dims = stated.as_ref().ok_or_else(open)?.iter().enumerate();
                     let sizes = dims.map(|(index, dim)| dim.or((index == 0).then_some(1)));
                     sizes.collect::<Option<Vec<_>>>().ok_or_else(open)?
                 }
             };
-            let fits = shape.iter().try_fold(1_u64, |product, &size| product.checked_mul(size.max(1) as u64));
+            let fits = shape
+                .iter()
+                .try_fold(1_u64, |product, &size| product.checked_mul(size.max(1) as u64));
             if fits.is_none_or(|product| product > MAX_ELEMENTS) {
                 return Err(wrong(format!("{shape:?} has too many elements")));
             }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
 
-/// How pixels become the model's input: `(pixel / 255 - mean) / std`, one mean and one standard deviation a channel.
+/// How pixels become the model's input: `(pixel / 255 - mean) / std`, one mean and one standard
+/// deviation a channel.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Normalization {
     /// Mean of each channel, of pixels scaled to [0, 1].
@@ -20,14 +21,15 @@ pub struct ModelMetadata {
     pub classes: Option<Vec<String>>,
     /// Preparation of the pixels (`adwp.mean` and `adwp.std`).
     pub normalization: Option<Normalization>,
-    /// Trainable parameters of the network as it was trained (`adwp.params`). The file itself may hold fewer: a BatchNorm folded into
-    /// its convolution loses its scale.
+    /// Trainable parameters of the network as it was trained (`adwp.params`). The file itself may
+    /// hold fewer: a BatchNorm folded into its convolution loses its scale.
     pub params: Option<u64>,
     /// Multiply-adds of one image as the trainer counted them (`adwp.madds`).
     pub madds: Option<u64>,
     /// The genotype that the network was built from (`adwp.genotype`).
     pub genotype: Option<serde_json::Value>,
-    /// Accuracy on the test set in [0, 1] or percent, as the exporter wrote it (`adwp.test_accuracy`).
+    /// Accuracy on the test set in [0, 1] or percent, as the exporter wrote it
+    /// (`adwp.test_accuracy`).
     pub test_accuracy: Option<f64>,
     /// The data set it was trained on (`adwp.dataset`).
     pub dataset: Option<String>,
@@ -36,13 +38,21 @@ pub struct ModelMetadata {
 type Entry<T> = Result<Option<T>, (String, String)>;
 
 impl ModelMetadata {
-    /// Parses the known entries and checks them against the graph. The error is the key and what is wrong with it.
-    pub(super) fn read(props: &BTreeMap<String, String>, channels: usize, classes: usize) -> Result<Self, (String, String)> {
+    /// Parses the known entries and checks them against the graph. The error is the key and what is
+    /// wrong with it.
+    pub(super) fn read(
+        props: &BTreeMap<String, String>,
+        channels: usize,
+        classes: usize,
+    ) -> Result<Self, (String, String)> {
         let names: Option<Vec<String>> = json(props, "adwp.classes")?;
         if let Some(names) = &names
             && names.len() != classes
         {
-            return Err(("adwp.classes".to_owned(), format!("{} names for {classes} outputs", names.len())));
+            return Err((
+                "adwp.classes".to_owned(),
+                format!("{} names for {classes} outputs", names.len()),
+            ));
         }
         Ok(Self {
             classes: names,
@@ -57,7 +67,9 @@ impl ModelMetadata {
 }
 
 fn json<T: DeserializeOwned>(props: &BTreeMap<String, String>, key: &str) -> Entry<T> {
-    let parse = |text: &String| serde_json::from_str(text).map_err(|error| (key.to_owned(), error.to_string()));
+    let parse = |text: &String| {
+        serde_json::from_str(text).map_err(|error| (key.to_owned(), error.to_string()))
+    };
     props.get(key).map(parse).transpose()
 }
 
@@ -73,7 +85,10 @@ fn normalization(props: &BTreeMap<String, String>, channels: usize) -> Entry<Nor
     };
     for (key, values) in [(mean_key, &mean), (std_key, &std)] {
         if values.len() != channels {
-            return Err((key.to_owned(), format!("{} values for {channels} channels", values.len())));
+            return Err((
+                key.to_owned(),
+                format!("{} values for {channels} channels", values.len()),
+            ));
         }
         if !values.iter().all(|value| value.is_finite()) {
             return Err((key.to_owned(), "a value is not finite".to_owned()));

@@ -1,5 +1,6 @@
-//! Looks at an ONNX file before it is decoded: tells a truncated one from a file that was never one, which a protocol buffer decoder cannot,
-//! and refuses one whose messages are so many or so deep that decoding it would take far more memory than the file has bytes.
+//! Looks at an ONNX file before it is decoded: tells a truncated one from a file that was never
+//! one, which a protocol buffer decoder cannot, and refuses one whose messages are so many or so
+//! deep that decoding it would take far more memory than the file has bytes.
 
 use std::path::Path;
 
@@ -31,7 +32,9 @@ pub(super) fn check(bytes: &[u8], path: &Path) -> Result<()> {
         let start = at;
         let tag = match varint(bytes, &mut at) {
             Varint::Value(tag) => tag,
-            Varint::Cut => return Err(truncated(format!("it ends at byte {} inside a field", bytes.len()))),
+            Varint::Cut => {
+                return Err(truncated(format!("it ends at byte {} inside a field", bytes.len())));
+            }
             Varint::Malformed => return Err(not_onnx(path, start)),
         };
         let (field, wire_type) = (tag >> 3, tag & 7);
@@ -40,7 +43,9 @@ pub(super) fn check(bytes: &[u8], path: &Path) -> Result<()> {
         }
         let value = match varint(bytes, &mut at) {
             Varint::Value(value) => value,
-            Varint::Cut => return Err(truncated(format!("it ends at byte {} inside a field", bytes.len()))),
+            Varint::Cut => {
+                return Err(truncated(format!("it ends at byte {} inside a field", bytes.len())));
+            }
             Varint::Malformed => return Err(not_onnx(path, start)),
         };
         if wire_type == BYTES {
@@ -49,7 +54,9 @@ pub(super) fn check(bytes: &[u8], path: &Path) -> Result<()> {
                 if value > MAX_MESSAGE {
                     return Err(not_onnx(path, start));
                 }
-                return Err(truncated(format!("byte {at} announces {value} bytes and {left} are there")));
+                return Err(truncated(format!(
+                    "byte {at} announces {value} bytes and {left} are there"
+                )));
             }
             let inner = &bytes[at..at + value as usize];
             let message = match field {
@@ -58,14 +65,16 @@ pub(super) fn check(bytes: &[u8], path: &Path) -> Result<()> {
                 25 => Some(Message::Function),
                 _ => None,
             };
-            count(inner, message, 0, &mut fields).map_err(|detail| DeployError::InvalidGraph { path: path.to_owned(), detail })?;
+            count(inner, message, 0, &mut fields)
+                .map_err(|detail| DeployError::InvalidGraph { path: path.to_owned(), detail })?;
             at += value as usize;
         }
     }
     Ok(())
 }
 
-/// Names and messages that a file may have: each takes up to some hundred bytes once it is decoded, and as little as two in the file.
+/// Names and messages that a file may have: each takes up to some hundred bytes once it is decoded,
+/// and as little as two in the file.
 const MAX_FIELDS: usize = 500_000;
 
 /// Graphs inside nodes are rarely three deep; each level is four messages.
@@ -89,13 +98,16 @@ enum Message {
 }
 
 impl Message {
-    /// The message that `field` of this one is; `None` for strings, numbers, and messages without others.
+    /// The message that `field` of this one is; `None` for strings, numbers, and messages without
+    /// others.
     fn inner(self, field: u64) -> Option<Self> {
         Some(match (self, field) {
             (Self::Training, 1 | 2) => Self::Graph,
             (Self::Function, 7) | (Self::Graph, 1) => Self::Node,
             (Self::Function, 11) | (Self::Node, 5) => Self::Attribute,
-            (Self::Graph, 5) | (Self::Attribute, 5 | 10) | (Self::SparseTensor, 1 | 2) => Self::Tensor,
+            (Self::Graph, 5) | (Self::Attribute, 5 | 10) | (Self::SparseTensor, 1 | 2) => {
+                Self::Tensor
+            }
             (Self::Graph, 11..=13) => Self::ValueInfo,
             (Self::Graph, 14) => Self::Annotation,
             (Self::Graph, 15) | (Self::Attribute, 22 | 23) => Self::SparseTensor,
@@ -110,8 +122,14 @@ impl Message {
     }
 }
 
-/// Counts what is decoded into memory of its own. What is no protocol buffer ends the walk: the decoder will say so.
-fn count(bytes: &[u8], message: Option<Message>, depth: usize, fields: &mut usize) -> Result<(), String> {
+/// Counts what is decoded into memory of its own. What is no protocol buffer ends the walk: the
+/// decoder will say so.
+fn count(
+    bytes: &[u8],
+    message: Option<Message>,
+    depth: usize,
+    fields: &mut usize,
+) -> Result<(), String> {
     *fields += 1;
     if *fields > MAX_FIELDS {
         return Err(format!("it has more than {MAX_FIELDS} names and messages"));
@@ -131,7 +149,11 @@ fn count(bytes: &[u8], message: Option<Message>, depth: usize, fields: &mut usiz
             }
             BYTES => {
                 let Varint::Value(len) = varint(bytes, &mut at) else { return Ok(()) };
-                let Some(inner) = usize::try_from(len).ok().and_then(|len| bytes.get(at..at.checked_add(len)?)) else { return Ok(()) };
+                let Some(inner) =
+                    usize::try_from(len).ok().and_then(|len| bytes.get(at..at.checked_add(len)?))
+                else {
+                    return Ok(());
+                };
                 count(inner, message.inner(tag >> 3), depth + 1, fields)?;
                 at += inner.len();
             }
@@ -143,11 +165,15 @@ fn count(bytes: &[u8], message: Option<Message>, depth: usize, fields: &mut usiz
     Ok(())
 }
 
-/// A protocol buffer message is at most 2 GiB: whatever announces more was not written by an exporter.
+/// A protocol buffer message is at most 2 GiB: whatever announces more was not written by an
+/// exporter.
 pub(super) const MAX_MESSAGE: u64 = 1 << 31;
 
 fn not_onnx(path: &Path, at: usize) -> DeployError {
-    DeployError::NotOnnx { path: path.to_owned(), detail: format!("byte {at} does not start a field of an ONNX model") }
+    DeployError::NotOnnx {
+        path: path.to_owned(),
+        detail: format!("byte {at} does not start a field of an ONNX model"),
+    }
 }
 
 enum Varint {

@@ -43,7 +43,8 @@ impl Runtime {
         }
     }
 
-    /// Whether this runtime can run on `threads` threads. tract is built here without its thread pool.
+    /// Whether this runtime can run on `threads` threads. tract is built here without its thread
+    /// pool.
     pub fn supports_threads(self, threads: usize) -> bool {
         match self {
             Self::Ort => threads > 0,
@@ -70,10 +71,12 @@ impl FromStr for Runtime {
     type Err = DeployError;
 
     fn from_str(text: &str) -> Result<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|runtime| runtime.name() == text)
-            .ok_or_else(|| DeployError::Setting { name: "runtime", detail: format!("`{text}` is none of ort, tract") })
+        Self::ALL.into_iter().find(|runtime| runtime.name() == text).ok_or_else(|| {
+            DeployError::Setting {
+                name: "runtime",
+                detail: format!("`{text}` is none of ort, tract"),
+            }
+        })
     }
 }
 
@@ -82,9 +85,11 @@ impl FromStr for Runtime {
 pub struct SessionOptions<'a> {
     /// Threads that one operator may use; 1 for tract.
     pub threads: usize,
-    /// The ONNX Runtime library; `None` searches for one as [`crate::ort_library::find`] does. tract does not need it.
+    /// The ONNX Runtime library; `None` searches for one as [`crate::ort_library::find`] does.
+    /// tract does not need it.
     pub ort_library: Option<&'a OrtLibrary>,
-    /// The batch that is prepared while loading. Other batches work too; tract then prepares them when they are first run.
+    /// The batch that is prepared while loading. Other batches work too; tract then prepares them
+    /// when they are first run.
     pub batch: usize,
 }
 
@@ -94,8 +99,9 @@ impl Default for SessionOptions<'_> {
     }
 }
 
-/// Loads what `runtime` needs beside a model, so that the time that the first session takes to load is that of its model.
-/// For ONNX Runtime this is its library, found or named as in [`SessionOptions::ort_library`]; tract needs nothing.
+/// Loads what `runtime` needs beside a model, so that the time that the first session takes to load
+/// is that of its model. For ONNX Runtime this is its library, found or named as in
+/// [`SessionOptions::ort_library`]; tract needs nothing.
 ///
 /// # Errors
 /// The library is missing or does not load, or the process has loaded another one.
@@ -121,7 +127,13 @@ struct Network<'a> {
 
 impl<'a> Network<'a> {
     fn of(model: &'a OnnxModel) -> Self {
-        Self { path: model.path(), bytes: None, input: &model.input().name, pixels: model.input().pixels, output: &model.output().name }
+        Self {
+            path: model.path(),
+            bytes: None,
+            input: &model.input().name,
+            pixels: model.input().pixels,
+            output: &model.output().name,
+        }
     }
 }
 
@@ -144,15 +156,19 @@ impl fmt::Debug for Bound {
 pub struct RunProfile {
     /// Runs, after one that is not counted.
     pub runs: usize,
-    /// Wall-clock milliseconds of one run, as measured from outside. This and the nodes' times are means of the middle half of the runs.
+    /// Wall-clock milliseconds of one run, as measured from outside. This and the nodes' times are
+    /// means of the middle half of the runs.
     pub run_ms: f64,
-    /// Name, operator, and milliseconds in one run of each node that the runtime has, in the order of running.
+    /// Name, operator, and milliseconds in one run of each node that the runtime has, in the order
+    /// of running.
     pub nodes: Vec<(String, String, f64)>,
 }
 
-/// Runs `images` `[batch, channels, height, width]` through `model` for at least `min_time` and tells how long each node takes.
+/// Runs `images` `[batch, channels, height, width]` through `model` for at least `min_time` and
+/// tells how long each node takes.
 ///
-/// The nodes are those that the runtime has made of the file's. Timing them makes a run longer; ONNX Runtime measures in whole microseconds.
+/// The nodes are those that the runtime has made of the file's. Timing them makes a run longer;
+/// ONNX Runtime measures in whole microseconds.
 ///
 /// # Errors
 /// As [`Session::from_model`] and [`Session::run`].
@@ -165,7 +181,11 @@ pub fn profile(
 ) -> Result<RunProfile> {
     let shape = model.input().shape(options.batch);
     if shape.iter().product::<usize>() != images.len() {
-        return Err(DeployError::Length { what: "images", expected: format!("{shape:?}"), actual: images.len() });
+        return Err(DeployError::Length {
+            what: "images",
+            expected: format!("{shape:?}"),
+            actual: images.len(),
+        });
     }
     let feed = Feed::of(images.into(), model.input());
     match runtime {
@@ -174,7 +194,8 @@ pub fn profile(
     }
 }
 
-/// Runs `images` `[batch, channels, height, width]` through the ONNX file `bytes`, which is part of `model` and has the output `output` of any shape.
+/// Runs `images` `[batch, channels, height, width]` through the ONNX file `bytes`, which is part of
+/// `model` and has the output `output` of any shape.
 pub(crate) fn run_part(
     runtime: Runtime,
     model: &OnnxModel,
@@ -212,20 +233,32 @@ impl Session {
     ///
     /// # Errors
     /// As [`OnnxModel::load`] and [`Session::from_model`].
-    pub fn load(runtime: Runtime, path: impl AsRef<Path>, options: &SessionOptions<'_>) -> Result<Self> {
+    pub fn load(
+        runtime: Runtime,
+        path: impl AsRef<Path>,
+        options: &SessionOptions<'_>,
+    ) -> Result<Self> {
         Self::from_model(runtime, &OnnxModel::load(path)?, options)
     }
 
     /// Loads the file that `model` was read from into `runtime`.
     ///
     /// # Errors
-    /// The runtime refuses the model or the number of threads, or ONNX Runtime is missing or too old.
-    pub fn from_model(runtime: Runtime, model: &OnnxModel, options: &SessionOptions<'_>) -> Result<Self> {
+    /// The runtime refuses the model or the number of threads, or ONNX Runtime is missing or too
+    /// old.
+    pub fn from_model(
+        runtime: Runtime,
+        model: &OnnxModel,
+        options: &SessionOptions<'_>,
+    ) -> Result<Self> {
         if !runtime.supports_threads(options.threads) {
             return Err(DeployError::Threads { runtime, threads: options.threads });
         }
         if options.batch == 0 {
-            return Err(DeployError::Setting { name: "batch", detail: "it must be at least 1".to_owned() });
+            return Err(DeployError::Setting {
+                name: "batch",
+                detail: "it must be at least 1".to_owned(),
+            });
         }
         model.check_memory(options.batch)?;
         let (engine, version) = match runtime {
@@ -239,12 +272,20 @@ impl Session {
                     BatchSize::Fixed(fixed) => fixed,
                     BatchSize::Dynamic => options.batch,
                 };
-                let session = tract::TractSession::load(Network::of(model), model.input().shape(batch))?;
+                let session =
+                    tract::TractSession::load(Network::of(model), model.input().shape(batch))?;
                 (Engine::Tract(session), tract::version().to_owned())
             }
         };
         let (input, classes) = (model.input().clone(), model.output().classes);
-        Ok(Self { path: model.path().to_owned(), engine, input, classes, threads: options.threads, version })
+        Ok(Self {
+            path: model.path().to_owned(),
+            engine,
+            input,
+            classes,
+            threads: options.threads,
+            version,
+        })
     }
 
     /// The runtime.
@@ -275,18 +316,25 @@ impl Session {
         self.classes
     }
 
-    /// Runs `batch` images `[batch, channels, height, width]`, prepared as the model wants them, and returns the logits `[batch, classes]`.
+    /// Runs `batch` images `[batch, channels, height, width]`, prepared as the model wants them,
+    /// and returns the logits `[batch, classes]`.
     ///
-    /// A model that takes [pixels](ImageInput::pixels) is given them in the same order, as numbers from 0 to 255; they are rounded.
+    /// A model that takes [pixels](ImageInput::pixels) is given them in the same order, as numbers
+    /// from 0 to 255; they are rounded.
     ///
-    /// A model whose batch is fixed is run as often as it takes; the last run is filled up with zeros.
+    /// A model whose batch is fixed is run as often as it takes; the last run is filled up with
+    /// zeros.
     ///
     /// # Errors
     /// `images` has another length, or the runtime fails.
     pub fn run(&mut self, images: &[f32], batch: usize) -> Result<Vec<f32>> {
         let each = self.input.image_len();
         if batch.checked_mul(each) != Some(images.len()) {
-            return Err(DeployError::Length { what: "images", expected: format!("{batch} images of {each} values"), actual: images.len() });
+            return Err(DeployError::Length {
+                what: "images",
+                expected: format!("{batch} images of {each} values"),
+                actual: images.len(),
+            });
         }
         match self.input.batch {
             _ if batch == 0 => Ok(Vec::new()),
@@ -298,16 +346,22 @@ impl Session {
     /// Prepares `batch` images `[batch, channels, height, width]` for [`Session::run_bound`].
     ///
     /// # Errors
-    /// `images` has another length, the model fixes another batch, or the runtime cannot take that batch.
+    /// `images` has another length, the model fixes another batch, or the runtime cannot take that
+    /// batch.
     pub fn bind(&mut self, images: Vec<f32>, batch: usize) -> Result<Bound> {
         let each = self.input.image_len();
         if batch == 0 || batch.checked_mul(each) != Some(images.len()) {
-            return Err(DeployError::Length { what: "images", expected: format!("{batch} images of {each} values"), actual: images.len() });
+            return Err(DeployError::Length {
+                what: "images",
+                expected: format!("{batch} images of {each} values"),
+                actual: images.len(),
+            });
         }
         if let BatchSize::Fixed(fixed) = self.input.batch
             && fixed != batch
         {
-            let detail = format!("{} fixes it to {fixed}, and {batch} was asked for", self.path.display());
+            let detail =
+                format!("{} fixes it to {fixed}, and {batch} was asked for", self.path.display());
             return Err(DeployError::Setting { name: "batch", detail });
         }
         let shape = self.input.shape(batch);
@@ -318,7 +372,8 @@ impl Session {
         }))
     }
 
-    /// Runs images that [`Session::bind`] of this session has prepared, and drops the logits: what is timed is the runtime alone.
+    /// Runs images that [`Session::bind`] of this session has prepared, and drops the logits: what
+    /// is timed is the runtime alone.
     ///
     /// # Errors
     /// The runtime fails, or the images were prepared by a session of another runtime.
@@ -326,7 +381,10 @@ impl Session {
         match (&mut self.engine, &bound.0) {
             (Engine::Ort(session), Images::Ort(images, shape)) => session.run_only(images, *shape),
             (Engine::Tract(session), Images::Tract(bound)) => session.run_only(bound),
-            _ => Err(DeployError::Setting { name: "images", detail: "they were prepared for another runtime".to_owned() }),
+            _ => Err(DeployError::Setting {
+                name: "images",
+                detail: "they were prepared for another runtime".to_owned(),
+            }),
         }
     }
 
@@ -354,8 +412,16 @@ impl Session {
             Engine::Tract(session) => session.run(&feed, shape)?,
         };
         if logits.len() != batch * self.classes {
-            let detail = format!("it gave {} logits for {batch} images of {} classes", logits.len(), self.classes);
-            return Err(DeployError::Run { path: self.path.clone(), runtime: self.runtime(), detail });
+            let detail = format!(
+                "it gave {} logits for {batch} images of {} classes",
+                logits.len(),
+                self.classes
+            );
+            return Err(DeployError::Run {
+                path: self.path.clone(),
+                runtime: self.runtime(),
+                detail,
+            });
         }
         Ok(logits)
     }
@@ -364,7 +430,10 @@ impl Session {
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let runtime = self.runtime();
-        f.debug_struct("Session").field("runtime", &runtime).field("threads", &self.threads).finish_non_exhaustive()
+        f.debug_struct("Session")
+            .field("runtime", &runtime)
+            .field("threads", &self.threads)
+            .finish_non_exhaustive()
     }
 }
 
@@ -377,7 +446,11 @@ enum Feed<'a> {
 impl<'a> Feed<'a> {
     /// Images `[batch, channels, height, width]` for an input.
     fn of(images: Cow<'a, [f32]>, input: &ImageInput) -> Self {
-        if input.pixels { Self::Pixels(channels_last(&images, input)) } else { Self::Values(images) }
+        if input.pixels {
+            Self::Pixels(channels_last(&images, input))
+        } else {
+            Self::Values(images)
+        }
     }
 }
 
@@ -393,10 +466,14 @@ fn channels_last(images: &[f32], input: &ImageInput) -> Vec<u8> {
     pixels
 }
 
-/// Runs `work`, and gives what it panicked with as the error: the runtimes panic on some models that they do not understand.
+/// Runs `work`, and gives what it panicked with as the error: the runtimes panic on some models
+/// that they do not understand.
 fn no_panic<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+        let text = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied());
         Err(format!("it panicked: {}", text.unwrap_or("without a message")))
     })
 }

@@ -49,12 +49,29 @@ impl OrtSession {
     }
 
     /// With a `profile`, whose name begins so, the session writes what it does.
-    fn open(network: Network<'_>, options: &SessionOptions<'_>, profile: Option<&Path>) -> Result<Self> {
+    fn open(
+        network: Network<'_>,
+        options: &SessionOptions<'_>,
+        profile: Option<&Path>,
+    ) -> Result<Self> {
         let loaded = loaded(options.ort_library)?;
         let path = network.path.to_owned();
-        let session = no_panic(|| open(&loaded.environment, network, options.threads, profile).map_err(|error| error.to_string()))
-            .map_err(|detail| DeployError::Load { path: path.clone(), runtime: Runtime::Ort, detail })?;
-        Ok(Self { path, session, input: network.input.to_owned(), output: network.output.to_owned(), version: loaded.version })
+        let session = no_panic(|| {
+            open(&loaded.environment, network, options.threads, profile)
+                .map_err(|error| error.to_string())
+        })
+        .map_err(|detail| DeployError::Load {
+            path: path.clone(),
+            runtime: Runtime::Ort,
+            detail,
+        })?;
+        Ok(Self {
+            path,
+            session,
+            input: network.input.to_owned(),
+            output: network.output.to_owned(),
+            version: loaded.version,
+        })
     }
 
     pub(super) fn version(&self) -> &str {
@@ -65,21 +82,35 @@ impl OrtSession {
         let Self { session, input, output, path, .. } = self;
         no_panic(|| {
             let images = tensor(images, shape)?;
-            let outputs = session.run(ort::inputs![input.as_str() => images]).map_err(|error| error.to_string())?;
+            let outputs = session
+                .run(ort::inputs![input.as_str() => images])
+                .map_err(|error| error.to_string())?;
             let logits = outputs.get(output.as_str()).ok_or("the output is missing")?;
-            let (_, logits) = logits.try_extract_tensor::<f32>().map_err(|error| error.to_string())?;
+            let (_, logits) =
+                logits.try_extract_tensor::<f32>().map_err(|error| error.to_string())?;
             Ok(logits.to_vec())
         })
-        .map_err(|detail| DeployError::Run { path: path.clone(), runtime: Runtime::Ort, detail })
+        .map_err(|detail| DeployError::Run {
+            path: path.clone(),
+            runtime: Runtime::Ort,
+            detail,
+        })
     }
 
     pub(super) fn run_only(&mut self, images: &Feed<'_>, shape: [usize; 4]) -> Result<()> {
         let Self { session, input, path, .. } = self;
         no_panic(|| {
             let images = tensor(images, shape)?;
-            session.run(ort::inputs![input.as_str() => images]).map(|_| ()).map_err(|error| error.to_string())
+            session
+                .run(ort::inputs![input.as_str() => images])
+                .map(|_| ())
+                .map_err(|error| error.to_string())
         })
-        .map_err(|detail| DeployError::Run { path: path.clone(), runtime: Runtime::Ort, detail })
+        .map_err(|detail| DeployError::Run {
+            path: path.clone(),
+            runtime: Runtime::Ort,
+            detail,
+        })
     }
 }
 
@@ -98,37 +129,58 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// Loads the file that `model` was read from, on one thread. `library` is as in [`SessionOptions::ort_library`].
+    /// Loads the file that `model` was read from, on one thread. `library` is as in
+    /// [`SessionOptions::ort_library`].
     ///
     /// # Errors
     /// ONNX Runtime is missing or refuses the model.
     pub fn load(model: &OnnxModel, library: Option<&OrtLibrary>) -> Result<Self> {
         let options = SessionOptions { ort_library: library, ..SessionOptions::default() };
-        Ok(Self { session: OrtSession::load(Network::of(model), &options)?, input: model.input().clone() })
+        Ok(Self {
+            session: OrtSession::load(Network::of(model), &options)?,
+            input: model.input().clone(),
+        })
     }
 
-    /// Runs `batch` images as [`super::Session::run`] does, and hands every output to `look`, by name.
+    /// Runs `batch` images as [`super::Session::run`] does, and hands every output to `look`, by
+    /// name.
     ///
     /// # Errors
     /// `images` has another length, ONNX Runtime fails, or an output is not float32.
-    pub fn run(&mut self, images: &[f32], batch: usize, mut look: impl FnMut(&str, &[f32])) -> Result<()> {
+    pub fn run(
+        &mut self,
+        images: &[f32],
+        batch: usize,
+        mut look: impl FnMut(&str, &[f32]),
+    ) -> Result<()> {
         let each = self.input.image_len();
         if batch.checked_mul(each) != Some(images.len()) {
-            return Err(DeployError::Length { what: "images", expected: format!("{batch} images of {each} values"), actual: images.len() });
+            return Err(DeployError::Length {
+                what: "images",
+                expected: format!("{batch} images of {each} values"),
+                actual: images.len(),
+            });
         }
         let OrtSession { session, path, input, .. } = &mut self.session;
         let shape = self.input.shape(batch);
         let images = Feed::of(images.into(), &self.input);
         no_panic(|| {
             let images = tensor(&images, shape)?;
-            let outputs = session.run(ort::inputs![input.as_str() => images]).map_err(|error| error.to_string())?;
+            let outputs = session
+                .run(ort::inputs![input.as_str() => images])
+                .map_err(|error| error.to_string())?;
             for (name, output) in &outputs {
-                let (_, values) = output.try_extract_tensor::<f32>().map_err(|error| error.to_string())?;
+                let (_, values) =
+                    output.try_extract_tensor::<f32>().map_err(|error| error.to_string())?;
                 look(name, values);
             }
             Ok(())
         })
-        .map_err(|detail| DeployError::Run { path: path.clone(), runtime: Runtime::Ort, detail })
+        .map_err(|detail| DeployError::Run {
+            path: path.clone(),
+            runtime: Runtime::Ort,
+            detail,
+        })
     }
 }
 
@@ -138,7 +190,12 @@ impl fmt::Debug for Probe {
     }
 }
 
-fn open(environment: &Environment, network: Network<'_>, threads: usize, profile: Option<&Path>) -> ort::Result<ort::session::Session> {
+fn open(
+    environment: &Environment,
+    network: Network<'_>,
+    threads: usize,
+    profile: Option<&Path>,
+) -> ort::Result<ort::session::Session> {
     let mut builder = ort::session::Session::builder(environment)?
         .with_intra_threads(threads)?
         .with_inter_threads(1)?
@@ -174,9 +231,15 @@ pub(super) fn profile(
         session.run_only(images, shape)?;
         runs.push(start.elapsed().as_secs_f64() * 1000.0);
     }
-    let failed = |detail: String| DeployError::Run { path: network.path.to_owned(), runtime: Runtime::Ort, detail };
-    let written = no_panic(|| session.session.end_profiling().map_err(|error| error.to_string())).map_err(failed)?;
-    let text = fs::read_to_string(&written).map_err(|error| failed(format!("its profile {written} cannot be read: {error}")));
+    let failed = |detail: String| DeployError::Run {
+        path: network.path.to_owned(),
+        runtime: Runtime::Ort,
+        detail,
+    };
+    let written = no_panic(|| session.session.end_profiling().map_err(|error| error.to_string()))
+        .map_err(failed)?;
+    let text = fs::read_to_string(&written)
+        .map_err(|error| failed(format!("its profile {written} cannot be read: {error}")));
     // Litter in the temporary folder is no reason to fail.
     let _ = fs::remove_file(&written);
     let nodes = node_times(&text?, 1 + runs.len()).map_err(failed)?;
@@ -202,7 +265,8 @@ struct Event {
 
 /// What every node in a profile of so many `runs` takes in one of them, the first one aside.
 fn node_times(profile: &str, runs: usize) -> Result<Vec<(String, String, f64)>, String> {
-    let events: Vec<Event> = serde_json::from_str(profile).map_err(|error| format!("its profile is no JSON: {error}"))?;
+    let events: Vec<Event> = serde_json::from_str(profile)
+        .map_err(|error| format!("its profile is no JSON: {error}"))?;
     let mut nodes: Vec<(String, String, Vec<f64>)> = Vec::new();
     let mut places = std::collections::HashMap::new();
     for event in events.iter().filter(|event| event.cat == "Node") {
@@ -217,7 +281,9 @@ fn node_times(profile: &str, runs: usize) -> Result<Vec<(String, String, f64)>, 
     let typical = |times: &[f64]| {
         // A node of a loop is there several times in each run.
         let each = (times.len() / runs).max(1);
-        interquartile_mean(times.chunks(each).skip(1).map(|times| times.iter().sum::<f64>() / 1000.0))
+        interquartile_mean(
+            times.chunks(each).skip(1).map(|times| times.iter().sum::<f64>() / 1000.0),
+        )
     };
     Ok(nodes.into_iter().map(|(name, op, times)| (name, op, typical(&times))).collect())
 }
@@ -231,7 +297,10 @@ fn loaded(wanted: Option<&OrtLibrary>) -> Result<Loaded> {
     if let Some(loaded) = slot.as_ref() {
         return match wanted {
             Some(wanted) if canonical(&wanted.path) != loaded.library => {
-                Err(DeployError::OrtConflict { loaded: loaded.library.clone(), requested: wanted.path.clone() })
+                Err(DeployError::OrtConflict {
+                    loaded: loaded.library.clone(),
+                    requested: wanted.path.clone(),
+                })
             }
             _ => Ok(loaded.clone()),
         };
@@ -243,15 +312,21 @@ fn loaded(wanted: Option<&OrtLibrary>) -> Result<Loaded> {
     let path = canonical(&library.path);
     let environment = no_panic(|| {
         let builder = ort::init_from(&path).map_err(|error| error.to_string())?;
-        let environment = builder.with_name("adwp").with_telemetry(false).build().map_err(|error| error.to_string())?;
-        // Every error comes back as a value; ONNX Runtime would print it too, unless someone asks for its log.
+        let environment = builder
+            .with_name("adwp")
+            .with_telemetry(false)
+            .build()
+            .map_err(|error| error.to_string())?;
+        // Every error comes back as a value; ONNX Runtime would print it too, unless someone asks
+        // for its log.
         if std::env::var_os("ORT_LOG").is_none() {
             environment.set_log_level(LogLevel::Fatal);
         }
         Ok(environment)
     })
     .map_err(|detail| DeployError::OrtLoad { path: library.path.clone(), detail })?;
-    let version = library.version.clone().or_else(built_from).unwrap_or_else(|| "unknown".to_owned());
+    let version =
+        library.version.clone().or_else(built_from).unwrap_or_else(|| "unknown".to_owned());
     Ok(slot.insert(Loaded { library: path, environment, version }).clone())
 }
 
@@ -273,17 +348,26 @@ mod tests {
 
     #[test]
     fn nodes_take_what_they_take_in_most_runs() {
-        // Six runs, the first of which loads what the others have in their caches; one was disturbed. A node of a loop runs twice.
+        // Six runs, the first of which loads what the others have in their caches; one was
+        // disturbed. A node of a loop runs twice.
         let mut events = Vec::new();
         for run in [90, 3, 3, 4, 700, 5] {
             let node = |name: &str, dur: i32| {
-                format!(r#"{{"cat": "Node", "name": "{name}_kernel_time", "dur": {dur}, "args": {{"op_name": "Conv"}}}}"#)
+                format!(
+                    r#"{{"cat": "Node", "name": "{name}_kernel_time", "dur": {dur}, "args": {{"op_name": "Conv"}}}}"#
+                )
             };
             events.extend([node("a", run), node("looped", run), node("looped", 1)]);
             events.push(format!(r#"{{"cat": "Session", "name": "model_run", "dur": {run}}}"#));
         }
         let nodes = node_times(&format!("[{}]", events.join(",")), 6).unwrap();
-        assert_eq!(nodes, [("a".to_owned(), "Conv".to_owned(), 0.004), ("looped".to_owned(), "Conv".to_owned(), 0.005)]);
+        assert_eq!(
+            nodes,
+            [
+                ("a".to_owned(), "Conv".to_owned(), 0.004),
+                ("looped".to_owned(), "Conv".to_owned(), 0.005)
+            ]
+        );
         assert!(node_times("[", 6).is_err());
     }
 }

@@ -50,7 +50,8 @@ impl TractSession {
     }
 
     pub(super) fn run_only(&self, bound: &Bound) -> Result<()> {
-        no_panic(|| bound.plan.run(tvec!(bound.images.clone())).map(|_| ()).map_err(describe)).map_err(|detail| self.failed(detail))
+        no_panic(|| bound.plan.run(tvec!(bound.images.clone())).map(|_| ()).map_err(describe))
+            .map_err(|detail| self.failed(detail))
     }
 
     fn failed(&self, detail: String) -> DeployError {
@@ -65,7 +66,9 @@ impl TractSession {
         let plan = no_panic(|| {
             let fact = if self.pixels { u8::fact(shape) } else { f32::fact(shape) };
             let plan = model.with_input_fact(0, fact.into());
-            plan.and_then(|model| model.into_optimized()).and_then(|model| model.into_runnable()).map_err(describe)
+            plan.and_then(|model| model.into_optimized())
+                .and_then(|model| model.into_runnable())
+                .map_err(describe)
         })
         .map_err(|detail| refused(&self.path, detail))?;
         self.plans.insert(shape[0], Arc::clone(&plan));
@@ -75,16 +78,25 @@ impl TractSession {
     pub(super) fn run(&mut self, images: &Feed<'_>, shape: [usize; 4]) -> Result<Vec<f32>> {
         let plan = self.plan(shape)?;
         no_panic(|| {
-            let outputs = plan.run(tvec!(tensor(images, shape)?.into_tvalue())).map_err(describe)?;
+            let outputs =
+                plan.run(tvec!(tensor(images, shape)?.into_tvalue())).map_err(describe)?;
             let logits = outputs.first().ok_or("it gave no output")?;
-            let logits = logits.try_as_plain_ram().and_then(|logits| logits.as_slice::<f32>()).map_err(describe)?;
+            let logits = logits
+                .try_as_plain_ram()
+                .and_then(|logits| logits.as_slice::<f32>())
+                .map_err(describe)?;
             Ok(logits.to_vec())
         })
         .map_err(|detail| self.failed(detail))
     }
 }
 
-pub(super) fn profile(network: Network<'_>, images: &Feed<'_>, shape: [usize; 4], min_time: Duration) -> Result<RunProfile> {
+pub(super) fn profile(
+    network: Network<'_>,
+    images: &Feed<'_>,
+    shape: [usize; 4],
+    min_time: Duration,
+) -> Result<RunProfile> {
     let mut session = TractSession::load(network, shape)?;
     let bound = session.bind(images, shape)?;
     session.run_only(&bound)?;
@@ -96,21 +108,28 @@ pub(super) fn profile(network: Network<'_>, images: &Feed<'_>, shape: [usize; 4]
         while runs.is_empty() || start.elapsed() < min_time {
             let start = Instant::now();
             let mut state = bound.plan.spawn().map_err(describe)?;
-            let timed = state.run_plan_with_eval(tvec!(bound.images.clone()), |context, state, node, input| {
-                let start = Instant::now();
-                let output = plan::eval(context, state, node, input);
-                times[node.id].push(start.elapsed().as_secs_f64() * 1000.0);
-                if runs.is_empty() {
-                    order.push(node.id);
-                }
-                output
-            });
+            let timed = state.run_plan_with_eval(
+                tvec!(bound.images.clone()),
+                |context, state, node, input| {
+                    let start = Instant::now();
+                    let output = plan::eval(context, state, node, input);
+                    times[node.id].push(start.elapsed().as_secs_f64() * 1000.0);
+                    if runs.is_empty() {
+                        order.push(node.id);
+                    }
+                    output
+                },
+            );
             timed.map_err(describe)?;
             runs.push(start.elapsed().as_secs_f64() * 1000.0);
         }
         let row = |&id: &usize| {
             let node = &nodes[id];
-            (node.name.clone(), node.op().name().into_owned(), interquartile_mean(times[id].iter().copied()))
+            (
+                node.name.clone(),
+                node.op().name().into_owned(),
+                interquartile_mean(times[id].iter().copied()),
+            )
         };
         let nodes = order.iter().map(row).collect();
         Ok(RunProfile { runs: runs.len(), run_ms: interquartile_mean(runs), nodes })
@@ -127,7 +146,8 @@ fn tensor(images: &Feed<'_>, shape: [usize; 4]) -> Result<Tensor, String> {
 }
 
 fn parse(network: Network<'_>) -> Result<InferenceModel, String> {
-    // Shapes noted in the file may speak of an open batch; those that follow from the input cannot disagree with it.
+    // Shapes noted in the file may speak of an open batch; those that follow from the input cannot
+    // disagree with it.
     let onnx = tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_shapes(true);
     let model = match network.bytes {
         Some(mut bytes) => onnx.model_for_read(&mut bytes),
@@ -155,6 +175,9 @@ mod tests {
     fn the_version_is_that_of_the_lock_file() {
         let lock = include_str!("../../../Cargo.lock");
         let (_, package) = lock.split_once("name = \"tract-onnx\"\n").unwrap();
-        assert!(package.starts_with(&format!("version = \"{}\"", super::VERSION)), "set VERSION in this file");
+        assert!(
+            package.starts_with(&format!("version = \"{}\"", super::VERSION)),
+            "set VERSION in this file"
+        );
     }
 }

@@ -35,7 +35,12 @@ fn images_are_judged_one_by_one() {
 #[test]
 fn batches_that_do_not_fit_are_errors() {
     let dir = TempDir::new().unwrap();
-    let mut session = Session::load(adwp_deploy::runtime::Runtime::Tract, pixels_are_logits(&dir), &SessionOptions::default()).unwrap();
+    let mut session = Session::load(
+        adwp_deploy::runtime::Runtime::Tract,
+        pixels_are_logits(&dir),
+        &SessionOptions::default(),
+    )
+    .unwrap();
     let good = || Batch { images: vec![0.0; 6], labels: vec![0] };
     let wrong_label = evaluate(&mut session, [Ok(good()), Ok(Batch { labels: vec![6], ..good() })]);
     assert!(matches!(wrong_label, Err(DeployError::Images { batch: 1, .. })));

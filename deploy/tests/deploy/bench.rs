@@ -14,15 +14,28 @@ use crate::{
 };
 
 fn quick(runtimes: Vec<Runtime>) -> BenchOptions {
-    let latency = LatencyOptions { batch: 1, min_time: Duration::from_millis(5), repeats: 3, max_warm_up: Duration::from_millis(50) };
-    BenchOptions { runtimes, latency, threads: vec![1, 2], profile: Some(Duration::from_millis(5)), ..Default::default() }
+    let latency = LatencyOptions {
+        batch: 1,
+        min_time: Duration::from_millis(5),
+        repeats: 3,
+        max_warm_up: Duration::from_millis(50),
+    };
+    BenchOptions {
+        runtimes,
+        latency,
+        threads: vec![1, 2],
+        profile: Some(Duration::from_millis(5)),
+        ..Default::default()
+    }
 }
 
 fn report(dir: &TempDir) -> BenchReport {
     let open = classifier(-1).metadata("adwp.params", "444").write(dir, "open.onnx");
     let fixed = classifier(3).write(dir, "fixed.onnx");
     let mut messages = Vec::new();
-    let report = bench::run(&[open, fixed], &quick(runtimes()), &mut |message| messages.push(message.to_owned()));
+    let report = bench::run(&[open, fixed], &quick(runtimes()), &mut |message| {
+        messages.push(message.to_owned())
+    });
     assert!(messages.iter().any(|message| message.contains("fixed.onnx")));
     report.unwrap()
 }
@@ -37,12 +50,14 @@ fn a_report_holds_what_was_measured_and_survives_its_file() {
     for (model, batch) in report.models.iter().zip([1, 3]) {
         let cost = model.cost.counted().unwrap();
         assert_eq!((cost.params, cost.madds), (CLASSIFIER_PARAMS, CLASSIFIER_MADDS));
-        let sessions: Vec<_> = model.latency.iter().map(|latency| (latency.runtime, latency.threads)).collect();
+        let sessions: Vec<_> =
+            model.latency.iter().map(|latency| (latency.runtime, latency.threads)).collect();
         let expected = [(Runtime::Ort, 1), (Runtime::Ort, 2), (Runtime::Tract, 1)];
         assert_eq!(sessions, if with_ort { &expected[..] } else { &expected[2..] });
         for latency in &model.latency {
             assert_eq!((latency.batch, latency.repeat_mean_ms.len()), (batch, 3));
-            let ordered = [latency.min_ms, latency.p50_ms, latency.p90_ms, latency.p95_ms, latency.p99_ms];
+            let ordered =
+                [latency.min_ms, latency.p50_ms, latency.p90_ms, latency.p95_ms, latency.p99_ms];
             assert!(ordered.is_sorted() && latency.min_ms > 0.0 && latency.n >= 3, "{latency:?}");
             assert!(latency.load_ms > 0.0 && latency.first_ms > 0.0 && latency.warm_up_runs > 0);
             let from_mean = batch as f64 * 1000.0 / latency.median_repeat_mean_ms;
@@ -50,21 +65,39 @@ fn a_report_holds_what_was_measured_and_survives_its_file() {
         }
         assert_eq!(model.parity.len(), sessions.len() - 1);
         for other in &model.parity {
-            assert!(other.parity.max_abs < 1e-4 && other.parity.top1_agree == 8 && other.parts_at.is_none(), "{other:?}");
+            assert!(
+                other.parity.max_abs < 1e-4
+                    && other.parity.top1_agree == 8
+                    && other.parts_at.is_none(),
+                "{other:?}"
+            );
         }
         assert_eq!(model.profile.len(), sessions.len());
         for profile in &model.profile {
             let share: f64 = profile.nodes.iter().map(|node| node.share).sum();
-            assert!((share - 1.0).abs() < 1e-9 && profile.runs > 0 && profile.nodes.is_sorted_by(|a, b| a.ms >= b.ms), "{profile:?}");
+            assert!(
+                (share - 1.0).abs() < 1e-9
+                    && profile.runs > 0
+                    && profile.nodes.is_sorted_by(|a, b| a.ms >= b.ms),
+                "{profile:?}"
+            );
             // Which nodes a runtime merges is its business; one of the convolutions keeps its name.
-            let costs = [64 * 162, 16 * 54, 16 * 48, 16 * 72].map(|madds| Some(batch as u64 * madds));
-            assert!(profile.nodes.iter().any(|node| costs.contains(&node.madds) && node.gmacs.is_some()), "{profile:?}");
+            let costs =
+                [64 * 162, 16 * 54, 16 * 48, 16 * 72].map(|madds| Some(batch as u64 * madds));
+            assert!(
+                profile
+                    .nodes
+                    .iter()
+                    .any(|node| costs.contains(&node.madds) && node.gmacs.is_some()),
+                "{profile:?}"
+            );
         }
     }
     let path = dir.path().join("bench.json");
     report.write(&path).unwrap();
     assert_eq!(BenchReport::read(&path).unwrap(), report);
-    let files: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let files: Vec<_> =
+        fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(files.len(), 3, "{files:?}");
     assert!(bench::compare(&report, &report, 0.0).unwrap().is_empty());
 }
@@ -89,7 +122,10 @@ fn reports_of_another_schema_and_unknown_keys_are_errors() {
     assert!(refused("[1, 2]").contains("schema"));
     refused(&text[..text.len() / 2]);
     assert!(refused("").contains("bench.json"));
-    assert!(matches!(BenchReport::read(dir.path().join("none.json")), Err(DeployError::Missing { .. })));
+    assert!(matches!(
+        BenchReport::read(dir.path().join("none.json")),
+        Err(DeployError::Missing { .. })
+    ));
 }
 
 #[test]
@@ -103,7 +139,10 @@ fn what_moved_is_found() {
     let mut after = before.clone();
     after.models[0].latency[0].repeat_min_ms.iter_mut().for_each(|ms| *ms *= 1.2);
     let found = bench::compare(&before, &after, 0.1).unwrap();
-    assert_eq!((found.len(), found[0].metric, found[0].threads, found[0].verdict), (1, Metric::LatencyMs, Some(1), Verdict::Regression));
+    assert_eq!(
+        (found.len(), found[0].metric, found[0].threads, found[0].verdict),
+        (1, Metric::LatencyMs, Some(1), Verdict::Regression)
+    );
     assert!((found[0].change() - 0.2).abs() < 1e-9);
     assert!(found[0].to_string().contains("open.onnx") && found[0].to_string().contains("+20.0 %"));
     assert!(bench::compare(&before, &after, 0.25).unwrap().is_empty());
@@ -111,7 +150,8 @@ fn what_moved_is_found() {
     assert!(bench::compare(&before, &after, f64::NAN).is_err());
     assert!(bench::compare(&before, &before, 0.0).unwrap().is_empty());
 
-    // Slower than a fast repeat that nothing confirms: nobody knows. Fast repeats among slow ones: something else was going on.
+    // Slower than a fast repeat that nothing confirms: nobody knows. Fast repeats among slow ones:
+    // something else was going on.
     let fast = before.models[0].latency[0].min_ms;
     let with = |repeats: [f64; 5]| {
         let mut report = before.clone();
@@ -121,7 +161,9 @@ fn what_moved_is_found() {
     let unsure = bench::compare(&with([1.3, 1.0, 1.3, 1.3, 1.3]), &with([1.2; 5]), 0.05).unwrap();
     assert_eq!(unsure[0].verdict, Verdict::WithinNoise);
     assert_eq!(unsure[0].intervals, Some([(fast, 1.3 * fast), (1.2 * fast, 1.2 * fast)]));
-    assert!(bench::compare(&with([1.0; 5]), &with([1.5, 1.0, 1.5, 1.0, 1.5]), 0.05).unwrap().is_empty());
+    assert!(
+        bench::compare(&with([1.0; 5]), &with([1.5, 1.0, 1.5, 1.0, 1.5]), 0.05).unwrap().is_empty()
+    );
     // Without fastest runs in both, medians count.
     let mut older = with([1.0; 5]);
     older.models[0].latency[0].repeat_min_ms.clear();
@@ -141,7 +183,11 @@ fn what_moved_is_found() {
     shorter.models[0].latency.clear();
     let found = bench::compare(&before, &shorter, 0.05).unwrap();
     assert_eq!(found.len(), 1 + before.models[1].latency.len());
-    assert!(found.iter().all(|found| found.metric == Metric::Missing && found.verdict == Verdict::Regression));
+    assert!(
+        found
+            .iter()
+            .all(|found| found.metric == Metric::Missing && found.verdict == Verdict::Regression)
+    );
     assert!(bench::compare(&shorter, &before, 0.05).unwrap().is_empty());
 }
 
@@ -149,13 +195,17 @@ fn what_moved_is_found() {
 fn settings_that_measure_nothing_are_errors() {
     let dir = TempDir::new().unwrap();
     let path = classifier(-1).write(&dir, "model.onnx");
-    let run = |options: &BenchOptions| bench::run(std::slice::from_ref(&path), options, &mut |_| ());
+    let run =
+        |options: &BenchOptions| bench::run(std::slice::from_ref(&path), options, &mut |_| ());
     let mut no_repeats = quick(vec![Runtime::Tract]);
     no_repeats.latency.repeats = 0;
     assert!(matches!(run(&no_repeats), Err(DeployError::Setting { name: "repeats", .. })));
     assert!(matches!(run(&quick(vec![])), Err(DeployError::Setting { .. })));
     assert!(bench::run(&[], &quick(vec![Runtime::Tract]), &mut |_| ()).is_err());
-    assert!(bench::run(&[dir.path().join("none.onnx")], &quick(vec![Runtime::Tract]), &mut |_| ()).is_err());
+    assert!(
+        bench::run(&[dir.path().join("none.onnx")], &quick(vec![Runtime::Tract]), &mut |_| ())
+            .is_err()
+    );
 }
 
 #[test]
@@ -174,7 +224,13 @@ fn every_key_of_a_report_is_documented() {
     }
     let dir = TempDir::new().unwrap();
     let mut report = report(&dir);
-    let at = adwp_deploy::bisect::Difference { node: "n".into(), op: "o".into(), after: None, max_abs: 1.0, largest: 1.0 };
+    let at = adwp_deploy::bisect::Difference {
+        node: "n".into(),
+        op: "o".into(),
+        after: None,
+        max_abs: 1.0,
+        largest: 1.0,
+    };
     let memory = adwp_deploy::memory::PeakMemory { peak_bytes: 2, before_bytes: 1 };
     for model in &mut report.models {
         model.parity.iter_mut().for_each(|parity| parity.parts_at = Some(at.clone()));

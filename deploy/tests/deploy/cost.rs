@@ -9,7 +9,8 @@ use tract_onnx::pb::tensor_proto::DataType;
 
 use crate::models::{Builder, CLASSIFIER_MADDS, CLASSIFIER_PARAMS, classifier, int, ints, string};
 
-/// The shape, parameters and multiply-adds of one operator on `x` `[1, 4, 9, 7]`, whose weights `build` stores.
+/// The shape, parameters and multiply-adds of one operator on `x` `[1, 4, 9, 7]`, whose weights
+/// `build` stores.
 fn of_one(
     op: &str,
     inputs: &[&str],
@@ -30,7 +31,11 @@ fn of_one(
 fn the_classifier_costs_what_hand_counting_gives() {
     for batch in [-1, 1, 3] {
         let cost = cost(&classifier(batch).read().unwrap()).unwrap();
-        assert_eq!((cost.params, cost.madds), (CLASSIFIER_PARAMS, CLASSIFIER_MADDS), "batch {batch}");
+        assert_eq!(
+            (cost.params, cost.madds),
+            (CLASSIFIER_PARAMS, CLASSIFIER_MADDS),
+            "batch {batch}"
+        );
         assert!(cost.unknown.is_empty());
         let layer = |name: &str| cost.layers.iter().find(|layer| layer.name == name).unwrap();
         let images = if batch == 3 { 3 } else { 1 };
@@ -51,21 +56,36 @@ fn convolutions() {
         }
     };
     // 9 -> (9 - 3) / 2 + 1 = 4, 7 -> (7 - 3) / 2 + 1 = 3
-    let strided = of_one("Conv", &["x", "w", "b"], vec![ints("strides", &[2, 2])], weight(&[5, 4, 3, 3]));
+    let strided =
+        of_one("Conv", &["x", "w", "b"], vec![ints("strides", &[2, 2])], weight(&[5, 4, 3, 3]));
     assert_eq!(strided, (vec![1, 5, 4, 3], 185, 5 * 12 * 36));
     // Two groups of 2 inputs; kernel 3 dilated by 2 spans 5, padded by 1: 9 -> 7, 7 -> 5
-    let grouped =
-        of_one("Conv", &["x", "w"], vec![int("group", 2), ints("dilations", &[2, 2]), ints("pads", &[1, 1, 1, 1])], weight(&[6, 2, 3, 3]));
+    let grouped = of_one(
+        "Conv",
+        &["x", "w"],
+        vec![int("group", 2), ints("dilations", &[2, 2]), ints("pads", &[1, 1, 1, 1])],
+        weight(&[6, 2, 3, 3]),
+    );
     assert_eq!(grouped, (vec![1, 6, 7, 5], 108, 6 * 35 * 18));
-    let same = of_one("Conv", &["x", "w"], vec![string("auto_pad", "SAME_UPPER"), ints("strides", &[2, 3])], weight(&[4, 4, 3, 3]));
+    let same = of_one(
+        "Conv",
+        &["x", "w"],
+        vec![string("auto_pad", "SAME_UPPER"), ints("strides", &[2, 3])],
+        weight(&[4, 4, 3, 3]),
+    );
     assert_eq!(same, (vec![1, 4, 5, 3], 144, 4 * 15 * 36));
-    let valid = of_one("Conv", &["x", "w"], vec![string("auto_pad", "VALID")], weight(&[4, 4, 3, 5]));
+    let valid =
+        of_one("Conv", &["x", "w"], vec![string("auto_pad", "VALID")], weight(&[4, 4, 3, 5]));
     assert_eq!(valid, (vec![1, 4, 7, 3], 240, 4 * 21 * 60));
     // 9 -> 2 · 8 + 3 − 2 + 1 = 18, 7 -> 14; every input value meets 2 · 9 weights
     let transposed = of_one(
         "ConvTranspose",
         &["x", "w"],
-        vec![ints("strides", &[2, 2]), ints("pads", &[1, 1, 1, 1]), ints("output_padding", &[1, 1])],
+        vec![
+            ints("strides", &[2, 2]),
+            ints("pads", &[1, 1, 1, 1]),
+            ints("output_padding", &[1, 1]),
+        ],
         weight(&[4, 2, 3, 3]),
     );
     assert_eq!(transposed, (vec![1, 2, 18, 14], 72, 4 * 63 * 18));
@@ -117,9 +137,13 @@ fn pools() {
     // (9 − 2) / 2 = 3.5: a window that hangs over counts with ceil_mode
     let two = || ints("kernel_shape", &[2, 2]);
     assert_eq!(shape("MaxPool", vec![two(), ints("strides", &[2, 2])]), [1, 4, 4, 3]);
-    assert_eq!(shape("MaxPool", vec![two(), ints("strides", &[2, 2]), int("ceil_mode", 1)]), [1, 4, 5, 4]);
+    assert_eq!(
+        shape("MaxPool", vec![two(), ints("strides", &[2, 2]), int("ceil_mode", 1)]),
+        [1, 4, 5, 4]
+    );
     // (7 + 2 − 3) / 4 = 1.5 would start a window at 8, which is padding: 7 + 1 = 8
-    let padded = vec![kernel(), ints("strides", &[4, 4]), ints("pads", &[1, 1, 1, 1]), int("ceil_mode", 1)];
+    let padded =
+        vec![kernel(), ints("strides", &[4, 4]), ints("pads", &[1, 1, 1, 1]), int("ceil_mode", 1)];
     assert_eq!(shape("AveragePool", padded), [1, 4, 3, 2]);
     assert_eq!(shape("MaxPool", vec![kernel(), ints("dilations", &[2, 3])]), [1, 4, 5, 1]);
     assert_eq!(shape("GlobalAveragePool", vec![]), [1, 4, 1, 1]);
@@ -137,7 +161,8 @@ fn values_that_move() {
         .0
     };
     let slice = |starts: &[i64], ends: &[i64], axes: &[i64], steps: &[i64]| {
-        let constants: [(&str, &[i64]); 4] = [("s", starts), ("e", ends), ("a", axes), ("t", steps)];
+        let constants: [(&str, &[i64]); 4] =
+            [("s", starts), ("e", ends), ("a", axes), ("t", steps)];
         shape("Slice", &["x", "s", "e", "a", "t"], vec![], &constants)
     };
     assert_eq!(slice(&[1, 1], &[i64::MAX, i64::MAX], &[2, 3], &[1, 1]), [1, 4, 8, 6]);
@@ -146,7 +171,10 @@ fn values_that_move() {
     assert_eq!(slice(&[-1], &[i64::MIN], &[3], &[-1]), [1, 4, 9, 7]);
     assert_eq!(slice(&[5], &[1], &[3], &[-3]), [1, 4, 9, 2]);
     assert_eq!(slice(&[-20], &[-30], &[3], &[-2]), [1, 4, 9, 1]);
-    assert_eq!(shape("Pad", &["x", "p"], vec![], &[("p", &[0, 0, 1, -1, 0, 0, 2, 0])]), [1, 4, 12, 6]);
+    assert_eq!(
+        shape("Pad", &["x", "p"], vec![], &[("p", &[0, 0, 1, -1, 0, 0, 2, 0])]),
+        [1, 4, 12, 6]
+    );
     assert_eq!(shape("Flatten", &["x"], vec![int("axis", 2)], &[]), [4, 63]);
     assert_eq!(shape("Reshape", &["x", "r"], vec![], &[("r", &[0, 2, -1])]), [1, 2, 126]);
     assert_eq!(shape("Transpose", &["x"], vec![ints("perm", &[0, 2, 3, 1])], &[]), [1, 9, 7, 4]);
@@ -172,7 +200,8 @@ fn a_reshape_to_a_computed_shape_is_followed() {
 
 #[test]
 fn padding_as_pytorch_exports_it_is_followed() {
-    // Its list has the last axis first, before and after each: pairs are reversed and then transposed.
+    // Its list has the last axis first, before and after each: pairs are reversed and then
+    // transposed.
     let mut model = Builder::new([-1, 4, 9, 7]);
     model
         .indices("list", &[1, 2, 3, 4, 0, 0, 0, 0])
@@ -189,7 +218,10 @@ fn padding_as_pytorch_exports_it_is_followed() {
         .node("Cast", &["pads"], "whole", vec![int("to", 7)])
         .node("Pad", &["x", "whole"], "z", vec![])
         .output("z", &[-1, 4, 1, 1]);
-    assert_eq!(cost(&model.read().unwrap()).unwrap().layers.last().unwrap().output_shape, [1, 4, 9 + 3 + 4, 7 + 1 + 2]);
+    assert_eq!(
+        cost(&model.read().unwrap()).unwrap().layers.last().unwrap().output_shape,
+        [1, 4, 9 + 3 + 4, 7 + 1 + 2]
+    );
 }
 
 #[test]
@@ -204,7 +236,8 @@ fn what_is_not_known_is_named_and_left_out() {
         .output("z", &[-1, 2, 1, 1]);
     let cost = |model: &Builder| cost(&model.read().unwrap()).unwrap();
     let counted = cost(&model);
-    let named: Vec<_> = counted.unknown.iter().map(|node| (node.name.as_str(), node.op.as_str())).collect();
+    let named: Vec<_> =
+        counted.unknown.iter().map(|node| (node.name.as_str(), node.op.as_str())).collect();
     assert_eq!(named, [("mystery", "Einsum"), ("after", "Conv")]);
     assert!(counted.unknown[1].to_string().contains("`mystery`"));
     assert_eq!((counted.params, counted.madds, counted.peak_activation_bytes), (8, 8 * 63, None));
@@ -220,7 +253,8 @@ fn what_is_not_known_is_named_and_left_out() {
 
 #[test]
 fn memory_is_what_is_alive_at_once() {
-    // x and a: 252 values each; the convolution has a, skip and its result of 126; x is gone by then. A flattened tensor is the same memory.
+    // x and a: 252 values each; the convolution has a, skip and its result of 126; x is gone by
+    // then. A flattened tensor is the same memory.
     let mut model = Builder::new([-1, 4, 9, 7]);
     model
         .weight("w", &[2, 4, 1, 1])
@@ -234,7 +268,10 @@ fn memory_is_what_is_alive_at_once() {
     let cost = |model: &Builder| cost(&model.read().unwrap()).unwrap();
     let counted = cost(&model);
     // 126 + 252 + 378 at the concatenation, 756 and the output at the end.
-    assert_eq!((counted.peak_activation_bytes, counted.peak_node.as_deref()), (Some(4 * 756), Some("joined")));
+    assert_eq!(
+        (counted.peak_activation_bytes, counted.peak_node.as_deref()),
+        (Some(4 * 756), Some("joined"))
+    );
     assert_eq!(counted.weight_bytes, 32);
     // Of two images twice as much; parameters and multiply-adds are those of one.
     let mut pair = model.clone();
@@ -258,7 +295,12 @@ fn quantised_convolutions_count_their_weights() {
         .node("Conv", &["d", "w"], "c", vec![])
         .node("QuantizeLinear", &["c", "scale", "zero"], "cq", vec![])
         .integers("v8", DataType::Int8, &[3, 2, 1, 1])
-        .node("QLinearConv", &["cq", "scale", "zero", "v8", "scale", "zero8", "scale", "zero"], "v", vec![])
+        .node(
+            "QLinearConv",
+            &["cq", "scale", "zero", "v8", "scale", "zero8", "scale", "zero"],
+            "v",
+            vec![],
+        )
         .node("DequantizeLinear", &["v", "scale", "zero"], "z", vec![])
         .output("z", &[-1, 3, 9, 7]);
     // It is no classifier, and is counted all the same.
@@ -267,21 +309,35 @@ fn quantised_convolutions_count_their_weights() {
     assert!(counted.unknown.is_empty(), "{:?}", counted.unknown);
     assert_eq!((counted.params, counted.madds), (8 + 6, (8 + 6) * 63));
     assert_eq!(counted.weight_bytes, 4 + 1 + 8 + 1 + 6);
-    // The float convolution reads 252 floats and writes 126; the quantised ones have a quarter of that.
+    // The float convolution reads 252 floats and writes 126; the quantised ones have a quarter of
+    // that.
     assert_eq!(counted.peak_activation_bytes, Some(4 * (252 + 126)));
 }
 
 #[test]
 fn open_shapes_are_asked_for() {
     let mut model = Builder::new([-1, 4, -1, -1]);
-    model.weight("w", &[2, 4, 1, 1]).node("Conv", &["x", "w"], "z", vec![]).output("z", &[-1, 2, -1, -1]);
+    model
+        .weight("w", &[2, 4, 1, 1])
+        .node("Conv", &["x", "w"], "z", vec![])
+        .output("z", &[-1, 2, -1, -1]);
     let file = OnnxFile::from_bytes(&model.bytes(), "test.onnx").unwrap();
     let error = cost_of_file(&file, &BTreeMap::new()).unwrap_err();
-    assert!(matches!(&error, DeployError::OpenShape { input, .. } if input == "x") && error.hint().unwrap().contains("--input x="));
-    let with = |name: &str, shape: &[usize]| cost_of_file(&file, &BTreeMap::from([(name.to_owned(), shape.to_vec())]));
+    assert!(
+        matches!(&error, DeployError::OpenShape { input, .. } if input == "x")
+            && error.hint().unwrap().contains("--input x=")
+    );
+    let with = |name: &str, shape: &[usize]| {
+        cost_of_file(&file, &BTreeMap::from([(name.to_owned(), shape.to_vec())]))
+    };
     assert_eq!(with("x", &[1, 4, 5, 6]).unwrap().madds, 8 * 30);
     assert_eq!(with("x", &[2, 4, 5, 6]).unwrap().madds, 2 * 8 * 30);
-    for (name, shape) in [("y", &[1, 4, 5, 6][..]), ("x", &[1, 3, 5, 6]), ("x", &[1, 4, 5]), ("x", &[1, 4, usize::MAX, 6])] {
+    for (name, shape) in [
+        ("y", &[1, 4, 5, 6][..]),
+        ("x", &[1, 3, 5, 6]),
+        ("x", &[1, 4, 5]),
+        ("x", &[1, 4, usize::MAX, 6]),
+    ] {
         assert!(matches!(with(name, shape), Err(DeployError::Setting { .. })), "{name} {shape:?}");
     }
 }
@@ -315,7 +371,11 @@ fn resizing_and_other_shapes_are_followed() {
 fn contradictions_name_the_node_and_the_shapes() {
     let refused = |op: &str, inputs: &[&str], attributes, dims: &[i64]| {
         let mut model = Builder::new([-1, 4, 9, 7]);
-        model.weight("w", dims).indices("zeros", &[0; 3]).node(op, inputs, "z", attributes).output("z", &[-1, 4]);
+        model
+            .weight("w", dims)
+            .indices("zeros", &[0; 3])
+            .node(op, inputs, "z", attributes)
+            .output("z", &[-1, 4]);
         match cost(&model.read().unwrap()) {
             Err(DeployError::Shape { node, detail, .. }) if node == "z" => detail,
             other => panic!("{op}: {other:?}"),
@@ -349,7 +409,12 @@ fn contradictions_name_the_node_and_the_shapes() {
 fn what_has_no_values_takes_no_memory() {
     let last = |op: &str, inputs: &[&str], dims: &[i64]| {
         let mut model = Builder::new([-1, 4, 9, 7]);
-        model.weight("none", dims).indices("start", &[-1]).indices("end", &[i64::MIN]).indices("axis", &[0]).indices("back", &[-1]);
+        model
+            .weight("none", dims)
+            .indices("start", &[-1])
+            .indices("end", &[i64::MIN])
+            .indices("axis", &[0])
+            .indices("back", &[-1]);
         model.node(op, inputs, "z", vec![]).output("z", &[-1, 4]);
         cost(&model.read().unwrap()).unwrap().layers.pop().unwrap().output_shape
     };
@@ -368,11 +433,18 @@ fn dimensions_do_not_multiply_without_end() {
     for step in 1..60 {
         let before = format!("t{}", step - 1);
         model.node("Unsqueeze", &[&before, "t0"], &format!("u{step}"), vec![]);
-        model.node("Gather", &[&format!("u{step}"), &format!("u{step}")], &format!("t{step}"), vec![]);
+        model.node(
+            "Gather",
+            &[&format!("u{step}"), &format!("u{step}")],
+            &format!("t{step}"),
+            vec![],
+        );
     }
     model.output("t59", &[-1, 4]);
     match model.read().map(|model| cost(&model)) {
-        Err(DeployError::TooLarge { detail, .. }) => assert!(detail.contains("(Gather)"), "{detail}"),
+        Err(DeployError::TooLarge { detail, .. }) => {
+            assert!(detail.contains("(Gather)"), "{detail}")
+        }
         other => panic!("{other:?}"),
     }
 }

@@ -26,17 +26,29 @@ fn a_classifier_is_described() {
         .metadata("author", "someone");
     let model = model.read().unwrap();
     let (input, output) = (model.input(), model.output());
-    assert_eq!((input.name.as_str(), input.batch, input.channels, input.height, input.width), ("x", BatchSize::Dynamic, 3, 8, 8));
+    assert_eq!(
+        (input.name.as_str(), input.batch, input.channels, input.height, input.width),
+        ("x", BatchSize::Dynamic, 3, 8, 8)
+    );
     assert_eq!((output.name.as_str(), output.classes, model.opset()), ("y", 4, 17));
     assert_eq!(model.metadata_props()["author"], "someone");
     let known = model.metadata();
-    assert_eq!((known.params, known.madds, known.test_accuracy), (Some(440), Some(13240), Some(0.9712)));
+    assert_eq!(
+        (known.params, known.madds, known.test_accuracy),
+        (Some(440), Some(13240), Some(0.9712))
+    );
     let normalization = known.normalization.as_ref().unwrap();
     assert_eq!((normalization.mean[1], normalization.std[2]), (0.25, 0.5));
     assert_eq!(known.genotype.as_ref().unwrap()["schema"], "adwp/genotype/1");
-    assert_eq!((model.class_name(2), known.dataset.as_deref()), ("frog".to_owned(), Some("cifar10")));
+    assert_eq!(
+        (model.class_name(2), known.dataset.as_deref()),
+        ("frog".to_owned(), Some("cifar10"))
+    );
     let stranger = classifier(5).read().unwrap();
-    assert_eq!((stranger.input().batch, stranger.class_name(2)), (BatchSize::Fixed(5), "class 2".to_owned()));
+    assert_eq!(
+        (stranger.input().batch, stranger.class_name(2)),
+        (BatchSize::Fixed(5), "class 2".to_owned())
+    );
 }
 
 #[test]
@@ -108,7 +120,8 @@ fn damaged_bytes_never_panic() {
     let bytes = classifier(-1).bytes();
     let mut state = 7_u64;
     let mut random = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) as usize
     };
     for _ in 0..5000 {
@@ -146,9 +159,15 @@ fn what_is_no_image_classifier_is_refused_with_its_shape() {
         other => panic!("{other:?}"),
     };
     let mut open_size = Builder::new([1, 3, -1, -1]);
-    assert!(refused(open_size.node("Relu", &["x"], "y", vec![]).output("y", &[1, 3])).contains("[1, 3, ?, ?]"));
+    assert!(
+        refused(open_size.node("Relu", &["x"], "y", vec![]).output("y", &[1, 3]))
+            .contains("[1, 3, ?, ?]")
+    );
     let mut image_to_image = Builder::new([1, 3, 8, 8]);
-    assert!(refused(image_to_image.node("Relu", &["x"], "y", vec![]).output("y", &[1, 3, 8, 8])).contains("`y`"));
+    assert!(
+        refused(image_to_image.node("Relu", &["x"], "y", vec![]).output("y", &[1, 3, 8, 8]))
+            .contains("`y`")
+    );
     let mut no_output = Builder::new([1, 3, 8, 8]);
     refused(no_output.node("Relu", &["x"], "y", vec![]));
     let mut two_inputs = classifier(1);
@@ -201,7 +220,10 @@ fn deeply_nested_messages_are_refused() {
     let mut graph = tract_onnx::pb::GraphProto::default();
     for _ in 0..200 {
         let attribute = tract_onnx::pb::AttributeProto { g: Some(graph), ..int("g", 0) };
-        let node = tract_onnx::pb::NodeProto { attribute: vec![attribute, ints("i", &[1])], ..Default::default() };
+        let node = tract_onnx::pb::NodeProto {
+            attribute: vec![attribute, ints("i", &[1])],
+            ..Default::default()
+        };
         graph = tract_onnx::pb::GraphProto { node: vec![node], ..Default::default() };
     }
     let model = tract_onnx::pb::ModelProto { graph: Some(graph), ..classifier(1).model };

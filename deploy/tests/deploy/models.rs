@@ -6,8 +6,8 @@ use adwp_deploy::onnx::OnnxModel;
 use prost::Message;
 use tempfile::TempDir;
 use tract_onnx::pb::{
-    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorProto, TensorShapeProto,
-    TypeProto, ValueInfoProto,
+    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto,
+    TensorProto, TensorShapeProto, TypeProto, ValueInfoProto,
     attribute_proto::AttributeType,
     tensor_proto::DataType,
     tensor_shape_proto::{Dimension, dimension::Value as Dim},
@@ -15,16 +15,31 @@ use tract_onnx::pb::{
 };
 
 pub(crate) fn ints(name: &str, values: &[i64]) -> AttributeProto {
-    AttributeProto { name: name.into(), r#type: AttributeType::Ints as i32, ints: values.to_vec(), ..Default::default() }
+    AttributeProto {
+        name: name.into(),
+        r#type: AttributeType::Ints as i32,
+        ints: values.to_vec(),
+        ..Default::default()
+    }
 }
 
 pub(crate) fn int(name: &str, value: i64) -> AttributeProto {
-    AttributeProto { name: name.into(), r#type: AttributeType::Int as i32, i: value, ..Default::default() }
+    AttributeProto {
+        name: name.into(),
+        r#type: AttributeType::Int as i32,
+        i: value,
+        ..Default::default()
+    }
 }
 
 pub(crate) fn string(name: &str, value: &str) -> AttributeProto {
     let s = value.as_bytes().to_vec();
-    AttributeProto { name: name.into(), r#type: AttributeType::String as i32, s, ..Default::default() }
+    AttributeProto {
+        name: name.into(),
+        r#type: AttributeType::String as i32,
+        s,
+        ..Default::default()
+    }
 }
 
 fn value(name: &str, dims: &[i64]) -> ValueInfoProto {
@@ -34,7 +49,8 @@ fn value(name: &str, dims: &[i64]) -> ValueInfoProto {
     };
     let shape = Some(TensorShapeProto { dim: dims.iter().map(dim).collect() });
     let tensor = type_proto::Tensor { elem_type: DataType::Float as i32, shape };
-    let r#type = TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..Default::default() };
+    let r#type =
+        TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..Default::default() };
     ValueInfoProto { name: name.into(), r#type: Some(r#type), ..Default::default() }
 }
 
@@ -46,9 +62,14 @@ pub(crate) struct Builder {
 }
 
 impl Builder {
-    /// A model of operator set 17 that takes `x` of `input` `[batch, channels, height, width]`; -1 is an open batch.
+    /// A model of operator set 17 that takes `x` of `input` `[batch, channels, height, width]`; -1
+    /// is an open batch.
     pub(crate) fn new(input: [i64; 4]) -> Self {
-        let graph = GraphProto { name: "test".into(), input: vec![value("x", &input)], ..Default::default() };
+        let graph = GraphProto {
+            name: "test".into(),
+            input: vec![value("x", &input)],
+            ..Default::default()
+        };
         let opset = OperatorSetIdProto { domain: String::new(), version: 17 };
         let model = ModelProto {
             ir_version: 8,
@@ -77,8 +98,13 @@ impl Builder {
 
     pub(crate) fn floats(&mut self, name: &str, dims: &[i64], values: &[f32]) -> &mut Self {
         let raw_data = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        let tensor =
-            TensorProto { name: name.into(), dims: dims.to_vec(), data_type: DataType::Float as i32, raw_data, ..Default::default() };
+        let tensor = TensorProto {
+            name: name.into(),
+            dims: dims.to_vec(),
+            data_type: DataType::Float as i32,
+            raw_data,
+            ..Default::default()
+        };
         self.graph().initializer.push(tensor);
         self
     }
@@ -86,7 +112,13 @@ impl Builder {
     /// Stores a tensor of bytes.
     pub(crate) fn integers(&mut self, name: &str, kind: DataType, dims: &[i64]) -> &mut Self {
         let raw_data = vec![1; dims.iter().product::<i64>() as usize];
-        let tensor = TensorProto { name: name.into(), dims: dims.to_vec(), data_type: kind as i32, raw_data, ..Default::default() };
+        let tensor = TensorProto {
+            name: name.into(),
+            dims: dims.to_vec(),
+            data_type: kind as i32,
+            raw_data,
+            ..Default::default()
+        };
         self.graph().initializer.push(tensor);
         self
     }
@@ -104,7 +136,13 @@ impl Builder {
     }
 
     /// Adds a node called like its result.
-    pub(crate) fn node(&mut self, op: &str, inputs: &[&str], output: &str, attribute: Vec<AttributeProto>) -> &mut Self {
+    pub(crate) fn node(
+        &mut self,
+        op: &str,
+        inputs: &[&str],
+        output: &str,
+        attribute: Vec<AttributeProto>,
+    ) -> &mut Self {
         let node = NodeProto {
             op_type: op.into(),
             name: output.into(),
@@ -118,7 +156,9 @@ impl Builder {
     }
 
     pub(crate) fn metadata(&mut self, key: &str, value: &str) -> &mut Self {
-        self.model.metadata_props.push(StringStringEntryProto { key: key.into(), value: value.into() });
+        self.model
+            .metadata_props
+            .push(StringStringEntryProto { key: key.into(), value: value.into() });
         self
     }
 
@@ -153,27 +193,62 @@ impl Builder {
 
 /// A classifier with one of everything that the exporter writes: 3 channels of 8 × 8 to 4 classes.
 ///
-/// Parameters: stem 6·3·3·3 = 162, BatchNorm 6 + 6, depthwise 6·1·3·3 = 54, pointwise 8·6 = 48, dilated 4·2·3·3 = 72, Gemm 22·4 + 4.
-/// Multiply-adds: stem 64·162, depthwise 16·54, pointwise 16·48, dilated 16·72, Gemm 88.
+/// Parameters: stem 6·3·3·3 = 162, BatchNorm 6 + 6, depthwise 6·1·3·3 = 54, pointwise 8·6 = 48,
+/// dilated 4·2·3·3 = 72, Gemm 22·4 + 4. Multiply-adds: stem 64·162, depthwise 16·54, pointwise
+/// 16·48, dilated 16·72, Gemm 88.
 pub(crate) fn classifier(batch: i64) -> Builder {
     let mut model = Builder::new([batch, 3, 8, 8]);
     model
         .weight("stem.w", &[6, 3, 3, 3])
-        .node("Conv", &["x", "stem.w"], "stem", vec![ints("kernel_shape", &[3, 3]), ints("pads", &[1, 1, 1, 1])])
+        .node(
+            "Conv",
+            &["x", "stem.w"],
+            "stem",
+            vec![ints("kernel_shape", &[3, 3]), ints("pads", &[1, 1, 1, 1])],
+        )
         .weight("bn.scale", &[6])
         .weight("bn.bias", &[6])
         .weight("bn.mean", &[6])
         .floats("bn.var", &[6], &[0.5, 1.0, 1.5, 2.0, 0.7, 0.9])
-        .node("BatchNormalization", &["stem", "bn.scale", "bn.bias", "bn.mean", "bn.var"], "bn", vec![])
+        .node(
+            "BatchNormalization",
+            &["stem", "bn.scale", "bn.bias", "bn.mean", "bn.var"],
+            "bn",
+            vec![],
+        )
         .node("Relu", &["bn"], "relu", vec![])
         .weight("dw.w", &[6, 1, 3, 3])
-        .node("Conv", &["relu", "dw.w"], "dw", vec![int("group", 6), ints("strides", &[2, 2]), ints("pads", &[1, 1, 1, 1])])
+        .node(
+            "Conv",
+            &["relu", "dw.w"],
+            "dw",
+            vec![int("group", 6), ints("strides", &[2, 2]), ints("pads", &[1, 1, 1, 1])],
+        )
         .weight("pw.w", &[8, 6, 1, 1])
         .node("Conv", &["dw", "pw.w"], "pw", vec![])
         .weight("dil.w", &[4, 2, 3, 3])
-        .node("Conv", &["pw", "dil.w"], "dil", vec![int("group", 4), ints("dilations", &[2, 2]), ints("pads", &[2, 2, 2, 2])])
-        .node("AveragePool", &["pw"], "avg", vec![ints("kernel_shape", &[3, 3]), ints("pads", &[1, 1, 1, 1]), int("count_include_pad", 0)])
-        .node("MaxPool", &["pw"], "max", vec![ints("kernel_shape", &[3, 3]), ints("pads", &[1, 1, 1, 1])])
+        .node(
+            "Conv",
+            &["pw", "dil.w"],
+            "dil",
+            vec![int("group", 4), ints("dilations", &[2, 2]), ints("pads", &[2, 2, 2, 2])],
+        )
+        .node(
+            "AveragePool",
+            &["pw"],
+            "avg",
+            vec![
+                ints("kernel_shape", &[3, 3]),
+                ints("pads", &[1, 1, 1, 1]),
+                int("count_include_pad", 0),
+            ],
+        )
+        .node(
+            "MaxPool",
+            &["pw"],
+            "max",
+            vec![ints("kernel_shape", &[3, 3]), ints("pads", &[1, 1, 1, 1])],
+        )
         .indices("starts", &[1])
         .indices("ends", &[3])
         .indices("axes", &[1])

@@ -16,7 +16,8 @@ use adwp_deploy::{
 use prost::Message;
 use tempfile::TempDir;
 use tract_onnx::pb::{
-    ModelProto, NodeProto, StringStringEntryProto, tensor_proto::DataLocation, tensor_shape_proto::dimension::Value as Dim, type_proto,
+    ModelProto, NodeProto, StringStringEntryProto, tensor_proto::DataLocation,
+    tensor_shape_proto::dimension::Value as Dim, type_proto,
 };
 
 use crate::{
@@ -33,7 +34,8 @@ struct Random(u64);
 
 impl Random {
     fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as usize % n
     }
 
@@ -43,7 +45,8 @@ impl Random {
 }
 
 /// Sizes that no file should have.
-const ABSURD: [i64; 9] = [-1, 0, i64::MIN, i64::MAX, 1 << 31, 1 << 40, u32::MAX as i64, 1 << 20, 65_537];
+const ABSURD: [i64; 9] =
+    [-1, 0, i64::MIN, i64::MAX, 1 << 31, 1 << 40, u32::MAX as i64, 1 << 20, 65_537];
 
 fn absurd_shapes(model: &mut ModelProto, random: &mut Random) {
     let graph = model.graph.as_mut().unwrap();
@@ -55,7 +58,9 @@ fn absurd_shapes(model: &mut ModelProto, random: &mut Random) {
             tensor.dims[dim] = random.of(&ABSURD);
         }
         1 => {
-            let Some(type_proto::Value::TensorType(tensor)) = graph.input[0].r#type.as_mut().unwrap().value.as_mut() else {
+            let Some(type_proto::Value::TensorType(tensor)) =
+                graph.input[0].r#type.as_mut().unwrap().value.as_mut()
+            else {
                 unreachable!()
             };
             let dims = &mut tensor.shape.as_mut().unwrap().dim;
@@ -63,7 +68,9 @@ fn absurd_shapes(model: &mut ModelProto, random: &mut Random) {
             dims[dim].value = Some(Dim::DimValue(random.of(&ABSURD)));
         }
         _ => {
-            let nodes: Vec<usize> = (0..graph.node.len()).filter(|&node| !graph.node[node].attribute.is_empty()).collect();
+            let nodes: Vec<usize> = (0..graph.node.len())
+                .filter(|&node| !graph.node[node].attribute.is_empty())
+                .collect();
             let node = &mut graph.node[random.of(&nodes)];
             let attribute = random.below(node.attribute.len());
             let attribute = &mut node.attribute[attribute];
@@ -96,13 +103,26 @@ fn outside(model: &mut ModelProto, random: &mut Random, secret: &Path) {
     let tensor = random.below(tensors.len());
     let tensor = &mut tensors[tensor];
     tensor.raw_data.clear();
-    let mut places =
-        vec!["../secret".to_owned(), "link".to_owned(), "/dev/zero".to_owned(), "/etc/hostname".to_owned(), "./../secret".to_owned()];
-    places.extend(["a/../../secret".to_owned(), String::new(), "missing".to_owned(), secret.to_str().unwrap().to_owned()]);
+    let mut places = vec![
+        "../secret".to_owned(),
+        "link".to_owned(),
+        "/dev/zero".to_owned(),
+        "/etc/hostname".to_owned(),
+        "./../secret".to_owned(),
+    ];
+    places.extend([
+        "a/../../secret".to_owned(),
+        String::new(),
+        "missing".to_owned(),
+        secret.to_str().unwrap().to_owned(),
+    ]);
     let value = places[random.below(places.len())].clone();
     tensor.external_data = vec![StringStringEntryProto { key: "location".into(), value }];
     if random.below(2) == 0 {
-        let (key, value) = (random.of(&["offset", "length"]), random.of(&["18446744073709551615", "-1", "0", "4096"]));
+        let (key, value) = (
+            random.of(&["offset", "length"]),
+            random.of(&["18446744073709551615", "-1", "0", "4096"]),
+        );
         tensor.external_data.push(StringStringEntryProto { key: key.into(), value: value.into() });
     }
     tensor.data_location = Some(DataLocation::External as i32);
@@ -114,7 +134,8 @@ fn deep_or_many(model: &mut ModelProto, random: &mut Random) {
     if random.below(2) == 0 {
         let mut inner = graph.clone();
         for _ in 0..5 + random.below(40) {
-            let attribute = tract_onnx::pb::AttributeProto { g: Some(inner), ..int("then_branch", 0) };
+            let attribute =
+                tract_onnx::pb::AttributeProto { g: Some(inner), ..int("then_branch", 0) };
             let node = NodeProto {
                 op_type: "If".into(),
                 attribute: vec![attribute, ints("i", &[1])],
@@ -129,7 +150,8 @@ fn deep_or_many(model: &mut ModelProto, random: &mut Random) {
     }
 }
 
-/// Writes 200 files into folders of 25, beside a file that no model may read. Files whose bytes were changed may still be models.
+/// Writes 200 files into folders of 25, beside a file that no model may read. Files whose bytes
+/// were changed may still be models.
 fn write(root: &Path) -> Vec<PathBuf> {
     let mut random = Random(2026);
     let secret = root.join("secret");
@@ -182,7 +204,11 @@ fn attempt(path: &Path) -> Result<(), adwp_deploy::DeployError> {
     let model = OnnxModel::from_file(file)?;
     for runtime in runtimes() {
         let batch = model.input().nominal_batch();
-        let mut session = Session::from_model(runtime, &model, &SessionOptions { batch, ..SessionOptions::default() })?;
+        let mut session = Session::from_model(
+            runtime,
+            &model,
+            &SessionOptions { batch, ..SessionOptions::default() },
+        )?;
         session.run(&noise(model.input(), batch), batch)?;
     }
     Ok(())
@@ -193,7 +219,8 @@ fn attempt(path: &Path) -> Result<(), adwp_deploy::DeployError> {
 #[ignore = "part of another test, which runs it in a process of its own"]
 fn child() {
     let Some(folder) = std::env::var_os(FOLDER) else { return };
-    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<_> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|path| path.extension().is_some_and(|extension| extension == "onnx"));
     files.sort();
     let mut stdout = std::io::stdout().lock();
@@ -217,19 +244,31 @@ fn two_hundred_mutated_files_end_in_bounded_memory_and_time() {
     let mut outcomes = Vec::new();
     for folder in write(root.path()) {
         let mut command = Command::new("sh");
-        command.args(["-c", &format!("{LIMITS} && exec \"$0\" \"$@\"")]).arg(std::env::current_exe().unwrap());
+        command
+            .args(["-c", &format!("{LIMITS} && exec \"$0\" \"$@\"")])
+            .arg(std::env::current_exe().unwrap());
         command.args(["mutated::child", "--exact", "--ignored", "--nocapture", "--test-threads=1"]);
-        let output = command.env(FOLDER, &folder).env("RUST_BACKTRACE", "0").stdin(Stdio::null()).output().unwrap();
+        let output = command
+            .env(FOLDER, &folder)
+            .env("RUST_BACKTRACE", "0")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{}\n{said}\n{errors}", output.status);
-        outcomes.extend(said.lines().filter_map(|line| line.strip_prefix("file ")).map(str::to_owned));
+        outcomes
+            .extend(said.lines().filter_map(|line| line.strip_prefix("file ")).map(str::to_owned));
     }
     assert_eq!(outcomes.len(), 200);
     for outcome in &outcomes {
-        // Another weight or another name is still a model; whatever else was done to a file is told.
+        // Another weight or another name is still a model; whatever else was done to a file is
+        // told.
         let may_run = outcome.contains("-bytes") || outcome.contains("-shapes");
-        assert!(outcome.contains("refused: ") || (may_run && outcome.ends_with("accepted")), "{outcome}");
+        assert!(
+            outcome.contains("refused: ") || (may_run && outcome.ends_with("accepted")),
+            "{outcome}"
+        );
         if outcome.contains("-outside") {
             assert!(outcome.contains("external data"), "{outcome}");
         }

@@ -42,7 +42,8 @@ fn places_are_searched_in_order() {
         python_prefixes: vec![at("nothing"), at("venv")],
         system_dirs: vec![at("usr/lib")],
     };
-    let found: Vec<_> = places.candidates().into_iter().map(|library| (library.path, library.source)).collect();
+    let found: Vec<_> =
+        places.candidates().into_iter().map(|library| (library.path, library.source)).collect();
     let expected = [
         (explicit, LibrarySource::Explicit),
         (environment, LibrarySource::Environment),
@@ -62,7 +63,9 @@ fn places_are_searched_in_order() {
         }
     }
     let error = places.find().unwrap_err();
-    assert!(matches!(&error, DeployError::OrtNotFound { searched } if searched.contains(&at("usr/lib"))));
+    assert!(
+        matches!(&error, DeployError::OrtNotFound { searched } if searched.contains(&at("usr/lib")))
+    );
     assert!(error.hint().unwrap().contains("pip install onnxruntime"));
 }
 
@@ -73,7 +76,10 @@ fn a_named_place_without_a_library_is_an_error() {
     let system_dirs = vec![dir.path().join("lib")];
     for (places, name) in [
         (Places { explicit: Some(dir.path().join("no")), ..Default::default() }, "--ort-lib"),
-        (Places { environment: Some(dir.path().join("no")), ..Default::default() }, "ORT_DYLIB_PATH"),
+        (
+            Places { environment: Some(dir.path().join("no")), ..Default::default() },
+            "ORT_DYLIB_PATH",
+        ),
     ] {
         let error = Places { system_dirs: system_dirs.clone(), ..places }.find().unwrap_err();
         assert!(matches!(&error, DeployError::OrtNotThere { .. }));
@@ -90,8 +96,13 @@ fn the_highest_version_wins_and_plug_ins_are_no_library() {
     put(dir.path(), "libonnxruntime.so.txt");
     assert!(place.candidates().is_empty());
     put(dir.path(), &library_name("1.16.3"));
-    assert!(matches!(place.find(), Err(DeployError::OrtLoad { detail, .. }) if detail.contains("1.16.3")));
-    let older = Places { system_dirs: vec![dir.path().to_owned(), dir.path().join("new")], ..Default::default() };
+    assert!(
+        matches!(place.find(), Err(DeployError::OrtLoad { detail, .. }) if detail.contains("1.16.3"))
+    );
+    let older = Places {
+        system_dirs: vec![dir.path().to_owned(), dir.path().join("new")],
+        ..Default::default()
+    };
     put(&dir.path().join("new"), &library_name("1.17.0"));
     assert_eq!(older.find().unwrap().version.as_deref(), Some("1.17.0"));
     for version in ["1.9.0", "1.18.1", "1.31.1"] {

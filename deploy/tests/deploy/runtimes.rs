@@ -11,7 +11,8 @@ use tempfile::TempDir;
 
 use crate::models::{Builder, classifier, int, ints};
 
-/// The ONNX Runtime library, or `None` with a line that says so; where it is required its absence fails the test.
+/// The ONNX Runtime library, or `None` with a line that says so; where it is required its absence
+/// fails the test.
 pub(crate) fn ort() -> Option<OrtLibrary> {
     match ort_library::find(None) {
         Ok(library) => Some(library),
@@ -37,10 +38,15 @@ fn by_hand(builder: &mut Builder, image: &[f32]) -> Vec<f32> {
     let stored = builder.graph().initializer.clone();
     let weight = |name: &str| -> Vec<f32> {
         let tensor = stored.iter().find(|tensor| tensor.name == name).unwrap();
-        tensor.raw_data.chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap())).collect()
+        tensor
+            .raw_data
+            .chunks_exact(4)
+            .map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap()))
+            .collect()
     };
     let stem = conv(image, 8, &weight("stem.w"), 6, 1, 3, 1, 1, 1);
-    let (scale, bias, mean, var) = (weight("bn.scale"), weight("bn.bias"), weight("bn.mean"), weight("bn.var"));
+    let (scale, bias, mean, var) =
+        (weight("bn.scale"), weight("bn.bias"), weight("bn.mean"), weight("bn.var"));
     let normal = |(index, value): (usize, &f32)| {
         let c = index / 64;
         ((value - mean[c]) / (var[c] + 1e-5).sqrt() * scale[c] + bias[c]).max(0.0)
@@ -53,7 +59,9 @@ fn by_hand(builder: &mut Builder, image: &[f32]) -> Vec<f32> {
     let concat = [dil.as_slice(), &avg, &max[16..48], &max].concat();
     let gap: Vec<f32> = concat.chunks(16).map(|plane| plane.iter().sum::<f32>() / 16.0).collect();
     let (matrix, offset) = (weight("fc.w"), weight("fc.b"));
-    let row = |class: usize| matrix[class * 22..][..22].iter().zip(&gap).map(|(a, b)| a * b).sum::<f32>() + offset[class];
+    let row = |class: usize| {
+        matrix[class * 22..][..22].iter().zip(&gap).map(|(a, b)| a * b).sum::<f32>() + offset[class]
+    };
     (0..4).map(row).collect()
 }
 
@@ -93,10 +101,17 @@ fn conv(
 fn pool(x: &[f32], max: bool) -> Vec<f32> {
     let at = |plane: &[f32], row: usize, column: usize| {
         let near = |at: usize| at.saturating_sub(1)..(at + 2).min(4);
-        let window: Vec<f32> = near(row).flat_map(|r| near(column).map(move |s| plane[r * 4 + s])).collect();
-        if max { window.iter().copied().fold(f32::MIN, f32::max) } else { window.iter().sum::<f32>() / window.len() as f32 }
+        let window: Vec<f32> =
+            near(row).flat_map(|r| near(column).map(move |s| plane[r * 4 + s])).collect();
+        if max {
+            window.iter().copied().fold(f32::MIN, f32::max)
+        } else {
+            window.iter().sum::<f32>() / window.len() as f32
+        }
     };
-    x.chunks(16).flat_map(|plane| (0..16).map(move |index| at(plane, index / 4, index % 4))).collect()
+    x.chunks(16)
+        .flat_map(|plane| (0..16).map(move |index| at(plane, index / 4, index % 4)))
+        .collect()
 }
 
 #[test]
@@ -105,7 +120,8 @@ fn logits_are_those_of_plain_loops() {
     let mut builder = classifier(-1);
     let path = builder.write(&dir, "model.onnx");
     let images = images(3, 192);
-    let expected: Vec<f32> = images.chunks(192).flat_map(|image| by_hand(&mut builder, image)).collect();
+    let expected: Vec<f32> =
+        images.chunks(192).flat_map(|image| by_hand(&mut builder, image)).collect();
     for runtime in runtimes() {
         let mut session = Session::load(runtime, &path, &SessionOptions::default()).unwrap();
         assert_ne!(session.runtime_version(), "unknown");
@@ -140,9 +156,14 @@ fn a_fixed_batch_takes_any_number_of_images() {
 fn shapes_noted_inside_the_file_do_not_disturb() {
     let dir = TempDir::new().unwrap();
     let mut model = classifier(-1);
-    let path = model.value_info("stem", &[-1, 6, 8, 8]).value_info("flat", &[-1, 22]).write(&dir, "noted.onnx");
+    let path = model
+        .value_info("stem", &[-1, 6, 8, 8])
+        .value_info("flat", &[-1, 22])
+        .write(&dir, "noted.onnx");
     for runtime in runtimes() {
-        let mut session = Session::load(runtime, &path, &SessionOptions { batch: 4, ..Default::default() }).unwrap();
+        let mut session =
+            Session::load(runtime, &path, &SessionOptions { batch: 4, ..Default::default() })
+                .unwrap();
         assert_eq!(session.run(&images(4, 192), 4).unwrap().len(), 16);
         assert_eq!(session.run(&images(1, 192), 1).unwrap().len(), 4);
     }
@@ -156,13 +177,19 @@ fn the_counted_shapes_are_those_of_the_runtimes() {
         model.node(op, &["x"], "pool", attributes).node("Flatten", &["pool"], "y", vec![]);
         // The number of classes is the only shape that a runtime reports through `Session`.
         let mut counting = model.clone();
-        let cost = adwp_deploy::cost::cost(&counting.output("y", &[-1, 1]).read().unwrap()).unwrap();
+        let cost =
+            adwp_deploy::cost::cost(&counting.output("y", &[-1, 1]).read().unwrap()).unwrap();
         let classes = cost.layers.last().unwrap().output_shape[1];
         model.output("y", &[-1, classes as i64]).write(&dir, name)
     };
     let pool = |kernel: i64, stride: i64, pad: i64, ceil: i64| {
         let pads = ints("pads", &[pad; 4]);
-        vec![ints("kernel_shape", &[kernel; 2]), ints("strides", &[stride; 2]), pads, int("ceil_mode", ceil)]
+        vec![
+            ints("kernel_shape", &[kernel; 2]),
+            ints("strides", &[stride; 2]),
+            pads,
+            int("ceil_mode", ceil),
+        ]
     };
     let files = [
         odd("a.onnx", "MaxPool", pool(2, 2, 0, 1)),
@@ -170,7 +197,9 @@ fn the_counted_shapes_are_those_of_the_runtimes() {
         odd("c.onnx", "AveragePool", pool(3, 2, 1, 1)),
         odd("d.onnx", "MaxPool", pool(3, 4, 1, 1)),
     ];
-    for (runtime, path) in runtimes().into_iter().flat_map(|runtime| files.iter().map(move |path| (runtime, path))) {
+    for (runtime, path) in
+        runtimes().into_iter().flat_map(|runtime| files.iter().map(move |path| (runtime, path)))
+    {
         let mut session = Session::load(runtime, path, &SessionOptions::default()).unwrap();
         let logits = session.run(&images(2, 126), 2);
         assert!(logits.is_ok(), "{runtime}, {}: {logits:?}", path.display());
@@ -186,7 +215,11 @@ fn a_runtime_that_refuses_a_model_says_so() {
     for runtime in runtimes() {
         let error = Session::load(runtime, &path, &SessionOptions::default()).unwrap_err();
         assert!(matches!(error, DeployError::Load { .. }), "{error}");
-        assert!(error.to_string().contains("strange.onnx") && error.to_string().contains("NoSuchOperator"), "{error}");
+        assert!(
+            error.to_string().contains("strange.onnx")
+                && error.to_string().contains("NoSuchOperator"),
+            "{error}"
+        );
     }
 }
 
@@ -194,7 +227,9 @@ fn a_runtime_that_refuses_a_model_says_so() {
 fn threads_that_a_runtime_cannot_use_are_refused() {
     let dir = TempDir::new().unwrap();
     let path = classifier(-1).write(&dir, "model.onnx");
-    let load = |runtime, threads| Session::load(runtime, &path, &SessionOptions { threads, ..Default::default() });
+    let load = |runtime, threads| {
+        Session::load(runtime, &path, &SessionOptions { threads, ..Default::default() })
+    };
     let error = load(Runtime::Tract, 2).unwrap_err();
     assert!(matches!(error, DeployError::Threads { threads: 2, .. }) && error.hint().is_some());
     assert!(matches!(load(Runtime::Ort, 0), Err(DeployError::Threads { .. })));
@@ -213,16 +248,22 @@ fn a_library_that_is_none_is_an_error() {
     let options = SessionOptions { ort_library: Some(&library), ..Default::default() };
     let error = Session::load(Runtime::Ort, &model, &options).unwrap_err();
     // Another test may have loaded the real one before.
-    assert!(matches!(error, DeployError::OrtLoad { .. } | DeployError::OrtConflict { .. }), "{error}");
+    assert!(
+        matches!(error, DeployError::OrtLoad { .. } | DeployError::OrtConflict { .. }),
+        "{error}"
+    );
     assert!(error.hint().is_some());
 }
 
 #[test]
 fn predictions_are_named_and_ordered() {
     let dir = TempDir::new().unwrap();
-    let path = classifier(-1).metadata("adwp.classes", r#"["a", "b", "c", "d"]"#).write(&dir, "model.onnx");
+    let path = classifier(-1)
+        .metadata("adwp.classes", r#"["a", "b", "c", "d"]"#)
+        .write(&dir, "model.onnx");
     let model = OnnxModel::load(&path).unwrap();
-    let mut session = Session::from_model(Runtime::Tract, &model, &SessionOptions::default()).unwrap();
+    let mut session =
+        Session::from_model(Runtime::Tract, &model, &SessionOptions::default()).unwrap();
     let image = images(1, 192);
     let probabilities = softmax(&session.run(&image, 1).unwrap());
     let top = predict(&mut session, &model, &image, 5).unwrap();
@@ -252,8 +293,8 @@ fn the_node_where_two_runtimes_part_is_found() {
     let Some(library) = ort() else { return };
     let sessions = [(Runtime::Ort, 1), (Runtime::Tract, 1)];
     assert_eq!(first_difference(&model, sessions, &images, Some(&library)), None);
-    // Runtimes are free in what a maximum with NaN is, and take a rounding to even as they like; a cast of a large number to an integer is
-    // what the processor makes of it.
+    // Runtimes are free in what a maximum with NaN is, and take a rounding to even as they like; a
+    // cast of a large number to an integer is what the processor makes of it.
     let mut parting = Builder::new([-1, 3, 8, 8]);
     parting
         .node("Relu", &["x"], "before", vec![])
@@ -267,7 +308,11 @@ fn the_node_where_two_runtimes_part_is_found() {
     let model = OnnxModel::load(parting.write(&dir, "parting.onnx")).unwrap();
     // Where the two do agree about it there is nothing to be found.
     if let Some(found) = first_difference(&model, sessions, &images, Some(&library)) {
-        assert_eq!((found.node.as_str(), found.after.as_deref()), ("cast", Some("large")), "{found:?}");
+        assert_eq!(
+            (found.node.as_str(), found.after.as_deref()),
+            ("cast", Some("large")),
+            "{found:?}"
+        );
         assert!(found.max_abs > 1.0);
     }
 }

@@ -23,11 +23,17 @@ pub struct Differentiated {
 }
 
 impl<'a> Evaluator<'a> {
-    /// An evaluator of `graph` with the parameters and statistics in `variables`, computing in `dtype`.
+    /// An evaluator of `graph` with the parameters and statistics in `variables`, computing in
+    /// `dtype`.
     ///
     /// # Errors
     /// [`CandleError::DType`] unless `dtype` is `F32` or `F64`.
-    pub fn new(graph: &'a Graph, variables: &'a Variables, statistics: Statistics, dtype: DType) -> Result<Self> {
+    pub fn new(
+        graph: &'a Graph,
+        variables: &'a Variables,
+        statistics: Statistics,
+        dtype: DType,
+    ) -> Result<Self> {
         if !matches!(dtype, DType::F32 | DType::F64) {
             return Err(CandleError::DType(dtype));
         }
@@ -37,8 +43,8 @@ impl<'a> Evaluator<'a> {
     /// The values of `outputs`, in that order. `feeds` must hold every input that they depend on.
     ///
     /// # Errors
-    /// [`EngineError::Feed`] for a missing or misshapen feed, [`EngineError::UnknownVariable`] and [`EngineError::VariableShape`] for
-    /// variables that do not fit the graph.
+    /// [`EngineError::Feed`] for a missing or misshapen feed, [`EngineError::UnknownVariable`] and
+    /// [`EngineError::VariableShape`] for variables that do not fit the graph.
     pub fn values(&self, outputs: &[NodeId], feeds: &[(NodeId, &[f32])]) -> Result<Vec<Tensor>> {
         let needed = self.graph.ancestors(outputs);
         let mut values = self.leaves(&needed, feeds)?;
@@ -46,15 +52,26 @@ impl<'a> Evaluator<'a> {
         Ok(outputs.iter().map(|&id| value(&values, id).clone()).collect())
     }
 
-    /// The value of `loss` and its gradient with respect to each node of `trainable`: parameters or inputs.
+    /// The value of `loss` and its gradient with respect to each node of `trainable`: parameters or
+    /// inputs.
     ///
     /// # Errors
-    /// Those of [`Self::values`]; [`EngineError::LossShape`] when the loss has more than one element; [`EngineError::NotTrainable`]
-    /// when a node is neither parameter nor input, or the loss does not depend on it.
-    pub fn gradients(&self, loss: NodeId, trainable: &[NodeId], feeds: &[(NodeId, &[f32])]) -> Result<Differentiated> {
+    /// Those of [`Self::values`]; [`EngineError::LossShape`] when the loss has more than one
+    /// element; [`EngineError::NotTrainable`] when a node is neither parameter nor input, or the
+    /// loss does not depend on it.
+    pub fn gradients(
+        &self,
+        loss: NodeId,
+        trainable: &[NodeId],
+        feeds: &[(NodeId, &[f32])],
+    ) -> Result<Differentiated> {
         let loss_node = &self.graph[loss];
         if loss_node.shape.elements() != 1 {
-            return Err(EngineError::LossShape { node: loss_node.name.clone(), shape: loss_node.shape.clone() }.into());
+            return Err(EngineError::LossShape {
+                node: loss_node.name.clone(),
+                shape: loss_node.shape.clone(),
+            }
+            .into());
         }
         let needed = self.graph.ancestors(&[loss]);
         let mut values = self.leaves(&needed, feeds)?;
@@ -75,7 +92,10 @@ impl<'a> Evaluator<'a> {
         }
         self.compute(Purpose::Gradient, &needed, &mut values)?;
 
-        let failed = |source| CandleError::Backward { loss: loss_node.name.clone(), source: Box::new(source) };
+        let failed = |source| CandleError::Backward {
+            loss: loss_node.name.clone(),
+            source: Box::new(source),
+        };
         let loss = value(&values, loss).clone();
         let store = loss.backward().map_err(failed)?;
         let gradients = variables
@@ -94,28 +114,44 @@ impl<'a> Evaluator<'a> {
         for (id, node) in self.graph.nodes().filter(|(id, _)| needed[id.index()]) {
             let data = match node.op {
                 Op::Input => {
-                    let data = feeds.iter().find(|(fed, _)| *fed == id).map_or(&[][..], |(_, data)| data);
+                    let data =
+                        feeds.iter().find(|(fed, _)| *fed == id).map_or(&[][..], |(_, data)| data);
                     let expected = node.shape.elements();
                     if data.len() != expected {
-                        return Err(EngineError::Feed { node: node.name.clone(), expected, found: data.len() }.into());
+                        return Err(EngineError::Feed {
+                            node: node.name.clone(),
+                            expected,
+                            found: data.len(),
+                        }
+                        .into());
                     }
                     data
                 }
-                Op::Parameter { .. } => self.variables.at(self.variables.expect(&node.name, &node.shape)?).data()?,
+                Op::Parameter { .. } => {
+                    self.variables.at(self.variables.expect(&node.name, &node.shape)?).data()?
+                }
                 _ => continue,
             };
-            values[id.index()] = Some(tensor(data, &node.shape, self.dtype).map_err(|e| failed(node, e))?);
+            values[id.index()] =
+                Some(tensor(data, &node.shape, self.dtype).map_err(|e| failed(node, e))?);
         }
         Ok(values)
     }
 
     /// Fills in the needed nodes that are still empty.
-    pub(crate) fn compute(&self, purpose: Purpose, needed: &[bool], values: &mut [Option<Tensor>]) -> Result<()> {
+    pub(crate) fn compute(
+        &self,
+        purpose: Purpose,
+        needed: &[bool],
+        values: &mut [Option<Tensor>],
+    ) -> Result<()> {
         for (id, node) in self.graph.nodes() {
             if needed[id.index()] && values[id.index()].is_none() {
-                let inputs: Vec<&Tensor> = node.inputs.iter().map(|&input| value(values, input)).collect();
+                let inputs: Vec<&Tensor> =
+                    node.inputs.iter().map(|&input| value(values, input)).collect();
                 let moments = self.moments(node)?;
-                let computed = apply(purpose, node, &inputs, moments.as_ref()).map_err(|e| failed(node, e))?;
+                let computed =
+                    apply(purpose, node, &inputs, moments.as_ref()).map_err(|e| failed(node, e))?;
                 values[id.index()] = Some(computed);
             }
         }
@@ -129,21 +165,32 @@ impl<'a> Evaluator<'a> {
                 let channels = [node.shape[1]].into();
                 let load = |name: &str| {
                     let variable = self.variables.at(self.variables.expect(name, &channels)?);
-                    tensor(variable.data()?, &variable.shape, self.dtype).map_err(|e| failed(node, e))
+                    tensor(variable.data()?, &variable.shape, self.dtype)
+                        .map_err(|e| failed(node, e))
                 };
-                Ok(Some(Moments { mean: load(&node.running_mean())?, variance: load(&node.running_var())? }))
+                Ok(Some(Moments {
+                    mean: load(&node.running_mean())?,
+                    variance: load(&node.running_var())?,
+                }))
             }
             _ => Ok(None),
         }
     }
 }
 
-fn apply(purpose: Purpose, node: &Node, inputs: &[&Tensor], running: Option<&Moments>) -> candle_core::Result<Tensor> {
+fn apply(
+    purpose: Purpose,
+    node: &Node,
+    inputs: &[&Tensor],
+    running: Option<&Moments>,
+) -> candle_core::Result<Tensor> {
     let third = inputs.get(2).copied();
     match &node.op {
         Op::Input | Op::Parameter { .. } => candle_core::bail!("has no value"),
         Op::Conv2d(conv) => ops::conv2d(purpose, conv, inputs[0], inputs[1], third),
-        Op::BatchNorm(norm) => ops::batch_norm(norm, inputs[0], third.map(|shift| [inputs[1], shift]), running),
+        Op::BatchNorm(norm) => {
+            ops::batch_norm(norm, inputs[0], third.map(|shift| [inputs[1], shift]), running)
+        }
         Op::Relu => ops::relu(inputs[0]),
         Op::Activation(activation) => ops::activation(*activation, inputs[0]),
         Op::Gate => ops::gate(inputs[0], inputs[1]),

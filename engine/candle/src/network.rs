@@ -7,10 +7,11 @@ use crate::evaluator::{self, Evaluator};
 use crate::ops::Purpose;
 use crate::{CandleError, Result};
 
-/// A trained network with one input and one output, as a candle [`Module`]. BatchNorms use their running statistics.
+/// A trained network with one input and one output, as a candle [`Module`]. BatchNorms use their
+/// running statistics.
 ///
-/// Whatever does not depend on the input (weights that the graph computes from parameters, for instance) is computed once, when the
-/// network is made.
+/// Whatever does not depend on the input (weights that the graph computes from parameters, for
+/// instance) is computed once, when the network is made.
 ///
 /// ```
 /// use adwp_candle::Network;
@@ -47,28 +48,46 @@ struct Shared {
 }
 
 impl Network {
-    /// A network that computes `output` from `input` in `dtype`, `F32` or `F64`. Both belong to `graph`.
+    /// A network that computes `output` from `input` in `dtype`, `F32` or `F64`. Both belong to
+    /// `graph`.
     ///
     /// # Errors
-    /// [`CandleError::Unrelated`] when the output does not depend on the input; [`CandleError::Engine`] when it also depends on
-    /// another input, or when the variables do not fit the graph.
-    pub fn new(graph: Graph, variables: Variables, input: NodeId, output: NodeId, dtype: DType) -> Result<Self> {
+    /// [`CandleError::Unrelated`] when the output does not depend on the input;
+    /// [`CandleError::Engine`] when it also depends on another input, or when the variables do not
+    /// fit the graph.
+    pub fn new(
+        graph: Graph,
+        variables: Variables,
+        input: NodeId,
+        output: NodeId,
+        dtype: DType,
+    ) -> Result<Self> {
         let needed = graph.ancestors(&[output]);
         if !needed[input.index()] {
-            return Err(CandleError::Unrelated { input: graph[input].name.clone(), output: graph[output].name.clone() });
+            return Err(CandleError::Unrelated {
+                input: graph[input].name.clone(),
+                output: graph[output].name.clone(),
+            });
         }
         let mut varies = vec![false; graph.len()];
         varies[input.index()] = true;
         for (id, node) in graph.nodes() {
             varies[id.index()] |= node.inputs.iter().any(|i| varies[i.index()]);
         }
-        let constant: Vec<NodeId> = graph.nodes().map(|(id, _)| id).filter(|id| needed[id.index()] && !varies[id.index()]).collect();
-        let values = Evaluator::new(&graph, &variables, Statistics::Running, dtype)?.values(&constant, &[])?;
+        let constant: Vec<NodeId> = graph
+            .nodes()
+            .map(|(id, _)| id)
+            .filter(|id| needed[id.index()] && !varies[id.index()])
+            .collect();
+        let values = Evaluator::new(&graph, &variables, Statistics::Running, dtype)?
+            .values(&constant, &[])?;
         let mut constants = vec![None; graph.len()];
         for (id, value) in constant.iter().zip(values) {
             constants[id.index()] = Some(value);
         }
-        Ok(Self { shared: Arc::new(Shared { graph, variables, input, output, dtype, needed, constants }) })
+        Ok(Self {
+            shared: Arc::new(Shared { graph, variables, input, output, dtype, needed, constants }),
+        })
     }
 
     /// The output for one batch. `x` has the shape of the input node, its batch included.
@@ -89,7 +108,11 @@ impl Network {
         }
         let mut values = constants.clone();
         values[input.index()] = Some(x.contiguous().map_err(|e| evaluator::failed(node, e))?);
-        Evaluator::new(graph, variables, Statistics::Running, *dtype)?.compute(Purpose::Value, needed, &mut values)?;
+        Evaluator::new(graph, variables, Statistics::Running, *dtype)?.compute(
+            Purpose::Value,
+            needed,
+            &mut values,
+        )?;
         Ok(evaluator::value(&values, *output).clone())
     }
 

@@ -11,9 +11,17 @@ pub(crate) enum Purpose {
 }
 
 /// `x [n, c, h, w]`, `weight [o, c / groups, kh, kw]`, `bias [o]` → `[n, o, h', w']`.
-pub(crate) fn conv2d(purpose: Purpose, conv: &Conv2d, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+pub(crate) fn conv2d(
+    purpose: Purpose,
+    conv: &Conv2d,
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+) -> Result<Tensor> {
     let y = match purpose {
-        Purpose::Value if is_square(conv) => x.conv2d(weight, conv.padding[0], conv.stride[0], conv.dilation, conv.groups)?,
+        Purpose::Value if is_square(conv) => {
+            x.conv2d(weight, conv.padding[0], conv.stride[0], conv.dilation, conv.groups)?
+        }
         Purpose::Value | Purpose::Gradient => conv2d_by_matmul(conv, x, weight)?,
     };
     match bias {
@@ -27,19 +35,31 @@ fn is_square(conv: &Conv2d) -> bool {
     conv.stride[0] == conv.stride[1] && conv.padding[0] == conv.padding[1]
 }
 
-/// candle's backward pass takes the output padding of both directions from the height alone and runs once for every group.
+/// candle's backward pass takes the output padding of both directions from the height alone and
+/// runs once for every group.
 fn conv2d_by_matmul(conv: &Conv2d, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     let (out, per_group, kernel_h, kernel_w) = weight.dims4()?;
     let columns = per_group * kernel_h * kernel_w;
     let taps = taps(x, [kernel_h, kernel_w], conv.stride, conv.padding, conv.dilation, 0.0)?;
     let (n, _, h, w) = taps[0].dims4()?;
-    let unfolded = Tensor::stack(&taps, 2)?.permute((1, 2, 0, 3, 4))?.reshape((conv.groups, columns, n * h * w))?;
+    let unfolded = Tensor::stack(&taps, 2)?.permute((1, 2, 0, 3, 4))?.reshape((
+        conv.groups,
+        columns,
+        n * h * w,
+    ))?;
     let weight = weight.reshape((conv.groups, out / conv.groups, columns))?;
     weight.matmul(&unfolded)?.reshape((out, n, h, w))?.transpose(0, 1)?.contiguous()
 }
 
 /// For each tap of a window, row by row, the image of what that tap sees: `[n, c, h', w']`.
-fn taps(x: &Tensor, kernel: [usize; 2], stride: [usize; 2], padding: [usize; 2], dilation: usize, fill: f64) -> Result<Vec<Tensor>> {
+fn taps(
+    x: &Tensor,
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    padding: [usize; 2],
+    dilation: usize,
+    fill: f64,
+) -> Result<Vec<Tensor>> {
     let padded = pad(&pad(x, 2, padding[0], fill)?, 3, padding[1], fill)?;
     let (_, _, h, w) = padded.dims4()?;
     let positions = |axis: usize, size: usize, tap: usize| {
@@ -74,10 +94,17 @@ pub(crate) struct Moments {
 }
 
 /// Normalises by the given moments, or by those of the batch.
-pub(crate) fn batch_norm(norm: &BatchNorm, x: &Tensor, affine: Option<[&Tensor; 2]>, running: Option<&Moments>) -> Result<Tensor> {
+pub(crate) fn batch_norm(
+    norm: &BatchNorm,
+    x: &Tensor,
+    affine: Option<[&Tensor; 2]>,
+    running: Option<&Moments>,
+) -> Result<Tensor> {
     let per_channel = |v: &Tensor| v.reshape((1, (), 1, 1));
     let (centred, variance) = match running {
-        Some(moments) => (x.broadcast_sub(&per_channel(&moments.mean)?)?, per_channel(&moments.variance)?),
+        Some(moments) => {
+            (x.broadcast_sub(&per_channel(&moments.mean)?)?, per_channel(&moments.variance)?)
+        }
         None => {
             let centred = x.broadcast_sub(&x.mean_keepdim((0, 2, 3))?)?;
             let variance = centred.sqr()?.mean_keepdim((0, 2, 3))?;
@@ -86,7 +113,9 @@ pub(crate) fn batch_norm(norm: &BatchNorm, x: &Tensor, affine: Option<[&Tensor; 
     };
     let normal = centred.broadcast_div(&(variance + f64::from(norm.epsilon))?.sqrt()?)?;
     match affine {
-        Some([scale, shift]) => normal.broadcast_mul(&per_channel(scale)?)?.broadcast_add(&per_channel(shift)?),
+        Some([scale, shift]) => {
+            normal.broadcast_mul(&per_channel(scale)?)?.broadcast_add(&per_channel(shift)?)
+        }
         None => Ok(normal),
     }
 }
@@ -122,7 +151,8 @@ pub(crate) fn gate(x: &Tensor, gate: &Tensor) -> Result<Tensor> {
 
 /// The maximum of each window; its gradient goes to the first of several maxima, row by row.
 pub(crate) fn max_pool(pool: &Pool, x: &Tensor) -> Result<Tensor> {
-    let taps = taps(x, [pool.kernel; 2], [pool.stride; 2], [pool.padding; 2], 1, f64::NEG_INFINITY)?;
+    let taps =
+        taps(x, [pool.kernel; 2], [pool.stride; 2], [pool.padding; 2], 1, f64::NEG_INFINITY)?;
     let mut best = taps[0].clone();
     for tap in &taps[1..] {
         best = tap.gt(&best)?.where_cond(tap, &best)?;
@@ -151,7 +181,11 @@ pub(crate) fn add(inputs: &[&Tensor]) -> Result<Tensor> {
 }
 
 /// Σ weights\[terms\[i\]\] · x_i.
-pub(crate) fn weighted_sum(terms: &[usize], weights: &Tensor, inputs: &[&Tensor]) -> Result<Tensor> {
+pub(crate) fn weighted_sum(
+    terms: &[usize],
+    weights: &Tensor,
+    inputs: &[&Tensor],
+) -> Result<Tensor> {
     let weights = weights.flatten_all()?;
     let products = terms
         .iter()

@@ -4,8 +4,8 @@ use memmap2::MmapMut;
 
 use crate::aligned::Aligned;
 
-/// From this size on a buffer is mapped by itself, in large pages where the system has them: a pass over many small pages waits for their
-/// addresses more than for their content.
+/// From this size on a buffer is mapped by itself, in large pages where the system has them: a pass
+/// over many small pages waits for their addresses more than for their content.
 const MAPPED_FROM: usize = 4 << 20;
 
 /// Zeroed `f32` values at the start; memory is taken as they are first touched.

@@ -3,7 +3,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::cpu::buffer::Buffer;
 use crate::{EngineError, Result};
 
-/// What executors on the CPU share: threads, working memory, and how they compile. Results do not depend on the number of threads.
+/// What executors on the CPU share: threads, working memory, and how they compile. Results do not
+/// depend on the number of threads.
 #[derive(Clone, Debug)]
 pub struct Device {
     threads: Arc<rayon::ThreadPool>,
@@ -14,7 +15,10 @@ pub struct Device {
 impl Device {
     /// Starts `threads` threads; 0 means one for each core. Executors on it fuse their programs.
     pub fn new(threads: usize) -> Result<Self> {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("engine-{i}")).build();
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|i| format!("engine-{i}"))
+            .build();
         let pool = pool.map_err(|e| EngineError::Threads { threads, reason: e.to_string() })?;
         Ok(Self { threads: Arc::new(pool), memory: Memory::default(), fuse: true })
     }
@@ -34,7 +38,8 @@ impl Device {
         self.threads.current_num_threads()
     }
 
-    /// Bytes of the working memory that the executors alive on this device need together; they share it, one running at a time.
+    /// Bytes of the working memory that the executors alive on this device need together; they
+    /// share it, one running at a time.
     pub fn working_bytes(&self) -> usize {
         self.memory.lock().needed().iter().sum::<usize>() * size_of::<f32>()
     }
@@ -49,8 +54,8 @@ impl Device {
     }
 }
 
-/// Buffers that hold nothing between runs, shared by all executors of a device. Memory is taken when a run first needs it, and
-/// given back when the last executor that needs so much is gone.
+/// Buffers that hold nothing between runs, shared by all executors of a device. Memory is taken
+/// when a run first needs it, and given back when the last executor that needs so much is gone.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Memory(Arc<Mutex<Shared>>);
 
@@ -68,7 +73,10 @@ impl Shared {
         let mut needed = Vec::new();
         for (_, lengths) in &self.users {
             needed.resize(needed.len().max(lengths.len()), 0);
-            needed.iter_mut().zip(lengths).for_each(|(needed, length)| *needed = (*needed).max(*length));
+            needed
+                .iter_mut()
+                .zip(lengths)
+                .for_each(|(needed, length)| *needed = (*needed).max(*length));
         }
         needed
     }
@@ -82,7 +90,10 @@ impl Memory {
 
     /// Makes room for an executor with buffers of these lengths, largest first.
     pub(crate) fn reserve(&self, lengths: Vec<usize>) -> Reservation {
-        debug_assert!(lengths.is_sorted_by(|a, b| a >= b), "the i-th largest of all users share a buffer");
+        debug_assert!(
+            lengths.is_sorted_by(|a, b| a >= b),
+            "the i-th largest of all users share a buffer"
+        );
         let mut shared = self.lock();
         let id = shared.next;
         shared.next += 1;
@@ -106,7 +117,8 @@ impl Reservation {
         shared.buffers.resize_with(needed.len(), Buffer::default);
         for (buffer, &needed) in shared.buffers.iter_mut().zip(&needed) {
             if buffer.len() < needed {
-                // Given back first, then taken anew: growing would copy what nobody reads, and hold both on the way.
+                // Given back first, then taken anew: growing would copy what nobody reads, and hold
+                // both on the way.
                 *buffer = Buffer::default();
                 *buffer = Buffer::new(needed);
             }

@@ -24,15 +24,27 @@ pub struct Executor {
 }
 
 impl Executor {
-    /// Plans the buffers of `program`. Memory is taken by the first run: [`Self::own_bytes`] for itself, and [`Device::working_bytes`]
-    /// for all executors of the device together.
+    /// Plans the buffers of `program`. Memory is taken by the first run: [`Self::own_bytes`] for
+    /// itself, and [`Device::working_bytes`] for all executors of the device together.
     pub fn new(program: Program, device: &Device) -> Self {
-        let lowered = Lowered::new(&program, if device.fuses() { Fusion::Cache } else { Fusion::None });
-        let accesses: Vec<_> = lowered.actions.iter().map(|action| lowered.accesses(&program, action)).collect();
-        let plan = Plan::new(&accesses, &program.persistent, |tensor| tensor.elements(&program.graph));
+        let lowered =
+            Lowered::new(&program, if device.fuses() { Fusion::Cache } else { Fusion::None });
+        let accesses: Vec<_> =
+            lowered.actions.iter().map(|action| lowered.accesses(&program, action)).collect();
+        let plan =
+            Plan::new(&accesses, &program.persistent, |tensor| tensor.elements(&program.graph));
         let normalizations = Normalizations::new(&program.graph);
         let shared = device.memory().reserve(plan.shared.clone());
-        Self { program, device: device.clone(), lowered, plan, own: Vec::new(), shared, normalizations, statistics_momentum: 0.1 }
+        Self {
+            program,
+            device: device.clone(),
+            lowered,
+            plan,
+            own: Vec::new(),
+            shared,
+            normalizations,
+            statistics_momentum: 0.1,
+        }
     }
 
     /// The program it runs.
@@ -50,8 +62,8 @@ impl Executor {
         self.plan.shared.iter().sum::<usize>() * size_of::<f32>()
     }
 
-    /// Bytes that the steps of a run read and write between them, each tensor once a step: what no cache larger than a sample saves.
-    /// Parameters and inputs are not counted.
+    /// Bytes that the steps of a run read and write between them, each tensor once a step: what no
+    /// cache larger than a sample saves. Parameters and inputs are not counted.
     pub fn traffic_bytes(&self) -> usize {
         self.lowered.actions.iter().map(|action| self.action_bytes(action)).sum()
     }
@@ -65,7 +77,9 @@ impl Executor {
         reads.dedup();
         let elements = |tensor: &Tensor| tensor.elements(&self.program.graph);
         let added: usize = match action {
-            Action::Backward { targets, .. } => targets.iter().filter(|t| t.accumulate).map(|t| elements(&t.tensor)).sum(),
+            Action::Backward { targets, .. } => {
+                targets.iter().filter(|t| t.accumulate).map(|t| elements(&t.tensor)).sum()
+            }
             _ => 0,
         };
         let moved: usize = reads.iter().chain(&writes).map(elements).sum();
@@ -77,16 +91,22 @@ impl Executor {
         self.statistics_momentum = momentum;
     }
 
-    /// Runs all steps once. `feeds` gives the value of every input node the program reads, row-major.
+    /// Runs all steps once. `feeds` gives the value of every input node the program reads,
+    /// row-major.
     ///
     /// # Errors
-    /// A feed that is missing, has the wrong length or is on a GPU, a variable that is missing or has another shape.
+    /// A feed that is missing, has the wrong length or is on a GPU, a variable that is missing or
+    /// has another shape.
     pub fn run(&mut self, variables: &mut Variables, feeds: &[(NodeId, Feed<'_>)]) -> Result<()> {
         self.run_actions(variables, feeds, |_, _| ())
     }
 
     /// [`Self::run`], and how long each step took.
-    pub fn profile(&mut self, variables: &mut Variables, feeds: &[(NodeId, Feed<'_>)]) -> Result<Vec<StepTime>> {
+    pub fn profile(
+        &mut self,
+        variables: &mut Variables,
+        feeds: &[(NodeId, Feed<'_>)],
+    ) -> Result<Vec<StepTime>> {
         let mut times = Vec::new();
         self.run_actions(variables, feeds, |_, time| times.push(time))?;
         let graph = &self.program.graph;
@@ -107,14 +127,32 @@ impl Executor {
         feeds: &[(NodeId, Feed<'_>)],
         mut done: impl FnMut(&Action, Duration) + Send,
     ) -> Result<()> {
-        let Self { program, device, lowered, plan, own, shared, normalizations, statistics_momentum } = self;
+        let Self {
+            program,
+            device,
+            lowered,
+            plan,
+            own,
+            shared,
+            normalizations,
+            statistics_momentum,
+        } = self;
         let sources = resolve(program, variables, feeds)?;
         if own.is_empty() {
             own.extend(plan.own.iter().map(|&length| Buffer::new(length)));
         }
         shared.with(|shared| {
             let slots = own.iter_mut().chain(shared.iter_mut()).map(std::mem::take).collect();
-            let mut run = Run { program, lowered, plan, sources, slots, normalizations, variables, momentum: *statistics_momentum };
+            let mut run = Run {
+                program,
+                lowered,
+                plan,
+                sources,
+                slots,
+                normalizations,
+                variables,
+                momentum: *statistics_momentum,
+            };
             let result = device.install(|| {
                 lowered.actions.iter().try_for_each(|action| {
                     let start = Instant::now();
@@ -123,7 +161,10 @@ impl Executor {
                     Ok(())
                 })
             });
-            own.iter_mut().chain(shared.iter_mut()).zip(run.slots).for_each(|(home, buffer)| *home = buffer);
+            own.iter_mut()
+                .chain(shared.iter_mut())
+                .zip(run.slots)
+                .for_each(|(home, buffer)| *home = buffer);
             result
         })
     }
@@ -146,6 +187,7 @@ impl Executor {
 
     fn kept(&self, tensor: Tensor) -> usize {
         let slot = self.plan.location.get(&tensor).filter(|slot| **slot < self.plan.own.len());
-        *slot.unwrap_or_else(|| panic!("{tensor:?} was not asked for when the program was compiled"))
+        *slot
+            .unwrap_or_else(|| panic!("{tensor:?} was not asked for when the program was compiled"))
     }
 }

@@ -20,7 +20,10 @@ const PIECES: usize = 4;
 type Scaled<'a> = (Cow<'a, [f32]>, f32);
 
 fn on_host<'a>(gradients: &[Gradient<'a>]) -> Result<Vec<Scaled<'a>>> {
-    gradients.iter().map(|gradient| Ok((gradient.source.values()?, gradient.scale.value()?))).collect()
+    gradients
+        .iter()
+        .map(|gradient| Ok((gradient.source.values()?, gradient.scale.value()?)))
+        .collect()
 }
 
 /// The Euclidean norm of all gradients together.
@@ -55,7 +58,8 @@ pub(crate) fn sgd_step(
 ) -> Result<()> {
     let values = on_host(gradients)?;
     let weights = variables.several_mut(gradients.iter().map(Gradient::position))?;
-    let velocities: Vec<&mut [f32]> = velocity.iter_mut().map(Storage::host_mut).collect::<Result<_>>()?;
+    let velocities: Vec<&mut [f32]> =
+        velocity.iter_mut().map(Storage::host_mut).collect::<Result<_>>()?;
     // All parameters are cut into one list of pieces: most are too small for a task of their own.
     let pieces: Vec<_> = weights
         .into_iter()
@@ -68,7 +72,9 @@ pub(crate) fn sgd_step(
         .collect();
     let SgdRule { momentum, weight_decay, rate } = rule;
     device.install(|| {
-        pieces.into_par_iter().in_tasks_of(PIECES).for_each(|(w, v, g, scale)| momentum_step(w, v, g, scale, momentum, weight_decay, rate))
+        pieces.into_par_iter().in_tasks_of(PIECES).for_each(|(w, v, g, scale)| {
+            momentum_step(w, v, g, scale, momentum, weight_decay, rate)
+        })
     });
     Ok(())
 }
@@ -83,8 +89,11 @@ pub(crate) fn adam_step(
     let AdamRule { betas: (b1, b2), weight_decay, epsilon, step_size, root } = rule;
     for (gradient, (first, second)) in gradients.iter().zip(first.iter_mut().zip(second)) {
         let (values, scale) = (gradient.source.values()?, gradient.scale.value()?);
-        let (weights, first, second) = (variables.data_mut(gradient.position)?, first.host_mut()?, second.host_mut()?);
-        for ((w, g), (m, v)) in weights.iter_mut().zip(values.iter()).zip(first.iter_mut().zip(second)) {
+        let (weights, first, second) =
+            (variables.data_mut(gradient.position)?, first.host_mut()?, second.host_mut()?);
+        for ((w, g), (m, v)) in
+            weights.iter_mut().zip(values.iter()).zip(first.iter_mut().zip(second))
+        {
             let g = scale * g + weight_decay * *w;
             *m = b1 * *m + (1.0 - b1) * g;
             *v = b2 * *v + (1.0 - b2) * g * g;
@@ -95,11 +104,24 @@ pub(crate) fn adam_step(
 }
 
 /// Moves averages towards the values at these positions, one for each average.
-pub(crate) fn average(decay: f32, averages: &mut Variables, values: &Variables, positions: &[usize], device: &Device) -> Result<()> {
-    let values: Vec<&[f32]> = positions.iter().map(|&position| values.at(position).data()).collect::<Result<_>>()?;
+pub(crate) fn average(
+    decay: f32,
+    averages: &mut Variables,
+    values: &Variables,
+    positions: &[usize],
+    device: &Device,
+) -> Result<()> {
+    let values: Vec<&[f32]> =
+        positions.iter().map(|&position| values.at(position).data()).collect::<Result<_>>()?;
     let averages = averages.several_mut(0..positions.len())?;
-    let pieces: Vec<_> = averages.into_iter().zip(values).flat_map(|(a, v)| a.chunks_mut(CHUNK).zip(v.chunks(CHUNK))).collect();
-    device.install(|| pieces.into_par_iter().in_tasks_of(PIECES).for_each(|(a, v)| average_step(a, v, decay)));
+    let pieces: Vec<_> = averages
+        .into_iter()
+        .zip(values)
+        .flat_map(|(a, v)| a.chunks_mut(CHUNK).zip(v.chunks(CHUNK)))
+        .collect();
+    device.install(|| {
+        pieces.into_par_iter().in_tasks_of(PIECES).for_each(|(a, v)| average_step(a, v, decay))
+    });
     Ok(())
 }
 

@@ -19,8 +19,13 @@ pub(crate) enum Source<'a> {
     Feed(&'a [f32]),
 }
 
-/// Finds the value of every leaf that the program reads, and checks its size; those of parameters are on the host then.
-pub(crate) fn resolve<'a>(program: &Program, variables: &Variables, feeds: &[(NodeId, Feed<'a>)]) -> Result<Vec<Source<'a>>> {
+/// Finds the value of every leaf that the program reads, and checks its size; those of parameters
+/// are on the host then.
+pub(crate) fn resolve<'a>(
+    program: &Program,
+    variables: &Variables,
+    feeds: &[(NodeId, Feed<'a>)],
+) -> Result<Vec<Source<'a>>> {
     let graph = &program.graph;
     let mut sources = vec![Source::Slot; graph.len()];
     for step in &program.steps {
@@ -143,7 +148,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The input of `id` with the operation of `id` applied, whether readers of `id` do that or not.
+    /// The input of `id` with the operation of `id` applied, whether readers of `id` do that or
+    /// not.
     fn applied(&self, id: NodeId) -> Values<'_> {
         let x = self.values(self.graph()[id].inputs[0]);
         let (channels, plane) = self.extents(id);
@@ -159,10 +165,15 @@ impl<'a> Run<'a> {
         while let Gradient::Of(reader, input) = self.lowered.gradients[at.index()] {
             let node = &self.graph()[reader];
             match &node.op {
-                Op::WeightedSum { terms } => gradients.scale = self.value(node.inputs[0])[terms[input - 1]],
+                Op::WeightedSum { terms } => {
+                    gradients.scale = self.value(node.inputs[0])[terms[input - 1]]
+                }
                 Op::DropPath => gradients.mask = Some(self.value(node.inputs[1])),
                 Op::BatchNorm(_) => {
-                    let (moments, backward) = (&self.normalizations.moments[reader.index()], &self.normalizations.backward[reader.index()]);
+                    let (moments, backward) = (
+                        &self.normalizations.moments[reader.index()],
+                        &self.normalizations.backward[reader.index()],
+                    );
                     gradients.normal = Some(moments.gradient(backward, self.value(node.inputs[0])));
                 }
                 _ => {}
@@ -174,7 +185,10 @@ impl<'a> Run<'a> {
 
     /// A tensor times its gate: each plane is a sample of its own, which the gate masks.
     fn gated(&self, x: NodeId, gate: NodeId) -> Values<'_> {
-        Values { mask: Some(self.value(gate)), ..Values::plain(self.value(x), 1, self.extents(x).1) }
+        Values {
+            mask: Some(self.value(gate)),
+            ..Values::plain(self.value(x), 1, self.extents(x).1)
+        }
     }
 
     fn planned(&self, tensor: Tensor) -> &[f32] {
@@ -182,11 +196,22 @@ impl<'a> Run<'a> {
         &self.slots[self.plan.location[&tensor]][..self.shape(id).elements()]
     }
 
-    /// Lets `fill` write planned tensors while it reads others: their buffers are taken out of the slots and put back.
-    fn write_all<R>(&mut self, tensors: &[Tensor], fill: impl FnOnce(&Self, Vec<&mut [f32]>) -> R) -> R {
-        let mut buffers: Vec<Buffer> = tensors.iter().map(|tensor| std::mem::take(&mut self.slots[self.plan.location[tensor]])).collect();
-        let lengths = tensors.iter().map(|(Tensor::Value(id) | Tensor::Gradient(id))| self.shape(*id).elements());
-        let slices = buffers.iter_mut().zip(lengths).map(|(buffer, length)| &mut buffer[..length]).collect();
+    /// Lets `fill` write planned tensors while it reads others: their buffers are taken out of the
+    /// slots and put back.
+    fn write_all<R>(
+        &mut self,
+        tensors: &[Tensor],
+        fill: impl FnOnce(&Self, Vec<&mut [f32]>) -> R,
+    ) -> R {
+        let mut buffers: Vec<Buffer> = tensors
+            .iter()
+            .map(|tensor| std::mem::take(&mut self.slots[self.plan.location[tensor]]))
+            .collect();
+        let lengths = tensors
+            .iter()
+            .map(|(Tensor::Value(id) | Tensor::Gradient(id))| self.shape(*id).elements());
+        let slices =
+            buffers.iter_mut().zip(lengths).map(|(buffer, length)| &mut buffer[..length]).collect();
         let result = fill(self, slices);
         for (tensor, buffer) in tensors.iter().zip(buffers) {
             self.slots[self.plan.location[tensor]] = buffer;
@@ -216,7 +241,8 @@ impl<'a> Run<'a> {
     }
 
     fn crop(&self, x: NodeId, top: usize, left: usize) -> layout::Crop {
-        let [_, _, h, w] = self.shape(x).dims4().expect("the graph checked that this has four dimensions");
+        let [_, _, h, w] =
+            self.shape(x).dims4().expect("the graph checked that this has four dimensions");
         layout::Crop { h, w, top, left }
     }
 
@@ -246,14 +272,24 @@ impl<'a> Run<'a> {
             match &node.op {
                 Op::Input | Op::Parameter { .. } => unreachable!("leaves have no step"),
                 Op::Conv2d(_) => {
-                    let (geometry, bias) = (run.geometry(id), node.inputs.get(2).map(|&b| run.value(b)));
+                    let (geometry, bias) =
+                        (run.geometry(id), node.inputs.get(2).map(|&b| run.value(b)));
                     if let Some(window) = geometry.depthwise() {
-                        depthwise::forward(window, run.values(x), run.value(node.inputs[1]), bias, y, wanted);
+                        depthwise::forward(
+                            window,
+                            run.values(x),
+                            run.value(node.inputs[1]),
+                            bias,
+                            y,
+                            wanted,
+                        );
                     } else {
                         run.chain(id).forward(bias, y, wanted);
                     }
                 }
-                Op::BatchNorm(_) | Op::Relu | Op::DropPath | Op::Reshape => elementwise::materialize(run.applied(id), y),
+                Op::BatchNorm(_) | Op::Relu | Op::DropPath | Op::Reshape => {
+                    elementwise::materialize(run.applied(id), y)
+                }
                 Op::Activation(function) => activation::forward(*function, run.values(x), y),
                 Op::Gate => elementwise::materialize(run.gated(x, node.inputs[1]), y),
                 Op::MaxPool(_) => pool::max_forward(run.window(id), run.values(x), y, wanted),
@@ -265,7 +301,11 @@ impl<'a> Run<'a> {
                 }
                 Op::WeightedSum { terms } => {
                     let weights = run.value(x);
-                    let terms: Vec<_> = terms.iter().zip(&node.inputs[1..]).map(|(&t, &i)| (weights[t], run.values(i))).collect();
+                    let terms: Vec<_> = terms
+                        .iter()
+                        .zip(&node.inputs[1..])
+                        .map(|(&t, &i)| (weights[t], run.values(i)))
+                        .collect();
                     elementwise::weighted_sum(&terms, y);
                 }
                 Op::Scale { factor } => elementwise::scale(run.value(x), *factor, y, Write::Set),
@@ -281,10 +321,18 @@ impl<'a> Run<'a> {
                 Op::Select { index } => y[0] = run.value(x)[*index],
                 Op::Linear => {
                     let inputs = run.shape(x)[1];
-                    linear::forward(run.value(x), inputs, run.value(node.inputs[1]), node.inputs.get(2).map(|&b| run.value(b)), y);
+                    linear::forward(
+                        run.value(x),
+                        inputs,
+                        run.value(node.inputs[1]),
+                        node.inputs.get(2).map(|&b| run.value(b)),
+                        y,
+                    );
                 }
                 Op::Softmax => loss::softmax(run.value(x), last(&node.shape), y),
-                Op::CrossEntropy { smoothing } => y[0] = loss::cross_entropy(run.value(x), run.value(node.inputs[1]), *smoothing),
+                Op::CrossEntropy { smoothing } => {
+                    y[0] = loss::cross_entropy(run.value(x), run.value(node.inputs[1]), *smoothing)
+                }
             }
         });
         if let Some(norm) = self.lowered.moments_for[id.index()] {
@@ -302,13 +350,16 @@ impl<'a> Run<'a> {
     /// Statistics, and the coefficients that readers apply.
     fn finish_moments(&mut self, id: NodeId) -> Result<()> {
         let node = &self.graph()[id];
-        let Op::BatchNorm(norm) = &node.op else { unreachable!("only normalisations have moments") };
+        let Op::BatchNorm(norm) = &node.op else {
+            unreachable!("only normalisations have moments")
+        };
         let (channels, plane) = self.extents(id);
         let affine = self.affine_inputs(id);
         let moments = match self.program.statistics {
             Statistics::Running => {
                 let (mean, variance) = self.running(id)?;
-                let statistic = |position: usize| self.variables.at(position).data().map(<[f32]>::to_vec);
+                let statistic =
+                    |position: usize| self.variables.at(position).data().map(<[f32]>::to_vec);
                 Moments::new(statistic(mean)?, statistic(variance)?, norm.epsilon, affine)
             }
             Statistics::Batch => {
@@ -335,17 +386,22 @@ impl<'a> Run<'a> {
         Ok((statistic(node.running_mean())?, statistic(node.running_var())?))
     }
 
-    /// Keeps moments for the rest of the run, and moves the running statistics towards those of a batch.
+    /// Keeps moments for the rest of the run, and moves the running statistics towards those of a
+    /// batch.
     fn keep_moments(&mut self, id: NodeId, moments: Moments) -> Result<()> {
         if self.program.statistics == Statistics::Batch {
             self.normalizations.plane_moments[id.index()].clear();
             let (mean, variance) = self.running(id)?;
             let count = (self.shape(id).elements() / moments.mean.len()) as f32;
-            // The running variance is the unbiased one, as PyTorch keeps it; a single value has none, its biased 0 stands in.
+            // The running variance is the unbiased one, as PyTorch keeps it; a single value has
+            // none, its biased 0 stands in.
             let unbiased = if count > 1.0 { count / (count - 1.0) } else { 1.0 };
             let momentum = self.momentum;
             let mix = |running: &mut [f32], batch: &[f32], factor: f32| {
-                running.iter_mut().zip(batch).for_each(|(r, b)| *r = (1.0 - momentum) * *r + momentum * factor * b);
+                running
+                    .iter_mut()
+                    .zip(batch)
+                    .for_each(|(r, b)| *r = (1.0 - momentum) * *r + momentum * factor * b);
             };
             mix(self.variables.data_mut(mean)?, &moments.mean, 1.0);
             mix(self.variables.data_mut(variance)?, &moments.variance, unbiased);
@@ -358,7 +414,8 @@ impl<'a> Run<'a> {
         let lowered = self.lowered;
         let inside = lowered.depthwise(self.graph(), id);
         let first = inside.unwrap_or(id);
-        let norm = lowered.sums_for[first.index()].filter(|_| targets.iter().any(|target| (target.node, target.input) == (first, 0)));
+        let norm = lowered.sums_for[first.index()]
+            .filter(|_| targets.iter().any(|target| (target.node, target.input) == (first, 0)));
         let mut sums = norm.map_or_else(Vec::new, |norm| {
             let (_, plane) = self.extents(norm);
             vec![PlaneSums::default(); self.shape(norm).elements() / plane]
@@ -367,7 +424,10 @@ impl<'a> Run<'a> {
         // Two gradients in one buffer are written one after the other.
         let mut rounds: Vec<Vec<usize>> = Vec::new();
         for (i, tensor) in tensors.iter().enumerate() {
-            match rounds.iter_mut().find(|round| round.iter().all(|&other| tensors[other] != *tensor)) {
+            match rounds
+                .iter_mut()
+                .find(|round| round.iter().all(|&other| tensors[other] != *tensor))
+            {
                 Some(round) => round.push(i),
                 None => rounds.push(vec![i]),
             }
@@ -378,7 +438,9 @@ impl<'a> Run<'a> {
                 let mut slots: Vec<(&Target, Option<&mut [f32]>)> =
                     round.iter().map(|&i| &targets[i]).zip(slices.into_iter().map(Some)).collect();
                 let mut take = |node: NodeId, input: usize| {
-                    let (target, slice) = slots.iter_mut().find(|(target, _)| (target.node, target.input) == (node, input))?;
+                    let (target, slice) = slots
+                        .iter_mut()
+                        .find(|(target, _)| (target.node, target.input) == (node, input))?;
                     Some((slice.take()?, if target.accumulate { Write::Add } else { Write::Set }))
                 };
                 let (dx, ddepthwise) = (take(first, 0), inside.and_then(|d| take(d, 1)));
@@ -392,12 +454,19 @@ impl<'a> Run<'a> {
                     return;
                 }
                 let planes = dx.is_some().then_some(&mut sums[..]).filter(|sums| !sums.is_empty());
-                let means = norm.map_or(&[][..], |norm| &run.normalizations.moments[norm.index()].mean);
+                let means =
+                    norm.map_or(&[][..], |norm| &run.normalizations.moments[norm.index()].mean);
                 let sums = planes.map(|planes| Sums { planes, means });
                 if let (Some(window), None) = (geometry.depthwise(), inside) {
                     let inputs = &run.graph()[id].inputs;
                     let (x, weight) = (run.values(inputs[0]), run.value(inputs[1]));
-                    depthwise::backward(window, x, weight, dy, depthwise::Wanted { dx, sums, dweight });
+                    depthwise::backward(
+                        window,
+                        x,
+                        weight,
+                        dy,
+                        depthwise::Wanted { dx, sums, dweight },
+                    );
                 } else {
                     run.chain(id).backward(dy, conv::Wanted { dx, sums, dweight, ddepthwise });
                 }
@@ -431,7 +500,12 @@ impl<'a> Run<'a> {
                     0 => {
                         let moments = &run.normalizations.moments[id.index()];
                         let normal = moments.gradient(backward, run.value(node.inputs[0]));
-                        elementwise::send(Gradients { normal: Some(normal), ..run.gradients(id) }, None, write, to);
+                        elementwise::send(
+                            Gradients { normal: Some(normal), ..run.gradients(id) },
+                            None,
+                            write,
+                            to,
+                        );
                     }
                     1 => write.apply(to, backward.dscale.iter().copied()),
                     _ => write.apply(to, backward.dshift.iter().copied()),
@@ -445,10 +519,12 @@ impl<'a> Run<'a> {
         let node = &graph[id];
         let inputs = lowered.products_of_sum(graph, id, targets);
         if !inputs.is_empty() {
-            let norms: Vec<Option<NodeId>> = inputs.iter().map(|&input| lowered.norm_behind(graph, id, input)).collect();
-            // The normalisations that readers apply: the products are then taken with x less its mean, since the difference of two large
-            // sums would lose digits.
-            let applied: Vec<Option<NodeId>> = inputs.iter().map(|&input| self.norm_applied(node.inputs[input])).collect();
+            let norms: Vec<Option<NodeId>> =
+                inputs.iter().map(|&input| lowered.norm_behind(graph, id, input)).collect();
+            // The normalisations that readers apply: the products are then taken with x less its
+            // mean, since the difference of two large sums would lose digits.
+            let applied: Vec<Option<NodeId>> =
+                inputs.iter().map(|&input| self.norm_applied(node.inputs[input])).collect();
             let terms: Vec<elementwise::Term<'_>> = inputs
                 .iter()
                 .zip(&applied)
@@ -458,22 +534,34 @@ impl<'a> Run<'a> {
                 })
                 .collect();
             let (dy, products) = elementwise::products(self.gradients(id).data, &terms);
-            let weights: Vec<f64> =
-                terms.iter().zip(&products).map(|(term, products)| elementwise::inner_product(term, &dy, products)).collect();
+            let weights: Vec<f64> = terms
+                .iter()
+                .zip(&products)
+                .map(|(term, products)| elementwise::inner_product(term, &dy, products))
+                .collect();
             drop(terms);
             for ((norm, applied), products) in norms.iter().zip(&applied).zip(&products) {
                 let Some(norm) = *norm else { continue };
-                // Where readers do not apply the normalisation, the products were not taken with its input.
+                // Where readers do not apply the normalisation, the products were not taken with
+                // its input.
                 if *applied == Some(norm) {
-                    self.normalizations.plane_sums[norm.index()] =
-                        dy.iter().zip(products).map(|(&dy, &dy_x)| PlaneSums { dy, dy_x }).collect();
+                    self.normalizations.plane_sums[norm.index()] = dy
+                        .iter()
+                        .zip(products)
+                        .map(|(&dy, &dy_x)| PlaneSums { dy, dy_x })
+                        .collect();
                 }
             }
-            if let (Op::WeightedSum { terms }, Some(target)) = (&node.op, targets.iter().find(|target| target.input == 0)) {
+            if let (Op::WeightedSum { terms }, Some(target)) =
+                (&node.op, targets.iter().find(|target| target.input == 0))
+            {
                 let write = if target.accumulate { Write::Add } else { Write::Set };
                 self.write(target.tensor, |_, to| {
                     write.clear(to);
-                    inputs.iter().zip(weights).for_each(|(&input, gradient)| to[terms[input - 1]] += gradient as f32);
+                    inputs
+                        .iter()
+                        .zip(weights)
+                        .for_each(|(&input, gradient)| to[terms[input - 1]] += gradient as f32);
                 });
             }
         }
@@ -484,7 +572,9 @@ impl<'a> Run<'a> {
                 _ => 1.0,
             };
             let write = if target.accumulate { Write::Add } else { Write::Set };
-            self.write(target.tensor, |run, dx| elementwise::scale(run.gradients(id).data, scale, dx, write));
+            self.write(target.tensor, |run, dx| {
+                elementwise::scale(run.gradients(id).data, scale, dx, write)
+            });
         }
     }
 
@@ -508,29 +598,68 @@ impl<'a> Run<'a> {
                 let x = node.inputs[0];
                 let bare = || run.planned(Tensor::Gradient(id));
                 match &node.op {
-                    Op::Input | Op::Parameter { .. } => unreachable!("leaves have no backward step"),
-                    Op::Conv2d(_) | Op::BatchNorm(_) | Op::Add | Op::WeightedSum { .. } => unreachable!("these have steps of their own"),
-                    Op::Relu => elementwise::send(run.gradients(id), Some(run.applied(id)), write, dx),
-                    Op::Activation(function) => activation::backward(*function, run.values(x), bare(), dx, write),
+                    Op::Input | Op::Parameter { .. } => {
+                        unreachable!("leaves have no backward step")
+                    }
+                    Op::Conv2d(_) | Op::BatchNorm(_) | Op::Add | Op::WeightedSum { .. } => {
+                        unreachable!("these have steps of their own")
+                    }
+                    Op::Relu => {
+                        elementwise::send(run.gradients(id), Some(run.applied(id)), write, dx)
+                    }
+                    Op::Activation(function) => {
+                        activation::backward(*function, run.values(x), bare(), dx, write)
+                    }
                     Op::Gate if input == 0 => {
                         let (_, plane) = run.extents(id);
-                        elementwise::send(Gradients { mask: Some(value(1)), ..Gradients::plain(bare(), 1, plane) }, None, write, dx);
+                        elementwise::send(
+                            Gradients {
+                                mask: Some(value(1)),
+                                ..Gradients::plain(bare(), 1, plane)
+                            },
+                            None,
+                            write,
+                            dx,
+                        );
                     }
-                    Op::Gate => elementwise::mask_backward(Values::plain(value(0), 1, run.extents(id).1), bare(), dx, write),
-                    Op::MaxPool(_) => pool::max_backward(run.window(id), run.values(x), run.gradients(id), dx, write),
+                    Op::Gate => elementwise::mask_backward(
+                        Values::plain(value(0), 1, run.extents(id).1),
+                        bare(),
+                        dx,
+                        write,
+                    ),
+                    Op::MaxPool(_) => pool::max_backward(
+                        run.window(id),
+                        run.values(x),
+                        run.gradients(id),
+                        dx,
+                        write,
+                    ),
                     Op::AvgPool(_) => {
-                        let through = run.lowered.applies_relu(run.graph(), x).then(|| run.values(x));
+                        let through =
+                            run.lowered.applies_relu(run.graph(), x).then(|| run.values(x));
                         pool::avg_backward(run.window(id), through, run.gradients(id), dx, write);
                     }
-                    Op::GlobalAvgPool => layout::global_avg_pool_backward(bare(), run.extents(x).1, dx, write),
+                    Op::GlobalAvgPool => {
+                        layout::global_avg_pool_backward(bare(), run.extents(x).1, dx, write)
+                    }
                     Op::Reshape => elementwise::scale(bare(), 1.0, dx, write),
                     Op::Scale { factor } => elementwise::scale(bare(), *factor, dx, write),
                     Op::Concat => {
                         let size = |id: &NodeId| -> usize { run.shape(*id)[1..].iter().product() };
                         let at = node.inputs[..input].iter().map(size).sum();
-                        layout::extract(bare(), size(&id), at, dx, size(&node.inputs[input]), write);
+                        layout::extract(
+                            bare(),
+                            size(&id),
+                            at,
+                            dx,
+                            size(&node.inputs[input]),
+                            write,
+                        );
                     }
-                    Op::Crop { top, left } => layout::crop_backward(run.crop(x, *top, *left), bare(), dx, write),
+                    Op::Crop { top, left } => {
+                        layout::crop_backward(run.crop(x, *top, *left), bare(), dx, write)
+                    }
                     Op::Select { index } => {
                         write.clear(dx);
                         dx[*index] += bare()[0];
@@ -543,14 +672,32 @@ impl<'a> Run<'a> {
                             _ => linear::backward_bias(bare(), dx, write),
                         }
                     }
-                    Op::Softmax => loss::softmax_backward(run.planned(Tensor::Value(id)), last(&node.shape), bare(), dx, write),
+                    Op::Softmax => loss::softmax_backward(
+                        run.planned(Tensor::Value(id)),
+                        last(&node.shape),
+                        bare(),
+                        dx,
+                        write,
+                    ),
                     Op::DropPath if input == 0 => {
-                        elementwise::send(Gradients { mask: Some(value(1)), ..run.gradients(id) }, None, write, dx);
+                        elementwise::send(
+                            Gradients { mask: Some(value(1)), ..run.gradients(id) },
+                            None,
+                            write,
+                            dx,
+                        );
                     }
                     Op::DropPath => elementwise::mask_backward(run.values(x), bare(), dx, write),
                     // Labels are class indices: the loss does not change with them continuously.
                     Op::CrossEntropy { .. } if input == 1 => write.clear(dx),
-                    Op::CrossEntropy { smoothing } => loss::cross_entropy_backward(value(0), value(1), *smoothing, bare()[0], dx, write),
+                    Op::CrossEntropy { smoothing } => loss::cross_entropy_backward(
+                        value(0),
+                        value(1),
+                        *smoothing,
+                        bare()[0],
+                        dx,
+                        write,
+                    ),
                 }
             });
         }

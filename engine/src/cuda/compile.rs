@@ -1,7 +1,8 @@
-//! The kernels: their sources, compiled by NVRTC for the device that is there, and kept on disk for the next start.
+//! The kernels: their sources, compiled by NVRTC for the device that is there, and kept on disk for
+//! the next start.
 
-// Calls into NVRTC are calls into C; the program handle lives from its making to the end of `compile`, and loading a library runs its
-// initialisers, as using it would.
+// Calls into NVRTC are calls into C; the program handle lives from its making to the end of
+// `compile`, and loading a library runs its initialisers, as using it would.
 #![allow(unsafe_code)]
 
 use std::collections::HashMap;
@@ -31,8 +32,10 @@ macro_rules! sources {
 }
 
 /// What the files include, by name.
-const HEADERS: [(&str, &str); 2] =
-    [("common.cuh", include_str!("../../kernels/common.cuh")), ("conv.cuh", include_str!("../../kernels/conv.cuh"))];
+const HEADERS: [(&str, &str); 2] = [
+    ("common.cuh", include_str!("../../kernels/common.cuh")),
+    ("conv.cuh", include_str!("../../kernels/conv.cuh")),
+];
 
 /// Every file of kernels.
 const SOURCES: [Source; 11] = sources![
@@ -49,8 +52,8 @@ const SOURCES: [Source; 11] = sources![
     "reduce.cu",
 ];
 
-/// Machine code of every source for devices of that compute capability. It is compiled once on a machine, with all its processors, and
-/// once in a process where nothing can be kept.
+/// Machine code of every source for devices of that compute capability. It is compiled once on a
+/// machine, with all its processors, and once in a process where nothing can be kept.
 pub(crate) fn cubins(capability: (u32, u32)) -> Result<Cubins> {
     type Compiled = HashMap<(u32, u32), Cubins>;
     static COMPILED: Mutex<Option<Compiled>> = Mutex::new(None);
@@ -60,7 +63,10 @@ pub(crate) fn cubins(capability: (u32, u32)) -> Result<Cubins> {
     if let Some(cubins) = compiled.get(&capability) {
         return Ok(Arc::clone(cubins));
     }
-    let cubins = SOURCES.par_iter().map(|source| Ok((source.name, source.cubin(capability)?))).collect::<Result<Vec<_>>>()?;
+    let cubins = SOURCES
+        .par_iter()
+        .map(|source| Ok((source.name, source.cubin(capability)?)))
+        .collect::<Result<Vec<_>>>()?;
     Ok(Arc::clone(compiled.entry(capability).or_insert(cubins.into())))
 }
 
@@ -68,7 +74,8 @@ pub(crate) fn cubins(capability: (u32, u32)) -> Result<Cubins> {
 pub(crate) type Cubins = Arc<[(&'static str, Vec<u8>)]>;
 
 impl Source {
-    /// Machine code for devices of that compute capability, from the disk where it was compiled before.
+    /// Machine code for devices of that compute capability, from the disk where it was compiled
+    /// before.
     fn cubin(&self, capability: (u32, u32)) -> Result<Vec<u8>> {
         load_compiler()?;
         let kept = cache_folder().map(|folder| folder.join(self.file_name(capability)));
@@ -87,8 +94,10 @@ impl Source {
         load_compiler()?;
         let text = |text: &str| CString::new(text).expect("sources and names have no zeros");
         let (source, name) = (text(self.text), text(self.name));
-        let (names, headers) = (HEADERS.map(|(name, _)| text(name)), HEADERS.map(|(_, header)| text(header)));
-        let pointers = |texts: &[CString; HEADERS.len()]| texts.each_ref().map(|text| text.as_ptr());
+        let (names, headers) =
+            (HEADERS.map(|(name, _)| text(name)), HEADERS.map(|(_, header)| text(header)));
+        let pointers =
+            |texts: &[CString; HEADERS.len()]| texts.each_ref().map(|text| text.as_ptr());
         let (includes, included) = (pointers(&names), pointers(&headers));
         let mut program = std::ptr::null_mut();
         // SAFETY: all strings end with a zero and outlive the program.
@@ -107,16 +116,23 @@ impl Source {
         let options = options((major, minor));
         // SAFETY: the program was created above and is destroyed below.
         let compiled = unsafe { result::compile_program(program, &options) };
-        // SAFETY: as above; the log can be asked for after a compilation, whether it succeeded or not.
-        let log = unsafe { result::get_program_log(program) }.map(|log| as_text(&log)).unwrap_or_default();
+        // SAFETY: as above; the log can be asked for after a compilation, whether it succeeded or
+        // not.
+        let log = unsafe { result::get_program_log(program) }
+            .map(|log| as_text(&log))
+            .unwrap_or_default();
         let cubin = compiled.map_err(|e| {
-            EngineError::cuda(format!("NVRTC cannot compile {} for sm_{major}{minor}: {e}\n{log}", self.name))
-                .with_hint("this GPU may be newer than the compiler: install a newer libnvrtc")
+            EngineError::cuda(format!(
+                "NVRTC cannot compile {} for sm_{major}{minor}: {e}\n{log}",
+                self.name
+            ))
+            .with_hint("this GPU may be newer than the compiler: install a newer libnvrtc")
         });
         // SAFETY: the program was compiled; the buffer is as long as the compiler says.
         let cubin = cubin.and_then(|()| unsafe { get_cubin(program) });
         // SAFETY: the program is not used after this.
-        unsafe { result::destroy_program(program) }.map_err(|e| EngineError::cuda(format!("NVRTC: {e}")))?;
+        unsafe { result::destroy_program(program) }
+            .map_err(|e| EngineError::cuda(format!("NVRTC: {e}")))?;
         Ok(Compiled { cubin: cubin?, log })
     }
 
@@ -130,14 +146,21 @@ impl Source {
 
 /// What the compiler is told.
 fn options((major, minor): (u32, u32)) -> [String; 3] {
-    [format!("--gpu-architecture=sm_{major}{minor}"), "--std=c++17".to_owned(), "--ptxas-options=-v".to_owned()]
+    [
+        format!("--gpu-architecture=sm_{major}{minor}"),
+        "--std=c++17".to_owned(),
+        "--ptxas-options=-v".to_owned(),
+    ]
 }
 
 /// What the compiler made of a source.
 struct Compiled {
     cubin: Vec<u8>,
     /// What it said: registers and spills of each kernel among it.
-    #[cfg_attr(not(test), expect(dead_code, reason = "only the tests look at registers and spills"))]
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "only the tests look at registers and spills")
+    )]
     log: String,
 }
 
@@ -181,7 +204,8 @@ fn load_compiler() -> Result<()> {
     let present = || unsafe { sys::is_culib_present() };
     SEARCH.call_once(|| {
         // What the user names is wanted whatever else there is.
-        let named = env::var_os("ADWP_CUDA_LIBRARIES").is_some_and(|folder| open_compiler(Path::new(&folder)));
+        let named = env::var_os("ADWP_CUDA_LIBRARIES")
+            .is_some_and(|folder| open_compiler(Path::new(&folder)));
         if !named && !present() {
             library_folders().iter().any(|folder| open_compiler(folder));
         }
@@ -189,11 +213,18 @@ fn load_compiler() -> Result<()> {
     if present() {
         return Ok(());
     }
-    Err(EngineError::cuda("there is no NVRTC on this machine (libnvrtc.so), which compiles the kernels for the GPU")
-        .with_hint("install it: pip install nvidia-cuda-nvrtc, or the CUDA toolkit; ADWP_CUDA_LIBRARIES can name the folder it is in"))
+    Err(EngineError::cuda(
+        "there is no NVRTC on this machine (libnvrtc.so), which compiles the \
+    kernels for the GPU",
+    )
+    .with_hint(
+        "install it: pip install nvidia-cuda-nvrtc, or the CUDA toolkit; \
+        ADWP_CUDA_LIBRARIES can name the folder it is in",
+    ))
 }
 
-/// Opens NVRTC in that folder, with what it needs, and leaves it open: the loader then finds it by its name.
+/// Opens NVRTC in that folder, with what it needs, and leaves it open: the loader then finds it by
+/// its name.
 fn open_compiler(folder: &Path) -> bool {
     let Ok(entries) = fs::read_dir(folder) else { return false };
     let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
@@ -201,7 +232,11 @@ fn open_compiler(folder: &Path) -> bool {
     // Libraries named so are for machines that the usual ones do not run on.
     files.retain(|path| !path.to_string_lossy().contains(".alt."));
     let named = |prefix: &'static str| {
-        files.iter().filter(move |path| path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(prefix)))
+        files.iter().filter(move |path| {
+            path.file_name()
+                .and_then(|name| name.to_str())
+                .is_some_and(|name| name.starts_with(prefix))
+        })
     };
     let open = |path: &PathBuf| {
         // SAFETY: see the head of this file.
@@ -217,36 +252,53 @@ fn open_compiler(folder: &Path) -> bool {
 /// Folders that may hold the libraries of CUDA.
 fn library_folders() -> Vec<PathBuf> {
     let toolkits = ["CUDA_HOME", "CUDA_PATH"].iter().filter_map(env::var_os).map(PathBuf::from);
-    let toolkits = toolkits.chain(children(Path::new("/usr/local"), "cuda")).flat_map(|root| [root.join("lib64"), root.join("lib")]);
+    let toolkits = toolkits
+        .chain(children(Path::new("/usr/local"), "cuda"))
+        .flat_map(|root| [root.join("lib64"), root.join("lib")]);
     let conda = env::var_os("CONDA_PREFIX").map(|prefix| PathBuf::from(prefix).join("lib"));
-    toolkits.chain(conda).chain(python_folders().into_iter().flat_map(|packages| in_packages(&packages))).collect()
+    toolkits
+        .chain(conda)
+        .chain(python_folders().into_iter().flat_map(|packages| in_packages(&packages)))
+        .collect()
 }
 
 /// Where Python packages of NVIDIA have their libraries.
 fn in_packages(packages: &Path) -> Vec<PathBuf> {
     let nvidia = packages.join("nvidia");
-    let mut folders: Vec<PathBuf> = children(&nvidia, "cu").map(|folder| folder.join("lib")).collect();
+    let mut folders: Vec<PathBuf> =
+        children(&nvidia, "cu").map(|folder| folder.join("lib")).collect();
     folders.push(nvidia.join("cuda_nvrtc").join("lib"));
     folders
 }
 
 /// The folders of packages of every Python that can be seen from here.
 fn python_folders() -> Vec<PathBuf> {
-    let environments = ["VIRTUAL_ENV", "CONDA_PREFIX"].iter().filter_map(env::var_os).map(PathBuf::from);
+    let environments =
+        ["VIRTUAL_ENV", "CONDA_PREFIX"].iter().filter_map(env::var_os).map(PathBuf::from);
     let home = env::var_os("HOME").map(|home| PathBuf::from(home).join(".local"));
-    let on_path = env::var_os("PATH").map(|path| env::split_paths(&path).collect::<Vec<_>>()).unwrap_or_default();
-    let on_path =
-        on_path.into_iter().filter(|folder| folder.join("python3").exists()).filter_map(|folder| folder.parent().map(Path::to_owned));
-    let roots = environments.chain(home).chain(on_path).chain(["/usr/local", "/usr"].map(PathBuf::from));
-    let libraries = roots.flat_map(|root| children(&root.join("lib"), "python3").collect::<Vec<_>>());
-    libraries.flat_map(|library| [library.join("site-packages"), library.join("dist-packages")]).collect()
+    let on_path = env::var_os("PATH")
+        .map(|path| env::split_paths(&path).collect::<Vec<_>>())
+        .unwrap_or_default();
+    let on_path = on_path
+        .into_iter()
+        .filter(|folder| folder.join("python3").exists())
+        .filter_map(|folder| folder.parent().map(Path::to_owned));
+    let roots =
+        environments.chain(home).chain(on_path).chain(["/usr/local", "/usr"].map(PathBuf::from));
+    let libraries =
+        roots.flat_map(|root| children(&root.join("lib"), "python3").collect::<Vec<_>>());
+    libraries
+        .flat_map(|library| [library.join("site-packages"), library.join("dist-packages")])
+        .collect()
 }
 
 /// The entries of a folder whose names start so, in order, later versions first.
 fn children(folder: &Path, prefix: &str) -> impl Iterator<Item = PathBuf> + use<> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut found: Vec<PathBuf> =
-        entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix)).map(|entry| entry.path()).collect();
+    let mut found: Vec<PathBuf> = entries
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix))
+        .map(|entry| entry.path())
+        .collect();
     found.sort();
     found.into_iter().rev()
 }
@@ -254,7 +306,11 @@ fn children(folder: &Path, prefix: &str) -> impl Iterator<Item = PathBuf> + use<
 /// Where compiled kernels are kept; none where there is no home.
 fn cache_folder() -> Option<PathBuf> {
     let named = env::var_os("ADWP_KERNEL_CACHE").map(PathBuf::from);
-    let cache = || env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cache")));
+    let cache = || {
+        env::var_os("XDG_CACHE_HOME")
+            .map(PathBuf::from)
+            .or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cache")))
+    };
     named.or_else(|| Some(cache()?.join("adwp").join("kernels")))
 }
 
@@ -276,7 +332,9 @@ fn keep(path: &Path, cubin: &[u8]) {
     let Some(folder) = path.parent() else { return };
     let temporary = path.with_extension(format!("{}.tmp", process::id()));
     let bytes = [&hash_of(cubin).to_le_bytes(), cubin].concat();
-    let written = fs::create_dir_all(folder).and_then(|()| fs::write(&temporary, bytes)).and_then(|()| fs::rename(&temporary, path));
+    let written = fs::create_dir_all(folder)
+        .and_then(|()| fs::write(&temporary, bytes))
+        .and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
         let _ = fs::remove_file(&temporary);
     }
@@ -307,8 +365,11 @@ mod tests {
                 let kernel = rest.split('\'').next().unwrap_or_default().to_owned();
                 all.push(Resources { kernel, ..Resources::default() });
             } else if let Some(last) = all.last_mut() {
-                let spilled = [" bytes spill stores", " bytes spill loads"].iter().filter(|unit| line.contains(*unit));
-                last.spilled_bytes += spilled.filter_map(|unit| number_before(line, unit)).sum::<u32>();
+                let spilled = [" bytes spill stores", " bytes spill loads"]
+                    .iter()
+                    .filter(|unit| line.contains(*unit));
+                last.spilled_bytes +=
+                    spilled.filter_map(|unit| number_before(line, unit)).sum::<u32>();
                 if line.contains(" registers") {
                     last.registers = number_before(line, " registers").unwrap_or(0);
                 }
@@ -325,7 +386,10 @@ mod tests {
     }
 
     #[test]
-    #[allow(clippy::print_stdout, reason = "registers and spills are listed for those who ask with --nocapture")]
+    #[allow(
+        clippy::print_stdout,
+        reason = "registers and spills are listed for those who ask with --nocapture"
+    )]
     fn every_kernel_compiles_and_keeps_its_values_in_registers() {
         if !compiler_is_there() {
             return;
@@ -336,16 +400,25 @@ mod tests {
                 let compiled = source.compile(capability).unwrap_or_else(|error| panic!("{error}"));
                 assert!(!compiled.cubin.is_empty());
                 for Resources { kernel, registers, spilled_bytes } in resources(&compiled.log) {
-                    println!("{capability:?} {kernel:28} {registers:4} registers {spilled_bytes:4} bytes spilled");
+                    println!(
+                        "{capability:?} {kernel:28} {registers:4} registers {spilled_bytes:4} \
+                         bytes spilled"
+                    );
                     assert!((1..=255).contains(&registers), "{kernel}: {registers} registers");
                     assert_eq!(spilled_bytes, 0, "{kernel} for {capability:?}");
                     names.push((kernel, source.name));
                 }
             }
             names.sort();
-            let mut expected: Vec<_> = Kernel::ALL.iter().map(|kernel| (kernel.name().to_owned(), kernel.source())).collect();
+            let mut expected: Vec<_> = Kernel::ALL
+                .iter()
+                .map(|kernel| (kernel.name().to_owned(), kernel.source()))
+                .collect();
             expected.sort();
-            assert_eq!(names, expected, "the kernels of the sources are those that the engine knows");
+            assert_eq!(
+                names, expected,
+                "the kernels of the sources are those that the engine knows"
+            );
         }
     }
 

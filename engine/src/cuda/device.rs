@@ -15,12 +15,13 @@ pub enum Precision {
     /// Single precision, as on the CPU.
     #[default]
     F32,
-    /// Half the memory and less than half the digits; parameters and statistics stay in single precision.
+    /// Half the memory and less than half the digits; parameters and statistics stay in single
+    /// precision.
     Bf16,
 }
 
-/// What executors on a GPU share: memory, kernels, and how they compile. A clone is the same device; what is done on it is done from one
-/// thread at a time.
+/// What executors on a GPU share: memory, kernels, and how they compile. A clone is the same
+/// device; what is done on it is done from one thread at a time.
 #[derive(Clone, Debug)]
 pub struct Device {
     context: Arc<Context>,
@@ -53,7 +54,8 @@ impl Arena {
     }
 }
 
-/// The tables of launches that are repeated with the same addresses, such as those of an optimiser; the ones used last.
+/// The tables of launches that are repeated with the same addresses, such as those of an optimiser;
+/// the ones used last.
 #[derive(Debug, Default)]
 struct Tables {
     hasher: RandomState,
@@ -70,7 +72,13 @@ impl Device {
     /// [`EngineError::Cuda`](crate::EngineError::Cuda) when there is no driver or no such GPU.
     pub fn open(ordinal: usize) -> Result<Self> {
         let context = Context::open(ordinal)?;
-        Ok(Self { context, shared: Arc::default(), precision: Precision::default(), fuse: true, graphs: true })
+        Ok(Self {
+            context,
+            shared: Arc::default(),
+            precision: Precision::default(),
+            fuse: true,
+            graphs: true,
+        })
     }
 
     /// The same device, for executors that store values in that precision.
@@ -84,7 +92,8 @@ impl Device {
         self.precision
     }
 
-    /// The same device, for executors that start every launch of a run by itself instead of all as one graph.
+    /// The same device, for executors that start every launch of a run by itself instead of all as
+    /// one graph.
     #[must_use]
     pub fn without_graphs(&self) -> Self {
         Self { graphs: false, ..self.clone() }
@@ -121,12 +130,14 @@ impl Device {
         Ok(self.context.memory()?.0 as u64)
     }
 
-    /// Bytes of the working memory that the executors alive on this device need together; they share it, one running at a time.
+    /// Bytes of the working memory that the executors alive on this device need together; they
+    /// share it, one running at a time.
     pub fn working_bytes(&self) -> usize {
         self.lock().arena.needed()
     }
 
-    /// Bytes a second of copying `bytes` bytes within its memory, those read and those written both counted: the best of several rounds.
+    /// Bytes a second of copying `bytes` bytes within its memory, those read and those written both
+    /// counted: the best of several rounds.
     ///
     /// # Errors
     /// [`EngineError::Cuda`](crate::EngineError::Cuda) when it has no room for source and target.
@@ -146,10 +157,12 @@ impl Device {
         Ok((2 * bytes * COPIES) as f64 / seconds.into_iter().fold(f64::INFINITY, f64::min))
     }
 
-    /// Compiles the kernels for this GPU, unless they were kept from an earlier start. The first executor does it otherwise.
+    /// Compiles the kernels for this GPU, unless they were kept from an earlier start. The first
+    /// executor does it otherwise.
     ///
     /// # Errors
-    /// [`EngineError::Cuda`](crate::EngineError::Cuda) when there is no compiler, or none that knows this GPU.
+    /// [`EngineError::Cuda`](crate::EngineError::Cuda) when there is no compiler, or none that
+    /// knows this GPU.
     pub fn prepare(&self) -> Result<()> {
         self.kernels().map(drop)
     }
@@ -209,7 +222,8 @@ impl Device {
         Ok(buffer)
     }
 
-    /// Memory for `key` and that many bytes, the same at every call and never given back while the device is in use.
+    /// Memory for `key` and that many bytes, the same at every call and never given back while the
+    /// device is in use.
     pub(crate) fn scratch(&self, key: impl Hash, bytes: usize) -> Result<Arc<Buffer>> {
         let mut shared = self.lock();
         let key = shared.tables.hasher.hash_one((key, bytes));
@@ -221,13 +235,18 @@ impl Device {
         Ok(buffer)
     }
 
-    /// Starts launches that were started before with the same content, most times, and so are on the device already.
+    /// Starts launches that were started before with the same content, most times, and so are on
+    /// the device already.
     pub(crate) fn launch(&self, content: Content) -> Result<()> {
         let kernels = self.kernels()?;
         let table = {
             let tables = &mut self.lock().tables;
             let key = tables.hasher.hash_one(&content);
-            match tables.entries.iter().position(|(hash, known, _)| *hash == key && *known == content) {
+            match tables
+                .entries
+                .iter()
+                .position(|(hash, known, _)| *hash == key && *known == content)
+            {
                 // What was used last is at the end.
                 Some(at) => tables.entries[at..].rotate_left(1),
                 None => {
@@ -279,9 +298,13 @@ impl Kernels {
     fn load(context: &Arc<Context>) -> Result<Self> {
         let ((compiler, minor), (driver, _)) = (compile::compiler()?, context.driver_version()?);
         if compiler > driver {
-            let what = format!("NVRTC {compiler}.{minor} is too new for the driver of this GPU, which knows CUDA {driver}");
+            let what = format!(
+                "NVRTC {compiler}.{minor} is too new for the driver of this GPU, which knows CUDA \
+                 {driver}"
+            );
             return Err(EngineError::cuda(what).with_hint(format!(
-                "install one of CUDA {driver} (pip install nvidia-cuda-nvrtc-cu{driver} or nvidia-cuda-nvrtc=={driver}.*) or a newer driver; \
+                "install one of CUDA {driver} (pip install nvidia-cuda-nvrtc-cu{driver} or \
+                 nvidia-cuda-nvrtc=={driver}.*) or a newer driver; \
                  ADWP_CUDA_LIBRARIES names the folder that is looked at first"
             )));
         }

@@ -42,7 +42,8 @@ fn describe(work: &Work, tasks: &[usize]) -> Launch {
 /// A program ready to run on a GPU.
 #[derive(Debug)]
 pub struct Executor {
-    /// What is on the device for the addresses of the last run. First, so that it goes before what it uses.
+    /// What is on the device for the addresses of the last run. First, so that it goes before what
+    /// it uses.
     prepared: Option<Prepared>,
     /// Memory of its own, from the first run on.
     memory: Option<Memory>,
@@ -52,7 +53,8 @@ pub struct Executor {
     /// Positions of the tasks of each launch.
     launches: Vec<Vec<usize>>,
     plan: Plan<Region>,
-    /// Where each buffer of the plan begins: those of the executor in its own memory, the others in the working memory of the device.
+    /// Where each buffer of the plan begins: those of the executor in its own memory, the others in
+    /// the working memory of the device.
     offsets: Vec<usize>,
     /// Held for its sake alone: the working memory is as large as the executors alive need.
     _reservation: Reservation,
@@ -97,18 +99,28 @@ struct Prepared {
 }
 
 impl Executor {
-    /// Plans the launches and the memory of `program`. Memory is taken by the first run: [`Self::own_bytes`] for itself, and
-    /// [`Device::working_bytes`] for all executors of the device together.
+    /// Plans the launches and the memory of `program`. Memory is taken by the first run:
+    /// [`Self::own_bytes`] for itself, and [`Device::working_bytes`] for all executors of the
+    /// device together.
     ///
     /// # Errors
-    /// [`EngineError::Cuda`] when the kernels cannot be compiled for the device, or when a tensor has 2³¹ elements or more.
+    /// [`EngineError::Cuda`] when the kernels cannot be compiled for the device, or when a tensor
+    /// has 2³¹ elements or more.
     pub fn new(program: Program, device: &Device) -> Result<Self> {
         device.kernels()?;
-        if let Some((_, node)) = program.graph.nodes().find(|(_, node)| i32::try_from(node.shape.elements()).is_err()) {
-            let what = format!("{} {} has more elements than a tensor can have on a GPU, {}", node.name, node.shape, i32::MAX);
+        if let Some((_, node)) =
+            program.graph.nodes().find(|(_, node)| i32::try_from(node.shape.elements()).is_err())
+        {
+            let what = format!(
+                "{} {} has more elements than a tensor can have on a GPU, {}",
+                node.name,
+                node.shape,
+                i32::MAX
+            );
             return Err(EngineError::cuda(what).with_hint("use a smaller batch"));
         }
-        let lowered = Lowered::new(&program, if device.fuses() { Fusion::Formulas } else { Fusion::None });
+        let lowered =
+            Lowered::new(&program, if device.fuses() { Fusion::Formulas } else { Fusion::None });
         let work = Work::new(&program, &lowered, device.precision());
         let launches = schedule(&work.tasks);
         let plan = plan(&program, &work, &launches);
@@ -117,7 +129,19 @@ impl Executor {
         let given = Given::new(&program, &work);
         let device = device.clone();
         let (memory, prepared) = (None, None);
-        Ok(Self { program, device, work, launches, plan, offsets, _reservation: reservation, given, memory, prepared, momentum: 0.1 })
+        Ok(Self {
+            program,
+            device,
+            work,
+            launches,
+            plan,
+            offsets,
+            _reservation: reservation,
+            given,
+            memory,
+            prepared,
+            momentum: 0.1,
+        })
     }
 
     /// The program it runs.
@@ -141,8 +165,9 @@ impl Executor {
         offsets_end(&self.plan.shared)
     }
 
-    /// Bytes of all that the launches of a run read and write, inputs and parameters included: every piece of memory once for each
-    /// launch that reads it, and once for each that writes it, whole, whatever the launch needs of it.
+    /// Bytes of all that the launches of a run read and write, inputs and parameters included:
+    /// every piece of memory once for each launch that reads it, and once for each that writes it,
+    /// whole, whatever the launch needs of it.
     pub fn traffic_bytes(&self) -> usize {
         self.launches.iter().map(|tasks| self.launch_bytes(tasks)).sum()
     }
@@ -151,7 +176,8 @@ impl Executor {
         let distinct = |of: fn(&Task) -> &Vec<Region>| -> HashSet<Region> {
             tasks.iter().flat_map(|&task| of(&self.work.tasks[task])).copied().collect()
         };
-        let (reads, writes) = (distinct(|task| &task.words.reads), distinct(|task| &task.words.writes));
+        let (reads, writes) =
+            (distinct(|task| &task.words.reads), distinct(|task| &task.words.writes));
         reads.into_iter().chain(writes).map(|region| self.region_bytes(region)).sum()
     }
 
@@ -169,12 +195,13 @@ impl Executor {
         self.momentum = momentum;
     }
 
-    /// Starts all launches of a run. `feeds` gives the value of every input node the program reads, row-major. Nothing is waited for:
-    /// a failure of the device may only show when something is read from it.
+    /// Starts all launches of a run. `feeds` gives the value of every input node the program reads,
+    /// row-major. Nothing is waited for: a failure of the device may only show when something is
+    /// read from it.
     ///
     /// # Errors
-    /// A feed that is missing, has the wrong shape or is on another device, a variable that is missing or has another shape, a device that
-    /// fails.
+    /// A feed that is missing, has the wrong shape or is on another device, a variable that is
+    /// missing or has another shape, a device that fails.
     pub fn run(&mut self, variables: &mut Variables, feeds: &[(NodeId, Feed<'_>)]) -> Result<()> {
         let positions = self.positions(variables)?;
         let is_new = self.prepare(variables, &positions, feeds)?;
@@ -182,7 +209,8 @@ impl Executor {
         let Some(Prepared { table, graph, .. }) = prepared else { unreachable!("prepared above") };
         match graph {
             Some(graph) => graph.launch()?,
-            // The driver loads a kernel when it is first started, which it cannot do while it records.
+            // The driver loads a kernel when it is first started, which it cannot do while it
+            // records.
             None if is_new || !device.records_graphs() => table.launch_all()?,
             None => graph.insert(device.context().capture(|| table.launch_all())?).launch()?,
         }
@@ -190,12 +218,16 @@ impl Executor {
         Ok(())
     }
 
-    /// [`Self::run`] with a pause after every launch, and how long each took. A launch is named after its kernel and how many pieces of
-    /// work it did.
+    /// [`Self::run`] with a pause after every launch, and how long each took. A launch is named
+    /// after its kernel and how many pieces of work it did.
     ///
     /// # Errors
     /// Those of [`Self::run`].
-    pub fn profile(&mut self, variables: &mut Variables, feeds: &[(NodeId, Feed<'_>)]) -> Result<Vec<StepTime>> {
+    pub fn profile(
+        &mut self,
+        variables: &mut Variables,
+        feeds: &[(NodeId, Feed<'_>)],
+    ) -> Result<Vec<StepTime>> {
         let positions = self.positions(variables)?;
         self.prepare(variables, &positions, feeds)?;
         let Some(Prepared { table, .. }) = &self.prepared else { unreachable!("prepared above") };
@@ -225,12 +257,27 @@ impl Executor {
 
     /// Where the variables of the program are.
     fn positions(&self, variables: &Variables) -> Result<Vec<usize>> {
-        self.given.variables.iter().map(|given| variables.expect(&given.name, &given.shape)).collect()
+        self.given
+            .variables
+            .iter()
+            .map(|given| variables.expect(&given.name, &given.shape))
+            .collect()
     }
 
-    /// Brings everything to the device that a run reads; gives whether the launches were written down anew.
-    fn prepare(&mut self, variables: &mut Variables, positions: &[usize], feeds: &[(NodeId, Feed<'_>)]) -> Result<bool> {
-        let inputs: Vec<Feed<'_>> = self.given.inputs.iter().map(|&(id, _)| self.input(id, feeds)).collect::<Result<_>>()?;
+    /// Brings everything to the device that a run reads; gives whether the launches were written
+    /// down anew.
+    fn prepare(
+        &mut self,
+        variables: &mut Variables,
+        positions: &[usize],
+        feeds: &[(NodeId, Feed<'_>)],
+    ) -> Result<bool> {
+        let inputs: Vec<Feed<'_>> = self
+            .given
+            .inputs
+            .iter()
+            .map(|&(id, _)| self.input(id, feeds))
+            .collect::<Result<_>>()?;
         let mut addresses = Vec::with_capacity(self.given.variables.len());
         for &position in positions {
             addresses.push(variables.storage_mut(position).on_device(&self.device)?.address());
@@ -247,12 +294,16 @@ impl Executor {
             match feed {
                 Feed::Values(values) => memory.inputs.upload_at(offset, values)?,
                 // Done before the launches of the run, which follow in the same stream.
-                Feed::Stored { images, places } => images.cut(places, memory.inputs.address() + offset as u64)?,
+                Feed::Stored { images, places } => {
+                    images.cut(places, memory.inputs.address() + offset as u64)?
+                }
             }
         }
 
         let arena = self.device.arena()?;
-        let unchanged = |prepared: &Prepared| prepared.arena.ptr_eq(&Arc::downgrade(&arena)) && prepared.variables == addresses;
+        let unchanged = |prepared: &Prepared| {
+            prepared.arena.ptr_eq(&Arc::downgrade(&arena)) && prepared.variables == addresses
+        };
         if self.prepared.as_ref().is_some_and(unchanged) {
             return Ok(false);
         }
@@ -260,7 +311,12 @@ impl Executor {
         self.prepared = None;
         let content = self.content(&arena, &addresses);
         let table = content.upload(self.device.context(), &*self.device.kernels()?)?;
-        self.prepared = Some(Prepared { arena: Arc::downgrade(&arena), variables: addresses, table, graph: None });
+        self.prepared = Some(Prepared {
+            arena: Arc::downgrade(&arena),
+            variables: addresses,
+            table,
+            graph: None,
+        });
         Ok(true)
     }
 
@@ -277,20 +333,34 @@ impl Executor {
     fn content(&self, arena: &Buffer, variables: &[u64]) -> Content {
         let Some(Memory { own, inputs }) = &self.memory else { unreachable!("taken before") };
         let mut given: HashMap<Region, u64> = HashMap::from([(Region::Momentum, inputs.address())]);
-        given.extend(self.given.inputs.iter().map(|&(id, offset)| (Region::Value(id), inputs.address() + offset as u64)));
-        given.extend(self.given.variables.iter().zip(variables).map(|(given, &address)| (given.region, address)));
+        given.extend(
+            self.given
+                .inputs
+                .iter()
+                .map(|&(id, offset)| (Region::Value(id), inputs.address() + offset as u64)),
+        );
+        given.extend(
+            self.given
+                .variables
+                .iter()
+                .zip(variables)
+                .map(|(given, &address)| (given.region, address)),
+        );
         let address = |region: Region| match self.plan.location.get(&region) {
             Some(&slot) if slot < self.plan.own.len() => own.address() + self.offsets[slot] as u64,
             Some(&slot) => arena.address() + self.offsets[slot] as u64,
             None => given[&region],
         };
-        let tasks = |launch: &Vec<usize>| launch.iter().map(|&task| &self.work.tasks[task]).collect();
+        let tasks =
+            |launch: &Vec<usize>| launch.iter().map(|&task| &self.work.tasks[task]).collect();
         Content::new(self.launches.iter().map(tasks), address)
     }
 
     /// Says which variables only the device knows now.
     fn finish(&self, variables: &mut Variables, positions: &[usize]) {
-        for (_, &position) in self.given.variables.iter().zip(positions).filter(|(given, _)| given.changes) {
+        for (_, &position) in
+            self.given.variables.iter().zip(positions).filter(|(given, _)| given.changes)
+        {
             variables.storage_mut(position).written_on_device();
         }
     }
@@ -306,7 +376,8 @@ impl Executor {
         self.download(Tensor::Value(id))
     }
 
-    /// The gradient of the loss with respect to a trainable node after a run, row-major; waits for it.
+    /// The gradient of the loss with respect to a trainable node after a run, row-major; waits for
+    /// it.
     ///
     /// # Errors
     /// [`EngineError::Cuda`] when the device failed.
@@ -334,9 +405,15 @@ impl Executor {
     }
 
     fn kept(&self, tensor: Tensor) -> (&Buffer, usize) {
-        let slot = self.plan.location.get(&region(tensor)).filter(|slot| **slot < self.plan.own.len());
-        let slot = *slot.unwrap_or_else(|| panic!("{tensor:?} was not asked for when the program was compiled"));
-        let memory = self.memory.as_ref().unwrap_or_else(|| panic!("{tensor:?} was asked for before the first run"));
+        let slot =
+            self.plan.location.get(&region(tensor)).filter(|slot| **slot < self.plan.own.len());
+        let slot = *slot.unwrap_or_else(|| {
+            panic!("{tensor:?} was not asked for when the program was compiled")
+        });
+        let memory = self
+            .memory
+            .as_ref()
+            .unwrap_or_else(|| panic!("{tensor:?} was asked for before the first run"));
         (&memory.own, self.offsets[slot])
     }
 }
@@ -347,22 +424,35 @@ impl Given {
         let mut variables = Vec::new();
         let mut bytes = ALIGNMENT;
         let mut seen = HashSet::new();
-        let addresses = work.tasks.iter().flat_map(|task| &task.words.words).filter_map(|word| match word {
-            Word::Address(address) => Some(address.region),
-            _ => None,
-        });
+        let addresses =
+            work.tasks.iter().flat_map(|task| &task.words.words).filter_map(|word| match word {
+                Word::Address(address) => Some(address.region),
+                _ => None,
+            });
         let moves = program.statistics == Statistics::Batch;
-        let mut variable =
-            |region, name, changes| variables.push(GivenVariable { region, name, shape: shape_of(program, region), changes });
-        for region in addresses.filter(|&region| work.bytes(program, region).is_none() && seen.insert(region)) {
+        let mut variable = |region, name, changes| {
+            variables.push(GivenVariable {
+                region,
+                name,
+                shape: shape_of(program, region),
+                changes,
+            })
+        };
+        for region in
+            addresses.filter(|&region| work.bytes(program, region).is_none() && seen.insert(region))
+        {
             match region {
                 Region::Value(id) if program.graph[id].op == Op::Input => {
                     inputs.push((id, bytes));
                     bytes += aligned(program.graph[id].shape.elements() * size_of::<f32>());
                 }
                 Region::Value(id) => variable(region, program.graph[id].name.clone(), false),
-                Region::RunningMean(id) => variable(region, program.graph[id].running_mean(), moves),
-                Region::RunningVariance(id) => variable(region, program.graph[id].running_var(), moves),
+                Region::RunningMean(id) => {
+                    variable(region, program.graph[id].running_mean(), moves)
+                }
+                Region::RunningVariance(id) => {
+                    variable(region, program.graph[id].running_var(), moves)
+                }
                 _ => {}
             }
         }
@@ -373,7 +463,9 @@ impl Given {
 /// The shape of the variable in a region.
 fn shape_of(program: &Program, region: Region) -> Shape {
     match region {
-        Region::RunningMean(id) | Region::RunningVariance(id) => [program.graph[id].shape[1]].into(),
+        Region::RunningMean(id) | Region::RunningVariance(id) => {
+            [program.graph[id].shape[1]].into()
+        }
         Region::Value(id) => program.graph[id].shape.clone(),
         _ => unreachable!("other regions have no variable"),
     }
@@ -393,13 +485,20 @@ fn plan(program: &Program, work: &Work, launches: &[Vec<usize>]) -> Plan<Region>
         .iter()
         .map(|launch| {
             let regions = |of: fn(&Task) -> &Vec<Region>| -> Vec<Region> {
-                launch.iter().flat_map(|&task| of(&work.tasks[task])).copied().filter(planned).collect()
+                launch
+                    .iter()
+                    .flat_map(|&task| of(&work.tasks[task]))
+                    .copied()
+                    .filter(planned)
+                    .collect()
             };
             (regions(|task| &task.words.reads), regions(|task| &task.words.writes))
         })
         .collect();
     let persistent: Vec<Region> = program.persistent.iter().map(|&tensor| region(tensor)).collect();
-    Plan::new(&accesses, &persistent, |region| work.bytes(program, region).expect("only such are planned"))
+    Plan::new(&accesses, &persistent, |region| {
+        work.bytes(program, region).expect("only such are planned")
+    })
 }
 
 fn aligned(bytes: usize) -> usize {

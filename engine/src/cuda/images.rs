@@ -8,13 +8,14 @@ use crate::cuda::schedule::Task;
 use crate::cuda::table::Content;
 use crate::{EngineError, Result};
 
-/// Bytes of pixels that are on the host at a time while a store is filled, unless an image has more.
+/// Bytes of pixels that are on the host at a time while a store is filled, unless an image has
+/// more.
 const PIECE: usize = 16 << 20;
 
 /// Images of one shape in the memory of a GPU, a byte for each value.
 ///
-/// A batch out of them is a [`Feed::Stored`](crate::Feed::Stored): the GPU looks bytes up in the table of their channel, and changes the
-/// image as its [`Place`] says.
+/// A batch out of them is a [`Feed::Stored`](crate::Feed::Stored): the GPU looks bytes up in the
+/// table of their channel, and changes the image as its [`Place`] says.
 #[derive(Debug)]
 pub struct ImageStore {
     device: Device,
@@ -31,27 +32,29 @@ pub struct ImageStore {
 pub struct Place {
     /// Number of the image in its store.
     pub image: u32,
-    /// Rows that the crop, which has the size of the image, begins below the image's first; negative above it. Outside of the image there
-    /// are zero bytes.
+    /// Rows that the crop, which has the size of the image, begins below the image's first;
+    /// negative above it. Outside of the image there are zero bytes.
     pub down: i32,
     /// Columns that it begins right of the image's first.
     pub right: i32,
     /// Whether the crop is mirrored left and right.
     pub mirrored: bool,
-    /// The first row of the result, and the one behind the last, that have a hole: values that are 0.
+    /// The first row of the result, and the one behind the last, that have a hole: values that are
+    /// 0.
     pub hole_rows: (u32, u32),
     /// The columns of these rows that the hole has.
     pub hole_columns: (u32, u32),
 }
 
 impl ImageStore {
-    /// Puts `images` images of `shape` [channels, height, width] into the memory of a device. `read` writes the bytes of one into its
-    /// second argument, in the order of the shape; it is called for 0, 1, … once each. `tables` has the value of every byte for each
-    /// channel.
+    /// Puts `images` images of `shape` [channels, height, width] into the memory of a device.
+    /// `read` writes the bytes of one into its second argument, in the order of the shape; it is
+    /// called for 0, 1, … once each. `tables` has the value of every byte for each channel.
     ///
     /// # Errors
-    /// [`EngineError::StoredImages`] when there is not a table for each channel, or the shape has a 0 or is beyond 2³¹;
-    /// [`EngineError::Cuda`] when the device has no room; what `read` fails with.
+    /// [`EngineError::StoredImages`] when there is not a table for each channel, or the shape has a
+    /// 0 or is beyond 2³¹; [`EngineError::Cuda`] when the device has no room; what `read` fails
+    /// with.
     pub fn new<E: From<EngineError>>(
         device: &Device,
         shape: [usize; 3],
@@ -82,7 +85,9 @@ impl ImageStore {
 
     /// Bytes that a store takes of the device's memory.
     pub fn bytes_of(shape: [usize; 3], images: usize) -> usize {
-        images.saturating_mul(shape.iter().product()).saturating_add(shape[0] * size_of::<[f32; 256]>())
+        images
+            .saturating_mul(shape.iter().product())
+            .saturating_add(shape[0] * size_of::<[f32; 256]>())
     }
 
     /// Shape of each image: [channels, height, width].
@@ -101,26 +106,42 @@ impl ImageStore {
     /// [`EngineError::StoredImages`] when the images are elsewhere or have no such number.
     pub(crate) fn check(&self, places: &[Place], device: &Device) -> Result<()> {
         if !self.device.is_same(device) {
-            return Err(EngineError::StoredImages("they are in the memory of another device".to_owned()));
+            return Err(EngineError::StoredImages(
+                "they are in the memory of another device".to_owned(),
+            ));
         }
         match places.iter().find(|place| place.image as usize >= self.images) {
-            Some(place) => Err(EngineError::StoredImages(format!("there is no image {}, only {}", place.image, self.images))),
+            Some(place) => Err(EngineError::StoredImages(format!(
+                "there is no image {}, only {}",
+                place.image, self.images
+            ))),
             None => Ok(()),
         }
     }
 
-    /// Starts to write f32 `[places, channels, height, width]` to an address. The places were checked by [`Self::check`].
+    /// Starts to write f32 `[places, channels, height, width]` to an address. The places were
+    /// checked by [`Self::check`].
     pub(crate) fn cut(&self, places: &[Place], to: u64) -> Result<()> {
         let [channels, height, width] = self.shape;
         let rows: Vec<[i32; 8]> = places.iter().map(|place| place.words(height, width)).collect();
-        // The same memory for all: the stream cuts one batch before it copies the places of the next.
+        // The same memory for all: the stream cuts one batch before it copies the places of the
+        // next.
         let memory = self.device.scratch("places", size_of_val(&rows[..]))?;
         memory.upload(rows.as_flattened())?;
 
         let addresses = [self.pixels.address(), memory.address(), self.tables.address(), to];
         let [pixels, places, tables, to] = [0, 1, 2, 3].map(Region::Operand);
         let y = TensorAt { region: to, half: false };
-        let task = Task::new(&Images { batch: rows.len(), channels, height, width, pixels, places, tables, y });
+        let task = Task::new(&Images {
+            batch: rows.len(),
+            channels,
+            height,
+            width,
+            pixels,
+            places,
+            tables,
+            y,
+        });
         self.device.launch(Content::new([vec![&task]], |region| match region {
             Region::Operand(number) => addresses[number as usize],
             _ => unreachable!("named above"),
@@ -134,7 +155,14 @@ impl Place {
         // Sizes were checked when the store was made.
         let within = |shift: i32, size: usize| shift.clamp(-(size as i32), size as i32);
         let end = |position: u32, size: usize| position.min(size as u32) as i32;
-        let Self { image, down, right, mirrored, hole_rows: (top, bottom), hole_columns: (left, end_column) } = *self;
+        let Self {
+            image,
+            down,
+            right,
+            mirrored,
+            hole_rows: (top, bottom),
+            hole_columns: (left, end_column),
+        } = *self;
         [
             image as i32,
             within(down, height),
@@ -156,8 +184,16 @@ fn check(shape: [usize; 3], images: usize, tables: &[[f32; 256]]) -> Result<usiz
         return wrong(format!("{channels} channels, but tables for {}", tables.len()));
     }
     let counted = |count: usize| i32::try_from(count).is_ok();
-    match height.checked_mul(width).filter(|&plane| counted(plane)).and_then(|plane| plane.checked_mul(channels)) {
-        Some(image) if image > 0 && counted(images) && image.checked_mul(images).is_some() => Ok(image),
-        _ => wrong(format!("{images} of [{channels}, {height}, {width}] are more than the GPU can count, or none")),
+    match height
+        .checked_mul(width)
+        .filter(|&plane| counted(plane))
+        .and_then(|plane| plane.checked_mul(channels))
+    {
+        Some(image) if image > 0 && counted(images) && image.checked_mul(images).is_some() => {
+            Ok(image)
+        }
+        _ => wrong(format!(
+            "{images} of [{channels}, {height}, {width}] are more than the GPU can count, or none"
+        )),
     }
 }

@@ -164,8 +164,13 @@ impl Kernel {
             | Self::MaskBackward
             | Self::Products
             | Self::ScatterProducts => "elementwise.cu",
-            Self::ConvForward | Self::ConvBackwardInput | Self::ConvBackwardWeight | Self::ConvBackwardBias => "conv.cu",
-            Self::DepthwiseForward | Self::DepthwiseBackwardInput | Self::DepthwiseBackwardWeight => "depthwise.cu",
+            Self::ConvForward
+            | Self::ConvBackwardInput
+            | Self::ConvBackwardWeight
+            | Self::ConvBackwardBias => "conv.cu",
+            Self::DepthwiseForward
+            | Self::DepthwiseBackwardInput
+            | Self::DepthwiseBackwardWeight => "depthwise.cu",
             Self::Reduce => "reduce.cu",
             Self::MaxPoolForward
             | Self::MaxPoolBackward
@@ -174,10 +179,22 @@ impl Kernel {
             | Self::GlobalAvgPoolForward
             | Self::GlobalAvgPoolBackward => "pool.cu",
             Self::NormMoments | Self::NormRunning | Self::NormBackward => "norm.cu",
-            Self::LinearForward | Self::LinearBackwardInput | Self::LinearBackwardWeight | Self::LinearBackwardBias => "linear.cu",
-            Self::CropForward | Self::CropBackward | Self::SelectForward | Self::SelectBackward => "layout.cu",
-            Self::SoftmaxForward | Self::SoftmaxBackward | Self::CrossEntropyForward | Self::CrossEntropyBackward => "loss.cu",
-            Self::SumOfSquares | Self::ClipFactor | Self::Sgd | Self::Adam | Self::MovingAverage => "optim.cu",
+            Self::LinearForward
+            | Self::LinearBackwardInput
+            | Self::LinearBackwardWeight
+            | Self::LinearBackwardBias => "linear.cu",
+            Self::CropForward | Self::CropBackward | Self::SelectForward | Self::SelectBackward => {
+                "layout.cu"
+            }
+            Self::SoftmaxForward
+            | Self::SoftmaxBackward
+            | Self::CrossEntropyForward
+            | Self::CrossEntropyBackward => "loss.cu",
+            Self::SumOfSquares
+            | Self::ClipFactor
+            | Self::Sgd
+            | Self::Adam
+            | Self::MovingAverage => "optim.cu",
             Self::Images => "images.cu",
         }
     }

@@ -60,7 +60,9 @@ impl Operands {
                 copy.upload(&[*scale])?;
                 Ok(Some(self.keep(copy).into()))
             }
-            Scale::Cuda(buffer, at) => Ok(Some(Address { region: self.keep(Arc::clone(buffer)), offset: *at })),
+            Scale::Cuda(buffer, at) => {
+                Ok(Some(Address { region: self.keep(Arc::clone(buffer)), offset: *at }))
+            }
         }
     }
 
@@ -91,8 +93,8 @@ pub(crate) fn norm(gradients: &[Gradient<'_>], device: &Device) -> Result<f32> {
     Ok(norm[0])
 }
 
-/// Scales the gradients down where their norm exceeds `max_norm`, without waiting for it: the scale of each becomes a number in device
-/// memory, which includes the scale it had.
+/// Scales the gradients down where their norm exceeds `max_norm`, without waiting for it: the scale
+/// of each becomes a number in device memory, which includes the scale it had.
 pub(crate) fn clip(gradients: &mut [Gradient<'_>], max_norm: f32, device: &Device) -> Result<()> {
     let mut norms = Norms::new(gradients, device)?;
     let key = positions(gradients);
@@ -129,15 +131,25 @@ struct Norms {
 impl Norms {
     fn new(gradients: &[Gradient<'_>], device: &Device) -> Result<Self> {
         let mut operands = Operands::default();
-        let count = gradients.iter().map(|gradient| SumOfSquares::blocks_of(gradient.source.len())).sum();
-        let partial = operands.keep(device.scratch(("squares", positions(gradients)), count * size_of::<f64>())?);
+        let count =
+            gradients.iter().map(|gradient| SumOfSquares::blocks_of(gradient.source.len())).sum();
+        let partial = operands
+            .keep(device.scratch(("squares", positions(gradients)), count * size_of::<f64>())?);
         let mut problems = Vec::with_capacity(gradients.len());
         let mut first_block = 0;
         for gradient in gradients {
             let elements = gradient.source.len();
             let scale = operands.scale(gradient, device)?;
-            let partial = Address { region: partial, offset: first_block * size_of::<f64>() / size_of::<f32>() };
-            problems.push(SumOfSquares { gradient: operands.gradient(gradient, device)?, scale, elements, partial });
+            let partial = Address {
+                region: partial,
+                offset: first_block * size_of::<f64>() / size_of::<f32>(),
+            };
+            problems.push(SumOfSquares {
+                gradient: operands.gradient(gradient, device)?,
+                scale,
+                elements,
+                partial,
+            });
             first_block += SumOfSquares::blocks_of(elements);
         }
         operands.start(&problems, device)?;
@@ -145,9 +157,18 @@ impl Norms {
     }
 
     /// Puts the norm and the factor into `result`.
-    fn factor(&mut self, max_norm: f64, scale: Option<Address>, result: &Arc<Buffer>, device: &Device) -> Result<()> {
+    fn factor(
+        &mut self,
+        max_norm: f64,
+        scale: Option<Address>,
+        result: &Arc<Buffer>,
+        device: &Device,
+    ) -> Result<()> {
         let to = self.operands.keep(Arc::clone(result));
-        self.operands.start(&[ClipFactor { partial: self.partial, count: self.count, max_norm, scale, to }], device)
+        self.operands.start(
+            &[ClipFactor { partial: self.partial, count: self.count, max_norm, scale, to }],
+            device,
+        )
     }
 }
 
@@ -164,10 +185,18 @@ pub(crate) fn sgd_step(
     let settings = settings(&mut operands, "sgd", &[momentum, weight_decay, rate], device)?;
     let mut problems = Vec::with_capacity(gradients.len());
     for (gradient, velocity) in gradients.iter().zip(velocity.iter_mut()) {
-        let weight = operands.add(variables.storage_mut(gradient.position).on_device(device)?.address());
+        let weight =
+            operands.add(variables.storage_mut(gradient.position).on_device(device)?.address());
         let velocity = operands.add(velocity.on_device(device)?.address());
         let (elements, clip) = (gradient.source.len(), operands.scale(gradient, device)?);
-        problems.push(Sgd { weight, velocity, gradient: operands.gradient(gradient, device)?, elements, settings, clip });
+        problems.push(Sgd {
+            weight,
+            velocity,
+            gradient: operands.gradient(gradient, device)?,
+            elements,
+            settings,
+            clip,
+        });
     }
     operands.start(&problems, device)?;
     written(variables, gradients);
@@ -185,13 +214,31 @@ pub(crate) fn adam_step(
 ) -> Result<()> {
     let AdamRule { betas, weight_decay, epsilon, step_size, root } = rule;
     let mut operands = Operands::default();
-    let settings = settings(&mut operands, "adam", &[betas.0, betas.1, weight_decay, epsilon, step_size, root], device)?;
+    let settings = settings(
+        &mut operands,
+        "adam",
+        &[betas.0, betas.1, weight_decay, epsilon, step_size, root],
+        device,
+    )?;
     let mut problems = Vec::with_capacity(gradients.len());
-    for (gradient, (first, second)) in gradients.iter().zip(first.iter_mut().zip(second.iter_mut())) {
-        let weight = operands.add(variables.storage_mut(gradient.position).on_device(device)?.address());
-        let (first, second) = (operands.add(first.on_device(device)?.address()), operands.add(second.on_device(device)?.address()));
+    for (gradient, (first, second)) in gradients.iter().zip(first.iter_mut().zip(second.iter_mut()))
+    {
+        let weight =
+            operands.add(variables.storage_mut(gradient.position).on_device(device)?.address());
+        let (first, second) = (
+            operands.add(first.on_device(device)?.address()),
+            operands.add(second.on_device(device)?.address()),
+        );
         let (elements, clip) = (gradient.source.len(), operands.scale(gradient, device)?);
-        problems.push(Adam { weight, first, second, gradient: operands.gradient(gradient, device)?, elements, settings, clip });
+        problems.push(Adam {
+            weight,
+            first,
+            second,
+            gradient: operands.gradient(gradient, device)?,
+            elements,
+            settings,
+            clip,
+        });
     }
     operands.start(&problems, device)?;
     written(variables, gradients);
@@ -200,7 +247,13 @@ pub(crate) fn adam_step(
 }
 
 /// Moves averages towards the values at these positions, one for each average.
-pub(crate) fn average(decay: f32, averages: &mut Variables, values: &mut Variables, positions: &[usize], device: &Device) -> Result<()> {
+pub(crate) fn average(
+    decay: f32,
+    averages: &mut Variables,
+    values: &mut Variables,
+    positions: &[usize],
+    device: &Device,
+) -> Result<()> {
     let mut operands = Operands::default();
     let settings = settings(&mut operands, "average", &[decay], device)?;
     let mut problems = Vec::with_capacity(positions.len());
@@ -216,7 +269,12 @@ pub(crate) fn average(decay: f32, averages: &mut Variables, values: &mut Variabl
 }
 
 /// The numbers of a rule, which may differ from step to step, where the kernel finds them.
-fn settings(operands: &mut Operands, rule: &str, numbers: &[f32], device: &Device) -> Result<Region> {
+fn settings(
+    operands: &mut Operands,
+    rule: &str,
+    numbers: &[f32],
+    device: &Device,
+) -> Result<Region> {
     let buffer = device.scratch((rule, "settings"), size_of_val(numbers))?;
     buffer.upload(numbers)?;
     Ok(operands.keep(buffer))
@@ -224,5 +282,7 @@ fn settings(operands: &mut Operands, rule: &str, numbers: &[f32], device: &Devic
 
 /// Only the device knows the parameters now.
 fn written(variables: &mut Variables, gradients: &[Gradient<'_>]) {
-    gradients.iter().for_each(|gradient| variables.storage_mut(gradient.position).written_on_device());
+    gradients
+        .iter()
+        .for_each(|gradient| variables.storage_mut(gradient.position).written_on_device());
 }

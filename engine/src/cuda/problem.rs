@@ -1,4 +1,5 @@
-//! What kernels are told: problems, written down as words of eight bytes, with addresses that are only known once memory is planned.
+//! What kernels are told: problems, written down as words of eight bytes, with addresses that are
+//! only known once memory is planned.
 
 use crate::NodeId;
 use crate::cuda::Kernel;
@@ -28,7 +29,8 @@ pub(crate) enum Region {
     Operand(u32),
 }
 
-/// Rows of [`Region::Forward`] and [`Region::Backward`], each as long as the normalisation has channels.
+/// Rows of [`Region::Forward`] and [`Region::Backward`], each as long as the normalisation has
+/// channels.
 pub(crate) mod coefficients {
     pub(crate) const MEAN: usize = 0;
     pub(crate) const FACTOR: usize = 1;
@@ -94,7 +96,8 @@ pub(crate) enum Word {
     Real(f64),
 }
 
-/// A problem written down: its words in the order of the kernel's structure, and what it reads and writes.
+/// A problem written down: its words in the order of the kernel's structure, and what it reads and
+/// writes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Words {
     pub(crate) words: Vec<Word>,
@@ -168,7 +171,10 @@ impl Words {
     pub(crate) fn values(&mut self, values: &ValuesAt) {
         self.read_tensor(values.x);
         for row in [coefficients::MEAN, coefficients::FACTOR, coefficients::SHIFT] {
-            self.read_if(values.norm.map(|(id, channels)| Address { region: Region::Forward(id), offset: row * channels }));
+            self.read_if(values.norm.map(|(id, channels)| Address {
+                region: Region::Forward(id),
+                offset: row * channels,
+            }));
         }
         self.read_if(values.mask);
         self.flag(values.relu);

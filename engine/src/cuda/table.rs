@@ -46,7 +46,10 @@ struct Launch {
 
 impl Content {
     /// Writes down launches, each a list of tasks of one kernel.
-    pub(crate) fn new<'a>(launches: impl IntoIterator<Item = Vec<&'a Task>>, address: impl Fn(Region) -> u64) -> Self {
+    pub(crate) fn new<'a>(
+        launches: impl IntoIterator<Item = Vec<&'a Task>>,
+        address: impl Fn(Region) -> u64,
+    ) -> Self {
         let mut content = Self::default();
         for tasks in launches {
             content.push(&tasks, &address);
@@ -61,15 +64,22 @@ impl Content {
             debug_assert_eq!(task.kernel, kernel, "a launch has one kernel");
             self.words.extend(task.words.words.iter().map(|&word| match word {
                 Word::Null => 0,
-                Word::Address(Address { region, offset }) => address(region) + (offset * size_of::<f32>()) as u64,
+                Word::Address(Address { region, offset }) => {
+                    address(region) + (offset * size_of::<f32>()) as u64
+                }
                 Word::Size(size) => size.cast_unsigned(),
                 Word::Real(real) => real.to_bits(),
             }));
         }
         let (first, mut blocks) = (self.words.len(), 0);
-        let starts: Vec<u32> = tasks.iter().map(|task| (start(blocks), blocks += task.blocks).0).collect();
+        let starts: Vec<u32> =
+            tasks.iter().map(|task| (start(blocks), blocks += task.blocks).0).collect();
         // Two numbers of four bytes a word, in the order of memory.
-        self.words.extend(starts.chunks(2).map(|pair| u64::from(pair[0]) | u64::from(pair.get(1).copied().unwrap_or(0)) << 32));
+        self.words.extend(
+            starts.chunks(2).map(|pair| {
+                u64::from(pair[0]) | u64::from(pair.get(1).copied().unwrap_or(0)) << 32
+            }),
+        );
         self.launches.push(Launch { kernel, blocks, problems, first, count: tasks.len() });
     }
 
@@ -82,8 +92,14 @@ impl Content {
         buffer.upload(&self.words)?;
         let call = |launch: &Launch| {
             let number = |count: usize| {
-                let fits = u32::try_from(count).ok().filter(|&count| count <= i32::MAX.cast_unsigned());
-                fits.ok_or_else(|| EngineError::cuda(format!("{}: {count} blocks are more than a launch can have", launch.kernel.name())))
+                let fits =
+                    u32::try_from(count).ok().filter(|&count| count <= i32::MAX.cast_unsigned());
+                fits.ok_or_else(|| {
+                    EngineError::cuda(format!(
+                        "{}: {count} blocks are more than a launch can have",
+                        launch.kernel.name()
+                    ))
+                })
             };
             Ok(Call {
                 function: kernels.function(launch.kernel),

@@ -3,16 +3,29 @@
 use std::collections::HashMap;
 
 use crate::cuda::Precision;
-use crate::cuda::problem::{Address, GradientsAt, Problem, Region, TensorAt, ValuesAt, coefficients};
-use crate::cuda::problems::conv::{ConvBackwardBias, ConvBackwardInput, ConvBackwardWeight, ConvForward, ConvSizes, Reduce};
-use crate::cuda::problems::depthwise::{self, DepthwiseBackwardInput, DepthwiseBackwardWeight, DepthwiseForward};
-use crate::cuda::problems::elementwise::{Activate, ActivateBackward, Combine, Fill, MaskBackward, Products, ScatterProducts, Send, Term};
+use crate::cuda::problem::{
+    Address, GradientsAt, Problem, Region, TensorAt, ValuesAt, coefficients,
+};
+use crate::cuda::problems::conv::{
+    ConvBackwardBias, ConvBackwardInput, ConvBackwardWeight, ConvForward, ConvSizes, Reduce,
+};
+use crate::cuda::problems::depthwise::{
+    self, DepthwiseBackwardInput, DepthwiseBackwardWeight, DepthwiseForward,
+};
+use crate::cuda::problems::elementwise::{
+    Activate, ActivateBackward, Combine, Fill, MaskBackward, Products, ScatterProducts, Send, Term,
+};
 use crate::cuda::problems::layout::{CropBackward, CropForward, SelectBackward, SelectForward};
-use crate::cuda::problems::linear::{LinearBackwardBias, LinearBackwardInput, LinearBackwardWeight, LinearForward};
-use crate::cuda::problems::loss::{CrossEntropyBackward, CrossEntropyForward, SoftmaxBackward, SoftmaxForward};
+use crate::cuda::problems::linear::{
+    LinearBackwardBias, LinearBackwardInput, LinearBackwardWeight, LinearForward,
+};
+use crate::cuda::problems::loss::{
+    CrossEntropyBackward, CrossEntropyForward, SoftmaxBackward, SoftmaxForward,
+};
 use crate::cuda::problems::norm::{NormBackward, NormMoments, NormRunning};
 use crate::cuda::problems::pool::{
-    AvgPoolBackward, AvgPoolForward, GlobalAvgPoolBackward, GlobalAvgPoolForward, MaxPoolBackward, MaxPoolForward, PoolSizes,
+    AvgPoolBackward, AvgPoolForward, GlobalAvgPoolBackward, GlobalAvgPoolForward, MaxPoolBackward,
+    MaxPoolForward, PoolSizes,
 };
 use crate::cuda::schedule::Task;
 use crate::lower::{Action, Gradient, Lowered, Target, Value};
@@ -33,32 +46,53 @@ impl Work {
     pub(crate) fn new(program: &Program, lowered: &Lowered, precision: Precision) -> Self {
         let halves = halves(program, lowered, precision);
         let contributions = contributions(lowered);
-        let mut lister = Lister { program, graph: &program.graph, lowered, halves, contributions, tasks: Vec::new(), partials: Vec::new() };
+        let mut lister = Lister {
+            program,
+            graph: &program.graph,
+            lowered,
+            halves,
+            contributions,
+            tasks: Vec::new(),
+            partials: Vec::new(),
+        };
         lowered.actions.iter().for_each(|action| lister.act(action));
         Self { tasks: lister.tasks, partials: lister.partials, halves: lister.halves }
     }
 
     /// Bytes of a region that the program computes; none of one that it is given.
     pub(crate) fn bytes(&self, program: &Program, region: Region) -> Option<usize> {
-        let tensor = |id: NodeId| program.graph[id].shape.elements() * if self.halves[id.index()] { 2 } else { 4 };
+        let tensor = |id: NodeId| {
+            program.graph[id].shape.elements() * if self.halves[id.index()] { 2 } else { 4 }
+        };
         match region {
             Region::Value(id) if crate::program::is_leaf(&program.graph[id].op) => None,
             Region::Value(id) | Region::Gradient(id) | Region::Part(id, _) => Some(tensor(id)),
-            Region::Forward(id) => Some(coefficients::FORWARD * program.graph[id].shape[1] * size_of::<f32>()),
-            Region::Backward(id) => Some(coefficients::BACKWARD * program.graph[id].shape[1] * size_of::<f32>()),
+            Region::Forward(id) => {
+                Some(coefficients::FORWARD * program.graph[id].shape[1] * size_of::<f32>())
+            }
+            Region::Backward(id) => {
+                Some(coefficients::BACKWARD * program.graph[id].shape[1] * size_of::<f32>())
+            }
             Region::Partial(number) => Some(self.partials[number as usize] * size_of::<f32>()),
-            Region::RunningMean(_) | Region::RunningVariance(_) | Region::Momentum | Region::Operand(_) => None,
+            Region::RunningMean(_)
+            | Region::RunningVariance(_)
+            | Region::Momentum
+            | Region::Operand(_) => None,
         }
     }
 }
 
-/// Which values are stored in bf16: images that are computed, and that no operation reads as anything but an image. What stays readable
-/// after a run is not.
+/// Which values are stored in bf16: images that are computed, and that no operation reads as
+/// anything but an image. What stays readable after a run is not.
 fn halves(program: &Program, lowered: &Lowered, precision: Precision) -> Vec<bool> {
     let Program { graph, persistent, .. } = program;
     let mut halves: Vec<bool> = graph
         .nodes()
-        .map(|(_, node)| precision == Precision::Bf16 && node.shape.dims4().is_some() && !crate::program::is_leaf(&node.op))
+        .map(|(_, node)| {
+            precision == Precision::Bf16
+                && node.shape.dims4().is_some()
+                && !crate::program::is_leaf(&node.op)
+        })
         .collect();
     for (_, node) in graph.nodes() {
         let images = match &node.op {
@@ -100,7 +134,8 @@ fn owner(target: &Target) -> NodeId {
     id
 }
 
-/// Contributions to a gradient: several are written apart and then added up, so that none has to wait for another.
+/// Contributions to a gradient: several are written apart and then added up, so that none has to
+/// wait for another.
 #[derive(Clone, Copy, Debug, Default)]
 struct Contributions {
     expected: u32,
@@ -157,7 +192,9 @@ impl Lister<'_> {
         match action {
             Action::Forward(id) => self.forward(*id),
             Action::Moments(id) => self.moments(*id),
-            Action::Seed(id) => self.push(&Fill { to: Region::Gradient(*id).into(), elements: 1, value: 1.0 }),
+            Action::Seed(id) => {
+                self.push(&Fill { to: Region::Gradient(*id).into(), elements: 1, value: 1.0 })
+            }
             Action::Backward { node, targets } => self.backward(*node, targets),
         }
     }
@@ -209,7 +246,8 @@ impl Lister<'_> {
         }
     }
 
-    /// The input of `id` with the operation of `id` applied, whether readers of `id` do that or not.
+    /// The input of `id` with the operation of `id` applied, whether readers of `id` do that or
+    /// not.
     fn applied(&self, id: NodeId) -> ValuesAt {
         self.apply(id, self.values(self.graph[id].inputs[0]))
     }
@@ -227,7 +265,9 @@ impl Lister<'_> {
         while let Gradient::Of(reader, input) = self.lowered.gradients[at.index()] {
             let node = &self.graph[reader];
             match &node.op {
-                Op::WeightedSum { terms } => gradients.scale = Some(self.weight_of_term(node.inputs[0], terms[input - 1])),
+                Op::WeightedSum { terms } => {
+                    gradients.scale = Some(self.weight_of_term(node.inputs[0], terms[input - 1]))
+                }
                 Op::DropPath => gradients.mask = Some(self.region(node.inputs[1])),
                 Op::BatchNorm(_) => gradients.norm = Some(self.carried_through(reader)),
                 _ => {}
@@ -249,26 +289,61 @@ impl Lister<'_> {
 
     fn conv_sizes(&self, id: NodeId, conv: &Conv2d) -> ConvSizes {
         let node = &self.graph[id];
-        let dims = |id: NodeId| self.graph[id].shape.dims4().expect("the graph checked that this has four dimensions");
-        let ([batch, channels, height, width], [out, _, kernel_h, kernel_w]) = (dims(node.inputs[0]), dims(node.inputs[1]));
+        let dims = |id: NodeId| {
+            self.graph[id].shape.dims4().expect("the graph checked that this has four dimensions")
+        };
+        let ([batch, channels, height, width], [out, _, kernel_h, kernel_w]) =
+            (dims(node.inputs[0]), dims(node.inputs[1]));
         let [_, _, out_height, out_width] = dims(id);
         let Conv2d { stride, padding, dilation, groups } = *conv;
         let kernel = [kernel_h, kernel_w];
-        ConvSizes { batch, channels, height, width, out, out_height, out_width, kernel, stride, padding, dilation, groups }
+        ConvSizes {
+            batch,
+            channels,
+            height,
+            width,
+            out,
+            out_height,
+            out_width,
+            kernel,
+            stride,
+            padding,
+            dilation,
+            groups,
+        }
     }
 
     fn pool_sizes(&self, id: NodeId, pool: &Pool) -> PoolSizes {
-        let dims = |id: NodeId| self.graph[id].shape.dims4().expect("the graph checked that this has four dimensions");
-        let ([batch, channels, height, width], [_, _, out_height, out_width]) = (dims(self.graph[id].inputs[0]), dims(id));
+        let dims = |id: NodeId| {
+            self.graph[id].shape.dims4().expect("the graph checked that this has four dimensions")
+        };
+        let ([batch, channels, height, width], [_, _, out_height, out_width]) =
+            (dims(self.graph[id].inputs[0]), dims(id));
         let Pool { kernel, stride, padding } = *pool;
         PoolSizes { batch, channels, height, width, out_height, out_width, kernel, stride, padding }
     }
 
     /// `to` = Σ `terms`, in as many rounds as the kernel needs.
-    fn combine(&mut self, terms: &[Term], Extents { batch, channels, plane }: Extents, y: TensorAt, y_stride: usize, y_offset: usize) {
+    fn combine(
+        &mut self,
+        terms: &[Term],
+        Extents { batch, channels, plane }: Extents,
+        y: TensorAt,
+        y_stride: usize,
+        y_offset: usize,
+    ) {
         for (round, terms) in terms.chunks(Combine::MAX_TERMS).enumerate() {
             let terms = terms.to_vec();
-            self.push(&Combine { y, terms, batch, channels, plane, y_stride, y_offset, accumulate: round > 0 });
+            self.push(&Combine {
+                y,
+                terms,
+                batch,
+                channels,
+                plane,
+                y_stride,
+                y_offset,
+                accumulate: round > 0,
+            });
         }
     }
 
@@ -280,7 +355,8 @@ impl Lister<'_> {
         match &node.op {
             Op::Input | Op::Parameter { .. } => unreachable!("leaves have no step"),
             Op::Conv2d(conv) => {
-                let (sizes, x, weight) = (self.conv_sizes(id, conv), self.values(x), self.region(node.inputs[1]));
+                let (sizes, x, weight) =
+                    (self.conv_sizes(id, conv), self.values(x), self.region(node.inputs[1]));
                 let bias = node.inputs.get(2).map(|&bias| self.region(bias));
                 if depthwise::handles(&sizes) {
                     self.push(&DepthwiseForward { sizes, x, weight, bias, y });
@@ -290,25 +366,61 @@ impl Lister<'_> {
             }
             Op::BatchNorm(_) | Op::Relu | Op::DropPath | Op::Reshape => {
                 let extents = self.extents(x);
-                self.combine(&[Term { values: self.applied(id), scale: None, constant: 1.0 }], extents, y, extents.sample(), 0);
+                self.combine(
+                    &[Term { values: self.applied(id), scale: None, constant: 1.0 }],
+                    extents,
+                    y,
+                    extents.sample(),
+                    0,
+                );
             }
             Op::Activation(activation) => {
                 let Extents { batch, channels, plane } = extents;
-                self.push(&Activate { activation: *activation, x: self.values(x), y, batch, channels, plane });
+                self.push(&Activate {
+                    activation: *activation,
+                    x: self.values(x),
+                    y,
+                    batch,
+                    channels,
+                    plane,
+                });
             }
             Op::Gate => {
                 let values = ValuesAt { mask: Some(self.region(node.inputs[1])), ..self.values(x) };
                 let planes = extents.planes_alone();
-                self.combine(&[Term { values, scale: None, constant: 1.0 }], planes, y, planes.sample(), 0);
+                self.combine(
+                    &[Term { values, scale: None, constant: 1.0 }],
+                    planes,
+                    y,
+                    planes.sample(),
+                    0,
+                );
             }
-            Op::MaxPool(pool) => self.push(&MaxPoolForward { sizes: self.pool_sizes(id, pool), x: self.values(x), y }),
-            Op::AvgPool(pool) => self.push(&AvgPoolForward { sizes: self.pool_sizes(id, pool), x: self.values(x), y }),
+            Op::MaxPool(pool) => self.push(&MaxPoolForward {
+                sizes: self.pool_sizes(id, pool),
+                x: self.values(x),
+                y,
+            }),
+            Op::AvgPool(pool) => self.push(&AvgPoolForward {
+                sizes: self.pool_sizes(id, pool),
+                x: self.values(x),
+                y,
+            }),
             Op::GlobalAvgPool => {
                 let Extents { batch, channels, plane } = self.extents(x);
-                self.push(&GlobalAvgPoolForward { planes: batch * channels, plane, x: self.tensor(x), y });
+                self.push(&GlobalAvgPoolForward {
+                    planes: batch * channels,
+                    plane,
+                    x: self.tensor(x),
+                    y,
+                });
             }
             Op::Add => {
-                let terms: Vec<Term> = node.inputs.iter().map(|&x| Term { values: self.values(x), scale: None, constant: 1.0 }).collect();
+                let terms: Vec<Term> = node
+                    .inputs
+                    .iter()
+                    .map(|&x| Term { values: self.values(x), scale: None, constant: 1.0 })
+                    .collect();
                 self.combine(&terms, extents, y, extents.sample(), 0);
             }
             Op::WeightedSum { terms } => {
@@ -333,19 +445,46 @@ impl Lister<'_> {
                 let mut offset = 0;
                 for &input in &node.inputs {
                     let part = self.extents(input);
-                    self.combine(&[Term { values: self.values(input), scale: None, constant: 1.0 }], part, y, extents.sample(), offset);
+                    self.combine(
+                        &[Term { values: self.values(input), scale: None, constant: 1.0 }],
+                        part,
+                        y,
+                        extents.sample(),
+                        offset,
+                    );
                     offset += part.sample();
                 }
             }
             Op::Crop { top, left } => {
                 let (planes, height, width) = self.planes(x);
-                self.push(&CropForward { planes, height, width, top: *top, left: *left, x: self.tensor(x), y });
+                self.push(&CropForward {
+                    planes,
+                    height,
+                    width,
+                    top: *top,
+                    left: *left,
+                    x: self.tensor(x),
+                    y,
+                });
             }
-            Op::Select { index } => self.push(&SelectForward { index: *index, x: self.tensor(x), y: y.region }),
+            Op::Select { index } => {
+                self.push(&SelectForward { index: *index, x: self.tensor(x), y: y.region })
+            }
             Op::Linear => {
                 let ([batch, inputs], outputs) = (self.matrix(x), node.shape[1]);
-                let (weight, bias) = (self.region(node.inputs[1]), node.inputs.get(2).map(|&bias| self.region(bias)));
-                self.push(&LinearForward { batch, inputs, outputs, x: self.tensor(x), weight, bias, y });
+                let (weight, bias) = (
+                    self.region(node.inputs[1]),
+                    node.inputs.get(2).map(|&bias| self.region(bias)),
+                );
+                self.push(&LinearForward {
+                    batch,
+                    inputs,
+                    outputs,
+                    x: self.tensor(x),
+                    weight,
+                    bias,
+                    y,
+                });
             }
             Op::Softmax => {
                 let (rows, width) = self.rows(id);
@@ -354,13 +493,21 @@ impl Lister<'_> {
             Op::CrossEntropy { smoothing } => {
                 let ([batch, classes], labels) = (self.matrix(x), self.region(node.inputs[1]));
                 let logits = self.tensor(x);
-                self.push(&CrossEntropyForward { batch, classes, smoothing: *smoothing, logits, labels, loss: y.region });
+                self.push(&CrossEntropyForward {
+                    batch,
+                    classes,
+                    smoothing: *smoothing,
+                    logits,
+                    labels,
+                    loss: y.region,
+                });
             }
         }
     }
 
     fn planes(&self, x: NodeId) -> (usize, usize, usize) {
-        let [batch, channels, height, width] = self.graph[x].shape.dims4().expect("the graph checked that this has four dimensions");
+        let [batch, channels, height, width] =
+            self.graph[x].shape.dims4().expect("the graph checked that this has four dimensions");
         (batch * channels, height, width)
     }
 
@@ -378,7 +525,9 @@ impl Lister<'_> {
 
     fn moments(&mut self, id: NodeId) {
         let node = &self.graph[id];
-        let Op::BatchNorm(norm) = &node.op else { unreachable!("only normalisations have moments") };
+        let Op::BatchNorm(norm) = &node.op else {
+            unreachable!("only normalisations have moments")
+        };
         let affine = match *node.inputs {
             [_, scale, shift] => Some((self.region(scale), self.region(shift))),
             _ => None,
@@ -399,7 +548,8 @@ impl Lister<'_> {
         let contributions = self.contributions.get_mut(&id).expect("counted before");
         let part = contributions.made;
         contributions.made += 1;
-        let region = if contributions.expected == 1 { Region::Gradient(id) } else { Region::Part(id, part) };
+        let region =
+            if contributions.expected == 1 { Region::Gradient(id) } else { Region::Part(id, part) };
         TensorAt { region, half: self.halves[id.index()] }
     }
 
@@ -412,9 +562,14 @@ impl Lister<'_> {
         let half = self.halves[id.index()];
         let part = |part| {
             let x = TensorAt { region: Region::Part(id, part), half };
-            Term { values: ValuesAt { x, norm: None, mask: None, relu: false }, scale: None, constant: 1.0 }
+            Term {
+                values: ValuesAt { x, norm: None, mask: None, relu: false },
+                scale: None,
+                constant: 1.0,
+            }
         };
-        let (terms, extents): (Vec<Term>, _) = ((0..expected).map(part).collect(), self.extents(id));
+        let (terms, extents): (Vec<Term>, _) =
+            ((0..expected).map(part).collect(), self.extents(id));
         self.combine(&terms, extents, self.gradient_tensor(id), extents.sample(), 0);
     }
 
@@ -436,12 +591,22 @@ impl Lister<'_> {
 
     fn norm_backward(&mut self, id: NodeId, targets: &[Target]) {
         let Extents { batch, channels, plane } = self.extents(id);
-        let outputs: Vec<(usize, TensorAt)> = targets.iter().map(|target| (target.input, self.contribute(target))).collect();
+        let outputs: Vec<(usize, TensorAt)> =
+            targets.iter().map(|target| (target.input, self.contribute(target))).collect();
         let to = |input: usize| outputs.iter().find(|(at, _)| *at == input).map(|(_, to)| *to);
         let (dy, x) = (self.gradients(id), self.tensor(self.graph[id].inputs[0]));
         let parameter = |input: usize| to(input).map(|to| to.region);
         let (scale_gradient, shift_gradient) = (parameter(1), parameter(2));
-        self.push(&NormBackward { norm: id, dy, x, batch, channels, plane, scale_gradient, shift_gradient });
+        self.push(&NormBackward {
+            norm: id,
+            dy,
+            x,
+            batch,
+            channels,
+            plane,
+            scale_gradient,
+            shift_gradient,
+        });
         if let Some(dx) = to(0) {
             self.send(id, GradientsAt { norm: Some(self.carried_through(id)), ..dy }, None, dx);
         }
@@ -473,7 +638,15 @@ impl Lister<'_> {
             Op::Activation(activation) => {
                 let Extents { batch, channels, plane } = self.extents(id);
                 let (x, dy) = (self.values(x), self.gradient_tensor(id));
-                self.push(&ActivateBackward { activation: *activation, x, dy, dx: to, batch, channels, plane });
+                self.push(&ActivateBackward {
+                    activation: *activation,
+                    x,
+                    dy,
+                    dx: to,
+                    batch,
+                    channels,
+                    plane,
+                });
             }
             Op::Gate => {
                 let Extents { batch, channels, plane } = self.extents(id).planes_alone();
@@ -481,9 +654,25 @@ impl Lister<'_> {
                 if input == 0 {
                     let dy = GradientsAt { mask: Some(self.region(node.inputs[1])), ..plain(dy) };
                     let dy_stride = channels * plane;
-                    self.push(&Send { dx: to, dy, dy_stride, dy_offset: 0, gate: None, batch, channels, plane });
+                    self.push(&Send {
+                        dx: to,
+                        dy,
+                        dy_stride,
+                        dy_offset: 0,
+                        gate: None,
+                        batch,
+                        channels,
+                        plane,
+                    });
                 } else {
-                    self.push(&MaskBackward { batch, channels, plane, x: self.values(x), dy, mask_gradient: to.region });
+                    self.push(&MaskBackward {
+                        batch,
+                        channels,
+                        plane,
+                        x: self.values(x),
+                        dy,
+                        mask_gradient: to.region,
+                    });
                 }
             }
             Op::MaxPool(pool) => {
@@ -501,36 +690,79 @@ impl Lister<'_> {
             }
             Op::Reshape => self.send(id, plain(self.gradient_tensor(id)), None, to),
             Op::Scale { factor } => {
-                self.send(id, GradientsAt { constant: f64::from(*factor), ..plain(self.gradient_tensor(id)) }, None, to);
+                self.send(
+                    id,
+                    GradientsAt { constant: f64::from(*factor), ..plain(self.gradient_tensor(id)) },
+                    None,
+                    to,
+                );
             }
             Op::Concat => {
                 let (whole, part) = (self.extents(id).sample(), self.extents(node.inputs[input]));
-                let dy_offset = node.inputs[..input].iter().map(|&input| self.extents(input).sample()).sum();
+                let dy_offset =
+                    node.inputs[..input].iter().map(|&input| self.extents(input).sample()).sum();
                 let Extents { batch, channels, plane } = part;
                 let dy = plain(self.gradient_tensor(id));
-                self.push(&Send { dx: to, dy, dy_stride: whole, dy_offset, gate: None, batch, channels, plane });
+                self.push(&Send {
+                    dx: to,
+                    dy,
+                    dy_stride: whole,
+                    dy_offset,
+                    gate: None,
+                    batch,
+                    channels,
+                    plane,
+                });
             }
             Op::Crop { top, left } => {
                 let (planes, height, width) = self.planes(x);
                 let dy = self.gradient_tensor(id);
-                self.push(&CropBackward { planes, height, width, top: *top, left: *left, dy, dx: to });
+                self.push(&CropBackward {
+                    planes,
+                    height,
+                    width,
+                    top: *top,
+                    left: *left,
+                    dy,
+                    dx: to,
+                });
             }
             Op::Select { index } => {
                 let (elements, dy) = (graph[x].shape.elements(), Region::Gradient(id));
                 self.push(&SelectBackward { elements, index: *index, dy, dx: to });
             }
             Op::Linear => {
-                let ([batch, inputs], outputs, dy) = (self.matrix(x), node.shape[1], self.gradient_tensor(id));
+                let ([batch, inputs], outputs, dy) =
+                    (self.matrix(x), node.shape[1], self.gradient_tensor(id));
                 match input {
                     0 => {
                         let weight = self.region(node.inputs[1]);
-                        self.push(&LinearBackwardInput { batch, inputs, outputs, dy, weight, dx: to });
+                        self.push(&LinearBackwardInput {
+                            batch,
+                            inputs,
+                            outputs,
+                            dy,
+                            weight,
+                            dx: to,
+                        });
                     }
                     1 => {
                         let x = self.tensor(x);
-                        self.push(&LinearBackwardWeight { batch, inputs, outputs, x, dy, weight_gradient: to.region });
+                        self.push(&LinearBackwardWeight {
+                            batch,
+                            inputs,
+                            outputs,
+                            x,
+                            dy,
+                            weight_gradient: to.region,
+                        });
                     }
-                    _ => self.push(&LinearBackwardBias { batch, outputs, dy, bias_gradient: to.region }),
+                    _ => self.push(&LinearBackwardBias {
+                        batch,
+                        outputs,
+                        dy,
+                        bias_gradient: to.region,
+                    }),
                 }
             }
             Op::Softmax => {
@@ -554,15 +786,29 @@ impl Lister<'_> {
             }
             Op::CrossEntropy { smoothing } => {
                 let ([batch, classes], labels) = (self.matrix(x), self.region(node.inputs[1]));
-                let (logits, loss_gradient, smoothing) = (self.tensor(x), Region::Gradient(id), *smoothing);
-                self.push(&CrossEntropyBackward { batch, classes, smoothing, logits, labels, loss_gradient, dx: to });
+                let (logits, loss_gradient, smoothing) =
+                    (self.tensor(x), Region::Gradient(id), *smoothing);
+                self.push(&CrossEntropyBackward {
+                    batch,
+                    classes,
+                    smoothing,
+                    logits,
+                    labels,
+                    loss_gradient,
+                    dx: to,
+                });
             }
         }
     }
 
     fn conv_backward(&mut self, id: NodeId, conv: &Conv2d, input: usize, to: TensorAt) {
         let node = &self.graph[id];
-        let (sizes, x, dy, weight) = (self.conv_sizes(id, conv), node.inputs[0], self.gradients(id), self.region(node.inputs[1]));
+        let (sizes, x, dy, weight) = (
+            self.conv_sizes(id, conv),
+            node.inputs[0],
+            self.gradients(id),
+            self.region(node.inputs[1]),
+        );
         let depthwise = depthwise::handles(&sizes);
         match input {
             0 if depthwise => {
@@ -592,14 +838,22 @@ impl Lister<'_> {
         }
     }
 
-    /// The gradient of the weights of a sum: for each term the product of the sum's gradient with what was summed.
+    /// The gradient of the weights of a sum: for each term the product of the sum's gradient with
+    /// what was summed.
     fn term_gradients(&mut self, id: NodeId, terms: &[usize], to: TensorAt) {
         let node = &self.graph[id];
         let Extents { batch, channels, plane } = self.extents(id);
         let dy = self.gradient_tensor(id);
         let mut products: Vec<Products> = node.inputs[1..]
             .iter()
-            .map(|&x| Products { dy, values: self.values(x), batch, channels, plane, partial: to.region.into() })
+            .map(|&x| Products {
+                dy,
+                values: self.values(x),
+                batch,
+                channels,
+                plane,
+                partial: to.region.into(),
+            })
             .collect();
         let chunks = products[0].chunks();
         let partial = self.reserve(chunks * terms.len());
@@ -611,7 +865,15 @@ impl Lister<'_> {
         for (round, indices) in terms.chunks(ScatterProducts::MAX_TERMS).enumerate() {
             let (indices, first_row) = (indices.to_vec(), round * ScatterProducts::MAX_TERMS);
             let accumulate = round > 0;
-            self.push(&ScatterProducts { partial, chunks, indices, first_row, to: to.region, elements, accumulate });
+            self.push(&ScatterProducts {
+                partial,
+                chunks,
+                indices,
+                first_row,
+                to: to.region,
+                elements,
+                accumulate,
+            });
         }
     }
 }

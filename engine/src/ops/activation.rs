@@ -12,12 +12,24 @@ const BLOCK: usize = 256;
 
 /// Applies an activation to x as its readers see it.
 pub(crate) fn forward(activation: Activation, x: Values<'_>, y: &mut [f32]) {
-    y.par_chunks_mut(x.plane).in_tasks_of(planes_per_task(x.plane)).enumerate().for_each(|(i, y)| apply(activation, x.at(i), y));
+    y.par_chunks_mut(x.plane)
+        .in_tasks_of(planes_per_task(x.plane))
+        .enumerate()
+        .for_each(|(i, y)| apply(activation, x.at(i), y));
 }
 
 /// Gradient of [`forward`].
-pub(crate) fn backward(activation: Activation, x: Values<'_>, dy: &[f32], dx: &mut [f32], write: Write) {
-    let planes = dx.par_chunks_mut(x.plane).zip(dy.par_chunks(x.plane)).in_tasks_of(planes_per_task(x.plane));
+pub(crate) fn backward(
+    activation: Activation,
+    x: Values<'_>,
+    dy: &[f32],
+    dx: &mut [f32],
+    write: Write,
+) {
+    let planes = dx
+        .par_chunks_mut(x.plane)
+        .zip(dy.par_chunks(x.plane))
+        .in_tasks_of(planes_per_task(x.plane));
     planes.enumerate().for_each(|(i, (dx, dy))| carry_back(activation, x.at(i), dy, write, dx));
 }
 

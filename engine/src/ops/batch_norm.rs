@@ -1,7 +1,7 @@
 //! Normalisation of each channel over batch and space.
 //!
-//! Moments and gradient sums are taken plane by plane, on the way through whatever pass has the plane in cache, and put together in a
-//! fixed order.
+//! Moments and gradient sums are taken plane by plane, on the way through whatever pass has the
+//! plane in cache, and put together in a fixed order.
 
 use rayon::prelude::*;
 
@@ -79,11 +79,21 @@ pub(crate) struct Moments {
 
 impl Moments {
     /// From mean and biased variance, and scale and shift where the operation has them.
-    pub(crate) fn new(mean: Vec<f32>, variance: Vec<f32>, epsilon: f32, affine: Option<(&[f32], &[f32])>) -> Self {
-        let inverse_sd: Vec<f32> = variance.iter().map(|v| (1.0 / (f64::from(*v) + f64::from(epsilon)).sqrt()) as f32).collect();
+    pub(crate) fn new(
+        mean: Vec<f32>,
+        variance: Vec<f32>,
+        epsilon: f32,
+        affine: Option<(&[f32], &[f32])>,
+    ) -> Self {
+        let inverse_sd: Vec<f32> = variance
+            .iter()
+            .map(|v| (1.0 / (f64::from(*v) + f64::from(epsilon)).sqrt()) as f32)
+            .collect();
         let (factor, shift) = match affine {
             None => (inverse_sd.clone(), vec![0.0; mean.len()]),
-            Some((scale, shift)) => (inverse_sd.iter().zip(scale).map(|(i, scale)| i * scale).collect(), shift.to_vec()),
+            Some((scale, shift)) => {
+                (inverse_sd.iter().zip(scale).map(|(i, scale)| i * scale).collect(), shift.to_vec())
+            }
         };
         Self { mean, variance, inverse_sd, factor, shift }
     }
@@ -95,11 +105,23 @@ impl Moments {
 
     /// What readers of the gradient of its input apply.
     pub(crate) fn gradient<'a>(&'a self, backward: &'a Backward, x: &'a [f32]) -> Normal<'a> {
-        Normal { x, mean: &self.mean, factor: &self.factor, mean_dy: &backward.mean_dy, slope: &backward.slope }
+        Normal {
+            x,
+            mean: &self.mean,
+            factor: &self.factor,
+            mean_dy: &backward.mean_dy,
+            slope: &backward.slope,
+        }
     }
 
     /// Of a batch, from the moments of its planes, `[n, channels]`, each of `plane` elements.
-    pub(crate) fn of_batch(planes: &[PlaneMoments], channels: usize, plane: usize, epsilon: f32, affine: Option<(&[f32], &[f32])>) -> Self {
+    pub(crate) fn of_batch(
+        planes: &[PlaneMoments],
+        channels: usize,
+        plane: usize,
+        epsilon: f32,
+        affine: Option<(&[f32], &[f32])>,
+    ) -> Self {
         let batch = (planes.len() / channels) as f64;
         let mut means = vec![0f64; channels];
         for samples in planes.chunks_exact(channels) {
@@ -109,10 +131,12 @@ impl Moments {
         let mut squares = vec![0f64; channels];
         for samples in planes.chunks_exact(channels) {
             for ((squares, mean), p) in squares.iter_mut().zip(&means).zip(samples) {
-                *squares += f64::from(p.squares) + plane as f64 * (f64::from(p.mean) - mean).powi(2);
+                *squares +=
+                    f64::from(p.squares) + plane as f64 * (f64::from(p.mean) - mean).powi(2);
             }
         }
-        let variance = squares.iter().map(|squares| (squares / (batch * plane as f64)) as f32).collect();
+        let variance =
+            squares.iter().map(|squares| (squares / (batch * plane as f64)) as f32).collect();
         Self::new(means.into_iter().map(|mean| mean as f32).collect(), variance, epsilon, affine)
     }
 }
@@ -120,12 +144,17 @@ impl Moments {
 /// The moments of all planes of x.
 pub(crate) fn moments_of_planes(x: Values<'_>, moments: &mut [PlaneMoments]) {
     debug_assert!(x.is_plain(), "a normalisation reads a tensor itself");
-    moments.par_iter_mut().zip(x.data.par_chunks(x.plane)).in_tasks_of(planes_per_task(x.plane)).for_each(|(moments, x)| {
-        *moments = plane_moments(x);
-    });
+    moments
+        .par_iter_mut()
+        .zip(x.data.par_chunks(x.plane))
+        .in_tasks_of(planes_per_task(x.plane))
+        .for_each(|(moments, x)| {
+            *moments = plane_moments(x);
+        });
 }
 
-/// The sums of all planes of dy and x; those of dy are of the bare tensor, without its scale and mask.
+/// The sums of all planes of dy and x; those of dy are of the bare tensor, without its scale and
+/// mask.
 pub(crate) fn sums_of_planes(dy: &[f32], x: &[f32], plane: usize, sums: Sums<'_>) {
     let channels = sums.means.len();
     let planes = dy.par_chunks(plane).zip(x.par_chunks(plane)).in_tasks_of(planes_per_task(plane));
@@ -134,7 +163,8 @@ pub(crate) fn sums_of_planes(dy: &[f32], x: &[f32], plane: usize, sums: Sums<'_>
     });
 }
 
-/// What the gradient of a normalisation's input is made of, one entry a channel; see [`super::view::Normal`].
+/// What the gradient of a normalisation's input is made of, one entry a channel; see
+/// [`super::view::Normal`].
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Backward {
     /// Gradient of the shift: Σ dy.
@@ -164,7 +194,9 @@ impl Backward {
             backward.dshift.push(total as f32);
             backward.dscale.push((products * inverse_sd) as f32);
             backward.mean_dy.push((total / count) as f32);
-            backward.slope.push((f64::from(moments.factor[c]) * products * inverse_sd * inverse_sd / count) as f32);
+            backward.slope.push(
+                (f64::from(moments.factor[c]) * products * inverse_sd * inverse_sd / count) as f32,
+            );
         }
         backward
     }

@@ -16,10 +16,19 @@ pub(crate) fn insert(part: Values<'_>, whole: &mut [f32], whole_len: usize, at: 
 }
 
 /// The transpose of [`insert`].
-pub(crate) fn extract(whole: &[f32], whole_len: usize, at: usize, part: &mut [f32], part_len: usize, write: Write) {
-    part.par_chunks_mut(part_len).zip(whole.par_chunks(whole_len)).in_tasks_of(1).for_each(|(part, whole)| {
-        view::send_computed(&whole[at..at + part_len], None, write, part);
-    });
+pub(crate) fn extract(
+    whole: &[f32],
+    whole_len: usize,
+    at: usize,
+    part: &mut [f32],
+    part_len: usize,
+    write: Write,
+) {
+    part.par_chunks_mut(part_len).zip(whole.par_chunks(whole_len)).in_tasks_of(1).for_each(
+        |(part, whole)| {
+            view::send_computed(&whole[at..at + part_len], None, write, part);
+        },
+    );
 }
 
 /// Sizes of a crop: the plane `[h, w]` without its first `top` rows and `left` columns.
@@ -43,28 +52,36 @@ impl Crop {
 
 /// Drops the first rows and columns of every plane.
 pub(crate) fn crop(c: Crop, x: &[f32], y: &mut [f32]) {
-    y.par_chunks_mut(c.out_plane()).zip(x.par_chunks(c.h * c.w)).in_tasks_of(planes_per_task(c.h * c.w)).for_each(|(y, x)| {
-        for (y, x) in y.chunks_exact_mut(c.out_w()).zip(x.chunks_exact(c.w).skip(c.top)) {
-            y.copy_from_slice(&x[c.left..]);
-        }
-    });
+    y.par_chunks_mut(c.out_plane())
+        .zip(x.par_chunks(c.h * c.w))
+        .in_tasks_of(planes_per_task(c.h * c.w))
+        .for_each(|(y, x)| {
+            for (y, x) in y.chunks_exact_mut(c.out_w()).zip(x.chunks_exact(c.w).skip(c.top)) {
+                y.copy_from_slice(&x[c.left..]);
+            }
+        });
 }
 
 /// Gradient of [`crop`]; what was dropped gets zero.
 pub(crate) fn crop_backward(c: Crop, dy: &[f32], dx: &mut [f32], write: Write) {
-    dx.par_chunks_mut(c.h * c.w).zip(dy.par_chunks(c.out_plane())).in_tasks_of(planes_per_task(c.h * c.w)).for_each(|(dx, dy)| {
-        write.clear(dx);
-        for (dy, dx) in dy.chunks_exact(c.out_w()).zip(dx.chunks_exact_mut(c.w).skip(c.top)) {
-            write.apply(&mut dx[c.left..], dy.iter().copied());
-        }
-    });
+    dx.par_chunks_mut(c.h * c.w)
+        .zip(dy.par_chunks(c.out_plane()))
+        .in_tasks_of(planes_per_task(c.h * c.w))
+        .for_each(|(dx, dy)| {
+            write.clear(dx);
+            for (dy, dx) in dy.chunks_exact(c.out_w()).zip(dx.chunks_exact_mut(c.w).skip(c.top)) {
+                write.apply(&mut dx[c.left..], dy.iter().copied());
+            }
+        });
 }
 
 /// Mean of every plane.
 pub(crate) fn global_avg_pool(x: &[f32], plane: usize, y: &mut [f32]) {
-    y.par_iter_mut().zip(x.par_chunks(plane)).in_tasks_of(planes_per_task(plane)).for_each(|(y, x)| {
-        *y = (x.iter().map(|&x| f64::from(x)).sum::<f64>() / plane as f64) as f32;
-    });
+    y.par_iter_mut().zip(x.par_chunks(plane)).in_tasks_of(planes_per_task(plane)).for_each(
+        |(y, x)| {
+            *y = (x.iter().map(|&x| f64::from(x)).sum::<f64>() / plane as f64) as f32;
+        },
+    );
 }
 
 /// Gradient of [`global_avg_pool`].

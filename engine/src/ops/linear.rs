@@ -29,20 +29,38 @@ kernel! {
 }
 
 /// y = x · weightᵀ + bias.
-pub(crate) fn forward(x: &[f32], inputs: usize, weight: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
+pub(crate) fn forward(
+    x: &[f32],
+    inputs: usize,
+    weight: &[f32],
+    bias: Option<&[f32]>,
+    y: &mut [f32],
+) {
     let outputs = weight.len() / inputs;
     if x.len() == inputs {
         // One sample: the generating blocks, whose outputs are many.
-        y.par_chunks_mut(ROWS).zip(weight.par_chunks(ROWS * inputs)).in_tasks_of(1).enumerate().for_each(|(chunk, (y, weight))| {
-            rows_times(x, weight, bias.map(|bias| &bias[chunk * ROWS..][..y.len()]), y);
-        });
+        y.par_chunks_mut(ROWS)
+            .zip(weight.par_chunks(ROWS * inputs))
+            .in_tasks_of(1)
+            .enumerate()
+            .for_each(|(chunk, (y, weight))| {
+                rows_times(x, weight, bias.map(|bias| &bias[chunk * ROWS..][..y.len()]), y);
+            });
     } else {
-        y.par_chunks_mut(outputs).zip(x.par_chunks(inputs)).for_each(|(y, x)| rows_times(x, weight, bias, y));
+        y.par_chunks_mut(outputs)
+            .zip(x.par_chunks(inputs))
+            .for_each(|(y, x)| rows_times(x, weight, bias, y));
     }
 }
 
 /// Gradient of the input.
-pub(crate) fn backward_input(weight: &[f32], inputs: usize, dy: &[f32], dx: &mut [f32], write: Write) {
+pub(crate) fn backward_input(
+    weight: &[f32],
+    inputs: usize,
+    dy: &[f32],
+    dx: &mut [f32],
+    write: Write,
+) {
     let outputs = weight.len() / inputs;
     if dx.len() == inputs {
         let part = |(dy, weight): (&[f32], &[f32])| {
@@ -50,7 +68,12 @@ pub(crate) fn backward_input(weight: &[f32], inputs: usize, dy: &[f32], dx: &mut
             add_combination(dy, weight, &mut sum);
             sum
         };
-        let parts: Vec<Vec<f32>> = dy.par_chunks(ROWS).zip(weight.par_chunks(ROWS * inputs)).in_tasks_of(1).map(part).collect();
+        let parts: Vec<Vec<f32>> = dy
+            .par_chunks(ROWS)
+            .zip(weight.par_chunks(ROWS * inputs))
+            .in_tasks_of(1)
+            .map(part)
+            .collect();
         write.clear(dx);
         parts.into_iter().for_each(|part| Write::Add.apply(dx, part));
     } else {
@@ -62,13 +85,21 @@ pub(crate) fn backward_input(weight: &[f32], inputs: usize, dy: &[f32], dx: &mut
 }
 
 /// Gradient of the weight.
-pub(crate) fn backward_weight(x: &[f32], inputs: usize, dy: &[f32], dweight: &mut [f32], write: Write) {
+pub(crate) fn backward_weight(
+    x: &[f32],
+    inputs: usize,
+    dy: &[f32],
+    dweight: &mut [f32],
+    write: Write,
+) {
     let outputs = dweight.len() / inputs;
-    dweight.par_chunks_mut(inputs).enumerate().in_tasks_of((64 * ROWS / inputs).max(1)).for_each(|(o, dweight)| {
-        for (n, (x, dy)) in x.chunks_exact(inputs).zip(dy.chunks_exact(outputs)).enumerate() {
-            scaled(dy[o], x, dweight, if n == 0 { write } else { Write::Add });
-        }
-    });
+    dweight.par_chunks_mut(inputs).enumerate().in_tasks_of((64 * ROWS / inputs).max(1)).for_each(
+        |(o, dweight)| {
+            for (n, (x, dy)) in x.chunks_exact(inputs).zip(dy.chunks_exact(outputs)).enumerate() {
+                scaled(dy[o], x, dweight, if n == 0 { write } else { Write::Add });
+            }
+        },
+    );
 }
 
 /// Gradient of the bias.

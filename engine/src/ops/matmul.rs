@@ -1,6 +1,7 @@
 //! Small matrix products for convolutions: few rows, few terms, many columns.
 
-// Vectors are loaded and stored through pointers: a check of every load would cost as much as the load.
+// Vectors are loaded and stored through pointers: a check of every load would cost as much as the
+// load.
 #![allow(unsafe_code)]
 
 use super::view::Plane;
@@ -9,7 +10,8 @@ use crate::simd::{MOST_LANES, Simd, kernel};
 
 /// Vectors of columns computed together.
 const VECTORS: usize = 2;
-/// Values of planes that are packed at a time: well within the second cache, and so many of each plane that those ahead are fetched in time.
+/// Values of planes that are packed at a time: well within the second cache, and so many of each
+/// plane that those ahead are fetched in time.
 const PACKED: usize = 1 << 14;
 
 /// The right-hand matrix of a product, `[terms, columns]`.
@@ -22,8 +24,8 @@ pub(crate) enum Matrix<'a> {
 }
 
 kernel! {
-    /// c `[rows, columns]` = a `[rows, terms]` · right (+ bias `[rows]`), rows of c being `stride` apart. `packed` is scratch that keeps its
-    /// allocation.
+    /// c `[rows, columns]` = a `[rows, terms]` · right (+ bias `[rows]`), rows of c being `stride`
+    /// apart. `packed` is scratch that keeps its allocation.
     pub(crate) fn multiply(
         simd, a: &[f32], right: Matrix<'_>, terms: usize, bias: Option<&[f32]>, c: &mut [f32], stride: usize, columns: usize,
         packed: &mut Aligned,
@@ -35,7 +37,8 @@ kernel! {
         match right {
             Matrix::Rows { data, stride: pitch } => {
                 assert!(data.len() >= (terms - 1) * pitch + columns + MOST_LANES);
-                // SAFETY: both matrices have the columns, and the right-hand one the vector behind them.
+                // SAFETY: both matrices have the columns, and the right-hand one the vector behind
+                // them.
                 unsafe { block(simd, &left, data.as_ptr(), pitch, c.as_mut_ptr(), stride, columns) };
             }
             Matrix::Planes(planes) => {
@@ -56,8 +59,8 @@ kernel! {
         }
     }
 
-    /// c `[rows, terms]` += a · bᵀ, where the rows of a and of b are `stride` apart and `columns` long: all dot products of the rows of two
-    /// matrices.
+    /// c `[rows, terms]` += a · bᵀ, where the rows of a and of b are `stride` apart and `columns`
+    /// long: all dot products of the rows of two matrices.
     pub(crate) fn add_products_of_rows(simd, a: &[f32], b: &[f32], c: &mut [f32], rows: usize, terms: usize, stride: usize, columns: usize) {
         assert!(stride >= columns && c.len() == rows * terms);
         assert!(a.len() >= (rows - 1) * stride + columns && b.len() >= (terms - 1) * stride + columns);
@@ -87,8 +90,8 @@ kernel! {
     }
 }
 
-/// Of so many rows, how many are computed together: 6, 4 or 1. Six by two vectors are the most that registers hold; eight rows are four and
-/// four, as two left over would take as long.
+/// Of so many rows, how many are computed together: 6, 4 or 1. Six by two vectors are the most that
+/// registers hold; eight rows are four and four, as two left over would take as long.
 fn rows_together(rows: usize) -> usize {
     match rows {
         1..=3 => 1,
@@ -108,10 +111,19 @@ struct Left<'a> {
 /// Some columns of a product, panel by panel.
 ///
 /// # Safety
-/// Behind `b` are as many rows as there are terms, `pitch` apart, and behind `c` as many as `left` has, `stride` apart: of `columns` values
-/// each, where one vector more can be read behind those of `b`.
+/// Behind `b` are as many rows as there are terms, `pitch` apart, and behind `c` as many as `left`
+/// has, `stride` apart: of `columns` values each, where one vector more can be read behind those of
+/// `b`.
 #[inline(always)]
-unsafe fn block<S: Simd>(simd: S, left: &Left<'_>, b: *const f32, pitch: usize, c: *mut f32, stride: usize, columns: usize) {
+unsafe fn block<S: Simd>(
+    simd: S,
+    left: &Left<'_>,
+    b: *const f32,
+    pitch: usize,
+    c: *mut f32,
+    stride: usize,
+    columns: usize,
+) {
     let mut start = 0;
     while start < columns {
         let width = (VECTORS * S::LANES).min(columns - start);
@@ -133,7 +145,15 @@ unsafe fn block<S: Simd>(simd: S, left: &Left<'_>, b: *const f32, pitch: usize, 
 /// # Safety
 /// The vectors can be read from the rows of `b`, and the columns written in those of `c`.
 #[inline(always)]
-unsafe fn panel<S: Simd, const V: usize>(simd: S, left: &Left<'_>, b: *const f32, pitch: usize, c: *mut f32, stride: usize, width: usize) {
+unsafe fn panel<S: Simd, const V: usize>(
+    simd: S,
+    left: &Left<'_>,
+    b: *const f32,
+    pitch: usize,
+    c: *mut f32,
+    stride: usize,
+    width: usize,
+) {
     let mut row = 0;
     while row < left.rows {
         let here = rows_together(left.rows - row);
@@ -172,7 +192,8 @@ unsafe fn sums<S: Simd, const R: usize, const V: usize>(
     unsafe {
         let a = left.a.as_ptr().add(row * left.terms);
         for term in 0..left.terms {
-            let b: [S::V; V] = std::array::from_fn(|v| simd.load(b.add(term * pitch + v * S::LANES)));
+            let b: [S::V; V] =
+                std::array::from_fn(|v| simd.load(b.add(term * pitch + v * S::LANES)));
             for (r, sums) in sums.iter_mut().enumerate() {
                 let factor = simd.splat(*a.add(r * left.terms + term));
                 for (sum, b) in sums.iter_mut().zip(b) {
@@ -189,7 +210,13 @@ unsafe fn sums<S: Simd, const R: usize, const V: usize>(
 /// # Safety
 /// They can be written in rows `stride` apart from `c` on.
 #[inline(always)]
-unsafe fn put<S: Simd, const R: usize, const V: usize>(simd: S, sums: [[S::V; V]; R], c: *mut f32, stride: usize, width: usize) {
+unsafe fn put<S: Simd, const R: usize, const V: usize>(
+    simd: S,
+    sums: [[S::V; V]; R],
+    c: *mut f32,
+    stride: usize,
+    width: usize,
+) {
     let mut rest = [0f32; VECTORS * MOST_LANES];
     for (r, sums) in sums.iter().enumerate() {
         // SAFETY: as the caller says; the array has room for the vectors of any panel.

@@ -1,8 +1,8 @@
-//! The operations as plain functions on slices, forward beside backward. Each output element is computed by one task in a fixed
-//! order, so results do not depend on the number of threads.
+//! The operations as plain functions on slices, forward beside backward. Each output element is
+//! computed by one task in a fixed order, so results do not depend on the number of threads.
 //!
-//! Image tensors are read as [`view::Values`] and gradients as [`view::Gradients`]: either the tensor itself, or a formula that is applied
-//! plane by plane as it is loaded.
+//! Image tensors are read as [`view::Values`] and gradients as [`view::Gradients`]: either the
+//! tensor itself, or a formula that is applied plane by plane as it is loaded.
 
 use rayon::iter::{IndexedParallelIterator, MaxLen, MinLen};
 
@@ -45,18 +45,24 @@ impl Write {
     }
 }
 
-/// Into how many tasks a batch is split where each leaves a sum of its own: fixed, so that the sum does not depend on the threads.
+/// Into how many tasks a batch is split where each leaves a sum of its own: fixed, so that the sum
+/// does not depend on the threads.
 pub(crate) const TASKS: usize = 32;
 
 /// Chunks of `size` elements of what may be wanted, or as many times nothing.
-pub(crate) fn chunks_if_wanted<T>(slice: Option<&mut [T]>, size: usize, count: usize) -> Vec<Option<&mut [T]>> {
+pub(crate) fn chunks_if_wanted<T>(
+    slice: Option<&mut [T]>,
+    size: usize,
+    count: usize,
+) -> Vec<Option<&mut [T]>> {
     match slice {
         Some(slice) => slice.chunks_mut(size).map(Some).collect(),
         None => (0..count).map(|_| None).collect(),
     }
 }
 
-/// Elements that a task of an elementwise pass works on: large enough to hide the cost of a task, small enough to balance.
+/// Elements that a task of an elementwise pass works on: large enough to hide the cost of a task,
+/// small enough to balance.
 pub(crate) const CHUNK: usize = 1 << 14;
 
 /// Fewest planes of `len` elements that one task should hold.
@@ -66,8 +72,8 @@ pub(crate) fn planes_per_task(len: usize) -> usize {
 
 /// Parallel iterators of which every task takes about as many items as it is worth.
 pub(crate) trait InTasks: IndexedParallelIterator {
-    /// Tasks of `len` to twice as many items. Left alone, rayon makes about as many tasks as there are threads, and a thread that is done
-    /// early has nothing to take over.
+    /// Tasks of `len` to twice as many items. Left alone, rayon makes about as many tasks as there
+    /// are threads, and a thread that is done early has nothing to take over.
     fn in_tasks_of(self, len: usize) -> MaxLen<MinLen<Self>> {
         self.with_min_len(len).with_max_len(len)
     }

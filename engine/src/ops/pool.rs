@@ -10,7 +10,8 @@ use super::window::{self, Window};
 use super::{InTasks, Write, chunks_if_wanted, depthwise, planes_per_task};
 use crate::simd::{kernel, update};
 
-/// Calls `pool` with every plane of x, the output for it and a scratch with `fill` around the plane; then takes moments where they are wanted.
+/// Calls `pool` with every plane of x, the output for it and a scratch with `fill` around the
+/// plane; then takes moments where they are wanted.
 fn forward(
     window: &Window,
     x: Values<'_>,
@@ -20,7 +21,10 @@ fn forward(
     pool: impl Fn(&[f32], &mut [f32]) + Sync,
 ) {
     let moments = chunks_if_wanted(moments, 1, y.len() / window.out_plane());
-    let planes = y.par_chunks_mut(window.out_plane()).zip(moments).in_tasks_of(planes_per_task(window.plane()));
+    let planes = y
+        .par_chunks_mut(window.out_plane())
+        .zip(moments)
+        .in_tasks_of(planes_per_task(window.plane()));
     planes.enumerate().for_each(|(plane, (y, moments))| {
         scratch::with(|scratch| {
             let padded = scratch.padded.prepare(window, 1, fill);
@@ -34,43 +38,76 @@ fn forward(
 }
 
 /// Maximum of each window.
-pub(crate) fn max_forward(window: &Window, x: Values<'_>, y: &mut [f32], moments: Option<&mut [PlaneMoments]>) {
-    forward(window, x, y, moments, f32::NEG_INFINITY, |scratch, y| window::maximum(window, scratch, y));
+pub(crate) fn max_forward(
+    window: &Window,
+    x: Values<'_>,
+    y: &mut [f32],
+    moments: Option<&mut [PlaneMoments]>,
+) {
+    forward(window, x, y, moments, f32::NEG_INFINITY, |scratch, y| {
+        window::maximum(window, scratch, y)
+    });
 }
 
-/// Gradient of the input: that of each output goes to the first maximum of its window, in row order.
-pub(crate) fn max_backward(window: &Window, x: Values<'_>, dy: Gradients<'_>, dx: &mut [f32], write: Write) {
-    dx.par_chunks_mut(window.plane()).in_tasks_of(planes_per_task(window.plane())).enumerate().for_each(|(i, dx)| {
-        scratch::with(|Scratch { padded, turned, phases, chosen, matrix: taps, output: gradient, sample: result, .. }| {
-            let plane = x.at(i);
-            let padded = padded.prepare(window, 1, f32::NEG_INFINITY);
-            window::load(window, plane, padded);
-            view::send_result(result, Some(plane), write, dx, |dx| match window.back() {
-                Some(back) => {
-                    let (turned, chosen) = (turned.prepare(back, 1, 0.0), chosen.prepare(back, 1, -1.0));
-                    window::load_gradient(back, dy.at(i), turned);
-                    let (start, pitch) = back.inside();
-                    window::first_maximum(window, padded, &mut chosen[start..], pitch);
-                    window::gather_chosen(back, turned, chosen, dx);
-                }
-                None => {
-                    taps.resize(window.out_plane());
-                    gradient.resize(window.out_plane());
-                    window::first_maximum(window, padded, taps, window.out_w);
-                    read_gradient(&dy, i, 0, gradient);
-                    phases.resize(window.scratch_len());
-                    window::scatter_chosen(window, gradient, taps, phases);
-                    window::unload(window, phases, dx);
-                }
-            });
+/// Gradient of the input: that of each output goes to the first maximum of its window, in row
+/// order.
+pub(crate) fn max_backward(
+    window: &Window,
+    x: Values<'_>,
+    dy: Gradients<'_>,
+    dx: &mut [f32],
+    write: Write,
+) {
+    dx.par_chunks_mut(window.plane())
+        .in_tasks_of(planes_per_task(window.plane()))
+        .enumerate()
+        .for_each(|(i, dx)| {
+            scratch::with(
+                |Scratch {
+                     padded,
+                     turned,
+                     phases,
+                     chosen,
+                     matrix: taps,
+                     output: gradient,
+                     sample: result,
+                     ..
+                 }| {
+                    let plane = x.at(i);
+                    let padded = padded.prepare(window, 1, f32::NEG_INFINITY);
+                    window::load(window, plane, padded);
+                    view::send_result(result, Some(plane), write, dx, |dx| match window.back() {
+                        Some(back) => {
+                            let (turned, chosen) =
+                                (turned.prepare(back, 1, 0.0), chosen.prepare(back, 1, -1.0));
+                            window::load_gradient(back, dy.at(i), turned);
+                            let (start, pitch) = back.inside();
+                            window::first_maximum(window, padded, &mut chosen[start..], pitch);
+                            window::gather_chosen(back, turned, chosen, dx);
+                        }
+                        None => {
+                            taps.resize(window.out_plane());
+                            gradient.resize(window.out_plane());
+                            window::first_maximum(window, padded, taps, window.out_w);
+                            read_gradient(&dy, i, 0, gradient);
+                            phases.resize(window.scratch_len());
+                            window::scatter_chosen(window, gradient, taps, phases);
+                            window::unload(window, phases, dx);
+                        }
+                    });
+                },
+            );
         });
-    });
 }
 
 /// One over the number of positions of each window that lie inside of the plane, `[out_h, out_w]`.
 fn inverse_counts(window: &Window) -> Vec<f32> {
     let inside = |out: usize, size: usize| {
-        (0..window.kernel).filter(|k| (window.padding..size + window.padding).contains(&(out * window.stride + k))).count()
+        (0..window.kernel)
+            .filter(|k| {
+                (window.padding..size + window.padding).contains(&(out * window.stride + k))
+            })
+            .count()
     };
     let columns: Vec<usize> = (0..window.out_w).map(|x| inside(x, window.w)).collect();
     (0..window.out_h)
@@ -82,7 +119,12 @@ fn inverse_counts(window: &Window) -> Vec<f32> {
 }
 
 /// Mean of each window.
-pub(crate) fn avg_forward(window: &Window, x: Values<'_>, y: &mut [f32], moments: Option<&mut [PlaneMoments]>) {
+pub(crate) fn avg_forward(
+    window: &Window,
+    x: Values<'_>,
+    y: &mut [f32],
+    moments: Option<&mut [PlaneMoments]>,
+) {
     let inverse = inverse_counts(window);
     forward(window, x, y, moments, 0.0, |scratch, y| {
         window::sum(window, scratch, y);
@@ -91,23 +133,38 @@ pub(crate) fn avg_forward(window: &Window, x: Values<'_>, y: &mut [f32], moments
 }
 
 /// Gradient of the input, which is read where a ReLU has to be undone.
-pub(crate) fn avg_backward(window: &Window, x: Option<Values<'_>>, dy: Gradients<'_>, dx: &mut [f32], write: Write) {
+pub(crate) fn avg_backward(
+    window: &Window,
+    x: Option<Values<'_>>,
+    dy: Gradients<'_>,
+    dx: &mut [f32],
+    write: Write,
+) {
     let (ones, inverse) = (vec![1.0; window.taps()], inverse_counts(window));
-    dx.par_chunks_mut(window.plane()).in_tasks_of(planes_per_task(window.plane())).enumerate().for_each(|(i, dx)| {
-        scratch::with(|Scratch { turned, phases, output: gradient, sample: result, .. }| {
-            gradient.resize(window.out_plane());
-            read_gradient(&dy, i, 0, gradient);
-            multiply_by(&inverse, gradient);
-            view::send_result(result, x.map(|x| x.at(i)), write, dx, |dx| match window.back() {
-                Some(back) => {
-                    let turned = turned.prepare(back, 1, 0.0);
-                    window::load(back, Plane::plain(gradient), turned);
-                    window::sum(back, turned, dx);
-                }
-                None => depthwise::input_gradient(window, gradient, &ones, turned, phases, dx),
-            });
+    dx.par_chunks_mut(window.plane())
+        .in_tasks_of(planes_per_task(window.plane()))
+        .enumerate()
+        .for_each(|(i, dx)| {
+            scratch::with(
+                |Scratch { turned, phases, output: gradient, sample: result, .. }| {
+                    gradient.resize(window.out_plane());
+                    read_gradient(&dy, i, 0, gradient);
+                    multiply_by(&inverse, gradient);
+                    view::send_result(result, x.map(|x| x.at(i)), write, dx, |dx| {
+                        match window.back() {
+                            Some(back) => {
+                                let turned = turned.prepare(back, 1, 0.0);
+                                window::load(back, Plane::plain(gradient), turned);
+                                window::sum(back, turned, dx);
+                            }
+                            None => depthwise::input_gradient(
+                                window, gradient, &ones, turned, phases, dx,
+                            ),
+                        }
+                    });
+                },
+            );
         });
-    });
 }
 
 kernel! {

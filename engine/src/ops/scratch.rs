@@ -1,4 +1,5 @@
-//! Buffers of a thread that live from task to task: a new one for every task would be paid for in page faults.
+//! Buffers of a thread that live from task to task: a new one for every task would be paid for in
+//! page faults.
 
 use std::cell::{Cell, RefCell};
 
@@ -29,7 +30,8 @@ pub(crate) struct Scratch {
     pub(crate) lanes: Aligned,
 }
 
-/// Planes loaded for a window, one after the other, with a fill around them that stays from plane to plane.
+/// Planes loaded for a window, one after the other, with a fill around them that stays from plane
+/// to plane.
 #[derive(Default)]
 pub(crate) struct Padded {
     data: Aligned,

@@ -1,5 +1,5 @@
-//! Tensors that are read through a cheap formula: what a normalisation, a ReLU or a sum makes of a tensor needs no buffer of its own
-//! where its readers apply the formula as they load.
+//! Tensors that are read through a cheap formula: what a normalisation, a ReLU or a sum makes of a
+//! tensor needs no buffer of its own where its readers apply the formula as they load.
 
 use std::ops::Range;
 
@@ -7,7 +7,8 @@ use super::Write;
 use crate::aligned::Aligned;
 use crate::simd::{Simd, kernel, map, map2, update, update2};
 
-/// An image tensor `[n, c, h, w]` as its readers see it: relu(mask\[n\] · (factor\[c\] · (x - mean\[c\]) + shift\[c\])), each part optional.
+/// An image tensor `[n, c, h, w]` as its readers see it: relu(mask\[n\] · (factor\[c\] · (x -
+/// mean\[c\]) + shift\[c\])), each part optional.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Values<'a> {
     pub(crate) data: &'a [f32],
@@ -56,7 +57,8 @@ impl<'a> Values<'a> {
     }
 }
 
-/// One plane of [`Values`]: relu(factor · (x - mean) + shift). The mean comes off first: in a sum of two large products digits would be lost.
+/// One plane of [`Values`]: relu(factor · (x - mean) + shift). The mean comes off first: in a sum
+/// of two large products digits would be lost.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plane<'a> {
     pub(crate) data: &'a [f32],
@@ -98,7 +100,8 @@ impl<'a> Plane<'a> {
     /// Gives a pass over the data the formula that readers apply.
     #[inline(always)]
     pub(crate) fn pass<S: Simd>(&self, simd: S, pass: impl Pass<S>) {
-        let (mean, factor, shift) = (simd.splat(self.mean), simd.splat(self.factor), simd.splat(self.shift));
+        let (mean, factor, shift) =
+            (simd.splat(self.mean), simd.splat(self.factor), simd.splat(self.shift));
         if self.plain {
             pass.run(|x| x);
         } else if self.relu {
@@ -115,8 +118,8 @@ pub(crate) trait Pass<S: Simd> {
     fn run(self, formula: impl Fn(S::V) -> S::V);
 }
 
-/// The gradient of an image tensor as its readers see it: mask\[n\] · scale · dy, carried back through a normalisation by batch statistics
-/// where there is one.
+/// The gradient of an image tensor as its readers see it: mask\[n\] · scale · dy, carried back
+/// through a normalisation by batch statistics where there is one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Gradients<'a> {
     pub(crate) data: &'a [f32],
@@ -127,7 +130,8 @@ pub(crate) struct Gradients<'a> {
     pub(crate) normal: Option<Normal<'a>>,
 }
 
-/// The gradient of a normalisation's input: factor\[c\] · (dy - mean_dy\[c\]) - slope\[c\] · (x - mean\[c\]).
+/// The gradient of a normalisation's input: factor\[c\] · (dy - mean_dy\[c\]) - slope\[c\] · (x -
+/// mean\[c\]).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Normal<'a> {
     /// Input of the normalisation.
@@ -187,9 +191,12 @@ impl GradientPlane<'_> {
         match self.normal {
             None => map(simd, dy, to, |dy| simd.mul(scale, dy)),
             Some((x, mean, slope, offset)) => {
-                let (mean, slope, offset) = (simd.splat(mean), simd.splat(-slope), simd.splat(-offset));
+                let (mean, slope, offset) =
+                    (simd.splat(mean), simd.splat(-slope), simd.splat(-offset));
                 let x = &x[from..from + to.len()];
-                map2(simd, dy, x, to, |dy, x| simd.mul_add(scale, dy, simd.mul_add(slope, simd.sub(x, mean), offset)));
+                map2(simd, dy, x, to, |dy, x| {
+                    simd.mul_add(scale, dy, simd.mul_add(slope, simd.sub(x, mean), offset))
+                });
             }
         }
     }
@@ -201,7 +208,8 @@ kernel! {
         plane.read(simd, 0, to);
     }
 
-    /// Writes or adds a plane of a gradient; where the tensor it belongs to is read through a ReLU, only where that lets it through.
+    /// Writes or adds a plane of a gradient; where the tensor it belongs to is read through a ReLU,
+    /// only where that lets it through.
     pub(crate) fn send(simd, gradient: GradientPlane<'_>, through: Option<Plane<'_>>, write: Write, to: &mut [f32]) {
         const BLOCK: usize = 256;
         let mut block = [0f32; BLOCK];
@@ -218,9 +226,15 @@ kernel! {
     }
 }
 
-/// Writes or adds to `to` the gradient that `compute` writes, of a plane that was read as `through`: at once where that is all there is to it,
-/// else from `kept`.
-pub(crate) fn send_result(kept: &mut Aligned, through: Option<Plane<'_>>, write: Write, to: &mut [f32], compute: impl FnOnce(&mut [f32])) {
+/// Writes or adds to `to` the gradient that `compute` writes, of a plane that was read as
+/// `through`: at once where that is all there is to it, else from `kept`.
+pub(crate) fn send_result(
+    kept: &mut Aligned,
+    through: Option<Plane<'_>>,
+    write: Write,
+    to: &mut [f32],
+    compute: impl FnOnce(&mut [f32]),
+) {
     if write == Write::Set && !through.is_some_and(|plane| plane.relu) {
         return compute(to);
     }
@@ -229,9 +243,17 @@ pub(crate) fn send_result(kept: &mut Aligned, through: Option<Plane<'_>>, write:
     send_computed(kept, through, write, to);
 }
 
-/// Writes or adds a gradient where the ReLU of `through`, if it has one, lets it through; `to` begins at element `start` of the plane.
+/// Writes or adds a gradient where the ReLU of `through`, if it has one, lets it through; `to`
+/// begins at element `start` of the plane.
 #[inline(always)]
-fn deliver<S: Simd>(simd: S, from: &[f32], start: usize, through: Option<Plane<'_>>, write: Write, to: &mut [f32]) {
+fn deliver<S: Simd>(
+    simd: S,
+    from: &[f32],
+    start: usize,
+    through: Option<Plane<'_>>,
+    write: Write,
+    to: &mut [f32],
+) {
     let Some(plane) = through.filter(|plane| plane.relu) else {
         return match write {
             Write::Set => map(simd, from, to, |from| from),
@@ -239,8 +261,10 @@ fn deliver<S: Simd>(simd: S, from: &[f32], start: usize, through: Option<Plane<'
         };
     };
     let values = &plane.data[start..start + to.len()];
-    let (mean, factor, shift) = (simd.splat(plane.mean), simd.splat(plane.factor), simd.splat(plane.shift));
-    let passed = |from, x| simd.where_positive(simd.mul_add(factor, simd.sub(x, mean), shift), from);
+    let (mean, factor, shift) =
+        (simd.splat(plane.mean), simd.splat(plane.factor), simd.splat(plane.shift));
+    let passed =
+        |from, x| simd.where_positive(simd.mul_add(factor, simd.sub(x, mean), shift), from);
     match write {
         Write::Set => map2(simd, from, values, to, passed),
         Write::Add => update2(simd, to, from, values, |to, from, x| simd.add(to, passed(from, x))),

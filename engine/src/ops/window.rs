@@ -1,10 +1,13 @@
-//! Sliding windows over one plane, laid out so that every tap of a kernel is a contiguous run of the plane.
+//! Sliding windows over one plane, laid out so that every tap of a kernel is a contiguous run of
+//! the plane.
 //!
-//! The plane is padded and, for stride s, split into s × s phases (all rows and columns of one remainder). Then output position
-//! (row, column) reads `scratch[offset(tap) + row · pitch + column]` for each tap, whatever stride, padding and dilation are. The padding
-//! on the right of a row is the padding on the left of the next.
+//! The plane is padded and, for stride s, split into s × s phases (all rows and columns of one
+//! remainder). Then output position (row, column) reads `scratch[offset(tap) + row · pitch +
+//! column]` for each tap, whatever stride, padding and dilation are. The padding on the right of a
+//! row is the padding on the left of the next.
 
-// Vectors are loaded and stored through pointers: a check of every load would cost as much as the load.
+// Vectors are loaded and stored through pointers: a check of every load would cost as much as the
+// load.
 #![allow(unsafe_code)]
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -40,18 +43,21 @@ pub(crate) struct Window {
     back: Option<Box<Window>>,
     /// How far into the scratch the taps reach.
     reach: usize,
-    /// Tells windows apart at a glance; copies of one are alike. The next one is that of the flat layout.
+    /// Tells windows apart at a glance; copies of one are alike. The next one is that of the flat
+    /// layout.
     id: u64,
 }
 
-/// A tap, and how far before a position of its phase the gradient of the output lies that read it there, behind the lead.
+/// A tap, and how far before a position of its phase the gradient of the output lies that read it
+/// there, behind the lead.
 #[derive(Clone, Copy, Debug)]
 struct Distant {
     tap: usize,
     distance: usize,
 }
 
-/// `count` elements of the plane from `plane` on, `stride` apart, lie in the scratch from `scratch` on.
+/// `count` elements of the plane from `plane` on, `stride` apart, lie in the scratch from `scratch`
+/// on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Run {
     plane: usize,
@@ -60,28 +66,50 @@ struct Run {
 }
 
 impl Window {
-    pub(crate) fn new(input: [usize; 2], output: [usize; 2], kernel: usize, stride: usize, padding: usize, dilation: usize) -> Self {
+    pub(crate) fn new(
+        input: [usize; 2],
+        output: [usize; 2],
+        kernel: usize,
+        stride: usize,
+        padding: usize,
+        dilation: usize,
+    ) -> Self {
         let back = match (dilation * (kernel - 1)).checked_sub(padding) {
-            Some(padding) if stride == 1 => Some(Box::new(Self::one_way(output, input, kernel, 1, padding, dilation))),
+            Some(padding) if stride == 1 => {
+                Some(Box::new(Self::one_way(output, input, kernel, 1, padding, dilation)))
+            }
             _ => None,
         };
         Self { back, ..Self::one_way(input, output, kernel, stride, padding, dilation) }
     }
 
-    fn one_way([h, w]: [usize; 2], [out_h, out_w]: [usize; 2], kernel: usize, stride: usize, padding: usize, dilation: usize) -> Self {
+    fn one_way(
+        [h, w]: [usize; 2],
+        [out_h, out_w]: [usize; 2],
+        kernel: usize,
+        stride: usize,
+        padding: usize,
+        dilation: usize,
+    ) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let extent = dilation * (kernel - 1);
         let phases = stride.min(extent + 1);
-        // Rows and columns of a phase that windows read, and which of them hold the plane: first in the plane, first here, how many.
+        // Rows and columns of a phase that windows read, and which of them hold the plane: first in
+        // the plane, first here, how many.
         let read = |out: usize| out + extent / stride;
         let held = |phase: usize, size: usize, read: usize| {
             let first = (phase + stride - padding % stride) % stride;
             let here = (first + padding) / stride;
-            (first, here, size.saturating_sub(first).div_ceil(stride).min(read.saturating_sub(here)))
+            (
+                first,
+                here,
+                size.saturating_sub(first).div_ceil(stride).min(read.saturating_sub(here)),
+            )
         };
         let (read_h, read_w) = (read(out_h), read(out_w));
         let columns: Vec<_> = (0..phases).map(|phase| held(phase, w, read_w)).collect();
-        // What is read behind the last column that holds the plane may be the padding before the next row's first.
+        // What is read behind the last column that holds the plane may be the padding before the
+        // next row's first.
         let lead = columns.iter().map(|&(_, here, _)| here).min().unwrap_or(0);
         let last = columns.iter().map(|&(_, here, count)| here + count).max().unwrap_or(0);
         let pitch = last.max(read_w - lead.min(read_w));
@@ -89,7 +117,8 @@ impl Window {
         let place = |k: usize| ((k * dilation) % stride, (k * dilation) / stride);
         let offsets: Vec<usize> = (0..kernel * kernel)
             .map(|tap| {
-                let ((phase_y, row), (phase_x, column)) = (place(tap / kernel), place(tap % kernel));
+                let ((phase_y, row), (phase_x, column)) =
+                    (place(tap / kernel), place(tap % kernel));
                 (phase_y * phases + phase_x) * phase_len + row * pitch + column
             })
             .collect();
@@ -98,10 +127,12 @@ impl Window {
             .map(|phase| {
                 let here = |(_, offset): &(usize, &usize)| *offset / phase_len == phase;
                 let taps = offsets.iter().enumerate().filter(here);
-                taps.map(|(tap, offset)| Distant { tap, distance: farthest - offset % phase_len }).collect()
+                taps.map(|(tap, offset)| Distant { tap, distance: farthest - offset % phase_len })
+                    .collect()
             })
             .collect();
-        let columns: Vec<_> = columns.into_iter().enumerate().filter(|(_, (_, _, count))| *count > 0).collect();
+        let columns: Vec<_> =
+            columns.into_iter().enumerate().filter(|(_, (_, _, count))| *count > 0).collect();
         let mut runs = Vec::new();
         for phase_y in 0..phases {
             let (first_y, row, rows) = held(phase_y, h, read_h);
@@ -161,7 +192,8 @@ impl Window {
         self.kernel * self.kernel
     }
 
-    /// The window that carries gradients of the output back to the input, for kernels that are turned round; at stride 1.
+    /// The window that carries gradients of the output back to the input, for kernels that are
+    /// turned round; at stride 1.
     pub(crate) fn back(&self) -> Option<&Self> {
         self.back.as_deref()
     }
@@ -203,14 +235,16 @@ kernel! {
         }
     }
 
-    /// Loads the gradient of a plane into a scratch of the window that carries it back ([`Window::back`]), which was filled before.
+    /// Loads the gradient of a plane into a scratch of the window that carries it back
+    /// ([`Window::back`]), which was filled before.
     pub(crate) fn load_gradient(simd, back: &Window, gradient: GradientPlane<'_>, scratch: &mut [f32]) {
         for run in &back.runs {
             gradient.read(simd, run.plane, &mut scratch[run.scratch..][..run.count]);
         }
     }
 
-    /// Gathers the scratch back into a plane: the transpose of [`load`]. Positions that no window covers are zero.
+    /// Gathers the scratch back into a plane: the transpose of [`load`]. Positions that no window
+    /// covers are zero.
     pub(crate) fn unload(simd, window: &Window, scratch: &[f32], plane: &mut [f32]) {
         if !window.covered {
             plane.fill(0.0);
@@ -234,7 +268,8 @@ kernel! {
         let mut column = 0;
         while column < whole {
             let out = &mut out[column..];
-            // SAFETY: blocks of rows and columns within the output; each tap then reads within `reach`.
+            // SAFETY: blocks of rows and columns within the output; each tap then reads within
+            // `reach`.
             column += unsafe {
                 match (whole - column) / S::LANES {
                     1 => columns::<S, 1, 4>(simd, &taps, column, out, S::LANES),
@@ -246,7 +281,8 @@ kernel! {
             let mut row = 0;
             while row < h {
                 let rows = if row + 4 <= h { 4 } else { 1 };
-                // SAFETY: a vector may read up to its lanes beyond `reach`, which the scratch has; the array has room for all lanes.
+                // SAFETY: a vector may read up to its lanes beyond `reach`, which the scratch has;
+                // the array has room for all lanes.
                 unsafe {
                     let at = row * window.pitch + whole;
                     match rows {
@@ -259,8 +295,9 @@ kernel! {
         }
     }
 
-    /// [`correlate`] of two planes by the same weights, the second `next` behind the first in the scratch and `next_out` in the output. Where
-    /// a row is a single vector, the sums of one plane are too few to hide the latency of a multiply-add.
+    /// [`correlate`] of two planes by the same weights, the second `next` behind the first in the
+    /// scratch and `next_out` in the output. Where a row is a single vector, the sums of one plane
+    /// are too few to hide the latency of a multiply-add.
     pub(crate) fn correlate_two(
         simd,
         window: &Window,
@@ -283,23 +320,25 @@ kernel! {
         unsafe { columns::<S, 2, 4>(simd, &taps, 0, out, next_out) };
     }
 
-    /// The transpose of [`correlate`]: gives every position of the scratch the weighted gradients of the outputs that read it. `flat` has
-    /// [`Window::flat_len`] elements, zeros but where earlier gradients of the same window were.
+    /// The transpose of [`correlate`]: gives every position of the scratch the weighted gradients
+    /// of the outputs that read it. `flat` has [`Window::flat_len`] elements, zeros but where
+    /// earlier gradients of the same window were.
     pub(crate) fn transpose(simd, window: &Window, gradient: &[f32], weights: &[f32], flat: &mut [f32], scratch: &mut [f32]) {
         let (phase_len, lead, w) = (window.phase_len, window.lead(), window.out_w);
         let count = window.phases * window.phases;
         assert!(flat.len() == window.flat_len() && scratch.len() >= count * phase_len + MOST_LANES);
         assert!(weights.len() == window.offsets.len() && gradient.len() == window.out_plane());
         // The gradient with the rows of the scratch, so that each tap reads it at one distance.
-        // SAFETY: the rows of the gradient are fewer than those of a phase, which has room for them behind the lead.
+        // SAFETY: the rows of the gradient are fewer than those of a phase, which has room for them
+        // behind the lead.
         unsafe { rows_of(simd, gradient.as_ptr(), w, flat[lead..].as_mut_ptr(), window.pitch, window.out_h, w, |x| x) };
         for phase in 0..count {
             let taps = &window.taps_of_phase[phase];
             let to = scratch[phase * phase_len..].as_mut_ptr();
             let mut at = 0;
             while at < phase_len {
-                // SAFETY: `flat` reaches as far beyond the phase, and the scratch a vector; what is written there belongs to the next phase,
-                // which comes later, or to no one.
+                // SAFETY: `flat` reaches as far beyond the phase, and the scratch a vector; what is
+                // written there belongs to the next phase, which comes later, or to no one.
                 unsafe {
                     if at + 4 * S::LANES <= phase_len {
                         distant::<S, 4>(simd, taps, weights, flat.as_ptr().add(at), to.add(at));
@@ -313,8 +352,8 @@ kernel! {
         }
     }
 
-    /// Adds to `sums[tap]`, lane by lane, the products of the gradient of the output with what the tap reads. `sums` has room for
-    /// [`MOST_LANES`] for each tap; see [`sum_taps`].
+    /// Adds to `sums[tap]`, lane by lane, the products of the gradient of the output with what the
+    /// tap reads. `sums` has room for [`MOST_LANES`] for each tap; see [`sum_taps`].
     pub(crate) fn tap_products(simd, window: &Window, gradient: &[f32], scratch: &[f32], sums: &mut [f32]) {
         let (w, h) = (window.out_w, window.out_h);
         assert!(gradient.len() == h * w && sums.len() == window.offsets.len() * MOST_LANES);
@@ -358,7 +397,8 @@ kernel! {
         }
     }
 
-    /// The sums that [`tap_products`] left in lanes, one a tap, of some kernels one after the other.
+    /// The sums that [`tap_products`] left in lanes, one a tap, of some kernels one after the
+    /// other.
     pub(crate) fn sum_taps(simd, window: &Window, lanes: &[f32], sums: &mut [f32]) {
         let taps = window.taps();
         for (sums, lanes) in sums.chunks_exact_mut(taps).zip(lanes.chunks_exact(taps * MOST_LANES)) {
@@ -379,7 +419,8 @@ kernel! {
         join_windows::<S, Maximum>(simd, window, scratch, out);
     }
 
-    /// The tap at which each window first has its maximum, rows `pitch` apart. The scratch is minus infinity around the plane.
+    /// The tap at which each window first has its maximum, rows `pitch` apart. The scratch is minus
+    /// infinity around the plane.
     pub(crate) fn first_maximum(simd, window: &Window, scratch: &[f32], taps: &mut [f32], pitch: usize) {
         let (w, h) = (window.out_w, window.out_h);
         assert!(taps.len() >= (h - 1) * pitch + w && pitch >= w && scratch.len() >= window.reach + S::LANES);
@@ -415,8 +456,9 @@ kernel! {
         }
     }
 
-    /// Gives every position of a plane the gradients of the outputs whose chosen tap lies there. `back` is the window that carries gradients
-    /// back ([`Window::back`]), loaded with the gradients and with the taps chosen, which are -1 around the plane.
+    /// Gives every position of a plane the gradients of the outputs whose chosen tap lies there.
+    /// `back` is the window that carries gradients back ([`Window::back`]), loaded with the
+    /// gradients and with the taps chosen, which are -1 around the plane.
     pub(crate) fn gather_chosen(simd, back: &Window, gradients: &[f32], taps: &[f32], dx: &mut [f32]) {
         let (w, h) = (back.out_w, back.out_h);
         assert!(dx.len() == h * w && gradients.len() == taps.len() && taps.len() >= back.reach + S::LANES);
@@ -451,7 +493,8 @@ kernel! {
         }
     }
 
-    /// Adds the gradient of each output to the position of its chosen tap, for windows of any stride.
+    /// Adds the gradient of each output to the position of its chosen tap, for windows of any
+    /// stride.
     pub(crate) fn scatter_chosen(simd, window: &Window, gradient: &[f32], taps: &[f32], scratch: &mut [f32]) {
         scratch.fill(0.0);
         for (row, (gradient, taps)) in gradient.chunks_exact(window.out_w).zip(taps.chunks_exact(window.out_w)).enumerate() {
@@ -476,8 +519,13 @@ impl<S: Simd> Pass<S> for LoadRows<'_, S> {
         let Self { simd, window, plane, scratch } = self;
         let (Some(first), Some(last)) = (window.runs.first(), window.runs.last()) else { return };
         let (rows, count) = (window.runs.len(), first.count);
-        assert!(last.plane == first.plane + (rows - 1) * window.w && last.plane + count <= plane.len());
-        assert!(last.scratch == first.scratch + (rows - 1) * window.pitch && last.scratch + count <= scratch.len());
+        assert!(
+            last.plane == first.plane + (rows - 1) * window.w && last.plane + count <= plane.len()
+        );
+        assert!(
+            last.scratch == first.scratch + (rows - 1) * window.pitch
+                && last.scratch + count <= scratch.len()
+        );
         let (from, to) = (plane[first.plane..].as_ptr(), scratch[first.scratch..].as_mut_ptr());
         // SAFETY: `count` elements of each row lie in both, as asserted.
         unsafe { rows_of(simd, from, window.w, to, window.pitch, rows, count, formula) };
@@ -497,7 +545,8 @@ impl<S: Simd> Pass<S> for LoadPhases<'_, S> {
     fn run(self, formula: impl Fn(S::V) -> S::V) {
         let Self { simd, window, plane, scratch } = self;
         let mut lanes = [0f32; MOST_LANES];
-        let done = window.halves.as_ref().map_or(0, |halves| halves.part(simd, plane, scratch, &formula));
+        let done =
+            window.halves.as_ref().map_or(0, |halves| halves.part(simd, plane, scratch, &formula));
         for run in window.runs.iter().filter(|run| run.count > done) {
             let mut at = done;
             while at < run.count {
@@ -533,22 +582,41 @@ struct HalvedRow {
 impl Halves {
     /// Of runs of which every row has two.
     fn of(runs: &[Run]) -> Self {
-        let pairs = || runs.chunks_exact(2).map(|pair| if pair[0].plane < pair[1].plane { [pair[0], pair[1]] } else { [pair[1], pair[0]] });
-        let rows = pairs().map(|[even, odd]| HalvedRow { row: even.plane, even: even.scratch, odd: odd.scratch });
+        let pairs = || {
+            runs.chunks_exact(2).map(|pair| {
+                if pair[0].plane < pair[1].plane { [pair[0], pair[1]] } else { [pair[1], pair[0]] }
+            })
+        };
+        let rows = pairs().map(|[even, odd]| HalvedRow {
+            row: even.plane,
+            even: even.scratch,
+            odd: odd.scratch,
+        });
         Self { rows: rows.collect(), count: runs.iter().map(|run| run.count).min().unwrap_or(0) }
     }
 
-    /// Elements of each half that are done in whole vectors; checks that they lie in a plane and in a scratch of these lengths.
+    /// Elements of each half that are done in whole vectors; checks that they lie in a plane and in
+    /// a scratch of these lengths.
     #[inline(always)]
     fn whole<S: Simd>(&self, plane: usize, scratch: usize) -> usize {
         let whole = self.count / S::LANES * S::LANES;
-        assert!(self.rows.iter().all(|at| at.row + 2 * whole <= plane && at.even.max(at.odd) + whole <= scratch));
+        assert!(
+            self.rows
+                .iter()
+                .all(|at| at.row + 2 * whole <= plane && at.even.max(at.odd) + whole <= scratch)
+        );
         whole
     }
 
     /// Parts the rows in whole vectors. Returns how many elements of each half that are.
     #[inline(always)]
-    fn part<S: Simd>(&self, simd: S, plane: &[f32], scratch: &mut [f32], formula: impl Fn(S::V) -> S::V) -> usize {
+    fn part<S: Simd>(
+        &self,
+        simd: S,
+        plane: &[f32],
+        scratch: &mut [f32],
+        formula: impl Fn(S::V) -> S::V,
+    ) -> usize {
         let whole = self.whole::<S>(plane.len(), scratch.len());
         let (from, to) = (plane.as_ptr(), scratch.as_mut_ptr());
         for &HalvedRow { row, even, odd } in &self.rows {
@@ -557,7 +625,8 @@ impl Halves {
                 // SAFETY: whole vectors of the row and of its halves, as was checked.
                 unsafe {
                     let from = from.add(row + 2 * at);
-                    let halves = simd.part(formula(simd.load(from)), formula(simd.load(from.add(S::LANES))));
+                    let halves =
+                        simd.part(formula(simd.load(from)), formula(simd.load(from.add(S::LANES))));
                     simd.store(to.add(even + at), halves.0);
                     simd.store(to.add(odd + at), halves.1);
                 }
@@ -577,7 +646,8 @@ impl Halves {
             while at < whole {
                 // SAFETY: whole vectors of the row and of its halves, as was checked.
                 unsafe {
-                    let (first, second) = simd.weave(simd.load(from.add(even + at)), simd.load(from.add(odd + at)));
+                    let (first, second) =
+                        simd.weave(simd.load(from.add(even + at)), simd.load(from.add(odd + at)));
                     let to = to.add(row + 2 * at);
                     simd.store(to, first);
                     simd.store(to.add(S::LANES), second);
@@ -609,16 +679,29 @@ unsafe fn rows_of<S: Simd>(
     if count.is_multiple_of(S::LANES) {
         // SAFETY: as the caller says.
         match count / S::LANES {
-            1 => return unsafe { vectors_of::<S, 1>(simd, from, from_pitch, to, to_pitch, rows, f) },
-            2 => return unsafe { vectors_of::<S, 2>(simd, from, from_pitch, to, to_pitch, rows, f) },
-            4 => return unsafe { vectors_of::<S, 4>(simd, from, from_pitch, to, to_pitch, rows, f) },
+            1 => {
+                return unsafe {
+                    vectors_of::<S, 1>(simd, from, from_pitch, to, to_pitch, rows, f)
+                };
+            }
+            2 => {
+                return unsafe {
+                    vectors_of::<S, 2>(simd, from, from_pitch, to, to_pitch, rows, f)
+                };
+            }
+            4 => {
+                return unsafe {
+                    vectors_of::<S, 4>(simd, from, from_pitch, to, to_pitch, rows, f)
+                };
+            }
             _ => {}
         }
     }
     let whole = count / S::LANES * S::LANES;
     let mut ends = [0f32; MOST_LANES];
     for row in 0..rows {
-        // SAFETY: as the caller says; what is left of a row goes through the array, which has room for the lanes of any vector.
+        // SAFETY: as the caller says; what is left of a row goes through the array, which has room
+        // for the lanes of any vector.
         unsafe {
             let (from, to) = (from.add(row * from_pitch), to.add(row * to_pitch));
             let mut at = 0;
@@ -666,12 +749,14 @@ struct Taps<'a> {
     window: &'a Window,
     weights: &'a [f32],
     src: *const f32,
-    /// From one vector to the next of the `V` of a row: its lanes, or the distance to another plane.
+    /// From one vector to the next of the `V` of a row: its lanes, or the distance to another
+    /// plane.
     next: usize,
 }
 
-/// All rows of `V` vectors from `column` on, about `R` rows at a time; `out` begins at that column, and has the vectors of a row `next_out`
-/// apart. Returns how many columns they are where they are next to each other.
+/// All rows of `V` vectors from `column` on, about `R` rows at a time; `out` begins at that column,
+/// and has the vectors of a row `next_out` apart. Returns how many columns they are where they are
+/// next to each other.
 ///
 /// # Safety
 /// Every tap can be read at every row and column computed.
@@ -684,7 +769,8 @@ unsafe fn columns<S: Simd, const V: usize, const R: usize>(
     next_out: usize,
 ) -> usize {
     let &Window { out_w: w, out_h: h, pitch, stride, dilation, .. } = taps.window;
-    // Rows of one block read the same rows of the plane, shifted: at stride 1 those as far apart as the taps are.
+    // Rows of one block read the same rows of the plane, shifted: at stride 1 those as far apart as
+    // the taps are.
     let apart = if stride == 1 { dilation } else { 1 };
     for first in 0..apart.min(h) {
         let mut row = first;
@@ -694,9 +780,21 @@ unsafe fn columns<S: Simd, const V: usize, const R: usize>(
             unsafe {
                 let at = row * pitch + column;
                 if whole {
-                    store_rows(simd, block::<S, V, R>(simd, taps, at, apart), &mut out[row * w..], apart * w, next_out);
+                    store_rows(
+                        simd,
+                        block::<S, V, R>(simd, taps, at, apart),
+                        &mut out[row * w..],
+                        apart * w,
+                        next_out,
+                    );
                 } else {
-                    store_rows(simd, block::<S, V, 1>(simd, taps, at, apart), &mut out[row * w..], apart * w, next_out);
+                    store_rows(
+                        simd,
+                        block::<S, V, 1>(simd, taps, at, apart),
+                        &mut out[row * w..],
+                        apart * w,
+                        next_out,
+                    );
                 }
             }
             row += if whole { R * apart } else { apart };
@@ -706,7 +804,13 @@ unsafe fn columns<S: Simd, const V: usize, const R: usize>(
 }
 
 #[inline(always)]
-fn store_rows<S: Simd, const V: usize, const R: usize>(simd: S, rows: [[S::V; V]; R], out: &mut [f32], apart: usize, next: usize) {
+fn store_rows<S: Simd, const V: usize, const R: usize>(
+    simd: S,
+    rows: [[S::V; V]; R],
+    out: &mut [f32],
+    apart: usize,
+    next: usize,
+) {
     for (r, sums) in rows.iter().enumerate() {
         let out = &mut out[r * apart..][..(V - 1) * next + S::LANES];
         for (v, sum) in sums.iter().enumerate() {
@@ -716,12 +820,18 @@ fn store_rows<S: Simd, const V: usize, const R: usize>(simd: S, rows: [[S::V; V]
     }
 }
 
-/// `R` rows of `V` vectors of outputs, `apart` from each other, the first at position `at` of the scratch.
+/// `R` rows of `V` vectors of outputs, `apart` from each other, the first at position `at` of the
+/// scratch.
 ///
 /// # Safety
 /// Every tap can be read there.
 #[inline(always)]
-unsafe fn block<S: Simd, const V: usize, const R: usize>(simd: S, taps: &Taps<'_>, at: usize, apart: usize) -> [[S::V; V]; R] {
+unsafe fn block<S: Simd, const V: usize, const R: usize>(
+    simd: S,
+    taps: &Taps<'_>,
+    at: usize,
+    apart: usize,
+) -> [[S::V; V]; R] {
     let window = taps.window;
     if window.stride > 1 || apart != window.dilation {
         // SAFETY: as the caller says.
@@ -740,7 +850,12 @@ unsafe fn block<S: Simd, const V: usize, const R: usize>(simd: S, taps: &Taps<'_
 /// # Safety
 /// As for [`block`].
 #[inline(always)]
-unsafe fn plain_block<S: Simd, const V: usize, const R: usize>(simd: S, taps: &Taps<'_>, at: usize, apart: usize) -> [[S::V; V]; R] {
+unsafe fn plain_block<S: Simd, const V: usize, const R: usize>(
+    simd: S,
+    taps: &Taps<'_>,
+    at: usize,
+    apart: usize,
+) -> [[S::V; V]; R] {
     let window = taps.window;
     let mut sums = [[simd.splat(0.0); V]; R];
     for (&offset, &weight) in window.offsets.iter().zip(taps.weights) {
@@ -748,7 +863,9 @@ unsafe fn plain_block<S: Simd, const V: usize, const R: usize>(simd: S, taps: &T
         for (r, sums) in sums.iter_mut().enumerate() {
             for (v, sum) in sums.iter_mut().enumerate() {
                 // SAFETY: as the caller says.
-                let src = unsafe { simd.load(taps.src.add(at + offset + r * apart * window.pitch + v * taps.next)) };
+                let src = unsafe {
+                    simd.load(taps.src.add(at + offset + r * apart * window.pitch + v * taps.next))
+                };
                 *sum = simd.mul_add(src, weight, *sum);
             }
         }
@@ -756,8 +873,9 @@ unsafe fn plain_block<S: Simd, const V: usize, const R: usize>(simd: S, taps: &T
     sums
 }
 
-/// [`block`] for a kernel of `K` · `K` taps at stride 1: what is loaded serves all rows of the block, since loads that lie across two lines
-/// are what the plain one waits for. The sizes are constants so that the inner loops unroll.
+/// [`block`] for a kernel of `K` · `K` taps at stride 1: what is loaded serves all rows of the
+/// block, since loads that lie across two lines are what the plain one waits for. The sizes are
+/// constants so that the inner loops unroll.
 ///
 /// # Safety
 /// As for [`block`].
@@ -772,12 +890,15 @@ unsafe fn shared_block<S: Simd, const V: usize, const R: usize, const K: usize>(
     let step = apart * window.pitch;
     let mut sums = [[simd.splat(0.0); V]; R];
     for column in 0..K {
-        // SAFETY: output row `r` reads this row with its tap `line - r`, as the caller says it can; there are K · K weights.
+        // SAFETY: output row `r` reads this row with its tap `line - r`, as the caller says it can;
+        // there are K · K weights.
         unsafe {
             let src = taps.src.add(at + column * window.dilation);
-            let weights: [S::V; K] = std::array::from_fn(|tap| simd.splat(*taps.weights.as_ptr().add(tap * K + column)));
+            let weights: [S::V; K] =
+                std::array::from_fn(|tap| simd.splat(*taps.weights.as_ptr().add(tap * K + column)));
             for line in 0..R + K - 1 {
-                let x: [S::V; V] = std::array::from_fn(|v| simd.load(src.add(line * step + v * taps.next)));
+                let x: [S::V; V] =
+                    std::array::from_fn(|v| simd.load(src.add(line * step + v * taps.next)));
                 for (r, sums) in sums.iter_mut().enumerate() {
                     if line >= r && line - r < K {
                         for (sum, x) in sums.iter_mut().zip(x) {
@@ -796,7 +917,13 @@ unsafe fn shared_block<S: Simd, const V: usize, const R: usize, const K: usize>(
 /// # Safety
 /// They can be read at every distance, and written.
 #[inline(always)]
-unsafe fn distant<S: Simd, const V: usize>(simd: S, taps: &[Distant], weights: &[f32], from: *const f32, to: *mut f32) {
+unsafe fn distant<S: Simd, const V: usize>(
+    simd: S,
+    taps: &[Distant],
+    weights: &[f32],
+    from: *const f32,
+    to: *mut f32,
+) {
     let mut sums = [simd.splat(0.0); V];
     // SAFETY: as the caller says.
     unsafe {
@@ -850,13 +977,19 @@ fn join_windows<S: Simd, J: Join>(simd: S, window: &Window, scratch: &[f32], out
     for column in (0..w).step_by(S::LANES) {
         let width = S::LANES.min(w - column);
         let src = scratch[column..].as_ptr();
-        // SAFETY: a vector may read up to its lanes beyond the reach of the window, which the scratch has.
+        // SAFETY: a vector may read up to its lanes beyond the reach of the window, which the
+        // scratch has.
         unsafe {
             if window.is_three() {
-                let (mut first, mut second) = (join_row::<S, J>(simd, src), join_row::<S, J>(simd, src.add(pitch)));
+                let (mut first, mut second) =
+                    (join_row::<S, J>(simd, src), join_row::<S, J>(simd, src.add(pitch)));
                 for row in 0..h {
                     let third = join_row::<S, J>(simd, src.add((row + 2) * pitch));
-                    put_first(simd, J::two(simd, J::two(simd, first, second), third), &mut out[row * w + column..][..width]);
+                    put_first(
+                        simd,
+                        J::two(simd, J::two(simd, first, second), third),
+                        &mut out[row * w + column..][..width],
+                    );
                     (first, second) = (second, third);
                 }
                 continue;
@@ -879,7 +1012,9 @@ fn join_windows<S: Simd, J: Join>(simd: S, window: &Window, scratch: &[f32], out
 #[inline(always)]
 unsafe fn join_row<S: Simd, J: Join>(simd: S, from: *const f32) -> S::V {
     // SAFETY: as the caller says.
-    unsafe { J::two(simd, J::two(simd, simd.load(from), simd.load(from.add(1))), simd.load(from.add(2))) }
+    unsafe {
+        J::two(simd, J::two(simd, simd.load(from), simd.load(from.add(1))), simd.load(from.add(2)))
+    }
 }
 
 /// The largest value seen, and the first tap that read it.
@@ -917,12 +1052,18 @@ unsafe fn chosen_of_row<S: Simd>(simd: S, from: *const f32) -> Chosen<S::V> {
     chosen
 }
 
-/// Adds to the sums of three rows, of which this is the first, second or third that they read, the gradients of a row whose tap lies there.
+/// Adds to the sums of three rows, of which this is the first, second or third that they read, the
+/// gradients of a row whose tap lies there.
 ///
 /// # Safety
 /// Of gradients and taps three vectors next to each other by one value can be read.
 #[inline(always)]
-unsafe fn add_chosen_of_row<S: Simd>(simd: S, gradients: *const f32, taps: *const f32, sums: &mut [S::V; 3]) {
+unsafe fn add_chosen_of_row<S: Simd>(
+    simd: S,
+    gradients: *const f32,
+    taps: *const f32,
+    sums: &mut [S::V; 3],
+) {
     for column in 0..3 {
         // SAFETY: as the caller says.
         let (dy, tap) = unsafe { (simd.load(gradients.add(column)), simd.load(taps.add(column))) };
@@ -949,7 +1090,13 @@ fn put_first<S: Simd>(simd: S, v: S::V, to: &mut [f32]) {
 
 /// Writes the first lanes of one vector a row to the columns from `from` on.
 #[inline(always)]
-fn put<S: Simd, const R: usize>(simd: S, rows: [[S::V; 1]; R], out: &mut [f32], from: usize, w: usize) {
+fn put<S: Simd, const R: usize>(
+    simd: S,
+    rows: [[S::V; 1]; R],
+    out: &mut [f32],
+    from: usize,
+    w: usize,
+) {
     let mut lanes = [0f32; MOST_LANES];
     for (row, [sum]) in rows.into_iter().enumerate() {
         // SAFETY: the array has room for the lanes of any vector.
@@ -963,7 +1110,14 @@ fn put<S: Simd, const R: usize>(simd: S, rows: [[S::V; 1]; R], out: &mut [f32], 
 /// # Safety
 /// Every tap can be read at every output position.
 #[inline(always)]
-unsafe fn products<S: Simd, const T: usize>(simd: S, window: &Window, gradient: &[f32], scratch: &[f32], taps: &[usize], sums: &mut [f32]) {
+unsafe fn products<S: Simd, const T: usize>(
+    simd: S,
+    window: &Window,
+    gradient: &[f32],
+    scratch: &[f32],
+    taps: &[usize],
+    sums: &mut [f32],
+) {
     let w = window.out_w;
     let whole = w / S::LANES * S::LANES;
     let taps: [usize; T] = std::array::from_fn(|t| taps[t]);
@@ -989,7 +1143,8 @@ unsafe fn products<S: Simd, const T: usize>(simd: S, window: &Window, gradient: 
         }
         if whole < w {
             end[..w - whole].copy_from_slice(&gradient[row * w + whole..][..w - whole]);
-            // SAFETY: the scratch has as many values as a vector has lanes beyond the last that is needed.
+            // SAFETY: the scratch has as many values as a vector has lanes beyond the last that is
+            // needed.
             unsafe {
                 let gradient = simd.load(end.as_ptr());
                 let src = scratch.as_ptr().add(row * window.pitch + whole);
@@ -1005,12 +1160,19 @@ unsafe fn products<S: Simd, const T: usize>(simd: S, window: &Window, gradient: 
     }
 }
 
-/// [`products_of_kernel_rows`] of all rows of a kernel of 5 · 5 taps, as many at once as there are registers for.
+/// [`products_of_kernel_rows`] of all rows of a kernel of 5 · 5 taps, as many at once as there are
+/// registers for.
 ///
 /// # Safety
 /// As there.
 #[inline(always)]
-unsafe fn products_of_five<S: Simd, const D: usize>(simd: S, window: &Window, gradient: &[f32], scratch: &[f32], sums: &mut [f32]) -> bool {
+unsafe fn products_of_five<S: Simd, const D: usize>(
+    simd: S,
+    window: &Window,
+    gradient: &[f32],
+    scratch: &[f32],
+    sums: &mut [f32],
+) -> bool {
     // SAFETY: as the caller says.
     unsafe {
         products_of_kernel_rows::<S, 5, D, 2>(simd, window, gradient, scratch, 0, sums);
@@ -1019,8 +1181,9 @@ unsafe fn products_of_five<S: Simd, const D: usize>(simd: S, window: &Window, gr
     }
 }
 
-/// [`tap_products`] of `R` rows, from `first` on, of a kernel of `K` · `K` taps of dilation `D` at stride 1. With all distances constants
-/// but that of the rows, the short rows of small planes cost what their products cost. Returns that it is done.
+/// [`tap_products`] of `R` rows, from `first` on, of a kernel of `K` · `K` taps of dilation `D` at
+/// stride 1. With all distances constants but that of the rows, the short rows of small planes cost
+/// what their products cost. Returns that it is done.
 ///
 /// # Safety
 /// Every tap can be read at every output position; rows are whole vectors.
@@ -1036,7 +1199,8 @@ unsafe fn products_of_kernel_rows<S: Simd, const K: usize, const D: usize, const
     let &Window { out_w: w, out_h: h, pitch, .. } = window;
     let sums = &mut sums[first * K * S::LANES..][..R * K * S::LANES];
     let mut totals = [[simd.splat(0.0); K]; R];
-    // SAFETY: there are as many sums as a vector has lanes for each tap; the rest as the caller says.
+    // SAFETY: there are as many sums as a vector has lanes for each tap; the rest as the caller
+    // says.
     unsafe {
         for (r, totals) in totals.iter_mut().enumerate() {
             for (kx, total) in totals.iter_mut().enumerate() {

@@ -1,11 +1,13 @@
 //! Vectors of the instruction set that the machine has, chosen at run time.
 //!
-//! A kernel is written once, with [`kernel!`], over a type that implements [`Simd`]; the macro compiles it for every instruction set
-//! and calls the best one the machine has. On aarch64 the portable vectors are compiled to NEON, which is part of the architecture.
+//! A kernel is written once, with [`kernel!`], over a type that implements [`Simd`]; the macro
+//! compiles it for every instruction set and calls the best one the machine has. On aarch64 the
+//! portable vectors are compiled to NEON, which is part of the architecture.
 //!
 //! Kernels take slices and check their extents before the first pointer is made.
 
-// Vectors are loaded and stored through pointers, and functions compiled for an instruction set may only be called where it is there.
+// Vectors are loaded and stored through pointers, and functions compiled for an instruction set may
+// only be called where it is there.
 #![allow(unsafe_code)]
 
 mod portable;
@@ -18,7 +20,8 @@ pub(crate) use portable::Portable;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86::{Avx2, Avx512};
 
-/// Vectors of `f32` and what can be done with them. Every function is inlined into a function compiled for the instruction set.
+/// Vectors of `f32` and what can be done with them. Every function is inlined into a function
+/// compiled for the instruction set.
 pub(crate) trait Simd: Copy {
     /// A vector.
     type V: Copy;
@@ -91,7 +94,13 @@ pub(crate) fn map<S: Simd>(simd: S, x: &[f32], to: &mut [f32], f: impl Fn(S::V) 
 
 /// to = f(x, y), vector by vector; behind the last element `f` sees zeros.
 #[inline(always)]
-pub(crate) fn map2<S: Simd>(simd: S, x: &[f32], y: &[f32], to: &mut [f32], f: impl Fn(S::V, S::V) -> S::V) {
+pub(crate) fn map2<S: Simd>(
+    simd: S,
+    x: &[f32],
+    y: &[f32],
+    to: &mut [f32],
+    f: impl Fn(S::V, S::V) -> S::V,
+) {
     assert!(x.len() == to.len() && y.len() == to.len());
     let whole = to.len() / S::LANES * S::LANES;
     let mut at = 0;
@@ -124,7 +133,13 @@ pub(crate) fn update<S: Simd>(simd: S, to: &mut [f32], x: &[f32], f: impl Fn(S::
 
 /// to = f(to, x, y), vector by vector; behind the last element `f` sees zeros.
 #[inline(always)]
-pub(crate) fn update2<S: Simd>(simd: S, to: &mut [f32], x: &[f32], y: &[f32], f: impl Fn(S::V, S::V, S::V) -> S::V) {
+pub(crate) fn update2<S: Simd>(
+    simd: S,
+    to: &mut [f32],
+    x: &[f32],
+    y: &[f32],
+    f: impl Fn(S::V, S::V, S::V) -> S::V,
+) {
     assert!(x.len() == to.len() && y.len() == to.len());
     let whole = to.len() / S::LANES * S::LANES;
     let mut at = 0;
@@ -132,7 +147,8 @@ pub(crate) fn update2<S: Simd>(simd: S, to: &mut [f32], x: &[f32], y: &[f32], f:
         // SAFETY: whole vectors within all three slices.
         unsafe {
             let to = to.as_mut_ptr().add(at);
-            let result = f(simd.load(to), simd.load(x.as_ptr().add(at)), simd.load(y.as_ptr().add(at)));
+            let result =
+                f(simd.load(to), simd.load(x.as_ptr().add(at)), simd.load(y.as_ptr().add(at)));
             simd.store(to, result);
         }
         at += S::LANES;
@@ -144,7 +160,11 @@ pub(crate) fn update2<S: Simd>(simd: S, to: &mut [f32], x: &[f32], y: &[f32], f:
         ends[2][..count].copy_from_slice(&y[whole..]);
         // SAFETY: the arrays have room for the lanes of every instruction set.
         unsafe {
-            let result = f(simd.load(ends[0].as_ptr()), simd.load(ends[1].as_ptr()), simd.load(ends[2].as_ptr()));
+            let result = f(
+                simd.load(ends[0].as_ptr()),
+                simd.load(ends[1].as_ptr()),
+                simd.load(ends[2].as_ptr()),
+            );
             simd.store(ends[0].as_mut_ptr(), result);
         }
         to[whole..].copy_from_slice(&ends[0][..count]);
@@ -156,8 +176,8 @@ const SUMS: usize = 32;
 /// Fewest lanes of a vector, in any instruction set.
 const FEWEST_LANES: usize = 8;
 
-/// Sums over the elements of x and y, which `add` adds to vector by vector; behind the last element it sees `fill`. The order of the additions
-/// is the same in every instruction set.
+/// Sums over the elements of x and y, which `add` adds to vector by vector; behind the last element
+/// it sees `fill`. The order of the additions is the same in every instruction set.
 #[inline(always)]
 pub(crate) fn sums2<S: Simd, const N: usize>(
     simd: S,
@@ -174,7 +194,8 @@ pub(crate) fn sums2<S: Simd, const N: usize>(
         for (v, sums) in sums.iter_mut().enumerate() {
             let at = at + v * S::LANES;
             // SAFETY: whole vectors within both slices.
-            *sums = unsafe { add(*sums, simd.load(x.as_ptr().add(at)), simd.load(y.as_ptr().add(at))) };
+            *sums =
+                unsafe { add(*sums, simd.load(x.as_ptr().add(at)), simd.load(y.as_ptr().add(at))) };
         }
     }
     if whole < x.len() {
@@ -183,7 +204,13 @@ pub(crate) fn sums2<S: Simd, const N: usize>(
         ends[1][..x.len() - whole].copy_from_slice(&y[whole..]);
         for (v, sums) in sums.iter_mut().enumerate() {
             // SAFETY: the arrays have as many values as all vectors together.
-            *sums = unsafe { add(*sums, simd.load(ends[0].as_ptr().add(v * S::LANES)), simd.load(ends[1].as_ptr().add(v * S::LANES))) };
+            *sums = unsafe {
+                add(
+                    *sums,
+                    simd.load(ends[0].as_ptr().add(v * S::LANES)),
+                    simd.load(ends[1].as_ptr().add(v * S::LANES)),
+                )
+            };
         }
     }
     let mut width = sums.len();
@@ -209,7 +236,8 @@ pub(crate) enum InstructionSet {
     Avx512,
 }
 
-/// Names an instruction set that the engine shall use at most: `portable`, `avx2` or `avx512`; for tests and comparisons.
+/// Names an instruction set that the engine shall use at most: `portable`, `avx2` or `avx512`; for
+/// tests and comparisons.
 const AT_MOST: &str = "ADWP_SIMD";
 
 impl InstructionSet {
@@ -225,10 +253,16 @@ impl InstructionSet {
             };
             #[cfg(target_arch = "x86_64")]
             {
-                if allowed("avx512") && is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("fma") {
+                if allowed("avx512")
+                    && is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("fma")
+                {
                     return Self::Avx512;
                 }
-                if allowed("avx2") && is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                if allowed("avx2")
+                    && is_x86_feature_detected!("avx2")
+                    && is_x86_feature_detected!("fma")
+                {
                     return Self::Avx2;
                 }
             }
@@ -250,21 +284,25 @@ impl InstructionSet {
     }
 }
 
-/// Name of the instruction set that the CPU backend computes with on this machine: `avx512`, `avx2`, `neon` or `portable`.
+/// Name of the instruction set that the CPU backend computes with on this machine: `avx512`,
+/// `avx2`, `neon` or `portable`.
 pub fn instruction_set() -> &'static str {
     InstructionSet::detect().name()
 }
 
-/// Compiles functions for every instruction set. The first parameter stands for the vectors ([`Simd`]) and is not part of the signature.
+/// Compiles functions for every instruction set. The first parameter stands for the vectors
+/// ([`Simd`]) and is not part of the signature.
 macro_rules! kernel {
     ($($(#[$attribute:meta])* $visibility:vis fn $name:ident($simd:ident $(, $argument:ident: $type:ty)* $(,)?) $(-> $result:ty)? $body:block)*) => {$(
         $(#[$attribute])*
         // A kernel has the operands of its formula; a struct of them would be taken apart at once.
         #[allow(clippy::too_many_arguments)]
-        // Calling a function compiled for an instruction set is safe once the machine was found to have it.
+        // Calling a function compiled for an instruction set is safe once the machine was found to
+        // have it.
         #[allow(unsafe_code)]
         $visibility fn $name($($argument: $type),*) $(-> $result)? {
-            // Some kernels are plain loops that the compiler makes vectors of: they do not name `simd`.
+            // Some kernels are plain loops that the compiler makes vectors of: they do not name
+            // `simd`.
             #[inline(always)]
             #[allow(clippy::too_many_arguments, unused_variables)]
             fn body<S: $crate::simd::Simd>($simd: S $(, $argument: $type)*) $(-> $result)? $body

@@ -15,19 +15,22 @@ impl Simd for Portable {
 
     #[inline(always)]
     unsafe fn load(self, from: *const f32) -> [f32; 8] {
-        // SAFETY: the caller vouches for eight values; they need no alignment beyond that of `f32`, which arrays share.
+        // SAFETY: the caller vouches for eight values; they need no alignment beyond that of `f32`,
+        // which arrays share.
         unsafe { from.cast::<[f32; 8]>().read() }
     }
 
     #[inline(always)]
     unsafe fn store(self, to: *mut f32, v: [f32; 8]) {
-        // SAFETY: the caller vouches for room for eight values; they need no alignment beyond that of `f32`, which arrays share.
+        // SAFETY: the caller vouches for room for eight values; they need no alignment beyond that
+        // of `f32`, which arrays share.
         unsafe { to.cast::<[f32; 8]>().write(v) }
     }
 
     #[inline(always)]
     fn mul_add(self, a: [f32; 8], b: [f32; 8], c: [f32; 8]) -> [f32; 8] {
-        // Where the architecture has no such instruction, `f32::mul_add` calls a function that is a hundred times slower.
+        // Where the architecture has no such instruction, `f32::mul_add` calls a function that is a
+        // hundred times slower.
         if cfg!(target_arch = "aarch64") {
             std::array::from_fn(|i| a[i].mul_add(b[i], c[i]))
         } else {

@@ -6,8 +6,8 @@ use super::Simd;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Avx2;
 
-// SAFETY of all blocks: the type is only used inside of functions compiled for AVX2 and FMA, which are called after these were found; the
-// pointers are as the trait asks.
+// SAFETY of all blocks: the type is only used inside of functions compiled for AVX2 and FMA, which
+// are called after these were found; the pointers are as the trait asks.
 impl Simd for Avx2 {
     type V = __m256;
     const LANES: usize = 8;
@@ -60,7 +60,8 @@ impl Simd for Avx2 {
     fn sums(self, [a, b, c, d]: [__m256; 4]) -> [f32; 4] {
         unsafe {
             let halves = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
-            let sums = _mm_add_ps(_mm256_castps256_ps128(halves), _mm256_extractf128_ps::<1>(halves));
+            let sums =
+                _mm_add_ps(_mm256_castps256_ps128(halves), _mm256_extractf128_ps::<1>(halves));
             let mut array = [0.0; 4];
             _mm_storeu_ps(array.as_mut_ptr(), sums);
             array
@@ -98,8 +99,12 @@ impl Simd for Avx2 {
     fn part(self, a: __m256, b: __m256) -> (__m256, __m256) {
         // The shuffle works within halves: it gives pairs in the order 0, 2, 1, 3.
         unsafe {
-            let order = |v| _mm256_castpd_ps(_mm256_permute4x64_pd::<0b11_01_10_00>(_mm256_castps_pd(v)));
-            (order(_mm256_shuffle_ps::<0b10_00_10_00>(a, b)), order(_mm256_shuffle_ps::<0b11_01_11_01>(a, b)))
+            let order =
+                |v| _mm256_castpd_ps(_mm256_permute4x64_pd::<0b11_01_10_00>(_mm256_castps_pd(v)));
+            (
+                order(_mm256_shuffle_ps::<0b10_00_10_00>(a, b)),
+                order(_mm256_shuffle_ps::<0b11_01_11_01>(a, b)),
+            )
         }
     }
 
@@ -116,8 +121,8 @@ impl Simd for Avx2 {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Avx512;
 
-// SAFETY of all blocks: the type is only used inside of functions compiled for AVX-512 F, which are called after it was found; the pointers
-// are as the trait asks.
+// SAFETY of all blocks: the type is only used inside of functions compiled for AVX-512 F, which are
+// called after it was found; the pointers are as the trait asks.
 impl Simd for Avx512 {
     type V = __m512;
     const LANES: usize = 16;
@@ -170,7 +175,9 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn max(self, a: __m512, b: __m512) -> __m512 {
         // The instruction gives b where one of the two is no number: right unless that one is a.
-        unsafe { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, a), _mm512_max_ps(a, b), a) }
+        unsafe {
+            _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, a), _mm512_max_ps(a, b), a)
+        }
     }
 
     #[inline(always)]
@@ -181,7 +188,9 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     fn where_positive(self, condition: __m512, v: __m512) -> __m512 {
-        unsafe { _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(condition, _mm512_setzero_ps()), v) }
+        unsafe {
+            _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(condition, _mm512_setzero_ps()), v)
+        }
     }
 
     #[inline(always)]

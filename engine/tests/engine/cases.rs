@@ -1,9 +1,11 @@
-//! Random graphs: every operation alone, and the small combinations that networks are made of. One list for every executor.
+//! Random graphs: every operation alone, and the small combinations that networks are made of. One
+//! list for every executor.
 
 use std::fmt;
 
 use adwp_engine::{
-    Activation, BatchNorm, Conv2d, Device, Executor, Graph, Init, NodeId, Op, Pool, Program, Role, Shape, Variable, Variables,
+    Activation, BatchNorm, Conv2d, Device, Executor, Graph, Init, NodeId, Op, Pool, Program, Role,
+    Shape, Variable, Variables,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -22,14 +24,28 @@ pub(crate) const OPERATIONS: &[(&str, Build)] = &[
     ("wide depthwise convolution", wide_depthwise),
     ("wide convolution", wide_dense),
     ("convolution of many samples", |b| {
-        let (samples, kernel, channels) = (b.pick(&[8, 9, 17, 20]), b.pick(&[1, 3]), b.pick(&[1, 2]));
+        let (samples, kernel, channels) =
+            (b.pick(&[8, 9, 17, 20]), b.pick(&[1, 3]), b.pick(&[1, 2]));
         let groups = b.pick(&[1, channels]);
-        conv_of(b, [samples, channels, 4, 5], 2, kernel, Conv2d { padding: [kernel / 2; 2], groups, ..Conv2d::default() })
+        conv_of(
+            b,
+            [samples, channels, 4, 5],
+            2,
+            kernel,
+            Conv2d { padding: [kernel / 2; 2], groups, ..Conv2d::default() },
+        )
     }),
     ("convolution of many channels", |b| {
-        let (channels, out, kernel) = (b.pick(&[16, 31, 40, 64]), b.pick(&[16, 33, 70]), b.pick(&[1, 1, 3]));
+        let (channels, out, kernel) =
+            (b.pick(&[16, 31, 40, 64]), b.pick(&[16, 33, 70]), b.pick(&[1, 1, 3]));
         let (h, w) = (b.between(1, 3), b.between(1, 3));
-        conv_of(b, [2, channels, h, w], out, kernel, Conv2d { padding: [kernel / 2; 2], ..Conv2d::default() })
+        conv_of(
+            b,
+            [2, channels, h, w],
+            out,
+            kernel,
+            Conv2d { padding: [kernel / 2; 2], ..Conv2d::default() },
+        )
     }),
     ("convolution whose directions differ", rectangular),
     ("batch norm", batch_norm),
@@ -171,7 +187,8 @@ pub(crate) const LARGE: &[(&str, Build)] = &[
     }),
 ];
 
-/// Small combinations, where one operation's result is read by several others or an executor may merge neighbours.
+/// Small combinations, where one operation's result is read by several others or an executor may
+/// merge neighbours.
 pub(crate) const BLOCKS: &[(&str, Build)] = &[
     ("relu, convolution, batch norm", |b| {
         let x = b.small_image();
@@ -329,7 +346,8 @@ impl Case {
 
     /// A training step on the engine.
     pub(crate) fn run(&self, device: &Device) -> Outcome {
-        let program = Program::training(&self.graph, self.loss, &[self.output], &self.trainable).unwrap();
+        let program =
+            Program::training(&self.graph, self.loss, &[self.output], &self.trainable).unwrap();
         self.step(&mut Executor::new(program, device).unwrap())
     }
 
@@ -344,7 +362,11 @@ impl Case {
         Outcome {
             output: executor.value(self.output).unwrap().into_owned(),
             loss: executor.value(self.loss).unwrap()[0],
-            gradients: self.trainable.iter().map(|&id| executor.gradient(id).unwrap().into_owned()).collect(),
+            gradients: self
+                .trainable
+                .iter()
+                .map(|&id| executor.gradient(id).unwrap().into_owned())
+                .collect(),
         }
     }
 }
@@ -353,7 +375,8 @@ impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} (seed {}):", self.name, self.seed)?;
         for (_, node) in self.graph.nodes() {
-            let inputs: Vec<&str> = node.inputs.iter().map(|&i| self.graph[i].name.as_str()).collect();
+            let inputs: Vec<&str> =
+                node.inputs.iter().map(|&i| self.graph[i].name.as_str()).collect();
             writeln!(f, "  {} = {:?}({}) {}", node.name, node.op, inputs.join(", "), node.shape)?;
         }
         Ok(())
@@ -365,7 +388,8 @@ impl fmt::Display for Case {
 pub(crate) enum Fill {
     /// Standard normal.
     Normal,
-    /// In (-1, 1), no two equal and none zero, so that small steps cross no kink of a ReLU or a maximum.
+    /// In (-1, 1), no two equal and none zero, so that small steps cross no kink of a ReLU or a
+    /// maximum.
     Distinct,
     /// The same in (-7.9, 7.9): beyond where the hard activations bend, and not at those places.
     Wide,
@@ -391,7 +415,8 @@ impl Builder {
 
     pub(crate) fn normal(&mut self) -> f32 {
         let mut uniform = || self.rng.random::<f64>();
-        let (radius, angle) = ((-2.0 * (1.0 - uniform()).ln()).sqrt(), std::f64::consts::TAU * uniform());
+        let (radius, angle) =
+            ((-2.0 * (1.0 - uniform()).ln()).sqrt(), std::f64::consts::TAU * uniform());
         (radius * angle.cos()) as f32
     }
 
@@ -400,7 +425,9 @@ impl Builder {
             Fill::Normal => (0..n).map(|_| self.normal()).collect(),
             Fill::Distinct | Fill::Wide => {
                 let largest = if fill == Fill::Wide { 7.9 } else { 1.0 };
-                let mut values: Vec<f32> = (0..n).map(|i| (largest * (2.0 * (i as f64 + 0.25) / n as f64 - 1.0)) as f32).collect();
+                let mut values: Vec<f32> = (0..n)
+                    .map(|i| (largest * (2.0 * (i as f64 + 0.25) / n as f64 - 1.0)) as f32)
+                    .collect();
                 for i in (1..n).rev() {
                     let j = self.between(0, i);
                     values.swap(i, j);
@@ -420,7 +447,8 @@ impl Builder {
             self.feeds.push((id, data));
             id
         } else {
-            let id = self.graph.parameter(name.clone(), shape.clone(), Init::Constant(0.0)).unwrap();
+            let id =
+                self.graph.parameter(name.clone(), shape.clone(), Init::Constant(0.0)).unwrap();
             self.variables.insert(Variable::new(name, shape, data, Role::Parameter));
             id
         };
@@ -449,7 +477,14 @@ impl Builder {
         self.graph[x].shape.dims4().expect("an image")
     }
 
-    pub(crate) fn image_of(&mut self, n: usize, c: usize, h: usize, w: usize, fill: Fill) -> NodeId {
+    pub(crate) fn image_of(
+        &mut self,
+        n: usize,
+        c: usize,
+        h: usize,
+        w: usize,
+        fill: Fill,
+    ) -> NodeId {
         self.leaf([n, c, h, w], fill)
     }
 
@@ -500,7 +535,9 @@ impl Builder {
     /// Concatenates two images of almost one size.
     pub(crate) fn concat_cropped(&mut self, a: NodeId, b: NodeId) -> NodeId {
         let ([_, _, h1, w1], [_, _, h2, w2]) = (self.dims4(a), self.dims4(b));
-        let to = |(h, w): (usize, usize), b: &mut Self, x| b.add(Op::Crop { top: h - h1.min(h2), left: w - w1.min(w2) }, &[x]);
+        let to = |(h, w): (usize, usize), b: &mut Self, x| {
+            b.add(Op::Crop { top: h - h1.min(h2), left: w - w1.min(w2) }, &[x])
+        };
         let (a, b) = (to((h1, w1), self, a), to((h2, w2), self, b));
         self.add(Op::Concat, &[a, b])
     }
@@ -525,7 +562,9 @@ fn convolution(b: &mut Builder, channels: Channels) -> NodeId {
             let c = b.pick(&[2, 3, 5]);
             (c, 2 * c, c)
         }
-        Channels::Pointwise | Channels::Dense => (b.pick(&[1, 2, 3, 5, 9]), b.pick(&[1, 2, 3, 7, 17]), 1),
+        Channels::Pointwise | Channels::Dense => {
+            (b.pick(&[1, 2, 3, 5, 9]), b.pick(&[1, 2, 3, 7, 17]), 1)
+        }
         Channels::Grouped => {
             let groups = b.pick(&[2, 3]);
             (groups * b.between(1, 3), groups * b.between(1, 4), groups)
@@ -542,12 +581,20 @@ fn convolution(b: &mut Builder, channels: Channels) -> NodeId {
     let usual = if b.rng.random() { reach / 2 } else { b.between(0, 3) };
     let padding = usual.max(fitting);
     let n = b.pick(&[1, 2, 3, 5]).min((2000 / (h * w * input)).max(1));
-    conv_of(b, [n, input, h, w], out, kernel, Conv2d { stride: [stride; 2], padding: [padding; 2], dilation, groups })
+    conv_of(
+        b,
+        [n, input, h, w],
+        out,
+        kernel,
+        Conv2d { stride: [stride; 2], padding: [padding; 2], dilation, groups },
+    )
 }
 
-/// Dense, in groups, or each channel for itself; with the sizes of published cells more often than others.
+/// Dense, in groups, or each channel for itself; with the sizes of published cells more often than
+/// others.
 fn rectangular(b: &mut Builder) -> NodeId {
-    let (input, out, groups) = b.pick(&[(3, 2, 1), (1, 4, 1), (17, 9, 1), (4, 6, 2), (3, 3, 3), (2, 2, 2)]);
+    let (input, out, groups) =
+        b.pick(&[(3, 2, 1), (1, 4, 1), (17, 9, 1), (4, 6, 2), (3, 3, 3), (2, 2, 2)]);
     let kernel = b.pick(&[[1, 7], [7, 1], [1, 3], [3, 1], [2, 5], [3, 3], [1, 1]]);
     let stride = b.pick(&[[1, 1], [1, 2], [2, 1], [3, 2]]);
     let dilation = b.pick(&[1, 1, 1, 2]);
@@ -567,7 +614,13 @@ fn rectangular(b: &mut Builder) -> NodeId {
     b.add(Op::Conv2d(Conv2d { stride, padding, dilation, groups }), &inputs)
 }
 
-fn conv_of(b: &mut Builder, [n, c, h, w]: [usize; 4], out: usize, kernel: usize, conv: Conv2d) -> NodeId {
+fn conv_of(
+    b: &mut Builder,
+    [n, c, h, w]: [usize; 4],
+    out: usize,
+    kernel: usize,
+    conv: Conv2d,
+) -> NodeId {
     let x = b.image_of(n, c, h, w, Fill::Normal);
     let weight = b.leaf([out, c / conv.groups, kernel, kernel], Fill::Normal);
     let mut inputs = vec![x, weight];
@@ -580,7 +633,12 @@ fn conv_of(b: &mut Builder, [n, c, h, w]: [usize; 4], out: usize, kernel: usize,
 /// The depthwise layers of the search space, which executors may have special code for.
 fn searched_depthwise(b: &mut Builder) -> NodeId {
     let (kernel, dilation) = (b.pick(&[3, 5]), b.pick(&[1, 2]));
-    let conv = Conv2d { stride: [b.pick(&[1, 2]); 2], padding: [dilation * (kernel / 2); 2], dilation, groups: 2 };
+    let conv = Conv2d {
+        stride: [b.pick(&[1, 2]); 2],
+        padding: [dilation * (kernel / 2); 2],
+        dilation,
+        groups: 2,
+    };
     let side = b.pick(&[3, 4, 7, 8, 16, 17, 32]);
     let height = b.pick(&[side, side, side + 1]);
     let n = b.between(1, 2);
@@ -593,14 +651,21 @@ fn wide_depthwise(b: &mut Builder) -> NodeId {
     let (h, w) = (b.between(5, 9), b.pick(&[64, 65, 70, 97, 131]));
     let (h, w) = if b.rng.random() { (h, w) } else { (w, h) };
     let (stride, padding) = (b.pick(&[1, 2]), b.pick(&[2, dilation * (kernel / 2)]));
-    conv_of(b, [1, 2, h, w], 2, kernel, Conv2d { stride: [stride; 2], padding: [padding; 2], dilation, groups: 2 })
+    conv_of(
+        b,
+        [1, 2, h, w],
+        2,
+        kernel,
+        Conv2d { stride: [stride; 2], padding: [padding; 2], dilation, groups: 2 },
+    )
 }
 
 fn wide_dense(b: &mut Builder) -> NodeId {
     let (h, w) = (b.between(3, 5), b.pick(&[64, 65, 70, 97, 131]));
     let (h, w) = if b.rng.random() { (h, w) } else { (w, h) };
     let (out, kernel) = (b.pick(&[2, 7]), b.pick(&[1, 3]));
-    let conv = Conv2d { stride: [b.pick(&[1, 2]); 2], padding: [kernel / 2; 2], dilation: 1, groups: 1 };
+    let conv =
+        Conv2d { stride: [b.pick(&[1, 2]); 2], padding: [kernel / 2; 2], dilation: 1, groups: 1 };
     conv_of(b, [1, 3, h, w], out, kernel, conv)
 }
 
@@ -655,7 +720,8 @@ fn weighted_sum(b: &mut Builder) -> NodeId {
     let mut inputs = vec![weights, first];
     for _ in 0..b.between(0, 6) {
         let again = b.pick(&inputs[1..]);
-        let input = if b.pick(&[true, true, false]) { b.leaf(shape.clone(), Fill::Normal) } else { again };
+        let input =
+            if b.pick(&[true, true, false]) { b.leaf(shape.clone(), Fill::Normal) } else { again };
         inputs.push(input);
     }
     let terms = (1..inputs.len()).map(|_| b.between(0, count - 1)).collect();
@@ -669,7 +735,11 @@ fn concat(b: &mut Builder) -> NodeId {
     for _ in 0..b.between(0, 3) {
         let again = b.pick(&inputs);
         let channels = b.between(1, 4);
-        let input = if b.pick(&[true, true, false]) { b.image_of(n, channels, h, w, Fill::Normal) } else { again };
+        let input = if b.pick(&[true, true, false]) {
+            b.image_of(n, channels, h, w, Fill::Normal)
+        } else {
+            again
+        };
         inputs.push(input);
     }
     b.add(Op::Concat, &inputs)
@@ -693,7 +763,12 @@ pub(crate) fn cross_entropy(b: &mut Builder, logits: NodeId) -> NodeId {
 fn relu_conv_bn(b: &mut Builder, x: NodeId, kernel: usize, stride: usize) -> NodeId {
     let channels = b.dims4(x)[1];
     let active = b.add(Op::Relu, &[x]);
-    let y = b.conv(active, channels, kernel, Conv2d { stride: [stride; 2], padding: [kernel / 2; 2], ..Conv2d::default() });
+    let y = b.conv(
+        active,
+        channels,
+        kernel,
+        Conv2d { stride: [stride; 2], padding: [kernel / 2; 2], ..Conv2d::default() },
+    );
     normalised(b, y)
 }
 
@@ -709,11 +784,22 @@ pub(crate) fn normalised(b: &mut Builder, x: NodeId) -> NodeId {
 }
 
 /// ReLU, depthwise, pointwise, BatchNorm.
-pub(crate) fn separable(b: &mut Builder, x: NodeId, kernel: usize, stride: usize, dilation: usize) -> NodeId {
+pub(crate) fn separable(
+    b: &mut Builder,
+    x: NodeId,
+    kernel: usize,
+    stride: usize,
+    dilation: usize,
+) -> NodeId {
     let groups = b.dims4(x)[1];
     let active = b.add(Op::Relu, &[x]);
     let padding = dilation * (kernel / 2);
-    let depthwise = b.conv(active, groups, kernel, Conv2d { stride: [stride; 2], padding: [padding; 2], dilation, groups });
+    let depthwise = b.conv(
+        active,
+        groups,
+        kernel,
+        Conv2d { stride: [stride; 2], padding: [padding; 2], dilation, groups },
+    );
     let pointwise = b.conv(depthwise, groups, 1, Conv2d::default());
     b.add(Op::BatchNorm(BatchNorm::default()), &[pointwise])
 }
@@ -727,12 +813,16 @@ pub(crate) fn generated_conv(b: &mut Builder, x: NodeId, p: NodeId, hidden: usiz
         let (weight, bias) = (b.leaf([hidden, 1], Fill::Normal), b.leaf([hidden], Fill::Normal));
         let features = b.add(Op::Linear, &[p, weight, bias]);
         let elements = shape.iter().product();
-        let (weight, bias) = (b.leaf([elements, hidden], Fill::Normal), b.leaf([elements], Fill::Normal));
+        let (weight, bias) =
+            (b.leaf([elements, hidden], Fill::Normal), b.leaf([elements], Fill::Normal));
         let weight = b.add(Op::Linear, &[features, weight, bias]);
         b.reshape(weight, shape)
     };
     let (depthwise, pointwise) = (generate([c, 1, 3, 3]), generate([c, c, 1, 1]));
-    let y = b.add(Op::Conv2d(Conv2d { padding: [1; 2], groups: c, ..Conv2d::default() }), &[x, depthwise]);
+    let y = b.add(
+        Op::Conv2d(Conv2d { padding: [1; 2], groups: c, ..Conv2d::default() }),
+        &[x, depthwise],
+    );
     b.add(Op::Conv2d(Conv2d::default()), &[y, pointwise])
 }
 
@@ -747,5 +837,8 @@ fn mixed_node(b: &mut Builder) -> NodeId {
     let averaged = b.add(Op::AvgPool(window), &[second]);
     let convolved = separable(b, first, 3, 1, 1);
     let generated = generated_conv(b, second, p, 8);
-    b.add(Op::WeightedSum { terms: vec![0, 4, 2, 3, 5] }, &[p, pooled, averaged, convolved, generated, first])
+    b.add(
+        Op::WeightedSum { terms: vec![0, 4, 2, 3, 5] },
+        &[p, pooled, averaged, convolved, generated, first],
+    )
 }

@@ -14,13 +14,17 @@ pub(crate) fn bits(outcome: &Outcome) -> Vec<u32> {
 #[test]
 fn threads_do_not_change_a_bit() {
     let devices: Vec<Device> = [1, 2, 3].map(|n| Device::cpu(n).unwrap()).into();
-    let few =
-        OPERATIONS.iter().chain(BLOCKS).chain(NETWORKS).flat_map(|(name, build)| (100..104).map(|seed| Case::new(name, *build, seed)));
+    let few = OPERATIONS
+        .iter()
+        .chain(BLOCKS)
+        .chain(NETWORKS)
+        .flat_map(|(name, build)| (100..104).map(|seed| Case::new(name, *build, seed)));
     let large = LARGE.iter().map(|(name, build)| Case::new(name, *build, 0));
     for case in few.chain(large) {
         for fuse in [true, false] {
             let on = |device: &Device| if fuse { device.clone() } else { device.unfused() };
-            let outcomes: Vec<Vec<u32>> = devices.iter().map(|device| bits(&case.run(&on(device)))).collect();
+            let outcomes: Vec<Vec<u32>> =
+                devices.iter().map(|device| bits(&case.run(&on(device)))).collect();
             assert!(outcomes[0] == outcomes[1], "1 and 2 threads differ, fused: {fuse}, {case}");
             assert!(outcomes[0] == outcomes[2], "1 and 3 threads differ, fused: {fuse}, {case}");
         }
@@ -34,7 +38,8 @@ fn buffers_keep_nothing_of_an_earlier_run() {
         for seed in 200..203 {
             let case = Case::new(name, *build, seed);
             let device = if seed % 2 == 0 { &fused } else { &unfused };
-            let program = Program::training(&case.graph, case.loss, &[case.output], &case.trainable).unwrap();
+            let program =
+                Program::training(&case.graph, case.loss, &[case.output], &case.trainable).unwrap();
             let mut executor = Executor::new(program, device).unwrap();
             let first = case.step(&mut executor);
             let mut other = case.clone();

@@ -2,11 +2,13 @@
 
 use adwp_engine::{Device, cuda};
 
-/// How close a CUDA device has to come in `f32`, where a test asks more of the CPU: it sums in another order.
+/// How close a CUDA device has to come in `f32`, where a test asks more of the CPU: it sums in
+/// another order.
 const CUDA: f64 = 1e-4;
 
 thread_local! {
-    // One for each test, which libtest runs on a thread of its own: what others ask of a device at the same time is not waited for.
+    // One for each test, which libtest runs on a thread of its own: what others ask of a device at
+    // the same time is not waited for.
     static DEVICE: Device = match is_cuda() {
         true => cuda::Device::open(0).unwrap_or_else(|e| panic!("ADWP_TEST_DEVICE=cuda: {e}")).into(),
         false => Device::cpu(2).unwrap(),

@@ -39,7 +39,8 @@ fn some_gradients_of_a_network_agree_with_all_of_them() {
     }
 }
 
-/// Gradients of whole networks, whose normalisations of a few values make rounding grow; a wrong formula is off by far more.
+/// Gradients of whole networks, whose normalisations of a few values make rounding grow; a wrong
+/// formula is off by far more.
 const NETWORK: f64 = 1e-3;
 
 /// Two computations of the same network.
@@ -64,7 +65,8 @@ fn fusing_leaves_out_buffers_of_the_cpu() {
     for (name, build) in NETWORKS.iter().filter(|(name, _)| *name != "random graph") {
         let case = Case::new(name, *build, 0);
         let bytes = |device: &Device| {
-            let program = Program::training(&case.graph, case.loss, &[case.output], &case.trainable).unwrap();
+            let program =
+                Program::training(&case.graph, case.loss, &[case.output], &case.trainable).unwrap();
             Executor::new(program, device).unwrap().working_bytes()
         };
         let (fused, unfused) = (bytes(&fused), bytes(&unfused));

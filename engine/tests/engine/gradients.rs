@@ -1,16 +1,24 @@
 //! Which gradients a program computes, and how they add up where paths meet.
 
-use adwp_engine::{Conv2d, EngineError, Executor, Feed, Graph, Init, NodeId, Op, Program, Variables};
+use adwp_engine::{
+    Conv2d, EngineError, Executor, Feed, Graph, Init, NodeId, Op, Program, Variables,
+};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::cases::{BLOCKS, Case};
 use crate::device::device;
 
-fn gradient(graph: &Graph, loss: NodeId, trainable: &[NodeId], feeds: &[(NodeId, &[f32])]) -> Vec<Vec<f32>> {
+fn gradient(
+    graph: &Graph,
+    loss: NodeId,
+    trainable: &[NodeId],
+    feeds: &[(NodeId, &[f32])],
+) -> Vec<Vec<f32>> {
     let mut variables = Variables::new();
     variables.initialize(graph, &mut ChaCha8Rng::seed_from_u64(0)).unwrap();
-    let mut executor = Executor::new(Program::training(graph, loss, &[], trainable).unwrap(), &device()).unwrap();
+    let mut executor =
+        Executor::new(Program::training(graph, loss, &[], trainable).unwrap(), &device()).unwrap();
     executor.run(&mut variables, feeds).unwrap();
     trainable.iter().map(|&id| executor.gradient(id).unwrap().into_owned()).collect()
 }
@@ -49,11 +57,15 @@ fn a_subset_of_the_gradients_is_the_same_as_all_of_them() {
         for (i, id) in case.trainable.iter().enumerate() {
             let alone = Case { trainable: vec![*id], ..case.clone() };
             let outcome = alone.run(&device);
-            assert_eq!(outcome.gradients[0], all.gradients[i], "gradient of {} alone in {case}", case.graph[*id].name);
+            assert_eq!(
+                outcome.gradients[0], all.gradients[i],
+                "gradient of {} alone in {case}",
+                case.graph[*id].name
+            );
             assert_eq!(outcome.output, all.output, "{case}");
         }
-        let (inputs, parameters): (Vec<usize>, Vec<usize>) =
-            (0..case.trainable.len()).partition(|&i| matches!(case.graph[case.trainable[i]].op, Op::Input));
+        let (inputs, parameters): (Vec<usize>, Vec<usize>) = (0..case.trainable.len())
+            .partition(|&i| matches!(case.graph[case.trainable[i]].op, Op::Input));
         for part in [inputs, parameters] {
             let trainable = part.iter().map(|&i| case.trainable[i]).collect();
             let outcome = Case { trainable, ..case.clone() }.run(&device);
@@ -75,7 +87,9 @@ fn inputs_and_losses_are_checked() {
 
     let compile = |loss, trainable| Program::training(&graph, loss, &[], &[trainable]);
     assert!(matches!(compile(wide, x), Err(EngineError::LossShape { node, .. }) if node == "wide"));
-    assert!(matches!(compile(y, unused), Err(EngineError::NotTrainable { node, .. }) if node == "unused"));
+    assert!(
+        matches!(compile(y, unused), Err(EngineError::NotTrainable { node, .. }) if node == "unused")
+    );
     assert!(matches!(compile(y, y), Err(EngineError::NotTrainable { node, .. }) if node == "y"));
 
     let mut executor = Executor::new(compile(y, weight).unwrap(), &device()).unwrap();
@@ -86,7 +100,9 @@ fn inputs_and_losses_are_checked() {
     let short = executor.run(&mut variables, &[(x, &[1.0; 2])]);
     assert!(matches!(short, Err(EngineError::Feed { node, expected: 3, found: 2 }) if node == "x"));
     let absent = executor.run(&mut variables, &[] as &[(NodeId, Feed<'_>)]);
-    assert!(matches!(absent, Err(EngineError::Feed { node, expected: 3, found: 0 }) if node == "x"));
+    assert!(
+        matches!(absent, Err(EngineError::Feed { node, expected: 3, found: 0 }) if node == "x")
+    );
     executor.run(&mut variables, &[(x, &[1.0, 2.0, 3.0])]).unwrap();
     assert_eq!(*executor.value(y).unwrap(), [6.0]);
     assert_eq!(*executor.gradient(weight).unwrap(), [1.0, 2.0, 3.0]);

@@ -1,7 +1,9 @@
 //! Batches that a GPU cuts out of images in its memory. Run where `ADWP_TEST_DEVICE` is `cuda`.
 
 use adwp_engine::cuda::{self, ImageStore, Place};
-use adwp_engine::{Device, EngineError, Executor, Feed, Graph, NodeId, Op, Program, Result, Statistics, Variables};
+use adwp_engine::{
+    Device, EngineError, Executor, Feed, Graph, NodeId, Op, Program, Result, Statistics, Variables,
+};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -36,12 +38,20 @@ fn expected(place: Place, [channels, height, width]: [usize; 3]) -> Vec<f32> {
             return 0.0;
         }
         let y = row as i64 + i64::from(place.down);
-        let x = (if place.mirrored { width - 1 - column } else { column }) as i64 + i64::from(place.right);
+        let x = (if place.mirrored { width - 1 - column } else { column }) as i64
+            + i64::from(place.right);
         let is_there = (0..height as i64).contains(&y) && (0..width as i64).contains(&x);
-        let byte = if is_there { pixel(place.image as usize, (c * height + y as usize) * width + x as usize) } else { 0 };
+        let byte = if is_there {
+            pixel(place.image as usize, (c * height + y as usize) * width + x as usize)
+        } else {
+            0
+        };
         tables[c][byte as usize]
     };
-    (0..channels).flat_map(|c| (0..height).flat_map(move |y| (0..width).map(move |x| (c, y, x)))).map(|(c, y, x)| value(c, y, x)).collect()
+    (0..channels)
+        .flat_map(|c| (0..height).flat_map(move |y| (0..width).map(move |x| (c, y, x))))
+        .map(|(c, y, x)| value(c, y, x))
+        .collect()
 }
 
 /// A program that gives its input back.
@@ -60,7 +70,14 @@ fn random_place([_, height, width]: [usize; 3], rng: &mut ChaCha8Rng) -> Place {
     let (hole_rows, hole_columns) = (range(height), range(width));
     let mut shift = |size: usize| rng.random_range(-(size as i32)..=size as i32);
     let (down, right) = (shift(height), shift(width));
-    Place { image: rng.random_range(0..IMAGES as u32), down, right, mirrored: rng.random(), hole_rows, hole_columns }
+    Place {
+        image: rng.random_range(0..IMAGES as u32),
+        down,
+        right,
+        mirrored: rng.random(),
+        hole_rows,
+        hole_columns,
+    }
 }
 
 #[test]
@@ -72,11 +89,19 @@ fn every_pixel_is_the_one_of_its_place() {
         let mut executor = Executor::new(program, &device.clone().into()).unwrap();
         // More than two runs: later ones are replayed.
         for _ in 0..4 {
-            let mut places: Vec<Place> = (0..BATCH).map(|_| random_place(shape, &mut rng)).collect();
+            let mut places: Vec<Place> =
+                (0..BATCH).map(|_| random_place(shape, &mut rng)).collect();
             places[0] = Place { image: 1, ..Place::default() };
-            places[1] = Place { down: i32::MIN, right: i32::MAX, hole_rows: (0, u32::MAX), ..places[1] };
-            executor.run(&mut Variables::new(), &[(x, Feed::Stored { images: &images, places: &places })]).unwrap();
-            let wanted: Vec<f32> = places.iter().flat_map(|&place| expected(place, shape)).collect();
+            places[1] =
+                Place { down: i32::MIN, right: i32::MAX, hole_rows: (0, u32::MAX), ..places[1] };
+            executor
+                .run(
+                    &mut Variables::new(),
+                    &[(x, Feed::Stored { images: &images, places: &places })],
+                )
+                .unwrap();
+            let wanted: Vec<f32> =
+                places.iter().flat_map(|&place| expected(place, shape)).collect();
             assert!(*executor.value(y).unwrap() == wanted, "{shape:?}: {places:?}");
         }
     }
@@ -89,11 +114,15 @@ fn images_that_do_not_fit_the_input_are_refused() {
     let (images, places) = (store(&device, shape), [Place::default(); BATCH]);
     let run = |device: Device, shape, places: &[Place]| -> Result<()> {
         let (program, x, _) = same(shape);
-        Executor::new(program, &device)?.run(&mut Variables::new(), &[(x, Feed::Stored { images: &images, places })])
+        Executor::new(program, &device)?
+            .run(&mut Variables::new(), &[(x, Feed::Stored { images: &images, places })])
     };
     let on = |device: &cuda::Device| Device::from(device.clone());
     assert!(run(on(&device), shape, &places).is_ok());
-    assert!(matches!(run(on(&device), shape, &places[1..]), Err(EngineError::Feed { expected: 432, found: 360, .. })));
+    assert!(matches!(
+        run(on(&device), shape, &places[1..]),
+        Err(EngineError::Feed { expected: 432, found: 360, .. })
+    ));
     let refused = |result: Result<()>| match result {
         Err(EngineError::StoredImages(detail)) => detail,
         other => panic!("{other:?}"),
@@ -101,14 +130,19 @@ fn images_that_do_not_fit_the_input_are_refused() {
     assert!(refused(run(on(&device), [3, 6, 4], &places)).contains("the images are [3, 4, 6]"));
     let beyond = [Place { image: IMAGES as u32, ..Place::default() }; BATCH];
     assert!(refused(run(on(&device), shape, &beyond)).contains("no image 5"));
-    assert!(refused(run(on(&cuda::Device::open(0).unwrap()), shape, &places)).contains("another device"));
+    assert!(
+        refused(run(on(&cuda::Device::open(0).unwrap()), shape, &places))
+            .contains("another device")
+    );
     assert!(refused(run(Device::cpu(1).unwrap(), shape, &places)).contains("on the CPU"));
 }
 
 #[test]
 fn stores_that_cannot_be_are_refused() {
     let Some(device) = gpu() else { return };
-    let make = |shape, channels| ImageStore::new(&device, shape, 1, &tables(channels), |_, _| Ok::<(), EngineError>(()));
+    let make = |shape, channels| {
+        ImageStore::new(&device, shape, 1, &tables(channels), |_, _| Ok::<(), EngineError>(()))
+    };
     assert!(matches!(make([2, 4, 4], 1), Err(EngineError::StoredImages(_))));
     assert!(matches!(make([1, 0, 4], 1), Err(EngineError::StoredImages(_))));
     assert!(matches!(make([1, 1 << 16, 1 << 16], 1), Err(EngineError::StoredImages(_))));

@@ -10,10 +10,18 @@ pub(crate) type Leaves = HashMap<NodeId, Vec<f64>>;
 /// Values of all nodes, by position in the graph.
 ///
 /// BatchNorms use the running statistics in `running`, or those of the batch where there are none.
-pub(crate) fn evaluate(graph: &Graph, leaves: &Leaves, running: Option<&Variables>) -> Vec<Vec<f64>> {
+pub(crate) fn evaluate(
+    graph: &Graph,
+    leaves: &Leaves,
+    running: Option<&Variables>,
+) -> Vec<Vec<f64>> {
     let mut values: Vec<Vec<f64>> = Vec::with_capacity(graph.len());
     for (id, node) in graph.nodes() {
-        let inputs: Vec<Operand<'_>> = node.inputs.iter().map(|&i| Operand { shape: &graph[i].shape, data: &values[i.index()] }).collect();
+        let inputs: Vec<Operand<'_>> = node
+            .inputs
+            .iter()
+            .map(|&i| Operand { shape: &graph[i].shape, data: &values[i.index()] })
+            .collect();
         let value = match &node.op {
             Op::Input | Op::Parameter { .. } => leaves[&id].clone(),
             _ => apply(node, &inputs, running),
@@ -25,7 +33,13 @@ pub(crate) fn evaluate(graph: &Graph, leaves: &Leaves, running: Option<&Variable
 }
 
 /// Derivative of the one-element `loss` along `direction`, which moves the values of one leaf.
-pub(crate) fn derivative(graph: &Graph, leaves: &Leaves, loss: NodeId, leaf: NodeId, direction: &[(usize, f64)]) -> f64 {
+pub(crate) fn derivative(
+    graph: &Graph,
+    leaves: &Leaves,
+    loss: NodeId,
+    leaf: NodeId,
+    direction: &[(usize, f64)],
+) -> f64 {
     const STEP: f64 = 1e-5;
     let at = |step: f64| {
         let mut moved = leaves.clone();
@@ -38,8 +52,8 @@ pub(crate) fn derivative(graph: &Graph, leaves: &Leaves, loss: NodeId, leaf: Nod
     (at(STEP) - at(-STEP)) / (2.0 * STEP)
 }
 
-/// How far the values are from a point where the derivative jumps: the smallest magnitude that a ReLU reads, or the smallest distance
-/// between the two largest values of a pooling window.
+/// How far the values are from a point where the derivative jumps: the smallest magnitude that a
+/// ReLU reads, or the smallest distance between the two largest values of a pooling window.
 pub(crate) fn distance_to_kink(graph: &Graph, values: &[Vec<f64>]) -> f64 {
     let mut distance = f64::INFINITY;
     for (_, node) in graph.nodes() {
@@ -47,7 +61,9 @@ pub(crate) fn distance_to_kink(graph: &Graph, values: &[Vec<f64>]) -> f64 {
         let (shape, x) = (&graph[x].shape, &values[x.index()]);
         match &node.op {
             Op::Relu => distance = x.iter().fold(distance, |d, x| d.min(x.abs())),
-            Op::Activation(Activation::Relu6) => distance = x.iter().fold(distance, |d, x| d.min(x.abs()).min((x - 6.0).abs())),
+            Op::Activation(Activation::Relu6) => {
+                distance = x.iter().fold(distance, |d, x| d.min(x.abs()).min((x - 6.0).abs()))
+            }
             Op::Activation(Activation::HardSigmoid | Activation::HardSwish) => {
                 distance = x.iter().fold(distance, |d, x| d.min((x.abs() - 3.0).abs()));
             }
@@ -88,12 +104,27 @@ fn apply(node: &Node, inputs: &[Operand<'_>], running: Option<&Variables>) -> Ve
         Op::BatchNorm(norm) => {
             let moments = match running {
                 Some(variables) => {
-                    let load = |name: &str| variables.get(name).unwrap().data().unwrap().iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
+                    let load = |name: &str| {
+                        variables
+                            .get(name)
+                            .unwrap()
+                            .data()
+                            .unwrap()
+                            .iter()
+                            .map(|&v| f64::from(v))
+                            .collect::<Vec<_>>()
+                    };
                     load(&node.running_mean()).into_iter().zip(load(&node.running_var())).collect()
                 }
                 None => moments(x),
             };
-            batch_norm(x, &moments, f64::from(norm.epsilon), inputs.get(1).copied(), inputs.get(2).copied())
+            batch_norm(
+                x,
+                &moments,
+                f64::from(norm.epsilon),
+                inputs.get(1).copied(),
+                inputs.get(2).copied(),
+            )
         }
         Op::Relu => x.data.iter().map(|&x| x.max(0.0)).collect(),
         Op::Activation(function) => x.data.iter().map(|&x| activation(*function, x)).collect(),
@@ -117,13 +148,18 @@ fn apply(node: &Node, inputs: &[Operand<'_>], running: Option<&Variables>) -> Ve
         }
         Op::GlobalAvgPool => {
             let [_, _, h, w] = x.dims4();
-            x.data.chunks_exact(h * w).map(|plane| plane.iter().sum::<f64>() / (h * w) as f64).collect()
+            x.data
+                .chunks_exact(h * w)
+                .map(|plane| plane.iter().sum::<f64>() / (h * w) as f64)
+                .collect()
         }
         Op::Add => (0..x.data.len()).map(|i| inputs.iter().map(|x| x.data[i]).sum()).collect(),
         Op::Scale { factor } => x.data.iter().map(|x| x * f64::from(*factor)).collect(),
         Op::WeightedSum { terms } => {
             let terms = terms.iter().zip(&inputs[1..]);
-            (0..inputs[1].data.len()).map(|i| terms.clone().map(|(&t, y)| x.data[t] * y.data[i]).sum()).collect()
+            (0..inputs[1].data.len())
+                .map(|i| terms.clone().map(|(&t, y)| x.data[t] * y.data[i]).sum())
+                .collect()
         }
         Op::Concat => {
             let [n, ..] = x.dims4();
@@ -186,12 +222,20 @@ fn activation(activation: Activation, x: f64) -> f64 {
     }
 }
 
-fn conv2d(conv: &Conv2d, x: Operand<'_>, weight: Operand<'_>, bias: Option<Operand<'_>>, out: &Shape) -> Vec<f64> {
+fn conv2d(
+    conv: &Conv2d,
+    x: Operand<'_>,
+    weight: Operand<'_>,
+    bias: Option<Operand<'_>>,
+    out: &Shape,
+) -> Vec<f64> {
     let [_, channels, h, w] = x.dims4();
     let [outputs, per_group, k_h, k_w] = weight.dims4();
     let [n, _, out_h, out_w] = out.dims4().expect("an image");
     let position = |axis: usize, o: usize, tap: usize, size: usize| {
-        (o * conv.stride[axis] + tap * conv.dilation).checked_sub(conv.padding[axis]).filter(|&i| i < size)
+        (o * conv.stride[axis] + tap * conv.dilation)
+            .checked_sub(conv.padding[axis])
+            .filter(|&i| i < size)
     };
     let mut y = Vec::with_capacity(out.elements());
     for sample in 0..n {
@@ -206,7 +250,8 @@ fn conv2d(conv: &Conv2d, x: Operand<'_>, weight: Operand<'_>, bias: Option<Opera
                             let Some(iy) = position(0, oy, ky, h) else { continue };
                             for kx in 0..k_w {
                                 let Some(ix) = position(1, ox, kx, w) else { continue };
-                                sum += weight.data[((output * per_group + i) * k_h + ky) * k_w + kx]
+                                sum += weight.data
+                                    [((output * per_group + i) * k_h + ky) * k_w + kx]
                                     * x.data[((sample * channels + channel) * h + iy) * w + ix];
                             }
                         }
@@ -226,14 +271,24 @@ fn moments(x: Operand<'_>) -> Vec<(f64, f64)> {
     let planes = || x.data.chunks_exact(h * w).enumerate();
     (0..channels)
         .map(|c| {
-            let values = || planes().filter(move |(plane, _)| plane % channels == c).flat_map(|(_, plane)| plane);
+            let values = || {
+                planes()
+                    .filter(move |(plane, _)| plane % channels == c)
+                    .flat_map(|(_, plane)| plane)
+            };
             let mean = values().sum::<f64>() / count;
             (mean, values().map(|x| (x - mean).powi(2)).sum::<f64>() / count)
         })
         .collect()
 }
 
-fn batch_norm(x: Operand<'_>, moments: &[(f64, f64)], epsilon: f64, scale: Option<Operand<'_>>, shift: Option<Operand<'_>>) -> Vec<f64> {
+fn batch_norm(
+    x: Operand<'_>,
+    moments: &[(f64, f64)],
+    epsilon: f64,
+    scale: Option<Operand<'_>>,
+    shift: Option<Operand<'_>>,
+) -> Vec<f64> {
     let [_, channels, h, w] = x.dims4();
     let normalise = |(i, x): (usize, &f64)| {
         let c = i / (h * w) % channels;
@@ -244,20 +299,24 @@ fn batch_norm(x: Operand<'_>, moments: &[(f64, f64)], epsilon: f64, scale: Optio
     x.data.iter().enumerate().map(normalise).collect()
 }
 
-/// Calls `visit` with every output position and the input positions that its window covers, padding left out.
+/// Calls `visit` with every output position and the input positions that its window covers, padding
+/// left out.
 fn each_window(x: &Shape, y: &Shape, pool: &Pool, mut visit: impl FnMut(usize, &[usize])) {
     let [.., h, w] = x.dims4().expect("an image");
     let [n, channels, out_h, out_w] = y.dims4().expect("an image");
     let covered = |o: usize, size: usize| {
         let start = o * pool.stride;
-        start.saturating_sub(pool.padding)..(start + pool.kernel).saturating_sub(pool.padding).min(size)
+        start.saturating_sub(pool.padding)
+            ..(start + pool.kernel).saturating_sub(pool.padding).min(size)
     };
     let mut output = 0;
     for plane in 0..n * channels {
         for oy in 0..out_h {
             for ox in 0..out_w {
                 let rows = covered(oy, h);
-                let window: Vec<usize> = rows.flat_map(|iy| covered(ox, w).map(move |ix| (plane * h + iy) * w + ix)).collect();
+                let window: Vec<usize> = rows
+                    .flat_map(|iy| covered(ox, w).map(move |ix| (plane * h + iy) * w + ix))
+                    .collect();
                 visit(output, &window);
                 output += 1;
             }

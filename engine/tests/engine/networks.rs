@@ -2,11 +2,16 @@
 
 use adwp_engine::{BatchNorm, Conv2d, NodeId, Op, Pool};
 
-use crate::cases::{Build, Builder, Fill, cross_entropy, drop_path, generated_conv, normalised, separable};
+use crate::cases::{
+    Build, Builder, Fill, cross_entropy, drop_path, generated_conv, normalised, separable,
+};
 
 /// Images to a loss.
-pub(crate) const NETWORKS: &[(&str, Build)] =
-    &[("found network", found_network), ("hyper network", hyper_network), ("random graph", random_graph)];
+pub(crate) const NETWORKS: &[(&str, Build)] = &[
+    ("found network", found_network),
+    ("hyper network", hyper_network),
+    ("random graph", random_graph),
+];
 
 const WINDOW: Pool = Pool { kernel: 3, stride: 1, padding: 1 };
 
@@ -46,7 +51,8 @@ fn pooled(b: &mut Builder, x: NodeId, op: fn(Pool) -> Op) -> NodeId {
     b.add(Op::BatchNorm(BatchNorm::default()), &[y])
 }
 
-/// Cells of separable and dilated convolutions, pools, skips and drop path, with a reduction between them.
+/// Cells of separable and dilated convolutions, pools, skips and drop path, with a reduction
+/// between them.
 fn found_network(b: &mut Builder) -> NodeId {
     let mut x = stem(b, 4);
     for cell in 0..3 {
@@ -66,7 +72,8 @@ fn found_network(b: &mut Builder) -> NodeId {
     classifier(b, x)
 }
 
-/// Nodes that are softmax-weighted sums, with convolutions whose weights come from the same probabilities.
+/// Nodes that are softmax-weighted sums, with convolutions whose weights come from the same
+/// probabilities.
 fn hyper_network(b: &mut Builder) -> NodeId {
     let mut x = stem(b, 4);
     for _ in 0..2 {
@@ -96,7 +103,10 @@ fn hyper_network(b: &mut Builder) -> NodeId {
 fn random_graph(b: &mut Builder) -> NodeId {
     const CHANNELS: usize = 4;
     let (h, w) = (b.between(4, 8), b.between(4, 8));
-    let mut nodes = vec![b.image_of(3, CHANNELS, h, w, Fill::Normal), b.image_of(3, CHANNELS, h, w, Fill::Normal)];
+    let mut nodes = vec![
+        b.image_of(3, CHANNELS, h, w, Fill::Normal),
+        b.image_of(3, CHANNELS, h, w, Fill::Normal),
+    ];
     for _ in 0..b.between(4, 16) {
         let (x, y, z) = (b.pick(&nodes), b.pick(&nodes), b.pick(&nodes));
         let node = match b.between(0, 12) {
@@ -104,7 +114,12 @@ fn random_graph(b: &mut Builder) -> NodeId {
             2 => normalised(b, x),
             3 => b.add(Op::BatchNorm(BatchNorm::default()), &[x]),
             4 => b.conv(x, CHANNELS, 3, Conv2d { padding: [1; 2], ..Conv2d::default() }),
-            5 => b.conv(x, CHANNELS, 5, Conv2d { padding: [4; 2], dilation: 2, groups: CHANNELS, ..Conv2d::default() }),
+            5 => b.conv(
+                x,
+                CHANNELS,
+                5,
+                Conv2d { padding: [4; 2], dilation: 2, groups: CHANNELS, ..Conv2d::default() },
+            ),
             6 => b.add(Op::Add, &[x, y, z]),
             7 => {
                 let weights = b.leaf([3], Fill::Normal);

@@ -1,4 +1,5 @@
-//! Every operation and small block on random shapes, against naive loops in `f64` and central differences.
+//! Every operation and small block on random shapes, against naive loops in `f64` and central
+//! differences.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -13,7 +14,8 @@ const CASES_PER_OPERATION: u64 = 150;
 const CASES_PER_BLOCK: u64 = 40;
 /// Far more than the steps of the central differences move any value.
 const SAFE_FROM_KINKS: f64 = 1e-3;
-/// Leaves of up to this many elements are differentiated one by one, larger ones at samples and along random directions.
+/// Leaves of up to this many elements are differentiated one by one, larger ones at samples and
+/// along random directions.
 const EXHAUSTIVE: usize = 20;
 const SAMPLES: usize = 12;
 const DIRECTIONS: usize = 3;
@@ -35,7 +37,12 @@ fn blocks_agree_with_naive_loops() {
     for (name, build) in BLOCKS {
         for case in smooth_cases(name, *build).take(CASES_PER_BLOCK as usize) {
             for device in fused_and_not() {
-                assert_eq!(disagreement(&case, &case.run(&device)), None, "fused: {}, {case}", device.fuses());
+                assert_eq!(
+                    disagreement(&case, &case.run(&device)),
+                    None,
+                    "fused: {}, {case}",
+                    device.fuses()
+                );
             }
         }
     }
@@ -60,7 +67,11 @@ fn one_wrong_number_is_noticed() {
                 let mut wrong = right.clone();
                 spoil(&mut wrong.gradients[i]);
                 // A gradient far smaller than the others is compared at their scale.
-                let magnitudes: Vec<f64> = right.gradients.iter().map(|g| magnitude(g.iter().map(|&g| f64::from(g)))).collect();
+                let magnitudes: Vec<f64> = right
+                    .gradients
+                    .iter()
+                    .map(|g| magnitude(g.iter().map(|&g| f64::from(g))))
+                    .collect();
                 if magnitudes[i] > CANCELLATION * magnitude(magnitudes.iter().copied()) {
                     assert_ne!(disagreement(&case, &wrong), None, "wrong gradient {i} in {case}");
                 }
@@ -80,7 +91,10 @@ fn smooth_cases(name: &'static str, build: Build) -> impl Iterator<Item = Case> 
 fn leaves(case: &Case) -> Leaves {
     let double = |data: &[f32]| data.iter().map(|&x| f64::from(x)).collect();
     let fed = case.feeds.iter().map(|(id, data)| (*id, double(data)));
-    let owned = case.graph.parameters().map(|id| (id, double(case.variables.get(&case.graph[id].name).unwrap().data().unwrap())));
+    let owned = case
+        .graph
+        .parameters()
+        .map(|id| (id, double(case.variables.get(&case.graph[id].name).unwrap().data().unwrap())));
     fed.chain(owned).collect()
 }
 
@@ -111,7 +125,8 @@ fn disagreement(case: &Case, outcome: &Outcome) -> Option<String> {
             if error.is_nan() || error > tolerance {
                 let (count, first) = (direction.len(), direction[0].0);
                 return Some(format!(
-                    "gradient of {name} along {count} elements from {first}: {found}, expected {expected} (tolerance {tolerance:.2e})"
+                    "gradient of {name} along {count} elements from {first}: {found}, expected \
+                     {expected} (tolerance {tolerance:.2e})"
                 ));
             }
         }
@@ -124,7 +139,11 @@ fn directions(elements: usize, rng: &mut ChaCha8Rng) -> Vec<Vec<(usize, f64)>> {
     if elements <= EXHAUSTIVE {
         return (0..elements).map(|i| vec![(i, 1.0)]).collect();
     }
-    let mut directions: Vec<Vec<(usize, f64)>> = (0..SAMPLES).map(|_| vec![(rng.random_range(0..elements), 1.0)]).collect();
-    directions.extend((0..DIRECTIONS).map(|_| (0..elements).map(|i| (i, if rng.random() { 1.0 } else { -1.0 })).collect()));
+    let mut directions: Vec<Vec<(usize, f64)>> =
+        (0..SAMPLES).map(|_| vec![(rng.random_range(0..elements), 1.0)]).collect();
+    directions.extend(
+        (0..DIRECTIONS)
+            .map(|_| (0..elements).map(|i| (i, if rng.random() { 1.0 } else { -1.0 })).collect()),
+    );
     directions
 }

@@ -1,7 +1,11 @@
 //! Optimisers, against the numbers PyTorch 2.15 printed.
 
-use adwp_engine::optim::{Adam, Gradient, Sgd, State, clip_gradient_norm, gradient_norm, gradients, moving_average};
-use adwp_engine::{EngineError, Executor, Feed, Graph, Init, NodeId, Op, Program, Role, Variable, Variables};
+use adwp_engine::optim::{
+    Adam, Gradient, Sgd, State, clip_gradient_norm, gradient_norm, gradients, moving_average,
+};
+use adwp_engine::{
+    EngineError, Executor, Feed, Graph, Init, NodeId, Op, Program, Role, Variable, Variables,
+};
 
 use crate::compare::assert_close;
 use crate::device::device;
@@ -19,8 +23,17 @@ fn weight() -> Variables {
 
 #[track_caller]
 fn expect(step: usize, variables: &Variables, printed: &[f64]) {
-    assert_close(variables.get("w").unwrap().data().unwrap(), printed, TOLERANCE, &format!("w after step {step}"));
-    assert_eq!(variables.get("other").unwrap().data().unwrap(), [7.0; 3], "a variable without a gradient must stay");
+    assert_close(
+        variables.get("w").unwrap().data().unwrap(),
+        printed,
+        TOLERANCE,
+        &format!("w after step {step}"),
+    );
+    assert_eq!(
+        variables.get("other").unwrap().data().unwrap(),
+        [7.0; 3],
+        "a variable without a gradient must stay"
+    );
 }
 
 #[test]
@@ -36,8 +49,11 @@ fn sgd_with_momentum_and_weight_decay() {
     // print(printed)
     let mut variables = weight();
     let mut sgd = Sgd::new(0.9, 3e-2);
-    let printed: [[f64; 4]; 3] =
-        [[0.97425, -2.0485, 0.574625, 3.9845], [0.9003443, -2.190614, 0.7913566, 3.942562], [0.7581539, -2.466873, 1.210821, 3.86436]];
+    let printed: [[f64; 4]; 3] = [
+        [0.97425, -2.0485, 0.574625, 3.9845],
+        [0.9003443, -2.190614, 0.7913566, 3.942562],
+        [0.7581539, -2.466873, 1.210821, 3.86436],
+    ];
     for (step, printed) in printed.iter().enumerate() {
         let values = [1.0, 2.0, -3.0, 0.5].map(|g| g * (step + 1) as f32);
         let gradient = Gradient::new(variables.position("w").unwrap(), &values);
@@ -60,7 +76,11 @@ fn sgd_with_a_rate_that_changes() {
     // print(printed)
     let mut variables = weight();
     let mut sgd = Sgd::new(0.5, 0.0);
-    let printed: [[f64; 4]; 3] = [[0.9, -2.2, 0.8, 3.95], [0.775, -2.45, 1.175, 3.8875], [-0.07500003, -4.15, 3.725, 3.4625]];
+    let printed: [[f64; 4]; 3] = [
+        [0.9, -2.2, 0.8, 3.95],
+        [0.775, -2.45, 1.175, 3.8875],
+        [-0.07500003, -4.15, 3.725, 3.4625],
+    ];
     for (step, (printed, rate)) in printed.iter().zip([0.1, 0.05, 0.2]).enumerate() {
         let values = [1.0, 2.0, -3.0, 0.5].map(|g| g * (step + 1) as f32);
         let gradient = Gradient::new(variables.position("w").unwrap(), &values);
@@ -82,8 +102,11 @@ fn adam_with_coupled_decay() {
     // print(printed)
     let mut variables = weight();
     let mut adam = Adam::new((0.5, 0.999), 1e-3);
-    let printed: [[f64; 4]; 3] =
-        [[0.9, -2.1, 0.6, 3.9], [0.8415069, -2.158475, 0.6584828, 3.80043], [0.8107864, -2.189162, 0.6891848, 3.701546]];
+    let printed: [[f64; 4]; 3] = [
+        [0.9, -2.1, 0.6, 3.9],
+        [0.8415069, -2.158475, 0.6584828, 3.80043],
+        [0.8107864, -2.189162, 0.6891848, 3.701546],
+    ];
     for (step, printed) in printed.iter().enumerate() {
         let values = [1.0, 2.0, -3.0, 0.0].map(|g| g * (2 - step as i32).pow(3) as f32);
         let gradient = Gradient::new(variables.position("w").unwrap(), &values);
@@ -106,8 +129,11 @@ fn adam_with_strong_coupled_decay() {
     // print(printed)
     let mut variables = weight();
     let mut adam = Adam::new((0.5, 0.999), 2.0);
-    let printed: [[f64; 4]; 3] =
-        [[0.9, -2.1, 0.6, 3.9], [0.8291693, -2.129373, 0.6543661, 3.800429], [0.7768333, -2.1113, 0.6772553, 3.701545]];
+    let printed: [[f64; 4]; 3] = [
+        [0.9, -2.1, 0.6, 3.9],
+        [0.8291693, -2.129373, 0.6543661, 3.800429],
+        [0.7768333, -2.1113, 0.6772553, 3.701545],
+    ];
     for (step, printed) in printed.iter().enumerate() {
         let values = [1.0, 2.0, -3.0, 0.0].map(|g| g * (2 - step as i32).pow(3) as f32);
         let gradient = Gradient::new(variables.position("w").unwrap(), &values);
@@ -135,7 +161,8 @@ fn gradients_are_clipped_by_their_common_norm() {
     for (name, shape, data) in [("a", [1, 4], START.to_vec()), ("b", [1, 1], vec![3.0])] {
         variables.insert(Variable::new(name, shape, data, Role::Parameter));
     }
-    let mut executor = Executor::new(Program::training(&graph, loss, &[], &[a, b]).unwrap(), &device).unwrap();
+    let mut executor =
+        Executor::new(Program::training(&graph, loss, &[], &[a, b]).unwrap(), &device).unwrap();
     executor.run(&mut variables, &[] as &[(NodeId, Feed<'_>)]).unwrap();
 
     let mut clipped = gradients(&executor, &variables, &[b, a]).unwrap();
@@ -143,18 +170,33 @@ fn gradients_are_clipped_by_their_common_norm() {
     assert_eq!(seen(&clipped[1]), *executor.gradient(a).unwrap());
     assert_close(&[gradient_norm(&clipped, &device).unwrap()], &[11.0], TOLERANCE, &"norm");
     clip_gradient_norm(&mut clipped, 5.0, &device).unwrap();
-    assert_close(&seen(&clipped[1]), &[0.9090909, -1.818182, 0.4545454, 3.636364], TOLERANCE, &"a.grad");
+    assert_close(
+        &seen(&clipped[1]),
+        &[0.9090909, -1.818182, 0.4545454, 3.636364],
+        TOLERANCE,
+        &"a.grad",
+    );
     assert_close(&seen(&clipped[0]), &[2.727273], TOLERANCE, &"b.grad");
     assert_eq!(clipped[0].position(), variables.position("b").unwrap());
 
     let before = seen(&clipped[1]);
-    assert_close(&[gradient_norm(&clipped, &device).unwrap()], &[5.0], TOLERANCE, &"norm after clipping");
+    assert_close(
+        &[gradient_norm(&clipped, &device).unwrap()],
+        &[5.0],
+        TOLERANCE,
+        &"norm after clipping",
+    );
     clip_gradient_norm(&mut clipped, 6.0, &device).unwrap();
     assert_eq!(seen(&clipped[1]), before, "a norm within the bound changes nothing");
 
     // An optimiser sees them clipped: w = (1, -2, 0.5, 4) - 0.1 · grad for plain gradient descent.
     Sgd::new(0.0, 0.0).step(&mut variables, &clipped, 0.1, &device).unwrap();
-    assert_close(variables.get("a").unwrap().data().unwrap(), &[0.90909091, -1.8181818, 0.45454546, 3.6363636], TOLERANCE, &"a");
+    assert_close(
+        variables.get("a").unwrap().data().unwrap(),
+        &[0.90909091, -1.8181818, 0.45454546, 3.6363636],
+        TOLERANCE,
+        &"a",
+    );
 }
 
 #[test]
@@ -193,7 +235,8 @@ fn a_state_of_other_parameters_is_refused() {
     let mut adam = Adam::new((0.5, 0.999), 0.0);
     adam.step(&mut variables, &[Gradient::new(w, &[1.0; 4])], 0.1, &device()).unwrap();
     let before = variables.clone();
-    let error = adam.step(&mut variables, &[Gradient::new(other, &[1.0; 3])], 0.1, &device()).unwrap_err();
+    let error =
+        adam.step(&mut variables, &[Gradient::new(other, &[1.0; 3])], 0.1, &device()).unwrap_err();
     assert!(matches!(error, EngineError::OptimizerState { expected: 3, found: 4, .. }), "{error}");
     assert_eq!(variables, before);
 }
@@ -205,7 +248,12 @@ fn a_moving_average_follows_parameters_and_statistics() {
     let set = |value: f32| {
         let mut variables = Variables::new();
         variables.insert(Variable::new("not averaged", [2], vec![9.0; 2], Role::Parameter));
-        variables.insert(Variable::new("bn/running_var", [LONG], (0..LONG).map(|i| value * (i % 7) as f32).collect(), Role::Statistic));
+        variables.insert(Variable::new(
+            "bn/running_var",
+            [LONG],
+            (0..LONG).map(|i| value * (i % 7) as f32).collect(),
+            Role::Statistic,
+        ));
         variables.insert(Variable::new("w", [3], vec![value, -value, 0.5], Role::Parameter));
         variables
     };
@@ -215,13 +263,17 @@ fn a_moving_average_follows_parameters_and_statistics() {
     for name in ["w", "bn/running_var"] {
         averages.insert(start.get(name).unwrap().clone());
     }
-    // By hand: 1 → 0.75 · 1 + 0.25 · 3 = 1.5 → 0.75 · 1.5 + 0.25 · 5 = 2.375 → 0.5 · 2.375 + 0.5 · 7 = 4.6875.
+    // By hand: 1 → 0.75 · 1 + 0.25 · 3 = 1.5 → 0.75 · 1.5 + 0.25 · 5 = 2.375 → 0.5 · 2.375 + 0.5 ·
+    // 7 = 4.6875.
     for (decay, value, expected) in [(0.75, 3.0, 1.5), (0.75, 5.0, 2.375), (0.5, 7.0, 4.6875)] {
         let mut values = set(value);
         moving_average(&mut averages, &mut values, decay, &device()).unwrap();
         assert_eq!(averages.get("w").unwrap().data().unwrap(), [expected, -expected, 0.5]);
         let long = averages.get("bn/running_var").unwrap().data().unwrap();
-        assert!(long.iter().enumerate().all(|(i, average)| *average == expected * (i % 7) as f32), "decay {decay}");
+        assert!(
+            long.iter().enumerate().all(|(i, average)| *average == expected * (i % 7) as f32),
+            "decay {decay}"
+        );
         assert_eq!(values, set(value), "what is averaged stays as it is");
     }
     let mut other = Variables::new();

@@ -30,24 +30,47 @@ fn convolutions_are_inferred() {
         graph[y].shape.dims4().unwrap()
     };
     assert_eq!(shape([2, 3, 7, 9], [5, 3, 3, 3], Conv2d::default()), [2, 5, 5, 7]);
-    assert_eq!(shape([1, 4, 8, 7], [4, 1, 5, 5], Conv2d { stride: [2; 2], padding: [4; 2], dilation: 2, groups: 4 }), [1, 4, 4, 4]);
-    assert_eq!(shape([1, 1, 1, 1], [1, 1, 7, 7], Conv2d { padding: [3; 2], ..Conv2d::default() }), [1, 1, 1, 1]);
+    assert_eq!(
+        shape(
+            [1, 4, 8, 7],
+            [4, 1, 5, 5],
+            Conv2d { stride: [2; 2], padding: [4; 2], dilation: 2, groups: 4 }
+        ),
+        [1, 4, 4, 4]
+    );
+    assert_eq!(
+        shape([1, 1, 1, 1], [1, 1, 7, 7], Conv2d { padding: [3; 2], ..Conv2d::default() }),
+        [1, 1, 1, 1]
+    );
     let across = Conv2d { stride: [1, 2], padding: [0, 3], ..Conv2d::default() };
     assert_eq!(shape([1, 3, 8, 9], [5, 3, 1, 7], across), [1, 5, 8, 5]);
     let down = Conv2d { stride: [2, 1], padding: [1, 0], ..Conv2d::default() };
     assert_eq!(shape([1, 3, 8, 9], [5, 3, 3, 1], down), [1, 5, 4, 9]);
-    assert_eq!(shape([1, 6, 4, 4], [4, 3, 1, 1], Conv2d { stride: [3; 2], groups: 2, ..Conv2d::default() }), [1, 4, 2, 2]);
+    assert_eq!(
+        shape(
+            [1, 6, 4, 4],
+            [4, 3, 1, 1],
+            Conv2d { stride: [3; 2], groups: 2, ..Conv2d::default() }
+        ),
+        [1, 4, 2, 2]
+    );
 }
 
 #[test]
 fn convolutions_that_do_not_fit() {
-    let (mut graph, [image, weight, narrow, flat, bias]) = inputs([&[1, 4, 5, 6], &[6, 4, 3, 3], &[6, 3, 3, 3], &[4, 5], &[5]]);
+    let (mut graph, [image, weight, narrow, flat, bias]) =
+        inputs([&[1, 4, 5, 6], &[6, 4, 3, 3], &[6, 3, 3, 3], &[4, 5], &[5]]);
     let conv = Conv2d::default();
     let mut refuse = |conv: Conv2d, inputs: &[NodeId]| reason(&mut graph, Op::Conv2d(conv), inputs);
     assert!(refuse(Conv2d { groups: 3, ..conv }, &[image, weight]).contains("3 groups"));
     assert!(refuse(Conv2d { groups: 0, ..conv }, &[image, weight]).contains("0 groups"));
-    assert!(refuse(Conv2d { groups: 2, ..conv }, &[image, weight]).contains("[out, 2, height, width]"));
-    assert!(refuse(Conv2d { dilation: 3, ..conv }, &[image, weight]).contains("window of 7 does not fit into 5"));
+    assert!(
+        refuse(Conv2d { groups: 2, ..conv }, &[image, weight]).contains("[out, 2, height, width]")
+    );
+    assert!(
+        refuse(Conv2d { dilation: 3, ..conv }, &[image, weight])
+            .contains("window of 7 does not fit into 5")
+    );
     assert!(refuse(Conv2d { stride: [0; 2], ..conv }, &[image, weight]).contains("at least 1"));
     assert!(refuse(conv, &[flat, weight]).contains("[batch, channels, height, width]"));
     assert!(refuse(conv, &[image, flat]).contains("four dimensions"));
@@ -58,22 +81,34 @@ fn convolutions_that_do_not_fit() {
 
 #[test]
 fn other_operations_that_do_not_fit() {
-    let (mut graph, [image, other, matrix, vector]) = inputs([&[2, 3, 4, 5], &[2, 3, 4, 4], &[2, 3], &[3]]);
+    let (mut graph, [image, other, matrix, vector]) =
+        inputs([&[2, 3, 4, 5], &[2, 3, 4, 4], &[2, 3], &[3]]);
     let mut refuse = |op: Op, inputs: &[NodeId]| reason(&mut graph, op, inputs);
     let pool = Pool { kernel: 3, stride: 1, padding: 1 };
     assert!(refuse(Op::Add, &[image, other]).contains("one shape"));
     assert!(refuse(Op::Add, &[]).contains("one shape"));
-    assert!(refuse(Op::WeightedSum { terms: vec![0, 3] }, &[vector, image, image]).contains("outside"));
+    assert!(
+        refuse(Op::WeightedSum { terms: vec![0, 3] }, &[vector, image, image]).contains("outside")
+    );
     assert!(refuse(Op::WeightedSum { terms: vec![0, 1] }, &[vector, image]).contains("2 inputs"));
-    assert!(refuse(Op::WeightedSum { terms: vec![0, 1] }, &[vector, image, other]).contains("one shape"));
+    assert!(
+        refuse(Op::WeightedSum { terms: vec![0, 1] }, &[vector, image, other])
+            .contains("one shape")
+    );
     assert!(refuse(Op::WeightedSum { terms: vec![] }, &[vector]).contains("0 inputs"));
     assert!(refuse(Op::Concat, &[image, other]).contains("must agree"));
     assert!(refuse(Op::Concat, &[]).contains("at least one"));
     assert!(refuse(Op::MaxPool(Pool { padding: 2, ..pool }), &[image]).contains("exceeds half"));
     assert!(refuse(Op::AvgPool(Pool { kernel: 7, ..pool }), &[image]).contains("does not fit"));
-    assert!(refuse(Op::MaxPool(Pool { kernel: 0, padding: 0, ..pool }), &[image]).contains("at least 1"));
+    assert!(
+        refuse(Op::MaxPool(Pool { kernel: 0, padding: 0, ..pool }), &[image])
+            .contains("at least 1")
+    );
     assert!(refuse(Op::AvgPool(pool), &[matrix]).contains("[batch, channels, height, width]"));
-    assert!(refuse(Op::BatchNorm(BatchNorm::default()), &[image, vector]).contains("a scale and a shift"));
+    assert!(
+        refuse(Op::BatchNorm(BatchNorm::default()), &[image, vector])
+            .contains("a scale and a shift")
+    );
     assert!(refuse(Op::BatchNorm(BatchNorm::default()), &[image, vector, matrix]).contains("[3]"));
     assert!(refuse(Op::GlobalAvgPool, &[matrix]).contains("[batch, channels, height, width]"));
     assert!(refuse(Op::Gate, &[image, vector]).contains("a gate [n, c]"));
@@ -99,8 +134,12 @@ fn other_operations_that_do_not_fit() {
 fn leaves_and_reshapes_that_do_not_fit() {
     let mut graph = Graph::new();
     let x = graph.input("x", [2, 6]).unwrap();
-    assert!(matches!(graph.reshape("y", x, [5]), Err(EngineError::Shape { node, .. }) if node == "y"));
-    assert!(matches!(graph.input("empty", [2, 0]), Err(EngineError::Shape { node, .. }) if node == "empty"));
+    assert!(
+        matches!(graph.reshape("y", x, [5]), Err(EngineError::Shape { node, .. }) if node == "y")
+    );
+    assert!(
+        matches!(graph.input("empty", [2, 0]), Err(EngineError::Shape { node, .. }) if node == "empty")
+    );
     let y = graph.reshape("y", x, [3, 1, 4]).unwrap();
     assert_eq!(graph[y].shape[..], [3, 1, 4]);
 }

@@ -1,6 +1,9 @@
 //! Running statistics: how training moves them and how inference uses them.
 
-use adwp_engine::{BatchNorm, Conv2d, Executor, Graph, Init, NodeId, Op, Program, Role, Shape, Statistics, Variable, Variables};
+use adwp_engine::{
+    BatchNorm, Conv2d, Executor, Graph, Init, NodeId, Op, Program, Role, Shape, Statistics,
+    Variable, Variables,
+};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -12,10 +15,13 @@ fn network() -> (Graph, NodeId, NodeId) {
     let mut graph = Graph::new();
     let x = graph.input("x", [2, 2, 3, 5]).unwrap();
     let weight = graph.parameter("weight", [3, 2, 3, 3], Init::Normal(1.0)).unwrap();
-    let y = graph.add("conv", Op::Conv2d(Conv2d { padding: [1; 2], ..Conv2d::default() }), &[x, weight]).unwrap();
+    let y = graph
+        .add("conv", Op::Conv2d(Conv2d { padding: [1; 2], ..Conv2d::default() }), &[x, weight])
+        .unwrap();
     let scale = graph.parameter("scale", [3], Init::Normal(1.0)).unwrap();
     let shift = graph.parameter("shift", [3], Init::Normal(1.0)).unwrap();
-    let y = graph.add("bn", Op::BatchNorm(BatchNorm { epsilon: 1e-3 }), &[y, scale, shift]).unwrap();
+    let y =
+        graph.add("bn", Op::BatchNorm(BatchNorm { epsilon: 1e-3 }), &[y, scale, shift]).unwrap();
     let y = graph.add("relu", Op::Relu, &[y]).unwrap();
     (graph, x, y)
 }
@@ -36,7 +42,9 @@ fn executor(graph: &Graph, output: NodeId, statistics: Statistics) -> Executor {
 
 fn leaves(graph: &Graph, variables: &Variables, x: NodeId, images: &[f32]) -> Leaves {
     let double = |data: &[f32]| data.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
-    let parameters = graph.parameters().map(|id| (id, double(variables.get(&graph[id].name).unwrap().data().unwrap())));
+    let parameters = graph
+        .parameters()
+        .map(|id| (id, double(variables.get(&graph[id].name).unwrap().data().unwrap())));
     parameters.chain([(x, double(images))]).collect()
 }
 
@@ -52,7 +60,12 @@ fn running_statistics_are_used_and_left_alone_by_inference() {
     executor.run(&mut variables, &[(x, &images)]).unwrap();
     assert_eq!(variables, before);
     let values = evaluate(&graph, &leaves(&graph, &variables, x, &images), Some(&variables));
-    assert_close(&executor.value(y).unwrap(), &values[y.index()], FORWARD, &"inference with running statistics");
+    assert_close(
+        &executor.value(y).unwrap(),
+        &values[y.index()],
+        FORWARD,
+        &"inference with running statistics",
+    );
 }
 
 #[test]
@@ -67,18 +80,40 @@ fn batch_statistics_move_the_running_ones() {
         executor.set_statistics_momentum(momentum as f32);
         executor.run(&mut variables, &[(x, &images)]).unwrap();
         let values = evaluate(&graph, &leaves(&graph, &variables, x, &images), None);
-        assert_close(&executor.value(y).unwrap(), &values[y.index()], FORWARD, &"inference with batch statistics");
+        assert_close(
+            &executor.value(y).unwrap(),
+            &values[y.index()],
+            FORWARD,
+            &"inference with batch statistics",
+        );
         for c in 0..3 {
-            let channel: Vec<f64> = values[conv.index()].chunks_exact(15).skip(c).step_by(3).flatten().copied().collect();
+            let channel: Vec<f64> = values[conv.index()]
+                .chunks_exact(15)
+                .skip(c)
+                .step_by(3)
+                .flatten()
+                .copied()
+                .collect();
             let n = channel.len() as f64;
             let batch_mean = channel.iter().sum::<f64>() / n;
-            let unbiased = channel.iter().map(|x| (x - batch_mean).powi(2)).sum::<f64>() / (n - 1.0);
+            let unbiased =
+                channel.iter().map(|x| (x - batch_mean).powi(2)).sum::<f64>() / (n - 1.0);
             mean[c] = (1.0 - momentum) * mean[c] + momentum * batch_mean;
             variance[c] = (1.0 - momentum) * variance[c] + momentum * unbiased;
         }
         let found = |name: &str| variables.get(name).unwrap().data().unwrap();
-        assert_close(found("bn/running_mean"), &mean, FORWARD, &format!("running mean after batch {seed}"));
-        assert_close(found("bn/running_var"), &variance, FORWARD, &format!("running variance after batch {seed}"));
+        assert_close(
+            found("bn/running_mean"),
+            &mean,
+            FORWARD,
+            &format!("running mean after batch {seed}"),
+        );
+        assert_close(
+            found("bn/running_var"),
+            &variance,
+            FORWARD,
+            &format!("running variance after batch {seed}"),
+        );
     }
 }
 
@@ -109,7 +144,9 @@ fn inference_reads_no_more_than_its_outputs_need() {
     only_weight.insert(variables(&graph).get("weight").unwrap().clone());
     let images = images(1);
     executor(&graph, conv, Statistics::Running).run(&mut only_weight, &[(x, &images)]).unwrap();
-    assert!(executor(&graph, y, Statistics::Running).run(&mut only_weight, &[(x, &images)]).is_err());
+    assert!(
+        executor(&graph, y, Statistics::Running).run(&mut only_weight, &[(x, &images)]).is_err()
+    );
 }
 
 #[test]
@@ -117,7 +154,9 @@ fn variables_must_have_the_shapes_of_the_graph() {
     let (graph, x, y) = network();
     let mut variables = variables(&graph);
     variables.insert(Variable::new("scale", [2], vec![1.0; 2], Role::Parameter));
-    let error = executor(&graph, y, Statistics::Running).run(&mut variables, &[(x, &images(1))]).unwrap_err();
+    let error = executor(&graph, y, Statistics::Running)
+        .run(&mut variables, &[(x, &images(1))])
+        .unwrap_err();
     assert_eq!(error.to_string(), "variable \"scale\" has shape [2], expected [3]");
     assert!(variables.initialize(&graph, &mut ChaCha8Rng::seed_from_u64(0)).is_err());
 }

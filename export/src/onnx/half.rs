@@ -5,18 +5,26 @@ use crate::{ExportError, Result};
 
 /// Makes weights and computation 16-bit floats; input and output stay 32-bit floats and are cast.
 ///
-/// A linear layer at the end stays in 32-bit floats: its sums are the longest, and tract has no `Gemm` of 16-bit floats.
+/// A linear layer at the end stays in 32-bit floats: its sums are the longest, and tract has no
+/// `Gemm` of 16-bit floats.
 ///
 /// # Errors
 /// [`ExportError::TooLarge`] for a weight that a 16-bit float cannot hold.
 pub(super) fn to_half(model: &mut ModelProto) -> Result<()> {
     let Some(graph) = &mut model.graph else { return Ok(()) };
-    let (Some(input), Some(output)) = (graph.input.first(), graph.output.first()) else { return Ok(()) };
+    let (Some(input), Some(output)) = (graph.input.first(), graph.output.first()) else {
+        return Ok(());
+    };
     let cast = |from: &str, to: &str, kind: i32| {
-        NodeProto::new("Cast", to, vec![from.to_owned()], to).with(AttributeProto::integer("to", kind.into()))
+        NodeProto::new("Cast", to, vec![from.to_owned()], to)
+            .with(AttributeProto::integer("to", kind.into()))
     };
     let mut kept = Vec::new();
-    let end = match graph.node.iter().position(|node| node.op_type == "Gemm" && node.output[0] == output.name) {
+    let end = match graph
+        .node
+        .iter()
+        .position(|node| node.op_type == "Gemm" && node.output[0] == output.name)
+    {
         Some(last) => {
             let node = &mut graph.node[last];
             let single = format!("{}/f32", node.name);
@@ -26,14 +34,19 @@ pub(super) fn to_half(model: &mut ModelProto) -> Result<()> {
         }
         None => {
             let half = format!("{}/f16", output.name);
-            let given = graph.node.iter_mut().flat_map(|node| &mut node.output).filter(|name| **name == output.name);
+            let given = graph
+                .node
+                .iter_mut()
+                .flat_map(|node| &mut node.output)
+                .filter(|name| **name == output.name);
             given.for_each(|name| name.clone_from(&half));
             (graph.node.len(), cast(&half, &output.name, FLOAT))
         }
     };
     graph.node.insert(end.0, end.1);
     let half = format!("{}/f16", input.name);
-    let read = graph.node.iter_mut().flat_map(|node| &mut node.input).filter(|name| **name == input.name);
+    let read =
+        graph.node.iter_mut().flat_map(|node| &mut node.input).filter(|name| **name == input.name);
     read.for_each(|name| name.clone_from(&half));
     graph.node.insert(0, cast(&input.name, &half, FLOAT16));
     for tensor in graph.initializer.iter_mut().filter(|tensor| !kept.contains(&tensor.name)) {

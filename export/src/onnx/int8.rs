@@ -1,21 +1,28 @@
-//! Static quantisation to 8 bits, in the form of `QuantizeLinear` and `DequantizeLinear` nodes around float operators (QDQ), which runtimes
-//! replace by integer ones.
+//! Static quantisation to 8 bits, in the form of `QuantizeLinear` and `DequantizeLinear` nodes
+//! around float operators (QDQ), which runtimes replace by integer ones.
 //!
-//! - Weights are int8, symmetric, one scale for each output channel. They use 7 of the 8 bits: processors without VNNI add two products of
-//!   a uint8 and an int8 in 16 bits, and ±64 is as much as never overflows there.
-//! - Activations are uint8, one scale for each tensor, from the smallest and the largest value of the calibration images. Tensors without
-//!   negative values have zero point 0, the others 128. Quantising with zero point 0 cuts negative values off, so that no ReLU is left.
-//! - Scales of activations are rounded up to powers of the fourth root of 2, so that few constants serve all tensors.
-//! - Biases stay float: runtimes quantise them to int32 by the scales of input and weight when they fuse, and those that do not fuse are exact.
-//! - Where a convolution is followed by others and nothing else, with or without a ReLU between, a factor of a channel can be moved from it to
-//!   them (Nagel et al., Data-Free Quantization, 2019). It is moved so that all channels of the first have the same largest weight: one
-//!   scale is then the scale of each channel, and is stored once.
+//! - Weights are int8, symmetric, one scale for each output channel. They use 7 of the 8 bits:
+//!   processors without VNNI add two products of a uint8 and an int8 in 16 bits, and ±64 is as much
+//!   as never overflows there.
+//! - Activations are uint8, one scale for each tensor, from the smallest and the largest value of
+//!   the calibration images. Tensors without negative values have zero point 0, the others 128.
+//!   Quantising with zero point 0 cuts negative values off, so that no ReLU is left.
+//! - Scales of activations are rounded up to powers of the fourth root of 2, so that few constants
+//!   serve all tensors.
+//! - Biases stay float: runtimes quantise them to int32 by the scales of input and weight when they
+//!   fuse, and those that do not fuse are exact.
+//! - Where a convolution is followed by others and nothing else, with or without a ReLU between, a
+//!   factor of a channel can be moved from it to them (Nagel et al., Data-Free Quantization, 2019).
+//!   It is moved so that all channels of the first have the same largest weight: one scale is then
+//!   the scale of each channel, and is stored once.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use prost::Message;
 
-use super::proto::{AttributeProto, GraphProto, INT8, ModelProto, NodeProto, TensorProto, UINT8, ValueInfoProto};
+use super::proto::{
+    AttributeProto, GraphProto, INT8, ModelProto, NodeProto, TensorProto, UINT8, ValueInfoProto,
+};
 use crate::{ExportError, Result};
 
 /// Largest magnitude of a quantised weight.
@@ -24,7 +31,8 @@ const LARGEST_WEIGHT: f32 = 64.0;
 /// Scales of activations are powers of 2 to one over this.
 const SCALES_AN_OCTAVE: f32 = 4.0;
 
-/// Weights of two channels that differ by more than this keep a scale each: a factor so large would leave some activations too few steps.
+/// Weights of two channels that differ by more than this keep a scale each: a factor so large would
+/// leave some activations too few steps.
 const LARGEST_FACTOR: f32 = 16.0;
 
 /// How scales of activations are found, as the metadata says it.
@@ -53,7 +61,8 @@ impl Quantizer {
         Self { model, ranges: BTreeMap::new() }
     }
 
-    /// The bytes of a model that gives, after its logits, every tensor that [`Self::observe`] has to be shown.
+    /// The bytes of a model that gives, after its logits, every tensor that [`Self::observe`] has
+    /// to be shown.
     pub fn calibration_model(&self) -> Vec<u8> {
         let mut model = self.model.clone();
         if let Some(graph) = &mut model.graph {
@@ -64,14 +73,21 @@ impl Quantizer {
                 tensor.shape = None;
             }
             let known: BTreeSet<&String> = graph.output.iter().map(|output| &output.name).collect();
-            let inner = graph.node.iter().flat_map(|node| &node.output).filter(|name| !known.contains(name));
-            let inner: Vec<_> = inner.map(|name| ValueInfoProto { name: name.clone(), r#type: Some(kind.clone()) }).collect();
+            let inner = graph
+                .node
+                .iter()
+                .flat_map(|node| &node.output)
+                .filter(|name| !known.contains(name));
+            let inner: Vec<_> = inner
+                .map(|name| ValueInfoProto { name: name.clone(), r#type: Some(kind.clone()) })
+                .collect();
             graph.output.extend(inner);
         }
         model.encode_to_vec()
     }
 
-    /// Takes in the values of a tensor for some of the calibration images. The network's input is one of the tensors.
+    /// Takes in the values of a tensor for some of the calibration images. The network's input is
+    /// one of the tensors.
     ///
     /// # Errors
     /// [`ExportError::Calibration`] for a value that is not finite.
@@ -82,7 +98,10 @@ impl Quantizer {
         };
         for &value in values {
             if !value.is_finite() {
-                return Err(ExportError::Calibration { tensor: tensor.to_owned(), reason: format!("has the value {value}") });
+                return Err(ExportError::Calibration {
+                    tensor: tensor.to_owned(),
+                    reason: format!("has the value {value}"),
+                });
             }
             range.min = range.min.min(value);
             range.max = range.max.max(value);
@@ -114,7 +133,8 @@ fn readers(graph: &GraphProto) -> HashMap<String, Vec<usize>> {
     readers
 }
 
-/// Moves factors of channels from convolutions to the ones behind them, until all channels of the first have the same largest weight.
+/// Moves factors of channels from convolutions to the ones behind them, until all channels of the
+/// first have the same largest weight.
 fn equalize(graph: &mut GraphProto) {
     let readers = readers(graph);
     let read_by = |tensor: &str| readers.get(tensor).map_or(&[][..], Vec::as_slice);
@@ -126,11 +146,15 @@ fn equalize(graph: &mut GraphProto) {
         {
             behind = read_by(&graph.node[relu].output[0]);
         }
-        if !is(first, "Conv") || behind.is_empty() || !behind.iter().all(|&reader| is(reader, "Conv")) {
+        if !is(first, "Conv")
+            || behind.is_empty()
+            || !behind.iter().all(|&reader| is(reader, "Conv"))
+        {
             continue;
         }
         let convs: Vec<usize> = [first].iter().chain(behind).copied().collect();
-        let weights: Option<Vec<usize>> = convs.iter().map(|&conv| constant_of(graph, conv, 1)).collect();
+        let weights: Option<Vec<usize>> =
+            convs.iter().map(|&conv| constant_of(graph, conv, 1)).collect();
         let Some([weight, next @ ..]) = weights.as_deref() else { continue };
         let dims = |tensor: usize| graph.initializer[tensor].dims.as_slice();
         let channels = dims(*weight)[0];
@@ -138,14 +162,20 @@ fn equalize(graph: &mut GraphProto) {
         let is_simple = next.iter().all(|&next| dims(next)[1] == 1 || dims(next)[1] == channels);
         let is_own = convs.iter().all(|&conv| read_by(&graph.node[conv].input[1]) == [conv]);
         let largest = largest_weights(&graph.initializer[*weight]);
-        let Some(factors) = largest.filter(|_| is_simple && is_own).and_then(|largest| equalizing(&largest)) else { continue };
+        let Some(factors) =
+            largest.filter(|_| is_simple && is_own).and_then(|largest| equalizing(&largest))
+        else {
+            continue;
+        };
         let bias = constant_of(graph, first, 2);
         change(&mut graph.initializer[*weight], |i, dims| factors[i / elements(&dims[1..])]);
         if let Some(bias) = bias {
             change(&mut graph.initializer[bias], |i, _| factors[i]);
         }
         for &next in next {
-            change(&mut graph.initializer[next], |i, dims| 1.0 / factors[input_channel(i, dims, factors.len())]);
+            change(&mut graph.initializer[next], |i, dims| {
+                1.0 / factors[input_channel(i, dims, factors.len())]
+            });
         }
     }
 }
@@ -160,7 +190,8 @@ fn elements(dims: &[i64]) -> usize {
     dims.iter().product::<i64>() as usize
 }
 
-/// The input channel that an element of a weight belongs to, of a depthwise convolution or one without groups.
+/// The input channel that an element of a weight belongs to, of a depthwise convolution or one
+/// without groups.
 fn input_channel(i: usize, dims: &[i64], channels: usize) -> usize {
     let kernel = elements(&dims[2..]);
     if dims[1] == 1 { i / (kernel * dims[0] as usize / channels) } else { i / kernel % channels }
@@ -169,7 +200,11 @@ fn input_channel(i: usize, dims: &[i64], channels: usize) -> usize {
 /// Multiplies every element of a tensor of floats by a factor of its own.
 fn change(tensor: &mut TensorProto, factor: impl Fn(usize, &[i64]) -> f32) {
     let values = tensor.as_floats().unwrap_or_default();
-    tensor.raw_data = values.iter().enumerate().flat_map(|(i, v)| (v * factor(i, &tensor.dims)).to_le_bytes()).collect();
+    tensor.raw_data = values
+        .iter()
+        .enumerate()
+        .flat_map(|(i, v)| (v * factor(i, &tensor.dims)).to_le_bytes())
+        .collect();
 }
 
 /// The largest magnitude of each output channel's weights.
@@ -177,12 +212,19 @@ fn largest_weights(weight: &TensorProto) -> Option<Vec<f32>> {
     let values = weight.as_floats()?;
     let channels = usize::try_from(*weight.dims.first()?).ok().filter(|&channels| channels > 0)?;
     let each = (values.len() / channels).max(1);
-    Some(values.chunks_exact(each).map(|channel| channel.iter().fold(0.0, |largest, v| v.abs().max(largest))).collect())
+    Some(
+        values
+            .chunks_exact(each)
+            .map(|channel| channel.iter().fold(0.0, |largest, v| v.abs().max(largest)))
+            .collect(),
+    )
 }
 
 /// Factors that make all these numbers equal; none where they are too different.
 fn equalizing(largest: &[f32]) -> Option<Vec<f32>> {
-    let (least, most) = largest.iter().fold((f32::INFINITY, 0.0f32), |(least, most), &v| (least.min(v), most.max(v)));
+    let (least, most) = largest
+        .iter()
+        .fold((f32::INFINITY, 0.0f32), |(least, most), &v| (least.min(v), most.max(v)));
     if least <= 0.0 || most / least > LARGEST_FACTOR {
         return None;
     }
@@ -201,14 +243,20 @@ impl Scale {
     /// The finest one that holds all values of a range.
     fn of(range: Range) -> Self {
         let is_signed = range.min < 0.0;
-        let step = if is_signed { (-range.min / 128.0).max(range.max / 127.0) } else { range.max / 255.0 };
+        let step =
+            if is_signed { (-range.min / 128.0).max(range.max / 127.0) } else { range.max / 255.0 };
         // A tensor of zeros is held by every scale.
-        let step = if step > 0.0 { ((step.log2() * SCALES_AN_OCTAVE).ceil() / SCALES_AN_OCTAVE).exp2() } else { 1.0 };
+        let step = if step > 0.0 {
+            ((step.log2() * SCALES_AN_OCTAVE).ceil() / SCALES_AN_OCTAVE).exp2()
+        } else {
+            1.0
+        };
         Self { step, is_signed }
     }
 }
 
-/// Writes the quantised graph. Its operators keep their names, in short; tensors, of which there are many more, are numbered.
+/// Writes the quantised graph. Its operators keep their names, in short; tensors, of which there
+/// are many more, are numbered.
 struct Writer<'a> {
     graph: &'a GraphProto,
     ranges: &'a BTreeMap<String, Range>,
@@ -226,7 +274,8 @@ struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     fn new(graph: &'a GraphProto, ranges: &'a BTreeMap<String, Range>) -> Self {
-        let constants = graph.initializer.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
+        let constants =
+            graph.initializer.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
         let (input, output) = (graph.input.clone(), graph.output.clone());
         Self {
             graph,
@@ -270,7 +319,8 @@ impl<'a> Writer<'a> {
                 self.operator(node, inputs);
                 self.needs_quantized_unless_only_relus_read(output)?;
             }
-            // They only move values: what they give has the scale of what they take, and runtimes find that out.
+            // They only move values: what they give has the scale of what they take, and runtimes
+            // find that out.
             "MaxPool" | "Slice" | "Flatten" => {
                 let inputs = self.values(node);
                 self.operator(node, inputs);
@@ -289,7 +339,10 @@ impl<'a> Writer<'a> {
 
     fn range(&self, tensor: &str) -> Result<Range> {
         let reason = || "was not observed".to_owned();
-        self.ranges.get(tensor).copied().ok_or_else(|| ExportError::Calibration { tensor: tensor.to_owned(), reason: reason() })
+        self.ranges
+            .get(tensor)
+            .copied()
+            .ok_or_else(|| ExportError::Calibration { tensor: tensor.to_owned(), reason: reason() })
     }
 
     /// A ReLU is a quantisation of its own; the output of the network is none.
@@ -328,19 +381,37 @@ impl<'a> Writer<'a> {
         let step = self.shared(TensorProto::floats("", &[], &[scale.step]));
         let mut parameters = vec![step];
         if scale.is_signed {
-            parameters.push(self.shared(TensorProto { dims: Vec::new(), data_type: UINT8, name: String::new(), raw_data: vec![128] }));
+            parameters.push(self.shared(TensorProto {
+                dims: Vec::new(),
+                data_type: UINT8,
+                name: String::new(),
+                raw_data: vec![128],
+            }));
         }
         let (q, y) = (self.name(), self.name());
-        self.result.node.push(NodeProto::new("QuantizeLinear", "", [vec![x], parameters.clone()].concat(), &q));
-        self.result.node.push(NodeProto::new("DequantizeLinear", "", [vec![q], parameters].concat(), &y));
+        self.result.node.push(NodeProto::new(
+            "QuantizeLinear",
+            "",
+            [vec![x], parameters.clone()].concat(),
+            &q,
+        ));
+        self.result.node.push(NodeProto::new(
+            "DequantizeLinear",
+            "",
+            [vec![q], parameters].concat(),
+            &y,
+        ));
         y
     }
 
     /// A weight as int8, read back.
     fn weight(&mut self, name: &str) -> String {
         let Some(tensor) = self.constants.get(name).copied() else { return self.value(name) };
-        let (Some(values), Some(largest)) = (tensor.as_floats(), largest_weights(tensor)) else { return self.constant(name) };
-        let mut scales: Vec<f32> = largest.iter().map(|v| if *v > 0.0 { v / LARGEST_WEIGHT } else { 1.0 }).collect();
+        let (Some(values), Some(largest)) = (tensor.as_floats(), largest_weights(tensor)) else {
+            return self.constant(name);
+        };
+        let mut scales: Vec<f32> =
+            largest.iter().map(|v| if *v > 0.0 { v / LARGEST_WEIGHT } else { 1.0 }).collect();
         let each = values.len() / scales.len();
         // Equalised channels differ in rounding alone.
         let most = scales.iter().copied().fold(0.0, f32::max);
@@ -349,14 +420,25 @@ impl<'a> Writer<'a> {
             scales = vec![most];
         }
         let scale_of = |i: usize| if is_one { most } else { scales[i / each] };
-        let quantized = |(i, v): (usize, &f32)| (v / scale_of(i)).round().clamp(-LARGEST_WEIGHT, LARGEST_WEIGHT) as i8;
+        let quantized = |(i, v): (usize, &f32)| {
+            (v / scale_of(i)).round().clamp(-LARGEST_WEIGHT, LARGEST_WEIGHT) as i8
+        };
         let raw_data = values.iter().enumerate().map(quantized).map(|v| v as u8).collect();
         let (stored, y) = (self.name(), self.name());
-        self.result.initializer.push(TensorProto { dims: tensor.dims.clone(), data_type: INT8, name: stored.clone(), raw_data });
+        self.result.initializer.push(TensorProto {
+            dims: tensor.dims.clone(),
+            data_type: INT8,
+            name: stored.clone(),
+            raw_data,
+        });
         let shape = if is_one { vec![] } else { vec![scales.len()] };
         let scale = self.shared(TensorProto::floats("", &shape, &scales));
         let node = NodeProto::new("DequantizeLinear", "", vec![stored, scale], &y);
-        self.result.node.push(if is_one { node } else { node.with(AttributeProto::integer("axis", 0)) });
+        self.result.node.push(if is_one {
+            node
+        } else {
+            node.with(AttributeProto::integer("axis", 0))
+        });
         y
     }
 
@@ -383,10 +465,25 @@ impl<'a> Writer<'a> {
     /// The operator itself.
     fn operator(&mut self, node: &NodeProto, input: Vec<String>) {
         let output = &node.output[0];
-        let name = if self.graph.output.iter().any(|known| known.name == *output) { output.clone() } else { self.name() };
+        let name = if self.graph.output.iter().any(|known| known.name == *output) {
+            output.clone()
+        } else {
+            self.name()
+        };
         self.plain.insert(output.clone(), name.clone());
-        let attribute = node.attribute.iter().filter(|attribute| !is_default(node, attribute)).cloned().collect();
-        self.result.node.push(NodeProto { name: short(&node.name), input, output: vec![name], attribute, ..node.clone() });
+        let attribute = node
+            .attribute
+            .iter()
+            .filter(|attribute| !is_default(node, attribute))
+            .cloned()
+            .collect();
+        self.result.node.push(NodeProto {
+            name: short(&node.name),
+            input,
+            output: vec![name],
+            attribute,
+            ..node.clone()
+        });
     }
 
     /// A name that no tensor has.
@@ -405,12 +502,18 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// The name of a node with less of what all names have: `c1/n2/sep_5x5@0/dw1`. In a small network names weigh as much as weights.
+/// The name of a node with less of what all names have: `c1/n2/sep_5x5@0/dw1`. In a small network
+/// names weigh as much as weights.
 pub(super) fn short(name: &str) -> String {
-    name.replace("cell", "c").replace("/node", "/n").replace("/input", "/in").replace("_conv_", "_").replace("_pool_", "_")
+    name.replace("cell", "c")
+        .replace("/node", "/n")
+        .replace("/input", "/in")
+        .replace("_conv_", "_")
+        .replace("_pool_", "_")
 }
 
-/// Whether an attribute says what the standard says without it. The kernel of a convolution is that of its weight.
+/// Whether an attribute says what the standard says without it. The kernel of a convolution is that
+/// of its weight.
 fn is_default(node: &NodeProto, attribute: &AttributeProto) -> bool {
     match (node.op_type.as_str(), attribute.name.as_str()) {
         ("Conv", "kernel_shape") => true,
@@ -428,7 +531,9 @@ mod tests {
 
     #[test]
     fn a_scale_holds_its_range_and_little_more() {
-        for (min, max) in [(0.0, 3.0), (-1.0, 0.5), (-0.5, 1.0), (-7.0, 7.0), (0.0, 1e-6), (-1e-3, 1e4)] {
+        for (min, max) in
+            [(0.0, 3.0), (-1.0, 0.5), (-0.5, 1.0), (-7.0, 7.0), (0.0, 1e-6), (-1e-3, 1e4)]
+        {
             let Scale { step, is_signed } = Scale::of(Range { min, max });
             let zero: f32 = if is_signed { 128.0 } else { 0.0 };
             let [low, high] = [-zero * step, (255.0 - zero) * step];
@@ -446,7 +551,9 @@ mod tests {
 
     /// x → pointwise with bias → ReLU → depthwise → pointwise.
     fn chain(first: &[f32]) -> GraphProto {
-        let conv = |name: &str, inputs: &[&str]| NodeProto::new("Conv", name, inputs.iter().map(|i| (*i).to_owned()).collect(), name);
+        let conv = |name: &str, inputs: &[&str]| {
+            NodeProto::new("Conv", name, inputs.iter().map(|i| (*i).to_owned()).collect(), name)
+        };
         GraphProto {
             node: vec![
                 conv("a", &["x", "a/w", "a/b"]),
@@ -469,7 +576,8 @@ mod tests {
     fn factors_move_along_convolutions_and_the_product_stays() {
         let mut graph = chain(&[1.0, 0.5, -4.0, 2.0]);
         equalize(&mut graph);
-        // The middle of 1 and 4 is 2: factors of 2 and one half. Behind them 2 and 8 are in the middle of 1·2/2 and 4·2.
+        // The middle of 1 and 4 is 2: factors of 2 and one half. Behind them 2 and 8 are in the
+        // middle of 1·2/2 and 4·2.
         assert_eq!(stored(&graph, "a/w"), [2.0, 1.0, -2.0, 1.0]);
         assert_eq!(stored(&graph, "a/b"), [2.0, -4.0]);
         let largest = largest_weights(&graph.initializer[2]).unwrap();
@@ -495,9 +603,12 @@ mod tests {
 
     #[test]
     fn what_was_not_seen_is_not_quantised() {
-        let quantizer = Quantizer::new(ModelProto { graph: Some(chain(&[1.0; 4])), ..ModelProto::default() });
+        let quantizer =
+            Quantizer::new(ModelProto { graph: Some(chain(&[1.0; 4])), ..ModelProto::default() });
         let mut other = quantizer.clone();
-        assert!(matches!(other.observe("x", &[1.0, f32::NAN]), Err(ExportError::Calibration { tensor, .. }) if tensor == "x"));
+        assert!(
+            matches!(other.observe("x", &[1.0, f32::NAN]), Err(ExportError::Calibration { tensor, .. }) if tensor == "x")
+        );
         assert!(matches!(quantizer.finish(), Err(ExportError::Calibration { .. })));
     }
 }

@@ -55,12 +55,14 @@ impl Precision {
 pub struct Format {
     /// Its numbers.
     pub precision: Precision,
-    /// Whether it takes pixels, uint8 `[batch, height, width, channels]`, and normalises them itself.
+    /// Whether it takes pixels, uint8 `[batch, height, width, channels]`, and normalises them
+    /// itself.
     pub pixels: bool,
 }
 
 impl Format {
-    /// What tells the files of a run apart: nothing, `.pixels`, `.fp16`, `.int8`, `.pixels.fp16` or `.pixels.int8`.
+    /// What tells the files of a run apart: nothing, `.pixels`, `.fp16`, `.int8`, `.pixels.fp16` or
+    /// `.pixels.int8`.
     pub fn suffix(self) -> String {
         let precision = match self.precision {
             Precision::F32 => "",
@@ -92,7 +94,8 @@ pub enum Numbers {
     },
 }
 
-/// The bytes of `model.onnx`: the network with its class names, preprocessing, architecture and accuracy as metadata.
+/// The bytes of `model.onnx`: the network with its class names, preprocessing, architecture and
+/// accuracy as metadata.
 ///
 /// The same network gives the same bytes.
 pub fn model(trained: &Trained, batch_norms: BatchNorms) -> Result<Vec<u8>> {
@@ -101,12 +104,19 @@ pub fn model(trained: &Trained, batch_norms: BatchNorms) -> Result<Vec<u8>> {
     Ok(onnx.encode_to_vec())
 }
 
-/// The bytes of the network with BatchNorms folded, in another form. `accuracy` is stated in its metadata.
+/// The bytes of the network with BatchNorms folded, in another form. `accuracy` is stated in its
+/// metadata.
 ///
 /// # Errors
-/// [`ExportError::TooLarge`](crate::ExportError::TooLarge) where 16-bit floats cannot hold the weights,
-/// [`ExportError::Calibration`](crate::ExportError::Calibration) where the quantiser has not seen every tensor.
-pub fn model_in(trained: &Trained, numbers: &Numbers, pixels: bool, accuracy: f64) -> Result<Vec<u8>> {
+/// [`ExportError::TooLarge`](crate::ExportError::TooLarge) where 16-bit floats cannot hold the
+/// weights, [`ExportError::Calibration`](crate::ExportError::Calibration) where the quantiser has
+/// not seen every tensor.
+pub fn model_in(
+    trained: &Trained,
+    numbers: &Numbers,
+    pixels: bool,
+    accuracy: f64,
+) -> Result<Vec<u8>> {
     let mut said = Vec::new();
     let mut onnx = match numbers {
         Numbers::F32 => float_model(trained, BatchNorms::Folded)?,
@@ -139,9 +149,17 @@ pub fn quantizer(trained: &Trained) -> Result<Quantizer> {
 /// A genotype in little space: `[["normal","sep_3x3@0 identity@1",…],…]`, one text for each node.
 fn short_genotype(genotype: &Genotype) -> String {
     let cell = |cell: &CellGenotype| {
-        let node = |pairs: &Vec<Pair>| pairs.iter().map(|pair| format!("{}@{}", pair.op, pair.input)).collect::<Vec<_>>().join(" ");
+        let node = |pairs: &Vec<Pair>| {
+            pairs
+                .iter()
+                .map(|pair| format!("{}@{}", pair.op, pair.input))
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
         let kind = serde_json::to_value(cell.kind).expect("a kind of cell prints as JSON");
-        std::iter::once(kind).chain(cell.nodes.iter().map(|pairs| node(pairs).into())).collect::<serde_json::Value>()
+        std::iter::once(kind)
+            .chain(cell.nodes.iter().map(|pairs| node(pairs).into()))
+            .collect::<serde_json::Value>()
     };
     int8::short(&genotype.cells.iter().map(cell).collect::<serde_json::Value>().to_string())
 }
@@ -159,10 +177,16 @@ fn float_model(trained: &Trained, batch_norms: BatchNorms) -> Result<ModelProto>
     }
 }
 
-fn add_metadata(onnx: &mut ModelProto, trained: &Trained, accuracy: f64, more: &[(&str, String)]) -> Result<()> {
+fn add_metadata(
+    onnx: &mut ModelProto,
+    trained: &Trained,
+    accuracy: f64,
+    more: &[(&str, String)],
+) -> Result<()> {
     let cost = cost::count(&trained.inference(1)?.graph);
     let network = &trained.network;
-    let json = |value: serde_json::Result<String>| value.expect("strings and numbers print as JSON");
+    let json =
+        |value: serde_json::Result<String>| value.expect("strings and numbers print as JSON");
     let mut metadata = vec![
         ("adwp.dataset", network.dataset.clone()),
         ("adwp.classes", json(serde_json::to_string(&network.classes))),
@@ -177,15 +201,24 @@ fn add_metadata(onnx: &mut ModelProto, trained: &Trained, accuracy: f64, more: &
     }
     match (network.blueprint.genotype(), network.architecture()) {
         (Some(genotype), _) => metadata.push((GENOTYPE, json(serde_json::to_string(genotype)))),
-        (None, architecture) => metadata.push(("adwp.architecture", json(serde_json::to_string(&architecture)))),
+        (None, architecture) => {
+            metadata.push(("adwp.architecture", json(serde_json::to_string(&architecture))))
+        }
     }
     let is_said = |key: &str| more.iter().any(|(said, _)| *said == key);
     let entries = metadata.into_iter().filter(|(key, _)| !is_said(key)).chain(more.iter().cloned());
-    onnx.metadata_props = entries.map(|(key, value)| StringStringEntryProto { key: key.to_owned(), value }).collect();
+    onnx.metadata_props =
+        entries.map(|(key, value)| StringStringEntryProto { key: key.to_owned(), value }).collect();
     Ok(())
 }
 
-/// The bytes of an ONNX file with the network that gives `output`, as [`graph_to_onnx`] writes it, and no metadata.
-pub fn onnx_bytes(graph: &Graph, variables: &Variables, input: NodeId, output: NodeId) -> Result<Vec<u8>> {
+/// The bytes of an ONNX file with the network that gives `output`, as [`graph_to_onnx`] writes it,
+/// and no metadata.
+pub fn onnx_bytes(
+    graph: &Graph,
+    variables: &Variables,
+    input: NodeId,
+    output: NodeId,
+) -> Result<Vec<u8>> {
     Ok(graph_to_onnx(graph, variables, input, output)?.encode_to_vec())
 }

@@ -1,4 +1,5 @@
-//! The part of the ONNX format that this writer uses, as protobuf messages. Field numbers are those of `onnx.proto`, IR version 8.
+//! The part of the ONNX format that this writer uses, as protobuf messages. Field numbers are those
+//! of `onnx.proto`, IR version 8.
 
 /// Elements of 32-bit floats.
 pub const FLOAT: i32 = 1;
@@ -137,20 +138,37 @@ impl TensorProto {
     /// A tensor of 32-bit floats.
     pub fn floats(name: impl Into<String>, shape: &[usize], data: &[f32]) -> Self {
         let raw_data = data.iter().flat_map(|v| v.to_le_bytes()).collect();
-        Self { dims: shape.iter().map(|&d| d as i64).collect(), data_type: FLOAT, name: name.into(), raw_data }
+        Self {
+            dims: shape.iter().map(|&d| d as i64).collect(),
+            data_type: FLOAT,
+            name: name.into(),
+            raw_data,
+        }
     }
 
     /// The elements of a tensor of 32-bit floats; none of another one.
     pub fn as_floats(&self) -> Option<Vec<f32>> {
-        let values = || self.raw_data.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
+        let values =
+            || self.raw_data.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
         (self.data_type == FLOAT).then(values)
     }
 }
 
 impl NodeProto {
     /// A node of one output.
-    pub fn new(op_type: &str, name: impl Into<String>, input: Vec<String>, output: impl Into<String>) -> Self {
-        Self { input, output: vec![output.into()], name: name.into(), op_type: op_type.to_owned(), attribute: Vec::new() }
+    pub fn new(
+        op_type: &str,
+        name: impl Into<String>,
+        input: Vec<String>,
+        output: impl Into<String>,
+    ) -> Self {
+        Self {
+            input,
+            output: vec![output.into()],
+            name: name.into(),
+            op_type: op_type.to_owned(),
+            attribute: Vec::new(),
+        }
     }
 
     /// The same with one more attribute.

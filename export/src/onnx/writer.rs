@@ -3,8 +3,8 @@ use std::collections::HashMap;
 use adwp_engine::{Activation, Graph, Node, NodeId, Op, Pool, Shape, Variables};
 
 use super::proto::{
-    AttributeProto, DimensionProto, FLOAT, GraphProto, INT64, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto,
-    TensorTypeProto, TypeProto, ValueInfoProto,
+    AttributeProto, DimensionProto, FLOAT, GraphProto, INT64, ModelProto, NodeProto,
+    OperatorSetIdProto, TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
 };
 use crate::{ExportError, Result};
 
@@ -14,12 +14,17 @@ pub const OPSET: i64 = 17;
 /// IR version of the format that goes with [`OPSET`].
 const IR_VERSION: i64 = 8;
 
-/// The ONNX model of what `output` needs. The batch, whatever it is in the graph, is dynamic in the file; values are named after their
-/// nodes, the input `images` and the output `logits`.
+/// The ONNX model of what `output` needs. The batch, whatever it is in the graph, is dynamic in the
+/// file; values are named after their nodes, the input `images` and the output `logits`.
 ///
 /// # Errors
 /// [`ExportError::NotExportable`] for operations of training and search.
-pub fn graph_to_onnx(graph: &Graph, variables: &Variables, input: NodeId, output: NodeId) -> Result<ModelProto> {
+pub fn graph_to_onnx(
+    graph: &Graph,
+    variables: &Variables,
+    input: NodeId,
+    output: NodeId,
+) -> Result<ModelProto> {
     let mut writer = Writer {
         graph,
         variables,
@@ -48,7 +53,8 @@ pub fn graph_to_onnx(graph: &Graph, variables: &Variables, input: NodeId, output
 /// A value whose first extent is the batch.
 fn value_info(name: &str, shape: &Shape) -> ValueInfoProto {
     let batch = DimensionProto { dim_param: Some("batch".into()), dim_value: None };
-    let rest = shape[1..].iter().map(|&d| DimensionProto { dim_value: Some(d as i64), dim_param: None });
+    let rest =
+        shape[1..].iter().map(|&d| DimensionProto { dim_value: Some(d as i64), dim_param: None });
     let shape = TensorShapeProto { dim: std::iter::once(batch).chain(rest).collect() };
     let tensor = TensorTypeProto { elem_type: FLOAT, shape: Some(shape) };
     ValueInfoProto { name: name.to_owned(), r#type: Some(TypeProto { tensor_type: Some(tensor) }) }
@@ -60,7 +66,8 @@ struct Writer<'a> {
     input: NodeId,
     output: NodeId,
     onnx: GraphProto,
-    /// Values that an earlier node gives already, such as the pool of one tensor in two nodes of a cell, with what it calls them.
+    /// Values that an earlier node gives already, such as the pool of one tensor in two nodes of a
+    /// cell, with what it calls them.
     twins: HashMap<String, String>,
 }
 
@@ -78,16 +85,34 @@ impl Writer<'_> {
     }
 
     /// Adds a node, unless one is there that does the same to the same values.
-    fn push(&mut self, name: &str, op_type: &str, input: Vec<String>, output: String, attribute: Vec<AttributeProto>) {
-        let input: Vec<String> = input.into_iter().map(|value| self.twins.get(&value).cloned().unwrap_or(value)).collect();
-        let does_the_same = |node: &&NodeProto| node.op_type == op_type && node.input == input && node.attribute == attribute;
+    fn push(
+        &mut self,
+        name: &str,
+        op_type: &str,
+        input: Vec<String>,
+        output: String,
+        attribute: Vec<AttributeProto>,
+    ) {
+        let input: Vec<String> = input
+            .into_iter()
+            .map(|value| self.twins.get(&value).cloned().unwrap_or(value))
+            .collect();
+        let does_the_same = |node: &&NodeProto| {
+            node.op_type == op_type && node.input == input && node.attribute == attribute
+        };
         let is_output = self.value(self.output) == output;
         if let Some(twin) = self.onnx.node.iter().find(does_the_same).filter(|_| !is_output) {
             let twin = twin.output[0].clone();
             self.twins.insert(output, twin);
             return;
         }
-        self.onnx.node.push(NodeProto { input, output: vec![output], name: name.to_owned(), op_type: op_type.to_owned(), attribute });
+        self.onnx.node.push(NodeProto {
+            input,
+            output: vec![output],
+            name: name.to_owned(),
+            op_type: op_type.to_owned(),
+            attribute,
+        });
     }
 
     fn floats(&mut self, name: &str, shape: &[usize], data: &[f32]) {
@@ -96,7 +121,12 @@ impl Writer<'_> {
 
     fn integers(&mut self, name: String, data: &[i64]) -> String {
         let raw_data = data.iter().flat_map(|v| v.to_le_bytes()).collect();
-        self.onnx.initializer.push(TensorProto { dims: vec![data.len() as i64], data_type: INT64, name: name.clone(), raw_data });
+        self.onnx.initializer.push(TensorProto {
+            dims: vec![data.len() as i64],
+            data_type: INT64,
+            name: name.clone(),
+            raw_data,
+        });
         name
     }
 
@@ -115,8 +145,14 @@ impl Writer<'_> {
                 let attributes = vec![
                     AttributeProto::integers("dilations", &[conv.dilation as i64; 2]),
                     AttributeProto::integer("group", conv.groups as i64),
-                    AttributeProto::integers("kernel_shape", &[weight[2], weight[3]].map(|side| side as i64)),
-                    AttributeProto::integers("pads", &[top, left, top, left].map(|zeros| zeros as i64)),
+                    AttributeProto::integers(
+                        "kernel_shape",
+                        &[weight[2], weight[3]].map(|side| side as i64),
+                    ),
+                    AttributeProto::integers(
+                        "pads",
+                        &[top, left, top, left].map(|zeros| zeros as i64),
+                    ),
                     AttributeProto::integers("strides", &conv.stride.map(|step| step as i64)),
                 ];
                 self.push(name, "Conv", inputs, output, attributes);
@@ -127,7 +163,13 @@ impl Writer<'_> {
             Op::Gate => {
                 let axes = self.integers(format!("{name}/axes"), &[2, 3]);
                 let planes = format!("{name}/planes");
-                self.push(&planes, "Unsqueeze", vec![inputs[1].clone(), axes], planes.clone(), Vec::new());
+                self.push(
+                    &planes,
+                    "Unsqueeze",
+                    vec![inputs[1].clone(), axes],
+                    planes.clone(),
+                    Vec::new(),
+                );
                 self.push(name, "Mul", vec![inputs[0].clone(), planes], output, Vec::new());
             }
             Op::MaxPool(pool) => self.push(name, "MaxPool", inputs, output, pool_attributes(pool)),
@@ -139,7 +181,13 @@ impl Writer<'_> {
             Op::GlobalAvgPool => {
                 let pooled = format!("{name}/pooled");
                 self.push(&pooled, "GlobalAveragePool", inputs, pooled.clone(), Vec::new());
-                self.push(name, "Flatten", vec![pooled], output, vec![AttributeProto::integer("axis", 1)]);
+                self.push(
+                    name,
+                    "Flatten",
+                    vec![pooled],
+                    output,
+                    vec![AttributeProto::integer("axis", 1)],
+                );
             }
             Op::Add => {
                 let op = if inputs.len() == 2 { "Add" } else { "Sum" };
@@ -150,23 +198,50 @@ impl Writer<'_> {
                 self.floats(&constant, &[1], &[*factor]);
                 self.push(name, "Mul", [inputs, vec![constant]].concat(), output, Vec::new());
             }
-            Op::Concat => self.push(name, "Concat", inputs, output, vec![AttributeProto::integer("axis", 1)]),
+            Op::Concat => {
+                self.push(name, "Concat", inputs, output, vec![AttributeProto::integer("axis", 1)])
+            }
             Op::Crop { top, left } => {
                 let starts = self.integers(format!("{name}/starts"), &[*top as i64, *left as i64]);
                 let ends = self.integers(format!("{name}/ends"), &[i64::MAX; 2]);
                 let axes = self.integers(format!("{name}/axes"), &[2, 3]);
-                self.push(name, "Slice", [inputs, vec![starts, ends, axes]].concat(), output, Vec::new());
+                self.push(
+                    name,
+                    "Slice",
+                    [inputs, vec![starts, ends, axes]].concat(),
+                    output,
+                    Vec::new(),
+                );
             }
-            Op::Linear => self.push(name, "Gemm", inputs, output, vec![AttributeProto::integer("transB", 1)]),
-            Op::Softmax => self.push(name, "Softmax", inputs, output, vec![AttributeProto::integer("axis", -1)]),
-            op @ (Op::Input | Op::WeightedSum { .. } | Op::Select { .. } | Op::Reshape | Op::DropPath | Op::CrossEntropy { .. }) => {
+            Op::Linear => {
+                self.push(name, "Gemm", inputs, output, vec![AttributeProto::integer("transB", 1)])
+            }
+            Op::Softmax => self.push(
+                name,
+                "Softmax",
+                inputs,
+                output,
+                vec![AttributeProto::integer("axis", -1)],
+            ),
+            op @ (Op::Input
+            | Op::WeightedSum { .. }
+            | Op::Select { .. }
+            | Op::Reshape
+            | Op::DropPath
+            | Op::CrossEntropy { .. }) => {
                 return Err(ExportError::NotExportable { node: name.to_owned(), op: op.name() });
             }
         }
         Ok(())
     }
 
-    fn activation(&mut self, activation: Activation, name: &str, inputs: Vec<String>, output: String) {
+    fn activation(
+        &mut self,
+        activation: Activation,
+        name: &str,
+        inputs: Vec<String>,
+        output: String,
+    ) {
         match activation {
             Activation::Relu6 => {
                 let bounds = [("low", 0.0), ("high", 6.0)].map(|(bound, value)| {
@@ -193,7 +268,13 @@ impl Writer<'_> {
         }
     }
 
-    fn batch_norm(&mut self, node: &Node, mut inputs: Vec<String>, output: String, epsilon: f32) -> Result<()> {
+    fn batch_norm(
+        &mut self,
+        node: &Node,
+        mut inputs: Vec<String>,
+        output: String,
+        epsilon: f32,
+    ) -> Result<()> {
         if inputs.len() == 1 {
             for (part, value) in [("scale", 1.0), ("shift", 0.0)] {
                 let constant = format!("{}/{part}", node.name);
@@ -206,7 +287,13 @@ impl Writer<'_> {
             self.floats(&statistic, &variable.shape, variable.data()?);
             inputs.push(statistic);
         }
-        self.push(&node.name, "BatchNormalization", inputs, output, vec![AttributeProto::real("epsilon", epsilon)]);
+        self.push(
+            &node.name,
+            "BatchNormalization",
+            inputs,
+            output,
+            vec![AttributeProto::real("epsilon", epsilon)],
+        );
         Ok(())
     }
 }

@@ -26,47 +26,69 @@ impl NamedArchitecture {
     /// Reads `architecture.json`.
     ///
     /// # Errors
-    /// Unknown schema, unknown keys or operations, cells that read later nodes, a builder's numbers that make no network.
+    /// Unknown schema, unknown keys or operations, cells that read later nodes, a builder's numbers
+    /// that make no network.
     pub fn from_json(text: &str) -> Result<Self, ModelError> {
         let named: Self = parse(text, "architecture", SCHEMA)?;
         if named.name.trim().is_empty() || named.name.chars().any(char::is_control) {
-            return Err(ModelError::Invalid("architecture: its name must be one line of text".into()));
+            return Err(ModelError::Invalid(
+                "architecture: its name must be one line of text".into(),
+            ));
         }
-        named.architecture.validate().map_err(|e| ModelError::Invalid(format!("architecture: {e}")))?;
+        named
+            .architecture
+            .validate()
+            .map_err(|e| ModelError::Invalid(format!("architecture: {e}")))?;
         Ok(named)
     }
 
-    /// The network of given sizes. What is not given is as published, where the zoo has this architecture under this name.
+    /// The network of given sizes. What is not given is as published, where the zoo has this
+    /// architecture under this name.
     ///
     /// # Errors
     /// When the sizes are not complete, or are those of cells and it has none.
     pub fn network(&self, sizes: Sizes) -> Result<Blueprint, ModelError> {
-        let entry = Zoo::embedded().find(&self.name).ok().filter(|entry| entry.architecture == self.architecture);
+        let entry = Zoo::embedded()
+            .find(&self.name)
+            .ok()
+            .filter(|entry| entry.architecture == self.architecture);
         of_sizes(&self.name, &self.architecture, entry, sizes)
     }
 
     /// The text of `architecture.json`.
     pub fn to_json(&self) -> String {
-        serde_json::to_string_pretty(self).expect("an architecture has only strings and numbers") + "\n"
+        serde_json::to_string_pretty(self).expect("an architecture has only strings and numbers")
+            + "\n"
     }
 }
 
 impl From<&ZooEntry> for NamedArchitecture {
     fn from(entry: &ZooEntry) -> Self {
-        Self { schema: SCHEMA.to_owned(), name: entry.name.clone(), architecture: entry.architecture.clone() }
+        Self {
+            schema: SCHEMA.to_owned(),
+            name: entry.name.clone(),
+            architecture: entry.architecture.clone(),
+        }
     }
 }
 
 impl Architecture {
-    /// The network of given sizes. One with a builder of its own takes image and classes of them, and has its own cells and channels.
+    /// The network of given sizes. One with a builder of its own takes image and classes of them,
+    /// and has its own cells and channels.
     ///
     /// # Errors
     /// When a network cannot have so many cells, or the cells are not of the DARTS space.
     pub fn network(&self, skeleton: Skeleton) -> Result<Blueprint, ModelError> {
         Ok(match self {
-            Self::Cells(cells) => Blueprint::Cells { genotype: cells.genotype(skeleton.cells)?, skeleton },
+            Self::Cells(cells) => {
+                Blueprint::Cells { genotype: cells.genotype(skeleton.cells)?, skeleton }
+            }
             Self::WideCells(cells) => Blueprint::WideCells { cells: cells.clone(), skeleton },
-            Self::Handmade(network) => Blueprint::Handmade { network: *network, image: skeleton.image, classes: skeleton.classes },
+            Self::Handmade(network) => Blueprint::Handmade {
+                network: *network,
+                image: skeleton.image,
+                classes: skeleton.classes,
+            },
         })
     }
 }
@@ -80,18 +102,32 @@ pub(super) fn of_sizes(
 ) -> Result<Blueprint, ModelError> {
     let stems = published.map(ZooEntry::stems).unwrap_or_default();
     let stem = sizes.stem.or(stems.first().copied()).unwrap_or(Stem::Cifar);
-    let (image, classes) = (sizes.image.unwrap_or(stem.image()), sizes.classes.unwrap_or(stem.classes()));
+    let (image, classes) =
+        (sizes.image.unwrap_or(stem.image()), sizes.classes.unwrap_or(stem.classes()));
     match architecture {
         Architecture::Cells(_) | Architecture::WideCells(_) => {
             let stack = published.and_then(|entry| entry.stack(stem));
-            let missing = |what| ModelError::Invalid(format!("{name} was not published for this stem: its {what} must be given"));
-            let cells = sizes.cells.or(stack.map(|stack| stack.cells)).ok_or_else(|| missing("cells"))?;
-            let channels = sizes.channels.or(stack.map(|stack| stack.channels)).ok_or_else(|| missing("channels"))?;
+            let missing = |what| {
+                ModelError::Invalid(format!(
+                    "{name} was not published for this stem: its {what} must be given"
+                ))
+            };
+            let cells =
+                sizes.cells.or(stack.map(|stack| stack.cells)).ok_or_else(|| missing("cells"))?;
+            let channels = sizes
+                .channels
+                .or(stack.map(|stack| stack.channels))
+                .ok_or_else(|| missing("channels"))?;
             architecture.network(Skeleton { stem, cells, channels, classes, image })
         }
         Architecture::Handmade(network) => {
-            if sizes.cells.is_some() || sizes.channels.is_some() || sizes.stem.is_some_and(|stem| !stems.contains(&stem)) {
-                let message = format!("{name} is no stack of cells: only its image and its classes can be chosen");
+            if sizes.cells.is_some()
+                || sizes.channels.is_some()
+                || sizes.stem.is_some_and(|stem| !stems.contains(&stem))
+            {
+                let message = format!(
+                    "{name} is no stack of cells: only its image and its classes can be chosen"
+                );
                 return Err(ModelError::Invalid(message));
             }
             Ok(Blueprint::Handmade { network: *network, image, classes })
@@ -106,7 +142,8 @@ mod tests {
 
     #[test]
     fn a_file_gives_the_network_that_was_named() {
-        let skeleton = Skeleton { stem: Stem::Cifar, cells: 5, channels: 4, classes: 3, image: [3, 32, 32] };
+        let skeleton =
+            Skeleton { stem: Stem::Cifar, cells: 5, channels: 4, classes: 3, image: [3, 32, 32] };
         for name in ["gdas", "nasnet-a", "densenet-bc-100"] {
             let entry = Zoo::embedded().find(name).unwrap();
             let named = NamedArchitecture::from(entry);
@@ -114,7 +151,11 @@ mod tests {
             assert_eq!(read, named);
             let network = read.architecture.network(skeleton).unwrap();
             assert_eq!((network.image(), network.classes()), ([3, 32, 32], 3), "{name}");
-            assert_eq!(network.skeleton(), (name != "densenet-bc-100").then_some(skeleton), "{name}");
+            assert_eq!(
+                network.skeleton(),
+                (name != "densenet-bc-100").then_some(skeleton),
+                "{name}"
+            );
         }
     }
 
@@ -130,20 +171,34 @@ mod tests {
         let other = NamedArchitecture { name: "nasnet-a".into(), ..named("amoebanet-a") };
         let renamed = NamedArchitecture { name: "mine".into(), ..named("nasnet-a") };
         for own in [other, renamed] {
-            assert!(own.network(channels).unwrap_err().to_string().contains("its cells must be given"), "{}", own.name);
+            assert!(
+                own.network(channels).unwrap_err().to_string().contains("its cells must be given"),
+                "{}",
+                own.name
+            );
             let sizes = Sizes { cells: Some(3), image: Some([3, 16, 16]), ..channels };
             assert_eq!(own.network(sizes).unwrap().image(), [3, 16, 16]);
         }
         let renamed = NamedArchitecture { name: "mine".into(), ..named("mobilenet-v2") };
-        assert_eq!(renamed.network(Sizes { classes: Some(7), ..Sizes::default() }).unwrap().classes(), 7);
+        assert_eq!(
+            renamed.network(Sizes { classes: Some(7), ..Sizes::default() }).unwrap().classes(),
+            7
+        );
         for sizes in [channels, Sizes { stem: Some(Stem::Imagenet), ..Sizes::default() }] {
-            assert!(renamed.network(sizes).unwrap_err().to_string().contains("mine is no stack of cells"));
+            assert!(
+                renamed
+                    .network(sizes)
+                    .unwrap_err()
+                    .to_string()
+                    .contains("mine is no stack of cells")
+            );
         }
     }
 
     #[test]
     fn files_that_are_wrong_are_refused() {
-        let right = NamedArchitecture::from(Zoo::embedded().find("densenet-bc-100").unwrap()).to_json();
+        let right =
+            NamedArchitecture::from(Zoo::embedded().find("densenet-bc-100").unwrap()).to_json();
         for (from, to, why) in [
             ("architecture/1", "architecture/2", "adwp/architecture/2"),
             ("densenet-bc-100", " ", "one line of text"),
@@ -153,11 +208,15 @@ mod tests {
             ("densenet_bc\"", "densenet\"", "densenet"),
         ] {
             assert!(right.contains(from), "{from} is not in {right}");
-            let error = NamedArchitecture::from_json(&right.replacen(from, to, 1)).unwrap_err().to_string();
+            let error =
+                NamedArchitecture::from_json(&right.replacen(from, to, 1)).unwrap_err().to_string();
             assert!(error.contains(why), "{error}");
         }
         let cells = NamedArchitecture::from(Zoo::embedded().find("gdas").unwrap()).to_json();
-        let error = NamedArchitecture::from_json(&cells.replacen("\"input\": 0", "\"input\": 9", 1)).unwrap_err().to_string();
+        let error =
+            NamedArchitecture::from_json(&cells.replacen("\"input\": 0", "\"input\": 9", 1))
+                .unwrap_err()
+                .to_string();
         assert!(error.starts_with("architecture: "), "{error}");
     }
 }

@@ -8,21 +8,25 @@ use crate::discrete::Drops;
 use crate::skeleton::check_image;
 use crate::{Discrete, Heads, ModelError};
 
-/// Layers of a DenseNet-BC's dense block that a depth leaves: two convolutions a layer, three blocks, and four layers around them.
+/// Layers of a DenseNet-BC's dense block that a depth leaves: two convolutions a layer, three
+/// blocks, and four layers around them.
 const DENSE_BLOCKS: usize = 3;
 
 // Far beyond any network of use, so that no product of sizes overflows.
 const MAX_DEPTH: usize = 1000;
 const MAX_GROWTH: usize = 1000;
 
-/// A network that was drawn as a whole. Its batch normalisation is that of all networks here, whatever its publication used.
+/// A network that was drawn as a whole. Its batch normalisation is that of all networks here,
+/// whatever its publication used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Handmade {
-    /// Inception-v1 (GoogLeNet) as TensorFlow and PyTorch have it: a BatchNorm after each convolution in the place of local response
-    /// normalisation, 3×3 convolutions where the publication has 5×5; here without auxiliary classifiers.
+    /// Inception-v1 (GoogLeNet) as TensorFlow and PyTorch have it: a BatchNorm after each
+    /// convolution in the place of local response normalisation, 3×3 convolutions where the
+    /// publication has 5×5; here without auxiliary classifiers.
     InceptionV1,
-    /// DenseNet-BC for small images: three dense blocks, bottlenecks of four times the growth, transitions that halve the channels.
+    /// DenseNet-BC for small images: three dense blocks, bottlenecks of four times the growth,
+    /// transitions that halve the channels.
     DensenetBc {
         /// Convolutions and the linear layer: 6n + 4.
         depth: usize,
@@ -40,13 +44,21 @@ pub enum Handmade {
 }
 
 impl Handmade {
-    /// Builds the network for images `[channels, height, width]` and a batch size: for training with the heads given, else for inference.
+    /// Builds the network for images `[channels, height, width]` and a batch size: for training
+    /// with the heads given, else for inference.
     ///
-    /// None of them has the auxiliary classifier of [`Heads`]; what can be dropped is what a residual connection passes by.
+    /// None of them has the auxiliary classifier of [`Heads`]; what can be dropped is what a
+    /// residual connection passes by.
     ///
     /// # Errors
     /// When the network or the sizes make none.
-    pub fn build(self, image: [usize; 3], classes: usize, batch: usize, heads: Option<Heads>) -> Result<Discrete, ModelError> {
+    pub fn build(
+        self,
+        image: [usize; 3],
+        classes: usize,
+        batch: usize,
+        heads: Option<Heads>,
+    ) -> Result<Discrete, ModelError> {
         self.validate()?;
         check_image(image, classes, self.smallest_side())?;
         let mut b = Builder::new(true);
@@ -86,7 +98,8 @@ impl Handmade {
         }
     }
 
-    /// The probability with which its published training dropped what the last linear layer reads; 0 where it dropped nothing.
+    /// The probability with which its published training dropped what the last linear layer reads;
+    /// 0 where it dropped nothing.
     pub fn dropout(self) -> f32 {
         match self {
             // Szegedy et al., 2015, section 5.
@@ -95,7 +108,8 @@ impl Handmade {
             Self::MobilenetV1 => 0.001,
             // Of torchvision 0.29.
             Self::MobilenetV2 | Self::MobilenetV3Large | Self::EfficientnetB0 => 0.2,
-            // Where Huang et al., 2017, section 4.2, drop anything, it is inside of the blocks, and without augmentation.
+            // Where Huang et al., 2017, section 4.2, drop anything, it is inside of the blocks, and
+            // without augmentation.
             Self::DensenetBc { .. } => 0.0,
         }
     }
@@ -104,8 +118,12 @@ impl Handmade {
     pub(crate) fn validate(self) -> Result<(), ModelError> {
         let fail = |message: String| Err(ModelError::Invalid(message));
         match self {
-            Self::DensenetBc { depth, .. } if !(10..=MAX_DEPTH).contains(&depth) || depth % (2 * DENSE_BLOCKS) != 4 => {
-                fail(format!("DenseNet-BC has a depth of 6n + 4 from 10 to {MAX_DEPTH}, got {depth}"))
+            Self::DensenetBc { depth, .. }
+                if !(10..=MAX_DEPTH).contains(&depth) || depth % (2 * DENSE_BLOCKS) != 4 =>
+            {
+                fail(format!(
+                    "DenseNet-BC has a depth of 6n + 4 from 10 to {MAX_DEPTH}, got {depth}"
+                ))
             }
             Self::DensenetBc { growth, .. } if !(1..=MAX_GROWTH).contains(&growth) => {
                 fail(format!("DenseNet-BC has a growth from 1 to {MAX_GROWTH}, got {growth}"))
@@ -123,7 +141,11 @@ impl Handmade {
     fn smallest_side(self) -> usize {
         match self {
             Self::DensenetBc { .. } => 4,
-            Self::InceptionV1 | Self::MobilenetV1 | Self::MobilenetV2 | Self::MobilenetV3Large | Self::EfficientnetB0 => 32,
+            Self::InceptionV1
+            | Self::MobilenetV1
+            | Self::MobilenetV2
+            | Self::MobilenetV3Large
+            | Self::EfficientnetB0 => 32,
         }
     }
 }
@@ -134,13 +156,27 @@ fn same(kernel: usize, stride: usize) -> Conv2d {
 }
 
 /// Convolution, BatchNorm.
-fn conv_norm(b: &mut Builder, name: &str, x: NodeId, out: usize, kernel: usize, conv: Conv2d) -> Result<NodeId, ModelError> {
+fn conv_norm(
+    b: &mut Builder,
+    name: &str,
+    x: NodeId,
+    out: usize,
+    kernel: usize,
+    conv: Conv2d,
+) -> Result<NodeId, ModelError> {
     let x = b.conv(name, x, out, kernel, conv, Weights::Own)?;
     Ok(b.batch_norm(&format!("{name}/bn"), x)?)
 }
 
 /// Convolution, BatchNorm, ReLU.
-fn conv_relu(b: &mut Builder, name: &str, x: NodeId, out: usize, kernel: usize, conv: Conv2d) -> Result<NodeId, ModelError> {
+fn conv_relu(
+    b: &mut Builder,
+    name: &str,
+    x: NodeId,
+    out: usize,
+    kernel: usize,
+    conv: Conv2d,
+) -> Result<NodeId, ModelError> {
     let x = conv_norm(b, name, x, out, kernel, conv)?;
     Ok(active(b, name, x, &Op::Relu)?)
 }
@@ -171,8 +207,16 @@ struct Inverted {
     squeezed: Option<usize>,
 }
 
-/// Sandler et al., 2018, section 3.3: expand, convolve each channel, squeeze and excite, project; added to the input where the shape stays.
-fn inverted(b: &mut Builder, drops: &mut Drops, name: &str, input: NodeId, style: &Style, sizes: Inverted) -> Result<NodeId, ModelError> {
+/// Sandler et al., 2018, section 3.3: expand, convolve each channel, squeeze and excite, project;
+/// added to the input where the shape stays.
+fn inverted(
+    b: &mut Builder,
+    drops: &mut Drops,
+    name: &str,
+    input: NodeId,
+    style: &Style,
+    sizes: Inverted,
+) -> Result<NodeId, ModelError> {
     let Inverted { kernel, expanded, out, stride, squeezed } = sizes;
     let mut x = input;
     if expanded != b.channels(x) {
@@ -181,7 +225,14 @@ fn inverted(b: &mut Builder, drops: &mut Drops, name: &str, input: NodeId, style
         x = active(b, &name, x, &style.activation)?;
     }
     let depthwise = format!("{name}/dw");
-    x = conv_norm(b, &depthwise, x, expanded, kernel, Conv2d { groups: expanded, ..same(kernel, stride) })?;
+    x = conv_norm(
+        b,
+        &depthwise,
+        x,
+        expanded,
+        kernel,
+        Conv2d { groups: expanded, ..same(kernel, stride) },
+    )?;
     x = active(b, &depthwise, x, &style.activation)?;
     if let Some(squeezed) = squeezed {
         let name = format!("{name}/se");
@@ -200,7 +251,8 @@ fn inverted(b: &mut Builder, drops: &mut Drops, name: &str, input: NodeId, style
     Ok(b.graph.add(format!("{name}/add"), Op::Add, &[input, x])?)
 }
 
-/// Inverted residuals whose first of each stage changes size and channels: expansion, channels, blocks, stride and kernel of each stage.
+/// Inverted residuals whose first of each stage changes size and channels: expansion, channels,
+/// blocks, stride and kernel of each stage.
 fn stages(
     b: &mut Builder,
     drops: &mut Drops,
@@ -212,7 +264,13 @@ fn stages(
     for (stage, &(expansion, out, blocks, stride, kernel)) in stages.iter().enumerate() {
         for block in 0..blocks {
             let (channels, stride) = (b.channels(x), if block == 0 { stride } else { 1 });
-            let sizes = Inverted { kernel, expanded: expansion * channels, out, stride, squeezed: squeezed(channels) };
+            let sizes = Inverted {
+                kernel,
+                expanded: expansion * channels,
+                out,
+                stride,
+                squeezed: squeezed(channels),
+            };
             x = inverted(b, drops, &format!("stage{stage}/block{block}"), x, style, sizes)?;
         }
     }
@@ -221,32 +279,63 @@ fn stages(
 
 /// Sandler et al., 2018, Table 2.
 fn mobilenet_v2(b: &mut Builder, drops: &mut Drops, images: NodeId) -> Result<NodeId, ModelError> {
-    const STAGES: [(usize, usize, usize, usize, usize); 7] =
-        [(1, 16, 1, 1, 3), (6, 24, 2, 2, 3), (6, 32, 3, 2, 3), (6, 64, 4, 2, 3), (6, 96, 3, 1, 3), (6, 160, 3, 2, 3), (6, 320, 1, 1, 3)];
+    const STAGES: [(usize, usize, usize, usize, usize); 7] = [
+        (1, 16, 1, 1, 3),
+        (6, 24, 2, 2, 3),
+        (6, 32, 3, 2, 3),
+        (6, 64, 4, 2, 3),
+        (6, 96, 3, 1, 3),
+        (6, 160, 3, 2, 3),
+        (6, 320, 1, 1, 3),
+    ];
     let relu6 = Op::Activation(Activation::Relu6);
     let x = conv_norm(b, "conv", images, 32, 3, same(3, 2))?;
     let x = active(b, "conv", x, &relu6)?;
-    let style = Style { activation: relu6.clone(), inner: Op::Relu, gate: Op::Activation(Activation::Sigmoid) };
+    let style = Style {
+        activation: relu6.clone(),
+        inner: Op::Relu,
+        gate: Op::Activation(Activation::Sigmoid),
+    };
     let x = stages(b, drops, x, &style, &STAGES, |_| None)?;
     let x = conv_norm(b, "head", x, 1280, 1, Conv2d::default())?;
     Ok(active(b, "head", x, &relu6)?)
 }
 
 /// Tan and Le, 2019, Table 1; the squeezed channels are a quarter of those of the block's input.
-fn efficientnet_b0(b: &mut Builder, drops: &mut Drops, images: NodeId) -> Result<NodeId, ModelError> {
-    const STAGES: [(usize, usize, usize, usize, usize); 7] =
-        [(1, 16, 1, 1, 3), (6, 24, 2, 2, 3), (6, 40, 2, 2, 5), (6, 80, 3, 2, 3), (6, 112, 3, 1, 5), (6, 192, 4, 2, 5), (6, 320, 1, 1, 3)];
+fn efficientnet_b0(
+    b: &mut Builder,
+    drops: &mut Drops,
+    images: NodeId,
+) -> Result<NodeId, ModelError> {
+    const STAGES: [(usize, usize, usize, usize, usize); 7] = [
+        (1, 16, 1, 1, 3),
+        (6, 24, 2, 2, 3),
+        (6, 40, 2, 2, 5),
+        (6, 80, 3, 2, 3),
+        (6, 112, 3, 1, 5),
+        (6, 192, 4, 2, 5),
+        (6, 320, 1, 1, 3),
+    ];
     let silu = Op::Activation(Activation::Silu);
     let x = conv_norm(b, "conv", images, 32, 3, same(3, 2))?;
     let x = active(b, "conv", x, &silu)?;
-    let style = Style { activation: silu.clone(), inner: silu.clone(), gate: Op::Activation(Activation::Sigmoid) };
+    let style = Style {
+        activation: silu.clone(),
+        inner: silu.clone(),
+        gate: Op::Activation(Activation::Sigmoid),
+    };
     let x = stages(b, drops, x, &style, &STAGES, |channels| Some(channels / 4))?;
     let x = conv_norm(b, "head", x, 1280, 1, Conv2d::default())?;
     Ok(active(b, "head", x, &silu)?)
 }
 
 /// Howard et al., 2019, Table 1, classifier included.
-fn mobilenet_v3_large(b: &mut Builder, drops: &mut Drops, images: NodeId, classes: usize) -> Result<NodeId, ModelError> {
+fn mobilenet_v3_large(
+    b: &mut Builder,
+    drops: &mut Drops,
+    images: NodeId,
+    classes: usize,
+) -> Result<NodeId, ModelError> {
     // Kernel, expanded channels, channels, squeeze and excitation, hard swish, stride.
     const BLOCKS: [(usize, usize, usize, bool, bool, usize); 15] = [
         (3, 16, 16, false, false, 1),
@@ -266,14 +355,25 @@ fn mobilenet_v3_large(b: &mut Builder, drops: &mut Drops, images: NodeId, classe
         (5, 960, 160, true, true, 1),
     ];
     let hard_swish = Op::Activation(Activation::HardSwish);
-    let style = |activation| Style { activation, inner: Op::Relu, gate: Op::Activation(Activation::HardSigmoid) };
+    let style = |activation| Style {
+        activation,
+        inner: Op::Relu,
+        gate: Op::Activation(Activation::HardSigmoid),
+    };
     let (plain, swish) = (style(Op::Relu), style(hard_swish.clone()));
     let x = conv_norm(b, "conv", images, 16, 3, same(3, 2))?;
     let mut x = active(b, "conv", x, &hard_swish)?;
     for (i, (kernel, expanded, out, squeezes, swishes, stride)) in BLOCKS.into_iter().enumerate() {
         let squeezed = squeezes.then(|| nearest_multiple_of_8(expanded / 4));
         let sizes = Inverted { kernel, expanded, out, stride, squeezed };
-        x = inverted(b, drops, &format!("block{i}"), x, if swishes { &swish } else { &plain }, sizes)?;
+        x = inverted(
+            b,
+            drops,
+            &format!("block{i}"),
+            x,
+            if swishes { &swish } else { &plain },
+            sizes,
+        )?;
     }
     let x = conv_norm(b, "head", x, 960, 1, Conv2d::default())?;
     let x = active(b, "head", x, &hard_swish)?;
@@ -293,19 +393,44 @@ fn nearest_multiple_of_8(channels: usize) -> usize {
 
 /// Howard et al., 2017, Table 1, whose last stride of 2 is a mistake: the size stays 7×7.
 fn mobilenet_v1(b: &mut Builder, images: NodeId) -> Result<NodeId, ModelError> {
-    const BLOCKS: [(usize, usize); 13] =
-        [(64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), (512, 1), (512, 1), (512, 1), (512, 1), (512, 1), (1024, 2), (1024, 1)];
+    const BLOCKS: [(usize, usize); 13] = [
+        (64, 1),
+        (128, 2),
+        (128, 1),
+        (256, 2),
+        (256, 1),
+        (512, 2),
+        (512, 1),
+        (512, 1),
+        (512, 1),
+        (512, 1),
+        (512, 1),
+        (1024, 2),
+        (1024, 1),
+    ];
     let mut x = conv_relu(b, "conv", images, 32, 3, same(3, 2))?;
     for (i, (out, stride)) in BLOCKS.into_iter().enumerate() {
         let channels = b.channels(x);
-        x = conv_relu(b, &format!("block{i}/dw"), x, channels, 3, Conv2d { groups: channels, ..same(3, stride) })?;
+        x = conv_relu(
+            b,
+            &format!("block{i}/dw"),
+            x,
+            channels,
+            3,
+            Conv2d { groups: channels, ..same(3, stride) },
+        )?;
         x = conv_relu(b, &format!("block{i}/pw"), x, out, 1, Conv2d::default())?;
     }
     Ok(x)
 }
 
 /// Huang et al., 2017, sections 3 and 4.2.
-fn densenet_bc(b: &mut Builder, images: NodeId, depth: usize, growth: usize) -> Result<NodeId, ModelError> {
+fn densenet_bc(
+    b: &mut Builder,
+    images: NodeId,
+    depth: usize,
+    growth: usize,
+) -> Result<NodeId, ModelError> {
     let layers = (depth - 4) / (2 * DENSE_BLOCKS);
     let mut x = b.conv("conv", images, 2 * growth, 3, same(3, 1), Weights::Own)?;
     for block in 0..DENSE_BLOCKS {
@@ -319,7 +444,11 @@ fn densenet_bc(b: &mut Builder, images: NodeId, depth: usize, growth: usize) -> 
             let name = format!("transition{block}");
             let half = b.channels(x) / 2;
             x = norm_relu_conv(b, &name, x, half, 1)?;
-            x = b.graph.add(format!("{name}/pool"), Op::AvgPool(Pool { kernel: 2, stride: 2, padding: 0 }), &[x])?;
+            x = b.graph.add(
+                format!("{name}/pool"),
+                Op::AvgPool(Pool { kernel: 2, stride: 2, padding: 0 }),
+                &[x],
+            )?;
         }
     }
     let x = b.batch_norm("bn", x)?;
@@ -327,16 +456,24 @@ fn densenet_bc(b: &mut Builder, images: NodeId, depth: usize, growth: usize) -> 
 }
 
 /// BatchNorm, ReLU, convolution.
-fn norm_relu_conv(b: &mut Builder, name: &str, x: NodeId, out: usize, kernel: usize) -> Result<NodeId, ModelError> {
+fn norm_relu_conv(
+    b: &mut Builder,
+    name: &str,
+    x: NodeId,
+    out: usize,
+    kernel: usize,
+) -> Result<NodeId, ModelError> {
     let x = b.batch_norm(&format!("{name}/bn"), x)?;
     let x = b.graph.add(format!("{name}/relu"), Op::Relu, &[x])?;
     Ok(b.conv(name, x, out, kernel, same(kernel, 1), Weights::Own)?)
 }
 
-/// Channels of the four branches of an inception module: 1×1; 3×3 after what reduces before it; the same again; what follows the pool.
+/// Channels of the four branches of an inception module: 1×1; 3×3 after what reduces before it; the
+/// same again; what follows the pool.
 type Branches = (usize, [usize; 2], [usize; 2], usize);
 
-/// Szegedy et al., 2015, Table 1, with the changes that [`Handmade::InceptionV1`] tells. Pools are centred.
+/// Szegedy et al., 2015, Table 1, with the changes that [`Handmade::InceptionV1`] tells. Pools are
+/// centred.
 fn inception_v1(b: &mut Builder, images: NodeId) -> Result<NodeId, ModelError> {
     const STAGES: [&[(&str, Branches)]; 3] = [
         &[("3a", (64, [96, 128], [16, 32], 32)), ("3b", (128, [128, 192], [32, 96], 64))],
@@ -349,7 +486,9 @@ fn inception_v1(b: &mut Builder, images: NodeId) -> Result<NodeId, ModelError> {
         ],
         &[("5a", (256, [160, 320], [32, 128], 128)), ("5b", (384, [192, 384], [48, 128], 128))],
     ];
-    let pool = |b: &mut Builder, name: String, x, stride| b.graph.add(name, Op::MaxPool(Pool { kernel: 3, stride, padding: 1 }), &[x]);
+    let pool = |b: &mut Builder, name: String, x, stride| {
+        b.graph.add(name, Op::MaxPool(Pool { kernel: 3, stride, padding: 1 }), &[x])
+    };
     let x = conv_relu(b, "conv1", images, 64, 7, same(7, 2))?;
     let x = pool(b, "pool1".into(), x, 2)?;
     let x = conv_relu(b, "conv2/reduce", x, 64, 1, Conv2d::default())?;
@@ -360,7 +499,14 @@ fn inception_v1(b: &mut Builder, images: NodeId) -> Result<NodeId, ModelError> {
             let name = |part: &str| format!("inception{module}/{part}");
             let mut branches = vec![conv_relu(b, &name("1x1"), x, plain, 1, Conv2d::default())?];
             for (branch, [reduced, out]) in [("narrow", narrow), ("wide", wide)] {
-                let y = conv_relu(b, &name(&format!("{branch}/reduce")), x, reduced, 1, Conv2d::default())?;
+                let y = conv_relu(
+                    b,
+                    &name(&format!("{branch}/reduce")),
+                    x,
+                    reduced,
+                    1,
+                    Conv2d::default(),
+                )?;
                 branches.push(conv_relu(b, &name(branch), y, out, 3, same(3, 1))?);
             }
             let y = pool(b, name("pool"), x, 1)?;

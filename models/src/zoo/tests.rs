@@ -24,7 +24,8 @@ fn of_cells() -> impl Iterator<Item = (&'static ZooEntry, &'static Cells)> {
 /// Name, params on CIFAR-10, params and multiply-adds on ImageNet.
 type Counts = (&'static str, Option<u64>, Option<(u64, u64)>);
 
-/// Summed without this crate, module by module of the published code, or of the cells in the skeleton.
+/// Summed without this crate, module by module of the published code, or of the cells in the
+/// skeleton.
 const COUNTS: [Counts; 21] = [
     ("inception-v1", None, Some((6_624_904, 1_498_376_192))),
     ("densenet-bc-100", Some(769_162), None),
@@ -56,7 +57,11 @@ fn counts_are_those_of_the_published_code() {
         .iter()
         .map(|entry| {
             let (on_cifar10, on_imagenet) = (cost(entry, Stem::Cifar), cost(entry, Stem::Imagenet));
-            (entry.name.as_str(), on_cifar10.map(|cost| cost.params), on_imagenet.map(|cost| (cost.params, cost.madds)))
+            (
+                entry.name.as_str(),
+                on_cifar10.map(|cost| cost.params),
+                on_imagenet.map(|cost| (cost.params, cost.madds)),
+            )
         })
         .collect();
     assert_eq!(counted, COUNTS);
@@ -67,27 +72,39 @@ fn what_differs_from_the_reported_has_a_note() {
     for entry in entries() {
         let mut pairs = Vec::new();
         if let Some(reported) = &entry.cifar10 {
-            pairs.push((published(entry, Stem::Cifar).unwrap().cost().unwrap().params, reported.reported_params_m));
+            pairs.push((
+                published(entry, Stem::Cifar).unwrap().cost().unwrap().params,
+                reported.reported_params_m,
+            ));
         }
         if let Some(reported) = &entry.imagenet {
             let cost = published(entry, Stem::Imagenet).unwrap().cost().unwrap();
-            pairs.extend([(cost.params, reported.reported_params_m), (cost.madds, reported.reported_madds_m)]);
+            pairs.extend([
+                (cost.params, reported.reported_params_m),
+                (cost.madds, reported.reported_madds_m),
+            ]);
         }
-        let differing = pairs.iter().filter(|(counted, reported)| differs(*counted, *reported)).count();
+        let differing =
+            pairs.iter().filter(|(counted, reported)| differs(*counted, *reported)).count();
         assert!(differing == 0 || entry.note.is_some(), "{}: {pairs:?}", entry.name);
     }
     assert!(!differs(3_366_000, 3.3) && differs(3_366_001, 3.3) && differs(3_233_999, 3.3));
 }
 
-/// What flops-counter.pytorch, a widely used counter, takes for multiply-adds: those of convolutions and linear layers, 2 for each value of
-/// a BatchNorm with scale and shift, 1 for each value that a ReLU gives and 1 for each that a pool reads.
+/// What flops-counter.pytorch, a widely used counter, takes for multiply-adds: those of
+/// convolutions and linear layers, 2 for each value of a BatchNorm with scale and shift, 1 for each
+/// value that a ReLU gives and 1 for each that a pool reads.
 ///
-/// Published code has a ReLU of its own before each operation. Here operations that read the same tensor share one, so it is counted once
-/// for each convolution that reads it; the second convolution of a factorised reduction reads a crop of it, and is left out thereby.
+/// Published code has a ReLU of its own before each operation. Here operations that read the same
+/// tensor share one, so it is counted once for each convolution that reads it; the second
+/// convolution of a factorised reduction reads a crop of it, and is left out thereby.
 fn flops_counter(graph: &Graph) -> [u64; 4] {
     let elements = |id| graph[id].shape.iter().map(|&d| d as u64).product::<u64>();
-    let sum = |of: &dyn Fn(&Op, &[NodeId]) -> u64| graph.nodes().map(|(_, node)| of(&node.op, &node.inputs)).sum::<u64>();
-    let norms = sum(&|op, inputs| if matches!(op, Op::BatchNorm(_)) { 2 * elements(inputs[0]) } else { 0 });
+    let sum = |of: &dyn Fn(&Op, &[NodeId]) -> u64| {
+        graph.nodes().map(|(_, node)| of(&node.op, &node.inputs)).sum::<u64>()
+    };
+    let norms =
+        sum(&|op, inputs| if matches!(op, Op::BatchNorm(_)) { 2 * elements(inputs[0]) } else { 0 });
     let relus = sum(&|op, inputs| match op {
         Op::Conv2d(_) if matches!(graph[inputs[0]].op, Op::Relu) => elements(inputs[0]),
         _ => 0,
@@ -102,16 +119,27 @@ fn flops_counter(graph: &Graph) -> [u64; 4] {
 #[test]
 fn notes_say_what_flops_counter_pytorch_counts() {
     for (entry, _) in of_cells().filter(|(entry, _)| entry.name != "gdas") {
-        let (network, reported) = (published(entry, Stem::Imagenet).unwrap().build(1, None).unwrap(), entry.imagenet.as_ref().unwrap());
+        let (network, reported) = (
+            published(entry, Stem::Imagenet).unwrap().build(1, None).unwrap(),
+            entry.imagenet.as_ref().unwrap(),
+        );
         let parts = flops_counter(&network.graph);
         let total = parts.iter().sum::<u64>() as f64 / 1e6;
         let note = entry.note.as_ref().unwrap();
         if total.round() == reported.reported_madds_m {
             for part in parts.iter().map(|&part| part as f64 / 1e6).chain([total]) {
-                assert!(note.contains(&format!("{part:.2}M")), "{}: {part}M is not in {note}", entry.name);
+                assert!(
+                    note.contains(&format!("{part:.2}M")),
+                    "{}: {part}M is not in {note}",
+                    entry.name
+                );
             }
         } else {
-            assert!(note.contains(&format!("{total:.1}M")), "{}: {total}M is not in {note}", entry.name);
+            assert!(
+                note.contains(&format!("{total:.1}M")),
+                "{}: {total}M is not in {note}",
+                entry.name
+            );
             assert!(note.contains("is not known"), "{}: {note}", entry.name);
         }
     }
@@ -122,8 +150,10 @@ fn every_architecture_builds_at_other_sizes() {
     for (entry, of_entry) in of_cells() {
         for stem in [Stem::Cifar, Stem::Imagenet] {
             for cells in [3, 8, 14] {
-                let skeleton = Skeleton { stem, cells, channels: 4, classes: 7, image: [1, 64, 96] };
-                let network = Blueprint::Cells { genotype: of_entry.genotype(cells).unwrap(), skeleton };
+                let skeleton =
+                    Skeleton { stem, cells, channels: 4, classes: 7, image: [1, 64, 96] };
+                let network =
+                    Blueprint::Cells { genotype: of_entry.genotype(cells).unwrap(), skeleton };
                 assert!(network.cost().unwrap().madds > 0, "{} {skeleton:?}", entry.name);
             }
         }
@@ -140,14 +170,20 @@ fn wide_cells_build_at_other_sizes_and_for_training() {
             let skeleton = Skeleton { stem, cells: 5, channels: 4, classes: 7, image: [1, 64, 96] };
             let heads = Heads { auxiliary: 0.4, drop_path: true, dropout: true, smoothing: 0.0 };
             let training = cells.build(&skeleton, 2, Some(heads)).unwrap().training.unwrap();
-            assert!(!training.masks.is_empty() && training.dropout.is_some(), "{}: its operations can be dropped", entry.name);
+            assert!(
+                !training.masks.is_empty() && training.dropout.is_some(),
+                "{}: its operations can be dropped",
+                entry.name
+            );
         }
     }
 }
 
 /// The networks with builders of their own, without the largest.
 fn handmade() -> impl Iterator<Item = (&'static str, Handmade)> {
-    entries().iter().filter(|entry| entry.name != "densenet-bc-190").filter_map(|entry| match entry.architecture {
+    entries().iter().filter(|entry| entry.name != "densenet-bc-190").filter_map(|entry| match entry
+        .architecture
+    {
         Architecture::Handmade(network) => Some((entry.name.as_str(), network)),
         Architecture::Cells(_) | Architecture::WideCells(_) => None,
     })
@@ -157,7 +193,8 @@ fn handmade() -> impl Iterator<Item = (&'static str, Handmade)> {
 fn every_handmade_network_builds_at_other_sizes_and_for_training() {
     for (name, network) in handmade() {
         let heads = Heads { auxiliary: 0.0, drop_path: true, dropout: true, smoothing: 0.0 };
-        let masks = network.build([3, 64, 64], 7, 2, Some(heads)).unwrap().training.unwrap().masks.len();
+        let masks =
+            network.build([3, 64, 64], 7, 2, Some(heads)).unwrap().training.unwrap().masks.len();
         assert_eq!(masks > 0, network.has_residuals(), "{name}: residuals can be dropped");
         for image in [[3, 32, 32], [1, 45, 70]] {
             let net = network.build(image, 7, 2, None).unwrap();
@@ -171,7 +208,11 @@ fn every_handmade_network_builds_at_other_sizes_and_for_training() {
             assert_eq!(dropped[..], [2, last[1]], "{name}: what the last linear layer reads");
             assert!((0.0..0.5).contains(&network.dropout()), "{name}");
         }
-        for (image, classes, why) in [([3, 3, 32], 7, "too small"), ([3, 32, 32], 1, "at least 2"), ([0, 32, 32], 7, "at least 1")] {
+        for (image, classes, why) in [
+            ([3, 3, 32], 7, "too small"),
+            ([3, 32, 32], 1, "at least 2"),
+            ([0, 32, 32], 7, "at least 1"),
+        ] {
             let error = network.build(image, classes, 1, None).unwrap_err().to_string();
             assert!(error.contains(why), "{name}: {error}");
         }
@@ -200,15 +241,32 @@ fn cells_are_normal_but_for_two() {
 #[test]
 fn entries_are_in_the_form_that_their_documentation_says() {
     for ZooEntry { name, citation, source, cifar10, imagenet, .. } in entries() {
-        assert!(name.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-'), "{name}");
-        assert!(source.commit.len() == 40 && source.commit.bytes().all(|c| c.is_ascii_hexdigit()), "{name}");
-        assert!(source.repository.split('/').count() == 2 && !citation.authors.is_empty(), "{name}");
-        let (top1, top5) = (imagenet.as_ref().map(|n| n.reported_top1_error), imagenet.as_ref().and_then(|n| n.reported_top5_error));
+        assert!(
+            name.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-'),
+            "{name}"
+        );
+        assert!(
+            source.commit.len() == 40 && source.commit.bytes().all(|c| c.is_ascii_hexdigit()),
+            "{name}"
+        );
+        assert!(
+            source.repository.split('/').count() == 2 && !citation.authors.is_empty(),
+            "{name}"
+        );
+        let (top1, top5) = (
+            imagenet.as_ref().map(|n| n.reported_top1_error),
+            imagenet.as_ref().and_then(|n| n.reported_top5_error),
+        );
         assert!(top1 > top5 || top1.is_none(), "{name}");
         let errors = [top1, cifar10.as_ref().map(|network| network.reported_error)];
-        assert!(errors.into_iter().flatten().all(|error| (1.0..50.0).contains(&error)), "{name}: errors are percentages");
+        assert!(
+            errors.into_iter().flatten().all(|error| (1.0..50.0).contains(&error)),
+            "{name}: errors are percentages"
+        );
     }
-    assert!(of_cells().all(|(_, cells)| cells.normal.iter().chain(&cells.reduction).all(|pairs| pairs.is_sorted())));
+    assert!(of_cells().all(|(_, cells)| {
+        cells.normal.iter().chain(&cells.reduction).all(|pairs| pairs.is_sorted())
+    }));
     assert!(entries().is_sorted_by_key(|entry| entry.citation.year));
 }
 
@@ -227,26 +285,51 @@ fn files_that_are_wrong_are_refused() {
     let text = include_str!("../../zoo/zoo.json");
     let refused = |from: &str, to: &str, why: &str| {
         // The first place at which it stands in the entry that the error names, or in the file.
-        let entry = why.split_once(": ").and_then(|(name, _)| text.find(&format!("\"name\": \"{name}\""))).unwrap_or(0);
+        let entry = why
+            .split_once(": ")
+            .and_then(|(name, _)| text.find(&format!("\"name\": \"{name}\"")))
+            .unwrap_or(0);
         let (before, rest) = text.split_at(entry);
         assert!(rest.contains(from), "{from}");
-        let error = Zoo::from_json(&(before.to_owned() + &rest.replacen(from, to, 1))).unwrap_err().to_string();
+        let error = Zoo::from_json(&(before.to_owned() + &rest.replacen(from, to, 1)))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(why), "{error}");
     };
     refused("adwp/zoo/2", "adwp/zoo/1", "unknown schema");
     refused("\"title\"", "\"color\": 1, \"title\"", "color");
     refused("\"reported_error\"", "\"reported_err\"", "reported_err");
     refused("sep_conv_3x3", "sep_conv_9x9", "sep_conv_9x9");
-    refused("\"name\": \"darts-v2\"", "\"name\": \"darts-v1\"", "darts-v1: the name is there twice");
+    refused(
+        "\"name\": \"darts-v2\"",
+        "\"name\": \"darts-v1\"",
+        "darts-v1: the name is there twice",
+    );
     refused("{ \"input\": 0, \"op\": \"sep_conv_3x3\" }, ", "", "darts-v1: a node sums 1 pairs");
     refused("\"input\": 2", "\"input\": 7", "darts-v1: genotype: cell");
     refused("\"cells\": 20", "\"cells\": 2", "at least 3 cells");
     refused("\"stack\": { \"cells\": 20, \"channels\": 36 },", "", "darts-v1: a stack belongs to");
-    refused("\"imagenet\": {", "\"imagenet\": { \"stack\": { \"cells\": 8, \"channels\": 8 },", "inception-v1: a stack belongs to");
+    refused(
+        "\"imagenet\": {",
+        "\"imagenet\": { \"stack\": { \"cells\": 8, \"channels\": 8 },",
+        "inception-v1: a stack belongs to",
+    );
     refused("\"handmade\": \"mobilenet_v1\"", "\"handmade\": \"mobilenet_v0\"", "mobilenet_v0");
-    refused("\"output\": [0, 2,", "\"output\": [2, 0,", "nasnet-a: normal cell: its output must be");
-    refused("{ \"input\": 3, \"op\": \"identity\" }", "{ \"input\": 5, \"op\": \"identity\" }", "nasnet-a: reduction cell: node 3 reads");
-    refused("{ \"input\": 1, \"op\": \"conv_1x3_3x1_g8\" }", "", "gdas-frc: reduction cell: node 1 sums 0 pairs");
+    refused(
+        "\"output\": [0, 2,",
+        "\"output\": [2, 0,",
+        "nasnet-a: normal cell: its output must be",
+    );
+    refused(
+        "{ \"input\": 3, \"op\": \"identity\" }",
+        "{ \"input\": 5, \"op\": \"identity\" }",
+        "nasnet-a: reduction cell: node 3 reads",
+    );
+    refused(
+        "{ \"input\": 1, \"op\": \"conv_1x3_3x1_g8\" }",
+        "",
+        "gdas-frc: reduction cell: node 1 sums 0 pairs",
+    );
     refused("\"depth\": 100", "\"depth\": 101", "6n + 4");
     let again = serde_json::to_string(Zoo::embedded()).unwrap();
     assert_eq!(&Zoo::from_json(&again).unwrap(), Zoo::embedded());

@@ -75,7 +75,13 @@ impl WideOperation {
         }
     }
 
-    fn build(self, b: &mut Builder, name: &str, x: NodeId, stride: usize) -> Result<NodeId, ModelError> {
+    fn build(
+        self,
+        b: &mut Builder,
+        name: &str,
+        x: NodeId,
+        stride: usize,
+    ) -> Result<NodeId, ModelError> {
         let separable = |b: &mut Builder, kernel: usize, dilation: usize| {
             let x = b.separable(name, "1", x, kernel, stride, dilation, Weights::Own)?;
             b.separable(name, "2", x, kernel, 1, dilation, Weights::Own)
@@ -89,16 +95,24 @@ impl WideOperation {
             Self::AvgPool3x3 => pool(b, Op::AvgPool, 3)?,
             Self::MaxPool3x3 => pool(b, Op::MaxPool, 3)?,
             Self::MaxPool2x2 if stride == 1 => {
-                return Err(ModelError::Invalid(format!("{name}: at stride 1 a 2×2 pool has no size to keep")));
+                return Err(ModelError::Invalid(format!(
+                    "{name}: at stride 1 a 2×2 pool has no size to keep"
+                )));
             }
             Self::MaxPool2x2 => pool(b, Op::MaxPool, 2)?,
             Self::MaxPool3x3Norm => {
-                let y = b.graph.add(format!("{name}/pool"), Op::MaxPool(Pool { kernel: 3, stride, padding: 1 }), &[x])?;
+                let y = b.graph.add(
+                    format!("{name}/pool"),
+                    Op::MaxPool(Pool { kernel: 3, stride, padding: 1 }),
+                    &[x],
+                )?;
                 b.batch_norm(&format!("{name}/bn"), y)?
             }
             Self::Conv1x1 => {
-                let (x, strided) = (b.relu(x)?, Conv2d { stride: [stride; 2], ..Conv2d::default() });
-                let x = b.conv(&format!("{name}/conv"), x, b.channels(x), 1, strided, Weights::Own)?;
+                let (x, strided) =
+                    (b.relu(x)?, Conv2d { stride: [stride; 2], ..Conv2d::default() });
+                let x =
+                    b.conv(&format!("{name}/conv"), x, b.channels(x), 1, strided, Weights::Own)?;
                 b.batch_norm(&format!("{name}/bn"), x)?
             }
             Self::Bottleneck3x3 => bottleneck(b, name, x, |b, x| {
@@ -114,14 +128,16 @@ impl WideOperation {
             Self::Conv1x3Then3x1 => {
                 let channels = b.channels(x);
                 if !channels.is_multiple_of(GROUPS) {
-                    let message = format!("{name}: {channels} channels do not split into {GROUPS} groups");
+                    let message =
+                        format!("{name}: {channels} channels do not split into {GROUPS} groups");
                     return Err(ModelError::Invalid(message));
                 }
                 let x = b.relu(x)?;
                 let x = b.across_and_down(name, x, 3, stride, GROUPS, |_, x| Ok(x))?;
                 let x = b.batch_norm(&format!("{name}/middle_bn"), x)?;
                 let x = b.relu(x)?;
-                let x = b.conv(&format!("{name}/pw"), x, channels, 1, Conv2d::default(), Weights::Own)?;
+                let x =
+                    b.conv(&format!("{name}/pw"), x, channels, 1, Conv2d::default(), Weights::Own)?;
                 b.batch_norm(&format!("{name}/bn"), x)?
             }
             Self::SepConv3x3 => separable(b, 3, 1)?,
@@ -135,7 +151,8 @@ impl WideOperation {
 /// Groups of the convolutions of [`WideOperation::Conv1x3Then3x1`].
 const GROUPS: usize = 8;
 
-/// A convolution of a quarter of the channels between two pointwise ones; without these where there are fewer than four channels.
+/// A convolution of a quarter of the channels between two pointwise ones; without these where there
+/// are fewer than four channels.
 fn bottleneck(
     b: &mut Builder,
     name: &str,
@@ -194,24 +211,45 @@ impl WideCell {
         let states = INPUTS + self.nodes.len();
         for (node, pairs) in self.nodes.iter().enumerate() {
             if !(1..=PAIRS).contains(&pairs.len()) {
-                return Err(format!("node {node} sums {} pairs, expected 1 or {PAIRS}", pairs.len()));
+                return Err(format!(
+                    "node {node} sums {} pairs, expected 1 or {PAIRS}",
+                    pairs.len()
+                ));
             }
             if let Some(pair) = pairs.iter().find(|pair| pair.input >= INPUTS + node) {
-                return Err(format!("node {node} reads state {}, which is none before it", pair.input));
+                return Err(format!(
+                    "node {node} reads state {}, which is none before it",
+                    pair.input
+                ));
             }
         }
-        if self.output.is_empty() || !self.output.iter().all(|&state| state < states) || !self.output.is_sorted_by(|a, b| a < b) {
+        if self.output.is_empty()
+            || !self.output.iter().all(|&state| state < states)
+            || !self.output.is_sorted_by(|a, b| a < b)
+        {
             return Err(format!("its output must be some of its {states} states in order"));
         }
         Ok(())
     }
 
-    fn build(&self, b: &mut Builder, drops: &mut Drops, name: &str, inputs: [NodeId; 2], kind: CellKind) -> Result<NodeId, ModelError> {
+    fn build(
+        &self,
+        b: &mut Builder,
+        drops: &mut Drops,
+        name: &str,
+        inputs: [NodeId; 2],
+        kind: CellKind,
+    ) -> Result<NodeId, ModelError> {
         let mut states = inputs.to_vec();
         for (node, pairs) in self.nodes.iter().enumerate() {
             let mut terms = Vec::with_capacity(pairs.len());
             for (place, pair) in pairs.iter().enumerate() {
-                let name = format!("{name}/node{}/{}@{}/{place}", node + INPUTS, pair.op.name(), pair.input);
+                let name = format!(
+                    "{name}/node{}/{}@{}/{place}",
+                    node + INPUTS,
+                    pair.op.name(),
+                    pair.input
+                );
                 let stride = if kind == CellKind::Reduction && pair.input < INPUTS { 2 } else { 1 };
                 let y = pair.op.build(b, &name, states[pair.input], stride)?;
                 let droppable = !(pair.op == WideOperation::Identity && stride == 1);
@@ -229,7 +267,12 @@ impl WideCell {
             let smaller = b.graph[x].shape[2..] != b.graph[last].shape[2..];
             let channels = b.channels(last);
             output.push(match smaller {
-                true => b.factorized_reduction(&format!("{name}/state{state}"), x, channels, Weights::Own)?,
+                true => b.factorized_reduction(
+                    &format!("{name}/state{state}"),
+                    x,
+                    channels,
+                    Weights::Own,
+                )?,
                 false => x,
             });
         }
@@ -238,11 +281,17 @@ impl WideCell {
 }
 
 impl WideCells {
-    /// Builds the network of these cells for a batch size: for training with the heads given, else for inference.
+    /// Builds the network of these cells for a batch size: for training with the heads given, else
+    /// for inference.
     ///
     /// # Errors
     /// When the cells or the sizes make no network.
-    pub fn build(&self, skeleton: &Skeleton, batch: usize, heads: Option<Heads>) -> Result<Discrete, ModelError> {
+    pub fn build(
+        &self,
+        skeleton: &Skeleton,
+        batch: usize,
+        heads: Option<Heads>,
+    ) -> Result<Discrete, ModelError> {
         self.validate()?;
         Discrete::stack(skeleton, batch, heads, |b, drops, site, name, inputs| {
             let cell = match site.kind {
@@ -253,9 +302,12 @@ impl WideCells {
         })
     }
 
-    /// What the channels of a node in the first cell must be a multiple of, so that all channels split into their groups.
+    /// What the channels of a node in the first cell must be a multiple of, so that all channels
+    /// split into their groups.
     pub(crate) fn channel_step(&self) -> usize {
-        let has_groups = |cell: &WideCell| cell.nodes.iter().flatten().any(|pair| pair.op == WideOperation::Conv1x3Then3x1);
+        let has_groups = |cell: &WideCell| {
+            cell.nodes.iter().flatten().any(|pair| pair.op == WideOperation::Conv1x3Then3x1)
+        };
         // A reduction cell has at least twice as many.
         match (has_groups(&self.normal), has_groups(&self.reduction)) {
             (true, _) => GROUPS,
@@ -266,7 +318,8 @@ impl WideCells {
 
     pub(crate) fn validate(&self) -> Result<(), ModelError> {
         for (name, cell) in [("normal", &self.normal), ("reduction", &self.reduction)] {
-            cell.validate().map_err(|message| ModelError::Invalid(format!("{name} cell: {message}")))?;
+            cell.validate()
+                .map_err(|message| ModelError::Invalid(format!("{name} cell: {message}")))?;
         }
         Ok(())
     }

@@ -191,6 +191,12 @@ impl BenchLatency {
     /// `ort 1.31.1, 2 threads`.
     fn session(&self) -> String {
         let batch = if self.batch == 1 { String::new() } else { format!(", batch {}", self.batch) };
-        format!("{} {}, {} thread{}{batch}", self.runtime, self.version, self.threads, if self.threads == 1 { "" } else { "s" })
+        format!(
+            "{} {}, {} thread{}{batch}",
+            self.runtime,
+            self.version,
+            self.threads,
+            if self.threads == 1 { "" } else { "s" }
+        )
     }
 }

@@ -19,7 +19,10 @@ pub fn bench_html(page: &BenchPage) -> String {
     let style = concat!(include_str!("../html/style.css"), include_str!("style.css"));
     let distributions: String = names.iter().map(|name| plot::distributions(page, name)).collect();
     let body = [
-        format!("<header>\n<h1>{title}</h1>\n<p class=\"quiet\">{}</p>\n</header>\n", machines.join(" · ")),
+        format!(
+            "<header>\n<h1>{title}</h1>\n<p class=\"quiet\">{}</p>\n</header>\n",
+            machines.join(" · ")
+        ),
         warnings(page),
         section("Models", models(page)),
         section("What is had for the time", plot::trade(page)),
@@ -27,7 +30,8 @@ pub fn bench_html(page: &BenchPage) -> String {
         section(
             "Distributions",
             with_note(
-                "Each line spans the 5th to the 95th percentile of all runs, each box the middle half; the mark is the median.",
+                "Each line spans the 5th to the 95th percentile of all runs, each box the middle \
+                 half; the mark is the median.",
                 distributions,
             ),
         ),
@@ -42,7 +46,11 @@ pub fn bench_html(page: &BenchPage) -> String {
 
 /// Nothing where there is nothing to show.
 fn section(title: &str, content: String) -> String {
-    if content.is_empty() { String::new() } else { format!("<section>\n<h2>{title}</h2>\n{content}</section>\n") }
+    if content.is_empty() {
+        String::new()
+    } else {
+        format!("<section>\n<h2>{title}</h2>\n{content}</section>\n")
+    }
 }
 
 fn with_note(note: &str, content: String) -> String {
@@ -76,7 +84,8 @@ fn warnings(page: &BenchPage) -> String {
     let of = |machine: &super::BenchMachine| {
         let name = if several { format!("{}: ", escape(&machine.name)) } else { String::new() };
         let list = |warnings: &[String]| -> String {
-            let items: String = warnings.iter().map(|warning| format!("<li>{}</li>", escape(warning))).collect();
+            let items: String =
+                warnings.iter().map(|warning| format!("<li>{}</li>", escape(warning))).collect();
             format!("<ul>{items}</ul>")
         };
         let (shown, more) = machine.warnings.split_at(machine.warnings.len().min(MOST_WARNINGS));
@@ -85,7 +94,10 @@ fn warnings(page: &BenchPage) -> String {
             n => format!("<details><summary>and {n} more</summary>{}</details>", list(more)),
         };
         let shown = list(shown);
-        format!("<aside class=\"warning\"><strong>{name}The latencies are noisy.</strong>{shown}{more}</aside>\n")
+        format!(
+            "<aside class=\"warning\"><strong>{name}The latencies are \
+             noisy.</strong>{shown}{more}</aside>\n"
+        )
     };
     page.machines.iter().filter(|machine| !machine.warnings.is_empty()).map(of).collect()
 }
@@ -123,13 +135,20 @@ fn models(page: &BenchPage) -> String {
     let shown: Vec<_> = names.iter().filter_map(|name| first_of(page, name)).collect();
     let rows: Vec<_> = shown.iter().map(|model| row(model)).collect();
     let uncounted = |model: &&BenchModel| {
-        let list: String = model.uncounted.iter().map(|node| format!("<li>{}</li>", escape(node))).collect();
-        let title = format!("Not in the figures of {}: {}", escape(&model.name), counted(model.uncounted.len(), "node"));
+        let list: String =
+            model.uncounted.iter().map(|node| format!("<li>{}</li>", escape(node))).collect();
+        let title = format!(
+            "Not in the figures of {}: {}",
+            escape(&model.name),
+            counted(model.uncounted.len(), "node")
+        );
         format!("<details><summary>{title}</summary><ul>{list}</ul></details>\n")
     };
-    let uncounted: String = shown.iter().filter(|model| !model.uncounted.is_empty()).map(uncounted).collect();
+    let uncounted: String =
+        shown.iter().filter(|model| !model.uncounted.is_empty()).map(uncounted).collect();
     format!(
-        "<p class=\"quiet\">Counted from the files. A multiply-add is one multiply-accumulate of a convolution or linear layer, for one image; activations are \
+        "<p class=\"quiet\">Counted from the files. A multiply-add is one multiply-accumulate of \
+         a convolution or linear layer, for one image; activations are \
          what is alive at once in the order of the file; accuracy is what the file states.</p>\n{}{uncounted}",
         table(&columns, &rows)
     )
@@ -194,7 +213,8 @@ fn latency(page: &BenchPage) -> String {
     if rows.is_empty() {
         return String::new();
     }
-    let note = "Wall-clock time of one run on a batch, after warm-up; models, runtimes and threads take turns. Memory is that of a process that does nothing else.";
+    let note = "Wall-clock time of one run on a batch, after warm-up; models, runtimes and \
+    threads take turns. Memory is that of a process that does nothing else.";
     with_note(note, table(&columns, &rows))
 }
 
@@ -242,8 +262,17 @@ fn profiles(page: &BenchPage) -> String {
     for machine in &page.machines {
         for model in &machine.models {
             for profile in &model.profiles {
-                let of = if several { format!("{}, {}", machine.name, profile.session) } else { profile.session.clone() };
-                html += &format!("<h3>{}, {}</h3>\n{}", escape(&model.name), escape(&of), bars(profile));
+                let of = if several {
+                    format!("{}, {}", machine.name, profile.session)
+                } else {
+                    profile.session.clone()
+                };
+                html += &format!(
+                    "<h3>{}, {}</h3>\n{}",
+                    escape(&model.name),
+                    escape(&of),
+                    bars(profile)
+                );
             }
         }
     }
@@ -262,17 +291,28 @@ fn bars(profile: &BenchProfile) -> String {
     let nodes: String = nodes
         .map(|node| {
             let gmacs = node.gmacs.map_or_else(String::new, |gmacs| fixed(gmacs, 2));
-            bar(&escape(&node.name), &[&escape(&node.op)], &[ms(node.ms), fixed(100.0 * node.share, 1), gmacs], node.share / largest)
+            bar(
+                &escape(&node.name),
+                &[&escape(&node.op)],
+                &[ms(node.ms), fixed(100.0 * node.share, 1), gmacs],
+                node.share / largest,
+            )
         })
         .collect();
     let head = |first: &str, texts: &str, numbers: &str| {
         format!(
-            "<div class=\"scroll\"><table class=\"phases\">\n<thead><tr><th>{first}</th>{texts}<th class=\"n\">time<span class=\"unit\">ms</span></th>\
-             <th class=\"n\">share<span class=\"unit\">%</span></th>{numbers}<th class=\"bar\"></th></tr></thead>\n<tbody>\n"
+            "<div class=\"scroll\"><table \
+             class=\"phases\">\n<thead><tr><th>{first}</th>{texts}<th class=\"n\">time<span \
+             class=\"unit\">ms</span></th>\
+             <th class=\"n\">share<span class=\"unit\">%</span></th>{numbers}<th \
+             class=\"bar\"></th></tr></thead>\n<tbody>\n"
         )
     };
     let gmacs = "<th class=\"n\">speed<span class=\"unit\">GMAC/s</span></th>";
-    let slowest = format!("{}{nodes}</tbody>\n</table></div>\n", head("slowest nodes", "<th>operator</th>", gmacs));
+    let slowest = format!(
+        "{}{nodes}</tbody>\n</table></div>\n",
+        head("slowest nodes", "<th>operator</th>", gmacs)
+    );
     format!("<p class=\"quiet\">{note}</p>\n{slowest}{}", folds(profile, &head))
 }
 
@@ -285,16 +325,23 @@ fn folds(profile: &BenchProfile, head: &dyn Fn(&str, &str, &str) -> String) -> S
     }
     let rows = |folds: Vec<(&str, f64, f64)>| -> String {
         let largest = folds.iter().map(|fold| fold.2).fold(f64::MIN_POSITIVE, f64::max);
-        folds.iter().map(|(path, time, share)| bar(&escape(path), &[], &[ms(*time), fixed(100.0 * share, 1)], share / largest)).collect()
+        folds
+            .iter()
+            .map(|(path, time, share)| {
+                bar(&escape(path), &[], &[ms(*time), fixed(100.0 * share, 1)], share / largest)
+            })
+            .collect()
     };
     let cells = rows(whole(1).map(|fold| (fold.path.as_str(), fold.ms, fold.share)).collect());
     let mut all: Vec<_> = whole(3).map(|fold| (fold.path.as_str(), fold.ms, fold.share)).collect();
     all.sort_by(|a, b| b.1.total_cmp(&a.1));
     let operations = rows(all);
-    let mut html = format!("{}{cells}</tbody>\n</table></div>\n", head("first part of the name", "", ""));
+    let mut html =
+        format!("{}{cells}</tbody>\n</table></div>\n", head("first part of the name", "", ""));
     if !operations.is_empty() {
         html += &format!(
-            "<details class=\"folds\"><summary>by the first three parts</summary>{}{operations}</tbody>\n</table></div></details>\n",
+            "<details class=\"folds\"><summary>by the first three \
+             parts</summary>{}{operations}</tbody>\n</table></div></details>\n",
             head("cell / node / operation", "", "")
         );
     }
@@ -304,9 +351,13 @@ fn folds(profile: &BenchProfile, head: &dyn Fn(&str, &str, &str) -> String) -> S
 /// A row that ends in a bar; `texts` and `name` are HTML.
 fn bar(name: &str, texts: &[&str], numbers: &[String], share: f64) -> String {
     let texts: String = texts.iter().map(|text| format!("<td>{text}</td>")).collect();
-    let numbers: String = numbers.iter().map(|number| format!("<td class=\"n\">{number}</td>")).collect();
+    let numbers: String =
+        numbers.iter().map(|number| format!("<td class=\"n\">{number}</td>")).collect();
     let width = if share.is_finite() { 100.0 * share.clamp(0.0, 1.0) } else { 0.0 };
-    format!("<tr><td class=\"node\">{name}</td>{texts}{numbers}<td class=\"bar\"><span style=\"width:{width:.1}%\"></span></td></tr>\n")
+    format!(
+        "<tr><td class=\"node\">{name}</td>{texts}{numbers}<td class=\"bar\"><span \
+         style=\"width:{width:.1}%\"></span></td></tr>\n"
+    )
 }
 
 fn architectures(page: &BenchPage) -> String {
@@ -314,17 +365,25 @@ fn architectures(page: &BenchPage) -> String {
     let drawn = names.iter().filter_map(|name| {
         let model = first_of(page, name)?;
         let genotype = model.genotype.as_ref()?;
-        Some(format!("<h3>{}</h3>\n{}", escape(name), pictures(Genotype::read(genotype).as_ref(), genotype)))
+        Some(format!(
+            "<h3>{}</h3>\n{}",
+            escape(name),
+            pictures(Genotype::read(genotype).as_ref(), genotype)
+        ))
     });
     drawn.collect()
 }
 
 fn facts(page: &BenchPage) -> String {
     let of = |machine: &super::BenchMachine| {
-        let row =
-            |(name, value): &(String, String)| format!("<tr><td>{}</td><td class=\"wide\">{}</td></tr>\n", escape(name), escape(value));
+        let row = |(name, value): &(String, String)| {
+            format!("<tr><td>{}</td><td class=\"wide\">{}</td></tr>\n", escape(name), escape(value))
+        };
         let rows: String = machine.facts.iter().map(row).collect();
-        format!("<h3>{}</h3>\n<div class=\"scroll\"><table>\n<tbody>\n{rows}</tbody>\n</table></div>\n", escape(&machine.name))
+        format!(
+            "<h3>{}</h3>\n<div class=\"scroll\"><table>\n<tbody>\n{rows}</tbody>\n</table></div>\n",
+            escape(&machine.name)
+        )
     };
     page.machines.iter().map(of).collect()
 }

@@ -21,7 +21,9 @@ pub fn bench_table(page: &BenchPage) -> String {
 }
 
 fn model_table(model: &BenchModel) -> String {
-    let known = |value: Option<u64>, show: &dyn Fn(u64) -> String| value.map_or_else(|| "n/a".to_owned(), show);
+    let known = |value: Option<u64>, show: &dyn Fn(u64) -> String| {
+        value.map_or_else(|| "n/a".to_owned(), show)
+    };
     let mega = |bytes: u64| format!("{} MB", megabytes(Some(bytes)));
     let mut text = format!(
         "\n{}\n  params {} M, multiply-adds {} M, activations {}, file {}\n",
@@ -36,8 +38,8 @@ fn model_table(model: &BenchModel) -> String {
     }
     let mut rows = vec![
         [
-            "runtime", "threads", "batch", "p50 ms", "p90 ms", "p99 ms", "mean ms", "sd ms", "first ms", "load ms", "images/s", "peak MB",
-            "spread", "n",
+            "runtime", "threads", "batch", "p50 ms", "p90 ms", "p99 ms", "mean ms", "sd ms",
+            "first ms", "load ms", "images/s", "peak MB", "spread", "n",
         ]
         .map(str::to_owned),
     ];
@@ -62,7 +64,8 @@ fn model_table(model: &BenchModel) -> String {
     text += &columns(&rows);
     for p in &model.parity {
         text += &format!(
-            "  {} against {}: logits differ by at most {}, {} on average, cosine {:.6}; first class of {}, first five of {} of {} images alike\n",
+            "  {} against {}: logits differ by at most {}, {} on average, cosine {:.6}; first \
+             class of {}, first five of {} of {} images alike\n",
             p.session,
             p.reference,
             difference(p.max_abs),
@@ -73,15 +76,29 @@ fn model_table(model: &BenchModel) -> String {
             p.n
         );
         if !p.agrees {
-            text += &format!("  they do not agree; they part at {}\n", p.parts_at.as_deref().unwrap_or("a node that was not found"));
+            text += &format!(
+                "  they do not agree; they part at {}\n",
+                p.parts_at.as_deref().unwrap_or("a node that was not found")
+            );
         }
     }
     for profile in &model.profiles {
-        text += &format!("  {}: slowest of {} nodes, {} ms a run\n", profile.session, profile.nodes.len(), ms(profile.run_ms));
+        text += &format!(
+            "  {}: slowest of {} nodes, {} ms a run\n",
+            profile.session,
+            profile.nodes.len(),
+            ms(profile.run_ms)
+        );
         let mut rows = vec![["node", "operator", "ms", "share", "GMAC/s"].map(str::to_owned)];
         rows.extend(profile.nodes.iter().take(SLOWEST).map(|node| {
             let gmacs = node.gmacs.map_or_else(String::new, |gmacs| fixed(gmacs, 2));
-            [node.name.clone(), node.op.clone(), ms(node.ms), format!("{}%", fixed(100.0 * node.share, 1)), gmacs]
+            [
+                node.name.clone(),
+                node.op.clone(),
+                ms(node.ms),
+                format!("{}%", fixed(100.0 * node.share, 1)),
+                gmacs,
+            ]
         }));
         text += &columns(&rows);
     }
@@ -90,17 +107,20 @@ fn model_table(model: &BenchModel) -> String {
 
 /// The first column to the left, the others to the right.
 fn columns<const N: usize>(rows: &[[String; N]]) -> String {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let width =
+        |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..N).map(width).collect();
     let line = |row: &[String; N]| {
-        let rest = (1..N).map(|column| format!("  {:>width$}", row[column], width = widths[column]));
+        let rest =
+            (1..N).map(|column| format!("  {:>width$}", row[column], width = widths[column]));
         let line = format!("  {:<width$}{}", row[0], rest.collect::<String>(), width = widths[0]);
         line.trim_end().to_owned() + "\n"
     };
     rows.iter().map(line).collect()
 }
 
-/// The result as lines of values separated by commas, one for each session; a value that is not known is empty. Numbers have all their digits.
+/// The result as lines of values separated by commas, one for each session; a value that is not
+/// known is empty. Numbers have all their digits.
 pub fn bench_csv(page: &BenchPage) -> String {
     let mut text =
         "machine,model,params,madds,weight_bytes,activation_bytes,file_bytes,accuracy,runtime,version,optimization,threads,batch,\
@@ -153,7 +173,11 @@ fn csv_line(machine: &BenchMachine, model: &BenchModel, l: &BenchLatency) -> Str
 }
 
 fn quoted(text: &str) -> String {
-    if text.contains(['"', ',', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
+    if text.contains(['"', ',', '\n', '\r']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text.to_owned()
+    }
 }
 
 /// The result as a Markdown table.
@@ -161,10 +185,14 @@ pub fn bench_markdown(page: &BenchPage) -> String {
     let several = page.machines.len() > 1;
     let machine = |text: &str| if several { format!("| {text} ") } else { String::new() };
     let mut text = format!(
-        "{}| model | params, M | multiply-adds, M | activations, MB | file, MB | accuracy, % | runtime | threads | batch | p50, ms | p90, ms | p99, ms | images/s | peak, MB |\n",
+        "{}| model | params, M | multiply-adds, M | activations, MB | file, MB | accuracy, % | \
+         runtime | threads | batch | p50, ms | p90, ms | p99, ms | images/s | peak, MB |\n",
         machine("machine")
     );
-    text += &format!("{}|---|---:|---:|---:|---:|---:|---|---:|---:|---:|---:|---:|---:|---:|\n", if several { "|---" } else { "" });
+    text += &format!(
+        "{}|---|---:|---:|---:|---:|---:|---|---:|---:|---:|---:|---:|---:|---:|\n",
+        if several { "|---" } else { "" }
+    );
     for (of, model, l) in sessions(page) {
         let cells = [
             cell(&model.name),
@@ -186,7 +214,8 @@ pub fn bench_markdown(page: &BenchPage) -> String {
     }
     for machine in &page.machines {
         let name = if several { format!("{}: ", cell(&machine.name)) } else { String::new() };
-        let facts: Vec<_> = machine.facts.iter().map(|(name, value)| format!("{name} {value}")).collect();
+        let facts: Vec<_> =
+            machine.facts.iter().map(|(name, value)| format!("{name} {value}")).collect();
         text += &format!("\n{name}{}.\n", cell(&facts.join("; ")));
         for warning in &machine.warnings {
             text += &format!("\nNoise: {}.\n", cell(warning));
@@ -200,10 +229,14 @@ fn cell(text: &str) -> String {
 }
 
 /// Every session with its model and machine.
-pub(super) fn sessions(page: &BenchPage) -> impl Iterator<Item = (&BenchMachine, &BenchModel, &BenchLatency)> {
-    page.machines
-        .iter()
-        .flat_map(|machine| machine.models.iter().flat_map(move |model| model.latency.iter().map(move |latency| (machine, model, latency))))
+pub(super) fn sessions(
+    page: &BenchPage,
+) -> impl Iterator<Item = (&BenchMachine, &BenchModel, &BenchLatency)> {
+    page.machines.iter().flat_map(|machine| {
+        machine.models.iter().flat_map(move |model| {
+            model.latency.iter().map(move |latency| (machine, model, latency))
+        })
+    })
 }
 
 /// `1,234 nodes`.

@@ -7,8 +7,16 @@ use serde_json::Value;
 pub(super) const INPUTS: usize = 2;
 
 /// The operations of the search space in the order of the columns of α.
-pub(super) const OPERATIONS: [&str; 8] =
-    ["sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5", "avg_pool_3x3", "max_pool_3x3", "identity", "zero"];
+pub(super) const OPERATIONS: [&str; 8] = [
+    "sep_conv_3x3",
+    "sep_conv_5x5",
+    "dil_conv_3x3",
+    "dil_conv_5x5",
+    "avg_pool_3x3",
+    "max_pool_3x3",
+    "identity",
+    "zero",
+];
 
 #[derive(Deserialize)]
 pub(crate) struct Genotype {

@@ -1,8 +1,9 @@
 //! The architecture as pictures, one for each different cell.
 //!
-//! A picture is a staircase: the inputs stand at the top left, and each node lower and further right than the one before. From every source a
-//! wire runs down, and branches to the right into each operation that reads it. So no wire touches an operation or a node that it does not
-//! lead to, however the cell is wired.
+//! A picture is a staircase: the inputs stand at the top left, and each node lower and further
+//! right than the one before. From every source a wire runs down, and branches to the right into
+//! each operation that reads it. So no wire touches an operation or a node that it does not lead
+//! to, however the cell is wired.
 
 use serde_json::Value;
 
@@ -15,7 +16,8 @@ const MAX_PAIRS: usize = 16;
 
 const INPUT_X: [f64; INPUTS] = [24.0, 72.0];
 const INPUT_Y: f64 = 14.0;
-/// From one node to the next to the right: a gap after the wire, an operation, a gap before the node.
+/// From one node to the next to the right: a gap after the wire, an operation, a gap before the
+/// node.
 const PITCH: f64 = OP_GAP + OP_WIDTH + NODE_GAP + RADIUS;
 const OP_GAP: f64 = 10.0;
 const OP_WIDTH: f64 = 90.0;
@@ -30,10 +32,17 @@ const OP_CHARS: usize = 14;
 /// Pictures of all cells, equal ones together; or the value as text where it is no genotype.
 pub(crate) fn pictures(genotype: Option<&Genotype>, value: &Value) -> String {
     match genotype {
-        Some(genotype) if !genotype.cells.is_empty() && genotype.cells.iter().all(Cell::can_be_drawn) => draw(&genotype.cells),
+        Some(genotype)
+            if !genotype.cells.is_empty() && genotype.cells.iter().all(Cell::can_be_drawn) =>
+        {
+            draw(&genotype.cells)
+        }
         _ => {
             let text = serde_json::to_string_pretty(value).unwrap_or_else(|_| value.to_string());
-            format!("<p class=\"quiet\">This is no genotype that can be drawn.</p>\n<pre>{}</pre>\n", escape(&text))
+            format!(
+                "<p class=\"quiet\">This is no genotype that can be drawn.</p>\n<pre>{}</pre>\n",
+                escape(&text)
+            )
         }
     }
 }
@@ -50,10 +59,14 @@ fn draw(cells: &[Cell]) -> String {
         let numbers = members.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
         let plural = if members.len() == 1 { "Cell" } else { "Cells" };
         let title = format!("{plural} {numbers}, {}", escape(&cell.kind));
-        format!("<figure><figcaption>{title}</figcaption><div class=\"scroll\">{}</div></figure>\n", cell.svg(&title))
+        format!(
+            "<figure><figcaption>{title}</figcaption><div class=\"scroll\">{}</div></figure>\n",
+            cell.svg(&title)
+        )
     });
     format!(
-        "<p class=\"quiet\">{} cells, {} of them different, from the image to the classifier. k−2 and k−1 are the outputs of the two previous \
+        "<p class=\"quiet\">{} cells, {} of them different, from the image to the classifier. k−2 \
+         and k−1 are the outputs of the two previous \
          cells, or of the stem; a node is the sum of its operations; the cell's output concatenates its nodes.</p>\n<div class=\"cells\">\n{}</div>\n",
         cells.len(),
         groups.len(),
@@ -70,7 +83,9 @@ struct Row {
 
 impl Cell {
     fn can_be_drawn(&self) -> bool {
-        let reads_earlier = |(node, pairs): (usize, &Vec<Pair>)| pairs.iter().all(|pair| pair.input < node + INPUTS);
+        let reads_earlier = |(node, pairs): (usize, &Vec<Pair>)| {
+            pairs.iter().all(|pair| pair.input < node + INPUTS)
+        };
         (1..=MAX_NODES).contains(&self.nodes.len())
             && self.nodes.iter().all(|pairs| pairs.len() <= MAX_PAIRS)
             && self.nodes.iter().enumerate().all(reads_earlier)
@@ -94,9 +109,14 @@ impl Cell {
     /// `title` is HTML.
     fn svg(&self, title: &str) -> String {
         let rows = self.rows();
-        let sources: Vec<(f64, f64)> = INPUT_X.map(|x| (x, INPUT_Y)).into_iter().chain(rows.iter().map(|row| (row.x, row.y))).collect();
+        let sources: Vec<(f64, f64)> = INPUT_X
+            .map(|x| (x, INPUT_Y))
+            .into_iter()
+            .chain(rows.iter().map(|row| (row.x, row.y)))
+            .collect();
         let right = rows.last().map_or(0.0, |row| row.x) + RADIUS + 14.0;
-        let bottom = rows.last().map_or(0.0, |row| row.y + row.ops.len().max(1) as f64 * OP_PITCH / 2.0);
+        let bottom =
+            rows.last().map_or(0.0, |row| row.y + row.ops.len().max(1) as f64 * OP_PITCH / 2.0);
 
         let mut wires = String::new();
         let mut boxes = String::new();
@@ -106,7 +126,8 @@ impl Cell {
             for (pair, &y) in pairs.iter().zip(&row.ops) {
                 let from = sources[pair.input].0;
                 wires += &format!(
-                    "<path class=\"wire\" d=\"M{from} {y}H{left}M{} {y}L{} {}\"/><circle class=\"joint\" cx=\"{from}\" cy=\"{y}\" r=\"2.4\"/>",
+                    "<path class=\"wire\" d=\"M{from} {y}H{left}M{} {y}L{} {}\"/><circle \
+                     class=\"joint\" cx=\"{from}\" cy=\"{y}\" r=\"2.4\"/>",
                     left + OP_WIDTH,
                     row.x,
                     row.y
@@ -126,7 +147,8 @@ impl Cell {
         }
         for (node, row) in rows.iter().enumerate() {
             boxes += &format!(
-                "<circle class=\"box\" cx=\"{}\" cy=\"{}\" r=\"{RADIUS}\"/><text class=\"middle\" x=\"{}\" y=\"{}\">{}</text>",
+                "<circle class=\"box\" cx=\"{}\" cy=\"{}\" r=\"{RADIUS}\"/><text class=\"middle\" \
+                 x=\"{}\" y=\"{}\">{}</text>",
                 row.x,
                 row.y,
                 row.x,
@@ -136,13 +158,18 @@ impl Cell {
         }
         let first = rows.first().map_or(0.0, |row| row.y);
         boxes += &output(right, first - RADIUS, bottom);
-        format!("<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{title}\">{wires}{boxes}</svg>", right + 26.0, bottom + 4.0)
+        format!(
+            "<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{title}\">{wires}{boxes}</svg>",
+            right + 26.0,
+            bottom + 4.0
+        )
     }
 }
 
 fn boxed(x: f64, y: f64, width: f64, height: f64, name: &str) -> String {
     format!(
-        "<rect class=\"box\" x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\" rx=\"4\"/><text class=\"middle\" x=\"{}\" y=\"{}\">{name}</text>",
+        "<rect class=\"box\" x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\" \
+         rx=\"4\"/><text class=\"middle\" x=\"{}\" y=\"{}\">{name}</text>",
         x + width / 2.0,
         y + height / 2.0 + 4.0
     )
@@ -173,7 +200,8 @@ fn operation(name: &str, left: f64, y: f64) -> String {
         label = label.chars().take(OP_CHARS - 1).chain(['…']).collect();
     }
     format!(
-        "<g><title>{}</title><rect class=\"op {family}\" x=\"{left}\" y=\"{}\" width=\"{OP_WIDTH}\" height=\"{OP_HEIGHT}\" rx=\"4\"/>\
+        "<g><title>{}</title><rect class=\"op {family}\" x=\"{left}\" y=\"{}\" \
+         width=\"{OP_WIDTH}\" height=\"{OP_HEIGHT}\" rx=\"4\"/>\
          <text class=\"middle\" x=\"{}\" y=\"{}\">{}</text></g>",
         escape(name),
         y - OP_HEIGHT / 2.0,

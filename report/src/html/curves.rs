@@ -18,15 +18,31 @@ struct Kind {
 }
 
 const KINDS: [Kind; 9] = [
-    Kind { title: "Loss", unit: "", from_zero: false, scale: 1.0, keys: &[("train_loss", "train")] },
+    Kind {
+        title: "Loss",
+        unit: "",
+        from_zero: false,
+        scale: 1.0,
+        keys: &[("train_loss", "train")],
+    },
     Kind {
         title: "Accuracy",
         unit: "%",
         from_zero: false,
         scale: 100.0,
-        keys: &[("train_accuracy", "train"), ("validation_accuracy", "validation"), ("test_accuracy", "test")],
+        keys: &[
+            ("train_accuracy", "train"),
+            ("validation_accuracy", "validation"),
+            ("test_accuracy", "test"),
+        ],
     },
-    Kind { title: "Learning rate", unit: "", from_zero: true, scale: 1.0, keys: &[("learning_rate", "rate")] },
+    Kind {
+        title: "Learning rate",
+        unit: "",
+        from_zero: true,
+        scale: 1.0,
+        keys: &[("learning_rate", "rate")],
+    },
     Kind {
         title: "Superiority and stability",
         unit: "",
@@ -34,11 +50,41 @@ const KINDS: [Kind; 9] = [
         scale: 1.0,
         keys: &[("superiority", "superiority"), ("stability", "stability")],
     },
-    Kind { title: "Entropy of α", unit: "1 = even", from_zero: false, scale: 1.0, keys: &[("alpha_entropy", "entropy")] },
-    Kind { title: "Parameters of the likeliest network", unit: "M", from_zero: false, scale: 1e-6, keys: &[("params", "parameters")] },
-    Kind { title: "Multiply-adds of the likeliest network", unit: "M", from_zero: false, scale: 1e-6, keys: &[("madds", "multiply-adds")] },
-    Kind { title: "Time of a step", unit: "ms", from_zero: true, scale: 1.0, keys: &[("step_ms", "step")] },
-    Kind { title: "Speed", unit: "images/s", from_zero: true, scale: 1.0, keys: &[("images_per_s", "images/s")] },
+    Kind {
+        title: "Entropy of α",
+        unit: "1 = even",
+        from_zero: false,
+        scale: 1.0,
+        keys: &[("alpha_entropy", "entropy")],
+    },
+    Kind {
+        title: "Parameters of the likeliest network",
+        unit: "M",
+        from_zero: false,
+        scale: 1e-6,
+        keys: &[("params", "parameters")],
+    },
+    Kind {
+        title: "Multiply-adds of the likeliest network",
+        unit: "M",
+        from_zero: false,
+        scale: 1e-6,
+        keys: &[("madds", "multiply-adds")],
+    },
+    Kind {
+        title: "Time of a step",
+        unit: "ms",
+        from_zero: true,
+        scale: 1.0,
+        keys: &[("step_ms", "step")],
+    },
+    Kind {
+        title: "Speed",
+        unit: "images/s",
+        from_zero: true,
+        scale: 1.0,
+        keys: &[("images_per_s", "images/s")],
+    },
 ];
 
 pub(super) fn curves(phases: &[Phase<'_>]) -> String {
@@ -69,7 +115,11 @@ fn stages(phase: &Phase<'_>) -> String {
         let epochs = &phase.epochs[stage.lines.clone()];
         let (first, last) = (epochs[0], epochs[epochs.len() - 1]);
         let epochs = if first == last { first.to_string() } else { format!("{first}–{last}") };
-        format!("<span><i class=\"s{}\"></i>{} {epochs}</span>", stage.look % 3, escape(&stage.name))
+        format!(
+            "<span><i class=\"s{}\"></i>{} {epochs}</span>",
+            stage.look % 3,
+            escape(&stage.name)
+        )
     });
     format!("<div class=\"legend stages\">Epochs: {}</div>\n", names.collect::<String>())
 }
@@ -78,35 +128,57 @@ fn lines(kind: &Kind, phase: &Phase<'_>) -> Option<String> {
     let series = kind.keys.iter().filter_map(|&(key, name)| {
         // An epoch without the key was not measured, and the curve passes it by.
         let point = |(&line, &epoch): (&&Line, &f64)| {
-            let value = line.get(key)?.as_f64().map(|value| kind.scale * value).filter(|value| value.is_finite());
+            let value = line
+                .get(key)?
+                .as_f64()
+                .map(|value| kind.scale * value)
+                .filter(|value| value.is_finite());
             Some((epoch, value))
         };
         let points: Vec<_> = phase.lines.iter().zip(&phase.epochs).filter_map(point).collect();
         points.iter().any(|point| point.1.is_some()).then_some(Series { name, points })
     });
-    let lines = Lines { title: kind.title, unit: kind.unit, from_zero: kind.from_zero, series: series.collect() };
+    let lines = Lines {
+        title: kind.title,
+        unit: kind.unit,
+        from_zero: kind.from_zero,
+        series: series.collect(),
+    };
     (!lines.series.is_empty()).then(|| lines.figure(phase))
 }
 
-/// The shares of the operations. An epoch whose shares are not all numbers of 0 or more is left out.
+/// The shares of the operations. An epoch whose shares are not all numbers of 0 or more is left
+/// out.
 fn shares(phase: &Phase<'_>) -> Option<String> {
     let measured: Vec<(f64, &Line)> = phase
         .lines
         .iter()
         .zip(&phase.epochs)
         .filter_map(|(line, &epoch)| Some((epoch, line.get("operation_shares")?.as_object()?)))
-        .filter(|(_, shares)| shares.values().all(|share| share.as_f64().is_some_and(|share| (0.0..=1.0).contains(&share))))
+        .filter(|(_, shares)| {
+            shares
+                .values()
+                .all(|share| share.as_f64().is_some_and(|share| (0.0..=1.0).contains(&share)))
+        })
         .collect();
     let used = |name: &str| measured.iter().any(|(_, shares)| shares.contains_key(name));
-    let unknown = measured.iter().flat_map(|(_, shares)| shares.keys()).map(String::as_str).filter(|name| !OPERATIONS.contains(name));
+    let unknown = measured
+        .iter()
+        .flat_map(|(_, shares)| shares.keys())
+        .map(String::as_str)
+        .filter(|name| !OPERATIONS.contains(name));
     let mut names: Vec<&str> = unknown.collect();
     names.sort_unstable();
     names.dedup();
     let names: Vec<&str> = OPERATIONS.into_iter().filter(|name| used(name)).chain(names).collect();
     let column = |(epoch, shares): &(f64, &Line)| {
-        let share = |name: &&str| shares.get(*name).and_then(Value::as_f64).map_or(0.0, |share| 100.0 * share);
+        let share = |name: &&str| {
+            shares.get(*name).and_then(Value::as_f64).map_or(0.0, |share| 100.0 * share)
+        };
         (*epoch, names.iter().map(share).collect())
     };
     let columns = measured.iter().map(column).collect();
-    (!names.is_empty()).then(|| Shares { title: "Operations of the likeliest network", names, columns }.figure(phase))
+    (!names.is_empty()).then(|| {
+        Shares { title: "Operations of the likeliest network", names, columns }.figure(phase)
+    })
 }

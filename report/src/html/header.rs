@@ -1,4 +1,5 @@
-//! What stands before the first section: what was run, its result in a few numbers, and what is wrong with it.
+//! What stands before the first section: what was run, its result in a few numbers, and what is
+//! wrong with it.
 
 use super::metrics::Phase;
 use crate::escape::escape;
@@ -8,8 +9,18 @@ use crate::{LatencyRow, RunReport, SkippedImages};
 /// `title` is HTML.
 pub(super) fn header(report: &RunReport, title: &str) -> String {
     let mut tiles = vec![
-        tile("Parameters", &millions(report.params), "M", &format!("{} trainable", count(report.params))),
-        tile("Multiply-adds", &millions(report.madds), "M", &format!("{} for one image", count(report.madds))),
+        tile(
+            "Parameters",
+            &millions(report.params),
+            "M",
+            &format!("{} trainable", count(report.params)),
+        ),
+        tile(
+            "Multiply-adds",
+            &millions(report.madds),
+            "M",
+            &format!("{} for one image", count(report.madds)),
+        ),
         tile(
             "Test accuracy",
             &percent(report.test_accuracy),
@@ -19,8 +30,10 @@ pub(super) fn header(report: &RunReport, title: &str) -> String {
     ];
     tiles.extend(headline_latencies(&report.latency).into_iter().map(latency_tile));
     format!(
-        "<header>\n<h1>{title}</h1>\n<p class=\"quiet\">{}{} training and {} test images of {} classes · trained on {} · seed {}</p>\n\
-         {}{}{}<div class=\"tiles\">\n{}</div>\n<p class=\"quiet\">{} parameters in the exported file, where BatchNorm is folded into the \
+        "<header>\n<h1>{title}</h1>\n<p class=\"quiet\">{}{} training and {} test images of {} \
+         classes · trained on {} · seed {}</p>\n\
+         {}{}{}<div class=\"tiles\">\n{}</div>\n<p class=\"quiet\">{} parameters in the exported \
+         file, where BatchNorm is folded into the \
          convolutions. A multiply-add is one multiply-accumulate of a convolution or linear layer.</p>\n</header>\n",
         report.network.as_ref().map_or_else(String::new, |name| format!("{} · ", escape(name))),
         count(report.train_images),
@@ -42,7 +55,8 @@ pub(super) fn warnings(phases: &[Phase<'_>]) -> String {
         let reason = phase.collapse()?;
         let name = escape(&phase.name);
         Some(format!(
-            "<aside class=\"warning\"><strong>The result of the phase {name} has collapsed.</strong> {}</aside>\n",
+            "<aside class=\"warning\"><strong>The result of the phase {name} has \
+             collapsed.</strong> {}</aside>\n",
             escape(&reason)
         ))
     };
@@ -55,7 +69,8 @@ fn skipped(SkippedImages { train, test }: SkippedImages) -> String {
         return String::new();
     }
     format!(
-        "<p class=\"quiet\">{} training and {} test images could not be read and were left out; <code>skipped.json</code> names them.</p>\n",
+        "<p class=\"quiet\">{} training and {} test images could not be read and were left out; \
+         <code>skipped.json</code> names them.</p>\n",
         count(train),
         count(test)
     )
@@ -82,12 +97,14 @@ fn classes(names: &[String]) -> String {
 
 fn tile(label: &str, value: &str, unit: &str, detail: &str) -> String {
     format!(
-        "<div class=\"tile\"><div class=\"label\">{label}</div><div class=\"value\">{value} <span class=\"unit\">{unit}</span></div>\
+        "<div class=\"tile\"><div class=\"label\">{label}</div><div class=\"value\">{value} <span \
+         class=\"unit\">{unit}</span></div>\
          <div class=\"detail\">{detail}</div></div>\n"
     )
 }
 
-/// One latency for each runtime: that of the smallest batch and the fewest threads, which says most about a small device.
+/// One latency for each runtime: that of the smallest batch and the fewest threads, which says most
+/// about a small device.
 fn headline_latencies(rows: &[LatencyRow]) -> Vec<&LatencyRow> {
     let mut chosen: Vec<&LatencyRow> = Vec::new();
     for row in rows {
@@ -102,11 +119,16 @@ fn headline_latencies(rows: &[LatencyRow]) -> Vec<&LatencyRow> {
 }
 
 fn latency_tile(row: &LatencyRow) -> String {
-    let plural = |n: usize, one: &str, many: &str| format!("{n} {}", if n == 1 { one } else { many });
+    let plural =
+        |n: usize, one: &str, many: &str| format!("{n} {}", if n == 1 { one } else { many });
     tile(
         &format!("p50, {}", escape(&row.runtime)),
         &ms(row.p50_ms),
         "ms",
-        &format!("{}, {}", plural(row.threads, "thread", "threads"), plural(row.batch, "image", "images")),
+        &format!(
+            "{}, {}",
+            plural(row.threads, "thread", "threads"),
+            plural(row.batch, "image", "images")
+        ),
     )
 }

@@ -43,7 +43,9 @@ pub(super) fn phases(metrics: &[Line]) -> Vec<Phase<'_>> {
 impl<'a> Phase<'a> {
     fn new(name: String, lines: Vec<&'a Line>) -> Self {
         // A line without an epoch stands at its place.
-        let epoch = |(i, line): (usize, &&Line)| line.get("epoch").and_then(Value::as_f64).unwrap_or(i as f64);
+        let epoch = |(i, line): (usize, &&Line)| {
+            line.get("epoch").and_then(Value::as_f64).unwrap_or(i as f64)
+        };
         let epochs = lines.iter().enumerate().map(epoch).collect();
         let stages = stages(&lines);
         let chosen = lines.iter().rev().find_map(|line| line.get("best_epoch")?.as_f64());
@@ -55,7 +57,10 @@ impl<'a> Phase<'a> {
         let has = |i: &usize| self.lines[*i].contains_key(key);
         let kept = || (0..self.lines.len()).filter(has);
         let place = |line: usize| (0..line).filter(has).count();
-        let stage = |stage: &Stage| Stage { lines: place(stage.lines.start)..place(stage.lines.end), ..stage.clone() };
+        let stage = |stage: &Stage| Stage {
+            lines: place(stage.lines.start)..place(stage.lines.end),
+            ..stage.clone()
+        };
         Self {
             name: self.name.clone(),
             lines: kept().map(|i| self.lines[i]).collect(),
@@ -69,7 +74,10 @@ impl<'a> Phase<'a> {
     pub(super) fn collapse(&self) -> Option<String> {
         let last = self.lines.last()?;
         let collapsed = last.get("collapsed")?.as_bool()?;
-        let reason = last.get("collapse").and_then(Value::as_str).unwrap_or("It consists mostly of identities and pools.");
+        let reason = last
+            .get("collapse")
+            .and_then(Value::as_str)
+            .unwrap_or("It consists mostly of identities and pools.");
         collapsed.then(|| reason.to_owned())
     }
 }

@@ -20,10 +20,12 @@ pub(crate) use tables::{Column, table};
 
 /// The report as one HTML page, light and dark, for wide and narrow windows.
 ///
-/// `metrics` are the lines of `metrics.jsonl`: each phase gets the charts that its lines have numbers for, and a banner where its last line
-/// has `"collapsed": true`. `space` is what `space.json` holds: it names the candidates whose probabilities the lines of the search have.
+/// `metrics` are the lines of `metrics.jsonl`: each phase gets the charts that its lines have
+/// numbers for, and a banner where its last line has `"collapsed": true`. `space` is what
+/// `space.json` holds: it names the candidates whose probabilities the lines of the search have.
 ///
-/// Nothing in either can make this fail: what cannot be drawn is shown as text, and what is no number as `n/a`.
+/// Nothing in either can make this fail: what cannot be drawn is shown as text, and what is no
+/// number as `n/a`.
 pub fn html(report: &RunReport, metrics: &[Map<String, Value>], space: Option<&Value>) -> String {
     let title = match &report.preset {
         Some(preset) => format!("{} · {}", escape(&report.dataset), escape(preset)),
@@ -33,8 +35,16 @@ pub fn html(report: &RunReport, metrics: &[Map<String, Value>], space: Option<&V
     let phases = metrics::phases(metrics);
     let genotype = Genotype::read(&report.genotype);
     let space = space.and_then(Space::read);
-    let budgets = if report.budgets.is_empty() { String::new() } else { section("Budgets", tables::budgets(&report.budgets)) };
-    let formats = if report.formats.is_empty() { String::new() } else { section("Other files", tables::formats(&report.formats)) };
+    let budgets = if report.budgets.is_empty() {
+        String::new()
+    } else {
+        section("Budgets", tables::budgets(&report.budgets))
+    };
+    let formats = if report.formats.is_empty() {
+        String::new()
+    } else {
+        section("Other files", tables::formats(&report.formats))
+    };
     let body = [
         header::header(report, &title),
         header::warnings(&phases),

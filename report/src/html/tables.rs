@@ -1,7 +1,9 @@
 use serde_json::{Map, Value};
 
 use crate::escape::escape;
-use crate::format::{amount, count, difference, duration, fixed, megabytes, ms, percent, percent_of};
+use crate::format::{
+    amount, count, difference, duration, fixed, megabytes, ms, percent, percent_of,
+};
 use crate::{BudgetRow, FormatRow, LatencyRow, PhaseTime, RunReport, RuntimeAccuracy};
 
 /// Images listed one by one in a cell of a table; more of them are folded away.
@@ -19,13 +21,17 @@ pub(crate) fn table(columns: &[Column], rows: &[Vec<String>]) -> String {
     let heading = |column: &Column| match column {
         Column::Text(name) => format!("<th>{name}</th>"),
         Column::Number(name, "") => format!("<th class=\"n\">{name}</th>"),
-        Column::Number(name, unit) => format!("<th class=\"n\">{name}<span class=\"unit\">{unit}</span></th>"),
+        Column::Number(name, unit) => {
+            format!("<th class=\"n\">{name}<span class=\"unit\">{unit}</span></th>")
+        }
     };
     let cell = |(column, content): (&Column, &String)| match column {
         Column::Text(_) => format!("<td>{content}</td>"),
         Column::Number(..) => format!("<td class=\"n\">{content}</td>"),
     };
-    let row = |row: &Vec<String>| format!("<tr>{}</tr>\n", columns.iter().zip(row).map(cell).collect::<String>());
+    let row = |row: &Vec<String>| {
+        format!("<tr>{}</tr>\n", columns.iter().zip(row).map(cell).collect::<String>())
+    };
     format!(
         "<div class=\"scroll\"><table{}>\n<thead><tr>{}</tr></thead>\n<tbody>\n{}</tbody>\n</table></div>\n",
         if columns.len() > 8 { " class=\"many\"" } else { "" },
@@ -40,7 +46,13 @@ fn nothing(what: &str) -> String {
 
 pub(super) fn budgets(rows: &[BudgetRow]) -> String {
     use Column::{Number, Text};
-    let columns = [Text("budget"), Number("asked", "at most"), Number("predicted", "by the search"), Number("measured", ""), Text("kept")];
+    let columns = [
+        Text("budget"),
+        Number("asked", "at most"),
+        Number("predicted", "by the search"),
+        Number("measured", ""),
+        Text("kept"),
+    ];
     let row = |row: &BudgetRow| {
         let number = |value: Option<f64>| value.map_or_else(String::new, amount);
         let error = |error: f64| format!("<small> ± {} %</small>", fixed(100.0 * error, 1));
@@ -49,7 +61,10 @@ pub(super) fn budgets(rows: &[BudgetRow]) -> String {
             amount(row.limit),
             number(row.predicted) + &row.prediction_error.map_or_else(String::new, error),
             number(row.value),
-            row.value.map_or_else(|| "<small>not measured</small>".to_owned(), |value| kept(row.limit, value)),
+            row.value.map_or_else(
+                || "<small>not measured</small>".to_owned(),
+                |value| kept(row.limit, value),
+            ),
         ]
     };
     table(&columns, &rows.iter().map(row).collect::<Vec<_>>())
@@ -60,7 +75,11 @@ fn kept(limit: f64, value: f64) -> String {
     if !limit.is_finite() || !value.is_finite() {
         return "n/a".to_owned();
     }
-    let distance = if limit > 0.0 { format!(", {} %", fixed(100.0 * (value / limit - 1.0).abs(), 1)) } else { String::new() };
+    let distance = if limit > 0.0 {
+        format!(", {} %", fixed(100.0 * (value / limit - 1.0).abs(), 1))
+    } else {
+        String::new()
+    };
     match value <= limit {
         true => format!("yes<small>{distance} below</small>"),
         false => format!("<strong class=\"over\">no</strong><small>{distance} above</small>"),
@@ -72,16 +91,20 @@ pub(super) fn phases(phases: &[PhaseTime]) -> String {
         return nothing("No phase was timed.");
     }
     let total: f64 = phases.iter().map(|phase| phase.seconds).sum();
-    let memory = phases.iter().any(|phase| phase.planned_bytes.is_some() || phase.peak_bytes.is_some());
+    let memory =
+        phases.iter().any(|phase| phase.planned_bytes.is_some() || phase.peak_bytes.is_some());
     let cells = |planned: Option<u64>, peak: Option<u64>| match memory {
-        true => [planned, peak].map(|bytes| format!("<td class=\"n\">{}</td>", megabytes(bytes))).concat(),
+        true => [planned, peak]
+            .map(|bytes| format!("<td class=\"n\">{}</td>", megabytes(bytes)))
+            .concat(),
         false => String::new(),
     };
     let row = |phase: &PhaseTime| {
         let share = 100.0 * phase.seconds / total;
         let width = if share.is_finite() { share.clamp(0.0, 100.0) } else { 0.0 };
         format!(
-            "<tr><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"bar\"><span style=\"width:{width:.1}%\"></span></td>{}</tr>\n",
+            "<tr><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"bar\"><span \
+             style=\"width:{width:.1}%\"></span></td>{}</tr>\n",
             escape(&phase.name),
             fixed(phase.seconds, 2),
             duration(phase.seconds),
@@ -89,11 +112,14 @@ pub(super) fn phases(phases: &[PhaseTime]) -> String {
         )
     };
     format!(
-        "<div class=\"scroll\"><table class=\"phases\">\n<thead><tr><th>phase</th><th class=\"n\">wall time<span class=\"unit\">s</span></th>\
-         <th class=\"n\"></th><th class=\"bar\"></th>{}</tr></thead>\n<tbody>\n{}<tr class=\"total\"><td>total</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
+        "<div class=\"scroll\"><table class=\"phases\">\n<thead><tr><th>phase</th><th \
+         class=\"n\">wall time<span class=\"unit\">s</span></th>\
+         <th class=\"n\"></th><th class=\"bar\"></th>{}</tr></thead>\n<tbody>\n{}<tr \
+         class=\"total\"><td>total</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
          <td class=\"bar\"></td>{}</tr>\n</tbody>\n</table></div>\n",
         if memory {
-            "<th class=\"n\">planned memory<span class=\"unit\">MB</span></th><th class=\"n\">measured<span class=\"unit\">MB</span></th>"
+            "<th class=\"n\">planned memory<span class=\"unit\">MB</span></th><th \
+             class=\"n\">measured<span class=\"unit\">MB</span></th>"
         } else {
             ""
         },
@@ -146,7 +172,8 @@ pub(super) fn latency(rows: &[LatencyRow]) -> String {
         ]
     };
     format!(
-        "<p class=\"quiet\">Wall-clock time of one run of the exported file on a batch, after warm-up; models and runtimes take turns.</p>\n{}",
+        "<p class=\"quiet\">Wall-clock time of one run of the exported file on a batch, after \
+         warm-up; models and runtimes take turns.</p>\n{}",
         table(&columns, &rows.iter().map(row).collect::<Vec<_>>()),
     )
 }
@@ -168,16 +195,34 @@ pub(super) fn accuracy(report: &RunReport) -> String {
         "<small>the reference</small>".to_owned(),
     ];
     let runtime = |row: &RuntimeAccuracy| {
-        vec![escape(&row.runtime), percent_of(row.correct, row.images), count(row.correct), count(row.images), differing(&row.differing)]
+        vec![
+            escape(&row.runtime),
+            percent_of(row.correct, row.images),
+            count(row.correct),
+            count(row.images),
+            differing(&row.differing),
+        ]
     };
     let with_flips = report.test_correct_with_flips.map(|correct| {
-        let note = "<small>mean of each image and its mirror image; the file alone does not do that</small>".to_owned();
+        let note = "<small>mean of each image and its mirror image; the file alone does not do \
+        that</small>"
+            .to_owned();
         let executor = "engine, with mirror images".to_owned();
-        vec![executor, percent_of(correct, report.test_images), count(correct), count(report.test_images), note]
+        vec![
+            executor,
+            percent_of(correct, report.test_images),
+            count(correct),
+            count(report.test_images),
+            note,
+        ]
     });
-    let rows: Vec<_> = std::iter::once(engine).chain(with_flips).chain(report.runtime_accuracy.iter().map(runtime)).collect();
+    let rows: Vec<_> = std::iter::once(engine)
+        .chain(with_flips)
+        .chain(report.runtime_accuracy.iter().map(runtime))
+        .collect();
     format!(
-        "<p class=\"quiet\">On the test images: the trained network in the engine, and the exported file in each runtime.</p>\n{}",
+        "<p class=\"quiet\">On the test images: the trained network in the engine, and the \
+         exported file in each runtime.</p>\n{}",
         table(&columns, &rows)
     )
 }
@@ -188,14 +233,18 @@ fn differing(images: &[usize]) -> String {
     match images.len() {
         0 => "none".to_owned(),
         n @ 1..=LISTED => format!("{n}: <small>number {list}</small>"),
-        n => format!("<details><summary>{}</summary><small>number {list}</small></details>", count(n)),
+        n => format!(
+            "<details><summary>{}</summary><small>number {list}</small></details>",
+            count(n)
+        ),
     }
 }
 
 pub(super) fn parity(report: &RunReport) -> String {
     use Column::{Number, Text};
     let largest = format!(
-        "<p class=\"quiet\">The largest difference of a logit between the engine and any runtime: {}.</p>\n",
+        "<p class=\"quiet\">The largest difference of a logit between the engine and any runtime: \
+         {}.</p>\n",
         difference(report.parity_max_abs)
     );
     if report.parity.is_empty() {
@@ -213,7 +262,14 @@ pub(super) fn parity(report: &RunReport) -> String {
         .parity
         .iter()
         .map(|row| {
-            vec![escape(&row.a), escape(&row.b), difference(row.max_abs), difference(row.mean_abs), count(row.top1_agree), count(row.n)]
+            vec![
+                escape(&row.a),
+                escape(&row.b),
+                difference(row.max_abs),
+                difference(row.mean_abs),
+                count(row.top1_agree),
+                count(row.n),
+            ]
         })
         .collect();
     largest + &table(&columns, &rows)
@@ -239,9 +295,18 @@ pub(super) fn formats(formats: &[FormatRow]) -> String {
         // What is the same for all runtimes stands in the first row alone.
         let once = |text: String| if index == 0 { text } else { String::new() };
         let takes = if format.pixels { "pixels" } else { "floats" };
-        let facts = [escape(&format.file), escape(&format.precision), count(format.bytes), takes.to_owned()].map(once);
+        let facts = [
+            escape(&format.file),
+            escape(&format.precision),
+            count(format.bytes),
+            takes.to_owned(),
+        ]
+        .map(once);
         let Some(row) = format.runtimes.get(index) else {
-            return facts.into_iter().chain(std::iter::repeat_with(String::new).take(columns.len() - 4)).collect();
+            return facts
+                .into_iter()
+                .chain(std::iter::repeat_with(String::new).take(columns.len() - 4))
+                .collect();
         };
         let parity = format.parity.iter().find(|parity| parity.b == row.runtime);
         let accepted = format.tolerance.map_or_else(|| "<small>any</small>".to_owned(), difference);
@@ -256,15 +321,27 @@ pub(super) fn formats(formats: &[FormatRow]) -> String {
         ];
         facts.into_iter().chain(measured).collect::<Vec<_>>()
     };
-    let rows: Vec<_> = formats.iter().flat_map(|format| (0..format.runtimes.len().max(1)).map(move |index| row(format, index))).collect();
+    let rows: Vec<_> = formats
+        .iter()
+        .flat_map(|format| (0..format.runtimes.len().max(1)).map(move |index| row(format, index)))
+        .collect();
     let notes = formats.iter().flat_map(|format| {
         let scales = format.calibration.iter().map(|how| format!("scales of activations: {how}"));
-        scales.chain(format.refused.iter().map(|refused| format!("cannot be run by {refused}"))).map(|note| (&format.file, note))
+        scales
+            .chain(format.refused.iter().map(|refused| format!("cannot be run by {refused}")))
+            .map(|note| (&format.file, note))
     });
     format!(
-        "<p class=\"quiet\">On the test images: the same network in files of other kinds. Of 8-bit integers the accuracy is told, whatever the logits are.</p>\n{}{}",
+        "<p class=\"quiet\">On the test images: the same network in files of other kinds. Of \
+         8-bit integers the accuracy is told, whatever the logits are.</p>\n{}{}",
         table(&columns, &rows),
-        notes.map(|(file, note)| format!("<p class=\"quiet\">{}: {}</p>\n", escape(file), escape(&note))).collect::<String>(),
+        notes
+            .map(|(file, note)| format!(
+                "<p class=\"quiet\">{}: {}</p>\n",
+                escape(file),
+                escape(&note)
+            ))
+            .collect::<String>(),
     )
 }
 
@@ -285,5 +362,8 @@ pub(super) fn machine(machine: &Map<String, Value>) -> String {
         };
         format!("<tr><td>{}</td><td class=\"wide\">{}</td></tr>\n", escape(key), escape(&text))
     };
-    format!("<div class=\"scroll\"><table>\n<tbody>\n{}</tbody>\n</table></div>\n", machine.iter().map(row).collect::<String>())
+    format!(
+        "<div class=\"scroll\"><table>\n<tbody>\n{}</tbody>\n</table></div>\n",
+        machine.iter().map(row).collect::<String>()
+    )
 }

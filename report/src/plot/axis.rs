@@ -15,12 +15,16 @@ pub(crate) struct Tick {
 }
 
 impl Axis {
-    /// From the least to the greatest of finite `values`, drawn between `from` and `to`; from 0 to 1 where there are none.
+    /// From the least to the greatest of finite `values`, drawn between `from` and `to`; from 0 to
+    /// 1 where there are none.
     pub(crate) fn new(values: impl Iterator<Item = f64>, from: f64, to: f64) -> Self {
-        let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
+        let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
+            (low.min(value), high.max(value))
+        });
         let (low, high) = if low <= high { (low, high) } else { (0.0, 1.0) };
         let size = low.abs().max(high.abs());
-        // Of values that are as good as equal, the middle of the axis says more than their last digits.
+        // Of values that are as good as equal, the middle of the axis says more than their last
+        // digits.
         let margin = if high / 2.0 - low / 2.0 > size * 1e-9 { 0.0 } else { size.max(1.0) / 2.0 };
         Self { low: low - margin, high: high + margin, from, to, smallest_step: 0.0 }
     }
@@ -34,7 +38,11 @@ impl Axis {
     pub(crate) fn with_room(self, share: f64) -> Self {
         // Halved first: the difference of two finite numbers need not be finite.
         let room = 2.0 * share * (self.high / 2.0 - self.low / 2.0);
-        Self { low: (self.low - room).max(f64::MIN), high: (self.high + room).min(f64::MAX), ..self }
+        Self {
+            low: (self.low - room).max(f64::MIN),
+            high: (self.high + room).min(f64::MAX),
+            ..self
+        }
     }
 
     pub(crate) fn at(&self, value: f64) -> f64 {
@@ -45,9 +53,14 @@ impl Axis {
 
     /// Three to six round values.
     pub(crate) fn ticks(&self) -> Vec<Tick> {
-        let rough = (self.high / 4.0 - self.low / 4.0).max(self.smallest_step).max(f64::MIN_POSITIVE);
+        let rough =
+            (self.high / 4.0 - self.low / 4.0).max(self.smallest_step).max(f64::MIN_POSITIVE);
         let power = 10_f64.powf(rough.log10().floor());
-        let step = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * power).into_iter().find(|&step| step >= rough * 0.7).unwrap_or(rough);
+        let step = [1.0, 2.0, 5.0, 10.0]
+            .map(|factor| factor * power)
+            .into_iter()
+            .find(|&step| step >= rough * 0.7)
+            .unwrap_or(rough);
         let first = (self.low / step).ceil() * step;
         // Counted, because adding a small step to a large number may leave it as it is.
         let end = (self.high + step * 1e-6).min(f64::MAX);
@@ -89,13 +102,22 @@ mod tests {
             labels(&Axis::new([2.1, 2.100_05].into_iter(), 0.0, 1.0)),
             ["2.10000", "2.10001", "2.10002", "2.10003", "2.10004", "2.10005"]
         );
-        assert_eq!(labels(&Axis::new([0.0, 3e-5].into_iter(), 0.0, 1.0)), ["0", "1e-5", "2e-5", "3e-5"]);
-        assert_eq!(labels(&Axis::new([90_000.0, 310_000.0].into_iter(), 0.0, 1.0)), ["1.0e5", "1.5e5", "2.0e5", "2.5e5", "3.0e5"]);
+        assert_eq!(
+            labels(&Axis::new([0.0, 3e-5].into_iter(), 0.0, 1.0)),
+            ["0", "1e-5", "2e-5", "3e-5"]
+        );
+        assert_eq!(
+            labels(&Axis::new([90_000.0, 310_000.0].into_iter(), 0.0, 1.0)),
+            ["1.0e5", "1.5e5", "2.0e5", "2.5e5", "3.0e5"]
+        );
     }
 
     #[test]
     fn there_is_no_half_an_epoch() {
-        assert_eq!(labels(&Axis::new([0.0, 2.0].into_iter(), 0.0, 1.0)), ["0.0", "0.5", "1.0", "1.5", "2.0"]);
+        assert_eq!(
+            labels(&Axis::new([0.0, 2.0].into_iter(), 0.0, 1.0)),
+            ["0.0", "0.5", "1.0", "1.5", "2.0"]
+        );
         assert_eq!(labels(&Axis::new([0.0, 2.0].into_iter(), 0.0, 1.0).whole()), ["0", "1", "2"]);
     }
 
@@ -107,9 +129,18 @@ mod tests {
 
     #[test]
     fn extremes_have_a_place() {
-        for values in [vec![], vec![f64::MIN, f64::MAX], vec![5e-324, 0.0], vec![7.0, 7.0], vec![1.0, 1.0 + f64::EPSILON]] {
+        for values in [
+            vec![],
+            vec![f64::MIN, f64::MAX],
+            vec![5e-324, 0.0],
+            vec![7.0, 7.0],
+            vec![1.0, 1.0 + f64::EPSILON],
+        ] {
             let axis = Axis::new(values.iter().copied(), 0.0, 100.0).with_room(0.05);
-            assert!(values.iter().all(|&value| (0.0..=100.0).contains(&axis.at(value))), "{values:?}");
+            assert!(
+                values.iter().all(|&value| (0.0..=100.0).contains(&axis.at(value))),
+                "{values:?}"
+            );
             let ticks = axis.ticks();
             assert!(ticks.iter().all(|tick| tick.at.is_finite()), "{values:?}");
         }

@@ -2,7 +2,8 @@ use super::Axis;
 
 /// The rectangle of a chart that its axes enclose, in the units of the picture.
 ///
-/// Lines have the class `grid`, labels the class `axis`, and `middle` or `end` for how they are aligned; the page or picture styles them.
+/// Lines have the class `grid`, labels the class `axis`, and `middle` or `end` for how they are
+/// aligned; the page or picture styles them.
 pub(crate) struct Frame {
     pub(crate) left: f64,
     pub(crate) right: f64,
@@ -28,14 +29,23 @@ impl Frame {
     }
 
     pub(crate) fn labels_left(&self, y: &Axis) -> String {
-        let label =
-            |at: f64, label: &str| format!("<text class=\"axis end\" x=\"{:.1}\" y=\"{:.1}\">{label}</text>", self.left - 5.0, at + 3.5);
+        let label = |at: f64, label: &str| {
+            format!(
+                "<text class=\"axis end\" x=\"{:.1}\" y=\"{:.1}\">{label}</text>",
+                self.left - 5.0,
+                at + 3.5
+            )
+        };
         y.ticks().iter().map(|tick| label(tick.at, &tick.label)).collect()
     }
 
     pub(crate) fn labels_below(&self, x: &Axis) -> String {
-        let label =
-            |at: f64, label: &str| format!("<text class=\"axis middle\" x=\"{at:.1}\" y=\"{:.1}\">{label}</text>", self.bottom + 16.0);
+        let label = |at: f64, label: &str| {
+            format!(
+                "<text class=\"axis middle\" x=\"{at:.1}\" y=\"{:.1}\">{label}</text>",
+                self.bottom + 16.0
+            )
+        };
         x.ticks().iter().map(|tick| label(tick.at, &tick.label)).collect()
     }
 }

@@ -1,6 +1,6 @@
 use adwp_report::{
-    BenchFold, BenchLatency, BenchMachine, BenchModel, BenchNode, BenchPage, BenchParity, BenchProfile, bench_csv, bench_html,
-    bench_markdown, bench_table,
+    BenchFold, BenchLatency, BenchMachine, BenchModel, BenchNode, BenchPage, BenchParity,
+    BenchProfile, bench_csv, bench_html, bench_markdown, bench_table,
 };
 
 use crate::markup::assert_balanced;
@@ -66,8 +66,16 @@ fn model(name: &str, accuracy: Option<f64>) -> BenchModel {
             session: "ort, 1 thread".into(),
             runs: 12,
             run_ms: 0.5,
-            nodes: vec![BenchNode { name: "cell0/node2/conv/dw".into(), op: "Conv".into(), ms: 0.3, share: 1.0, gmacs: Some(1.25) }],
-            folded: (1..=3).map(|depth| BenchFold { path: format!("path{depth}"), depth, ms: 0.3, share: 1.0 }).collect(),
+            nodes: vec![BenchNode {
+                name: "cell0/node2/conv/dw".into(),
+                op: "Conv".into(),
+                ms: 0.3,
+                share: 1.0,
+                gmacs: Some(1.25),
+            }],
+            folded: (1..=3)
+                .map(|depth| BenchFold { path: format!("path{depth}"), depth, ms: 0.3, share: 1.0 })
+                .collect(),
         }],
     }
 }

@@ -12,7 +12,10 @@ fn page() -> String {
 fn the_page_stands_alone() {
     let page = page();
     assert_balanced(&page);
-    for foreign in ["<script", "<link", "<img", "<iframe", "url(", "@import", "://", "src=", "href=", " onclick", " onload"] {
+    for foreign in [
+        "<script", "<link", "<img", "<iframe", "url(", "@import", "://", "src=", "href=",
+        " onclick", " onload",
+    ] {
         assert!(!page.contains(foreign), "{foreign}");
     }
     assert!(page.contains("prefers-color-scheme: dark") && page.contains("width=device-width"));
@@ -23,7 +26,8 @@ fn the_page_stands_alone() {
 fn every_number_is_shown() {
     let report = report();
     let page = page();
-    let has = |part: &str, text: String| assert!(part.contains(&text), "{text} is missing in {part}");
+    let has =
+        |part: &str, text: String| assert!(part.contains(&text), "{text} is missing in {part}");
     let head = &page[..page.find("<h2>").unwrap()];
     for text in [
         "cifar10 · cifar10-8",
@@ -50,7 +54,17 @@ fn every_number_is_shown() {
     assert!(!head.contains(">7.021 <"), "{head}");
 
     let phases = section(&page, "Phases");
-    for text in ["space", "723.41", "12 min 03 s", "11733.18", "90482.07", "1.83", "41.26", "102981.75", "28 h 36 min 22 s"] {
+    for text in [
+        "space",
+        "723.41",
+        "12 min 03 s",
+        "11733.18",
+        "90482.07",
+        "1.83",
+        "41.26",
+        "102981.75",
+        "28 h 36 min 22 s",
+    ] {
         has(phases, text.to_owned());
     }
     for megabytes in ["19012.3", "19112.3", "7012.3", "7112.3", "3012.3", "3112.3"] {
@@ -83,14 +97,26 @@ fn every_number_is_shown() {
         }
     }
     let accuracy = section(&page, "Accuracy");
-    for text in ["97.31", "9,731", "97.32", "9,732", "1: <small>number 8643", "97.29", "9,729", "<summary>23<"] {
+    for text in [
+        "97.31",
+        "9,731",
+        "97.32",
+        "9,732",
+        "1: <small>number 8643",
+        "97.29",
+        "9,729",
+        "<summary>23<",
+    ] {
         has(accuracy, text.to_owned());
     }
     for image in &report.runtime_accuracy[1].differing {
         has(accuracy, format!(" {image}"));
     }
     let parity = section(&page, "Parity");
-    for text in ["4.29e-6", "1.91e-6", "2.37e-7", "512", "4.28e-6", "3.46e-7", "511", "3.57e-6", "2.88e-7", "510"] {
+    for text in [
+        "4.29e-6", "1.91e-6", "2.37e-7", "512", "4.28e-6", "3.46e-7", "511", "3.57e-6", "2.88e-7",
+        "510",
+    ] {
         has(parity, text.to_owned());
     }
     let machine = section(&page, "Machine");
@@ -103,8 +129,14 @@ fn every_number_is_shown() {
 fn other_files_of_the_network_are_told_with_what_they_lost() {
     let mut report = report();
     assert!(!html(&report, &[], None).contains("<h2>Other files</h2>"));
-    let runtime = |runtime: &str, correct, differing| RuntimeAccuracy { runtime: runtime.to_owned(), correct, images: 10_000, differing };
-    let parity = |b: &str, max_abs| ParityRow { b: b.to_owned(), max_abs, ..report.parity[0].clone() };
+    let runtime = |runtime: &str, correct, differing| RuntimeAccuracy {
+        runtime: runtime.to_owned(),
+        correct,
+        images: 10_000,
+        differing,
+    };
+    let parity =
+        |b: &str, max_abs| ParityRow { b: b.to_owned(), max_abs, ..report.parity[0].clone() };
     let int8 = FormatRow {
         file: "model.int8.onnx".to_owned(),
         precision: "int8".to_owned(),
@@ -113,7 +145,10 @@ fn other_files_of_the_network_are_told_with_what_they_lost() {
         calibration: Some("min-max, 512 training images".to_owned()),
         tolerance: None,
         correct_before: 9_731,
-        runtimes: vec![runtime("onnxruntime", 9_676, vec![37, 42]), runtime("tract", 9_735, vec![])],
+        runtimes: vec![
+            runtime("onnxruntime", 9_676, vec![37, 42]),
+            runtime("tract", 9_735, vec![]),
+        ],
         parity: vec![parity("onnxruntime", 0.66), parity("tract", 0.59)],
         refused: Vec::new(),
     };
@@ -128,7 +163,11 @@ fn other_files_of_the_network_are_told_with_what_they_lost() {
         refused: vec!["tract: no & never".to_owned()],
         ..int8.clone()
     };
-    let whole = FormatRow { runtimes: vec![runtime("tract", 9_731, vec![])], refused: Vec::new(), ..pixels.clone() };
+    let whole = FormatRow {
+        runtimes: vec![runtime("tract", 9_731, vec![])],
+        refused: Vec::new(),
+        ..pixels.clone()
+    };
     report.formats = vec![int8, pixels, whole];
     let page = html(&report, &[], None);
     assert_balanced(&page);
@@ -137,8 +176,10 @@ fn other_files_of_the_network_are_told_with_what_they_lost() {
     assert_eq!(section.matches("<tr>").count(), 2 + 1 + 1 + 1);
     assert_eq!(section.matches("<td").count(), 4 * 11);
     for text in [
-        "<td>int8</td><td class=\"n\">845,001</td><td>floats</td><td>onnxruntime</td><td class=\"n\">96.76</td><td class=\"n\">-0.55</td>",
-        "<td class=\"n\">97.35</td><td class=\"n\">+0.04</td><td class=\"n\">9,735 of 10,000</td><td>none</td>",
+        "<td>int8</td><td class=\"n\">845,001</td><td>floats</td><td>onnxruntime</td><td \
+         class=\"n\">96.76</td><td class=\"n\">-0.55</td>",
+        "<td class=\"n\">97.35</td><td class=\"n\">+0.04</td><td class=\"n\">9,735 of \
+         10,000</td><td>none</td>",
         "<td class=\"n\">0.00</td>",
         "number 37, 42",
         "<td class=\"n\">6.60e-1</td><td class=\"n\"><small>any</small></td>",
@@ -165,12 +206,16 @@ fn curves_are_those_that_have_numbers() {
     assert_eq!([titles("space"), titles("search"), titles("retrain")], [6, 5, 5]);
     assert!(phase("retrain").contains("Learning rate"));
     assert!(phase("space").contains("Superiority") && !phase("search").contains("Superiority"));
-    for stage in
-        ["s0\"></i>hypernetwork 0–59", "s1\"></i>basic-search 60–89", "s2\"></i>cross-search 90–99", "s1\"></i>basic-search 100–119"]
-    {
+    for stage in [
+        "s0\"></i>hypernetwork 0–59",
+        "s1\"></i>basic-search 60–89",
+        "s2\"></i>cross-search 90–99",
+        "s1\"></i>basic-search 100–119",
+    ] {
         assert!(phase("search").contains(stage), "{stage}");
     }
-    // A band for each stage in each chart; that of ten epochs is too narrow for the whole name, and shown without.
+    // A band for each stage in each chart; that of ten epochs is too narrow for the whole name, and
+    // shown without.
     assert_eq!(phase("search").matches("<rect class=\"stage ").count(), 4 * 5);
     assert_eq!(phase("search").matches(">hypernetwork</text>").count(), 5);
     assert_eq!(phase("search").matches(">cross-search</text>").count(), 0);
@@ -205,9 +250,10 @@ fn text_is_escaped() {
     metrics[0].insert("stage".to_owned(), json!(evil));
     let page = html(&report, &metrics, None);
     assert!(!page.contains("<b>") && !page.contains('\u{0}'));
-    // Title and heading (data set and preset in each), device, class, phase, latency (tile, table: two), accuracy, parity: two,
-    // machine: two, kind (caption and label), operation (label and title), phase of the metrics, its stage in the list of stages, and in
-    // each of five charts as title and label.
+    // Title and heading (data set and preset in each), device, class, phase, latency (tile, table:
+    // two), accuracy, parity: two, machine: two, kind (caption and label), operation (label and
+    // title), phase of the metrics, its stage in the list of stages, and in each of five charts as
+    // title and label.
     assert_eq!(page.matches(safe).count(), 4 + 2 + 1 + 3 + 1 + 2 + 2 + 2 + 2 + 2 + 5 * 2);
     assert_balanced(&page);
 
@@ -221,7 +267,9 @@ fn text_is_escaped() {
 fn without_metrics_there_is_a_page() {
     let page = html(&report(), &[], None);
     assert!(section(&page, "Curves").contains("There are no metrics."));
-    assert!(section(&page, "Candidates").contains("The metrics have no probabilities of candidates."));
+    assert!(
+        section(&page, "Candidates").contains("The metrics have no probabilities of candidates.")
+    );
     assert!(!page.contains("<h2>Budgets</h2>") && !page.contains("<aside"));
     assert_balanced(&page);
 }
@@ -266,7 +314,11 @@ fn numbers_that_are_none_are_said_to_be_none() {
     let page = html(&report, &metrics(), None);
     assert_balanced(&page);
     let after_style = &page[page.find("</style>").unwrap()..];
-    assert!(!after_style.contains("NaN") && !after_style.contains(">inf") && !after_style.contains(":inf"));
+    assert!(
+        !after_style.contains("NaN")
+            && !after_style.contains(">inf")
+            && !after_style.contains(":inf")
+    );
     assert!(after_style.matches("n/a").count() >= 8);
 }
 
@@ -317,7 +369,10 @@ fn a_genotype_that_cannot_be_drawn_is_shown_as_text() {
         change(|genotype| genotype["cells"][1]["nodes"][3][1]["input"] = json!(u64::MAX)),
         change(|genotype| genotype["cells"][1]["nodes"][3][1]["input"] = json!(-1)),
         change(|genotype| genotype["cells"][1]["nodes"] = json!(vec![json!([]); 5000])),
-        change(|genotype| genotype["cells"][1]["nodes"][0] = json!(vec![json!({"input": 0, "op": "identity"}); 5000])),
+        change(|genotype| {
+            genotype["cells"][1]["nodes"][0] =
+                json!(vec![json!({"input": 0, "op": "identity"}); 5000])
+        }),
     ];
     for genotype in broken {
         let mut report = report();
@@ -330,6 +385,7 @@ fn a_genotype_that_cannot_be_drawn_is_shown_as_text() {
     // A node that sums nothing, and twice the same edge, are strange but can be drawn.
     let mut report = report();
     report.genotype["cells"][0]["nodes"][0] = json!([]);
-    report.genotype["cells"][0]["nodes"][1] = json!([{"input": 1, "op": "an_operation_of_another_time"}, {"input": 1, "op": "zero"}]);
+    report.genotype["cells"][0]["nodes"][1] =
+        json!([{"input": 1, "op": "an_operation_of_another_time"}, {"input": 1, "op": "zero"}]);
     assert!(section(&html(&report, &[], None), "Architecture").contains("an operation …"));
 }

@@ -63,7 +63,9 @@ fn budgets_are_there_where_something_was_asked() {
         value["budgets"],
         json!([{"resource": "params", "limit": 3.3e6, "unit": "", "predicted": 3.2e6, "prediction_error": 0.02, "value": null}])
     );
-    let message = refusal(|report| report["budgets"] = json!([{"resource": "params", "limit": 1, "unit": "", "most": 2}]));
+    let message = refusal(|report| {
+        report["budgets"] = json!([{"resource": "params", "limit": 1, "unit": "", "most": 2}])
+    });
     assert!(message.contains("unknown field `most`"), "{message}");
     limited.budgets[0].limit = f64::NAN;
     let text = limited.to_json();
@@ -75,17 +77,26 @@ fn another_schema_is_named() {
     // The keys of another version differ as well, and are not what is complained of.
     let text = r#"{"schema": "adwp/report/2", "network": {}}"#;
     match RunReport::from_json(text) {
-        Err(ReportError::Schema { found, expected }) => assert_eq!([found.as_str(), expected], ["adwp/report/2", "adwp/report/1"]),
+        Err(ReportError::Schema { found, expected }) => {
+            assert_eq!([found.as_str(), expected], ["adwp/report/2", "adwp/report/1"])
+        }
         other => panic!("{other:?}"),
     }
-    assert!(refusal(|report| drop(report.as_object_mut().unwrap().remove("schema"))).contains("missing field `schema`"));
+    assert!(
+        refusal(|report| drop(report.as_object_mut().unwrap().remove("schema")))
+            .contains("missing field `schema`")
+    );
 }
 
 #[test]
 fn unknown_and_missing_keys_are_named() {
     assert!(refusal(|report| report["flops"] = json!(1)).contains("unknown field `flops`"));
     for list in ["latency", "parity", "phases", "runtime_accuracy"] {
-        assert!(refusal(|report| report[list][0]["colour"] = json!(1)).contains("unknown field `colour`"), "{list}");
+        assert!(
+            refusal(|report| report[list][0]["colour"] = json!(1))
+                .contains("unknown field `colour`"),
+            "{list}"
+        );
     }
     for key in ["madds", "test_accuracy", "genotype", "machine"] {
         let message = refusal(|report| drop(report.as_object_mut().unwrap().remove(key)));

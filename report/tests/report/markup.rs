@@ -2,7 +2,8 @@
 
 /// What stands under a heading.
 pub(crate) fn section<'a>(page: &'a str, title: &str) -> &'a str {
-    let from = page.find(&format!("<h2>{title}</h2>")).unwrap_or_else(|| panic!("no section {title}"));
+    let from =
+        page.find(&format!("<h2>{title}</h2>")).unwrap_or_else(|| panic!("no section {title}"));
     let rest = &page[from..];
     &rest[..rest.find("</section>").unwrap()]
 }

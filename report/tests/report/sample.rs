@@ -1,11 +1,21 @@
-use adwp_report::{LatencyRow, ParityRow, PhaseTime, RunReport, RuntimeAccuracy, Schema, SkippedImages};
+use adwp_report::{
+    LatencyRow, ParityRow, PhaseTime, RunReport, RuntimeAccuracy, Schema, SkippedImages,
+};
 use serde_json::{Map, Value, json};
 
 /// A report whose numbers are all different, so that a test sees which of them is missing.
 pub(crate) fn report() -> RunReport {
-    let phase = |name: &str, seconds| PhaseTime { name: name.to_owned(), seconds, planned_bytes: None, peak_bytes: None };
-    let trained =
-        |name: &str, seconds, planned, peak| PhaseTime { planned_bytes: Some(planned), peak_bytes: Some(peak), ..phase(name, seconds) };
+    let phase = |name: &str, seconds| PhaseTime {
+        name: name.to_owned(),
+        seconds,
+        planned_bytes: None,
+        peak_bytes: None,
+    };
+    let trained = |name: &str, seconds, planned, peak| PhaseTime {
+        planned_bytes: Some(planned),
+        peak_bytes: Some(peak),
+        ..phase(name, seconds)
+    };
     let parity = |a: &str, b: &str, max_abs, mean_abs, top1_agree| ParityRow {
         a: a.to_owned(),
         b: b.to_owned(),
@@ -14,7 +24,8 @@ pub(crate) fn report() -> RunReport {
         top1_agree,
         n: 512,
     };
-    let classes = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
+    let classes =
+        ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
     RunReport {
         schema: Schema,
         dataset: "cifar10".to_owned(),
@@ -33,7 +44,12 @@ pub(crate) fn report() -> RunReport {
         recipe: vec!["rate 0.025 with cosine decay".to_owned(), "cutout 16".to_owned()],
         skipped_images: SkippedImages::default(),
         runtime_accuracy: vec![
-            RuntimeAccuracy { runtime: "onnxruntime".to_owned(), correct: 9_732, images: 10_000, differing: vec![8_643] },
+            RuntimeAccuracy {
+                runtime: "onnxruntime".to_owned(),
+                correct: 9_732,
+                images: 10_000,
+                differing: vec![8_643],
+            },
             RuntimeAccuracy {
                 runtime: "tract".to_owned(),
                 correct: 9_729,
@@ -88,14 +104,21 @@ fn latency(runtime: &str, version: &str, threads: usize, ms: f64) -> LatencyRow 
 }
 
 fn machine() -> Map<String, Value> {
-    let machine =
-        json!({"cpu": "Example CPU @ 2.60GHz", "cores": 2, "affinity": "0-1", "memory_gib": 15.6, "os": "linux", "arch": "x86_64"});
+    let machine = json!({"cpu": "Example CPU @ 2.60GHz", "cores": 2, "affinity": "0-1", "memory_gib": 15.6, "os": "linux", "arch": "x86_64"});
     machine.as_object().cloned().unwrap_or_default()
 }
 
 /// Eight cells, of which 0 and 3 are alike.
 pub(crate) fn genotype() -> Value {
-    let ops = ["sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5", "avg_pool_3x3", "max_pool_3x3", "identity"];
+    let ops = [
+        "sep_conv_3x3",
+        "sep_conv_5x5",
+        "dil_conv_3x3",
+        "dil_conv_5x5",
+        "avg_pool_3x3",
+        "max_pool_3x3",
+        "identity",
+    ];
     let cell = |cell: usize| {
         let seed = if cell == 3 { 0 } else { cell };
         let pair = |node: usize, i: usize| json!({"input": (seed * 5 + node * 3 + i * 2) % (node + 2), "op": ops[(seed * 3 + node * 2 + i * 5) % ops.len()]});
@@ -153,28 +176,38 @@ fn line(phase: &str, epoch: i32, epochs: i32) -> Value {
     })
 }
 
-/// What a search leaves: the metrics of its two phases with the probabilities of all candidates, the space, and the genotype.
+/// What a search leaves: the metrics of its two phases with the probabilities of all candidates,
+/// the space, and the genotype.
 pub(crate) struct Searched {
     pub(crate) metrics: Vec<Map<String, Value>>,
     pub(crate) space: Value,
     pub(crate) genotype: Value,
 }
 
-/// A search of `cells` cells over six candidates a node; the probabilities of each phase are in the lines of its last `epochs` epochs.
+/// A search of `cells` cells over six candidates a node; the probabilities of each phase are in the
+/// lines of its last `epochs` epochs.
 ///
 /// `probability` has a phase, row and epoch. Of each node its first two candidates are kept.
-pub(crate) fn searched(cells: usize, epochs: usize, probability: impl Fn(&str, usize, usize) -> Value) -> Searched {
+pub(crate) fn searched(
+    cells: usize,
+    epochs: usize,
+    probability: impl Fn(&str, usize, usize) -> Value,
+) -> Searched {
     const K: usize = 6;
     let ops = ["sep_conv_3x3", "dil_conv_5x5", "identity"];
     // Two inputs, and of each three operations.
     let pair = |node: usize, i: usize| json!({"input": if i < 3 { 0 } else { node + 1 }, "op": ops[i % 3]});
-    let nodes = |kept: usize| -> Vec<Value> { (0..4).map(|node| (0..kept).map(|i| pair(node, i)).collect()).collect() };
+    let nodes = |kept: usize| -> Vec<Value> {
+        (0..4).map(|node| (0..kept).map(|i| pair(node, i)).collect()).collect()
+    };
     let kind = |cell: usize| if cell % 3 == 2 { "reduction" } else { "normal" };
     let object = |value: Value| value.as_object().cloned().unwrap();
     let shares = |epoch: usize| json!({"sep_conv_3x3": 0.5, "identity": epoch as f64 / (2 * epochs) as f64, "max_pool_3x3": 0.25});
 
     let space = (0..epochs).map(|epoch| {
-        let list = |from: usize| (0..112).map(|row| probability("space", from + row, epoch)).collect::<Value>();
+        let list = |from: usize| {
+            (0..112).map(|row| probability("space", from + row, epoch)).collect::<Value>()
+        };
         let mut entry = line("space", epoch as i32, epochs as i32);
         entry["probabilities"] = json!({"normal": list(0), "reduction": list(112)});
         entry["best_epoch"] = json!(epoch / 2);
@@ -185,7 +218,11 @@ pub(crate) fn searched(cells: usize, epochs: usize, probability: impl Fn(&str, u
         let mut entry = line("search", epoch as i32, 2 * epochs as i32);
         entry["stage"] = json!(if epoch < epochs { "hypernetwork" } else { "basic-search" });
         if let Some(epoch) = epoch.checked_sub(epochs) {
-            let list = |cell: usize| (0..4 * K).map(|row| probability("search", cell * 4 * K + row, epoch)).collect::<Value>();
+            let list = |cell: usize| {
+                (0..4 * K)
+                    .map(|row| probability("search", cell * 4 * K + row, epoch))
+                    .collect::<Value>()
+            };
             entry["probabilities"] = (0..cells).map(list).collect();
             entry["operation_shares"] = shares(epoch);
             entry["params"] = json!(3_000_000 + 1000 * epoch);

@@ -40,7 +40,11 @@ fn no_line_reaches_80_columns() {
     let table = terminal_table(&report);
     let longest = table.lines().map(|line| line.chars().count()).max();
     assert!(longest.is_some_and(|columns| columns < 80), "{table}");
-    assert!(table.contains("two\u{fffd}lines\u{fffd}[31m ") && table.contains("a phase with a very long na…"), "{table}");
+    assert!(
+        table.contains("two\u{fffd}lines\u{fffd}[31m ")
+            && table.contains("a phase with a very long na…"),
+        "{table}"
+    );
 }
 
 #[test]

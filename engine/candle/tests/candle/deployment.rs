@@ -1,7 +1,10 @@
 //! A network as a candle module.
 
 use adwp_candle::{CandleError, Network};
-use adwp_engine::{BatchNorm, Conv2d, Executor, Graph, Init, NodeId, Op, Pool, Program, Shape, Statistics, Variables};
+use adwp_engine::{
+    BatchNorm, Conv2d, Executor, Graph, Init, NodeId, Op, Pool, Program, Shape, Statistics,
+    Variables,
+};
 use candle_core::{DType, Module, Tensor};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -25,8 +28,15 @@ fn classifier() -> (Graph, Variables, NodeId, NodeId) {
     let y = graph.add("bn", Op::BatchNorm(BatchNorm::default()), &[y]).unwrap();
     let y = graph.add("relu", Op::Relu, &[y]).unwrap();
     let depthwise = graph.parameter("depthwise/weight", [4, 1, 3, 3], Init::FanIn).unwrap();
-    let y = graph.add("depthwise", Op::Conv2d(Conv2d { padding: [2; 2], dilation: 2, groups: 4, ..conv }), &[y, depthwise]).unwrap();
-    let y = graph.add("pool", Op::AvgPool(Pool { kernel: 3, stride: 1, padding: 1 }), &[y]).unwrap();
+    let y = graph
+        .add(
+            "depthwise",
+            Op::Conv2d(Conv2d { padding: [2; 2], dilation: 2, groups: 4, ..conv }),
+            &[y, depthwise],
+        )
+        .unwrap();
+    let y =
+        graph.add("pool", Op::AvgPool(Pool { kernel: 3, stride: 1, padding: 1 }), &[y]).unwrap();
     let y = graph.add("features", Op::GlobalAvgPool, &[y]).unwrap();
     let weight = graph.parameter("classifier/weight", [5, 4], Init::FanIn).unwrap();
     let bias = graph.parameter("classifier/bias", [5], Init::FanIn).unwrap();
@@ -54,12 +64,26 @@ fn a_network_computes_what_the_engine_computes() {
         for seed in 0..3 {
             let images = images(seed);
             executor.run(&mut variables, &[(x, &images)]).unwrap();
-            let tensor = Tensor::from_slice(&images, &IMAGES, &candle_core::Device::Cpu).unwrap().to_dtype(dtype).unwrap();
+            let tensor = Tensor::from_slice(&images, &IMAGES, &candle_core::Device::Cpu)
+                .unwrap()
+                .to_dtype(dtype)
+                .unwrap();
             let logits = network.forward(&tensor).unwrap();
             assert_eq!((logits.dims(), logits.dtype()), (&[2, 5][..], dtype));
-            assert_close(&executor.value(y).unwrap(), &numbers(&logits), FORWARD, &format!("batch {seed} in {dtype:?}"));
+            assert_close(
+                &executor.value(y).unwrap(),
+                &numbers(&logits),
+                FORWARD,
+                &format!("batch {seed} in {dtype:?}"),
+            );
 
-            let mirrored = tensor.permute((0, 1, 3, 2)).unwrap().contiguous().unwrap().permute((0, 1, 3, 2)).unwrap();
+            let mirrored = tensor
+                .permute((0, 1, 3, 2))
+                .unwrap()
+                .contiguous()
+                .unwrap()
+                .permute((0, 1, 3, 2))
+                .unwrap();
             let again = Module::forward(&network, &mirrored).unwrap();
             assert_eq!(numbers(&again), numbers(&logits), "a tensor with other strides");
         }
@@ -74,7 +98,10 @@ fn a_network_refuses_other_tensors() {
     let error = network.forward(&single).unwrap_err();
     assert_eq!(error.to_string(), "input \"images\" takes F32 [2, 3, 9, 7], got F32 [1, 3, 9, 7]");
     let double = Tensor::zeros(&IMAGES, DType::F64, &candle_core::Device::Cpu).unwrap();
-    assert!(matches!(network.forward(&double), Err(CandleError::Input { found_dtype: DType::F64, .. })));
+    assert!(matches!(
+        network.forward(&double),
+        Err(CandleError::Input { found_dtype: DType::F64, .. })
+    ));
     assert!(Module::forward(&network, &double).unwrap_err().to_string().contains("F64"));
 }
 
@@ -83,7 +110,8 @@ fn a_network_has_one_input() {
     let (mut graph, variables, x, y) = classifier();
     let seed = graph.find("seed").unwrap();
     let generated = graph.find("generated").unwrap();
-    let unrelated = Network::new(graph.clone(), variables.clone(), x, generated, DType::F32).unwrap_err();
+    let unrelated =
+        Network::new(graph.clone(), variables.clone(), x, generated, DType::F32).unwrap_err();
     assert_eq!(unrelated.to_string(), "\"generated\" does not depend on \"images\"");
     assert!(Network::new(graph.clone(), variables.clone(), seed, generated, DType::F32).is_ok());
 

@@ -38,15 +38,23 @@ fn feeds_and_variables_are_checked() {
     let Fixture { graph, variables, x, weight, y } = fixture();
     let evaluator = Evaluator::new(&graph, &variables, Statistics::Batch, DType::F64).unwrap();
     let feed = |feeds: &[(NodeId, &[f32])]| evaluator.values(&[y], feeds).unwrap_err();
-    assert!(matches!(feed(&[]), CandleError::Engine(EngineError::Feed { expected: 3, found: 0, .. })));
-    assert!(matches!(feed(&[(x, &[1.0; 4])]), CandleError::Engine(EngineError::Feed { expected: 3, found: 4, .. })));
+    assert!(matches!(
+        feed(&[]),
+        CandleError::Engine(EngineError::Feed { expected: 3, found: 0, .. })
+    ));
+    assert!(matches!(
+        feed(&[(x, &[1.0; 4])]),
+        CandleError::Engine(EngineError::Feed { expected: 3, found: 4, .. })
+    ));
     // What the outputs do not depend on need not be there.
     assert_eq!(evaluator.values(&[weight], &[]).unwrap()[0].to_vec2::<f64>().unwrap(), [[2.0; 3]]);
 
     let none = Variables::new();
     let evaluator = Evaluator::new(&graph, &none, Statistics::Batch, DType::F64).unwrap();
     let error = evaluator.values(&[y], &[(x, &[1.0; 3])]).unwrap_err();
-    assert!(matches!(error, CandleError::Engine(EngineError::UnknownVariable(name)) if name == "weight"));
+    assert!(
+        matches!(error, CandleError::Engine(EngineError::UnknownVariable(name)) if name == "weight")
+    );
 }
 
 #[test]
@@ -59,9 +67,15 @@ fn only_leaves_of_a_single_number_are_differentiated() {
     let feeds: [(NodeId, &[f32]); 1] = [(x, &[1.0, 2.0, 3.0])];
 
     let refused = |loss, trainable| evaluator.gradients(loss, &[trainable], &feeds).unwrap_err();
-    assert!(matches!(refused(wide, x), CandleError::Engine(EngineError::LossShape { node, .. }) if node == "wide"));
-    assert!(matches!(refused(y, y), CandleError::Engine(EngineError::NotTrainable { node, .. }) if node == "y"));
-    assert!(matches!(refused(y, other), CandleError::Engine(EngineError::NotTrainable { node, .. }) if node == "other"));
+    assert!(
+        matches!(refused(wide, x), CandleError::Engine(EngineError::LossShape { node, .. }) if node == "wide")
+    );
+    assert!(
+        matches!(refused(y, y), CandleError::Engine(EngineError::NotTrainable { node, .. }) if node == "y")
+    );
+    assert!(
+        matches!(refused(y, other), CandleError::Engine(EngineError::NotTrainable { node, .. }) if node == "other")
+    );
 
     let found = evaluator.gradients(y, &[weight, x], &feeds).unwrap();
     assert_eq!(found.loss.to_vec2::<f64>().unwrap(), [[12.0]]);

@@ -1,4 +1,5 @@
-//! The engine against candle: the same graphs, values and gradients, the engine in `f32` and candle mostly in `f64`.
+//! The engine against candle: the same graphs, values and gradients, the engine in `f32` and candle
+//! mostly in `f64`.
 
 #[path = "../../../tests/engine/cases.rs"]
 mod cases;

@@ -19,15 +19,19 @@ pub(crate) fn numbers(tensor: &Tensor) -> Vec<f64> {
 
 /// Output, loss and all gradients.
 pub(crate) fn check(case: &Case, found: &Outcome, forward: f64, backward: f64) {
-    let evaluator = Evaluator::new(&case.graph, &case.variables, Statistics::Batch, DType::F64).unwrap();
-    let values = evaluator.values(&[case.output], &case.feeds()).unwrap_or_else(|e| panic!("{e}\n{case}"));
+    let evaluator =
+        Evaluator::new(&case.graph, &case.variables, Statistics::Batch, DType::F64).unwrap();
+    let values =
+        evaluator.values(&[case.output], &case.feeds()).unwrap_or_else(|e| panic!("{e}\n{case}"));
     assert_eq!(values[0].dims(), &case.graph[case.output].shape[..], "{case}");
     assert_close(&found.output, &numbers(&values[0]), forward, &format!("output of {case}"));
 
-    let Differentiated { loss, gradients } =
-        evaluator.gradients(case.loss, &case.trainable, &case.feeds()).unwrap_or_else(|e| panic!("{e}\n{case}"));
+    let Differentiated { loss, gradients } = evaluator
+        .gradients(case.loss, &case.trainable, &case.feeds())
+        .unwrap_or_else(|e| panic!("{e}\n{case}"));
     // The loss sums the projected output, so its own rounding is that of the terms.
-    let scale = magnitude(numbers(&values[0])).max(1.0) * (case.graph[case.output].shape.elements() as f64).sqrt();
+    let scale = magnitude(numbers(&values[0])).max(1.0)
+        * (case.graph[case.output].shape.elements() as f64).sqrt();
     if let Some(what) = mismatch(&[found.loss], &numbers(&loss), forward, scale) {
         panic!("loss: {what}\n{case}");
     }
@@ -67,7 +71,9 @@ fn single_precision_agrees() {
     for (name, build) in OPERATIONS {
         for seed in 2000..2008 {
             let case = Case::new(name, *build, seed);
-            let evaluator = Evaluator::new(&case.graph, &case.variables, Statistics::Batch, DType::F32).unwrap();
+            let evaluator =
+                Evaluator::new(&case.graph, &case.variables, Statistics::Batch, DType::F32)
+                    .unwrap();
             let value = &evaluator.values(&[case.output], &case.feeds()).unwrap()[0];
             assert_eq!(value.dtype(), DType::F32);
             let found = case.run(&device);
@@ -75,7 +81,9 @@ fn single_precision_agrees() {
             let expected = evaluator.gradients(case.loss, &case.trainable, &case.feeds()).unwrap();
             let largest = magnitude(expected.gradients.iter().flat_map(numbers));
             for (found, expected) in found.gradients.iter().zip(&expected.gradients) {
-                if let Some(what) = mismatch(found, &numbers(expected), 2.0 * BACKWARD, largest.max(1e-3)) {
+                if let Some(what) =
+                    mismatch(found, &numbers(expected), 2.0 * BACKWARD, largest.max(1e-3))
+                {
                     panic!("{what}\n{case}");
                 }
             }
@@ -101,10 +109,12 @@ fn running_statistics_agree() {
                     *value = offset + slope * ((i + 3 * j) % 7) as f32;
                 }
             }
-            let program = Program::inference(&case.graph, &[case.output], Statistics::Running).unwrap();
+            let program =
+                Program::inference(&case.graph, &[case.output], Statistics::Running).unwrap();
             let mut executor = Executor::new(program, &device).unwrap();
             executor.run(&mut variables, &case.feeds()).unwrap();
-            let evaluator = Evaluator::new(&case.graph, &variables, Statistics::Running, DType::F64).unwrap();
+            let evaluator =
+                Evaluator::new(&case.graph, &variables, Statistics::Running, DType::F64).unwrap();
             let expected = &evaluator.values(&[case.output], &case.feeds()).unwrap()[0];
             assert_close(&executor.value(case.output).unwrap(), &numbers(expected), 1e-4, &case);
         }

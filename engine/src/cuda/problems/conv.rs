@@ -4,21 +4,24 @@ use crate::cuda::Kernel;
 use crate::cuda::driver::THREADS;
 use crate::cuda::problem::{GradientsAt, Problem, Region, TensorAt, ValuesAt, Words};
 
-/// Rows and positions of the tiles that the products of forward and input gradient are made of, which rows name: the cases of `product_of`
-/// in conv.cu. Where two would take as long, the first does, as it reads less.
+/// Rows and positions of the tiles that the products of forward and input gradient are made of,
+/// which rows name: the cases of `product_of` in conv.cu. Where two would take as long, the first
+/// does, as it reads less.
 const PRODUCT_TILES: [(usize, usize); 3] = [(72, 128), (36, 256), (16, 256)];
 /// What it takes to load a tile, in rows of a product.
 const LOADING: usize = 12;
-/// Outputs and terms of the tiles of a weight gradient, which outputs name: the cases of `conv_backward_weight` in conv.cu.
+/// Outputs and terms of the tiles of a weight gradient, which outputs name: the cases of
+/// `conv_backward_weight` in conv.cu.
 const WEIGHT_TILES: [(usize, usize); 3] = [(16, 32), (32, 32), (40, 40)];
-/// Positions that a block of the weight gradient takes at a time: `SPAN` in conv.cu, which counts in fours.
+/// Positions that a block of the weight gradient takes at a time: `SPAN` in conv.cu, which counts
+/// in fours.
 const SPAN: usize = 64;
-/// Blocks that a weight gradient is split into where it has positions enough. A launch holds several: together they fill a GPU, and what
-/// they leave to `reduce` stays small.
+/// Blocks that a weight gradient is split into where it has positions enough. A launch holds
+/// several: together they fill a GPU, and what they leave to `reduce` stays small.
 const WEIGHT_BLOCKS: usize = 128;
 
-/// The sizes of a convolution: `[batch, channels, height, width]` becomes `[batch, out, out_height, out_width]`. Positions of all samples,
-/// in or out, are fewer than 2³¹.
+/// The sizes of a convolution: `[batch, channels, height, width]` becomes `[batch, out, out_height,
+/// out_width]`. Positions of all samples, in or out, are fewer than 2³¹.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ConvSizes {
     pub(crate) batch: usize,
@@ -39,9 +42,26 @@ pub(crate) struct ConvSizes {
 impl ConvSizes {
     /// `ConvSizes` of conv.cu and depthwise.cu.
     pub(crate) fn write(&self, words: &mut Words) {
-        words.sizes(&[self.batch, self.channels, self.height, self.width, self.out, self.out_height, self.out_width]);
+        words.sizes(&[
+            self.batch,
+            self.channels,
+            self.height,
+            self.width,
+            self.out,
+            self.out_height,
+            self.out_width,
+        ]);
         let (kernel, stride, padding) = (self.kernel, self.stride, self.padding);
-        words.sizes(&[kernel[0], stride[0], padding[0], self.dilation, self.groups, kernel[1], stride[1], padding[1]]);
+        words.sizes(&[
+            kernel[0],
+            stride[0],
+            padding[0],
+            self.dilation,
+            self.groups,
+            kernel[1],
+            stride[1],
+            padding[1],
+        ]);
     }
 
     /// Whether both directions are alike.
@@ -71,7 +91,8 @@ impl ConvSizes {
     }
 }
 
-/// The kind of tile that takes least for a product of so many rows; the smallest where the directions differ.
+/// The kind of tile that takes least for a product of so many rows; the smallest where the
+/// directions differ.
 fn product_tile(sizes: &ConvSizes, rows: usize) -> (usize, usize) {
     if !sizes.is_square() {
         return PRODUCT_TILES[PRODUCT_TILES.len() - 1];
@@ -167,7 +188,9 @@ impl ConvBackwardWeight {
         if !self.sizes.is_square() {
             return WEIGHT_TILES[0];
         }
-        let cost = |&(outs, terms): &(usize, usize)| self.tiles_of((outs, terms)) * (outs * terms + LOADING * (outs + terms));
+        let cost = |&(outs, terms): &(usize, usize)| {
+            self.tiles_of((outs, terms)) * (outs * terms + LOADING * (outs + terms))
+        };
         WEIGHT_TILES.into_iter().min_by_key(cost).expect("there are kinds of tiles")
     }
 

@@ -18,7 +18,10 @@ const WEIGHT_BLOCKS: usize = 192;
 pub(crate) fn handles(sizes: &ConvSizes) -> bool {
     let own_kernels = sizes.groups == sizes.channels && sizes.groups == sizes.out;
     let square = sizes.is_square() && [3, 5, 7].contains(&sizes.kernel[0]);
-    own_kernels && square && Tiling::of_outputs(sizes).is_some() && Tiling::of_inputs(sizes).is_some()
+    own_kernels
+        && square
+        && Tiling::of_outputs(sizes).is_some()
+        && Tiling::of_inputs(sizes).is_some()
 }
 
 /// `Tiling` of depthwise.cu.
@@ -36,15 +39,21 @@ struct Tiling {
 impl Tiling {
     /// Of the output, or None where a window is too large.
     fn of_outputs(sizes: &ConvSizes) -> Option<Self> {
-        Self::new([sizes.out_height, sizes.out_width], sizes.stride[0], (sizes.kernel[0] - 1) * sizes.dilation)
+        Self::new(
+            [sizes.out_height, sizes.out_width],
+            sizes.stride[0],
+            (sizes.kernel[0] - 1) * sizes.dilation,
+        )
     }
 
-    /// Of the input's gradient, whose tiles read one with the zeros of the stride between its elements.
+    /// Of the input's gradient, whose tiles read one with the zeros of the stride between its
+    /// elements.
     fn of_inputs(sizes: &ConvSizes) -> Option<Self> {
         Self::new([sizes.height, sizes.width], 1, (sizes.kernel[0] - 1) * sizes.dilation)
     }
 
-    /// The largest tiles for which a block has threads and memory; `reach` is from the first to the last element of a window.
+    /// The largest tiles for which a block has threads and memory; `reach` is from the first to the
+    /// last element of a window.
     fn new([height, width]: [usize; 2], stride: usize, reach: usize) -> Option<Self> {
         let (mut most_rows, mut most_quads) = (THREADS, MOST_QUADS);
         loop {
@@ -52,9 +61,19 @@ impl Tiling {
             let (down, rows) = split(height, most_rows.min(THREADS / quads));
             let tile_height = (rows - 1) * stride + reach + 1;
             let pitch = (quads - 1) * 4 * stride + (3 * stride + reach + 1).next_multiple_of(4);
-            let planes = (THREADS / (rows * quads)).min(TILE_FLOATS / (tile_height * pitch)).min(MOST_PLANES);
+            let planes = (THREADS / (rows * quads))
+                .min(TILE_FLOATS / (tile_height * pitch))
+                .min(MOST_PLANES);
             if planes > 0 {
-                return Some(Self { rows, quads, planes, down, across, height: tile_height, pitch });
+                return Some(Self {
+                    rows,
+                    quads,
+                    planes,
+                    down,
+                    across,
+                    height: tile_height,
+                    pitch,
+                });
             }
             match (rows, quads) {
                 (1, 1) => return None,
@@ -70,17 +89,27 @@ impl Tiling {
     }
 
     fn write(&self, words: &mut Words) {
-        words.sizes(&[self.rows, self.quads, self.planes, self.down, self.across, self.height, self.pitch]);
+        words.sizes(&[
+            self.rows,
+            self.quads,
+            self.planes,
+            self.down,
+            self.across,
+            self.height,
+            self.pitch,
+        ]);
     }
 }
 
-/// Into how few parts of at most `most` a length is split, and the length of the largest where they are as equal as can be.
+/// Into how few parts of at most `most` a length is split, and the length of the largest where they
+/// are as equal as can be.
 fn split(length: usize, most: usize) -> (usize, usize) {
     let part = length.div_ceil(length.div_ceil(most));
     (length.div_ceil(part), part)
 }
 
-/// y = weight ∗ x + bias, each channel for itself. Problems of this module are those that [`handles`] names.
+/// y = weight ∗ x + bias, each channel for itself. Problems of this module are those that
+/// [`handles`] names.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct DepthwiseForward {
     pub(crate) sizes: ConvSizes,
@@ -202,16 +231,35 @@ mod tests {
     #[test]
     fn tiles_cover_planes_and_fit_a_block() {
         let sides = [1, 2, 5, 7, 8, 14, 28, 31, 32, 33, 56, 100, 224];
-        for (height, width) in sides.into_iter().flat_map(|height| sides.map(|width| (height, width))) {
-            for (stride, reach) in (1..=4).flat_map(|stride| [2, 4, 6, 8, 12, 40, 60].map(|reach| (stride, reach))) {
-                let tiling = Tiling::new([height, width], stride, reach).expect("windows of that size fit");
+        for (height, width) in
+            sides.into_iter().flat_map(|height| sides.map(|width| (height, width)))
+        {
+            for (stride, reach) in
+                (1..=4).flat_map(|stride| [2, 4, 6, 8, 12, 40, 60].map(|reach| (stride, reach)))
+            {
+                let tiling =
+                    Tiling::new([height, width], stride, reach).expect("windows of that size fit");
                 let Tiling { rows, quads, planes, down, across, .. } = tiling;
                 let name = format!("{height}×{width}, stride {stride}, reach {reach}: {tiling:?}");
-                assert!(rows * quads * planes <= THREADS && planes <= MOST_PLANES, "threads: {name}");
-                assert!(planes * tiling.height * tiling.pitch <= TILE_FLOATS && tiling.pitch.is_multiple_of(4), "memory: {name}");
-                assert!(tiling.height > (rows - 1) * stride + reach && tiling.pitch > (4 * quads - 1) * stride + reach, "windows: {name}");
+                assert!(
+                    rows * quads * planes <= THREADS && planes <= MOST_PLANES,
+                    "threads: {name}"
+                );
+                assert!(
+                    planes * tiling.height * tiling.pitch <= TILE_FLOATS
+                        && tiling.pitch.is_multiple_of(4),
+                    "memory: {name}"
+                );
+                assert!(
+                    tiling.height > (rows - 1) * stride + reach
+                        && tiling.pitch > (4 * quads - 1) * stride + reach,
+                    "windows: {name}"
+                );
                 assert!((1..=rows).contains(&(height - (down - 1) * rows)), "rows: {name}");
-                assert!((1..=4 * quads).contains(&(width - (across - 1) * 4 * quads)), "columns: {name}");
+                assert!(
+                    (1..=4 * quads).contains(&(width - (across - 1) * 4 * quads)),
+                    "columns: {name}"
+                );
             }
         }
         assert_eq!(Tiling::new([8, 8], 1, 100), None);

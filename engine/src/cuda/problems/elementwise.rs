@@ -4,7 +4,9 @@
 
 use crate::Activation;
 use crate::cuda::Kernel;
-use crate::cuda::problem::{Address, GradientsAt, Problem, Region, TensorAt, ValuesAt, Word, Words};
+use crate::cuda::problem::{
+    Address, GradientsAt, Problem, Region, TensorAt, ValuesAt, Word, Words,
+};
 
 /// Elements that a block of an elementwise kernel works on; `CHUNK` of `common.cuh`.
 pub(super) const CHUNK: usize = 4096;
@@ -23,7 +25,8 @@ pub(crate) struct Term {
     pub(crate) constant: f64,
 }
 
-/// y\[n · y_stride + y_offset + …\] = Σ terms, or += with `accumulate`. There is at least one term and at most [`Self::MAX_TERMS`].
+/// y\[n · y_stride + y_offset + …\] = Σ terms, or += with `accumulate`. There is at least one term
+/// and at most [`Self::MAX_TERMS`].
 #[derive(Clone, Debug)]
 pub(crate) struct Combine {
     pub(crate) y: TensorAt,
@@ -73,8 +76,8 @@ impl Problem for Combine {
     }
 }
 
-/// dx = the gradient as it is seen at dy\[n · dy_stride + dy_offset + …\]; zero where the ReLU of `gate` is closed. The input of a
-/// normalisation in `dy` lies like dx.
+/// dx = the gradient as it is seen at dy\[n · dy_stride + dy_offset + …\]; zero where the ReLU of
+/// `gate` is closed. The input of a normalisation in `dy` lies like dx.
 #[derive(Clone, Debug)]
 pub(crate) struct Send {
     pub(crate) dx: TensorAt,
@@ -254,8 +257,8 @@ impl Problem for Products {
 
 /// to\[j\] = the sum of all rows that belong to j, zero where none does, or += with `accumulate`.
 ///
-/// A row is what one of [`Products`] left: `chunks` numbers. That of `indices[i]` is row `first_row + i` of `partial`. There are at most
-/// [`Self::MAX_TERMS`].
+/// A row is what one of [`Products`] left: `chunks` numbers. That of `indices[i]` is row `first_row
+/// + i` of `partial`. There are at most [`Self::MAX_TERMS`].
 #[derive(Clone, Debug)]
 pub(crate) struct ScatterProducts {
     pub(crate) partial: Region,

@@ -13,8 +13,9 @@ pub(crate) struct Images {
     pub(crate) width: usize,
     /// The data set: u8 `[images, channels, height, width]`.
     pub(crate) pixels: Region,
-    /// i32 `[batch][8]`: number of the image; how far below and right of its corner the crop lies; whether it is mirrored; top, bottom,
-    /// left and right of the hole, of which bottom and right are behind it.
+    /// i32 `[batch][8]`: number of the image; how far below and right of its corner the crop lies;
+    /// whether it is mirrored; top, bottom, left and right of the hole, of which bottom and right
+    /// are behind it.
     pub(crate) places: Region,
     /// Normalised value of every byte: f32 `[channels][256]`.
     pub(crate) tables: Region,

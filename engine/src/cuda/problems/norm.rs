@@ -13,12 +13,15 @@ fn read_affine(words: &mut Words, affine: Option<(Region, Region)>) {
 
 /// `Coefficients` of `norm.cu`: the rows of the forward region.
 fn write_coefficients(words: &mut Words, norm: NodeId, channels: usize) {
-    for row in [coefficients::MEAN, coefficients::FACTOR, coefficients::SHIFT, coefficients::INVERSE_SD] {
+    for row in
+        [coefficients::MEAN, coefficients::FACTOR, coefficients::SHIFT, coefficients::INVERSE_SD]
+    {
         words.write(Address { region: Region::Forward(norm), offset: row * channels });
     }
 }
 
-/// The coefficients of a normalisation by the statistics of a batch; moves the running statistics towards them.
+/// The coefficients of a normalisation by the statistics of a batch; moves the running statistics
+/// towards them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NormMoments {
     pub(crate) norm: NodeId,
@@ -78,7 +81,8 @@ impl Problem for NormRunning {
     }
 }
 
-/// What the gradient of a normalisation's input is made of, and the gradients of its scale and shift where they are wanted.
+/// What the gradient of a normalisation's input is made of, and the gradients of its scale and
+/// shift where they are wanted.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NormBackward {
     pub(crate) norm: NodeId,
@@ -101,7 +105,10 @@ impl Problem for NormBackward {
     }
 
     fn write(&self, words: &mut Words) {
-        assert!(self.dy.norm.is_none(), "the sums are those of the gradient before it is carried back");
+        assert!(
+            self.dy.norm.is_none(),
+            "the sums are those of the gradient before it is carried back"
+        );
         words.gradients(&self.dy);
         words.read_tensor(self.x);
         words.sizes(&[self.batch, self.channels, self.plane]);
@@ -109,7 +116,10 @@ impl Problem for NormBackward {
             words.read(Address { region: Region::Forward(self.norm), offset: row * self.channels });
         }
         for row in [coefficients::MEAN_DY, coefficients::SLOPE] {
-            words.write(Address { region: Region::Backward(self.norm), offset: row * self.channels });
+            words.write(Address {
+                region: Region::Backward(self.norm),
+                offset: row * self.channels,
+            });
         }
         words.write_if(self.scale_gradient);
         words.write_if(self.shift_gradient);

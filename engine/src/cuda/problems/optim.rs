@@ -4,7 +4,8 @@ use super::elementwise::CHUNK;
 use crate::cuda::Kernel;
 use crate::cuda::problem::{Address, Problem, Region, Words};
 
-/// Σ (scale\[0\] · gradient)², as one `double` a block from `partial` on; it lies at an even offset, for a `double` is two of f32.
+/// Σ (scale\[0\] · gradient)², as one `double` a block from `partial` on; it lies at an even
+/// offset, for a `double` is two of f32.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SumOfSquares {
     pub(crate) gradient: Region,
@@ -36,7 +37,8 @@ impl Problem for SumOfSquares {
     }
 }
 
-/// From what all of [`SumOfSquares`] left: to\[0\] = norm, to\[1\] = scale\[0\] times what brings it down to `max_norm`, at most 1.
+/// From what all of [`SumOfSquares`] left: to\[0\] = norm, to\[1\] = scale\[0\] times what brings
+/// it down to `max_norm`, at most 1.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ClipFactor {
     pub(crate) partial: Region,

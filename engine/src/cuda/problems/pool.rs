@@ -27,7 +27,14 @@ pub(crate) struct PoolSizes {
 
 impl PoolSizes {
     fn write(&self, words: &mut Words) {
-        words.sizes(&[self.batch, self.channels, self.height, self.width, self.out_height, self.out_width]);
+        words.sizes(&[
+            self.batch,
+            self.channels,
+            self.height,
+            self.width,
+            self.out_height,
+            self.out_width,
+        ]);
         words.sizes(&[self.kernel, self.stride, self.padding]);
     }
 
@@ -36,7 +43,8 @@ impl PoolSizes {
         (self.height + 2 * self.padding) * (self.width + 2 * self.padding)
     }
 
-    /// Elements of a plane of the output with the padding of the windows that, at a stride of 1, carry its gradient back.
+    /// Elements of a plane of the output with the padding of the windows that, at a stride of 1,
+    /// carry its gradient back.
     fn padded_gradient(&self) -> usize {
         let border = self.kernel - 1 - self.padding;
         (self.out_height + 2 * border) * (self.out_width + 2 * border)
@@ -52,7 +60,8 @@ impl PoolSizes {
         BACKWARD_TILE / self.padded().max(self.padded_gradient())
     }
 
-    /// Planes of gradients that fit into a tile. Where windows have a stride, there is little to share between positions.
+    /// Planes of gradients that fit into a tile. Where windows have a stride, there is little to
+    /// share between positions.
     fn tiled_avg_backward(&self) -> usize {
         if self.stride == 1 { FORWARD_TILE / self.padded_gradient() } else { 0 }
     }
@@ -91,7 +100,8 @@ impl Problem for MaxPoolForward {
     }
 }
 
-/// Gradient of the bare input: that of each output goes to the first maximum of its window, in row order, where the ReLU of `x` is open.
+/// Gradient of the bare input: that of each output goes to the first maximum of its window, in row
+/// order, where the ReLU of `x` is open.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MaxPoolBackward {
     pub(crate) sizes: PoolSizes,

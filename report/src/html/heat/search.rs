@@ -15,11 +15,20 @@ const ROW: f64 = 11.0;
 const HEAD: f64 = 16.0;
 
 /// One figure for each cell, where the lines have the probabilities of cells.
-pub(super) fn figures(phase: &Phase<'_>, genotype: Option<&Genotype>, space: Option<&Space>) -> Option<(Scale, String)> {
-    let cells = phase.lines.iter().filter_map(|line| line.get("probabilities")?.as_array()).max_by_key(|cells| cells.len())?;
+pub(super) fn figures(
+    phase: &Phase<'_>,
+    genotype: Option<&Genotype>,
+    space: Option<&Space>,
+) -> Option<(Scale, String)> {
+    let cells = phase
+        .lines
+        .iter()
+        .filter_map(|line| line.get("probabilities")?.as_array())
+        .max_by_key(|cells| cells.len())?;
     let table = |cell: usize| {
         let rows = cells[cell].as_array()?.len();
-        (rows > 0 && rows.is_multiple_of(NODES)).then(|| table(phase, rows, |value| value.get(cell)))?
+        (rows > 0 && rows.is_multiple_of(NODES))
+            .then(|| table(phase, rows, |value| value.get(cell)))?
     };
     let tables: Vec<Table> = (0..cells.len()).map(table).collect::<Option<_>>()?;
     let scale = Scale::of(&tables)?;
@@ -27,16 +36,29 @@ pub(super) fn figures(phase: &Phase<'_>, genotype: Option<&Genotype>, space: Opt
     let genotype = genotype.filter(|genotype| genotype.cells.len() == tables.len());
     let figure = |(index, table): (usize, &Table)| {
         let cell = genotype.map(|genotype| &genotype.cells[index]);
-        let title = cell.map_or_else(|| format!("Cell {index}"), |cell| format!("Cell {index}, {}", escape(&cell.kind)));
+        let title = cell.map_or_else(
+            || format!("Cell {index}"),
+            |cell| format!("Cell {index}, {}", escape(&cell.kind)),
+        );
         let names = cell.and_then(|cell| space?.cell(&cell.kind));
-        format!("<figure><figcaption>{title}</figcaption>{}</figure>\n", svg(&title, table, &scale, phase, cell, names))
+        format!(
+            "<figure><figcaption>{title}</figcaption>{}</figure>\n",
+            svg(&title, table, &scale, phase, cell, names)
+        )
     };
     let figures: String = tables.iter().enumerate().map(figure).collect();
     Some((scale, format!("<div class=\"charts\">\n{figures}</div>\n")))
 }
 
 /// `title` is HTML.
-fn svg(title: &str, table: &[Probabilities], scale: &Scale, phase: &Phase<'_>, cell: Option<&Cell>, names: Option<&[Vec<Pair>]>) -> String {
+fn svg(
+    title: &str,
+    table: &[Probabilities],
+    scale: &Scale,
+    phase: &Phase<'_>,
+    cell: Option<&Cell>,
+    names: Option<&[Vec<Pair>]>,
+) -> String {
     let k = table.len() / NODES;
     let mut nodes = String::new();
     let mut y = 0.0;
@@ -53,19 +75,25 @@ fn svg(title: &str, table: &[Probabilities], scale: &Scale, phase: &Phase<'_>, c
         };
         let candidates: Vec<_> = rows.iter().enumerate().map(candidate).collect();
         let block = Block { phase, scale, x: NAMES, y: y + HEAD, width: WIDTH, row: ROW };
-        nodes += &format!("<text class=\"name\" x=\"0\" y=\"{}\">node {}</text>", block.y - 4.0, node + INPUTS);
+        nodes += &format!(
+            "<text class=\"name\" x=\"0\" y=\"{}\">node {}</text>",
+            block.y - 4.0,
+            node + INPUTS
+        );
         if node == 0 {
             nodes += &block.stages();
         }
         nodes += &block.svg(&candidates);
-        nodes += &block.names(candidates.iter().map(|candidate| (candidate.name.as_str(), candidate.kept)));
+        nodes += &block
+            .names(candidates.iter().map(|candidate| (candidate.name.as_str(), candidate.kept)));
         if node == NODES - 1 {
             nodes += &block.epochs(k);
         }
         y += HEAD + ROW * k as f64;
     }
     format!(
-        "<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"probabilities of {title}\">{nodes}</svg>",
+        "<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"probabilities of \
+         {title}\">{nodes}</svg>",
         NAMES + WIDTH + RIGHT,
         y + 14.0
     )

@@ -1,7 +1,7 @@
 //! The phase `space`: eight operations on each edge of the two kinds of cells.
 //!
-//! The edges of a cell stand as a matrix, a column for each node and a row for each of its inputs: a node keeps the likeliest candidates of
-//! its column.
+//! The edges of a cell stand as a matrix, a column for each node and a row for each of its inputs:
+//! a node keeps the likeliest candidates of its column.
 
 use super::super::architecture::{INPUTS, OPERATIONS, Pair, Space, operation, source};
 use super::super::metrics::Phase;
@@ -25,12 +25,14 @@ const fn edge(node: usize, input: usize) -> usize {
 
 /// One figure for each kind of cell, where the lines have the probabilities of edges.
 pub(super) fn figures(phase: &Phase<'_>, space: Option<&Space>) -> Option<(Scale, String)> {
-    let kinds = ["normal", "reduction"].map(|kind| Some((kind, table(phase, CANDIDATES, |value| value.get(kind))?)));
+    let kinds = ["normal", "reduction"]
+        .map(|kind| Some((kind, table(phase, CANDIDATES, |value| value.get(kind))?)));
     let (kinds, tables): (Vec<&str>, Vec<Table>) = kinds.into_iter().flatten().unzip();
     let scale = Scale::of(&tables)?;
     let figure = |(kind, table): (&&str, &Table)| {
         format!(
-            "<figure><figcaption>{kind} cells</figcaption><div class=\"scroll\">{}</div></figure>\n",
+            "<figure><figcaption>{kind} cells</figcaption><div \
+             class=\"scroll\">{}</div></figure>\n",
             svg(kind, table, &scale, phase, space.and_then(|space| space.cell(kind)))
         )
     };
@@ -38,16 +40,29 @@ pub(super) fn figures(phase: &Phase<'_>, space: Option<&Space>) -> Option<(Scale
     Some((scale, format!("<div class=\"cells\">\n{figures}</div>\n")))
 }
 
-fn svg(kind: &str, table: &[Probabilities], scale: &Scale, phase: &Phase<'_>, kept: Option<&[Vec<Pair>]>) -> String {
+fn svg(
+    kind: &str,
+    table: &[Probabilities],
+    scale: &Scale,
+    phase: &Phase<'_>,
+    kept: Option<&[Vec<Pair>]>,
+) -> String {
     let height = OPERATIONS.len() as f64 * ROW;
     let mut edges = String::new();
     for node in 0..NODES {
         for input in 0..node + INPUTS {
             let first = edge(node, input) * OPERATIONS.len();
-            let kept =
-                |op: &str| kept.and_then(|nodes| nodes.get(node)).is_some_and(|pairs| pairs.iter().any(|p| p.input == input && p.op == op));
-            let candidate = |(op, probabilities)| Candidate { name: operation(op), kept: kept(op), probabilities };
-            let candidates: Vec<_> = OPERATIONS.into_iter().zip(&table[first..]).map(candidate).collect();
+            let kept = |op: &str| {
+                kept.and_then(|nodes| nodes.get(node))
+                    .is_some_and(|pairs| pairs.iter().any(|p| p.input == input && p.op == op))
+            };
+            let candidate = |(op, probabilities)| Candidate {
+                name: operation(op),
+                kept: kept(op),
+                probabilities,
+            };
+            let candidates: Vec<_> =
+                OPERATIONS.into_iter().zip(&table[first..]).map(candidate).collect();
             let block = Block {
                 phase,
                 scale,
@@ -66,13 +81,18 @@ fn svg(kind: &str, table: &[Probabilities], scale: &Scale, phase: &Phase<'_>, ke
             );
             // Once in each row, where its first edge stands.
             if input < INPUTS && node == 0 || input == node + 1 {
-                edges += &block.names(candidates.iter().map(|candidate| (candidate.name.as_str(), false)));
+                edges += &block
+                    .names(candidates.iter().map(|candidate| (candidate.name.as_str(), false)));
             }
             if input == node + 1 {
                 edges += &block.epochs(OPERATIONS.len());
             }
         }
     }
-    let (right, bottom) = (NAMES + (WIDTH + GAP) * NODES as f64, (height + HEAD) * (NODES + 1) as f64 + 14.0);
-    format!("<svg viewBox=\"0 0 {right} {bottom}\" role=\"img\" aria-label=\"probabilities of {kind} cells\">{edges}</svg>")
+    let (right, bottom) =
+        (NAMES + (WIDTH + GAP) * NODES as f64, (height + HEAD) * (NODES + 1) as f64 + 14.0);
+    format!(
+        "<svg viewBox=\"0 0 {right} {bottom}\" role=\"img\" aria-label=\"probabilities of {kind} \
+         cells\">{edges}</svg>"
+    )
 }
