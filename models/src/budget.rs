@@ -1,11 +1,12 @@
 //! Architectures within a limit: what every choice of a space costs, and the most probable choices
 //! that a limit allows.
 
-use std::collections::HashMap;
 use std::fmt;
 
+use adwp_engine::Candidate;
+
 use crate::cost::{LayerCost, count};
-use crate::{Discrete, Genotype, IntensiveSpace, ModelError, NODES, Pair, Skeleton};
+use crate::{Discrete, Genotype, INPUTS, IntensiveSpace, ModelError, NODES, Skeleton};
 
 /// What every candidate of a space costs in one network: the cost of an architecture is at most
 /// `fixed` plus that of its candidates, and less where no node reads the output of a cell or one of
@@ -75,25 +76,12 @@ impl ChoiceCosts {
     ) -> Result<Self, ModelError> {
         let k = space.width();
         let widest = space.widest(skeleton)?;
-        let mut places: HashMap<String, (usize, usize)> = HashMap::new();
-        for (cell, site) in skeleton.cells().iter().enumerate() {
-            for (node, pairs) in space.cell(site.kind).iter().enumerate() {
-                let named = |(i, pair): (usize, &Pair)| {
-                    (
-                        format!("cell{cell}/node{}/{}@{}", node + 2, pair.op, pair.input),
-                        (cell, node * k + i),
-                    )
-                };
-                places.extend(pairs.iter().enumerate().map(named));
-            }
-        }
         let mut costs = Self { fixed: 0.0, cells: vec![vec![0.0; NODES * k]; skeleton.cells] };
         for layer in count(&Discrete::build(&widest, skeleton, 1, None)?.graph).layers {
-            // A layer of a candidate is called cell/node/candidate/layer, or as the candidate where
-            // that is one layer.
-            let candidate = layer.name.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
-            match places.get(&candidate) {
-                Some(&(cell, place)) => costs.cells[cell][place] += cost(&layer) as f64,
+            match layer.owner.candidate() {
+                Some(Candidate { cell, node, place, .. }) => {
+                    costs.cells[cell][(node - INPUTS) * k + place] += cost(&layer) as f64;
+                }
                 None => costs.fixed += cost(&layer) as f64,
             }
         }

@@ -1,10 +1,18 @@
 use std::collections::HashSet;
 
+use adwp_engine::NodeId;
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
+use crate::blocks::{Builder, Weights};
+use crate::cells::Choice;
 use crate::genotype::parse;
-use crate::{CellGenotype, CellKind, Genotype, ModelError, NODES, Operation, Skeleton, edge};
+use crate::{
+    Blueprint, CellGenotype, CellKind, Discrete, Genotype, Heads, INPUTS, ModelError, NODES,
+    Operation, Skeleton, edge,
+};
+
+use super::{Choices, Decision, Space};
 
 /// An operation applied to an earlier node of the cell: 0 and 1 are the cell's inputs, 2 is the
 /// first intermediate node.
@@ -15,6 +23,31 @@ pub struct Pair {
     pub input: usize,
     /// What is done to it.
     pub op: Operation,
+}
+
+impl Choice for Pair {
+    fn input(self) -> usize {
+        self.input
+    }
+
+    fn operation(self) -> &'static str {
+        self.op.name()
+    }
+
+    fn is_identity(self) -> bool {
+        self.op == Operation::Identity
+    }
+
+    fn build(
+        self,
+        b: &mut Builder,
+        name: &str,
+        x: NodeId,
+        stride: usize,
+        weights: Weights,
+    ) -> Result<Option<NodeId>, ModelError> {
+        Ok(b.operation(name, self.op, x, stride, weights)?)
+    }
 }
 
 /// For each intermediate node the K pairs it may sum, sorted.
@@ -162,6 +195,125 @@ impl IntensiveSpace {
         let mut draw = || (0..NODES * self.width()).map(|_| rng.random()).collect();
         let scores: Vec<Vec<f32>> = (0..skeleton.cells).map(|_| draw()).collect();
         self.discretize(skeleton, &scores, keep)
+    }
+}
+
+/// An intensive space of networks of one size, whose nodes sum `keep` of their candidates. Its
+/// decisions are those of the nodes of all cells, from the image on.
+#[derive(Clone, Debug)]
+pub struct Intensive {
+    space: IntensiveSpace,
+    skeleton: Skeleton,
+    decisions: Vec<Decision>,
+}
+
+impl Intensive {
+    /// The space of `skeleton`'s networks.
+    ///
+    /// # Errors
+    /// When nodes have fewer candidates than they are to keep, or the sizes make no network.
+    pub fn new(space: IntensiveSpace, skeleton: Skeleton, keep: usize) -> Result<Self, ModelError> {
+        skeleton.validate()?;
+        let options = space.width();
+        if !(1..=options).contains(&keep) {
+            let message = format!("a node keeps {keep} of {options} candidates");
+            return Err(ModelError::Invalid(message));
+        }
+        let decisions = vec![Decision { options, keep }; skeleton.cells * NODES];
+        Ok(Self { space, skeleton, decisions })
+    }
+
+    /// The architecture of choices, which may keep more or fewer candidates than `keep`.
+    ///
+    /// # Errors
+    /// When a candidate is chosen that there is not, or none.
+    pub fn genotype(&self, choices: &Choices) -> Result<Genotype, ModelError> {
+        let mut nodes = choices.0.iter();
+        let cells = self.skeleton.cells().into_iter().map(|site| {
+            let node = |candidates: &Vec<Pair>| {
+                let kept = nodes.next().map_or(&[][..], Vec::as_slice);
+                kept.iter().filter_map(|&option| candidates.get(option).copied()).collect()
+            };
+            let nodes = self.space.cell(site.kind).iter().map(node).collect();
+            CellGenotype { kind: site.kind, nodes }
+        });
+        Genotype::new(cells.collect())
+    }
+
+    /// The choices of an architecture.
+    ///
+    /// # Errors
+    /// When it has another number of cells, or a pair that its node cannot choose.
+    pub fn choices(&self, genotype: &Genotype) -> Result<Choices, ModelError> {
+        let outside = || ModelError::Invalid("the genotype is not of this space".into());
+        if genotype.cells.len() != self.skeleton.cells {
+            return Err(outside());
+        }
+        let mut choices = Vec::with_capacity(self.decisions.len());
+        for cell in &genotype.cells {
+            for (candidates, pairs) in self.space.cell(cell.kind).iter().zip(&cell.nodes) {
+                let option = |pair| candidates.iter().position(|candidate| candidate == pair);
+                let options: Option<Vec<usize>> = pairs.iter().map(option).collect();
+                let mut options = options.ok_or_else(outside)?;
+                options.sort_unstable();
+                choices.push(options);
+            }
+        }
+        Ok(Choices(choices))
+    }
+}
+
+impl Space for Intensive {
+    fn name(&self) -> &'static str {
+        "intensive"
+    }
+
+    fn decisions(&self) -> &[Decision] {
+        &self.decisions
+    }
+
+    /// For each cell what its nodes compute of its inputs, written out and sorted: the order of the
+    /// nodes is only an order of channels.
+    fn key(&self, choices: &Choices) -> String {
+        let mut kept = choices.0.iter();
+        let cells = self.skeleton.cells().into_iter().map(|site| {
+            let mut states = vec!["a".to_owned(), "b".to_owned()];
+            for candidates in self.space.cell(site.kind) {
+                let terms = kept.next().into_iter().flatten().map(|&option| candidates[option]);
+                let mut terms: Vec<String> =
+                    terms.map(|pair| format!("{}({})", pair.op, states[pair.input])).collect();
+                terms.sort_unstable();
+                states.push(terms.join("+"));
+            }
+            states[INPUTS..].sort_unstable();
+            states[INPUTS..].join(",")
+        });
+        cells.collect::<Vec<_>>().join("/")
+    }
+
+    /// Its genotype, on one line.
+    fn text(&self, choices: &Choices) -> String {
+        let genotype = self.genotype(choices).expect("choices of this space are a genotype");
+        serde_json::to_string(&genotype).expect("a genotype has only strings and numbers")
+    }
+
+    fn parse(&self, text: &str) -> Result<Choices, ModelError> {
+        let choices = self.choices(&Genotype::from_json(text)?)?;
+        self.validate(&choices)?;
+        Ok(choices)
+    }
+
+    fn blueprint(&self, choices: &Choices) -> Result<Blueprint, ModelError> {
+        Ok(Blueprint::Cells { genotype: self.genotype(choices)?, skeleton: self.skeleton })
+    }
+
+    fn build(
+        &self,
+        choices: &Choices,
+        batch: usize,
+        heads: Option<Heads>,
+    ) -> Result<Discrete, ModelError> {
+        Discrete::build(&self.genotype(choices)?, &self.skeleton, batch, heads)
     }
 }
 
