@@ -1,7 +1,8 @@
+use std::collections::HashSet;
 use std::path::Path;
 
 use adwp_data::Normalization;
-use adwp_engine::{Device, Owner, Role, Variables};
+use adwp_engine::{Device, Node, NodeId, Owner, Role, Variables};
 use adwp_models::space::Member;
 use adwp_models::zoo::{Architecture, Handmade, WideCells};
 use adwp_models::{Blueprint, Discrete, Genotype, Skeleton};
@@ -159,10 +160,16 @@ impl Inherited {
     pub fn new(network: &Network, from: &Trained) -> Result<Self> {
         let graph = network.blueprint.build(1, None)?.graph;
         let other_classes = network.classes != from.network.classes;
+        let is_classifier = |(_, node): &(NodeId, &Node)| node.owner == Owner::Classifier;
+        let classifier: HashSet<String> = graph
+            .nodes()
+            .filter(is_classifier)
+            .flat_map(|(_, node)| [node.name.clone(), node.running_mean(), node.running_var()])
+            .collect();
         let mut inherited = Self { variables: Variables::new(), fresh: Vec::new() };
         for (name, shape, _) in graph.variables() {
             let fits = from.variables.get(&name).ok().filter(|variable| variable.shape == shape);
-            match fits.filter(|_| !(other_classes && owner == Owner::Classifier)) {
+            match fits.filter(|_| !(other_classes && classifier.contains(&name))) {
                 Some(variable) => inherited.variables.insert(variable.clone()),
                 None => inherited.fresh.push(name),
             }
