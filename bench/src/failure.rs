@@ -3,11 +3,11 @@ use std::process::ExitCode;
 use adwp_engine::EngineError;
 use adwp_models::ModelError;
 
-pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
+pub(crate) type Result<T, E = BenchError> = std::result::Result<T, E>;
 
-/// What the user is told when there is no result.
+/// What is printed when there is no result.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Failure {
+pub(crate) enum BenchError {
     /// What was asked makes no sense: exit code 2.
     #[error("{0}")]
     Usage(String),
@@ -28,11 +28,11 @@ pub(crate) trait Context<T> {
 
 impl<T, E: std::fmt::Display> Context<T> for Result<T, E> {
     fn context(self, what: impl std::fmt::Display) -> Result<T> {
-        self.map_err(|reason| Failure::Failed(format!("{what}: {reason}")))
+        self.map_err(|reason| BenchError::Failed(format!("{what}: {reason}")))
     }
 }
 
-impl Failure {
+impl BenchError {
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Usage(_) => 2,

@@ -30,7 +30,7 @@ use adwp_engine::Device;
 use clap::Parser;
 
 use crate::args::Args;
-use crate::failure::{Context, Failure, Result};
+use crate::failure::{BenchError, Context, Result};
 use crate::machine::Machine;
 use crate::measure::{Comparison, Row, Torch};
 use crate::pytorch::{How, PyTorch};
@@ -104,8 +104,8 @@ fn bench(args: &Args, device: &Device) -> Result<()> {
     compared(&rows)
 }
 
-/// Threads that PyTorch is to use beside the device: on a GPU, where they matter little, as many as
-/// there are cores.
+/// Threads that PyTorch is to use in addition to the device: on a GPU, where they matter little, as
+/// many as there are cores.
 fn threads(device: &Device) -> usize {
     match device {
         Device::Cpu(device) => device.threads(),
@@ -127,7 +127,7 @@ fn compared(rows: &[Row]) -> Result<()> {
     }
     match bad {
         0 => Ok(()),
-        _ => Err(Failure::Failed(format!(
+        _ => Err(BenchError::Failed(format!(
             "{bad} of {} cases could not be compared with PyTorch",
             rows.len()
         ))),

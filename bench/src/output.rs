@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind, Write};
 
-use crate::failure::{Failure, Result};
+use crate::failure::{BenchError, Result};
 
 /// Writes a line to stdout at once. A reader that went away ends the program quietly.
 pub(crate) fn line(text: &str) -> Result<()> {
@@ -10,7 +10,7 @@ pub(crate) fn line(text: &str) -> Result<()> {
     match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
         Ok(()) => Ok(()),
         Err(e) if e.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
-        Err(e) => Err(Failure::Failed(format!("cannot write to stdout: {e}"))),
+        Err(e) => Err(BenchError::Failed(format!("cannot write to stdout: {e}"))),
     }
 }
 

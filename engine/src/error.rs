@@ -55,7 +55,7 @@ pub enum EngineError {
     LossShape {
         /// Name of the node.
         node: String,
-        /// Its shape.
+        /// The shape that should have been `[1]`.
         shape: Shape,
     },
     /// A program was run without one of its inputs, or with one of the wrong length.

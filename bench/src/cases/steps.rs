@@ -6,8 +6,8 @@ use adwp_models::{
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use crate::cases::{Network, Size, Update, labels, noise};
-use crate::failure::{Failure, Result};
+use crate::cases::network::{Network, Size, Update, labels, noise};
+use crate::failure::{BenchError, Result};
 
 /// What is updated, as in the paper's phases and with their optimisers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,9 +112,9 @@ impl Step {
                 let heads =
                     Heads { auxiliary: 0.0, drop_path: true, dropout: false, smoothing: 0.0 };
                 let net = Discrete::build(&genotype, &skeleton, batch, Some(heads))?;
-                let training = net
-                    .training
-                    .ok_or_else(|| Failure::Failed("a network built with heads has none".into()))?;
+                let training = net.training.ok_or_else(|| {
+                    BenchError::Failed("a network built with heads has none".into())
+                })?;
                 let trainable: Vec<NodeId> = net.graph.parameters().collect();
                 let mut network = network(
                     net.graph,
