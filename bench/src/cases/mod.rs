@@ -3,13 +3,14 @@
 mod operators;
 mod steps;
 
+use adwp_base::Failure;
 use adwp_engine::{Graph, Node, NodeId, Variables};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 use crate::count::{self, MultiplyAdds};
-use crate::failure::{Failure, Result};
+use crate::failure::Result;
 use operators::Operator;
 use steps::Step;
 
@@ -126,7 +127,7 @@ pub(crate) fn containing(parts: &[String]) -> Result<Vec<Case>> {
     let all = all();
     if let Some(part) = parts.iter().find(|part| !all.iter().any(|case| case.name.contains(*part)))
     {
-        return Err(Failure::Usage(format!(
+        return Err(Failure::input(format!(
             "no case has {part:?} in its name; --list prints all names"
         )));
     }
@@ -140,7 +141,7 @@ pub(crate) fn containing(parts: &[String]) -> Result<Vec<Case>> {
 pub(crate) fn named(name: &str) -> Result<Case> {
     let found = all().into_iter().find(|case| case.name == name);
     found.ok_or_else(|| {
-        Failure::Usage(format!("there is no case {name:?}; --list prints all names"))
+        Failure::input(format!("there is no case {name:?}; --list prints all names"))
     })
 }
 
