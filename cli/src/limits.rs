@@ -1,12 +1,12 @@
 //! What a found network may take, and what it took.
 
+use adwp_base::Failure;
 use adwp_lut::LatencyTable;
 use adwp_models::cost::Cost;
 use adwp_models::{Blueprint, Intensive, IntensiveSpace, Limit, Resource, Skeleton};
 use adwp_report::{BudgetRow, LatencyRow};
 
 use crate::config::Config;
-use crate::failure::Failure;
 
 /// What the settings allow the network of `target` to take.
 pub(crate) fn limits(

@@ -3,7 +3,7 @@ use std::collections::HashMap;
 use rand::Rng;
 
 use crate::storage::Storage;
-use crate::{EngineError, Graph, Init, Leaf, Result, Shape};
+use crate::{EngineError, Graph, Init, Leaf, Owner, Result, Shape};
 
 /// What a variable is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
