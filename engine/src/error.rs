@@ -119,9 +119,9 @@ impl EngineError {
 
 impl From<EngineError> for Failure {
     fn from(e: EngineError) -> Self {
-        match e {
-            EngineError::Cuda { what, hint } => Self { message: what, hint, kind: Kind::Failed },
-            e => Self::of(Kind::Failed, &e, None),
+        if let EngineError::Cuda { what, hint } = e {
+            return Self { message: what, hint, kind: Kind::Failed };
         }
+        Self::of(Kind::Failed, &e, None)
     }
 }
