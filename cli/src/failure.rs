@@ -113,6 +113,7 @@ impl From<SearchError> for Failure {
             SearchError::Model(e) => e.into(),
             SearchError::Train(e) => e.into(),
             SearchError::Engine(e) => e.into(),
+            SearchError::Input(_) => Self::of(Kind::Input, &e, None),
         }
     }
 }

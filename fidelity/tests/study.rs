@@ -10,8 +10,8 @@ use adwp_engine::Device;
 use adwp_export::RetrainSettings;
 use adwp_fidelity::{Architecture, Experiment, Fidelity, FidelitySettings, study};
 use adwp_models::{IntensiveSpace, Skeleton, Stem};
-use adwp_search::{Finished, SearchSettings};
-use adwp_train::{BatchSource, Context, Interrupt, Quiet, RunDir, Streams};
+use adwp_search::SearchSettings;
+use adwp_train::{BatchSource, Context, Finished, Interrupt, Quiet, RunDir, Streams};
 
 /// Images of noise in two classes.
 fn noise(count: usize) -> BatchSource {

@@ -17,6 +17,9 @@ pub enum SearchError {
     /// The engine refused a graph or a run.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// A search that was asked for and cannot be: an unknown name, a table without what is needed.
+    #[error("{0}")]
+    Input(String),
 }
 
 impl SearchError {
@@ -24,7 +27,7 @@ impl SearchError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Train(e) => e.hint(),
-            Self::Model(_) | Self::Engine(_) => None,
+            Self::Model(_) | Self::Engine(_) | Self::Input(_) => None,
         }
     }
 }
