@@ -1,76 +1,22 @@
 //! What the engine of the benchmark computes on.
 
-use std::str::FromStr;
-
+use adwp_base::Failure;
 use adwp_engine::cuda::{self, Precision};
 use adwp_engine::{Device, EngineError};
-use serde::Serialize;
 
-use crate::args::Args;
-use crate::failure::{Failure, Result};
-
-/// What `--device` asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum DeviceChoice {
-    Cpu,
-    /// The GPU of that number.
-    Cuda(usize),
-}
-
-impl FromStr for DeviceChoice {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "cpu" => Ok(Self::Cpu),
-            "cuda" => Ok(Self::Cuda(0)),
-            _ => {
-                let number = text.strip_prefix("cuda:").and_then(|number| number.parse().ok());
-                number.map(Self::Cuda).ok_or_else(|| "expected cpu, cuda or cuda:N".into())
-            }
-        }
-    }
-}
-
-impl DeviceChoice {
-    /// What PyTorch calls it.
-    pub(crate) fn in_pytorch(self) -> String {
-        match self {
-            Self::Cpu => "cpu".to_owned(),
-            Self::Cuda(number) => format!("cuda:{number}"),
-        }
-    }
-}
-
-/// What `--precision` asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Stored {
-    /// Single precision.
-    F32,
-    /// Half of it.
-    Bf16,
-}
-
-impl Stored {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::F32 => "f32",
-            Self::Bf16 => "bf16",
-        }
-    }
-}
+use crate::args::{Args, DeviceChoice, Stored};
+use crate::failure::Result;
 
 /// Opens the device that the arguments name, set up as they ask.
 ///
 /// # Errors
-/// [`Failure::Usage`] when there is no such GPU, or when the CPU is asked for what only a GPU can
-/// do.
+/// A failure of the input when there is no such GPU, or when the CPU is asked for what only a GPU
+/// can do.
 pub(crate) fn open(args: &Args) -> Result<Device> {
     let device = match args.device {
         DeviceChoice::Cpu => cpu(args)?,
         DeviceChoice::Cuda(number) => {
-            gpu(number, args).map_err(|e| Failure::Usage(format!("--device cuda:{number}: {e}")))?
+            gpu(number, args).map_err(|e| Failure::input(format!("--device cuda:{number}: {e}")))?
         }
     };
     Ok(if args.no_fuse { device.unfused() } else { device })
@@ -78,7 +24,7 @@ pub(crate) fn open(args: &Args) -> Result<Device> {
 
 fn cpu(args: &Args) -> Result<Device> {
     let refused = |flag: &str| {
-        Err(Failure::Usage(format!("{flag}: only a GPU can do that; name one with --device cuda")))
+        Err(Failure::input(format!("{flag}: only a GPU can do that; name one with --device cuda")))
     };
     if args.precision == Stored::Bf16 {
         return refused("--precision bf16");
@@ -100,6 +46,8 @@ fn gpu(number: usize, args: &Args) -> Result<Device, EngineError> {
 
 #[cfg(test)]
 mod tests {
+    use adwp_base::Kind;
+
     use super::*;
     use clap::Parser;
 
@@ -129,17 +77,17 @@ mod tests {
 
     #[test]
     fn the_cpu_is_not_asked_for_what_only_a_gpu_can_do() {
-        assert!(
-            matches!(opened(&["--threads", "1", "--no-fuse"]), Ok(Device::Cpu(device)) if !device.fuses())
-        );
+        let opened_cpu = opened(&["--threads", "1", "--no-fuse"]);
+        assert!(matches!(opened_cpu, Ok(Device::Cpu(device)) if !device.fuses()));
+        let refused = |flags: &[&str]| {
+            let failure = opened(flags).unwrap_err();
+            assert_eq!(failure.kind, Kind::Input);
+            failure.message
+        };
         for flags in [&["--precision", "bf16"][..], &["--no-graphs"]] {
-            assert!(
-                matches!(opened(flags), Err(Failure::Usage(message)) if message.starts_with(flags[0]))
-            );
+            assert!(refused(flags).starts_with(flags[0]));
         }
-        let nowhere = opened(&["--device", "cuda:1000"]);
-        assert!(
-            matches!(nowhere, Err(Failure::Usage(message)) if message.starts_with("--device cuda:1000: "))
-        );
+        let nowhere = refused(&["--device", "cuda:1000"]);
+        assert!(nowhere.starts_with("--device cuda:1000: "), "{nowhere}");
     }
 }

@@ -1,3 +1,5 @@
+use adwp_base::{Failure, Kind};
+
 use crate::Shape;
 
 /// Result of the engine's fallible functions.
@@ -55,7 +57,7 @@ pub enum EngineError {
     LossShape {
         /// Name of the node.
         node: String,
-        /// Its shape.
+        /// The shape that should have been `[1]`.
         shape: Shape,
     },
     /// A program was run without one of its inputs, or with one of the wrong length.
@@ -112,5 +114,14 @@ impl EngineError {
             *hint = Some(text.into());
         }
         self
+    }
+}
+
+impl From<EngineError> for Failure {
+    fn from(e: EngineError) -> Self {
+        if let EngineError::Cuda { what, hint } = e {
+            return Self { message: what, hint, kind: Kind::Failed };
+        }
+        Self::of(Kind::Failed, &e, None)
     }
 }

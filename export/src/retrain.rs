@@ -214,8 +214,8 @@ impl Phase for RetrainPhase {
         }
         if self.settings.ema > 0.0 {
             let averages = self.averages.insert(Variables::new());
-            for (name, _, _) in self.inference.variables() {
-                averages.insert(self.variables.get(&name)?.clone());
+            for variable in self.inference.variables() {
+                averages.insert(self.variables.get(&variable.name)?.clone());
             }
         }
         Ok(())

@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use adwp_data::Normalization;
-use adwp_engine::{Device, Owner, Role, Variables};
+use adwp_engine::{Device, Owner, VariableSpec, Variables};
 use adwp_models::space::Member;
 use adwp_models::zoo::{Architecture, Handmade, WideCells};
 use adwp_models::{Blueprint, Discrete, Genotype, Skeleton};
@@ -160,7 +160,7 @@ impl Inherited {
         let graph = network.blueprint.build(1, None)?.graph;
         let other_classes = network.classes != from.network.classes;
         let mut inherited = Self { variables: Variables::new(), fresh: Vec::new() };
-        for (name, shape, _) in graph.variables() {
+        for VariableSpec { name, shape, owner, .. } in graph.variables() {
             let fits = from.variables.get(&name).ok().filter(|variable| variable.shape == shape);
             match fits.filter(|_| !(other_classes && owner == Owner::Classifier)) {
                 Some(variable) => inherited.variables.insert(variable.clone()),
@@ -187,7 +187,7 @@ impl Trained {
     pub(crate) fn new(network: Network, all: &Variables, test: TestResult) -> Result<Self> {
         let graph = network.blueprint.build(1, None)?.graph;
         let mut variables = Variables::new();
-        for (name, _, _) in graph.variables() {
+        for VariableSpec { name, .. } in graph.variables() {
             variables.insert(all.get(&name)?.clone());
         }
         Ok(Self { network, variables, test })
@@ -218,9 +218,8 @@ impl Trained {
         }
         let graph = network.blueprint.build(1, None)?.graph;
         let mut variables = Variables::new();
-        for (name, shape, init) in graph.variables() {
-            let role = if init.is_some() { Role::Parameter } else { Role::Statistic };
-            variables.insert(checkpoint.take_variable(name, role, shape, path)?);
+        for VariableSpec { name, shape, kind, .. } in graph.variables() {
+            variables.insert(checkpoint.take_variable(name, kind.role(), shape, path)?);
         }
         let test = checkpoint.value("test", path)?;
         if network.classes.len() != network.blueprint.classes()

@@ -8,9 +8,7 @@ use std::time::{Duration, Instant};
 use adwp_engine::Device;
 use adwp_export::{Network, RetrainData, RetrainSettings, TestResult, retrain};
 use adwp_models::cost::Cost;
-use adwp_models::{
-    Blueprint, Choices, Genotype, Intensive, IntensiveSpace, Limit, Skeleton, Space,
-};
+use adwp_models::{Blueprint, Choices, Genotype, Intensive, IntensiveSpace, Limit, Skeleton};
 use adwp_search::{
     Data, Ingredients, JointTraining, Scorer, ScorerEntry, SearchSettings, registry, search_from,
     train_hypernetwork,
@@ -83,8 +81,10 @@ pub fn study(experiment: &Experiment, context: &mut Context<'_>) -> Result<Finis
         .into());
     }
     let file = context.run.file("fidelity.json");
-    let plan = Plan::new(experiment, RunDir::create(&context.run.file("fidelity"))?)?;
-    let member = plan.claims.join(|| plan.clean())?;
+    let folder = RunDir::create(&context.run.file("fidelity"))?;
+    let claims = Claims::of(folder.path());
+    let member = claims.join(|| clean(&folder))?;
+    let plan = Plan::new(experiment, folder, claims)?;
     let mut work = Work { plan: &plan, context, has_worked: false };
     work.measure()?.try_map(|measured| {
         let fidelity = Fidelity::of(measured, experiment.settings, experiment.seed);
@@ -93,6 +93,15 @@ pub fn study(experiment: &Experiment, context: &mut Context<'_>) -> Result<Finis
         plan.claims.remove()?;
         Ok(fidelity)
     })
+}
+
+/// Removes what kills have left half written. Nobody else may be working on the study.
+fn clean(folder: &RunDir) -> Result<()> {
+    folder.remove_partial_files()?;
+    for seed in (0..).map(|k| folder.file(&format!("seed{k}"))).take_while(|seed| seed.exists()) {
+        RunDir::create(&seed)?.remove_partial_files()?;
+    }
+    Ok(())
 }
 
 /// A study, laid out.
@@ -109,7 +118,7 @@ struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    fn new(experiment: &'a Experiment, folder: RunDir) -> Result<Self> {
+    fn new(experiment: &'a Experiment, folder: RunDir, claims: Claims) -> Result<Self> {
         let file = folder.file("space.json");
         if !file.exists() {
             write_atomic(&file, experiment.space.to_json().as_bytes())?;
@@ -131,17 +140,7 @@ impl<'a> Plan<'a> {
         let drawn = candidates.iter().map(|of| (of.choices.clone(), of.drawn.clone())).collect();
         let seed = |k| Seed::new(k, experiment, &folder);
         let seeds = (0..settings.seeds).map(seed).collect::<Result<_>>()?;
-        let claims = Claims::of(folder.path());
         Ok(Self { experiment, claims, space, searched, candidates, drawn, seeds, folder })
-    }
-
-    /// Removes what kills have left half written. Nobody else may be working on the study.
-    fn clean(&self) -> Result<()> {
-        self.folder.remove_partial_files()?;
-        for seed in &self.seeds {
-            seed.folder.remove_partial_files()?;
-        }
-        Ok(())
     }
 
     fn ingredients<'b>(&'b self, seed: &'b Seed) -> Ingredients<'b> {

@@ -6,26 +6,31 @@ use std::fs::{self, File, TryLockError};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use adwp_train::{TrainError, read_text, write_atomic};
+use adwp_train::{TrainError, read_json, read_text, write_atomic};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
 
-const SCORE_SCHEMA: &str = "adwp/score/1";
 const SCORES_SCHEMA: &str = "adwp/scores/1";
 
 /// The score of one architecture.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ScoreFile {
-    schema: String,
+    schema: ScoreSchema,
     pub(crate) score: f64,
+}
+
+#[derive(Serialize, Deserialize)]
+enum ScoreSchema {
+    #[serde(rename = "adwp/score/1")]
+    First,
 }
 
 impl ScoreFile {
     pub(crate) fn new(score: f64) -> Self {
-        Self { schema: SCORE_SCHEMA.to_owned(), score }
+        Self { schema: ScoreSchema::First, score }
     }
 }
 
@@ -33,24 +38,21 @@ impl ScoreFile {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ScoresFile {
-    schema: String,
+    #[serde(rename = "schema")]
+    _schema: String,
     scores: Vec<f64>,
 }
 
 /// The scores that an older study has in a file; none where there is no file.
 pub(crate) fn older_scores(path: &Path) -> Result<Vec<f64>> {
-    match read::<ScoresFile>(path)? {
-        None => Ok(Vec::new()),
-        Some(file) if file.schema == SCORES_SCHEMA => Ok(file.scores),
-        Some(ScoresFile { schema, .. }) => {
-            let reason = format!("its schema is {schema:?}, expected {SCORES_SCHEMA:?}");
-            Err(TrainError::Damaged { path: path.to_owned(), reason }.into())
-        }
+    match path.exists() {
+        true => Ok(read_json::<ScoresFile>(path, SCORES_SCHEMA)?.scores),
+        false => Ok(Vec::new()),
     }
 }
 
 /// The folder of the claims of a study.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Claims(PathBuf);
 
 /// What one process works on and no other, until it is dropped or the process ends, however it
@@ -78,8 +80,8 @@ impl Claims {
         }
     }
 
-    /// Joins those who work on the study, and says whether there was anybody. Whoever is alone may
-    /// clean up with `alone` before others join.
+    /// Joins those who work on the study. Whoever is alone cleans up with `alone` before others
+    /// join.
     pub(crate) fn join(&self, alone: impl FnOnce() -> Result<()>) -> Result<Claim> {
         let (file, path) = self.open("study")?;
         match file.try_lock() {
@@ -100,10 +102,10 @@ impl Claims {
     }
 
     /// Removes all claims of a study that is done.
-    pub(crate) fn remove(self) -> Result<()> {
+    pub(crate) fn remove(&self) -> Result<()> {
         match fs::remove_dir_all(&self.0) {
             Err(source) if source.kind() != ErrorKind::NotFound => {
-                Err(TrainError::File { action: "remove", path: self.0, source }.into())
+                Err(TrainError::File { action: "remove", path: self.0.clone(), source }.into())
             }
             _ => Ok(()),
         }

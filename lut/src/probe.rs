@@ -1,6 +1,8 @@
 //! Networks to be timed: those that a part is measured with, and whole ones.
 
-use adwp_engine::{Conv2d, Graph, Init, NodeId, Op, Role, Variable, Variables};
+use adwp_engine::{
+    Conv2d, Graph, Init, NodeId, Op, Role, Variable, VariableKind, VariableSpec, Variables,
+};
 use adwp_export::fold_batch_norms;
 use adwp_export::onnx::onnx_bytes;
 use adwp_models::{CellGenotype, Discrete, Genotype, ModelError, NODES, Operation, Pair, Skeleton};
@@ -59,8 +61,8 @@ impl Timeable {
 fn weights(graph: &Graph) -> Result<Variables> {
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let mut variables = Variables::new();
-    for (name, shape, init) in graph.variables() {
-        if init == Some(Init::Constant(0.0)) {
+    for VariableSpec { name, shape, kind } in graph.variables() {
+        if kind == (VariableKind::Parameter { init: Init::Constant(0.0) }) {
             let data = Init::Uniform(1.0).draw(&shape, &mut rng);
             variables.insert(Variable::new(name, shape, data, Role::Parameter));
         }

@@ -156,14 +156,13 @@ impl Hypernetwork {
     pub fn limit(&mut self, limit: &Limit, keep: usize, strength: f32) -> Result<(), ModelError> {
         let name = format!("limit/{:?}", limit.resource).to_lowercase();
         let mut terms = Vec::with_capacity(self.probabilities.len());
-        assert_eq!(
-            limit.costs.cells.len(),
-            self.probabilities.len(),
-            "costs are those of a network with as many cells"
-        );
+        let decisions = &limit.costs.decisions;
+        let nodes = self.probabilities.len() * NODES;
+        assert_eq!(decisions.len(), nodes, "costs are those of a network with as many cells");
         for (cell, (costs, probabilities)) in
-            limit.costs.cells.iter().zip(&self.probabilities).enumerate()
+            decisions.chunks_exact(NODES).zip(&self.probabilities).enumerate()
         {
+            let costs = costs.concat();
             let g = &mut self.graph;
             let shape = [1, g[*probabilities].shape.elements()];
             assert_eq!(costs.len(), shape[1], "costs are those of the same space");
@@ -207,7 +206,7 @@ impl Hypernetwork {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ChoiceCosts, Stem};
+    use crate::{ChoiceCosts, Intensive, Stem};
     use adwp_engine::{Device, Executor, Program, Variables};
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
@@ -226,11 +225,11 @@ mod tests {
             Hypernetwork::build(&space, &SKELETON, 2, HypernetworkOptions::default()).unwrap();
         let mut variables = Variables::new();
         variables.initialize(&net.graph, &mut rng).unwrap();
-        let costs = ChoiceCosts::madds(&space, &SKELETON).unwrap();
+        let costs = ChoiceCosts::madds(&Intensive::new(space, SKELETON, KEEP).unwrap()).unwrap();
         let mut expected = costs.fixed;
-        for (costs, alpha) in costs.cells.iter().zip(&net.alphas) {
+        for (costs, alpha) in costs.decisions.chunks_exact(NODES).zip(&net.alphas) {
             let alpha = variables.get(&net.graph[*alpha].name).unwrap().data().unwrap();
-            for (costs, alpha) in costs.chunks_exact(4).zip(alpha.chunks_exact(4)) {
+            for (costs, alpha) in costs.iter().zip(alpha.chunks_exact(4)) {
                 let exp: Vec<f64> = alpha.iter().map(|&a| f64::from(a).exp()).collect();
                 let sum: f64 = exp.iter().sum();
                 expected += costs
@@ -275,9 +274,10 @@ mod tests {
         let space = IntensiveSpace::random(4, &mut ChaCha8Rng::seed_from_u64(3)).unwrap();
         let mut net =
             Hypernetwork::build(&space, &SKELETON, 2, HypernetworkOptions::default()).unwrap();
-        let limit = Limit::params(100, &space, &SKELETON).unwrap();
+        let space = Intensive::new(space, SKELETON, KEEP).unwrap();
+        let limit = Limit::params(100, &space).unwrap();
         net.limit(&limit, KEEP, STRENGTH).unwrap();
         assert!(net.limit(&limit, KEEP, STRENGTH).is_err());
-        net.limit(&Limit::madds(100, &space, &SKELETON).unwrap(), KEEP, STRENGTH).unwrap();
+        net.limit(&Limit::madds(100, &space).unwrap(), KEEP, STRENGTH).unwrap();
     }
 }

@@ -23,7 +23,7 @@ pub mod zoo;
 
 pub use blocks::{BATCH_NORM_EPSILON, Dropped};
 pub use blueprint::{Blueprint, Bounds, Sizes};
-pub use budget::{ChoiceCosts, Limit, Resource};
+pub use budget::{ChoiceCosts, Limit, Resource, most_probable_within};
 pub use discrete::{Discrete, Heads, Training};
 pub use error::ModelError;
 pub use genotype::{CellGenotype, Genotype};

@@ -225,6 +225,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::StrategySettings;
     use crate::registry::strategy;
+    use adwp_engine::Candidate;
     use adwp_models::{Blueprint, Discrete, Heads, ModelError};
     use adwp_train::{Interrupt, Progress, Reporter, RunDir};
     use std::fs;
@@ -242,6 +243,10 @@ pub(crate) mod tests {
     }
 
     impl Space for Toy {
+        fn option(&self, _: Candidate) -> (usize, usize) {
+            unreachable!("nothing is built")
+        }
+
         fn name(&self) -> &'static str {
             "toy"
         }

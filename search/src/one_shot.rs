@@ -59,8 +59,8 @@ impl SharedWeights<'_> {
         let Self { space, settings, data, variables } = self;
         let net = space.blueprint(choices)?.build(settings.batch, None)?;
         let mut own = Variables::new();
-        for (name, _, _) in net.graph.variables() {
-            own.insert(variables.get(&name)?.clone());
+        for variable in net.graph.variables() {
+            own.insert(variables.get(&variable.name)?.clone());
         }
         let mut evaluator = Evaluator::new(&net.graph, net.images, net.logits, &data.device)?;
         evaluator.recalibrate(&mut own, data.train.in_order(settings.recalibration_images)?)?;
@@ -277,7 +277,8 @@ mod tests {
             .unwrap();
             let before = phase.shared.variables.clone();
             phase.step(at, batch).unwrap();
-            let of_net: HashSet<String> = net.graph.variables().map(|(name, ..)| name).collect();
+            let of_net: HashSet<String> =
+                net.graph.variables().map(|variable| variable.name).collect();
             for (before, after) in before.iter().zip(phase.shared.variables.iter()) {
                 let changed = before.data().unwrap() != after.data().unwrap();
                 // A running statistic of a channel that no image reaches can stay as it is.

@@ -5,7 +5,7 @@ use adwp_data::{
     Augmentation, DataError, Dataset, Loader, LoaderConfig, Normalization, Order, Placement,
 };
 use adwp_engine::Feed;
-use adwp_engine::cuda::{ImageStore, Place};
+use adwp_engine::cuda::{ImageStore, StoredView};
 
 use crate::{Result, StoredImages, TrainError};
 
@@ -41,7 +41,7 @@ enum Images {
     /// Normalised pixels: [n, channels, height, width].
     Values(Vec<f32>),
     /// What the GPU makes them of.
-    Stored(Arc<ImageStore>, Vec<Place>),
+    Stored(Arc<ImageStore>, Vec<StoredView>),
 }
 
 /// The batches of a walk over the images of a [`BatchSource`].
@@ -179,7 +179,7 @@ impl Batch {
     pub(crate) fn fill_up(&mut self, images: usize) {
         match &mut self.images {
             Images::Values(values) => values.resize(values.len() / self.labels.len() * images, 0.0),
-            Images::Stored(_, places) => places.resize(images, Place::default()),
+            Images::Stored(_, places) => places.resize(images, StoredView::default()),
         }
     }
 }

@@ -82,7 +82,7 @@ impl fmt::Display for Place {
 
 /// Bytes of all variables of a graph.
 pub fn of_variables(graph: &Graph) -> usize {
-    graph.variables().map(|(_, shape, _)| shape.elements() * size_of::<f32>()).sum()
+    graph.variables().map(|variable| variable.shape.elements() * size_of::<f32>()).sum()
 }
 
 /// Bytes of the values of some nodes.

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use adwp_data::{Dataset, ImageShape, Normalization, Placement};
 use adwp_engine::Device;
-use adwp_engine::cuda::{self, ImageStore, Place};
+use adwp_engine::cuda::{self, ImageStore, StoredView};
 
 use crate::{BatchSource, Result};
 
@@ -116,12 +116,12 @@ impl StoredImages {
     ///
     /// # Panics
     /// When it is not stored.
-    pub(crate) fn place(&self, index: u32, placement: &Placement) -> Place {
+    pub(crate) fn place(&self, index: u32, placement: &Placement) -> StoredView {
         let image = self.images.binary_search(&index).expect("all images of a source are stored");
         let Placement { down, right, mirrored, hole_rows, hole_columns } = *placement;
         // Sizes of stored images are below 2³¹, positions below 2³²: the store refuses others.
         let range = |(from, to): (usize, usize)| (from as u32, to as u32);
-        Place {
+        StoredView {
             image: image as u32,
             down: down as i32,
             right: right as i32,

@@ -1,3 +1,4 @@
+use adwp_base::Failure;
 use adwp_engine::{Graph, NodeId};
 use adwp_models::{
     Discrete, Dropped, Heads, Hypernetwork, HypernetworkOptions, IntensiveSpace, Relaxed, Skeleton,
@@ -6,8 +7,8 @@ use adwp_models::{
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use crate::cases::{Network, Size, Update, labels, noise};
-use crate::failure::{Failure, Result};
+use crate::cases::network::{Network, Size, Update, labels, noise};
+use crate::failure::Result;
 
 /// What is updated, as in the paper's phases and with their optimisers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,7 +115,7 @@ impl Step {
                 let net = Discrete::build(&genotype, &skeleton, batch, Some(heads))?;
                 let training = net
                     .training
-                    .ok_or_else(|| Failure::Failed("a network built with heads has none".into()))?;
+                    .ok_or_else(|| Failure::failed("a network built with heads has none"))?;
                 let trainable: Vec<NodeId> = net.graph.parameters().collect();
                 let mut network = network(
                     net.graph,

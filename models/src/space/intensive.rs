@@ -1,6 +1,6 @@
 use std::collections::HashSet;
 
-use adwp_engine::NodeId;
+use adwp_engine::{Candidate, NodeId};
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
@@ -198,29 +198,60 @@ impl IntensiveSpace {
     }
 }
 
-/// An intensive space of networks of one size, whose nodes sum `keep` of their candidates. Its
+/// Cells of the DARTS space whose nodes sum `keep` of some candidates, in networks of one size. The
 /// decisions are those of the nodes of all cells, from the image on.
 #[derive(Clone, Debug)]
 pub struct Intensive {
-    space: IntensiveSpace,
+    normal: IntensiveCell,
+    reduction: IntensiveCell,
     skeleton: Skeleton,
     decisions: Vec<Decision>,
 }
 
 impl Intensive {
-    /// The space of `skeleton`'s networks.
+    /// An intensive space for networks of `skeleton`.
     ///
     /// # Errors
     /// When nodes have fewer candidates than they are to keep, or the sizes make no network.
     pub fn new(space: IntensiveSpace, skeleton: Skeleton, keep: usize) -> Result<Self, ModelError> {
+        Self::of_cells([space.normal, space.reduction], skeleton, keep)
+    }
+
+    /// The original space: nodes choose from all operations on all earlier states.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn original(skeleton: Skeleton, keep: usize) -> Result<Self, ModelError> {
+        let every = |input| Operation::CONNECTING.map(|op| Pair { input, op });
+        let cell: IntensiveCell =
+            (0..NODES).map(|node| (0..node + INPUTS).flat_map(every).collect()).collect();
+        Self::of_cells([cell.clone(), cell], skeleton, keep)
+    }
+
+    fn of_cells(
+        [normal, reduction]: [IntensiveCell; 2],
+        skeleton: Skeleton,
+        keep: usize,
+    ) -> Result<Self, ModelError> {
         skeleton.validate()?;
-        let options = space.width();
-        if !(1..=options).contains(&keep) {
-            let message = format!("a node keeps {keep} of {options} candidates");
-            return Err(ModelError::Invalid(message));
+        let fewest = normal.iter().chain(&reduction).map(Vec::len).min().unwrap_or(0);
+        if !(1..=fewest).contains(&keep) {
+            return Err(ModelError::Invalid(format!(
+                "a node cannot sum {keep} pairs: the first one has {fewest} to choose from"
+            )));
         }
-        let decisions = vec![Decision { options, keep }; skeleton.cells * NODES];
-        Ok(Self { space, skeleton, decisions })
+        let mut space = Self { normal, reduction, skeleton, decisions: Vec::new() };
+        let sites = skeleton.cells();
+        let options = sites.iter().flat_map(|site| space.cell(site.kind).iter().map(Vec::len));
+        space.decisions = options.map(|options| Decision { options, keep }).collect();
+        Ok(space)
+    }
+
+    fn cell(&self, kind: CellKind) -> &IntensiveCell {
+        match kind {
+            CellKind::Normal => &self.normal,
+            CellKind::Reduction => &self.reduction,
+        }
     }
 
     /// The architecture of choices, which may keep more or fewer candidates than `keep`.
@@ -234,7 +265,7 @@ impl Intensive {
                 let kept = nodes.next().map_or(&[][..], Vec::as_slice);
                 kept.iter().filter_map(|&option| candidates.get(option).copied()).collect()
             };
-            let nodes = self.space.cell(site.kind).iter().map(node).collect();
+            let nodes = self.cell(site.kind).iter().map(node).collect();
             CellGenotype { kind: site.kind, nodes }
         });
         Genotype::new(cells.collect())
@@ -251,7 +282,7 @@ impl Intensive {
         }
         let mut choices = Vec::with_capacity(self.decisions.len());
         for cell in &genotype.cells {
-            for (candidates, pairs) in self.space.cell(cell.kind).iter().zip(&cell.nodes) {
+            for (candidates, pairs) in self.cell(cell.kind).iter().zip(&cell.nodes) {
                 let option = |pair| candidates.iter().position(|candidate| candidate == pair);
                 let options: Option<Vec<usize>> = pairs.iter().map(option).collect();
                 let mut options = options.ok_or_else(outside)?;
@@ -272,13 +303,17 @@ impl Space for Intensive {
         &self.decisions
     }
 
+    fn option(&self, candidate: Candidate) -> (usize, usize) {
+        (candidate.cell * NODES + candidate.node - INPUTS, candidate.place)
+    }
+
     /// For each cell what its nodes compute of its inputs, written out and sorted: the order of the
     /// nodes is only an order of channels.
     fn key(&self, choices: &Choices) -> String {
         let mut kept = choices.0.iter();
         let cells = self.skeleton.cells().into_iter().map(|site| {
             let mut states = vec!["a".to_owned(), "b".to_owned()];
-            for candidates in self.space.cell(site.kind) {
+            for candidates in self.cell(site.kind) {
                 let terms = kept.next().into_iter().flatten().map(|&option| candidates[option]);
                 let mut terms: Vec<String> =
                     terms.map(|pair| format!("{}({})", pair.op, states[pair.input])).collect();
@@ -350,6 +385,7 @@ pub fn stability(a: &IntensiveSpace, b: &IntensiveSpace) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Stem;
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
 
@@ -401,5 +437,67 @@ mod tests {
         assert!(wrong("adwp/space/1", "adwp/space/9").contains("unknown schema"));
         assert!(wrong("\"normal\"", "\"normall\"").contains("normall"));
         assert!(wrong("\"input\": 0", "\"input\": 7").contains("not before it"));
+    }
+
+    const SKELETON: Skeleton =
+        Skeleton { stem: Stem::Cifar, cells: 4, channels: 2, classes: 2, image: [1, 8, 8] };
+
+    fn intensive() -> Intensive {
+        let space = IntensiveSpace::random(5, &mut ChaCha8Rng::seed_from_u64(3)).unwrap();
+        Intensive::new(space, SKELETON, 2).unwrap()
+    }
+
+    #[test]
+    fn architectures_are_values() {
+        let (space, mut rng) = (intensive(), ChaCha8Rng::seed_from_u64(4));
+        let [a, b] = [(); 2].map(|()| space.sample(&mut rng));
+        for choices in [&a, &b] {
+            space.validate(choices).unwrap();
+            assert_eq!(&space.parse(&space.text(choices)).unwrap(), choices);
+            assert_eq!(&space.decode(&space.encode(choices)), choices);
+            assert_eq!(space.choices(&space.genotype(choices).unwrap()).unwrap(), *choices);
+        }
+        let distance = |a: &Choices, b: &Choices| {
+            a.0.iter().zip(&b.0).flat_map(|(a, b)| a.iter().filter(|&o| !b.contains(o))).count()
+        };
+        let mutated = space.mutate(&a, &mut rng);
+        space.validate(&mutated).unwrap();
+        assert_eq!(distance(&a, &mutated), 1);
+        let neighbours = space.neighbours(&a);
+        assert_eq!(neighbours.len(), 16 * 2 * 3);
+        assert!(neighbours.iter().all(|other| distance(&a, other) == 1));
+        assert!(neighbours.contains(&mutated));
+        let crossed = space.cross_over(&a, &b, &mut rng);
+        assert!(crossed.0.iter().zip(a.0.iter().zip(&b.0)).all(|(c, (a, b))| c == a || c == b));
+        assert!(crossed != a && crossed != b);
+        let mut wrong = a.clone();
+        wrong.0[3] = vec![1, 0];
+        assert!(space.validate(&wrong).unwrap_err().to_string().contains("decision 3"));
+        wrong.0[3] = vec![1, 5];
+        assert!(space.validate(&wrong).is_err());
+    }
+
+    #[test]
+    fn the_order_of_nodes_is_only_an_order_of_channels() {
+        let space = Intensive::original(SKELETON, 1).unwrap();
+        // Two nodes that read the cell's inputs alone, in both orders; the others alike.
+        let choices = |first: usize, second: usize| {
+            Choices((0..16).map(|i| vec![[first, second, 0, 0][i % NODES]]).collect())
+        };
+        let key = |choices| space.key(&choices);
+        assert_eq!(key(choices(1, 4)), key(choices(4, 1)));
+        assert_ne!(key(choices(1, 4)), key(choices(1, 5)));
+    }
+
+    #[test]
+    fn candidates_of_the_widest_network_stand_for_options() {
+        let space = intensive();
+        let widest = space.genotype(&space.widest()).unwrap();
+        for (_, node) in space.build(&space.widest(), 1, None).unwrap().graph.nodes() {
+            let Some(candidate) = node.owner.candidate() else { continue };
+            let (decision, option) = space.option(candidate);
+            let pair = widest.cells[decision / NODES].nodes[decision % NODES][option];
+            assert_eq!((pair.input, pair.op.name()), (candidate.input, candidate.operation));
+        }
     }
 }

@@ -7,6 +7,7 @@ mod nas_bench_201;
 
 use std::fmt;
 
+use adwp_engine::Candidate;
 use rand::{Rng, RngExt};
 
 use crate::{Blueprint, Discrete, Heads, ModelError, Skeleton};
@@ -26,6 +27,10 @@ pub trait Space: Send + Sync {
 
     /// The decisions of an architecture.
     fn decisions(&self) -> &[Decision];
+
+    /// The decision, and which of its options, that a candidate of the network of
+    /// [`Self::widest`] stands for. Candidates of several cells may stand for one.
+    fn option(&self, candidate: Candidate) -> (usize, usize);
 
     /// A text that is equal for architectures whose networks compute the same.
     fn key(&self, choices: &Choices) -> String;

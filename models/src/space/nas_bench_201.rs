@@ -1,6 +1,6 @@
 use std::fmt::Write;
 
-use adwp_engine::{Conv2d, NodeId, Op, Owner, Pool};
+use adwp_engine::{Candidate, Conv2d, NodeId, Op, Owner, Pool};
 
 use super::{Choices, Decision, Member, NamedSpace, Space};
 use crate::blocks::{Builder, Weights};
@@ -231,6 +231,10 @@ impl Space for NasBench201 {
         &DECISIONS
     }
 
+    fn option(&self, candidate: Candidate) -> (usize, usize) {
+        (edge(candidate.node - 1, candidate.input), candidate.place % OPERATIONS.len())
+    }
+
     /// As the authors' code tells cells apart (`to_unique_str` of AutoDL-Projects): a skip is what
     /// it reads, the order of terms does not matter, and what reads nothing gives nothing.
     fn key(&self, choices: &Choices) -> String {
@@ -395,6 +399,24 @@ mod tests {
             let delivered = space.blueprint(&choices).unwrap().cost().unwrap();
             assert!(delivered.params <= sum(0) && delivered.madds <= sum(1));
         }
+    }
+
+    #[test]
+    fn candidates_of_the_widest_network_stand_for_options() {
+        let space =
+            NasBench201::new(Skeleton { cells: 3, channels: 2, ..SPACE.published }).unwrap();
+        let graph = space.build(&space.widest(), 1, None).unwrap().graph;
+        let options: HashSet<(usize, usize, &str)> = graph
+            .nodes()
+            .filter_map(|(_, node)| node.owner.candidate())
+            .map(|candidate| {
+                let (decision, option) = space.option(candidate);
+                (decision, option, candidate.operation)
+            })
+            .collect();
+        // A skip is its input, and nothing is nothing.
+        assert_eq!(options.len(), EDGES * 3);
+        assert!(options.iter().all(|(_, option, name)| OPERATIONS[*option].0 == *name));
     }
 
     #[test]
