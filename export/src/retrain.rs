@@ -63,7 +63,7 @@ fn train(
     })
 }
 
-/// Bytes that [`retrain`] holds at its peak beside the images; nothing of it is taken to tell.
+/// Bytes that [`retrain`] will hold at its peak in addition to the images; takes none of them.
 pub fn retrain_bytes(
     settings: &RetrainSettings,
     blueprint: &Blueprint,

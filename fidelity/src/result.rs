@@ -14,7 +14,7 @@ const SCHEMA: &str = "adwp/fidelity/1";
 /// Resamples of the architectures in a bootstrap interval.
 const RESAMPLES: usize = 4000;
 
-/// How many architectures of the highest scores a regret is told for.
+/// How many architectures of the highest scores a regret is reported for.
 const TOP: [usize; 3] = [1, 3, 5];
 
 /// The result of a study: `fidelity.json`. Accuracies are shares of the test images, errors and

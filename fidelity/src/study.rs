@@ -66,7 +66,7 @@ pub struct Experiment {
 ///
 /// Every seed scores all architectures with every scorer of the registry that a study has the
 /// ingredients of, searches, and retrains the architectures and the one it found. Several processes
-/// can work on one study at once: each takes units of work that no other has, and all end with the
+/// can work on one study: each takes units of work that no other has, and all end with the
 /// same result.
 ///
 /// # Errors

@@ -21,7 +21,7 @@ use crate::{AlphaData, Data, Result, SearchError, SearchSettings};
 /// Trains the HyperNetwork and searches with it (Algorithm 1); gives the discrete architecture.
 ///
 /// `limits` hold for the architecture: what its network, that of [`Data::target`], may take. They
-/// are part of what α lowers, and decide which pairs are kept in the end.
+/// are part of what α lowers, and decide which pairs are kept.
 ///
 /// # Errors
 /// Settings that cannot be, limits that no architecture of the space keeps, and what the training
@@ -70,7 +70,7 @@ fn run(mut phase: SearchPhase, context: &mut Context<'_>) -> Result<Finished<Gen
     })
 }
 
-/// Bytes that [`search`] holds at its peak beside the images; nothing of it is taken to tell.
+/// Bytes that [`search`] will hold at its peak in addition to the images; takes none of them.
 pub fn search_bytes(
     settings: &SearchSettings,
     space: &IntensiveSpace,

@@ -34,7 +34,7 @@ pub fn derive_space(
     })
 }
 
-/// Bytes that [`derive_space`] holds at its peak beside the images; nothing of it is taken to tell.
+/// Bytes that [`derive_space`] will hold at its peak in addition to the images; takes none of them.
 pub fn space_bytes(settings: &SpaceSettings, data: &Data) -> Result<Need> {
     SpacePhase::new(settings, data.with_batch(settings.batch, settings.channels))?.planned_bytes()
 }

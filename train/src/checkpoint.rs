@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_off_checkpoint_is_told_as_such() {
+    fn a_cut_off_checkpoint_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("checkpoint");
         example().write(&path).unwrap();

@@ -6,6 +6,7 @@
 //! continues from its last checkpoint and ends in the same bytes as one that was not.
 
 mod batches;
+mod bytes;
 mod checkpoint;
 mod checks;
 mod error;
@@ -27,7 +28,7 @@ mod streams;
 mod tensorboard;
 mod trainer;
 
-pub use batches::{Batch, BatchSource, Batches};
+pub use batches::{Batch, BatchSource, Batches, store_images, stored_bytes};
 pub use checkpoint::{Checkpoint, TensorData};
 pub use checks::{check_augmentation, check_settings};
 pub use error::{Result, TrainError};
@@ -42,6 +43,6 @@ pub use phase::{Context, Phase, PhaseBatches, run_phase};
 pub use progress::{Progress, Quiet, Reporter, watched};
 pub use run_dir::RunDir;
 pub use step::{At, StepReport};
-pub use stored::{StoredImages, store_images, stored_bytes};
+pub use stored::StoredImages;
 pub use streams::Streams;
 pub use trainer::{Optimizer, Pass, Ports, Trainer, Update};

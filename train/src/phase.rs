@@ -35,7 +35,7 @@ pub trait Phase {
     /// What the engine computes on.
     fn device(&self) -> &Device;
 
-    /// Bytes of memory it will hold at its peak, over all its epochs. Told before
+    /// Bytes of memory it will hold at its peak, over all its epochs. Asked before
     /// [`Self::initialize`], and cheap: nothing of it is taken yet.
     fn planned_bytes(&self) -> Result<Need, Self::Error>;
 
@@ -52,7 +52,7 @@ pub trait Phase {
     /// more what the loss came from.
     fn step(&mut self, at: At, batch: Self::Batch) -> Result<StepReport, Self::Error>;
 
-    /// What follows an epoch, such as validation; gives what its metrics have beside the losses.
+    /// What follows an epoch, such as validation; gives its metrics other than the losses.
     fn finish_epoch(
         &mut self,
         epoch: usize,
@@ -123,8 +123,8 @@ struct Totals {
 /// the one that follows.
 ///
 /// A checkpoint is written after every epoch and on an interrupt. A loss that is not finite, or a
-/// variable, ends the phase with the last checkpoint kept. The memory it needs is told before any
-/// is taken, and what it took in the end.
+/// variable, ends the phase with the last checkpoint kept. The memory it needs is reported before
+/// any is taken, and what it took when it ends.
 pub fn run_phase<P: Phase>(
     phase: &mut P,
     context: &mut Context<'_>,
@@ -179,7 +179,7 @@ fn drive<P: Phase>(phase: &mut P, context: &mut Context<'_>) -> Result<Finished<
             context.reporter.step(&pace.progress(phase, at, &totals));
             if context.interrupt.is_requested() {
                 save(phase, at, totals, &path)?;
-                tell_peak::<P>(planned, context.reporter);
+                report_peak::<P>(planned, context.reporter);
                 return Ok(Finished::Interrupted);
             }
         }
@@ -201,7 +201,7 @@ fn drive<P: Phase>(phase: &mut P, context: &mut Context<'_>) -> Result<Finished<
         save(phase, at, totals, &path)?;
     }
     if pace.steps > 0.0 {
-        tell_peak::<P>(planned, context.reporter);
+        report_peak::<P>(planned, context.reporter);
     }
     Ok(Finished::Done(()))
 }
@@ -244,8 +244,8 @@ fn announce_memory<P: Phase>(phase: &P, context: &mut Context<'_>) -> Result<Nee
     Ok(planned)
 }
 
-/// Says what the phase took of the machine's memory, where the system tells.
-fn tell_peak<P: Phase>(planned: Need, reporter: &mut dyn Reporter) {
+/// Reports how much of the machine's memory the phase took, where the system says.
+fn report_peak<P: Phase>(planned: Need, reporter: &mut dyn Reporter) {
     if let Some(peak) = memory::peak() {
         reporter.message(&format!(
             "{}: memory: {} planned, {} measured",
@@ -370,7 +370,7 @@ mod tests {
     use std::time::Duration;
 
     /// A phase of three epochs of two steps, which plans, is settled and gets a loss that is not
-    /// finite as it is told to.
+    /// finite as its fields say.
     struct Toy {
         device: Device,
         planned: usize,
@@ -603,7 +603,7 @@ mod tests {
 
     #[test]
     fn a_phase_that_is_settled_is_done_and_says_why() {
-        let told = |said: &[String]| {
+        let settled = |said: &[String]| {
             said.iter().filter(|text| text.contains("settled")).cloned().collect::<Vec<_>>()
         };
         let folder = tempfile::tempdir().unwrap();
@@ -612,26 +612,26 @@ mod tests {
         let mut phase = toy();
         let (outcome, said) = run_in(&run, &mut phase, false, true, 0);
         assert!(matches!(outcome, Ok(Finished::Done(()))), "{outcome:?}");
-        assert_eq!(told(&said), ["toy: settled after 2 of 3 epochs: nothing moves"]);
+        assert_eq!(settled(&said), ["toy: settled after 2 of 3 epochs: nothing moves"]);
         assert_eq!((phase.steps_done, lines(&run).len()), (4, 2));
 
         // Continued when it is done, and when it was stopped in the middle of the epoch in which it
         // settles.
         let (outcome, said) = run_in(&run, &mut phase, true, true, 0);
         assert!(
-            matches!(outcome, Ok(Finished::Done(()))) && told(&said).len() == 1,
+            matches!(outcome, Ok(Finished::Done(()))) && settled(&said).len() == 1,
             "{outcome:?}, {said:?}"
         );
         assert_eq!(phase.steps_done, 4);
         let (outcome, said) = run_in(&run, &mut toy(), false, true, 3);
         assert!(
-            matches!(outcome, Ok(Finished::Interrupted)) && told(&said).is_empty(),
+            matches!(outcome, Ok(Finished::Interrupted)) && settled(&said).is_empty(),
             "{outcome:?}, {said:?}"
         );
         let mut phase = toy();
         let (outcome, said) = run_in(&run, &mut phase, true, true, 0);
         assert!(
-            matches!(outcome, Ok(Finished::Done(()))) && told(&said).len() == 1,
+            matches!(outcome, Ok(Finished::Done(()))) && settled(&said).len() == 1,
             "{outcome:?}, {said:?}"
         );
         assert_eq!((phase.steps_done, lines(&run).len()), (4, 2));

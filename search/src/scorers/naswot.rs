@@ -13,7 +13,7 @@ struct Naswot<'a> {
 
 pub(crate) const ENTRY: ScorerEntry = ScorerEntry {
     name: "naswot",
-    about: "how well the untrained network tells images apart",
+    about: "how well the untrained network distinguishes images",
     is_seeded: true,
     prepared_in: None,
     needs: "images",
@@ -195,7 +195,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn images_that_are_not_told_apart_score_nothing() {
+    fn images_that_are_not_distinguished_score_nothing() {
         let mut kernel = Kernel::new(3);
         kernel.add(&[1.0, -1.0, 1.0, -1.0, -1.0, -1.0]);
         assert_eq!(kernel.log_determinant(), 0.0);
