@@ -15,7 +15,6 @@ use adwp_export::onnx::BatchNorms;
 use adwp_export::{Agreement, ExportError, Logits, RetrainData, TOLERANCE, Trained, agree};
 use adwp_models::{IntensiveSpace, ModelError, cost};
 use adwp_report::{LatencyRow, ParityRow, PhaseTime, RunReport, RuntimeAccuracy};
-use adwp_search::Finished;
 use adwp_train::{BatchSource, Evaluation, read_json, read_text, watched, write_atomic};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -60,10 +59,7 @@ pub(crate) fn space(session: &mut Session, command: &str) -> Result<(), Failure>
     let data = session.search_data()?;
     let settings = session.config.space.clone();
     let space = session.phase("space", command, |context| {
-        match adwp_search::derive_space(&settings, &data, context)? {
-            Finished::Done(space) => Ok(Some(space)),
-            Finished::Interrupted => Ok(None),
-        }
+        Ok(adwp_search::derive_space(&settings, &data, context)?.done())
     })?;
     Ok(write_atomic(&session.run.file("space.json"), space.to_json().as_bytes())?)
 }
@@ -93,10 +89,7 @@ pub(crate) fn search(session: &mut Session, command: &str) -> Result<(), Failure
     let limits = limits(&session.config, &space, &data.target)?;
     let settings = session.config.search.clone();
     let genotype = session.phase("search", command, |context| {
-        match adwp_search::search(&settings, &space, &limits, &data, context)? {
-            Finished::Done(genotype) => Ok(Some(genotype)),
-            Finished::Interrupted => Ok(None),
-        }
+        Ok(adwp_search::search(&settings, &space, &limits, &data, context)?.done())
     })?;
     Ok(write_atomic(&session.run.file(architecture::GENOTYPE), genotype.to_json().as_bytes())?)
 }
@@ -127,12 +120,13 @@ pub(crate) fn retrain(session: &mut Session, command: &str) -> Result<(), Failur
         None
     };
     let trained = session.phase("retrain", command, |context| {
-        Ok(match &inherited {
+        let trained = match &inherited {
             Some(inherited) => {
                 adwp_export::fine_tune(&settings, network, &data, inherited, context)?
             }
             None => adwp_export::retrain(&settings, network, &data, context)?,
-        })
+        };
+        Ok(trained.done())
     })?;
     Ok(trained.write(&session.run.file("weights.safetensors"))?)
 }

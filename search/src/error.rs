@@ -18,6 +18,9 @@ pub enum SearchError {
     /// The engine refused a graph or a run.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// A search that was asked for and cannot be: an unknown name, a table without what is needed.
+    #[error("{0}")]
+    Input(String),
 }
 
 impl SearchError {
@@ -25,7 +28,7 @@ impl SearchError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Train(e) => e.hint(),
-            Self::Model(_) | Self::Engine(_) => None,
+            Self::Model(_) | Self::Engine(_) | Self::Input(_) => None,
         }
     }
 }
@@ -36,6 +39,7 @@ impl From<SearchError> for Failure {
             SearchError::Model(e) => e.into(),
             SearchError::Train(e) => e.into(),
             SearchError::Engine(e) => e.into(),
+            SearchError::Input(message) => Self::input(message),
         }
     }
 }

@@ -4,7 +4,6 @@ use adwp_base::{Failure, output};
 use adwp_fidelity::{Correlation, Experiment, Fidelity, FidelitySettings, MethodResult};
 use adwp_models::IntensiveSpace;
 use adwp_report::{Panel, Scatter, scatter};
-use adwp_search::Finished;
 use adwp_train::write_atomic;
 
 use super::Style;
@@ -53,14 +52,9 @@ pub(crate) fn fidelity(args: &FidelityArgs, style: Style) -> Result<(), Failure>
         device: session.device.clone(),
     };
     let kept = format!("{} has what is done", folder.display());
-    let result =
-        session.phases("fidelity", &command(args), &kept, |context| match adwp_fidelity::study(
-            &experiment,
-            context,
-        )? {
-            Finished::Done(result) => Ok(Some(result)),
-            Finished::Interrupted => Ok(None),
-        })?;
+    let result = session.phases("fidelity", &command(args), &kept, |context| {
+        Ok(adwp_fidelity::study(&experiment, context)?.done())
+    })?;
     write_atomic(&session.run.file("fidelity.svg"), scatter(&picture(&result)).as_bytes())?;
     if style.json { output::data(&result.to_json()) } else { output::data(&table(&result)) }
 }
