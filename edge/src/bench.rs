@@ -13,11 +13,12 @@ use adwp_deploy::{
     latency::LatencyOptions,
     memory,
     onnx::OnnxModel,
+    runtime::find_library,
 };
 
 use crate::{
-    BenchArgs, CompareArgs, ProbeArgs, Style, args::Format, choose, find_library, page,
-    predict::image_shape, report::write,
+    BenchArgs, CompareArgs, ProbeArgs, Style, args::Format, choose, page, predict::image_shape,
+    report::write,
 };
 
 /// Images of noise that the runtimes are compared on.

@@ -5,11 +5,11 @@ use adwp_data::{Loader, LoaderConfig, Normalization, OpenOptions};
 use adwp_deploy::{
     accuracy::{self, Accuracy},
     onnx::OnnxModel,
-    runtime::{Runtime, Session, SessionOptions},
+    runtime::{Runtime, Session, SessionOptions, find_library},
 };
 use serde_json::json as object;
 
-use crate::{EvalArgs, Style, choose, find_library};
+use crate::{EvalArgs, Style, choose};
 
 /// Time between two messages.
 const INTERVAL: Duration = Duration::from_secs(10);

@@ -2,10 +2,10 @@ use adwp_base::{Failure, output::as_json};
 use adwp_data::{Framing, ImageShape, Normalization, decode_image, decode_image_framed};
 use adwp_deploy::onnx::OnnxModel;
 use adwp_deploy::predict::{Prediction, predict as classify};
-use adwp_deploy::runtime::{Runtime, Session, SessionOptions};
+use adwp_deploy::runtime::{Runtime, Session, SessionOptions, find_library};
 use serde_json::json;
 
-use crate::{PredictArgs, Style, find_library};
+use crate::{PredictArgs, Style};
 
 /// The images that a model takes.
 pub(crate) fn image_shape(model: &OnnxModel) -> ImageShape {

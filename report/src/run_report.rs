@@ -209,6 +209,20 @@ pub struct LatencyRow {
     pub median_repeat_mean_ms: f64,
 }
 
+impl LatencyRow {
+    /// `ort 1.31.1, 2 threads`.
+    pub(crate) fn session(&self) -> String {
+        let batch = if self.batch == 1 { String::new() } else { format!(", batch {}", self.batch) };
+        format!(
+            "{} {}, {} thread{}{batch}",
+            self.runtime,
+            self.runtime_version,
+            self.threads,
+            if self.threads == 1 { "" } else { "s" }
+        )
+    }
+}
+
 /// A limit of the network, and how far it was kept. The three numbers have one unit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -18,7 +18,7 @@ impl Legend {
     fn of(page: &BenchPage) -> Self {
         let mut names: Vec<String> = Vec::new();
         for (machine, _, latency) in sessions(page) {
-            let name = name(page, &machine.name, &latency.session());
+            let name = name(page, &machine.name, &latency.row.session());
             if !names.contains(&name) {
                 names.push(name);
             }
@@ -63,8 +63,8 @@ pub(super) fn trade(page: &BenchPage) -> String {
     };
     let points: Vec<Point<'_>> = sessions(page)
         .filter_map(|(machine, model, latency)| {
-            let session = name(page, &machine.name, &latency.session());
-            Some(Point { ms: latency.p50_ms, value: value(model)?, session, model })
+            let session = name(page, &machine.name, &latency.row.session());
+            Some(Point { ms: latency.row.p50_ms, value: value(model)?, session, model })
         })
         .filter(|point| point.ms.is_finite() && point.value.is_finite())
         .collect();
@@ -219,14 +219,14 @@ pub(super) fn distributions(page: &BenchPage, model: &str) -> String {
     let legend = Legend::of(page);
     let row =
         |(index, &(machine, _, latency)): (usize, &(&BenchMachine, &BenchModel, &BenchLatency))| {
-            let session = name(page, &machine.name, &latency.session());
+            let session = name(page, &machine.name, &latency.row.session());
             let middle = frame.top + ROW * (index as f64 + 0.62);
             let place = |share: f64| x.at(at(&latency.percentiles_ms, share));
             let (low, left, median, right, high) =
                 (place(0.05), place(0.25), place(0.5), place(0.75), place(0.95));
             let title = format!(
                 "{session}: p50 {} ms, p5 to p95 {} to {} ms",
-                ms(latency.p50_ms),
+                ms(latency.row.p50_ms),
                 short(at(&latency.percentiles_ms, 0.05)),
                 short(at(&latency.percentiles_ms, 0.95))
             );
