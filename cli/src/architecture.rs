@@ -1,21 +1,34 @@
 //! What a run trains: a genotype that was found or given, or an architecture that was named.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use adwp_base::Failure;
 use adwp_models::zoo::{Architecture, NamedArchitecture};
-use adwp_models::{Blueprint, Genotype, ModelError, Skeleton, Stem};
-use adwp_train::RunDir;
+use adwp_models::{Blueprint, Genotype, ModelError, Skeleton, Stem, Zoo, ZooEntry};
+use adwp_train::{RunDir, read_text};
 use serde::Deserialize;
 use toml::Table;
-
-use crate::commands::zoo;
-use crate::steps::parsed;
 
 /// The file of a run with a genotype.
 pub(crate) const GENOTYPE: &str = "genotype.json";
 /// The file of a run with an architecture of the zoo, or one of the user's own in the same form.
 pub(crate) const NAMED: &str = "architecture.json";
+
+/// What tells the name of a published architecture from that of a file.
+pub(crate) const PREFIX: &str = "zoo:";
+
+/// Reads a file of the run; an error names it.
+pub(crate) fn parsed<T>(
+    path: PathBuf,
+    parse: impl FnOnce(&str) -> Result<T, ModelError>,
+) -> Result<T, Failure> {
+    parse(&read_text(&path)?).map_err(|e| Failure::input(format!("{}: {e}", path.display())))
+}
+
+/// The published architecture of a name.
+pub(crate) fn published(name: &str) -> Result<&'static ZooEntry, Failure> {
+    Zoo::embedded().find(name).map_err(|e| Failure::from(e).hint("`adwp zoo list` has all names"))
+}
 
 /// The architecture of a run.
 #[derive(Clone)]
@@ -52,8 +65,8 @@ impl RunArchitecture {
 
     /// What `--architecture` names: `zoo:NAME`, or a file of either form.
     pub(crate) fn chosen(what: &Path) -> Result<Self, Failure> {
-        if let Some(name) = what.to_str().and_then(|what| what.strip_prefix(zoo::PREFIX)) {
-            return Ok(Self::Named(zoo::find(name)?.into()));
+        if let Some(name) = what.to_str().and_then(|what| what.strip_prefix(PREFIX)) {
+            return Ok(Self::Named(published(name)?.into()));
         }
         if !what.is_file() {
             let failure = Failure::input(format!("--architecture: {} is no file", what.display()));
@@ -141,7 +154,7 @@ impl RunArchitecture {
                 }
                 Architecture::Cells(_) | Architecture::WideCells(_) => {
                     if let Some(stack) =
-                        zoo::find(&named.name).ok().and_then(|entry| entry.stack(stem))
+                        published(&named.name).ok().and_then(|entry| entry.stack(stem))
                     {
                         all.insert("cells".into(), integer(stack.cells));
                         retrain.insert("channels".into(), integer(stack.channels));

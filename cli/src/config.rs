@@ -124,7 +124,40 @@ pub(crate) const PRESETS: [(&str, &str); 7] = [
     ("imagenet-14", include_str!("../presets/imagenet-14.toml")),
 ];
 
+impl RunArgs {
+    /// The settings that have a flag of their own and were given, each with its key.
+    fn settings(&self) -> Result<Vec<(&'static str, Value)>, Failure> {
+        fn value(given: Option<impl Serialize>) -> Result<Option<Value>, Failure> {
+            given.map(Value::try_from).transpose().map_err(|e| unprintable(&e))
+        }
+        let absolute = |path: &Option<PathBuf>| {
+            path.as_ref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone()))
+        };
+        let (dropout, early_stop) = (value(self.identity_dropout)?, value(self.early_stop)?);
+        let settings = [
+            ("dataset", value(self.dataset)?),
+            ("data", value(absolute(&self.data))?),
+            ("seed", value(self.seed)?),
+            ("limits.params", value(self.max_params)?),
+            ("limits.madds", value(self.max_madds)?),
+            ("limits.latency_ms", value(self.max_latency_ms)?),
+            ("limits.latency_table", value(absolute(&self.latency_table))?),
+            ("space.identity_dropout", dropout.clone()),
+            ("search.identity_dropout", dropout),
+            ("space.early_stop", early_stop.clone()),
+            ("search.early_stop", early_stop),
+            ("retrain.ema", value(self.ema)?),
+            ("retrain.augmentation.auto_augment", value(self.auto_augment)?),
+            ("retrain.test_flips", value(self.test_flips.then_some(true))?),
+        ];
+        Ok(settings.into_iter().filter_map(|(key, value)| Some((key, value?))).collect())
+    }
+}
+
 impl Config {
+    /// Its file in the folder of a run.
+    pub(crate) const FILE: &str = "config.toml";
+
     /// What the flags ask for: the preset, then the config file, then single flags.
     pub(crate) fn from_args(args: &RunArgs) -> Result<Self, Failure> {
         Self::of_architecture(args, Table::new())
@@ -202,44 +235,14 @@ impl Config {
                 .ok()
                 .and_then(|mut table| table.remove("value"));
             let value = parsed.unwrap_or_else(|| Value::String(value.to_owned()));
-            let layer = key.trim().rsplit('.').fold(value, |value, part| {
-                Value::Table(Table::from_iter([(part.to_owned(), value)]))
-            });
-            let Value::Table(layer) = layer else {
-                return Err(Failure::input(format!("--set {assignment}: expected KEY=VALUE")));
-            };
-            overlay(&mut table, layer, &format!("--set {assignment}"), "")?;
+            overlay(&mut table, layer(key.trim(), value), &format!("--set {assignment}"), "")?;
         }
-        let mut config: Self = table.try_into().map_err(|e: toml::de::Error| {
+        for (key, value) in args.settings()? {
+            overlay(&mut table, layer(key, value), "flags", "")?;
+        }
+        let config: Self = table.try_into().map_err(|e: toml::de::Error| {
             Failure::input(format!("settings: {}", e.to_string().trim_end()))
         })?;
-        if let Some(dataset) = args.dataset {
-            config.dataset = dataset;
-        }
-        if let Some(data) = &args.data {
-            config.data = std::path::absolute(data).unwrap_or_else(|_| data.clone());
-        }
-        if let Some(seed) = args.seed {
-            config.seed = seed;
-        }
-        let limits = &mut config.limits;
-        (limits.params, limits.madds) =
-            (args.max_params.unwrap_or(limits.params), args.max_madds.unwrap_or(limits.madds));
-        limits.latency_ms = args.max_latency_ms.unwrap_or(limits.latency_ms);
-        if let Some(table) = &args.latency_table {
-            limits.latency_table = std::path::absolute(table).unwrap_or_else(|_| table.clone());
-        }
-        let retrain = &mut config.retrain;
-        retrain.ema = args.ema.unwrap_or(retrain.ema);
-        retrain.test_flips |= args.test_flips;
-        retrain.augmentation.auto_augment =
-            args.auto_augment.unwrap_or(retrain.augmentation.auto_augment);
-        if let Some(dropout) = args.identity_dropout {
-            (config.space.identity_dropout, config.search.identity_dropout) = (dropout, dropout);
-        }
-        if let Some(epochs) = args.early_stop {
-            (config.space.early_stop, config.search.early_stop) = (epochs, epochs);
-        }
         config.validate()?;
         Ok(config)
     }
@@ -284,8 +287,7 @@ impl Config {
 
     /// The text of `config.toml`.
     pub(crate) fn to_toml(&self) -> Result<String, Failure> {
-        toml::to_string(self)
-            .map_err(|e| Failure::failed(format!("cannot print the settings as TOML: {e}")))
+        toml::to_string(self).map_err(|e| unprintable(&e))
     }
 
     /// The first setting in which another configuration would give another result, with both
@@ -344,6 +346,10 @@ pub(crate) fn check_latency(
 /// customary.
 const FINE_TUNING: f32 = 10.0;
 
+fn unprintable(error: &toml::ser::Error) -> Failure {
+    Failure::failed(format!("cannot print the settings as TOML: {error}"))
+}
+
 fn defaults() -> Table {
     Config::default().to_table()
 }
@@ -354,6 +360,14 @@ fn overlay_file(table: &mut Table, path: &Path) -> Result<(), Failure> {
     let text = std::fs::read_to_string(path)
         .map_err(|e| Failure::input(format!("cannot read {origin}: {e}")))?;
     overlay(table, parse(&text, &origin)?, &origin, "")
+}
+
+/// A layer with one setting: the value of `search.epochs` lies in a table `search`.
+fn layer(key: &str, value: Value) -> Table {
+    match key.split_once('.') {
+        Some((table, rest)) => Table::from_iter([(table.to_owned(), layer(rest, value).into())]),
+        None => Table::from_iter([(key.to_owned(), value)]),
+    }
 }
 
 fn parse(text: &str, origin: &str) -> Result<Table, Failure> {

@@ -11,7 +11,6 @@ use adwp_train::{Reporter, Streams, TrainError, read_json, write_atomic};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
-use crate::progress::Console;
 
 const SCHEMA: &str = "adwp/skipped/1";
 /// The file, in the folder of a run.
@@ -49,10 +48,10 @@ impl Skipped {
         splits: &Splits,
         config: &Config,
         streams: Streams,
-        console: &mut Console,
+        reporter: &mut dyn Reporter,
     ) -> Result<Self, Failure> {
-        let train = Split::find(&splits.train, config.train_images, "train", streams, console)?;
-        let test = Split::find(&splits.test, config.test_images, "test", streams, console)?;
+        let train = Split::find(&splits.train, config.train_images, "train", streams, reporter)?;
+        let test = Split::find(&splits.test, config.test_images, "test", streams, reporter)?;
         Ok(Self { schema: SCHEMA.into(), train, test })
     }
 
@@ -125,7 +124,7 @@ impl Split {
         count: usize,
         what: &str,
         streams: Streams,
-        console: &mut Console,
+        reporter: &mut dyn Reporter,
     ) -> Result<Self, Failure> {
         let mut split = Self { files: dataset.len(), skipped: Vec::new() };
         if !dataset.is_in_files() {
@@ -138,9 +137,10 @@ impl Split {
             let chosen = split.choose(dataset, count, what, streams)?;
             let unseen: Vec<u32> = chosen.into_iter().filter(|index| seen.insert(*index)).collect();
             let label = format!("{what} image looked at");
-            let found =
-                unreadable(dataset, &unseen, &mut |done, total| console.aside(&label, done, total));
-            console.clear();
+            let found = unreadable(dataset, &unseen, &mut |done, total| {
+                reporter.aside(&label, done, total)
+            });
+            reporter.phase_end();
             if found.is_empty() {
                 break;
             }
@@ -154,10 +154,10 @@ impl Split {
             split.check_classes(dataset, &bad)?;
         }
         for (_, error) in bad.iter().take(SHOWN) {
-            console.say(&format!("warning: skipping {error}"));
+            reporter.message(&format!("warning: skipping {error}"));
         }
         if bad.len() > SHOWN {
-            console.say(&format!(
+            reporter.message(&format!(
                 "warning: skipping {} more of the {what} images; {FILE} names them",
                 bad.len() - SHOWN
             ));

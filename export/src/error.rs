@@ -46,23 +46,6 @@ pub enum ExportError {
         /// What is known of it.
         reason: String,
     },
-    /// Two executions of the same network give different logits.
-    #[error(
-        "{a} and {b} disagree: logits of image {image} differ by {difference:e}, more than \
-         {tolerance:e}"
-    )]
-    Disagreement {
-        /// The reference.
-        a: String,
-        /// What differs from it.
-        b: String,
-        /// Number of the image where they differ most.
-        image: usize,
-        /// Largest absolute difference of two logits; not a number where one of them is none.
-        difference: f64,
-        /// What was allowed.
-        tolerance: f64,
-    },
 }
 
 impl ExportError {
@@ -71,11 +54,6 @@ impl ExportError {
         match self {
             Self::Train(e) => e.hint(),
             Self::Data(e) => e.hint(),
-            Self::Disagreement { .. } => Some(
-                "no file was left behind; a runtime that computes this network differently \
-                is a bug worth reporting"
-                    .into(),
-            ),
             Self::TooLarge { .. } => Some(
                 "export without --fp16, or retrain with more weight \
             decay"
@@ -98,8 +76,7 @@ impl From<ExportError> for Failure {
             ExportError::Data(e) => e.into(),
             ExportError::NotExportable { .. }
             | ExportError::TooLarge { .. }
-            | ExportError::Calibration { .. }
-            | ExportError::Disagreement { .. } => Self::of(Kind::Failed, &e, e.hint()),
+            | ExportError::Calibration { .. } => Self::of(Kind::Failed, &e, e.hint()),
         }
     }
 }

@@ -2,10 +2,11 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use adwp_deploy::runtime::Runtime;
+use adwp_edge::OrtArgs;
 use adwp_models::Stem;
 use clap::Subcommand;
 
-use super::{ImageSize, OrtArgs, image_shape, stem};
+use super::values::{ImageSize, image_shape, stem};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum LutCommand {

@@ -1,9 +1,10 @@
 use std::path::PathBuf;
 
+use adwp_edge::OrtArgs;
 use adwp_models::{Bounds, Sizes, Stem};
 use clap::Subcommand;
 
-use super::{ImageSize, OrtArgs, amount, image_shape, stem};
+use super::values::{ImageSize, amount, image_shape, stem};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ZooCommand {

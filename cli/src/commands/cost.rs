@@ -1,12 +1,11 @@
 use adwp_base::{Failure, output};
 use adwp_models::{Blueprint, Genotype, Sizes, Skeleton, Stem};
+use adwp_train::Reporter;
 use serde::Serialize;
 
-use super::{Style, zoo};
-use crate::architecture::RunArchitecture;
+use super::zoo;
+use crate::architecture::{PREFIX, RunArchitecture, parsed};
 use crate::args::CostArgs;
-use crate::progress::Console;
-use crate::steps::parsed;
 
 /// Cost of an architecture.
 #[derive(Serialize)]
@@ -26,10 +25,13 @@ struct Layer {
 }
 
 /// `adwp cost`.
-pub(crate) fn cost(args: &CostArgs, style: Style) -> Result<(), Failure> {
-    let published = args.what.to_str().and_then(|what| what.strip_prefix(zoo::PREFIX));
+pub(crate) fn cost(
+    args: &CostArgs,
+    as_json: bool,
+    reporter: &mut dyn Reporter,
+) -> Result<(), Failure> {
+    let published = args.what.to_str().and_then(|what| what.strip_prefix(PREFIX));
     let is_json = args.what.extension().is_some_and(|e| e.eq_ignore_ascii_case("json"));
-    let mut console = Console::new(style.verbosity);
     let sizes = args.sizes.sizes();
     let refused = |what: &str, flags: &str| {
         let failure = Failure::input(format!("{}: {what}", args.what.display()));
@@ -38,7 +40,7 @@ pub(crate) fn cost(args: &CostArgs, style: Style) -> Result<(), Failure> {
         )))
     };
     let mut cost = match published {
-        Some(name) => of_blueprint(&zoo::network(name, &args.sizes, &mut console)?)?,
+        Some(name) => of_blueprint(&zoo::network(name, &args.sizes, reporter)?)?,
         None if is_json => {
             let blueprint = match parsed(args.what.clone(), RunArchitecture::from_json)? {
                 RunArchitecture::Genotype(_) if sizes.cells.is_some() => {
@@ -47,7 +49,7 @@ pub(crate) fn cost(args: &CostArgs, style: Style) -> Result<(), Failure> {
                 RunArchitecture::Genotype(genotype) => of_genotype(genotype, sizes),
                 RunArchitecture::Named(named) => named.network(sizes)?,
             };
-            of_blueprint(&zoo::sized(blueprint, &args.sizes, &mut console)?)?
+            of_blueprint(&zoo::sized(blueprint, &args.sizes, reporter)?)?
         }
         None if sizes != Sizes::default() || args.sizes.bounds().is_some() => {
             return refused(
@@ -56,18 +58,13 @@ pub(crate) fn cost(args: &CostArgs, style: Style) -> Result<(), Failure> {
             );
         }
         None => {
-            return output::data(&adwp_edge::cost(
-                &args.what,
-                &args.input,
-                args.layers,
-                style.json,
-            )?);
+            return output::data(&adwp_edge::cost(&args.what, &args.input, args.layers, as_json)?);
         }
     };
     if !args.layers {
         cost.layers.clear();
     }
-    if style.json {
+    if as_json {
         return output::json(&cost);
     }
     let mut text = String::new();

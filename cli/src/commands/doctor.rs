@@ -7,7 +7,6 @@ use adwp_deploy::machine::Machine;
 use adwp_deploy::ort_library::{candidates, find};
 use serde_json::json;
 
-use super::Style;
 use crate::device::{compiler, gpus};
 
 /// Instruction sets that the engine's kernels are compiled for, the best first.
@@ -33,13 +32,13 @@ fn devices(gpus: &[String]) -> Vec<String> {
 }
 
 /// `adwp doctor`.
-pub(crate) fn doctor(ort_lib: Option<&Path>, style: Style) -> Result<(), Failure> {
+pub(crate) fn doctor(ort_lib: Option<&Path>, as_json: bool) -> Result<(), Failure> {
     let machine = Machine::read();
     let sets = instruction_sets();
     let chosen = find(ort_lib);
     let others = candidates(ort_lib);
     let gpus = gpus();
-    if style.json {
+    if as_json {
         let library = |l: &adwp_deploy::ort_library::OrtLibrary| json!({ "path": l.path, "source": l.source, "version": l.version });
         return output::json(&json!({
             "version": env!("CARGO_PKG_VERSION"),

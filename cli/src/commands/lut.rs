@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use adwp_base::{Failure, output};
 use adwp_data::{DEFAULT_IMAGE_SIZE, DatasetKind};
-use adwp_deploy::runtime::Runtime;
+use adwp_deploy::runtime::{Runtime, find_library};
 use adwp_export::Trained;
 use adwp_lut::{
     Check, HeldOut, LatencyTable, RuntimeStopwatch, Stopwatch, check as check_table, size_flags,
@@ -14,18 +14,19 @@ use adwp_models::{Skeleton, Stem};
 use adwp_train::Reporter;
 use serde_json::json;
 
-use super::Style;
 use crate::args::{LutBuildArgs, LutCheckArgs, LutCommand, OrtArgs, RunArgs, SizeArgs, TimingArgs};
 use crate::config::{Config, check_latency};
 use crate::interrupt;
-use crate::progress::Console;
-use crate::steps::find_library;
 
 /// `adwp lut`.
-pub(crate) fn run(command: LutCommand, style: Style) -> Result<(), Failure> {
+pub(crate) fn run(
+    command: LutCommand,
+    as_json: bool,
+    reporter: &mut dyn Reporter,
+) -> Result<(), Failure> {
     match command {
-        LutCommand::Build(args) => build(&args, style),
-        LutCommand::Check(args) => check(&args, style),
+        LutCommand::Build(args) => build(&args, as_json, reporter),
+        LutCommand::Check(args) => check(&args, as_json, reporter),
     }
 }
 
@@ -87,7 +88,7 @@ impl Sizes {
     /// Those of a run's retrained network: from its weights where they are there, else from its
     /// settings.
     fn of_run(run: &Path) -> Result<Self, Failure> {
-        let config = Config::read(&run.join("config.toml"), &RunArgs::default())?;
+        let config = Config::read(&run.join(Config::FILE), &RunArgs::default())?;
         let (sizes, weights) = (Self::of_config(&config), run.join("weights.safetensors"));
         if !weights.exists() {
             return Ok(sizes);
@@ -145,7 +146,7 @@ fn stopwatch(
 const MOST_ERROR: f64 = 0.1;
 
 /// `adwp lut build`.
-fn build(args: &LutBuildArgs, style: Style) -> Result<(), Failure> {
+fn build(args: &LutBuildArgs, as_json: bool, reporter: &mut dyn Reporter) -> Result<(), Failure> {
     let Sizes { skeleton, keep, .. } = Sizes::choose(&args.sizes, Sizes::USUAL)?;
     let stored = if args.out.exists() {
         if !args.resume {
@@ -175,12 +176,11 @@ fn build(args: &LutBuildArgs, style: Style) -> Result<(), Failure> {
     };
     interrupt::resume_with(continuing(args, &size_flags(&skeleton, keep), setup.runtime, threads));
     interrupt::listen()?;
-    let mut console = Console::new(style.verbosity);
-    console.say(&format!(
+    reporter.message(&format!(
         "{} on {} {}, threads: {threads}",
         setup.machine.cpu, setup.runtime, setup.runtime_version
     ));
-    let mut progress = |done: usize, all: usize| console.aside("network", done, all);
+    let mut progress = |done: usize, all: usize| reporter.aside("network", done, all);
     let measured = table.measure(
         &skeleton,
         keep,
@@ -188,35 +188,35 @@ fn build(args: &LutBuildArgs, style: Style) -> Result<(), Failure> {
         &mut |table| table.write(&args.out),
         &mut progress,
     );
-    console.clear();
+    reporter.phase_end();
     let measured = measured?;
     let calibration = table.calibration(&skeleton, keep)?;
     let (factor, offset, error) = (calibration.factor, calibration.offset_ms, calibration.error());
     let networks = calibration.networks.len();
     let held_out = calibration.held_out.as_ref();
     let disturbed = table.disturbed();
-    console.say(&format!(
+    reporter.message(&format!(
         "{measured} operators measured, {} in all; on a machine that was not quiet: {disturbed}",
         table.entries().len()
     ));
-    console.say(&format!(
+    reporter.message(&format!(
         "calibrated on {networks} networks: {factor:.3} · sum {offset:+.4} ms, mean error {:.1}%",
         100.0 * error
     ));
     if let Some(HeldOut { networks, mean_error, worst_error }) = held_out {
         let (mean, worst) = (100.0 * mean_error, 100.0 * worst_error);
-        console.say(&format!(
+        reporter.message(&format!(
             "held against {networks} other random networks: mean error \
         {mean:.1}%, worst {worst:.1}%"
         ));
         if *mean_error > MOST_ERROR {
-            console.say(
+            reporter.message(
                 "do not rely on this table: remove it, and measure again when the machine \
             is not busy with other work",
             );
         }
     }
-    if style.json {
+    if as_json {
         return output::json(&json!({
             "file": args.out,
             "entries": table.entries().len(),
@@ -242,7 +242,7 @@ fn continuing(args: &LutBuildArgs, sizes: &str, runtime: Runtime, threads: usize
 }
 
 /// `adwp lut check`.
-fn check(args: &LutCheckArgs, style: Style) -> Result<(), Failure> {
+fn check(args: &LutCheckArgs, as_json: bool, reporter: &mut dyn Reporter) -> Result<(), Failure> {
     let table = LatencyTable::read(&args.table)?;
     let first = table.calibrations().first();
     let base = first.map_or(Sizes::USUAL, |c| Sizes {
@@ -259,11 +259,10 @@ fn check(args: &LutCheckArgs, style: Style) -> Result<(), Failure> {
         table.setup().yardstick,
         &args.timing,
     )?;
-    let mut console = Console::new(style.verbosity);
     if let Err(elsewhere) = table.setup().check_same(&stopwatch.setup()) {
-        console.say(&format!("going on, although {elsewhere}"));
+        reporter.message(&format!("going on, although {elsewhere}"));
     }
-    let mut progress = |done: usize| console.aside("network", done, args.networks.get());
+    let mut progress = |done: usize| reporter.aside("network", done, args.networks.get());
     let result = check_table(
         &table,
         &skeleton,
@@ -273,9 +272,9 @@ fn check(args: &LutCheckArgs, style: Style) -> Result<(), Failure> {
         &mut stopwatch,
         &mut progress,
     );
-    console.clear();
+    reporter.phase_end();
     let result = result?;
-    if style.json {
+    if as_json {
         return output::json(&result);
     }
     output::data(&text(&result))
