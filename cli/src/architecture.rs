@@ -14,7 +14,7 @@ pub(crate) const GENOTYPE: &str = "genotype.json";
 /// The file of a run with an architecture of the zoo, or one of the user's own in the same form.
 pub(crate) const NAMED: &str = "architecture.json";
 
-/// What tells the name of a published architecture from that of a file.
+/// Begins the name of a published architecture where a file could be named too.
 pub(crate) const PREFIX: &str = "zoo:";
 
 /// Reads a file of the run; an error names it.
@@ -77,7 +77,7 @@ impl RunArchitecture {
         parsed(what.to_owned(), Self::from_json)
     }
 
-    /// Reads the text of a file of either form; its schema tells which.
+    /// Reads the text of a file of either form, by its schema.
     pub(crate) fn from_json(text: &str) -> Result<Self, ModelError> {
         #[derive(Deserialize)]
         struct Schema {
@@ -91,7 +91,7 @@ impl RunArchitecture {
         }
     }
 
-    /// Its file in the folder of a run.
+    /// Name of the file that a run keeps it in.
     pub(crate) fn file(&self) -> &'static str {
         match self {
             Self::Genotype(_) => GENOTYPE,

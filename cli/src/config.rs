@@ -155,7 +155,7 @@ impl RunArgs {
 }
 
 impl Config {
-    /// Its file in the folder of a run.
+    /// Name of the file in the folder of a run.
     pub(crate) const FILE: &str = "config.toml";
 
     /// What the flags ask for: the preset, then the config file, then single flags.

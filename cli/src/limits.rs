@@ -33,7 +33,7 @@ pub(crate) fn limits(
     Ok(limits)
 }
 
-/// Limits of the settings beside what the network took: `cost` as it was counted, `latency` as it
+/// Limits of the settings with what the network took: `cost` as it was counted, `latency` as it
 /// was measured.
 pub(crate) fn budgets(
     config: &Config,

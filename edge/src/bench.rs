@@ -146,7 +146,7 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The hidden command that tells the memory of its own process.
+/// The hidden command that reports the memory of its own process.
 ///
 /// # Errors
 /// The model does not run.

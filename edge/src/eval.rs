@@ -69,7 +69,16 @@ pub fn eval(args: &EvalArgs, style: Style<'_>) -> Result<String, Failure> {
         rows.push((runtime, accuracy::evaluate(&mut session, batches)?));
     }
     if style.json {
-        let row = |(runtime, a): &(Runtime, Accuracy)| object!({ "runtime": runtime, "images": a.n, "top1": a.top1_share(), "top5": a.top5_share(), "top1_correct": a.top1, "top5_correct": a.top5 });
+        let row = |(runtime, a): &(Runtime, Accuracy)| {
+            object!({
+                "runtime": runtime,
+                "images": a.n,
+                "top1": a.top1_share(),
+                "top5": a.top5_share(),
+                "top1_correct": a.top1,
+                "top5_correct": a.top5,
+            })
+        };
         return as_json(&rows.iter().map(row).collect::<Vec<_>>());
     }
     let line = |(runtime, a): &(Runtime, Accuracy)| {

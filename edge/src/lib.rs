@@ -26,7 +26,7 @@ pub use report::report;
 
 use adwp_deploy::{ort_library::OrtLibrary, runtime::Runtime};
 
-/// How a command is told to behave.
+/// How a command prints.
 pub struct Style<'a> {
     /// The result as JSON.
     pub json: bool,

@@ -91,7 +91,7 @@ fn facts(report: &BenchReport) -> Vec<(String, String)> {
     facts
 }
 
-/// Names of the models of a report: as much of the end of their paths as tells them apart. The
+/// Names of the models of a report: as much of the end of their paths as makes them different. The
 /// files of all runs are called `model.onnx`.
 fn names(report: &BenchReport) -> Vec<String> {
     let paths: Vec<PathBuf> =

@@ -39,7 +39,7 @@ pub struct RunReport {
     /// Test images that the trained network classifies correctly in the engine.
     pub test_correct: usize,
     /// Those it classifies correctly by the mean of the logits of an image and of its mirror image;
-    /// none where that was not asked for. All other accuracies are of images looked at once.
+    /// none where that was not asked for. All other accuracies are of one look at each image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_correct_with_flips: Option<usize>,
     /// What the network was trained with, in words.
@@ -79,17 +79,17 @@ pub struct RunReport {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FormatRow {
-    /// Its name in the folder of the run.
+    /// Name in the folder of the run.
     pub file: String,
     /// Its numbers: `f32`, `f16` or `int8`.
     pub precision: String,
     /// Whether it takes pixels and normalises them itself.
     pub pixels: bool,
-    /// Its size.
+    /// Size in bytes.
     pub bytes: u64,
     /// How the scales of activations were found, and on how many images; none where there are none.
     pub calibration: Option<String>,
-    /// The difference of a logit that was accepted; none where accuracy alone is told.
+    /// The difference of a logit that was accepted; none where only accuracy is measured.
     pub tolerance: Option<f64>,
     /// Test images that the trained network classifies correctly in the engine.
     pub correct_before: usize,
@@ -129,9 +129,9 @@ pub struct RuntimeAccuracy {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ParityRow {
-    /// One executor.
+    /// The reference.
     pub a: String,
-    /// The other.
+    /// What was compared with it.
     pub b: String,
     /// The largest absolute difference of a logit.
     #[serde(deserialize_with = "number_or_nan")]
@@ -169,7 +169,7 @@ pub struct PhaseTime {
 pub struct LatencyRow {
     /// The runtime's name.
     pub runtime: String,
-    /// Its version.
+    /// Version that the runtime states.
     pub runtime_version: String,
     /// Threads that one operator may use.
     pub threads: usize,
@@ -186,13 +186,13 @@ pub struct LatencyRow {
     /// The fastest run.
     #[serde(deserialize_with = "number_or_nan")]
     pub min_ms: f64,
-    /// The mean.
+    /// Mean of all runs.
     #[serde(deserialize_with = "number_or_nan")]
     pub mean_ms: f64,
     /// The standard deviation.
     #[serde(deserialize_with = "number_or_nan")]
     pub sd_ms: f64,
-    /// The median.
+    /// Median of all runs.
     #[serde(deserialize_with = "number_or_nan")]
     pub p50_ms: f64,
     /// The 90th percentile.

@@ -186,7 +186,8 @@ fn a_file_with_one_other_weight_is_refused() {
                 let error = compare(&bytes, runtime)
                     .expect_err(&format!("seed {seed}, {mode:?}, {runtime}, {tensor}"));
                 assert!(
-                    matches!(&error, VerifyError::Disagreement { b, .. } if b.starts_with(runtime.name())),
+                    matches!(&error, VerifyError::Disagreement { b, .. }
+                        if b.starts_with(runtime.name())),
                     "{error}"
                 );
             }

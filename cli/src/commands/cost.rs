@@ -1,28 +1,10 @@
 use adwp_base::{Failure, output};
 use adwp_models::{Blueprint, Genotype, Sizes, Skeleton, Stem};
 use adwp_train::Reporter;
-use serde::Serialize;
 
 use super::zoo;
 use crate::architecture::{PREFIX, RunArchitecture, parsed};
 use crate::args::CostArgs;
-
-/// Cost of an architecture.
-#[derive(Serialize)]
-struct Cost {
-    params: u64,
-    madds: u64,
-    layers: Vec<Layer>,
-}
-
-#[derive(Serialize)]
-struct Layer {
-    name: String,
-    op: String,
-    shape: Vec<usize>,
-    params: u64,
-    madds: u64,
-}
 
 /// `adwp cost`.
 pub(crate) fn cost(
@@ -40,7 +22,7 @@ pub(crate) fn cost(
         )))
     };
     let mut cost = match published {
-        Some(name) => of_blueprint(&zoo::network(name, &args.sizes, reporter)?)?,
+        Some(name) => zoo::network(name, &args.sizes, reporter)?.cost()?,
         None if is_json => {
             let blueprint = match parsed(args.what.clone(), RunArchitecture::from_json)? {
                 RunArchitecture::Genotype(_) if sizes.cells.is_some() => {
@@ -49,7 +31,7 @@ pub(crate) fn cost(
                 RunArchitecture::Genotype(genotype) => of_genotype(genotype, sizes),
                 RunArchitecture::Named(named) => named.network(sizes)?,
             };
-            of_blueprint(&zoo::sized(blueprint, &args.sizes, reporter)?)?
+            zoo::sized(blueprint, &args.sizes, reporter)?.cost()?
         }
         None if sizes != Sizes::default() || args.sizes.bounds().is_some() => {
             return refused(
@@ -84,7 +66,7 @@ pub(crate) fn cost(
     output::data(&text)
 }
 
-/// Channels of a genotype whose skeleton is not told.
+/// Channels of a genotype where none are given.
 const CHANNELS: usize = 36;
 
 fn of_genotype(genotype: Genotype, sizes: Sizes) -> Blueprint {
@@ -97,20 +79,4 @@ fn of_genotype(genotype: Genotype, sizes: Sizes) -> Blueprint {
         image: sizes.image.unwrap_or(stem.image()),
     };
     Blueprint::Cells { genotype, skeleton }
-}
-
-fn of_blueprint(blueprint: &Blueprint) -> Result<Cost, Failure> {
-    let cost = blueprint.cost()?;
-    let layer = |l: adwp_models::cost::LayerCost| Layer {
-        name: l.name,
-        op: l.op.to_owned(),
-        shape: l.shape,
-        params: l.params,
-        madds: l.madds,
-    };
-    Ok(Cost {
-        params: cost.params,
-        madds: cost.madds,
-        layers: cost.layers.into_iter().map(layer).collect(),
-    })
 }

@@ -52,7 +52,13 @@ fn describe(kind: DatasetKind) -> &'static str {
 
 fn list(as_json: bool) -> Result<(), Failure> {
     if as_json {
-        let entry = |kind: DatasetKind| serde_json::json!({ "name": kind.to_string(), "folder": kind.needs_folder(), "content": describe(kind) });
+        let entry = |kind: DatasetKind| {
+            serde_json::json!({
+                "name": kind.to_string(),
+                "folder": kind.needs_folder(),
+                "content": describe(kind),
+            })
+        };
         return output::json(&DatasetKind::ALL.map(entry));
     }
     let lines: String = DatasetKind::ALL

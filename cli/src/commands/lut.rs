@@ -169,7 +169,7 @@ fn build(args: &LutBuildArgs, as_json: bool, reporter: &mut dyn Reporter) -> Res
         Some(table) => table,
         None => {
             let table = LatencyTable::new(&stopwatch);
-            // A place that cannot be written to is told before the measuring.
+            // A folder that cannot be written to is reported before the measuring.
             table.write(&args.out)?;
             table
         }
@@ -222,7 +222,12 @@ fn build(args: &LutBuildArgs, as_json: bool, reporter: &mut dyn Reporter) -> Res
             "entries": table.entries().len(),
             "measured": measured,
             "disturbed": disturbed,
-            "calibration": { "factor": factor, "offset_ms": offset, "networks": networks, "mean_error": error },
+            "calibration": {
+                "factor": factor,
+                "offset_ms": offset,
+                "networks": networks,
+                "mean_error": error,
+            },
             "held_out": held_out,
         }));
     }
@@ -251,7 +256,7 @@ fn check(args: &LutCheckArgs, as_json: bool, reporter: &mut dyn Reporter) -> Res
         knows_classes: true,
     });
     let Sizes { skeleton, keep, .. } = Sizes::choose(&args.sizes, base)?;
-    // A table that lacks something is told before anything is measured.
+    // What the table lacks is reported before anything is measured.
     table.calibration(&skeleton, keep)?;
     let mut stopwatch = stopwatch(
         Some(table.setup().runtime),
@@ -346,7 +351,8 @@ mod tests {
         let Sizes { skeleton, keep, .. } = Sizes::choose(&args.sizes, Sizes::USUAL).unwrap();
         let expected = "adwp lut build --cells 4 --channels 36 --image 3x32x32 --classes 10 \
         --stem cifar --keep 2 \
-                        --runtime ort --threads 2 --min-time 0.5 --ort-lib ort.so --out lut.json --resume";
+                        --runtime ort --threads 2 --min-time 0.5 --ort-lib ort.so --out lut.json \
+                        --resume";
         assert_eq!(continuing(&args, &size_flags(&skeleton, keep), Runtime::Ort, 2), expected);
     }
 }

@@ -95,12 +95,12 @@ impl Listed {
         row[0] = name.clone();
         row[1] = citation.year.to_string();
         if let (Some(reported), Some(counted)) = (cifar10, &self.counted.cifar10) {
-            row[2] = beside(counted.params, reported.reported_params_m, [2, 1]);
+            row[2] = compared(counted.params, reported.reported_params_m, [2, 1]);
             row[3] = format!("{:.2}%", reported.reported_error);
         }
         if let (Some(reported), Some(counted)) = (imagenet, &self.counted.imagenet) {
-            row[4] = beside(counted.params, reported.reported_params_m, [2, 1]);
-            row[5] = beside(counted.madds, reported.reported_madds_m, [1, 0]);
+            row[4] = compared(counted.params, reported.reported_params_m, [2, 1]);
+            row[5] = compared(counted.madds, reported.reported_madds_m, [1, 0]);
             row[6] = format!("{:.1}%", reported.reported_top1_error);
             if let Some(error) = reported.reported_top5_error {
                 row[7] = format!("{error:.1}%");
@@ -126,9 +126,9 @@ const HEADER: [&str; COLUMNS] = [
 const LEGEND: &str = "millions as counted here, in brackets as reported; errors as reported; \
                       * over 2% from the reported: `adwp zoo show NAME` says what is known of it";
 
-/// A count beside what was reported, both in millions with so many decimals, and a mark where they
+/// A count with what was reported, both in millions with these decimals, and a mark where they
 /// differ.
-fn beside(counted: u64, reported_m: f64, [decimals, reported_decimals]: [usize; 2]) -> String {
+fn compared(counted: u64, reported_m: f64, [decimals, reported_decimals]: [usize; 2]) -> String {
     let mark = if differs(counted, reported_m) { " *" } else { "" };
     format!("{:.decimals$} ({reported_m:.reported_decimals$}){mark}", counted as f64 / 1e6)
 }

@@ -20,7 +20,7 @@ pub struct BenchMachine {
     pub facts: Vec<(String, String)>,
     /// Why the latencies may not be what they seem.
     pub warnings: Vec<String>,
-    /// The models.
+    /// One entry a file.
     pub models: Vec<BenchModel>,
 }
 
@@ -29,13 +29,13 @@ pub struct BenchMachine {
 pub struct BenchModel {
     /// The name it is shown under.
     pub name: String,
-    /// Its file.
+    /// Path that was given.
     pub path: String,
     /// Who wrote it.
     pub producer: String,
     /// One image: channels, height, width.
     pub input: [usize; 3],
-    /// Classes that it tells apart.
+    /// Number of classes.
     pub classes: usize,
     /// Bytes of the file.
     pub file_bytes: u64,
@@ -45,7 +45,7 @@ pub struct BenchModel {
     pub madds: Option<u64>,
     /// Bytes of all stored tensors.
     pub weight_bytes: Option<u64>,
-    /// The most bytes of activations that are alive at once.
+    /// The most bytes of activations alive at one time.
     pub activation_bytes: Option<u64>,
     /// Test accuracy as a share of 1, as the file states it.
     pub accuracy: Option<f64>,
@@ -53,7 +53,7 @@ pub struct BenchModel {
     pub uncounted: Vec<String>,
     /// Its architecture, as `genotype.json` holds it.
     pub genotype: Option<Value>,
-    /// Its latencies.
+    /// One entry a runtime and number of threads.
     pub latency: Vec<BenchLatency>,
     /// How far its sessions agree.
     pub parity: Vec<BenchParity>,
@@ -114,7 +114,7 @@ pub struct BenchParity {
 /// Where the time of a session goes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BenchProfile {
-    /// The session.
+    /// Runtime and threads, in words.
     pub session: String,
     /// Runs that were timed.
     pub runs: usize,
@@ -129,9 +129,9 @@ pub struct BenchProfile {
 /// The time of a node.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BenchNode {
-    /// Its name.
+    /// Name of the node in the file.
     pub name: String,
-    /// Its operator.
+    /// ONNX operator.
     pub op: String,
     /// Milliseconds in one run.
     pub ms: f64,
@@ -141,7 +141,7 @@ pub struct BenchNode {
     pub gmacs: Option<f64>,
 }
 
-/// The time of nodes whose names begin alike.
+/// The time of nodes whose names have a beginning in common.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BenchFold {
     /// How they begin.

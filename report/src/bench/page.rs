@@ -76,7 +76,7 @@ fn first_of<'a>(page: &'a BenchPage, name: &str) -> Option<&'a BenchModel> {
     models_of(page).find(|model| model.name == name)
 }
 
-/// Warnings that are seen at once.
+/// Warnings, above everything else.
 const MOST_WARNINGS: usize = 6;
 
 fn warnings(page: &BenchPage) -> String {
@@ -149,7 +149,8 @@ fn models(page: &BenchPage) -> String {
     format!(
         "<p class=\"quiet\">Counted from the files. A multiply-add is one multiply-accumulate of \
          a convolution or linear layer, for one image; activations are \
-         what is alive at once in the order of the file; accuracy is what the file states.</p>\n{}{uncounted}",
+         what is alive at once in the order of the file; accuracy is what \
+         the file states.</p>\n{}{uncounted}",
         table(&columns, &rows)
     )
 }

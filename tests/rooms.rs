@@ -1,0 +1,106 @@
+//! Who may use whom: the table of ARCHITECTURE.md, held against the manifests.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use toml::{Table, Value};
+
+/// Names of rooms by room.
+type Uses = BTreeMap<String, BTreeSet<String>>;
+
+fn read(file: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file);
+    fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// The names between backquotes.
+fn names(cell: &str) -> BTreeSet<String> {
+    cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+/// The rows `` | `room` | `used`, `used` | `` of the table under "Who may use whom".
+fn allowed(architecture: &str) -> Uses {
+    let (_, section) = architecture.split_once("\n## Who may use whom\n").expect("a section");
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let rows = section.lines().filter(|line| line.starts_with("| `"));
+    rows.flat_map(|row| {
+        let cells: Vec<&str> = row.split('|').collect();
+        let used = names(cells[2]);
+        names(cells[1]).into_iter().map(move |room| (room, used.clone()))
+    })
+    .collect()
+}
+
+fn tables<'a>(manifest: &'a Table, kind: &str) -> impl Iterator<Item = &'a Table> {
+    let targets = manifest.get("target").and_then(Value::as_table);
+    let targets = targets.into_iter().flat_map(Table::values).filter_map(Value::as_table);
+    std::iter::once(manifest)
+        .chain(targets)
+        .filter_map(move |table| table.get(kind)?.as_table())
+        .collect::<Vec<_>>()
+        .into_iter()
+}
+
+/// What every manifest of the workspace uses of the others, tests left out.
+fn used(workspace: &str, manifest: impl Fn(&str) -> String) -> Uses {
+    let workspace: Table = workspace.parse().expect("a manifest");
+    let members = workspace["workspace"]["members"].as_array().expect("a list of members");
+    // A room goes by the name of its folder.
+    let folders: Vec<PathBuf> =
+        members.iter().map(|member| PathBuf::from(member.as_str().expect("a path"))).collect();
+    let room = |folder: &Path| folder.file_name().unwrap().to_string_lossy().into_owned();
+    let uses = folders.iter().map(|folder| {
+        let text = manifest(&folder.join("Cargo.toml").to_string_lossy());
+        let manifest: Table = text.parse().unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+        let names = ["dependencies", "build-dependencies"]
+            .into_iter()
+            .flat_map(|kind| tables(&manifest, kind))
+            .flat_map(|table| table.keys().filter_map(|name| name.strip_prefix("adwp-")));
+        (room(folder), names.map(str::to_owned).collect())
+    });
+    uses.collect()
+}
+
+/// What is used and not allowed, and rooms that only one side knows.
+fn offences(allowed: &Uses, used: &Uses) -> Vec<String> {
+    let none = BTreeSet::new();
+    let mut offences = Vec::new();
+    for (room, uses) in used {
+        if !allowed.contains_key(room) {
+            offences.push(format!("`{room}` has no row"));
+        }
+        let allowed = allowed.get(room).unwrap_or(&none);
+        offences.extend(uses.difference(allowed).map(|other| format!("`{room}` uses `{other}`")));
+    }
+    let gone = allowed.keys().filter(|room| !used.contains_key(*room));
+    offences.extend(gone.map(|room| format!("there is no room `{room}`")));
+    offences
+}
+
+#[test]
+fn no_room_uses_one_that_it_may_not() {
+    let (allowed, used) = (allowed(&read("ARCHITECTURE.md")), used(&read("Cargo.toml"), read));
+    assert!(used.len() > 10 && used["cli"].contains("engine"), "{used:?}");
+    assert_eq!(offences(&allowed, &used), [""; 0], "ARCHITECTURE.md, Who may use whom");
+}
+
+#[test]
+fn what_is_not_allowed_is_found_in_every_part_of_a_manifest() {
+    let text = "# A\n\n## Who may use whom\n\n| room | may use |\n|---|---|\n| `a`, `b` | `c` |\n\
+                | `c` | – |\n| `d` | `a` |\n\n## B\n\n| `e` | `a` |\n";
+    let workspace = "[workspace]\nmembers = [\"a\", \"a/b\", \"c\"]\n";
+    let manifest = |path: &str| {
+        let text = match path {
+            "a/Cargo.toml" => "[dependencies]\nadwp-c.workspace = true\n",
+            "a/b/Cargo.toml" => {
+                "[dev-dependencies]\nadwp-z = \"1\"\n\
+                 [target.'cfg(unix)'.dependencies]\nadwp-a = \"1\"\n"
+            }
+            _ => "[build-dependencies]\nadwp-a = { path = \"../a\" }\nserde = \"1\"\n",
+        };
+        text.to_owned()
+    };
+    let found = offences(&allowed(text), &used(workspace, manifest));
+    assert_eq!(found, ["`b` uses `a`", "`c` uses `a`", "there is no room `d`"]);
+}
