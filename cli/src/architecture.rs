@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use adwp_base::Failure;
+use adwp_base::{Failure, Result};
 use adwp_models::zoo::{Architecture, NamedArchitecture};
 use adwp_models::{Blueprint, Genotype, ModelError, Skeleton, Stem, Zoo, ZooEntry};
 use adwp_train::{RunDir, read_text};
@@ -21,12 +21,12 @@ pub(crate) const PREFIX: &str = "zoo:";
 pub(crate) fn parsed<T>(
     path: PathBuf,
     parse: impl FnOnce(&str) -> Result<T, ModelError>,
-) -> Result<T, Failure> {
+) -> Result<T> {
     parse(&read_text(&path)?).map_err(|e| Failure::input(format!("{}: {e}", path.display())))
 }
 
 /// The published architecture of a name.
-pub(crate) fn published(name: &str) -> Result<&'static ZooEntry, Failure> {
+pub(crate) fn published(name: &str) -> Result<&'static ZooEntry> {
     Zoo::embedded().find(name).map_err(|e| Failure::from(e).hint("`adwp zoo list` has all names"))
 }
 
@@ -44,7 +44,7 @@ pub(crate) fn is_there(run: &RunDir) -> bool {
 
 impl RunArchitecture {
     /// The architecture in the folder of a run; none where there is none yet.
-    pub(crate) fn of_run(folder: &Path) -> Result<Option<Self>, Failure> {
+    pub(crate) fn of_run(folder: &Path) -> Result<Option<Self>> {
         match (folder.join(GENOTYPE), folder.join(NAMED)) {
             (genotype, named) if genotype.exists() && named.exists() => {
                 let failure = Failure::input(format!(
@@ -64,7 +64,7 @@ impl RunArchitecture {
     }
 
     /// What `--architecture` names: `zoo:NAME`, or a file of either form.
-    pub(crate) fn chosen(what: &Path) -> Result<Self, Failure> {
+    pub(crate) fn chosen(what: &Path) -> Result<Self> {
         if let Some(name) = what.to_str().and_then(|what| what.strip_prefix(PREFIX)) {
             return Ok(Self::Named(published(name)?.into()));
         }

@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use adwp_base::Failure;
+use adwp_base::{Failure, Result};
 use adwp_data::DatasetKind;
 use adwp_export::RetrainSettings;
 use adwp_fidelity::FidelitySettings;
@@ -126,8 +126,8 @@ pub(crate) const PRESETS: [(&str, &str); 7] = [
 
 impl RunArgs {
     /// The settings that have a flag of their own and were given, each with its key.
-    fn settings(&self) -> Result<Vec<(&'static str, Value)>, Failure> {
-        fn value(given: Option<impl Serialize>) -> Result<Option<Value>, Failure> {
+    fn settings(&self) -> Result<Vec<(&'static str, Value)>> {
+        fn value(given: Option<impl Serialize>) -> Result<Option<Value>> {
             given.map(Value::try_from).transpose().map_err(|e| unprintable(&e))
         }
         let absolute = |path: &Option<PathBuf>| {
@@ -159,12 +159,12 @@ impl Config {
     pub(crate) const FILE: &str = "config.toml";
 
     /// What the flags ask for: the preset, then the config file, then single flags.
-    pub(crate) fn from_args(args: &RunArgs) -> Result<Self, Failure> {
+    pub(crate) fn from_args(args: &RunArgs) -> Result<Self> {
         Self::of_architecture(args, Table::new())
     }
 
     /// The same, where the settings that follow from an architecture lie over those of the preset.
-    pub(crate) fn of_architecture(args: &RunArgs, architecture: Table) -> Result<Self, Failure> {
+    pub(crate) fn of_architecture(args: &RunArgs, architecture: Table) -> Result<Self> {
         let mut table = defaults();
         let preset = args.preset.as_deref().unwrap_or("demo");
         let Some((_, text)) = PRESETS.iter().find(|(name, _)| *name == preset) else {
@@ -186,7 +186,7 @@ impl Config {
     }
 
     /// The settings of a run that is there already, with the single flags given.
-    pub(crate) fn read(path: &Path, args: &RunArgs) -> Result<Self, Failure> {
+    pub(crate) fn read(path: &Path, args: &RunArgs) -> Result<Self> {
         let mut table = defaults();
         overlay_file(&mut table, path)?;
         Self::with_flags(table, args)
@@ -195,11 +195,7 @@ impl Config {
     /// The settings for the architecture of another run on other images: those of that run, but for
     /// what is about its images and its limits; then the config file, then single flags.
     /// `fine_tune` lowers the learning rate that they start from.
-    pub(crate) fn transferred(
-        from: &Self,
-        fine_tune: bool,
-        args: &RunArgs,
-    ) -> Result<Self, Failure> {
+    pub(crate) fn transferred(from: &Self, fine_tune: bool, args: &RunArgs) -> Result<Self> {
         let Self { data, image_size, train_images, search_images, test_images, limits, .. } =
             Self::default();
         let mut start = Self {
@@ -225,7 +221,7 @@ impl Config {
         Table::try_from(self).expect("settings are TOML; a test prints them")
     }
 
-    fn with_flags(mut table: Table, args: &RunArgs) -> Result<Self, Failure> {
+    fn with_flags(mut table: Table, args: &RunArgs) -> Result<Self> {
         for assignment in &args.set {
             let Some((key, value)) = assignment.split_once('=') else {
                 return Err(Failure::input(format!("--set {assignment}: expected KEY=VALUE")));
@@ -247,7 +243,7 @@ impl Config {
         Ok(config)
     }
 
-    fn validate(&self) -> Result<(), Failure> {
+    fn validate(&self) -> Result {
         self.space.validate()?;
         self.search.validate()?;
         self.retrain.validate()?;
@@ -286,7 +282,7 @@ impl Config {
     }
 
     /// The text of `config.toml`.
-    pub(crate) fn to_toml(&self) -> Result<String, Failure> {
+    pub(crate) fn to_toml(&self) -> Result<String> {
         toml::to_string(self).map_err(|e| unprintable(&e))
     }
 
@@ -295,7 +291,7 @@ impl Config {
     ///
     /// Where the data lies, how latency is measured, how large a study of the run is and from which
     /// preset the settings came does not change the result.
-    pub(crate) fn difference(&self, other: &Self) -> Result<Option<String>, Failure> {
+    pub(crate) fn difference(&self, other: &Self) -> Result<Option<String>> {
         let table = |config: &Self| parse(&config.to_toml()?, "settings");
         let (mut a, mut b) = (table(self)?, table(other)?);
         for key in ["data", "bench", "fidelity", "preset"] {
@@ -323,7 +319,7 @@ pub(crate) fn check_latency(
     min_time: f64,
     repeats: usize,
     name: impl Fn(&str) -> String,
-) -> Result<(), Failure> {
+) -> Result {
     let fail = |setting: &str, message: String| {
         Err(Failure::input(format!("{}: {message}", name(setting))))
     };
@@ -355,7 +351,7 @@ fn defaults() -> Table {
 }
 
 /// Lays the settings of a file over those of a table.
-fn overlay_file(table: &mut Table, path: &Path) -> Result<(), Failure> {
+fn overlay_file(table: &mut Table, path: &Path) -> Result {
     let origin = path.display().to_string();
     let text = std::fs::read_to_string(path)
         .map_err(|e| Failure::input(format!("cannot read {origin}: {e}")))?;
@@ -370,13 +366,13 @@ fn layer(key: &str, value: Value) -> Table {
     }
 }
 
-fn parse(text: &str, origin: &str) -> Result<Table, Failure> {
+fn parse(text: &str, origin: &str) -> Result<Table> {
     toml::from_str(text)
         .map_err(|e| Failure::input(format!("{origin}: {}", e.to_string().trim_end())))
 }
 
 /// Replaces settings by those of a layer; each must be known and of the same type.
-fn overlay(table: &mut Table, layer: Table, origin: &str, path: &str) -> Result<(), Failure> {
+fn overlay(table: &mut Table, layer: Table, origin: &str, path: &str) -> Result {
     for (key, value) in layer {
         let full = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
         let Some(old) = table.get_mut(&key) else {
@@ -429,7 +425,7 @@ mod tests {
     use crate::args::{Args, Command};
     use clap::Parser;
 
-    fn config(flags: &[&str]) -> Result<Config, Failure> {
+    fn config(flags: &[&str]) -> Result<Config> {
         let Command::Run(args) = Args::parse_from(["adwp", "run"].iter().chain(flags)).command
         else {
             unreachable!()

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use adwp_base::Failure;
+use adwp_base::{Failure, Result};
 use adwp_engine::cuda::{self, Precision};
 use adwp_engine::{Device, EngineError};
 use adwp_train::Reporter;
@@ -22,7 +22,7 @@ enum DeviceChoice {
 impl FromStr for DeviceChoice {
     type Err = Failure;
 
-    fn from_str(text: &str) -> Result<Self, Failure> {
+    fn from_str(text: &str) -> Result<Self> {
         match text {
             "auto" => Ok(Self::Auto),
             "cpu" => Ok(Self::Cpu),
@@ -51,7 +51,7 @@ pub(crate) struct Compute {
 }
 
 impl Compute {
-    pub(crate) fn of(args: &RunArgs) -> Result<Self, Failure> {
+    pub(crate) fn of(args: &RunArgs) -> Result<Self> {
         let (choice, flag) = (args.device.parse()?, args.device.clone());
         let RunArgs { precision, threads, no_fuse, .. } = *args;
         Ok(Self { choice, flag, precision, threads, fuses: !no_fuse })
@@ -59,7 +59,7 @@ impl Compute {
 
     /// The device. Where `auto` finds no GPU, or nothing that compiles kernels for it, the reporter
     /// hears of it.
-    pub(crate) fn open(&self, reporter: &mut dyn Reporter) -> Result<Device, Failure> {
+    pub(crate) fn open(&self, reporter: &mut dyn Reporter) -> Result<Device> {
         let gpu = |number| {
             let device = cuda::Device::open(number)?;
             device.prepare()?;
@@ -79,7 +79,7 @@ impl Compute {
         Ok(if self.fuses { device } else { device.unfused() })
     }
 
-    fn cpu(&self) -> Result<Device, Failure> {
+    fn cpu(&self) -> Result<Device> {
         if self.precision == Precision::Bf16 {
             let failure = Failure::input("--precision bf16: the CPU computes in f32 alone");
             return Err(failure.hint("leave it out, or name a GPU with --device cuda"));

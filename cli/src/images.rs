@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use adwp_base::Failure;
+use adwp_base::{Failure, Result};
 use adwp_data::{Dataset, DatasetKind, OpenOptions, Splits, split};
 use adwp_engine::Device;
 use adwp_export::Network;
@@ -34,7 +34,7 @@ impl Images {
         splits: Splits,
         skipped: &Skipped,
         streams: Streams,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self> {
         let Splits { train, test, normalization } = splits;
         let source = |dataset: Arc<Dataset>, indices: Vec<u32>| {
             let normalization = normalization.clone();
@@ -69,7 +69,7 @@ impl Images {
         config: &Config,
         streams: Streams,
         device: &Device,
-    ) -> Result<(), Failure> {
+    ) -> Result {
         let retrained = self.skeleton(config, config.retrain.channels);
         match architecture {
             Some(architecture) => {
@@ -139,7 +139,7 @@ impl Images {
         config: &Config,
         streams: Streams,
         device: &Device,
-    ) -> Result<Data, Failure> {
+    ) -> Result<Data> {
         Ok(Data::new(
             self.skeleton(config, config.retrain.channels),
             &self.search,
@@ -155,7 +155,7 @@ pub(crate) fn open_splits(
     kind: DatasetKind,
     dir: Option<&Path>,
     image_size: usize,
-) -> Result<Splits, Failure> {
+) -> Result<Splits> {
     let options = OpenOptions { image_size: (image_size > 0).then_some(image_size) };
     Ok(adwp_data::open(kind, dir, &options)?)
 }

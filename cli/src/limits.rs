@@ -1,6 +1,6 @@
 //! What a found network may take, and what it took.
 
-use adwp_base::Failure;
+use adwp_base::Result;
 use adwp_lut::LatencyTable;
 use adwp_models::cost::Cost;
 use adwp_models::{Blueprint, IntensiveSpace, Limit, Resource, Skeleton};
@@ -13,7 +13,7 @@ pub(crate) fn limits(
     config: &Config,
     space: &IntensiveSpace,
     target: &Skeleton,
-) -> Result<Vec<Limit>, Failure> {
+) -> Result<Vec<Limit>> {
     let settings = &config.limits;
     let mut limits = Vec::new();
     if settings.params > 0 {
@@ -40,7 +40,7 @@ pub(crate) fn budgets(
     blueprint: &Blueprint,
     cost: &Cost,
     latency: &[LatencyRow],
-) -> Result<Vec<BudgetRow>, Failure> {
+) -> Result<Vec<BudgetRow>> {
     let settings = &config.limits;
     let counted = |resource: Resource, limit: u64, value: u64| BudgetRow {
         resource: resource.to_string(),

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use adwp_base::Failure;
+use adwp_base::Result;
 use adwp_engine::Device;
 use adwp_export::RetrainData;
 use adwp_models::{Blueprint, IntensiveSpace};
@@ -27,7 +27,7 @@ pub(crate) fn check(
     config: &Config,
     images: &Images,
     device: &Device,
-) -> Result<(), Failure> {
+) -> Result {
     let available = memory::available(device)?;
     for phase in pending(phases, folder) {
         let planned = planned_bytes(phase, folder, architecture, config, images, device)?
@@ -44,7 +44,7 @@ fn planned_bytes(
     config: &Config,
     images: &Images,
     device: &Device,
-) -> Result<Need, Failure> {
+) -> Result<Need> {
     let streams = Streams::new(config.seed);
     let skeleton = images.skeleton(config, config.retrain.channels);
     let space = || match folder.join(Training::Space.result()) {

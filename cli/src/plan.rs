@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use adwp_base::Failure;
+use adwp_base::{Failure, Result};
 use adwp_deploy::ort_library;
 use adwp_engine::cuda::Precision;
 
@@ -50,13 +50,13 @@ impl Plan {
         origin: Option<Origin>,
         existing: Existing,
         phases: &'static [Training],
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self> {
         let deadline = args.max_minutes.and_then(|time| Instant::now().checked_add(time));
         Ok(Self { deadline, ..Self::new(&args.run, origin, existing, phases)? })
     }
 
     /// A command that trains nothing.
-    pub(crate) fn of(args: &RunArgs) -> Result<Self, Failure> {
+    pub(crate) fn of(args: &RunArgs) -> Result<Self> {
         Self::new(args, None, Existing::Continues, &[])
     }
 
@@ -65,7 +65,7 @@ impl Plan {
         origin: Option<Origin>,
         existing: Existing,
         phases: &'static [Training],
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self> {
         let compute = Compute::of(args)?;
         let folder = match (&args.run, &args.preset) {
             (Some(run), _) => run.clone(),
@@ -119,7 +119,7 @@ fn continuing(args: &RunArgs, path: &Path) -> String {
 }
 
 /// The settings that the flags ask for.
-fn wanted_config(args: &RunArgs, origin: Option<&Origin>) -> Result<Config, Failure> {
+fn wanted_config(args: &RunArgs, origin: Option<&Origin>) -> Result<Config> {
     match origin {
         Some(origin) => origin.config(args),
         None => Config::from_args(args),
@@ -127,7 +127,7 @@ fn wanted_config(args: &RunArgs, origin: Option<&Origin>) -> Result<Config, Fail
 }
 
 /// The settings of the run in the folder; what the flags ask for must be the same.
-fn stored_config(path: &Path, args: &RunArgs, origin: Option<&Origin>) -> Result<Config, Failure> {
+fn stored_config(path: &Path, args: &RunArgs, origin: Option<&Origin>) -> Result<Config> {
     let stored = Config::read(path, &RunArgs::default())?;
     let wanted = if args.preset.is_some() || args.config.is_some() {
         let mut wanted = wanted_config(args, origin)?;

@@ -3,7 +3,7 @@ use std::fs::{File, TryLockError};
 use std::path::PathBuf;
 use std::time::Instant;
 
-use adwp_base::{Failure, to_json};
+use adwp_base::{Failure, Result, to_json};
 use adwp_deploy::ort_library::{self, OrtLibrary};
 use adwp_engine::Device;
 use adwp_engine::cuda::Precision;
@@ -40,7 +40,7 @@ pub(crate) struct Run {
 impl Run {
     /// Opens or creates the folder of a run. The folder is touched only once the data is there and
     /// fits the settings, and the machine can hold what they ask for.
-    pub(crate) fn open(mut plan: Plan, reporter: &mut dyn Reporter) -> Result<Self, Failure> {
+    pub(crate) fn open(mut plan: Plan, reporter: &mut dyn Reporter) -> Result<Self> {
         let stored = plan.folder.join(Config::FILE);
         let config = &mut plan.config;
         let (streams, device) = (Streams::new(config.seed), plan.compute.open(reporter)?);
@@ -93,7 +93,7 @@ impl Run {
     }
 
     /// A file of the run that an earlier step writes.
-    pub(crate) fn needs(&self, file: &str, step: &str) -> Result<PathBuf, Failure> {
+    pub(crate) fn needs(&self, file: &str, step: &str) -> Result<PathBuf> {
         let path = self.dir.file(file);
         if path.exists() {
             return Ok(path);
@@ -109,7 +109,7 @@ impl Run {
         step: &str,
         file: &str,
         reporter: &mut dyn Reporter,
-    ) -> Result<bool, Failure> {
+    ) -> Result<bool> {
         let (result, checkpoint) = (self.dir.file(file), self.dir.checkpoint(step));
         if self.plan.resume {
             if result.exists() {
@@ -182,8 +182,8 @@ impl Run {
         step: &str,
         command: &str,
         reporter: &mut dyn Reporter,
-        work: impl FnOnce(&mut Context<'_>) -> Result<Option<T>, Failure>,
-    ) -> Result<T, Failure> {
+        work: impl FnOnce(&mut Context<'_>) -> Result<Option<T>>,
+    ) -> Result<T> {
         let kept = format!("{} is written", self.dir.checkpoint(step).display());
         self.phases(step, command, &kept, reporter, work)
     }
@@ -196,8 +196,8 @@ impl Run {
         command: &str,
         kept: &str,
         reporter: &mut dyn Reporter,
-        work: impl FnOnce(&mut Context<'_>) -> Result<Option<T>, Failure>,
-    ) -> Result<T, Failure> {
+        work: impl FnOnce(&mut Context<'_>) -> Result<Option<T>>,
+    ) -> Result<T> {
         let command = format!("adwp {command} {}", self.plan.continuing);
         interrupt::resume_with(command.clone());
         let start = Instant::now();
@@ -223,7 +223,7 @@ impl Run {
     }
 
     /// Seconds of every phase so far, over all sessions that ended by themselves.
-    pub(crate) fn times(&self) -> Result<BTreeMap<String, f64>, Failure> {
+    pub(crate) fn times(&self) -> Result<BTreeMap<String, f64>> {
         let path = self.dir.file("times.json");
         if !path.exists() {
             return Ok(BTreeMap::new());
@@ -236,14 +236,14 @@ impl Run {
     }
 
     /// Adds to the time of a phase.
-    pub(crate) fn add_time(&self, step: &str, seconds: f64) -> Result<(), Failure> {
+    pub(crate) fn add_time(&self, step: &str, seconds: f64) -> Result {
         let mut times = self.times()?;
         *times.entry(step.to_owned()).or_default() += seconds;
         Ok(write_atomic(&self.dir.file("times.json"), to_json(&times).as_bytes())?)
     }
 }
 
-fn lock(run: &RunDir) -> Result<File, Failure> {
+fn lock(run: &RunDir) -> Result<File> {
     let path = run.file("lock");
     let fail = |source| TrainError::File { action: "write", path: path.clone(), source };
     let file = File::create(&path).map_err(fail)?;

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use adwp_base::{Failure, to_json};
+use adwp_base::{Failure, Result, to_json};
 use adwp_data::{DataError, Dataset, Splits, subset, unreadable};
 use adwp_report::SkippedImages;
 use adwp_train::{Reporter, Streams, TrainError, read_json, write_atomic};
@@ -49,14 +49,14 @@ impl Skipped {
         config: &Config,
         streams: Streams,
         reporter: &mut dyn Reporter,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self> {
         let train = Split::find(&splits.train, config.train_images, "train", streams, reporter)?;
         let test = Split::find(&splits.test, config.test_images, "test", streams, reporter)?;
         Ok(Self { schema: SCHEMA.into(), train, test })
     }
 
     /// Reads what [`Self::write`] wrote; nothing is skipped in a run without the file.
-    pub(crate) fn read(path: &Path, splits: &Splits) -> Result<Self, Failure> {
+    pub(crate) fn read(path: &Path, splits: &Splits) -> Result<Self> {
         if !path.exists() {
             let none = |dataset: &Dataset| Split { files: dataset.len(), skipped: Vec::new() };
             return Ok(Self {
@@ -85,7 +85,7 @@ impl Skipped {
     }
 
     /// Writes `skipped.json` where there is something to say.
-    pub(crate) fn write(&self, path: &Path) -> Result<(), Failure> {
+    pub(crate) fn write(&self, path: &Path) -> Result {
         if self.count() == SkippedImages::default() {
             return Ok(());
         }
@@ -103,7 +103,7 @@ impl Skipped {
         dataset: &Dataset,
         count: usize,
         streams: Streams,
-    ) -> Result<Vec<u32>, Failure> {
+    ) -> Result<Vec<u32>> {
         self.train.choose(dataset, count, "train", streams)
     }
 
@@ -113,7 +113,7 @@ impl Skipped {
         dataset: &Dataset,
         count: usize,
         streams: Streams,
-    ) -> Result<Vec<u32>, Failure> {
+    ) -> Result<Vec<u32>> {
         self.test.choose(dataset, count, "test", streams)
     }
 }
@@ -125,7 +125,7 @@ impl Split {
         what: &str,
         streams: Streams,
         reporter: &mut dyn Reporter,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self> {
         let mut split = Self { files: dataset.len(), skipped: Vec::new() };
         if !dataset.is_in_files() {
             return Ok(split);
@@ -166,7 +166,7 @@ impl Split {
     }
 
     /// A class without an image is not one that can be learned or tested.
-    fn check_classes(&self, dataset: &Dataset, bad: &[(u32, DataError)]) -> Result<(), Failure> {
+    fn check_classes(&self, dataset: &Dataset, bad: &[(u32, DataError)]) -> Result {
         let counts = dataset.class_counts();
         let mut lost = vec![0; counts.len()];
         for (index, _) in bad {
@@ -193,7 +193,7 @@ impl Split {
         count: usize,
         what: &str,
         streams: Streams,
-    ) -> Result<Vec<u32>, Failure> {
+    ) -> Result<Vec<u32>> {
         let skipped: HashSet<u32> = self.skipped.iter().map(|entry| entry.index).collect();
         let indices: Vec<u32> =
             dataset.indices().into_iter().filter(|index| !skipped.contains(index)).collect();

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use adwp_base::Failure;
+use adwp_base::{Failure, Result};
 use adwp_export::{Inherited, Network, Trained};
 use adwp_models::Bounds;
 use adwp_train::{Reporter, RunDir, TrainError, write_atomic};
@@ -41,7 +41,7 @@ struct Weights {
 
 impl Origin {
     /// Reads what `--from` or `--architecture` names; `None` without either.
-    pub(crate) fn read(args: &RetrainArgs) -> Result<Option<Self>, Failure> {
+    pub(crate) fn read(args: &RetrainArgs) -> Result<Option<Self>> {
         let (architecture, given) = match (&args.from, &args.architecture) {
             (Some(folder), _) => Self::read_run(folder, args)?,
             (None, Some(what)) => {
@@ -62,7 +62,7 @@ impl Origin {
         Ok(Some(Self { architecture, given, bounds }))
     }
 
-    fn read_run(folder: &Path, args: &RetrainArgs) -> Result<(RunArchitecture, Given), Failure> {
+    fn read_run(folder: &Path, args: &RetrainArgs) -> Result<(RunArchitecture, Given)> {
         let stored = folder.join("config.toml");
         if !stored.exists() {
             return Err(Failure::input(format!(
@@ -108,7 +108,7 @@ impl Origin {
     }
 
     /// The settings of the new run.
-    pub(crate) fn config(&self, args: &RunArgs) -> Result<Config, Failure> {
+    pub(crate) fn config(&self, args: &RunArgs) -> Result<Config> {
         match &self.given {
             Given::Run { .. } if args.dataset.is_none() => {
                 Err(Failure::input("--from: which images to train on was not said")
@@ -148,7 +148,7 @@ impl Origin {
         config: &mut Config,
         images: &Images,
         is_stored: bool,
-    ) -> Result<(), Failure> {
+    ) -> Result {
         let Some(bounds) = self.bounds else { return Ok(()) };
         let widest = self
             .architecture
@@ -170,7 +170,7 @@ impl Origin {
     }
 
     /// Refuses weights of which nothing would be used.
-    pub(crate) fn check(&self, config: &Config, images: &Images) -> Result<(), Failure> {
+    pub(crate) fn check(&self, config: &Config, images: &Images) -> Result {
         match &self.given {
             Given::Run { weights: Some(weights), .. } => {
                 inherit(&images.network(config, &self.architecture)?, &weights.trained).map(|_| ())
@@ -210,7 +210,7 @@ impl Origin {
     }
 
     /// Puts architecture and weights into the folder of the new run.
-    pub(crate) fn write(&self, run: &RunDir) -> Result<(), Failure> {
+    pub(crate) fn write(&self, run: &RunDir) -> Result {
         if let Some(there) = RunArchitecture::of_run(run.path())?
             && there.file() != self.architecture.file()
         {
@@ -234,7 +234,7 @@ fn another(path: &Path) -> Failure {
 }
 
 /// Writes a file of a run that must not have another content already.
-fn put(run: &RunDir, name: &str, bytes: &[u8]) -> Result<(), Failure> {
+fn put(run: &RunDir, name: &str, bytes: &[u8]) -> Result {
     let path = run.file(name);
     match std::fs::read(&path) {
         Ok(found) if found == bytes => Ok(()),
@@ -244,7 +244,7 @@ fn put(run: &RunDir, name: &str, bytes: &[u8]) -> Result<(), Failure> {
 }
 
 /// What a network takes over of the weights of another: at least something.
-pub(crate) fn inherit(network: &Network, from: &Trained) -> Result<Inherited, Failure> {
+pub(crate) fn inherit(network: &Network, from: &Trained) -> Result<Inherited> {
     let inherited = Inherited::new(network, from)?;
     if inherited.variables.is_empty() {
         let channels =

@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use adwp_base::{Failure, output::as_json};
+use adwp_base::{Failure, Result, output::as_json};
 use adwp_data::{Loader, LoaderConfig, Normalization, OpenOptions};
 use adwp_deploy::{
     accuracy::{self, Accuracy},
@@ -18,7 +18,7 @@ const INTERVAL: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// The model does not fit the data set, or a runtime or an image fails.
-pub fn eval(args: &EvalArgs, style: Style<'_>) -> Result<String, Failure> {
+pub fn eval(args: &EvalArgs, style: Style<'_>) -> Result<String> {
     if args.batch == 0 {
         return Err(Failure::input("--batch must be at least 1"));
     }

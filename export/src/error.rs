@@ -48,35 +48,18 @@ pub enum ExportError {
     },
 }
 
-impl ExportError {
-    /// What to do next, where there is something to say.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Train(e) => e.hint(),
-            Self::Data(e) => e.hint(),
-            Self::TooLarge { .. } => Some(
-                "export without --fp16, or retrain with more weight \
-            decay"
-                    .into(),
-            ),
-            Self::Model(_)
-            | Self::Engine(_)
-            | Self::NotExportable { .. }
-            | Self::Calibration { .. } => None,
-        }
-    }
-}
-
 impl From<ExportError> for Failure {
     fn from(e: ExportError) -> Self {
-        match e {
-            ExportError::Model(e) => e.into(),
-            ExportError::Train(e) => e.into(),
-            ExportError::Engine(e) => e.into(),
-            ExportError::Data(e) => e.into(),
-            ExportError::NotExportable { .. }
-            | ExportError::TooLarge { .. }
-            | ExportError::Calibration { .. } => Self::of(Kind::Failed, &e, e.hint()),
-        }
+        let hint = match e {
+            ExportError::Model(e) => return e.into(),
+            ExportError::Train(e) => return e.into(),
+            ExportError::Engine(e) => return e.into(),
+            ExportError::Data(e) => return e.into(),
+            ExportError::NotExportable { .. } | ExportError::Calibration { .. } => None,
+            ExportError::TooLarge { .. } => {
+                Some("export without --fp16, or retrain with more weight decay".into())
+            }
+        };
+        Self::of(Kind::Failed, &e, hint)
     }
 }

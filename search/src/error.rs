@@ -20,16 +20,6 @@ pub enum SearchError {
     Engine(#[from] EngineError),
 }
 
-impl SearchError {
-    /// What to do next, where there is something to say.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Train(e) => e.hint(),
-            Self::Model(_) | Self::Engine(_) => None,
-        }
-    }
-}
-
 impl From<SearchError> for Failure {
     fn from(e: SearchError) -> Self {
         match e {

@@ -1,4 +1,4 @@
-use adwp_base::{Failure, output};
+use adwp_base::{Failure, Result, output};
 use adwp_models::{Blueprint, Genotype, Sizes, Skeleton, Stem};
 use adwp_train::Reporter;
 
@@ -7,11 +7,7 @@ use crate::architecture::{PREFIX, RunArchitecture, parsed};
 use crate::args::CostArgs;
 
 /// `adwp cost`.
-pub(crate) fn cost(
-    args: &CostArgs,
-    as_json: bool,
-    reporter: &mut dyn Reporter,
-) -> Result<(), Failure> {
+pub(crate) fn cost(args: &CostArgs, as_json: bool, reporter: &mut dyn Reporter) -> Result {
     let published = args.what.to_str().and_then(|what| what.strip_prefix(PREFIX));
     let is_json = args.what.extension().is_some_and(|e| e.eq_ignore_ascii_case("json"));
     let sizes = args.sizes.sizes();

@@ -1,15 +1,11 @@
-use adwp_base::{Failure, output};
+use adwp_base::{Failure, Result, output};
 use adwp_data::{DatasetKind, Report, check};
 use adwp_train::Reporter;
 
 use crate::args::DataCommand;
 
 /// `adwp data`.
-pub(crate) fn run(
-    command: DataCommand,
-    as_json: bool,
-    reporter: &mut dyn Reporter,
-) -> Result<(), Failure> {
+pub(crate) fn run(command: DataCommand, as_json: bool, reporter: &mut dyn Reporter) -> Result {
     match command {
         DataCommand::List => list(as_json),
         DataCommand::Check { dir, dataset } => {
@@ -50,7 +46,7 @@ fn describe(kind: DatasetKind) -> &'static str {
     }
 }
 
-fn list(as_json: bool) -> Result<(), Failure> {
+fn list(as_json: bool) -> Result {
     if as_json {
         let entry = |kind: DatasetKind| {
             serde_json::json!({

@@ -1,7 +1,7 @@
 //! The commands that devices have too: `adwp_edge` carries them out, here their results are
 //! printed.
 
-use adwp_base::{Failure, output};
+use adwp_base::{Result, output};
 use adwp_edge::{CompareArgs, ReportArgs, Style};
 use adwp_train::Reporter;
 
@@ -11,36 +11,28 @@ use super::road;
 pub(super) fn print(
     as_json: bool,
     reporter: &mut dyn Reporter,
-    command: impl FnOnce(Style<'_>) -> Result<String, Failure>,
-) -> Result<(), Failure> {
+    command: impl FnOnce(Style<'_>) -> Result<String>,
+) -> Result {
     output::data(&with_style(as_json, reporter, command)?)
 }
 
 fn with_style<T>(
     as_json: bool,
     reporter: &mut dyn Reporter,
-    command: impl FnOnce(Style<'_>) -> Result<T, Failure>,
-) -> Result<T, Failure> {
+    command: impl FnOnce(Style<'_>) -> Result<T>,
+) -> Result<T> {
     command(Style { json: as_json, say: &mut |text| reporter.message(text) })
 }
 
 /// `adwp compare`: a regression is printed, and is a failure.
-pub(super) fn compare(
-    args: &CompareArgs,
-    as_json: bool,
-    reporter: &mut dyn Reporter,
-) -> Result<(), Failure> {
+pub(super) fn compare(args: &CompareArgs, as_json: bool, reporter: &mut dyn Reporter) -> Result {
     let (text, failure) = with_style(as_json, reporter, |style| adwp_edge::compare(args, style))?;
     output::data(&text)?;
     failure.map_or(Ok(()), Err)
 }
 
 /// `adwp report`: of a run's folder, or of results of `adwp bench`.
-pub(super) fn report(
-    args: &ReportArgs,
-    as_json: bool,
-    reporter: &mut dyn Reporter,
-) -> Result<(), Failure> {
+pub(super) fn report(args: &ReportArgs, as_json: bool, reporter: &mut dyn Reporter) -> Result {
     match args.results.as_slice() {
         [run]
             if run.extension().is_none_or(|extension| !extension.eq_ignore_ascii_case("json")) =>

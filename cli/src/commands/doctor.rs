@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use adwp_base::{Failure, output};
+use adwp_base::{Result, output};
 use adwp_data::DatasetKind;
 use adwp_deploy::DeployError;
 use adwp_deploy::machine::Machine;
@@ -32,7 +32,7 @@ fn devices(gpus: &[String]) -> Vec<String> {
 }
 
 /// `adwp doctor`.
-pub(crate) fn doctor(ort_lib: Option<&Path>, as_json: bool) -> Result<(), Failure> {
+pub(crate) fn doctor(ort_lib: Option<&Path>, as_json: bool) -> Result {
     let machine = Machine::read();
     let sets = instruction_sets();
     let chosen = find(ort_lib);

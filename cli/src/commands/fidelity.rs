@@ -1,6 +1,6 @@
 //! `adwp fidelity`: does predicting weights rank architectures?
 
-use adwp_base::{Failure, output};
+use adwp_base::{Failure, Result, output};
 use adwp_fidelity::{Correlation, Experiment, Fidelity, FidelitySettings, MethodResult};
 use adwp_models::IntensiveSpace;
 use adwp_report::{Panel, Scatter, scatter};
@@ -15,11 +15,7 @@ use crate::plan::{Existing, Plan};
 use crate::run::Run;
 
 /// Carries out the study in the folder of a run, or goes on with it.
-pub(crate) fn fidelity(
-    args: &FidelityArgs,
-    as_json: bool,
-    reporter: &mut dyn Reporter,
-) -> Result<(), Failure> {
+pub(crate) fn fidelity(args: &FidelityArgs, as_json: bool, reporter: &mut dyn Reporter) -> Result {
     let phases = &[Training::Search, Training::Retrain];
     let plan = Plan::training(&args.train, None, Existing::Continues, phases)?;
     let run = Run::open(plan, reporter)?;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use adwp_base::{Failure, output};
+use adwp_base::{Failure, Result, output};
 use adwp_data::{DEFAULT_IMAGE_SIZE, DatasetKind};
 use adwp_deploy::runtime::{Runtime, find_library};
 use adwp_export::Trained;
@@ -19,11 +19,7 @@ use crate::config::{Config, check_latency};
 use crate::interrupt;
 
 /// `adwp lut`.
-pub(crate) fn run(
-    command: LutCommand,
-    as_json: bool,
-    reporter: &mut dyn Reporter,
-) -> Result<(), Failure> {
+pub(crate) fn run(command: LutCommand, as_json: bool, reporter: &mut dyn Reporter) -> Result {
     match command {
         LutCommand::Build(args) => build(&args, as_json, reporter),
         LutCommand::Check(args) => check(&args, as_json, reporter),
@@ -55,7 +51,7 @@ impl Sizes {
     };
 
     /// What the flags ask for: a run or settings, `base` where neither is named, then single sizes.
-    fn choose(args: &SizeArgs, base: Self) -> Result<Self, Failure> {
+    fn choose(args: &SizeArgs, base: Self) -> Result<Self> {
         let Self { skeleton, keep, knows_classes } = match &args.run {
             Some(run) => Self::of_run(run)?,
             None if args.preset.is_some() || args.config.is_some() => {
@@ -87,7 +83,7 @@ impl Sizes {
 
     /// Those of a run's retrained network: from its weights where they are there, else from its
     /// settings.
-    fn of_run(run: &Path) -> Result<Self, Failure> {
+    fn of_run(run: &Path) -> Result<Self> {
         let config = Config::read(&run.join(Config::FILE), &RunArgs::default())?;
         let (sizes, weights) = (Self::of_config(&config), run.join("weights.safetensors"));
         if !weights.exists() {
@@ -128,7 +124,7 @@ fn stopwatch(
     threads: usize,
     yardstick: Skeleton,
     timing: &TimingArgs,
-) -> Result<RuntimeStopwatch, Failure> {
+) -> Result<RuntimeStopwatch> {
     check_latency(&[threads], timing.min_time, 1, |name| format!("--{}", name.replace('_', "-")))?;
     let library = find_library(timing.ort.ort_lib.as_deref(), runtime.as_slice())?;
     let runtime = runtime.unwrap_or(if library.is_some() { Runtime::Ort } else { Runtime::Tract });
@@ -146,7 +142,7 @@ fn stopwatch(
 const MOST_ERROR: f64 = 0.1;
 
 /// `adwp lut build`.
-fn build(args: &LutBuildArgs, as_json: bool, reporter: &mut dyn Reporter) -> Result<(), Failure> {
+fn build(args: &LutBuildArgs, as_json: bool, reporter: &mut dyn Reporter) -> Result {
     let Sizes { skeleton, keep, .. } = Sizes::choose(&args.sizes, Sizes::USUAL)?;
     let stored = if args.out.exists() {
         if !args.resume {
@@ -247,7 +243,7 @@ fn continuing(args: &LutBuildArgs, sizes: &str, runtime: Runtime, threads: usize
 }
 
 /// `adwp lut check`.
-fn check(args: &LutCheckArgs, as_json: bool, reporter: &mut dyn Reporter) -> Result<(), Failure> {
+fn check(args: &LutCheckArgs, as_json: bool, reporter: &mut dyn Reporter) -> Result {
     let table = LatencyTable::read(&args.table)?;
     let first = table.calibrations().first();
     let base = first.map_or(Sizes::USUAL, |c| Sizes {
@@ -320,7 +316,7 @@ mod tests {
         args
     }
 
-    fn sizes(flags: &[&str]) -> Result<Sizes, Failure> {
+    fn sizes(flags: &[&str]) -> Result<Sizes> {
         Sizes::choose(&args(flags).sizes, Sizes::USUAL)
     }
 

@@ -9,13 +9,13 @@ mod lut;
 mod road;
 mod zoo;
 
-use adwp_base::Failure;
+use adwp_base::Result;
 
 use crate::args::{Args, Command};
 use crate::progress::{Console, Verbosity};
 
 /// Carries out what was asked.
-pub(crate) fn run(args: Args) -> Result<(), Failure> {
+pub(crate) fn run(args: Args) -> Result {
     let verbosity = match (args.quiet, args.verbose) {
         (true, _) => Verbosity::Quiet,
         (_, true) => Verbosity::Verbose,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use adwp_base::{Failure, output};
+use adwp_base::{Failure, Result, output};
 use adwp_export::onnx::{Format, Precision};
 use adwp_report::terminal_table;
 use adwp_train::Reporter;
@@ -19,11 +19,7 @@ use crate::transfer::Origin;
 const CALIBRATION_IMAGES: usize = 512;
 
 /// `adwp run`: everything in order.
-pub(crate) fn run(
-    args: &TrainArgs,
-    as_json: bool,
-    reporter: &mut dyn Reporter,
-) -> Result<(), Failure> {
+pub(crate) fn run(args: &TrainArgs, as_json: bool, reporter: &mut dyn Reporter) -> Result {
     let plan = Plan::training(args, None, Existing::NeedsResume, &Training::ALL)?;
     let run = begun(plan, reporter)?;
     steps::space(&run, "run", reporter)?;
@@ -34,7 +30,7 @@ pub(crate) fn run(
     finish(&run, as_json)
 }
 
-fn finish(run: &Run, as_json: bool) -> Result<(), Failure> {
+fn finish(run: &Run, as_json: bool) -> Result {
     let report = steps::report(run)?;
     if as_json {
         return output::data(&report.to_json());
@@ -45,11 +41,7 @@ fn finish(run: &Run, as_json: bool) -> Result<(), Failure> {
 }
 
 /// `adwp space`.
-pub(crate) fn space(
-    args: &TrainArgs,
-    as_json: bool,
-    reporter: &mut dyn Reporter,
-) -> Result<(), Failure> {
+pub(crate) fn space(args: &TrainArgs, as_json: bool, reporter: &mut dyn Reporter) -> Result {
     let plan = Plan::training(args, None, Existing::Continues, &[Training::Space])?;
     let run = begun(plan, reporter)?;
     steps::space(&run, "space", reporter)?;
@@ -57,11 +49,7 @@ pub(crate) fn space(
 }
 
 /// `adwp search`.
-pub(crate) fn search(
-    args: &TrainArgs,
-    as_json: bool,
-    reporter: &mut dyn Reporter,
-) -> Result<(), Failure> {
+pub(crate) fn search(args: &TrainArgs, as_json: bool, reporter: &mut dyn Reporter) -> Result {
     let plan = Plan::training(args, None, Existing::Continues, &[Training::Search])?;
     let run = begun(plan, reporter)?;
     steps::search(&run, "search", reporter)?;
@@ -69,11 +57,7 @@ pub(crate) fn search(
 }
 
 /// `adwp retrain`, of the architecture in the folder or of another run's.
-pub(crate) fn retrain(
-    args: &RetrainArgs,
-    as_json: bool,
-    reporter: &mut dyn Reporter,
-) -> Result<(), Failure> {
+pub(crate) fn retrain(args: &RetrainArgs, as_json: bool, reporter: &mut dyn Reporter) -> Result {
     let origin = Origin::read(args)?;
     let existing = match origin {
         Some(_) => Existing::NeedsResume,
@@ -86,11 +70,7 @@ pub(crate) fn retrain(
 }
 
 /// `adwp export`: the one step that trains nothing.
-pub(crate) fn export(
-    args: &ExportArgs,
-    as_json: bool,
-    reporter: &mut dyn Reporter,
-) -> Result<(), Failure> {
+pub(crate) fn export(args: &ExportArgs, as_json: bool, reporter: &mut dyn Reporter) -> Result {
     let precision = match args {
         ExportArgs { fp16: true, .. } => Precision::F16,
         ExportArgs { int8: true, .. } => Precision::Int8,
@@ -108,14 +88,14 @@ pub(crate) fn export(
 }
 
 /// The run of a plan, after its first words.
-fn begun(plan: Plan, reporter: &mut dyn Reporter) -> Result<Run, Failure> {
+fn begun(plan: Plan, reporter: &mut dyn Reporter) -> Result<Run> {
     let run = Run::open(plan, reporter)?;
     run.announce(reporter);
     Ok(run)
 }
 
 /// Prints what a step has written.
-fn wrote(run: &Run, as_json: bool, step: &str, file: &str) -> Result<(), Failure> {
+fn wrote(run: &Run, as_json: bool, step: &str, file: &str) -> Result {
     let path = run.dir.file(file);
     if as_json {
         return output::json(&serde_json::json!({ "step": step, "file": path }));
@@ -124,11 +104,7 @@ fn wrote(run: &Run, as_json: bool, step: &str, file: &str) -> Result<(), Failure
 }
 
 /// `adwp report`: the report of a finished run, written again.
-pub(crate) fn report(
-    folder: PathBuf,
-    as_json: bool,
-    reporter: &mut dyn Reporter,
-) -> Result<(), Failure> {
+pub(crate) fn report(folder: PathBuf, as_json: bool, reporter: &mut dyn Reporter) -> Result {
     if !folder.join(Config::FILE).exists() {
         return Err(Failure::input(format!(
             "{} is no folder of a run: it has no {}",

@@ -1,6 +1,6 @@
 //! The commands of published architectures.
 
-use adwp_base::{Failure, output};
+use adwp_base::{Failure, Result, output};
 use adwp_data::{Framing, ImageShape, Normalization, decode_image_framed};
 use adwp_deploy::runtime::find_library;
 use adwp_engine::Device;
@@ -18,11 +18,7 @@ use crate::args::{NetworkSizeArgs, ZooCommand, ZooExportArgs};
 const PARITY_IMAGES: usize = 4;
 
 /// `adwp zoo`.
-pub(crate) fn run(
-    command: ZooCommand,
-    as_json: bool,
-    reporter: &mut dyn Reporter,
-) -> Result<(), Failure> {
+pub(crate) fn run(command: ZooCommand, as_json: bool, reporter: &mut dyn Reporter) -> Result {
     match command {
         ZooCommand::List { markdown } => list(markdown, as_json, reporter),
         ZooCommand::Show { name, cells } => show(&name, cells, as_json, reporter),
@@ -35,7 +31,7 @@ pub(crate) fn network(
     name: &str,
     args: &NetworkSizeArgs,
     reporter: &mut dyn Reporter,
-) -> Result<Blueprint, Failure> {
+) -> Result<Blueprint> {
     let network = published(name)?.network(args.sizes())?;
     sized(network, args, reporter)
 }
@@ -45,7 +41,7 @@ pub(crate) fn sized(
     network: Blueprint,
     args: &NetworkSizeArgs,
     reporter: &mut dyn Reporter,
-) -> Result<Blueprint, Failure> {
+) -> Result<Blueprint> {
     let Some(bounds) = args.bounds() else { return Ok(network) };
     let widest = network.widest(bounds)?;
     if let Some(skeleton) = widest.skeleton() {
@@ -76,8 +72,8 @@ struct Count {
 }
 
 impl Listed {
-    fn new(entry: &'static ZooEntry) -> Result<Self, Failure> {
-        let count = |stem| -> Result<Option<Count>, Failure> {
+    fn new(entry: &'static ZooEntry) -> Result<Self> {
+        let count = |stem| -> Result<Option<Count>> {
             let Some(network) = entry.published(stem)? else { return Ok(None) };
             let cost = network.cost()?;
             Ok(Some(Count { params: cost.params, madds: cost.madds }))
@@ -134,7 +130,7 @@ fn compared(counted: u64, reported_m: f64, [decimals, reported_decimals]: [usize
 }
 
 /// `adwp zoo list`.
-fn list(markdown: bool, as_json: bool, reporter: &mut dyn Reporter) -> Result<(), Failure> {
+fn list(markdown: bool, as_json: bool, reporter: &mut dyn Reporter) -> Result {
     // The parser notices a conflict with a global flag only where that flag comes last.
     if markdown && as_json {
         return Err(Failure::input(
@@ -193,12 +189,7 @@ struct Shown {
 }
 
 /// `adwp zoo show`.
-fn show(
-    name: &str,
-    cells: Option<usize>,
-    as_json: bool,
-    reporter: &mut dyn Reporter,
-) -> Result<(), Failure> {
+fn show(name: &str, cells: Option<usize>, as_json: bool, reporter: &mut dyn Reporter) -> Result {
     let entry = published(name)?;
     let genotype = match (&entry.architecture, entry.stems().first()) {
         (Architecture::Cells(architecture), Some(&stem)) => {
@@ -258,7 +249,7 @@ fn about(entry: &ZooEntry) -> String {
 }
 
 /// `adwp zoo export`.
-fn export(args: &ZooExportArgs, reporter: &mut dyn Reporter) -> Result<(), Failure> {
+fn export(args: &ZooExportArgs, reporter: &mut dyn Reporter) -> Result {
     let blueprint = network(&args.name, &args.sizes, reporter)?;
     let device = Device::cpu(0)?;
     let untrained = Untrained::new(&blueprint, args.seed, &device)?;
@@ -279,7 +270,7 @@ fn export(args: &ZooExportArgs, reporter: &mut dyn Reporter) -> Result<(), Failu
 }
 
 /// What the executions of an exported network are compared on, `[count, channels, height, width]`.
-fn parity_images(args: &ZooExportArgs, shape: &[usize]) -> Result<Vec<f32>, Failure> {
+fn parity_images(args: &ZooExportArgs, shape: &[usize]) -> Result<Vec<f32>> {
     let shape = ImageShape { channels: shape[1], height: shape[2], width: shape[3] };
     if args.images.is_empty() {
         return Ok(noise(

@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use adwp_base::Failure;
+use adwp_base::Result;
 use adwp_deploy::bench::{self, BenchOptions};
 use adwp_deploy::latency::LatencyOptions;
 use adwp_deploy::runtime::Runtime;
@@ -9,7 +9,7 @@ use adwp_train::Reporter;
 use crate::run::Run;
 
 /// Measures `model.onnx`: `bench.json`.
-pub(crate) fn bench(run: &Run, reporter: &mut dyn Reporter) -> Result<(), Failure> {
+pub(crate) fn bench(run: &Run, reporter: &mut dyn Reporter) -> Result {
     if run.is_done("bench", "bench.json", reporter)? {
         return Ok(());
     }

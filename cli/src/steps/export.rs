@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use adwp_base::{Failure, to_json};
+use adwp_base::{Failure, Result, to_json};
 use adwp_deploy::ort_library;
 use adwp_export::Trained;
 use adwp_export::onnx::{BatchNorms, CALIBRATION, Format, Numbers, Precision, model, model_in};
@@ -30,7 +30,7 @@ impl Record {
     const FILE: &str = "verification.json";
     const SCHEMA: &str = "adwp/verification/1";
 
-    pub(super) fn read(run: &Run) -> Result<Self, Failure> {
+    pub(super) fn read(run: &Run) -> Result<Self> {
         Ok(read_json(&run.needs(Self::FILE, "export")?, Self::SCHEMA)?)
     }
 }
@@ -61,13 +61,13 @@ fn record(format: Format) -> String {
     format!("verification{}.json", format.suffix())
 }
 
-fn trained(run: &Run) -> Result<Trained, Failure> {
+fn trained(run: &Run) -> Result<Trained> {
     Ok(Trained::read(&run.needs(Training::Retrain.result(), "retrain")?)?)
 }
 
 /// Writes `model.onnx`, after engine, candle and every runtime that is here gave the same logits
 /// and the same classes.
-pub(crate) fn export(run: &Run, reporter: &mut dyn Reporter) -> Result<(), Failure> {
+pub(crate) fn export(run: &Run, reporter: &mut dyn Reporter) -> Result {
     let file = Format::default().file();
     if run.is_done("export", &file, reporter)? && run.dir.file(Record::FILE).exists() {
         return Ok(());
@@ -100,7 +100,7 @@ pub(crate) fn export_form(
     format: Format,
     calibration_images: usize,
     reporter: &mut dyn Reporter,
-) -> Result<(), Failure> {
+) -> Result {
     let (file, record) = (format.file(), run.dir.file(&record(format)));
     if run.is_done("export", &file, reporter)? && record.exists() {
         return Ok(());
@@ -159,7 +159,7 @@ pub(crate) fn export_form(
 }
 
 /// The files of the run in other forms, as they were recorded.
-pub(super) fn recorded(run: &Run) -> Result<Vec<FormatRow>, Failure> {
+pub(super) fn recorded(run: &Run) -> Result<Vec<FormatRow>> {
     let mut rows = Vec::new();
     for format in FORMATS {
         let path = run.dir.file(&record(format));

@@ -1,4 +1,4 @@
-use adwp_base::Failure;
+use adwp_base::{Failure, Result};
 use adwp_deploy::bench::BenchReport;
 use adwp_export::Trained;
 use adwp_models::cost;
@@ -13,7 +13,7 @@ use crate::run::Run;
 use crate::transfer;
 
 /// Writes `report.json` and `report.html` from the files of the run.
-pub(crate) fn report(run: &Run) -> Result<RunReport, Failure> {
+pub(crate) fn report(run: &Run) -> Result<RunReport> {
     let trained = Trained::read(&run.needs("weights.safetensors", "retrain")?)?;
     let bench = BenchReport::read(run.needs("bench.json", "run --resume")?)?;
     let verification = Record::read(run)?;
@@ -125,7 +125,7 @@ fn object(value: &impl Serialize) -> Map<String, Value> {
     }
 }
 
-fn metrics(run: &Run) -> Result<Vec<Map<String, Value>>, Failure> {
+fn metrics(run: &Run) -> Result<Vec<Map<String, Value>>> {
     let path = run.dir.metrics();
     if !path.exists() {
         return Ok(Vec::new());

@@ -1,4 +1,4 @@
-use adwp_base::Failure;
+use adwp_base::{Failure, Result};
 use adwp_export::{RetrainData, Trained};
 use adwp_models::IntensiveSpace;
 use adwp_search::Finished;
@@ -11,7 +11,7 @@ use crate::run::Run;
 use crate::transfer;
 
 /// Derives the intensive space: `space.json`.
-pub(crate) fn space(run: &Run, command: &str, reporter: &mut dyn Reporter) -> Result<(), Failure> {
+pub(crate) fn space(run: &Run, command: &str, reporter: &mut dyn Reporter) -> Result {
     let file = Training::Space.result();
     if run.is_done("space", file, reporter)? {
         return Ok(());
@@ -32,7 +32,7 @@ pub(crate) fn space(run: &Run, command: &str, reporter: &mut dyn Reporter) -> Re
 }
 
 /// Trains the HyperNetwork and searches: `genotype.json`.
-pub(crate) fn search(run: &Run, command: &str, reporter: &mut dyn Reporter) -> Result<(), Failure> {
+pub(crate) fn search(run: &Run, command: &str, reporter: &mut dyn Reporter) -> Result {
     let file = Training::Search.result();
     if run.is_done("search", file, reporter)? {
         return Ok(());
@@ -66,11 +66,7 @@ pub(crate) fn search(run: &Run, command: &str, reporter: &mut dyn Reporter) -> R
 }
 
 /// Trains the architecture of the run, found or named, from scratch: `weights.safetensors`.
-pub(crate) fn retrain(
-    run: &Run,
-    command: &str,
-    reporter: &mut dyn Reporter,
-) -> Result<(), Failure> {
+pub(crate) fn retrain(run: &Run, command: &str, reporter: &mut dyn Reporter) -> Result {
     let file = Training::Retrain.result();
     if run.is_done("retrain", file, reporter)? {
         return Ok(());
