@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use toml::{Table, Value};
 
@@ -32,34 +32,32 @@ fn allowed(architecture: &str) -> Uses {
     .collect()
 }
 
-fn tables<'a>(manifest: &'a Table, kind: &str) -> impl Iterator<Item = &'a Table> {
-    let targets = manifest.get("target").and_then(Value::as_table);
-    let targets = targets.into_iter().flat_map(Table::values).filter_map(Value::as_table);
-    std::iter::once(manifest)
-        .chain(targets)
-        .filter_map(move |table| table.get(kind)?.as_table())
-        .collect::<Vec<_>>()
-        .into_iter()
+/// The rooms that a manifest, or a part of it, uses; its tests may use more.
+fn dependencies(manifest: &Table, used: &mut BTreeSet<String>) {
+    for (key, value) in manifest {
+        match value.as_table() {
+            Some(table) if matches!(key.as_str(), "dependencies" | "build-dependencies") => {
+                let rooms = table.keys().filter_map(|name| name.strip_prefix("adwp-"));
+                used.extend(rooms.map(str::to_owned));
+            }
+            Some(table) => dependencies(table, used),
+            None => {}
+        }
+    }
 }
 
-/// What every manifest of the workspace uses of the others, tests left out.
+/// What every room of the workspace uses. A room goes by the name of its folder.
 fn used(workspace: &str, manifest: impl Fn(&str) -> String) -> Uses {
     let workspace: Table = workspace.parse().expect("a manifest");
     let members = workspace["workspace"]["members"].as_array().expect("a list of members");
-    // A room goes by the name of its folder.
-    let folders: Vec<PathBuf> =
-        members.iter().map(|member| PathBuf::from(member.as_str().expect("a path"))).collect();
-    let room = |folder: &Path| folder.file_name().unwrap().to_string_lossy().into_owned();
-    let uses = folders.iter().map(|folder| {
-        let text = manifest(&folder.join("Cargo.toml").to_string_lossy());
-        let manifest: Table = text.parse().unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
-        let names = ["dependencies", "build-dependencies"]
-            .into_iter()
-            .flat_map(|kind| tables(&manifest, kind))
-            .flat_map(|table| table.keys().filter_map(|name| name.strip_prefix("adwp-")));
-        (room(folder), names.map(str::to_owned).collect())
+    let rooms = members.iter().filter_map(Value::as_str).map(|folder| {
+        let text = manifest(&format!("{folder}/Cargo.toml"));
+        let manifest: Table = text.parse().unwrap_or_else(|e| panic!("{folder}: {e}"));
+        let mut used = BTreeSet::new();
+        dependencies(&manifest, &mut used);
+        (folder.rsplit('/').next().unwrap_or(folder).to_owned(), used)
     });
-    uses.collect()
+    rooms.collect()
 }
 
 /// What is used and not allowed, and rooms that only one side knows.

@@ -2,8 +2,6 @@ use adwp_base::{JsonError, to_json};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
-use crate::Schema;
-
 /// The result of a run: `report.json`.
 ///
 /// Numbers that are not finite are written as `null`, and `null` is read as NaN: a training that
@@ -11,8 +9,8 @@ use crate::Schema;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunReport {
-    /// The version of this form.
-    pub schema: Schema,
+    /// [`RunReport::SCHEMA`].
+    pub schema: String,
     /// The data set's name.
     pub dataset: String,
     /// The preset that the settings started from.
@@ -244,12 +242,15 @@ pub struct BudgetRow {
 }
 
 impl RunReport {
+    /// The version of `report.json` that is written, and the only one that is read.
+    pub const SCHEMA: &str = "adwp/report/1";
+
     /// Reads `report.json`.
     ///
     /// # Errors
     /// Unknown schema, unknown or missing keys, values of another type.
     pub fn from_json(text: &str) -> Result<Self, JsonError> {
-        adwp_base::from_json(text, Schema::NAME)
+        adwp_base::from_json(text, Self::SCHEMA)
     }
 
     /// The text of `report.json`.

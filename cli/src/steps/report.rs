@@ -36,7 +36,7 @@ pub(crate) fn report(run: &Run) -> Result<RunReport> {
     let (train_images, test_images) =
         (run.images.train.indices.len(), run.images.test.indices.len());
     let report = RunReport {
-        schema: adwp_report::Schema,
+        schema: RunReport::SCHEMA.into(),
         dataset: run.config().dataset.to_string(),
         preset: Some(run.config().preset.clone()),
         seed: run.config().seed,

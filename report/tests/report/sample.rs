@@ -1,6 +1,4 @@
-use adwp_report::{
-    LatencyRow, ParityRow, PhaseTime, RunReport, RuntimeAccuracy, Schema, SkippedImages,
-};
+use adwp_report::{LatencyRow, ParityRow, PhaseTime, RunReport, RuntimeAccuracy, SkippedImages};
 use serde_json::{Map, Value, json};
 
 /// A report whose numbers are all different, so that a test sees which of them is missing.
@@ -27,7 +25,7 @@ pub(crate) fn report() -> RunReport {
     let classes =
         ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
     RunReport {
-        schema: Schema,
+        schema: RunReport::SCHEMA.into(),
         dataset: "cifar10".to_owned(),
         preset: Some("cifar10-8".to_owned()),
         seed: 4711,
