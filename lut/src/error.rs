@@ -71,7 +71,7 @@ impl LutError {
         Self::Missing { what: what.into(), flags: of.flags() }
     }
 
-    /// What to do next, where there is something to say.
+    /// What to do next about an error of this room.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Missing { flags, .. } => Some(format!(
@@ -81,10 +81,11 @@ impl LutError {
             Self::Table { .. } => Some("`adwp lut build --out TABLE` measures a new one".into()),
             Self::Elsewhere { .. } => Some("write a table of its own to another file".into()),
             Self::Temporary { .. } => Some("TMPDIR names the folder for temporary files".into()),
-            Self::Export(e) => e.hint(),
-            Self::Deploy(e) => e.hint(),
-            Self::Train(e) => e.hint(),
-            Self::Model(_) | Self::Engine(_) => None,
+            Self::Model(_)
+            | Self::Engine(_)
+            | Self::Export(_)
+            | Self::Deploy(_)
+            | Self::Train(_) => None,
         }
     }
 }

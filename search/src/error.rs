@@ -23,16 +23,6 @@ pub enum SearchError {
     Input(String),
 }
 
-impl SearchError {
-    /// What to do next, where there is something to say.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Train(e) => e.hint(),
-            Self::Model(_) | Self::Engine(_) | Self::Input(_) => None,
-        }
-    }
-}
-
 impl From<SearchError> for Failure {
     fn from(e: SearchError) -> Self {
         match e {
