@@ -1,30 +1,30 @@
 //! What the engine of the benchmark computes on.
 
+use adwp_base::Failure;
 use adwp_engine::cuda::{self, Precision};
 use adwp_engine::{Device, EngineError};
 
 use crate::args::{Args, DeviceChoice, Stored};
-use crate::failure::{BenchError, Result};
+use crate::failure::Result;
 
 /// Opens the device that the arguments name, set up as they ask.
 ///
 /// # Errors
-/// [`BenchError::Usage`] when there is no such GPU, or when the CPU is asked for what only a GPU
+/// A failure of the input when there is no such GPU, or when the CPU is asked for what only a GPU
 /// can do.
 pub(crate) fn open(args: &Args) -> Result<Device> {
     let device = match args.device {
         DeviceChoice::Cpu => cpu(args)?,
-        DeviceChoice::Cuda(number) => gpu(number, args)
-            .map_err(|e| BenchError::Usage(format!("--device cuda:{number}: {e}")))?,
+        DeviceChoice::Cuda(number) => {
+            gpu(number, args).map_err(|e| Failure::input(format!("--device cuda:{number}: {e}")))?
+        }
     };
     Ok(if args.no_fuse { device.unfused() } else { device })
 }
 
 fn cpu(args: &Args) -> Result<Device> {
     let refused = |flag: &str| {
-        Err(BenchError::Usage(format!(
-            "{flag}: only a GPU can do that; name one with --device cuda"
-        )))
+        Err(Failure::input(format!("{flag}: only a GPU can do that; name one with --device cuda")))
     };
     if args.precision == Stored::Bf16 {
         return refused("--precision bf16");
@@ -46,6 +46,8 @@ fn gpu(number: usize, args: &Args) -> Result<Device, EngineError> {
 
 #[cfg(test)]
 mod tests {
+    use adwp_base::Kind;
+
     use super::*;
     use clap::Parser;
 
@@ -75,20 +77,17 @@ mod tests {
 
     #[test]
     fn the_cpu_is_not_asked_for_what_only_a_gpu_can_do() {
-        assert!(matches!(
-            opened(&["--threads", "1", "--no-fuse"]),
-            Ok(Device::Cpu(device)) if !device.fuses()
-        ));
+        let opened_cpu = opened(&["--threads", "1", "--no-fuse"]);
+        assert!(matches!(opened_cpu, Ok(Device::Cpu(device)) if !device.fuses()));
+        let refused = |flags: &[&str]| {
+            let failure = opened(flags).unwrap_err();
+            assert_eq!(failure.kind, Kind::Input);
+            failure.message
+        };
         for flags in [&["--precision", "bf16"][..], &["--no-graphs"]] {
-            assert!(matches!(
-                opened(flags),
-                Err(BenchError::Usage(message)) if message.starts_with(flags[0])
-            ));
+            assert!(refused(flags).starts_with(flags[0]));
         }
-        let nowhere = opened(&["--device", "cuda:1000"]);
-        assert!(matches!(
-            nowhere,
-            Err(BenchError::Usage(message)) if message.starts_with("--device cuda:1000: ")
-        ));
+        let nowhere = refused(&["--device", "cuda:1000"]);
+        assert!(nowhere.starts_with("--device cuda:1000: "), "{nowhere}");
     }
 }

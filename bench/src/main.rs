@@ -17,7 +17,6 @@ mod load;
 mod machine;
 mod measure;
 mod memory;
-mod output;
 mod profile;
 mod pytorch;
 mod report;
@@ -26,11 +25,12 @@ mod table;
 
 use std::process::ExitCode;
 
+use adwp_base::{Failure, output, program};
 use adwp_engine::Device;
 use clap::Parser;
 
 use crate::args::Args;
-use crate::failure::{BenchError, Context, Result};
+use crate::failure::{Context, Result};
 use crate::machine::Machine;
 use crate::measure::{Comparison, Row, Torch};
 use crate::pytorch::{How, PyTorch};
@@ -38,13 +38,7 @@ use crate::report::Report;
 use crate::table::Times;
 
 fn main() -> ExitCode {
-    match run(&Args::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            output::message(&format!("error: {failure}"));
-            failure.exit_code()
-        }
-    }
+    program(|| run(&Args::parse()))
 }
 
 fn run(args: &Args) -> Result<()> {
@@ -127,7 +121,7 @@ fn compared(rows: &[Row]) -> Result<()> {
     }
     match bad {
         0 => Ok(()),
-        _ => Err(BenchError::Failed(format!(
+        _ => Err(Failure::failed(format!(
             "{bad} of {} cases could not be compared with PyTorch",
             rows.len()
         ))),

@@ -5,6 +5,7 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
+use adwp_base::Failure;
 use adwp_engine::Device;
 use serde::Serialize;
 
@@ -14,7 +15,7 @@ use crate::args::{DeviceChoice, Stored};
 use crate::cases::{Case, Network, Size};
 use crate::count::MultiplyAdds;
 use crate::engine::{Planned, Sample, Subject};
-use crate::failure::{BenchError, Context, Result};
+use crate::failure::{Context, Result};
 use crate::load::Load;
 use crate::machine::Machine;
 use crate::memory::Baseline;
@@ -165,7 +166,7 @@ pub(crate) fn row(
 
     let others = load.and_then(|load| load.of_others());
     let engine = Timing::of(&our_samples)
-        .ok_or_else(|| BenchError::Failed(format!("{} was not run", case.name)))?;
+        .ok_or_else(|| Failure::failed(format!("{} was not run", case.name)))?;
     let pytorch = theirs.map(|theirs| match (theirs, Timing::of(&their_samples)) {
         (Ok((_, outcome)), Some(timing)) => Comparison::Agrees {
             agreement: Agreement::between(&ours, &outcome, judged(case, args)),
@@ -257,7 +258,7 @@ fn peak_in_own_process(case: &Case, args: &Args) -> Result<Option<u64>> {
     }
     let output = command.stderr(std::process::Stdio::inherit()).output().context(&cannot)?;
     if !output.status.success() {
-        return Err(BenchError::Failed(format!("{cannot}: {}", output.status)));
+        return Err(Failure::failed(format!("{cannot}: {}", output.status)));
     }
     serde_json::from_slice(&output.stdout).context(&cannot)
 }

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
+use adwp_base::Failure;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -13,7 +14,7 @@ use crate::args::{DeviceChoice, Stored};
 use crate::cases::Network;
 use crate::engine::{Outcome, Sample};
 use crate::exchange;
-use crate::failure::{BenchError, Context, Result};
+use crate::failure::{Context, Result};
 use crate::machine::GEMM_SIDE;
 
 /// Part of the program, so that it runs from any folder.
@@ -55,7 +56,7 @@ impl PyTorch {
     /// Starts `python` and waits until it is ready.
     ///
     /// # Errors
-    /// [`BenchError::Usage`] when it cannot be started or has no PyTorch.
+    /// A failure of the input when it cannot be started or has no PyTorch.
     pub(crate) fn start(python: &Path, how: &How) -> Result<Self> {
         let folder = tempfile::Builder::new()
             .prefix("engine-bench-")
@@ -72,10 +73,10 @@ impl PyTorch {
         }
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().map_err(|e| {
-            BenchError::Usage(format!("--pytorch: cannot start {}: {e}", python.display()))
+            Failure::input(format!("--pytorch: cannot start {}: {e}", python.display()))
         })?;
         let (Some(requests), Some(replies)) = (child.stdin.take(), child.stdout.take()) else {
-            return Err(BenchError::Failed("a child process has no pipes".into()));
+            return Err(Failure::failed("a child process has no pipes"));
         };
         let versions = Versions {
             torch: String::new(),
@@ -91,7 +92,7 @@ impl PyTorch {
             folder,
         };
         this.versions = this.ask(&json!({ "do": "hello" })).map_err(|e| {
-            BenchError::Usage(format!(
+            Failure::input(format!(
                 "--pytorch: {} does not run PyTorch ({e}); its message is above",
                 python.display()
             ))
@@ -138,13 +139,13 @@ impl PyTorch {
         }
         let mut line = String::new();
         if self.replies.read_line(&mut line).context(lost)? == 0 {
-            return Err(BenchError::Failed("the PyTorch process ended without an answer".into()));
+            return Err(Failure::failed("the PyTorch process ended without an answer"));
         }
         let reply: Reply<R> = serde_json::from_str(&line)
             .context(format_args!("an answer that makes no sense, {line:?}"))?;
         match reply {
             Reply::Ok(result) => Ok(result),
-            Reply::Error(message) => Err(BenchError::Failed(message)),
+            Reply::Error(message) => Err(Failure::failed(message)),
         }
     }
 }
@@ -166,6 +167,8 @@ impl Drop for PyTorch {
 
 #[cfg(test)]
 mod tests {
+    use adwp_base::Kind;
+
     use super::*;
     use crate::agreement::{Agreement, Judged};
     use crate::cases::{self, Size};
@@ -217,7 +220,7 @@ mod tests {
     fn an_interpreter_that_is_none_is_a_wrong_argument() {
         assert!(matches!(
             PyTorch::start(Path::new("no/such/python"), &on_cpu(false)),
-            Err(BenchError::Usage(_))
+            Err(Failure { kind: Kind::Input, .. })
         ));
     }
 }

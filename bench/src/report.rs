@@ -1,6 +1,5 @@
 //! The result as a file.
 
-use std::io::Write;
 use std::path::Path;
 
 use serde::Serialize;
@@ -59,9 +58,6 @@ impl<'a> Report<'a> {
         let folder =
             path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder).context(&cannot)?;
-        let mut file = tempfile::NamedTempFile::new_in(folder).context(&cannot)?;
-        serde_json::to_writer_pretty(&mut file, self).context(&cannot)?;
-        writeln!(file).and_then(|()| file.as_file().sync_all()).context(&cannot)?;
-        file.persist(path).map(|_| ()).context(&cannot)
+        Ok(adwp_base::write_atomic(path, adwp_base::to_json(self).as_bytes())?)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use adwp_base::Failure;
 use adwp_models::zoo::{Architecture, NamedArchitecture};
 use adwp_models::{Blueprint, Genotype, ModelError, Skeleton, Stem};
 use adwp_train::RunDir;
@@ -9,7 +10,6 @@ use serde::Deserialize;
 use toml::Table;
 
 use crate::commands::zoo;
-use crate::failure::Failure;
 use crate::steps::parsed;
 
 /// The file of a run with a genotype.

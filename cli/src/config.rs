@@ -1,5 +1,6 @@
 use std::path::{Path, PathBuf};
 
+use adwp_base::Failure;
 use adwp_data::DatasetKind;
 use adwp_export::RetrainSettings;
 use adwp_fidelity::FidelitySettings;
@@ -9,7 +10,6 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use crate::args::RunArgs;
-use crate::failure::Failure;
 
 /// Everything that decides what a run gives: `config.toml`, with every default filled in.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

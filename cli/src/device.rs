@@ -2,11 +2,11 @@
 
 use std::str::FromStr;
 
+use adwp_base::Failure;
 use adwp_engine::cuda::{self, Precision};
 use adwp_engine::{Device, EngineError};
 
 use crate::args::RunArgs;
-use crate::failure::Failure;
 use crate::progress::Console;
 
 /// What `--device` asks for.

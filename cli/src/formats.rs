@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::time::Instant;
 
+use adwp_base::{Failure, to_json};
 use adwp_deploy::DeployError;
 use adwp_deploy::onnx::OnnxModel;
 use adwp_deploy::ort_library;
@@ -11,10 +12,9 @@ use adwp_deploy::runtime::{Probe, Session as RuntimeSession, SessionOptions};
 use adwp_export::onnx::{CALIBRATION, Format, Numbers, Precision, model_in, quantizer};
 use adwp_export::{Logits, Trained, agree};
 use adwp_report::FormatRow;
-use adwp_train::{BatchSource, Evaluation, TrainError, read_text, watched, write_atomic};
+use adwp_train::{BatchSource, Evaluation, TrainError, read_json, watched, write_atomic};
 use serde::{Deserialize, Serialize};
 
-use crate::failure::Failure;
 use crate::session::Session;
 use crate::steps::{
     available, candle, compare_predictions, evaluate, find_ort, parity_row, runtime_accuracy,
@@ -87,9 +87,7 @@ pub(crate) fn export(
     let row =
         FormatRow { file: file.clone(), pixels: format.pixels, bytes: model.len() as u64, ..row };
     let record_file = Record { schema: SCHEMA.into(), format: row };
-    let text =
-        serde_json::to_string_pretty(&record_file).expect("numbers and names print as JSON") + "\n";
-    write_atomic(&session.run.file(&record(format)), text.as_bytes())?;
+    write_atomic(&session.run.file(&record(format)), to_json(&record_file).as_bytes())?;
     write_atomic(&session.run.file(&file), &model)?;
     session.add_time("export", start.elapsed().as_secs_f64())
 }
@@ -224,15 +222,7 @@ pub(crate) fn recorded(session: &Session) -> Result<Vec<FormatRow>, Failure> {
         if !path.exists() || !session.run.file(&format.file()).exists() {
             continue;
         }
-        let damaged = |reason: String| TrainError::Damaged { path: path.clone(), reason };
-        let record: Record =
-            serde_json::from_str(&read_text(&path)?).map_err(|e| damaged(e.to_string()))?;
-        if record.schema != SCHEMA {
-            return Err(
-                damaged(format!("its schema is {:?}, expected {SCHEMA:?}", record.schema)).into()
-            );
-        }
-        rows.push(record.format);
+        rows.push(read_json::<Record>(&path, SCHEMA)?.format);
     }
     Ok(rows)
 }

@@ -1,10 +1,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use adwp_base::{Failure, output};
 use adwp_train::Interrupt;
-
-use crate::failure::Failure;
-use crate::output;
 
 /// Whether a training phase is running, which stops by itself after the current step.
 static IN_PHASE: AtomicBool = AtomicBool::new(false);
@@ -31,11 +29,12 @@ pub(crate) fn listen() -> Result<Interrupt, Failure> {
         if heard.is_requested() || !IN_PHASE.load(Ordering::SeqCst) {
             let command = RESUME.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let interrupted = Failure::interrupted("interrupted");
-            output::error(&match command {
+            let failure = match command {
                 Some(command) => interrupted.hint(format!("continue with `{command}`")),
                 None => interrupted,
-            });
-            std::process::exit(130);
+            };
+            output::error(&failure);
+            std::process::exit(failure.kind.code().into());
         }
         heard.request();
     })

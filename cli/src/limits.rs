@@ -1,12 +1,12 @@
 //! What a found network may take, and what it took.
 
+use adwp_base::Failure;
 use adwp_lut::LatencyTable;
 use adwp_models::cost::Cost;
-use adwp_models::{Blueprint, IntensiveSpace, Limit, Resource, Skeleton};
+use adwp_models::{Blueprint, Intensive, IntensiveSpace, Limit, Resource, Skeleton};
 use adwp_report::{BudgetRow, LatencyRow};
 
 use crate::config::Config;
-use crate::failure::Failure;
 
 /// What the settings allow the network of `target` to take.
 pub(crate) fn limits(
@@ -15,12 +15,13 @@ pub(crate) fn limits(
     target: &Skeleton,
 ) -> Result<Vec<Limit>, Failure> {
     let settings = &config.limits;
+    let space = Intensive::new(space.clone(), *target, config.search.keep)?;
     let mut limits = Vec::new();
     if settings.params > 0 {
-        limits.push(Limit::params(settings.params, space, target)?);
+        limits.push(Limit::params(settings.params, &space)?);
     }
     if settings.madds > 0 {
-        limits.push(Limit::madds(settings.madds, space, target)?);
+        limits.push(Limit::madds(settings.madds, &space)?);
     }
     if settings.latency_ms > 0.0 {
         let costs = LatencyTable::read(&settings.latency_table)?.choice_costs(

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use adwp_base::Failure;
 use adwp_engine::Device;
 use adwp_export::RetrainData;
 use adwp_models::{Blueprint, IntensiveSpace};
@@ -9,7 +10,6 @@ use adwp_train::{Need, Streams, memory};
 
 use crate::architecture::{self, RunArchitecture};
 use crate::config::Config;
-use crate::failure::Failure;
 use crate::session::Images;
 use crate::steps::parsed;
 

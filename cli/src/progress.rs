@@ -1,11 +1,10 @@
 use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
 
+use adwp_base::output;
 use adwp_train::{Progress, Reporter};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value};
-
-use crate::output;
 
 /// How much is said on stderr.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,13 +1,12 @@
 //! What candle computes of a network, as a second execution beside the engine's and as a measure of
 //! what rounding does to it.
 
+use adwp_base::Failure;
 use adwp_candle::Network;
 use adwp_engine::Variables;
 use adwp_export::{Logits, allowance};
 use adwp_models::Discrete;
 use candle_core::{DType, Device, Tensor};
-
-use crate::failure::Failure;
 
 /// Logits of `images`, one after the other, by candle in f32, and how far other executions in f32
 /// may be from the engine's: `tolerance`, or more where rounding alone takes candle further from

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use adwp_base::{Failure, to_json};
 use adwp_data::{Dataset, DatasetKind, OpenOptions, Splits, split};
 use adwp_deploy::ort_library;
 use adwp_engine::Device;
@@ -21,7 +22,6 @@ use crate::architecture::RunArchitecture;
 use crate::args::RunArgs;
 use crate::config::Config;
 use crate::device::DeviceChoice;
-use crate::failure::Failure;
 use crate::interrupt;
 use crate::memory::{self, Training};
 use crate::progress::{Console, Verbosity};
@@ -429,9 +429,7 @@ impl Session {
     pub(crate) fn add_time(&self, step: &str, seconds: f64) -> Result<(), Failure> {
         let mut times = self.times()?;
         *times.entry(step.to_owned()).or_default() += seconds;
-        let text =
-            serde_json::to_string_pretty(&times).expect("numbers by name print as JSON") + "\n";
-        Ok(write_atomic(&self.run.file("times.json"), text.as_bytes())?)
+        Ok(write_atomic(&self.run.file("times.json"), to_json(&times).as_bytes())?)
     }
 }
 

@@ -4,13 +4,13 @@
 use std::collections::HashSet;
 use std::path::Path;
 
+use adwp_base::{Failure, to_json};
 use adwp_data::{DataError, Dataset, Splits, subset, unreadable};
 use adwp_report::SkippedImages;
-use adwp_train::{Reporter, Streams, TrainError, read_text, write_atomic};
+use adwp_train::{Reporter, Streams, TrainError, read_json, write_atomic};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
-use crate::failure::Failure;
 use crate::progress::Console;
 
 const SCHEMA: &str = "adwp/skipped/1";
@@ -67,15 +67,7 @@ impl Skipped {
             });
         }
         let damaged = |reason: String| TrainError::Damaged { path: path.to_owned(), reason };
-        let skipped: Self =
-            serde_json::from_str(&read_text(path)?).map_err(|e| damaged(e.to_string()))?;
-        if skipped.schema != SCHEMA {
-            return Err(damaged(format!(
-                "its schema is {:?}, expected {SCHEMA:?}",
-                skipped.schema
-            ))
-            .into());
-        }
+        let skipped: Self = read_json(path, SCHEMA)?;
         for (split, dataset) in [(&skipped.train, &splits.train), (&skipped.test, &splits.test)] {
             if split.files != dataset.len() {
                 let (then, now, name) = (split.files, dataset.len(), dataset.name());
@@ -98,9 +90,7 @@ impl Skipped {
         if self.count() == SkippedImages::default() {
             return Ok(());
         }
-        let text =
-            serde_json::to_string_pretty(self).expect("numbers and strings print as JSON") + "\n";
-        Ok(write_atomic(path, text.as_bytes())?)
+        Ok(write_atomic(path, to_json(self).as_bytes())?)
     }
 
     /// How many there are.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
+use adwp_base::{Failure, to_json};
 use adwp_deploy::DeployError;
 use adwp_deploy::accuracy::{self, Accuracy};
 use adwp_deploy::bench::{self, BenchOptions, BenchReport};
@@ -15,12 +16,11 @@ use adwp_export::{Agreement, ExportError, Logits, RetrainData, TOLERANCE, Traine
 use adwp_models::{IntensiveSpace, ModelError, cost};
 use adwp_report::{LatencyRow, ParityRow, PhaseTime, RunReport, RuntimeAccuracy};
 use adwp_search::Finished;
-use adwp_train::{BatchSource, Evaluation, read_text, watched, write_atomic};
+use adwp_train::{BatchSource, Evaluation, read_json, read_text, watched, write_atomic};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::architecture::{self, RunArchitecture};
-use crate::failure::Failure;
 use crate::formats;
 use crate::limits::{budgets, limits};
 use crate::reference;
@@ -157,10 +157,7 @@ pub(crate) fn export(session: &mut Session) -> Result<(), Failure> {
         source,
     })?;
     let verification = verified?;
-    let text = serde_json::to_string_pretty(&verification)
-        .expect("numbers and names print as JSON")
-        + "\n";
-    write_atomic(&session.run.file("verification.json"), text.as_bytes())?;
+    write_atomic(&session.run.file("verification.json"), to_json(&verification).as_bytes())?;
     write_atomic(&session.run.file("model.onnx"), &model)?;
     session.add_time("export", start.elapsed().as_secs_f64())
 }
@@ -374,16 +371,7 @@ pub(crate) fn report(session: &mut Session) -> Result<RunReport, Failure> {
     let trained = Trained::read(&session.needs("weights.safetensors", "retrain")?)?;
     let bench = BenchReport::read(session.needs("bench.json", "run --resume")?)?;
     let path = session.needs("verification.json", "export")?;
-    let damaged = |reason: String| adwp_train::TrainError::Damaged { path: path.clone(), reason };
-    let verification: Verification =
-        serde_json::from_str(&read_text(&path)?).map_err(|e| damaged(e.to_string()))?;
-    if verification.schema != VERIFICATION_SCHEMA {
-        return Err(damaged(format!(
-            "its schema is {:?}, expected {VERIFICATION_SCHEMA:?}",
-            verification.schema
-        ))
-        .into());
-    }
+    let verification: Verification = read_json(&path, VERIFICATION_SCHEMA)?;
     let measured = bench.models.first().ok_or_else(|| Failure::input("bench.json has no model"))?;
     let counted = cost::count(&trained.inference(1)?.graph);
     let in_file = measured

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use adwp_base::Failure;
 use adwp_export::{Inherited, Network, Trained};
 use adwp_models::Bounds;
 use adwp_train::{RunDir, TrainError, write_atomic};
@@ -9,7 +10,6 @@ use adwp_train::{RunDir, TrainError, write_atomic};
 use crate::architecture::{GENOTYPE, RunArchitecture};
 use crate::args::{RetrainArgs, RunArgs};
 use crate::config::Config;
-use crate::failure::Failure;
 use crate::progress::Console;
 use crate::session::Images;
 

@@ -1,6 +1,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use adwp_base::{Failure, Kind};
+
 use crate::kind::DatasetKind;
 use crate::shape::ImageShape;
 
@@ -431,6 +433,12 @@ fn difference(only_train: &[String], only_test: &[String]) -> String {
         parts.push(format!("only the second has {}", list(only_test)));
     }
     parts.join("; ")
+}
+
+impl From<DataError> for Failure {
+    fn from(e: DataError) -> Self {
+        Self::of(Kind::Input, &e, e.hint())
+    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,7 @@
+use std::io::ErrorKind;
 use std::path::PathBuf;
+
+use adwp_base::{Failure, FileError, Kind};
 
 use crate::runtime::{OLDEST_MINOR, Runtime};
 
@@ -287,5 +290,30 @@ impl DeployError {
             _ => return None,
         };
         Some(hint)
+    }
+}
+
+impl From<FileError> for DeployError {
+    fn from(e: FileError) -> Self {
+        match e {
+            FileError::Io { action: "write", path, source } => Self::Unwritable { path, source },
+            FileError::Io { path, source, .. } if source.kind() == ErrorKind::NotFound => {
+                Self::Missing { path }
+            }
+            FileError::Io { path, source, .. } => Self::Unreadable { path, source },
+            FileError::Damaged { path, reason } => Self::Report { path, detail: reason },
+        }
+    }
+}
+
+impl From<DeployError> for Failure {
+    fn from(e: DeployError) -> Self {
+        let kind = match e {
+            DeployError::Run { .. }
+            | DeployError::NotFinite { .. }
+            | DeployError::OrtConflict { .. } => Kind::Failed,
+            _ => Kind::Input,
+        };
+        Self::of(kind, &e, e.hint())
     }
 }

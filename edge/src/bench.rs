@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use adwp_base::{Failure, output::as_json};
 use adwp_data::{Normalization, decode_image};
 use adwp_deploy::{
     DeployError, affinity,
@@ -15,8 +16,8 @@ use adwp_deploy::{
 };
 
 use crate::{
-    BenchArgs, CompareArgs, Failure, ProbeArgs, Style, args::Format, choose, find_library, json,
-    page, predict::image_shape, report::write,
+    BenchArgs, CompareArgs, ProbeArgs, Style, args::Format, choose, find_library, page,
+    predict::image_shape, report::write,
 };
 
 /// Images of noise that the runtimes are compared on.
@@ -72,7 +73,7 @@ pub fn bench(args: &BenchArgs, style: Style<'_>) -> Result<String, Failure> {
         write(path, &adwp_report::bench_html(&page))?;
     }
     if style.json {
-        return json(&report);
+        return as_json(&report);
     }
     Ok(page::text(&page, Format::Table))
 }
@@ -149,7 +150,7 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), Failure> {
 /// # Errors
 /// The model does not run.
 pub fn probe(args: &ProbeArgs) -> Result<String, Failure> {
-    json(&memory::of_this_process(
+    as_json(&memory::of_this_process(
         &args.model,
         args.runtime,
         args.threads,
@@ -172,7 +173,7 @@ pub fn compare(args: &CompareArgs, style: Style<'_>) -> Result<(String, Option<F
         );
     }
     let text = if style.json {
-        json(&changes)?
+        as_json(&changes)?
     } else {
         changes.iter().map(|change| format!("{change}\n")).collect()
     };

@@ -1,11 +1,12 @@
 use std::{collections::BTreeMap, path::Path};
 
+use adwp_base::{Failure, output};
 use adwp_deploy::{
     cost::{self as counter, Cost},
     onnx::{OnnxFile, OnnxModel},
 };
 
-use crate::{Failure, ShapeArg, json};
+use crate::ShapeArg;
 
 /// `cost` of an ONNX file: the text that belongs on stdout, with every node where `layers` are
 /// asked for.
@@ -23,7 +24,7 @@ pub fn cost(
         cost.layers.clear();
     }
     if as_json {
-        return json(&cost);
+        return output::as_json(&cost);
     }
     let mut text = String::new();
     if layers {

@@ -1,5 +1,6 @@
 use std::time::{Duration, Instant};
 
+use adwp_base::{Failure, output::as_json};
 use adwp_data::{Loader, LoaderConfig, Normalization, OpenOptions};
 use adwp_deploy::{
     accuracy::{self, Accuracy},
@@ -8,7 +9,7 @@ use adwp_deploy::{
 };
 use serde_json::json as object;
 
-use crate::{EvalArgs, Failure, Style, choose, find_library, json};
+use crate::{EvalArgs, Style, choose, find_library};
 
 /// Time between two messages.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -69,7 +70,7 @@ pub fn eval(args: &EvalArgs, style: Style<'_>) -> Result<String, Failure> {
     }
     if style.json {
         let row = |(runtime, a): &(Runtime, Accuracy)| object!({ "runtime": runtime, "images": a.n, "top1": a.top1_share(), "top5": a.top5_share(), "top1_correct": a.top1, "top5_correct": a.top5 });
-        return json(&rows.iter().map(row).collect::<Vec<_>>());
+        return as_json(&rows.iter().map(row).collect::<Vec<_>>());
     }
     let line = |(runtime, a): &(Runtime, Accuracy)| {
         format!(

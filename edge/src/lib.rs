@@ -9,7 +9,6 @@ mod args;
 mod bench;
 mod cost;
 mod eval;
-mod failure;
 mod page;
 mod predict;
 mod report;
@@ -21,7 +20,6 @@ pub use args::{
 pub use bench::{bench, compare, probe};
 pub use cost::{cost, counted};
 pub use eval::eval;
-pub use failure::{Failure, Kind};
 pub use predict::predict;
 pub use report::report;
 
@@ -39,13 +37,6 @@ pub struct Style<'a> {
     pub json: bool,
     /// Takes messages for people.
     pub say: &'a mut dyn FnMut(&str),
-}
-
-/// A value as the JSON that belongs on stdout.
-fn json(value: &impl serde::Serialize) -> Result<String, Failure> {
-    let text = serde_json::to_string_pretty(value)
-        .map_err(|e| Failure::failed(format!("cannot print the result as JSON: {e}")))?;
-    Ok(text + "\n")
 }
 
 /// The library of ONNX Runtime; that there is none is an error where it is asked for alone.

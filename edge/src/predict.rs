@@ -1,10 +1,11 @@
+use adwp_base::{Failure, output::as_json};
 use adwp_data::{Framing, ImageShape, Normalization, decode_image, decode_image_framed};
 use adwp_deploy::onnx::OnnxModel;
 use adwp_deploy::predict::{Prediction, predict as classify};
 use adwp_deploy::runtime::{Runtime, Session, SessionOptions};
 use serde_json::json;
 
-use crate::{Failure, PredictArgs, Style, find_library};
+use crate::{PredictArgs, Style, find_library};
 
 /// The images that a model takes.
 pub(crate) fn image_shape(model: &OnnxModel) -> ImageShape {
@@ -56,7 +57,7 @@ pub fn predict(args: &PredictArgs, style: Style<'_>) -> Result<String, Failure> 
     if style.json {
         let entry = |p: &Prediction| json!({ "class": p.class, "name": p.name, "probability": p.probability });
         let image = |(path, top): &(_, Vec<Prediction>)| json!({ "image": path, "top": top.iter().map(entry).collect::<Vec<_>>() });
-        return crate::json(&results.iter().map(image).collect::<Vec<_>>());
+        return as_json(&results.iter().map(image).collect::<Vec<_>>());
     }
     let mut text = String::new();
     for (path, top) in results {

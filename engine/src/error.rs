@@ -1,3 +1,5 @@
+use adwp_base::{Failure, Kind};
+
 use crate::Shape;
 
 /// Result of the engine's fallible functions.
@@ -112,5 +114,14 @@ impl EngineError {
             *hint = Some(text.into());
         }
         self
+    }
+}
+
+impl From<EngineError> for Failure {
+    fn from(e: EngineError) -> Self {
+        match e {
+            EngineError::Cuda { what, hint } => Self { message: what, hint, kind: Kind::Failed },
+            e => Self::of(Kind::Failed, &e, None),
+        }
     }
 }

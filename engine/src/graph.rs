@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 
 use crate::op::Op;
-use crate::{EngineError, Init, Result, Shape};
+use crate::{EngineError, Init, Owner, Result, Shape};
 
 /// Index of a node in its [`Graph`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,6 +25,8 @@ pub struct Node {
     pub inputs: Vec<NodeId>,
     /// Shape of its value.
     pub shape: Shape,
+    /// The section of the network that it belongs to.
+    pub owner: Owner,
 }
 
 impl Node {
@@ -44,12 +46,19 @@ impl Node {
 pub struct Graph {
     nodes: Vec<Node>,
     names: HashMap<String, NodeId>,
+    /// Of the nodes that are added now.
+    owner: Owner,
 }
 
 impl Graph {
     /// A graph without nodes.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Sets the owner of the nodes that are added from now on, and gives the one before.
+    pub fn set_owner(&mut self, owner: Owner) -> Owner {
+        std::mem::replace(&mut self.owner, owner)
     }
 
     /// Adds an input with the given shape.
@@ -113,7 +122,7 @@ impl Graph {
         }
         let id = NodeId(self.nodes.len());
         self.names.insert(name.clone(), id);
-        self.nodes.push(Node { name, op, inputs, shape });
+        self.nodes.push(Node { name, op, inputs, shape, owner: self.owner });
         Ok(id)
     }
 

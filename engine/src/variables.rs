@@ -3,7 +3,7 @@ use std::collections::HashMap;
 use rand::Rng;
 
 use crate::storage::Storage;
-use crate::{EngineError, Graph, Init, Leaf, Result, Shape};
+use crate::{EngineError, Graph, Init, Leaf, Owner, Result, Shape};
 
 /// What a variable is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +58,8 @@ pub struct VariableSpec {
     pub shape: Shape,
     /// What it is for.
     pub kind: VariableKind,
+    /// The section of the network that it belongs to.
+    pub owner: Owner,
 }
 
 /// One named tensor that outlives a step.
@@ -250,18 +252,26 @@ impl Variables {
 impl Graph {
     /// Every variable that the graph needs, in node order.
     pub fn variables(&self) -> impl Iterator<Item = VariableSpec> + '_ {
-        self.nodes().flat_map(|(_, node)| match node.op.leaf() {
-            Some(Leaf::Parameter(init)) => {
-                let kind = VariableKind::Parameter { init };
-                vec![VariableSpec { name: node.name.clone(), shape: node.shape.clone(), kind }]
+        self.nodes().flat_map(|(_, node)| {
+            let of = |name: String, shape: Shape, kind: VariableKind| VariableSpec {
+                name,
+                shape,
+                kind,
+                owner: node.owner,
+            };
+            match node.op.leaf() {
+                Some(Leaf::Parameter(init)) => {
+                    let kind = VariableKind::Parameter { init };
+                    vec![of(node.name.clone(), node.shape.clone(), kind)]
+                }
+                None if node.op.keeps_statistics() => [
+                    (node.running_mean(), VariableKind::RunningMean),
+                    (node.running_var(), VariableKind::RunningVar),
+                ]
+                .map(|(name, kind)| of(name, [node.shape[1]].into(), kind))
+                .into(),
+                Some(Leaf::Input) | None => Vec::new(),
             }
-            None if node.op.keeps_statistics() => [
-                (node.running_mean(), VariableKind::RunningMean),
-                (node.running_var(), VariableKind::RunningVar),
-            ]
-            .map(|(name, kind)| VariableSpec { name, shape: [node.shape[1]].into(), kind })
-            .into(),
-            Some(Leaf::Input) | None => Vec::new(),
         })
     }
 }

@@ -1,3 +1,4 @@
+use adwp_base::{Failure, Kind};
 use adwp_data::DataError;
 use adwp_engine::EngineError;
 use adwp_models::ModelError;
@@ -84,6 +85,21 @@ impl ExportError {
             | Self::Engine(_)
             | Self::NotExportable { .. }
             | Self::Calibration { .. } => None,
+        }
+    }
+}
+
+impl From<ExportError> for Failure {
+    fn from(e: ExportError) -> Self {
+        match e {
+            ExportError::Model(e) => e.into(),
+            ExportError::Train(e) => e.into(),
+            ExportError::Engine(e) => e.into(),
+            ExportError::Data(e) => e.into(),
+            ExportError::NotExportable { .. }
+            | ExportError::TooLarge { .. }
+            | ExportError::Calibration { .. }
+            | ExportError::Disagreement { .. } => Self::of(Kind::Failed, &e, e.hint()),
         }
     }
 }

@@ -1,3 +1,4 @@
+use adwp_base::Failure;
 use adwp_export::ExportError;
 use adwp_models::ModelError;
 use adwp_search::SearchError;
@@ -31,6 +32,17 @@ impl FidelityError {
             Self::Search(e) => e.hint(),
             Self::Export(e) => e.hint(),
             Self::Train(e) => e.hint(),
+        }
+    }
+}
+
+impl From<FidelityError> for Failure {
+    fn from(e: FidelityError) -> Self {
+        match e {
+            FidelityError::Model(e) => e.into(),
+            FidelityError::Search(e) => e.into(),
+            FidelityError::Export(e) => e.into(),
+            FidelityError::Train(e) => e.into(),
         }
     }
 }

@@ -198,11 +198,7 @@ impl Fidelity {
     /// # Errors
     /// A file of another schema, or with keys that are unknown.
     pub fn from_json(text: &str) -> Result<Self, String> {
-        let fidelity: Self = serde_json::from_str(text).map_err(|e| e.to_string())?;
-        match fidelity.schema.as_str() {
-            SCHEMA => Ok(fidelity),
-            other => Err(format!("unknown schema {other:?}, expected {SCHEMA:?}")),
-        }
+        adwp_base::from_json(text, SCHEMA).map_err(|e| e.to_string())
     }
 
     /// The text of `fidelity.json`.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use adwp_train::{TrainError, read_text, write_atomic};
+use adwp_train::{TrainError, read_json, read_text, write_atomic};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -28,12 +28,10 @@ struct ScoresFile {
 impl Scores {
     /// Those on disk; none where there is no file.
     pub(crate) fn open(path: PathBuf) -> Result<Self> {
-        let empty = || ScoresFile { schema: SCORES_SCHEMA.to_owned(), scores: Vec::new() };
-        let file = read(&path)?.unwrap_or_else(empty);
-        if file.schema != SCORES_SCHEMA {
-            let reason = format!("its schema is {:?}, expected {SCORES_SCHEMA:?}", file.schema);
-            return Err(TrainError::Damaged { path, reason }.into());
-        }
+        let file = match path.exists() {
+            true => read_json(&path, SCORES_SCHEMA)?,
+            false => ScoresFile { schema: SCORES_SCHEMA.to_owned(), scores: Vec::new() },
+        };
         Ok(Self { path, file })
     }
 

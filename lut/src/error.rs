@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use adwp_base::{Failure, Kind};
 use adwp_deploy::DeployError;
 use adwp_engine::EngineError;
 use adwp_export::ExportError;
@@ -97,4 +98,20 @@ pub fn size_flags(skeleton: &Skeleton, keep: usize) -> String {
         "--cells {cells} --channels {channels} --image {c}x{h}x{w} --classes {classes} --stem \
          {stem} --keep {keep}"
     )
+}
+
+impl From<LutError> for Failure {
+    fn from(e: LutError) -> Self {
+        match e {
+            LutError::Model(e) => e.into(),
+            LutError::Engine(e) => e.into(),
+            LutError::Export(e) => e.into(),
+            LutError::Deploy(e) => e.into(),
+            LutError::Train(e) => e.into(),
+            LutError::Missing { .. } | LutError::Table { .. } | LutError::Elsewhere { .. } => {
+                Self::of(Kind::Input, &e, e.hint())
+            }
+            LutError::Temporary { .. } => Self::of(Kind::Failed, &e, e.hint()),
+        }
+    }
 }

@@ -75,16 +75,7 @@ impl LatencyTable {
     }
 
     fn from_json(text: &str) -> Result<Self, String> {
-        #[derive(Deserialize)]
-        struct Schema {
-            schema: String,
-        }
-        // A table of another version is told as such, and not as a wrong key.
-        let found: Schema = serde_json::from_str(text).map_err(|e| e.to_string())?;
-        if found.schema != SCHEMA {
-            return Err(format!("unknown schema {:?}, expected {SCHEMA:?}", found.schema));
-        }
-        let mut table: Self = serde_json::from_str(text).map_err(|e| e.to_string())?;
+        let mut table: Self = adwp_base::from_json(text, SCHEMA).map_err(|e| e.to_string())?;
         table.entries.sort_by_key(|entry| entry.part);
         table.validate()?;
         Ok(table)

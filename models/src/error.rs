@@ -1,3 +1,4 @@
+use adwp_base::{Failure, Kind};
 use adwp_engine::EngineError;
 
 /// What can be wrong with an architecture.
@@ -36,4 +37,13 @@ pub enum ModelError {
     /// The engine refused the graph.
     #[error(transparent)]
     Engine(#[from] EngineError),
+}
+
+impl From<ModelError> for Failure {
+    fn from(e: ModelError) -> Self {
+        match e {
+            ModelError::Engine(_) => Self::of(Kind::Failed, &e, None),
+            e => Self::of(Kind::Input, &e, None),
+        }
+    }
 }

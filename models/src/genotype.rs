@@ -1,3 +1,4 @@
+use adwp_base::JsonError;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -73,21 +74,14 @@ impl Genotype {
     }
 }
 
-/// Parses a versioned JSON file. The schema is looked at first, so that a file of another version
-/// is told as such and not as a wrong key.
+/// Parses a versioned JSON file; the error says what it was.
 pub(crate) fn parse<T: DeserializeOwned>(
     text: &str,
     what: &'static str,
     expected: &'static str,
 ) -> Result<T, ModelError> {
-    #[derive(Deserialize)]
-    struct Schema {
-        schema: String,
-    }
-    let fail = |e: serde_json::Error| ModelError::Parse { what, message: e.to_string() };
-    let found: Schema = serde_json::from_str(text).map_err(fail)?;
-    if found.schema != expected {
-        return Err(ModelError::Schema { what, found: found.schema, expected });
-    }
-    serde_json::from_str(text).map_err(fail)
+    adwp_base::from_json(text, expected).map_err(|e| match e {
+        JsonError::Schema { found, expected } => ModelError::Schema { what, found, expected },
+        JsonError::Form(e) => ModelError::Parse { what, message: e.to_string() },
+    })
 }

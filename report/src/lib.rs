@@ -5,7 +5,6 @@
 //! shows it.
 
 mod bench;
-mod error;
 mod escape;
 mod format;
 mod html;
@@ -19,7 +18,6 @@ pub use bench::{
     BenchFold, BenchLatency, BenchMachine, BenchModel, BenchNode, BenchPage, BenchParity,
     BenchProfile, bench_csv, bench_html, bench_markdown, bench_table,
 };
-pub use error::ReportError;
 pub use html::html;
 pub use run_report::{
     BudgetRow, FormatRow, LatencyRow, ParityRow, PhaseTime, RunReport, RuntimeAccuracy,

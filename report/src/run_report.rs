@@ -1,7 +1,8 @@
+use adwp_base::{JsonError, to_json};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{ReportError, Schema};
+use crate::Schema;
 
 /// The result of a run: `report.json`.
 ///
@@ -233,25 +234,13 @@ impl RunReport {
     ///
     /// # Errors
     /// Unknown schema, unknown or missing keys, values of another type.
-    pub fn from_json(text: &str) -> Result<Self, ReportError> {
-        // Looked at first, so that a report of another version is told as such and not as a wrong
-        // key.
-        #[derive(Deserialize)]
-        struct Version {
-            schema: String,
-        }
-        let found = serde_json::from_str::<Version>(text)?.schema;
-        if found != Schema::NAME {
-            return Err(ReportError::Schema { found, expected: Schema::NAME });
-        }
-        Ok(serde_json::from_str(text)?)
+    pub fn from_json(text: &str) -> Result<Self, JsonError> {
+        adwp_base::from_json(text, Schema::NAME)
     }
 
     /// The text of `report.json`.
     pub fn to_json(&self) -> String {
-        serde_json::to_string_pretty(self)
-            .expect("a report has only strings, numbers and JSON values")
-            + "\n"
+        to_json(self)
     }
 }
 

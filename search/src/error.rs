@@ -1,3 +1,4 @@
+use adwp_base::Failure;
 use adwp_engine::EngineError;
 use adwp_models::ModelError;
 use adwp_train::TrainError;
@@ -25,6 +26,16 @@ impl SearchError {
         match self {
             Self::Train(e) => e.hint(),
             Self::Model(_) | Self::Engine(_) => None,
+        }
+    }
+}
+
+impl From<SearchError> for Failure {
+    fn from(e: SearchError) -> Self {
+        match e {
+            SearchError::Model(e) => e.into(),
+            SearchError::Train(e) => e.into(),
+            SearchError::Engine(e) => e.into(),
         }
     }
 }

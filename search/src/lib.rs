@@ -45,7 +45,8 @@ mod tests {
     use super::*;
     use crate::settings::tests::black_images;
     use adwp_models::{
-        ChoiceCosts, Discrete, GeneratorActivation, Genotype, IntensiveSpace, Limit, Resource, cost,
+        ChoiceCosts, Discrete, GeneratorActivation, Genotype, Intensive, IntensiveSpace, Limit,
+        Resource, cost,
     };
     use adwp_train::{Context, Interrupt, Progress, Reporter, RunDir, Streams};
     use serde_json::{Map, Value};
@@ -188,7 +189,8 @@ mod tests {
             cost::count(&Discrete::build(genotype, &data.target, 1, None).unwrap().graph).madds
         };
         let free = cost(&found(&[]).unwrap());
-        let costs = ChoiceCosts::madds(&space, &data.target).unwrap();
+        let sized = Intensive::new(space.clone(), data.target, 1).unwrap();
+        let costs = ChoiceCosts::madds(&sized).unwrap();
         let limit = |most| Limit { resource: Resource::Madds, most, costs: costs.clone() };
         let most = costs.fixed + 0.5 * (free as f64 - costs.fixed);
         assert!(cost(&found(&[limit(most)]).unwrap()) as f64 <= most);

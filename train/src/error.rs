@@ -1,6 +1,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use adwp_base::{Failure, FileError, Kind};
 use adwp_data::DataError;
 use adwp_engine::EngineError;
 
@@ -126,4 +127,28 @@ impl TrainError {
 /// The end of a message.
 fn what_went_first(first: Option<&str>) -> String {
     first.map(|first| format!("; what went first: {first}")).unwrap_or_default()
+}
+
+impl From<FileError> for TrainError {
+    fn from(e: FileError) -> Self {
+        match e {
+            FileError::Io { action, path, source } => Self::File { action, path, source },
+            FileError::Damaged { path, reason } => Self::Damaged { path, reason },
+        }
+    }
+}
+
+impl From<TrainError> for Failure {
+    fn from(e: TrainError) -> Self {
+        let kind = match e {
+            TrainError::Engine(e) => return e.into(),
+            TrainError::File { .. }
+            | TrainError::Damaged { .. }
+            | TrainError::Memory { .. }
+            | TrainError::Settings(_)
+            | TrainError::Data(_) => Kind::Input,
+            TrainError::NotFinite { .. } | TrainError::Spoiled { .. } => Kind::Failed,
+        };
+        Self::of(kind, &e, e.hint())
+    }
 }

@@ -29,7 +29,7 @@ pub use checkpoint::{Checkpoint, TensorData};
 pub use checks::{check_augmentation, check_settings};
 pub use error::{Result, TrainError};
 pub use evaluate::{Evaluation, Evaluator, Score, correct_predictions, labels_as_floats};
-pub use files::{read_text, write_atomic};
+pub use files::{read_json, read_text, write_atomic};
 pub use finite::{first_not_finite, require_finite};
 pub use interrupt::{Interrupt, StopReason};
 pub use masks::drop_masks;

@@ -1,7 +1,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::files::PARTIAL;
+use adwp_base::PARTIAL;
+
 use crate::{Result, TrainError};
 
 /// The folder of a run and the files in it.

@@ -6,7 +6,9 @@ mod steps;
 
 pub(crate) use network::{HEAD, Network, Size, Update};
 
-use crate::failure::{BenchError, Result};
+use adwp_base::Failure;
+
+use crate::failure::Result;
 use operators::Operator;
 use steps::Step;
 
@@ -56,7 +58,7 @@ pub(crate) fn containing(parts: &[String]) -> Result<Vec<Case>> {
     let all = all();
     if let Some(part) = parts.iter().find(|part| !all.iter().any(|case| case.name.contains(*part)))
     {
-        return Err(BenchError::Usage(format!(
+        return Err(Failure::input(format!(
             "no case has {part:?} in its name; --list prints all names"
         )));
     }
@@ -70,7 +72,7 @@ pub(crate) fn containing(parts: &[String]) -> Result<Vec<Case>> {
 pub(crate) fn named(name: &str) -> Result<Case> {
     let found = all().into_iter().find(|case| case.name == name);
     found.ok_or_else(|| {
-        BenchError::Usage(format!("there is no case {name:?}; --list prints all names"))
+        Failure::input(format!("there is no case {name:?}; --list prints all names"))
     })
 }
 

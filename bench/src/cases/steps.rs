@@ -1,3 +1,4 @@
+use adwp_base::Failure;
 use adwp_engine::{Graph, NodeId};
 use adwp_models::{
     Discrete, Dropped, Heads, Hypernetwork, HypernetworkOptions, IntensiveSpace, Relaxed, Skeleton,
@@ -7,7 +8,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::cases::network::{Network, Size, Update, labels, noise};
-use crate::failure::{BenchError, Result};
+use crate::failure::Result;
 
 /// What is updated, as in the paper's phases and with their optimisers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,9 +113,9 @@ impl Step {
                 let heads =
                     Heads { auxiliary: 0.0, drop_path: true, dropout: false, smoothing: 0.0 };
                 let net = Discrete::build(&genotype, &skeleton, batch, Some(heads))?;
-                let training = net.training.ok_or_else(|| {
-                    BenchError::Failed("a network built with heads has none".into())
-                })?;
+                let training = net
+                    .training
+                    .ok_or_else(|| Failure::failed("a network built with heads has none"))?;
                 let trainable: Vec<NodeId> = net.graph.parameters().collect();
                 let mut network = network(
                     net.graph,

@@ -1,11 +1,10 @@
+use adwp_base::{Failure, output};
 use adwp_models::{Blueprint, Genotype, Sizes, Skeleton, Stem};
 use serde::Serialize;
 
 use super::{Style, zoo};
 use crate::architecture::RunArchitecture;
 use crate::args::CostArgs;
-use crate::failure::Failure;
-use crate::output;
 use crate::progress::Console;
 use crate::steps::parsed;
 

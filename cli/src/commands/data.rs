@@ -1,10 +1,9 @@
+use adwp_base::{Failure, output};
 use adwp_data::{DatasetKind, Report, check};
 use adwp_train::Reporter;
 
 use super::Style;
 use crate::args::DataCommand;
-use crate::failure::Failure;
-use crate::output;
 use crate::progress::Console;
 
 /// `adwp data`.

@@ -1,34 +1,33 @@
 //! The commands that devices have too: `adwp_edge` carries them out, here their results are
 //! printed.
 
+use adwp_base::{Failure, output};
 use adwp_edge::{CompareArgs, ReportArgs};
 
 use super::{Style, road};
-use crate::failure::Failure;
-use crate::output;
 use crate::progress::Console;
 
 /// Carries out a command and prints what it gives.
 pub(super) fn print(
     style: Style,
-    command: impl FnOnce(adwp_edge::Style<'_>) -> Result<String, adwp_edge::Failure>,
+    command: impl FnOnce(adwp_edge::Style<'_>) -> Result<String, Failure>,
 ) -> Result<(), Failure> {
     output::data(&with_style(style, command)?)
 }
 
 fn with_style<T>(
     style: Style,
-    command: impl FnOnce(adwp_edge::Style<'_>) -> Result<T, adwp_edge::Failure>,
+    command: impl FnOnce(adwp_edge::Style<'_>) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     let mut console = Console::new(style.verbosity);
-    Ok(command(adwp_edge::Style { json: style.json, say: &mut |text| console.say(text) })?)
+    command(adwp_edge::Style { json: style.json, say: &mut |text| console.say(text) })
 }
 
 /// `adwp compare`: a regression is printed, and is a failure.
 pub(super) fn compare(args: &CompareArgs, style: Style) -> Result<(), Failure> {
     let (text, failure) = with_style(style, |style| adwp_edge::compare(args, style))?;
     output::data(&text)?;
-    failure.map_or(Ok(()), |failure| Err(failure.into()))
+    failure.map_or(Ok(()), Err)
 }
 
 /// `adwp report`: of a run's folder, or of results of `adwp bench`.

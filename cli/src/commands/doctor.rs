@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use adwp_base::{Failure, output};
 use adwp_data::DatasetKind;
 use adwp_deploy::DeployError;
 use adwp_deploy::machine::Machine;
@@ -8,8 +9,6 @@ use serde_json::json;
 
 use super::Style;
 use crate::device::{compiler, gpus};
-use crate::failure::Failure;
-use crate::output;
 
 /// Instruction sets that the engine's kernels are compiled for, the best first.
 fn instruction_sets() -> Vec<&'static str> {

@@ -1,5 +1,6 @@
 //! `adwp fidelity`: does predicting weights rank architectures?
 
+use adwp_base::{Failure, output};
 use adwp_fidelity::{Correlation, Experiment, Fidelity, FidelitySettings, MethodResult};
 use adwp_models::IntensiveSpace;
 use adwp_report::{Panel, Scatter, scatter};
@@ -9,10 +10,8 @@ use adwp_train::write_atomic;
 use super::Style;
 use super::road::deadline;
 use crate::args::FidelityArgs;
-use crate::failure::Failure;
 use crate::limits::limits;
 use crate::memory::Training;
-use crate::output;
 use crate::session::{Existing, Session};
 use crate::steps::parsed;
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use adwp_base::{Failure, output};
 use adwp_data::{DEFAULT_IMAGE_SIZE, DatasetKind};
 use adwp_deploy::runtime::Runtime;
 use adwp_export::Trained;
@@ -16,9 +17,7 @@ use serde_json::json;
 use super::Style;
 use crate::args::{LutBuildArgs, LutCheckArgs, LutCommand, OrtArgs, RunArgs, SizeArgs, TimingArgs};
 use crate::config::{Config, check_latency};
-use crate::failure::Failure;
 use crate::interrupt;
-use crate::output;
 use crate::progress::Console;
 use crate::steps::find_library;
 

@@ -9,8 +9,9 @@ mod lut;
 mod road;
 pub(crate) mod zoo;
 
+use adwp_base::Failure;
+
 use crate::args::{Args, Command};
-use crate::failure::Failure;
 use crate::memory::Training;
 use crate::progress::Verbosity;
 

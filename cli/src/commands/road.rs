@@ -3,15 +3,14 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
+use adwp_base::{Failure, output};
 use adwp_export::onnx::{Format, Precision};
 use adwp_report::terminal_table;
 
 use super::Style;
 use crate::args::{ExportArgs, RetrainArgs, RunArgs, TrainArgs};
-use crate::failure::Failure;
 use crate::formats;
 use crate::memory::Training;
-use crate::output;
 use crate::session::{Existing, Session};
 use crate::steps;
 use crate::transfer::Origin;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use adwp_base::{Failure, output};
 use adwp_data::{Framing, ImageShape, Normalization, decode_image_framed};
 use adwp_deploy::onnx::OnnxModel;
 use adwp_deploy::runtime::{Session as RuntimeSession, SessionOptions};
@@ -14,8 +15,6 @@ use serde::Serialize;
 
 use super::Style;
 use crate::args::{NetworkSizeArgs, ZooCommand, ZooExportArgs};
-use crate::failure::Failure;
-use crate::output;
 use crate::progress::Console;
 use crate::reference;
 use crate::steps::{available, find_library};

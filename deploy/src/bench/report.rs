@@ -1,11 +1,8 @@
 //! What the measurements of some models are kept as.
 
-use std::{
-    fs,
-    io::Write,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
+use adwp_base::JsonError;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -188,19 +185,15 @@ impl BenchReport {
     /// not know.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let wrong = |detail: String| DeployError::Report { path: path.to_owned(), detail };
-        let text = fs::read_to_string(path).map_err(|source| match source.kind() {
-            std::io::ErrorKind::NotFound => DeployError::Missing { path: path.to_owned() },
-            _ => DeployError::Unreadable { path: path.to_owned(), source },
-        })?;
-        let json: serde_json::Value =
-            serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
-        // Another schema would fail on its first foreign key, with a message about that key.
-        match json.get("schema").and_then(serde_json::Value::as_str) {
-            Some(SCHEMA) => serde_json::from_str(&text).map_err(|error| wrong(error.to_string())),
-            Some(other) => Err(wrong(format!("`schema` is {other}, expected {SCHEMA}"))),
-            None => Err(wrong(format!("`schema` is missing, expected {SCHEMA}"))),
-        }
+        adwp_base::from_json(&adwp_base::read_text(path)?, SCHEMA).map_err(|error| {
+            let detail = match error {
+                JsonError::Schema { found, expected } => {
+                    format!("`schema` is {found}, expected {expected}")
+                }
+                JsonError::Form(error) => error.to_string(),
+            };
+            DeployError::Report { path: path.to_owned(), detail }
+        })
     }
 
     /// Writes the report, all of it or nothing: a kill leaves the old file or the new one.
@@ -208,22 +201,6 @@ impl BenchReport {
     /// # Errors
     /// The file cannot be written.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<()> {
-        let path = path.as_ref();
-        let failed = |source| DeployError::Unwritable { path: path.to_owned(), source };
-        let mut text = serde_json::to_vec_pretty(self).map_err(|error| failed(error.into()))?;
-        text.push(b'\n');
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let temporary = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
-        let write = || {
-            let mut file = fs::File::create(&temporary)?;
-            file.write_all(&text)?;
-            file.sync_all()?;
-            fs::rename(&temporary, path)
-        };
-        write().map_err(|source| {
-            // What failed is reported; the rest of a temporary file is only litter.
-            let _ = fs::remove_file(&temporary);
-            failed(source)
-        })
+        Ok(adwp_base::write_atomic(path.as_ref(), adwp_base::to_json(self).as_bytes())?)
     }
 }

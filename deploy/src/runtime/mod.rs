@@ -10,7 +10,7 @@ use std::{
 use crate::{
     DeployError, Result,
     onnx::{BatchSize, ImageInput, OnnxModel},
-    ort_library::OrtLibrary,
+    ort_library::{self, OrtLibrary},
 };
 
 mod feed;
@@ -23,6 +23,27 @@ pub use kind::{OLDEST_MINOR, Runtime};
 pub use onnxruntime::Probe;
 
 use feed::{Feed, Network};
+
+impl Runtime {
+    /// The runtimes that can be used where this is the library of ONNX Runtime, or there is none.
+    pub fn available(library: Option<&OrtLibrary>) -> Vec<Self> {
+        let is_there = |runtime: &Self| *runtime != Self::Ort || library.is_some();
+        Self::ALL.into_iter().filter(is_there).collect()
+    }
+}
+
+/// The library of ONNX Runtime; none where it is not found and neither it nor ONNX Runtime was asked
+/// for.
+///
+/// # Errors
+/// As [`ort_library::find`].
+pub fn find_library(explicit: Option<&Path>, wanted: &[Runtime]) -> Result<Option<OrtLibrary>> {
+    match ort_library::find(explicit) {
+        Ok(library) => Ok(Some(library)),
+        Err(e) if wanted.contains(&Runtime::Ort) || explicit.is_some() => Err(e),
+        Err(_) => Ok(None),
+    }
+}
 
 impl FromStr for Runtime {
     type Err = DeployError;

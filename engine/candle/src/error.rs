@@ -1,3 +1,4 @@
+use adwp_base::{Failure, Kind};
 use adwp_engine::EngineError;
 use candle_core::DType;
 
@@ -53,4 +54,10 @@ pub enum CandleError {
         /// Name of the output node.
         output: String,
     },
+}
+
+impl From<CandleError> for Failure {
+    fn from(e: CandleError) -> Self {
+        Self::of(Kind::Failed, &e, None)
+    }
 }

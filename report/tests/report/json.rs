@@ -1,4 +1,5 @@
-use adwp_report::{BudgetRow, ReportError, RunReport, SkippedImages};
+use adwp_base::JsonError;
+use adwp_report::{BudgetRow, RunReport, SkippedImages};
 use serde_json::{Value, json};
 
 use crate::sample::report;
@@ -12,7 +13,7 @@ fn changed(change: impl FnOnce(&mut Value)) -> String {
 
 fn refusal(change: impl FnOnce(&mut Value)) -> String {
     match RunReport::from_json(&changed(change)) {
-        Err(ReportError::Parse(e)) => e.to_string(),
+        Err(JsonError::Form(e)) => e.to_string(),
         other => panic!("{other:?}"),
     }
 }
@@ -77,7 +78,7 @@ fn another_schema_is_named() {
     // The keys of another version differ as well, and are not what is complained of.
     let text = r#"{"schema": "adwp/report/2", "network": {}}"#;
     match RunReport::from_json(text) {
-        Err(ReportError::Schema { found, expected }) => {
+        Err(JsonError::Schema { found, expected }) => {
             assert_eq!([found.as_str(), expected], ["adwp/report/2", "adwp/report/1"])
         }
         other => panic!("{other:?}"),

@@ -1,0 +1,196 @@
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use tempfile::NamedTempFile;
+
+use crate::{Failure, JsonError, Kind, from_json};
+
+/// How the names of files begin that are being written.
+pub const PARTIAL: &str = ".partial-";
+
+/// What can go wrong with a file of the program's own.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// It could not be read or written.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was attempted: "read", "write", …
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It is cut off or holds something else.
+    #[error("{} is damaged or no file of this kind: {reason}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit.
+        reason: String,
+    },
+}
+
+impl From<FileError> for Failure {
+    fn from(e: FileError) -> Self {
+        Self::of(Kind::Input, &e, None)
+    }
+}
+
+/// A file that is whole and on disk and does not have its name yet. Without
+/// [`publish`](Self::publish) it is removed again.
+#[derive(Debug)]
+pub struct Draft {
+    file: NamedTempFile,
+    path: PathBuf,
+}
+
+impl Draft {
+    /// Writes what `path` is to hold, in the same folder and with the same extension.
+    ///
+    /// # Errors
+    /// [`FileError::Io`] naming `path`.
+    pub fn write(path: &Path, contents: &[u8]) -> Result<Self, FileError> {
+        let write = || {
+            let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
+            let extension = path.extension().unwrap_or_default().to_string_lossy();
+            let mut file = tempfile::Builder::new()
+                .prefix(PARTIAL)
+                .suffix(&format!(".{extension}"))
+                .tempfile_in(folder.unwrap_or(Path::new(".")))?;
+            file.write_all(contents)?;
+            file.as_file().sync_all()?;
+            make_readable(file.as_file())?;
+            Ok(file)
+        };
+        match write() {
+            Ok(file) => Ok(Self { file, path: path.to_owned() }),
+            Err(source) => Err(cannot_write(path, source)),
+        }
+    }
+
+    /// Where it is until then.
+    pub fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// Gives it its name, and the place of what had this name.
+    ///
+    /// # Errors
+    /// [`FileError::Io`] naming the path; what is there is then untouched.
+    pub fn publish(self) -> Result<(), FileError> {
+        let Self { file, path } = self;
+        file.persist(&path).map_err(|e| cannot_write(&path, e.error))?;
+        // The rename is on disk once the folder is; file systems that cannot sync a folder order it
+        // themselves.
+        if let Some(folder) = path.parent().and_then(|folder| File::open(folder).ok()) {
+            folder.sync_all().ok();
+        }
+        Ok(())
+    }
+}
+
+fn cannot_write(path: &Path, source: io::Error) -> FileError {
+    FileError::Io { action: "write", path: path.to_owned(), source }
+}
+
+/// Writes a file so that a kill at any moment leaves the old one or the new one: temporary file
+/// in the same folder, fsync, rename.
+///
+/// # Errors
+/// [`FileError::Io`] naming `path`; the old file is then untouched and the temporary one removed.
+pub fn write_atomic(path: &Path, contents: &[u8]) -> Result<(), FileError> {
+    Draft::write(path, contents)?.publish()
+}
+
+/// Temporary files are private to their owner; results are for everyone who may read the folder.
+fn make_readable(file: &File) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        file.set_permissions(fs::Permissions::from_mode(0o644))?;
+    }
+    #[cfg(not(unix))]
+    let _ = file;
+    Ok(())
+}
+
+/// Reads a text file.
+///
+/// # Errors
+/// [`FileError::Io`] naming `path`.
+pub fn read_text(path: &Path) -> Result<String, FileError> {
+    fs::read_to_string(path).map_err(|source| FileError::Io {
+        action: "read",
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Reads a JSON file of a schema.
+///
+/// # Errors
+/// [`FileError`], with what is wrong with its JSON.
+pub fn read_json<T: DeserializeOwned>(path: &Path, schema: &'static str) -> Result<T, FileError> {
+    from_json(&read_text(path)?, schema).map_err(|e| FileError::Damaged {
+        path: path.to_owned(),
+        reason: match e {
+            JsonError::Schema { found, expected } => {
+                format!("its schema is {found:?}, expected {expected:?}")
+            }
+            JsonError::Form(e) => e.to_string(),
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Numbers {
+        #[serde(rename = "schema")]
+        _schema: String,
+        numbers: Vec<u32>,
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole_and_nothing_else_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.json");
+        for text in ["old", "new"] {
+            write_atomic(&path, text.as_bytes()).unwrap();
+            assert_eq!(read_text(&path).unwrap(), text);
+        }
+        let draft = Draft::write(&path, b"newer").unwrap();
+        assert_eq!(
+            (read_text(draft.path()).unwrap(), read_text(&path).unwrap().as_str()),
+            ("newer".into(), "new")
+        );
+        drop(draft);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        let nowhere = folder.path().join("no/a.json");
+        let refused = write_atomic(&nowhere, b"").unwrap_err().to_string();
+        assert!(refused.starts_with(&format!("cannot write {}: ", nowhere.display())), "{refused}");
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_json_file_is_said_of_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.json");
+        let read = |text: &str| {
+            write_atomic(&path, text.as_bytes()).unwrap();
+            read_json::<Numbers>(&path, "numbers/2").map_err(|e| e.to_string())
+        };
+        assert_eq!(read(r#"{"schema": "numbers/2", "numbers": [3]}"#).unwrap().numbers, [3]);
+        let another = read(r#"{"schema": "numbers/1", "letters": []}"#).unwrap_err();
+        let expected = r#"its schema is "numbers/1", expected "numbers/2""#;
+        assert!(another.ends_with(expected) && another.contains("a.json is damaged"), "{another}");
+        assert!(read(r#"{"schema": "numbers/2", "letters": 1}"#).unwrap_err().contains("letters"));
+    }
+}
