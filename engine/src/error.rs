@@ -119,9 +119,7 @@ impl EngineError {
 
 impl From<EngineError> for Failure {
     fn from(e: EngineError) -> Self {
-        match e {
-            EngineError::Cuda { what, hint } => Self { message: what, hint, kind: Kind::Failed },
-            e => Self::of(Kind::Failed, &e, None),
-        }
+        let EngineError::Cuda { what, hint } = e else { return Self::of(Kind::Failed, &e, None) };
+        Self { message: what, hint, kind: Kind::Failed }
     }
 }

@@ -135,7 +135,7 @@ impl Variables {
     /// Draws in the order of the graph's nodes, so the same graph and generator give the same
     /// values.
     pub fn initialize(&mut self, graph: &Graph, rng: &mut impl Rng) -> Result<()> {
-        for VariableSpec { name, shape, kind } in graph.variables() {
+        for VariableSpec { name, shape, kind, .. } in graph.variables() {
             match self.index.get(&name) {
                 Some(&i) => self.expect_shape(i, &shape)?,
                 None => {

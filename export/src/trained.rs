@@ -218,7 +218,7 @@ impl Trained {
         }
         let graph = network.blueprint.build(1, None)?.graph;
         let mut variables = Variables::new();
-        for VariableSpec { name, shape, kind } in graph.variables() {
+        for VariableSpec { name, shape, kind, .. } in graph.variables() {
             variables.insert(checkpoint.take_variable(name, kind.role(), shape, path)?);
         }
         let test = checkpoint.value("test", path)?;

@@ -61,7 +61,7 @@ impl Timeable {
 fn weights(graph: &Graph) -> Result<Variables> {
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let mut variables = Variables::new();
-    for VariableSpec { name, shape, kind } in graph.variables() {
+    for VariableSpec { name, shape, kind, .. } in graph.variables() {
         if kind == (VariableKind::Parameter { init: Init::Constant(0.0) }) {
             let data = Init::Uniform(1.0).draw(&shape, &mut rng);
             variables.insert(Variable::new(name, shape, data, Role::Parameter));

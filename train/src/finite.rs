@@ -69,7 +69,7 @@ pub fn first_not_finite(
 
     // What the passes below do to running statistics is done to copies.
     let mut copies = Variables::new();
-    for VariableSpec { name, shape, kind } in graph.variables() {
+    for VariableSpec { name, shape, kind, .. } in graph.variables() {
         let variable = variables.get(&name)?;
         let census = Census::of(variable.data()?);
         // Running statistics have no part in a step; behind an overflow, this very step has spoiled

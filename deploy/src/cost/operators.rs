@@ -15,20 +15,27 @@ fn free(shape: Shape) -> Inference {
     Ok(Inferred { shapes: vec![shape], madds: 0, params: vec![] })
 }
 
+/// Operators whose result has the shape of their first input.
+#[rustfmt::skip]
+const OF_ONE_SHAPE: [&str; 48] = [
+    "Relu", "LeakyRelu", "Elu", "Selu", "Celu", "ThresholdedRelu", "Clip", "Sigmoid", "HardSigmoid",
+    "HardSwish", "Tanh", "Softplus", "Softsign", "Gelu", "Mish", "Swish", "Shrink", "Erf", "Exp",
+    "Log", "Sqrt", "Abs", "Neg", "Reciprocal", "Floor", "Ceil", "Round", "Sign", "Sin", "Cos",
+    "Tan", "Atan", "Not", "IsNaN", "IsInf", "Identity", "Cast", "CastLike", "Softmax", "LogSoftmax",
+    "Hardmax", "LRN", "LpNormalization", "MeanVarianceNormalization", "CumSum", "Trilu",
+    "QuantizeLinear", "DequantizeLinear",
+];
+
+/// Operators with multiply-adds.
+#[rustfmt::skip]
+const WITH_MADDS: [&str; 8] = [
+    "Conv", "ConvTranspose", "Gemm", "MatMul", "QLinearConv", "ConvInteger", "QLinearMatMul",
+    "MatMulInteger",
+];
+
 /// Whether an operator has multiply-adds.
 pub(super) fn has_madds(node: &NodeProto) -> bool {
-    is_standard_domain(&node.domain)
-        && matches!(
-            node.op_type.as_str(),
-            "Conv"
-                | "ConvTranspose"
-                | "Gemm"
-                | "MatMul"
-                | "QLinearConv"
-                | "ConvInteger"
-                | "QLinearMatMul"
-                | "MatMulInteger"
-        )
+    is_standard_domain(&node.domain) && WITH_MADDS.contains(&node.op_type.as_str())
 }
 
 /// Infers what `node` gives from what is known of its inputs.
@@ -71,54 +78,7 @@ pub(super) fn infer(node: &NodeProto, values: &Values<'_>, opset: i64) -> Infere
             }
             free(shape)
         }
-        "Relu"
-        | "LeakyRelu"
-        | "Elu"
-        | "Selu"
-        | "Celu"
-        | "ThresholdedRelu"
-        | "Clip"
-        | "Sigmoid"
-        | "HardSigmoid"
-        | "HardSwish"
-        | "Tanh"
-        | "Softplus"
-        | "Softsign"
-        | "Gelu"
-        | "Mish"
-        | "Swish"
-        | "Shrink"
-        | "Erf"
-        | "Exp"
-        | "Log"
-        | "Sqrt"
-        | "Abs"
-        | "Neg"
-        | "Reciprocal"
-        | "Floor"
-        | "Ceil"
-        | "Round"
-        | "Sign"
-        | "Sin"
-        | "Cos"
-        | "Tan"
-        | "Atan"
-        | "Not"
-        | "IsNaN"
-        | "IsInf"
-        | "Identity"
-        | "Cast"
-        | "CastLike"
-        | "Softmax"
-        | "LogSoftmax"
-        | "Hardmax"
-        | "LRN"
-        | "LpNormalization"
-        | "MeanVarianceNormalization"
-        | "CumSum"
-        | "Trilu"
-        | "QuantizeLinear"
-        | "DequantizeLinear" => free(input(0)?.clone()),
+        op if OF_ONE_SHAPE.contains(&op) => free(input(0)?.clone()),
         "DynamicQuantizeLinear" => Ok(Inferred {
             shapes: vec![input(0)?.clone(), vec![], vec![]],
             madds: 0,

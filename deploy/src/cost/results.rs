@@ -88,19 +88,15 @@ fn is_determined(values: &Values<'_>, node: &NodeProto) -> bool {
     !random && node.input.iter().all(|name| name.is_empty() || values.is_constant(name))
 }
 
+/// Operators whose result shows the values of their first input, perhaps in another type.
+#[rustfmt::skip]
+const VIEWS: [&str; 9] = [
+    "Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Cast", "QuantizeLinear",
+    "DequantizeLinear",
+];
+
 /// The weight that the result of `node` is another view of.
 fn viewed<'a>(values: &Values<'a>, node: &NodeProto) -> Option<&'a str> {
-    let view = matches!(
-        node.op_type.as_str(),
-        "Identity"
-            | "Transpose"
-            | "Reshape"
-            | "Squeeze"
-            | "Unsqueeze"
-            | "Flatten"
-            | "Cast"
-            | "QuantizeLinear"
-            | "DequantizeLinear"
-    );
+    let view = VIEWS.contains(&node.op_type.as_str());
     view.then(|| values.roots.get(node.input.first()?.as_str()).copied()).flatten()
 }

@@ -32,8 +32,8 @@ impl Runtime {
     }
 }
 
-/// The library of ONNX Runtime; none where it is not found and neither it nor ONNX Runtime was asked
-/// for.
+/// The library of ONNX Runtime; none where it is not found and neither it nor ONNX Runtime was
+/// asked for.
 ///
 /// # Errors
 /// As [`ort_library::find`].
