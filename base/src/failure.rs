@@ -1,6 +1,9 @@
 use std::error::Error;
 use std::fmt;
 
+/// Result of what a command does.
+pub type Result<T = (), E = Failure> = std::result::Result<T, E>;
+
 /// Who has to act on a failure. It decides the exit code of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {

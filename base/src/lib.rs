@@ -9,7 +9,7 @@ mod json;
 pub mod output;
 mod program;
 
-pub use failure::{Failure, Kind};
+pub use failure::{Failure, Kind, Result};
 pub use files::{Draft, FileError, PARTIAL, read_json, read_text, write_atomic};
 pub use json::{JsonError, from_json, to_json};
 pub use program::program;

@@ -1,21 +1,34 @@
 //! What a run trains: a genotype that was found or given, or an architecture that was named.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use adwp_base::Failure;
+use adwp_base::{Failure, Result};
 use adwp_models::zoo::{Architecture, NamedArchitecture};
-use adwp_models::{Blueprint, Genotype, ModelError, Skeleton, Stem};
-use adwp_train::RunDir;
+use adwp_models::{Blueprint, Genotype, ModelError, Skeleton, Stem, Zoo, ZooEntry};
+use adwp_train::{RunDir, read_text};
 use serde::Deserialize;
 use toml::Table;
-
-use crate::commands::zoo;
-use crate::steps::parsed;
 
 /// The file of a run with a genotype.
 pub(crate) const GENOTYPE: &str = "genotype.json";
 /// The file of a run with an architecture of the zoo, or one of the user's own in the same form.
 pub(crate) const NAMED: &str = "architecture.json";
+
+/// Begins the name of a published architecture where a file could be named too.
+pub(crate) const PREFIX: &str = "zoo:";
+
+/// Reads a file of the run; an error names it.
+pub(crate) fn parsed<T>(
+    path: PathBuf,
+    parse: impl FnOnce(&str) -> Result<T, ModelError>,
+) -> Result<T> {
+    parse(&read_text(&path)?).map_err(|e| Failure::input(format!("{}: {e}", path.display())))
+}
+
+/// The published architecture of a name.
+pub(crate) fn published(name: &str) -> Result<&'static ZooEntry> {
+    Zoo::embedded().find(name).map_err(|e| Failure::from(e).hint("`adwp zoo list` has all names"))
+}
 
 /// The architecture of a run.
 #[derive(Clone)]
@@ -31,7 +44,7 @@ pub(crate) fn is_there(run: &RunDir) -> bool {
 
 impl RunArchitecture {
     /// The architecture in the folder of a run; none where there is none yet.
-    pub(crate) fn of_run(folder: &Path) -> Result<Option<Self>, Failure> {
+    pub(crate) fn of_run(folder: &Path) -> Result<Option<Self>> {
         match (folder.join(GENOTYPE), folder.join(NAMED)) {
             (genotype, named) if genotype.exists() && named.exists() => {
                 let failure = Failure::input(format!(
@@ -51,9 +64,9 @@ impl RunArchitecture {
     }
 
     /// What `--architecture` names: `zoo:NAME`, or a file of either form.
-    pub(crate) fn chosen(what: &Path) -> Result<Self, Failure> {
-        if let Some(name) = what.to_str().and_then(|what| what.strip_prefix(zoo::PREFIX)) {
-            return Ok(Self::Named(zoo::find(name)?.into()));
+    pub(crate) fn chosen(what: &Path) -> Result<Self> {
+        if let Some(name) = what.to_str().and_then(|what| what.strip_prefix(PREFIX)) {
+            return Ok(Self::Named(published(name)?.into()));
         }
         if !what.is_file() {
             let failure = Failure::input(format!("--architecture: {} is no file", what.display()));
@@ -64,7 +77,7 @@ impl RunArchitecture {
         parsed(what.to_owned(), Self::from_json)
     }
 
-    /// Reads the text of a file of either form; its schema tells which.
+    /// Reads the text of a file of either form, by its schema.
     pub(crate) fn from_json(text: &str) -> Result<Self, ModelError> {
         #[derive(Deserialize)]
         struct Schema {
@@ -78,7 +91,7 @@ impl RunArchitecture {
         }
     }
 
-    /// Its file in the folder of a run.
+    /// Name of the file that a run keeps it in.
     pub(crate) fn file(&self) -> &'static str {
         match self {
             Self::Genotype(_) => GENOTYPE,
@@ -139,10 +152,12 @@ impl RunArchitecture {
                         retrain.insert(key.into(), toml::Value::Float(value));
                     }
                 }
-                Architecture::Cells(_) | Architecture::WideCells(_) => {
-                    if let Some(stack) =
-                        zoo::find(&named.name).ok().and_then(|entry| entry.stack(stem))
-                    {
+                Architecture::Cells(_) | Architecture::WideCells(_) | Architecture::Member(_) => {
+                    let stack = published(&named.name).ok().and_then(|entry| entry.stack(stem));
+                    if matches!(named.architecture, Architecture::Member(_)) {
+                        retrain.insert("auxiliary".into(), toml::Value::Float(0.0));
+                    }
+                    if let Some(stack) = stack.or(named.architecture.stack()) {
                         all.insert("cells".into(), integer(stack.cells));
                         retrain.insert("channels".into(), integer(stack.channels));
                     }

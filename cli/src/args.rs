@@ -1,4 +1,5 @@
 mod lut;
+mod values;
 mod zoo;
 
 use std::path::PathBuf;
@@ -11,11 +12,12 @@ use adwp_edge::{
     input_shape,
 };
 use adwp_engine::cuda::Precision;
-use adwp_models::Stem;
 use clap::{ArgAction, ArgGroup, Parser, Subcommand};
 
 pub(crate) use lut::{LutBuildArgs, LutCheckArgs, LutCommand, SizeArgs, TimingArgs};
 pub(crate) use zoo::{NetworkSizeArgs, ZooCommand, ZooExportArgs};
+
+use values::{amount, auto_augment, minutes, precision};
 
 /// Searches, retrains, exports and benchmarks small image networks.
 #[derive(Debug, Parser)]
@@ -103,7 +105,8 @@ pub(crate) enum DataCommand {
     },
 }
 
-/// Settings of a run. Flags override the config file, which overrides the preset.
+/// Settings of a run. Flags override the config file, which overrides the preset. A flag for a
+/// setting names its key; what the setting does is said at its field in the `Settings`.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct RunArgs {
     /// Folder of the run [default: runs/PRESET].
@@ -119,45 +122,40 @@ pub(crate) struct RunArgs {
     /// One setting, such as `--set search.epochs=20`; can be repeated.
     #[arg(long, value_name = "KEY=VALUE", action = ArgAction::Append)]
     pub(crate) set: Vec<String>,
-    /// The data set: sample, fashion-mnist, cifar10, cifar100, image-folder.
+    /// The data set (dataset): sample, fashion-mnist, cifar10, cifar100, image-folder.
     #[arg(long, value_parser = dataset)]
     pub(crate) dataset: Option<DatasetKind>,
-    /// Folder of the data set.
+    /// Folder of the data set (data).
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
-    /// Seed of all random numbers, at most 9223372036854775807, the largest number of a TOML file.
+    /// Seed of all random numbers (seed), at most 9223372036854775807.
     #[arg(long, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     pub(crate) seed: Option<u64>,
-    /// The most trainable parameters that the found network may have, such as 1.5M.
+    /// Limit on parameters, such as 1.5M (limits.params).
     #[arg(long, value_name = "N", value_parser = amount)]
     pub(crate) max_params: Option<u64>,
-    /// The most multiply-adds that the found network may take for an image, such as 600M.
+    /// Limit on multiply-adds, such as 600M (limits.madds).
     #[arg(long, value_name = "N", value_parser = amount)]
     pub(crate) max_madds: Option<u64>,
-    /// The most milliseconds that the found network may take for an image, as the latency table
-    /// predicts them.
+    /// Limit on predicted latency (limits.latency_ms).
     #[arg(long, value_name = "MS")]
     pub(crate) max_latency_ms: Option<f64>,
-    /// Latencies of the operators on the machine that --max-latency-ms is about; `adwp lut build`
-    /// measures them.
+    /// Table that predicts latency (limits.latency_table); `adwp lut build` measures one.
     #[arg(long, value_name = "FILE")]
     pub(crate) latency_table: Option<PathBuf>,
-    /// Drop identities in the search, this share of the samples at first: against architectures of
-    /// little but identities (P-DARTS).
+    /// Drop identities in the search (space.identity_dropout, search.identity_dropout).
     #[arg(long, value_name = "SHARE")]
     pub(crate) identity_dropout: Option<f32>,
-    /// End the derivation of the space and the search once their result has stayed the same for so
-    /// many epochs (DARTS+).
+    /// End a search whose result stays the same (space.early_stop, search.early_stop).
     #[arg(long, value_name = "EPOCHS")]
     pub(crate) early_stop: Option<usize>,
-    /// Test and export a moving average of the retrained weights with this decay, such as 0.999.
+    /// Average the retrained weights with this decay, such as 0.999 (retrain.ema).
     #[arg(long, value_name = "DECAY")]
     pub(crate) ema: Option<f32>,
-    /// Change images of retraining by the AutoAugment policy found on this data set: cifar10,
-    /// imagenet, or off.
+    /// Policy for images of retraining (retrain.augmentation.auto_augment): cifar10, imagenet, off.
     #[arg(long, value_name = "POLICY", value_parser = auto_augment)]
     pub(crate) auto_augment: Option<AutoAugment>,
-    /// Tell beside the test accuracy that of the mean of each image and its mirror image.
+    /// Classify test images by the mean with their mirror images too (retrain.test_flips).
     #[arg(long)]
     pub(crate) test_flips: bool,
     /// Threads; 0 for one on each core. Results do not depend on it.
@@ -167,7 +165,7 @@ pub(crate) struct RunArgs {
     #[arg(long, default_value = "auto")]
     pub(crate) device: String,
     /// What a GPU stores between the steps of a computation in: f32, or bf16, which takes half the
-    /// memory. The CPU knows f32 alone.
+    /// memory. The CPU supports only f32.
     #[arg(long, default_value = "f32", value_parser = precision)]
     pub(crate) precision: Precision,
     /// Compute every operation of the graph on its own: slower, for comparison. Results differ in
@@ -189,13 +187,13 @@ pub(crate) struct RunArgs {
 pub(crate) struct TrainArgs {
     #[command(flatten)]
     pub(crate) run: RunArgs,
-    /// Stop at the first training step after so many minutes, as Ctrl-C does: with a checkpoint,
-    /// and exit code 130.
+    /// Stop at the first training step after M minutes, as Ctrl-C does: with a checkpoint, and exit
+    /// code 130.
     #[arg(long, value_name = "M", value_parser = minutes)]
     pub(crate) max_minutes: Option<Duration>,
 }
 
-/// What the file is to be like. Every form has a name of its own in the folder of the run, so that
+/// The form of the file. Every form has a name of its own in the folder of the run, so that
 /// all can be there: model.onnx, model.pixels.onnx, model.fp16.onnx, model.int8.onnx,
 /// model.pixels.fp16.onnx, model.pixels.int8.onnx.
 #[derive(Debug, clap::Args)]
@@ -211,11 +209,12 @@ pub(crate) struct ExportArgs {
     #[arg(long, conflicts_with = "int8")]
     pub(crate) fp16: bool,
     /// Static quantisation to 8 bits, calibrated on training images with ONNX Runtime. Accuracy
-    /// before and after is written beside the file.
+    /// before and after is recorded next to the file.
     #[arg(long)]
     pub(crate) int8: bool,
     /// Training images that --int8 calibrates on; all where there are fewer [default: 512].
-    #[arg(long, value_name = "N", requires = "int8", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", requires = "int8")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) calibration_images: Option<u32>,
 }
 
@@ -225,7 +224,7 @@ pub(crate) struct RetrainArgs {
     #[command(flatten)]
     pub(crate) train: TrainArgs,
     /// Train the architecture that this run has found, in the folder of --run: settings start from
-    /// those of this run, but for what is about its images and limits.
+    /// those of this run, except those of its images and limits.
     #[arg(long, value_name = "RUN", requires = "run", conflicts_with = "preset")]
     pub(crate) from: Option<PathBuf>,
     /// Start from the trained weights of that run as far as they fit, at a tenth of its learning
@@ -237,13 +236,15 @@ pub(crate) struct RetrainArgs {
     /// unless settings say otherwise.
     #[arg(long, value_name = "WHAT", requires = "run")]
     pub(crate) architecture: Option<PathBuf>,
-    /// With --from or --architecture: as many channels as leave at most so many trainable
+    /// With --from or --architecture: as many channels as leave at most N trainable
     /// parameters, such as 1.5M.
-    #[arg(long, value_name = "N", value_parser = amount, requires = "origin", conflicts_with = "fine_tune")]
+    #[arg(long, value_name = "N", value_parser = amount)]
+    #[arg(requires = "origin", conflicts_with = "fine_tune")]
     pub(crate) target_params: Option<u64>,
-    /// With --from or --architecture: as many channels as leave at most so many multiply-adds for
-    /// an image, such as 600M.
-    #[arg(long, value_name = "N", value_parser = amount, requires = "origin", conflicts_with = "fine_tune")]
+    /// With --from or --architecture: as many channels as leave at most N multiply-adds for an
+    /// image, such as 600M.
+    #[arg(long, value_name = "N", value_parser = amount)]
+    #[arg(requires = "origin", conflicts_with = "fine_tune")]
     pub(crate) target_madds: Option<u64>,
 }
 
@@ -279,66 +280,6 @@ pub(crate) struct CostArgs {
     pub(crate) sizes: NetworkSizeArgs,
 }
 
-/// Channels, height and width.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ImageSize(pub(crate) [usize; 3]);
-
-fn image_shape(text: &str) -> Result<ImageSize, String> {
-    let parts: Option<Vec<usize>> = text.split('x').map(|part| part.parse().ok()).collect();
-    parts
-        .and_then(|parts| <[usize; 3]>::try_from(parts).ok())
-        .map(ImageSize)
-        .ok_or_else(|| "expected CHANNELSxHEIGHTxWIDTH, such as 3x32x32".into())
-}
-
-fn minutes(text: &str) -> Result<Duration, String> {
-    let minutes: Option<f64> = text.parse().ok().filter(|minutes| *minutes > 0.0);
-    minutes
-        .and_then(|minutes| Duration::try_from_secs_f64(60.0 * minutes).ok())
-        .ok_or_else(|| "expected a number of minutes above 0, such as 9.5".into())
-}
-
-/// A number with K, M or G for thousands, millions and thousands of millions.
-fn amount(text: &str) -> Result<u64, String> {
-    let (digits, factor) = match text.strip_suffix(['K', 'k']) {
-        Some(digits) => (digits, 1e3),
-        None => match text.strip_suffix(['M', 'm']) {
-            Some(digits) => (digits, 1e6),
-            None => text.strip_suffix(['G', 'g']).map_or((text, 1.0), |digits| (digits, 1e9)),
-        },
-    };
-    let number: Option<f64> = digits.parse().ok().map(|number: f64| (number * factor).round());
-    let number = number.filter(|number| (1.0..=9e15).contains(number));
-    number
-        .map(|number| number as u64)
-        .ok_or_else(|| "expected a number of at least 1, such as 1500000, 1.5M or 600M".into())
-}
-
-fn precision(text: &str) -> Result<Precision, String> {
-    match text {
-        "f32" => Ok(Precision::F32),
-        "bf16" => Ok(Precision::Bf16),
-        _ => Err("expected f32 or bf16".into()),
-    }
-}
-
-fn auto_augment(text: &str) -> Result<AutoAugment, String> {
-    match text {
-        "off" => Ok(AutoAugment::Off),
-        "cifar10" => Ok(AutoAugment::Cifar10),
-        "imagenet" => Ok(AutoAugment::Imagenet),
-        _ => Err("expected cifar10, imagenet or off".into()),
-    }
-}
-
-fn stem(text: &str) -> Result<Stem, String> {
-    match text {
-        "cifar" => Ok(Stem::Cifar),
-        "imagenet" => Ok(Stem::Imagenet),
-        _ => Err("expected cifar or imagenet".into()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -347,20 +288,5 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Args::command().debug_assert();
-    }
-
-    #[test]
-    fn values_parse_or_are_refused() {
-        assert_eq!(image_shape("1x28x28"), Ok(ImageSize([1, 28, 28])));
-        assert!(image_shape("28x28").is_err() && image_shape("ax1x1").is_err());
-        assert_eq!(
-            (amount("1.52M"), amount("600m"), amount("26922")),
-            (Ok(1_520_000), Ok(600_000_000), Ok(26_922))
-        );
-        assert!(["0", "-1", "", "M", "1e30", "nan", "5T"].iter().all(|text| amount(text).is_err()));
-        assert_eq!(minutes("0.5"), Ok(Duration::from_secs(30)));
-        assert!(
-            ["0", "-1", "NaN", "inf", "1e300", "9m", ""].iter().all(|text| minutes(text).is_err())
-        );
     }
 }

@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use adwp_base::Failure;
+use adwp_base::{Failure, Result};
 use adwp_data::DatasetKind;
 use adwp_export::RetrainSettings;
 use adwp_fidelity::FidelitySettings;
@@ -124,14 +124,47 @@ pub(crate) const PRESETS: [(&str, &str); 7] = [
     ("imagenet-14", include_str!("../presets/imagenet-14.toml")),
 ];
 
+impl RunArgs {
+    /// The settings that have a flag of their own and were given, each with its key.
+    fn settings(&self) -> Result<Vec<(&'static str, Value)>> {
+        fn value(given: Option<impl Serialize>) -> Result<Option<Value>> {
+            given.map(Value::try_from).transpose().map_err(|e| unprintable(&e))
+        }
+        let absolute = |path: &Option<PathBuf>| {
+            path.as_ref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone()))
+        };
+        let (dropout, early_stop) = (value(self.identity_dropout)?, value(self.early_stop)?);
+        let settings = [
+            ("dataset", value(self.dataset)?),
+            ("data", value(absolute(&self.data))?),
+            ("seed", value(self.seed)?),
+            ("limits.params", value(self.max_params)?),
+            ("limits.madds", value(self.max_madds)?),
+            ("limits.latency_ms", value(self.max_latency_ms)?),
+            ("limits.latency_table", value(absolute(&self.latency_table))?),
+            ("space.identity_dropout", dropout.clone()),
+            ("search.identity_dropout", dropout),
+            ("space.early_stop", early_stop.clone()),
+            ("search.early_stop", early_stop),
+            ("retrain.ema", value(self.ema)?),
+            ("retrain.augmentation.auto_augment", value(self.auto_augment)?),
+            ("retrain.test_flips", value(self.test_flips.then_some(true))?),
+        ];
+        Ok(settings.into_iter().filter_map(|(key, value)| Some((key, value?))).collect())
+    }
+}
+
 impl Config {
+    /// Name of the file in the folder of a run.
+    pub(crate) const FILE: &str = "config.toml";
+
     /// What the flags ask for: the preset, then the config file, then single flags.
-    pub(crate) fn from_args(args: &RunArgs) -> Result<Self, Failure> {
+    pub(crate) fn from_args(args: &RunArgs) -> Result<Self> {
         Self::of_architecture(args, Table::new())
     }
 
     /// The same, where the settings that follow from an architecture lie over those of the preset.
-    pub(crate) fn of_architecture(args: &RunArgs, architecture: Table) -> Result<Self, Failure> {
+    pub(crate) fn of_architecture(args: &RunArgs, architecture: Table) -> Result<Self> {
         let mut table = defaults();
         let preset = args.preset.as_deref().unwrap_or("demo");
         let Some((_, text)) = PRESETS.iter().find(|(name, _)| *name == preset) else {
@@ -153,7 +186,7 @@ impl Config {
     }
 
     /// The settings of a run that is there already, with the single flags given.
-    pub(crate) fn read(path: &Path, args: &RunArgs) -> Result<Self, Failure> {
+    pub(crate) fn read(path: &Path, args: &RunArgs) -> Result<Self> {
         let mut table = defaults();
         overlay_file(&mut table, path)?;
         Self::with_flags(table, args)
@@ -162,11 +195,7 @@ impl Config {
     /// The settings for the architecture of another run on other images: those of that run, but for
     /// what is about its images and its limits; then the config file, then single flags.
     /// `fine_tune` lowers the learning rate that they start from.
-    pub(crate) fn transferred(
-        from: &Self,
-        fine_tune: bool,
-        args: &RunArgs,
-    ) -> Result<Self, Failure> {
+    pub(crate) fn transferred(from: &Self, fine_tune: bool, args: &RunArgs) -> Result<Self> {
         let Self { data, image_size, train_images, search_images, test_images, limits, .. } =
             Self::default();
         let mut start = Self {
@@ -192,7 +221,7 @@ impl Config {
         Table::try_from(self).expect("settings are TOML; a test prints them")
     }
 
-    fn with_flags(mut table: Table, args: &RunArgs) -> Result<Self, Failure> {
+    fn with_flags(mut table: Table, args: &RunArgs) -> Result<Self> {
         for assignment in &args.set {
             let Some((key, value)) = assignment.split_once('=') else {
                 return Err(Failure::input(format!("--set {assignment}: expected KEY=VALUE")));
@@ -202,49 +231,19 @@ impl Config {
                 .ok()
                 .and_then(|mut table| table.remove("value"));
             let value = parsed.unwrap_or_else(|| Value::String(value.to_owned()));
-            let layer = key.trim().rsplit('.').fold(value, |value, part| {
-                Value::Table(Table::from_iter([(part.to_owned(), value)]))
-            });
-            let Value::Table(layer) = layer else {
-                return Err(Failure::input(format!("--set {assignment}: expected KEY=VALUE")));
-            };
-            overlay(&mut table, layer, &format!("--set {assignment}"), "")?;
+            overlay(&mut table, layer(key.trim(), value), &format!("--set {assignment}"), "")?;
         }
-        let mut config: Self = table.try_into().map_err(|e: toml::de::Error| {
+        for (key, value) in args.settings()? {
+            overlay(&mut table, layer(key, value), "flags", "")?;
+        }
+        let config: Self = table.try_into().map_err(|e: toml::de::Error| {
             Failure::input(format!("settings: {}", e.to_string().trim_end()))
         })?;
-        if let Some(dataset) = args.dataset {
-            config.dataset = dataset;
-        }
-        if let Some(data) = &args.data {
-            config.data = std::path::absolute(data).unwrap_or_else(|_| data.clone());
-        }
-        if let Some(seed) = args.seed {
-            config.seed = seed;
-        }
-        let limits = &mut config.limits;
-        (limits.params, limits.madds) =
-            (args.max_params.unwrap_or(limits.params), args.max_madds.unwrap_or(limits.madds));
-        limits.latency_ms = args.max_latency_ms.unwrap_or(limits.latency_ms);
-        if let Some(table) = &args.latency_table {
-            limits.latency_table = std::path::absolute(table).unwrap_or_else(|_| table.clone());
-        }
-        let retrain = &mut config.retrain;
-        retrain.ema = args.ema.unwrap_or(retrain.ema);
-        retrain.test_flips |= args.test_flips;
-        retrain.augmentation.auto_augment =
-            args.auto_augment.unwrap_or(retrain.augmentation.auto_augment);
-        if let Some(dropout) = args.identity_dropout {
-            (config.space.identity_dropout, config.search.identity_dropout) = (dropout, dropout);
-        }
-        if let Some(epochs) = args.early_stop {
-            (config.space.early_stop, config.search.early_stop) = (epochs, epochs);
-        }
         config.validate()?;
         Ok(config)
     }
 
-    fn validate(&self) -> Result<(), Failure> {
+    fn validate(&self) -> Result {
         self.space.validate()?;
         self.search.validate()?;
         self.retrain.validate()?;
@@ -283,9 +282,8 @@ impl Config {
     }
 
     /// The text of `config.toml`.
-    pub(crate) fn to_toml(&self) -> Result<String, Failure> {
-        toml::to_string(self)
-            .map_err(|e| Failure::failed(format!("cannot print the settings as TOML: {e}")))
+    pub(crate) fn to_toml(&self) -> Result<String> {
+        toml::to_string(self).map_err(|e| unprintable(&e))
     }
 
     /// The first setting in which another configuration would give another result, with both
@@ -293,7 +291,7 @@ impl Config {
     ///
     /// Where the data lies, how latency is measured, how large a study of the run is and from which
     /// preset the settings came does not change the result.
-    pub(crate) fn difference(&self, other: &Self) -> Result<Option<String>, Failure> {
+    pub(crate) fn difference(&self, other: &Self) -> Result<Option<String>> {
         let table = |config: &Self| parse(&config.to_toml()?, "settings");
         let (mut a, mut b) = (table(self)?, table(other)?);
         for key in ["data", "bench", "fidelity", "preset"] {
@@ -321,7 +319,7 @@ pub(crate) fn check_latency(
     min_time: f64,
     repeats: usize,
     name: impl Fn(&str) -> String,
-) -> Result<(), Failure> {
+) -> Result {
     let fail = |setting: &str, message: String| {
         Err(Failure::input(format!("{}: {message}", name(setting))))
     };
@@ -344,25 +342,37 @@ pub(crate) fn check_latency(
 /// customary.
 const FINE_TUNING: f32 = 10.0;
 
+fn unprintable(error: &toml::ser::Error) -> Failure {
+    Failure::failed(format!("cannot print the settings as TOML: {error}"))
+}
+
 fn defaults() -> Table {
     Config::default().to_table()
 }
 
 /// Lays the settings of a file over those of a table.
-fn overlay_file(table: &mut Table, path: &Path) -> Result<(), Failure> {
+fn overlay_file(table: &mut Table, path: &Path) -> Result {
     let origin = path.display().to_string();
     let text = std::fs::read_to_string(path)
         .map_err(|e| Failure::input(format!("cannot read {origin}: {e}")))?;
     overlay(table, parse(&text, &origin)?, &origin, "")
 }
 
-fn parse(text: &str, origin: &str) -> Result<Table, Failure> {
+/// A layer with one setting: the value of `search.epochs` lies in a table `search`.
+fn layer(key: &str, value: Value) -> Table {
+    match key.split_once('.') {
+        Some((table, rest)) => Table::from_iter([(table.to_owned(), layer(rest, value).into())]),
+        None => Table::from_iter([(key.to_owned(), value)]),
+    }
+}
+
+fn parse(text: &str, origin: &str) -> Result<Table> {
     toml::from_str(text)
         .map_err(|e| Failure::input(format!("{origin}: {}", e.to_string().trim_end())))
 }
 
 /// Replaces settings by those of a layer; each must be known and of the same type.
-fn overlay(table: &mut Table, layer: Table, origin: &str, path: &str) -> Result<(), Failure> {
+fn overlay(table: &mut Table, layer: Table, origin: &str, path: &str) -> Result {
     for (key, value) in layer {
         let full = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
         let Some(old) = table.get_mut(&key) else {
@@ -415,7 +425,7 @@ mod tests {
     use crate::args::{Args, Command};
     use clap::Parser;
 
-    fn config(flags: &[&str]) -> Result<Config, Failure> {
+    fn config(flags: &[&str]) -> Result<Config> {
         let Command::Run(args) = Args::parse_from(["adwp", "run"].iter().chain(flags)).command
         else {
             unreachable!()

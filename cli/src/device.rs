@@ -2,16 +2,16 @@
 
 use std::str::FromStr;
 
-use adwp_base::Failure;
+use adwp_base::{Failure, Result};
 use adwp_engine::cuda::{self, Precision};
 use adwp_engine::{Device, EngineError};
+use adwp_train::Reporter;
 
 use crate::args::RunArgs;
-use crate::progress::Console;
 
 /// What `--device` asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum DeviceChoice {
+enum DeviceChoice {
     /// The first GPU where there is one, else the CPU.
     Auto,
     Cpu,
@@ -22,7 +22,7 @@ pub(crate) enum DeviceChoice {
 impl FromStr for DeviceChoice {
     type Err = Failure;
 
-    fn from_str(text: &str) -> Result<Self, Failure> {
+    fn from_str(text: &str) -> Result<Self> {
         match text {
             "auto" => Ok(Self::Auto),
             "cpu" => Ok(Self::Cpu),
@@ -39,36 +39,53 @@ impl FromStr for DeviceChoice {
     }
 }
 
-impl DeviceChoice {
-    /// The device, set up as the other flags ask. Where `auto` finds no GPU, or nothing that
-    /// compiles kernels for it, the console says so.
-    pub(crate) fn open(self, args: &RunArgs, console: &mut Console) -> Result<Device, Failure> {
+/// How a run computes, as the flags say. Results are the same but for rounding.
+#[derive(Clone, Debug)]
+pub(crate) struct Compute {
+    choice: DeviceChoice,
+    /// The choice as it was typed.
+    flag: String,
+    precision: Precision,
+    threads: usize,
+    fuses: bool,
+}
+
+impl Compute {
+    pub(crate) fn of(args: &RunArgs) -> Result<Self> {
+        let (choice, flag) = (args.device.parse()?, args.device.clone());
+        let RunArgs { precision, threads, no_fuse, .. } = *args;
+        Ok(Self { choice, flag, precision, threads, fuses: !no_fuse })
+    }
+
+    /// The device. Where `auto` finds no GPU, or nothing that compiles kernels for it, the reporter
+    /// hears of it.
+    pub(crate) fn open(&self, reporter: &mut dyn Reporter) -> Result<Device> {
         let gpu = |number| {
             let device = cuda::Device::open(number)?;
             device.prepare()?;
-            Ok::<Device, EngineError>(device.with_precision(args.precision).into())
+            Ok::<Device, EngineError>(device.with_precision(self.precision).into())
         };
-        let device = match self {
-            Self::Cpu => cpu(args)?,
-            Self::Cuda(number) => gpu(number).map_err(|e| refused(&args.device, e))?,
-            Self::Auto => match gpu(0) {
+        let device = match self.choice {
+            DeviceChoice::Cpu => self.cpu()?,
+            DeviceChoice::Cuda(number) => gpu(number).map_err(|e| refused(&self.flag, e))?,
+            DeviceChoice::Auto => match gpu(0) {
                 Ok(device) => device,
                 Err(e) => {
-                    console.say(&format!("computing on the CPU: {}", reason(&e)));
-                    cpu(args)?
+                    reporter.message(&format!("computing on the CPU: {}", reason(&e)));
+                    self.cpu()?
                 }
             },
         };
-        Ok(if args.no_fuse { device.unfused() } else { device })
+        Ok(if self.fuses { device } else { device.unfused() })
     }
-}
 
-fn cpu(args: &RunArgs) -> Result<Device, Failure> {
-    if args.precision == Precision::Bf16 {
-        let failure = Failure::input("--precision bf16: the CPU computes in f32 alone");
-        return Err(failure.hint("leave it out, or name a GPU with --device cuda"));
+    fn cpu(&self) -> Result<Device> {
+        if self.precision == Precision::Bf16 {
+            let failure = Failure::input("--precision bf16: the CPU computes in f32 alone");
+            return Err(failure.hint("leave it out, or name a GPU with --device cuda"));
+        }
+        Ok(Device::cpu(self.threads)?)
     }
-    Ok(Device::cpu(args.threads)?)
 }
 
 /// A GPU that was named and cannot be used: the flag is wrong here.

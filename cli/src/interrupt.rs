@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use adwp_base::{Failure, output};
+use adwp_base::{Failure, Result, output};
 use adwp_train::Interrupt;
 
 /// Whether a training phase is running, which stops by itself after the current step.
@@ -16,9 +16,9 @@ pub(crate) fn resume_with(command: String) {
 }
 
 /// Hears Ctrl-C and SIGTERM. In a training phase the first one asks it to stop and write its
-/// checkpoint; everywhere else, and the second time, the program ends at once. Files are written
-/// atomically, so nothing is lost by that.
-pub(crate) fn listen() -> Result<Interrupt, Failure> {
+/// checkpoint; everywhere else, and the second time, the program ends. Files are written atomically,
+/// so nothing is lost by that.
+pub(crate) fn listen() -> Result<Interrupt> {
     static LISTENING: OnceLock<Interrupt> = OnceLock::new();
     if let Some(interrupt) = LISTENING.get() {
         return Ok(interrupt.clone());

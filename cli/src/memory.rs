@@ -2,57 +2,16 @@
 
 use std::path::Path;
 
-use adwp_base::Failure;
+use adwp_base::Result;
 use adwp_engine::Device;
 use adwp_export::RetrainData;
 use adwp_models::{Blueprint, IntensiveSpace};
 use adwp_train::{Need, Streams, memory};
 
-use crate::architecture::{self, RunArchitecture};
+use crate::architecture::{RunArchitecture, parsed};
 use crate::config::Config;
-use crate::session::Images;
-use crate::steps::parsed;
-
-/// A phase that trains.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Training {
-    Space,
-    Search,
-    Retrain,
-}
-
-impl Training {
-    pub(crate) const ALL: [Self; 3] = [Self::Space, Self::Search, Self::Retrain];
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Space => "space",
-            Self::Search => "search",
-            Self::Retrain => "retrain",
-        }
-    }
-
-    /// The file it writes in the end.
-    pub(crate) fn result(self) -> &'static str {
-        match self {
-            Self::Space => "space.json",
-            Self::Search => "genotype.json",
-            Self::Retrain => "weights.safetensors",
-        }
-    }
-}
-
-/// The phases that the folder has no result of yet. Where the architecture is there, its space is
-/// not needed any more: both may have come from another run.
-pub(crate) fn pending(phases: &[Training], folder: &Path) -> impl Iterator<Item = Training> {
-    let is_there = |phase: Training| {
-        folder.join(phase.result()).exists()
-            || phase == Training::Search && folder.join(architecture::NAMED).exists()
-    };
-    phases.iter().copied().filter(move |&phase| {
-        !(is_there(phase) || phase == Training::Space && is_there(Training::Search))
-    })
-}
+use crate::images::Images;
+use crate::phases::{Training, pending};
 
 /// Refuses the phases that the folder has no result of yet when one of them needs more memory than
 /// there is: a run that cannot be finished is better not begun.
@@ -68,7 +27,7 @@ pub(crate) fn check(
     config: &Config,
     images: &Images,
     device: &Device,
-) -> Result<(), Failure> {
+) -> Result {
     let available = memory::available(device)?;
     for phase in pending(phases, folder) {
         let planned = planned_bytes(phase, folder, architecture, config, images, device)?
@@ -85,7 +44,7 @@ fn planned_bytes(
     config: &Config,
     images: &Images,
     device: &Device,
-) -> Result<Need, Failure> {
+) -> Result<Need> {
     let streams = Streams::new(config.seed);
     let skeleton = images.skeleton(config, config.retrain.channels);
     let space = || match folder.join(Training::Space.result()) {

@@ -26,7 +26,7 @@ pub(crate) struct Console {
     terminal: bool,
     bar: Option<ProgressBar>,
     last_line: Instant,
-    /// When the work beside the steps began that is shown.
+    /// When the work outside of the steps began that is shown.
     aside_start: Instant,
 }
 

@@ -4,14 +4,13 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use adwp_base::{Failure, to_json};
+use adwp_base::{Failure, Result, to_json};
 use adwp_data::{DataError, Dataset, Splits, subset, unreadable};
 use adwp_report::SkippedImages;
 use adwp_train::{Reporter, Streams, TrainError, read_json, write_atomic};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
-use crate::progress::Console;
 
 const SCHEMA: &str = "adwp/skipped/1";
 /// The file, in the folder of a run.
@@ -49,15 +48,15 @@ impl Skipped {
         splits: &Splits,
         config: &Config,
         streams: Streams,
-        console: &mut Console,
-    ) -> Result<Self, Failure> {
-        let train = Split::find(&splits.train, config.train_images, "train", streams, console)?;
-        let test = Split::find(&splits.test, config.test_images, "test", streams, console)?;
+        reporter: &mut dyn Reporter,
+    ) -> Result<Self> {
+        let train = Split::find(&splits.train, config.train_images, "train", streams, reporter)?;
+        let test = Split::find(&splits.test, config.test_images, "test", streams, reporter)?;
         Ok(Self { schema: SCHEMA.into(), train, test })
     }
 
     /// Reads what [`Self::write`] wrote; nothing is skipped in a run without the file.
-    pub(crate) fn read(path: &Path, splits: &Splits) -> Result<Self, Failure> {
+    pub(crate) fn read(path: &Path, splits: &Splits) -> Result<Self> {
         if !path.exists() {
             let none = |dataset: &Dataset| Split { files: dataset.len(), skipped: Vec::new() };
             return Ok(Self {
@@ -86,7 +85,7 @@ impl Skipped {
     }
 
     /// Writes `skipped.json` where there is something to say.
-    pub(crate) fn write(&self, path: &Path) -> Result<(), Failure> {
+    pub(crate) fn write(&self, path: &Path) -> Result {
         if self.count() == SkippedImages::default() {
             return Ok(());
         }
@@ -104,7 +103,7 @@ impl Skipped {
         dataset: &Dataset,
         count: usize,
         streams: Streams,
-    ) -> Result<Vec<u32>, Failure> {
+    ) -> Result<Vec<u32>> {
         self.train.choose(dataset, count, "train", streams)
     }
 
@@ -114,7 +113,7 @@ impl Skipped {
         dataset: &Dataset,
         count: usize,
         streams: Streams,
-    ) -> Result<Vec<u32>, Failure> {
+    ) -> Result<Vec<u32>> {
         self.test.choose(dataset, count, "test", streams)
     }
 }
@@ -125,8 +124,8 @@ impl Split {
         count: usize,
         what: &str,
         streams: Streams,
-        console: &mut Console,
-    ) -> Result<Self, Failure> {
+        reporter: &mut dyn Reporter,
+    ) -> Result<Self> {
         let mut split = Self { files: dataset.len(), skipped: Vec::new() };
         if !dataset.is_in_files() {
             return Ok(split);
@@ -138,9 +137,10 @@ impl Split {
             let chosen = split.choose(dataset, count, what, streams)?;
             let unseen: Vec<u32> = chosen.into_iter().filter(|index| seen.insert(*index)).collect();
             let label = format!("{what} image looked at");
-            let found =
-                unreadable(dataset, &unseen, &mut |done, total| console.aside(&label, done, total));
-            console.clear();
+            let found = unreadable(dataset, &unseen, &mut |done, total| {
+                reporter.aside(&label, done, total)
+            });
+            reporter.phase_end();
             if found.is_empty() {
                 break;
             }
@@ -154,10 +154,10 @@ impl Split {
             split.check_classes(dataset, &bad)?;
         }
         for (_, error) in bad.iter().take(SHOWN) {
-            console.say(&format!("warning: skipping {error}"));
+            reporter.message(&format!("warning: skipping {error}"));
         }
         if bad.len() > SHOWN {
-            console.say(&format!(
+            reporter.message(&format!(
                 "warning: skipping {} more of the {what} images; {FILE} names them",
                 bad.len() - SHOWN
             ));
@@ -166,7 +166,7 @@ impl Split {
     }
 
     /// A class without an image is not one that can be learned or tested.
-    fn check_classes(&self, dataset: &Dataset, bad: &[(u32, DataError)]) -> Result<(), Failure> {
+    fn check_classes(&self, dataset: &Dataset, bad: &[(u32, DataError)]) -> Result {
         let counts = dataset.class_counts();
         let mut lost = vec![0; counts.len()];
         for (index, _) in bad {
@@ -193,7 +193,7 @@ impl Split {
         count: usize,
         what: &str,
         streams: Streams,
-    ) -> Result<Vec<u32>, Failure> {
+    ) -> Result<Vec<u32>> {
         let skipped: HashSet<u32> = self.skipped.iter().map(|entry| entry.index).collect();
         let indices: Vec<u32> =
             dataset.indices().into_iter().filter(|index| !skipped.contains(index)).collect();

@@ -2,16 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use adwp_base::Failure;
+use adwp_base::{Failure, Result};
 use adwp_export::{Inherited, Network, Trained};
 use adwp_models::Bounds;
-use adwp_train::{RunDir, TrainError, write_atomic};
+use adwp_train::{Reporter, RunDir, TrainError, write_atomic};
 
 use crate::architecture::{GENOTYPE, RunArchitecture};
 use crate::args::{RetrainArgs, RunArgs};
 use crate::config::Config;
-use crate::progress::Console;
-use crate::session::Images;
+use crate::images::Images;
 
 /// The weights that a run which is fine-tuned starts from, in its folder: it needs no other to be
 /// continued.
@@ -24,11 +23,11 @@ const SHOWN: usize = 8;
 /// An architecture from outside of the run, and what comes with it.
 pub(crate) struct Origin {
     pub(crate) architecture: RunArchitecture,
-    source: Source,
+    given: Given,
     bounds: Option<Bounds>,
 }
 
-enum Source {
+enum Given {
     /// A run, with its settings, and its weights where they are wanted.
     Run { folder: PathBuf, config: Box<Config>, weights: Option<Box<Weights>> },
     /// What `--architecture` named.
@@ -42,11 +41,11 @@ struct Weights {
 
 impl Origin {
     /// Reads what `--from` or `--architecture` names; `None` without either.
-    pub(crate) fn read(args: &RetrainArgs) -> Result<Option<Self>, Failure> {
-        let (architecture, source) = match (&args.from, &args.architecture) {
+    pub(crate) fn read(args: &RetrainArgs) -> Result<Option<Self>> {
+        let (architecture, given) = match (&args.from, &args.architecture) {
             (Some(folder), _) => Self::read_run(folder, args)?,
             (None, Some(what)) => {
-                (RunArchitecture::chosen(what)?, Source::Chosen(what.display().to_string()))
+                (RunArchitecture::chosen(what)?, Given::Chosen(what.display().to_string()))
             }
             (None, None) => return Ok(None),
         };
@@ -60,10 +59,10 @@ impl Origin {
             ));
             return Err(failure.hint("leave one of them out"));
         }
-        Ok(Some(Self { architecture, source, bounds }))
+        Ok(Some(Self { architecture, given, bounds }))
     }
 
-    fn read_run(folder: &Path, args: &RetrainArgs) -> Result<(RunArchitecture, Source), Failure> {
+    fn read_run(folder: &Path, args: &RetrainArgs) -> Result<(RunArchitecture, Given)> {
         let stored = folder.join("config.toml");
         if !stored.exists() {
             return Err(Failure::input(format!(
@@ -105,20 +104,20 @@ impl Origin {
             return Err(missing("weights.safetensors", hint));
         };
         let config = Box::new(Config::read(&stored, &RunArgs::default())?);
-        Ok((architecture, Source::Run { folder: folder.to_owned(), config, weights }))
+        Ok((architecture, Given::Run { folder: folder.to_owned(), config, weights }))
     }
 
     /// The settings of the new run.
-    pub(crate) fn config(&self, args: &RunArgs) -> Result<Config, Failure> {
-        match &self.source {
-            Source::Run { .. } if args.dataset.is_none() => {
+    pub(crate) fn config(&self, args: &RunArgs) -> Result<Config> {
+        match &self.given {
+            Given::Run { .. } if args.dataset.is_none() => {
                 Err(Failure::input("--from: which images to train on was not said")
                     .hint("name them with --dataset and --data; `adwp data list` has the kinds"))
             }
-            Source::Run { config, weights, .. } => {
+            Given::Run { config, weights, .. } => {
                 Config::transferred(config, weights.is_some(), args)
             }
-            Source::Chosen(_) => {
+            Given::Chosen(_) => {
                 // What was published depends on the stem, which the settings say.
                 let stem = Config::from_args(args)?.stem;
                 let config = Config::of_architecture(args, self.architecture.settings(stem))?;
@@ -149,7 +148,7 @@ impl Origin {
         config: &mut Config,
         images: &Images,
         is_stored: bool,
-    ) -> Result<(), Failure> {
+    ) -> Result {
         let Some(bounds) = self.bounds else { return Ok(()) };
         let widest = self
             .architecture
@@ -171,29 +170,29 @@ impl Origin {
     }
 
     /// Refuses weights of which nothing would be used.
-    pub(crate) fn check(&self, config: &Config, images: &Images) -> Result<(), Failure> {
-        match &self.source {
-            Source::Run { weights: Some(weights), .. } => {
+    pub(crate) fn check(&self, config: &Config, images: &Images) -> Result {
+        match &self.given {
+            Given::Run { weights: Some(weights), .. } => {
                 inherit(&images.network(config, &self.architecture)?, &weights.trained).map(|_| ())
             }
-            Source::Run { weights: None, .. } | Source::Chosen(_) => Ok(()),
+            Given::Run { weights: None, .. } | Given::Chosen(_) => Ok(()),
         }
     }
 
     /// Says what is taken over and what is not.
-    pub(crate) fn announce(&self, config: &Config, console: &mut Console) {
+    pub(crate) fn announce(&self, config: &Config, reporter: &mut dyn Reporter) {
         let (cells, channels) = (config.cells, config.retrain.channels);
         let sizes = match self.architecture.has_cells() {
             true => format!("{cells} cells with {channels} channels"),
             false => "which has cells and channels of its own".to_owned(),
         };
-        match &self.source {
-            Source::Chosen(what) => console.say(&format!("architecture: {what}, {sizes}")),
-            Source::Run { folder, config: theirs, weights } => {
+        match &self.given {
+            Given::Chosen(what) => reporter.message(&format!("architecture: {what}, {sizes}")),
+            Given::Run { folder, config: theirs, weights } => {
                 let from = folder.display();
                 let name =
                     self.architecture.name().map_or_else(String::new, |name| format!(" {name}"));
-                console.say(&format!(
+                reporter.message(&format!(
                     "from {from}: the architecture{name} ({sizes}), and where not said otherwise \
                      stem, seed and [retrain]; not its data set, \
                      image size, numbers of images and limits"
@@ -201,7 +200,7 @@ impl Origin {
                 if weights.is_some() {
                     let rate = config.retrain.rate;
                     let before = theirs.retrain.rate;
-                    console.say(&format!(
+                    reporter.message(&format!(
                         "fine-tuning from its weights at a learning rate of \
                     {rate}; that of {from} was {before}"
                     ));
@@ -211,15 +210,15 @@ impl Origin {
     }
 
     /// Puts architecture and weights into the folder of the new run.
-    pub(crate) fn write(&self, run: &RunDir) -> Result<(), Failure> {
+    pub(crate) fn write(&self, run: &RunDir) -> Result {
         if let Some(there) = RunArchitecture::of_run(run.path())?
             && there.file() != self.architecture.file()
         {
             return Err(another(&run.file(there.file())));
         }
         put(run, self.architecture.file(), self.architecture.to_json().as_bytes())?;
-        match &self.source {
-            Source::Run { weights: Some(weights), .. } => put(run, INITIAL, &weights.bytes),
+        match &self.given {
+            Given::Run { weights: Some(weights), .. } => put(run, INITIAL, &weights.bytes),
             _ if run.file(INITIAL).exists() => {
                 Err(Failure::input(format!("{} is fine-tuned", run.path().display()))
                     .hint("add --fine-tune to continue it, or name another folder with --run"))
@@ -235,7 +234,7 @@ fn another(path: &Path) -> Failure {
 }
 
 /// Writes a file of a run that must not have another content already.
-fn put(run: &RunDir, name: &str, bytes: &[u8]) -> Result<(), Failure> {
+fn put(run: &RunDir, name: &str, bytes: &[u8]) -> Result {
     let path = run.file(name);
     match std::fs::read(&path) {
         Ok(found) if found == bytes => Ok(()),
@@ -245,7 +244,7 @@ fn put(run: &RunDir, name: &str, bytes: &[u8]) -> Result<(), Failure> {
 }
 
 /// What a network takes over of the weights of another: at least something.
-pub(crate) fn inherit(network: &Network, from: &Trained) -> Result<Inherited, Failure> {
+pub(crate) fn inherit(network: &Network, from: &Trained) -> Result<Inherited> {
     let inherited = Inherited::new(network, from)?;
     if inherited.variables.is_empty() {
         let channels =

@@ -160,9 +160,9 @@ pub struct ProbeArgs {
 /// The shape of an input: `NAME=1x3x224x224`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShapeArg {
-    /// The input.
+    /// Name of the input in the graph.
     pub name: String,
-    /// Its shape.
+    /// Sizes of its dimensions, all known.
     pub shape: Vec<usize>,
 }
 
@@ -207,7 +207,7 @@ pub fn percentage(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "expected a percentage such as 5%".into())
 }
 
-/// A data set by name; the error tells which there are.
+/// A data set by name; the error lists all names.
 ///
 /// # Errors
 /// There is none of that name.

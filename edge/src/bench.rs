@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use adwp_base::{Failure, output::as_json};
+use adwp_base::{Failure, Result, output::as_json};
 use adwp_data::{Normalization, decode_image};
 use adwp_deploy::{
     DeployError, affinity,
@@ -13,11 +13,12 @@ use adwp_deploy::{
     latency::LatencyOptions,
     memory,
     onnx::OnnxModel,
+    runtime::find_library,
 };
 
 use crate::{
-    BenchArgs, CompareArgs, ProbeArgs, Style, args::Format, choose, find_library, page,
-    predict::image_shape, report::write,
+    BenchArgs, CompareArgs, ProbeArgs, Style, args::Format, choose, page, predict::image_shape,
+    report::write,
 };
 
 /// Images of noise that the runtimes are compared on.
@@ -33,7 +34,7 @@ const MOST: usize = 1000;
 ///
 /// # Errors
 /// A model or a setting cannot be measured, or a file cannot be written.
-pub fn bench(args: &BenchArgs, style: Style<'_>) -> Result<String, Failure> {
+pub fn bench(args: &BenchArgs, style: Style<'_>) -> Result<String> {
     for (flag, values) in [
         ("--threads", args.threads.as_slice()),
         ("--repeat", &[args.repeat]),
@@ -79,7 +80,7 @@ pub fn bench(args: &BenchArgs, style: Style<'_>) -> Result<String, Failure> {
 }
 
 /// What the runtimes are compared on: the files, and those in the folders among them, in order.
-fn image_source(paths: &[PathBuf]) -> Result<Option<ImageSource>, Failure> {
+fn image_source(paths: &[PathBuf]) -> Result<Option<ImageSource>> {
     if paths.is_empty() {
         return Ok(None);
     }
@@ -119,7 +120,7 @@ fn image_source(paths: &[PathBuf]) -> Result<Option<ImageSource>, Failure> {
 }
 
 /// The images in a folder and its folders, by name.
-fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), Failure> {
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result {
     let unreadable =
         |e: std::io::Error| Failure::input(format!("{}: cannot be read: {e}", folder.display()));
     let mut entries = fs::read_dir(folder)
@@ -145,11 +146,11 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The hidden command that tells the memory of its own process.
+/// The hidden command that reports the memory of its own process.
 ///
 /// # Errors
 /// The model does not run.
-pub fn probe(args: &ProbeArgs) -> Result<String, Failure> {
+pub fn probe(args: &ProbeArgs) -> Result<String> {
     as_json(&memory::of_this_process(
         &args.model,
         args.runtime,
@@ -163,7 +164,7 @@ pub fn probe(args: &ProbeArgs) -> Result<String, Failure> {
 ///
 /// # Errors
 /// A result cannot be read.
-pub fn compare(args: &CompareArgs, style: Style<'_>) -> Result<(String, Option<Failure>), Failure> {
+pub fn compare(args: &CompareArgs, style: Style<'_>) -> Result<(String, Option<Failure>)> {
     let (old, new) = (BenchReport::read(&args.a)?, BenchReport::read(&args.b)?);
     let changes = measure::compare(&old, &new, args.threshold)?;
     if changes.iter().any(|change| change.verdict == Verdict::WithinNoise) {

@@ -1,6 +1,6 @@
 use std::{collections::BTreeMap, path::Path};
 
-use adwp_base::{Failure, output};
+use adwp_base::{Result, output};
 use adwp_deploy::{
     cost::{self as counter, Cost},
     onnx::{OnnxFile, OnnxModel},
@@ -13,12 +13,7 @@ use crate::ShapeArg;
 ///
 /// # Errors
 /// As [`counted`].
-pub fn cost(
-    path: &Path,
-    shapes: &[ShapeArg],
-    layers: bool,
-    as_json: bool,
-) -> Result<String, Failure> {
+pub fn cost(path: &Path, shapes: &[ShapeArg], layers: bool, as_json: bool) -> Result<String> {
     let mut cost = counted(path, shapes)?;
     if !layers {
         cost.layers.clear();
@@ -65,7 +60,7 @@ fn plural(n: usize, what: &str) -> String {
 ///
 /// # Errors
 /// The file is no ONNX or contradicts itself, or an input's shape is open.
-pub fn counted(path: &Path, shapes: &[ShapeArg]) -> Result<Cost, Failure> {
+pub fn counted(path: &Path, shapes: &[ShapeArg]) -> Result<Cost> {
     let file = OnnxFile::load(path)?;
     if shapes.is_empty()
         && let Ok(model) = OnnxModel::from_file(file.clone())

@@ -1,15 +1,15 @@
 use std::time::{Duration, Instant};
 
-use adwp_base::{Failure, output::as_json};
+use adwp_base::{Failure, Result, output::as_json};
 use adwp_data::{Loader, LoaderConfig, Normalization, OpenOptions};
 use adwp_deploy::{
     accuracy::{self, Accuracy},
     onnx::OnnxModel,
-    runtime::{Runtime, Session, SessionOptions},
+    runtime::{Runtime, Session, SessionOptions, find_library},
 };
 use serde_json::json as object;
 
-use crate::{EvalArgs, Style, choose, find_library};
+use crate::{EvalArgs, Style, choose};
 
 /// Time between two messages.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -18,7 +18,7 @@ const INTERVAL: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// The model does not fit the data set, or a runtime or an image fails.
-pub fn eval(args: &EvalArgs, style: Style<'_>) -> Result<String, Failure> {
+pub fn eval(args: &EvalArgs, style: Style<'_>) -> Result<String> {
     if args.batch == 0 {
         return Err(Failure::input("--batch must be at least 1"));
     }
@@ -69,7 +69,16 @@ pub fn eval(args: &EvalArgs, style: Style<'_>) -> Result<String, Failure> {
         rows.push((runtime, accuracy::evaluate(&mut session, batches)?));
     }
     if style.json {
-        let row = |(runtime, a): &(Runtime, Accuracy)| object!({ "runtime": runtime, "images": a.n, "top1": a.top1_share(), "top5": a.top5_share(), "top1_correct": a.top1, "top5_correct": a.top5 });
+        let row = |(runtime, a): &(Runtime, Accuracy)| {
+            object!({
+                "runtime": runtime,
+                "images": a.n,
+                "top1": a.top1_share(),
+                "top5": a.top5_share(),
+                "top1_correct": a.top1,
+                "top5_correct": a.top5,
+            })
+        };
         return as_json(&rows.iter().map(row).collect::<Vec<_>>());
     }
     let line = |(runtime, a): &(Runtime, Accuracy)| {

@@ -20,35 +20,18 @@ pub use args::{
 pub use bench::{bench, compare, probe};
 pub use cost::{cost, counted};
 pub use eval::eval;
+pub use page::latency_row;
 pub use predict::predict;
 pub use report::report;
 
-use std::path::Path;
+use adwp_deploy::{ort_library::OrtLibrary, runtime::Runtime};
 
-use adwp_deploy::{
-    DeployError,
-    ort_library::{self, OrtLibrary},
-    runtime::Runtime,
-};
-
-/// How a command is told to behave.
+/// How a command prints.
 pub struct Style<'a> {
     /// The result as JSON.
     pub json: bool,
     /// Takes messages for people.
     pub say: &'a mut dyn FnMut(&str),
-}
-
-/// The library of ONNX Runtime; that there is none is an error where it is asked for alone.
-fn find_library(
-    explicit: Option<&Path>,
-    wanted: &[Runtime],
-) -> Result<Option<OrtLibrary>, DeployError> {
-    match ort_library::find(explicit) {
-        Ok(library) => Ok(Some(library)),
-        Err(e) if wanted.contains(&Runtime::Ort) || explicit.is_some() => Err(e),
-        Err(_) => Ok(None),
-    }
 }
 
 /// The runtimes asked for, or all that can be used.
@@ -64,8 +47,5 @@ fn choose(
         say("going on without ONNX Runtime: no library found beside the program or in the usual \
              places; `pip install onnxruntime` gets one, --ort-lib names one");
     }
-    Runtime::ALL
-        .into_iter()
-        .filter(|runtime| *runtime != Runtime::Ort || library.is_some())
-        .collect()
+    Runtime::available(library)
 }

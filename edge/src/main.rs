@@ -4,7 +4,7 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use adwp_base::{Failure, output, program};
+use adwp_base::{Result, output, program};
 use adwp_edge::{
     BenchArgs, CompareArgs, EvalArgs, PredictArgs, ProbeArgs, ReportArgs, ShapeArg, Style, bench,
     compare, cost, eval, input_shape, predict, probe, report,
@@ -58,7 +58,7 @@ fn main() -> ExitCode {
     program(|| run(Args::parse()))
 }
 
-fn run(args: Args) -> Result<(), Failure> {
+fn run(args: Args) -> Result {
     let (quiet, as_json) = (args.quiet, args.json);
     let mut say = |text: &str| {
         if !quiet {

@@ -10,7 +10,7 @@ use adwp_deploy::{
 };
 use adwp_report::{
     BenchFold, BenchLatency, BenchMachine, BenchModel, BenchNode, BenchPage, BenchParity,
-    BenchProfile,
+    BenchProfile, LatencyRow,
 };
 
 use crate::Format;
@@ -91,7 +91,7 @@ fn facts(report: &BenchReport) -> Vec<(String, String)> {
     facts
 }
 
-/// Names of the models of a report: as much of the end of their paths as tells them apart. The
+/// Names of the models of a report: as much of the end of their paths as makes them different. The
 /// files of all runs are called `model.onnx`.
 fn names(report: &BenchReport) -> Vec<String> {
     let paths: Vec<PathBuf> =
@@ -143,17 +143,15 @@ fn session(runtime: impl std::fmt::Display, threads: usize) -> String {
     format!("{runtime}, {threads} thread{}", if threads == 1 { "" } else { "s" })
 }
 
-fn latency(l: &LatencyReport) -> BenchLatency {
-    BenchLatency {
+/// What reports show of a latency. The one place where what `deploy` measured becomes a row.
+pub fn latency_row(l: &LatencyReport) -> LatencyRow {
+    LatencyRow {
         runtime: l.runtime.to_string(),
-        version: l.runtime_version.clone(),
-        optimization: l.optimization.clone(),
+        runtime_version: l.runtime_version.clone(),
         threads: l.threads,
         batch: l.batch,
         load_ms: l.load_ms,
         first_ms: l.first_ms,
-        warm_up_runs: l.warm_up_runs,
-        stable: l.stable,
         n: l.n,
         min_ms: l.min_ms,
         mean_ms: l.mean_ms,
@@ -163,6 +161,15 @@ fn latency(l: &LatencyReport) -> BenchLatency {
         p95_ms: l.p95_ms,
         p99_ms: l.p99_ms,
         median_repeat_mean_ms: l.median_repeat_mean_ms,
+    }
+}
+
+fn latency(l: &LatencyReport) -> BenchLatency {
+    BenchLatency {
+        row: latency_row(l),
+        optimization: l.optimization.clone(),
+        warm_up_runs: l.warm_up_runs,
+        stable: l.stable,
         spread: l.spread,
         noisy: l.is_noisy(),
         percentiles_ms: l.percentiles_ms.clone(),

@@ -1,11 +1,11 @@
-use adwp_base::{Failure, output::as_json};
+use adwp_base::{Failure, Result, output::as_json};
 use adwp_data::{Framing, ImageShape, Normalization, decode_image, decode_image_framed};
 use adwp_deploy::onnx::OnnxModel;
 use adwp_deploy::predict::{Prediction, predict as classify};
-use adwp_deploy::runtime::{Runtime, Session, SessionOptions};
+use adwp_deploy::runtime::{Runtime, Session, SessionOptions, find_library};
 use serde_json::json;
 
-use crate::{PredictArgs, Style, find_library};
+use crate::{PredictArgs, Style};
 
 /// The images that a model takes.
 pub(crate) fn image_shape(model: &OnnxModel) -> ImageShape {
@@ -17,7 +17,7 @@ pub(crate) fn image_shape(model: &OnnxModel) -> ImageShape {
 ///
 /// # Errors
 /// The file does not say how its images are normalised, or a runtime or an image fails.
-pub fn predict(args: &PredictArgs, style: Style<'_>) -> Result<String, Failure> {
+pub fn predict(args: &PredictArgs, style: Style<'_>) -> Result<String> {
     let model = OnnxModel::load(&args.model)?;
     let shape = image_shape(&model);
     let Some(constants) = model.preparation() else {

@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use adwp_base::{Failure, output::as_json};
+use adwp_base::{Result, output::as_json};
 use adwp_deploy::{DeployError, bench::BenchReport};
 
 use crate::{ReportArgs, Style, page};
@@ -9,7 +9,7 @@ use crate::{ReportArgs, Style, page};
 ///
 /// # Errors
 /// A result cannot be read, or the page cannot be written.
-pub fn report(args: &ReportArgs, style: Style<'_>) -> Result<String, Failure> {
+pub fn report(args: &ReportArgs, style: Style<'_>) -> Result<String> {
     let name = |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let reports = args
         .results

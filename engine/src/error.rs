@@ -119,7 +119,9 @@ impl EngineError {
 
 impl From<EngineError> for Failure {
     fn from(e: EngineError) -> Self {
-        let EngineError::Cuda { what, hint } = e else { return Self::of(Kind::Failed, &e, None) };
-        Self { message: what, hint, kind: Kind::Failed }
+        if let EngineError::Cuda { what, hint } = e {
+            return Self { message: what, hint, kind: Kind::Failed };
+        }
+        Self::of(Kind::Failed, &e, None)
     }
 }

@@ -46,60 +46,20 @@ pub enum ExportError {
         /// What is known of it.
         reason: String,
     },
-    /// Two executions of the same network give different logits.
-    #[error(
-        "{a} and {b} disagree: logits of image {image} differ by {difference:e}, more than \
-         {tolerance:e}"
-    )]
-    Disagreement {
-        /// The reference.
-        a: String,
-        /// What differs from it.
-        b: String,
-        /// Number of the image where they differ most.
-        image: usize,
-        /// Largest absolute difference of two logits; not a number where one of them is none.
-        difference: f64,
-        /// What was allowed.
-        tolerance: f64,
-    },
-}
-
-impl ExportError {
-    /// What to do next, where there is something to say.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Train(e) => e.hint(),
-            Self::Data(e) => e.hint(),
-            Self::Disagreement { .. } => Some(
-                "no file was left behind; a runtime that computes this network differently \
-                is a bug worth reporting"
-                    .into(),
-            ),
-            Self::TooLarge { .. } => Some(
-                "export without --fp16, or retrain with more weight \
-            decay"
-                    .into(),
-            ),
-            Self::Model(_)
-            | Self::Engine(_)
-            | Self::NotExportable { .. }
-            | Self::Calibration { .. } => None,
-        }
-    }
 }
 
 impl From<ExportError> for Failure {
     fn from(e: ExportError) -> Self {
-        match e {
-            ExportError::Model(e) => e.into(),
-            ExportError::Train(e) => e.into(),
-            ExportError::Engine(e) => e.into(),
-            ExportError::Data(e) => e.into(),
-            ExportError::NotExportable { .. }
-            | ExportError::TooLarge { .. }
-            | ExportError::Calibration { .. }
-            | ExportError::Disagreement { .. } => Self::of(Kind::Failed, &e, e.hint()),
-        }
+        let hint = match e {
+            ExportError::Model(e) => return e.into(),
+            ExportError::Train(e) => return e.into(),
+            ExportError::Engine(e) => return e.into(),
+            ExportError::Data(e) => return e.into(),
+            ExportError::NotExportable { .. } | ExportError::Calibration { .. } => None,
+            ExportError::TooLarge { .. } => {
+                Some("export without --fp16, or retrain with more weight decay".into())
+            }
+        };
+        Self::of(Kind::Failed, &e, hint)
     }
 }

@@ -7,7 +7,6 @@ mod retrain;
 mod settings;
 mod trained;
 mod untrained;
-mod verify;
 
 pub use error::{ExportError, Result};
 pub use fold::fold_batch_norms;
@@ -15,4 +14,3 @@ pub use retrain::{RetrainData, fine_tune, retrain, retrain_bytes};
 pub use settings::RetrainSettings;
 pub use trained::{Inherited, Network, TestResult, Trained};
 pub use untrained::{Untrained, noise};
-pub use verify::{Agreement, Logits, TOLERANCE, agree, allowance};

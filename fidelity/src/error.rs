@@ -24,18 +24,6 @@ pub enum FidelityError {
     Train(#[from] TrainError),
 }
 
-impl FidelityError {
-    /// What to do next, where there is something to say.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Model(_) => None,
-            Self::Search(e) => e.hint(),
-            Self::Export(e) => e.hint(),
-            Self::Train(e) => e.hint(),
-        }
-    }
-}
-
 impl From<FidelityError> for Failure {
     fn from(e: FidelityError) -> Self {
         match e {

@@ -4,7 +4,9 @@ use adwp_base::{Failure, Kind};
 use adwp_deploy::DeployError;
 use adwp_engine::EngineError;
 use adwp_export::ExportError;
-use adwp_models::{ModelError, Skeleton, Stem};
+use adwp_models::ModelError;
+
+use crate::Networks;
 use adwp_train::TrainError;
 
 /// Result of this crate's fallible functions.
@@ -65,11 +67,11 @@ pub enum LutError {
 }
 
 impl LutError {
-    pub(crate) fn missing(what: impl Into<String>, skeleton: &Skeleton, keep: usize) -> Self {
-        Self::Missing { what: what.into(), flags: size_flags(skeleton, keep) }
+    pub(crate) fn missing(what: impl Into<String>, of: &Networks) -> Self {
+        Self::Missing { what: what.into(), flags: of.flags() }
     }
 
-    /// What to do next, where there is something to say.
+    /// What to do next about an error of this room.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Missing { flags, .. } => Some(format!(
@@ -79,25 +81,13 @@ impl LutError {
             Self::Table { .. } => Some("`adwp lut build --out TABLE` measures a new one".into()),
             Self::Elsewhere { .. } => Some("write a table of its own to another file".into()),
             Self::Temporary { .. } => Some("TMPDIR names the folder for temporary files".into()),
-            Self::Export(e) => e.hint(),
-            Self::Deploy(e) => e.hint(),
-            Self::Train(e) => e.hint(),
-            Self::Model(_) | Self::Engine(_) => None,
+            Self::Model(_)
+            | Self::Engine(_)
+            | Self::Export(_)
+            | Self::Deploy(_)
+            | Self::Train(_) => None,
         }
     }
-}
-
-/// The sizes of networks as flags of `adwp lut`.
-pub fn size_flags(skeleton: &Skeleton, keep: usize) -> String {
-    let Skeleton { stem, cells, channels, classes, image: [c, h, w] } = skeleton;
-    let stem = match stem {
-        Stem::Cifar => "cifar",
-        Stem::Imagenet => "imagenet",
-    };
-    format!(
-        "--cells {cells} --channels {channels} --image {c}x{h}x{w} --classes {classes} --stem \
-         {stem} --keep {keep}"
-    )
 }
 
 impl From<LutError> for Failure {

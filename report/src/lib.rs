@@ -11,7 +11,6 @@ mod html;
 mod plot;
 mod run_report;
 mod scatter;
-mod schema;
 mod terminal;
 
 pub use bench::{
@@ -24,5 +23,4 @@ pub use run_report::{
     SkippedImages,
 };
 pub use scatter::{Panel, Scatter, scatter};
-pub use schema::Schema;
 pub use terminal::terminal_table;

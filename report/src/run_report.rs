@@ -2,8 +2,6 @@ use adwp_base::{JsonError, to_json};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
-use crate::Schema;
-
 /// The result of a run: `report.json`.
 ///
 /// Numbers that are not finite are written as `null`, and `null` is read as NaN: a training that
@@ -11,8 +9,8 @@ use crate::Schema;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunReport {
-    /// The version of this form.
-    pub schema: Schema,
+    /// [`RunReport::SCHEMA`].
+    pub schema: String,
     /// The data set's name.
     pub dataset: String,
     /// The preset that the settings started from.
@@ -39,7 +37,7 @@ pub struct RunReport {
     /// Test images that the trained network classifies correctly in the engine.
     pub test_correct: usize,
     /// Those it classifies correctly by the mean of the logits of an image and of its mirror image;
-    /// none where that was not asked for. All other accuracies are of images looked at once.
+    /// none where that was not asked for. All other accuracies are of one look at each image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_correct_with_flips: Option<usize>,
     /// What the network was trained with, in words.
@@ -79,17 +77,17 @@ pub struct RunReport {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FormatRow {
-    /// Its name in the folder of the run.
+    /// Name in the folder of the run.
     pub file: String,
     /// Its numbers: `f32`, `f16` or `int8`.
     pub precision: String,
     /// Whether it takes pixels and normalises them itself.
     pub pixels: bool,
-    /// Its size.
+    /// Size in bytes.
     pub bytes: u64,
     /// How the scales of activations were found, and on how many images; none where there are none.
     pub calibration: Option<String>,
-    /// The difference of a logit that was accepted; none where accuracy alone is told.
+    /// The difference of a logit that was accepted; none where only accuracy is measured.
     pub tolerance: Option<f64>,
     /// Test images that the trained network classifies correctly in the engine.
     pub correct_before: usize,
@@ -129,9 +127,9 @@ pub struct RuntimeAccuracy {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ParityRow {
-    /// One executor.
+    /// The reference.
     pub a: String,
-    /// The other.
+    /// What was compared with it.
     pub b: String,
     /// The largest absolute difference of a logit.
     #[serde(deserialize_with = "number_or_nan")]
@@ -169,7 +167,7 @@ pub struct PhaseTime {
 pub struct LatencyRow {
     /// The runtime's name.
     pub runtime: String,
-    /// Its version.
+    /// Version that the runtime states.
     pub runtime_version: String,
     /// Threads that one operator may use.
     pub threads: usize,
@@ -186,13 +184,13 @@ pub struct LatencyRow {
     /// The fastest run.
     #[serde(deserialize_with = "number_or_nan")]
     pub min_ms: f64,
-    /// The mean.
+    /// Mean of all runs.
     #[serde(deserialize_with = "number_or_nan")]
     pub mean_ms: f64,
     /// The standard deviation.
     #[serde(deserialize_with = "number_or_nan")]
     pub sd_ms: f64,
-    /// The median.
+    /// Median of all runs.
     #[serde(deserialize_with = "number_or_nan")]
     pub p50_ms: f64,
     /// The 90th percentile.
@@ -207,6 +205,20 @@ pub struct LatencyRow {
     /// The median of the repeats' means.
     #[serde(deserialize_with = "number_or_nan")]
     pub median_repeat_mean_ms: f64,
+}
+
+impl LatencyRow {
+    /// `ort 1.31.1, 2 threads`.
+    pub(crate) fn session(&self) -> String {
+        let batch = if self.batch == 1 { String::new() } else { format!(", batch {}", self.batch) };
+        format!(
+            "{} {}, {} thread{}{batch}",
+            self.runtime,
+            self.runtime_version,
+            self.threads,
+            if self.threads == 1 { "" } else { "s" }
+        )
+    }
 }
 
 /// A limit of the network, and how far it was kept. The three numbers have one unit.
@@ -230,12 +242,15 @@ pub struct BudgetRow {
 }
 
 impl RunReport {
+    /// The version of `report.json` that is written, and the only one that is read.
+    pub const SCHEMA: &str = "adwp/report/1";
+
     /// Reads `report.json`.
     ///
     /// # Errors
     /// Unknown schema, unknown or missing keys, values of another type.
     pub fn from_json(text: &str) -> Result<Self, JsonError> {
-        adwp_base::from_json(text, Schema::NAME)
+        adwp_base::from_json(text, Self::SCHEMA)
     }
 
     /// The text of `report.json`.

@@ -5,7 +5,7 @@ use crate::plot::{Axis, Frame};
 const COLUMNS: usize = 3;
 const PANEL_WIDTH: f64 = 236.0;
 const PANEL_HEIGHT: f64 = 190.0;
-/// Left of the first panel: its ticks, and beside them the lines of the vertical label.
+/// Left of the first panel: its ticks, and left of them the lines of the vertical label.
 const TICKS_LEFT: f64 = 50.0;
 const GAP: f64 = 26.0;
 const RIGHT: f64 = 16.0;

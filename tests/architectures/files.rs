@@ -216,7 +216,8 @@ for path in sorted(pathlib.Path(sys.argv[1]).glob("*.onnx")):
         declared = model.graph.output[0].type.tensor_type.shape.dim[1].dim_value
         # What is inferred must not lean on what is declared.
         model.graph.output[0].type.tensor_type.ClearField("shape")
-        inferred = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True).graph
+        inferred = onnx.shape_inference.infer_shapes(
+            model, check_type=True, strict_mode=True, data_prop=True).graph
         values = list(inferred.value_info) + list(inferred.output)
         assert len(values) == len(inferred.node), "a value has no shape"
         # Weights that are stored in 8 bits are values too.
@@ -310,7 +311,8 @@ fn damaged_weights_are_refused() {
     for length in lengths {
         let result = read_changed(&path, &whole, |bytes| bytes.truncate(length));
         assert!(
-            matches!(&result, Err(ExportError::Train(TrainError::Damaged { path: at, .. })) if *at == path),
+            matches!(&result, Err(ExportError::Train(TrainError::Damaged { path: at, .. }))
+                    if *at == path),
             "{length} bytes: {result:?}"
         );
     }

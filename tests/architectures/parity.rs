@@ -9,7 +9,8 @@ use adwp_deploy::ort_library;
 use adwp_deploy::runtime::{Runtime, Session, SessionOptions};
 use adwp_engine::{Device, Executor, Graph, NodeId, Program, Statistics, Variables};
 use adwp_export::onnx::{BatchNorms, model};
-use adwp_export::{ExportError, Logits, TOLERANCE, Trained, agree, fold_batch_norms};
+use adwp_export::{Trained, fold_batch_norms};
+use adwp_verify::{Logits, TOLERANCE, VerifyError, agree};
 use candle_core::{DType, Tensor};
 
 use crate::draw::{cifar, imagenet, images, trained};
@@ -114,7 +115,7 @@ fn check(trained: &Trained, seed: u64, dir: &Path) {
         agree(&executions, classes, TOLERANCE).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
     for agreement in found {
         assert_eq!(
-            (agreement.images, agreement.top1_agree),
+            (agreement.n, agreement.top1_agree),
             (IMAGES, IMAGES),
             "seed {seed}: {agreement:?}"
         );
@@ -185,7 +186,8 @@ fn a_file_with_one_other_weight_is_refused() {
                 let error = compare(&bytes, runtime)
                     .expect_err(&format!("seed {seed}, {mode:?}, {runtime}, {tensor}"));
                 assert!(
-                    matches!(&error, ExportError::Disagreement { b, .. } if b.starts_with(runtime.name())),
+                    matches!(&error, VerifyError::Disagreement { b, .. }
+                        if b.starts_with(runtime.name())),
                     "{error}"
                 );
             }

@@ -27,7 +27,7 @@ fn retrain<'a>(what: &'a str, folder: &'a Path, more: &[&'a str]) -> Vec<&'a str
     start.into_iter().chain(more.iter().copied()).collect()
 }
 
-/// Trains `what` at once and in parts, compares, and finishes the run: the folder with the report,
+/// Trains `what` whole and in parts, compares, and finishes the run: the folder with the report,
 /// the metadata of the file and the accuracy.
 fn trained(what: &str, name: &str, more: &[&str], judge: impl Fn(&Path, &Value, &str)) {
     let holder = tempdir().unwrap();
@@ -171,7 +171,8 @@ fn a_run_with_a_named_architecture_is_one_to_start_from() {
     let own = holder.path().join("mine.json");
     let architecture = r#"{ "densenet_bc": { "depth": 10, "growth": 4 } }"#;
     let named = format!(
-        r#"{{ "schema": "adwp/architecture/1", "name": "dense", "architecture": {{ "handmade": {architecture} }} }}"#
+        r#"{{ "schema": "adwp/architecture/1", "name": "dense",
+            "architecture": {{ "handmade": {architecture} }} }}"#
     );
     fs::write(&own, named).unwrap();
     run(["cost", text(&own), "--channels", "4"]).refuses(&["dense", "no stack of cells"]);
@@ -233,7 +234,9 @@ fn what_cannot_be_trained_is_told_before_anything_is_written() {
     run(["retrain", "--architecture", "zoo:gdas"]).refuses(&["--run"]);
     run(["retrain", "--target-params", "1M", "--run", text(&folder)]).refuses(&["--architecture"]);
     let broken = holder.path().join("broken.json");
-    fs::write(&broken, r#"{ "schema": "adwp/architecture/1", "name": "x", "architecture": { "handmade": "mobilenet_v0" } }"#).unwrap();
+    let unknown = r#"{ "schema": "adwp/architecture/1", "name": "x",
+        "architecture": { "handmade": "mobilenet_v0" } }"#;
+    fs::write(&broken, unknown).unwrap();
     refuse(text(&broken), &[], &["broken.json", "mobilenet_v0"]);
     fs::write(&broken, "{}").unwrap();
     refuse(text(&broken), &[], &["broken.json", "schema"]);
@@ -245,7 +248,7 @@ fn a_run_has_one_architecture() {
     let before = contents(&folder);
     let start = ["retrain", "--architecture", "zoo:mobilenet-v2", "--run", text(&folder)];
     run(start).refuses(&["holds a run already", "--resume"]);
-    // With the cells of the run, since those of the zoo would be told as another configuration.
+    // With the cells of the run, since those of the zoo would be reported as another configuration.
     let resume = ["retrain", "--architecture", "zoo:gdas", "--run", text(&folder), "--resume"];
     run(resume).refuses(&[text(&folder.join("genotype.json")), "--architecture"]);
     assert!(contents(&folder) == before);

@@ -141,7 +141,7 @@ fn a_file_that_is_no_image_is_named() {
     assert!(checked.stdout.contains("train/dog/11.jpg"), "{checked:?}");
 }
 
-/// The picture as a JPEG whose header promises so many pixels on each side.
+/// The picture as a JPEG whose header promises `side` pixels on each side.
 fn giant(side: u16) -> Vec<u8> {
     let mut jpeg = fs::read(PICTURE).unwrap();
     let frame = jpeg.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();
@@ -219,7 +219,7 @@ fn files_that_are_no_images_are_skipped_and_counted() {
     );
 
     // Continued: the files are not looked at again, the same ones are left out, and a folder that
-    // has changed is told.
+    // has changed is reported.
     let before = contents(&folder);
     crate::folder::delete(&folder, &["model.onnx", "verification.json"]);
     run(["run", "--run", text(&folder), "--resume"]).succeeds();

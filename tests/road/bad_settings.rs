@@ -8,7 +8,7 @@ use crate::folder::{contents, times};
 use crate::program::{run, text};
 use crate::reference::{SETTINGS, copy_of_run, reference};
 
-/// A config file of this text is refused for these reasons, beside the name of the file.
+/// A config file of this text is refused for these reasons, next to the name of the file.
 #[track_caller]
 fn refuse_file(settings: &str, culprits: &[&str]) {
     let holder = tempdir().unwrap();

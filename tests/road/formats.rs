@@ -9,7 +9,7 @@ use crate::folder::{contents, delete, json};
 use crate::program::{Ended, run, text};
 use crate::reference::{PICTURE, copy_of_run, reference};
 
-/// The forms beside the plain one: flags, and what tells their files apart.
+/// The forms other than the plain one: flags, and suffixes of their files.
 const FORMATS: [(&[&str], &str); 5] = [
     (&["--preprocess"], ".pixels"),
     (&["--fp16"], ".fp16"),
@@ -220,7 +220,7 @@ fn predict_says_what_a_file_lacks() {
         without(file, "adwp.mean");
         without(file, "adwp.std");
     }
-    // Whoever normalises pixels in the graph needs no constants beside it.
+    // Whoever normalises pixels in the graph needs no constants in the metadata.
     run(["predict", text(&pixels), PICTURE]).succeeds();
     run(["predict", text(&plain), PICTURE]).refuses(&[text(&plain), "adwp.mean", "--preprocess"]);
     // Nothing of the run's folder is needed.

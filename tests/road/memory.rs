@@ -1,4 +1,4 @@
-//! What a run needs of memory: told before, measured after, and refused where it is too much.
+//! What a run needs of memory: reported before, measured after, and refused where it is too much.
 
 use std::time::{Duration, Instant};
 
@@ -53,7 +53,7 @@ fn every_phase_tells_what_it_needs_and_what_it_took() {
     assert!(report["phases"][3].get("planned_bytes").is_none(), "export trains nothing: {report}");
 }
 
-/// A run with these settings is refused for the memory of a phase, at once and before anything is
+/// A run with these settings is refused for the memory of a phase, immediately, before anything is
 /// written.
 #[track_caller]
 fn refuse_memory(command: &str, phase: &str, settings: &[&str]) {

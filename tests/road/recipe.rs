@@ -1,4 +1,4 @@
-//! What retraining can do beside the plain recipe, and architectures that go to other images.
+//! What retraining adds to the plain recipe, and architectures that go to other images.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ pub(crate) fn in_three_parts(first: &[&str], next: &[&str]) {
     run(next).succeeds();
 }
 
-/// A folder of so many training images of each of two classes, and half as many test images; one
+/// A folder of `count` training images of each of two classes, and half as many test images; one
 /// class is turned upside down.
 pub(crate) fn write_images(data: &Path, count: usize) {
     let turned = Path::new(PICTURE).with_file_name("turned.jpg");
@@ -88,7 +88,7 @@ fn averaged_weights_come_out_the_same_when_a_run_is_stopped() {
             "{part}: {recipe:?}"
         );
     }
-    // The accuracy of the file is that of images looked at once.
+    // The accuracy of the file is that of one look at each image.
     let plain = &report["test_correct"];
     assert!(
         report["runtime_accuracy"].as_array().unwrap().iter().all(|row| row["correct"] == *plain),
@@ -201,17 +201,17 @@ fn weights_go_to_other_images_as_far_as_they_fit() {
         if name == "at-once" {
             // Three colours instead of one, and other classes.
             let ended = run(&start).succeeds();
-            let told = ended
+            let said = ended
                 .stderr
                 .lines()
                 .find(|line| line.contains("parameters and statistics are those of"))
                 .unwrap();
             assert!(
-                told.contains("fresh: stem")
-                    && told.contains("classifier/linear/weight, classifier/linear/bias"),
-                "{told}"
+                said.contains("fresh: stem")
+                    && said.contains("classifier/linear/weight, classifier/linear/bias"),
+                "{said}"
             );
-            assert!(!told.contains("cell"), "{told}");
+            assert!(!said.contains("cell"), "{said}");
             assert!(
                 ended.stderr.contains("at a learning rate of 0.005"),
                 "a tenth of the rate: {ended:?}"

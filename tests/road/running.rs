@@ -51,7 +51,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Starts the program. What it says goes to a file beside the folder.
+    /// Starts the program. What it says goes to a file next to the folder.
     pub(crate) fn start(args: &[&str], folder: &Path) -> Self {
         let stderr = folder.with_extension("stderr");
         let mut command = adwp();

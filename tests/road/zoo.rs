@@ -134,7 +134,7 @@ fn channels_are_found_for_what_a_network_may_take() {
         .stderr
         .split_whitespace()
         .find_map(|word| word.parse::<u64>().ok())
-        .expect("the channels are told");
+        .expect("the channels are reported");
     let (params, madds) =
         (found.json()["params"].as_u64().unwrap(), found.json()["madds"].as_u64().unwrap());
     assert!(params <= 1_000_000 && madds <= 150_000_000, "{found:?}");

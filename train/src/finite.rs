@@ -39,7 +39,7 @@ pub fn require_finite(
 /// finite.
 ///
 /// The forward pass is done again, with the statistics of the batch, for a piece of the graph at a
-/// time: beside the working memory of a pass and a copy of the variables it holds 64 MiB of values,
+/// time: in addition to the working memory of a pass and a copy of the variables it holds 64 MiB of values,
 /// or the largest value alone. It takes as long as several steps, but is done once in a run.
 /// `variables` stay as they are.
 ///
@@ -72,7 +72,7 @@ pub fn first_not_finite(
     for VariableSpec { name, shape, kind, .. } in graph.variables() {
         let variable = variables.get(&name)?;
         let census = Census::of(variable.data()?);
-        // Running statistics have no part in a step; behind an overflow, this very step has spoiled
+        // A step does not read running statistics; behind an overflow, this very step has spoiled
         // them.
         if kind.role() == Role::Parameter {
             if census.not_finite > 0 {
@@ -123,7 +123,7 @@ fn first_computed(
     Ok(None)
 }
 
-/// What is told of the values of a tensor.
+/// A count of the values of a tensor that are not finite.
 struct Census {
     values: usize,
     not_finite: usize,

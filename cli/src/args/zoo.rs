@@ -1,9 +1,10 @@
 use std::path::PathBuf;
 
+use adwp_edge::OrtArgs;
 use adwp_models::{Bounds, Sizes, Stem};
 use clap::Subcommand;
 
-use super::{ImageSize, OrtArgs, amount, image_shape, stem};
+use super::values::{ImageSize, amount, image_shape, stem};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ZooCommand {
@@ -16,7 +17,7 @@ pub(crate) enum ZooCommand {
     /// The genotype of an architecture, for `adwp cost` and `adwp retrain --architecture`; with
     /// --json, all that is known of it.
     Show {
-        /// Its name in `adwp zoo list`.
+        /// A name of `adwp zoo list`.
         name: String,
         /// Cells [default: those it was published with for CIFAR-10, or else for ImageNet].
         #[arg(long)]
@@ -29,7 +30,7 @@ pub(crate) enum ZooCommand {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ZooExportArgs {
-    /// Its name in `adwp zoo list`.
+    /// A name of `adwp zoo list`.
     pub(crate) name: String,
     /// The file to write.
     #[arg(long, value_name = "FILE")]
@@ -56,10 +57,10 @@ pub(crate) struct NetworkSizeArgs {
     /// For cells: channels of a node in the first cell [default: as published, or else 36].
     #[arg(long)]
     pub(crate) channels: Option<usize>,
-    /// For cells: as many channels as leave at most so many trainable parameters, such as 1.5M.
+    /// For cells: as many channels as leave at most N trainable parameters, such as 1.5M.
     #[arg(long, value_name = "N", value_parser = amount, conflicts_with = "channels")]
     pub(crate) target_params: Option<u64>,
-    /// For cells: as many channels as leave at most so many multiply-adds for an image, such as
+    /// For cells: as many channels as leave at most N multiply-adds for an image, such as
     /// 600M.
     #[arg(long, value_name = "N", value_parser = amount, conflicts_with = "channels")]
     pub(crate) target_madds: Option<u64>,

@@ -1,35 +1,15 @@
-use adwp_base::{Failure, output};
+use adwp_base::{Failure, Result, output};
 use adwp_models::{Blueprint, Genotype, Sizes, Skeleton, Stem};
-use serde::Serialize;
+use adwp_train::Reporter;
 
-use super::{Style, zoo};
-use crate::architecture::RunArchitecture;
+use super::zoo;
+use crate::architecture::{PREFIX, RunArchitecture, parsed};
 use crate::args::CostArgs;
-use crate::progress::Console;
-use crate::steps::parsed;
-
-/// Cost of an architecture.
-#[derive(Serialize)]
-struct Cost {
-    params: u64,
-    madds: u64,
-    layers: Vec<Layer>,
-}
-
-#[derive(Serialize)]
-struct Layer {
-    name: String,
-    op: String,
-    shape: Vec<usize>,
-    params: u64,
-    madds: u64,
-}
 
 /// `adwp cost`.
-pub(crate) fn cost(args: &CostArgs, style: Style) -> Result<(), Failure> {
-    let published = args.what.to_str().and_then(|what| what.strip_prefix(zoo::PREFIX));
+pub(crate) fn cost(args: &CostArgs, as_json: bool, reporter: &mut dyn Reporter) -> Result {
+    let published = args.what.to_str().and_then(|what| what.strip_prefix(PREFIX));
     let is_json = args.what.extension().is_some_and(|e| e.eq_ignore_ascii_case("json"));
-    let mut console = Console::new(style.verbosity);
     let sizes = args.sizes.sizes();
     let refused = |what: &str, flags: &str| {
         let failure = Failure::input(format!("{}: {what}", args.what.display()));
@@ -38,7 +18,7 @@ pub(crate) fn cost(args: &CostArgs, style: Style) -> Result<(), Failure> {
         )))
     };
     let mut cost = match published {
-        Some(name) => of_blueprint(&zoo::network(name, &args.sizes, &mut console)?)?,
+        Some(name) => zoo::network(name, &args.sizes, reporter)?.cost()?,
         None if is_json => {
             let blueprint = match parsed(args.what.clone(), RunArchitecture::from_json)? {
                 RunArchitecture::Genotype(_) if sizes.cells.is_some() => {
@@ -47,7 +27,7 @@ pub(crate) fn cost(args: &CostArgs, style: Style) -> Result<(), Failure> {
                 RunArchitecture::Genotype(genotype) => of_genotype(genotype, sizes),
                 RunArchitecture::Named(named) => named.network(sizes)?,
             };
-            of_blueprint(&zoo::sized(blueprint, &args.sizes, &mut console)?)?
+            zoo::sized(blueprint, &args.sizes, reporter)?.cost()?
         }
         None if sizes != Sizes::default() || args.sizes.bounds().is_some() => {
             return refused(
@@ -56,18 +36,13 @@ pub(crate) fn cost(args: &CostArgs, style: Style) -> Result<(), Failure> {
             );
         }
         None => {
-            return output::data(&adwp_edge::cost(
-                &args.what,
-                &args.input,
-                args.layers,
-                style.json,
-            )?);
+            return output::data(&adwp_edge::cost(&args.what, &args.input, args.layers, as_json)?);
         }
     };
     if !args.layers {
         cost.layers.clear();
     }
-    if style.json {
+    if as_json {
         return output::json(&cost);
     }
     let mut text = String::new();
@@ -87,7 +62,7 @@ pub(crate) fn cost(args: &CostArgs, style: Style) -> Result<(), Failure> {
     output::data(&text)
 }
 
-/// Channels of a genotype whose skeleton is not told.
+/// Channels of a genotype where none are given.
 const CHANNELS: usize = 36;
 
 fn of_genotype(genotype: Genotype, sizes: Sizes) -> Blueprint {
@@ -100,20 +75,4 @@ fn of_genotype(genotype: Genotype, sizes: Sizes) -> Blueprint {
         image: sizes.image.unwrap_or(stem.image()),
     };
     Blueprint::Cells { genotype, skeleton }
-}
-
-fn of_blueprint(blueprint: &Blueprint) -> Result<Cost, Failure> {
-    let cost = blueprint.cost()?;
-    let layer = |l: adwp_models::cost::LayerCost| Layer {
-        name: l.name,
-        op: l.op.to_owned(),
-        shape: l.shape,
-        params: l.params,
-        madds: l.madds,
-    };
-    Ok(Cost {
-        params: cost.params,
-        madds: cost.madds,
-        layers: cost.layers.into_iter().map(layer).collect(),
-    })
 }

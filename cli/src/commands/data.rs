@@ -1,22 +1,19 @@
-use adwp_base::{Failure, output};
+use adwp_base::{Failure, Result, output};
 use adwp_data::{DatasetKind, Report, check};
 use adwp_train::Reporter;
 
-use super::Style;
 use crate::args::DataCommand;
-use crate::progress::Console;
 
 /// `adwp data`.
-pub(crate) fn run(command: DataCommand, style: Style) -> Result<(), Failure> {
+pub(crate) fn run(command: DataCommand, as_json: bool, reporter: &mut dyn Reporter) -> Result {
     match command {
-        DataCommand::List => list(style),
+        DataCommand::List => list(as_json),
         DataCommand::Check { dir, dataset } => {
-            let mut console = Console::new(style.verbosity);
             let report = check(dataset, dir.as_deref(), &mut |done, total| {
-                console.aside("image", done, total)
+                reporter.aside("image", done, total)
             })?;
-            console.clear();
-            if style.json {
+            reporter.phase_end();
+            if as_json {
                 output::json(&report)?;
             } else {
                 output::data(&text(&report))?;
@@ -49,9 +46,15 @@ fn describe(kind: DatasetKind) -> &'static str {
     }
 }
 
-fn list(style: Style) -> Result<(), Failure> {
-    if style.json {
-        let entry = |kind: DatasetKind| serde_json::json!({ "name": kind.to_string(), "folder": kind.needs_folder(), "content": describe(kind) });
+fn list(as_json: bool) -> Result {
+    if as_json {
+        let entry = |kind: DatasetKind| {
+            serde_json::json!({
+                "name": kind.to_string(),
+                "folder": kind.needs_folder(),
+                "content": describe(kind),
+            })
+        };
         return output::json(&DatasetKind::ALL.map(entry));
     }
     let lines: String = DatasetKind::ALL

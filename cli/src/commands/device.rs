@@ -1,43 +1,44 @@
 //! The commands that devices have too: `adwp_edge` carries them out, here their results are
 //! printed.
 
-use adwp_base::{Failure, output};
-use adwp_edge::{CompareArgs, ReportArgs};
+use adwp_base::{Result, output};
+use adwp_edge::{CompareArgs, ReportArgs, Style};
+use adwp_train::Reporter;
 
-use super::{Style, road};
-use crate::progress::Console;
+use super::road;
 
 /// Carries out a command and prints what it gives.
 pub(super) fn print(
-    style: Style,
-    command: impl FnOnce(adwp_edge::Style<'_>) -> Result<String, Failure>,
-) -> Result<(), Failure> {
-    output::data(&with_style(style, command)?)
+    as_json: bool,
+    reporter: &mut dyn Reporter,
+    command: impl FnOnce(Style<'_>) -> Result<String>,
+) -> Result {
+    output::data(&with_style(as_json, reporter, command)?)
 }
 
 fn with_style<T>(
-    style: Style,
-    command: impl FnOnce(adwp_edge::Style<'_>) -> Result<T, Failure>,
-) -> Result<T, Failure> {
-    let mut console = Console::new(style.verbosity);
-    command(adwp_edge::Style { json: style.json, say: &mut |text| console.say(text) })
+    as_json: bool,
+    reporter: &mut dyn Reporter,
+    command: impl FnOnce(Style<'_>) -> Result<T>,
+) -> Result<T> {
+    command(Style { json: as_json, say: &mut |text| reporter.message(text) })
 }
 
 /// `adwp compare`: a regression is printed, and is a failure.
-pub(super) fn compare(args: &CompareArgs, style: Style) -> Result<(), Failure> {
-    let (text, failure) = with_style(style, |style| adwp_edge::compare(args, style))?;
+pub(super) fn compare(args: &CompareArgs, as_json: bool, reporter: &mut dyn Reporter) -> Result {
+    let (text, failure) = with_style(as_json, reporter, |style| adwp_edge::compare(args, style))?;
     output::data(&text)?;
     failure.map_or(Ok(()), Err)
 }
 
 /// `adwp report`: of a run's folder, or of results of `adwp bench`.
-pub(super) fn report(args: &ReportArgs, style: Style) -> Result<(), Failure> {
+pub(super) fn report(args: &ReportArgs, as_json: bool, reporter: &mut dyn Reporter) -> Result {
     match args.results.as_slice() {
         [run]
             if run.extension().is_none_or(|extension| !extension.eq_ignore_ascii_case("json")) =>
         {
-            road::report(run.clone(), style)
+            road::report(run.clone(), as_json, reporter)
         }
-        _ => print(style, |style| adwp_edge::report(args, style)),
+        _ => print(as_json, reporter, |style| adwp_edge::report(args, style)),
     }
 }

@@ -1,13 +1,12 @@
 use std::path::Path;
 
-use adwp_base::{Failure, output};
+use adwp_base::{Result, output};
 use adwp_data::DatasetKind;
 use adwp_deploy::DeployError;
 use adwp_deploy::machine::Machine;
-use adwp_deploy::ort_library::{candidates, find};
+use adwp_deploy::ort_library::{OrtLibrary, candidates, find};
 use serde_json::json;
 
-use super::Style;
 use crate::device::{compiler, gpus};
 
 /// Instruction sets that the engine's kernels are compiled for, the best first.
@@ -25,7 +24,7 @@ fn instruction_sets() -> Vec<&'static str> {
     sets
 }
 
-/// What `--device` can name beside `auto`.
+/// What `--device` can name, `auto` left out.
 fn devices(gpus: &[String]) -> Vec<String> {
     std::iter::once("cpu".to_owned())
         .chain((0..gpus.len()).map(|number| format!("cuda:{number}")))
@@ -33,14 +32,15 @@ fn devices(gpus: &[String]) -> Vec<String> {
 }
 
 /// `adwp doctor`.
-pub(crate) fn doctor(ort_lib: Option<&Path>, style: Style) -> Result<(), Failure> {
+pub(crate) fn doctor(ort_lib: Option<&Path>, as_json: bool) -> Result {
     let machine = Machine::read();
     let sets = instruction_sets();
     let chosen = find(ort_lib);
     let others = candidates(ort_lib);
     let gpus = gpus();
-    if style.json {
-        let library = |l: &adwp_deploy::ort_library::OrtLibrary| json!({ "path": l.path, "source": l.source, "version": l.version });
+    if as_json {
+        let library =
+            |l: &OrtLibrary| json!({ "path": l.path, "source": l.source, "version": l.version });
         return output::json(&json!({
             "version": env!("CARGO_PKG_VERSION"),
             "machine": machine,

@@ -1,68 +1,59 @@
 //! `adwp fidelity`: does predicting weights rank architectures?
 
-use adwp_base::{Failure, output};
+use adwp_base::{Failure, Result, output};
 use adwp_fidelity::{Correlation, Experiment, Fidelity, FidelitySettings, MethodResult};
 use adwp_models::IntensiveSpace;
 use adwp_report::{Panel, Scatter, scatter};
-use adwp_search::Finished;
-use adwp_train::write_atomic;
+use adwp_train::{Reporter, write_atomic};
 
-use super::Style;
-use super::road::deadline;
+use crate::architecture::parsed;
 use crate::args::FidelityArgs;
 use crate::limits::limits;
-use crate::memory::Training;
-use crate::session::{Existing, Session};
-use crate::steps::parsed;
+use crate::phases::Training;
+use crate::plan::{Existing, Plan};
+use crate::run::Run;
 
 /// Carries out the study in the folder of a run, or goes on with it.
-pub(crate) fn fidelity(args: &FidelityArgs, style: Style) -> Result<(), Failure> {
-    let deadline = deadline(&args.train);
-    let phases = [Training::Search, Training::Retrain];
-    let mut session =
-        Session::open(&args.train.run, style.verbosity, Existing::Continues, &phases)?
-            .until(deadline);
-    session.announce();
-    let space = parsed(session.needs("space.json", "space")?, IntensiveSpace::from_json)?;
-    let configured = session.config.fidelity;
+pub(crate) fn fidelity(args: &FidelityArgs, as_json: bool, reporter: &mut dyn Reporter) -> Result {
+    let phases = &[Training::Search, Training::Retrain];
+    let plan = Plan::training(&args.train, None, Existing::Continues, phases)?;
+    let run = Run::open(plan, reporter)?;
+    run.announce(reporter);
+    let space = parsed(run.needs("space.json", "space")?, IntensiveSpace::from_json)?;
+    let configured = run.config().fidelity;
     let settings = FidelitySettings {
         architectures: args.architectures.unwrap_or(configured.architectures),
         seeds: args.seeds.unwrap_or(configured.seeds),
         random: args.random.unwrap_or(configured.random),
     };
     settings.validate()?;
-    let folder = session.run.file("fidelity");
-    if !session.resume && folder.exists() {
+    let folder = run.dir.file("fidelity");
+    if !run.plan.resume && folder.exists() {
         let failure = Failure::input(format!("fidelity: {} is there already", folder.display()));
         return Err(failure.hint("add --resume to go on from it, or delete it to begin afresh"));
     }
-    let skeleton = session.skeleton(session.config.retrain.channels);
+    let skeleton = run.images.skeleton(run.config(), run.config().retrain.channels);
     let experiment = Experiment {
         settings,
-        limits: limits(&session.config, &space, &skeleton)?,
+        limits: limits(run.config(), &space, &skeleton)?,
         space,
-        search: session.config.search.clone(),
-        retrain: session.config.retrain.clone(),
+        search: run.config().search.clone(),
+        retrain: run.config().retrain.clone(),
         skeleton,
-        dataset: session.config.dataset.to_string(),
-        search_images: session.images.search.clone(),
-        train_share: session.config.train_share,
-        train: session.images.train.clone(),
-        test: session.images.test.clone(),
-        seed: session.config.seed,
-        device: session.device.clone(),
+        dataset: run.config().dataset.to_string(),
+        search_images: run.images.search.clone(),
+        train_share: run.config().train_share,
+        train: run.images.train.clone(),
+        test: run.images.test.clone(),
+        seed: run.config().seed,
+        device: run.device.clone(),
     };
     let kept = format!("{} has what is done", folder.display());
-    let result =
-        session.phases("fidelity", &command(args), &kept, |context| match adwp_fidelity::study(
-            &experiment,
-            context,
-        )? {
-            Finished::Done(result) => Ok(Some(result)),
-            Finished::Interrupted => Ok(None),
-        })?;
-    write_atomic(&session.run.file("fidelity.svg"), scatter(&picture(&result)).as_bytes())?;
-    if style.json { output::data(&result.to_json()) } else { output::data(&table(&result)) }
+    let result = run.phases("fidelity", &command(args), &kept, reporter, |context| {
+        Ok(adwp_fidelity::study(&experiment, context)?)
+    })?;
+    write_atomic(&run.dir.file("fidelity.svg"), scatter(&picture(&result)).as_bytes())?;
+    if as_json { output::data(&result.to_json()) } else { output::data(&table(&result)) }
 }
 
 /// The command with the flags that say how large the study is.

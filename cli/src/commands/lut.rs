@@ -3,60 +3,55 @@
 use std::path::Path;
 use std::time::Duration;
 
-use adwp_base::{Failure, output};
+use adwp_base::{Failure, Result, output};
 use adwp_data::{DEFAULT_IMAGE_SIZE, DatasetKind};
-use adwp_deploy::runtime::Runtime;
+use adwp_deploy::runtime::{Runtime, find_library};
 use adwp_export::Trained;
 use adwp_lut::{
-    Check, HeldOut, LatencyTable, RuntimeStopwatch, Stopwatch, check as check_table, size_flags,
+    Check, HeldOut, LatencyTable, Networks, RuntimeStopwatch, Stopwatch, check as check_table,
 };
+use adwp_models::space::find;
 use adwp_models::{Skeleton, Stem};
 use adwp_train::Reporter;
 use serde_json::json;
 
-use super::Style;
 use crate::args::{LutBuildArgs, LutCheckArgs, LutCommand, OrtArgs, RunArgs, SizeArgs, TimingArgs};
 use crate::config::{Config, check_latency};
 use crate::interrupt;
-use crate::progress::Console;
-use crate::steps::find_library;
 
 /// `adwp lut`.
-pub(crate) fn run(command: LutCommand, style: Style) -> Result<(), Failure> {
+pub(crate) fn run(command: LutCommand, as_json: bool, reporter: &mut dyn Reporter) -> Result {
     match command {
-        LutCommand::Build(args) => build(&args, style),
-        LutCommand::Check(args) => check(&args, style),
+        LutCommand::Build(args) => build(&args, as_json, reporter),
+        LutCommand::Check(args) => check(&args, as_json, reporter),
     }
 }
 
-/// Sizes of networks, as far as they are known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Networks, as far as their sizes are known.
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Sizes {
-    skeleton: Skeleton,
-    /// Pairs that a node sums.
-    keep: usize,
-    /// Whether `skeleton.classes` was found and not assumed.
+    of: Networks,
+    /// Whether the number of classes was found and not assumed.
     knows_classes: bool,
 }
 
 impl Sizes {
+    fn known(of: Networks) -> Self {
+        Self { of, knows_classes: true }
+    }
+
     /// Those of `adwp cost`, with the cells of the default settings.
-    const USUAL: Self = Self {
-        skeleton: Skeleton {
-            stem: Stem::Cifar,
-            cells: 8,
-            channels: 36,
-            classes: 10,
-            image: [3, 32, 32],
-        },
-        keep: 2,
-        knows_classes: true,
-    };
+    fn usual() -> Self {
+        let (cells, channels, image) = (8, 36, [3, 32, 32]);
+        let skeleton = Skeleton { stem: Stem::Cifar, cells, channels, classes: 10, image };
+        Self::known(Networks::darts(skeleton, 2))
+    }
 
     /// What the flags ask for: a run or settings, `base` where neither is named, then single sizes.
-    fn choose(args: &SizeArgs, base: Self) -> Result<Self, Failure> {
-        let Self { skeleton, keep, knows_classes } = match &args.run {
+    fn choose(args: &SizeArgs, base: Self) -> Result<Self> {
+        let Self { of, knows_classes } = match &args.run {
             Some(run) => Self::of_run(run)?,
+            None if args.space.is_some() => Self::of_space(args)?,
             None if args.preset.is_some() || args.config.is_some() => {
                 let wanted = RunArgs {
                     preset: args.preset.clone(),
@@ -73,6 +68,7 @@ impl Sizes {
             )
             .hint("add --classes N"));
         }
+        let Networks { space, skeleton, keep } = of;
         let skeleton = Skeleton {
             stem: args.stem.unwrap_or(skeleton.stem),
             cells: args.cells.unwrap_or(skeleton.cells),
@@ -81,24 +77,30 @@ impl Sizes {
             image: args.image.map_or(skeleton.image, |image| image.0),
         };
         skeleton.validate()?;
-        Ok(Self { skeleton, keep: args.keep.unwrap_or(keep), knows_classes: true })
+        Ok(Self::known(Networks { space, skeleton, keep: args.keep.unwrap_or(keep) }))
+    }
+
+    /// Those that the publication of a space trained.
+    fn of_space(args: &SizeArgs) -> Result<Self> {
+        let named = find(args.space.as_deref().unwrap_or_default())?;
+        Ok(Self::known(Networks::named(named.name, named.published)))
     }
 
     /// Those of a run's retrained network: from its weights where they are there, else from its
     /// settings.
-    fn of_run(run: &Path) -> Result<Self, Failure> {
-        let config = Config::read(&run.join("config.toml"), &RunArgs::default())?;
+    fn of_run(run: &Path) -> Result<Self> {
+        let config = Config::read(&run.join(Config::FILE), &RunArgs::default())?;
         let (sizes, weights) = (Self::of_config(&config), run.join("weights.safetensors"));
         if !weights.exists() {
             return Ok(sizes);
         }
-        let Some(skeleton) = Trained::read(&weights)?.network.blueprint.skeleton() else {
-            return Err(Failure::input(format!(
+        match Networks::of(&Trained::read(&weights)?.network.blueprint) {
+            Some(of) => Ok(Self::known(of)),
+            None => Err(Failure::input(format!(
                 "{} holds no network of cells: a latency table is of cells",
                 run.display()
-            )));
-        };
-        Ok(Self { skeleton, knows_classes: true, ..sizes })
+            ))),
+        }
     }
 
     /// Those of the retrained network of settings, whose data is not opened.
@@ -117,7 +119,8 @@ impl Sizes {
             classes: classes.unwrap_or(0),
             image: [channels, side, side],
         };
-        Self { skeleton, keep: config.search.keep, knows_classes: classes.is_some() }
+        let of = Networks::darts(skeleton, config.search.keep);
+        Self { of, knows_classes: classes.is_some() }
     }
 }
 
@@ -125,9 +128,9 @@ impl Sizes {
 fn stopwatch(
     runtime: Option<Runtime>,
     threads: usize,
-    yardstick: Skeleton,
+    yardstick: Networks,
     timing: &TimingArgs,
-) -> Result<RuntimeStopwatch, Failure> {
+) -> Result<RuntimeStopwatch> {
     check_latency(&[threads], timing.min_time, 1, |name| format!("--{}", name.replace('_', "-")))?;
     let library = find_library(timing.ort.ort_lib.as_deref(), runtime.as_slice())?;
     let runtime = runtime.unwrap_or(if library.is_some() { Runtime::Ort } else { Runtime::Tract });
@@ -145,8 +148,8 @@ fn stopwatch(
 const MOST_ERROR: f64 = 0.1;
 
 /// `adwp lut build`.
-fn build(args: &LutBuildArgs, style: Style) -> Result<(), Failure> {
-    let Sizes { skeleton, keep, .. } = Sizes::choose(&args.sizes, Sizes::USUAL)?;
+fn build(args: &LutBuildArgs, as_json: bool, reporter: &mut dyn Reporter) -> Result {
+    let Sizes { of, .. } = Sizes::choose(&args.sizes, Sizes::usual())?;
     let stored = if args.out.exists() {
         if !args.resume {
             let failure = Failure::input(format!("{} is there already", args.out.display()));
@@ -161,68 +164,67 @@ fn build(args: &LutBuildArgs, style: Style) -> Result<(), Failure> {
     let setup = stored.as_ref().map(LatencyTable::setup);
     let runtime = args.runtime.or(setup.map(|setup| setup.runtime));
     let threads = args.threads.or(setup.map(|setup| setup.threads)).unwrap_or(1);
-    let yardstick = setup.map_or(skeleton, |setup| setup.yardstick);
+    let yardstick = setup.map_or_else(|| of.clone(), |setup| setup.yardstick.clone());
     let mut stopwatch = stopwatch(runtime, threads, yardstick, &args.timing)?;
     let setup = stopwatch.setup();
     let mut table = match stored {
         Some(table) => table,
         None => {
             let table = LatencyTable::new(&stopwatch);
-            // A place that cannot be written to is told before the measuring.
+            // A folder that cannot be written to is reported before the measuring.
             table.write(&args.out)?;
             table
         }
     };
-    interrupt::resume_with(continuing(args, &size_flags(&skeleton, keep), setup.runtime, threads));
+    interrupt::resume_with(continuing(args, &of.flags(), setup.runtime, threads));
     interrupt::listen()?;
-    let mut console = Console::new(style.verbosity);
-    console.say(&format!(
+    reporter.message(&format!(
         "{} on {} {}, threads: {threads}",
         setup.machine.cpu, setup.runtime, setup.runtime_version
     ));
-    let mut progress = |done: usize, all: usize| console.aside("network", done, all);
-    let measured = table.measure(
-        &skeleton,
-        keep,
-        &mut stopwatch,
-        &mut |table| table.write(&args.out),
-        &mut progress,
-    );
-    console.clear();
+    let mut progress = |done: usize, all: usize| reporter.aside("network", done, all);
+    let measured =
+        table.measure(&of, &mut stopwatch, &mut |table| table.write(&args.out), &mut progress);
+    reporter.phase_end();
     let measured = measured?;
-    let calibration = table.calibration(&skeleton, keep)?;
+    let calibration = table.calibration(&of)?;
     let (factor, offset, error) = (calibration.factor, calibration.offset_ms, calibration.error());
     let networks = calibration.networks.len();
     let held_out = calibration.held_out.as_ref();
     let disturbed = table.disturbed();
-    console.say(&format!(
+    reporter.message(&format!(
         "{measured} operators measured, {} in all; on a machine that was not quiet: {disturbed}",
         table.entries().len()
     ));
-    console.say(&format!(
+    reporter.message(&format!(
         "calibrated on {networks} networks: {factor:.3} · sum {offset:+.4} ms, mean error {:.1}%",
         100.0 * error
     ));
     if let Some(HeldOut { networks, mean_error, worst_error }) = held_out {
         let (mean, worst) = (100.0 * mean_error, 100.0 * worst_error);
-        console.say(&format!(
+        reporter.message(&format!(
             "held against {networks} other random networks: mean error \
         {mean:.1}%, worst {worst:.1}%"
         ));
         if *mean_error > MOST_ERROR {
-            console.say(
+            reporter.message(
                 "do not rely on this table: remove it, and measure again when the machine \
             is not busy with other work",
             );
         }
     }
-    if style.json {
+    if as_json {
         return output::json(&json!({
             "file": args.out,
             "entries": table.entries().len(),
             "measured": measured,
             "disturbed": disturbed,
-            "calibration": { "factor": factor, "offset_ms": offset, "networks": networks, "mean_error": error },
+            "calibration": {
+                "factor": factor,
+                "offset_ms": offset,
+                "networks": networks,
+                "mean_error": error,
+            },
             "held_out": held_out,
         }));
     }
@@ -242,40 +244,27 @@ fn continuing(args: &LutBuildArgs, sizes: &str, runtime: Runtime, threads: usize
 }
 
 /// `adwp lut check`.
-fn check(args: &LutCheckArgs, style: Style) -> Result<(), Failure> {
+fn check(args: &LutCheckArgs, as_json: bool, reporter: &mut dyn Reporter) -> Result {
     let table = LatencyTable::read(&args.table)?;
     let first = table.calibrations().first();
-    let base = first.map_or(Sizes::USUAL, |c| Sizes {
-        skeleton: c.skeleton,
-        keep: c.keep,
-        knows_classes: true,
-    });
-    let Sizes { skeleton, keep, .. } = Sizes::choose(&args.sizes, base)?;
-    // A table that lacks something is told before anything is measured.
-    table.calibration(&skeleton, keep)?;
+    let base = first.map_or_else(Sizes::usual, |fitted| Sizes::known(fitted.of.clone()));
+    let Sizes { of, .. } = Sizes::choose(&args.sizes, base)?;
+    // What the table lacks is reported before anything is measured.
+    table.calibration(&of)?;
     let mut stopwatch = stopwatch(
         Some(table.setup().runtime),
         table.setup().threads,
-        table.setup().yardstick,
+        table.setup().yardstick.clone(),
         &args.timing,
     )?;
-    let mut console = Console::new(style.verbosity);
     if let Err(elsewhere) = table.setup().check_same(&stopwatch.setup()) {
-        console.say(&format!("going on, although {elsewhere}"));
+        reporter.message(&format!("going on, although {elsewhere}"));
     }
-    let mut progress = |done: usize| console.aside("network", done, args.networks.get());
-    let result = check_table(
-        &table,
-        &skeleton,
-        keep,
-        args.networks,
-        args.seed,
-        &mut stopwatch,
-        &mut progress,
-    );
-    console.clear();
+    let mut progress = |done: usize| reporter.aside("network", done, args.networks.get());
+    let result = check_table(&table, &of, args.networks, args.seed, &mut stopwatch, &mut progress);
+    reporter.phase_end();
     let result = result?;
-    if style.json {
+    if as_json {
         return output::json(&result);
     }
     output::data(&text(&result))
@@ -316,14 +305,14 @@ mod tests {
         args
     }
 
-    fn sizes(flags: &[&str]) -> Result<Sizes, Failure> {
-        Sizes::choose(&args(flags).sizes, Sizes::USUAL)
+    fn sizes(flags: &[&str]) -> Result<Sizes> {
+        Sizes::choose(&args(flags).sizes, Sizes::usual())
     }
 
     #[test]
     fn sizes_are_the_settings_and_flags_override_them() {
-        assert_eq!(sizes(&[]).unwrap(), Sizes::USUAL);
-        let preset = sizes(&["--preset", "cifar10-14", "--channels", "20"]).unwrap();
+        assert_eq!(sizes(&[]).unwrap(), Sizes::usual());
+        let preset = sizes(&["--preset", "cifar10-14", "--channels", "20"]).unwrap().of;
         assert_eq!(
             (preset.skeleton.cells, preset.skeleton.channels, preset.skeleton.image),
             (14, 20, [3, 32, 32])
@@ -333,21 +322,25 @@ mod tests {
             folder.message.contains("classes")
                 && folder.hint.is_some_and(|hint| hint.contains("--classes"))
         );
-        let folder = sizes(&["--preset", "imagenet-14", "--classes", "1000"]).unwrap();
+        let folder = sizes(&["--preset", "imagenet-14", "--classes", "1000"]).unwrap().of;
         assert_eq!(
             (folder.skeleton.stem, folder.skeleton.image, folder.skeleton.classes),
             (Stem::Imagenet, [3, 224, 224], 1000)
         );
+        let staged = sizes(&["--space", "nas-bench-201", "--channels", "8"]).unwrap().of;
+        assert_eq!((staged.skeleton.cells, staged.skeleton.channels), (15, 8));
+        assert!(staged.flags().starts_with("--space nas-bench-201 --cells 15 --channels 8 "));
         assert!(sizes(&["--image", "3x30x30"]).unwrap_err().message.contains("30×30"));
     }
 
     #[test]
     fn a_table_is_continued_as_it_was_begun() {
         let args = args(&["--cells", "4", "--min-time", "0.5", "--ort-lib", "ort.so"]);
-        let Sizes { skeleton, keep, .. } = Sizes::choose(&args.sizes, Sizes::USUAL).unwrap();
+        let Sizes { of, .. } = Sizes::choose(&args.sizes, Sizes::usual()).unwrap();
         let expected = "adwp lut build --cells 4 --channels 36 --image 3x32x32 --classes 10 \
         --stem cifar --keep 2 \
-                        --runtime ort --threads 2 --min-time 0.5 --ort-lib ort.so --out lut.json --resume";
-        assert_eq!(continuing(&args, &size_flags(&skeleton, keep), Runtime::Ort, 2), expected);
+                        --runtime ort --threads 2 --min-time 0.5 --ort-lib ort.so --out lut.json \
+                        --resume";
+        assert_eq!(continuing(&args, &of.flags(), Runtime::Ort, 2), expected);
     }
 }

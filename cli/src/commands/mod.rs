@@ -7,46 +7,38 @@ mod doctor;
 mod fidelity;
 mod lut;
 mod road;
-pub(crate) mod zoo;
+mod zoo;
 
-use adwp_base::Failure;
+use adwp_base::Result;
 
 use crate::args::{Args, Command};
-use crate::memory::Training;
-use crate::progress::Verbosity;
-
-/// What every command needs to know of the global flags.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Style {
-    pub(crate) verbosity: Verbosity,
-    pub(crate) json: bool,
-}
+use crate::progress::{Console, Verbosity};
 
 /// Carries out what was asked.
-pub(crate) fn run(args: Args) -> Result<(), Failure> {
+pub(crate) fn run(args: Args) -> Result {
     let verbosity = match (args.quiet, args.verbose) {
         (true, _) => Verbosity::Quiet,
         (_, true) => Verbosity::Verbose,
         _ => Verbosity::Normal,
     };
-    let style = Style { verbosity, json: args.json };
+    let (json, console) = (args.json, &mut Console::new(verbosity));
     match args.command {
-        Command::Run(args) => road::run(&args, style),
-        Command::Space(args) => road::train(&args, style, Training::Space),
-        Command::Search(args) => road::train(&args, style, Training::Search),
-        Command::Retrain(args) => road::retrain(&args, style),
-        Command::Fidelity(args) => fidelity::fidelity(&args, style),
-        Command::Export(args) => road::export(&args, style),
-        Command::Report(args) => device::report(&args, style),
-        Command::Data { command } => data::run(command, style),
-        Command::Bench(args) => device::print(style, |style| adwp_edge::bench(&args, style)),
-        Command::Eval(args) => device::print(style, |style| adwp_edge::eval(&args, style)),
-        Command::Compare(args) => device::compare(&args, style),
-        Command::Predict(args) => device::print(style, |style| adwp_edge::predict(&args, style)),
-        Command::MemoryProbe(args) => device::print(style, |_| adwp_edge::probe(&args)),
-        Command::Cost(args) => cost::cost(&args, style),
-        Command::Zoo { command } => zoo::run(command, style),
-        Command::Lut { command } => lut::run(command, style),
-        Command::Doctor { ort } => doctor::doctor(ort.ort_lib.as_deref(), style),
+        Command::Run(args) => road::run(&args, json, console),
+        Command::Space(args) => road::space(&args, json, console),
+        Command::Search(args) => road::search(&args, json, console),
+        Command::Retrain(args) => road::retrain(&args, json, console),
+        Command::Fidelity(args) => fidelity::fidelity(&args, json, console),
+        Command::Export(args) => road::export(&args, json, console),
+        Command::Report(args) => device::report(&args, json, console),
+        Command::Data { command } => data::run(command, json, console),
+        Command::Bench(args) => device::print(json, console, |to| adwp_edge::bench(&args, to)),
+        Command::Eval(args) => device::print(json, console, |to| adwp_edge::eval(&args, to)),
+        Command::Compare(args) => device::compare(&args, json, console),
+        Command::Predict(args) => device::print(json, console, |to| adwp_edge::predict(&args, to)),
+        Command::MemoryProbe(args) => device::print(json, console, |_| adwp_edge::probe(&args)),
+        Command::Cost(args) => cost::cost(&args, json, console),
+        Command::Zoo { command } => zoo::run(command, json, console),
+        Command::Lut { command } => lut::run(command, json, console),
+        Command::Doctor { ort } => doctor::doctor(ort.ort_lib.as_deref(), json),
     }
 }

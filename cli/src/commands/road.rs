@@ -1,131 +1,119 @@
-//! The commands that work in a run folder.
+//! The commands that work in the folder of a run.
 
 use std::path::PathBuf;
-use std::time::Instant;
 
-use adwp_base::{Failure, output};
+use adwp_base::{Failure, Result, output};
 use adwp_export::onnx::{Format, Precision};
 use adwp_report::terminal_table;
+use adwp_train::Reporter;
 
-use super::Style;
 use crate::args::{ExportArgs, RetrainArgs, RunArgs, TrainArgs};
-use crate::formats;
-use crate::memory::Training;
-use crate::session::{Existing, Session};
+use crate::config::Config;
+use crate::phases::Training;
+use crate::plan::{Existing, Plan};
+use crate::run::Run;
 use crate::steps;
 use crate::transfer::Origin;
 
-/// Training images that `adwp export --int8` calibrates on unless told otherwise.
+/// Training images that `adwp export --int8` calibrates on where no number is given.
 const CALIBRATION_IMAGES: usize = 512;
 
 /// `adwp run`: everything in order.
-pub(crate) fn run(args: &TrainArgs, style: Style) -> Result<(), Failure> {
-    let deadline = deadline(args);
-    let mut session =
-        Session::open(&args.run, style.verbosity, Existing::NeedsResume, &Training::ALL)?
-            .until(deadline);
-    session.announce();
-    steps::space(&mut session, "run")?;
-    steps::search(&mut session, "run")?;
-    steps::retrain(&mut session, "run")?;
-    steps::export(&mut session)?;
-    steps::bench(&mut session)?;
-    finish(&mut session, style)
+pub(crate) fn run(args: &TrainArgs, as_json: bool, reporter: &mut dyn Reporter) -> Result {
+    let plan = Plan::training(args, None, Existing::NeedsResume, &Training::ALL)?;
+    let run = begun(plan, reporter)?;
+    steps::space(&run, "run", reporter)?;
+    steps::search(&run, "run", reporter)?;
+    steps::retrain(&run, "run", reporter)?;
+    steps::export(&run, reporter)?;
+    steps::bench(&run, reporter)?;
+    finish(&run, as_json)
 }
 
-fn finish(session: &mut Session, style: Style) -> Result<(), Failure> {
-    let report = steps::report(session)?;
-    if style.json {
+fn finish(run: &Run, as_json: bool) -> Result {
+    let report = steps::report(run)?;
+    if as_json {
         return output::data(&report.to_json());
     }
     output::data(&terminal_table(&report))?;
-    let path = session.run.file("report.html");
+    let path = run.dir.file("report.html");
     output::data(&format!("\n{}\n", std::path::absolute(&path).unwrap_or(path).display()))
 }
 
+/// `adwp space`.
+pub(crate) fn space(args: &TrainArgs, as_json: bool, reporter: &mut dyn Reporter) -> Result {
+    let plan = Plan::training(args, None, Existing::Continues, &[Training::Space])?;
+    let run = begun(plan, reporter)?;
+    steps::space(&run, "space", reporter)?;
+    wrote(&run, as_json, "space", Training::Space.result())
+}
+
+/// `adwp search`.
+pub(crate) fn search(args: &TrainArgs, as_json: bool, reporter: &mut dyn Reporter) -> Result {
+    let plan = Plan::training(args, None, Existing::Continues, &[Training::Search])?;
+    let run = begun(plan, reporter)?;
+    steps::search(&run, "search", reporter)?;
+    wrote(&run, as_json, "search", Training::Search.result())
+}
+
 /// `adwp retrain`, of the architecture in the folder or of another run's.
-pub(crate) fn retrain(args: &RetrainArgs, style: Style) -> Result<(), Failure> {
-    let Some(origin) = Origin::read(args)? else {
-        return train(&args.train, style, Training::Retrain);
+pub(crate) fn retrain(args: &RetrainArgs, as_json: bool, reporter: &mut dyn Reporter) -> Result {
+    let origin = Origin::read(args)?;
+    let existing = match origin {
+        Some(_) => Existing::NeedsResume,
+        None => Existing::Continues,
     };
-    let deadline = deadline(&args.train);
-    let run = &args.train.run;
-    let session = Session::open_from(
-        Some(&origin),
-        run,
-        style.verbosity,
-        Existing::NeedsResume,
-        &[Training::Retrain],
-    )?;
-    train_in(session.until(deadline), style, Training::Retrain)
-}
-
-/// `adwp space`, `search`, `retrain`: one training step in a run folder.
-pub(crate) fn train(args: &TrainArgs, style: Style, training: Training) -> Result<(), Failure> {
-    let deadline = deadline(args);
-    train_in(
-        Session::open(&args.run, style.verbosity, Existing::Continues, &[training])?
-            .until(deadline),
-        style,
-        training,
-    )
-}
-
-fn train_in(mut session: Session, style: Style, training: Training) -> Result<(), Failure> {
-    session.announce();
-    match training {
-        Training::Space => steps::space(&mut session, training.name()),
-        Training::Search => steps::search(&mut session, training.name()),
-        Training::Retrain => steps::retrain(&mut session, training.name()),
-    }?;
-    wrote(&session, style, training.name(), training.result())
+    let run =
+        begun(Plan::training(&args.train, origin, existing, &[Training::Retrain])?, reporter)?;
+    steps::retrain(&run, "retrain", reporter)?;
+    wrote(&run, as_json, "retrain", Training::Retrain.result())
 }
 
 /// `adwp export`: the one step that trains nothing.
-pub(crate) fn export(args: &ExportArgs, style: Style) -> Result<(), Failure> {
+pub(crate) fn export(args: &ExportArgs, as_json: bool, reporter: &mut dyn Reporter) -> Result {
     let precision = match args {
         ExportArgs { fp16: true, .. } => Precision::F16,
         ExportArgs { int8: true, .. } => Precision::Int8,
         _ => Precision::F32,
     };
     let format = Format { precision, pixels: args.preprocess };
-    let mut session = Session::open(&args.run, style.verbosity, Existing::Continues, &[])?;
-    session.announce();
+    let run = begun(Plan::of(&args.run)?, reporter)?;
     if format == Format::default() {
-        steps::export(&mut session)?;
+        steps::export(&run, reporter)?;
     } else {
-        formats::export(
-            &mut session,
-            format,
-            args.calibration_images.map_or(CALIBRATION_IMAGES, |images| images as usize),
-        )?;
+        let images = args.calibration_images.map_or(CALIBRATION_IMAGES, |images| images as usize);
+        steps::export_form(&run, format, images, reporter)?;
     }
-    wrote(&session, style, "export", &format.file())
+    wrote(&run, as_json, "export", &format.file())
 }
 
-/// When training is to stop, counted from now; `None` for never.
-pub(super) fn deadline(args: &TrainArgs) -> Option<Instant> {
-    Instant::now().checked_add(args.max_minutes?)
+/// The run of a plan, after its first words.
+fn begun(plan: Plan, reporter: &mut dyn Reporter) -> Result<Run> {
+    let run = Run::open(plan, reporter)?;
+    run.announce(reporter);
+    Ok(run)
 }
 
 /// Prints what a step has written.
-fn wrote(session: &Session, style: Style, step: &str, file: &str) -> Result<(), Failure> {
-    let path = session.run.file(file);
-    if style.json {
+fn wrote(run: &Run, as_json: bool, step: &str, file: &str) -> Result {
+    let path = run.dir.file(file);
+    if as_json {
         return output::json(&serde_json::json!({ "step": step, "file": path }));
     }
     output::data(&format!("{}\n", path.display()))
 }
 
 /// `adwp report`: the report of a finished run, written again.
-pub(crate) fn report(run: PathBuf, style: Style) -> Result<(), Failure> {
-    if !run.join("config.toml").exists() {
+pub(crate) fn report(folder: PathBuf, as_json: bool, reporter: &mut dyn Reporter) -> Result {
+    if !folder.join(Config::FILE).exists() {
         return Err(Failure::input(format!(
-            "{} is no folder of a run: it has no config.toml",
-            run.display()
+            "{} is no folder of a run: it has no {}",
+            folder.display(),
+            Config::FILE
         )));
     }
     // Nothing is computed.
-    let args = RunArgs { run: Some(run), device: "cpu".into(), resume: true, ..RunArgs::default() };
-    finish(&mut Session::open(&args, style.verbosity, Existing::Continues, &[])?, style)
+    let args =
+        RunArgs { run: Some(folder), device: "cpu".into(), resume: true, ..RunArgs::default() };
+    finish(&Run::open(Plan::of(&args)?, reporter)?, as_json)
 }

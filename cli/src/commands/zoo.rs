@@ -1,36 +1,28 @@
 //! The commands of published architectures.
 
-use std::path::Path;
-
-use adwp_base::{Failure, output};
+use adwp_base::{Failure, Result, output};
 use adwp_data::{Framing, ImageShape, Normalization, decode_image_framed};
-use adwp_deploy::onnx::OnnxModel;
-use adwp_deploy::runtime::{Session as RuntimeSession, SessionOptions};
+use adwp_deploy::runtime::find_library;
 use adwp_engine::Device;
-use adwp_export::{Logits, TOLERANCE, Untrained, agree, noise};
+use adwp_export::{Untrained, noise};
 use adwp_models::zoo::{Architecture, differs};
 use adwp_models::{Blueprint, Genotype, Stem, Zoo, ZooEntry};
-use adwp_train::{Streams, TrainError, write_atomic};
+use adwp_train::{Reporter, Streams};
+use adwp_verify::{Checks, deliver};
 use serde::Serialize;
 
-use super::Style;
+use crate::architecture::published;
 use crate::args::{NetworkSizeArgs, ZooCommand, ZooExportArgs};
-use crate::progress::Console;
-use crate::reference;
-use crate::steps::{available, find_library};
-
-/// What tells the name of a published architecture from that of a file.
-pub(crate) const PREFIX: &str = "zoo:";
 
 /// Images of noise that the executions of an exported network are compared on.
 const PARITY_IMAGES: usize = 4;
 
 /// `adwp zoo`.
-pub(crate) fn run(command: ZooCommand, style: Style) -> Result<(), Failure> {
+pub(crate) fn run(command: ZooCommand, as_json: bool, reporter: &mut dyn Reporter) -> Result {
     match command {
-        ZooCommand::List { markdown } => list(markdown, style),
-        ZooCommand::Show { name, cells } => show(&name, cells, style),
-        ZooCommand::Export(args) => export(&args, style),
+        ZooCommand::List { markdown } => list(markdown, as_json, reporter),
+        ZooCommand::Show { name, cells } => show(&name, cells, as_json, reporter),
+        ZooCommand::Export(args) => export(&args, reporter),
     }
 }
 
@@ -38,29 +30,25 @@ pub(crate) fn run(command: ZooCommand, style: Style) -> Result<(), Failure> {
 pub(crate) fn network(
     name: &str,
     args: &NetworkSizeArgs,
-    console: &mut Console,
-) -> Result<Blueprint, Failure> {
-    let network = find(name)?.network(args.sizes())?;
-    sized(network, args, console)
+    reporter: &mut dyn Reporter,
+) -> Result<Blueprint> {
+    let network = published(name)?.network(args.sizes())?;
+    sized(network, args, reporter)
 }
 
 /// A network as wide as `--target-params` and `--target-madds` allow, where they are given.
 pub(crate) fn sized(
     network: Blueprint,
     args: &NetworkSizeArgs,
-    console: &mut Console,
-) -> Result<Blueprint, Failure> {
+    reporter: &mut dyn Reporter,
+) -> Result<Blueprint> {
     let Some(bounds) = args.bounds() else { return Ok(network) };
     let widest = network.widest(bounds)?;
     if let Some(skeleton) = widest.skeleton() {
-        console.say(&format!("the widest within the bounds has {} channels", skeleton.channels));
+        reporter
+            .message(&format!("the widest within the bounds has {} channels", skeleton.channels));
     }
     Ok(widest)
-}
-
-/// The architecture of a name.
-pub(crate) fn find(name: &str) -> Result<&'static ZooEntry, Failure> {
-    Zoo::embedded().find(name).map_err(|e| Failure::from(e).hint("`adwp zoo list` has all names"))
 }
 
 /// An architecture with what its published networks cost.
@@ -84,8 +72,8 @@ struct Count {
 }
 
 impl Listed {
-    fn new(entry: &'static ZooEntry) -> Result<Self, Failure> {
-        let count = |stem| -> Result<Option<Count>, Failure> {
+    fn new(entry: &'static ZooEntry) -> Result<Self> {
+        let count = |stem| -> Result<Option<Count>> {
             let Some(network) = entry.published(stem)? else { return Ok(None) };
             let cost = network.cost()?;
             Ok(Some(Count { params: cost.params, madds: cost.madds }))
@@ -103,12 +91,12 @@ impl Listed {
         row[0] = name.clone();
         row[1] = citation.year.to_string();
         if let (Some(reported), Some(counted)) = (cifar10, &self.counted.cifar10) {
-            row[2] = beside(counted.params, reported.reported_params_m, [2, 1]);
+            row[2] = compared(counted.params, reported.reported_params_m, [2, 1]);
             row[3] = format!("{:.2}%", reported.reported_error);
         }
         if let (Some(reported), Some(counted)) = (imagenet, &self.counted.imagenet) {
-            row[4] = beside(counted.params, reported.reported_params_m, [2, 1]);
-            row[5] = beside(counted.madds, reported.reported_madds_m, [1, 0]);
+            row[4] = compared(counted.params, reported.reported_params_m, [2, 1]);
+            row[5] = compared(counted.madds, reported.reported_madds_m, [1, 0]);
             row[6] = format!("{:.1}%", reported.reported_top1_error);
             if let Some(error) = reported.reported_top5_error {
                 row[7] = format!("{error:.1}%");
@@ -134,24 +122,24 @@ const HEADER: [&str; COLUMNS] = [
 const LEGEND: &str = "millions as counted here, in brackets as reported; errors as reported; \
                       * over 2% from the reported: `adwp zoo show NAME` says what is known of it";
 
-/// A count beside what was reported, both in millions with so many decimals, and a mark where they
+/// A count with what was reported, both in millions with these decimals, and a mark where they
 /// differ.
-fn beside(counted: u64, reported_m: f64, [decimals, reported_decimals]: [usize; 2]) -> String {
+fn compared(counted: u64, reported_m: f64, [decimals, reported_decimals]: [usize; 2]) -> String {
     let mark = if differs(counted, reported_m) { " *" } else { "" };
     format!("{:.decimals$} ({reported_m:.reported_decimals$}){mark}", counted as f64 / 1e6)
 }
 
 /// `adwp zoo list`.
-fn list(markdown: bool, style: Style) -> Result<(), Failure> {
+fn list(markdown: bool, as_json: bool, reporter: &mut dyn Reporter) -> Result {
     // The parser notices a conflict with a global flag only where that flag comes last.
-    if markdown && style.json {
+    if markdown && as_json {
         return Err(Failure::input(
             "the table can be printed as Markdown or as JSON: --markdown or --json",
         ));
     }
     let listed: Vec<Listed> =
         Zoo::embedded().entries().iter().map(Listed::new).collect::<Result<_, _>>()?;
-    if style.json {
+    if as_json {
         return output::json(&listed);
     }
     let rows: Vec<[String; COLUMNS]> = listed.iter().map(Listed::row).collect();
@@ -159,7 +147,7 @@ fn list(markdown: bool, style: Style) -> Result<(), Failure> {
         return output::data(&as_markdown(&rows));
     }
     output::data(&as_text(&rows))?;
-    Console::new(style.verbosity).say(LEGEND);
+    reporter.message(LEGEND);
     Ok(())
 }
 
@@ -201,8 +189,8 @@ struct Shown {
 }
 
 /// `adwp zoo show`.
-fn show(name: &str, cells: Option<usize>, style: Style) -> Result<(), Failure> {
-    let entry = find(name)?;
+fn show(name: &str, cells: Option<usize>, as_json: bool, reporter: &mut dyn Reporter) -> Result {
+    let entry = published(name)?;
     let genotype = match (&entry.architecture, entry.stems().first()) {
         (Architecture::Cells(architecture), Some(&stem)) => {
             let published = entry.stack(stem).map(|stack| stack.cells);
@@ -213,13 +201,13 @@ fn show(name: &str, cells: Option<usize>, style: Style) -> Result<(), Failure> {
         }
         _ => None,
     };
-    if style.json {
+    if as_json {
         return output::json(&Shown { entry, genotype });
     }
     if let Some(genotype) = &genotype {
         output::data(&genotype.to_json())?;
     }
-    Console::new(style.verbosity).say(&about(entry));
+    reporter.message(&about(entry));
     Ok(())
 }
 
@@ -232,7 +220,7 @@ fn about(entry: &ZooEntry) -> String {
         citation.paper, citation.venue, citation.year, citation.arxiv
     );
     let what = match entry.architecture {
-        Architecture::Cells(_) | Architecture::WideCells(_) => "cells",
+        Architecture::Cells(_) | Architecture::WideCells(_) | Architecture::Member(_) => "cells",
         Architecture::Handmade(_) => "network",
     };
     text += &format!(
@@ -251,6 +239,7 @@ fn about(entry: &ZooEntry) -> String {
         Architecture::WideCells(_) => {
             "Its cells have operations that the DARTS space lacks, so it has no genotype: "
         }
+        Architecture::Member(_) => "It is of a space of its own, so it has no genotype: ",
         Architecture::Handmade(_) => "It is no stack of cells, so it has no genotype: ",
     };
     if !why.is_empty() {
@@ -261,85 +250,40 @@ fn about(entry: &ZooEntry) -> String {
 }
 
 /// `adwp zoo export`.
-fn export(args: &ZooExportArgs, style: Style) -> Result<(), Failure> {
-    let mut console = Console::new(style.verbosity);
-    let blueprint = network(&args.name, &args.sizes, &mut console)?;
+fn export(args: &ZooExportArgs, reporter: &mut dyn Reporter) -> Result {
+    let blueprint = network(&args.name, &args.sizes, reporter)?;
     let device = Device::cpu(0)?;
     let untrained = Untrained::new(&blueprint, args.seed, &device)?;
+    let net = &untrained.network;
+    let images = parity_images(args, &net.graph[net.images].shape)?;
+    let library = find_library(args.ort.ort_lib.as_deref(), &[])?;
+    let checks = Checks::of_untrained(&untrained, &images, library.as_ref(), &device)?;
     let model = untrained.to_onnx(&args.name)?;
-    // The file gets its name only once it has been compared.
-    let folder =
-        args.out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let fail = |source| TrainError::File { action: "write", path: args.out.clone(), source };
-    let unverified = tempfile::Builder::new()
-        .prefix(".unverified-")
-        .suffix(".onnx")
-        .tempfile_in(folder)
-        .map_err(fail)?;
-    write_atomic(unverified.path(), &model)?;
-    let compared = compare(&untrained, unverified.path(), args, &device)?;
-    write_atomic(&args.out, &model)?;
-    console.say(&format!(
-        "{}: engine, {} agree within {:.1e}",
+    let found = deliver(&args.out, &model, &checks, reporter, |_| Ok::<_, Failure>(None))?;
+    let others: Vec<&str> = found.parity.iter().map(|row| row.b.as_str()).collect();
+    let largest = found.parity.iter().map(|row| row.max_abs).fold(0.0, f64::max);
+    reporter.message(&format!(
+        "{}: engine, {} agree within {largest:.1e}",
         args.out.display(),
-        compared.0.join(", "),
-        compared.1
+        others.join(", ")
     ));
     Ok(())
 }
 
 /// What the executions of an exported network are compared on, `[count, channels, height, width]`.
-fn parity_images(
-    args: &ZooExportArgs,
-    [channels, height, width]: [usize; 3],
-) -> Result<Vec<f32>, Failure> {
-    let shape = ImageShape { channels, height, width };
+fn parity_images(args: &ZooExportArgs, shape: &[usize]) -> Result<Vec<f32>> {
+    let shape = ImageShape { channels: shape[1], height: shape[2], width: shape[3] };
     if args.images.is_empty() {
         return Ok(noise(
             &mut Streams::new(args.seed).once("untrained/images"),
             PARITY_IMAGES * shape.values(),
         ));
     }
-    let normalization = Normalization { mean: vec![0.5; channels], std: vec![0.25; channels] };
+    let normalization =
+        Normalization { mean: vec![0.5; shape.channels], std: vec![0.25; shape.channels] };
     let mut images = vec![0.0; args.images.len() * shape.values()];
     for (path, image) in args.images.iter().zip(images.chunks_exact_mut(shape.values())) {
         normalization.apply(&decode_image_framed(path, shape, Framing::Evaluation)?, image)?;
     }
     Ok(images)
-}
-
-/// Compares the logits of the engine with those of candle and of every runtime that is here: who
-/// agreed, and the largest difference.
-fn compare(
-    untrained: &Untrained,
-    path: &Path,
-    args: &ZooExportArgs,
-    device: &Device,
-) -> Result<(Vec<String>, f64), Failure> {
-    let net = &untrained.network;
-    let (shape, classes) = (net.graph[net.images].shape.to_vec(), net.graph[net.logits].shape[1]);
-    let images = parity_images(args, [shape[1], shape[2], shape[3]])?;
-    let count = images.len() / shape.iter().product::<usize>();
-    let engine = Logits { by: "engine".into(), values: untrained.logits(&images, device)? };
-    // Random weights keep no scale: of images unlike the noise they were set up with, logits can be
-    // of any size.
-    let scale =
-        engine.values.iter().fold(1.0, |scale: f64, logit| scale.max(f64::from(logit.abs())));
-    let (candle, tolerance) =
-        reference::candle(net, &untrained.variables, &images, TOLERANCE * scale)?;
-    let mut executions = vec![engine, candle];
-    let model = OnnxModel::load(path)?;
-    let library = find_library(args.ort.ort_lib.as_deref(), &[])?;
-    for runtime in available(library.as_ref()) {
-        let options = SessionOptions {
-            ort_library: library.as_ref(),
-            batch: count,
-            ..SessionOptions::default()
-        };
-        let values = RuntimeSession::from_model(runtime, &model, &options)?.run(&images, count)?;
-        executions.push(Logits { by: runtime.to_string(), values });
-    }
-    let agreements = agree(&executions, classes, tolerance)?;
-    let largest = agreements.iter().map(|agreement| agreement.max_abs).fold(0.0, f64::max);
-    Ok((agreements.into_iter().map(|agreement| agreement.b).collect(), largest))
 }

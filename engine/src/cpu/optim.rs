@@ -52,14 +52,14 @@ pub(crate) fn clip(gradients: &mut [Gradient<'_>], max_norm: f32, device: &Devic
 pub(crate) fn sgd_step(
     rule: SgdRule,
     variables: &mut Variables,
-    velocity: &mut [Storage],
+    velocity: &mut [&mut Storage],
     gradients: &[Gradient<'_>],
     device: &Device,
 ) -> Result<()> {
     let values = on_host(gradients)?;
     let weights = variables.several_mut(gradients.iter().map(Gradient::position))?;
     let velocities: Vec<&mut [f32]> =
-        velocity.iter_mut().map(Storage::host_mut).collect::<Result<_>>()?;
+        velocity.iter_mut().map(|slot| slot.host_mut()).collect::<Result<_>>()?;
     // All parameters are cut into one list of pieces: most are too small for a task of their own.
     let pieces: Vec<_> = weights
         .into_iter()

@@ -173,7 +173,7 @@ impl Norms {
 pub(crate) fn sgd_step(
     rule: SgdRule,
     variables: &mut Variables,
-    velocity: &mut [Storage],
+    velocity: &mut [&mut Storage],
     gradients: &[Gradient<'_>],
     device: &Device,
 ) -> Result<()> {
@@ -197,7 +197,7 @@ pub(crate) fn sgd_step(
     }
     operands.start(&problems, device)?;
     written(variables, gradients);
-    velocity.iter_mut().for_each(Storage::written_on_device);
+    velocity.iter_mut().for_each(|slot| slot.written_on_device());
     Ok(())
 }
 

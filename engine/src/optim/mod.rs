@@ -4,6 +4,8 @@
 mod gradient;
 mod rule;
 
+use std::collections::{BTreeMap, HashMap};
+
 pub use gradient::Gradient;
 pub(crate) use gradient::{GradientData, Scale};
 pub(crate) use rule::{AdamRule, Moments, SgdRule};
@@ -65,17 +67,19 @@ pub struct Sgd {
     pub momentum: f32,
     /// L2 coefficient, added to the gradient.
     pub weight_decay: f32,
-    velocity: Slots,
+    /// By the position of the parameter in the variables.
+    velocity: BTreeMap<usize, Storage>,
 }
 
 impl Sgd {
     /// An optimiser without history.
     pub fn new(momentum: f32, weight_decay: f32) -> Self {
-        Self { momentum, weight_decay, velocity: Slots::new() }
+        Self { momentum, weight_decay, velocity: BTreeMap::new() }
     }
 
-    /// v ← momentum · v + g + weight_decay · w; w ← w - rate · v. Every call must name the same
-    /// parameters, each once, in the same order.
+    /// v ← momentum · v + g + weight_decay · w; w ← w - rate · v, for the parameters of
+    /// `gradients`, each named once. All others keep their values and their velocity, as those
+    /// whose gradient is `None` do in PyTorch.
     ///
     /// # Errors
     /// [`EngineError::OptimizerState`] when the history is that of other parameters,
@@ -88,7 +92,22 @@ impl Sgd {
         device: &Device,
     ) -> Result<()> {
         let Self { momentum, weight_decay, velocity } = self;
-        fit("velocity", velocity, gradients)?;
+        for gradient in gradients {
+            let length = gradient.source.len();
+            let zero = || Storage::new(vec![0.0; length]);
+            let found = velocity.entry(gradient.position).or_insert_with(zero).len();
+            if found != length {
+                let name = "velocity".to_owned();
+                return Err(EngineError::OptimizerState { name, expected: length, found });
+            }
+        }
+        let mut by_position: HashMap<usize, &mut Storage> =
+            velocity.iter_mut().map(|(position, slot)| (*position, slot)).collect();
+        let mut slot = |gradient: &Gradient<'_>| {
+            by_position.remove(&gradient.position).expect("a parameter has one gradient")
+        };
+        let velocity: &mut [&mut Storage] =
+            &mut gradients.iter().map(&mut slot).collect::<Vec<_>>();
         let rule = SgdRule { momentum: *momentum, weight_decay: *weight_decay, rate };
         match device {
             Device::Cpu(device) => {
@@ -100,17 +119,19 @@ impl Sgd {
         }
     }
 
-    /// Its history, in the order of the gradients; for checkpoints.
+    /// The velocity of every parameter that was updated, by ascending position in the variables;
+    /// for checkpoints.
     ///
     /// # Errors
     /// [`EngineError::Cuda`] when it cannot be read from the device.
-    pub fn state(&self) -> Result<State<'_>> {
-        Ok(vec![("velocity", on_host(&self.velocity)?)])
+    pub fn velocity(&self) -> Result<BTreeMap<usize, &[f32]>> {
+        self.velocity.iter().map(|(position, slot)| Ok((*position, slot.host()?))).collect()
     }
 
-    /// Puts back what [`Self::state`] gave.
-    pub fn restore(&mut self, mut take: impl FnMut(&'static str) -> Vec<Vec<f32>>) {
-        self.velocity = slots(take("velocity"));
+    /// Puts back what [`Self::velocity`] gave.
+    pub fn restore(&mut self, velocity: impl IntoIterator<Item = (usize, Vec<f32>)>) {
+        let slot = |(position, values)| (position, Storage::new(values));
+        self.velocity = velocity.into_iter().map(slot).collect();
     }
 }
 

@@ -307,6 +307,10 @@ impl Space for Intensive {
         (candidate.cell * NODES + candidate.node - INPUTS, candidate.place)
     }
 
+    fn terms(&self, node: usize) -> usize {
+        self.decisions[node - INPUTS].keep
+    }
+
     /// For each cell what its nodes compute of its inputs, written out and sorted: the order of the
     /// nodes is only an order of channels.
     fn key(&self, choices: &Choices) -> String {

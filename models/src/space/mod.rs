@@ -32,6 +32,9 @@ pub trait Space: Send + Sync {
     /// [`Self::widest`] stands for. Candidates of several cells may stand for one.
     fn option(&self, candidate: Candidate) -> (usize, usize);
 
+    /// How many values state `node` of a cell sums at most in an architecture of the space.
+    fn terms(&self, node: usize) -> usize;
+
     /// A text that is equal for architectures whose networks compute the same.
     fn key(&self, choices: &Choices) -> String;
 

@@ -235,6 +235,10 @@ impl Space for NasBench201 {
         (edge(candidate.node - 1, candidate.input), candidate.place % OPERATIONS.len())
     }
 
+    fn terms(&self, node: usize) -> usize {
+        node
+    }
+
     /// As the authors' code tells cells apart (`to_unique_str` of AutoDL-Projects): a skip is what
     /// it reads, the order of terms does not matter, and what reads nothing gives nothing.
     fn key(&self, choices: &Choices) -> String {

@@ -76,7 +76,7 @@ fn first_of<'a>(page: &'a BenchPage, name: &str) -> Option<&'a BenchModel> {
     models_of(page).find(|model| model.name == name)
 }
 
-/// Warnings that are seen at once.
+/// Warnings, above everything else.
 const MOST_WARNINGS: usize = 6;
 
 fn warnings(page: &BenchPage) -> String {
@@ -149,7 +149,8 @@ fn models(page: &BenchPage) -> String {
     format!(
         "<p class=\"quiet\">Counted from the files. A multiply-add is one multiply-accumulate of \
          a convolution or linear layer, for one image; activations are \
-         what is alive at once in the order of the file; accuracy is what the file states.</p>\n{}{uncounted}",
+         what is alive at once in the order of the file; accuracy is what \
+         the file states.</p>\n{}{uncounted}",
         table(&columns, &rows)
     )
 }
@@ -184,28 +185,28 @@ fn latency(page: &BenchPage) -> String {
             let mut row = vec![escape(&model.name)];
             row.extend(several.then(|| escape(&machine.name)));
             row.extend([
-                escape(&format!("{} {}", l.runtime, l.version)),
-                l.threads.to_string(),
-                l.batch.to_string(),
-                format!("<strong>{}</strong>", ms(l.p50_ms)),
-                ms(l.p90_ms),
-                ms(l.p95_ms),
-                ms(l.p99_ms),
-                ms(l.min_ms),
-                ms(l.mean_ms),
-                ms(l.sd_ms),
-                ms(l.median_repeat_mean_ms),
+                escape(&format!("{} {}", l.row.runtime, l.row.runtime_version)),
+                l.row.threads.to_string(),
+                l.row.batch.to_string(),
+                format!("<strong>{}</strong>", ms(l.row.p50_ms)),
+                ms(l.row.p90_ms),
+                ms(l.row.p95_ms),
+                ms(l.row.p99_ms),
+                ms(l.row.min_ms),
+                ms(l.row.mean_ms),
+                ms(l.row.sd_ms),
+                ms(l.row.median_repeat_mean_ms),
                 if l.noisy {
                     format!("<strong class=\"over\">{}</strong>", fixed(100.0 * l.spread, 1))
                 } else {
                     fixed(100.0 * l.spread, 1)
                 },
                 fixed(l.images_per_s, 1),
-                fixed(l.first_ms, 2),
-                fixed(l.load_ms, 2),
+                fixed(l.row.first_ms, 2),
+                fixed(l.row.load_ms, 2),
                 megabytes(l.peak_bytes),
                 megabytes(l.model_bytes),
-                count(l.n),
+                count(l.row.n),
             ]);
             row
         })

@@ -18,7 +18,7 @@ impl Legend {
     fn of(page: &BenchPage) -> Self {
         let mut names: Vec<String> = Vec::new();
         for (machine, _, latency) in sessions(page) {
-            let name = name(page, &machine.name, &latency.session());
+            let name = name(page, &machine.name, &latency.row.session());
             if !names.contains(&name) {
                 names.push(name);
             }
@@ -42,7 +42,7 @@ fn name(page: &BenchPage, machine: &str, session: &str) -> String {
     if page.machines.len() > 1 { format!("{machine}: {session}") } else { session.to_owned() }
 }
 
-/// A point of the trade: latency, what is had for it, session, and the model.
+/// A point of the trade: latency, accuracy or multiply-adds, session, and the model.
 struct Point<'a> {
     ms: f64,
     value: f64,
@@ -50,7 +50,7 @@ struct Point<'a> {
     model: &'a BenchModel,
 }
 
-/// What is had for the time: accuracy where every model states one, else multiply-adds. Nothing
+/// What the time buys: accuracy where every model states one, else multiply-adds. Nothing
 /// where neither is known of any model.
 pub(super) fn trade(page: &BenchPage) -> String {
     let accuracy = sessions(page).all(|(_, model, _)| model.accuracy.is_some());
@@ -63,8 +63,8 @@ pub(super) fn trade(page: &BenchPage) -> String {
     };
     let points: Vec<Point<'_>> = sessions(page)
         .filter_map(|(machine, model, latency)| {
-            let session = name(page, &machine.name, &latency.session());
-            Some(Point { ms: latency.p50_ms, value: value(model)?, session, model })
+            let session = name(page, &machine.name, &latency.row.session());
+            Some(Point { ms: latency.row.p50_ms, value: value(model)?, session, model })
         })
         .filter(|point| point.ms.is_finite() && point.value.is_finite())
         .collect();
@@ -138,7 +138,7 @@ pub(super) fn trade(page: &BenchPage) -> String {
     )
 }
 
-/// Texts beside their points `(x, y, text)`, those that cover neither another one nor another point
+/// Texts next to their points `(x, y, text)`: those that cover no other text and no other point
 /// of `dots`.
 fn labels(points: &[(f64, f64, &str)], dots: &[(f64, f64)], frame: &Frame) -> Vec<String> {
     const HEIGHT: f64 = 11.0;
@@ -219,14 +219,14 @@ pub(super) fn distributions(page: &BenchPage, model: &str) -> String {
     let legend = Legend::of(page);
     let row =
         |(index, &(machine, _, latency)): (usize, &(&BenchMachine, &BenchModel, &BenchLatency))| {
-            let session = name(page, &machine.name, &latency.session());
+            let session = name(page, &machine.name, &latency.row.session());
             let middle = frame.top + ROW * (index as f64 + 0.62);
             let place = |share: f64| x.at(at(&latency.percentiles_ms, share));
             let (low, left, median, right, high) =
                 (place(0.05), place(0.25), place(0.5), place(0.75), place(0.95));
             let title = format!(
                 "{session}: p50 {} ms, p5 to p95 {} to {} ms",
-                ms(latency.p50_ms),
+                ms(latency.row.p50_ms),
                 short(at(&latency.percentiles_ms, 0.05)),
                 short(at(&latency.percentiles_ms, 0.95))
             );
@@ -291,7 +291,7 @@ mod tests {
             ["<text class=\"axis end\" x=\"54.0\" y=\"41.0\">ab</text>"]
         );
         assert!(place(&[(50.0, 50.0, "ab")], &[(48.0, 38.0), (48.0, 62.0)]).is_empty());
-        // Two points beside each other: the second is named below.
+        // Two points close to each other: the second is named below.
         assert_eq!(
             place(&[(50.0, 50.0, "a"), (50.0, 51.0, "b")], &[])[1],
             "<text class=\"axis\" x=\"46.0\" y=\"68.0\">b</text>"

@@ -45,20 +45,20 @@ fn model_table(model: &BenchModel) -> String {
     ];
     rows.extend(model.latency.iter().map(|l| {
         [
-            format!("{} {}", l.runtime, l.version),
-            l.threads.to_string(),
-            l.batch.to_string(),
-            ms(l.p50_ms),
-            ms(l.p90_ms),
-            ms(l.p99_ms),
-            ms(l.mean_ms),
-            ms(l.sd_ms),
-            fixed(l.first_ms, 2),
-            fixed(l.load_ms, 2),
+            format!("{} {}", l.row.runtime, l.row.runtime_version),
+            l.row.threads.to_string(),
+            l.row.batch.to_string(),
+            ms(l.row.p50_ms),
+            ms(l.row.p90_ms),
+            ms(l.row.p99_ms),
+            ms(l.row.mean_ms),
+            ms(l.row.sd_ms),
+            fixed(l.row.first_ms, 2),
+            fixed(l.row.load_ms, 2),
             fixed(l.images_per_s, 1),
             megabytes(l.peak_bytes),
             format!("{}%{}", fixed(100.0 * l.spread, 1), if l.noisy { "!" } else { "" }),
-            l.n.to_string(),
+            l.row.n.to_string(),
         ]
     }));
     text += &columns(&rows);
@@ -123,8 +123,10 @@ fn columns<const N: usize>(rows: &[[String; N]]) -> String {
 /// known is empty. Numbers have all their digits.
 pub fn bench_csv(page: &BenchPage) -> String {
     let mut text =
-        "machine,model,params,madds,weight_bytes,activation_bytes,file_bytes,accuracy,runtime,version,optimization,threads,batch,\
-                    load_ms,first_ms,warm_up_runs,stable,n,min_ms,mean_ms,sd_ms,p50_ms,p90_ms,p95_ms,p99_ms,median_repeat_mean_ms,spread,\
+        "machine,model,params,madds,weight_bytes,activation_bytes,file_bytes,accuracy,runtime,version,\
+         optimization,threads,batch,\
+                    load_ms,first_ms,warm_up_runs,stable,n,min_ms,mean_ms,sd_ms,p50_ms,p90_ms,p95_ms,p99_ms,\
+         median_repeat_mean_ms,spread,\
                     images_per_s,peak_bytes,model_bytes\n"
             .to_owned();
     for (machine, model, latency) in sessions(page) {
@@ -146,24 +148,24 @@ fn csv_line(machine: &BenchMachine, model: &BenchModel, l: &BenchLatency) -> Str
         shown(model.activation_bytes),
         model.file_bytes.to_string(),
         shown(model.accuracy),
-        quoted(&l.runtime),
-        quoted(&l.version),
+        quoted(&l.row.runtime),
+        quoted(&l.row.runtime_version),
         quoted(&l.optimization),
-        l.threads.to_string(),
-        l.batch.to_string(),
-        l.load_ms.to_string(),
-        l.first_ms.to_string(),
+        l.row.threads.to_string(),
+        l.row.batch.to_string(),
+        l.row.load_ms.to_string(),
+        l.row.first_ms.to_string(),
         l.warm_up_runs.to_string(),
         l.stable.to_string(),
-        l.n.to_string(),
-        l.min_ms.to_string(),
-        l.mean_ms.to_string(),
-        l.sd_ms.to_string(),
-        l.p50_ms.to_string(),
-        l.p90_ms.to_string(),
-        l.p95_ms.to_string(),
-        l.p99_ms.to_string(),
-        l.median_repeat_mean_ms.to_string(),
+        l.row.n.to_string(),
+        l.row.min_ms.to_string(),
+        l.row.mean_ms.to_string(),
+        l.row.sd_ms.to_string(),
+        l.row.p50_ms.to_string(),
+        l.row.p90_ms.to_string(),
+        l.row.p95_ms.to_string(),
+        l.row.p99_ms.to_string(),
+        l.row.median_repeat_mean_ms.to_string(),
         l.spread.to_string(),
         l.images_per_s.to_string(),
         shown(l.peak_bytes),
@@ -201,12 +203,12 @@ pub fn bench_markdown(page: &BenchPage) -> String {
             megabytes(model.activation_bytes),
             megabytes(Some(model.file_bytes)),
             model.accuracy.map_or_else(String::new, percent),
-            cell(&format!("{} {}", l.runtime, l.version)),
-            l.threads.to_string(),
-            l.batch.to_string(),
-            format!("{}{}", ms(l.p50_ms), if l.noisy { " (noisy)" } else { "" }),
-            ms(l.p90_ms),
-            ms(l.p99_ms),
+            cell(&format!("{} {}", l.row.runtime, l.row.runtime_version)),
+            l.row.threads.to_string(),
+            l.row.batch.to_string(),
+            format!("{}{}", ms(l.row.p50_ms), if l.noisy { " (noisy)" } else { "" }),
+            ms(l.row.p90_ms),
+            ms(l.row.p99_ms),
             fixed(l.images_per_s, 1),
             megabytes(l.peak_bytes),
         ];

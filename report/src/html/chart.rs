@@ -12,7 +12,7 @@ const HEIGHT: f64 = 178.0;
 /// Above the frame is room for the names of stages.
 const FRAME: Frame = Frame { left: 47.0, right: 312.0, top: 20.0, bottom: 154.0 };
 
-/// Up to this many points of a curve get a dot, whose title tells its value.
+/// Up to this many points of a curve get a dot, whose title is its value.
 const DOTS: usize = 40;
 
 /// Width of a character of a stage's name, on average and generously.
@@ -30,7 +30,7 @@ pub(super) struct Lines<'a> {
 /// A curve; at least one of its values is a number.
 pub(super) struct Series<'a> {
     pub(super) name: &'a str,
-    /// Epoch and finite value, or `None` where what was measured is no number: the curve is broken
+    /// Epoch and finite value, or `None` where a NaN was measured: the curve is broken
     /// there.
     pub(super) points: Vec<(f64, Option<f64>)>,
 }
@@ -138,7 +138,7 @@ fn figure(
     )
 }
 
-/// Where the columns of some epochs begin and end: half-way to the epochs beside them.
+/// Where the columns of some epochs begin and end: half-way to the neighbouring epochs.
 fn columns(x: &Axis, first: f64, last: f64) -> (f64, f64) {
     (
         x.at(first - 0.5).clamp(FRAME.left, FRAME.right),

@@ -34,7 +34,8 @@ pub(super) fn header(report: &RunReport, title: &str) -> String {
          classes · trained on {} · seed {}</p>\n\
          {}{}{}<div class=\"tiles\">\n{}</div>\n<p class=\"quiet\">{} parameters in the exported \
          file, where BatchNorm is folded into the \
-         convolutions. A multiply-add is one multiply-accumulate of a convolution or linear layer.</p>\n</header>\n",
+         convolutions. A multiply-add is one multiply-accumulate of a convolution \
+         or linear layer.</p>\n</header>\n",
         report.network.as_ref().map_or_else(String::new, |name| format!("{} · ", escape(name))),
         count(report.train_images),
         count(report.test_images),

@@ -14,7 +14,7 @@ pub(super) struct Phase<'a> {
     /// The epoch of each line.
     pub(super) epochs: Vec<f64>,
     pub(super) stages: Vec<Stage>,
-    /// The epoch whose result the phase chose, where it tells.
+    /// The epoch whose result the phase chose, where the metrics have it.
     pub(super) chosen: Option<f64>,
 }
 

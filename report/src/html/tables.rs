@@ -33,7 +33,8 @@ pub(crate) fn table(columns: &[Column], rows: &[Vec<String>]) -> String {
         format!("<tr>{}</tr>\n", columns.iter().zip(row).map(cell).collect::<String>())
     };
     format!(
-        "<div class=\"scroll\"><table{}>\n<thead><tr>{}</tr></thead>\n<tbody>\n{}</tbody>\n</table></div>\n",
+        "<div class=\"scroll\"><table{}>\n<thead><tr>{}</tr></thead>\n\
+         <tbody>\n{}</tbody>\n</table></div>\n",
         if columns.len() > 8 { " class=\"many\"" } else { "" },
         columns.iter().map(heading).collect::<String>(),
         rows.iter().map(row).collect::<String>(),
@@ -292,7 +293,7 @@ pub(super) fn formats(formats: &[FormatRow]) -> String {
         Number("accepted", "of a logit"),
     ];
     let row = |format: &FormatRow, index: usize| {
-        // What is the same for all runtimes stands in the first row alone.
+        // What is the same for all runtimes is in the first row only.
         let once = |text: String| if index == 0 { text } else { String::new() };
         let takes = if format.pixels { "pixels" } else { "floats" };
         let facts = [
@@ -345,7 +346,7 @@ pub(super) fn formats(formats: &[FormatRow]) -> String {
     )
 }
 
-/// A difference of so many images as percentage points, with its sign.
+/// A difference of some images as percentage points, with its sign.
 fn points(images: f64, of: usize) -> String {
     let points = 100.0 * images / of as f64;
     format!("{}{}", if points > 0.0 { "+" } else { "" }, fixed(points, 2))

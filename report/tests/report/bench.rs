@@ -1,30 +1,32 @@
 use adwp_report::{
     BenchFold, BenchLatency, BenchMachine, BenchModel, BenchNode, BenchPage, BenchParity,
-    BenchProfile, bench_csv, bench_html, bench_markdown, bench_table,
+    BenchProfile, LatencyRow, bench_csv, bench_html, bench_markdown, bench_table,
 };
 
 use crate::markup::assert_balanced;
 
 fn latency(threads: usize, ms: f64) -> BenchLatency {
     BenchLatency {
-        runtime: "ort".into(),
-        version: "1.31.1".into(),
+        row: LatencyRow {
+            runtime: "ort".into(),
+            runtime_version: "1.31.1".into(),
+            threads,
+            batch: 1,
+            load_ms: 20.0,
+            first_ms: 3.0 * ms,
+            n: 500,
+            min_ms: 0.9 * ms,
+            mean_ms: ms,
+            sd_ms: 0.1 * ms,
+            p50_ms: ms,
+            p90_ms: 1.1 * ms,
+            p95_ms: 1.2 * ms,
+            p99_ms: 1.5 * ms,
+            median_repeat_mean_ms: ms,
+        },
         optimization: "all".into(),
-        threads,
-        batch: 1,
-        load_ms: 20.0,
-        first_ms: 3.0 * ms,
         warm_up_runs: 10,
         stable: true,
-        n: 500,
-        min_ms: 0.9 * ms,
-        mean_ms: ms,
-        sd_ms: 0.1 * ms,
-        p50_ms: ms,
-        p90_ms: 1.1 * ms,
-        p95_ms: 1.2 * ms,
-        p99_ms: 1.5 * ms,
-        median_repeat_mean_ms: ms,
         spread: 0.08,
         noisy: true,
         percentiles_ms: (0..=20).map(|step| ms * (0.9 + 0.02 * f64::from(step))).collect(),
@@ -114,7 +116,7 @@ fn a_page_shows_every_machine_and_what_is_wrong() {
 fn nothing_that_a_file_says_breaks_a_page_or_a_table() {
     let mut hostile = model("</title><script>alert(1)</script>, \"x\"\n| y", None);
     (hostile.params, hostile.madds) = (None, None);
-    hostile.latency[0].p50_ms = f64::NAN;
+    hostile.latency[0].row.p50_ms = f64::NAN;
     hostile.latency[1].percentiles_ms = vec![f64::INFINITY; 21];
     hostile.genotype = Some(serde_json::json!({ "cells": "<b>" }));
     hostile.profiles[0].nodes[0].share = f64::NAN;

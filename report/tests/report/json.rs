@@ -35,7 +35,8 @@ fn the_keys_that_scripts_read_are_there() {
     let value: Value = serde_json::from_str(&report().to_json()).unwrap();
     assert_eq!(value["schema"], "adwp/report/1");
     assert_eq!(value["params"], 3_214_567);
-    let memory = json!({"name": "search", "seconds": 11_733.18, "planned_bytes": 7_012_345_678_u64, "peak_bytes": 7_112_345_678_u64});
+    let memory = json!({"name": "search", "seconds": 11_733.18,
+        "planned_bytes": 7_012_345_678_u64, "peak_bytes": 7_112_345_678_u64});
     assert_eq!(value["phases"][1], memory);
     assert_eq!(value["phases"][3], json!({"name": "export", "seconds": 1.83}));
     assert_eq!(value["latency"][0]["p50_ms"], 11.021);
@@ -62,7 +63,8 @@ fn budgets_are_there_where_something_was_asked() {
     let value: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(
         value["budgets"],
-        json!([{"resource": "params", "limit": 3.3e6, "unit": "", "predicted": 3.2e6, "prediction_error": 0.02, "value": null}])
+        json!([{"resource": "params", "limit": 3.3e6, "unit": "", "predicted": 3.2e6,
+            "prediction_error": 0.02, "value": null}])
     );
     let message = refusal(|report| {
         report["budgets"] = json!([{"resource": "params", "limit": 1, "unit": "", "most": 2}])

@@ -1,6 +1,4 @@
-use adwp_report::{
-    LatencyRow, ParityRow, PhaseTime, RunReport, RuntimeAccuracy, Schema, SkippedImages,
-};
+use adwp_report::{LatencyRow, ParityRow, PhaseTime, RunReport, RuntimeAccuracy, SkippedImages};
 use serde_json::{Map, Value, json};
 
 /// A report whose numbers are all different, so that a test sees which of them is missing.
@@ -27,7 +25,7 @@ pub(crate) fn report() -> RunReport {
     let classes =
         ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
     RunReport {
-        schema: Schema,
+        schema: RunReport::SCHEMA.into(),
         dataset: "cifar10".to_owned(),
         preset: Some("cifar10-8".to_owned()),
         seed: 4711,
@@ -104,7 +102,8 @@ fn latency(runtime: &str, version: &str, threads: usize, ms: f64) -> LatencyRow 
 }
 
 fn machine() -> Map<String, Value> {
-    let machine = json!({"cpu": "Example CPU @ 2.60GHz", "cores": 2, "affinity": "0-1", "memory_gib": 15.6, "os": "linux", "arch": "x86_64"});
+    let machine = json!({"cpu": "Example CPU @ 2.60GHz", "cores": 2, "affinity": "0-1",
+        "memory_gib": 15.6, "os": "linux", "arch": "x86_64"});
     machine.as_object().cloned().unwrap_or_default()
 }
 
@@ -121,7 +120,10 @@ pub(crate) fn genotype() -> Value {
     ];
     let cell = |cell: usize| {
         let seed = if cell == 3 { 0 } else { cell };
-        let pair = |node: usize, i: usize| json!({"input": (seed * 5 + node * 3 + i * 2) % (node + 2), "op": ops[(seed * 3 + node * 2 + i * 5) % ops.len()]});
+        let pair = |node: usize, i: usize| {
+            json!({"input": (seed * 5 + node * 3 + i * 2) % (node + 2),
+        "op": ops[(seed * 3 + node * 2 + i * 5) % ops.len()]})
+        };
         let nodes: Vec<Value> = (0..4).map(|node| json!([pair(node, 0), pair(node, 1)])).collect();
         json!({"kind": if cell == 2 || cell == 5 { "reduction" } else { "normal" }, "nodes": nodes})
     };
@@ -202,7 +204,10 @@ pub(crate) fn searched(
     };
     let kind = |cell: usize| if cell % 3 == 2 { "reduction" } else { "normal" };
     let object = |value: Value| value.as_object().cloned().unwrap();
-    let shares = |epoch: usize| json!({"sep_conv_3x3": 0.5, "identity": epoch as f64 / (2 * epochs) as f64, "max_pool_3x3": 0.25});
+    let shares = |epoch: usize| {
+        json!({"sep_conv_3x3": 0.5,
+        "identity": epoch as f64 / (2 * epochs) as f64, "max_pool_3x3": 0.25})
+    };
 
     let space = (0..epochs).map(|epoch| {
         let list = |from: usize| {
@@ -235,6 +240,7 @@ pub(crate) fn searched(
     Searched {
         metrics: space.chain(search).collect(),
         space: json!({"schema": "adwp/space/1", "normal": nodes(K), "reduction": nodes(K)}),
-        genotype: json!({"schema": "adwp/genotype/1", "cells": (0..cells).map(cell).collect::<Vec<_>>()}),
+        genotype: json!({"schema": "adwp/genotype/1",
+            "cells": (0..cells).map(cell).collect::<Vec<_>>()}),
     }
 }

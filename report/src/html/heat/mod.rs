@@ -73,7 +73,8 @@ pub(super) fn maps(
     format!(
         "<p class=\"quiet\">The probability of every candidate by epoch. Rows are candidates, \
          named by what they read and what they do to it; \
-         k−2 and k−1 are the outputs of the two previous cells. A dot marks those that were kept, a \
+         k−2 and k−1 are the outputs of the two previous cells. A dot marks those that were \
+         kept, a \
          dashed line the epoch that was chosen.</p>\n{maps}"
     )
 }

@@ -11,7 +11,7 @@ const WIDTH: f64 = 240.0;
 /// Right of the colours, for the dots.
 const RIGHT: f64 = 12.0;
 const ROW: f64 = 11.0;
-/// Above a node is its name, and above the first one the stages beside it.
+/// Above a node is its name, and above the first one the stages to its right.
 const HEAD: f64 = 16.0;
 
 /// One figure for each cell, where the lines have the probabilities of cells.

@@ -1,6 +1,6 @@
-use serde::Serialize;
+use adwp_report::ParityRow;
 
-use crate::{ExportError, Result};
+use crate::{Result, VerifyError};
 
 /// Largest absolute difference of two logits between executions of one network that export accepts,
 /// unless rounding alone comes near it: [`allowance`].
@@ -13,7 +13,7 @@ const ROUNDINGS: f64 = 4.0;
 /// How far two executions in f32 may be apart: `tolerance`, or more in a network that amplifies
 /// rounding. Deep ones do, above all those of random weights, from layer to layer. What it amounts
 /// to shows between logits computed in f32 and the `exact` ones computed in f64.
-pub fn allowance(tolerance: f64, rounded: &[f64], exact: &[f64]) -> f64 {
+pub(crate) fn allowance(tolerance: f64, rounded: &[f64], exact: &[f64]) -> f64 {
     let differences = rounded.iter().zip(exact).map(|(rounded, exact)| (rounded - exact).abs());
     // What only f64 can hold is no rounding.
     let largest = differences.filter(|difference| difference.is_finite()).fold(0.0, f64::max);
@@ -29,34 +29,17 @@ pub struct Logits {
     pub values: Vec<f32>,
 }
 
-/// How far two executions agree.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Agreement {
-    /// The reference.
-    pub a: String,
-    /// What was compared with it.
-    pub b: String,
-    /// Largest absolute difference of two logits.
-    pub max_abs: f64,
-    /// Mean absolute difference.
-    pub mean_abs: f64,
-    /// Images whose largest logit is of the same class.
-    pub top1_agree: usize,
-    /// Images compared.
-    pub images: usize,
-}
-
 /// Compares every execution with the first.
 ///
 /// # Errors
-/// [`ExportError::Disagreement`] when a difference exceeds `tolerance`, is not a number, or the
-/// numbers of logits differ.
-pub fn agree(executions: &[Logits], classes: usize, tolerance: f64) -> Result<Vec<Agreement>> {
+/// [`VerifyError::Disagreement`] when a difference exceeds `tolerance`, is NaN, or the numbers of
+/// logits differ.
+pub fn agree(executions: &[Logits], classes: usize, tolerance: f64) -> Result<Vec<ParityRow>> {
     let Some((reference, others)) = executions.split_first() else { return Ok(Vec::new()) };
     others.iter().map(|other| compare(reference, other, classes, tolerance)).collect()
 }
 
-fn compare(a: &Logits, b: &Logits, classes: usize, tolerance: f64) -> Result<Agreement> {
+pub(crate) fn compare(a: &Logits, b: &Logits, classes: usize, tolerance: f64) -> Result<ParityRow> {
     let mut worst = (0, 0.0f64);
     let mut sum = 0.0;
     // A missing logit differs from every number.
@@ -74,7 +57,7 @@ fn compare(a: &Logits, b: &Logits, classes: usize, tolerance: f64) -> Result<Agr
     }
     if worst.1.is_nan() || worst.1 > tolerance {
         let (image, difference) = worst;
-        return Err(ExportError::Disagreement {
+        return Err(VerifyError::Disagreement {
             a: a.by.clone(),
             b: b.by.clone(),
             image,
@@ -86,13 +69,13 @@ fn compare(a: &Logits, b: &Logits, classes: usize, tolerance: f64) -> Result<Agr
         row.iter().enumerate().fold(0, |best, (i, v)| if *v > row[best] { i } else { best })
     };
     let rows = a.values.chunks_exact(classes).zip(b.values.chunks_exact(classes));
-    Ok(Agreement {
+    Ok(ParityRow {
         a: a.by.clone(),
         b: b.by.clone(),
         max_abs: worst.1,
         mean_abs: sum / count.max(1) as f64,
         top1_agree: rows.filter(|(a, b)| top(a) == top(b)).count(),
-        images: count / classes,
+        n: count / classes,
     })
 }
 
@@ -118,7 +101,7 @@ mod tests {
         let reference = logits("engine", &[1.0, 2.0, 3.0, 4.0]);
         let close = logits("ort", &[1.0, 2.0, 3.00005, 4.0]);
         let agreement = &agree(&[reference.clone(), close], 2, TOLERANCE).unwrap()[0];
-        assert!(agreement.max_abs > 4e-5 && agreement.top1_agree == 2 && agreement.images == 2);
+        assert!(agreement.max_abs > 4e-5 && agreement.top1_agree == 2 && agreement.n == 2);
         for bad in [
             vec![1.0, 2.0, 3.1, 4.0],
             vec![1.0, f32::NAN, 3.0, 4.0],
@@ -126,7 +109,7 @@ mod tests {
             vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0],
         ] {
             let refused = agree(&[reference.clone(), logits("tract", &bad)], 2, TOLERANCE);
-            assert!(matches!(refused, Err(ExportError::Disagreement { .. })), "{bad:?}");
+            assert!(matches!(refused, Err(VerifyError::Disagreement { .. })), "{bad:?}");
         }
     }
 }

@@ -1,0 +1,161 @@
+//! Which images a run trains and tests with.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use adwp_base::{Failure, Result};
+use adwp_data::{Dataset, DatasetKind, OpenOptions, Splits, split};
+use adwp_engine::Device;
+use adwp_export::Network;
+use adwp_models::{ModelError, Skeleton};
+use adwp_search::Data;
+use adwp_train::{BatchSource, Streams};
+
+use crate::architecture::RunArchitecture;
+use crate::config::Config;
+use crate::skipped::Skipped;
+
+/// Test images in a batch of the engine; a size of its own so that results do not depend on
+/// training settings.
+const TEST_BATCH: usize = 50;
+
+/// The images of a run.
+pub(crate) struct Images {
+    /// All that retraining uses.
+    pub(crate) train: BatchSource,
+    /// Those of them that the search uses.
+    pub(crate) search: BatchSource,
+    pub(crate) test: BatchSource,
+}
+
+impl Images {
+    pub(crate) fn choose(
+        config: &Config,
+        splits: Splits,
+        skipped: &Skipped,
+        streams: Streams,
+    ) -> Result<Self> {
+        let Splits { train, test, normalization } = splits;
+        let source = |dataset: Arc<Dataset>, indices: Vec<u32>| {
+            let normalization = normalization.clone();
+            BatchSource { dataset, indices, normalization, batch: TEST_BATCH, stored: None }
+        };
+        let train_indices = skipped.train_indices(&train, config.train_images, streams)?;
+        let test_indices = skipped.test_indices(&test, config.test_images, streams)?;
+        let (train, test) = (source(train, train_indices), source(test, test_indices));
+        let (wanted, available) = (config.search_images, train.indices.len());
+        if wanted > available {
+            return Err(Failure::input(format!(
+                "search_images = {wanted} exceeds the {available} training images of the run"
+            )));
+        }
+        let mut search = train.clone();
+        if wanted > 0 {
+            (search.indices, _) = split(
+                &train.indices,
+                wanted as f64 / available as f64,
+                streams.seed_for("subset/search"),
+            )?;
+        }
+        Ok(Self { train, search, test })
+    }
+
+    /// Checks that the settings of retraining `architecture`, and where they are still `to_search`
+    /// of the phases before it, fit the images.
+    pub(crate) fn check(
+        &self,
+        architecture: Option<&RunArchitecture>,
+        to_search: bool,
+        config: &Config,
+        streams: Streams,
+        device: &Device,
+    ) -> Result {
+        let retrained = self.skeleton(config, config.retrain.channels);
+        match architecture {
+            Some(architecture) => {
+                let network = architecture.network(retrained)?;
+                config.retrain.check_network(&network)?;
+                network.build(1, None)?;
+            }
+            None => {
+                for channels in [config.space.channels, config.search.channels] {
+                    self.skeleton(config, channels).validate()?;
+                }
+                retrained.validate()?;
+            }
+        }
+        BatchSource { batch: config.retrain.batch, ..self.train.clone() }.steps()?;
+        if !to_search {
+            return Ok(());
+        }
+        let data = self.search_data(config, streams, device)?;
+        for batch in [config.space.batch, config.search.batch] {
+            for half in [&data.train, &data.validation] {
+                BatchSource { batch, ..half.clone() }.steps()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes of the pixels that are in memory.
+    pub(crate) fn held_bytes(&self) -> usize {
+        let in_memory = |dataset: &&Arc<Dataset>| dataset.path(0).is_none();
+        [&self.train.dataset, &self.test.dataset]
+            .into_iter()
+            .filter(in_memory)
+            .map(|d| d.len() * d.shape().values())
+            .sum()
+    }
+
+    pub(crate) fn skeleton(&self, config: &Config, channels: usize) -> Skeleton {
+        let shape = self.train.dataset.shape();
+        let image = [shape.channels, shape.height, shape.width];
+        Skeleton {
+            stem: config.stem,
+            cells: config.cells,
+            channels,
+            classes: self.train.dataset.classes().len(),
+            image,
+        }
+    }
+
+    /// A network of these images with the channels of retraining.
+    pub(crate) fn network(
+        &self,
+        config: &Config,
+        architecture: &RunArchitecture,
+    ) -> Result<Network, ModelError> {
+        Ok(Network {
+            name: architecture.name().map(str::to_owned),
+            blueprint: architecture.network(self.skeleton(config, config.retrain.channels))?,
+            dataset: config.dataset.to_string(),
+            classes: self.train.dataset.classes().to_vec(),
+            normalization: self.train.normalization.clone(),
+        })
+    }
+
+    pub(crate) fn search_data(
+        &self,
+        config: &Config,
+        streams: Streams,
+        device: &Device,
+    ) -> Result<Data> {
+        Ok(Data::new(
+            self.skeleton(config, config.retrain.channels),
+            &self.search,
+            config.train_share,
+            streams,
+            device,
+        )?)
+    }
+}
+
+/// Opens a data set; `image_size` 0 is the size it has.
+pub(crate) fn open_splits(
+    kind: DatasetKind,
+    dir: Option<&Path>,
+    image_size: usize,
+) -> Result<Splits> {
+    let options = OpenOptions { image_size: (image_size > 0).then_some(image_size) };
+    Ok(adwp_data::open(kind, dir, &options)?)
+}

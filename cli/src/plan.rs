@@ -1,0 +1,184 @@
+//! What a command in the folder of a run is to do: what was typed, completed by the settings that
+//! are stored there, and checked. Nothing is written for a plan, and no data set is opened.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use adwp_base::{Failure, Result};
+use adwp_deploy::ort_library;
+use adwp_engine::cuda::Precision;
+
+use crate::args::{RunArgs, TrainArgs};
+use crate::config::Config;
+use crate::device::Compute;
+use crate::phases::Training;
+use crate::transfer::Origin;
+
+/// How a command treats a run folder that has settings already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Existing {
+    /// It must be asked to with `--resume`.
+    NeedsResume,
+    /// Steps of one run follow each other in one folder.
+    Continues,
+}
+
+/// A command that works in the folder of a run.
+pub(crate) struct Plan {
+    pub(crate) folder: PathBuf,
+    /// Whether the folder holds a run.
+    pub(crate) is_begun: bool,
+    pub(crate) config: Config,
+    /// Where the architecture comes from, if not from this run.
+    pub(crate) origin: Option<Origin>,
+    /// What is to be trained.
+    pub(crate) phases: &'static [Training],
+    pub(crate) compute: Compute,
+    pub(crate) resume: bool,
+    pub(crate) check_memory: bool,
+    pub(crate) ort_lib: Option<PathBuf>,
+    /// When training stops.
+    pub(crate) deadline: Option<Instant>,
+    /// What follows the name of the step in a command that goes on with the run.
+    pub(crate) continuing: String,
+}
+
+impl Plan {
+    /// A command that trains `phases`.
+    pub(crate) fn training(
+        args: &TrainArgs,
+        origin: Option<Origin>,
+        existing: Existing,
+        phases: &'static [Training],
+    ) -> Result<Self> {
+        let deadline = args.max_minutes.and_then(|time| Instant::now().checked_add(time));
+        Ok(Self { deadline, ..Self::new(&args.run, origin, existing, phases)? })
+    }
+
+    /// A command that trains nothing.
+    pub(crate) fn of(args: &RunArgs) -> Result<Self> {
+        Self::new(args, None, Existing::Continues, &[])
+    }
+
+    fn new(
+        args: &RunArgs,
+        origin: Option<Origin>,
+        existing: Existing,
+        phases: &'static [Training],
+    ) -> Result<Self> {
+        let compute = Compute::of(args)?;
+        let folder = match (&args.run, &args.preset) {
+            (Some(run), _) => run.clone(),
+            (None, preset) => Path::new("runs").join(preset.as_deref().unwrap_or("demo")),
+        };
+        let stored = folder.join(Config::FILE);
+        let is_begun = stored.exists();
+        let config = if is_begun {
+            if existing == Existing::NeedsResume && !args.resume {
+                let failure = Failure::input(format!("{} holds a run already", folder.display()));
+                return Err(
+                    failure.hint("add --resume to continue it, or name another folder with --run")
+                );
+            }
+            stored_config(&stored, args, origin.as_ref())?
+        } else {
+            wanted_config(args, origin.as_ref())?
+        };
+        if let Some(library) = &args.ort.ort_lib {
+            ort_library::find(Some(library))?;
+        }
+        Ok(Self {
+            continuing: continuing(args, &folder),
+            folder,
+            is_begun,
+            config,
+            origin,
+            phases,
+            compute,
+            resume: args.resume,
+            check_memory: !args.no_memory_check,
+            ort_lib: args.ort.ort_lib.clone(),
+            deadline: None,
+        })
+    }
+}
+
+/// The arguments that continue the run: its folder, and the flags that are no settings but decide
+/// how it computes.
+fn continuing(args: &RunArgs, path: &Path) -> String {
+    let flags = [
+        (args.precision == Precision::Bf16, " --precision bf16"),
+        (args.no_fuse, " --no-fuse"),
+        (args.no_memory_check, " --no-memory-check"),
+    ];
+    let flags: String =
+        flags.into_iter().filter(|(given, _)| *given).map(|(_, flag)| flag).collect();
+    let device =
+        if args.device == "auto" { String::new() } else { format!(" --device {}", args.device) };
+    format!("--run {} --resume{device}{flags}", path.display())
+}
+
+/// The settings that the flags ask for.
+fn wanted_config(args: &RunArgs, origin: Option<&Origin>) -> Result<Config> {
+    match origin {
+        Some(origin) => origin.config(args),
+        None => Config::from_args(args),
+    }
+}
+
+/// The settings of the run in the folder; what the flags ask for must be the same.
+fn stored_config(path: &Path, args: &RunArgs, origin: Option<&Origin>) -> Result<Config> {
+    let stored = Config::read(path, &RunArgs::default())?;
+    let wanted = if args.preset.is_some() || args.config.is_some() {
+        let mut wanted = wanted_config(args, origin)?;
+        if args.data.is_none() {
+            wanted.data.clone_from(&stored.data);
+        }
+        if origin.is_some_and(Origin::chooses_channels) {
+            // They follow from the images, which are compared later.
+            wanted.retrain.channels = stored.retrain.channels;
+        }
+        wanted
+    } else {
+        Config::read(path, args)?
+    };
+    match stored.difference(&wanted)? {
+        None => Ok(wanted),
+        Some(difference) => {
+            let folder = path.parent().unwrap_or(path);
+            let failure = Failure::input(format!(
+                "{} belongs to another configuration: {difference}",
+                folder.display()
+            ));
+            Err(failure
+                .hint("leave the flag out to continue that run, or name another folder with --run"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::{Args, Command};
+    use clap::Parser;
+
+    #[test]
+    fn a_run_is_continued_as_it_was_begun() {
+        let continued = |flags: &[&str]| {
+            let Command::Run(args) = Args::parse_from(["adwp", "run"].iter().chain(flags)).command
+            else {
+                unreachable!()
+            };
+            continuing(&args.run, Path::new("runs/a"))
+        };
+        assert_eq!(continued(&["--seed", "3"]), "--run runs/a --resume");
+        assert_eq!(
+            continued(&["--no-memory-check", "--no-fuse"]),
+            "--run runs/a --resume --no-fuse --no-memory-check"
+        );
+        assert_eq!(
+            continued(&["--precision", "bf16", "--device", "cuda:1"]),
+            "--run runs/a --resume --device cuda:1 --precision bf16"
+        );
+    }
+}

@@ -1,0 +1,258 @@
+use std::collections::BTreeMap;
+use std::fs::{File, TryLockError};
+use std::path::PathBuf;
+use std::time::Instant;
+
+use adwp_base::{Failure, Result, to_json};
+use adwp_deploy::ort_library::{self, OrtLibrary};
+use adwp_engine::Device;
+use adwp_engine::cuda::Precision;
+use adwp_report::SkippedImages;
+use adwp_train::{
+    BatchSource, Context, Finished, Interrupt, Reporter, RunDir, StopReason, Streams, TrainError,
+    read_text, write_atomic,
+};
+
+use crate::architecture::RunArchitecture;
+use crate::config::Config;
+use crate::images::{Images, open_splits};
+use crate::interrupt;
+use crate::memory;
+use crate::phases::{Training, pending};
+use crate::plan::Plan;
+use crate::skipped::{self, Skipped};
+
+/// A run whose plan is being carried out: its settings are stored, its data is open, the lock of
+/// its folder is held.
+pub(crate) struct Run {
+    pub(crate) plan: Plan,
+    pub(crate) dir: RunDir,
+    pub(crate) streams: Streams,
+    pub(crate) device: Device,
+    pub(crate) images: Images,
+    /// Files that are left out because they cannot be read.
+    pub(crate) skipped: SkippedImages,
+    interrupt: Interrupt,
+    /// Held as long as the run is open.
+    _lock: File,
+}
+
+impl Run {
+    /// Opens or creates the folder of a run. The folder is touched only once the data is there and
+    /// fits the settings, and the machine can hold what they ask for.
+    pub(crate) fn open(mut plan: Plan, reporter: &mut dyn Reporter) -> Result<Self> {
+        let stored = plan.folder.join(Config::FILE);
+        let config = &mut plan.config;
+        let (streams, device) = (Streams::new(config.seed), plan.compute.open(reporter)?);
+        let splits = open_splits(config.dataset, config.data_dir(), config.image_size)?;
+        let skipped = match plan.folder.join(skipped::FILE) {
+            file if plan.is_begun => Skipped::read(&file, &splits)?,
+            _ => Skipped::find(&splits, config, streams, reporter)?,
+        };
+        let images = Images::choose(config, splits, &skipped, streams)?;
+        if let Some(origin) = &plan.origin {
+            origin.choose_channels(config, &images, plan.is_begun)?;
+        }
+        let to_search = plan.origin.is_none()
+            && pending(plan.phases, &plan.folder).any(|phase| phase != Training::Retrain);
+        let architecture = match &plan.origin {
+            Some(origin) => Some(origin.architecture.clone()),
+            None => RunArchitecture::of_run(&plan.folder)?,
+        };
+        images.check(architecture.as_ref(), to_search, config, streams, &device)?;
+        if let Some(origin) = &plan.origin {
+            origin.check(config, &images)?;
+            origin.announce(config, reporter);
+        }
+        if plan.check_memory {
+            let (phases, folder) = (plan.phases, &plan.folder);
+            memory::check(phases, folder, architecture.as_ref(), config, &images, &device)?;
+        }
+        let dir = RunDir::create(&plan.folder)?;
+        let lock = lock(&dir)?;
+        dir.remove_partial_files()?;
+        if let Some(origin) = &plan.origin {
+            origin.write(&dir)?;
+        }
+        if !plan.is_begun {
+            skipped.write(&dir.file(skipped::FILE))?;
+        }
+        write_atomic(&stored, plan.config.to_toml()?.as_bytes())?;
+        interrupt::resume_with(format!("adwp run {}", plan.continuing));
+        let interrupt = interrupt::listen()?;
+        let interrupt = match plan.deadline {
+            Some(deadline) => interrupt.with_deadline(deadline),
+            None => interrupt,
+        };
+        let skipped = skipped.count();
+        Ok(Self { plan, dir, streams, device, images, skipped, interrupt, _lock: lock })
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.plan.config
+    }
+
+    /// A file of the run that an earlier step writes.
+    pub(crate) fn needs(&self, file: &str, step: &str) -> Result<PathBuf> {
+        let path = self.dir.file(file);
+        if path.exists() {
+            return Ok(path);
+        }
+        let failure = Failure::input(format!("{} is not there", path.display()));
+        Err(failure.hint(format!("`adwp {step} --run {}` writes it", self.dir.path().display())))
+    }
+
+    /// Whether a step has its result already. Without `--resume` a result or a checkpoint in the
+    /// way is an error.
+    pub(crate) fn is_done(
+        &self,
+        step: &str,
+        file: &str,
+        reporter: &mut dyn Reporter,
+    ) -> Result<bool> {
+        let (result, checkpoint) = (self.dir.file(file), self.dir.checkpoint(step));
+        if self.plan.resume {
+            if result.exists() {
+                reporter.message(&format!("{step}: {} is there", result.display()));
+            }
+            return Ok(result.exists());
+        }
+        match [result, checkpoint].into_iter().find(|path| path.exists()) {
+            None => Ok(false),
+            Some(path) => {
+                let failure =
+                    Failure::input(format!("{step}: {} is there already", path.display()));
+                Err(failure
+                    .hint("add --resume to go on from it, or delete it to do this step again"))
+            }
+        }
+    }
+
+    /// Says how many images of the data set are used, where it is not all, and what decides how the
+    /// run computes.
+    pub(crate) fn announce(&self, reporter: &mut dyn Reporter) {
+        let count = |source: &BatchSource, skipped: usize| match (
+            source.indices.len(),
+            source.dataset.len() - skipped,
+        ) {
+            (used, all) if used == all => format!("{used}"),
+            (used, all) => format!("a subset of {used} of {all}"),
+        };
+        let (config, SkippedImages { train, test }) = (self.config(), self.skipped);
+        let mut text = format!(
+            "{}: {} training and {} test images",
+            config.dataset,
+            count(&self.images.train, train),
+            count(&self.images.test, test)
+        );
+        if self.skipped != SkippedImages::default() {
+            text += &format!("; {train} and {test} that cannot be read are left out");
+        }
+        reporter.message(&text);
+        let is_bf16 =
+            matches!(&self.device, Device::Cuda(device) if device.precision() == Precision::Bf16);
+        reporter.message(&format!(
+            "preset {}, seed {}, {}{}{}, {}",
+            config.preset,
+            config.seed,
+            self.device.name(),
+            if is_bf16 { ", bf16" } else { "" },
+            if self.device.fuses() { "" } else { ", operations not fused" },
+            self.dir.path().display()
+        ));
+    }
+
+    /// The ONNX Runtime library, or a message that goes on without it.
+    pub(crate) fn ort_library(&self, reporter: &mut dyn Reporter) -> Option<OrtLibrary> {
+        let e = match ort_library::find(self.plan.ort_lib.as_deref()) {
+            Ok(library) => return Some(library),
+            Err(e) => e,
+        };
+        reporter.message(&format!("going on without ONNX Runtime: {e}"));
+        if let Some(hint) = e.hint() {
+            reporter.message(&format!("hint: {hint}"));
+        }
+        None
+    }
+
+    /// Runs a training phase, counts its time, and turns an interrupt into the message with the
+    /// resume command.
+    pub(crate) fn phase<T>(
+        &self,
+        step: &str,
+        command: &str,
+        reporter: &mut dyn Reporter,
+        work: impl FnOnce(&mut Context<'_>) -> Result<Finished<T>>,
+    ) -> Result<T> {
+        let kept = format!("{} is written", self.dir.checkpoint(step).display());
+        self.phases(step, command, &kept, reporter, work)
+    }
+
+    /// The same for work that has phases and checkpoints of its own; an interrupt leaves what
+    /// `kept` says.
+    pub(crate) fn phases<T>(
+        &self,
+        step: &str,
+        command: &str,
+        kept: &str,
+        reporter: &mut dyn Reporter,
+        work: impl FnOnce(&mut Context<'_>) -> Result<Finished<T>>,
+    ) -> Result<T> {
+        let command = format!("adwp {command} {}", self.plan.continuing);
+        interrupt::resume_with(command.clone());
+        let start = Instant::now();
+        let mut context = Context {
+            run: &self.dir,
+            resume: self.plan.resume,
+            held_bytes: self.images.held_bytes(),
+            check_memory: self.plan.check_memory,
+            interrupt: &self.interrupt,
+            reporter: &mut *reporter,
+        };
+        let result = interrupt::in_phase(|| work(&mut context));
+        reporter.phase_end();
+        self.add_time(step, start.elapsed().as_secs_f64())?;
+        result?.done().ok_or_else(|| {
+            let why = match self.interrupt.reason() {
+                Some(StopReason::Deadline) => "the time of --max-minutes is over",
+                Some(StopReason::Requested) | None => "interrupted",
+            };
+            Failure::interrupted(format!("{why}; {kept}"))
+                .hint(format!("continue with `{command}`"))
+        })
+    }
+
+    /// Seconds of every phase so far, over all sessions that ended by themselves.
+    pub(crate) fn times(&self) -> Result<BTreeMap<String, f64>> {
+        let path = self.dir.file("times.json");
+        if !path.exists() {
+            return Ok(BTreeMap::new());
+        }
+        let damaged = |e: serde_json::Error| TrainError::Damaged {
+            path: path.clone(),
+            reason: e.to_string(),
+        };
+        Ok(serde_json::from_str(&read_text(&path)?).map_err(damaged)?)
+    }
+
+    /// Adds to the time of a phase.
+    pub(crate) fn add_time(&self, step: &str, seconds: f64) -> Result {
+        let mut times = self.times()?;
+        *times.entry(step.to_owned()).or_default() += seconds;
+        Ok(write_atomic(&self.dir.file("times.json"), to_json(&times).as_bytes())?)
+    }
+}
+
+fn lock(run: &RunDir) -> Result<File> {
+    let path = run.file("lock");
+    let fail = |source| TrainError::File { action: "write", path: path.clone(), source };
+    let file = File::create(&path).map_err(fail)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err(Failure::input(format!("another adwp is working in {}", run.path().display()))
+                .hint("wait for it, or name another folder with --run"))
+        }
+        Err(TryLockError::Error(e)) => Err(fail(e).into()),
+    }
+}

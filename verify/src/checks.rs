@@ -1,0 +1,188 @@
+use adwp_deploy::ort_library::OrtLibrary;
+use adwp_engine::Device;
+use adwp_export::onnx::Numbers;
+use adwp_export::{Trained, Untrained};
+use adwp_train::{BatchSource, Evaluation, Reporter};
+
+use crate::agree::{Logits, TOLERANCE};
+use crate::{Result, VerifyError, reference};
+
+/// Logits of 16-bit floats may differ by this share of the largest one: some ten roundings of 2⁻¹¹.
+const HALF_TOLERANCE: f64 = 0.01;
+
+/// What a file is compared with before it gets its name.
+#[derive(Debug)]
+pub struct Checks<'a> {
+    /// What the engine made of the images: the reference.
+    pub(crate) engine: Logits,
+    /// What candle made of them, where it is compared too.
+    pub(crate) candle: Option<Logits>,
+    /// Classes of the network.
+    pub(crate) classes: usize,
+    /// How far an execution may be from the engine's; none where accuracy alone counts.
+    pub(crate) tolerance: Option<f64>,
+    pub(crate) images: Images<'a>,
+    /// ONNX Runtime, where there is one.
+    pub(crate) library: Option<&'a OrtLibrary>,
+    /// Whether a runtime may refuse the file, as long as another takes it.
+    pub(crate) may_be_refused: bool,
+}
+
+/// What a file is executed on.
+#[derive(Debug)]
+pub(crate) enum Images<'a> {
+    /// Pixels `[images, channels, height, width]`, normalised.
+    Pixels(&'a [f32]),
+    /// Test images: the logits of the first `compared` count, and the classes of all.
+    Test { source: BatchSource, compared: usize, engine: &'a Evaluation },
+}
+
+/// Classifies the test images with the engine, as they were when the network had been trained.
+///
+/// # Errors
+/// [`VerifyError::Changed`] when the result is another one.
+pub fn evaluate(
+    trained: &Trained,
+    test: &BatchSource,
+    device: &Device,
+    reporter: &mut dyn Reporter,
+) -> Result<Evaluation> {
+    let classes = trained.network.classes.len();
+    let evaluation = trained.evaluate(test, device, reporter)?;
+    // Where the network was trained with operations fused and is compared without, or the other way
+    // round, ties may fall differently.
+    let ties = evaluation.logits.chunks_exact(classes).filter(|logits| is_tie(logits)).count();
+    let (found, stored) = (evaluation.correct, trained.test.correct);
+    if found.abs_diff(stored) > ties || evaluation.predictions.len() != trained.test.images {
+        return Err(VerifyError::Changed { found, stored });
+    }
+    Ok(evaluation)
+}
+
+/// Whether the two largest logits of an image are equal within the tolerance.
+fn is_tie(logits: &[f32]) -> bool {
+    let mut sorted = logits.to_vec();
+    sorted.sort_by(f32::total_cmp);
+    matches!(sorted[..], [.., second, first] if f64::from(first - second) <= 2.0 * TOLERANCE)
+}
+
+impl<'a> Checks<'a> {
+    /// For the network as it was trained, in 32-bit floats: `engine` is what [`evaluate`] gave for
+    /// the images of `test`, of which `compared` are executed in candle too. Every runtime has to
+    /// take the file.
+    ///
+    /// # Errors
+    /// When candle or an image fails.
+    pub fn of_trained(
+        trained: &Trained,
+        test: &BatchSource,
+        compared: usize,
+        engine: &'a Evaluation,
+        library: Option<&'a OrtLibrary>,
+    ) -> Result<Self> {
+        let (candle, tolerance) = in_candle(trained, test, compared)?;
+        let checks = Self::of_test(trained, test, compared, engine, library);
+        Ok(Self { candle: Some(candle), tolerance: Some(tolerance), ..checks })
+    }
+
+    /// For another form of it, which a runtime may refuse. 16-bit floats get a tolerance of their
+    /// own, 8-bit integers none.
+    ///
+    /// # Errors
+    /// When candle or an image fails.
+    pub fn of_form(
+        trained: &Trained,
+        numbers: &Numbers,
+        test: &BatchSource,
+        compared: usize,
+        engine: &'a Evaluation,
+        library: Option<&'a OrtLibrary>,
+    ) -> Result<Self> {
+        let largest = engine.logits.iter().fold(0.0, |largest, logit| logit.abs().max(largest));
+        let tolerance = match numbers {
+            Numbers::F32 => Some(in_candle(trained, test, compared)?.1),
+            Numbers::F16 => Some(HALF_TOLERANCE * f64::from(largest)),
+            Numbers::Int8 { .. } => None,
+        };
+        let checks = Self::of_test(trained, test, compared, engine, library);
+        Ok(Self { tolerance, may_be_refused: true, ..checks })
+    }
+
+    fn of_test(
+        trained: &Trained,
+        test: &BatchSource,
+        compared: usize,
+        engine: &'a Evaluation,
+        library: Option<&'a OrtLibrary>,
+    ) -> Self {
+        let (classes, compared) = (trained.network.classes.len(), compared.min(test.indices.len()));
+        let source = test.clone();
+        Self {
+            engine: by_engine(engine.logits[..compared * classes].to_vec()),
+            candle: None,
+            classes,
+            tolerance: None,
+            images: Images::Test { source, compared, engine },
+            library,
+            may_be_refused: false,
+        }
+    }
+
+    /// For a network with random weights, on `images` `[count, channels, height, width]`.
+    ///
+    /// # Errors
+    /// When the engine or candle fails.
+    pub fn of_untrained(
+        untrained: &Untrained,
+        images: &'a [f32],
+        library: Option<&'a OrtLibrary>,
+        device: &Device,
+    ) -> Result<Self> {
+        let net = &untrained.network;
+        let engine = by_engine(untrained.logits(images, device)?);
+        // Random weights keep no scale: of images unlike the noise they were set up with, logits
+        // can be of any size.
+        let scale =
+            engine.values.iter().fold(1.0, |scale: f64, logit| scale.max(f64::from(logit.abs())));
+        let (candle, tolerance) =
+            reference::candle(net, &untrained.variables, images, TOLERANCE * scale)?;
+        Ok(Self {
+            engine,
+            candle: Some(candle),
+            classes: net.graph[net.logits].shape[1],
+            tolerance: Some(tolerance),
+            images: Images::Pixels(images),
+            library,
+            may_be_refused: false,
+        })
+    }
+
+    /// How far an execution may be from the engine's; none where accuracy alone counts.
+    pub fn tolerance(&self) -> Option<f64> {
+        self.tolerance
+    }
+}
+
+impl Images<'_> {
+    /// Images that a runtime is given at a time.
+    pub(crate) fn batch(&self, each: usize) -> usize {
+        match self {
+            Self::Pixels(pixels) => pixels.len() / each.max(1),
+            Self::Test { source, .. } => source.batch,
+        }
+    }
+}
+
+fn by_engine(values: Vec<f32>) -> Logits {
+    Logits { by: "engine".into(), values }
+}
+
+/// Logits of the first `count` test images by the trained network in candle, and how far other
+/// executions may be from the engine's.
+fn in_candle(trained: &Trained, test: &BatchSource, count: usize) -> Result<(Logits, f64)> {
+    let mut images = Vec::new();
+    for batch in test.arrays(count)? {
+        images.extend(batch?.images);
+    }
+    reference::candle(&trained.inference(1)?, &trained.variables, &images, TOLERANCE)
+}
