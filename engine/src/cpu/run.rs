@@ -446,7 +446,7 @@ impl<'a> Run<'a> {
                     let (target, slice) = slots
                         .iter_mut()
                         .find(|(target, _)| (target.node, target.input) == (node, input))?;
-                    Some((slice.take()?, if target.accumulate { Write::Add } else { Write::Set }))
+                    Some((slice.take()?, writing(target)))
                 };
                 let (dx, ddepthwise) = (take(first, 0), inside.and_then(|d| take(d, 1)));
                 let (dweight, dbias) = (take(id, 1), take(id, 2));
@@ -498,8 +498,8 @@ impl<'a> Run<'a> {
             self.normalizations.backward[id.index()] = backward;
         }
         for target in targets {
-            let write = if target.accumulate { Write::Add } else { Write::Set };
             self.write(target.tensor, |run, to| {
+                let write = writing(target);
                 let backward = &run.normalizations.backward[id.index()];
                 match target.input {
                     0 => {
@@ -564,7 +564,7 @@ impl<'a> Run<'a> {
             if let (Some(terms), Some(target)) =
                 (terms, targets.iter().find(|target| target.input == 0))
             {
-                let write = if target.accumulate { Write::Add } else { Write::Set };
+                let write = writing(target);
                 self.write(target.tensor, |_, to| {
                     write.clear(to);
                     inputs
@@ -580,7 +580,7 @@ impl<'a> Run<'a> {
                 Some(terms) => self.value(node.inputs[0])[terms[target.input - 1]],
                 None => 1.0,
             };
-            let write = if target.accumulate { Write::Add } else { Write::Set };
+            let write = writing(target);
             self.write(target.tensor, |run, dx| {
                 elementwise::scale(run.gradients(id).data, scale, dx, write)
             });
@@ -600,9 +600,9 @@ impl<'a> Run<'a> {
 
     fn backward(&mut self, id: NodeId, targets: &[Target]) {
         let node = &self.graph()[id];
-        for &Target { input, tensor, accumulate, .. } in targets {
-            let write = if accumulate { Write::Add } else { Write::Set };
-            self.write(tensor, |run, dx| {
+        for target in targets {
+            let (input, write) = (target.input, writing(target));
+            self.write(target.tensor, |run, dx| {
                 let value = |input: usize| run.value(node.inputs[input]);
                 let x = node.inputs[0];
                 let bare = || run.planned(Tensor::Gradient(id));
@@ -711,6 +711,11 @@ impl<'a> Run<'a> {
             });
         }
     }
+}
+
+/// Whether the gradient is the first that is written there.
+fn writing(target: &Target) -> Write {
+    if target.accumulate { Write::Add } else { Write::Set }
 }
 
 fn last(shape: &Shape) -> usize {
