@@ -12,7 +12,7 @@ const TOLERANCE: f64 = 1e-3;
 const TOLERANCE_OF_NETWORKS: f64 = 5e-3;
 
 /// Largest relative difference of the loss where the one stores values in bf16 and the other does
-/// something else of the kind: it only tells that both compute the same network.
+/// something else of the kind: it only shows that both compute the same network.
 const TOLERANCE_OF_OTHER_PRECISION: f64 = 5e-2;
 
 /// Share of the norm of all gradients below which one of them is judged by that of all: the small
@@ -56,7 +56,7 @@ pub(crate) struct Agreement {
     pub(crate) difference: f64,
     /// What is tolerated there.
     pub(crate) tolerance: f64,
-    /// Where.
+    /// The number that is compared: the loss or the norm of a gradient.
     pub(crate) of: String,
 }
 

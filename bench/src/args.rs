@@ -1,15 +1,15 @@
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{ArgAction, Parser};
-
-use crate::device::{DeviceChoice, Stored};
+use serde::Serialize;
 
 /// Times the training engine, operator by operator and step by step, against the peaks of the
 /// machine and against PyTorch.
 #[derive(Debug, Parser)]
 #[command(name = "engine-bench", version, about)]
 pub(crate) struct Args {
-    /// Threads, of engine, peaks and PyTorch alike; 0 for one on each core.
+    /// Threads of engine, peaks and PyTorch; 0 for one on each core.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=1024))]
     pub(crate) threads: u16,
     /// Repeats of a step; an operator is repeated for a second, divided into as many rounds. A
@@ -39,7 +39,12 @@ pub(crate) struct Args {
     #[arg(long, requires = "pytorch")]
     pub(crate) pytorch_compile: bool,
     /// Repeats of a step in PyTorch; operators are repeated as in the engine.
-    #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(
+        long,
+        default_value_t = 2,
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..=10_000)
+    )]
     pub(crate) pytorch_repeats: u32,
     /// Write the result as JSON.
     #[arg(long, value_name = "FILE")]
@@ -56,6 +61,58 @@ pub(crate) struct Args {
     /// Run one step of a case in this otherwise empty process and print its peak memory.
     #[arg(long, hide = true, value_name = "CASE")]
     pub(crate) memory_of: Option<String>,
+}
+
+/// What `--device` asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DeviceChoice {
+    Cpu,
+    /// The GPU of that number.
+    Cuda(usize),
+}
+
+impl FromStr for DeviceChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "cpu" => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda(0)),
+            _ => {
+                let number = text.strip_prefix("cuda:").and_then(|number| number.parse().ok());
+                number.map(Self::Cuda).ok_or_else(|| "expected cpu, cuda or cuda:N".into())
+            }
+        }
+    }
+}
+
+impl DeviceChoice {
+    /// What PyTorch calls it.
+    pub(crate) fn in_pytorch(self) -> String {
+        match self {
+            Self::Cpu => "cpu".to_owned(),
+            Self::Cuda(number) => format!("cuda:{number}"),
+        }
+    }
+}
+
+/// What `--precision` asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Stored {
+    /// Single precision.
+    F32,
+    /// Half of it.
+    Bf16,
+}
+
+impl Stored {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,66 +1,11 @@
 //! What the engine of the benchmark computes on.
 
-use std::str::FromStr;
-
 use adwp_base::Failure;
 use adwp_engine::cuda::{self, Precision};
 use adwp_engine::{Device, EngineError};
-use serde::Serialize;
 
-use crate::args::Args;
+use crate::args::{Args, DeviceChoice, Stored};
 use crate::failure::Result;
-
-/// What `--device` asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum DeviceChoice {
-    Cpu,
-    /// The GPU of that number.
-    Cuda(usize),
-}
-
-impl FromStr for DeviceChoice {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "cpu" => Ok(Self::Cpu),
-            "cuda" => Ok(Self::Cuda(0)),
-            _ => {
-                let number = text.strip_prefix("cuda:").and_then(|number| number.parse().ok());
-                number.map(Self::Cuda).ok_or_else(|| "expected cpu, cuda or cuda:N".into())
-            }
-        }
-    }
-}
-
-impl DeviceChoice {
-    /// What PyTorch calls it.
-    pub(crate) fn in_pytorch(self) -> String {
-        match self {
-            Self::Cpu => "cpu".to_owned(),
-            Self::Cuda(number) => format!("cuda:{number}"),
-        }
-    }
-}
-
-/// What `--precision` asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Stored {
-    /// Single precision.
-    F32,
-    /// Half of it.
-    Bf16,
-}
-
-impl Stored {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::F32 => "f32",
-            Self::Bf16 => "bf16",
-        }
-    }
-}
 
 /// Opens the device that the arguments name, set up as they ask.
 ///

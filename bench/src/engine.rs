@@ -120,7 +120,7 @@ impl<'a> Subject<'a> {
         Ok(Outcome { loss, norms, peak_bytes: None })
     }
 
-    /// Takes samples for `seconds`, and `at_least` so many.
+    /// Takes samples for `seconds`, and no fewer than `at_least`.
     pub(crate) fn time(&mut self, seconds: f64, at_least: usize) -> Result<Vec<Sample>> {
         let start = Instant::now();
         let mut samples = Vec::new();
@@ -160,7 +160,7 @@ impl<'a> Subject<'a> {
         Ok(Sample { total, ..Sample::default() })
     }
 
-    /// Runs once; the time of each step of the program beside the sample.
+    /// Runs once; the time of each step of the program together with the sample.
     pub(crate) fn once(&mut self) -> Result<(Sample, Vec<StepTime>)> {
         let start = Instant::now();
         let steps = self.executor.profile(&mut self.variables, &self.feeds)?;

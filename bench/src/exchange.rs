@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
-use adwp_engine::{Graph, Op, Variables};
+use adwp_engine::{Graph, Leaf, Op, Variables};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -73,8 +73,8 @@ fn values_of<'a>(
     let computed = network.graph.ancestors(&[network.loss, network.output]);
     let mut values = Vec::new();
     for (id, node) in network.graph.nodes().filter(|(id, _)| computed[id.index()]) {
-        let names = match node.op {
-            Op::Input => {
+        let names = match node.op.leaf() {
+            Some(Leaf::Input) => {
                 let feed = network
                     .feeds
                     .iter()
@@ -86,9 +86,9 @@ fn values_of<'a>(
                 ));
                 continue;
             }
-            Op::Parameter { .. } => vec![node.name.clone()],
-            Op::BatchNorm(_) => vec![node.running_mean(), node.running_var()],
-            _ => continue,
+            Some(Leaf::Parameter(_)) => vec![node.name.clone()],
+            None if node.op.keeps_statistics() => vec![node.running_mean(), node.running_var()],
+            None => continue,
         };
         for name in names {
             let variable = variables.get(&name)?;
@@ -126,7 +126,12 @@ fn nodes(graph: &Graph, wanted: &[bool]) -> Vec<NodeEntry> {
 fn op(op: &Op) -> Value {
     let mut value = match op {
         Op::Conv2d(c) => {
-            json!({ "stride": c.stride, "padding": c.padding, "dilation": c.dilation, "groups": c.groups })
+            json!({
+                "stride": c.stride,
+                "padding": c.padding,
+                "dilation": c.dilation,
+                "groups": c.groups,
+            })
         }
         Op::BatchNorm(b) => json!({ "epsilon": b.epsilon }),
         Op::MaxPool(p) | Op::AvgPool(p) => {
@@ -175,7 +180,13 @@ mod tests {
         };
         let expected = json!({
             "name": "depthwise",
-            "op": { "kind": "conv2d", "stride": [2, 2], "padding": [2, 2], "dilation": 1, "groups": 4 },
+            "op": {
+                "kind": "conv2d",
+                "stride": [2, 2],
+                "padding": [2, 2],
+                "dilation": 1,
+                "groups": 4,
+            },
             "inputs": ["x", "depthwise/weight"],
             "shape": [3, 4, 4, 4],
         });

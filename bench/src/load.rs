@@ -4,7 +4,7 @@
 use std::fs;
 use std::time::Instant;
 
-/// Of a second, in which Linux tells processor time to programs on every machine.
+/// Of a second, in which Linux reports processor time to programs on every machine.
 const TICKS: f64 = 100.0;
 
 /// A moment from which processor time is counted.

@@ -61,7 +61,7 @@ pub(crate) struct Gpu {
     pub(crate) gpu: String,
     /// Its compute capability: `9.0`.
     pub(crate) capability: String,
-    /// The processor's name, where the system tells it.
+    /// The processor's name, where the system reports it.
     pub(crate) processor: Option<String>,
     /// Logical cores.
     pub(crate) cores: usize,
@@ -85,7 +85,7 @@ impl Gpu {
 /// The peaks of this machine's processor with a number of threads.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Processor {
-    /// The processor's name, where the system tells it.
+    /// The processor's name, where the system reports it.
     pub(crate) processor: Option<String>,
     /// Logical cores.
     pub(crate) cores: usize,

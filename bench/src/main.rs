@@ -98,8 +98,8 @@ fn bench(args: &Args, device: &Device) -> Result<()> {
     compared(&rows)
 }
 
-/// Threads that PyTorch is to use beside the device: on a GPU, where they matter little, as many as
-/// there are cores.
+/// Threads that PyTorch is to use in addition to the device: on a GPU, where they matter little, as
+/// many as there are cores.
 fn threads(device: &Device) -> usize {
     match device {
         Device::Cpu(device) => device.threads(),

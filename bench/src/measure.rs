@@ -11,9 +11,9 @@ use serde::Serialize;
 
 use crate::agreement::{Agreement, Judged};
 use crate::args::Args;
+use crate::args::{DeviceChoice, Stored};
 use crate::cases::{Case, Network, Size};
 use crate::count::MultiplyAdds;
-use crate::device::{DeviceChoice, Stored};
 use crate::engine::{Planned, Sample, Subject};
 use crate::failure::{Context, Result};
 use crate::load::Load;

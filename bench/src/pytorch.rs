@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::args::{DeviceChoice, Stored};
 use crate::cases::Network;
-use crate::device::{DeviceChoice, Stored};
 use crate::engine::{Outcome, Sample};
 use crate::exchange;
 use crate::failure::{Context, Result};

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::args::Args;
-use crate::device::{DeviceChoice, Stored};
+use crate::args::{DeviceChoice, Stored};
 use crate::failure::{Context, Result};
 use crate::machine::Machine;
 use crate::measure::Row;

@@ -202,8 +202,8 @@ fn optional<T>(value: Option<T>, format: impl FnOnce(T) -> String) -> String {
     value.map_or_else(|| "–".to_owned(), format)
 }
 
-/// Multiply-adds and memory of the steps on a processor; `None` without steps, and on a GPU, of
-/// which the other table tells it.
+/// Multiply-adds and memory of the steps on a processor; `None` without steps, and on a GPU,
+/// for which the other table has them.
 ///
 /// The floor is what a step takes at least on this machine: its multiply-adds at the rate of a
 /// large matrix product, and the bytes that its parts hand to each other at the bandwidth of a

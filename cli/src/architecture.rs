@@ -152,10 +152,12 @@ impl RunArchitecture {
                         retrain.insert(key.into(), toml::Value::Float(value));
                     }
                 }
-                Architecture::Cells(_) | Architecture::WideCells(_) => {
-                    if let Some(stack) =
-                        published(&named.name).ok().and_then(|entry| entry.stack(stem))
-                    {
+                Architecture::Cells(_) | Architecture::WideCells(_) | Architecture::Member(_) => {
+                    let stack = published(&named.name).ok().and_then(|entry| entry.stack(stem));
+                    if matches!(named.architecture, Architecture::Member(_)) {
+                        retrain.insert("auxiliary".into(), toml::Value::Float(0.0));
+                    }
+                    if let Some(stack) = stack.or(named.architecture.stack()) {
                         all.insert("cells".into(), integer(stack.cells));
                         retrain.insert("channels".into(), integer(stack.channels));
                     }

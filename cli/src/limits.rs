@@ -1,9 +1,9 @@
 //! What a found network may take, and what it took.
 
 use adwp_base::Result;
-use adwp_lut::LatencyTable;
+use adwp_lut::{LatencyTable, Networks};
 use adwp_models::cost::Cost;
-use adwp_models::{Blueprint, IntensiveSpace, Limit, Resource, Skeleton};
+use adwp_models::{Blueprint, Intensive, IntensiveSpace, Limit, Resource, Skeleton};
 use adwp_report::{BudgetRow, LatencyRow};
 
 use crate::config::Config;
@@ -15,19 +15,18 @@ pub(crate) fn limits(
     target: &Skeleton,
 ) -> Result<Vec<Limit>> {
     let settings = &config.limits;
+    let space = Intensive::new(space.clone(), *target, config.search.keep)?;
     let mut limits = Vec::new();
     if settings.params > 0 {
-        limits.push(Limit::params(settings.params, space, target)?);
+        limits.push(Limit::params(settings.params, &space)?);
     }
     if settings.madds > 0 {
-        limits.push(Limit::madds(settings.madds, space, target)?);
+        limits.push(Limit::madds(settings.madds, &space)?);
     }
     if settings.latency_ms > 0.0 {
-        let costs = LatencyTable::read(&settings.latency_table)?.choice_costs(
-            space,
-            target,
-            config.search.keep,
-        )?;
+        let networks = Networks::darts(*target, config.search.keep);
+        let table = LatencyTable::read(&settings.latency_table)?;
+        let costs = table.choice_costs(&space, &networks)?;
         limits.push(Limit { resource: Resource::Latency, most: settings.latency_ms, costs });
     }
     Ok(limits)
@@ -57,8 +56,8 @@ pub(crate) fn budgets(
     if settings.madds > 0 {
         rows.push(counted(Resource::Madds, settings.madds, cost.madds));
     }
-    // Operators of other spaces are in no table.
-    if let Blueprint::Cells { genotype, skeleton } = blueprint
+    // Networks of no space are in no table.
+    if let Some(networks) = Networks::of(blueprint)
         && settings.latency_ms > 0.0
     {
         let table = LatencyTable::read(&settings.latency_table)?;
@@ -71,9 +70,9 @@ pub(crate) fn budgets(
             resource: format!("latency with {}, {} threads", setup.runtime, setup.threads),
             limit: settings.latency_ms,
             unit: "ms".into(),
-            predicted: Some(table.predict(genotype, skeleton)?),
+            predicted: Some(table.predict(blueprint)?),
             prediction_error: table
-                .calibration(skeleton, config.search.keep)?
+                .calibration(&networks)?
                 .held_out
                 .map(|held_out| held_out.mean_error),
             value: latency.iter().find(is_like).map(|row| row.p50_ms),

@@ -9,8 +9,8 @@ use adwp_engine::Device;
 use adwp_engine::cuda::Precision;
 use adwp_report::SkippedImages;
 use adwp_train::{
-    BatchSource, Context, Interrupt, Reporter, RunDir, StopReason, Streams, TrainError, read_text,
-    write_atomic,
+    BatchSource, Context, Finished, Interrupt, Reporter, RunDir, StopReason, Streams, TrainError,
+    read_text, write_atomic,
 };
 
 use crate::architecture::RunArchitecture;
@@ -182,7 +182,7 @@ impl Run {
         step: &str,
         command: &str,
         reporter: &mut dyn Reporter,
-        work: impl FnOnce(&mut Context<'_>) -> Result<Option<T>>,
+        work: impl FnOnce(&mut Context<'_>) -> Result<Finished<T>>,
     ) -> Result<T> {
         let kept = format!("{} is written", self.dir.checkpoint(step).display());
         self.phases(step, command, &kept, reporter, work)
@@ -196,7 +196,7 @@ impl Run {
         command: &str,
         kept: &str,
         reporter: &mut dyn Reporter,
-        work: impl FnOnce(&mut Context<'_>) -> Result<Option<T>>,
+        work: impl FnOnce(&mut Context<'_>) -> Result<Finished<T>>,
     ) -> Result<T> {
         let command = format!("adwp {command} {}", self.plan.continuing);
         interrupt::resume_with(command.clone());
@@ -212,7 +212,7 @@ impl Run {
         let result = interrupt::in_phase(|| work(&mut context));
         reporter.phase_end();
         self.add_time(step, start.elapsed().as_secs_f64())?;
-        result?.ok_or_else(|| {
+        result?.done().ok_or_else(|| {
             let why = match self.interrupt.reason() {
                 Some(StopReason::Deadline) => "the time of --max-minutes is over",
                 Some(StopReason::Requested) | None => "interrupted",

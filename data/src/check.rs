@@ -4,7 +4,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::cifar::{self, CIFAR10, CIFAR100, Layout};
-use crate::dataset::{Dataset, ImageShape};
+use crate::dataset::Dataset;
 use crate::decode::decode;
 use crate::error::DataError;
 use crate::fashion_mnist::{self, Part};
@@ -12,6 +12,7 @@ use crate::folder::{self, Listing, Scan};
 use crate::kind::DatasetKind;
 use crate::open::existing;
 use crate::sample;
+use crate::shape::ImageShape;
 
 /// What [`check`] found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -3,37 +3,11 @@ use std::fmt;
 use std::path::PathBuf;
 
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
 use crate::decode::{decode_for, decode_into};
 use crate::error::DataError;
 use crate::resize::{Framing, Picture, Region, frame, resize_region};
-
-/// Shape of every image of a data set: [channels, height, width].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ImageShape {
-    /// 1 for grayscale, 3 for red, green, blue.
-    pub channels: usize,
-    /// Pixels.
-    pub height: usize,
-    /// Pixels.
-    pub width: usize,
-}
-
-impl ImageShape {
-    /// Values of one image: channels × height × width.
-    #[must_use]
-    pub const fn values(&self) -> usize {
-        self.channels * self.height * self.width
-    }
-}
-
-impl fmt::Display for ImageShape {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}x{}x{}", self.channels, self.height, self.width)
-    }
-}
+use crate::shape::ImageShape;
 
 /// Labelled images of one shape: a training set or a test set.
 ///
@@ -45,11 +19,11 @@ pub struct Dataset {
     classes: Vec<String>,
     shape: ImageShape,
     labels: Vec<u32>,
-    source: Source,
+    source: Pixels,
 }
 
 #[derive(Clone)]
-enum Source {
+enum Pixels {
     /// u8 [n, channels, height, width]
     Memory(Vec<u8>),
     Files(Files),
@@ -93,7 +67,7 @@ impl Dataset {
             );
             return Err(DataError::Inconsistent { name, detail });
         }
-        Self::new(name, classes, shape, labels, Source::Memory(pixels))
+        Self::new(name, classes, shape, labels, Pixels::Memory(pixels))
     }
 
     pub(crate) fn from_files(
@@ -109,7 +83,7 @@ impl Dataset {
                 format!("{} labels do not go with {} files", labels.len(), files.names.len());
             return Err(DataError::Inconsistent { name, detail });
         }
-        Self::new(name, classes, shape, labels, Source::Files(files))
+        Self::new(name, classes, shape, labels, Pixels::Files(files))
     }
 
     fn new(
@@ -117,7 +91,7 @@ impl Dataset {
         classes: Vec<String>,
         shape: ImageShape,
         labels: Vec<u32>,
-        source: Source,
+        source: Pixels,
     ) -> Result<Self, DataError> {
         if shape.values() == 0 {
             return Err(DataError::Shape { shape });
@@ -142,14 +116,14 @@ impl Dataset {
         let from = self.shape;
         let shape = ImageShape { height: size, width: size, ..from };
         match self.source {
-            Source::Memory(pixels) if shape != from => {
+            Pixels::Memory(pixels) if shape != from => {
                 let mut scaled = vec![0; self.labels.len() * shape.values()];
                 for (image, out) in
                     pixels.chunks_exact(from.values()).zip(scaled.chunks_exact_mut(shape.values()))
                 {
                     frame(&Picture::from_planes(image, from), shape, Framing::Cover, out);
                 }
-                Self { shape, source: Source::Memory(scaled), ..self }
+                Self { shape, source: Pixels::Memory(scaled), ..self }
             }
             source => Self { source, ..self },
         }
@@ -217,8 +191,8 @@ impl Dataset {
     #[must_use]
     pub fn path(&self, index: usize) -> Option<PathBuf> {
         match &self.source {
-            Source::Memory(_) => None,
-            Source::Files(files) => {
+            Pixels::Memory(_) => None,
+            Pixels::Files(files) => {
                 let class = &self.classes[self.label(index)? as usize];
                 Some(files.root.join(class).join(&*files.names[index]))
             }
@@ -229,7 +203,7 @@ impl Dataset {
     /// memory.
     #[must_use]
     pub fn is_in_files(&self) -> bool {
-        matches!(self.source, Source::Files(_))
+        matches!(self.source, Pixels::Files(_))
     }
 
     /// Writes the pixels of image `index` to `out`: u8 [channels, height, width].
@@ -240,8 +214,8 @@ impl Dataset {
     pub fn read_image(&self, index: usize, out: &mut [u8]) -> Result<(), DataError> {
         self.check_length(out)?;
         match &self.source {
-            Source::Memory(pixels) => out.copy_from_slice(self.in_memory(pixels, index)?),
-            Source::Files(files) => {
+            Pixels::Memory(pixels) => out.copy_from_slice(self.in_memory(pixels, index)?),
+            Pixels::Files(files) => {
                 decode_into(&self.existing_path(index)?, self.shape, files.framing, out)?
             }
         }
@@ -274,10 +248,10 @@ impl Dataset {
     ) -> Result<(), DataError> {
         self.check_length(out)?;
         let picture = match &self.source {
-            Source::Memory(pixels) => {
+            Pixels::Memory(pixels) => {
                 Picture::from_planes(self.in_memory(pixels, index)?, self.shape)
             }
-            Source::Files(_) => decode_for(&self.existing_path(index)?, self.shape)?,
+            Pixels::Files(_) => decode_for(&self.existing_path(index)?, self.shape)?,
         };
         resize_region(&picture, choose(picture.width, picture.height), self.shape, out);
         Ok(())
@@ -300,8 +274,8 @@ impl Dataset {
         scratch: &'a mut Vec<u8>,
     ) -> Result<&'a [u8], DataError> {
         match &self.source {
-            Source::Memory(pixels) => self.in_memory(pixels, index),
-            Source::Files(_) => {
+            Pixels::Memory(pixels) => self.in_memory(pixels, index),
+            Pixels::Files(_) => {
                 scratch.resize(self.shape.values(), 0);
                 self.read_image(index, scratch)?;
                 Ok(scratch)

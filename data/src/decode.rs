@@ -5,9 +5,9 @@ use std::path::Path;
 
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
 
-use crate::dataset::ImageShape;
 use crate::error::DataError;
 use crate::resize::{Framing, Picture, frame};
+use crate::shape::ImageShape;
 
 /// More pixels than any photograph has, few enough that a small file cannot fill the memory.
 const MOST_PIXELS: u64 = 1 << 27;
@@ -16,7 +16,7 @@ const MOST_BYTES: u64 = 1 << 28;
 
 /// Reads one JPEG or PNG file as u8 [channels, height, width] of `shape`: scaled so that it covers
 /// the shape, then the centre cut out; converted to gray when the shape has one channel. What the
-/// file is, is told from its content, not from its name.
+/// file is follows from its content, not from its name.
 ///
 /// A viewer's rotation (EXIF orientation) is applied. Transparency is ignored: the colour below it
 /// counts.

@@ -3,8 +3,8 @@ use std::path::{Path, PathBuf};
 
 use adwp_base::{Failure, Kind};
 
-use crate::dataset::ImageShape;
 use crate::kind::DatasetKind;
+use crate::shape::ImageShape;
 
 /// Everything that can be wrong with a data set or with what is asked of it. The message says what
 /// is wrong and where; [`hint`](Self::hint) says what to do about it.
@@ -101,7 +101,10 @@ pub enum DataError {
         classes: usize,
     },
     /// An idx file of another type.
-    #[error("{}: starts with 0x{found:08x}, but {what} start with 0x{expected:08x}", path.display())]
+    #[error(
+        "{}: starts with 0x{found:08x}, but {what} start with 0x{expected:08x}",
+        path.display()
+    )]
     IdxMagic {
         /// The file.
         path: PathBuf,
@@ -113,7 +116,11 @@ pub enum DataError {
         expected: u32,
     },
     /// An idx file that is shorter or longer than its header says.
-    #[error("{}: the header promises {expected} bytes (uncompressed), the file has {}", path.display(), match actual { Some(n) => n.to_string(), None => "more".to_owned() })]
+    #[error(
+        "{}: the header promises {expected} bytes (uncompressed), the file has {}",
+        path.display(),
+        actual.map_or_else(|| "more".to_owned(), |bytes| bytes.to_string())
+    )]
     IdxSize {
         /// The file.
         path: PathBuf,
@@ -123,7 +130,12 @@ pub enum DataError {
         actual: Option<u64>,
     },
     /// Images of another size than the data set has.
-    #[error("{}: images of {found_height}x{found_width} pixels, expected {}x{}", path.display(), expected.height, expected.width)]
+    #[error(
+        "{}: images of {found_height}x{found_width} pixels, expected {}x{}",
+        path.display(),
+        expected.height,
+        expected.width
+    )]
     IdxShape {
         /// The file.
         path: PathBuf,
@@ -135,7 +147,11 @@ pub enum DataError {
         expected: ImageShape,
     },
     /// An images file and a labels file of different length.
-    #[error("{} has {images} images, but {} has {labels} labels", images_path.display(), labels_path.display())]
+    #[error(
+        "{} has {images} images, but {} has {labels} labels",
+        images_path.display(),
+        labels_path.display()
+    )]
     CountsDiffer {
         /// The file of images.
         images_path: PathBuf,
@@ -205,7 +221,12 @@ pub enum DataError {
         path: PathBuf,
     },
     /// Training and test folder have different classes.
-    #[error("{} and {} have different classes: {}", train.display(), test.display(), difference(only_train, only_test))]
+    #[error(
+        "{} and {} have different classes: {}",
+        train.display(),
+        test.display(),
+        difference(only_train, only_test)
+    )]
     ClassesDiffer {
         /// The folder of training images.
         train: PathBuf,

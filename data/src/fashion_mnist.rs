@@ -1,9 +1,10 @@
 use std::path::{Path, PathBuf};
 
-use crate::dataset::{Dataset, ImageShape};
+use crate::dataset::Dataset;
 use crate::error::{DataError, how_to_get};
 use crate::idx;
 use crate::kind::DatasetKind;
+use crate::shape::ImageShape;
 
 pub(crate) const SHAPE: ImageShape = ImageShape { channels: 1, height: 28, width: 28 };
 
@@ -56,19 +57,23 @@ impl Part {
 pub(crate) fn load(dir: &Path, part: Part) -> Result<Dataset, DataError> {
     let images_path = find(dir, &format!("{}-images-idx3-ubyte", part.stem()))?;
     let labels_path = find(dir, &format!("{}-labels-idx1-ubyte", part.stem()))?;
-    let labels = (labels_path.as_path(), &*idx::read(&labels_path)?);
-    let images = (images_path.as_path(), &*idx::read(&images_path)?);
+    let labels = Idx { path: &labels_path, bytes: &idx::read(&labels_path)? };
+    let images = Idx { path: &images_path, bytes: &idx::read(&images_path)? };
     assemble(&format!("fashion-mnist {}", part.name()), images, labels)
 }
 
-/// Puts the contents of an images file and a labels file together; the paths are for messages.
-pub(crate) fn assemble(
-    name: &str,
-    (images_path, images): (&Path, &[u8]),
-    (labels_path, labels): (&Path, &[u8]),
-) -> Result<Dataset, DataError> {
-    let labels = idx::labels(labels_path, labels, CLASSES.len())?;
-    let pixels = idx::images(images_path, images, SHAPE)?;
+/// An idx file in memory.
+pub(crate) struct Idx<'a> {
+    /// Named in messages.
+    pub(crate) path: &'a Path,
+    pub(crate) bytes: &'a [u8],
+}
+
+/// Joins the images of one file with the labels of another.
+pub(crate) fn assemble(name: &str, images: Idx<'_>, labels: Idx<'_>) -> Result<Dataset, DataError> {
+    let (images_path, labels_path) = (images.path, labels.path);
+    let labels = idx::labels(labels_path, labels.bytes, CLASSES.len())?;
+    let pixels = idx::images(images_path, images.bytes, SHAPE)?;
     let images = pixels.len() / SHAPE.values();
     if images != labels.len() {
         return Err(DataError::CountsDiffer {

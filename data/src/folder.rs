@@ -4,10 +4,11 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::dataset::{Dataset, Files, ImageShape};
+use crate::dataset::{Dataset, Files};
 use crate::error::{DataError, how_to_get};
 use crate::kind::DatasetKind;
 use crate::resize::Framing;
+use crate::shape::ImageShape;
 
 const ENDINGS: [&str; 3] = ["jpg", "jpeg", "png"];
 /// Names of the folder of test images, the first that exists counts.

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
 
-use crate::dataset::ImageShape;
 use crate::error::DataError;
+use crate::shape::ImageShape;
 
 const LABELS_MAGIC: u32 = 0x0801;
 const IMAGES_MAGIC: u32 = 0x0803;

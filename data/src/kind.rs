@@ -1,9 +1,6 @@
 use std::fmt;
-use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-
-use crate::error::DataError;
 
 /// The data sets that [`open`](crate::open) can read. In text and JSON: `sample`, `fashion-mnist`,
 /// `cifar10`, `cifar100`, `image-folder`.
@@ -53,17 +50,6 @@ impl DatasetKind {
 impl fmt::Display for DatasetKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
-    }
-}
-
-impl FromStr for DatasetKind {
-    type Err = DataError;
-
-    fn from_str(text: &str) -> Result<Self, DataError> {
-        Self::ALL
-            .into_iter()
-            .find(|kind| kind.name() == text)
-            .ok_or_else(|| DataError::UnknownKind { name: text.to_owned() })
     }
 }
 

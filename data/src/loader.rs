@@ -383,8 +383,8 @@ impl Shared {
             }
             Ok(())
         };
-        // Which error is told must not depend on timing: images are taken in order, so those before
-        // the first error were all taken.
+        // Which error is reported must not depend on timing: images are taken in order, so those
+        // before the first error were all taken.
         match pool
             .broadcast(share)
             .into_iter()

@@ -132,7 +132,7 @@ impl Normalization {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataset::ImageShape;
+    use crate::shape::ImageShape;
 
     #[test]
     fn apply_uses_the_constants_of_each_channel() {

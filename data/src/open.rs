@@ -1,5 +1,6 @@
 use std::fs;
 use std::path::Path;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::cifar::{self, CIFAR10, CIFAR100, Layout};
@@ -15,6 +16,17 @@ use crate::sample;
 pub const DEFAULT_IMAGE_SIZE: usize = 224;
 /// The largest height and width that images can be read at.
 pub const LARGEST_IMAGE_SIZE: usize = 4096;
+
+impl FromStr for DatasetKind {
+    type Err = DataError;
+
+    fn from_str(text: &str) -> Result<Self, DataError> {
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.name() == text)
+            .ok_or_else(|| DataError::UnknownKind { name: text.to_owned() })
+    }
+}
 
 /// How to read a data set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -119,7 +131,10 @@ mod tests {
     #[test]
     fn every_data_set_has_a_size_and_takes_others() {
         let ask = |kind, size| image_size(kind, &OpenOptions { image_size: size });
-        let refused = |kind, size| matches!(ask(kind, Some(size)), Err(DataError::ImageSize { requested, .. }) if requested == size);
+        let refused = |kind, size| match ask(kind, Some(size)) {
+            Err(DataError::ImageSize { requested, .. }) => requested == size,
+            _ => false,
+        };
         assert_eq!(ask(DatasetKind::Cifar10, None).unwrap(), 32);
         assert_eq!(ask(DatasetKind::Cifar10, Some(16)).unwrap(), 16);
         assert_eq!(ask(DatasetKind::ImageFolder, None).unwrap(), DEFAULT_IMAGE_SIZE);

@@ -4,7 +4,7 @@
 
 use std::array;
 
-use crate::dataset::ImageShape;
+use crate::shape::ImageShape;
 
 /// For evaluation an image is scaled to 256/224 of the size wanted before the centre is cut out of
 /// it, the convention of ImageNet: numerator and denominator.

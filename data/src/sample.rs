@@ -1,11 +1,11 @@
 //! A part of Fashion-MNIST that is compiled in, so that everything works without a download.
-//! `sample/make.py` made the files; their licence lies beside them.
+//! `sample/make.py` made the files; their licence is in the same folder.
 
 use std::path::Path;
 
 use crate::dataset::Dataset;
 use crate::error::DataError;
-use crate::fashion_mnist::{Part, assemble};
+use crate::fashion_mnist::{Idx, Part, assemble};
 
 /// A gzipped file, empty where the samples are left out of the program.
 macro_rules! file {
@@ -38,8 +38,8 @@ pub(crate) fn load(part: Part) -> Result<Dataset, DataError> {
     };
     assemble(
         &format!("sample {}", part.name()),
-        (Path::new("embedded sample images"), images),
-        (Path::new("embedded sample labels"), labels),
+        Idx { path: Path::new("embedded sample images"), bytes: images },
+        Idx { path: Path::new("embedded sample labels"), bytes: labels },
     )
 }
 

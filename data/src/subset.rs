@@ -67,7 +67,7 @@ pub fn subset(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataset::ImageShape;
+    use crate::shape::ImageShape;
 
     fn dataset(labels: Vec<u32>) -> Dataset {
         let shape = ImageShape { channels: 1, height: 1, width: 1 };

@@ -16,6 +16,7 @@ use adwp_deploy::{
     latency::{self, LatencyOptions, TimedSession},
     onnx::OnnxModel,
     runtime::Runtime,
+    statistics,
 };
 use tract_onnx::{prelude::*, tract_core::internal::TractErrorContext as _};
 
@@ -63,5 +64,5 @@ fn main() -> TractResult<()> {
 
 fn median(mut times: Vec<f64>) -> f64 {
     times.sort_unstable_by(f64::total_cmp);
-    latency::percentile(&times, 50.0)
+    statistics::percentile(&times, 50.0)
 }

@@ -20,9 +20,9 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Difference {
-    /// The node.
+    /// Its name, or the first tensor it writes.
     pub node: String,
-    /// Its operator.
+    /// The operator as ONNX calls it: `Conv`.
     pub op: String,
     /// The last node before it that both could compute and whose result agrees; none when that is
     /// the input of the graph.
@@ -52,7 +52,7 @@ pub fn first_difference(
     let mut images = images[..images.len().min(batch * model.input().image_len())].to_vec();
     images.resize(batch * model.input().image_len(), 0.0);
     let nodes = model.nodes();
-    let result = |index: usize| -> Option<(f64, f64)> {
+    let result = |index: usize| -> Option<Gap> {
         let name = nodes[index].output.iter().find(|name| !name.is_empty())?;
         let bytes = model.file().cut_at(name);
         let run = |(runtime, threads)| {
@@ -76,13 +76,13 @@ pub fn first_difference(
         let inputs =
             nodes[index].input.iter().filter_map(|name| producers.get(name.as_str()).copied());
         let culprit = inputs
-            .filter_map(|index| result(index).map(|values| Found { index, values }))
-            .find(|input| differs(input.values));
+            .filter_map(|index| result(index).map(|gap| Found { index, gap }))
+            .find(|input| input.gap.differs());
         let Some(culprit) = culprit else { break };
         candidates = ancestors(nodes, &producers, culprit.index);
         found = Some(culprit);
     }
-    let Found { index, values: (max_abs, largest) } = found?;
+    let Found { index, gap: Gap { max_abs, largest } } = found?;
     Some(Difference {
         node: node_label(&nodes[index]),
         op: nodes[index].op_type.clone(),
@@ -92,21 +92,30 @@ pub fn first_difference(
     })
 }
 
-/// A node, with the largest difference and the largest value of its result.
+/// A node, and how far apart its results are.
 struct Found {
     index: usize,
-    values: (f64, f64),
+    gap: Gap,
 }
 
-fn differs((max_abs, largest): (f64, f64)) -> bool {
-    max_abs.is_nan() || max_abs > TOLERANCE * largest.max(1.0)
+/// The largest absolute difference of two arrays, and the largest absolute value of the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Gap {
+    max_abs: f64,
+    largest: f64,
+}
+
+impl Gap {
+    fn differs(self) -> bool {
+        self.max_abs.is_nan() || self.max_abs > TOLERANCE * self.largest.max(1.0)
+    }
 }
 
 /// The first of `candidates`, nodes in the order of running, whose result differs, and the last
 /// before it whose result agrees. `result` is `None` for a node that cannot be compared.
 fn halve(
     candidates: &[usize],
-    result: &dyn Fn(usize) -> Option<(f64, f64)>,
+    result: &dyn Fn(usize) -> Option<Gap>,
 ) -> (Option<Found>, Option<usize>) {
     let (mut found, mut agreeing) = (None, None);
     let (mut from, mut to) = (0, candidates.len());
@@ -115,11 +124,11 @@ fn halve(
         let known = |place: usize| Some((place, result(candidates[place])?));
         let after = (middle..to).find_map(known);
         // Where nothing from the middle on can be compared, what is before it can.
-        let Some((place, values)) = after.or_else(|| (from..middle).rev().find_map(known)) else {
+        let Some((place, gap)) = after.or_else(|| (from..middle).rev().find_map(known)) else {
             break;
         };
-        if differs(values) {
-            found = Some(Found { index: candidates[place], values });
+        if gap.differs() {
+            found = Some(Found { index: candidates[place], gap });
             to = place.min(middle);
         } else {
             agreeing = Some(candidates[place]);
@@ -152,31 +161,30 @@ fn ancestors(nodes: &[NodeProto], producers: &HashMap<&str, usize>, of: usize) -
     (0..nodes.len()).filter(|&index| seen[index]).collect()
 }
 
-/// The largest absolute difference of two arrays and the largest absolute value of the first;
-/// `None` for different lengths.
-fn difference(a: &[f32], b: &[f32]) -> Option<(f64, f64)> {
+/// `None` for arrays of different lengths.
+fn difference(a: &[f32], b: &[f32]) -> Option<Gap> {
     if a.len() != b.len() {
         return None;
     }
-    let mut found = (0.0_f64, 0.0_f64);
+    let mut gap = Gap::default();
     for (&a, &b) in a.iter().zip(b) {
         let (a, b) = (f64::from(a), f64::from(b));
         // Infinities of one sign agree, and NaN with NaN.
         let difference = if a == b || (a.is_nan() && b.is_nan()) { 0.0 } else { (a - b).abs() };
-        found.0 = if difference.is_nan() { f64::INFINITY } else { found.0.max(difference) };
+        gap.max_abs = if difference.is_nan() { f64::INFINITY } else { gap.max_abs.max(difference) };
         if a.is_finite() {
-            found.1 = found.1.max(a.abs());
+            gap.largest = gap.largest.max(a.abs());
         }
     }
-    Some(found)
+    Some(gap)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const AGREE: Option<(f64, f64)> = Some((0.0, 1.0));
-    const DIFFER: Option<(f64, f64)> = Some((1.0, 1.0));
+    const AGREE: Option<Gap> = Some(Gap { max_abs: 0.0, largest: 1.0 });
+    const DIFFER: Option<Gap> = Some(Gap { max_abs: 1.0, largest: 1.0 });
 
     #[test]
     fn the_first_that_differs_is_found_whatever_cannot_be_compared() {
@@ -206,9 +214,12 @@ mod tests {
     fn differences_of_values_that_are_not_finite() {
         assert_eq!(
             difference(&[1.0, f32::NAN, f32::INFINITY], &[1.5, f32::NAN, f32::INFINITY]),
-            Some((0.5, 1.0))
+            Some(Gap { max_abs: 0.5, largest: 1.0 })
         );
-        assert_eq!(difference(&[1.0], &[f32::NAN]), Some((f64::INFINITY, 1.0)));
+        assert_eq!(
+            difference(&[1.0], &[f32::NAN]),
+            Some(Gap { max_abs: f64::INFINITY, largest: 1.0 })
+        );
         assert_eq!(difference(&[1.0], &[]), None);
     }
 }

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use adwp_base::{Failure, FileError, Kind};
 
-use crate::runtime::Runtime;
+use crate::runtime::{OLDEST_MINOR, Runtime};
 
 /// The result of every fallible function of this crate.
 pub type Result<T, E = DeployError> = std::result::Result<T, E>;
@@ -96,11 +96,14 @@ pub enum DeployError {
         detail: String,
     },
     /// An input whose shape neither the file nor the caller gives.
-    #[error("{}: input `{input}` has shape {shape}, which leaves open what is counted", path.display())]
+    #[error(
+        "{}: input `{input}` has shape {shape}, which leaves open what is counted",
+        path.display()
+    )]
     OpenShape {
         /// The file.
         path: PathBuf,
-        /// The input.
+        /// The name of the input.
         input: String,
         /// What the file says, with `?` for what is open.
         shape: String,
@@ -110,9 +113,9 @@ pub enum DeployError {
     Shape {
         /// The file.
         path: PathBuf,
-        /// The node.
+        /// Name of the node, or the first tensor it writes.
         node: String,
-        /// Its operator.
+        /// The operator as ONNX calls it: `Conv`.
         op: String,
         /// What does not fit, with the shapes.
         detail: String,
@@ -142,13 +145,17 @@ pub enum DeployError {
     /// The ONNX Runtime library was found and cannot be loaded.
     #[error("{}: cannot be loaded as ONNX Runtime: {detail}", path.display())]
     OrtLoad {
-        /// The library.
+        /// The shared library that was found.
         path: PathBuf,
         /// What the loader said.
         detail: String,
     },
     /// A process can hold one ONNX Runtime library only.
-    #[error("{}: this process has already loaded the ONNX Runtime library {}", requested.display(), loaded.display())]
+    #[error(
+        "{}: this process has already loaded the ONNX Runtime library {}",
+        requested.display(),
+        loaded.display()
+    )]
     OrtConflict {
         /// The library in use.
         loaded: PathBuf,
@@ -214,7 +221,7 @@ pub enum DeployError {
     /// A setting that cannot be honoured.
     #[error("{name}: {detail}")]
     Setting {
-        /// The setting.
+        /// The setting as the command line names it.
         name: &'static str,
         /// What is wrong with it.
         detail: String,
@@ -233,27 +240,36 @@ impl DeployError {
     /// One sentence that says what to do next, or `None` when the message says it already.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::Missing { .. } => "check the path; a run has its model in model.onnx and its \
-            measurement in bench.json".to_owned(),
+            Self::Missing { .. } => {
+                "check the path; a run has its model in model.onnx and its measurement in \
+                 bench.json"
+                    .to_owned()
+            }
             Self::Empty { .. } | Self::Truncated { .. } => {
                 "the file was not written or copied completely; export or copy it again".to_owned()
             }
             Self::NotOnnx { .. } => "give the path of a .onnx file".to_owned(),
             Self::UnsupportedOpset { opset, newest, .. } if opset > newest => {
-                format!("export the model with operator set {newest} or older (17 and 18 run \
-                everywhere)")
+                format!(
+                    "export the model with operator set {newest} or older (17 and 18 run \
+                     everywhere)"
+                )
             }
             Self::UnsupportedOpset { oldest, .. } => {
-                format!("convert the model to operator set {oldest} or newer, for instance with \
-                onnx.version_converter")
+                format!(
+                    "convert the model to operator set {oldest} or newer, for instance with \
+                     onnx.version_converter"
+                )
             }
             Self::NotClassifier { .. } => {
                 "the model must take one input with fixed image size, float32 [batch, channels, \
-                 height, width] or uint8 [batch, height, width, channels], and give [batch, classes]"
+                 height, width] or uint8 [batch, height, width, channels], and give [batch, \
+                 classes]"
                     .to_owned()
             }
-            Self::OpenShape { input, .. } => format!("give its shape, such as --input \
-            {input}=1x3x224x224"),
+            Self::OpenShape { input, .. } => {
+                format!("give its shape, such as --input {input}=1x3x224x224")
+            }
             Self::OrtNotFound { .. } | Self::OrtNotThere { .. } => {
                 "get one with `pip install onnxruntime` or, in a checkout, `make runtime`; or \
                  name it with --ort-lib or ORT_DYLIB_PATH"
@@ -262,10 +278,12 @@ impl DeployError {
             Self::OrtLoad { .. } => format!(
                 "ONNX Runtime 1.{} or newer for this machine is needed; `pip install onnxruntime` \
                  has one",
-                crate::ort_library::OLDEST_MINOR
+                OLDEST_MINOR
             ),
             Self::OrtConflict { .. } => "use one ONNX Runtime library per process".to_owned(),
-            Self::Threads { runtime: Runtime::Tract, .. } => "tract runs on one thread: ask for 1".to_owned(),
+            Self::Threads { runtime: Runtime::Tract, .. } => {
+                "tract runs on one thread: ask for 1".to_owned()
+            }
             Self::Threads { .. } => "ask for at least 1".to_owned(),
             Self::Metadata { .. } => "export the model again, or remove the entry".to_owned(),
             Self::Report { .. } => "write the report again with `adwp bench`".to_owned(),

@@ -1,12 +1,12 @@
 //! How long a model takes to load and to run.
 //!
 //! Every session is warmed up; then each repeat runs all sessions one after the other, so that what
-//! the machine does meanwhile touches all of them alike. The first runs after a change of session
+//! the machine does meanwhile touches all of them equally. The first runs after a change of session
 //! are thrown away: the threads of the previous one may still spin, and the caches hold its
 //! weights.
 //!
 //! What is timed is the call into the runtime, with images that are ready and logits that are not
-//! copied out. [`overhead`] tells what the timing itself takes.
+//! copied out. [`overhead`] measures what the timing itself takes.
 
 use std::time::{Duration, Instant};
 
@@ -15,9 +15,11 @@ use serde::{Deserialize, Serialize};
 use crate::{
     DeployError, Result,
     memory::PeakMemory,
-    onnx::{ImageInput, OnnxModel},
+    noise::noise,
+    onnx::OnnxModel,
     ort_library::OrtLibrary,
     runtime::{self, Bound, Runtime, Session, SessionOptions},
+    statistics::Sample,
 };
 
 /// How latency is measured.
@@ -65,9 +67,9 @@ impl LatencyOptions {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LatencyReport {
-    /// The runtime.
+    /// The runtime that was timed.
     pub runtime: Runtime,
-    /// Its version.
+    /// What the runtime's library says: `1.23.2`.
     pub runtime_version: String,
     /// What it was asked to do to the graph before running it.
     pub optimization: String,
@@ -87,11 +89,11 @@ pub struct LatencyReport {
     pub n: usize,
     /// The fastest run.
     pub min_ms: f64,
-    /// The mean.
+    /// The mean of all `n` runs.
     pub mean_ms: f64,
     /// The standard deviation, with n − 1 in the denominator; 0 for one run.
     pub sd_ms: f64,
-    /// The median.
+    /// The median of all `n` runs.
     pub p50_ms: f64,
     /// The 90th percentile.
     pub p90_ms: f64,
@@ -179,7 +181,7 @@ impl TimedSession {
 }
 
 /// Measures all `sessions` together, interleaved. The reports are in the order of the sessions.
-/// `progress` is told how far it is, in words for people.
+/// `progress` is called with how far it is, in words for people.
 ///
 /// # Errors
 /// A setting is 0, or a session fails to run.
@@ -266,21 +268,6 @@ pub fn measure(
         .collect())
 }
 
-/// Images `[batch, channels, height, width]` of uniform noise in [-1, 1), or from 0 to 255 where
-/// the model takes pixels; the same for the same shape on every machine.
-pub fn noise(input: &ImageInput, batch: usize) -> Vec<f32> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let next = || {
-        // Marsaglia's xorshift64: the values only have to be ordinary.
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        let value = (state >> 40) as f32 / (1_u64 << 23) as f32 - 1.0;
-        if input.pixels { 127.5 * (value + 1.0) } else { value }
-    };
-    std::iter::repeat_with(next).take(batch * input.image_len()).collect()
-}
-
 /// What was measured of one session, in milliseconds.
 struct Series {
     warm_up_runs: usize,
@@ -348,7 +335,7 @@ pub fn overhead() -> Duration {
         std::hint::black_box(times);
         start.elapsed() / RUNS
     };
-    // The fastest of some, since whatever else the machine does is no part of it.
+    // The fastest of some, since whatever else the machine does is not part of it.
     (0..20).map(|_| repeat()).min().unwrap_or_default()
 }
 
@@ -397,81 +384,9 @@ fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
 }
 
-/// Sorted measurements.
-struct Sample(Vec<f64>);
-
-impl Sample {
-    fn new(values: impl Iterator<Item = f64>) -> Self {
-        let mut values: Vec<_> = values.collect();
-        values.sort_unstable_by(f64::total_cmp);
-        Self(values)
-    }
-
-    fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    fn mean(&self) -> f64 {
-        self.0.iter().sum::<f64>() / self.0.len().max(1) as f64
-    }
-
-    fn sd(&self) -> f64 {
-        if self.0.len() < 2 {
-            return 0.0;
-        }
-        let mean = self.mean();
-        let squares: f64 = self.0.iter().map(|value| (value - mean).powi(2)).sum();
-        (squares / (self.0.len() - 1) as f64).sqrt()
-    }
-
-    fn percentile(&self, percent: f64) -> f64 {
-        percentile(&self.0, percent)
-    }
-}
-
-/// The `percent`-th percentile of values sorted in ascending order: the value at position `(n − 1)
-/// · percent / 100`, counted from 0, interpolated linearly between its two neighbours (the default
-/// of NumPy, definition 7 of Hyndman and Fan). 0 for no values.
-pub fn percentile(sorted: &[f64], percent: f64) -> f64 {
-    let Some(last) = sorted.len().checked_sub(1) else { return 0.0 };
-    let position = last as f64 * (percent / 100.0).clamp(0.0, 1.0);
-    let (below, above) = (position.floor() as usize, position.ceil() as usize);
-    sorted[below] + (sorted[above] - sorted[below]) * (position - position.floor())
-}
-
-/// The mean of the middle half of some times. A run that was disturbed counts no more than in a
-/// median, and times in whole microseconds keep their fractions. 0 for no times.
-pub(crate) fn interquartile_mean(times: impl IntoIterator<Item = f64>) -> f64 {
-    let Sample(times) = Sample::new(times.into_iter());
-    let outer = times.len() / 4;
-    let middle = &times[outer..times.len() - outer];
-    middle.iter().sum::<f64>() / middle.len().max(1) as f64
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn percentiles_interpolate_between_neighbours() {
-        // numpy.percentile([1, 2, 3, 4, 10], [0, 50, 90, 95, 99, 100])
-        let values = [1.0, 2.0, 3.0, 4.0, 10.0];
-        for (percent, expected) in
-            [(0.0, 1.0), (50.0, 3.0), (90.0, 7.6), (95.0, 8.8), (99.0, 9.76), (100.0, 10.0)]
-        {
-            assert!((percentile(&values, percent) - expected).abs() < 1e-12, "{percent}");
-        }
-        assert_eq!(percentile(&[1.0, 2.0], 50.0), 1.5);
-        assert_eq!(percentile(&[7.0], 99.0), 7.0);
-        assert_eq!(percentile(&[], 50.0), 0.0);
-    }
-
-    #[test]
-    fn disturbed_runs_do_not_count() {
-        assert_eq!(interquartile_mean([900.0, 2.0, 4.0, 3.0, 0.0, 5.0, 3.0, 800.0]), 3.75);
-        assert_eq!(interquartile_mean([1.0, 2.0, 6.0]), 3.0);
-        assert_eq!(interquartile_mean([]), 0.0);
-    }
 
     /// A mebibyte is 256 pages, which would be as many faults a turn.
     #[test]

@@ -26,11 +26,13 @@ mod error;
 pub mod latency;
 pub mod machine;
 pub mod memory;
+pub mod noise;
 pub mod onnx;
 pub mod ort_library;
 pub mod parity;
 pub mod predict;
 pub mod profile;
 pub mod runtime;
+pub mod statistics;
 
 pub use error::{DeployError, Result};

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// Load averages over 1, 5 and 15 minutes.
 pub type LoadAverage = [f64; 3];
 
-/// What is worth knowing of a machine beside a latency. What the system does not tell is `None`.
+/// What is worth knowing of the machine of a latency. What the system does not report is `None`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Machine {

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     DeployError, Result,
-    latency::noise,
     machine::status_bytes,
+    noise::noise,
     onnx::OnnxModel,
     ort_library::{self, OrtLibrary},
     runtime::{self, Runtime, Session, SessionOptions},
@@ -29,10 +29,10 @@ pub struct PeakMemory {
 /// The hidden command of a program that calls [`of_this_process`] and prints what it gives as JSON.
 pub const PROBE: &str = "memory-probe";
 
-/// Runs.
+/// Runs before the peak is read: what a runtime sets up lazily is there after the first.
 const RUNS: usize = 3;
 
-/// Loads the file `path` and runs it, and tells the memory of this process, which should have done
+/// Loads the file `path` and runs it, and reads the memory of this process, which should have done
 /// nothing before.
 ///
 /// # Errors
@@ -59,7 +59,7 @@ pub fn of_this_process(
         &model,
         &SessionOptions { threads, ort_library: library.as_ref(), batch },
     )?;
-    // What was read to check the file is no part of what the runtime needs.
+    // What was read to check the file is not part of what the runtime needs.
     drop(model);
     let images = session.bind(images, batch)?;
     for _ in 0..RUNS {

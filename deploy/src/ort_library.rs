@@ -1,6 +1,6 @@
 //! Finds the ONNX Runtime shared library.
 //!
-//! The places, in order: what the user named, `ORT_DYLIB_PATH`, beside the program, the project's
+//! The places, in order: what the user named, `ORT_DYLIB_PATH`, next to the program, the project's
 //! `.runtime` folder, installed Python packages, system folders. Nothing is run and nothing is
 //! loaded by searching.
 
@@ -11,10 +11,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DeployError, Result};
-
-/// The oldest ONNX Runtime, 1.x, that works.
-pub const OLDEST_MINOR: u32 = ort::MINOR_VERSION;
+use crate::{DeployError, Result, runtime::OLDEST_MINOR};
 
 /// The environment variable that names the library.
 pub const ENV_VAR: &str = "ORT_DYLIB_PATH";
@@ -30,7 +27,7 @@ pub enum LibrarySource {
     Explicit,
     /// [`ENV_VAR`] names it.
     Environment,
-    /// It lies beside the program or in `../lib`.
+    /// It lies next to the program or in `../lib`.
     BesideProgram,
     /// It lies in a [`RUNTIME_DIR`] folder above the current folder or above the program.
     RuntimeDir,

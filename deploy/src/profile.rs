@@ -13,7 +13,7 @@ use tract_onnx::pb::NodeProto;
 use crate::{
     Result,
     cost::Cost,
-    latency::noise,
+    noise::noise,
     onnx::{OnnxModel, node_label},
     runtime::{self, RunProfile, Runtime, SessionOptions},
 };
@@ -22,7 +22,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
-    /// The runtime.
+    /// The runtime that was timed.
     pub runtime: Runtime,
     /// Threads that one operator may use.
     pub threads: usize,
@@ -58,7 +58,7 @@ pub struct NodeTime {
     pub gmacs: Option<f64>,
 }
 
-/// Nodes whose names begin alike.
+/// Nodes whose names begin with the same parts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fold {

@@ -68,7 +68,7 @@ template <int N> __device__ Totals block_totals(const Sums<N> &sums, double *scr
 
 // The mean of what the threads read in the first round. Where it is far from the mean of the
 // channel, in standard deviations, that is so because these are few of many elements: so the
-// variance may be had from distances to it without a loss that matters.
+// variance can be computed from distances to it without a loss that matters.
 template <int N> __device__ float first_mean(const Tensor &x, const Channel &channel, double *scratch) {
     const Packs<N> packs = packs_of<N>(channel, 0);
     Pack<N> values[PACKS];

@@ -47,7 +47,7 @@ __device__ inline Windows windows_of(const PoolSizes &sizes) {
 }
 
 // The windows of a stride of 1 over the gradients of the outputs, through which the gradient of the
-// input is had.
+// input is known.
 __device__ inline Windows turned(const Windows &w) {
     return {w.out_height, w.out_width, w.height, w.width, w.kernel, 1, w.kernel - 1 - w.padding};
 }

@@ -57,7 +57,7 @@ pub enum EngineError {
     LossShape {
         /// Name of the node.
         node: String,
-        /// Its shape.
+        /// The shape that should have been `[1]`.
         shape: Shape,
     },
     /// A program was run without one of its inputs, or with one of the wrong length.
@@ -119,9 +119,9 @@ impl EngineError {
 
 impl From<EngineError> for Failure {
     fn from(e: EngineError) -> Self {
-        match e {
-            EngineError::Cuda { what, hint } => Self { message: what, hint, kind: Kind::Failed },
-            e => Self::of(Kind::Failed, &e, None),
+        if let EngineError::Cuda { what, hint } = e {
+            return Self { message: what, hint, kind: Kind::Failed };
         }
+        Self::of(Kind::Failed, &e, None)
     }
 }

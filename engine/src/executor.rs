@@ -1,8 +1,7 @@
 use std::borrow::Cow;
-use std::time::Duration;
 
-use crate::optim::Source;
-use crate::{Device, Feed, NodeId, Program, Result, Variables, cpu, cuda};
+use crate::optim::GradientData;
+use crate::{Device, Feed, NodeId, Program, Result, StepTime, Variables, cpu, cuda};
 
 /// A program ready to run on a device.
 #[derive(Debug)]
@@ -12,25 +11,6 @@ pub struct Executor(Backend);
 enum Backend {
     Cpu(Box<cpu::Executor>),
     Cuda(Box<cuda::Executor>),
-}
-
-/// How long one step of a program took. A step that does the work of several nodes has the name of
-/// the last.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StepTime {
-    /// Name of the node it computes or goes back through.
-    pub node: String,
-    /// Name of the node's operation.
-    pub op: &'static str,
-    /// Whether it is part of the backward pass.
-    pub backward: bool,
-    /// Bytes that it reads and writes, as `traffic_bytes` of the executor counts them.
-    pub bytes: usize,
-    /// Multiply-adds of its convolutions and linear layers, without what it computes a second time;
-    /// `None` on a GPU, where a launch does the work of several nodes.
-    pub multiply_adds: Option<u64>,
-    /// Wall-clock time.
-    pub time: Duration,
 }
 
 impl Executor {
@@ -71,7 +51,7 @@ impl Executor {
         }
     }
 
-    /// Bytes that a run moves through memory, as far as its plan tells:
+    /// Bytes that a run moves through memory, as far as its plan says:
     /// [`cpu::Executor::traffic_bytes`] and [`cuda::Executor::traffic_bytes`].
     pub fn traffic_bytes(&self) -> usize {
         match &self.0 {
@@ -159,10 +139,10 @@ impl Executor {
     ///
     /// # Panics
     /// As [`Self::gradient`]; on a CUDA device not before the gradient is read.
-    pub(crate) fn gradient_source(&self, id: NodeId) -> Source<'_> {
+    pub(crate) fn gradient_source(&self, id: NodeId) -> GradientData<'_> {
         match &self.0 {
-            Backend::Cpu(executor) => Source::Host(executor.gradient(id)),
-            Backend::Cuda(executor) => Source::Cuda(executor, id),
+            Backend::Cpu(executor) => GradientData::Host(executor.gradient(id)),
+            Backend::Cuda(executor) => GradientData::Cuda(executor, id),
         }
     }
 }

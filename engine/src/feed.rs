@@ -1,5 +1,5 @@
-use crate::cuda::{ImageStore, Place};
-use crate::graph::Node;
+use crate::Node;
+use crate::cuda::{ImageStore, StoredView};
 use crate::{EngineError, Result};
 
 /// What an input of a program is for one run.
@@ -12,7 +12,7 @@ pub enum Feed<'a> {
         /// Where they come from.
         images: &'a ImageStore,
         /// What is cut out, one place for each image of the batch.
-        places: &'a [Place],
+        places: &'a [StoredView],
     },
 }
 
@@ -36,11 +36,11 @@ impl<'a> Feed<'a> {
                 );
                 Err(EngineError::StoredImages(detail))
             }
-            _ => Ok(self),
+            Self::Values(_) | Self::Stored { .. } => Ok(self),
         }
     }
 
-    /// The values.
+    /// The values, row-major.
     ///
     /// # Errors
     /// [`EngineError::StoredImages`] when they are on a GPU.

@@ -13,6 +13,8 @@
 //!
 //! All tensors are `f32`, dense and row-major; images are `[batch, channels, height, width]`.
 
+#![warn(clippy::wildcard_enum_match_arm)]
+
 mod aligned;
 pub mod cpu;
 pub mod cuda;
@@ -23,10 +25,13 @@ mod feed;
 mod graph;
 mod init;
 mod lower;
+mod op;
 mod ops;
 pub mod optim;
+mod owner;
 mod plan;
 mod program;
+mod properties;
 mod shape;
 mod simd;
 mod storage;
@@ -34,10 +39,13 @@ mod variables;
 
 pub use device::Device;
 pub use error::{EngineError, Result};
-pub use executor::{Executor, StepTime};
+pub use executor::Executor;
 pub use feed::Feed;
-pub use graph::{Activation, BatchNorm, Conv2d, Graph, Node, NodeId, Op, Pool};
+pub use graph::{Graph, Node, NodeId};
 pub use init::Init;
-pub use program::{GradTarget, Program, Statistics, Step, Tensor};
+pub use op::{Activation, BatchNorm, Conv2d, Op, Pool};
+pub use owner::{Candidate, Owner};
+pub use program::{GradTarget, Program, Statistics, Step, StepTime, Tensor};
+pub use properties::Leaf;
 pub use shape::Shape;
-pub use variables::{Role, Variable, Variables};
+pub use variables::{Role, Variable, VariableKind, VariableSpec, Variables};

@@ -18,13 +18,14 @@ use std::collections::{HashMap, HashSet};
 
 use crate::ops::conv::Geometry;
 use crate::ops::window::Window;
-use crate::program::{Program, Step, Tensor, is_leaf};
+use crate::program::{Program, Step, Tensor};
+use crate::properties::{BackwardStep, Carried, Formula, Inputs, Properties, Sliding};
 use crate::{Graph, NodeId, Op, Pool, Statistics};
 
 /// What is computed together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fusion {
-    /// Nothing.
+    /// Every operation has its own pass and buffer.
     None,
     /// What is a formula of an element is applied by those that read it.
     Formulas,
@@ -154,8 +155,12 @@ impl Lowered {
             }
         }
         let masks_trained = |id: NodeId| {
-            let of_mask = |step: &Step| matches!(step, Step::Backward { node, targets } if *node == id && targets.iter().any(|t| t.input == 1));
-            steps.iter().any(of_mask)
+            steps.iter().any(|step| match step {
+                Step::Backward { node, targets } => {
+                    *node == id && targets.iter().any(|target| target.input == 1)
+                }
+                Step::Forward(_) | Step::Seed(_) => false,
+            })
         };
         for step in steps {
             let Step::Forward(id) = step else { continue };
@@ -164,16 +169,21 @@ impl Lowered {
                 continue;
             }
             let image = node.shape.dims4().is_some();
-            let all = |can: &dyn Fn(&Op, usize) -> bool| {
-                readers.iter().all(|&(reader, input)| can(&graph[reader].op, input))
+            let all = |through: fn(&Properties<'_>) -> Inputs| {
+                readers
+                    .iter()
+                    .all(|&(reader, input)| through(&graph[reader].op.properties()).contains(input))
             };
-            let applied = match &node.op {
-                Op::Reshape => true,
-                Op::Relu => image && all(&|op, input| reads_through_relu(op, input)),
-                Op::BatchNorm(_) => all(&|op, input| reads_through_norm(op, input)),
+            let applied = match node.op.properties().formula {
+                Some(Formula::Same) => true,
+                Some(Formula::Relu) => image && all(|reader| reader.through_relu),
+                Some(Formula::Norm) => all(|reader| reader.through_norm),
                 // Its mask would have to get its gradient from whatever reads the product.
-                Op::DropPath => image && all(&|op, _| is_sum(op)) && !masks_trained(*id),
-                _ => false,
+                Some(Formula::Mask) => {
+                    let by_sums = readers.iter().all(|&(reader, _)| is_sum(&graph[reader].op));
+                    image && by_sums && !masks_trained(*id)
+                }
+                None => false,
             };
             if applied {
                 self.values[id.index()] = Value::Applied;
@@ -181,7 +191,12 @@ impl Lowered {
                 && let (Some(Sizes::Conv(depthwise)), [(reader, 0)], None) =
                     (&self.sizes[id.index()], &readers[..], node.inputs.get(2))
             {
-                let pointwise = matches!(&self.sizes[reader.index()], Some(Sizes::Conv(g)) if g.is_pointwise() && g.groups == 1 && g.depthwise().is_none());
+                let pointwise = match &self.sizes[reader.index()] {
+                    Some(Sizes::Conv(g)) => {
+                        g.is_pointwise() && g.groups == 1 && g.depthwise().is_none()
+                    }
+                    Some(Sizes::Pool(_)) | None => false,
+                };
                 let small = node.shape[1..].iter().product::<usize>() <= LARGEST_INSIDE;
                 if depthwise.depthwise().is_some() && pointwise && small {
                     self.values[id.index()] = Value::Inside(*reader);
@@ -194,7 +209,7 @@ impl Lowered {
     /// applied to.
     pub(crate) fn gradient_owner(&self, graph: &Graph, mut id: NodeId) -> NodeId {
         while self.values[id.index()] == Value::Applied
-            && matches!(graph[id].op, Op::Relu | Op::Reshape)
+            && graph[id].op.properties().formula.is_some_and(Formula::is_passed_over)
         {
             id = graph[id].inputs[0];
         }
@@ -241,24 +256,16 @@ impl Lowered {
             {
                 continue;
             }
-            let computes = matches!(graph[id].op, Op::Conv2d(_) | Op::MaxPool(_) | Op::AvgPool(_));
+            let Properties { by_planes, formula, .. } = graph[id].op.properties();
+            let normalizes = formula == Some(Formula::Norm);
             let applied = |id: NodeId| self.values[id.index()] == Value::Applied;
-            let follows = match &graph[reader].op {
-                Op::Add => {
-                    computes
-                        || matches!(graph[id].op, Op::BatchNorm(_))
-                        || matches!(graph[id].op, Op::DropPath) && applied(id)
-                }
-                Op::WeightedSum { .. } if input > 0 => {
-                    computes
-                        || matches!(graph[id].op, Op::BatchNorm(_))
-                        || matches!(graph[id].op, Op::DropPath) && applied(id)
-                }
-                Op::DropPath if input == 0 && applied(reader) => {
-                    computes || matches!(graph[id].op, Op::BatchNorm(_))
-                }
-                Op::BatchNorm(_) if input == 0 => computes,
-                _ => false,
+            let masks = formula == Some(Formula::Mask) && applied(id);
+            let follows = match graph[reader].op.properties().carried {
+                Some(Carried::Same) => by_planes || normalizes || masks,
+                Some(Carried::Weighted(_)) => input > 0 && (by_planes || normalizes || masks),
+                Some(Carried::Masked) => input == 0 && applied(reader) && (by_planes || normalizes),
+                Some(Carried::Normalized) => input == 0 && by_planes,
+                None => false,
             };
             // A convolution inside another has no gradient at all: it is carried back in one go.
             if follows && !matches!(self.values[id.index()], Value::Inside(_)) {
@@ -272,17 +279,18 @@ impl Lowered {
         let Program { graph, steps, statistics, .. } = program;
         for step in steps {
             let Step::Forward(id) = step else { continue };
-            let Op::BatchNorm(_) = graph[*id].op else { continue };
+            if !graph[*id].op.keeps_statistics() {
+                continue;
+            }
             let x = graph[*id].inputs[0];
-            let computes = matches!(graph[x].op, Op::Conv2d(_) | Op::MaxPool(_) | Op::AvgPool(_));
-            if computes && *statistics == Statistics::Batch {
+            if graph[x].op.properties().by_planes && *statistics == Statistics::Batch {
                 self.moments_for[x.index()].get_or_insert(*id);
             }
             // A convolution that writes the whole gradient has every plane of it in cache.
             if let Some(&[(reader, 0)]) = edges.get(id).map(|edges| &edges[..])
                 && self.gradients[id.index()] == Gradient::Own
                 && self.values[id.index()] == Value::Applied
-                && matches!(graph[reader].op, Op::Conv2d(_))
+                && graph[reader].op.properties().backward == BackwardStep::Convolution
             {
                 self.sums_for[reader.index()] = Some(*id);
             }
@@ -295,7 +303,7 @@ impl Lowered {
             .nodes()
             .filter_map(|(id, _)| match self.values[id.index()] {
                 Value::Inside(reader) => Some((reader, id)),
-                _ => None,
+                Value::Own | Value::Applied => None,
             })
             .collect();
         let targets_of: HashMap<NodeId, Vec<usize>> = steps
@@ -304,14 +312,14 @@ impl Lowered {
                 Step::Backward { node, targets } => {
                     Some((*node, targets.iter().map(|target| target.input).collect()))
                 }
-                _ => None,
+                Step::Forward(_) | Step::Seed(_) => None,
             })
             .collect();
         let mut actions = Vec::new();
         for step in steps {
             match step {
                 Step::Forward(id) => {
-                    if matches!(graph[*id].op, Op::BatchNorm(_)) {
+                    if graph[*id].op.keeps_statistics() {
                         actions.push(Action::Moments(*id));
                     }
                     if self.values[id.index()] == Value::Own {
@@ -351,11 +359,11 @@ impl Lowered {
                             });
                         }
                     }
-                    let sums = matches!(
-                        graph[*node].op,
-                        Op::BatchNorm(_) | Op::Add | Op::WeightedSum { .. }
-                    );
-                    if !targets.is_empty() || sums {
+                    let sums_first = match graph[*node].op.properties().backward {
+                        BackwardStep::Normalization | BackwardStep::Sum => true,
+                        BackwardStep::Each | BackwardStep::Convolution => false,
+                    };
+                    if !targets.is_empty() || sums_first {
                         actions.push(Action::Backward { node: *node, targets });
                     }
                 }
@@ -375,10 +383,10 @@ impl Lowered {
     pub(crate) fn is_left(&self, program: &Program, action: &Action) -> bool {
         match action {
             Action::Moments(norm) => self.moments_are_left(program, *norm),
-            Action::Backward { node, targets } if targets.is_empty() => {
-                self.sums_are_left(&program.graph, *node)
+            Action::Backward { node, targets } => {
+                targets.is_empty() && self.sums_are_left(&program.graph, *node)
             }
-            _ => false,
+            Action::Forward(_) | Action::Seed(_) => false,
         }
     }
 
@@ -415,7 +423,7 @@ impl Lowered {
     pub(crate) fn gradient_base(&self, graph: &Graph, mut id: NodeId) -> (NodeId, Option<NodeId>) {
         let mut normal = None;
         while let Gradient::Of(reader, _) = self.gradients[id.index()] {
-            if matches!(graph[reader].op, Op::BatchNorm(_)) {
+            if graph[reader].op.properties().carried == Some(Carried::Normalized) {
                 normal = Some(reader);
             }
             id = reader;
@@ -433,7 +441,7 @@ impl Lowered {
         targets: &[Target],
     ) -> Vec<usize> {
         let node = &graph[id];
-        let weights = matches!(node.op, Op::WeightedSum { .. });
+        let weights = matches!(node.op.properties().carried, Some(Carried::Weighted(_)));
         let for_weights = weights && targets.iter().any(|target| target.input == 0);
         (usize::from(weights)..node.inputs.len())
             .filter(|&input| for_weights || self.norm_behind(graph, id, input).is_some())
@@ -449,10 +457,10 @@ impl Lowered {
             if self.gradients[x.index()] != Gradient::Of(at.0, at.1) {
                 return None;
             }
-            match graph[x].op {
-                Op::BatchNorm(_) => return Some(x),
-                Op::DropPath => at = (x, 0),
-                _ => return None,
+            match graph[x].op.properties().formula {
+                Some(Formula::Norm) => return Some(x),
+                Some(Formula::Mask) => at = (x, 0),
+                Some(Formula::Same | Formula::Relu) | None => return None,
             }
         }
     }
@@ -525,10 +533,10 @@ impl Lowered {
                 reads.push(Tensor::Gradient(base));
                 let mut at = *id;
                 while let Gradient::Of(reader, _) = self.gradients[at.index()] {
-                    match &graph[reader].op {
-                        Op::WeightedSum { .. } => value(&mut reads, graph[reader].inputs[0]),
-                        Op::DropPath => value(&mut reads, graph[reader].inputs[1]),
-                        _ => {}
+                    match graph[reader].op.properties().carried {
+                        Some(Carried::Weighted(_)) => value(&mut reads, graph[reader].inputs[0]),
+                        Some(Carried::Masked) => value(&mut reads, graph[reader].inputs[1]),
+                        Some(Carried::Same | Carried::Normalized) | None => {}
                     }
                     at = reader;
                 }
@@ -538,13 +546,16 @@ impl Lowered {
                 for input in self.backward_inputs(graph, *id, targets) {
                     value(&mut reads, node.inputs[input]);
                 }
-                if node.op.backward_reads_output() {
+                if node.op.properties().reads_output {
                     reads.push(Tensor::Value(*id));
                 }
                 writes.extend(targets.iter().map(|target| target.tensor));
             }
         }
-        reads.retain(|tensor| !matches!(tensor, Tensor::Value(id) if is_leaf(&graph[*id].op)));
+        reads.retain(|tensor| match tensor {
+            Tensor::Value(id) => graph[*id].op.leaf().is_none(),
+            Tensor::Gradient(_) => true,
+        });
         (reads, writes)
     }
 
@@ -595,7 +606,7 @@ impl Lowered {
     /// Whether readers of `id` see it through a ReLU.
     pub(crate) fn applies_relu(&self, graph: &Graph, mut id: NodeId) -> bool {
         while self.values[id.index()] == Value::Applied {
-            if graph[id].op == Op::Relu {
+            if graph[id].op.properties().formula == Some(Formula::Relu) {
                 return true;
             }
             id = graph[id].inputs[0];
@@ -604,35 +615,8 @@ impl Lowered {
     }
 }
 
-impl Op {
-    /// Whether its backward step reads what it computed.
-    fn backward_reads_output(&self) -> bool {
-        matches!(self, Op::Softmax)
-    }
-}
-
 fn is_sum(op: &Op) -> bool {
-    matches!(op, Op::Add | Op::WeightedSum { .. })
-}
-
-/// Whether `op` can read this input through a ReLU, and mask the gradient it sends back.
-fn reads_through_relu(op: &Op, input: usize) -> bool {
-    input == 0 && matches!(op, Op::Conv2d(_) | Op::MaxPool(_) | Op::AvgPool(_))
-}
-
-/// Whether `op` can read this input through a normalisation.
-fn reads_through_norm(op: &Op, input: usize) -> bool {
-    match op {
-        Op::Conv2d(_)
-        | Op::MaxPool(_)
-        | Op::AvgPool(_)
-        | Op::Relu
-        | Op::Activation(_)
-        | Op::DropPath => input == 0,
-        Op::WeightedSum { .. } => input > 0,
-        Op::Add | Op::Concat => true,
-        _ => false,
-    }
+    op.properties().backward == BackwardStep::Sum
 }
 
 fn sizes(graph: &Graph, id: NodeId) -> Option<Sizes> {
@@ -640,18 +624,13 @@ fn sizes(graph: &Graph, id: NodeId) -> Option<Sizes> {
     let dims = |id: NodeId| {
         graph[id].shape.dims4().expect("the graph checked that this has four dimensions")
     };
-    match &node.op {
-        Op::Conv2d(conv) => Some(Sizes::Conv(Geometry::new(
-            conv,
-            dims(node.inputs[0]),
-            dims(node.inputs[1]),
-            dims(id),
-        ))),
-        Op::MaxPool(Pool { kernel, stride, padding })
-        | Op::AvgPool(Pool { kernel, stride, padding }) => {
-            let ([_, _, h, w], [_, _, out_h, out_w]) = (dims(node.inputs[0]), dims(id));
-            Some(Sizes::Pool(Window::new([h, w], [out_h, out_w], *kernel, *stride, *padding, 1)))
+    Some(match node.op.properties().window? {
+        Sliding::Conv(conv) => {
+            Sizes::Conv(Geometry::new(conv, dims(node.inputs[0]), dims(node.inputs[1]), dims(id)))
         }
-        _ => None,
-    }
+        Sliding::Pool(&Pool { kernel, stride, padding }) => {
+            let ([_, _, h, w], [_, _, out_h, out_w]) = (dims(node.inputs[0]), dims(id));
+            Sizes::Pool(Window::new([h, w], [out_h, out_w], kernel, stride, padding, 1))
+        }
+    })
 }

@@ -1,4 +1,6 @@
-use crate::{EngineError, Feed, Graph, NodeId, Op, Result};
+use std::time::Duration;
+
+use crate::{EngineError, Feed, Graph, NodeId, Result};
 
 /// Which statistics a BatchNorm normalises with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,11 +46,30 @@ pub enum Step {
     Seed(NodeId),
     /// Carries the gradient of a node to those of its inputs that need it.
     Backward {
-        /// The node.
+        /// The node whose gradient is there.
         node: NodeId,
         /// Which inputs' gradients to write.
         targets: Vec<GradTarget>,
     },
+}
+
+/// How long one step of a program took. A step that does the work of several nodes has the name of
+/// the last.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepTime {
+    /// Name of the node it computes or goes back through.
+    pub node: String,
+    /// Name of the node's operation.
+    pub op: &'static str,
+    /// Whether it is part of the backward pass.
+    pub backward: bool,
+    /// Bytes that it reads and writes, as `traffic_bytes` of the executor counts them.
+    pub bytes: usize,
+    /// Multiply-adds of its convolutions and linear layers, without what it computes a second time;
+    /// `None` on a GPU, where a launch does the work of several nodes.
+    pub multiply_adds: Option<u64>,
+    /// Wall-clock time.
+    pub time: Duration,
 }
 
 /// A compiled graph: what to compute in which order, for any backend.
@@ -85,10 +106,10 @@ impl Program {
         }
         let reaches_loss = graph.ancestors(&[loss]);
         for &id in trainable {
-            let reason = match graph[id].op {
-                Op::Input | Op::Parameter { .. } if reaches_loss[id.0] => continue,
-                Op::Input | Op::Parameter { .. } => "the loss does not depend on it",
-                _ => "it is neither a parameter nor an input",
+            let reason = match graph[id].op.leaf() {
+                Some(_) if reaches_loss[id.0] => continue,
+                Some(_) => "the loss does not depend on it",
+                None => "it is neither a parameter nor an input",
             };
             return Err(EngineError::NotTrainable { node: graph[id].name.clone(), reason });
         }
@@ -164,18 +185,13 @@ impl Program {
 }
 
 fn forward(graph: &Graph, outputs: &[NodeId]) -> Result<Vec<Step>> {
-    if let Some(leaf) = outputs.iter().find(|id| is_leaf(&graph[**id].op)) {
+    if let Some(leaf) = outputs.iter().find(|id| graph[**id].op.leaf().is_some()) {
         return Err(EngineError::LeafOutput(graph[*leaf].name.clone()));
     }
     let needed = graph.ancestors(outputs);
     Ok(graph
         .nodes()
-        .filter(|(id, node)| needed[id.0] && !is_leaf(&node.op))
+        .filter(|(id, node)| needed[id.0] && node.op.leaf().is_none())
         .map(|(id, _)| Step::Forward(id))
         .collect())
-}
-
-/// Whether the value comes from outside of the program's buffers.
-pub(crate) fn is_leaf(op: &Op) -> bool {
-    matches!(op, Op::Input | Op::Parameter { .. })
 }

@@ -3,7 +3,7 @@ use std::collections::HashMap;
 use rand::Rng;
 
 use crate::storage::Storage;
-use crate::{EngineError, Graph, Init, Op, Result, Shape};
+use crate::{EngineError, Graph, Init, Leaf, Owner, Result, Shape};
 
 /// What a variable is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,15 +14,63 @@ pub enum Role {
     Statistic,
 }
 
+/// What a graph needs a variable for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum VariableKind {
+    /// The value of a parameter node.
+    Parameter {
+        /// First values.
+        init: Init,
+    },
+    /// The running mean of a BatchNorm, at first 0.
+    RunningMean,
+    /// The running variance of a BatchNorm, at first 1.
+    RunningVar,
+}
+
+impl VariableKind {
+    /// Whether it is learned or measured.
+    pub fn role(self) -> Role {
+        match self {
+            Self::Parameter { .. } => Role::Parameter,
+            Self::RunningMean | Self::RunningVar => Role::Statistic,
+        }
+    }
+
+    /// The values that it has before the first step. Those of a parameter are drawn; statistics
+    /// take nothing from the generator.
+    pub fn first_values(self, shape: &Shape, rng: &mut impl Rng) -> Vec<f32> {
+        match self {
+            Self::Parameter { init } => init,
+            Self::RunningMean => Init::Constant(0.0),
+            Self::RunningVar => Init::Constant(1.0),
+        }
+        .draw(shape, rng)
+    }
+}
+
+/// A variable that a graph needs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VariableSpec {
+    /// As in [`Variable::name`].
+    pub name: String,
+    /// The extents that the graph expects.
+    pub shape: Shape,
+    /// What it is for.
+    pub kind: VariableKind,
+    /// The section of the network that it belongs to.
+    pub owner: Owner,
+}
+
 /// One named tensor that outlives a step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Variable {
     /// Name of the parameter node, or of the BatchNorm node followed by `/running_mean` or
     /// `/running_var`.
     pub name: String,
-    /// Its extents.
+    /// Extents, the outermost first.
     pub shape: Shape,
-    /// Parameter or statistic.
+    /// Whether gradient descent changes it.
     pub role: Role,
     values: Storage,
 }
@@ -87,18 +135,12 @@ impl Variables {
     /// Draws in the order of the graph's nodes, so the same graph and generator give the same
     /// values.
     pub fn initialize(&mut self, graph: &Graph, rng: &mut impl Rng) -> Result<()> {
-        for (name, shape, init) in graph.variables() {
+        for VariableSpec { name, shape, kind, .. } in graph.variables() {
             match self.index.get(&name) {
                 Some(&i) => self.expect_shape(i, &shape)?,
                 None => {
-                    let (role, data) = match init {
-                        Some(init) => (Role::Parameter, init.draw(&shape, rng)),
-                        None if name.ends_with("/running_var") => {
-                            (Role::Statistic, vec![1.0; shape.elements()])
-                        }
-                        None => (Role::Statistic, vec![0.0; shape.elements()]),
-                    };
-                    self.insert(Variable::new(name, shape, data, role));
+                    let data = kind.first_values(&shape, rng);
+                    self.insert(Variable::new(name, shape, data, kind.role()));
                 }
             }
         }
@@ -208,18 +250,28 @@ impl Variables {
 }
 
 impl Graph {
-    /// Name, shape and initialiser of every variable of the graph, in node order; statistics have
-    /// no initialiser.
-    pub fn variables(&self) -> impl Iterator<Item = (String, Shape, Option<Init>)> + '_ {
-        self.nodes().flat_map(|(_, node)| match &node.op {
-            Op::Parameter { init } => vec![(node.name.clone(), node.shape.clone(), Some(*init))],
-            Op::BatchNorm(_) => {
-                let channels = Shape::from([node.shape[1]]);
-                [node.running_mean(), node.running_var()]
-                    .map(|name| (name, channels.clone(), None))
-                    .to_vec()
+    /// Every variable that the graph needs, in node order.
+    pub fn variables(&self) -> impl Iterator<Item = VariableSpec> + '_ {
+        self.nodes().flat_map(|(_, node)| {
+            let of = |name: String, shape: Shape, kind: VariableKind| VariableSpec {
+                name,
+                shape,
+                kind,
+                owner: node.owner,
+            };
+            match node.op.leaf() {
+                Some(Leaf::Parameter(init)) => {
+                    let kind = VariableKind::Parameter { init };
+                    vec![of(node.name.clone(), node.shape.clone(), kind)]
+                }
+                None if node.op.keeps_statistics() => [
+                    (node.running_mean(), VariableKind::RunningMean),
+                    (node.running_var(), VariableKind::RunningVar),
+                ]
+                .map(|(name, kind)| of(name, [node.shape[1]].into(), kind))
+                .into(),
+                Some(Leaf::Input) | None => Vec::new(),
             }
-            _ => Vec::new(),
         })
     }
 }

@@ -46,6 +46,7 @@ pub fn fold_batch_norms(
         if folded_convs.contains(&id) || (is_parameter(&id) && readers[&id].iter().all(goes)) {
             continue;
         }
+        result.set_owner(node.owner);
         let new = match (&node.op, folded_norms.get(&id)) {
             (Op::BatchNorm(norm), Some(conv)) => {
                 let conv = &graph[*conv];

@@ -1,18 +1,17 @@
 use std::path::Path;
 
-use adwp_data::{Augmentation, DataError};
-use adwp_engine::optim::{Sgd, clip_gradient_norm, gradients, moving_average};
-use adwp_engine::{Device, Executor, Feed, Graph, NodeId, Program, Variables};
+use adwp_data::Augmentation;
+use adwp_engine::optim::{Sgd, moving_average};
+use adwp_engine::{Device, Feed, Graph, NodeId, Variables};
 use adwp_models::{Blueprint, Discrete, Heads, Training};
 use adwp_train::{
-    At, Batch, BatchSource, Checkpoint, Context, Evaluator, MemoryPlan, Need, Outcome, Phase,
-    Reporter, StepReport, Streams, TrainError, correct_predictions, drop_masks, first_not_finite,
-    labels_as_floats, memory, require_finite, run_phase, schedule, store_images, stored_bytes,
-    watched,
+    At, Batch, BatchSource, Checkpoint, Context, Evaluator, Finished, MemoryPlan, Need, Pass,
+    Phase, PhaseBatches, Ports, Reporter, StepReport, Streams, Trainer, Update, drop_masks, memory,
+    run_phase, schedule, store_images, stored_bytes, watched,
 };
 use serde_json::{Map, Value};
 
-use crate::{Network, Result, RetrainSettings, TestResult, Trained};
+use crate::{ExportError, Network, Result, RetrainSettings, TestResult, Trained};
 
 /// What retraining works on.
 #[derive(Clone, Debug)]
@@ -27,13 +26,13 @@ pub struct RetrainData {
     pub device: Device,
 }
 
-/// Trains the network from scratch; `None` when it was interrupted.
+/// Trains the network from scratch.
 pub fn retrain(
     settings: &RetrainSettings,
     network: Network,
     data: &RetrainData,
     context: &mut Context<'_>,
-) -> Result<Option<Trained>> {
+) -> Result<Finished<Trained>> {
     train(settings, network, data, None, context)
 }
 
@@ -44,7 +43,7 @@ pub fn fine_tune(
     data: &RetrainData,
     inherited: &Variables,
     context: &mut Context<'_>,
-) -> Result<Option<Trained>> {
+) -> Result<Finished<Trained>> {
     train(settings, network, data, Some(inherited), context)
 }
 
@@ -54,30 +53,23 @@ fn train(
     data: &RetrainData,
     inherited: Option<&Variables>,
     context: &mut Context<'_>,
-) -> Result<Option<Trained>> {
+) -> Result<Finished<Trained>> {
     settings.validate()?;
     let mut phase = RetrainPhase::new(settings, &network.blueprint, data)?;
     phase.inherited = inherited.cloned();
-    match run_phase(&mut phase, context)? {
-        Outcome::Interrupted => Ok(None),
-        Outcome::Done => {
-            let test = phase.test.expect("the last epoch always has an evaluation");
-            Ok(Some(Trained::new(
-                network,
-                phase.averages.as_ref().unwrap_or(&phase.variables),
-                test,
-            )?))
-        }
-    }
+    run_phase(&mut phase, context)?.try_map(|()| {
+        let test = phase.test.expect("the last epoch always has an evaluation");
+        Trained::new(network, phase.averages.as_ref().unwrap_or(&phase.variables), test)
+    })
 }
 
-/// Bytes that [`retrain`] holds at its peak beside the images; nothing of it is taken to tell.
+/// Bytes that [`retrain`] will hold at its peak in addition to the images; takes none of them.
 pub fn retrain_bytes(
     settings: &RetrainSettings,
     blueprint: &Blueprint,
     data: &RetrainData,
 ) -> Result<Need> {
-    Ok(RetrainPhase::new(settings, blueprint, data)?.planned_bytes()?)
+    RetrainPhase::new(settings, blueprint, data)?.planned_bytes()
 }
 
 /// What the keys of moving averages in a checkpoint start with.
@@ -95,7 +87,7 @@ struct RetrainPhase {
     /// What starts with other values than fresh ones.
     inherited: Option<Variables>,
     parameters: Vec<NodeId>,
-    executor: Executor,
+    trainer: Trainer,
     evaluator: Evaluator,
     /// The network for inference.
     inference: Graph,
@@ -120,10 +112,16 @@ impl RetrainPhase {
         let mut net = blueprint.build(settings.batch, Some(heads))?;
         let training = net.training.take().expect("built with heads");
         let parameters: Vec<NodeId> = net.graph.parameters().collect();
-        let program = Program::training(&net.graph, training.loss, &[net.logits], &parameters)?;
+        let ports = Ports {
+            images: net.images,
+            labels: training.labels,
+            logits: net.logits,
+            loss: training.loss,
+            objective: training.loss,
+        };
         let inference = blueprint.build(data.test.batch, None)?;
         Ok(Self {
-            executor: Executor::new(program, &data.device)?,
+            trainer: Trainer::new(Self::NAME, &net.graph, ports, &parameters, &data.device)?,
             // The accuracy is that of the network as it is deployed, whatever it is trained in.
             evaluator: Evaluator::new(
                 &inference.graph,
@@ -171,6 +169,7 @@ impl RetrainPhase {
 
 impl Phase for RetrainPhase {
     type Batch = Batch;
+    type Error = ExportError;
 
     const NAME: &'static str = "retrain";
 
@@ -186,14 +185,16 @@ impl Phase for RetrainPhase {
         &self.data.device
     }
 
-    fn planned_bytes(&self) -> Result<Need, TrainError> {
-        let Self { settings, data, net, executor, evaluator, inference, .. } = self;
+    fn planned_bytes(&self) -> Result<Need> {
+        let Self { settings, data, net, trainer, evaluator, inference, .. } = self;
         let averages = if settings.ema > 0.0 { memory::of_variables(inference) } else { 0 };
         let plan = MemoryPlan {
             state: memory::of_variables(&net.graph)
                 + memory::of_nodes(&net.graph, &self.parameters)
                 + averages,
-            executors: executor.own_bytes() + evaluator.own_bytes() + data.device.working_bytes(),
+            executors: trainer.executor().own_bytes()
+                + evaluator.own_bytes()
+                + data.device.working_bytes(),
             // Test images are only read between two epochs.
             batches: data
                 .train
@@ -204,7 +205,7 @@ impl Phase for RetrainPhase {
         Ok(plan.need(&data.device))
     }
 
-    fn initialize(&mut self) -> Result<(), TrainError> {
+    fn initialize(&mut self) -> Result<()> {
         self.variables
             .initialize(&self.net.graph, &mut self.data.streams.once("retrain/weights"))?;
         for variable in self.inherited.iter().flat_map(Variables::iter) {
@@ -213,42 +214,32 @@ impl Phase for RetrainPhase {
         }
         if self.settings.ema > 0.0 {
             let averages = self.averages.insert(Variables::new());
-            for (name, _, _) in self.inference.variables() {
-                averages.insert(self.variables.get(&name)?.clone());
+            for variable in self.inference.variables() {
+                averages.insert(self.variables.get(&variable.name)?.clone());
             }
         }
         Ok(())
     }
 
-    fn batches(
-        &self,
-        epoch: usize,
-        first: usize,
-    ) -> Result<Box<dyn Iterator<Item = Result<Batch, DataError>>>, TrainError> {
+    fn batches(&self, epoch: usize, first: usize) -> Result<PhaseBatches<Batch>> {
         let seed = self.data.streams.seed_for("retrain/train");
         Ok(Box::new(self.data.train.shuffled(self.settings.augmentation, seed, epoch, first)?))
     }
 
-    fn step(&mut self, at: At, batch: Batch) -> Result<StepReport, TrainError> {
+    fn step(&mut self, at: At, batch: Batch) -> Result<StepReport> {
         let (masks, dropout) = (self.masks(at), self.dropout_mask(at));
-        let labels = labels_as_floats(&batch.labels);
-        let mut feeds: Vec<(NodeId, Feed<'_>)> =
-            vec![(self.net.images, batch.feed()), (self.training.labels, (&labels).into())];
-        feeds.extend(self.training.masks.iter().zip(&masks).map(|(id, mask)| (*id, mask.into())));
-        feeds.extend(dropout.iter().map(|(id, mask)| (*id, mask.into())));
-        self.executor.run(&mut self.variables, &feeds)?;
-        let loss = self.executor.value(self.training.loss)?[0];
-        require_finite(Self::NAME, at, loss, || {
-            first_not_finite(&self.net.graph, &self.variables, &feeds, &self.data.device)
-        })?;
-        let mut gradients = gradients(&self.executor, &self.variables, &self.parameters)?;
-        clip_gradient_norm(&mut gradients, self.settings.clip, &self.data.device)?;
-        self.sgd.step(
-            &mut self.variables,
-            &gradients,
-            self.settings.rate_at(at.epoch, at.step, self.steps),
-            &self.data.device,
-        )?;
+        let masks = self.training.masks.iter().zip(&masks);
+        let dropout = dropout.iter().map(|(id, mask)| (id, mask));
+        let feeds: Vec<(NodeId, Feed<'_>)> =
+            masks.chain(dropout).map(|(id, mask)| (*id, mask.into())).collect();
+        let update = Update {
+            parameters: &self.parameters,
+            rate: self.rate(at),
+            clip: Some(self.settings.clip),
+            optimizer: &mut self.sgd,
+        };
+        let pass = Pass { at, batch: &batch, feeds: &feeds };
+        let report = self.trainer.step(pass, &mut self.variables, &mut [update])?;
         if let Some(averages) = &mut self.averages {
             let decay = schedule::average_decay(
                 self.settings.ema,
@@ -256,15 +247,14 @@ impl Phase for RetrainPhase {
             );
             moving_average(averages, &mut self.variables, decay, &self.data.device)?;
         }
-        let correct = correct_predictions(&self.executor.value(self.net.logits)?, &batch.labels);
-        Ok(StepReport { loss, images: batch.labels.len(), correct })
+        Ok(report)
     }
 
     fn finish_epoch(
         &mut self,
         epoch: usize,
         reporter: &mut dyn Reporter,
-    ) -> Result<Map<String, Value>, TrainError> {
+    ) -> Result<Map<String, Value>> {
         let mut metrics = Map::new();
         metrics
             .insert("learning_rate".into(), self.rate(At { epoch, step: self.steps - 1 }).into());
@@ -293,25 +283,24 @@ impl Phase for RetrainPhase {
         Ok(metrics)
     }
 
-    fn save(&self, checkpoint: &mut Checkpoint) -> Result<(), TrainError> {
+    fn save(&self, checkpoint: &mut Checkpoint) -> Result<()> {
         checkpoint.put_variables(&self.variables)?;
         if let Some(averages) = &self.averages {
             checkpoint.put_set(AVERAGES, averages)?;
         }
-        for (name, slots) in self.sgd.state()? {
-            checkpoint.put_slots(name, &slots);
-        }
+        checkpoint.put_velocity(&self.sgd)?;
         let test = serde_json::to_value(self.test).expect("numbers print as JSON");
         checkpoint.values.insert("test".into(), test);
         Ok(())
     }
 
-    fn restore(&mut self, checkpoint: &mut Checkpoint, path: &Path) -> Result<(), TrainError> {
+    fn restore(&mut self, checkpoint: &mut Checkpoint, path: &Path) -> Result<()> {
         checkpoint.take_variables(&mut self.variables, path)?;
         if let Some(averages) = &mut self.averages {
             checkpoint.take_set(AVERAGES, averages, path)?;
         }
-        self.sgd.restore(|name| checkpoint.take_slots(name));
+        let names = self.parameters.iter().map(|&id| &*self.net.graph[id].name);
+        checkpoint.take_velocity(&mut self.sgd, &self.variables, names, path)?;
         self.test = checkpoint.value("test", path)?;
         Ok(())
     }
@@ -322,8 +311,10 @@ mod tests {
     use super::*;
     use crate::Inherited;
     use adwp_data::{Dataset, ImageShape, Normalization};
+    use adwp_engine::{Executor, Program};
     use adwp_models::zoo::Handmade;
     use adwp_models::{IntensiveSpace, Skeleton, Stem};
+    use adwp_train::TrainError;
     use std::sync::Arc;
 
     /// Images of noise in two classes, in batches of 4.
@@ -397,7 +388,7 @@ mod tests {
 
     /// Does the steps of an epoch as far as they go: how many there were, what ended them, and the
     /// parameters before it.
-    fn epoch(phase: &mut RetrainPhase) -> (usize, Option<TrainError>, Vec<Vec<f32>>) {
+    fn epoch(phase: &mut RetrainPhase) -> (usize, Option<ExportError>, Vec<Vec<f32>>) {
         let mut parameters = Vec::new();
         for (step, batch) in phase.batches(0, 0).unwrap().enumerate() {
             parameters = learned(phase);
@@ -425,13 +416,13 @@ mod tests {
         let mut phase = phase(1e30);
         let (step, error, before) = epoch(&mut phase);
         assert!(step > 0, "the first loss is that of fresh weights");
-        let Some(TrainError::NotFinite {
+        let Some(ExportError::Train(TrainError::NotFinite {
             phase: "retrain",
             epoch: 0,
             step: at,
             loss,
             first: Some(first),
-        }) = &error
+        })) = &error
         else {
             panic!("{error:?}");
         };
@@ -499,7 +490,7 @@ mod tests {
         phase_with(&settings()).save(&mut without).unwrap();
         assert!(matches!(
             resumed.restore(&mut without, Path::new("checkpoint")),
-            Err(TrainError::Damaged { .. })
+            Err(ExportError::Train(TrainError::Damaged { .. }))
         ));
     }
 
@@ -633,7 +624,7 @@ mod tests {
         let batch = phase.batches(0, 0).unwrap().next().unwrap().unwrap();
         let images = batch.clone();
         phase.step(at(0), batch).unwrap();
-        let dropped = phase.executor.value(phase.net.logits).unwrap().to_vec();
+        let dropped = phase.trainer.executor().value(phase.net.logits).unwrap().to_vec();
         let graph = &phase.net.graph;
         let pooled = graph.find("classifier/pool").unwrap();
         let program = Program::inference(graph, &[pooled], adwp_engine::Statistics::Batch).unwrap();

@@ -1,7 +1,8 @@
 use std::path::Path;
 
 use adwp_data::Normalization;
-use adwp_engine::{Device, Role, Variables};
+use adwp_engine::{Device, Owner, VariableSpec, Variables};
+use adwp_models::space::Member;
 use adwp_models::zoo::{Architecture, Handmade, WideCells};
 use adwp_models::{Blueprint, Discrete, Genotype, Skeleton};
 use adwp_train::{BatchSource, Checkpoint, Evaluation, Evaluator, Reporter, TrainError, watched};
@@ -33,13 +34,14 @@ impl Network {
         match &self.blueprint {
             Blueprint::Cells { .. } => None,
             Blueprint::WideCells { cells, .. } => Some(Architecture::WideCells(cells.clone())),
+            Blueprint::Member { member, .. } => Some(Architecture::Member(member.clone())),
             Blueprint::Handmade { network, .. } => Some(Architecture::Handmade(*network)),
         }
     }
 }
 
-/// A [`Network`] as a file has it: one of `genotype`, `wide_cells` and `handmade`, with the sizes
-/// that belong to it.
+/// A [`Network`] as a file has it: one of `genotype`, `wide_cells`, `member` and `handmade`, with
+/// the sizes that belong to it.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct StoredNetwork {
@@ -49,6 +51,8 @@ struct StoredNetwork {
     genotype: Option<Genotype>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     wide_cells: Option<WideCells>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    member: Option<Member>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     handmade: Option<Handmade>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -63,27 +67,25 @@ struct StoredNetwork {
 impl From<Network> for StoredNetwork {
     fn from(network: Network) -> Self {
         let Network { name, blueprint, dataset, classes, normalization } = network;
-        let (genotype, wide_cells, handmade, skeleton, image) = match blueprint {
-            Blueprint::Cells { genotype, skeleton } => {
-                (Some(genotype), None, None, Some(skeleton), None)
-            }
-            Blueprint::WideCells { cells, skeleton } => {
-                (None, Some(cells), None, Some(skeleton), None)
-            }
-            Blueprint::Handmade { network, image, .. } => {
-                (None, None, Some(network), None, Some(image))
-            }
-        };
-        Self {
+        let stored = Self {
             name,
-            genotype,
-            wide_cells,
-            handmade,
-            skeleton,
-            image,
+            genotype: None,
+            wide_cells: None,
+            member: None,
+            handmade: None,
+            skeleton: blueprint.skeleton(),
+            image: None,
             dataset,
             classes,
             normalization,
+        };
+        match blueprint {
+            Blueprint::Cells { genotype, .. } => Self { genotype: Some(genotype), ..stored },
+            Blueprint::WideCells { cells, .. } => Self { wide_cells: Some(cells), ..stored },
+            Blueprint::Member { member, .. } => Self { member: Some(member), ..stored },
+            Blueprint::Handmade { network, image, .. } => {
+                Self { handmade: Some(network), image: Some(image), ..stored }
+            }
         }
     }
 }
@@ -92,31 +94,24 @@ impl TryFrom<StoredNetwork> for Network {
     type Error = &'static str;
 
     fn try_from(stored: StoredNetwork) -> std::result::Result<Self, Self::Error> {
-        let StoredNetwork {
-            name,
-            genotype,
-            wide_cells,
-            handmade,
-            skeleton,
-            image,
-            dataset,
-            classes,
-            normalization,
-        } = stored;
-        let blueprint = match (genotype, wide_cells, handmade, skeleton, image) {
-            (Some(genotype), None, None, Some(skeleton), None) => {
+        let StoredNetwork { name, dataset, classes, normalization, skeleton, image, .. } = stored;
+        let StoredNetwork { genotype, wide_cells, member, handmade, .. } = stored;
+        let blueprint = match (genotype, wide_cells, member, handmade, skeleton, image) {
+            (Some(genotype), None, None, None, Some(skeleton), None) => {
                 Blueprint::Cells { genotype, skeleton }
             }
-            (None, Some(cells), None, Some(skeleton), None) => {
+            (None, Some(cells), None, None, Some(skeleton), None) => {
                 Blueprint::WideCells { cells, skeleton }
             }
-            (None, None, Some(network), None, Some(image)) => {
+            (None, None, Some(member), None, Some(skeleton), None) => {
+                Blueprint::Member { member, skeleton }
+            }
+            (None, None, None, Some(network), None, Some(image)) => {
                 Blueprint::Handmade { network, image, classes: classes.len() }
             }
             _ => {
-                return Err(
-                    "expected a genotype or wide_cells with a skeleton, or handmade with an image",
-                );
+                return Err("expected a genotype, wide_cells or a member with a skeleton, or \
+                            handmade with an image");
             }
         };
         Ok(Self { name, blueprint, dataset, classes, normalization })
@@ -165,9 +160,9 @@ impl Inherited {
         let graph = network.blueprint.build(1, None)?.graph;
         let other_classes = network.classes != from.network.classes;
         let mut inherited = Self { variables: Variables::new(), fresh: Vec::new() };
-        for (name, shape, _) in graph.variables() {
+        for VariableSpec { name, shape, owner, .. } in graph.variables() {
             let fits = from.variables.get(&name).ok().filter(|variable| variable.shape == shape);
-            match fits.filter(|_| !(other_classes && name.starts_with(CLASSIFIER))) {
+            match fits.filter(|_| !(other_classes && owner == Owner::Classifier)) {
                 Some(variable) => inherited.variables.insert(variable.clone()),
                 None => inherited.fresh.push(name),
             }
@@ -175,9 +170,6 @@ impl Inherited {
         Ok(inherited)
     }
 }
-
-/// What the names of the classifier's parameters start with.
-const CLASSIFIER: &str = "classifier/";
 
 /// A retrained network: what `weights.safetensors` holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -195,7 +187,7 @@ impl Trained {
     pub(crate) fn new(network: Network, all: &Variables, test: TestResult) -> Result<Self> {
         let graph = network.blueprint.build(1, None)?.graph;
         let mut variables = Variables::new();
-        for (name, _, _) in graph.variables() {
+        for VariableSpec { name, .. } in graph.variables() {
             variables.insert(all.get(&name)?.clone());
         }
         Ok(Self { network, variables, test })
@@ -226,9 +218,8 @@ impl Trained {
         }
         let graph = network.blueprint.build(1, None)?.graph;
         let mut variables = Variables::new();
-        for (name, shape, init) in graph.variables() {
-            let role = if init.is_some() { Role::Parameter } else { Role::Statistic };
-            variables.insert(checkpoint.take_variable(name, role, shape, path)?);
+        for VariableSpec { name, shape, kind, .. } in graph.variables() {
+            variables.insert(checkpoint.take_variable(name, kind.role(), shape, path)?);
         }
         let test = checkpoint.value("test", path)?;
         if network.classes.len() != network.blueprint.classes()

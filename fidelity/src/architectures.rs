@@ -1,15 +1,13 @@
-//! The architectures of a study and how the HyperNetwork is told of them.
+//! The architectures of a study.
 
-use adwp_models::{Discrete, Genotype, IntensiveSpace, ModelError, NODES, Skeleton, cost};
+use adwp_models::{Choices, Genotype, Intensive, ModelError, NODES, Space};
 use adwp_train::Streams;
 use rand_distr::{Distribution, StandardNormal};
-
-/// α of a pair that is not kept: its softmax is 0 in single precision, beside pairs of α 0.
-const DROPPED: f32 = -1e3;
 
 /// An architecture drawn evenly from the space, with the α it was drawn as.
 pub(crate) struct Candidate {
     pub(crate) genotype: Genotype,
+    pub(crate) choices: Choices,
     /// For each cell the α, `[NODES, K]`, whose largest it keeps: of every node `keep`.
     pub(crate) drawn: Vec<Vec<f32>>,
     pub(crate) params: u64,
@@ -21,78 +19,54 @@ impl Candidate {
     /// standard deviation `sd`, as in HyperNetwork training.
     pub(crate) fn draw(
         number: usize,
-        space: &IntensiveSpace,
-        skeleton: &Skeleton,
-        keep: usize,
+        space: &Intensive,
         sd: f32,
         streams: Streams,
     ) -> Result<Self, ModelError> {
         let mut rng = streams.at("fidelity/architecture", number, 0);
         let mut normal = || -> f32 { StandardNormal.sample(&mut rng) };
-        let drawn: Vec<Vec<f32>> = (0..skeleton.cells)
-            .map(|_| (0..NODES * space.width()).map(|_| sd * normal()).collect())
+        let drawn: Vec<Vec<f32>> = space
+            .decisions()
+            .chunks(NODES)
+            .map(|cell| {
+                (0..cell.iter().map(|node| node.options).sum()).map(|_| sd * normal()).collect()
+            })
             .collect();
-        let genotype = space.discretize(skeleton, &drawn, keep)?;
-        let [params, madds] = size(&genotype, skeleton)?;
-        Ok(Self { genotype, drawn, params, madds })
+        let choices = space.decode(&drawn.concat());
+        let cost = space.blueprint(&choices)?.cost()?;
+        let genotype = space.genotype(&choices)?;
+        Ok(Self { genotype, choices, drawn, params: cost.params, madds: cost.madds })
     }
-
-    /// For each cell the α, `[NODES, K]`, whose softmax over a node's candidates is evenly divided
-    /// among those kept.
-    pub(crate) fn discrete(&self, space: &IntensiveSpace) -> Vec<Vec<f32>> {
-        let cells = self.genotype.cells.iter().map(|cell| {
-            let nodes = space.cell(cell.kind).iter().zip(&cell.nodes);
-            nodes
-                .flat_map(|(candidates, kept)| {
-                    candidates.iter().map(|pair| if kept.contains(pair) { 0.0 } else { DROPPED })
-                })
-                .collect()
-        });
-        cells.collect()
-    }
-}
-
-/// Params and multiply-adds of an architecture.
-pub(crate) fn size(genotype: &Genotype, skeleton: &Skeleton) -> Result<[u64; 2], ModelError> {
-    let cost = cost::count(&Discrete::build(genotype, skeleton, 1, None)?.graph);
-    Ok([cost.params, cost.madds])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use adwp_models::Stem;
+    use adwp_models::{IntensiveSpace, Skeleton, Stem};
 
     const SKELETON: Skeleton =
         Skeleton { stem: Stem::Cifar, cells: 4, channels: 2, classes: 2, image: [1, 8, 8] };
 
+    fn draw(number: usize, seed: u64) -> Candidate {
+        let space = IntensiveSpace::random(6, &mut Streams::new(1).once("space")).unwrap();
+        let space = Intensive::new(space, SKELETON, 2).unwrap();
+        Candidate::draw(number, &space, 0.5, Streams::new(seed)).unwrap()
+    }
+
     #[test]
-    fn both_encodings_stand_for_the_architecture() {
+    fn the_largest_alphas_are_the_architecture() {
         let space = IntensiveSpace::random(6, &mut Streams::new(1).once("space")).unwrap();
         for i in 0..10 {
-            let candidate = Candidate::draw(i, &space, &SKELETON, 2, 0.5, Streams::new(2)).unwrap();
-            let discrete = candidate.discrete(&space);
-            for alphas in [&candidate.drawn, &discrete] {
-                assert_eq!(space.discretize(&SKELETON, alphas, 2).unwrap(), candidate.genotype);
-                assert_eq!((alphas.len(), alphas[0].len()), (4, NODES * 6));
-            }
-            for node in discrete.concat().chunks_exact(6) {
-                let exp: Vec<f32> = node.iter().map(|alpha| alpha.exp()).collect();
-                let mut softmax: Vec<f32> =
-                    exp.iter().map(|e| e / exp.iter().sum::<f32>()).collect();
-                softmax.sort_by(f32::total_cmp);
-                assert_eq!(softmax, [0.0, 0.0, 0.0, 0.0, 0.5, 0.5]);
-            }
+            let Candidate { genotype, drawn, .. } = draw(i, 2);
+            assert_eq!(space.discretize(&SKELETON, &drawn, 2).unwrap(), genotype);
+            assert_eq!((drawn.len(), drawn[0].len()), (4, NODES * 6));
         }
     }
 
     #[test]
     fn numbers_and_seeds_decide_what_is_drawn() {
-        let space = IntensiveSpace::random(6, &mut Streams::new(1).once("space")).unwrap();
-        let draw = |number, seed| {
-            Candidate::draw(number, &space, &SKELETON, 2, 1.0, Streams::new(seed)).unwrap().genotype
-        };
-        assert_eq!(draw(3, 1), draw(3, 1));
-        assert!(draw(3, 1) != draw(4, 1) && draw(3, 1) != draw(3, 2));
+        let genotype = |number, seed| draw(number, seed).genotype;
+        assert_eq!(genotype(3, 1), genotype(3, 1));
+        assert!(genotype(3, 1) != genotype(4, 1) && genotype(3, 1) != genotype(3, 2));
     }
 }

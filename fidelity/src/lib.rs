@@ -3,7 +3,6 @@
 
 mod architectures;
 mod error;
-mod methods;
 pub mod rank;
 mod result;
 mod settings;

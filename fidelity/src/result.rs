@@ -6,7 +6,6 @@ use adwp_train::Streams;
 use serde::{Deserialize, Serialize};
 
 use crate::architectures::Candidate;
-use crate::methods::Method;
 use crate::rank::{interval, kendall_tau, regret, resamples, spearman_rho};
 use crate::{FidelitySettings, Result};
 
@@ -15,7 +14,7 @@ const SCHEMA: &str = "adwp/fidelity/1";
 /// Resamples of the architectures in a bootstrap interval.
 const RESAMPLES: usize = 4000;
 
-/// How many architectures of the highest scores a regret is told for.
+/// How many architectures of the highest scores a regret is reported for.
 const TOP: [usize; 3] = [1, 3, 5];
 
 /// The result of a study: `fidelity.json`. Accuracies are shares of the test images, errors and
@@ -41,11 +40,11 @@ pub struct Fidelity {
     pub searched: Vec<Searched>,
 }
 
-/// How well the scores of a method rank the architectures.
+/// How well the scores of a scorer rank the architectures.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MethodResult {
-    /// Its name.
+    /// Name of the scorer.
     pub method: String,
     /// Kendall's τ-b between mean score and mean retrained accuracy over the seeds.
     pub kendall: Correlation,
@@ -114,7 +113,7 @@ pub struct Errors {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Architecture {
-    /// It.
+    /// The architecture.
     pub genotype: Genotype,
     /// Trainable values.
     pub params: u64,
@@ -132,7 +131,7 @@ pub struct Architecture {
 pub struct Searched {
     /// The seed of the search and of the retraining.
     pub seed: u64,
-    /// It.
+    /// The architecture found.
     pub genotype: Genotype,
     /// Trainable values.
     pub params: u64,
@@ -143,17 +142,17 @@ pub struct Searched {
 }
 
 /// What a study has measured.
-pub(crate) struct Measured {
-    pub(crate) candidates: Vec<Candidate>,
-    /// For every method the scores of all architectures, for each seed they depend on.
-    pub(crate) scores: Vec<(Method, Vec<Vec<f64>>)>,
+pub(crate) struct Measured<'a> {
+    pub(crate) candidates: &'a [Candidate],
+    /// For every scorer its name and the scores of all architectures, for each seed they depend on.
+    pub(crate) scores: Vec<(&'static str, Vec<Vec<f64>>)>,
     /// For each seed the retrained architectures.
     pub(crate) retrained: Vec<Vec<TestResult>>,
     pub(crate) searched: Vec<Searched>,
 }
 
 impl Fidelity {
-    pub(crate) fn of(measured: Measured, settings: FidelitySettings, seed: u64) -> Self {
+    pub(crate) fn of(measured: Measured<'_>, settings: FidelitySettings, seed: u64) -> Self {
         let Measured { candidates, scores, retrained, searched } = measured;
         let accuracies: Vec<Vec<f64>> = retrained
             .iter()
@@ -164,20 +163,20 @@ impl Fidelity {
         let samples = resamples(candidates.len(), RESAMPLES, &mut rng);
         let methods = scores
             .iter()
-            .map(|(method, scores)| MethodResult::of(*method, scores, &accuracy, &samples))
+            .map(|(method, scores)| MethodResult::of(method, scores, &accuracy, &samples))
             .collect();
         let pairs = (0..accuracies.len()).flat_map(|a| (0..a).map(move |b| (a, b)));
         let taus: Vec<f64> =
             pairs.filter_map(|(a, b)| kendall_tau(&accuracies[a], &accuracies[b])).collect();
-        let architectures = candidates.into_iter().enumerate().map(|(i, candidate)| Architecture {
-            genotype: candidate.genotype,
+        let architectures = candidates.iter().enumerate().map(|(i, candidate)| Architecture {
+            genotype: candidate.genotype.clone(),
             params: candidate.params,
             madds: candidate.madds,
             accuracy: accuracies.iter().map(|seed| seed[i]).collect(),
             scores: scores
                 .iter()
                 .map(|(method, seeds)| {
-                    (method.name().to_owned(), seeds.iter().map(|seed| seed[i]).collect())
+                    ((*method).to_owned(), seeds.iter().map(|seed| seed[i]).collect())
                 })
                 .collect(),
         });
@@ -208,7 +207,7 @@ impl Fidelity {
 }
 
 impl MethodResult {
-    fn of(method: Method, scores: &[Vec<f64>], accuracy: &[f64], samples: &[Vec<usize>]) -> Self {
+    fn of(method: &str, scores: &[Vec<f64>], accuracy: &[f64], samples: &[Vec<usize>]) -> Self {
         let score = means(scores);
         let correlation = |of: fn(&[f64], &[f64]) -> Option<f64>| {
             let resampled = |sample: &[usize]| {
@@ -219,7 +218,7 @@ impl MethodResult {
             Correlation { value: of(&score, accuracy), interval: interval(samples, resampled) }
         };
         Self {
-            method: method.name().to_owned(),
+            method: method.to_owned(),
             kendall: correlation(kendall_tau),
             spearman: correlation(spearman_rho),
             kendall_by_seed: scores.iter().map(|seed| kendall_tau(seed, accuracy)).collect(),
@@ -281,7 +280,7 @@ fn means(rows: &[Vec<f64>]) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use adwp_models::{CellGenotype, CellKind, NODES, Operation, Pair};
+    use adwp_models::{CellGenotype, CellKind, Choices, NODES, Operation, Pair};
 
     /// A searched architecture with nothing but an error, in percent.
     fn found(error: f64) -> Searched {
@@ -329,7 +328,7 @@ mod tests {
         // The first seed turns the order round, the second outweighs it.
         let scores = [vec![4.0, 3.0, 2.0, 1.0], vec![1.0, 26.0, 12.0, 24.0]];
         let samples = resamples(4, RESAMPLES, &mut Streams::new(1).once("test"));
-        let result = MethodResult::of(Method::Naswot, &scores, &accuracy, &samples);
+        let result = MethodResult::of("naswot", &scores, &accuracy, &samples);
         assert_near(result.kendall.value.unwrap(), 1.0 / 3.0);
         assert_near(result.spearman.value.unwrap(), 0.4);
         assert_eq!(result.kendall_by_seed[0], Some(-1.0));
@@ -342,11 +341,16 @@ mod tests {
 
     #[test]
     fn another_schema_and_unknown_keys_are_refused() {
-        let candidate =
-            || Candidate { genotype: found(9.0).genotype, drawn: Vec::new(), params: 0, madds: 0 };
+        let candidate = || Candidate {
+            genotype: found(9.0).genotype,
+            choices: Choices(Vec::new()),
+            drawn: Vec::new(),
+            params: 0,
+            madds: 0,
+        };
         let measured = Measured {
-            candidates: vec![candidate(), candidate()],
-            scores: vec![(Method::OneShot, vec![vec![0.5, 0.6]])],
+            candidates: &[candidate(), candidate()],
+            scores: vec![("one-shot", vec![vec![0.5, 0.6]])],
             retrained: vec![
                 [1, 2]
                     .map(|correct| TestResult { correct, images: 2, correct_with_flips: None })

@@ -1,25 +1,33 @@
 //! The study, from the first architecture drawn to `fidelity.json`.
 
-use std::fs;
-use std::time::Instant;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use adwp_engine::Device;
 use adwp_export::{Network, RetrainData, RetrainSettings, TestResult, retrain};
-use adwp_models::{Blueprint, Genotype, IntensiveSpace, Limit, Skeleton};
+use adwp_models::cost::Cost;
+use adwp_models::{Blueprint, Choices, Genotype, Intensive, IntensiveSpace, Limit, Skeleton};
 use adwp_search::{
-    Data, Finished, SearchSettings, naswot, search, train_hypernetwork, train_one_shot,
+    Data, Ingredients, JointTraining, Scorer, ScorerEntry, SearchSettings, registry, search_from,
+    train_hypernetwork,
 };
 use adwp_train::{
-    BatchSource, Context, Progress, Reporter, RunDir, Streams, TrainError, read_text, store_images,
-    write_atomic,
+    BatchSource, Context, Finished, Progress, Reporter, RunDir, Streams, TrainError, read_text,
+    store_images, write_atomic,
 };
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::architectures::{Candidate, size};
-use crate::methods::Method;
+use crate::architectures::Candidate;
 use crate::result::{Measured, Searched};
-use crate::units::{self, Scores};
-use crate::{Fidelity, FidelityError, FidelitySettings, Result};
+use crate::units::{self, Claim, Claims, ScoreFile};
+use crate::{Fidelity, FidelitySettings, Result};
+
+/// How long a process waits before it looks again at what others do.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 /// Everything that decides what a study gives.
 #[derive(Clone, Debug)]
@@ -53,11 +61,13 @@ pub struct Experiment {
 }
 
 /// Carries out a study in the folder `fidelity` of the run, or goes on with it: what is finished
-/// there is not done again, whatever [`Context::resume`] says. Writes `fidelity.json` beside that
+/// there is not done again, whatever [`Context::resume`] says. Writes `fidelity.json` next to that
 /// folder, and into it `times.json`: seconds of each kind of work.
 ///
-/// Every seed trains a HyperNetwork and shared weights, scores all architectures with both and
-/// without training, searches, and retrains the architectures and the one it found.
+/// Every seed scores all architectures with every scorer of the registry that a study has the
+/// ingredients of, searches, and retrains the architectures and the one it found. Several processes
+/// can work on one study: each takes units of work that no other has, and all end with the
+/// same result.
 ///
 /// # Errors
 /// Settings that cannot be, a folder with a study of another space, and what scoring, searching and
@@ -72,60 +82,47 @@ pub fn study(experiment: &Experiment, context: &mut Context<'_>) -> Result<Finis
     }
     let file = context.run.file("fidelity.json");
     let folder = RunDir::create(&context.run.file("fidelity"))?;
-    let mut work = Work::new(experiment, context, &folder)?;
-    match work.measure() {
-        Ok(measured) => {
-            let fidelity = Fidelity::of(measured, experiment.settings, experiment.seed);
-            write_atomic(&file, fidelity.to_json().as_bytes())?;
-            Ok(Finished::Done(fidelity))
-        }
-        Err(Stop::Interrupted) => Ok(Finished::Interrupted),
-        Err(Stop::Failed(e)) => Err(e),
+    let claims = Claims::of(folder.path());
+    let member = claims.join(|| clean(&folder))?;
+    let plan = Plan::new(experiment, folder, claims)?;
+    let mut work = Work { plan: &plan, context, has_worked: false };
+    work.measure()?.try_map(|measured| {
+        let fidelity = Fidelity::of(measured, experiment.settings, experiment.seed);
+        write_atomic(&file, fidelity.to_json().as_bytes())?;
+        drop(member);
+        plan.claims.remove()?;
+        Ok(fidelity)
+    })
+}
+
+/// Removes what kills have left half written. Nobody else may be working on the study.
+fn clean(folder: &RunDir) -> Result<()> {
+    folder.remove_partial_files()?;
+    for seed in (0..).map(|k| folder.file(&format!("seed{k}"))).take_while(|seed| seed.exists()) {
+        RunDir::create(&seed)?.remove_partial_files()?;
     }
+    Ok(())
 }
 
-/// Why work ends before it is done.
-enum Stop {
-    Interrupted,
-    Failed(FidelityError),
-}
-
-impl<E: Into<FidelityError>> From<E> for Stop {
-    fn from(e: E) -> Self {
-        Self::Failed(e.into())
-    }
-}
-
-/// What a phase gave, where it was not interrupted.
-fn finished<T>(finished: Finished<T>) -> Result<T, Stop> {
-    match finished {
-        Finished::Done(result) => Ok(result),
-        Finished::Interrupted => Err(Stop::Interrupted),
-    }
-}
-
-/// A study under way.
-struct Work<'a, 'c> {
+/// A study, laid out.
+struct Plan<'a> {
     experiment: &'a Experiment,
-    context: &'a mut Context<'c>,
-    folder: &'a RunDir,
+    folder: RunDir,
+    claims: Claims,
+    /// The space at the sizes of the retrained network, and of the search.
+    space: Intensive,
+    searched: Intensive,
     candidates: Vec<Candidate>,
-    /// Whether anything was done since the start: only then an interrupt is heard, so that the
-    /// shortest time brings a study on.
-    has_worked: bool,
+    drawn: HashMap<Choices, Vec<Vec<f32>>>,
+    seeds: Vec<Seed>,
 }
 
-impl<'a, 'c> Work<'a, 'c> {
-    fn new(
-        experiment: &'a Experiment,
-        context: &'a mut Context<'c>,
-        folder: &'a RunDir,
-    ) -> Result<Self> {
-        folder.remove_partial_files()?;
-        let space = folder.file("space.json");
-        if !space.exists() {
-            write_atomic(&space, experiment.space.to_json().as_bytes())?;
-        } else if IntensiveSpace::from_json(&read_text(&space)?)? != experiment.space {
+impl<'a> Plan<'a> {
+    fn new(experiment: &'a Experiment, folder: RunDir, claims: Claims) -> Result<Self> {
+        let file = folder.file("space.json");
+        if !file.exists() {
+            write_atomic(&file, experiment.space.to_json().as_bytes())?;
+        } else if IntensiveSpace::from_json(&read_text(&file)?)? != experiment.space {
             let message = format!(
                 "fidelity: {} is a study of another space; move it away to begin another",
                 folder.path().display()
@@ -133,247 +130,278 @@ impl<'a, 'c> Work<'a, 'c> {
             return Err(TrainError::Settings(message).into());
         }
         let Experiment { settings, search, skeleton, .. } = experiment;
+        let sized = |skeleton| Intensive::new(experiment.space.clone(), skeleton, search.keep);
+        let (space, searched) =
+            (sized(*skeleton)?, sized(Skeleton { channels: search.channels, ..*skeleton })?);
         let streams = Streams::new(experiment.seed);
-        let draw = |i| {
-            Candidate::draw(i, &experiment.space, skeleton, search.keep, search.alpha_sd, streams)
-        };
-        let candidates = (0..settings.architectures).map(draw).collect::<Result<_, _>>()?;
-        Ok(Self { experiment, context, folder, candidates, has_worked: false })
+        let draw = |i| Candidate::draw(i, &space, search.alpha_sd, streams);
+        let candidates: Vec<Candidate> =
+            (0..settings.architectures).map(draw).collect::<Result<_, _>>()?;
+        let drawn = candidates.iter().map(|of| (of.choices.clone(), of.drawn.clone())).collect();
+        let seed = |k| Seed::new(k, experiment, &folder);
+        let seeds = (0..settings.seeds).map(seed).collect::<Result<_>>()?;
+        Ok(Self { experiment, claims, space, searched, candidates, drawn, seeds, folder })
     }
 
-    /// Does what is left to do and collects what was measured.
-    fn measure(&mut self) -> Result<Measured, Stop> {
-        let count = self.candidates.len();
-        let (mut seeds, mut retrained, mut searched) = (Vec::new(), Vec::new(), Vec::new());
-        for k in 0..self.experiment.settings.seeds {
-            let seed = Seed::new(k, self.experiment, self.folder)?;
-            self.predicted(&seed)?;
-            self.shared(&seed)?;
-            self.training_free(&seed)?;
-            let genotype = self.search(&seed)?;
-            let tests = (0..count).map(|i| {
-                let genotype = self.candidates[i].genotype.clone();
-                self.retrain(
-                    &seed,
-                    &format!("architecture{i:03}"),
-                    &format!("architecture {} of {count}", i + 1),
-                    genotype,
-                )
-            });
-            retrained.push(tests.collect::<Result<Vec<_>, Stop>>()?);
-            let test =
-                self.retrain(&seed, "searched", "the searched architecture", genotype.clone())?;
-            let [params, madds] = size(&genotype, &self.experiment.skeleton)?;
-            searched.push(Searched {
-                seed: seed.seed,
-                genotype,
-                params,
-                madds,
-                accuracy: test.accuracy(),
-            });
-            seeds.push(seed);
+    fn ingredients<'b>(&'b self, seed: &'b Seed) -> Ingredients<'b> {
+        Ingredients {
+            data: Some(&seed.data),
+            training: Some(JointTraining {
+                settings: &self.experiment.search,
+                space: &self.searched,
+                intensive: Some(&self.experiment.space),
+                drawn: Some(&self.drawn),
+            }),
+            ..Ingredients::of(&self.space)
         }
-        let candidates = std::mem::take(&mut self.candidates);
-        let scores = |method: Method| -> Result<(Method, Vec<Vec<f64>>)> {
-            let rows = match method {
-                Method::Params => {
-                    vec![candidates.iter().map(|candidate| candidate.params as f64).collect()]
+    }
+}
+
+/// A process at work on a study.
+struct Work<'a, 'c> {
+    plan: &'a Plan<'a>,
+    context: &'a mut Context<'c>,
+    /// Whether anything was done since the start: only then an interrupt is heard, so that the
+    /// shortest time brings a study on.
+    has_worked: bool,
+}
+
+impl<'a> Work<'a, '_> {
+    /// Works until nothing is left to do, here or elsewhere; gives what was measured.
+    fn measure(&mut self) -> Result<Finished<Measured<'a>>> {
+        loop {
+            match self.pass()? {
+                Finished::Interrupted => return Ok(Finished::Interrupted),
+                Finished::Done(Some(measured)) => return Ok(Finished::Done(measured)),
+                // Others are at work on what is left.
+                Finished::Done(None) if self.context.interrupt.is_requested() => {
+                    return Ok(Finished::Interrupted);
                 }
-                Method::Madds => {
-                    vec![candidates.iter().map(|candidate| candidate.madds as f64).collect()]
+                Finished::Done(None) => thread::sleep(PATIENCE),
+            }
+        }
+    }
+
+    /// Does what is left to do and in no other hands; gives what was measured once that is all.
+    fn pass(&mut self) -> Result<Finished<Option<Measured<'a>>>> {
+        let plan = self.plan;
+        let count = plan.candidates.len();
+        let mut scores: Vec<(&'static str, Vec<Vec<f64>>)> = Vec::new();
+        let (mut retrained, mut searched, mut is_whole) = (Vec::new(), Vec::new(), true);
+        for (k, seed) in plan.seeds.iter().enumerate() {
+            let rows = registry::SCORERS.iter().filter(|entry| entry.is_seeded || k == 0);
+            for entry in rows {
+                let Some(mut scorer) = (entry.open)(&plan.ingredients(seed)) else { continue };
+                let Finished::Done(row) = self.score(seed, entry, &mut *scorer)? else {
+                    return Ok(Finished::Interrupted);
+                };
+                is_whole &= row.len() == count;
+                match scores.iter_mut().find(|(name, _)| *name == entry.name) {
+                    Some((_, rows)) => rows.push(row),
+                    None => scores.push((entry.name, vec![row])),
                 }
-                Method::PredictedDiscrete
-                | Method::PredictedDrawn
-                | Method::OneShot
-                | Method::Naswot => seeds
-                    .iter()
-                    .map(|seed| Ok(seed.scores(method)?.first(count)))
-                    .collect::<Result<_>>()?,
+            }
+            let Finished::Done(genotype) = self.search(seed)? else {
+                return Ok(Finished::Interrupted);
             };
-            Ok((method, rows))
-        };
-        let scores = Method::ALL.into_iter().map(scores).collect::<Result<_>>()?;
-        Ok(Measured { candidates, scores, retrained, searched })
-    }
-
-    /// Trains the HyperNetwork and scores all architectures with the weights that it predicts from
-    /// either encoding.
-    fn predicted(&mut self, seed: &Seed) -> Result<(), Stop> {
-        if self.are_scored(seed, &[Method::PredictedDiscrete, Method::PredictedDrawn])? {
-            return Ok(());
+            let mut tests = Vec::with_capacity(count);
+            for (i, candidate) in plan.candidates.iter().enumerate() {
+                let (name, what) =
+                    (format!("architecture{i:03}"), format!("architecture {} of {count}", i + 1));
+                let genotype = candidate.genotype.clone();
+                match self.retrain(seed, &name, &what, genotype)? {
+                    Finished::Interrupted => return Ok(Finished::Interrupted),
+                    Finished::Done(test) => tests.extend(test),
+                }
+            }
+            is_whole &= tests.len() == count;
+            retrained.push(tests);
+            let Some(genotype) = genotype else {
+                is_whole = false;
+                continue;
+            };
+            let what = "the searched architecture";
+            match self.retrain(seed, "searched", what, genotype.clone())? {
+                Finished::Interrupted => return Ok(Finished::Interrupted),
+                Finished::Done(None) => is_whole = false,
+                Finished::Done(Some(test)) => {
+                    let skeleton = plan.experiment.skeleton;
+                    let network = Blueprint::Cells { genotype: genotype.clone(), skeleton };
+                    let Cost { params, madds, .. } = network.cost()?;
+                    let accuracy = test.accuracy();
+                    searched.push(Searched { seed: seed.seed, genotype, params, madds, accuracy });
+                }
+            }
         }
-        let Experiment { search, space, .. } = self.experiment;
-        let run = seed.run("hypernetwork")?;
-        let weights = self.timed("hypernetwork", |work| {
-            train_hypernetwork(search, space, &seed.data, &mut work.sub_context(&run))
-        })?;
-        let mut weights = finished(weights)?;
-        self.score(seed, Method::PredictedDiscrete, |candidate| {
-            Ok(weights.score(&candidate.discrete(space))?)
-        })?;
-        self.score(seed, Method::PredictedDrawn, |candidate| Ok(weights.score(&candidate.drawn)?))
+        let candidates = &plan.candidates;
+        Ok(Finished::Done(is_whole.then_some(Measured { candidates, scores, retrained, searched })))
     }
 
-    /// Trains shared weights and scores all architectures with them.
-    fn shared(&mut self, seed: &Seed) -> Result<(), Stop> {
-        if self.are_scored(seed, &[Method::OneShot])? {
-            return Ok(());
+    /// The result in the file of a unit, computed here where there is none; `None` while that is in
+    /// other hands. `work` gives `None` when it needs something that is.
+    fn unit<T: Serialize + DeserializeOwned>(
+        &mut self,
+        seed: &Seed,
+        name: &str,
+        work: impl FnOnce(&mut Self) -> Result<Finished<Option<T>>>,
+    ) -> Result<Finished<Option<T>>> {
+        let path = seed.folder.file(&format!("{name}.json"));
+        if let Some(result) = units::read(&path)? {
+            return Ok(Finished::Done(Some(result)));
         }
-        let Experiment { search, space, .. } = self.experiment;
-        let run = seed.run("one-shot")?;
-        let weights = self.timed("one-shot", |work| {
-            train_one_shot(search, space, &seed.data, &mut work.sub_context(&run))
-        })?;
-        let weights = finished(weights)?;
-        self.score(seed, Method::OneShot, |candidate| Ok(weights.score(&candidate.genotype)?))
+        let Some(_claim) = self.claim(seed, name)? else { return Ok(Finished::Done(None)) };
+        // It may have been finished in between.
+        if let Some(result) = units::read(&path)? {
+            return Ok(Finished::Done(Some(result)));
+        }
+        if self.has_worked && self.context.interrupt.is_requested() {
+            return Ok(Finished::Interrupted);
+        }
+        let finished = work(self)?;
+        if let Finished::Done(Some(result)) = &finished {
+            units::write(&path, result)?;
+            self.has_worked = true;
+        }
+        Ok(finished)
     }
 
-    /// Scores all architectures without training.
-    fn training_free(&mut self, seed: &Seed) -> Result<(), Stop> {
-        self.score(seed, Method::Naswot, |candidate| Ok(naswot(&candidate.genotype, &seed.data)?))
+    fn claim(&self, seed: &Seed, unit: &str) -> Result<Option<Claim>> {
+        self.plan.claims.take(&format!("{}/{unit}", seed.name))
+    }
+
+    /// The scores of the architectures, as far as they are known.
+    fn score(
+        &mut self,
+        seed: &Seed,
+        entry: &'static ScorerEntry,
+        scorer: &mut dyn Scorer,
+    ) -> Result<Finished<Vec<f64>>> {
+        let candidates = &self.plan.candidates;
+        let mut scores = units::older_scores(&seed.folder.file(&format!("{}.json", entry.name)))?;
+        scores.truncate(candidates.len());
+        let mut is_prepared = false;
+        for (i, candidate) in candidates.iter().enumerate().skip(scores.len()) {
+            let name = format!("{}.architecture{i:03}", entry.name);
+            let unit = self.unit(seed, &name, |work| {
+                if !is_prepared {
+                    match work.prepare(seed, entry, scorer)? {
+                        Finished::Done(true) => is_prepared = true,
+                        Finished::Done(false) => return Ok(Finished::Done(None)),
+                        Finished::Interrupted => return Ok(Finished::Interrupted),
+                    }
+                }
+                let score = work.timed(entry.name, |work| {
+                    Ok(scorer.score(&candidate.choices, &mut work.context.within(&seed.folder))?)
+                })?;
+                let what = format!("seed {}: {}: architecture", seed.seed, entry.name);
+                work.context.reporter.aside(&what, i + 1, candidates.len());
+                score.try_map(|score| Ok(Some(ScoreFile::new(score))))
+            })?;
+            match unit {
+                Finished::Interrupted => return Ok(Finished::Interrupted),
+                Finished::Done(score) => scores.extend(score.map(|file| file.score)),
+            }
+        }
+        Ok(Finished::Done(scores))
+    }
+
+    /// Prepares a scorer; `false` while others prepare it.
+    fn prepare(
+        &mut self,
+        seed: &Seed,
+        entry: &'static ScorerEntry,
+        scorer: &mut dyn Scorer,
+    ) -> Result<Finished<bool>> {
+        let Some(folder) = entry.prepared_in else { return Ok(Finished::Done(true)) };
+        let Some(_claim) = self.claim(seed, folder)? else { return Ok(Finished::Done(false)) };
+        let run = seed.run(folder)?;
+        let prepared =
+            self.timed(folder, |work| Ok(scorer.prepare(&mut work.context.within(&run))?))?;
+        prepared.try_map(|()| Ok(true))
     }
 
     /// Searches from where the HyperNetwork is trained.
-    fn search(&mut self, seed: &Seed) -> Result<Genotype, Stop> {
-        let path = seed.folder.file("genotype.json");
-        let run = seed.run("search")?;
-        let checkpoint = run.checkpoint("search");
-        if !path.exists() {
-            // A copy: what the HyperNetwork was before the search scores the architectures of a
-            // larger study.
-            if !checkpoint.exists() {
-                let trained = seed.run("hypernetwork")?.checkpoint("search");
-                let bytes = fs::read(&trained).map_err(|source| TrainError::File {
-                    action: "read",
-                    path: trained,
-                    source,
-                })?;
-                write_atomic(&checkpoint, &bytes)?;
+    fn search(&mut self, seed: &Seed) -> Result<Finished<Option<Genotype>>> {
+        let Experiment { search, space, limits, .. } = self.plan.experiment;
+        let found = self.unit(seed, "genotype", |work| {
+            let trained = seed.checkpoint("hypernetwork", "search");
+            let Some(claim) = work.claim(seed, "hypernetwork")? else {
+                return Ok(Finished::Done(None));
+            };
+            if !trained.exists() {
+                let run = seed.run("hypernetwork")?;
+                let mut context = work.context.within(&run);
+                let weights = train_hypernetwork(search, space, &seed.data, &mut context)?;
+                if weights.done().is_none() {
+                    return Ok(Finished::Interrupted);
+                }
             }
-            let Experiment { search: settings, space, limits, .. } = self.experiment;
-            let found = self.timed("search", |work| {
-                search(settings, space, limits, &seed.data, &mut work.sub_context(&run))
+            drop(claim);
+            let run = seed.run("search")?;
+            let found = work.timed("search", |work| {
+                let mut context = work.context.within(&run);
+                Ok(search_from(&trained, search, space, limits, &seed.data, &mut context)?)
             })?;
-            write_atomic(&path, finished(found)?.to_json().as_bytes())?;
-            self.has_worked = true;
+            found.try_map(|genotype| Ok(Some(genotype)))
+        })?;
+        if let Finished::Done(Some(_)) = found {
+            units::remove(&seed.checkpoint("search", "search"))?;
         }
-        units::remove(&checkpoint)?;
-        Ok(Genotype::from_json(&read_text(&path)?)?)
+        Ok(found)
     }
 
     /// Retrains an architecture in the folder `name`, and gives how it did on the test images;
-    /// `told` is what people are told it is.
+    /// `what` is what messages call it.
     fn retrain(
         &mut self,
         seed: &Seed,
         name: &str,
-        told: &str,
+        what: &str,
         genotype: Genotype,
-    ) -> Result<TestResult, Stop> {
-        let path = seed.folder.file(&format!("{name}.json"));
-        let run = seed.run(name)?;
-        let test = match units::read(&path)? {
-            Some(test) => test,
-            None => {
-                self.pause()?;
-                let experiment = self.experiment;
-                let network = Network {
-                    name: None,
-                    blueprint: Blueprint::Cells { genotype, skeleton: experiment.skeleton },
-                    dataset: experiment.dataset.clone(),
-                    classes: experiment.train.dataset.classes().to_vec(),
-                    normalization: experiment.train.normalization.clone(),
-                };
-                // Evaluations before the last change nothing.
-                let settings = RetrainSettings {
-                    evaluate_every: experiment.retrain.epochs,
-                    ..experiment.retrain.clone()
-                };
-                let trained = self.timed("retrain", |work| {
-                    let mut context = work.sub_context(&run);
-                    let mut reporter = ProgressAlone(context.reporter);
-                    context.reporter = &mut reporter;
-                    retrain(&settings, network, &seed.retraining, &mut context)
-                })?;
-                let test = trained.ok_or(Stop::Interrupted)?.test;
-                units::write(&path, &test)?;
-                self.has_worked = true;
-                let accuracy = 100.0 * test.accuracy();
-                self.context.reporter.message(&format!(
-                    "fidelity: seed {}: {told}: test accuracy {accuracy:.2}%",
+    ) -> Result<Finished<Option<TestResult>>> {
+        let experiment = self.plan.experiment;
+        let test = self.unit(seed, name, |work| {
+            let network = Network {
+                name: None,
+                blueprint: Blueprint::Cells { genotype, skeleton: experiment.skeleton },
+                dataset: experiment.dataset.clone(),
+                classes: experiment.train.dataset.classes().to_vec(),
+                normalization: experiment.train.normalization.clone(),
+            };
+            // Evaluations before the last change nothing.
+            let settings = RetrainSettings {
+                evaluate_every: experiment.retrain.epochs,
+                ..experiment.retrain.clone()
+            };
+            let run = seed.run(name)?;
+            let trained = work.timed("retrain", |work| {
+                let mut context = work.context.within(&run);
+                let mut reporter = ProgressAlone(context.reporter);
+                context.reporter = &mut reporter;
+                Ok(retrain(&settings, network, &seed.retraining, &mut context)?)
+            })?;
+            trained.try_map(|trained| {
+                let accuracy = 100.0 * trained.test.accuracy();
+                work.context.reporter.message(&format!(
+                    "fidelity: seed {}: {what}: test accuracy {accuracy:.2}%",
                     seed.seed
                 ));
-                test
-            }
-        };
-        units::remove(&run.checkpoint("retrain"))?;
+                Ok(Some(trained.test))
+            })
+        })?;
+        if let Finished::Done(Some(_)) = test {
+            units::remove(&seed.checkpoint(name, "retrain"))?;
+        }
         Ok(test)
     }
 
-    /// Whether all architectures have scores by these methods.
-    fn are_scored(&self, seed: &Seed, methods: &[Method]) -> Result<bool> {
-        for method in methods {
-            if seed.scores(*method)?.len() < self.candidates.len() {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// Scores the architectures that have none by this method yet.
-    fn score(
-        &mut self,
-        seed: &Seed,
-        method: Method,
-        mut score: impl FnMut(&Candidate) -> Result<f64>,
-    ) -> Result<(), Stop> {
-        let mut scores = seed.scores(method)?;
-        for i in scores.len()..self.candidates.len() {
-            self.pause()?;
-            let value = self.timed(method.name(), |work| score(&work.candidates[i]))?;
-            scores.push(value)?;
-            self.has_worked = true;
-            let what = format!("seed {}: {}: architecture", seed.seed, method.name());
-            self.context.reporter.aside(&what, i + 1, self.candidates.len());
-        }
-        Ok(())
-    }
-
-    /// Stops here where that was asked for.
-    fn pause(&self) -> Result<(), Stop> {
-        if self.has_worked && self.context.interrupt.is_requested() {
-            Err(Stop::Interrupted)
-        } else {
-            Ok(())
-        }
-    }
-
     /// Adds the time that something takes to that of its kind.
-    fn timed<T, E>(
-        &mut self,
-        kind: &str,
-        work: impl FnOnce(&mut Self) -> Result<T, E>,
-    ) -> Result<T, Stop>
-    where
-        Stop: From<E>,
-    {
+    fn timed<T>(&mut self, kind: &str, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         let start = Instant::now();
         let result = work(self);
-        units::add_time(&self.folder.file("times.json"), kind, start.elapsed().as_secs_f64())?;
-        Ok(result?)
-    }
-
-    /// The surroundings of a phase that works in a folder of its own.
-    fn sub_context<'b>(&'b mut self, run: &'b RunDir) -> Context<'b> {
-        let Context { held_bytes, check_memory, interrupt, reporter, .. } = &mut *self.context;
-        Context {
-            run,
-            resume: true,
-            held_bytes: *held_bytes,
-            check_memory: *check_memory,
-            interrupt,
-            reporter: &mut **reporter,
-        }
+        let Plan { folder, claims, .. } = self.plan;
+        units::add_time(&folder.file("times.json"), claims, kind, start.elapsed().as_secs_f64())?;
+        result
     }
 }
 
@@ -401,6 +429,8 @@ impl Reporter for ProgressAlone<'_> {
 /// What one seed works on, and where.
 struct Seed {
     seed: u64,
+    /// Name of its folder.
+    name: String,
     folder: RunDir,
     data: Data,
     retraining: RetrainData,
@@ -415,24 +445,25 @@ impl Seed {
         let (mut train, mut test) = (train.clone(), test.clone());
         // Once for all retrainings.
         store_images(&mut [&mut train, &mut test], device)?;
-        let folder = RunDir::create(&folder.file(&format!("seed{k}")))?;
-        folder.remove_partial_files()?;
+        let name = format!("seed{k}");
         Ok(Self {
             seed,
-            folder,
+            folder: RunDir::create(&folder.file(&name))?,
+            name,
             data: Data::new(*skeleton, search_images, *train_share, streams, device)?,
             retraining: RetrainData { train, test, streams, device: device.clone() },
         })
     }
 
-    /// The folder of a phase.
+    /// The folder of a phase, for whoever has claimed it.
     fn run(&self, phase: &str) -> Result<RunDir> {
         let run = RunDir::create(&self.folder.file(phase))?;
         run.remove_partial_files()?;
         Ok(run)
     }
 
-    fn scores(&self, method: Method) -> Result<Scores> {
-        Scores::open(self.folder.file(&format!("{}.json", method.name())))
+    /// The checkpoint of a phase in its folder.
+    fn checkpoint(&self, folder: &str, phase: &str) -> PathBuf {
+        self.folder.file(&format!("{folder}/checkpoints/{phase}.safetensors"))
     }
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 use std::time::Instant;
 
 use adwp_data::{Augmentation, Dataset, ImageShape, Normalization};
@@ -10,8 +11,11 @@ use adwp_engine::Device;
 use adwp_export::RetrainSettings;
 use adwp_fidelity::{Architecture, Experiment, Fidelity, FidelitySettings, study};
 use adwp_models::{IntensiveSpace, Skeleton, Stem};
-use adwp_search::{Finished, SearchSettings};
-use adwp_train::{BatchSource, Context, Interrupt, Quiet, RunDir, Streams};
+use adwp_search::SearchSettings;
+use adwp_train::{
+    BatchSource, Context, Finished, Interrupt, Progress, Quiet, Reporter, RunDir, Streams,
+};
+use serde_json::{Map, Value, json};
 
 /// Images of noise in two classes.
 fn noise(count: usize) -> BatchSource {
@@ -173,6 +177,90 @@ fn everything_measured_is_in_the_result() {
     assert!(differ(&|a| a.scores["predicted-discrete"][0], &|a| a.scores["predicted-as-drawn"][0]));
 }
 
+/// Notes what a process has done.
+#[derive(Default)]
+struct Notes(Vec<String>);
+
+impl Reporter for Notes {
+    fn step(&mut self, _: &Progress) {}
+    fn aside(&mut self, what: &str, done: usize, _: usize) {
+        if what.ends_with("architecture") {
+            self.0.push(format!("{what} {done}"));
+        }
+    }
+    fn epoch(&mut self, metrics: &Map<String, Value>) {
+        let (phase, epoch) = (&metrics["phase"], &metrics["epoch"]);
+        self.0.push(format!("{phase}, epoch {epoch}, loss {}", metrics["train_loss"]));
+    }
+    fn message(&mut self, text: &str) {
+        if text.contains("test accuracy") {
+            self.0.push(text.to_owned());
+        }
+    }
+    fn phase_end(&mut self) {}
+}
+
+#[test]
+fn processes_that_share_a_study_do_nothing_twice() {
+    let holder = tempfile::tempdir().unwrap();
+    let [alone, shared] = ["alone", "shared"].map(|name| holder.path().join(name));
+    let experiment = experiment(FidelitySettings { architectures: 4, seeds: 2, random: 2 });
+    let notes = |folder: &Path| {
+        let run = RunDir::create(folder).unwrap();
+        let mut notes = Notes::default();
+        let mut context = Context {
+            run: &run,
+            resume: true,
+            held_bytes: 0,
+            check_memory: true,
+            interrupt: &Interrupt::default(),
+            reporter: &mut notes,
+        };
+        let finished = study(&experiment, &mut context).unwrap();
+        assert!(matches!(finished, Finished::Done(_)));
+        notes.0
+    };
+    let mut expected = notes(&alone);
+    let [first, second] = thread::scope(|scope| {
+        [(); 2].map(|()| scope.spawn(|| notes(&shared))).map(|thread| thread.join().unwrap())
+    });
+    assert!(!first.is_empty() && !second.is_empty(), "both have worked");
+    let mut together = [first, second].concat();
+    expected.sort();
+    together.sort();
+    assert_eq!(together, expected);
+    assert_eq!(result(&shared), result(&alone));
+    assert!(!shared.join("fidelity/claims").exists());
+}
+
+#[test]
+fn scores_of_an_older_study_are_read() {
+    let holder = tempfile::tempdir().unwrap();
+    let experiment = experiment(FidelitySettings { architectures: 2, seeds: 1, random: 0 });
+    go_on(&experiment, holder.path(), false);
+    let expected = result(holder.path());
+    let seed = holder.path().join("fidelity/seed0");
+    let score = |path: &Path| -> f64 {
+        let file: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+        file["score"].as_f64().unwrap()
+    };
+    let old = |scores: &[f64]| json!({"schema": "adwp/scores/1", "scores": scores}).to_string();
+    for name in ["predicted-discrete", "predicted-as-drawn", "one-shot", "naswot"] {
+        let units = [0, 1].map(|i| seed.join(format!("{name}.architecture{i:03}.json")));
+        let scores = units.each_ref().map(|path| score(path));
+        units.iter().for_each(|path| fs::remove_file(path).unwrap());
+        fs::write(seed.join(format!("{name}.json")), old(&scores)).unwrap();
+    }
+    // They are not computed again: nothing is left to compute them with.
+    ["hypernetwork", "one-shot"]
+        .iter()
+        .for_each(|name| fs::remove_dir_all(seed.join(name)).unwrap());
+    fs::remove_file(holder.path().join("fidelity.json")).unwrap();
+    go_on(&experiment, holder.path(), false);
+    assert_eq!(result(holder.path()), expected);
+    assert!(!seed.join("one-shot").exists());
+}
+
 #[test]
 fn a_larger_study_goes_on_from_a_smaller_one() {
     let holder = tempfile::tempdir().unwrap();
@@ -198,7 +286,7 @@ fn a_larger_study_goes_on_from_a_smaller_one() {
 }
 
 #[test]
-fn a_study_of_another_space_is_told_as_such() {
+fn a_study_of_another_space_is_refused() {
     let holder = tempfile::tempdir().unwrap();
     let first = experiment(FidelitySettings { architectures: 2, seeds: 1, random: 0 });
     go_on(&first, holder.path(), true);

@@ -1,9 +1,9 @@
-use adwp_models::{Genotype, IntensiveSpace, ModelError, Skeleton};
+use adwp_models::Blueprint;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::{Result, Timing};
+use crate::{Networks, Result, Timing};
 
 /// Networks that a calibration is fitted to.
 pub(crate) const NETWORKS: usize = 12;
@@ -16,10 +16,8 @@ const SEED: u64 = 0x0063_616c_6962_7261;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Calibration {
-    /// Sizes of the networks.
-    pub skeleton: Skeleton,
-    /// Pairs that each of their nodes sums.
-    pub keep: usize,
+    /// The networks that it is of.
+    pub of: Networks,
     /// On the sum of the parts.
     pub factor: f64,
     /// Added to it, in milliseconds.
@@ -55,9 +53,9 @@ pub struct CalibrationNetwork {
 
 impl Calibration {
     /// Fits factor and offset so that the squares of the relative errors are least.
-    pub(crate) fn fit(skeleton: Skeleton, keep: usize, networks: Vec<CalibrationNetwork>) -> Self {
+    pub(crate) fn fit(of: Networks, networks: Vec<CalibrationNetwork>) -> Self {
         let (factor, offset_ms) = fit(&networks);
-        Self { skeleton, keep, factor, offset_ms, networks, held_out: None }
+        Self { of, factor, offset_ms, networks, held_out: None }
     }
 
     /// The latency of a network in milliseconds, from the sum of its parts.
@@ -89,17 +87,9 @@ fn fit(networks: &[CalibrationNetwork]) -> (f64, f64) {
     if told_apart { (factor, offset) } else { (s / ss, 0.0) }
 }
 
-/// The networks of a calibration. Each is of an intensive space of its own that has hardly more
-/// candidates than a node sums, so that its cells are alike: they are lighter and heavier than
-/// networks drawn from all of the space, which tells the factor from the offset.
-pub(crate) fn genotypes(skeleton: &Skeleton, keep: usize) -> Result<Vec<Genotype>, ModelError> {
-    let mut rng = ChaCha8Rng::seed_from_u64(SEED);
-    (0..NETWORKS)
-        .map(|_| {
-            let space = IntensiveSpace::random(keep.max(2), &mut rng)?;
-            space.random_genotype(skeleton, keep, &mut rng)
-        })
-        .collect()
+/// The networks of a calibration.
+pub(crate) fn networks(of: &Networks) -> Result<Vec<Blueprint>> {
+    of.sample_alike(NETWORKS, &mut ChaCha8Rng::seed_from_u64(SEED))
 }
 
 #[cfg(test)]

@@ -1,21 +1,20 @@
 use std::num::NonZeroUsize;
 
-use adwp_models::{Genotype, Skeleton};
+use adwp_models::Blueprint;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::stopwatch::slowdown;
-use crate::{LatencyTable, Result, Stopwatch, Timeable, Timing, random_genotype};
+use crate::{LatencyTable, Networks, Result, Stopwatch, Timeable, Timing};
 
 /// What a table predicts of random networks, beside what was measured. None of them is one that the
 /// table was calibrated with.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Check {
-    /// Sizes of the networks.
-    pub skeleton: Skeleton,
-    /// Pairs that each of their nodes sums.
-    pub keep: usize,
+    /// What they were drawn from.
+    pub of: Networks,
     /// What they were drawn with.
     pub seed: u64,
     /// The networks.
@@ -32,14 +31,24 @@ pub struct Check {
 /// A network and its latency.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct CheckedNetwork {
-    /// The network.
-    pub genotype: Genotype,
+    /// Its architecture: a genotype, or the text of its space.
+    pub architecture: Value,
     /// What the table says, in milliseconds.
     pub predicted_ms: f64,
     /// What was measured.
     pub measured: Timing,
     /// Predicted by measured, less 1.
     pub error: f64,
+}
+
+fn architecture(blueprint: &Blueprint) -> Value {
+    let value = match blueprint {
+        Blueprint::Cells { genotype, .. } => serde_json::to_value(genotype),
+        Blueprint::Member { member, .. } => Ok(member.to_string().into()),
+        Blueprint::WideCells { cells, .. } => serde_json::to_value(cells),
+        Blueprint::Handmade { network, .. } => serde_json::to_value(network),
+    };
+    value.expect("architectures print as JSON")
 }
 
 /// Measures networks drawn evenly from all of the space, all of them interleaved, and compares with
@@ -49,25 +58,17 @@ pub struct CheckedNetwork {
 /// When the table does not cover the networks, or they cannot be run.
 pub fn check(
     table: &LatencyTable,
-    skeleton: &Skeleton,
-    keep: usize,
+    of: &Networks,
     networks: NonZeroUsize,
     seed: u64,
     stopwatch: &mut dyn Stopwatch,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Check> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let genotypes: Vec<Genotype> = (0..networks.get())
-        .map(|_| random_genotype(skeleton, keep, &mut rng))
-        .collect::<Result<_, _>>()?;
-    let predicted: Vec<f64> = genotypes
-        .iter()
-        .map(|genotype| table.predict(genotype, skeleton))
-        .collect::<Result<_>>()?;
-    let timeable = genotypes
-        .iter()
-        .map(|genotype| Timeable::whole(genotype, skeleton))
-        .collect::<Result<Vec<_>>>()?;
+    let drawn = of.sample(networks.get(), &mut rng)?;
+    let predicted: Vec<f64> =
+        drawn.iter().map(|blueprint| table.predict(blueprint)).collect::<Result<_>>()?;
+    let timeable = drawn.iter().map(Timeable::whole).collect::<Result<Vec<_>>>()?;
     // Elsewhere the yardstick takes another time, and that is part of the table's error.
     let here = table.setup().check_same(&stopwatch.setup()).is_ok();
     if here {
@@ -81,20 +82,19 @@ pub fn check(
     }
     let mean = |values: &mut dyn Iterator<Item = f64>| values.sum::<f64>() / networks.get() as f64;
     let mean_ms = mean(&mut measured.iter().map(|timing| timing.ms));
-    let networks: Vec<CheckedNetwork> = genotypes
-        .into_iter()
+    let networks: Vec<CheckedNetwork> = drawn
+        .iter()
         .zip(predicted)
         .zip(measured)
-        .map(|((genotype, predicted_ms), measured)| CheckedNetwork {
-            genotype,
+        .map(|((blueprint, predicted_ms), measured)| CheckedNetwork {
+            architecture: architecture(blueprint),
             predicted_ms,
             measured,
             error: predicted_ms / measured.ms - 1.0,
         })
         .collect();
     Ok(Check {
-        skeleton: *skeleton,
-        keep,
+        of: of.clone(),
         seed,
         mean_error: mean(&mut networks.iter().map(|network| network.error.abs())),
         worst_error: networks.iter().map(|network| network.error.abs()).fold(0.0, f64::max),

@@ -4,7 +4,9 @@ use adwp_base::{Failure, Kind};
 use adwp_deploy::DeployError;
 use adwp_engine::EngineError;
 use adwp_export::ExportError;
-use adwp_models::{ModelError, Skeleton, Stem};
+use adwp_models::ModelError;
+
+use crate::Networks;
 use adwp_train::TrainError;
 
 /// Result of this crate's fallible functions.
@@ -65,8 +67,8 @@ pub enum LutError {
 }
 
 impl LutError {
-    pub(crate) fn missing(what: impl Into<String>, skeleton: &Skeleton, keep: usize) -> Self {
-        Self::Missing { what: what.into(), flags: size_flags(skeleton, keep) }
+    pub(crate) fn missing(what: impl Into<String>, of: &Networks) -> Self {
+        Self::Missing { what: what.into(), flags: of.flags() }
     }
 
     /// What to do next about an error of this room.
@@ -86,19 +88,6 @@ impl LutError {
             | Self::Train(_) => None,
         }
     }
-}
-
-/// The sizes of networks as flags of `adwp lut`.
-pub fn size_flags(skeleton: &Skeleton, keep: usize) -> String {
-    let Skeleton { stem, cells, channels, classes, image: [c, h, w] } = skeleton;
-    let stem = match stem {
-        Stem::Cifar => "cifar",
-        Stem::Imagenet => "imagenet",
-    };
-    format!(
-        "--cells {cells} --channels {channels} --image {c}x{h}x{w} --classes {classes} --stem \
-         {stem} --keep {keep}"
-    )
 }
 
 impl From<LutError> for Failure {

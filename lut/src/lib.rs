@@ -1,9 +1,10 @@
 //! Latencies of operators, measured on one machine, and what they predict of a whole network.
 //!
-//! A [`LatencyTable`] has an entry for every [`Part`] that the networks of a
-//! [`Skeleton`](adwp_models::Skeleton) can consist of: the operations of the space at every size
-//! and stride, the preprocessing of cell inputs, stem, sums, concatenation, classifier. The latency
-//! of a network is close to the sum of its parts; what is left is told by a calibration.
+//! A [`LatencyTable`] has an entry for every [`Part`] that the [`Networks`] of a space at one size
+//! can consist of. Parts are cut out of the graphs of networks, by the owners of their nodes: the
+//! operations of the space at every size and stride, the preprocessing of cell inputs, stem, sums,
+//! concatenation, classifier. The latency of a network is close to the sum of its parts; a
+//! calibration corrects the rest.
 //!
 //! # How an entry is measured
 //!
@@ -41,7 +42,7 @@ mod calibration;
 mod check;
 mod error;
 mod measure;
-mod network;
+mod networks;
 mod part;
 mod probe;
 mod stopwatch;
@@ -51,8 +52,9 @@ mod tests;
 
 pub use calibration::{Calibration, CalibrationNetwork, HeldOut};
 pub use check::{Check, CheckedNetwork, check};
-pub use error::{LutError, Result, size_flags};
-pub use part::{Image, Part};
-pub use probe::{Timeable, random_genotype};
+pub use error::{LutError, Result};
+pub use networks::Networks;
+pub use part::Part;
+pub use probe::Timeable;
 pub use stopwatch::{RuntimeStopwatch, Setup, Stopwatch, Timing};
 pub use table::{Entry, LatencyTable};

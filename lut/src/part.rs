@@ -1,282 +1,232 @@
-use std::fmt;
+use std::collections::HashMap;
+use std::fmt::{self, Write};
 
-use adwp_engine::{Conv2d, Graph, Init, NodeId, Op, Pool, Result};
-use adwp_models::{NODES, Operation};
-use serde::{Deserialize, Serialize};
+use adwp_engine::{
+    Candidate, Conv2d, EngineError, Graph, Init, NodeId, Op, Owner, Pool, Result, Shape,
+};
 
-/// Channels, height and width of an image.
-pub type Image = [usize; 3];
-
-/// What a network of the space consists of, as it is in an exported file: every BatchNorm is folded
-/// into its convolution, and what several operations compute of the same input is there once and a
-/// part of its own. `image` is what a part reads.
+/// Operations of a network that are timed together: what belongs to one section of its graph, as an
+/// exported file has it, for one image. What several sections read of one value, its ReLU or the
+/// value without its first row and column, is there once and a part of its own.
 ///
-/// The identity at stride 1 is no part: it is its input. At stride 2 it is a [`Part::Reduce`] that
-/// keeps the channels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(tag = "part", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Part {
-    /// Global average and linear layer, with what every run of a session takes.
-    Classifier {
-        /// What it averages.
-        image: Image,
-        /// Values it gives.
-        classes: usize,
-    },
-    /// A 3×3 convolution and its ReLU.
-    CifarStem {
-        /// The image to classify.
-        image: Image,
-        /// Channels it gives.
-        outputs: usize,
-    },
-    /// Two 3×3 convolutions of stride 2 and their ReLUs, the first of half the channels.
-    ImagenetStem {
-        /// The image to classify.
-        image: Image,
-        /// Channels it gives.
-        outputs: usize,
-    },
-    /// The third 3×3 convolution of stride 2 and its ReLU.
-    ImagenetStemEnd {
-        /// What [`Part::ImagenetStem`] gives.
-        image: Image,
-    },
-    /// The ReLU that every operation with a convolution begins with: one for all that read the same
-    /// image.
-    Relu {
-        /// What it rectifies.
-        image: Image,
-    },
-    /// The image without its first row and column: one for all factorised reductions that read the
-    /// same image.
-    Crop {
-        /// What it crops.
-        image: Image,
-    },
-    /// The 1×1 convolution that brings a cell's input to the cell's channels.
-    Project {
-        /// What it reads, rectified.
-        image: Image,
-        /// Channels it gives.
-        outputs: usize,
-    },
-    /// A factorised reduction without its crop: two 1×1 convolutions of stride 2, joined.
-    Reduce {
-        /// What it reads, rectified.
-        image: Image,
-        /// Channels it gives.
-        outputs: usize,
-    },
-    /// An operation of the space that is neither identity nor zero, without the ReLU that it begins
-    /// with.
-    Operation {
-        /// Which.
-        op: Operation,
-        /// What it reads, rectified where it begins with a ReLU.
-        image: Image,
-        /// 1, or 2 on the inputs of a reduction cell.
-        stride: usize,
-    },
-    /// The sum of a node, of which at least one term is given by a convolution: runtimes join the
-    /// two.
-    Sum {
-        /// How many images it adds.
-        terms: usize,
-        /// One of them.
-        image: Image,
-    },
-    /// A cell's output: all of its nodes, joined.
-    Concat {
-        /// One of the nodes.
-        image: Image,
-    },
+/// Its text ([`fmt::Display`]) is equal for parts that compute the same: it has the shapes of what
+/// the part reads, `x0`, `x1` and so on, and its operations, `y0`, `y1` and so on, each with its
+/// operands and settings.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Part {
+    /// Shapes of what it reads.
+    inputs: Vec<Shape>,
+    operations: Vec<Operation>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Operation {
+    op: Op,
+    operands: Vec<Operand>,
+    shape: Shape,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Operand {
+    /// What the part reads, by position.
+    Input(usize),
+    /// What an operation of the part gave, by position.
+    Before(usize),
+    /// Parameters of a shape.
+    Weights(Shape),
+}
+
+/// A part of one network.
+#[derive(Clone, Debug)]
+pub(crate) struct Cut {
+    pub(crate) owner: Owner,
+    pub(crate) part: Part,
+    /// The candidates that read it.
+    pub(crate) readers: Vec<Candidate>,
+}
+
+/// Cuts the graph of an exported network into its parts.
+pub(crate) fn cut(graph: &Graph) -> Vec<Cut> {
+    let mut readers: HashMap<NodeId, Vec<Owner>> = HashMap::new();
+    for (_, node) in graph.nodes() {
+        for &input in &node.inputs {
+            readers.entry(input).or_default().push(node.owner);
+        }
+    }
+    let readers = |id: NodeId| readers.get(&id).map_or(&[][..], Vec::as_slice);
+    let mut units: Vec<Vec<NodeId>> = Vec::new();
+    let mut unit_of: HashMap<Owner, usize> = HashMap::new();
+    for (id, node) in graph.nodes().filter(|(_, node)| node.op.leaf().is_none()) {
+        let is_shared = matches!(node.op, Op::Relu | Op::Crop { .. })
+            && readers(id).iter().any(|owner| *owner != node.owner);
+        if is_shared {
+            units.push(vec![id]);
+        } else {
+            let unit = *unit_of.entry(node.owner).or_insert_with(|| {
+                units.push(Vec::new());
+                units.len() - 1
+            });
+            units[unit].push(id);
+        }
+    }
+    let of_unit = |unit: Vec<NodeId>| {
+        let outside = unit.iter().flat_map(|&id| readers(id));
+        let readers = outside.filter_map(|owner| owner.candidate()).collect();
+        Cut { owner: graph[unit[0]].owner, part: Part::of(graph, &unit), readers }
+    };
+    units.into_iter().map(of_unit).collect()
+}
+
+impl Part {
+    /// The operations of a graph, in order.
+    fn of(graph: &Graph, unit: &[NodeId]) -> Self {
+        let (mut inputs, mut operations) = (Vec::new(), Vec::new());
+        for &id in unit {
+            let node = &graph[id];
+            let operands = node.inputs.iter().map(|&x| {
+                if let Some(before) = unit.iter().position(|&other| other == x) {
+                    return Operand::Before(before);
+                }
+                let shape = graph[x].shape.clone();
+                if matches!(graph[x].op, Op::Parameter { .. }) {
+                    return Operand::Weights(shape);
+                }
+                inputs.push(shape);
+                Operand::Input(inputs.len() - 1)
+            });
+            let operands = operands.collect();
+            operations.push(Operation { op: node.op.clone(), operands, shape: node.shape.clone() });
+        }
+        Self { inputs, operations }
+    }
+
+    /// The sum of so many values of a shape.
+    pub(crate) fn sum(terms: usize, shape: &Shape) -> Self {
+        let operands = (0..terms).map(Operand::Input).collect();
+        let sum = Operation { op: Op::Add, operands, shape: shape.clone() };
+        Self { inputs: vec![shape.clone(); terms], operations: vec![sum] }
+    }
+
+    /// How many values it adds, where that is all that it does.
+    pub(crate) fn terms(&self) -> Option<usize> {
+        let is_sum = matches!(&self.operations[..], [Operation { op: Op::Add, .. }]);
+        is_sum.then_some(self.inputs.len())
+    }
+
+    /// Whether it is nothing but the value without its first row and column.
+    pub(crate) fn is_crop(&self) -> bool {
+        matches!(&self.operations[..], [Operation { op: Op::Crop { .. }, .. }])
+    }
+
+    /// Shapes of what it reads.
+    pub(crate) fn inputs(&self) -> &[Shape] {
+        &self.inputs
+    }
+
+    /// Shape of what it gives.
+    pub(crate) fn output(&self) -> &Shape {
+        &self.operations.last().expect("a part has operations").shape
+    }
+
+    /// Adds it to a graph under names that begin with `name`. `inputs` are of the shapes of
+    /// [`Self::inputs`].
+    ///
+    /// # Errors
+    /// When the names are taken.
+    pub(crate) fn add(&self, graph: &mut Graph, name: &str, inputs: &[NodeId]) -> Result<NodeId> {
+        let mut values: Vec<NodeId> = Vec::with_capacity(self.operations.len());
+        for (i, operation) in self.operations.iter().enumerate() {
+            let name = format!("{name}/{i}");
+            let mut operands = Vec::with_capacity(operation.operands.len());
+            for (k, operand) in operation.operands.iter().enumerate() {
+                operands.push(match operand {
+                    Operand::Input(input) => inputs[*input],
+                    Operand::Before(before) => values[*before],
+                    Operand::Weights(shape) => {
+                        // Matrices and kernels keep the scale of values; the rest are biases.
+                        let init = if shape.len() > 1 { Init::FanIn } else { Init::Constant(0.0) };
+                        graph.parameter(format!("{name}/weights{k}"), shape.clone(), init)?
+                    }
+                });
+            }
+            values.push(match &operation.op {
+                Op::Reshape => graph.reshape(name, operands[0], operation.shape.clone())?,
+                op => graph.add(name, op.clone(), &operands)?,
+            });
+        }
+        values.pop().ok_or_else(|| EngineError::UnknownNode(name.to_owned()))
+    }
 }
 
 impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let size = |[c, h, w]: Image| format!("{c}×{h}×{w}");
-        match *self {
-            Self::Classifier { image, classes } => {
-                write!(f, "classifier of {} into {classes} classes", size(image))
-            }
-            Self::CifarStem { image, outputs } => {
-                write!(f, "cifar stem of {} to {outputs} channels", size(image))
-            }
-            Self::ImagenetStem { image, outputs } => {
-                write!(f, "imagenet stem of {} to {outputs} channels", size(image))
-            }
-            Self::ImagenetStemEnd { image } => {
-                write!(f, "end of the imagenet stem at {}", size(image))
-            }
-            Self::Relu { image } => write!(f, "ReLU of {}", size(image)),
-            Self::Crop { image } => write!(f, "crop of {}", size(image)),
-            Self::Project { image, outputs } => {
-                write!(f, "preprocessing of {} to {outputs} channels", size(image))
-            }
-            Self::Reduce { image, outputs } => {
-                write!(f, "factorised reduction of {} to {outputs} channels", size(image))
-            }
-            Self::Operation { op, image, stride } => {
-                write!(f, "{op} of {} at stride {stride}", size(image))
-            }
-            Self::Sum { terms, image } => write!(f, "sum of {terms} {}", size(image)),
-            Self::Concat { image } => write!(f, "concatenation of {NODES} {}", size(image)),
+        for (i, shape) in self.inputs.iter().enumerate() {
+            write!(f, "x{i} {} ", extents(shape))?;
         }
+        f.write_char('→')?;
+        for (i, Operation { op, operands, shape }) in self.operations.iter().enumerate() {
+            let operands = operands.iter().map(|operand| match operand {
+                Operand::Input(i) => format!("x{i}"),
+                Operand::Before(i) => format!("y{i}"),
+                Operand::Weights(shape) => extents(shape),
+            });
+            let operands = operands.collect::<Vec<_>>().join(" ");
+            let separator = if i == 0 { "" } else { ";" };
+            write!(f, "{separator} {}({operands}){} {}", op.name(), settings(op), extents(shape))?;
+        }
+        Ok(())
     }
 }
 
-impl Part {
-    /// The images it reads.
-    pub(crate) fn inputs(&self) -> Vec<Image> {
-        match *self {
-            Self::Classifier { image, .. }
-            | Self::CifarStem { image, .. }
-            | Self::ImagenetStem { image, .. }
-            | Self::ImagenetStemEnd { image }
-            | Self::Relu { image }
-            | Self::Crop { image }
-            | Self::Project { image, .. }
-            | Self::Operation { image, .. } => vec![image],
-            Self::Reduce { image, .. } => vec![image, cropped(image)],
-            Self::Sum { terms, image } => vec![image; terms],
-            Self::Concat { image } => vec![image; NODES],
-        }
-    }
-
-    /// Adds it to a graph under names that begin with `name`. `inputs` are images of
-    /// [`Self::inputs`].
-    pub(crate) fn add(&self, graph: &mut Graph, name: &str, inputs: &[NodeId]) -> Result<NodeId> {
-        let x = inputs[0];
-        let conv3 = Conv2d { stride: [2; 2], padding: [1; 2], ..Conv2d::default() };
-        match *self {
-            Self::Classifier { classes, .. } => classifier(graph, name, x, classes),
-            Self::CifarStem { outputs, .. } => {
-                let x = convolution(
-                    graph,
-                    &format!("{name}/conv"),
-                    x,
-                    outputs,
-                    3,
-                    Conv2d { stride: [1; 2], ..conv3 },
-                )?;
-                graph.add(format!("{name}/relu"), Op::Relu, &[x])
-            }
-            Self::ImagenetStem { outputs, .. } => {
-                let x = convolution(graph, &format!("{name}/conv1"), x, outputs / 2, 3, conv3)?;
-                let x = graph.add(format!("{name}/relu1"), Op::Relu, &[x])?;
-                let x = convolution(graph, &format!("{name}/conv2"), x, outputs, 3, conv3)?;
-                graph.add(format!("{name}/relu2"), Op::Relu, &[x])
-            }
-            Self::ImagenetStemEnd { image: [channels, ..] } => {
-                let x = convolution(graph, &format!("{name}/conv"), x, channels, 3, conv3)?;
-                graph.add(format!("{name}/relu"), Op::Relu, &[x])
-            }
-            Self::Relu { .. } => graph.add(name, Op::Relu, &[x]),
-            Self::Crop { .. } => graph.add(name, Op::Crop { top: 1, left: 1 }, &[x]),
-            Self::Project { outputs, .. } => {
-                convolution(graph, name, x, outputs, 1, Conv2d::default())
-            }
-            Self::Reduce { outputs, .. } => {
-                let stride2 = Conv2d { stride: [2; 2], ..Conv2d::default() };
-                let even = convolution(graph, &format!("{name}/even"), x, outputs / 2, 1, stride2)?;
-                let odd = convolution(
-                    graph,
-                    &format!("{name}/odd"),
-                    inputs[1],
-                    outputs - outputs / 2,
-                    1,
-                    stride2,
-                )?;
-                graph.add(format!("{name}/concat"), Op::Concat, &[even, odd])
-            }
-            Self::Operation { op, stride, .. } => operation(graph, name, op, x, stride),
-            Self::Sum { .. } => graph.add(name, Op::Add, inputs),
-            Self::Concat { .. } => graph.add(name, Op::Concat, inputs),
-        }
-    }
-}
-
-/// An image without its first row and column.
-pub(crate) fn cropped([channels, height, width]: Image) -> Image {
-    [channels, height - 1, width - 1]
-}
-
-/// A convolution with a bias, as folding leaves it.
-pub(crate) fn convolution(
-    graph: &mut Graph,
-    name: &str,
-    x: NodeId,
-    outputs: usize,
-    kernel: usize,
-    conv: Conv2d,
-) -> Result<NodeId> {
-    let per_group = graph[x].shape[1] / conv.groups;
-    let weight = graph.parameter(
-        format!("{name}/weight"),
-        [outputs, per_group, kernel, kernel],
-        Init::FanIn,
-    )?;
-    let bias = graph.parameter(format!("{name}/bias"), [outputs], Init::Constant(0.0))?;
-    graph.add(name, Op::Conv2d(conv), &[x, weight, bias])
-}
-
-/// Global average and a linear layer.
-pub(crate) fn classifier(
-    graph: &mut Graph,
-    name: &str,
-    x: NodeId,
-    classes: usize,
-) -> Result<NodeId> {
-    let channels = graph[x].shape[1];
-    let x = graph.add(format!("{name}/pool"), Op::GlobalAvgPool, &[x])?;
-    let weight =
-        graph.parameter(format!("{name}/linear/weight"), [classes, channels], Init::FanIn)?;
-    let bias = graph.parameter(format!("{name}/linear/bias"), [classes], Init::Constant(0.0))?;
-    graph.add(format!("{name}/linear"), Op::Linear, &[x, weight, bias])
-}
-
-fn operation(
-    graph: &mut Graph,
-    name: &str,
-    op: Operation,
-    x: NodeId,
-    stride: usize,
-) -> Result<NodeId> {
-    let pool = Pool { kernel: 3, stride, padding: 1 };
-    match op {
-        Operation::SepConv3x3 | Operation::SepConv5x5 => {
-            let kernel = if op == Operation::SepConv3x3 { 3 } else { 5 };
-            let x = separable(graph, &format!("{name}/1"), x, kernel, stride, 1)?;
-            let x = graph.add(format!("{name}/relu"), Op::Relu, &[x])?;
-            separable(graph, &format!("{name}/2"), x, kernel, 1, 1)
-        }
-        Operation::DilConv3x3 => separable(graph, name, x, 3, stride, 2),
-        Operation::DilConv5x5 => separable(graph, name, x, 5, stride, 2),
-        Operation::AvgPool3x3 => graph.add(name, Op::AvgPool(pool), &[x]),
-        Operation::MaxPool3x3 => graph.add(name, Op::MaxPool(pool), &[x]),
-        Operation::Identity | Operation::Zero => Ok(x),
-    }
-}
-
-/// Depthwise, then pointwise. No BatchNorm stands between the two, so the first has no bias.
-fn separable(
-    graph: &mut Graph,
-    name: &str,
-    x: NodeId,
-    kernel: usize,
-    stride: usize,
-    dilation: usize,
-) -> Result<NodeId> {
-    let channels = graph[x].shape[1];
-    let depthwise = Conv2d {
-        stride: [stride; 2],
-        padding: [dilation * (kernel - 1) / 2; 2],
-        dilation,
-        groups: channels,
+/// A shape; of one that begins with the batch of one image, the rest.
+fn extents(shape: &Shape) -> String {
+    let extents = match shape[..] {
+        [1, ref image @ ..] if !image.is_empty() => image,
+        ref all => all,
     };
-    let weight =
-        graph.parameter(format!("{name}/dw/weight"), [channels, 1, kernel, kernel], Init::FanIn)?;
-    let x = graph.add(format!("{name}/dw"), Op::Conv2d(depthwise), &[x, weight])?;
-    convolution(graph, &format!("{name}/pw"), x, channels, 1, Conv2d::default())
+    extents.iter().map(usize::to_string).collect::<Vec<_>>().join("×")
+}
+
+/// What an operation does beside its name, as far as it is not the usual.
+fn settings(op: &Op) -> String {
+    let mut text = String::new();
+    let mut say = |name: &str, values: &[usize], usual: usize| {
+        if values.iter().any(|&value| value != usual) {
+            let values = values.iter().map(usize::to_string).collect::<Vec<_>>().join("×");
+            write!(text, " {name} {values}").expect("a string takes all");
+        }
+    };
+    match op {
+        Op::Conv2d(Conv2d { stride, padding, dilation, groups }) => {
+            say("stride", stride, 1);
+            say("padding", padding, 0);
+            say("dilation", &[*dilation], 1);
+            say("groups", &[*groups], 1);
+        }
+        Op::MaxPool(Pool { kernel, stride, padding })
+        | Op::AvgPool(Pool { kernel, stride, padding }) => {
+            say("of", &[*kernel], 0);
+            say("stride", &[*stride], 1);
+            say("padding", &[*padding], 0);
+        }
+        Op::Crop { top, left } => say("of", &[*top, *left], 1),
+        Op::WeightedSum { terms } => say("terms", terms, usize::MAX),
+        Op::Select { index } => say("index", &[*index], usize::MAX),
+        Op::Scale { factor } => return format!(" by {factor}"),
+        Op::CrossEntropy { smoothing } => return format!(" smoothing {smoothing}"),
+        Op::Input
+        | Op::Parameter { .. }
+        | Op::BatchNorm(_)
+        | Op::Relu
+        | Op::Activation(_)
+        | Op::GlobalAvgPool
+        | Op::Add
+        | Op::Concat
+        | Op::Linear
+        | Op::Reshape
+        | Op::Softmax
+        | Op::DropPath
+        | Op::Gate => {}
+    }
+    text
 }

@@ -1,15 +1,16 @@
 //! Networks to be timed: those that a part is measured with, and whole ones.
 
-use adwp_engine::{Conv2d, Graph, Init, NodeId, Op, Role, Variable, Variables};
+use adwp_engine::{
+    Conv2d, Graph, Init, NodeId, Op, Role, Variable, VariableKind, VariableSpec, Variables,
+};
 use adwp_export::fold_batch_norms;
 use adwp_export::onnx::onnx_bytes;
-use adwp_models::{CellGenotype, Discrete, Genotype, ModelError, NODES, Operation, Pair, Skeleton};
-use rand::seq::index::sample;
-use rand::{Rng, SeedableRng};
+use adwp_models::{Blueprint, Discrete};
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::Result;
-use crate::part::{Image, Part, classifier, convolution};
+use crate::part::Part;
 
 /// Copies of a part that a network with it has more than one without it.
 pub(crate) const COPIES: usize = 8;
@@ -31,12 +32,12 @@ pub struct Timeable {
 }
 
 impl Timeable {
-    /// The network of a genotype, as the exporter would write it, with random weights.
+    /// A network as the exporter would write it, with random weights.
     ///
     /// # Errors
-    /// When the genotype is not one of the skeleton.
-    pub fn whole(genotype: &Genotype, skeleton: &Skeleton) -> Result<Self> {
-        let Discrete { graph, images, logits, .. } = Discrete::build(genotype, skeleton, 1, None)?;
+    /// When the sizes make no network.
+    pub fn whole(blueprint: &Blueprint) -> Result<Self> {
+        let Discrete { graph, images, logits, .. } = blueprint.build(1, None)?;
         let (folded, variables, logits) = fold_batch_norms(&graph, &weights(&graph)?, logits)?;
         let images = folded.find(&graph[images].name)?;
         Ok(Self { graph: folded, variables, images, logits })
@@ -59,8 +60,8 @@ impl Timeable {
 fn weights(graph: &Graph) -> Result<Variables> {
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let mut variables = Variables::new();
-    for (name, shape, init) in graph.variables() {
-        if init == Some(Init::Constant(0.0)) {
+    for VariableSpec { name, shape, kind, .. } in graph.variables() {
+        if kind == (VariableKind::Parameter { init: Init::Constant(0.0) }) {
             let data = Init::Uniform(1.0).draw(&shape, &mut rng);
             variables.insert(Variable::new(name, shape, data, Role::Parameter));
         }
@@ -80,25 +81,19 @@ pub(crate) struct Probe {
 }
 
 impl Probe {
-    pub(crate) fn new(part: Part) -> Result<Self> {
-        match part {
-            Part::Classifier { image, classes } => {
-                let mut graph = Graph::new();
-                let images = input(&mut graph, image)?;
-                let logits = classifier(&mut graph, "classifier", images, classes)?;
-                Ok(Self { with: Timeable::new(graph, images, logits)?, without: None, copies: 1 })
-            }
-            part => Ok(Self {
-                with: carrier(part, true)?,
-                without: Some(carrier(part, false)?),
-                copies: COPIES,
-            }),
+    /// # Errors
+    /// When the part reads values that are not cut out of one image.
+    pub(crate) fn new(part: &Part) -> Result<Self> {
+        // What gives no image is the end of a network, with what every run of a session takes.
+        if part.output().len() == 4 {
+            let (with, without) = (carrier(part, true)?, Some(carrier(part, false)?));
+            return Ok(Self { with, without, copies: COPIES });
         }
+        let mut graph = Graph::new();
+        let images = graph.input("images", part.inputs()[0].clone())?;
+        let logits = part.add(&mut graph, "part", &vec![images; part.inputs().len()])?;
+        Ok(Self { with: Timeable::new(graph, images, logits)?, without: None, copies: 1 })
     }
-}
-
-fn input(graph: &mut Graph, [channels, height, width]: Image) -> Result<NodeId> {
-    Ok(graph.input("images", [1, channels, height, width])?)
 }
 
 /// A network that carries copies of a part as a cell carries its operations.
@@ -109,82 +104,59 @@ fn input(graph: &mut Graph, [channels, height, width]: Image) -> Result<NodeId> 
 /// differ by the copies alone: the part reads what a convolution gave and what others read too, its
 /// result is joined with that of a convolution, and no two copies compute the same, which a runtime
 /// would notice.
-fn carrier(part: Part, copies: bool) -> Result<Timeable> {
+fn carrier(part: &Part, copies: bool) -> Result<Timeable> {
     let mut graph = Graph::new();
     let g = &mut graph;
-    let images = input(g, part.inputs()[0])?;
+    let largest = part.inputs().iter().max_by_key(|shape| shape.elements());
+    let image = largest.cloned().unwrap_or_else(|| part.output().clone());
+    let images = g.input("images", image.clone())?;
     let mut x = vec![link(g, "x0", images)?];
     for i in 1..=COPIES {
         x.push(link(g, &format!("x{i}"), x[i - 1])?);
     }
-    // A reduction's crop is a part of its own: all copies read the same.
-    let cropped = match part {
-        Part::Reduce { .. } => Some(g.add("crop", Op::Crop { top: 1, left: 1 }, &[x[0]])?),
-        _ => None,
-    };
+    // What is cut out of a value is there once for all that read it: all copies read the same.
+    let mut cropped = Vec::with_capacity(part.inputs().len());
+    for (i, shape) in part.inputs().iter().enumerate() {
+        let less = |axis: usize| image[axis].saturating_sub(shape[axis]);
+        let (top, left) = (less(2), less(3));
+        cropped.push(match (top, left) {
+            (0, 0) => None,
+            _ => Some(g.add(format!("crop{i}"), Op::Crop { top, left }, &[x[0]])?),
+        });
+    }
     let place = |g: &mut Graph, name: &str, x: NodeId| {
-        let inputs: Vec<NodeId> = match cropped {
-            Some(cropped) => vec![x, cropped],
-            None => vec![x; part.inputs().len()],
-        };
+        let inputs: Vec<NodeId> = cropped.iter().map(|cropped| cropped.unwrap_or(x)).collect();
         part.add(g, name, &inputs)
     };
-    let only = match part {
-        Part::Sum { .. } => x[COPIES],
-        _ => place(g, "only", x[COPIES])?,
+    let only = match part.terms() {
+        Some(_) => x[COPIES],
+        None => place(g, "only", x[COPIES])?,
     };
     let mut y = only;
     for (i, &from) in x[..COPIES].iter().enumerate() {
         y = link(g, &format!("y{i}"), y)?;
-        y = match part {
-            Part::Sum { terms, .. } if copies => {
+        y = match part.terms() {
+            Some(terms) if copies => {
                 g.add(format!("sum{i}"), Op::Add, &[vec![y], vec![only; terms - 1]].concat())?
             }
-            Part::Sum { .. } => y,
-            _ => {
+            Some(_) => y,
+            None => {
                 let term = if copies { place(g, &format!("copy{i}"), from)? } else { only };
                 g.add(format!("sum{i}"), Op::Add, &[y, term])?
             }
         };
     }
-    let logits = classifier(g, "classifier", y, CLASSES)?;
+    let x = g.add("classifier/pool", Op::GlobalAvgPool, &[y])?;
+    let weight = g.parameter("classifier/weight", [CLASSES, g[x].shape[1]], Init::FanIn)?;
+    let logits = g.add("classifier", Op::Linear, &[x, weight])?;
     Timeable::new(graph, images, logits)
 }
 
 /// The cheapest convolution: one weight a channel.
 fn link(graph: &mut Graph, name: &str, x: NodeId) -> Result<NodeId> {
     let channels = graph[x].shape[1];
-    Ok(convolution(graph, name, x, channels, 1, Conv2d { groups: channels, ..Conv2d::default() })?)
-}
-
-/// An architecture drawn evenly from all of the space: every node sums `keep` pairs of all that it
-/// can have.
-///
-/// # Errors
-/// When a node has fewer pairs, or `keep` is 0.
-pub fn random_genotype(
-    skeleton: &Skeleton,
-    keep: usize,
-    rng: &mut impl Rng,
-) -> Result<Genotype, ModelError> {
-    let fewest = 2 * Operation::CONNECTING.len();
-    if !(1..=fewest).contains(&keep) {
-        return Err(ModelError::Invalid(format!(
-            "a node cannot sum {keep} pairs: the first one has {fewest} to choose from"
-        )));
-    }
-    let mut node = |node: usize| {
-        let ops = Operation::CONNECTING;
-        let mut places = sample(rng, (node + 2) * ops.len(), keep).into_vec();
-        places.sort_unstable();
-        places
-            .into_iter()
-            .map(|place| Pair { input: place / ops.len(), op: ops[place % ops.len()] })
-            .collect()
-    };
-    let cells = skeleton
-        .cells()
-        .into_iter()
-        .map(|site| CellGenotype { kind: site.kind, nodes: (0..NODES).map(&mut node).collect() });
-    Genotype::new(cells.collect())
+    let weight = graph.parameter(format!("{name}/weight"), [channels, 1, 1, 1], Init::FanIn)?;
+    let bias = graph.parameter(format!("{name}/bias"), [channels], Init::Constant(0.0))?;
+    let conv = Conv2d { groups: channels, ..Conv2d::default() };
+    Ok(graph.add(name, Op::Conv2d(conv), &[x, weight, bias])?)
 }

@@ -1,16 +1,16 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use adwp_deploy::latency::{noise, percentile};
 use adwp_deploy::machine::Machine;
+use adwp_deploy::noise::noise;
 use adwp_deploy::ort_library::OrtLibrary;
 use adwp_deploy::runtime::{Runtime, Session, SessionOptions};
-use adwp_models::Skeleton;
+use adwp_deploy::statistics::percentile;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::{LutError, Result, Timeable, random_genotype};
+use crate::{LutError, Networks, Result, Timeable};
 
 /// Rounds in which the machine was quiet that a network is timed in.
 const QUIET_ROUNDS: usize = 15;
@@ -71,9 +71,9 @@ pub struct Setup {
     pub threads: usize,
     /// Images in one run: 1.
     pub batch: usize,
-    /// Sizes of the yardstick: those of the networks that a table is first made for. What competes
+    /// What the yardstick is drawn from: the networks that a table is first made for. What competes
     /// for caches and memory slows down a smaller network less.
-    pub yardstick: Skeleton,
+    pub yardstick: Networks,
 }
 
 impl Setup {
@@ -146,15 +146,11 @@ impl RuntimeStopwatch {
         threads: usize,
         ort_library: Option<OrtLibrary>,
         min_time: Duration,
-        yardstick: Skeleton,
+        yardstick: Networks,
     ) -> Result<Self> {
-        let genotype = random_genotype(&yardstick, 2, &mut ChaCha8Rng::seed_from_u64(0))?;
-        let runner = Runner::start(
-            &Timeable::whole(&genotype, &yardstick)?,
-            runtime,
-            threads,
-            ort_library.as_ref(),
-        )?;
+        let network = yardstick.sample(1, &mut ChaCha8Rng::seed_from_u64(0))?;
+        let runner =
+            Runner::start(&Timeable::whole(&network[0])?, runtime, threads, ort_library.as_ref())?;
         let setup = Setup {
             machine: Machine::read(),
             runtime,

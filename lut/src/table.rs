@@ -1,21 +1,23 @@
 use std::path::Path;
 
-use adwp_models::{CellGenotype, ChoiceCosts, Genotype, IntensiveSpace, NODES, Skeleton};
+use adwp_engine::Owner;
+use adwp_models::{Blueprint, ChoiceCosts, ModelError, Space};
 use adwp_train::{read_text, write_atomic};
 use serde::{Deserialize, Serialize};
 
-use crate::network::{Owner, parts};
+use crate::networks::parts;
+use crate::part::{Cut, Part};
 use crate::stopwatch::slowdown;
-use crate::{Calibration, LutError, Part, Result, Setup, Stopwatch, Timing};
+use crate::{Calibration, LutError, Networks, Result, Setup, Stopwatch, Timing};
 
-const SCHEMA: &str = "adwp/latency-table/1";
+const SCHEMA: &str = "adwp/latency-table/2";
 
 /// The latency of a part, and what it was found from.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
-    /// Which part.
-    pub part: Part,
+    /// The text of the part.
+    pub part: String,
     /// Its latency in milliseconds: the difference of the two timings for each copy, and 0 where
     /// noise made that negative.
     pub ms: f64,
@@ -28,7 +30,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    pub(crate) fn new(part: Part, copies: usize, with: Timing, without: Option<Timing>) -> Self {
+    pub(crate) fn new(part: String, copies: usize, with: Timing, without: Option<Timing>) -> Self {
         let difference = with.ms - without.map_or(0.0, |without| without.ms);
         Self { part, ms: difference.max(0.0) / copies as f64, copies, with, without }
     }
@@ -76,18 +78,18 @@ impl LatencyTable {
 
     fn from_json(text: &str) -> Result<Self, String> {
         let mut table: Self = adwp_base::from_json(text, SCHEMA).map_err(|e| e.to_string())?;
-        table.entries.sort_by_key(|entry| entry.part);
+        table.entries.sort_by(|a, b| a.part.cmp(&b.part));
         table.validate()?;
         Ok(table)
     }
 
     fn validate(&self) -> Result<(), String> {
         if let Some(twice) = self.entries.windows(2).find(|pair| pair[0].part == pair[1].part) {
-            return Err(format!("there are two entries for the {}", twice[0].part));
+            return Err(format!("there are two entries for {}", twice[0].part));
         }
         if let Some(entry) = self.entries.iter().find(|entry| entry.ms < 0.0 || entry.copies == 0) {
             return Err(format!(
-                "the entry for the {} has {} ms from {} copies",
+                "the entry for {} has {} ms from {} copies",
                 entry.part, entry.ms, entry.copies
             ));
         }
@@ -142,23 +144,23 @@ impl LatencyTable {
         self.entries.iter().filter(|entry| slowdown(entry) > 1.0).count()
     }
 
-    /// The entry of a part.
-    pub fn entry(&self, part: Part) -> Option<&Entry> {
-        let place = self.entries.binary_search_by_key(&part, |entry| entry.part).ok()?;
-        Some(&self.entries[place])
+    /// The entry of a part, by its text.
+    pub fn entry(&self, part: &str) -> Option<&Entry> {
+        Some(&self.entries[self.place(part).ok()?])
     }
 
-    /// The calibration for networks of a skeleton whose nodes sum `keep` pairs.
+    /// Where the entry of a part is, or would be.
+    fn place(&self, part: &str) -> Result<usize, usize> {
+        self.entries.binary_search_by(|entry| entry.part.as_str().cmp(part))
+    }
+
+    /// The calibration for networks.
     ///
     /// # Errors
     /// [`LutError::Missing`] when there is none.
-    pub fn calibration(&self, skeleton: &Skeleton, keep: usize) -> Result<&Calibration> {
-        let missing =
-            || LutError::missing("calibration for networks of these sizes", skeleton, keep);
-        self.calibrations
-            .iter()
-            .find(|c| (c.skeleton, c.keep) == (*skeleton, keep))
-            .ok_or_else(missing)
+    pub fn calibration(&self, networks: &Networks) -> Result<&Calibration> {
+        let found = self.calibrations.iter().find(|calibration| calibration.of == *networks);
+        found.ok_or_else(|| networks.missing("calibration for networks of these sizes"))
     }
 
     /// The yardstick took `yardstick_ms`. Where the machine was never so quiet before, what was
@@ -185,7 +187,7 @@ impl LatencyTable {
 
     /// Adds an entry, in the place of one of the same part.
     pub(crate) fn insert(&mut self, entry: Entry) {
-        match self.entries.binary_search_by_key(&entry.part, |entry| entry.part) {
+        match self.place(&entry.part) {
             Ok(place) => self.entries[place] = entry,
             Err(place) => self.entries.insert(place, entry),
         }
@@ -193,14 +195,13 @@ impl LatencyTable {
 
     /// Adds a calibration, in the place of one of the same networks.
     pub(crate) fn calibrate(&mut self, calibration: Calibration) {
-        self.calibrations
-            .retain(|old| (old.skeleton, old.keep) != (calibration.skeleton, calibration.keep));
+        self.calibrations.retain(|old| old.of != calibration.of);
         self.calibrations.push(calibration);
     }
 
-    fn ms(&self, part: Part, skeleton: &Skeleton, keep: usize) -> Result<f64> {
-        let entry =
-            self.entry(part).ok_or_else(|| LutError::missing(part.to_string(), skeleton, keep))?;
+    fn ms(&self, part: &Part, networks: &Networks) -> Result<f64> {
+        let text = part.to_string();
+        let entry = self.entry(&text).ok_or_else(|| networks.missing(text.as_str()))?;
         Ok(entry.ms)
     }
 
@@ -208,23 +209,22 @@ impl LatencyTable {
     ///
     /// # Errors
     /// As [`Self::predict`].
-    pub(crate) fn sum(&self, genotype: &Genotype, skeleton: &Skeleton) -> Result<f64> {
-        let keep = keep_of(genotype);
-        parts(genotype, skeleton)?.into_iter().map(|(_, part)| self.ms(part, skeleton, keep)).sum()
+    pub(crate) fn sum(&self, blueprint: &Blueprint) -> Result<f64> {
+        let networks = covered(blueprint)?;
+        parts(blueprint)?.iter().map(|cut| self.ms(&cut.part, &networks)).sum()
     }
 
     /// The latency of a network in milliseconds, for one image.
     ///
     /// # Errors
-    /// When the genotype is not one of the skeleton; [`LutError::Missing`] when the table lacks a
-    /// part of it or was not calibrated for it.
-    pub fn predict(&self, genotype: &Genotype, skeleton: &Skeleton) -> Result<f64> {
-        let sum = self.sum(genotype, skeleton)?;
-        Ok(self.calibration(skeleton, keep_of(genotype))?.latency_ms(sum))
+    /// When no table is of such networks, or the sizes make none; [`LutError::Missing`] when the
+    /// table lacks a part of it or was not calibrated for it.
+    pub fn predict(&self, blueprint: &Blueprint) -> Result<f64> {
+        Ok(self.calibration(&covered(blueprint)?)?.latency_ms(self.sum(blueprint)?))
     }
 
-    /// What every candidate of a space adds to the latency of a network whose nodes sum `keep` of
-    /// them, in milliseconds.
+    /// What every option of a space adds to the latency of its networks, which are some of
+    /// `networks`, in milliseconds.
     ///
     /// With the fixed part they add up to [`Self::predict`] where nothing falls away and nothing is
     /// shared, and to more elsewhere: the fixed part has every preprocessing and every ReLU that a
@@ -232,45 +232,32 @@ impl LatencyTable {
     ///
     /// # Errors
     /// As [`Self::predict`].
-    pub fn choice_costs(
-        &self,
-        space: &IntensiveSpace,
-        skeleton: &Skeleton,
-        keep: usize,
-    ) -> Result<ChoiceCosts> {
-        let calibration = self.calibration(skeleton, keep)?;
-        let ms = |part| self.ms(part, skeleton, keep).map(|ms| calibration.factor * ms);
-        let widest = skeleton
-            .cells()
-            .into_iter()
-            .map(|site| CellGenotype { kind: site.kind, nodes: space.cell(site.kind).clone() });
-        let widest = Genotype::new(widest.collect())?;
-        let mut costs = ChoiceCosts {
-            fixed: calibration.offset_ms,
-            cells: vec![vec![0.0; NODES * space.width()]; skeleton.cells],
-        };
-        for (owner, part) in parts(&widest, skeleton)? {
-            match (owner, part) {
-                (Owner::Network, Part::Sum { .. }) if keep < 2 => {}
-                (Owner::Network, Part::Sum { image, .. }) => {
-                    costs.fixed += ms(Part::Sum { terms: keep, image })?
+    pub fn choice_costs(&self, space: &dyn Space, networks: &Networks) -> Result<ChoiceCosts> {
+        let calibration = self.calibration(networks)?;
+        let ms = |part: &Part| self.ms(part, networks).map(|ms| calibration.factor * ms);
+        let mut costs = ChoiceCosts::none(space);
+        costs.fixed = calibration.offset_ms;
+        for Cut { owner, part, readers } in parts(&space.blueprint(&space.widest())?)? {
+            match owner {
+                Owner::Node { node, .. } if part.terms().is_some() => match space.terms(node) {
+                    0 | 1 => {}
+                    terms => costs.fixed += ms(&Part::sum(terms, part.output()))?,
+                },
+                _ if part.is_crop() && !readers.is_empty() => {
+                    let ms = ms(&part)?;
+                    for candidate in readers {
+                        *costs.of_mut(space, Owner::Candidate(candidate)) += ms;
+                    }
                 }
-                (Owner::Network, part) => costs.fixed += ms(part)?,
-                (Owner::Pair { cell, node, place }, part) => {
-                    let crop = match part {
-                        Part::Reduce { image, .. } => ms(Part::Crop { image })?,
-                        _ => 0.0,
-                    };
-                    costs.cells[cell][node * space.width() + place] += ms(part)? + crop;
-                }
-                (Owner::Pairs, _) => {}
+                _ => *costs.of_mut(space, owner) += ms(&part)?,
             }
         }
         Ok(costs)
     }
 }
 
-/// How many pairs the nodes of a genotype sum.
-fn keep_of(genotype: &Genotype) -> usize {
-    genotype.cells.iter().flat_map(|cell| &cell.nodes).map(Vec::len).max().unwrap_or(0)
+/// The networks that a network is one of.
+fn covered(blueprint: &Blueprint) -> Result<Networks> {
+    let message = "latency tables are of networks of a space that can be searched";
+    Networks::of(blueprint).ok_or_else(|| ModelError::Invalid(message.into()).into())
 }

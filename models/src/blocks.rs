@@ -1,15 +1,12 @@
 //! The building blocks of all networks: operations of the space, preprocessing, stems, heads.
 
-use adwp_engine::{BatchNorm, Conv2d, Graph, Init, NodeId, Op, Pool, Result};
+use adwp_engine::{BatchNorm, Conv2d, Graph, Init, NodeId, Op, Owner, Pool, Result};
 
 use crate::hypernetwork::{Generator, GeneratorActivation};
 use crate::{Operation, Stem};
 
 /// Added to every variance, as in PyTorch.
 pub const BATCH_NORM_EPSILON: f32 = 1e-5;
-
-/// The last linear layer of every network.
-pub(crate) const CLASSIFIER: &str = "classifier/linear";
 
 /// Where the weights of an operation's convolutions come from.
 #[derive(Clone, Copy)]
@@ -25,6 +22,15 @@ pub(crate) enum Weights {
         /// The two linear layers.
         generator: Generator,
     },
+}
+
+/// A depthwise convolution that pads its input so that stride 1 keeps the size.
+#[derive(Clone, Copy)]
+pub(crate) struct Depthwise {
+    /// Side of the kernel, odd.
+    pub(crate) kernel: usize,
+    pub(crate) stride: usize,
+    pub(crate) dilation: usize,
 }
 
 /// What can be dropped from a network while it is searched, sample by sample.
@@ -49,6 +55,18 @@ pub(crate) struct Builder {
 impl Builder {
     pub(crate) fn new(affine: bool) -> Self {
         Self { graph: Graph::new(), affine }
+    }
+
+    /// Adds what belongs to a section of the network; `work` gets what its names begin with.
+    pub(crate) fn owned<T, E>(
+        &mut self,
+        owner: Owner,
+        work: impl FnOnce(&mut Self, &str) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let before = self.graph.set_owner(owner);
+        let result = work(self, &owner.to_string());
+        self.graph.set_owner(before);
+        result
     }
 
     pub(crate) fn channels(&self, x: NodeId) -> usize {
@@ -147,42 +165,39 @@ impl Builder {
 
     /// relu(x); one node for all that read it.
     pub(crate) fn relu(&mut self, x: NodeId) -> Result<NodeId> {
-        let name = format!("{}/relu", self.graph[x].name);
+        self.shared("relu", Op::Relu, x)
+    }
+
+    /// An operation on x that is there once for all that read it, and belongs to what x belongs to.
+    fn shared(&mut self, name: &str, op: Op, x: NodeId) -> Result<NodeId> {
+        let name = format!("{}/{name}", self.graph[x].name);
         match self.graph.find(&name) {
             Ok(id) => Ok(id),
-            Err(_) => self.graph.add(name, Op::Relu, &[x]),
+            Err(_) => self.owned(self.graph[x].owner, |b, _| b.graph.add(name, op, &[x])),
         }
     }
 
     /// Depthwise, then pointwise, then BatchNorm.
-    // a kernel is told by all of these, and only operations of cells call it
-    #[allow(clippy::too_many_arguments)]
     pub(crate) fn separable(
         &mut self,
         name: &str,
         suffix: &str,
         x: NodeId,
-        kernel: usize,
-        stride: usize,
-        dilation: usize,
+        depthwise: Depthwise,
         weights: Weights,
     ) -> Result<NodeId> {
-        let channels = self.channels(x);
-        let depthwise = Conv2d {
-            stride: [stride; 2],
-            padding: [dilation * (kernel - 1) / 2; 2],
-            dilation,
-            groups: channels,
-        };
+        let (channels, Depthwise { kernel, stride, dilation }) = (self.channels(x), depthwise);
+        let padding = [dilation * (kernel - 1) / 2; 2];
+        let depthwise = Conv2d { stride: [stride; 2], padding, dilation, groups: channels };
         let x = self.relu(x)?;
         let x =
             self.conv(&format!("{name}/dw{suffix}"), x, channels, kernel, depthwise, weights)?;
-        let x =
-            self.conv(&format!("{name}/pw{suffix}"), x, channels, 1, Conv2d::default(), weights)?;
+        let pointwise = Conv2d::default();
+        let x = self.conv(&format!("{name}/pw{suffix}"), x, channels, 1, pointwise, weights)?;
         self.batch_norm(&format!("{name}/bn{suffix}"), x)
     }
 
-    /// One operation of the space. Zero is `None`; identity at stride 1 is its input.
+    /// One operation of the DARTS space. Zero is `None`; identity at stride 1 is its input.
     pub(crate) fn operation(
         &mut self,
         name: &str,
@@ -192,47 +207,24 @@ impl Builder {
         weights: Weights,
     ) -> Result<Option<NodeId>> {
         let pool = Pool { kernel: 3, stride, padding: 1 };
+        let depthwise = |kernel, dilation| Depthwise { kernel, stride, dilation };
+        let mut twice = |kernel| {
+            let x = self.separable(name, "1", x, depthwise(kernel, 1), weights)?;
+            let unstrided = Depthwise { stride: 1, ..depthwise(kernel, 1) };
+            self.separable(name, "2", x, unstrided, weights)
+        };
         let y = match op {
             Operation::Zero => return Ok(None),
             Operation::Identity if stride == 1 => x,
             Operation::Identity => self.factorized_reduction(name, x, self.channels(x), weights)?,
-            Operation::SepConv3x3 | Operation::SepConv5x5 => {
-                let kernel = if op == Operation::SepConv3x3 { 3 } else { 5 };
-                let x = self.separable(name, "1", x, kernel, stride, 1, weights)?;
-                self.separable(name, "2", x, kernel, 1, 1, weights)?
-            }
-            Operation::DilConv3x3 => self.separable(name, "", x, 3, stride, 2, weights)?,
-            Operation::DilConv5x5 => self.separable(name, "", x, 5, stride, 2, weights)?,
+            Operation::SepConv3x3 => twice(3)?,
+            Operation::SepConv5x5 => twice(5)?,
+            Operation::DilConv3x3 => self.separable(name, "", x, depthwise(3, 2), weights)?,
+            Operation::DilConv5x5 => self.separable(name, "", x, depthwise(5, 2), weights)?,
             Operation::AvgPool3x3 => self.pool(name, Op::AvgPool(pool), x)?,
             Operation::MaxPool3x3 => self.pool(name, Op::MaxPool(pool), x)?,
         };
         Ok(Some(y))
-    }
-
-    /// [`Self::operation`] in a network to be searched. An identity that can be dropped gets a mask
-    /// input, which is added to `masks`.
-    // those of an operation, and what can be dropped with where its mask goes
-    #[allow(clippy::too_many_arguments)]
-    pub(crate) fn candidate(
-        &mut self,
-        name: &str,
-        op: Operation,
-        x: NodeId,
-        stride: usize,
-        weights: Weights,
-        dropped: Dropped,
-        masks: &mut Vec<NodeId>,
-    ) -> Result<Option<NodeId>> {
-        let y = self.operation(name, op, x, stride, weights)?;
-        match (y, op, dropped) {
-            (Some(y), Operation::Identity, Dropped::Identities) => {
-                let batch = self.graph[x].shape[0];
-                let mask = self.graph.input(format!("{name}/mask"), [batch])?;
-                masks.push(mask);
-                Ok(Some(self.graph.add(format!("{name}/drop"), Op::DropPath, &[y, mask])?))
-            }
-            (y, _, Dropped::Identities | Dropped::Nothing) => Ok(y),
-        }
     }
 
     fn pool(&mut self, name: &str, op: Op, x: NodeId) -> Result<NodeId> {
@@ -257,11 +249,7 @@ impl Builder {
     ) -> Result<NodeId> {
         let stride2 = Conv2d { stride: [2; 2], ..Conv2d::default() };
         let x = self.relu(x)?;
-        let shifted_name = format!("{}/shifted", self.graph[x].name);
-        let shifted = match self.graph.find(&shifted_name) {
-            Ok(id) => id,
-            Err(_) => self.graph.add(shifted_name, Op::Crop { top: 1, left: 1 }, &[x])?,
-        };
+        let shifted = self.shared("shifted", Op::Crop { top: 1, left: 1 }, x)?;
         let even = self.conv(&format!("{name}/even"), x, out / 2, 1, stride2, weights)?;
         let even = self.batch_norm(&format!("{name}/even_bn"), even)?;
         let odd = self.conv(&format!("{name}/odd"), shifted, out - out / 2, 1, stride2, weights)?;
@@ -269,28 +257,61 @@ impl Builder {
         self.graph.add(format!("{name}/concat"), Op::Concat, &[even, odd])
     }
 
-    /// relu, 1×1 convolution, BatchNorm: brings a cell's input to its channels.
-    fn preprocess(&mut self, name: &str, x: NodeId, out: usize) -> Result<NodeId> {
+    /// ReLU, convolution, BatchNorm; padded so that stride 1 keeps the size.
+    pub(crate) fn relu_conv_norm(
+        &mut self,
+        name: &str,
+        x: NodeId,
+        out: usize,
+        kernel: usize,
+        stride: usize,
+        weights: Weights,
+    ) -> Result<NodeId> {
+        let padding = [(kernel - 1) / 2; 2];
+        let conv = Conv2d { stride: [stride; 2], padding, ..Conv2d::default() };
         let x = self.relu(x)?;
-        let x = self.conv(&format!("{name}/conv"), x, out, 1, Conv2d::default(), Weights::Own)?;
+        let x = self.conv(&format!("{name}/conv"), x, out, kernel, conv, weights)?;
         self.batch_norm(&format!("{name}/bn"), x)
+    }
+
+    /// Brings a cell's input to its channels.
+    fn preprocess(&mut self, name: &str, x: NodeId, out: usize) -> Result<NodeId> {
+        self.relu_conv_norm(name, x, out, 1, 1, Weights::Own)
+    }
+
+    /// The basic block of ResNet with pre-activation at stride 2, whose shortcut is an average pool
+    /// and a 1×1 convolution (NAS-Bench-201).
+    pub(crate) fn residual_reduction(
+        &mut self,
+        name: &str,
+        x: NodeId,
+        out: usize,
+    ) -> Result<NodeId> {
+        let y = self.relu_conv_norm(&format!("{name}/1"), x, out, 3, 2, Weights::Own)?;
+        let y = self.relu_conv_norm(&format!("{name}/2"), y, out, 3, 1, Weights::Own)?;
+        let pool = Pool { kernel: 2, stride: 2, padding: 0 };
+        let shortcut = self.graph.add(format!("{name}/pool"), Op::AvgPool(pool), &[x])?;
+        let (name, conv) = (format!("{name}/shortcut"), Conv2d::default());
+        let shortcut = self.conv(&name, shortcut, out, 1, conv, Weights::Own)?;
+        self.graph.add(format!("{name}/sum"), Op::Add, &[y, shortcut])
     }
 
     /// The two inputs of a cell at its channels and at one size.
     pub(crate) fn cell_inputs(
         &mut self,
-        cell: &str,
+        cell: usize,
         previous: [NodeId; 2],
         channels: usize,
     ) -> Result<[NodeId; 2]> {
-        let height = |x: NodeId| self.graph[x].shape[2];
-        let first = format!("{cell}/input0");
-        let before = if height(previous[0]) != height(previous[1]) {
-            self.factorized_reduction(&first, previous[0], channels, Weights::Own)?
-        } else {
-            self.preprocess(&first, previous[0], channels)?
-        };
-        Ok([before, self.preprocess(&format!("{cell}/input1"), previous[1], channels)?])
+        let [before, last] = previous;
+        let differ = self.graph[before].shape[2] != self.graph[last].shape[2];
+        let before = self.owned(Owner::Input { cell, input: 0 }, |b, name| match differ {
+            true => b.factorized_reduction(name, before, channels, Weights::Own),
+            false => b.preprocess(name, before, channels),
+        })?;
+        let last = self
+            .owned(Owner::Input { cell, input: 1 }, |b, name| b.preprocess(name, last, channels))?;
+        Ok([before, last])
     }
 
     /// Images in, the two inputs of the first cell out.
@@ -300,22 +321,26 @@ impl Builder {
         images: NodeId,
         channels: usize,
     ) -> Result<[NodeId; 2]> {
-        let conv3 = |stride| Conv2d { stride: [stride; 2], padding: [1; 2], ..Conv2d::default() };
+        let conv = |b: &mut Self, number: &str, x, channels: usize, stride: usize| {
+            let conv3 = Conv2d { stride: [stride; 2], padding: [1; 2], ..Conv2d::default() };
+            let x = b.conv(&format!("stem/conv{number}"), x, channels, 3, conv3, Weights::Own)?;
+            b.batch_norm(&format!("stem/bn{number}"), x)
+        };
         match stem {
-            Stem::Cifar => {
-                let x = self.conv("stem/conv", images, 3 * channels, 3, conv3(1), Weights::Own)?;
-                let x = self.batch_norm("stem/bn", x)?;
+            Stem::Cifar => self.owned(Owner::Stem { stage: 0 }, |b, _| {
+                let x = conv(b, "", images, 3 * channels, 1)?;
                 Ok([x, x])
-            }
+            }),
             Stem::Imagenet => {
-                let x = self.conv("stem/conv1", images, channels / 2, 3, conv3(2), Weights::Own)?;
-                let x = self.batch_norm("stem/bn1", x)?;
-                let x = self.relu(x)?;
-                let x = self.conv("stem/conv2", x, channels, 3, conv3(2), Weights::Own)?;
-                let first = self.batch_norm("stem/bn2", x)?;
+                let first = self.owned(Owner::Stem { stage: 0 }, |b, _| {
+                    let x = conv(b, "1", images, channels / 2, 2)?;
+                    let x = b.relu(x)?;
+                    conv(b, "2", x, channels, 2)
+                })?;
                 let x = self.relu(first)?;
-                let x = self.conv("stem/conv3", x, channels, 3, conv3(2), Weights::Own)?;
-                Ok([first, self.batch_norm("stem/bn3", x)?])
+                let second =
+                    self.owned(Owner::Stem { stage: 1 }, |b, _| conv(b, "3", x, channels, 2))?;
+                Ok([first, second])
             }
         }
     }
@@ -331,17 +356,6 @@ impl Builder {
         self.graph.add(name, Op::Linear, &[x, weight, bias])
     }
 
-    /// The global average that a classifier begins with.
-    pub(crate) fn pool_all(&mut self, x: NodeId) -> Result<NodeId> {
-        self.graph.add("classifier/pool", Op::GlobalAvgPool, &[x])
-    }
-
-    /// Global average and a linear layer.
-    pub(crate) fn classifier(&mut self, x: NodeId, classes: usize) -> Result<NodeId> {
-        let x = self.pool_all(x)?;
-        self.linear(CLASSIFIER, x, classes)
-    }
-
     /// The auxiliary classifier of the DARTS line: an average pool down to 2×2, 128 then 768
     /// channels, a linear layer.
     ///
@@ -350,20 +364,21 @@ impl Builder {
     pub(crate) fn auxiliary(&mut self, x: NodeId, classes: usize) -> Result<NodeId> {
         let side = self.graph[x].shape[2].min(self.graph[x].shape[3]);
         let mut x = self.relu(x)?;
-        if side > 2 {
-            let kernel = 5.min(side - 1);
-            let pool = Pool { kernel, stride: side - kernel, padding: 0 };
-            x = self.graph.add("auxiliary/pool", Op::AvgPool(pool), &[x])?;
-        }
-        let x = self.conv("auxiliary/conv1", x, 128, 1, Conv2d::default(), Weights::Own)?;
-        let x = self.batch_norm("auxiliary/bn1", x)?;
-        let x = self.relu(x)?;
-        let x =
-            self.conv("auxiliary/conv2", x, 768, side.min(2), Conv2d::default(), Weights::Own)?;
-        let x = self.batch_norm("auxiliary/bn2", x)?;
-        let x = self.relu(x)?;
-        let x = self.graph.add("auxiliary/gap", Op::GlobalAvgPool, &[x])?;
-        self.linear("auxiliary/linear", x, classes)
+        self.owned(Owner::Auxiliary, |b, name| {
+            if side > 2 {
+                let kernel = 5.min(side - 1);
+                let pool = Pool { kernel, stride: side - kernel, padding: 0 };
+                x = b.graph.add(format!("{name}/pool"), Op::AvgPool(pool), &[x])?;
+            }
+            for (number, channels, kernel) in [(1, 128, 1), (2, 768, side.min(2))] {
+                let (conv, norm) = (format!("{name}/conv{number}"), format!("{name}/bn{number}"));
+                x = b.conv(&conv, x, channels, kernel, Conv2d::default(), Weights::Own)?;
+                x = b.batch_norm(&norm, x)?;
+                x = b.relu(x)?;
+            }
+            x = b.graph.add(format!("{name}/gap"), Op::GlobalAvgPool, &[x])?;
+            b.linear(&format!("{name}/linear"), x, classes)
+        })
     }
 
     /// Mean cross-entropy under the given name.

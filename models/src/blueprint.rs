@@ -1,5 +1,6 @@
 use crate::cost::{Cost, count};
 use crate::skeleton::MAX_CHANNELS;
+use crate::space::Member;
 use crate::zoo::{Handmade, WideCells};
 use crate::{Discrete, Genotype, Heads, ModelError, Skeleton, Stem};
 
@@ -18,6 +19,13 @@ pub enum Blueprint {
         /// The cells.
         cells: WideCells,
         /// What is around them.
+        skeleton: Skeleton,
+    },
+    /// An architecture of a named space at sizes.
+    Member {
+        /// The architecture.
+        member: Member,
+        /// What is around its cells.
         skeleton: Skeleton,
     },
     /// A network with a builder of its own.
@@ -72,6 +80,7 @@ impl Blueprint {
         match self {
             Self::Cells { genotype, skeleton } => Discrete::build(genotype, skeleton, batch, heads),
             Self::WideCells { cells, skeleton } => cells.build(skeleton, batch, heads),
+            Self::Member { member, skeleton } => member.build(skeleton, batch, heads),
             Self::Handmade { network, image, classes } => {
                 network.build(*image, *classes, batch, heads)
             }
@@ -89,7 +98,9 @@ impl Blueprint {
     /// Channels, height and width of an image.
     pub fn image(&self) -> [usize; 3] {
         match self {
-            Self::Cells { skeleton, .. } | Self::WideCells { skeleton, .. } => skeleton.image,
+            Self::Cells { skeleton, .. }
+            | Self::WideCells { skeleton, .. }
+            | Self::Member { skeleton, .. } => skeleton.image,
             Self::Handmade { image, .. } => *image,
         }
     }
@@ -97,7 +108,9 @@ impl Blueprint {
     /// Classes that it tells apart.
     pub fn classes(&self) -> usize {
         match self {
-            Self::Cells { skeleton, .. } | Self::WideCells { skeleton, .. } => skeleton.classes,
+            Self::Cells { skeleton, .. }
+            | Self::WideCells { skeleton, .. }
+            | Self::Member { skeleton, .. } => skeleton.classes,
             Self::Handmade { classes, .. } => *classes,
         }
     }
@@ -106,19 +119,22 @@ impl Blueprint {
     pub fn genotype(&self) -> Option<&Genotype> {
         match self {
             Self::Cells { genotype, .. } => Some(genotype),
-            Self::WideCells { .. } | Self::Handmade { .. } => None,
+            Self::WideCells { .. } | Self::Member { .. } | Self::Handmade { .. } => None,
         }
     }
 
     /// Whether it can have an auxiliary classifier while it is trained.
     pub fn has_auxiliary(&self) -> bool {
-        self.skeleton().is_some()
+        match self {
+            Self::Cells { .. } | Self::WideCells { .. } => true,
+            Self::Member { .. } | Self::Handmade { .. } => false,
+        }
     }
 
     /// Whether it has operations that can be dropped while it is trained.
     pub fn has_drop_path(&self) -> bool {
         match self {
-            Self::Cells { .. } | Self::WideCells { .. } => true,
+            Self::Cells { .. } | Self::WideCells { .. } | Self::Member { .. } => true,
             Self::Handmade { network, .. } => network.has_residuals(),
         }
     }
@@ -126,7 +142,9 @@ impl Blueprint {
     /// What is around its cells, where it has cells.
     pub fn skeleton(&self) -> Option<Skeleton> {
         match self {
-            Self::Cells { skeleton, .. } | Self::WideCells { skeleton, .. } => Some(*skeleton),
+            Self::Cells { skeleton, .. }
+            | Self::WideCells { skeleton, .. }
+            | Self::Member { skeleton, .. } => Some(*skeleton),
             Self::Handmade { .. } => None,
         }
     }
@@ -151,13 +169,14 @@ impl Blueprint {
         };
         let step = match self {
             Self::WideCells { cells, .. } => cells.channel_step().max(of_stem),
-            Self::Cells { .. } | Self::Handmade { .. } => of_stem,
+            Self::Cells { .. } | Self::Member { .. } | Self::Handmade { .. } => of_stem,
         };
         let with = |steps: usize| {
             let skeleton = Skeleton { channels: steps * step, ..skeleton };
             match self.clone() {
                 Self::Cells { genotype, .. } => Self::Cells { genotype, skeleton },
                 Self::WideCells { cells, .. } => Self::WideCells { cells, skeleton },
+                Self::Member { member, .. } => Self::Member { member, skeleton },
                 handmade @ Self::Handmade { .. } => handmade,
             }
         };

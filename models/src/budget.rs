@@ -1,21 +1,24 @@
 //! Architectures within a limit: what every choice of a space costs, and the most probable choices
 //! that a limit allows.
 
-use std::collections::HashMap;
 use std::fmt;
 
-use crate::cost::{LayerCost, count};
-use crate::{Discrete, Genotype, IntensiveSpace, ModelError, NODES, Pair, Skeleton};
+use adwp_engine::Owner;
 
-/// What every candidate of a space costs in one network: the cost of an architecture is at most
-/// `fixed` plus that of its candidates, and less where no node reads the output of a cell or one of
+use crate::cost::{LayerCost, count};
+use crate::{
+    Choices, Decision, Genotype, Intensive, IntensiveSpace, ModelError, NODES, Skeleton, Space,
+};
+
+/// What every option of a space costs in one network: the cost of an architecture is at most
+/// `fixed` plus that of its options, and less where no node reads the output of a cell or one of
 /// its inputs, so that they fall away.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ChoiceCosts {
     /// Everything but the candidates: stem, preprocessing of the cells' inputs, classifier.
     pub fixed: f64,
-    /// For each cell the cost of its candidates, `[NODES, K]` row-major.
-    pub cells: Vec<Vec<f64>>,
+    /// For each decision the cost of its options.
+    pub decisions: Vec<Vec<f64>>,
 }
 
 /// What a network has a limited amount of.
@@ -51,77 +54,56 @@ impl fmt::Display for Resource {
 }
 
 impl ChoiceCosts {
+    /// Costs of nothing, to be added to.
+    pub fn none(space: &dyn Space) -> Self {
+        let decisions = space.decisions().iter().map(|decision| vec![0.0; decision.options]);
+        Self { fixed: 0.0, decisions: decisions.collect() }
+    }
+
     /// Trainable parameters, auxiliary head excluded.
     ///
     /// # Errors
-    /// When the skeleton makes no network.
-    pub fn params(space: &IntensiveSpace, skeleton: &Skeleton) -> Result<Self, ModelError> {
-        Self::counted(space, skeleton, |layer| layer.params)
+    /// When the space has no network.
+    pub fn params(space: &dyn Space) -> Result<Self, ModelError> {
+        Self::counted(space, |layer| layer.params)
     }
 
     /// Multiply-accumulates for one image.
     ///
     /// # Errors
-    /// When the skeleton makes no network.
-    pub fn madds(space: &IntensiveSpace, skeleton: &Skeleton) -> Result<Self, ModelError> {
-        Self::counted(space, skeleton, |layer| layer.madds)
+    /// When the space has no network.
+    pub fn madds(space: &dyn Space) -> Result<Self, ModelError> {
+        Self::counted(space, |layer| layer.madds)
     }
 
-    /// Adds up the layers of a network in which every node sums all of its candidates.
-    fn counted(
-        space: &IntensiveSpace,
-        skeleton: &Skeleton,
-        cost: impl Fn(&LayerCost) -> u64,
-    ) -> Result<Self, ModelError> {
-        let k = space.width();
-        let widest = space.widest(skeleton)?;
-        let mut places: HashMap<String, (usize, usize)> = HashMap::new();
-        for (cell, site) in skeleton.cells().iter().enumerate() {
-            for (node, pairs) in space.cell(site.kind).iter().enumerate() {
-                let named = |(i, pair): (usize, &Pair)| {
-                    (
-                        format!("cell{cell}/node{}/{}@{}", node + 2, pair.op, pair.input),
-                        (cell, node * k + i),
-                    )
-                };
-                places.extend(pairs.iter().enumerate().map(named));
-            }
-        }
-        let mut costs = Self { fixed: 0.0, cells: vec![vec![0.0; NODES * k]; skeleton.cells] };
-        for layer in count(&Discrete::build(&widest, skeleton, 1, None)?.graph).layers {
-            // A layer of a candidate is called cell/node/candidate/layer, or as the candidate where
-            // that is one layer.
-            let candidate = layer.name.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
-            match places.get(&candidate) {
-                Some(&(cell, place)) => costs.cells[cell][place] += cost(&layer) as f64,
-                None => costs.fixed += cost(&layer) as f64,
-            }
+    /// Adds up the layers of the network that has all candidates.
+    fn counted(space: &dyn Space, cost: impl Fn(&LayerCost) -> u64) -> Result<Self, ModelError> {
+        let mut costs = Self::none(space);
+        for layer in count(&space.build(&space.widest(), 1, None)?.graph).layers {
+            *costs.of_mut(space, layer.owner) += cost(&layer) as f64;
         }
         Ok(costs)
     }
 
-    /// The cost of an architecture of `space`, with everything in it that no output depends on.
+    /// The cost that what belongs to `owner` in the network of [`Space::widest`] is part of.
+    pub fn of_mut(&mut self, space: &dyn Space, owner: Owner) -> &mut f64 {
+        match owner.candidate() {
+            Some(candidate) => {
+                let (decision, option) = space.option(candidate);
+                &mut self.decisions[decision][option]
+            }
+            None => &mut self.fixed,
+        }
+    }
+
+    /// The cost of an architecture, with everything in it that no output depends on.
     ///
     /// # Panics
-    /// When it is none of the space, or of another number of cells.
-    pub fn of(&self, space: &IntensiveSpace, genotype: &Genotype) -> f64 {
-        assert_eq!(
-            self.cells.len(),
-            genotype.cells.len(),
-            "costs are those of a network with as many cells"
-        );
-        let mut sum = self.fixed;
-        for (costs, cell) in self.cells.iter().zip(&genotype.cells) {
-            let candidates = space.cell(cell.kind).iter().zip(costs.chunks_exact(space.width()));
-            for ((candidates, costs), pairs) in candidates.zip(&cell.nodes) {
-                for pair in pairs {
-                    let place = candidates.iter().position(|candidate| candidate == pair);
-                    sum += costs
-                        [place.expect("an architecture of the space has candidates of the space")];
-                }
-            }
-        }
-        sum
+    /// When it is none of the space.
+    pub fn of(&self, choices: &Choices) -> f64 {
+        assert_eq!(self.decisions.len(), choices.0.len(), "costs are those of the same space");
+        let kept = self.decisions.iter().zip(&choices.0);
+        self.fixed + kept.flat_map(|(costs, kept)| kept.iter().map(|&i| costs[i])).sum::<f64>()
     }
 }
 
@@ -129,75 +111,109 @@ impl Limit {
     /// At most so many trainable parameters.
     ///
     /// # Errors
-    /// When the skeleton makes no network.
-    pub fn params(
-        most: u64,
-        space: &IntensiveSpace,
-        skeleton: &Skeleton,
-    ) -> Result<Self, ModelError> {
-        Ok(Self {
-            resource: Resource::Params,
-            most: most as f64,
-            costs: ChoiceCosts::params(space, skeleton)?,
-        })
+    /// When the space has no network.
+    pub fn params(most: u64, space: &dyn Space) -> Result<Self, ModelError> {
+        let costs = ChoiceCosts::params(space)?;
+        Ok(Self { resource: Resource::Params, most: most as f64, costs })
     }
 
     /// At most so many multiply-accumulates for one image.
     ///
     /// # Errors
-    /// When the skeleton makes no network.
-    pub fn madds(
-        most: u64,
-        space: &IntensiveSpace,
-        skeleton: &Skeleton,
-    ) -> Result<Self, ModelError> {
-        Ok(Self {
-            resource: Resource::Madds,
-            most: most as f64,
-            costs: ChoiceCosts::madds(space, skeleton)?,
-        })
+    /// When the space has no network.
+    pub fn madds(most: u64, space: &dyn Space) -> Result<Self, ModelError> {
+        let costs = ChoiceCosts::madds(space)?;
+        Ok(Self { resource: Resource::Madds, most: most as f64, costs })
     }
 
-    /// What an architecture takes: counted where that can be done, else the sum of its choices.
+    /// What an architecture takes: counted where that can be done, else the sum of its options.
     ///
     /// # Errors
-    /// When the architecture does not fit the skeleton.
-    pub fn taken(
-        &self,
-        space: &IntensiveSpace,
-        genotype: &Genotype,
-        skeleton: &Skeleton,
-    ) -> Result<f64, ModelError> {
-        let counted =
-            || Ok::<_, ModelError>(count(&Discrete::build(genotype, skeleton, 1, None)?.graph));
+    /// When the architecture is none of the space.
+    pub fn taken(&self, space: &dyn Space, choices: &Choices) -> Result<f64, ModelError> {
+        let counted = || space.blueprint(choices)?.cost();
         Ok(match self.resource {
             Resource::Params => counted()?.params as f64,
             Resource::Madds => counted()?.madds as f64,
-            Resource::Latency => self.costs.of(space, genotype),
+            Resource::Latency => self.costs.of(choices),
         })
     }
 }
 
-/// One way to fill a node.
+/// One way to make a decision.
 #[derive(Clone, Debug)]
-struct Choice {
-    /// Which of its candidates, ascending.
-    candidates: Vec<usize>,
+struct Item {
+    /// The options that are kept, ascending.
+    options: Vec<usize>,
     /// Sum of the logarithms of their probabilities.
     value: f64,
     /// For each limit, its share of what is allowed.
     shares: Vec<f64>,
 }
 
-/// The nodes of all cells with all their choices, and what of each limit is taken whatever is
-/// chosen.
-struct Choices {
-    nodes: Vec<Vec<Choice>>,
+/// All ways to make every decision, and what of each limit is taken whatever is chosen.
+struct Knapsack {
+    decisions: Vec<Vec<Item>>,
     fixed: Vec<f64>,
 }
 
 /// Rounds in which the prices of the limits are adjusted.
 const PRICE_ROUNDS: usize = 300;
+
+/// The most probable architecture within limits, given the `probabilities` of the options of each
+/// decision: of all that the limits allow, one with as large a product of the kept probabilities as
+/// could be found. Without limits, or where none binds, it keeps the most probable options.
+///
+/// Each limit has a price, raised while it is exceeded; every decision takes what is worth most at
+/// these prices (Lagrangian relaxation of the multiple-choice knapsack problem). Single decisions
+/// are then changed for the better while the limits allow it.
+///
+/// # Errors
+/// [`ModelError::Invalid`] when nothing within the limits was found. For one limit there is nothing
+/// then.
+pub fn most_probable_within(
+    space: &dyn Space,
+    probabilities: &[Vec<f32>],
+    limits: &[Limit],
+) -> Result<Choices, ModelError> {
+    let free = space.decode(&probabilities.concat());
+    if exceeded(space, &free, limits)?.is_none() {
+        return Ok(free);
+    }
+    let knapsack = Knapsack::new(space.decisions(), probabilities, limits);
+    let chosen = knapsack.best_within().unwrap_or_else(|| knapsack.least());
+    let items = knapsack.decisions.iter().zip(chosen);
+    let choices = Choices(items.map(|(items, chosen)| items[chosen].options.clone()).collect());
+    match exceeded(space, &choices, limits)? {
+        None => Ok(choices),
+        Some((limit, taken)) => {
+            let (most, resource) = (limit.most, limit.resource);
+            let what = if limits.len() == 1 {
+                "the smallest of this space has"
+            } else {
+                "the smallest that was found has"
+            };
+            Err(ModelError::Invalid(format!(
+                "no architecture with at most {most} {resource}: {what} {taken}"
+            )))
+        }
+    }
+}
+
+/// The first limit that an architecture exceeds, and what it takes.
+fn exceeded<'a>(
+    space: &dyn Space,
+    choices: &Choices,
+    limits: &'a [Limit],
+) -> Result<Option<(&'a Limit, f64)>, ModelError> {
+    for limit in limits {
+        let taken = limit.taken(space, choices)?;
+        if taken > limit.most {
+            return Ok(Some((limit, taken)));
+        }
+    }
+    Ok(None)
+}
 
 impl IntensiveSpace {
     /// The architecture that sums all candidates in every node.
@@ -206,17 +222,11 @@ impl IntensiveSpace {
         self.discretize(skeleton, &vec![vec![0.0; NODES * k]; skeleton.cells], k)
     }
 
-    /// [`Self::discretize`] within limits, which are those of the network of `skeleton`: of all
-    /// that they allow, an architecture with as large a product of the kept probabilities as could
-    /// be found. Without limits, or where none binds, it is that of `discretize`.
-    ///
-    /// Each limit has a price, raised while it is exceeded; every node takes the choice that is
-    /// worth most at these prices (Lagrangian relaxation of the multiple-choice knapsack problem).
-    /// Single nodes are then changed for the better while the limits allow it.
+    /// [`Self::discretize`] within limits, which are those of the network of `skeleton`: see
+    /// [`most_probable_within`].
     ///
     /// # Errors
-    /// [`ModelError::Invalid`] when nothing within the limits was found. For one limit there is
-    /// nothing then.
+    /// As [`most_probable_within`].
     pub fn discretize_within(
         &self,
         skeleton: &Skeleton,
@@ -224,94 +234,36 @@ impl IntensiveSpace {
         keep: usize,
         limits: &[Limit],
     ) -> Result<Genotype, ModelError> {
-        let free = self.discretize(skeleton, probabilities, keep)?;
-        if self.exceeded(&free, skeleton, limits)?.is_none() {
-            return Ok(free);
-        }
-        let choices = Choices::new(self, probabilities, keep, limits);
-        let chosen = choices.best_within().unwrap_or_else(|| choices.least());
-        let chosen: Vec<&Choice> =
-            choices.nodes.iter().zip(chosen).map(|(node, choice)| &node[choice]).collect();
-        // Among so many candidates, those kept have the only positive scores.
-        let scores: Vec<f32> = chosen
-            .iter()
-            .flat_map(|choice| {
-                (0..self.width())
-                    .map(|candidate| f32::from(u8::from(choice.candidates.contains(&candidate))))
-            })
-            .collect();
-        let scores: Vec<Vec<f32>> =
-            scores.chunks_exact(NODES * self.width()).map(<[f32]>::to_vec).collect();
-        let genotype = self.discretize(skeleton, &scores, keep)?;
-        match self.exceeded(&genotype, skeleton, limits)? {
-            None => Ok(genotype),
-            Some((limit, taken)) => {
-                let (most, resource) = (limit.most, limit.resource);
-                let what = if limits.len() == 1 {
-                    "the smallest of this space has"
-                } else {
-                    "the smallest that was found has"
-                };
-                Err(ModelError::Invalid(format!(
-                    "no architecture with at most {most} {resource}: {what} {taken}"
-                )))
-            }
-        }
-    }
-
-    /// The first limit that an architecture exceeds, and what it takes.
-    fn exceeded<'a>(
-        &self,
-        genotype: &Genotype,
-        skeleton: &Skeleton,
-        limits: &'a [Limit],
-    ) -> Result<Option<(&'a Limit, f64)>, ModelError> {
-        for limit in limits {
-            let taken = limit.taken(self, genotype, skeleton)?;
-            if taken > limit.most {
-                return Ok(Some((limit, taken)));
-            }
-        }
-        Ok(None)
+        let space = Intensive::new(self.clone(), *skeleton, keep)?;
+        space.genotype(&most_probable_within(&space, &rows(self, probabilities), limits)?)
     }
 }
 
-impl Choices {
-    fn new(
-        space: &IntensiveSpace,
-        probabilities: &[Vec<f32>],
-        keep: usize,
-        limits: &[Limit],
-    ) -> Self {
-        let k = space.width();
-        let subsets = subsets(k, keep);
-        let node = |cell: usize, node: usize| {
-            let places = node * k..(node + 1) * k;
-            let logs: Vec<f64> = probabilities[cell][places.clone()]
+/// Probabilities of cells, `[NODES, K]` each, as a row for each node.
+fn rows(space: &IntensiveSpace, probabilities: &[Vec<f32>]) -> Vec<Vec<f32>> {
+    let rows = probabilities.iter().flat_map(|cell| cell.chunks_exact(space.width()));
+    rows.map(<[f32]>::to_vec).collect()
+}
+
+impl Knapsack {
+    fn new(decisions: &[Decision], probabilities: &[Vec<f32>], limits: &[Limit]) -> Self {
+        let items = |place: usize, Decision { options, keep }: Decision| {
+            let logs: Vec<f64> = probabilities[place]
                 .iter()
                 .map(|&p| f64::from(p.max(f32::MIN_POSITIVE)).ln())
                 .collect();
-            let choice = |candidates: &Vec<usize>| {
+            let item = |options: Vec<usize>| {
                 let share = |limit: &Limit| {
-                    candidates
-                        .iter()
-                        .map(|&i| limit.costs.cells[cell][places.start + i])
-                        .sum::<f64>()
-                        / limit.most
+                    let costs = &limit.costs.decisions[place];
+                    options.iter().map(|&i| costs[i]).sum::<f64>() / limit.most
                 };
-                Choice {
-                    value: candidates.iter().map(|&i| logs[i]).sum(),
-                    shares: limits.iter().map(share).collect(),
-                    candidates: candidates.clone(),
-                }
+                let shares = limits.iter().map(share).collect();
+                Item { value: options.iter().map(|&i| logs[i]).sum(), shares, options }
             };
-            subsets.iter().map(choice).collect()
+            subsets(options, keep).into_iter().map(item).collect()
         };
         Self {
-            nodes: (0..probabilities.len())
-                .flat_map(|cell| (0..NODES).map(move |n| (cell, n)))
-                .map(|(cell, n)| node(cell, n))
-                .collect(),
+            decisions: decisions.iter().enumerate().map(|(place, d)| items(place, *d)).collect(),
             fixed: limits.iter().map(|limit| limit.costs.fixed / limit.most).collect(),
         }
     }
@@ -319,26 +271,26 @@ impl Choices {
     /// For each limit the share that is taken.
     fn taken(&self, chosen: &[usize]) -> Vec<f64> {
         let mut taken = self.fixed.clone();
-        for (node, &choice) in self.nodes.iter().zip(chosen) {
+        for (node, &choice) in self.decisions.iter().zip(chosen) {
             taken.iter_mut().zip(&node[choice].shares).for_each(|(taken, share)| *taken += share);
         }
         taken
     }
 
     fn value(&self, chosen: &[usize]) -> f64 {
-        self.nodes.iter().zip(chosen).map(|(node, &choice)| node[choice].value).sum()
+        self.decisions.iter().zip(chosen).map(|(node, &choice)| node[choice].value).sum()
     }
 
     fn is_within(&self, chosen: &[usize]) -> bool {
         self.taken(chosen).iter().all(|&share| share <= 1.0)
     }
 
-    /// Each node's choice of the largest worth; the first of equals.
-    fn most(&self, worth: impl Fn(&Choice) -> f64) -> Vec<usize> {
-        let best = |node: &Vec<Choice>| {
+    /// For each decision the item of the largest worth; the first of equals.
+    fn most(&self, worth: impl Fn(&Item) -> f64) -> Vec<usize> {
+        let best = |node: &Vec<Item>| {
             (0..node.len()).rev().max_by(|&a, &b| worth(&node[a]).total_cmp(&worth(&node[b])))
         };
-        self.nodes.iter().map(|node| best(node).expect("every node has a choice")).collect()
+        self.decisions.iter().map(|node| best(node).expect("every decision can be made")).collect()
     }
 
     /// What takes least of all limits together.
@@ -346,7 +298,7 @@ impl Choices {
         self.most(|choice| -choice.shares.iter().sum::<f64>())
     }
 
-    /// The best choices found that all limits allow.
+    /// The best items found that all limits allow.
     fn best_within(&self) -> Option<Vec<usize>> {
         let limits = self.fixed.len();
         let mut best: Option<Vec<usize>> = None;
@@ -380,12 +332,12 @@ impl Choices {
         best.map(|chosen| self.improved(chosen))
     }
 
-    /// Changes one node at a time, the most worthwhile first, while the limits allow one.
+    /// Changes one decision at a time, the most worthwhile first, while the limits allow one.
     fn improved(&self, mut chosen: Vec<usize>) -> Vec<usize> {
         loop {
             let taken = self.taken(&chosen);
             let mut best: Option<(f64, usize, usize)> = None;
-            for (at, node) in self.nodes.iter().enumerate() {
+            for (at, node) in self.decisions.iter().enumerate() {
                 let now = &node[chosen[at]];
                 for (choice, other) in node.iter().enumerate() {
                     let gain = other.value - now.value;
@@ -427,7 +379,7 @@ fn subsets(k: usize, keep: usize) -> Vec<Vec<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Stem;
+    use crate::{Discrete, Stem};
     use rand::{RngExt, SeedableRng};
     use rand_chacha::ChaCha8Rng;
 
@@ -446,23 +398,21 @@ mod tests {
         let mut pruned = 0;
         for _ in 0..20 {
             let space = IntensiveSpace::random(6, &mut rng).unwrap();
-            let genotype = space.random_genotype(&SKELETON, 2, &mut rng).unwrap();
-            let counted = count(&Discrete::build(&genotype, &SKELETON, 1, None).unwrap().graph);
-            let summed = ChoiceCosts::params(&space, &SKELETON).unwrap().of(&space, &genotype);
+            let space = Intensive::new(space, SKELETON, 2).unwrap();
+            let choices = space.sample(&mut rng);
+            let counted = space.blueprint(&choices).unwrap().cost().unwrap();
+            let (params, madds) =
+                (ChoiceCosts::params(&space).unwrap(), ChoiceCosts::madds(&space).unwrap());
+            let (summed, madds) = (params.of(&choices), madds.of(&choices));
             assert!(counted.params as f64 <= summed, "{} {summed}", counted.params);
-            let madds = ChoiceCosts::madds(&space, &SKELETON).unwrap().of(&space, &genotype);
             assert!(counted.madds as f64 <= madds);
             if counted.madds as f64 == madds {
                 assert_eq!(counted.params as f64, summed);
             } else {
                 pruned += 1;
             }
-            let widest = space.widest(&SKELETON).unwrap();
-            let all = count(&Discrete::build(&widest, &SKELETON, 1, None).unwrap().graph);
-            assert_eq!(
-                all.params as f64,
-                ChoiceCosts::params(&space, &SKELETON).unwrap().of(&space, &widest)
-            );
+            let all = space.blueprint(&space.widest()).unwrap().cost().unwrap();
+            assert_eq!(all.params as f64, params.of(&space.widest()));
         }
         assert!(pruned < 20, "nothing was compared exactly");
     }
@@ -475,16 +425,16 @@ mod tests {
             let p = probabilities(&space, &mut rng);
             let free = space.discretize(&SKELETON, &p, 2).unwrap();
             let cost = count(&Discrete::build(&free, &SKELETON, 1, None).unwrap().graph);
-            let least = Limit::madds(1, &space, &SKELETON).unwrap();
-            let smallest = Choices::new(&space, &p, 2, &[least]);
+            let sized = Intensive::new(space.clone(), SKELETON, 2).unwrap();
+            let rows = rows(&space, &p);
+            let least = Limit::madds(1, &sized).unwrap();
+            let smallest = Knapsack::new(sized.decisions(), &rows, &[least]);
             let smallest = smallest.taken(&smallest.least())[0];
             for share in [0.6, 0.8, 1.0] {
                 let (params, madds) =
                     ((cost.params as f64 * share) as u64, (cost.madds as f64 * share) as u64);
-                let limits = [
-                    Limit::params(params, &space, &SKELETON).unwrap(),
-                    Limit::madds(madds, &space, &SKELETON).unwrap(),
-                ];
+                let limits =
+                    [Limit::params(params, &sized).unwrap(), Limit::madds(madds, &sized).unwrap()];
                 if (madds as f64) < smallest {
                     continue;
                 }
@@ -505,16 +455,11 @@ mod tests {
         for _ in 0..5 {
             let space = IntensiveSpace::random(3, &mut rng).unwrap();
             let p: Vec<Vec<f32>> =
-                (0..3).map(|_| (0..NODES * 3).map(|_| rng.random()).collect()).collect();
-            let all = ChoiceCosts::madds(&space, &skeleton)
-                .unwrap()
-                .of(&space, &space.widest(&skeleton).unwrap());
-            let choices = Choices::new(
-                &space,
-                &p,
-                1,
-                &[Limit::madds((all * 0.45) as u64, &space, &skeleton).unwrap()],
-            );
+                (0..12).map(|_| (0..3).map(|_| rng.random()).collect()).collect();
+            let space = Intensive::new(space, skeleton, 1).unwrap();
+            let all = ChoiceCosts::madds(&space).unwrap().of(&space.widest());
+            let limit = Limit::madds((all * 0.45) as u64, &space).unwrap();
+            let choices = Knapsack::new(space.decisions(), &p, &[limit]);
             let Some(found) = choices.best_within() else { continue };
             assert!(choices.is_within(&found));
             // 3 choices in each of 12 nodes.
@@ -541,7 +486,8 @@ mod tests {
         let mut rng = ChaCha8Rng::seed_from_u64(8);
         let space = IntensiveSpace::random(6, &mut rng).unwrap();
         let p = probabilities(&space, &mut rng);
-        let limits = [Limit::params(10, &space, &SKELETON).unwrap()];
+        let sized = Intensive::new(space.clone(), SKELETON, 2).unwrap();
+        let limits = [Limit::params(10, &sized).unwrap()];
         let message = space.discretize_within(&SKELETON, &p, 2, &limits).unwrap_err().to_string();
         assert!(
             message.starts_with(

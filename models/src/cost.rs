@@ -1,6 +1,6 @@
 //! Parameters and multiply-adds of a graph.
 
-use adwp_engine::{Graph, Op};
+use adwp_engine::{Graph, Op, Owner};
 use serde::Serialize;
 
 /// Cost of a network or a layer.
@@ -24,6 +24,9 @@ pub struct Cost {
 pub struct LayerCost {
     /// Name of the node.
     pub name: String,
+    /// The section of the network that it belongs to.
+    #[serde(skip)]
+    pub owner: Owner,
     /// Name of its operation.
     pub op: &'static str,
     /// Shape of its value for one image.
@@ -57,6 +60,7 @@ pub fn count(graph: &Graph) -> Cost {
         cost.madds += madds;
         cost.layers.push(LayerCost {
             name: node.name.clone(),
+            owner: node.owner,
             op: node.op.name(),
             shape,
             params,

@@ -1,7 +1,8 @@
-use adwp_engine::{EngineError, Graph, NodeId, Op};
+use adwp_engine::{EngineError, Graph, NodeId, Op, Owner};
 
-use crate::blocks::{Builder, CLASSIFIER, Weights};
-use crate::{CellKind, CellSite, Genotype, ModelError, Operation, Skeleton};
+use crate::blocks::Builder;
+use crate::cells::{CellPlan, Choice, Realisation, Stacked, Term, stack};
+use crate::{CellSite, Genotype, ModelError, NODES, Skeleton};
 
 /// What is added to a network for training.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -62,7 +63,7 @@ impl Drops {
     }
 
     /// `y`, which the operation `name` gave, times a mask where operations can be dropped.
-    pub(crate) fn drop(
+    pub(crate) fn mask(
         &mut self,
         b: &mut Builder,
         name: &str,
@@ -76,21 +77,6 @@ impl Drops {
         b.graph.add(format!("{name}/drop"), Op::DropPath, &[y, mask])
     }
 
-    /// What the last linear layer reads, `[batch, features]`, times a mask where that is wanted
-    /// (dropout).
-    pub(crate) fn features(&mut self, b: &mut Builder, x: NodeId) -> Result<NodeId, EngineError> {
-        if !self.features {
-            return Ok(x);
-        }
-        let [batch, features] = [b.graph[x].shape[0], b.graph[x].shape[1]];
-        let mask = b.graph.input("classifier/mask", [batch, features])?;
-        self.dropout = Some(mask);
-        // A gate belongs to a channel of an image; here the image is one pixel.
-        let pixels = b.graph.reshape("classifier/pixels", x, [batch, features, 1, 1])?;
-        let kept = b.graph.add("classifier/drop", Op::Gate, &[pixels, mask])?;
-        b.graph.reshape("classifier/features", kept, [batch, features])
-    }
-
     /// Global average, dropout where that is wanted, and a linear layer.
     pub(crate) fn classifier(
         &mut self,
@@ -98,11 +84,74 @@ impl Drops {
         x: NodeId,
         classes: usize,
     ) -> Result<NodeId, EngineError> {
-        let x = b.pool_all(x)?;
-        let x = self.features(b, x)?;
-        b.linear(CLASSIFIER, x, classes)
+        self.classifier_of(b, x, classes, |_, _, x| Ok(x))
+    }
+
+    /// The same, where the linear layer reads what `head` makes of the average.
+    pub(crate) fn classifier_of(
+        &mut self,
+        b: &mut Builder,
+        x: NodeId,
+        classes: usize,
+        head: impl FnOnce(&mut Builder, &str, NodeId) -> Result<NodeId, EngineError>,
+    ) -> Result<NodeId, EngineError> {
+        b.owned(Owner::Classifier, |b, name| {
+            let x = b.graph.add(format!("{name}/pool"), Op::GlobalAvgPool, &[x])?;
+            let x = head(b, name, x)?;
+            let x = self.features(b, name, x)?;
+            b.linear(&format!("{name}/linear"), x, classes)
+        })
+    }
+
+    /// Features `[batch, features]`, times a mask where they can be dropped.
+    fn features(&mut self, b: &mut Builder, name: &str, x: NodeId) -> Result<NodeId, EngineError> {
+        if !self.features {
+            return Ok(x);
+        }
+        let [batch, features] = [b.graph[x].shape[0], b.graph[x].shape[1]];
+        let mask = b.graph.input(format!("{name}/mask"), [batch, features])?;
+        self.dropout = Some(mask);
+        // A gate belongs to a channel of an image; here the image is one pixel.
+        let pixels = b.graph.reshape(format!("{name}/pixels"), x, [batch, features, 1, 1])?;
+        let kept = b.graph.add(format!("{name}/drop"), Op::Gate, &[pixels, mask])?;
+        b.graph.reshape(format!("{name}/features"), kept, [batch, features])
     }
 }
+
+/// One architecture: a node is the sum of its candidates, whose weights are parameters.
+impl Realisation for Drops {
+    fn drop(
+        &mut self,
+        b: &mut Builder,
+        name: &str,
+        y: NodeId,
+        identity: bool,
+        stride: usize,
+    ) -> Result<NodeId, ModelError> {
+        Ok(if identity && stride == 1 { y } else { self.mask(b, name, y)? })
+    }
+
+    fn join(
+        &mut self,
+        b: &mut Builder,
+        name: &str,
+        terms: &[Term],
+        states: &[NodeId],
+    ) -> Result<NodeId, ModelError> {
+        Ok(match terms {
+            // A node that nothing leads to.
+            [] => b.graph.add(name, Op::Scale { factor: 0.0 }, &states[..1])?,
+            [only] => only.value,
+            _ => {
+                let terms: Vec<NodeId> = terms.iter().map(|term| term.value).collect();
+                b.graph.add(name, Op::Add, &terms)?
+            }
+        })
+    }
+}
+
+/// The states that the output of a cell of the DARTS space concatenates.
+pub(crate) const OUTPUT: [usize; NODES] = [2, 3, 4, 5];
 
 impl Discrete {
     /// Builds the network for a batch size: for training with the heads given, else for inference.
@@ -112,80 +161,40 @@ impl Discrete {
         batch: usize,
         heads: Option<Heads>,
     ) -> Result<Self, ModelError> {
-        skeleton.validate()?;
         if genotype.cells.len() != skeleton.cells {
             let (found, expected) = (genotype.cells.len(), skeleton.cells);
             return Err(ModelError::Invalid(format!(
                 "the genotype has {found} cells, the network {expected}"
             )));
         }
-        Self::stack(skeleton, batch, heads, |b, drops, site, name, inputs| {
+        Self::stack(skeleton, batch, heads, |site| {
             let cell = &genotype.cells[site.index];
             if cell.kind != site.kind {
-                let (found, expected) = (cell.kind, site.kind);
-                let message = format!(
-                    "cell {} of the genotype is a {found:?} cell, the network has a {expected:?} \
-                     cell there",
-                    site.index
-                );
-                return Err(ModelError::Invalid(message));
+                let (index, found, expected) = (site.index, cell.kind, site.kind);
+                return Err(ModelError::Invalid(format!(
+                    "cell {index} of the genotype is a {found:?} cell, the network has a \
+                     {expected:?} cell there"
+                )));
             }
-            let mut states = inputs.to_vec();
-            for (node, pairs) in cell.nodes.iter().enumerate() {
-                let mut terms = Vec::with_capacity(pairs.len());
-                for pair in pairs {
-                    let name = format!("{name}/node{}/{}@{}", node + 2, pair.op, pair.input);
-                    let stride =
-                        if site.kind == CellKind::Reduction && pair.input < 2 { 2 } else { 1 };
-                    let Some(y) =
-                        b.operation(&name, pair.op, states[pair.input], stride, Weights::Own)?
-                    else {
-                        continue;
-                    };
-                    let droppable = !(pair.op == Operation::Identity && stride == 1);
-                    terms.push(if droppable { drops.drop(b, &name, y)? } else { y });
-                }
-                states.push(match terms[..] {
-                    [only] => only,
-                    _ => b.graph.add(format!("{name}/node{}", node + 2), Op::Add, &terms)?,
-                });
-            }
-            Ok(b.graph.add(format!("{name}/output"), Op::Concat, &states[2..])?)
+            Ok(CellPlan { nodes: &cell.nodes, output: &OUTPUT })
         })
     }
 
-    /// A network of cells, each of which `cell` makes at its site, under its name, of its two
-    /// inputs.
-    pub(crate) fn stack(
+    /// A network of cells, each of which is as `plan` has it.
+    pub(crate) fn stack<'a, C: Choice + 'a>(
         skeleton: &Skeleton,
         batch: usize,
         heads: Option<Heads>,
-        mut cell: impl FnMut(
-            &mut Builder,
-            &mut Drops,
-            CellSite,
-            &str,
-            [NodeId; 2],
-        ) -> Result<NodeId, ModelError>,
+        plan: impl Fn(CellSite) -> Result<CellPlan<'a, C>, ModelError>,
     ) -> Result<Self, ModelError> {
         skeleton.validate()?;
         let mut b = Builder::new(true);
         let [c, h, w] = skeleton.image;
         let images = b.graph.input("images", [batch, c, h, w])?;
-        let mut previous = b.stem(skeleton.stem, images, skeleton.channels)?;
         let mut drops = Drops::new(heads, batch);
-        let mut auxiliary_input = None;
-        for site in skeleton.cells() {
-            let name = format!("cell{}", site.index);
-            let inputs = b.cell_inputs(&name, previous, site.channels)?;
-            let output = cell(&mut b, &mut drops, site, &name, inputs)?;
-            if site.index == skeleton.auxiliary_cell() {
-                auxiliary_input = Some(output);
-            }
-            previous = [previous[1], output];
-        }
-        let logits = drops.classifier(&mut b, previous[1], skeleton.classes)?;
-        Self::finish(b, images, logits, heads, auxiliary_input, drops)
+        let Stacked { last, auxiliary } = stack(&mut b, &mut drops, skeleton, images, plan)?;
+        let logits = drops.classifier(&mut b, last, skeleton.classes)?;
+        Self::finish(b, images, logits, heads, Some(auxiliary), drops)
     }
 
     /// The network that gives `logits`, with the loss where it is to be trained. The auxiliary

@@ -1,8 +1,11 @@
-use adwp_engine::{Graph, Init, NodeId, Op};
+use adwp_engine::{Graph, Init, NodeId, Op, Owner};
 use serde::{Deserialize, Serialize};
 
-use crate::blocks::{Builder, Dropped, Weights};
-use crate::{CellKind, IntensiveSpace, Limit, ModelError, NODES, Skeleton};
+use crate::blocks::{Builder, Dropped};
+use crate::cells::{CellPlan, Stacked, stack};
+use crate::discrete::{Drops, OUTPUT};
+use crate::mixture::{Mixed, Mixture};
+use crate::{CellSite, IntensiveSpace, Limit, ModelError, NODES, Skeleton};
 
 /// Over what the softmax runs whose entry a generating block reads.
 ///
@@ -98,61 +101,31 @@ impl Hypernetwork {
         let [c, h, w] = skeleton.image;
         let images = b.graph.input("images", [batch, c, h, w])?;
         let labels = b.graph.input("labels", [batch])?;
-        let (mut alphas, mut probabilities, mut masks) = (Vec::new(), Vec::new(), Vec::new());
-        let mut previous = b.stem(skeleton.stem, images, skeleton.channels)?;
-        for site in skeleton.cells() {
-            let cell = format!("cell{}", site.index);
-            let alpha =
-                b.graph.parameter(format!("{cell}/alpha"), [NODES, k], Init::Normal(1.0))?;
-            let over_node = b.graph.add(format!("{cell}/probabilities"), Op::Softmax, &[alpha])?;
-            let encoding = match options.input {
-                GeneratorInput::Node => over_node,
-                GeneratorInput::Cell => {
-                    let flat =
-                        b.graph.reshape(format!("{cell}/alpha_flat"), alpha, [1, NODES * k])?;
-                    b.graph.add(format!("{cell}/probabilities_over_cell"), Op::Softmax, &[flat])?
-                }
-            };
-            alphas.push(alpha);
-            probabilities.push(over_node);
-            let mut states = b.cell_inputs(&cell, previous, site.channels)?.to_vec();
-            for (node, pairs) in space.cell(site.kind).iter().enumerate() {
-                let mut inputs = vec![over_node];
-                let mut terms = Vec::with_capacity(k);
-                for (i, pair) in pairs.iter().enumerate() {
-                    let index = node * k + i;
-                    let weights = Weights::Generated {
-                        probabilities: encoding,
-                        index,
-                        generator: options.generator,
-                    };
-                    let stride =
-                        if site.kind == CellKind::Reduction && pair.input < 2 { 2 } else { 1 };
-                    let name = format!("{cell}/node{}/{}@{}", node + 2, pair.op, pair.input);
-                    let x = states[pair.input];
-                    if let Some(y) = b.candidate(
-                        &name,
-                        pair.op,
-                        x,
-                        stride,
-                        weights,
-                        options.dropped,
-                        &mut masks,
-                    )? {
-                        inputs.push(y);
-                        terms.push(index);
+        let (mut alphas, mut probabilities) = (Vec::new(), Vec::new());
+        let first = [0; 2].into_iter().chain((0..NODES).map(|node| node * k)).collect();
+        let mut mixture =
+            Mixture::new(options.dropped, first, |b: &mut Builder, site: CellSite| {
+                let (g, cell) = (&mut b.graph, Owner::Cell { cell: site.index });
+                let alpha = g.parameter(format!("{cell}/alpha"), [NODES, k], Init::Normal(1.0))?;
+                let over_node = g.add(format!("{cell}/probabilities"), Op::Softmax, &[alpha])?;
+                let encoding = match options.input {
+                    GeneratorInput::Node => over_node,
+                    GeneratorInput::Cell => {
+                        let flat =
+                            g.reshape(format!("{cell}/alpha_flat"), alpha, [1, NODES * k])?;
+                        g.add(format!("{cell}/probabilities_over_cell"), Op::Softmax, &[flat])?
                     }
-                }
-                states.push(b.graph.add(
-                    format!("{cell}/node{}", node + 2),
-                    Op::WeightedSum { terms },
-                    &inputs,
-                )?);
-            }
-            let output = b.graph.add(format!("{cell}/output"), Op::Concat, &states[2..])?;
-            previous = [previous[1], output];
-        }
-        let logits = b.classifier(previous[1], skeleton.classes)?;
+                };
+                alphas.push(alpha);
+                probabilities.push(over_node);
+                let generated = Some((encoding, options.generator));
+                Ok(Mixed { probabilities: over_node, generated })
+            });
+        let Stacked { last, .. } = stack(&mut b, &mut mixture, skeleton, images, |site| {
+            Ok(CellPlan { nodes: space.cell(site.kind), output: &OUTPUT })
+        })?;
+        let masks = mixture.masks;
+        let logits = Drops::new(None, batch).classifier(&mut b, last, skeleton.classes)?;
         let loss = b.loss("loss", logits, labels, 0.0)?;
         Ok(Self {
             graph: b.graph,
@@ -183,14 +156,13 @@ impl Hypernetwork {
     pub fn limit(&mut self, limit: &Limit, keep: usize, strength: f32) -> Result<(), ModelError> {
         let name = format!("limit/{:?}", limit.resource).to_lowercase();
         let mut terms = Vec::with_capacity(self.probabilities.len());
-        assert_eq!(
-            limit.costs.cells.len(),
-            self.probabilities.len(),
-            "costs are those of a network with as many cells"
-        );
+        let decisions = &limit.costs.decisions;
+        let nodes = self.probabilities.len() * NODES;
+        assert_eq!(decisions.len(), nodes, "costs are those of a network with as many cells");
         for (cell, (costs, probabilities)) in
-            limit.costs.cells.iter().zip(&self.probabilities).enumerate()
+            decisions.chunks_exact(NODES).zip(&self.probabilities).enumerate()
         {
+            let costs = costs.concat();
             let g = &mut self.graph;
             let shape = [1, g[*probabilities].shape.elements()];
             assert_eq!(costs.len(), shape[1], "costs are those of the same space");
@@ -234,7 +206,7 @@ impl Hypernetwork {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ChoiceCosts, Stem};
+    use crate::{ChoiceCosts, Intensive, Stem};
     use adwp_engine::{Device, Executor, Program, Variables};
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
@@ -253,11 +225,11 @@ mod tests {
             Hypernetwork::build(&space, &SKELETON, 2, HypernetworkOptions::default()).unwrap();
         let mut variables = Variables::new();
         variables.initialize(&net.graph, &mut rng).unwrap();
-        let costs = ChoiceCosts::madds(&space, &SKELETON).unwrap();
+        let costs = ChoiceCosts::madds(&Intensive::new(space, SKELETON, KEEP).unwrap()).unwrap();
         let mut expected = costs.fixed;
-        for (costs, alpha) in costs.cells.iter().zip(&net.alphas) {
+        for (costs, alpha) in costs.decisions.chunks_exact(NODES).zip(&net.alphas) {
             let alpha = variables.get(&net.graph[*alpha].name).unwrap().data().unwrap();
-            for (costs, alpha) in costs.chunks_exact(4).zip(alpha.chunks_exact(4)) {
+            for (costs, alpha) in costs.iter().zip(alpha.chunks_exact(4)) {
                 let exp: Vec<f64> = alpha.iter().map(|&a| f64::from(a).exp()).collect();
                 let sum: f64 = exp.iter().sum();
                 expected += costs
@@ -302,9 +274,10 @@ mod tests {
         let space = IntensiveSpace::random(4, &mut ChaCha8Rng::seed_from_u64(3)).unwrap();
         let mut net =
             Hypernetwork::build(&space, &SKELETON, 2, HypernetworkOptions::default()).unwrap();
-        let limit = Limit::params(100, &space, &SKELETON).unwrap();
+        let space = Intensive::new(space, SKELETON, KEEP).unwrap();
+        let limit = Limit::params(100, &space).unwrap();
         net.limit(&limit, KEEP, STRENGTH).unwrap();
         assert!(net.limit(&limit, KEEP, STRENGTH).is_err());
-        net.limit(&Limit::madds(100, &space, &SKELETON).unwrap(), KEEP, STRENGTH).unwrap();
+        net.limit(&Limit::madds(100, &space).unwrap(), KEEP, STRENGTH).unwrap();
     }
 }

@@ -8,20 +8,22 @@
 mod blocks;
 mod blueprint;
 mod budget;
+mod cells;
 pub mod cost;
 mod discrete;
 mod error;
 mod genotype;
 mod hypernetwork;
+mod mixture;
 mod operation;
 mod relaxed;
 mod skeleton;
-mod space;
+pub mod space;
 pub mod zoo;
 
 pub use blocks::{BATCH_NORM_EPSILON, Dropped};
 pub use blueprint::{Blueprint, Bounds, Sizes};
-pub use budget::{ChoiceCosts, Limit, Resource};
+pub use budget::{ChoiceCosts, Limit, Resource, most_probable_within};
 pub use discrete::{Discrete, Heads, Training};
 pub use error::ModelError;
 pub use genotype::{CellGenotype, Genotype};
@@ -31,8 +33,14 @@ pub use hypernetwork::{
 pub use operation::Operation;
 pub use relaxed::{Relaxed, RelaxedAlphas};
 pub use skeleton::{CellKind, CellSite, Skeleton, Stem};
-pub use space::{IntensiveCell, IntensiveSpace, Pair, stability};
+pub use space::{
+    Choices, Decision, Intensive, IntensiveCell, IntensiveSpace, NasBench201, Pair, Space,
+    stability,
+};
 pub use zoo::{Zoo, ZooEntry};
+
+/// Inputs of a cell: the outputs of the two cells before. They are its first states.
+pub(crate) const INPUTS: usize = 2;
 
 /// Intermediate nodes of a cell.
 pub const NODES: usize = 4;
@@ -44,5 +52,5 @@ pub const EDGES: usize = 14;
 /// Position of the edge from node `input` to intermediate node `node` (0-based) among the
 /// [`EDGES`].
 pub fn edge(node: usize, input: usize) -> usize {
-    (0..node).map(|n| n + 2).sum::<usize>() + input
+    (0..node).map(|n| n + INPUTS).sum::<usize>() + input
 }

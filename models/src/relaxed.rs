@@ -1,7 +1,10 @@
 use adwp_engine::{Graph, Init, NodeId, Op};
 
-use crate::blocks::{Builder, Dropped, Weights};
-use crate::{CellKind, EDGES, ModelError, NODES, Operation, Skeleton, edge};
+use crate::blocks::{Builder, Dropped};
+use crate::cells::{CellPlan, Stacked, stack};
+use crate::discrete::{Drops, OUTPUT};
+use crate::mixture::{Mixed, Mixture};
+use crate::{CellKind, CellSite, EDGES, ModelError, NODES, Operation, Pair, Skeleton, edge};
 
 /// The architecture parameters of the relaxation, one set for each kind of cell: `[EDGES,
 /// operations]`.
@@ -54,47 +57,23 @@ impl Relaxed {
         };
         let ((normal, p_normal), (reduction, p_reduction)) =
             (alpha("normal")?, alpha("reduction")?);
-        let mut previous = b.stem(skeleton.stem, images, skeleton.channels)?;
-        let mut masks = Vec::new();
-        for site in skeleton.cells() {
-            let cell = format!("cell{}", site.index);
+        let first = |node| edge(node, 0) * Operation::ALL.len();
+        let first = [0; 2].into_iter().chain((0..NODES).map(first)).collect();
+        let mut mixture = Mixture::new(dropped, first, |_: &mut Builder, site: CellSite| {
             let probabilities = match site.kind {
                 CellKind::Normal => p_normal,
                 CellKind::Reduction => p_reduction,
             };
-            let mut states = b.cell_inputs(&cell, previous, site.channels)?.to_vec();
-            for node in 0..NODES {
-                let mut inputs = vec![probabilities];
-                let mut terms = Vec::new();
-                for (input, &state) in states.iter().enumerate() {
-                    let stride = if site.kind == CellKind::Reduction && input < 2 { 2 } else { 1 };
-                    for op in Operation::ALL {
-                        let name = format!("{cell}/node{}/{op}@{input}", node + 2);
-                        // Zero takes its share of the probability and adds nothing.
-                        if let Some(y) = b.candidate(
-                            &name,
-                            op,
-                            state,
-                            stride,
-                            Weights::Own,
-                            dropped,
-                            &mut masks,
-                        )? {
-                            inputs.push(y);
-                            terms.push(edge(node, input) * Operation::ALL.len() + op.index());
-                        }
-                    }
-                }
-                states.push(b.graph.add(
-                    format!("{cell}/node{}", node + 2),
-                    Op::WeightedSum { terms },
-                    &inputs,
-                )?);
-            }
-            let output = b.graph.add(format!("{cell}/output"), Op::Concat, &states[2..])?;
-            previous = [previous[1], output];
-        }
-        let logits = b.classifier(previous[1], skeleton.classes)?;
+            Ok(Mixed { probabilities, generated: None })
+        });
+        // Zero takes its share of the probability and adds nothing.
+        let every = |input| Operation::ALL.map(|op| Pair { input, op });
+        let nodes: Vec<Vec<Pair>> =
+            (0..NODES).map(|node| (0..node + 2).flat_map(every).collect()).collect();
+        let Stacked { last, .. } = stack(&mut b, &mut mixture, skeleton, images, |_| {
+            Ok(CellPlan { nodes: &nodes, output: &OUTPUT })
+        })?;
+        let logits = Drops::new(None, batch).classifier(&mut b, last, skeleton.classes)?;
         let loss = b.loss("loss", logits, labels, 0.0)?;
         Ok(Self {
             graph: b.graph,
@@ -102,7 +81,7 @@ impl Relaxed {
             labels,
             logits,
             loss,
-            masks,
+            masks: mixture.masks,
             alphas: RelaxedAlphas { normal, reduction },
             probabilities: RelaxedAlphas { normal: p_normal, reduction: p_reduction },
         })

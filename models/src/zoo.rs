@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::genotype::parse;
 use crate::skeleton::check_cells;
+use crate::space::Member;
 use crate::{Blueprint, CellGenotype, CellKind, Genotype, ModelError, Pair, Sizes, Stem};
 
 mod named;
@@ -75,6 +76,8 @@ pub enum Architecture {
     WideCells(WideCells),
     /// By a builder of its own.
     Handmade(Handmade),
+    /// As one of a named space.
+    Member(Member),
 }
 
 /// Cells whose nodes sum two pairs each; the normal cells of a network are all alike, as its
@@ -247,6 +250,7 @@ impl Architecture {
             }
             Self::WideCells(cells) => cells.validate(),
             Self::Handmade(network) => network.validate(),
+            Self::Member(_) => Ok(()),
         }
     }
 }

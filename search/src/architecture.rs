@@ -1,4 +1,4 @@
-//! What is told of the architecture that a search would give now.
+//! Metrics of the architecture that a search would give now.
 
 use adwp_models::{Discrete, Genotype, ModelError, Operation, Skeleton, cost};
 use serde_json::{Map, Value};

@@ -5,7 +5,10 @@ use std::path::Path;
 use adwp_data::{Augmentation, DataError};
 use adwp_engine::optim::{Adam, Sgd};
 use adwp_engine::{Graph, NodeId, Variables};
-use adwp_train::{At, Batch, Batches, Checkpoint, TrainError, drop_masks, memory};
+use adwp_train::{
+    At, Batch, Batches, Checkpoint, Pass, StepReport, TrainError, Trainer, Update, drop_masks,
+    memory,
+};
 
 use crate::Data;
 
@@ -66,19 +69,61 @@ pub(crate) fn identity_masks(
     drop_masks(&mut rng, 1.0 - rate, data.train.batch, count)
 }
 
+/// How weights and α learn, as the settings of a phase have it.
+pub(crate) struct Rates {
+    pub(crate) momentum: f32,
+    pub(crate) weight_decay: f32,
+    /// Largest norm of the weights' gradient.
+    pub(crate) clip: f32,
+    pub(crate) alpha_rate: f32,
+    pub(crate) alpha_weight_decay: f32,
+}
+
 /// Everything that learns, with the history of its optimisers.
 pub(crate) struct Learner {
     pub(crate) variables: Variables,
-    pub(crate) sgd: Sgd,
-    pub(crate) adam: Adam,
+    /// Nodes of the weights and of the α that learn, in the order of the graph.
+    pub(crate) weights: Vec<NodeId>,
+    pub(crate) alphas: Vec<NodeId>,
+    rates: Rates,
+    sgd: Sgd,
+    adam: Adam,
+}
+
+/// What a pass updates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Learns {
+    Weights,
+    Alphas,
+    /// α before the weights.
+    Both,
 }
 
 impl Learner {
-    /// Without variables yet; `momentum` and `weight_decay` are those of the weights.
-    pub(crate) fn new((momentum, weight_decay): (f32, f32), alpha_weight_decay: f32) -> Self {
-        let (sgd, adam) =
-            (Sgd::new(momentum, weight_decay), Adam::new(ALPHA_BETAS, alpha_weight_decay));
-        Self { variables: Variables::new(), sgd, adam }
+    /// Without variables yet.
+    pub(crate) fn new(weights: Vec<NodeId>, alphas: Vec<NodeId>, rates: Rates) -> Self {
+        let sgd = Sgd::new(rates.momentum, rates.weight_decay);
+        let adam = Adam::new(ALPHA_BETAS, rates.alpha_weight_decay);
+        Self { variables: Variables::new(), weights, alphas, rates, sgd, adam }
+    }
+
+    /// One step of `trainer`; `rate` is that of the weights.
+    pub(crate) fn step(
+        &mut self,
+        trainer: &mut Trainer,
+        pass: Pass<'_>,
+        learns: Learns,
+        rate: f32,
+    ) -> Result<StepReport, TrainError> {
+        let Self { variables, weights, alphas, rates, sgd, adam } = self;
+        let weights = Update { parameters: weights, optimizer: sgd, rate, clip: Some(rates.clip) };
+        let alphas =
+            Update { parameters: alphas, optimizer: adam, rate: rates.alpha_rate, clip: None };
+        match learns {
+            Learns::Weights => trainer.step(pass, variables, &mut [weights]),
+            Learns::Alphas => trainer.step(pass, variables, &mut [alphas]),
+            Learns::Both => trainer.step(pass, variables, &mut [alphas, weights]),
+        }
     }
 
     /// Draws the variables of `graph`.
@@ -92,15 +137,16 @@ impl Learner {
     }
 
     /// Bytes of all that [`Self::save`] stores, once everything has learned.
-    pub(crate) fn planned_bytes(graph: &Graph, weights: &[NodeId], alphas: &[NodeId]) -> usize {
+    pub(crate) fn planned_bytes(&self, graph: &Graph) -> usize {
         memory::of_variables(graph)
-            + memory::of_nodes(graph, weights)
-            + 2 * memory::of_nodes(graph, alphas)
+            + memory::of_nodes(graph, &self.weights)
+            + 2 * memory::of_nodes(graph, &self.alphas)
     }
 
     pub(crate) fn save(&self, checkpoint: &mut Checkpoint) -> Result<(), TrainError> {
         checkpoint.put_variables(&self.variables)?;
-        for (name, slots) in self.sgd.state()?.into_iter().chain(self.adam.state()?) {
+        checkpoint.put_velocity(&self.sgd)?;
+        for (name, slots) in self.adam.state()? {
             checkpoint.put_slots(name, &slots);
         }
         checkpoint.values.insert("adam_steps".into(), self.adam.steps().into());
@@ -109,11 +155,13 @@ impl Learner {
 
     pub(crate) fn restore(
         &mut self,
+        graph: &Graph,
         checkpoint: &mut Checkpoint,
         path: &Path,
     ) -> Result<(), TrainError> {
         checkpoint.take_variables(&mut self.variables, path)?;
-        self.sgd.restore(|name| checkpoint.take_slots(name));
+        let names = self.weights.iter().map(|&id| &*graph[id].name);
+        checkpoint.take_velocity(&mut self.sgd, &self.variables, names, path)?;
         let steps = checkpoint.value("adam_steps", path)?;
         self.adam.restore(steps, |name| checkpoint.take_slots(name));
         Ok(())

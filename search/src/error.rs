@@ -18,6 +18,9 @@ pub enum SearchError {
     /// The engine refused a graph or a run.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// A search that was asked for and cannot be: an unknown name, a table without what is needed.
+    #[error("{0}")]
+    Input(String),
 }
 
 impl From<SearchError> for Failure {
@@ -26,6 +29,7 @@ impl From<SearchError> for Failure {
             SearchError::Model(e) => e.into(),
             SearchError::Train(e) => e.into(),
             SearchError::Engine(e) => e.into(),
+            SearchError::Input(message) => Self::input(message),
         }
     }
 }

@@ -1,53 +1,46 @@
-//! The search of ADWPNAS: the intensive space (section 3.1), the HyperNetwork and the architecture
-//! search (section 3.2).
+//! Searches for architectures: the phases of ADWPNAS (the intensive space, section 3.1; the
+//! HyperNetwork and the search by gradient, section 3.2), and the loop in which a strategy asks for
+//! architectures of any space and a scorer says what they are worth.
 
 mod alpha;
 mod architecture;
 mod bilevel;
 mod error;
+mod explore;
 mod one_shot;
-mod predicted;
+pub mod registry;
+mod scorer;
+mod scorers;
 mod search_phase;
 mod settings;
 mod space_phase;
-mod training_free;
+mod strategies;
+mod strategy;
+mod table;
+mod trials;
 
 pub use error::{Result, SearchError};
+pub use explore::{Exploration, Explored, StopRule, TRIALS, explore};
 pub use one_shot::{SharedWeights, train_one_shot};
-pub use predicted::{PredictedWeights, train_hypernetwork};
-pub use search_phase::{search, search_bytes};
+pub use scorer::{Ingredients, JointTraining, Latency, Scorer, ScorerEntry, ShortTraining, Train};
+pub use scorers::naswot::naswot;
+pub use scorers::predicted::{PredictedWeights, train_hypernetwork};
+pub use search_phase::{search, search_bytes, search_from};
 pub use settings::{AlphaData, Data, SearchSettings, SpaceSettings};
 pub use space_phase::{derive_space, space_bytes};
-pub use training_free::naswot;
-
-use adwp_train::Outcome;
-
-/// What a phase gave, or that it was asked to stop.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Finished<T> {
-    /// Its result.
-    Done(T),
-    /// It was interrupted; its checkpoint is written.
-    Interrupted,
-}
-
-impl<T> Finished<T> {
-    fn from_outcome(outcome: Outcome, result: impl FnOnce() -> Result<T>) -> Result<Self> {
-        match outcome {
-            Outcome::Done => Ok(Self::Done(result()?)),
-            Outcome::Interrupted => Ok(Self::Interrupted),
-        }
-    }
-}
+pub use strategy::{Strategy, StrategyEntry, StrategySettings};
+pub use table::{Column, Table};
+pub use trials::Trial;
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::settings::tests::black_images;
     use adwp_models::{
-        ChoiceCosts, Discrete, GeneratorActivation, Genotype, IntensiveSpace, Limit, Resource, cost,
+        ChoiceCosts, Discrete, GeneratorActivation, Genotype, Intensive, IntensiveSpace, Limit,
+        Resource, cost,
     };
-    use adwp_train::{Context, Interrupt, Progress, Reporter, RunDir, Streams};
+    use adwp_train::{Context, Finished, Interrupt, Progress, Reporter, RunDir, Streams};
     use serde_json::{Map, Value};
 
     /// Runs the work in a folder of its own; gives what was said too.
@@ -188,7 +181,8 @@ mod tests {
             cost::count(&Discrete::build(genotype, &data.target, 1, None).unwrap().graph).madds
         };
         let free = cost(&found(&[]).unwrap());
-        let costs = ChoiceCosts::madds(&space, &data.target).unwrap();
+        let sized = Intensive::new(space.clone(), data.target, 1).unwrap();
+        let costs = ChoiceCosts::madds(&sized).unwrap();
         let limit = |most| Limit { resource: Resource::Madds, most, costs: costs.clone() };
         let most = costs.fixed + 0.5 * (free as f64 - costs.fixed);
         assert!(cost(&found(&[limit(most)]).unwrap()) as f64 <= most);

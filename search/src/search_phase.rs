@@ -1,15 +1,13 @@
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use adwp_data::DataError;
-use adwp_engine::optim::{clip_gradient_norm, gradients};
-use adwp_engine::{Device, Executor, Feed, NodeId, Program, Variables};
+use adwp_engine::{Device, Feed, NodeId};
 use adwp_models::{
-    Dropped, Genotype, Hypernetwork, HypernetworkOptions, IntensiveSpace, Limit, ModelError, NODES,
+    Dropped, Genotype, Hypernetwork, HypernetworkOptions, IntensiveSpace, Limit, NODES,
 };
 use adwp_train::{
-    At, Batch, Checkpoint, Context, Evaluator, MemoryPlan, Need, Phase, Reporter, StepReport,
-    TrainError, correct_predictions, first_not_finite, labels_as_floats, require_finite, run_phase,
-    schedule, store_images, stored_bytes, watched,
+    At, Batch, Checkpoint, Context, Evaluator, Finished, MemoryPlan, Need, Pass, Phase,
+    PhaseBatches, Ports, Reporter, StepReport, Trainer, run_phase, schedule, store_images,
+    stored_bytes, watched,
 };
 use rand::Rng;
 use rand_distr::{Distribution, StandardNormal};
@@ -17,13 +15,13 @@ use serde_json::{Map, Value};
 
 use crate::alpha::{relative_entropy, softmax_rows};
 use crate::architecture::{self, Shares};
-use crate::bilevel::{self, Learner};
-use crate::{AlphaData, Data, Finished, Result, SearchSettings};
+use crate::bilevel::{self, Learner, Learns, Rates};
+use crate::{AlphaData, Data, Result, SearchError, SearchSettings};
 
 /// Trains the HyperNetwork and searches with it (Algorithm 1); gives the discrete architecture.
 ///
 /// `limits` hold for the architecture: what its network, that of [`Data::target`], may take. They
-/// are part of what α lowers, and decide which pairs are kept in the end.
+/// are part of what α lowers, and decide which pairs are kept.
 ///
 /// # Errors
 /// Settings that cannot be, limits that no architecture of the space keeps, and what the training
@@ -35,11 +33,32 @@ pub fn search(
     data: &Data,
     context: &mut Context<'_>,
 ) -> Result<Finished<Genotype>> {
+    run(SearchPhase::new(settings, space, limits, data)?, context)
+}
+
+/// [`search`] that begins where [`train_hypernetwork`](crate::train_hypernetwork) ended in another
+/// folder, whose checkpoint stays as it is.
+///
+/// # Errors
+/// Those of [`search`], and a checkpoint of other settings.
+pub fn search_from(
+    hypernetwork: &Path,
+    settings: &SearchSettings,
+    space: &IntensiveSpace,
+    limits: &[Limit],
+    data: &Data,
+    context: &mut Context<'_>,
+) -> Result<Finished<Genotype>> {
     let mut phase = SearchPhase::new(settings, space, limits, data)?;
-    // Told before hours of training, not after them.
-    phase.discretize(&vec![vec![1.0; NODES * space.width()]; data.target.cells])?;
-    let outcome = run_phase(&mut phase, context)?;
-    Finished::from_outcome(outcome, || {
+    phase.origin = Some(hypernetwork.to_owned());
+    run(phase, context)
+}
+
+fn run(mut phase: SearchPhase, context: &mut Context<'_>) -> Result<Finished<Genotype>> {
+    // Refused before hours of training, not after them.
+    let even = vec![vec![1.0; NODES * phase.space.width()]; phase.data.target.cells];
+    phase.discretize(&even)?;
+    run_phase(&mut phase, context)?.try_map(|()| {
         let genotype = phase.discretize(&phase.probabilities()?)?;
         if let Some(collapse) = Shares::of(&genotype).collapse() {
             context.reporter.message(&format!(
@@ -51,14 +70,14 @@ pub fn search(
     })
 }
 
-/// Bytes that [`search`] holds at its peak beside the images; nothing of it is taken to tell.
+/// Bytes that [`search`] will hold at its peak in addition to the images; takes none of them.
 pub fn search_bytes(
     settings: &SearchSettings,
     space: &IntensiveSpace,
     limits: &[Limit],
     data: &Data,
 ) -> Result<Need> {
-    Ok(SearchPhase::new(settings, space, limits, data)?.planned_bytes()?)
+    SearchPhase::new(settings, space, limits, data)?.planned_bytes()
 }
 
 /// Which parameters an iteration updates: the gates g_G and g_α of Algorithm 1.
@@ -74,21 +93,19 @@ enum Stage {
 
 /// The compiled steps of a stage.
 enum Steps {
-    Weights(Executor),
-    Alphas(Executor),
-    /// Both from one batch.
-    Joint(Executor),
-    /// Weights and α, each from a batch of its own.
-    Separate(Box<[Executor; 2]>),
+    /// One batch, and what learns from it.
+    One(Trainer, Learns),
+    /// α and weights, each from a batch of its own.
+    Separate { alphas: Trainer, weights: Trainer },
 }
 
 impl Steps {
     fn own_bytes(&self) -> usize {
         match self {
-            Self::Weights(executor) | Self::Alphas(executor) | Self::Joint(executor) => {
-                executor.own_bytes()
+            Self::One(trainer, _) => trainer.executor().own_bytes(),
+            Self::Separate { alphas, weights } => {
+                alphas.executor().own_bytes() + weights.executor().own_bytes()
             }
-            Self::Separate(executors) => executors.iter().map(Executor::own_bytes).sum(),
         }
     }
 }
@@ -101,10 +118,10 @@ pub(crate) struct SearchPhase {
     limits: Vec<Limit>,
     /// Where it ends: before α learns, or with everything done.
     pub(crate) last_epoch: usize,
+    /// The checkpoint of another folder that it begins with.
+    origin: Option<PathBuf>,
     pub(crate) net: Hypernetwork,
     pub(crate) learner: Learner,
-    weights: Vec<NodeId>,
-    alphas: Vec<NodeId>,
     /// The architecture of the last epoch in which α learned, and for how many epochs it has been
     /// the same.
     found: Option<(Genotype, usize)>,
@@ -131,17 +148,25 @@ impl SearchPhase {
         }
         let complete = HypernetworkOptions { dropped: Dropped::Nothing, ..options };
         let scored = Hypernetwork::build(space, &data.skeleton, settings.batch, complete)?;
-        let decays = (settings.momentum, settings.weight_decay);
-        let learner = Learner::new(decays, settings.alpha_weight_decay);
+        let learner = Learner::new(
+            net.weights(),
+            net.live_alphas(),
+            Rates {
+                momentum: settings.momentum,
+                weight_decay: settings.weight_decay,
+                clip: settings.clip,
+                alpha_rate: settings.alpha_rate,
+                alpha_weight_decay: settings.alpha_weight_decay,
+            },
+        );
         Ok(Self {
             evaluator: Evaluator::new(&scored.graph, scored.images, scored.logits, &data.device)?,
             steps_per_epoch: bilevel::steps(&data)?,
-            weights: net.weights(),
-            alphas: net.live_alphas(),
             settings: settings.clone(),
             space: space.clone(),
             limits: limits.to_vec(),
             last_epoch: settings.epochs,
+            origin: None,
             found: None,
             data,
             net,
@@ -159,33 +184,29 @@ impl SearchPhase {
         }
     }
 
-    fn compile(&self, stage: Stage) -> Result<Steps, TrainError> {
-        let net = &self.net;
-        let executor = |objective: NodeId, trainable: &[NodeId]| -> Result<Executor, TrainError> {
-            // The loss is told apart from what limits add to it.
-            let outputs =
-                if objective == net.loss { vec![net.logits] } else { vec![net.logits, net.loss] };
-            Ok(Executor::new(
-                Program::training(&net.graph, objective, &outputs, trainable)?,
-                &self.data.device,
-            )?)
+    fn compile(&self, stage: Stage) -> Result<Steps> {
+        let Hypernetwork { images, labels, logits, loss, objective, .. } = self.net;
+        let trainer = |objective: NodeId, trainable: &[NodeId]| {
+            let ports = Ports { images, labels, logits, loss, objective };
+            Trainer::new(Self::NAME, &self.net.graph, ports, trainable, &self.data.device)
         };
-        let weights = || executor(net.loss, &self.weights);
-        let alphas = || executor(net.objective, &self.alphas);
+        let Learner { weights, alphas, .. } = &self.learner;
         Ok(match (stage, self.settings.alpha_data) {
-            (Stage::Hypernetwork, _) => Steps::Weights(weights()?),
-            (Stage::BasicSearch, _) => Steps::Alphas(alphas()?),
+            (Stage::Hypernetwork, _) => Steps::One(trainer(loss, weights)?, Learns::Weights),
+            (Stage::BasicSearch, _) => Steps::One(trainer(objective, alphas)?, Learns::Alphas),
             (Stage::CrossSearch, AlphaData::Train) => {
-                Steps::Joint(executor(net.objective, &[&self.weights[..], &self.alphas].concat())?)
+                let both = [&weights[..], alphas].concat();
+                Steps::One(trainer(objective, &both)?, Learns::Both)
             }
-            (Stage::CrossSearch, AlphaData::Validation) => {
-                Steps::Separate(Box::new([weights()?, alphas()?]))
-            }
+            (Stage::CrossSearch, AlphaData::Validation) => Steps::Separate {
+                alphas: trainer(objective, alphas)?,
+                weights: trainer(loss, weights)?,
+            },
         })
     }
 
     /// Sets every α to fresh normal values.
-    fn draw_alphas(&mut self, mut rng: impl Rng) -> Result<(), TrainError> {
+    fn draw_alphas(&mut self, mut rng: impl Rng) -> Result<()> {
         for &id in &self.net.alphas {
             for value in self.learner.variables.get_mut(&self.net.graph[id].name)? {
                 let z: f32 = StandardNormal.sample(&mut rng);
@@ -196,7 +217,7 @@ impl SearchPhase {
     }
 
     /// For each cell the softmax over each node's candidates.
-    fn probabilities(&self) -> Result<Vec<Vec<f32>>, TrainError> {
+    fn probabilities(&self) -> Result<Vec<Vec<f32>>> {
         let softmax = |id: &NodeId| {
             Ok(softmax_rows(
                 self.learner.variables.get(&self.net.graph[*id].name)?.data()?,
@@ -207,18 +228,14 @@ impl SearchPhase {
     }
 
     /// The most probable architecture within the limits.
-    fn discretize(&self, probabilities: &[Vec<f32>]) -> Result<Genotype, ModelError> {
-        self.space.discretize_within(
-            &self.data.target,
-            probabilities,
-            self.settings.keep,
-            &self.limits,
-        )
+    fn discretize(&self, probabilities: &[Vec<f32>]) -> Result<Genotype> {
+        let (target, keep) = (&self.data.target, self.settings.keep);
+        Ok(self.space.discretize_within(target, probabilities, keep, &self.limits)?)
     }
 
     /// Accuracy on the validation images with the present α, once the BatchNorm statistics are
     /// recomputed on training images.
-    pub(crate) fn validate(&mut self, reporter: &mut dyn Reporter) -> Result<f64, TrainError> {
+    pub(crate) fn validate(&mut self, reporter: &mut dyn Reporter) -> Result<f64> {
         let recalibration = self.data.train.in_order(self.settings.recalibration_images)?;
         self.evaluator.recalibrate(&mut self.learner.variables, recalibration)?;
         let validation = self.data.validation.in_order(self.settings.validation_images)?;
@@ -227,49 +244,10 @@ impl SearchPhase {
     }
 }
 
-/// What a pass over a batch reads beside the variables.
-struct Pass<'a> {
-    net: &'a Hypernetwork,
-    masks: &'a [Vec<f32>],
-    device: &'a Device,
-    at: At,
-}
-
-impl Pass<'_> {
-    /// Forward and backward; a loss that is not finite ends here, before it updates anything.
-    fn run(
-        &self,
-        executor: &mut Executor,
-        variables: &mut Variables,
-        batch: &Batch,
-    ) -> Result<(), TrainError> {
-        let net = self.net;
-        let labels = labels_as_floats(&batch.labels);
-        let mut feeds: Vec<(NodeId, Feed<'_>)> =
-            vec![(net.images, batch.feed()), (net.labels, (&labels).into())];
-        feeds.extend(net.constants.iter().map(|(id, values)| (*id, values.into())));
-        feeds.extend(net.masks.iter().zip(self.masks).map(|(id, mask)| (*id, mask.into())));
-        executor.run(variables, &feeds)?;
-        let loss = executor.value(net.loss)?[0];
-        require_finite(SearchPhase::NAME, self.at, loss, || {
-            first_not_finite(&net.graph, variables, &feeds, self.device)
-        })
-    }
-}
-
-/// What a pass gave.
-fn report(
-    executor: &Executor,
-    net: &Hypernetwork,
-    batch: &Batch,
-) -> Result<StepReport, TrainError> {
-    let correct = correct_predictions(&executor.value(net.logits)?, &batch.labels);
-    Ok(StepReport { loss: executor.value(net.loss)?[0], images: batch.labels.len(), correct })
-}
-
 impl Phase for SearchPhase {
     /// The weights' batch, and one of the other half where α learns from that.
     type Batch = (Batch, Option<Batch>);
+    type Error = SearchError;
 
     const NAME: &'static str = "search";
 
@@ -284,6 +262,10 @@ impl Phase for SearchPhase {
             .then(|| format!("the architecture has been the same for {same} epochs"))
     }
 
+    fn origin(&self) -> Option<&Path> {
+        self.origin.as_deref()
+    }
+
     fn steps(&self) -> usize {
         self.steps_per_epoch
     }
@@ -292,7 +274,7 @@ impl Phase for SearchPhase {
         &self.data.device
     }
 
-    fn planned_bytes(&self) -> Result<Need, TrainError> {
+    fn planned_bytes(&self) -> Result<Need> {
         let Self { settings, data, net, .. } = self;
         let mut stages: Vec<Stage> = (0..settings.epochs).map(|epoch| self.stage(epoch)).collect();
         stages.dedup();
@@ -306,7 +288,7 @@ impl Phase for SearchPhase {
         let both_halves = settings.alpha_data == AlphaData::Validation;
         let augmentation = &settings.augmentation;
         let plan = MemoryPlan {
-            state: Learner::planned_bytes(&net.graph, &self.weights, &self.alphas),
+            state: self.learner.planned_bytes(&net.graph),
             executors: executors + self.evaluator.own_bytes(),
             batches: data.train.bytes_in_flight(augmentation)
                 + if both_halves { data.validation.bytes_in_flight(augmentation) } else { 0 },
@@ -315,15 +297,11 @@ impl Phase for SearchPhase {
         Ok(plan.need(&data.device))
     }
 
-    fn initialize(&mut self) -> Result<(), TrainError> {
-        self.learner.initialize(&self.net.graph, &self.data, Self::NAME)
+    fn initialize(&mut self) -> Result<()> {
+        Ok(self.learner.initialize(&self.net.graph, &self.data, Self::NAME)?)
     }
 
-    fn batches(
-        &self,
-        epoch: usize,
-        first: usize,
-    ) -> Result<Box<dyn Iterator<Item = Result<Self::Batch, DataError>>>, TrainError> {
+    fn batches(&self, epoch: usize, first: usize) -> Result<PhaseBatches<Self::Batch>> {
         let (data, augmentation) = (&self.data, self.settings.augmentation);
         match self.settings.alpha_data {
             AlphaData::Validation => {
@@ -340,7 +318,7 @@ impl Phase for SearchPhase {
         }
     }
 
-    fn step(&mut self, at: At, (train, validation): Self::Batch) -> Result<StepReport, TrainError> {
+    fn step(&mut self, at: At, (train, validation): Self::Batch) -> Result<StepReport> {
         let stage = self.stage(at.epoch);
         if self.steps.as_ref().is_none_or(|(current, _)| *current != stage) {
             self.steps = None;
@@ -362,63 +340,33 @@ impl Phase for SearchPhase {
             self.settings.epochs,
             self.net.masks.len(),
         );
-        let Self {
-            net,
-            settings,
-            data,
-            weights,
-            alphas,
-            learner: Learner { variables, sgd, adam },
-            ..
-        } = self;
-        let rate = schedule::cosine(settings.rate, settings.rate_last, at.epoch, settings.epochs);
-        let mut update_weights =
-            |executor: &Executor, variables: &mut Variables| -> Result<(), TrainError> {
-                let mut gradients = gradients(executor, variables, weights)?;
-                clip_gradient_norm(&mut gradients, settings.clip, &data.device)?;
-                Ok(sgd.step(variables, &gradients, rate, &data.device)?)
-            };
-        let mut update_alphas =
-            |executor: &Executor, variables: &mut Variables| -> Result<(), TrainError> {
-                let gradients = gradients(executor, variables, alphas)?;
-                Ok(adam.step(variables, &gradients, settings.alpha_rate, &data.device)?)
-            };
-        let pass = Pass { net, masks: &masks, device: &data.device, at };
+        let constants = self.net.constants.iter().map(|(id, values)| (*id, values));
+        let masks = self.net.masks.iter().copied().zip(&masks);
+        let feeds: Vec<(NodeId, Feed<'_>)> =
+            constants.chain(masks).map(|(id, values)| (id, values.into())).collect();
+        let pass = |batch| Pass { at, batch, feeds: &feeds };
+        let SearchSettings { rate, rate_last, epochs, .. } = self.settings;
+        let rate = schedule::cosine(rate, rate_last, at.epoch, epochs);
+        let learner = &mut self.learner;
         let alpha_batch = validation.as_ref().unwrap_or(&train);
         let (_, steps) = self.steps.as_mut().expect("compiled above");
-        match steps {
-            Steps::Weights(executor) => {
-                pass.run(executor, variables, &train)?;
-                update_weights(executor, variables)?;
-                report(executor, net, &train)
+        Ok(match steps {
+            Steps::One(trainer, learns) => {
+                let batch = if *learns == Learns::Alphas { alpha_batch } else { &train };
+                learner.step(trainer, pass(batch), *learns, rate)?
             }
-            Steps::Alphas(executor) => {
-                pass.run(executor, variables, alpha_batch)?;
-                update_alphas(executor, variables)?;
-                report(executor, net, alpha_batch)
+            Steps::Separate { alphas, weights } => {
+                learner.step(alphas, pass(alpha_batch), Learns::Alphas, rate)?;
+                learner.step(weights, pass(&train), Learns::Weights, rate)?
             }
-            Steps::Joint(executor) => {
-                pass.run(executor, variables, &train)?;
-                update_alphas(executor, variables)?;
-                update_weights(executor, variables)?;
-                report(executor, net, &train)
-            }
-            Steps::Separate(executors) => {
-                let [weights, alphas] = &mut **executors;
-                pass.run(alphas, variables, alpha_batch)?;
-                update_alphas(alphas, variables)?;
-                pass.run(weights, variables, &train)?;
-                update_weights(weights, variables)?;
-                report(weights, net, &train)
-            }
-        }
+        })
     }
 
     fn finish_epoch(
         &mut self,
         epoch: usize,
         reporter: &mut dyn Reporter,
-    ) -> Result<Map<String, Value>, TrainError> {
+    ) -> Result<Map<String, Value>> {
         let stage = self.stage(epoch);
         if stage == Stage::Hypernetwork {
             // Scored on an architecture that no step has just adapted to.
@@ -439,11 +387,8 @@ impl Phase for SearchPhase {
                 "alpha_entropy".into(),
                 relative_entropy(&probabilities.concat(), self.space.width()).into(),
             );
-            let genotype =
-                self.discretize(&probabilities).map_err(|e| TrainError::Settings(e.to_string()))?;
-            let mut described = architecture::metrics(&genotype, &self.data.target)
-                .map_err(|e| TrainError::Settings(e.to_string()))?;
-            metrics.append(&mut described);
+            let genotype = self.discretize(&probabilities)?;
+            metrics.append(&mut architecture::metrics(&genotype, &self.data.target)?);
             metrics.insert("probabilities".into(), probabilities.into());
             let same = self
                 .found
@@ -455,7 +400,7 @@ impl Phase for SearchPhase {
         Ok(metrics)
     }
 
-    fn save(&self, checkpoint: &mut Checkpoint) -> Result<(), TrainError> {
+    fn save(&self, checkpoint: &mut Checkpoint) -> Result<()> {
         self.learner.save(checkpoint)?;
         checkpoint.values.insert(
             "found".into(),
@@ -464,8 +409,8 @@ impl Phase for SearchPhase {
         Ok(())
     }
 
-    fn restore(&mut self, checkpoint: &mut Checkpoint, path: &Path) -> Result<(), TrainError> {
-        self.learner.restore(checkpoint, path)?;
+    fn restore(&mut self, checkpoint: &mut Checkpoint, path: &Path) -> Result<()> {
+        self.learner.restore(&self.net.graph, checkpoint, path)?;
         self.found = checkpoint.value("found", path)?;
         Ok(())
     }

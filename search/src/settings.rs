@@ -40,7 +40,7 @@ pub struct SpaceSettings {
     /// that. 0 for none. The dropout on skip connections of P-DARTS (Chen et al., 2019, section
     /// 3.3), against a collapse to identities.
     pub identity_dropout: f32,
-    /// End once the space has stayed the same for so many epochs; 0 for never. DARTS+ (Liang et
+    /// End once the space has stayed the same for this many epochs; 0 for never. DARTS+ (Liang et
     /// al., 2019, section 3.2) stops so, before identities prevail.
     pub early_stop: usize,
     /// Validation images after each epoch; 0 for all.
@@ -95,7 +95,7 @@ pub struct SearchSettings {
     /// Epochs in which α is drawn afresh each iteration and only the generating blocks learn
     /// (I_train).
     pub hypernetwork_epochs: usize,
-    /// First epoch in which the generating blocks learn beside α.
+    /// First epoch in which the generating blocks learn together with α.
     pub cross_search_start: usize,
     /// First epoch after those.
     pub cross_search_end: usize,
@@ -116,10 +116,9 @@ pub struct SearchSettings {
     pub generator_gain: f32,
     /// Which images α learns from.
     pub alpha_data: AlphaData,
-    /// Learning rate of the generating blocks at the start; a cosine over all epochs ends at
-    /// `rate_last`.
+    /// Learning rate of the generating blocks at the start of the cosine over all epochs.
     pub rate: f32,
-    /// See `rate`.
+    /// Learning rate of the generating blocks that the cosine ends at.
     pub rate_last: f32,
     /// Momentum of the generating blocks.
     pub momentum: f32,
@@ -141,7 +140,7 @@ pub struct SearchSettings {
     /// that. 0 for none. The dropout on skip connections of P-DARTS (Chen et al., 2019, section
     /// 3.3), against a collapse to identities.
     pub identity_dropout: f32,
-    /// End once the architecture has stayed the same for so many epochs; 0 for never. DARTS+ (Liang
+    /// End once the architecture has stayed the same for this many epochs; 0 for never. DARTS+ (Liang
     /// et al., 2019, section 3.2) stops so, before identities prevail.
     pub early_stop: usize,
     /// Training images that BatchNorm statistics are recomputed on before an architecture is
@@ -191,8 +190,8 @@ impl Default for SearchSettings {
 pub struct Data {
     /// Sizes of the network that is searched; its channels are those of the settings of the phase.
     pub skeleton: Skeleton,
-    /// Sizes of the network that the architecture is for: what params and multiply-adds are told
-    /// of, and what limits hold for.
+    /// Sizes of the network that the architecture is for: params and multiply-adds are those of
+    /// this network, and limits hold for it.
     pub target: Skeleton,
     /// The half of the training images that weights learn from.
     pub train: BatchSource,

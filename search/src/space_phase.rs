@@ -1,24 +1,21 @@
 use std::path::Path;
 
-use adwp_data::DataError;
-use adwp_engine::optim::{clip_gradient_norm, gradients};
-use adwp_engine::{Device, Executor, Feed, NodeId, Program, Variables};
+use adwp_engine::{Device, Feed, NodeId};
 use adwp_models::{
     CellGenotype, CellKind, Dropped, Genotype, IntensiveSpace, ModelError, Operation, Relaxed,
     RelaxedAlphas, Skeleton, stability,
 };
 use adwp_train::{
-    At, Batch, Checkpoint, Context, Evaluator, MemoryPlan, Need, Phase, Reporter, StepReport,
-    TrainError, correct_predictions, first_not_finite, labels_as_floats, require_finite, run_phase,
-    schedule, store_images, stored_bytes, watched,
+    At, Checkpoint, Context, Evaluator, Finished, MemoryPlan, Need, Pass, Phase, PhaseBatches,
+    Ports, Reporter, StepReport, Trainer, run_phase, schedule, store_images, stored_bytes, watched,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::alpha::{relative_entropy, softmax_rows};
 use crate::architecture;
-use crate::bilevel::{self, Learner, Pair};
-use crate::{Data, Finished, Result, SpaceSettings};
+use crate::bilevel::{self, Learner, Learns, Pair, Rates};
+use crate::{Data, Result, SearchError, SpaceSettings};
 
 /// Derives the intensive space: first-order bilevel training of the relaxation, and the space of
 /// highest superiority on the way (section 3.1.2).
@@ -29,8 +26,7 @@ pub fn derive_space(
 ) -> Result<Finished<IntensiveSpace>> {
     settings.validate()?;
     let mut phase = SpacePhase::new(settings, data.with_batch(settings.batch, settings.channels))?;
-    let outcome = run_phase(&mut phase, context)?;
-    Finished::from_outcome(outcome, || {
+    run_phase(&mut phase, context)?.try_map(|()| {
         let best = phase.best.expect(
             "settings have more epochs than the superiority looks back, so one space was scored",
         );
@@ -38,10 +34,9 @@ pub fn derive_space(
     })
 }
 
-/// Bytes that [`derive_space`] holds at its peak beside the images; nothing of it is taken to tell.
+/// Bytes that [`derive_space`] will hold at its peak in addition to the images; takes none of them.
 pub fn space_bytes(settings: &SpaceSettings, data: &Data) -> Result<Need> {
-    Ok(SpacePhase::new(settings, data.with_batch(settings.batch, settings.channels))?
-        .planned_bytes()?)
+    SpacePhase::new(settings, data.with_batch(settings.batch, settings.channels))?.planned_bytes()
 }
 
 /// The space of one epoch and the accuracy of the relaxation then.
@@ -65,10 +60,8 @@ struct SpacePhase {
     steps: usize,
     net: Relaxed,
     learner: Learner,
-    weights: Vec<NodeId>,
-    alphas: Vec<NodeId>,
-    weight_step: Executor,
-    alpha_step: Executor,
+    weight_step: Trainer,
+    alpha_step: Trainer,
     evaluator: Evaluator,
     /// The last epochs, as many as the superiority looks back.
     recent: Vec<EpochSpace>,
@@ -82,28 +75,31 @@ impl SpacePhase {
         store_images(&mut [&mut data.train, &mut data.validation], &data.device)?;
         let net = Relaxed::build(&data.skeleton, settings.batch, settings.dropped())?;
         let scored = Relaxed::build(&data.skeleton, settings.batch, Dropped::Nothing)?;
-        let decays = (settings.momentum, settings.weight_decay);
-        let learner = Learner::new(decays, settings.alpha_weight_decay);
-        let weights = net.weights();
         let RelaxedAlphas { normal, reduction } = net.alphas;
-        let alphas = vec![normal, reduction];
-        let executor = |trainable: &[NodeId]| -> Result<Executor> {
-            Ok(Executor::new(
-                Program::training(&net.graph, net.loss, &[net.logits], trainable)?,
-                &data.device,
-            )?)
-        };
+        let learner = Learner::new(
+            net.weights(),
+            vec![normal, reduction],
+            Rates {
+                momentum: settings.momentum,
+                weight_decay: settings.weight_decay,
+                clip: settings.clip,
+                alpha_rate: settings.alpha_rate,
+                alpha_weight_decay: settings.alpha_weight_decay,
+            },
+        );
+        let Relaxed { images, labels, logits, loss, .. } = net;
+        let ports = Ports { images, labels, logits, loss, objective: loss };
+        let trainer =
+            |nodes: &[_]| Trainer::new(Self::NAME, &net.graph, ports, nodes, &data.device);
         Ok(Self {
-            weight_step: executor(&weights)?,
-            alpha_step: executor(&alphas)?,
+            weight_step: trainer(&learner.weights)?,
+            alpha_step: trainer(&learner.alphas)?,
             evaluator: Evaluator::new(&scored.graph, scored.images, scored.logits, &data.device)?,
             steps: bilevel::steps(&data)?,
             settings: settings.clone(),
             data,
             net,
             learner,
-            weights,
-            alphas,
             recent: Vec::new(),
             best: None,
             unchanged: 0,
@@ -111,12 +107,13 @@ impl SpacePhase {
     }
 
     /// Softmax over the operations of each edge: of normal, then of reduction cells.
-    fn probabilities(&self) -> Result<[Vec<f32>; 2], TrainError> {
-        let softmax = |id: NodeId| -> Result<Vec<f32>, TrainError> {
+    fn probabilities(&self) -> Result<[Vec<f32>; 2]> {
+        let softmax = |id: NodeId| -> Result<Vec<f32>> {
             let alpha = self.learner.variables.get(&self.net.graph[id].name)?.data()?;
             Ok(softmax_rows(alpha, Operation::ALL.len()))
         };
-        Ok([softmax(self.alphas[0])?, softmax(self.alphas[1])?])
+        let RelaxedAlphas { normal, reduction } = self.net.alphas;
+        Ok([softmax(normal)?, softmax(reduction)?])
     }
 }
 
@@ -148,28 +145,9 @@ fn superiority(epochs: &[EpochSpace]) -> Option<f64> {
     )
 }
 
-/// One forward and backward pass over a batch; a loss that is not finite ends here, before it
-/// updates anything.
-fn run(
-    executor: &mut Executor,
-    net: &Relaxed,
-    variables: &mut Variables,
-    batch: &Batch,
-    masks: &[Vec<f32>],
-    (device, at): (&Device, At),
-) -> Result<(), TrainError> {
-    let labels = labels_as_floats(&batch.labels);
-    let mut feeds: Vec<(NodeId, Feed<'_>)> =
-        vec![(net.images, batch.feed()), (net.labels, (&labels).into())];
-    feeds.extend(net.masks.iter().zip(masks).map(|(id, mask)| (*id, mask.into())));
-    executor.run(variables, &feeds)?;
-    require_finite(SpacePhase::NAME, at, executor.value(net.loss)?[0], || {
-        first_not_finite(&net.graph, variables, &feeds, device)
-    })
-}
-
 impl Phase for SpacePhase {
     type Batch = Pair;
+    type Error = SearchError;
 
     const NAME: &'static str = "space";
 
@@ -193,12 +171,12 @@ impl Phase for SpacePhase {
         &self.data.device
     }
 
-    fn planned_bytes(&self) -> Result<Need, TrainError> {
+    fn planned_bytes(&self) -> Result<Need> {
         let Self { settings, net, data, weight_step, alpha_step, evaluator, .. } = self;
         let plan = MemoryPlan {
-            state: Learner::planned_bytes(&net.graph, &self.weights, &self.alphas),
-            executors: weight_step.own_bytes()
-                + alpha_step.own_bytes()
+            state: self.learner.planned_bytes(&net.graph),
+            executors: weight_step.executor().own_bytes()
+                + alpha_step.executor().own_bytes()
                 + evaluator.own_bytes()
                 + data.device.working_bytes(),
             batches: [&data.train, &data.validation]
@@ -210,15 +188,11 @@ impl Phase for SpacePhase {
         Ok(plan.need(&data.device))
     }
 
-    fn initialize(&mut self) -> Result<(), TrainError> {
-        self.learner.initialize(&self.net.graph, &self.data, Self::NAME)
+    fn initialize(&mut self) -> Result<()> {
+        Ok(self.learner.initialize(&self.net.graph, &self.data, Self::NAME)?)
     }
 
-    fn batches(
-        &self,
-        epoch: usize,
-        first: usize,
-    ) -> Result<Box<dyn Iterator<Item = Result<Pair, DataError>>>, TrainError> {
+    fn batches(&self, epoch: usize, first: usize) -> Result<PhaseBatches<Pair>> {
         Ok(Box::new(bilevel::pairs(
             &self.data,
             self.settings.augmentation,
@@ -228,7 +202,7 @@ impl Phase for SpacePhase {
         )?))
     }
 
-    fn step(&mut self, at: At, (train, validation): Self::Batch) -> Result<StepReport, TrainError> {
+    fn step(&mut self, at: At, (train, validation): Self::Batch) -> Result<StepReport> {
         let count = self.net.masks.len();
         let masks = bilevel::identity_masks(
             &self.data,
@@ -238,36 +212,21 @@ impl Phase for SpacePhase {
             self.settings.epochs,
             count,
         );
-        let Self {
-            net,
-            settings,
-            data: Data { device, .. },
-            learner: Learner { variables, sgd, adam },
-            ..
-        } = self;
-        run(&mut self.alpha_step, net, variables, &validation, &masks, (device, at))?;
-        let alpha_gradients = gradients(&self.alpha_step, variables, &self.alphas)?;
-        adam.step(variables, &alpha_gradients, settings.alpha_rate, device)?;
-
-        run(&mut self.weight_step, net, variables, &train, &masks, (device, at))?;
-        let mut weight_gradients = gradients(&self.weight_step, variables, &self.weights)?;
-        clip_gradient_norm(&mut weight_gradients, settings.clip, device)?;
-        let rate = schedule::cosine(settings.rate, settings.rate_last, at.epoch, settings.epochs);
-        sgd.step(variables, &weight_gradients, rate, device)?;
-
-        let correct = correct_predictions(&self.weight_step.value(net.logits)?, &train.labels);
-        Ok(StepReport {
-            loss: self.weight_step.value(net.loss)?[0],
-            images: train.labels.len(),
-            correct,
-        })
+        let feeds: Vec<(NodeId, Feed<'_>)> =
+            self.net.masks.iter().zip(&masks).map(|(id, mask)| (*id, mask.into())).collect();
+        let pass = |batch| Pass { at, batch, feeds: &feeds };
+        let SpaceSettings { rate, rate_last, epochs, .. } = self.settings;
+        let rate = schedule::cosine(rate, rate_last, at.epoch, epochs);
+        let Self { learner, alpha_step, weight_step, .. } = self;
+        learner.step(alpha_step, pass(&validation), Learns::Alphas, rate)?;
+        Ok(learner.step(weight_step, pass(&train), Learns::Weights, rate)?)
     }
 
     fn finish_epoch(
         &mut self,
         epoch: usize,
         reporter: &mut dyn Reporter,
-    ) -> Result<Map<String, Value>, TrainError> {
+    ) -> Result<Map<String, Value>> {
         let validation = self.data.validation.in_order(self.settings.validation_images)?;
         let accuracy = self
             .evaluator
@@ -281,19 +240,14 @@ impl Phase for SpacePhase {
         let space = IntensiveSpace::new(
             IntensiveSpace::derive_cell(&normal, k),
             IntensiveSpace::derive_cell(&reduction, k),
-        );
-        let space = space.map_err(|e| TrainError::Settings(e.to_string()))?;
+        )?;
 
         let mut metrics = Map::new();
         metrics.insert("validation_accuracy".into(), accuracy.into());
         let entropy = relative_entropy(&[&normal[..], &reduction].concat(), Operation::ALL.len());
         metrics.insert("alpha_entropy".into(), entropy.into());
-        let genotype = most_probable(&normal, &reduction, &self.data.target)
-            .map_err(|e| TrainError::Settings(e.to_string()))?;
-        metrics.append(
-            &mut architecture::metrics(&genotype, &self.data.target)
-                .map_err(|e| TrainError::Settings(e.to_string()))?,
-        );
+        let genotype = most_probable(&normal, &reduction, &self.data.target)?;
+        metrics.append(&mut architecture::metrics(&genotype, &self.data.target)?);
         metrics.insert("probabilities".into(), json!({ "normal": normal, "reduction": reduction }));
         if let Some(last) = self.recent.last() {
             let stability = stability(&last.space, &space);
@@ -317,7 +271,7 @@ impl Phase for SpacePhase {
         Ok(metrics)
     }
 
-    fn save(&self, checkpoint: &mut Checkpoint) -> Result<(), TrainError> {
+    fn save(&self, checkpoint: &mut Checkpoint) -> Result<()> {
         self.learner.save(checkpoint)?;
         let printed =
             |value: serde_json::Result<Value>| value.expect("spaces and numbers print as JSON");
@@ -327,8 +281,8 @@ impl Phase for SpacePhase {
         Ok(())
     }
 
-    fn restore(&mut self, checkpoint: &mut Checkpoint, path: &Path) -> Result<(), TrainError> {
-        self.learner.restore(checkpoint, path)?;
+    fn restore(&mut self, checkpoint: &mut Checkpoint, path: &Path) -> Result<()> {
+        self.learner.restore(&self.net.graph, checkpoint, path)?;
         self.recent = checkpoint.value("recent", path)?;
         self.best = checkpoint.value("best", path)?;
         self.unchanged = checkpoint.value("unchanged", path)?;
@@ -364,8 +318,10 @@ mod tests {
         let device = data.device.clone();
         let phase =
             SpacePhase::new(&SpaceSettings { batch: 4, ..SpaceSettings::default() }, data).unwrap();
-        let (weights, alphas) =
-            (phase.weight_step.working_bytes(), phase.alpha_step.working_bytes());
+        let (weights, alphas) = (
+            phase.weight_step.executor().working_bytes(),
+            phase.alpha_step.executor().working_bytes(),
+        );
         let shared = device.working_bytes();
         assert!(
             weights.max(alphas) <= shared && shared < (weights + alphas) * 3 / 4,

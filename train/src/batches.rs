@@ -4,8 +4,8 @@ use std::thread;
 use adwp_data::{
     Augmentation, DataError, Dataset, Loader, LoaderConfig, Normalization, Order, Placement,
 };
-use adwp_engine::Feed;
-use adwp_engine::cuda::{ImageStore, Place};
+use adwp_engine::cuda::{ImageStore, StoredView};
+use adwp_engine::{Device, Feed};
 
 use crate::{Result, StoredImages, TrainError};
 
@@ -21,7 +21,7 @@ pub struct BatchSource {
     /// Images in a batch.
     pub batch: usize,
     /// Where a GPU has all of `indices`, with these constants; else batches are prepared on the
-    /// host. [`store_images`](crate::store_images) sets it.
+    /// host. [`store_images`] sets it.
     ///
     /// The GPU crops, mirrors and cuts out. Batches whose augmentation [changes
     /// pixels](Augmentation::changes_pixels) are prepared on the host all the same.
@@ -41,7 +41,7 @@ enum Images {
     /// Normalised pixels: [n, channels, height, width].
     Values(Vec<f32>),
     /// What the GPU makes them of.
-    Stored(Arc<ImageStore>, Vec<Place>),
+    Stored(Arc<ImageStore>, Vec<StoredView>),
 }
 
 /// The batches of a walk over the images of a [`BatchSource`].
@@ -54,6 +54,53 @@ pub struct Batches {
 
 /// Batches prepared ahead of the step that takes them.
 const PREFETCH: usize = 4;
+
+/// Plans to keep the images of `sources` in the memory of `device`, where that is a GPU and what is
+/// stored takes no more than half of what is free there. Sources of the same data set share one
+/// store. Nothing is taken before the first batch is asked for.
+///
+/// Batches have the same bits as those that are prepared on the host. Those whose augmentation
+/// changes pixels still are: see [`BatchSource::stored`].
+///
+/// # Errors
+/// [`TrainError::Engine`](crate::TrainError::Engine) when the GPU does not answer.
+pub fn store_images(sources: &mut [&mut BatchSource], device: &Device) -> Result<()> {
+    let Device::Cuda(device) = device else { return Ok(()) };
+    let mut room = device.available_bytes()? / 2;
+    for first in 0..sources.len() {
+        if sources[first].stored.is_some() {
+            continue;
+        }
+        let (dataset, normalization) =
+            (Arc::clone(&sources[first].dataset), sources[first].normalization.clone());
+        let is_alike = |source: &BatchSource| {
+            Arc::ptr_eq(&source.dataset, &dataset) && source.normalization == normalization
+        };
+        let alike: Vec<usize> = (first..sources.len()).filter(|&i| is_alike(sources[i])).collect();
+        let mut images: Vec<u32> =
+            alike.iter().flat_map(|&i| &sources[i].indices).copied().collect();
+        images.sort_unstable();
+        images.dedup();
+        let stored = StoredImages::new(dataset, normalization, images, device.clone());
+        if let Some(left) = room.checked_sub(stored.bytes() as u64) {
+            room = left;
+            let stored = Arc::new(stored);
+            alike.iter().for_each(|&i| sources[i].stored = Some(Arc::clone(&stored)));
+        }
+    }
+    Ok(())
+}
+
+/// Bytes that the stores of `sources` take together of the GPU's memory, once they are filled.
+pub fn stored_bytes(sources: &[&BatchSource]) -> usize {
+    let mut stores: Vec<&Arc<StoredImages>> = Vec::new();
+    for stored in sources.iter().filter_map(|source| source.stored.as_ref()) {
+        if !stores.iter().any(|known| Arc::ptr_eq(known, stored)) {
+            stores.push(stored);
+        }
+    }
+    stores.iter().map(|stored| stored.bytes()).sum()
+}
 
 impl BatchSource {
     /// Full batches in an epoch.
@@ -113,7 +160,7 @@ impl BatchSource {
         } else {
             self.dataset.shape().values() * size_of::<f32>()
         };
-        // Beside the pixels, a label, an index and a placement for each image.
+        // For each image the pixels, a label, an index and a placement.
         let image = pixels + 2 * size_of::<u32>() + size_of::<Placement>();
         batches * self.batch * image
     }
@@ -179,7 +226,7 @@ impl Batch {
     pub(crate) fn fill_up(&mut self, images: usize) {
         match &mut self.images {
             Images::Values(values) => values.resize(values.len() / self.labels.len() * images, 0.0),
-            Images::Stored(_, places) => places.resize(images, Place::default()),
+            Images::Stored(_, places) => places.resize(images, StoredView::default()),
         }
     }
 }

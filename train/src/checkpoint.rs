@@ -3,6 +3,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::Path;
 
+use adwp_engine::optim::Sgd;
 use adwp_engine::{Role, Shape, Variable, Variables};
 use safetensors::{Dtype, SafeTensors, View};
 use serde_json::{Map, Value};
@@ -153,6 +154,41 @@ impl Checkpoint {
         names.iter().filter_map(|name| self.tensors.remove(name)).map(|t| t.data).collect()
     }
 
+    /// Adds the history of SGD that has updated the same parameters with every step.
+    ///
+    /// # Errors
+    /// [`TrainError::Engine`] when it cannot be read from the device.
+    pub fn put_velocity(&mut self, sgd: &Sgd) -> Result<()> {
+        let slots: Vec<&[f32]> = sgd.velocity()?.into_values().collect();
+        self.put_slots("velocity", &slots);
+        Ok(())
+    }
+
+    /// Puts back what [`Self::put_velocity`] stored of these parameters, named in the order of
+    /// `variables`.
+    ///
+    /// # Errors
+    /// [`TrainError::Damaged`] when it is that of more or fewer parameters.
+    pub fn take_velocity<'n>(
+        &mut self,
+        sgd: &mut Sgd,
+        variables: &Variables,
+        parameters: impl Iterator<Item = &'n str>,
+        path: &Path,
+    ) -> Result<()> {
+        let positions: Vec<usize> =
+            parameters.map(|name| Ok(variables.position(name)?)).collect::<Result<_>>()?;
+        let slots = self.take_slots("velocity");
+        // Before the first step there is none.
+        if !slots.is_empty() && slots.len() != positions.len() {
+            let (found, expected) = (slots.len(), positions.len());
+            let reason = format!("it has the momentum of {found} parameters, expected {expected}");
+            return Err(TrainError::Damaged { path: path.to_owned(), reason });
+        }
+        sgd.restore(positions.into_iter().zip(slots));
+        Ok(())
+    }
+
     /// Writes the file atomically.
     pub fn write(&self, path: &Path) -> Result<()> {
         let mut values = self.values.clone();
@@ -244,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_off_checkpoint_is_told_as_such() {
+    fn a_cut_off_checkpoint_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("checkpoint");
         example().write(&path).unwrap();

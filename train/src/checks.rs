@@ -2,7 +2,7 @@ use adwp_data::Augmentation;
 
 use crate::{Result, TrainError};
 
-/// More images than any step takes at once.
+/// More images than any step takes.
 const LARGEST_BATCH: usize = 1 << 16;
 
 /// Checks what the settings of every phase have in common: a batch that can be, and numbers that

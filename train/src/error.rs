@@ -5,7 +5,7 @@ use adwp_base::{Failure, FileError, Kind};
 use adwp_data::DataError;
 use adwp_engine::EngineError;
 
-use crate::memory::{Place, in_units};
+use crate::bytes::{MemoryLocation, in_units};
 
 /// Result of the training loop's fallible functions.
 pub type Result<T, E = TrainError> = std::result::Result<T, E>;
@@ -32,7 +32,12 @@ pub enum TrainError {
         reason: String,
     },
     /// The loss is no longer a number.
-    #[error("{phase}: the loss is {loss} at epoch {}, step {}{}", epoch + 1, step + 1, what_went_first(first.as_deref()))]
+    #[error(
+        "{phase}: the loss is {loss} at epoch {}, step {}{}",
+        epoch + 1,
+        step + 1,
+        what_went_first(first.as_deref())
+    )]
     NotFinite {
         /// The phase.
         phase: &'static str,
@@ -60,12 +65,16 @@ pub enum TrainError {
         tensor: String,
     },
     /// A phase that the machine, or its GPU, cannot hold.
-    #[error("{phase} needs about {} of {place}, and {} are available", in_units(*needed), in_units(*available))]
+    #[error(
+        "{phase} needs about {} of {location}, and {} are available",
+        in_units(*needed),
+        in_units(*available)
+    )]
     Memory {
         /// The phase.
         phase: &'static str,
         /// Where there is too little.
-        place: Place,
+        location: MemoryLocation,
         /// Bytes it needs at its peak.
         needed: u64,
         /// Bytes there are for it.
@@ -105,12 +114,13 @@ impl TrainError {
             Self::NotFinite { phase, .. } | Self::Spoiled { phase, .. } => Some(format!(
                 "a smaller learning rate may help: lower {phase}.rate in config.toml of the run \
                  folder, and --resume goes on from \
-                 checkpoints/{phase}.safetensors, which is kept from before, where there is one; or take another --seed in a new run folder"
+                 checkpoints/{phase}.safetensors, which is kept from before, where there is one; or \
+                 take another --seed in a new run folder"
             )),
-            Self::Memory { phase, place, .. } => {
-                let less = match place {
-                    Place::Host => "",
-                    Place::Gpu => ", and so does --precision bf16",
+            Self::Memory { phase, location, .. } => {
+                let less = match location {
+                    MemoryLocation::Host => "",
+                    MemoryLocation::Gpu => ", and so does --precision bf16",
                 };
                 Some(format!(
                     "a smaller {phase}.batch or {phase}.channels needs less (--set \

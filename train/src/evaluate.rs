@@ -70,7 +70,7 @@ impl Evaluator {
         self.batch
     }
 
-    /// Bytes that its executors hold beside the working memory of the device.
+    /// Bytes that its executors hold in addition to the working memory of the device.
     pub fn own_bytes(&self) -> usize {
         self.score.own_bytes() + self.recalibrate.own_bytes()
     }
@@ -116,7 +116,7 @@ impl Evaluator {
         self.classify(variables, batches, |_, _| ())
     }
 
-    /// [`Self::score`], and beside it that of the mean of the logits of each image and of its
+    /// [`Self::score`], and next to it that of the mean of the logits of each image and of its
     /// mirror image.
     pub fn score_with_flips(
         &mut self,

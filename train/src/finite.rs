@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::fmt;
 
 use adwp_engine::{
-    Device, Executor, Feed, Graph, Node, NodeId, Op, Program, Statistics, Variables,
+    Device, Executor, Feed, Graph, Node, NodeId, Op, Program, Role, Statistics, VariableSpec,
+    Variables,
 };
 
 use crate::{At, Result, TrainError};
@@ -38,7 +39,7 @@ pub fn require_finite(
 /// finite.
 ///
 /// The forward pass is done again, with the statistics of the batch, for a piece of the graph at a
-/// time: beside the working memory of a pass and a copy of the variables it holds 64 MiB of values,
+/// time: in addition to the working memory of a pass and a copy of the variables it holds 64 MiB of values,
 /// or the largest value alone. It takes as long as several steps, but is done once in a run.
 /// `variables` stay as they are.
 ///
@@ -68,12 +69,12 @@ pub fn first_not_finite(
 
     // What the passes below do to running statistics is done to copies.
     let mut copies = Variables::new();
-    for (name, shape, init) in graph.variables() {
+    for VariableSpec { name, shape, kind, .. } in graph.variables() {
         let variable = variables.get(&name)?;
         let census = Census::of(variable.data()?);
-        // Running statistics have no part in a step; behind an overflow, this very step has spoiled
+        // A step does not read running statistics; behind an overflow, this very step has spoiled
         // them.
-        if init.is_some() {
+        if kind.role() == Role::Parameter {
             if census.not_finite > 0 {
                 return Ok(Some(format!(
                     "the parameter {name} {shape}, since the update before: {census}"
@@ -122,7 +123,7 @@ fn first_computed(
     Ok(None)
 }
 
-/// What is told of the values of a tensor.
+/// A count of the values of a tensor that are not finite.
 struct Census {
     values: usize,
     not_finite: usize,
@@ -175,7 +176,7 @@ fn computed_from(graph: &Graph, feeds: &[(NodeId, Feed<'_>)]) -> Vec<NodeId> {
             Op::Input => feeds.iter().any(|(fed, _)| *fed == id),
             _ => node.inputs.iter().all(|input| is_known[input.index()]),
         };
-        if is_known[id.index()] && !matches!(node.op, Op::Input | Op::Parameter { .. }) {
+        if is_known[id.index()] && node.op.leaf().is_none() {
             computed.push(id);
         }
     }
@@ -195,7 +196,7 @@ fn piece_length(graph: &Graph, nodes: &[NodeId], kept_bytes: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use adwp_engine::cuda::{self, ImageStore, Place};
+    use adwp_engine::cuda::{self, ImageStore, StoredView};
     use adwp_engine::{BatchNorm, Conv2d, Init};
 
     const AT: At = At { epoch: 2, step: 5 };
@@ -344,7 +345,7 @@ mod tests {
                 Ok(())
             };
             let store = ImageStore::new(&gpu, [1, 4, 4], 2, &[table], read).unwrap();
-            let places = [0, 1].map(|image| Place { image, ..Place::default() });
+            let places = [0, 1].map(|image| StoredView { image, ..StoredView::default() });
             let feeds = [
                 (example.images, Feed::Stored { images: &store, places: &places }),
                 (example.labels, (&[0.0, 1.0]).into()),

@@ -1,11 +1,13 @@
 //! What memory the machine and its GPU have, what a phase will need of it, and what the process
 //! took.
 
-use std::{fmt, fs, iter};
+use std::{fs, iter};
 
 use adwp_engine::{Device, Graph, NodeId};
 
 use crate::{Result, TrainError};
+
+pub use crate::bytes::{MemoryLocation, in_units};
 
 /// What a phase holds in memory at its peak, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,27 +64,9 @@ pub struct Available {
     pub gpu: Option<u64>,
 }
 
-/// Memory of which there can be too little.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// That of the machine.
-    Host,
-    /// That of the GPU.
-    Gpu,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Host => "memory",
-            Self::Gpu => "GPU memory",
-        })
-    }
-}
-
 /// Bytes of all variables of a graph.
 pub fn of_variables(graph: &Graph) -> usize {
-    graph.variables().map(|(_, shape, _)| shape.elements() * size_of::<f32>()).sum()
+    graph.variables().map(|variable| variable.shape.elements() * size_of::<f32>()).sum()
 }
 
 /// Bytes of the values of some nodes.
@@ -95,27 +79,23 @@ pub fn of_nodes(graph: &Graph, nodes: &[NodeId]) -> usize {
 /// # Errors
 /// [`TrainError::Memory`].
 pub fn check(phase: &'static str, need: Need, available: Available) -> Result<()> {
-    for (place, needed, available) in
-        [(Place::Host, need.host, available.host), (Place::Gpu, need.gpu, available.gpu)]
-    {
+    for (location, needed, available) in [
+        (MemoryLocation::Host, need.host, available.host),
+        (MemoryLocation::Gpu, need.gpu, available.gpu),
+    ] {
         match available {
             Some(available) if needed as u64 > available => {
-                return Err(TrainError::Memory { phase, place, needed: needed as u64, available });
+                return Err(TrainError::Memory {
+                    phase,
+                    location,
+                    needed: needed as u64,
+                    available,
+                });
             }
             _ => {}
         }
     }
     Ok(())
-}
-
-/// A number of bytes for people: "0.4 MB", "812 MB", "1.2 GB".
-pub fn in_units(bytes: u64) -> String {
-    match bytes as f64 {
-        b if b < 9.95e6 => format!("{:.1} MB", b / 1e6),
-        b if b < 999.5e6 => format!("{:.0} MB", b / 1e6),
-        b if b < 999.95e9 => format!("{:.1} GB", b / 1e9),
-        b => format!("{:.1} TB", b / 1e12),
-    }
 }
 
 /// What a phase that computes on `device` can have: what the machine and the control groups the
@@ -323,7 +303,7 @@ mod tests {
         assert!(check("search", need(usize::MAX, usize::MAX), there(None, None)).is_ok());
         let refused =
             check("search", need(5_200_000_000, 0), there(Some(812_000_000), None)).unwrap_err();
-        assert!(matches!(refused, TrainError::Memory { place: Place::Host, .. }));
+        assert!(matches!(refused, TrainError::Memory { location: MemoryLocation::Host, .. }));
         let (said, hint) = (refused.to_string(), refused.hint().unwrap());
         assert!(said.contains("5.2 GB") && said.contains("812 MB"), "{said}");
         assert!(hint.contains("search.batch") && hint.contains("--no-memory-check"), "{hint}");

@@ -8,34 +8,20 @@ use serde_json::{Map, Value};
 use crate::memory::{self, Need, in_units};
 use crate::metrics::Metrics;
 use crate::{
-    Checkpoint, Interrupt, Progress, Reporter, Result, RunDir, TensorData, TrainError,
-    require_finite,
+    At, Checkpoint, Finished, Interrupt, Progress, Reporter, Result, RunDir, StepReport,
+    TensorData, TrainError, require_finite,
 };
 
-/// A point of a phase.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct At {
-    /// Epoch, from 0.
-    pub epoch: usize,
-    /// Step of the epoch, from 0.
-    pub step: usize,
-}
-
-/// What a step tells.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct StepReport {
-    /// The loss that was lowered.
-    pub loss: f32,
-    /// Training images of the step, and how many were classified right.
-    pub images: usize,
-    /// See `images`.
-    pub correct: usize,
-}
+/// The batches of an epoch, in order.
+pub type PhaseBatches<B> = Box<dyn Iterator<Item = Result<B, DataError>>>;
 
 /// A training phase: what [`run_phase`] repeats.
 pub trait Phase {
     /// What one step consumes.
     type Batch;
+
+    /// What can go wrong in it.
+    type Error: From<TrainError>;
 
     /// Its name in metrics, checkpoints and messages.
     const NAME: &'static str;
@@ -49,32 +35,29 @@ pub trait Phase {
     /// What the engine computes on.
     fn device(&self) -> &Device;
 
-    /// Bytes of memory it will hold at its peak, over all its epochs. Told before
+    /// Bytes of memory it will hold at its peak, over all its epochs. Asked before
     /// [`Self::initialize`], and cheap: nothing of it is taken yet.
-    fn planned_bytes(&self) -> Result<Need>;
+    fn planned_bytes(&self) -> Result<Need, Self::Error>;
 
     /// Draws the initial values of everything it learns.
-    fn initialize(&mut self) -> Result<()>;
+    fn initialize(&mut self) -> Result<(), Self::Error>;
 
     /// The batches of an epoch from step `first` on; the same ones as an uninterrupted epoch has
     /// there.
-    fn batches(
-        &self,
-        epoch: usize,
-        first: usize,
-    ) -> Result<Box<dyn Iterator<Item = Result<Self::Batch, DataError>>>>;
+    fn batches(&self, epoch: usize, first: usize)
+    -> Result<PhaseBatches<Self::Batch>, Self::Error>;
 
     /// One update. A loss that is not finite is to be met with [`require_finite`] before anything
     /// is updated; where a phase does not, [`run_phase`] ends all the same, but nobody can tell any
     /// more what the loss came from.
-    fn step(&mut self, at: At, batch: Self::Batch) -> Result<StepReport>;
+    fn step(&mut self, at: At, batch: Self::Batch) -> Result<StepReport, Self::Error>;
 
-    /// What follows an epoch, such as validation; gives what its metrics have beside the losses.
+    /// What follows an epoch, such as validation; gives its metrics other than the losses.
     fn finish_epoch(
         &mut self,
         epoch: usize,
         reporter: &mut dyn Reporter,
-    ) -> Result<Map<String, Value>>;
+    ) -> Result<Map<String, Value>, Self::Error>;
 
     /// Why no further epoch is worth its time, where that is so: asked before each epoch. Must
     /// follow from what [`Self::restore`] brings back, so that a phase which is continued ends
@@ -83,11 +66,17 @@ pub trait Phase {
         None
     }
 
+    /// The checkpoint of another run that a phase without one of its own continues from. It stays
+    /// as it is.
+    fn origin(&self) -> Option<&Path> {
+        None
+    }
+
     /// Stores everything that [`Self::restore`] needs.
-    fn save(&self, checkpoint: &mut Checkpoint) -> Result<()>;
+    fn save(&self, checkpoint: &mut Checkpoint) -> Result<(), Self::Error>;
 
     /// Goes back to what [`Self::save`] stored; `path` is for messages.
-    fn restore(&mut self, checkpoint: &mut Checkpoint, path: &Path) -> Result<()>;
+    fn restore(&mut self, checkpoint: &mut Checkpoint, path: &Path) -> Result<(), Self::Error>;
 }
 
 /// What a phase needs of its surroundings.
@@ -106,13 +95,19 @@ pub struct Context<'a> {
     pub reporter: &'a mut dyn Reporter,
 }
 
-/// How a phase ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// All epochs are done, or those after which the phase was settled.
-    Done,
-    /// It was asked to stop; its checkpoint is written.
-    Interrupted,
+impl Context<'_> {
+    /// The surroundings of a phase that works in a folder of its own, and continues what is there.
+    pub fn within<'b>(&'b mut self, run: &'b RunDir) -> Context<'b> {
+        let Self { held_bytes, check_memory, interrupt, reporter, .. } = self;
+        Context {
+            run,
+            resume: true,
+            held_bytes: *held_bytes,
+            check_memory: *check_memory,
+            interrupt,
+            reporter: &mut **reporter,
+        }
+    }
 }
 
 /// Sums over the steps of an epoch.
@@ -128,22 +123,26 @@ struct Totals {
 /// the one that follows.
 ///
 /// A checkpoint is written after every epoch and on an interrupt. A loss that is not finite, or a
-/// variable, ends the phase with the last checkpoint kept. The memory it needs is told before any
-/// is taken, and what it took in the end.
-pub fn run_phase<P: Phase>(phase: &mut P, context: &mut Context<'_>) -> Result<Outcome> {
+/// variable, ends the phase with the last checkpoint kept. The memory it needs is reported before
+/// any is taken, and what it took when it ends.
+pub fn run_phase<P: Phase>(
+    phase: &mut P,
+    context: &mut Context<'_>,
+) -> Result<Finished<()>, P::Error> {
     let outcome = drive(phase, context);
     context.reporter.phase_end();
     outcome
 }
 
-fn drive<P: Phase>(phase: &mut P, context: &mut Context<'_>) -> Result<Outcome> {
+fn drive<P: Phase>(phase: &mut P, context: &mut Context<'_>) -> Result<Finished<()>, P::Error> {
     let planned = announce_memory(phase, context)?;
     memory::reset_peak();
     phase.initialize()?;
     let path = context.run.checkpoint(P::NAME);
     let (mut at, mut totals) = (At { epoch: 0, step: 0 }, Totals::default());
-    if context.resume && path.exists() {
-        (at, totals) = restore(phase, &path)?;
+    let own = Some(&*path).filter(|path| context.resume && path.exists());
+    if let Some(from) = own.or(phase.origin()).map(Path::to_owned) {
+        (at, totals) = restore(phase, &from)?;
         context.reporter.message(&format!(
             "{}: continuing at epoch {}, step {}",
             P::NAME,
@@ -169,7 +168,7 @@ fn drive<P: Phase>(phase: &mut P, context: &mut Context<'_>) -> Result<Outcome> 
             break;
         }
         for batch in phase.batches(at.epoch, at.step)? {
-            let batch = batch?;
+            let batch = batch.map_err(TrainError::from)?;
             let start = Instant::now();
             let report = phase.step(at, batch)?;
             let seconds = start.elapsed().as_secs_f64();
@@ -180,8 +179,8 @@ fn drive<P: Phase>(phase: &mut P, context: &mut Context<'_>) -> Result<Outcome> 
             context.reporter.step(&pace.progress(phase, at, &totals));
             if context.interrupt.is_requested() {
                 save(phase, at, totals, &path)?;
-                tell_peak::<P>(planned, context.reporter);
-                return Ok(Outcome::Interrupted);
+                report_peak::<P>(planned, context.reporter);
+                return Ok(Finished::Interrupted);
             }
         }
         let mut entry = totals.metrics(P::NAME, at);
@@ -202,9 +201,9 @@ fn drive<P: Phase>(phase: &mut P, context: &mut Context<'_>) -> Result<Outcome> 
         save(phase, at, totals, &path)?;
     }
     if pace.steps > 0.0 {
-        tell_peak::<P>(planned, context.reporter);
+        report_peak::<P>(planned, context.reporter);
     }
-    Ok(Outcome::Done)
+    Ok(Finished::Done(()))
 }
 
 /// The time of day, in seconds since 1970.
@@ -222,7 +221,7 @@ fn label(device: &Device) -> String {
 }
 
 /// Says what the phase needs, and gives it.
-fn announce_memory<P: Phase>(phase: &P, context: &mut Context<'_>) -> Result<Need> {
+fn announce_memory<P: Phase>(phase: &P, context: &mut Context<'_>) -> Result<Need, P::Error> {
     let planned = phase.planned_bytes()?.with_held(context.held_bytes);
     let available = memory::available(phase.device())?;
     let there = |available: Option<u64>| {
@@ -245,8 +244,8 @@ fn announce_memory<P: Phase>(phase: &P, context: &mut Context<'_>) -> Result<Nee
     Ok(planned)
 }
 
-/// Says what the phase took of the machine's memory, where the system tells.
-fn tell_peak<P: Phase>(planned: Need, reporter: &mut dyn Reporter) {
+/// Reports how much of the machine's memory the phase took, where the system says.
+fn report_peak<P: Phase>(planned: Need, reporter: &mut dyn Reporter) {
     if let Some(peak) = memory::peak() {
         reporter.message(&format!(
             "{}: memory: {} planned, {} measured",
@@ -257,17 +256,14 @@ fn tell_peak<P: Phase>(planned: Need, reporter: &mut dyn Reporter) {
     }
 }
 
-fn save<P: Phase>(phase: &P, at: At, totals: Totals, path: &Path) -> Result<()> {
+fn save<P: Phase>(phase: &P, at: At, totals: Totals, path: &Path) -> Result<(), P::Error> {
     let mut checkpoint = Checkpoint::default();
     phase.save(&mut checkpoint)?;
     let is_spoiled = |tensor: &TensorData| tensor.data.iter().any(|value| !value.is_finite());
     if let Some((tensor, _)) = checkpoint.tensors.iter().find(|(_, tensor)| is_spoiled(tensor)) {
-        return Err(TrainError::Spoiled {
-            phase: P::NAME,
-            epoch: at.epoch,
-            step: at.step,
-            tensor: tensor.clone(),
-        });
+        let At { epoch, step } = at;
+        let tensor = tensor.clone();
+        return Err(TrainError::Spoiled { phase: P::NAME, epoch, step, tensor }.into());
     }
     let values = &mut checkpoint.values;
     values.insert("phase".into(), P::NAME.into());
@@ -277,17 +273,15 @@ fn save<P: Phase>(phase: &P, at: At, totals: Totals, path: &Path) -> Result<()> 
     values.insert("epoch_images".into(), totals.images.into());
     values.insert("epoch_correct".into(), totals.correct.into());
     values.insert("epoch_seconds".into(), totals.seconds.into());
-    checkpoint.write(path)
+    Ok(checkpoint.write(path)?)
 }
 
-fn restore<P: Phase>(phase: &mut P, path: &Path) -> Result<(At, Totals)> {
+fn restore<P: Phase>(phase: &mut P, path: &Path) -> Result<(At, Totals), P::Error> {
     let mut checkpoint = Checkpoint::read(path)?;
     let name: String = checkpoint.value("phase", path)?;
     if name != P::NAME {
-        return Err(TrainError::Damaged {
-            path: path.to_owned(),
-            reason: format!("it belongs to the phase {name:?}"),
-        });
+        let reason = format!("it belongs to the phase {name:?}");
+        return Err(TrainError::Damaged { path: path.to_owned(), reason }.into());
     }
     phase.restore(&mut checkpoint, path)?;
     let at = At { epoch: checkpoint.value("epoch", path)?, step: checkpoint.value("step", path)? };
@@ -376,7 +370,7 @@ mod tests {
     use std::time::Duration;
 
     /// A phase of three epochs of two steps, which plans, is settled and gets a loss that is not
-    /// finite as it is told to.
+    /// finite as its fields say.
     struct Toy {
         device: Device,
         planned: usize,
@@ -406,6 +400,7 @@ mod tests {
 
     impl Phase for Toy {
         type Batch = ();
+        type Error = TrainError;
 
         const NAME: &'static str = "toy";
 
@@ -430,11 +425,7 @@ mod tests {
             Ok(())
         }
 
-        fn batches(
-            &self,
-            _: usize,
-            first: usize,
-        ) -> Result<Box<dyn Iterator<Item = Result<(), DataError>>>> {
+        fn batches(&self, _: usize, first: usize) -> Result<PhaseBatches<()>> {
             Ok(Box::new((first..self.steps()).map(|_| Ok(()))))
         }
 
@@ -509,7 +500,7 @@ mod tests {
         resume: bool,
         check_memory: bool,
         steps: usize,
-    ) -> (Result<Outcome>, Vec<String>) {
+    ) -> (Result<Finished<()>>, Vec<String>) {
         let mut listener = Listener { steps_left: steps, ..Listener::default() };
         let interrupt = listener.interrupt.clone();
         let mut context = Context {
@@ -525,7 +516,7 @@ mod tests {
     }
 
     /// How a phase ends that plans so much, whether it was begun, and what is said.
-    fn run(planned: usize, check_memory: bool) -> (Result<Outcome>, bool, Vec<String>) {
+    fn run(planned: usize, check_memory: bool) -> (Result<Finished<()>>, bool, Vec<String>) {
         let folder = tempfile::tempdir().unwrap();
         let mut phase = Toy { planned, ..Toy::new() };
         let (outcome, said) =
@@ -557,7 +548,7 @@ mod tests {
         );
         assert!(said[0].starts_with("toy: needs about 1152921.5 TB of memory ("), "{said:?}");
         let (outcome, begun, _) = run(1 << 60, false);
-        assert!(matches!(outcome, Ok(Outcome::Done)) && begun, "{outcome:?}");
+        assert!(matches!(outcome, Ok(Finished::Done(()))) && begun, "{outcome:?}");
     }
 
     #[test]
@@ -599,7 +590,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let run = RunDir::create(folder.path()).unwrap();
         let (outcome, _) = run_in(&run, &mut Toy::new(), false, true, 2);
-        assert!(matches!(outcome, Ok(Outcome::Interrupted)), "{outcome:?}");
+        assert!(matches!(outcome, Ok(Finished::Interrupted)), "{outcome:?}");
         assert_eq!(lines(&run), []);
         run_in(&run, &mut Toy::new(), true, true, 0).0.unwrap();
         let lines = lines(&run);
@@ -612,7 +603,7 @@ mod tests {
 
     #[test]
     fn a_phase_that_is_settled_is_done_and_says_why() {
-        let told = |said: &[String]| {
+        let settled = |said: &[String]| {
             said.iter().filter(|text| text.contains("settled")).cloned().collect::<Vec<_>>()
         };
         let folder = tempfile::tempdir().unwrap();
@@ -620,27 +611,27 @@ mod tests {
         let toy = || Toy { settled_from: 3, ..Toy::new() };
         let mut phase = toy();
         let (outcome, said) = run_in(&run, &mut phase, false, true, 0);
-        assert!(matches!(outcome, Ok(Outcome::Done)), "{outcome:?}");
-        assert_eq!(told(&said), ["toy: settled after 2 of 3 epochs: nothing moves"]);
+        assert!(matches!(outcome, Ok(Finished::Done(()))), "{outcome:?}");
+        assert_eq!(settled(&said), ["toy: settled after 2 of 3 epochs: nothing moves"]);
         assert_eq!((phase.steps_done, lines(&run).len()), (4, 2));
 
         // Continued when it is done, and when it was stopped in the middle of the epoch in which it
         // settles.
         let (outcome, said) = run_in(&run, &mut phase, true, true, 0);
         assert!(
-            matches!(outcome, Ok(Outcome::Done)) && told(&said).len() == 1,
+            matches!(outcome, Ok(Finished::Done(()))) && settled(&said).len() == 1,
             "{outcome:?}, {said:?}"
         );
         assert_eq!(phase.steps_done, 4);
         let (outcome, said) = run_in(&run, &mut toy(), false, true, 3);
         assert!(
-            matches!(outcome, Ok(Outcome::Interrupted)) && told(&said).is_empty(),
+            matches!(outcome, Ok(Finished::Interrupted)) && settled(&said).is_empty(),
             "{outcome:?}, {said:?}"
         );
         let mut phase = toy();
         let (outcome, said) = run_in(&run, &mut phase, true, true, 0);
         assert!(
-            matches!(outcome, Ok(Outcome::Done)) && told(&said).len() == 1,
+            matches!(outcome, Ok(Finished::Done(()))) && settled(&said).len() == 1,
             "{outcome:?}, {said:?}"
         );
         assert_eq!((phase.steps_done, lines(&run).len()), (4, 2));

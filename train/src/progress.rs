@@ -25,7 +25,7 @@ pub struct Progress {
 pub trait Reporter {
     /// After every step.
     fn step(&mut self, progress: &Progress);
-    /// During work beside the steps, such as validation: `done` of `total` batches of `what`.
+    /// During work outside the steps, such as validation: `done` of `total` batches of `what`.
     fn aside(&mut self, what: &str, done: usize, total: usize);
     /// After every epoch, with what goes into `metrics.jsonl`.
     fn epoch(&mut self, metrics: &Map<String, Value>);
@@ -35,7 +35,7 @@ pub trait Reporter {
     fn phase_end(&mut self);
 }
 
-/// Passes items on and tells `reporter` how many there were.
+/// Passes items on and reports how many there were.
 pub fn watched<'a, I: ExactSizeIterator>(
     reporter: &'a mut dyn Reporter,
     what: &'a str,

@@ -3,10 +3,9 @@
 use std::sync::{Arc, OnceLock};
 
 use adwp_data::{Dataset, ImageShape, Normalization, Placement};
-use adwp_engine::Device;
-use adwp_engine::cuda::{self, ImageStore, Place};
+use adwp_engine::cuda::{self, ImageStore, StoredView};
 
-use crate::{BatchSource, Result};
+use crate::Result;
 
 /// Images of one data set that lie in the memory of a GPU from the first batch on. They are read
 /// once, so image files are decoded once instead of every time that a batch has them.
@@ -24,60 +23,17 @@ pub struct StoredImages {
 /// Images that are read at a time, by all cores, while a store is filled.
 const AHEAD: usize = 256;
 
-/// Plans to keep the images of `sources` in the memory of `device`, where that is a GPU and what is
-/// stored takes no more than half of what is free there. Sources of the same data set share one
-/// store. Nothing is taken before the first batch is asked for.
-///
-/// Batches have the same bits as those that are prepared on the host. Those whose augmentation
-/// changes pixels still are: see [`BatchSource::stored`].
-///
-/// # Errors
-/// [`TrainError::Engine`](crate::TrainError::Engine) when the GPU does not answer.
-pub fn store_images(sources: &mut [&mut BatchSource], device: &Device) -> Result<()> {
-    let Device::Cuda(device) = device else { return Ok(()) };
-    let mut room = device.available_bytes()? / 2;
-    for first in 0..sources.len() {
-        if sources[first].stored.is_some() {
-            continue;
-        }
-        let (dataset, normalization) =
-            (Arc::clone(&sources[first].dataset), sources[first].normalization.clone());
-        let is_alike = |source: &BatchSource| {
-            Arc::ptr_eq(&source.dataset, &dataset) && source.normalization == normalization
-        };
-        let alike: Vec<usize> = (first..sources.len()).filter(|&i| is_alike(sources[i])).collect();
-        let mut images: Vec<u32> =
-            alike.iter().flat_map(|&i| &sources[i].indices).copied().collect();
-        images.sort_unstable();
-        images.dedup();
-        let stored = StoredImages {
-            dataset,
-            normalization,
-            images,
-            device: device.clone(),
-            store: OnceLock::new(),
-        };
-        if let Some(left) = room.checked_sub(stored.bytes() as u64) {
-            room = left;
-            let stored = Arc::new(stored);
-            alike.iter().for_each(|&i| sources[i].stored = Some(Arc::clone(&stored)));
-        }
-    }
-    Ok(())
-}
-
-/// Bytes that the stores of `sources` take together of the GPU's memory, once they are filled.
-pub fn stored_bytes(sources: &[&BatchSource]) -> usize {
-    let mut stores: Vec<&Arc<StoredImages>> = Vec::new();
-    for stored in sources.iter().filter_map(|source| source.stored.as_ref()) {
-        if !stores.iter().any(|known| Arc::ptr_eq(known, stored)) {
-            stores.push(stored);
-        }
-    }
-    stores.iter().map(|stored| stored.bytes()).sum()
-}
-
 impl StoredImages {
+    /// Those images of a data set, ascending; nothing is taken before they are asked for.
+    pub(crate) fn new(
+        dataset: Arc<Dataset>,
+        normalization: Normalization,
+        images: Vec<u32>,
+        device: cuda::Device,
+    ) -> Self {
+        Self { dataset, normalization, images, device, store: OnceLock::new() }
+    }
+
     /// Bytes that it takes of the GPU's memory, once it is filled.
     pub fn bytes(&self) -> usize {
         ImageStore::bytes_of(self.shape(), self.images.len())
@@ -116,12 +72,12 @@ impl StoredImages {
     ///
     /// # Panics
     /// When it is not stored.
-    pub(crate) fn place(&self, index: u32, placement: &Placement) -> Place {
+    pub(crate) fn place(&self, index: u32, placement: &Placement) -> StoredView {
         let image = self.images.binary_search(&index).expect("all images of a source are stored");
         let Placement { down, right, mirrored, hole_rows, hole_columns } = *placement;
         // Sizes of stored images are below 2³¹, positions below 2³²: the store refuses others.
         let range = |(from, to): (usize, usize)| (from as u32, to as u32);
-        Place {
+        StoredView {
             image: image as u32,
             down: down as i32,
             right: right as i32,
@@ -140,9 +96,9 @@ impl StoredImages {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Batch;
+    use crate::{Batch, BatchSource, store_images, stored_bytes};
     use adwp_data::{Augmentation, AutoAugment, ColorJitter};
-    use adwp_engine::{Executor, Graph, Op, Program, Statistics, Variables};
+    use adwp_engine::{Device, Executor, Graph, Op, Program, Statistics, Variables};
 
     const BATCH: usize = 6;
 

@@ -38,7 +38,7 @@ impl Streams {
     }
 }
 
-/// 64-bit FNV-1a: tells purposes apart, the same on every platform and in every version.
+/// 64-bit FNV-1a: a number for each purpose, the same on every platform and in every version.
 fn fnv1a(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)

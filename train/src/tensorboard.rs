@@ -239,8 +239,10 @@ pub(crate) mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("search").join("events");
         let metrics = json!({
-            "phase": "search", "epoch": 7, "time": 1e9 + 0.25, "loss": 0.0, "planned_bytes": 4096, "settled": false, "stable": true,
-            "operation_shares": {"identity": 0.5, "pools": {"max": -2}}, "history": [1, 2], "nothing": null,
+            "phase": "search", "epoch": 7, "time": 1e9 + 0.25, "loss": 0.0, "planned_bytes": 4096,
+            "settled": false, "stable": true,
+            "operation_shares": {"identity": 0.5, "pools": {"max": -2}},
+            "history": [1, 2], "nothing": null,
         });
         EventFile::open(path.clone(), []).unwrap().append(&line(metrics)).unwrap();
         let mut events = read(&path);
@@ -308,10 +310,10 @@ pub(crate) mod tests {
         let file = EventFile::open(path.clone(), []).unwrap();
         std::os::unix::fs::symlink("/dev/full", &path).unwrap();
         let error = file.append(&line(json!({"epoch": 0, "loss": 0.1}))).unwrap_err();
-        assert!(
-            matches!(&error, TrainError::File { action: "write", path: named, .. } if *named == path),
-            "{error}"
-        );
+        let TrainError::File { action: "write", path: named, .. } = &error else {
+            panic!("{error}");
+        };
+        assert_eq!(*named, path);
         assert!(error.hint().unwrap().contains("free space"), "{error}");
     }
 
@@ -321,11 +323,13 @@ pub(crate) mod tests {
 import json, sys
 from tensorboard.backend.event_processing import event_accumulator
 
-accumulator = event_accumulator.EventAccumulator(sys.argv[1], size_guidance={"scalars": 0, "tensors": 0})
+every = {"scalars": 0, "tensors": 0}
+accumulator = event_accumulator.EventAccumulator(sys.argv[1], size_guidance=every)
 accumulator.Reload()
 tags = accumulator.Tags()
 assert accumulator.file_version == 2.0, accumulator.file_version
-scalars = {tag: [[event.wall_time, event.step, event.value] for event in accumulator.Scalars(tag)] for tag in tags["scalars"]}
+scalars = {tag: accumulator.Scalars(tag) for tag in tags["scalars"]}
+scalars = {tag: [[e.wall_time, e.step, e.value] for e in scalars[tag]] for tag in scalars}
 print(json.dumps(scalars))
 "#;
 
@@ -344,7 +348,11 @@ print(json.dumps(scalars))
         let path = folder.path().join("events.out.tfevents.metrics");
         let lines = [0, 1, 2].map(|epoch| {
             let time = 1_764_000_000.25 + f64::from(epoch);
-            line(json!({"phase": "space", "epoch": epoch, "time": time, "loss": 0.5 * f64::from(epoch), "shares": {"identity": 0.25}}))
+            let loss = 0.5 * f64::from(epoch);
+            let shares = json!({"identity": 0.25});
+            line(json!({
+                "phase": "space", "epoch": epoch, "time": time, "loss": loss, "shares": shares
+            }))
         });
         let file = EventFile::open(path.clone(), &lines[..1]).unwrap();
         file.append(&lines[1]).unwrap();

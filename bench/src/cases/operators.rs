@@ -1,10 +1,10 @@
 use adwp_engine::{BatchNorm, Conv2d, Graph, Init, NodeId, Op, Pool};
 
-use crate::cases::{HEAD, Network, Size, Update, labels, noise};
+use crate::cases::network::{HEAD, Network, Size, Update, labels, noise};
 use crate::failure::Result;
 
 const BATCH: usize = 96;
-/// What the head tells apart; few, so that it costs little.
+/// Classes of the head; few, so that it costs little.
 const CLASSES: usize = 4;
 
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -7,7 +7,7 @@ use adwp_models::{
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use crate::cases::{Network, Size, Update, labels, noise};
+use crate::cases::network::{Network, Size, Update, labels, noise};
 use crate::failure::Result;
 
 /// What is updated, as in the paper's phases and with their optimisers.

@@ -29,6 +29,9 @@ pub(crate) struct SizeArgs {
     /// The sizes that a run with these settings would have.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+    /// Networks of this space, with its published sizes: nas-bench-201 [default: that of DARTS].
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["run", "preset", "config", "keep", "stem"])]
+    pub(crate) space: Option<String>,
     /// Cells [default: 8].
     #[arg(long)]
     pub(crate) cells: Option<usize>,

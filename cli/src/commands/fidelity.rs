@@ -4,7 +4,6 @@ use adwp_base::{Failure, Result, output};
 use adwp_fidelity::{Correlation, Experiment, Fidelity, FidelitySettings, MethodResult};
 use adwp_models::IntensiveSpace;
 use adwp_report::{Panel, Scatter, scatter};
-use adwp_search::Finished;
 use adwp_train::{Reporter, write_atomic};
 
 use crate::architecture::parsed;
@@ -51,10 +50,7 @@ pub(crate) fn fidelity(args: &FidelityArgs, as_json: bool, reporter: &mut dyn Re
     };
     let kept = format!("{} has what is done", folder.display());
     let result = run.phases("fidelity", &command(args), &kept, reporter, |context| {
-        match adwp_fidelity::study(&experiment, context)? {
-            Finished::Done(result) => Ok(Some(result)),
-            Finished::Interrupted => Ok(None),
-        }
+        Ok(adwp_fidelity::study(&experiment, context)?)
     })?;
     write_atomic(&run.dir.file("fidelity.svg"), scatter(&picture(&result)).as_bytes())?;
     if as_json { output::data(&result.to_json()) } else { output::data(&table(&result)) }

@@ -8,8 +8,9 @@ use adwp_data::{DEFAULT_IMAGE_SIZE, DatasetKind};
 use adwp_deploy::runtime::{Runtime, find_library};
 use adwp_export::Trained;
 use adwp_lut::{
-    Check, HeldOut, LatencyTable, RuntimeStopwatch, Stopwatch, check as check_table, size_flags,
+    Check, HeldOut, LatencyTable, Networks, RuntimeStopwatch, Stopwatch, check as check_table,
 };
+use adwp_models::space::find;
 use adwp_models::{Skeleton, Stem};
 use adwp_train::Reporter;
 use serde_json::json;
@@ -26,34 +27,31 @@ pub(crate) fn run(command: LutCommand, as_json: bool, reporter: &mut dyn Reporte
     }
 }
 
-/// Sizes of networks, as far as they are known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Networks, as far as their sizes are known.
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Sizes {
-    skeleton: Skeleton,
-    /// Pairs that a node sums.
-    keep: usize,
-    /// Whether `skeleton.classes` was found and not assumed.
+    of: Networks,
+    /// Whether the number of classes was found and not assumed.
     knows_classes: bool,
 }
 
 impl Sizes {
+    fn known(of: Networks) -> Self {
+        Self { of, knows_classes: true }
+    }
+
     /// Those of `adwp cost`, with the cells of the default settings.
-    const USUAL: Self = Self {
-        skeleton: Skeleton {
-            stem: Stem::Cifar,
-            cells: 8,
-            channels: 36,
-            classes: 10,
-            image: [3, 32, 32],
-        },
-        keep: 2,
-        knows_classes: true,
-    };
+    fn usual() -> Self {
+        let (cells, channels, image) = (8, 36, [3, 32, 32]);
+        let skeleton = Skeleton { stem: Stem::Cifar, cells, channels, classes: 10, image };
+        Self::known(Networks::darts(skeleton, 2))
+    }
 
     /// What the flags ask for: a run or settings, `base` where neither is named, then single sizes.
     fn choose(args: &SizeArgs, base: Self) -> Result<Self> {
-        let Self { skeleton, keep, knows_classes } = match &args.run {
+        let Self { of, knows_classes } = match &args.run {
             Some(run) => Self::of_run(run)?,
+            None if args.space.is_some() => Self::of_space(args)?,
             None if args.preset.is_some() || args.config.is_some() => {
                 let wanted = RunArgs {
                     preset: args.preset.clone(),
@@ -70,6 +68,7 @@ impl Sizes {
             )
             .hint("add --classes N"));
         }
+        let Networks { space, skeleton, keep } = of;
         let skeleton = Skeleton {
             stem: args.stem.unwrap_or(skeleton.stem),
             cells: args.cells.unwrap_or(skeleton.cells),
@@ -78,7 +77,13 @@ impl Sizes {
             image: args.image.map_or(skeleton.image, |image| image.0),
         };
         skeleton.validate()?;
-        Ok(Self { skeleton, keep: args.keep.unwrap_or(keep), knows_classes: true })
+        Ok(Self::known(Networks { space, skeleton, keep: args.keep.unwrap_or(keep) }))
+    }
+
+    /// Those that the publication of a space trained.
+    fn of_space(args: &SizeArgs) -> Result<Self> {
+        let named = find(args.space.as_deref().unwrap_or_default())?;
+        Ok(Self::known(Networks::named(named.name, named.published)))
     }
 
     /// Those of a run's retrained network: from its weights where they are there, else from its
@@ -89,13 +94,13 @@ impl Sizes {
         if !weights.exists() {
             return Ok(sizes);
         }
-        let Some(skeleton) = Trained::read(&weights)?.network.blueprint.skeleton() else {
-            return Err(Failure::input(format!(
+        match Networks::of(&Trained::read(&weights)?.network.blueprint) {
+            Some(of) => Ok(Self::known(of)),
+            None => Err(Failure::input(format!(
                 "{} holds no network of cells: a latency table is of cells",
                 run.display()
-            )));
-        };
-        Ok(Self { skeleton, knows_classes: true, ..sizes })
+            ))),
+        }
     }
 
     /// Those of the retrained network of settings, whose data is not opened.
@@ -114,7 +119,8 @@ impl Sizes {
             classes: classes.unwrap_or(0),
             image: [channels, side, side],
         };
-        Self { skeleton, keep: config.search.keep, knows_classes: classes.is_some() }
+        let of = Networks::darts(skeleton, config.search.keep);
+        Self { of, knows_classes: classes.is_some() }
     }
 }
 
@@ -122,7 +128,7 @@ impl Sizes {
 fn stopwatch(
     runtime: Option<Runtime>,
     threads: usize,
-    yardstick: Skeleton,
+    yardstick: Networks,
     timing: &TimingArgs,
 ) -> Result<RuntimeStopwatch> {
     check_latency(&[threads], timing.min_time, 1, |name| format!("--{}", name.replace('_', "-")))?;
@@ -143,7 +149,7 @@ const MOST_ERROR: f64 = 0.1;
 
 /// `adwp lut build`.
 fn build(args: &LutBuildArgs, as_json: bool, reporter: &mut dyn Reporter) -> Result {
-    let Sizes { skeleton, keep, .. } = Sizes::choose(&args.sizes, Sizes::USUAL)?;
+    let Sizes { of, .. } = Sizes::choose(&args.sizes, Sizes::usual())?;
     let stored = if args.out.exists() {
         if !args.resume {
             let failure = Failure::input(format!("{} is there already", args.out.display()));
@@ -158,7 +164,7 @@ fn build(args: &LutBuildArgs, as_json: bool, reporter: &mut dyn Reporter) -> Res
     let setup = stored.as_ref().map(LatencyTable::setup);
     let runtime = args.runtime.or(setup.map(|setup| setup.runtime));
     let threads = args.threads.or(setup.map(|setup| setup.threads)).unwrap_or(1);
-    let yardstick = setup.map_or(skeleton, |setup| setup.yardstick);
+    let yardstick = setup.map_or_else(|| of.clone(), |setup| setup.yardstick.clone());
     let mut stopwatch = stopwatch(runtime, threads, yardstick, &args.timing)?;
     let setup = stopwatch.setup();
     let mut table = match stored {
@@ -170,23 +176,18 @@ fn build(args: &LutBuildArgs, as_json: bool, reporter: &mut dyn Reporter) -> Res
             table
         }
     };
-    interrupt::resume_with(continuing(args, &size_flags(&skeleton, keep), setup.runtime, threads));
+    interrupt::resume_with(continuing(args, &of.flags(), setup.runtime, threads));
     interrupt::listen()?;
     reporter.message(&format!(
         "{} on {} {}, threads: {threads}",
         setup.machine.cpu, setup.runtime, setup.runtime_version
     ));
     let mut progress = |done: usize, all: usize| reporter.aside("network", done, all);
-    let measured = table.measure(
-        &skeleton,
-        keep,
-        &mut stopwatch,
-        &mut |table| table.write(&args.out),
-        &mut progress,
-    );
+    let measured =
+        table.measure(&of, &mut stopwatch, &mut |table| table.write(&args.out), &mut progress);
     reporter.phase_end();
     let measured = measured?;
-    let calibration = table.calibration(&skeleton, keep)?;
+    let calibration = table.calibration(&of)?;
     let (factor, offset, error) = (calibration.factor, calibration.offset_ms, calibration.error());
     let networks = calibration.networks.len();
     let held_out = calibration.held_out.as_ref();
@@ -246,33 +247,21 @@ fn continuing(args: &LutBuildArgs, sizes: &str, runtime: Runtime, threads: usize
 fn check(args: &LutCheckArgs, as_json: bool, reporter: &mut dyn Reporter) -> Result {
     let table = LatencyTable::read(&args.table)?;
     let first = table.calibrations().first();
-    let base = first.map_or(Sizes::USUAL, |c| Sizes {
-        skeleton: c.skeleton,
-        keep: c.keep,
-        knows_classes: true,
-    });
-    let Sizes { skeleton, keep, .. } = Sizes::choose(&args.sizes, base)?;
+    let base = first.map_or_else(Sizes::usual, |fitted| Sizes::known(fitted.of.clone()));
+    let Sizes { of, .. } = Sizes::choose(&args.sizes, base)?;
     // What the table lacks is reported before anything is measured.
-    table.calibration(&skeleton, keep)?;
+    table.calibration(&of)?;
     let mut stopwatch = stopwatch(
         Some(table.setup().runtime),
         table.setup().threads,
-        table.setup().yardstick,
+        table.setup().yardstick.clone(),
         &args.timing,
     )?;
     if let Err(elsewhere) = table.setup().check_same(&stopwatch.setup()) {
         reporter.message(&format!("going on, although {elsewhere}"));
     }
     let mut progress = |done: usize| reporter.aside("network", done, args.networks.get());
-    let result = check_table(
-        &table,
-        &skeleton,
-        keep,
-        args.networks,
-        args.seed,
-        &mut stopwatch,
-        &mut progress,
-    );
+    let result = check_table(&table, &of, args.networks, args.seed, &mut stopwatch, &mut progress);
     reporter.phase_end();
     let result = result?;
     if as_json {
@@ -317,13 +306,13 @@ mod tests {
     }
 
     fn sizes(flags: &[&str]) -> Result<Sizes> {
-        Sizes::choose(&args(flags).sizes, Sizes::USUAL)
+        Sizes::choose(&args(flags).sizes, Sizes::usual())
     }
 
     #[test]
     fn sizes_are_the_settings_and_flags_override_them() {
-        assert_eq!(sizes(&[]).unwrap(), Sizes::USUAL);
-        let preset = sizes(&["--preset", "cifar10-14", "--channels", "20"]).unwrap();
+        assert_eq!(sizes(&[]).unwrap(), Sizes::usual());
+        let preset = sizes(&["--preset", "cifar10-14", "--channels", "20"]).unwrap().of;
         assert_eq!(
             (preset.skeleton.cells, preset.skeleton.channels, preset.skeleton.image),
             (14, 20, [3, 32, 32])
@@ -333,22 +322,25 @@ mod tests {
             folder.message.contains("classes")
                 && folder.hint.is_some_and(|hint| hint.contains("--classes"))
         );
-        let folder = sizes(&["--preset", "imagenet-14", "--classes", "1000"]).unwrap();
+        let folder = sizes(&["--preset", "imagenet-14", "--classes", "1000"]).unwrap().of;
         assert_eq!(
             (folder.skeleton.stem, folder.skeleton.image, folder.skeleton.classes),
             (Stem::Imagenet, [3, 224, 224], 1000)
         );
+        let staged = sizes(&["--space", "nas-bench-201", "--channels", "8"]).unwrap().of;
+        assert_eq!((staged.skeleton.cells, staged.skeleton.channels), (15, 8));
+        assert!(staged.flags().starts_with("--space nas-bench-201 --cells 15 --channels 8 "));
         assert!(sizes(&["--image", "3x30x30"]).unwrap_err().message.contains("30×30"));
     }
 
     #[test]
     fn a_table_is_continued_as_it_was_begun() {
         let args = args(&["--cells", "4", "--min-time", "0.5", "--ort-lib", "ort.so"]);
-        let Sizes { skeleton, keep, .. } = Sizes::choose(&args.sizes, Sizes::USUAL).unwrap();
+        let Sizes { of, .. } = Sizes::choose(&args.sizes, Sizes::usual()).unwrap();
         let expected = "adwp lut build --cells 4 --channels 36 --image 3x32x32 --classes 10 \
         --stem cifar --keep 2 \
                         --runtime ort --threads 2 --min-time 0.5 --ort-lib ort.so --out lut.json \
                         --resume";
-        assert_eq!(continuing(&args, &size_flags(&skeleton, keep), Runtime::Ort, 2), expected);
+        assert_eq!(continuing(&args, &of.flags(), Runtime::Ort, 2), expected);
     }
 }

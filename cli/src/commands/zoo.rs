@@ -220,7 +220,7 @@ fn about(entry: &ZooEntry) -> String {
         citation.paper, citation.venue, citation.year, citation.arxiv
     );
     let what = match entry.architecture {
-        Architecture::Cells(_) | Architecture::WideCells(_) => "cells",
+        Architecture::Cells(_) | Architecture::WideCells(_) | Architecture::Member(_) => "cells",
         Architecture::Handmade(_) => "network",
     };
     text += &format!(
@@ -239,6 +239,7 @@ fn about(entry: &ZooEntry) -> String {
         Architecture::WideCells(_) => {
             "Its cells have operations that the DARTS space lacks, so it has no genotype: "
         }
+        Architecture::Member(_) => "It is of a space of its own, so it has no genotype: ",
         Architecture::Handmade(_) => "It is no stack of cells, so it has no genotype: ",
     };
     if !why.is_empty() {

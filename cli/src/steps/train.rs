@@ -1,7 +1,6 @@
 use adwp_base::{Failure, Result};
 use adwp_export::{RetrainData, Trained};
 use adwp_models::IntensiveSpace;
-use adwp_search::Finished;
 use adwp_train::{Reporter, write_atomic};
 
 use crate::architecture::{self, RunArchitecture, parsed};
@@ -21,13 +20,9 @@ pub(crate) fn space(run: &Run, command: &str, reporter: &mut dyn Reporter) -> Re
         return Ok(());
     }
     let data = run.images.search_data(run.config(), run.streams, &run.device)?;
-    let space =
-        run.phase("space", command, reporter, |context| {
-            match adwp_search::derive_space(&run.config().space, &data, context)? {
-                Finished::Done(space) => Ok(Some(space)),
-                Finished::Interrupted => Ok(None),
-            }
-        })?;
+    let space = run.phase("space", command, reporter, |context| {
+        Ok(adwp_search::derive_space(&run.config().space, &data, context)?)
+    })?;
     Ok(write_atomic(&run.dir.file(file), space.to_json().as_bytes())?)
 }
 
@@ -55,13 +50,9 @@ pub(crate) fn search(run: &Run, command: &str, reporter: &mut dyn Reporter) -> R
     let space = parsed(run.needs("space.json", "space")?, IntensiveSpace::from_json)?;
     let data = run.images.search_data(run.config(), run.streams, &run.device)?;
     let limits = limits(run.config(), &space, &data.target)?;
-    let genotype =
-        run.phase("search", command, reporter, |context| {
-            match adwp_search::search(&run.config().search, &space, &limits, &data, context)? {
-                Finished::Done(genotype) => Ok(Some(genotype)),
-                Finished::Interrupted => Ok(None),
-            }
-        })?;
+    let genotype = run.phase("search", command, reporter, |context| {
+        Ok(adwp_search::search(&run.config().search, &space, &limits, &data, context)?)
+    })?;
     Ok(write_atomic(&run.dir.file(file), genotype.to_json().as_bytes())?)
 }
 

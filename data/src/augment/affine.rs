@@ -2,7 +2,7 @@
 //! black.
 
 use crate::augment::canvas::Canvas;
-use crate::dataset::ImageShape;
+use crate::shape::ImageShape;
 
 /// Bits after the binary point of a coordinate, as in Pillow.
 const PRECISION: u32 = 16;
@@ -18,7 +18,7 @@ impl Canvas {
         self.transform([[1.0, 0.0, 0.0], [share, 1.0, 0.0]]);
     }
 
-    /// Moves the image right and down by so many pixels.
+    /// Moves the image right and down by these numbers of pixels.
     pub(super) fn translate(&mut self, right: f64, down: f64) {
         self.transform([[1.0, 0.0, -right], [0.0, 1.0, -down]]);
     }

@@ -17,7 +17,7 @@ use crate::random::below;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AutoAugment {
-    /// None.
+    /// The image stays as it is.
     #[default]
     Off,
     /// The policy found on CIFAR-10, which CIFAR-100 is trained with too.
@@ -196,8 +196,8 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::dataset::ImageShape;
     use crate::random::{Purpose, stream};
+    use crate::shape::ImageShape;
 
     const DRAWS: u64 = 4000;
 

@@ -1,7 +1,7 @@
 use std::array;
 
 use crate::augment::Placement;
-use crate::dataset::ImageShape;
+use crate::shape::ImageShape;
 
 /// An image that operations change in place: u8 [channels, height, width], of one channel or three.
 ///

@@ -25,9 +25,10 @@ pub(crate) use canvas::Canvas;
 pub use color_jitter::ColorJitter;
 pub use placement::Placement;
 
-use crate::dataset::{Dataset, ImageShape};
+use crate::dataset::Dataset;
 use crate::error::DataError;
 use crate::random::below;
+use crate::shape::ImageShape;
 
 /// Random changes to training images; 0, false and `off` turn each off. They happen in the order of
 /// the fields.

@@ -1,4 +1,4 @@
-use crate::dataset::ImageShape;
+use crate::shape::ImageShape;
 
 /// What happens to one image: first it is cropped, then mirrored, then it gets a hole. The default
 /// is nothing.
@@ -106,12 +106,12 @@ mod tests {
 
     const SHAPE: ImageShape = ImageShape { channels: 2, height: 5, width: 4 };
 
-    /// Distinct pixels that are never black, so that padding can be told from them.
+    /// Distinct pixels that are never black, so that padding differs from them.
     fn image() -> Vec<u8> {
         (1..=SHAPE.values() as u8).collect()
     }
 
-    /// Tables of (v + 100 · channel) + 0.5: no pixel becomes 0, so that a hole can be told from it.
+    /// Tables of (v + 100 · channel) + 0.5: no pixel becomes 0, so that a hole differs from it.
     fn tables() -> Vec<[f32; 256]> {
         (0..2).map(|c| std::array::from_fn(|v| v as f32 + 100.0 * c as f32 + 0.5)).collect()
     }

@@ -1,5 +1,5 @@
 use crate::augment::canvas::{Canvas, blend};
-use crate::dataset::ImageShape;
+use crate::shape::ImageShape;
 
 impl Canvas {
     /// Pillow's `ImageEnhance.Sharpness`: 0 gives the smoothed image, 1 the image, 2 a sharpened

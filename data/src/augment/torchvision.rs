@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use super::auto_augment::{AutoAugment, Operation, Step};
 use super::canvas::Canvas;
-use crate::dataset::ImageShape;
 use crate::decode::decode_for;
 use crate::resize::{Picture, Region, resize_region};
+use crate::shape::ImageShape;
 
 const OPERATIONS: [Operation; 14] = [
     Operation::ShearX,

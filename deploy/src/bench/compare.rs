@@ -4,7 +4,7 @@ use std::{fmt, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{BenchReport, ModelReport};
+use super::report::{BenchReport, ModelReport};
 use crate::{DeployError, Result, latency::LatencyReport, runtime::Runtime};
 
 /// What can move.
@@ -44,7 +44,7 @@ pub struct Change {
     pub model: PathBuf,
     /// The runtime, where one is concerned.
     pub runtime: Option<Runtime>,
-    /// Its threads.
+    /// Threads that it may use for one operator, where a runtime is concerned.
     pub threads: Option<usize>,
     /// Images in one run, where latency is concerned.
     pub batch: Option<usize>,

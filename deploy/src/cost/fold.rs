@@ -1,70 +1,11 @@
 //! Arithmetic on shapes: exporters compute the target of a `Reshape` or `Resize` in the graph.
 
-use tract_onnx::pb::{NodeProto, TensorProto, tensor_proto::DataType};
+use tract_onnx::pb::{NodeProto, tensor_proto::DataType};
 
 use super::{
     attributes, layout,
-    values::{Content, LONGEST, Values},
+    values::{Content, LONGEST, Values, stored},
 };
-
-impl Content {
-    pub(super) fn len(&self) -> usize {
-        match self {
-            Self::Ints(ints) => ints.len(),
-            Self::Reals(reals) => reals.len(),
-        }
-    }
-
-    /// As numbers with a point.
-    pub(super) fn reals(&self) -> Vec<f64> {
-        match self {
-            Self::Ints(ints) => ints.iter().map(|&value| value as f64).collect(),
-            Self::Reals(reals) => reals.clone(),
-        }
-    }
-
-    /// The values at some places, the order kept.
-    fn pick(&self, places: impl Iterator<Item = usize>) -> Option<Self> {
-        Some(match self {
-            Self::Ints(ints) => {
-                Self::Ints(places.map(|place| ints.get(place).copied()).collect::<Option<_>>()?)
-            }
-            Self::Reals(reals) => {
-                Self::Reals(places.map(|place| reals.get(place).copied()).collect::<Option<_>>()?)
-            }
-        })
-    }
-}
-
-/// The contents of a stored tensor, where it is small.
-pub(super) fn stored(tensor: &TensorProto, elements: usize) -> Option<Content> {
-    if elements > LONGEST {
-        return None;
-    }
-    let raw = &tensor.raw_data;
-    let content = match DataType::try_from(tensor.data_type).ok()? {
-        DataType::Int64 if raw.is_empty() => Content::Ints(tensor.int64_data.clone()),
-        DataType::Int64 => Content::Ints(
-            raw.as_chunks().0.iter().map(|&bytes| i64::from_le_bytes(bytes)).collect(),
-        ),
-        DataType::Int32 | DataType::Bool if raw.is_empty() => {
-            Content::Ints(tensor.int32_data.iter().map(|&value| value.into()).collect())
-        }
-        DataType::Int32 => Content::Ints(
-            raw.as_chunks().0.iter().map(|&bytes| i32::from_le_bytes(bytes).into()).collect(),
-        ),
-        DataType::Bool => Content::Ints(raw.iter().map(|&value| i64::from(value != 0)).collect()),
-        DataType::Float if raw.is_empty() => {
-            Content::Reals(tensor.float_data.iter().map(|&value| value.into()).collect())
-        }
-        DataType::Float => Content::Reals(
-            raw.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes).into()).collect(),
-        ),
-        _ => return None,
-    };
-    // What lies outside of the file has no contents here.
-    (content.len() == elements).then_some(content)
-}
 
 /// What `node` gives, when that follows from shapes and constants.
 pub(super) fn folded(node: &NodeProto, values: &Values<'_>) -> Option<Content> {

@@ -3,9 +3,9 @@
 use tract_onnx::pb::NodeProto;
 
 use super::{
-    Shape, attributes,
-    operators::Failure,
-    values::{LONGEST, Values},
+    attributes,
+    inference::Uninferred,
+    values::{LONGEST, Shape, Values},
 };
 
 /// `axis` counted from the front, for a tensor of `rank` dimensions.
@@ -46,14 +46,14 @@ pub(super) fn list(
     name: &str,
     input: usize,
     values: &Values<'_>,
-) -> Result<Option<Vec<i64>>, Failure> {
+) -> Result<Option<Vec<i64>>, Uninferred> {
     match node.input.get(input).filter(|tensor| !tensor.is_empty()) {
         Some(tensor) => match values.ints(tensor) {
             Some(ints) => Ok(Some(ints.to_vec())),
-            None if values.stored(tensor).is_some() => {
-                Err(Failure::Shape(format!("`{name}` (`{tensor}`) is no short list of integers")))
-            }
-            None => Err(Failure::Undetermined(format!(
+            None if values.stored(tensor).is_some() => Err(Uninferred::Shape(format!(
+                "`{name}` (`{tensor}`) is no short list of integers"
+            ))),
+            None => Err(Uninferred::Undetermined(format!(
                 "`{name}` (`{tensor}`) is only known when it runs"
             ))),
         },
@@ -80,7 +80,7 @@ pub(super) fn slice(
     node: &NodeProto,
     input: &Shape,
     values: &Values<'_>,
-) -> Result<Shape, Failure> {
+) -> Result<Shape, Uninferred> {
     let starts = list(node, "starts", 1, values)?.ok_or("`starts` is missing")?;
     let ends = list(node, "ends", 2, values)?.ok_or("`ends` is missing")?;
     let axes = list(node, "axes", 3, values)?.unwrap_or_else(|| (0..starts.len() as i64).collect());
@@ -132,7 +132,11 @@ pub(super) fn slice_places(size: usize, start: i64, end: i64, step: i64) -> Opti
         .collect()
 }
 
-pub(super) fn pad(node: &NodeProto, input: &Shape, values: &Values<'_>) -> Result<Shape, Failure> {
+pub(super) fn pad(
+    node: &NodeProto,
+    input: &Shape,
+    values: &Values<'_>,
+) -> Result<Shape, Uninferred> {
     let pads = list(node, "pads", 1, values)?.ok_or("`pads` is missing")?;
     let axes = match list(node, "axes", 3, values)? {
         Some(axes) => {
@@ -166,11 +170,11 @@ pub(super) fn reshape(
     node: &NodeProto,
     input: &Shape,
     values: &Values<'_>,
-) -> Result<Shape, Failure> {
+) -> Result<Shape, Uninferred> {
     let target = list(node, "shape", 1, values)?.ok_or("`shape` is missing")?;
     let keep_zero = attributes::flag(node, "allowzero", false);
     let elements: usize = input.iter().product();
-    let wrong = || Failure::Shape(format!("{input:?} does not reshape to {target:?}"));
+    let wrong = || Uninferred::Shape(format!("{input:?} does not reshape to {target:?}"));
     let mut shape = Vec::with_capacity(target.len());
     let mut open = None;
     for (dim, &size) in target.iter().enumerate() {
@@ -202,7 +206,7 @@ pub(super) fn squeeze(
     node: &NodeProto,
     input: &Shape,
     values: &Values<'_>,
-) -> Result<Shape, Failure> {
+) -> Result<Shape, Uninferred> {
     let drop = match list(node, "axes", 1, values)? {
         Some(axes) => {
             axes.iter().map(|&dim| axis(dim, input.len())).collect::<Result<Vec<_>, _>>()?
@@ -219,7 +223,7 @@ pub(super) fn unsqueeze(
     node: &NodeProto,
     input: &Shape,
     values: &Values<'_>,
-) -> Result<Shape, Failure> {
+) -> Result<Shape, Uninferred> {
     let axes = list(node, "axes", 1, values)?.ok_or("`axes` is missing")?;
     let rank = input.len() + axes.len();
     let new = axes.iter().map(|&dim| axis(dim, rank)).collect::<Result<Vec<_>, _>>()?;
@@ -247,7 +251,7 @@ pub(super) fn reduce(
     node: &NodeProto,
     input: &Shape,
     values: &Values<'_>,
-) -> Result<Shape, Failure> {
+) -> Result<Shape, Uninferred> {
     let keep = attributes::flag(node, "keepdims", true);
     let axes = list(node, "axes", 1, values)?.unwrap_or_default();
     let gone = if axes.is_empty() {
@@ -270,7 +274,7 @@ pub(super) fn split(
     node: &NodeProto,
     input: &Shape,
     values: &Values<'_>,
-) -> Result<Vec<Shape>, Failure> {
+) -> Result<Vec<Shape>, Uninferred> {
     let along = axis(attributes::int(node, "axis").unwrap_or(0), input.len())?;
     let parts = node.output.len().max(1);
     let sizes = match list(node, "split", 1, values)? {
@@ -311,12 +315,12 @@ pub(super) fn target(
     name: &str,
     input: usize,
     values: &Values<'_>,
-) -> Result<Shape, Failure> {
+) -> Result<Shape, Uninferred> {
     let sizes = list(node, name, input, values)?.ok_or_else(|| format!("`{name}` is missing"))?;
     let size = |&size: &i64| {
         u32::try_from(size)
             .map(|size| size as usize)
-            .map_err(|_| Failure::Shape(format!("`{name}` is {sizes:?}")))
+            .map_err(|_| Uninferred::Shape(format!("`{name}` is {sizes:?}")))
     };
     sizes.iter().map(size).collect()
 }
@@ -325,11 +329,15 @@ pub(super) fn expand(
     node: &NodeProto,
     input: &Shape,
     values: &Values<'_>,
-) -> Result<Shape, Failure> {
+) -> Result<Shape, Uninferred> {
     Ok(broadcast(input, &target(node, "shape", 1, values)?)?)
 }
 
-pub(super) fn tile(node: &NodeProto, input: &Shape, values: &Values<'_>) -> Result<Shape, Failure> {
+pub(super) fn tile(
+    node: &NodeProto,
+    input: &Shape,
+    values: &Values<'_>,
+) -> Result<Shape, Uninferred> {
     let repeats = target(node, "repeats", 1, values)?;
     if repeats.len() != input.len() {
         return Err(format!("`repeats` {repeats:?} of a tensor {input:?}").into());
@@ -356,7 +364,7 @@ pub(super) fn top_k(
     node: &NodeProto,
     input: &Shape,
     values: &Values<'_>,
-) -> Result<Shape, Failure> {
+) -> Result<Shape, Uninferred> {
     let along = axis(attributes::int(node, "axis").unwrap_or(-1), input.len())?;
     let k = match list(node, "k", 1, values)?.as_deref() {
         Some(&[k]) => usize::try_from(k).ok().filter(|&k| k <= input[along]),
@@ -372,14 +380,14 @@ pub(super) fn resize(
     node: &NodeProto,
     input: &Shape,
     values: &Values<'_>,
-) -> Result<Shape, Failure> {
+) -> Result<Shape, Uninferred> {
     let axes = match attributes::ints(node, "axes") {
         Some(axes) => {
             axes.iter().map(|&dim| axis(dim, input.len())).collect::<Result<Vec<_>, _>>()?
         }
         None => (0..input.len()).collect(),
     };
-    let wrong = || Failure::Shape(format!("`scales` or `sizes` do not fit {input:?}"));
+    let wrong = || Uninferred::Shape(format!("`scales` or `sizes` do not fit {input:?}"));
     let mut shape = input.clone();
     // The older forms have the scales second or as an attribute.
     let place = if node.op_type == "Upsample" || node.input.len() == 2 { 1 } else { 2 };
@@ -392,7 +400,7 @@ pub(super) fn resize(
         if attributes::string(node, "keep_aspect_ratio_policy")
             .is_some_and(|policy| policy != "stretch")
         {
-            return Err(Failure::Undetermined(
+            return Err(Uninferred::Undetermined(
                 "`keep_aspect_ratio_policy` is not followed".to_owned(),
             ));
         }
@@ -406,7 +414,9 @@ pub(super) fn resize(
     let scales = match given(place) {
         Some(name) => values
             .content(name)
-            .ok_or_else(|| Failure::Undetermined(format!("`{name}` is only known when it runs")))?
+            .ok_or_else(|| {
+                Uninferred::Undetermined(format!("`{name}` is only known when it runs"))
+            })?
             .reals(),
         None => attributes::floats(node, "scales")
             .ok_or_else(wrong)?

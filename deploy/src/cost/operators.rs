@@ -2,68 +2,46 @@
 
 use tract_onnx::pb::{NodeProto, tensor_proto::DataType};
 
-use super::{Shape, attributes, fold, layout, values::Values, window::Window};
+use super::{
+    attributes, fold,
+    inference::{Inference, Inferred, Uninferred},
+    layout,
+    values::{Shape, Values},
+    window::Window,
+};
 use crate::onnx::is_standard_domain;
-
-/// What a node gives.
-pub(super) struct Inferred {
-    /// The shapes of its results, from the first on; later results that nobody can need are left
-    /// out.
-    pub(super) shapes: Vec<Shape>,
-    /// Multiply-adds at the batch that the shapes have.
-    pub(super) madds: u64,
-    /// Inputs that are parameters when they are stored in the file.
-    pub(super) params: Vec<usize>,
-}
-
-/// Why nothing is inferred.
-pub(super) enum Failure {
-    /// The operator is not known.
-    Unknown,
-    /// The operator is known, and something that its result depends on is not.
-    Undetermined(String),
-    /// The operator is known and its inputs do not fit.
-    Shape(String),
-}
-
-impl From<String> for Failure {
-    fn from(detail: String) -> Self {
-        Self::Shape(detail)
-    }
-}
-
-impl From<&str> for Failure {
-    fn from(detail: &str) -> Self {
-        Self::Shape(detail.to_owned())
-    }
-}
-
-type Inference = Result<Inferred, Failure>;
 
 fn free(shape: Shape) -> Inference {
     Ok(Inferred { shapes: vec![shape], madds: 0, params: vec![] })
 }
 
+/// Operators whose result has the shape of their first input.
+#[rustfmt::skip]
+const OF_ONE_SHAPE: [&str; 48] = [
+    "Relu", "LeakyRelu", "Elu", "Selu", "Celu", "ThresholdedRelu", "Clip", "Sigmoid", "HardSigmoid",
+    "HardSwish", "Tanh", "Softplus", "Softsign", "Gelu", "Mish", "Swish", "Shrink", "Erf", "Exp",
+    "Log", "Sqrt", "Abs", "Neg", "Reciprocal", "Floor", "Ceil", "Round", "Sign", "Sin", "Cos",
+    "Tan", "Atan", "Not", "IsNaN", "IsInf", "Identity", "Cast", "CastLike", "Softmax", "LogSoftmax",
+    "Hardmax", "LRN", "LpNormalization", "MeanVarianceNormalization", "CumSum", "Trilu",
+    "QuantizeLinear", "DequantizeLinear",
+];
+
+/// Operators with multiply-adds.
+#[rustfmt::skip]
+const WITH_MADDS: [&str; 8] = [
+    "Conv", "ConvTranspose", "Gemm", "MatMul", "QLinearConv", "ConvInteger", "QLinearMatMul",
+    "MatMulInteger",
+];
+
 /// Whether an operator has multiply-adds.
 pub(super) fn has_madds(node: &NodeProto) -> bool {
-    is_standard_domain(&node.domain)
-        && matches!(
-            node.op_type.as_str(),
-            "Conv"
-                | "ConvTranspose"
-                | "Gemm"
-                | "MatMul"
-                | "QLinearConv"
-                | "ConvInteger"
-                | "QLinearMatMul"
-                | "MatMulInteger"
-        )
+    is_standard_domain(&node.domain) && WITH_MADDS.contains(&node.op_type.as_str())
 }
 
 /// Infers what `node` gives from what is known of its inputs.
 pub(super) fn infer(node: &NodeProto, values: &Values<'_>, opset: i64) -> Inference {
     if !is_standard_domain(&node.domain) {
-        return Err(Failure::Unknown);
+        return Err(Uninferred::Unknown);
     }
     let input = |index: usize| shape_of(node, index, values);
     match node.op_type.as_str() {
@@ -100,54 +78,7 @@ pub(super) fn infer(node: &NodeProto, values: &Values<'_>, opset: i64) -> Infere
             }
             free(shape)
         }
-        "Relu"
-        | "LeakyRelu"
-        | "Elu"
-        | "Selu"
-        | "Celu"
-        | "ThresholdedRelu"
-        | "Clip"
-        | "Sigmoid"
-        | "HardSigmoid"
-        | "HardSwish"
-        | "Tanh"
-        | "Softplus"
-        | "Softsign"
-        | "Gelu"
-        | "Mish"
-        | "Swish"
-        | "Shrink"
-        | "Erf"
-        | "Exp"
-        | "Log"
-        | "Sqrt"
-        | "Abs"
-        | "Neg"
-        | "Reciprocal"
-        | "Floor"
-        | "Ceil"
-        | "Round"
-        | "Sign"
-        | "Sin"
-        | "Cos"
-        | "Tan"
-        | "Atan"
-        | "Not"
-        | "IsNaN"
-        | "IsInf"
-        | "Identity"
-        | "Cast"
-        | "CastLike"
-        | "Softmax"
-        | "LogSoftmax"
-        | "Hardmax"
-        | "LRN"
-        | "LpNormalization"
-        | "MeanVarianceNormalization"
-        | "CumSum"
-        | "Trilu"
-        | "QuantizeLinear"
-        | "DequantizeLinear" => free(input(0)?.clone()),
+        op if OF_ONE_SHAPE.contains(&op) => free(input(0)?.clone()),
         "DynamicQuantizeLinear" => Ok(Inferred {
             shapes: vec![input(0)?.clone(), vec![], vec![]],
             madds: 0,
@@ -196,7 +127,9 @@ pub(super) fn infer(node: &NodeProto, values: &Values<'_>, opset: i64) -> Infere
         "ConstantOfShape" => free(layout::target(node, "input", 0, values)?),
         "Range" => match fold::folded(node, values) {
             Some(content) => free(vec![content.len()]),
-            None => Err(Failure::Undetermined("its length is only known when it runs".to_owned())),
+            None => {
+                Err(Uninferred::Undetermined("its length is only known when it runs".to_owned()))
+            }
         },
         "Size" => free(vec![]),
         "Shape" => {
@@ -211,7 +144,7 @@ pub(super) fn infer(node: &NodeProto, values: &Values<'_>, opset: i64) -> Infere
             };
             free(vec![len])
         }
-        _ => Err(Failure::Unknown),
+        _ => Err(Uninferred::Unknown),
     }
 }
 
@@ -219,7 +152,7 @@ fn shape_of<'v>(
     node: &NodeProto,
     index: usize,
     values: &'v Values<'_>,
-) -> Result<&'v Shape, Failure> {
+) -> Result<&'v Shape, Uninferred> {
     let name = node
         .input
         .get(index)
@@ -227,7 +160,7 @@ fn shape_of<'v>(
         .ok_or_else(|| format!("input {index} is missing"))?;
     values
         .shape(name)
-        .ok_or_else(|| Failure::Undetermined(format!("the shape of `{name}` is not known")))
+        .ok_or_else(|| Uninferred::Undetermined(format!("the shape of `{name}` is not known")))
 }
 
 fn is_array(node: &NodeProto, index: usize, values: &Values<'_>) -> bool {
@@ -239,11 +172,11 @@ fn is_array(node: &NodeProto, index: usize, values: &Values<'_>) -> bool {
     float && values.stored(name).is_some_and(|(_, elements)| elements > 1)
 }
 
-fn product<'a>(sizes: impl IntoIterator<Item = &'a usize>) -> Result<u64, Failure> {
+fn product<'a>(sizes: impl IntoIterator<Item = &'a usize>) -> Result<u64, Uninferred> {
     sizes
         .into_iter()
         .try_fold(1_u64, |product, &size| product.checked_mul(size as u64))
-        .ok_or_else(|| Failure::from("its multiply-adds are too many to count"))
+        .ok_or_else(|| Uninferred::from("its multiply-adds are too many to count"))
 }
 
 /// `[batch, channels, spatial…]` and a kernel `[_, _, spatial…]` of the same rank.
@@ -355,7 +288,7 @@ fn gemm(node: &NodeProto, a: &Shape, b: &Shape) -> Inference {
 }
 
 fn matmul(a: &Shape, b: &Shape, params: &[usize]) -> Inference {
-    let mismatch = || Failure::Shape(format!("{a:?} times {b:?}"));
+    let mismatch = || Uninferred::Shape(format!("{a:?} times {b:?}"));
     let (a_batch, rows, depth) = match a.as_slice() {
         [] => return Err(mismatch()),
         [depth] => (&[][..], None, *depth),

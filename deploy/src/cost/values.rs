@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use tract_onnx::pb::{GraphProto, NodeProto, TensorProto, ValueInfoProto, tensor_proto::DataType};
 
-use super::{Shape, fold, kinds};
 use crate::onnx::{MAX_ELEMENTS, declared, element_bits, tensor_dims};
+
+/// The shape of a tensor.
+pub(super) type Shape = Vec<usize>;
 
 /// Longer tensors are never shapes, axes, pads or scales.
 pub(super) const LONGEST: usize = 1024;
@@ -18,16 +20,75 @@ pub(super) enum Content {
     Reals(Vec<f64>),
 }
 
+impl Content {
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Ints(ints) => ints.len(),
+            Self::Reals(reals) => reals.len(),
+        }
+    }
+
+    /// As numbers with a point.
+    pub(super) fn reals(&self) -> Vec<f64> {
+        match self {
+            Self::Ints(ints) => ints.iter().map(|&value| value as f64).collect(),
+            Self::Reals(reals) => reals.clone(),
+        }
+    }
+
+    /// The values at some places, the order kept.
+    pub(super) fn pick(&self, places: impl Iterator<Item = usize>) -> Option<Self> {
+        Some(match self {
+            Self::Ints(ints) => {
+                Self::Ints(places.map(|place| ints.get(place).copied()).collect::<Option<_>>()?)
+            }
+            Self::Reals(reals) => {
+                Self::Reals(places.map(|place| reals.get(place).copied()).collect::<Option<_>>()?)
+            }
+        })
+    }
+}
+
+/// The contents of a stored tensor, where it is small.
+pub(super) fn stored(tensor: &TensorProto, elements: usize) -> Option<Content> {
+    if elements > LONGEST {
+        return None;
+    }
+    let raw = &tensor.raw_data;
+    let content = match DataType::try_from(tensor.data_type).ok()? {
+        DataType::Int64 if raw.is_empty() => Content::Ints(tensor.int64_data.clone()),
+        DataType::Int64 => Content::Ints(
+            raw.as_chunks().0.iter().map(|&bytes| i64::from_le_bytes(bytes)).collect(),
+        ),
+        DataType::Int32 | DataType::Bool if raw.is_empty() => {
+            Content::Ints(tensor.int32_data.iter().map(|&value| value.into()).collect())
+        }
+        DataType::Int32 => Content::Ints(
+            raw.as_chunks().0.iter().map(|&bytes| i32::from_le_bytes(bytes).into()).collect(),
+        ),
+        DataType::Bool => Content::Ints(raw.iter().map(|&value| i64::from(value != 0)).collect()),
+        DataType::Float if raw.is_empty() => {
+            Content::Reals(tensor.float_data.iter().map(|&value| value.into()).collect())
+        }
+        DataType::Float => Content::Reals(
+            raw.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes).into()).collect(),
+        ),
+        _ => return None,
+    };
+    // What lies outside of the file has no contents here.
+    (content.len() == elements).then_some(content)
+}
+
 pub(super) struct Values<'a> {
-    shapes: HashMap<&'a str, Shape>,
-    kinds: HashMap<&'a str, DataType>,
-    contents: HashMap<&'a str, Content>,
+    pub(super) shapes: HashMap<&'a str, Shape>,
+    pub(super) kinds: HashMap<&'a str, DataType>,
+    pub(super) contents: HashMap<&'a str, Content>,
     /// Elements of stored tensors, by the name they are stored under.
     elements: HashMap<&'a str, u64>,
     /// The stored tensor that a tensor is a view of.
-    roots: HashMap<&'a str, &'a str>,
+    pub(super) roots: HashMap<&'a str, &'a str>,
     /// Tensors that no input of the graph determines.
-    constants: HashSet<&'a str>,
+    pub(super) constants: HashSet<&'a str>,
     declared: HashMap<&'a str, &'a ValueInfoProto>,
     batch: usize,
 }
@@ -129,111 +190,19 @@ impl<'a> Values<'a> {
         fits(&shape).then(|| (DataType::try_from(kind).ok(), shape))
     }
 
-    fn define_tensor(&mut self, name: &'a str, tensor: &'a TensorProto) {
+    pub(super) fn define_tensor(&mut self, name: &'a str, tensor: &'a TensorProto) {
         let Ok(dims) = tensor_dims(tensor) else { return };
         let elements = dims.iter().product::<usize>();
-        self.contents.extend(fold::stored(tensor, elements).map(|content| (name, content)));
+        self.contents.extend(stored(tensor, elements).map(|content| (name, content)));
         self.kinds.extend(DataType::try_from(tensor.data_type).ok().map(|kind| (name, kind)));
         self.define_stored(name, dims);
     }
 
-    fn define_stored(&mut self, name: &'a str, dims: Shape) {
+    pub(super) fn define_stored(&mut self, name: &'a str, dims: Shape) {
         self.elements.insert(name, dims.iter().map(|&size| size as u64).product());
         self.roots.insert(name, name);
         self.constants.insert(name);
         self.shapes.insert(name, dims);
-    }
-
-    /// Takes in a `Constant` node.
-    pub(super) fn define_constant(&mut self, node: &'a NodeProto) -> Result<(), String> {
-        let Some(name) = node.output.first() else { return Ok(()) };
-        let Some(attribute) = node.attribute.first() else {
-            return Err("it has no value".to_owned());
-        };
-        let (kind, content, dims) = match (attribute.name.as_str(), &attribute.t) {
-            ("value", Some(tensor)) => {
-                self.define_tensor(name, tensor);
-                return Ok(());
-            }
-            ("value_int", _) => (DataType::Int64, Content::Ints(vec![attribute.i]), vec![]),
-            ("value_ints", _) => {
-                (DataType::Int64, Content::Ints(attribute.ints.clone()), vec![attribute.ints.len()])
-            }
-            ("value_float", _) => {
-                (DataType::Float, Content::Reals(vec![attribute.f.into()]), vec![])
-            }
-            ("value_floats", _) => {
-                let reals = attribute.floats.iter().map(|&value| value.into()).collect();
-                (DataType::Float, Content::Reals(reals), vec![attribute.floats.len()])
-            }
-            (other, _) => return Err(format!("a constant given as `{other}` is not supported")),
-        };
-        if dims.first().is_none_or(|&len| len <= LONGEST) {
-            self.contents.insert(name, content);
-        }
-        self.kinds.insert(name, kind);
-        self.define_stored(name, dims);
-        Ok(())
-    }
-
-    /// Takes in the results of `node`, which have `shapes`. The error is one that is too large.
-    pub(super) fn define(&mut self, node: &'a NodeProto, shapes: Vec<Shape>) -> Result<(), Shape> {
-        if let Some(shape) = shapes.iter().find(|shape| !fits(shape)) {
-            return Err(shape.clone());
-        }
-        let named = || node.output.iter().enumerate().filter(|(_, name)| !name.is_empty());
-        for (index, name) in named() {
-            self.kinds
-                .extend(kinds::of_result(node, index, self).map(|kind| (name.as_str(), kind)));
-        }
-        if let Some(output) = node.output.first().filter(|name| !name.is_empty()) {
-            self.contents.extend(
-                fold::folded(node, self)
-                    .filter(|content| content.len() <= LONGEST)
-                    .map(|content| (output.as_str(), content)),
-            );
-            if let Some(root) = self.viewed(node) {
-                self.roots.insert(output, root);
-            }
-            // A weight that is all one value is not written out by every exporter.
-            if node.op_type == "ConstantOfShape"
-                && self.is_determined(node)
-                && let Some(shape) = shapes.first()
-            {
-                self.define_stored(output, shape.clone());
-            }
-        }
-        if self.is_determined(node) {
-            self.constants.extend(named().map(|(_, name)| name.as_str()));
-        }
-        for ((_, name), shape) in named().zip(shapes) {
-            self.shapes.insert(name, shape);
-        }
-        Ok(())
-    }
-
-    /// Whether the results of `node` are the same in every run.
-    fn is_determined(&self, node: &NodeProto) -> bool {
-        let random = node.op_type.starts_with("Random")
-            || matches!(node.op_type.as_str(), "Multinomial" | "Bernoulli");
-        !random && node.input.iter().all(|name| name.is_empty() || self.is_constant(name))
-    }
-
-    /// The weight that the result of `node` is another view of.
-    fn viewed(&self, node: &NodeProto) -> Option<&'a str> {
-        let view = matches!(
-            node.op_type.as_str(),
-            "Identity"
-                | "Transpose"
-                | "Reshape"
-                | "Squeeze"
-                | "Unsqueeze"
-                | "Flatten"
-                | "Cast"
-                | "QuantizeLinear"
-                | "DequantizeLinear"
-        );
-        view.then(|| self.roots.get(node.input.first()?.as_str()).copied()).flatten()
     }
 }
 
@@ -241,7 +210,7 @@ impl<'a> Values<'a> {
 /// node.
 const MOST_DIMENSIONS: usize = 64;
 
-fn fits(shape: &[usize]) -> bool {
+pub(super) fn fits(shape: &[usize]) -> bool {
     let product = |product: u64, &size: &usize| {
         product.checked_mul(size.max(1) as u64).filter(|&product| product <= MAX_ELEMENTS)
     };

@@ -2,7 +2,7 @@
 
 use tract_onnx::pb::NodeProto;
 
-use super::{Shape, attributes};
+use super::{attributes, values::Shape};
 
 /// The window of a convolution or a pool over `n` spatial dimensions.
 pub(super) struct Window {

@@ -15,7 +15,7 @@ use tract_onnx::pb::{
     tensor_proto::{DataLocation, DataType},
 };
 
-use super::{element_bits, tensor_dims, tensors};
+use super::tensors::{element_bits, tensor_dims, tensors};
 
 /// Checks every tensor of `graph` that is kept elsewhere, the model being `path`. Gives the size of
 /// all files named, together.

@@ -13,7 +13,9 @@ use tract_onnx::pb::{
 };
 
 use super::{
-    MAX_ELEMENTS, check_graph, declared, element_bits, external, show, standard_opset, tensor_dims,
+    check::{check_graph, standard_opset},
+    external,
+    tensors::{MAX_ELEMENTS, declared, element_bits, show, tensor_dims},
     wire,
 };
 use crate::{DeployError, Result};

@@ -14,7 +14,8 @@ pub struct Normalization {
     pub std: Vec<f32>,
 }
 
-/// What the exporter wrote beside the graph. Every entry is optional: a stranger's file has none.
+/// What the exporter wrote in addition to the graph. Every entry is optional: a stranger's file has
+/// none.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ModelMetadata {
     /// Class names, one for each output (`adwp.classes`).

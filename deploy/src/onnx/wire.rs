@@ -1,6 +1,6 @@
-//! Looks at an ONNX file before it is decoded: tells a truncated one from a file that was never
-//! one, which a protocol buffer decoder cannot, and refuses one whose messages are so many or so
-//! deep that decoding it would take far more memory than the file has bytes.
+//! Looks at an ONNX file before it is decoded: distinguishes a truncated one from a file that was
+//! never one, which a protocol buffer decoder cannot, and refuses one whose messages are so
+//! numerous or so deep that decoding it would take far more memory than the file has bytes.
 
 use std::path::Path;
 

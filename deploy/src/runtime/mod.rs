@@ -1,14 +1,11 @@
 //! Runs a model under ONNX Runtime or tract, behind one interface.
 
 use std::{
-    borrow::Cow,
     fmt,
     path::{Path, PathBuf},
     str::FromStr,
     time::Duration,
 };
-
-use serde::{Deserialize, Serialize};
 
 use crate::{
     DeployError, Result,
@@ -16,59 +13,27 @@ use crate::{
     ort_library::{self, OrtLibrary},
 };
 
+mod feed;
+mod kind;
 mod onnxruntime;
 mod tract;
 
+pub use feed::{RunProfile, SessionOptions};
+pub use kind::{OLDEST_MINOR, Runtime};
 pub use onnxruntime::Probe;
 
-/// An inference runtime.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Runtime {
-    /// ONNX Runtime, loaded as a shared library. Written `ort`.
-    Ort,
-    /// tract, part of this program. Written `tract`.
-    Tract,
-}
+use feed::{Feed, Network};
 
 impl Runtime {
-    /// Every runtime.
-    pub const ALL: [Self; 2] = [Self::Ort, Self::Tract];
-
-    /// The name that is parsed and written.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Ort => "ort",
-            Self::Tract => "tract",
-        }
-    }
-
-    /// Whether this runtime can run on `threads` threads. tract is built here without its thread
-    /// pool.
-    pub fn supports_threads(self, threads: usize) -> bool {
-        match self {
-            Self::Ort => threads > 0,
-            Self::Tract => threads == 1,
-        }
-    }
-
     /// The runtimes that can be used where this is the library of ONNX Runtime, or there is none.
     pub fn available(library: Option<&OrtLibrary>) -> Vec<Self> {
         let is_there = |runtime: &Self| *runtime != Self::Ort || library.is_some();
         Self::ALL.into_iter().filter(is_there).collect()
     }
-
-    /// What the runtime is asked to do to the graph before it runs.
-    pub fn optimization(self) -> &'static str {
-        match self {
-            Self::Ort => "all",
-            Self::Tract => "into_optimized",
-        }
-    }
 }
 
-/// The library of ONNX Runtime; none where it is not found and neither it nor ONNX Runtime was asked
-/// for.
+/// The library of ONNX Runtime; none where it is not found and neither it nor ONNX Runtime was
+/// asked for.
 ///
 /// # Errors
 /// As [`ort_library::find`].
@@ -77,12 +42,6 @@ pub fn find_library(explicit: Option<&Path>, wanted: &[Runtime]) -> Result<Optio
         Ok(library) => Ok(Some(library)),
         Err(e) if wanted.contains(&Runtime::Ort) || explicit.is_some() => Err(e),
         Err(_) => Ok(None),
-    }
-}
-
-impl fmt::Display for Runtime {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
     }
 }
 
@@ -99,27 +58,8 @@ impl FromStr for Runtime {
     }
 }
 
-/// How a session is made.
-#[derive(Debug, Clone, Copy)]
-pub struct SessionOptions<'a> {
-    /// Threads that one operator may use; 1 for tract.
-    pub threads: usize,
-    /// The ONNX Runtime library; `None` searches for one as [`crate::ort_library::find`] does.
-    /// tract does not need it.
-    pub ort_library: Option<&'a OrtLibrary>,
-    /// The batch that is prepared while loading. Other batches work too; tract then prepares them
-    /// when they are first run.
-    pub batch: usize,
-}
-
-impl Default for SessionOptions<'_> {
-    fn default() -> Self {
-        Self { threads: 1, ort_library: None, batch: 1 }
-    }
-}
-
-/// Loads what `runtime` needs beside a model, so that the time that the first session takes to load
-/// is that of its model. For ONNX Runtime this is its library, found or named as in
+/// Loads what `runtime` needs apart from a model, so that the time that the first session takes to
+/// load is that of its model. For ONNX Runtime this is its library, found or named as in
 /// [`SessionOptions::ort_library`]; tract needs nothing.
 ///
 /// # Errors
@@ -128,31 +68,6 @@ pub fn prepare(runtime: Runtime, ort_library: Option<&OrtLibrary>) -> Result<()>
     match runtime {
         Runtime::Ort => onnxruntime::prepare(ort_library),
         Runtime::Tract => Ok(()),
-    }
-}
-
-/// What a runtime loads.
-#[derive(Clone, Copy)]
-struct Network<'a> {
-    /// Named in errors.
-    path: &'a Path,
-    /// The file, where it is not the one at `path`.
-    bytes: Option<&'a [u8]>,
-    input: &'a str,
-    /// Whether it takes pixels.
-    pixels: bool,
-    output: &'a str,
-}
-
-impl<'a> Network<'a> {
-    fn of(model: &'a OnnxModel) -> Self {
-        Self {
-            path: model.path(),
-            bytes: None,
-            input: &model.input().name,
-            pixels: model.input().pixels,
-            output: &model.output().name,
-        }
     }
 }
 
@@ -170,21 +85,8 @@ impl fmt::Debug for Bound {
     }
 }
 
-/// Where the time of some runs went.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RunProfile {
-    /// Runs, after one that is not counted.
-    pub runs: usize,
-    /// Wall-clock milliseconds of one run, as measured from outside. This and the nodes' times are
-    /// means of the middle half of the runs.
-    pub run_ms: f64,
-    /// Name, operator, and milliseconds in one run of each node that the runtime has, in the order
-    /// of running.
-    pub nodes: Vec<(String, String, f64)>,
-}
-
 /// Runs `images` `[batch, channels, height, width]` through `model` for at least `min_time` and
-/// tells how long each node takes.
+/// measures how long each node takes.
 ///
 /// The nodes are those that the runtime has made of the file's. Timing them makes a run longer;
 /// ONNX Runtime measures in whole microseconds.
@@ -454,45 +356,4 @@ impl fmt::Debug for Session {
             .field("threads", &self.threads)
             .finish_non_exhaustive()
     }
-}
-
-/// The values of images in the order and type that the model takes.
-enum Feed<'a> {
-    Values(Cow<'a, [f32]>),
-    Pixels(Vec<u8>),
-}
-
-impl<'a> Feed<'a> {
-    /// Images `[batch, channels, height, width]` for an input.
-    fn of(images: Cow<'a, [f32]>, input: &ImageInput) -> Self {
-        if input.pixels {
-            Self::Pixels(channels_last(&images, input))
-        } else {
-            Self::Values(images)
-        }
-    }
-}
-
-/// Pixels `[batch, height, width, channels]` of `[batch, channels, height, width]`.
-fn channels_last(images: &[f32], input: &ImageInput) -> Vec<u8> {
-    let plane = input.height * input.width;
-    let mut pixels = Vec::with_capacity(images.len());
-    for image in images.chunks_exact(input.image_len().max(1)) {
-        let at = |i: usize| image[i % input.channels * plane + i / input.channels];
-        // A float that is out of range becomes the nearest pixel.
-        pixels.extend((0..image.len()).map(|i| at(i).round() as u8));
-    }
-    pixels
-}
-
-/// Runs `work`, and gives what it panicked with as the error: the runtimes panic on some models
-/// that they do not understand.
-fn no_panic<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let text = panic
-            .downcast_ref::<String>()
-            .map(String::as_str)
-            .or_else(|| panic.downcast_ref::<&str>().copied());
-        Err(format!("it panicked: {}", text.unwrap_or("without a message")))
-    })
 }

@@ -17,12 +17,13 @@ use ort::{
     value::TensorRef,
 };
 
-use super::{Feed, Network, RunProfile, Runtime, SessionOptions, no_panic};
+use super::feed::{Feed, Network, RunProfile, SessionOptions, no_panic};
 use crate::{
     DeployError, Result,
-    latency::interquartile_mean,
     onnx::{ImageInput, OnnxModel},
     ort_library::{self, OrtLibrary},
+    runtime::Runtime,
+    statistics::interquartile_mean,
 };
 
 /// A process has one ONNX Runtime library and one environment: `ort` keeps both in globals.
@@ -122,7 +123,7 @@ fn tensor<'a>(images: &'a Feed<'_>, shape: [usize; 4]) -> Result<SessionInputVal
     tensor.map_err(|error| error.to_string())
 }
 
-/// A model in ONNX Runtime that tells all its outputs: what a quantiser calibrates with.
+/// A model in ONNX Runtime that gives all its outputs: a quantiser calibrates with it.
 pub struct Probe {
     session: OrtSession,
     input: ImageInput,
@@ -256,14 +257,14 @@ struct Event {
     cat: String,
     #[serde(default)]
     name: String,
-    /// Microseconds.
+    /// In microseconds.
     #[serde(default)]
     dur: f64,
     #[serde(default)]
     args: serde_json::Map<String, serde_json::Value>,
 }
 
-/// What every node in a profile of so many `runs` takes in one of them, the first one aside.
+/// What every node takes in one of `runs` profiled runs, the first one not counted.
 fn node_times(profile: &str, runs: usize) -> Result<Vec<(String, String, f64)>, String> {
     let events: Vec<Event> = serde_json::from_str(profile)
         .map_err(|error| format!("its profile is no JSON: {error}"))?;
@@ -353,9 +354,10 @@ mod tests {
         let mut events = Vec::new();
         for run in [90, 3, 3, 4, 700, 5] {
             let node = |name: &str, dur: i32| {
-                format!(
-                    r#"{{"cat": "Node", "name": "{name}_kernel_time", "dur": {dur}, "args": {{"op_name": "Conv"}}}}"#
-                )
+                let name = format!("{name}_kernel_time");
+                let args = serde_json::json!({ "op_name": "Conv" });
+                serde_json::json!({ "cat": "Node", "name": name, "dur": dur, "args": args })
+                    .to_string()
             };
             events.extend([node("a", run), node("looped", run), node("looped", 1)]);
             events.push(format!(r#"{{"cat": "Session", "name": "model_run", "dur": {run}}}"#));

@@ -9,8 +9,8 @@ use std::{
 
 use tract_onnx::{prelude::*, tract_core::plan};
 
-use super::{Feed, Network, RunProfile, Runtime, no_panic};
-use crate::{DeployError, Result, latency::interquartile_mean};
+use super::feed::{Feed, Network, RunProfile, no_panic};
+use crate::{DeployError, Result, runtime::Runtime, statistics::interquartile_mean};
 
 /// The version of tract that is compiled in; a test compares it with the lock file.
 const VERSION: &str = "0.23.9";

@@ -9,7 +9,7 @@ use std::{
 
 use adwp_deploy::{
     cost::cost_of_file,
-    latency::noise,
+    noise::noise,
     onnx::{OnnxFile, OnnxModel},
     runtime::{Session, SessionOptions},
 };

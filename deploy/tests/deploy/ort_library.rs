@@ -96,9 +96,10 @@ fn the_highest_version_wins_and_plug_ins_are_no_library() {
     put(dir.path(), "libonnxruntime.so.txt");
     assert!(place.candidates().is_empty());
     put(dir.path(), &library_name("1.16.3"));
-    assert!(
-        matches!(place.find(), Err(DeployError::OrtLoad { detail, .. }) if detail.contains("1.16.3"))
-    );
+    assert!(matches!(
+        place.find(),
+        Err(DeployError::OrtLoad { detail, .. }) if detail.contains("1.16.3")
+    ));
     let older = Places {
         system_dirs: vec![dir.path().to_owned(), dir.path().join("new")],
         ..Default::default()

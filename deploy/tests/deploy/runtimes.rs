@@ -65,7 +65,7 @@ fn by_hand(builder: &mut Builder, image: &[f32]) -> Vec<f32> {
     (0..4).map(row).collect()
 }
 
-#[allow(clippy::too_many_arguments)]
+#[allow(clippy::too_many_arguments)] // the attributes of the node
 fn conv(
     x: &[f32],
     size: usize,

@@ -1,4 +1,4 @@
-use adwp_engine::{EngineError, Graph, Node, NodeId, Op, Statistics, Variables};
+use adwp_engine::{EngineError, Graph, Leaf, Node, NodeId, Op, Statistics, Variables};
 use candle_core::{DType, Device, Tensor, Var};
 
 use crate::ops::{self, Moments, Purpose};
@@ -78,10 +78,10 @@ impl<'a> Evaluator<'a> {
         let mut variables = Vec::with_capacity(trainable.len());
         for &id in trainable {
             let node = &self.graph[id];
-            let reason = match node.op {
-                Op::Input | Op::Parameter { .. } if needed[id.index()] => None,
-                Op::Input | Op::Parameter { .. } => Some("the loss does not depend on it"),
-                _ => Some("it is neither a parameter nor an input"),
+            let reason = match node.op.leaf() {
+                Some(_) if needed[id.index()] => None,
+                Some(_) => Some("the loss does not depend on it"),
+                None => Some("it is neither a parameter nor an input"),
             };
             if let Some(reason) = reason {
                 return Err(EngineError::NotTrainable { node: node.name.clone(), reason }.into());
@@ -112,8 +112,8 @@ impl<'a> Evaluator<'a> {
     fn leaves(&self, needed: &[bool], feeds: &[(NodeId, &[f32])]) -> Result<Vec<Option<Tensor>>> {
         let mut values = vec![None; self.graph.len()];
         for (id, node) in self.graph.nodes().filter(|(id, _)| needed[id.index()]) {
-            let data = match node.op {
-                Op::Input => {
+            let data = match node.op.leaf() {
+                Some(Leaf::Input) => {
                     let data =
                         feeds.iter().find(|(fed, _)| *fed == id).map_or(&[][..], |(_, data)| data);
                     let expected = node.shape.elements();
@@ -127,10 +127,10 @@ impl<'a> Evaluator<'a> {
                     }
                     data
                 }
-                Op::Parameter { .. } => {
+                Some(Leaf::Parameter(_)) => {
                     self.variables.at(self.variables.expect(&node.name, &node.shape)?).data()?
                 }
-                _ => continue,
+                None => continue,
             };
             values[id.index()] =
                 Some(tensor(data, &node.shape, self.dtype).map_err(|e| failed(node, e))?);
@@ -160,8 +160,8 @@ impl<'a> Evaluator<'a> {
 
     /// What a BatchNorm normalises by, where that is not the batch.
     fn moments(&self, node: &Node) -> Result<Option<Moments>> {
-        match (&node.op, self.statistics) {
-            (Op::BatchNorm(_), Statistics::Running) => {
+        match self.statistics {
+            Statistics::Running if node.op.keeps_statistics() => {
                 let channels = [node.shape[1]].into();
                 let load = |name: &str| {
                     let variable = self.variables.at(self.variables.expect(name, &channels)?);
@@ -173,7 +173,7 @@ impl<'a> Evaluator<'a> {
                     variance: load(&node.running_var())?,
                 }))
             }
-            _ => Ok(None),
+            Statistics::Running | Statistics::Batch => Ok(None),
         }
     }
 }

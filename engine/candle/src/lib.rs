@@ -14,6 +14,8 @@
 //! candle walks the operations recursively when it differentiates, so very deep graphs need a
 //! thread with a large stack.
 
+#![warn(clippy::wildcard_enum_match_arm)]
+
 mod error;
 mod evaluator;
 mod network;

@@ -30,7 +30,7 @@ pub(crate) fn conv2d(
     }
 }
 
-/// Whether stride and padding are alike in both directions, as candle's convolution has them.
+/// Whether both directions have one stride and one padding, as candle's convolution does.
 fn is_square(conv: &Conv2d) -> bool {
     conv.stride[0] == conv.stride[1] && conv.padding[0] == conv.padding[1]
 }

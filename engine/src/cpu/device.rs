@@ -55,7 +55,7 @@ impl Device {
 }
 
 /// Buffers that hold nothing between runs, shared by all executors of a device. Memory is taken
-/// when a run first needs it, and given back when the last executor that needs so much is gone.
+/// when a run first needs it, and given back when the last executor that needs it is gone.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Memory(Arc<Mutex<Shared>>);
 

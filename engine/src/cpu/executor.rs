@@ -80,7 +80,7 @@ impl Executor {
             Action::Backward { targets, .. } => {
                 targets.iter().filter(|t| t.accumulate).map(|t| elements(&t.tensor)).sum()
             }
-            _ => 0,
+            Action::Forward(_) | Action::Moments(_) | Action::Seed(_) => 0,
         };
         let moved: usize = reads.iter().chain(&writes).map(elements).sum();
         (moved + added) * size_of::<f32>()

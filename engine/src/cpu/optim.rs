@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use crate::cpu::Device;
 use crate::ops::InTasks;
-use crate::optim::{AdamRule, Gradient, Scale, SgdRule};
+use crate::optim::{AdamRule, Gradient, Moments, Scale, SgdRule};
 use crate::simd::kernel;
 use crate::storage::Storage;
 use crate::{Result, Variables};
@@ -52,14 +52,14 @@ pub(crate) fn clip(gradients: &mut [Gradient<'_>], max_norm: f32, device: &Devic
 pub(crate) fn sgd_step(
     rule: SgdRule,
     variables: &mut Variables,
-    velocity: &mut [Storage],
+    velocity: &mut [&mut Storage],
     gradients: &[Gradient<'_>],
     device: &Device,
 ) -> Result<()> {
     let values = on_host(gradients)?;
     let weights = variables.several_mut(gradients.iter().map(Gradient::position))?;
     let velocities: Vec<&mut [f32]> =
-        velocity.iter_mut().map(Storage::host_mut).collect::<Result<_>>()?;
+        velocity.iter_mut().map(|slot| slot.host_mut()).collect::<Result<_>>()?;
     // All parameters are cut into one list of pieces: most are too small for a task of their own.
     let pieces: Vec<_> = weights
         .into_iter()
@@ -83,7 +83,7 @@ pub(crate) fn sgd_step(
 pub(crate) fn adam_step(
     rule: AdamRule,
     variables: &mut Variables,
-    (first, second): (&mut [Storage], &mut [Storage]),
+    Moments { first, second }: Moments<'_>,
     gradients: &[Gradient<'_>],
 ) -> Result<()> {
     let AdamRule { betas: (b1, b2), weight_decay, epsilon, step_size, root } = rule;
@@ -134,15 +134,20 @@ kernel! {
                 *lane += f64::from(*value) * f64::from(*value);
             }
         }
-        lanes.iter().sum::<f64>() + rest.iter().map(|value| f64::from(*value) * f64::from(*value)).sum::<f64>()
+        let rest = rest.iter().map(|value| f64::from(*value) * f64::from(*value));
+        lanes.iter().sum::<f64>() + rest.sum::<f64>()
     }
 
-    fn momentum_step(simd, w: &mut [f32], v: &mut [f32], g: &[f32], scale: f32, momentum: f32, weight_decay: f32, rate: f32) {
+    fn momentum_step(
+        simd, w: &mut [f32], v: &mut [f32], g: &[f32], scale: f32, momentum: f32, weight_decay: f32,
+        rate: f32,
+    ) {
         for ((w, v), g) in w.iter_mut().zip(v).zip(g) {
             *v = momentum * *v + (scale * g + weight_decay * *w);
             *w -= rate * *v;
         }
     }
+
     fn average_step(simd, average: &mut [f32], value: &[f32], decay: f32) {
         for (a, v) in average.iter_mut().zip(value) {
             *a = decay * *a + (1.0 - decay) * v;

@@ -9,11 +9,12 @@ use crate::ops::window::Window;
 use crate::ops::{Write, activation, depthwise, elementwise, layout, linear, loss, pool};
 use crate::plan::Plan;
 use crate::program::{Program, Statistics, Step, Tensor};
-use crate::{Feed, Graph, NodeId, Op, Result, Shape, Variables};
+use crate::properties::{BackwardStep, Carried, Formula};
+use crate::{Feed, Graph, Leaf, NodeId, Op, Result, Shape, Variables};
 
 /// Where the value of a node comes from.
 #[derive(Clone, Copy)]
-pub(crate) enum Source<'a> {
+pub(crate) enum ValueSource<'a> {
     Slot,
     Variable(usize),
     Feed(&'a [f32]),
@@ -25,21 +26,21 @@ pub(crate) fn resolve<'a>(
     program: &Program,
     variables: &Variables,
     feeds: &[(NodeId, Feed<'a>)],
-) -> Result<Vec<Source<'a>>> {
+) -> Result<Vec<ValueSource<'a>>> {
     let graph = &program.graph;
-    let mut sources = vec![Source::Slot; graph.len()];
+    let mut sources = vec![ValueSource::Slot; graph.len()];
     for step in &program.steps {
         let Step::Forward(id) = step else { continue };
         for &input in &graph[*id].inputs {
             let node = &graph[input];
-            sources[input.index()] = match node.op {
-                Op::Parameter { .. } => {
+            sources[input.index()] = match node.op.leaf() {
+                Some(Leaf::Parameter(_)) => {
                     let position = variables.expect(&node.name, &node.shape)?;
                     variables.at(position).data()?;
-                    Source::Variable(position)
+                    ValueSource::Variable(position)
                 }
-                Op::Input => Source::Feed(program.feed(input, feeds)?.on_host(node)?),
-                _ => continue,
+                Some(Leaf::Input) => ValueSource::Feed(program.feed(input, feeds)?.on_host(node)?),
+                None => continue,
             };
         }
     }
@@ -73,7 +74,7 @@ pub(crate) struct Run<'a> {
     pub(crate) program: &'a Program,
     pub(crate) lowered: &'a Lowered,
     pub(crate) plan: &'a Plan<Tensor>,
-    pub(crate) sources: Vec<Source<'a>>,
+    pub(crate) sources: Vec<ValueSource<'a>>,
     pub(crate) slots: Vec<Buffer>,
     pub(crate) normalizations: &'a mut Normalizations,
     pub(crate) variables: &'a mut Variables,
@@ -86,12 +87,14 @@ impl<'a> Run<'a> {
             Action::Forward(id) => self.forward(*id),
             Action::Moments(id) => return self.finish_moments(*id),
             Action::Seed(id) => self.slots[self.plan.location[&Tensor::Gradient(*id)]][0] = 1.0,
-            Action::Backward { node, targets } => match &self.graph()[*node].op {
-                Op::Conv2d(_) => self.conv_backward(*node, targets),
-                Op::BatchNorm(_) => self.norm_backward(*node, targets),
-                Op::Add | Op::WeightedSum { .. } => self.sum_backward(*node, targets),
-                _ => self.backward(*node, targets),
-            },
+            Action::Backward { node, targets } => {
+                match self.graph()[*node].op.properties().backward {
+                    BackwardStep::Convolution => self.conv_backward(*node, targets),
+                    BackwardStep::Normalization => self.norm_backward(*node, targets),
+                    BackwardStep::Sum => self.sum_backward(*node, targets),
+                    BackwardStep::Each => self.backward(*node, targets),
+                }
+            }
         }
         Ok(())
     }
@@ -117,9 +120,9 @@ impl<'a> Run<'a> {
     fn value(&self, id: NodeId) -> &[f32] {
         let id = self.lowered.base(self.graph(), id);
         match self.sources[id.index()] {
-            Source::Feed(data) => data,
-            Source::Variable(position) => self.variables.at(position).on_host(),
-            Source::Slot => self.planned(Tensor::Value(id)),
+            ValueSource::Feed(data) => data,
+            ValueSource::Variable(position) => self.variables.at(position).on_host(),
+            ValueSource::Slot => self.planned(Tensor::Value(id)),
         }
     }
 
@@ -137,14 +140,16 @@ impl<'a> Run<'a> {
 
     /// `values` with the operation of `id` applied.
     fn apply<'v>(&'v self, id: NodeId, values: Values<'v>) -> Values<'v> {
-        match self.graph()[id].op {
-            Op::Relu => Values { relu: true, ..values },
-            Op::BatchNorm(_) => {
+        match self.graph()[id].op.properties().formula {
+            Some(Formula::Relu) => Values { relu: true, ..values },
+            Some(Formula::Norm) => {
                 let moments = &self.normalizations.moments[id.index()];
                 Values { affine: Some(moments.affine()), ..values }
             }
-            Op::DropPath => Values { mask: Some(self.value(self.graph()[id].inputs[1])), ..values },
-            _ => values,
+            Some(Formula::Mask) => {
+                Values { mask: Some(self.value(self.graph()[id].inputs[1])), ..values }
+            }
+            Some(Formula::Same) | None => values,
         }
     }
 
@@ -164,19 +169,19 @@ impl<'a> Run<'a> {
         let mut at = id;
         while let Gradient::Of(reader, input) = self.lowered.gradients[at.index()] {
             let node = &self.graph()[reader];
-            match &node.op {
-                Op::WeightedSum { terms } => {
+            match node.op.properties().carried {
+                Some(Carried::Weighted(terms)) => {
                     gradients.scale = self.value(node.inputs[0])[terms[input - 1]]
                 }
-                Op::DropPath => gradients.mask = Some(self.value(node.inputs[1])),
-                Op::BatchNorm(_) => {
+                Some(Carried::Masked) => gradients.mask = Some(self.value(node.inputs[1])),
+                Some(Carried::Normalized) => {
                     let (moments, backward) = (
                         &self.normalizations.moments[reader.index()],
                         &self.normalizations.backward[reader.index()],
                     );
                     gradients.normal = Some(moments.gradient(backward, self.value(node.inputs[0])));
                 }
-                _ => {}
+                Some(Carried::Same) | None => {}
             }
             at = reader;
         }
@@ -394,7 +399,7 @@ impl<'a> Run<'a> {
             let (mean, variance) = self.running(id)?;
             let count = (self.shape(id).elements() / moments.mean.len()) as f32;
             // The running variance is the unbiased one, as PyTorch keeps it; a single value has
-            // none, its biased 0 stands in.
+            // none, and its biased 0 is used.
             let unbiased = if count > 1.0 { count / (count - 1.0) } else { 1.0 };
             let momentum = self.momentum;
             let mix = |running: &mut [f32], batch: &[f32], factor: f32| {
@@ -441,7 +446,7 @@ impl<'a> Run<'a> {
                     let (target, slice) = slots
                         .iter_mut()
                         .find(|(target, _)| (target.node, target.input) == (node, input))?;
-                    Some((slice.take()?, if target.accumulate { Write::Add } else { Write::Set }))
+                    Some((slice.take()?, writing(target)))
                 };
                 let (dx, ddepthwise) = (take(first, 0), inside.and_then(|d| take(d, 1)));
                 let (dweight, dbias) = (take(id, 1), take(id, 2));
@@ -493,8 +498,8 @@ impl<'a> Run<'a> {
             self.normalizations.backward[id.index()] = backward;
         }
         for target in targets {
-            let write = if target.accumulate { Write::Add } else { Write::Set };
             self.write(target.tensor, |run, to| {
+                let write = writing(target);
                 let backward = &run.normalizations.backward[id.index()];
                 match target.input {
                     0 => {
@@ -517,6 +522,10 @@ impl<'a> Run<'a> {
     fn sum_backward(&mut self, id: NodeId, targets: &[Target]) {
         let (graph, lowered) = (self.graph(), self.lowered);
         let node = &graph[id];
+        let terms = match node.op.properties().carried {
+            Some(Carried::Weighted(terms)) => Some(terms),
+            Some(Carried::Same | Carried::Masked | Carried::Normalized) | None => None,
+        };
         let inputs = lowered.products_of_sum(graph, id, targets);
         if !inputs.is_empty() {
             let norms: Vec<Option<NodeId>> =
@@ -525,7 +534,7 @@ impl<'a> Run<'a> {
             // mean, since the difference of two large sums would lose digits.
             let applied: Vec<Option<NodeId>> =
                 inputs.iter().map(|&input| self.norm_applied(node.inputs[input])).collect();
-            let terms: Vec<elementwise::Term<'_>> = inputs
+            let factors: Vec<elementwise::Term<'_>> = inputs
                 .iter()
                 .zip(&applied)
                 .map(|(&input, applied)| elementwise::Term {
@@ -533,13 +542,13 @@ impl<'a> Run<'a> {
                     means: applied.map(|norm| &self.normalizations.moments[norm.index()].mean[..]),
                 })
                 .collect();
-            let (dy, products) = elementwise::products(self.gradients(id).data, &terms);
-            let weights: Vec<f64> = terms
+            let (dy, products) = elementwise::products(self.gradients(id).data, &factors);
+            let weights: Vec<f64> = factors
                 .iter()
                 .zip(&products)
-                .map(|(term, products)| elementwise::inner_product(term, &dy, products))
+                .map(|(factor, products)| elementwise::inner_product(factor, &dy, products))
                 .collect();
-            drop(terms);
+            drop(factors);
             for ((norm, applied), products) in norms.iter().zip(&applied).zip(&products) {
                 let Some(norm) = *norm else { continue };
                 // Where readers do not apply the normalisation, the products were not taken with
@@ -552,10 +561,10 @@ impl<'a> Run<'a> {
                         .collect();
                 }
             }
-            if let (Op::WeightedSum { terms }, Some(target)) =
-                (&node.op, targets.iter().find(|target| target.input == 0))
+            if let (Some(terms), Some(target)) =
+                (terms, targets.iter().find(|target| target.input == 0))
             {
-                let write = if target.accumulate { Write::Add } else { Write::Set };
+                let write = writing(target);
                 self.write(target.tensor, |_, to| {
                     write.clear(to);
                     inputs
@@ -566,12 +575,12 @@ impl<'a> Run<'a> {
             }
         }
         for target in targets {
-            let scale = match &node.op {
-                Op::WeightedSum { .. } if target.input == 0 => continue,
-                Op::WeightedSum { terms } => self.value(node.inputs[0])[terms[target.input - 1]],
-                _ => 1.0,
+            let scale = match terms {
+                Some(_) if target.input == 0 => continue,
+                Some(terms) => self.value(node.inputs[0])[terms[target.input - 1]],
+                None => 1.0,
             };
-            let write = if target.accumulate { Write::Add } else { Write::Set };
+            let write = writing(target);
             self.write(target.tensor, |run, dx| {
                 elementwise::scale(run.gradients(id).data, scale, dx, write)
             });
@@ -581,7 +590,7 @@ impl<'a> Run<'a> {
     /// The normalisation that readers of `id` apply.
     fn norm_applied(&self, mut id: NodeId) -> Option<NodeId> {
         while self.lowered.values[id.index()] == Value::Applied {
-            if matches!(self.graph()[id].op, Op::BatchNorm(_)) {
+            if self.graph()[id].op.properties().formula == Some(Formula::Norm) {
                 return Some(id);
             }
             id = self.graph()[id].inputs[0];
@@ -591,9 +600,9 @@ impl<'a> Run<'a> {
 
     fn backward(&mut self, id: NodeId, targets: &[Target]) {
         let node = &self.graph()[id];
-        for &Target { input, tensor, accumulate, .. } in targets {
-            let write = if accumulate { Write::Add } else { Write::Set };
-            self.write(tensor, |run, dx| {
+        for target in targets {
+            let (input, write) = (target.input, writing(target));
+            self.write(target.tensor, |run, dx| {
                 let value = |input: usize| run.value(node.inputs[input]);
                 let x = node.inputs[0];
                 let bare = || run.planned(Tensor::Gradient(id));
@@ -702,6 +711,11 @@ impl<'a> Run<'a> {
             });
         }
     }
+}
+
+/// Whether the gradient is the first that is written there.
+fn writing(target: &Target) -> Write {
+    if target.accumulate { Write::Add } else { Write::Set }
 }
 
 fn last(shape: &Shape) -> usize {

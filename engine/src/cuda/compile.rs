@@ -19,7 +19,7 @@ use rayon::prelude::*;
 use crate::{EngineError, Result};
 
 /// A file of kernels.
-struct Source {
+struct KernelSource {
     /// Its name in messages of the compiler.
     name: &'static str,
     text: &'static str,
@@ -27,7 +27,7 @@ struct Source {
 
 macro_rules! sources {
     ($($file:literal),* $(,)?) => {
-        [$(Source { name: $file, text: include_str!(concat!("../../kernels/", $file)) }),*]
+        [$(KernelSource { name: $file, text: include_str!(concat!("../../kernels/", $file)) }),*]
     };
 }
 
@@ -38,7 +38,7 @@ const HEADERS: [(&str, &str); 2] = [
 ];
 
 /// Every file of kernels.
-const SOURCES: [Source; 11] = sources![
+const SOURCES: [KernelSource; 11] = sources![
     "conv.cu",
     "depthwise.cu",
     "elementwise.cu",
@@ -73,7 +73,7 @@ pub(crate) fn cubins(capability: (u32, u32)) -> Result<Cubins> {
 /// Names of sources, and their machine code.
 pub(crate) type Cubins = Arc<[(&'static str, Vec<u8>)]>;
 
-impl Source {
+impl KernelSource {
     /// Machine code for devices of that compute capability, from the disk where it was compiled
     /// before.
     fn cubin(&self, capability: (u32, u32)) -> Result<Vec<u8>> {
@@ -144,7 +144,7 @@ impl Source {
     }
 }
 
-/// What the compiler is told.
+/// The compiler's options.
 fn options((major, minor): (u32, u32)) -> [String; 3] {
     [
         format!("--gpu-architecture=sm_{major}{minor}"),
@@ -427,7 +427,8 @@ mod tests {
         if !compiler_is_there() {
             return;
         }
-        let source = Source { name: "wrong.cu", text: "#include \"common.cuh\"\nKERNEL wrong(" };
+        let source =
+            KernelSource { name: "wrong.cu", text: "#include \"common.cuh\"\nKERNEL wrong(" };
         let Err(error) = source.compile((9, 0)) else { panic!("this is no kernel") };
         let text = error.to_string();
         assert!(text.contains("wrong.cu") && text.contains("error"), "{text}");

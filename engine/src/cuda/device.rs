@@ -3,11 +3,10 @@ use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use crate::cuda::Kernel;
-use crate::cuda::compile;
-use crate::cuda::driver::{Buffer, Context, Function, Module};
+use crate::Result;
+use crate::cuda::driver::{Buffer, Context};
+use crate::cuda::kernels::Kernels;
 use crate::cuda::table::{Content, Table};
-use crate::{EngineError, Result};
 
 /// What values and gradients are stored as between the steps of a program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -197,7 +196,7 @@ impl Device {
         Ok(kernels)
     }
 
-    /// Makes room for an executor that needs so much working memory.
+    /// Makes room for an executor that needs `bytes` of working memory.
     pub(crate) fn reserve(&self, bytes: usize) -> Reservation {
         let mut shared = self.lock();
         let id = shared.arena.next;
@@ -283,45 +282,5 @@ impl Drop for Reservation {
         if shared.arena.buffer.as_ref().is_some_and(|(bytes, _)| *bytes > needed) {
             shared.arena.buffer = None;
         }
-    }
-}
-
-/// The loaded kernels.
-#[derive(Debug)]
-pub(crate) struct Kernels {
-    functions: HashMap<Kernel, Function>,
-    /// Functions are valid as long as their modules are.
-    _modules: Vec<Module>,
-}
-
-impl Kernels {
-    fn load(context: &Arc<Context>) -> Result<Self> {
-        let ((compiler, minor), (driver, _)) = (compile::compiler()?, context.driver_version()?);
-        if compiler > driver {
-            let what = format!(
-                "NVRTC {compiler}.{minor} is too new for the driver of this GPU, which knows CUDA \
-                 {driver}"
-            );
-            return Err(EngineError::cuda(what).with_hint(format!(
-                "install one of CUDA {driver} (pip install nvidia-cuda-nvrtc-cu{driver} or \
-                 nvidia-cuda-nvrtc=={driver}.*) or a newer driver; \
-                 ADWP_CUDA_LIBRARIES names the folder that is looked at first"
-            )));
-        }
-        let mut modules = Vec::new();
-        let mut functions = HashMap::new();
-        for (source, cubin) in &*compile::cubins(context.capability())? {
-            let module = context.load(cubin)?;
-            for kernel in Kernel::ALL.into_iter().filter(|kernel| kernel.source() == *source) {
-                functions.insert(kernel, module.function(kernel.name())?);
-            }
-            modules.push(module);
-        }
-        Ok(Self { functions, _modules: modules })
-    }
-
-    /// A kernel to be launched.
-    pub(crate) fn function(&self, kernel: Kernel) -> Function {
-        self.functions[&kernel]
     }
 }

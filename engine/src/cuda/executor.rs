@@ -12,7 +12,7 @@ use crate::cuda::{Device, Precision};
 use crate::lower::{Fusion, Lowered};
 use crate::plan::Plan;
 use crate::program::{Program, Statistics, Tensor};
-use crate::{EngineError, Feed, NodeId, Op, Result, Shape, StepTime, Variables};
+use crate::{EngineError, Feed, Leaf, NodeId, Result, Shape, StepTime, Variables};
 
 /// Where every piece of memory begins: what the instructions for copying are best with.
 const ALIGNMENT: usize = 256;
@@ -81,7 +81,7 @@ struct GivenVariable {
     changes: bool,
 }
 
-/// What an executor has on the device beside its tables.
+/// What an executor has on the device apart from its tables.
 #[derive(Debug)]
 struct Memory {
     own: Buffer,
@@ -154,7 +154,7 @@ impl Executor {
         self.launches.iter().map(|tasks| describe(&self.work, tasks))
     }
 
-    /// Bytes of what stays readable after a run, of the inputs, and of what the launches are told.
+    /// Bytes of what stays readable after a run, of the inputs, and of the launches' arguments.
     pub fn own_bytes(&self) -> usize {
         let words: usize = self.work.tasks.iter().map(|task| task.words.words.len() + 1).sum();
         offsets_end(&self.plan.own) + self.given.bytes + words * size_of::<u64>()
@@ -183,9 +183,9 @@ impl Executor {
 
     /// Bytes of a region, computed or given.
     fn region_bytes(&self, region: Region) -> usize {
-        let given = || match region {
-            Region::Momentum => size_of::<f32>(),
-            region => shape_of(&self.program, region).elements() * size_of::<f32>(),
+        let given = || {
+            let one = region == Region::Momentum;
+            size_of::<f32>() * if one { 1 } else { shape_of(&self.program, region).elements() }
         };
         self.work.bytes(&self.program, region).unwrap_or_else(given)
     }
@@ -427,7 +427,7 @@ impl Given {
         let addresses =
             work.tasks.iter().flat_map(|task| &task.words.words).filter_map(|word| match word {
                 Word::Address(address) => Some(address.region),
-                _ => None,
+                Word::Null | Word::Size(_) | Word::Real(_) => None,
             });
         let moves = program.statistics == Statistics::Batch;
         let mut variable = |region, name, changes| {
@@ -442,18 +442,28 @@ impl Given {
             addresses.filter(|&region| work.bytes(program, region).is_none() && seen.insert(region))
         {
             match region {
-                Region::Value(id) if program.graph[id].op == Op::Input => {
-                    inputs.push((id, bytes));
-                    bytes += aligned(program.graph[id].shape.elements() * size_of::<f32>());
-                }
-                Region::Value(id) => variable(region, program.graph[id].name.clone(), false),
+                Region::Value(id) => match program.graph[id].op.leaf() {
+                    Some(Leaf::Input) => {
+                        inputs.push((id, bytes));
+                        bytes += aligned(program.graph[id].shape.elements() * size_of::<f32>());
+                    }
+                    Some(Leaf::Parameter(_)) => {
+                        variable(region, program.graph[id].name.clone(), false)
+                    }
+                    None => unreachable!("what is computed has a buffer"),
+                },
                 Region::RunningMean(id) => {
                     variable(region, program.graph[id].running_mean(), moves)
                 }
                 Region::RunningVariance(id) => {
                     variable(region, program.graph[id].running_var(), moves)
                 }
-                _ => {}
+                Region::Momentum | Region::Operand(_) => {}
+                Region::Gradient(_)
+                | Region::Part(..)
+                | Region::Forward(_)
+                | Region::Backward(_)
+                | Region::Partial(_) => unreachable!("what is computed has a buffer"),
             }
         }
         Self { inputs, variables, bytes }
@@ -467,7 +477,13 @@ fn shape_of(program: &Program, region: Region) -> Shape {
             [program.graph[id].shape[1]].into()
         }
         Region::Value(id) => program.graph[id].shape.clone(),
-        _ => unreachable!("other regions have no variable"),
+        Region::Gradient(_)
+        | Region::Part(..)
+        | Region::Forward(_)
+        | Region::Backward(_)
+        | Region::Momentum
+        | Region::Partial(_)
+        | Region::Operand(_) => unreachable!("{region:?} has no variable"),
     }
 }
 

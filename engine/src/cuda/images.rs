@@ -15,7 +15,7 @@ const PIECE: usize = 16 << 20;
 /// Images of one shape in the memory of a GPU, a byte for each value.
 ///
 /// A batch out of them is a [`Feed::Stored`](crate::Feed::Stored): the GPU looks bytes up in the
-/// table of their channel, and changes the image as its [`Place`] says.
+/// table of their channel, and changes the image as its [`StoredView`] says.
 #[derive(Debug)]
 pub struct ImageStore {
     device: Device,
@@ -29,7 +29,7 @@ pub struct ImageStore {
 
 /// What a batch shows of a stored image, and how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Place {
+pub struct StoredView {
     /// Number of the image in its store.
     pub image: u32,
     /// Rows that the crop, which has the size of the image, begins below the image's first;
@@ -104,7 +104,7 @@ impl ImageStore {
     ///
     /// # Errors
     /// [`EngineError::StoredImages`] when the images are elsewhere or have no such number.
-    pub(crate) fn check(&self, places: &[Place], device: &Device) -> Result<()> {
+    pub(crate) fn check(&self, places: &[StoredView], device: &Device) -> Result<()> {
         if !self.device.is_same(device) {
             return Err(EngineError::StoredImages(
                 "they are in the memory of another device".to_owned(),
@@ -121,7 +121,7 @@ impl ImageStore {
 
     /// Starts to write f32 `[places, channels, height, width]` to an address. The places were
     /// checked by [`Self::check`].
-    pub(crate) fn cut(&self, places: &[Place], to: u64) -> Result<()> {
+    pub(crate) fn cut(&self, places: &[StoredView], to: u64) -> Result<()> {
         let [channels, height, width] = self.shape;
         let rows: Vec<[i32; 8]> = places.iter().map(|place| place.words(height, width)).collect();
         // The same memory for all: the stream cuts one batch before it copies the places of the
@@ -142,14 +142,11 @@ impl ImageStore {
             tables,
             y,
         });
-        self.device.launch(Content::new([vec![&task]], |region| match region {
-            Region::Operand(number) => addresses[number as usize],
-            _ => unreachable!("named above"),
-        }))
+        self.device.launch(Content::new([vec![&task]], |region| addresses[region.operand()]))
     }
 }
 
-impl Place {
+impl StoredView {
     /// As the kernel reads it. Crops beyond the image show nothing of it, wherever they are.
     fn words(&self, height: usize, width: usize) -> [i32; 8] {
         // Sizes were checked when the store was made.

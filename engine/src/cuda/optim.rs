@@ -10,7 +10,7 @@ use crate::cuda::problem::{Address, Problem, Region};
 use crate::cuda::problems::optim::{Adam, ClipFactor, MovingAverage, Sgd, SumOfSquares};
 use crate::cuda::schedule::Task;
 use crate::cuda::table::Content;
-use crate::optim::{AdamRule, Gradient, Scale, SgdRule, Source};
+use crate::optim::{AdamRule, Gradient, GradientData, Moments, Scale, SgdRule};
 use crate::storage::Storage;
 use crate::{Result, Variables};
 
@@ -42,8 +42,8 @@ impl Operands {
 
     fn gradient(&mut self, gradient: &Gradient<'_>, device: &Device) -> Result<Region> {
         match gradient.source {
-            Source::Cuda(executor, id) => Ok(self.add(executor.gradient_address(id))),
-            Source::Host(values) => {
+            GradientData::Cuda(executor, id) => Ok(self.add(executor.gradient_address(id))),
+            GradientData::Host(values) => {
                 let copy = device.scratch(("gradient", gradient.position), size_of_val(values))?;
                 copy.upload(values)?;
                 Ok(self.keep(copy))
@@ -67,10 +67,7 @@ impl Operands {
     }
 
     fn of(&self, region: Region) -> u64 {
-        match region {
-            Region::Operand(number) => self.addresses[number as usize],
-            _ => unreachable!("optimisers name operands alone"),
-        }
+        self.addresses[region.operand()]
     }
 
     fn address(&self, Address { region, offset }: Address) -> u64 {
@@ -116,7 +113,7 @@ pub(crate) fn clip(gradients: &mut [Gradient<'_>], max_norm: f32, device: &Devic
     Ok(())
 }
 
-/// What tells one set of gradients from another.
+/// What distinguishes one set of gradients from another.
 fn positions(gradients: &[Gradient<'_>]) -> Vec<usize> {
     gradients.iter().map(|gradient| gradient.position).collect()
 }
@@ -176,7 +173,7 @@ impl Norms {
 pub(crate) fn sgd_step(
     rule: SgdRule,
     variables: &mut Variables,
-    velocity: &mut [Storage],
+    velocity: &mut [&mut Storage],
     gradients: &[Gradient<'_>],
     device: &Device,
 ) -> Result<()> {
@@ -200,7 +197,7 @@ pub(crate) fn sgd_step(
     }
     operands.start(&problems, device)?;
     written(variables, gradients);
-    velocity.iter_mut().for_each(Storage::written_on_device);
+    velocity.iter_mut().for_each(|slot| slot.written_on_device());
     Ok(())
 }
 
@@ -208,7 +205,7 @@ pub(crate) fn sgd_step(
 pub(crate) fn adam_step(
     rule: AdamRule,
     variables: &mut Variables,
-    (first, second): (&mut [Storage], &mut [Storage]),
+    Moments { first, second }: Moments<'_>,
     gradients: &[Gradient<'_>],
     device: &Device,
 ) -> Result<()> {

@@ -1,5 +1,5 @@
-//! What kernels are told: problems, written down as words of eight bytes, with addresses that are
-//! only known once memory is planned.
+//! The arguments of kernels: problems, written down as words of eight bytes, with addresses that
+//! are only known once memory is planned.
 
 use crate::NodeId;
 use crate::cuda::Kernel;
@@ -15,7 +15,7 @@ pub(crate) enum Region {
     Part(NodeId, u32),
     /// What readers of a normalisation apply: [`coefficients`].
     Forward(NodeId),
-    /// What its gradient needs beside that: [`coefficients`].
+    /// What its gradient needs in addition: [`coefficients`].
     Backward(NodeId),
     /// The running mean of a normalisation.
     RunningMean(NodeId),
@@ -27,6 +27,14 @@ pub(crate) enum Region {
     Partial(u32),
     /// What an optimiser or a loader works on, by its number in their launch.
     Operand(u32),
+}
+
+impl Region {
+    /// Number of the operand that it is: what optimisers and loaders name.
+    pub(crate) fn operand(self) -> usize {
+        let Self::Operand(number) = self else { unreachable!("{self:?} is no operand") };
+        number as usize
+    }
 }
 
 /// Rows of [`Region::Forward`] and [`Region::Backward`], each as long as the normalisation has
@@ -85,6 +93,30 @@ pub(crate) struct GradientsAt {
     pub(crate) mask: Option<Region>,
     /// The normalisation that it is carried back through, its channels and its input.
     pub(crate) norm: Option<(NodeId, usize, TensorAt)>,
+}
+
+/// Batch, channels and elements of a plane; what is no image counts as one plane a sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Extents {
+    pub(crate) batch: usize,
+    pub(crate) channels: usize,
+    pub(crate) plane: usize,
+}
+
+impl Extents {
+    pub(crate) fn elements(self) -> usize {
+        self.batch * self.sample()
+    }
+
+    /// Elements of a sample.
+    pub(crate) fn sample(self) -> usize {
+        self.channels * self.plane
+    }
+
+    /// Each plane as a sample of its own, which a gate masks.
+    pub(crate) fn planes_alone(self) -> Self {
+        Self { batch: self.batch * self.channels, channels: 1, plane: self.plane }
+    }
 }
 
 /// One word of a problem.
@@ -222,6 +254,11 @@ impl Words {
     /// Several of them.
     pub(crate) fn sizes(&mut self, sizes: &[usize]) {
         sizes.iter().for_each(|&size| self.size(size));
+    }
+
+    /// Batch, channels and elements of a plane.
+    pub(crate) fn extents(&mut self, Extents { batch, channels, plane }: Extents) {
+        self.sizes(&[batch, channels, plane]);
     }
 
     /// A `Size` that is 0 or 1.

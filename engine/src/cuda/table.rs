@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::cuda::device::Kernels;
 use crate::cuda::driver::{Buffer, Context, Function};
+use crate::cuda::kernels::Kernels;
 use crate::cuda::problem::{Address, Region, Word};
 use crate::cuda::schedule::Task;
 use crate::{EngineError, Result};

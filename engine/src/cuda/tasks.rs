@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::cuda::Precision;
 use crate::cuda::problem::{
-    Address, GradientsAt, Problem, Region, TensorAt, ValuesAt, coefficients,
+    Address, Extents, GradientsAt, Problem, Region, TensorAt, ValuesAt, coefficients,
 };
 use crate::cuda::problems::conv::{
     ConvBackwardBias, ConvBackwardInput, ConvBackwardWeight, ConvForward, ConvSizes, Reduce,
@@ -30,6 +30,7 @@ use crate::cuda::problems::pool::{
 use crate::cuda::schedule::Task;
 use crate::lower::{Action, Gradient, Lowered, Target, Value};
 use crate::program::{Program, Statistics, Tensor};
+use crate::properties::{BackwardStep, Carried, Formula};
 use crate::{Conv2d, Graph, NodeId, Op, Pool};
 
 /// All work of a run, in an order that is right.
@@ -65,7 +66,7 @@ impl Work {
             program.graph[id].shape.elements() * if self.halves[id.index()] { 2 } else { 4 }
         };
         match region {
-            Region::Value(id) if crate::program::is_leaf(&program.graph[id].op) => None,
+            Region::Value(id) if program.graph[id].op.leaf().is_some() => None,
             Region::Value(id) | Region::Gradient(id) | Region::Part(id, _) => Some(tensor(id)),
             Region::Forward(id) => {
                 Some(coefficients::FORWARD * program.graph[id].shape[1] * size_of::<f32>())
@@ -89,18 +90,12 @@ fn halves(program: &Program, lowered: &Lowered, precision: Precision) -> Vec<boo
     let mut halves: Vec<bool> = graph
         .nodes()
         .map(|(_, node)| {
-            precision == Precision::Bf16
-                && node.shape.dims4().is_some()
-                && !crate::program::is_leaf(&node.op)
+            precision == Precision::Bf16 && node.shape.dims4().is_some() && node.op.leaf().is_none()
         })
         .collect();
     for (_, node) in graph.nodes() {
-        let images = match &node.op {
-            Op::WeightedSum { .. } => 1..node.inputs.len(),
-            Op::Add | Op::Concat => 0..node.inputs.len(),
-            _ => 0..1,
-        };
-        for (_, &x) in node.inputs.iter().enumerate().filter(|(input, _)| !images.contains(input)) {
+        let readable = node.op.properties().halves;
+        for (_, &x) in node.inputs.iter().enumerate().filter(|&(i, _)| !readable.contains(i)) {
             // A formula that is applied is applied to what is stored.
             let mut at = x;
             halves[at.index()] = false;
@@ -140,25 +135,6 @@ fn owner(target: &Target) -> NodeId {
 struct Contributions {
     expected: u32,
     made: u32,
-}
-
-/// Batch, channels and elements of a plane; what is no image counts as one plane a sample.
-#[derive(Clone, Copy)]
-struct Extents {
-    batch: usize,
-    channels: usize,
-    plane: usize,
-}
-
-impl Extents {
-    fn sample(self) -> usize {
-        self.channels * self.plane
-    }
-
-    /// Each plane as a sample of its own, which a gate masks.
-    fn planes_alone(self) -> Self {
-        Self { batch: self.batch * self.channels, channels: 1, plane: self.plane }
-    }
 }
 
 struct Lister<'a> {
@@ -238,11 +214,11 @@ impl Lister<'_> {
     /// `values` with the operation of `id` applied.
     fn apply(&self, id: NodeId, values: ValuesAt) -> ValuesAt {
         let node = &self.graph[id];
-        match node.op {
-            Op::Relu => ValuesAt { relu: true, ..values },
-            Op::BatchNorm(_) => ValuesAt { norm: Some((id, node.shape[1])), ..values },
-            Op::DropPath => ValuesAt { mask: Some(self.region(node.inputs[1])), ..values },
-            _ => values,
+        match node.op.properties().formula {
+            Some(Formula::Relu) => ValuesAt { relu: true, ..values },
+            Some(Formula::Norm) => ValuesAt { norm: Some((id, node.shape[1])), ..values },
+            Some(Formula::Mask) => ValuesAt { mask: Some(self.region(node.inputs[1])), ..values },
+            Some(Formula::Same) | None => values,
         }
     }
 
@@ -264,13 +240,13 @@ impl Lister<'_> {
         let mut at = id;
         while let Gradient::Of(reader, input) = self.lowered.gradients[at.index()] {
             let node = &self.graph[reader];
-            match &node.op {
-                Op::WeightedSum { terms } => {
+            match node.op.properties().carried {
+                Some(Carried::Weighted(terms)) => {
                     gradients.scale = Some(self.weight_of_term(node.inputs[0], terms[input - 1]))
                 }
-                Op::DropPath => gradients.mask = Some(self.region(node.inputs[1])),
-                Op::BatchNorm(_) => gradients.norm = Some(self.carried_through(reader)),
-                _ => {}
+                Some(Carried::Masked) => gradients.mask = Some(self.region(node.inputs[1])),
+                Some(Carried::Normalized) => gradients.norm = Some(self.carried_through(reader)),
+                Some(Carried::Same) | None => {}
             }
             at = reader;
         }
@@ -327,23 +303,15 @@ impl Lister<'_> {
     fn combine(
         &mut self,
         terms: &[Term],
-        Extents { batch, channels, plane }: Extents,
+        extents: Extents,
         y: TensorAt,
         y_stride: usize,
         y_offset: usize,
     ) {
         for (round, terms) in terms.chunks(Combine::MAX_TERMS).enumerate() {
             let terms = terms.to_vec();
-            self.push(&Combine {
-                y,
-                terms,
-                batch,
-                channels,
-                plane,
-                y_stride,
-                y_offset,
-                accumulate: round > 0,
-            });
+            let accumulate = round > 0;
+            self.push(&Combine { y, terms, extents, y_stride, y_offset, accumulate });
         }
     }
 
@@ -366,125 +334,67 @@ impl Lister<'_> {
             }
             Op::BatchNorm(_) | Op::Relu | Op::DropPath | Op::Reshape => {
                 let extents = self.extents(x);
-                self.combine(
-                    &[Term { values: self.applied(id), scale: None, constant: 1.0 }],
-                    extents,
-                    y,
-                    extents.sample(),
-                    0,
-                );
+                self.combine(&[self.applied(id).into()], extents, y, extents.sample(), 0);
             }
             Op::Activation(activation) => {
-                let Extents { batch, channels, plane } = extents;
-                self.push(&Activate {
-                    activation: *activation,
-                    x: self.values(x),
-                    y,
-                    batch,
-                    channels,
-                    plane,
-                });
+                let x = self.values(x);
+                self.push(&Activate { activation: *activation, x, y, extents });
             }
             Op::Gate => {
                 let values = ValuesAt { mask: Some(self.region(node.inputs[1])), ..self.values(x) };
                 let planes = extents.planes_alone();
-                self.combine(
-                    &[Term { values, scale: None, constant: 1.0 }],
-                    planes,
-                    y,
-                    planes.sample(),
-                    0,
-                );
+                self.combine(&[values.into()], planes, y, planes.sample(), 0);
             }
-            Op::MaxPool(pool) => self.push(&MaxPoolForward {
-                sizes: self.pool_sizes(id, pool),
-                x: self.values(x),
-                y,
-            }),
-            Op::AvgPool(pool) => self.push(&AvgPoolForward {
-                sizes: self.pool_sizes(id, pool),
-                x: self.values(x),
-                y,
-            }),
+            Op::MaxPool(pool) => {
+                let (sizes, x) = (self.pool_sizes(id, pool), self.values(x));
+                self.push(&MaxPoolForward { sizes, x, y });
+            }
+            Op::AvgPool(pool) => {
+                let (sizes, x) = (self.pool_sizes(id, pool), self.values(x));
+                self.push(&AvgPoolForward { sizes, x, y });
+            }
             Op::GlobalAvgPool => {
                 let Extents { batch, channels, plane } = self.extents(x);
-                self.push(&GlobalAvgPoolForward {
-                    planes: batch * channels,
-                    plane,
-                    x: self.tensor(x),
-                    y,
-                });
+                let (planes, x) = (batch * channels, self.tensor(x));
+                self.push(&GlobalAvgPoolForward { planes, plane, x, y });
             }
             Op::Add => {
-                let terms: Vec<Term> = node
-                    .inputs
-                    .iter()
-                    .map(|&x| Term { values: self.values(x), scale: None, constant: 1.0 })
-                    .collect();
+                let terms: Vec<Term> = node.inputs.iter().map(|&x| self.values(x).into()).collect();
                 self.combine(&terms, extents, y, extents.sample(), 0);
             }
             Op::WeightedSum { terms } => {
                 let term = |(&term, &input): (&usize, &NodeId)| Term {
-                    values: self.values(input),
                     scale: Some(self.weight_of_term(x, term)),
-                    constant: 1.0,
+                    ..self.values(input).into()
                 };
                 let terms: Vec<Term> = terms.iter().zip(&node.inputs[1..]).map(term).collect();
                 self.combine(&terms, extents, y, extents.sample(), 0);
             }
             Op::Scale { factor } => {
-                self.combine(
-                    &[Term { values: self.values(x), scale: None, constant: f64::from(*factor) }],
-                    extents,
-                    y,
-                    extents.sample(),
-                    0,
-                );
+                let term = Term { constant: f64::from(*factor), ..self.values(x).into() };
+                self.combine(&[term], extents, y, extents.sample(), 0);
             }
             Op::Concat => {
                 let mut offset = 0;
                 for &input in &node.inputs {
                     let part = self.extents(input);
-                    self.combine(
-                        &[Term { values: self.values(input), scale: None, constant: 1.0 }],
-                        part,
-                        y,
-                        extents.sample(),
-                        offset,
-                    );
+                    self.combine(&[self.values(input).into()], part, y, extents.sample(), offset);
                     offset += part.sample();
                 }
             }
             Op::Crop { top, left } => {
-                let (planes, height, width) = self.planes(x);
-                self.push(&CropForward {
-                    planes,
-                    height,
-                    width,
-                    top: *top,
-                    left: *left,
-                    x: self.tensor(x),
-                    y,
-                });
+                let ((planes, height, width), top, left) = (self.planes(x), *top, *left);
+                let x = self.tensor(x);
+                self.push(&CropForward { planes, height, width, top, left, x, y });
             }
             Op::Select { index } => {
                 self.push(&SelectForward { index: *index, x: self.tensor(x), y: y.region })
             }
             Op::Linear => {
                 let ([batch, inputs], outputs) = (self.matrix(x), node.shape[1]);
-                let (weight, bias) = (
-                    self.region(node.inputs[1]),
-                    node.inputs.get(2).map(|&bias| self.region(bias)),
-                );
-                self.push(&LinearForward {
-                    batch,
-                    inputs,
-                    outputs,
-                    x: self.tensor(x),
-                    weight,
-                    bias,
-                    y,
-                });
+                let (x, weight) = (self.tensor(x), self.region(node.inputs[1]));
+                let bias = node.inputs.get(2).map(|&bias| self.region(bias));
+                self.push(&LinearForward { batch, inputs, outputs, x, weight, bias, y });
             }
             Op::Softmax => {
                 let (rows, width) = self.rows(id);
@@ -492,15 +402,8 @@ impl Lister<'_> {
             }
             Op::CrossEntropy { smoothing } => {
                 let ([batch, classes], labels) = (self.matrix(x), self.region(node.inputs[1]));
-                let logits = self.tensor(x);
-                self.push(&CrossEntropyForward {
-                    batch,
-                    classes,
-                    smoothing: *smoothing,
-                    logits,
-                    labels,
-                    loss: y.region,
-                });
+                let (logits, loss, smoothing) = (self.tensor(x), y.region, *smoothing);
+                self.push(&CrossEntropyForward { batch, classes, smoothing, logits, labels, loss });
             }
         }
     }
@@ -532,12 +435,15 @@ impl Lister<'_> {
             [_, scale, shift] => Some((self.region(scale), self.region(shift))),
             _ => None,
         };
-        let (Extents { batch, channels, plane }, epsilon) = (self.extents(id), norm.epsilon);
+        let (extents, epsilon) = (self.extents(id), norm.epsilon);
         match self.program.statistics {
-            Statistics::Running => self.push(&NormRunning { norm: id, channels, epsilon, affine }),
+            Statistics::Running => {
+                let channels = extents.channels;
+                self.push(&NormRunning { norm: id, channels, epsilon, affine });
+            }
             Statistics::Batch => {
                 let x = self.tensor(node.inputs[0]);
-                self.push(&NormMoments { norm: id, x, batch, channels, plane, epsilon, affine });
+                self.push(&NormMoments { norm: id, x, extents, epsilon, affine });
             }
         }
     }
@@ -562,11 +468,7 @@ impl Lister<'_> {
         let half = self.halves[id.index()];
         let part = |part| {
             let x = TensorAt { region: Region::Part(id, part), half };
-            Term {
-                values: ValuesAt { x, norm: None, mask: None, relu: false },
-                scale: None,
-                constant: 1.0,
-            }
+            ValuesAt { x, norm: None, mask: None, relu: false }.into()
         };
         let (terms, extents): (Vec<Term>, _) =
             ((0..expected).map(part).collect(), self.extents(id));
@@ -574,12 +476,13 @@ impl Lister<'_> {
     }
 
     fn backward(&mut self, id: NodeId, targets: &[Target]) {
-        if matches!(self.graph[id].op, Op::BatchNorm(_)) {
-            self.norm_backward(id, targets);
-        } else {
-            for target in targets {
-                let to = self.contribute(target);
-                self.backward_into(id, target.input, to);
+        match self.graph[id].op.properties().backward {
+            BackwardStep::Normalization => self.norm_backward(id, targets),
+            BackwardStep::Each | BackwardStep::Convolution | BackwardStep::Sum => {
+                for target in targets {
+                    let to = self.contribute(target);
+                    self.backward_into(id, target.input, to);
+                }
             }
         }
         // Two inputs can be one node.
@@ -590,23 +493,14 @@ impl Lister<'_> {
     }
 
     fn norm_backward(&mut self, id: NodeId, targets: &[Target]) {
-        let Extents { batch, channels, plane } = self.extents(id);
+        let extents = self.extents(id);
         let outputs: Vec<(usize, TensorAt)> =
             targets.iter().map(|target| (target.input, self.contribute(target))).collect();
         let to = |input: usize| outputs.iter().find(|(at, _)| *at == input).map(|(_, to)| *to);
         let (dy, x) = (self.gradients(id), self.tensor(self.graph[id].inputs[0]));
         let parameter = |input: usize| to(input).map(|to| to.region);
         let (scale_gradient, shift_gradient) = (parameter(1), parameter(2));
-        self.push(&NormBackward {
-            norm: id,
-            dy,
-            x,
-            batch,
-            channels,
-            plane,
-            scale_gradient,
-            shift_gradient,
-        });
+        self.push(&NormBackward { norm: id, dy, x, extents, scale_gradient, shift_gradient });
         if let Some(dx) = to(0) {
             self.send(id, GradientsAt { norm: Some(self.carried_through(id)), ..dy }, None, dx);
         }
@@ -614,9 +508,8 @@ impl Lister<'_> {
 
     /// Sends a gradient with the extents of `id` on as it is seen.
     fn send(&mut self, id: NodeId, dy: GradientsAt, gate: Option<ValuesAt>, dx: TensorAt) {
-        let extents @ Extents { batch, channels, plane } = self.extents(id);
-        let dy_stride = extents.sample();
-        self.push(&Send { dx, dy, dy_stride, dy_offset: 0, gate, batch, channels, plane });
+        let extents = self.extents(id);
+        self.push(&Send { dx, dy, dy_stride: extents.sample(), dy_offset: 0, gate, extents });
     }
 
     /// What the node `id` contributes to the gradient of one of its inputs.
@@ -636,43 +529,20 @@ impl Lister<'_> {
             }
             Op::Relu => self.send(id, self.gradients(id), Some(self.applied(id)), to),
             Op::Activation(activation) => {
-                let Extents { batch, channels, plane } = self.extents(id);
-                let (x, dy) = (self.values(x), self.gradient_tensor(id));
-                self.push(&ActivateBackward {
-                    activation: *activation,
-                    x,
-                    dy,
-                    dx: to,
-                    batch,
-                    channels,
-                    plane,
-                });
+                let (x, dy, activation) = (self.values(x), self.gradient_tensor(id), *activation);
+                let extents = self.extents(id);
+                self.push(&ActivateBackward { activation, x, dy, dx: to, extents });
             }
             Op::Gate => {
-                let Extents { batch, channels, plane } = self.extents(id).planes_alone();
+                let extents = self.extents(id).planes_alone();
                 let dy = self.gradient_tensor(id);
                 if input == 0 {
                     let dy = GradientsAt { mask: Some(self.region(node.inputs[1])), ..plain(dy) };
-                    let dy_stride = channels * plane;
-                    self.push(&Send {
-                        dx: to,
-                        dy,
-                        dy_stride,
-                        dy_offset: 0,
-                        gate: None,
-                        batch,
-                        channels,
-                        plane,
-                    });
+                    let (dy_stride, gate) = (extents.sample(), None);
+                    self.push(&Send { dx: to, dy, dy_stride, dy_offset: 0, gate, extents });
                 } else {
-                    self.push(&MaskBackward {
-                        batch,
-                        channels,
-                        plane,
-                        x: self.values(x),
-                        dy,
-                        mask_gradient: to.region,
-                    });
+                    let (x, mask_gradient) = (self.values(x), to.region);
+                    self.push(&MaskBackward { extents, x, dy, mask_gradient });
                 }
             }
             Op::MaxPool(pool) => {
@@ -698,34 +568,17 @@ impl Lister<'_> {
                 );
             }
             Op::Concat => {
-                let (whole, part) = (self.extents(id).sample(), self.extents(node.inputs[input]));
+                let (dy_stride, extents) =
+                    (self.extents(id).sample(), self.extents(node.inputs[input]));
                 let dy_offset =
                     node.inputs[..input].iter().map(|&input| self.extents(input).sample()).sum();
-                let Extents { batch, channels, plane } = part;
                 let dy = plain(self.gradient_tensor(id));
-                self.push(&Send {
-                    dx: to,
-                    dy,
-                    dy_stride: whole,
-                    dy_offset,
-                    gate: None,
-                    batch,
-                    channels,
-                    plane,
-                });
+                self.push(&Send { dx: to, dy, dy_stride, dy_offset, gate: None, extents });
             }
             Op::Crop { top, left } => {
-                let (planes, height, width) = self.planes(x);
-                let dy = self.gradient_tensor(id);
-                self.push(&CropBackward {
-                    planes,
-                    height,
-                    width,
-                    top: *top,
-                    left: *left,
-                    dy,
-                    dx: to,
-                });
+                let ((planes, height, width), top, left) = (self.planes(x), *top, *left);
+                let (dy, dx) = (self.gradient_tensor(id), to);
+                self.push(&CropBackward { planes, height, width, top, left, dy, dx });
             }
             Op::Select { index } => {
                 let (elements, dy) = (graph[x].shape.elements(), Region::Gradient(id));
@@ -736,15 +589,8 @@ impl Lister<'_> {
                     (self.matrix(x), node.shape[1], self.gradient_tensor(id));
                 match input {
                     0 => {
-                        let weight = self.region(node.inputs[1]);
-                        self.push(&LinearBackwardInput {
-                            batch,
-                            inputs,
-                            outputs,
-                            dy,
-                            weight,
-                            dx: to,
-                        });
+                        let (weight, dx) = (self.region(node.inputs[1]), to);
+                        self.push(&LinearBackwardInput { batch, inputs, outputs, dy, weight, dx });
                     }
                     1 => {
                         let x = self.tensor(x);
@@ -775,9 +621,8 @@ impl Lister<'_> {
                 self.send(id, GradientsAt { mask, ..self.gradients(id) }, None, to);
             }
             Op::DropPath => {
-                let Extents { batch, channels, plane } = self.extents(id);
                 let (x, dy, mask_gradient) = (self.values(x), self.gradient_tensor(id), to.region);
-                self.push(&MaskBackward { batch, channels, plane, x, dy, mask_gradient });
+                self.push(&MaskBackward { extents: self.extents(id), x, dy, mask_gradient });
             }
             // Labels are class indices: the loss does not change with them continuously.
             Op::CrossEntropy { .. } if input == 1 => {
@@ -842,17 +687,13 @@ impl Lister<'_> {
     /// what was summed.
     fn term_gradients(&mut self, id: NodeId, terms: &[usize], to: TensorAt) {
         let node = &self.graph[id];
-        let Extents { batch, channels, plane } = self.extents(id);
+        let extents = self.extents(id);
         let dy = self.gradient_tensor(id);
         let mut products: Vec<Products> = node.inputs[1..]
             .iter()
-            .map(|&x| Products {
-                dy,
-                values: self.values(x),
-                batch,
-                channels,
-                plane,
-                partial: to.region.into(),
+            .map(|&x| {
+                let (values, partial) = (self.values(x), to.region.into());
+                Products { dy, values, extents, partial }
             })
             .collect();
         let chunks = products[0].chunks();

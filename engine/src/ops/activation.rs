@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::view::{Plane, Values};
 use super::{InTasks, Write, planes_per_task};
-use crate::graph::Activation;
+use crate::Activation;
 use crate::simd::kernel;
 
 /// Elements that are worked on while they are in the first cache.
@@ -37,7 +37,7 @@ fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + (-x).exp())
 }
 
-/// min(max(x + 3, 0), 6) / 6; what is no number stays none.
+/// min(max(x + 3, 0), 6) / 6; NaN stays NaN.
 #[inline(always)]
 fn hard_sigmoid(x: f32) -> f32 {
     (x + 3.0).clamp(0.0, 6.0) * (1.0 / 6.0)
@@ -55,14 +55,20 @@ kernel! {
         }
     }
 
-    fn carry_back(simd, activation: Activation, x: Plane<'_>, dy: &[f32], write: Write, dx: &mut [f32]) {
+    fn carry_back(
+        simd, activation: Activation, x: Plane<'_>, dy: &[f32], write: Write, dx: &mut [f32],
+    ) {
         let mut slopes = [0f32; BLOCK];
         for (i, (dx, dy)) in dx.chunks_mut(BLOCK).zip(dy.chunks(BLOCK)).enumerate() {
             let slopes = &mut slopes[..dx.len()];
             x.read(simd, i * BLOCK, slopes);
             match activation {
-                Activation::Relu6 => slopes.iter_mut().for_each(|x| *x = if *x > 0.0 && *x < 6.0 { 1.0 } else { 0.0 }),
-                Activation::HardSigmoid => slopes.iter_mut().for_each(|x| *x = if *x > -3.0 && *x < 3.0 { 1.0 / 6.0 } else { 0.0 }),
+                Activation::Relu6 => slopes.iter_mut().for_each(|x| {
+                    *x = if *x > 0.0 && *x < 6.0 { 1.0 } else { 0.0 };
+                }),
+                Activation::HardSigmoid => slopes.iter_mut().for_each(|x| {
+                    *x = if *x > -3.0 && *x < 3.0 { 1.0 / 6.0 } else { 0.0 };
+                }),
                 Activation::HardSwish => slopes.iter_mut().for_each(|x| {
                     let inside = x.mul_add(2.0, 3.0) * (1.0 / 6.0);
                     *x = if *x >= 3.0 { 1.0 } else if *x > -3.0 { inside } else { 0.0 };

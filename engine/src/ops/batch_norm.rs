@@ -60,7 +60,9 @@ kernel! {
     /// The dot product of two planes, one of them less `mean`.
     pub(crate) fn plane_product(simd, dy: &[f32], x: &[f32], mean: f32) -> f32 {
         let mean = simd.splat(mean);
-        let [product] = sums2(simd, dy, x, 0.0, |[product], dy, x| [simd.mul_add(dy, simd.sub(x, mean), product)]);
+        let [product] = sums2(simd, dy, x, 0.0, |[product], dy, x| {
+            [simd.mul_add(dy, simd.sub(x, mean), product)]
+        });
         product
     }
 }
@@ -69,7 +71,7 @@ kernel! {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Moments {
     pub(crate) mean: Vec<f32>,
-    /// Biased.
+    /// Divided by the number of values, without Bessel's correction.
     pub(crate) variance: Vec<f32>,
     inverse_sd: Vec<f32>,
     /// y = factor · (x - mean) + shift.

@@ -11,17 +11,17 @@ use rayon::prelude::*;
 use super::batch_norm::{PlaneMoments, Sums, plane_moments, plane_sums};
 use super::matmul::{self, Matrix};
 use super::scratch::{self, Scratch};
-use super::view::{self, Gradients, Values};
+use super::view::{self, Gradients, Values, read_gradient};
 use super::window::{self, Window};
 use super::{InTasks, TASKS, Write, chunks_if_wanted, depthwise};
+use crate::Conv2d;
 use crate::aligned::Aligned;
-use crate::graph::Conv2d;
 use crate::simd::MOST_LANES;
 
 /// The sizes of a convolution.
 #[derive(Clone, Debug)]
 pub(crate) struct Geometry {
-    /// Of a depthwise convolution whose directions are alike.
+    /// Of a depthwise convolution with the same stride and padding in both directions.
     window: Option<Window>,
     axes: [Axis; 2],
     dilation: usize,
@@ -79,7 +79,8 @@ impl Geometry {
         Self { window, axes, dilation: conv.dilation, groups: conv.groups, inputs, outputs }
     }
 
-    /// The window of a depthwise convolution whose directions are alike: it has kernels of its own.
+    /// The window of a depthwise convolution with the same stride and padding in both directions:
+    /// it has kernels of its own.
     pub(crate) fn depthwise(&self) -> Option<&Window> {
         self.window.as_ref()
     }
@@ -285,8 +286,8 @@ impl<'a> Chain<'a> {
         let together = match self.lead {
             // A depthwise convolution of small planes is done two samples at a time.
             Lead::Depthwise(_) if 2 * positions <= COLUMNS => self.together().min(2),
-            _ if positions >= DIRECT => 1,
-            _ => self.together(),
+            Lead::Input | Lead::Windows | Lead::Depthwise(_) if positions >= DIRECT => 1,
+            Lead::Input | Lead::Windows | Lead::Depthwise(_) => self.together(),
         };
         let sample = g.out_channels() * positions;
         let moments =
@@ -513,7 +514,7 @@ impl<'a> Chain<'a> {
     fn depthwise_weights(&self) -> usize {
         match &self.lead {
             Lead::Depthwise(d) => d.weight.len(),
-            _ => 0,
+            Lead::Input | Lead::Windows => 0,
         }
     }
 
@@ -744,13 +745,6 @@ impl<'a> Chain<'a> {
                 }
             }
         }
-    }
-}
-
-crate::simd::kernel! {
-    /// Elements `from..from + to.len()` of a plane of a gradient as its readers see it.
-    pub(crate) fn read_gradient(simd, dy: &Gradients<'_>, plane: usize, from: usize, to: &mut [f32]) {
-        dy.at(plane).read(simd, from, to);
     }
 }
 

@@ -3,9 +3,8 @@
 use rayon::prelude::*;
 
 use super::batch_norm::{PlaneMoments, Sums, plane_moments, plane_sums};
-use super::conv::read_gradient;
 use super::scratch::{self, Padded, Scratch};
-use super::view::{self, Gradients, Plane, Values};
+use super::view::{self, Gradients, Plane, Values, read_gradient};
 use super::window::{self, Window};
 use super::{InTasks, TASKS, Write, chunks_if_wanted, planes_per_task};
 use crate::aligned::Aligned;

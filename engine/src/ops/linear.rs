@@ -13,7 +13,9 @@ kernel! {
     /// y = weight · x + bias, for rows of the weight.
     fn rows_times(simd, x: &[f32], weight: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
         for (o, (y, weight)) in y.iter_mut().zip(weight.chunks_exact(x.len())).enumerate() {
-            let [sum] = sums2(simd, x, weight, 0.0, |[sum], x, weight| [simd.mul_add(x, weight, sum)]);
+            let [sum] = sums2(simd, x, weight, 0.0, |[sum], x, weight| {
+                [simd.mul_add(x, weight, sum)]
+            });
             *y = sum + bias.map_or(0.0, |bias| bias[o]);
         }
     }

@@ -27,11 +27,12 @@ kernel! {
     /// c `[rows, columns]` = a `[rows, terms]` · right (+ bias `[rows]`), rows of c being `stride`
     /// apart. `packed` is scratch that keeps its allocation.
     pub(crate) fn multiply(
-        simd, a: &[f32], right: Matrix<'_>, terms: usize, bias: Option<&[f32]>, c: &mut [f32], stride: usize, columns: usize,
-        packed: &mut Aligned,
+        simd, a: &[f32], right: Matrix<'_>, terms: usize, bias: Option<&[f32]>, c: &mut [f32],
+        stride: usize, columns: usize, packed: &mut Aligned,
     ) {
         let rows = a.len() / terms;
-        assert!(a.len() == rows * terms && c.len() >= (rows - 1) * stride + columns && stride >= columns);
+        assert!(a.len() == rows * terms && stride >= columns);
+        assert!(c.len() >= (rows - 1) * stride + columns);
         assert!(bias.is_none_or(|bias| bias.len() == rows));
         let left = Left { a, rows, terms, bias };
         match right {
@@ -39,7 +40,9 @@ kernel! {
                 assert!(data.len() >= (terms - 1) * pitch + columns + MOST_LANES);
                 // SAFETY: both matrices have the columns, and the right-hand one the vector behind
                 // them.
-                unsafe { block(simd, &left, data.as_ptr(), pitch, c.as_mut_ptr(), stride, columns) };
+                unsafe {
+                    block(simd, &left, data.as_ptr(), pitch, c.as_mut_ptr(), stride, columns);
+                }
             }
             Matrix::Planes(planes) => {
                 let step = VECTORS * S::LANES;
@@ -52,7 +55,10 @@ kernel! {
                         plane.read(simd, start, &mut packed[..here]);
                     }
                     // SAFETY: as above.
-                    unsafe { block(simd, &left, packed.as_ptr(), width, c[start..].as_mut_ptr(), stride, here) };
+                    unsafe {
+                        let (right, to) = (packed.as_ptr(), c[start..].as_mut_ptr());
+                        block(simd, &left, right, width, to, stride, here);
+                    }
                     start += here;
                 }
             }
@@ -61,9 +67,13 @@ kernel! {
 
     /// c `[rows, terms]` += a · bᵀ, where the rows of a and of b are `stride` apart and `columns`
     /// long: all dot products of the rows of two matrices.
-    pub(crate) fn add_products_of_rows(simd, a: &[f32], b: &[f32], c: &mut [f32], rows: usize, terms: usize, stride: usize, columns: usize) {
+    pub(crate) fn add_products_of_rows(
+        simd, a: &[f32], b: &[f32], c: &mut [f32], rows: usize, terms: usize, stride: usize,
+        columns: usize,
+    ) {
         assert!(stride >= columns && c.len() == rows * terms);
-        assert!(a.len() >= (rows - 1) * stride + columns && b.len() >= (terms - 1) * stride + columns);
+        assert!(a.len() >= (rows - 1) * stride + columns);
+        assert!(b.len() >= (terms - 1) * stride + columns);
         let mut row = 0;
         while row < rows {
             let height = rows_together(rows - row);
@@ -90,8 +100,8 @@ kernel! {
     }
 }
 
-/// Of so many rows, how many are computed together: 6, 4 or 1. Six by two vectors are the most that
-/// registers hold; eight rows are four and four, as two left over would take as long.
+/// How many of the remaining rows are computed together: 6, 4 or 1. Six by two vectors are the most
+/// that registers hold; eight rows are four and four, as two left over would take as long.
 fn rows_together(rows: usize) -> usize {
     match rows {
         1..=3 => 1,

@@ -1,4 +1,4 @@
-//! The operations as plain functions on slices, forward beside backward. Each output element is
+//! The operations as plain functions on slices, forward next to backward. Each output element is
 //! computed by one task in a fixed order, so results do not depend on the number of threads.
 //!
 //! Image tensors are read as [`view::Values`] and gradients as [`view::Gradients`]: either the

@@ -3,9 +3,8 @@
 use rayon::prelude::*;
 
 use super::batch_norm::{PlaneMoments, plane_moments};
-use super::conv::read_gradient;
 use super::scratch::{self, Scratch};
-use super::view::{self, Gradients, Plane, Values};
+use super::view::{self, Gradients, Plane, Values, read_gradient};
 use super::window::{self, Window};
 use super::{InTasks, Write, chunks_if_wanted, depthwise, planes_per_task};
 use crate::simd::{kernel, update};

@@ -3,7 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 
-use super::window::Window;
+use super::window::{Key, Window};
 use crate::aligned::Aligned;
 
 /// Buffers that hold anything.
@@ -35,29 +35,56 @@ pub(crate) struct Scratch {
 #[derive(Default)]
 pub(crate) struct Padded {
     data: Aligned,
-    /// The layout, the planes and the fill that it is prepared for.
-    prepared: Option<(u64, usize, f32)>,
+    prepared: Option<Prepared>,
+}
+
+/// What the fill around planes was laid out for.
+#[derive(Clone, Copy)]
+struct Prepared {
+    window: Key,
+    form: Form,
+    planes: usize,
+    fill: f32,
+}
+
+/// What of a window is laid out.
+#[derive(Clone, Copy, PartialEq)]
+enum Form {
+    /// The planes that it reads.
+    Planes,
+    /// A gradient as [`super::window::transpose`] reads it.
+    Flat,
 }
 
 impl Padded {
     /// Room for `planes` planes of a window, `fill` where none is loaded.
     pub(crate) fn prepare(&mut self, window: &Window, planes: usize, fill: f32) -> &mut [f32] {
-        self.prepare_for(window.id(), window.scratch_len(), planes, fill)
+        let length = window.scratch_len();
+        self.prepare_for(
+            Prepared { window: window.key(), form: Form::Planes, planes, fill },
+            length,
+        )
     }
 
     /// Room for one gradient as [`super::window::transpose`] reads it, zero where none is loaded.
     pub(crate) fn prepare_flat(&mut self, window: &Window) -> &mut [f32] {
-        self.prepare_for(window.flat_id(), window.flat_len(), 1, 0.0)
+        let prepared = Prepared { window: window.key(), form: Form::Flat, planes: 1, fill: 0.0 };
+        self.prepare_for(prepared, window.flat_len())
     }
 
-    fn prepare_for(&mut self, id: u64, length: usize, planes: usize, fill: f32) -> &mut [f32] {
-        let fits = |(of, count, with)| of == id && count >= planes && with == fill;
+    fn prepare_for(&mut self, wanted: Prepared, length: usize) -> &mut [f32] {
+        let fits = |there: Prepared| {
+            there.window == wanted.window
+                && there.form == wanted.form
+                && there.planes >= wanted.planes
+                && there.fill == wanted.fill
+        };
         if !self.prepared.is_some_and(fits) {
-            self.data.resize(planes * length);
-            self.data.fill(fill);
-            self.prepared = Some((id, planes, fill));
+            self.data.resize(wanted.planes * length);
+            self.data.fill(wanted.fill);
+            self.prepared = Some(wanted);
         }
-        &mut self.data[..planes * length]
+        &mut self.data[..wanted.planes * length]
     }
 }
 

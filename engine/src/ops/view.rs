@@ -203,6 +203,13 @@ impl GradientPlane<'_> {
 }
 
 kernel! {
+    /// Elements `from..from + to.len()` of a plane of a gradient as its readers see it.
+    pub(crate) fn read_gradient(
+        simd, dy: &Gradients<'_>, plane: usize, from: usize, to: &mut [f32],
+    ) {
+        dy.at(plane).read(simd, from, to);
+    }
+
     /// Writes a plane as its readers see it.
     pub(crate) fn materialize(simd, plane: Plane<'_>, to: &mut [f32]) {
         plane.read(simd, 0, to);
@@ -210,7 +217,9 @@ kernel! {
 
     /// Writes or adds a plane of a gradient; where the tensor it belongs to is read through a ReLU,
     /// only where that lets it through.
-    pub(crate) fn send(simd, gradient: GradientPlane<'_>, through: Option<Plane<'_>>, write: Write, to: &mut [f32]) {
+    pub(crate) fn send(
+        simd, gradient: GradientPlane<'_>, through: Option<Plane<'_>>, write: Write, to: &mut [f32],
+    ) {
         const BLOCK: usize = 256;
         let mut block = [0f32; BLOCK];
         for (i, to) in to.chunks_mut(BLOCK).enumerate() {
@@ -221,7 +230,9 @@ kernel! {
     }
 
     /// Writes or adds the gradient `from` of a plane that was read as `through`.
-    pub(crate) fn send_computed(simd, from: &[f32], through: Option<Plane<'_>>, write: Write, to: &mut [f32]) {
+    pub(crate) fn send_computed(
+        simd, from: &[f32], through: Option<Plane<'_>>, write: Write, to: &mut [f32],
+    ) {
         deliver(simd, from, 0, through, write, to);
     }
 }

@@ -11,80 +11,16 @@
 #![allow(unsafe_code)]
 
 mod portable;
+mod vector;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 use std::sync::OnceLock;
 
 pub(crate) use portable::Portable;
+pub(crate) use vector::{MOST_LANES, Simd};
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86::{Avx2, Avx512};
-
-/// Vectors of `f32` and what can be done with them. Every function is inlined into a function
-/// compiled for the instruction set.
-pub(crate) trait Simd: Copy {
-    /// A vector.
-    type V: Copy;
-    /// Number of `f32` in a vector.
-    const LANES: usize;
-
-    /// The same value in all lanes.
-    fn splat(self, value: f32) -> Self::V;
-
-    /// Reads [`Self::LANES`] values, at any alignment.
-    ///
-    /// # Safety
-    /// That many values can be read from `from` on.
-    unsafe fn load(self, from: *const f32) -> Self::V;
-
-    /// Writes [`Self::LANES`] values, at any alignment.
-    ///
-    /// # Safety
-    /// That many values can be written from `to` on.
-    unsafe fn store(self, to: *mut f32, v: Self::V);
-
-    /// a + b.
-    fn add(self, a: Self::V, b: Self::V) -> Self::V;
-
-    /// a - b.
-    fn sub(self, a: Self::V, b: Self::V) -> Self::V;
-
-    /// a · b.
-    fn mul(self, a: Self::V, b: Self::V) -> Self::V;
-
-    /// a · b + c, rounded once where the instruction set can.
-    fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
-
-    /// The sum of the lanes: of the first half and the second half lane by lane, and so on.
-    fn sum(self, v: Self::V) -> f32;
-
-    /// The sums of the lanes of four vectors, in an order of their own.
-    fn sums(self, v: [Self::V; 4]) -> [f32; 4];
-
-    /// The larger of each two values; what is no number stays none.
-    fn max(self, a: Self::V, b: Self::V) -> Self::V;
-
-    /// Values below zero become zero; what is no number stays none.
-    fn relu(self, v: Self::V) -> Self::V;
-
-    /// `v` where `condition` is above zero, else zero.
-    fn where_positive(self, condition: Self::V, v: Self::V) -> Self::V;
-
-    /// `v` where `a` is greater than `b`, else `other`.
-    fn where_greater(self, a: Self::V, b: Self::V, v: Self::V, other: Self::V) -> Self::V;
-
-    /// `v` where `a` equals `b`, else zero.
-    fn where_equal(self, a: Self::V, b: Self::V, v: Self::V) -> Self::V;
-
-    /// Of `a` and `b` behind it, the values at even places and those at odd places.
-    fn part(self, a: Self::V, b: Self::V) -> (Self::V, Self::V);
-
-    /// The values of `even` and `odd` in turn: undoes [`Self::part`].
-    fn weave(self, even: Self::V, odd: Self::V) -> (Self::V, Self::V);
-}
-
-/// Most lanes of a vector, in any instruction set.
-pub(crate) const MOST_LANES: usize = 16;
 
 /// to = f(x), vector by vector; behind the last element `f` sees zeros.
 #[inline(always)]
@@ -171,7 +107,7 @@ pub(crate) fn update2<S: Simd>(
     }
 }
 
-/// Lanes that [`sums2`] adds in: so many vectors that additions do not wait for one another.
+/// Lanes that [`sums2`] adds in: enough vectors that additions do not wait for one another.
 const SUMS: usize = 32;
 /// Fewest lanes of a vector, in any instruction set.
 const FEWEST_LANES: usize = 8;
@@ -271,7 +207,7 @@ impl InstructionSet {
         })
     }
 
-    /// Its name.
+    /// As `ADWP_SIMD` and the bench name it.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Portable if cfg!(target_arch = "aarch64") => "neon",
@@ -293,7 +229,11 @@ pub fn instruction_set() -> &'static str {
 /// Compiles functions for every instruction set. The first parameter stands for the vectors
 /// ([`Simd`]) and is not part of the signature.
 macro_rules! kernel {
-    ($($(#[$attribute:meta])* $visibility:vis fn $name:ident($simd:ident $(, $argument:ident: $type:ty)* $(,)?) $(-> $result:ty)? $body:block)*) => {$(
+    ($(
+        $(#[$attribute:meta])*
+        $visibility:vis fn $name:ident($simd:ident $(, $argument:ident: $type:ty)* $(,)?)
+        $(-> $result:ty)? $body:block
+    )*) => {$(
         $(#[$attribute])*
         // A kernel has the operands of its formula; a struct of them would be taken apart at once.
         #[allow(clippy::too_many_arguments)]
@@ -322,7 +262,9 @@ macro_rules! kernel {
             }
 
             match $crate::simd::InstructionSet::detect() {
-                $crate::simd::InstructionSet::Portable => body($crate::simd::Portable $(, $argument)*),
+                $crate::simd::InstructionSet::Portable => {
+                    body($crate::simd::Portable $(, $argument)*)
+                }
                 // SAFETY: the machine was found to have the instruction set.
                 #[cfg(target_arch = "x86_64")]
                 $crate::simd::InstructionSet::Avx2 => unsafe { avx2($($argument),*) },

@@ -1,4 +1,4 @@
-use super::Simd;
+use super::vector::Simd;
 
 /// Eight values in an array: what the compiler makes of them depends on the architecture.
 #[derive(Clone, Copy, Debug)]

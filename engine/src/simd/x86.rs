@@ -1,6 +1,6 @@
 use std::arch::x86_64::*;
 
-use super::Simd;
+use super::vector::Simd;
 
 /// Eight values; FMA.
 #[derive(Clone, Copy, Debug)]
@@ -70,13 +70,13 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn max(self, a: __m256, b: __m256) -> __m256 {
-        // The instruction gives b where one of the two is no number: right unless that one is a.
+        // The instruction gives b where one of the two is NaN: right unless that one is a.
         unsafe { _mm256_blendv_ps(_mm256_max_ps(a, b), a, _mm256_cmp_ps::<_CMP_UNORD_Q>(a, a)) }
     }
 
     #[inline(always)]
     fn relu(self, v: __m256) -> __m256 {
-        // The instruction gives its second operand where that is no number.
+        // The instruction gives its second operand where that is NaN.
         unsafe { _mm256_max_ps(_mm256_setzero_ps(), v) }
     }
 
@@ -174,7 +174,7 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     fn max(self, a: __m512, b: __m512) -> __m512 {
-        // The instruction gives b where one of the two is no number: right unless that one is a.
+        // The instruction gives b where one of the two is NaN: right unless that one is a.
         unsafe {
             _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, a), _mm512_max_ps(a, b), a)
         }
@@ -182,7 +182,7 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     fn relu(self, v: __m512) -> __m512 {
-        // The instruction gives its second operand where that is no number.
+        // The instruction gives its second operand where that is NaN.
         unsafe { _mm512_max_ps(_mm512_setzero_ps(), v) }
     }
 

@@ -10,7 +10,10 @@ thread_local! {
     // One for each test, which libtest runs on a thread of its own: what others ask of a device at
     // the same time is not waited for.
     static DEVICE: Device = match is_cuda() {
-        true => cuda::Device::open(0).unwrap_or_else(|e| panic!("ADWP_TEST_DEVICE=cuda: {e}")).into(),
+        true => {
+            let device = cuda::Device::open(0);
+            device.unwrap_or_else(|e| panic!("ADWP_TEST_DEVICE=cuda: {e}")).into()
+        }
         false => Device::cpu(2).unwrap(),
     };
 }

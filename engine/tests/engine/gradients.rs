@@ -87,9 +87,10 @@ fn inputs_and_losses_are_checked() {
 
     let compile = |loss, trainable| Program::training(&graph, loss, &[], &[trainable]);
     assert!(matches!(compile(wide, x), Err(EngineError::LossShape { node, .. }) if node == "wide"));
-    assert!(
-        matches!(compile(y, unused), Err(EngineError::NotTrainable { node, .. }) if node == "unused")
-    );
+    assert!(matches!(
+        compile(y, unused),
+        Err(EngineError::NotTrainable { node, .. }) if node == "unused"
+    ));
     assert!(matches!(compile(y, y), Err(EngineError::NotTrainable { node, .. }) if node == "y"));
 
     let mut executor = Executor::new(compile(y, weight).unwrap(), &device()).unwrap();

@@ -1,6 +1,6 @@
 //! Batches that a GPU cuts out of images in its memory. Run where `ADWP_TEST_DEVICE` is `cuda`.
 
-use adwp_engine::cuda::{self, ImageStore, Place};
+use adwp_engine::cuda::{self, ImageStore, StoredView};
 use adwp_engine::{
     Device, EngineError, Executor, Feed, Graph, NodeId, Op, Program, Result, Statistics, Variables,
 };
@@ -30,7 +30,7 @@ fn store(device: &cuda::Device, shape: [usize; 3]) -> ImageStore {
 }
 
 /// The image at a place, value by value.
-fn expected(place: Place, [channels, height, width]: [usize; 3]) -> Vec<f32> {
+fn expected(place: StoredView, [channels, height, width]: [usize; 3]) -> Vec<f32> {
     let tables = tables(channels);
     let inside = |(from, to): (u32, u32), at: usize| (from as usize..to as usize).contains(&at);
     let value = |c: usize, row: usize, column: usize| {
@@ -62,7 +62,7 @@ fn same(shape: [usize; 3]) -> (Program, NodeId, NodeId) {
     (Program::inference(&graph, &[y], Statistics::Running).unwrap(), x, y)
 }
 
-fn random_place([_, height, width]: [usize; 3], rng: &mut ChaCha8Rng) -> Place {
+fn random_place([_, height, width]: [usize; 3], rng: &mut ChaCha8Rng) -> StoredView {
     let mut range = |size: usize| {
         let (a, b) = (rng.random_range(0..=size as u32), rng.random_range(0..=size as u32));
         (a.min(b), a.max(b))
@@ -70,7 +70,7 @@ fn random_place([_, height, width]: [usize; 3], rng: &mut ChaCha8Rng) -> Place {
     let (hole_rows, hole_columns) = (range(height), range(width));
     let mut shift = |size: usize| rng.random_range(-(size as i32)..=size as i32);
     let (down, right) = (shift(height), shift(width));
-    Place {
+    StoredView {
         image: rng.random_range(0..IMAGES as u32),
         down,
         right,
@@ -89,11 +89,15 @@ fn every_pixel_is_the_one_of_its_place() {
         let mut executor = Executor::new(program, &device.clone().into()).unwrap();
         // More than two runs: later ones are replayed.
         for _ in 0..4 {
-            let mut places: Vec<Place> =
+            let mut places: Vec<StoredView> =
                 (0..BATCH).map(|_| random_place(shape, &mut rng)).collect();
-            places[0] = Place { image: 1, ..Place::default() };
-            places[1] =
-                Place { down: i32::MIN, right: i32::MAX, hole_rows: (0, u32::MAX), ..places[1] };
+            places[0] = StoredView { image: 1, ..StoredView::default() };
+            places[1] = StoredView {
+                down: i32::MIN,
+                right: i32::MAX,
+                hole_rows: (0, u32::MAX),
+                ..places[1]
+            };
             executor
                 .run(
                     &mut Variables::new(),
@@ -111,8 +115,8 @@ fn every_pixel_is_the_one_of_its_place() {
 fn images_that_do_not_fit_the_input_are_refused() {
     let Some(device) = gpu() else { return };
     let shape = [3, 4, 6];
-    let (images, places) = (store(&device, shape), [Place::default(); BATCH]);
-    let run = |device: Device, shape, places: &[Place]| -> Result<()> {
+    let (images, places) = (store(&device, shape), [StoredView::default(); BATCH]);
+    let run = |device: Device, shape, places: &[StoredView]| -> Result<()> {
         let (program, x, _) = same(shape);
         Executor::new(program, &device)?
             .run(&mut Variables::new(), &[(x, Feed::Stored { images: &images, places })])
@@ -128,7 +132,7 @@ fn images_that_do_not_fit_the_input_are_refused() {
         other => panic!("{other:?}"),
     };
     assert!(refused(run(on(&device), [3, 6, 4], &places)).contains("the images are [3, 4, 6]"));
-    let beyond = [Place { image: IMAGES as u32, ..Place::default() }; BATCH];
+    let beyond = [StoredView { image: IMAGES as u32, ..StoredView::default() }; BATCH];
     assert!(refused(run(on(&device), shape, &beyond)).contains("no image 5"));
     assert!(
         refused(run(on(&cuda::Device::open(0).unwrap()), shape, &places))

@@ -218,7 +218,8 @@ fn an_optimiser_goes_on_from_its_restored_state() {
         let (_, slots) = state.iter().find(|(name, _)| *name == wanted).unwrap();
         slots.iter().map(|slot| slot.to_vec()).collect()
     };
-    new_sgd.restore(|name| take(&sgd.state().unwrap(), name));
+    let velocity = sgd.velocity().unwrap();
+    new_sgd.restore(velocity.into_iter().map(|(position, values)| (position, values.to_vec())));
     new_adam.restore(adam.steps(), |name| take(&adam.state().unwrap(), name));
 
     sgd.step(&mut straight, &gradient, 0.1, &device).unwrap();

@@ -5,7 +5,8 @@
 //!
 //! def ramp(*shape, period, scale):
 //!     n = torch.Size(shape).numel()
-//!     return ((torch.arange(n) * 7 % period - period // 2) * scale).reshape(shape).requires_grad_()
+//!     steps = torch.arange(n) * 7 % period - period // 2
+//!     return (steps * scale).reshape(shape).requires_grad_()
 //! ```
 
 use adwp_engine::{

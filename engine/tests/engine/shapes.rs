@@ -137,9 +137,10 @@ fn leaves_and_reshapes_that_do_not_fit() {
     assert!(
         matches!(graph.reshape("y", x, [5]), Err(EngineError::Shape { node, .. }) if node == "y")
     );
-    assert!(
-        matches!(graph.input("empty", [2, 0]), Err(EngineError::Shape { node, .. }) if node == "empty")
-    );
+    assert!(matches!(
+        graph.input("empty", [2, 0]),
+        Err(EngineError::Shape { node, .. }) if node == "empty"
+    ));
     let y = graph.reshape("y", x, [3, 1, 4]).unwrap();
     assert_eq!(graph[y].shape[..], [3, 1, 4]);
 }

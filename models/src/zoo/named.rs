@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Architecture, Zoo, ZooEntry};
+use super::{Architecture, Stack, Zoo, ZooEntry};
 use crate::genotype::parse;
+use crate::space::Member;
 use crate::{Blueprint, ModelError, Sizes, Skeleton, Stem};
 
 const SCHEMA: &str = "adwp/architecture/1";
@@ -62,6 +63,14 @@ impl NamedArchitecture {
     }
 }
 
+impl From<Member> for NamedArchitecture {
+    /// Under the text that its space writes.
+    fn from(member: Member) -> Self {
+        let (name, architecture) = (member.to_string(), Architecture::Member(member));
+        Self { schema: SCHEMA.to_owned(), name, architecture }
+    }
+}
+
 impl From<&ZooEntry> for NamedArchitecture {
     fn from(entry: &ZooEntry) -> Self {
         Self {
@@ -73,6 +82,18 @@ impl From<&ZooEntry> for NamedArchitecture {
 }
 
 impl Architecture {
+    /// Cells and channels of the networks that the publication of its space trained; none where
+    /// it is of no named space.
+    pub fn stack(&self) -> Option<Stack> {
+        match self {
+            Self::Member(member) => {
+                let Skeleton { cells, channels, .. } = member.published();
+                Some(Stack { cells, channels })
+            }
+            Self::Cells(_) | Self::WideCells(_) | Self::Handmade(_) => None,
+        }
+    }
+
     /// The network of given sizes. One with a builder of its own takes image and classes of them,
     /// and has its own cells and channels.
     ///
@@ -84,6 +105,7 @@ impl Architecture {
                 Blueprint::Cells { genotype: cells.genotype(skeleton.cells)?, skeleton }
             }
             Self::WideCells(cells) => Blueprint::WideCells { cells: cells.clone(), skeleton },
+            Self::Member(member) => Blueprint::Member { member: member.clone(), skeleton },
             Self::Handmade(network) => Blueprint::Handmade {
                 network: *network,
                 image: skeleton.image,
@@ -105,8 +127,8 @@ pub(super) fn of_sizes(
     let (image, classes) =
         (sizes.image.unwrap_or(stem.image()), sizes.classes.unwrap_or(stem.classes()));
     match architecture {
-        Architecture::Cells(_) | Architecture::WideCells(_) => {
-            let stack = published.and_then(|entry| entry.stack(stem));
+        Architecture::Cells(_) | Architecture::WideCells(_) | Architecture::Member(_) => {
+            let stack = published.and_then(|entry| entry.stack(stem)).or(architecture.stack());
             let missing = |what| {
                 ModelError::Invalid(format!(
                     "{name} was not published for this stem: its {what} must be given"

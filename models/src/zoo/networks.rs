@@ -3,7 +3,7 @@
 use adwp_engine::{Activation, Conv2d, EngineError, NodeId, Op, Pool};
 use serde::{Deserialize, Serialize};
 
-use crate::blocks::{Builder, CLASSIFIER, Weights};
+use crate::blocks::{Builder, Weights};
 use crate::discrete::Drops;
 use crate::skeleton::check_image;
 use crate::{Discrete, Heads, ModelError};
@@ -247,7 +247,7 @@ fn inverted(
     if stride > 1 || b.channels(input) != out {
         return Ok(x);
     }
-    x = drops.drop(b, name, x)?;
+    x = drops.mask(b, name, x)?;
     Ok(b.graph.add(format!("{name}/add"), Op::Add, &[input, x])?)
 }
 
@@ -378,11 +378,11 @@ fn mobilenet_v3_large(
     let x = conv_norm(b, "head", x, 960, 1, Conv2d::default())?;
     let x = active(b, "head", x, &hard_swish)?;
     // The publication has a 1×1 convolution here, of what is one position by then.
-    let x = b.pool_all(x)?;
-    let x = b.linear("classifier/hidden", x, 1280)?;
-    let x = active(b, "classifier/hidden", x, &hard_swish)?;
-    let x = drops.features(b, x)?;
-    Ok(b.linear(CLASSIFIER, x, classes)?)
+    Ok(drops.classifier_of(b, x, classes, |b, name, x| {
+        let hidden = format!("{name}/hidden");
+        let x = b.linear(&hidden, x, 1280)?;
+        active(b, &hidden, x, &hard_swish)
+    })?)
 }
 
 /// As the published code rounds channels: never down by more than a tenth.

@@ -17,7 +17,7 @@ fn published(entry: &ZooEntry, stem: Stem) -> Option<Blueprint> {
 fn of_cells() -> impl Iterator<Item = (&'static ZooEntry, &'static Cells)> {
     entries().iter().filter_map(|entry| match &entry.architecture {
         Architecture::Cells(cells) => Some((entry, cells)),
-        Architecture::WideCells(_) | Architecture::Handmade(_) => None,
+        Architecture::WideCells(_) | Architecture::Handmade(_) | Architecture::Member(_) => None,
     })
 }
 
@@ -185,7 +185,7 @@ fn handmade() -> impl Iterator<Item = (&'static str, Handmade)> {
         .architecture
     {
         Architecture::Handmade(network) => Some((entry.name.as_str(), network)),
-        Architecture::Cells(_) | Architecture::WideCells(_) => None,
+        Architecture::Cells(_) | Architecture::WideCells(_) | Architecture::Member(_) => None,
     })
 }
 

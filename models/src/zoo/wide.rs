@@ -1,10 +1,10 @@
 //! Published cells of wider spaces than that of DARTS.
 
-use adwp_engine::{Conv2d, EngineError, NodeId, Op, Pool};
+use adwp_engine::{Candidate, Conv2d, EngineError, NodeId, Op, Owner, Pool};
 use serde::{Deserialize, Serialize};
 
-use crate::blocks::{Builder, Weights};
-use crate::discrete::Drops;
+use crate::blocks::{Builder, Depthwise, Weights};
+use crate::cells::{CellPlan, Choice};
 use crate::{CellKind, Discrete, Heads, ModelError, Skeleton};
 
 /// The inputs of a cell: its first states.
@@ -83,8 +83,9 @@ impl WideOperation {
         stride: usize,
     ) -> Result<NodeId, ModelError> {
         let separable = |b: &mut Builder, kernel: usize, dilation: usize| {
-            let x = b.separable(name, "1", x, kernel, stride, dilation, Weights::Own)?;
-            b.separable(name, "2", x, kernel, 1, dilation, Weights::Own)
+            let depthwise = Depthwise { kernel, stride, dilation };
+            let x = b.separable(name, "1", x, depthwise, Weights::Own)?;
+            b.separable(name, "2", x, Depthwise { stride: 1, ..depthwise }, Weights::Own)
         };
         let pool = |b: &mut Builder, op: fn(Pool) -> Op, kernel: usize| {
             b.graph.add(name, op(Pool { kernel, stride, padding: (kernel - 1) / 2 }), &[x])
@@ -186,6 +187,36 @@ pub struct WidePair {
     pub op: WideOperation,
 }
 
+impl Choice for WidePair {
+    fn input(self) -> usize {
+        self.input
+    }
+
+    fn operation(self) -> &'static str {
+        self.op.name()
+    }
+
+    fn is_identity(self) -> bool {
+        self.op == WideOperation::Identity
+    }
+
+    fn name(self, candidate: Candidate) -> String {
+        // A node may have the same pair twice.
+        format!("{}/{}", Owner::Candidate(candidate), candidate.place)
+    }
+
+    fn build(
+        self,
+        b: &mut Builder,
+        name: &str,
+        x: NodeId,
+        stride: usize,
+        _: Weights,
+    ) -> Result<Option<NodeId>, ModelError> {
+        self.op.build(b, name, x, stride).map(Some)
+    }
+}
+
 /// A cell whose output concatenates some of its states.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -231,53 +262,6 @@ impl WideCell {
         }
         Ok(())
     }
-
-    fn build(
-        &self,
-        b: &mut Builder,
-        drops: &mut Drops,
-        name: &str,
-        inputs: [NodeId; 2],
-        kind: CellKind,
-    ) -> Result<NodeId, ModelError> {
-        let mut states = inputs.to_vec();
-        for (node, pairs) in self.nodes.iter().enumerate() {
-            let mut terms = Vec::with_capacity(pairs.len());
-            for (place, pair) in pairs.iter().enumerate() {
-                let name = format!(
-                    "{name}/node{}/{}@{}/{place}",
-                    node + INPUTS,
-                    pair.op.name(),
-                    pair.input
-                );
-                let stride = if kind == CellKind::Reduction && pair.input < INPUTS { 2 } else { 1 };
-                let y = pair.op.build(b, &name, states[pair.input], stride)?;
-                let droppable = !(pair.op == WideOperation::Identity && stride == 1);
-                terms.push(if droppable { drops.drop(b, &name, y)? } else { y });
-            }
-            states.push(match terms[..] {
-                [only] => only,
-                _ => b.graph.add(format!("{name}/node{}", node + INPUTS), Op::Add, &terms)?,
-            });
-        }
-        let last = *states.last().expect("a cell has inputs");
-        let mut output = Vec::with_capacity(self.output.len());
-        for &state in &self.output {
-            let x = states[state];
-            let smaller = b.graph[x].shape[2..] != b.graph[last].shape[2..];
-            let channels = b.channels(last);
-            output.push(match smaller {
-                true => b.factorized_reduction(
-                    &format!("{name}/state{state}"),
-                    x,
-                    channels,
-                    Weights::Own,
-                )?,
-                false => x,
-            });
-        }
-        Ok(b.graph.add(format!("{name}/output"), Op::Concat, &output)?)
-    }
 }
 
 impl WideCells {
@@ -293,12 +277,12 @@ impl WideCells {
         heads: Option<Heads>,
     ) -> Result<Discrete, ModelError> {
         self.validate()?;
-        Discrete::stack(skeleton, batch, heads, |b, drops, site, name, inputs| {
+        Discrete::stack(skeleton, batch, heads, |site| {
             let cell = match site.kind {
                 CellKind::Normal => &self.normal,
                 CellKind::Reduction => &self.reduction,
             };
-            cell.build(b, drops, name, inputs, site.kind)
+            Ok(CellPlan { nodes: &cell.nodes, output: &cell.output })
         })
     }
 

@@ -67,15 +67,18 @@ fn only_leaves_of_a_single_number_are_differentiated() {
     let feeds: [(NodeId, &[f32]); 1] = [(x, &[1.0, 2.0, 3.0])];
 
     let refused = |loss, trainable| evaluator.gradients(loss, &[trainable], &feeds).unwrap_err();
-    assert!(
-        matches!(refused(wide, x), CandleError::Engine(EngineError::LossShape { node, .. }) if node == "wide")
-    );
-    assert!(
-        matches!(refused(y, y), CandleError::Engine(EngineError::NotTrainable { node, .. }) if node == "y")
-    );
-    assert!(
-        matches!(refused(y, other), CandleError::Engine(EngineError::NotTrainable { node, .. }) if node == "other")
-    );
+    assert!(matches!(
+        refused(wide, x),
+        CandleError::Engine(EngineError::LossShape { node, .. }) if node == "wide"
+    ));
+    assert!(matches!(
+        refused(y, y),
+        CandleError::Engine(EngineError::NotTrainable { node, .. }) if node == "y"
+    ));
+    assert!(matches!(
+        refused(y, other),
+        CandleError::Engine(EngineError::NotTrainable { node, .. }) if node == "other"
+    ));
 
     let found = evaluator.gradients(y, &[weight, x], &feeds).unwrap();
     assert_eq!(found.loss.to_vec2::<f64>().unwrap(), [[12.0]]);

@@ -64,7 +64,7 @@ impl ConvSizes {
         ]);
     }
 
-    /// Whether both directions are alike.
+    /// Whether both directions have the same stride and padding.
     pub(crate) fn is_square(&self) -> bool {
         [self.kernel, self.stride, self.padding].iter().all(|[down, across]| down == across)
     }
@@ -91,7 +91,7 @@ impl ConvSizes {
     }
 }
 
-/// The kind of tile that takes least for a product of so many rows; the smallest where the
+/// The kind of tile that takes least for a product of that many rows; the smallest where the
 /// directions differ.
 fn product_tile(sizes: &ConvSizes, rows: usize) -> (usize, usize) {
     if !sizes.is_square() {
@@ -101,7 +101,7 @@ fn product_tile(sizes: &ConvSizes, rows: usize) -> (usize, usize) {
     PRODUCT_TILES.into_iter().min_by_key(cost).expect("there are kinds of tiles")
 }
 
-/// Blocks of a product of so many rows in each group.
+/// Blocks of a product with that many rows in each group.
 fn product_blocks(sizes: &ConvSizes, rows: usize, positions: usize) -> usize {
     let tile = product_tile(sizes, rows);
     sizes.groups * rows.div_ceil(tile.0) * positions.div_ceil(tile.1)

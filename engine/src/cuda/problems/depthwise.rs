@@ -83,7 +83,7 @@ impl Tiling {
         }
     }
 
-    /// Blocks for so many planes, if each has one tile of as many of them as it takes.
+    /// Blocks for that many planes, each with one tile of as many of them as fit.
     fn blocks(&self, planes: usize) -> usize {
         planes.div_ceil(self.planes) * self.down * self.across
     }

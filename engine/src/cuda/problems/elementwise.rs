@@ -5,7 +5,7 @@
 use crate::Activation;
 use crate::cuda::Kernel;
 use crate::cuda::problem::{
-    Address, GradientsAt, Problem, Region, TensorAt, ValuesAt, Word, Words,
+    Address, Extents, GradientsAt, Problem, Region, TensorAt, ValuesAt, Word, Words,
 };
 
 /// Elements that a block of an elementwise kernel works on; `CHUNK` of `common.cuh`.
@@ -25,15 +25,19 @@ pub(crate) struct Term {
     pub(crate) constant: f64,
 }
 
+impl From<ValuesAt> for Term {
+    fn from(values: ValuesAt) -> Self {
+        Self { values, scale: None, constant: 1.0 }
+    }
+}
+
 /// y\[n · y_stride + y_offset + …\] = Σ terms, or += with `accumulate`. There is at least one term
 /// and at most [`Self::MAX_TERMS`].
 #[derive(Clone, Debug)]
 pub(crate) struct Combine {
     pub(crate) y: TensorAt,
     pub(crate) terms: Vec<Term>,
-    pub(crate) batch: usize,
-    pub(crate) channels: usize,
-    pub(crate) plane: usize,
+    pub(crate) extents: Extents,
     /// Elements between samples of y.
     pub(crate) y_stride: usize,
     /// Elements of a sample of y before the channels that are written.
@@ -50,7 +54,7 @@ impl Problem for Combine {
     const KERNEL: Kernel = Kernel::Combine;
 
     fn blocks(&self) -> usize {
-        (self.batch * self.channels * self.plane).div_ceil(CHUNK)
+        self.extents.elements().div_ceil(CHUNK)
     }
 
     fn write(&self, words: &mut Words) {
@@ -60,7 +64,8 @@ impl Problem for Combine {
         } else {
             words.write_tensor(self.y);
         }
-        words.sizes(&[self.batch, self.channels, self.plane, self.y_stride, self.y_offset]);
+        words.extents(self.extents);
+        words.sizes(&[self.y_stride, self.y_offset]);
         words.flag(self.accumulate);
         words.size(self.terms.len());
         for term in &self.terms {
@@ -87,16 +92,14 @@ pub(crate) struct Send {
     /// Elements of a sample of dy before the channels that are read.
     pub(crate) dy_offset: usize,
     pub(crate) gate: Option<ValuesAt>,
-    pub(crate) batch: usize,
-    pub(crate) channels: usize,
-    pub(crate) plane: usize,
+    pub(crate) extents: Extents,
 }
 
 impl Problem for Send {
     const KERNEL: Kernel = Kernel::Send;
 
     fn blocks(&self) -> usize {
-        (self.batch * self.channels * self.plane).div_ceil(CHUNK)
+        self.extents.elements().div_ceil(CHUNK)
     }
 
     fn write(&self, words: &mut Words) {
@@ -104,7 +107,7 @@ impl Problem for Send {
         words.gradients(&self.dy);
         words.sizes(&[self.dy_stride, self.dy_offset]);
         words.values_if(self.gate.as_ref());
-        words.sizes(&[self.batch, self.channels, self.plane]);
+        words.extents(self.extents);
     }
 }
 
@@ -125,23 +128,21 @@ pub(crate) struct Activate {
     pub(crate) activation: Activation,
     pub(crate) x: ValuesAt,
     pub(crate) y: TensorAt,
-    pub(crate) batch: usize,
-    pub(crate) channels: usize,
-    pub(crate) plane: usize,
+    pub(crate) extents: Extents,
 }
 
 impl Problem for Activate {
     const KERNEL: Kernel = Kernel::Activate;
 
     fn blocks(&self) -> usize {
-        (self.batch * self.channels * self.plane).div_ceil(CHUNK)
+        self.extents.elements().div_ceil(CHUNK)
     }
 
     fn write(&self, words: &mut Words) {
         words.write_tensor(self.y);
         words.values(&self.x);
         words.size(number(self.activation));
-        words.sizes(&[self.batch, self.channels, self.plane]);
+        words.extents(self.extents);
     }
 }
 
@@ -152,16 +153,14 @@ pub(crate) struct ActivateBackward {
     pub(crate) x: ValuesAt,
     pub(crate) dy: TensorAt,
     pub(crate) dx: TensorAt,
-    pub(crate) batch: usize,
-    pub(crate) channels: usize,
-    pub(crate) plane: usize,
+    pub(crate) extents: Extents,
 }
 
 impl Problem for ActivateBackward {
     const KERNEL: Kernel = Kernel::ActivateBackward;
 
     fn blocks(&self) -> usize {
-        (self.batch * self.channels * self.plane).div_ceil(CHUNK)
+        self.extents.elements().div_ceil(CHUNK)
     }
 
     fn write(&self, words: &mut Words) {
@@ -169,7 +168,7 @@ impl Problem for ActivateBackward {
         words.read_tensor(self.dy);
         words.values(&self.x);
         words.size(number(self.activation));
-        words.sizes(&[self.batch, self.channels, self.plane]);
+        words.extents(self.extents);
     }
 }
 
@@ -198,9 +197,7 @@ impl Problem for Fill {
 /// mask_gradient\[n\] = Σ dy · x over sample n.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MaskBackward {
-    pub(crate) batch: usize,
-    pub(crate) channels: usize,
-    pub(crate) plane: usize,
+    pub(crate) extents: Extents,
     /// What the mask was applied to, without the mask.
     pub(crate) x: ValuesAt,
     pub(crate) dy: TensorAt,
@@ -211,11 +208,11 @@ impl Problem for MaskBackward {
     const KERNEL: Kernel = Kernel::MaskBackward;
 
     fn blocks(&self) -> usize {
-        self.batch
+        self.extents.batch
     }
 
     fn write(&self, words: &mut Words) {
-        words.sizes(&[self.batch, self.channels, self.plane]);
+        words.extents(self.extents);
         words.values(&self.x);
         words.read_tensor(self.dy);
         words.write(self.mask_gradient);
@@ -227,16 +224,14 @@ impl Problem for MaskBackward {
 pub(crate) struct Products {
     pub(crate) dy: TensorAt,
     pub(crate) values: ValuesAt,
-    pub(crate) batch: usize,
-    pub(crate) channels: usize,
-    pub(crate) plane: usize,
+    pub(crate) extents: Extents,
     pub(crate) partial: Address,
 }
 
 impl Products {
     /// How many numbers it writes.
     pub(crate) fn chunks(&self) -> usize {
-        (self.batch * self.channels * self.plane).div_ceil(PRODUCTS_CHUNK)
+        self.extents.elements().div_ceil(PRODUCTS_CHUNK)
     }
 }
 
@@ -250,7 +245,7 @@ impl Problem for Products {
     fn write(&self, words: &mut Words) {
         words.read_tensor(self.dy);
         words.values(&self.values);
-        words.sizes(&[self.batch, self.channels, self.plane]);
+        words.extents(self.extents);
         words.write(self.partial);
     }
 }

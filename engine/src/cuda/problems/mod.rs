@@ -1,4 +1,4 @@
-//! The problems of every kernel: what each is told, and how many blocks it takes.
+//! The problems of every kernel: its arguments, and how many blocks it takes.
 
 pub(crate) mod conv;
 pub(crate) mod depthwise;

@@ -3,7 +3,9 @@
 use crate::NodeId;
 use crate::cuda::Kernel;
 use crate::cuda::driver::THREADS;
-use crate::cuda::problem::{Address, GradientsAt, Problem, Region, TensorAt, Words, coefficients};
+use crate::cuda::problem::{
+    Address, Extents, GradientsAt, Problem, Region, TensorAt, Words, coefficients,
+};
 
 /// Scale and shift, or nothing.
 fn read_affine(words: &mut Words, affine: Option<(Region, Region)>) {
@@ -27,9 +29,7 @@ pub(crate) struct NormMoments {
     pub(crate) norm: NodeId,
     /// What it normalises.
     pub(crate) x: TensorAt,
-    pub(crate) batch: usize,
-    pub(crate) channels: usize,
-    pub(crate) plane: usize,
+    pub(crate) extents: Extents,
     pub(crate) epsilon: f32,
     /// Scale and shift of each channel.
     pub(crate) affine: Option<(Region, Region)>,
@@ -39,15 +39,15 @@ impl Problem for NormMoments {
     const KERNEL: Kernel = Kernel::NormMoments;
 
     fn blocks(&self) -> usize {
-        self.channels
+        self.extents.channels
     }
 
     fn write(&self, words: &mut Words) {
         words.read_tensor(self.x);
-        words.sizes(&[self.batch, self.channels, self.plane]);
+        words.extents(self.extents);
         words.real(f64::from(self.epsilon));
         read_affine(words, self.affine);
-        write_coefficients(words, self.norm, self.channels);
+        write_coefficients(words, self.norm, self.extents.channels);
         words.update(Region::RunningMean(self.norm));
         words.update(Region::RunningVariance(self.norm));
         words.read(Region::Momentum);
@@ -90,9 +90,7 @@ pub(crate) struct NormBackward {
     pub(crate) dy: GradientsAt,
     /// What it normalised.
     pub(crate) x: TensorAt,
-    pub(crate) batch: usize,
-    pub(crate) channels: usize,
-    pub(crate) plane: usize,
+    pub(crate) extents: Extents,
     pub(crate) scale_gradient: Option<Region>,
     pub(crate) shift_gradient: Option<Region>,
 }
@@ -101,7 +99,7 @@ impl Problem for NormBackward {
     const KERNEL: Kernel = Kernel::NormBackward;
 
     fn blocks(&self) -> usize {
-        self.channels
+        self.extents.channels
     }
 
     fn write(&self, words: &mut Words) {
@@ -111,14 +109,17 @@ impl Problem for NormBackward {
         );
         words.gradients(&self.dy);
         words.read_tensor(self.x);
-        words.sizes(&[self.batch, self.channels, self.plane]);
+        words.extents(self.extents);
         for row in [coefficients::MEAN, coefficients::FACTOR, coefficients::INVERSE_SD] {
-            words.read(Address { region: Region::Forward(self.norm), offset: row * self.channels });
+            words.read(Address {
+                region: Region::Forward(self.norm),
+                offset: row * self.extents.channels,
+            });
         }
         for row in [coefficients::MEAN_DY, coefficients::SLOPE] {
             words.write(Address {
                 region: Region::Backward(self.norm),
-                offset: row * self.channels,
+                offset: row * self.extents.channels,
             });
         }
         words.write_if(self.scale_gradient);

@@ -15,7 +15,7 @@ pub(crate) struct SumOfSquares {
 }
 
 impl SumOfSquares {
-    /// Blocks for so many elements, and so the numbers that they leave.
+    /// Blocks for that many elements, each of which leaves one number.
     pub(crate) fn blocks_of(elements: usize) -> usize {
         elements.div_ceil(CHUNK)
     }
@@ -133,7 +133,7 @@ pub(crate) struct MovingAverage {
     pub(crate) average: Region,
     pub(crate) value: Region,
     pub(crate) elements: usize,
-    /// The decay.
+    /// One number: the share of an average that is kept.
     pub(crate) settings: Region,
 }
 

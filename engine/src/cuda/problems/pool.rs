@@ -66,7 +66,7 @@ impl PoolSizes {
         if self.stride == 1 { FORWARD_TILE / self.padded_gradient() } else { 0 }
     }
 
-    /// Blocks that work on so many planes each, or on one where none fits.
+    /// Blocks that work on that many planes each, or on one where none fits.
     fn blocks(&self, tiled: usize) -> usize {
         (self.batch * self.channels).div_ceil(tiled.max(1))
     }

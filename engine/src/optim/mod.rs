@@ -1,89 +1,17 @@
 //! Optimisers: they read gradients and change variables, on the device that they are given. And the
 //! moving average of what they changed.
 
-use std::borrow::Cow;
-use std::sync::Arc;
+mod gradient;
+mod rule;
+
+use std::collections::{BTreeMap, HashMap};
+
+pub use gradient::Gradient;
+pub(crate) use gradient::{GradientData, Scale};
+pub(crate) use rule::{AdamRule, Moments, SgdRule};
 
 use crate::storage::Storage;
 use crate::{Device, EngineError, Executor, NodeId, Result, Variables, cpu, cuda};
-
-/// A gradient with the position of its parameter in the variables.
-#[derive(Clone, Debug)]
-pub struct Gradient<'a> {
-    pub(crate) position: usize,
-    pub(crate) source: Source<'a>,
-    pub(crate) scale: Scale,
-}
-
-/// Where the values of a gradient are, as the loss gave them.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Source<'a> {
-    Host(&'a [f32]),
-    /// In the executor that computed them, for this node.
-    Cuda(&'a cuda::Executor, NodeId),
-}
-
-/// What optimisers multiply the values of a gradient with.
-#[derive(Clone, Debug)]
-pub(crate) enum Scale {
-    Host(f32),
-    /// The number at that position in the memory of a device: nobody has to wait for it there.
-    Cuda(Arc<cuda::Buffer>, usize),
-}
-
-impl<'a> Source<'a> {
-    /// Number of values.
-    pub(crate) fn len(self) -> usize {
-        match self {
-            Self::Host(values) => values.len(),
-            Self::Cuda(executor, id) => executor.program().graph()[id].shape.elements(),
-        }
-    }
-
-    /// The values, read from the device where they are there.
-    pub(crate) fn values(self) -> Result<Cow<'a, [f32]>> {
-        match self {
-            Self::Host(values) => Ok(values.into()),
-            Self::Cuda(executor, id) => Ok(executor.gradient(id)?.into()),
-        }
-    }
-}
-
-impl Scale {
-    /// The number, read from the device where it is there.
-    pub(crate) fn value(&self) -> Result<f32> {
-        match self {
-            Self::Host(scale) => Ok(*scale),
-            Self::Cuda(buffer, at) => {
-                let mut scale = [0.0];
-                buffer.download_at(at * size_of::<f32>(), &mut scale)?;
-                Ok(scale[0])
-            }
-        }
-    }
-}
-
-impl<'a> Gradient<'a> {
-    /// d loss / d parameter, row-major, of the parameter at a position that [`Variables::position`]
-    /// gave.
-    pub fn new(position: usize, values: &'a [f32]) -> Self {
-        Self { position, source: Source::Host(values), scale: Scale::Host(1.0) }
-    }
-
-    /// From [`Variables::position`].
-    pub fn position(&self) -> usize {
-        self.position
-    }
-
-    /// d loss / d parameter as an optimiser sees it: clipped, where it was.
-    ///
-    /// # Errors
-    /// [`EngineError::Cuda`] when it cannot be read from the device.
-    pub fn values(&self) -> Result<Vec<f32>> {
-        let scale = self.scale.value()?;
-        Ok(self.source.values()?.iter().map(|value| scale * value).collect())
-    }
-}
 
 /// The gradients that `executor` left for `parameters`, in that order; they stay on its device.
 pub fn gradients<'a>(
@@ -131,27 +59,6 @@ pub type State<'a> = Vec<(&'static str, Vec<&'a [f32]>)>;
 /// One part of a history: for each parameter as many values as it has.
 type Slots = Vec<Storage>;
 
-/// v ← momentum · v + g + weight_decay · w; w ← w - rate · v.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct SgdRule {
-    pub(crate) momentum: f32,
-    pub(crate) weight_decay: f32,
-    pub(crate) rate: f32,
-}
-
-/// g ← g + weight_decay · w; m ← β₁ · m + (1 - β₁) · g; v ← β₂ · v + (1 - β₂) · g²; w ← w -
-/// step_size · m / (√v / root + epsilon).
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct AdamRule {
-    pub(crate) betas: (f32, f32),
-    pub(crate) weight_decay: f32,
-    pub(crate) epsilon: f32,
-    /// The learning rate, corrected for a first moment that began at zero.
-    pub(crate) step_size: f32,
-    /// The same correction of the second moment.
-    pub(crate) root: f32,
-}
-
 /// Stochastic gradient descent with momentum and L2 (PyTorch's `SGD` without dampening or
 /// Nesterov).
 #[derive(Clone, Debug)]
@@ -160,17 +67,19 @@ pub struct Sgd {
     pub momentum: f32,
     /// L2 coefficient, added to the gradient.
     pub weight_decay: f32,
-    velocity: Slots,
+    /// By the position of the parameter in the variables.
+    velocity: BTreeMap<usize, Storage>,
 }
 
 impl Sgd {
     /// An optimiser without history.
     pub fn new(momentum: f32, weight_decay: f32) -> Self {
-        Self { momentum, weight_decay, velocity: Slots::new() }
+        Self { momentum, weight_decay, velocity: BTreeMap::new() }
     }
 
-    /// v ← momentum · v + g + weight_decay · w; w ← w - rate · v. Every call must name the same
-    /// parameters, each once, in the same order.
+    /// v ← momentum · v + g + weight_decay · w; w ← w - rate · v, for the parameters of
+    /// `gradients`, each named once. All others keep their values and their velocity, as those
+    /// whose gradient is `None` do in PyTorch.
     ///
     /// # Errors
     /// [`EngineError::OptimizerState`] when the history is that of other parameters,
@@ -183,7 +92,22 @@ impl Sgd {
         device: &Device,
     ) -> Result<()> {
         let Self { momentum, weight_decay, velocity } = self;
-        fit("velocity", velocity, gradients)?;
+        for gradient in gradients {
+            let length = gradient.source.len();
+            let zero = || Storage::new(vec![0.0; length]);
+            let found = velocity.entry(gradient.position).or_insert_with(zero).len();
+            if found != length {
+                let name = "velocity".to_owned();
+                return Err(EngineError::OptimizerState { name, expected: length, found });
+            }
+        }
+        let mut by_position: HashMap<usize, &mut Storage> =
+            velocity.iter_mut().map(|(position, slot)| (*position, slot)).collect();
+        let mut slot = |gradient: &Gradient<'_>| {
+            by_position.remove(&gradient.position).expect("a parameter has one gradient")
+        };
+        let velocity: &mut [&mut Storage] =
+            &mut gradients.iter().map(&mut slot).collect::<Vec<_>>();
         let rule = SgdRule { momentum: *momentum, weight_decay: *weight_decay, rate };
         match device {
             Device::Cpu(device) => {
@@ -195,17 +119,19 @@ impl Sgd {
         }
     }
 
-    /// Its history, in the order of the gradients; for checkpoints.
+    /// The velocity of every parameter that was updated, by ascending position in the variables;
+    /// for checkpoints.
     ///
     /// # Errors
     /// [`EngineError::Cuda`] when it cannot be read from the device.
-    pub fn state(&self) -> Result<State<'_>> {
-        Ok(vec![("velocity", on_host(&self.velocity)?)])
+    pub fn velocity(&self) -> Result<BTreeMap<usize, &[f32]>> {
+        self.velocity.iter().map(|(position, slot)| Ok((*position, slot.host()?))).collect()
     }
 
-    /// Puts back what [`Self::state`] gave.
-    pub fn restore(&mut self, mut take: impl FnMut(&'static str) -> Vec<Vec<f32>>) {
-        self.velocity = slots(take("velocity"));
+    /// Puts back what [`Self::velocity`] gave.
+    pub fn restore(&mut self, velocity: impl IntoIterator<Item = (usize, Vec<f32>)>) {
+        let slot = |(position, values)| (position, Storage::new(values));
+        self.velocity = velocity.into_iter().map(slot).collect();
     }
 }
 
@@ -254,11 +180,11 @@ impl Adam {
         fit("second moment", &mut self.second, gradients)?;
         self.steps += 1;
         let rule = self.rule(rate);
-        let Self { first, second, .. } = self;
+        let moments = Moments { first: &mut self.first, second: &mut self.second };
         match device {
-            Device::Cpu(_) => cpu::optim::adam_step(rule, variables, (first, second), gradients),
+            Device::Cpu(_) => cpu::optim::adam_step(rule, variables, moments, gradients),
             Device::Cuda(device) => {
-                cuda::optim::adam_step(rule, variables, (first, second), gradients, device)
+                cuda::optim::adam_step(rule, variables, moments, gradients, device)
             }
         }
     }

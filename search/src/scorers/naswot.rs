@@ -1,10 +1,36 @@
-//! Scores of architectures that are not trained.
-
 use adwp_engine::{Executor, NodeId, Op, Program, Statistics, Variables};
-use adwp_models::{Discrete, Genotype};
-use adwp_train::{BatchSource, TrainError};
+use adwp_models::{Blueprint, Choices, Discrete, Space};
+use adwp_train::{BatchSource, Context, Finished, TrainError};
 
+use crate::scorer::{Scorer, ScorerEntry};
 use crate::{Data, Result};
+
+/// NASWOT, without training.
+struct Naswot<'a> {
+    space: &'a dyn Space,
+    data: &'a Data,
+}
+
+pub(crate) const ENTRY: ScorerEntry = ScorerEntry {
+    name: "naswot",
+    about: "how well the untrained network distinguishes images",
+    is_seeded: true,
+    prepared_in: None,
+    needs: "images",
+    open: |ingredients| {
+        Some(Box::new(Naswot { space: ingredients.space, data: ingredients.data? }))
+    },
+};
+
+impl Scorer for Naswot<'_> {
+    fn name(&self) -> &'static str {
+        ENTRY.name
+    }
+
+    fn score(&mut self, choices: &Choices, _: &mut Context<'_>) -> Result<Finished<f64>> {
+        Ok(Finished::Done(naswot(&self.space.blueprint(choices)?, self.data)?))
+    }
+}
 
 /// Images of the batch, as in the publication.
 const IMAGES: usize = 128;
@@ -14,29 +40,29 @@ const IMAGES: usize = 128;
 /// agree on being active, over a batch of training images and at first values. The more it tells
 /// images apart, the larger it is.
 ///
-/// The network is that of [`Data::target`], in single precision; weights and images are the seed's.
+/// It is computed in single precision; weights and images are the seed's.
 /// A rectification that several operations read is counted once. Where two images have the same
 /// codes the determinant is 0, and the score as well: a determinant of whole numbers that is not 0
 /// is at least 1.
 ///
 /// # Errors
 /// An architecture that does not fit, images that cannot be read, a device that fails.
-pub fn naswot(genotype: &Genotype, data: &Data) -> Result<f64> {
-    let images = IMAGES.min(data.train.indices.len());
-    let net = Discrete::build(genotype, &data.target, images, None)?;
+pub fn naswot(network: &Blueprint, data: &Data) -> Result<f64> {
+    let batch = IMAGES.min(data.train.indices.len());
+    let Discrete { graph, images, .. } = network.build(batch, None)?;
     let rectified: Vec<NodeId> =
-        net.graph.nodes().filter(|(_, node)| node.op == Op::Relu).map(|(id, _)| id).collect();
+        graph.nodes().filter(|(_, node)| node.op == Op::Relu).map(|(id, _)| id).collect();
     let mut variables = Variables::new();
-    variables.initialize(&net.graph, &mut data.streams.once("naswot/weights"))?;
-    let program = Program::inference(&net.graph, &rectified, Statistics::Batch)?;
+    variables.initialize(&graph, &mut data.streams.once("naswot/weights"))?;
+    let program = Program::inference(&graph, &rectified, Statistics::Batch)?;
     let mut executor = Executor::new(program, &data.device.in_f32())?;
-    let batch =
-        BatchSource { batch: images, stored: None, ..data.train.clone() }.in_order(images)?.next();
-    let batch = batch
+    let source = BatchSource { batch, stored: None, ..data.train.clone() };
+    let first = source.in_order(batch)?.next();
+    let first = first
         .ok_or_else(|| TrainError::Settings("search: there are no training images".into()))?
         .map_err(TrainError::Data)?;
-    executor.run(&mut variables, &[(net.images, batch.feed())])?;
-    let mut kernel = Kernel::new(images);
+    executor.run(&mut variables, &[(images, first.feed())])?;
+    let mut kernel = Kernel::new(batch);
     for &id in &rectified {
         kernel.add(&executor.value(id)?);
     }
@@ -169,7 +195,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn images_that_are_not_told_apart_score_nothing() {
+    fn images_that_are_not_distinguished_score_nothing() {
         let mut kernel = Kernel::new(3);
         kernel.add(&[1.0, -1.0, 1.0, -1.0, -1.0, -1.0]);
         assert_eq!(kernel.log_determinant(), 0.0);
@@ -179,7 +205,8 @@ pub(crate) mod tests {
             .unwrap()
             .random_genotype(&data.target, 2, &mut rng)
             .unwrap();
-        assert_eq!(naswot(&genotype, &data).unwrap(), 0.0);
+        let network = Blueprint::Cells { genotype, skeleton: data.target };
+        assert_eq!(naswot(&network, &data).unwrap(), 0.0);
     }
 
     #[test]
@@ -187,8 +214,11 @@ pub(crate) mod tests {
         let data = noise(48);
         let mut rng = Streams::new(1).once("architecture");
         let space = IntensiveSpace::random(3, &mut rng).unwrap();
-        let [a, b] = [(); 2].map(|()| space.random_genotype(&data.target, 2, &mut rng).unwrap());
-        let score = |genotype, data: &Data| naswot(genotype, data).unwrap();
+        let [a, b] = [(); 2].map(|()| Blueprint::Cells {
+            genotype: space.random_genotype(&data.target, 2, &mut rng).unwrap(),
+            skeleton: data.target,
+        });
+        let score = |network, data: &Data| naswot(network, data).unwrap();
         assert_eq!(score(&a, &data), score(&a, &data));
         assert_ne!(score(&a, &data), score(&b, &data));
         let other = Data { streams: Streams::new(6), ..data.clone() };

@@ -1,0 +1,165 @@
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt,
+};
+
+use serde::{Deserialize, Serialize};
+use tract_onnx::pb::NodeProto;
+
+use super::{
+    inference::Uninferred,
+    liveness::Liveness,
+    operators, results,
+    values::{Shape, Values},
+};
+use crate::{
+    DeployError, Result,
+    onnx::{OnnxFile, is_standard_domain, node_label},
+};
+
+/// What one node costs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LayerCost {
+    /// The name of the node, or of its first result when it has none.
+    pub name: String,
+    /// The operator as ONNX calls it: `Conv`.
+    pub op: String,
+    /// The shape of its first result, at batch 1 or at the batch that the file fixes.
+    pub output_shape: Vec<usize>,
+    /// Parameters that no earlier node reads.
+    pub params: u64,
+    /// Multiply-adds of one image.
+    pub madds: u64,
+}
+
+/// What a model costs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub struct Cost {
+    /// Elements of all stored tensors that are parameters.
+    pub params: u64,
+    /// Multiply-adds of one image.
+    pub madds: u64,
+    /// Bytes of all tensors that the file stores: weights, statistics and constants, in the element
+    /// type they are stored in.
+    pub weight_bytes: u64,
+    /// The most bytes of activations that are alive at once, at batch 1 or at the batch that the
+    /// file fixes; `None` when the size of a result is not known.
+    pub peak_activation_bytes: Option<u64>,
+    /// The node that runs when they are.
+    pub peak_node: Option<String>,
+    /// The nodes in execution order, without constants.
+    pub layers: Vec<LayerCost>,
+    /// The nodes that the figures are without.
+    pub unknown: Vec<Uncounted>,
+}
+
+/// A node that could not be counted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Uncounted {
+    /// The name of the node, or of its first result when it has none.
+    pub name: String,
+    /// Its operator, with the domain when it is not the standard one.
+    pub op: String,
+    /// What is not known, in words.
+    pub reason: String,
+}
+
+impl fmt::Display for Uncounted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}): {}", self.name, self.op, self.reason)
+    }
+}
+
+/// Counts the cost of one run of any ONNX graph. `shapes` are the inputs' shapes where the file
+/// leaves them open: an open first dimension is otherwise 1, and an input with another open
+/// dimension and no shape is an error.
+///
+/// # Errors
+/// As [`cost`]; [`DeployError::OpenShape`] for an input whose shape is not determined,
+/// [`DeployError::Setting`] for a shape that belongs to no input or contradicts the file.
+pub fn cost_of_file(file: &OnnxFile, shapes: &BTreeMap<String, Vec<usize>>) -> Result<Cost> {
+    count(file, file.input_shapes(shapes)?, 1)
+}
+
+/// The cost of an image of `images` that a run takes, with `inputs` of these shapes.
+pub(crate) fn count(file: &OnnxFile, inputs: BTreeMap<&str, Shape>, images: usize) -> Result<Cost> {
+    let mut values = Values::of(file.graph(), &inputs, images);
+    let mut liveness = Liveness::of(file.graph(), &values);
+    let mut counted = HashSet::new();
+    let mut cost = Cost { weight_bytes: file.stored_bytes(), ..Cost::default() };
+    for (index, node) in file.graph().node.iter().enumerate() {
+        let shape_error = |detail| DeployError::Shape {
+            path: file.path().to_owned(),
+            node: node_label(node),
+            op: node.op_type.clone(),
+            detail,
+        };
+        if node.op_type == "Constant" && is_standard_domain(&node.domain) {
+            results::define_constant(&mut values, node).map_err(shape_error)?;
+            continue;
+        }
+        let inferred = match operators::infer(node, &values, file.opset()) {
+            Ok(inferred) => inferred,
+            Err(Uninferred::Shape(detail)) => return Err(shape_error(detail)),
+            Err(failure) => {
+                // What the file states of the results lets the nodes after this one be counted.
+                let stated = values.define_declared(node);
+                liveness.run(index, node, &values);
+                let reason = match failure {
+                    Uninferred::Unknown => "an operator that the counter does not know".to_owned(),
+                    Uninferred::Undetermined(detail) if !stated || operators::has_madds(node) => {
+                        detail
+                    }
+                    _ => continue,
+                };
+                cost.unknown.push(Uncounted { name: node_label(node), op: full_op(node), reason });
+                continue;
+            }
+        };
+        let params = inferred
+            .params
+            .iter()
+            .filter_map(|&input| values.stored(node.input.get(input)?))
+            .filter(|(root, _)| counted.insert(root.to_string()))
+            .map(|(_, elements)| elements)
+            .sum();
+        let layer = LayerCost {
+            name: node_label(node),
+            op: node.op_type.clone(),
+            output_shape: inferred.shapes.first().cloned().unwrap_or_default(),
+            params,
+            madds: inferred.madds / images.max(1) as u64,
+        };
+        results::define(&mut values, node, inferred.shapes).map_err(|shape| {
+            DeployError::TooLarge {
+                path: file.path().to_owned(),
+                detail: format!(
+                    "node `{}` ({}) gives a result of shape {shape:?}",
+                    node_label(node),
+                    node.op_type
+                ),
+            }
+        })?;
+        liveness.run(index, node, &values);
+        let too_large = || shape_error("the totals are too large to count".to_owned());
+        cost.params = cost.params.checked_add(layer.params).ok_or_else(too_large)?;
+        cost.madds = cost.madds.checked_add(layer.madds).ok_or_else(too_large)?;
+        cost.layers.push(layer);
+    }
+    if let Some((bytes, node)) = liveness.peak() {
+        cost.peak_activation_bytes = Some(bytes);
+        cost.peak_node = file.graph().node.get(node).map(node_label);
+    }
+    Ok(cost)
+}
+
+fn full_op(node: &NodeProto) -> String {
+    if is_standard_domain(&node.domain) {
+        node.op_type.clone()
+    } else {
+        format!("{}.{}", node.domain, node.op_type)
+    }
+}

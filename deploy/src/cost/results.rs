@@ -1,0 +1,102 @@
+//! What becomes known of the results of a node.
+
+use tract_onnx::pb::{NodeProto, tensor_proto::DataType};
+
+use super::{
+    fold, kinds,
+    values::{Content, LONGEST, Shape, Values, fits},
+};
+
+/// Takes in a `Constant` node.
+pub(super) fn define_constant<'a>(
+    values: &mut Values<'a>,
+    node: &'a NodeProto,
+) -> Result<(), String> {
+    let Some(name) = node.output.first() else { return Ok(()) };
+    let Some(attribute) = node.attribute.first() else {
+        return Err("it has no value".to_owned());
+    };
+    let (kind, content, dims) = match (attribute.name.as_str(), &attribute.t) {
+        ("value", Some(tensor)) => {
+            values.define_tensor(name, tensor);
+            return Ok(());
+        }
+        ("value_int", _) => (DataType::Int64, Content::Ints(vec![attribute.i]), vec![]),
+        ("value_ints", _) => {
+            (DataType::Int64, Content::Ints(attribute.ints.clone()), vec![attribute.ints.len()])
+        }
+        ("value_float", _) => (DataType::Float, Content::Reals(vec![attribute.f.into()]), vec![]),
+        ("value_floats", _) => {
+            let reals = attribute.floats.iter().map(|&value| value.into()).collect();
+            (DataType::Float, Content::Reals(reals), vec![attribute.floats.len()])
+        }
+        (other, _) => return Err(format!("a constant given as `{other}` is not supported")),
+    };
+    if dims.first().is_none_or(|&len| len <= LONGEST) {
+        values.contents.insert(name, content);
+    }
+    values.kinds.insert(name, kind);
+    values.define_stored(name, dims);
+    Ok(())
+}
+
+/// Takes in the results of `node`, which have `shapes`. The error is one that is too large.
+pub(super) fn define<'a>(
+    values: &mut Values<'a>,
+    node: &'a NodeProto,
+    shapes: Vec<Shape>,
+) -> Result<(), Shape> {
+    if let Some(shape) = shapes.iter().find(|shape| !fits(shape)) {
+        return Err(shape.clone());
+    }
+    let named = || node.output.iter().enumerate().filter(|(_, name)| !name.is_empty());
+    for (index, name) in named() {
+        values
+            .kinds
+            .extend(kinds::of_result(node, index, values).map(|kind| (name.as_str(), kind)));
+    }
+    if let Some(output) = node.output.first().filter(|name| !name.is_empty()) {
+        values.contents.extend(
+            fold::folded(node, values)
+                .filter(|content| content.len() <= LONGEST)
+                .map(|content| (output.as_str(), content)),
+        );
+        if let Some(root) = viewed(values, node) {
+            values.roots.insert(output, root);
+        }
+        // A weight that is all one value is not written out by every exporter.
+        if node.op_type == "ConstantOfShape"
+            && is_determined(values, node)
+            && let Some(shape) = shapes.first()
+        {
+            values.define_stored(output, shape.clone());
+        }
+    }
+    if is_determined(values, node) {
+        values.constants.extend(named().map(|(_, name)| name.as_str()));
+    }
+    for ((_, name), shape) in named().zip(shapes) {
+        values.shapes.insert(name, shape);
+    }
+    Ok(())
+}
+
+/// Whether the results of `node` are the same in every run.
+fn is_determined(values: &Values<'_>, node: &NodeProto) -> bool {
+    let random = node.op_type.starts_with("Random")
+        || matches!(node.op_type.as_str(), "Multinomial" | "Bernoulli");
+    !random && node.input.iter().all(|name| name.is_empty() || values.is_constant(name))
+}
+
+/// Operators whose result shows the values of their first input, perhaps in another type.
+#[rustfmt::skip]
+const VIEWS: [&str; 9] = [
+    "Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Cast", "QuantizeLinear",
+    "DequantizeLinear",
+];
+
+/// The weight that the result of `node` is another view of.
+fn viewed<'a>(values: &Values<'a>, node: &NodeProto) -> Option<&'a str> {
+    let view = VIEWS.contains(&node.op_type.as_str());
+    view.then(|| values.roots.get(node.input.first()?.as_str()).copied()).flatten()
+}

@@ -1,0 +1,130 @@
+//! What every other module relies on: a graph is complete and in order, its tensors have their
+//! values, and its operators are those of a known set.
+
+use std::{collections::HashSet, path::Path};
+
+use tract_onnx::pb::{GraphProto, OperatorSetIdProto, TensorProto, tensor_proto::DataType};
+
+use super::{
+    external,
+    tensors::{element_bits, is_standard_domain, node_label, tensor_dims, tensors},
+};
+use crate::{DeployError, Result};
+
+/// The oldest operator set of the standard domain that is read.
+pub const OLDEST_OPSET: i64 = 9;
+/// The newest operator set of the standard domain that is read.
+pub const NEWEST_OPSET: i64 = 23;
+
+pub(super) fn standard_opset(imports: &[OperatorSetIdProto], path: &Path) -> Result<i64> {
+    let opset = imports
+        .iter()
+        .find(|import| is_standard_domain(&import.domain))
+        .map(|import| import.version);
+    let Some(opset) = opset else {
+        return Err(DeployError::Truncated {
+            path: path.to_owned(),
+            detail: "it does not say which operator set it uses".to_owned(),
+        });
+    };
+    if !(OLDEST_OPSET..=NEWEST_OPSET).contains(&opset) {
+        return Err(DeployError::UnsupportedOpset {
+            path: path.to_owned(),
+            opset,
+            oldest: OLDEST_OPSET,
+            newest: NEWEST_OPSET,
+        });
+    }
+    Ok(opset)
+}
+
+/// The runtimes trust a graph to be well formed; some of them panic when it is not.
+pub(super) fn check_graph(graph: &GraphProto) -> Result<(), String> {
+    let mut defined = HashSet::new();
+    for tensor in &graph.initializer {
+        if !defined.insert(tensor.name.as_str()) {
+            return Err(format!("two initializers are called `{}`", tensor.name));
+        }
+    }
+    if !graph.sparse_initializer.is_empty() {
+        return Err("sparse initializers are not supported".to_owned());
+    }
+    let mut inputs = HashSet::new();
+    for input in &graph.input {
+        if !inputs.insert(input.name.as_str()) {
+            return Err(format!("two inputs are called `{}`", input.name));
+        }
+        defined.insert(&input.name);
+    }
+    for node in &graph.node {
+        for name in node.input.iter().filter(|name| !name.is_empty()) {
+            if !defined.contains(name.as_str()) {
+                let later = graph.node.iter().any(|other| other.output.contains(name));
+                let why = if later {
+                    "which only a later node writes: a cycle, or nodes out of order"
+                } else {
+                    "which nothing before it defines"
+                };
+                return Err(format!(
+                    "node `{}` ({}) reads `{name}`, {why}",
+                    node_label(node),
+                    node.op_type
+                ));
+            }
+        }
+        for name in node.output.iter().filter(|name| !name.is_empty()) {
+            if !defined.insert(name) {
+                return Err(format!(
+                    "node `{}` ({}) writes `{name}`, which is defined already",
+                    node_label(node),
+                    node.op_type
+                ));
+            }
+        }
+    }
+    let mut stored = Ok(());
+    tensors(graph, &mut |tensor| {
+        if stored.is_ok() {
+            stored = check_tensor(tensor);
+        }
+    });
+    stored?;
+    match graph.output.iter().find(|output| !defined.contains(output.name.as_str())) {
+        Some(output) => Err(format!("nothing defines the output `{}`", output.name)),
+        None => Ok(()),
+    }
+}
+
+fn check_tensor(tensor: &TensorProto) -> Result<(), String> {
+    let elements: usize = tensor_dims(tensor)?.iter().product();
+    let kind = DataType::try_from(tensor.data_type).map_err(|_| {
+        format!("tensor `{}` has the unknown data type {}", tensor.name, tensor.data_type)
+    })?;
+    if external::is_external(tensor) {
+        return Ok(());
+    }
+    let bits = match element_bits(kind) {
+        // Types of less than a byte are packed, and some exporters pad them.
+        Some(bits) if bits >= 8 => bits as usize,
+        _ => return Ok(()),
+    };
+    let (stored, unit) = if tensor.raw_data.is_empty() {
+        let stored = match kind {
+            DataType::Float => tensor.float_data.len(),
+            DataType::Double => tensor.double_data.len(),
+            DataType::Int64 => tensor.int64_data.len(),
+            DataType::Uint32 | DataType::Uint64 => tensor.uint64_data.len(),
+            _ => tensor.int32_data.len(),
+        };
+        (stored, elements)
+    } else {
+        (tensor.raw_data.len(), elements * (bits / 8))
+    };
+    if stored == unit {
+        return Ok(());
+    }
+    Err(format!(
+        "tensor `{}` of shape {:?} should hold {unit} values or bytes and holds {stored}",
+        tensor.name, tensor.dims
+    ))
+}

@@ -1,0 +1,507 @@
+use std::collections::HashSet;
+
+use adwp_engine::{Candidate, NodeId};
+use rand::{Rng, RngExt};
+use serde::{Deserialize, Serialize};
+
+use crate::blocks::{Builder, Weights};
+use crate::cells::Choice;
+use crate::genotype::parse;
+use crate::{
+    Blueprint, CellGenotype, CellKind, Discrete, Genotype, Heads, INPUTS, ModelError, NODES,
+    Operation, Skeleton, edge,
+};
+
+use super::{Choices, Decision, Space};
+
+/// An operation applied to an earlier node of the cell: 0 and 1 are the cell's inputs, 2 is the
+/// first intermediate node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pair {
+    /// The node read.
+    pub input: usize,
+    /// What is done to it.
+    pub op: Operation,
+}
+
+impl Choice for Pair {
+    fn input(self) -> usize {
+        self.input
+    }
+
+    fn operation(self) -> &'static str {
+        self.op.name()
+    }
+
+    fn is_identity(self) -> bool {
+        self.op == Operation::Identity
+    }
+
+    fn build(
+        self,
+        b: &mut Builder,
+        name: &str,
+        x: NodeId,
+        stride: usize,
+        weights: Weights,
+    ) -> Result<Option<NodeId>, ModelError> {
+        Ok(b.operation(name, self.op, x, stride, weights)?)
+    }
+}
+
+/// For each intermediate node the K pairs it may sum, sorted.
+pub type IntensiveCell = Vec<Vec<Pair>>;
+
+const SCHEMA: &str = "adwp/space/1";
+
+/// The intensive space O* (section 3.1.2): for every intermediate node of normal and reduction
+/// cells the K most likely pairs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IntensiveSpace {
+    schema: String,
+    /// Candidates in normal cells.
+    pub normal: IntensiveCell,
+    /// Candidates in reduction cells.
+    pub reduction: IntensiveCell,
+}
+
+impl IntensiveSpace {
+    /// A space from its candidates, checked as [`Self::from_json`] checks.
+    pub fn new(normal: IntensiveCell, reduction: IntensiveCell) -> Result<Self, ModelError> {
+        let space = Self { schema: SCHEMA.to_owned(), normal, reduction };
+        space.validate()?;
+        Ok(space)
+    }
+
+    /// Takes the `k` most probable connecting pairs of every intermediate node.
+    ///
+    /// `probabilities` holds the softmax of each edge, `[EDGES, operations]` row-major. Ties go to
+    /// the earlier pair.
+    pub fn derive_cell(probabilities: &[f32], k: usize) -> IntensiveCell {
+        (0..NODES)
+            .map(|node| {
+                let mut pairs: Vec<(f32, Pair)> = (0..node + 2)
+                    .flat_map(|input| Operation::CONNECTING.map(|op| Pair { input, op }))
+                    .map(|pair| {
+                        (
+                            probabilities
+                                [edge(node, pair.input) * Operation::ALL.len() + pair.op.index()],
+                            pair,
+                        )
+                    })
+                    .collect();
+                // A stable sort: equal probabilities keep the order of the pairs.
+                pairs.sort_by(|a, b| b.0.total_cmp(&a.0));
+                let mut chosen: Vec<Pair> =
+                    pairs.into_iter().take(k).map(|(_, pair)| pair).collect();
+                chosen.sort_unstable();
+                chosen
+            })
+            .collect()
+    }
+
+    /// `k` pairs drawn evenly for every node: the space without a search, for comparison and tests.
+    pub fn random(k: usize, rng: &mut impl Rng) -> Result<Self, ModelError> {
+        let mut cell = || {
+            let probabilities: Vec<f32> =
+                (0..crate::EDGES * Operation::ALL.len()).map(|_| rng.random()).collect();
+            Self::derive_cell(&probabilities, k)
+        };
+        Self::new(cell(), cell())
+    }
+
+    /// The candidates of one kind of cell.
+    pub fn cell(&self, kind: CellKind) -> &IntensiveCell {
+        match kind {
+            CellKind::Normal => &self.normal,
+            CellKind::Reduction => &self.reduction,
+        }
+    }
+
+    /// K: how many pairs each node chooses from.
+    pub fn width(&self) -> usize {
+        self.normal[0].len()
+    }
+
+    /// Reads `space.json`.
+    pub fn from_json(text: &str) -> Result<Self, ModelError> {
+        let space: Self = parse(text, "intensive space", SCHEMA)?;
+        space.validate()?;
+        Ok(space)
+    }
+
+    /// The text of `space.json`.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("a space has only strings and numbers") + "\n"
+    }
+
+    fn validate(&self) -> Result<(), ModelError> {
+        for (kind, cell) in [("normal", &self.normal), ("reduction", &self.reduction)] {
+            let fail = |message: String| {
+                Err(ModelError::Invalid(format!("intensive space: {kind}: {message}")))
+            };
+            if cell.len() != NODES {
+                return fail(format!("{} nodes, expected {NODES}", cell.len()));
+            }
+            for (node, pairs) in cell.iter().enumerate() {
+                check_pairs(node, pairs).or_else(fail)?;
+                if pairs.len() < 2 || pairs.len() != self.normal[0].len() {
+                    return fail(format!(
+                        "node {node} has {} candidates; every node needs the same number, at \
+                         least 2",
+                        pairs.len()
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps the `keep` most probable pairs of every node of every cell (section 3.2.2).
+    ///
+    /// `probabilities` holds for every cell the softmax over the candidates of each node, `[NODES,
+    /// K]` row-major.
+    pub fn discretize(
+        &self,
+        skeleton: &Skeleton,
+        probabilities: &[Vec<f32>],
+        keep: usize,
+    ) -> Result<Genotype, ModelError> {
+        let k = self.width();
+        let cells = skeleton.cells().into_iter().zip(probabilities).map(|(site, probabilities)| {
+            let nodes =
+                self.cell(site.kind).iter().zip(probabilities.chunks_exact(k)).map(|(pairs, p)| {
+                    let mut order: Vec<usize> = (0..k).collect();
+                    order.sort_by(|&a, &b| p[b].total_cmp(&p[a]));
+                    let mut chosen: Vec<Pair> =
+                        order.into_iter().take(keep).map(|i| pairs[i]).collect();
+                    chosen.sort_unstable();
+                    chosen
+                });
+            CellGenotype { kind: site.kind, nodes: nodes.collect() }
+        });
+        Genotype::new(cells.collect())
+    }
+
+    /// An architecture of this space drawn evenly: `keep` of each node's candidates.
+    pub fn random_genotype(
+        &self,
+        skeleton: &Skeleton,
+        keep: usize,
+        rng: &mut impl Rng,
+    ) -> Result<Genotype, ModelError> {
+        let mut draw = || (0..NODES * self.width()).map(|_| rng.random()).collect();
+        let scores: Vec<Vec<f32>> = (0..skeleton.cells).map(|_| draw()).collect();
+        self.discretize(skeleton, &scores, keep)
+    }
+}
+
+/// Cells of the DARTS space whose nodes sum `keep` of some candidates, in networks of one size. The
+/// decisions are those of the nodes of all cells, from the image on.
+#[derive(Clone, Debug)]
+pub struct Intensive {
+    normal: IntensiveCell,
+    reduction: IntensiveCell,
+    skeleton: Skeleton,
+    decisions: Vec<Decision>,
+}
+
+impl Intensive {
+    /// An intensive space for networks of `skeleton`.
+    ///
+    /// # Errors
+    /// When nodes have fewer candidates than they are to keep, or the sizes make no network.
+    pub fn new(space: IntensiveSpace, skeleton: Skeleton, keep: usize) -> Result<Self, ModelError> {
+        Self::of_cells([space.normal, space.reduction], skeleton, keep)
+    }
+
+    /// The original space: nodes choose from all operations on all earlier states.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn original(skeleton: Skeleton, keep: usize) -> Result<Self, ModelError> {
+        let every = |input| Operation::CONNECTING.map(|op| Pair { input, op });
+        let cell: IntensiveCell =
+            (0..NODES).map(|node| (0..node + INPUTS).flat_map(every).collect()).collect();
+        Self::of_cells([cell.clone(), cell], skeleton, keep)
+    }
+
+    fn of_cells(
+        [normal, reduction]: [IntensiveCell; 2],
+        skeleton: Skeleton,
+        keep: usize,
+    ) -> Result<Self, ModelError> {
+        skeleton.validate()?;
+        let fewest = normal.iter().chain(&reduction).map(Vec::len).min().unwrap_or(0);
+        if !(1..=fewest).contains(&keep) {
+            return Err(ModelError::Invalid(format!(
+                "a node cannot sum {keep} pairs: the first one has {fewest} to choose from"
+            )));
+        }
+        let mut space = Self { normal, reduction, skeleton, decisions: Vec::new() };
+        let sites = skeleton.cells();
+        let options = sites.iter().flat_map(|site| space.cell(site.kind).iter().map(Vec::len));
+        space.decisions = options.map(|options| Decision { options, keep }).collect();
+        Ok(space)
+    }
+
+    fn cell(&self, kind: CellKind) -> &IntensiveCell {
+        match kind {
+            CellKind::Normal => &self.normal,
+            CellKind::Reduction => &self.reduction,
+        }
+    }
+
+    /// The architecture of choices, which may keep more or fewer candidates than `keep`.
+    ///
+    /// # Errors
+    /// When a candidate is chosen that there is not, or none.
+    pub fn genotype(&self, choices: &Choices) -> Result<Genotype, ModelError> {
+        let mut nodes = choices.0.iter();
+        let cells = self.skeleton.cells().into_iter().map(|site| {
+            let node = |candidates: &Vec<Pair>| {
+                let kept = nodes.next().map_or(&[][..], Vec::as_slice);
+                kept.iter().filter_map(|&option| candidates.get(option).copied()).collect()
+            };
+            let nodes = self.cell(site.kind).iter().map(node).collect();
+            CellGenotype { kind: site.kind, nodes }
+        });
+        Genotype::new(cells.collect())
+    }
+
+    /// The choices of an architecture.
+    ///
+    /// # Errors
+    /// When it has another number of cells, or a pair that its node cannot choose.
+    pub fn choices(&self, genotype: &Genotype) -> Result<Choices, ModelError> {
+        let outside = || ModelError::Invalid("the genotype is not of this space".into());
+        if genotype.cells.len() != self.skeleton.cells {
+            return Err(outside());
+        }
+        let mut choices = Vec::with_capacity(self.decisions.len());
+        for cell in &genotype.cells {
+            for (candidates, pairs) in self.cell(cell.kind).iter().zip(&cell.nodes) {
+                let option = |pair| candidates.iter().position(|candidate| candidate == pair);
+                let options: Option<Vec<usize>> = pairs.iter().map(option).collect();
+                let mut options = options.ok_or_else(outside)?;
+                options.sort_unstable();
+                choices.push(options);
+            }
+        }
+        Ok(Choices(choices))
+    }
+}
+
+impl Space for Intensive {
+    fn name(&self) -> &'static str {
+        "intensive"
+    }
+
+    fn decisions(&self) -> &[Decision] {
+        &self.decisions
+    }
+
+    fn option(&self, candidate: Candidate) -> (usize, usize) {
+        (candidate.cell * NODES + candidate.node - INPUTS, candidate.place)
+    }
+
+    fn terms(&self, node: usize) -> usize {
+        self.decisions[node - INPUTS].keep
+    }
+
+    /// For each cell what its nodes compute of its inputs, written out and sorted: the order of the
+    /// nodes is only an order of channels.
+    fn key(&self, choices: &Choices) -> String {
+        let mut kept = choices.0.iter();
+        let cells = self.skeleton.cells().into_iter().map(|site| {
+            let mut states = vec!["a".to_owned(), "b".to_owned()];
+            for candidates in self.cell(site.kind) {
+                let terms = kept.next().into_iter().flatten().map(|&option| candidates[option]);
+                let mut terms: Vec<String> =
+                    terms.map(|pair| format!("{}({})", pair.op, states[pair.input])).collect();
+                terms.sort_unstable();
+                states.push(terms.join("+"));
+            }
+            states[INPUTS..].sort_unstable();
+            states[INPUTS..].join(",")
+        });
+        cells.collect::<Vec<_>>().join("/")
+    }
+
+    /// Its genotype, on one line.
+    fn text(&self, choices: &Choices) -> String {
+        let genotype = self.genotype(choices).expect("choices of this space are a genotype");
+        serde_json::to_string(&genotype).expect("a genotype has only strings and numbers")
+    }
+
+    fn parse(&self, text: &str) -> Result<Choices, ModelError> {
+        let choices = self.choices(&Genotype::from_json(text)?)?;
+        self.validate(&choices)?;
+        Ok(choices)
+    }
+
+    fn blueprint(&self, choices: &Choices) -> Result<Blueprint, ModelError> {
+        Ok(Blueprint::Cells { genotype: self.genotype(choices)?, skeleton: self.skeleton })
+    }
+
+    fn build(
+        &self,
+        choices: &Choices,
+        batch: usize,
+        heads: Option<Heads>,
+    ) -> Result<Discrete, ModelError> {
+        Discrete::build(&self.genotype(choices)?, &self.skeleton, batch, heads)
+    }
+}
+
+/// Checks that the pairs of intermediate node `node` read earlier nodes, connect, and are distinct.
+pub(crate) fn check_pairs(node: usize, pairs: &[Pair]) -> Result<(), String> {
+    let mut seen = HashSet::new();
+    for pair in pairs {
+        if pair.input >= node + 2 {
+            return Err(format!("node {node} reads node {}, which is not before it", pair.input));
+        }
+        if pair.op == Operation::Zero {
+            return Err(format!("node {node} has a zero operation, which connects nothing"));
+        }
+        if !seen.insert(pair) {
+            return Err(format!("node {node} has {} of node {} twice", pair.op, pair.input));
+        }
+    }
+    Ok(())
+}
+
+/// Stability s(a, b) of two intensive spaces (equation 2): 1 - changed pairs / all pairs, over both
+/// kinds of cells.
+pub fn stability(a: &IntensiveSpace, b: &IntensiveSpace) -> f64 {
+    let (mut kept, mut total) = (0, 0);
+    for (a, b) in [(&a.normal, &b.normal), (&a.reduction, &b.reduction)] {
+        for (a, b) in a.iter().zip(b) {
+            total += b.len();
+            kept += b.iter().filter(|pair| a.contains(pair)).count();
+        }
+    }
+    kept as f64 / total as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Stem;
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+
+    #[test]
+    fn stability_counts_changed_pairs() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let a = IntensiveSpace::random(6, &mut rng).unwrap();
+        assert_eq!(stability(&a, &a), 1.0);
+        let mut b = a.clone();
+        let unused = (0..2)
+            .flat_map(|input| Operation::CONNECTING.map(|op| Pair { input, op }))
+            .find(|p| !a.normal[0].contains(p));
+        b.normal[0][0] = unused.unwrap();
+        assert_eq!(stability(&a, &b), 1.0 - 1.0 / 48.0);
+    }
+
+    #[test]
+    fn deriving_takes_the_most_probable_and_never_zero() {
+        let mut p = vec![0.0; crate::EDGES * 8];
+        p[edge(1, 2) * 8 + Operation::Identity.index()] = 0.9;
+        p[edge(1, 0) * 8 + Operation::Zero.index()] = 1.0;
+        p[edge(1, 1) * 8 + Operation::MaxPool3x3.index()] = 0.8;
+        let cell = IntensiveSpace::derive_cell(&p, 2);
+        assert_eq!(
+            cell[1],
+            [
+                Pair { input: 1, op: Operation::MaxPool3x3 },
+                Pair { input: 2, op: Operation::Identity }
+            ]
+        );
+        assert_eq!(
+            cell[0],
+            [
+                Pair { input: 0, op: Operation::SepConv3x3 },
+                Pair { input: 0, op: Operation::SepConv5x5 }
+            ],
+            "ties in order"
+        );
+    }
+
+    #[test]
+    fn json_round_trip_and_rejections() {
+        let space = IntensiveSpace::random(6, &mut ChaCha8Rng::seed_from_u64(2)).unwrap();
+        let text = space.to_json();
+        assert_eq!(IntensiveSpace::from_json(&text).unwrap(), space);
+        let wrong = |from: &str, to: &str| {
+            IntensiveSpace::from_json(&text.replacen(from, to, 1)).unwrap_err().to_string()
+        };
+        assert!(wrong("adwp/space/1", "adwp/space/9").contains("unknown schema"));
+        assert!(wrong("\"normal\"", "\"normall\"").contains("normall"));
+        assert!(wrong("\"input\": 0", "\"input\": 7").contains("not before it"));
+    }
+
+    const SKELETON: Skeleton =
+        Skeleton { stem: Stem::Cifar, cells: 4, channels: 2, classes: 2, image: [1, 8, 8] };
+
+    fn intensive() -> Intensive {
+        let space = IntensiveSpace::random(5, &mut ChaCha8Rng::seed_from_u64(3)).unwrap();
+        Intensive::new(space, SKELETON, 2).unwrap()
+    }
+
+    #[test]
+    fn architectures_are_values() {
+        let (space, mut rng) = (intensive(), ChaCha8Rng::seed_from_u64(4));
+        let [a, b] = [(); 2].map(|()| space.sample(&mut rng));
+        for choices in [&a, &b] {
+            space.validate(choices).unwrap();
+            assert_eq!(&space.parse(&space.text(choices)).unwrap(), choices);
+            assert_eq!(&space.decode(&space.encode(choices)), choices);
+            assert_eq!(space.choices(&space.genotype(choices).unwrap()).unwrap(), *choices);
+        }
+        let distance = |a: &Choices, b: &Choices| {
+            a.0.iter().zip(&b.0).flat_map(|(a, b)| a.iter().filter(|&o| !b.contains(o))).count()
+        };
+        let mutated = space.mutate(&a, &mut rng);
+        space.validate(&mutated).unwrap();
+        assert_eq!(distance(&a, &mutated), 1);
+        let neighbours = space.neighbours(&a);
+        assert_eq!(neighbours.len(), 16 * 2 * 3);
+        assert!(neighbours.iter().all(|other| distance(&a, other) == 1));
+        assert!(neighbours.contains(&mutated));
+        let crossed = space.cross_over(&a, &b, &mut rng);
+        assert!(crossed.0.iter().zip(a.0.iter().zip(&b.0)).all(|(c, (a, b))| c == a || c == b));
+        assert!(crossed != a && crossed != b);
+        let mut wrong = a.clone();
+        wrong.0[3] = vec![1, 0];
+        assert!(space.validate(&wrong).unwrap_err().to_string().contains("decision 3"));
+        wrong.0[3] = vec![1, 5];
+        assert!(space.validate(&wrong).is_err());
+    }
+
+    #[test]
+    fn the_order_of_nodes_is_only_an_order_of_channels() {
+        let space = Intensive::original(SKELETON, 1).unwrap();
+        // Two nodes that read the cell's inputs alone, in both orders; the others alike.
+        let choices = |first: usize, second: usize| {
+            Choices((0..16).map(|i| vec![[first, second, 0, 0][i % NODES]]).collect())
+        };
+        let key = |choices| space.key(&choices);
+        assert_eq!(key(choices(1, 4)), key(choices(4, 1)));
+        assert_ne!(key(choices(1, 4)), key(choices(1, 5)));
+    }
+
+    #[test]
+    fn candidates_of_the_widest_network_stand_for_options() {
+        let space = intensive();
+        let widest = space.genotype(&space.widest()).unwrap();
+        for (_, node) in space.build(&space.widest(), 1, None).unwrap().graph.nodes() {
+            let Some(candidate) = node.owner.candidate() else { continue };
+            let (decision, option) = space.option(candidate);
+            let pair = widest.cells[decision / NODES].nodes[decision % NODES][option];
+            assert_eq!((pair.input, pair.op.name()), (candidate.input, candidate.operation));
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Search spaces: sets of architectures, each a list of decisions.
+
+mod choices;
+mod intensive;
+mod member;
+mod nas_bench_201;
+
+use std::fmt;
+
+use adwp_engine::Candidate;
+use rand::{Rng, RngExt};
+
+use crate::{Blueprint, Discrete, Heads, ModelError, Skeleton};
+
+pub use choices::{Choices, Decision};
+pub(crate) use intensive::check_pairs;
+pub use intensive::{Intensive, IntensiveCell, IntensiveSpace, Pair, stability};
+pub use member::Member;
+pub use nas_bench_201::NasBench201;
+
+/// A set of architectures for one size of network. An architecture is a value, [`Choices`]; what
+/// differs from space to space is which architectures are the same, how they are written and what
+/// network they are.
+pub trait Space: Send + Sync {
+    /// Name of the space.
+    fn name(&self) -> &'static str;
+
+    /// The decisions of an architecture.
+    fn decisions(&self) -> &[Decision];
+
+    /// The decision, and which of its options, that a candidate of the network of
+    /// [`Self::widest`] stands for. Candidates of several cells may stand for one.
+    fn option(&self, candidate: Candidate) -> (usize, usize);
+
+    /// How many values state `node` of a cell sums at most in an architecture of the space.
+    fn terms(&self, node: usize) -> usize;
+
+    /// A text that is equal for architectures whose networks compute the same.
+    fn key(&self, choices: &Choices) -> String;
+
+    /// The text that people and tables know an architecture by.
+    fn text(&self, choices: &Choices) -> String;
+
+    /// The architecture of a [`Self::text`].
+    ///
+    /// # Errors
+    /// When the text is none of an architecture of this space.
+    fn parse(&self, text: &str) -> Result<Choices, ModelError>;
+
+    /// The network of an architecture, to be built, retrained, exported. The architecture may keep
+    /// more options than one of the space does: its nodes then sum them all.
+    ///
+    /// # Errors
+    /// When the choices are not of this space.
+    fn blueprint(&self, choices: &Choices) -> Result<Blueprint, ModelError>;
+
+    /// [`Self::blueprint`], built for a batch size: for training with the heads given, else for
+    /// inference.
+    ///
+    /// # Errors
+    /// When the choices are not of this space.
+    fn build(
+        &self,
+        choices: &Choices,
+        batch: usize,
+        heads: Option<Heads>,
+    ) -> Result<Discrete, ModelError>;
+
+    /// The architecture that keeps every option: its network has all parameters of all others,
+    /// under the same names.
+    fn widest(&self) -> Choices {
+        Choices(self.decisions().iter().map(|decision| (0..decision.options).collect()).collect())
+    }
+
+    /// Checks that an architecture is one of this space.
+    ///
+    /// # Errors
+    /// When it has another number of decisions, or one keeps other options than it may.
+    fn validate(&self, choices: &Choices) -> Result<(), ModelError> {
+        choices.check(self.decisions())
+    }
+
+    /// An architecture drawn evenly.
+    fn sample(&self, rng: &mut dyn Rng) -> Choices {
+        Choices(self.decisions().iter().map(|decision| decision.sample(rng)).collect())
+    }
+
+    /// Another architecture, which differs in one option of one decision, both drawn evenly.
+    ///
+    /// # Panics
+    /// When no decision has an option to spare.
+    fn mutate(&self, choices: &Choices, rng: &mut dyn Rng) -> Choices {
+        let free: Vec<usize> = choices::open(self.decisions()).collect();
+        let place = free[rng.random_range(0..free.len())];
+        choices.exchanged(place, self.decisions()[place], rng)
+    }
+
+    /// An architecture that has each decision from one of two others, drawn evenly.
+    fn cross_over(&self, a: &Choices, b: &Choices, rng: &mut dyn Rng) -> Choices {
+        let either = |(a, b): (&Vec<usize>, &Vec<usize>)| if rng.random() { a } else { b }.clone();
+        Choices(a.0.iter().zip(&b.0).map(either).collect())
+    }
+
+    /// All architectures that differ in one option of one decision.
+    fn neighbours(&self, choices: &Choices) -> Vec<Choices> {
+        let changed = |place: usize| choices.all_exchanged(place, self.decisions()[place]);
+        choices::open(self.decisions()).flat_map(changed).collect()
+    }
+
+    /// An architecture as numbers for predictors: for each decision one value an option, 1 where it
+    /// is kept and else 0.
+    fn encode(&self, choices: &Choices) -> Vec<f32> {
+        let row = |(decision, kept): (&Decision, &Vec<usize>)| -> Vec<f32> {
+            let value = |option| f32::from(u8::from(kept.contains(&option)));
+            (0..decision.options).map(value).collect()
+        };
+        self.decisions().iter().zip(&choices.0).flat_map(row).collect()
+    }
+
+    /// The architecture nearest to numbers as [`Self::encode`] gives them: each decision keeps the
+    /// options of the largest values, the first of equals.
+    ///
+    /// # Panics
+    /// When there are not as many values as options.
+    fn decode(&self, values: &[f32]) -> Choices {
+        let mut rest = values;
+        let kept = self.decisions().iter().map(|decision| {
+            let (row, later) = rest.split_at(decision.options);
+            rest = later;
+            decision.largest(row)
+        });
+        let choices = Choices(kept.collect());
+        assert!(rest.is_empty(), "as many values as options");
+        choices
+    }
+}
+
+/// A space that is known by its name and the sizes of its networks alone.
+pub struct NamedSpace {
+    /// What files and the command line call it.
+    pub name: &'static str,
+    /// Sizes of the networks that its publication trained.
+    pub published: Skeleton,
+    /// The space of networks of given sizes.
+    ///
+    /// # Errors
+    /// When there are no networks of these sizes.
+    pub open: fn(Skeleton) -> Result<Box<dyn Space>, ModelError>,
+}
+
+impl PartialEq for NamedSpace {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for NamedSpace {}
+
+impl fmt::Debug for NamedSpace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// Every space that has a name.
+pub static SPACES: &[&NamedSpace] = &[&nas_bench_201::SPACE];
+
+/// The space of a name.
+///
+/// # Errors
+/// When there is none of this name; the error lists those there are.
+pub fn find(name: &str) -> Result<&'static NamedSpace, ModelError> {
+    SPACES.iter().copied().find(|space| space.name == name).ok_or_else(|| {
+        let known: Vec<&str> = SPACES.iter().map(|space| space.name).collect();
+        ModelError::Invalid(format!("unknown space {name:?}; known are {}", known.join(", ")))
+    })
+}

@@ -1,0 +1,552 @@
+//! The loop of every search that scores architectures one by one.
+
+use std::collections::HashSet;
+use std::time::Instant;
+
+use adwp_models::{Choices, Decision, Space};
+use adwp_train::{Context, Finished, Streams};
+use rand::Rng;
+use serde_json::{Map, Value};
+
+use crate::scorer::Scorer;
+use crate::strategy::Strategy;
+use crate::trials::{Record, Trial};
+use crate::{Result, SearchError};
+
+/// The record of a search in the folder of its run.
+pub const TRIALS: &str = "trials.jsonl";
+
+/// How often a strategy is asked for an architecture that was not scored before.
+const ASKS: usize = 100;
+
+/// How many architectures are drawn when it has found none.
+const SAMPLES: usize = 1000;
+
+/// The largest number of architectures of a space that are looked through, one by one, when none
+/// was drawn.
+const LISTED: u64 = 1 << 20;
+
+/// What a search consists of.
+pub struct Exploration<'a> {
+    /// Where architectures come from.
+    pub space: &'a dyn Space,
+    /// Which of them are scored.
+    pub strategy: &'a mut dyn Strategy,
+    /// What they are worth.
+    pub scorer: &'a mut dyn Scorer,
+    /// When it ends.
+    pub stop: StopRule,
+    /// Random numbers of the run.
+    pub streams: Streams,
+    /// What else decides the trials, such as settings: kept in the record, and compared when the
+    /// search is resumed.
+    pub origin: Map<String, Value>,
+}
+
+/// When a search ends: as soon as one of these is reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct StopRule {
+    /// Architectures scored.
+    pub evaluations: Option<usize>,
+    /// Minutes of scoring, over all sessions.
+    pub minutes: Option<f64>,
+    /// Epochs of training that the scores took.
+    pub epochs: Option<usize>,
+}
+
+/// The result of a search.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Explored {
+    /// The trial of the highest score; of equal scores the earlier.
+    pub best: Trial,
+    /// All trials, in order.
+    pub trials: Vec<Trial>,
+}
+
+/// Scores architectures until the stop rule ends it or the space is exhausted. No two of them have
+/// the same key. Every trial is a line of `trials.jsonl`; a search that was interrupted or killed
+/// and is resumed has the same trials as one that was not.
+///
+/// # Errors
+/// [`SearchError::Input`] for a stop rule that ends nothing and for a record of another search;
+/// those of the scorer.
+pub fn explore(
+    exploration: Exploration<'_>,
+    context: &mut Context<'_>,
+) -> Result<Finished<Explored>> {
+    let finished = drive(exploration, context);
+    context.reporter.phase_end();
+    finished
+}
+
+fn drive(exploration: Exploration<'_>, context: &mut Context<'_>) -> Result<Finished<Explored>> {
+    let Exploration { space, strategy, scorer, stop, streams, mut origin } = exploration;
+    stop.validate(scorer)?;
+    for (key, name) in
+        [("space", space.name()), ("strategy", strategy.name()), ("scorer", scorer.name())]
+    {
+        origin.insert(key.into(), name.into());
+    }
+    let (mut record, mut trials) =
+        Record::open(context.run.file(TRIALS), context.resume, &origin, space)?;
+    trials.iter().for_each(|trial| strategy.tell(trial));
+    let mut keys: HashSet<String> = trials.iter().map(|trial| trial.key.clone()).collect();
+    let known = trials.len();
+    if known > 0 {
+        context.reporter.message(&format!("search: continuing after {known} architectures"));
+    }
+    if !stop.is_reached(&trials, scorer) && scorer.prepare(context)? == Finished::Interrupted {
+        return Ok(Finished::Interrupted);
+    }
+    while !stop.is_reached(&trials, scorer) {
+        // A session scores at least one, so that the shortest one makes progress.
+        if trials.len() > known && context.interrupt.is_requested() {
+            return Ok(Finished::Interrupted);
+        }
+        let number = trials.len();
+        let mut rng = streams.at("explore", number, 0);
+        let Some(choices) = next(space, strategy, &keys, &mut rng) else {
+            let text = format!("search: no architecture of the space is left after {number}");
+            context.reporter.message(&text);
+            break;
+        };
+        let start = Instant::now();
+        let Finished::Done(score) = scorer.score(&choices, context)? else {
+            return Ok(Finished::Interrupted);
+        };
+        let (key, text) = (space.key(&choices), space.text(&choices));
+        if !score.is_finite() {
+            let scorer = scorer.name();
+            return Err(SearchError::Input(format!("{scorer}: the score of {text} is {score}")));
+        }
+        let seconds = start.elapsed().as_secs_f64();
+        let trial = Trial { number, choices, key, text, score, seconds };
+        record.add(&trial)?;
+        strategy.tell(&trial);
+        keys.insert(trial.key.clone());
+        trials.push(trial);
+        let done = trials.len();
+        let total = stop.evaluations.unwrap_or(done);
+        context.reporter.aside("search: architecture", done, total);
+    }
+    let best = trials.iter().reduce(|a, b| if b.score > a.score { b } else { a });
+    let best = best.expect("every stop rule lets one architecture be scored").clone();
+    Ok(Finished::Done(Explored { best, trials }))
+}
+
+impl StopRule {
+    /// Checks that it ends a search with this scorer, and not before the first trial.
+    fn validate(&self, scorer: &dyn Scorer) -> Result<()> {
+        let fail = |message: String| Err(SearchError::Input(message));
+        let (name, needed) = (scorer.name(), scorer.epochs());
+        match *self {
+            Self { evaluations: None, minutes: None, epochs: None } => {
+                fail("a search needs an end: evaluations, minutes or epochs".into())
+            }
+            Self { evaluations: Some(0), .. } => fail("evaluations must be at least 1".into()),
+            Self { minutes: Some(minutes), .. } if !(minutes > 0.0 && minutes.is_finite()) => {
+                fail(format!("minutes = {minutes} is not a number above 0"))
+            }
+            Self { epochs: Some(_), .. } if needed == 0 => {
+                fail(format!("epochs end no search by {name}, which trains no architecture"))
+            }
+            Self { epochs: Some(epochs), .. } if epochs < needed => {
+                fail(format!("epochs = {epochs}: {name} takes {needed} for one architecture"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn is_reached(&self, trials: &[Trial], scorer: &dyn Scorer) -> bool {
+        let seconds = || trials.iter().map(|trial| trial.seconds).sum::<f64>();
+        self.evaluations.is_some_and(|most| trials.len() >= most)
+            || self.minutes.is_some_and(|most| seconds() >= 60.0 * most)
+            || self.epochs.is_some_and(|most| (trials.len() + 1) * scorer.epochs() > most)
+    }
+}
+
+/// An architecture whose key is not among `keys`; `None` when there is none left. A duplicate is
+/// not scored and counts nowhere: the strategy is asked again, then architectures are drawn, then
+/// all are looked through.
+fn next(
+    space: &dyn Space,
+    strategy: &mut dyn Strategy,
+    keys: &HashSet<String>,
+    rng: &mut dyn Rng,
+) -> Option<Choices> {
+    let is_new = |choices: &Choices| !keys.contains(&space.key(choices));
+    (0..ASKS)
+        .map(|_| strategy.ask(space, rng))
+        .find(is_new)
+        .or_else(|| (0..SAMPLES).map(|_| space.sample(rng)).find(is_new))
+        .or_else(|| every(space.decisions())?.find(is_new))
+}
+
+/// Every architecture, in order; `None` where there are too many.
+fn every(decisions: &[Decision]) -> Option<impl Iterator<Item = Choices>> {
+    let kept: Vec<Vec<Vec<usize>>> = decisions
+        .iter()
+        .map(|decision| (decision.options < 64).then(|| subsets(decision)))
+        .collect::<Option<_>>()?;
+    let count = kept
+        .iter()
+        .try_fold(1u64, |count, kept| count.checked_mul(kept.len() as u64))
+        .filter(|&count| count <= LISTED)?;
+    Some((0..count).map(move |mut number| {
+        Choices(
+            kept.iter()
+                .map(|kept| {
+                    let choice = kept[(number % kept.len() as u64) as usize].clone();
+                    number /= kept.len() as u64;
+                    choice
+                })
+                .collect(),
+        )
+    }))
+}
+
+/// The ways to keep options of a decision.
+fn subsets(decision: &Decision) -> Vec<Vec<usize>> {
+    let mut subsets = vec![Vec::new()];
+    for _ in 0..decision.keep {
+        subsets = subsets
+            .into_iter()
+            .flat_map(|kept: Vec<usize>| {
+                let first = kept.last().map_or(0, |last| last + 1);
+                (first..decision.options).map(move |option| [&kept[..], &[option]].concat())
+            })
+            .collect();
+    }
+    subsets
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::StrategySettings;
+    use crate::registry::strategy;
+    use adwp_engine::Candidate;
+    use adwp_models::{Blueprint, Discrete, Heads, ModelError};
+    use adwp_train::{Interrupt, Progress, Reporter, RunDir};
+    use std::fs;
+    use std::path::Path;
+
+    /// Decisions between five options, the first two of which compute the same.
+    struct Toy {
+        decisions: Vec<Decision>,
+    }
+
+    impl Toy {
+        fn new(decisions: usize) -> Self {
+            Self { decisions: vec![Decision { options: 5, keep: 1 }; decisions] }
+        }
+    }
+
+    impl Space for Toy {
+        fn option(&self, _: Candidate) -> (usize, usize) {
+            unreachable!("nothing is built")
+        }
+
+        fn name(&self) -> &'static str {
+            "toy"
+        }
+
+        fn decisions(&self) -> &[Decision] {
+            &self.decisions
+        }
+
+        fn key(&self, choices: &Choices) -> String {
+            choices.0.iter().map(|kept| kept[0].max(1).to_string()).collect()
+        }
+
+        fn text(&self, choices: &Choices) -> String {
+            choices.0.iter().map(|kept| kept[0].to_string()).collect()
+        }
+
+        fn parse(&self, text: &str) -> Result<Choices, ModelError> {
+            let digit = |c: char| c.to_digit(5).map(|digit| vec![digit as usize]);
+            let choices = text.chars().map(digit).collect::<Option<_>>();
+            choices.map(Choices).ok_or_else(|| ModelError::Invalid(format!("{text:?}")))
+        }
+
+        fn blueprint(&self, _: &Choices) -> Result<Blueprint, ModelError> {
+            unreachable!("nothing is built")
+        }
+
+        fn build(&self, _: &Choices, _: usize, _: Option<Heads>) -> Result<Discrete, ModelError> {
+            unreachable!("nothing is built")
+        }
+    }
+
+    /// The sum of what every decision adds; the best architecture is found only by luck.
+    #[derive(Default)]
+    struct Additive {
+        scored: Vec<String>,
+        epochs: usize,
+    }
+
+    impl Scorer for Additive {
+        fn name(&self) -> &'static str {
+            "additive"
+        }
+
+        fn score(&mut self, choices: &Choices, _: &mut Context<'_>) -> Result<Finished<f64>> {
+            let key: Vec<usize> = choices.0.iter().map(|kept| kept[0].max(1)).collect();
+            self.scored.push(key.iter().map(usize::to_string).collect());
+            let worth = |(i, option): (usize, &usize)| ((option * 7 + i * 3) % 5) as f64;
+            Ok(Finished::Done(key.iter().enumerate().map(worth).sum()))
+        }
+
+        fn epochs(&self) -> usize {
+            self.epochs
+        }
+    }
+
+    /// Asks for a stop after some trials.
+    struct Impatient {
+        left: usize,
+        interrupt: Interrupt,
+        said: Vec<String>,
+    }
+
+    impl Reporter for Impatient {
+        fn step(&mut self, _: &Progress) {}
+        fn aside(&mut self, _: &str, _: usize, _: usize) {
+            self.left = self.left.saturating_sub(1);
+            if self.left == 0 {
+                self.interrupt.request();
+            }
+        }
+        fn epoch(&mut self, _: &Map<String, Value>) {}
+        fn message(&mut self, text: &str) {
+            self.said.push(text.to_owned());
+        }
+        fn phase_end(&mut self) {}
+    }
+
+    /// What a search does in a folder.
+    struct Toil<'a> {
+        folder: &'a Path,
+        strategy: &'a str,
+        decisions: usize,
+        seed: u64,
+        stop: StopRule,
+        resume: bool,
+        /// Trials before the interrupt.
+        trials: usize,
+        epochs: usize,
+    }
+
+    impl<'a> Toil<'a> {
+        fn new(folder: &'a Path, strategy: &'a str, evaluations: usize) -> Self {
+            let stop = StopRule { evaluations: Some(evaluations), ..StopRule::default() };
+            let (decisions, seed, trials) = (6, 1, usize::MAX);
+            Self { folder, strategy, decisions, seed, stop, resume: false, trials, epochs: 0 }
+        }
+
+        /// The result, the architectures that were scored, and the messages.
+        fn done(&self) -> (Result<Finished<Explored>>, Vec<String>, Vec<String>) {
+            let settings = StrategySettings { population_size: 10, sample_size: 4 };
+            let mut strategy = strategy(self.strategy, &settings).unwrap();
+            let mut scorer = Additive { epochs: self.epochs, ..Additive::default() };
+            let interrupt = Interrupt::default();
+            let mut reporter =
+                Impatient { left: self.trials, interrupt: interrupt.clone(), said: Vec::new() };
+            let exploration = Exploration {
+                space: &Toy::new(self.decisions),
+                strategy: &mut *strategy,
+                scorer: &mut scorer,
+                stop: self.stop,
+                streams: Streams::new(self.seed),
+                origin: Map::from_iter([("seed".to_owned(), self.seed.into())]),
+            };
+            let mut context = Context {
+                run: &RunDir::create(self.folder).unwrap(),
+                resume: self.resume,
+                held_bytes: 0,
+                check_memory: true,
+                interrupt: &interrupt,
+                reporter: &mut reporter,
+            };
+            let finished = explore(exploration, &mut context);
+            (finished, scorer.scored, reporter.said)
+        }
+
+        fn explored(&self) -> Explored {
+            self.done().0.unwrap().done().expect("nobody interrupts it")
+        }
+    }
+
+    /// The record without its times.
+    fn record(folder: &Path) -> Vec<Map<String, Value>> {
+        let text = fs::read_to_string(folder.join(TRIALS)).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+        let timeless = |mut line: Map<String, Value>| {
+            line.remove("seconds");
+            line
+        };
+        lines.map(timeless).collect()
+    }
+
+    #[test]
+    fn a_seed_decides_the_trials() {
+        let holder = tempfile::tempdir().unwrap();
+        for strategy in ["random", "evolution"] {
+            let texts = |seed| -> Vec<String> {
+                let toil = Toil { seed, ..Toil::new(holder.path(), strategy, 40) };
+                toil.explored().trials.into_iter().map(|trial| trial.text).collect()
+            };
+            assert_eq!(texts(1), texts(1));
+            assert_ne!(texts(1), texts(2));
+        }
+    }
+
+    #[test]
+    fn evolution_finds_better_architectures_than_random_search() {
+        let holder = tempfile::tempdir().unwrap();
+        let mean = |strategy: &str| {
+            let best = |seed| {
+                let toil = Toil { seed, decisions: 12, ..Toil::new(holder.path(), strategy, 100) };
+                toil.explored().best.score
+            };
+            (0..20).map(best).sum::<f64>() / 20.0
+        };
+        let (random, evolution) = (mean("random"), mean("evolution"));
+        // The best of all is 48; the best of 100 at random is about 2.5 standard deviations above
+        // the mean of 27.
+        assert!(random < 42.0 && evolution > random + 2.0, "{random}, {evolution}");
+    }
+
+    #[test]
+    fn a_search_that_is_interrupted_after_any_trial_has_the_same_record() {
+        let holder = tempfile::tempdir().unwrap();
+        for strategy in ["random", "evolution"] {
+            let [whole, pieces] = ["whole", "pieces"].map(|name| holder.path().join(name));
+            let expected = Toil::new(&whole, strategy, 24).explored();
+            for trials in 1..24 {
+                let toil = Toil { trials, ..Toil::new(&pieces, strategy, 24) };
+                let (first, scored, _) = toil.done();
+                assert_eq!((first.unwrap(), scored.len()), (Finished::Interrupted, trials));
+                let toil = Toil { resume: true, trials: usize::MAX, ..toil };
+                let (second, rest, said) = toil.done();
+                assert_eq!(rest.len(), 24 - trials, "nothing is scored twice");
+                assert_eq!(said, [format!("search: continuing after {trials} architectures")]);
+                let second = second.unwrap().done().unwrap();
+                assert_eq!((second.best.number, &second.best.text), {
+                    (expected.best.number, &expected.best.text)
+                });
+                assert_eq!(record(&pieces), record(&whole));
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_that_a_kill_cut_off_is_written_again() {
+        let holder = tempfile::tempdir().unwrap();
+        let [whole, killed] = ["whole", "killed"].map(|name| holder.path().join(name));
+        Toil::new(&whole, "evolution", 15).explored();
+        Toil::new(&killed, "evolution", 15).explored();
+        let path = killed.join(TRIALS);
+        let bytes = fs::read(&path).unwrap();
+        for cut in [1, 20, 300] {
+            fs::write(&path, &bytes[..bytes.len() - cut]).unwrap();
+            let toil = Toil { resume: true, ..Toil::new(&killed, "evolution", 15) };
+            let (finished, scored, _) = toil.done();
+            assert!(finished.is_ok() && !scored.is_empty());
+            assert_eq!(record(&killed), record(&whole));
+        }
+        // Cut off in its first line, it is begun again.
+        fs::write(&path, &bytes[..10]).unwrap();
+        Toil { resume: true, ..Toil::new(&killed, "evolution", 15) }.explored();
+        assert_eq!(record(&killed), record(&whole));
+    }
+
+    #[test]
+    fn architectures_that_compute_the_same_are_scored_once_until_none_is_left() {
+        let holder = tempfile::tempdir().unwrap();
+        for strategy in ["random", "evolution"] {
+            let toil = Toil { decisions: 3, ..Toil::new(holder.path(), strategy, 1000) };
+            let (finished, mut scored, said) = toil.done();
+            let explored = finished.unwrap().done().unwrap();
+            // Of five options each, two are the same.
+            assert_eq!((explored.trials.len(), scored.len()), (64, 64));
+            scored.sort();
+            scored.dedup();
+            assert_eq!(scored.len(), 64);
+            assert_eq!(said, ["search: no architecture of the space is left after 64"]);
+        }
+    }
+
+    #[test]
+    fn of_equal_scores_the_earlier_is_the_best() {
+        let holder = tempfile::tempdir().unwrap();
+        let Explored { best, trials } =
+            Toil { decisions: 3, ..Toil::new(holder.path(), "random", 64) }.explored();
+        let highest = trials.iter().map(|trial| trial.score).fold(f64::MIN, f64::max);
+        let first = trials.iter().find(|trial| trial.score == highest).unwrap();
+        assert_eq!(&best, first);
+        let equal = trials.iter().filter(|trial| trial.score == 6.0);
+        assert!(equal.count() > 1, "scores of this space are often equal");
+    }
+
+    #[test]
+    fn the_stop_rule_that_is_reached_first_ends_the_search() {
+        let holder = tempfile::tempdir().unwrap();
+        let toil = |stop, epochs| Toil { stop, epochs, ..Toil::new(holder.path(), "random", 1) };
+        let rule = |evaluations, minutes, epochs| StopRule { evaluations, minutes, epochs };
+        let trials = |stop| toil(stop, 3).explored().trials.len();
+        assert_eq!(trials(rule(Some(9), None, Some(29))), 9);
+        assert_eq!(trials(rule(Some(10), None, Some(29))), 9);
+        assert_eq!(trials(rule(None, Some(1e-12), None)), 1);
+        for (stop, epochs, reason) in [
+            (rule(None, None, None), 3, "needs an end"),
+            (rule(Some(0), None, None), 3, "at least 1"),
+            (rule(None, Some(f64::NAN), None), 3, "minutes = NaN"),
+            (rule(Some(9), None, Some(9)), 0, "trains no architecture"),
+            (rule(None, None, Some(2)), 3, "takes 3 for one"),
+        ] {
+            let error = toil(stop, epochs).done().0.unwrap_err().to_string();
+            assert!(error.contains(reason), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_record_of_another_search_is_refused() {
+        let holder = tempfile::tempdir().unwrap();
+        Toil::new(holder.path(), "random", 5).explored();
+        let other =
+            |toil: Toil<'_>| Toil { resume: true, ..toil }.done().0.unwrap_err().to_string();
+        let strategy = other(Toil::new(holder.path(), "evolution", 5));
+        assert!(strategy.contains("strategy is \"random\" there"), "{strategy}");
+        let seed = other(Toil { seed: 2, ..Toil::new(holder.path(), "random", 5) });
+        assert!(seed.contains("seed is 1 there and 2 here"), "{seed}");
+        let path = holder.path().join(TRIALS);
+        let text = fs::read_to_string(&path).unwrap();
+        for (wrong, reason) in [
+            (text.replace("\"number\":3", "\"number\":4"), "line 5: it does not follow"),
+            (text.replace("adwp/trials/1", "adwp/trials/9"), "adwp/trials/9"),
+            (text.replace("\"score\"", "\"worth\""), "worth"),
+        ] {
+            fs::write(&path, wrong).unwrap();
+            let error = other(Toil::new(holder.path(), "random", 5));
+            assert!(error.contains(reason), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_name_without_a_scorer_or_strategy_is_answered_with_those_there_are() {
+        let settings = StrategySettings::default();
+        let error = strategy("annealing", &settings).err().unwrap().to_string();
+        assert!(error.ends_with("there are random, evolution"), "{error}");
+        let larger = StrategySettings { sample_size: 21, ..settings };
+        let error = strategy("evolution", &larger).err().unwrap().to_string();
+        assert!(error.contains("sample_size = 21"), "{error}");
+        let toy = Toy::new(1);
+        let scorer = |name| {
+            let ingredients = crate::Ingredients::of(&toy);
+            crate::registry::scorer(name, &ingredients).err().unwrap().to_string()
+        };
+        assert!(scorer("oracle").contains("there are predicted-discrete, "));
+        assert_eq!(scorer("table"), "the scorer \"table\" needs a table");
+    }
+}

@@ -1,0 +1,51 @@
+//! The scorers and strategies there are, by name.
+
+use crate::scorer::{Ingredients, Scorer, ScorerEntry};
+use crate::scorers::{latency, naswot, predicted, shared, size, table, training};
+use crate::strategies::{evolution, random};
+use crate::strategy::{Strategy, StrategyEntry, StrategySettings};
+use crate::{Result, SearchError};
+
+/// Every strategy.
+pub const STRATEGIES: &[StrategyEntry] = &[random::ENTRY, evolution::ENTRY];
+
+/// Every scorer. A study of rankings has those it can make, in this order.
+pub const SCORERS: &[ScorerEntry] = &[
+    predicted::DISCRETE,
+    predicted::AS_DRAWN,
+    shared::ENTRY,
+    naswot::ENTRY,
+    size::PARAMS,
+    size::MADDS,
+    latency::ENTRY,
+    table::ENTRY,
+    training::ENTRY,
+];
+
+/// The strategy of a name.
+///
+/// # Errors
+/// [`SearchError::Input`] for a name that no strategy has, and for settings that make none.
+pub fn strategy(name: &str, settings: &StrategySettings) -> Result<Box<dyn Strategy>> {
+    let entry = STRATEGIES.iter().find(|entry| entry.name == name);
+    let entry = entry
+        .ok_or_else(|| unknown("strategy", name, STRATEGIES.iter().map(|entry| entry.name)))?;
+    (entry.open)(settings)
+}
+
+/// The scorer of a name.
+///
+/// # Errors
+/// [`SearchError::Input`] for a name that no scorer has, and for one that lacks an ingredient.
+pub fn scorer<'a>(name: &str, ingredients: &Ingredients<'a>) -> Result<Box<dyn Scorer + 'a>> {
+    let entry = SCORERS.iter().find(|entry| entry.name == name);
+    let entry =
+        entry.ok_or_else(|| unknown("scorer", name, SCORERS.iter().map(|entry| entry.name)))?;
+    (entry.open)(ingredients)
+        .ok_or_else(|| SearchError::Input(format!("the scorer {name:?} needs {}", entry.needs)))
+}
+
+fn unknown<'a>(what: &str, name: &str, names: impl Iterator<Item = &'a str>) -> SearchError {
+    let names = names.collect::<Vec<_>>().join(", ");
+    SearchError::Input(format!("there is no {what} {name:?}; there are {names}"))
+}

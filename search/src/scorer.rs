@@ -1,0 +1,103 @@
+use std::collections::HashMap;
+
+use adwp_models::{Blueprint, Choices, IntensiveSpace, Space};
+use adwp_train::{Context, Finished};
+
+use crate::table::Column;
+use crate::{Data, Result, SearchSettings};
+
+/// Says what an architecture is thought to be worth.
+pub trait Scorer {
+    /// Its name in the registry.
+    fn name(&self) -> &'static str;
+
+    /// Trains what all scores depend on, for scorers that have such a thing. Continues from what
+    /// an interrupted call left in the folder of the run.
+    ///
+    /// # Errors
+    /// Those of the training loop.
+    fn prepare(&mut self, _: &mut Context<'_>) -> Result<Finished<()>> {
+        Ok(Finished::Done(()))
+    }
+
+    /// The score of an architecture: larger is better. Called after [`Self::prepare`]; depends on
+    /// no earlier call.
+    ///
+    /// # Errors
+    /// An architecture that is not of the space, images that cannot be read, a device that fails.
+    fn score(&mut self, choices: &Choices, context: &mut Context<'_>) -> Result<Finished<f64>>;
+
+    /// Epochs of training that a single score takes.
+    fn epochs(&self) -> usize {
+        0
+    }
+}
+
+/// A scorer of the registry.
+pub struct ScorerEntry {
+    /// What people call it; its name in the files of a study.
+    pub name: &'static str,
+    /// A line about it.
+    pub about: &'static str,
+    /// Whether its scores differ between seeds.
+    pub is_seeded: bool,
+    /// The folder of a study in which it prepares, where it does. Scorers with the same folder
+    /// share what is trained there.
+    pub prepared_in: Option<&'static str>,
+    /// What it is made of, for the message when that is missing.
+    pub needs: &'static str,
+    /// Makes one; `None` when an ingredient is missing.
+    pub open: for<'a> fn(&Ingredients<'a>) -> Option<Box<dyn Scorer + 'a>>,
+}
+
+/// What scorers can be made of.
+#[derive(Clone, Copy)]
+pub struct Ingredients<'a> {
+    /// The space, at the sizes of the network that is delivered.
+    pub space: &'a dyn Space,
+    /// Images of the search, and the streams of the seed.
+    pub data: Option<&'a Data>,
+    /// How weights for all architectures of the space are trained.
+    pub training: Option<JointTraining<'a>>,
+    /// Predicts the latency of a network in ms.
+    pub latency: Option<&'a Latency<'a>>,
+    /// Published values of the architectures.
+    pub table: Option<&'a Column>,
+    /// How a single architecture is trained for a few epochs.
+    pub short: Option<ShortTraining<'a>>,
+}
+
+impl<'a> Ingredients<'a> {
+    /// The space alone.
+    pub fn of(space: &'a dyn Space) -> Self {
+        Self { space, data: None, training: None, latency: None, table: None, short: None }
+    }
+}
+
+/// Predicts the latency of a network in ms.
+pub type Latency<'a> = dyn Fn(&Blueprint) -> Result<f64> + 'a;
+
+/// Trains a network in the folder of the context and gives its accuracy.
+pub type Train<'a> = dyn Fn(Blueprint, &mut Context<'_>) -> Result<Finished<f64>> + 'a;
+
+/// Training of weights for all architectures of a space.
+#[derive(Clone, Copy)]
+pub struct JointTraining<'a> {
+    /// Epochs, rates and sizes.
+    pub settings: &'a SearchSettings,
+    /// The space, at the sizes of the search.
+    pub space: &'a dyn Space,
+    /// The same space, where a HyperNetwork can be built for it.
+    pub intensive: Option<&'a IntensiveSpace>,
+    /// The α that architectures were drawn as, for each cell `[NODES, K]`, where they were.
+    pub drawn: Option<&'a HashMap<Choices, Vec<Vec<f32>>>>,
+}
+
+/// Short training of single architectures.
+#[derive(Clone, Copy)]
+pub struct ShortTraining<'a> {
+    /// Epochs of each.
+    pub epochs: usize,
+    /// Trains one.
+    pub train: &'a Train<'a>,
+}

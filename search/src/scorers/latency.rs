@@ -1,0 +1,32 @@
+use adwp_models::{Choices, Space};
+use adwp_train::{Context, Finished};
+
+use crate::Result;
+use crate::scorer::{Latency, Scorer, ScorerEntry};
+
+/// The predicted latency in ms, negated.
+struct Speed<'a> {
+    space: &'a dyn Space,
+    latency: &'a Latency<'a>,
+}
+
+pub(crate) const ENTRY: ScorerEntry = ScorerEntry {
+    name: "latency",
+    about: "a low latency, predicted from a table of operators",
+    is_seeded: false,
+    prepared_in: None,
+    needs: "a table of operator latencies",
+    open: |ingredients| {
+        Some(Box::new(Speed { space: ingredients.space, latency: ingredients.latency? }))
+    },
+};
+
+impl Scorer for Speed<'_> {
+    fn name(&self) -> &'static str {
+        ENTRY.name
+    }
+
+    fn score(&mut self, choices: &Choices, _: &mut Context<'_>) -> Result<Finished<f64>> {
+        Ok(Finished::Done(-(self.latency)(&self.space.blueprint(choices)?)?))
+    }
+}

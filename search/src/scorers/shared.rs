@@ -1,0 +1,44 @@
+use adwp_models::Choices;
+use adwp_train::{Context, Finished};
+
+use crate::one_shot::{SharedWeights, train_one_shot};
+use crate::scorer::{JointTraining, Scorer, ScorerEntry};
+use crate::{Data, Result};
+
+/// Validation accuracy with weights that all architectures share.
+struct Shared<'a> {
+    training: JointTraining<'a>,
+    data: &'a Data,
+    weights: Option<SharedWeights<'a>>,
+}
+
+pub(crate) const ENTRY: ScorerEntry = ScorerEntry {
+    name: "one-shot",
+    about: "validation accuracy with weights that all architectures share",
+    is_seeded: true,
+    prepared_in: Some("one-shot"),
+    needs: "settings of the search and its images",
+    open: |ingredients| {
+        let (training, data) = (ingredients.training?, ingredients.data?);
+        Some(Box::new(Shared { training, data, weights: None }))
+    },
+};
+
+impl Scorer for Shared<'_> {
+    fn name(&self) -> &'static str {
+        ENTRY.name
+    }
+
+    fn prepare(&mut self, context: &mut Context<'_>) -> Result<Finished<()>> {
+        let JointTraining { settings, space, .. } = self.training;
+        train_one_shot(settings, space, self.data, context)?.try_map(|weights| {
+            self.weights = Some(weights);
+            Ok(())
+        })
+    }
+
+    fn score(&mut self, choices: &Choices, _: &mut Context<'_>) -> Result<Finished<f64>> {
+        let weights = self.weights.as_ref().expect("scores come after the preparation");
+        Ok(Finished::Done(weights.score(choices)?))
+    }
+}

@@ -1,0 +1,58 @@
+use std::collections::VecDeque;
+
+use adwp_models::{Choices, Space};
+use rand::{Rng, RngExt};
+
+use crate::SearchError;
+use crate::strategy::{Strategy, StrategyEntry, StrategySettings};
+use crate::trials::Trial;
+
+/// Regularised evolution (Real et al., Regularized Evolution for Image Classifier Architecture
+/// Search, 2019, algorithm 1): a child is the best of a sample of the population with one decision
+/// changed; the oldest dies, however good it is.
+struct Evolution {
+    population_size: usize,
+    sample_size: usize,
+    /// From the oldest to the youngest.
+    population: VecDeque<Trial>,
+}
+
+pub(crate) const ENTRY: StrategyEntry = StrategyEntry {
+    name: "evolution",
+    about: "regularised evolution: population_size, sample_size",
+    open: |settings| {
+        let StrategySettings { population_size, sample_size } = *settings;
+        if sample_size == 0 || sample_size > population_size {
+            return Err(SearchError::Input(format!(
+                "evolution: sample_size = {sample_size} is not in 1 to population_size = \
+                 {population_size}"
+            )));
+        }
+        Ok(Box::new(Evolution { population_size, sample_size, population: VecDeque::new() }))
+    },
+};
+
+impl Strategy for Evolution {
+    fn name(&self) -> &'static str {
+        ENTRY.name
+    }
+
+    fn ask(&mut self, space: &dyn Space, rng: &mut dyn Rng) -> Choices {
+        let Self { population_size, sample_size, population } = self;
+        if population.len() < *population_size {
+            return space.sample(rng);
+        }
+        // With replacement, as in the publication.
+        let sample = (0..*sample_size).map(|_| &population[rng.random_range(0..population.len())]);
+        let parent =
+            sample.reduce(|best, other| if other.score > best.score { other } else { best });
+        space.mutate(&parent.expect("the sample is not empty").choices, rng)
+    }
+
+    fn tell(&mut self, trial: &Trial) {
+        self.population.push_back(trial.clone());
+        if self.population.len() > self.population_size {
+            self.population.pop_front();
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Published tables of architectures and what was measured of them.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use adwp_train::TrainError;
+use flate2::bufread::GzDecoder;
+
+use crate::{Result, SearchError};
+
+/// The column with the texts of the architectures.
+const ARCHITECTURE: &str = "arch";
+
+/// A table: CSV with a header, plain or compressed by gzip. Cells have no quotes; the column `arch`
+/// has the architectures.
+#[derive(Debug)]
+pub struct Table {
+    path: PathBuf,
+    header: Vec<String>,
+    rows: Vec<Vec<String>>,
+    architecture: usize,
+}
+
+/// A column of numbers by architecture.
+#[derive(Debug)]
+pub struct Column {
+    path: PathBuf,
+    name: String,
+    /// For each architecture its row, from 1 for the header, and its value where the cell is not
+    /// blank.
+    values: HashMap<String, (usize, Option<f64>)>,
+}
+
+impl Table {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// [`TrainError::File`] when it cannot be read, [`SearchError::Input`] naming the row when it
+    /// is no such table.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = text_of(path).map_err(|source| TrainError::File {
+            action: "read",
+            path: path.to_owned(),
+            source,
+        })?;
+        let fail = |reason: String| SearchError::Input(format!("{}: {reason}", path.display()));
+        let cells = |line: &str| line.split(',').map(|cell| cell.trim().to_owned()).collect();
+        // A byte order mark is no part of the first name.
+        let mut lines = text.trim_start_matches('\u{feff}').lines();
+        let header: Vec<String> = cells(lines.next().unwrap_or_default());
+        if let Some(name) = (1..header.len()).find(|&i| header[..i].contains(&header[i])) {
+            return Err(fail(format!("two columns are named {:?}", header[name])));
+        }
+        let architecture = header.iter().position(|name| name == ARCHITECTURE);
+        let architecture = architecture
+            .ok_or_else(|| fail(format!("there is no column {ARCHITECTURE:?} in row 1")))?;
+        let mut rows = Vec::new();
+        for (i, line) in lines.enumerate() {
+            let row: Vec<String> = cells(line);
+            if row.len() != header.len() {
+                let (found, expected) = (row.len(), header.len());
+                return Err(fail(format!("row {} has {found} cells, expected {expected}", i + 2)));
+            }
+            rows.push(row);
+        }
+        Ok(Self { path: path.to_owned(), header, rows, architecture })
+    }
+
+    /// A column that scores can come from. A strategy that sees test accuracies has nothing left
+    /// to be tested on, so columns with "test" in their name are refused.
+    ///
+    /// # Errors
+    /// [`SearchError::Input`]: also for a column that is not there or holds something else than
+    /// numbers.
+    pub fn selection(&self, name: &str) -> Result<Column> {
+        if name.to_lowercase().contains("test") {
+            return Err(SearchError::Input(format!(
+                "{name:?}: a strategy cannot select by a test column; report it with \
+                 --report-column"
+            )));
+        }
+        self.column(name)
+    }
+
+    /// A column to report of architectures that were selected by another.
+    ///
+    /// # Errors
+    /// [`SearchError::Input`] for a column that is not there or holds something else than numbers.
+    pub fn column(&self, name: &str) -> Result<Column> {
+        let fail =
+            |reason: String| SearchError::Input(format!("{}: {reason}", self.path.display()));
+        let column = self.header.iter().position(|other| other == name).ok_or_else(|| {
+            fail(format!("there is no column {name:?}; there are {}", self.header.join(", ")))
+        })?;
+        let mut values = HashMap::with_capacity(self.rows.len());
+        for (i, row) in self.rows.iter().enumerate() {
+            let (number, cell) = (i + 2, &row[column]);
+            let value = match cell.parse::<f64>() {
+                _ if cell.is_empty() => None,
+                Ok(value) if value.is_finite() => Some(value),
+                _ => return Err(fail(format!("row {number}: {name} = {cell:?} is not a number"))),
+            };
+            let architecture = &row[self.architecture];
+            if let Some((first, _)) = values.insert(architecture.clone(), (number, value)) {
+                return Err(fail(format!("rows {first} and {number} are both {architecture}")));
+            }
+        }
+        Ok(Column { path: self.path.clone(), name: name.to_owned(), values })
+    }
+}
+
+impl Column {
+    /// Its name in the table.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The value of an architecture, by its text.
+    ///
+    /// # Errors
+    /// [`SearchError::Input`] for an architecture that the table does not have, and naming the row
+    /// of one whose cell is blank.
+    pub fn value(&self, architecture: &str) -> Result<f64> {
+        let reason = match self.values.get(architecture) {
+            Some((_, Some(value))) => return Ok(*value),
+            Some((row, None)) => format!("row {row}, {architecture}, has no {}", self.name),
+            None => format!("there is no row for {architecture}"),
+        };
+        Err(SearchError::Input(format!("{}: {reason}", self.path.display())))
+    }
+}
+
+/// The text of a file, which may be compressed.
+fn text_of(path: &Path) -> std::io::Result<String> {
+    let mut file = BufReader::new(File::open(path)?);
+    let mut text = String::new();
+    // What gzip files begin with.
+    if file.fill_buf()?.starts_with(&[0x1f, 0x8b]) {
+        GzDecoder::new(file).read_to_string(&mut text)?;
+    } else {
+        file.read_to_string(&mut text)?;
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use std::io::Write;
+
+    const TEXT: &str = "index,arch,val,c10_test\r\n0,a,1.5,9\n1,b,,8\n2,c,-2e1,7\n";
+
+    fn table(bytes: &[u8]) -> Result<Table> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("table.csv");
+        std::fs::write(&path, bytes).unwrap();
+        Table::read(&path)
+    }
+
+    fn message<T: std::fmt::Debug>(result: Result<T>) -> String {
+        result.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn columns_are_found_by_name_in_plain_and_compressed_files() {
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+        gzip.write_all(TEXT.as_bytes()).unwrap();
+        for bytes in [TEXT.as_bytes(), &gzip.finish().unwrap()] {
+            let table = table(bytes).unwrap();
+            let column = table.selection("val").unwrap();
+            assert_eq!((column.value("a").unwrap(), column.value("c").unwrap()), (1.5, -20.0));
+            assert!(message(column.value("b")).contains("row 3, b, has no val"));
+            assert!(message(column.value("d")).contains("no row for d"));
+        }
+    }
+
+    #[test]
+    fn a_test_column_is_reported_and_never_selects() {
+        let table = table(TEXT.as_bytes()).unwrap();
+        let refused = message(table.selection("c10_test"));
+        assert!(refused.contains("cannot select by a test column"), "{refused}");
+        assert!(refused.contains("--report-column"), "{refused}");
+        assert_eq!(table.column("c10_test").unwrap().value("b").unwrap(), 8.0);
+        assert!(message(table.selection("value")).contains("index, arch, val, c10_test"));
+    }
+
+    #[test]
+    fn what_is_no_table_is_refused_with_its_row() {
+        for (text, reason) in [
+            ("", "no column \"arch\""),
+            ("arch,val,val\n", "two columns are named \"val\""),
+            ("arch,val\na,1\nb\n", "row 3 has 1 cells, expected 2"),
+        ] {
+            let error = message(table(text.as_bytes()));
+            assert!(error.contains(reason), "{text:?}: {error}");
+        }
+        for (text, reason) in [
+            ("arch,val\na,1\nb,x\n", "row 3: val = \"x\" is not a number"),
+            ("arch,val\na,NaN\n", "row 2: val = \"NaN\" is not a number"),
+            ("arch,val\na,1\na,2\n", "rows 2 and 3 are both a"),
+        ] {
+            let error = message(table(text.as_bytes()).unwrap().selection("val"));
+            assert!(error.contains(reason), "{text:?}: {error}");
+        }
+    }
+}

@@ -1,0 +1,167 @@
+use adwp_engine::optim::{Adam, Gradient, Sgd, clip_gradient_norm, gradients};
+use adwp_engine::{Device, Executor, Feed, Graph, NodeId, Program, Variables};
+
+use crate::{
+    At, Batch, Result, StepReport, correct_predictions, first_not_finite, labels_as_floats,
+    require_finite,
+};
+
+/// The nodes of a graph that a training step feeds and reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ports {
+    /// Input `[batch, channels, height, width]`.
+    pub images: NodeId,
+    /// Input `[batch]`: class indices.
+    pub labels: NodeId,
+    /// Output `[batch, classes]`.
+    pub logits: NodeId,
+    /// The loss that is reported, and must be finite.
+    pub loss: NodeId,
+    /// What the step lowers: the loss, or its sum with other terms.
+    pub objective: NodeId,
+}
+
+/// What a step is computed from besides the variables.
+#[derive(Clone, Copy, Debug)]
+pub struct Pass<'a> {
+    /// For messages.
+    pub at: At,
+    /// Images and labels.
+    pub batch: &'a Batch,
+    /// All other inputs of the graph.
+    pub feeds: &'a [(NodeId, Feed<'a>)],
+}
+
+/// Changes parameters by their gradients.
+pub trait Optimizer {
+    /// One step at the given learning rate.
+    ///
+    /// # Errors
+    /// [`TrainError::Engine`](crate::TrainError::Engine) when the history is that of other
+    /// parameters, or the device fails.
+    fn step(
+        &mut self,
+        variables: &mut Variables,
+        gradients: &[Gradient<'_>],
+        rate: f32,
+        device: &Device,
+    ) -> Result<()>;
+}
+
+impl Optimizer for Sgd {
+    fn step(
+        &mut self,
+        variables: &mut Variables,
+        gradients: &[Gradient<'_>],
+        rate: f32,
+        device: &Device,
+    ) -> Result<()> {
+        Ok(self.step(variables, gradients, rate, device)?)
+    }
+}
+
+impl Optimizer for Adam {
+    fn step(
+        &mut self,
+        variables: &mut Variables,
+        gradients: &[Gradient<'_>],
+        rate: f32,
+        device: &Device,
+    ) -> Result<()> {
+        Ok(self.step(variables, gradients, rate, device)?)
+    }
+}
+
+/// Parameters that a step changes together.
+pub struct Update<'a> {
+    /// Trainable nodes of the step's graph.
+    pub parameters: &'a [NodeId],
+    /// Changes them.
+    pub optimizer: &'a mut dyn Optimizer,
+    /// Learning rate.
+    pub rate: f32,
+    /// The largest norm of their gradients together; larger ones are scaled down to it.
+    pub clip: Option<f32>,
+}
+
+/// The training step of every phase: forward and backward pass, a check of the loss, gradients,
+/// clipping, update.
+#[derive(Debug)]
+pub struct Trainer {
+    phase: &'static str,
+    ports: Ports,
+    executor: Executor,
+    device: Device,
+}
+
+impl Trainer {
+    /// Compiles the step of a phase that derives the objective with respect to `trainable`. Takes
+    /// no memory before its first run.
+    ///
+    /// # Errors
+    /// [`TrainError::Engine`](crate::TrainError::Engine) when the graph makes no training step, or
+    /// the device fails.
+    pub fn new(
+        phase: &'static str,
+        graph: &Graph,
+        ports: Ports,
+        trainable: &[NodeId],
+        device: &Device,
+    ) -> Result<Self> {
+        let Ports { logits, loss, objective, .. } = ports;
+        // The objective stays readable in any case.
+        let outputs = if objective == loss { vec![logits] } else { vec![logits, loss] };
+        let program = Program::training(graph, objective, &outputs, trainable)?;
+        let executor = Executor::new(program, device)?;
+        Ok(Self { phase, ports, executor, device: device.clone() })
+    }
+
+    /// The compiled step.
+    pub fn executor(&self) -> &Executor {
+        &self.executor
+    }
+
+    /// Carries out a step. All `updates` use the gradients of its one pass, in their order.
+    ///
+    /// # Errors
+    /// [`TrainError::NotFinite`](crate::TrainError::NotFinite) when the loss is not finite: no
+    /// parameter has changed then. Otherwise those of the executor and of the optimisers.
+    pub fn step(
+        &mut self,
+        pass: Pass<'_>,
+        variables: &mut Variables,
+        updates: &mut [Update<'_>],
+    ) -> Result<StepReport> {
+        let loss = self.run(pass, variables)?;
+        for Update { parameters, optimizer, rate, clip } in updates {
+            let mut gradients = self.gradients(variables, parameters)?;
+            if let Some(largest) = *clip {
+                clip_gradient_norm(&mut gradients, largest, &self.device)?;
+            }
+            optimizer.step(variables, &gradients, *rate, &self.device)?;
+        }
+        let labels = &pass.batch.labels;
+        let correct = correct_predictions(&self.executor.value(self.ports.logits)?, labels);
+        Ok(StepReport { loss, images: labels.len(), correct })
+    }
+
+    /// Forward and backward pass; gives the loss.
+    fn run(&mut self, pass: Pass<'_>, variables: &mut Variables) -> Result<f32> {
+        let Self { ports, executor, device, .. } = self;
+        let labels = labels_as_floats(&pass.batch.labels);
+        let mut feeds = vec![(ports.images, pass.batch.feed()), (ports.labels, (&labels).into())];
+        feeds.extend_from_slice(pass.feeds);
+        executor.run(variables, &feeds)?;
+        let loss = executor.value(ports.loss)?[0];
+        require_finite(self.phase, pass.at, loss, || {
+            first_not_finite(executor.program().graph(), variables, &feeds, device)
+        })?;
+        Ok(loss)
+    }
+
+    /// The gradients that clipping and the optimiser see. Every gradient of every phase passes
+    /// through here.
+    fn gradients(&self, variables: &Variables, parameters: &[NodeId]) -> Result<Vec<Gradient<'_>>> {
+        Ok(gradients(&self.executor, variables, parameters)?)
+    }
+}
