@@ -243,7 +243,8 @@ impl Run {
     }
 }
 
-fn lock(run: &RunDir) -> Result<File> {
+/// Locks the folder of a run as long as the file lives.
+pub(crate) fn lock(run: &RunDir) -> Result<File> {
     let path = run.file("lock");
     let fail = |source| TrainError::File { action: "write", path: path.clone(), source };
     let file = File::create(&path).map_err(fail)?;

@@ -243,6 +243,10 @@ pub(crate) mod tests {
     }
 
     impl Space for Toy {
+        fn terms(&self, _: usize) -> usize {
+            1
+        }
+
         fn option(&self, _: Candidate) -> (usize, usize) {
             unreachable!("nothing is built")
         }
