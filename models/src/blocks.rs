@@ -2,8 +2,8 @@
 
 use adwp_engine::{BatchNorm, Conv2d, Graph, Init, NodeId, Op, Owner, Pool, Result};
 
-use crate::cells::CellWiring;
-use crate::hypernetwork::{Generator, GeneratorActivation};
+use crate::generator::{Generator, GeneratorActivation};
+use crate::wiring::CellWiring;
 use crate::{Operation, Stem};
 
 /// Added to every variance, as in PyTorch.

@@ -5,6 +5,7 @@
 use adwp_engine::{Candidate, NodeId, Op, Owner};
 
 use crate::blocks::{Builder, Weights};
+use crate::wiring::CellWiring;
 use crate::{CellKind, CellSite, ModelError, Skeleton};
 
 /// An operation on an earlier state of its cell.
@@ -73,19 +74,6 @@ pub(crate) trait Realisation {
         terms: &[Term],
         states: &[NodeId],
     ) -> Result<NodeId, ModelError>;
-}
-
-/// How the cell of a network is wired, for people to look at.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CellWiring {
-    /// Whether it keeps the size.
-    pub kind: CellKind,
-    /// Number of its inputs, which are its first states.
-    pub inputs: usize,
-    /// For each node the states that it reads and the names of the operations on them.
-    pub nodes: Vec<Vec<(usize, &'static str)>>,
-    /// The states that make its output.
-    pub output: Vec<usize>,
 }
 
 /// The states of a cell: its `inputs`, then its nodes. What reads an input of a reduction cell has

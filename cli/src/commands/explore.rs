@@ -268,7 +268,7 @@ impl<'a> Search<'a> {
                 (architecture::NAMED, NamedArchitecture::from(member).to_json())
             }
             None => {
-                let Blueprint::Cells { genotype, .. } = space.blueprint(&best.choices)? else {
+                let Blueprint::Cells { genotype, .. } = Blueprint::of(space, &best.choices)? else {
                     return Err(Failure::failed("an intensive space has no genotype"));
                 };
                 (architecture::GENOTYPE, genotype.to_json())
