@@ -243,10 +243,6 @@ pub(crate) mod tests {
     }
 
     impl Space for Toy {
-        fn terms(&self, _: usize) -> usize {
-            1
-        }
-
         fn option(&self, _: Candidate) -> (usize, usize) {
             unreachable!("nothing is built")
         }
