@@ -90,7 +90,6 @@ impl<'a> Search<'a> {
         ingredients.latency = latencies.as_ref().map(|_| &latency as _);
         let dir = RunDir::create(&folder)?;
         let _lock = lock(&dir)?;
-        dir.remove_partial_files()?;
         let interrupt = interrupt::listen()?;
         let deadline = self.args.train.max_minutes.and_then(later);
         let interrupt = match deadline {
