@@ -84,6 +84,25 @@ impl Table {
         self.column(name)
     }
 
+    /// The first column of validation accuracies: one with "val" in its name.
+    ///
+    /// # Errors
+    /// [`SearchError::Input`] when there is none, or it holds something else than numbers.
+    pub fn first_selection(&self) -> Result<Column> {
+        let is_one = |name: &&String| {
+            let name = name.to_lowercase();
+            name.contains("val") && !name.contains("test")
+        };
+        let name = self.header.iter().find(is_one).ok_or_else(|| {
+            let (path, header) = (self.path.display(), self.header.join(", "));
+            SearchError::Input(format!(
+                "{path}: no column has \"val\" in its name; name one with --column; there are \
+                 {header}"
+            ))
+        })?;
+        self.column(name)
+    }
+
     /// A column to report of architectures that were selected by another.
     ///
     /// # Errors

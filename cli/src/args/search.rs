@@ -29,9 +29,10 @@ pub(crate) struct ExploreArgs {
     #[arg(long, value_name = "NAME", value_parser = scorers(), requires = "strategy")]
     pub(crate) scorer: Option<String>,
     /// A published table: CSV, or that compressed by gzip, whose column `arch` has architectures.
-    #[arg(long, value_name = "FILE", requires = "column")]
+    #[arg(long, value_name = "FILE", requires = "strategy")]
     pub(crate) table: Option<PathBuf>,
-    /// The column of the table that the strategy sees; none of test accuracies.
+    /// The column of the table that the strategy sees; none of test accuracies [default: the first
+    /// with `val` in its name].
     #[arg(long, value_name = "NAME", requires = "table")]
     pub(crate) column: Option<String>,
     /// A column of the table to report of the architecture that was found; can be repeated.

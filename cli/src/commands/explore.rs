@@ -54,14 +54,18 @@ pub(crate) fn search(args: &SearchArgs, as_json: bool, reporter: &mut dyn Report
 impl<'a> Search<'a> {
     fn plan(args: &'a SearchArgs) -> Result<Self> {
         let ExploreArgs { space, scorer, table, column, report_column, .. } = &args.explore;
-        let published = match (table, column) {
-            (Some(table), Some(column)) => {
+        let published = match table {
+            Some(table) => {
                 let table = Table::read(table)?;
                 let reported = report_column.iter().map(|name| table.column(name));
                 let reported = reported.collect::<std::result::Result<_, _>>()?;
-                Some(Published { selection: table.selection(column)?, reported })
+                let selection = match column {
+                    Some(column) => table.selection(column)?,
+                    None => table.first_selection()?,
+                };
+                Some(Published { selection, reported })
             }
-            _ => None,
+            None => None,
         };
         let default = if published.is_some() { "table" } else { "one-shot" };
         Ok(Self {
@@ -237,6 +241,10 @@ impl<'a> Search<'a> {
             streams: Streams::new(seed),
             origin,
         };
+        if let Some(column) = table {
+            let text = format!("search: an architecture is worth its {}", column.name());
+            context.reporter.message(&text);
+        }
         Ok(explore(exploration, context)?)
     }
 
