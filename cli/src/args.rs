@@ -1,4 +1,5 @@
 mod lut;
+mod search;
 mod values;
 mod zoo;
 
@@ -15,6 +16,7 @@ use adwp_engine::cuda::Precision;
 use clap::{ArgAction, ArgGroup, Parser, Subcommand};
 
 pub(crate) use lut::{LutBuildArgs, LutCheckArgs, LutCommand, SizeArgs, TimingArgs};
+pub(crate) use search::{ExploreArgs, SearchArgs};
 pub(crate) use zoo::{NetworkSizeArgs, ZooCommand, ZooExportArgs};
 
 use values::{amount, auto_augment, minutes, precision};
@@ -50,8 +52,9 @@ pub(crate) enum Command {
     },
     /// Derive the intensive space.
     Space(TrainArgs),
-    /// Train the HyperNetwork and search an architecture.
-    Search(TrainArgs),
+    /// Train the HyperNetwork and search an architecture; with --strategy, score one architecture
+    /// after another, of any space and by any scorer.
+    Search(SearchArgs),
     /// Train the found architecture from scratch, that of another run on other images, or a
     /// published one.
     Retrain(RetrainArgs),

@@ -37,6 +37,8 @@ pub(crate) struct Plan {
     pub(crate) resume: bool,
     pub(crate) check_memory: bool,
     pub(crate) ort_lib: Option<PathBuf>,
+    /// Whether other processes may carry out the same command in the folder at the same time.
+    pub(crate) is_shared: bool,
     /// When training stops.
     pub(crate) deadline: Option<Instant>,
     /// What follows the name of the step in a command that goes on with the run.
@@ -98,6 +100,7 @@ impl Plan {
             resume: args.resume,
             check_memory: !args.no_memory_check,
             ort_lib: args.ort.ort_lib.clone(),
+            is_shared: false,
             deadline: None,
         })
     }

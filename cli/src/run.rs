@@ -1,7 +1,8 @@
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::path::PathBuf;
-use std::time::Instant;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use adwp_base::{Failure, Result, to_json};
 use adwp_deploy::ort_library::{self, OrtLibrary};
@@ -69,8 +70,7 @@ impl Run {
             memory::check(phases, folder, architecture.as_ref(), config, &images, &device)?;
         }
         let dir = RunDir::create(&plan.folder)?;
-        let lock = lock(&dir)?;
-        dir.remove_partial_files()?;
+        let lock = if plan.is_shared { share(&dir)? } else { lock(&dir)? };
         if let Some(origin) = &plan.origin {
             origin.write(&dir)?;
         }
@@ -243,11 +243,34 @@ impl Run {
     }
 }
 
-fn lock(run: &RunDir) -> Result<File> {
+/// Locks the folder of a run as long as the file lives, and removes what kills have left half
+/// written there.
+pub(crate) fn lock(run: &RunDir) -> Result<File> {
+    let file = locked(run, File::try_lock)?;
+    run.remove_partial_files()?;
+    Ok(file)
+}
+
+/// How long removing half-written files takes at most, roughly.
+const MOMENT: Duration = Duration::from_millis(50);
+
+/// Locks the folder of a run for this process and those that share it.
+fn share(run: &RunDir) -> Result<File> {
+    // Whoever comes first finds nobody in the middle of a write.
+    drop(lock(run));
+    // Another may be doing the same at this moment.
+    let again = |_| locked(run, File::try_lock_shared).map_err(|_| sleep(MOMENT)).ok();
+    (0..10).find_map(again).map_or_else(|| locked(run, File::try_lock_shared), Ok)
+}
+
+fn locked(
+    run: &RunDir,
+    attempt: impl FnOnce(&File) -> std::result::Result<(), TryLockError>,
+) -> Result<File> {
     let path = run.file("lock");
     let fail = |source| TrainError::File { action: "write", path: path.clone(), source };
     let file = File::create(&path).map_err(fail)?;
-    match file.try_lock() {
+    match attempt(&file) {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {
             Err(Failure::input(format!("another adwp is working in {}", run.path().display()))

@@ -1,6 +1,6 @@
 //! The architectures of a study.
 
-use adwp_models::{Choices, Genotype, Intensive, ModelError, NODES, Space};
+use adwp_models::{Blueprint, Choices, Genotype, Intensive, ModelError, NODES, Space};
 use adwp_train::Streams;
 use rand_distr::{Distribution, StandardNormal};
 
@@ -33,8 +33,8 @@ impl Candidate {
             })
             .collect();
         let choices = space.decode(&drawn.concat());
-        let cost = space.blueprint(&choices)?.cost()?;
-        let genotype = space.genotype(&choices)?;
+        let cost = Blueprint::of(space, &choices)?.cost()?;
+        let genotype = space.cells_of(&choices)?;
         Ok(Self { genotype, choices, drawn, params: cost.params, madds: cost.madds })
     }
 }

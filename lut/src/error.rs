@@ -6,7 +6,6 @@ use adwp_engine::EngineError;
 use adwp_export::ExportError;
 use adwp_models::ModelError;
 
-use crate::Networks;
 use adwp_train::TrainError;
 
 /// Result of this crate's fallible functions.
@@ -67,10 +66,6 @@ pub enum LutError {
 }
 
 impl LutError {
-    pub(crate) fn missing(what: impl Into<String>, of: &Networks) -> Self {
-        Self::Missing { what: what.into(), flags: of.flags() }
-    }
-
     /// What to do next about an error of this room.
     pub fn hint(&self) -> Option<String> {
         match self {

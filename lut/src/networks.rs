@@ -66,7 +66,7 @@ impl Networks {
     /// As [`Self::space`].
     pub fn sample(&self, count: usize, rng: &mut dyn Rng) -> Result<Vec<Blueprint>> {
         let space = self.space()?;
-        (0..count).map(|_| Ok(space.blueprint(&space.sample(rng))?)).collect()
+        (0..count).map(|_| Ok(Blueprint::of(&*space, &space.sample(rng))?)).collect()
     }
 
     /// Architectures that differ more than those drawn evenly do, to tell what is proportional to
@@ -102,7 +102,7 @@ impl Networks {
     pub(crate) fn parts(&self) -> Result<BTreeMap<String, Part>> {
         let space = self.space()?;
         // The widest network has every part but the sums, which are of all candidates there.
-        let widest = parts(&space.blueprint(&space.widest())?)?;
+        let widest = parts(&Blueprint::of(&*space, &space.widest())?)?;
         let mut all: Vec<Cut> =
             widest.into_iter().filter(|cut| cut.part.terms().is_none()).collect();
         let mut rng = ChaCha8Rng::seed_from_u64(0);
@@ -130,7 +130,7 @@ impl Networks {
     }
 
     pub(crate) fn missing(&self, what: impl Into<String>) -> LutError {
-        LutError::missing(what, self)
+        LutError::Missing { what: what.into(), flags: self.flags() }
     }
 }
 

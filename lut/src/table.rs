@@ -237,7 +237,7 @@ impl LatencyTable {
         let ms = |part: &Part| self.ms(part, networks).map(|ms| calibration.factor * ms);
         let mut costs = ChoiceCosts::none(space);
         costs.fixed = calibration.offset_ms;
-        for Cut { owner, part, readers } in parts(&space.blueprint(&space.widest())?)? {
+        for Cut { owner, part, readers } in parts(&Blueprint::of(space, &space.widest())?)? {
             match owner {
                 Owner::Node { node, .. } if part.terms().is_some() => match space.terms(node) {
                     0 | 1 => {}

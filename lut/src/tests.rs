@@ -176,8 +176,8 @@ fn choices_add_up_to_the_prediction_where_nothing_falls_away_or_is_shared() {
         let space = Intensive::new(drawn.clone(), CIFAR, 2).unwrap();
         let choices = space.sample(&mut rng);
         let summed = table.choice_costs(&space, &cifar()).unwrap().of(&choices);
-        let predicted = table.predict(&space.blueprint(&choices).unwrap()).unwrap();
-        let genotype = space.genotype(&choices).unwrap();
+        let predicted = table.predict(&Blueprint::of(&space, &choices).unwrap()).unwrap();
+        let genotype = space.cells_of(&choices).unwrap();
         if k == 2 && reads_both_inputs(&genotype) && !shares_a_crop(&drawn) {
             equal += 1;
             assert_close(summed, predicted);
@@ -197,12 +197,12 @@ fn choices_of_a_second_space_add_up_to_at_least_the_prediction() {
     let mut rng = ChaCha8Rng::seed_from_u64(3);
     for _ in 0..40 {
         let choices = space.sample(&mut rng);
-        let predicted = table.predict(&space.blueprint(&choices).unwrap()).unwrap();
+        let predicted = table.predict(&Blueprint::of(&*space, &choices).unwrap()).unwrap();
         assert!(costs.of(&choices) > predicted - 1e-6, "{choices:?}");
     }
     // A convolution on every edge leaves nothing out.
     let full = Choices(vec![vec![3]; 6]);
-    let predicted = table.predict(&space.blueprint(&full).unwrap()).unwrap();
+    let predicted = table.predict(&Blueprint::of(&*space, &full).unwrap()).unwrap();
     assert_close(costs.of(&full), predicted);
 }
 

@@ -2,7 +2,7 @@ use crate::cost::{Cost, count};
 use crate::skeleton::MAX_CHANNELS;
 use crate::space::Member;
 use crate::zoo::{Handmade, WideCells};
-use crate::{Discrete, Genotype, Heads, ModelError, Skeleton, Stem};
+use crate::{Choices, Discrete, Genotype, Heads, ModelError, Skeleton, Space, Stem};
 
 /// A network with all its sizes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +72,18 @@ impl Bounds {
 }
 
 impl Blueprint {
+    /// The network of an architecture of a space, to be built, retrained, exported.
+    ///
+    /// # Errors
+    /// When the choices are not of the space, or the space has no name that files could give it.
+    pub fn of(space: &dyn Space, choices: &Choices) -> Result<Self, ModelError> {
+        let skeleton = space.skeleton();
+        Ok(match space.genotype(choices)? {
+            Some(genotype) => Self::Cells { genotype, skeleton },
+            None => Self::Member { member: Member::new(space.name(), choices)?, skeleton },
+        })
+    }
+
     /// Builds it for a batch size: for training with the heads given, else for inference.
     ///
     /// # Errors

@@ -131,7 +131,7 @@ impl Limit {
     /// # Errors
     /// When the architecture is none of the space.
     pub fn taken(&self, space: &dyn Space, choices: &Choices) -> Result<f64, ModelError> {
-        let counted = || space.blueprint(choices)?.cost();
+        let counted = || Ok::<_, ModelError>(count(&space.build(choices, 1, None)?.graph));
         Ok(match self.resource {
             Resource::Params => counted()?.params as f64,
             Resource::Madds => counted()?.madds as f64,
@@ -235,7 +235,7 @@ impl IntensiveSpace {
         limits: &[Limit],
     ) -> Result<Genotype, ModelError> {
         let space = Intensive::new(self.clone(), *skeleton, keep)?;
-        space.genotype(&most_probable_within(&space, &rows(self, probabilities), limits)?)
+        space.cells_of(&most_probable_within(&space, &rows(self, probabilities), limits)?)
     }
 }
 
@@ -400,7 +400,7 @@ mod tests {
             let space = IntensiveSpace::random(6, &mut rng).unwrap();
             let space = Intensive::new(space, SKELETON, 2).unwrap();
             let choices = space.sample(&mut rng);
-            let counted = space.blueprint(&choices).unwrap().cost().unwrap();
+            let counted = count(&space.build(&choices, 1, None).unwrap().graph);
             let (params, madds) =
                 (ChoiceCosts::params(&space).unwrap(), ChoiceCosts::madds(&space).unwrap());
             let (summed, madds) = (params.of(&choices), madds.of(&choices));
@@ -411,7 +411,7 @@ mod tests {
             } else {
                 pruned += 1;
             }
-            let all = space.blueprint(&space.widest()).unwrap().cost().unwrap();
+            let all = count(&space.build(&space.widest(), 1, None).unwrap().graph);
             assert_eq!(all.params as f64, params.of(&space.widest()));
         }
         assert!(pruned < 20, "nothing was compared exactly");

@@ -2,7 +2,7 @@ use adwp_base::JsonError;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::space::check_pairs;
+use crate::pair::check_pairs;
 use crate::{CellKind, ModelError, NODES, Pair};
 
 const SCHEMA: &str = "adwp/genotype/1";

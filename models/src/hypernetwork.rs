@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use crate::blocks::{Builder, Dropped};
 use crate::cells::{CellPlan, Stacked, stack};
 use crate::discrete::{Drops, OUTPUT};
+use crate::generator::Generator;
 use crate::mixture::{Mixed, Mixture};
 use crate::{CellSite, IntensiveSpace, Limit, ModelError, NODES, Skeleton};
 
@@ -19,35 +20,6 @@ pub enum GeneratorInput {
     Node,
     /// All candidates of the cell (the sentence in section 3.2.1).
     Cell,
-}
-
-/// What stands between the two linear layers of a generating block.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum GeneratorActivation {
-    /// Nothing, as section 4.2 has it: predicted weights then lie on a line, w₀ + p · w₁.
-    #[default]
-    None,
-    /// max(x, 0): they lie on a polygonal chain.
-    Relu,
-}
-
-/// The two linear layers of a generating block.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Generator {
-    /// Width between them; 64 in section 4.2.
-    pub hidden: usize,
-    /// What stands between them.
-    pub activation: GeneratorActivation,
-    /// Factor on the first values of the second one, and so on the weights that it predicts at
-    /// first.
-    pub gain: f32,
-}
-
-impl Default for Generator {
-    fn default() -> Self {
-        Self { hidden: 64, activation: GeneratorActivation::None, gain: 1.0 }
-    }
 }
 
 /// How a HyperNetwork is built.

@@ -12,13 +12,16 @@ mod cells;
 pub mod cost;
 mod discrete;
 mod error;
+mod generator;
 mod genotype;
 mod hypernetwork;
 mod mixture;
 mod operation;
+mod pair;
 mod relaxed;
 mod skeleton;
 pub mod space;
+mod wiring;
 pub mod zoo;
 
 pub use blocks::{BATCH_NORM_EPSILON, Dropped};
@@ -26,17 +29,17 @@ pub use blueprint::{Blueprint, Bounds, Sizes};
 pub use budget::{ChoiceCosts, Limit, Resource, most_probable_within};
 pub use discrete::{Discrete, Heads, Training};
 pub use error::ModelError;
+pub use generator::{Generator, GeneratorActivation};
 pub use genotype::{CellGenotype, Genotype};
-pub use hypernetwork::{
-    Generator, GeneratorActivation, GeneratorInput, Hypernetwork, HypernetworkOptions,
-};
+pub use hypernetwork::{GeneratorInput, Hypernetwork, HypernetworkOptions};
 pub use operation::Operation;
+pub use pair::Pair;
 pub use relaxed::{Relaxed, RelaxedAlphas};
 pub use skeleton::{CellKind, CellSite, Skeleton, Stem};
 pub use space::{
-    Choices, Decision, Intensive, IntensiveCell, IntensiveSpace, NasBench201, Pair, Space,
-    stability,
+    Choices, Decision, Intensive, IntensiveCell, IntensiveSpace, NasBench201, Space, stability,
 };
+pub use wiring::CellWiring;
 pub use zoo::{Zoo, ZooEntry};
 
 /// Inputs of a cell: the outputs of the two cells before. They are its first states.

@@ -4,7 +4,7 @@ use adwp_engine::{Candidate, NodeId, Op};
 
 use crate::blocks::{Builder, Dropped, Weights};
 use crate::cells::{Realisation, Term};
-use crate::hypernetwork::Generator;
+use crate::generator::Generator;
 use crate::{CellSite, ModelError};
 
 /// What the candidates of a cell read.

@@ -33,3 +33,23 @@ impl From<SearchError> for Failure {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use adwp_base::Kind;
+
+    #[test]
+    fn a_failing_engine_is_not_reported_as_wrong_input() {
+        let engine = || EngineError::UnknownVariable("w".into());
+        for error in [
+            SearchError::Engine(engine()),
+            ModelError::from(engine()).into(),
+            TrainError::from(engine()).into(),
+        ] {
+            assert_eq!(Failure::from(error).kind, Kind::Failed);
+        }
+        let wrong = ModelError::Invalid("a node sums nothing".into());
+        assert_eq!(Failure::from(SearchError::from(wrong)).kind, Kind::Input);
+    }
+}

@@ -226,7 +226,7 @@ pub(crate) mod tests {
     use crate::StrategySettings;
     use crate::registry::strategy;
     use adwp_engine::Candidate;
-    use adwp_models::{Blueprint, Discrete, Heads, ModelError};
+    use adwp_models::{Discrete, Genotype, Heads, ModelError, Skeleton};
     use adwp_train::{Interrupt, Progress, Reporter, RunDir};
     use std::fs;
     use std::path::Path;
@@ -244,6 +244,10 @@ pub(crate) mod tests {
 
     impl Space for Toy {
         fn option(&self, _: Candidate) -> (usize, usize) {
+            unreachable!("nothing is built")
+        }
+
+        fn terms(&self, _: usize) -> usize {
             unreachable!("nothing is built")
         }
 
@@ -269,7 +273,11 @@ pub(crate) mod tests {
             choices.map(Choices).ok_or_else(|| ModelError::Invalid(format!("{text:?}")))
         }
 
-        fn blueprint(&self, _: &Choices) -> Result<Blueprint, ModelError> {
+        fn skeleton(&self) -> Skeleton {
+            unreachable!("nothing is built")
+        }
+
+        fn genotype(&self, _: &Choices) -> Result<Option<Genotype>, ModelError> {
             unreachable!("nothing is built")
         }
 

@@ -57,7 +57,7 @@ impl SharedWeights<'_> {
     /// An architecture that is not of the space, images that cannot be read, a device that fails.
     pub fn score(&self, choices: &Choices) -> Result<f64> {
         let Self { space, settings, data, variables } = self;
-        let net = space.blueprint(choices)?.build(settings.batch, None)?;
+        let net = space.build(choices, settings.batch, None)?;
         let mut own = Variables::new();
         for variable in net.graph.variables() {
             own.insert(variables.get(&variable.name)?.clone());
@@ -80,7 +80,7 @@ struct TrainedNet {
 impl TrainedNet {
     fn build(network: &Blueprint, data: &Data) -> Result<Self, ModelError> {
         let heads = Heads { auxiliary: 0.0, drop_path: false, dropout: false, smoothing: 0.0 };
-        let Discrete { graph, images, logits, training } =
+        let Discrete { graph, images, logits, training, .. } =
             network.build(data.train.batch, Some(heads))?;
         let Training { labels, loss, .. } = training.expect("built with heads");
         let ports = Ports { images, labels, logits, loss, objective: loss };
@@ -111,7 +111,7 @@ impl<'a> OneShotPhase<'a> {
         settings.validate()?;
         let mut data = data.with_batch(settings.batch, settings.channels);
         store_images(&mut [&mut data.train, &mut data.validation], &data.device)?;
-        let widest = TrainedNet::build(&space.blueprint(&space.widest())?, &data)?;
+        let widest = TrainedNet::build(&Blueprint::of(space, &space.widest())?, &data)?;
         Ok(Self {
             reserved: widest.trainer(&data.device)?,
             epochs: settings.hypernetwork_epochs,
@@ -185,7 +185,7 @@ impl Phase for OneShotPhase<'_> {
     fn step(&mut self, at: At, batch: Batch) -> Result<StepReport> {
         let choices = self.draw("one-shot/architecture", at);
         let SharedWeights { space, settings, data, variables } = &mut self.shared;
-        let net = TrainedNet::build(&space.blueprint(&choices)?, data)?;
+        let net = TrainedNet::build(&Blueprint::of(*space, &choices)?, data)?;
         let rate = schedule::cosine(settings.rate, settings.rate_last, at.epoch, settings.epochs);
         let (parameters, optimizer) = (&net.parameters[..], &mut self.sgd);
         let update = Update { parameters, optimizer, rate, clip: Some(settings.clip) };
@@ -271,7 +271,7 @@ mod tests {
         for (step, batch) in batches.into_iter().enumerate() {
             let at = At { epoch: 0, step };
             let net = TrainedNet::build(
-                &space.blueprint(&phase.draw("one-shot/architecture", at)).unwrap(),
+                &Blueprint::of(&space, &phase.draw("one-shot/architecture", at)).unwrap(),
                 &phase.shared.data,
             )
             .unwrap();

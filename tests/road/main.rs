@@ -8,6 +8,7 @@ mod bad_settings;
 mod bench;
 mod damage;
 mod determinism;
+mod explore;
 mod fidelity;
 mod folder;
 mod formats;

@@ -33,30 +33,56 @@ pub struct Checks<'a> {
 pub(crate) enum Images<'a> {
     /// Pixels `[images, channels, height, width]`, normalised.
     Pixels(&'a [f32]),
-    /// Test images: the logits of the first `compared` count, and the classes of all.
-    Test { source: BatchSource, compared: usize, engine: &'a Evaluation },
+    /// Test images: the logits of the first of them, and the classes of all.
+    Test(&'a Reference<'a>),
 }
 
-/// Classifies the test images with the engine, as they were when the network had been trained.
-///
-/// # Errors
-/// [`VerifyError::Changed`] when the result is another one.
-pub fn evaluate(
-    trained: &Trained,
-    test: &BatchSource,
-    device: &Device,
-    reporter: &mut dyn Reporter,
-) -> Result<Evaluation> {
-    let classes = trained.network.classes.len();
-    let evaluation = trained.evaluate(test, device, reporter)?;
-    // Where the network was trained with operations fused and is compared without, or the other way
-    // round, ties may fall differently.
-    let ties = evaluation.logits.chunks_exact(classes).filter(|logits| is_tie(logits)).count();
-    let (found, stored) = (evaluation.correct, trained.test.correct);
-    if found.abs_diff(stored) > ties || evaluation.predictions.len() != trained.test.images {
-        return Err(VerifyError::Changed { found, stored });
+/// A trained network and what the engine made of the test images.
+#[derive(Debug)]
+pub struct Reference<'a> {
+    pub(crate) trained: &'a Trained,
+    pub(crate) test: &'a BatchSource,
+    /// Images whose logits are compared.
+    pub(crate) compared: usize,
+    /// What the engine gave for all of them.
+    pub engine: Evaluation,
+}
+
+impl<'a> Reference<'a> {
+    /// Classifies the test images with the engine, as they were when the network had been trained.
+    /// The logits of `compared` of them are what executions of its files are held against.
+    ///
+    /// # Errors
+    /// [`VerifyError::Changed`] when the network does something else now.
+    pub fn new(
+        trained: &'a Trained,
+        test: &'a BatchSource,
+        compared: usize,
+        device: &Device,
+        reporter: &mut dyn Reporter,
+    ) -> Result<Self> {
+        let classes = trained.network.classes.len();
+        let engine = trained.evaluate(test, device, reporter)?;
+        // Where the network was trained with operations fused and is compared without, or the other
+        // way round, ties may fall differently.
+        let ties = engine.logits.chunks_exact(classes).filter(|logits| is_tie(logits)).count();
+        let (found, stored) = (engine.correct, trained.test.correct);
+        if found.abs_diff(stored) > ties || engine.predictions.len() != trained.test.images {
+            return Err(VerifyError::Changed { found, stored });
+        }
+        Ok(Self { trained, test, compared: compared.min(test.indices.len()), engine })
     }
-    Ok(evaluation)
+
+    /// Logits of the compared images by candle, and how far other executions may be from the
+    /// engine's.
+    fn in_candle(&self) -> Result<(Logits, f64)> {
+        let mut images = Vec::new();
+        for batch in self.test.arrays(self.compared)? {
+            images.extend(batch?.images);
+        }
+        let (net, variables) = (self.trained.inference(1)?, &self.trained.variables);
+        reference::candle(&net, variables, &images, TOLERANCE)
+    }
 }
 
 /// Whether the two largest logits of an image are equal within the tolerance.
@@ -67,22 +93,18 @@ fn is_tie(logits: &[f32]) -> bool {
 }
 
 impl<'a> Checks<'a> {
-    /// For the network as it was trained, in 32-bit floats: `engine` is what [`evaluate`] gave for
-    /// the images of `test`, of which `compared` are executed in candle too. Every runtime has to
-    /// take the file.
+    /// For the network as it was trained, in 32-bit floats: candle is compared too, and every
+    /// runtime has to take the file.
     ///
     /// # Errors
     /// When candle or an image fails.
     pub fn of_trained(
-        trained: &Trained,
-        test: &BatchSource,
-        compared: usize,
-        engine: &'a Evaluation,
+        reference: &'a Reference<'a>,
         library: Option<&'a OrtLibrary>,
     ) -> Result<Self> {
-        let (candle, tolerance) = in_candle(trained, test, compared)?;
-        let checks = Self::of_test(trained, test, compared, engine, library);
-        Ok(Self { candle: Some(candle), tolerance: Some(tolerance), ..checks })
+        let (candle, tolerance) = reference.in_candle()?;
+        let checks = Self::of_test(reference, Some(tolerance), library);
+        Ok(Self { candle: Some(candle), may_be_refused: false, ..checks })
     }
 
     /// For another form of it, which a runtime may refuse. 16-bit floats get a tolerance of their
@@ -91,40 +113,36 @@ impl<'a> Checks<'a> {
     /// # Errors
     /// When candle or an image fails.
     pub fn of_form(
-        trained: &Trained,
+        reference: &'a Reference<'a>,
         numbers: &Numbers,
-        test: &BatchSource,
-        compared: usize,
-        engine: &'a Evaluation,
         library: Option<&'a OrtLibrary>,
     ) -> Result<Self> {
-        let largest = engine.logits.iter().fold(0.0, |largest, logit| logit.abs().max(largest));
+        let logits = reference.engine.logits.iter();
         let tolerance = match numbers {
-            Numbers::F32 => Some(in_candle(trained, test, compared)?.1),
-            Numbers::F16 => Some(HALF_TOLERANCE * f64::from(largest)),
+            Numbers::F32 => Some(reference.in_candle()?.1),
+            Numbers::F16 => Some(
+                HALF_TOLERANCE * f64::from(logits.fold(0.0, |most, logit| logit.abs().max(most))),
+            ),
             Numbers::Int8 { .. } => None,
         };
-        let checks = Self::of_test(trained, test, compared, engine, library);
-        Ok(Self { tolerance, may_be_refused: true, ..checks })
+        Ok(Self::of_test(reference, tolerance, library))
     }
 
     fn of_test(
-        trained: &Trained,
-        test: &BatchSource,
-        compared: usize,
-        engine: &'a Evaluation,
+        reference: &'a Reference<'a>,
+        tolerance: Option<f64>,
         library: Option<&'a OrtLibrary>,
     ) -> Self {
-        let (classes, compared) = (trained.network.classes.len(), compared.min(test.indices.len()));
-        let source = test.clone();
+        let Reference { trained, compared, engine, .. } = reference;
+        let classes = trained.network.classes.len();
         Self {
             engine: by_engine(engine.logits[..compared * classes].to_vec()),
             candle: None,
             classes,
-            tolerance: None,
-            images: Images::Test { source, compared, engine },
+            tolerance,
+            images: Images::Test(reference),
             library,
-            may_be_refused: false,
+            may_be_refused: true,
         }
     }
 
@@ -168,21 +186,11 @@ impl Images<'_> {
     pub(crate) fn batch(&self, each: usize) -> usize {
         match self {
             Self::Pixels(pixels) => pixels.len() / each.max(1),
-            Self::Test { source, .. } => source.batch,
+            Self::Test(reference) => reference.test.batch,
         }
     }
 }
 
 fn by_engine(values: Vec<f32>) -> Logits {
     Logits { by: "engine".into(), values }
-}
-
-/// Logits of the first `count` test images by the trained network in candle, and how far other
-/// executions may be from the engine's.
-fn in_candle(trained: &Trained, test: &BatchSource, count: usize) -> Result<(Logits, f64)> {
-    let mut images = Vec::new();
-    for batch in test.arrays(count)? {
-        images.extend(batch?.images);
-    }
-    reference::candle(&trained.inference(1)?, &trained.variables, &images, TOLERANCE)
 }

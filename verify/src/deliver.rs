@@ -80,12 +80,13 @@ fn verify(path: &Path, checks: &Checks<'_>, reporter: &mut dyn Reporter) -> Resu
                 let values = session.run(pixels, options.batch)?;
                 found.parity.push(agrees(&Logits { by: runtime.to_string(), values })?);
             }
-            Images::Test { source, compared, engine } => {
-                let source = prepared(source, &model)?;
-                let values = logits(&mut session, &source, *compared)?;
+            Images::Test(reference) => {
+                let source = prepared(reference.test, &model)?;
+                let values = logits(&mut session, &source, reference.compared)?;
                 found.parity.push(agrees(&Logits { by: runtime.to_string(), values })?);
                 let accuracy = classify(&mut session, &source, runtime, reporter)?;
-                let row = same_classes(runtime, &accuracy, engine, checks.classes, accepted)?;
+                let row =
+                    same_classes(runtime, &accuracy, &reference.engine, checks.classes, accepted)?;
                 found.runtimes.push(row);
             }
         }
@@ -153,4 +154,42 @@ fn same_classes(
     }
     let (correct, images) = (accuracy.top1, accuracy.n);
     Ok(RuntimeAccuracy { runtime: runtime.to_string(), correct, images, differing })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use adwp_engine::Device;
+    use adwp_export::{Untrained, noise};
+    use adwp_models::{Sizes, Zoo};
+    use adwp_train::{Quiet, Streams};
+
+    #[test]
+    fn a_file_gets_its_name_only_where_all_agree() {
+        let device = Device::cpu(1).unwrap();
+        let sizes = Sizes { image: Some([3, 32, 32]), classes: Some(5), ..Sizes::default() };
+        let blueprint = Zoo::embedded().find("mobilenet-v1").unwrap().network(sizes).unwrap();
+        let [ours, other] = [1, 2].map(|seed| Untrained::new(&blueprint, seed, &device).unwrap());
+        let images = noise(&mut Streams::new(3).once("images"), 2 * 3 * 32 * 32);
+        let checks = Checks::of_untrained(&ours, &images, None, &device).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.onnx");
+        let put = |network: &Untrained, sealed: Result<Option<Vec<u8>>>| {
+            let bytes = network.to_onnx("mobilenet-v1").unwrap();
+            (deliver(&path, &bytes, &checks, &mut Quiet, |_| sealed), bytes)
+        };
+        let is_empty = || std::fs::read_dir(folder.path()).unwrap().count() == 0;
+
+        let (refused, _) = put(&other, Ok(None));
+        assert!(matches!(refused, Err(VerifyError::Disagreement { .. })) && is_empty());
+        let (refused, _) = put(&ours, Err(VerifyError::Unprepared));
+        assert!(matches!(refused, Err(VerifyError::Unprepared)) && is_empty());
+
+        let (found, bytes) = put(&ours, Ok(None));
+        let by: Vec<String> = found.unwrap().parity.into_iter().map(|row| row.b).collect();
+        assert_eq!(by, ["candle", "tract"]);
+        assert_eq!(std::fs::read(&path).unwrap(), bytes);
+        put(&ours, Ok(Some(b"restated".to_vec()))).0.unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"restated");
+    }
 }

@@ -12,6 +12,6 @@ mod reference;
 
 pub use agree::{Logits, TOLERANCE, agree};
 pub use calibrate::calibrate;
-pub use checks::{Checks, evaluate};
+pub use checks::{Checks, Reference};
 pub use deliver::{Verification, deliver};
 pub use error::{Result, VerifyError};

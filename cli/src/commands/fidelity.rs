@@ -17,6 +17,7 @@ use crate::run::Run;
 pub(crate) fn fidelity(args: &FidelityArgs, as_json: bool, reporter: &mut dyn Reporter) -> Result {
     let phases = &[Training::Search, Training::Retrain];
     let plan = Plan::training(&args.train, None, Existing::Continues, phases)?;
+    let plan = Plan { is_shared: true, ..plan };
     let run = Run::open(plan, reporter)?;
     run.announce(reporter);
     let space = parsed(run.needs("space.json", "space")?, IntensiveSpace::from_json)?;

@@ -4,6 +4,7 @@ mod cost;
 mod data;
 mod device;
 mod doctor;
+mod explore;
 mod fidelity;
 mod lut;
 mod road;
@@ -25,7 +26,8 @@ pub(crate) fn run(args: Args) -> Result {
     match args.command {
         Command::Run(args) => road::run(&args, json, console),
         Command::Space(args) => road::space(&args, json, console),
-        Command::Search(args) => road::search(&args, json, console),
+        Command::Search(args) if args.strategy.is_some() => explore::search(&args, json, console),
+        Command::Search(args) => road::search(&args.train, json, console),
         Command::Retrain(args) => road::retrain(&args, json, console),
         Command::Fidelity(args) => fidelity::fidelity(&args, json, console),
         Command::Export(args) => road::export(&args, json, console),

@@ -9,7 +9,7 @@ use adwp_export::Trained;
 use adwp_export::onnx::{BatchNorms, CALIBRATION, Format, Numbers, Precision, model, model_in};
 use adwp_report::{FormatRow, ParityRow, RuntimeAccuracy};
 use adwp_train::{Reporter, read_json, write_atomic};
-use adwp_verify::{Checks, calibrate, deliver, evaluate};
+use adwp_verify::{Checks, Reference, calibrate, deliver};
 use serde::{Deserialize, Serialize};
 
 use crate::phases::Training;
@@ -75,15 +75,15 @@ pub(crate) fn export(run: &Run, reporter: &mut dyn Reporter) -> Result {
     let start = Instant::now();
     let (trained, test) = (trained(run)?, &run.images.test);
     let bytes = model(&trained, BatchNorms::Folded)?;
-    let engine = evaluate(&trained, test, &run.device, reporter)?;
-    let library = run.ort_library(reporter);
     let compared = run.config().bench.parity_images;
-    let checks = Checks::of_trained(&trained, test, compared, &engine, library.as_ref())?;
+    let reference = Reference::new(&trained, test, compared, &run.device, reporter)?;
+    let library = run.ort_library(reporter);
+    let checks = Checks::of_trained(&reference, library.as_ref())?;
     deliver(&run.dir.file(&file), &bytes, &checks, reporter, |found| {
         let record = Record {
             schema: Record::SCHEMA.into(),
-            correct: engine.correct,
-            images: engine.predictions.len(),
+            correct: reference.engine.correct,
+            images: reference.engine.predictions.len(),
             runtimes: found.runtimes.clone(),
             parity: found.parity.clone(),
         };
@@ -107,7 +107,9 @@ pub(crate) fn export_form(
     }
     let start = Instant::now();
     let (trained, test) = (trained(run)?, &run.images.test);
-    let engine = evaluate(&trained, test, &run.device, reporter)?;
+    let compared = run.config().bench.parity_images;
+    let reference = Reference::new(&trained, test, compared, &run.device, reporter)?;
+    let correct_before = reference.engine.correct;
     let numbers = match format.precision {
         Precision::F32 => Numbers::F32,
         Precision::F16 => Numbers::F16,
@@ -119,8 +121,7 @@ pub(crate) fn export_form(
     };
     let bytes = model_in(&trained, &numbers, format.pixels, trained.test.accuracy())?;
     let library = run.ort_library(reporter);
-    let compared = run.config().bench.parity_images;
-    let checks = Checks::of_form(&trained, &numbers, test, compared, &engine, library.as_ref())?;
+    let checks = Checks::of_form(&reference, &numbers, library.as_ref())?;
     let found = deliver(&run.dir.file(&file), &bytes, &checks, reporter, |found| {
         // What the file states is what it was measured to do.
         let first = &found.runtimes[0];
@@ -138,7 +139,7 @@ pub(crate) fn export_form(
                 Numbers::F32 | Numbers::F16 => None,
             },
             tolerance: checks.tolerance(),
-            correct_before: engine.correct,
+            correct_before,
             runtimes: found.runtimes.clone(),
             parity: found.parity.clone(),
             refused: found.refused.clone(),
@@ -148,7 +149,7 @@ pub(crate) fn export_form(
         Ok::<_, Failure>(Some(restated))
     })?;
     let first = &found.runtimes[0];
-    let loss = (engine.correct as f64 - first.correct as f64) / first.images as f64;
+    let loss = (correct_before as f64 - first.correct as f64) / first.images as f64;
     if loss > NOTABLE_LOSS {
         reporter.message(&format!(
             "export: {file} classifies {:.2} points of the test images worse than the network",

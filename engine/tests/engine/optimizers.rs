@@ -230,6 +230,31 @@ fn an_optimiser_goes_on_from_its_restored_state() {
 }
 
 #[test]
+fn a_parameter_without_gradient_keeps_its_momentum() {
+    let device = device();
+    let (mut together, mut apart) = (weight(), weight());
+    let (w, other) = (together.position("w").unwrap(), together.position("other").unwrap());
+    let steps: [&[Gradient<'_>]; 4] = [
+        &[Gradient::new(w, &[0.5, -1.0, 2.0, 0.25])],
+        &[Gradient::new(other, &[1.0, -2.0, 3.0])],
+        &[Gradient::new(other, &[0.5; 3]), Gradient::new(w, &[-0.5; 4])],
+        &[Gradient::new(w, &[0.1; 4])],
+    ];
+    let mut sgd = Sgd::new(0.9, 1e-2);
+    let mut of_each = [(w, Sgd::new(0.9, 1e-2)), (other, Sgd::new(0.9, 1e-2))];
+    for gradients in steps {
+        sgd.step(&mut together, gradients, 0.1, &device).unwrap();
+        for (position, sgd) in &mut of_each {
+            for gradient in gradients.iter().filter(|gradient| gradient.position() == *position) {
+                sgd.step(&mut apart, std::slice::from_ref(gradient), 0.1, &device).unwrap();
+            }
+        }
+    }
+    assert_eq!(together, apart);
+    assert_eq!(sgd.velocity().unwrap().into_keys().collect::<Vec<_>>(), [w, other]);
+}
+
+#[test]
 fn a_state_of_other_parameters_is_refused() {
     let mut variables = weight();
     let (w, other) = (variables.position("w").unwrap(), variables.position("other").unwrap());

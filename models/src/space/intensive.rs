@@ -1,54 +1,15 @@
-use std::collections::HashSet;
-
-use adwp_engine::{Candidate, NodeId};
+use adwp_engine::Candidate;
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
-use crate::blocks::{Builder, Weights};
-use crate::cells::Choice;
 use crate::genotype::parse;
+use crate::pair::{Pair, check_pairs};
 use crate::{
-    Blueprint, CellGenotype, CellKind, Discrete, Genotype, Heads, INPUTS, ModelError, NODES,
-    Operation, Skeleton, edge,
+    CellGenotype, CellKind, Discrete, Genotype, Heads, INPUTS, ModelError, NODES, Operation,
+    Skeleton, edge,
 };
 
 use super::{Choices, Decision, Space};
-
-/// An operation applied to an earlier node of the cell: 0 and 1 are the cell's inputs, 2 is the
-/// first intermediate node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Pair {
-    /// The node read.
-    pub input: usize,
-    /// What is done to it.
-    pub op: Operation,
-}
-
-impl Choice for Pair {
-    fn input(self) -> usize {
-        self.input
-    }
-
-    fn operation(self) -> &'static str {
-        self.op.name()
-    }
-
-    fn is_identity(self) -> bool {
-        self.op == Operation::Identity
-    }
-
-    fn build(
-        self,
-        b: &mut Builder,
-        name: &str,
-        x: NodeId,
-        stride: usize,
-        weights: Weights,
-    ) -> Result<Option<NodeId>, ModelError> {
-        Ok(b.operation(name, self.op, x, stride, weights)?)
-    }
-}
 
 /// For each intermediate node the K pairs it may sum, sorted.
 pub type IntensiveCell = Vec<Vec<Pair>>;
@@ -258,7 +219,7 @@ impl Intensive {
     ///
     /// # Errors
     /// When a candidate is chosen that there is not, or none.
-    pub fn genotype(&self, choices: &Choices) -> Result<Genotype, ModelError> {
+    pub fn cells_of(&self, choices: &Choices) -> Result<Genotype, ModelError> {
         let mut nodes = choices.0.iter();
         let cells = self.skeleton.cells().into_iter().map(|site| {
             let node = |candidates: &Vec<Pair>| {
@@ -332,7 +293,7 @@ impl Space for Intensive {
 
     /// Its genotype, on one line.
     fn text(&self, choices: &Choices) -> String {
-        let genotype = self.genotype(choices).expect("choices of this space are a genotype");
+        let genotype = self.cells_of(choices).expect("choices of this space are a genotype");
         serde_json::to_string(&genotype).expect("a genotype has only strings and numbers")
     }
 
@@ -342,8 +303,12 @@ impl Space for Intensive {
         Ok(choices)
     }
 
-    fn blueprint(&self, choices: &Choices) -> Result<Blueprint, ModelError> {
-        Ok(Blueprint::Cells { genotype: self.genotype(choices)?, skeleton: self.skeleton })
+    fn skeleton(&self) -> Skeleton {
+        self.skeleton
+    }
+
+    fn genotype(&self, choices: &Choices) -> Result<Option<Genotype>, ModelError> {
+        self.cells_of(choices).map(Some)
     }
 
     fn build(
@@ -352,25 +317,8 @@ impl Space for Intensive {
         batch: usize,
         heads: Option<Heads>,
     ) -> Result<Discrete, ModelError> {
-        Discrete::build(&self.genotype(choices)?, &self.skeleton, batch, heads)
+        Discrete::build(&self.cells_of(choices)?, &self.skeleton, batch, heads)
     }
-}
-
-/// Checks that the pairs of intermediate node `node` read earlier nodes, connect, and are distinct.
-pub(crate) fn check_pairs(node: usize, pairs: &[Pair]) -> Result<(), String> {
-    let mut seen = HashSet::new();
-    for pair in pairs {
-        if pair.input >= node + 2 {
-            return Err(format!("node {node} reads node {}, which is not before it", pair.input));
-        }
-        if pair.op == Operation::Zero {
-            return Err(format!("node {node} has a zero operation, which connects nothing"));
-        }
-        if !seen.insert(pair) {
-            return Err(format!("node {node} has {} of node {} twice", pair.op, pair.input));
-        }
-    }
-    Ok(())
 }
 
 /// Stability s(a, b) of two intensive spaces (equation 2): 1 - changed pairs / all pairs, over both
@@ -459,7 +407,7 @@ mod tests {
             space.validate(choices).unwrap();
             assert_eq!(&space.parse(&space.text(choices)).unwrap(), choices);
             assert_eq!(&space.decode(&space.encode(choices)), choices);
-            assert_eq!(space.choices(&space.genotype(choices).unwrap()).unwrap(), *choices);
+            assert_eq!(space.choices(&space.cells_of(choices).unwrap()).unwrap(), *choices);
         }
         let distance = |a: &Choices, b: &Choices| {
             a.0.iter().zip(&b.0).flat_map(|(a, b)| a.iter().filter(|&o| !b.contains(o))).count()
@@ -496,7 +444,7 @@ mod tests {
     #[test]
     fn candidates_of_the_widest_network_stand_for_options() {
         let space = intensive();
-        let widest = space.genotype(&space.widest()).unwrap();
+        let widest = space.cells_of(&space.widest()).unwrap();
         for (_, node) in space.build(&space.widest(), 1, None).unwrap().graph.nodes() {
             let Some(candidate) = node.owner.candidate() else { continue };
             let (decision, option) = space.option(candidate);

@@ -2,7 +2,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Choices, NamedSpace, find};
+use super::choices::Choices;
+use super::named::NamedSpace;
+use super::registry::find;
 use crate::{Discrete, Heads, ModelError, Skeleton};
 
 /// An architecture of a space that has a name, without sizes. Files hold the name and the text.
@@ -21,9 +23,12 @@ struct StoredMember {
 }
 
 impl Member {
-    /// An architecture of a space of [`super::SPACES`].
-    pub(crate) fn new(space: &'static NamedSpace, choices: &Choices) -> Self {
-        Self { space, choices: choices.clone() }
+    /// An architecture of the space of a name.
+    ///
+    /// # Errors
+    /// When there is no such space.
+    pub(crate) fn new(space: &str, choices: &Choices) -> Result<Self, ModelError> {
+        Ok(Self { space: find(space)?, choices: choices.clone() })
     }
 
     /// The architecture that a text of a space names.

@@ -3,20 +3,21 @@
 mod choices;
 mod intensive;
 mod member;
+mod named;
 mod nas_bench_201;
-
-use std::fmt;
+mod registry;
 
 use adwp_engine::Candidate;
 use rand::{Rng, RngExt};
 
-use crate::{Blueprint, Discrete, Heads, ModelError, Skeleton};
+use crate::{Discrete, Genotype, Heads, ModelError, Skeleton};
 
 pub use choices::{Choices, Decision};
-pub(crate) use intensive::check_pairs;
-pub use intensive::{Intensive, IntensiveCell, IntensiveSpace, Pair, stability};
+pub use intensive::{Intensive, IntensiveCell, IntensiveSpace, stability};
 pub use member::Member;
+pub use named::NamedSpace;
 pub use nas_bench_201::NasBench201;
+pub use registry::{SPACES, find};
 
 /// A set of architectures for one size of network. An architecture is a value, [`Choices`]; what
 /// differs from space to space is which architectures are the same, how they are written and what
@@ -47,15 +48,18 @@ pub trait Space: Send + Sync {
     /// When the text is none of an architecture of this space.
     fn parse(&self, text: &str) -> Result<Choices, ModelError>;
 
-    /// The network of an architecture, to be built, retrained, exported. The architecture may keep
-    /// more options than one of the space does: its nodes then sum them all.
+    /// Sizes of its networks.
+    fn skeleton(&self) -> Skeleton;
+
+    /// The cells of an architecture, where they are of the DARTS space.
     ///
     /// # Errors
     /// When the choices are not of this space.
-    fn blueprint(&self, choices: &Choices) -> Result<Blueprint, ModelError>;
+    fn genotype(&self, choices: &Choices) -> Result<Option<Genotype>, ModelError>;
 
-    /// [`Self::blueprint`], built for a batch size: for training with the heads given, else for
-    /// inference.
+    /// The network of an architecture for a batch size: for training with the heads given, else for
+    /// inference. The architecture may keep more options than one of the space does: its nodes then
+    /// sum them all.
     ///
     /// # Errors
     /// When the choices are not of this space.
@@ -133,45 +137,4 @@ pub trait Space: Send + Sync {
         assert!(rest.is_empty(), "as many values as options");
         choices
     }
-}
-
-/// A space that is known by its name and the sizes of its networks alone.
-pub struct NamedSpace {
-    /// What files and the command line call it.
-    pub name: &'static str,
-    /// Sizes of the networks that its publication trained.
-    pub published: Skeleton,
-    /// The space of networks of given sizes.
-    ///
-    /// # Errors
-    /// When there are no networks of these sizes.
-    pub open: fn(Skeleton) -> Result<Box<dyn Space>, ModelError>,
-}
-
-impl PartialEq for NamedSpace {
-    fn eq(&self, other: &Self) -> bool {
-        self.name == other.name
-    }
-}
-
-impl Eq for NamedSpace {}
-
-impl fmt::Debug for NamedSpace {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name)
-    }
-}
-
-/// Every space that has a name.
-pub static SPACES: &[&NamedSpace] = &[&nas_bench_201::SPACE];
-
-/// The space of a name.
-///
-/// # Errors
-/// When there is none of this name; the error lists those there are.
-pub fn find(name: &str) -> Result<&'static NamedSpace, ModelError> {
-    SPACES.iter().copied().find(|space| space.name == name).ok_or_else(|| {
-        let known: Vec<&str> = SPACES.iter().map(|space| space.name).collect();
-        ModelError::Invalid(format!("unknown space {name:?}; known are {}", known.join(", ")))
-    })
 }

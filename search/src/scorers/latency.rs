@@ -1,4 +1,4 @@
-use adwp_models::{Choices, Space};
+use adwp_models::{Blueprint, Choices, Space};
 use adwp_train::{Context, Finished};
 
 use crate::Result;
@@ -27,6 +27,6 @@ impl Scorer for Speed<'_> {
     }
 
     fn score(&mut self, choices: &Choices, _: &mut Context<'_>) -> Result<Finished<f64>> {
-        Ok(Finished::Done(-(self.latency)(&self.space.blueprint(choices)?)?))
+        Ok(Finished::Done(-(self.latency)(&Blueprint::of(self.space, choices)?)?))
     }
 }

@@ -28,7 +28,7 @@ impl Scorer for Naswot<'_> {
     }
 
     fn score(&mut self, choices: &Choices, _: &mut Context<'_>) -> Result<Finished<f64>> {
-        Ok(Finished::Done(naswot(&self.space.blueprint(choices)?, self.data)?))
+        Ok(Finished::Done(naswot(&Blueprint::of(self.space, choices)?, self.data)?))
     }
 }
 

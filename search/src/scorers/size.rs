@@ -1,5 +1,5 @@
 use adwp_models::cost::Cost;
-use adwp_models::{Choices, Space};
+use adwp_models::{Blueprint, Choices, Space};
 use adwp_train::{Context, Finished};
 
 use crate::Result;
@@ -40,7 +40,7 @@ impl Scorer for Size<'_> {
     }
 
     fn score(&mut self, choices: &Choices, _: &mut Context<'_>) -> Result<Finished<f64>> {
-        let cost = self.space.blueprint(choices)?.cost()?;
+        let cost = Blueprint::of(self.space, choices)?.cost()?;
         Ok(Finished::Done((self.count)(&cost) as f64))
     }
 }

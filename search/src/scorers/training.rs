@@ -1,7 +1,7 @@
 use std::fs;
 use std::io::ErrorKind;
 
-use adwp_models::{Choices, Space};
+use adwp_models::{Blueprint, Choices, Space};
 use adwp_train::{Context, Finished, RunDir, Streams, TrainError};
 
 use crate::Result;
@@ -35,7 +35,7 @@ impl Scorer for Trained<'_> {
         // A number that belongs to the architecture.
         let number = Streams::new(0).seed_for(&self.space.text(choices));
         let run = RunDir::create(&context.run.file(&format!("training/{number:016x}")))?;
-        let network = self.space.blueprint(choices)?;
+        let network = Blueprint::of(self.space, choices)?;
         let score = (self.training.train)(network, &mut context.within(&run))?;
         score.try_map(|score| match fs::remove_dir_all(run.path()) {
             Err(source) if source.kind() != ErrorKind::NotFound => {

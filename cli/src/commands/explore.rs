@@ -1,0 +1,362 @@
+//! `adwp search --strategy`: architectures are scored one after another.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use adwp_base::{Failure, Result, output};
+use adwp_export::{ExportError, Network, RetrainData, RetrainSettings, retrain};
+use adwp_lut::LatencyTable;
+use adwp_models::space::{Member, NamedSpace, find};
+use adwp_models::zoo::NamedArchitecture;
+use adwp_models::{Blueprint, Intensive, IntensiveSpace, Skeleton, Space};
+use adwp_search::{
+    Column, Data, Exploration, Explored, Ingredients, JointTraining, SearchError, ShortTraining,
+    StopRule, StrategySettings, TRIALS, Table, explore, registry,
+};
+use adwp_train::{Context, Finished, Reporter, RunDir, Streams, TrainError, write_atomic};
+use serde_json::{Map, Value, json};
+
+use crate::architecture::{self, parsed};
+use crate::args::{ExploreArgs, SearchArgs};
+use crate::interrupt;
+use crate::phases::Training;
+use crate::plan::{Existing, Plan};
+use crate::run::{Run, lock};
+
+/// What is to be searched, and how.
+struct Search<'a> {
+    args: &'a SearchArgs,
+    strategy: &'a str,
+    scorer: &'a str,
+    /// The space, where it is one with a name.
+    space: Option<&'static NamedSpace>,
+    published: Option<Published>,
+}
+
+/// Columns of a table.
+struct Published {
+    selection: Column,
+    reported: Vec<Column>,
+}
+
+/// Scorers that look at architectures alone, and at no image.
+const WITHOUT_IMAGES: [&str; 4] = ["params", "madds", "latency", "table"];
+
+/// Carries out a search, or goes on with it.
+pub(crate) fn search(args: &SearchArgs, as_json: bool, reporter: &mut dyn Reporter) -> Result {
+    let search = Search::plan(args)?;
+    if WITHOUT_IMAGES.contains(&search.scorer) && search.space.is_some() {
+        return search.without_images(as_json, reporter);
+    }
+    search.in_run(as_json, reporter)
+}
+
+impl<'a> Search<'a> {
+    fn plan(args: &'a SearchArgs) -> Result<Self> {
+        let ExploreArgs { space, scorer, table, column, report_column, .. } = &args.explore;
+        let published = match (table, column) {
+            (Some(table), Some(column)) => {
+                let table = Table::read(table)?;
+                let reported = report_column.iter().map(|name| table.column(name));
+                let reported = reported.collect::<std::result::Result<_, _>>()?;
+                Some(Published { selection: table.selection(column)?, reported })
+            }
+            _ => None,
+        };
+        let default = if published.is_some() { "table" } else { "one-shot" };
+        Ok(Self {
+            args,
+            strategy: args.strategy.as_deref().unwrap_or_default(),
+            scorer: scorer.as_deref().unwrap_or(default),
+            space: space.as_deref().map(find).transpose()?,
+            published,
+        })
+    }
+
+    fn stop(&self) -> StopRule {
+        let ExploreArgs { evaluations, search_minutes, search_epochs, .. } = self.args.explore;
+        StopRule { evaluations, minutes: search_minutes, epochs: search_epochs }
+    }
+
+    /// A search that needs no data set: only a folder.
+    fn without_images(&self, as_json: bool, reporter: &mut dyn Reporter) -> Result {
+        let run = &self.args.train.run;
+        let named = self.space.expect("a search without images is of a named space");
+        let folder = run.run.clone().unwrap_or_else(|| Path::new("runs").join(named.name));
+        let space = (named.open)(named.published)?;
+        let latencies = run.latency_table.as_deref().map(LatencyTable::read).transpose()?;
+        let latency = |blueprint: &Blueprint| predict(latencies.as_ref(), blueprint);
+        let mut ingredients = Ingredients::of(&*space);
+        ingredients.latency = latencies.as_ref().map(|_| &latency as _);
+        let dir = RunDir::create(&folder)?;
+        let _lock = lock(&dir)?;
+        let interrupt = interrupt::listen()?;
+        let deadline = self.args.train.max_minutes.and_then(later);
+        let interrupt = match deadline {
+            Some(deadline) => interrupt.with_deadline(deadline),
+            None => interrupt,
+        };
+        let command = self.command(&folder);
+        interrupt::resume_with(command.clone());
+        let mut context = Context {
+            run: &dir,
+            resume: run.resume,
+            held_bytes: 0,
+            check_memory: false,
+            interrupt: &interrupt,
+            reporter: &mut *reporter,
+        };
+        self.refuse_what_is_there(&dir)?;
+        let seed = run.seed.unwrap_or(0);
+        let found = interrupt::in_phase(|| self.explore(ingredients, seed, &mut context))?;
+        let Finished::Done(found) = found else {
+            let kept = format!("interrupted; {} has the trials", dir.file(TRIALS).display());
+            return Err(Failure::interrupted(kept).hint(format!("continue with `{command}`")));
+        };
+        self.deliver(&*space, &dir, &found, as_json)
+    }
+
+    /// A search in the folder of a run, whose images the scorer sees.
+    fn in_run(&self, as_json: bool, reporter: &mut dyn Reporter) -> Result {
+        const PHASES: &[Training] = &[Training::Search];
+        let plan = Plan::training(&self.args.train, None, Existing::Continues, PHASES)?;
+        let run = Run::open(plan, reporter)?;
+        run.announce(reporter);
+        self.refuse_what_is_there(&run.dir)?;
+        let config = run.config();
+        let data = run.images.search_data(config, run.streams, &run.device)?;
+        let searched = Skeleton { channels: config.search.channels, ..data.target };
+        let intensive = match self.space {
+            Some(_) => None,
+            None => Some(parsed(run.needs("space.json", "space")?, IntensiveSpace::from_json)?),
+        };
+        let open = |skeleton: Skeleton| -> Result<Box<dyn Space>> {
+            Ok(match (self.space, &intensive) {
+                (None, Some(space)) => {
+                    Box::new(Intensive::new(space.clone(), skeleton, config.search.keep)?)
+                }
+                (named, _) => {
+                    let named = named.expect("a search is of a named space or of the run's");
+                    (named.open)(skeleton)?
+                }
+            })
+        };
+        let (space, searched) = (open(data.target)?, open(searched)?);
+        let table = &config.limits.latency_table;
+        let latencies = (!table.as_os_str().is_empty()).then(|| LatencyTable::read(table));
+        let latencies = latencies.transpose()?;
+        let latency = |blueprint: &Blueprint| predict(latencies.as_ref(), blueprint);
+        let short = |blueprint: Blueprint, context: &mut Context<'_>| {
+            self.train(&run, &data, blueprint, context)
+        };
+        let ingredients = Ingredients {
+            data: Some(&data),
+            training: Some(JointTraining {
+                settings: &config.search,
+                space: &*searched,
+                intensive: intensive.as_ref(),
+                drawn: None,
+            }),
+            latency: latencies.as_ref().map(|_| &latency as _),
+            short: Some(ShortTraining { epochs: self.args.explore.training_epochs, train: &short }),
+            ..Ingredients::of(&*space)
+        };
+        let kept = format!("{} has the trials", run.dir.file(TRIALS).display());
+        let found = run.phases("search", &self.flags(), &kept, reporter, |context| {
+            self.explore(ingredients, config.seed, context)
+        })?;
+        self.deliver(&*space, &run.dir, &found, as_json)
+    }
+
+    /// Trains an architecture for a few epochs on one half of the search's images; gives the
+    /// accuracy on the other.
+    fn train(
+        &self,
+        run: &Run,
+        data: &Data,
+        blueprint: Blueprint,
+        context: &mut Context<'_>,
+    ) -> std::result::Result<Finished<f64>, SearchError> {
+        let epochs = self.args.explore.training_epochs;
+        let retraining = &run.config().retrain;
+        let auxiliary = if blueprint.has_auxiliary() { retraining.auxiliary } else { 0.0 };
+        let settings =
+            RetrainSettings { epochs, evaluate_every: epochs, auxiliary, ..retraining.clone() };
+        let network = Network {
+            name: None,
+            blueprint,
+            dataset: run.config().dataset.to_string(),
+            classes: run.images.train.dataset.classes().to_vec(),
+            normalization: run.images.train.normalization.clone(),
+        };
+        let images = RetrainData {
+            train: data.train.clone(),
+            test: data.validation.clone(),
+            streams: run.streams,
+            device: run.device.clone(),
+        };
+        let trained = retrain(&settings, network, &images, context).map_err(|e| match e {
+            ExportError::Train(e) => e.into(),
+            ExportError::Model(e) => e.into(),
+            ExportError::Engine(e) => e.into(),
+            ExportError::Data(e) => TrainError::Data(e).into(),
+            ExportError::NotExportable { .. }
+            | ExportError::TooLarge { .. }
+            | ExportError::Calibration { .. } => SearchError::Input(e.to_string()),
+        })?;
+        trained.try_map(|trained| Ok(trained.test.accuracy()))
+    }
+
+    fn explore(
+        &self,
+        ingredients: Ingredients<'_>,
+        seed: u64,
+        context: &mut Context<'_>,
+    ) -> Result<Finished<Explored>> {
+        let ExploreArgs { population_size, sample_size, training_epochs, .. } = self.args.explore;
+        let table = self.published.as_ref().map(|published| &published.selection);
+        let mut scorer = registry::scorer(self.scorer, &Ingredients { table, ..ingredients })?;
+        let settings = StrategySettings { population_size, sample_size };
+        let mut strategy = registry::strategy(self.strategy, &settings)?;
+        let mut origin = Map::new();
+        origin.insert("seed".into(), seed.into());
+        if let Some(column) = table {
+            origin.insert("column".into(), column.name().into());
+        }
+        if self.strategy == "evolution" {
+            origin.insert("settings".into(), json!(settings));
+        }
+        if scorer.epochs() > 0 {
+            origin.insert("training_epochs".into(), training_epochs.into());
+        }
+        let exploration = Exploration {
+            space: ingredients.space,
+            strategy: &mut *strategy,
+            scorer: &mut *scorer,
+            stop: self.stop(),
+            streams: Streams::new(seed),
+            origin,
+        };
+        Ok(explore(exploration, context)?)
+    }
+
+    /// Without `--resume` nothing that is there is touched.
+    fn refuse_what_is_there(&self, dir: &RunDir) -> Result {
+        if self.args.train.run.resume {
+            return Ok(());
+        }
+        let files =
+            [TRIALS, architecture::GENOTYPE, architecture::NAMED].map(|name| dir.file(name));
+        match files.into_iter().find(|path| path.exists()) {
+            None => Ok(()),
+            Some(path) => {
+                let failure =
+                    Failure::input(format!("search: {} is there already", path.display()));
+                Err(failure
+                    .hint("add --resume to go on from it, or name another folder with --run"))
+            }
+        }
+    }
+
+    /// Writes the architecture that was found, and prints it.
+    fn deliver(&self, space: &dyn Space, dir: &RunDir, found: &Explored, as_json: bool) -> Result {
+        let Explored { best, trials } = found;
+        let (file, text) = match self.space {
+            Some(named) => {
+                let member = Member::parse(named.name, &best.text)?;
+                (architecture::NAMED, NamedArchitecture::from(member).to_json())
+            }
+            None => {
+                let Blueprint::Cells { genotype, .. } = Blueprint::of(space, &best.choices)? else {
+                    return Err(Failure::failed("an intensive space has no genotype"));
+                };
+                (architecture::GENOTYPE, genotype.to_json())
+            }
+        };
+        let path = dir.file(file);
+        write_atomic(&path, text.as_bytes())?;
+        let columns = self.published.iter().flat_map(|published| &published.reported);
+        let reported = columns
+            .map(|column| Ok((column.name().to_owned(), Value::from(column.value(&best.text)?))));
+        let reported: Map<String, Value> = reported.collect::<Result<_>>()?;
+        if as_json {
+            return output::json(&json!({
+                "step": "search",
+                "file": path,
+                "architecture": best.text,
+                "score": best.score,
+                "trial": best.number,
+                "evaluations": trials.len(),
+                "reported": reported,
+            }));
+        }
+        let mut lines = format!("{}\n", path.display());
+        if self.space.is_some() {
+            lines += &format!("{}\n", best.text);
+        }
+        let (number, count) = (best.number + 1, trials.len());
+        lines += &format!("{} {} (architecture {number} of {count})\n", self.scorer, best.score);
+        for (name, value) in reported {
+            lines += &format!("{name} {value}\n");
+        }
+        output::data(&lines)
+    }
+
+    /// The command that goes on with a search without images.
+    fn command(&self, folder: &Path) -> String {
+        let run = &self.args.train.run;
+        let seed = run.seed.map(|seed| format!(" --seed {seed}")).unwrap_or_default();
+        let table = run.latency_table.as_ref();
+        let table = table.map(|path| format!(" --latency-table {}", path.display()));
+        let flags = self.flags();
+        format!(
+            "adwp {flags}{seed}{} --run {} --resume",
+            table.unwrap_or_default(),
+            folder.display()
+        )
+    }
+
+    /// The command with the flags of the search.
+    fn flags(&self) -> String {
+        let ExploreArgs { table, column, report_column, .. } = &self.args.explore;
+        let ExploreArgs { evaluations, search_minutes, search_epochs, .. } = &self.args.explore;
+        let settings = StrategySettings::default();
+        let unusual = |value: usize, usual: usize| (value != usual).then(|| value.to_string());
+        let mut flags = vec![
+            ("strategy", Some(self.strategy.to_owned())),
+            ("space", self.space.map(|space| space.name.to_owned())),
+            ("scorer", Some(self.scorer.to_owned())),
+            ("table", table.as_ref().map(|path| path.display().to_string())),
+            ("column", column.clone()),
+            ("evaluations", evaluations.map(|n| n.to_string())),
+            ("search-minutes", search_minutes.map(|m| m.to_string())),
+            ("search-epochs", search_epochs.map(|n| n.to_string())),
+            (
+                "population-size",
+                unusual(self.args.explore.population_size, settings.population_size),
+            ),
+            ("sample-size", unusual(self.args.explore.sample_size, settings.sample_size)),
+            (
+                "training-epochs",
+                (self.scorer == "training").then(|| self.args.explore.training_epochs.to_string()),
+            ),
+        ];
+        flags.extend(report_column.iter().map(|name| ("report-column", Some(name.clone()))));
+        let flags =
+            flags.into_iter().filter_map(|(flag, value)| Some(format!(" --{flag} {}", value?)));
+        format!("search{}", flags.collect::<String>())
+    }
+}
+
+/// The latency of a network in ms.
+fn predict(
+    table: Option<&LatencyTable>,
+    blueprint: &Blueprint,
+) -> std::result::Result<f64, SearchError> {
+    let table = table.ok_or_else(|| SearchError::Input("there is no latency table".into()))?;
+    table.predict(blueprint).map_err(|e| SearchError::Input(e.to_string()))
+}
+
+fn later(time: Duration) -> Option<Instant> {
+    Instant::now().checked_add(time)
+}

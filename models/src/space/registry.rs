@@ -1,0 +1,17 @@
+use super::named::NamedSpace;
+use super::nas_bench_201;
+use crate::ModelError;
+
+/// Every space that has a name.
+pub static SPACES: &[&NamedSpace] = &[&nas_bench_201::SPACE];
+
+/// The space of a name.
+///
+/// # Errors
+/// When there is none of this name; the error lists those there are.
+pub fn find(name: &str) -> Result<&'static NamedSpace, ModelError> {
+    SPACES.iter().copied().find(|space| space.name == name).ok_or_else(|| {
+        let known: Vec<&str> = SPACES.iter().map(|space| space.name).collect();
+        ModelError::Invalid(format!("unknown space {name:?}; known are {}", known.join(", ")))
+    })
+}

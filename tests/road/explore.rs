@@ -1,0 +1,182 @@
+//! Searches that score one architecture after another.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use serde_json::Value;
+use tempfile::{TempDir, tempdir};
+
+use crate::folder::json;
+use crate::program::{Ended, run, text};
+use crate::reference::{SETTINGS, reference};
+
+const OPERATIONS: [&str; 5] =
+    ["none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3"];
+
+/// A table of all architectures of NAS-Bench-201: their `val` is the number of 3×3 convolutions,
+/// their `test` that of pools.
+static TABLE: LazyLock<(TempDir, PathBuf)> = LazyLock::new(|| {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("table.csv");
+    let mut csv = String::from("index,arch,val,test\n");
+    for number in 0..5usize.pow(6) {
+        let on = |edge: u32| OPERATIONS[number / 5usize.pow(edge) % 5];
+        let count = |name: &str| (0..6).filter(|&edge| on(edge) == name).count();
+        csv += &format!(
+            "{number},|{}~0|+|{}~0|{}~1|+|{}~0|{}~1|{}~2|,{},{}\n",
+            on(0),
+            on(1),
+            on(2),
+            on(3),
+            on(4),
+            on(5),
+            count("nor_conv_3x3"),
+            count("avg_pool_3x3")
+        );
+    }
+    fs::write(&path, csv).unwrap();
+    (folder, path)
+});
+
+fn search(folder: &Path, more: &[&str]) -> Ended {
+    let table = text(&TABLE.1);
+    let usual = ["search", "--space", "nas-bench-201", "--table", table, "--column", "val"];
+    run(usual.iter().chain(&["--run", text(folder)]).chain(more))
+}
+
+/// Keys, texts and scores of the trials, in order.
+fn trials(folder: &Path) -> Vec<[Value; 3]> {
+    let lines = fs::read_to_string(folder.join("trials.jsonl")).unwrap();
+    let trial = |line: &str| {
+        let line: Value = serde_json::from_str(line).unwrap();
+        ["key", "text", "score"].map(|name| line[name].clone())
+    };
+    lines.lines().skip(1).map(trial).collect()
+}
+
+#[test]
+fn a_table_is_searched_without_a_data_set_and_its_test_column_only_reported() {
+    let holder = tempdir().unwrap();
+    let folder = holder.path().join("run");
+    let evolution = ["--strategy", "evolution", "--evaluations", "90", "--report-column", "test"];
+    let found = search(&folder, &[&evolution[..], &["--json"]].concat()).succeeds().json();
+    let best = found["architecture"].as_str().unwrap();
+    assert_eq!(found["score"], best.matches("nor_conv_3x3").count());
+    assert_eq!(found["reported"]["test"], best.matches("avg_pool_3x3").count());
+    let trials = trials(&folder);
+    assert_eq!(trials.len(), 90);
+    let highest = trials.iter().filter_map(|[_, _, score]| score.as_f64()).fold(0.0, f64::max);
+    assert_eq!(found["score"], highest);
+    let mut keys: Vec<String> = trials.iter().map(|[key, ..]| key.to_string()).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    assert_eq!(keys.len(), 90, "no cell is scored twice");
+    let file = json(&folder.join("architecture.json"));
+    assert_eq!(file["architecture"]["member"]["architecture"], best);
+
+    // Of six edges, evolution has found more convolutions than 90 draws have on average.
+    let other = holder.path().join("random");
+    let random = search(&other, &["--strategy", "random", "--evaluations", "90", "--json"]);
+    let drawn = self::trials(&other);
+    let mean = |trials: &[[Value; 3]]| {
+        trials.iter().filter_map(|[_, _, score]| score.as_f64()).sum::<f64>() / 90.0
+    };
+    assert!(mean(&trials) > mean(&drawn) + 1.0, "{} {}", mean(&trials), mean(&drawn));
+    assert!(random.succeeds().json()["reported"].as_object().unwrap().is_empty());
+
+    search(
+        &holder.path().join("x"),
+        &["--strategy", "random", "--evaluations", "3", "--column", "test"],
+    )
+    .refuses(&["column"]);
+}
+
+#[test]
+fn a_search_that_is_continued_is_the_one_that_was_not_stopped() {
+    let holder = tempdir().unwrap();
+    let (whole, parts) = (holder.path().join("whole"), holder.path().join("parts"));
+    let evolution = |folder: &Path, count: &str, more: &[&str]| {
+        let flags = ["--strategy", "evolution", "--seed", "3", "--evaluations", count];
+        search(folder, &[&flags[..], more].concat())
+    };
+    let expected = evolution(&whole, "60", &[]).succeeds().stdout;
+    evolution(&parts, "25", &[]).succeeds();
+    // As if it had been killed while it wrote a line.
+    let record = parts.join("trials.jsonl");
+    let text = fs::read_to_string(&record).unwrap();
+    fs::write(&record, &text[..text.len() - 9]).unwrap();
+    evolution(&parts, "60", &[]).refuses(&["trials.jsonl is there already", "--resume"]);
+    let continued = evolution(&parts, "60", &["--resume"]).succeeds().stdout;
+    assert_eq!(trials(&whole), trials(&parts));
+    let path_of = |folder: &Path| folder.join("architecture.json").display().to_string();
+    assert_eq!(continued.replace(&path_of(&parts), &path_of(&whole)), expected);
+
+    let other_seed = ["--strategy", "evolution", "--evaluations", "9", "--resume"];
+    search(&parts, &other_seed).refuses(&["record of another search", "seed is 3"]);
+}
+
+#[test]
+fn what_makes_no_search_is_refused() {
+    let holder = tempdir().unwrap();
+    let folder = holder.path().join("run");
+    for (flags, why) in [
+        (&["--strategy", "random"][..], "--evaluations"),
+        (&["--strategy", "best", "--evaluations", "3"], "evolution"),
+        (&["--strategy", "random", "--evaluations", "0"], "at least 1"),
+        (&["--strategy", "random", "--evaluations", "3", "--scorer", "worth"], "naswot"),
+        (&["--strategy", "random", "--evaluations", "3", "--scorer", "latency"], "latencies"),
+        (&["--strategy", "evolution", "--evaluations", "3", "--sample-size", "30"], "sample_size"),
+        (&["--strategy", "random", "--evaluations", "3", "--report-column", "x"], "\"x\""),
+        (&["--evaluations", "3"], "--strategy"),
+    ] {
+        let ended = search(&folder, flags).with_code(2);
+        assert!(ended.stderr.contains(why), "{flags:?}: {}", ended.stderr);
+        assert!(!folder.join("architecture.json").exists());
+    }
+    let of_test = ["--column", "test", "--strategy", "random", "--evaluations", "3"];
+    let table = ["search", "--space", "nas-bench-201", "--table", text(&TABLE.1)];
+    run(table.iter().chain(&of_test).chain(&["--run", text(&folder)]))
+        .refuses(&["cannot select by a test column", "--report-column"]);
+}
+
+#[test]
+fn an_architecture_of_a_named_space_goes_the_whole_road() {
+    let holder = tempdir().unwrap();
+    let (found, folder) = (holder.path().join("found"), holder.path().join("run"));
+    search(&found, &["--strategy", "random", "--evaluations", "4"]).succeeds();
+    let architecture = found.join("architecture.json");
+    let cost = run(["cost", text(&architecture), "--json"]).succeeds().json();
+    assert!(cost["params"].as_u64() >= Some(73_306), "at least what is around its cells: {cost}");
+    let train = ["retrain", "--architecture", text(&architecture), "--run", text(&folder)];
+    let tiny = ["--set", "cells=3", "--set", "retrain.channels=4", "--set", "retrain.epochs=1"];
+    run(train.iter().chain(&["--config", SETTINGS]).chain(&tiny)).succeeds();
+    run(["run", "--run", text(&folder), "--resume"]).succeeds();
+    let report = json(&folder.join("report.json"));
+    let member = &report["genotype"]["member"];
+    assert_eq!(member, &json(&architecture)["architecture"]["member"]);
+    assert_eq!(report["cells"].as_array().map(Vec::len), Some(3));
+    assert!(fs::read_to_string(folder.join("report.html")).unwrap().contains("3 cells, 1 of them"));
+    run(["bench", text(&folder.join("model.onnx")), "--min-time", "0.01"]).succeeds();
+
+    let wrong = ["--set", "cells=4", "--set", "retrain.channels=4"];
+    let other = holder.path().join("other");
+    let train = ["retrain", "--architecture", text(&architecture), "--run", text(&other)];
+    run(train.iter().chain(&["--config", SETTINGS]).chain(&wrong))
+        .refuses(&["3 stages", "4 cells"]);
+}
+
+#[test]
+fn the_intensive_space_of_a_run_is_searched_by_any_scorer() {
+    let holder = tempdir().unwrap();
+    let folder = holder.path().join("run");
+    fs::create_dir(&folder).unwrap();
+    fs::copy(reference().folder.join("space.json"), folder.join("space.json")).unwrap();
+    let search = ["search", "--config", SETTINGS, "--run", text(&folder), "--strategy", "random"];
+    let naswot = ["--scorer", "naswot", "--evaluations", "3"];
+    let ended = run(search.iter().chain(&naswot).chain(&["--json"])).succeeds().json();
+    assert_eq!((&ended["evaluations"], trials(&folder).len()), (&3.into(), 3));
+    let genotype = json(&folder.join("genotype.json"));
+    let text: Value = serde_json::from_str(ended["architecture"].as_str().unwrap()).unwrap();
+    assert_eq!(genotype, text);
+}
