@@ -32,30 +32,41 @@ fn allowed(architecture: &str) -> Uses {
     .collect()
 }
 
-/// The rooms that a manifest, or a part of it, uses; its tests may use more.
-fn dependencies(manifest: &Table, used: &mut BTreeSet<String>) {
+/// A room goes by the name of its folder.
+fn room(folder: &str) -> String {
+    folder.rsplit('/').next().unwrap_or(folder).to_owned()
+}
+
+/// The rooms that a manifest, or a part of it, uses; its tests may use more. `packages` has the
+/// folders of those packages that the workspace names.
+fn dependencies(manifest: &Table, packages: &Table, used: &mut BTreeSet<String>) {
     for (key, value) in manifest {
         match value.as_table() {
             Some(table) if matches!(key.as_str(), "dependencies" | "build-dependencies") => {
-                let rooms = table.keys().filter_map(|name| name.strip_prefix("adwp-"));
-                used.extend(rooms.map(str::to_owned));
+                let rooms = table.keys().filter_map(|name| {
+                    let folder = packages.get(name).and_then(|package| package.get("path"));
+                    folder.and_then(Value::as_str).or_else(|| name.strip_prefix("adwp-"))
+                });
+                used.extend(rooms.map(room));
             }
-            Some(table) => dependencies(table, used),
+            Some(table) => dependencies(table, packages, used),
             None => {}
         }
     }
 }
 
-/// What every room of the workspace uses. A room goes by the name of its folder.
+/// What every room of the workspace uses.
 fn used(workspace: &str, manifest: impl Fn(&str) -> String) -> Uses {
     let workspace: Table = workspace.parse().expect("a manifest");
-    let members = workspace["workspace"]["members"].as_array().expect("a list of members");
+    let workspace = workspace["workspace"].as_table().expect("a table");
+    let members = workspace["members"].as_array().expect("a list of members");
+    let packages = workspace.get("dependencies").and_then(Value::as_table).expect("a table");
     let rooms = members.iter().filter_map(Value::as_str).map(|folder| {
         let text = manifest(&format!("{folder}/Cargo.toml"));
         let manifest: Table = text.parse().unwrap_or_else(|e| panic!("{folder}: {e}"));
         let mut used = BTreeSet::new();
-        dependencies(&manifest, &mut used);
-        (folder.rsplit('/').next().unwrap_or(folder).to_owned(), used)
+        dependencies(&manifest, packages, &mut used);
+        (room(folder), used)
     });
     rooms.collect()
 }
@@ -87,10 +98,11 @@ fn no_room_uses_one_that_it_may_not() {
 fn what_is_not_allowed_is_found_in_every_part_of_a_manifest() {
     let text = "# A\n\n## Who may use whom\n\n| room | may use |\n|---|---|\n| `a`, `b` | `c` |\n\
                 | `c` | – |\n| `d` | `a` |\n\n## B\n\n| `e` | `a` |\n";
-    let workspace = "[workspace]\nmembers = [\"a\", \"a/b\", \"c\"]\n";
+    let workspace = "[workspace]\nmembers = [\"a\", \"a/b\", \"c\"]\n\
+                     [workspace.dependencies]\nadwp-sea = { path = \"c\" }\n";
     let manifest = |path: &str| {
         let text = match path {
-            "a/Cargo.toml" => "[dependencies]\nadwp-c.workspace = true\n",
+            "a/Cargo.toml" => "[dependencies]\nadwp-sea.workspace = true\n",
             "a/b/Cargo.toml" => {
                 "[dev-dependencies]\nadwp-z = \"1\"\n\
                  [target.'cfg(unix)'.dependencies]\nadwp-a = \"1\"\n"

@@ -152,7 +152,7 @@ mod tests {
         assert!(!holds(outcome(2.0, &[("w", 0.99), ("tiny", 1e-9)])));
         assert!(!holds(outcome(2.004, &[("w", 1.0), ("tiny", 1e-9)])));
 
-        // In other precisions, the loss alone tells.
+        // In other precisions, only the loss is compared.
         let holds = |b: Outcome| Agreement::between(&a, &b, Judged::OtherPrecision).holds();
         assert!(
             holds(outcome(2.09, &[]))

@@ -71,14 +71,14 @@ pub enum DataError {
     /// A file of a data set without content.
     #[error("{}: the file is empty", path.display())]
     EmptyFile {
-        /// The file.
+        /// Path of the file, as it was opened.
         path: PathBuf,
     },
     /// A CIFAR file that does not consist of whole records.
     #[error("{}: {actual} bytes are not a whole number of records of {record} bytes: {} records \
     and {} bytes", path.display(), actual / record, actual % record)]
     PartialRecord {
-        /// The file.
+        /// Path of the file, as it was opened.
         path: PathBuf,
         /// Its size in bytes.
         actual: u64,
@@ -89,7 +89,7 @@ pub enum DataError {
     #[error("{}: record {record} (byte {offset}) has the label {value}, which must be below \
     {classes}", path.display())]
     LabelOutOfRange {
-        /// The file.
+        /// Path of the file, as it was opened.
         path: PathBuf,
         /// Number of the record, from 0.
         record: usize,
@@ -106,7 +106,7 @@ pub enum DataError {
         path.display()
     )]
     IdxMagic {
-        /// The file.
+        /// Path of the file, as it was opened.
         path: PathBuf,
         /// What the file should hold, such as "idx images".
         what: &'static str,
@@ -122,7 +122,7 @@ pub enum DataError {
         actual.map_or_else(|| "more".to_owned(), |bytes| bytes.to_string())
     )]
     IdxSize {
-        /// The file.
+        /// Path of the file, as it was opened.
         path: PathBuf,
         /// Bytes that the header implies.
         expected: u64,
@@ -137,7 +137,7 @@ pub enum DataError {
         expected.width
     )]
     IdxShape {
-        /// The file.
+        /// Path of the file, as it was opened.
         path: PathBuf,
         /// Height in the header.
         found_height: u32,
@@ -165,7 +165,7 @@ pub enum DataError {
     /// A file of class names with another number of names than the data set has classes.
     #[error("{}: {found} class names, expected {expected}", path.display())]
     ClassNames {
-        /// The file.
+        /// Path of the file, as it was opened.
         path: PathBuf,
         /// Names in it.
         found: usize,
@@ -175,7 +175,7 @@ pub enum DataError {
     /// A file that cannot be decoded as an image.
     #[error("{}: cannot be read as an image: {reason}", path.display())]
     NotAnImage {
-        /// The file.
+        /// Path of the file, as it was opened.
         path: PathBuf,
         /// What the decoder says.
         reason: String,
@@ -183,7 +183,7 @@ pub enum DataError {
     /// An image too large to be decoded in memory.
     #[error("{}: {width}x{height} pixels are more than the {limit} that are read", path.display())]
     TooManyPixels {
-        /// The file.
+        /// Path of the file, as it was opened.
         path: PathBuf,
         /// Width in pixels.
         width: u32,
@@ -195,7 +195,7 @@ pub enum DataError {
     /// The file of an image that is too large to be read into memory.
     #[error("{}: {size} bytes are more than the {limit} that are read of an image", path.display())]
     TooManyBytes {
-        /// The file.
+        /// Path of the file, as it was opened.
         path: PathBuf,
         /// Its size in bytes.
         size: u64,

@@ -1,4 +1,4 @@
-//! A plain loop around tract beside the bench, in turns: `tract_loop MODEL.onnx SECONDS TURNS`
+//! A plain loop around tract and the bench, in turns: `tract_loop MODEL.onnx SECONDS TURNS`
 //! prints for each turn two medians of runs in milliseconds, that of the bench and that of the
 //! loop. `scripts/check-latency` compares them.
 //!

@@ -16,13 +16,13 @@ pub enum DeployError {
     /// The model file is not there.
     #[error("{}: no such file", path.display())]
     Missing {
-        /// The file.
+        /// As it was given.
         path: PathBuf,
     },
     /// A file is there and cannot be read.
     #[error("{}: cannot be read: {source}", path.display())]
     Unreadable {
-        /// The file.
+        /// As it was given.
         path: PathBuf,
         /// What the operating system said.
         source: std::io::Error,
@@ -30,7 +30,7 @@ pub enum DeployError {
     /// A file could not be written.
     #[error("{}: cannot be written: {source}", path.display())]
     Unwritable {
-        /// The file.
+        /// As it was given.
         path: PathBuf,
         /// What the operating system said.
         source: std::io::Error,
@@ -38,13 +38,13 @@ pub enum DeployError {
     /// The model file has no bytes.
     #[error("{}: the file is empty", path.display())]
     Empty {
-        /// The file.
+        /// As it was given.
         path: PathBuf,
     },
     /// The file starts as ONNX and ends too early.
     #[error("{}: the file is truncated: {detail}", path.display())]
     Truncated {
-        /// The file.
+        /// As it was given.
         path: PathBuf,
         /// Where it ends and what was expected there.
         detail: String,
@@ -52,7 +52,7 @@ pub enum DeployError {
     /// The file is something else.
     #[error("{}: not an ONNX file: {detail}", path.display())]
     NotOnnx {
-        /// The file.
+        /// As it was given.
         path: PathBuf,
         /// What gave it away.
         detail: String,
@@ -60,7 +60,7 @@ pub enum DeployError {
     /// The operator set of the file is not one that this crate counts and runs.
     #[error("{}: operator set {opset} is not supported ({oldest} to {newest} are)", path.display())]
     UnsupportedOpset {
-        /// The file.
+        /// As it was given.
         path: PathBuf,
         /// The operator set that the file imports.
         opset: i64,
@@ -72,7 +72,7 @@ pub enum DeployError {
     /// The file is ONNX and contradicts itself.
     #[error("{}: the graph is invalid: {detail}", path.display())]
     InvalidGraph {
-        /// The file.
+        /// As it was given.
         path: PathBuf,
         /// The contradiction, with the names of nodes and tensors.
         detail: String,
@@ -80,7 +80,7 @@ pub enum DeployError {
     /// The file is a valid ONNX model and not an image classifier.
     #[error("{}: not an image classifier: {detail}", path.display())]
     NotClassifier {
-        /// The file.
+        /// As it was given.
         path: PathBuf,
         /// Which input or output does not fit, with its shape.
         detail: String,
@@ -88,7 +88,7 @@ pub enum DeployError {
     /// A metadata entry `adwp.*` of the file is malformed or does not fit the graph.
     #[error("{}: metadata `{key}`: {detail}", path.display())]
     Metadata {
-        /// The file.
+        /// As it was given.
         path: PathBuf,
         /// The metadata key.
         key: String,
@@ -101,7 +101,7 @@ pub enum DeployError {
         path.display()
     )]
     OpenShape {
-        /// The file.
+        /// As it was given.
         path: PathBuf,
         /// The name of the input.
         input: String,
@@ -111,7 +111,7 @@ pub enum DeployError {
     /// A node whose attributes and input shapes do not fit together.
     #[error("{}: node `{node}` ({op}): {detail}", path.display())]
     Shape {
-        /// The file.
+        /// As it was given.
         path: PathBuf,
         /// Name of the node, or the first tensor it writes.
         node: String,
@@ -123,7 +123,7 @@ pub enum DeployError {
     /// A model that needs more memory than there is.
     #[error("{}: too large: {detail}", path.display())]
     TooLarge {
-        /// The file.
+        /// As it was given.
         path: PathBuf,
         /// What needs how much, and what there is.
         detail: String,
@@ -165,9 +165,9 @@ pub enum DeployError {
     /// A runtime refused the model.
     #[error("{}: {runtime} cannot load the model: {detail}", path.display())]
     Load {
-        /// The model.
+        /// The file of the model, as it was given.
         path: PathBuf,
-        /// The runtime.
+        /// The runtime that was asked for.
         runtime: Runtime,
         /// What the runtime said.
         detail: String,
@@ -175,9 +175,9 @@ pub enum DeployError {
     /// A runtime failed while running the model.
     #[error("{}: {runtime} cannot run the model: {detail}", path.display())]
     Run {
-        /// The model.
+        /// The file of the model, as it was given.
         path: PathBuf,
-        /// The runtime.
+        /// The runtime that was asked for.
         runtime: Runtime,
         /// What the runtime said.
         detail: String,
@@ -185,7 +185,7 @@ pub enum DeployError {
     /// A number of threads that the runtime cannot use.
     #[error("{runtime} cannot run on {threads} threads")]
     Threads {
-        /// The runtime.
+        /// The runtime that was asked for.
         runtime: Runtime,
         /// The number asked for.
         threads: usize,
@@ -229,7 +229,7 @@ pub enum DeployError {
     /// A report file that is not what it should be.
     #[error("{}: {detail}", path.display())]
     Report {
-        /// The file.
+        /// As it was given.
         path: PathBuf,
         /// What is wrong, with the key.
         detail: String,

@@ -191,30 +191,16 @@ pub fn measure(
     progress: &mut dyn FnMut(&str),
 ) -> Result<Vec<LatencyReport>> {
     options.check()?;
-    let mut runs: Vec<Box<dyn FnMut() -> Result<Duration> + '_>> =
-        Vec::with_capacity(sessions.len());
-    let facts: Vec<_> = sessions
-        .iter()
-        .map(|timed| {
-            let session = &timed.session;
-            let version = session.runtime_version().to_owned();
-            (
-                session.runtime(),
-                version,
-                session.threads(),
-                timed.batch,
-                timed.load_ms,
-                timed.first_ms,
-            )
-        })
-        .collect();
-    for timed in sessions {
+    let mut runs: Vec<Run<'_>> = Vec::with_capacity(sessions.len());
+    for timed in sessions.iter_mut() {
         runs.push(Box::new(|| timed.run()));
     }
     let series = time(&mut runs, options, progress)?;
-    let reports = facts.into_iter().zip(series);
+    drop(runs);
+    let reports = sessions.iter().zip(series);
     Ok(reports
-        .map(|((runtime, runtime_version, threads, batch, load_ms, first_ms), series)| {
+        .map(|(timed, series)| {
+            let runtime = timed.session.runtime();
             let all = Sample::new(series.repeats.iter().flatten().copied());
             let repeat_mean_ms: Vec<f64> = series
                 .repeats
@@ -234,12 +220,12 @@ pub fn measure(
                 Sample::new(repeat_mean_ms.iter().copied()).percentile(50.0);
             LatencyReport {
                 runtime,
-                runtime_version,
+                runtime_version: timed.session.runtime_version().to_owned(),
                 optimization: runtime.optimization().to_owned(),
-                threads,
-                batch,
-                load_ms,
-                first_ms,
+                threads: timed.session.threads(),
+                batch: timed.batch,
+                load_ms: timed.load_ms,
+                first_ms: timed.first_ms,
                 warm_up_runs: series.warm_up_runs + 1,
                 stable: series.stable,
                 n: all.len(),
@@ -261,7 +247,7 @@ pub fn measure(
                 percentiles_ms: (0..=20)
                     .map(|step| all.percentile(5.0 * f64::from(step)))
                     .collect(),
-                throughput: batch as f64 * 1000.0 / median_repeat_mean_ms.max(1e-6),
+                throughput: timed.batch as f64 * 1000.0 / median_repeat_mean_ms.max(1e-6),
                 memory: None,
             }
         })

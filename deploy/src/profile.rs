@@ -74,7 +74,7 @@ pub struct Fold {
     pub madds: u64,
 }
 
-/// Runs `model` on noise for at least `time`, timing each node. `cost` tells the nodes'
+/// Runs `model` on noise for at least `time`, timing each node. `cost` has the nodes'
 /// multiply-adds.
 ///
 /// # Errors

@@ -118,11 +118,6 @@ impl OnnxFile {
         self.bytes + self.external_bytes
     }
 
-    /// Whether weights lie in other files.
-    pub fn has_external_data(&self) -> bool {
-        self.external_bytes > 0
-    }
-
     /// The version of the standard operator set.
     pub fn opset(&self) -> i64 {
         self.opset
@@ -138,7 +133,7 @@ impl OnnxFile {
         &self.metadata
     }
 
-    /// The graph.
+    /// The decoded graph, its nodes in topological order.
     pub fn graph(&self) -> &GraphProto {
         &self.graph
     }

@@ -137,7 +137,7 @@ impl OnnxModel {
         count(&self.file, BTreeMap::from([(self.input.name.as_str(), shape)]), images)
     }
 
-    /// The file.
+    /// The decoded file.
     pub fn file(&self) -> &OnnxFile {
         &self.file
     }
@@ -212,7 +212,7 @@ impl OnnxModel {
         &self.file.graph().node
     }
 
-    /// The graph.
+    /// The decoded graph, its nodes in topological order.
     pub fn graph(&self) -> &GraphProto {
         self.file.graph()
     }

@@ -209,7 +209,7 @@ impl Session {
         })
     }
 
-    /// The runtime.
+    /// The runtime that it was loaded into.
     pub fn runtime(&self) -> Runtime {
         match self.engine {
             Engine::Ort(_) => Runtime::Ort,

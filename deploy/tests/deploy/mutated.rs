@@ -150,7 +150,7 @@ fn deep_or_many(model: &mut ModelProto, random: &mut Random) {
     }
 }
 
-/// Writes 200 files into folders of 25, beside a file that no model may read. Files whose bytes
+/// Writes 200 files into folders of 25, next to a file that no model may read. Files whose bytes
 /// were changed may still be models.
 fn write(root: &Path) -> Vec<PathBuf> {
     let mut random = Random(2026);
@@ -226,7 +226,7 @@ fn child() {
     let mut stdout = std::io::stdout().lock();
     for path in files {
         let name = path.file_name().unwrap().to_str().unwrap();
-        // Told before it is tried, so that a process that ends here says where.
+        // Printed before it is tried, so that a process that ends here says where.
         write!(stdout, "\nfile {name}: ").unwrap();
         stdout.flush().unwrap();
         match attempt(&path) {
@@ -263,7 +263,7 @@ fn two_hundred_mutated_files_end_in_bounded_memory_and_time() {
     assert_eq!(outcomes.len(), 200);
     for outcome in &outcomes {
         // Another weight or another name is still a model; whatever else was done to a file is
-        // told.
+        // reported.
         let may_run = outcome.contains("-bytes") || outcome.contains("-shapes");
         assert!(
             outcome.contains("refused: ") || (may_run && outcome.ends_with("accepted")),

@@ -98,23 +98,11 @@ unsafe fn columns<S: Simd, const V: usize, const R: usize>(
             let whole = row + (R - 1) * apart < h;
             // SAFETY: as the caller says; the stores are within the rows, which the slices check.
             unsafe {
-                let at = row * pitch + column;
+                let (at, out, step) = (row * pitch + column, &mut out[row * w..], apart * w);
                 if whole {
-                    store_rows(
-                        simd,
-                        block::<S, V, R>(simd, taps, at, apart),
-                        &mut out[row * w..],
-                        apart * w,
-                        next_out,
-                    );
+                    store_rows(simd, block::<S, V, R>(simd, taps, at, apart), out, step, next_out);
                 } else {
-                    store_rows(
-                        simd,
-                        block::<S, V, 1>(simd, taps, at, apart),
-                        &mut out[row * w..],
-                        apart * w,
-                        next_out,
-                    );
+                    store_rows(simd, block::<S, V, 1>(simd, taps, at, apart), out, step, next_out);
                 }
             }
             row += if whole { R * apart } else { apart };

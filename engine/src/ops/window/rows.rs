@@ -19,23 +19,13 @@ pub(super) unsafe fn rows_of<S: Simd>(
     // Rows of a few vectors are common, and a loop would cost as much as they do.
     if count.is_multiple_of(S::LANES) {
         // SAFETY: as the caller says.
-        match count / S::LANES {
-            1 => {
-                return unsafe {
-                    vectors_of::<S, 1>(simd, from, from_pitch, to, to_pitch, rows, f)
-                };
+        unsafe {
+            match count / S::LANES {
+                1 => return vectors_of::<S, 1>(simd, from, from_pitch, to, to_pitch, rows, f),
+                2 => return vectors_of::<S, 2>(simd, from, from_pitch, to, to_pitch, rows, f),
+                4 => return vectors_of::<S, 4>(simd, from, from_pitch, to, to_pitch, rows, f),
+                _ => {}
             }
-            2 => {
-                return unsafe {
-                    vectors_of::<S, 2>(simd, from, from_pitch, to, to_pitch, rows, f)
-                };
-            }
-            4 => {
-                return unsafe {
-                    vectors_of::<S, 4>(simd, from, from_pitch, to, to_pitch, rows, f)
-                };
-            }
-            _ => {}
         }
     }
     let whole = count / S::LANES * S::LANES;
