@@ -39,16 +39,24 @@ struct Published {
     reported: Vec<Column>,
 }
 
-/// Scorers that look at architectures alone, and at no image.
-const WITHOUT_IMAGES: [&str; 4] = ["params", "madds", "latency", "table"];
-
 /// Carries out a search, or goes on with it.
 pub(crate) fn search(args: &SearchArgs, as_json: bool, reporter: &mut dyn Reporter) -> Result {
     let search = Search::plan(args)?;
-    if WITHOUT_IMAGES.contains(&search.scorer) && search.space.is_some() {
-        return search.without_images(as_json, reporter);
+    let latencies = args.train.run.latency_table.as_deref();
+    let latencies = latencies.map(LatencyTable::read).transpose()?;
+    if let Some(named) = search.space {
+        let space = (named.open)(named.published)?;
+        let latency = |blueprint: &Blueprint| predict(latencies.as_ref(), blueprint);
+        let mut ingredients = search.ingredients(&*space);
+        ingredients.latency = latencies.as_ref().map(|_| &latency as _);
+        // A scorer that can be made of these looks at architectures alone: no data set is needed.
+        if registry::scorer(search.scorer, &ingredients).is_ok() {
+            let folder = args.train.run.run.clone();
+            let folder = folder.unwrap_or_else(|| Path::new("runs").join(named.name));
+            return search.in_folder(&folder, ingredients, as_json, reporter);
+        }
     }
-    search.in_run(as_json, reporter)
+    search.in_run(latencies.as_ref(), as_json, reporter)
 }
 
 impl<'a> Search<'a> {
@@ -82,17 +90,22 @@ impl<'a> Search<'a> {
         StopRule { evaluations, minutes: search_minutes, epochs: search_epochs }
     }
 
+    /// What every scorer can be made of.
+    fn ingredients<'b>(&'b self, space: &'b dyn Space) -> Ingredients<'b> {
+        let table = self.published.as_ref().map(|published| &published.selection);
+        Ingredients { table, ..Ingredients::of(space) }
+    }
+
     /// A search that needs no data set: only a folder.
-    fn without_images(&self, as_json: bool, reporter: &mut dyn Reporter) -> Result {
+    fn in_folder(
+        &self,
+        folder: &Path,
+        ingredients: Ingredients<'_>,
+        as_json: bool,
+        reporter: &mut dyn Reporter,
+    ) -> Result {
         let run = &self.args.train.run;
-        let named = self.space.expect("a search without images is of a named space");
-        let folder = run.run.clone().unwrap_or_else(|| Path::new("runs").join(named.name));
-        let space = (named.open)(named.published)?;
-        let latencies = run.latency_table.as_deref().map(LatencyTable::read).transpose()?;
-        let latency = |blueprint: &Blueprint| predict(latencies.as_ref(), blueprint);
-        let mut ingredients = Ingredients::of(&*space);
-        ingredients.latency = latencies.as_ref().map(|_| &latency as _);
-        let dir = RunDir::create(&folder)?;
+        let dir = RunDir::create(folder)?;
         let _lock = lock(&dir)?;
         let interrupt = interrupt::listen()?;
         let deadline = self.args.train.max_minutes.and_then(later);
@@ -100,7 +113,7 @@ impl<'a> Search<'a> {
             Some(deadline) => interrupt.with_deadline(deadline),
             None => interrupt,
         };
-        let command = self.command(&folder);
+        let command = self.command(folder);
         interrupt::resume_with(command.clone());
         let mut context = Context {
             run: &dir,
@@ -117,11 +130,16 @@ impl<'a> Search<'a> {
             let kept = format!("interrupted; {} has the trials", dir.file(TRIALS).display());
             return Err(Failure::interrupted(kept).hint(format!("continue with `{command}`")));
         };
-        self.deliver(&*space, &dir, &found, as_json)
+        self.deliver(ingredients.space, &dir, &found, as_json)
     }
 
     /// A search in the folder of a run, whose images the scorer sees.
-    fn in_run(&self, as_json: bool, reporter: &mut dyn Reporter) -> Result {
+    fn in_run(
+        &self,
+        latencies: Option<&LatencyTable>,
+        as_json: bool,
+        reporter: &mut dyn Reporter,
+    ) -> Result {
         const PHASES: &[Training] = &[Training::Search];
         let plan = Plan::training(&self.args.train, None, Existing::Continues, PHASES)?;
         let run = Run::open(plan, reporter)?;
@@ -146,10 +164,7 @@ impl<'a> Search<'a> {
             })
         };
         let (space, searched) = (open(data.target)?, open(searched)?);
-        let table = &config.limits.latency_table;
-        let latencies = (!table.as_os_str().is_empty()).then(|| LatencyTable::read(table));
-        let latencies = latencies.transpose()?;
-        let latency = |blueprint: &Blueprint| predict(latencies.as_ref(), blueprint);
+        let latency = |blueprint: &Blueprint| predict(latencies, blueprint);
         let short = |blueprint: Blueprint, context: &mut Context<'_>| {
             self.train(&run, &data, blueprint, context)
         };
@@ -161,9 +176,9 @@ impl<'a> Search<'a> {
                 intensive: intensive.as_ref(),
                 drawn: None,
             }),
-            latency: latencies.as_ref().map(|_| &latency as _),
+            latency: latencies.map(|_| &latency as _),
             short: Some(ShortTraining { epochs: self.args.explore.training_epochs, train: &short }),
-            ..Ingredients::of(&*space)
+            ..self.ingredients(&*space)
         };
         let kept = format!("{} has the trials", run.dir.file(TRIALS).display());
         let found = run.phases("search", &self.flags(), &kept, reporter, |context| {
@@ -218,13 +233,12 @@ impl<'a> Search<'a> {
         context: &mut Context<'_>,
     ) -> Result<Finished<Explored>> {
         let ExploreArgs { population_size, sample_size, training_epochs, .. } = self.args.explore;
-        let table = self.published.as_ref().map(|published| &published.selection);
-        let mut scorer = registry::scorer(self.scorer, &Ingredients { table, ..ingredients })?;
+        let mut scorer = registry::scorer(self.scorer, &ingredients)?;
         let settings = StrategySettings { population_size, sample_size };
         let mut strategy = registry::strategy(self.strategy, &settings)?;
         let mut origin = Map::new();
         origin.insert("seed".into(), seed.into());
-        if let Some(column) = table {
+        if let Some(column) = ingredients.table {
             origin.insert("column".into(), column.name().into());
         }
         if self.strategy == "evolution" {
@@ -241,7 +255,7 @@ impl<'a> Search<'a> {
             streams: Streams::new(seed),
             origin,
         };
-        if let Some(column) = table {
+        if let Some(column) = ingredients.table {
             let text = format!("search: an architecture is worth its {}", column.name());
             context.reporter.message(&text);
         }
