@@ -4,7 +4,7 @@ use adwp_models::space::SPACES;
 use adwp_search::{StrategySettings, registry};
 use clap::builder::PossibleValuesParser;
 
-use super::TrainArgs;
+use super::run::TrainArgs;
 
 /// A search: by gradient, or with `--strategy` by scoring one architecture after another.
 #[derive(Debug, clap::Args)]
