@@ -2,6 +2,7 @@
 
 use adwp_engine::{BatchNorm, Conv2d, Graph, Init, NodeId, Op, Owner, Pool, Result};
 
+use crate::cells::CellWiring;
 use crate::hypernetwork::{Generator, GeneratorActivation};
 use crate::{Operation, Stem};
 
@@ -50,11 +51,13 @@ pub(crate) struct Builder {
     /// Whether BatchNorms scale and shift, and pools go without one: networks to be retrained, not
     /// search networks.
     pub(crate) affine: bool,
+    /// The cells that were added.
+    pub(crate) wiring: Vec<CellWiring>,
 }
 
 impl Builder {
     pub(crate) fn new(affine: bool) -> Self {
-        Self { graph: Graph::new(), affine }
+        Self { graph: Graph::new(), affine, wiring: Vec::new() }
     }
 
     /// Adds what belongs to a section of the network; `work` gets what its names begin with.

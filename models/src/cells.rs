@@ -75,6 +75,19 @@ pub(crate) trait Realisation {
     ) -> Result<NodeId, ModelError>;
 }
 
+/// How the cell of a network is wired, for people to look at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CellWiring {
+    /// Whether it keeps the size.
+    pub kind: CellKind,
+    /// Number of its inputs, which are its first states.
+    pub inputs: usize,
+    /// For each node the states that it reads and the names of the operations on them.
+    pub nodes: Vec<Vec<(usize, &'static str)>>,
+    /// The states that make its output.
+    pub output: Vec<usize>,
+}
+
 /// The states of a cell: its `inputs`, then its nodes. What reads an input of a reduction cell has
 /// stride 2.
 pub(crate) fn states<C: Choice>(
@@ -82,10 +95,17 @@ pub(crate) fn states<C: Choice>(
     realisation: &mut impl Realisation,
     site: CellSite,
     inputs: &[NodeId],
-    nodes: &[Vec<C>],
+    CellPlan { nodes, output }: &CellPlan<'_, C>,
 ) -> Result<Vec<NodeId>, ModelError> {
+    let wired = |choice: &C| (choice.input(), choice.operation());
+    b.wiring.push(CellWiring {
+        kind: site.kind,
+        inputs: inputs.len(),
+        nodes: nodes.iter().map(|choices| choices.iter().map(wired).collect()).collect(),
+        output: output.to_vec(),
+    });
     let (cell, mut states) = (site.index, inputs.to_vec());
-    for choices in nodes {
+    for choices in nodes.iter() {
         let node = states.len();
         let mut terms = Vec::with_capacity(choices.len());
         for (place, choice) in choices.iter().enumerate() {
@@ -108,11 +128,12 @@ pub(crate) fn states<C: Choice>(
     Ok(states)
 }
 
-/// A cell with two inputs, the outputs of the two cells before, whose output concatenates states.
+/// The nodes of a cell, and what it gives.
 pub(crate) struct CellPlan<'a, C> {
     /// For each node its candidates.
     pub(crate) nodes: &'a [Vec<C>],
-    /// The states that are concatenated; one of another size than the last node's is reduced.
+    /// The states that make its output. In a stack they are concatenated, and one of another size
+    /// than the last node's is reduced.
     pub(crate) output: &'a [usize],
 }
 
@@ -136,12 +157,12 @@ pub(crate) fn stack<'a, C: Choice + 'a>(
     let mut auxiliary = previous[1];
     for site in skeleton.cells() {
         let cell = site.index;
-        let CellPlan { nodes, output } = plan(site)?;
+        let plan = plan(site)?;
         b.owned(Owner::Cell { cell }, |b, _| realisation.enter(b, site))?;
         let inputs = b.cell_inputs(cell, previous, site.channels)?;
-        let states = states(b, realisation, site, &inputs, nodes)?;
+        let states = states(b, realisation, site, &inputs, &plan)?;
         let output =
-            b.owned(Owner::Cell { cell }, |b, name| concatenate(b, name, &states, output))?;
+            b.owned(Owner::Cell { cell }, |b, name| concatenate(b, name, &states, plan.output))?;
         if cell == skeleton.auxiliary_cell() {
             auxiliary = output;
         }

@@ -2,7 +2,7 @@ use adwp_engine::{EngineError, Graph, NodeId, Op, Owner};
 
 use crate::blocks::Builder;
 use crate::cells::{CellPlan, Choice, Realisation, Stacked, Term, stack};
-use crate::{CellSite, Genotype, ModelError, NODES, Skeleton};
+use crate::{CellSite, CellWiring, Genotype, ModelError, NODES, Skeleton};
 
 /// What is added to a network for training.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,6 +30,8 @@ pub struct Discrete {
     pub logits: NodeId,
     /// What training needs, where it was built for training.
     pub training: Option<Training>,
+    /// How its cells are wired, from the image on; none where it has no cells.
+    pub cells: Vec<CellWiring>,
 }
 
 /// The nodes that only training uses.
@@ -244,6 +246,7 @@ impl Discrete {
             images: now(images).expect(kept),
             logits: now(logits).expect(kept),
             training,
+            cells: b.wiring,
         })
     }
 }

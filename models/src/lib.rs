@@ -24,6 +24,7 @@ pub mod zoo;
 pub use blocks::{BATCH_NORM_EPSILON, Dropped};
 pub use blueprint::{Blueprint, Bounds, Sizes};
 pub use budget::{ChoiceCosts, Limit, Resource, most_probable_within};
+pub use cells::CellWiring;
 pub use discrete::{Discrete, Heads, Training};
 pub use error::ModelError;
 pub use genotype::{CellGenotype, Genotype};

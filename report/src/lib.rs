@@ -17,7 +17,7 @@ pub use bench::{
     BenchFold, BenchLatency, BenchMachine, BenchModel, BenchNode, BenchPage, BenchParity,
     BenchProfile, bench_csv, bench_html, bench_markdown, bench_table,
 };
-pub use html::html;
+pub use html::{Cell, Pair, html};
 pub use run_report::{
     BudgetRow, FormatRow, LatencyRow, ParityRow, PhaseTime, RunReport, RuntimeAccuracy,
     SkippedImages,

@@ -2,6 +2,8 @@ use adwp_base::{JsonError, to_json};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
+use crate::html::Cell;
+
 /// The result of a run: `report.json`.
 ///
 /// Numbers that are not finite are written as `null`, and `null` is read as NaN: a training that
@@ -71,6 +73,9 @@ pub struct RunReport {
     /// The architecture, as `genotype.json` holds it, or `architecture.json` where it is no
     /// genotype.
     pub genotype: Value,
+    /// The cells of an architecture that is no genotype, as they are drawn.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cells: Vec<Cell>,
 }
 
 /// Another file of the network, and what it lost against the float one.

@@ -80,7 +80,7 @@ struct TrainedNet {
 impl TrainedNet {
     fn build(network: &Blueprint, data: &Data) -> Result<Self, ModelError> {
         let heads = Heads { auxiliary: 0.0, drop_path: false, dropout: false, smoothing: 0.0 };
-        let Discrete { graph, images, logits, training } =
+        let Discrete { graph, images, logits, training, .. } =
             network.build(data.train.batch, Some(heads))?;
         let Training { labels, loss, .. } = training.expect("built with heads");
         let ports = Ports { images, labels, logits, loss, objective: loss };

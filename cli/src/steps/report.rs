@@ -1,8 +1,8 @@
 use adwp_base::{Failure, Result};
 use adwp_deploy::bench::BenchReport;
 use adwp_export::Trained;
-use adwp_models::cost;
-use adwp_report::{LatencyRow, PhaseTime, RunReport};
+use adwp_models::{CellKind, cost};
+use adwp_report::{Cell, LatencyRow, Pair, PhaseTime, RunReport};
 use adwp_train::{read_text, write_atomic};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -65,6 +65,7 @@ pub(crate) fn report(run: &Run) -> Result<RunReport> {
         machine: object(&bench.machine),
         network: trained.network.name.clone(),
         genotype: architecture_of(&trained),
+        cells: cells(&trained)?,
     };
     write_atomic(&run.dir.file("report.json"), report.to_json().as_bytes())?;
     let html = adwp_report::html(&report, &metrics, candidates(run).as_ref());
@@ -79,6 +80,30 @@ fn architecture_of(trained: &Trained) -> Value {
         None => serde_json::to_value(trained.network.architecture()),
     };
     value.expect("an architecture prints as JSON")
+}
+
+/// The cells of an architecture that has no genotype to draw.
+fn cells(trained: &Trained) -> Result<Vec<Cell>> {
+    if trained.network.blueprint.genotype().is_some() {
+        return Ok(Vec::new());
+    }
+    let cells = trained.inference(1)?.cells.into_iter().map(|wiring| Cell {
+        kind: match wiring.kind {
+            CellKind::Normal => "normal".into(),
+            CellKind::Reduction => "reduction".into(),
+        },
+        inputs: wiring.inputs,
+        nodes: wiring
+            .nodes
+            .iter()
+            .map(|pairs| {
+                let pair = |&(input, op): &(usize, &str)| Pair { input, op: op.to_owned() };
+                pairs.iter().map(pair).collect()
+            })
+            .collect(),
+        output: wiring.output,
+    });
+    Ok(cells.collect())
 }
 
 /// What the network was trained with, in words.

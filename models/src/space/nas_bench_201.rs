@@ -4,7 +4,7 @@ use adwp_engine::{Candidate, Conv2d, NodeId, Op, Owner, Pool};
 
 use super::{Choices, Decision, Member, NamedSpace, Space};
 use crate::blocks::{Builder, Weights};
-use crate::cells::{Choice, states};
+use crate::cells::{CellPlan, Choice, states};
 use crate::discrete::Drops;
 use crate::{Blueprint, CellKind, CellSite, Discrete, Heads, ModelError, Skeleton, Stem};
 
@@ -153,7 +153,8 @@ impl NasBench201 {
                 x = b.owned(owner, |b, name| b.residual_reduction(name, x, channels))?;
             }
             let site = CellSite { index, kind: CellKind::Normal, channels };
-            let states = states(b, drops, site, &[x], &nodes)?;
+            let plan = CellPlan { nodes: &nodes, output: &[NODES] };
+            let states = states(b, drops, site, &[x], &plan)?;
             x = states[NODES];
         }
         x = b.owned(Owner::Classifier, |b, name| {

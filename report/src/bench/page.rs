@@ -369,7 +369,7 @@ fn architectures(page: &BenchPage) -> String {
         Some(format!(
             "<h3>{}</h3>\n{}",
             escape(name),
-            pictures(Genotype::read(genotype).as_ref(), genotype)
+            pictures(&Genotype::cells(genotype), genotype)
         ))
     });
     drawn.collect()

@@ -1,6 +1,6 @@
 //! What the page reads of `genotype.json` and `space.json`, and how it names it.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// The inputs of a cell: the outputs of the two previous ones.
@@ -23,17 +23,32 @@ pub(crate) struct Genotype {
     pub(super) cells: Vec<Cell>,
 }
 
-#[derive(Deserialize, PartialEq)]
-pub(super) struct Cell {
-    pub(super) kind: String,
+/// A cell as it is drawn.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cell {
+    /// `normal` or `reduction`.
+    pub kind: String,
+    /// Number of its inputs, the outputs of so many cells before it.
+    #[serde(default = "two")]
+    pub inputs: usize,
     /// For each node the pairs that it sums.
-    pub(super) nodes: Vec<Vec<Pair>>,
+    pub nodes: Vec<Vec<Pair>>,
+    /// The states that make its output, counted from the inputs on; all nodes where it is empty.
+    #[serde(default)]
+    pub output: Vec<usize>,
 }
 
-#[derive(Deserialize, PartialEq)]
-pub(super) struct Pair {
-    pub(super) input: usize,
-    pub(super) op: String,
+/// An operation on an earlier state of its cell.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pair {
+    /// The state that it reads: the inputs come first.
+    pub input: usize,
+    /// Name of the operation.
+    pub op: String,
+}
+
+fn two() -> usize {
+    INPUTS
 }
 
 /// For each node of normal and reduction cells the pairs that it may sum.
@@ -47,6 +62,11 @@ impl Genotype {
     /// Nothing where the value is none.
     pub(crate) fn read(value: &Value) -> Option<Self> {
         Self::deserialize(value).ok()
+    }
+
+    /// The cells of a value; none where it is no genotype.
+    pub(crate) fn cells(value: &Value) -> Vec<Cell> {
+        Self::read(value).map(|genotype| genotype.cells).unwrap_or_default()
     }
 }
 
@@ -71,11 +91,12 @@ pub(super) fn operation(name: &str) -> String {
     name.replace('_', " ").replace("3x3", "3×3").replace("5x5", "5×5")
 }
 
-/// What an operation reads, as the graph counts it: the inputs are 0 and 1, the first node is 2.
+/// What an operation reads, as the graph counts it: a cell's `inputs`, then its nodes.
+pub(super) fn state(state: usize, inputs: usize) -> String {
+    if state < inputs { format!("k−{}", inputs - state) } else { state.to_string() }
+}
+
+/// [`state`] in a cell of two inputs.
 pub(super) fn source(input: usize) -> String {
-    match input {
-        0 => "k−2".to_owned(),
-        1 => "k−1".to_owned(),
-        node => node.to_string(),
-    }
+    state(input, INPUTS)
 }

@@ -7,7 +7,7 @@
 
 use serde_json::Value;
 
-use super::architecture::{self, Cell, Genotype, INPUTS, Pair, source};
+use super::architecture::{self, Cell, INPUTS, Pair, state};
 use crate::escape::escape;
 
 /// Cells beyond these are shown as text: their picture would not be read.
@@ -29,14 +29,10 @@ const ROW_GAP: f64 = 14.0;
 /// Longer names of operations are cut; their title has them whole.
 const OP_CHARS: usize = 14;
 
-/// Pictures of all cells, equal ones together; or the value as text where it is no genotype.
-pub(crate) fn pictures(genotype: Option<&Genotype>, value: &Value) -> String {
-    match genotype {
-        Some(genotype)
-            if !genotype.cells.is_empty() && genotype.cells.iter().all(Cell::can_be_drawn) =>
-        {
-            draw(&genotype.cells)
-        }
+/// Pictures of all cells, equal ones together; or the value as text where they cannot be drawn.
+pub(crate) fn pictures(cells: &[Cell], value: &Value) -> String {
+    match cells {
+        [_, ..] if cells.iter().all(Cell::can_be_drawn) => draw(cells),
         _ => {
             let text = serde_json::to_string_pretty(value).unwrap_or_else(|_| value.to_string());
             format!(
@@ -64,10 +60,18 @@ fn draw(cells: &[Cell]) -> String {
             cell.svg(&title)
         )
     });
+    let inputs = match cells.iter().any(|cell| cell.inputs > 1) {
+        true => "k−2 and k−1 are the outputs of the two previous cells, or of the stem",
+        false => "k−1 is the output of the previous cell, or of the stem",
+    };
+    let output = match cells.iter().all(|cell| cell.output.len() == 1) {
+        true => "the cell's output is the one that leads to the bar",
+        false => "the cell's output concatenates its nodes",
+    };
     format!(
-        "<p class=\"quiet\">{} cells, {} of them different, from the image to the classifier. k−2 \
-         and k−1 are the outputs of the two previous \
-         cells, or of the stem; a node is the sum of its operations; the cell's output concatenates its nodes.</p>\n<div class=\"cells\">\n{}</div>\n",
+        "<p class=\"quiet\">{} cells, {} of them different, from the image to the classifier. \
+         {inputs}; a node is the sum of its operations; {output}.</p>\n<div \
+         class=\"cells\">\n{}</div>\n",
         cells.len(),
         groups.len(),
         figures.collect::<String>()
@@ -84,9 +88,10 @@ struct Row {
 impl Cell {
     fn can_be_drawn(&self) -> bool {
         let reads_earlier = |(node, pairs): (usize, &Vec<Pair>)| {
-            pairs.iter().all(|pair| pair.input < node + INPUTS)
+            pairs.iter().all(|pair| pair.input < node + self.inputs)
         };
-        (1..=MAX_NODES).contains(&self.nodes.len())
+        (1..=INPUT_X.len()).contains(&self.inputs)
+            && (1..=MAX_NODES).contains(&self.nodes.len())
             && self.nodes.iter().all(|pairs| pairs.len() <= MAX_PAIRS)
             && self.nodes.iter().enumerate().all(reads_earlier)
     }
@@ -109,11 +114,9 @@ impl Cell {
     /// `title` is HTML.
     fn svg(&self, title: &str) -> String {
         let rows = self.rows();
-        let sources: Vec<(f64, f64)> = INPUT_X
-            .map(|x| (x, INPUT_Y))
-            .into_iter()
-            .chain(rows.iter().map(|row| (row.x, row.y)))
-            .collect();
+        let inputs = INPUT_X[INPUT_X.len() - self.inputs..].iter().map(|&x| (x, INPUT_Y));
+        let sources: Vec<(f64, f64)> =
+            inputs.chain(rows.iter().map(|row| (row.x, row.y))).collect();
         let right = rows.last().map_or(0.0, |row| row.x) + RADIUS + 14.0;
         let bottom =
             rows.last().map_or(0.0, |row| row.y + row.ops.len().max(1) as f64 * OP_PITCH / 2.0);
@@ -121,7 +124,7 @@ impl Cell {
         let mut wires = String::new();
         let mut boxes = String::new();
         let mut lowest = vec![None; sources.len()];
-        for (pairs, row) in self.nodes.iter().zip(&rows) {
+        for (node, (pairs, row)) in self.nodes.iter().zip(&rows).enumerate() {
             let left = row.x - RADIUS - NODE_GAP - OP_WIDTH;
             for (pair, &y) in pairs.iter().zip(&row.ops) {
                 let from = sources[pair.input].0;
@@ -135,14 +138,17 @@ impl Cell {
                 boxes += &operation(&pair.op, left, y);
                 lowest[pair.input] = Some(y);
             }
-            wires += &format!("<path class=\"wire\" d=\"M{} {}H{right}\"/>", row.x, row.y);
+            if self.output.is_empty() || self.output.contains(&(node + self.inputs)) {
+                wires += &format!("<path class=\"wire\" d=\"M{} {}H{right}\"/>", row.x, row.y);
+            }
         }
         for (&(x, y), lowest) in sources.iter().zip(&lowest) {
             if let Some(lowest) = lowest {
                 wires += &format!("<path class=\"wire\" d=\"M{x} {y}V{lowest}\"/>");
             }
         }
-        for (x, name) in INPUT_X.into_iter().zip([source(0), source(1)]) {
+        for (input, &(x, _)) in sources[..self.inputs].iter().enumerate() {
+            let name = state(input, self.inputs);
             boxes += &boxed(x - 19.0, INPUT_Y - OP_HEIGHT / 2.0, 38.0, OP_HEIGHT, &name);
         }
         for (node, row) in rows.iter().enumerate() {
@@ -153,7 +159,7 @@ impl Cell {
                 row.y,
                 row.x,
                 row.y + 4.0,
-                source(node + INPUTS)
+                state(node + self.inputs, self.inputs)
             );
         }
         let first = rows.first().map_or(0.0, |row| row.y);

@@ -15,6 +15,7 @@ use crate::RunReport;
 use crate::escape::escape;
 pub(crate) use architecture::Genotype;
 use architecture::Space;
+pub use architecture::{Cell, Pair};
 pub(crate) use cells::pictures;
 pub(crate) use tables::{Column, table};
 
@@ -34,6 +35,10 @@ pub fn html(report: &RunReport, metrics: &[Map<String, Value>], space: Option<&V
     let style = include_str!("style.css");
     let phases = metrics::phases(metrics);
     let genotype = Genotype::read(&report.genotype);
+    let drawn = match &report.cells[..] {
+        [] => Genotype::cells(&report.genotype),
+        cells => cells.to_vec(),
+    };
     let space = space.and_then(Space::read);
     let budgets = if report.budgets.is_empty() {
         String::new()
@@ -55,7 +60,7 @@ pub fn html(report: &RunReport, metrics: &[Map<String, Value>], space: Option<&V
         section("Accuracy", tables::accuracy(report)),
         section("Parity", tables::parity(report)),
         formats,
-        section("Architecture", cells::pictures(genotype.as_ref(), &report.genotype)),
+        section("Architecture", cells::pictures(&drawn, &report.genotype)),
         section("Candidates", heat::maps(&phases, genotype.as_ref(), space.as_ref())),
         section("Machine", tables::machine(&report.machine)),
     ]

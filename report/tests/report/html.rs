@@ -1,4 +1,4 @@
-use adwp_report::{FormatRow, ParityRow, RuntimeAccuracy, html};
+use adwp_report::{Cell, FormatRow, Pair, ParityRow, RuntimeAccuracy, html};
 use serde_json::{Map, Value, json};
 
 use crate::markup::{assert_balanced, section};
@@ -356,6 +356,33 @@ fn each_different_cell_has_one_picture() {
     // Eight operations a cell.
     assert_eq!(cells.matches("<rect class=\"op ").count(), 56);
     assert!(cells.contains("sep conv 5×5") && cells.contains("<title>sep_conv_5x5</title>"));
+}
+
+#[test]
+fn cells_of_other_spaces_are_drawn_too() {
+    let mut report = report();
+    report.genotype = json!({"member": {"space": "nas-bench-201", "architecture": "|…|"}});
+    let pair = |input, op: &str| Pair { input, op: op.to_owned() };
+    report.cells = vec![
+        Cell {
+            kind: "normal".into(),
+            inputs: 1,
+            nodes: vec![
+                vec![pair(0, "nor_conv_3x3")],
+                vec![pair(0, "none"), pair(1, "skip_connect")],
+            ],
+            output: vec![2],
+        };
+        3
+    ];
+    let page = html(&report, &[], None);
+    let cells = section(&page, "Architecture");
+    assert_eq!(cells.matches("<svg").count(), 1, "equal cells are drawn once");
+    assert_eq!(cells.matches("<rect class=\"op ").count(), 3);
+    assert!(cells.contains(">k−1<") && !cells.contains(">k−2<"), "{cells}");
+    assert!(cells.contains("3 cells, 1 of them different") && cells.contains("leads to the bar"));
+    report.cells[1].inputs = 3;
+    assert!(!section(&html(&report, &[], None), "Architecture").contains("<svg"));
 }
 
 #[test]

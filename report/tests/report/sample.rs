@@ -78,6 +78,7 @@ pub(crate) fn report() -> RunReport {
         machine: machine(),
         network: None,
         genotype: genotype(),
+        cells: Vec::new(),
     }
 }
 
