@@ -50,7 +50,8 @@ pub(crate) struct ExploreArgs {
     #[arg(long, value_name = "N", default_value_t = 3, requires = "strategy")]
     pub(crate) training_epochs: usize,
     /// With --strategy evolution: architectures that live at a time.
-    #[arg(long, value_name = "N", default_value_t = settings().population_size, requires = "strategy")]
+    #[arg(long, value_name = "N", default_value_t = settings().population_size)]
+    #[arg(requires = "strategy")]
     pub(crate) population_size: usize,
     /// With --strategy evolution: architectures whose best becomes a parent.
     #[arg(long, value_name = "N", default_value_t = settings().sample_size, requires = "strategy")]
