@@ -16,8 +16,8 @@ pub(crate) fn resume_with(command: String) {
 }
 
 /// Hears Ctrl-C and SIGTERM. In a training phase the first one asks it to stop and write its
-/// checkpoint; everywhere else, and the second time, the program ends. Files are written atomically,
-/// so nothing is lost by that.
+/// checkpoint; everywhere else, and the second time, the program ends. Files are written
+/// atomically, so nothing is lost by that.
 pub(crate) fn listen() -> Result<Interrupt> {
     static LISTENING: OnceLock<Interrupt> = OnceLock::new();
     if let Some(interrupt) = LISTENING.get() {

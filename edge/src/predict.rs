@@ -55,8 +55,14 @@ pub fn predict(args: &PredictArgs, style: Style<'_>) -> Result<String> {
         results.push((path, classify(&mut session, &model, &image, args.top)?));
     }
     if style.json {
-        let entry = |p: &Prediction| json!({ "class": p.class, "name": p.name, "probability": p.probability });
-        let image = |(path, top): &(_, Vec<Prediction>)| json!({ "image": path, "top": top.iter().map(entry).collect::<Vec<_>>() });
+        let image = |(path, top): &(_, Vec<Prediction>)| {
+            let entry = |p: &Prediction| {
+                let (class, name, probability) = (p.class, &p.name, p.probability);
+                json!({ "class": class, "name": name, "probability": probability })
+            };
+            let top: Vec<_> = top.iter().map(entry).collect();
+            json!({ "image": path, "top": top })
+        };
         return as_json(&results.iter().map(image).collect::<Vec<_>>());
     }
     let mut text = String::new();

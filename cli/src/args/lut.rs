@@ -30,7 +30,8 @@ pub(crate) struct SizeArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Networks of this space, with its published sizes: nas-bench-201 [default: that of DARTS].
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["run", "preset", "config", "keep", "stem"])]
+    #[arg(long, value_name = "NAME")]
+    #[arg(conflicts_with_all = ["run", "preset", "config", "keep", "stem"])]
     pub(crate) space: Option<String>,
     /// Cells [default: 8].
     #[arg(long)]

@@ -4,7 +4,7 @@ use adwp_models::space::SPACES;
 use adwp_search::{StrategySettings, registry};
 use clap::builder::PossibleValuesParser;
 
-use super::TrainArgs;
+use super::run::TrainArgs;
 
 /// A search: by gradient, or with `--strategy` by scoring one architecture after another.
 #[derive(Debug, clap::Args)]
@@ -51,7 +51,8 @@ pub(crate) struct ExploreArgs {
     #[arg(long, value_name = "N", default_value_t = 3, requires = "strategy")]
     pub(crate) training_epochs: usize,
     /// With --strategy evolution: architectures that live at a time.
-    #[arg(long, value_name = "N", default_value_t = settings().population_size, requires = "strategy")]
+    #[arg(long, value_name = "N", default_value_t = settings().population_size)]
+    #[arg(requires = "strategy")]
     pub(crate) population_size: usize,
     /// With --strategy evolution: architectures whose best becomes a parent.
     #[arg(long, value_name = "N", default_value_t = settings().sample_size, requires = "strategy")]

@@ -122,13 +122,12 @@ fn columns<const N: usize>(rows: &[[String; N]]) -> String {
 /// The result as lines of values separated by commas, one for each session; a value that is not
 /// known is empty. Numbers have all their digits.
 pub fn bench_csv(page: &BenchPage) -> String {
-    let mut text =
-        "machine,model,params,madds,weight_bytes,activation_bytes,file_bytes,accuracy,runtime,version,\
-         optimization,threads,batch,\
-                    load_ms,first_ms,warm_up_runs,stable,n,min_ms,mean_ms,sd_ms,p50_ms,p90_ms,p95_ms,p99_ms,\
-         median_repeat_mean_ms,spread,\
-                    images_per_s,peak_bytes,model_bytes\n"
-            .to_owned();
+    let mut text = String::from(
+        "machine,model,params,madds,weight_bytes,activation_bytes,file_bytes,accuracy,\
+         runtime,version,optimization,threads,batch,load_ms,first_ms,warm_up_runs,stable,\
+         n,min_ms,mean_ms,sd_ms,p50_ms,p90_ms,p95_ms,p99_ms,median_repeat_mean_ms,spread,\
+         images_per_s,peak_bytes,model_bytes\n",
+    );
     for (machine, model, latency) in sessions(page) {
         text += &csv_line(machine, model, latency);
     }

@@ -199,7 +199,10 @@ pub(crate) fn searched(
     const K: usize = 6;
     let ops = ["sep_conv_3x3", "dil_conv_5x5", "identity"];
     // Two inputs, and of each three operations.
-    let pair = |node: usize, i: usize| json!({"input": if i < 3 { 0 } else { node + 1 }, "op": ops[i % 3]});
+    let pair = |node: usize, i: usize| {
+        json!({"input": if i < 3 { 0 } else { node + 1 },
+        "op": ops[i % 3]})
+    };
     let nodes = |kept: usize| -> Vec<Value> {
         (0..4).map(|node| (0..kept).map(|i| pair(node, i)).collect()).collect()
     };
