@@ -247,6 +247,10 @@ pub(crate) mod tests {
             unreachable!("nothing is built")
         }
 
+        fn terms(&self, _: usize) -> usize {
+            unreachable!("nothing is built")
+        }
+
         fn name(&self) -> &'static str {
             "toy"
         }
