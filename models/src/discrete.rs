@@ -163,6 +163,7 @@ impl Discrete {
         batch: usize,
         heads: Option<Heads>,
     ) -> Result<Self, ModelError> {
+        skeleton.validate()?;
         if genotype.cells.len() != skeleton.cells {
             let (found, expected) = (genotype.cells.len(), skeleton.cells);
             return Err(ModelError::Invalid(format!(
