@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use adwp_base::{Failure, Result};
-use adwp_deploy::ort_library;
 use adwp_engine::cuda::Precision;
+use adwp_measure::ort_library;
 
 use crate::args::{RunArgs, TrainArgs};
 use crate::config::Config;

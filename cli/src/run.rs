@@ -5,9 +5,9 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use adwp_base::{Failure, Result, to_json};
-use adwp_deploy::ort_library::{self, OrtLibrary};
 use adwp_engine::Device;
 use adwp_engine::cuda::Precision;
+use adwp_measure::ort_library::{self, OrtLibrary};
 use adwp_report::SkippedImages;
 use adwp_train::{
     BatchSource, Context, Finished, Interrupt, Reporter, RunDir, StopReason, Streams, TrainError,

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use adwp_deploy::{
+use adwp_measure::{
     latency::{self, LatencyOptions, TimedSession},
     onnx::OnnxModel,
     runtime::Runtime,

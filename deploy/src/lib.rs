@@ -7,9 +7,9 @@
 //! one report that can be compared with another.
 //!
 //! ```no_run
-//! use adwp_deploy::{cost, onnx::OnnxModel};
+//! use adwp_measure::{cost, onnx::OnnxModel};
 //!
-//! # fn main() -> Result<(), adwp_deploy::DeployError> {
+//! # fn main() -> Result<(), adwp_measure::DeployError> {
 //! let model = OnnxModel::load("model.onnx")?;
 //! let cost = cost::cost(&model)?;
 //! assert!(cost.unknown.is_empty());

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use adwp_data::DatasetKind;
-use adwp_deploy::runtime::Runtime;
+use adwp_measure::runtime::Runtime;
 use clap::ValueEnum;
 
 /// Where ONNX Runtime is.

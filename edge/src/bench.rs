@@ -7,7 +7,7 @@ use std::{
 
 use adwp_base::{Failure, Result, output::as_json};
 use adwp_data::{Normalization, decode_image};
-use adwp_deploy::{
+use adwp_measure::{
     DeployError, affinity,
     bench::{self as measure, BenchOptions, BenchReport, ImageSource, Verdict},
     latency::LatencyOptions,

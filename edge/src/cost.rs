@@ -1,7 +1,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use adwp_base::{Result, output};
-use adwp_deploy::{
+use adwp_measure::{
     cost::{self as counter, Cost},
     onnx::{OnnxFile, OnnxModel},
 };

@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use adwp_base::{Failure, Result, output::as_json};
 use adwp_data::{Loader, LoaderConfig, Normalization, OpenOptions};
-use adwp_deploy::{
+use adwp_measure::{
     accuracy::{self, Accuracy},
     onnx::OnnxModel,
     runtime::{Runtime, Session, SessionOptions, find_library},

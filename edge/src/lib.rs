@@ -24,7 +24,7 @@ pub use page::latency_row;
 pub use predict::predict;
 pub use report::report;
 
-use adwp_deploy::{ort_library::OrtLibrary, runtime::Runtime};
+use adwp_measure::{ort_library::OrtLibrary, runtime::Runtime};
 
 /// How a command prints.
 pub struct Style<'a> {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use adwp_deploy::{
+use adwp_measure::{
     bench::{BenchReport, CostReport, ModelReport, ParityImages},
     latency::LatencyReport,
     machine::Machine,
@@ -179,7 +179,7 @@ fn latency(l: &LatencyReport) -> BenchLatency {
     }
 }
 
-fn parity(p: &adwp_deploy::bench::RuntimeParity) -> BenchParity {
+fn parity(p: &adwp_measure::bench::RuntimeParity) -> BenchParity {
     let difference = p.parts_at.as_ref().map(|at| {
         let after =
             at.after.as_ref().map_or_else(String::new, |node| format!("; {node} still agrees"));
@@ -200,14 +200,14 @@ fn parity(p: &adwp_deploy::bench::RuntimeParity) -> BenchParity {
 }
 
 fn profile(p: &Profile) -> BenchProfile {
-    let node = |n: &adwp_deploy::profile::NodeTime| BenchNode {
+    let node = |n: &adwp_measure::profile::NodeTime| BenchNode {
         name: n.name.clone(),
         op: n.op.clone(),
         ms: n.ms,
         share: n.share,
         gmacs: n.gmacs,
     };
-    let fold = |f: &adwp_deploy::profile::Fold| BenchFold {
+    let fold = |f: &adwp_measure::profile::Fold| BenchFold {
         path: f.path.clone(),
         depth: f.depth,
         ms: f.ms,

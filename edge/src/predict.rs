@@ -1,8 +1,8 @@
 use adwp_base::{Failure, Result, output::as_json};
 use adwp_data::{Framing, ImageShape, Normalization, decode_image, decode_image_framed};
-use adwp_deploy::onnx::OnnxModel;
-use adwp_deploy::predict::{Prediction, predict as classify};
-use adwp_deploy::runtime::{Runtime, Session, SessionOptions, find_library};
+use adwp_measure::onnx::OnnxModel;
+use adwp_measure::predict::{Prediction, predict as classify};
+use adwp_measure::runtime::{Runtime, Session, SessionOptions, find_library};
 use serde_json::json;
 
 use crate::{PredictArgs, Style};

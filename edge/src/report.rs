@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use adwp_base::{Result, output::as_json};
-use adwp_deploy::{DeployError, bench::BenchReport};
+use adwp_measure::{DeployError, bench::BenchReport};
 
 use crate::{ReportArgs, Style, page};
 

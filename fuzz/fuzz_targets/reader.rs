@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use adwp_deploy::{
+use adwp_measure::{
     cost::{cost, cost_of_file},
     onnx::{OnnxFile, OnnxModel},
 };

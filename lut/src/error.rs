@@ -1,9 +1,9 @@
 use std::path::PathBuf;
 
 use adwp_base::{Failure, Kind};
-use adwp_deploy::DeployError;
 use adwp_engine::EngineError;
 use adwp_export::ExportError;
+use adwp_measure::DeployError;
 use adwp_models::ModelError;
 
 use adwp_train::TrainError;

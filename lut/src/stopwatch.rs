@@ -1,11 +1,11 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use adwp_deploy::machine::Machine;
-use adwp_deploy::noise::noise;
-use adwp_deploy::ort_library::OrtLibrary;
-use adwp_deploy::runtime::{Runtime, Session, SessionOptions};
-use adwp_deploy::statistics::percentile;
+use adwp_measure::machine::Machine;
+use adwp_measure::noise::noise;
+use adwp_measure::ort_library::OrtLibrary;
+use adwp_measure::runtime::{Runtime, Session, SessionOptions};
+use adwp_measure::statistics::percentile;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};

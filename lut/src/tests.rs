@@ -4,9 +4,9 @@ use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::num::NonZeroUsize;
 
-use adwp_deploy::machine::Machine;
-use adwp_deploy::runtime::Runtime;
 use adwp_engine::{Graph, Op};
+use adwp_measure::machine::Machine;
+use adwp_measure::runtime::Runtime;
 use adwp_models::{
     Blueprint, Choices, Genotype, Intensive, IntensiveSpace, NODES, Operation, Skeleton, Space,
     Stem,

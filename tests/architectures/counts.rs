@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use adwp_deploy::cost as file;
-use adwp_deploy::onnx::OnnxModel;
 use adwp_engine::{Graph, Init, Op, Variables};
 use adwp_export::onnx::{BatchNorms, model};
 use adwp_export::{Trained, fold_batch_norms};
+use adwp_measure::cost as file;
+use adwp_measure::onnx::OnnxModel;
 use adwp_models::{Blueprint, Skeleton, Stem, cost};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;

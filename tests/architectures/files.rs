@@ -5,10 +5,10 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use adwp_deploy::cost::cost;
-use adwp_deploy::onnx::{BatchSize, OnnxModel};
 use adwp_export::onnx::{BatchNorms, Numbers, model, model_in, quantizer};
 use adwp_export::{ExportError, Trained};
+use adwp_measure::cost::cost;
+use adwp_measure::onnx::{BatchSize, OnnxModel};
 use adwp_models::{Blueprint, CellKind, Genotype, Skeleton};
 use adwp_train::TrainError;
 

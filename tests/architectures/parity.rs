@@ -4,12 +4,12 @@ use std::fs;
 use std::path::Path;
 
 use adwp_candle::Network;
-use adwp_deploy::onnx::OnnxModel;
-use adwp_deploy::ort_library;
-use adwp_deploy::runtime::{Runtime, Session, SessionOptions};
 use adwp_engine::{Device, Executor, Graph, NodeId, Program, Statistics, Variables};
 use adwp_export::onnx::{BatchNorms, model};
 use adwp_export::{Trained, fold_batch_norms};
+use adwp_measure::onnx::OnnxModel;
+use adwp_measure::ort_library;
+use adwp_measure::runtime::{Runtime, Session, SessionOptions};
 use adwp_verify::{Logits, TOLERANCE, VerifyError, agree};
 use candle_core::{DType, Tensor};
 

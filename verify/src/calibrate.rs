@@ -1,11 +1,11 @@
 use std::path::Path;
 
 use adwp_base::Draft;
-use adwp_deploy::onnx::OnnxModel;
-use adwp_deploy::ort_library::OrtLibrary;
-use adwp_deploy::runtime::Probe;
 use adwp_export::Trained;
 use adwp_export::onnx::{Numbers, quantizer};
+use adwp_measure::onnx::OnnxModel;
+use adwp_measure::ort_library::OrtLibrary;
+use adwp_measure::runtime::Probe;
 use adwp_train::{BatchSource, Reporter, watched};
 
 use crate::Result;

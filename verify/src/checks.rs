@@ -1,7 +1,7 @@
-use adwp_deploy::ort_library::OrtLibrary;
 use adwp_engine::Device;
 use adwp_export::onnx::Numbers;
 use adwp_export::{Trained, Untrained};
+use adwp_measure::ort_library::OrtLibrary;
 use adwp_train::{BatchSource, Evaluation, Reporter};
 
 use crate::agree::{Logits, TOLERANCE};

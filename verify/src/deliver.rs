@@ -2,10 +2,10 @@ use std::path::Path;
 
 use adwp_base::{Draft, write_atomic};
 use adwp_data::Normalization;
-use adwp_deploy::DeployError;
-use adwp_deploy::accuracy::{self, Accuracy};
-use adwp_deploy::onnx::OnnxModel;
-use adwp_deploy::runtime::{Runtime, Session, SessionOptions};
+use adwp_measure::DeployError;
+use adwp_measure::accuracy::{self, Accuracy};
+use adwp_measure::onnx::OnnxModel;
+use adwp_measure::runtime::{Runtime, Session, SessionOptions};
 use adwp_report::{ParityRow, RuntimeAccuracy};
 use adwp_train::{BatchSource, Evaluation, Reporter, watched};
 

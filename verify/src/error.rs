@@ -1,9 +1,9 @@
 use adwp_base::{Failure, FileError, Kind};
 use adwp_candle::CandleError;
 use adwp_data::DataError;
-use adwp_deploy::DeployError;
 use adwp_engine::EngineError;
 use adwp_export::ExportError;
+use adwp_measure::DeployError;
 use adwp_train::TrainError;
 
 /// Result of this crate's fallible functions.

@@ -1,8 +1,8 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use adwp_deploy::runtime::Runtime;
 use adwp_edge::OrtArgs;
+use adwp_measure::runtime::Runtime;
 use adwp_models::Stem;
 use clap::Subcommand;
 

@@ -2,9 +2,9 @@ use std::path::Path;
 
 use adwp_base::{Result, output};
 use adwp_data::DatasetKind;
-use adwp_deploy::DeployError;
-use adwp_deploy::machine::Machine;
-use adwp_deploy::ort_library::{OrtLibrary, candidates, find};
+use adwp_measure::DeployError;
+use adwp_measure::machine::Machine;
+use adwp_measure::ort_library::{OrtLibrary, candidates, find};
 use serde_json::json;
 
 use crate::device::{compiler, gpus};

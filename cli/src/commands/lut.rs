@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use adwp_base::{Failure, Result, output};
 use adwp_data::{DEFAULT_IMAGE_SIZE, DatasetKind};
-use adwp_deploy::runtime::{Runtime, find_library};
 use adwp_export::Trained;
 use adwp_lut::{
     Check, HeldOut, LatencyTable, Networks, RuntimeStopwatch, Stopwatch, check as check_table,
 };
+use adwp_measure::runtime::{Runtime, find_library};
 use adwp_models::space::find;
 use adwp_models::{Skeleton, Stem};
 use adwp_train::Reporter;

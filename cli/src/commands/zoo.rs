@@ -2,9 +2,9 @@
 
 use adwp_base::{Failure, Result, output};
 use adwp_data::{Framing, ImageShape, Normalization, decode_image_framed};
-use adwp_deploy::runtime::find_library;
 use adwp_engine::Device;
 use adwp_export::{Untrained, noise};
+use adwp_measure::runtime::find_library;
 use adwp_models::zoo::{Architecture, differs};
 use adwp_models::{Blueprint, Genotype, Stem, Zoo, ZooEntry};
 use adwp_train::{Reporter, Streams};

@@ -1,9 +1,9 @@
 use std::time::{Duration, Instant};
 
 use adwp_base::Result;
-use adwp_deploy::bench::{self, BenchOptions};
-use adwp_deploy::latency::LatencyOptions;
-use adwp_deploy::runtime::Runtime;
+use adwp_measure::bench::{self, BenchOptions};
+use adwp_measure::latency::LatencyOptions;
+use adwp_measure::runtime::Runtime;
 use adwp_train::Reporter;
 
 use crate::run::Run;

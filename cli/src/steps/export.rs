@@ -4,9 +4,9 @@
 use std::time::Instant;
 
 use adwp_base::{Failure, Result, to_json};
-use adwp_deploy::ort_library;
 use adwp_export::Trained;
 use adwp_export::onnx::{BatchNorms, CALIBRATION, Format, Numbers, Precision, model, model_in};
+use adwp_measure::ort_library;
 use adwp_report::{FormatRow, ParityRow, RuntimeAccuracy};
 use adwp_train::{Reporter, read_json, write_atomic};
 use adwp_verify::{Checks, Reference, calibrate, deliver};

@@ -1,6 +1,6 @@
 use adwp_base::{Failure, Result};
-use adwp_deploy::bench::BenchReport;
 use adwp_export::Trained;
+use adwp_measure::bench::BenchReport;
 use adwp_models::{CellKind, cost};
 use adwp_report::{Cell, LatencyRow, Pair, PhaseTime, RunReport};
 use adwp_train::{read_text, write_atomic};

@@ -1,4 +1,4 @@
-use adwp_deploy::{
+use adwp_measure::{
     DeployError,
     accuracy::{Batch, evaluate},
     runtime::{Session, SessionOptions},
@@ -36,7 +36,7 @@ fn images_are_judged_one_by_one() {
 fn batches_that_do_not_fit_are_errors() {
     let dir = TempDir::new().unwrap();
     let mut session = Session::load(
-        adwp_deploy::runtime::Runtime::Tract,
+        adwp_measure::runtime::Runtime::Tract,
         pixels_are_logits(&dir),
         &SessionOptions::default(),
     )

@@ -1,6 +1,6 @@
 use std::{fs, time::Duration};
 
-use adwp_deploy::{
+use adwp_measure::{
     DeployError,
     bench::{self, BenchOptions, BenchReport, Metric, Verdict},
     latency::LatencyOptions,
@@ -224,14 +224,14 @@ fn every_key_of_a_report_is_documented() {
     }
     let dir = TempDir::new().unwrap();
     let mut report = report(&dir);
-    let at = adwp_deploy::bisect::Difference {
+    let at = adwp_measure::bisect::Difference {
         node: "n".into(),
         op: "o".into(),
         after: None,
         max_abs: 1.0,
         largest: 1.0,
     };
-    let memory = adwp_deploy::memory::PeakMemory { peak_bytes: 2, before_bytes: 1 };
+    let memory = adwp_measure::memory::PeakMemory { peak_bytes: 2, before_bytes: 1 };
     for model in &mut report.models {
         model.parity.iter_mut().for_each(|parity| parity.parts_at = Some(at.clone()));
         model.latency.iter_mut().for_each(|latency| latency.memory = Some(memory));

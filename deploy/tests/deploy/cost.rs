@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use adwp_deploy::{
+use adwp_measure::{
     DeployError,
     cost::{cost, cost_of_file},
     onnx::OnnxFile,

@@ -1,6 +1,6 @@
 use std::fs;
 
-use adwp_deploy::{
+use adwp_measure::{
     DeployError,
     cost::cost,
     onnx::{BatchSize, NEWEST_OPSET, OLDEST_OPSET, OnnxModel},

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use adwp_deploy::onnx::OnnxModel;
+use adwp_measure::onnx::OnnxModel;
 use prost::Message;
 use tempfile::TempDir;
 use tract_onnx::pb::{
@@ -73,7 +73,7 @@ impl Builder {
         let opset = OperatorSetIdProto { domain: String::new(), version: 17 };
         let model = ModelProto {
             ir_version: 8,
-            producer_name: "adwp-deploy tests".into(),
+            producer_name: "adwp-measure tests".into(),
             opset_import: vec![opset],
             graph: Some(graph),
             ..Default::default()
@@ -179,7 +179,7 @@ impl Builder {
     }
 
     /// Decodes what was built.
-    pub(crate) fn read(&self) -> Result<OnnxModel, adwp_deploy::DeployError> {
+    pub(crate) fn read(&self) -> Result<OnnxModel, adwp_measure::DeployError> {
         OnnxModel::from_bytes(&self.bytes(), "test.onnx")
     }
 

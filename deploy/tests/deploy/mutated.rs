@@ -7,7 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use adwp_deploy::{
+use adwp_measure::{
     cost::cost_of_file,
     noise::noise,
     onnx::{OnnxFile, OnnxModel},
@@ -198,7 +198,7 @@ fn write(root: &Path) -> Vec<PathBuf> {
 }
 
 /// Reads, counts, loads and runs a file, as far as that goes.
-fn attempt(path: &Path) -> Result<(), adwp_deploy::DeployError> {
+fn attempt(path: &Path) -> Result<(), adwp_measure::DeployError> {
     let file = OnnxFile::load(path)?;
     cost_of_file(&file, &Default::default())?;
     let model = OnnxModel::from_file(file)?;

@@ -1,6 +1,6 @@
 use std::{fs, path::Path};
 
-use adwp_deploy::{
+use adwp_measure::{
     DeployError,
     ort_library::{LibrarySource, Places},
 };

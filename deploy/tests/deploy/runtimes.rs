@@ -1,4 +1,4 @@
-use adwp_deploy::{
+use adwp_measure::{
     DeployError,
     bisect::first_difference,
     onnx::OnnxModel,
@@ -178,7 +178,7 @@ fn the_counted_shapes_are_those_of_the_runtimes() {
         // The number of classes is the only shape that a runtime reports through `Session`.
         let mut counting = model.clone();
         let cost =
-            adwp_deploy::cost::cost(&counting.output("y", &[-1, 1]).read().unwrap()).unwrap();
+            adwp_measure::cost::cost(&counting.output("y", &[-1, 1]).read().unwrap()).unwrap();
         let classes = cost.layers.last().unwrap().output_shape[1];
         model.output("y", &[-1, classes as i64]).write(&dir, name)
     };
