@@ -62,12 +62,13 @@ fn a_table_is_searched_without_a_data_set_and_its_test_column_only_reported() {
     let evolution = ["--strategy", "evolution", "--evaluations", "90", "--report-column", "test"];
     let found = search(&folder, &[&evolution[..], &["--json"]].concat()).succeeds().json();
     let best = found["architecture"].as_str().unwrap();
-    assert_eq!(found["score"], best.matches("nor_conv_3x3").count());
-    assert_eq!(found["reported"]["test"], best.matches("avg_pool_3x3").count());
+    let number = |value: &Value| value.as_f64().unwrap();
+    assert_eq!(number(&found["score"]), best.matches("nor_conv_3x3").count() as f64);
+    assert_eq!(number(&found["reported"]["test"]), best.matches("avg_pool_3x3").count() as f64);
     let trials = trials(&folder);
     assert_eq!(trials.len(), 90);
     let highest = trials.iter().filter_map(|[_, _, score]| score.as_f64()).fold(0.0, f64::max);
-    assert_eq!(found["score"], highest);
+    assert_eq!(number(&found["score"]), highest);
     let mut keys: Vec<String> = trials.iter().map(|[key, ..]| key.to_string()).collect();
     keys.sort_unstable();
     keys.dedup();
@@ -120,8 +121,9 @@ fn what_makes_no_search_is_refused() {
         (&["--strategy", "best", "--evaluations", "3"], "evolution"),
         (&["--strategy", "random", "--evaluations", "0"], "at least 1"),
         (&["--strategy", "random", "--evaluations", "3", "--scorer", "worth"], "naswot"),
-        (&["--strategy", "random", "--evaluations", "3", "--scorer", "latency"], "latencies"),
+        (&["--strategy", "random", "--evaluations", "3", "--scorer", "latency"], "--latency-table"),
         (&["--strategy", "evolution", "--evaluations", "3", "--sample-size", "30"], "sample_size"),
+        (&["--strategy", "random", "--evaluations", "3", "--scorer", "naswot"], "cells=15"),
         (&["--strategy", "random", "--evaluations", "3", "--report-column", "x"], "\"x\""),
         (&["--evaluations", "3"], "--strategy"),
     ] {

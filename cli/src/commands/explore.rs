@@ -76,10 +76,18 @@ impl<'a> Search<'a> {
             None => None,
         };
         let default = if published.is_some() { "table" } else { "one-shot" };
+        let scorer = scorer.as_deref().unwrap_or(default);
+        if scorer == "table" && published.is_none() {
+            return Err(Failure::input("--scorer table needs --table FILE"));
+        }
+        if scorer == "latency" && args.train.run.latency_table.is_none() {
+            let failure = Failure::input("--scorer latency needs --latency-table FILE");
+            return Err(failure.hint("`adwp lut build` measures one"));
+        }
         Ok(Self {
             args,
             strategy: args.strategy.as_deref().unwrap_or_default(),
-            scorer: scorer.as_deref().unwrap_or(default),
+            scorer,
             space: space.as_deref().map(find).transpose()?,
             published,
         })
@@ -159,7 +167,13 @@ impl<'a> Search<'a> {
                 }
                 (named, _) => {
                     let named = named.expect("a search is of a named space or of the run's");
-                    (named.open)(skeleton)?
+                    let Skeleton { cells, channels, .. } = named.published;
+                    (named.open)(skeleton).map_err(|e| {
+                        Failure::from(e).hint(format!(
+                            "published are {cells} cells and {channels} channels: --set \
+                             cells={cells}, and search.channels and retrain.channels"
+                        ))
+                    })?
                 }
             })
         };
