@@ -179,7 +179,7 @@ fn the_sizes_are_those_of_a_run_and_the_runtime_is_the_one_that_is_here() {
         run(["lut", "build", "--run", run_folder, "--min-time", "0", "--out", text(&table)])
             .succeeds();
     let content = json(&table);
-    let skeleton = &content["calibrations"][0]["skeleton"];
+    let skeleton = &content["calibrations"][0]["of"]["skeleton"];
     assert_eq!(
         (&skeleton["image"], &skeleton["channels"], &skeleton["cells"]),
         (&vec![1, 28, 28].into(), &2.into(), &3.into())
