@@ -274,7 +274,7 @@ impl Config {
         if bench.parity_images == 0 {
             return fail(
                 "bench.parity_images must be at least 1: a file is only accepted after a \
-            comparison"
+                 comparison"
                     .into(),
             );
         }

@@ -202,7 +202,7 @@ impl Origin {
                     let before = theirs.retrain.rate;
                     reporter.message(&format!(
                         "fine-tuning from its weights at a learning rate of \
-                    {rate}; that of {from} was {before}"
+                         {rate}; that of {from} was {before}"
                     ));
                 }
             }

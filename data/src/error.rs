@@ -76,7 +76,7 @@ pub enum DataError {
     },
     /// A CIFAR file that does not consist of whole records.
     #[error("{}: {actual} bytes are not a whole number of records of {record} bytes: {} records \
-    and {} bytes", path.display(), actual / record, actual % record)]
+             and {} bytes", path.display(), actual / record, actual % record)]
     PartialRecord {
         /// Path of the file, as it was opened.
         path: PathBuf,
@@ -87,7 +87,7 @@ pub enum DataError {
     },
     /// A label that no class has.
     #[error("{}: record {record} (byte {offset}) has the label {value}, which must be below \
-    {classes}", path.display())]
+             {classes}", path.display())]
     LabelOutOfRange {
         /// Path of the file, as it was opened.
         path: PathBuf,

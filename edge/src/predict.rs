@@ -27,7 +27,7 @@ pub fn predict(args: &PredictArgs, style: Style<'_>) -> Result<String> {
         ))
         .hint(
             "its metadata lacks adwp.mean and adwp.std, which files have that adwp \
-            exported; or it takes pixels: `adwp export --preprocess`",
+             exported; or it takes pixels: `adwp export --preprocess`",
         ));
     };
     let normalization = Normalization { mean: constants.mean, std: constants.std };

@@ -14,7 +14,8 @@ const BATCH: usize = 8;
 pub(crate) const HELD_OUT: (NonZeroUsize, u64) = (NonZeroUsize::new(30).expect("30 is not 0"), 0);
 
 impl LatencyTable {
-    /// Measures what networks have and the table lacks, and how well it predicts 30 random ones. Gives the number of new entries.
+    /// Measures what networks have and the table lacks, and how well it predicts 30 random ones.
+    /// Gives the number of new entries.
     ///
     /// `save` is called with the table after every batch; `progress` with the networks timed, and
     /// those in all.

@@ -329,7 +329,7 @@ fn what_is_lacking_is_named_with_the_command_that_measures_it() {
     let stem = "x0 3×28×28 → conv2d(x0 21×3×3×3 21) padding 1×1 21×28×28";
     assert_eq!(error.to_string(), format!("the latency table has no {stem}"));
     let command = "adwp lut build --cells 5 --channels 7 --image 3x28x28 --classes 10 --stem \
-    cifar --keep 2 --out TABLE --resume";
+                   cifar --keep 2 --out TABLE --resume";
     assert!(error.hint().unwrap().contains(command), "{error:?}");
     let space = IntensiveSpace::random(4, &mut ChaCha8Rng::seed_from_u64(5)).unwrap();
     let space = Intensive::new(space, CIFAR, 3).unwrap();

@@ -157,7 +157,7 @@ mod tests {
         assert!(
             said.iter().any(|text| text
                 == "search: settled after 6 of 9 epochs: the architecture \
-            has been the same for 3 epochs"),
+                    has been the same for 3 epochs"),
             "{said:?}"
         );
         let patient = SearchSettings { early_stop: 0, ..settings };

@@ -63,7 +63,7 @@ fn run(mut phase: SearchPhase, context: &mut Context<'_>) -> Result<Finished<Gen
         if let Some(collapse) = Shares::of(&genotype).collapse() {
             context.reporter.message(&format!(
                 "search: collapsed: {collapse}; --identity-dropout \
-            and --early-stop act against that"
+                 and --early-stop act against that"
             ));
         }
         Ok(genotype)

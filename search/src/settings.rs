@@ -140,8 +140,8 @@ pub struct SearchSettings {
     /// that. 0 for none. The dropout on skip connections of P-DARTS (Chen et al., 2019, section
     /// 3.3), against a collapse to identities.
     pub identity_dropout: f32,
-    /// End once the architecture has stayed the same for this many epochs; 0 for never. DARTS+ (Liang
-    /// et al., 2019, section 3.2) stops so, before identities prevail.
+    /// End once the architecture has stayed the same for this many epochs; 0 for never. DARTS+
+    /// (Liang et al., 2019, section 3.2) stops so, before identities prevail.
     pub early_stop: usize,
     /// Training images that BatchNorm statistics are recomputed on before an architecture is
     /// scored.
@@ -346,7 +346,7 @@ impl SearchSettings {
             {
                 fail(
                     "hypernetwork_epochs ≤ cross_search_start ≤ cross_search_end ≤ epochs must \
-                hold"
+                     hold"
                         .into(),
                 )
             }
@@ -355,7 +355,7 @@ impl SearchSettings {
             }
             s if !is_share(s.identity_dropout) => fail(format!(
                 "identity_dropout = {} must be at \
-            least 0 and below 1",
+                 least 0 and below 1",
                 s.identity_dropout
             )),
             s if s.recalibration_images < s.batch => fail(format!(

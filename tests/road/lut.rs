@@ -132,7 +132,7 @@ fn an_interrupt_keeps_what_was_measured_and_tells_how_to_go_on() {
     let (code, said) = running.interrupt();
     assert_eq!(code, Some(130), "{said}");
     let resume = "adwp lut build --cells 3 --channels 2 --image 1x8x8 --classes 2 --stem cifar \
-    --keep 2 --runtime tract --threads 1";
+                  --keep 2 --runtime tract --threads 1";
     assert!(
         said.contains(resume) && said.contains(&format!("--out {} --resume", text(&table))),
         "{said}"

@@ -98,7 +98,7 @@ impl TrainError {
             Self::File { source, .. } => match source.kind() {
                 io::ErrorKind::StorageFull => Some(
                     "free space on that disk; the files written before are whole, --resume \
-                    continues"
+                     continues"
                         .into(),
                 ),
                 io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
@@ -108,14 +108,13 @@ impl TrainError {
             },
             Self::Damaged { .. } => Some(
                 "restore the file, or delete it to have its step done \
-            again"
+                 again"
                     .into(),
             ),
             Self::NotFinite { phase, .. } | Self::Spoiled { phase, .. } => Some(format!(
                 "a smaller learning rate may help: lower {phase}.rate in config.toml of the run \
-                 folder, and --resume goes on from \
-                 checkpoints/{phase}.safetensors, which is kept from before, where there is one; or \
-                 take another --seed in a new run folder"
+                 folder, and --resume goes on from checkpoints/{phase}.safetensors, which is kept \
+                 from before, where there is one; or take another --seed in a new run folder"
             )),
             Self::Memory { phase, location, .. } => {
                 let less = match location {

@@ -39,8 +39,8 @@ pub fn require_finite(
 /// finite.
 ///
 /// The forward pass is done again, with the statistics of the batch, for a piece of the graph at a
-/// time: in addition to the working memory of a pass and a copy of the variables it holds 64 MiB of values,
-/// or the largest value alone. It takes as long as several steps, but is done once in a run.
+/// time: in addition to the working memory of a pass and a copy of the variables it holds 64 MiB of
+/// values, or the largest value alone. It takes as long as several steps, but is done once in a run.
 /// `variables` stay as they are.
 ///
 /// # Errors

@@ -207,9 +207,9 @@ mod tests {
     use super::*;
 
     const MEMINFO: &str = "MemTotal:       24684092 kB\nMemFree:        19473968 \
-    kB\nMemAvailable:    2000000 kB\nBuffers:         1004 kB\n";
+                           kB\nMemAvailable:    2000000 kB\nBuffers:         1004 kB\n";
     const STATUS: &str = "Name:\tadwp\nVmHWM:\t  300000 kB\nVmRSS:\t  250000 kB\nRssAnon:\t  \
-    200000 kB\nRssFile:\t   50000 kB\n";
+                          200000 kB\nRssFile:\t   50000 kB\n";
 
     /// What is available on a machine with these files, in bytes.
     fn available(files: &[(&str, &str)]) -> Option<u64> {

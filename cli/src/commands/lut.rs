@@ -204,12 +204,12 @@ fn build(args: &LutBuildArgs, as_json: bool, reporter: &mut dyn Reporter) -> Res
         let (mean, worst) = (100.0 * mean_error, 100.0 * worst_error);
         reporter.message(&format!(
             "held against {networks} other random networks: mean error \
-        {mean:.1}%, worst {worst:.1}%"
+             {mean:.1}%, worst {worst:.1}%"
         ));
         if *mean_error > MOST_ERROR {
             reporter.message(
                 "do not rely on this table: remove it, and measure again when the machine \
-            is not busy with other work",
+                 is not busy with other work",
             );
         }
     }
@@ -338,7 +338,7 @@ mod tests {
         let args = args(&["--cells", "4", "--min-time", "0.5", "--ort-lib", "ort.so"]);
         let Sizes { of, .. } = Sizes::choose(&args.sizes, Sizes::usual()).unwrap();
         let expected = "adwp lut build --cells 4 --channels 36 --image 3x32x32 --classes 10 \
-        --stem cifar --keep 2 \
+                        --stem cifar --keep 2 \
                         --runtime ort --threads 2 --min-time 0.5 --ort-lib ort.so --out lut.json \
                         --resume";
         assert_eq!(continuing(&args, &of.flags(), Runtime::Ort, 2), expected);

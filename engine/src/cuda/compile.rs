@@ -215,11 +215,11 @@ fn load_compiler() -> Result<()> {
     }
     Err(EngineError::cuda(
         "there is no NVRTC on this machine (libnvrtc.so), which compiles the \
-    kernels for the GPU",
+         kernels for the GPU",
     )
     .with_hint(
         "install it: pip install nvidia-cuda-nvrtc, or the CUDA toolkit; \
-        ADWP_CUDA_LIBRARIES can name the folder it is in",
+         ADWP_CUDA_LIBRARIES can name the folder it is in",
     ))
 }
 

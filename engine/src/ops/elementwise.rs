@@ -58,7 +58,7 @@ kernel! {
     fn weighted_planes(simd, terms: &[(f32, Plane<'_>)], y: &mut [f32]) {
         const BLOCK: usize = 64;
         debug_assert!(terms.iter().all(|(_, plane)| !plane.relu), "sums read no tensor through a \
-        ReLU");
+                                                                   ReLU");
         let mut shift = 0.0;
         for (weight, plane) in terms {
             shift += weight * plane.shift;

@@ -51,7 +51,8 @@ impl Member {
         self.space.published
     }
 
-    /// Its network for a batch size, at sizes: for training with the heads given, else for inference.
+    /// Its network of sizes for a batch size: for training with the heads given, else for
+    /// inference.
     ///
     /// # Errors
     /// When the space has no network of these sizes.

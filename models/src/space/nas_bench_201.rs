@@ -42,8 +42,8 @@ pub(super) static SPACE: NamedSpace = NamedSpace {
 /// cells.
 ///
 /// The network is theirs: a 3×3 convolution, three stages of cells, of as many channels, twice and
-/// four times as many, a residual block of stride 2 before the second and the third, then BatchNorm,
-/// ReLU, global average and a linear layer. What no output depends on is not part of it.
+/// four times as many, a residual block of stride 2 before the second and the third, then
+/// BatchNorm, ReLU, global average and a linear layer. What no output depends on is not part of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NasBench201 {
     skeleton: Skeleton,

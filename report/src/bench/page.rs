@@ -215,7 +215,7 @@ fn latency(page: &BenchPage) -> String {
         return String::new();
     }
     let note = "Wall-clock time of one run on a batch, after warm-up; models, runtimes and \
-    threads take turns. Memory is that of a process that does nothing else.";
+                threads take turns. Memory is that of a process that does nothing else.";
     with_note(note, table(&columns, &rows))
 }
 

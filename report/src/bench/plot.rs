@@ -232,12 +232,12 @@ pub(super) fn distributions(page: &BenchPage, model: &str) -> String {
             );
             format!(
                 "<g class=\"{}\"><title>{}</title><line class=\"whisker\" x1=\"{low:.1}\" \
-             x2=\"{high:.1}\" y1=\"{middle:.1}\" y2=\"{middle:.1}\"/>\
-             <rect class=\"middle-half\" x=\"{left:.1}\" y=\"{:.1}\" width=\"{:.1}\" \
-             height=\"10\"/>\
-             <line class=\"median\" x1=\"{median:.1}\" x2=\"{median:.1}\" y1=\"{:.1}\" \
-             y2=\"{:.1}\"/></g>\
-             <text class=\"name\" x=\"{:.1}\" y=\"{:.1}\">{}</text>",
+                 x2=\"{high:.1}\" y1=\"{middle:.1}\" y2=\"{middle:.1}\"/>\
+                 <rect class=\"middle-half\" x=\"{left:.1}\" y=\"{:.1}\" width=\"{:.1}\" \
+                 height=\"10\"/>\
+                 <line class=\"median\" x1=\"{median:.1}\" x2=\"{median:.1}\" y1=\"{:.1}\" \
+                 y2=\"{:.1}\"/></g>\
+                 <text class=\"name\" x=\"{:.1}\" y=\"{:.1}\">{}</text>",
                 legend.colour(&session),
                 escape(&title),
                 middle - 5.0,

@@ -206,7 +206,7 @@ pub(super) fn accuracy(report: &RunReport) -> String {
     };
     let with_flips = report.test_correct_with_flips.map(|correct| {
         let note = "<small>mean of each image and its mirror image; the file alone does not do \
-        that</small>"
+                    that</small>"
             .to_owned();
         let executor = "engine, with mirror images".to_owned();
         vec![

@@ -9,7 +9,7 @@ fn the_table_is_aligned() {
     assert_eq!(
         table,
         "\
-phase                           time
+         phase                           time
 space                    12 min 03 s
 search               3 h 15 min 33 s
 retrain             25 h 08 min 02 s

@@ -29,7 +29,7 @@ pub(crate) const DISCRETE: ScorerEntry = ScorerEntry {
 
 pub(crate) const AS_DRAWN: ScorerEntry = ScorerEntry {
     name: "predicted-as-drawn",
-    about: "validation accuracy with weights predicted from the α that an architecture was drawn as",
+    about: "validation accuracy with weights predicted from the α of the draw",
     needs: "architectures drawn as α, an intensive space, settings of the search and its images",
     open: |ingredients| open(&AS_DRAWN, ingredients, Some(ingredients.training?.drawn?)),
     ..DISCRETE
