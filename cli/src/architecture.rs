@@ -152,12 +152,11 @@ impl RunArchitecture {
                         retrain.insert(key.into(), toml::Value::Float(value));
                     }
                 }
-                Architecture::Cells(_) | Architecture::WideCells(_) | Architecture::Member(_) => {
-                    let stack = published(&named.name).ok().and_then(|entry| entry.stack(stem));
-                    if matches!(named.architecture, Architecture::Member(_)) {
-                        retrain.insert("auxiliary".into(), toml::Value::Float(0.0));
-                    }
-                    if let Some(stack) = stack.or(named.architecture.stack()) {
+                Architecture::Member(ref member) => return of_space(member.published()),
+                Architecture::Cells(_) | Architecture::WideCells(_) => {
+                    if let Some(stack) =
+                        published(&named.name).ok().and_then(|entry| entry.stack(stem))
+                    {
                         all.insert("cells".into(), integer(stack.cells));
                         retrain.insert("channels".into(), integer(stack.channels));
                     }
@@ -169,6 +168,29 @@ impl RunArchitecture {
         }
         all
     }
+}
+
+/// Settings that follow from a space with a name: the sizes that its publication trained, and no
+/// auxiliary classifier.
+pub(crate) fn of_space(published: Skeleton) -> Table {
+    let (mut all, mut retrain) = (Table::new(), Table::new());
+    retrain.insert("channels".into(), integer(published.channels));
+    retrain.insert("auxiliary".into(), toml::Value::Float(0.0));
+    all.insert("cells".into(), integer(published.cells));
+    all.insert("retrain".into(), retrain.into());
+    all
+}
+
+/// Settings that follow from what is in the folder of a run that has no settings yet: those of an
+/// architecture of a space with a name.
+pub(crate) fn of_folder(folder: &Path) -> Result<Table> {
+    Ok(match RunArchitecture::of_run(folder)? {
+        Some(RunArchitecture::Named(NamedArchitecture {
+            architecture: Architecture::Member(member),
+            ..
+        })) => of_space(member.published()),
+        _ => Table::new(),
+    })
 }
 
 fn integer(value: usize) -> toml::Value {

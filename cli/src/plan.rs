@@ -8,6 +8,9 @@ use adwp_base::{Failure, Result};
 use adwp_engine::cuda::Precision;
 use adwp_measure::ort_library;
 
+use adwp_models::space::NamedSpace;
+
+use crate::architecture::{of_folder, of_space};
 use crate::args::{RunArgs, TrainArgs};
 use crate::config::Config;
 use crate::device::Compute;
@@ -53,18 +56,28 @@ impl Plan {
         existing: Existing,
         phases: &'static [Training],
     ) -> Result<Self> {
-        let deadline = args.max_minutes.and_then(|time| Instant::now().checked_add(time));
-        Ok(Self { deadline, ..Self::new(&args.run, origin, existing, phases)? })
+        Ok(Self {
+            deadline: deadline(args),
+            ..Self::new(&args.run, origin, None, existing, phases)?
+        })
+    }
+
+    /// A command that searches a space that has a name, or with `None` that of the run.
+    pub(crate) fn searching(args: &TrainArgs, space: Option<&'static NamedSpace>) -> Result<Self> {
+        const PHASES: &[Training] = &[Training::Search];
+        let plan = Self::new(&args.run, None, space, Existing::Continues, PHASES)?;
+        Ok(Self { deadline: deadline(args), ..plan })
     }
 
     /// A command that trains nothing.
     pub(crate) fn of(args: &RunArgs) -> Result<Self> {
-        Self::new(args, None, Existing::Continues, &[])
+        Self::new(args, None, None, Existing::Continues, &[])
     }
 
     fn new(
         args: &RunArgs,
         origin: Option<Origin>,
+        space: Option<&'static NamedSpace>,
         existing: Existing,
         phases: &'static [Training],
     ) -> Result<Self> {
@@ -72,6 +85,11 @@ impl Plan {
         let folder = match (&args.run, &args.preset) {
             (Some(run), _) => run.clone(),
             (None, preset) => Path::new("runs").join(preset.as_deref().unwrap_or("demo")),
+        };
+        let wanted = || match (&origin, space) {
+            (Some(origin), _) => origin.config(args),
+            (None, Some(space)) => Config::of_architecture(args, of_space(space.published)),
+            (None, None) => Config::of_architecture(args, of_folder(&folder)?),
         };
         let stored = folder.join(Config::FILE);
         let is_begun = stored.exists();
@@ -82,9 +100,9 @@ impl Plan {
                     failure.hint("add --resume to continue it, or name another folder with --run")
                 );
             }
-            stored_config(&stored, args, origin.as_ref())?
+            stored_config(&stored, args, origin.as_ref(), wanted)?
         } else {
-            wanted_config(args, origin.as_ref())?
+            wanted()?
         };
         if let Some(library) = &args.ort.ort_lib {
             ort_library::find(Some(library))?;
@@ -121,19 +139,21 @@ fn continuing(args: &RunArgs, path: &Path) -> String {
     format!("--run {} --resume{device}{flags}", path.display())
 }
 
-/// The settings that the flags ask for.
-fn wanted_config(args: &RunArgs, origin: Option<&Origin>) -> Result<Config> {
-    match origin {
-        Some(origin) => origin.config(args),
-        None => Config::from_args(args),
-    }
+/// When training stops.
+fn deadline(args: &TrainArgs) -> Option<Instant> {
+    args.max_minutes.and_then(|time| Instant::now().checked_add(time))
 }
 
 /// The settings of the run in the folder; what the flags ask for must be the same.
-fn stored_config(path: &Path, args: &RunArgs, origin: Option<&Origin>) -> Result<Config> {
+fn stored_config(
+    path: &Path,
+    args: &RunArgs,
+    origin: Option<&Origin>,
+    wanted: impl FnOnce() -> Result<Config>,
+) -> Result<Config> {
     let stored = Config::read(path, &RunArgs::default())?;
     let wanted = if args.preset.is_some() || args.config.is_some() {
-        let mut wanted = wanted_config(args, origin)?;
+        let mut wanted = wanted()?;
         if args.data.is_none() {
             wanted.data.clone_from(&stored.data);
         }

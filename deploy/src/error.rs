@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use adwp_base::{Failure, FileError, Kind};
 
-use crate::runtime::{OLDEST_MINOR, Runtime};
+use crate::runtime::kind::{OLDEST_MINOR, Runtime};
 
 /// The result of every fallible function of this crate.
 pub type Result<T, E = DeployError> = std::result::Result<T, E>;

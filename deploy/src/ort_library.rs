@@ -11,7 +11,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DeployError, Result, runtime::OLDEST_MINOR};
+use crate::{DeployError, Result, runtime::kind::OLDEST_MINOR};
 
 /// The environment variable that names the library.
 pub const ENV_VAR: &str = "ORT_DYLIB_PATH";

@@ -85,17 +85,12 @@ pub(crate) fn states<C: Choice>(
     inputs: &[NodeId],
     CellPlan { nodes, output }: &CellPlan<'_, C>,
 ) -> Result<Vec<NodeId>, ModelError> {
-    let wired = |choice: &C| (choice.input(), choice.operation());
-    b.wiring.push(CellWiring {
-        kind: site.kind,
-        inputs: inputs.len(),
-        nodes: nodes.iter().map(|choices| choices.iter().map(wired).collect()).collect(),
-        output: output.to_vec(),
-    });
+    let mut wired = Vec::with_capacity(nodes.len());
     let (cell, mut states) = (site.index, inputs.to_vec());
     for choices in nodes.iter() {
         let node = states.len();
         let mut terms = Vec::with_capacity(choices.len());
+        let mut read = Vec::with_capacity(choices.len());
         for (place, choice) in choices.iter().enumerate() {
             let (input, operation) = (choice.input(), choice.operation());
             let candidate = Candidate { cell, node, place, input, operation };
@@ -108,11 +103,19 @@ pub(crate) fn states<C: Choice>(
                 realisation.drop(b, &name, y, choice.is_identity(), stride).map(Some)
             })?;
             terms.extend(value.map(|value| Term { place, value }));
+            read.extend(value.map(|_| (input, operation)));
         }
+        wired.push(read);
         let owner = Owner::Node { cell, node };
         let value = b.owned(owner, |b, name| realisation.join(b, name, &terms, &states))?;
         states.push(value);
     }
+    b.wiring.push(CellWiring {
+        kind: site.kind,
+        inputs: inputs.len(),
+        nodes: wired,
+        output: output.to_vec(),
+    });
     Ok(states)
 }
 

@@ -94,6 +94,11 @@ fn drive(exploration: Exploration<'_>, context: &mut Context<'_>) -> Result<Fini
     let known = trials.len();
     if known > 0 {
         context.reporter.message(&format!("search: continuing after {known} architectures"));
+        if stop.evaluations.is_some_and(|most| most < known) {
+            let text =
+                format!("search: the record has {known} already, and the best of them counts");
+            context.reporter.message(&text);
+        }
     }
     if !stop.is_reached(&trials, scorer) && scorer.prepare(context)? == Finished::Interrupted {
         return Ok(Finished::Interrupted);

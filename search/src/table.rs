@@ -1,12 +1,12 @@
 //! Published tables of architectures and what was measured of them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use adwp_train::TrainError;
-use flate2::bufread::GzDecoder;
+use adwp_train::{Streams, TrainError};
+use flate2::bufread::MultiGzDecoder;
 
 use crate::{Result, SearchError};
 
@@ -57,7 +57,7 @@ impl Table {
         let architecture = architecture
             .ok_or_else(|| fail(format!("there is no column {ARCHITECTURE:?} in row 1")))?;
         let mut rows = Vec::new();
-        for (i, line) in lines.enumerate() {
+        for (i, line) in lines.enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             let row: Vec<String> = cells(line);
             if row.len() != header.len() {
                 let (found, expected) = (row.len(), header.len());
@@ -136,18 +136,40 @@ impl Column {
         &self.name
     }
 
+    /// A number that is the same for columns of the same values.
+    pub fn digest(&self) -> u64 {
+        let sorted: BTreeMap<_, _> =
+            self.values.iter().map(|(text, (_, value))| (text, value)).collect();
+        Streams::new(0).seed_for(&format!("{sorted:?}"))
+    }
+
     /// The value of an architecture, by its text.
     ///
     /// # Errors
     /// [`SearchError::Input`] for an architecture that the table does not have, and naming the row
     /// of one whose cell is blank.
     pub fn value(&self, architecture: &str) -> Result<f64> {
-        let reason = match self.values.get(architecture) {
-            Some((_, Some(value))) => return Ok(*value),
-            Some((row, None)) => format!("row {row}, {architecture}, has no {}", self.name),
-            None => format!("there is no row for {architecture}"),
-        };
-        Err(SearchError::Input(format!("{}: {reason}", self.path.display())))
+        let (row, value) = self.cell(architecture)?;
+        let blank = || format!("row {row}, {architecture}, has no {}", self.name);
+        value.ok_or_else(|| self.fail(&blank()))
+    }
+
+    /// The value of an architecture; `None` where its cell is blank.
+    ///
+    /// # Errors
+    /// [`SearchError::Input`] for an architecture that the table does not have.
+    pub fn value_if_any(&self, architecture: &str) -> Result<Option<f64>> {
+        Ok(self.cell(architecture)?.1)
+    }
+
+    /// The row of an architecture and its value.
+    fn cell(&self, architecture: &str) -> Result<(usize, Option<f64>)> {
+        let cell = self.values.get(architecture).copied();
+        cell.ok_or_else(|| self.fail(&format!("there is no row for {architecture}")))
+    }
+
+    fn fail(&self, reason: &str) -> SearchError {
+        SearchError::Input(format!("{}: {reason}", self.path.display()))
     }
 }
 
@@ -157,7 +179,7 @@ fn text_of(path: &Path) -> std::io::Result<String> {
     let mut text = String::new();
     // What gzip files begin with.
     if file.fill_buf()?.starts_with(&[0x1f, 0x8b]) {
-        GzDecoder::new(file).read_to_string(&mut text)?;
+        MultiGzDecoder::new(file).read_to_string(&mut text)?;
     } else {
         file.read_to_string(&mut text)?;
     }

@@ -1,6 +1,7 @@
 //! The record of a search: `trials.jsonl`.
 
-use std::fs::{File, OpenOptions};
+use std::collections::HashSet;
+use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -41,10 +42,12 @@ struct Line {
     seconds: f64,
 }
 
-/// The file, to be added to. Its first line says which search it belongs to.
+/// The file, to be added to. Its first line says which search it belongs to; it is written with the
+/// first trial, so that a search which fails before leaves nothing behind.
 pub(crate) struct Record {
     path: PathBuf,
-    file: File,
+    /// The first line, as long as it is not written.
+    first: Option<String>,
 }
 
 impl Record {
@@ -64,14 +67,18 @@ impl Record {
         let text = if resume && path.exists() { read_text(&path)? } else { String::new() };
         let (whole, _) = text.rsplit_once('\n').unwrap_or_default();
         let mut lines = whole.lines();
-        match lines.next() {
-            Some(first) => check_origin(first, origin, &path)?,
+        let first = match lines.next() {
+            Some(first) => {
+                check_origin(first, origin, &path)?;
+                None
+            }
             None => {
                 let mut first = origin.clone();
                 first.insert("schema".into(), SCHEMA.into());
-                write_atomic(&path, format!("{}\n", Value::from(first)).as_bytes())?;
+                Some(format!("{}\n", Value::from(first)))
             }
-        }
+        };
+        let mut keys = HashSet::new();
         for (number, line) in lines.enumerate() {
             let damaged = |reason: String| TrainError::Damaged {
                 path: path.clone(),
@@ -80,7 +87,8 @@ impl Record {
             let line: Line = serde_json::from_str(line).map_err(|e| damaged(e.to_string()))?;
             let Line { key, text, score, seconds, .. } = line;
             let choices = space.parse(&text).map_err(|e| damaged(e.to_string()))?;
-            if line.number != number || space.key(&choices) != key {
+            let is_next = line.number == number && space.key(&choices) == key;
+            if !is_next || !keys.insert(key.clone()) {
                 return Err(damaged("it does not follow from the lines before".into()).into());
             }
             trials.push(Trial { number, choices, key, text, score, seconds });
@@ -88,13 +96,7 @@ impl Record {
         if !whole.is_empty() && whole.len() + 1 < text.len() {
             write_atomic(&path, &text.as_bytes()[..whole.len() + 1])?;
         }
-        let file = OpenOptions::new().append(true).open(&path);
-        let file = file.map_err(|source| TrainError::File {
-            action: "write",
-            path: path.clone(),
-            source,
-        })?;
-        Ok((Self { path, file }, trials))
+        Ok((Self { path, first }, trials))
     }
 
     /// Adds a trial.
@@ -102,7 +104,11 @@ impl Record {
         let Trial { number, key, text, score, seconds, .. } = trial.clone();
         let line = Line { number, key, text, score, seconds };
         let line = serde_json::to_string(&line).expect("numbers and texts print as JSON") + "\n";
-        let written = self.file.write_all(line.as_bytes());
+        if let Some(first) = self.first.take() {
+            return Ok(write_atomic(&self.path, (first + &line).as_bytes())?);
+        }
+        let file = OpenOptions::new().append(true).open(&self.path);
+        let written = file.and_then(|mut file| file.write_all(line.as_bytes()));
         let fail = |source| TrainError::File { action: "write", path: self.path.clone(), source };
         Ok(written.map_err(fail)?)
     }

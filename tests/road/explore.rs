@@ -110,6 +110,31 @@ fn a_search_that_is_continued_is_the_one_that_was_not_stopped() {
 
     let other_seed = ["--strategy", "evolution", "--evaluations", "9", "--resume"];
     search(&parts, &other_seed).refuses(&["record of another search", "seed is 3"]);
+    let other_values = holder.path().join("other.csv");
+    let values = fs::read_to_string(&TABLE.1).unwrap().replace(",5,", ",4,");
+    fs::write(&other_values, values).unwrap();
+    let flags = ["--strategy", "evolution", "--seed", "3", "--evaluations", "70", "--resume"];
+    let table = ["search", "--space", "nas-bench-201", "--table", self::text(&other_values)];
+    run(table.iter().chain(&["--run", self::text(&parts)]).chain(&flags))
+        .refuses(&["record of another search", "table is"]);
+}
+
+#[test]
+fn what_was_found_or_trained_is_not_replaced() {
+    let holder = tempdir().unwrap();
+    let folder = holder.path().join("run");
+    let random = |count: &str, more: &[&str]| {
+        search(&folder, &[&["--strategy", "random", "--evaluations", count], more].concat())
+    };
+    random("1", &[]).succeeds();
+    fs::write(folder.join("weights.safetensors"), "of what the first search has found").unwrap();
+    let before = fs::read(folder.join("architecture.json")).unwrap();
+    random("90", &["--resume"]).refuses(&["another architecture", "weights.safetensors"]);
+    assert!(fs::read(folder.join("architecture.json")).unwrap() == before);
+    fs::remove_file(folder.join("trials.jsonl")).unwrap();
+    for more in [&[][..], &["--resume"]] {
+        random("3", more).refuses(&["architecture.json is there already"]);
+    }
 }
 
 #[test]
@@ -123,7 +148,11 @@ fn what_makes_no_search_is_refused() {
         (&["--strategy", "random", "--evaluations", "3", "--scorer", "worth"], "naswot"),
         (&["--strategy", "random", "--evaluations", "3", "--scorer", "latency"], "--latency-table"),
         (&["--strategy", "evolution", "--evaluations", "3", "--sample-size", "30"], "sample_size"),
-        (&["--strategy", "random", "--evaluations", "3", "--scorer", "naswot"], "cells=15"),
+        (&["--strategy", "random", "--evaluations", "3", "--max-params", "9K"], "--max-params"),
+        (
+            &["--strategy", "random", "--evaluations", "3", "--set", "cells=5"],
+            "--set has no effect",
+        ),
         (&["--strategy", "random", "--evaluations", "3", "--report-column", "x"], "\"x\""),
         (&["--evaluations", "3"], "--strategy"),
     ] {
@@ -153,6 +182,18 @@ fn an_architecture_of_a_named_space_goes_the_whole_road() {
     assert_eq!(report["cells"].as_array().map(Vec::len), Some(3));
     assert!(fs::read_to_string(folder.join("report.html")).unwrap().contains("3 cells, 1 of them"));
     run(["bench", text(&folder.join("model.onnx")), "--min-time", "0.01"]).succeeds();
+
+    // A search whose scorer looks at images has a run of its own, which later steps continue.
+    let images = holder.path().join("images");
+    let naswot =
+        ["search", "--space", "nas-bench-201", "--strategy", "random", "--scorer", "naswot"];
+    let in_run = |flags: &[&str]| run(naswot.iter().chain(&["--run", text(&images)]).chain(flags));
+    in_run(&["--config", SETTINGS, "--evaluations", "2"]).succeeds();
+    in_run(&["--evaluations", "3", "--resume"]).succeeds();
+    assert_eq!(trials(&images).len(), 3);
+    run(["retrain", "--run", text(&images), "--set", "retrain.epochs=4"]).succeeds();
+    // So does the folder of one that looked at none.
+    run(["retrain", "--run", text(&found), "--config", SETTINGS]).succeeds();
 
     let wrong = ["--set", "cells=4", "--set", "retrain.channels=4"];
     let other = holder.path().join("other");

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use adwp_base::{Failure, Result, output};
+use adwp_engine::cuda::Precision;
 use adwp_export::{ExportError, Network, RetrainData, RetrainSettings, retrain};
 use adwp_lut::LatencyTable;
 use adwp_models::space::{Member, NamedSpace, find};
@@ -13,14 +14,15 @@ use adwp_search::{
     Column, Data, Exploration, Explored, Ingredients, JointTraining, SearchError, ShortTraining,
     StopRule, StrategySettings, TRIALS, Table, explore, registry,
 };
-use adwp_train::{Context, Finished, Reporter, RunDir, Streams, TrainError, write_atomic};
+use adwp_train::{
+    Context, Finished, Reporter, RunDir, Streams, TrainError, read_text, write_atomic,
+};
 use serde_json::{Map, Value, json};
 
 use crate::architecture::{self, parsed};
-use crate::args::{ExploreArgs, SearchArgs};
+use crate::args::{ExploreArgs, RunArgs, SearchArgs};
 use crate::interrupt;
-use crate::phases::Training;
-use crate::plan::{Existing, Plan};
+use crate::plan::Plan;
 use crate::run::{Run, lock};
 
 /// What is to be searched, and how.
@@ -51,6 +53,7 @@ pub(crate) fn search(args: &SearchArgs, as_json: bool, reporter: &mut dyn Report
         ingredients.latency = latencies.as_ref().map(|_| &latency as _);
         // A scorer that can be made of these looks at architectures alone: no data set is needed.
         if registry::scorer(search.scorer, &ingredients).is_ok() {
+            refuse_what_has_no_effect(&args.train.run)?;
             let folder = args.train.run.run.clone();
             let folder = folder.unwrap_or_else(|| Path::new("runs").join(named.name));
             return search.in_folder(&folder, ingredients, as_json, reporter);
@@ -77,6 +80,9 @@ impl<'a> Search<'a> {
         };
         let default = if published.is_some() { "table" } else { "one-shot" };
         let scorer = scorer.as_deref().unwrap_or(default);
+        if args.explore.training_epochs == 0 {
+            return Err(Failure::input("--training-epochs must be at least 1"));
+        }
         if scorer == "table" && published.is_none() {
             return Err(Failure::input("--scorer table needs --table FILE"));
         }
@@ -148,8 +154,11 @@ impl<'a> Search<'a> {
         as_json: bool,
         reporter: &mut dyn Reporter,
     ) -> Result {
-        const PHASES: &[Training] = &[Training::Search];
-        let plan = Plan::training(&self.args.train, None, Existing::Continues, PHASES)?;
+        let plan = Plan::searching(&self.args.train, self.space)?;
+        if plan.config.limits.are_set() {
+            let failure = Failure::input("a search by score keeps to no limits");
+            return Err(failure.hint("leave out --max-params, --max-madds and --max-latency-ms"));
+        }
         let run = Run::open(plan, reporter)?;
         run.announce(reporter);
         self.refuse_what_is_there(&run.dir)?;
@@ -254,10 +263,14 @@ impl<'a> Search<'a> {
         origin.insert("seed".into(), seed.into());
         if let Some(column) = ingredients.table {
             origin.insert("column".into(), column.name().into());
+            origin.insert("table".into(), format!("{:016x}", column.digest()).into());
         }
-        if self.strategy == "evolution" {
-            origin.insert("settings".into(), json!(settings));
+        if self.scorer == "latency" {
+            let table = self.args.train.run.latency_table.as_deref().map(read_text).transpose()?;
+            let digest = table.map(|text| Streams::new(0).seed_for(&text)).unwrap_or_default();
+            origin.insert("latency_table".into(), format!("{digest:016x}").into());
         }
+        origin.insert("settings".into(), json!(settings));
         if scorer.epochs() > 0 {
             origin.insert("training_epochs".into(), training_epochs.into());
         }
@@ -276,20 +289,23 @@ impl<'a> Search<'a> {
         Ok(explore(exploration, context)?)
     }
 
-    /// Without `--resume` nothing that is there is touched.
+    /// Nothing that is there is touched: without `--resume` no search, and with it no architecture
+    /// that another search has found.
     fn refuse_what_is_there(&self, dir: &RunDir) -> Result {
-        if self.args.train.run.resume {
-            return Ok(());
-        }
-        let files =
-            [TRIALS, architecture::GENOTYPE, architecture::NAMED].map(|name| dir.file(name));
-        match files.into_iter().find(|path| path.exists()) {
+        let trials = dir.file(TRIALS);
+        let found = [architecture::GENOTYPE, architecture::NAMED].map(|name| dir.file(name));
+        let found = found.into_iter().find(|path| path.exists());
+        let there = match (self.args.train.run.resume, trials.exists()) {
+            (false, true) => Some((trials, "add --resume to go on from it, or")),
+            (_, false) => found.map(|path| (path, "remove it to search again, or")),
+            (true, true) => None,
+        };
+        match there {
             None => Ok(()),
-            Some(path) => {
+            Some((path, advice)) => {
                 let failure =
                     Failure::input(format!("search: {} is there already", path.display()));
-                Err(failure
-                    .hint("add --resume to go on from it, or name another folder with --run"))
+                Err(failure.hint(format!("{advice} name another folder with --run")))
             }
         }
     }
@@ -333,6 +349,7 @@ impl<'a> Search<'a> {
         let (number, count) = (best.number + 1, trials.len());
         lines += &format!("{} {} (architecture {number} of {count})\n", self.scorer, best.score);
         for (name, value) in reported {
+            let value = value.as_f64().map_or_else(|| "–".to_owned(), |value| value.to_string());
             lines += &format!("{name} {value}\n");
         }
         output::data(&lines)
@@ -384,13 +401,46 @@ impl<'a> Search<'a> {
     }
 }
 
+/// A search that needs no images is of networks of the published sizes: what would choose data,
+/// sizes, limits or a device changes nothing, and is refused.
+fn refuse_what_has_no_effect(args: &RunArgs) -> Result {
+    let flags = [
+        ("--preset", args.preset.is_some()),
+        ("--config", args.config.is_some()),
+        ("--set", !args.set.is_empty()),
+        ("--dataset", args.dataset.is_some()),
+        ("--data", args.data.is_some()),
+        ("--max-params", args.max_params.is_some()),
+        ("--max-madds", args.max_madds.is_some()),
+        ("--max-latency-ms", args.max_latency_ms.is_some()),
+        ("--identity-dropout", args.identity_dropout.is_some()),
+        ("--early-stop", args.early_stop.is_some()),
+        ("--ema", args.ema.is_some()),
+        ("--auto-augment", args.auto_augment.is_some()),
+        ("--test-flips", args.test_flips),
+        ("--device", args.device != "auto" && args.device != "cpu"),
+        ("--precision", args.precision != Precision::F32),
+        ("--no-fuse", args.no_fuse),
+    ];
+    match flags.into_iter().find(|(_, given)| *given) {
+        None => Ok(()),
+        Some((flag, _)) => {
+            Err(Failure::input(format!("{flag} has no effect on a search that looks at no images"))
+                .hint("its networks have the sizes that the space was published with"))
+        }
+    }
+}
+
 /// The latency of a network in ms.
 fn predict(
     table: Option<&LatencyTable>,
     blueprint: &Blueprint,
 ) -> std::result::Result<f64, SearchError> {
     let table = table.ok_or_else(|| SearchError::Input("there is no latency table".into()))?;
-    table.predict(blueprint).map_err(|e| SearchError::Input(e.to_string()))
+    table.predict(blueprint).map_err(|e| {
+        let hint = e.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
+        SearchError::Input(format!("{e}{hint}"))
+    })
 }
 
 fn later(time: Duration) -> Option<Instant> {

@@ -14,7 +14,7 @@ use crate::{
 };
 
 mod feed;
-mod kind;
+pub(crate) mod kind;
 mod onnxruntime;
 mod tract;
 

@@ -88,7 +88,7 @@ impl Space {
 
 /// An operation as people read it: `sep conv 3×3`.
 pub(super) fn operation(name: &str) -> String {
-    name.replace('_', " ").replace("3x3", "3×3").replace("5x5", "5×5")
+    name.replace('_', " ").replace("1x1", "1×1").replace("3x3", "3×3").replace("5x5", "5×5")
 }
 
 /// What an operation reads, as the graph counts it: a cell's `inputs`, then its nodes.
