@@ -326,11 +326,23 @@ impl<'a> Search<'a> {
             }
         };
         let path = dir.file(file);
+        let is_another = path.exists() && read_text(&path)? != text;
+        let trained = [dir.file("weights.safetensors"), dir.checkpoint("retrain")];
+        if let Some(trained) = trained.into_iter().find(|trained| is_another && trained.exists()) {
+            let (path, trained) = (path.display(), trained.display());
+            return Err(Failure::input(format!(
+                "the search has found another architecture than {path}, which {trained} is of"
+            ))
+            .hint(format!(
+                "remove {trained} and what follows from it, or search in another folder"
+            )));
+        }
         write_atomic(&path, text.as_bytes())?;
         let columns = self.published.iter().flat_map(|published| &published.reported);
-        let reported = columns
-            .map(|column| Ok((column.name().to_owned(), Value::from(column.value(&best.text)?))));
-        let reported: Map<String, Value> = reported.collect::<Result<_>>()?;
+        let value = |column: &Column| -> Result<_> {
+            Ok((column.name().to_owned(), Value::from(column.value_if_any(&best.text)?)))
+        };
+        let reported: Map<String, Value> = columns.map(value).collect::<Result<_>>()?;
         if as_json {
             return output::json(&json!({
                 "step": "search",
