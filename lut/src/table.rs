@@ -220,7 +220,9 @@ impl LatencyTable {
     /// When no table is of such networks, or the sizes make none; [`LutError::Missing`] when the
     /// table lacks a part of it or was not calibrated for it.
     pub fn predict(&self, blueprint: &Blueprint) -> Result<f64> {
-        Ok(self.calibration(&covered(blueprint)?)?.latency_ms(self.sum(blueprint)?))
+        // A part that is lacking says more than a calibration that is.
+        let sum = self.sum(blueprint)?;
+        Ok(self.calibration(&covered(blueprint)?)?.latency_ms(sum))
     }
 
     /// What every option of a space adds to the latency of its networks, which are some of
