@@ -220,6 +220,27 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_compressed_file_may_have_several_members() {
+        let compressed = |text: &str| {
+            let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+            gzip.write_all(text.as_bytes()).unwrap();
+            gzip.finish().unwrap()
+        };
+        let (first, second) = TEXT.split_at(TEXT.find("2,c").unwrap());
+        let table = table(&[compressed(first), compressed(second)].concat()).unwrap();
+        let column = table.first_selection().unwrap();
+        assert_eq!((column.name(), column.value("c").unwrap()), ("val", -20.0));
+        assert_eq!(
+            (column.value_if_any("b").unwrap(), column.value_if_any("a").unwrap()),
+            (None, Some(1.5))
+        );
+        let other = self::table(TEXT.replace("1.5", "1.6").as_bytes()).unwrap();
+        assert_ne!(other.selection("val").unwrap().digest(), column.digest());
+        let same = self::table((TEXT.to_owned() + "\n").as_bytes()).unwrap();
+        assert_eq!(same.selection("val").unwrap().digest(), column.digest());
+    }
+
+    #[test]
     fn a_test_column_is_reported_and_never_selects() {
         let table = table(TEXT.as_bytes()).unwrap();
         let refused = message(table.selection("c10_test"));

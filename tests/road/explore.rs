@@ -160,6 +160,13 @@ fn what_makes_no_search_is_refused() {
         assert!(ended.stderr.contains(why), "{flags:?}: {}", ended.stderr);
         assert!(!folder.join("architecture.json").exists());
     }
+    // A first score that fails leaves the folder to the next search.
+    let blank = holder.path().join("blank.csv");
+    fs::write(&blank, "arch,val\n|none~0|+|none~0|none~1|+|none~0|none~1|none~2|,\n").unwrap();
+    let flags = ["--table", text(&blank), "--strategy", "random", "--evaluations", "3"];
+    let named = ["search", "--space", "nas-bench-201", "--run", text(&folder)];
+    run(named.iter().chain(&flags)).refuses(&["blank.csv"]);
+    assert!(!folder.join("trials.jsonl").exists());
     search(&folder, &["--strategy", "random", "--evaluations", "3", "--column", "test"])
         .refuses(&["cannot select by a test column", "--report-column"]);
 }
