@@ -1,8 +1,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Instant;
 
 use adwp_base::{Failure, Result, output};
-use adwp_train::Interrupt;
+use adwp_train::{Interrupt, StopReason};
 
 /// Whether a training phase is running, which stops by itself after the current step.
 static IN_PHASE: AtomicBool = AtomicBool::new(false);
@@ -40,6 +41,24 @@ pub(crate) fn listen() -> Result<Interrupt> {
     })
     .map_err(|e| Failure::failed(format!("cannot listen for Ctrl-C: {e}")))?;
     Ok(interrupt)
+}
+
+/// [`listen`], with a moment at which the work stops as if it had been interrupted.
+pub(crate) fn listen_until(deadline: Option<Instant>) -> Result<Interrupt> {
+    let interrupt = listen()?;
+    Ok(match deadline {
+        Some(deadline) => interrupt.with_deadline(deadline),
+        None => interrupt,
+    })
+}
+
+/// What to say of work that was interrupted: `kept` is what it leaves, `command` continues it.
+pub(crate) fn stopped(interrupt: &Interrupt, kept: &str, command: &str) -> Failure {
+    let why = match interrupt.reason() {
+        Some(StopReason::Deadline) => "the time of --max-minutes is over",
+        Some(StopReason::Requested) | None => "interrupted",
+    };
+    Failure::interrupted(format!("{why}; {kept}")).hint(format!("continue with `{command}`"))
 }
 
 /// Runs a training phase, during which an interrupt is left to it.

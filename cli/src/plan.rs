@@ -140,7 +140,7 @@ fn continuing(args: &RunArgs, path: &Path) -> String {
 }
 
 /// When training stops.
-fn deadline(args: &TrainArgs) -> Option<Instant> {
+pub(crate) fn deadline(args: &TrainArgs) -> Option<Instant> {
     args.max_minutes.and_then(|time| Instant::now().checked_add(time))
 }
 

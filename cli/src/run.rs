@@ -10,8 +10,8 @@ use adwp_engine::cuda::Precision;
 use adwp_measure::ort_library::{self, OrtLibrary};
 use adwp_report::SkippedImages;
 use adwp_train::{
-    BatchSource, Context, Finished, Interrupt, Reporter, RunDir, StopReason, Streams, TrainError,
-    read_text, write_atomic,
+    BatchSource, Context, Finished, Interrupt, Reporter, RunDir, Streams, TrainError, read_text,
+    write_atomic,
 };
 
 use crate::architecture::RunArchitecture;
@@ -79,11 +79,7 @@ impl Run {
         }
         write_atomic(&stored, plan.config.to_toml()?.as_bytes())?;
         interrupt::resume_with(format!("adwp run {}", plan.continuing));
-        let interrupt = interrupt::listen()?;
-        let interrupt = match plan.deadline {
-            Some(deadline) => interrupt.with_deadline(deadline),
-            None => interrupt,
-        };
+        let interrupt = interrupt::listen_until(plan.deadline)?;
         let skipped = skipped.count();
         Ok(Self { plan, dir, streams, device, images, skipped, interrupt, _lock: lock })
     }
@@ -212,14 +208,7 @@ impl Run {
         let result = interrupt::in_phase(|| work(&mut context));
         reporter.phase_end();
         self.add_time(step, start.elapsed().as_secs_f64())?;
-        result?.done().ok_or_else(|| {
-            let why = match self.interrupt.reason() {
-                Some(StopReason::Deadline) => "the time of --max-minutes is over",
-                Some(StopReason::Requested) | None => "interrupted",
-            };
-            Failure::interrupted(format!("{why}; {kept}"))
-                .hint(format!("continue with `{command}`"))
-        })
+        result?.done().ok_or_else(|| interrupt::stopped(&self.interrupt, kept, &command))
     }
 
     /// Seconds of every phase so far, over all sessions that ended by themselves.

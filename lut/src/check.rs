@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::stopwatch::slowdown;
 use crate::{LatencyTable, Networks, Result, Stopwatch, Timeable, Timing};
 
-/// What a table predicts of random networks, beside what was measured. None of them is one that the
+/// What a table predicts of random networks, next to what was measured. None of them is one that the
 /// table was calibrated with.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Check {

@@ -38,10 +38,10 @@ pub(crate) struct ExploreArgs {
     /// A column of the table to report of the architecture that was found; can be repeated.
     #[arg(long, value_name = "NAME", requires = "table")]
     pub(crate) report_column: Vec<String>,
-    /// End after so many architectures.
+    /// End after N architectures.
     #[arg(long, value_name = "N", group = "end", requires = "strategy")]
     pub(crate) evaluations: Option<usize>,
-    /// End after so many minutes of scoring, over all sessions.
+    /// End after M minutes of scoring, over all sessions.
     #[arg(long, value_name = "M", group = "end", requires = "strategy")]
     pub(crate) search_minutes: Option<f64>,
     /// End before all scores together have taken more epochs of training, with --scorer training.

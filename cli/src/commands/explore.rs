@@ -1,7 +1,6 @@
 //! `adwp search --strategy`: architectures are scored one after another.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use adwp_base::{Failure, Result, output};
 use adwp_engine::cuda::Precision;
@@ -22,7 +21,7 @@ use serde_json::{Map, Value, json};
 use crate::architecture::{self, parsed};
 use crate::args::{ExploreArgs, RunArgs, SearchArgs};
 use crate::interrupt;
-use crate::plan::Plan;
+use crate::plan::{Plan, deadline};
 use crate::run::{Run, lock};
 
 /// What is to be searched, and how.
@@ -121,12 +120,7 @@ impl<'a> Search<'a> {
         let run = &self.args.train.run;
         let dir = RunDir::create(folder)?;
         let _lock = lock(&dir)?;
-        let interrupt = interrupt::listen()?;
-        let deadline = self.args.train.max_minutes.and_then(later);
-        let interrupt = match deadline {
-            Some(deadline) => interrupt.with_deadline(deadline),
-            None => interrupt,
-        };
+        let interrupt = interrupt::listen_until(deadline(&self.args.train))?;
         let command = self.command(folder);
         interrupt::resume_with(command.clone());
         let mut context = Context {
@@ -141,8 +135,8 @@ impl<'a> Search<'a> {
         let seed = run.seed.unwrap_or(0);
         let found = interrupt::in_phase(|| self.explore(ingredients, seed, &mut context))?;
         let Finished::Done(found) = found else {
-            let kept = format!("interrupted; {} has the trials", dir.file(TRIALS).display());
-            return Err(Failure::interrupted(kept).hint(format!("continue with `{command}`")));
+            let kept = format!("{} has the trials", dir.file(TRIALS).display());
+            return Err(interrupt::stopped(&interrupt, &kept, &command));
         };
         self.deliver(ingredients.space, &dir, &found, as_json)
     }
@@ -453,8 +447,4 @@ fn predict(
         let hint = e.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
         SearchError::Input(format!("{e}{hint}"))
     })
-}
-
-fn later(time: Duration) -> Option<Instant> {
-    Instant::now().checked_add(time)
 }
