@@ -16,7 +16,7 @@ use clap::{ArgGroup, Parser, Subcommand};
 
 pub(crate) use lut::{LutBuildArgs, LutCheckArgs, LutCommand, SizeArgs, TimingArgs};
 pub(crate) use run::{RunArgs, TrainArgs};
-pub(crate) use search::{ExploreArgs, SearchArgs};
+pub(crate) use search::{ExploreArgs, SearchArgs, flag};
 pub(crate) use zoo::{NetworkSizeArgs, ZooCommand, ZooExportArgs};
 
 use values::amount;

@@ -139,6 +139,9 @@ pub struct Searched {
     pub madds: u64,
     /// Test accuracy after retraining.
     pub accuracy: f64,
+    /// Its scores by those scorers that look at the architecture alone.
+    #[serde(default)]
+    pub scores: BTreeMap<String, f64>,
 }
 
 /// What a study has measured.
@@ -286,7 +289,8 @@ mod tests {
     fn found(error: f64) -> Searched {
         let nodes = vec![vec![Pair { input: 0, op: Operation::Identity }]; NODES];
         let genotype = Genotype::new(vec![CellGenotype { kind: CellKind::Normal, nodes }]).unwrap();
-        Searched { seed: 0, genotype, params: 0, madds: 0, accuracy: 1.0 - error / 100.0 }
+        let (accuracy, scores) = (1.0 - error / 100.0, BTreeMap::new());
+        Searched { seed: 0, genotype, params: 0, madds: 0, accuracy, scores }
     }
 
     fn accuracies(errors: &[&[f64]]) -> Vec<Vec<f64>> {

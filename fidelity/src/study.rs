@@ -1,6 +1,6 @@
 //! The study, from the first architecture drawn to `fidelity.json`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -228,8 +228,11 @@ impl<'a> Work<'a, '_> {
                     let skeleton = plan.experiment.skeleton;
                     let network = Blueprint::Cells { genotype: genotype.clone(), skeleton };
                     let Cost { params, madds, .. } = network.cost()?;
-                    let accuracy = test.accuracy();
-                    searched.push(Searched { seed: seed.seed, genotype, params, madds, accuracy });
+                    let Finished::Done(scores) = self.scores_of_itself(&genotype)? else {
+                        return Ok(Finished::Interrupted);
+                    };
+                    let (seed, accuracy) = (seed.seed, test.accuracy());
+                    searched.push(Searched { seed, genotype, params, madds, accuracy, scores });
                 }
             }
         }
@@ -301,6 +304,21 @@ impl<'a> Work<'a, '_> {
                 Finished::Interrupted => return Ok(Finished::Interrupted),
                 Finished::Done(score) => scores.extend(score.map(|file| file.score)),
             }
+        }
+        Ok(Finished::Done(scores))
+    }
+
+    /// The scores of an architecture by the scorers that need nothing but itself.
+    fn scores_of_itself(&mut self, genotype: &Genotype) -> Result<Finished<BTreeMap<String, f64>>> {
+        let space = &self.plan.space;
+        let choices = space.choices(genotype)?;
+        let mut scores = BTreeMap::new();
+        for entry in registry::SCORERS {
+            let Some(mut scorer) = (entry.open)(&Ingredients::of(space)) else { continue };
+            let Finished::Done(score) = scorer.score(&choices, self.context)? else {
+                return Ok(Finished::Interrupted);
+            };
+            scores.insert(entry.name.to_owned(), score);
         }
         Ok(Finished::Done(scores))
     }

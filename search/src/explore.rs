@@ -181,7 +181,7 @@ fn next(
 ) -> Option<Choices> {
     let is_new = |choices: &Choices| !keys.contains(&space.key(choices));
     (0..ASKS)
-        .map(|_| strategy.ask(space, rng))
+        .map(|_| strategy.ask(rng))
         .find(is_new)
         .or_else(|| (0..SAMPLES).map(|_| space.sample(rng)).find(is_new))
         .or_else(|| every(space.decisions())?.find(is_new))
@@ -228,8 +228,7 @@ fn subsets(decision: &Decision) -> Vec<Vec<usize>> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::StrategySettings;
-    use crate::registry::strategy;
+    use crate::registry;
     use adwp_engine::Candidate;
     use adwp_models::{Discrete, Genotype, Heads, ModelError, Skeleton};
     use adwp_train::{Interrupt, Progress, Reporter, RunDir};
@@ -337,6 +336,21 @@ pub(crate) mod tests {
         fn phase_end(&mut self) {}
     }
 
+    /// Settings for searches of few trials.
+    const SMALL: [(&str, f64); 2] = [("population_size", 10.0), ("sample_size", 4.0)];
+
+    /// A strategy with the settings of those given that it has.
+    fn opened<'a>(
+        name: &str,
+        given: &[(&'static str, f64)],
+        space: &'a dyn Space,
+    ) -> Result<Box<dyn Strategy + 'a>> {
+        let entry = registry::strategy(name)?;
+        let has = |(name, _): &&(&str, f64)| entry.settings.iter().any(|s| s.name == *name);
+        let given = given.iter().filter(has).copied().collect();
+        (entry.open)(&entry.settings(&given)?, space)
+    }
+
     /// What a search does in a folder.
     struct Toil<'a> {
         folder: &'a Path,
@@ -359,14 +373,14 @@ pub(crate) mod tests {
 
         /// The result, the architectures that were scored, and the messages.
         fn done(&self) -> (Result<Finished<Explored>>, Vec<String>, Vec<String>) {
-            let settings = StrategySettings { population_size: 10, sample_size: 4 };
-            let mut strategy = strategy(self.strategy, &settings).unwrap();
+            let space = Toy::new(self.decisions);
+            let mut strategy = opened(self.strategy, &SMALL, &space).unwrap();
             let mut scorer = Additive { epochs: self.epochs, ..Additive::default() };
             let interrupt = Interrupt::default();
             let mut reporter =
                 Impatient { left: self.trials, interrupt: interrupt.clone(), said: Vec::new() };
             let exploration = Exploration {
-                space: &Toy::new(self.decisions),
+                space: &space,
                 strategy: &mut *strategy,
                 scorer: &mut scorer,
                 stop: self.stop,
@@ -548,18 +562,31 @@ pub(crate) mod tests {
 
     #[test]
     fn a_name_without_a_scorer_or_strategy_is_answered_with_those_there_are() {
-        let settings = StrategySettings::default();
-        let error = strategy("annealing", &settings).err().unwrap().to_string();
-        assert!(error.ends_with("there are random, evolution"), "{error}");
-        let larger = StrategySettings { sample_size: 21, ..settings };
-        let error = strategy("evolution", &larger).err().unwrap().to_string();
-        assert!(error.contains("sample_size = 21"), "{error}");
+        let error = registry::strategy("annealing").err().unwrap().to_string();
+        assert!(error.contains("there are random, "), "{error}");
         let toy = Toy::new(1);
         let scorer = |name| {
             let ingredients = crate::Ingredients::of(&toy);
-            crate::registry::scorer(name, &ingredients).err().unwrap().to_string()
+            registry::scorer(name, &ingredients).err().unwrap().to_string()
         };
         assert!(scorer("oracle").contains("there are predicted-discrete, "));
         assert_eq!(scorer("table"), "the scorer \"table\" needs a table");
+    }
+
+    #[test]
+    fn settings_that_make_no_strategy_are_refused() {
+        let toy = Toy::new(1);
+        for (setting, reason) in [
+            (("sample_size", 21.0), "sample_size = 21 is not in 1 to population_size = 20"),
+            (("sample_size", 0.0), "sample_size = 0 is not a whole number"),
+            (("population_size", 2.5), "population_size = 2.5 is not a whole number"),
+            (("population_size", f64::NAN), "population_size = NaN"),
+        ] {
+            let error = opened("evolution", &[setting], &toy).err().unwrap().to_string();
+            assert!(error.contains(reason), "{error}");
+        }
+        let given = [("sample_size", 2.0)].into();
+        let error = registry::strategy("random").unwrap().settings(&given).unwrap_err();
+        assert_eq!(error.to_string(), "random has no setting sample_size");
     }
 }

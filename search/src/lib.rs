@@ -22,13 +22,15 @@ mod trials;
 pub use error::{Result, SearchError};
 pub use explore::{Exploration, Explored, StopRule, TRIALS, explore};
 pub use one_shot::{SharedWeights, train_one_shot};
-pub use scorer::{Ingredients, JointTraining, Latency, Scorer, ScorerEntry, ShortTraining, Train};
+pub use scorer::{
+    Ingredients, JointTraining, Latency, Scorer, ScorerEntry, ShortTraining, Train, Unit,
+};
 pub use scorers::naswot::naswot;
 pub use scorers::predicted::{PredictedWeights, train_hypernetwork};
 pub use search_phase::{search, search_bytes, search_from};
 pub use settings::{AlphaData, Data, SearchSettings, SpaceSettings};
 pub use space_phase::{derive_space, space_bytes};
-pub use strategy::{Strategy, StrategyEntry, StrategySettings};
+pub use strategy::{Strategy, StrategyEntry, StrategySetting, StrategySettings};
 pub use table::{Column, Table};
 pub use trials::Trial;
 

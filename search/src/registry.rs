@@ -3,7 +3,7 @@
 use crate::scorer::{Ingredients, Scorer, ScorerEntry};
 use crate::scorers::{latency, naswot, predicted, shared, size, table, training};
 use crate::strategies::{evolution, random};
-use crate::strategy::{Strategy, StrategyEntry, StrategySettings};
+use crate::strategy::StrategyEntry;
 use crate::{Result, SearchError};
 
 /// Every strategy.
@@ -25,12 +25,10 @@ pub const SCORERS: &[ScorerEntry] = &[
 /// The strategy of a name.
 ///
 /// # Errors
-/// [`SearchError::Input`] for a name that no strategy has, and for settings that make none.
-pub fn strategy(name: &str, settings: &StrategySettings) -> Result<Box<dyn Strategy>> {
+/// [`SearchError::Input`] for a name that no strategy has.
+pub fn strategy(name: &str) -> Result<&'static StrategyEntry> {
     let entry = STRATEGIES.iter().find(|entry| entry.name == name);
-    let entry = entry
-        .ok_or_else(|| unknown("strategy", name, STRATEGIES.iter().map(|entry| entry.name)))?;
-    (entry.open)(settings)
+    entry.ok_or_else(|| unknown("strategy", name, STRATEGIES.iter().map(|entry| entry.name)))
 }
 
 /// The scorer of a name.
@@ -38,11 +36,18 @@ pub fn strategy(name: &str, settings: &StrategySettings) -> Result<Box<dyn Strat
 /// # Errors
 /// [`SearchError::Input`] for a name that no scorer has, and for one that lacks an ingredient.
 pub fn scorer<'a>(name: &str, ingredients: &Ingredients<'a>) -> Result<Box<dyn Scorer + 'a>> {
-    let entry = SCORERS.iter().find(|entry| entry.name == name);
-    let entry =
-        entry.ok_or_else(|| unknown("scorer", name, SCORERS.iter().map(|entry| entry.name)))?;
+    let entry = scorer_entry(name)?;
     (entry.open)(ingredients)
         .ok_or_else(|| SearchError::Input(format!("the scorer {name:?} needs {}", entry.needs)))
+}
+
+/// The entry of the scorer of a name.
+///
+/// # Errors
+/// [`SearchError::Input`] for a name that no scorer has.
+pub fn scorer_entry(name: &str) -> Result<&'static ScorerEntry> {
+    let entry = SCORERS.iter().find(|entry| entry.name == name);
+    entry.ok_or_else(|| unknown("scorer", name, SCORERS.iter().map(|entry| entry.name)))
 }
 
 fn unknown<'a>(what: &str, name: &str, names: impl Iterator<Item = &'a str>) -> SearchError {

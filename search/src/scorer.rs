@@ -39,6 +39,10 @@ pub struct ScorerEntry {
     pub name: &'static str,
     /// A line about it.
     pub about: &'static str,
+    /// What tables and plots call it.
+    pub label: &'static str,
+    /// What a score counts.
+    pub unit: Unit,
     /// Whether its scores differ between seeds.
     pub is_seeded: bool,
     /// The folder of a study in which it prepares, where it does. Scorers with the same folder
@@ -48,6 +52,25 @@ pub struct ScorerEntry {
     pub needs: &'static str,
     /// Makes one; `None` when an ingredient is missing.
     pub open: for<'a> fn(&Ingredients<'a>) -> Option<Box<dyn Scorer + 'a>>,
+}
+
+/// What the scores of a scorer count.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Unit {
+    /// Title of an axis.
+    pub axis: &'static str,
+    /// What a score is multiplied by to be shown there.
+    pub factor: f64,
+}
+
+impl Unit {
+    /// A share of validation images.
+    pub const ACCURACY: Self = Self { axis: "validation accuracy, %", factor: 100.0 };
+
+    /// A number that is shown as it is.
+    pub const fn plain(axis: &'static str) -> Self {
+        Self { axis, factor: 1.0 }
+    }
 }
 
 /// What scorers can be made of.

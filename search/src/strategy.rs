@@ -1,9 +1,11 @@
+use std::collections::BTreeMap;
+
 use adwp_models::{Choices, Space};
 use rand::Rng;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use crate::Result;
 use crate::trials::Trial;
+use crate::{Result, SearchError};
 
 /// Decides which architecture is scored next.
 pub trait Strategy {
@@ -14,7 +16,7 @@ pub trait Strategy {
     /// belongs to (seed, trial): a search that is resumed tells all recorded trials again and asks
     /// for the next one only. Asked again for the same trial when the architecture was scored
     /// before.
-    fn ask(&mut self, space: &dyn Space, rng: &mut dyn Rng) -> Choices;
+    fn ask(&mut self, rng: &mut dyn Rng) -> Choices;
 
     /// The score of the architecture that was asked for. Trials come in the order of their numbers.
     fn tell(&mut self, trial: &Trial);
@@ -26,25 +28,69 @@ pub struct StrategyEntry {
     pub name: &'static str,
     /// A line about it.
     pub about: &'static str,
-    /// Makes one that has been told nothing.
+    /// What can be set.
+    pub settings: &'static [StrategySetting],
+    /// Makes one for a space that has been told nothing.
     ///
     /// # Errors
-    /// [`SearchError::Input`](crate::SearchError::Input) when the settings make no such strategy.
-    pub open: fn(&StrategySettings) -> Result<Box<dyn Strategy>>,
+    /// [`SearchError::Input`] when the settings make no such strategy.
+    pub open: for<'a> fn(&StrategySettings, &'a dyn Space) -> Result<Box<dyn Strategy + 'a>>,
 }
 
-/// Settings of all strategies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct StrategySettings {
-    /// Evolution: architectures that live at a time.
-    pub population_size: usize,
-    /// Evolution: architectures whose best becomes a parent.
-    pub sample_size: usize,
+/// A number that can be set.
+pub struct StrategySetting {
+    /// Its name; a flag of the command line.
+    pub name: &'static str,
+    /// A line about it.
+    pub about: &'static str,
+    /// Its value where none is given.
+    pub usual: f64,
 }
 
-impl Default for StrategySettings {
-    fn default() -> Self {
-        Self { population_size: 20, sample_size: 5 }
+/// A value for every setting of a strategy.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct StrategySettings(BTreeMap<&'static str, f64>);
+
+impl StrategyEntry {
+    /// The values given, and for all other settings the usual ones.
+    ///
+    /// # Errors
+    /// [`SearchError::Input`] for a setting that this strategy does not have.
+    pub fn settings(&self, given: &BTreeMap<&str, f64>) -> Result<StrategySettings> {
+        let known = |name: &&str| self.settings.iter().any(|setting| setting.name == *name);
+        if let Some(name) = given.keys().find(|name| !known(name)) {
+            return Err(SearchError::Input(format!("{} has no setting {name}", self.name)));
+        }
+        let value = |setting: &StrategySetting| {
+            (setting.name, given.get(setting.name).copied().unwrap_or(setting.usual))
+        };
+        Ok(StrategySettings(self.settings.iter().map(value).collect()))
+    }
+}
+
+impl StrategySettings {
+    /// The value of a setting.
+    ///
+    /// # Panics
+    /// When the strategy has none of this name.
+    pub fn number(&self, name: &str) -> f64 {
+        self.0[name]
+    }
+
+    /// The value of a setting that counts something.
+    ///
+    /// # Errors
+    /// [`SearchError::Input`] for what is no whole number of at least 1.
+    ///
+    /// # Panics
+    /// When the strategy has none of this name.
+    pub fn count(&self, name: &str) -> Result<usize> {
+        let value = self.number(name);
+        if value >= 1.0 && value <= f64::from(u32::MAX) && value.fract() == 0.0 {
+            Ok(value as usize)
+        } else {
+            Err(SearchError::Input(format!("{name} = {value} is not a whole number from 1")))
+        }
     }
 }

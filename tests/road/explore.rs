@@ -148,6 +148,7 @@ fn what_makes_no_search_is_refused() {
         (&["--strategy", "random", "--evaluations", "3", "--scorer", "worth"], "naswot"),
         (&["--strategy", "random", "--evaluations", "3", "--scorer", "latency"], "--latency-table"),
         (&["--strategy", "evolution", "--evaluations", "3", "--sample-size", "30"], "sample_size"),
+        (&["--strategy", "random", "--evaluations", "3", "--sample-size", "3"], "has no setting"),
         (&["--strategy", "random", "--evaluations", "3", "--max-params", "9K"], "--max-params"),
         (
             &["--strategy", "random", "--evaluations", "3", "--set", "cells=5"],

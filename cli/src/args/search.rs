@@ -1,8 +1,10 @@
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use adwp_models::space::SPACES;
-use adwp_search::{StrategySettings, registry};
+use adwp_search::{StrategySetting, registry};
 use clap::builder::PossibleValuesParser;
+use clap::{Arg, ArgMatches, Command, FromArgMatches, value_parser};
 
 use super::run::TrainArgs;
 
@@ -50,17 +52,57 @@ pub(crate) struct ExploreArgs {
     /// With --scorer training: epochs that each architecture is trained for.
     #[arg(long, value_name = "N", default_value_t = 3, requires = "strategy")]
     pub(crate) training_epochs: usize,
-    /// With --strategy evolution: architectures that live at a time.
-    #[arg(long, value_name = "N", default_value_t = settings().population_size)]
-    #[arg(requires = "strategy")]
-    pub(crate) population_size: usize,
-    /// With --strategy evolution: architectures whose best becomes a parent.
-    #[arg(long, value_name = "N", default_value_t = settings().sample_size, requires = "strategy")]
-    pub(crate) sample_size: usize,
+    #[command(flatten)]
+    pub(crate) settings: StrategyFlags,
 }
 
-fn settings() -> StrategySettings {
-    StrategySettings::default()
+/// A flag for every setting of every strategy, and the values that were given.
+#[derive(Debug)]
+pub(crate) struct StrategyFlags(pub(crate) BTreeMap<&'static str, f64>);
+
+/// The strategies' settings, each with the names of those that have it.
+fn settings() -> BTreeMap<&'static str, (&'static StrategySetting, Vec<&'static str>)> {
+    let mut settings = BTreeMap::new();
+    for entry in registry::STRATEGIES {
+        for setting in entry.settings {
+            settings.entry(setting.name).or_insert((setting, Vec::new())).1.push(entry.name);
+        }
+    }
+    settings
+}
+
+/// What a setting is called on the command line.
+pub(crate) fn flag(setting: &str) -> String {
+    setting.replace('_', "-")
+}
+
+impl clap::Args for StrategyFlags {
+    fn augment_args(mut command: Command) -> Command {
+        for (name, (setting, strategies)) in settings() {
+            let StrategySetting { about, usual, .. } = setting;
+            let help =
+                format!("With --strategy {}: {about} [default: {usual}]", strategies.join(" or "));
+            let arg = Arg::new(name).long(flag(name)).value_name("N").help(help);
+            command = command.arg(arg.requires("strategy").value_parser(value_parser!(f64)));
+        }
+        command
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for StrategyFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let given = |name| Some((name, *matches.get_one::<f64>(name)?));
+        Ok(Self(settings().into_keys().filter_map(given).collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        self.0.extend(Self::from_arg_matches(matches)?.0);
+        Ok(())
+    }
 }
 
 fn strategies() -> PossibleValuesParser {

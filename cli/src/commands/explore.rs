@@ -11,7 +11,7 @@ use adwp_models::zoo::NamedArchitecture;
 use adwp_models::{Blueprint, Intensive, IntensiveSpace, Skeleton, Space};
 use adwp_search::{
     Column, Data, Exploration, Explored, Ingredients, JointTraining, SearchError, ShortTraining,
-    StopRule, StrategySettings, TRIALS, Table, explore, registry,
+    StopRule, StrategyEntry, StrategySettings, TRIALS, Table, explore, registry,
 };
 use adwp_train::{
     Context, Finished, Reporter, RunDir, Streams, TrainError, read_text, write_atomic,
@@ -19,7 +19,7 @@ use adwp_train::{
 use serde_json::{Map, Value, json};
 
 use crate::architecture::{self, parsed};
-use crate::args::{ExploreArgs, RunArgs, SearchArgs};
+use crate::args::{ExploreArgs, RunArgs, SearchArgs, flag};
 use crate::interrupt;
 use crate::plan::{Plan, deadline};
 use crate::run::{Run, lock};
@@ -27,7 +27,8 @@ use crate::run::{Run, lock};
 /// What is to be searched, and how.
 struct Search<'a> {
     args: &'a SearchArgs,
-    strategy: &'a str,
+    strategy: &'static StrategyEntry,
+    settings: StrategySettings,
     scorer: &'a str,
     /// The space, where it is one with a name.
     space: Option<&'static NamedSpace>,
@@ -89,9 +90,11 @@ impl<'a> Search<'a> {
             let failure = Failure::input("--scorer latency needs --latency-table FILE");
             return Err(failure.hint("`adwp lut build` measures one"));
         }
+        let strategy = registry::strategy(args.strategy.as_deref().unwrap_or_default())?;
         Ok(Self {
             args,
-            strategy: args.strategy.as_deref().unwrap_or_default(),
+            strategy,
+            settings: strategy.settings(&args.explore.settings.0)?,
             scorer,
             space: space.as_deref().map(find).transpose()?,
             published,
@@ -249,10 +252,9 @@ impl<'a> Search<'a> {
         seed: u64,
         context: &mut Context<'_>,
     ) -> Result<Finished<Explored>> {
-        let ExploreArgs { population_size, sample_size, training_epochs, .. } = self.args.explore;
+        let training_epochs = self.args.explore.training_epochs;
         let mut scorer = registry::scorer(self.scorer, &ingredients)?;
-        let settings = StrategySettings { population_size, sample_size };
-        let mut strategy = registry::strategy(self.strategy, &settings)?;
+        let mut strategy = (self.strategy.open)(&self.settings, ingredients.space)?;
         let mut origin = Map::new();
         origin.insert("seed".into(), seed.into());
         if let Some(column) = ingredients.table {
@@ -264,7 +266,7 @@ impl<'a> Search<'a> {
             let digest = table.map(|text| Streams::new(0).seed_for(&text)).unwrap_or_default();
             origin.insert("latency_table".into(), format!("{digest:016x}").into());
         }
-        origin.insert("settings".into(), json!(settings));
+        origin.insert("settings".into(), json!(self.settings));
         if scorer.epochs() > 0 {
             origin.insert("training_epochs".into(), training_epochs.into());
         }
@@ -379,10 +381,8 @@ impl<'a> Search<'a> {
     fn flags(&self) -> String {
         let ExploreArgs { table, column, report_column, .. } = &self.args.explore;
         let ExploreArgs { evaluations, search_minutes, search_epochs, .. } = &self.args.explore;
-        let settings = StrategySettings::default();
-        let unusual = |value: usize, usual: usize| (value != usual).then(|| value.to_string());
         let mut flags = vec![
-            ("strategy", Some(self.strategy.to_owned())),
+            ("strategy", Some(self.strategy.name.to_owned())),
             ("space", self.space.map(|space| space.name.to_owned())),
             ("scorer", Some(self.scorer.to_owned())),
             ("table", table.as_ref().map(|path| path.display().to_string())),
@@ -391,11 +391,6 @@ impl<'a> Search<'a> {
             ("search-minutes", search_minutes.map(|m| m.to_string())),
             ("search-epochs", search_epochs.map(|n| n.to_string())),
             (
-                "population-size",
-                unusual(self.args.explore.population_size, settings.population_size),
-            ),
-            ("sample-size", unusual(self.args.explore.sample_size, settings.sample_size)),
-            (
                 "training-epochs",
                 (self.scorer == "training").then(|| self.args.explore.training_epochs.to_string()),
             ),
@@ -403,7 +398,9 @@ impl<'a> Search<'a> {
         flags.extend(report_column.iter().map(|name| ("report-column", Some(name.clone()))));
         let flags =
             flags.into_iter().filter_map(|(flag, value)| Some(format!(" --{flag} {}", value?)));
-        format!("search{}", flags.collect::<String>())
+        let settings = self.args.explore.settings.0.iter();
+        let settings = settings.map(|(name, value)| format!(" --{} {value}", flag(name)));
+        format!("search{}", flags.chain(settings).collect::<String>())
     }
 }
 

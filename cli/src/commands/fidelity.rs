@@ -4,6 +4,7 @@ use adwp_base::{Failure, Result, output};
 use adwp_fidelity::{Correlation, Experiment, Fidelity, FidelitySettings, MethodResult};
 use adwp_models::IntensiveSpace;
 use adwp_report::{Panel, Scatter, scatter};
+use adwp_search::{Unit, registry};
 use adwp_train::{Reporter, write_atomic};
 
 use crate::architecture::parsed;
@@ -71,15 +72,7 @@ fn command(args: &FidelityArgs) -> String {
 
 /// What people call a method.
 fn label(method: &str) -> &str {
-    match method {
-        "predicted-discrete" => "predicted weights, discrete α",
-        "predicted-as-drawn" => "predicted weights, α as drawn",
-        "one-shot" => "shared one-shot weights",
-        "naswot" => "NASWOT, untrained",
-        "params" => "parameters",
-        "madds" => "multiply-adds",
-        other => other,
-    }
+    registry::scorer_entry(method).map_or(method, |entry| entry.label)
 }
 
 fn number(value: Option<f64>) -> String {
@@ -149,32 +142,26 @@ fn joined(method: &MethodResult, text: impl Fn(&adwp_fidelity::Regret) -> String
 fn picture(result: &Fidelity) -> Scatter {
     let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
     let panel = |method: &MethodResult| {
-        let (x_label, factor) = match method.method.as_str() {
-            "predicted-discrete" | "predicted-as-drawn" | "one-shot" => {
-                ("validation accuracy, %", 100.0)
-            }
-            "naswot" => ("log-determinant", 1.0),
-            "params" => ("parameters; the searched marked", 1.0),
-            "madds" => ("multiply-adds; the searched marked", 1.0),
-            other => (other, 1.0),
-        };
+        let unit = registry::scorer_entry(&method.method).map(|entry| entry.unit);
+        let Unit { axis, factor } = unit.unwrap_or(Unit::plain(""));
         let points = result
             .architectures
             .iter()
             .map(|a| (factor * mean(&a.scores[&method.method]), 100.0 * mean(&a.accuracy)));
-        let searched = result.searched.iter().filter_map(|searched| {
-            let size = match method.method.as_str() {
-                "params" => searched.params,
-                "madds" => searched.madds,
-                _ => return None,
-            };
-            Some((size as f64, 100.0 * searched.accuracy))
-        });
+        let searched: Vec<_> = result
+            .searched
+            .iter()
+            .filter_map(|searched| {
+                let score = searched.scores.get(&method.method)?;
+                Some((factor * score, 100.0 * searched.accuracy))
+            })
+            .collect();
+        let marked = if searched.is_empty() { "" } else { "; the searched marked" };
         Panel {
             title: format!("{}, τ = {}", label(&method.method), correlation(&method.kendall)),
-            x_label: x_label.to_owned(),
+            x_label: format!("{axis}{marked}"),
             points: points.collect(),
-            marked: searched.collect(),
+            marked: searched,
         }
     };
     Scatter {

@@ -2,7 +2,7 @@ use adwp_models::{Blueprint, Choices, Space};
 use adwp_train::{Context, Finished};
 
 use crate::Result;
-use crate::scorer::{Latency, Scorer, ScorerEntry};
+use crate::scorer::{Latency, Scorer, ScorerEntry, Unit};
 
 /// The predicted latency in ms, negated.
 struct Speed<'a> {
@@ -13,6 +13,8 @@ struct Speed<'a> {
 pub(crate) const ENTRY: ScorerEntry = ScorerEntry {
     name: "latency",
     about: "a low latency, predicted from a table of operators",
+    label: "predicted latency",
+    unit: Unit::plain("-ms, predicted"),
     is_seeded: false,
     prepared_in: None,
     needs: "a table of operator latencies",

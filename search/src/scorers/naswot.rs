@@ -2,7 +2,7 @@ use adwp_engine::{Executor, NodeId, Op, Program, Statistics, Variables};
 use adwp_models::{Blueprint, Choices, Discrete, Space};
 use adwp_train::{BatchSource, Context, Finished, TrainError};
 
-use crate::scorer::{Scorer, ScorerEntry};
+use crate::scorer::{Scorer, ScorerEntry, Unit};
 use crate::{Data, Result};
 
 /// NASWOT, without training.
@@ -14,6 +14,8 @@ struct Naswot<'a> {
 pub(crate) const ENTRY: ScorerEntry = ScorerEntry {
     name: "naswot",
     about: "how well the untrained network distinguishes images",
+    label: "NASWOT, untrained",
+    unit: Unit::plain("log-determinant"),
     is_seeded: true,
     prepared_in: None,
     needs: "images",

@@ -3,7 +3,7 @@ use std::collections::HashMap;
 use adwp_models::{Choices, IntensiveSpace, NODES};
 use adwp_train::{Context, Finished, Quiet, run_phase};
 
-use crate::scorer::{Ingredients, Scorer, ScorerEntry};
+use crate::scorer::{Ingredients, Scorer, ScorerEntry, Unit};
 use crate::search_phase::SearchPhase;
 use crate::{Data, Result, SearchError, SearchSettings};
 
@@ -21,6 +21,8 @@ struct Predicted<'a> {
 pub(crate) const DISCRETE: ScorerEntry = ScorerEntry {
     name: "predicted-discrete",
     about: "validation accuracy with weights that a HyperNetwork predicts from the architecture",
+    label: "predicted weights, discrete α",
+    unit: Unit::ACCURACY,
     is_seeded: true,
     prepared_in: Some("hypernetwork"),
     needs: "an intensive space, settings of the search and its images",
@@ -30,6 +32,7 @@ pub(crate) const DISCRETE: ScorerEntry = ScorerEntry {
 pub(crate) const AS_DRAWN: ScorerEntry = ScorerEntry {
     name: "predicted-as-drawn",
     about: "validation accuracy with weights predicted from the α of the draw",
+    label: "predicted weights, α as drawn",
     needs: "architectures drawn as α, an intensive space, settings of the search and its images",
     open: |ingredients| open(&AS_DRAWN, ingredients, Some(ingredients.training?.drawn?)),
     ..DISCRETE

@@ -2,7 +2,7 @@ use adwp_models::Choices;
 use adwp_train::{Context, Finished};
 
 use crate::one_shot::{SharedWeights, train_one_shot};
-use crate::scorer::{JointTraining, Scorer, ScorerEntry};
+use crate::scorer::{JointTraining, Scorer, ScorerEntry, Unit};
 use crate::{Data, Result};
 
 /// Validation accuracy with weights that all architectures share.
@@ -15,6 +15,8 @@ struct Shared<'a> {
 pub(crate) const ENTRY: ScorerEntry = ScorerEntry {
     name: "one-shot",
     about: "validation accuracy with weights that all architectures share",
+    label: "shared one-shot weights",
+    unit: Unit::ACCURACY,
     is_seeded: true,
     prepared_in: Some("one-shot"),
     needs: "settings of the search and its images",

@@ -3,7 +3,7 @@ use adwp_models::{Blueprint, Choices, Space};
 use adwp_train::{Context, Finished};
 
 use crate::Result;
-use crate::scorer::{Scorer, ScorerEntry};
+use crate::scorer::{Scorer, ScorerEntry, Unit};
 
 /// One of the counts of an architecture's network. Larger networks are mostly more accurate.
 struct Size<'a> {
@@ -15,6 +15,8 @@ struct Size<'a> {
 pub(crate) const PARAMS: ScorerEntry = ScorerEntry {
     name: "params",
     about: "number of parameters",
+    label: "parameters",
+    unit: Unit::plain("parameters"),
     is_seeded: false,
     prepared_in: None,
     needs: "a space",
@@ -27,6 +29,8 @@ pub(crate) const PARAMS: ScorerEntry = ScorerEntry {
 pub(crate) const MADDS: ScorerEntry = ScorerEntry {
     name: "madds",
     about: "number of multiply-adds",
+    label: "multiply-adds",
+    unit: Unit::plain("multiply-adds"),
     open: |ingredients| {
         let space = ingredients.space;
         Some(Box::new(Size { entry: &MADDS, space, count: |cost| cost.madds }))

@@ -2,7 +2,7 @@ use adwp_models::{Choices, Space};
 use adwp_train::{Context, Finished};
 
 use crate::Result;
-use crate::scorer::{Scorer, ScorerEntry};
+use crate::scorer::{Scorer, ScorerEntry, Unit};
 use crate::table::Column;
 
 /// The value that a published table has for an architecture.
@@ -14,6 +14,8 @@ struct Published<'a> {
 pub(crate) const ENTRY: ScorerEntry = ScorerEntry {
     name: "table",
     about: "the value in a column of a published table",
+    label: "published value",
+    unit: Unit::plain("published value"),
     is_seeded: false,
     prepared_in: None,
     needs: "a table",

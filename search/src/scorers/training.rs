@@ -5,7 +5,7 @@ use adwp_models::{Blueprint, Choices, Space};
 use adwp_train::{Context, Finished, RunDir, Streams, TrainError};
 
 use crate::Result;
-use crate::scorer::{Scorer, ScorerEntry, ShortTraining};
+use crate::scorer::{Scorer, ScorerEntry, ShortTraining, Unit};
 
 /// Accuracy after a few epochs of training.
 struct Trained<'a> {
@@ -16,6 +16,8 @@ struct Trained<'a> {
 pub(crate) const ENTRY: ScorerEntry = ScorerEntry {
     name: "training",
     about: "accuracy after a few epochs of training",
+    label: "short training",
+    unit: Unit::ACCURACY,
     is_seeded: true,
     prepared_in: None,
     needs: "settings of a short training",

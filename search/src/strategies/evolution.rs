@@ -4,13 +4,14 @@ use adwp_models::{Choices, Space};
 use rand::{Rng, RngExt};
 
 use crate::SearchError;
-use crate::strategy::{Strategy, StrategyEntry, StrategySettings};
+use crate::strategy::{Strategy, StrategyEntry, StrategySetting};
 use crate::trials::Trial;
 
 /// Regularised evolution (Real et al., Regularized Evolution for Image Classifier Architecture
 /// Search, 2019, algorithm 1): a child is the best of a sample of the population with one decision
 /// changed; the oldest dies, however good it is.
-struct Evolution {
+struct Evolution<'a> {
+    space: &'a dyn Space,
     population_size: usize,
     sample_size: usize,
     /// From the oldest to the youngest.
@@ -19,26 +20,40 @@ struct Evolution {
 
 pub(crate) const ENTRY: StrategyEntry = StrategyEntry {
     name: "evolution",
-    about: "regularised evolution: population_size, sample_size",
-    open: |settings| {
-        let StrategySettings { population_size, sample_size } = *settings;
-        if sample_size == 0 || sample_size > population_size {
+    about: "regularised evolution: the best of a sample of those that live has a child",
+    settings: &[
+        StrategySetting {
+            name: "population_size",
+            about: "architectures that live at a time",
+            usual: 20.0,
+        },
+        StrategySetting {
+            name: "sample_size",
+            about: "architectures whose best becomes a parent",
+            usual: 5.0,
+        },
+    ],
+    open: |settings, space| {
+        let (population_size, sample_size) =
+            (settings.count("population_size")?, settings.count("sample_size")?);
+        if sample_size > population_size {
             return Err(SearchError::Input(format!(
                 "evolution: sample_size = {sample_size} is not in 1 to population_size = \
                  {population_size}"
             )));
         }
-        Ok(Box::new(Evolution { population_size, sample_size, population: VecDeque::new() }))
+        let population = VecDeque::new();
+        Ok(Box::new(Evolution { space, population_size, sample_size, population }))
     },
 };
 
-impl Strategy for Evolution {
+impl Strategy for Evolution<'_> {
     fn name(&self) -> &'static str {
         ENTRY.name
     }
 
-    fn ask(&mut self, space: &dyn Space, rng: &mut dyn Rng) -> Choices {
-        let Self { population_size, sample_size, population } = self;
+    fn ask(&mut self, rng: &mut dyn Rng) -> Choices {
+        let Self { space, population_size, sample_size, population } = self;
         if population.len() < *population_size {
             return space.sample(rng);
         }

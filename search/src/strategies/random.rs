@@ -5,21 +5,22 @@ use crate::strategy::{Strategy, StrategyEntry};
 use crate::trials::Trial;
 
 /// Architectures drawn evenly from the space.
-struct Random;
+struct Random<'a>(&'a dyn Space);
 
 pub(crate) const ENTRY: StrategyEntry = StrategyEntry {
     name: "random",
     about: "architectures drawn evenly from the space",
-    open: |_| Ok(Box::new(Random)),
+    settings: &[],
+    open: |_, space| Ok(Box::new(Random(space))),
 };
 
-impl Strategy for Random {
+impl Strategy for Random<'_> {
     fn name(&self) -> &'static str {
         ENTRY.name
     }
 
-    fn ask(&mut self, space: &dyn Space, rng: &mut dyn Rng) -> Choices {
-        space.sample(rng)
+    fn ask(&mut self, rng: &mut dyn Rng) -> Choices {
+        self.0.sample(rng)
     }
 
     fn tell(&mut self, _: &Trial) {}
