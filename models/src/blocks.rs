@@ -260,6 +260,22 @@ impl Builder {
         self.graph.add(format!("{name}/concat"), Op::Concat, &[even, odd])
     }
 
+    /// Convolution and BatchNorm, with `suffix` in their names.
+    #[expect(clippy::too_many_arguments, reason = "a convolution and its name have these parts")]
+    pub(crate) fn conv_norm(
+        &mut self,
+        name: &str,
+        suffix: &str,
+        x: NodeId,
+        out: usize,
+        kernel: usize,
+        conv: Conv2d,
+        weights: Weights,
+    ) -> Result<NodeId> {
+        let x = self.conv(&format!("{name}/conv{suffix}"), x, out, kernel, conv, weights)?;
+        self.batch_norm(&format!("{name}/bn{suffix}"), x)
+    }
+
     /// ReLU, convolution, BatchNorm; padded so that stride 1 keeps the size.
     pub(crate) fn relu_conv_norm(
         &mut self,
@@ -273,8 +289,7 @@ impl Builder {
         let padding = [(kernel - 1) / 2; 2];
         let conv = Conv2d { stride: [stride; 2], padding, ..Conv2d::default() };
         let x = self.relu(x)?;
-        let x = self.conv(&format!("{name}/conv"), x, out, kernel, conv, weights)?;
-        self.batch_norm(&format!("{name}/bn"), x)
+        self.conv_norm(name, "", x, out, kernel, conv, weights)
     }
 
     /// Brings a cell's input to its channels.

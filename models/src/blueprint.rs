@@ -146,7 +146,8 @@ impl Blueprint {
     /// Whether it has operations that can be dropped while it is trained.
     pub fn has_drop_path(&self) -> bool {
         match self {
-            Self::Cells { .. } | Self::WideCells { .. } | Self::Member { .. } => true,
+            Self::Cells { .. } | Self::WideCells { .. } => true,
+            Self::Member { member, .. } => member.has_drop_path(),
             Self::Handmade { network, .. } => network.has_residuals(),
         }
     }

@@ -9,7 +9,7 @@ use crate::{
     Skeleton, edge,
 };
 
-use super::{Choices, Decision, Space};
+use super::{Choices, Decision, Features, Space, Term};
 
 /// For each intermediate node the K pairs it may sum, sorted.
 pub type IntensiveCell = Vec<Vec<Pair>>;
@@ -303,6 +303,41 @@ impl Space for Intensive {
         Ok(choices)
     }
 
+    /// For every cell how often each operation is kept and each of its inputs read; for each kind
+    /// of cell the same over all its cells.
+    fn features(&self) -> Features {
+        let mut f = Features::of(&self.decisions);
+        let sites = self.skeleton.cells();
+        let mut by_cell = Vec::with_capacity(sites.len());
+        for site in &sites {
+            let mut operations = vec![Vec::new(); Operation::CONNECTING.len()];
+            let mut inputs = vec![Vec::new(); INPUTS];
+            for (node, candidates) in self.cell(site.kind).iter().enumerate() {
+                for (option, pair) in candidates.iter().enumerate() {
+                    let kept = f.option(site.index * NODES + node, option);
+                    let place = Operation::CONNECTING.iter().position(|op| *op == pair.op);
+                    operations[place.expect("zero is no candidate")].push(kept);
+                    if let Some(input) = inputs.get_mut(pair.input) {
+                        input.push(kept);
+                    }
+                }
+            }
+            let counts = operations.iter().chain(&inputs).map(|kept| f.sum(kept));
+            by_cell.push(counts.collect::<Vec<Term>>());
+        }
+        let mut by_kind = Vec::new();
+        for kind in [CellKind::Normal, CellKind::Reduction] {
+            for count in 0..Operation::CONNECTING.len() + INPUTS {
+                let of_kind = sites.iter().zip(&by_cell).filter(|(site, _)| site.kind == kind);
+                let terms: Vec<Term> = of_kind.map(|(_, counts)| counts[count]).collect();
+                by_kind.push(f.sum(&terms));
+            }
+        }
+        f.group(by_cell.concat());
+        f.group(by_kind);
+        f
+    }
+
     fn skeleton(&self) -> Skeleton {
         self.skeleton
     }
@@ -338,6 +373,7 @@ pub fn stability(a: &IntensiveSpace, b: &IntensiveSpace) -> f64 {
 mod tests {
     use super::*;
     use crate::Stem;
+    use crate::space::features::tests as features;
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
 
@@ -427,6 +463,23 @@ mod tests {
         assert!(space.validate(&wrong).unwrap_err().to_string().contains("decision 3"));
         wrong.0[3] = vec![1, 5];
         assert!(space.validate(&wrong).is_err());
+    }
+
+    #[test]
+    fn features_count_operations_and_inputs() {
+        let space = intensive();
+        features::check(&space);
+        let choices = space.sample(&mut ChaCha8Rng::seed_from_u64(5));
+        let values = features::features(&space, &choices);
+        let groups: Vec<usize> = space.features().groups().collect();
+        assert_eq!(groups, [16 * 5, 4 * 9, 2 * 9]);
+        // Of four cells the second and the third reduce; each node keeps two pairs.
+        let by_kind = &values[groups[0] + groups[1]..];
+        assert_eq!(by_kind[..7].iter().sum::<f64>(), 16.0);
+        assert_eq!(by_kind[9..16].iter().sum::<f64>(), 16.0);
+        let genotype = space.cells_of(&choices).unwrap();
+        let firsts = genotype.cells[0].nodes.iter().flatten().filter(|pair| pair.input == 0);
+        assert_eq!(values[groups[0] + 7], firsts.count() as f64);
     }
 
     #[test]

@@ -51,6 +51,11 @@ impl Member {
         self.space.published
     }
 
+    /// Whether its network has operations that can be dropped while it is trained.
+    pub(crate) fn has_drop_path(&self) -> bool {
+        self.space.has_drop_path
+    }
+
     /// Its network of sizes for a batch size: for training with the heads given, else for
     /// inference.
     ///

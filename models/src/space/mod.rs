@@ -1,10 +1,12 @@
 //! Search spaces: sets of architectures, each a list of decisions.
 
 mod choices;
+mod features;
 mod intensive;
 mod member;
 mod named;
 mod nas_bench_201;
+mod nas_bench_macro;
 mod registry;
 
 use adwp_engine::Candidate;
@@ -13,10 +15,12 @@ use rand::{Rng, RngExt};
 use crate::{Discrete, Genotype, Heads, ModelError, Skeleton};
 
 pub use choices::{Choices, Decision};
+pub use features::{FeatureValues, Features, Term};
 pub use intensive::{Intensive, IntensiveCell, IntensiveSpace, stability};
 pub use member::Member;
-pub use named::NamedSpace;
+pub use named::{NamedSpace, TableRules};
 pub use nas_bench_201::NasBench201;
+pub use nas_bench_macro::NasBenchMacro;
 pub use registry::{SPACES, find};
 
 /// A set of architectures for one size of network. An architecture is a value, [`Choices`]; what
@@ -111,7 +115,13 @@ pub trait Space: Send + Sync {
         choices::open(self.decisions()).flat_map(changed).collect()
     }
 
-    /// An architecture as numbers for predictors: for each decision one value an option, 1 where it
+    /// What a predictor is told of an architecture. The first group has the options; spaces add
+    /// what makes architectures alike that compute alike.
+    fn features(&self) -> Features {
+        Features::of(self.decisions())
+    }
+
+    /// An architecture as numbers: for each decision one value an option, 1 where it
     /// is kept and else 0.
     fn encode(&self, choices: &Choices) -> Vec<f32> {
         let row = |(decision, kept): (&Decision, &Vec<usize>)| -> Vec<f32> {

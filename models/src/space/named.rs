@@ -14,6 +14,26 @@ pub struct NamedSpace {
     /// # Errors
     /// When there are no networks of these sizes.
     pub open: fn(Skeleton) -> Result<Box<dyn Space>, ModelError>,
+    /// Whether its networks have operations that can be dropped while they are trained.
+    pub has_drop_path: bool,
+    /// Which columns of its published tables a search may see.
+    pub table: TableRules,
+}
+
+/// Which columns of a published table a search may see: none of test accuracies, but for these.
+#[derive(Clone, Copy, Debug)]
+pub struct TableRules {
+    /// Test accuracies that architectures may be selected by, where the publication has no
+    /// validation accuracies: those of one run, while other runs are reported.
+    pub selects: &'static [&'static str],
+    /// Columns that are computed from those, and are therefore not reported of what was selected
+    /// by them.
+    pub contains_selected: &'static [&'static str],
+}
+
+impl TableRules {
+    /// The rules of a table of no named space.
+    pub const STRICT: Self = Self { selects: &[], contains_selected: &[] };
 }
 
 impl PartialEq for NamedSpace {

@@ -1,9 +1,11 @@
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use adwp_engine::{Candidate, Conv2d, NodeId, Op, Owner, Pool};
 
 use super::choices::{Choices, Decision};
-use super::{NamedSpace, Space};
+use super::features::{Features, Term};
+use super::{NamedSpace, Space, TableRules};
 use crate::blocks::{Builder, Weights};
 use crate::cells::{CellPlan, Choice, states};
 use crate::discrete::Drops;
@@ -35,6 +37,8 @@ pub(super) static SPACE: NamedSpace = NamedSpace {
         image: [3, 32, 32],
     },
     open: |skeleton| Ok(Box::new(NasBench201::new(skeleton)?)),
+    has_drop_path: true,
+    table: TableRules::STRICT,
 };
 
 /// The cells of NAS-Bench-201 (Dong and Yang, 2020): three nodes, each the sum of one operation on
@@ -144,8 +148,7 @@ impl NasBench201 {
             .collect();
         let mut x = b.owned(Owner::Stem { stage: 0 }, |b, name| {
             let same = Conv2d { padding: [1; 2], ..Conv2d::default() };
-            let x = b.conv(&format!("{name}/conv"), images, channels, 3, same, Weights::Own)?;
-            b.batch_norm(&format!("{name}/bn"), x)
+            b.conv_norm(name, "", images, channels, 3, same, Weights::Own)
         })?;
         for index in 0..cells {
             if index > 0 && index.is_multiple_of(cells / STAGES) {
@@ -169,6 +172,22 @@ impl NasBench201 {
 /// Position of the edge from state `input` to node `node`, counted from 0 without the input.
 fn edge(node: usize, input: usize) -> usize {
     node * (node + 1) / 2 + input
+}
+
+/// The ways from the input to the output, each as its edges.
+fn ways() -> Vec<Vec<usize>> {
+    let mut ways = vec![(0, Vec::new())];
+    let mut whole = Vec::new();
+    while let Some((state, edges)) = ways.pop() {
+        if state == NODES {
+            whole.push(edges);
+            continue;
+        }
+        ways.extend(
+            (state..NODES).map(|node| (node + 1, [&edges[..], &[edge(node, state)]].concat())),
+        );
+    }
+    whole
 }
 
 /// The operations on every edge that a text such as
@@ -276,6 +295,73 @@ impl Space for NasBench201 {
         Ok(choices)
     }
 
+    /// Operations on edges that lie on a way from the input to the output; how many of each there
+    /// are; and for every sequence of operations but skips, how many ways there are along it.
+    fn features(&self) -> Features {
+        let mut f = Features::of(self.decisions());
+        let operations = 1..OPERATIONS.len();
+        let passes: Vec<Term> = (0..EDGES)
+            .map(|edge| {
+                let nothing = f.option(edge, 0);
+                f.not(nothing)
+            })
+            .collect();
+        // Whether a way leads from the input to a state, and from a state to the output.
+        let mut reached = vec![f.constant(1.0)];
+        for node in 0..NODES - 1 {
+            let ways: Vec<Term> =
+                (0..=node).map(|i| f.product(&[reached[i], passes[edge(node, i)]])).collect();
+            let any = f.any(&ways);
+            reached.push(any);
+        }
+        let mut used = vec![f.constant(1.0)];
+        for input in (1..NODES).rev() {
+            let ways: Vec<Term> = (input..NODES)
+                .map(|node| f.product(&[used[NODES - 1 - node], passes[edge(node, input)]]))
+                .collect();
+            let any = f.any(&ways);
+            used.push(any);
+        }
+        let mut live = vec![Vec::new(); OPERATIONS.len()];
+        for node in 0..NODES {
+            for (input, &reached) in reached.iter().enumerate().take(node + 1) {
+                for option in operations.clone() {
+                    let kept = f.option(edge(node, input), option);
+                    live[option].push(f.product(&[kept, reached, used[NODES - 1 - node]]));
+                }
+            }
+        }
+        let counts = operations.clone().map(|option| f.sum(&live[option])).collect();
+        let mut sequences: BTreeMap<Vec<usize>, Vec<Term>> = BTreeMap::new();
+        for way in ways() {
+            let mut walks = vec![(Vec::new(), Vec::new())];
+            for edge in way {
+                walks = walks
+                    .into_iter()
+                    .flat_map(|(sequence, terms): (Vec<usize>, Vec<Term>)| {
+                        let f = &f;
+                        operations.clone().map(move |option| {
+                            let is_skip = OPERATIONS[option].1 == Operation::Skip;
+                            let next: &[usize] = if is_skip { &[] } else { &[option] };
+                            ([&sequence, next].concat(), {
+                                [&terms[..], &[f.option(edge, option)]].concat()
+                            })
+                        })
+                    })
+                    .collect();
+            }
+            for (sequence, terms) in walks {
+                let along = f.product(&terms);
+                sequences.entry(sequence).or_default().push(along);
+            }
+        }
+        let along = sequences.values().map(|ways| f.sum(ways)).collect();
+        f.group(live.concat());
+        f.group(counts);
+        f.group(along);
+        f
+    }
+
     fn skeleton(&self) -> Skeleton {
         self.skeleton
     }
@@ -303,6 +389,7 @@ impl Space for NasBench201 {
 mod tests {
     use super::*;
     use crate::cost::count;
+    use crate::space::features::tests as features;
     use adwp_engine::Graph;
     use std::collections::HashSet;
 
@@ -353,6 +440,26 @@ mod tests {
                 (key, text.to_owned())
             );
         }
+    }
+
+    #[test]
+    fn features_are_alike_for_cells_that_compute_alike() {
+        let space = published();
+        features::check(&space);
+        let groups: Vec<usize> = space.features().groups().collect();
+        // 4 + 4² + 4² + 4³ walks along the four ways; without skips 1 + 3 + 9 + 27 sequences.
+        assert_eq!(groups, [30, 24, 4, 40]);
+        let features = |text: &str| features::features(&space, &space.parse(text).unwrap());
+        // The first edge leads to nothing; the second is the first one's mirror.
+        let a = features("|nor_conv_3x3~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|");
+        let b = features("|none~0|+|nor_conv_3x3~0|none~1|+|skip_connect~0|none~1|none~2|");
+        assert_eq!(a[30..], b[30..]);
+        assert_eq!(a[30..54].iter().sum::<f64>(), 1.0, "one edge is used");
+        // Through one node or the other.
+        let a = features("|nor_conv_3x3~0|+|none~0|none~1|+|none~0|skip_connect~1|none~2|");
+        let b = features("|none~0|+|skip_connect~0|none~1|+|none~0|none~1|nor_conv_3x3~2|");
+        assert_eq!(a[58..], b[58..]);
+        assert_ne!(a[30..54], b[30..54]);
     }
 
     #[test]

@@ -1,9 +1,9 @@
 use super::named::NamedSpace;
-use super::nas_bench_201;
+use super::{nas_bench_201, nas_bench_macro};
 use crate::ModelError;
 
 /// Every space that has a name.
-pub static SPACES: &[&NamedSpace] = &[&nas_bench_201::SPACE];
+pub static SPACES: &[&NamedSpace] = &[&nas_bench_201::SPACE, &nas_bench_macro::SPACE];
 
 /// The space of a name.
 ///
