@@ -66,6 +66,31 @@ impl LimitSettings {
     pub(crate) fn are_set(&self) -> bool {
         self.params > 0 || self.madds > 0 || self.latency_ms > 0.0
     }
+
+    /// Those that flags ask for.
+    pub(crate) fn of(args: &RunArgs) -> Self {
+        Self {
+            params: args.max_params.unwrap_or(0),
+            madds: args.max_madds.unwrap_or(0),
+            latency_ms: args.max_latency_ms.unwrap_or(0.0),
+            latency_table: args.latency_table.clone().unwrap_or_default(),
+        }
+    }
+
+    /// Checks that each can be kept to.
+    pub(crate) fn validate(&self) -> Result {
+        let Self { latency_ms, latency_table, .. } = self;
+        if !(latency_ms.is_finite() && *latency_ms >= 0.0) {
+            let message = format!("limits.latency_ms = {latency_ms} is no number of milliseconds");
+            return Err(Failure::input(message));
+        }
+        if *latency_ms > 0.0 && latency_table.as_os_str().is_empty() {
+            let failure =
+                Failure::input("a latency can only be kept to with a table of measured operators");
+            return Err(failure.hint("name one with --latency-table; `adwp lut build` measures it"));
+        }
+        Ok(())
+    }
 }
 
 /// Settings of the latency measurement at the end of a run.
@@ -258,15 +283,7 @@ impl Config {
                 self.search.keep, self.space.candidates
             ));
         }
-        let LimitSettings { latency_ms, latency_table, .. } = &self.limits;
-        if !(latency_ms.is_finite() && *latency_ms >= 0.0) {
-            return fail(format!("limits.latency_ms = {latency_ms} is no number of milliseconds"));
-        }
-        if *latency_ms > 0.0 && latency_table.as_os_str().is_empty() {
-            let failure =
-                Failure::input("a latency can only be kept to with a table of measured operators");
-            return Err(failure.hint("name one with --latency-table; `adwp lut build` measures it"));
-        }
+        self.limits.validate()?;
         let bench = &self.bench;
         check_latency(&bench.threads, bench.min_time, bench.repeats, |name| {
             format!("bench.{name}")

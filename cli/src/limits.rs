@@ -3,30 +3,39 @@
 use adwp_base::Result;
 use adwp_lut::{LatencyTable, Networks};
 use adwp_models::cost::Cost;
-use adwp_models::{Blueprint, Intensive, IntensiveSpace, Limit, Resource, Skeleton};
+use adwp_models::{Blueprint, Intensive, IntensiveSpace, Limit, Resource, Skeleton, Space};
 use adwp_report::{BudgetRow, LatencyRow};
 
-use crate::config::Config;
+use crate::config::{Config, LimitSettings};
 
-/// What the settings allow the network of `target` to take.
-pub(crate) fn limits(
+/// What the settings allow a network of `target` of the intensive space to take.
+pub(crate) fn of_intensive(
     config: &Config,
     space: &IntensiveSpace,
     target: &Skeleton,
 ) -> Result<Vec<Limit>> {
-    let settings = &config.limits;
-    let space = Intensive::new(space.clone(), *target, config.search.keep)?;
+    let keep = config.search.keep;
+    let space = Intensive::new(space.clone(), *target, keep)?;
+    limits(&config.limits, &space, &Networks::darts(*target, keep))
+}
+
+/// What the settings allow a network of a space to take; tables of latencies know its networks as
+/// `networks`.
+pub(crate) fn limits(
+    settings: &LimitSettings,
+    space: &dyn Space,
+    networks: &Networks,
+) -> Result<Vec<Limit>> {
     let mut limits = Vec::new();
     if settings.params > 0 {
-        limits.push(Limit::params(settings.params, &space)?);
+        limits.push(Limit::params(settings.params, space)?);
     }
     if settings.madds > 0 {
-        limits.push(Limit::madds(settings.madds, &space)?);
+        limits.push(Limit::madds(settings.madds, space)?);
     }
     if settings.latency_ms > 0.0 {
-        let networks = Networks::darts(*target, config.search.keep);
         let table = LatencyTable::read(&settings.latency_table)?;
-        let costs = table.choice_costs(&space, &networks)?;
+        let costs = table.choice_costs(space, networks)?;
         limits.push(Limit { resource: Resource::Latency, most: settings.latency_ms, costs });
     }
     Ok(limits)

@@ -37,8 +37,8 @@ pub use pair::Pair;
 pub use relaxed::{Relaxed, RelaxedAlphas};
 pub use skeleton::{CellKind, CellSite, Skeleton, Stem};
 pub use space::{
-    Choices, Decision, Features, Intensive, IntensiveCell, IntensiveSpace, NasBench201,
-    NasBenchMacro, Space, stability,
+    Choices, Decision, FeatureValues, Features, Intensive, IntensiveCell, IntensiveSpace,
+    NasBench201, NasBenchMacro, Space, stability,
 };
 pub use wiring::CellWiring;
 pub use zoo::{Zoo, ZooEntry};

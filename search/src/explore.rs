@@ -3,13 +3,13 @@
 use std::collections::HashSet;
 use std::time::Instant;
 
-use adwp_models::{Choices, Decision, Space};
-use adwp_train::{Context, Finished, Streams};
+use adwp_models::{Choices, Decision};
+use adwp_train::{Context, Finished};
 use rand::Rng;
 use serde_json::{Map, Value};
 
 use crate::scorer::Scorer;
-use crate::strategy::Strategy;
+use crate::strategy::{Problem, Strategy};
 use crate::trials::{Record, Trial};
 use crate::{Result, SearchError};
 
@@ -28,16 +28,14 @@ const LISTED: u64 = 1 << 20;
 
 /// What a search consists of.
 pub struct Exploration<'a> {
-    /// Where architectures come from.
-    pub space: &'a dyn Space,
+    /// What architectures are looked for.
+    pub problem: Problem<'a>,
     /// Which of them are scored.
     pub strategy: &'a mut dyn Strategy,
     /// What they are worth.
     pub scorer: &'a mut dyn Scorer,
     /// When it ends.
     pub stop: StopRule,
-    /// Random numbers of the run.
-    pub streams: Streams,
     /// What else decides the trials, such as settings: kept in the record, and compared when the
     /// search is resumed.
     pub origin: Map<String, Value>,
@@ -57,7 +55,7 @@ pub struct StopRule {
 /// The result of a search.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Explored {
-    /// The trial of the highest score; of equal scores the earlier.
+    /// The trial that the strategy chose: that of the highest score, unless it knows better.
     pub best: Trial,
     /// All trials, in order.
     pub trials: Vec<Trial>,
@@ -80,7 +78,8 @@ pub fn explore(
 }
 
 fn drive(exploration: Exploration<'_>, context: &mut Context<'_>) -> Result<Finished<Explored>> {
-    let Exploration { space, strategy, scorer, stop, streams, mut origin } = exploration;
+    let Exploration { problem, strategy, scorer, stop, mut origin } = exploration;
+    let space = problem.space;
     stop.validate(scorer)?;
     for (key, name) in
         [("space", space.name()), ("strategy", strategy.name()), ("scorer", scorer.name())]
@@ -109,9 +108,16 @@ fn drive(exploration: Exploration<'_>, context: &mut Context<'_>) -> Result<Fini
             return Ok(Finished::Interrupted);
         }
         let number = trials.len();
-        let mut rng = streams.at("explore", number, 0);
-        let Some(choices) = next(space, strategy, &keys, &mut rng) else {
-            let text = format!("search: no architecture of the space is left after {number}");
+        let mut rng = problem.streams.at("explore", number, 0);
+        let Some(choices) = next(problem, strategy, &keys, &mut rng) else {
+            let within = if problem.limits.is_empty() { "" } else { " within the limits" };
+            if number == 0 {
+                let name = space.name();
+                let text = format!("no architecture of the space {name}{within} was found");
+                return Err(SearchError::Input(text));
+            }
+            let text =
+                format!("search: no architecture of the space{within} is left after {number}");
             context.reporter.message(&text);
             break;
         };
@@ -134,8 +140,7 @@ fn drive(exploration: Exploration<'_>, context: &mut Context<'_>) -> Result<Fini
         let total = stop.evaluations.unwrap_or(done);
         context.reporter.aside("search: architecture", done, total);
     }
-    let best = trials.iter().reduce(|a, b| if b.score > a.score { b } else { a });
-    let best = best.expect("every stop rule lets one architecture be scored").clone();
+    let best = strategy.choose(&trials).clone();
     Ok(Finished::Done(Explored { best, trials }))
 }
 
@@ -170,16 +175,17 @@ impl StopRule {
     }
 }
 
-/// An architecture whose key is not among `keys`; `None` when there is none left. A duplicate is
-/// not scored and counts nowhere: the strategy is asked again, then architectures are drawn, then
-/// all are looked through.
+/// An architecture within the limits whose key is not among `keys`; `None` when there is none left.
+/// A duplicate is not scored and counts nowhere: the strategy is asked again, then architectures
+/// are drawn, then all are looked through.
 fn next(
-    space: &dyn Space,
+    problem: Problem<'_>,
     strategy: &mut dyn Strategy,
     keys: &HashSet<String>,
     rng: &mut dyn Rng,
 ) -> Option<Choices> {
-    let is_new = |choices: &Choices| !keys.contains(&space.key(choices));
+    let space = problem.space;
+    let is_new = |choices: &Choices| !keys.contains(&space.key(choices)) && problem.allows(choices);
     (0..ASKS)
         .map(|_| strategy.ask(rng))
         .find(is_new)
@@ -188,7 +194,7 @@ fn next(
 }
 
 /// Every architecture, in order; `None` where there are too many.
-fn every(decisions: &[Decision]) -> Option<impl Iterator<Item = Choices>> {
+pub(crate) fn every(decisions: &[Decision]) -> Option<impl Iterator<Item = Choices>> {
     let kept: Vec<Vec<Vec<usize>>> = decisions
         .iter()
         .map(|decision| (decision.options < 64).then(|| subsets(decision)))
@@ -230,8 +236,8 @@ pub(crate) mod tests {
     use super::*;
     use crate::registry;
     use adwp_engine::Candidate;
-    use adwp_models::{Discrete, Genotype, Heads, ModelError, Skeleton};
-    use adwp_train::{Interrupt, Progress, Reporter, RunDir};
+    use adwp_models::{Discrete, Genotype, Heads, ModelError, Skeleton, Space};
+    use adwp_train::{Interrupt, Progress, Reporter, RunDir, Streams};
     use std::fs;
     use std::path::Path;
 
@@ -337,18 +343,27 @@ pub(crate) mod tests {
     }
 
     /// Settings for searches of few trials.
-    const SMALL: [(&str, f64); 2] = [("population_size", 10.0), ("sample_size", 4.0)];
+    const SMALL: [(&str, f64); 6] = [
+        ("population_size", 10.0),
+        ("sample_size", 4.0),
+        ("starts", 3.0),
+        ("initial", 5.0),
+        ("per_round", 4.0),
+        ("candidates", 40.0),
+    ];
+
+    const NAMES: [&str; 5] = ["random", "local", "evolution", "predictor", "prednas"];
 
     /// A strategy with the settings of those given that it has.
     fn opened<'a>(
         name: &str,
         given: &[(&'static str, f64)],
-        space: &'a dyn Space,
+        problem: Problem<'a>,
     ) -> Result<Box<dyn Strategy + 'a>> {
         let entry = registry::strategy(name)?;
         let has = |(name, _): &&(&str, f64)| entry.settings.iter().any(|s| s.name == *name);
         let given = given.iter().filter(has).copied().collect();
-        (entry.open)(&entry.settings(&given)?, space)
+        (entry.open)(&entry.settings(&given)?, problem)
     }
 
     /// What a search does in a folder.
@@ -374,17 +389,17 @@ pub(crate) mod tests {
         /// The result, the architectures that were scored, and the messages.
         fn done(&self) -> (Result<Finished<Explored>>, Vec<String>, Vec<String>) {
             let space = Toy::new(self.decisions);
-            let mut strategy = opened(self.strategy, &SMALL, &space).unwrap();
+            let problem = Problem { space: &space, limits: &[], streams: Streams::new(self.seed) };
+            let mut strategy = opened(self.strategy, &SMALL, problem).unwrap();
             let mut scorer = Additive { epochs: self.epochs, ..Additive::default() };
             let interrupt = Interrupt::default();
             let mut reporter =
                 Impatient { left: self.trials, interrupt: interrupt.clone(), said: Vec::new() };
             let exploration = Exploration {
-                space: &space,
+                problem,
                 strategy: &mut *strategy,
                 scorer: &mut scorer,
                 stop: self.stop,
-                streams: Streams::new(self.seed),
                 origin: Map::from_iter([("seed".to_owned(), self.seed.into())]),
             };
             let mut context = Context {
@@ -418,7 +433,7 @@ pub(crate) mod tests {
     #[test]
     fn a_seed_decides_the_trials() {
         let holder = tempfile::tempdir().unwrap();
-        for strategy in ["random", "evolution"] {
+        for strategy in NAMES {
             let texts = |seed| -> Vec<String> {
                 let toil = Toil { seed, ..Toil::new(holder.path(), strategy, 40) };
                 toil.explored().trials.into_iter().map(|trial| trial.text).collect()
@@ -429,7 +444,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn evolution_finds_better_architectures_than_random_search() {
+    fn every_strategy_finds_better_architectures_than_random_search() {
         let holder = tempfile::tempdir().unwrap();
         let mean = |strategy: &str| {
             let best = |seed| {
@@ -438,16 +453,19 @@ pub(crate) mod tests {
             };
             (0..20).map(best).sum::<f64>() / 20.0
         };
-        let (random, evolution) = (mean("random"), mean("evolution"));
+        let means = NAMES.map(mean);
         // The best of all is 48; the best of 100 at random is about 2.5 standard deviations above
         // the mean of 27.
-        assert!(random < 42.0 && evolution > random + 2.0, "{random}, {evolution}");
+        assert!(
+            means[0] < 42.0 && means[1..].iter().all(|mean| *mean > means[0] + 2.0),
+            "{means:?}"
+        );
     }
 
     #[test]
     fn a_search_that_is_interrupted_after_any_trial_has_the_same_record() {
         let holder = tempfile::tempdir().unwrap();
-        for strategy in ["random", "evolution"] {
+        for strategy in NAMES {
             let [whole, pieces] = ["whole", "pieces"].map(|name| holder.path().join(name));
             let expected = Toil::new(&whole, strategy, 24).explored();
             for trials in 1..24 {
@@ -491,7 +509,7 @@ pub(crate) mod tests {
     #[test]
     fn architectures_that_compute_the_same_are_scored_once_until_none_is_left() {
         let holder = tempfile::tempdir().unwrap();
-        for strategy in ["random", "evolution"] {
+        for strategy in NAMES {
             let toil = Toil { decisions: 3, ..Toil::new(holder.path(), strategy, 1000) };
             let (finished, mut scored, said) = toil.done();
             let explored = finished.unwrap().done().unwrap();
@@ -502,6 +520,11 @@ pub(crate) mod tests {
             assert_eq!(scored.len(), 64);
             assert_eq!(said, ["search: no architecture of the space is left after 64"]);
         }
+    }
+
+    #[test]
+    fn every_registered_strategy_is_tested_here() {
+        assert_eq!(registry::STRATEGIES.iter().map(|e| e.name).collect::<Vec<_>>(), NAMES);
     }
 
     #[test]
@@ -582,7 +605,8 @@ pub(crate) mod tests {
             (("population_size", 2.5), "population_size = 2.5 is not a whole number"),
             (("population_size", f64::NAN), "population_size = NaN"),
         ] {
-            let error = opened("evolution", &[setting], &toy).err().unwrap().to_string();
+            let problem = Problem { space: &toy, limits: &[], streams: Streams::new(1) };
+            let error = opened("evolution", &[setting], problem).err().unwrap().to_string();
             assert!(error.contains(reason), "{error}");
         }
         let given = [("sample_size", 2.0)].into();

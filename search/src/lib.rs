@@ -4,10 +4,12 @@
 
 mod alpha;
 mod architecture;
+mod ascent;
 mod bilevel;
 mod error;
 mod explore;
 mod one_shot;
+mod predictor;
 pub mod registry;
 mod scorer;
 mod scorers;
@@ -22,6 +24,7 @@ mod trials;
 pub use error::{Result, SearchError};
 pub use explore::{Exploration, Explored, StopRule, TRIALS, explore};
 pub use one_shot::{SharedWeights, train_one_shot};
+pub use predictor::{Point, Posterior, Prediction, Predictor};
 pub use scorer::{
     Ingredients, JointTraining, Latency, Scorer, ScorerEntry, ShortTraining, Train, Unit,
 };
@@ -30,7 +33,7 @@ pub use scorers::predicted::{PredictedWeights, train_hypernetwork};
 pub use search_phase::{search, search_bytes, search_from};
 pub use settings::{AlphaData, Data, SearchSettings, SpaceSettings};
 pub use space_phase::{derive_space, space_bytes};
-pub use strategy::{Strategy, StrategyEntry, StrategySetting, StrategySettings};
+pub use strategy::{Problem, Strategy, StrategyEntry, StrategySetting, StrategySettings};
 pub use table::{Column, Table};
 pub use trials::Trial;
 

@@ -2,12 +2,13 @@
 
 use crate::scorer::{Ingredients, Scorer, ScorerEntry};
 use crate::scorers::{latency, naswot, predicted, shared, size, table, training};
-use crate::strategies::{evolution, random};
+use crate::strategies::{evolution, local, prednas, random};
 use crate::strategy::StrategyEntry;
 use crate::{Result, SearchError};
 
 /// Every strategy.
-pub const STRATEGIES: &[StrategyEntry] = &[random::ENTRY, evolution::ENTRY];
+pub const STRATEGIES: &[StrategyEntry] =
+    &[random::ENTRY, local::ENTRY, evolution::ENTRY, prednas::PREDICTOR, prednas::ENTRY];
 
 /// Every scorer. A study of rankings has those it can make, in this order.
 pub const SCORERS: &[ScorerEntry] = &[

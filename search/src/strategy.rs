@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
-use adwp_models::{Choices, Space};
+use adwp_models::{Choices, Limit, Space};
+use adwp_train::Streams;
 use rand::Rng;
 use serde::Serialize;
 
@@ -20,6 +21,35 @@ pub trait Strategy {
 
     /// The score of the architecture that was asked for. Trials come in the order of their numbers.
     fn tell(&mut self, trial: &Trial);
+
+    /// The trial that it would deliver, of all that it was told; of equal ones the first.
+    ///
+    /// # Panics
+    /// When there is none.
+    fn choose<'t>(&self, trials: &'t [Trial]) -> &'t Trial {
+        let best = trials.iter().reduce(|a, b| if b.score > a.score { b } else { a });
+        best.expect("a choice is made among some")
+    }
+}
+
+/// What a strategy is to find architectures for.
+#[derive(Clone, Copy)]
+pub struct Problem<'a> {
+    /// Where architectures come from.
+    pub space: &'a dyn Space,
+    /// What each may take at most.
+    pub limits: &'a [Limit],
+    /// Random numbers of the run.
+    pub streams: Streams,
+}
+
+impl Problem<'_> {
+    /// Whether an architecture keeps the limits.
+    pub fn allows(&self, choices: &Choices) -> bool {
+        let holds =
+            |limit: &Limit| limit.taken(self.space, choices).is_ok_and(|taken| taken <= limit.most);
+        self.limits.iter().all(holds)
+    }
 }
 
 /// A strategy of the registry.
@@ -30,11 +60,11 @@ pub struct StrategyEntry {
     pub about: &'static str,
     /// What can be set.
     pub settings: &'static [StrategySetting],
-    /// Makes one for a space that has been told nothing.
+    /// Makes one that has been told nothing.
     ///
     /// # Errors
     /// [`SearchError::Input`] when the settings make no such strategy.
-    pub open: for<'a> fn(&StrategySettings, &'a dyn Space) -> Result<Box<dyn Strategy + 'a>>,
+    pub open: for<'a> fn(&StrategySettings, Problem<'a>) -> Result<Box<dyn Strategy + 'a>>,
 }
 
 /// A number that can be set.

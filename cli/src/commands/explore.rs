@@ -5,13 +5,13 @@ use std::path::Path;
 use adwp_base::{Failure, Result, output};
 use adwp_engine::cuda::Precision;
 use adwp_export::{ExportError, Network, RetrainData, RetrainSettings, retrain};
-use adwp_lut::LatencyTable;
+use adwp_lut::{LatencyTable, Networks};
 use adwp_models::space::{Member, NamedSpace, find};
 use adwp_models::zoo::NamedArchitecture;
-use adwp_models::{Blueprint, Intensive, IntensiveSpace, Skeleton, Space};
+use adwp_models::{Blueprint, Intensive, IntensiveSpace, Limit, Skeleton, Space};
 use adwp_search::{
-    Column, Data, Exploration, Explored, Ingredients, JointTraining, SearchError, ShortTraining,
-    StopRule, StrategyEntry, StrategySettings, TRIALS, Table, explore, registry,
+    Column, Data, Exploration, Explored, Ingredients, JointTraining, Problem, SearchError,
+    ShortTraining, StopRule, StrategyEntry, StrategySettings, TRIALS, Table, explore, registry,
 };
 use adwp_train::{
     Context, Finished, Reporter, RunDir, Streams, TrainError, read_text, write_atomic,
@@ -20,7 +20,9 @@ use serde_json::{Map, Value, json};
 
 use crate::architecture::{self, parsed};
 use crate::args::{ExploreArgs, RunArgs, SearchArgs, flag};
+use crate::config::LimitSettings;
 use crate::interrupt;
+use crate::limits;
 use crate::plan::{Plan, deadline};
 use crate::run::{Run, lock};
 
@@ -121,6 +123,11 @@ impl<'a> Search<'a> {
         reporter: &mut dyn Reporter,
     ) -> Result {
         let run = &self.args.train.run;
+        let settings = LimitSettings::of(run);
+        settings.validate()?;
+        let space = ingredients.space;
+        let networks = Networks::named(space.name(), space.skeleton());
+        let limits = limits::limits(&settings, space, &networks)?;
         let dir = RunDir::create(folder)?;
         let _lock = lock(&dir)?;
         let interrupt = interrupt::listen_until(deadline(&self.args.train))?;
@@ -136,7 +143,7 @@ impl<'a> Search<'a> {
         };
         self.refuse_what_is_there(&dir)?;
         let seed = run.seed.unwrap_or(0);
-        let found = interrupt::in_phase(|| self.explore(ingredients, seed, &mut context))?;
+        let found = interrupt::in_phase(|| self.explore(ingredients, &limits, seed, &mut context))?;
         let Finished::Done(found) = found else {
             let kept = format!("{} has the trials", dir.file(TRIALS).display());
             return Err(interrupt::stopped(&interrupt, &kept, &command));
@@ -152,10 +159,6 @@ impl<'a> Search<'a> {
         reporter: &mut dyn Reporter,
     ) -> Result {
         let plan = Plan::searching(&self.args.train, self.space)?;
-        if plan.config.limits.are_set() {
-            let failure = Failure::input("a search by score keeps to no limits");
-            return Err(failure.hint("leave out --max-params, --max-madds and --max-latency-ms"));
-        }
         let run = Run::open(plan, reporter)?;
         run.announce(reporter);
         self.refuse_what_is_there(&run.dir)?;
@@ -200,9 +203,14 @@ impl<'a> Search<'a> {
             short: Some(ShortTraining { epochs: self.args.explore.training_epochs, train: &short }),
             ..self.ingredients(&*space)
         };
+        let networks = match self.space {
+            Some(named) => Networks::named(named.name, data.target),
+            None => Networks::darts(data.target, config.search.keep),
+        };
+        let limits = limits::limits(&config.limits, &*space, &networks)?;
         let kept = format!("{} has the trials", run.dir.file(TRIALS).display());
         let found = run.phases("search", &self.flags(), &kept, reporter, |context| {
-            self.explore(ingredients, config.seed, context)
+            self.explore(ingredients, &limits, config.seed, context)
         })?;
         self.deliver(&*space, &run.dir, &found, as_json)
     }
@@ -249,12 +257,14 @@ impl<'a> Search<'a> {
     fn explore(
         &self,
         ingredients: Ingredients<'_>,
+        limits: &[Limit],
         seed: u64,
         context: &mut Context<'_>,
     ) -> Result<Finished<Explored>> {
         let training_epochs = self.args.explore.training_epochs;
         let mut scorer = registry::scorer(self.scorer, &ingredients)?;
-        let mut strategy = (self.strategy.open)(&self.settings, ingredients.space)?;
+        let problem = Problem { space: ingredients.space, limits, streams: Streams::new(seed) };
+        let mut strategy = (self.strategy.open)(&self.settings, problem)?;
         let mut origin = Map::new();
         origin.insert("seed".into(), seed.into());
         if let Some(column) = ingredients.table {
@@ -267,15 +277,17 @@ impl<'a> Search<'a> {
             origin.insert("latency_table".into(), format!("{digest:016x}").into());
         }
         origin.insert("settings".into(), json!(self.settings));
+        for limit in limits {
+            origin.insert(format!("most {}", limit.resource), limit.most.into());
+        }
         if scorer.epochs() > 0 {
             origin.insert("training_epochs".into(), training_epochs.into());
         }
         let exploration = Exploration {
-            space: ingredients.space,
+            problem,
             strategy: &mut *strategy,
             scorer: &mut *scorer,
             stop: self.stop(),
-            streams: Streams::new(seed),
             origin,
         };
         if let Some(column) = ingredients.table {
@@ -413,9 +425,6 @@ fn refuse_what_has_no_effect(args: &RunArgs) -> Result {
         ("--set", !args.set.is_empty()),
         ("--dataset", args.dataset.is_some()),
         ("--data", args.data.is_some()),
-        ("--max-params", args.max_params.is_some()),
-        ("--max-madds", args.max_madds.is_some()),
-        ("--max-latency-ms", args.max_latency_ms.is_some()),
         ("--identity-dropout", args.identity_dropout.is_some()),
         ("--early-stop", args.early_stop.is_some()),
         ("--ema", args.ema.is_some()),

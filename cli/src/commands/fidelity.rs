@@ -9,7 +9,7 @@ use adwp_train::{Reporter, write_atomic};
 
 use crate::architecture::parsed;
 use crate::args::FidelityArgs;
-use crate::limits::limits;
+use crate::limits;
 use crate::phases::Training;
 use crate::plan::{Existing, Plan};
 use crate::run::Run;
@@ -37,7 +37,7 @@ pub(crate) fn fidelity(args: &FidelityArgs, as_json: bool, reporter: &mut dyn Re
     let skeleton = run.images.skeleton(run.config(), run.config().retrain.channels);
     let experiment = Experiment {
         settings,
-        limits: limits(run.config(), &space, &skeleton)?,
+        limits: limits::of_intensive(run.config(), &space, &skeleton)?,
         space,
         search: run.config().search.clone(),
         retrain: run.config().retrain.clone(),

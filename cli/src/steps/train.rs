@@ -4,7 +4,7 @@ use adwp_models::IntensiveSpace;
 use adwp_train::{Reporter, write_atomic};
 
 use crate::architecture::{self, RunArchitecture, parsed};
-use crate::limits::limits;
+use crate::limits;
 use crate::phases::Training;
 use crate::run::Run;
 use crate::transfer;
@@ -49,7 +49,7 @@ pub(crate) fn search(run: &Run, command: &str, reporter: &mut dyn Reporter) -> R
     }
     let space = parsed(run.needs("space.json", "space")?, IntensiveSpace::from_json)?;
     let data = run.images.search_data(run.config(), run.streams, &run.device)?;
-    let limits = limits(run.config(), &space, &data.target)?;
+    let limits = limits::of_intensive(run.config(), &space, &data.target)?;
     let genotype = run.phase("search", command, reporter, |context| {
         Ok(adwp_search::search(&run.config().search, &space, &limits, &data, context)?)
     })?;

@@ -33,7 +33,7 @@ pub(crate) const ENTRY: StrategyEntry = StrategyEntry {
             usual: 5.0,
         },
     ],
-    open: |settings, space| {
+    open: |settings, problem| {
         let (population_size, sample_size) =
             (settings.count("population_size")?, settings.count("sample_size")?);
         if sample_size > population_size {
@@ -42,7 +42,7 @@ pub(crate) const ENTRY: StrategyEntry = StrategyEntry {
                  {population_size}"
             )));
         }
-        let population = VecDeque::new();
+        let (space, population) = (problem.space, VecDeque::new());
         Ok(Box::new(Evolution { space, population_size, sample_size, population }))
     },
 };

@@ -11,7 +11,7 @@ pub(crate) const ENTRY: StrategyEntry = StrategyEntry {
     name: "random",
     about: "architectures drawn evenly from the space",
     settings: &[],
-    open: |_, space| Ok(Box::new(Random(space))),
+    open: |_, problem| Ok(Box::new(Random(problem.space))),
 };
 
 impl Strategy for Random<'_> {

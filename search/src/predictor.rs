@@ -1,0 +1,314 @@
+//! Predicts scores of architectures from those that were scored.
+
+use adwp_models::{Choices, FeatureValues, Features, Space};
+use adwp_train::Streams;
+
+/// Architectures whose features say how far apart those of a space are on average.
+const SAMPLES: usize = 256;
+
+/// How much of a score another run of the same architecture would not repeat: variance, where all
+/// scores have variance 1.
+const NOISE: f64 = 0.3;
+
+/// What two architectures that agree in one of the two kinds of features only have in common.
+const HALF: f64 = 0.5;
+
+/// A Gaussian process over the features of a space. Its kernel is the mean of two RBF kernels, one
+/// over the options themselves and one over what the space tells beyond them; where it tells
+/// nothing, the first alone. Distances are measured by those of random architectures.
+pub struct Predictor {
+    features: Features,
+    /// What each feature is multiplied by.
+    scales: Vec<f64>,
+    /// How many features are options.
+    options: usize,
+}
+
+/// An architecture, or something between architectures, as the predictor sees it.
+#[derive(Clone, Debug)]
+pub struct Point {
+    computed: FeatureValues,
+    /// Features, scaled.
+    values: Vec<f64>,
+}
+
+/// What is predicted from some scores.
+pub struct Posterior<'a> {
+    predictor: &'a Predictor,
+    points: &'a [Point],
+    /// Cholesky factor of the covariance, row-major `[points, points]`, lower.
+    factor: Vec<f64>,
+    /// Covariance⁻¹ scores.
+    weights: Vec<f64>,
+}
+
+/// A prediction in units of a standard deviation of the scores.
+#[derive(Clone, Debug)]
+pub struct Prediction {
+    /// The expected score.
+    pub mean: f64,
+    /// How uncertain it is: a standard deviation.
+    pub deviation: f64,
+    /// Covariance with each point, from each kernel.
+    covariances: Vec<[f64; 2]>,
+    /// Covariance⁻¹ covariances.
+    solved: Vec<f64>,
+}
+
+impl Predictor {
+    /// One for a space, which has seen nothing.
+    pub fn new(space: &dyn Space) -> Self {
+        let features = space.features();
+        let mut rng = Streams::new(0).once("predictor/scales");
+        let samples: Vec<Vec<f64>> = (0..SAMPLES)
+            .map(|_| features.shares(&space.sample(&mut rng)))
+            .map(|shares| features.values(&features.compute(&shares)))
+            .collect();
+        let sizes: Vec<usize> = features.groups().collect();
+        let mut scales = Vec::new();
+        for (group, &size) in sizes.iter().enumerate() {
+            // The mean squared distance of two samples is twice the variance.
+            let variance = |feature: usize| {
+                let values = samples.iter().map(|values| values[feature]);
+                let mean = values.clone().sum::<f64>() / SAMPLES as f64;
+                values.map(|value| (value - mean).powi(2)).sum::<f64>() / SAMPLES as f64
+            };
+            let first = scales.len();
+            let distance = 2.0 * (first..first + size).map(variance).sum::<f64>();
+            let scale = if distance > 0.0 { 1.0 / distance.sqrt() } else { 0.0 };
+            let scale = if group == 0 { scale } else { scale * HALF.sqrt() };
+            scales.extend(std::iter::repeat_n(scale, size));
+        }
+        Self { options: sizes[0], features, scales }
+    }
+
+    /// An architecture.
+    pub fn point(&self, choices: &Choices) -> Point {
+        self.between(&self.features.shares(choices))
+    }
+
+    /// What keeps a share of every option.
+    pub fn between(&self, shares: &[f64]) -> Point {
+        let computed = self.features.compute(shares);
+        let values = self.features.values(&computed);
+        let values = values.iter().zip(&self.scales).map(|(value, scale)| value * scale).collect();
+        Point { computed, values }
+    }
+
+    /// The shares of an architecture.
+    pub fn shares(&self, choices: &Choices) -> Vec<f64> {
+        self.features.shares(choices)
+    }
+
+    /// What is predicted once these points have these scores. Of scores only the order counts.
+    ///
+    /// # Panics
+    /// When there is not one score for each point, or none.
+    pub fn fit<'a>(&'a self, points: &'a [Point], scores: &[f64]) -> Posterior<'a> {
+        assert!(points.len() == scores.len() && !scores.is_empty(), "one score for each point");
+        let n = points.len();
+        let mut factor = vec![0.0; n * n];
+        for i in 0..n {
+            for j in 0..=i {
+                let covariance: f64 = self.kernels(&points[i], &points[j]).iter().sum();
+                factor[i * n + j] = if i == j { covariance + NOISE } else { covariance };
+            }
+        }
+        decompose(&mut factor, n);
+        let mut weights = order_scores(scores);
+        solve_lower(&factor, &mut weights);
+        solve_upper(&factor, &mut weights);
+        Posterior { predictor: self, points, factor, weights }
+    }
+
+    /// The two parts of the kernel.
+    fn kernels(&self, a: &Point, b: &Point) -> [f64; 2] {
+        let distance = |range: std::ops::Range<usize>| -> f64 {
+            let pairs = a.values[range.clone()].iter().zip(&b.values[range]);
+            pairs.map(|(a, b)| (a - b).powi(2)).sum()
+        };
+        let of_options = (-distance(0..self.options)).exp();
+        if self.options == self.scales.len() {
+            return [of_options, 0.0];
+        }
+        let of_structure = (-distance(self.options..self.scales.len())).exp();
+        [HALF * of_options, HALF * of_structure]
+    }
+}
+
+impl Posterior<'_> {
+    /// The prediction for a point.
+    pub fn at(&self, point: &Point) -> Prediction {
+        let covariances: Vec<[f64; 2]> =
+            self.points.iter().map(|other| self.predictor.kernels(point, other)).collect();
+        let mut solved: Vec<f64> = covariances.iter().map(|parts| parts.iter().sum()).collect();
+        let mean = solved.iter().zip(&self.weights).map(|(k, weight)| k * weight).sum();
+        solve_lower(&self.factor, &mut solved);
+        let explained: f64 = solved.iter().map(|value| value * value).sum();
+        solve_upper(&self.factor, &mut solved);
+        Prediction { mean, deviation: (1.0 - explained).max(1e-9).sqrt(), covariances, solved }
+    }
+
+    /// The gradient of `mean + exploration * deviation` with respect to the shares at a point.
+    pub fn gradient(&self, point: &Point, prediction: &Prediction, exploration: f64) -> Vec<f64> {
+        let Predictor { features, scales, options } = self.predictor;
+        let mut gradient = vec![0.0; scales.len()];
+        for (i, other) in self.points.iter().enumerate() {
+            let by_covariance =
+                self.weights[i] - exploration * prediction.solved[i] / prediction.deviation;
+            for (feature, value) in gradient.iter_mut().enumerate() {
+                let covariance = prediction.covariances[i][usize::from(feature >= *options)];
+                let difference = point.values[feature] - other.values[feature];
+                *value -= 2.0 * by_covariance * covariance * difference;
+            }
+        }
+        gradient.iter_mut().zip(scales).for_each(|(value, scale)| *value *= scale);
+        features.pull_back(&point.computed, &gradient)
+    }
+}
+
+/// For every score the quantile of a logistic distribution of variance 1 that belongs to its place
+/// in the order; equal scores share one.
+fn order_scores(scores: &[f64]) -> Vec<f64> {
+    let count = scores.len() as f64;
+    let place = |score: &f64| {
+        let below = scores.iter().filter(|other| *other < score).count();
+        let equal = scores.iter().filter(|other| *other == score).count();
+        (below as f64 + 0.5 * equal as f64) / count
+    };
+    let to_variance_1 = 3f64.sqrt() / std::f64::consts::PI;
+    scores.iter().map(place).map(|p| to_variance_1 * (p / (1.0 - p)).ln()).collect()
+}
+
+/// The Cholesky factor of a positive definite matrix, of which the lower half is read and replaced.
+fn decompose(matrix: &mut [f64], n: usize) {
+    for i in 0..n {
+        for j in 0..=i {
+            let (row, other) = (&matrix[i * n..i * n + j], &matrix[j * n..j * n + j]);
+            let rest = matrix[i * n + j] - row.iter().zip(other).map(|(a, b)| a * b).sum::<f64>();
+            matrix[i * n + j] = if i == j { rest.sqrt() } else { rest / matrix[j * n + j] };
+        }
+    }
+}
+
+/// Solves L x = b in place.
+fn solve_lower(factor: &[f64], b: &mut [f64]) {
+    let n = b.len();
+    for i in 0..n {
+        let row = &factor[i * n..i * n + i];
+        let known: f64 = row.iter().zip(&b[..i]).map(|(l, x)| l * x).sum();
+        b[i] = (b[i] - known) / factor[i * n + i];
+    }
+}
+
+/// Solves Lᵀ x = b in place.
+fn solve_upper(factor: &[f64], b: &mut [f64]) {
+    let n = b.len();
+    for i in (0..n).rev() {
+        b[i] /= factor[i * n + i];
+        let (value, row) = (b[i], &factor[i * n..i * n + i]);
+        b[..i].iter_mut().zip(row).for_each(|(b, l)| *b -= l * value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use adwp_models::space::find;
+    use rand::RngExt;
+
+    fn space() -> Box<dyn Space> {
+        let named = find("nas-bench-201").unwrap();
+        (named.open)(named.published).unwrap()
+    }
+
+    /// Architectures drawn, as points, and how many values of theirs are above 0.5.
+    fn drawn(space: &dyn Space, predictor: &Predictor, count: usize) -> (Vec<Point>, Vec<f64>) {
+        let mut rng = Streams::new(1).once("test");
+        let drawn: Vec<Choices> = (0..count).map(|_| space.sample(&mut rng)).collect();
+        let score = |choices: &Choices| choices.0.iter().filter(|kept| kept[0] == 3).count() as f64;
+        (
+            drawn.iter().map(|choices| predictor.point(choices)).collect(),
+            drawn.iter().map(score).collect(),
+        )
+    }
+
+    #[test]
+    fn what_was_seen_is_predicted_and_what_is_far_is_uncertain() {
+        let space = space();
+        let predictor = Predictor::new(&*space);
+        let (points, scores) = drawn(&*space, &predictor, 150);
+        let posterior = predictor.fit(&points[..100], &scores[..100]);
+        let agree = |range: std::ops::Range<usize>| {
+            let means: Vec<f64> = range.clone().map(|i| posterior.at(&points[i]).mean).collect();
+            let scores = &scores[range];
+            let (mut agree, mut pairs) = (0, 0);
+            for (i, j) in (0..means.len()).flat_map(|i| (0..i).map(move |j| (i, j))) {
+                if scores[i] != scores[j] {
+                    pairs += 1;
+                    agree += usize::from((means[i] < means[j]) == (scores[i] < scores[j]));
+                }
+            }
+            f64::from(agree as u32) / f64::from(pairs)
+        };
+        assert!(agree(0..100) > 0.95, "{}", agree(0..100));
+        assert!(agree(100..150) > 0.8, "{}", agree(100..150));
+        let deviation = |i: usize| posterior.at(&points[i]).deviation;
+        let mean = |range: std::ops::Range<usize>| {
+            range.clone().map(deviation).sum::<f64>() / range.len() as f64
+        };
+        assert!(mean(0..100) < 0.9 * mean(100..150));
+        assert!((0..150).all(|i| deviation(i) <= 1.0));
+    }
+
+    #[test]
+    fn the_posterior_is_that_of_the_formula() {
+        // Two points: with K = [[1 + s, k], [k, 1 + s]] and y = (-l, l), l the logistic quantile
+        // of 3/4, the mean at the second is l (1 - k) / (1 + s - k).
+        let space = space();
+        let predictor = Predictor::new(&*space);
+        let (points, _) = drawn(&*space, &predictor, 2);
+        let k: f64 = predictor.kernels(&points[0], &points[1]).iter().sum();
+        let posterior = predictor.fit(&points, &[3.0, 7.0]);
+        let l = 3f64.sqrt() / std::f64::consts::PI * 3f64.ln();
+        let prediction = posterior.at(&points[1]);
+        assert!((prediction.mean - l * (1.0 - k) / (1.0 + NOISE - k)).abs() < 1e-12);
+        let determinant = (1.0 + NOISE).powi(2) - k * k;
+        let explained = ((1.0 + k * k) * (1.0 + NOISE) - 2.0 * k * k) / determinant;
+        assert!((prediction.deviation.powi(2) - (1.0 - explained)).abs() < 1e-12);
+    }
+
+    #[test]
+    fn gradients_are_those_of_differences() {
+        let space = space();
+        let predictor = Predictor::new(&*space);
+        let (points, scores) = drawn(&*space, &predictor, 30);
+        let posterior = predictor.fit(&points, &scores);
+        let mut rng = Streams::new(2).once("test");
+        let shares: Vec<f64> =
+            (0..predictor.features.options()).map(|_| rng.random::<f64>()).collect();
+        let value = |shares: &[f64]| {
+            let prediction = posterior.at(&predictor.between(shares));
+            prediction.mean + 0.7 * prediction.deviation
+        };
+        let point = predictor.between(&shares);
+        let gradient = posterior.gradient(&point, &posterior.at(&point), 0.7);
+        for i in 0..shares.len() {
+            let at = |step: f64| {
+                let mut shares = shares.clone();
+                shares[i] += step;
+                value(&shares)
+            };
+            let difference = (at(1e-5) - at(-1e-5)) / 2e-5;
+            assert!((gradient[i] - difference).abs() < 1e-6, "{} {difference}", gradient[i]);
+        }
+    }
+
+    #[test]
+    fn only_the_order_of_scores_counts() {
+        let ranks = order_scores(&[0.1, 5.0, 0.2, 0.2]);
+        assert_eq!(ranks, order_scores(&[1.0, 4.0, 2.0, 2.0]));
+        assert!(ranks[0] < ranks[2] && ranks[2] == ranks[3] && ranks[3] < ranks[1]);
+        assert_eq!(order_scores(&[7.0]), [0.0]);
+    }
+}
