@@ -1,6 +1,7 @@
 mod lut;
 mod run;
 mod search;
+mod study;
 mod values;
 mod zoo;
 
@@ -17,6 +18,7 @@ use clap::{ArgGroup, Parser, Subcommand};
 pub(crate) use lut::{LutBuildArgs, LutCheckArgs, LutCommand, SizeArgs, TimingArgs};
 pub(crate) use run::{RunArgs, TrainArgs};
 pub(crate) use search::{ExploreArgs, SearchArgs, flag};
+pub(crate) use study::StudyArgs;
 pub(crate) use zoo::{NetworkSizeArgs, ZooCommand, ZooExportArgs};
 
 use values::amount;
@@ -58,8 +60,10 @@ pub(crate) enum Command {
     /// Train the found architecture from scratch, that of another run on other images, or a
     /// published one.
     Retrain(RetrainArgs),
-    /// Study whether predicted weights rank architectures as retraining does.
-    Fidelity(FidelityArgs),
+    /// Study what a search is worth: scorers against retraining or a published table, strategies
+    /// against each other.
+    #[command(visible_alias = "fidelity")]
+    Study(StudyArgs),
     /// Write ONNX; refuses to finish unless the file agrees with the trained network.
     Export(ExportArgs),
     /// Latency under ONNX Runtime and tract, with params and multiply-adds.
@@ -161,23 +165,6 @@ pub(crate) struct RetrainArgs {
     #[arg(long, value_name = "N", value_parser = amount)]
     #[arg(requires = "origin", conflicts_with = "fine_tune")]
     pub(crate) target_madds: Option<u64>,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct FidelityArgs {
-    #[command(flatten)]
-    pub(crate) train: TrainArgs,
-    /// Architectures drawn from the space; a larger study goes on from a smaller one [default:
-    /// fidelity.architectures].
-    #[arg(long, value_name = "N")]
-    pub(crate) architectures: Option<usize>,
-    /// How often everything is done, with the seeds from the run's on [default: fidelity.seeds].
-    #[arg(long, value_name = "S")]
-    pub(crate) seeds: Option<usize>,
-    /// How many of the architectures the searched ones are compared with; 0 for all [default:
-    /// fidelity.random].
-    #[arg(long, value_name = "R")]
-    pub(crate) random: Option<usize>,
 }
 
 #[derive(Debug, clap::Args)]

@@ -6,6 +6,7 @@ mod error;
 pub mod rank;
 mod result;
 mod settings;
+mod strategies;
 mod study;
 mod units;
 
@@ -14,4 +15,8 @@ pub use result::{
     Architecture, Comparison, Correlation, Errors, Fidelity, MethodResult, Regret, Searched,
 };
 pub use settings::FidelitySettings;
+pub use strategies::{
+    Bounds, Contestant, Difference, Found, PredictorResult, StrategyExperiment, StrategyResult,
+    StrategyStudy, study_strategies,
+};
 pub use study::{Experiment, study};

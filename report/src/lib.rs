@@ -11,6 +11,7 @@ mod html;
 mod plot;
 mod run_report;
 mod scatter;
+mod study;
 mod terminal;
 
 pub use bench::{
@@ -23,4 +24,5 @@ pub use run_report::{
     SkippedImages,
 };
 pub use scatter::{Panel, Scatter, scatter};
+pub use study::{StudyContent, StudyPage, StudySection, study_html};
 pub use terminal::terminal_table;

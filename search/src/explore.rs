@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Instant;
 
-use adwp_models::{Choices, Decision};
+use adwp_models::{Choices, Decision, Space};
 use adwp_train::{Context, Finished};
 use rand::Rng;
 use serde_json::{Map, Value};
@@ -72,12 +72,38 @@ pub fn explore(
     exploration: Exploration<'_>,
     context: &mut Context<'_>,
 ) -> Result<Finished<Explored>> {
-    let finished = drive(exploration, context);
+    explore_watched(exploration, context, &mut |_, _| {})
+}
+
+/// The same; `watch` gets the strategy and the trials that it was told each time that another one
+/// was told, those of the record included.
+///
+/// # Errors
+/// As [`explore`].
+pub fn explore_watched(
+    exploration: Exploration<'_>,
+    context: &mut Context<'_>,
+    watch: &mut Watch<'_>,
+) -> Result<Finished<Explored>> {
+    let finished = drive(exploration, context, watch);
     context.reporter.phase_end();
     finished
 }
 
-fn drive(exploration: Exploration<'_>, context: &mut Context<'_>) -> Result<Finished<Explored>> {
+/// Looks at a strategy and the trials that it was told.
+pub type Watch<'a> = dyn FnMut(&dyn Strategy, &[Trial]) + 'a;
+
+/// Every network of a space once, in order; `None` where there are too many.
+pub fn every_network(space: &dyn Space) -> Option<Vec<Choices>> {
+    let mut keys = HashSet::new();
+    Some(every(space.decisions())?.filter(|choices| keys.insert(space.key(choices))).collect())
+}
+
+fn drive(
+    exploration: Exploration<'_>,
+    context: &mut Context<'_>,
+    watch: &mut Watch<'_>,
+) -> Result<Finished<Explored>> {
     let Exploration { problem, strategy, scorer, stop, mut origin } = exploration;
     let space = problem.space;
     stop.validate(scorer)?;
@@ -88,7 +114,10 @@ fn drive(exploration: Exploration<'_>, context: &mut Context<'_>) -> Result<Fini
     }
     let (mut record, mut trials) =
         Record::open(context.run.file(TRIALS), context.resume, &origin, space)?;
-    trials.iter().for_each(|trial| strategy.tell(trial));
+    for (i, trial) in trials.iter().enumerate() {
+        strategy.tell(trial);
+        watch(strategy, &trials[..=i]);
+    }
     let mut keys: HashSet<String> = trials.iter().map(|trial| trial.key.clone()).collect();
     let known = trials.len();
     if known > 0 {
@@ -136,6 +165,7 @@ fn drive(exploration: Exploration<'_>, context: &mut Context<'_>) -> Result<Fini
         strategy.tell(&trial);
         keys.insert(trial.key.clone());
         trials.push(trial);
+        watch(strategy, &trials);
         let done = trials.len();
         let total = stop.evaluations.unwrap_or(done);
         context.reporter.aside("search: architecture", done, total);
@@ -236,7 +266,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::registry;
     use adwp_engine::Candidate;
-    use adwp_models::{Discrete, Genotype, Heads, ModelError, Skeleton, Space};
+    use adwp_models::{Discrete, Genotype, Heads, ModelError, Skeleton};
     use adwp_train::{Interrupt, Progress, Reporter, RunDir, Streams};
     use std::fs;
     use std::path::Path;

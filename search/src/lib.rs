@@ -22,7 +22,9 @@ mod table;
 mod trials;
 
 pub use error::{Result, SearchError};
-pub use explore::{Exploration, Explored, StopRule, TRIALS, explore};
+pub use explore::{
+    Exploration, Explored, StopRule, TRIALS, Watch, every_network, explore, explore_watched,
+};
 pub use one_shot::{SharedWeights, train_one_shot};
 pub use predictor::{Point, Posterior, Prediction, Predictor};
 pub use scorer::{

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
+use adwp_models::space::TableRules;
 use adwp_train::{Streams, TrainError};
 use flate2::bufread::MultiGzDecoder;
 
@@ -69,13 +70,14 @@ impl Table {
     }
 
     /// A column that scores can come from. A strategy that sees test accuracies has nothing left
-    /// to be tested on, so columns with "test" in their name are refused.
+    /// to be tested on, so columns with "test" in their name are refused, but for those that the
+    /// rules of the space name.
     ///
     /// # Errors
     /// [`SearchError::Input`]: also for a column that is not there or holds something else than
     /// numbers.
-    pub fn selection(&self, name: &str) -> Result<Column> {
-        if name.to_lowercase().contains("test") {
+    pub fn selection(&self, name: &str, rules: TableRules) -> Result<Column> {
+        if name.to_lowercase().contains("test") && !rules.selects.contains(&name) {
             return Err(SearchError::Input(format!(
                 "{name:?}: a strategy cannot select by a test column; report it with \
                  --report-column"
@@ -84,14 +86,16 @@ impl Table {
         self.column(name)
     }
 
-    /// The first column of validation accuracies: one with "val" in its name.
+    /// The first column of validation accuracies: one with "val" in its name, or one that the
+    /// rules of the space name.
     ///
     /// # Errors
     /// [`SearchError::Input`] when there is none, or it holds something else than numbers.
-    pub fn first_selection(&self) -> Result<Column> {
+    pub fn first_selection(&self, rules: TableRules) -> Result<Column> {
         let is_one = |name: &&String| {
-            let name = name.to_lowercase();
-            name.contains("val") && !name.contains("test")
+            let lower = name.to_lowercase();
+            lower.contains("val") && !lower.contains("test")
+                || rules.selects.contains(&name.as_str())
         };
         let name = self.header.iter().find(is_one).ok_or_else(|| {
             let (path, header) = (self.path.display(), self.header.join(", "));
@@ -104,6 +108,22 @@ impl Table {
     }
 
     /// A column to report of architectures that were selected by another.
+    ///
+    /// # Errors
+    /// [`SearchError::Input`] for test accuracies that the selection has seen, and as
+    /// [`Self::column`].
+    pub fn reported(&self, name: &str, selected: &Column, rules: TableRules) -> Result<Column> {
+        let is_seen = name == selected.name || rules.contains_selected.contains(&name);
+        if rules.selects.contains(&selected.name.as_str()) && is_seen {
+            return Err(SearchError::Input(format!(
+                "{name:?} holds what {:?} has selected by: report other runs",
+                selected.name
+            )));
+        }
+        self.column(name)
+    }
+
+    /// A column of numbers.
     ///
     /// # Errors
     /// [`SearchError::Input`] for a column that is not there or holds something else than numbers.
@@ -212,7 +232,7 @@ pub(crate) mod tests {
         gzip.write_all(TEXT.as_bytes()).unwrap();
         for bytes in [TEXT.as_bytes(), &gzip.finish().unwrap()] {
             let table = table(bytes).unwrap();
-            let column = table.selection("val").unwrap();
+            let column = table.selection("val", TableRules::STRICT).unwrap();
             assert_eq!((column.value("a").unwrap(), column.value("c").unwrap()), (1.5, -20.0));
             assert!(message(column.value("b")).contains("row 3, b, has no val"));
             assert!(message(column.value("d")).contains("no row for d"));
@@ -228,26 +248,42 @@ pub(crate) mod tests {
         };
         let (first, second) = TEXT.split_at(TEXT.find("2,c").unwrap());
         let table = table(&[compressed(first), compressed(second)].concat()).unwrap();
-        let column = table.first_selection().unwrap();
+        let column = table.first_selection(TableRules::STRICT).unwrap();
         assert_eq!((column.name(), column.value("c").unwrap()), ("val", -20.0));
         assert_eq!(
             (column.value_if_any("b").unwrap(), column.value_if_any("a").unwrap()),
             (None, Some(1.5))
         );
         let other = self::table(TEXT.replace("1.5", "1.6").as_bytes()).unwrap();
-        assert_ne!(other.selection("val").unwrap().digest(), column.digest());
+        assert_ne!(other.selection("val", TableRules::STRICT).unwrap().digest(), column.digest());
         let same = self::table((TEXT.to_owned() + "\n").as_bytes()).unwrap();
-        assert_eq!(same.selection("val").unwrap().digest(), column.digest());
+        assert_eq!(same.selection("val", TableRules::STRICT).unwrap().digest(), column.digest());
     }
 
     #[test]
     fn a_test_column_is_reported_and_never_selects() {
         let table = table(TEXT.as_bytes()).unwrap();
-        let refused = message(table.selection("c10_test"));
+        let refused = message(table.selection("c10_test", TableRules::STRICT));
         assert!(refused.contains("cannot select by a test column"), "{refused}");
         assert!(refused.contains("--report-column"), "{refused}");
         assert_eq!(table.column("c10_test").unwrap().value("b").unwrap(), 8.0);
-        assert!(message(table.selection("value")).contains("index, arch, val, c10_test"));
+        assert!(message(table.column("value")).contains("index, arch, val, c10_test"));
+    }
+
+    #[test]
+    fn a_space_without_validation_accuracies_selects_by_one_run_and_reports_others() {
+        let rules = TableRules { selects: &["test_1"], contains_selected: &["test_mean"] };
+        let table = table(b"arch,params,test_1,test_2,test_mean\na,7,1,2,1.5\n").unwrap();
+        let first = table.first_selection(rules).unwrap();
+        assert_eq!((first.name(), first.value("a").unwrap()), ("test_1", 1.0));
+        assert!(table.selection("test_2", rules).is_err());
+        assert_eq!(table.reported("test_2", &first, rules).unwrap().value("a").unwrap(), 2.0);
+        for seen in ["test_1", "test_mean"] {
+            let error = message(table.reported(seen, &first, rules));
+            assert!(error.contains("report other runs"), "{error}");
+        }
+        let params = table.selection("params", rules).unwrap();
+        assert!(table.reported("test_mean", &params, rules).is_ok());
     }
 
     #[test]
@@ -265,7 +301,7 @@ pub(crate) mod tests {
             ("arch,val\na,NaN\n", "row 2: val = \"NaN\" is not a number"),
             ("arch,val\na,1\na,2\n", "rows 2 and 3 are both a"),
         ] {
-            let error = message(table(text.as_bytes()).unwrap().selection("val"));
+            let error = message(table(text.as_bytes()).unwrap().column("val"));
             assert!(error.contains(reason), "{text:?}: {error}");
         }
     }

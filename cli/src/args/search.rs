@@ -109,10 +109,10 @@ fn strategies() -> PossibleValuesParser {
     PossibleValuesParser::new(registry::STRATEGIES.iter().map(|entry| entry.name))
 }
 
-fn scorers() -> PossibleValuesParser {
+pub(super) fn scorers() -> PossibleValuesParser {
     PossibleValuesParser::new(registry::SCORERS.iter().map(|entry| entry.name))
 }
 
-fn spaces() -> PossibleValuesParser {
+pub(super) fn spaces() -> PossibleValuesParser {
     PossibleValuesParser::new(SPACES.iter().map(|space| space.name))
 }

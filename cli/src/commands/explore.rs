@@ -6,7 +6,7 @@ use adwp_base::{Failure, Result, output};
 use adwp_engine::cuda::Precision;
 use adwp_export::{ExportError, Network, RetrainData, RetrainSettings, retrain};
 use adwp_lut::{LatencyTable, Networks};
-use adwp_models::space::{Member, NamedSpace, find};
+use adwp_models::space::{Member, NamedSpace, TableRules, find};
 use adwp_models::zoo::NamedArchitecture;
 use adwp_models::{Blueprint, Intensive, IntensiveSpace, Limit, Skeleton, Space};
 use adwp_search::{
@@ -67,19 +67,15 @@ pub(crate) fn search(args: &SearchArgs, as_json: bool, reporter: &mut dyn Report
 impl<'a> Search<'a> {
     fn plan(args: &'a SearchArgs) -> Result<Self> {
         let ExploreArgs { space, scorer, table, column, report_column, .. } = &args.explore;
-        let published = match table {
-            Some(table) => {
-                let table = Table::read(table)?;
-                let reported = report_column.iter().map(|name| table.column(name));
-                let reported = reported.collect::<std::result::Result<_, _>>()?;
-                let selection = match column {
-                    Some(column) => table.selection(column)?,
-                    None => table.first_selection()?,
-                };
-                Some(Published { selection, reported })
-            }
-            None => None,
-        };
+        let space = space.as_deref().map(find).transpose()?;
+        let published = table.as_deref().map(|table| {
+            let (table, rules) = (Table::read(table)?, rules(space));
+            let selection = selection(&table, column.as_deref(), rules)?;
+            let reported = report_column.iter().map(|name| table.reported(name, &selection, rules));
+            let reported = reported.collect::<std::result::Result<_, SearchError>>()?;
+            Ok::<_, Failure>(Published { selection, reported })
+        });
+        let published = published.transpose()?;
         let default = if published.is_some() { "table" } else { "one-shot" };
         let scorer = scorer.as_deref().unwrap_or(default);
         if args.explore.training_epochs == 0 {
@@ -98,7 +94,7 @@ impl<'a> Search<'a> {
             strategy,
             settings: strategy.settings(&args.explore.settings.0)?,
             scorer,
-            space: space.as_deref().map(find).transpose()?,
+            space,
             published,
         })
     }
@@ -418,7 +414,7 @@ impl<'a> Search<'a> {
 
 /// A search that needs no images is of networks of the published sizes: what would choose data,
 /// sizes, limits or a device changes nothing, and is refused.
-fn refuse_what_has_no_effect(args: &RunArgs) -> Result {
+pub(super) fn refuse_what_has_no_effect(args: &RunArgs) -> Result {
     let flags = [
         ("--preset", args.preset.is_some()),
         ("--config", args.config.is_some()),
@@ -440,6 +436,23 @@ fn refuse_what_has_no_effect(args: &RunArgs) -> Result {
             Err(Failure::input(format!("{flag} has no effect on a search that looks at no images"))
                 .hint("its networks have the sizes that the space was published with"))
         }
+    }
+}
+
+/// Which columns of a table of a space may be seen.
+pub(super) fn rules(space: Option<&NamedSpace>) -> TableRules {
+    space.map_or(TableRules::STRICT, |space| space.table)
+}
+
+/// The column of a table that a strategy sees: the named one, or the first that it may.
+pub(super) fn selection(
+    table: &Table,
+    name: Option<&str>,
+    rules: TableRules,
+) -> std::result::Result<Column, SearchError> {
+    match name {
+        Some(name) => table.selection(name, rules),
+        None => table.first_selection(rules),
     }
 }
 

@@ -1,4 +1,4 @@
-//! `adwp fidelity`: does predicting weights rank architectures?
+//! `adwp study` of the intensive space: do scores rank architectures as retraining does?
 
 use adwp_base::{Failure, Result, output};
 use adwp_fidelity::{Correlation, Experiment, Fidelity, FidelitySettings, MethodResult};
@@ -8,14 +8,14 @@ use adwp_search::{Unit, registry};
 use adwp_train::{Reporter, write_atomic};
 
 use crate::architecture::parsed;
-use crate::args::FidelityArgs;
+use crate::args::StudyArgs;
 use crate::limits;
 use crate::phases::Training;
 use crate::plan::{Existing, Plan};
 use crate::run::Run;
 
 /// Carries out the study in the folder of a run, or goes on with it.
-pub(crate) fn fidelity(args: &FidelityArgs, as_json: bool, reporter: &mut dyn Reporter) -> Result {
+pub(crate) fn fidelity(args: &StudyArgs, as_json: bool, reporter: &mut dyn Reporter) -> Result {
     let phases = &[Training::Search, Training::Retrain];
     let plan = Plan::training(&args.train, None, Existing::Continues, phases)?;
     let plan = Plan { is_shared: true, ..plan };
@@ -59,7 +59,7 @@ pub(crate) fn fidelity(args: &FidelityArgs, as_json: bool, reporter: &mut dyn Re
 }
 
 /// The command with the flags that say how large the study is.
-fn command(args: &FidelityArgs) -> String {
+fn command(args: &StudyArgs) -> String {
     let flags = [
         ("--architectures", args.architectures),
         ("--seeds", args.seeds),

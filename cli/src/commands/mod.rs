@@ -7,6 +7,7 @@ mod doctor;
 mod explore;
 mod fidelity;
 mod lut;
+mod published;
 mod road;
 mod zoo;
 
@@ -29,7 +30,10 @@ pub(crate) fn run(args: Args) -> Result {
         Command::Search(args) if args.strategy.is_some() => explore::search(&args, json, console),
         Command::Search(args) => road::search(&args.train, json, console),
         Command::Retrain(args) => road::retrain(&args, json, console),
-        Command::Fidelity(args) => fidelity::fidelity(&args, json, console),
+        Command::Study(args) => match &args.published.table {
+            Some(table) => published::strategies(&args, table, json, console),
+            None => fidelity::fidelity(&args, json, console),
+        },
         Command::Export(args) => road::export(&args, json, console),
         Command::Report(args) => device::report(&args, json, console),
         Command::Data { command } => data::run(command, json, console),

@@ -56,7 +56,7 @@ mod tests {
             .collect();
         let path = folder.path().join("table.csv");
         std::fs::write(&path, format!("arch,val\n{rows}")).unwrap();
-        let column = Table::read(&path).unwrap().selection("val").unwrap();
+        let column = Table::read(&path).unwrap().column("val").unwrap();
         let ingredients = Ingredients { table: Some(&column), ..Ingredients::of(&*space) };
         let mut scorer = (ENTRY.open)(&ingredients).unwrap();
         let mut score = |choices| {

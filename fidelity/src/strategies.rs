@@ -1,0 +1,443 @@
+//! Strategies against each other, with a published table as the truth.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use adwp_models::{Choices, Limit, Space};
+use adwp_search::{
+    Column, Exploration, Ingredients, Point, Predictor, Problem, SearchError, StopRule,
+    StrategyEntry, StrategySettings, every_network, explore_watched, registry,
+};
+use adwp_train::{Context, Finished, Interrupt, Quiet, RunDir, Streams};
+use rand::seq::index::sample;
+use serde::Serialize;
+use serde_json::Map;
+
+use crate::Result;
+use crate::rank::{interval, kendall_tau, resamples};
+
+const SCHEMA: &str = "adwp/strategy-study/1";
+
+/// Resamples of the seeds in a bootstrap interval.
+const RESAMPLES: usize = 4000;
+
+/// Networks that a predictor ranks where the space has too many to rank all.
+const RANKED: usize = 2000;
+
+/// What strategies are compared on.
+pub struct StrategyExperiment<'a> {
+    /// Where architectures come from.
+    pub space: &'a dyn Space,
+    /// What they may take at most.
+    pub limits: &'a [Limit],
+    /// What the strategies see.
+    pub selection: &'a Column,
+    /// What counts: the mean of these columns.
+    pub truth: &'a [Column],
+    /// The strategies, each under the name that results call it by.
+    pub strategies: Vec<Contestant>,
+    /// After how many evaluations they are compared, ascending.
+    pub evaluations: Vec<usize>,
+    /// Numbers of architectures that the predictor is fitted to, to rank the others.
+    pub fitted: Vec<usize>,
+    /// How many seeds, from `seed` on.
+    pub seeds: usize,
+    /// The first of them.
+    pub seed: u64,
+    /// Searches that run at a time.
+    pub threads: usize,
+}
+
+/// A strategy with its settings.
+#[derive(Clone)]
+pub struct Contestant {
+    /// What results call it.
+    pub label: String,
+    /// The strategy.
+    pub entry: &'static StrategyEntry,
+    /// Its settings.
+    pub settings: StrategySettings,
+}
+
+/// The result: `study.json`. Values are those of the columns.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StrategyStudy {
+    schema: &'static str,
+    /// Name of the space.
+    pub space: String,
+    /// The column that strategies saw.
+    pub selection: String,
+    /// The columns whose mean counts.
+    pub truth: Vec<String>,
+    /// How many seeds.
+    pub seeds: usize,
+    /// The first of them.
+    pub seed: u64,
+    /// What is the best there is; where the space is too large to look at all, nothing.
+    pub bounds: Option<Bounds>,
+    /// The strategies, in the order in which they were named.
+    pub strategies: Vec<StrategyResult>,
+    /// How well the predictor ranks what it was not fitted to.
+    pub predictor: Vec<PredictorResult>,
+}
+
+/// The largest values of a table.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Bounds {
+    /// How many networks the space has.
+    pub networks: usize,
+    /// The truth of the architecture that is best by the selection column.
+    pub best_selected: f64,
+    /// The best truth.
+    pub best: f64,
+}
+
+/// What a strategy found.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StrategyResult {
+    /// What it is called.
+    pub strategy: String,
+    /// Its settings.
+    pub settings: StrategySettings,
+    /// After each number of evaluations asked for.
+    pub found: Vec<Found>,
+    /// After every evaluation the mean over the seeds.
+    pub curve: Vec<f64>,
+}
+
+/// The truth of what a strategy would deliver after some evaluations.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Found {
+    /// How many architectures were scored.
+    pub evaluations: usize,
+    /// Mean over the seeds.
+    pub mean: f64,
+    /// Standard deviation between seeds (n - 1); `None` for one.
+    pub sd: Option<f64>,
+    /// For each other strategy the mean of the differences seed by seed, with their 95% bootstrap
+    /// interval: positive where this one is better.
+    pub better_than: BTreeMap<String, Difference>,
+    /// For each seed.
+    pub values: Vec<f64>,
+}
+
+/// A mean of paired differences.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Difference {
+    /// Their mean.
+    pub mean: f64,
+    /// Its 95% percentile bootstrap interval over the seeds; `None` for one seed.
+    pub interval: Option<[f64; 2]>,
+}
+
+/// How well the predictor ranks.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PredictorResult {
+    /// Architectures that it was fitted to, by their truth.
+    pub fitted: usize,
+    /// Networks that it ranked.
+    pub ranked: usize,
+    /// Kendall's τ-b with the truth of these, the mean over the seeds.
+    pub kendall: f64,
+    /// Standard deviation between seeds; `None` for one.
+    pub sd: Option<f64>,
+}
+
+/// Searches with every strategy and every seed, each in a folder of its own below `study` of the
+/// run, and goes on with those that were begun.
+///
+/// # Errors
+/// Settings that make no study, an architecture that the table does not have, and what searching
+/// meets.
+pub fn study_strategies(
+    experiment: &StrategyExperiment<'_>,
+    context: &mut Context<'_>,
+) -> Result<Finished<StrategyStudy>> {
+    experiment.validate()?;
+    let folder = RunDir::create(&context.run.file("study"))?;
+    let units = experiment.strategies.len() * experiment.seeds;
+    let curves = on_threads(experiment.threads, units, context, |unit, interrupt| {
+        let contestant = &experiment.strategies[unit / experiment.seeds];
+        experiment.search(contestant, unit % experiment.seeds, &folder, interrupt)
+    })?;
+    let Finished::Done(curves) = curves else { return Ok(Finished::Interrupted) };
+    let ranking = experiment.ranking()?;
+    let units = experiment.fitted.len() * experiment.seeds;
+    let taus = on_threads(experiment.threads, units, context, |unit, _| {
+        let ranking = ranking.as_ref().expect("there is a ranking where something is fitted");
+        let fitted = experiment.fitted[unit / experiment.seeds];
+        let seed = experiment.seed_of(unit % experiment.seeds);
+        Ok(Finished::Done(ranking.kendall(fitted, Streams::new(seed))))
+    })?;
+    let Finished::Done(taus) = taus else { return Ok(Finished::Interrupted) };
+    Ok(Finished::Done(experiment.result(&curves, &taus, ranking.as_ref())?))
+}
+
+impl StrategyExperiment<'_> {
+    fn validate(&self) -> Result<()> {
+        let fail = |message: &str| Err(SearchError::Input(format!("study: {message}")).into());
+        if self.seeds == 0 {
+            return fail("seeds must be at least 1");
+        }
+        if self.strategies.is_empty() && self.fitted.is_empty() {
+            return fail("there is nothing to compare: name strategies");
+        }
+        if !self.strategies.is_empty() && !self.evaluations.iter().any(|&count| count > 0) {
+            return fail("evaluations must be at least 1");
+        }
+        if self.truth.is_empty() {
+            return fail("no column is the truth");
+        }
+        if self.fitted.contains(&0) {
+            return fail("a predictor is fitted to at least 1 architecture");
+        }
+        Ok(())
+    }
+
+    fn seed_of(&self, number: usize) -> u64 {
+        self.seed.wrapping_add(number as u64)
+    }
+
+    /// The mean of the columns that count.
+    fn truth_of(&self, text: &str) -> Result<f64> {
+        let values = self.truth.iter().map(|column| column.value(text));
+        let sum = values.sum::<Result<f64, SearchError>>()?;
+        Ok(sum / self.truth.len() as f64)
+    }
+
+    /// For every number of evaluations the truth of what the strategy would deliver.
+    fn search(
+        &self,
+        contestant: &Contestant,
+        number: usize,
+        folder: &RunDir,
+        interrupt: &Interrupt,
+    ) -> Result<Finished<Vec<f64>>> {
+        let seed = self.seed_of(number);
+        let name = contestant.label.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+        let run = RunDir::create(&folder.file(&format!("{name}/seed{seed}")))?;
+        let problem =
+            Problem { space: self.space, limits: self.limits, streams: Streams::new(seed) };
+        let mut strategy = (contestant.entry.open)(&contestant.settings, problem)?;
+        let ingredients =
+            Ingredients { table: Some(self.selection), ..Ingredients::of(self.space) };
+        let mut scorer = registry::scorer("table", &ingredients)?;
+        let most = self.evaluations.iter().copied().max().unwrap_or(0);
+        let mut origin = Map::new();
+        let digest = format!("{:016x}", self.selection.digest());
+        origin.insert("seed".into(), seed.into());
+        origin.insert("column".into(), self.selection.name().into());
+        origin.insert("table".into(), digest.into());
+        origin.insert("settings".into(), serde_json::json!(contestant.settings));
+        for limit in self.limits {
+            origin.insert(format!("most {}", limit.resource), limit.most.into());
+        }
+        let exploration = Exploration {
+            problem,
+            strategy: &mut *strategy,
+            scorer: &mut *scorer,
+            stop: StopRule { evaluations: Some(most), ..StopRule::default() },
+            origin,
+        };
+        let mut chosen = Vec::with_capacity(most);
+        let mut context = Context {
+            run: &run,
+            resume: true,
+            held_bytes: 0,
+            check_memory: false,
+            interrupt,
+            reporter: &mut Quiet,
+        };
+        let explored = explore_watched(exploration, &mut context, &mut |strategy, trials| {
+            chosen.push(strategy.choose(trials).text.clone());
+        })?;
+        explored.try_map(|_| {
+            chosen.truncate(most);
+            // A space that is exhausted has nothing better to offer.
+            let last = chosen.last().cloned().unwrap_or_default();
+            chosen.resize(most, last);
+            chosen.iter().map(|text| self.truth_of(text)).collect()
+        })
+    }
+
+    /// The networks that predictors rank, where any is fitted.
+    fn ranking(&self) -> Result<Option<Ranking>> {
+        let Some(most) = self.fitted.iter().copied().max() else { return Ok(None) };
+        let networks = match every_network(self.space) {
+            Some(networks) => networks,
+            None => {
+                let mut rng = Streams::new(self.seed).once("study/ranked");
+                (0..RANKED + most).map(|_| self.space.sample(&mut rng)).collect()
+            }
+        };
+        if networks.len() <= most + 1 {
+            let message = format!(
+                "study: a predictor fitted to {most} of {} networks has none to rank",
+                networks.len()
+            );
+            return Err(SearchError::Input(message).into());
+        }
+        let predictor = Predictor::new(self.space);
+        let points = networks.iter().map(|choices| predictor.point(choices)).collect();
+        let truth = |choices: &Choices| self.truth_of(&self.space.text(choices));
+        let truth = networks.iter().map(truth).collect::<Result<_>>()?;
+        Ok(Some(Ranking { predictor, points, truth }))
+    }
+
+    fn bounds(&self) -> Result<Option<Bounds>> {
+        let Some(networks) = every_network(self.space) else { return Ok(None) };
+        let mut best_selected = (f64::NEG_INFINITY, f64::NAN);
+        let mut best = f64::NEG_INFINITY;
+        for choices in &networks {
+            let text = self.space.text(choices);
+            let (selected, truth) = (self.selection.value(&text)?, self.truth_of(&text)?);
+            if selected > best_selected.0 {
+                best_selected = (selected, truth);
+            }
+            best = best.max(truth);
+        }
+        let networks = networks.len();
+        Ok(Some(Bounds { networks, best_selected: best_selected.1, best }))
+    }
+
+    fn result(
+        &self,
+        curves: &[Vec<f64>],
+        taus: &[f64],
+        ranking: Option<&Ranking>,
+    ) -> Result<StrategyStudy> {
+        let mut rng = Streams::new(self.seed).once("study/bootstrap");
+        let samples = resamples(self.seeds, RESAMPLES, &mut rng);
+        let curves: Vec<&[Vec<f64>]> = curves.chunks(self.seeds).collect();
+        let at = |strategy: usize, count: usize| -> Vec<f64> {
+            curves[strategy].iter().map(|curve| curve[count - 1]).collect()
+        };
+        let found = |i: usize, count: usize| {
+            let values = at(i, count);
+            let others = self.strategies.iter().enumerate().filter(|(j, _)| *j != i);
+            let better_than = others.map(|(j, other)| {
+                let differences: Vec<f64> =
+                    values.iter().zip(at(j, count)).map(|(a, b)| a - b).collect();
+                let of = |sample: &[usize]| {
+                    let sum: f64 = sample.iter().map(|&seed| differences[seed]).sum();
+                    Some(sum / sample.len() as f64)
+                };
+                let interval = interval(&samples, of).filter(|_| self.seeds > 1);
+                (other.label.clone(), Difference { mean: mean(&differences), interval })
+            });
+            let (better_than, sd) = (better_than.collect(), sd(&values));
+            Found { evaluations: count, mean: mean(&values), sd, better_than, values }
+        };
+        let strategies = self.strategies.iter().enumerate().map(|(i, contestant)| {
+            let most = curves[i][0].len();
+            StrategyResult {
+                strategy: contestant.label.clone(),
+                settings: contestant.settings.clone(),
+                found: self.evaluations.iter().map(|&count| found(i, count)).collect(),
+                curve: (1..=most).map(|count| mean(&at(i, count))).collect(),
+            }
+        });
+        let predictor = self.fitted.iter().zip(taus.chunks(self.seeds)).map(|(&fitted, taus)| {
+            let ranked = ranking.map_or(0, |ranking| ranking.points.len() - fitted);
+            PredictorResult { fitted, ranked, kendall: mean(taus), sd: sd(taus) }
+        });
+        Ok(StrategyStudy {
+            schema: SCHEMA,
+            space: self.space.name().to_owned(),
+            selection: self.selection.name().to_owned(),
+            truth: self.truth.iter().map(|column| column.name().to_owned()).collect(),
+            seeds: self.seeds,
+            seed: self.seed,
+            bounds: self.bounds()?,
+            strategies: strategies.collect(),
+            predictor: predictor.collect(),
+        })
+    }
+}
+
+impl StrategyStudy {
+    /// The text of `study.json`.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("numbers and names print as JSON") + "\n"
+    }
+}
+
+/// Networks with their truth.
+struct Ranking {
+    predictor: Predictor,
+    points: Vec<Point>,
+    truth: Vec<f64>,
+}
+
+impl Ranking {
+    /// Kendall's τ-b of the predictions for all networks but those that the predictor was fitted
+    /// to.
+    fn kendall(&self, fitted: usize, streams: Streams) -> f64 {
+        let mut rng = streams.at("study/fitted", fitted, 0);
+        let chosen = sample(&mut rng, self.points.len(), fitted).into_vec();
+        let points: Vec<Point> = chosen.iter().map(|&i| self.points[i].clone()).collect();
+        let values: Vec<f64> = chosen.iter().map(|&i| self.truth[i]).collect();
+        let posterior = self.predictor.fit(&points, &values);
+        let mut is_fitted = vec![false; self.points.len()];
+        chosen.iter().for_each(|&i| is_fitted[i] = true);
+        let rest = || (0..self.points.len()).filter(|&i| !is_fitted[i]);
+        let predicted: Vec<f64> = rest().map(|i| posterior.at(&self.points[i]).mean).collect();
+        let truth: Vec<f64> = rest().map(|i| self.truth[i]).collect();
+        kendall_tau(&predicted, &truth).unwrap_or(0.0)
+    }
+}
+
+/// The results of all units, in order, computed by some threads.
+fn on_threads<T: Send>(
+    threads: usize,
+    units: usize,
+    context: &mut Context<'_>,
+    work: impl Fn(usize, &Interrupt) -> Result<Finished<T>> + Sync,
+) -> Result<Finished<Vec<T>>> {
+    let interrupt = context.interrupt;
+    let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let results: Mutex<Vec<Option<Result<Finished<T>>>>> =
+        Mutex::new((0..units).map(|_| None).collect());
+    let work_on = |tell: &mut dyn FnMut(usize)| {
+        loop {
+            let unit = next.fetch_add(1, Ordering::Relaxed);
+            if unit >= units {
+                return;
+            }
+            let result = work(unit, interrupt);
+            if !matches!(result, Ok(Finished::Done(_))) {
+                next.store(units, Ordering::Relaxed);
+            }
+            results.lock().expect("no holder panics")[unit] = Some(result);
+            tell(done.fetch_add(1, Ordering::Relaxed) + 1);
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 1..threads.max(1) {
+            scope.spawn(|| work_on(&mut |_| {}));
+        }
+        work_on(&mut |count| context.reporter.aside("study: unit", count, units));
+    });
+    context.reporter.phase_end();
+    let mut all = Vec::with_capacity(units);
+    for result in results.into_inner().expect("no holder panics") {
+        match result.transpose()? {
+            Some(Finished::Done(result)) => all.push(result),
+            Some(Finished::Interrupted) | None => return Ok(Finished::Interrupted),
+        }
+    }
+    Ok(Finished::Done(all))
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// Standard deviation (n - 1); `None` for one value.
+fn sd(values: &[f64]) -> Option<f64> {
+    let mean = mean(values);
+    let squares = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>();
+    (values.len() > 1).then(|| (squares / (values.len() - 1) as f64).sqrt())
+}

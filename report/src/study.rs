@@ -1,0 +1,178 @@
+//! The page of a study: tables, curves and pictures of points, in the order in which they are told.
+
+use crate::escape::escape;
+use crate::format::short;
+use crate::html::document;
+use crate::plot::{Axis, Frame};
+
+const WIDTH: f64 = 760.0;
+const HEIGHT: f64 = 330.0;
+const FRAME: Frame = Frame { left: 52.0, right: 748.0, top: 12.0, bottom: 286.0 };
+
+/// Colours of curves, as far apart as may be; more than these begin again.
+const COLOURS: [&str; 8] = ["o0", "o4", "o2", "o8", "o1", "o5", "o3", "o6"];
+
+/// A page for a browser. All texts are plain.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StudyPage {
+    /// What was studied.
+    pub title: String,
+    /// A line below it: on what, how often.
+    pub about: String,
+    /// What it gave.
+    pub sections: Vec<StudySection>,
+}
+
+/// A part of the page.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StudySection {
+    /// Its heading.
+    pub title: String,
+    /// How it is to be read.
+    pub note: String,
+    /// What it shows.
+    pub content: StudyContent,
+}
+
+/// What a part of the page shows.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StudyContent {
+    /// A table: the first column has names, the others have numbers.
+    Table {
+        /// Headings.
+        columns: Vec<String>,
+        /// A cell for each heading.
+        rows: Vec<Vec<String>>,
+    },
+    /// Curves over one axis.
+    Curves {
+        /// The horizontal axis with its unit.
+        x_label: String,
+        /// The vertical axis with its unit.
+        y_label: String,
+        /// Name and points of each.
+        curves: Vec<(String, Vec<(f64, f64)>)>,
+    },
+    /// A picture as the text of an SVG file, such as that of [`scatter`](crate::scatter()).
+    Picture(String),
+}
+
+/// The study as one HTML page, light and dark, that needs nothing else.
+pub fn study_html(page: &StudyPage) -> String {
+    let title = escape(&page.title);
+    let sections: String = page.sections.iter().map(StudySection::html).collect();
+    let body = format!(
+        "<header>\n<h1>{title}</h1>\n<p class=\"quiet\">{}</p>\n</header>\n{sections}",
+        escape(&page.about)
+    );
+    let style = concat!(
+        include_str!("html/style.css"),
+        "section > figure { max-width: 860px; }\nsection > figure svg { min-width: 560px; }\n"
+    );
+    document(&title, style, &body)
+}
+
+impl StudySection {
+    fn html(&self) -> String {
+        let content = match &self.content {
+            StudyContent::Table { columns, rows } => table(columns, rows),
+            StudyContent::Curves { x_label, y_label, curves } => figure(x_label, y_label, curves),
+            StudyContent::Picture(svg) => format!("<figure class=\"scroll\">{svg}</figure>\n"),
+        };
+        let note = match self.note.is_empty() {
+            true => String::new(),
+            false => format!("<p class=\"quiet\">{}</p>\n", escape(&self.note)),
+        };
+        format!("<section>\n<h2>{}</h2>\n{note}{content}</section>\n", escape(&self.title))
+    }
+}
+
+fn table(columns: &[String], rows: &[Vec<String>]) -> String {
+    let class = |place: usize| if place == 0 { "" } else { " class=\"n\"" };
+    let line = |tag: &str, cells: &[String]| {
+        let cell = |(place, text): (usize, &String)| {
+            format!("<{tag}{}>{}</{tag}>", class(place), escape(text))
+        };
+        format!("<tr>{}</tr>\n", cells.iter().enumerate().map(cell).collect::<String>())
+    };
+    format!(
+        "<div class=\"scroll\"><table>\n<thead>{}</thead>\n<tbody>\n{}</tbody>\n</table></div>\n",
+        line("th", columns),
+        rows.iter().map(|row| line("td", row)).collect::<String>()
+    )
+}
+
+fn figure(x_label: &str, y_label: &str, curves: &[(String, Vec<(f64, f64)>)]) -> String {
+    let finite = |points: &[(f64, f64)]| -> Vec<(f64, f64)> {
+        points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite()).collect()
+    };
+    let curves: Vec<(&str, Vec<(f64, f64)>)> =
+        curves.iter().map(|(name, points)| (name.as_str(), finite(points))).collect();
+    let all = || curves.iter().flat_map(|(_, points)| points);
+    let x = FRAME.x(all().map(|point| point.0));
+    let y = FRAME.y(all().map(|point| point.1)).with_room(0.03);
+    let colour = |i: usize| COLOURS[i % COLOURS.len()];
+    let legend: String = curves
+        .iter()
+        .enumerate()
+        .map(|(i, (name, points))| {
+            let last = points.last().map_or_else(|| "n/a".to_owned(), |point| short(point.1));
+            format!("<span><i class=\"{}\"></i>{} {last}</span>", colour(i), escape(name))
+        })
+        .collect();
+    let lines: String =
+        curves.iter().enumerate().map(|(i, (_, points))| line(colour(i), points, &x, &y)).collect();
+    format!(
+        "<figure><figcaption>{} <span class=\"unit\">over {}</span></figcaption>\
+         <div class=\"legend\">{legend}</div><svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" \
+         aria-label=\"{}\">{}{}{}{}{lines}</svg></figure>\n",
+        escape(y_label),
+        escape(x_label),
+        escape(y_label),
+        FRAME.horizontal_lines(&y),
+        FRAME.vertical_lines(&x),
+        FRAME.labels_left(&y),
+        FRAME.labels_below(&x),
+    )
+}
+
+fn line(colour: &str, points: &[(f64, f64)], x: &Axis, y: &Axis) -> String {
+    let at = |&(across, up): &(f64, f64)| format!("{:.1},{:.1}", x.at(across), y.at(up));
+    let points: Vec<String> = points.iter().map(at).collect();
+    format!("<polyline class=\"line {colour}\" points=\"{}\"/>", points.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(content: StudyContent) -> String {
+        let section = StudySection { title: "A <b>".into(), note: "n & m".into(), content };
+        study_html(&StudyPage { title: "T".into(), about: "on x".into(), sections: vec![section] })
+    }
+
+    #[test]
+    fn tables_are_escaped_and_complete() {
+        let html = page(StudyContent::Table {
+            columns: vec!["strategy".into(), "found".into()],
+            rows: vec![vec!["<i>".into(), "93.5".into()]],
+        });
+        assert!(html.contains("<h2>A &lt;b&gt;</h2>") && html.contains("n &amp; m"));
+        assert!(html.contains("<td>&lt;i&gt;</td><td class=\"n\">93.5</td>"), "{html}");
+    }
+
+    #[test]
+    fn curves_have_a_line_each_and_what_is_no_number_is_left_out() {
+        let html = page(StudyContent::Curves {
+            x_label: "evaluations".into(),
+            y_label: "accuracy, %".into(),
+            curves: vec![
+                ("random".into(), vec![(1.0, 80.0), (2.0, f64::NAN), (3.0, 90.0)]),
+                ("none".into(), Vec::new()),
+            ],
+        });
+        assert_eq!(html.matches("<polyline").count(), 2);
+        assert!(html.contains("random 90") && html.contains("none n/a"), "{html}");
+        assert!(!html.contains("NaN"));
+    }
+}
