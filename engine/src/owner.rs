@@ -74,6 +74,19 @@ impl Owner {
     }
 }
 
+impl Owner {
+    /// The cell that it is a part of.
+    pub fn cell(self) -> Option<usize> {
+        match self {
+            Self::Input { cell, .. }
+            | Self::Candidate(Candidate { cell, .. })
+            | Self::Node { cell, .. }
+            | Self::Cell { cell } => Some(cell),
+            Self::Network | Self::Stem { .. } | Self::Classifier | Self::Auxiliary => None,
+        }
+    }
+}
+
 impl fmt::Display for Owner {
     /// What the names of its nodes begin with.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

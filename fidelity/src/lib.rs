@@ -5,18 +5,21 @@ mod architectures;
 mod error;
 pub mod rank;
 mod result;
+mod scorers;
 mod settings;
 mod strategies;
 mod study;
 mod units;
+mod work;
 
 pub use error::{FidelityError, Result};
 pub use result::{
     Architecture, Comparison, Correlation, Errors, Fidelity, MethodResult, Regret, Searched,
 };
+pub use scorers::{BySeed, ScorerExperiment, ScorerResult, ScorerStudy, study_scorers};
 pub use settings::FidelitySettings;
 pub use strategies::{
-    Bounds, Contestant, Difference, Found, PredictorResult, StrategyExperiment, StrategyResult,
-    StrategyStudy, study_strategies,
+    Bounds, Contestant, Difference, Found, PredictorResult, Ranked, StrategyExperiment,
+    StrategyResult, StrategyStudy, study_strategies,
 };
 pub use study::{Experiment, study};

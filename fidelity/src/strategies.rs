@@ -1,6 +1,6 @@
 //! Strategies against each other, with a published table as the truth.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -8,7 +8,7 @@ use std::thread;
 use adwp_models::{Choices, Limit, Space};
 use adwp_search::{
     Column, Exploration, Ingredients, Point, Predictor, Problem, SearchError, StopRule,
-    StrategyEntry, StrategySettings, every_network, explore_watched, registry,
+    StrategyEntry, StrategySettings, every_architecture, explore_watched, registry,
 };
 use adwp_train::{Context, Finished, Interrupt, Quiet, RunDir, Streams};
 use rand::seq::index::sample;
@@ -137,9 +137,18 @@ pub struct Difference {
 pub struct PredictorResult {
     /// Architectures that it was fitted to, by their truth.
     pub fitted: usize,
-    /// Networks that it ranked.
-    pub ranked: usize,
-    /// Kendall's τ-b with the truth of these, the mean over the seeds.
+    /// All other architectures, as publications count them.
+    pub architectures: Ranked,
+    /// All other networks, each once: several architectures can be one network.
+    pub networks: Ranked,
+}
+
+/// How well some architectures are ranked.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Ranked {
+    /// How many.
+    pub count: usize,
+    /// Kendall's τ-b of predictions and truth, the mean over the seeds.
     pub kendall: f64,
     /// Standard deviation between seeds; `None` for one.
     pub sd: Option<f64>,
@@ -169,7 +178,9 @@ pub fn study_strategies(
         let ranking = ranking.as_ref().expect("there is a ranking where something is fitted");
         let fitted = experiment.fitted[unit / experiment.seeds];
         let seed = experiment.seed_of(unit % experiment.seeds);
-        Ok(Finished::Done(ranking.kendall(fitted, Streams::new(seed))))
+        let streams = Streams::new(seed);
+        let of = |unique| ranking.kendall(fitted, unique, streams);
+        Ok(Finished::Done([of(false), of(true)]))
     })?;
     let Finished::Done(taus) = taus else { return Ok(Finished::Interrupted) };
     Ok(Finished::Done(experiment.result(&curves, &taus, ranking.as_ref())?))
@@ -265,47 +276,54 @@ impl StrategyExperiment<'_> {
     /// The networks that predictors rank, where any is fitted.
     fn ranking(&self) -> Result<Option<Ranking>> {
         let Some(most) = self.fitted.iter().copied().max() else { return Ok(None) };
-        let networks = match every_network(self.space) {
-            Some(networks) => networks,
+        let architectures: Vec<Choices> = match every_architecture(self.space) {
+            Some(architectures) => architectures.collect(),
             None => {
                 let mut rng = Streams::new(self.seed).once("study/ranked");
                 (0..RANKED + most).map(|_| self.space.sample(&mut rng)).collect()
             }
         };
-        if networks.len() <= most + 1 {
+        let mut keys = HashSet::new();
+        let is_first = |choices| keys.insert(self.space.key(choices));
+        let firsts: Vec<bool> = architectures.iter().map(is_first).collect();
+        let networks = firsts.iter().filter(|&&first| first).count();
+        if networks <= most + 1 {
             let message = format!(
-                "study: a predictor fitted to {most} of {} networks has none to rank",
-                networks.len()
+                "study: a predictor fitted to {most} of {networks} networks has none to rank"
             );
             return Err(SearchError::Input(message).into());
         }
         let predictor = Predictor::new(self.space);
-        let points = networks.iter().map(|choices| predictor.point(choices)).collect();
+        let points = architectures.iter().map(|choices| predictor.point(choices)).collect();
         let truth = |choices: &Choices| self.truth_of(&self.space.text(choices));
-        let truth = networks.iter().map(truth).collect::<Result<_>>()?;
-        Ok(Some(Ranking { predictor, points, truth }))
+        let truth = architectures.iter().map(truth).collect::<Result<_>>()?;
+        Ok(Some(Ranking { predictor, points, truth, firsts }))
     }
 
     fn bounds(&self) -> Result<Option<Bounds>> {
-        let Some(networks) = every_network(self.space) else { return Ok(None) };
+        let Some(architectures) = every_architecture(self.space) else { return Ok(None) };
+        let mut keys = HashSet::new();
         let mut best_selected = (f64::NEG_INFINITY, f64::NAN);
         let mut best = f64::NEG_INFINITY;
-        for choices in &networks {
-            let text = self.space.text(choices);
+        for choices in architectures {
+            if !keys.insert(self.space.key(&choices)) {
+                continue;
+            }
+            let text = self.space.text(&choices);
             let (selected, truth) = (self.selection.value(&text)?, self.truth_of(&text)?);
             if selected > best_selected.0 {
                 best_selected = (selected, truth);
             }
             best = best.max(truth);
         }
-        let networks = networks.len();
+        let networks = keys.len();
         Ok(Some(Bounds { networks, best_selected: best_selected.1, best }))
     }
 
     fn result(
         &self,
         curves: &[Vec<f64>],
-        taus: &[f64],
+        taus: &[[f64; 2]],
         ranking: Option<&Ranking>,
     ) -> Result<StrategyStudy> {
         let mut rng = Streams::new(self.seed).once("study/bootstrap");
@@ -340,8 +358,12 @@ impl StrategyExperiment<'_> {
             }
         });
         let predictor = self.fitted.iter().zip(taus.chunks(self.seeds)).map(|(&fitted, taus)| {
-            let ranked = ranking.map_or(0, |ranking| ranking.points.len() - fitted);
-            PredictorResult { fitted, ranked, kendall: mean(taus), sd: sd(taus) }
+            let [all, once] = ranking.map_or([0; 2], Ranking::counts);
+            let ranked = |of: usize, count: usize| {
+                let taus: Vec<f64> = taus.iter().map(|both| both[of]).collect();
+                Ranked { count: count - fitted, kendall: mean(&taus), sd: sd(&taus) }
+            };
+            PredictorResult { fitted, architectures: ranked(0, all), networks: ranked(1, once) }
         });
         Ok(StrategyStudy {
             schema: SCHEMA,
@@ -364,25 +386,35 @@ impl StrategyStudy {
     }
 }
 
-/// Networks with their truth.
+/// Architectures with their truth.
 struct Ranking {
     predictor: Predictor,
     points: Vec<Point>,
     truth: Vec<f64>,
+    /// Which of them are no network that another one before is.
+    firsts: Vec<bool>,
 }
 
 impl Ranking {
-    /// Kendall's τ-b of the predictions for all networks but those that the predictor was fitted
-    /// to.
-    fn kendall(&self, fitted: usize, streams: Streams) -> f64 {
+    /// How many architectures and how many networks there are.
+    fn counts(&self) -> [usize; 2] {
+        [self.points.len(), self.firsts.iter().filter(|&&first| first).count()]
+    }
+
+    /// Kendall's τ-b of the predictions for all architectures, or all networks, but those that the
+    /// predictor was fitted to.
+    fn kendall(&self, fitted: usize, unique: bool, streams: Streams) -> f64 {
         let mut rng = streams.at("study/fitted", fitted, 0);
-        let chosen = sample(&mut rng, self.points.len(), fitted).into_vec();
+        let all: Vec<usize> =
+            (0..self.points.len()).filter(|&i| !unique || self.firsts[i]).collect();
+        let chosen = sample(&mut rng, all.len(), fitted).into_vec();
+        let chosen: Vec<usize> = chosen.into_iter().map(|i| all[i]).collect();
         let points: Vec<Point> = chosen.iter().map(|&i| self.points[i].clone()).collect();
         let values: Vec<f64> = chosen.iter().map(|&i| self.truth[i]).collect();
         let posterior = self.predictor.fit(&points, &values);
         let mut is_fitted = vec![false; self.points.len()];
         chosen.iter().for_each(|&i| is_fitted[i] = true);
-        let rest = || (0..self.points.len()).filter(|&i| !is_fitted[i]);
+        let rest = || all.iter().copied().filter(|&i| !is_fitted[i]);
         let predicted: Vec<f64> = rest().map(|i| posterior.at(&self.points[i]).mean).collect();
         let truth: Vec<f64> = rest().map(|i| self.truth[i]).collect();
         kendall_tau(&predicted, &truth).unwrap_or(0.0)

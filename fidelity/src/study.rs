@@ -1,9 +1,6 @@
 //! The study, from the first architecture drawn to `fidelity.json`.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use adwp_engine::Device;
 use adwp_export::{Network, RetrainData, RetrainSettings, TestResult, retrain};
@@ -17,17 +14,13 @@ use adwp_train::{
     BatchSource, Context, Finished, Progress, Reporter, RunDir, Streams, TrainError, read_text,
     store_images, write_atomic,
 };
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::architectures::Candidate;
 use crate::result::{Measured, Searched};
-use crate::units::{self, Claim, Claims, ScoreFile};
+use crate::units::{self, Claims, ScoreFile};
+use crate::work::{SeedFolder, Work, clean};
 use crate::{Fidelity, FidelitySettings, Result};
-
-/// How long a process waits before it looks again at what others do.
-const PATIENCE: Duration = Duration::from_millis(200);
 
 /// Everything that decides what a study gives.
 #[derive(Clone, Debug)]
@@ -85,23 +78,14 @@ pub fn study(experiment: &Experiment, context: &mut Context<'_>) -> Result<Finis
     let claims = Claims::of(folder.path());
     let member = claims.join(|| clean(&folder))?;
     let plan = Plan::new(experiment, folder, claims)?;
-    let mut work = Work { plan: &plan, context, has_worked: false };
-    work.measure()?.try_map(|measured| {
+    let mut work = Work::new(&plan.folder, &plan.claims, context);
+    work.until_done(|work| Pass { plan: &plan, work }.measure())?.try_map(|measured| {
         let fidelity = Fidelity::of(measured, experiment.settings, experiment.seed);
         write_atomic(&file, fidelity.to_json().as_bytes())?;
         drop(member);
         plan.claims.remove()?;
         Ok(fidelity)
     })
-}
-
-/// Removes what kills have left half written. Nobody else may be working on the study.
-fn clean(folder: &RunDir) -> Result<()> {
-    folder.remove_partial_files()?;
-    for seed in (0..).map(|k| folder.file(&format!("seed{k}"))).take_while(|seed| seed.exists()) {
-        RunDir::create(&seed)?.remove_partial_files()?;
-    }
-    Ok(())
 }
 
 /// A study, laid out.
@@ -157,33 +141,15 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// A process at work on a study.
-struct Work<'a, 'c> {
+/// A way through all that is to be done.
+struct Pass<'a, 'w, 'p, 'c> {
     plan: &'a Plan<'a>,
-    context: &'a mut Context<'c>,
-    /// Whether anything was done since the start: only then an interrupt is heard, so that the
-    /// shortest time brings a study on.
-    has_worked: bool,
+    work: &'w mut Work<'p, 'c>,
 }
 
-impl<'a> Work<'a, '_> {
-    /// Works until nothing is left to do, here or elsewhere; gives what was measured.
-    fn measure(&mut self) -> Result<Finished<Measured<'a>>> {
-        loop {
-            match self.pass()? {
-                Finished::Interrupted => return Ok(Finished::Interrupted),
-                Finished::Done(Some(measured)) => return Ok(Finished::Done(measured)),
-                // Others are at work on what is left.
-                Finished::Done(None) if self.context.interrupt.is_requested() => {
-                    return Ok(Finished::Interrupted);
-                }
-                Finished::Done(None) => thread::sleep(PATIENCE),
-            }
-        }
-    }
-
+impl<'a> Pass<'a, '_, '_, '_> {
     /// Does what is left to do and in no other hands; gives what was measured once that is all.
-    fn pass(&mut self) -> Result<Finished<Option<Measured<'a>>>> {
+    fn measure(&mut self) -> Result<Finished<Option<Measured<'a>>>> {
         let plan = self.plan;
         let count = plan.candidates.len();
         let mut scores: Vec<(&'static str, Vec<Vec<f64>>)> = Vec::new();
@@ -231,45 +197,13 @@ impl<'a> Work<'a, '_> {
                     let Finished::Done(scores) = self.scores_of_itself(&genotype)? else {
                         return Ok(Finished::Interrupted);
                     };
-                    let (seed, accuracy) = (seed.seed, test.accuracy());
+                    let (seed, accuracy) = (seed.place.seed, test.accuracy());
                     searched.push(Searched { seed, genotype, params, madds, accuracy, scores });
                 }
             }
         }
         let candidates = &plan.candidates;
         Ok(Finished::Done(is_whole.then_some(Measured { candidates, scores, retrained, searched })))
-    }
-
-    /// The result in the file of a unit, computed here where there is none; `None` while that is in
-    /// other hands. `work` gives `None` when it needs something that is.
-    fn unit<T: Serialize + DeserializeOwned>(
-        &mut self,
-        seed: &Seed,
-        name: &str,
-        work: impl FnOnce(&mut Self) -> Result<Finished<Option<T>>>,
-    ) -> Result<Finished<Option<T>>> {
-        let path = seed.folder.file(&format!("{name}.json"));
-        if let Some(result) = units::read(&path)? {
-            return Ok(Finished::Done(Some(result)));
-        }
-        let Some(_claim) = self.claim(seed, name)? else { return Ok(Finished::Done(None)) };
-        // It may have been finished in between.
-        if let Some(result) = units::read(&path)? {
-            return Ok(Finished::Done(Some(result)));
-        }
-        if self.has_worked && self.context.interrupt.is_requested() {
-            return Ok(Finished::Interrupted);
-        }
-        let finished = work(self)?;
-        if let Finished::Done(Some(result)) = &finished {
-            units::write(&path, result)?;
-            self.has_worked = true;
-        }
-        Ok(finished)
-    }
-
-    fn claim(&self, seed: &Seed, unit: &str) -> Result<Option<Claim>> {
-        self.plan.claims.take(&format!("{}/{unit}", seed.name))
     }
 
     /// The scores of the architectures, as far as they are known.
@@ -280,23 +214,25 @@ impl<'a> Work<'a, '_> {
         scorer: &mut dyn Scorer,
     ) -> Result<Finished<Vec<f64>>> {
         let candidates = &self.plan.candidates;
-        let mut scores = units::older_scores(&seed.folder.file(&format!("{}.json", entry.name)))?;
+        let mut scores =
+            units::older_scores(&seed.place.folder.file(&format!("{}.json", entry.name)))?;
         scores.truncate(candidates.len());
         let mut is_prepared = false;
         for (i, candidate) in candidates.iter().enumerate().skip(scores.len()) {
             let name = format!("{}.architecture{i:03}", entry.name);
-            let unit = self.unit(seed, &name, |work| {
+            let unit = self.work.unit(&seed.place, &name, |work| {
                 if !is_prepared {
-                    match work.prepare(seed, entry, scorer)? {
+                    match work.prepare(&seed.place, entry, scorer)? {
                         Finished::Done(true) => is_prepared = true,
                         Finished::Done(false) => return Ok(Finished::Done(None)),
                         Finished::Interrupted => return Ok(Finished::Interrupted),
                     }
                 }
                 let score = work.timed(entry.name, |work| {
-                    Ok(scorer.score(&candidate.choices, &mut work.context.within(&seed.folder))?)
+                    Ok(scorer
+                        .score(&candidate.choices, &mut work.context.within(&seed.place.folder))?)
                 })?;
-                let what = format!("seed {}: {}: architecture", seed.seed, entry.name);
+                let what = format!("seed {}: {}: architecture", seed.place.seed, entry.name);
                 work.context.reporter.aside(&what, i + 1, candidates.len());
                 score.try_map(|score| Ok(Some(ScoreFile::new(score))))
             })?;
@@ -315,7 +251,7 @@ impl<'a> Work<'a, '_> {
         let mut scores = BTreeMap::new();
         for entry in registry::SCORERS {
             let Some(mut scorer) = (entry.open)(&Ingredients::of(space)) else { continue };
-            let Finished::Done(score) = scorer.score(&choices, self.context)? else {
+            let Finished::Done(score) = scorer.score(&choices, self.work.context)? else {
                 return Ok(Finished::Interrupted);
             };
             scores.insert(entry.name.to_owned(), score);
@@ -323,31 +259,16 @@ impl<'a> Work<'a, '_> {
         Ok(Finished::Done(scores))
     }
 
-    /// Prepares a scorer; `false` while others prepare it.
-    fn prepare(
-        &mut self,
-        seed: &Seed,
-        entry: &'static ScorerEntry,
-        scorer: &mut dyn Scorer,
-    ) -> Result<Finished<bool>> {
-        let Some(folder) = entry.prepared_in else { return Ok(Finished::Done(true)) };
-        let Some(_claim) = self.claim(seed, folder)? else { return Ok(Finished::Done(false)) };
-        let run = seed.run(folder)?;
-        let prepared =
-            self.timed(folder, |work| Ok(scorer.prepare(&mut work.context.within(&run))?))?;
-        prepared.try_map(|()| Ok(true))
-    }
-
     /// Searches from where the HyperNetwork is trained.
     fn search(&mut self, seed: &Seed) -> Result<Finished<Option<Genotype>>> {
         let Experiment { search, space, limits, .. } = self.plan.experiment;
-        let found = self.unit(seed, "genotype", |work| {
-            let trained = seed.checkpoint("hypernetwork", "search");
-            let Some(claim) = work.claim(seed, "hypernetwork")? else {
+        let found = self.work.unit(&seed.place, "genotype", |work| {
+            let trained = seed.place.checkpoint("hypernetwork", "search");
+            let Some(claim) = work.claim(&seed.place, "hypernetwork")? else {
                 return Ok(Finished::Done(None));
             };
             if !trained.exists() {
-                let run = seed.run("hypernetwork")?;
+                let run = seed.place.run("hypernetwork")?;
                 let mut context = work.context.within(&run);
                 let weights = train_hypernetwork(search, space, &seed.data, &mut context)?;
                 if weights.done().is_none() {
@@ -355,7 +276,7 @@ impl<'a> Work<'a, '_> {
                 }
             }
             drop(claim);
-            let run = seed.run("search")?;
+            let run = seed.place.run("search")?;
             let found = work.timed("search", |work| {
                 let mut context = work.context.within(&run);
                 Ok(search_from(&trained, search, space, limits, &seed.data, &mut context)?)
@@ -363,7 +284,7 @@ impl<'a> Work<'a, '_> {
             found.try_map(|genotype| Ok(Some(genotype)))
         })?;
         if let Finished::Done(Some(_)) = found {
-            units::remove(&seed.checkpoint("search", "search"))?;
+            units::remove(&seed.place.checkpoint("search", "search"))?;
         }
         Ok(found)
     }
@@ -378,7 +299,7 @@ impl<'a> Work<'a, '_> {
         genotype: Genotype,
     ) -> Result<Finished<Option<TestResult>>> {
         let experiment = self.plan.experiment;
-        let test = self.unit(seed, name, |work| {
+        let test = self.work.unit(&seed.place, name, |work| {
             let network = Network {
                 name: None,
                 blueprint: Blueprint::Cells { genotype, skeleton: experiment.skeleton },
@@ -391,7 +312,7 @@ impl<'a> Work<'a, '_> {
                 evaluate_every: experiment.retrain.epochs,
                 ..experiment.retrain.clone()
             };
-            let run = seed.run(name)?;
+            let run = seed.place.run(name)?;
             let trained = work.timed("retrain", |work| {
                 let mut context = work.context.within(&run);
                 let mut reporter = ProgressAlone(context.reporter);
@@ -402,24 +323,15 @@ impl<'a> Work<'a, '_> {
                 let accuracy = 100.0 * trained.test.accuracy();
                 work.context.reporter.message(&format!(
                     "fidelity: seed {}: {what}: test accuracy {accuracy:.2}%",
-                    seed.seed
+                    seed.place.seed
                 ));
                 Ok(Some(trained.test))
             })
         })?;
         if let Finished::Done(Some(_)) = test {
-            units::remove(&seed.checkpoint(name, "retrain"))?;
+            units::remove(&seed.place.checkpoint(name, "retrain"))?;
         }
         Ok(test)
-    }
-
-    /// Adds the time that something takes to that of its kind.
-    fn timed<T>(&mut self, kind: &str, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        let start = Instant::now();
-        let result = work(self);
-        let Plan { folder, claims, .. } = self.plan;
-        units::add_time(&folder.file("times.json"), claims, kind, start.elapsed().as_secs_f64())?;
-        result
     }
 }
 
@@ -446,10 +358,7 @@ impl Reporter for ProgressAlone<'_> {
 
 /// What one seed works on, and where.
 struct Seed {
-    seed: u64,
-    /// Name of its folder.
-    name: String,
-    folder: RunDir,
+    place: SeedFolder,
     data: Data,
     retraining: RetrainData,
 }
@@ -463,25 +372,10 @@ impl Seed {
         let (mut train, mut test) = (train.clone(), test.clone());
         // Once for all retrainings.
         store_images(&mut [&mut train, &mut test], device)?;
-        let name = format!("seed{k}");
         Ok(Self {
-            seed,
-            folder: RunDir::create(&folder.file(&name))?,
-            name,
+            place: SeedFolder::new(k, seed, folder)?,
             data: Data::new(*skeleton, search_images, *train_share, streams, device)?,
             retraining: RetrainData { train, test, streams, device: device.clone() },
         })
-    }
-
-    /// The folder of a phase, for whoever has claimed it.
-    fn run(&self, phase: &str) -> Result<RunDir> {
-        let run = RunDir::create(&self.folder.file(phase))?;
-        run.remove_partial_files()?;
-        Ok(run)
-    }
-
-    /// The checkpoint of a phase in its folder.
-    fn checkpoint(&self, folder: &str, phase: &str) -> PathBuf {
-        self.folder.file(&format!("{folder}/checkpoints/{phase}.safetensors"))
     }
 }

@@ -34,6 +34,26 @@ impl ScoreFile {
     }
 }
 
+/// The scores of some architectures that follow each other.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BlockFile {
+    schema: BlockSchema,
+    pub(crate) scores: Vec<f64>,
+}
+
+#[derive(Serialize, Deserialize)]
+enum BlockSchema {
+    #[serde(rename = "adwp/score-block/1")]
+    First,
+}
+
+impl BlockFile {
+    pub(crate) fn new(scores: Vec<f64>) -> Self {
+        Self { schema: BlockSchema::First, scores }
+    }
+}
+
 /// The scores of the first architectures, as older studies have them.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

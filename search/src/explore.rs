@@ -93,10 +93,9 @@ pub fn explore_watched(
 /// Looks at a strategy and the trials that it was told.
 pub type Watch<'a> = dyn FnMut(&dyn Strategy, &[Trial]) + 'a;
 
-/// Every network of a space once, in order; `None` where there are too many.
-pub fn every_network(space: &dyn Space) -> Option<Vec<Choices>> {
-    let mut keys = HashSet::new();
-    Some(every(space.decisions())?.filter(|choices| keys.insert(space.key(choices))).collect())
+/// Every architecture of a space, in order; `None` where there are too many.
+pub fn every_architecture(space: &dyn Space) -> Option<impl Iterator<Item = Choices>> {
+    every(space.decisions())
 }
 
 fn drive(

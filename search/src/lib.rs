@@ -23,7 +23,7 @@ mod trials;
 
 pub use error::{Result, SearchError};
 pub use explore::{
-    Exploration, Explored, StopRule, TRIALS, Watch, every_network, explore, explore_watched,
+    Exploration, Explored, StopRule, TRIALS, Watch, every_architecture, explore, explore_watched,
 };
 pub use one_shot::{SharedWeights, train_one_shot};
 pub use predictor::{Point, Posterior, Prediction, Predictor};

@@ -1,7 +1,7 @@
 //! The scorers and strategies there are, by name.
 
 use crate::scorer::{Ingredients, Scorer, ScorerEntry};
-use crate::scorers::{latency, naswot, predicted, shared, size, table, training};
+use crate::scorers::{latency, naswot, predicted, shared, size, spectrum, table, training, zico};
 use crate::strategies::{evolution, local, prednas, random};
 use crate::strategy::StrategyEntry;
 use crate::{Result, SearchError};
@@ -16,6 +16,9 @@ pub const SCORERS: &[ScorerEntry] = &[
     predicted::AS_DRAWN,
     shared::ENTRY,
     naswot::ENTRY,
+    zico::ENTRY,
+    spectrum::EXPRESSIVITY,
+    spectrum::PROGRESSIVITY,
     size::PARAMS,
     size::MADDS,
     latency::ENTRY,

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use adwp_base::{Failure, Result, output};
-use adwp_fidelity::{Contestant, Found, StrategyExperiment, StrategyStudy, study_strategies};
+use adwp_fidelity::{
+    Contestant, Found, Ranked, StrategyExperiment, StrategyStudy, study_strategies,
+};
 use adwp_lut::Networks;
 use adwp_models::space::find;
 use adwp_report::{StudyContent, StudyPage, StudySection, study_html};
@@ -193,12 +195,16 @@ fn text(study: &StrategyStudy) -> String {
 }
 
 fn predictor_rows(study: &StrategyStudy) -> (Vec<String>, Vec<Vec<String>>) {
-    let columns = ["predictor fitted to", "Kendall τ", "networks ranked"];
+    let columns =
+        ["predictor fitted to", "τ over all other architectures", "τ over all other networks"];
     let rows = study.predictor.iter().map(|result| {
+        let of = |ranked: &Ranked| {
+            format!("{:.3}{} (n = {})", ranked.kendall, plus_minus(ranked.sd), ranked.count)
+        };
         vec![
             format!("{} architectures", result.fitted),
-            format!("{:.3}{}", result.kendall, plus_minus(result.sd)),
-            result.ranked.to_string(),
+            of(&result.architectures),
+            of(&result.networks),
         ]
     });
     (columns.map(str::to_owned).to_vec(), rows.collect())

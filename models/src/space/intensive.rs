@@ -468,7 +468,7 @@ mod tests {
     #[test]
     fn features_count_operations_and_inputs() {
         let space = intensive();
-        features::check(&space);
+        features::check(&space, 16 * 5 + 4 * 9 + 2 * 9);
         let choices = space.sample(&mut ChaCha8Rng::seed_from_u64(5));
         let values = features::features(&space, &choices);
         let groups: Vec<usize> = space.features().groups().collect();

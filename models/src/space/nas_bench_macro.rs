@@ -335,7 +335,7 @@ mod tests {
     #[test]
     fn features_are_alike_for_networks_that_are_alike() {
         let space = published();
-        features::check(&space);
+        features::check(&space, 52);
         let groups: Vec<usize> = space.features().groups().collect();
         assert_eq!(groups, [24, 9, 9 + 2 * (1 + 2 + 2)]);
         let all: HashSet<String> = all()
