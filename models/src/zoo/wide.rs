@@ -83,9 +83,7 @@ impl WideOperation {
         stride: usize,
     ) -> Result<NodeId, ModelError> {
         let separable = |b: &mut Builder, kernel: usize, dilation: usize| {
-            let depthwise = Depthwise { kernel, stride, dilation };
-            let x = b.separable(name, "1", x, depthwise, Weights::Own)?;
-            b.separable(name, "2", x, Depthwise { stride: 1, ..depthwise }, Weights::Own)
+            b.separable_twice(name, x, Depthwise { kernel, stride, dilation }, Weights::Own)
         };
         let pool = |b: &mut Builder, op: fn(Pool) -> Op, kernel: usize| {
             b.graph.add(name, op(Pool { kernel, stride, padding: (kernel - 1) / 2 }), &[x])
@@ -109,13 +107,7 @@ impl WideOperation {
                 )?;
                 b.batch_norm(&format!("{name}/bn"), y)?
             }
-            Self::Conv1x1 => {
-                let (x, strided) =
-                    (b.relu(x)?, Conv2d { stride: [stride; 2], ..Conv2d::default() });
-                let x =
-                    b.conv(&format!("{name}/conv"), x, b.channels(x), 1, strided, Weights::Own)?;
-                b.batch_norm(&format!("{name}/bn"), x)?
-            }
+            Self::Conv1x1 => b.relu_conv_norm(name, x, b.channels(x), 1, stride, Weights::Own)?,
             Self::Bottleneck3x3 => bottleneck(b, name, x, |b, x| {
                 let strided = Conv2d { stride: [stride; 2], padding: [1; 2], ..Conv2d::default() };
                 b.conv(&format!("{name}/conv"), x, b.channels(x), 3, strided, Weights::Own)
