@@ -27,7 +27,6 @@ pub(crate) fn run<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Ended {
     end(adwp().args(args))
 }
 
-/// Runs a command to its end.
 pub(crate) fn end(command: &mut Command) -> Ended {
     let Output { status, stdout, stderr } = command.output().expect("the program starts");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("the program writes UTF-8");
@@ -95,7 +94,6 @@ impl Ended {
     }
 }
 
-/// A path as an argument.
 pub(crate) fn text(path: &Path) -> &str {
     path.to_str().expect("paths of these tests are UTF-8")
 }

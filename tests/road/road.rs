@@ -2,12 +2,10 @@
 
 use std::fs;
 
-use serde_json::Value;
-use tempfile::tempdir;
-
 use crate::folder::{RESULTS, assert_same_results, contents, json, metrics, times};
 use crate::program::{run, text};
-use crate::reference::{PICTURE, SETTINGS, copy_of_run, reference};
+use crate::reference::{PICTURE, SETTINGS, copy_of_run, fresh, reference};
+use serde_json::Value;
 
 #[test]
 fn a_run_prints_its_table_and_leaves_every_file() {
@@ -224,8 +222,7 @@ fn a_finished_run_is_neither_repeated_nor_changed() {
 
 #[test]
 fn steps_alone_give_what_a_run_gives() {
-    let holder = tempdir().unwrap();
-    let folder = holder.path().join("run");
+    let (_holder, folder) = fresh();
     let early = run(["search", "--config", SETTINGS, "--run", text(&folder)])
         .refuses(&["space.json", "adwp space --run"]);
     assert!(early.stderr.contains(text(&folder)));
