@@ -10,6 +10,7 @@ use crate::folder::{contents, json};
 use crate::program::{run, text};
 use crate::recipe::{train_twice, transfer, write_images};
 use crate::reference::{PICTURE, SETTINGS, copy_of_run, fresh, reference};
+use crate::zoo::cost;
 
 /// The command that trains an architecture, for an epoch.
 fn retrain<'a>(what: &'a str, more: &[&'a str]) -> Vec<&'a str> {
@@ -30,8 +31,7 @@ fn trained(what: &str, name: &str, more: &[&str], judge: impl Fn(&Path, &Value, 
     let model = folder.join("model.onnx");
     let evaluated = run(["eval", text(&model), "--dataset", "sample", "--json"]).succeeds();
     assert!(evaluated.stdout.contains(&report["test_correct"].to_string()), "{evaluated:?}");
-    let counted = run(["cost", text(&model), "--json"]).succeeds().json();
-    assert_eq!(counted["madds"], report["madds"], "{what}");
+    assert_eq!(cost(text(&model), &[])["madds"], report["madds"], "{what}");
     let html = fs::read_to_string(folder.join("report.html")).unwrap();
     assert!(html.contains(&format!("{name} · ")), "{what}: the page does not name it");
     let file = fs::read(&model).unwrap();
@@ -61,11 +61,8 @@ fn a_network_that_is_no_stack_of_cells_is_retrained() {
                 file.contains("adwp.network") && file.contains("{\"handmade\":\"mobilenet_v2\"}")
             );
             assert!(!file.contains("adwp.genotype"));
-            let sizes = ["--image", "1x32x32", "--classes", "10", "--json"];
-            let counted =
-                run(["cost", text(&folder.join("architecture.json"))].into_iter().chain(sizes))
-                    .succeeds()
-                    .json();
+            let sizes = ["--image", "1x32x32", "--classes", "10"];
+            let counted = cost(text(&folder.join("architecture.json")), &sizes);
             assert_eq!(
                 (&counted["params"], &counted["madds"]),
                 (&report["params"], &report["madds"])
@@ -116,15 +113,14 @@ fn sizes_are_the_published_ones_unless_something_else_is_said() {
         .unwrap()
         .parse()
         .unwrap();
-    let cost = |channels: u64| {
+    let fits = |channels: u64| {
         let channels = channels.to_string();
         let sizes =
             ["--cells", "3", "--image", "1x28x28", "--classes", "10", "--channels", &channels];
-        let cost =
-            run(["cost", "zoo:darts-v2", "--json"].into_iter().chain(sizes)).succeeds().json();
+        let cost = cost("zoo:darts-v2", &sizes);
         cost["params"].as_u64().unwrap() <= 20_000 && cost["madds"].as_u64().unwrap() <= 4_000_000
     };
-    assert!(cost(channels) && !cost(channels + 1), "{channels}");
+    assert!(fits(channels) && !fits(channels + 1), "{channels}");
     // What a file holds has its own number of cells.
     let genotype = reference().folder.join("genotype.json");
     assert!(stopped(text(&genotype), &[]).contains("3 cells with "));

@@ -20,7 +20,7 @@ fn listed() -> Vec<Value> {
 }
 
 /// What `cost` says of a network.
-fn cost(what: &str, flags: &[&str]) -> Value {
+pub(crate) fn cost(what: &str, flags: &[&str]) -> Value {
     run(["cost", what, "--json"].iter().chain(flags)).succeeds().json()
 }
 
