@@ -65,7 +65,6 @@ pub(crate) struct Subject<'a> {
 /// Seconds that the runs of a sample on a GPU take together: long against what waiting for it
 /// costs.
 const BURST: f64 = 0.1;
-/// Most of them.
 const MOST_RUNS: f64 = 1000.0;
 
 impl<'a> Subject<'a> {

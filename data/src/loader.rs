@@ -334,7 +334,6 @@ impl Shared {
         }
     }
 
-    /// Prepares one batch.
     fn make(&self, index: usize, pool: &ThreadPool) -> Result<Batch, Halt> {
         let start = index * self.batch_size;
         let indices =

@@ -16,7 +16,6 @@ pub(crate) enum Weights {
     Own,
     /// Each is predicted by a generating block of its own from one architecture probability.
     Generated {
-        /// The probabilities.
         probabilities: NodeId,
         /// Which of them, read flat.
         index: usize,

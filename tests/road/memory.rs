@@ -6,7 +6,6 @@ use crate::folder::{delete, json, metrics};
 use crate::program::{run, text};
 use crate::reference::{SETTINGS, copy_of_run, fresh, reference};
 
-/// Phases that train.
 const TRAINING: [&str; 3] = ["space", "search", "retrain"];
 
 #[test]

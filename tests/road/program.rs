@@ -6,7 +6,6 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-/// How the program ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
     command: String,
@@ -22,7 +21,6 @@ pub(crate) fn adwp() -> Command {
     command
 }
 
-/// Runs the program to its end.
 pub(crate) fn run<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Ended {
     end(adwp().args(args))
 }
@@ -87,7 +85,6 @@ impl Ended {
         ended
     }
 
-    /// What it printed, as JSON.
     #[track_caller]
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e}\n{}", self.story()))

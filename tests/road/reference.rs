@@ -13,7 +13,6 @@ use crate::program::{Ended, run, text};
 pub(crate) const SETTINGS: &str =
     concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/road/settings.toml");
 
-/// A picture to classify.
 pub(crate) const PICTURE: &str =
     concat!(env!("CARGO_MANIFEST_DIR"), "/../data/tests/fixtures/rgb.jpg");
 

@@ -37,7 +37,6 @@ pub(super) fn clamp(index: i64, len: usize) -> usize {
     from_front.clamp(0, len) as usize
 }
 
-/// The shape that `a` and `b` broadcast to.
 pub(super) fn broadcast(a: &[usize], b: &[usize]) -> Result<Shape, String> {
     let rank = a.len().max(b.len());
     let size = |shape: &[usize], dim: usize| {

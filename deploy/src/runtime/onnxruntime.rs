@@ -229,7 +229,6 @@ pub(super) fn profile(
     Ok(RunProfile { runs: runs.len(), run_ms: interquartile_mean(runs), nodes })
 }
 
-/// Most runs of a profile.
 const MOST_PROFILED: usize = 500;
 
 /// One thing that ONNX Runtime has timed; the form is that of Chrome's trace viewer.

@@ -219,7 +219,6 @@ pub(crate) fn classifier(batch: i64) -> Builder {
     model
 }
 
-/// Parameters of [`classifier`].
 pub(crate) const CLASSIFIER_PARAMS: u64 = 162 + 12 + 54 + 48 + 72 + 92;
 /// Multiply-adds of [`classifier`].
 pub(crate) const CLASSIFIER_MADDS: u64 = 64 * 162 + 16 * 54 + 16 * 48 + 16 * 72 + 88;

@@ -141,7 +141,6 @@ impl Moments {
     }
 }
 
-/// The moments of all planes of x.
 pub(crate) fn moments_of_planes(x: Values<'_>, moments: &mut [PlaneMoments]) {
     debug_assert!(x.is_plain(), "a normalisation reads a tensor itself");
     moments

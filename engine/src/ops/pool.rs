@@ -36,7 +36,6 @@ pub(super) fn each_plane(
     });
 }
 
-/// Maximum of each window.
 pub(crate) fn max_forward(
     window: &Window,
     x: Values<'_>,
@@ -117,7 +116,6 @@ fn inverse_counts(window: &Window) -> Vec<f32> {
         .collect()
 }
 
-/// Mean of each window.
 pub(crate) fn avg_forward(
     window: &Window,
     x: Values<'_>,

@@ -138,7 +138,6 @@ pub(crate) fn sums2<S: Simd, const N: usize>(
     sums[0].map(|sum| simd.sum(sum))
 }
 
-/// An instruction set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum InstructionSet {
     /// What the compiler makes of plain arrays for the whole architecture.

@@ -25,7 +25,6 @@ fn phase<'a>(section: &'a str, name: &str) -> &'a str {
     rest.split("<h3>").next().unwrap()
 }
 
-/// The figure of a chart.
 fn figure<'a>(part: &'a str, title: &str) -> &'a str {
     let rest = part
         .split(&format!("<figcaption>{title}"))

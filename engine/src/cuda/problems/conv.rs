@@ -238,7 +238,6 @@ impl Problem for ConvBackwardWeight {
     }
 }
 
-/// The gradient of the bias.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct ConvBackwardBias {
     pub(crate) sizes: ConvSizes,
