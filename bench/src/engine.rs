@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use adwp_engine::optim::{Adam, Sgd, clip_gradient_norm, gradients};
+use adwp_engine::optim::{Adam, Optimizer, Sgd, clip_gradient_norm, gradients};
 use adwp_engine::{Device, Executor, NodeId, Program, StepTime, Variables, cuda};
 use serde::{Deserialize, Serialize};
 
@@ -43,10 +43,11 @@ pub(crate) struct Planned {
     pub(crate) moved: usize,
 }
 
-enum Optimizer {
-    None,
-    Sgd { sgd: Sgd, clip: f32, rate: f32 },
-    Adam { adam: Adam, rate: f32 },
+/// What changes the parameters after a run.
+struct Learner {
+    optimizer: Box<dyn Optimizer>,
+    clip: Option<f32>,
+    rate: f32,
 }
 
 /// A network compiled, with its values and its optimiser.
@@ -55,7 +56,7 @@ pub(crate) struct Subject<'a> {
     feeds: Vec<(NodeId, &'a [f32])>,
     variables: Variables,
     executor: Executor,
-    optimizer: Optimizer,
+    learner: Option<Learner>,
     device: &'a Device,
     /// Of a sample on a GPU.
     runs: usize,
@@ -64,7 +65,6 @@ pub(crate) struct Subject<'a> {
 /// Seconds that the runs of a sample on a GPU take together: long against what waiting for it
 /// costs.
 const BURST: f64 = 0.1;
-/// Most of them.
 const MOST_RUNS: f64 = 1000.0;
 
 impl<'a> Subject<'a> {
@@ -72,13 +72,15 @@ impl<'a> Subject<'a> {
     pub(crate) fn new(network: &'a Network, device: &'a Device) -> Result<Self> {
         let program =
             Program::training(&network.graph, network.loss, &[network.output], &network.trainable)?;
-        let optimizer = match network.update {
-            Update::None => Optimizer::None,
+        let learner = match network.update {
+            Update::None => None,
             Update::Sgd { clip, rate, momentum, weight_decay } => {
-                Optimizer::Sgd { sgd: Sgd::new(momentum, weight_decay), clip, rate }
+                let optimizer = Box::new(Sgd::new(momentum, weight_decay));
+                Some(Learner { optimizer, clip: Some(clip), rate })
             }
             Update::Adam { rate, betas, weight_decay } => {
-                Optimizer::Adam { adam: Adam::new(betas, weight_decay), rate }
+                let optimizer = Box::new(Adam::new(betas, weight_decay));
+                Some(Learner { optimizer, clip: None, rate })
             }
         };
         Ok(Self {
@@ -86,7 +88,7 @@ impl<'a> Subject<'a> {
             feeds: network.feeds.iter().map(|(id, values)| (*id, &values[..])).collect(),
             variables: network.variables()?,
             executor: Executor::new(program, device)?,
-            optimizer,
+            learner,
             device,
             runs: 1,
         })
@@ -139,7 +141,7 @@ impl<'a> Subject<'a> {
         let samples = match self.device {
             // The first runs of an operator are shorter than what the machine takes to settle; a
             // step's first run was warm-up enough.
-            Device::Cpu(_) if matches!(self.optimizer, Optimizer::None) => 2,
+            Device::Cpu(_) if self.learner.is_none() => 2,
             Device::Cpu(_) => 0,
             Device::Cuda(_) => 3,
         };
@@ -178,29 +180,22 @@ impl<'a> Subject<'a> {
             steps.map(|step| step.time.as_secs_f64()).sum::<f64>()
         };
         let (forward, backward) = (of(false), of(true));
-        let (update, total) = match self.optimizer {
+        let (update, total) = match self.learner {
             // An operator is its own steps alone, without those that give it a loss.
-            Optimizer::None => (None, forward + backward),
-            Optimizer::Sgd { .. } | Optimizer::Adam { .. } => (Some(whole - ran), whole),
+            None => (None, forward + backward),
+            Some(_) => (Some(whole - ran), whole),
         };
         Ok((Sample { forward: Some(forward), backward: Some(backward), update, total }, steps))
     }
 
     fn update(&mut self) -> Result<()> {
-        let Self { network, variables, executor, optimizer, device, .. } = self;
-        match optimizer {
-            Optimizer::None => {}
-            Optimizer::Sgd { sgd, clip, rate } => {
-                let mut gradients = gradients(executor, variables, &network.trainable)?;
-                clip_gradient_norm(&mut gradients, *clip, device)?;
-                sgd.step(variables, &gradients, *rate, device)?;
-            }
-            Optimizer::Adam { adam, rate } => {
-                let gradients = gradients(executor, variables, &network.trainable)?;
-                adam.step(variables, &gradients, *rate, device)?;
-            }
+        let Self { network, variables, executor, learner, device, .. } = self;
+        let Some(Learner { optimizer, clip, rate }) = learner else { return Ok(()) };
+        let mut gradients = gradients(executor, variables, &network.trainable)?;
+        if let Some(clip) = *clip {
+            clip_gradient_norm(&mut gradients, clip, device)?;
         }
-        Ok(())
+        Ok(optimizer.step(variables, &gradients, *rate, device)?)
     }
 }
 

@@ -47,7 +47,6 @@ struct ValueEntry {
     shape: Vec<usize>,
 }
 
-/// Writes a network and its values into a folder.
 pub(crate) fn write(network: &Network, variables: &Variables, folder: &Path) -> Result<()> {
     let path = folder.join(VALUES);
     let cannot = format!("cannot write {}", path.display());

@@ -104,7 +104,6 @@ pub(crate) struct Processor {
 }
 
 impl Processor {
-    /// Measures with that many threads.
     fn measure(threads: usize) -> Result<Self> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
         let pool = pool.context(format_args!("cannot start {threads} threads"))?;
@@ -128,7 +127,6 @@ impl Processor {
 
 #[cfg(test)]
 impl Processor {
-    /// One for tests.
     pub(crate) fn example() -> Self {
         Self {
             processor: None,

@@ -69,7 +69,6 @@ pub(crate) struct Times {
 }
 
 impl Times {
-    /// For cases of these names.
     pub(crate) fn new<'a>(
         names: impl IntoIterator<Item = &'a str>,
         pytorch: bool,
@@ -125,7 +124,6 @@ impl Times {
         (above, head)
     }
 
-    /// One case.
     pub(crate) fn row(&self, row: &Row) -> String {
         let width = self.name_width;
         let engine = if self.gpu { gpu_columns(row) } else { cpu_columns(row) };

@@ -120,7 +120,7 @@ impl Layout {
         let bytes = fs::read(&path).map_err(|e| DataError::io(&path, "read the file", e))?;
         let size = self.record();
         if bytes.is_empty() {
-            return Err(DataError::EmptyFile { path });
+            return Err(DataError::EmptyFile(path));
         }
         if !bytes.len().is_multiple_of(size) {
             return Err(DataError::PartialRecord {

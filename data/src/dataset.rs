@@ -94,7 +94,7 @@ impl Dataset {
         source: Pixels,
     ) -> Result<Self, DataError> {
         if shape.values() == 0 {
-            return Err(DataError::Shape { shape });
+            return Err(DataError::Shape(shape));
         }
         if let Some(at) = labels.iter().position(|&label| label as usize >= classes.len()) {
             let detail = format!(

@@ -39,7 +39,7 @@ pub fn decode_image_framed(
 ) -> Result<Vec<u8>, DataError> {
     let size = shape.channels.checked_mul(shape.height).and_then(|n| n.checked_mul(shape.width));
     let mut out =
-        vec![0; size.filter(|&n| n as u64 <= MOST_PIXELS).ok_or(DataError::Shape { shape })?];
+        vec![0; size.filter(|&n| n as u64 <= MOST_PIXELS).ok_or(DataError::Shape(shape))?];
     decode_into(path, shape, framing, &mut out)?;
     Ok(out)
 }
@@ -58,7 +58,7 @@ pub(crate) fn decode_into(
 /// Decodes a whole file to the channels of `shape`.
 pub(crate) fn decode_for(path: &Path, shape: ImageShape) -> Result<Picture, DataError> {
     if !matches!(shape.channels, 1 | 3) || shape.values() == 0 {
-        return Err(DataError::Shape { shape });
+        return Err(DataError::Shape(shape));
     }
     let picture = decode(path)?;
     Ok(if shape.channels == 1 { to_gray(&picture) } else { picture })

@@ -12,20 +12,14 @@ use crate::shape::ImageShape;
 #[non_exhaustive]
 pub enum DataError {
     /// The text is not the name of a data set.
-    #[error("unknown data set `{name}`")]
-    UnknownKind {
-        /// What was given.
-        name: String,
-    },
+    #[error("unknown data set `{0}`")]
+    UnknownKind(String),
     /// The program was built without the feature `sample` of this crate.
     #[error("the sample images are not part of this program")]
     NoSample,
     /// No folder was given for a kind that is read from one.
-    #[error("{kind} is read from a folder, and none was given")]
-    NoFolderGiven {
-        /// The data set asked for.
-        kind: DatasetKind,
-    },
+    #[error("{0} is read from a folder, and none was given")]
+    NoFolderGiven(DatasetKind),
     /// The folder does not exist.
     #[error("{}: no such folder", path.display())]
     MissingFolder {
@@ -35,11 +29,8 @@ pub enum DataError {
         advice: String,
     },
     /// The path exists but is no folder.
-    #[error("{}: not a folder", path.display())]
-    NotAFolder {
-        /// The path asked for.
-        path: PathBuf,
-    },
+    #[error("{}: not a folder", .0.display())]
+    NotAFolder(PathBuf),
     /// The folder has nothing in it.
     #[error("{}: the folder is empty", path.display())]
     EmptyFolder {
@@ -69,11 +60,8 @@ pub enum DataError {
         source: io::Error,
     },
     /// A file of a data set without content.
-    #[error("{}: the file is empty", path.display())]
-    EmptyFile {
-        /// Path of the file, as it was opened.
-        path: PathBuf,
-    },
+    #[error("{}: the file is empty", .0.display())]
+    EmptyFile(PathBuf),
     /// A CIFAR file that does not consist of whole records.
     #[error("{}: {actual} bytes are not a whole number of records of {record} bytes: {} records \
              and {} bytes", path.display(), actual / record, actual % record)]
@@ -203,23 +191,14 @@ pub enum DataError {
         limit: u64,
     },
     /// A folder without class folders.
-    #[error("{}: no class folder in it", path.display())]
-    NoClasses {
-        /// The folder.
-        path: PathBuf,
-    },
+    #[error("{}: no class folder in it", .0.display())]
+    NoClasses(PathBuf),
     /// A class folder without images.
-    #[error("{}: the class folder has no image", path.display())]
-    EmptyClass {
-        /// The class folder.
-        path: PathBuf,
-    },
+    #[error("{}: the class folder has no image", .0.display())]
+    EmptyClass(PathBuf),
     /// A class folder whose name is no text.
-    #[error("{}: the name of the class folder is not valid UTF-8", path.display())]
-    ClassNameNotText {
-        /// The class folder.
-        path: PathBuf,
-    },
+    #[error("{}: the name of the class folder is not valid UTF-8", .0.display())]
+    ClassNameNotText(PathBuf),
     /// Training and test folder have different classes.
     #[error(
         "{} and {} have different classes: {}",
@@ -248,11 +227,8 @@ pub enum DataError {
         allowed: String,
     },
     /// Image shape with other channels than one (gray) or three (colour), or without pixels.
-    #[error("images cannot be decoded to the shape {shape}")]
-    Shape {
-        /// The shape asked for.
-        shape: ImageShape,
-    },
+    #[error("images cannot be decoded to the shape {0}")]
+    Shape(ImageShape),
     /// Parts of a data set in memory that do not fit together.
     #[error("data set `{name}`: {detail}")]
     Inconsistent {
@@ -280,29 +256,17 @@ pub enum DataError {
         actual: usize,
     },
     /// Normalisation constants that cannot be used.
-    #[error("normalization: {detail}")]
-    Normalization {
-        /// What is wrong.
-        detail: String,
-    },
-    /// An augmentation that cannot be done.
-    #[error("augmentation: {detail}")]
-    Augmentation {
-        /// Setting and value, or what the images are.
-        detail: String,
-    },
-    /// A loader setting that makes no sense.
-    #[error("loader: {detail}")]
-    Loader {
-        /// Setting and value.
-        detail: String,
-    },
-    /// A subset or split that cannot be made.
-    #[error("{detail}")]
-    Selection {
-        /// What was asked for and what there is.
-        detail: String,
-    },
+    #[error("normalization: {0}")]
+    Normalization(String),
+    /// An augmentation that cannot be done: setting and value, or what the images are.
+    #[error("augmentation: {0}")]
+    Augmentation(String),
+    /// A loader setting that makes no sense, and its value.
+    #[error("loader: {0}")]
+    Loader(String),
+    /// A subset or split that cannot be made: what was asked for and what there is.
+    #[error("{0}")]
+    Selection(String),
     /// A loader thread failed in an unforeseen way.
     #[error("batch {batch}: the loader failed unexpectedly: {message}")]
     LoaderFailed {
@@ -333,7 +297,7 @@ impl DataError {
             Self::NoSample => {
                 "`adwp` has them; this program takes another data set, with its folder"
             }
-            Self::NoFolderGiven { kind } => return Some(how_to_get(*kind)),
+            Self::NoFolderGiven(kind) => return Some(how_to_get(*kind)),
             Self::MissingFolder { advice, .. }
             | Self::EmptyFolder { advice, .. }
             | Self::MissingFile { advice, .. } => {

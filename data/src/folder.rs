@@ -70,7 +70,7 @@ pub(crate) fn load(dir: &Path, size: usize) -> Result<(Dataset, Dataset), DataEr
         return Err(problem);
     }
     let (Some(train), Some(test)) = (train, test) else {
-        return Err(DataError::NoClasses { path: dir.to_owned() });
+        return Err(DataError::NoClasses(dir.to_owned()));
     };
     Ok((
         train.into_dataset("image-folder train", size, Framing::Cover)?,
@@ -105,14 +105,14 @@ fn list(root: PathBuf, problems: &mut Vec<DataError>) -> Option<Listing> {
         }
     };
     if folders.is_empty() {
-        problems.push(DataError::NoClasses { path: root });
+        problems.push(DataError::NoClasses(root));
         return None;
     }
     let (mut classes, mut files) = (Vec::new(), Vec::new());
     for folder in folders {
         let path = root.join(&folder);
         let Some(class) = folder.to_str() else {
-            problems.push(DataError::ClassNameNotText { path });
+            problems.push(DataError::ClassNameNotText(path));
             continue;
         };
         match entries(&path) {
@@ -127,7 +127,7 @@ fn list(root: PathBuf, problems: &mut Vec<DataError>) -> Option<Listing> {
                 images.sort_unstable();
                 ignored += all - images.len() + entries.folders.len();
                 if images.is_empty() {
-                    problems.push(DataError::EmptyClass { path });
+                    problems.push(DataError::EmptyClass(path));
                 }
                 files.push(images);
             }

@@ -128,8 +128,8 @@ impl Loader {
     pub fn new(config: LoaderConfig) -> Result<Self, DataError> {
         let threads = if config.pixels { config.threads.max(1) } else { 1 };
         let shared = Arc::new(Shared::new(config)?);
-        let failed = |what: &str, error: &dyn Display| DataError::Loader {
-            detail: format!("cannot start {what}: {error}"),
+        let failed = |what: &str, error: &dyn Display| {
+            DataError::Loader(format!("cannot start {what}: {error}"))
         };
         let pool = ThreadPoolBuilder::new()
             .num_threads(threads)
@@ -247,12 +247,12 @@ struct Queue {
 
 impl Shared {
     fn new(config: LoaderConfig) -> Result<Self, DataError> {
-        let wrong = |detail: String| Err(DataError::Loader { detail });
+        let wrong = |detail: String| Err(DataError::Loader(detail));
         let channels = config.normalization.channels()?;
         let shape = config.dataset.shape();
         if channels != shape.channels {
             let detail = format!("constants for {channels} channels, but the images are {shape}");
-            return Err(DataError::Normalization { detail });
+            return Err(DataError::Normalization(detail));
         }
         if config.batch_size == 0 {
             return wrong("the batch size is 0".to_owned());
@@ -334,7 +334,6 @@ impl Shared {
         }
     }
 
-    /// Prepares one batch.
     fn make(&self, index: usize, pool: &ThreadPool) -> Result<Batch, Halt> {
         let start = index * self.batch_size;
         let indices =

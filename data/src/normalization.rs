@@ -55,9 +55,10 @@ impl Normalization {
         }
         let count = dataset.len() as u128 * plane as u128;
         if count == 0 {
-            return Err(DataError::Normalization {
-                detail: format!("`{}` has no image to measure", dataset.name()),
-            });
+            return Err(DataError::Normalization(format!(
+                "`{}` has no image to measure",
+                dataset.name()
+            )));
         }
         let scale = count as f64 * 255.0;
         let mean = sums.iter().map(|&(sum, _)| (sum as f64 / scale) as f32).collect();
@@ -77,7 +78,7 @@ impl Normalization {
     /// [`DataError::Normalization`] when the two lists differ in length, or a value is not finite,
     /// or a standard deviation is not positive.
     pub fn channels(&self) -> Result<usize, DataError> {
-        let wrong = |detail: String| Err(DataError::Normalization { detail });
+        let wrong = |detail: String| Err(DataError::Normalization(detail));
         if self.mean.len() != self.std.len() || self.mean.is_empty() {
             return wrong(format!(
                 "{} means and {} standard deviations",
@@ -107,7 +108,7 @@ impl Normalization {
         }
         if !pixels.len().is_multiple_of(channels) {
             let detail = format!("{} values do not divide into {channels} channels", pixels.len());
-            return Err(DataError::Normalization { detail });
+            return Err(DataError::Normalization(detail));
         }
         let plane = (pixels.len() / channels).max(1);
         for ((table, from), to) in

@@ -24,7 +24,7 @@ impl FromStr for DatasetKind {
         Self::ALL
             .into_iter()
             .find(|kind| kind.name() == text)
-            .ok_or_else(|| DataError::UnknownKind { name: text.to_owned() })
+            .ok_or_else(|| DataError::UnknownKind(text.to_owned()))
     }
 }
 
@@ -92,13 +92,13 @@ fn open_cifar(layout: &Layout, dir: &Path) -> Result<(Dataset, Dataset), DataErr
 
 /// The folder, if it is one and not empty.
 pub(crate) fn existing(kind: DatasetKind, dir: Option<&Path>) -> Result<&Path, DataError> {
-    let dir = dir.ok_or(DataError::NoFolderGiven { kind })?;
+    let dir = dir.ok_or(DataError::NoFolderGiven(kind))?;
     let path = dir.to_owned();
     if !dir.exists() {
         return Err(DataError::MissingFolder { path, advice: how_to_get(kind) });
     }
     if !dir.is_dir() {
-        return Err(DataError::NotAFolder { path });
+        return Err(DataError::NotAFolder(path));
     }
     let mut entries = fs::read_dir(dir).map_err(|e| DataError::io(dir, "list the folder", e))?;
     if entries.next().is_none() {

@@ -10,9 +10,9 @@ use crate::random::{Purpose, shuffle, stream};
 /// [`DataError::Selection`] when `fraction` does not lie in [0, 1].
 pub fn split(indices: &[u32], fraction: f64, seed: u64) -> Result<(Vec<u32>, Vec<u32>), DataError> {
     if !(0.0..=1.0).contains(&fraction) {
-        return Err(DataError::Selection {
-            detail: format!("a split at {fraction}, which does not lie in 0 to 1"),
-        });
+        return Err(DataError::Selection(format!(
+            "a split at {fraction}, which does not lie in 0 to 1"
+        )));
     }
     let mut first = indices.to_vec();
     shuffle(&mut stream(Purpose::Split, seed, 0, 0, 0), &mut first);
@@ -38,7 +38,7 @@ pub fn subset(
     if n > indices.len() {
         let detail =
             format!("{n} images of `{}` were asked for, it has {}", dataset.name(), indices.len());
-        return Err(DataError::Selection { detail });
+        return Err(DataError::Selection(detail));
     }
     let mut classes = vec![Vec::new(); dataset.classes().len()];
     for &index in indices {

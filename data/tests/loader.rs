@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use adwp_data::{
     Augmentation, AutoAugment, Batch, ColorJitter, DataError, Dataset, DatasetKind, ImageShape,
-    Loader, LoaderConfig, Normalization, OpenOptions, Order, epoch_order, open,
+    Loader, LoaderConfig, Normalization, OpenOptions, Order, Splits, epoch_order, open,
 };
 use common::{numbered, write_image_folder};
+use tempfile::TempDir;
 
 fn normalization() -> Normalization {
     Normalization::of(DatasetKind::Cifar10)
@@ -41,11 +42,22 @@ fn collect(config: LoaderConfig) -> Vec<Batch> {
     Loader::new(config).unwrap().map(Result::unwrap).collect()
 }
 
-fn refused(config: LoaderConfig) -> String {
+/// The loader does not take these settings, and says why.
+#[track_caller]
+fn refused(config: LoaderConfig, why: &str) {
     match Loader::new(config) {
         Ok(_) => panic!("the loader accepted it"),
-        Err(error) => error.to_string(),
+        Err(error) => assert!(error.to_string().contains(why), "{error}"),
     }
+}
+
+/// A folder of images, and its splits at a size.
+fn images(size: usize) -> (TempDir, Splits) {
+    let dir = tempfile::tempdir().unwrap();
+    write_image_folder(dir.path());
+    let options = OpenOptions { image_size: Some(size) };
+    let splits = open(DatasetKind::ImageFolder, Some(dir.path()), &options).unwrap();
+    (dir, splits)
 }
 
 #[test]
@@ -146,11 +158,7 @@ fn changes_of_pixels_leave_placements_and_come_before_normalisation_and_holes() 
 
 #[test]
 fn images_of_a_folder_are_cropped_from_the_whole_picture() {
-    let dir = tempfile::tempdir().unwrap();
-    write_image_folder(dir.path());
-    let splits =
-        open(DatasetKind::ImageFolder, Some(dir.path()), &OpenOptions { image_size: Some(16) })
-            .unwrap();
+    let (_dir, splits) = images(16);
     let augmentation = Augmentation { resized_crop: 0.08, ..Augmentation::NONE };
     let config = LoaderConfig {
         indices: vec![0; 1000],
@@ -209,10 +217,7 @@ fn an_epoch_goes_on_where_it_was_interrupted() {
             assert!(rest == whole[first_batch..], "from {first_batch}");
         }
     }
-    assert!(
-        refused(LoaderConfig { first_batch: 16, ..training(&data) })
-            .contains("the epoch has 15 batches")
-    );
+    refused(LoaderConfig { first_batch: 16, ..training(&data) }, "the epoch has 15 batches");
 }
 
 #[test]
@@ -334,10 +339,7 @@ fn dropping_a_loader_ends_its_threads() {
 
 #[test]
 fn dropping_does_not_wait_for_a_batch_to_be_finished() {
-    let dir = tempfile::tempdir().unwrap();
-    write_image_folder(dir.path());
-    let options = OpenOptions { image_size: Some(1024) };
-    let splits = open(DatasetKind::ImageFolder, Some(dir.path()), &options).unwrap();
+    let (_dir, splits) = images(1024);
     let normalization = splits.normalization.clone();
     // One batch of images enough for minutes; of its memory nothing is touched that is not written.
     let config = LoaderConfig {
@@ -355,12 +357,9 @@ fn dropping_does_not_wait_for_a_batch_to_be_finished() {
 
 #[test]
 fn an_unreadable_image_costs_its_batch_only() {
-    let dir = tempfile::tempdir().unwrap();
-    write_image_folder(dir.path());
+    let (dir, splits) = images(16);
     let broken = dir.path().join("train/cat/1.JPEG");
     fs::write(&broken, "no image").unwrap();
-    let options = OpenOptions { image_size: Some(16) };
-    let splits = open(DatasetKind::ImageFolder, Some(dir.path()), &options).unwrap();
     let config = LoaderConfig {
         threads: 3,
         prefetch: 3,
@@ -374,14 +373,10 @@ fn an_unreadable_image_costs_its_batch_only() {
 
 #[test]
 fn the_first_unreadable_image_of_a_batch_is_told_whichever_is_found_first() {
-    let dir = tempfile::tempdir().unwrap();
-    write_image_folder(dir.path());
+    let (dir, splits) = images(16);
     for (broken, content) in [("train/cat/1.JPEG", "no image"), ("train/dog/0.JPEG", "")] {
         fs::write(dir.path().join(broken), content).unwrap();
     }
-    let splits =
-        open(DatasetKind::ImageFolder, Some(dir.path()), &OpenOptions { image_size: Some(16) })
-            .unwrap();
     for threads in [1, 4] {
         let indices: Vec<u32> =
             [0, 3].into_iter().chain([2, 1].into_iter().cycle().take(60)).collect();
@@ -405,37 +400,26 @@ fn the_first_unreadable_image_of_a_batch_is_told_whichever_is_found_first() {
 fn settings_that_make_no_sense_are_refused() {
     let data = numbered(20);
     let augmentation = Augmentation { resized_crop: 1.5, ..Augmentation::NONE };
-    assert!(
-        refused(LoaderConfig { augmentation, ..training(&data) }).contains("resized_crop = 1.5")
-    );
-    assert!(
-        refused(LoaderConfig { augmentation: ALL, pixels: false, ..training(&data) })
-            .contains("batches need pixels")
+    refused(LoaderConfig { augmentation, ..training(&data) }, "resized_crop = 1.5");
+    refused(
+        LoaderConfig { augmentation: ALL, pixels: false, ..training(&data) },
+        "batches need pixels",
     );
     let shape = ImageShape { channels: 2, height: 2, width: 2 };
     let two = Arc::new(
         Dataset::from_memory("two", vec!["a".to_owned()], shape, vec![0], vec![0; 8]).unwrap(),
     );
     let of_two = Normalization { mean: vec![0.5; 2], std: vec![0.5; 2] };
-    assert!(
-        refused(LoaderConfig { augmentation: ALL, ..LoaderConfig::sequential(two, of_two, 1) })
-            .contains("not of 2x2x2")
+    refused(
+        LoaderConfig { augmentation: ALL, ..LoaderConfig::sequential(two, of_two, 1) },
+        "not of 2x2x2",
     );
-    assert!(refused(LoaderConfig { batch_size: 0, ..training(&data) }).contains("batch size is 0"));
-    assert!(
-        refused(LoaderConfig { indices: vec![3, 20], ..training(&data) })
-            .contains("there is no image 20")
-    );
+    refused(LoaderConfig { batch_size: 0, ..training(&data) }, "batch size is 0");
+    refused(LoaderConfig { indices: vec![3, 20], ..training(&data) }, "there is no image 20");
     let gray = Normalization::of(DatasetKind::FashionMnist);
-    assert!(
-        refused(LoaderConfig { normalization: gray, ..training(&data) })
-            .contains("constants for 1 channels")
-    );
+    refused(LoaderConfig { normalization: gray, ..training(&data) }, "constants for 1 channels");
     let zero = Normalization { std: vec![1.0, 0.0, 1.0], ..normalization() };
-    assert!(
-        refused(LoaderConfig { normalization: zero, ..training(&data) })
-            .contains("standard deviation 0")
-    );
+    refused(LoaderConfig { normalization: zero, ..training(&data) }, "standard deviation 0");
 }
 
 #[test]

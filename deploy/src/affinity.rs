@@ -12,10 +12,8 @@ use crate::{DeployError, Result};
 /// # Errors
 /// It is no such list, or names a processor above 1023.
 pub fn parse(list: &str) -> Result<Vec<usize>> {
-    let wrong = || DeployError::Setting {
-        name: "cpu",
-        detail: format!("`{list}` is no list of processors such as 0-3,8"),
-    };
+    let wrong =
+        || DeployError::setting("cpu", format!("`{list}` is no list of processors such as 0-3,8"));
     let mut processors = Vec::new();
     for part in list.split(',') {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
@@ -39,7 +37,7 @@ pub fn parse(list: &str) -> Result<Vec<usize>> {
 /// # Errors
 /// The machine does not have one of them or does not allow it, or there is no `taskset`.
 pub fn pin(processors: &[usize]) -> Result<()> {
-    let failed = |detail: String| DeployError::Setting { name: "cpu", detail };
+    let failed = |detail: String| DeployError::setting("cpu", detail);
     // The number of the calling thread: `/proc/thread-self` is a link to PROCESS/task/THREAD.
     let link = fs::read_link("/proc/thread-self")
         .map_err(|_| failed("processors can only be chosen on Linux".to_owned()))?;

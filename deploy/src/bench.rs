@@ -93,7 +93,7 @@ pub fn run(
     options.latency.check()?;
     let plan = sessions_of(options)?;
     if paths.is_empty() {
-        return Err(DeployError::Setting { name: "models", detail: "none was given".to_owned() });
+        return Err(DeployError::setting("models", "none was given"));
     }
     let mut machine = Machine::read();
     let mut models = Vec::with_capacity(paths.len());
@@ -129,38 +129,18 @@ pub fn run(
         report.latency.extend(latencies.by_ref().take(plan.len()));
         for latency in &mut report.latency {
             let (runtime, threads) = (latency.runtime, latency.threads);
+            let (path, batch, ort_library) = (model.path(), *batch, options.ort_library.as_ref());
+            let session = format!("{} under {runtime} ({threads} threads)", path.display());
             if let Some(program) = &options.memory_probe {
-                progress(&format!(
-                    "memory of {} under {runtime} ({threads} threads)",
-                    model.path().display()
-                ));
-                let library = options.ort_library.as_ref();
-                latency.memory = memory::of_own_process(
-                    program,
-                    model.path(),
-                    runtime,
-                    threads,
-                    *batch,
-                    library,
-                );
+                progress(&format!("memory of {session}"));
+                latency.memory =
+                    memory::of_own_process(program, path, runtime, threads, batch, ort_library);
             }
             if let Some(time) = options.profile {
-                progress(&format!(
-                    "profiling {} under {runtime} ({threads} threads)",
-                    model.path().display()
-                ));
-                let session = SessionOptions {
-                    threads,
-                    ort_library: options.ort_library.as_ref(),
-                    batch: *batch,
-                };
-                report.profile.push(profile::profile(
-                    model,
-                    runtime,
-                    &session,
-                    time,
-                    report.cost.counted(),
-                )?);
+                progress(&format!("profiling {session}"));
+                let (options, cost) =
+                    (SessionOptions { threads, ort_library, batch }, report.cost.counted());
+                report.profile.push(profile::profile(model, runtime, &options, time, cost)?);
             }
         }
     }
@@ -193,10 +173,7 @@ fn milliseconds(time: Duration) -> f64 {
 /// The runtimes and threads to measure, each once.
 fn sessions_of(options: &BenchOptions) -> Result<Vec<(Runtime, usize)>> {
     if options.threads.contains(&0) {
-        return Err(DeployError::Setting {
-            name: "threads",
-            detail: "it must be at least 1".to_owned(),
-        });
+        return Err(DeployError::setting("threads", "it must be at least 1"));
     }
     let mut sessions = Vec::new();
     for &runtime in &options.runtimes {
@@ -213,10 +190,7 @@ fn sessions_of(options: &BenchOptions) -> Result<Vec<(Runtime, usize)>> {
         }
     }
     if sessions.is_empty() {
-        return Err(DeployError::Setting {
-            name: "runtimes",
-            detail: "no runtime or no number of threads".to_owned(),
-        });
+        return Err(DeployError::setting("runtimes", "no runtime or no number of threads"));
     }
     Ok(sessions)
 }

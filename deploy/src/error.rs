@@ -14,11 +14,8 @@ pub type Result<T, E = DeployError> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum DeployError {
     /// The model file is not there.
-    #[error("{}: no such file", path.display())]
-    Missing {
-        /// As it was given.
-        path: PathBuf,
-    },
+    #[error("{}: no such file", .0.display())]
+    Missing(PathBuf),
     /// A file is there and cannot be read.
     #[error("{}: cannot be read: {source}", path.display())]
     Unreadable {
@@ -36,11 +33,8 @@ pub enum DeployError {
         source: std::io::Error,
     },
     /// The model file has no bytes.
-    #[error("{}: the file is empty", path.display())]
-    Empty {
-        /// As it was given.
-        path: PathBuf,
-    },
+    #[error("{}: the file is empty", .0.display())]
+    Empty(PathBuf),
     /// The file starts as ONNX and ends too early.
     #[error("{}: the file is truncated: {detail}", path.display())]
     Truncated {
@@ -237,6 +231,10 @@ pub enum DeployError {
 }
 
 impl DeployError {
+    pub(crate) fn setting(name: &'static str, detail: impl Into<String>) -> Self {
+        Self::Setting { name, detail: detail.into() }
+    }
+
     /// One sentence that says what to do next, or `None` when the message says it already.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
@@ -298,7 +296,7 @@ impl From<FileError> for DeployError {
         match e {
             FileError::Io { action: "write", path, source } => Self::Unwritable { path, source },
             FileError::Io { path, source, .. } if source.kind() == ErrorKind::NotFound => {
-                Self::Missing { path }
+                Self::Missing(path)
             }
             FileError::Io { path, source, .. } => Self::Unreadable { path, source },
             FileError::Damaged { path, reason } => Self::Report { path, detail: reason },

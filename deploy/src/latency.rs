@@ -52,10 +52,7 @@ impl LatencyOptions {
     pub fn check(&self) -> Result<()> {
         for (name, value) in [("batch", self.batch), ("repeats", self.repeats)] {
             if value == 0 {
-                return Err(DeployError::Setting {
-                    name,
-                    detail: "it must be at least 1".to_owned(),
-                });
+                return Err(DeployError::setting(name, "it must be at least 1"));
             }
         }
         Ok(())

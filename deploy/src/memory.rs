@@ -45,10 +45,8 @@ pub fn of_this_process(
     batch: usize,
     library: Option<&Path>,
 ) -> Result<PeakMemory> {
-    let untold = || DeployError::Setting {
-        name: "memory",
-        detail: "this system does not tell what a process holds".to_owned(),
-    };
+    let untold =
+        || DeployError::setting("memory", "this system does not tell what a process holds");
     let library = if runtime == Runtime::Ort { Some(ort_library::find(library)?) } else { None };
     runtime::prepare(runtime, library.as_ref())?;
     let before_bytes = status_bytes("VmRSS").ok_or_else(untold)?;

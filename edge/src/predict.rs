@@ -7,7 +7,6 @@ use serde_json::json;
 
 use crate::{PredictArgs, Style};
 
-/// The images that a model takes.
 pub(crate) fn image_shape(model: &OnnxModel) -> ImageShape {
     let input = model.input();
     ImageShape { channels: input.channels, height: input.height, width: input.width }

@@ -12,7 +12,6 @@ pub(crate) struct Aligned {
 }
 
 impl Aligned {
-    /// `length` zeros.
     pub(crate) fn zeros(length: usize) -> Self {
         let mut zeros = Self::default();
         zeros.resize(length);

@@ -89,7 +89,6 @@ struct RetrainPhase {
     parameters: Vec<NodeId>,
     trainer: Trainer,
     evaluator: Evaluator,
-    /// The network for inference.
     inference: Graph,
     sgd: Sgd,
     /// The last evaluation.
@@ -342,12 +341,6 @@ mod tests {
         }
     }
 
-    /// Retraining of an architecture drawn at random, about to begin.
-    fn phase(rate: f32) -> RetrainPhase {
-        let settings = RetrainSettings { rate, ..settings() };
-        phase_with(&settings)
-    }
-
     fn settings() -> RetrainSettings {
         RetrainSettings {
             batch: 4,
@@ -370,6 +363,7 @@ mod tests {
         Blueprint::Cells { genotype, skeleton }
     }
 
+    /// Retraining of an architecture drawn at random, about to begin.
     fn phase_with(settings: &RetrainSettings) -> RetrainPhase {
         phase_of(&cells(SKELETON), settings).unwrap()
     }
@@ -410,6 +404,7 @@ mod tests {
 
     #[test]
     fn a_rate_that_is_far_too_large_ends_at_the_first_loss_that_is_not_finite() {
+        let phase = |rate| phase_with(&RetrainSettings { rate, ..settings() });
         let (steps, error, _) = epoch(&mut phase(1e-3));
         assert!(error.is_none() && steps == 16, "{error:?}");
 

@@ -219,7 +219,7 @@ impl Trained {
         let graph = network.blueprint.build(1, None)?.graph;
         let mut variables = Variables::new();
         for VariableSpec { name, shape, kind, .. } in graph.variables() {
-            variables.insert(checkpoint.take_variable(name, kind.role(), shape, path)?);
+            variables.insert(checkpoint.take_variable("", name, kind.role(), shape, path)?);
         }
         let test = checkpoint.value("test", path)?;
         if network.classes.len() != network.blueprint.classes()

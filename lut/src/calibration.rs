@@ -87,7 +87,6 @@ fn fit(networks: &[CalibrationNetwork]) -> (f64, f64) {
     if told_apart { (factor, offset) } else { (s / ss, 0.0) }
 }
 
-/// The networks of a calibration.
 pub(crate) fn networks(of: &Networks) -> Result<Vec<Blueprint>> {
     of.sample_alike(NETWORKS, &mut ChaCha8Rng::seed_from_u64(SEED))
 }

@@ -109,10 +109,7 @@ impl LatencyTable {
     /// # Errors
     /// When the file cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let text = serde_json::to_string_pretty(self)
-            .expect("a table has only finite numbers and strings")
-            + "\n";
-        Ok(write_atomic(path, text.as_bytes())?)
+        Ok(write_atomic(path, adwp_base::to_json(self).as_bytes())?)
     }
 
     /// What it was measured with.

@@ -28,7 +28,6 @@ fn cifar() -> Networks {
     Networks::darts(CIFAR, 2)
 }
 
-/// A network drawn from some.
 fn draw(of: &Networks, seed: u64) -> Blueprint {
     of.sample(1, &mut ChaCha8Rng::seed_from_u64(seed)).unwrap().swap_remove(0)
 }

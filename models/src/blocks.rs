@@ -16,7 +16,6 @@ pub(crate) enum Weights {
     Own,
     /// Each is predicted by a generating block of its own from one architecture probability.
     Generated {
-        /// The probabilities.
         probabilities: NodeId,
         /// Which of them, read flat.
         index: usize,
@@ -200,6 +199,18 @@ impl Builder {
         self.batch_norm(&format!("{name}/bn{suffix}"), x)
     }
 
+    /// [`Self::separable`] with a stride, and again without.
+    pub(crate) fn separable_twice(
+        &mut self,
+        name: &str,
+        x: NodeId,
+        depthwise: Depthwise,
+        weights: Weights,
+    ) -> Result<NodeId> {
+        let x = self.separable(name, "1", x, depthwise, weights)?;
+        self.separable(name, "2", x, Depthwise { stride: 1, ..depthwise }, weights)
+    }
+
     /// One operation of the DARTS space. Zero is `None`; identity at stride 1 is its input.
     pub(crate) fn operation(
         &mut self,
@@ -211,11 +222,7 @@ impl Builder {
     ) -> Result<Option<NodeId>> {
         let pool = Pool { kernel: 3, stride, padding: 1 };
         let depthwise = |kernel, dilation| Depthwise { kernel, stride, dilation };
-        let mut twice = |kernel| {
-            let x = self.separable(name, "1", x, depthwise(kernel, 1), weights)?;
-            let unstrided = Depthwise { stride: 1, ..depthwise(kernel, 1) };
-            self.separable(name, "2", x, unstrided, weights)
-        };
+        let mut twice = |kernel| self.separable_twice(name, x, depthwise(kernel, 1), weights);
         let y = match op {
             Operation::Zero => return Ok(None),
             Operation::Identity if stride == 1 => x,

@@ -13,7 +13,6 @@ pub(crate) trait Choice: Copy {
     /// The state that it reads.
     fn input(self) -> usize;
 
-    /// Name of the operation.
     fn operation(self) -> &'static str;
 
     /// Whether it gives what it reads, but for the size.

@@ -49,7 +49,7 @@ impl Genotype {
 
     /// The text of `genotype.json`.
     pub fn to_json(&self) -> String {
-        serde_json::to_string_pretty(self).expect("a genotype has only strings and numbers") + "\n"
+        adwp_base::to_json(self)
     }
 
     fn validate(&self) -> Result<(), ModelError> {

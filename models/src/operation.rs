@@ -48,15 +48,7 @@ impl Operation {
     ];
 
     /// Those that connect: all but [`Operation::Zero`].
-    pub const CONNECTING: [Self; 7] = [
-        Self::SepConv3x3,
-        Self::SepConv5x5,
-        Self::DilConv3x3,
-        Self::DilConv5x5,
-        Self::AvgPool3x3,
-        Self::MaxPool3x3,
-        Self::Identity,
-    ];
+    pub const CONNECTING: [Self; 7] = *Self::ALL.first_chunk().expect("zero is the last");
 
     /// Column of α.
     pub fn index(self) -> usize {

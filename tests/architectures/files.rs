@@ -29,6 +29,19 @@ fn no_repeats<'a>(what: &str, context: &str, items: impl IntoIterator<Item = &'a
     }
 }
 
+/// Whatever is computed or stored is read by something.
+fn all_is_read(file: &OnnxModel, context: &str) {
+    let nodes = file.nodes();
+    let read: HashSet<&str> =
+        nodes.iter().flat_map(|node| &node.input).map(String::as_str).chain(["logits"]).collect();
+    let computed = nodes.iter().flat_map(|node| &node.output).map(String::as_str);
+    let unread: Vec<&str> = computed
+        .chain(file.initializers().iter().map(|tensor| tensor.name.as_str()))
+        .filter(|value| !read.contains(value))
+        .collect();
+    assert!(unread.is_empty(), "{context}: nothing reads {unread:?}");
+}
+
 #[test]
 fn files_are_repeatable_and_lean() {
     for (name, trained) in networks() {
@@ -99,19 +112,7 @@ fn files_are_repeatable_and_lean() {
                 "{context}"
             );
 
-            // Whatever is computed or stored is read by something.
-            let read: HashSet<&str> = nodes
-                .iter()
-                .flat_map(|node| &node.input)
-                .map(String::as_str)
-                .chain(["logits"])
-                .collect();
-            let computed = nodes.iter().flat_map(|node| &node.output).map(String::as_str);
-            let unread: Vec<&str> = computed
-                .chain(file.initializers().iter().map(|t| t.name.as_str()))
-                .filter(|v| !read.contains(v))
-                .collect();
-            assert!(unread.is_empty(), "{context}: nothing reads {unread:?}");
+            all_is_read(&file, &context);
         }
     }
 }
@@ -166,18 +167,7 @@ fn every_form_is_lean_and_costs_the_same() {
                 &context,
                 nodes.iter().map(|node| node.name.as_str()).filter(|name| !name.is_empty()),
             );
-            let read: HashSet<&str> = nodes
-                .iter()
-                .flat_map(|node| &node.input)
-                .map(String::as_str)
-                .chain(["logits"])
-                .collect();
-            let computed = nodes.iter().flat_map(|node| &node.output).map(String::as_str);
-            let unread: Vec<&str> = computed
-                .chain(file.initializers().iter().map(|t| t.name.as_str()))
-                .filter(|v| !read.contains(v))
-                .collect();
-            assert!(unread.is_empty(), "{context}: nothing reads {unread:?}");
+            all_is_read(&file, &context);
             if name == "int8" {
                 assert!(nodes.iter().all(|node| node.op_type != "Relu"), "{context}");
                 let floats = file.initializers().iter().filter(|tensor| tensor.data_type == 1);

@@ -27,27 +27,17 @@ fn runtimes() -> Vec<Runtime> {
     }
 }
 
-fn engine(
-    graph: &Graph,
-    variables: &Variables,
-    input: NodeId,
-    output: NodeId,
-    images: &[f32],
-    device: &Device,
-) -> Vec<f32> {
+/// A graph with its variables, input and output.
+type Net<'a> = (&'a Graph, &'a Variables, NodeId, NodeId);
+
+fn engine((graph, variables, input, output): Net<'_>, images: &[f32], device: &Device) -> Vec<f32> {
     let program = Program::inference(graph, &[output], Statistics::Running).unwrap();
     let mut executor = Executor::new(program, device).unwrap();
     executor.run(&mut variables.clone(), &[(input, images)]).unwrap();
     executor.value(output).unwrap().into_owned()
 }
 
-fn candle(
-    graph: &Graph,
-    variables: &Variables,
-    input: NodeId,
-    output: NodeId,
-    images: &[f32],
-) -> Vec<f32> {
+fn candle((graph, variables, input, output): Net<'_>, images: &[f32]) -> Vec<f32> {
     let network =
         Network::new(graph.clone(), variables.clone(), input, output, DType::F32).unwrap();
     let images =
@@ -66,13 +56,13 @@ fn in_process(trained: &Trained, images: &[f32], batch: usize, device: &Device) 
         by: format!("{by}, batches of {batch}"),
         values: images.chunks_exact(each).flat_map(f).collect(),
     };
+    let plain = (&net.graph, &trained.variables, net.images, net.logits);
+    let folded = (&folded, &variables, input, logits);
     vec![
-        run("engine", &|x| {
-            engine(&net.graph, &trained.variables, net.images, net.logits, x, device)
-        }),
-        run("engine, folded", &|x| engine(&folded, &variables, input, logits, x, device)),
-        run("candle", &|x| candle(&net.graph, &trained.variables, net.images, net.logits, x)),
-        run("candle, folded", &|x| candle(&folded, &variables, input, logits, x)),
+        run("engine", &|x| engine(plain, x, device)),
+        run("engine, folded", &|x| engine(folded, x, device)),
+        run("candle", &|x| candle(plain, x)),
+        run("candle, folded", &|x| candle(folded, x)),
     ]
 }
 

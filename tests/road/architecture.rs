@@ -8,43 +8,22 @@ use tempfile::tempdir;
 
 use crate::folder::{contents, json};
 use crate::program::{run, text};
-use crate::recipe::{in_three_parts, write_images};
-use crate::reference::{PICTURE, SETTINGS, copy_of_run, reference};
+use crate::recipe::{train_twice, transfer, write_images};
+use crate::reference::{PICTURE, SETTINGS, copy_of_run, fresh, reference};
+use crate::zoo::cost;
 
-/// The command that trains an architecture in a folder, for an epoch.
-fn retrain<'a>(what: &'a str, folder: &'a Path, more: &[&'a str]) -> Vec<&'a str> {
-    let start = [
-        "retrain",
-        "--architecture",
-        what,
-        "--config",
-        SETTINGS,
-        "--run",
-        text(folder),
-        "--set",
-        "retrain.epochs=1",
-    ];
-    start.into_iter().chain(more.iter().copied()).collect()
+/// The command that trains an architecture, for an epoch.
+fn retrain<'a>(what: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let start = ["--architecture", what, "--config", SETTINGS, "--set", "retrain.epochs=1"];
+    [&["retrain"], &start[..], more].concat()
 }
 
 /// Trains `what` whole and in parts, compares, and finishes the run: the folder with the report,
 /// the metadata of the file and the accuracy.
 fn trained(what: &str, name: &str, more: &[&str], judge: impl Fn(&Path, &Value, &str)) {
     let holder = tempdir().unwrap();
-    let weights = ["at-once", "in-parts"].map(|part| {
-        let folder = holder.path().join(part);
-        let start = retrain(what, &folder, more);
-        if part == "at-once" {
-            let ended = run(&start).succeeds();
-            assert!(ended.stderr.contains(&format!("architecture: {what}, ")), "{ended:?}");
-        } else {
-            in_three_parts(&start, &["retrain", "--run", text(&folder), "--resume"]);
-        }
-        fs::read(folder.join("weights.safetensors")).unwrap()
-    });
-    assert!(weights[0] == weights[1], "{what}: the weights differ");
-
-    let folder = holder.path().join("in-parts");
+    let (ended, folder) = train_twice(&holder, &retrain(what, more), |_| ());
+    assert!(ended.stderr.contains(&format!("architecture: {what}, ")), "{ended:?}");
     let ended = run(["run", "--run", text(&folder), "--resume"]).succeeds();
     assert!(ended.stderr.contains("search: not needed"), "{ended:?}");
     let report = json(&folder.join("report.json"));
@@ -52,8 +31,7 @@ fn trained(what: &str, name: &str, more: &[&str], judge: impl Fn(&Path, &Value, 
     let model = folder.join("model.onnx");
     let evaluated = run(["eval", text(&model), "--dataset", "sample", "--json"]).succeeds();
     assert!(evaluated.stdout.contains(&report["test_correct"].to_string()), "{evaluated:?}");
-    let counted = run(["cost", text(&model), "--json"]).succeeds().json();
-    assert_eq!(counted["madds"], report["madds"], "{what}");
+    assert_eq!(cost(text(&model), &[])["madds"], report["madds"], "{what}");
     let html = fs::read_to_string(folder.join("report.html")).unwrap();
     assert!(html.contains(&format!("{name} · ")), "{what}: the page does not name it");
     let file = fs::read(&model).unwrap();
@@ -83,11 +61,8 @@ fn a_network_that_is_no_stack_of_cells_is_retrained() {
                 file.contains("adwp.network") && file.contains("{\"handmade\":\"mobilenet_v2\"}")
             );
             assert!(!file.contains("adwp.genotype"));
-            let sizes = ["--image", "1x32x32", "--classes", "10", "--json"];
-            let counted =
-                run(["cost", text(&folder.join("architecture.json"))].into_iter().chain(sizes))
-                    .succeeds()
-                    .json();
+            let sizes = ["--image", "1x32x32", "--classes", "10"];
+            let counted = cost(text(&folder.join("architecture.json")), &sizes);
             assert_eq!(
                 (&counted["params"], &counted["madds"]),
                 (&report["params"], &report["madds"])
@@ -119,21 +94,11 @@ fn cells_of_the_space_are_retrained_with_their_genotype() {
 
 #[test]
 fn sizes_are_the_published_ones_unless_something_else_is_said() {
-    let holder = tempdir().unwrap();
-    let folder = holder.path().join("run");
+    let (_holder, folder) = fresh();
     let stopped = |what: &str, more: &[&str]| {
-        let args = [
-            "retrain",
-            "--architecture",
-            what,
-            "--run",
-            text(&folder),
-            "--max-minutes",
-            "0.00001",
-            "--set",
-            "retrain.batch=4",
-        ];
-        let ended = run(args.iter().chain(more)).with_code(130);
+        let args = ["retrain", "--architecture", what, "--run", text(&folder)];
+        let brief = ["--max-minutes", "0.00001", "--set", "retrain.batch=4"];
+        let ended = run(args.iter().chain(&brief).chain(more)).with_code(130);
         fs::remove_dir_all(&folder).unwrap();
         ended.stderr
     };
@@ -148,15 +113,14 @@ fn sizes_are_the_published_ones_unless_something_else_is_said() {
         .unwrap()
         .parse()
         .unwrap();
-    let cost = |channels: u64| {
+    let fits = |channels: u64| {
         let channels = channels.to_string();
         let sizes =
             ["--cells", "3", "--image", "1x28x28", "--classes", "10", "--channels", &channels];
-        let cost =
-            run(["cost", "zoo:darts-v2", "--json"].into_iter().chain(sizes)).succeeds().json();
+        let cost = cost("zoo:darts-v2", &sizes);
         cost["params"].as_u64().unwrap() <= 20_000 && cost["madds"].as_u64().unwrap() <= 4_000_000
     };
-    assert!(cost(channels) && !cost(channels + 1), "{channels}");
+    assert!(fits(channels) && !fits(channels + 1), "{channels}");
     // What a file holds has its own number of cells.
     let genotype = reference().folder.join("genotype.json");
     assert!(stopped(text(&genotype), &[]).contains("3 cells with "));
@@ -176,20 +140,10 @@ fn a_run_with_a_named_architecture_is_one_to_start_from() {
     );
     fs::write(&own, named).unwrap();
     run(["cost", text(&own), "--channels", "4"]).refuses(&["dense", "no stack of cells"]);
-    run(retrain(text(&own), &first, &[])).succeeds();
+    run(retrain(text(&own), &["--run", text(&first)])).succeeds();
     write_images(&data, 4);
-    let start = [
-        "retrain",
-        "--from",
-        text(&first),
-        "--fine-tune",
-        "--dataset",
-        "image-folder",
-        "--data",
-        text(&data),
-    ];
-    let ended =
-        run(start.iter().chain(&["--set", "image_size=16", "--run", text(&second)])).succeeds();
+    let flags = ["--fine-tune", "--set", "image_size=16", "--run", text(&second)];
+    let ended = run(transfer(&first, &data, &flags)).succeeds();
     assert!(
         ended.stderr.contains("the architecture dense (")
             && ended.stderr.contains("classifier/linear/weight"),
@@ -201,10 +155,9 @@ fn a_run_with_a_named_architecture_is_one_to_start_from() {
 
 #[test]
 fn what_cannot_be_trained_is_told_before_anything_is_written() {
-    let holder = tempdir().unwrap();
-    let folder = holder.path().join("run");
+    let (holder, folder) = fresh();
     let refuse = |what: &str, more: &[&str], culprits: &[&str]| {
-        run(retrain(what, &folder, more)).refuses(culprits);
+        run(retrain(what, more).into_iter().chain(["--run", text(&folder)])).refuses(culprits);
         assert!(!folder.exists(), "{what} {more:?} left a folder");
     };
     refuse("zoo:gdos", &[], &["gdos", "gdas", "adwp zoo list"]);
@@ -254,8 +207,8 @@ fn a_run_has_one_architecture() {
     assert!(contents(&folder) == before);
 
     let named = folder.with_file_name("named");
-    let cells = ["--set", "cells=3", "--set", "retrain.channels=2"];
-    run(retrain("zoo:gdas", &named, &cells)).succeeds();
+    let cells = ["--set", "cells=3", "--set", "retrain.channels=2", "--run", text(&named)];
+    run(retrain("zoo:gdas", &cells)).succeeds();
     run(["search", "--run", text(&named)])
         .refuses(&["has an architecture already", "architecture.json"]);
     run(["retrain", "--architecture", "zoo:pnas", "--run", text(&named), "--resume"])

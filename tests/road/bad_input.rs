@@ -7,24 +7,23 @@ use tempfile::tempdir;
 
 use crate::folder::{contents, json};
 use crate::program::{Ended, end, run, text};
-use crate::reference::{PICTURE, SETTINGS, copy_of_run, reference};
+use crate::recipe::write_images;
+use crate::reference::{PICTURE, SETTINGS, begin, copy_of_run, fresh, reference};
+
+/// The arguments that begin a run on a folder of data.
+fn begin_on<'a>(kind: &'a str, data: &'a Path, folder: &'a Path) -> Vec<&'a str> {
+    [&begin("run", folder)[..], &["--dataset", kind, "--data", text(data)]].concat()
+}
 
 /// Starts a run on a folder of data, in a folder of its own.
 fn run_on(kind: &str, data: &Path) -> Ended {
-    let holder = tempdir().unwrap();
-    let folder = holder.path().join("run");
-    run([
-        "run",
-        "--config",
-        SETTINGS,
-        "--dataset",
-        kind,
-        "--data",
-        text(data),
-        "--run",
-        text(&folder),
-    ])
+    let (_holder, folder) = fresh();
+    run(begin_on(kind, data, &folder))
 }
+
+/// What a run on a few small pictures is set to.
+const PICTURES: [&str; 6] =
+    ["--set", "image_size=16", "--set", "train_images=0", "--set", "search_images=0"];
 
 /// A data set in the form of CIFAR-10, of four images a file.
 fn write_cifar10(folder: &Path) {
@@ -57,22 +56,12 @@ fn folders_of_data_that_are_missing_or_empty_are_named() {
 fn a_run_on_missing_data_can_be_started_again_on_the_right_one() {
     let holder = tempdir().unwrap();
     let (data, folder) = (holder.path().join("data"), holder.path().join("run"));
-    let start = [
-        "run",
-        "--config",
-        SETTINGS,
-        "--dataset",
-        "cifar10",
-        "--data",
-        text(&data),
-        "--run",
-        text(&folder),
-    ];
-    run(start).refuses(&[text(&data)]);
+    let start = begin_on("cifar10", &data, &folder);
+    run(&start).refuses(&[text(&data)]);
     write_cifar10(&data);
     // Now the data is there, and what is refused is that 20 images are fewer than the settings
     // take.
-    run(start).refuses(&["120 images", "it has 20"]);
+    run(&start).refuses(&["120 images", "it has 20"]);
 }
 
 #[test]
@@ -105,33 +94,14 @@ fn damaged_cifar_files_are_named_with_what_is_wrong() {
 fn a_file_that_is_no_image_is_named() {
     let holder = tempdir().unwrap();
     let data = holder.path().join("images");
-    for (split, class) in [("train", "cat"), ("train", "dog"), ("val", "cat"), ("val", "dog")] {
-        let folder = data.join(split).join(class);
-        fs::create_dir_all(&folder).unwrap();
-        for i in 0..12 {
-            fs::copy(PICTURE, folder.join(format!("{i}.jpg"))).unwrap();
-        }
-    }
+    write_images(&data, 12);
     for i in 0..12 {
         fs::write(data.join(format!("train/dog/{i}.jpg")), "<html>Too many requests</html>")
             .unwrap();
     }
     let folder = data.with_extension("run");
-    let sizes = ["image_size=16", "train_images=0", "search_images=0"]
-        .iter()
-        .flat_map(|set| ["--set", set]);
-    let args = [
-        "run",
-        "--config",
-        SETTINGS,
-        "--dataset",
-        "image-folder",
-        "--data",
-        text(&data),
-        "--run",
-        text(&folder),
-    ];
-    run(args.into_iter().chain(sizes)).refuses(&[
+    let args = begin_on("image-folder", &data, &folder);
+    run(args.iter().chain(&PICTURES)).refuses(&[
         text(&data.join("train/dog")),
         "none of the 12 images of the class `dog`",
         "cannot be read as an image",
@@ -185,21 +155,8 @@ fn files_that_are_no_images_are_skipped_and_counted() {
         let odd = data.join("train/dog").join(std::ffi::OsStr::from_bytes(b"\xff\xfe.jpg"));
         train += 1 + usize::from(fs::write(odd, "no image").is_ok());
     }
-    let sizes = ["image_size=16", "train_images=0", "search_images=0"]
-        .iter()
-        .flat_map(|set| ["--set", set]);
-    let args = [
-        "run",
-        "--config",
-        SETTINGS,
-        "--dataset",
-        "image-folder",
-        "--data",
-        text(&data),
-        "--run",
-        text(&folder),
-    ];
-    let ended = run(args.into_iter().chain(sizes)).succeeds();
+    let args = begin_on("image-folder", &data, &folder);
+    let ended = run(args.iter().chain(&PICTURES)).succeeds();
     assert!(
         ended.stderr.contains("warning: skipping")
             && ended.stderr.contains("empty.png: cannot be read"),
@@ -307,17 +264,8 @@ fn a_full_disk_is_told_and_costs_no_file() {
     on_full_disk(&["report", text(&folder)]).refuses(&[text(&folder), "report."]);
     assert!(contents(&folder) == before);
     let (model, bench) = (folder.join("model.onnx"), folder.join("bench.json"));
-    on_full_disk(&[
-        "bench",
-        text(&model),
-        "--min-time",
-        "0.01",
-        "--repeat",
-        "1",
-        "--out",
-        text(&bench),
-    ])
-    .refuses(&[text(&bench)]);
+    let short = ["--min-time", "0.01", "--repeat", "1", "--out", text(&bench)];
+    on_full_disk(&[&["bench", text(&model)], &short[..]].concat()).refuses(&[text(&bench)]);
     assert!(contents(&folder) == before);
 
     // Every file that has to be written again, the last one first.
@@ -348,8 +296,7 @@ fn a_full_disk_is_told_and_costs_no_file() {
 
 #[test]
 fn flags_with_values_that_do_not_exist_are_named() {
-    let holder = tempdir().unwrap();
-    let folder = holder.path().join("run");
+    let (_holder, folder) = fresh();
     let refuse = |flag: &str, value: &str, culprits: &[&str]| {
         run(["run", "--config", SETTINGS, "--run", text(&folder), flag, value]).refuses(culprits);
         assert!(!folder.exists(), "{flag} {value} left a folder");
@@ -376,20 +323,9 @@ fn flags_with_values_that_do_not_exist_are_named() {
 
 #[test]
 fn half_precision_is_refused_on_the_cpu() {
-    let holder = tempdir().unwrap();
-    let folder = holder.path().join("run");
-    run([
-        "run",
-        "--config",
-        SETTINGS,
-        "--run",
-        text(&folder),
-        "--device",
-        "cpu",
-        "--precision",
-        "bf16",
-    ])
-    .refuses(&["--precision bf16", "CPU", "f32", "--device cuda"]);
+    let (_holder, folder) = fresh();
+    run(begin("run", &folder).iter().chain(&["--device", "cpu", "--precision", "bf16"]))
+        .refuses(&["--precision bf16", "CPU", "f32", "--device cuda"]);
     assert!(!folder.exists());
 }
 
@@ -400,8 +336,7 @@ fn an_unknown_data_set_is_told_with_the_known_ones() {
 
 #[test]
 fn a_run_without_the_library_that_was_asked_for_is_not_started() {
-    let holder = tempdir().unwrap();
-    let folder = holder.path().join("run");
+    let (_holder, folder) = fresh();
     let start = ["run", "--config", SETTINGS, "--run", text(&folder), "--ort-lib", "/nonexistent"];
     run(start).refuses(&["/nonexistent", "--ort-lib"]);
     assert!(!folder.join("space.json").exists(), "it was refused only after a phase");

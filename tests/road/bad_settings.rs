@@ -6,7 +6,7 @@ use tempfile::tempdir;
 
 use crate::folder::{contents, times};
 use crate::program::{run, text};
-use crate::reference::{SETTINGS, copy_of_run, reference};
+use crate::reference::{SETTINGS, begin, copy_of_run, fresh, reference};
 
 /// A config file of this text is refused for these reasons, next to the name of the file.
 #[track_caller]
@@ -51,10 +51,9 @@ fn a_config_file_that_is_not_there_is_named() {
 
 /// A run with this setting is refused, and nothing is written.
 #[track_caller]
-fn refuse_setting(setting: &str, culprits: &[&str]) {
-    let holder = tempdir().unwrap();
-    let folder = holder.path().join("run");
-    run(["run", "--config", SETTINGS, "--run", text(&folder), "--set", setting]).refuses(culprits);
+pub(crate) fn refuse_setting(setting: &str, culprits: &[&str]) {
+    let (_holder, folder) = fresh();
+    run(begin("run", &folder).iter().chain(&["--set", setting])).refuses(culprits);
     assert!(!folder.exists(), "{setting} was refused only after the folder was made");
 }
 
@@ -151,17 +150,6 @@ fn a_run_is_not_continued_with_other_settings() {
         .unwrap();
     refuse(&["--config", text(&other)], &["cells is 3, not 4"]);
     // How latency is measured may change, and the same settings said again are the same.
-    run([
-        "run",
-        "--run",
-        text(&folder),
-        "--resume",
-        "--config",
-        SETTINGS,
-        "--seed",
-        "0",
-        "--set",
-        "bench.repeats=2",
-    ])
-    .succeeds();
+    let same = ["--resume", "--seed", "0", "--set", "bench.repeats=2"];
+    run(begin("run", &folder).iter().chain(&same)).succeeds();
 }

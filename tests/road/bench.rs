@@ -17,20 +17,9 @@ fn a_bench_tells_all_of_a_model_and_is_shown_in_every_form() {
     let (_holder, folder) = copy_of_run();
     let (model, out, page) =
         (folder.join("model.onnx"), folder.join("pi.json"), folder.join("pi.html"));
-    let args = [
-        "bench",
-        text(&model),
-        "--threads",
-        "1,2",
-        "--profile",
-        "--images",
-        PICTURE,
-        "--out",
-        text(&out),
-        "--html",
-        text(&page),
-    ];
-    let table = run(args.iter().chain(&SHORT)).succeeds().stdout;
+    let args = ["bench", text(&model), "--threads", "1,2", "--profile", "--images", PICTURE];
+    let files = ["--out", text(&out), "--html", text(&page)];
+    let table = run(args.iter().chain(&files).chain(&SHORT)).succeeds().stdout;
     let report = json(&out);
     let measured = &report["models"][0];
     assert_eq!(report["settings"]["parity_on"], "images");

@@ -2,24 +2,20 @@
 
 use std::fs;
 
-use tempfile::tempdir;
-
 use crate::folder::{RESULTS, assert_same_results};
 use crate::program::{run, text};
-use crate::reference::{SETTINGS, reference};
+use crate::reference::{SETTINGS, fresh, reference};
 
 #[test]
 fn two_threads_give_the_bytes_of_one() {
-    let holder = tempdir().unwrap();
-    let folder = holder.path().join("run");
+    let (_holder, folder) = fresh();
     run(["run", "--config", SETTINGS, "--run", text(&folder), "--threads", "2"]).succeeds();
     assert_same_results(&folder, &reference().folder);
 }
 
 #[test]
 fn another_seed_gives_another_network() {
-    let holder = tempdir().unwrap();
-    let folder = holder.path().join("run");
+    let (_holder, folder) = fresh();
     run(["run", "--config", SETTINGS, "--run", text(&folder), "--threads", "2", "--seed", "1"])
         .succeeds();
     for name in RESULTS {

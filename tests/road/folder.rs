@@ -59,7 +59,6 @@ pub(crate) fn assert_same_results(a: &Path, b: &Path) {
     }
 }
 
-/// A JSON file.
 pub(crate) fn json(path: &Path) -> Value {
     serde_json::from_str(&fs::read_to_string(path).unwrap())
         .unwrap_or_else(|e| panic!("{}: {e}", path.display()))

@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::folder::{contents, delete, json};
 use crate::program::{Ended, run, text};
 use crate::reference::{PICTURE, copy_of_run, reference};
+use crate::zoo::cost;
 
 /// The forms other than the plain one: flags, and suffixes of their files.
 const FORMATS: [(&[&str], &str); 5] = [
@@ -53,10 +54,12 @@ fn every_form_is_written_beside_the_others_and_does_what_it_says() {
     let (_holder, folder) = copy_of_run();
     let plain = folder.join("model.onnx");
     let before = fs::read(&plain).unwrap();
-    let cost = run(["cost", text(&plain), "--json"]).succeeds().json();
+    let plain_cost = cost(text(&plain), &[]);
     let all = ["--json", "--top", "10"];
-    let seen =
-        top(&run(["predict", text(&plain), PICTURE].into_iter().chain(all)).succeeds().json());
+    let predicted = |file: &Path| {
+        top(&run(["predict", text(file), PICTURE].into_iter().chain(all)).succeeds().json())
+    };
+    let seen = predicted(&plain);
     let mut written = 0;
     for (flags, suffix) in formats() {
         let (file, record) = (
@@ -85,12 +88,10 @@ fn every_form_is_written_beside_the_others_and_does_what_it_says() {
         }
 
         // Weights are the same parameters in any numbers.
-        let costs = run(["cost", text(&file), "--json"]).succeeds().json();
-        assert_eq!(
-            (&costs["params"], &costs["madds"]),
-            (&cost["params"], &cost["madds"]),
-            "{suffix}"
-        );
+        let costs = cost(text(&file), &[]);
+        for counted in ["params", "madds"] {
+            assert_eq!(costs[counted], plain_cost[counted], "{suffix}");
+        }
 
         let rows = run(["eval", text(&file), "--dataset", "sample", "--json"]).succeeds().json();
         for (row, recorded) in rows.as_array().unwrap().iter().zip(runtimes) {
@@ -100,9 +101,7 @@ fn every_form_is_written_beside_the_others_and_does_what_it_says() {
                 "{suffix}"
             );
         }
-        let found =
-            top(&run(["predict", text(&file), PICTURE].into_iter().chain(all)).succeeds().json());
-        for (class, probability) in found {
+        for (class, probability) in predicted(&file) {
             let (_, plain) = seen.iter().find(|(other, _)| *other == class).unwrap();
             assert!(
                 (probability - plain).abs() < 0.1,

@@ -1,16 +1,13 @@
 //! With `--no-fuse` the engine computes every operation on its own, and finds the same up to
 //! rounding.
 
-use tempfile::tempdir;
-
 use crate::folder::{delete, json, metrics};
 use crate::program::{run, text};
-use crate::reference::{PICTURE, SETTINGS, copy_of_run, reference};
+use crate::reference::{PICTURE, SETTINGS, copy_of_run, fresh, reference};
 
 #[test]
 fn a_run_without_fusion_goes_to_its_end_and_starts_with_the_same_losses() {
-    let holder = tempdir().unwrap();
-    let folder = holder.path().join("run");
+    let (_holder, folder) = fresh();
     let ended = run(["run", "--config", SETTINGS, "--run", text(&folder), "--no-fuse"]).succeeds();
     assert!(
         ended.stderr.contains("not fused") && !reference().ended.stderr.contains("not fused"),

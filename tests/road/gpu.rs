@@ -5,7 +5,7 @@ use tempfile::tempdir;
 
 use crate::folder::metrics;
 use crate::program::{run, text};
-use crate::reference::SETTINGS;
+use crate::reference::{SETTINGS, fresh};
 use crate::running::{Running, Stage, stage};
 
 /// Few images: a stand-in for a GPU takes a second for what a GPU does in a millisecond.
@@ -83,16 +83,14 @@ fn a_run_goes_from_cpu_to_gpu_and_back() {
     if there_is_no_gpu() {
         return;
     }
-    let holder = tempdir().unwrap();
-    let folder = holder.path().join("run");
+    let (_holder, folder) = fresh();
     let start = ["run", "--config", SETTINGS, "--run", text(&folder), "--device", "cpu"];
     let start: Vec<&str> = start.into_iter().chain(FEW).collect();
     let go_on = |device| ["run", "--run", text(&folder), "--resume", "--device", device].to_vec();
     for (command, until) in [(start, Stage::Space(1)), (go_on("cuda"), Stage::Search(1))] {
         let mut running = Running::start(&command, &folder);
         running.reaches(until);
-        let (code, said) = running.interrupt();
-        assert_eq!(code, Some(130), "{said}");
+        running.interrupt();
     }
     run(go_on("cpu")).succeeds();
     assert_eq!(stage(&folder), Stage::Done);

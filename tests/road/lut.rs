@@ -1,11 +1,11 @@
 //! Tables of latencies, built and checked.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tempfile::tempdir;
+use tempfile::{TempDir, tempdir};
 
 use crate::folder::json;
 use crate::program::{run, text};
@@ -15,6 +15,13 @@ use crate::running::Running;
 /// Networks that are loaded and run in milliseconds.
 const TINY: [&str; 10] =
     ["--cells", "3", "--channels", "2", "--image", "1x8x8", "--classes", "2", "--runtime", "tract"];
+
+/// A table that is not there yet, and the folder that holds it.
+fn fresh_table() -> (TempDir, PathBuf) {
+    let folder = tempdir().unwrap();
+    let table = folder.path().join("lut.json");
+    (folder, table)
+}
 
 /// Builds a table with rounds of one run.
 fn build(table: &Path) -> Vec<&str> {
@@ -31,8 +38,7 @@ fn entries(table: &Path) -> Vec<Value> {
 
 #[test]
 fn a_table_predicts_networks_it_has_not_seen() {
-    let folder = tempdir().unwrap();
-    let table = folder.path().join("lut.json");
+    let (_folder, table) = fresh_table();
     let built = run(build(&table)).succeeds();
     assert_eq!(built.stdout, format!("{}\n", text(&table)));
     let content = json(&table);
@@ -98,8 +104,7 @@ fn is_the_measurement(a: &Value, b: &Value) -> bool {
 
 #[test]
 fn what_a_table_has_is_not_measured_again() {
-    let folder = tempdir().unwrap();
-    let table = folder.path().join("lut.json");
+    let (_folder, table) = fresh_table();
     run(build(&table)).succeeds();
     let (whole, bytes) = (entries(&table), fs::read(&table).unwrap());
     run(build(&table)).refuses(&[text(&table), "there already", "--resume"]);
@@ -121,16 +126,14 @@ fn what_a_table_has_is_not_measured_again() {
 
 #[test]
 fn an_interrupt_keeps_what_was_measured_and_tells_how_to_go_on() {
-    let folder = tempdir().unwrap();
-    let table = folder.path().join("lut.json");
+    let (folder, table) = fresh_table();
     let running = Running::start(&build_in(&table, "0.005"), &folder.path().join("program"));
     let start = Instant::now();
     while !table.exists() || entries(&table).is_empty() {
         assert!(start.elapsed() < Duration::from_secs(120), "{}", running.stderr());
         std::thread::sleep(Duration::from_millis(5));
     }
-    let (code, said) = running.interrupt();
-    assert_eq!(code, Some(130), "{said}");
+    let said = running.interrupt();
     let resume = "adwp lut build --cells 3 --channels 2 --image 1x8x8 --classes 2 --stem cifar \
                   --keep 2 --runtime tract --threads 1";
     assert!(
@@ -148,8 +151,7 @@ fn an_interrupt_keeps_what_was_measured_and_tells_how_to_go_on() {
 
 #[test]
 fn tables_from_elsewhere_and_other_files_are_told_from_this_machines() {
-    let folder = tempdir().unwrap();
-    let table = folder.path().join("lut.json");
+    let (folder, table) = fresh_table();
     run(build(&table)).succeeds();
     let changed = |change: &dyn Fn(&mut Value)| {
         let mut content = json(&table);
@@ -172,8 +174,7 @@ fn tables_from_elsewhere_and_other_files_are_told_from_this_machines() {
 
 #[test]
 fn the_sizes_are_those_of_a_run_and_the_runtime_is_the_one_that_is_here() {
-    let folder = tempdir().unwrap();
-    let table = folder.path().join("lut.json");
+    let (_folder, table) = fresh_table();
     let run_folder = text(&reference().folder);
     let built =
         run(["lut", "build", "--run", run_folder, "--min-time", "0", "--out", text(&table)])

@@ -2,13 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use tempfile::tempdir;
-
 use crate::folder::{delete, json, metrics};
 use crate::program::{run, text};
-use crate::reference::{SETTINGS, copy_of_run, reference};
+use crate::reference::{SETTINGS, copy_of_run, fresh, reference};
 
-/// Phases that train.
 const TRAINING: [&str; 3] = ["space", "search", "retrain"];
 
 #[test]
@@ -57,8 +54,7 @@ fn every_phase_tells_what_it_needs_and_what_it_took() {
 /// written.
 #[track_caller]
 fn refuse_memory(command: &str, phase: &str, settings: &[&str]) {
-    let holder = tempdir().unwrap();
-    let folder = holder.path().join("run");
+    let (_holder, folder) = fresh();
     let sets = settings.iter().flat_map(|setting| ["--set", setting]);
     let start = Instant::now();
     let ended =

@@ -4,11 +4,9 @@ use std::fs::OpenOptions;
 use std::io;
 use std::process::Stdio;
 
-use tempfile::tempdir;
-
 use crate::folder::{assert_same_results, copy, delete, json};
 use crate::program::{adwp, end, run, text};
-use crate::reference::{PICTURE, SETTINGS, copy_of_run, reference};
+use crate::reference::{PICTURE, SETTINGS, copy_of_run, fresh, reference};
 
 /// A pipe that nobody reads.
 fn closed() -> Stdio {
@@ -39,8 +37,7 @@ fn a_closed_stdout_ends_the_program_quietly() {
 
 #[test]
 fn a_closed_stderr_does_not_end_a_run() {
-    let holder = tempdir().unwrap();
-    let folder = holder.path().join("run");
+    let (_holder, folder) = fresh();
     copy(&reference().folder, &folder);
     delete(
         &folder,

@@ -6,7 +6,6 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-/// How the program ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
     command: String,
@@ -22,12 +21,10 @@ pub(crate) fn adwp() -> Command {
     command
 }
 
-/// Runs the program to its end.
 pub(crate) fn run<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Ended {
     end(adwp().args(args))
 }
 
-/// Runs a command to its end.
 pub(crate) fn end(command: &mut Command) -> Ended {
     let Output { status, stdout, stderr } = command.output().expect("the program starts");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("the program writes UTF-8");
@@ -88,14 +85,12 @@ impl Ended {
         ended
     }
 
-    /// What it printed, as JSON.
     #[track_caller]
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e}\n{}", self.story()))
     }
 }
 
-/// A path as an argument.
 pub(crate) fn text(path: &Path) -> &str {
     path.to_str().expect("paths of these tests are UTF-8")
 }

@@ -5,26 +5,42 @@ use std::path::{Path, PathBuf};
 
 use tempfile::{TempDir, tempdir};
 
+use crate::bad_settings::refuse_setting;
 use crate::folder::{contents, delete, json, metrics};
-use crate::program::{run, text};
+use crate::program::{Ended, run, text};
 use crate::reference::{PICTURE, SETTINGS, copy_of_run, reference};
 
-/// A folder for a run, with the architecture of the finished one.
-fn with_genotype(holder: &TempDir, name: &str) -> PathBuf {
-    let folder = holder.path().join(name);
-    fs::create_dir(&folder).unwrap();
-    fs::copy(reference().folder.join("genotype.json"), folder.join("genotype.json")).unwrap();
-    folder
-}
-
-/// Stops a command after its first training step, and again after the next one, and then lets it
-/// end.
-pub(crate) fn in_three_parts(first: &[&str], next: &[&str]) {
+/// Trains in a folder at once, and in another stopped after its first step and again after the next
+/// one: both have the same weights. What the first said, and the folder of the second.
+pub(crate) fn train_twice(
+    holder: &TempDir,
+    start: &[&str],
+    prepare: impl Fn(&Path),
+) -> (Ended, PathBuf) {
+    let [whole, parts] = ["at-once", "in-parts"].map(|name| holder.path().join(name));
+    let begin = |folder| {
+        prepare(folder);
+        [start, &["--run", text(folder)]].concat()
+    };
+    let ended = run(begin(&whole)).succeeds();
+    let (first, next) = (begin(&parts), ["retrain", "--run", text(&parts), "--resume"]);
     let stop = ["--max-minutes", "0.00001"];
     run(first.iter().chain(&stop)).with_code(130);
     run(next.iter().chain(&stop)).with_code(130);
     run(next).succeeds();
+    let weights = [&whole, &parts].map(|run| fs::read(run.join("weights.safetensors")).unwrap());
+    assert!(weights[0] == weights[1], "the weights differ");
+    (ended, parts)
 }
+
+/// The arguments that train what a run has found on a folder of images.
+pub(crate) fn transfer<'a>(from: &'a Path, data: &'a Path, more: &[&'a str]) -> Vec<&'a str> {
+    let (from, data) = (text(from), text(data));
+    [&["retrain", "--from", from, "--dataset", "image-folder", "--data", data], more].concat()
+}
+
+/// Small images, and little training.
+const SMALL: [&str; 4] = ["--set", "image_size=16", "--set", "retrain.epochs=2"];
 
 /// A folder of `count` training images of each of two classes, and half as many test images; one
 /// class is turned upside down.
@@ -53,26 +69,15 @@ fn averaged_weights_come_out_the_same_when_a_run_is_stopped() {
         "--set",
         "retrain.warmup_epochs=2",
     ];
-    let weights = ["at-once", "in-parts"].map(|name| {
-        let folder = with_genotype(&holder, name);
-        let start =
-            ["retrain", "--config", SETTINGS, "--run", text(&folder)].into_iter().chain(options);
-        let start: Vec<&str> = start.collect();
-        if name == "at-once" {
-            run(&start).succeeds();
-        } else {
-            in_three_parts(&start, &["retrain", "--run", text(&folder), "--resume"]);
-        }
-        fs::read(folder.join("weights.safetensors")).unwrap()
+    let start = [&["retrain", "--config", SETTINGS], &options[..]].concat();
+    let (_, folder) = train_twice(&holder, &start, |folder| {
+        fs::create_dir(folder).unwrap();
+        fs::copy(reference().folder.join("genotype.json"), folder.join("genotype.json")).unwrap();
     });
-    assert!(weights[0] == weights[1], "the weights differ");
-    assert!(
-        weights[0] != fs::read(reference().folder.join("weights.safetensors")).unwrap(),
-        "the recipe changed nothing"
-    );
+    let weights = |folder: &Path| fs::read(folder.join("weights.safetensors")).unwrap();
+    assert!(weights(&folder) != weights(&reference().folder), "the recipe changed nothing");
 
     // The rest of the run: what the report says of it.
-    let folder = holder.path().join("in-parts");
     let printed = run(["run", "--run", text(&folder), "--resume"]).succeeds().stdout;
     let report = json(&folder.join("report.json"));
     let recipe = report["recipe"].as_array().unwrap();
@@ -119,19 +124,13 @@ fn averaged_weights_come_out_the_same_when_a_run_is_stopped() {
 
 #[test]
 fn recipes_out_of_range_are_named() {
-    let refuse = |setting: &str, culprit: &str| {
-        let holder = tempdir().unwrap();
-        let folder = holder.path().join("run");
-        run(["run", "--config", SETTINGS, "--run", text(&folder), "--set", setting])
-            .refuses(&[culprit]);
-        assert!(!folder.exists());
-    };
-    refuse("retrain.ema=1.0", "ema = 1");
-    refuse("retrain.decay_factor=0.0", "decay_factor = 0");
-    refuse("retrain.decay=sudden", "sudden");
-    refuse("retrain.warmup_epochs=5", "warmup_epochs = 5");
+    refuse_setting("retrain.ema=1.0", &["ema = 1"]);
+    refuse_setting("retrain.decay_factor=0.0", &["decay_factor = 0"]);
+    refuse_setting("retrain.decay=sudden", &["sudden"]);
+    refuse_setting("retrain.warmup_epochs=5", &["warmup_epochs = 5"]);
     for phase in ["space", "search", "retrain"] {
-        refuse(&format!("{phase}.augmentation.resized_crop=-1.0"), "resized_crop = -1");
+        let setting = format!("{phase}.augmentation.resized_crop=-1.0");
+        refuse_setting(&setting, &["resized_crop = -1"]);
     }
     run(["run", "--auto-augment", "svhn"]).refuses(&["svhn", "cifar10, imagenet or off"]);
 }
@@ -141,20 +140,9 @@ fn an_architecture_goes_to_other_images() {
     let (holder, from) = copy_of_run();
     let (data, new) = (holder.path().join("data"), holder.path().join("new"));
     write_images(&data, 4);
-    let start = [
-        "retrain",
-        "--from",
-        text(&from),
-        "--dataset",
-        "image-folder",
-        "--data",
-        text(&data),
-        "--run",
-        text(&new),
-    ];
-    let small = ["--set", "image_size=16", "--set", "retrain.epochs=2"];
+    let start = [&transfer(&from, &data, &SMALL)[..], &["--run", text(&new)]].concat();
     let before = contents(&from);
-    let ended = run(start.iter().chain(&small)).succeeds();
+    let ended = run(&start).succeeds();
     assert!(
         ended.stderr.contains("the architecture (3 cells with 2 channels)")
             && ended.stderr.contains("not its data set"),
@@ -165,8 +153,8 @@ fn an_architecture_goes_to_other_images() {
         fs::read(new.join("genotype.json")).unwrap(),
         fs::read(from.join("genotype.json")).unwrap()
     );
-    run(start.iter().chain(&small)).refuses(&["holds a run already", "--resume"]);
-    run(start.iter().chain(&small).chain(&["--resume"])).succeeds();
+    run(&start).refuses(&["holds a run already", "--resume"]);
+    run(start.iter().chain(&["--resume"])).succeeds();
 
     // The folder is a run like any other, which needs no search.
     let printed = run(["run", "--run", text(&new), "--resume"]).succeeds();
@@ -184,61 +172,27 @@ fn weights_go_to_other_images_as_far_as_they_fit() {
     let (holder, from) = copy_of_run();
     let data = holder.path().join("data");
     write_images(&data, 4);
-    let weights = ["at-once", "in-parts"].map(|name| {
-        let new = holder.path().join(name);
-        let start = [
-            "retrain",
-            "--from",
-            text(&from),
-            "--fine-tune",
-            "--dataset",
-            "image-folder",
-            "--data",
-            text(&data),
-        ];
-        let sizes = ["--run", text(&new), "--set", "image_size=16", "--set", "retrain.epochs=2"];
-        let start: Vec<&str> = start.into_iter().chain(sizes).collect();
-        if name == "at-once" {
-            // Three colours instead of one, and other classes.
-            let ended = run(&start).succeeds();
-            let said = ended
-                .stderr
-                .lines()
-                .find(|line| line.contains("parameters and statistics are those of"))
-                .unwrap();
-            assert!(
-                said.contains("fresh: stem")
-                    && said.contains("classifier/linear/weight, classifier/linear/bias"),
-                "{said}"
-            );
-            assert!(!said.contains("cell"), "{said}");
-            assert!(
-                ended.stderr.contains("at a learning rate of 0.005"),
-                "a tenth of the rate: {ended:?}"
-            );
-        } else {
-            in_three_parts(&start, &["retrain", "--run", text(&new), "--resume"]);
-        }
-        fs::read(new.join("weights.safetensors")).unwrap()
-    });
-    assert!(weights[0] == weights[1], "the weights differ");
+    let fine_tune = [&["--fine-tune"], &SMALL[..]].concat();
+    // Three colours instead of one, and other classes.
+    let (ended, _) = train_twice(&holder, &transfer(&from, &data, &fine_tune), |_| ());
+    let said = ended
+        .stderr
+        .lines()
+        .find(|line| line.contains("parameters and statistics are those of"))
+        .unwrap();
+    assert!(
+        said.contains("fresh: stem")
+            && said.contains("classifier/linear/weight, classifier/linear/bias"),
+        "{said}"
+    );
+    assert!(!said.contains("cell"), "{said}");
+    assert!(ended.stderr.contains("at a learning rate of 0.005"), "a tenth of the rate: {ended:?}");
     let new = holder.path().join("at-once");
     run(["run", "--run", text(&new), "--resume"]).succeeds();
     assert!(json(&new.join("report.json"))["recipe"][0].as_str().unwrap().contains("fine-tuned"));
     // From scratch it is another network; and the folder does not become one that was trained so.
-    let again = [
-        "retrain",
-        "--from",
-        text(&from),
-        "--dataset",
-        "image-folder",
-        "--data",
-        text(&data),
-        "--run",
-        text(&new),
-        "--resume",
-    ];
-    run(again).refuses(&[text(&new), "--fine-tune"]);
+    run(transfer(&from, &data, &["--run", text(&new), "--resume"]))
+        .refuses(&[text(&new), "--fine-tune"]);
 }
 
 #[test]
@@ -280,17 +234,7 @@ fn a_folder_is_not_continued_with_the_architecture_of_another_run() {
     let (holder, from) = copy_of_run();
     let (data, new) = (holder.path().join("data"), holder.path().join("new"));
     write_images(&data, 4);
-    let start = [
-        "retrain",
-        "--from",
-        text(&from),
-        "--dataset",
-        "image-folder",
-        "--data",
-        text(&data),
-        "--run",
-        text(&new),
-    ];
+    let start = transfer(&from, &data, &["--run", text(&new)]);
     run(start.iter().chain(&["--set", "image_size=16", "--set", "retrain.epochs=1"])).succeeds();
     let genotype = fs::read_to_string(from.join("genotype.json")).unwrap();
     let other = run(["zoo", "show", "darts-v2", "--cells", "3"]).succeeds().stdout;

@@ -13,7 +13,6 @@ use crate::program::{Ended, run, text};
 pub(crate) const SETTINGS: &str =
     concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/road/settings.toml");
 
-/// A picture to classify.
 pub(crate) const PICTURE: &str =
     concat!(env!("CARGO_MANIFEST_DIR"), "/../data/tests/fixtures/rgb.jpg");
 
@@ -38,16 +37,26 @@ pub(crate) fn reference() -> &'static Reference {
         if folder.exists() {
             fs::remove_dir_all(&folder).unwrap();
         }
-        let ended =
-            run(["run", "--config", SETTINGS, "--run", text(&folder), "--threads", "1"]).succeeds();
+        let ended = run(begin("run", &folder).iter().chain(&["--threads", "1"])).succeeds();
         Reference { folder, ended, _lock: lock }
     })
 }
 
-/// A copy of the run, to be changed: the folder that holds it, and its own.
-pub(crate) fn copy_of_run() -> (TempDir, PathBuf) {
+/// A folder of a run that is not there yet: the folder that holds it, and its own.
+pub(crate) fn fresh() -> (TempDir, PathBuf) {
     let holder = tempfile::tempdir().unwrap();
     let folder = holder.path().join("run");
+    (holder, folder)
+}
+
+/// The arguments that begin a run, or a step of one, with the settings of these tests.
+pub(crate) fn begin<'a>(command: &'a str, folder: &'a Path) -> [&'a str; 5] {
+    [command, "--config", SETTINGS, "--run", text(folder)]
+}
+
+/// A copy of the run, to be changed: the folder that holds it, and its own.
+pub(crate) fn copy_of_run() -> (TempDir, PathBuf) {
+    let (holder, folder) = fresh();
     copy(&reference().folder, &folder);
     (holder, folder)
 }

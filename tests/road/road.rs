@@ -2,12 +2,11 @@
 
 use std::fs;
 
-use serde_json::Value;
-use tempfile::tempdir;
-
 use crate::folder::{RESULTS, assert_same_results, contents, json, metrics, times};
 use crate::program::{run, text};
-use crate::reference::{PICTURE, SETTINGS, copy_of_run, reference};
+use crate::reference::{PICTURE, SETTINGS, copy_of_run, fresh, reference};
+use crate::zoo::cost;
+use serde_json::Value;
 
 #[test]
 fn a_run_prints_its_table_and_leaves_every_file() {
@@ -78,20 +77,10 @@ fn the_report_says_what_the_files_say() {
     assert_eq!(report["test_accuracy"], metrics(folder).last().unwrap()["test_accuracy"]);
     let parity = report["parity_max_abs"].as_f64().unwrap();
     assert!(parity > 0.0 && parity < 1e-3, "{parity}");
-    let phases: Vec<&str> = report["phases"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|phase| phase["name"].as_str().unwrap())
-        .collect();
-    assert_eq!(phases, ["space", "search", "retrain", "export", "bench"]);
-    assert!(
-        report["phases"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .all(|phase| phase["seconds"].as_f64().unwrap() > 0.0)
-    );
+    let phases = report["phases"].as_array().unwrap();
+    let names: Vec<&str> = phases.iter().map(|phase| phase["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["space", "search", "retrain", "export", "bench"]);
+    assert!(phases.iter().all(|phase| phase["seconds"].as_f64().unwrap() > 0.0));
     let latency = report["latency"].as_array().unwrap();
     let has = |runtime: &str| latency.iter().any(|row| row["runtime"] == runtime);
     assert!(has("tract"));
@@ -120,26 +109,17 @@ fn the_report_says_what_the_files_say() {
 fn the_cost_is_the_same_from_the_graph_and_from_the_file() {
     let folder = &reference().folder;
     let report = json(&folder.join("report.json"));
-    let from_file = run(["cost", text(&folder.join("model.onnx")), "--json"]).succeeds().json();
-    let genotype = folder.join("genotype.json");
-    let sizes = ["--channels", "2", "--image", "1x28x28", "--classes", "10"];
-    let from_graph = run(["cost", text(&genotype), "--json", "--layers"].into_iter().chain(sizes))
-        .succeeds()
-        .json();
+    let from_file = cost(text(&folder.join("model.onnx")), &[]);
+    let sizes = ["--channels", "2", "--image", "1x28x28", "--classes", "10", "--layers"];
+    let from_graph = cost(text(&folder.join("genotype.json")), &sizes);
     assert_eq!(report["madds"], from_file["madds"]);
     assert_eq!(report["params_in_file"], from_file["params"]);
     assert_eq!(
         (&report["madds"], &report["params"]),
         (&from_graph["madds"], &from_graph["params"])
     );
-    let sum = |key: &str| {
-        from_graph["layers"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|layer| layer[key].as_u64().unwrap())
-            .sum::<u64>()
-    };
+    let layers = from_graph["layers"].as_array().unwrap();
+    let sum = |key: &str| layers.iter().map(|layer| layer[key].as_u64().unwrap()).sum::<u64>();
     assert_eq!(
         (sum("madds"), sum("params")),
         (from_graph["madds"].as_u64().unwrap(), from_graph["params"].as_u64().unwrap())
@@ -224,8 +204,7 @@ fn a_finished_run_is_neither_repeated_nor_changed() {
 
 #[test]
 fn steps_alone_give_what_a_run_gives() {
-    let holder = tempdir().unwrap();
-    let folder = holder.path().join("run");
+    let (_holder, folder) = fresh();
     let early = run(["search", "--config", SETTINGS, "--run", text(&folder)])
         .refuses(&["space.json", "adwp space --run"]);
     assert!(early.stderr.contains(text(&folder)));

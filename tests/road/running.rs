@@ -97,15 +97,17 @@ impl Running {
         assert_eq!(status.code(), None, "it ended by itself\n{}", self.stderr());
     }
 
-    /// Sends what Ctrl-C sends; gives the exit code and what the program said.
-    pub(crate) fn interrupt(mut self) -> (Option<i32>, String) {
+    /// Sends what Ctrl-C sends, which ends the program with its code; gives what it said.
+    #[track_caller]
+    pub(crate) fn interrupt(mut self) -> String {
         let sent = std::process::Command::new("kill")
             .args(["-INT", &self.child.id().to_string()])
             .status()
             .unwrap();
         assert!(sent.success(), "{}", self.stderr());
-        let code = self.child.wait().unwrap().code();
-        (code, self.stderr())
+        let (code, said) = (self.child.wait().unwrap().code(), self.stderr());
+        assert_eq!(code, Some(130), "{said}");
+        said
     }
 }
 

@@ -19,6 +19,11 @@ fn listed() -> Vec<Value> {
     run(["zoo", "list", "--json"]).succeeds().json().as_array().unwrap().clone()
 }
 
+/// What `cost` says of a network.
+pub(crate) fn cost(what: &str, flags: &[&str]) -> Value {
+    run(["cost", what, "--json"].iter().chain(flags)).succeeds().json()
+}
+
 #[test]
 fn the_list_counts_what_cost_counts() {
     let printed = run(["zoo", "list"]).succeeds();
@@ -30,16 +35,14 @@ fn the_list_counts_what_cost_counts() {
         let name = entry["name"].as_str().unwrap();
         let counted = &entry["counted"]["imagenet"];
         if counted.is_null() {
-            let cost = run(["cost", &format!("zoo:{name}"), "--json"]).succeeds().json();
+            let cost = cost(&format!("zoo:{name}"), &[]);
             assert_eq!(cost["params"], entry["counted"]["cifar10"]["params"], "{name}");
             continue;
         }
-        let mut cost = vec!["cost".to_owned(), format!("zoo:{name}"), "--json".to_owned()];
-        cost.extend(IMAGENET.map(str::to_owned));
-        if let Some(channels) = entry["imagenet"]["stack"]["channels"].as_u64() {
-            cost.extend(["--channels".to_owned(), channels.to_string()]);
-        }
-        let cost = run(cost).succeeds().json();
+        let channels = entry["imagenet"]["stack"]["channels"].as_u64().map(|n| n.to_string());
+        let mut flags = IMAGENET.to_vec();
+        flags.extend(channels.iter().flat_map(|channels| ["--channels", channels]));
+        let cost = cost(&format!("zoo:{name}"), &flags);
         assert_eq!(
             (&cost["params"], &cost["madds"]),
             (&counted["params"], &counted["madds"]),
@@ -66,11 +69,7 @@ fn what_is_shown_is_a_genotype() {
         assert!(shown.stderr.contains(word), "{word} is not in\n{}", shown.stderr);
     }
     fs::write(&file, &shown.stdout).unwrap();
-    let cost = |what: &str| {
-        run(["cost", what, "--json", "--channels", "48"].into_iter().chain(IMAGENET))
-            .succeeds()
-            .json()
-    };
+    let cost = |what: &str| cost(what, &[&["--channels", "48"], &IMAGENET[..]].concat());
     assert_eq!(cost(text(&file)), cost("zoo:darts-v2"), "14 cells are what it was published with");
     assert_eq!(cost(text(&file))["madds"], 529_911_552);
 
@@ -90,13 +89,11 @@ fn what_is_shown_is_a_genotype() {
 
 #[test]
 fn cells_and_layers_can_be_asked_for() {
-    let cost = |cells: &str| {
-        run(["cost", "zoo:p-darts", "--cells", cells, "--layers", "--json"]).succeeds().json()
-    };
-    let (small, large) = (cost("8"), cost("20"));
+    let of = |cells: &str| cost("zoo:p-darts", &["--cells", cells, "--layers"]);
+    let (small, large) = (of("8"), of("20"));
     assert!(small["layers"].as_array().unwrap().len() < large["layers"].as_array().unwrap().len());
     assert_eq!(large["params"], 3_433_798, "the default sizes are those of CIFAR-10");
-    assert_eq!(large["params"], run(["cost", "zoo:p-darts", "--json"]).succeeds().json()["params"]);
+    assert_eq!(large["params"], cost("zoo:p-darts", &[])["params"]);
 }
 
 #[test]
@@ -112,17 +109,15 @@ fn a_network_that_is_no_stack_of_cells_is_shown_and_counted() {
         (&all["architecture"]["handmade"], &all["genotype"]),
         (&"mobilenet_v1".into(), &Value::Null)
     );
-    let cost = run(["cost", "zoo:mobilenet-v1", "--layers", "--json"]).succeeds().json();
+    let large = cost("zoo:mobilenet-v1", &["--layers"]);
     assert_eq!(
-        (&cost["params"], &cost["madds"]),
+        (&large["params"], &large["madds"]),
         (&4_231_976.into(), &568_740_352.into()),
         "224×224 and 1000 classes"
     );
-    assert_eq!(cost["layers"][0]["name"], "conv");
-    let small = run(["cost", "zoo:mobilenet-v1", "--image", "1x64x96", "--classes", "7", "--json"])
-        .succeeds()
-        .json();
-    assert!(small["madds"].as_u64() < cost["madds"].as_u64());
+    assert_eq!(large["layers"][0]["name"], "conv");
+    let small = cost("zoo:mobilenet-v1", &["--image", "1x64x96", "--classes", "7"]);
+    assert!(small["madds"].as_u64() < large["madds"].as_u64());
 }
 
 #[test]
@@ -138,11 +133,7 @@ fn channels_are_found_for_what_a_network_may_take() {
     let (params, madds) =
         (found.json()["params"].as_u64().unwrap(), found.json()["madds"].as_u64().unwrap());
     assert!(params <= 1_000_000 && madds <= 150_000_000, "{found:?}");
-    let of = |channels: u64| {
-        run(["cost", "zoo:darts-v2", "--channels", &channels.to_string(), "--json"])
-            .succeeds()
-            .json()
-    };
+    let of = |channels: u64| cost("zoo:darts-v2", &["--channels", &channels.to_string()]);
     assert_eq!(of(channels)["params"], params);
     let next = of(channels + 1);
     assert!(
@@ -156,18 +147,12 @@ fn channels_are_found_for_what_a_network_may_take() {
 /// there is one.
 fn exports(name: &str, flags: &[&str], folder: &Path) {
     let out = folder.join(format!("{name}.onnx"));
-    let exported =
-        run(["zoo", "export", name, "--out", text(&out)].into_iter().chain(flags.iter().copied()))
-            .succeeds();
+    let exported = run(["zoo", "export", name, "--out", text(&out)].iter().chain(flags)).succeeds();
     assert!(exported.stdout.is_empty(), "{exported:?}");
     for by in ["candle", "tract"].into_iter().chain(required_ort().then_some("ort")) {
         assert!(exported.stderr.contains(by), "{by} did not agree: {exported:?}");
     }
-    let of_file = run(["cost", text(&out), "--json"]).succeeds().json();
-    let of_graph =
-        run(["cost", &format!("zoo:{name}"), "--json"].into_iter().chain(flags.iter().copied()))
-            .succeeds()
-            .json();
+    let (of_file, of_graph) = (cost(text(&out), &[]), cost(&format!("zoo:{name}"), flags));
     assert_eq!(of_file["madds"], of_graph["madds"], "{name}");
     assert_eq!(of_file["unknown"], Value::Array(Vec::new()), "{name}");
     check(&out);
@@ -204,21 +189,11 @@ fn every_architecture_is_exported() {
         let flags: &[&str] = match name {
             // Its channels are fixed, and are too many for a test.
             "densenet-bc-190" => continue,
-            _ if is_stack => &[
-                "--stem",
-                "imagenet",
-                "--cells",
-                "5",
-                "--channels",
-                "8",
-                "--image",
-                "3x64x96",
-                "--classes",
-                "7",
-            ],
-            _ => &["--image", "3x64x64", "--classes", "7"],
+            _ if is_stack => &["--stem", "imagenet", "--cells", "5", "--channels", "8"],
+            _ => &[],
         };
-        exports(name, flags, folder.path());
+        let image = ["--image", if is_stack { "3x64x96" } else { "3x64x64" }, "--classes", "7"];
+        exports(name, &[flags, &image].concat(), folder.path());
     }
 }
 

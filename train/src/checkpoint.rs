@@ -92,26 +92,17 @@ impl Checkpoint {
         let expected: Vec<(String, Role, Shape)> =
             variables.iter().map(|v| (v.name.clone(), v.role, v.shape.clone())).collect();
         for (name, role, shape) in expected {
-            variables.insert(self.take_of(set, name, role, shape, path)?);
+            variables.insert(self.take_variable(set, name, role, shape, path)?);
         }
         Ok(())
     }
 
-    /// Takes out one variable that [`Self::put_variables`] stored; `path` is for messages.
+    /// Takes out one variable that [`Self::put_set`] stored, or with `set` empty
+    /// [`Self::put_variables`]; `path` is for messages.
     ///
     /// # Errors
     /// [`TrainError::Damaged`] when it is not there, or not in its shape.
     pub fn take_variable(
-        &mut self,
-        name: String,
-        role: Role,
-        shape: Shape,
-        path: &Path,
-    ) -> Result<Variable> {
-        self.take_of("", name, role, shape, path)
-    }
-
-    fn take_of(
         &mut self,
         set: &str,
         name: String,

@@ -493,6 +493,13 @@ mod tests {
         fn phase_end(&mut self) {}
     }
 
+    /// A folder of a run: what holds it, and itself.
+    fn fresh() -> (tempfile::TempDir, RunDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunDir::create(folder.path()).unwrap();
+        (folder, run)
+    }
+
     /// Runs a phase in a folder, to its end or for some steps; gives also what is said.
     fn run_in(
         run: &RunDir,
@@ -517,10 +524,9 @@ mod tests {
 
     /// How a phase ends that plans so much, whether it was begun, and what is said.
     fn run(planned: usize, check_memory: bool) -> (Result<Finished<()>>, bool, Vec<String>) {
-        let folder = tempfile::tempdir().unwrap();
+        let (_folder, run) = fresh();
         let mut phase = Toy { planned, ..Toy::new() };
-        let (outcome, said) =
-            run_in(&RunDir::create(folder.path()).unwrap(), &mut phase, false, check_memory, 0);
+        let (outcome, said) = run_in(&run, &mut phase, false, check_memory, 0);
         (outcome, phase.is_initialized, said)
     }
 
@@ -569,8 +575,7 @@ mod tests {
 
     #[test]
     fn every_line_has_the_time_and_what_is_left() {
-        let folder = tempfile::tempdir().unwrap();
-        let run = RunDir::create(folder.path()).unwrap();
+        let (_folder, run) = fresh();
         let start = unix_seconds();
         run_in(&run, &mut Toy::new(), false, true, 0).0.unwrap();
         let lines = lines(&run);
@@ -587,8 +592,7 @@ mod tests {
 
     #[test]
     fn a_phase_that_continues_behind_the_last_step_of_an_epoch_knows_what_is_left() {
-        let folder = tempfile::tempdir().unwrap();
-        let run = RunDir::create(folder.path()).unwrap();
+        let (_folder, run) = fresh();
         let (outcome, _) = run_in(&run, &mut Toy::new(), false, true, 2);
         assert!(matches!(outcome, Ok(Finished::Interrupted)), "{outcome:?}");
         assert_eq!(lines(&run), []);
@@ -606,8 +610,7 @@ mod tests {
         let settled = |said: &[String]| {
             said.iter().filter(|text| text.contains("settled")).cloned().collect::<Vec<_>>()
         };
-        let folder = tempfile::tempdir().unwrap();
-        let run = RunDir::create(folder.path()).unwrap();
+        let (_folder, run) = fresh();
         let toy = || Toy { settled_from: 3, ..Toy::new() };
         let mut phase = toy();
         let (outcome, said) = run_in(&run, &mut phase, false, true, 0);
@@ -639,8 +642,7 @@ mod tests {
 
     #[test]
     fn a_loss_that_is_not_finite_leaves_the_last_checkpoint() {
-        let folder = tempfile::tempdir().unwrap();
-        let run = RunDir::create(folder.path()).unwrap();
+        let (_folder, run) = fresh();
         let mut phase = Toy { spoiled: Some(At { epoch: 1, step: 1 }), ..Toy::new() };
         let (outcome, _) = run_in(&run, &mut phase, false, true, 0);
         assert!(
@@ -653,8 +655,7 @@ mod tests {
     }
     #[test]
     fn values_that_are_not_finite_get_into_no_checkpoint() {
-        let folder = tempfile::tempdir().unwrap();
-        let run = RunDir::create(folder.path()).unwrap();
+        let (_folder, run) = fresh();
         // With the last step of the second epoch, whose loss is from before the update.
         let (outcome, _) = run_in(&run, &mut Toy { overflows_at: 4, ..Toy::new() }, false, true, 0);
         let Err(error @ TrainError::Spoiled { .. }) = &outcome else { panic!("{outcome:?}") };

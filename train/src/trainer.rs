@@ -1,4 +1,4 @@
-use adwp_engine::optim::{Adam, Gradient, Sgd, clip_gradient_norm, gradients};
+use adwp_engine::optim::{Gradient, Optimizer, clip_gradient_norm, gradients};
 use adwp_engine::{Device, Executor, Feed, Graph, NodeId, Program, Variables};
 
 use crate::{
@@ -30,46 +30,6 @@ pub struct Pass<'a> {
     pub batch: &'a Batch,
     /// All other inputs of the graph.
     pub feeds: &'a [(NodeId, Feed<'a>)],
-}
-
-/// Changes parameters by their gradients.
-pub trait Optimizer {
-    /// One step at the given learning rate.
-    ///
-    /// # Errors
-    /// [`TrainError::Engine`](crate::TrainError::Engine) when the history is that of other
-    /// parameters, or the device fails.
-    fn step(
-        &mut self,
-        variables: &mut Variables,
-        gradients: &[Gradient<'_>],
-        rate: f32,
-        device: &Device,
-    ) -> Result<()>;
-}
-
-impl Optimizer for Sgd {
-    fn step(
-        &mut self,
-        variables: &mut Variables,
-        gradients: &[Gradient<'_>],
-        rate: f32,
-        device: &Device,
-    ) -> Result<()> {
-        Ok(self.step(variables, gradients, rate, device)?)
-    }
-}
-
-impl Optimizer for Adam {
-    fn step(
-        &mut self,
-        variables: &mut Variables,
-        gradients: &[Gradient<'_>],
-        rate: f32,
-        device: &Device,
-    ) -> Result<()> {
-        Ok(self.step(variables, gradients, rate, device)?)
-    }
 }
 
 /// Parameters that a step changes together.

@@ -17,7 +17,6 @@ pub struct Checks<'a> {
     pub(crate) engine: Logits,
     /// What candle made of them, where it is compared too.
     pub(crate) candle: Option<Logits>,
-    /// Classes of the network.
     pub(crate) classes: usize,
     /// How far an execution may be from the engine's; none where accuracy alone counts.
     pub(crate) tolerance: Option<f64>,

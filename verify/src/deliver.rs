@@ -92,7 +92,7 @@ fn verify(path: &Path, checks: &Checks<'_>, reporter: &mut dyn Reporter) -> Resu
         }
     }
     match found.refused.len() == Runtime::available(checks.library).len() {
-        true => Err(VerifyError::NotRun { refused: found.refused }),
+        true => Err(VerifyError::NotRun(found.refused)),
         false => Ok(found),
     }
 }

@@ -37,12 +37,9 @@ pub enum VerifyError {
         /// Images classified right then.
         stored: usize,
     },
-    /// No runtime could execute the file.
-    #[error("no runtime can run the file: {}", refused.join("; "))]
-    NotRun {
-        /// What each said.
-        refused: Vec<String>,
-    },
+    /// No runtime could execute the file; what each said.
+    #[error("no runtime can run the file: {}", .0.join("; "))]
+    NotRun(Vec<String>),
     /// A file with test images that lacks what they are normalised with.
     #[error("the exported file does not say how images are normalised")]
     Unprepared,

@@ -31,7 +31,6 @@ impl Case {
         matches!(self.recipe, Recipe::Step(_))
     }
 
-    /// Builds the network.
     pub(crate) fn network(&self, size: Size) -> Result<Network> {
         match &self.recipe {
             Recipe::Operator(operator) => operator.network(size),
@@ -68,7 +67,6 @@ pub(crate) fn containing(parts: &[String]) -> Result<Vec<Case>> {
         .collect())
 }
 
-/// The one case of that name.
 pub(crate) fn named(name: &str) -> Result<Case> {
     let found = all().into_iter().find(|case| case.name == name);
     found.ok_or_else(|| {

@@ -33,15 +33,15 @@ impl ColorJitter {
             [("brightness", brightness), ("contrast", contrast), ("saturation", saturation)]
         {
             if !(value.is_finite() && value >= 0.0) {
-                return Err(DataError::Augmentation {
-                    detail: format!("color_jitter.{name} = {value} is not finite and at least 0"),
-                });
+                return Err(DataError::Augmentation(format!(
+                    "color_jitter.{name} = {value} is not finite and at least 0"
+                )));
             }
         }
         if !(0.0..=0.5).contains(&hue) {
-            return Err(DataError::Augmentation {
-                detail: format!("color_jitter.hue = {hue} is not in 0 to 0.5"),
-            });
+            return Err(DataError::Augmentation(format!(
+                "color_jitter.hue = {hue} is not in 0 to 0.5"
+            )));
         }
         Ok(())
     }

@@ -79,7 +79,7 @@ impl Augmentation {
         if !(0.0..=1.0).contains(&self.resized_crop) {
             let detail =
                 format!("resized_crop = {} is no share of an area, 0 to 1", self.resized_crop);
-            return Err(DataError::Augmentation { detail });
+            return Err(DataError::Augmentation(detail));
         }
         self.color_jitter.validate()
     }
@@ -100,7 +100,7 @@ impl Augmentation {
         if self.changes_pixels() && !matches!(shape.channels, 1 | 3) {
             let detail =
                 format!("pixels are changed of images with one channel or three, not of {shape}");
-            return Err(DataError::Augmentation { detail });
+            return Err(DataError::Augmentation(detail));
         }
         Ok(())
     }

@@ -117,10 +117,8 @@ impl fmt::Display for Change {
 /// `threshold` is negative or not finite.
 pub fn compare(a: &BenchReport, b: &BenchReport, threshold: f64) -> Result<Vec<Change>> {
     if !threshold.is_finite() || threshold < 0.0 {
-        return Err(DeployError::Setting {
-            name: "threshold",
-            detail: format!("{threshold} is not a share of 0 or more"),
-        });
+        let detail = format!("{threshold} is not a share of 0 or more");
+        return Err(DeployError::setting("threshold", detail));
     }
     let mut found = Vec::new();
     for (index, model) in a.models.iter().enumerate() {

@@ -8,6 +8,9 @@ use super::{
     values::{LONGEST, Shape, Values},
 };
 
+/// The shape of an operator's only result.
+type OneShape = Result<Shape, Uninferred>;
+
 /// `axis` counted from the front, for a tensor of `rank` dimensions.
 pub(super) fn axis(axis: i64, rank: usize) -> Result<usize, String> {
     let from_front = if axis < 0 { axis.checked_add(rank as i64) } else { Some(axis) };
@@ -17,6 +20,16 @@ pub(super) fn axis(axis: i64, rank: usize) -> Result<usize, String> {
         .ok_or_else(|| format!("axis {axis} of a tensor of {rank} dimensions"))
 }
 
+/// Several of them.
+fn axes(list: &[i64], rank: usize) -> Result<Vec<usize>, String> {
+    list.iter().map(|&dim| axis(dim, rank)).collect()
+}
+
+/// A size that a file gives; none where no tensor could have it.
+pub(super) fn size(given: i64) -> Option<usize> {
+    u32::try_from(given).ok().map(|size| size as usize)
+}
+
 /// A start or end of a slice of `len` values, counted from the front and kept inside.
 pub(super) fn clamp(index: i64, len: usize) -> usize {
     let len = len as i64;
@@ -24,7 +37,6 @@ pub(super) fn clamp(index: i64, len: usize) -> usize {
     from_front.clamp(0, len) as usize
 }
 
-/// The shape that `a` and `b` broadcast to.
 pub(super) fn broadcast(a: &[usize], b: &[usize]) -> Result<Shape, String> {
     let rank = a.len().max(b.len());
     let size = |shape: &[usize], dim: usize| {
@@ -76,11 +88,7 @@ pub(super) fn concat(node: &NodeProto, shapes: &[&Shape]) -> Result<Shape, Strin
     Ok(joined)
 }
 
-pub(super) fn slice(
-    node: &NodeProto,
-    input: &Shape,
-    values: &Values<'_>,
-) -> Result<Shape, Uninferred> {
+pub(super) fn slice(node: &NodeProto, input: &Shape, values: &Values<'_>) -> OneShape {
     let starts = list(node, "starts", 1, values)?.ok_or("`starts` is missing")?;
     let ends = list(node, "ends", 2, values)?.ok_or("`ends` is missing")?;
     let axes = list(node, "axes", 3, values)?.unwrap_or_else(|| (0..starts.len() as i64).collect());
@@ -132,27 +140,21 @@ pub(super) fn slice_places(size: usize, start: i64, end: i64, step: i64) -> Opti
         .collect()
 }
 
-pub(super) fn pad(
-    node: &NodeProto,
-    input: &Shape,
-    values: &Values<'_>,
-) -> Result<Shape, Uninferred> {
+pub(super) fn pad(node: &NodeProto, input: &Shape, values: &Values<'_>) -> OneShape {
     let pads = list(node, "pads", 1, values)?.ok_or("`pads` is missing")?;
-    let axes = match list(node, "axes", 3, values)? {
-        Some(axes) => {
-            axes.iter().map(|&dim| axis(dim, input.len())).collect::<Result<Vec<_>, _>>()?
-        }
+    let along = match list(node, "axes", 3, values)? {
+        Some(list) => axes(&list, input.len())?,
         None => (0..input.len()).collect(),
     };
-    if pads.len() != 2 * axes.len() {
+    if pads.len() != 2 * along.len() {
         return Err(
-            format!("`pads` has {} values for {} dimensions", pads.len(), axes.len()).into()
+            format!("`pads` has {} values for {} dimensions", pads.len(), along.len()).into()
         );
     }
     let mut shape = input.clone();
-    for (index, &dim) in axes.iter().enumerate() {
+    for (index, &dim) in along.iter().enumerate() {
         let size =
-            i128::from(pads[index]) + i128::from(pads[index + axes.len()]) + shape[dim] as i128;
+            i128::from(pads[index]) + i128::from(pads[index + along.len()]) + shape[dim] as i128;
         shape[dim] = u32::try_from(size)
             .map_err(|_| format!("`pads` {pads:?} of a tensor {input:?}"))?
             as usize;
@@ -166,25 +168,21 @@ pub(super) fn flatten(node: &NodeProto, input: &Shape) -> Result<Shape, String> 
     Ok(vec![input[..at].iter().product(), input[at..].iter().product()])
 }
 
-pub(super) fn reshape(
-    node: &NodeProto,
-    input: &Shape,
-    values: &Values<'_>,
-) -> Result<Shape, Uninferred> {
+pub(super) fn reshape(node: &NodeProto, input: &Shape, values: &Values<'_>) -> OneShape {
     let target = list(node, "shape", 1, values)?.ok_or("`shape` is missing")?;
     let keep_zero = attributes::flag(node, "allowzero", false);
     let elements: usize = input.iter().product();
     let wrong = || Uninferred::Shape(format!("{input:?} does not reshape to {target:?}"));
     let mut shape = Vec::with_capacity(target.len());
     let mut open = None;
-    for (dim, &size) in target.iter().enumerate() {
-        shape.push(match size {
+    for (dim, &given) in target.iter().enumerate() {
+        shape.push(match given {
             -1 if open.is_none() => {
                 open = Some(dim);
                 1
             }
             0 if !keep_zero => *input.get(dim).ok_or_else(wrong)?,
-            size => u32::try_from(size).map_err(|_| wrong())? as usize,
+            given => size(given).ok_or_else(wrong)?,
         });
     }
     let given = shape
@@ -202,15 +200,9 @@ pub(super) fn reshape(
     Ok(shape)
 }
 
-pub(super) fn squeeze(
-    node: &NodeProto,
-    input: &Shape,
-    values: &Values<'_>,
-) -> Result<Shape, Uninferred> {
+pub(super) fn squeeze(node: &NodeProto, input: &Shape, values: &Values<'_>) -> OneShape {
     let drop = match list(node, "axes", 1, values)? {
-        Some(axes) => {
-            axes.iter().map(|&dim| axis(dim, input.len())).collect::<Result<Vec<_>, _>>()?
-        }
+        Some(list) => axes(&list, input.len())?,
         None => (0..input.len()).filter(|&dim| input[dim] == 1).collect(),
     };
     if let Some(dim) = drop.iter().find(|&&dim| input[dim] != 1) {
@@ -219,26 +211,22 @@ pub(super) fn squeeze(
     Ok((0..input.len()).filter(|dim| !drop.contains(dim)).map(|dim| input[dim]).collect())
 }
 
-pub(super) fn unsqueeze(
-    node: &NodeProto,
-    input: &Shape,
-    values: &Values<'_>,
-) -> Result<Shape, Uninferred> {
-    let axes = list(node, "axes", 1, values)?.ok_or("`axes` is missing")?;
-    let rank = input.len() + axes.len();
-    let new = axes.iter().map(|&dim| axis(dim, rank)).collect::<Result<Vec<_>, _>>()?;
+pub(super) fn unsqueeze(node: &NodeProto, input: &Shape, values: &Values<'_>) -> OneShape {
+    let given = list(node, "axes", 1, values)?.ok_or("`axes` is missing")?;
+    let rank = input.len() + given.len();
+    let new = axes(&given, rank)?;
     let mut old = input.iter();
     let shape: Shape = (0..rank)
         .filter_map(|dim| if new.contains(&dim) { Some(1) } else { old.next().copied() })
         .collect();
-    if shape.len() == rank { Ok(shape) } else { Err(format!("`axes` {axes:?} repeat").into()) }
+    if shape.len() == rank { Ok(shape) } else { Err(format!("`axes` {given:?} repeat").into()) }
 }
 
 pub(super) fn transpose(node: &NodeProto, input: &Shape) -> Result<Shape, String> {
     let Some(order) = attributes::ints(node, "perm") else {
         return Ok(input.iter().rev().copied().collect());
     };
-    let order = order.iter().map(|&dim| axis(dim, input.len())).collect::<Result<Vec<_>, _>>()?;
+    let order = axes(order, input.len())?;
     let mut seen = order.clone();
     seen.sort_unstable();
     if !seen.iter().copied().eq(0..input.len()) {
@@ -247,20 +235,16 @@ pub(super) fn transpose(node: &NodeProto, input: &Shape) -> Result<Shape, String
     Ok(order.iter().map(|&dim| input[dim]).collect())
 }
 
-pub(super) fn reduce(
-    node: &NodeProto,
-    input: &Shape,
-    values: &Values<'_>,
-) -> Result<Shape, Uninferred> {
+pub(super) fn reduce(node: &NodeProto, input: &Shape, values: &Values<'_>) -> OneShape {
     let keep = attributes::flag(node, "keepdims", true);
-    let axes = list(node, "axes", 1, values)?.unwrap_or_default();
-    let gone = if axes.is_empty() {
+    let given = list(node, "axes", 1, values)?.unwrap_or_default();
+    let gone = if given.is_empty() {
         if attributes::flag(node, "noop_with_empty_axes", false) {
             return Ok(input.clone());
         }
         (0..input.len()).collect()
     } else {
-        axes.iter().map(|&dim| axis(dim, input.len())).collect::<Result<Vec<_>, _>>()?
+        axes(&given, input.len())?
     };
     let left = |dim: usize| match (gone.contains(&dim), keep) {
         (false, _) => Some(input[dim]),
@@ -280,11 +264,7 @@ pub(super) fn split(
     let sizes = match list(node, "split", 1, values)? {
         Some(sizes) => sizes
             .iter()
-            .map(|&size| {
-                u32::try_from(size)
-                    .map(|size| size as usize)
-                    .map_err(|_| format!("`split` is {sizes:?}"))
-            })
+            .map(|&part| size(part).ok_or_else(|| format!("`split` is {sizes:?}")))
             .collect::<Result<Vec<_>, _>>()?,
         None => {
             let each = input[along].div_ceil(parts);
@@ -317,27 +297,15 @@ pub(super) fn target(
     values: &Values<'_>,
 ) -> Result<Shape, Uninferred> {
     let sizes = list(node, name, input, values)?.ok_or_else(|| format!("`{name}` is missing"))?;
-    let size = |&size: &i64| {
-        u32::try_from(size)
-            .map(|size| size as usize)
-            .map_err(|_| Uninferred::Shape(format!("`{name}` is {sizes:?}")))
-    };
-    sizes.iter().map(size).collect()
+    let wrong = || Uninferred::Shape(format!("`{name}` is {sizes:?}"));
+    sizes.iter().map(|&given| size(given).ok_or_else(wrong)).collect()
 }
 
-pub(super) fn expand(
-    node: &NodeProto,
-    input: &Shape,
-    values: &Values<'_>,
-) -> Result<Shape, Uninferred> {
+pub(super) fn expand(node: &NodeProto, input: &Shape, values: &Values<'_>) -> OneShape {
     Ok(broadcast(input, &target(node, "shape", 1, values)?)?)
 }
 
-pub(super) fn tile(
-    node: &NodeProto,
-    input: &Shape,
-    values: &Values<'_>,
-) -> Result<Shape, Uninferred> {
+pub(super) fn tile(node: &NodeProto, input: &Shape, values: &Values<'_>) -> OneShape {
     let repeats = target(node, "repeats", 1, values)?;
     if repeats.len() != input.len() {
         return Err(format!("`repeats` {repeats:?} of a tensor {input:?}").into());
@@ -360,11 +328,7 @@ pub(super) fn arg(node: &NodeProto, input: &Shape) -> Result<Shape, String> {
     Ok(shape)
 }
 
-pub(super) fn top_k(
-    node: &NodeProto,
-    input: &Shape,
-    values: &Values<'_>,
-) -> Result<Shape, Uninferred> {
+pub(super) fn top_k(node: &NodeProto, input: &Shape, values: &Values<'_>) -> OneShape {
     let along = axis(attributes::int(node, "axis").unwrap_or(-1), input.len())?;
     let k = match list(node, "k", 1, values)?.as_deref() {
         Some(&[k]) => usize::try_from(k).ok().filter(|&k| k <= input[along]),
@@ -376,15 +340,9 @@ pub(super) fn top_k(
 }
 
 /// `Resize` and `Upsample`: by sizes, or by factors rounded down.
-pub(super) fn resize(
-    node: &NodeProto,
-    input: &Shape,
-    values: &Values<'_>,
-) -> Result<Shape, Uninferred> {
+pub(super) fn resize(node: &NodeProto, input: &Shape, values: &Values<'_>) -> OneShape {
     let axes = match attributes::ints(node, "axes") {
-        Some(axes) => {
-            axes.iter().map(|&dim| axis(dim, input.len())).collect::<Result<Vec<_>, _>>()?
-        }
+        Some(list) => axes(list, input.len())?,
         None => (0..input.len()).collect(),
     };
     let wrong = || Uninferred::Shape(format!("`scales` or `sizes` do not fit {input:?}"));

@@ -12,7 +12,12 @@ use super::{
 use crate::onnx::is_standard_domain;
 
 fn free(shape: Shape) -> Inference {
-    Ok(Inferred { shapes: vec![shape], madds: 0, params: vec![] })
+    several(vec![shape])
+}
+
+/// Results that cost nothing.
+fn several(shapes: Vec<Shape>) -> Inference {
+    Ok(Inferred { shapes, madds: 0, params: vec![] })
 }
 
 /// Operators whose result has the shape of their first input.
@@ -79,12 +84,8 @@ pub(super) fn infer(node: &NodeProto, values: &Values<'_>, opset: i64) -> Infere
             free(shape)
         }
         op if OF_ONE_SHAPE.contains(&op) => free(input(0)?.clone()),
-        "DynamicQuantizeLinear" => Ok(Inferred {
-            shapes: vec![input(0)?.clone(), vec![], vec![]],
-            madds: 0,
-            params: vec![],
-        }),
-        "Dropout" => Ok(Inferred { shapes: vec![input(0)?.clone(); 2], madds: 0, params: vec![] }),
+        "DynamicQuantizeLinear" => several(vec![input(0)?.clone(), vec![], vec![]]),
+        "Dropout" => several(vec![input(0)?.clone(); 2]),
         "MaxPool" | "AveragePool" | "LpPool" => pool(node, input(0)?),
         "GlobalAveragePool" | "GlobalMaxPool" | "GlobalLpPool" => match input(0)?.as_slice() {
             [batch, channels, spatial @ ..] if !spatial.is_empty() => {
@@ -97,20 +98,13 @@ pub(super) fn infer(node: &NodeProto, values: &Values<'_>, opset: i64) -> Infere
             free(layout::reduce(node, input(0)?, values)?)
         }
         "ArgMax" | "ArgMin" => free(layout::arg(node, input(0)?)?),
-        "TopK" => Ok(Inferred {
-            shapes: vec![layout::top_k(node, input(0)?, values)?; 2],
-            madds: 0,
-            params: vec![],
-        }),
+        "TopK" => several(vec![layout::top_k(node, input(0)?, values)?; 2]),
         "Concat" => {
             let shapes = (0..node.input.len()).map(input).collect::<Result<Vec<_>, _>>()?;
             free(layout::concat(node, &shapes)?)
         }
         "Slice" => free(layout::slice(node, input(0)?, values)?),
-        "Split" => {
-            let shapes = layout::split(node, input(0)?, values)?;
-            Ok(Inferred { shapes, madds: 0, params: vec![] })
-        }
+        "Split" => several(layout::split(node, input(0)?, values)?),
         "Pad" => free(layout::pad(node, input(0)?, values)?),
         "Resize" | "Upsample" => free(layout::resize(node, input(0)?, values)?),
         "DepthToSpace" | "SpaceToDepth" => free(layout::blocks(node, input(0)?)?),
@@ -252,11 +246,7 @@ fn conv_transpose(node: &NodeProto, input: &Shape, weight: &Shape) -> Inference 
     let spatial = match same_rank("output_shape")? {
         Some(sizes) => sizes
             .iter()
-            .map(|&size| {
-                u32::try_from(size)
-                    .map(|size| size as usize)
-                    .map_err(|_| format!("`output_shape` is {sizes:?}"))
-            })
+            .map(|&given| layout::size(given).ok_or_else(|| format!("`output_shape` is {sizes:?}")))
             .collect::<Result<_, _>>()?,
         None => {
             let extra = same_rank("output_padding")?.map_or_else(|| vec![0; rank], <[i64]>::to_vec);
@@ -320,9 +310,5 @@ fn pool(node: &NodeProto, input: &Shape) -> Inference {
     let spatial =
         Window::read(node, kernel)?.slide(spatial, attributes::flag(node, "ceil_mode", false))?;
     // A maximum pool can tell where the maxima were.
-    Ok(Inferred {
-        shapes: vec![[&[*batch, *channels], spatial.as_slice()].concat(); 2],
-        madds: 0,
-        params: vec![],
-    })
+    several(vec![[&[*batch, *channels], spatial.as_slice()].concat(); 2])
 }

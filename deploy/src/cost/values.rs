@@ -7,7 +7,6 @@ use tract_onnx::pb::{GraphProto, NodeProto, TensorProto, ValueInfoProto, tensor_
 
 use crate::onnx::{MAX_ELEMENTS, declared, element_bits, tensor_dims};
 
-/// The shape of a tensor.
 pub(super) type Shape = Vec<usize>;
 
 /// Longer tensors are never shapes, axes, pads or scales.

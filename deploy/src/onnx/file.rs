@@ -48,7 +48,7 @@ impl OnnxFile {
         let path = path.as_ref();
         let unreadable = |source| DeployError::Unreadable { path: path.to_owned(), source };
         let metadata = fs::metadata(path).map_err(|source| match source.kind() {
-            std::io::ErrorKind::NotFound => DeployError::Missing { path: path.to_owned() },
+            std::io::ErrorKind::NotFound => DeployError::Missing(path.to_owned()),
             _ => unreadable(source),
         })?;
         // A pipe or a device may never end.
@@ -76,7 +76,7 @@ impl OnnxFile {
     pub fn from_bytes(bytes: &[u8], path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref().to_owned();
         if bytes.is_empty() {
-            return Err(DeployError::Empty { path });
+            return Err(DeployError::Empty(path));
         }
         wire::check(bytes, &path)?;
         let mut proto = ModelProto::decode(bytes).map_err(|error| DeployError::NotOnnx {
@@ -209,7 +209,7 @@ impl OnnxFile {
         &self,
         given: &BTreeMap<String, Vec<usize>>,
     ) -> Result<BTreeMap<&str, Vec<usize>>> {
-        let wrong = |detail: String| DeployError::Setting { name: "input shape", detail };
+        let wrong = |detail: String| DeployError::setting("input shape", detail);
         let stored: HashSet<_> =
             self.graph.initializer.iter().map(|tensor| tensor.name.as_str()).collect();
         let inputs: Vec<_> =

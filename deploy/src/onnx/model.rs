@@ -58,6 +58,16 @@ impl ImageInput {
         self.channels * self.height * self.width
     }
 
+    /// Checks that `images` are `batch` of them, and no fewer than `least`.
+    pub(crate) fn check_images(&self, images: &[f32], batch: usize, least: usize) -> Result<()> {
+        let each = self.image_len();
+        if batch >= least && batch.checked_mul(each) == Some(images.len()) {
+            return Ok(());
+        }
+        let expected = format!("{batch} images of {each} values");
+        Err(DeployError::Length { what: "images", expected, actual: images.len() })
+    }
+
     /// The batch that shapes are inferred with: what the file fixes, otherwise 1.
     pub fn nominal_batch(&self) -> usize {
         match self.batch {

@@ -50,10 +50,7 @@ impl FromStr for Runtime {
 
     fn from_str(text: &str) -> Result<Self> {
         Self::ALL.into_iter().find(|runtime| runtime.name() == text).ok_or_else(|| {
-            DeployError::Setting {
-                name: "runtime",
-                detail: format!("`{text}` is none of ort, tract"),
-            }
+            DeployError::setting("runtime", format!("`{text}` is none of ort, tract"))
         })
     }
 }
@@ -176,10 +173,7 @@ impl Session {
             return Err(DeployError::Threads { runtime, threads: options.threads });
         }
         if options.batch == 0 {
-            return Err(DeployError::Setting {
-                name: "batch",
-                detail: "it must be at least 1".to_owned(),
-            });
+            return Err(DeployError::setting("batch", "it must be at least 1"));
         }
         model.check_memory(options.batch)?;
         let (engine, version) = match runtime {
@@ -249,14 +243,7 @@ impl Session {
     /// # Errors
     /// `images` has another length, or the runtime fails.
     pub fn run(&mut self, images: &[f32], batch: usize) -> Result<Vec<f32>> {
-        let each = self.input.image_len();
-        if batch.checked_mul(each) != Some(images.len()) {
-            return Err(DeployError::Length {
-                what: "images",
-                expected: format!("{batch} images of {each} values"),
-                actual: images.len(),
-            });
-        }
+        self.input.check_images(images, batch, 0)?;
         match self.input.batch {
             _ if batch == 0 => Ok(Vec::new()),
             BatchSize::Fixed(fixed) if fixed != batch => self.run_in_parts(images, batch, fixed),
@@ -270,20 +257,13 @@ impl Session {
     /// `images` has another length, the model fixes another batch, or the runtime cannot take that
     /// batch.
     pub fn bind(&mut self, images: Vec<f32>, batch: usize) -> Result<Bound> {
-        let each = self.input.image_len();
-        if batch == 0 || batch.checked_mul(each) != Some(images.len()) {
-            return Err(DeployError::Length {
-                what: "images",
-                expected: format!("{batch} images of {each} values"),
-                actual: images.len(),
-            });
-        }
+        self.input.check_images(&images, batch, 1)?;
         if let BatchSize::Fixed(fixed) = self.input.batch
             && fixed != batch
         {
             let detail =
                 format!("{} fixes it to {fixed}, and {batch} was asked for", self.path.display());
-            return Err(DeployError::Setting { name: "batch", detail });
+            return Err(DeployError::setting("batch", detail));
         }
         let shape = self.input.shape(batch);
         let feed = Feed::of(images.into(), &self.input);
@@ -302,10 +282,7 @@ impl Session {
         match (&mut self.engine, &bound.0) {
             (Engine::Ort(session), Images::Ort(images, shape)) => session.run_only(images, *shape),
             (Engine::Tract(session), Images::Tract(bound)) => session.run_only(bound),
-            _ => Err(DeployError::Setting {
-                name: "images",
-                detail: "they were prepared for another runtime".to_owned(),
-            }),
+            _ => Err(DeployError::setting("images", "they were prepared for another runtime")),
         }
     }
 

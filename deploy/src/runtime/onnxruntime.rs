@@ -91,11 +91,7 @@ impl OrtSession {
                 logits.try_extract_tensor::<f32>().map_err(|error| error.to_string())?;
             Ok(logits.to_vec())
         })
-        .map_err(|detail| DeployError::Run {
-            path: path.clone(),
-            runtime: Runtime::Ort,
-            detail,
-        })
+        .map_err(failed(path))
     }
 
     pub(super) fn run_only(&mut self, images: &Feed<'_>, shape: [usize; 4]) -> Result<()> {
@@ -107,12 +103,13 @@ impl OrtSession {
                 .map(|_| ())
                 .map_err(|error| error.to_string())
         })
-        .map_err(|detail| DeployError::Run {
-            path: path.clone(),
-            runtime: Runtime::Ort,
-            detail,
-        })
+        .map_err(failed(path))
     }
+}
+
+/// The error of a run that fails on the model at `path`.
+fn failed(path: &Path) -> impl Fn(String) -> DeployError {
+    move |detail| DeployError::Run { path: path.to_owned(), runtime: Runtime::Ort, detail }
 }
 
 fn tensor<'a>(images: &'a Feed<'_>, shape: [usize; 4]) -> Result<SessionInputValue<'a>, String> {
@@ -154,14 +151,7 @@ impl Probe {
         batch: usize,
         mut look: impl FnMut(&str, &[f32]),
     ) -> Result<()> {
-        let each = self.input.image_len();
-        if batch.checked_mul(each) != Some(images.len()) {
-            return Err(DeployError::Length {
-                what: "images",
-                expected: format!("{batch} images of {each} values"),
-                actual: images.len(),
-            });
-        }
+        self.input.check_images(images, batch, 0)?;
         let OrtSession { session, path, input, .. } = &mut self.session;
         let shape = self.input.shape(batch);
         let images = Feed::of(images.into(), &self.input);
@@ -177,11 +167,7 @@ impl Probe {
             }
             Ok(())
         })
-        .map_err(|detail| DeployError::Run {
-            path: path.clone(),
-            runtime: Runtime::Ort,
-            detail,
-        })
+        .map_err(failed(path))
     }
 }
 
@@ -232,13 +218,9 @@ pub(super) fn profile(
         session.run_only(images, shape)?;
         runs.push(start.elapsed().as_secs_f64() * 1000.0);
     }
-    let failed = |detail: String| DeployError::Run {
-        path: network.path.to_owned(),
-        runtime: Runtime::Ort,
-        detail,
-    };
+    let failed = failed(network.path);
     let written = no_panic(|| session.session.end_profiling().map_err(|error| error.to_string()))
-        .map_err(failed)?;
+        .map_err(&failed)?;
     let text = fs::read_to_string(&written)
         .map_err(|error| failed(format!("its profile {written} cannot be read: {error}")));
     // Litter in the temporary folder is no reason to fail.
@@ -247,7 +229,6 @@ pub(super) fn profile(
     Ok(RunProfile { runs: runs.len(), run_ms: interquartile_mean(runs), nodes })
 }
 
-/// Most runs of a profile.
 const MOST_PROFILED: usize = 500;
 
 /// One thing that ONNX Runtime has timed; the form is that of Chrome's trace viewer.

@@ -14,32 +14,25 @@ use tract_onnx::pb::{
     type_proto,
 };
 
+fn attribute(name: &str, kind: AttributeType) -> AttributeProto {
+    AttributeProto { name: name.into(), r#type: kind as i32, ..Default::default() }
+}
+
 pub(crate) fn ints(name: &str, values: &[i64]) -> AttributeProto {
-    AttributeProto {
-        name: name.into(),
-        r#type: AttributeType::Ints as i32,
-        ints: values.to_vec(),
-        ..Default::default()
-    }
+    AttributeProto { ints: values.to_vec(), ..attribute(name, AttributeType::Ints) }
 }
 
 pub(crate) fn int(name: &str, value: i64) -> AttributeProto {
-    AttributeProto {
-        name: name.into(),
-        r#type: AttributeType::Int as i32,
-        i: value,
-        ..Default::default()
-    }
+    AttributeProto { i: value, ..attribute(name, AttributeType::Int) }
 }
 
 pub(crate) fn string(name: &str, value: &str) -> AttributeProto {
-    let s = value.as_bytes().to_vec();
-    AttributeProto {
-        name: name.into(),
-        r#type: AttributeType::String as i32,
-        s,
-        ..Default::default()
-    }
+    AttributeProto { s: value.as_bytes().to_vec(), ..attribute(name, AttributeType::String) }
+}
+
+fn tensor(name: &str, kind: DataType, dims: &[i64]) -> TensorProto {
+    let (name, dims) = (name.into(), dims.to_vec());
+    TensorProto { name, dims, data_type: kind as i32, ..Default::default() }
 }
 
 fn value(name: &str, dims: &[i64]) -> ValueInfoProto {
@@ -98,13 +91,10 @@ impl Builder {
 
     pub(crate) fn floats(&mut self, name: &str, dims: &[i64], values: &[f32]) -> &mut Self {
         let raw_data = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        let tensor = TensorProto {
-            name: name.into(),
-            dims: dims.to_vec(),
-            data_type: DataType::Float as i32,
-            raw_data,
-            ..Default::default()
-        };
+        self.stored(TensorProto { raw_data, ..tensor(name, DataType::Float, dims) })
+    }
+
+    fn stored(&mut self, tensor: TensorProto) -> &mut Self {
         self.graph().initializer.push(tensor);
         self
     }
@@ -112,27 +102,12 @@ impl Builder {
     /// Stores a tensor of bytes.
     pub(crate) fn integers(&mut self, name: &str, kind: DataType, dims: &[i64]) -> &mut Self {
         let raw_data = vec![1; dims.iter().product::<i64>() as usize];
-        let tensor = TensorProto {
-            name: name.into(),
-            dims: dims.to_vec(),
-            data_type: kind as i32,
-            raw_data,
-            ..Default::default()
-        };
-        self.graph().initializer.push(tensor);
-        self
+        self.stored(TensorProto { raw_data, ..tensor(name, kind, dims) })
     }
 
     pub(crate) fn indices(&mut self, name: &str, values: &[i64]) -> &mut Self {
-        let tensor = TensorProto {
-            name: name.into(),
-            dims: vec![values.len() as i64],
-            data_type: DataType::Int64 as i32,
-            int64_data: values.to_vec(),
-            ..Default::default()
-        };
-        self.graph().initializer.push(tensor);
-        self
+        let tensor = tensor(name, DataType::Int64, &[values.len() as i64]);
+        self.stored(TensorProto { int64_data: values.to_vec(), ..tensor })
     }
 
     /// Adds a node called like its result.
@@ -168,7 +143,6 @@ impl Builder {
         self
     }
 
-    /// Declares the output.
     pub(crate) fn output(&mut self, name: &str, dims: &[i64]) -> &mut Self {
         self.graph().output.push(value(name, dims));
         self
@@ -198,14 +172,10 @@ impl Builder {
 /// 16·48, dilated 16·72, Gemm 88.
 pub(crate) fn classifier(batch: i64) -> Builder {
     let mut model = Builder::new([batch, 3, 8, 8]);
+    let three = || vec![ints("kernel_shape", &[3, 3]), ints("pads", &[1, 1, 1, 1])];
     model
         .weight("stem.w", &[6, 3, 3, 3])
-        .node(
-            "Conv",
-            &["x", "stem.w"],
-            "stem",
-            vec![ints("kernel_shape", &[3, 3]), ints("pads", &[1, 1, 1, 1])],
-        )
+        .node("Conv", &["x", "stem.w"], "stem", three())
         .weight("bn.scale", &[6])
         .weight("bn.bias", &[6])
         .weight("bn.mean", &[6])
@@ -233,22 +203,8 @@ pub(crate) fn classifier(batch: i64) -> Builder {
             "dil",
             vec![int("group", 4), ints("dilations", &[2, 2]), ints("pads", &[2, 2, 2, 2])],
         )
-        .node(
-            "AveragePool",
-            &["pw"],
-            "avg",
-            vec![
-                ints("kernel_shape", &[3, 3]),
-                ints("pads", &[1, 1, 1, 1]),
-                int("count_include_pad", 0),
-            ],
-        )
-        .node(
-            "MaxPool",
-            &["pw"],
-            "max",
-            vec![ints("kernel_shape", &[3, 3]), ints("pads", &[1, 1, 1, 1])],
-        )
+        .node("AveragePool", &["pw"], "avg", [three(), vec![int("count_include_pad", 0)]].concat())
+        .node("MaxPool", &["pw"], "max", three())
         .indices("starts", &[1])
         .indices("ends", &[3])
         .indices("axes", &[1])
@@ -263,7 +219,6 @@ pub(crate) fn classifier(batch: i64) -> Builder {
     model
 }
 
-/// Parameters of [`classifier`].
 pub(crate) const CLASSIFIER_PARAMS: u64 = 162 + 12 + 54 + 48 + 72 + 92;
 /// Multiply-adds of [`classifier`].
 pub(crate) const CLASSIFIER_MADDS: u64 = 64 * 162 + 16 * 54 + 16 * 48 + 16 * 72 + 88;

@@ -24,7 +24,6 @@ pub(crate) fn ort() -> Option<OrtLibrary> {
     }
 }
 
-/// The runtimes of this machine.
 pub(crate) fn runtimes() -> Vec<Runtime> {
     ort().map(|_| Runtime::Ort).into_iter().chain([Runtime::Tract]).collect()
 }

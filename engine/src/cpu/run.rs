@@ -69,7 +69,6 @@ impl Normalizations {
     }
 }
 
-/// The state of one run.
 pub(crate) struct Run<'a> {
     pub(crate) program: &'a Program,
     pub(crate) lowered: &'a Lowered,

@@ -18,7 +18,6 @@ use rayon::prelude::*;
 
 use crate::{EngineError, Result};
 
-/// A file of kernels.
 struct KernelSource {
     /// Its name in messages of the compiler.
     name: &'static str,

@@ -369,7 +369,6 @@ unsafe impl Send for Function {}
 unsafe impl Sync for Function {}
 
 impl Module {
-    /// The kernel of that name.
     pub(crate) fn function(&self, name: &str) -> Result<Function> {
         self.context.bind()?;
         let c_name = CString::new(name).expect("kernels have names without zeros");

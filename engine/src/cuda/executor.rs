@@ -470,7 +470,6 @@ impl Given {
     }
 }
 
-/// The shape of the variable in a region.
 fn shape_of(program: &Program, region: Region) -> Shape {
     match region {
         Region::RunningMean(id) | Region::RunningVariance(id) => {

@@ -6,7 +6,6 @@ use crate::cuda::driver::{Context, Function, Module};
 use crate::cuda::kernel::Kernel;
 use crate::{EngineError, Result};
 
-/// The loaded kernels.
 #[derive(Debug)]
 pub(crate) struct Kernels {
     functions: HashMap<Kernel, Function>,
@@ -40,7 +39,6 @@ impl Kernels {
         Ok(Self { functions, _modules: modules })
     }
 
-    /// A kernel to be launched.
     pub(crate) fn function(&self, kernel: Kernel) -> Function {
         self.functions[&kernel]
     }

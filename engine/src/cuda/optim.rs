@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::cuda::Device;
 use crate::cuda::driver::Buffer;
 use crate::cuda::problem::{Address, Problem, Region};
-use crate::cuda::problems::optim::{Adam, ClipFactor, MovingAverage, Sgd, SumOfSquares};
+use crate::cuda::problems::optim::{ClipFactor, MovingAverage, Step, SumOfSquares};
 use crate::cuda::schedule::Task;
 use crate::cuda::table::Content;
 use crate::optim::{AdamRule, Gradient, GradientData, Moments, Scale, SgdRule};
@@ -178,27 +178,8 @@ pub(crate) fn sgd_step(
     device: &Device,
 ) -> Result<()> {
     let SgdRule { momentum, weight_decay, rate } = rule;
-    let mut operands = Operands::default();
-    let settings = settings(&mut operands, "sgd", &[momentum, weight_decay, rate], device)?;
-    let mut problems = Vec::with_capacity(gradients.len());
-    for (gradient, velocity) in gradients.iter().zip(velocity.iter_mut()) {
-        let weight =
-            operands.add(variables.storage_mut(gradient.position).on_device(device)?.address());
-        let velocity = operands.add(velocity.on_device(device)?.address());
-        let (elements, clip) = (gradient.source.len(), operands.scale(gradient, device)?);
-        problems.push(Sgd {
-            weight,
-            velocity,
-            gradient: operands.gradient(gradient, device)?,
-            elements,
-            settings,
-            clip,
-        });
-    }
-    operands.start(&problems, device)?;
-    written(variables, gradients);
-    velocity.iter_mut().for_each(|slot| slot.written_on_device());
-    Ok(())
+    let history = velocity.iter_mut().map(|slot| [&mut **slot]);
+    step(("sgd", &[momentum, weight_decay, rate]), variables, history, gradients, device)
 }
 
 /// One step of Adam; the moments, first and second, have a tensor for each gradient.
@@ -210,36 +191,42 @@ pub(crate) fn adam_step(
     device: &Device,
 ) -> Result<()> {
     let AdamRule { betas, weight_decay, epsilon, step_size, root } = rule;
+    let numbers = [betas.0, betas.1, weight_decay, epsilon, step_size, root];
+    let history = first.iter_mut().zip(second).map(|(first, second)| [first, second]);
+    step(("adam", &numbers), variables, history, gradients, device)
+}
+
+/// One step of a rule, given by name and numbers, with the history of the parameter of each
+/// gradient.
+fn step<'a, const HISTORY: usize>(
+    (name, numbers): (&str, &[f32]),
+    variables: &mut Variables,
+    history: impl Iterator<Item = [&'a mut Storage; HISTORY]>,
+    gradients: &[Gradient<'_>],
+    device: &Device,
+) -> Result<()> {
     let mut operands = Operands::default();
-    let settings = settings(
-        &mut operands,
-        "adam",
-        &[betas.0, betas.1, weight_decay, epsilon, step_size, root],
-        device,
-    )?;
+    let settings = settings(&mut operands, name, numbers, device)?;
     let mut problems = Vec::with_capacity(gradients.len());
-    for (gradient, (first, second)) in gradients.iter().zip(first.iter_mut().zip(second.iter_mut()))
-    {
+    let mut written = Vec::with_capacity(gradients.len());
+    for (gradient, mut slots) in gradients.iter().zip(history) {
         let weight =
             operands.add(variables.storage_mut(gradient.position).on_device(device)?.address());
-        let (first, second) = (
-            operands.add(first.on_device(device)?.address()),
-            operands.add(second.on_device(device)?.address()),
-        );
+        let mut history = [weight; HISTORY];
+        for (region, slot) in history.iter_mut().zip(&mut slots) {
+            *region = operands.add(slot.on_device(device)?.address());
+        }
         let (elements, clip) = (gradient.source.len(), operands.scale(gradient, device)?);
-        problems.push(Adam {
-            weight,
-            first,
-            second,
-            gradient: operands.gradient(gradient, device)?,
-            elements,
-            settings,
-            clip,
-        });
+        let gradient = operands.gradient(gradient, device)?;
+        problems.push(Step { weight, history, gradient, elements, settings, clip });
+        written.extend(slots);
     }
     operands.start(&problems, device)?;
-    written(variables, gradients);
-    first.iter_mut().chain(second).for_each(Storage::written_on_device);
+    // Only the device knows the parameters now.
+    for gradient in gradients {
+        variables.storage_mut(gradient.position).written_on_device();
+    }
+    written.into_iter().for_each(Storage::written_on_device);
     Ok(())
 }
 
@@ -275,11 +262,4 @@ fn settings(
     let buffer = device.scratch((rule, "settings"), size_of_val(numbers))?;
     buffer.upload(numbers)?;
     Ok(operands.keep(buffer))
-}
-
-/// Only the device knows the parameters now.
-fn written(variables: &mut Variables, gradients: &[Gradient<'_>]) {
-    gradients
-        .iter()
-        .for_each(|gradient| variables.storage_mut(gradient.position).written_on_device());
 }

@@ -119,7 +119,6 @@ impl Extents {
     }
 }
 
-/// One word of a problem.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Word {
     Null,
@@ -274,7 +273,6 @@ impl Words {
 
 /// One piece of work of a kernel.
 pub(crate) trait Problem {
-    /// What does it.
     const KERNEL: Kernel;
 
     /// Blocks of threads that it takes, at least one.

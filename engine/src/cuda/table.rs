@@ -127,7 +127,6 @@ impl Table {
         self.context.launch(function, blocks, base + problems as u64, base + first as u64, count)
     }
 
-    /// Starts all launches.
     pub(crate) fn launch_all(&self) -> Result<()> {
         (0..self.calls.len()).try_for_each(|i| self.launch(i))
     }

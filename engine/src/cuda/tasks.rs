@@ -326,10 +326,10 @@ impl Lister<'_> {
                 let (sizes, x, weight) =
                     (self.conv_sizes(id, conv), self.values(x), self.region(node.inputs[1]));
                 let bias = node.inputs.get(2).map(|&bias| self.region(bias));
-                if depthwise::handles(&sizes) {
-                    self.push(&DepthwiseForward { sizes, x, weight, bias, y });
-                } else {
-                    self.push(&ConvForward { sizes, x, weight, bias, y });
+                let problem = ConvForward { sizes, x, weight, bias, y };
+                match depthwise::handles(&sizes) {
+                    true => self.push(&DepthwiseForward(problem)),
+                    false => self.push(&problem),
                 }
             }
             Op::BatchNorm(_) | Op::Relu | Op::DropPath | Op::Reshape => {
@@ -656,23 +656,22 @@ impl Lister<'_> {
         );
         let depthwise = depthwise::handles(&sizes);
         match input {
-            0 if depthwise => {
-                let gate = self.gate(x);
-                self.push(&DepthwiseBackwardInput { sizes, dy, weight, gate, dx: to });
-            }
             0 => {
                 let gate = self.gate(x);
-                self.push(&ConvBackwardInput { sizes, dy, weight, gate, dx: to });
+                let problem = ConvBackwardInput { sizes, dy, weight, gate, dx: to };
+                match depthwise {
+                    true => self.push(&DepthwiseBackwardInput(problem)),
+                    false => self.push(&problem),
+                }
             }
             1 => {
                 let (x, elements) = (self.values(x), self.graph[node.inputs[1]].shape.elements());
-                let next = self.next_partial();
+                let problem = ConvBackwardWeight { sizes, x, dy, partial: self.next_partial() };
                 let chunks = if depthwise {
-                    let problem = DepthwiseBackwardWeight { sizes, x, dy, partial: next };
+                    let problem = DepthwiseBackwardWeight(problem);
                     self.push(&problem);
                     problem.chunks()
                 } else {
-                    let problem = ConvBackwardWeight { sizes, x, dy, partial: next };
                     self.push(&problem);
                     problem.chunks()
                 };

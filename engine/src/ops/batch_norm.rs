@@ -42,7 +42,6 @@ kernel! {
         PlaneMoments { mean, squares }
     }
 
-    /// The sums of one plane.
     pub(crate) fn plane_sums(simd, dy: &[f32], x: &[f32], mean: f32) -> PlaneSums {
         let mean = simd.splat(mean);
         let [dy, dy_x] = sums2(simd, dy, x, 0.0, |[total, products], dy, x| {
@@ -51,7 +50,6 @@ kernel! {
         PlaneSums { dy, dy_x }
     }
 
-    /// The sum of one plane.
     pub(crate) fn plane_sum(simd, x: &[f32]) -> f32 {
         let [sum] = sums2(simd, x, x, 0.0, |[sum], x, _| [simd.add(sum, x)]);
         sum
@@ -143,7 +141,6 @@ impl Moments {
     }
 }
 
-/// The moments of all planes of x.
 pub(crate) fn moments_of_planes(x: Values<'_>, moments: &mut [PlaneMoments]) {
     debug_assert!(x.is_plain(), "a normalisation reads a tensor itself");
     moments

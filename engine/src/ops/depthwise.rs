@@ -2,11 +2,12 @@
 
 use rayon::prelude::*;
 
-use super::batch_norm::{PlaneMoments, Sums, plane_moments, plane_sums};
+use super::batch_norm::{PlaneMoments, Sums, plane_sums};
+use super::pool::each_plane;
 use super::scratch::{self, Padded, Scratch};
 use super::view::{self, Gradients, Plane, Values, read_gradient};
 use super::window::{self, Window};
-use super::{InTasks, TASKS, Write, chunks_if_wanted, planes_per_task};
+use super::{InTasks, TASKS, Write, chunks_if_wanted};
 use crate::aligned::Aligned;
 use crate::simd::MOST_LANES;
 
@@ -21,23 +22,11 @@ pub(crate) fn forward(
     moments: Option<&mut [PlaneMoments]>,
 ) {
     let (taps, channels) = (window.taps(), x.channels);
-    let moments = chunks_if_wanted(moments, 1, y.len() / window.out_plane());
-    let planes = y
-        .par_chunks_mut(window.out_plane())
-        .zip(moments)
-        .in_tasks_of(planes_per_task(window.plane()));
-    planes.enumerate().for_each(|(plane, (y, moments))| {
+    each_plane(window, x, y, moments, 0.0, |plane, padded, y| {
         let channel = plane % channels;
-        scratch::with(|scratch| {
-            let padded = scratch.padded.prepare(window, 1, 0.0);
-            window::load(window, x.at(plane), padded);
-            window::correlate(window, padded, &weight[channel * taps..][..taps], y);
-        });
+        window::correlate(window, padded, &weight[channel * taps..][..taps], y);
         if let Some(bias) = bias {
             y.iter_mut().for_each(|y| *y += bias[channel]);
-        }
-        if let Some([moments]) = moments {
-            *moments = plane_moments(y);
         }
     });
 }

@@ -84,7 +84,6 @@ pub(crate) fn global_avg_pool(x: &[f32], plane: usize, y: &mut [f32]) {
     );
 }
 
-/// Gradient of [`global_avg_pool`].
 pub(crate) fn global_avg_pool_backward(dy: &[f32], plane: usize, dx: &mut [f32], write: Write) {
     dx.par_chunks_mut(plane).zip(dy).in_tasks_of(planes_per_task(plane)).for_each(|(dx, dy)| {
         write.apply(dx, std::iter::repeat_n(dy / plane as f32, plane));

@@ -55,7 +55,6 @@ pub(crate) fn forward(
     }
 }
 
-/// Gradient of the input.
 pub(crate) fn backward_input(
     weight: &[f32],
     inputs: usize,
@@ -86,7 +85,6 @@ pub(crate) fn backward_input(
     }
 }
 
-/// Gradient of the weight.
 pub(crate) fn backward_weight(
     x: &[f32],
     inputs: usize,
@@ -104,7 +102,6 @@ pub(crate) fn backward_weight(
     );
 }
 
-/// Gradient of the bias.
 pub(crate) fn backward_bias(dy: &[f32], dbias: &mut [f32], write: Write) {
     write.clear(dbias);
     for dy in dy.chunks_exact(dbias.len()) {

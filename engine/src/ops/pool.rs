@@ -9,15 +9,15 @@ use super::window::{self, Window};
 use super::{InTasks, Write, chunks_if_wanted, depthwise, planes_per_task};
 use crate::simd::{kernel, update};
 
-/// Calls `pool` with every plane of x, the output for it and a scratch with `fill` around the
-/// plane; then takes moments where they are wanted.
-fn forward(
+/// Calls `compute` with the number of every plane of x, a scratch that has it with `fill` around,
+/// and the output for it; then takes moments where they are wanted.
+pub(super) fn each_plane(
     window: &Window,
     x: Values<'_>,
     y: &mut [f32],
     moments: Option<&mut [PlaneMoments]>,
     fill: f32,
-    pool: impl Fn(&[f32], &mut [f32]) + Sync,
+    compute: impl Fn(usize, &[f32], &mut [f32]) + Sync,
 ) {
     let moments = chunks_if_wanted(moments, 1, y.len() / window.out_plane());
     let planes = y
@@ -28,7 +28,7 @@ fn forward(
         scratch::with(|scratch| {
             let padded = scratch.padded.prepare(window, 1, fill);
             window::load(window, x.at(plane), padded);
-            pool(padded, y);
+            compute(plane, padded, y);
         });
         if let Some([moments]) = moments {
             *moments = plane_moments(y);
@@ -36,14 +36,13 @@ fn forward(
     });
 }
 
-/// Maximum of each window.
 pub(crate) fn max_forward(
     window: &Window,
     x: Values<'_>,
     y: &mut [f32],
     moments: Option<&mut [PlaneMoments]>,
 ) {
-    forward(window, x, y, moments, f32::NEG_INFINITY, |scratch, y| {
+    each_plane(window, x, y, moments, f32::NEG_INFINITY, |_, scratch, y| {
         window::maximum(window, scratch, y)
     });
 }
@@ -117,7 +116,6 @@ fn inverse_counts(window: &Window) -> Vec<f32> {
         .collect()
 }
 
-/// Mean of each window.
 pub(crate) fn avg_forward(
     window: &Window,
     x: Values<'_>,
@@ -125,7 +123,7 @@ pub(crate) fn avg_forward(
     moments: Option<&mut [PlaneMoments]>,
 ) {
     let inverse = inverse_counts(window);
-    forward(window, x, y, moments, 0.0, |scratch, y| {
+    each_plane(window, x, y, moments, 0.0, |_, scratch, y| {
         window::sum(window, scratch, y);
         multiply_by(&inverse, y);
     });

@@ -59,6 +59,22 @@ pub type State<'a> = Vec<(&'static str, Vec<&'a [f32]>)>;
 /// One part of a history: for each parameter as many values as it has.
 type Slots = Vec<Storage>;
 
+/// Changes parameters by their gradients.
+pub trait Optimizer {
+    /// One step at the given learning rate.
+    ///
+    /// # Errors
+    /// [`EngineError::OptimizerState`] when the history is that of other parameters,
+    /// [`EngineError::Cuda`] when the device fails.
+    fn step(
+        &mut self,
+        variables: &mut Variables,
+        gradients: &[Gradient<'_>],
+        rate: f32,
+        device: &Device,
+    ) -> Result<()>;
+}
+
 /// Stochastic gradient descent with momentum and L2 (PyTorch's `SGD` without dampening or
 /// Nesterov).
 #[derive(Clone, Debug)]
@@ -77,14 +93,27 @@ impl Sgd {
         Self { momentum, weight_decay, velocity: BTreeMap::new() }
     }
 
+    /// The velocity of every parameter that was updated, by ascending position in the variables;
+    /// for checkpoints.
+    ///
+    /// # Errors
+    /// [`EngineError::Cuda`] when it cannot be read from the device.
+    pub fn velocity(&self) -> Result<BTreeMap<usize, &[f32]>> {
+        self.velocity.iter().map(|(position, slot)| Ok((*position, slot.host()?))).collect()
+    }
+
+    /// Puts back what [`Self::velocity`] gave.
+    pub fn restore(&mut self, velocity: impl IntoIterator<Item = (usize, Vec<f32>)>) {
+        let slot = |(position, values)| (position, Storage::new(values));
+        self.velocity = velocity.into_iter().map(slot).collect();
+    }
+}
+
+impl Optimizer for Sgd {
     /// v ← momentum · v + g + weight_decay · w; w ← w - rate · v, for the parameters of
     /// `gradients`, each named once. All others keep their values and their velocity, as those
     /// whose gradient is `None` do in PyTorch.
-    ///
-    /// # Errors
-    /// [`EngineError::OptimizerState`] when the history is that of other parameters,
-    /// [`EngineError::Cuda`] when the device fails.
-    pub fn step(
+    fn step(
         &mut self,
         variables: &mut Variables,
         gradients: &[Gradient<'_>],
@@ -118,21 +147,6 @@ impl Sgd {
             }
         }
     }
-
-    /// The velocity of every parameter that was updated, by ascending position in the variables;
-    /// for checkpoints.
-    ///
-    /// # Errors
-    /// [`EngineError::Cuda`] when it cannot be read from the device.
-    pub fn velocity(&self) -> Result<BTreeMap<usize, &[f32]>> {
-        self.velocity.iter().map(|(position, slot)| Ok((*position, slot.host()?))).collect()
-    }
-
-    /// Puts back what [`Self::velocity`] gave.
-    pub fn restore(&mut self, velocity: impl IntoIterator<Item = (usize, Vec<f32>)>) {
-        let slot = |(position, values)| (position, Storage::new(values));
-        self.velocity = velocity.into_iter().map(slot).collect();
-    }
 }
 
 /// Adam with coupled L2: the decay enters the moments (PyTorch's `Adam(weight_decay=…)`), as the
@@ -160,32 +174,6 @@ impl Adam {
             steps: 0,
             first: Slots::new(),
             second: Slots::new(),
-        }
-    }
-
-    /// One step at the given learning rate. Every call must name the same parameters, each once, in
-    /// the same order.
-    ///
-    /// # Errors
-    /// [`EngineError::OptimizerState`] when the history is that of other parameters,
-    /// [`EngineError::Cuda`] when the device fails.
-    pub fn step(
-        &mut self,
-        variables: &mut Variables,
-        gradients: &[Gradient<'_>],
-        rate: f32,
-        device: &Device,
-    ) -> Result<()> {
-        fit("first moment", &mut self.first, gradients)?;
-        fit("second moment", &mut self.second, gradients)?;
-        self.steps += 1;
-        let rule = self.rule(rate);
-        let moments = Moments { first: &mut self.first, second: &mut self.second };
-        match device {
-            Device::Cpu(_) => cpu::optim::adam_step(rule, variables, moments, gradients),
-            Device::Cuda(device) => {
-                cuda::optim::adam_step(rule, variables, moments, gradients, device)
-            }
         }
     }
 
@@ -220,6 +208,30 @@ impl Adam {
         self.steps = steps;
         self.first = slots(take("first"));
         self.second = slots(take("second"));
+    }
+}
+
+impl Optimizer for Adam {
+    /// One step at the given learning rate. Every call must name the same parameters, each once, in
+    /// the same order.
+    fn step(
+        &mut self,
+        variables: &mut Variables,
+        gradients: &[Gradient<'_>],
+        rate: f32,
+        device: &Device,
+    ) -> Result<()> {
+        fit("first moment", &mut self.first, gradients)?;
+        fit("second moment", &mut self.second, gradients)?;
+        self.steps += 1;
+        let rule = self.rule(rate);
+        let moments = Moments { first: &mut self.first, second: &mut self.second };
+        match device {
+            Device::Cpu(_) => cpu::optim::adam_step(rule, variables, moments, gradients),
+            Device::Cuda(device) => {
+                cuda::optim::adam_step(rule, variables, moments, gradients, device)
+            }
+        }
     }
 }
 

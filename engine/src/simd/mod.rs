@@ -37,28 +37,7 @@ pub(crate) fn map2<S: Simd>(
     to: &mut [f32],
     f: impl Fn(S::V, S::V) -> S::V,
 ) {
-    assert!(x.len() == to.len() && y.len() == to.len());
-    let whole = to.len() / S::LANES * S::LANES;
-    let mut at = 0;
-    while at < whole {
-        // SAFETY: whole vectors within all three slices.
-        unsafe {
-            let result = f(simd.load(x.as_ptr().add(at)), simd.load(y.as_ptr().add(at)));
-            simd.store(to.as_mut_ptr().add(at), result);
-        }
-        at += S::LANES;
-    }
-    if whole < to.len() {
-        let (mut ends, count) = ([[0f32; MOST_LANES]; 2], to.len() - whole);
-        ends[0][..count].copy_from_slice(&x[whole..]);
-        ends[1][..count].copy_from_slice(&y[whole..]);
-        // SAFETY: the arrays have room for the lanes of every instruction set.
-        unsafe {
-            let result = f(simd.load(ends[0].as_ptr()), simd.load(ends[1].as_ptr()));
-            simd.store(ends[0].as_mut_ptr(), result);
-        }
-        to[whole..].copy_from_slice(&ends[0][..count]);
-    }
+    update2(simd, to, x, y, |_, x, y| f(x, y));
 }
 
 /// to = f(to, x), vector by vector; behind the last element `f` sees zeros.
@@ -159,7 +138,6 @@ pub(crate) fn sums2<S: Simd, const N: usize>(
     sums[0].map(|sum| simd.sum(sum))
 }
 
-/// An instruction set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum InstructionSet {
     /// What the compiler makes of plain arrays for the whole architecture.

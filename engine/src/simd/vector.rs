@@ -1,7 +1,6 @@
 /// Vectors of `f32` and what can be done with them. Every function is inlined into a function
 /// compiled for the instruction set.
 pub(crate) trait Simd: Copy {
-    /// A vector.
     type V: Copy;
     /// Number of `f32` in a vector.
     const LANES: usize;
@@ -21,13 +20,10 @@ pub(crate) trait Simd: Copy {
     /// That many values can be written from `to` on.
     unsafe fn store(self, to: *mut f32, v: Self::V);
 
-    /// a + b.
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
 
-    /// a - b.
     fn sub(self, a: Self::V, b: Self::V) -> Self::V;
 
-    /// a · b.
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;
 
     /// a · b + c, rounded once where the instruction set can.

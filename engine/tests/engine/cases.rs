@@ -59,9 +59,7 @@ pub(crate) const OPERATIONS: &[(&str, Build)] = &[
     }),
     ("gate", |b| {
         let x = b.image_leaf(Fill::Normal);
-        let [n, c, ..] = b.dims4(x);
-        let gate = b.leaf([n, c], Fill::Normal);
-        b.add(Op::Gate, &[x, gate])
+        gated(b, x)
     }),
     ("max pool", |b| pool(b, Op::MaxPool)),
     ("avg pool", |b| pool(b, Op::AvgPool)),
@@ -116,28 +114,11 @@ pub(crate) const OPERATIONS: &[(&str, Build)] = &[
 
 /// Tensors that executors cut into several pieces of work, none of a round size.
 pub(crate) const LARGE: &[(&str, Build)] = &[
-    ("large relu", |b| {
-        let x = b.large_image();
-        b.add(Op::Relu, &[x])
-    }),
-    ("large activation", |b| {
-        let x = b.large_image();
-        activated(b, x)
-    }),
-    ("large gate", |b| {
-        let x = b.large_image();
-        let [n, c, ..] = b.dims4(x);
-        let gate = b.leaf([n, c], Fill::Normal);
-        b.add(Op::Gate, &[x, gate])
-    }),
-    ("large scale", |b| {
-        let x = b.large_image();
-        b.add(Op::Scale { factor: 0.3 }, &[x])
-    }),
-    ("large batch norm", |b| {
-        let x = b.large_image();
-        normalised(b, x)
-    }),
+    ("large relu", |b| large(b, |b, x| b.add(Op::Relu, &[x]))),
+    ("large activation", |b| large(b, activated)),
+    ("large gate", |b| large(b, gated)),
+    ("large scale", |b| large(b, |b, x| b.add(Op::Scale { factor: 0.3 }, &[x]))),
+    ("large batch norm", |b| large(b, normalised)),
     ("large max pool", |b| {
         let x = b.large_image();
         b.add(Op::MaxPool(Pool { kernel: 3, stride: 2, padding: 1 }), &[x])
@@ -146,10 +127,7 @@ pub(crate) const LARGE: &[(&str, Build)] = &[
         let x = b.large_image();
         b.add(Op::AvgPool(Pool { kernel: 3, stride: 1, padding: 1 }), &[x])
     }),
-    ("large global avg pool", |b| {
-        let x = b.large_image();
-        b.add(Op::GlobalAvgPool, &[x])
-    }),
+    ("large global avg pool", |b| large(b, |b, x| b.add(Op::GlobalAvgPool, &[x]))),
     ("large sums", |b| {
         let (x, y, z) = (b.large_image(), b.large_image(), b.large_image());
         let weights = b.leaf([3], Fill::Normal);
@@ -161,10 +139,7 @@ pub(crate) const LARGE: &[(&str, Build)] = &[
         let both = b.add(Op::Concat, &[x, y, x]);
         b.add(Op::Crop { top: 1, left: 2 }, &[both])
     }),
-    ("large drop path", |b| {
-        let x = b.large_image();
-        drop_path(b, x)
-    }),
+    ("large drop path", |b| large(b, drop_path)),
     ("large depthwise convolution", |b| {
         let x = b.large_image();
         b.conv(x, 7, 5, Conv2d { stride: [1; 2], padding: [4; 2], dilation: 2, groups: 7 })
@@ -190,18 +165,9 @@ pub(crate) const LARGE: &[(&str, Build)] = &[
 /// Small combinations, where one operation's result is read by several others or an executor may
 /// merge neighbours.
 pub(crate) const BLOCKS: &[(&str, Build)] = &[
-    ("relu, convolution, batch norm", |b| {
-        let x = b.small_image();
-        relu_conv_bn(b, x, 1, 1)
-    }),
-    ("separable convolution", |b| {
-        let x = b.small_image();
-        separable(b, x, 3, 1, 1)
-    }),
-    ("strided, dilated separable convolution", |b| {
-        let x = b.small_image();
-        separable(b, x, 3, 2, 2)
-    }),
+    ("relu, convolution, batch norm", |b| small(b, |b, x| relu_conv_bn(b, x, 1, 1))),
+    ("separable convolution", |b| small(b, |b, x| separable(b, x, 3, 1, 1))),
+    ("strided, dilated separable convolution", |b| small(b, |b, x| separable(b, x, 3, 2, 2))),
     ("relu read by two convolutions and a pool", |b| {
         let x = b.small_image();
         let active = b.add(Op::Relu, &[x]);
@@ -346,9 +312,12 @@ impl Case {
 
     /// A training step on the engine.
     pub(crate) fn run(&self, device: &Device) -> Outcome {
-        let program =
-            Program::training(&self.graph, self.loss, &[self.output], &self.trainable).unwrap();
-        self.step(&mut Executor::new(program, device).unwrap())
+        self.step(&mut Executor::new(self.program(), device).unwrap())
+    }
+
+    /// That of a training step.
+    pub(crate) fn program(&self) -> Program {
+        Program::training(&self.graph, self.loss, &[self.output], &self.trainable).unwrap()
     }
 
     /// A training step on an executor of this case's graph.
@@ -524,12 +493,16 @@ impl Builder {
 
     pub(crate) fn linear(&mut self, x: NodeId, out: usize) -> NodeId {
         let width = self.graph[x].shape[1];
-        let weight = self.leaf([out, width], Fill::Normal);
-        let mut inputs = vec![x, weight];
+        self.weighted(Op::Linear, x, &[out, width])
+    }
+
+    /// An operation with a weight, and with or without a bias.
+    fn weighted(&mut self, op: Op, x: NodeId, weight: &[usize]) -> NodeId {
+        let mut inputs = vec![x, self.leaf(weight, Fill::Normal)];
         if self.rng.random() {
-            inputs.push(self.leaf([out], Fill::Normal));
+            inputs.push(self.leaf([weight[0]], Fill::Normal));
         }
-        self.add(Op::Linear, &inputs)
+        self.add(op, &inputs)
     }
 
     /// Concatenates two images of almost one size.
@@ -606,12 +579,8 @@ fn rectangular(b: &mut Builder) -> NodeId {
     });
     let n = b.pick(&[1, 2, 5]).min((1500 / (h * w * input)).max(1));
     let x = b.image_of(n, input, h, w, Fill::Normal);
-    let weight = b.leaf([out, input / groups, kernel[0], kernel[1]], Fill::Normal);
-    let mut inputs = vec![x, weight];
-    if b.rng.random() {
-        inputs.push(b.leaf([out], Fill::Normal));
-    }
-    b.add(Op::Conv2d(Conv2d { stride, padding, dilation, groups }), &inputs)
+    let conv = Op::Conv2d(Conv2d { stride, padding, dilation, groups });
+    b.weighted(conv, x, &[out, input / groups, kernel[0], kernel[1]])
 }
 
 fn conv_of(
@@ -622,12 +591,7 @@ fn conv_of(
     conv: Conv2d,
 ) -> NodeId {
     let x = b.image_of(n, c, h, w, Fill::Normal);
-    let weight = b.leaf([out, c / conv.groups, kernel, kernel], Fill::Normal);
-    let mut inputs = vec![x, weight];
-    if b.rng.random() {
-        inputs.push(b.leaf([out], Fill::Normal));
-    }
-    b.add(Op::Conv2d(conv), &inputs)
+    b.weighted(Op::Conv2d(conv), x, &[out, c / conv.groups, kernel, kernel])
 }
 
 /// The depthwise layers of the search space, which executors may have special code for.
@@ -758,6 +722,24 @@ pub(crate) fn cross_entropy(b: &mut Builder, logits: NodeId) -> NodeId {
     let labels = b.fixed([n], labels);
     let smoothing = b.pick(&[0.0, 0.1]);
     b.add(Op::CrossEntropy { smoothing }, &[logits, labels])
+}
+
+/// An operation on a large image.
+fn large(b: &mut Builder, operation: impl FnOnce(&mut Builder, NodeId) -> NodeId) -> NodeId {
+    let x = b.large_image();
+    operation(b, x)
+}
+
+/// An operation on a small image.
+fn small(b: &mut Builder, operation: impl FnOnce(&mut Builder, NodeId) -> NodeId) -> NodeId {
+    let x = b.small_image();
+    operation(b, x)
+}
+
+fn gated(b: &mut Builder, x: NodeId) -> NodeId {
+    let [n, c, ..] = b.dims4(x);
+    let gate = b.leaf([n, c], Fill::Normal);
+    b.add(Op::Gate, &[x, gate])
 }
 
 fn relu_conv_bn(b: &mut Builder, x: NodeId, kernel: usize, stride: usize) -> NodeId {

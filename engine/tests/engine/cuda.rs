@@ -33,10 +33,8 @@ fn runs_recorded_as_a_graph_are_the_runs() {
     let Some(gpu) = gpu() else { return };
     for (name, build) in BLOCKS.iter().chain(NETWORKS) {
         let case = Case::new(name, *build, 400);
-        let program =
-            || Program::training(&case.graph, case.loss, &[case.output], &case.trainable).unwrap();
-        let mut recorded = Executor::new(program(), &gpu.clone().into()).unwrap();
-        let mut launched = Executor::new(program(), &gpu.without_graphs().into()).unwrap();
+        let mut recorded = Executor::new(case.program(), &gpu.clone().into()).unwrap();
+        let mut launched = Executor::new(case.program(), &gpu.without_graphs().into()).unwrap();
         // The variables stay where they are, so that the second run is recorded and the others are
         // replayed.
         let (mut one, mut other) = (case.variables.clone(), case.variables.clone());
@@ -142,11 +140,8 @@ fn activations_in_bf16_take_less_memory() {
     for (name, build) in NETWORKS.iter().filter(|(name, _)| *name != "random graph") {
         let case = Case::new(name, *build, 0);
         let bytes = |precision| {
-            let program =
-                Program::training(&case.graph, case.loss, &[case.output], &case.trainable).unwrap();
-            Executor::new(program, &gpu.clone().with_precision(precision).into())
-                .unwrap()
-                .working_bytes()
+            let device = gpu.clone().with_precision(precision).into();
+            Executor::new(case.program(), &device).unwrap().working_bytes()
         };
         let (single, half) = (bytes(Precision::F32), bytes(Precision::Bf16));
         assert!(half < single, "{name}: {half} bytes in bf16, {single} in f32");
@@ -194,8 +189,7 @@ fn a_replayed_step_starts_one_graph_and_takes_no_memory() {
     let gpu = gpu().unwrap();
     for (name, build) in NETWORKS {
         let case = Case::new(name, *build, 402);
-        let program =
-            Program::training(&case.graph, case.loss, &[case.output], &case.trainable).unwrap();
+        let program = case.program();
         let launches = cuda::launches(&program, Precision::F32).len() as u64;
         let mut executor = Executor::new(program, &gpu.clone().into()).unwrap();
         let mut variables = case.variables.clone();

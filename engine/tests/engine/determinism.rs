@@ -1,6 +1,6 @@
 //! The same bits whatever the number of threads and whatever ran before.
 
-use adwp_engine::{Device, Executor, Program};
+use adwp_engine::{Device, Executor};
 
 use crate::cases::{BLOCKS, Case, LARGE, OPERATIONS, Outcome};
 use crate::fusion::fused_and_not;
@@ -38,9 +38,7 @@ fn buffers_keep_nothing_of_an_earlier_run() {
         for seed in 200..203 {
             let case = Case::new(name, *build, seed);
             let device = if seed % 2 == 0 { &fused } else { &unfused };
-            let program =
-                Program::training(&case.graph, case.loss, &[case.output], &case.trainable).unwrap();
-            let mut executor = Executor::new(program, device).unwrap();
+            let mut executor = Executor::new(case.program(), device).unwrap();
             let first = case.step(&mut executor);
             let mut other = case.clone();
             for id in &case.trainable {

@@ -26,7 +26,6 @@ fn is_cuda() -> bool {
     }
 }
 
-/// The device of this test.
 pub(crate) fn device() -> Device {
     DEVICE.with(Device::clone)
 }

@@ -1,6 +1,6 @@
 //! A program computed with its operations merged, and one by one.
 
-use adwp_engine::{Device, Executor, Program};
+use adwp_engine::{Device, Executor};
 
 use crate::cases::{Case, LARGE, Outcome};
 use crate::compare::{CANCELLATION, FORWARD, magnitude, mismatch};
@@ -64,11 +64,8 @@ fn fusing_leaves_out_buffers_of_the_cpu() {
     let unfused = fused.unfused();
     for (name, build) in NETWORKS.iter().filter(|(name, _)| *name != "random graph") {
         let case = Case::new(name, *build, 0);
-        let bytes = |device: &Device| {
-            let program =
-                Program::training(&case.graph, case.loss, &[case.output], &case.trainable).unwrap();
-            Executor::new(program, device).unwrap().working_bytes()
-        };
+        let bytes =
+            |device: &Device| Executor::new(case.program(), device).unwrap().working_bytes();
         let (fused, unfused) = (bytes(&fused), bytes(&unfused));
         assert!(3 * fused < 2 * unfused, "{name}: {fused} bytes fused, {unfused} unfused");
     }

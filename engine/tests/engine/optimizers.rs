@@ -1,7 +1,8 @@
 //! Optimisers, against the numbers PyTorch 2.15 printed.
 
 use adwp_engine::optim::{
-    Adam, Gradient, Sgd, State, clip_gradient_norm, gradient_norm, gradients, moving_average,
+    Adam, Gradient, Optimizer, Sgd, State, clip_gradient_norm, gradient_norm, gradients,
+    moving_average,
 };
 use adwp_engine::{
     EngineError, Executor, Feed, Graph, Init, NodeId, Op, Program, Role, Variable, Variables,

@@ -2,12 +2,15 @@
 
 use adwp_engine::{Activation, BatchNorm, Conv2d, EngineError, Graph, Init, NodeId, Op, Pool};
 
-fn reason(graph: &mut Graph, op: Op, inputs: &[NodeId]) -> String {
+#[track_caller]
+fn refused(graph: &mut Graph, op: Op, inputs: &[NodeId], why: &str) {
     let nodes = graph.len();
     let error = graph.add("refused", op, inputs).expect_err("the inputs do not fit");
     assert_eq!(graph.len(), nodes, "a refused node must not be added");
     match error {
-        EngineError::Shape { node, reason, .. } if node == "refused" => reason,
+        EngineError::Shape { node, reason, .. } if node == "refused" => {
+            assert!(reason.contains(why), "{reason}, expected {why}");
+        }
         other => panic!("unexpected {other}"),
     }
 }
@@ -61,73 +64,58 @@ fn convolutions_that_do_not_fit() {
     let (mut graph, [image, weight, narrow, flat, bias]) =
         inputs([&[1, 4, 5, 6], &[6, 4, 3, 3], &[6, 3, 3, 3], &[4, 5], &[5]]);
     let conv = Conv2d::default();
-    let mut refuse = |conv: Conv2d, inputs: &[NodeId]| reason(&mut graph, Op::Conv2d(conv), inputs);
-    assert!(refuse(Conv2d { groups: 3, ..conv }, &[image, weight]).contains("3 groups"));
-    assert!(refuse(Conv2d { groups: 0, ..conv }, &[image, weight]).contains("0 groups"));
-    assert!(
-        refuse(Conv2d { groups: 2, ..conv }, &[image, weight]).contains("[out, 2, height, width]")
-    );
-    assert!(
-        refuse(Conv2d { dilation: 3, ..conv }, &[image, weight])
-            .contains("window of 7 does not fit into 5")
-    );
-    assert!(refuse(Conv2d { stride: [0; 2], ..conv }, &[image, weight]).contains("at least 1"));
-    assert!(refuse(conv, &[flat, weight]).contains("[batch, channels, height, width]"));
-    assert!(refuse(conv, &[image, flat]).contains("four dimensions"));
-    assert!(refuse(conv, &[image, narrow]).contains("[out, 4, height, width]"));
-    assert!(refuse(conv, &[image, weight, bias]).contains("bias must be [6]"));
-    assert!(refuse(conv, &[image]).contains("a weight"));
+    let mut refuse =
+        |conv, inputs: &[NodeId], why| refused(&mut graph, Op::Conv2d(conv), inputs, why);
+    refuse(Conv2d { groups: 3, ..conv }, &[image, weight], "3 groups");
+    refuse(Conv2d { groups: 0, ..conv }, &[image, weight], "0 groups");
+    refuse(Conv2d { groups: 2, ..conv }, &[image, weight], "[out, 2, height, width]");
+    refuse(Conv2d { dilation: 3, ..conv }, &[image, weight], "window of 7 does not fit into 5");
+    refuse(Conv2d { stride: [0; 2], ..conv }, &[image, weight], "at least 1");
+    refuse(conv, &[flat, weight], "[batch, channels, height, width]");
+    refuse(conv, &[image, flat], "four dimensions");
+    refuse(conv, &[image, narrow], "[out, 4, height, width]");
+    refuse(conv, &[image, weight, bias], "bias must be [6]");
+    refuse(conv, &[image], "a weight");
 }
 
 #[test]
 fn other_operations_that_do_not_fit() {
     let (mut graph, [image, other, matrix, vector]) =
         inputs([&[2, 3, 4, 5], &[2, 3, 4, 4], &[2, 3], &[3]]);
-    let mut refuse = |op: Op, inputs: &[NodeId]| reason(&mut graph, op, inputs);
+    let mut refuse = |op, inputs: &[NodeId], why| refused(&mut graph, op, inputs, why);
     let pool = Pool { kernel: 3, stride: 1, padding: 1 };
-    assert!(refuse(Op::Add, &[image, other]).contains("one shape"));
-    assert!(refuse(Op::Add, &[]).contains("one shape"));
-    assert!(
-        refuse(Op::WeightedSum { terms: vec![0, 3] }, &[vector, image, image]).contains("outside")
-    );
-    assert!(refuse(Op::WeightedSum { terms: vec![0, 1] }, &[vector, image]).contains("2 inputs"));
-    assert!(
-        refuse(Op::WeightedSum { terms: vec![0, 1] }, &[vector, image, other])
-            .contains("one shape")
-    );
-    assert!(refuse(Op::WeightedSum { terms: vec![] }, &[vector]).contains("0 inputs"));
-    assert!(refuse(Op::Concat, &[image, other]).contains("must agree"));
-    assert!(refuse(Op::Concat, &[]).contains("at least one"));
-    assert!(refuse(Op::MaxPool(Pool { padding: 2, ..pool }), &[image]).contains("exceeds half"));
-    assert!(refuse(Op::AvgPool(Pool { kernel: 7, ..pool }), &[image]).contains("does not fit"));
-    assert!(
-        refuse(Op::MaxPool(Pool { kernel: 0, padding: 0, ..pool }), &[image])
-            .contains("at least 1")
-    );
-    assert!(refuse(Op::AvgPool(pool), &[matrix]).contains("[batch, channels, height, width]"));
-    assert!(
-        refuse(Op::BatchNorm(BatchNorm::default()), &[image, vector])
-            .contains("a scale and a shift")
-    );
-    assert!(refuse(Op::BatchNorm(BatchNorm::default()), &[image, vector, matrix]).contains("[3]"));
-    assert!(refuse(Op::GlobalAvgPool, &[matrix]).contains("[batch, channels, height, width]"));
-    assert!(refuse(Op::Gate, &[image, vector]).contains("a gate [n, c]"));
-    assert!(refuse(Op::Gate, &[matrix, matrix]).contains("a gate [n, c]"));
-    assert!(refuse(Op::Activation(Activation::Silu), &[image, image]).contains("one input"));
-    assert!(refuse(Op::Crop { top: 4, left: 0 }, &[image]).contains("cannot drop"));
-    assert!(refuse(Op::Crop { top: 0, left: 5 }, &[image]).contains("cannot drop"));
-    assert!(refuse(Op::Select { index: 6 }, &[matrix]).contains("no element 6"));
-    assert!(refuse(Op::Linear, &[matrix, vector]).contains("[out, in]"));
-    assert!(refuse(Op::Linear, &[matrix, image]).contains("[out, in]"));
-    assert!(refuse(Op::Linear, &[matrix, matrix, vector]).contains("[out, in]"));
-    assert!(refuse(Op::Relu, &[image, image]).contains("one input"));
-    assert!(refuse(Op::Softmax, &[]).contains("one input"));
-    assert!(refuse(Op::DropPath, &[image, vector]).contains("mask [n]"));
-    assert!(refuse(Op::CrossEntropy { smoothing: 1.0 }, &[matrix, vector]).contains("smoothing"));
-    assert!(refuse(Op::CrossEntropy { smoothing: 0.0 }, &[matrix, vector]).contains("labels [n]"));
-    assert!(refuse(Op::Input, &[]).contains("shape"));
-    assert!(refuse(Op::Reshape, &[image]).contains("shape"));
-    assert!(refuse(Op::Parameter { init: Init::FanIn }, &[]).contains("shape"));
+    refuse(Op::Add, &[image, other], "one shape");
+    refuse(Op::Add, &[], "one shape");
+    refuse(Op::WeightedSum { terms: vec![0, 3] }, &[vector, image, image], "outside");
+    refuse(Op::WeightedSum { terms: vec![0, 1] }, &[vector, image], "2 inputs");
+    refuse(Op::WeightedSum { terms: vec![0, 1] }, &[vector, image, other], "one shape");
+    refuse(Op::WeightedSum { terms: vec![] }, &[vector], "0 inputs");
+    refuse(Op::Concat, &[image, other], "must agree");
+    refuse(Op::Concat, &[], "at least one");
+    refuse(Op::MaxPool(Pool { padding: 2, ..pool }), &[image], "exceeds half");
+    refuse(Op::AvgPool(Pool { kernel: 7, ..pool }), &[image], "does not fit");
+    refuse(Op::MaxPool(Pool { kernel: 0, padding: 0, ..pool }), &[image], "at least 1");
+    refuse(Op::AvgPool(pool), &[matrix], "[batch, channels, height, width]");
+    refuse(Op::BatchNorm(BatchNorm::default()), &[image, vector], "a scale and a shift");
+    refuse(Op::BatchNorm(BatchNorm::default()), &[image, vector, matrix], "[3]");
+    refuse(Op::GlobalAvgPool, &[matrix], "[batch, channels, height, width]");
+    refuse(Op::Gate, &[image, vector], "a gate [n, c]");
+    refuse(Op::Gate, &[matrix, matrix], "a gate [n, c]");
+    refuse(Op::Activation(Activation::Silu), &[image, image], "one input");
+    refuse(Op::Crop { top: 4, left: 0 }, &[image], "cannot drop");
+    refuse(Op::Crop { top: 0, left: 5 }, &[image], "cannot drop");
+    refuse(Op::Select { index: 6 }, &[matrix], "no element 6");
+    refuse(Op::Linear, &[matrix, vector], "[out, in]");
+    refuse(Op::Linear, &[matrix, image], "[out, in]");
+    refuse(Op::Linear, &[matrix, matrix, vector], "[out, in]");
+    refuse(Op::Relu, &[image, image], "one input");
+    refuse(Op::Softmax, &[], "one input");
+    refuse(Op::DropPath, &[image, vector], "mask [n]");
+    refuse(Op::CrossEntropy { smoothing: 1.0 }, &[matrix, vector], "smoothing");
+    refuse(Op::CrossEntropy { smoothing: 0.0 }, &[matrix, vector], "labels [n]");
+    refuse(Op::Input, &[], "shape");
+    refuse(Op::Reshape, &[image], "shape");
+    refuse(Op::Parameter { init: Init::FanIn }, &[], "shape");
 }
 
 #[test]

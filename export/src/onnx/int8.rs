@@ -462,7 +462,6 @@ impl<'a> Writer<'a> {
         name
     }
 
-    /// The operator itself.
     fn operator(&mut self, node: &NodeProto, input: Vec<String>) {
         let output = &node.output[0];
         let name = if self.graph.output.iter().any(|known| known.name == *output) {

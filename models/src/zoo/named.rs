@@ -58,8 +58,7 @@ impl NamedArchitecture {
 
     /// The text of `architecture.json`.
     pub fn to_json(&self) -> String {
-        serde_json::to_string_pretty(self).expect("an architecture has only strings and numbers")
-            + "\n"
+        adwp_base::to_json(self)
     }
 }
 

@@ -64,29 +64,23 @@ impl Handmade {
         let mut b = Builder::new(true);
         let images = b.graph.input("images", [batch, image[0], image[1], image[2]])?;
         let mut drops = Drops::new(heads, batch);
-        let logits = match self {
-            Self::InceptionV1 => {
-                let x = inception_v1(&mut b, images)?;
-                drops.classifier(&mut b, x, classes)?
-            }
-            Self::DensenetBc { depth, growth } => {
-                let x = densenet_bc(&mut b, images, depth, growth)?;
-                drops.classifier(&mut b, x, classes)?
-            }
-            Self::MobilenetV1 => {
-                let x = mobilenet_v1(&mut b, images)?;
-                drops.classifier(&mut b, x, classes)?
-            }
-            Self::MobilenetV2 => {
-                let x = mobilenet_v2(&mut b, &mut drops, images)?;
-                drops.classifier(&mut b, x, classes)?
-            }
-            Self::MobilenetV3Large => mobilenet_v3_large(&mut b, &mut drops, images, classes)?,
-            Self::EfficientnetB0 => {
-                let x = efficientnet_b0(&mut b, &mut drops, images)?;
-                drops.classifier(&mut b, x, classes)?
-            }
+        let features = match self {
+            Self::InceptionV1 => inception_v1(&mut b, images)?,
+            Self::DensenetBc { depth, growth } => densenet_bc(&mut b, images, depth, growth)?,
+            Self::MobilenetV1 => mobilenet_v1(&mut b, images)?,
+            Self::MobilenetV2 => mobilenet_v2(&mut b, &mut drops, images)?,
+            Self::MobilenetV3Large => mobilenet_v3_large(&mut b, &mut drops, images)?,
+            Self::EfficientnetB0 => efficientnet_b0(&mut b, &mut drops, images)?,
         };
+        let logits = drops.classifier_of(&mut b, features, classes, |b, name, x| match self {
+            // The publication has a 1×1 convolution here, of what is one position by then.
+            Self::MobilenetV3Large => {
+                let hidden = format!("{name}/hidden");
+                let x = b.linear(&hidden, x, 1280)?;
+                active(b, &hidden, x, &Op::Activation(Activation::HardSwish))
+            }
+            _ => Ok(x),
+        })?;
         Discrete::finish(b, images, logits, heads, None, drops)
     }
 
@@ -168,17 +162,18 @@ fn conv_norm(
     Ok(b.batch_norm(&format!("{name}/bn"), x)?)
 }
 
-/// Convolution, BatchNorm, ReLU.
-fn conv_relu(
+/// Convolution, BatchNorm, activation.
+fn conv_active(
     b: &mut Builder,
     name: &str,
     x: NodeId,
     out: usize,
     kernel: usize,
     conv: Conv2d,
+    activation: &Op,
 ) -> Result<NodeId, ModelError> {
     let x = conv_norm(b, name, x, out, kernel, conv)?;
-    Ok(active(b, name, x, &Op::Relu)?)
+    Ok(active(b, name, x, activation)?)
 }
 
 /// An activation of what the layer `name` gives.
@@ -221,19 +216,10 @@ fn inverted(
     let mut x = input;
     if expanded != b.channels(x) {
         let name = format!("{name}/expand");
-        x = conv_norm(b, &name, x, expanded, 1, Conv2d::default())?;
-        x = active(b, &name, x, &style.activation)?;
+        x = conv_active(b, &name, x, expanded, 1, Conv2d::default(), &style.activation)?;
     }
-    let depthwise = format!("{name}/dw");
-    x = conv_norm(
-        b,
-        &depthwise,
-        x,
-        expanded,
-        kernel,
-        Conv2d { groups: expanded, ..same(kernel, stride) },
-    )?;
-    x = active(b, &depthwise, x, &style.activation)?;
+    let depthwise = Conv2d { groups: expanded, ..same(kernel, stride) };
+    x = conv_active(b, &format!("{name}/dw"), x, expanded, kernel, depthwise, &style.activation)?;
     if let Some(squeezed) = squeezed {
         let name = format!("{name}/se");
         let pooled = b.graph.add(format!("{name}/pool"), Op::GlobalAvgPool, &[x])?;
@@ -251,35 +237,35 @@ fn inverted(
     Ok(b.graph.add(format!("{name}/add"), Op::Add, &[input, x])?)
 }
 
-/// Inverted residuals whose first of each stage changes size and channels: expansion, channels,
-/// blocks, stride and kernel of each stage.
-fn stages(
+/// A stage of inverted residuals, of which the first changes size and channels: expansion, channels,
+/// blocks, stride and kernel.
+type Stage = (usize, usize, usize, usize, usize);
+
+/// A convolution to 32 channels, the stages, and a convolution to 1280; `squeezed` says how many
+/// channels a squeeze and excitation has in a block that reads so many.
+fn inverted_stages(
     b: &mut Builder,
     drops: &mut Drops,
-    mut x: NodeId,
+    images: NodeId,
     style: &Style,
-    stages: &[(usize, usize, usize, usize, usize)],
+    stages: [Stage; 7],
     squeezed: impl Fn(usize) -> Option<usize>,
 ) -> Result<NodeId, ModelError> {
-    for (stage, &(expansion, out, blocks, stride, kernel)) in stages.iter().enumerate() {
+    let mut x = conv_active(b, "conv", images, 32, 3, same(3, 2), &style.activation)?;
+    for (stage, (expansion, out, blocks, stride, kernel)) in stages.into_iter().enumerate() {
         for block in 0..blocks {
             let (channels, stride) = (b.channels(x), if block == 0 { stride } else { 1 });
-            let sizes = Inverted {
-                kernel,
-                expanded: expansion * channels,
-                out,
-                stride,
-                squeezed: squeezed(channels),
-            };
+            let (expanded, squeezed) = (expansion * channels, squeezed(channels));
+            let sizes = Inverted { kernel, expanded, out, stride, squeezed };
             x = inverted(b, drops, &format!("stage{stage}/block{block}"), x, style, sizes)?;
         }
     }
-    Ok(x)
+    conv_active(b, "head", x, 1280, 1, Conv2d::default(), &style.activation)
 }
 
 /// Sandler et al., 2018, Table 2.
 fn mobilenet_v2(b: &mut Builder, drops: &mut Drops, images: NodeId) -> Result<NodeId, ModelError> {
-    const STAGES: [(usize, usize, usize, usize, usize); 7] = [
+    const STAGES: [Stage; 7] = [
         (1, 16, 1, 1, 3),
         (6, 24, 2, 2, 3),
         (6, 32, 3, 2, 3),
@@ -288,17 +274,9 @@ fn mobilenet_v2(b: &mut Builder, drops: &mut Drops, images: NodeId) -> Result<No
         (6, 160, 3, 2, 3),
         (6, 320, 1, 1, 3),
     ];
-    let relu6 = Op::Activation(Activation::Relu6);
-    let x = conv_norm(b, "conv", images, 32, 3, same(3, 2))?;
-    let x = active(b, "conv", x, &relu6)?;
-    let style = Style {
-        activation: relu6.clone(),
-        inner: Op::Relu,
-        gate: Op::Activation(Activation::Sigmoid),
-    };
-    let x = stages(b, drops, x, &style, &STAGES, |_| None)?;
-    let x = conv_norm(b, "head", x, 1280, 1, Conv2d::default())?;
-    Ok(active(b, "head", x, &relu6)?)
+    let activation = Op::Activation(Activation::Relu6);
+    let style = Style { activation, inner: Op::Relu, gate: Op::Activation(Activation::Sigmoid) };
+    inverted_stages(b, drops, images, &style, STAGES, |_| None)
 }
 
 /// Tan and Le, 2019, Table 1; the squeezed channels are a quarter of those of the block's input.
@@ -307,7 +285,7 @@ fn efficientnet_b0(
     drops: &mut Drops,
     images: NodeId,
 ) -> Result<NodeId, ModelError> {
-    const STAGES: [(usize, usize, usize, usize, usize); 7] = [
+    const STAGES: [Stage; 7] = [
         (1, 16, 1, 1, 3),
         (6, 24, 2, 2, 3),
         (6, 40, 2, 2, 5),
@@ -317,24 +295,16 @@ fn efficientnet_b0(
         (6, 320, 1, 1, 3),
     ];
     let silu = Op::Activation(Activation::Silu);
-    let x = conv_norm(b, "conv", images, 32, 3, same(3, 2))?;
-    let x = active(b, "conv", x, &silu)?;
-    let style = Style {
-        activation: silu.clone(),
-        inner: silu.clone(),
-        gate: Op::Activation(Activation::Sigmoid),
-    };
-    let x = stages(b, drops, x, &style, &STAGES, |channels| Some(channels / 4))?;
-    let x = conv_norm(b, "head", x, 1280, 1, Conv2d::default())?;
-    Ok(active(b, "head", x, &silu)?)
+    let gate = Op::Activation(Activation::Sigmoid);
+    let style = Style { activation: silu.clone(), inner: silu, gate };
+    inverted_stages(b, drops, images, &style, STAGES, |channels| Some(channels / 4))
 }
 
-/// Howard et al., 2019, Table 1, classifier included.
+/// Howard et al., 2019, Table 1, up to the classifier.
 fn mobilenet_v3_large(
     b: &mut Builder,
     drops: &mut Drops,
     images: NodeId,
-    classes: usize,
 ) -> Result<NodeId, ModelError> {
     // Kernel, expanded channels, channels, squeeze and excitation, hard swish, stride.
     const BLOCKS: [(usize, usize, usize, bool, bool, usize); 15] = [
@@ -361,28 +331,14 @@ fn mobilenet_v3_large(
         gate: Op::Activation(Activation::HardSigmoid),
     };
     let (plain, swish) = (style(Op::Relu), style(hard_swish.clone()));
-    let x = conv_norm(b, "conv", images, 16, 3, same(3, 2))?;
-    let mut x = active(b, "conv", x, &hard_swish)?;
+    let mut x = conv_active(b, "conv", images, 16, 3, same(3, 2), &hard_swish)?;
     for (i, (kernel, expanded, out, squeezes, swishes, stride)) in BLOCKS.into_iter().enumerate() {
         let squeezed = squeezes.then(|| nearest_multiple_of_8(expanded / 4));
         let sizes = Inverted { kernel, expanded, out, stride, squeezed };
-        x = inverted(
-            b,
-            drops,
-            &format!("block{i}"),
-            x,
-            if swishes { &swish } else { &plain },
-            sizes,
-        )?;
+        let style = if swishes { &swish } else { &plain };
+        x = inverted(b, drops, &format!("block{i}"), x, style, sizes)?;
     }
-    let x = conv_norm(b, "head", x, 960, 1, Conv2d::default())?;
-    let x = active(b, "head", x, &hard_swish)?;
-    // The publication has a 1×1 convolution here, of what is one position by then.
-    Ok(drops.classifier_of(b, x, classes, |b, name, x| {
-        let hidden = format!("{name}/hidden");
-        let x = b.linear(&hidden, x, 1280)?;
-        active(b, &hidden, x, &hard_swish)
-    })?)
+    conv_active(b, "head", x, 960, 1, Conv2d::default(), &hard_swish)
 }
 
 /// As the published code rounds channels: never down by more than a tenth.
@@ -408,18 +364,12 @@ fn mobilenet_v1(b: &mut Builder, images: NodeId) -> Result<NodeId, ModelError> {
         (1024, 2),
         (1024, 1),
     ];
-    let mut x = conv_relu(b, "conv", images, 32, 3, same(3, 2))?;
+    let mut x = conv_active(b, "conv", images, 32, 3, same(3, 2), &Op::Relu)?;
     for (i, (out, stride)) in BLOCKS.into_iter().enumerate() {
         let channels = b.channels(x);
-        x = conv_relu(
-            b,
-            &format!("block{i}/dw"),
-            x,
-            channels,
-            3,
-            Conv2d { groups: channels, ..same(3, stride) },
-        )?;
-        x = conv_relu(b, &format!("block{i}/pw"), x, out, 1, Conv2d::default())?;
+        let depthwise = Conv2d { groups: channels, ..same(3, stride) };
+        x = conv_active(b, &format!("block{i}/dw"), x, channels, 3, depthwise, &Op::Relu)?;
+        x = conv_active(b, &format!("block{i}/pw"), x, out, 1, Conv2d::default(), &Op::Relu)?;
     }
     Ok(x)
 }
@@ -489,28 +439,24 @@ fn inception_v1(b: &mut Builder, images: NodeId) -> Result<NodeId, ModelError> {
     let pool = |b: &mut Builder, name: String, x, stride| {
         b.graph.add(name, Op::MaxPool(Pool { kernel: 3, stride, padding: 1 }), &[x])
     };
-    let x = conv_relu(b, "conv1", images, 64, 7, same(7, 2))?;
+    let conv = |b: &mut Builder, name: &str, x, out, kernel, stride| {
+        conv_active(b, name, x, out, kernel, same(kernel, stride), &Op::Relu)
+    };
+    let x = conv(b, "conv1", images, 64, 7, 2)?;
     let x = pool(b, "pool1".into(), x, 2)?;
-    let x = conv_relu(b, "conv2/reduce", x, 64, 1, Conv2d::default())?;
-    let mut x = conv_relu(b, "conv2", x, 192, 3, same(3, 1))?;
+    let x = conv(b, "conv2/reduce", x, 64, 1, 1)?;
+    let mut x = conv(b, "conv2", x, 192, 3, 1)?;
     for (stage, modules) in STAGES.into_iter().enumerate() {
         x = pool(b, format!("pool{}", stage + 2), x, 2)?;
         for &(module, (plain, narrow, wide, pooled)) in modules {
             let name = |part: &str| format!("inception{module}/{part}");
-            let mut branches = vec![conv_relu(b, &name("1x1"), x, plain, 1, Conv2d::default())?];
+            let mut branches = vec![conv(b, &name("1x1"), x, plain, 1, 1)?];
             for (branch, [reduced, out]) in [("narrow", narrow), ("wide", wide)] {
-                let y = conv_relu(
-                    b,
-                    &name(&format!("{branch}/reduce")),
-                    x,
-                    reduced,
-                    1,
-                    Conv2d::default(),
-                )?;
-                branches.push(conv_relu(b, &name(branch), y, out, 3, same(3, 1))?);
+                let y = conv(b, &name(&format!("{branch}/reduce")), x, reduced, 1, 1)?;
+                branches.push(conv(b, &name(branch), y, out, 3, 1)?);
             }
             let y = pool(b, name("pool"), x, 1)?;
-            branches.push(conv_relu(b, &name("pool/project"), y, pooled, 1, Conv2d::default())?);
+            branches.push(conv(b, &name("pool/project"), y, pooled, 1, 1)?);
             x = b.graph.add(name("concat"), Op::Concat, &branches)?;
         }
     }

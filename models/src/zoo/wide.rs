@@ -83,39 +83,27 @@ impl WideOperation {
         stride: usize,
     ) -> Result<NodeId, ModelError> {
         let separable = |b: &mut Builder, kernel: usize, dilation: usize| {
-            let depthwise = Depthwise { kernel, stride, dilation };
-            let x = b.separable(name, "1", x, depthwise, Weights::Own)?;
-            b.separable(name, "2", x, Depthwise { stride: 1, ..depthwise }, Weights::Own)
+            b.separable_twice(name, x, Depthwise { kernel, stride, dilation }, Weights::Own)
         };
-        let pool = |b: &mut Builder, op: fn(Pool) -> Op, kernel: usize| {
+        let pool = |b: &mut Builder, name: &str, op: fn(Pool) -> Op, kernel: usize| {
             b.graph.add(name, op(Pool { kernel, stride, padding: (kernel - 1) / 2 }), &[x])
         };
         Ok(match self {
             Self::Identity if stride == 1 => x,
             Self::Identity => b.factorized_reduction(name, x, b.channels(x), Weights::Own)?,
-            Self::AvgPool3x3 => pool(b, Op::AvgPool, 3)?,
-            Self::MaxPool3x3 => pool(b, Op::MaxPool, 3)?,
+            Self::AvgPool3x3 => pool(b, name, Op::AvgPool, 3)?,
+            Self::MaxPool3x3 => pool(b, name, Op::MaxPool, 3)?,
             Self::MaxPool2x2 if stride == 1 => {
                 return Err(ModelError::Invalid(format!(
                     "{name}: at stride 1 a 2×2 pool has no size to keep"
                 )));
             }
-            Self::MaxPool2x2 => pool(b, Op::MaxPool, 2)?,
+            Self::MaxPool2x2 => pool(b, name, Op::MaxPool, 2)?,
             Self::MaxPool3x3Norm => {
-                let y = b.graph.add(
-                    format!("{name}/pool"),
-                    Op::MaxPool(Pool { kernel: 3, stride, padding: 1 }),
-                    &[x],
-                )?;
+                let y = pool(b, &format!("{name}/pool"), Op::MaxPool, 3)?;
                 b.batch_norm(&format!("{name}/bn"), y)?
             }
-            Self::Conv1x1 => {
-                let (x, strided) =
-                    (b.relu(x)?, Conv2d { stride: [stride; 2], ..Conv2d::default() });
-                let x =
-                    b.conv(&format!("{name}/conv"), x, b.channels(x), 1, strided, Weights::Own)?;
-                b.batch_norm(&format!("{name}/bn"), x)?
-            }
+            Self::Conv1x1 => b.relu_conv_norm(name, x, b.channels(x), 1, stride, Weights::Own)?,
             Self::Bottleneck3x3 => bottleneck(b, name, x, |b, x| {
                 let strided = Conv2d { stride: [stride; 2], padding: [1; 2], ..Conv2d::default() };
                 b.conv(&format!("{name}/conv"), x, b.channels(x), 3, strided, Weights::Own)

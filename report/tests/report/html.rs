@@ -1,7 +1,7 @@
-use adwp_report::{Cell, FormatRow, Pair, ParityRow, RuntimeAccuracy, html};
+use adwp_report::{Cell, FormatRow, Pair, ParityRow, RuntimeAccuracy};
 use serde_json::{Map, Value, json};
 
-use crate::markup::{assert_balanced, section};
+use crate::markup::{html, section};
 use crate::sample::{genotype, metrics, report};
 
 fn page() -> String {
@@ -11,7 +11,6 @@ fn page() -> String {
 #[test]
 fn the_page_stands_alone() {
     let page = page();
-    assert_balanced(&page);
     for foreign in [
         "<script", "<link", "<img", "<iframe", "url(", "@import", "://", "src=", "href=",
         " onclick", " onload",
@@ -170,7 +169,6 @@ fn other_files_of_the_network_are_told_with_what_they_lost() {
     };
     report.formats = vec![int8, pixels, whole];
     let page = html(&report, &[], None);
-    assert_balanced(&page);
     let section = section(&page, "Other files");
     // Two runtimes, one file that none runs, one runtime; and the heading.
     assert_eq!(section.matches("<tr>").count(), 2 + 1 + 1 + 1);
@@ -255,12 +253,10 @@ fn text_is_escaped() {
     // title), phase of the metrics, its stage in the list of stages, and in each of five charts as
     // title and label.
     assert_eq!(page.matches(safe).count(), 4 + 2 + 1 + 3 + 1 + 2 + 2 + 2 + 2 + 2 + 5 * 2);
-    assert_balanced(&page);
 
     report.genotype = json!({"cells": evil});
     let page = html(&report, &metrics, None);
     assert!(!page.contains("<b>"));
-    assert_balanced(&page);
 }
 
 #[test]
@@ -271,7 +267,6 @@ fn without_metrics_there_is_a_page() {
         section(&page, "Candidates").contains("The metrics have no probabilities of candidates.")
     );
     assert!(!page.contains("<h2>Budgets</h2>") && !page.contains("<aside"));
-    assert_balanced(&page);
 }
 
 #[test]
@@ -296,7 +291,6 @@ fn strange_metrics_are_drawn_as_far_as_they_go() {
     ]);
     let lines: Vec<Map<String, Value>> = serde_json::from_value(lines).unwrap();
     let page = html(&report(), &lines, None);
-    assert_balanced(&page);
     let curves = section(&page, "Curves");
     for text in ["NaN", "inf"] {
         assert_eq!(curves.find(text).map(|at| &curves[at.saturating_sub(90)..at + 20]), None);
@@ -318,7 +312,6 @@ fn numbers_that_are_none_are_said_to_be_none() {
     report.latency[1].p99_ms = f64::INFINITY;
     report.runtime_accuracy[0].images = 0;
     let page = html(&report, &metrics(), None);
-    assert_balanced(&page);
     let after_style = &page[page.find("</style>").unwrap()..];
     assert!(
         !after_style.contains("NaN")
@@ -342,7 +335,6 @@ fn an_empty_report_has_a_page() {
     report.genotype = Value::Null;
     (report.params, report.madds, report.test_images, report.test_correct) = (0, 0, 0, 0);
     let page = html(&report, &[], None);
-    assert_balanced(&page);
     assert!(section(&page, "Latency").contains("No latency was measured."));
     assert!(section(&page, "Architecture").contains("<pre>null</pre>"));
 }
@@ -413,7 +405,6 @@ fn a_genotype_that_cannot_be_drawn_is_shown_as_text() {
         let page = html(&report, &[], None);
         let architecture = section(&page, "Architecture");
         assert!(architecture.contains("<pre>") && !architecture.contains("<svg"), "{genotype}");
-        assert_balanced(&page);
     }
     // A node that sums nothing, and twice the same edge, are strange but can be drawn.
     let mut report = report();

@@ -1,5 +1,20 @@
 //! What the tests ask of a page or picture as text.
 
+use adwp_report::RunReport;
+use serde_json::{Map, Value};
+
+/// The page of a run, every tag of which is closed.
+#[track_caller]
+pub(crate) fn html(
+    report: &RunReport,
+    metrics: &[Map<String, Value>],
+    space: Option<&Value>,
+) -> String {
+    let page = adwp_report::html(report, metrics, space);
+    assert_balanced(&page);
+    page
+}
+
 /// What stands under a heading.
 pub(crate) fn section<'a>(page: &'a str, title: &str) -> &'a str {
     let from =

@@ -117,6 +117,17 @@ pub(crate) struct ConvForward {
     pub(crate) y: TensorAt,
 }
 
+impl ConvForward {
+    /// What the kernel's structure begins with, as that of a depthwise convolution does.
+    pub(super) fn write_operands(&self, words: &mut Words) {
+        self.sizes.write(words);
+        words.values(&self.x);
+        words.read(self.weight);
+        words.read_if(self.bias);
+        words.write_tensor(self.y);
+    }
+}
+
 impl Problem for ConvForward {
     const KERNEL: Kernel = Kernel::ConvForward;
 
@@ -125,11 +136,7 @@ impl Problem for ConvForward {
     }
 
     fn write(&self, words: &mut Words) {
-        self.sizes.write(words);
-        words.values(&self.x);
-        words.read(self.weight);
-        words.read_if(self.bias);
-        words.write_tensor(self.y);
+        self.write_operands(words);
         words.size(product_tile(&self.sizes, self.sizes.outputs()).0);
     }
 }
@@ -145,6 +152,17 @@ pub(crate) struct ConvBackwardInput {
     pub(crate) dx: TensorAt,
 }
 
+impl ConvBackwardInput {
+    /// As [`ConvForward::write_operands`].
+    pub(super) fn write_operands(&self, words: &mut Words) {
+        self.sizes.write(words);
+        words.gradients(&self.dy);
+        words.read(self.weight);
+        words.values_if(self.gate.as_ref());
+        words.write_tensor(self.dx);
+    }
+}
+
 impl Problem for ConvBackwardInput {
     const KERNEL: Kernel = Kernel::ConvBackwardInput;
 
@@ -153,11 +171,7 @@ impl Problem for ConvBackwardInput {
     }
 
     fn write(&self, words: &mut Words) {
-        self.sizes.write(words);
-        words.gradients(&self.dy);
-        words.read(self.weight);
-        words.values_if(self.gate.as_ref());
-        words.write_tensor(self.dx);
+        self.write_operands(words);
         words.size(product_tile(&self.sizes, self.sizes.inputs()).0);
     }
 }
@@ -168,11 +182,19 @@ pub(crate) struct ConvBackwardWeight {
     pub(crate) sizes: ConvSizes,
     pub(crate) x: ValuesAt,
     pub(crate) dy: GradientsAt,
-    /// [`Self::chunks`] times the shape of the weight.
+    /// As many parts as the problem has chunks, each of the shape of the weight.
     pub(crate) partial: Region,
 }
 
 impl ConvBackwardWeight {
+    /// As [`ConvForward::write_operands`].
+    pub(super) fn write_operands(&self, words: &mut Words) {
+        self.sizes.write(words);
+        words.values(&self.x);
+        words.gradients(&self.dy);
+        words.write(self.partial);
+    }
+
     /// How many parts there are.
     pub(crate) fn chunks(&self) -> usize {
         self.sizes.out_positions().div_ceil(self.chunk())
@@ -211,15 +233,11 @@ impl Problem for ConvBackwardWeight {
     }
 
     fn write(&self, words: &mut Words) {
-        self.sizes.write(words);
-        words.values(&self.x);
-        words.gradients(&self.dy);
-        words.write(self.partial);
+        self.write_operands(words);
         words.sizes(&[self.tile().0, self.chunk()]);
     }
 }
 
-/// The gradient of the bias.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct ConvBackwardBias {
     pub(crate) sizes: ConvSizes,

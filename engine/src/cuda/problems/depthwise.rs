@@ -2,8 +2,8 @@
 
 use crate::cuda::Kernel;
 use crate::cuda::driver::THREADS;
-use crate::cuda::problem::{GradientsAt, Problem, Region, TensorAt, ValuesAt, Words};
-use crate::cuda::problems::conv::ConvSizes;
+use crate::cuda::problem::{Problem, Words};
+use crate::cuda::problems::conv::{ConvBackwardInput, ConvBackwardWeight, ConvForward, ConvSizes};
 
 /// Floats of a block's tiles: `TILE_FLOATS` in depthwise.cu.
 const TILE_FLOATS: usize = 7168;
@@ -108,54 +108,31 @@ fn split(length: usize, most: usize) -> (usize, usize) {
     (length.div_ceil(part), part)
 }
 
-/// y = weight ∗ x + bias, each channel for itself. Problems of this module are those that
-/// [`handles`] names.
+/// A [`ConvForward`] of each channel for itself. Problems of this module are those that [`handles`]
+/// names.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct DepthwiseForward {
-    pub(crate) sizes: ConvSizes,
-    pub(crate) x: ValuesAt,
-    pub(crate) weight: Region,
-    pub(crate) bias: Option<Region>,
-    pub(crate) y: TensorAt,
-}
-
-impl DepthwiseForward {
-    fn tiling(&self) -> Tiling {
-        Tiling::of_outputs(&self.sizes).expect("a convolution that is handled")
-    }
-}
+pub(crate) struct DepthwiseForward(pub(crate) ConvForward);
 
 impl Problem for DepthwiseForward {
     const KERNEL: Kernel = Kernel::DepthwiseForward;
 
     fn blocks(&self) -> usize {
-        self.tiling().blocks(self.sizes.batch * self.sizes.channels)
+        outputs(&self.0.sizes).blocks(self.0.sizes.batch * self.0.sizes.channels)
     }
 
     fn write(&self, words: &mut Words) {
-        self.sizes.write(words);
-        words.values(&self.x);
-        words.read(self.weight);
-        words.read_if(self.bias);
-        words.write_tensor(self.y);
-        self.tiling().write(words);
+        self.0.write_operands(words);
+        outputs(&self.0.sizes).write(words);
     }
 }
 
-/// The gradient of x.
+/// A [`ConvBackwardInput`] of each channel for itself.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct DepthwiseBackwardInput {
-    pub(crate) sizes: ConvSizes,
-    pub(crate) dy: GradientsAt,
-    pub(crate) weight: Region,
-    /// How x was read, where that has a ReLU: the gradient is zero where it is shut.
-    pub(crate) gate: Option<ValuesAt>,
-    pub(crate) dx: TensorAt,
-}
+pub(crate) struct DepthwiseBackwardInput(pub(crate) ConvBackwardInput);
 
 impl DepthwiseBackwardInput {
     fn tiling(&self) -> Tiling {
-        Tiling::of_inputs(&self.sizes).expect("a convolution that is handled")
+        Tiling::of_inputs(&self.0.sizes).expect("a convolution that is handled")
     }
 }
 
@@ -163,28 +140,18 @@ impl Problem for DepthwiseBackwardInput {
     const KERNEL: Kernel = Kernel::DepthwiseBackwardInput;
 
     fn blocks(&self) -> usize {
-        self.tiling().blocks(self.sizes.batch * self.sizes.channels)
+        self.tiling().blocks(self.0.sizes.batch * self.0.sizes.channels)
     }
 
     fn write(&self, words: &mut Words) {
-        self.sizes.write(words);
-        words.gradients(&self.dy);
-        words.read(self.weight);
-        words.values_if(self.gate.as_ref());
-        words.write_tensor(self.dx);
+        self.0.write_operands(words);
         self.tiling().write(words);
     }
 }
 
-/// Parts of the gradient of the weight, for [`super::conv::Reduce`].
+/// A [`ConvBackwardWeight`] of each channel for itself.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct DepthwiseBackwardWeight {
-    pub(crate) sizes: ConvSizes,
-    pub(crate) x: ValuesAt,
-    pub(crate) dy: GradientsAt,
-    /// [`Self::chunks`] times the shape of the weight.
-    pub(crate) partial: Region,
-}
+pub(crate) struct DepthwiseBackwardWeight(pub(crate) ConvBackwardWeight);
 
 impl DepthwiseBackwardWeight {
     /// How many parts there are.
@@ -192,18 +159,14 @@ impl DepthwiseBackwardWeight {
         self.items_of_channel().div_ceil(self.items())
     }
 
-    fn tiling(&self) -> Tiling {
-        Tiling::of_outputs(&self.sizes).expect("a convolution that is handled")
-    }
-
     /// A block takes tiles of one channel, of as many samples at a time as it takes planes.
     fn items_of_channel(&self) -> usize {
-        self.tiling().blocks(self.sizes.batch)
+        outputs(&self.0.sizes).blocks(self.0.sizes.batch)
     }
 
     /// Those that one block takes.
     fn items(&self) -> usize {
-        self.items_of_channel().div_ceil(WEIGHT_BLOCKS.div_ceil(self.sizes.channels))
+        self.items_of_channel().div_ceil(WEIGHT_BLOCKS.div_ceil(self.0.sizes.channels))
     }
 }
 
@@ -211,17 +174,18 @@ impl Problem for DepthwiseBackwardWeight {
     const KERNEL: Kernel = Kernel::DepthwiseBackwardWeight;
 
     fn blocks(&self) -> usize {
-        self.sizes.channels * self.chunks()
+        self.0.sizes.channels * self.chunks()
     }
 
     fn write(&self, words: &mut Words) {
-        self.sizes.write(words);
-        words.values(&self.x);
-        words.gradients(&self.dy);
-        words.write(self.partial);
-        self.tiling().write(words);
+        self.0.write_operands(words);
+        outputs(&self.0.sizes).write(words);
         words.size(self.items());
     }
+}
+
+fn outputs(sizes: &ConvSizes) -> Tiling {
+    Tiling::of_outputs(sizes).expect("a convolution that is handled")
 }
 
 #[cfg(test)]

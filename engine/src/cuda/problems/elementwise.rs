@@ -46,7 +46,6 @@ pub(crate) struct Combine {
 }
 
 impl Combine {
-    /// The most terms.
     pub(crate) const MAX_TERMS: usize = MAX_TERMS;
 }
 

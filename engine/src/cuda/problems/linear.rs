@@ -45,7 +45,6 @@ impl Problem for LinearForward {
     }
 }
 
-/// Gradient of the input.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LinearBackwardInput {
     pub(crate) batch: usize,
@@ -71,7 +70,6 @@ impl Problem for LinearBackwardInput {
     }
 }
 
-/// Gradient of the weight.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LinearBackwardWeight {
     pub(crate) batch: usize,
@@ -97,7 +95,6 @@ impl Problem for LinearBackwardWeight {
     }
 }
 
-/// Gradient of the bias.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LinearBackwardBias {
     pub(crate) batch: usize,

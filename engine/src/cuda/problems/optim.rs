@@ -65,21 +65,27 @@ impl Problem for ClipFactor {
     }
 }
 
-/// One step of gradient descent with momentum.
+/// One step of gradient descent with momentum, whose history is the velocity, or of Adam with
+/// coupled L2, whose history is the first and the second moment.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Sgd {
+pub(crate) struct Step<const HISTORY: usize> {
     pub(crate) weight: Region,
-    pub(crate) velocity: Region,
+    pub(crate) history: [Region; HISTORY],
     pub(crate) gradient: Region,
     pub(crate) elements: usize,
-    /// Momentum, weight decay, rate.
+    /// Momentum, weight decay, rate; or both betas, weight decay, epsilon, step size, root of the
+    /// correction of the second moment.
     pub(crate) settings: Region,
     /// What gradients are multiplied with first.
     pub(crate) clip: Option<Address>,
 }
 
-impl Problem for Sgd {
-    const KERNEL: Kernel = Kernel::Sgd;
+impl<const HISTORY: usize> Problem for Step<HISTORY> {
+    const KERNEL: Kernel = match HISTORY {
+        1 => Kernel::Sgd,
+        2 => Kernel::Adam,
+        _ => unreachable!(),
+    };
 
     fn blocks(&self) -> usize {
         self.elements.div_ceil(CHUNK)
@@ -87,39 +93,7 @@ impl Problem for Sgd {
 
     fn write(&self, words: &mut Words) {
         words.update(self.weight);
-        words.update(self.velocity);
-        words.read(self.gradient);
-        words.size(self.elements);
-        words.read(self.settings);
-        words.read_if(self.clip);
-    }
-}
-
-/// One step of Adam with coupled L2.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Adam {
-    pub(crate) weight: Region,
-    pub(crate) first: Region,
-    pub(crate) second: Region,
-    pub(crate) gradient: Region,
-    pub(crate) elements: usize,
-    /// Both betas, weight decay, epsilon, step size, root of the correction of the second moment.
-    pub(crate) settings: Region,
-    /// What gradients are multiplied with first.
-    pub(crate) clip: Option<Address>,
-}
-
-impl Problem for Adam {
-    const KERNEL: Kernel = Kernel::Adam;
-
-    fn blocks(&self) -> usize {
-        self.elements.div_ceil(CHUNK)
-    }
-
-    fn write(&self, words: &mut Words) {
-        words.update(self.weight);
-        words.update(self.first);
-        words.update(self.second);
+        self.history.iter().for_each(|&slot| words.update(slot));
         words.read(self.gradient);
         words.size(self.elements);
         words.read(self.settings);

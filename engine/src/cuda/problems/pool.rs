@@ -11,7 +11,6 @@ const BACKWARD_TILE: usize = 2400;
 /// Planes that a block averages, one a warp.
 const PLANES: usize = 8;
 
-/// Sizes of a pool.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PoolSizes {
     pub(crate) batch: usize,

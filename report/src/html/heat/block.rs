@@ -16,7 +16,6 @@ pub(super) struct Block<'a> {
     pub(super) row: f64,
 }
 
-/// A candidate.
 pub(super) struct Candidate<'a> {
     /// HTML.
     pub(super) name: String,
