@@ -18,7 +18,7 @@ use clap::{ArgGroup, Parser, Subcommand};
 pub(crate) use lut::{LutBuildArgs, LutCheckArgs, LutCommand, SizeArgs, TimingArgs};
 pub(crate) use run::{RunArgs, TrainArgs};
 pub(crate) use search::{ExploreArgs, SearchArgs, flag};
-pub(crate) use study::StudyArgs;
+pub(crate) use study::{PublishedArgs, StudyArgs};
 pub(crate) use zoo::{NetworkSizeArgs, ZooCommand, ZooExportArgs};
 
 use values::amount;

@@ -171,14 +171,7 @@ impl<'a> Search<'a> {
                     Box::new(Intensive::new(space.clone(), skeleton, config.search.keep)?)
                 }
                 (named, _) => {
-                    let named = named.expect("a search is of a named space or of the run's");
-                    let Skeleton { cells, channels, .. } = named.published;
-                    (named.open)(skeleton).map_err(|e| {
-                        Failure::from(e).hint(format!(
-                            "published are {cells} cells and {channels} channels: --set \
-                             cells={cells}, and search.channels and retrain.channels"
-                        ))
-                    })?
+                    sized(named.expect("a search is of a named space or of the run's"), skeleton)?
                 }
             })
         };
@@ -437,6 +430,17 @@ pub(super) fn refuse_what_has_no_effect(args: &RunArgs) -> Result {
                 .hint("its networks have the sizes that the space was published with"))
         }
     }
+}
+
+/// A space that has a name, at the sizes of a run.
+pub(super) fn sized(named: &NamedSpace, skeleton: Skeleton) -> Result<Box<dyn Space>> {
+    let Skeleton { cells, channels, .. } = named.published;
+    (named.open)(skeleton).map_err(|e| {
+        Failure::from(e).hint(format!(
+            "published are {cells} cells and {channels} channels: --set cells={cells}, and \
+             search.channels and retrain.channels"
+        ))
+    })
 }
 
 /// Which columns of a table of a space may be seen.

@@ -31,7 +31,10 @@ pub(crate) fn run(args: Args) -> Result {
         Command::Search(args) => road::search(&args.train, json, console),
         Command::Retrain(args) => road::retrain(&args, json, console),
         Command::Study(args) => match &args.published.table {
-            Some(table) => published::strategies(&args, table, json, console),
+            Some(table) if args.published.scorer.is_empty() => {
+                published::strategies(&args, table, json, console)
+            }
+            Some(table) => published::scorers(&args, table, json, console),
             None => fidelity::fidelity(&args, json, console),
         },
         Command::Export(args) => road::export(&args, json, console),

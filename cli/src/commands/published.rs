@@ -1,25 +1,27 @@
-//! `adwp study --table`: what a published table says of strategies.
+//! `adwp study --table`: what a published table says of strategies and of scorers.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use adwp_base::{Failure, Result, output};
 use adwp_fidelity::{
-    Contestant, Found, Ranked, StrategyExperiment, StrategyStudy, study_strategies,
+    Contestant, Correlation, Found, Ranked, ScorerExperiment, ScorerStudy, StrategyExperiment,
+    StrategyStudy, study_scorers, study_strategies,
 };
 use adwp_lut::Networks;
+use adwp_models::Skeleton;
 use adwp_models::space::find;
-use adwp_report::{StudyContent, StudyPage, StudySection, study_html};
-use adwp_search::{SearchError, Table, registry};
-use adwp_train::{Context, Finished, Reporter, RunDir, write_atomic};
+use adwp_report::{Panel, Scatter, StudyContent, StudyPage, StudySection, scatter, study_html};
+use adwp_search::{SearchError, Table, Unit, registry};
+use adwp_train::{Context, Finished, Reporter, RunDir, Streams, write_atomic};
 
-use super::explore::{refuse_what_has_no_effect, rules, selection};
-use crate::args::StudyArgs;
+use super::explore::{refuse_what_has_no_effect, rules, selection, sized};
+use crate::args::{PublishedArgs, StudyArgs};
 use crate::config::LimitSettings;
 use crate::interrupt;
 use crate::limits;
-use crate::plan::deadline;
-use crate::run::lock;
+use crate::plan::{Plan, deadline};
+use crate::run::{Run, lock};
 
 /// Seeds of a study of strategies where none are asked for.
 const SEEDS: usize = 20;
@@ -103,6 +105,78 @@ pub(crate) fn strategies(
     write_atomic(&dir.file("study.json"), study.to_json().as_bytes())?;
     write_atomic(&dir.file("study.html"), study_html(&page(&study)).as_bytes())?;
     if as_json { output::data(&study.to_json()) } else { output::data(&text(&study)) }
+}
+
+/// Holds scorers against a table, or goes on with it.
+pub(crate) fn scorers(
+    args: &StudyArgs,
+    table: &Path,
+    as_json: bool,
+    reporter: &mut dyn Reporter,
+) -> Result {
+    let named = find(args.published.space.as_deref().unwrap_or_default())?;
+    if args.published.column.is_some() {
+        let failure = Failure::input("--column is what strategies see");
+        return Err(failure.hint("--truth names the columns that scores are held against"));
+    }
+    let table = Table::read(table)?;
+    let truth = args.published.truth.iter().map(|name| table.column(name));
+    let truth: Vec<_> = truth.collect::<std::result::Result<_, SearchError>>()?;
+    let scorers = args.published.scorer.iter().map(|name| registry::scorer_entry(name));
+    let scorers: Vec<_> = scorers.collect::<std::result::Result<_, SearchError>>()?;
+    let plan = Plan::searching(&args.train, Some(named))?;
+    if plan.config.limits.are_set() {
+        let failure = Failure::input("a study of scorers keeps to no limits");
+        return Err(failure.hint("leave out --max-params, --max-madds and --max-latency-ms"));
+    }
+    let run = Run::open(Plan { is_shared: true, ..plan }, reporter)?;
+    run.announce(reporter);
+    let folder = run.dir.file("study");
+    if !run.plan.resume && folder.exists() {
+        let failure = Failure::input(format!("study: {} is there already", folder.display()));
+        return Err(failure.hint("add --resume to go on from it, or delete it to begin afresh"));
+    }
+    let config = run.config();
+    let seeds = args.seeds.unwrap_or(config.fidelity.seeds);
+    let data = (0..seeds as u64).map(|k| {
+        let streams = Streams::new(config.seed.wrapping_add(k));
+        run.images.search_data(config, streams, &run.device)
+    });
+    let data = data.collect::<Result<Vec<_>>>()?;
+    let target = run.images.skeleton(config, config.retrain.channels);
+    let space = sized(named, target)?;
+    let searched = sized(named, Skeleton { channels: config.search.channels, ..target })?;
+    let experiment = ScorerExperiment {
+        space: &*space,
+        searched: &*searched,
+        truth: &truth,
+        scorers,
+        architectures: args.architectures.unwrap_or(config.fidelity.architectures),
+        settings: &config.search,
+        data,
+        seed: config.seed,
+    };
+    let kept = format!("{} has what is done", folder.display());
+    let study = run.phases("study", &flags(args), &kept, reporter, |context| {
+        Ok(study_scorers(&experiment, context)?)
+    })?;
+    write_atomic(&run.dir.file("study.json"), study.to_json().as_bytes())?;
+    write_atomic(&run.dir.file("study.html"), study_html(&scorer_page(&study)).as_bytes())?;
+    if as_json { output::data(&study.to_json()) } else { output::data(&scorer_text(&study)) }
+}
+
+/// The command with the flags of a study of scorers.
+fn flags(args: &StudyArgs) -> String {
+    let PublishedArgs { space, table, truth, scorer, .. } = &args.published;
+    let mut flags = String::from("study");
+    let mut add = |flag: &str, value: &str| flags += &format!(" --{flag} {value}");
+    space.iter().for_each(|space| add("space", space));
+    table.iter().for_each(|table| add("table", &table.display().to_string()));
+    truth.iter().for_each(|column| add("truth", column));
+    scorer.iter().for_each(|scorer| add("scorer", scorer));
+    args.architectures.iter().for_each(|count| add("architectures", &count.to_string()));
+    args.seeds.iter().for_each(|count| add("seeds", &count.to_string()));
+    flags
 }
 
 fn threads(asked: usize) -> usize {
@@ -223,6 +297,107 @@ fn aligned(columns: &[String], rows: &[Vec<String>]) -> String {
         format!("{}\n", cells.join("  ").trim_end())
     };
     std::iter::once(line(columns)).chain(rows.iter().map(|row| line(row))).collect()
+}
+
+fn correlation(of: &Correlation) -> String {
+    let value = of.value.map_or_else(|| "n/a".to_owned(), |value| format!("{value:.3}"));
+    let interval = of.interval.map(|[low, high]| format!(" [{low:.3}, {high:.3}]"));
+    value + &interval.unwrap_or_default()
+}
+
+/// What people call a scorer.
+fn label(name: &str) -> String {
+    registry::scorer_entry(name).map_or(name, |entry| entry.label).to_owned()
+}
+
+/// Headings and cells, a row for each scorer.
+fn scorer_rows(study: &ScorerStudy) -> (Vec<String>, Vec<Vec<String>>) {
+    let mut columns =
+        ["score", "Kendall τ", "Spearman ρ", "τ of the better half", "reliability"].to_vec();
+    let regrets: Vec<String> = study.scorers.first().map_or_else(Vec::new, |first| {
+        first.regret.iter().map(|regret| format!("regret of top {}", regret.top)).collect()
+    });
+    columns.extend(regrets.iter().map(String::as_str));
+    columns.push("chosen by each seed");
+    let rows = study.scorers.iter().map(|result| {
+        let reliability =
+            result.reliability.map_or_else(|| "–".to_owned(), |rho| format!("{rho:.2}"));
+        let mut row = vec![
+            label(&result.scorer),
+            correlation(&result.kendall),
+            correlation(&result.spearman),
+            correlation(&result.kendall_of_better_half),
+            reliability,
+        ];
+        row.extend(result.regret.iter().map(|regret| format!("{:.2}", regret.points)));
+        let chosen = result.by_seed.iter().map(|seed| format!("{:.2}", seed.chosen));
+        row.push(chosen.collect::<Vec<_>>().join(" "));
+        row
+    });
+    (columns.into_iter().map(str::to_owned).collect(), rows.collect())
+}
+
+fn scorers_about(study: &ScorerStudy) -> String {
+    let mut about = format!(
+        "{}; judged by {}; {} architectures of mean {:.2}, the best {:.2}; seeds: {} from {} on",
+        study.space,
+        study.truth.join(" and "),
+        study.architectures.len(),
+        study.mean,
+        study.best,
+        study.seeds,
+        study.seed
+    );
+    if let Some(tau) = study.one_more_run {
+        about += &format!("; τ of one run of the truth with another: {tau:.3}");
+    }
+    about
+}
+
+fn scorer_text(study: &ScorerStudy) -> String {
+    let (columns, rows) = scorer_rows(study);
+    format!("{}\n\n{}", scorers_about(study), aligned(&columns, &rows))
+}
+
+fn scorer_page(study: &ScorerStudy) -> StudyPage {
+    let (columns, rows) = scorer_rows(study);
+    let panels = study.scorers.iter().filter(|result| !result.scores.is_empty()).map(|result| {
+        let unit = registry::scorer_entry(&result.scorer).map(|entry| entry.unit);
+        let Unit { axis, factor } = unit.unwrap_or(Unit::plain(""));
+        let seeds = result.scores.len() as f64;
+        let score = |i: usize| result.scores.iter().map(|seed| seed[i]).sum::<f64>() / seeds;
+        let points = study.values.iter().enumerate();
+        Panel {
+            title: format!("{}, τ = {}", label(&result.scorer), correlation(&result.kendall)),
+            x_label: axis.to_owned(),
+            points: points.map(|(i, value)| (factor * score(i), *value)).collect(),
+            marked: Vec::new(),
+        }
+    });
+    let title = format!("Scores of architectures of {}", study.space);
+    let picture = scatter(&Scatter {
+        title: "Scores against the table".into(),
+        x_label: String::new(),
+        y_label: study.truth.join(", "),
+        panels: panels.collect(),
+    });
+    let sections = vec![
+        StudySection {
+            title: "What scores know".into(),
+            note: "Of mean ranks over the seeds, with 95% bootstrap intervals over the \
+                   architectures; the better half is that of the table. Reliability is the rank \
+                   correlation between two seeds. A regret is what the best of the highest scores \
+                   lacks to the best of all."
+                .into(),
+            content: StudyContent::Table { columns, rows },
+        },
+        StudySection {
+            title: "Scores".into(),
+            note: "Means over the seeds.".into(),
+            content: StudyContent::Picture(picture),
+        },
+    ];
+    StudyPage { title, about: scorers_about(study), sections }
 }
 
 fn page(study: &StrategyStudy) -> StudyPage {

@@ -303,8 +303,8 @@ impl Space for Intensive {
         Ok(choices)
     }
 
-    /// For every cell how often each operation is kept and each of its inputs read; for each kind
-    /// of cell the same over all its cells.
+    /// The options; for every cell how often each operation is kept and each of its inputs read; for
+    /// each kind of cell the same over all its cells.
     fn features(&self) -> Features {
         let mut f = Features::of(&self.decisions);
         let sites = self.skeleton.cells();
@@ -333,6 +333,12 @@ impl Space for Intensive {
                 by_kind.push(f.sum(&terms));
             }
         }
+        let options =
+            self.decisions.iter().enumerate().flat_map(|(place, decision)| {
+                (0..decision.options).map(move |option| (place, option))
+            });
+        let options = options.map(|(place, option)| f.option(place, option)).collect();
+        f.group(options);
         f.group(by_cell.concat());
         f.group(by_kind);
         f
@@ -468,18 +474,18 @@ mod tests {
     #[test]
     fn features_count_operations_and_inputs() {
         let space = intensive();
-        features::check(&space, 16 * 5 + 4 * 9 + 2 * 9);
+        features::check(&space, 2 * 16 * 5 + 4 * 9 + 2 * 9);
         let choices = space.sample(&mut ChaCha8Rng::seed_from_u64(5));
         let values = features::features(&space, &choices);
         let groups: Vec<usize> = space.features().groups().collect();
-        assert_eq!(groups, [16 * 5, 4 * 9, 2 * 9]);
+        assert_eq!(groups, [16 * 5, 16 * 5, 4 * 9, 2 * 9]);
         // Of four cells the second and the third reduce; each node keeps two pairs.
-        let by_kind = &values[groups[0] + groups[1]..];
+        let by_kind = &values[groups[..3].iter().sum()..];
         assert_eq!(by_kind[..7].iter().sum::<f64>(), 16.0);
         assert_eq!(by_kind[9..16].iter().sum::<f64>(), 16.0);
         let genotype = space.cells_of(&choices).unwrap();
         let firsts = genotype.cells[0].nodes.iter().flatten().filter(|pair| pair.input == 0);
-        assert_eq!(values[groups[0] + 7], firsts.count() as f64);
+        assert_eq!(values[groups[0] + groups[1] + 7], firsts.count() as f64);
     }
 
     #[test]

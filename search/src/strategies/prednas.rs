@@ -11,7 +11,7 @@ use crate::trials::Trial;
 use crate::{Result, SearchError};
 
 /// Ascents of a round; half of them set out from the best architectures, half from anywhere.
-const ASCENTS: usize = 16;
+const ASCENTS: usize = 32;
 
 /// PredNAS (arXiv 2210.14460, abstract): a differentiable predictor of scores, fitted to what was
 /// scored so far, and gradient ascent through it to a better architecture, in rounds, under limits.
@@ -84,13 +84,13 @@ const INITIAL: StrategySetting = StrategySetting {
 const PER_ROUND: StrategySetting = StrategySetting {
     name: "per_round",
     about: "architectures scored between two fits of the predictor",
-    usual: 5.0,
+    usual: 2.0,
 };
 
 const EXPLORATION: StrategySetting = StrategySetting {
     name: "exploration",
     about: "what the uncertainty of a prediction is worth, by its standard deviation",
-    usual: 0.5,
+    usual: 0.75,
 };
 
 fn open<'a>(
