@@ -18,6 +18,9 @@ pub enum SearchError {
     /// The engine refused a graph or a run.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The graph network cannot be computed.
+    #[error("the graph network: {0}")]
+    Candle(#[from] candle_core::Error),
     /// A search that was asked for and cannot be: an unknown name, a table without what is needed.
     #[error("{0}")]
     Input(String),
@@ -29,6 +32,7 @@ impl From<SearchError> for Failure {
             SearchError::Model(e) => e.into(),
             SearchError::Train(e) => e.into(),
             SearchError::Engine(e) => e.into(),
+            SearchError::Candle(e) => Self::failed(format!("the graph network: {e}")),
             SearchError::Input(message) => Self::input(message),
         }
     }

@@ -8,6 +8,9 @@ mod ascent;
 mod bilevel;
 mod error;
 mod explore;
+mod ghn;
+mod momentum;
+mod novelty;
 mod one_shot;
 mod predictor;
 pub mod registry;
@@ -25,7 +28,7 @@ pub use error::{Result, SearchError};
 pub use explore::{
     Exploration, Explored, StopRule, TRIALS, Watch, every_architecture, explore, explore_watched,
 };
-pub use one_shot::{SharedWeights, train_one_shot};
+pub use one_shot::{PathSampling, SharedWeights, train_one_shot};
 pub use predictor::{Point, Posterior, Prediction, Predictor};
 pub use scorer::{
     Ingredients, JointTraining, Latency, Scorer, ScorerEntry, ShortTraining, Train, Unit,

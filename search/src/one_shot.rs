@@ -8,21 +8,30 @@ use adwp_engine::{Device, Graph, NodeId, Variables};
 use adwp_models::{Blueprint, Choices, Discrete, Heads, ModelError, Space, Training};
 use adwp_train::{
     At, Batch, Checkpoint, Context, Evaluator, Finished, MemoryPlan, Need, Pass, Phase,
-    PhaseBatches, Ports, Reporter, StepReport, TensorData, TrainError, Trainer, Update, memory,
-    run_phase, schedule, store_images, stored_bytes,
+    PhaseBatches, Ports, Reporter, StepReport, TrainError, Trainer, Update, memory, run_phase,
+    schedule, store_images, stored_bytes,
 };
 use rand::RngExt;
 use serde_json::{Map, Value};
 
 use crate::bilevel;
+use crate::momentum;
+use crate::novelty::Novelty;
 use crate::{Data, Result, SearchError, SearchSettings};
 
-/// What the name of a tensor in the checkpoint begins with that is the momentum of a parameter.
-const VELOCITY: &str = "velocity/";
+/// Which architectures shared weights learn from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathSampling {
+    /// Drawn evenly (Guo et al., Single Path One-Shot Neural Architecture Search with Uniform
+    /// Sampling, 2020, section 3).
+    Uniform,
+    /// Unlike those before (Zhang et al., One-Shot Neural Architecture Search via Novelty Driven
+    /// Sampling, 2020).
+    Novelty,
+}
 
-/// Trains shared weights by single-path uniform sampling (Guo et al., Single Path One-Shot Neural
-/// Architecture Search with Uniform Sampling, 2020, section 3): every step draws an architecture of
-/// `space` evenly and updates its parameters alone.
+/// Trains shared weights on single paths: every step takes an architecture of `space` and updates
+/// its parameters alone.
 ///
 /// Epochs, images, learning rates and augmentation are those in which
 /// [`train_hypernetwork`](crate::train_hypernetwork) trains, so that the two differ in where
@@ -34,10 +43,11 @@ const VELOCITY: &str = "velocity/";
 pub fn train_one_shot<'a>(
     settings: &SearchSettings,
     space: &'a dyn Space,
+    sampling: PathSampling,
     data: &Data,
     context: &mut Context<'_>,
 ) -> Result<Finished<SharedWeights<'a>>> {
-    let mut phase = OneShotPhase::new(settings, space, data)?;
+    let mut phase = OneShotPhase::new(settings, space, sampling, data)?;
     run_phase(&mut phase, context)?.try_map(|()| Ok(phase.shared))
 }
 
@@ -102,12 +112,19 @@ struct OneShotPhase<'a> {
     /// executor of its own.
     reserved: Trainer,
     shared: SharedWeights<'a>,
+    /// What sampling by novelty remembers.
+    novelty: Option<Novelty>,
     /// Moves only the parameters that the drawn architecture has.
     sgd: Sgd,
 }
 
 impl<'a> OneShotPhase<'a> {
-    fn new(settings: &SearchSettings, space: &'a dyn Space, data: &Data) -> Result<Self> {
+    fn new(
+        settings: &SearchSettings,
+        space: &'a dyn Space,
+        sampling: PathSampling,
+        data: &Data,
+    ) -> Result<Self> {
         settings.validate()?;
         let mut data = data.with_batch(settings.batch, settings.channels);
         store_images(&mut [&mut data.train, &mut data.validation], &data.device)?;
@@ -118,6 +135,7 @@ impl<'a> OneShotPhase<'a> {
             steps: bilevel::steps(&data)?,
             sgd: Sgd::new(settings.momentum, settings.weight_decay),
             widest,
+            novelty: (sampling == PathSampling::Novelty).then(Novelty::default),
             shared: SharedWeights {
                 space,
                 settings: settings.clone(),
@@ -183,7 +201,13 @@ impl Phase for OneShotPhase<'_> {
     }
 
     fn step(&mut self, at: At, batch: Batch) -> Result<StepReport> {
-        let choices = self.draw("one-shot/architecture", at);
+        let choices = match &mut self.novelty {
+            None => self.draw("one-shot/architecture", at),
+            Some(novelty) => {
+                let SharedWeights { space, data, .. } = &self.shared;
+                novelty.next(*space, &mut data.streams.at("novelty", at.epoch, at.step))
+            }
+        };
         let SharedWeights { space, settings, data, variables } = &mut self.shared;
         let net = TrainedNet::build(&Blueprint::of(*space, &choices)?, data)?;
         let rate = schedule::cosine(settings.rate, settings.rate_last, at.epoch, settings.epochs);
@@ -201,32 +225,27 @@ impl Phase for OneShotPhase<'_> {
 
     fn save(&self, checkpoint: &mut Checkpoint) -> Result<()> {
         checkpoint.put_variables(&self.shared.variables)?;
-        for (position, velocity) in self.sgd.velocity()? {
-            let name = format!("{VELOCITY}{}", self.shared.variables.at(position).name);
-            let tensor = TensorData { shape: vec![velocity.len()], data: velocity.to_vec() };
-            checkpoint.tensors.insert(name, tensor);
+        momentum::put(checkpoint, &self.sgd, &self.shared.variables)?;
+        for (name, tensor) in self.novelty.iter().flat_map(Novelty::save) {
+            checkpoint.tensors.insert(name.to_owned(), tensor);
         }
         Ok(())
     }
 
     fn restore(&mut self, checkpoint: &mut Checkpoint, path: &Path) -> Result<()> {
-        let variables = &mut self.shared.variables;
+        let SharedWeights { space, variables, .. } = &mut self.shared;
         checkpoint.take_variables(variables, path)?;
-        let mut velocities = Vec::new();
-        for (name, tensor) in std::mem::take(&mut checkpoint.tensors) {
-            let parameter = name.strip_prefix(VELOCITY);
-            match parameter.map(|parameter| variables.position(parameter)) {
-                Some(Ok(position)) => velocities.push((position, tensor.data)),
-                _ => {
-                    let reason = format!(
-                        "{name} is the momentum of no parameter: another version of adwp wrote it"
-                    );
-                    return Err(TrainError::Damaged { path: path.to_owned(), reason }.into());
-                }
-            }
+        if let Some(novelty) = &mut self.novelty {
+            let mut take = |name| checkpoint.tensors.remove(name);
+            let saved = take("novelty/given").zip(take("novelty/values"));
+            let restored =
+                saved.and_then(|(given, values)| Novelty::restored(*space, [given, values]));
+            *novelty = restored.ok_or_else(|| TrainError::Damaged {
+                path: path.to_owned(),
+                reason: "it was not written by sampling by novelty in this space".into(),
+            })?;
         }
-        self.sgd.restore(velocities);
-        Ok(())
+        momentum::take(checkpoint, &mut self.sgd, &self.shared.variables, path)
     }
 }
 
@@ -236,7 +255,7 @@ mod tests {
     use crate::scorers::naswot::tests::noise;
     use adwp_engine::Role;
     use adwp_models::{Intensive, IntensiveSpace, Skeleton};
-    use adwp_train::{Interrupt, Quiet, RunDir, Streams};
+    use adwp_train::{Interrupt, Quiet, RunDir, Streams, TensorData};
     use std::collections::HashSet;
     use std::time::Instant;
 
@@ -263,7 +282,8 @@ mod tests {
     #[test]
     fn a_step_changes_what_the_drawn_architecture_has_and_nothing_else() {
         let space = space();
-        let mut phase = OneShotPhase::new(&settings(), &space, &noise(48)).unwrap();
+        let mut phase =
+            OneShotPhase::new(&settings(), &space, PathSampling::Uniform, &noise(48)).unwrap();
         phase.initialize().unwrap();
         let batches: Vec<Batch> = phase.batches(0, 0).unwrap().map(Result::unwrap).collect();
         assert_eq!(batches.len(), phase.steps());
@@ -303,6 +323,7 @@ mod tests {
     fn train<'a>(
         folder: &Path,
         space: &'a Intensive,
+        sampling: PathSampling,
         is_stopped: bool,
     ) -> (SharedWeights<'a>, usize) {
         let run = RunDir::create(folder).unwrap();
@@ -321,7 +342,7 @@ mod tests {
                 reporter: &mut Quiet,
             };
             if let Finished::Done(weights) =
-                train_one_shot(&settings(), space, &noise(48), &mut context).unwrap()
+                train_one_shot(&settings(), space, sampling, &noise(48), &mut context).unwrap()
             {
                 return (weights, stops);
             }
@@ -331,27 +352,29 @@ mod tests {
 
     #[test]
     fn training_in_pieces_ends_in_the_same_weights_and_momentum() {
-        let holder = tempfile::tempdir().unwrap();
-        let folders = ["whole", "pieces"].map(|name| holder.path().join(name));
-        let space = space();
-        let (whole, _) = train(&folders[0], &space, false);
-        let (pieces, stops) = train(&folders[1], &space, true);
-        assert_eq!(stops, 2 * 6);
-        assert_eq!(whole.variables, pieces.variables);
-        let tensors = folders.map(|folder| {
-            Checkpoint::read(&RunDir::create(&folder).unwrap().checkpoint("one-shot"))
-                .unwrap()
-                .tensors
-        });
-        assert!(tensors[0].keys().any(|name| name.starts_with("velocity/cell0/node2/")));
-        assert_eq!(tensors[0], tensors[1]);
+        let (holder, space) = (tempfile::tempdir().unwrap(), space());
+        for sampling in [PathSampling::Uniform, PathSampling::Novelty] {
+            let folders =
+                ["whole", "pieces"].map(|name| holder.path().join(format!("{name}{sampling:?}")));
+            let (whole, _) = train(&folders[0], &space, sampling, false);
+            let (pieces, stops) = train(&folders[1], &space, sampling, true);
+            assert_eq!(stops, 2 * 6);
+            assert_eq!(whole.variables, pieces.variables);
+            let tensors = folders.map(|folder| {
+                Checkpoint::read(&RunDir::create(&folder).unwrap().checkpoint("one-shot"))
+                    .unwrap()
+                    .tensors
+            });
+            assert!(tensors[0].keys().any(|name| name.starts_with("velocity/cell0/node2/")));
+            assert_eq!(tensors[0], tensors[1]);
+        }
     }
 
     #[test]
     fn a_score_depends_on_no_other() {
         let holder = tempfile::tempdir().unwrap();
         let space = space();
-        let (weights, _) = train(holder.path(), &space, false);
+        let (weights, _) = train(holder.path(), &space, PathSampling::Uniform, false);
         let draw = |i| space.sample(&mut Streams::new(9).at("architecture", i, 0));
         let before = weights.variables.clone();
         let score = |i| weights.score(&draw(i)).unwrap();
@@ -365,7 +388,8 @@ mod tests {
     #[test]
     fn a_checkpoint_with_the_momentum_of_blocks_is_refused() {
         let space = space();
-        let mut phase = OneShotPhase::new(&settings(), &space, &noise(48)).unwrap();
+        let mut phase =
+            OneShotPhase::new(&settings(), &space, PathSampling::Uniform, &noise(48)).unwrap();
         phase.initialize().unwrap();
         let mut checkpoint = Checkpoint::default();
         phase.save(&mut checkpoint).unwrap();

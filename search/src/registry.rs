@@ -1,7 +1,9 @@
 //! The scorers and strategies there are, by name.
 
 use crate::scorer::{Ingredients, Scorer, ScorerEntry};
-use crate::scorers::{latency, naswot, predicted, shared, size, spectrum, table, training, zico};
+use crate::scorers::{
+    ghn, latency, naswot, predicted, shared, size, spectrum, table, training, zico,
+};
 use crate::strategies::{evolution, local, prednas, random};
 use crate::strategy::StrategyEntry;
 use crate::{Result, SearchError};
@@ -15,6 +17,8 @@ pub const SCORERS: &[ScorerEntry] = &[
     predicted::DISCRETE,
     predicted::AS_DRAWN,
     shared::ENTRY,
+    shared::NOVELTY,
+    ghn::ENTRY,
     naswot::ENTRY,
     zico::ENTRY,
     spectrum::EXPRESSIVITY,

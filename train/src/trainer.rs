@@ -105,6 +105,24 @@ impl Trainer {
         Ok(StepReport { loss, images: labels.len(), correct })
     }
 
+    /// Carries out a step whose gradients of some parameters are looked at, and not only used: gives
+    /// those of `looked_at`, before any clipping.
+    ///
+    /// # Errors
+    /// As [`Self::step`].
+    pub fn step_with_gradients(
+        &mut self,
+        pass: Pass<'_>,
+        variables: &mut Variables,
+        updates: &mut [Update<'_>],
+        looked_at: &[NodeId],
+    ) -> Result<(StepReport, Vec<Vec<f32>>)> {
+        let report = self.step(pass, variables, updates)?;
+        let gradients = self.gradients(variables, looked_at)?;
+        let values = gradients.iter().map(|gradient| Ok(gradient.values()?));
+        Ok((report, values.collect::<Result<_>>()?))
+    }
+
     /// Forward and backward pass; gives the loss.
     fn run(&mut self, pass: Pass<'_>, variables: &mut Variables) -> Result<f32> {
         let Self { ports, executor, device, .. } = self;

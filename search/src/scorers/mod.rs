@@ -1,5 +1,6 @@
 //! Scorers: one file each, and one line in the registry.
 
+pub(crate) mod ghn;
 pub(crate) mod latency;
 pub(crate) mod naswot;
 pub(crate) mod predicted;

@@ -1,12 +1,14 @@
 use adwp_models::Choices;
 use adwp_train::{Context, Finished};
 
-use crate::one_shot::{SharedWeights, train_one_shot};
-use crate::scorer::{JointTraining, Scorer, ScorerEntry, Unit};
+use crate::one_shot::{PathSampling, SharedWeights, train_one_shot};
+use crate::scorer::{Ingredients, JointTraining, Scorer, ScorerEntry, Unit};
 use crate::{Data, Result};
 
 /// Validation accuracy with weights that all architectures share.
 struct Shared<'a> {
+    entry: &'static ScorerEntry,
+    sampling: PathSampling,
     training: JointTraining<'a>,
     data: &'a Data,
     weights: Option<SharedWeights<'a>>,
@@ -20,20 +22,35 @@ pub(crate) const ENTRY: ScorerEntry = ScorerEntry {
     is_seeded: true,
     prepared_in: Some("one-shot"),
     needs: "settings of the search and its images",
-    open: |ingredients| {
-        let (training, data) = (ingredients.training?, ingredients.data?);
-        Some(Box::new(Shared { training, data, weights: None }))
-    },
+    open: |ingredients| open(&ENTRY, PathSampling::Uniform, ingredients),
 };
+
+pub(crate) const NOVELTY: ScorerEntry = ScorerEntry {
+    name: "novelty",
+    about: "the same with weights that learned from architectures unlike those before",
+    label: "shared weights, sampled by novelty",
+    prepared_in: Some("novelty"),
+    open: |ingredients| open(&NOVELTY, PathSampling::Novelty, ingredients),
+    ..ENTRY
+};
+
+fn open<'a>(
+    entry: &'static ScorerEntry,
+    sampling: PathSampling,
+    ingredients: &Ingredients<'a>,
+) -> Option<Box<dyn Scorer + 'a>> {
+    let (training, data) = (ingredients.training?, ingredients.data?);
+    Some(Box::new(Shared { entry, sampling, training, data, weights: None }))
+}
 
 impl Scorer for Shared<'_> {
     fn name(&self) -> &'static str {
-        ENTRY.name
+        self.entry.name
     }
 
     fn prepare(&mut self, context: &mut Context<'_>) -> Result<Finished<()>> {
         let JointTraining { settings, space, .. } = self.training;
-        train_one_shot(settings, space, self.data, context)?.try_map(|weights| {
+        train_one_shot(settings, space, self.sampling, self.data, context)?.try_map(|weights| {
             self.weights = Some(weights);
             Ok(())
         })
