@@ -39,6 +39,10 @@ static TABLE: LazyLock<(TempDir, PathBuf)> = LazyLock::new(|| {
     (folder, path)
 });
 
+pub(crate) fn table() -> &'static Path {
+    &TABLE.1
+}
+
 fn search(folder: &Path, more: &[&str]) -> Ended {
     let table = text(&TABLE.1);
     let usual = ["search", "--space", "nas-bench-201", "--table", table];
@@ -149,7 +153,6 @@ fn what_makes_no_search_is_refused() {
         (&["--strategy", "random", "--evaluations", "3", "--scorer", "latency"], "--latency-table"),
         (&["--strategy", "evolution", "--evaluations", "3", "--sample-size", "30"], "sample_size"),
         (&["--strategy", "random", "--evaluations", "3", "--sample-size", "3"], "has no setting"),
-        (&["--strategy", "random", "--evaluations", "3", "--max-params", "9K"], "--max-params"),
         (
             &["--strategy", "random", "--evaluations", "3", "--set", "cells=5"],
             "--set has no effect",
@@ -223,4 +226,39 @@ fn the_intensive_space_of_a_run_is_searched_by_any_scorer() {
     let genotype = json(&folder.join("genotype.json"));
     let text: Value = serde_json::from_str(ended["architecture"].as_str().unwrap()).unwrap();
     assert_eq!(genotype, text);
+}
+
+#[test]
+fn every_strategy_keeps_limits_and_finds_what_later_steps_take() {
+    let holder = tempdir().unwrap();
+    for strategy in ["random", "local", "evolution", "predictor", "prednas"] {
+        let folder = holder.path().join(strategy);
+        let named = ["search", "--space", "nas-bench-macro", "--strategy", strategy];
+        let limits = ["--scorer", "params", "--max-params", "1M", "--max-madds", "40M"];
+        let size = ["--evaluations", "30", "--run", text(&folder), "--json"];
+        let found = run(named.iter().chain(&limits).chain(&size)).succeeds().json();
+        assert_eq!(found["evaluations"], 30);
+        for [_, architecture, score] in trials(&folder) {
+            assert!(score.as_f64() <= Some(1e6), "{strategy}: {architecture} {score}");
+        }
+        let cost = run(["cost", text(&folder.join("architecture.json")), "--json"]).succeeds();
+        let cost = cost.json();
+        assert_eq!(cost["params"].as_f64(), found["score"].as_f64());
+        assert!(cost["madds"].as_u64() <= Some(40_000_000), "{strategy}: {cost}");
+    }
+    let impossible = ["--strategy", "prednas", "--scorer", "params", "--max-params", "1000"];
+    let folder = holder.path().join("none");
+    let named = ["search", "--space", "nas-bench-macro", "--run", text(&folder)];
+    run(named.iter().chain(&impossible).chain(&["--evaluations", "3"]))
+        .refuses(&["within the limits"]);
+    let found = holder.path().join("prednas");
+    let train = ["retrain", "--run", text(&found), "--config", SETTINGS];
+    let tiny = ["--set", "retrain.channels=2", "--set", "retrain.epochs=1", "--set", "cells=8"];
+    let train: Vec<&str> = train.into_iter().chain(tiny).collect();
+    run(&train).refuses(&["drop_path", "no operation that could be dropped"]);
+    let train: Vec<&str> = train.into_iter().chain(["--set", "retrain.drop_path=0"]).collect();
+    run(train.iter().chain(&["--set", "cells=4"])).refuses(&["8 layers, expected 4"]);
+    run(&train).succeeds();
+    run(["run", "--run", text(&found), "--resume"]).succeeds();
+    assert_eq!(json(&found.join("report.json"))["cells"].as_array().map(Vec::len), Some(8));
 }

@@ -24,4 +24,5 @@ mod resume;
 mod road;
 mod running;
 mod runtime;
+mod study;
 mod zoo;

@@ -63,6 +63,16 @@ impl Running {
         fs::read_to_string(&self.stderr).unwrap()
     }
 
+    /// Waits until a file is there, named within the folder.
+    #[track_caller]
+    pub(crate) fn has(&mut self, file: &str) {
+        let (start, path) = (Instant::now(), self.folder.join(file));
+        while !path.exists() {
+            assert!(start.elapsed() < PATIENCE, "{} is not there", path.display());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
     /// Waits until the run is in a stage, or beyond it.
     #[track_caller]
     pub(crate) fn reaches(&mut self, wanted: Stage) {

@@ -36,9 +36,8 @@ impl Member {
     /// # Errors
     /// When there is no such space, or the text is none of it.
     pub fn parse(space: &str, text: &str) -> Result<Self, ModelError> {
-        let named = find(space)?;
-        let choices = (named.open)(named.published)?.parse(text)?;
-        Ok(Self { space: named, choices })
+        let space = find(space)?;
+        Ok(Self { space, choices: (space.parse)(text)? })
     }
 
     /// Name of its space.

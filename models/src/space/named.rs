@@ -1,6 +1,6 @@
 use std::fmt;
 
-use super::Space;
+use super::{Choices, Space};
 use crate::{ModelError, Skeleton};
 
 /// A space that is known by its name and the sizes of its networks alone.
@@ -14,6 +14,11 @@ pub struct NamedSpace {
     /// # Errors
     /// When there are no networks of these sizes.
     pub open: fn(Skeleton) -> Result<Box<dyn Space>, ModelError>,
+    /// The architecture of a text, whatever its sizes are.
+    ///
+    /// # Errors
+    /// When the text is none of an architecture.
+    pub parse: fn(&str) -> Result<Choices, ModelError>,
     /// Whether its networks have operations that can be dropped while they are trained.
     pub has_drop_path: bool,
     /// Which columns of its published tables a search may see.

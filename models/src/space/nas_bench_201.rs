@@ -37,6 +37,7 @@ pub(super) static SPACE: NamedSpace = NamedSpace {
         image: [3, 32, 32],
     },
     open: |skeleton| Ok(Box::new(NasBench201::new(skeleton)?)),
+    parse,
     has_drop_path: true,
     table: TableRules::STRICT,
 };
@@ -228,6 +229,15 @@ fn read(text: &str) -> Result<Choices, ModelError> {
     }
 }
 
+/// An edge has one of the operations.
+const DECISIONS: [Decision; EDGES] = [Decision { options: OPERATIONS.len(), keep: 1 }; EDGES];
+
+fn parse(text: &str) -> Result<Choices, ModelError> {
+    let choices = read(text)?;
+    choices.check(&DECISIONS)?;
+    Ok(choices)
+}
+
 fn write(choices: &Choices) -> String {
     let mut text = String::new();
     for node in 0..NODES {
@@ -247,8 +257,6 @@ impl Space for NasBench201 {
     }
 
     fn decisions(&self) -> &[Decision] {
-        const DECISIONS: [Decision; EDGES] =
-            [Decision { options: OPERATIONS.len(), keep: 1 }; EDGES];
         &DECISIONS
     }
 
@@ -290,9 +298,7 @@ impl Space for NasBench201 {
     }
 
     fn parse(&self, text: &str) -> Result<Choices, ModelError> {
-        let choices = read(text)?;
-        self.validate(&choices)?;
-        Ok(choices)
+        parse(text)
     }
 
     /// Operations on edges that lie on a way from the input to the output; how many of each there

@@ -31,6 +31,7 @@ pub(super) static SPACE: NamedSpace = NamedSpace {
         image: [3, 32, 32],
     },
     open: |skeleton| Ok(Box::new(NasBenchMacro::new(skeleton)?)),
+    parse,
     has_drop_path: false,
     table: TableRules {
         selects: &["test_acc_run1"],
@@ -149,6 +150,16 @@ impl NasBenchMacro {
         choices
     }
 
+    fn check_depth(&self, choices: &Choices) -> Result<(), ModelError> {
+        let (found, expected) = (choices.0.len(), self.skeleton.cells);
+        if found == expected {
+            return Ok(());
+        }
+        let text = self.text(choices);
+        let name = SPACE.name;
+        Err(ModelError::Invalid(format!("{name}: {text}: {found} layers, expected {expected}")))
+    }
+
     fn logits(
         &self,
         b: &mut Builder,
@@ -182,6 +193,17 @@ impl NasBenchMacro {
     }
 }
 
+/// A digit for each layer.
+fn parse(text: &str) -> Result<Choices, ModelError> {
+    let invalid = |why: String| ModelError::Invalid(format!("{}: {text:?}: {why}", SPACE.name));
+    let layer = |digit: char| match digit.to_digit(BLOCKS.len() as u32) {
+        Some(option) => Ok(vec![option as usize]),
+        None => Err(invalid(format!("{digit:?} is not one of the layers 0 to 2"))),
+    };
+    let choices = Choices(text.chars().map(layer).collect::<Result<_, _>>()?);
+    if choices.0.is_empty() { Err(invalid("there are no layers".into())) } else { Ok(choices) }
+}
+
 impl Space for NasBenchMacro {
     fn name(&self) -> &'static str {
         SPACE.name
@@ -213,16 +235,8 @@ impl Space for NasBenchMacro {
     }
 
     fn parse(&self, text: &str) -> Result<Choices, ModelError> {
-        let invalid = |why: String| ModelError::Invalid(format!("{}: {text:?}: {why}", SPACE.name));
-        let layer = |digit: char| match digit.to_digit(BLOCKS.len() as u32) {
-            Some(option) => Ok(vec![option as usize]),
-            None => Err(invalid(format!("{digit:?} is not one of the layers 0 to 2"))),
-        };
-        let choices = Choices(text.chars().map(layer).collect::<Result<_, _>>()?);
-        let (found, expected) = (choices.0.len(), self.skeleton.cells);
-        if found != expected {
-            return Err(invalid(format!("{found} layers, expected {expected}")));
-        }
+        let choices = parse(text)?;
+        self.check_depth(&choices)?;
         Ok(choices)
     }
 
@@ -284,6 +298,7 @@ impl Space for NasBenchMacro {
         batch: usize,
         heads: Option<Heads>,
     ) -> Result<Discrete, ModelError> {
+        self.check_depth(choices)?;
         let mut b = Builder::new(true);
         let [c, h, w] = self.skeleton.image;
         let images = b.graph.input("images", [batch, c, h, w])?;
