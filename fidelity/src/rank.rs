@@ -1,4 +1,4 @@
-//! Rank statistics.
+//! Rank statistics, and what else studies compute of samples.
 
 use rand::{Rng, RngExt};
 
@@ -64,6 +64,18 @@ pub fn regret(scores: &[f64], values: &[f64], k: usize) -> f64 {
         indices.iter().map(|&i| values[i]).max_by(f64::total_cmp).expect("at least one is chosen")
     };
     best(&order) - best(&order[..k.min(order.len())])
+}
+
+/// The mean.
+pub fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// The standard deviation (n - 1); `None` for one value.
+pub fn sd(values: &[f64]) -> Option<f64> {
+    let mean = mean(values);
+    let squares = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>();
+    (values.len() > 1).then(|| (squares / (values.len() - 1) as f64).sqrt())
 }
 
 /// `count` samples of `n` positions, drawn with replacement.

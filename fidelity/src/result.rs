@@ -6,7 +6,7 @@ use adwp_train::Streams;
 use serde::{Deserialize, Serialize};
 
 use crate::architectures::Candidate;
-use crate::rank::{interval, kendall_tau, regret, resamples, spearman_rho};
+use crate::rank::{interval, kendall_tau, mean, regret, resamples, sd, spearman_rho};
 use crate::{FidelitySettings, Result};
 
 const SCHEMA: &str = "adwp/fidelity/1";
@@ -258,18 +258,8 @@ impl Comparison {
 
 impl Errors {
     fn of(errors: &[f64]) -> Self {
-        let mean = mean(errors);
-        let squares = errors.iter().map(|error| (error - mean).powi(2)).sum::<f64>();
-        Self {
-            n: errors.len(),
-            mean,
-            sd: (errors.len() > 1).then(|| (squares / (errors.len() - 1) as f64).sqrt()),
-        }
+        Self { n: errors.len(), mean: mean(errors), sd: sd(errors) }
     }
-}
-
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len() as f64
 }
 
 /// The mean of every column.

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::Result;
-use crate::rank::{interval, kendall_tau, ranks, regret, resamples, spearman_rho};
+use crate::rank::{interval, kendall_tau, mean, ranks, regret, resamples, spearman_rho};
 use crate::result::{Correlation, Regret};
 use crate::units::Claims;
 use crate::work::{SeedFolder, Work, clean};
@@ -338,10 +338,6 @@ fn mean_rank(rows: &[Vec<f64>]) -> Vec<f64> {
     let count = ranks.len() as f64;
     let positions = ranks.first().map_or(0, Vec::len);
     (0..positions).map(|i| ranks.iter().map(|row| row[i]).sum::<f64>() / count).collect()
-}
-
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len() as f64
 }
 
 #[cfg(test)]

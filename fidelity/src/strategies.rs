@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde_json::Map;
 
 use crate::Result;
-use crate::rank::{interval, kendall_tau, resamples};
+use crate::rank::{interval, kendall_tau, mean, resamples, sd};
 
 const SCHEMA: &str = "adwp/strategy-study/1";
 
@@ -195,7 +195,7 @@ impl StrategyExperiment<'_> {
         if self.strategies.is_empty() && self.fitted.is_empty() {
             return fail("there is nothing to compare: name strategies");
         }
-        if !self.strategies.is_empty() && !self.evaluations.iter().any(|&count| count > 0) {
+        if !self.strategies.is_empty() && self.evaluations.iter().min().is_none_or(|&n| n == 0) {
             return fail("evaluations must be at least 1");
         }
         if self.truth.is_empty() {
@@ -461,15 +461,4 @@ fn on_threads<T: Send>(
         }
     }
     Ok(Finished::Done(all))
-}
-
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len() as f64
-}
-
-/// Standard deviation (n - 1); `None` for one value.
-fn sd(values: &[f64]) -> Option<f64> {
-    let mean = mean(values);
-    let squares = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>();
-    (values.len() > 1).then(|| (squares / (values.len() - 1) as f64).sqrt())
 }

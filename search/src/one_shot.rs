@@ -5,7 +5,7 @@ use std::path::Path;
 use adwp_data::Augmentation;
 use adwp_engine::optim::Sgd;
 use adwp_engine::{Device, Graph, NodeId, Variables};
-use adwp_models::{Blueprint, Choices, Discrete, Heads, ModelError, Space, Training};
+use adwp_models::{Choices, Discrete, Heads, Space, Training};
 use adwp_train::{
     At, Batch, Checkpoint, Context, Evaluator, Finished, MemoryPlan, Need, Pass, Phase,
     PhaseBatches, Ports, Reporter, StepReport, TrainError, Trainer, Update, memory, run_phase,
@@ -53,52 +53,113 @@ pub fn train_one_shot<'a>(
 
 /// Trained weights that the architectures of a space share.
 pub struct SharedWeights<'a> {
-    space: &'a dyn Space,
-    settings: SearchSettings,
-    data: Data,
-    variables: Variables,
+    pub(crate) space: &'a dyn Space,
+    pub(crate) settings: SearchSettings,
+    pub(crate) data: Data,
+    pub(crate) variables: Variables,
 }
 
-impl SharedWeights<'_> {
+impl<'a> SharedWeights<'a> {
     /// Accuracy of an architecture on the validation images with the shared weights, once its
     /// BatchNorm statistics are recomputed on training images. What is shared stays as it is.
     ///
     /// # Errors
     /// An architecture that is not of the space, images that cannot be read, a device that fails.
     pub fn score(&self, choices: &Choices) -> Result<f64> {
+        self.score_with(choices, |_, _| Ok(()))
+    }
+
+    /// The same, where `change` has the network and may change the variables that it is scored
+    /// with.
+    pub(crate) fn score_with(
+        &self,
+        choices: &Choices,
+        change: impl FnOnce(&Discrete, &mut Variables) -> Result<()>,
+    ) -> Result<f64> {
         let Self { space, settings, data, variables } = self;
         let net = space.build(choices, settings.batch, None)?;
         let mut own = Variables::new();
         for variable in net.graph.variables() {
             own.insert(variables.get(&variable.name)?.clone());
         }
+        change(&net, &mut own)?;
         let mut evaluator = Evaluator::new(&net.graph, net.images, net.logits, &data.device)?;
         evaluator.recalibrate(&mut own, data.train.in_order(settings.recalibration_images)?)?;
         Ok(evaluator
             .score(&mut own, data.validation.in_order(settings.validation_images)?)?
             .accuracy())
     }
+
+    /// Without variables yet.
+    pub(crate) fn new(
+        settings: &SearchSettings,
+        space: &'a dyn Space,
+        data: &Data,
+    ) -> Result<Self> {
+        settings.validate()?;
+        let mut data = data.with_batch(settings.batch, settings.channels);
+        store_images(&mut [&mut data.train, &mut data.validation], &data.device)?;
+        Ok(Self { space, settings: settings.clone(), data, variables: Variables::new() })
+    }
+
+    /// Shuffled, augmented batches of a phase.
+    pub(crate) fn batches(
+        &self,
+        phase: &str,
+        epoch: usize,
+        first: usize,
+    ) -> Result<PhaseBatches<Batch>> {
+        let Self { settings, data, .. } = self;
+        let batches = bilevel::train_batches(data, settings.augmentation, phase, epoch, first)?;
+        Ok(Box::new(batches.take(bilevel::steps(data)?.saturating_sub(first))))
+    }
+
+    /// What a phase holds that trains networks of the space one after the other, all of them parts
+    /// of `widest`, and `beside` bytes more.
+    pub(crate) fn need(&self, widest: &TrainedNet, reserved: &Trainer, beside: usize) -> Need {
+        let Self { settings, data, .. } = self;
+        let plan = MemoryPlan {
+            state: memory::of_variables(&widest.graph)
+                + memory::of_nodes(&widest.graph, &widest.parameters)
+                + beside,
+            executors: reserved.executor().own_bytes() + data.device.working_bytes(),
+            batches: data
+                .train
+                .bytes_in_flight(&settings.augmentation)
+                .max(data.validation.bytes_in_flight(&Augmentation::NONE)),
+            images: stored_bytes(&[&data.train, &data.validation]),
+        };
+        plan.need(&data.device)
+    }
 }
 
 /// The network of an architecture with the loss that its weights learn from.
-struct TrainedNet {
-    graph: Graph,
-    ports: Ports,
-    parameters: Vec<NodeId>,
+pub(crate) struct TrainedNet {
+    pub(crate) graph: Graph,
+    pub(crate) ports: Ports,
+    /// Those that the loss depends on.
+    pub(crate) parameters: Vec<NodeId>,
 }
 
 impl TrainedNet {
-    fn build(network: &Blueprint, data: &Data) -> Result<Self, ModelError> {
+    /// That of an architecture.
+    pub(crate) fn build(space: &dyn Space, choices: &Choices, data: &Data) -> Result<Self> {
         let heads = Heads { auxiliary: 0.0, drop_path: false, dropout: false, smoothing: 0.0 };
-        let Discrete { graph, images, logits, training, .. } =
-            network.build(data.train.batch, Some(heads))?;
-        let Training { labels, loss, .. } = training.expect("built with heads");
-        let ports = Ports { images, labels, logits, loss, objective: loss };
-        Ok(Self { ports, parameters: graph.parameters().collect(), graph })
+        Ok(Self::of(space.build(choices, data.train.batch, Some(heads))?))
     }
 
-    fn trainer(&self, device: &Device) -> Result<Trainer, TrainError> {
-        Trainer::new(OneShotPhase::NAME, &self.graph, self.ports, &self.parameters, device)
+    /// That of a network built for training.
+    pub(crate) fn of(network: Discrete) -> Self {
+        let Discrete { graph, images, logits, training, .. } = network;
+        let Training { labels, loss, .. } = training.expect("built with heads");
+        let ports = Ports { images, labels, logits, loss, objective: loss };
+        let live = graph.ancestors(&[loss]);
+        let parameters = graph.parameters().filter(|id| live[id.index()]).collect();
+        Self { ports, parameters, graph }
+    }
+
+    pub(crate) fn trainer(&self, phase: &'static str, device: &Device) -> Result<Trainer> {
+        Ok(Trainer::new(phase, &self.graph, self.ports, &self.parameters, device)?)
     }
 }
 
@@ -125,23 +186,16 @@ impl<'a> OneShotPhase<'a> {
         sampling: PathSampling,
         data: &Data,
     ) -> Result<Self> {
-        settings.validate()?;
-        let mut data = data.with_batch(settings.batch, settings.channels);
-        store_images(&mut [&mut data.train, &mut data.validation], &data.device)?;
-        let widest = TrainedNet::build(&Blueprint::of(space, &space.widest())?, &data)?;
+        let shared = SharedWeights::new(settings, space, data)?;
+        let widest = TrainedNet::build(space, &space.widest(), &shared.data)?;
         Ok(Self {
-            reserved: widest.trainer(&data.device)?,
+            reserved: widest.trainer(Self::NAME, &shared.data.device)?,
             epochs: settings.hypernetwork_epochs,
-            steps: bilevel::steps(&data)?,
+            steps: bilevel::steps(&shared.data)?,
             sgd: Sgd::new(settings.momentum, settings.weight_decay),
             widest,
             novelty: (sampling == PathSampling::Novelty).then(Novelty::default),
-            shared: SharedWeights {
-                space,
-                settings: settings.clone(),
-                data,
-                variables: Variables::new(),
-            },
+            shared,
         })
     }
 
@@ -174,18 +228,7 @@ impl Phase for OneShotPhase<'_> {
     }
 
     fn planned_bytes(&self) -> Result<Need> {
-        let Self { widest, reserved, shared: SharedWeights { settings, data, .. }, .. } = self;
-        let plan = MemoryPlan {
-            state: memory::of_variables(&widest.graph)
-                + memory::of_nodes(&widest.graph, &widest.parameters),
-            executors: reserved.executor().own_bytes() + data.device.working_bytes(),
-            batches: data
-                .train
-                .bytes_in_flight(&settings.augmentation)
-                .max(data.validation.bytes_in_flight(&Augmentation::NONE)),
-            images: stored_bytes(&[&data.train, &data.validation]),
-        };
-        Ok(plan.need(&data.device))
+        Ok(self.shared.need(&self.widest, &self.reserved, 0))
     }
 
     fn initialize(&mut self) -> Result<()> {
@@ -194,10 +237,7 @@ impl Phase for OneShotPhase<'_> {
     }
 
     fn batches(&self, epoch: usize, first: usize) -> Result<PhaseBatches<Batch>> {
-        let SharedWeights { settings, data, .. } = &self.shared;
-        let batches =
-            bilevel::train_batches(data, settings.augmentation, Self::NAME, epoch, first)?;
-        Ok(Box::new(batches.take(self.steps.saturating_sub(first))))
+        self.shared.batches(Self::NAME, epoch, first)
     }
 
     fn step(&mut self, at: At, batch: Batch) -> Result<StepReport> {
@@ -209,12 +249,12 @@ impl Phase for OneShotPhase<'_> {
             }
         };
         let SharedWeights { space, settings, data, variables } = &mut self.shared;
-        let net = TrainedNet::build(&Blueprint::of(*space, &choices)?, data)?;
+        let net = TrainedNet::build(*space, &choices, data)?;
         let rate = schedule::cosine(settings.rate, settings.rate_last, at.epoch, settings.epochs);
         let (parameters, optimizer) = (&net.parameters[..], &mut self.sgd);
         let update = Update { parameters, optimizer, rate, clip: Some(settings.clip) };
         let pass = Pass { at, batch: &batch, feeds: &[] };
-        Ok(net.trainer(&data.device)?.step(pass, variables, &mut [update])?)
+        Ok(net.trainer(Self::NAME, &data.device)?.step(pass, variables, &mut [update])?)
     }
 
     fn finish_epoch(&mut self, epoch: usize, _: &mut dyn Reporter) -> Result<Map<String, Value>> {
@@ -290,11 +330,8 @@ mod tests {
         let mut drawn = Vec::new();
         for (step, batch) in batches.into_iter().enumerate() {
             let at = At { epoch: 0, step };
-            let net = TrainedNet::build(
-                &Blueprint::of(&space, &phase.draw("one-shot/architecture", at)).unwrap(),
-                &phase.shared.data,
-            )
-            .unwrap();
+            let choices = phase.draw("one-shot/architecture", at);
+            let net = TrainedNet::build(&space, &choices, &phase.shared.data).unwrap();
             let before = phase.shared.variables.clone();
             phase.step(at, batch).unwrap();
             let of_net: HashSet<String> =

@@ -1,18 +1,17 @@
 use std::path::Path;
 
-use adwp_data::Augmentation;
 use adwp_engine::optim::{Adam, Gradient, Optimizer, Sgd};
 use adwp_engine::{Device, NodeId, Variables};
-use adwp_models::{Choices, Discrete, Heads, Space, Training};
+use adwp_models::{Choices, Heads, Space};
 use adwp_train::{
-    At, Batch, Checkpoint, Context, Evaluator, Finished, MemoryPlan, Need, Pass, Phase,
-    PhaseBatches, Ports, Reporter, StepReport, Trainer, Update, memory, run_phase, schedule,
-    store_images, stored_bytes,
+    At, Batch, Checkpoint, Context, Finished, Need, Pass, Phase, PhaseBatches, Reporter,
+    StepReport, Trainer, Update, run_phase, schedule,
 };
 use serde_json::{Map, Value};
 
-use super::graph::Vocabulary;
-use super::network::GraphNetwork;
+use super::graph::{Topology, Vocabulary};
+use super::network::{GraphNetwork, Predicted};
+use crate::one_shot::{SharedWeights, TrainedNet};
 use crate::{Data, Result, SearchError, SearchSettings};
 use crate::{bilevel, momentum};
 
@@ -44,14 +43,11 @@ pub(crate) fn train_ghn<'a>(
     run_phase(&mut phase, context)?.try_map(|()| Ok(phase.predicted))
 }
 
-/// A trained graph network.
+/// A trained graph network, with what architectures share beside what it predicts.
 pub(crate) struct PredictedByGraph<'a> {
-    space: &'a dyn Space,
-    settings: SearchSettings,
-    data: Data,
     network: GraphNetwork,
-    /// The graph network's, those that architectures share, and room for those that are predicted.
-    variables: Variables,
+    /// The variables are the graph network's too, and room for what it predicts.
+    shared: SharedWeights<'a>,
 }
 
 impl PredictedByGraph<'_> {
@@ -61,29 +57,26 @@ impl PredictedByGraph<'_> {
     /// # Errors
     /// An architecture that is not of the space, images that cannot be read, a device that fails.
     pub(crate) fn score(&self, choices: &Choices) -> Result<f64> {
-        let Self { space, settings, data, network, variables } = self;
-        let net = space.build(choices, settings.batch, None)?;
-        let topology = network.topology(&net);
-        let predicted = network.predict(variables, &topology)?;
-        let mut own = Variables::new();
-        for variable in net.graph.variables() {
-            own.insert(variables.get(&variable.name)?.clone());
-        }
-        for (i, weight) in topology.weights.iter().enumerate() {
-            own.get_mut(&weight.name)?.copy_from_slice(&predicted.values(i)?);
-        }
-        let mut evaluator = Evaluator::new(&net.graph, net.images, net.logits, &data.device)?;
-        evaluator.recalibrate(&mut own, data.train.in_order(settings.recalibration_images)?)?;
-        Ok(evaluator
-            .score(&mut own, data.validation.in_order(settings.validation_images)?)?
-            .accuracy())
+        self.shared.score_with(choices, |net, variables| {
+            let topology = self.network.topology(net);
+            let predicted = self.network.predict(&self.shared.variables, &topology)?;
+            write(&topology, &predicted, variables)
+        })
     }
+}
+
+/// Puts predicted weights into their variables.
+fn write(topology: &Topology, predicted: &Predicted, variables: &mut Variables) -> Result<()> {
+    for (i, weight) in topology.weights.iter().enumerate() {
+        variables.get_mut(&weight.name)?.copy_from_slice(&predicted.values(i)?);
+    }
+    Ok(())
 }
 
 struct GhnPhase<'a> {
     epochs: usize,
     steps: usize,
-    widest: Discrete,
+    widest: TrainedNet,
     /// Never run: for its sake the working memory stays taken between steps.
     reserved: Trainer,
     predicted: PredictedByGraph<'a>,
@@ -93,34 +86,29 @@ struct GhnPhase<'a> {
     sgd: Sgd,
 }
 
+/// What architectures are trained with.
+const HEADS: Heads = Heads { auxiliary: 0.0, drop_path: false, dropout: false, smoothing: 0.0 };
+
 impl<'a> GhnPhase<'a> {
     fn new(settings: &SearchSettings, space: &'a dyn Space, data: &Data) -> Result<Self> {
-        settings.validate()?;
-        let mut data = data.with_batch(settings.batch, settings.channels);
-        store_images(&mut [&mut data.train, &mut data.validation], &data.device)?;
+        let shared = SharedWeights::new(settings, space, data)?;
         let widest = space.build(&space.widest(), settings.batch, Some(HEADS))?;
-        let parameters: Vec<NodeId> = widest.graph.parameters().collect();
         let network = GraphNetwork::new(Vocabulary::of(&widest)?, PASSES);
+        let widest = TrainedNet::of(widest);
         Ok(Self {
-            reserved: trainer(&widest, &parameters, &data.device)?,
+            reserved: widest.trainer(Self::NAME, &shared.data.device)?,
             epochs: settings.hypernetwork_epochs,
-            steps: bilevel::steps(&data)?,
+            steps: bilevel::steps(&shared.data)?,
             adam: Adam::new(BETAS, 0.0),
             sgd: Sgd::new(settings.momentum, settings.weight_decay),
             widest,
-            predicted: PredictedByGraph {
-                space,
-                settings: settings.clone(),
-                data,
-                network,
-                variables: Variables::new(),
-            },
+            predicted: PredictedByGraph { network, shared },
         })
     }
 
     /// An architecture drawn evenly.
     fn draw(&self, purpose: &str, at: At) -> Choices {
-        let PredictedByGraph { space, data, .. } = &self.predicted;
+        let SharedWeights { space, data, .. } = &self.predicted.shared;
         space.sample(&mut data.streams.at(purpose, at.epoch, at.step))
     }
 
@@ -131,17 +119,6 @@ impl<'a> GhnPhase<'a> {
             _ => RATE / 4.0,
         }
     }
-}
-
-/// What architectures are trained with.
-const HEADS: Heads = Heads { auxiliary: 0.0, drop_path: false, dropout: false, smoothing: 0.0 };
-
-fn trainer(net: &Discrete, trainable: &[NodeId], device: &Device) -> Result<Trainer> {
-    let Discrete { images, logits, training, .. } = net;
-    let Training { labels, loss, .. } = training.as_ref().expect("built with heads");
-    let ports =
-        Ports { images: *images, labels: *labels, logits: *logits, loss: *loss, objective: *loss };
-    Ok(Trainer::new(GhnPhase::NAME, &net.graph, ports, trainable, device)?)
 }
 
 impl Phase for GhnPhase<'_> {
@@ -159,62 +136,44 @@ impl Phase for GhnPhase<'_> {
     }
 
     fn device(&self) -> &Device {
-        &self.predicted.data.device
+        &self.predicted.shared.data.device
     }
 
     fn planned_bytes(&self) -> Result<Need> {
-        let PredictedByGraph { settings, data, network, .. } = &self.predicted;
-        let parameters: Vec<NodeId> = self.widest.graph.parameters().collect();
-        let graph = &self.widest.graph;
+        let PredictedByGraph { network, shared } = &self.predicted;
         // Adam keeps two values beside each, and a pass holds them and their gradients.
-        let of_network = 5 * network.bytes();
-        let plan = MemoryPlan {
-            state: memory::of_variables(graph) + memory::of_nodes(graph, &parameters) + of_network,
-            executors: self.reserved.executor().own_bytes() + data.device.working_bytes(),
-            batches: data
-                .train
-                .bytes_in_flight(&settings.augmentation)
-                .max(data.validation.bytes_in_flight(&Augmentation::NONE)),
-            images: stored_bytes(&[&data.train, &data.validation]),
-        };
-        Ok(plan.need(&data.device))
+        Ok(shared.need(&self.widest, &self.reserved, 5 * network.bytes()))
     }
 
     fn initialize(&mut self) -> Result<()> {
-        let PredictedByGraph { data, variables, network, .. } = &mut self.predicted;
+        let PredictedByGraph { network, shared: SharedWeights { data, variables, .. } } =
+            &mut self.predicted;
         variables.initialize(&self.widest.graph, &mut data.streams.once("ghn/weights"))?;
         network.initialize(variables, &mut data.streams.once("ghn/network"))
     }
 
     fn batches(&self, epoch: usize, first: usize) -> Result<PhaseBatches<Batch>> {
-        let PredictedByGraph { settings, data, .. } = &self.predicted;
-        let batches =
-            bilevel::train_batches(data, settings.augmentation, Self::NAME, epoch, first)?;
-        Ok(Box::new(batches.take(self.steps.saturating_sub(first))))
+        self.predicted.shared.batches(Self::NAME, epoch, first)
     }
 
     fn step(&mut self, at: At, batch: Batch) -> Result<StepReport> {
         let choices = self.draw("ghn/architecture", at);
         let network_rate = self.rate(at.epoch);
-        let PredictedByGraph { space, settings, data, network, variables } = &mut self.predicted;
+        let PredictedByGraph { network, shared } = &mut self.predicted;
+        let SharedWeights { space, settings, data, variables } = shared;
         let net = space.build(&choices, settings.batch, Some(HEADS))?;
         let topology = network.topology(&net);
         let predicted = network.predict(variables, &topology)?;
-        for (i, weight) in topology.weights.iter().enumerate() {
-            variables.get_mut(&weight.name)?.copy_from_slice(&predicted.values(i)?);
-        }
-        // What the loss does not depend on has no gradient.
-        let loss = net.training.as_ref().expect("built with heads").loss;
-        let live = net.graph.ancestors(&[loss]);
-        let all: Vec<NodeId> = net.graph.parameters().filter(|id| live[id.index()]).collect();
+        write(&topology, &predicted, variables)?;
+        let net = TrainedNet::of(net);
         let generated: Vec<NodeId> = topology.weights.iter().map(|w| w.parameter).collect();
-        let shared: Vec<NodeId> =
-            all.iter().copied().filter(|id| !generated.contains(id)).collect();
+        let own = net.parameters.iter().copied().filter(|id| !generated.contains(id));
+        let own: Vec<NodeId> = own.collect();
         let rate = schedule::cosine(settings.rate, settings.rate_last, at.epoch, settings.epochs);
         let clip = Some(settings.clip);
-        let update = Update { parameters: &shared, optimizer: &mut self.sgd, rate, clip };
+        let update = Update { parameters: &own, optimizer: &mut self.sgd, rate, clip };
         let pass = Pass { at, batch: &batch, feeds: &[] };
-        let mut trainer = trainer(&net, &all, &data.device)?;
+        let mut trainer = net.trainer(Self::NAME, &data.device)?;
         let (report, gradients) =
             trainer.step_with_gradients(pass, variables, &mut [update], &generated)?;
         let mut gradients = predicted.gradients(gradients)?;
@@ -233,8 +192,9 @@ impl Phase for GhnPhase<'_> {
     }
 
     fn save(&self, checkpoint: &mut Checkpoint) -> Result<()> {
-        checkpoint.put_variables(&self.predicted.variables)?;
-        momentum::put(checkpoint, &self.sgd, &self.predicted.variables)?;
+        let variables = &self.predicted.shared.variables;
+        checkpoint.put_variables(variables)?;
+        momentum::put(checkpoint, &self.sgd, variables)?;
         for (name, slots) in self.adam.state()? {
             checkpoint.put_slots(name, &slots);
         }
@@ -243,10 +203,11 @@ impl Phase for GhnPhase<'_> {
     }
 
     fn restore(&mut self, checkpoint: &mut Checkpoint, path: &Path) -> Result<()> {
-        checkpoint.take_variables(&mut self.predicted.variables, path)?;
+        let variables = &mut self.predicted.shared.variables;
+        checkpoint.take_variables(variables, path)?;
         let steps = checkpoint.value("adam_steps", path)?;
         self.adam.restore(steps, |name| checkpoint.take_slots(name));
-        momentum::take(checkpoint, &mut self.sgd, &self.predicted.variables, path)
+        momentum::take(checkpoint, &mut self.sgd, variables, path)
     }
 }
 
