@@ -75,7 +75,8 @@ pub struct StrategyStudy {
     pub seeds: usize,
     /// The first of them.
     pub seed: u64,
-    /// What is the best there is; where the space is too large to look at all, nothing.
+    /// What is the best there is; nothing where the space is too large to look at all, and where
+    /// limits leave only a part of it.
     pub bounds: Option<Bounds>,
     /// The strategies, in the order in which they were named.
     pub strategies: Vec<StrategyResult>,
@@ -301,6 +302,9 @@ impl StrategyExperiment<'_> {
     }
 
     fn bounds(&self) -> Result<Option<Bounds>> {
+        if !self.limits.is_empty() {
+            return Ok(None);
+        }
         let Some(architectures) = every_architecture(self.space) else { return Ok(None) };
         let mut keys = HashSet::new();
         let mut best_selected = (f64::NEG_INFINITY, f64::NAN);
