@@ -61,6 +61,21 @@ pub(crate) fn stopped(interrupt: &Interrupt, kept: &str, command: &str) -> Failu
     Failure::interrupted(format!("{why}; {kept}")).hint(format!("continue with `{command}`"))
 }
 
+/// The command that was typed, with `--resume`.
+pub(crate) fn typed_again() -> String {
+    let quoted = |word: String| {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+%@".contains(c);
+        if !word.is_empty() && word.chars().all(is_plain) {
+            word
+        } else {
+            format!("'{}'", word.replace('\'', "'\\''"))
+        }
+    };
+    let words: Vec<String> = std::env::args().skip(1).map(quoted).collect();
+    let resume = if words.iter().any(|word| word == "--resume") { "" } else { " --resume" };
+    format!("adwp {}{resume}", words.join(" "))
+}
+
 /// Runs a training phase, during which an interrupt is left to it.
 pub(crate) fn in_phase<T>(work: impl FnOnce() -> T) -> T {
     IN_PHASE.store(true, Ordering::SeqCst);

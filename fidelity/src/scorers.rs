@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use adwp_models::{Choices, Space};
 use adwp_search::{
-    Column, Data, Ingredients, JointTraining, ScorerEntry, SearchError, SearchSettings,
+    Column, Data, Ingredients, JointTraining, Scorer, ScorerEntry, SearchError, SearchSettings,
 };
 use adwp_train::{Context, Finished, RunDir, Streams, TrainError, read_text, write_atomic};
 use serde::Serialize;
@@ -116,6 +116,11 @@ pub fn study_scorers(
     context: &mut Context<'_>,
 ) -> Result<Finished<ScorerStudy>> {
     let architectures = experiment.draw()?;
+    // Before hours of work, not after them.
+    experiment.truths(&architectures)?;
+    for entry in &experiment.scorers {
+        experiment.open(entry, &experiment.data[0])?;
+    }
     let folder = RunDir::create(&context.run.file("study"))?;
     experiment.settle(&folder)?;
     let claims = Claims::of(folder.path());
@@ -178,6 +183,41 @@ impl ScorerExperiment<'_> {
         Ok(())
     }
 
+    /// The values of the architectures in each column that counts.
+    fn truths(&self, architectures: &[Choices]) -> Result<Vec<Vec<f64>>> {
+        let of = |column: &Column| {
+            let values =
+                architectures.iter().map(|choices| column.value(&self.space.text(choices)));
+            values.collect::<Result<Vec<f64>, SearchError>>()
+        };
+        Ok(self.truth.iter().map(of).collect::<Result<_, _>>()?)
+    }
+
+    /// A scorer for the images of a seed.
+    fn open<'b>(
+        &'b self,
+        entry: &'static ScorerEntry,
+        data: &'b Data,
+    ) -> Result<Box<dyn Scorer + 'b>> {
+        let ingredients = Ingredients {
+            data: Some(data),
+            training: Some(JointTraining {
+                settings: self.settings,
+                space: self.searched,
+                intensive: None,
+                drawn: None,
+            }),
+            ..Ingredients::of(self.space)
+        };
+        Ok((entry.open)(&ingredients).ok_or_else(|| {
+            let name = entry.name;
+            SearchError::Input(format!(
+                "a study of a table has no scorer {name:?}: it needs {}",
+                entry.needs
+            ))
+        })?)
+    }
+
     /// The scores of every scorer for each of its seeds, once all are there.
     fn pass(
         &self,
@@ -190,19 +230,7 @@ impl ScorerExperiment<'_> {
             let mut of_scorer = Vec::new();
             let count = if entry.is_seeded { seeds.len() } else { 1 };
             for (seed, data) in seeds.iter().zip(&self.data).take(count) {
-                let ingredients = Ingredients {
-                    data: Some(data),
-                    training: Some(JointTraining {
-                        settings: self.settings,
-                        space: self.searched,
-                        intensive: None,
-                        drawn: None,
-                    }),
-                    ..Ingredients::of(self.space)
-                };
-                let mut scorer = (entry.open)(&ingredients).ok_or_else(|| {
-                    SearchError::Input(format!("the scorer {:?} needs {}", entry.name, entry.needs))
-                })?;
+                let mut scorer = self.open(entry, data)?;
                 match work.scores(seed, entry, &mut *scorer, architectures)? {
                     Finished::Interrupted => return Ok(Finished::Interrupted),
                     Finished::Done(row) => {
@@ -219,11 +247,7 @@ impl ScorerExperiment<'_> {
     fn result(&self, architectures: &[Choices], scores: Scores) -> Result<ScorerStudy> {
         let texts: Vec<String> =
             architectures.iter().map(|choices| self.space.text(choices)).collect();
-        let columns = self
-            .truth
-            .iter()
-            .map(|column| texts.iter().map(|text| column.value(text)).collect())
-            .collect::<Result<Vec<Vec<f64>>, SearchError>>()?;
+        let columns = self.truths(architectures)?;
         let count = columns.len() as f64;
         let truth: Vec<f64> = (0..texts.len())
             .map(|i| columns.iter().map(|column| column[i]).sum::<f64>() / count)

@@ -32,8 +32,8 @@ pub struct StrategyExperiment<'a> {
     pub space: &'a dyn Space,
     /// What they may take at most.
     pub limits: &'a [Limit],
-    /// What the strategies see.
-    pub selection: &'a Column,
+    /// What the strategies see; nothing where there are none.
+    pub selection: Option<&'a Column>,
     /// What counts: the mean of these columns.
     pub truth: &'a [Column],
     /// The strategies, each under the name that results call it by.
@@ -68,15 +68,15 @@ pub struct StrategyStudy {
     /// Name of the space.
     pub space: String,
     /// The column that strategies saw.
-    pub selection: String,
+    pub selection: Option<String>,
     /// The columns whose mean counts.
     pub truth: Vec<String>,
     /// How many seeds.
     pub seeds: usize,
     /// The first of them.
     pub seed: u64,
-    /// What is the best there is; nothing where the space is too large to look at all, and where
-    /// limits leave only a part of it.
+    /// What is the best there is; nothing where the space is too large to look at all, where limits
+    /// leave only a part of it or the table has holes, and where no strategy selects.
     pub bounds: Option<Bounds>,
     /// The strategies, in the order in which they were named.
     pub strategies: Vec<StrategyResult>,
@@ -202,6 +202,14 @@ impl StrategyExperiment<'_> {
         if self.truth.is_empty() {
             return fail("no column is the truth");
         }
+        if !self.strategies.is_empty() && self.selection.is_none() {
+            return fail("no column is what strategies see");
+        }
+        if !self.fitted.is_empty() && !self.limits.is_empty() {
+            return fail(
+                "a predictor is fitted to any architectures: leave out the limits, or --fit",
+            );
+        }
         if self.fitted.contains(&0) {
             return fail("a predictor is fitted to at least 1 architecture");
         }
@@ -228,24 +236,22 @@ impl StrategyExperiment<'_> {
         interrupt: &Interrupt,
     ) -> Result<Finished<Vec<f64>>> {
         let seed = self.seed_of(number);
-        let name = contestant.label.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+        // What labels are made of tells settings apart in a name too.
+        let name = contestant.label.replace(':', "-");
         let run = RunDir::create(&folder.file(&format!("{name}/seed{seed}")))?;
         let problem =
             Problem { space: self.space, limits: self.limits, streams: Streams::new(seed) };
         let mut strategy = (contestant.entry.open)(&contestant.settings, problem)?;
-        let ingredients =
-            Ingredients { table: Some(self.selection), ..Ingredients::of(self.space) };
+        let selection = self.selection.expect("strategies are checked to see something");
+        let ingredients = Ingredients { table: Some(selection), ..Ingredients::of(self.space) };
         let mut scorer = registry::scorer("table", &ingredients)?;
         let most = self.evaluations.iter().copied().max().unwrap_or(0);
         let mut origin = Map::new();
-        let digest = format!("{:016x}", self.selection.digest());
+        let digest = format!("{:016x}", selection.digest());
         origin.insert("seed".into(), seed.into());
-        origin.insert("column".into(), self.selection.name().into());
+        origin.insert("column".into(), selection.name().into());
         origin.insert("table".into(), digest.into());
         origin.insert("settings".into(), serde_json::json!(contestant.settings));
-        for limit in self.limits {
-            origin.insert(format!("most {}", limit.resource), limit.most.into());
-        }
         let exploration = Exploration {
             problem,
             strategy: &mut *strategy,
@@ -302,9 +308,9 @@ impl StrategyExperiment<'_> {
     }
 
     fn bounds(&self) -> Result<Option<Bounds>> {
-        if !self.limits.is_empty() {
+        let (Some(selection), true) = (self.selection, self.limits.is_empty()) else {
             return Ok(None);
-        }
+        };
         let Some(architectures) = every_architecture(self.space) else { return Ok(None) };
         let mut keys = HashSet::new();
         let mut best_selected = (f64::NEG_INFINITY, f64::NAN);
@@ -314,7 +320,10 @@ impl StrategyExperiment<'_> {
                 continue;
             }
             let text = self.space.text(&choices);
-            let (selected, truth) = (self.selection.value(&text)?, self.truth_of(&text)?);
+            // A table with holes has no best of all.
+            let (Ok(selected), Ok(truth)) = (selection.value(&text), self.truth_of(&text)) else {
+                return Ok(None);
+            };
             if selected > best_selected.0 {
                 best_selected = (selected, truth);
             }
@@ -372,7 +381,7 @@ impl StrategyExperiment<'_> {
         Ok(StrategyStudy {
             schema: SCHEMA,
             space: self.space.name().to_owned(),
-            selection: self.selection.name().to_owned(),
+            selection: self.selection.map(|column| column.name().to_owned()),
             truth: self.truth.iter().map(|column| column.name().to_owned()).collect(),
             seeds: self.seeds,
             seed: self.seed,
@@ -440,6 +449,10 @@ fn on_threads<T: Send>(
         loop {
             let unit = next.fetch_add(1, Ordering::Relaxed);
             if unit >= units {
+                return;
+            }
+            if interrupt.is_requested() && done.load(Ordering::Relaxed) > 0 {
+                next.store(units, Ordering::Relaxed);
                 return;
             }
             let result = work(unit, interrupt);

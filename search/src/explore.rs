@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::time::Instant;
 
-use adwp_models::{Choices, Decision, Space};
-use adwp_train::{Context, Finished};
+use adwp_models::{Choices, Decision, Resource, Space};
+use adwp_train::{Context, Finished, Streams};
 use rand::Rng;
 use serde_json::{Map, Value};
 
@@ -110,6 +110,13 @@ fn drive(
         [("space", space.name()), ("strategy", strategy.name()), ("scorer", scorer.name())]
     {
         origin.insert(key.into(), name.into());
+    }
+    for limit in problem.limits {
+        origin.insert(format!("most {}", limit.resource), limit.most.into());
+        if limit.resource == Resource::Latency {
+            let digest = Streams::new(0).seed_for(&format!("{:?}", limit.costs));
+            origin.insert("latencies".into(), format!("{digest:016x}").into());
+        }
     }
     let (mut record, mut trials) =
         Record::open(context.run.file(TRIALS), context.resume, &origin, space)?;
@@ -266,7 +273,7 @@ pub(crate) mod tests {
     use crate::registry;
     use adwp_engine::Candidate;
     use adwp_models::{Discrete, Genotype, Heads, ModelError, Skeleton};
-    use adwp_train::{Interrupt, Progress, Reporter, RunDir, Streams};
+    use adwp_train::{Interrupt, Progress, Reporter, RunDir};
     use std::fs;
     use std::path::Path;
 

@@ -120,7 +120,10 @@ impl StrategySettings {
         if value >= 1.0 && value <= f64::from(u32::MAX) && value.fract() == 0.0 {
             Ok(value as usize)
         } else {
-            Err(SearchError::Input(format!("{name} = {value} is not a whole number from 1")))
+            Err(SearchError::Input(format!(
+                "{name} = {value} is not a whole number from 1 to {}",
+                u32::MAX
+            )))
         }
     }
 }

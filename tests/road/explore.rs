@@ -246,6 +246,14 @@ fn every_strategy_keeps_limits_and_finds_what_later_steps_take() {
         assert_eq!(cost["params"].as_f64(), found["score"].as_f64());
         assert!(cost["madds"].as_u64() <= Some(40_000_000), "{strategy}: {cost}");
     }
+    // A scorer that sees no column leaves all of them to be reported.
+    let folder = holder.path().join("sized");
+    let sized = ["--strategy", "random", "--scorer", "params", "--evaluations", "3"];
+    let reported = ["--report-column", "val", "--report-column", "test", "--json"];
+    let found = search(&folder, &[&sized[..], &reported].concat());
+    assert!(!found.stderr.contains("worth its"), "{}", found.stderr);
+    assert_eq!(found.succeeds().json()["reported"].as_object().map(serde_json::Map::len), Some(2));
+    search(&folder, &[&sized[..], &["--column", "val"]].concat()).refuses(&["sees no column"]);
     let impossible = ["--strategy", "prednas", "--scorer", "params", "--max-params", "1000"];
     let folder = holder.path().join("none");
     let named = ["search", "--space", "nas-bench-macro", "--run", text(&folder)];

@@ -87,7 +87,7 @@ fn a_study_of_strategies_that_was_killed_is_the_one_that_was_left_alone() {
     strategies(&whole, &many).succeeds();
     let args: Vec<&str> = begin(&parts).into_iter().chain(many.iter().copied()).collect();
     let mut running = Running::start(&args, &parts);
-    running.has("study/prednas-initial-5/seed5/trials.jsonl");
+    running.has("study/prednas-initial=5/seed5/trials.jsonl");
     running.kill();
     strategies(&parts, &[&many[..], &["--resume"]].concat()).succeeds();
     assert!(results(&whole) == results(&parts));
@@ -106,10 +106,19 @@ fn what_makes_no_study_of_a_table_is_refused() {
         (&["--strategy", "prednas:exploration=-1", "--evaluations", "3"], "exploration = -1"),
         (&["--strategy", "random", "--evaluations", "0"], "at least 1"),
         (&[&random[..], &["--strategy", "random"]].concat(), "there twice"),
-        (&[&random[..], &["--column", "test"]].concat(), "cannot select by a test column"),
         (&[&random[..], &["--truth", "accuracy"]].concat(), "accuracy"),
         (&[&random[..], &["--seeds", "0"]].concat(), "at least 1"),
         (&[&random[..], &["--scorer", "params"]].concat(), "--scorer"),
+        (&[&random[..], &["--strategy", "random:"]].concat(), "there twice"),
+        (&[&random[..], &["--column", "test"]].concat(), "cannot select by a test column"),
+        (&[&random[..], &["--column", "index", "--truth", "index"]].concat(), "truth as well"),
+        (&[&random[..], &["--truth", "test"]].concat(), "--truth test is there twice"),
+        (&["--strategy", "prednas:initial=5,initial=9", "--evaluations", "3"], "initial is there"),
+        (&["--fit", "40", "--max-params", "300K"], "leave out the limits"),
+        (&["--fit", "40", "--column", "val"], "--column"),
+        (&["--scorer", "params", "--evaluations", "3"], "--evaluations"),
+        (&["--scorer", "params", "--scorer", "params"], "there twice"),
+        (&["--scorer", "params", "--scorer", "table"], "no scorer \"table\""),
         (&["--fit", "6466"], "6466"),
         (&["--fit", "0"], "at least 1"),
         (&[], "--strategy"),
@@ -118,6 +127,16 @@ fn what_makes_no_study_of_a_table_is_refused() {
         assert!(ended.stderr.contains(why), "{flags:?}: {}", ended.stderr);
         assert!(!folder.join("study.json").exists());
         let _ = fs::remove_dir_all(&folder);
+    }
+}
+
+#[test]
+fn what_needs_a_table_begins_no_other_study() {
+    let (_holder, folder) = fresh();
+    for flags in [&["--strategy", "random", "--evaluations", "3"][..], &["--scorer", "params"]] {
+        let study = ["study", "--config", SETTINGS, "--run", text(&folder)];
+        run(study.iter().chain(flags)).refuses(&["--table"]);
+        assert!(!folder.exists());
     }
 }
 

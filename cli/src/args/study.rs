@@ -48,10 +48,10 @@ pub(crate) struct PublishedArgs {
     /// A strategy, with other settings than the usual ones where they are given, such as
     /// evolution:population_size=50,sample_size=10; can be repeated.
     #[arg(long, value_name = "NAME[:SETTINGS]", value_parser = strategy)]
-    #[arg(requires = "evaluations", group = "compared")]
+    #[arg(requires_all = ["evaluations", "table"], group = "compared")]
     pub(crate) strategy: Vec<StrategyArg>,
     /// Compare the strategies after N evaluations; can be repeated.
-    #[arg(long, value_name = "N", requires = "strategy")]
+    #[arg(long, value_name = "N", requires = "strategy", conflicts_with = "scorer")]
     pub(crate) evaluations: Vec<usize>,
     /// Fit the predictor of prednas to N random architectures and see how it ranks all others;
     /// can be repeated.
@@ -59,7 +59,7 @@ pub(crate) struct PublishedArgs {
     pub(crate) fit: Vec<usize>,
     /// A scorer whose scores are held against the table; can be repeated.
     #[arg(long, value_name = "NAME", value_parser = scorers(), group = "compared")]
-    #[arg(conflicts_with_all = ["strategy", "fit"])]
+    #[arg(requires = "table", conflicts_with_all = ["strategy", "fit"])]
     pub(crate) scorer: Vec<String>,
 }
 
@@ -82,6 +82,13 @@ fn strategy(text: &str) -> Result<StrategyArg, String> {
         Ok((key.to_owned(), value))
     };
     let settings = settings.split(',').filter(|text| !text.is_empty()).map(setting);
-    let settings = settings.collect::<Result<_, _>>()?;
+    let settings: Vec<(String, f64)> = settings.collect::<Result<_, _>>()?;
+    if let Some((key, _)) = (1..settings.len())
+        .map(|i| &settings[i])
+        .find(|(key, _)| settings.iter().filter(|(other, _)| other == key).count() > 1)
+    {
+        return Err(format!("{key} is there twice"));
+    }
+    let settings = settings.into_iter().collect();
     Ok(StrategyArg { text: text.to_owned(), name: name.to_owned(), settings })
 }

@@ -39,7 +39,8 @@ struct Search<'a> {
 
 /// Columns of a table.
 struct Published {
-    selection: Column,
+    /// What the scorer sees, where that is a column.
+    selection: Option<Column>,
     reported: Vec<Column>,
 }
 
@@ -68,16 +69,26 @@ impl<'a> Search<'a> {
     fn plan(args: &'a SearchArgs) -> Result<Self> {
         let ExploreArgs { space, scorer, table, column, report_column, .. } = &args.explore;
         let space = space.as_deref().map(find).transpose()?;
+        let default = if table.is_some() { "table" } else { "one-shot" };
+        let scorer = scorer.as_deref().unwrap_or(default);
+        if let (Some(column), true) = (column, scorer != "table") {
+            let failure = Failure::input(format!("--column {column}: {scorer} sees no column"));
+            return Err(failure.hint("--report-column reports one of what was found"));
+        }
         let published = table.as_deref().map(|table| {
             let (table, rules) = (Table::read(table)?, rules(space));
-            let selection = selection(&table, column.as_deref(), rules)?;
-            let reported = report_column.iter().map(|name| table.reported(name, &selection, rules));
+            let selection = match scorer {
+                "table" => Some(selection(&table, column.as_deref(), rules)?),
+                _ => None,
+            };
+            let reported = report_column.iter().map(|name| match &selection {
+                Some(selection) => table.reported(name, selection, rules),
+                None => table.column(name),
+            });
             let reported = reported.collect::<std::result::Result<_, SearchError>>()?;
             Ok::<_, Failure>(Published { selection, reported })
         });
         let published = published.transpose()?;
-        let default = if published.is_some() { "table" } else { "one-shot" };
-        let scorer = scorer.as_deref().unwrap_or(default);
         if args.explore.training_epochs == 0 {
             return Err(Failure::input("--training-epochs must be at least 1"));
         }
@@ -106,7 +117,7 @@ impl<'a> Search<'a> {
 
     /// What every scorer can be made of.
     fn ingredients<'b>(&'b self, space: &'b dyn Space) -> Ingredients<'b> {
-        let table = self.published.as_ref().map(|published| &published.selection);
+        let table = self.published.as_ref().and_then(|published| published.selection.as_ref());
         Ingredients { table, ..Ingredients::of(space) }
     }
 
@@ -127,7 +138,7 @@ impl<'a> Search<'a> {
         let dir = RunDir::create(folder)?;
         let _lock = lock(&dir)?;
         let interrupt = interrupt::listen_until(deadline(&self.args.train))?;
-        let command = self.command(folder);
+        let command = interrupt::typed_again();
         interrupt::resume_with(command.clone());
         let mut context = Context {
             run: &dir,
@@ -266,9 +277,6 @@ impl<'a> Search<'a> {
             origin.insert("latency_table".into(), format!("{digest:016x}").into());
         }
         origin.insert("settings".into(), json!(self.settings));
-        for limit in limits {
-            origin.insert(format!("most {}", limit.resource), limit.most.into());
-        }
         if scorer.epochs() > 0 {
             origin.insert("training_epochs".into(), training_epochs.into());
         }
@@ -362,20 +370,6 @@ impl<'a> Search<'a> {
             lines += &format!("{name} {value}\n");
         }
         output::data(&lines)
-    }
-
-    /// The command that goes on with a search without images.
-    fn command(&self, folder: &Path) -> String {
-        let run = &self.args.train.run;
-        let seed = run.seed.map(|seed| format!(" --seed {seed}")).unwrap_or_default();
-        let table = run.latency_table.as_ref();
-        let table = table.map(|path| format!(" --latency-table {}", path.display()));
-        let flags = self.flags();
-        format!(
-            "adwp {flags}{seed}{} --run {} --resume",
-            table.unwrap_or_default(),
-            folder.display()
-        )
     }
 
     /// The command with the flags of the search.

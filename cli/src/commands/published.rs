@@ -42,11 +42,24 @@ pub(crate) fn strategies(
     let named = find(args.published.space.as_deref().unwrap_or_default())?;
     let space = (named.open)(named.published)?;
     let (table, rules) = (Table::read(table)?, rules(Some(named)));
-    let selection = selection(&table, args.published.column.as_deref(), rules)?;
-    let truth = args.published.truth.iter();
-    let truth: Vec<_> = truth
-        .map(|name| table.reported(name, &selection, rules))
-        .collect::<std::result::Result<_, SearchError>>()?;
+    let column = args.published.column.as_deref();
+    let selection = match args.published.strategy.is_empty() {
+        true if column.is_some() => {
+            return Err(Failure::input("--column is what strategies see, and there are none"));
+        }
+        true => None,
+        false => Some(selection(&table, column, rules)?),
+    };
+    once("--truth", &args.published.truth)?;
+    once("--fit", &args.published.fit)?;
+    let truth = args.published.truth.iter().map(|name| match &selection {
+        Some(selection) if selection.name() == name => Err(SearchError::Input(format!(
+            "{name:?} is what the strategies see: it cannot be the truth as well"
+        ))),
+        Some(selection) => table.reported(name, selection, rules),
+        None => table.column(name),
+    });
+    let truth: Vec<_> = truth.collect::<std::result::Result<_, SearchError>>()?;
     let settings = LimitSettings::of(run);
     settings.validate()?;
     let networks = Networks::named(named.name, named.published);
@@ -60,15 +73,18 @@ pub(crate) fn strategies(
         let given: BTreeMap<&str, f64> =
             strategy.settings.iter().map(|(name, value)| (name.as_str(), *value)).collect();
         let label = strategy.text.clone();
-        if contestants.iter().any(|other: &Contestant| other.label == label) {
+        let settings = entry.settings(&given)?;
+        let is_same =
+            |other: &Contestant| other.entry.name == entry.name && other.settings == settings;
+        if contestants.iter().any(is_same) {
             return Err(Failure::input(format!("--strategy {label} is there twice")));
         }
-        contestants.push(Contestant { label, entry, settings: entry.settings(&given)? });
+        contestants.push(Contestant { label, entry, settings });
     }
     let experiment = StrategyExperiment {
         space: &*space,
         limits: &limits,
-        selection: &selection,
+        selection: selection.as_ref(),
         truth: &truth,
         strategies: contestants,
         evaluations,
@@ -87,7 +103,7 @@ pub(crate) fn strategies(
         );
     }
     let interrupt = interrupt::listen_until(deadline(&args.train))?;
-    let command = resumed();
+    let command = interrupt::typed_again();
     interrupt::resume_with(command.clone());
     let mut context = Context {
         run: &dir,
@@ -120,6 +136,8 @@ pub(crate) fn scorers(
         return Err(failure.hint("--truth names the columns that scores are held against"));
     }
     let table = Table::read(table)?;
+    once("--truth", &args.published.truth)?;
+    once("--scorer", &args.published.scorer)?;
     let truth = args.published.truth.iter().map(|name| table.column(name));
     let truth: Vec<_> = truth.collect::<std::result::Result<_, SearchError>>()?;
     let scorers = args.published.scorer.iter().map(|name| registry::scorer_entry(name));
@@ -186,14 +204,12 @@ fn threads(asked: usize) -> usize {
     }
 }
 
-/// What was typed, with `--resume`.
-fn resumed() -> String {
-    let mut words: Vec<String> = std::env::args().skip(1).collect();
-    words.insert(0, "adwp".into());
-    if !words.iter().any(|word| word == "--resume") {
-        words.push("--resume".into());
+/// Checks that no value of a flag is there twice.
+fn once<T: PartialEq + std::fmt::Display>(flag: &str, values: &[T]) -> Result {
+    match (1..values.len()).find(|&i| values[..i].contains(&values[i])) {
+        None => Ok(()),
+        Some(i) => Err(Failure::input(format!("{flag} {} is there twice", values[i]))),
     }
-    words.join(" ")
 }
 
 /// Headings and cells of what was found, a row for each strategy.
@@ -239,10 +255,10 @@ fn plus_minus(sd: Option<f64>) -> String {
 }
 
 fn about(study: &StrategyStudy) -> String {
+    let selected = study.selection.as_deref().unwrap_or("nothing");
     let mut about = format!(
-        "{}; selected by {}, judged by {}; seeds: {} from {} on",
+        "{}; selected by {selected}, judged by {}; seeds: {} from {} on",
         study.space,
-        study.selection,
         study.truth.join(" and "),
         study.seeds,
         study.seed
@@ -250,7 +266,7 @@ fn about(study: &StrategyStudy) -> String {
     if let Some(bounds) = &study.bounds {
         about += &format!(
             "; of {} networks the best by {} has {:.3}, the best of all {:.3}",
-            bounds.networks, study.selection, bounds.best_selected, bounds.best
+            bounds.networks, selected, bounds.best_selected, bounds.best
         );
     }
     about
