@@ -272,7 +272,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::registry;
     use adwp_engine::Candidate;
-    use adwp_models::{Discrete, Genotype, Heads, ModelError, Skeleton};
+    use adwp_models::{ChoiceCosts, Discrete, Genotype, Heads, Limit, ModelError, Skeleton};
     use adwp_train::{Interrupt, Progress, Reporter, RunDir};
     use std::fs;
     use std::path::Path;
@@ -630,6 +630,46 @@ pub(crate) mod tests {
         };
         assert!(scorer("oracle").contains("there are predicted-discrete, "));
         assert_eq!(scorer("table"), "the scorer \"table\" needs a table");
+    }
+
+    #[test]
+    fn limits_are_kept_and_those_by_other_latencies_are_another_search() {
+        let holder = tempfile::tempdir().unwrap();
+        let toy = Toy::new(6);
+        let limit = |unit: f64| Limit {
+            resource: Resource::Latency,
+            most: 9.0,
+            costs: ChoiceCosts {
+                fixed: 0.0,
+                decisions: vec![[0.0, 1.0, 2.0, 3.0, 4.0].map(|cost| unit * cost).to_vec(); 6],
+            },
+        };
+        let search = |limits: &[Limit], evaluations| {
+            let problem = Problem { space: &toy, limits, streams: Streams::new(1) };
+            let mut strategy = opened("random", &[], problem).unwrap();
+            let exploration = Exploration {
+                problem,
+                strategy: &mut *strategy,
+                scorer: &mut Additive::default(),
+                stop: StopRule { evaluations: Some(evaluations), ..StopRule::default() },
+                origin: Map::new(),
+            };
+            let mut context = Context {
+                run: &RunDir::create(holder.path()).unwrap(),
+                resume: true,
+                held_bytes: 0,
+                check_memory: true,
+                interrupt: &Interrupt::default(),
+                reporter: &mut adwp_train::Quiet,
+            };
+            explore(exploration, &mut context)
+        };
+        let found = search(&[limit(1.0)], 30).unwrap().done().unwrap();
+        assert!(found.trials.iter().all(|trial| limit(1.0).costs.of(&trial.choices) <= 9.0));
+        assert!(search(&[limit(1.0)], 31).is_ok());
+        let error = search(&[limit(0.5)], 40).unwrap_err().to_string();
+        assert!(error.contains("latencies is"), "{error}");
+        assert!(search(&[], 40).unwrap_err().to_string().contains("record of another search"));
     }
 
     #[test]
