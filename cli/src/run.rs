@@ -15,12 +15,13 @@ use adwp_train::{
 };
 
 use crate::architecture::RunArchitecture;
+use crate::args::TrainArgs;
 use crate::config::Config;
 use crate::images::{Images, open_splits};
 use crate::interrupt;
 use crate::memory;
 use crate::phases::{Training, pending};
-use crate::plan::Plan;
+use crate::plan::{Plan, deadline};
 use crate::skipped::{self, Skipped};
 
 /// A run whose plan is being carried out: its settings are stored, its data is open, the lock of
@@ -230,6 +231,30 @@ impl Run {
         *times.entry(step.to_owned()).or_default() += seconds;
         Ok(write_atomic(&self.dir.file("times.json"), to_json(&times).as_bytes())?)
     }
+}
+
+/// Does work that needs no images, in a locked folder without a [`Run`], and turns an interrupt into
+/// the message with the command that was typed; `kept` says what is left then.
+pub(crate) fn without_images<T>(
+    dir: &RunDir,
+    args: &TrainArgs,
+    kept: &str,
+    reporter: &mut dyn Reporter,
+    work: impl FnOnce(&mut Context<'_>) -> Result<Finished<T>>,
+) -> Result<T> {
+    let interrupt = interrupt::listen_until(deadline(args))?;
+    let command = interrupt::typed_again();
+    interrupt::resume_with(command.clone());
+    let mut context = Context {
+        run: dir,
+        resume: args.run.resume,
+        held_bytes: 0,
+        check_memory: false,
+        interrupt: &interrupt,
+        reporter,
+    };
+    let finished = interrupt::in_phase(|| work(&mut context))?;
+    finished.done().ok_or_else(|| interrupt::stopped(&interrupt, kept, &command))
 }
 
 /// Locks the folder of a run as long as the file lives, and removes what kills have left half

@@ -71,6 +71,25 @@ pub fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
+/// The mean of every column.
+pub fn means(rows: &[Vec<f64>]) -> Vec<f64> {
+    let columns = rows.first().map_or(0, Vec::len);
+    (0..columns)
+        .map(|column| rows.iter().map(|row| row[column]).sum::<f64>() / rows.len() as f64)
+        .collect()
+}
+
+/// The mean of a statistic of two rows over all pairs of rows. Pairs for which it is not defined
+/// are left out; `None` when it is for none.
+pub fn mean_over_pairs(
+    rows: &[Vec<f64>],
+    statistic: impl Fn(&[f64], &[f64]) -> Option<f64>,
+) -> Option<f64> {
+    let pairs = (0..rows.len()).flat_map(|a| (0..a).map(move |b| (a, b)));
+    let values: Vec<f64> = pairs.filter_map(|(a, b)| statistic(&rows[a], &rows[b])).collect();
+    (!values.is_empty()).then(|| mean(&values))
+}
+
 /// The standard deviation (n - 1); `None` for one value.
 pub fn sd(values: &[f64]) -> Option<f64> {
     let mean = mean(values);
@@ -155,6 +174,16 @@ mod tests {
         let (scores, values) = ([0.9, 0.8, 0.9, 0.1], [70.0, 75.0, 72.0, 78.0]);
         // Of the two best scores the first counts.
         assert_eq!([1, 2, 3, 4, 9].map(|k| regret(&scores, &values, k)), [8.0, 6.0, 3.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn every_pair_for_which_a_statistic_is_defined_counts_once() {
+        let product = |a: &[f64], b: &[f64]| (a[0] > 0.0).then(|| a[0] * b[0]);
+        let rows = |values: &[f64]| values.iter().map(|&v| vec![v]).collect::<Vec<_>>();
+        assert_eq!(mean_over_pairs(&rows(&[1.0, 2.0, 4.0]), product), Some(14.0 / 3.0));
+        assert_eq!(mean_over_pairs(&rows(&[1.0, 2.0, -4.0]), product), Some(2.0));
+        assert_eq!(mean_over_pairs(&rows(&[1.0]), product), None);
+        assert_eq!(mean_over_pairs(&rows(&[1.0, -2.0]), product), None);
     }
 
     #[test]

@@ -6,7 +6,9 @@ use adwp_train::Streams;
 use serde::{Deserialize, Serialize};
 
 use crate::architectures::Candidate;
-use crate::rank::{interval, kendall_tau, mean, regret, resamples, sd, spearman_rho};
+use crate::rank::{
+    interval, kendall_tau, mean, mean_over_pairs, means, regret, resamples, sd, spearman_rho,
+};
 use crate::{FidelitySettings, Result};
 
 const SCHEMA: &str = "adwp/fidelity/1";
@@ -168,9 +170,6 @@ impl Fidelity {
             .iter()
             .map(|(method, scores)| MethodResult::of(method, scores, &accuracy, &samples))
             .collect();
-        let pairs = (0..accuracies.len()).flat_map(|a| (0..a).map(move |b| (a, b)));
-        let taus: Vec<f64> =
-            pairs.filter_map(|(a, b)| kendall_tau(&accuracies[a], &accuracies[b])).collect();
         let architectures = candidates.iter().enumerate().map(|(i, candidate)| Architecture {
             genotype: candidate.genotype.clone(),
             params: candidate.params,
@@ -188,7 +187,7 @@ impl Fidelity {
             seed,
             seeds: settings.seeds,
             methods,
-            ceiling: (!taus.is_empty()).then(|| mean(&taus)),
+            ceiling: mean_over_pairs(&accuracies, kendall_tau),
             comparison: Comparison::of(&searched, &accuracies, settings.compared()),
             architectures: architectures.collect(),
             searched,
@@ -260,14 +259,6 @@ impl Errors {
     fn of(errors: &[f64]) -> Self {
         Self { n: errors.len(), mean: mean(errors), sd: sd(errors) }
     }
-}
-
-/// The mean of every column.
-fn means(rows: &[Vec<f64>]) -> Vec<f64> {
-    let columns = rows.first().map_or(0, Vec::len);
-    (0..columns)
-        .map(|column| rows.iter().map(|row| row[column]).sum::<f64>() / rows.len() as f64)
-        .collect()
 }
 
 #[cfg(test)]

@@ -11,7 +11,9 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::Result;
-use crate::rank::{interval, kendall_tau, mean, ranks, regret, resamples, spearman_rho};
+use crate::rank::{
+    interval, kendall_tau, mean, mean_over_pairs, means, ranks, regret, resamples, spearman_rho,
+};
 use crate::result::{Correlation, Regret};
 use crate::units::Claims;
 use crate::work::{SeedFolder, Work, clean};
@@ -117,7 +119,7 @@ pub fn study_scorers(
 ) -> Result<Finished<ScorerStudy>> {
     let architectures = experiment.draw()?;
     // Before hours of work, not after them.
-    experiment.truths(&architectures)?;
+    let columns = experiment.truths(&architectures)?;
     for entry in &experiment.scorers {
         experiment.open(entry, &experiment.data[0])?;
     }
@@ -131,7 +133,7 @@ pub fn study_scorers(
     let mut work = Work::new(&folder, &claims, context);
     let scores = work.until_done(|work| experiment.pass(work, &seeds, &architectures))?;
     let Finished::Done(scores) = scores else { return Ok(Finished::Interrupted) };
-    let study = experiment.result(&architectures, scores)?;
+    let study = experiment.result(&architectures, &columns, scores);
     drop(member);
     claims.remove()?;
     Ok(Finished::Done(study))
@@ -144,6 +146,9 @@ impl ScorerExperiment<'_> {
         let fail = |message: String| Err(TrainError::Settings(format!("study: {message}")).into());
         if self.architectures < 2 || self.data.is_empty() || self.scorers.is_empty() {
             return fail("it needs at least two architectures, a seed and a scorer".into());
+        }
+        if self.truth.is_empty() {
+            return fail("no column is the truth".into());
         }
         let (mut keys, mut drawn) = (HashSet::new(), Vec::with_capacity(self.architectures));
         for number in 0..100 * self.architectures {
@@ -244,14 +249,16 @@ impl ScorerExperiment<'_> {
         Ok(Finished::Done(is_whole.then_some(scores)))
     }
 
-    fn result(&self, architectures: &[Choices], scores: Scores) -> Result<ScorerStudy> {
+    /// `columns` are the [`Self::truths`] of the architectures.
+    fn result(
+        &self,
+        architectures: &[Choices],
+        columns: &[Vec<f64>],
+        scores: Scores,
+    ) -> ScorerStudy {
         let texts: Vec<String> =
             architectures.iter().map(|choices| self.space.text(choices)).collect();
-        let columns = self.truths(architectures)?;
-        let count = columns.len() as f64;
-        let truth: Vec<f64> = (0..texts.len())
-            .map(|i| columns.iter().map(|column| column[i]).sum::<f64>() / count)
-            .collect();
+        let truth = means(columns);
         let mut rng = Streams::new(self.seed).once("study/bootstrap");
         let samples = resamples(texts.len(), RESAMPLES, &mut rng);
         // Ranks, so that seeds and scorers of different sizes count alike.
@@ -271,22 +278,19 @@ impl ScorerExperiment<'_> {
             let name = format!("vote of {}", names.join(", "));
             results.push(ScorerResult::of(&name, &vote, Vec::new(), &truth, &samples));
         }
-        let pairs = (0..columns.len()).flat_map(|a| (0..a).map(move |b| (a, b)));
-        let taus: Vec<f64> =
-            pairs.filter_map(|(a, b)| kendall_tau(&columns[a], &columns[b])).collect();
-        Ok(ScorerStudy {
+        ScorerStudy {
             schema: SCHEMA,
             space: self.space.name().to_owned(),
             truth: self.truth.iter().map(|column| column.name().to_owned()).collect(),
             seeds: self.data.len(),
             seed: self.seed,
-            one_more_run: (!taus.is_empty()).then(|| mean(&taus)),
+            one_more_run: mean_over_pairs(columns, kendall_tau),
             best: truth.iter().copied().fold(f64::NEG_INFINITY, f64::max),
             mean: mean(&truth),
             scorers: results,
             architectures: texts,
             values: truth,
-        })
+        }
     }
 }
 
@@ -324,16 +328,13 @@ impl ScorerResult {
                 .fold(0, |best, i| if scores[i] > scores[best] { i } else { best })],
         });
         let by_seed = by_seed.collect();
-        let pairs = (0..scores.len()).flat_map(|a| (0..a).map(move |b| (a, b)));
-        let rhos: Vec<f64> =
-            pairs.filter_map(|(a, b)| spearman_rho(&scores[a], &scores[b])).collect();
         Self {
             scorer: name.to_owned(),
             kendall: correlation(kendall_tau, &all),
             spearman: correlation(spearman_rho, &all),
             kendall_of_better_half: correlation(kendall_tau, &better),
             by_seed,
-            reliability: (!rhos.is_empty()).then(|| mean(&rhos)),
+            reliability: mean_over_pairs(&scores, spearman_rho),
             regret: TOP.map(|top| Regret { top, points: regret(score, truth, top) }).to_vec(),
             scores,
         }
@@ -358,10 +359,7 @@ fn better_half(truth: &[f64]) -> Vec<usize> {
 
 /// For each position the mean of its ranks in all rows.
 fn mean_rank(rows: &[Vec<f64>]) -> Vec<f64> {
-    let ranks: Vec<Vec<f64>> = rows.iter().map(|row| ranks(row)).collect();
-    let count = ranks.len() as f64;
-    let positions = ranks.first().map_or(0, Vec::len);
-    (0..positions).map(|i| ranks.iter().map(|row| row[i]).sum::<f64>() / count).collect()
+    means(&rows.iter().map(|row| ranks(row)).collect::<Vec<_>>())
 }
 
 #[cfg(test)]

@@ -8,12 +8,11 @@ use std::thread;
 use adwp_models::{Choices, Limit, Space};
 use adwp_search::{
     Column, Exploration, Ingredients, Point, Predictor, Problem, SearchError, StopRule,
-    StrategyEntry, StrategySettings, every_architecture, explore_watched, registry,
+    StrategyEntry, StrategySettings, every_architecture, explore_watched, origin, registry,
 };
 use adwp_train::{Context, Finished, Interrupt, Quiet, RunDir, Streams};
 use rand::seq::index::sample;
 use serde::Serialize;
-use serde_json::Map;
 
 use crate::Result;
 use crate::rank::{interval, kendall_tau, mean, resamples, sd};
@@ -246,18 +245,12 @@ impl StrategyExperiment<'_> {
         let ingredients = Ingredients { table: Some(selection), ..Ingredients::of(self.space) };
         let mut scorer = registry::scorer("table", &ingredients)?;
         let most = self.evaluations.iter().copied().max().unwrap_or(0);
-        let mut origin = Map::new();
-        let digest = format!("{:016x}", selection.digest());
-        origin.insert("seed".into(), seed.into());
-        origin.insert("column".into(), selection.name().into());
-        origin.insert("table".into(), digest.into());
-        origin.insert("settings".into(), serde_json::json!(contestant.settings));
         let exploration = Exploration {
             problem,
             strategy: &mut *strategy,
             scorer: &mut *scorer,
             stop: StopRule { evaluations: Some(most), ..StopRule::default() },
-            origin,
+            origin: origin(seed, &contestant.settings, Some(selection)),
         };
         let mut chosen = Vec::with_capacity(most);
         let mut context = Context {

@@ -127,9 +127,10 @@ fn a_study_in_pieces_is_the_one_at_one_go() {
         assert!(!pieces.join("fidelity.json").exists());
         units += 1;
     }
-    // Of each seed the HyperNetwork and the shared weights have 2 steps each, the search 4, the 4
-    // retrainings 4 each; there are 12 scores.
-    assert!(units >= 2 * (2 + 2 + 4 + 4 * 4 + 12), "{units}");
+    // Of each seed the HyperNetwork, both sets of shared weights and the graph network have 2 steps
+    // each, the search 4, the 4 retrainings 4 each, and 9 scorers give 3 scores each; 2 more scorers
+    // depend on no seed.
+    assert!(units >= 2 * (4 * 2 + 4 + 4 * 4 + 9 * 3) + 2 * 3, "{units}");
     assert_eq!(result(&pieces), result(&whole));
 
     // What predicts and shares weights is kept for a larger study, nothing else of what training
@@ -138,7 +139,7 @@ fn a_study_in_pieces_is_the_one_at_one_go() {
         .into_iter()
         .filter(|path| path.extension().is_some_and(|e| e == "safetensors"))
         .collect();
-    assert_eq!(checkpoints.len(), 2 * 2, "{checkpoints:?}");
+    assert_eq!(checkpoints.len(), 2 * 4, "{checkpoints:?}");
 }
 
 #[test]
@@ -151,7 +152,19 @@ fn everything_measured_is_in_the_result() {
     let names: Vec<&str> = fidelity.methods.iter().map(|method| method.method.as_str()).collect();
     assert_eq!(
         names,
-        ["predicted-discrete", "predicted-as-drawn", "one-shot", "naswot", "params", "madds"]
+        [
+            "predicted-discrete",
+            "predicted-as-drawn",
+            "one-shot",
+            "novelty",
+            "ghn",
+            "naswot",
+            "zico",
+            "expressivity",
+            "progressivity",
+            "params",
+            "madds",
+        ]
     );
     assert_eq!((fidelity.architectures.len(), fidelity.searched.len()), (4, 2));
     for architecture in &fidelity.architectures {

@@ -17,6 +17,12 @@ pub struct Heads {
     pub smoothing: f32,
 }
 
+impl Heads {
+    /// The loss alone: no auxiliary classifier, nothing dropped, labels as they are.
+    pub const PLAIN: Self =
+        Self { auxiliary: 0.0, drop_path: false, dropout: false, smoothing: 0.0 };
+}
+
 /// A network to be trained or deployed: that of a [`Genotype`], or one that was built by hand. What
 /// no output depends on, such as the preprocessing of a cell input that no node reads, is not part
 /// of it.
@@ -191,18 +197,34 @@ impl Discrete {
         plan: impl Fn(CellSite) -> Result<CellPlan<'a, C>, ModelError>,
     ) -> Result<Self, ModelError> {
         skeleton.validate()?;
+        Self::with_logits(skeleton.image, batch, heads, |b, drops, images| {
+            let Stacked { last, auxiliary } = stack(b, drops, skeleton, images, plan)?;
+            Ok((drops.classifier(b, last, skeleton.classes)?, Some(auxiliary)))
+        })
+    }
+
+    /// The network of images `[channels, height, width]` whose logits `logits` adds. It also names
+    /// what the auxiliary classifier reads, where the network can have one.
+    pub(crate) fn with_logits(
+        [channels, height, width]: [usize; 3],
+        batch: usize,
+        heads: Option<Heads>,
+        logits: impl FnOnce(
+            &mut Builder,
+            &mut Drops,
+            NodeId,
+        ) -> Result<(NodeId, Option<NodeId>), ModelError>,
+    ) -> Result<Self, ModelError> {
         let mut b = Builder::new(true);
-        let [c, h, w] = skeleton.image;
-        let images = b.graph.input("images", [batch, c, h, w])?;
+        let images = b.graph.input("images", [batch, channels, height, width])?;
         let mut drops = Drops::new(heads, batch);
-        let Stacked { last, auxiliary } = stack(&mut b, &mut drops, skeleton, images, plan)?;
-        let logits = drops.classifier(&mut b, last, skeleton.classes)?;
-        Self::finish(b, images, logits, heads, Some(auxiliary), drops)
+        let (logits, auxiliary) = logits(&mut b, &mut drops, images)?;
+        Self::finish(b, images, logits, heads, auxiliary, drops)
     }
 
     /// The network that gives `logits`, with the loss where it is to be trained. The auxiliary
     /// classifier reads `auxiliary_input`.
-    pub(crate) fn finish(
+    fn finish(
         mut b: Builder,
         images: NodeId,
         logits: NodeId,

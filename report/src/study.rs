@@ -1,4 +1,4 @@
-//! The page of a study: tables, curves and pictures of points, in the order in which they are told.
+//! The page of a study: tables, curves and scatter plots, in the order given.
 
 use crate::escape::escape;
 use crate::format::short;

@@ -146,11 +146,7 @@ impl Learner {
     pub(crate) fn save(&self, checkpoint: &mut Checkpoint) -> Result<(), TrainError> {
         checkpoint.put_variables(&self.variables)?;
         checkpoint.put_velocity(&self.sgd)?;
-        for (name, slots) in self.adam.state()? {
-            checkpoint.put_slots(name, &slots);
-        }
-        checkpoint.values.insert("adam_steps".into(), self.adam.steps().into());
-        Ok(())
+        checkpoint.put_adam(&self.adam)
     }
 
     pub(crate) fn restore(
@@ -162,8 +158,6 @@ impl Learner {
         checkpoint.take_variables(&mut self.variables, path)?;
         let names = self.weights.iter().map(|&id| &*graph[id].name);
         checkpoint.take_velocity(&mut self.sgd, &self.variables, names, path)?;
-        let steps = checkpoint.value("adam_steps", path)?;
-        self.adam.restore(steps, |name| checkpoint.take_slots(name));
-        Ok(())
+        checkpoint.take_adam(&mut self.adam, path)
     }
 }

@@ -6,10 +6,11 @@ use std::time::Instant;
 use adwp_models::{Choices, Decision, Resource, Space};
 use adwp_train::{Context, Finished, Streams};
 use rand::Rng;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::scorer::Scorer;
-use crate::strategy::{Problem, Strategy};
+use crate::strategy::{Problem, Strategy, StrategySettings};
+use crate::table::Column;
 use crate::trials::{Record, Trial};
 use crate::{Result, SearchError};
 
@@ -39,6 +40,23 @@ pub struct Exploration<'a> {
     /// What else decides the trials, such as settings: kept in the record, and compared when the
     /// search is resumed.
     pub origin: Map<String, Value>,
+}
+
+/// The [`Exploration::origin`] that every search has: its seed, the settings of its strategy, and
+/// the column that it sees.
+pub fn origin(
+    seed: u64,
+    settings: &StrategySettings,
+    column: Option<&Column>,
+) -> Map<String, Value> {
+    let mut origin = Map::new();
+    origin.insert("seed".into(), seed.into());
+    if let Some(column) = column {
+        origin.insert("column".into(), column.name().into());
+        origin.insert("table".into(), format!("{:016x}", column.digest()).into());
+    }
+    origin.insert("settings".into(), json!(settings));
+    origin
 }
 
 /// When a search ends: as soon as one of these is reached.

@@ -27,6 +27,7 @@ mod trials;
 pub use error::{Result, SearchError};
 pub use explore::{
     Exploration, Explored, StopRule, TRIALS, Watch, every_architecture, explore, explore_watched,
+    origin,
 };
 pub use one_shot::{PathSampling, SharedWeights, train_one_shot};
 pub use predictor::{Point, Posterior, Prediction, Predictor};

@@ -144,8 +144,7 @@ pub(crate) struct TrainedNet {
 impl TrainedNet {
     /// That of an architecture.
     pub(crate) fn build(space: &dyn Space, choices: &Choices, data: &Data) -> Result<Self> {
-        let heads = Heads { auxiliary: 0.0, drop_path: false, dropout: false, smoothing: 0.0 };
-        Ok(Self::of(space.build(choices, data.train.batch, Some(heads))?))
+        Ok(Self::of(space.build(choices, data.train.batch, Some(Heads::PLAIN))?))
     }
 
     /// That of a network built for training.

@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::Path;
 
-use adwp_engine::optim::Sgd;
+use adwp_engine::optim::{Adam, Sgd};
 use adwp_engine::{Role, Shape, Variable, Variables};
 use safetensors::{Dtype, SafeTensors, View};
 use serde_json::{Map, Value};
@@ -177,6 +177,28 @@ impl Checkpoint {
             return Err(TrainError::Damaged { path: path.to_owned(), reason });
         }
         sgd.restore(positions.into_iter().zip(slots));
+        Ok(())
+    }
+
+    /// Adds the history of Adam.
+    ///
+    /// # Errors
+    /// [`TrainError::Engine`] when it cannot be read from the device.
+    pub fn put_adam(&mut self, adam: &Adam) -> Result<()> {
+        for (name, slots) in adam.state()? {
+            self.put_slots(name, &slots);
+        }
+        self.values.insert("adam_steps".into(), adam.steps().into());
+        Ok(())
+    }
+
+    /// Puts back what [`Self::put_adam`] stored.
+    ///
+    /// # Errors
+    /// [`TrainError::Damaged`] when the count of its steps is not there.
+    pub fn take_adam(&mut self, adam: &mut Adam, path: &Path) -> Result<()> {
+        let steps = self.value("adam_steps", path)?;
+        adam.restore(steps, |name| self.take_slots(name));
         Ok(())
     }
 

@@ -110,8 +110,7 @@ impl Step {
             }
             Step::Retrain => {
                 let genotype = space.random_genotype(&skeleton, KEEP, &mut rng)?;
-                let heads =
-                    Heads { auxiliary: 0.0, drop_path: true, dropout: false, smoothing: 0.0 };
+                let heads = Heads { drop_path: true, ..Heads::PLAIN };
                 let net = Discrete::build(&genotype, &skeleton, batch, Some(heads))?;
                 let training = net
                     .training

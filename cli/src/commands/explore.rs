@@ -11,7 +11,8 @@ use adwp_models::zoo::NamedArchitecture;
 use adwp_models::{Blueprint, Intensive, IntensiveSpace, Limit, Skeleton, Space};
 use adwp_search::{
     Column, Data, Exploration, Explored, Ingredients, JointTraining, Problem, SearchError,
-    ShortTraining, StopRule, StrategyEntry, StrategySettings, TRIALS, Table, explore, registry,
+    ShortTraining, StopRule, StrategyEntry, StrategySettings, TRIALS, Table, explore, origin,
+    registry,
 };
 use adwp_train::{
     Context, Finished, Reporter, RunDir, Streams, TrainError, read_text, write_atomic,
@@ -21,10 +22,9 @@ use serde_json::{Map, Value, json};
 use crate::architecture::{self, parsed};
 use crate::args::{ExploreArgs, RunArgs, SearchArgs, flag};
 use crate::config::LimitSettings;
-use crate::interrupt;
 use crate::limits;
-use crate::plan::{Plan, deadline};
-use crate::run::{Run, lock};
+use crate::plan::Plan;
+use crate::run::{Run, lock, without_images};
 
 /// What is to be searched, and how.
 struct Search<'a> {
@@ -137,24 +137,12 @@ impl<'a> Search<'a> {
         let limits = limits::limits(&settings, space, &networks)?;
         let dir = RunDir::create(folder)?;
         let _lock = lock(&dir)?;
-        let interrupt = interrupt::listen_until(deadline(&self.args.train))?;
-        let command = interrupt::typed_again();
-        interrupt::resume_with(command.clone());
-        let mut context = Context {
-            run: &dir,
-            resume: run.resume,
-            held_bytes: 0,
-            check_memory: false,
-            interrupt: &interrupt,
-            reporter: &mut *reporter,
-        };
         self.refuse_what_is_there(&dir)?;
         let seed = run.seed.unwrap_or(0);
-        let found = interrupt::in_phase(|| self.explore(ingredients, &limits, seed, &mut context))?;
-        let Finished::Done(found) = found else {
-            let kept = format!("{} has the trials", dir.file(TRIALS).display());
-            return Err(interrupt::stopped(&interrupt, &kept, &command));
-        };
+        let kept = format!("{} has the trials", dir.file(TRIALS).display());
+        let found = without_images(&dir, &self.args.train, &kept, reporter, |context| {
+            self.explore(ingredients, &limits, seed, context)
+        })?;
         self.deliver(ingredients.space, &dir, &found, as_json)
     }
 
@@ -265,18 +253,12 @@ impl<'a> Search<'a> {
         let mut scorer = registry::scorer(self.scorer, &ingredients)?;
         let problem = Problem { space: ingredients.space, limits, streams: Streams::new(seed) };
         let mut strategy = (self.strategy.open)(&self.settings, problem)?;
-        let mut origin = Map::new();
-        origin.insert("seed".into(), seed.into());
-        if let Some(column) = ingredients.table {
-            origin.insert("column".into(), column.name().into());
-            origin.insert("table".into(), format!("{:016x}", column.digest()).into());
-        }
+        let mut origin = origin(seed, &self.settings, ingredients.table);
         if self.scorer == "latency" {
             let table = self.args.train.run.latency_table.as_deref().map(read_text).transpose()?;
             let digest = table.map(|text| Streams::new(0).seed_for(&text)).unwrap_or_default();
             origin.insert("latency_table".into(), format!("{digest:016x}").into());
         }
-        origin.insert("settings".into(), json!(self.settings));
         if scorer.epochs() > 0 {
             origin.insert("training_epochs".into(), training_epochs.into());
         }

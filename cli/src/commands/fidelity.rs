@@ -70,9 +70,9 @@ fn command(args: &StudyArgs) -> String {
     format!("fidelity{}", flags.collect::<String>())
 }
 
-/// What people call a method.
-fn label(method: &str) -> &str {
-    registry::scorer_entry(method).map_or(method, |entry| entry.label)
+/// What people call a scorer.
+pub(super) fn label(scorer: &str) -> &str {
+    registry::scorer_entry(scorer).map_or(scorer, |entry| entry.label)
 }
 
 fn number(value: Option<f64>) -> String {

@@ -13,15 +13,15 @@ use adwp_models::Skeleton;
 use adwp_models::space::find;
 use adwp_report::{Panel, Scatter, StudyContent, StudyPage, StudySection, scatter, study_html};
 use adwp_search::{SearchError, Table, Unit, registry};
-use adwp_train::{Context, Finished, Reporter, RunDir, Streams, write_atomic};
+use adwp_train::{Reporter, RunDir, Streams, write_atomic};
 
 use super::explore::{refuse_what_has_no_effect, rules, selection, sized};
+use super::fidelity::label;
 use crate::args::{PublishedArgs, StudyArgs};
 use crate::config::LimitSettings;
-use crate::interrupt;
 use crate::limits;
-use crate::plan::{Plan, deadline};
-use crate::run::{Run, lock};
+use crate::plan::Plan;
+use crate::run::{Run, lock, without_images};
 
 /// Seeds of a study of strategies where none are asked for.
 const SEEDS: usize = 20;
@@ -102,22 +102,10 @@ pub(crate) fn strategies(
             failure.hint("add --resume to go on from it, or name another folder with --run")
         );
     }
-    let interrupt = interrupt::listen_until(deadline(&args.train))?;
-    let command = interrupt::typed_again();
-    interrupt::resume_with(command.clone());
-    let mut context = Context {
-        run: &dir,
-        resume: run.resume,
-        held_bytes: 0,
-        check_memory: false,
-        interrupt: &interrupt,
-        reporter: &mut *reporter,
-    };
-    let study = interrupt::in_phase(|| study_strategies(&experiment, &mut context))?;
-    let Finished::Done(study) = study else {
-        let kept = format!("{} has what is done", dir.file("study").display());
-        return Err(interrupt::stopped(&interrupt, &kept, &command));
-    };
+    let kept = format!("{} has what is done", dir.file("study").display());
+    let study = without_images(&dir, &args.train, &kept, reporter, |context| {
+        Ok(study_strategies(&experiment, context)?)
+    })?;
     write_atomic(&dir.file("study.json"), study.to_json().as_bytes())?;
     write_atomic(&dir.file("study.html"), study_html(&page(&study)).as_bytes())?;
     if as_json { output::data(&study.to_json()) } else { output::data(&text(&study)) }
@@ -321,11 +309,6 @@ fn correlation(of: &Correlation) -> String {
     value + &interval.unwrap_or_default()
 }
 
-/// What people call a scorer.
-fn label(name: &str) -> String {
-    registry::scorer_entry(name).map_or(name, |entry| entry.label).to_owned()
-}
-
 /// Headings and cells, a row for each scorer.
 fn scorer_rows(study: &ScorerStudy) -> (Vec<String>, Vec<Vec<String>>) {
     let mut columns =
@@ -339,7 +322,7 @@ fn scorer_rows(study: &ScorerStudy) -> (Vec<String>, Vec<Vec<String>>) {
         let reliability =
             result.reliability.map_or_else(|| "–".to_owned(), |rho| format!("{rho:.2}"));
         let mut row = vec![
-            label(&result.scorer),
+            label(&result.scorer).to_owned(),
             correlation(&result.kendall),
             correlation(&result.spearman),
             correlation(&result.kendall_of_better_half),

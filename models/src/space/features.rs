@@ -1,8 +1,8 @@
 use super::choices::{Choices, Decision};
 
-/// What predictors are told of an architecture: numbers in groups, each a function of how much of
-/// every option is kept, 0 to 1. At an architecture every option is kept or not; in between the
-/// functions are smooth, so that a predictor can be followed uphill (PredNAS).
+/// What predictors see of an architecture: groups of features, each a function of the shares, from
+/// 0 to 1, to which all options are kept. An architecture keeps each option or does not; in between
+/// the functions are smooth, so that gradient ascent on a predictor is possible (PredNAS).
 ///
 /// A function that multiplies no option with itself or with another of the same decision is linear
 /// in each decision: its value between architectures is then the mean over architectures that are

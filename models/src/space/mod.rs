@@ -115,8 +115,8 @@ pub trait Space: Send + Sync {
         choices::open(self.decisions()).flat_map(changed).collect()
     }
 
-    /// What a predictor is told of an architecture. The first group has the options; spaces add
-    /// what makes architectures alike that compute alike.
+    /// The features by which predictors see architectures. The first group is the options; spaces
+    /// add groups that are equal for architectures that compute the same.
     fn features(&self) -> Features {
         Features::of(self.decisions())
     }
@@ -146,5 +146,41 @@ pub trait Space: Send + Sync {
         let choices = Choices(kept.collect());
         assert!(rest.is_empty(), "as many values as options");
         choices
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+    use std::collections::HashSet;
+
+    /// What the candidates of the widest network stand for, each as its decision, the option of it,
+    /// and the name of its operation.
+    pub(crate) fn candidates_of_the_widest(
+        space: &dyn Space,
+    ) -> HashSet<(usize, usize, &'static str)> {
+        let graph = space.build(&space.widest(), 1, None).unwrap().graph;
+        let candidates = graph.nodes().filter_map(|(_, node)| node.owner.candidate());
+        let named = candidates.map(|candidate| {
+            let (decision, option) = space.option(candidate);
+            (decision, option, candidate.operation)
+        });
+        named.collect()
+    }
+
+    /// Checks that the widest network has every parameter of other networks, in the same shape.
+    pub(crate) fn check_parameters_of_the_widest(space: &dyn Space) {
+        let graph = |choices: &Choices| space.build(choices, 2, None).unwrap().graph;
+        let widest = graph(&space.widest());
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        for _ in 0..20 {
+            let one = graph(&space.sample(&mut rng));
+            for id in one.parameters() {
+                let there = widest.find(&one[id].name).unwrap();
+                assert_eq!(widest[there].shape, one[id].shape);
+            }
+        }
     }
 }

@@ -385,12 +385,9 @@ impl Space for NasBench201 {
         batch: usize,
         heads: Option<Heads>,
     ) -> Result<Discrete, ModelError> {
-        let mut b = Builder::new(true);
-        let [c, h, w] = self.skeleton.image;
-        let images = b.graph.input("images", [batch, c, h, w])?;
-        let mut drops = Drops::new(heads, batch);
-        let logits = self.logits(&mut b, &mut drops, choices, images)?;
-        Discrete::finish(b, images, logits, heads, None, drops)
+        Discrete::with_logits(self.skeleton.image, batch, heads, |b, drops, images| {
+            Ok((self.logits(b, drops, choices, images)?, None))
+        })
     }
 }
 
@@ -399,7 +396,7 @@ mod tests {
     use super::*;
     use crate::cost::count;
     use crate::space::features::tests as features;
-    use adwp_engine::Graph;
+    use crate::space::tests::{candidates_of_the_widest, check_parameters_of_the_widest};
     use std::collections::HashSet;
 
     fn published() -> NasBench201 {
@@ -531,15 +528,7 @@ mod tests {
     fn candidates_of_the_widest_network_stand_for_options() {
         let space =
             NasBench201::new(Skeleton { cells: 3, channels: 2, ..SPACE.published }).unwrap();
-        let graph = space.build(&space.widest(), 1, None).unwrap().graph;
-        let options: HashSet<(usize, usize, &str)> = graph
-            .nodes()
-            .filter_map(|(_, node)| node.owner.candidate())
-            .map(|candidate| {
-                let (decision, option) = space.option(candidate);
-                (decision, option, candidate.operation)
-            })
-            .collect();
+        let options = candidates_of_the_widest(&space);
         // A skip is its input, and nothing is nothing.
         assert_eq!(options.len(), EDGES * 3);
         assert!(options.iter().all(|(_, option, name)| OPERATIONS[*option].0 == *name));
@@ -549,16 +538,7 @@ mod tests {
     fn the_widest_network_has_the_parameters_of_every_other() {
         let space =
             NasBench201::new(Skeleton { cells: 3, channels: 2, ..SPACE.published }).unwrap();
-        let graph = |choices: &Choices| -> Graph { space.build(choices, 2, None).unwrap().graph };
-        let widest = graph(&space.widest());
-        let mut rng = <rand_chacha::ChaCha8Rng as rand::SeedableRng>::seed_from_u64(1);
-        for _ in 0..20 {
-            let one = graph(&space.sample(&mut rng));
-            for id in one.parameters() {
-                let there = widest.find(&one[id].name).unwrap();
-                assert_eq!(widest[there].shape, one[id].shape);
-            }
-        }
+        check_parameters_of_the_widest(&space);
     }
 
     #[test]

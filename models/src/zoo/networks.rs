@@ -61,27 +61,26 @@ impl Handmade {
     ) -> Result<Discrete, ModelError> {
         self.validate()?;
         check_image(image, classes, self.smallest_side())?;
-        let mut b = Builder::new(true);
-        let images = b.graph.input("images", [batch, image[0], image[1], image[2]])?;
-        let mut drops = Drops::new(heads, batch);
-        let features = match self {
-            Self::InceptionV1 => inception_v1(&mut b, images)?,
-            Self::DensenetBc { depth, growth } => densenet_bc(&mut b, images, depth, growth)?,
-            Self::MobilenetV1 => mobilenet_v1(&mut b, images)?,
-            Self::MobilenetV2 => mobilenet_v2(&mut b, &mut drops, images)?,
-            Self::MobilenetV3Large => mobilenet_v3_large(&mut b, &mut drops, images)?,
-            Self::EfficientnetB0 => efficientnet_b0(&mut b, &mut drops, images)?,
-        };
-        let logits = drops.classifier_of(&mut b, features, classes, |b, name, x| match self {
-            // The publication has a 1×1 convolution here, of what is one position by then.
-            Self::MobilenetV3Large => {
-                let hidden = format!("{name}/hidden");
-                let x = b.linear(&hidden, x, 1280)?;
-                active(b, &hidden, x, &Op::Activation(Activation::HardSwish))
-            }
-            _ => Ok(x),
-        })?;
-        Discrete::finish(b, images, logits, heads, None, drops)
+        Discrete::with_logits(image, batch, heads, |b, drops, images| {
+            let features = match self {
+                Self::InceptionV1 => inception_v1(b, images)?,
+                Self::DensenetBc { depth, growth } => densenet_bc(b, images, depth, growth)?,
+                Self::MobilenetV1 => mobilenet_v1(b, images)?,
+                Self::MobilenetV2 => mobilenet_v2(b, drops, images)?,
+                Self::MobilenetV3Large => mobilenet_v3_large(b, drops, images)?,
+                Self::EfficientnetB0 => efficientnet_b0(b, drops, images)?,
+            };
+            let logits = drops.classifier_of(b, features, classes, |b, name, x| match self {
+                // The publication has a 1×1 convolution here, of what is one position by then.
+                Self::MobilenetV3Large => {
+                    let hidden = format!("{name}/hidden");
+                    let x = b.linear(&hidden, x, 1280)?;
+                    active(b, &hidden, x, &Op::Activation(Activation::HardSwish))
+                }
+                _ => Ok(x),
+            })?;
+            Ok((logits, None))
+        })
     }
 
     /// Whether it has residual connections, so that what these pass by can be dropped.
@@ -241,8 +240,8 @@ fn inverted(
 /// blocks, stride and kernel.
 type Stage = (usize, usize, usize, usize, usize);
 
-/// A convolution to 32 channels, the stages, and a convolution to 1280; `squeezed` says how many
-/// channels a squeeze and excitation has in a block that reads so many.
+/// A convolution to 32 channels, the stages, and a convolution to 1280. `squeezed` maps the input
+/// channels of a block to the hidden channels of its squeeze and excitation, where it has one.
 fn inverted_stages(
     b: &mut Builder,
     drops: &mut Drops,

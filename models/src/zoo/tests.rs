@@ -192,7 +192,7 @@ fn handmade() -> impl Iterator<Item = (&'static str, Handmade)> {
 #[test]
 fn every_handmade_network_builds_at_other_sizes_and_for_training() {
     for (name, network) in handmade() {
-        let heads = Heads { auxiliary: 0.0, drop_path: true, dropout: true, smoothing: 0.0 };
+        let heads = Heads { drop_path: true, dropout: true, ..Heads::PLAIN };
         let masks =
             network.build([3, 64, 64], 7, 2, Some(heads)).unwrap().training.unwrap().masks.len();
         assert_eq!(masks > 0, network.has_residuals(), "{name}: residuals can be dropped");

@@ -43,7 +43,7 @@ pub(crate) fn train_ghn<'a>(
     run_phase(&mut phase, context)?.try_map(|()| Ok(phase.predicted))
 }
 
-/// A trained graph network, with what architectures share beside what it predicts.
+/// A trained graph network, and the variables that it does not predict, which architectures share.
 pub(crate) struct PredictedByGraph<'a> {
     network: GraphNetwork,
     /// The variables are the graph network's too, and room for what it predicts.
@@ -86,13 +86,10 @@ struct GhnPhase<'a> {
     sgd: Sgd,
 }
 
-/// What architectures are trained with.
-const HEADS: Heads = Heads { auxiliary: 0.0, drop_path: false, dropout: false, smoothing: 0.0 };
-
 impl<'a> GhnPhase<'a> {
     fn new(settings: &SearchSettings, space: &'a dyn Space, data: &Data) -> Result<Self> {
         let shared = SharedWeights::new(settings, space, data)?;
-        let widest = space.build(&space.widest(), settings.batch, Some(HEADS))?;
+        let widest = space.build(&space.widest(), settings.batch, Some(Heads::PLAIN))?;
         let network = GraphNetwork::new(Vocabulary::of(&widest)?, PASSES);
         let widest = TrainedNet::of(widest);
         Ok(Self {
@@ -161,7 +158,7 @@ impl Phase for GhnPhase<'_> {
         let network_rate = self.rate(at.epoch);
         let PredictedByGraph { network, shared } = &mut self.predicted;
         let SharedWeights { space, settings, data, variables } = shared;
-        let net = space.build(&choices, settings.batch, Some(HEADS))?;
+        let net = space.build(&choices, settings.batch, Some(Heads::PLAIN))?;
         let topology = network.topology(&net);
         let predicted = network.predict(variables, &topology)?;
         write(&topology, &predicted, variables)?;
@@ -195,18 +192,13 @@ impl Phase for GhnPhase<'_> {
         let variables = &self.predicted.shared.variables;
         checkpoint.put_variables(variables)?;
         momentum::put(checkpoint, &self.sgd, variables)?;
-        for (name, slots) in self.adam.state()? {
-            checkpoint.put_slots(name, &slots);
-        }
-        checkpoint.values.insert("adam_steps".into(), self.adam.steps().into());
-        Ok(())
+        Ok(checkpoint.put_adam(&self.adam)?)
     }
 
     fn restore(&mut self, checkpoint: &mut Checkpoint, path: &Path) -> Result<()> {
         let variables = &mut self.predicted.shared.variables;
         checkpoint.take_variables(variables, path)?;
-        let steps = checkpoint.value("adam_steps", path)?;
-        self.adam.restore(steps, |name| checkpoint.take_slots(name));
+        checkpoint.take_adam(&mut self.adam, path)?;
         momentum::take(checkpoint, &mut self.sgd, variables, path)
     }
 }

@@ -49,8 +49,7 @@ fn zico(network: &Blueprint, data: &Data) -> Result<f64> {
     if batch == 0 {
         return Err(TrainError::Settings("zico needs at least two training images".into()).into());
     }
-    let heads = Heads { auxiliary: 0.0, drop_path: false, dropout: false, smoothing: 0.0 };
-    let Discrete { graph, images, training, .. } = network.build(batch, Some(heads))?;
+    let Discrete { graph, images, training, .. } = network.build(batch, Some(Heads::PLAIN))?;
     let Training { labels, loss, .. } = training.expect("built with heads");
     let live = graph.ancestors(&[loss]);
     let layers: Vec<NodeId> =
@@ -95,9 +94,7 @@ fn signal(batches: &[Vec<f32>]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scorers::naswot::tests::noise;
-    use adwp_models::IntensiveSpace;
-    use adwp_train::Streams;
+    use crate::scorers::naswot::tests::check_score;
 
     #[test]
     fn a_layer_counts_by_how_alike_its_gradients_are() {
@@ -109,19 +106,8 @@ mod tests {
 
     #[test]
     fn a_score_is_that_of_the_seed_and_the_architecture() {
-        let data = noise(48);
-        let mut rng = Streams::new(1).once("architecture");
-        let space = IntensiveSpace::random(3, &mut rng).unwrap();
-        let [a, b] = [(); 2].map(|()| Blueprint::Cells {
-            genotype: space.random_genotype(&data.target, 2, &mut rng).unwrap(),
-            skeleton: data.target,
-        });
-        let score = |network, data: &Data| zico(network, data).unwrap();
-        assert_eq!(score(&a, &data), score(&a, &data));
-        assert_ne!(score(&a, &data), score(&b, &data));
-        let other = Data { streams: Streams::new(6), ..data.clone() };
-        assert_ne!(score(&a, &data), score(&a, &other));
+        let (network, data) = check_score(|network, data| zico(network, data).unwrap());
         let one = Data { train: BatchSource { indices: vec![0], ..data.train.clone() }, ..data };
-        assert!(zico(&a, &one).unwrap_err().to_string().contains("two training images"));
+        assert!(zico(&network, &one).unwrap_err().to_string().contains("two training images"));
     }
 }
