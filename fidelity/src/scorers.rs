@@ -346,6 +346,30 @@ impl ScorerStudy {
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).expect("numbers and names print as JSON") + "\n"
     }
+
+    /// The scores as a table that searches can read: a row for each architecture, a column for each
+    /// scorer and seed, `SCORER` or, of several seeds, `SCORER_seedS`.
+    pub fn to_csv(&self) -> String {
+        let mut columns = Vec::new();
+        for result in &self.scorers {
+            for (k, scores) in result.scores.iter().enumerate() {
+                let name = &result.scorer;
+                let seed = self.seed.wrapping_add(k as u64);
+                let is_one = result.scores.len() == 1;
+                columns.push((
+                    if is_one { name.clone() } else { format!("{name}_seed{seed}") },
+                    scores,
+                ));
+            }
+        }
+        let mut text = String::from("arch");
+        columns.iter().for_each(|(name, _)| text += &format!(",{name}"));
+        for (i, architecture) in self.architectures.iter().enumerate() {
+            text += &format!("\n{architecture}");
+            columns.iter().for_each(|(_, scores)| text += &format!(",{}", scores[i]));
+        }
+        text + "\n"
+    }
 }
 
 /// The positions of the better half, ascending; of equal values the earlier count as better.

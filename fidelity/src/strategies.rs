@@ -1,13 +1,13 @@
 //! Strategies against each other, with a published table as the truth.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use adwp_models::{Choices, Limit, Space};
 use adwp_search::{
-    Column, Exploration, Ingredients, Point, Predictor, Problem, SearchError, StopRule,
+    Column, Exploration, Ingredients, Inputs, Point, Predictor, Problem, SearchError, StopRule,
     StrategyEntry, StrategySettings, every_architecture, explore_watched, origin, registry,
 };
 use adwp_train::{Context, Finished, Interrupt, Quiet, RunDir, Streams};
@@ -35,6 +35,8 @@ pub struct StrategyExperiment<'a> {
     pub selection: Option<&'a Column>,
     /// What counts: the mean of these columns.
     pub truth: &'a [Column],
+    /// Scores that strategies with [`Contestant::with_inputs`] read.
+    pub inputs: &'a [Column],
     /// The strategies, each under the name that results call it by.
     pub strategies: Vec<Contestant>,
     /// After how many evaluations they are compared, ascending.
@@ -58,6 +60,8 @@ pub struct Contestant {
     pub entry: &'static StrategyEntry,
     /// Its settings.
     pub settings: StrategySettings,
+    /// Whether it reads the inputs of the study.
+    pub with_inputs: bool,
 }
 
 /// The result: `study.json`. Values are those of the columns.
@@ -166,10 +170,11 @@ pub fn study_strategies(
 ) -> Result<Finished<StrategyStudy>> {
     experiment.validate()?;
     let folder = RunDir::create(&context.run.file("study"))?;
+    let inputs = experiment.inputs_by_key()?;
     let units = experiment.strategies.len() * experiment.seeds;
     let curves = on_threads(experiment.threads, units, context, |unit, interrupt| {
         let contestant = &experiment.strategies[unit / experiment.seeds];
-        experiment.search(contestant, unit % experiment.seeds, &folder, interrupt)
+        experiment.search(contestant, unit % experiment.seeds, &inputs, &folder, interrupt)
     })?;
     let Finished::Done(curves) = curves else { return Ok(Finished::Interrupted) };
     let ranking = experiment.ranking()?;
@@ -226,11 +231,24 @@ impl StrategyExperiment<'_> {
         Ok(sum / self.truth.len() as f64)
     }
 
+    /// For every network, by its key, the inputs.
+    fn inputs_by_key(&self) -> Result<HashMap<String, Vec<f64>>> {
+        let mut inputs = HashMap::new();
+        let Some(first) = self.inputs.first() else { return Ok(inputs) };
+        for text in first.architectures() {
+            let key = self.space.key(&self.space.parse(text)?);
+            let values = self.inputs.iter().map(|column| column.value(text));
+            inputs.insert(key, values.collect::<Result<_, SearchError>>()?);
+        }
+        Ok(inputs)
+    }
+
     /// For every number of evaluations the truth of what the strategy would deliver.
     fn search(
         &self,
         contestant: &Contestant,
         number: usize,
+        inputs: &HashMap<String, Vec<f64>>,
         folder: &RunDir,
         interrupt: &Interrupt,
     ) -> Result<Finished<Vec<f64>>> {
@@ -238,8 +256,21 @@ impl StrategyExperiment<'_> {
         // What labels are made of tells settings apart in a name too.
         let name = contestant.label.replace(':', "-");
         let run = RunDir::create(&folder.file(&format!("{name}/seed{seed}")))?;
+        let streams = Streams::new(seed);
+        let scores = |choices: &Choices| {
+            let scores = inputs.get(&self.space.key(choices)).cloned();
+            let missing =
+                || SearchError::Input(format!("no inputs for {}", self.space.text(choices)));
+            Ok(Finished::Done(scores.ok_or_else(missing)?))
+        };
+        let names = self.inputs.iter().map(|column| column.name().to_owned()).collect();
+        let inputs = contestant
+            .with_inputs
+            .then(|| Inputs::open(names, self.space, streams, Box::new(scores)))
+            .transpose()?
+            .and_then(Finished::done);
         let problem =
-            Problem { space: self.space, limits: self.limits, streams: Streams::new(seed) };
+            Problem { inputs: inputs.as_ref(), ..Problem::new(self.space, self.limits, streams) };
         let mut strategy = (contestant.entry.open)(&contestant.settings, problem)?;
         let selection = self.selection.expect("strategies are checked to see something");
         let ingredients = Ingredients { table: Some(selection), ..Ingredients::of(self.space) };
@@ -250,7 +281,14 @@ impl StrategyExperiment<'_> {
             strategy: &mut *strategy,
             scorer: &mut *scorer,
             stop: StopRule { evaluations: Some(most), ..StopRule::default() },
-            origin: origin(seed, &contestant.settings, Some(selection)),
+            origin: {
+                let mut origin = origin(seed, &contestant.settings, Some(selection));
+                if contestant.with_inputs {
+                    let digests = self.inputs.iter().map(|c| format!("{:016x}", c.digest()));
+                    origin.insert("input_tables".into(), digests.collect::<Vec<_>>().into());
+                }
+                origin
+            },
         };
         let mut chosen = Vec::with_capacity(most);
         let mut context = Context {

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::scorer::Scorer;
 use crate::strategy::{Problem, Strategy, StrategySettings};
 use crate::table::Column;
-use crate::trials::{Record, Trial};
+use crate::trials::{INPUTS, Record, Trial};
 use crate::{Result, SearchError};
 
 /// The record of a search in the folder of its run.
@@ -129,6 +129,9 @@ fn drive(
     {
         origin.insert(key.into(), name.into());
     }
+    if let Some(inputs) = problem.inputs {
+        origin.insert(INPUTS.into(), inputs.names().into());
+    }
     for limit in problem.limits {
         origin.insert(format!("most {}", limit.resource), limit.most.into());
         if limit.resource == Resource::Latency {
@@ -162,7 +165,10 @@ fn drive(
         }
         let number = trials.len();
         let mut rng = problem.streams.at("explore", number, 0);
-        let Some(choices) = next(problem, strategy, &keys, &mut rng) else {
+        let Finished::Done(choices) = next(problem, strategy, &keys, &mut rng)? else {
+            return Ok(Finished::Interrupted);
+        };
+        let Some(choices) = choices else {
             let within = if problem.limits.is_empty() { "" } else { " within the limits" };
             if number == 0 {
                 let name = space.name();
@@ -174,6 +180,10 @@ fn drive(
             context.reporter.message(&text);
             break;
         };
+        let inputs = problem.inputs.map(|inputs| inputs.of(&choices)).transpose()?;
+        let Finished::Done(inputs) = inputs.unwrap_or(Finished::Done(Vec::new())) else {
+            return Ok(Finished::Interrupted);
+        };
         let start = Instant::now();
         let Finished::Done(score) = scorer.score(&choices, context)? else {
             return Ok(Finished::Interrupted);
@@ -184,7 +194,7 @@ fn drive(
             return Err(SearchError::Input(format!("{scorer}: the score of {text} is {score}")));
         }
         let seconds = start.elapsed().as_secs_f64();
-        let trial = Trial { number, choices, key, text, score, seconds };
+        let trial = Trial { number, choices, key, text, score, inputs, seconds };
         record.add(&trial)?;
         strategy.tell(&trial);
         keys.insert(trial.key.clone());
@@ -237,14 +247,20 @@ fn next(
     strategy: &mut dyn Strategy,
     keys: &HashSet<String>,
     rng: &mut dyn Rng,
-) -> Option<Choices> {
+) -> Result<Finished<Option<Choices>>> {
     let space = problem.space;
     let is_new = |choices: &Choices| !keys.contains(&space.key(choices)) && problem.allows(choices);
-    (0..ASKS)
-        .map(|_| strategy.ask(rng))
-        .find(is_new)
-        .or_else(|| (0..SAMPLES).map(|_| space.sample(rng)).find(is_new))
-        .or_else(|| every(space.decisions())?.find(is_new))
+    for _ in 0..ASKS {
+        match strategy.ask(rng)? {
+            Finished::Interrupted => return Ok(Finished::Interrupted),
+            Finished::Done(choices) if is_new(&choices) => {
+                return Ok(Finished::Done(Some(choices)));
+            }
+            Finished::Done(_) => {}
+        }
+    }
+    let drawn = (0..SAMPLES).map(|_| space.sample(rng)).find(is_new);
+    Ok(Finished::Done(drawn.or_else(|| every(space.decisions())?.find(is_new))))
 }
 
 /// Every architecture, in order; `None` where there are too many.
@@ -288,6 +304,7 @@ fn subsets(decision: &Decision) -> Vec<Vec<usize>> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::inputs::Inputs;
     use crate::registry;
     use adwp_engine::Candidate;
     use adwp_models::{ChoiceCosts, Discrete, Genotype, Heads, Limit, ModelError, Skeleton};
@@ -357,6 +374,11 @@ pub(crate) mod tests {
         epochs: usize,
     }
 
+    /// What an architecture is worth by one of its decisions.
+    fn worth(choices: &Choices, decision: usize) -> f64 {
+        ((choices.0[decision][0].max(1) * 7 + decision * 3) % 5) as f64
+    }
+
     impl Scorer for Additive {
         fn name(&self) -> &'static str {
             "additive"
@@ -365,8 +387,7 @@ pub(crate) mod tests {
         fn score(&mut self, choices: &Choices, _: &mut Context<'_>) -> Result<Finished<f64>> {
             let key: Vec<usize> = choices.0.iter().map(|kept| kept[0].max(1)).collect();
             self.scored.push(key.iter().map(usize::to_string).collect());
-            let worth = |(i, option): (usize, &usize)| ((option * 7 + i * 3) % 5) as f64;
-            Ok(Finished::Done(key.iter().enumerate().map(worth).sum()))
+            Ok(Finished::Done((0..key.len()).map(|i| worth(choices, i)).sum()))
         }
 
         fn epochs(&self) -> usize {
@@ -431,19 +452,29 @@ pub(crate) mod tests {
         /// Trials before the interrupt.
         trials: usize,
         epochs: usize,
+        /// Gives an input of every architecture.
+        input: Option<fn(&Choices) -> f64>,
     }
 
     impl<'a> Toil<'a> {
         fn new(folder: &'a Path, strategy: &'a str, evaluations: usize) -> Self {
             let stop = StopRule { evaluations: Some(evaluations), ..StopRule::default() };
             let (decisions, seed, trials) = (6, 1, usize::MAX);
-            Self { folder, strategy, decisions, seed, stop, resume: false, trials, epochs: 0 }
+            let (resume, epochs, input) = (false, 0, None);
+            Self { folder, strategy, decisions, seed, stop, resume, trials, epochs, input }
         }
 
         /// The result, the architectures that were scored, and the messages.
         fn done(&self) -> (Result<Finished<Explored>>, Vec<String>, Vec<String>) {
             let space = Toy::new(self.decisions);
-            let problem = Problem { space: &space, limits: &[], streams: Streams::new(self.seed) };
+            let streams = Streams::new(self.seed);
+            let inputs = self.input.map(|of| {
+                let scores = move |choices: &Choices| Ok(Finished::Done(vec![of(choices)]));
+                let names = vec!["hint".to_owned()];
+                let opened = Inputs::open(names, &space, streams, Box::new(scores)).unwrap();
+                opened.done().expect("nobody interrupts it")
+            });
+            let problem = Problem { inputs: inputs.as_ref(), ..Problem::new(&space, &[], streams) };
             let mut strategy = opened(self.strategy, &SMALL, problem).unwrap();
             let mut scorer = Additive { epochs: self.epochs, ..Additive::default() };
             let interrupt = Interrupt::default();
@@ -516,14 +547,42 @@ pub(crate) mod tests {
         );
     }
 
+    /// What an architecture is worth but for two of its decisions.
+    fn hint(choices: &Choices) -> f64 {
+        (2..choices.0.len()).map(|i| worth(choices, i)).sum()
+    }
+
+    /// Something that has nothing to do with what architectures are worth.
+    fn noise(choices: &Choices) -> f64 {
+        (Streams::new(0).seed_for(&format!("{choices:?}")) % 1000) as f64
+    }
+
+    #[test]
+    fn inputs_save_evaluations_where_they_tell_something() {
+        let holder = tempfile::tempdir().unwrap();
+        let mean = |input| {
+            let best = |seed| {
+                let toil = Toil::new(holder.path(), "prednas", 14);
+                Toil { seed, decisions: 12, input, ..toil }.explored().best.score
+            };
+            (0..10).map(best).sum::<f64>() / 10.0
+        };
+        let [without, with, misled] =
+            [None, Some(hint as fn(&Choices) -> f64), Some(noise)].map(mean);
+        assert!(with > without + 3.0, "{with} with a hint, {without} without");
+        assert!(misled > without - 2.0, "{misled} with noise, {without} without");
+    }
+
     #[test]
     fn a_search_that_is_interrupted_after_any_trial_has_the_same_record() {
         let holder = tempfile::tempdir().unwrap();
-        for strategy in NAMES {
+        let inputs = [("prednas", Some(hint as fn(&Choices) -> f64))];
+        for (strategy, input) in NAMES.map(|name| (name, None)).into_iter().chain(inputs) {
             let [whole, pieces] = ["whole", "pieces"].map(|name| holder.path().join(name));
-            let expected = Toil::new(&whole, strategy, 24).explored();
+            let begun = |folder| Toil { input, ..Toil::new(folder, strategy, 24) };
+            let expected = begun(&whole).explored();
             for trials in 1..24 {
-                let toil = Toil { trials, ..Toil::new(&pieces, strategy, 24) };
+                let toil = Toil { trials, ..begun(&pieces) };
                 let (first, scored, _) = toil.done();
                 assert_eq!((first.unwrap(), scored.len()), (Finished::Interrupted, trials));
                 let toil = Toil { resume: true, trials: usize::MAX, ..toil };
@@ -624,6 +683,9 @@ pub(crate) mod tests {
         assert!(strategy.contains("strategy is \"random\" there"), "{strategy}");
         let seed = other(Toil { seed: 2, ..Toil::new(holder.path(), "random", 5) });
         assert!(seed.contains("seed is 1 there and 2 here"), "{seed}");
+        let input = Some(hint as fn(&Choices) -> f64);
+        let input = other(Toil { input, ..Toil::new(holder.path(), "random", 5) });
+        assert!(input.contains("inputs is null there and [\"hint\"] here"), "{input}");
         let path = holder.path().join(TRIALS);
         let text = fs::read_to_string(&path).unwrap();
         for (wrong, reason) in [
@@ -663,7 +725,7 @@ pub(crate) mod tests {
             },
         };
         let search = |limits: &[Limit], evaluations| {
-            let problem = Problem { space: &toy, limits, streams: Streams::new(1) };
+            let problem = Problem::new(&toy, limits, Streams::new(1));
             let mut strategy = opened("random", &[], problem).unwrap();
             let exploration = Exploration {
                 problem,
@@ -699,7 +761,7 @@ pub(crate) mod tests {
             (("population_size", 2.5), "population_size = 2.5 is not a whole number"),
             (("population_size", f64::NAN), "population_size = NaN"),
         ] {
-            let problem = Problem { space: &toy, limits: &[], streams: Streams::new(1) };
+            let problem = Problem::new(&toy, &[], Streams::new(1));
             let error = opened("evolution", &[setting], problem).err().unwrap().to_string();
             assert!(error.contains(reason), "{error}");
         }

@@ -14,9 +14,17 @@ const NOISES: [f64; 6] = [0.01, 0.03, 0.06, 0.12, 0.25, 0.5];
 /// Between 0.3 and 1.2 it makes little difference on NAS-Bench-201.
 const SPREAD: f64 = 0.6;
 
+/// How much of the variance of the scores the structure of architectures may explain, where there
+/// are inputs to explain the rest. The likeliest of these is taken: inputs that tell nothing get
+/// nothing.
+const SHARES: [f64; 4] = [1.0, 0.75, 0.5, 0.25];
+
 /// A Gaussian process with an RBF kernel over the features that a space tells beyond the options
 /// themselves; where it tells none, over the options. Every group of features counts alike:
 /// distances in it are measured by those of random architectures.
+///
+/// Where points have inputs, scores are a sum of two such processes: one over the features, one
+/// over the inputs.
 pub struct Predictor {
     features: Features,
     /// What each feature is multiplied by; 0 for what does not count.
@@ -29,12 +37,16 @@ pub struct Point {
     computed: FeatureValues,
     /// Features, scaled.
     values: Vec<f64>,
+    /// [`Inputs`](crate::Inputs), by how high they are; none where they are not known.
+    inputs: Vec<f64>,
 }
 
 /// What is predicted from some scores.
 pub struct Posterior<'a> {
     predictor: &'a Predictor,
     points: &'a [Point],
+    /// Share of the variance that the features explain.
+    share: f64,
     /// Cholesky factor of the covariance, row-major `[points, points]`, lower.
     factor: Vec<f64>,
     /// Covariance⁻¹ scores.
@@ -93,7 +105,7 @@ impl Predictor {
         let computed = self.features.compute(shares);
         let values = self.features.values(&computed);
         let values = values.iter().zip(&self.scales).map(|(value, scale)| value * scale).collect();
-        Point { computed, values }
+        Point { computed, values, inputs: Vec::new() }
     }
 
     /// The shares of an architecture.
@@ -108,19 +120,26 @@ impl Predictor {
     pub fn fit<'a>(&'a self, points: &'a [Point], scores: &[f64]) -> Posterior<'a> {
         assert!(points.len() == scores.len() && !scores.is_empty(), "one score for each point");
         let n = points.len();
-        let mut covariances = vec![0.0; n * n];
-        for i in 0..n {
-            for j in 0..=i {
-                covariances[i * n + j] = kernel(&points[i], &points[j]);
-            }
-        }
         let targets = order_scores(scores);
-        let fits = NOISES.map(|noise| Fit::of(&covariances, noise, &targets));
-        let likeliest = fits
-            .into_iter()
-            .reduce(|best, other| if other.likelihood > best.likelihood { other } else { best });
-        let Fit { factor, weights, .. } = likeliest.expect("there is a noise");
-        Posterior { predictor: self, points, factor, weights }
+        let have_inputs = points.iter().any(|point| !point.inputs.is_empty());
+        let shares = if have_inputs { &SHARES[..] } else { &[1.0] };
+        let fits = shares.iter().flat_map(|&share| {
+            let mut covariances = vec![0.0; n * n];
+            for i in 0..n {
+                for j in 0..=i {
+                    covariances[i * n + j] = kernel(&points[i], &points[j], share);
+                }
+            }
+            NOISES.map(|noise| (share, Fit::of(&covariances, noise, &targets)))
+        });
+        let likeliest =
+            fits.reduce(
+                |best, other| {
+                    if other.1.likelihood > best.1.likelihood { other } else { best }
+                },
+            );
+        let (share, Fit { factor, weights, .. }) = likeliest.expect("there is a noise");
+        Posterior { predictor: self, points, share, factor, weights }
     }
 }
 
@@ -149,16 +168,32 @@ impl Fit {
     }
 }
 
-/// The covariance of two points: 1 of a point with itself.
-fn kernel(a: &Point, b: &Point) -> f64 {
-    let distance: f64 = a.values.iter().zip(&b.values).map(|(a, b)| (a - b).powi(2)).sum();
-    (-distance).exp()
+impl Point {
+    /// The same point with inputs, by how high they are.
+    pub fn with_inputs(self, inputs: Vec<f64>) -> Self {
+        Self { inputs, ..self }
+    }
+}
+
+/// The covariance of two points: 1 of a point with itself. What the inputs explain is the same for
+/// no other point where they are not known.
+fn kernel(a: &Point, b: &Point, share: f64) -> f64 {
+    let squares =
+        |a: &[f64], b: &[f64]| -> f64 { a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum() };
+    let by_features = share * (-squares(&a.values, &b.values)).exp();
+    if share == 1.0 || a.inputs.is_empty() || b.inputs.is_empty() {
+        return by_features;
+    }
+    // Inputs have variance 1, so that the mean squared distance of two is twice their number.
+    let scale = SPREAD / (2.0 * a.inputs.len() as f64);
+    by_features + (1.0 - share) * (-scale * squares(&a.inputs, &b.inputs)).exp()
 }
 
 impl Posterior<'_> {
     /// The prediction for a point.
     pub fn at(&self, point: &Point) -> Prediction {
-        let covariances: Vec<f64> = self.points.iter().map(|other| kernel(point, other)).collect();
+        let covariances: Vec<f64> =
+            self.points.iter().map(|other| kernel(point, other, self.share)).collect();
         let mut solved = covariances.clone();
         let mean = solved.iter().zip(&self.weights).map(|(k, weight)| k * weight).sum();
         solve_lower(&self.factor, &mut solved);
@@ -167,7 +202,8 @@ impl Posterior<'_> {
         Prediction { mean, deviation: (1.0 - explained).max(1e-9).sqrt(), covariances, solved }
     }
 
-    /// The gradient of `mean + exploration * deviation` with respect to the shares at a point.
+    /// The gradient of `mean + exploration * deviation` with respect to the shares at a point
+    /// without inputs.
     pub fn gradient(&self, point: &Point, prediction: &Prediction, exploration: f64) -> Vec<f64> {
         let Predictor { features, scales } = self.predictor;
         let mut gradient = vec![0.0; scales.len()];

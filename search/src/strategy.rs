@@ -1,10 +1,11 @@
 use std::collections::BTreeMap;
 
 use adwp_models::{Choices, Limit, Space};
-use adwp_train::Streams;
+use adwp_train::{Finished, Streams};
 use rand::Rng;
 use serde::Serialize;
 
+use crate::inputs::Inputs;
 use crate::trials::Trial;
 use crate::{Result, SearchError};
 
@@ -17,7 +18,10 @@ pub trait Strategy {
     /// belongs to (seed, trial): a search that is resumed tells all recorded trials again and asks
     /// for the next one only. Asked again for the same trial when the architecture was scored
     /// before.
-    fn ask(&mut self, rng: &mut dyn Rng) -> Choices;
+    ///
+    /// # Errors
+    /// Those of scoring what it reads of [`Problem::inputs`].
+    fn ask(&mut self, rng: &mut dyn Rng) -> Result<Finished<Choices>>;
 
     /// The score of the architecture that was asked for. Trials come in the order of their numbers.
     fn tell(&mut self, trial: &Trial);
@@ -41,9 +45,16 @@ pub struct Problem<'a> {
     pub limits: &'a [Limit],
     /// Random numbers of the run.
     pub streams: Streams,
+    /// Scores that are known beside those of the trials, for strategies that read them.
+    pub inputs: Option<&'a Inputs<'a>>,
 }
 
-impl Problem<'_> {
+impl<'a> Problem<'a> {
+    /// One without inputs.
+    pub fn new(space: &'a dyn Space, limits: &'a [Limit], streams: Streams) -> Self {
+        Self { space, limits, streams, inputs: None }
+    }
+
     /// Whether an architecture keeps the limits.
     pub fn allows(&self, choices: &Choices) -> bool {
         let holds =
@@ -60,6 +71,8 @@ pub struct StrategyEntry {
     pub about: &'static str,
     /// What can be set.
     pub settings: &'static [StrategySetting],
+    /// Whether it reads [`Problem::inputs`].
+    pub reads_inputs: bool,
     /// Makes one that has been told nothing.
     ///
     /// # Errors

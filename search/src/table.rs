@@ -156,6 +156,11 @@ impl Column {
         &self.name
     }
 
+    /// The architectures, in no order.
+    pub fn architectures(&self) -> impl Iterator<Item = &str> {
+        self.values.keys().map(String::as_str)
+    }
+
     /// A number that is the same for columns of the same values.
     pub fn digest(&self) -> u64 {
         let sorted: BTreeMap<_, _> =

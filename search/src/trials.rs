@@ -14,6 +14,9 @@ use crate::{Result, SearchError};
 
 const SCHEMA: &str = "adwp/trials/1";
 
+/// Key of the first line: the names of the inputs, where there are any.
+pub(crate) const INPUTS: &str = "inputs";
+
 /// An architecture that was scored.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trial {
@@ -27,6 +30,8 @@ pub struct Trial {
     pub text: String,
     /// Larger is better.
     pub score: f64,
+    /// Its [`Inputs`](crate::Inputs), where the search has any.
+    pub inputs: Vec<f64>,
     /// How long scoring it took.
     pub seconds: f64,
 }
@@ -39,6 +44,8 @@ struct Line {
     key: String,
     text: String,
     score: f64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    inputs: Vec<f64>,
     seconds: f64,
 }
 
@@ -85,13 +92,15 @@ impl Record {
                 reason: format!("line {}: {reason}", number + 2),
             };
             let line: Line = serde_json::from_str(line).map_err(|e| damaged(e.to_string()))?;
-            let Line { key, text, score, seconds, .. } = line;
+            let Line { key, text, score, inputs, seconds, .. } = line;
             let choices = space.parse(&text).map_err(|e| damaged(e.to_string()))?;
-            let is_next = line.number == number && space.key(&choices) == key;
+            let is_next = line.number == number
+                && space.key(&choices) == key
+                && inputs.len() == inputs_of(origin);
             if !is_next || !keys.insert(key.clone()) {
                 return Err(damaged("it does not follow from the lines before".into()).into());
             }
-            trials.push(Trial { number, choices, key, text, score, seconds });
+            trials.push(Trial { number, choices, key, text, score, inputs, seconds });
         }
         if !whole.is_empty() && whole.len() + 1 < text.len() {
             write_atomic(&path, &text.as_bytes()[..whole.len() + 1])?;
@@ -101,8 +110,8 @@ impl Record {
 
     /// Adds a trial.
     pub(crate) fn add(&mut self, trial: &Trial) -> Result<()> {
-        let Trial { number, key, text, score, seconds, .. } = trial.clone();
-        let line = Line { number, key, text, score, seconds };
+        let Trial { number, key, text, score, inputs, seconds, .. } = trial.clone();
+        let line = Line { number, key, text, score, inputs, seconds };
         let line = serde_json::to_string(&line).expect("numbers and texts print as JSON") + "\n";
         if let Some(first) = self.first.take() {
             return Ok(write_atomic(&self.path, (first + &line).as_bytes())?);
@@ -112,6 +121,11 @@ impl Record {
         let fail = |source| TrainError::File { action: "write", path: self.path.clone(), source };
         Ok(written.map_err(fail)?)
     }
+}
+
+/// How many inputs every trial has.
+fn inputs_of(origin: &Map<String, Value>) -> usize {
+    origin.get(INPUTS).and_then(Value::as_array).map_or(0, Vec::len)
 }
 
 fn check_origin(line: &str, origin: &Map<String, Value>, path: &std::path::Path) -> Result<()> {

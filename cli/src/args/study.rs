@@ -53,6 +53,14 @@ pub(crate) struct PublishedArgs {
     /// Compare the strategies after N evaluations; can be repeated.
     #[arg(long, value_name = "N", requires = "strategy", conflicts_with = "scorer")]
     pub(crate) evaluations: Vec<usize>,
+    /// A table like --table with scores of the architectures, such as scores.csv of a study of
+    /// scorers: prednas is compared with itself reading the columns of --input.
+    #[arg(long, value_name = "FILE", requires_all = ["strategy", "input"])]
+    pub(crate) inputs: Option<PathBuf>,
+    /// A column of --inputs that prednas reads beside the structure of architectures; can be
+    /// repeated.
+    #[arg(long, value_name = "COLUMN", requires = "inputs")]
+    pub(crate) input: Vec<String>,
     /// Fit the predictor of prednas to N random architectures and see how it ranks all others;
     /// can be repeated.
     #[arg(long, value_name = "N", requires = "table", group = "compared")]

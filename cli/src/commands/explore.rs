@@ -1,5 +1,6 @@
 //! `adwp search --strategy`: architectures are scored one after another.
 
+use std::cell::RefCell;
 use std::path::Path;
 
 use adwp_base::{Failure, Result, output};
@@ -8,14 +9,14 @@ use adwp_export::{ExportError, Network, RetrainData, RetrainSettings, retrain};
 use adwp_lut::{LatencyTable, Networks};
 use adwp_models::space::{Member, NamedSpace, TableRules, find};
 use adwp_models::zoo::NamedArchitecture;
-use adwp_models::{Blueprint, Intensive, IntensiveSpace, Limit, Skeleton, Space};
+use adwp_models::{Blueprint, Choices, Intensive, IntensiveSpace, Limit, Skeleton, Space};
 use adwp_search::{
-    Column, Data, Exploration, Explored, Ingredients, JointTraining, Problem, SearchError,
+    Column, Data, Exploration, Explored, Ingredients, Inputs, JointTraining, Problem, SearchError,
     ShortTraining, StopRule, StrategyEntry, StrategySettings, TRIALS, Table, explore, origin,
     registry,
 };
 use adwp_train::{
-    Context, Finished, Reporter, RunDir, Streams, TrainError, read_text, write_atomic,
+    Context, Finished, Quiet, Reporter, RunDir, Streams, TrainError, read_text, write_atomic,
 };
 use serde_json::{Map, Value, json};
 
@@ -55,7 +56,9 @@ pub(crate) fn search(args: &SearchArgs, as_json: bool, reporter: &mut dyn Report
         let mut ingredients = search.ingredients(&*space);
         ingredients.latency = latencies.as_ref().map(|_| &latency as _);
         // A scorer that can be made of these looks at architectures alone: no data set is needed.
-        if registry::scorer(search.scorer, &ingredients).is_ok() {
+        let names = std::iter::once(search.scorer);
+        let names = names.chain(args.explore.input.iter().map(String::as_str));
+        if names.into_iter().all(|name| registry::scorer(name, &ingredients).is_ok()) {
             refuse_what_has_no_effect(&args.train.run)?;
             let folder = args.train.run.run.clone();
             let folder = folder.unwrap_or_else(|| Path::new("runs").join(named.name));
@@ -100,6 +103,7 @@ impl<'a> Search<'a> {
             return Err(failure.hint("`adwp lut build` measures one"));
         }
         let strategy = registry::strategy(args.strategy.as_deref().unwrap_or_default())?;
+        refuse_useless_inputs(strategy, scorer, &args.explore.input)?;
         Ok(Self {
             args,
             strategy,
@@ -251,7 +255,13 @@ impl<'a> Search<'a> {
     ) -> Result<Finished<Explored>> {
         let training_epochs = self.args.explore.training_epochs;
         let mut scorer = registry::scorer(self.scorer, &ingredients)?;
-        let problem = Problem { space: ingredients.space, limits, streams: Streams::new(seed) };
+        let Finished::Done(inputs) = self.inputs(&ingredients, seed, context)? else {
+            return Ok(Finished::Interrupted);
+        };
+        let problem = Problem {
+            inputs: inputs.as_ref(),
+            ..Problem::new(ingredients.space, limits, Streams::new(seed))
+        };
         let mut strategy = (self.strategy.open)(&self.settings, problem)?;
         let mut origin = origin(seed, &self.settings, ingredients.table);
         if self.scorer == "latency" {
@@ -274,6 +284,55 @@ impl<'a> Search<'a> {
             context.reporter.message(&text);
         }
         Ok(explore(exploration, context)?)
+    }
+
+    /// What the predictor reads beside the structure of architectures: scorers, each prepared in a
+    /// folder of its own.
+    fn inputs<'b, 'c: 'b>(
+        &self,
+        ingredients: &Ingredients<'b>,
+        seed: u64,
+        context: &mut Context<'c>,
+    ) -> Result<Finished<Option<Inputs<'b>>>> {
+        let names = &self.args.explore.input;
+        if names.is_empty() {
+            return Ok(Finished::Done(None));
+        }
+        let mut scorers = Vec::with_capacity(names.len());
+        for name in names {
+            let mut scorer = registry::scorer(name, ingredients)?;
+            let folder = RunDir::create(&context.run.file(&format!("inputs/{name}")))?;
+            if scorer.prepare(&mut context.within(&folder))? == Finished::Interrupted {
+                return Ok(Finished::Interrupted);
+            }
+            scorers.push(scorer);
+        }
+        let scorers = RefCell::new(scorers);
+        let Context { run, interrupt, held_bytes, check_memory, .. } = *context;
+        let scores = move |choices: &Choices| {
+            let mut values = Vec::new();
+            for scorer in &mut *scorers.borrow_mut() {
+                if interrupt.is_requested() {
+                    return Ok(Finished::Interrupted);
+                }
+                let mut context = Context {
+                    run,
+                    resume: true,
+                    held_bytes,
+                    check_memory,
+                    interrupt,
+                    reporter: &mut Quiet,
+                };
+                match scorer.score(choices, &mut context)? {
+                    Finished::Done(value) => values.push(value),
+                    Finished::Interrupted => return Ok(Finished::Interrupted),
+                }
+            }
+            Ok(Finished::Done(values))
+        };
+        let (space, streams) = (ingredients.space, Streams::new(seed));
+        let inputs = Inputs::open(names.clone(), space, streams, Box::new(scores))?;
+        inputs.try_map(|inputs| Ok(Some(inputs)))
     }
 
     /// Nothing that is there is touched: without `--resume` no search, and with it no architecture
@@ -357,7 +416,8 @@ impl<'a> Search<'a> {
     /// The command with the flags of the search.
     fn flags(&self) -> String {
         let ExploreArgs { table, column, report_column, .. } = &self.args.explore;
-        let ExploreArgs { evaluations, search_minutes, search_epochs, .. } = &self.args.explore;
+        let ExploreArgs { evaluations, search_minutes, search_epochs, input, .. } =
+            &self.args.explore;
         let mut flags = vec![
             ("strategy", Some(self.strategy.name.to_owned())),
             ("space", self.space.map(|space| space.name.to_owned())),
@@ -373,11 +433,40 @@ impl<'a> Search<'a> {
             ),
         ];
         flags.extend(report_column.iter().map(|name| ("report-column", Some(name.clone()))));
+        flags.extend(input.iter().map(|name| ("input", Some(name.clone()))));
         let flags =
             flags.into_iter().filter_map(|(flag, value)| Some(format!(" --{flag} {}", value?)));
         let settings = self.args.explore.settings.0.iter();
         let settings = settings.map(|(name, value)| format!(" --{} {value}", flag(name)));
         format!("search{}", flags.chain(settings).collect::<String>())
+    }
+}
+
+/// Inputs are for strategies that read them, and none of what is evaluated anyway.
+fn refuse_useless_inputs(strategy: &StrategyEntry, scorer: &str, inputs: &[String]) -> Result {
+    once("--input", inputs)?;
+    let Some(first) = inputs.first() else { return Ok(()) };
+    if !strategy.reads_inputs {
+        let failure = Failure::input(format!("--input {first}: {} reads no inputs", strategy.name));
+        let readers = registry::STRATEGIES.iter().filter(|entry| entry.reads_inputs);
+        let readers: Vec<&str> = readers.map(|entry| entry.name).collect();
+        return Err(failure.hint(format!("those that do: {}", readers.join(", "))));
+    }
+    match inputs.iter().find(|name| ["table", "training", scorer].contains(&name.as_str())) {
+        None => Ok(()),
+        Some(name) => {
+            let failure =
+                Failure::input(format!("--input {name}: that is what a search evaluates"));
+            Err(failure.hint("inputs are cheap scores that tell of it beforehand"))
+        }
+    }
+}
+
+/// Checks that no value of a flag is there twice.
+pub(super) fn once<T: PartialEq + std::fmt::Display>(flag: &str, values: &[T]) -> Result {
+    match (1..values.len()).find(|&i| values[..i].contains(&values[i])) {
+        None => Ok(()),
+        Some(i) => Err(Failure::input(format!("{flag} {} is there twice", values[i]))),
     }
 }
 

@@ -15,7 +15,7 @@ use adwp_report::{Panel, Scatter, StudyContent, StudyPage, StudySection, scatter
 use adwp_search::{SearchError, Table, Unit, registry};
 use adwp_train::{Reporter, RunDir, Streams, write_atomic};
 
-use super::explore::{refuse_what_has_no_effect, rules, selection, sized};
+use super::explore::{once, refuse_what_has_no_effect, rules, selection, sized};
 use super::fidelity::label;
 use crate::args::{PublishedArgs, StudyArgs};
 use crate::config::LimitSettings;
@@ -67,7 +67,11 @@ pub(crate) fn strategies(
     let mut evaluations = args.published.evaluations.clone();
     evaluations.sort_unstable();
     evaluations.dedup();
-    let mut contestants = Vec::new();
+    once("--input", &args.published.input)?;
+    let scores = args.published.inputs.as_deref().map(Table::read).transpose()?;
+    let inputs = args.published.input.iter().filter_map(|name| Some(scores.as_ref()?.column(name)));
+    let inputs: Vec<_> = inputs.collect::<std::result::Result<_, SearchError>>()?;
+    let mut contestants: Vec<Contestant> = Vec::new();
     for strategy in &args.published.strategy {
         let entry = registry::strategy(&strategy.name)?;
         let given: BTreeMap<&str, f64> =
@@ -79,13 +83,22 @@ pub(crate) fn strategies(
         if contestants.iter().any(is_same) {
             return Err(Failure::input(format!("--strategy {label} is there twice")));
         }
-        contestants.push(Contestant { label, entry, settings });
+        let with_inputs = entry.reads_inputs && !inputs.is_empty();
+        if with_inputs {
+            let label = format!("{label}+{}", args.published.input.join("+"));
+            contestants.push(Contestant { label, entry, settings: settings.clone(), with_inputs });
+        }
+        contestants.push(Contestant { label, entry, settings, with_inputs: false });
+    }
+    if !inputs.is_empty() && !contestants.iter().any(|contestant| contestant.with_inputs) {
+        return Err(Failure::input("--input: none of the strategies reads inputs"));
     }
     let experiment = StrategyExperiment {
         space: &*space,
         limits: &limits,
         selection: selection.as_ref(),
         truth: &truth,
+        inputs: &inputs,
         strategies: contestants,
         evaluations,
         fitted: args.published.fit.clone(),
@@ -167,6 +180,7 @@ pub(crate) fn scorers(
         Ok(study_scorers(&experiment, context)?)
     })?;
     write_atomic(&run.dir.file("study.json"), study.to_json().as_bytes())?;
+    write_atomic(&run.dir.file("scores.csv"), study.to_csv().as_bytes())?;
     write_atomic(&run.dir.file("study.html"), study_html(&scorer_page(&study)).as_bytes())?;
     if as_json { output::data(&study.to_json()) } else { output::data(&scorer_text(&study)) }
 }
@@ -189,14 +203,6 @@ fn threads(asked: usize) -> usize {
     match asked {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         threads => threads,
-    }
-}
-
-/// Checks that no value of a flag is there twice.
-fn once<T: PartialEq + std::fmt::Display>(flag: &str, values: &[T]) -> Result {
-    match (1..values.len()).find(|&i| values[..i].contains(&values[i])) {
-        None => Ok(()),
-        Some(i) => Err(Failure::input(format!("{flag} {} is there twice", values[i]))),
     }
 }
 

@@ -1,11 +1,12 @@
 use std::collections::VecDeque;
 
 use adwp_models::{Choices, Space};
+use adwp_train::Finished;
 use rand::{Rng, RngExt};
 
-use crate::SearchError;
 use crate::strategy::{Strategy, StrategyEntry, StrategySetting};
 use crate::trials::Trial;
+use crate::{Result, SearchError};
 
 /// Regularised evolution (Real et al., Regularized Evolution for Image Classifier Architecture
 /// Search, 2019, algorithm 1): a child is the best of a sample of the population with one decision
@@ -33,6 +34,7 @@ pub(crate) const ENTRY: StrategyEntry = StrategyEntry {
             usual: 5.0,
         },
     ],
+    reads_inputs: false,
     open: |settings, problem| {
         let (population_size, sample_size) =
             (settings.count("population_size")?, settings.count("sample_size")?);
@@ -52,16 +54,17 @@ impl Strategy for Evolution<'_> {
         ENTRY.name
     }
 
-    fn ask(&mut self, rng: &mut dyn Rng) -> Choices {
+    fn ask(&mut self, rng: &mut dyn Rng) -> Result<Finished<Choices>> {
         let Self { space, population_size, sample_size, population } = self;
         if population.len() < *population_size {
-            return space.sample(rng);
+            return Ok(Finished::Done(space.sample(rng)));
         }
         // With replacement, as in the publication.
         let sample = (0..*sample_size).map(|_| &population[rng.random_range(0..population.len())]);
         let parent =
             sample.reduce(|best, other| if other.score > best.score { other } else { best });
-        space.mutate(&parent.expect("the sample is not empty").choices, rng)
+        let parent = parent.expect("the sample is not empty");
+        Ok(Finished::Done(space.mutate(&parent.choices, rng)))
     }
 
     fn tell(&mut self, trial: &Trial) {

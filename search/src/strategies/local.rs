@@ -1,8 +1,10 @@
 use std::collections::HashSet;
 
 use adwp_models::Choices;
+use adwp_train::Finished;
 use rand::{Rng, RngExt};
 
+use crate::Result;
 use crate::strategy::{Problem, Strategy, StrategyEntry, StrategySetting};
 use crate::trials::Trial;
 
@@ -26,6 +28,7 @@ pub(crate) const ENTRY: StrategyEntry = StrategyEntry {
         about: "random architectures, from the best of which the search sets out",
         usual: 10.0,
     }],
+    reads_inputs: false,
     open: |settings, problem| {
         let initial = settings.count("starts")?;
         Ok(Box::new(Local { problem, initial, keys: HashSet::new(), current: None }))
@@ -37,17 +40,17 @@ impl Strategy for Local<'_> {
         ENTRY.name
     }
 
-    fn ask(&mut self, rng: &mut dyn Rng) -> Choices {
+    fn ask(&mut self, rng: &mut dyn Rng) -> Result<Finished<Choices>> {
         let space = self.problem.space;
         let is_new = |choices: &Choices| !self.keys.contains(&space.key(choices));
         let current = self.current.as_ref().filter(|_| self.keys.len() >= self.initial);
         let mut neighbours =
             current.map_or_else(Vec::new, |trial| space.neighbours(&trial.choices));
         neighbours.retain(|choices| is_new(choices) && self.problem.allows(choices));
-        match neighbours.len() {
+        Ok(Finished::Done(match neighbours.len() {
             0 => space.sample(rng),
             count => neighbours.swap_remove(rng.random_range(0..count)),
-        }
+        }))
     }
 
     fn tell(&mut self, trial: &Trial) {

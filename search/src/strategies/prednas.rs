@@ -1,6 +1,7 @@
 use std::collections::HashSet;
 
 use adwp_models::Choices;
+use adwp_train::Finished;
 use rand::Rng;
 
 use crate::ascent::Climb;
@@ -13,6 +14,9 @@ use crate::{Result, SearchError};
 /// Ascents of a round; half of them set out from the best architectures, half from anywhere.
 const ASCENTS: usize = 32;
 
+/// Architectures of a round whose inputs are looked at, the most promising by structure.
+const SHORTLIST: usize = 200;
+
 /// PredNAS (arXiv 2210.14460, abstract): a differentiable predictor of scores, fitted to what was
 /// scored so far, and gradient ascent through it to a better architecture, in rounds, under limits.
 ///
@@ -20,6 +24,10 @@ const ASCENTS: usize = 32;
 /// the nearest architecture and those around it: of all that the ascents of a round end in, the
 /// most promising that were not scored yet are scored next. What is delivered is the architecture
 /// of the highest prediction among those that were scored: a single score is noisier.
+///
+/// With [`Inputs`](crate::Inputs), half of the architectures before the first round are those that
+/// the inputs stand highest for, and of a round the most promising by structure are told apart by
+/// their inputs too.
 struct PredNas<'a> {
     entry: &'static StrategyEntry,
     problem: Problem<'a>,
@@ -51,6 +59,7 @@ pub(crate) const ENTRY: StrategyEntry = StrategyEntry {
     name: "prednas",
     about: "gradient ascent through a predictor of scores, in rounds",
     settings: &[INITIAL, PER_ROUND, EXPLORATION],
+    reads_inputs: true,
     open: |settings, problem| open(&ENTRY, settings, problem, Source::Ascents),
 };
 
@@ -69,6 +78,7 @@ pub(crate) const PREDICTOR: StrategyEntry = StrategyEntry {
             usual: 1000.0,
         },
     ],
+    reads_inputs: true,
     open: |settings, problem| {
         let candidates = Source::Random(settings.count("candidates")?);
         open(&PREDICTOR, settings, problem, candidates)
@@ -126,26 +136,43 @@ impl Strategy for PredNas<'_> {
         self.entry.name
     }
 
-    fn ask(&mut self, rng: &mut dyn Rng) -> Choices {
-        if self.told.len() >= self.initial {
-            let round = (self.told.len() - self.initial) / self.per_round;
+    fn ask(&mut self, rng: &mut dyn Rng) -> Result<Finished<Choices>> {
+        let told = self.told.len();
+        if told >= self.initial {
+            let round = (told - self.initial) / self.per_round;
             if self.round != Some(round) {
-                self.next = self.plan(round);
+                let Finished::Done(next) = self.plan(round)? else {
+                    return Ok(Finished::Interrupted);
+                };
+                self.next = next;
                 self.round = Some(round);
             }
             while let Some(choices) = self.next.pop() {
                 // Some of them were scored already when a search is resumed within a round.
                 if !self.keys.contains(&self.problem.space.key(&choices)) {
-                    return choices;
+                    return Ok(Finished::Done(choices));
                 }
             }
+        } else if let (Some(inputs), true) = (self.problem.inputs, told.is_multiple_of(2)) {
+            let Finished::Done(best) = inputs.best_of_reference()? else {
+                return Ok(Finished::Interrupted);
+            };
+            let is_new = |choices: &Choices| {
+                !self.keys.contains(&self.problem.space.key(choices))
+                    && self.problem.allows(choices)
+            };
+            if let Some(choices) = best.into_iter().find(is_new) {
+                return Ok(Finished::Done(choices));
+            }
         }
-        self.problem.space.sample(rng)
+        Ok(Finished::Done(self.problem.space.sample(rng)))
     }
 
     fn tell(&mut self, trial: &Trial) {
         self.keys.insert(trial.key.clone());
-        self.points.push(self.predictor.point(&trial.choices));
+        let point = self.predictor.point(&trial.choices);
+        let inputs = self.problem.inputs.map(|inputs| inputs.standing(&trial.inputs));
+        self.points.push(point.with_inputs(inputs.unwrap_or_default()));
         self.told.push(trial.choices.clone());
         self.scores.push(trial.score);
     }
@@ -159,8 +186,8 @@ impl Strategy for PredNas<'_> {
 
 impl PredNas<'_> {
     /// What a round scores, the most promising last. Only what was known before the round counts.
-    fn plan(&self, round: usize) -> Vec<Choices> {
-        let Problem { space, limits, streams } = self.problem;
+    fn plan(&self, round: usize) -> Result<Finished<Vec<Choices>>> {
+        let Problem { space, limits, streams, inputs } = self.problem;
         let known = self.initial + round * self.per_round;
         let posterior = self.predictor.fit(&self.points[..known], &self.scores[..known]);
         let climb = Climb {
@@ -188,11 +215,27 @@ impl PredNas<'_> {
             .map(|choices| (climb.worth(&self.predictor.point(&choices)), choices))
             .collect();
         ranked.sort_by(|(a, _), (b, _)| b.total_cmp(a));
-        let allowed = ranked.into_iter().filter(|(_, choices)| self.problem.allows(choices));
-        let mut best: Vec<Choices> =
-            allowed.take(self.per_round).map(|(_, choices)| choices).collect();
-        best.reverse();
-        best
+        ranked.retain(|(_, choices)| self.problem.allows(choices));
+        if let Some(inputs) = inputs {
+            ranked.truncate(SHORTLIST);
+            // Wherever they are: what the inputs tell is not told by the structure around.
+            let Finished::Done(best) = inputs.best_of_reference()? else {
+                return Ok(Finished::Interrupted);
+            };
+            let best = best.into_iter().filter(|choices| self.problem.allows(choices));
+            let new = best.filter(|choices| keys.insert(space.key(choices)));
+            ranked.extend(new.take(SHORTLIST / 4).map(|choices| (0.0, choices)));
+            for (worth, choices) in &mut ranked {
+                let Finished::Done(scores) = inputs.of(choices)? else {
+                    return Ok(Finished::Interrupted);
+                };
+                let point = self.predictor.point(choices).with_inputs(inputs.standing(&scores));
+                *worth = climb.worth(&point);
+            }
+            ranked.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+        }
+        ranked.truncate(self.per_round);
+        Ok(Finished::Done(ranked.into_iter().rev().map(|(_, choices)| choices).collect()))
     }
 
     /// Where the ascents of a round end, and around it.

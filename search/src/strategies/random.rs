@@ -1,6 +1,8 @@
 use adwp_models::{Choices, Space};
+use adwp_train::Finished;
 use rand::Rng;
 
+use crate::Result;
 use crate::strategy::{Strategy, StrategyEntry};
 use crate::trials::Trial;
 
@@ -11,6 +13,7 @@ pub(crate) const ENTRY: StrategyEntry = StrategyEntry {
     name: "random",
     about: "architectures drawn evenly from the space",
     settings: &[],
+    reads_inputs: false,
     open: |_, problem| Ok(Box::new(Random(problem.space))),
 };
 
@@ -19,8 +22,8 @@ impl Strategy for Random<'_> {
         ENTRY.name
     }
 
-    fn ask(&mut self, rng: &mut dyn Rng) -> Choices {
-        self.0.sample(rng)
+    fn ask(&mut self, rng: &mut dyn Rng) -> Result<Finished<Choices>> {
+        Ok(Finished::Done(self.0.sample(rng)))
     }
 
     fn tell(&mut self, _: &Trial) {}
