@@ -266,7 +266,7 @@ impl StrategyExperiment<'_> {
         let names = self.inputs.iter().map(|column| column.name().to_owned()).collect();
         let inputs = contestant
             .with_inputs
-            .then(|| Inputs::open(names, self.space, streams, Box::new(scores)))
+            .then(|| Inputs::open(names, self.space, streams, Box::new(scores), &mut |_, _| {}))
             .transpose()?
             .and_then(Finished::done);
         let problem =

@@ -471,7 +471,8 @@ pub(crate) mod tests {
             let inputs = self.input.map(|of| {
                 let scores = move |choices: &Choices| Ok(Finished::Done(vec![of(choices)]));
                 let names = vec!["hint".to_owned()];
-                let opened = Inputs::open(names, &space, streams, Box::new(scores)).unwrap();
+                let opened =
+                    Inputs::open(names, &space, streams, Box::new(scores), &mut |_, _| {}).unwrap();
                 opened.done().expect("nobody interrupts it")
             });
             let problem = Problem { inputs: inputs.as_ref(), ..Problem::new(&space, &[], streams) };

@@ -30,6 +30,7 @@ pub struct Inputs<'a> {
 
 impl<'a> Inputs<'a> {
     /// The scores called `names`; those of some architectures, drawn evenly, tell which are high.
+    /// `watch` is told how many of how many were scored.
     ///
     /// # Errors
     /// Those of scoring.
@@ -38,6 +39,7 @@ impl<'a> Inputs<'a> {
         space: &'a dyn Space,
         streams: Streams,
         scores: Box<InputScores<'a>>,
+        watch: &mut dyn FnMut(usize, usize),
     ) -> Result<Finished<Self>> {
         let mut inputs = Self {
             names,
@@ -59,6 +61,7 @@ impl<'a> Inputs<'a> {
             };
             columns.iter_mut().zip(scores).for_each(|(column, score)| column.push(score));
             inputs.reference.push(choices);
+            watch(inputs.reference.len(), REFERENCE);
             if inputs.reference.len() == REFERENCE {
                 break;
             }
@@ -148,7 +151,8 @@ pub(crate) mod tests {
                 Ok(Finished::Done(vec![100.0 * convs as f64, 7.0]))
             };
             let names = vec!["convs".to_owned(), "constant".to_owned()];
-            let inputs = Inputs::open(names, &space, streams, Box::new(scores)).unwrap();
+            let inputs =
+                Inputs::open(names, &space, streams, Box::new(scores), &mut |_, _| {}).unwrap();
             let Finished::Done(inputs) = inputs else { panic!("nobody interrupts it") };
             let best = inputs.best_of_reference().unwrap().done().unwrap();
             assert_eq!(best.len(), REFERENCE);
@@ -168,7 +172,8 @@ pub(crate) mod tests {
         let space = space();
         let names = vec!["a".to_owned()];
         let never = |_: &Choices| Ok(Finished::Interrupted);
-        let opened = Inputs::open(names, &space, Streams::new(1), Box::new(never)).unwrap();
+        let opened =
+            Inputs::open(names, &space, Streams::new(1), Box::new(never), &mut |_, _| {}).unwrap();
         assert!(matches!(opened, Finished::Interrupted));
     }
 }

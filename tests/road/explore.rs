@@ -226,6 +226,52 @@ fn the_intensive_space_of_a_run_is_searched_by_any_scorer() {
     let genotype = json(&folder.join("genotype.json"));
     let text: Value = serde_json::from_str(ended["architecture"].as_str().unwrap()).unwrap();
     assert_eq!(genotype, text);
+
+    // Inputs that are trained first have a folder of their own.
+    fs::remove_file(folder.join("trials.jsonl")).unwrap();
+    fs::remove_file(folder.join("genotype.json")).unwrap();
+    let prednas = ["--strategy", "prednas", "--initial", "3", "--input", "one-shot"];
+    let search = ["search", "--config", SETTINGS, "--run", self::text(&folder)];
+    let args = |evaluations: &'static str| {
+        let size = ["--input", "params", "--scorer", "naswot", "--evaluations", evaluations];
+        search.into_iter().chain(prednas).chain(size)
+    };
+    run(args("5")).succeeds();
+    assert!(folder.join("inputs/one-shot/checkpoints/one-shot.safetensors").exists());
+    let inputs = |folder: &Path| -> Vec<Value> {
+        let lines = fs::read_to_string(folder.join("trials.jsonl")).unwrap();
+        let line = |line: &str| serde_json::from_str::<Value>(line).unwrap()["inputs"].clone();
+        lines.lines().map(line).collect()
+    };
+    let first = inputs(&folder);
+    assert_eq!((first.len(), &first[0]), (6, &serde_json::json!(["one-shot", "params"])));
+    assert!(first[1..].iter().all(|inputs| inputs[1].as_f64() > Some(0.0)), "{first:?}");
+    run(args("6").chain(["--resume"])).succeeds();
+    assert_eq!(inputs(&folder)[..6], first, "the shared weights are those of before");
+    run(args("7").chain(["--resume", "--input", "madds"])).refuses(&["inputs is"]);
+}
+
+#[test]
+fn inputs_are_for_strategies_that_read_them() {
+    let holder = tempdir().unwrap();
+    let folder = holder.path().join("run");
+    let begin = ["--evaluations", "3", "--input"];
+    for (flags, why) in [
+        (["random", "params"], "random reads no inputs"),
+        (["prednas", "table"], "that is what a search evaluates"),
+        (["prednas", "training"], "that is what a search evaluates"),
+        (["prednas", "latency"], "latency"),
+    ] {
+        let [strategy, input] = flags;
+        let ended = search(&folder, &[&["--strategy", strategy], &begin[..], &[input]].concat());
+        let ended = ended.with_code(2);
+        assert!(ended.stderr.contains(why), "{flags:?}: {}", ended.stderr);
+        assert!(!folder.join("trials.jsonl").exists());
+        let _ = fs::remove_dir_all(&folder);
+    }
+    let twice = ["--strategy", "prednas", "--input", "params"];
+    search(&folder, &[&twice[..], &begin, &["params"]].concat()).refuses(&["there twice"]);
+    search(&folder, &[&twice[..], &begin, &["madds"]].concat()).succeeds();
 }
 
 #[test]

@@ -94,6 +94,59 @@ fn a_study_of_strategies_that_was_killed_is_the_one_that_was_left_alone() {
 }
 
 #[test]
+fn inputs_are_read_by_a_twin_of_each_strategy_that_reads_them() {
+    let ((_holder, folder), (_other, file)) = (fresh(), fresh());
+    let scores =
+        fs::read_to_string(table()).unwrap().replace("index,arch,val,test", "i,arch,pools,score");
+    let (header, rows) = scores.split_once('\n').unwrap();
+    // The order of rows and the network's other names do not matter.
+    let mut rows: Vec<&str> = rows.lines().collect();
+    rows.reverse();
+    fs::create_dir_all(&file).unwrap();
+    let file = file.join("scores.csv");
+    fs::write(&file, format!("{header}\n{}\n", rows.join("\n"))).unwrap();
+    let inputs = ["--inputs", text(&file), "--input", "pools"];
+    strategies(&folder, &[&COMPARED[..], &inputs].concat()).succeeds();
+    let study = json(&folder.join("study.json"));
+    let names: Vec<&str> = study["strategies"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|s| s["strategy"].as_str())
+        .collect();
+    assert_eq!(names, ["random", "prednas:initial=5+pools", "prednas:initial=5"]);
+    // The input is what strategies see: one that reads it has found it sooner.
+    let seen = |name: &str| {
+        let file = folder.join("study").join(name.replace(':', "-")).join("seed0/trials.jsonl");
+        let trials = fs::read_to_string(file).unwrap();
+        let lines = trials.lines().skip(1).map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.map(|trial| (trial["score"].clone(), trial["inputs"][0].clone())).collect::<Vec<_>>()
+    };
+    let with = seen(names[1]);
+    assert!(with.iter().all(|(score, input)| score == input), "{with:?}");
+    assert!(seen(names[2]).iter().all(|(_, input)| input.is_null()));
+    let sum = |name: &str| -> f64 { seen(name).iter().filter_map(|(s, _)| s.as_f64()).sum() };
+    assert!(sum(names[1]) > sum(names[2]));
+
+    let part = file.with_file_name("part.csv");
+    fs::write(&part, format!("{header}\n{}\n", rows[..100].join("\n"))).unwrap();
+    let random = &["--strategy", "random", "--evaluations", "3", "--inputs", text(&file)][..];
+    let prednas = &["--strategy", "prednas", "--evaluations", "3", "--inputs"][..];
+    for (flags, why) in [
+        ([random, &["--input", "pools"]].concat(), "reads inputs"),
+        (random.to_vec(), "--input"),
+        ([prednas, &[text(&file), "--input", "pool"]].concat(), "no column \"pool\""),
+        ([prednas, &[text(table()), "--input", "test"]].concat(), "no strategy may read it"),
+        ([prednas, &[text(&part), "--input", "pools"]].concat(), "no inputs for"),
+        ([prednas, &[text(&file), "--input", "pools", "--input", "pools"]].concat(), "twice"),
+    ] {
+        let _ = fs::remove_dir_all(&folder);
+        let ended = strategies(&folder, &flags).with_code(2);
+        assert!(ended.stderr.contains(why), "{flags:?}: {}", ended.stderr);
+    }
+}
+
+#[test]
 fn what_makes_no_study_of_a_table_is_refused() {
     let (_holder, folder) = fresh();
     let random = ["--strategy", "random", "--evaluations", "3"];

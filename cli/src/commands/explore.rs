@@ -331,7 +331,10 @@ impl<'a> Search<'a> {
             Ok(Finished::Done(values))
         };
         let (space, streams) = (ingredients.space, Streams::new(seed));
-        let inputs = Inputs::open(names.clone(), space, streams, Box::new(scores))?;
+        let mut watch =
+            |done, of| context.reporter.aside("search: inputs of architecture", done, of);
+        let inputs = Inputs::open(names.clone(), space, streams, Box::new(scores), &mut watch)?;
+        context.reporter.phase_end();
         inputs.try_map(|inputs| Ok(Some(inputs)))
     }
 

@@ -69,7 +69,15 @@ pub(crate) fn strategies(
     evaluations.dedup();
     once("--input", &args.published.input)?;
     let scores = args.published.inputs.as_deref().map(Table::read).transpose()?;
-    let inputs = args.published.input.iter().filter_map(|name| Some(scores.as_ref()?.column(name)));
+    let inputs = args.published.input.iter().filter_map(|name| {
+        let scores = scores.as_ref()?;
+        Some(match args.published.truth.contains(name) {
+            true => {
+                Err(SearchError::Input(format!("{name:?} is the truth: no strategy may read it")))
+            }
+            false => scores.selection(name, rules),
+        })
+    });
     let inputs: Vec<_> = inputs.collect::<std::result::Result<_, SearchError>>()?;
     let mut contestants: Vec<Contestant> = Vec::new();
     for strategy in &args.published.strategy {
