@@ -231,14 +231,15 @@ impl StrategyExperiment<'_> {
         Ok(sum / self.truth.len() as f64)
     }
 
-    /// For every network, by its key, the inputs.
+    /// For every network, by its key, the inputs; those of its first row.
     fn inputs_by_key(&self) -> Result<HashMap<String, Vec<f64>>> {
         let mut inputs = HashMap::new();
         let Some(first) = self.inputs.first() else { return Ok(inputs) };
         for text in first.architectures() {
             let key = self.space.key(&self.space.parse(text)?);
             let values = self.inputs.iter().map(|column| column.value(text));
-            inputs.insert(key, values.collect::<Result<_, SearchError>>()?);
+            let values = values.collect::<Result<Vec<f64>, SearchError>>()?;
+            inputs.entry(key).or_insert(values);
         }
         Ok(inputs)
     }

@@ -156,9 +156,11 @@ impl Column {
         &self.name
     }
 
-    /// The architectures, in no order.
+    /// The architectures, in the order of the rows.
     pub fn architectures(&self) -> impl Iterator<Item = &str> {
-        self.values.keys().map(String::as_str)
+        let mut rows: Vec<_> = self.values.iter().map(|(text, (row, _))| (row, text)).collect();
+        rows.sort_unstable();
+        rows.into_iter().map(|(_, text)| text.as_str())
     }
 
     /// A number that is the same for columns of the same values.
