@@ -290,7 +290,10 @@ pub(crate) mod tests {
     use super::*;
     use crate::registry;
     use adwp_engine::Candidate;
-    use adwp_models::{ChoiceCosts, Discrete, Genotype, Heads, Limit, ModelError, Skeleton};
+    use adwp_models::{
+        ChoiceCosts, Discrete, Genotype, Heads, Hypernetwork, HypernetworkOptions, Limit,
+        ModelError, Skeleton,
+    };
     use adwp_train::{Interrupt, Progress, Reporter, RunDir};
     use std::fs;
     use std::path::Path;
@@ -346,6 +349,14 @@ pub(crate) mod tests {
         }
 
         fn build(&self, _: &Choices, _: usize, _: Option<Heads>) -> Result<Discrete, ModelError> {
+            unreachable!("nothing is built")
+        }
+
+        fn hypernetwork(
+            &self,
+            _: usize,
+            _: HypernetworkOptions,
+        ) -> Result<Hypernetwork, ModelError> {
             unreachable!("nothing is built")
         }
     }
