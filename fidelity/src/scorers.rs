@@ -209,7 +209,6 @@ impl ScorerExperiment<'_> {
             training: Some(JointTraining {
                 settings: self.settings,
                 space: self.searched,
-                intensive: None,
                 drawn: None,
             }),
             ..Ingredients::of(self.space)

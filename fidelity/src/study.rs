@@ -133,7 +133,6 @@ impl<'a> Plan<'a> {
             training: Some(JointTraining {
                 settings: &self.experiment.search,
                 space: &self.searched,
-                intensive: Some(&self.experiment.space),
                 drawn: Some(&self.drawn),
             }),
             ..Ingredients::of(&self.space)
@@ -270,7 +269,8 @@ impl<'a> Pass<'a, '_, '_, '_> {
             if !trained.exists() {
                 let run = seed.place.run("hypernetwork")?;
                 let mut context = work.context.within(&run);
-                let weights = train_hypernetwork(search, space, &seed.data, &mut context)?;
+                let searched = &self.plan.searched;
+                let weights = train_hypernetwork(search, searched, &seed.data, &mut context)?;
                 if weights.done().is_none() {
                     return Ok(Finished::Interrupted);
                 }

@@ -14,11 +14,12 @@ pub const BATCH_NORM_EPSILON: f32 = 1e-5;
 pub(crate) enum Weights {
     /// Each is a parameter of its own.
     Own,
-    /// Each is predicted by a generating block of its own from one architecture probability.
+    /// Each is predicted by a generating block of its own.
     Generated {
-        probabilities: NodeId,
-        /// Which of them, read flat.
-        index: usize,
+        /// The architecture as the blocks read it; without an `entry`, `[1, n]`.
+        encoding: NodeId,
+        /// Which of its values a block reads, counted flat; `None` for all of them.
+        entry: Option<usize>,
         /// The two linear layers.
         generator: Generator,
     },
@@ -79,14 +80,19 @@ impl Builder {
         match weights {
             Weights::Own => self.graph.parameter(format!("{name}/weight"), shape, Init::FanIn),
             Weights::Generated {
-                probabilities,
-                index,
+                encoding,
+                entry,
                 generator: Generator { hidden, activation, gain },
             } => {
                 let g = &mut self.graph;
                 let elements = shape.iter().product();
-                let probability =
-                    g.add(format!("{name}/generator/p"), Op::Select { index }, &[probabilities])?;
+                let input = match entry {
+                    Some(index) => {
+                        g.add(format!("{name}/generator/p"), Op::Select { index }, &[encoding])?
+                    }
+                    None => encoding,
+                };
+                let inputs = g[input].shape[1];
                 // The first values of PyTorch's linear layers, times `gain`.
                 let linear =
                     |g: &mut Graph, layer: &str, x, inputs: usize, outputs: usize, gain: f32| {
@@ -103,7 +109,7 @@ impl Builder {
                         )?;
                         g.add(format!("{name}/generator/{layer}"), Op::Linear, &[x, weight, bias])
                     };
-                let mut encoded = linear(g, "fc1", probability, 1, hidden, 1.0)?;
+                let mut encoded = linear(g, "fc1", input, inputs, hidden, 1.0)?;
                 if activation == GeneratorActivation::Relu {
                     encoded = g.add(format!("{name}/generator/relu"), Op::Relu, &[encoded])?;
                 }

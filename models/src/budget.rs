@@ -6,9 +6,7 @@ use std::fmt;
 use adwp_engine::Owner;
 
 use crate::cost::{LayerCost, count};
-use crate::{
-    Choices, Decision, Genotype, Intensive, IntensiveSpace, ModelError, NODES, Skeleton, Space,
-};
+use crate::{Choices, Decision, Genotype, IntensiveSpace, ModelError, NODES, Skeleton, Space};
 
 /// What every option of a space costs in one network: the cost of an architecture is at most
 /// `fixed` plus that of its options, and less where no node reads the output of a cell or one of
@@ -221,28 +219,6 @@ impl IntensiveSpace {
         let k = self.width();
         self.discretize(skeleton, &vec![vec![0.0; NODES * k]; skeleton.cells], k)
     }
-
-    /// [`Self::discretize`] within limits, which are those of the network of `skeleton`: see
-    /// [`most_probable_within`].
-    ///
-    /// # Errors
-    /// As [`most_probable_within`].
-    pub fn discretize_within(
-        &self,
-        skeleton: &Skeleton,
-        probabilities: &[Vec<f32>],
-        keep: usize,
-        limits: &[Limit],
-    ) -> Result<Genotype, ModelError> {
-        let space = Intensive::new(self.clone(), *skeleton, keep)?;
-        space.cells_of(&most_probable_within(&space, &rows(self, probabilities), limits)?)
-    }
-}
-
-/// Probabilities of cells, `[NODES, K]` each, as a row for each node.
-fn rows(space: &IntensiveSpace, probabilities: &[Vec<f32>]) -> Vec<Vec<f32>> {
-    let rows = probabilities.iter().flat_map(|cell| cell.chunks_exact(space.width()));
-    rows.map(<[f32]>::to_vec).collect()
 }
 
 impl Knapsack {
@@ -379,7 +355,7 @@ fn subsets(k: usize, keep: usize) -> Vec<Vec<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Discrete, Stem};
+    use crate::{Discrete, Intensive, Stem};
     use rand::{RngExt, SeedableRng};
     use rand_chacha::ChaCha8Rng;
 
@@ -390,6 +366,12 @@ mod tests {
         (0..SKELETON.cells)
             .map(|_| (0..NODES * space.width()).map(|_| rng.random()).collect())
             .collect()
+    }
+
+    /// Probabilities of cells, `[NODES, K]` each, as a row for each node.
+    fn rows(space: &IntensiveSpace, probabilities: &[Vec<f32>]) -> Vec<Vec<f32>> {
+        let rows = probabilities.iter().flat_map(|cell| cell.chunks_exact(space.width()));
+        rows.map(<[f32]>::to_vec).collect()
     }
 
     #[test]
@@ -438,9 +420,8 @@ mod tests {
                 if (madds as f64) < smallest {
                     continue;
                 }
-                let Ok(found) = space.discretize_within(&SKELETON, &p, 2, &limits) else {
-                    continue;
-                };
+                let Ok(found) = most_probable_within(&sized, &rows, &limits) else { continue };
+                let found = sized.cells_of(&found).unwrap();
                 let taken = count(&Discrete::build(&found, &SKELETON, 1, None).unwrap().graph);
                 assert!(taken.params <= params && taken.madds <= madds, "{taken:?}");
                 assert_eq!(found == free, share == 1.0);
@@ -488,7 +469,8 @@ mod tests {
         let p = probabilities(&space, &mut rng);
         let sized = Intensive::new(space.clone(), SKELETON, 2).unwrap();
         let limits = [Limit::params(10, &sized).unwrap()];
-        let message = space.discretize_within(&SKELETON, &p, 2, &limits).unwrap_err().to_string();
+        let rows = rows(&space, &p);
+        let message = most_probable_within(&sized, &rows, &limits).unwrap_err().to_string();
         assert!(
             message.starts_with(
                 "no architecture with at most 10 params: the smallest of this space has "

@@ -36,8 +36,7 @@ pub(crate) trait Choice: Copy {
 
 /// A value that a candidate gave.
 pub(crate) struct Term {
-    /// Position among the candidates of the node.
-    pub(crate) place: usize,
+    pub(crate) candidate: Candidate,
     pub(crate) value: NodeId,
 }
 
@@ -79,7 +78,7 @@ pub(crate) trait Realisation {
 /// stride 2.
 pub(crate) fn states<C: Choice>(
     b: &mut Builder,
-    realisation: &mut impl Realisation,
+    realisation: &mut dyn Realisation,
     site: CellSite,
     inputs: &[NodeId],
     CellPlan { nodes, output }: &CellPlan<'_, C>,
@@ -101,7 +100,7 @@ pub(crate) fn states<C: Choice>(
                 let Some(y) = choice.build(b, &name, x, stride, weights)? else { return Ok(None) };
                 realisation.drop(b, &name, y, choice.is_identity(), stride).map(Some)
             })?;
-            terms.extend(value.map(|value| Term { place, value }));
+            terms.extend(value.map(|value| Term { candidate, value }));
             read.extend(value.map(|_| (input, operation)));
         }
         wired.push(read);
@@ -138,7 +137,7 @@ pub(crate) struct Stacked {
 /// The stack of the DARTS line: a stem, then cells that read the outputs of the two before.
 pub(crate) fn stack<'a, C: Choice + 'a>(
     b: &mut Builder,
-    realisation: &mut impl Realisation,
+    realisation: &mut dyn Realisation,
     skeleton: &Skeleton,
     images: NodeId,
     plan: impl Fn(CellSite) -> Result<CellPlan<'a, C>, ModelError>,

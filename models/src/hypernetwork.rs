@@ -1,25 +1,30 @@
-use adwp_engine::{Graph, Init, NodeId, Op, Owner};
+use adwp_engine::{Candidate, Graph, Init, NodeId, Op, Owner};
 use serde::{Deserialize, Serialize};
 
 use crate::blocks::{Builder, Dropped};
-use crate::cells::{CellPlan, Stacked, stack};
-use crate::discrete::{Drops, OUTPUT};
+use crate::cells::Realisation;
+use crate::discrete::Drops;
 use crate::generator::Generator;
-use crate::mixture::{Mixed, Mixture};
-use crate::{CellSite, IntensiveSpace, Limit, ModelError, NODES, Skeleton};
+use crate::mixture::{Generated, Mixed, Mixture};
+use crate::{CellSite, Choices, Limit, ModelError, Skeleton, Space};
 
-/// Over what the softmax runs whose entry a generating block reads.
+/// What a generating block reads of the architecture.
 ///
-/// Section 3.2.1 says "the probabilities of all the operations in the cell"; equation 4 normalises
-/// over the candidates of a node.
+/// Section 3.2.1 has it in three ways: "the probabilities of all the operations in the cell";
+/// equation 4, which normalises over the candidates of a node; and figure 2, in which a block gets
+/// the encoding of the whole cell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum GeneratorInput {
-    /// The node's candidates: the same probability that weighs the operation (equation 4).
+    /// One number, normalised over the node's candidates: the same probability that weighs the
+    /// operation (equation 4).
     #[default]
     Node,
-    /// All candidates of the cell (the sentence in section 3.2.1).
+    /// One number, normalised over all candidates of the cell (the sentence in section 3.2.1).
     Cell,
+    /// What [`Self::Node`] reads of every candidate of the cell (figure 2): the weights of one
+    /// candidate then depend on what else is chosen.
+    Vector,
 }
 
 /// How a HyperNetwork is built.
@@ -27,14 +32,17 @@ pub enum GeneratorInput {
 pub struct HypernetworkOptions {
     /// Its generating blocks.
     pub generator: Generator,
-    /// Over what the probabilities they read are normalised.
+    /// What they read.
     pub input: GeneratorInput,
     /// What can be dropped in training.
     pub dropped: Dropped,
 }
 
-/// The HyperNetwork (section 3.2.1): every cell has its own α, every convolution of a candidate
-/// operation its own generating block.
+/// The HyperNetwork (section 3.2.1) of a [`Space`]: every convolution of a candidate operation has
+/// its own generating block. [`Space::hypernetwork`] builds it.
+///
+/// Its architecture parameters are tensors, each of one or more decisions of the space, a row each,
+/// which together are all of them in their order.
 #[derive(Clone, Debug)]
 pub struct Hypernetwork {
     /// Its graph, for one batch size.
@@ -53,51 +61,72 @@ pub struct Hypernetwork {
     pub constants: Vec<(NodeId, Vec<f32>)>,
     /// Inputs `[batch]`: a mask for every operation that can be dropped.
     pub masks: Vec<NodeId>,
-    /// For each cell its architecture parameters, `[NODES, K]`.
+    /// Architecture parameters, `[decisions, options]`: one tensor for each cell, or, where all
+    /// cells are alike, one for all of them.
     pub alphas: Vec<NodeId>,
-    /// For each cell the softmax of each node's candidates, `[NODES, K]`.
+    /// For each of them the softmax of each decision's options.
     pub probabilities: Vec<NodeId>,
 }
 
+/// α of an option that is not kept: its softmax is 0 in single precision, next to options of α 0.
+const DROPPED: f32 = -1e3;
+
 impl Hypernetwork {
-    /// Builds the HyperNetwork for a batch size.
-    pub fn build(
-        space: &IntensiveSpace,
-        skeleton: &Skeleton,
+    /// The HyperNetwork of a space for a batch size. A tensor of α has `rows` decisions; `backbone`
+    /// gives what the classifier reads, the candidates of its cells being those of
+    /// [`Space::widest`].
+    pub(crate) fn of(
+        space: &dyn Space,
+        rows: usize,
         batch: usize,
         options: HypernetworkOptions,
+        backbone: impl FnOnce(&mut Builder, &mut dyn Realisation, NodeId) -> Result<NodeId, ModelError>,
     ) -> Result<Self, ModelError> {
-        skeleton.validate()?;
-        let k = space.width();
+        let (decisions, Skeleton { image: [c, h, w], classes, .. }) =
+            (space.decisions(), space.skeleton());
+        let tensors = decisions.len() / rows;
         let mut b = Builder::new(false);
-        let [c, h, w] = skeleton.image;
         let images = b.graph.input("images", [batch, c, h, w])?;
         let labels = b.graph.input("labels", [batch])?;
         let (mut alphas, mut probabilities) = (Vec::new(), Vec::new());
-        let first = [0; 2].into_iter().chain((0..NODES).map(|node| node * k)).collect();
+        let mut entered: Option<Mixed> = None;
+        let place = |candidate: Candidate| {
+            let (decision, option) = space.option(candidate);
+            decision % rows * decisions[decision].options + option
+        };
         let mut mixture =
-            Mixture::new(options.dropped, first, |b: &mut Builder, site: CellSite| {
-                let (g, cell) = (&mut b.graph, Owner::Cell { cell: site.index });
-                let alpha = g.parameter(format!("{cell}/alpha"), [NODES, k], Init::Normal(1.0))?;
+            Mixture::new(options.dropped, place, |b: &mut Builder, site: CellSite| {
+                if let (true, Some(mixed)) = (alphas.len() == tensors, entered) {
+                    return Ok(mixed);
+                }
+                let of_cell = Owner::Cell { cell: site.index }.to_string();
+                let cell = if tensors == 1 { "cells".to_owned() } else { of_cell };
+                let (g, width) = (&mut b.graph, decisions[alphas.len() * rows].options);
+                let flat = [1, rows * width];
+                let alpha =
+                    g.parameter(format!("{cell}/alpha"), [rows, width], Init::Normal(1.0))?;
                 let over_node = g.add(format!("{cell}/probabilities"), Op::Softmax, &[alpha])?;
                 let encoding = match options.input {
                     GeneratorInput::Node => over_node,
                     GeneratorInput::Cell => {
-                        let flat =
-                            g.reshape(format!("{cell}/alpha_flat"), alpha, [1, NODES * k])?;
+                        let flat = g.reshape(format!("{cell}/alpha_flat"), alpha, flat)?;
                         g.add(format!("{cell}/probabilities_over_cell"), Op::Softmax, &[flat])?
+                    }
+                    GeneratorInput::Vector => {
+                        g.reshape(format!("{cell}/probabilities_flat"), over_node, flat)?
                     }
                 };
                 alphas.push(alpha);
                 probabilities.push(over_node);
-                let generated = Some((encoding, options.generator));
-                Ok(Mixed { probabilities: over_node, generated })
+                let is_whole = options.input == GeneratorInput::Vector;
+                let generated = Generated { encoding, is_whole, generator: options.generator };
+                let mixed = Mixed { probabilities: over_node, generated: Some(generated) };
+                entered = Some(mixed);
+                Ok(mixed)
             });
-        let Stacked { last, .. } = stack(&mut b, &mut mixture, skeleton, images, |site| {
-            Ok(CellPlan { nodes: space.cell(site.kind), output: &OUTPUT })
-        })?;
+        let last = backbone(&mut b, &mut mixture, images)?;
         let masks = mixture.masks;
-        let logits = Drops::new(None, batch).classifier(&mut b, last, skeleton.classes)?;
+        let logits = Drops::new(None, batch).classifier(&mut b, last, classes)?;
         let loss = b.loss("loss", logits, labels, 0.0)?;
         Ok(Self {
             graph: b.graph,
@@ -113,11 +142,29 @@ impl Hypernetwork {
         })
     }
 
+    /// For each α the values of an architecture: those whose softmax is evenly divided among the
+    /// options that a decision keeps.
+    ///
+    /// # Panics
+    /// When the architecture has fewer decisions than the space.
+    pub fn discrete_alphas(&self, choices: &Choices) -> Vec<Vec<f32>> {
+        let mut rest = &choices.0[..];
+        let values = self.alphas.iter().map(|alpha| {
+            let [rows, width] = [0, 1].map(|axis| self.graph[*alpha].shape[axis]);
+            let (decisions, later) = rest.split_at(rows);
+            rest = later;
+            let value =
+                |kept: &Vec<usize>, option| if kept.contains(&option) { 0.0 } else { DROPPED };
+            decisions.iter().flat_map(|kept| (0..width).map(move |i| value(kept, i))).collect()
+        });
+        values.collect()
+    }
+
     /// Adds to the objective what the expected architecture takes beyond `limit`: strength · max(0,
     /// E / most - 1).
     ///
-    /// E is the fixed cost and, for every candidate, `keep` times its probability times its cost: a
-    /// node's probabilities sum to one, and `keep` of its candidates stay. It is differentiable in
+    /// E is the fixed cost and, for every option, `keep` times its probability times its cost: a
+    /// decision's probabilities sum to one, and `keep` of its options stay. It is differentiable in
     /// α, as the latency of ProxylessNAS is (Cai et al., 2019, section 3.3).
     ///
     /// # Errors
@@ -128,14 +175,12 @@ impl Hypernetwork {
     pub fn limit(&mut self, limit: &Limit, keep: usize, strength: f32) -> Result<(), ModelError> {
         let name = format!("limit/{:?}", limit.resource).to_lowercase();
         let mut terms = Vec::with_capacity(self.probabilities.len());
-        let decisions = &limit.costs.decisions;
-        let nodes = self.probabilities.len() * NODES;
-        assert_eq!(decisions.len(), nodes, "costs are those of a network with as many cells");
-        for (cell, (costs, probabilities)) in
-            decisions.chunks_exact(NODES).zip(&self.probabilities).enumerate()
-        {
-            let costs = costs.concat();
+        let mut rest = &limit.costs.decisions[..];
+        for (cell, probabilities) in self.probabilities.iter().enumerate() {
             let g = &mut self.graph;
+            let (decisions, later) = rest.split_at(g[*probabilities].shape[0]);
+            rest = later;
+            let costs = decisions.concat();
             let shape = [1, g[*probabilities].shape.elements()];
             assert_eq!(costs.len(), shape[1], "costs are those of the same space");
             let flat =
@@ -147,6 +192,7 @@ impl Hypernetwork {
             ));
             terms.push(g.add(format!("{name}/cell{cell}/share"), Op::Linear, &[flat, shares])?);
         }
+        assert!(rest.is_empty(), "costs are those of a network with as many cells");
         let g = &mut self.graph;
         let fixed = g.input(format!("{name}/fixed"), [1, 1])?;
         self.constants.push((fixed, vec![(limit.costs.fixed / limit.most - 1.0) as f32]));
@@ -178,10 +224,13 @@ impl Hypernetwork {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ChoiceCosts, Intensive, Stem};
-    use adwp_engine::{Device, Executor, Program, Variables};
+    use crate::{
+        ChoiceCosts, Discrete, Intensive, IntensiveSpace, NODES, NasBench201, NasBenchMacro, Stem,
+    };
+    use adwp_engine::{Device, Executor, Program, Shape, Statistics, Variables};
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
+    use std::collections::BTreeMap;
 
     const SKELETON: Skeleton =
         Skeleton { stem: Stem::Cifar, cells: 3, channels: 2, classes: 2, image: [1, 8, 8] };
@@ -193,11 +242,11 @@ mod tests {
     fn limited(most: impl Fn(f64) -> f64) -> (f32, f32, Vec<f32>, f64) {
         let mut rng = ChaCha8Rng::seed_from_u64(3);
         let space = IntensiveSpace::random(4, &mut rng).unwrap();
-        let mut net =
-            Hypernetwork::build(&space, &SKELETON, 2, HypernetworkOptions::default()).unwrap();
+        let space = Intensive::new(space, SKELETON, KEEP).unwrap();
+        let mut net = space.hypernetwork(2, HypernetworkOptions::default()).unwrap();
         let mut variables = Variables::new();
         variables.initialize(&net.graph, &mut rng).unwrap();
-        let costs = ChoiceCosts::madds(&Intensive::new(space, SKELETON, KEEP).unwrap()).unwrap();
+        let costs = ChoiceCosts::madds(&space).unwrap();
         let mut expected = costs.fixed;
         for (costs, alpha) in costs.decisions.chunks_exact(NODES).zip(&net.alphas) {
             let alpha = variables.get(&net.graph[*alpha].name).unwrap().data().unwrap();
@@ -244,12 +293,155 @@ mod tests {
     #[test]
     fn a_second_limit_of_a_resource_is_refused() {
         let space = IntensiveSpace::random(4, &mut ChaCha8Rng::seed_from_u64(3)).unwrap();
-        let mut net =
-            Hypernetwork::build(&space, &SKELETON, 2, HypernetworkOptions::default()).unwrap();
         let space = Intensive::new(space, SKELETON, KEEP).unwrap();
+        let mut net = space.hypernetwork(2, HypernetworkOptions::default()).unwrap();
         let limit = Limit::params(100, &space).unwrap();
         net.limit(&limit, KEEP, STRENGTH).unwrap();
         assert!(net.limit(&limit, KEEP, STRENGTH).is_err());
         net.limit(&Limit::madds(100, &space).unwrap(), KEEP, STRENGTH).unwrap();
+    }
+
+    fn values(executor: &Executor, id: NodeId) -> Vec<f32> {
+        executor.value(id).unwrap().to_vec()
+    }
+
+    /// What was computed for images of noise.
+    fn computed(
+        graph: &Graph,
+        images: NodeId,
+        outputs: &[NodeId],
+        variables: &mut Variables,
+    ) -> Executor {
+        let program = Program::inference(graph, outputs, Statistics::Batch).unwrap();
+        let mut executor = Executor::new(program, &Device::cpu(1).unwrap()).unwrap();
+        let mut rng = ChaCha8Rng::seed_from_u64(9);
+        let noise = Init::Normal(1.0).draw(&Shape::clone(&graph[images].shape), &mut rng);
+        executor.run(variables, &[(images, &noise)]).unwrap();
+        executor
+    }
+
+    /// Logits of a HyperNetwork for the α of an architecture, and all weights by the names that
+    /// they have in networks of one architecture.
+    fn predicted(
+        space: &dyn Space,
+        input: GeneratorInput,
+        choices: &Choices,
+    ) -> (Vec<f32>, BTreeMap<String, Vec<f32>>) {
+        let options = HypernetworkOptions { input, ..HypernetworkOptions::default() };
+        let net = space.hypernetwork(4, options).unwrap();
+        let mut variables = Variables::new();
+        variables.initialize(&net.graph, &mut ChaCha8Rng::seed_from_u64(8)).unwrap();
+        for (id, values) in net.alphas.iter().zip(net.discrete_alphas(choices)) {
+            variables.get_mut(&net.graph[*id].name).unwrap().copy_from_slice(&values);
+        }
+        let is_weight =
+            |node: &adwp_engine::Node| node.name.ends_with("/weight") && node.op == Op::Reshape;
+        let nodes = net.graph.nodes().filter(|(_, node)| is_weight(node));
+        let generated: Vec<NodeId> = nodes.map(|(id, _)| id).collect();
+        assert!(!generated.is_empty());
+        let outputs = [&[net.logits], &generated[..]].concat();
+        let executor = computed(&net.graph, net.images, &outputs, &mut variables);
+        let own = variables.iter().map(|own| (own.name.clone(), own.data().unwrap().to_vec()));
+        let name = |id: NodeId| net.graph[id].name.clone();
+        let generated = generated.iter().map(|&id| (name(id), values(&executor, id)));
+        (values(&executor, net.logits), own.chain(generated).collect())
+    }
+
+    fn named() -> [(Box<dyn Space>, Vec<&'static str>); 2] {
+        let skeleton = Skeleton { cells: 6, channels: 4, image: [3, 8, 8], ..SKELETON };
+        let cells = vec![
+            "|nor_conv_3x3~0|+|none~0|skip_connect~1|+\
+             |avg_pool_3x3~0|nor_conv_1x1~1|skip_connect~2|",
+            "|skip_connect~0|+|skip_connect~0|avg_pool_3x3~1|+\
+             |nor_conv_1x1~0|none~1|nor_conv_3x3~2|",
+            // The last node of a cell gets nothing that the image decides.
+            "|none~0|+|nor_conv_3x3~0|nor_conv_1x1~1|+|none~0|skip_connect~1|none~2|",
+            "|nor_conv_1x1~0|+|avg_pool_3x3~0|nor_conv_3x3~1|+\
+             |skip_connect~0|avg_pool_3x3~1|nor_conv_3x3~2|",
+        ];
+        // Two layers a stage: identities at the start of some, where they are convolutions.
+        let layers = vec!["012012", "000000", "210120", "102001"];
+        [
+            (Box::new(NasBench201::new(skeleton).unwrap()), cells),
+            (Box::new(NasBenchMacro::new(skeleton).unwrap()), layers),
+        ]
+    }
+
+    #[test]
+    fn the_mixture_at_an_architecture_is_its_network_with_the_weights_predicted() {
+        let every = [GeneratorInput::Node, GeneratorInput::Cell, GeneratorInput::Vector];
+        for (input, (space, texts)) in
+            every.into_iter().flat_map(|input| named().map(|space| (input, space)))
+        {
+            let mut first = Vec::new();
+            for text in texts {
+                let choices = space.parse(text).unwrap();
+                let (logits, weights) = predicted(&*space, input, &choices);
+                let Discrete { graph, images, logits: of_network, .. } =
+                    space.build(&choices, 4, None).unwrap();
+                // Scales and shifts start where BatchNorms of search networks stay.
+                let mut variables = Variables::new();
+                variables.initialize(&graph, &mut ChaCha8Rng::seed_from_u64(1)).unwrap();
+                for id in graph.parameters() {
+                    let name = &graph[id].name;
+                    match weights.get(name) {
+                        Some(values) => variables.get_mut(name).unwrap().copy_from_slice(values),
+                        None => assert!(name.ends_with("scale") || name.ends_with("shift")),
+                    }
+                }
+                let executor = computed(&graph, images, &[of_network], &mut variables);
+                for (a, b) in logits.iter().zip(values(&executor, of_network)) {
+                    assert!((a - b).abs() < 1e-4, "{text} {input:?}: {a} {b}");
+                }
+                first.push(logits[0]);
+            }
+            first.sort_by(f32::total_cmp);
+            assert!(first.windows(2).all(|pair| pair[1] - pair[0] > 1e-3), "{first:?}");
+        }
+    }
+
+    #[test]
+    fn weights_depend_on_other_edges_where_blocks_read_the_whole_cell() {
+        let [(space, _), _] = named();
+        let weights = |input, last: &str| {
+            let text = format!("|nor_conv_3x3~0|+|none~0|none~1|+|none~0|none~1|{last}~2|");
+            let name = "cell0/node1/nor_conv_3x3@0/conv/weight";
+            predicted(&*space, input, &space.parse(&text).unwrap()).1.remove(name).unwrap()
+        };
+        let moved = |input| weights(input, "nor_conv_1x1") != weights(input, "skip_connect");
+        assert!(!moved(GeneratorInput::Node));
+        assert!(moved(GeneratorInput::Vector));
+    }
+
+    #[test]
+    fn all_cells_that_are_alike_have_one_alpha() {
+        let shapes = |space: &dyn Space| -> Vec<Vec<usize>> {
+            let net = space.hypernetwork(1, HypernetworkOptions::default()).unwrap();
+            assert_eq!(net.alphas.len(), net.probabilities.len());
+            assert_eq!(net.live_alphas(), net.alphas);
+            net.alphas.iter().map(|alpha| net.graph[*alpha].shape.to_vec()).collect()
+        };
+        let [(cells, _), (layers, _)] = named();
+        assert_eq!(shapes(&*cells), [[6, 5]]);
+        assert_eq!(shapes(&*layers), [[1, 3]; 6]);
+        let space = IntensiveSpace::random(5, &mut ChaCha8Rng::seed_from_u64(3)).unwrap();
+        assert_eq!(shapes(&Intensive::new(space, SKELETON, KEEP).unwrap()), [[NODES, 5]; 3]);
+    }
+
+    #[test]
+    fn the_softmax_of_an_architecture_is_divided_among_the_options_kept() {
+        let space = IntensiveSpace::random(6, &mut ChaCha8Rng::seed_from_u64(3)).unwrap();
+        let space = Intensive::new(space, SKELETON, KEEP).unwrap();
+        let net = space.hypernetwork(1, HypernetworkOptions::default()).unwrap();
+        let choices = space.sample(&mut ChaCha8Rng::seed_from_u64(4));
+        let alphas = net.discrete_alphas(&choices);
+        assert!(alphas.len() == 3 && alphas.iter().all(|cell| cell.len() == NODES * 6));
+        for (node, kept) in alphas.concat().chunks_exact(6).zip(&choices.0) {
+            let exp: Vec<f32> = node.iter().map(|alpha| alpha.exp()).collect();
+            let softmax: Vec<f32> = exp.iter().map(|e| e / exp.iter().sum::<f32>()).collect();
+            let expected: Vec<f32> =
+                (0..6).map(|option| if kept.contains(&option) { 0.5 } else { 0.0 }).collect();
+            assert_eq!(softmax, expected);
+        }
     }
 }

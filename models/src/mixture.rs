@@ -12,15 +12,26 @@ use crate::{CellSite, ModelError};
 pub(crate) struct Mixed {
     /// What they are weighted with.
     pub(crate) probabilities: NodeId,
-    /// Where their weights are predicted, what from and by which generating blocks.
-    pub(crate) generated: Option<(NodeId, Generator)>,
+    /// Where their weights are predicted, how.
+    pub(crate) generated: Option<Generated>,
+}
+
+/// How the weights of candidates are predicted.
+#[derive(Clone, Copy)]
+pub(crate) struct Generated {
+    /// What from.
+    pub(crate) encoding: NodeId,
+    /// Whether a generating block reads all of it, or the entry of its candidate alone.
+    pub(crate) is_whole: bool,
+    /// By which generating blocks.
+    pub(crate) generator: Generator,
 }
 
 /// Sums the candidates of every node, each times its probability.
-pub(crate) struct Mixture<E> {
+pub(crate) struct Mixture<P, E> {
     dropped: Dropped,
-    /// For each state where its candidates begin among the probabilities, read flat.
-    first: Vec<usize>,
+    /// Where a candidate is among the probabilities of its cell, counted flat.
+    place: P,
     /// Adds what the candidates of a cell read, or finds it.
     enter: E,
     /// That of the present cell.
@@ -29,9 +40,9 @@ pub(crate) struct Mixture<E> {
     pub(crate) masks: Vec<NodeId>,
 }
 
-impl<E> Mixture<E> {
-    pub(crate) fn new(dropped: Dropped, first: Vec<usize>, enter: E) -> Self {
-        Self { dropped, first, enter, mixed: None, masks: Vec::new() }
+impl<P, E> Mixture<P, E> {
+    pub(crate) fn new(dropped: Dropped, place: P, enter: E) -> Self {
+        Self { dropped, place, enter, mixed: None, masks: Vec::new() }
     }
 
     fn mixed(&self) -> Mixed {
@@ -39,8 +50,9 @@ impl<E> Mixture<E> {
     }
 }
 
-impl<E> Realisation for Mixture<E>
+impl<P, E> Realisation for Mixture<P, E>
 where
+    P: Fn(Candidate) -> usize,
     E: FnMut(&mut Builder, CellSite) -> Result<Mixed, ModelError>,
 {
     fn enter(&mut self, b: &mut Builder, site: CellSite) -> Result<(), ModelError> {
@@ -49,11 +61,11 @@ where
     }
 
     fn weights(&self, candidate: Candidate) -> Weights {
-        let index = self.first[candidate.node] + candidate.place;
         match self.mixed().generated {
             None => Weights::Own,
-            Some((probabilities, generator)) => {
-                Weights::Generated { probabilities, index, generator }
+            Some(Generated { encoding, is_whole, generator }) => {
+                let entry = (!is_whole).then(|| (self.place)(candidate));
+                Weights::Generated { encoding, entry, generator }
             }
         }
     }
@@ -79,13 +91,12 @@ where
         b: &mut Builder,
         name: &str,
         terms: &[Term],
-        states: &[NodeId],
+        _: &[NodeId],
     ) -> Result<NodeId, ModelError> {
         let values = terms.iter().map(|term| term.value);
         let inputs: Vec<NodeId> =
             std::iter::once(self.mixed().probabilities).chain(values).collect();
-        let first = self.first[states.len()];
-        let terms = terms.iter().map(|term| first + term.place).collect();
+        let terms = terms.iter().map(|term| (self.place)(term.candidate)).collect();
         Ok(b.graph.add(name, Op::WeightedSum { terms }, &inputs)?)
     }
 }

@@ -1,10 +1,12 @@
-use adwp_engine::{Graph, Init, NodeId, Op};
+use adwp_engine::{Candidate, Graph, Init, NodeId, Op};
 
 use crate::blocks::{Builder, Dropped};
 use crate::cells::{CellPlan, Stacked, stack};
 use crate::discrete::{Drops, OUTPUT};
 use crate::mixture::{Mixed, Mixture};
-use crate::{CellKind, CellSite, EDGES, ModelError, NODES, Operation, Pair, Skeleton, edge};
+use crate::{
+    CellKind, CellSite, EDGES, INPUTS, ModelError, NODES, Operation, Pair, Skeleton, edge,
+};
 
 /// The architecture parameters of the relaxation, one set for each kind of cell: `[EDGES,
 /// operations]`.
@@ -57,9 +59,10 @@ impl Relaxed {
         };
         let ((normal, p_normal), (reduction, p_reduction)) =
             (alpha("normal")?, alpha("reduction")?);
-        let first = |node| edge(node, 0) * Operation::ALL.len();
-        let first = [0; 2].into_iter().chain((0..NODES).map(first)).collect();
-        let mut mixture = Mixture::new(dropped, first, |_: &mut Builder, site: CellSite| {
+        let place = |candidate: Candidate| {
+            edge(candidate.node - INPUTS, 0) * Operation::ALL.len() + candidate.place
+        };
+        let mut mixture = Mixture::new(dropped, place, |_: &mut Builder, site: CellSite| {
             let probabilities = match site.kind {
                 CellKind::Normal => p_normal,
                 CellKind::Reduction => p_reduction,

@@ -307,7 +307,10 @@ pub(crate) mod tests {
     use crate::inputs::Inputs;
     use crate::registry;
     use adwp_engine::Candidate;
-    use adwp_models::{ChoiceCosts, Discrete, Genotype, Heads, Limit, ModelError, Skeleton};
+    use adwp_models::{
+        ChoiceCosts, Discrete, Genotype, Heads, Hypernetwork, HypernetworkOptions, Limit,
+        ModelError, Skeleton,
+    };
     use adwp_train::{Interrupt, Progress, Reporter, RunDir};
     use std::fs;
     use std::path::Path;
@@ -363,6 +366,14 @@ pub(crate) mod tests {
         }
 
         fn build(&self, _: &Choices, _: usize, _: Option<Heads>) -> Result<Discrete, ModelError> {
+            unreachable!("nothing is built")
+        }
+
+        fn hypernetwork(
+            &self,
+            _: usize,
+            _: HypernetworkOptions,
+        ) -> Result<Hypernetwork, ModelError> {
             unreachable!("nothing is built")
         }
     }

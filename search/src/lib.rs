@@ -39,7 +39,7 @@ pub use scorer::{
 pub use scorers::naswot::naswot;
 pub use scorers::predicted::{PredictedWeights, train_hypernetwork};
 pub use search_phase::{search, search_bytes, search_from};
-pub use settings::{AlphaData, Data, SearchSettings, SpaceSettings};
+pub use settings::{AlphaData, AlphaDraw, Data, SearchSettings, SpaceSettings};
 pub use space_phase::{derive_space, space_bytes};
 pub use strategy::{Problem, Strategy, StrategyEntry, StrategySetting, StrategySettings};
 pub use table::{Column, Table};
@@ -51,7 +51,7 @@ mod tests {
     use crate::settings::tests::black_images;
     use adwp_models::{
         ChoiceCosts, Discrete, GeneratorActivation, Genotype, Intensive, IntensiveSpace, Limit,
-        Resource, cost,
+        Resource, Skeleton, cost,
     };
     use adwp_train::{Context, Finished, Interrupt, Progress, Reporter, RunDir, Streams};
     use serde_json::{Map, Value};
@@ -207,11 +207,13 @@ mod tests {
     fn a_hypernetwork_that_was_trained_alone_is_searched_as_if_it_had_not_been() {
         let data = black_images(32);
         let space = IntensiveSpace::random(3, &mut Streams::new(2).once("space")).unwrap();
+        let searched = Skeleton { channels: 1, ..data.skeleton };
+        let searched = Intensive::new(space.clone(), searched, 1).unwrap();
         let at_once =
             in_folder(|context| search(&search_settings(), &space, &[], &data, context)).0.unwrap();
         let in_parts = in_folder(|context| {
             let Finished::Done(mut predicted) =
-                train_hypernetwork(&search_settings(), &space, &data, context)?
+                train_hypernetwork(&search_settings(), &searched, &data, context)?
             else {
                 unreachable!()
             };

@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 
-use adwp_models::{Blueprint, Choices, IntensiveSpace, Space};
+use adwp_models::{Blueprint, Choices, Space};
 use adwp_train::{Context, Finished};
 
 use crate::table::Column;
@@ -110,8 +110,6 @@ pub struct JointTraining<'a> {
     pub settings: &'a SearchSettings,
     /// The space, at the sizes of the search.
     pub space: &'a dyn Space,
-    /// The same space, where a HyperNetwork can be built for it.
-    pub intensive: Option<&'a IntensiveSpace>,
     /// The α that architectures were drawn as, for each cell `[NODES, K]`, where they were.
     pub drawn: Option<&'a HashMap<Choices, Vec<Vec<f32>>>>,
 }

@@ -2,7 +2,8 @@ use std::path::{Path, PathBuf};
 
 use adwp_engine::{Device, Feed, NodeId};
 use adwp_models::{
-    Dropped, Genotype, Hypernetwork, HypernetworkOptions, IntensiveSpace, Limit, NODES,
+    Dropped, Genotype, Hypernetwork, HypernetworkOptions, Intensive, IntensiveSpace, Limit, NODES,
+    Skeleton, Space, most_probable_within,
 };
 use adwp_train::{
     At, Batch, Checkpoint, Context, Evaluator, Finished, MemoryPlan, Need, Pass, Phase,
@@ -16,7 +17,7 @@ use serde_json::{Map, Value};
 use crate::alpha::{relative_entropy, softmax_rows};
 use crate::architecture::{self, Shares};
 use crate::bilevel::{self, Learner, Learns, Rates};
-use crate::{AlphaData, Data, Result, SearchError, SearchSettings};
+use crate::{AlphaData, AlphaDraw, Data, Result, SearchError, SearchSettings};
 
 /// Trains the HyperNetwork and searches with it (Algorithm 1); gives the discrete architecture.
 ///
@@ -33,7 +34,8 @@ pub fn search(
     data: &Data,
     context: &mut Context<'_>,
 ) -> Result<Finished<Genotype>> {
-    run(SearchPhase::new(settings, space, limits, data)?, context)
+    let [searched, target] = sized(settings, space, data)?;
+    run(SearchPhase::new(settings, [&searched, &target], limits, data)?, context)
 }
 
 /// [`search`] that begins where [`train_hypernetwork`](crate::train_hypernetwork) ended in another
@@ -49,14 +51,23 @@ pub fn search_from(
     data: &Data,
     context: &mut Context<'_>,
 ) -> Result<Finished<Genotype>> {
-    let mut phase = SearchPhase::new(settings, space, limits, data)?;
+    let [searched, target] = sized(settings, space, data)?;
+    let mut phase = SearchPhase::new(settings, [&searched, &target], limits, data)?;
     phase.origin = Some(hypernetwork.to_owned());
     run(phase, context)
 }
 
-fn run(mut phase: SearchPhase, context: &mut Context<'_>) -> Result<Finished<Genotype>> {
+/// The space at the sizes of the search and at those of the network that is delivered.
+fn sized(settings: &SearchSettings, space: &IntensiveSpace, data: &Data) -> Result<[Intensive; 2]> {
+    settings.validate()?;
+    let sized = |skeleton| Intensive::new(space.clone(), skeleton, settings.keep);
+    let searched = Skeleton { channels: settings.channels, ..data.skeleton };
+    Ok([sized(searched)?, sized(data.target)?])
+}
+
+fn run(mut phase: SearchPhase<'_>, context: &mut Context<'_>) -> Result<Finished<Genotype>> {
     // Refused before hours of training, not after them.
-    let even = vec![vec![1.0; NODES * phase.space.width()]; phase.data.target.cells];
+    let even = vec![vec![1.0; NODES * phase.width()]; phase.data.target.cells];
     phase.discretize(&even)?;
     run_phase(&mut phase, context)?.try_map(|()| {
         let genotype = phase.discretize(&phase.probabilities()?)?;
@@ -77,7 +88,8 @@ pub fn search_bytes(
     limits: &[Limit],
     data: &Data,
 ) -> Result<Need> {
-    SearchPhase::new(settings, space, limits, data)?.planned_bytes()
+    let [searched, target] = sized(settings, space, data)?;
+    SearchPhase::new(settings, [&searched, &target], limits, data)?.planned_bytes()
 }
 
 /// Which parameters an iteration updates: the gates g_G and g_α of Algorithm 1.
@@ -110,9 +122,12 @@ impl Steps {
     }
 }
 
-pub(crate) struct SearchPhase {
+pub(crate) struct SearchPhase<'a> {
     settings: SearchSettings,
-    space: IntensiveSpace,
+    /// At the sizes of the search.
+    pub(crate) space: &'a dyn Space,
+    /// At the sizes of the network that is delivered.
+    target: &'a dyn Space,
     data: Data,
     steps_per_epoch: usize,
     limits: Vec<Limit>,
@@ -131,23 +146,25 @@ pub(crate) struct SearchPhase {
     evaluator: Evaluator,
 }
 
-impl SearchPhase {
+impl<'a> SearchPhase<'a> {
+    /// `space` is at the sizes of the search; `target` is the same at those of the network that is
+    /// delivered.
     pub(crate) fn new(
         settings: &SearchSettings,
-        space: &IntensiveSpace,
+        [space, target]: [&'a dyn Space; 2],
         limits: &[Limit],
         data: &Data,
     ) -> Result<Self> {
-        settings.validate_for(space)?;
+        settings.validate()?;
         let mut data = data.with_batch(settings.batch, settings.channels);
         store_images(&mut [&mut data.train, &mut data.validation], &data.device)?;
         let options = settings.hypernetwork();
-        let mut net = Hypernetwork::build(space, &data.skeleton, settings.batch, options)?;
+        let mut net = space.hypernetwork(settings.batch, options)?;
         for limit in limits {
             net.limit(limit, settings.keep, settings.limit_strength)?;
         }
         let complete = HypernetworkOptions { dropped: Dropped::Nothing, ..options };
-        let scored = Hypernetwork::build(space, &data.skeleton, settings.batch, complete)?;
+        let scored = space.hypernetwork(settings.batch, complete)?;
         let learner = Learner::new(
             net.weights(),
             net.live_alphas(),
@@ -163,7 +180,8 @@ impl SearchPhase {
             evaluator: Evaluator::new(&scored.graph, scored.images, scored.logits, &data.device)?,
             steps_per_epoch: bilevel::steps(&data)?,
             settings: settings.clone(),
-            space: space.clone(),
+            space,
+            target,
             limits: limits.to_vec(),
             last_epoch: settings.epochs,
             origin: None,
@@ -205,8 +223,32 @@ impl SearchPhase {
         })
     }
 
-    /// Sets every α to fresh normal values.
+    /// Draws the α that the generating blocks learn from, or are validated with.
     fn draw_alphas(&mut self, mut rng: impl Rng) -> Result<()> {
+        match self.settings.alpha_draw {
+            AlphaDraw::Normal => self.draw_normal_alphas(rng),
+            AlphaDraw::Discrete => {
+                let choices = self.space.sample(&mut rng);
+                self.set_alphas(&self.net.discrete_alphas(&choices))
+            }
+        }
+    }
+
+    /// Sets every α, in the order of the HyperNetwork.
+    ///
+    /// # Panics
+    /// When there are not as many values as the HyperNetwork has.
+    pub(crate) fn set_alphas(&mut self, alphas: &[Vec<f32>]) -> Result<()> {
+        assert_eq!(alphas.len(), self.net.alphas.len(), "every α has its values");
+        for (id, values) in self.net.alphas.iter().zip(alphas) {
+            let name = &self.net.graph[*id].name;
+            self.learner.variables.get_mut(name)?.copy_from_slice(values);
+        }
+        Ok(())
+    }
+
+    /// Sets every α to fresh normal values.
+    fn draw_normal_alphas(&mut self, mut rng: impl Rng) -> Result<()> {
         for &id in &self.net.alphas {
             for value in self.learner.variables.get_mut(&self.net.graph[id].name)? {
                 let z: f32 = StandardNormal.sample(&mut rng);
@@ -216,21 +258,26 @@ impl SearchPhase {
         Ok(())
     }
 
+    /// How many candidates every node of the searched cells has.
+    fn width(&self) -> usize {
+        self.space.decisions()[0].options
+    }
+
     /// For each cell the softmax over each node's candidates.
     fn probabilities(&self) -> Result<Vec<Vec<f32>>> {
         let softmax = |id: &NodeId| {
-            Ok(softmax_rows(
-                self.learner.variables.get(&self.net.graph[*id].name)?.data()?,
-                self.space.width(),
-            ))
+            let alpha = self.learner.variables.get(&self.net.graph[*id].name)?.data()?;
+            Ok(softmax_rows(alpha, self.width()))
         };
         self.net.alphas.iter().map(softmax).collect()
     }
 
     /// The most probable architecture within the limits.
     fn discretize(&self, probabilities: &[Vec<f32>]) -> Result<Genotype> {
-        let (target, keep) = (&self.data.target, self.settings.keep);
-        Ok(self.space.discretize_within(target, probabilities, keep, &self.limits)?)
+        let nodes = probabilities.iter().flat_map(|cell| cell.chunks_exact(self.width()));
+        let nodes: Vec<Vec<f32>> = nodes.map(<[f32]>::to_vec).collect();
+        let choices = most_probable_within(self.target, &nodes, &self.limits)?;
+        Ok(self.target.genotype(&choices)?.expect("α learns in the DARTS space alone"))
     }
 
     /// Accuracy on the validation images with the present α, once the BatchNorm statistics are
@@ -244,7 +291,7 @@ impl SearchPhase {
     }
 }
 
-impl Phase for SearchPhase {
+impl Phase for SearchPhase<'_> {
     /// The weights' batch, and one of the other half where α learns from that.
     type Batch = (Batch, Option<Batch>);
     type Error = SearchError;
@@ -276,7 +323,7 @@ impl Phase for SearchPhase {
 
     fn planned_bytes(&self) -> Result<Need> {
         let Self { settings, data, net, .. } = self;
-        let mut stages: Vec<Stage> = (0..settings.epochs).map(|epoch| self.stage(epoch)).collect();
+        let mut stages: Vec<Stage> = (0..self.last_epoch).map(|epoch| self.stage(epoch)).collect();
         stages.dedup();
         let mut executors = 0;
         for stage in stages {
@@ -328,7 +375,7 @@ impl Phase for SearchPhase {
             (Stage::Hypernetwork, _) => {
                 self.draw_alphas(self.data.streams.at("search/alpha", at.epoch, at.step))?
             }
-            (_, true) => self.draw_alphas(self.data.streams.once("search/alpha_start"))?,
+            (_, true) => self.draw_normal_alphas(self.data.streams.once("search/alpha_start"))?,
             (_, false) => {}
         }
 
@@ -383,10 +430,8 @@ impl Phase for SearchPhase {
         metrics.insert("validation_accuracy".into(), accuracy.into());
         if stage != Stage::Hypernetwork {
             let probabilities = self.probabilities()?;
-            metrics.insert(
-                "alpha_entropy".into(),
-                relative_entropy(&probabilities.concat(), self.space.width()).into(),
-            );
+            let entropy = relative_entropy(&probabilities.concat(), self.width());
+            metrics.insert("alpha_entropy".into(), entropy.into());
             let genotype = self.discretize(&probabilities)?;
             metrics.append(&mut architecture::metrics(&genotype, &self.data.target)?);
             metrics.insert("probabilities".into(), probabilities.into());
@@ -420,6 +465,8 @@ impl Phase for SearchPhase {
 mod tests {
     use super::*;
     use crate::settings::tests::black_images;
+    use adwp_models::NasBench201;
+    use adwp_train::Quiet;
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
 
@@ -433,6 +480,46 @@ mod tests {
             batch: 8,
             alpha_data,
             ..Default::default()
+        }
+    }
+
+    /// α after a step, at the sizes of black images.
+    fn alphas_after(phase: &mut SearchPhase<'_>, at: At) -> Vec<f32> {
+        let batch = phase.batches(at.epoch, at.step).unwrap().next().unwrap().unwrap();
+        phase.step(at, batch).unwrap();
+        let variables = &phase.learner.variables;
+        let alpha = |id: &NodeId| variables.get(&phase.net.graph[*id].name).unwrap();
+        phase.net.alphas.iter().flat_map(|id| alpha(id).data().unwrap().to_vec()).collect()
+    }
+
+    #[test]
+    fn architectures_are_drawn_while_the_hypernetwork_trains_and_normal_values_to_search() {
+        let data = black_images(64);
+        let space = IntensiveSpace::random(3, &mut ChaCha8Rng::seed_from_u64(3)).unwrap();
+        let alpha_draw = AlphaDraw::Discrete;
+        let drawn = SearchSettings { alpha_draw, ..settings([2, 4, 4, 4], AlphaData::Train) };
+        let [searched, target] = sized(&drawn, &space, &data).unwrap();
+        let mut phase = SearchPhase::new(&drawn, [&searched, &target], &[], &data).unwrap();
+        phase.initialize().unwrap();
+        let kept = |alphas: &[f32]| -> Vec<f32> { softmax_rows(alphas, 3) };
+        let first = kept(&alphas_after(&mut phase, At { epoch: 0, step: 0 }));
+        let second = kept(&alphas_after(&mut phase, At { epoch: 0, step: 1 }));
+        assert_ne!(first, second);
+        // Two of three candidates are kept.
+        assert!([first, second].concat().iter().all(|&p| p == 0.0 || p == 0.5));
+        phase.finish_epoch(1, &mut Quiet).unwrap();
+        assert!(phase.probabilities().unwrap().concat().iter().all(|&p| p == 0.0 || p == 0.5));
+        let start = kept(&alphas_after(&mut phase, At { epoch: 2, step: 0 }));
+        assert!(start.iter().all(|&p| p != 0.0 && p != 0.5));
+
+        let cells = NasBench201::new(searched.skeleton()).unwrap();
+        let mut phase = SearchPhase::new(&drawn, [&cells; 2], &[], &data).unwrap();
+        phase.initialize().unwrap();
+        alphas_after(&mut phase, At { epoch: 0, step: 0 });
+        assert_eq!(phase.probabilities().unwrap().len(), 1);
+        for edge in phase.probabilities().unwrap()[0].chunks_exact(5) {
+            assert_eq!(edge.iter().filter(|&&p| p == 1.0).count(), 1);
+            assert_eq!(edge.iter().filter(|&&p| p == 0.0).count(), 4);
         }
     }
 

@@ -1,8 +1,7 @@
 use adwp_data::{Augmentation, Order, epoch_order, split};
 use adwp_engine::Device;
 use adwp_models::{
-    Dropped, Generator, GeneratorActivation, GeneratorInput, HypernetworkOptions, IntensiveSpace,
-    Skeleton,
+    Dropped, Generator, GeneratorActivation, GeneratorInput, HypernetworkOptions, Skeleton,
 };
 use adwp_train::{BatchSource, Streams, TrainError, check_augmentation, check_settings};
 use serde::{Deserialize, Serialize};
@@ -86,6 +85,18 @@ pub enum AlphaData {
     Validation,
 }
 
+/// What α is drawn in HyperNetwork training.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AlphaDraw {
+    /// Normal values (Algorithm 1): mixtures of all candidates.
+    #[default]
+    Normal,
+    /// That of an architecture drawn evenly, which is what scores of architectures ask of the
+    /// HyperNetwork afterwards.
+    Discrete,
+}
+
 /// Settings of HyperNetwork training and search. The defaults are those of section 4.2.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -107,7 +118,7 @@ pub struct SearchSettings {
     pub keep: usize,
     /// Width between the two linear layers of a generating block.
     pub hidden: usize,
-    /// Over what the softmax runs that a generating block reads.
+    /// What a generating block reads of the architecture.
     pub generator_input: GeneratorInput,
     /// What stands between the two linear layers of a generating block; nothing in section 4.2.
     pub generator_activation: GeneratorActivation,
@@ -126,8 +137,11 @@ pub struct SearchSettings {
     pub weight_decay: f32,
     /// Largest norm of the generating blocks' gradient.
     pub clip: f32,
-    /// Standard deviation of the α drawn in HyperNetwork training, and of those the search starts
-    /// from.
+    /// What α is drawn in HyperNetwork training, and for the validation after its epochs. The search
+    /// starts from normal values.
+    pub alpha_draw: AlphaDraw,
+    /// Standard deviation of the normal α drawn in HyperNetwork training, and of those the search
+    /// starts from.
     pub alpha_sd: f32,
     /// Learning rate of α.
     pub alpha_rate: f32,
@@ -172,6 +186,7 @@ impl Default for SearchSettings {
             momentum: 0.9,
             weight_decay: 3e-4,
             clip: 5.0,
+            alpha_draw: AlphaDraw::Normal,
             alpha_sd: 1.0,
             alpha_rate: 3e-4,
             alpha_weight_decay: 1e-3,
@@ -253,20 +268,6 @@ impl SpaceSettings {
 }
 
 impl SearchSettings {
-    /// [`Self::validate`], and that nodes of `space` have as many candidates as are kept.
-    pub(crate) fn validate_for(&self, space: &IntensiveSpace) -> Result<(), TrainError> {
-        self.validate()?;
-        if self.keep > space.width() {
-            let message = format!(
-                "search: keep = {} exceeds the {} candidates of the space",
-                self.keep,
-                space.width()
-            );
-            return Err(TrainError::Settings(message));
-        }
-        Ok(())
-    }
-
     /// How the HyperNetwork is built for training.
     pub(crate) fn hypernetwork(&self) -> HypernetworkOptions {
         let generator = Generator {

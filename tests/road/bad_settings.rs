@@ -61,7 +61,8 @@ pub(crate) fn refuse_setting(setting: &str, culprits: &[&str]) {
 fn values_out_of_range_are_named_with_their_key() {
     refuse_setting("cells=-1", &["cells"]);
     refuse_setting("stem=vgg", &["stem", "cifar", "imagenet"]);
-    refuse_setting("search.generator_input=edge", &["generator_input", "node", "cell"]);
+    refuse_setting("search.generator_input=edge", &["generator_input", "node", "cell", "vector"]);
+    refuse_setting("search.alpha_draw=even", &["alpha_draw", "normal", "discrete"]);
 }
 
 #[test]

@@ -214,6 +214,24 @@ fn an_architecture_of_a_named_space_goes_the_whole_road() {
 }
 
 #[test]
+fn a_named_space_is_searched_with_predicted_weights() {
+    let holder = tempdir().unwrap();
+    let [whole, parts] = ["whole", "parts"].map(|name| holder.path().join(name));
+    let named = ["search", "--space", "nas-bench-macro", "--strategy", "random"];
+    let scored = ["--scorer", "predicted-discrete", "--config", SETTINGS];
+    // A search that is continued has an architecture to be retrained, without operations to drop.
+    let retrained = ["--set", "retrain.drop_path=0"];
+    let search = |folder: &Path, count: &str, more: &[&str]| {
+        let size = ["--evaluations", count, "--run", text(folder)];
+        run(named.iter().chain(&scored).chain(&retrained).chain(&size).chain(more)).succeeds()
+    };
+    search(&whole, "6", &[]);
+    search(&parts, "2", &[]);
+    search(&parts, "6", &["--resume"]);
+    assert_eq!((trials(&whole).len(), trials(&whole)), (6, trials(&parts)));
+}
+
+#[test]
 fn the_intensive_space_of_a_run_is_searched_by_any_scorer() {
     let holder = tempdir().unwrap();
     let folder = holder.path().join("run");

@@ -178,6 +178,7 @@ fn what_makes_no_study_of_a_table_is_refused() {
         (&["--scorer", "params", "--evaluations", "3"], "--evaluations"),
         (&["--scorer", "params", "--scorer", "params"], "there twice"),
         (&["--scorer", "params", "--scorer", "table"], "no scorer \"table\""),
+        (&["--scorer", "predicted-as-drawn"], "architectures drawn as α"),
         (&["--fit", "6466"], "6466"),
         (&["--fit", "0"], "at least 1"),
         (&[], "--strategy"),
@@ -204,7 +205,7 @@ fn scorers_are_held_against_a_table() {
     let ((_holder, whole), (_other, parts)) = (fresh(), fresh());
     let tiny = ["--set", "cells=3", "--set", "retrain.channels=4", "--set", "search.channels=2"];
     let size = ["--architectures", "60", "--seeds", "2", "--config", SETTINGS];
-    let scorers = ["params", "expressivity", "novelty", "ghn"];
+    let scorers = ["params", "expressivity", "novelty", "predicted-discrete", "ghn"];
     let scorers: Vec<&str> = scorers.into_iter().flat_map(|name| ["--scorer", name]).collect();
     let args = |folder| -> Vec<&str> {
         begin(folder).into_iter().chain(tiny).chain(size).chain(scorers.clone()).collect()
@@ -213,16 +214,21 @@ fn scorers_are_held_against_a_table() {
     assert!(ended.stdout.contains("60 architectures of mean "), "{}", ended.stdout);
     let study = json(&whole.join("study.json"));
     let names = study["scorers"].as_array().unwrap();
-    assert_eq!(names.len(), 5, "four and their vote");
+    assert_eq!(names.len(), 6, "five and their vote");
     // Pools have no parameters: the truth of this table is turned round.
     assert!(names[0]["kendall"]["value"].as_f64() < Some(0.0));
     assert_eq!(names[0]["scores"].as_array().map(Vec::len), Some(1), "params know no seed");
+    assert_eq!(names[3]["scorer"], "predicted-discrete");
     assert_eq!(names[3]["scores"].as_array().map(Vec::len), Some(2));
 
+    let mut begun = args(&parts);
+    for training in ["search: epoch 1 (", "ghn: epoch 1,"] {
+        let mut running = Running::start(&begun, &parts);
+        running.says(training);
+        running.kill();
+        begun.push("--resume");
+    }
     let begun = args(&parts);
-    let mut running = Running::start(&begun, &parts);
-    running.says("ghn: epoch 1,");
-    running.kill();
     run(begun.iter().chain(&["--resume"])).succeeds();
     assert!(results(&whole) == results(&parts));
     run(begun.iter().chain(&["--resume", "--set", "search.rate=0.1"])).refuses(&["search.rate"]);

@@ -1,8 +1,8 @@
 use adwp_base::Failure;
 use adwp_engine::{Graph, NodeId};
 use adwp_models::{
-    Discrete, Dropped, Heads, Hypernetwork, HypernetworkOptions, IntensiveSpace, Relaxed, Skeleton,
-    Stem,
+    Discrete, Dropped, Heads, HypernetworkOptions, Intensive, IntensiveSpace, Relaxed, Skeleton,
+    Space, Stem,
 };
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -88,8 +88,8 @@ impl Step {
         };
         match self {
             Step::HypernetworkWeights | Step::HypernetworkAlpha => {
-                let net =
-                    Hypernetwork::build(&space, &skeleton, batch, HypernetworkOptions::default())?;
+                let net = Intensive::new(space, skeleton, 2)?
+                    .hypernetwork(batch, HypernetworkOptions::default())?;
                 let (trainable, update) = match self {
                     Step::HypernetworkWeights => (net.weights(), WEIGHTS),
                     _ => (net.live_alphas(), ALPHAS),

@@ -188,7 +188,6 @@ impl<'a> Search<'a> {
             training: Some(JointTraining {
                 settings: &config.search,
                 space: &*searched,
-                intensive: intensive.as_ref(),
                 drawn: None,
             }),
             latency: latencies.map(|_| &latency as _),

@@ -2,11 +2,13 @@ use adwp_engine::Candidate;
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
+use crate::cells::{CellPlan, stack};
+use crate::discrete::OUTPUT;
 use crate::genotype::parse;
 use crate::pair::{Pair, check_pairs};
 use crate::{
-    CellGenotype, CellKind, Discrete, Genotype, Heads, INPUTS, ModelError, NODES, Operation,
-    Skeleton, edge,
+    CellGenotype, CellKind, CellSite, Discrete, Genotype, Heads, Hypernetwork, HypernetworkOptions,
+    INPUTS, ModelError, NODES, Operation, Skeleton, edge,
 };
 
 use super::{Choices, Decision, Features, Space, Term};
@@ -359,6 +361,18 @@ impl Space for Intensive {
         heads: Option<Heads>,
     ) -> Result<Discrete, ModelError> {
         Discrete::build(&self.cells_of(choices)?, &self.skeleton, batch, heads)
+    }
+
+    fn hypernetwork(
+        &self,
+        batch: usize,
+        options: HypernetworkOptions,
+    ) -> Result<Hypernetwork, ModelError> {
+        Hypernetwork::of(self, NODES, batch, options, |b, mixture, images| {
+            let plan =
+                |site: CellSite| Ok(CellPlan { nodes: self.cell(site.kind), output: &OUTPUT });
+            Ok(stack(b, mixture, &self.skeleton, images, plan)?.last)
+        })
     }
 }
 

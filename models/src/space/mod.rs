@@ -12,7 +12,7 @@ mod registry;
 use adwp_engine::Candidate;
 use rand::{Rng, RngExt};
 
-use crate::{Discrete, Genotype, Heads, ModelError, Skeleton};
+use crate::{Discrete, Genotype, Heads, Hypernetwork, HypernetworkOptions, ModelError, Skeleton};
 
 pub use choices::{Choices, Decision};
 pub use features::{FeatureValues, Features, Term};
@@ -73,6 +73,17 @@ pub trait Space: Send + Sync {
         batch: usize,
         heads: Option<Heads>,
     ) -> Result<Discrete, ModelError>;
+
+    /// The HyperNetwork of the space for a batch size (section 3.2.1): a mixture of all options of
+    /// all decisions, whose weights are predicted.
+    ///
+    /// # Errors
+    /// When the engine refuses the graph.
+    fn hypernetwork(
+        &self,
+        batch: usize,
+        options: HypernetworkOptions,
+    ) -> Result<Hypernetwork, ModelError>;
 
     /// The architecture that keeps every option: its network has all parameters of all others,
     /// under the same names.

@@ -7,9 +7,11 @@ use super::choices::{Choices, Decision};
 use super::features::{Features, Term};
 use super::{NamedSpace, Space, TableRules};
 use crate::blocks::{Builder, Weights};
-use crate::cells::{CellPlan, Choice, states};
-use crate::discrete::Drops;
-use crate::{CellKind, CellSite, Discrete, Genotype, Heads, ModelError, Skeleton, Stem};
+use crate::cells::{CellPlan, Choice, Realisation, states};
+use crate::{
+    CellKind, CellSite, Discrete, Genotype, Heads, Hypernetwork, HypernetworkOptions, ModelError,
+    Skeleton, Stem,
+};
 
 /// Nodes of a cell beside its input.
 const NODES: usize = 3;
@@ -130,14 +132,15 @@ impl NasBench201 {
         Ok(Self { skeleton })
     }
 
-    fn logits(
+    /// What the classifier reads.
+    fn backbone(
         &self,
         b: &mut Builder,
-        drops: &mut Drops,
+        realisation: &mut dyn Realisation,
         choices: &Choices,
         images: NodeId,
     ) -> Result<NodeId, ModelError> {
-        let Skeleton { cells, mut channels, classes, .. } = self.skeleton;
+        let Skeleton { cells, mut channels, .. } = self.skeleton;
         let nodes: Vec<Vec<OnEdge>> = (0..NODES)
             .map(|node| {
                 let on = |input: usize| {
@@ -159,14 +162,14 @@ impl NasBench201 {
             }
             let site = CellSite { index, kind: CellKind::Normal, channels };
             let plan = CellPlan { nodes: &nodes, output: &[NODES] };
-            let states = states(b, drops, site, &[x], &plan)?;
+            realisation.enter(b, site)?;
+            let states = states(b, realisation, site, &[x], &plan)?;
             x = states[NODES];
         }
-        x = b.owned(Owner::Classifier, |b, name| {
+        Ok(b.owned(Owner::Classifier, |b, name| {
             let x = b.batch_norm(&format!("{name}/bn"), x)?;
             b.relu(x)
-        })?;
-        Ok(drops.classifier(b, x, classes)?)
+        })?)
     }
 }
 
@@ -386,7 +389,18 @@ impl Space for NasBench201 {
         heads: Option<Heads>,
     ) -> Result<Discrete, ModelError> {
         Discrete::with_logits(self.skeleton.image, batch, heads, |b, drops, images| {
-            Ok((self.logits(b, drops, choices, images)?, None))
+            let x = self.backbone(b, drops, choices, images)?;
+            Ok((drops.classifier(b, x, self.skeleton.classes)?, None))
+        })
+    }
+
+    fn hypernetwork(
+        &self,
+        batch: usize,
+        options: HypernetworkOptions,
+    ) -> Result<Hypernetwork, ModelError> {
+        Hypernetwork::of(self, EDGES, batch, options, |b, mixture, images| {
+            self.backbone(b, mixture, &self.widest(), images)
         })
     }
 }
@@ -395,6 +409,7 @@ impl Space for NasBench201 {
 mod tests {
     use super::*;
     use crate::cost::count;
+    use crate::discrete::Drops;
     use crate::space::features::tests as features;
     use crate::space::tests::{candidates_of_the_widest, check_parameters_of_the_widest};
     use std::collections::HashSet;
@@ -417,7 +432,9 @@ mod tests {
         let mut b = Builder::new(true);
         let [c, h, w] = space.skeleton.image;
         let images = b.graph.input("images", [1, c, h, w]).unwrap();
-        space.logits(&mut b, &mut Drops::new(None, 1), choices, images).unwrap();
+        let mut drops = Drops::new(None, 1);
+        let x = space.backbone(&mut b, &mut drops, choices, images).unwrap();
+        drops.classifier(&mut b, x, space.skeleton.classes).unwrap();
         let cost = count(&b.graph);
         [cost.params, cost.madds]
     }

@@ -4,9 +4,11 @@ use super::choices::{Choices, Decision};
 use super::features::{Features, Term};
 use super::{NamedSpace, Space, TableRules};
 use crate::blocks::{Builder, Weights};
-use crate::cells::{CellPlan, Choice, states};
-use crate::discrete::Drops;
-use crate::{CellKind, CellSite, Discrete, Genotype, Heads, ModelError, Skeleton, Stem};
+use crate::cells::{CellPlan, Choice, Realisation, states};
+use crate::{
+    CellKind, CellSite, Discrete, Genotype, Heads, Hypernetwork, HypernetworkOptions, ModelError,
+    Skeleton, Stem,
+};
 
 /// Stages of a network, each of twice the channels at half the size of the one before.
 const STAGES: usize = 3;
@@ -160,14 +162,15 @@ impl NasBenchMacro {
         Err(ModelError::Invalid(format!("{name}: {text}: {found} layers, expected {expected}")))
     }
 
-    fn logits(
+    /// What the classifier reads.
+    fn backbone(
         &self,
         b: &mut Builder,
-        drops: &mut Drops,
+        realisation: &mut dyn Realisation,
         choices: &Choices,
         images: NodeId,
     ) -> Result<NodeId, ModelError> {
-        let Skeleton { mut channels, classes, .. } = self.skeleton;
+        let mut channels = self.skeleton.channels;
         let (head, mut x) = (HEAD * channels, images);
         x = b.owned(Owner::Stem { stage: 0 }, |b, name| {
             let same = Conv2d { padding: [1; 2], ..Conv2d::default() };
@@ -181,15 +184,16 @@ impl NasBenchMacro {
                 let options = choices.0[index].iter();
                 let layers = options.map(|&option| Layer { option, out: channels }).collect();
                 let plan = CellPlan { nodes: &[layers], output: &[1] };
-                let states = states(b, drops, CellSite { index, kind, channels }, &[x], &plan)?;
+                let site = CellSite { index, kind, channels };
+                realisation.enter(b, site)?;
+                let states = states(b, realisation, site, &[x], &plan)?;
                 x = states[1];
             }
         }
-        x = b.owned(Owner::Classifier, |b, name| {
+        Ok(b.owned(Owner::Classifier, |b, name| {
             let x = b.conv_norm(name, "", x, head, 1, Conv2d::default(), Weights::Own)?;
             b.relu(x)
-        })?;
-        Ok(drops.classifier(b, x, classes)?)
+        })?)
     }
 }
 
@@ -300,7 +304,18 @@ impl Space for NasBenchMacro {
     ) -> Result<Discrete, ModelError> {
         self.check_depth(choices)?;
         Discrete::with_logits(self.skeleton.image, batch, heads, |b, drops, images| {
-            Ok((self.logits(b, drops, choices, images)?, None))
+            let x = self.backbone(b, drops, choices, images)?;
+            Ok((drops.classifier(b, x, self.skeleton.classes)?, None))
+        })
+    }
+
+    fn hypernetwork(
+        &self,
+        batch: usize,
+        options: HypernetworkOptions,
+    ) -> Result<Hypernetwork, ModelError> {
+        Hypernetwork::of(self, 1, batch, options, |b, mixture, images| {
+            self.backbone(b, mixture, &self.widest(), images)
         })
     }
 }

@@ -1,21 +1,20 @@
 use std::collections::HashMap;
 
-use adwp_models::{Choices, IntensiveSpace, NODES};
+use adwp_models::{Choices, Space};
 use adwp_train::{Context, Finished, Quiet, run_phase};
 
-use crate::scorer::{Ingredients, Scorer, ScorerEntry, Unit};
+use crate::scorer::{Ingredients, JointTraining, Scorer, ScorerEntry, Unit};
 use crate::search_phase::SearchPhase;
 use crate::{Data, Result, SearchError, SearchSettings};
 
 /// Validation accuracy with weights that a HyperNetwork predicts.
 struct Predicted<'a> {
     entry: &'static ScorerEntry,
-    settings: &'a SearchSettings,
-    space: &'a IntensiveSpace,
+    training: JointTraining<'a>,
     data: &'a Data,
-    /// The α that stand for the architectures; where there are none, [`discrete_alphas`].
+    /// The α that stand for the architectures, where those are not discrete.
     drawn: Option<&'a HashMap<Choices, Vec<Vec<f32>>>>,
-    weights: Option<PredictedWeights>,
+    weights: Option<PredictedWeights<'a>>,
 }
 
 pub(crate) const DISCRETE: ScorerEntry = ScorerEntry {
@@ -25,7 +24,7 @@ pub(crate) const DISCRETE: ScorerEntry = ScorerEntry {
     unit: Unit::ACCURACY,
     is_seeded: true,
     prepared_in: Some("hypernetwork"),
-    needs: "an intensive space, settings of the search and its images",
+    needs: "settings of the search and its images",
     open: |ingredients| open(&DISCRETE, ingredients, None),
 };
 
@@ -33,7 +32,7 @@ pub(crate) const AS_DRAWN: ScorerEntry = ScorerEntry {
     name: "predicted-as-drawn",
     about: "validation accuracy with weights predicted from the α of the draw",
     label: "predicted weights, α as drawn",
-    needs: "architectures drawn as α, an intensive space, settings of the search and its images",
+    needs: "architectures drawn as α, settings of the search and its images",
     open: |ingredients| open(&AS_DRAWN, ingredients, Some(ingredients.training?.drawn?)),
     ..DISCRETE
 };
@@ -44,8 +43,7 @@ fn open<'a>(
     drawn: Option<&'a HashMap<Choices, Vec<Vec<f32>>>>,
 ) -> Option<Box<dyn Scorer + 'a>> {
     let (training, data) = (ingredients.training?, ingredients.data?);
-    let (settings, space) = (training.settings, training.intensive?);
-    Some(Box::new(Predicted { entry, settings, space, data, drawn, weights: None }))
+    Some(Box::new(Predicted { entry, training, data, drawn, weights: None }))
 }
 
 impl Scorer for Predicted<'_> {
@@ -54,7 +52,8 @@ impl Scorer for Predicted<'_> {
     }
 
     fn prepare(&mut self, context: &mut Context<'_>) -> Result<Finished<()>> {
-        train_hypernetwork(self.settings, self.space, self.data, context)?.try_map(|weights| {
+        let JointTraining { settings, space, .. } = self.training;
+        train_hypernetwork(settings, space, self.data, context)?.try_map(|weights| {
             self.weights = Some(weights);
             Ok(())
         })
@@ -68,49 +67,38 @@ impl Scorer for Predicted<'_> {
                     || SearchError::Input("an architecture was not drawn as α".to_owned());
                 weights.score(drawn.get(choices).ok_or_else(missing)?)
             }
-            None => weights.score(&discrete_alphas(choices, self.space.width())),
+            None => weights.score_discrete(choices),
         };
         Ok(Finished::Done(accuracy?))
     }
 }
 
-/// α of a pair that is not kept: its softmax is 0 in single precision, next to pairs of α 0.
-const DROPPED: f32 = -1e3;
-
-/// For each cell the α, `[NODES, K]` for nodes with `width` candidates, whose softmax over a node's
-/// candidates is evenly divided among those kept.
-pub(crate) fn discrete_alphas(choices: &Choices, width: usize) -> Vec<Vec<f32>> {
-    let node = |kept: &Vec<usize>| -> Vec<f32> {
-        (0..width).map(|option| if kept.contains(&option) { 0.0 } else { DROPPED }).collect()
-    };
-    choices.0.chunks(NODES).map(|cell| cell.iter().flat_map(node).collect()).collect()
-}
-
-/// Trains the HyperNetwork alone, in the epochs that [`search`] does so; `search` goes on from the
-/// checkpoint it leaves.
+/// Trains the HyperNetwork of a space alone, in the epochs that [`search`](crate::search) does so;
+/// `search` goes on from the checkpoint it leaves. `space` is opened at the sizes of the search:
+/// those of [`Data::skeleton`] with the channels of the settings.
 ///
 /// # Errors
 /// Settings that cannot be, and what the training loop meets.
-pub fn train_hypernetwork(
+pub fn train_hypernetwork<'a>(
     settings: &SearchSettings,
-    space: &IntensiveSpace,
+    space: &'a dyn Space,
     data: &Data,
     context: &mut Context<'_>,
-) -> Result<Finished<PredictedWeights>> {
-    let mut phase = SearchPhase::new(settings, space, &[], data)?;
+) -> Result<Finished<PredictedWeights<'a>>> {
+    let mut phase = SearchPhase::new(settings, [space; 2], &[], data)?;
     phase.last_epoch = settings.hypernetwork_epochs;
     run_phase(&mut phase, context)?.try_map(|()| Ok(PredictedWeights { phase }))
 }
 
 /// A trained HyperNetwork, to score architectures with the weights that it predicts.
-pub struct PredictedWeights {
-    phase: SearchPhase,
+pub struct PredictedWeights<'a> {
+    phase: SearchPhase<'a>,
 }
 
-impl PredictedWeights {
-    /// Accuracy on the validation images with the weights predicted from `alphas`, for each cell
-    /// `[NODES, K]` before the softmax, once the BatchNorm statistics are recomputed on training
-    /// images.
+impl PredictedWeights<'_> {
+    /// Accuracy on the validation images with the weights predicted from `alphas`, for each α of
+    /// the HyperNetwork its values before the softmax, once the BatchNorm statistics are recomputed
+    /// on training images.
     ///
     /// # Errors
     /// Images that cannot be read, a device that fails.
@@ -118,30 +106,119 @@ impl PredictedWeights {
     /// # Panics
     /// When there are not as many values as the HyperNetwork has.
     pub fn score(&mut self, alphas: &[Vec<f32>]) -> Result<f64> {
-        let SearchPhase { net, learner, .. } = &mut self.phase;
-        assert_eq!(alphas.len(), net.alphas.len(), "every cell has an α");
-        for (id, values) in net.alphas.iter().zip(alphas) {
-            learner.variables.get_mut(&net.graph[*id].name)?.copy_from_slice(values);
-        }
+        self.phase.set_alphas(alphas)?;
         self.phase.validate(&mut Quiet)
+    }
+
+    /// [`Self::score`] of an architecture as the α of
+    /// [`Hypernetwork::discrete_alphas`](adwp_models::Hypernetwork::discrete_alphas).
+    ///
+    /// # Errors
+    /// Those of [`Self::score`], and an architecture that is not of the space.
+    pub fn score_discrete(&mut self, choices: &Choices) -> Result<f64> {
+        self.phase.space.validate(choices)?;
+        self.score(&self.phase.net.discrete_alphas(choices))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::AlphaDraw;
+    use crate::scorers::naswot::tests::noise;
+    use adwp_data::Augmentation;
+    use adwp_models::{GeneratorInput, NasBench201, NasBenchMacro, Skeleton};
+    use adwp_train::{Checkpoint, Interrupt, RunDir, Streams};
+    use std::path::Path;
+    use std::time::Instant;
+
+    fn settings() -> SearchSettings {
+        SearchSettings {
+            epochs: 4,
+            hypernetwork_epochs: 2,
+            cross_search_start: 4,
+            cross_search_end: 4,
+            batch: 4,
+            channels: 2,
+            hidden: 4,
+            // At a lower one the labels of noise make all images the same class.
+            rate: 0.5,
+            generator_input: GeneratorInput::Vector,
+            alpha_draw: AlphaDraw::Discrete,
+            recalibration_images: 8,
+            augmentation: Augmentation::NONE,
+            ..SearchSettings::default()
+        }
+    }
+
+    fn skeleton() -> Skeleton {
+        Skeleton { channels: 2, ..noise(48).skeleton }
+    }
+
+    /// Trains in a folder; a phase that is stopped after every step is continued until it is done.
+    fn train<'a>(
+        folder: &Path,
+        space: &'a dyn Space,
+        is_stopped: bool,
+    ) -> (PredictedWeights<'a>, usize) {
+        let run = RunDir::create(folder).unwrap();
+        let interrupt = if is_stopped {
+            Interrupt::default().with_deadline(Instant::now())
+        } else {
+            Interrupt::default()
+        };
+        for stops in 0.. {
+            let mut context = Context {
+                run: &run,
+                resume: true,
+                held_bytes: 0,
+                check_memory: true,
+                interrupt: &interrupt,
+                reporter: &mut Quiet,
+            };
+            let trained = train_hypernetwork(&settings(), space, &noise(48), &mut context);
+            if let Finished::Done(weights) = trained.unwrap() {
+                return (weights, stops);
+            }
+        }
+        unreachable!("every try is a step on")
+    }
 
     #[test]
-    fn a_softmax_is_divided_among_the_candidates_kept() {
-        let choices = Choices(vec![vec![0, 2], vec![1, 5], vec![3, 4], vec![0, 1], vec![2, 3]]);
-        let alphas = discrete_alphas(&choices, 6);
-        assert_eq!((alphas.len(), alphas[0].len(), alphas[1].len()), (2, NODES * 6, 6));
-        for (node, kept) in alphas.concat().chunks_exact(6).zip(&choices.0) {
-            let exp: Vec<f32> = node.iter().map(|alpha| alpha.exp()).collect();
-            let softmax: Vec<f32> = exp.iter().map(|e| e / exp.iter().sum::<f32>()).collect();
-            let expected: Vec<f32> =
-                (0..6).map(|option| if kept.contains(&option) { 0.5 } else { 0.0 }).collect();
-            assert_eq!(softmax, expected);
-        }
+    fn training_in_pieces_ends_in_the_same_weights_and_scores() {
+        let holder = tempfile::tempdir().unwrap();
+        let space = NasBench201::new(skeleton()).unwrap();
+        let folders = ["whole", "pieces"].map(|name| holder.path().join(name));
+        let (mut whole, _) = train(&folders[0], &space, false);
+        let (mut pieces, stops) = train(&folders[1], &space, true);
+        assert_eq!(stops, 2 * 6);
+        let tensors = folders.map(|folder| {
+            Checkpoint::read(&RunDir::create(&folder).unwrap().checkpoint("search"))
+                .unwrap()
+                .tensors
+        });
+        let has = |part: &str| tensors[0].keys().any(|name| name.contains(part));
+        assert!(has("velocity/") && has("nor_conv_3x3@0/conv/generator/fc1/weight"));
+        assert_eq!(tensors[0], tensors[1]);
+        let choices = space.sample(&mut Streams::new(9).once("architecture"));
+        assert_eq!(
+            whole.score_discrete(&choices).unwrap(),
+            pieces.score_discrete(&choices).unwrap()
+        );
+    }
+
+    #[test]
+    fn a_score_depends_on_no_other() {
+        let holder = tempfile::tempdir().unwrap();
+        let space = NasBenchMacro::new(skeleton()).unwrap();
+        let (mut weights, _) = train(holder.path(), &space, false);
+        let draw = |i| space.sample(&mut Streams::new(9).at("architecture", i, 0));
+        let mut score = |i| weights.score_discrete(&draw(i)).unwrap();
+        let first: Vec<f64> = (0..8).map(&mut score).collect();
+        let again: Vec<f64> = (0..8).rev().map(&mut score).collect();
+        assert!(first.iter().eq(again.iter().rev()), "{first:?}, {again:?}");
+        assert!(first.iter().any(|score| *score != first[0]), "{first:?}");
+        let other = Choices(vec![vec![0]; 2]);
+        assert!(weights.score_discrete(&other).is_err(), "it has too few layers");
     }
 }

@@ -3,8 +3,8 @@
 
 use adwp_engine::{Device, Graph, Init, NodeId, Shape, Variables};
 use adwp_models::{
-    Discrete, Dropped, GeneratorInput, Heads, Hypernetwork, HypernetworkOptions, IntensiveSpace,
-    Operation, Pair, Relaxed, Skeleton, Stem,
+    Discrete, Dropped, GeneratorInput, Heads, HypernetworkOptions, Intensive, IntensiveSpace,
+    Operation, Pair, Relaxed, Skeleton, Space, Stem, space,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -135,20 +135,9 @@ fn relaxations_agree() {
     });
 }
 
-fn check_hypernetwork(
-    space: &IntensiveSpace,
-    skeleton: &Skeleton,
-    input: GeneratorInput,
-    seed: u64,
-    device: &Device,
-) {
-    let net = Hypernetwork::build(
-        space,
-        skeleton,
-        2,
-        HypernetworkOptions { input, ..HypernetworkOptions::default() },
-    )
-    .unwrap();
+fn check_hypernetwork(space: &dyn Space, input: GeneratorInput, seed: u64, device: &Device) {
+    let options = HypernetworkOptions { input, ..HypernetworkOptions::default() };
+    let net = space.hypernetwork(2, options).unwrap();
     let ends = Ends {
         images: net.images,
         labels: net.labels,
@@ -167,12 +156,24 @@ fn check_hypernetwork(
 
 #[test]
 fn hypernetworks_agree() {
-    for input in [GeneratorInput::Node, GeneratorInput::Cell] {
+    for input in [GeneratorInput::Node, GeneratorInput::Cell, GeneratorInput::Vector] {
         each(0..3, |seed, device| {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
             let skeleton = small_skeleton(&mut rng);
             let space = IntensiveSpace::random(K, &mut rng).unwrap();
-            check_hypernetwork(&space, &skeleton, input, seed, device);
+            let space = Intensive::new(space, skeleton, 2).unwrap();
+            check_hypernetwork(&space, input, seed, device);
+        });
+    }
+}
+
+#[test]
+fn hypernetworks_of_named_spaces_agree() {
+    for named in space::SPACES {
+        each(0..2, |seed, device| {
+            let skeleton = small_skeleton(&mut ChaCha8Rng::seed_from_u64(seed));
+            let space = (named.open)(skeleton).unwrap();
+            check_hypernetwork(&*space, GeneratorInput::Vector, seed, device);
         });
     }
 }
@@ -189,13 +190,9 @@ fn a_hypernetwork_that_never_reads_a_cell_input_agrees() {
             })
             .collect();
         let space = IntensiveSpace::new(cell.clone(), cell).unwrap();
-        check_hypernetwork(
-            &space,
-            &small_skeleton(&mut ChaCha8Rng::seed_from_u64(seed)),
-            GeneratorInput::Node,
-            seed,
-            device,
-        );
+        let skeleton = small_skeleton(&mut ChaCha8Rng::seed_from_u64(seed));
+        let space = Intensive::new(space, skeleton, 2).unwrap();
+        check_hypernetwork(&space, GeneratorInput::Node, seed, device);
     });
 }
 
