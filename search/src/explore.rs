@@ -369,6 +369,10 @@ pub(crate) mod tests {
             unreachable!("nothing is built")
         }
 
+        fn with_cells(&self, _: usize) -> Result<Box<dyn Space>, ModelError> {
+            unreachable!("nothing is built")
+        }
+
         fn hypernetwork(
             &self,
             _: usize,

@@ -66,23 +66,17 @@ impl<'a> SharedWeights<'a> {
     /// # Errors
     /// An architecture that is not of the space, images that cannot be read, a device that fails.
     pub fn score(&self, choices: &Choices) -> Result<f64> {
-        self.score_with(choices, |_, _| Ok(()))
-    }
-
-    /// The same, where `change` has the network and may change the variables that it is scored
-    /// with.
-    pub(crate) fn score_with(
-        &self,
-        choices: &Choices,
-        change: impl FnOnce(&Discrete, &mut Variables) -> Result<()>,
-    ) -> Result<f64> {
-        let Self { space, settings, data, variables } = self;
-        let net = space.build(choices, settings.batch, None)?;
+        let net = self.space.build(choices, self.settings.batch, None)?;
         let mut own = Variables::new();
         for variable in net.graph.variables() {
-            own.insert(variables.get(&variable.name)?.clone());
+            own.insert(self.variables.get(&variable.name)?.clone());
         }
-        change(&net, &mut own)?;
+        self.evaluate(&net, own)
+    }
+
+    /// Accuracy of a network on the validation images with weights of its own.
+    pub(crate) fn evaluate(&self, net: &Discrete, mut own: Variables) -> Result<f64> {
+        let Self { settings, data, .. } = self;
         let mut evaluator = Evaluator::new(&net.graph, net.images, net.logits, &data.device)?;
         evaluator.recalibrate(&mut own, data.train.in_order(settings.recalibration_images)?)?;
         Ok(evaluator

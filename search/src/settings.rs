@@ -125,6 +125,9 @@ pub struct SearchSettings {
     /// Factor on the first values of a generating block's second layer, and so on the weights that
     /// it predicts at first.
     pub generator_gain: f32,
+    /// Cells of the networks that the graph network of `ghn` learns from; 0 for as many as those
+    /// that it scores.
+    pub ghn_cells: usize,
     /// Which images α learns from.
     pub alpha_data: AlphaData,
     /// Learning rate of the generating blocks at the start of the cosine over all epochs.
@@ -180,6 +183,7 @@ impl Default for SearchSettings {
             generator_input: GeneratorInput::Node,
             generator_activation: GeneratorActivation::None,
             generator_gain: 1.0,
+            ghn_cells: 0,
             alpha_data: AlphaData::Train,
             rate: 0.025,
             rate_last: 0.0,

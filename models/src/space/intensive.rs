@@ -363,6 +363,13 @@ impl Space for Intensive {
         Discrete::build(&self.cells_of(choices)?, &self.skeleton, batch, heads)
     }
 
+    fn with_cells(&self, cells: usize) -> Result<Box<dyn Space>, ModelError> {
+        let candidates = [&self.normal, &self.reduction].map(Clone::clone);
+        let skeleton = Skeleton { cells, ..self.skeleton };
+        let keep = self.decisions.first().map_or(1, |decision| decision.keep);
+        Ok(Box::new(Self::of_cells(candidates, skeleton, keep)?))
+    }
+
     fn hypernetwork(
         &self,
         batch: usize,

@@ -74,6 +74,12 @@ pub trait Space: Send + Sync {
         heads: Option<Heads>,
     ) -> Result<Discrete, ModelError>;
 
+    /// The same space for networks of another number of cells.
+    ///
+    /// # Errors
+    /// When the space has no networks of so many cells.
+    fn with_cells(&self, cells: usize) -> Result<Box<dyn Space>, ModelError>;
+
     /// The HyperNetwork of the space for a batch size (section 3.2.1): a mixture of all options of
     /// all decisions, whose weights are predicted.
     ///

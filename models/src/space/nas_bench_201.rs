@@ -394,6 +394,10 @@ impl Space for NasBench201 {
         })
     }
 
+    fn with_cells(&self, cells: usize) -> Result<Box<dyn Space>, ModelError> {
+        Ok(Box::new(Self::new(Skeleton { cells, ..self.skeleton })?))
+    }
+
     fn hypernetwork(
         &self,
         batch: usize,

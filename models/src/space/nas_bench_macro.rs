@@ -309,6 +309,10 @@ impl Space for NasBenchMacro {
         })
     }
 
+    fn with_cells(&self, cells: usize) -> Result<Box<dyn Space>, ModelError> {
+        Ok(Box::new(Self::new(Skeleton { cells, ..self.skeleton })?))
+    }
+
     fn hypernetwork(
         &self,
         batch: usize,

@@ -1,6 +1,6 @@
 use std::collections::{BTreeSet, HashMap};
 
-use adwp_engine::{Candidate, Graph, NodeId, Shape};
+use adwp_engine::{Candidate, Graph, NodeId, Owner, Shape};
 use adwp_models::{CellWiring, Discrete, ModelError};
 
 /// What a graph network sees of an architecture: for each cell its states and operations, and the
@@ -52,8 +52,9 @@ impl Vocabulary {
         let operations: BTreeSet<&str> = operations.map(|(_, operation)| *operation).collect();
         let kinds = [INPUT, SUM].into_iter().chain(operations).map(str::to_owned).collect();
         let mut slots: Vec<(String, [usize; 4])> = Vec::new();
-        for Convolution { candidate, ordinal, id } in convolutions(&widest.graph) {
-            let name = slot(candidate, ordinal);
+        for convolution in convolutions(&widest.graph) {
+            let Convolution { id, .. } = convolution;
+            let name = convolution.slot();
             let shape = dimensions(&widest.graph, id);
             match slots.iter_mut().find(|(known, _)| *known == name) {
                 Some((_, largest)) => {
@@ -82,20 +83,35 @@ impl Vocabulary {
         let mut nodes = HashMap::new();
         let cells = network.cells.iter().enumerate();
         let cells = cells.map(|(index, wiring)| self.cell(index, wiring, &mut nodes)).collect();
-        let weights = convolutions(&network.graph).map(|Convolution { candidate, ordinal, id }| {
-            let name = slot(candidate, ordinal);
+        let weights = convolutions(&network.graph).into_iter().map(|convolution| {
+            let name = convolution.slot();
             let known = self.slots.iter().position(|(known, _)| *known == name);
-            let Candidate { cell, node, input, operation, .. } = candidate;
+            let (cell, node) = match convolution.of {
+                // The inputs of a cell are its first nodes.
+                Part::Input { cell, input } => (cell, input),
+                Part::Candidate(Candidate { cell, node, input, operation, .. }) => {
+                    (cell, nodes[&(cell, node, input, operation)])
+                }
+            };
             Generated {
-                parameter: id,
-                name: network.graph[id].name.clone(),
-                shape: dimensions(&network.graph, id),
+                parameter: convolution.id,
+                name: network.graph[convolution.id].name.clone(),
+                shape: dimensions(&network.graph, convolution.id),
                 cell,
-                node: nodes[&(cell, node, input, operation)],
+                node,
                 slot: known.expect("a convolution of the space"),
             }
         });
         Topology { cells, weights: weights.collect() }
+    }
+
+    /// The first convolution of `other` that this one lacks, or has smaller weights of.
+    pub(crate) fn lacks<'o>(&self, other: &'o Self) -> Option<&'o str> {
+        let has = |(name, sizes): &(String, [usize; 4])| {
+            let own = self.slots.iter().find(|(slot, _)| slot == name);
+            own.is_some_and(|(_, most)| sizes.iter().zip(most).all(|(size, most)| size <= most))
+        };
+        other.slots.iter().find(|slot| !has(slot)).map(|(name, _)| name.as_str())
     }
 
     fn cell(
@@ -139,29 +155,54 @@ impl Vocabulary {
     }
 }
 
-/// The weight of a convolution of a candidate.
+/// A part of a cell that has convolutions.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Part {
+    Candidate(Candidate),
+    /// What brings an input of the cell to the size of its states.
+    Input {
+        cell: usize,
+        input: usize,
+    },
+}
+
+/// The weight of a convolution of a cell.
 struct Convolution {
-    candidate: Candidate,
-    /// Position among those of the candidate.
+    of: Part,
+    /// Position among those of the part.
     ordinal: usize,
+    /// How many the part has.
+    count: usize,
     id: NodeId,
 }
 
-/// The weights of convolutions that belong to candidates, in the order of the graph.
-fn convolutions(graph: &Graph) -> impl Iterator<Item = Convolution> {
-    let mut counts: HashMap<Candidate, usize> = HashMap::new();
-    graph.parameters().filter_map(move |id| {
-        let node = &graph[id];
-        let candidate = node.owner.candidate().filter(|_| node.shape.len() == 4)?;
-        let count = counts.entry(candidate).or_default();
-        *count += 1;
-        Some(Convolution { candidate, ordinal: *count - 1, id })
-    })
+impl Convolution {
+    /// What it is called, whichever cell it is of.
+    fn slot(&self) -> String {
+        match self.of {
+            Part::Candidate(Candidate { operation, .. }) => format!("{operation}/{}", self.ordinal),
+            // A convolution that keeps the size is another one than the parts of a reduction.
+            Part::Input { .. } => format!("{INPUT}{}/{}", self.count, self.ordinal),
+        }
+    }
 }
 
-/// What a convolution is called, whichever candidate it is of.
-fn slot(candidate: Candidate, ordinal: usize) -> String {
-    format!("{}/{ordinal}", candidate.operation)
+/// The weights of convolutions that belong to cells, in the order of the graph.
+fn convolutions(graph: &Graph) -> Vec<Convolution> {
+    let mut counts: HashMap<Part, usize> = HashMap::new();
+    let mut found = Vec::new();
+    for id in graph.parameters().filter(|id| graph[*id].shape.len() == 4) {
+        let of = match graph[id].owner {
+            Owner::Candidate(candidate) => Part::Candidate(candidate),
+            Owner::Input { cell, input } => Part::Input { cell, input },
+            _ => continue,
+        };
+        let count = counts.entry(of).or_default();
+        found.push(Convolution { of, ordinal: *count, count: 0, id });
+        *count += 1;
+    }
+    found.iter_mut().for_each(|convolution| convolution.count = counts[&convolution.of]);
+    found
 }
 
 fn dimensions(graph: &Graph, id: NodeId) -> [usize; 4] {
@@ -185,7 +226,17 @@ mod tests {
         assert_eq!(vocabulary.kinds(), 6);
         let slots: Vec<_> =
             vocabulary.slots.iter().map(|(name, shape)| (&name[..], *shape)).collect();
-        assert_eq!(slots, [("nor_conv_1x1/0", [8, 8, 1, 1]), ("nor_conv_3x3/0", [8, 8, 3, 3])]);
+        assert_eq!(
+            slots,
+            [
+                ("nor_conv_1x1/0", [8, 8, 1, 1]),
+                ("nor_conv_3x3/0", [8, 8, 3, 3]),
+                // The residual block before a stage.
+                ("input3/0", [8, 4, 3, 3]),
+                ("input3/1", [8, 8, 3, 3]),
+                ("input3/2", [8, 4, 1, 1]),
+            ]
+        );
         let text =
             "|nor_conv_3x3~0|+|none~0|nor_conv_1x1~1|+|skip_connect~0|none~1|avg_pool_3x3~2|";
         let topology = vocabulary.topology(&build(&space.parse(text).unwrap()));
@@ -200,9 +251,16 @@ mod tests {
         let of: Vec<_> =
             topology.weights.iter().map(|w| (w.cell, w.node, w.slot, w.shape)).collect();
         assert_eq!(
-            of[..3],
-            [(0, 1, 1, [2, 2, 3, 3]), (0, 3, 0, [2, 2, 1, 1]), (1, 1, 1, [4, 4, 3, 3]),]
+            of[..6],
+            [
+                (0, 1, 1, [2, 2, 3, 3]),
+                (0, 3, 0, [2, 2, 1, 1]),
+                (1, 0, 2, [4, 2, 3, 3]),
+                (1, 0, 3, [4, 4, 3, 3]),
+                (1, 0, 4, [4, 2, 1, 1]),
+                (1, 1, 1, [4, 4, 3, 3]),
+            ]
         );
-        assert_eq!(of.len(), 6);
+        assert_eq!(of.len(), 3 * 2 + 2 * 3);
     }
 }

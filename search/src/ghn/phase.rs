@@ -5,7 +5,7 @@ use adwp_engine::{Device, NodeId, Variables};
 use adwp_models::{Choices, Heads, Space};
 use adwp_train::{
     At, Batch, Checkpoint, Context, Finished, Need, Pass, Phase, PhaseBatches, Reporter,
-    StepReport, Trainer, Update, run_phase, schedule,
+    StepReport, TrainError, Trainer, Update, run_phase, schedule,
 };
 use serde_json::{Map, Value};
 
@@ -23,11 +23,14 @@ const BETAS: (f32, f32) = (0.9, 0.999);
 /// Passes along the topology and back. GHN-2 has one; more of them take as many times as long.
 const PASSES: usize = 1;
 
-/// Trains a graph network to predict the weights of the convolutions of every candidate (Zhang et
-/// al., Graph HyperNetworks for Neural Architecture Search, 2019): every step draws an architecture
+/// Trains a graph network to predict the weights of the convolutions of every cell (Zhang et al.,
+/// Graph HyperNetworks for Neural Architecture Search, 2019): every step draws an architecture
 /// evenly, and the loss of its network with predicted weights is followed back into the graph
-/// network. What no candidate owns, and BatchNorms, have weights of their own, which all
-/// architectures share.
+/// network. Stem and classifier have weights of their own, which all architectures share; the
+/// BatchNorms of cells neither scale nor shift.
+///
+/// With `ghn_cells`, the networks of training have so many cells only (section 5 trains on smaller
+/// graphs than it searches).
 ///
 /// Epochs, images and augmentation are those in which shared weights are trained.
 ///
@@ -46,7 +49,7 @@ pub(crate) fn train_ghn<'a>(
 /// A trained graph network, and the variables that it does not predict, which architectures share.
 pub(crate) struct PredictedByGraph<'a> {
     network: GraphNetwork,
-    /// The variables are the graph network's too, and room for what it predicts.
+    /// The variables are the graph network's too, and those of the networks of training.
     shared: SharedWeights<'a>,
 }
 
@@ -57,11 +60,17 @@ impl PredictedByGraph<'_> {
     /// # Errors
     /// An architecture that is not of the space, images that cannot be read, a device that fails.
     pub(crate) fn score(&self, choices: &Choices) -> Result<f64> {
-        self.shared.score_with(choices, |net, variables| {
-            let topology = self.network.topology(net);
-            let predicted = self.network.predict(&self.shared.variables, &topology)?;
-            write(&topology, &predicted, variables)
-        })
+        let SharedWeights { space, settings, data, variables } = &self.shared;
+        let net = space.build(choices, settings.batch, None)?;
+        // Everything of the cells is predicted or as it is at first.
+        let mut own = Variables::new();
+        own.initialize(&net.graph, &mut data.streams.once("ghn/weights"))?;
+        for id in net.graph.parameters().filter(|id| net.graph[*id].owner.cell().is_none()) {
+            own.insert(variables.get(&net.graph[id].name)?.clone());
+        }
+        let topology = self.network.topology(&net);
+        write(&topology, &self.network.predict(variables, &topology)?, &mut own)?;
+        self.shared.evaluate(&net, own)
     }
 }
 
@@ -76,6 +85,11 @@ fn write(topology: &Topology, predicted: &Predicted, variables: &mut Variables) 
 struct GhnPhase<'a> {
     epochs: usize,
     steps: usize,
+    /// The space of the networks of training, where they are smaller.
+    smaller: Option<Box<dyn Space>>,
+    /// The network of training with every candidate.
+    trained: TrainedNet,
+    /// The network with every candidate: no other takes more memory.
     widest: TrainedNet,
     /// Never run: for its sake the working memory stays taken between steps.
     reserved: Trainer,
@@ -89,10 +103,28 @@ struct GhnPhase<'a> {
 impl<'a> GhnPhase<'a> {
     fn new(settings: &SearchSettings, space: &'a dyn Space, data: &Data) -> Result<Self> {
         let shared = SharedWeights::new(settings, space, data)?;
-        let widest = space.build(&space.widest(), settings.batch, Some(Heads::PLAIN))?;
-        let network = GraphNetwork::new(Vocabulary::of(&widest)?, PASSES);
-        let widest = TrainedNet::of(widest);
+        let smaller = match settings.ghn_cells {
+            0 => None,
+            cells => Some(space.with_cells(cells)?),
+        };
+        let build =
+            |space: &dyn Space| space.build(&space.widest(), settings.batch, Some(Heads::PLAIN));
+        let widest = build(space)?;
+        let trained = build(smaller.as_deref().unwrap_or(space))?;
+        let vocabulary = Vocabulary::of(&trained)?;
+        if let Some(name) = vocabulary.lacks(&Vocabulary::of(&widest)?) {
+            return Err(TrainError::Settings(format!(
+                "search: ghn_cells = {}: networks of so few cells have no {name} as large as the \
+                 networks that are scored",
+                settings.ghn_cells
+            ))
+            .into());
+        }
+        let network = GraphNetwork::new(vocabulary, PASSES);
+        let [trained, widest] = [trained, widest].map(TrainedNet::of);
         Ok(Self {
+            smaller,
+            trained,
             reserved: widest.trainer(Self::NAME, &shared.data.device)?,
             epochs: settings.hypernetwork_epochs,
             steps: bilevel::steps(&shared.data)?,
@@ -103,10 +135,15 @@ impl<'a> GhnPhase<'a> {
         })
     }
 
+    /// The space of the networks of training.
+    fn space(&self) -> &dyn Space {
+        self.smaller.as_deref().unwrap_or(self.predicted.shared.space)
+    }
+
     /// An architecture drawn evenly.
-    fn draw(&self, purpose: &str, at: At) -> Choices {
-        let SharedWeights { space, data, .. } = &self.predicted.shared;
-        space.sample(&mut data.streams.at(purpose, at.epoch, at.step))
+    fn draw(&self, space: &dyn Space, purpose: &str, at: At) -> Choices {
+        let streams = self.predicted.shared.data.streams;
+        space.sample(&mut streams.at(purpose, at.epoch, at.step))
     }
 
     fn rate(&self, epoch: usize) -> f32 {
@@ -145,7 +182,7 @@ impl Phase for GhnPhase<'_> {
     fn initialize(&mut self) -> Result<()> {
         let PredictedByGraph { network, shared: SharedWeights { data, variables, .. } } =
             &mut self.predicted;
-        variables.initialize(&self.widest.graph, &mut data.streams.once("ghn/weights"))?;
+        variables.initialize(&self.trained.graph, &mut data.streams.once("ghn/weights"))?;
         network.initialize(variables, &mut data.streams.once("ghn/network"))
     }
 
@@ -154,18 +191,19 @@ impl Phase for GhnPhase<'_> {
     }
 
     fn step(&mut self, at: At, batch: Batch) -> Result<StepReport> {
-        let choices = self.draw("ghn/architecture", at);
+        let choices = self.draw(self.space(), "ghn/architecture", at);
+        let batch_size = self.predicted.shared.settings.batch;
+        let net = self.space().build(&choices, batch_size, Some(Heads::PLAIN))?;
         let network_rate = self.rate(at.epoch);
         let PredictedByGraph { network, shared } = &mut self.predicted;
-        let SharedWeights { space, settings, data, variables } = shared;
-        let net = space.build(&choices, settings.batch, Some(Heads::PLAIN))?;
+        let SharedWeights { settings, data, variables, .. } = shared;
         let topology = network.topology(&net);
         let predicted = network.predict(variables, &topology)?;
         write(&topology, &predicted, variables)?;
         let net = TrainedNet::of(net);
         let generated: Vec<NodeId> = topology.weights.iter().map(|w| w.parameter).collect();
-        let own = net.parameters.iter().copied().filter(|id| !generated.contains(id));
-        let own: Vec<NodeId> = own.collect();
+        let is_own = |id: &NodeId| net.graph[*id].owner.cell().is_none();
+        let own: Vec<NodeId> = net.parameters.iter().copied().filter(is_own).collect();
         let rate = schedule::cosine(settings.rate, settings.rate_last, at.epoch, settings.epochs);
         let clip = Some(settings.clip);
         let update = Update { parameters: &own, optimizer: &mut self.sgd, rate, clip };
@@ -183,7 +221,8 @@ impl Phase for GhnPhase<'_> {
     }
 
     fn finish_epoch(&mut self, epoch: usize, _: &mut dyn Reporter) -> Result<Map<String, Value>> {
-        let choices = self.draw("ghn/validation", At { epoch, step: 0 });
+        let space = self.predicted.shared.space;
+        let choices = self.draw(space, "ghn/validation", At { epoch, step: 0 });
         let accuracy = self.predicted.score(&choices)?;
         Ok(Map::from_iter([("validation_accuracy".to_owned(), accuracy.into())]))
     }
@@ -209,5 +248,100 @@ fn clip_norm(gradients: &mut [Vec<f32>], most: f32) {
     let norm = squares.sqrt() as f32;
     if norm > most {
         gradients.iter_mut().flatten().for_each(|g| *g *= most / norm);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scorers::naswot::tests::noise;
+    use adwp_data::Augmentation;
+    use adwp_models::{Intensive, IntensiveSpace, NasBench201, Skeleton};
+    use adwp_train::{Interrupt, Quiet, RunDir, Streams};
+    use std::time::Instant;
+
+    fn settings(ghn_cells: usize) -> SearchSettings {
+        SearchSettings {
+            epochs: 4,
+            hypernetwork_epochs: 2,
+            cross_search_start: 2,
+            cross_search_end: 2,
+            batch: 4,
+            channels: 2,
+            recalibration_images: 8,
+            augmentation: Augmentation::NONE,
+            ghn_cells,
+            ..SearchSettings::default()
+        }
+    }
+
+    fn space(cells: usize) -> NasBench201 {
+        NasBench201::new(Skeleton { channels: 2, cells, ..noise(48).skeleton }).unwrap()
+    }
+
+    /// Trains in a folder, or until the first step and then again, until it is done.
+    fn train<'a>(
+        settings: &SearchSettings,
+        space: &'a dyn Space,
+        is_stopped: bool,
+    ) -> Result<PredictedByGraph<'a>> {
+        let holder = tempfile::tempdir().unwrap();
+        let run = RunDir::create(holder.path()).unwrap();
+        let interrupt = Interrupt::default();
+        let interrupt =
+            if is_stopped { interrupt.with_deadline(Instant::now()) } else { interrupt };
+        loop {
+            let mut context = Context {
+                run: &run,
+                resume: true,
+                held_bytes: 0,
+                check_memory: true,
+                interrupt: &interrupt,
+                reporter: &mut Quiet,
+            };
+            let trained = train_ghn(settings, space, &noise(48), &mut context)?;
+            if let Finished::Done(weights) = trained {
+                return Ok(weights);
+            }
+        }
+    }
+
+    #[test]
+    fn what_learned_from_small_networks_predicts_the_weights_of_large_ones() {
+        let (small, large) = (space(3), space(6));
+        let text =
+            "|nor_conv_3x3~0|+|none~0|nor_conv_1x1~1|+|skip_connect~0|none~1|avg_pool_3x3~2|";
+        let choices = large.parse(text).unwrap();
+        let whole = train(&settings(3), &large, false).unwrap();
+        let score = whole.score(&choices).unwrap();
+        let pieces = train(&settings(3), &large, true).unwrap();
+        assert_eq!(whole.shared.variables, pieces.shared.variables);
+        assert_eq!(pieces.score(&choices).unwrap(), score);
+        // What it learned is what it learns where the small networks are those that are scored.
+        let of_small = train(&settings(0), &small, false).unwrap();
+        assert_eq!(whole.shared.variables, of_small.shared.variables);
+        let of_large = train(&settings(0), &large, false).unwrap();
+        assert_ne!(whole.shared.variables, of_large.shared.variables);
+
+        // Every convolution of a cell is predicted, reductions between stages included.
+        let net = large.build(&choices, 4, None).unwrap();
+        let topology = whole.network.topology(&net);
+        let convolutions = net
+            .graph
+            .parameters()
+            .filter(|id| net.graph[*id].shape.len() == 4 && net.graph[*id].owner.cell().is_some());
+        let predicted: Vec<NodeId> = topology.weights.iter().map(|w| w.parameter).collect();
+        assert_eq!(predicted, convolutions.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn networks_too_small_to_know_all_convolutions_are_refused() {
+        let space = IntensiveSpace::random(4, &mut Streams::new(7).once("space")).unwrap();
+        let skeleton = Skeleton { channels: 2, cells: 8, ..noise(48).skeleton };
+        let space = Intensive::new(space, skeleton, 2).unwrap();
+        let error = train(&settings(3), &space, false).err().unwrap().to_string();
+        assert!(error.contains("ghn_cells = 3") && error.contains("input"), "{error}");
+        let error = train(&settings(4), &self::space(6), false).err().unwrap().to_string();
+        assert!(error.contains("4 cells do not make"), "{error}");
     }
 }
