@@ -12,7 +12,8 @@ use rand::{Rng, RngExt};
 /// When there are not as many `x` as `y`.
 pub fn kendall_tau(x: &[f64], y: &[f64]) -> Option<f64> {
     assert_eq!(x.len(), y.len(), "every x has a y");
-    let mut pairs: Vec<(f64, f64)> = x.iter().copied().zip(y.iter().copied()).collect();
+    // -0 is 0.
+    let mut pairs: Vec<(f64, f64)> = x.iter().zip(y).map(|(x, y)| (x + 0.0, y + 0.0)).collect();
     pairs.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
     let of = |count: usize| (count * count.saturating_sub(1) / 2) as i64;
     let tied = |pairs: &[(f64, f64)], same: fn(&(f64, f64), &(f64, f64)) -> bool| -> i64 {

@@ -8,7 +8,7 @@ use adwp_search::{
 };
 use adwp_train::{Context, Finished, RunDir, Streams, TrainError, read_text, write_atomic};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use crate::Result;
 use crate::rank::{
@@ -179,8 +179,11 @@ impl ScorerExperiment<'_> {
         if !file.exists() {
             write_atomic(&file, text.as_bytes())?;
         } else if read_text(&file)? != text {
+            let there = serde_json::from_str(&read_text(&file)?).unwrap_or_default();
+            let (key, values) = difference(String::new(), &there, &origin).unwrap_or_default();
             let message = format!(
-                "study: {} is one of other settings; move it away to begin another",
+                "study: {} is one of other settings: {key} is {values}; move it away to begin \
+                 another",
                 folder.path().display()
             );
             return Err(TrainError::Settings(message).into());
@@ -371,6 +374,19 @@ impl ScorerStudy {
     }
 }
 
+/// The first place where two values differ, as `a.b`, and both of them.
+fn difference(place: String, there: &Value, here: &Value) -> Option<(String, String)> {
+    match (there.as_object(), here.as_object()) {
+        (Some(a), Some(b)) => a.keys().chain(b.keys()).find_map(|key| {
+            let inner = if place.is_empty() { key.clone() } else { format!("{place}.{key}") };
+            let value = |of: &Map<String, Value>| of.get(key).cloned().unwrap_or_default();
+            difference(inner, &value(a), &value(b))
+        }),
+        _ if there == here => None,
+        _ => Some((place, format!("{there} there and {here} here"))),
+    }
+}
+
 /// The positions of the better half, ascending; of equal values the earlier count as better.
 fn better_half(truth: &[f64]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..truth.len()).collect();
@@ -403,6 +419,15 @@ mod tests {
         assert_eq!(result.by_seed[0].chosen, 20.0);
         assert_eq!((result.regret[0].points, result.regret[2].points), (19.0, 10.0));
         assert_eq!(result.reliability, None);
+    }
+
+    #[test]
+    fn what_differs_is_named() {
+        let there = json!({"settings": {"rate": 0.1, "hidden": 4}, "seed": 3});
+        let here = json!({"settings": {"rate": 0.1, "hidden": 4, "ghn_cells": 0}, "seed": 3});
+        let (key, values) = difference(String::new(), &there, &here).unwrap();
+        assert_eq!((&key[..], &values[..]), ("settings.ghn_cells", "null there and 0 here"));
+        assert_eq!(difference(String::new(), &here, &here), None);
     }
 
     #[test]

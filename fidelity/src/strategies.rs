@@ -169,8 +169,8 @@ pub fn study_strategies(
     context: &mut Context<'_>,
 ) -> Result<Finished<StrategyStudy>> {
     experiment.validate()?;
+    let inputs = experiment.known_inputs()?;
     let folder = RunDir::create(&context.run.file("study"))?;
-    let inputs = experiment.inputs_by_key()?;
     let units = experiment.strategies.len() * experiment.seeds;
     let curves = on_threads(experiment.threads, units, context, |unit, interrupt| {
         let contestant = &experiment.strategies[unit / experiment.seeds];
@@ -231,17 +231,29 @@ impl StrategyExperiment<'_> {
         Ok(sum / self.truth.len() as f64)
     }
 
-    /// For every network, by its key, the inputs; those of its first row.
-    fn inputs_by_key(&self) -> Result<HashMap<String, Vec<f64>>> {
+    /// The inputs, by the texts of architectures; and, for those that have no row, by their keys:
+    /// those of the first other text of the same network.
+    fn known_inputs(&self) -> Result<HashMap<String, Vec<f64>>> {
         let mut inputs = HashMap::new();
         let Some(first) = self.inputs.first() else { return Ok(inputs) };
+        let fail =
+            |reason: String| SearchError::Input(format!("{}: {reason}", first.path().display()));
         for text in first.architectures() {
-            let key = self.space.key(&self.space.parse(text)?);
+            let choices = self.space.parse(text).map_err(|e| fail(e.to_string()))?;
             let values = self.inputs.iter().map(|column| column.value(text));
             let values = values.collect::<Result<Vec<f64>, SearchError>>()?;
-            inputs.entry(key).or_insert(values);
+            inputs.entry(self.space.key(&choices)).or_insert_with(|| values.clone());
+            inputs.insert(text.to_owned(), values);
         }
-        Ok(inputs)
+        let missing = every_architecture(self.space)
+            .and_then(|mut all| all.find(|choices| !inputs.contains_key(&self.space.key(choices))));
+        match missing {
+            None => Ok(inputs),
+            Some(choices) => {
+                let text = self.space.text(&choices);
+                Err(fail(format!("there is no row for {text}, nor for its network")).into())
+            }
+        }
     }
 
     /// For every number of evaluations the truth of what the strategy would deliver.
@@ -259,9 +271,10 @@ impl StrategyExperiment<'_> {
         let run = RunDir::create(&folder.file(&format!("{name}/seed{seed}")))?;
         let streams = Streams::new(seed);
         let scores = |choices: &Choices| {
-            let scores = inputs.get(&self.space.key(choices)).cloned();
-            let missing =
-                || SearchError::Input(format!("no inputs for {}", self.space.text(choices)));
+            let text = self.space.text(choices);
+            let scores =
+                inputs.get(&text).or_else(|| inputs.get(&self.space.key(choices))).cloned();
+            let missing = || SearchError::Input(format!("there are no inputs for {text}"));
             Ok(Finished::Done(scores.ok_or_else(missing)?))
         };
         let names = self.inputs.iter().map(|column| column.name().to_owned()).collect();

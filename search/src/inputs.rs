@@ -2,11 +2,15 @@
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::PathBuf;
 
 use adwp_models::{Choices, Space};
-use adwp_train::{Finished, Streams};
+use adwp_train::{Finished, Streams, TrainError, read_text, write_atomic};
+use serde::{Deserialize, Serialize};
 
-use crate::Result;
+use crate::{Result, SearchError};
 
 /// Architectures that say which scores are high and which are low, where the space has as many.
 const REFERENCE: usize = 200;
@@ -18,10 +22,10 @@ pub type InputScores<'a> = dyn Fn(&Choices) -> Result<Finished<Vec<f64>>> + 'a;
 /// beside the structure of an architecture, so that fewer have to be evaluated.
 pub struct Inputs<'a> {
     names: Vec<String>,
-    space: &'a dyn Space,
     scores: Box<InputScores<'a>>,
-    /// By key, so that a network is scored once.
-    known: RefCell<HashMap<String, Vec<f64>>>,
+    /// By architecture: scores of two that compute the same can differ, by what their networks are
+    /// built of, so that it must not matter which was asked for first.
+    known: RefCell<HashMap<Choices, Vec<f64>>>,
     reference: Vec<Choices>,
     /// For each score the median of the reference, and what a standard deviation would be if the
     /// middle half of it were of a normal distribution.
@@ -43,7 +47,6 @@ impl<'a> Inputs<'a> {
     ) -> Result<Finished<Self>> {
         let mut inputs = Self {
             names,
-            space,
             scores,
             known: RefCell::default(),
             reference: Vec::new(),
@@ -80,14 +83,13 @@ impl<'a> Inputs<'a> {
     /// # Errors
     /// Those of scoring.
     pub fn of(&self, choices: &Choices) -> Result<Finished<Vec<f64>>> {
-        let key = self.space.key(choices);
-        if let Some(scores) = self.known.borrow().get(&key) {
+        if let Some(scores) = self.known.borrow().get(choices) {
             return Ok(Finished::Done(scores.clone()));
         }
         let scored = (self.scores)(choices)?;
         if let Finished::Done(scores) = &scored {
             assert_eq!(scores.len(), self.names.len(), "a score for each name");
-            self.known.borrow_mut().insert(key, scores.clone());
+            self.known.borrow_mut().insert(choices.clone(), scores.clone());
         }
         Ok(scored)
     }
@@ -119,6 +121,79 @@ impl<'a> Inputs<'a> {
     }
 }
 
+/// Scores of architectures that were computed, in a file: a line of JSON each, the first with what
+/// they are called.
+pub struct InputRecord {
+    path: PathBuf,
+    known: HashMap<String, Vec<f64>>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    text: String,
+    scores: Vec<f64>,
+}
+
+impl InputRecord {
+    /// Reads what is there when `resume` is set, else begins anew. A last line that was not written
+    /// to its end is dropped.
+    ///
+    /// # Errors
+    /// [`SearchError::Input`] when there are scores of other names, [`TrainError::Damaged`] when
+    /// the file is none of this kind, and when it cannot be read or written.
+    pub fn open(path: PathBuf, names: &[String], resume: bool) -> Result<Self> {
+        let first = serde_json::to_string(names).expect("names print as JSON");
+        let text = if resume && path.exists() { read_text(&path)? } else { String::new() };
+        let (whole, _) = text.rsplit_once('\n').unwrap_or_default();
+        let mut lines = whole.lines();
+        let mut known = HashMap::new();
+        match lines.next() {
+            None => write_atomic(&path, (first + "\n").as_bytes())?,
+            Some(found) if found != first => {
+                let path = path.display();
+                let message = format!("{path} has the inputs {found}, expected {first}");
+                return Err(SearchError::Input(message));
+            }
+            Some(_) if whole.len() + 1 < text.len() => {
+                write_atomic(&path, &text.as_bytes()[..whole.len() + 1])?;
+            }
+            Some(_) => {}
+        }
+        for (number, line) in lines.enumerate() {
+            let damaged = |reason: String| TrainError::Damaged {
+                path: path.clone(),
+                reason: format!("line {}: {reason}", number + 2),
+            };
+            let Line { text, scores } =
+                serde_json::from_str(line).map_err(|e| damaged(e.to_string()))?;
+            if scores.len() != names.len() {
+                return Err(damaged("it has not a score for each name".into()).into());
+            }
+            known.insert(text, scores);
+        }
+        Ok(Self { path, known })
+    }
+
+    /// The scores of an architecture, by its text.
+    pub fn get(&self, text: &str) -> Option<&Vec<f64>> {
+        self.known.get(text)
+    }
+
+    /// Adds the scores of an architecture.
+    ///
+    /// # Errors
+    /// [`TrainError::File`] when it cannot be written.
+    pub fn add(&mut self, text: String, scores: &[f64]) -> Result<()> {
+        let line = Line { text, scores: scores.to_vec() };
+        let line = serde_json::to_string(&line).expect("numbers and texts print as JSON") + "\n";
+        let file = OpenOptions::new().append(true).open(&self.path);
+        let written = file.and_then(|mut file| file.write_all(line.as_bytes()));
+        let fail = |source| TrainError::File { action: "write", path: self.path.clone(), source };
+        Ok(written.map_err(fail)?)
+    }
+}
+
 /// Median, and quartile distance in units of a normal distribution's.
 fn scale(mut column: Vec<f64>) -> [f64; 2] {
     if column.is_empty() {
@@ -146,7 +221,7 @@ pub(crate) mod tests {
         let keys = RefCell::new(HashSet::new());
         {
             let scores = |choices: &Choices| {
-                assert!(keys.borrow_mut().insert(space.key(choices)), "scored before");
+                assert!(keys.borrow_mut().insert(space.text(choices)), "scored before");
                 let convs = space.text(choices).matches("conv").count();
                 Ok(Finished::Done(vec![100.0 * convs as f64, 7.0]))
             };
@@ -165,6 +240,28 @@ pub(crate) mod tests {
             assert!(inputs.standing(&[-1e9, 7.0])[0].is_finite());
         }
         assert_eq!(keys.borrow().len(), REFERENCE);
+    }
+
+    #[test]
+    fn recorded_scores_are_those_that_were_added() {
+        let holder = tempfile::tempdir().unwrap();
+        let path = holder.path().join("scores.jsonl");
+        let names = ["a".to_owned(), "b".to_owned()];
+        let open = |resume| InputRecord::open(path.clone(), &names, resume);
+        let mut record = open(true).unwrap();
+        record.add("x".into(), &[1.0 / 3.0, -2.0]).unwrap();
+        record.add("y".into(), &[4.0, 5.0]).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, &text[..text.len() - 3]).unwrap();
+        let mut record = open(true).unwrap();
+        assert_eq!((record.get("x"), record.get("y")), (Some(&vec![1.0 / 3.0, -2.0]), None));
+        record.add("y".into(), &[4.0, 5.0]).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        let other = InputRecord::open(path.clone(), &names[..1], true).err().unwrap().to_string();
+        assert!(other.contains("expected [\"a\"]"), "{other}");
+        std::fs::write(&path, text.replace("5.0]", "5.0,6.0]")).unwrap();
+        assert!(open(true).err().unwrap().to_string().contains("line 3"));
+        assert!(open(false).unwrap().get("x").is_none());
     }
 
     #[test]

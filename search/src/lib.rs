@@ -30,7 +30,7 @@ pub use explore::{
     Exploration, Explored, StopRule, TRIALS, Watch, every_architecture, explore, explore_watched,
     origin,
 };
-pub use inputs::{InputScores, Inputs};
+pub use inputs::{InputRecord, InputScores, Inputs};
 pub use one_shot::{PathSampling, SharedWeights, train_one_shot};
 pub use predictor::{Point, Posterior, Prediction, Predictor};
 pub use scorer::{

@@ -151,16 +151,21 @@ impl Table {
 }
 
 impl Column {
+    /// The file of the table.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Its name in the table.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The architectures, in the order of the rows.
+    /// The architectures, in the order of their texts.
     pub fn architectures(&self) -> impl Iterator<Item = &str> {
-        let mut rows: Vec<_> = self.values.iter().map(|(text, (row, _))| (row, text)).collect();
-        rows.sort_unstable();
-        rows.into_iter().map(|(_, text)| text.as_str())
+        let mut texts: Vec<&str> = self.values.keys().map(String::as_str).collect();
+        texts.sort_unstable();
+        texts.into_iter()
     }
 
     /// A number that is the same for columns of the same values.

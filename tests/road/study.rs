@@ -96,11 +96,15 @@ fn a_study_of_strategies_that_was_killed_is_the_one_that_was_left_alone() {
 #[test]
 fn inputs_are_read_by_a_twin_of_each_strategy_that_reads_them() {
     let ((_holder, folder), (_other, file)) = (fresh(), fresh());
-    let scores =
-        fs::read_to_string(table()).unwrap().replace("index,arch,val,test", "i,arch,pools,score");
-    let (header, rows) = scores.split_once('\n').unwrap();
-    let mut rows: Vec<&str> = rows.lines().collect();
+    // What strategies see and one more, in another order of rows: no column that is refused.
+    let scores = fs::read_to_string(table()).unwrap();
+    let row = |line: &str| {
+        let cells: Vec<&str> = line.split(',').collect();
+        format!("{},{}", cells[1], cells[2].parse::<u32>().unwrap() + 1)
+    };
+    let mut rows: Vec<String> = scores.lines().skip(1).map(row).collect();
     rows.reverse();
+    let header = "arch,pools";
     fs::create_dir_all(&file).unwrap();
     let file = file.join("scores.csv");
     fs::write(&file, format!("{header}\n{}\n", rows.join("\n"))).unwrap();
@@ -121,10 +125,10 @@ fn inputs_are_read_by_a_twin_of_each_strategy_that_reads_them() {
         let lines = trials.lines().skip(1).map(|line| serde_json::from_str::<Value>(line).unwrap());
         lines.map(|trial| (trial["score"].clone(), trial["inputs"][0].clone())).collect::<Vec<_>>()
     };
-    // Architectures that are one network have the input of the first of them.
     let with = seen(names[1]);
-    let same = with.iter().filter(|(score, input)| score == input).count();
-    assert!(same > with.len() / 2 && with.iter().all(|(_, input)| input.is_number()), "{with:?}");
+    let is_one_more =
+        |(score, input): &(Value, Value)| score.as_f64().map(|score| score + 1.0) == input.as_f64();
+    assert!(with.iter().all(is_one_more), "{with:?}");
     assert!(seen(names[2]).iter().all(|(_, input)| input.is_null()));
     let sum = |name: &str| -> f64 { seen(name).iter().filter_map(|(s, _)| s.as_f64()).sum() };
     assert!(sum(names[1]) > sum(names[2]));
@@ -136,15 +140,24 @@ fn inputs_are_read_by_a_twin_of_each_strategy_that_reads_them() {
 
     let part = file.with_file_name("part.csv");
     fs::write(&part, format!("{header}\n{}\n", rows[..100].join("\n"))).unwrap();
+    let again = file.with_file_name("again.csv");
+    let copied = fs::read_to_string(table()).unwrap();
+    fs::write(&again, copied.replace("index,arch,val,test", "my_test,arch,copy,x")).unwrap();
+    let other = file.with_file_name("other.csv");
+    fs::write(&other, "arch,pools\n02012100,1\n").unwrap();
     let random = &["--strategy", "random", "--evaluations", "3", "--inputs", text(&file)][..];
     let prednas = &["--strategy", "prednas", "--evaluations", "3", "--inputs"][..];
     for (flags, why) in [
         ([random, &["--input", "pools"]].concat(), "reads inputs"),
         (random.to_vec(), "--input"),
         ([prednas, &[text(&file), "--input", "pool"]].concat(), "no column \"pool\""),
-        ([prednas, &[text(table()), "--input", "test"]].concat(), "no strategy may read it"),
-        ([prednas, &[text(&part), "--input", "pools"]].concat(), "no inputs for"),
+        ([prednas, &[text(table()), "--input", "test"]].concat(), "the truth"),
+        ([prednas, &[text(&part), "--input", "pools"]].concat(), "no row for"),
         ([prednas, &[text(&file), "--input", "pools", "--input", "pools"]].concat(), "twice"),
+        ([prednas, &[text(&again), "--input", "copy"]].concat(), "what is evaluated"),
+        ([prednas, &[text(table()), "--input", "val"]].concat(), "what is evaluated"),
+        ([prednas, &[text(&again), "--input", "my_test"]].concat(), "test accuracies"),
+        ([prednas, &[text(&other), "--input", "pools"]].concat(), "other.csv"),
     ] {
         let _ = fs::remove_dir_all(&folder);
         let ended = strategies(&folder, &flags).with_code(2);

@@ -11,9 +11,9 @@ use adwp_models::space::{Member, NamedSpace, TableRules, find};
 use adwp_models::zoo::NamedArchitecture;
 use adwp_models::{Blueprint, Choices, Intensive, IntensiveSpace, Limit, Skeleton, Space};
 use adwp_search::{
-    Column, Data, Exploration, Explored, Ingredients, Inputs, JointTraining, Problem, SearchError,
-    ShortTraining, StopRule, StrategyEntry, StrategySettings, TRIALS, Table, explore, origin,
-    registry,
+    Column, Data, Exploration, Explored, Ingredients, InputRecord, Inputs, JointTraining, Problem,
+    SearchError, ShortTraining, StopRule, StrategyEntry, StrategySettings, TRIALS, Table, explore,
+    origin, registry,
 };
 use adwp_train::{
     Context, Finished, Quiet, Reporter, RunDir, Streams, TrainError, read_text, write_atomic,
@@ -306,14 +306,24 @@ impl<'a> Search<'a> {
             }
             scorers.push(scorer);
         }
-        let scorers = RefCell::new(scorers);
+        let folder = RunDir::create(&context.run.file("inputs"))?;
+        let path = folder.file(&format!("{}.jsonl", names.join("+")));
+        let record = InputRecord::open(path, names, context.resume)?;
+        let scorers = RefCell::new((scorers, record, false));
+        let space = ingredients.space;
         let Context { run, interrupt, held_bytes, check_memory, .. } = *context;
         let scores = move |choices: &Choices| {
+            let (scorers, record, has_scored) = &mut *scorers.borrow_mut();
+            let text = space.text(choices);
+            if let Some(scores) = record.get(&text) {
+                return Ok(Finished::Done(scores.clone()));
+            }
+            // A session scores at least one, so that the shortest one makes progress.
+            if *has_scored && interrupt.is_requested() {
+                return Ok(Finished::Interrupted);
+            }
             let mut values = Vec::new();
-            for scorer in &mut *scorers.borrow_mut() {
-                if interrupt.is_requested() {
-                    return Ok(Finished::Interrupted);
-                }
+            for scorer in scorers {
                 let mut context = Context {
                     run,
                     resume: true,
@@ -327,9 +337,11 @@ impl<'a> Search<'a> {
                     Finished::Interrupted => return Ok(Finished::Interrupted),
                 }
             }
+            record.add(text, &values)?;
+            *has_scored = true;
             Ok(Finished::Done(values))
         };
-        let (space, streams) = (ingredients.space, Streams::new(seed));
+        let streams = Streams::new(seed);
         let mut watch =
             |done, of| context.reporter.aside("search: inputs of architecture", done, of);
         let inputs = Inputs::open(names.clone(), space, streams, Box::new(scores), &mut watch)?;

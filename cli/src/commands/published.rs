@@ -12,7 +12,7 @@ use adwp_lut::Networks;
 use adwp_models::Skeleton;
 use adwp_models::space::find;
 use adwp_report::{Panel, Scatter, StudyContent, StudyPage, StudySection, scatter, study_html};
-use adwp_search::{SearchError, Table, Unit, registry};
+use adwp_search::{Column, SearchError, Table, Unit, registry};
 use adwp_train::{Reporter, RunDir, Streams, write_atomic};
 
 use super::explore::{once, refuse_what_has_no_effect, rules, selection, sized};
@@ -69,16 +69,20 @@ pub(crate) fn strategies(
     evaluations.dedup();
     once("--input", &args.published.input)?;
     let scores = args.published.inputs.as_deref().map(Table::read).transpose()?;
-    let inputs = args.published.input.iter().filter_map(|name| {
-        let scores = scores.as_ref()?;
-        Some(match args.published.truth.contains(name) {
-            true => {
-                Err(SearchError::Input(format!("{name:?} is the truth: no strategy may read it")))
-            }
-            false => scores.selection(name, rules),
-        })
-    });
+    let inputs = args.published.input.iter().filter_map(|name| Some(scores.as_ref()?.column(name)));
     let inputs: Vec<_> = inputs.collect::<std::result::Result<_, SearchError>>()?;
+    for input in &inputs {
+        let name = input.name();
+        let is = |column: &Column| column.name() == name || column.digest() == input.digest();
+        let what = match &selection {
+            _ if truth.iter().any(is) => "the truth",
+            Some(selection) if is(selection) => "what is evaluated",
+            _ if name.to_lowercase().contains("test") => "of test accuracies",
+            _ => continue,
+        };
+        let failure = Failure::input(format!("--input {name}: that column is {what}"));
+        return Err(failure.hint("inputs are cheap scores that tell of it beforehand"));
+    }
     let mut contestants: Vec<Contestant> = Vec::new();
     for strategy in &args.published.strategy {
         let entry = registry::strategy(&strategy.name)?;

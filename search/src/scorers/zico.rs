@@ -68,12 +68,9 @@ fn zico(network: &Blueprint, data: &Data) -> Result<f64> {
             of_layer.push(executor.gradient(id)?.into_owned());
         }
     }
-    Ok(gradients
-        .iter()
-        .map(|of_layer| signal(of_layer))
-        .filter(|sum| *sum > 0.0)
-        .map(f64::ln)
-        .sum())
+    let signals = gradients.iter().map(|of_layer| signal(of_layer)).filter(|sum| *sum > 0.0);
+    // The sum of nothing is -0 otherwise.
+    Ok(signals.map(f64::ln).fold(0.0, |sum, signal| sum + signal))
 }
 
 /// The sum over weights of mean absolute gradient / standard deviation, for gradients of one layer
