@@ -1,6 +1,5 @@
 //! `adwp search --strategy`: architectures are scored one after another.
 
-use std::cell::RefCell;
 use std::path::Path;
 
 use adwp_base::{Failure, Result, output};
@@ -9,17 +8,18 @@ use adwp_export::{ExportError, Network, RetrainData, RetrainSettings, retrain};
 use adwp_lut::{LatencyTable, Networks};
 use adwp_models::space::{Member, NamedSpace, TableRules, find};
 use adwp_models::zoo::NamedArchitecture;
-use adwp_models::{Blueprint, Choices, Intensive, IntensiveSpace, Limit, Skeleton, Space};
+use adwp_models::{Blueprint, Intensive, IntensiveSpace, Limit, Skeleton, Space};
 use adwp_search::{
-    Column, Data, Exploration, Explored, Ingredients, InputRecord, Inputs, JointTraining, Problem,
-    SearchError, ShortTraining, StopRule, StrategyEntry, StrategySettings, TRIALS, Table, explore,
-    origin, registry,
+    Column, Data, Exploration, Explored, Ingredients, JointTraining, Problem, SearchError,
+    ShortTraining, StopRule, StrategyEntry, StrategySettings, TRIALS, Table, explore, origin,
+    registry,
 };
 use adwp_train::{
-    Context, Finished, Quiet, Reporter, RunDir, Streams, TrainError, read_text, write_atomic,
+    Context, Finished, Reporter, RunDir, Streams, TrainError, read_text, write_atomic,
 };
 use serde_json::{Map, Value, json};
 
+use super::inputs;
 use crate::architecture::{self, parsed};
 use crate::args::{ExploreArgs, RunArgs, SearchArgs, flag};
 use crate::config::LimitSettings;
@@ -103,7 +103,7 @@ impl<'a> Search<'a> {
             return Err(failure.hint("`adwp lut build` measures one"));
         }
         let strategy = registry::strategy(args.strategy.as_deref().unwrap_or_default())?;
-        refuse_useless_inputs(strategy, scorer, &args.explore.input)?;
+        inputs::refuse_useless(strategy, scorer, &args.explore.input)?;
         Ok(Self {
             args,
             strategy,
@@ -254,7 +254,8 @@ impl<'a> Search<'a> {
     ) -> Result<Finished<Explored>> {
         let training_epochs = self.args.explore.training_epochs;
         let mut scorer = registry::scorer(self.scorer, &ingredients)?;
-        let Finished::Done(inputs) = self.inputs(&ingredients, seed, context)? else {
+        let names = &self.args.explore.input;
+        let Finished::Done(inputs) = inputs::open(names, &ingredients, seed, context)? else {
             return Ok(Finished::Interrupted);
         };
         let problem = Problem {
@@ -283,70 +284,6 @@ impl<'a> Search<'a> {
             context.reporter.message(&text);
         }
         Ok(explore(exploration, context)?)
-    }
-
-    /// What the predictor reads beside the structure of architectures: scorers, each prepared in a
-    /// folder of its own.
-    fn inputs<'b, 'c: 'b>(
-        &self,
-        ingredients: &Ingredients<'b>,
-        seed: u64,
-        context: &mut Context<'c>,
-    ) -> Result<Finished<Option<Inputs<'b>>>> {
-        let names = &self.args.explore.input;
-        if names.is_empty() {
-            return Ok(Finished::Done(None));
-        }
-        let mut scorers = Vec::with_capacity(names.len());
-        for name in names {
-            let mut scorer = registry::scorer(name, ingredients)?;
-            let folder = RunDir::create(&context.run.file(&format!("inputs/{name}")))?;
-            if scorer.prepare(&mut context.within(&folder))? == Finished::Interrupted {
-                return Ok(Finished::Interrupted);
-            }
-            scorers.push(scorer);
-        }
-        let folder = RunDir::create(&context.run.file("inputs"))?;
-        let path = folder.file(&format!("{}.jsonl", names.join("+")));
-        let record = InputRecord::open(path, names, context.resume)?;
-        let scorers = RefCell::new((scorers, record, false));
-        let space = ingredients.space;
-        let Context { run, interrupt, held_bytes, check_memory, .. } = *context;
-        let scores = move |choices: &Choices| {
-            let (scorers, record, has_scored) = &mut *scorers.borrow_mut();
-            let text = space.text(choices);
-            if let Some(scores) = record.get(&text) {
-                return Ok(Finished::Done(scores.clone()));
-            }
-            // A session scores at least one, so that the shortest one makes progress.
-            if *has_scored && interrupt.is_requested() {
-                return Ok(Finished::Interrupted);
-            }
-            let mut values = Vec::new();
-            for scorer in scorers {
-                let mut context = Context {
-                    run,
-                    resume: true,
-                    held_bytes,
-                    check_memory,
-                    interrupt,
-                    reporter: &mut Quiet,
-                };
-                match scorer.score(choices, &mut context)? {
-                    Finished::Done(value) => values.push(value),
-                    Finished::Interrupted => return Ok(Finished::Interrupted),
-                }
-            }
-            record.add(text, &values)?;
-            *has_scored = true;
-            Ok(Finished::Done(values))
-        };
-        let streams = Streams::new(seed);
-        let mut watch =
-            |done, of| context.reporter.aside("search: inputs of architecture", done, of);
-        let inputs = Inputs::open(names.clone(), space, streams, Box::new(scores), &mut watch)?;
-        context.reporter.phase_end();
-        inputs.try_map(|inputs| Ok(Some(inputs)))
     }
 
     /// Nothing that is there is touched: without `--resume` no search, and with it no architecture
@@ -453,26 +390,6 @@ impl<'a> Search<'a> {
         let settings = self.args.explore.settings.0.iter();
         let settings = settings.map(|(name, value)| format!(" --{} {value}", flag(name)));
         format!("search{}", flags.chain(settings).collect::<String>())
-    }
-}
-
-/// Inputs are for strategies that read them, and none of what is evaluated anyway.
-fn refuse_useless_inputs(strategy: &StrategyEntry, scorer: &str, inputs: &[String]) -> Result {
-    once("--input", inputs)?;
-    let Some(first) = inputs.first() else { return Ok(()) };
-    if !strategy.reads_inputs {
-        let failure = Failure::input(format!("--input {first}: {} reads no inputs", strategy.name));
-        let readers = registry::STRATEGIES.iter().filter(|entry| entry.reads_inputs);
-        let readers: Vec<&str> = readers.map(|entry| entry.name).collect();
-        return Err(failure.hint(format!("those that do: {}", readers.join(", "))));
-    }
-    match inputs.iter().find(|name| ["table", "training", scorer].contains(&name.as_str())) {
-        None => Ok(()),
-        Some(name) => {
-            let failure =
-                Failure::input(format!("--input {name}: that is what a search evaluates"));
-            Err(failure.hint("inputs are cheap scores that tell of it beforehand"))
-        }
     }
 }
 

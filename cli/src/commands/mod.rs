@@ -6,6 +6,7 @@ mod device;
 mod doctor;
 mod explore;
 mod fidelity;
+mod inputs;
 mod lut;
 mod published;
 mod road;
