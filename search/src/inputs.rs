@@ -1,4 +1,4 @@
-//! Scores that a predictor reads beside the structure of an architecture.
+//! Cheap scores that a predictor uses in addition to the structure of an architecture.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -18,8 +18,8 @@ const REFERENCE: usize = 200;
 /// Gives the scores of an architecture, one for each name of [`Inputs`].
 pub type InputScores<'a> = dyn Fn(&Choices) -> Result<Finished<Vec<f64>>> + 'a;
 
-/// Cheap scores, such as those of shared weights or of untrained networks, that a predictor reads
-/// beside the structure of an architecture, so that fewer have to be evaluated.
+/// Cheap scores, such as those of shared weights or of untrained networks, that a predictor uses in
+/// addition to the structure of an architecture, so that fewer have to be evaluated.
 pub struct Inputs<'a> {
     names: Vec<String>,
     scores: Box<InputScores<'a>>,

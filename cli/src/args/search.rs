@@ -52,8 +52,8 @@ pub(crate) struct ExploreArgs {
     /// With --scorer training: epochs that each architecture is trained for.
     #[arg(long, value_name = "N", default_value_t = 3, requires = "strategy")]
     pub(crate) training_epochs: usize,
-    /// A scorer whose scores the predictor of prednas reads beside the structure of architectures;
-    /// can be repeated.
+    /// A scorer whose scores the predictor of prednas uses in addition to the structure of an
+    /// architecture; can be repeated.
     #[arg(long, value_name = "SCORER", value_parser = scorers(), requires = "strategy")]
     pub(crate) input: Vec<String>,
     #[command(flatten)]

@@ -57,8 +57,8 @@ pub(crate) struct PublishedArgs {
     /// scorers: prednas is compared with itself reading the columns of --input.
     #[arg(long, value_name = "FILE", requires_all = ["strategy", "input"])]
     pub(crate) inputs: Option<PathBuf>,
-    /// A column of --inputs that prednas reads beside the structure of architectures; can be
-    /// repeated.
+    /// A column of --inputs that prednas uses in addition to the structure of an architecture; can
+    /// be repeated.
     #[arg(long, value_name = "COLUMN", requires = "inputs")]
     pub(crate) input: Vec<String>,
     /// Fit the predictor of prednas to N random architectures and see how it ranks all others;

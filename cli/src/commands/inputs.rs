@@ -1,4 +1,4 @@
-//! `adwp search --input`: scores that a strategy reads beside those of its trials.
+//! `adwp search --input`: cheap scores that a strategy uses in addition to those of its trials.
 
 use std::cell::RefCell;
 

@@ -77,7 +77,7 @@ pub trait Space: Send + Sync {
     /// The same space for networks of another number of cells.
     ///
     /// # Errors
-    /// When the space has no networks of so many cells.
+    /// When the space has no networks with that many cells.
     fn with_cells(&self, cells: usize) -> Result<Box<dyn Space>, ModelError>;
 
     /// The HyperNetwork of the space for a batch size (section 3.2.1): a mixture of all options of

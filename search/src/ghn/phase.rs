@@ -29,8 +29,8 @@ const PASSES: usize = 1;
 /// network. Stem and classifier have weights of their own, which all architectures share; the
 /// BatchNorms of cells neither scale nor shift.
 ///
-/// With `ghn_cells`, the networks of training have so many cells only (section 5 trains on smaller
-/// graphs than it searches).
+/// `ghn_cells` trains on networks with that many cells (section 5 trains on smaller graphs than it
+/// searches).
 ///
 /// Epochs, images and augmentation are those in which shared weights are trained.
 ///
