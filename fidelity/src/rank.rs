@@ -15,21 +15,26 @@ pub fn kendall_tau(x: &[f64], y: &[f64]) -> Option<f64> {
     // -0 is 0.
     let mut pairs: Vec<(f64, f64)> = x.iter().zip(y).map(|(x, y)| (x + 0.0, y + 0.0)).collect();
     pairs.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
-    let of = |count: usize| (count * count.saturating_sub(1) / 2) as i64;
-    let tied = |pairs: &[(f64, f64)], same: fn(&(f64, f64), &(f64, f64)) -> bool| -> i64 {
-        pairs.chunk_by(same).map(|equal| of(equal.len())).sum()
-    };
-    let all = of(pairs.len());
-    let tied_x = tied(&pairs, |a, b| a.0.total_cmp(&b.0).is_eq());
-    let tied_both = tied(&pairs, |a, b| a.0.total_cmp(&b.0).is_eq() && a.1.total_cmp(&b.1).is_eq());
+    let all = pairs_of(pairs.len());
+    let tied_x = tied_pairs(&pairs, |a, b| a.0 == b.0);
+    let tied_both = tied_pairs(&pairs, |a, b| a == b);
     let mut by_y: Vec<f64> = pairs.iter().map(|pair| pair.1).collect();
     let discordant = sort_counting(&mut by_y);
-    let by_y: Vec<(f64, f64)> = by_y.into_iter().map(|y| (0.0, y)).collect();
-    let tied_y = tied(&by_y, |a, b| a.1.total_cmp(&b.1).is_eq());
+    let tied_y = tied_pairs(&by_y, |a, b| a == b);
     let difference = all - tied_x - tied_y + tied_both - 2 * discordant;
     let (untied_x, untied_y) = (all - tied_x, all - tied_y);
     (untied_x > 0 && untied_y > 0)
         .then(|| difference as f64 / (untied_x as f64 * untied_y as f64).sqrt())
+}
+
+/// How many pairs there are of so many.
+fn pairs_of(count: usize) -> i64 {
+    (count * count.saturating_sub(1) / 2) as i64
+}
+
+/// How many pairs of sorted values are equal.
+fn tied_pairs<T>(sorted: &[T], is_same: impl Fn(&T, &T) -> bool) -> i64 {
+    sorted.chunk_by(is_same).map(|equal| pairs_of(equal.len())).sum()
 }
 
 /// Sorts values, and counts the pairs of which the first is the larger one.

@@ -178,8 +178,11 @@ impl ScorerExperiment<'_> {
         let text = serde_json::to_string_pretty(&origin).expect("settings print as JSON") + "\n";
         if !file.exists() {
             write_atomic(&file, text.as_bytes())?;
-        } else if read_text(&file)? != text {
-            let there = serde_json::from_str(&read_text(&file)?).unwrap_or_default();
+            return Ok(());
+        }
+        let found = read_text(&file)?;
+        if found != text {
+            let there = serde_json::from_str(&found).unwrap_or_default();
             let (key, values) = difference(String::new(), &there, &origin).unwrap_or_default();
             let message = format!(
                 "study: {} is one of other settings: {key} is {values}; move it away to begin \

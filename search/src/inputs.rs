@@ -26,6 +26,7 @@ pub struct Inputs<'a> {
     /// By architecture: scores of two that compute the same can differ, by what their networks are
     /// built of, so that it must not matter which was asked for first.
     known: RefCell<HashMap<Choices, Vec<f64>>>,
+    /// Those of the highest scores first.
     reference: Vec<Choices>,
     /// For each score the median of the reference, and what a standard deviation would be if the
     /// middle half of it were of a normal distribution.
@@ -52,7 +53,7 @@ impl<'a> Inputs<'a> {
             reference: Vec::new(),
             scales: Vec::new(),
         };
-        let mut columns = vec![Vec::with_capacity(REFERENCE); inputs.names.len()];
+        let mut drawn: Vec<(Vec<f64>, Choices)> = Vec::with_capacity(REFERENCE);
         let mut keys = HashSet::new();
         for number in 0..10 * REFERENCE {
             let choices = space.sample(&mut streams.at("inputs/reference", number, 0));
@@ -62,14 +63,19 @@ impl<'a> Inputs<'a> {
             let Finished::Done(scores) = inputs.of(&choices)? else {
                 return Ok(Finished::Interrupted);
             };
-            columns.iter_mut().zip(scores).for_each(|(column, score)| column.push(score));
-            inputs.reference.push(choices);
-            watch(inputs.reference.len(), REFERENCE);
-            if inputs.reference.len() == REFERENCE {
+            drawn.push((scores, choices));
+            watch(drawn.len(), REFERENCE);
+            if drawn.len() == REFERENCE {
                 break;
             }
         }
-        inputs.scales = columns.into_iter().map(scale).collect();
+        let column = |i: usize| drawn.iter().map(|(scores, _)| scores[i]).collect();
+        inputs.scales = (0..inputs.names.len()).map(|i| scale(column(i))).collect();
+        let height = |scores: &[f64]| inputs.standing(scores).iter().sum::<f64>();
+        let mut ranked: Vec<(f64, Choices)> =
+            drawn.iter().map(|(scores, choices)| (height(scores), choices.clone())).collect();
+        ranked.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+        inputs.reference = ranked.into_iter().map(|(_, choices)| choices).collect();
         Ok(Finished::Done(inputs))
     }
 
@@ -105,19 +111,8 @@ impl<'a> Inputs<'a> {
     }
 
     /// The architectures that scores are measured by, those of the highest scores first.
-    ///
-    /// # Errors
-    /// Those of scoring.
-    pub(crate) fn best_of_reference(&self) -> Result<Finished<Vec<Choices>>> {
-        let mut ranked = Vec::with_capacity(self.reference.len());
-        for choices in &self.reference {
-            let Finished::Done(scores) = self.of(choices)? else {
-                return Ok(Finished::Interrupted);
-            };
-            ranked.push((self.standing(&scores).iter().sum::<f64>(), choices));
-        }
-        ranked.sort_by(|(a, _), (b, _)| b.total_cmp(a));
-        Ok(Finished::Done(ranked.into_iter().map(|(_, choices)| choices.clone()).collect()))
+    pub(crate) fn reference(&self) -> &[Choices] {
+        &self.reference
     }
 }
 
@@ -229,7 +224,7 @@ pub(crate) mod tests {
             let inputs =
                 Inputs::open(names, &space, streams, Box::new(scores), &mut |_, _| {}).unwrap();
             let Finished::Done(inputs) = inputs else { panic!("nobody interrupts it") };
-            let best = inputs.best_of_reference().unwrap().done().unwrap();
+            let best = inputs.reference();
             assert_eq!(best.len(), REFERENCE);
             let value = |choices| inputs.of(choices).unwrap().done().unwrap()[0];
             assert!(best.windows(2).all(|pair| value(&pair[0]) >= value(&pair[1])));

@@ -94,10 +94,12 @@ pub(super) fn refuse_useless(strategy: &StrategyEntry, scorer: &str, inputs: &[S
     }
     match inputs.iter().find(|name| ["table", "training", scorer].contains(&name.as_str())) {
         None => Ok(()),
-        Some(name) => {
-            let failure =
-                Failure::input(format!("--input {name}: that is what a search evaluates"));
-            Err(failure.hint("inputs are cheap scores that tell of it beforehand"))
-        }
+        Some(name) => Err(useless(name, "that is what a search evaluates")),
     }
+}
+
+/// That an input tells what it should not, or nothing.
+pub(super) fn useless(name: &str, why: &str) -> Failure {
+    Failure::input(format!("--input {name}: {why}"))
+        .hint("inputs are cheap scores that tell of it beforehand")
 }

@@ -17,6 +17,7 @@ use adwp_train::{Reporter, RunDir, Streams, write_atomic};
 
 use super::explore::{once, refuse_what_has_no_effect, rules, selection, sized};
 use super::fidelity::label;
+use super::inputs::useless;
 use crate::args::{PublishedArgs, StudyArgs};
 use crate::config::LimitSettings;
 use crate::limits;
@@ -80,8 +81,7 @@ pub(crate) fn strategies(
             _ if name.to_lowercase().contains("test") => "of test accuracies",
             _ => continue,
         };
-        let failure = Failure::input(format!("--input {name}: that column is {what}"));
-        return Err(failure.hint("inputs are cheap scores that tell of it beforehand"));
+        return Err(useless(name, &format!("that column is {what}")));
     }
     let mut contestants: Vec<Contestant> = Vec::new();
     for strategy in &args.published.strategy {

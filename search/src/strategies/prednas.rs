@@ -154,15 +154,12 @@ impl Strategy for PredNas<'_> {
                 }
             }
         } else if let (Some(inputs), true) = (self.problem.inputs, told.is_multiple_of(2)) {
-            let Finished::Done(best) = inputs.best_of_reference()? else {
-                return Ok(Finished::Interrupted);
-            };
-            let is_new = |choices: &Choices| {
+            let is_new = |choices: &&Choices| {
                 !self.keys.contains(&self.problem.space.key(choices))
                     && self.problem.allows(choices)
             };
-            if let Some(choices) = best.into_iter().find(is_new) {
-                return Ok(Finished::Done(choices));
+            if let Some(choices) = inputs.reference().iter().find(is_new) {
+                return Ok(Finished::Done(choices.clone()));
             }
         }
         Ok(Finished::Done(self.problem.space.sample(rng)))
@@ -219,12 +216,9 @@ impl PredNas<'_> {
         if let Some(inputs) = inputs {
             ranked.truncate(SHORTLIST);
             // Wherever they are: what the inputs tell is not told by the structure around.
-            let Finished::Done(best) = inputs.best_of_reference()? else {
-                return Ok(Finished::Interrupted);
-            };
-            let best = best.into_iter().filter(|choices| self.problem.allows(choices));
+            let best = inputs.reference().iter().filter(|choices| self.problem.allows(choices));
             let new = best.filter(|choices| keys.insert(space.key(choices)));
-            ranked.extend(new.take(SHORTLIST / 4).map(|choices| (0.0, choices)));
+            ranked.extend(new.take(SHORTLIST / 4).map(|choices| (0.0, choices.clone())));
             for (worth, choices) in &mut ranked {
                 let Finished::Done(scores) = inputs.of(choices)? else {
                     return Ok(Finished::Interrupted);
