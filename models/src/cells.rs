@@ -117,6 +117,11 @@ pub(crate) fn states<C: Choice>(
     Ok(states)
 }
 
+/// The value of a node that nothing leads to, as large as an input of its cell.
+pub(crate) fn nothing(b: &mut Builder, name: &str, input: NodeId) -> Result<NodeId, ModelError> {
+    Ok(b.graph.add(name, Op::Scale { factor: 0.0 }, &[input])?)
+}
+
 /// The nodes of a cell, and what it gives.
 pub(crate) struct CellPlan<'a, C> {
     /// For each node its candidates.

@@ -1,7 +1,7 @@
 use adwp_engine::{EngineError, Graph, NodeId, Op, Owner};
 
 use crate::blocks::Builder;
-use crate::cells::{CellPlan, Choice, Realisation, Stacked, Term, stack};
+use crate::cells::{CellPlan, Choice, Realisation, Stacked, Term, nothing, stack};
 use crate::{CellSite, CellWiring, Genotype, ModelError, NODES, Skeleton};
 
 /// What is added to a network for training.
@@ -147,8 +147,7 @@ impl Realisation for Drops {
         states: &[NodeId],
     ) -> Result<NodeId, ModelError> {
         Ok(match terms {
-            // A node that nothing leads to.
-            [] => b.graph.add(name, Op::Scale { factor: 0.0 }, &states[..1])?,
+            [] => nothing(b, name, states[0])?,
             [only] => only.value,
             _ => {
                 let terms: Vec<NodeId> = terms.iter().map(|term| term.value).collect();

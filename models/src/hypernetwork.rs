@@ -73,8 +73,7 @@ const DROPPED: f32 = -1e3;
 
 impl Hypernetwork {
     /// The HyperNetwork of a space for a batch size. A tensor of α has `rows` decisions; `backbone`
-    /// gives what the classifier reads, the candidates of its cells being those of
-    /// [`Space::widest`].
+    /// gives what the classifier reads.
     pub(crate) fn of(
         space: &dyn Space,
         rows: usize,
@@ -243,7 +242,8 @@ mod tests {
         let mut rng = ChaCha8Rng::seed_from_u64(3);
         let space = IntensiveSpace::random(4, &mut rng).unwrap();
         let space = Intensive::new(space, SKELETON, KEEP).unwrap();
-        let mut net = space.hypernetwork(2, HypernetworkOptions::default()).unwrap();
+        let mut net =
+            space.hypernetwork(&space.widest(), 2, HypernetworkOptions::default()).unwrap();
         let mut variables = Variables::new();
         variables.initialize(&net.graph, &mut rng).unwrap();
         let costs = ChoiceCosts::madds(&space).unwrap();
@@ -294,7 +294,8 @@ mod tests {
     fn a_second_limit_of_a_resource_is_refused() {
         let space = IntensiveSpace::random(4, &mut ChaCha8Rng::seed_from_u64(3)).unwrap();
         let space = Intensive::new(space, SKELETON, KEEP).unwrap();
-        let mut net = space.hypernetwork(2, HypernetworkOptions::default()).unwrap();
+        let mut net =
+            space.hypernetwork(&space.widest(), 2, HypernetworkOptions::default()).unwrap();
         let limit = Limit::params(100, &space).unwrap();
         net.limit(&limit, KEEP, STRENGTH).unwrap();
         assert!(net.limit(&limit, KEEP, STRENGTH).is_err());
@@ -328,7 +329,7 @@ mod tests {
         choices: &Choices,
     ) -> (Vec<f32>, BTreeMap<String, Vec<f32>>) {
         let options = HypernetworkOptions { input, ..HypernetworkOptions::default() };
-        let net = space.hypernetwork(4, options).unwrap();
+        let net = space.hypernetwork(&space.widest(), 4, options).unwrap();
         let mut variables = Variables::new();
         variables.initialize(&net.graph, &mut ChaCha8Rng::seed_from_u64(8)).unwrap();
         for (id, values) in net.alphas.iter().zip(net.discrete_alphas(choices)) {
@@ -401,6 +402,58 @@ mod tests {
     }
 
     #[test]
+    fn without_the_options_of_probability_zero_logits_and_gradients_are_the_same() {
+        let candidates = IntensiveSpace::random(5, &mut ChaCha8Rng::seed_from_u64(3)).unwrap();
+        let intensive = Intensive::new(candidates, SKELETON, KEEP).unwrap();
+        let [cells, layers] = named().map(|(space, _)| space);
+        for space in [Box::new(intensive), cells, layers] {
+            let options =
+                HypernetworkOptions { input: GeneratorInput::Vector, ..Default::default() };
+            let net = |kept: &Choices| space.hypernetwork(kept, 4, options).unwrap();
+            let mut rng = ChaCha8Rng::seed_from_u64(6);
+            let choices = space.sample(&mut rng);
+            let (whole, part) = (net(&space.widest()), net(&choices));
+            let mut variables = Variables::new();
+            variables.initialize(&whole.graph, &mut rng).unwrap();
+            for (id, values) in whole.alphas.iter().zip(whole.discrete_alphas(&choices)) {
+                variables.get_mut(&whole.graph[*id].name).unwrap().copy_from_slice(&values);
+            }
+            let images =
+                Init::Normal(1.0).draw(&Shape::clone(&whole.graph[whole.images].shape), &mut rng);
+            let mut computed = |net: &Hypernetwork| {
+                let weights = net.weights();
+                let program =
+                    Program::training(&net.graph, net.loss, &[net.logits], &weights).unwrap();
+                let mut executor = Executor::new(program, &Device::cpu(1).unwrap()).unwrap();
+                let labels = [0.0, 1.0, 1.0, 0.0];
+                executor
+                    .run(&mut variables, &[(net.images, &images[..]), (net.labels, &labels)])
+                    .unwrap();
+                let gradients: BTreeMap<String, Vec<f32>> = weights
+                    .iter()
+                    .map(|&id| {
+                        (net.graph[id].name.clone(), executor.gradient(id).unwrap().to_vec())
+                    })
+                    .collect();
+                (values(&executor, net.logits), gradients)
+            };
+            let (logits, all) = computed(&whole);
+            let (of_part, some) = computed(&part);
+            let close = |a: &[f32], b: &[f32]| {
+                a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-4 * (1.0 + a.abs()))
+            };
+            assert!(close(&logits, &of_part), "{}: {logits:?} {of_part:?}", space.name());
+            assert!(some.len() < all.len());
+            for (name, gradient) in &all {
+                match some.get(name) {
+                    Some(of_part) => assert!(close(gradient, of_part), "{name}"),
+                    None => assert!(gradient.iter().all(|&value| value == 0.0), "{name}"),
+                }
+            }
+        }
+    }
+
+    #[test]
     fn weights_depend_on_other_edges_where_blocks_read_the_whole_cell() {
         let [(space, _), _] = named();
         let weights = |input, last: &str| {
@@ -416,7 +469,8 @@ mod tests {
     #[test]
     fn all_cells_that_are_alike_have_one_alpha() {
         let shapes = |space: &dyn Space| -> Vec<Vec<usize>> {
-            let net = space.hypernetwork(1, HypernetworkOptions::default()).unwrap();
+            let net =
+                space.hypernetwork(&space.widest(), 1, HypernetworkOptions::default()).unwrap();
             assert_eq!(net.alphas.len(), net.probabilities.len());
             assert_eq!(net.live_alphas(), net.alphas);
             net.alphas.iter().map(|alpha| net.graph[*alpha].shape.to_vec()).collect()
@@ -432,7 +486,7 @@ mod tests {
     fn the_softmax_of_an_architecture_is_divided_among_the_options_kept() {
         let space = IntensiveSpace::random(6, &mut ChaCha8Rng::seed_from_u64(3)).unwrap();
         let space = Intensive::new(space, SKELETON, KEEP).unwrap();
-        let net = space.hypernetwork(1, HypernetworkOptions::default()).unwrap();
+        let net = space.hypernetwork(&space.widest(), 1, HypernetworkOptions::default()).unwrap();
         let choices = space.sample(&mut ChaCha8Rng::seed_from_u64(4));
         let alphas = net.discrete_alphas(&choices);
         assert!(alphas.len() == 3 && alphas.iter().all(|cell| cell.len() == NODES * 6));

@@ -1,9 +1,9 @@
-//! The weighted sum of all candidates of a node, as the networks of a search have it.
+//! The weighted sum of the candidates of a node, as the networks of a search have it.
 
 use adwp_engine::{Candidate, NodeId, Op};
 
 use crate::blocks::{Builder, Dropped, Weights};
-use crate::cells::{Realisation, Term};
+use crate::cells::{Realisation, Term, nothing};
 use crate::generator::Generator;
 use crate::{CellSite, ModelError};
 
@@ -91,8 +91,11 @@ where
         b: &mut Builder,
         name: &str,
         terms: &[Term],
-        _: &[NodeId],
+        states: &[NodeId],
     ) -> Result<NodeId, ModelError> {
+        if terms.is_empty() {
+            return nothing(b, name, states[0]);
+        }
         let values = terms.iter().map(|term| term.value);
         let inputs: Vec<NodeId> =
             std::iter::once(self.mixed().probabilities).chain(values).collect();

@@ -126,6 +126,20 @@ impl Learner {
         }
     }
 
+    /// One step of `trainer`, whose graph has only some of the weights, for `weights` of that
+    /// graph.
+    pub(crate) fn step_of(
+        &mut self,
+        weights: &[NodeId],
+        trainer: &mut Trainer,
+        pass: Pass<'_>,
+        rate: f32,
+    ) -> Result<StepReport, TrainError> {
+        let Self { variables, rates, sgd, .. } = self;
+        let update = Update { parameters: weights, optimizer: sgd, rate, clip: Some(rates.clip) };
+        trainer.step(pass, variables, &mut [update])
+    }
+
     /// Draws the variables of `graph`.
     pub(crate) fn initialize(
         &mut self,
@@ -133,7 +147,15 @@ impl Learner {
         data: &Data,
         phase: &str,
     ) -> Result<(), TrainError> {
-        Ok(self.variables.initialize(graph, &mut data.streams.once(&format!("{phase}/weights")))?)
+        let Self { variables, weights, sgd, .. } = self;
+        variables.initialize(graph, &mut data.streams.once(&format!("{phase}/weights")))?;
+        // Of all from the first on, though a step may have only some of the weights.
+        let momentum = weights.iter().map(|&id| {
+            let node = &graph[id];
+            Ok((variables.position(&node.name)?, vec![0.0; node.shape.elements()]))
+        });
+        sgd.restore(momentum.collect::<Result<Vec<_>, TrainError>>()?);
+        Ok(())
     }
 
     /// Bytes of all that [`Self::save`] stores, once everything has learned.

@@ -375,6 +375,7 @@ pub(crate) mod tests {
 
         fn hypernetwork(
             &self,
+            _: &Choices,
             _: usize,
             _: HypernetworkOptions,
         ) -> Result<Hypernetwork, ModelError> {

@@ -1,13 +1,13 @@
 use std::path::{Path, PathBuf};
 
-use adwp_engine::{Device, Feed, NodeId};
+use adwp_engine::{Device, Feed, NodeId, Variables};
 use adwp_models::{
-    Dropped, Genotype, Hypernetwork, HypernetworkOptions, Intensive, IntensiveSpace, Limit, NODES,
-    Skeleton, Space, most_probable_within,
+    Choices, Dropped, Genotype, Hypernetwork, HypernetworkOptions, Intensive, IntensiveSpace,
+    Limit, NODES, Skeleton, Space, most_probable_within,
 };
 use adwp_train::{
     At, Batch, Checkpoint, Context, Evaluator, Finished, MemoryPlan, Need, Pass, Phase,
-    PhaseBatches, Ports, Reporter, StepReport, Trainer, run_phase, schedule, store_images,
+    PhaseBatches, Ports, Quiet, Reporter, StepReport, Trainer, run_phase, schedule, store_images,
     stored_bytes, watched,
 };
 use rand::Rng;
@@ -159,12 +159,12 @@ impl<'a> SearchPhase<'a> {
         let mut data = data.with_batch(settings.batch, settings.channels);
         store_images(&mut [&mut data.train, &mut data.validation], &data.device)?;
         let options = settings.hypernetwork();
-        let mut net = space.hypernetwork(settings.batch, options)?;
+        let every = space.widest();
+        let mut net = space.hypernetwork(&every, settings.batch, options)?;
         for limit in limits {
             net.limit(limit, settings.keep, settings.limit_strength)?;
         }
-        let complete = HypernetworkOptions { dropped: Dropped::Nothing, ..options };
-        let scored = space.hypernetwork(settings.batch, complete)?;
+        let scored = space.hypernetwork(&every, settings.batch, complete(options))?;
         let learner = Learner::new(
             net.weights(),
             net.live_alphas(),
@@ -223,15 +223,44 @@ impl<'a> SearchPhase<'a> {
         })
     }
 
-    /// Draws the α that the generating blocks learn from, or are validated with.
-    fn draw_alphas(&mut self, mut rng: impl Rng) -> Result<()> {
+    /// Draws the α that the generating blocks learn from, or are validated with; gives the
+    /// architecture where it is that of one.
+    fn draw_alphas(&mut self, mut rng: impl Rng) -> Result<Option<Choices>> {
         match self.settings.alpha_draw {
-            AlphaDraw::Normal => self.draw_normal_alphas(rng),
+            AlphaDraw::Normal => self.draw_normal_alphas(rng).map(|()| None),
             AlphaDraw::Discrete => {
                 let choices = self.space.sample(&mut rng);
-                self.set_alphas(&self.net.discrete_alphas(&choices))
+                self.set_alphas(&self.net.discrete_alphas(&choices))?;
+                Ok(Some(choices))
             }
         }
+    }
+
+    /// A step of the generating blocks that an architecture has; its α are set. The others would
+    /// have no gradient, and stay as they are.
+    fn learn_from(&mut self, choices: &Choices, at: At, batch: &Batch) -> Result<StepReport> {
+        let net =
+            self.space.hypernetwork(choices, self.settings.batch, self.settings.hypernetwork())?;
+        let (weights, masks) = (net.weights(), self.identity_masks(at, net.masks.len()));
+        let Hypernetwork { graph, images, labels, logits, loss, .. } = net;
+        let ports = Ports { images, labels, logits, loss, objective: loss };
+        let mut trainer = Trainer::new(Self::NAME, &graph, ports, &weights, &self.data.device)?;
+        let feeds: Vec<(NodeId, Feed<'_>)> =
+            net.masks.iter().zip(&masks).map(|(id, mask)| (*id, mask.into())).collect();
+        let (pass, rate) = (Pass { at, batch, feeds: &feeds }, self.rate(at.epoch));
+        Ok(self.learner.step_of(&weights, &mut trainer, pass, rate)?)
+    }
+
+    /// Masks of `count` identities at a step.
+    fn identity_masks(&self, at: At, count: usize) -> Vec<Vec<f32>> {
+        let SearchSettings { identity_dropout, epochs, .. } = self.settings;
+        bilevel::identity_masks(&self.data, Self::NAME, identity_dropout, at, epochs, count)
+    }
+
+    /// Learning rate of the weights.
+    fn rate(&self, epoch: usize) -> f32 {
+        let SearchSettings { rate, rate_last, epochs, .. } = self.settings;
+        schedule::cosine(rate, rate_last, epoch, epochs)
     }
 
     /// Sets every α, in the order of the HyperNetwork.
@@ -280,15 +309,44 @@ impl<'a> SearchPhase<'a> {
         Ok(self.target.genotype(&choices)?.expect("α learns in the DARTS space alone"))
     }
 
-    /// Accuracy on the validation images with the present α, once the BatchNorm statistics are
-    /// recomputed on training images.
+    /// Accuracy on the validation images with the present α.
     pub(crate) fn validate(&mut self, reporter: &mut dyn Reporter) -> Result<f64> {
-        let recalibration = self.data.train.in_order(self.settings.recalibration_images)?;
-        self.evaluator.recalibrate(&mut self.learner.variables, recalibration)?;
-        let validation = self.data.validation.in_order(self.settings.validation_images)?;
-        let validation = watched(reporter, "search: validation batch", validation);
-        Ok(self.evaluator.score(&mut self.learner.variables, validation)?.accuracy())
+        let Self { settings, data, learner, evaluator, .. } = self;
+        accuracy(evaluator, settings, data, &mut learner.variables, reporter)
     }
+
+    /// [`Self::validate`] with the α of an architecture, by a HyperNetwork of its options alone.
+    ///
+    /// # Panics
+    /// When the architecture is not of the space.
+    pub(crate) fn validate_architecture(&mut self, choices: &Choices) -> Result<f64> {
+        self.set_alphas(&self.net.discrete_alphas(choices))?;
+        let Self { settings, data, learner, .. } = self;
+        let options = complete(settings.hypernetwork());
+        let net = self.space.hypernetwork(choices, settings.batch, options)?;
+        let mut evaluator = Evaluator::new(&net.graph, net.images, net.logits, &data.device)?;
+        accuracy(&mut evaluator, settings, data, &mut learner.variables, &mut Quiet)
+    }
+}
+
+/// How a HyperNetwork is built that is scored: with all of it at work.
+fn complete(options: HypernetworkOptions) -> HypernetworkOptions {
+    HypernetworkOptions { dropped: Dropped::Nothing, ..options }
+}
+
+/// Accuracy on the validation images, once the BatchNorm statistics are recomputed on training
+/// images.
+fn accuracy(
+    evaluator: &mut Evaluator,
+    settings: &SearchSettings,
+    data: &Data,
+    variables: &mut Variables,
+    reporter: &mut dyn Reporter,
+) -> Result<f64> {
+    evaluator.recalibrate(variables, data.train.in_order(settings.recalibration_images)?)?;
+    let validation = data.validation.in_order(settings.validation_images)?;
+    let validation = watched(reporter, "search: validation batch", validation);
+    Ok(evaluator.score(variables, validation)?.accuracy())
 }
 
 impl Phase for SearchPhase<'_> {
@@ -371,29 +429,21 @@ impl Phase for SearchPhase<'_> {
             self.steps = None;
             self.steps = Some((stage, self.compile(stage)?));
         }
-        match (stage, at.epoch == self.settings.hypernetwork_epochs && at.step == 0) {
-            (Stage::Hypernetwork, _) => {
-                self.draw_alphas(self.data.streams.at("search/alpha", at.epoch, at.step))?
+        if stage == Stage::Hypernetwork {
+            let rng = self.data.streams.at("search/alpha", at.epoch, at.step);
+            if let Some(choices) = self.draw_alphas(rng)? {
+                return self.learn_from(&choices, at, &train);
             }
-            (_, true) => self.draw_normal_alphas(self.data.streams.once("search/alpha_start"))?,
-            (_, false) => {}
+        } else if at.epoch == self.settings.hypernetwork_epochs && at.step == 0 {
+            self.draw_normal_alphas(self.data.streams.once("search/alpha_start"))?;
         }
 
-        let masks = bilevel::identity_masks(
-            &self.data,
-            Self::NAME,
-            self.settings.identity_dropout,
-            at,
-            self.settings.epochs,
-            self.net.masks.len(),
-        );
+        let masks = self.identity_masks(at, self.net.masks.len());
         let constants = self.net.constants.iter().map(|(id, values)| (*id, values));
         let masks = self.net.masks.iter().copied().zip(&masks);
         let feeds: Vec<(NodeId, Feed<'_>)> =
             constants.chain(masks).map(|(id, values)| (id, values.into())).collect();
-        let pass = |batch| Pass { at, batch, feeds: &feeds };
-        let SearchSettings { rate, rate_last, epochs, .. } = self.settings;
-        let rate = schedule::cosine(rate, rate_last, at.epoch, epochs);
+        let (pass, rate) = (|batch| Pass { at, batch, feeds: &feeds }, self.rate(at.epoch));
         let learner = &mut self.learner;
         let alpha_batch = validation.as_ref().unwrap_or(&train);
         let (_, steps) = self.steps.as_mut().expect("compiled above");
@@ -466,7 +516,6 @@ mod tests {
     use super::*;
     use crate::settings::tests::black_images;
     use adwp_models::NasBench201;
-    use adwp_train::Quiet;
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
 

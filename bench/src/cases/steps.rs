@@ -88,8 +88,9 @@ impl Step {
         };
         match self {
             Step::HypernetworkWeights | Step::HypernetworkAlpha => {
-                let net = Intensive::new(space, skeleton, 2)?
-                    .hypernetwork(batch, HypernetworkOptions::default())?;
+                let space = Intensive::new(space, skeleton, 2)?;
+                let net =
+                    space.hypernetwork(&space.widest(), batch, HypernetworkOptions::default())?;
                 let (trainable, update) = match self {
                     Step::HypernetworkWeights => (net.weights(), WEIGHTS),
                     _ => (net.live_alphas(), ALPHAS),

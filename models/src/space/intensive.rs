@@ -267,7 +267,12 @@ impl Space for Intensive {
     }
 
     fn option(&self, candidate: Candidate) -> (usize, usize) {
-        (candidate.cell * NODES + candidate.node - INPUTS, candidate.place)
+        let Candidate { cell, node, input, operation, .. } = candidate;
+        let is_it = |pair: &Pair| pair.input == input && pair.op.name() == operation;
+        let decision = cell * NODES + node - INPUTS;
+        let kind = self.skeleton.cells()[cell].kind;
+        let option = self.cell(kind)[node - INPUTS].iter().position(is_it);
+        (decision, option.expect("a pair of the space"))
     }
 
     fn terms(&self, node: usize) -> usize {
@@ -372,12 +377,15 @@ impl Space for Intensive {
 
     fn hypernetwork(
         &self,
+        kept: &Choices,
         batch: usize,
         options: HypernetworkOptions,
     ) -> Result<Hypernetwork, ModelError> {
+        let genotype = self.cells_of(kept)?;
         Hypernetwork::of(self, NODES, batch, options, |b, mixture, images| {
-            let plan =
-                |site: CellSite| Ok(CellPlan { nodes: self.cell(site.kind), output: &OUTPUT });
+            let plan = |site: CellSite| {
+                Ok(CellPlan { nodes: &genotype.cells[site.index].nodes, output: &OUTPUT })
+            };
             Ok(stack(b, mixture, &self.skeleton, images, plan)?.last)
         })
     }

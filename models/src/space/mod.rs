@@ -33,8 +33,11 @@ pub trait Space: Send + Sync {
     /// The decisions of an architecture.
     fn decisions(&self) -> &[Decision];
 
-    /// The decision, and which of its options, that a candidate of the network of
-    /// [`Self::widest`] stands for. Candidates of several cells may stand for one.
+    /// The decision, and which of its options, that a candidate of a network of the space stands
+    /// for. Candidates of several cells may stand for one.
+    ///
+    /// # Panics
+    /// When it is no candidate of the space.
     fn option(&self, candidate: Candidate) -> (usize, usize);
 
     /// How many values state `node` of a cell sums at most in an architecture of the space.
@@ -80,13 +83,18 @@ pub trait Space: Send + Sync {
     /// When the space has no networks with that many cells.
     fn with_cells(&self, cells: usize) -> Result<Box<dyn Space>, ModelError>;
 
-    /// The HyperNetwork of the space for a batch size (section 3.2.1): a mixture of all options of
-    /// all decisions, whose weights are predicted.
+    /// The HyperNetwork of the space for a batch size (section 3.2.1): a mixture of options, whose
+    /// weights are predicted.
+    ///
+    /// Of `kept` it has the options that are kept, of [`Self::widest`] all. With fewer it computes
+    /// what the whole does where the others have a probability of 0, from variables of the same
+    /// names, for less.
     ///
     /// # Errors
     /// When the engine refuses the graph.
     fn hypernetwork(
         &self,
+        kept: &Choices,
         batch: usize,
         options: HypernetworkOptions,
     ) -> Result<Hypernetwork, ModelError>;

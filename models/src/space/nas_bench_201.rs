@@ -264,7 +264,8 @@ impl Space for NasBench201 {
     }
 
     fn option(&self, candidate: Candidate) -> (usize, usize) {
-        (edge(candidate.node - 1, candidate.input), candidate.place % OPERATIONS.len())
+        let option = OPERATIONS.iter().position(|(name, _)| *name == candidate.operation);
+        (edge(candidate.node - 1, candidate.input), option.expect("an operation of the space"))
     }
 
     fn terms(&self, node: usize) -> usize {
@@ -400,11 +401,12 @@ impl Space for NasBench201 {
 
     fn hypernetwork(
         &self,
+        kept: &Choices,
         batch: usize,
         options: HypernetworkOptions,
     ) -> Result<Hypernetwork, ModelError> {
         Hypernetwork::of(self, EDGES, batch, options, |b, mixture, images| {
-            self.backbone(b, mixture, &self.widest(), images)
+            self.backbone(b, mixture, kept, images)
         })
     }
 }

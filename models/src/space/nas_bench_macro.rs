@@ -218,7 +218,8 @@ impl Space for NasBenchMacro {
     }
 
     fn option(&self, candidate: Candidate) -> (usize, usize) {
-        (candidate.cell, candidate.place)
+        let option = BLOCKS.iter().position(|(name, _)| *name == candidate.operation);
+        (candidate.cell, option.expect("an operation of the space"))
     }
 
     fn terms(&self, _: usize) -> usize {
@@ -315,11 +316,12 @@ impl Space for NasBenchMacro {
 
     fn hypernetwork(
         &self,
+        kept: &Choices,
         batch: usize,
         options: HypernetworkOptions,
     ) -> Result<Hypernetwork, ModelError> {
         Hypernetwork::of(self, 1, batch, options, |b, mixture, images| {
-            self.backbone(b, mixture, &self.widest(), images)
+            self.backbone(b, mixture, kept, images)
         })
     }
 }

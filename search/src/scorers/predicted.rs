@@ -111,13 +111,14 @@ impl PredictedWeights<'_> {
     }
 
     /// [`Self::score`] of an architecture as the α of
-    /// [`Hypernetwork::discrete_alphas`](adwp_models::Hypernetwork::discrete_alphas).
+    /// [`Hypernetwork::discrete_alphas`](adwp_models::Hypernetwork::discrete_alphas), for less: what
+    /// has a probability of 0 is left out.
     ///
     /// # Errors
     /// Those of [`Self::score`], and an architecture that is not of the space.
     pub fn score_discrete(&mut self, choices: &Choices) -> Result<f64> {
         self.phase.space.validate(choices)?;
-        self.score(&self.phase.net.discrete_alphas(choices))
+        self.phase.validate_architecture(choices)
     }
 }
 
@@ -213,8 +214,15 @@ mod tests {
         let space = NasBenchMacro::new(skeleton()).unwrap();
         let (mut weights, _) = train(holder.path(), &space, false);
         let draw = |i| space.sample(&mut Streams::new(9).at("architecture", i, 0));
+        let mixtures: Vec<f64> = (0..8)
+            .map(|i| {
+                let alphas = weights.phase.net.discrete_alphas(&draw(i));
+                weights.score(&alphas).unwrap()
+            })
+            .collect();
         let mut score = |i| weights.score_discrete(&draw(i)).unwrap();
         let first: Vec<f64> = (0..8).map(&mut score).collect();
+        assert_eq!(first, mixtures, "what has a probability of 0 changes nothing");
         let again: Vec<f64> = (0..8).rev().map(&mut score).collect();
         assert!(first.iter().eq(again.iter().rev()), "{first:?}, {again:?}");
         assert!(first.iter().any(|score| *score != first[0]), "{first:?}");

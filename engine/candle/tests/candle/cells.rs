@@ -137,7 +137,7 @@ fn relaxations_agree() {
 
 fn check_hypernetwork(space: &dyn Space, input: GeneratorInput, seed: u64, device: &Device) {
     let options = HypernetworkOptions { input, ..HypernetworkOptions::default() };
-    let net = space.hypernetwork(2, options).unwrap();
+    let net = space.hypernetwork(&space.widest(), 2, options).unwrap();
     let ends = Ends {
         images: net.images,
         labels: net.labels,
