@@ -127,6 +127,7 @@ impl Reporter for Console {
         let shown = [
             ("train_loss", "loss", 1.0, ""),
             ("validation_accuracy", "validation accuracy", 100.0, "%"),
+            ("validation_area", "validation area", 100.0, "%"),
             ("test_accuracy", "test accuracy", 100.0, "%"),
             ("superiority", "superiority", 1.0, ""),
             ("images_per_s", "images/s", 1.0, ""),

@@ -41,6 +41,11 @@ pub enum Owner {
     Classifier,
     /// The classifier that only training has.
     Auxiliary,
+    /// A classifier that reads a cell before the last.
+    Exit {
+        /// The cell.
+        cell: usize,
+    },
 }
 
 /// An operation on one state of a cell, and where it stands.
@@ -69,12 +74,11 @@ impl Owner {
             | Self::Node { .. }
             | Self::Cell { .. }
             | Self::Classifier
-            | Self::Auxiliary => None,
+            | Self::Auxiliary
+            | Self::Exit { .. } => None,
         }
     }
-}
 
-impl Owner {
     /// The cell that it is a part of.
     pub fn cell(self) -> Option<usize> {
         match self {
@@ -82,7 +86,11 @@ impl Owner {
             | Self::Candidate(Candidate { cell, .. })
             | Self::Node { cell, .. }
             | Self::Cell { cell } => Some(cell),
-            Self::Network | Self::Stem { .. } | Self::Classifier | Self::Auxiliary => None,
+            Self::Network
+            | Self::Stem { .. }
+            | Self::Classifier
+            | Self::Auxiliary
+            | Self::Exit { .. } => None,
         }
     }
 }
@@ -101,6 +109,7 @@ impl fmt::Display for Owner {
             Self::Cell { cell } => write!(f, "cell{cell}"),
             Self::Classifier => f.write_str("classifier"),
             Self::Auxiliary => f.write_str("auxiliary"),
+            Self::Exit { cell } => write!(f, "exit{cell}"),
         }
     }
 }

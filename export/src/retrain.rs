@@ -107,6 +107,7 @@ impl RetrainPhase {
             drop_path,
             dropout,
             smoothing: settings.smoothing,
+            exits: false,
         };
         let mut net = blueprint.build(settings.batch, Some(heads))?;
         let training = net.training.take().expect("built with heads");

@@ -154,8 +154,8 @@ impl<'a> Pass<'a, '_, '_, '_> {
         let mut scores: Vec<(&'static str, Vec<Vec<f64>>)> = Vec::new();
         let (mut retrained, mut searched, mut is_whole) = (Vec::new(), Vec::new(), true);
         for (k, seed) in plan.seeds.iter().enumerate() {
-            let rows = registry::SCORERS.iter().filter(|entry| entry.is_seeded || k == 0);
-            for entry in rows {
+            let rows = registry::SCORERS.iter().filter(|entry| entry.is_of_accuracy);
+            for entry in rows.filter(|entry| entry.is_seeded || k == 0) {
                 let Some(mut scorer) = (entry.open)(&plan.ingredients(seed)) else { continue };
                 let Finished::Done(row) = self.score(seed, entry, &mut *scorer)? else {
                     return Ok(Finished::Interrupted);

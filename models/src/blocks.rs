@@ -53,11 +53,13 @@ pub(crate) struct Builder {
     pub(crate) affine: bool,
     /// The cells that were added.
     pub(crate) wiring: Vec<CellWiring>,
+    /// What each of them gives.
+    pub(crate) outputs: Vec<NodeId>,
 }
 
 impl Builder {
     pub(crate) fn new(affine: bool) -> Self {
-        Self { graph: Graph::new(), affine, wiring: Vec::new() }
+        Self { graph: Graph::new(), affine, wiring: Vec::new(), outputs: Vec::new() }
     }
 
     /// Adds what belongs to a section of the network; `work` gets what its names begin with.
@@ -410,6 +412,18 @@ impl Builder {
             x = b.graph.add(format!("{name}/gap"), Op::GlobalAvgPool, &[x])?;
             b.linear(&format!("{name}/linear"), x, classes)
         })
+    }
+
+    /// The logits of a classifier after every cell before the last.
+    pub(crate) fn exits(&mut self, classes: usize) -> Result<Vec<NodeId>> {
+        let outputs = self.outputs.split_last().map_or(Vec::new(), |(_, before)| before.to_vec());
+        let exit = |(cell, x): (usize, NodeId)| {
+            self.owned(Owner::Exit { cell }, |b, name| {
+                let x = b.graph.add(format!("{name}/pool"), Op::GlobalAvgPool, &[x])?;
+                b.linear(&format!("{name}/linear"), x, classes)
+            })
+        };
+        outputs.into_iter().enumerate().map(exit).collect()
     }
 
     /// Mean cross-entropy under the given name.

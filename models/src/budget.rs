@@ -94,6 +94,17 @@ impl ChoiceCosts {
         }
     }
 
+    /// The cost of the costliest architecture, in the same sense as [`Self::of`].
+    pub fn largest(&self, space: &dyn Space) -> f64 {
+        let decisions = self.decisions.iter().zip(space.decisions());
+        let kept = decisions.map(|(costs, decision)| {
+            let mut costs = costs.clone();
+            costs.sort_by(|a, b| b.total_cmp(a));
+            costs[..decision.keep].iter().sum::<f64>()
+        });
+        self.fixed + kept.sum::<f64>()
+    }
+
     /// The cost of an architecture, with everything in it that no output depends on.
     ///
     /// # Panics
@@ -355,7 +366,7 @@ fn subsets(k: usize, keep: usize) -> Vec<Vec<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Discrete, Intensive, Stem};
+    use crate::{Discrete, Intensive, NasBench201, Stem};
     use rand::{RngExt, SeedableRng};
     use rand_chacha::ChaCha8Rng;
 
@@ -397,6 +408,25 @@ mod tests {
             assert_eq!(all.params as f64, params.of(&space.widest()));
         }
         assert!(pruned < 20, "nothing was compared exactly");
+    }
+
+    #[test]
+    fn no_architecture_costs_more_than_the_largest() {
+        let skeleton = Skeleton { cells: 3, ..SKELETON };
+        let cells = NasBench201::new(skeleton).unwrap();
+        let text = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|\
+                    +|nor_conv_3x3~0|nor_conv_3x3~1|nor_conv_3x3~2|";
+        let costliest = cells.build(&cells.parse(text).unwrap(), 1, None).unwrap();
+        let madds = ChoiceCosts::madds(&cells).unwrap();
+        assert_eq!(madds.largest(&cells), count(&costliest.graph).madds as f64);
+
+        let mut rng = ChaCha8Rng::seed_from_u64(5);
+        let space = IntensiveSpace::random(6, &mut rng).unwrap();
+        let space = Intensive::new(space, SKELETON, 2).unwrap();
+        let params = ChoiceCosts::params(&space).unwrap();
+        let largest = params.largest(&space);
+        let drawn = (0..50).map(|_| params.of(&space.sample(&mut rng)));
+        assert!(drawn.fold(0.0, f64::max) <= largest && largest < params.of(&space.widest()));
     }
 
     #[test]

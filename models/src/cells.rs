@@ -157,6 +157,7 @@ pub(crate) fn stack<'a, C: Choice + 'a>(
         let states = states(b, realisation, site, &inputs, &plan)?;
         let output =
             b.owned(Owner::Cell { cell }, |b, name| concatenate(b, name, &states, plan.output))?;
+        b.outputs.push(output);
         if cell == skeleton.auxiliary_cell() {
             auxiliary = output;
         }

@@ -15,12 +15,15 @@ pub struct Heads {
     pub dropout: bool,
     /// Label smoothing of the loss.
     pub smoothing: f32,
+    /// Whether a classifier reads every cell: the loss is then the mean of theirs. They are a
+    /// global average and a linear layer each.
+    pub exits: bool,
 }
 
 impl Heads {
-    /// The loss alone: no auxiliary classifier, nothing dropped, labels as they are.
+    /// The loss alone: no further classifier, nothing dropped, labels as they are.
     pub const PLAIN: Self =
-        Self { auxiliary: 0.0, drop_path: false, dropout: false, smoothing: 0.0 };
+        Self { auxiliary: 0.0, drop_path: false, dropout: false, smoothing: 0.0, exits: false };
 }
 
 /// A network to be trained or deployed: that of a [`Genotype`], or one that was built by hand. What
@@ -52,6 +55,9 @@ pub struct Training {
     /// Input `[batch, features]`: what each feature that the last linear layer reads is multiplied
     /// by, where these can be dropped.
     pub dropout: Option<NodeId>,
+    /// Outputs `[batch, classes]`: the logits after every cell before the last, where each has a
+    /// classifier.
+    pub exits: Vec<NodeId>,
 }
 
 /// What can be dropped from a network in training.
@@ -237,6 +243,21 @@ impl Discrete {
             Some(heads) => {
                 let labels = b.graph.input("labels", [batch])?;
                 let mut loss = b.loss("loss/main", logits, labels, heads.smoothing)?;
+                let exits = if heads.exits { b.exits(classes)? } else { Vec::new() };
+                if !exits.is_empty() {
+                    let mut losses = vec![loss];
+                    for (cell, &exit) in exits.iter().enumerate() {
+                        losses.push(b.loss(
+                            &format!("loss/exit{cell}"),
+                            exit,
+                            labels,
+                            heads.smoothing,
+                        )?);
+                    }
+                    let factor = 1.0 / losses.len() as f32;
+                    let sum = b.graph.add("loss/sum", Op::Add, &losses)?;
+                    loss = b.graph.add("loss/mean", Op::Scale { factor }, &[sum])?;
+                }
                 if let (Some(input), true) = (auxiliary_input, heads.auxiliary > 0.0) {
                     let auxiliary = b.auxiliary(input, classes)?;
                     let auxiliary = b.loss("loss/auxiliary", auxiliary, labels, heads.smoothing)?;
@@ -247,7 +268,7 @@ impl Discrete {
                     )?;
                     loss = b.graph.add("loss", Op::Add, &[loss, weighted])?;
                 }
-                Some(Training { labels, loss, masks: drops.masks, dropout: drops.dropout })
+                Some(Training { labels, loss, masks: drops.masks, dropout: drops.dropout, exits })
             }
         };
         let mut roots = vec![images, logits];
@@ -262,6 +283,7 @@ impl Discrete {
             loss: now(t.loss).expect(kept),
             masks: t.masks.into_iter().filter_map(now).collect(),
             dropout: t.dropout.and_then(now),
+            exits: t.exits.into_iter().filter_map(now).collect(),
         });
         Ok(Self {
             graph,

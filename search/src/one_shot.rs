@@ -75,13 +75,30 @@ impl<'a> SharedWeights<'a> {
     }
 
     /// Accuracy of a network on the validation images with weights of its own.
-    pub(crate) fn evaluate(&self, net: &Discrete, mut own: Variables) -> Result<f64> {
+    pub(crate) fn evaluate(&self, net: &Discrete, own: Variables) -> Result<f64> {
+        self.accuracies(net, &[net.logits], own).map(|accuracies| accuracies[0])
+    }
+
+    /// [`Self::evaluate`] of each of the network's `logits`. All of its BatchNorm statistics are
+    /// recomputed by the first.
+    pub(crate) fn accuracies(
+        &self,
+        net: &Discrete,
+        logits: &[NodeId],
+        mut own: Variables,
+    ) -> Result<Vec<f64>> {
         let Self { settings, data, .. } = self;
-        let mut evaluator = Evaluator::new(&net.graph, net.images, net.logits, &data.device)?;
-        evaluator.recalibrate(&mut own, data.train.in_order(settings.recalibration_images)?)?;
-        Ok(evaluator
-            .score(&mut own, data.validation.in_order(settings.validation_images)?)?
-            .accuracy())
+        let mut accuracies = Vec::with_capacity(logits.len());
+        for (place, &logits) in logits.iter().enumerate() {
+            let mut evaluator = Evaluator::new(&net.graph, net.images, logits, &data.device)?;
+            if place == 0 {
+                let images = data.train.in_order(settings.recalibration_images)?;
+                evaluator.recalibrate(&mut own, images)?;
+            }
+            let images = data.validation.in_order(settings.validation_images)?;
+            accuracies.push(evaluator.score(&mut own, images)?.accuracy());
+        }
+        Ok(accuracies)
     }
 
     /// Without variables yet.

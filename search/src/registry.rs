@@ -12,13 +12,14 @@ use crate::{Result, SearchError};
 pub const STRATEGIES: &[StrategyEntry] =
     &[random::ENTRY, local::ENTRY, evolution::ENTRY, prednas::PREDICTOR, prednas::ENTRY];
 
-/// Every scorer. A study of rankings has those it can make, in this order.
+/// Every scorer. A study of rankings has those of accuracy that it can make, in this order.
 pub const SCORERS: &[ScorerEntry] = &[
     predicted::DISCRETE,
     predicted::AS_DRAWN,
     shared::ENTRY,
     shared::NOVELTY,
     ghn::ENTRY,
+    ghn::ANYTIME,
     naswot::ENTRY,
     zico::ENTRY,
     spectrum::EXPRESSIVITY,

@@ -45,6 +45,9 @@ pub struct ScorerEntry {
     pub unit: Unit,
     /// Whether its scores differ between seeds.
     pub is_seeded: bool,
+    /// Whether they say how accurate an architecture will be. A study without a list of scorers has
+    /// those that do.
+    pub is_of_accuracy: bool,
     /// The folder of a study in which it prepares, where it does. Scorers with the same folder
     /// share what is trained there.
     pub prepared_in: Option<&'static str>,

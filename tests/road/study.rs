@@ -218,7 +218,7 @@ fn scorers_are_held_against_a_table() {
     let ((_holder, whole), (_other, parts)) = (fresh(), fresh());
     let tiny = ["--set", "cells=3", "--set", "retrain.channels=4", "--set", "search.channels=2"];
     let size = ["--architectures", "60", "--seeds", "2", "--config", SETTINGS];
-    let scorers = ["params", "expressivity", "novelty", "predicted-discrete", "ghn"];
+    let scorers = ["params", "expressivity", "novelty", "predicted-discrete", "ghn", "ghn-anytime"];
     let scorers: Vec<&str> = scorers.into_iter().flat_map(|name| ["--scorer", name]).collect();
     let args = |folder| -> Vec<&str> {
         begin(folder).into_iter().chain(tiny).chain(size).chain(scorers.clone()).collect()
@@ -227,7 +227,7 @@ fn scorers_are_held_against_a_table() {
     assert!(ended.stdout.contains("60 architectures of mean "), "{}", ended.stdout);
     let study = json(&whole.join("study.json"));
     let names = study["scorers"].as_array().unwrap();
-    assert_eq!(names.len(), 6, "five and their vote");
+    assert_eq!(names.len(), 7, "six and their vote");
     // Pools have no parameters: the truth of this table is turned round.
     assert!(names[0]["kendall"]["value"].as_f64() < Some(0.0));
     assert_eq!(names[0]["scores"].as_array().map(Vec::len), Some(1), "params know no seed");

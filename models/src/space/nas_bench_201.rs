@@ -165,6 +165,7 @@ impl NasBench201 {
             realisation.enter(b, site)?;
             let states = states(b, realisation, site, &[x], &plan)?;
             x = states[NODES];
+            b.outputs.push(x);
         }
         Ok(b.owned(Owner::Classifier, |b, name| {
             let x = b.batch_norm(&format!("{name}/bn"), x)?;

@@ -188,6 +188,7 @@ impl NasBenchMacro {
                 realisation.enter(b, site)?;
                 let states = states(b, realisation, site, &[x], &plan)?;
                 x = states[1];
+                b.outputs.push(x);
             }
         }
         Ok(b.owned(Owner::Classifier, |b, name| {

@@ -168,7 +168,7 @@ fn wide_cells_build_at_other_sizes_and_for_training() {
         let Architecture::WideCells(cells) = &entry.architecture else { continue };
         for stem in [Stem::Cifar, Stem::Imagenet] {
             let skeleton = Skeleton { stem, cells: 5, channels: 4, classes: 7, image: [1, 64, 96] };
-            let heads = Heads { auxiliary: 0.4, drop_path: true, dropout: true, smoothing: 0.0 };
+            let heads = Heads { auxiliary: 0.4, drop_path: true, dropout: true, ..Heads::PLAIN };
             let training = cells.build(&skeleton, 2, Some(heads)).unwrap().training.unwrap();
             assert!(
                 !training.masks.is_empty() && training.dropout.is_some(),
@@ -199,7 +199,13 @@ fn every_handmade_network_builds_at_other_sizes_and_for_training() {
         for image in [[3, 32, 32], [1, 45, 70]] {
             let net = network.build(image, 7, 2, None).unwrap();
             assert_eq!(&net.graph[net.logits].shape[..], [2, 7], "{name}");
-            let heads = Heads { auxiliary: 0.4, drop_path: true, dropout: true, smoothing: 0.1 };
+            let heads = Heads {
+                auxiliary: 0.4,
+                drop_path: true,
+                dropout: true,
+                smoothing: 0.1,
+                exits: false,
+            };
             let net = network.build(image, 7, 2, Some(heads)).unwrap();
             let training = net.training.unwrap();
             assert_eq!(&net.graph[training.loss].shape[..], [1], "{name}");

@@ -2,7 +2,8 @@ use std::path::Path;
 
 use adwp_engine::optim::{Adam, Gradient, Optimizer, Sgd};
 use adwp_engine::{Device, NodeId, Variables};
-use adwp_models::{Choices, Heads, Space};
+use adwp_models::cost::count;
+use adwp_models::{ChoiceCosts, Choices, Heads, Space};
 use adwp_train::{
     At, Batch, Checkpoint, Context, Finished, Need, Pass, Phase, PhaseBatches, Reporter,
     StepReport, TrainError, Trainer, Update, run_phase, schedule,
@@ -34,15 +35,19 @@ const PASSES: usize = 1;
 ///
 /// Epochs, images and augmentation are those in which shared weights are trained.
 ///
+/// `is_anytime` has a classifier read every cell, and the mean of their losses be the loss; what
+/// architectures are scored by is then the area under accuracy against multiply-adds (the anytime prediction of the paper).
+///
 /// # Errors
 /// Settings that cannot be, a space without convolutions, and what the training loop meets.
 pub(crate) fn train_ghn<'a>(
     settings: &SearchSettings,
     space: &'a dyn Space,
+    is_anytime: bool,
     data: &Data,
     context: &mut Context<'_>,
 ) -> Result<Finished<PredictedByGraph<'a>>> {
-    let mut phase = GhnPhase::new(settings, space, data)?;
+    let mut phase = GhnPhase::new(settings, space, is_anytime, data)?;
     run_phase(&mut phase, context)?.try_map(|()| Ok(phase.predicted))
 }
 
@@ -51,17 +56,25 @@ pub(crate) struct PredictedByGraph<'a> {
     network: GraphNetwork,
     /// The variables are the graph network's too, and those of the networks of training.
     shared: SharedWeights<'a>,
+    /// Up to how many multiply-adds the area is taken: those of the costliest architecture. `None`
+    /// where accuracy alone counts.
+    most: Option<f64>,
 }
 
 impl PredictedByGraph<'_> {
+    /// What networks are built with.
+    fn heads(&self) -> Heads {
+        Heads { exits: self.most.is_some(), ..Heads::PLAIN }
+    }
+
     /// Accuracy of an architecture on the validation images with predicted weights, once its
-    /// BatchNorm statistics are recomputed on training images.
+    /// BatchNorm statistics are recomputed on training images; or the area.
     ///
     /// # Errors
     /// An architecture that is not of the space, images that cannot be read, a device that fails.
     pub(crate) fn score(&self, choices: &Choices) -> Result<f64> {
         let SharedWeights { space, settings, data, variables } = &self.shared;
-        let net = space.build(choices, settings.batch, None)?;
+        let net = space.build(choices, settings.batch, Some(self.heads()))?;
         // Everything of the cells is predicted or as it is at first.
         let mut own = Variables::new();
         own.initialize(&net.graph, &mut data.streams.once("ghn/weights"))?;
@@ -70,8 +83,28 @@ impl PredictedByGraph<'_> {
         }
         let topology = self.network.topology(&net);
         write(&topology, &self.network.predict(variables, &topology)?, &mut own)?;
-        self.shared.evaluate(&net, own)
+        let exits = net.training.iter().flat_map(|training| &training.exits).copied();
+        let logits: Vec<NodeId> = std::iter::once(net.logits).chain(exits).collect();
+        let accuracies = self.shared.accuracies(&net, &logits, own)?;
+        let Some(most) = self.most else { return Ok(accuracies[0]) };
+        let madds = logits.iter().map(|&id| count(&net.graph.prune(&[id]).0).madds as f64);
+        let chance = 1.0 / space.skeleton().classes as f64;
+        Ok(area(madds.zip(accuracies).collect(), most, chance))
     }
+}
+
+/// The area under accuracy against multiply-adds from 0 to `most`, divided by `most`: the expected
+/// accuracy where any number of multiply-adds may be at hand, each as likely as the others. Of the
+/// `classifiers`, each with its multiply-adds and its accuracy, the most accurate of those counts
+/// that can be afforded; before the first, `chance` does.
+fn area(mut classifiers: Vec<(f64, f64)>, most: f64, chance: f64) -> f64 {
+    classifiers.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let (mut sum, mut reached, mut accuracy) = (0.0, 0.0, chance);
+    for (madds, of_it) in classifiers {
+        sum += accuracy * (madds - reached);
+        (reached, accuracy) = (madds, of_it.max(accuracy));
+    }
+    (sum + accuracy * (most - reached)) / most
 }
 
 /// Puts predicted weights into their variables.
@@ -101,14 +134,24 @@ struct GhnPhase<'a> {
 }
 
 impl<'a> GhnPhase<'a> {
-    fn new(settings: &SearchSettings, space: &'a dyn Space, data: &Data) -> Result<Self> {
+    fn new(
+        settings: &SearchSettings,
+        space: &'a dyn Space,
+        is_anytime: bool,
+        data: &Data,
+    ) -> Result<Self> {
+        if is_anytime && settings.ghn_cells != 0 {
+            let message = "search: ghn_cells must be 0 for classifiers after every cell, which \
+                           smaller networks have fewer of";
+            return Err(TrainError::Settings(message.into()).into());
+        }
         let shared = SharedWeights::new(settings, space, data)?;
         let smaller = match settings.ghn_cells {
             0 => None,
             cells => Some(space.with_cells(cells)?),
         };
-        let build =
-            |space: &dyn Space| space.build(&space.widest(), settings.batch, Some(Heads::PLAIN));
+        let heads = Heads { exits: is_anytime, ..Heads::PLAIN };
+        let build = |space: &dyn Space| space.build(&space.widest(), settings.batch, Some(heads));
         let widest = build(space)?;
         let trained = build(smaller.as_deref().unwrap_or(space))?;
         let vocabulary = Vocabulary::of(&trained)?;
@@ -131,7 +174,14 @@ impl<'a> GhnPhase<'a> {
             adam: Adam::new(BETAS, 0.0),
             sgd: Sgd::new(settings.momentum, settings.weight_decay),
             widest,
-            predicted: PredictedByGraph { network, shared },
+            predicted: PredictedByGraph {
+                network,
+                most: match is_anytime {
+                    true => Some(ChoiceCosts::madds(space)?.largest(space)),
+                    false => None,
+                },
+                shared,
+            },
         })
     }
 
@@ -174,13 +224,13 @@ impl Phase for GhnPhase<'_> {
     }
 
     fn planned_bytes(&self) -> Result<Need> {
-        let PredictedByGraph { network, shared } = &self.predicted;
+        let PredictedByGraph { network, shared, .. } = &self.predicted;
         // Adam keeps two values beside each, and a pass holds them and their gradients.
         Ok(shared.need(&self.widest, &self.reserved, 5 * network.bytes()))
     }
 
     fn initialize(&mut self) -> Result<()> {
-        let PredictedByGraph { network, shared: SharedWeights { data, variables, .. } } =
+        let PredictedByGraph { network, shared: SharedWeights { data, variables, .. }, .. } =
             &mut self.predicted;
         variables.initialize(&self.trained.graph, &mut data.streams.once("ghn/weights"))?;
         network.initialize(variables, &mut data.streams.once("ghn/network"))
@@ -193,9 +243,9 @@ impl Phase for GhnPhase<'_> {
     fn step(&mut self, at: At, batch: Batch) -> Result<StepReport> {
         let choices = self.draw(self.space(), "ghn/architecture", at);
         let batch_size = self.predicted.shared.settings.batch;
-        let net = self.space().build(&choices, batch_size, Some(Heads::PLAIN))?;
+        let net = self.space().build(&choices, batch_size, Some(self.predicted.heads()))?;
         let network_rate = self.rate(at.epoch);
-        let PredictedByGraph { network, shared } = &mut self.predicted;
+        let PredictedByGraph { network, shared, .. } = &mut self.predicted;
         let SharedWeights { settings, data, variables, .. } = shared;
         let topology = network.topology(&net);
         let predicted = network.predict(variables, &topology)?;
@@ -223,8 +273,12 @@ impl Phase for GhnPhase<'_> {
     fn finish_epoch(&mut self, epoch: usize, _: &mut dyn Reporter) -> Result<Map<String, Value>> {
         let space = self.predicted.shared.space;
         let choices = self.draw(space, "ghn/validation", At { epoch, step: 0 });
-        let accuracy = self.predicted.score(&choices)?;
-        Ok(Map::from_iter([("validation_accuracy".to_owned(), accuracy.into())]))
+        let score = self.predicted.score(&choices)?;
+        let name = match self.predicted.most {
+            None => "validation_accuracy",
+            Some(_) => "validation_area",
+        };
+        Ok(Map::from_iter([(name.to_owned(), score.into())]))
     }
 
     fn save(&self, checkpoint: &mut Checkpoint) -> Result<()> {
@@ -283,6 +337,7 @@ mod tests {
     fn train<'a>(
         settings: &SearchSettings,
         space: &'a dyn Space,
+        is_anytime: bool,
         is_stopped: bool,
     ) -> Result<PredictedByGraph<'a>> {
         let holder = tempfile::tempdir().unwrap();
@@ -299,7 +354,7 @@ mod tests {
                 interrupt: &interrupt,
                 reporter: &mut Quiet,
             };
-            let trained = train_ghn(settings, space, &noise(48), &mut context)?;
+            let trained = train_ghn(settings, space, is_anytime, &noise(48), &mut context)?;
             if let Finished::Done(weights) = trained {
                 return Ok(weights);
             }
@@ -312,15 +367,15 @@ mod tests {
         let text =
             "|nor_conv_3x3~0|+|none~0|nor_conv_1x1~1|+|skip_connect~0|none~1|avg_pool_3x3~2|";
         let choices = large.parse(text).unwrap();
-        let whole = train(&settings(3), &large, false).unwrap();
+        let whole = train(&settings(3), &large, false, false).unwrap();
         let score = whole.score(&choices).unwrap();
-        let pieces = train(&settings(3), &large, true).unwrap();
+        let pieces = train(&settings(3), &large, false, true).unwrap();
         assert_eq!(whole.shared.variables, pieces.shared.variables);
         assert_eq!(pieces.score(&choices).unwrap(), score);
         // What it learned is what it learns where the small networks are those that are scored.
-        let of_small = train(&settings(0), &small, false).unwrap();
+        let of_small = train(&settings(0), &small, false, false).unwrap();
         assert_eq!(whole.shared.variables, of_small.shared.variables);
-        let of_large = train(&settings(0), &large, false).unwrap();
+        let of_large = train(&settings(0), &large, false, false).unwrap();
         assert_ne!(whole.shared.variables, of_large.shared.variables);
 
         // Every convolution of a cell is predicted, reductions between stages included.
@@ -335,13 +390,45 @@ mod tests {
     }
 
     #[test]
+    fn the_area_is_the_mean_accuracy_over_what_may_be_at_hand() {
+        // Chance to 2, 0.4 from 2 to 6, 0.8 from 6 to 10; what is worse for more does not count.
+        let classifiers = vec![(6.0, 0.8), (2.0, 0.4), (8.0, 0.7)];
+        let expected = (2.0 * 0.1 + 4.0 * 0.4 + 4.0 * 0.8) / 10.0;
+        assert!((area(classifiers, 10.0, 0.1) - expected).abs() < 1e-12);
+        assert_eq!(area(vec![(3.0, 0.05)], 10.0, 0.1), 0.1);
+    }
+
+    #[test]
+    fn every_cell_has_a_classifier_that_learns_where_the_area_counts() {
+        let space = space(3);
+        let text = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|skip_connect~0|none~1|none~2|";
+        let choices = space.parse(text).unwrap();
+        let whole = train(&settings(0), &space, true, false).unwrap();
+        let pieces = train(&settings(0), &space, true, true).unwrap();
+        assert_eq!(whole.shared.variables, pieces.shared.variables);
+        let score = whole.score(&choices).unwrap();
+        assert_eq!(pieces.score(&choices).unwrap(), score);
+        assert!((0.0..1.0).contains(&score) && score > 0.0);
+        let first = GhnPhase::new(&settings(0), &space, true, &noise(48));
+        let mut first = first.map(|mut phase| phase.initialize().map(|()| phase)).unwrap().unwrap();
+        let start = &mut first.predicted.shared.variables;
+        for cell in 0..2 {
+            let name = format!("exit{cell}/linear/weight");
+            let learned = whole.shared.variables.get(&name).unwrap().data().unwrap();
+            assert_ne!(start.get(&name).unwrap().data().unwrap(), learned);
+        }
+        let error = train(&settings(3), &self::space(6), true, false).err().unwrap().to_string();
+        assert!(error.contains("ghn_cells must be 0"), "{error}");
+    }
+
+    #[test]
     fn networks_too_small_to_know_all_convolutions_are_refused() {
         let space = IntensiveSpace::random(4, &mut Streams::new(7).once("space")).unwrap();
         let skeleton = Skeleton { channels: 2, cells: 8, ..noise(48).skeleton };
         let space = Intensive::new(space, skeleton, 2).unwrap();
-        let error = train(&settings(3), &space, false).err().unwrap().to_string();
+        let error = train(&settings(3), &space, false, false).err().unwrap().to_string();
         assert!(error.contains("ghn_cells = 3") && error.contains("input"), "{error}");
-        let error = train(&settings(4), &self::space(6), false).err().unwrap().to_string();
+        let error = train(&settings(4), &self::space(6), false, false).err().unwrap().to_string();
         assert!(error.contains("4 cells do not make"), "{error}");
     }
 }

@@ -2,11 +2,13 @@ use adwp_models::Choices;
 use adwp_train::{Context, Finished};
 
 use crate::ghn::{PredictedByGraph, train_ghn};
-use crate::scorer::{JointTraining, Scorer, ScorerEntry, Unit};
+use crate::scorer::{Ingredients, JointTraining, Scorer, ScorerEntry, Unit};
 use crate::{Data, Result};
 
-/// Validation accuracy with weights that a graph network predicts.
+/// How good weights are that a graph network predicts.
 struct Ghn<'a> {
+    entry: &'static ScorerEntry,
+    is_anytime: bool,
     training: JointTraining<'a>,
     data: &'a Data,
     weights: Option<PredictedByGraph<'a>>,
@@ -18,22 +20,40 @@ pub(crate) const ENTRY: ScorerEntry = ScorerEntry {
     label: "weights predicted by a graph network",
     unit: Unit::ACCURACY,
     is_seeded: true,
+    is_of_accuracy: true,
     prepared_in: Some("ghn"),
     needs: "settings of the search and its images",
-    open: |ingredients| {
-        let (training, data) = (ingredients.training?, ingredients.data?);
-        Some(Box::new(Ghn { training, data, weights: None }))
-    },
+    open: |ingredients| open(&ENTRY, false, ingredients),
 };
+
+pub(crate) const ANYTIME: ScorerEntry = ScorerEntry {
+    name: "ghn-anytime",
+    about: "the same with classifiers after every cell: area under accuracy against multiply-adds",
+    label: "weights predicted by a graph network, anytime",
+    unit: Unit { axis: "area under accuracy, %", factor: 100.0 },
+    is_of_accuracy: false,
+    prepared_in: Some("ghn-anytime"),
+    open: |ingredients| open(&ANYTIME, true, ingredients),
+    ..ENTRY
+};
+
+fn open<'a>(
+    entry: &'static ScorerEntry,
+    is_anytime: bool,
+    ingredients: &Ingredients<'a>,
+) -> Option<Box<dyn Scorer + 'a>> {
+    let (training, data) = (ingredients.training?, ingredients.data?);
+    Some(Box::new(Ghn { entry, is_anytime, training, data, weights: None }))
+}
 
 impl Scorer for Ghn<'_> {
     fn name(&self) -> &'static str {
-        ENTRY.name
+        self.entry.name
     }
 
     fn prepare(&mut self, context: &mut Context<'_>) -> Result<Finished<()>> {
         let JointTraining { settings, space, .. } = self.training;
-        train_ghn(settings, space, self.data, context)?.try_map(|weights| {
+        train_ghn(settings, space, self.is_anytime, self.data, context)?.try_map(|weights| {
             self.weights = Some(weights);
             Ok(())
         })

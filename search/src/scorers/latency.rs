@@ -16,6 +16,7 @@ pub(crate) const ENTRY: ScorerEntry = ScorerEntry {
     label: "predicted latency",
     unit: Unit::plain("-ms, predicted"),
     is_seeded: false,
+    is_of_accuracy: false,
     prepared_in: None,
     needs: "a table of operator latencies",
     open: |ingredients| {

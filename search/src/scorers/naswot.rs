@@ -17,6 +17,7 @@ pub(crate) const ENTRY: ScorerEntry = ScorerEntry {
     label: "NASWOT, untrained",
     unit: Unit::plain("log-determinant"),
     is_seeded: true,
+    is_of_accuracy: true,
     prepared_in: None,
     needs: "images",
     open: |ingredients| {

@@ -23,6 +23,7 @@ pub(crate) const DISCRETE: ScorerEntry = ScorerEntry {
     label: "predicted weights, discrete α",
     unit: Unit::ACCURACY,
     is_seeded: true,
+    is_of_accuracy: true,
     prepared_in: Some("hypernetwork"),
     needs: "settings of the search and its images",
     open: |ingredients| open(&DISCRETE, ingredients, None),

@@ -20,6 +20,7 @@ pub(crate) const ENTRY: ScorerEntry = ScorerEntry {
     label: "shared one-shot weights",
     unit: Unit::ACCURACY,
     is_seeded: true,
+    is_of_accuracy: true,
     prepared_in: Some("one-shot"),
     needs: "settings of the search and its images",
     open: |ingredients| open(&ENTRY, PathSampling::Uniform, ingredients),

@@ -18,6 +18,7 @@ pub(crate) const PARAMS: ScorerEntry = ScorerEntry {
     label: "parameters",
     unit: Unit::plain("parameters"),
     is_seeded: false,
+    is_of_accuracy: true,
     prepared_in: None,
     needs: "a space",
     open: |ingredients| {

@@ -23,6 +23,7 @@ pub(crate) const EXPRESSIVITY: ScorerEntry = ScorerEntry {
     label: "expressivity, untrained",
     unit: Unit::plain("sum of entropies"),
     is_seeded: true,
+    is_of_accuracy: true,
     prepared_in: None,
     needs: "images",
     open: |ingredients| {

@@ -17,6 +17,7 @@ pub(crate) const ENTRY: ScorerEntry = ScorerEntry {
     label: "published value",
     unit: Unit::plain("published value"),
     is_seeded: false,
+    is_of_accuracy: true,
     prepared_in: None,
     needs: "a table",
     open: |ingredients| {

@@ -19,6 +19,7 @@ pub(crate) const ENTRY: ScorerEntry = ScorerEntry {
     label: "short training",
     unit: Unit::ACCURACY,
     is_seeded: true,
+    is_of_accuracy: true,
     prepared_in: None,
     needs: "settings of a short training",
     open: |ingredients| {

@@ -17,6 +17,7 @@ pub(crate) const ENTRY: ScorerEntry = ScorerEntry {
     label: "ZiCo, untrained",
     unit: Unit::plain("sum of logarithms"),
     is_seeded: true,
+    is_of_accuracy: true,
     prepared_in: None,
     needs: "images",
     open: |ingredients| Some(Box::new(Zico { space: ingredients.space, data: ingredients.data? })),

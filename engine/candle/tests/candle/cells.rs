@@ -200,7 +200,8 @@ fn check_discrete(seed: u64, skeleton: &Skeleton, keep: usize, device: &Device) 
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let space = IntensiveSpace::random(K, &mut rng).unwrap();
     let genotype = space.random_genotype(skeleton, keep, &mut rng).unwrap();
-    let heads = Heads { auxiliary: 0.4, drop_path: true, dropout: true, smoothing: 0.1 };
+    let heads =
+        Heads { auxiliary: 0.4, drop_path: true, dropout: true, smoothing: 0.1, exits: true };
     let net = Discrete::build(&genotype, skeleton, 4, Some(heads)).unwrap();
     let training = net.training.unwrap();
     assert!(!training.masks.is_empty() && net.graph.find("auxiliary/linear").is_ok());
@@ -218,7 +219,8 @@ fn check_discrete(seed: u64, skeleton: &Skeleton, keep: usize, device: &Device) 
         .copied()
         .filter(|id| net.graph[*id].name.ends_with("/linear/bias"))
         .collect();
-    assert_eq!(classifiers.len(), 2);
+    // The last, the auxiliary one, and one for every cell before the last.
+    assert_eq!(classifiers.len(), skeleton.cells + 1);
     check_step(
         &case("network to be retrained", seed, net.graph, &ends, trainable),
         &classifiers,
