@@ -20,6 +20,7 @@ mod scorers;
 mod search_phase;
 mod settings;
 mod space_phase;
+mod start;
 mod strategies;
 mod strategy;
 mod table;

@@ -122,7 +122,7 @@ impl<'a> SharedWeights<'a> {
     ) -> Result<PhaseBatches<Batch>> {
         let Self { settings, data, .. } = self;
         let batches = bilevel::train_batches(data, settings.augmentation, phase, epoch, first)?;
-        Ok(Box::new(batches.take(bilevel::steps(data)?.saturating_sub(first))))
+        Ok(Box::new(batches.take(data.train.steps()?.saturating_sub(first))))
     }
 
     /// What a phase holds that trains networks of the space one after the other, all of them parts
@@ -201,7 +201,7 @@ impl<'a> OneShotPhase<'a> {
         Ok(Self {
             reserved: widest.trainer(Self::NAME, &shared.data.device)?,
             epochs: settings.hypernetwork_epochs,
-            steps: bilevel::steps(&shared.data)?,
+            steps: shared.data.train.steps()?,
             sgd: Sgd::new(settings.momentum, settings.weight_decay),
             widest,
             novelty: (sampling == PathSampling::Novelty).then(Novelty::default),

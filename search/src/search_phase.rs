@@ -17,6 +17,7 @@ use serde_json::{Map, Value};
 use crate::alpha::{relative_entropy, softmax_rows};
 use crate::architecture::{self, Shares};
 use crate::bilevel::{self, Learner, Learns, Rates};
+use crate::start::Movement;
 use crate::{AlphaData, AlphaDraw, Data, Result, SearchError, SearchSettings};
 
 /// Trains the HyperNetwork and searches with it (Algorithm 1); gives the discrete architecture.
@@ -68,9 +69,13 @@ fn sized(settings: &SearchSettings, space: &IntensiveSpace, data: &Data) -> Resu
 fn run(mut phase: SearchPhase<'_>, context: &mut Context<'_>) -> Result<Finished<Genotype>> {
     // Refused before hours of training, not after them.
     let even = vec![vec![1.0; NODES * phase.width()]; phase.data.target.cells];
-    phase.discretize(&even)?;
+    phase.decode(&even)?;
     run_phase(&mut phase, context)?.try_map(|()| {
-        let genotype = phase.discretize(&phase.probabilities()?)?;
+        let choices = phase.decode(&phase.probabilities()?)?;
+        if let Some(warning) = phase.movement(&choices, phase.last_epoch)?.warning() {
+            context.reporter.message(&format!("search: mostly its start: {warning}"));
+        }
+        let genotype = phase.genotype(&choices)?;
         if let Some(collapse) = Shares::of(&genotype).collapse() {
             context.reporter.message(&format!(
                 "search: collapsed: {collapse}; --identity-dropout \
@@ -178,7 +183,10 @@ impl<'a> SearchPhase<'a> {
         );
         Ok(Self {
             evaluator: Evaluator::new(&scored.graph, scored.images, scored.logits, &data.device)?,
-            steps_per_epoch: bilevel::steps(&data)?,
+            steps_per_epoch: match settings.alpha_data {
+                AlphaData::Train => data.train.steps()?,
+                AlphaData::Validation => bilevel::steps(&data)?,
+            },
             settings: settings.clone(),
             space,
             target,
@@ -227,7 +235,10 @@ impl<'a> SearchPhase<'a> {
     /// architecture where it is that of one.
     fn draw_alphas(&mut self, mut rng: impl Rng) -> Result<Option<Choices>> {
         match self.settings.alpha_draw {
-            AlphaDraw::Normal => self.draw_normal_alphas(rng).map(|()| None),
+            AlphaDraw::Normal => {
+                self.set_alphas(&self.normal_alphas(rng, self.settings.alpha_sd))?;
+                Ok(None)
+            }
             AlphaDraw::Discrete => {
                 let choices = self.space.sample(&mut rng);
                 self.set_alphas(&self.net.discrete_alphas(&choices))?;
@@ -276,15 +287,21 @@ impl<'a> SearchPhase<'a> {
         Ok(())
     }
 
-    /// Sets every α to fresh normal values.
-    fn draw_normal_alphas(&mut self, mut rng: impl Rng) -> Result<()> {
-        for &id in &self.net.alphas {
-            for value in self.learner.variables.get_mut(&self.net.graph[id].name)? {
-                let z: f32 = StandardNormal.sample(&mut rng);
-                *value = self.settings.alpha_sd * z;
-            }
-        }
-        Ok(())
+    /// Fresh normal values of a standard deviation, for every α.
+    fn normal_alphas(&self, mut rng: impl Rng, sd: f32) -> Vec<Vec<f32>> {
+        let mut normal = || {
+            let z: f32 = StandardNormal.sample(&mut rng);
+            sd * z
+        };
+        let of =
+            |id: &NodeId| (0..self.net.graph[*id].shape.elements()).map(|_| normal()).collect();
+        self.net.alphas.iter().map(of).collect()
+    }
+
+    /// What α is when it begins to learn.
+    fn start(&self) -> Vec<Vec<f32>> {
+        let rng = self.data.streams.once("search/alpha_start");
+        self.normal_alphas(rng, self.settings.alpha_start_sd)
     }
 
     /// How many candidates every node of the searched cells has.
@@ -294,19 +311,42 @@ impl<'a> SearchPhase<'a> {
 
     /// For each cell the softmax over each node's candidates.
     fn probabilities(&self) -> Result<Vec<Vec<f32>>> {
-        let softmax = |id: &NodeId| {
-            let alpha = self.learner.variables.get(&self.net.graph[*id].name)?.data()?;
-            Ok(softmax_rows(alpha, self.width()))
+        Ok(self.alphas()?.iter().map(|alpha| softmax_rows(alpha, self.width())).collect())
+    }
+
+    /// For each cell its α.
+    fn alphas(&self) -> Result<Vec<Vec<f32>>> {
+        let of = |id: &NodeId| {
+            Ok(self.learner.variables.get(&self.net.graph[*id].name)?.data()?.to_vec())
         };
-        self.net.alphas.iter().map(softmax).collect()
+        self.net.alphas.iter().map(of).collect()
     }
 
     /// The most probable architecture within the limits.
-    fn discretize(&self, probabilities: &[Vec<f32>]) -> Result<Genotype> {
+    fn decode(&self, probabilities: &[Vec<f32>]) -> Result<Choices> {
         let nodes = probabilities.iter().flat_map(|cell| cell.chunks_exact(self.width()));
         let nodes: Vec<Vec<f32>> = nodes.map(<[f32]>::to_vec).collect();
-        let choices = most_probable_within(self.target, &nodes, &self.limits)?;
-        Ok(self.target.genotype(&choices)?.expect("α learns in the DARTS space alone"))
+        Ok(most_probable_within(self.target, &nodes, &self.limits)?)
+    }
+
+    /// The cells of an architecture.
+    fn genotype(&self, choices: &Choices) -> Result<Genotype> {
+        Ok(self.target.genotype(choices)?.expect("α learns in the DARTS space alone"))
+    }
+
+    /// How far α is from its start after `epochs` epochs in all, where `kept` is what it stands for.
+    fn movement(&self, kept: &Choices, epochs: usize) -> Result<Movement> {
+        let (start, now) = (self.start(), self.alphas()?);
+        let softmax = |alpha: &Vec<f32>| softmax_rows(alpha, self.width());
+        let at_start = self.decode(&start.iter().map(softmax).collect::<Vec<_>>())?;
+        let steps = (epochs - self.settings.hypernetwork_epochs) * self.steps_per_epoch;
+        Ok(Movement::new(
+            self.target.decisions(),
+            [&start.concat(), &now.concat()],
+            [&at_start, kept],
+            self.settings.alpha_rate,
+            steps,
+        ))
     }
 
     /// Accuracy on the validation images with the present α.
@@ -435,7 +475,7 @@ impl Phase for SearchPhase<'_> {
                 return self.learn_from(&choices, at, &train);
             }
         } else if at.epoch == self.settings.hypernetwork_epochs && at.step == 0 {
-            self.draw_normal_alphas(self.data.streams.once("search/alpha_start"))?;
+            self.set_alphas(&self.start())?;
         }
 
         let masks = self.identity_masks(at, self.net.masks.len());
@@ -482,7 +522,9 @@ impl Phase for SearchPhase<'_> {
             let probabilities = self.probabilities()?;
             let entropy = relative_entropy(&probabilities.concat(), self.width());
             metrics.insert("alpha_entropy".into(), entropy.into());
-            let genotype = self.discretize(&probabilities)?;
+            let choices = self.decode(&probabilities)?;
+            metrics.append(&mut self.movement(&choices, epoch + 1)?.metrics());
+            let genotype = self.genotype(&choices)?;
             metrics.append(&mut architecture::metrics(&genotype, &self.data.target)?);
             metrics.insert("probabilities".into(), probabilities.into());
             let same = self
@@ -570,6 +612,19 @@ mod tests {
             assert_eq!(edge.iter().filter(|&&p| p == 1.0).count(), 1);
             assert_eq!(edge.iter().filter(|&&p| p == 0.0).count(), 4);
         }
+    }
+
+    #[test]
+    fn a_half_that_teaches_nothing_does_not_shorten_the_epochs() {
+        let mut data = black_images(64);
+        data.validation.indices.truncate(8);
+        let space = IntensiveSpace::random(3, &mut ChaCha8Rng::seed_from_u64(3)).unwrap();
+        let steps = |alpha_data| {
+            let settings = settings([1, 2, 3, 4], alpha_data);
+            let [searched, target] = sized(&settings, &space, &data).unwrap();
+            SearchPhase::new(&settings, [&searched, &target], &[], &data).unwrap().steps()
+        };
+        assert_eq!((steps(AlphaData::Train), steps(AlphaData::Validation)), (4, 1));
     }
 
     #[test]

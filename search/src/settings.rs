@@ -143,9 +143,11 @@ pub struct SearchSettings {
     /// What α is drawn in HyperNetwork training, and for the validation after its epochs. The search
     /// starts from normal values.
     pub alpha_draw: AlphaDraw,
-    /// Standard deviation of the normal α drawn in HyperNetwork training, and of those the search
-    /// starts from.
+    /// Standard deviation of the normal α drawn in HyperNetwork training.
     pub alpha_sd: f32,
+    /// Standard deviation of the normal α that the search starts from. That of DARTS, whose
+    /// settings section 4.2 refers to for what it does not name.
+    pub alpha_start_sd: f32,
     /// Learning rate of α.
     pub alpha_rate: f32,
     /// L2 coefficient of α, inside of Adam.
@@ -192,6 +194,7 @@ impl Default for SearchSettings {
             clip: 5.0,
             alpha_draw: AlphaDraw::Normal,
             alpha_sd: 1.0,
+            alpha_start_sd: 1e-3,
             alpha_rate: 3e-4,
             alpha_weight_decay: 1e-3,
             limit_strength: 1.0,
@@ -334,6 +337,7 @@ impl SearchSettings {
             ("generator_gain", self.generator_gain),
             ("limit_strength", self.limit_strength),
             ("alpha_sd", self.alpha_sd),
+            ("alpha_start_sd", self.alpha_start_sd),
             ("alpha_rate", self.alpha_rate),
             ("alpha_weight_decay", self.alpha_weight_decay),
         ];

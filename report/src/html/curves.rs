@@ -17,7 +17,7 @@ struct Kind {
     keys: &'static [(&'static str, &'static str)],
 }
 
-const KINDS: [Kind; 9] = [
+const KINDS: [Kind; 11] = [
     Kind {
         title: "Loss",
         unit: "",
@@ -56,6 +56,24 @@ const KINDS: [Kind; 9] = [
         from_zero: false,
         scale: 1.0,
         keys: &[("alpha_entropy", "entropy")],
+    },
+    Kind {
+        title: "Distance of α from its start",
+        unit: "",
+        from_zero: true,
+        scale: 1.0,
+        keys: &[
+            ("alpha_distance", "root mean square"),
+            ("alpha_noise", "of random steps"),
+            ("alpha_gap", "gap between kept and dropped"),
+        ],
+    },
+    Kind {
+        title: "Kept operations that the start would have kept",
+        unit: "%",
+        from_zero: true,
+        scale: 100.0,
+        keys: &[("kept_at_start", "share"), ("kept_by_chance", "chance")],
     },
     Kind {
         title: "Parameters of the likeliest network",

@@ -50,18 +50,23 @@ pub(super) fn header(report: &RunReport, title: &str) -> String {
     )
 }
 
-/// A banner for each phase whose result collapsed.
+/// A banner for each phase whose result collapsed, or is that of its random start.
 pub(super) fn warnings(phases: &[Phase<'_>]) -> String {
-    let banner = |phase: &Phase<'_>| {
-        let reason = phase.collapse()?;
-        let name = escape(&phase.name);
-        Some(format!(
-            "<aside class=\"warning\"><strong>The result of the phase {name} has \
-             collapsed.</strong> {}</aside>\n",
+    let banner = |phase: &Phase<'_>, what: &str, reason: String| {
+        format!(
+            "<aside class=\"warning\"><strong>The result of the phase {} {what}.</strong> \
+             {}</aside>\n",
+            escape(&phase.name),
             escape(&reason)
-        ))
+        )
     };
-    phases.iter().filter_map(banner).collect()
+    let of = |phase: &Phase<'_>| {
+        let collapse = phase.collapse().map(|reason| banner(phase, "has collapsed", reason));
+        let start = phase.ended_with("is_start");
+        let start = start.map(|reason| banner(phase, "is mostly its random start", reason));
+        [collapse, start].into_iter().flatten().collect::<String>()
+    };
+    phases.iter().map(of).collect()
 }
 
 /// How many files were left out, where any was.

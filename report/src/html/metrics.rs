@@ -74,11 +74,15 @@ impl<'a> Phase<'a> {
     pub(super) fn collapse(&self) -> Option<String> {
         let last = self.lines.last()?;
         let collapsed = last.get("collapsed")?.as_bool()?;
-        let reason = last
-            .get("collapse")
-            .and_then(Value::as_str)
-            .unwrap_or("It consists mostly of identities and pools.");
-        collapsed.then(|| reason.to_owned())
+        let reason = self.ended_with("collapse");
+        collapsed.then(|| {
+            reason.unwrap_or_else(|| "It consists mostly of identities and pools.".to_owned())
+        })
+    }
+
+    /// The text that its last line has under a key.
+    pub(super) fn ended_with(&self, key: &str) -> Option<String> {
+        Some(self.lines.last()?.get(key)?.as_str()?.to_owned())
     }
 }
 

@@ -270,6 +270,18 @@ fn a_collapse_is_told_before_all_else() {
 }
 
 #[test]
+fn a_result_that_is_its_start_is_told_before_all_else() {
+    let mut searched = searched(1, 3, drifting);
+    let last = searched.metrics.len() - 1;
+    searched.metrics[last - 1].insert("is_start".to_owned(), json!("90%"));
+    assert!(!page(&searched).contains("<aside"), "what it was earlier does not matter");
+    searched.metrics[last].insert("is_start".to_owned(), json!("80% & more"));
+    let page = page(&searched);
+    let banner = page.find("is mostly its random start.</strong> 80% &amp; more</aside>").unwrap();
+    assert!(banner < page.find("<h2>").unwrap());
+}
+
+#[test]
 fn budgets_are_compared_with_what_was_measured() {
     let row = |resource: &str, limit, unit: &str, predicted, value| BudgetRow {
         resource: resource.to_owned(),

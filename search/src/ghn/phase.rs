@@ -12,9 +12,9 @@ use serde_json::{Map, Value};
 
 use super::graph::{Topology, Vocabulary};
 use super::network::{GraphNetwork, Predicted};
+use crate::momentum;
 use crate::one_shot::{SharedWeights, TrainedNet};
 use crate::{Data, Result, SearchError, SearchSettings};
-use crate::{bilevel, momentum};
 
 /// Learning rate of the graph network, halved after half and after three quarters of the epochs
 /// (Zhang et al., 2019, section 5).
@@ -170,7 +170,7 @@ impl<'a> GhnPhase<'a> {
             trained,
             reserved: widest.trainer(Self::NAME, &shared.data.device)?,
             epochs: settings.hypernetwork_epochs,
-            steps: bilevel::steps(&shared.data)?,
+            steps: shared.data.train.steps()?,
             adam: Adam::new(BETAS, 0.0),
             sgd: Sgd::new(settings.momentum, settings.weight_decay),
             widest,
