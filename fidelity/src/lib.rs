@@ -14,7 +14,8 @@ mod work;
 
 pub use error::{FidelityError, Result};
 pub use result::{
-    Architecture, Comparison, Correlation, Errors, Fidelity, MethodResult, Regret, Searched,
+    Among, Architecture, Comparison, Correlation, DifferenceAmong, Errors, Fidelity, MethodResult,
+    Regret, Searched, Truth,
 };
 pub use scorers::{BySeed, ScorerExperiment, ScorerResult, ScorerStudy, study_scorers};
 pub use settings::FidelitySettings;

@@ -126,6 +126,22 @@ pub fn mean_over_pairs(
     (!values.is_empty()).then(|| mean(&values))
 }
 
+/// The share of the variance of the columns' means that is between columns: the intraclass
+/// correlation ICC(1, k) (Shrout and Fleiss, Intraclass Correlations, 1979), from a one-way analysis
+/// of variance in which a column is a group; 0 where the groups differ by less than what is within
+/// them explains. `None` for a single row or column, or where all values are the same.
+pub fn reliability(rows: &[Vec<f64>]) -> Option<f64> {
+    let columns = rows.first().map_or(0, Vec::len);
+    if rows.len() < 2 || columns < 2 {
+        return None;
+    }
+    let groups = means(rows);
+    let between = sd(&groups)?.powi(2) * rows.len() as f64;
+    let squares = rows.iter().flat_map(|row| row.iter().zip(&groups).map(|(x, m)| (x - m).powi(2)));
+    let within = squares.sum::<f64>() / (columns * (rows.len() - 1)) as f64;
+    (between > 0.0).then(|| (1.0 - within / between).max(0.0))
+}
+
 /// The standard deviation (n - 1); `None` for one value.
 pub fn sd(values: &[f64]) -> Option<f64> {
     let mean = mean(values);
@@ -151,7 +167,7 @@ pub fn interval(
 }
 
 /// A quantile of ascending values, linear between neighbours.
-fn quantile(values: &[f64], share: f64) -> f64 {
+pub(crate) fn quantile(values: &[f64], share: f64) -> f64 {
     let at = share * (values.len() - 1) as f64;
     let (below, above) = (values[at.floor() as usize], values[at.ceil() as usize]);
     below + at.fract() * (above - below)

@@ -5,18 +5,22 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FidelitySettings {
-    /// N: architectures drawn from the intensive space. A larger study begins with those of a
-    /// smaller one.
+    /// Architectures drawn from the intensive space. A larger study begins with those of a smaller
+    /// one.
     pub architectures: usize,
-    /// S: how often everything is done, with the seeds from the run's on.
+    /// How often each of them is retrained. Many architectures retrained once tell scores apart
+    /// better than few retrained several times, but nothing of how much a retraining repeats.
+    pub retrainings: usize,
+    /// How often weights for all architectures are trained, with the seeds from the run's on.
     pub seeds: usize,
-    /// R: how many of the architectures the searched ones are compared with; 0 for all.
-    pub random: usize,
+    /// How many searches the architectures drawn are compared with, with the seeds from the run's
+    /// on; 0 for as many as `seeds`.
+    pub searches: usize,
 }
 
 impl Default for FidelitySettings {
     fn default() -> Self {
-        Self { architectures: 30, seeds: 2, random: 0 }
+        Self { architectures: 30, retrainings: 2, seeds: 2, searches: 0 }
     }
 }
 
@@ -32,15 +36,18 @@ impl FidelitySettings {
                 fail(format!("architectures = {}: a ranking needs at least 2", self.architectures))
             }
             Self { seeds: 0, .. } => fail("seeds must be at least 1".into()),
-            Self { architectures, random, .. } if random > architectures => {
-                fail(format!("random = {random} exceeds architectures = {architectures}"))
-            }
+            Self { retrainings: 0, .. } => fail("retrainings must be at least 1".into()),
             _ => Ok(()),
         }
     }
 
-    /// How many architectures the searched ones are compared with.
-    pub(crate) fn compared(&self) -> usize {
-        if self.random == 0 { self.architectures } else { self.random }
+    /// How many searches there are.
+    pub(crate) fn searches(&self) -> usize {
+        if self.searches == 0 { self.seeds } else { self.searches }
+    }
+
+    /// How many seeds anything is done with.
+    pub(crate) fn folders(&self) -> usize {
+        self.seeds.max(self.searches()).max(self.retrainings)
     }
 }

@@ -58,9 +58,10 @@ pub struct Experiment {
 /// folder, and into it `times.json`: seconds of each kind of work.
 ///
 /// Every seed scores all architectures with every scorer of the registry that a study has the
-/// ingredients of, searches, and retrains the architectures and the one it found. Several processes
-/// can work on one study: each takes units of work that no other has, and all end with the
-/// same result.
+/// ingredients of; every search is followed by one retraining of what it found; every architecture
+/// drawn is retrained under the same recipe. No two retrainings have a seed in common. Several
+/// processes can work on one study: each takes units of work that no other has, and all end with
+/// the same result.
 ///
 /// # Errors
 /// Settings that cannot be, a folder with a study of another space, and what scoring, searching and
@@ -123,8 +124,15 @@ impl<'a> Plan<'a> {
             (0..settings.architectures).map(draw).collect::<Result<_, _>>()?;
         let drawn = candidates.iter().map(|of| (of.choices.clone(), of.drawn.clone())).collect();
         let seed = |k| Seed::new(k, experiment, &folder);
-        let seeds = (0..settings.seeds).map(seed).collect::<Result<_>>()?;
+        let seeds = (0..settings.folders()).map(seed).collect::<Result<_>>()?;
         Ok(Self { experiment, claims, space, searched, candidates, drawn, seeds, folder })
+    }
+
+    /// Random numbers of a retraining of an architecture drawn: of no other one, so that what a
+    /// seed does is nothing that architectures have in common.
+    fn streams_of(&self, retraining: usize, architecture: usize) -> Streams {
+        let purpose = format!("fidelity/retraining{retraining}/architecture{architecture}");
+        Streams::new(Streams::new(self.experiment.seed).seed_for(&purpose))
     }
 
     fn ingredients<'b>(&'b self, seed: &'b Seed) -> Ingredients<'b> {
@@ -140,6 +148,15 @@ impl<'a> Plan<'a> {
     }
 }
 
+/// A retraining to be done.
+struct Retraining {
+    /// Name of its unit of work and of its folder.
+    unit: String,
+    /// What messages call the architecture.
+    what: String,
+    streams: Streams,
+}
+
 /// A way through all that is to be done.
 struct Pass<'a, 'w, 'p, 'c> {
     plan: &'a Plan<'a>,
@@ -153,9 +170,14 @@ impl<'a> Pass<'a, '_, '_, '_> {
         let count = plan.candidates.len();
         let mut scores: Vec<(&'static str, Vec<Vec<f64>>)> = Vec::new();
         let (mut retrained, mut searched, mut is_whole) = (Vec::new(), Vec::new(), true);
+        let settings = plan.experiment.settings;
         for (k, seed) in plan.seeds.iter().enumerate() {
+            let count_of_seeds = |entry: &&ScorerEntry| match entry.is_seeded {
+                true => settings.seeds,
+                false => 1,
+            };
             let rows = registry::SCORERS.iter().filter(|entry| entry.is_of_accuracy);
-            for entry in rows.filter(|entry| entry.is_seeded || k == 0) {
+            for entry in rows.filter(|entry| k < count_of_seeds(entry)) {
                 let Some(mut scorer) = (entry.open)(&plan.ingredients(seed)) else { continue };
                 let Finished::Done(row) = self.score(seed, entry, &mut *scorer)? else {
                     return Ok(Finished::Interrupted);
@@ -166,27 +188,38 @@ impl<'a> Pass<'a, '_, '_, '_> {
                     None => scores.push((entry.name, vec![row])),
                 }
             }
+            if k < settings.retrainings {
+                let mut tests = Vec::with_capacity(count);
+                for (i, candidate) in plan.candidates.iter().enumerate() {
+                    let retraining = Retraining {
+                        unit: format!("architecture{i:03}"),
+                        what: format!("architecture {} of {count}", i + 1),
+                        streams: plan.streams_of(k, i),
+                    };
+                    match self.retrain(seed, retraining, candidate.genotype.clone())? {
+                        Finished::Interrupted => return Ok(Finished::Interrupted),
+                        Finished::Done(test) => tests.extend(test),
+                    }
+                }
+                is_whole &= tests.len() == count;
+                retrained.push(tests);
+            }
+            if k >= settings.searches() {
+                continue;
+            }
             let Finished::Done(genotype) = self.search(seed)? else {
                 return Ok(Finished::Interrupted);
             };
-            let mut tests = Vec::with_capacity(count);
-            for (i, candidate) in plan.candidates.iter().enumerate() {
-                let (name, what) =
-                    (format!("architecture{i:03}"), format!("architecture {} of {count}", i + 1));
-                let genotype = candidate.genotype.clone();
-                match self.retrain(seed, &name, &what, genotype)? {
-                    Finished::Interrupted => return Ok(Finished::Interrupted),
-                    Finished::Done(test) => tests.extend(test),
-                }
-            }
-            is_whole &= tests.len() == count;
-            retrained.push(tests);
             let Some(genotype) = genotype else {
                 is_whole = false;
                 continue;
             };
-            let what = "the searched architecture";
-            match self.retrain(seed, "searched", what, genotype.clone())? {
+            let retraining = Retraining {
+                unit: "searched".to_owned(),
+                what: "the searched architecture".to_owned(),
+                streams: Streams::new(seed.place.seed),
+            };
+            match self.retrain(seed, retraining, genotype.clone())? {
                 Finished::Interrupted => return Ok(Finished::Interrupted),
                 Finished::Done(None) => is_whole = false,
                 Finished::Done(Some(test)) => {
@@ -289,17 +322,15 @@ impl<'a> Pass<'a, '_, '_, '_> {
         Ok(found)
     }
 
-    /// Retrains an architecture in the folder `name`, and gives how it did on the test images;
-    /// `what` is what messages call it.
+    /// Retrains an architecture, and gives how it did on the test images.
     fn retrain(
         &mut self,
         seed: &Seed,
-        name: &str,
-        what: &str,
+        Retraining { unit, what, streams }: Retraining,
         genotype: Genotype,
     ) -> Result<Finished<Option<TestResult>>> {
         let experiment = self.plan.experiment;
-        let test = self.work.unit(&seed.place, name, |work| {
+        let test = self.work.unit(&seed.place, &unit, |work| {
             let network = Network {
                 name: None,
                 blueprint: Blueprint::Cells { genotype, skeleton: experiment.skeleton },
@@ -312,12 +343,13 @@ impl<'a> Pass<'a, '_, '_, '_> {
                 evaluate_every: experiment.retrain.epochs,
                 ..experiment.retrain.clone()
             };
-            let run = seed.place.run(name)?;
+            let run = seed.place.run(&unit)?;
+            let data = RetrainData { streams, ..seed.retraining.clone() };
             let trained = work.timed("retrain", |work| {
                 let mut context = work.context.within(&run);
                 let mut reporter = ProgressAlone(context.reporter);
                 context.reporter = &mut reporter;
-                Ok(retrain(&settings, network, &seed.retraining, &mut context)?)
+                Ok(retrain(&settings, network, &data, &mut context)?)
             })?;
             trained.try_map(|trained| {
                 let accuracy = 100.0 * trained.test.accuracy();
@@ -329,7 +361,7 @@ impl<'a> Pass<'a, '_, '_, '_> {
             })
         })?;
         if let Finished::Done(Some(_)) = test {
-            units::remove(&seed.place.checkpoint(name, "retrain"))?;
+            units::remove(&seed.place.checkpoint(&unit, "retrain"))?;
         }
         Ok(test)
     }

@@ -116,7 +116,8 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 fn a_study_in_pieces_is_the_one_at_one_go() {
     let holder = tempfile::tempdir().unwrap();
     let [whole, pieces] = ["whole", "pieces"].map(|name| holder.path().join(name));
-    let experiment = experiment(FidelitySettings { architectures: 3, seeds: 2, random: 2 });
+    let experiment =
+        experiment(FidelitySettings { architectures: 3, retrainings: 1, seeds: 2, searches: 3 });
     let Finished::Done(fidelity) = go_on(&experiment, &whole, false) else {
         unreachable!("nobody interrupts it")
     };
@@ -127,10 +128,10 @@ fn a_study_in_pieces_is_the_one_at_one_go() {
         assert!(!pieces.join("fidelity.json").exists());
         units += 1;
     }
-    // Of each seed the HyperNetwork, both sets of shared weights and the graph network have 2 steps
-    // each, the search 4, the 4 retrainings 4 each, and 9 scorers give 3 scores each; 2 more scorers
-    // depend on no seed.
-    assert!(units >= 2 * (4 * 2 + 4 + 4 * 4 + 9 * 3) + 2 * 3, "{units}");
+    // Of each of two seeds the HyperNetwork, both sets of shared weights and the graph network have
+    // 2 steps each, and 9 scorers give 3 scores each; 2 more scorers depend on no seed. Three
+    // searches of 4 steps, one of which trains a HyperNetwork for itself, and 3 + 3 retrainings of 4.
+    assert!(units >= 2 * (4 * 2 + 9 * 3) + 2 * 3 + 2 + 3 * 4 + 6 * 4, "{units}");
     assert_eq!(result(&pieces), result(&whole));
 
     // What predicts and shares weights is kept for a larger study, nothing else of what training
@@ -139,13 +140,14 @@ fn a_study_in_pieces_is_the_one_at_one_go() {
         .into_iter()
         .filter(|path| path.extension().is_some_and(|e| e == "safetensors"))
         .collect();
-    assert_eq!(checkpoints.len(), 2 * 4, "{checkpoints:?}");
+    assert_eq!(checkpoints.len(), 2 * 4 + 1, "{checkpoints:?}");
 }
 
 #[test]
 fn everything_measured_is_in_the_result() {
     let holder = tempfile::tempdir().unwrap();
-    let experiment = experiment(FidelitySettings { architectures: 4, seeds: 2, random: 3 });
+    let experiment =
+        experiment(FidelitySettings { architectures: 4, retrainings: 2, seeds: 2, searches: 0 });
     let Finished::Done(fidelity) = go_on(&experiment, holder.path(), false) else {
         unreachable!("nobody interrupts it")
     };
@@ -164,6 +166,13 @@ fn everything_measured_is_in_the_result() {
             "progressivity",
             "params",
             "madds",
+            "number of sep_conv_3x3",
+            "number of sep_conv_5x5",
+            "number of dil_conv_3x3",
+            "number of dil_conv_5x5",
+            "number of avg_pool_3x3",
+            "number of max_pool_3x3",
+            "number of identity",
         ]
     );
     assert_eq!((fidelity.architectures.len(), fidelity.searched.len()), (4, 2));
@@ -179,8 +188,8 @@ fn everything_measured_is_in_the_result() {
     }
     assert_eq!((fidelity.searched[0].seed, fidelity.searched[1].seed), (3, 4));
     assert_eq!(
-        (fidelity.comparison.searched.n, fidelity.comparison.random.n, fidelity.comparison.of),
-        (2, 6, 3)
+        (fidelity.comparison.searched.n, fidelity.comparison.random.n, fidelity.retrainings),
+        (2, 8, 2)
     );
     // What a seed decides differs between seeds, and what the encoding decides between encodings.
     let differ = |a: &dyn Fn(&Architecture) -> f64, b: &dyn Fn(&Architecture) -> f64| {
@@ -217,7 +226,8 @@ impl Reporter for Notes {
 fn processes_that_share_a_study_do_nothing_twice() {
     let holder = tempfile::tempdir().unwrap();
     let [alone, shared] = ["alone", "shared"].map(|name| holder.path().join(name));
-    let experiment = experiment(FidelitySettings { architectures: 4, seeds: 2, random: 2 });
+    let experiment =
+        experiment(FidelitySettings { architectures: 4, retrainings: 1, seeds: 2, searches: 1 });
     let notes = |folder: &Path| {
         let run = RunDir::create(folder).unwrap();
         let mut notes = Notes::default();
@@ -249,7 +259,8 @@ fn processes_that_share_a_study_do_nothing_twice() {
 #[test]
 fn scores_of_an_older_study_are_read() {
     let holder = tempfile::tempdir().unwrap();
-    let experiment = experiment(FidelitySettings { architectures: 2, seeds: 1, random: 0 });
+    let experiment =
+        experiment(FidelitySettings { architectures: 2, retrainings: 1, seeds: 1, searches: 0 });
     go_on(&experiment, holder.path(), false);
     let expected = result(holder.path());
     let seed = holder.path().join("fidelity/seed0");
@@ -279,7 +290,7 @@ fn a_larger_study_goes_on_from_a_smaller_one() {
     let holder = tempfile::tempdir().unwrap();
     let [grown, large] = ["grown", "large"].map(|name| holder.path().join(name));
     let experiments = [(2, 1), (3, 2)].map(|(architectures, seeds)| {
-        experiment(FidelitySettings { architectures, seeds, random: 0 })
+        experiment(FidelitySettings { architectures, retrainings: seeds, seeds, searches: 0 })
     });
     go_on(&experiments[0], &grown, false);
     let small = Fidelity::from_json(&result(&grown)).unwrap();
@@ -301,7 +312,8 @@ fn a_larger_study_goes_on_from_a_smaller_one() {
 #[test]
 fn a_study_of_another_space_is_refused() {
     let holder = tempfile::tempdir().unwrap();
-    let first = experiment(FidelitySettings { architectures: 2, seeds: 1, random: 0 });
+    let first =
+        experiment(FidelitySettings { architectures: 2, retrainings: 1, seeds: 1, searches: 0 });
     go_on(&first, holder.path(), true);
     let other = Experiment {
         space: IntensiveSpace::random(3, &mut Streams::new(8).once("space")).unwrap(),
@@ -323,10 +335,11 @@ fn a_study_of_another_space_is_refused() {
 
 #[test]
 fn sizes_that_make_no_study_are_refused() {
-    let refused = |architectures, seeds, random| {
-        FidelitySettings { architectures, seeds, random }.validate().unwrap_err().to_string()
+    let refused = |architectures, seeds, retrainings| {
+        let settings = FidelitySettings { architectures, seeds, retrainings, searches: 0 };
+        settings.validate().unwrap_err().to_string()
     };
-    assert!(refused(1, 1, 0).contains("architectures = 1"));
-    assert!(refused(2, 0, 0).contains("seeds"));
-    assert!(refused(4, 1, 5).contains("random = 5"));
+    assert!(refused(1, 1, 1).contains("architectures = 1"));
+    assert!(refused(2, 0, 1).contains("seeds"));
+    assert!(refused(4, 1, 0).contains("retrainings"));
 }

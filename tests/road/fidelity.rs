@@ -11,7 +11,7 @@ use crate::reference::{SETTINGS, reference};
 use crate::resume::advised;
 use crate::running::Running;
 
-const SIZE: [&str; 4] = ["--architectures", "2", "--seeds", "2"];
+const SIZE: [&str; 6] = ["--architectures", "2", "--seeds", "2", "--retrainings", "2"];
 
 /// Many networks are retrained, each for a moment.
 const SHORT: [&str; 6] =
@@ -43,7 +43,9 @@ fn a_study_that_was_interrupted_and_killed_is_the_one_that_was_left_alone() {
     for line in [
         "predicted weights, discrete α ",
         "shared one-shot weights ",
-        "retraining with another seed ",
+        "a score that knows all ",
+        "one more retraining ",
+        "number of max_pool_3x3 ",
         "searched less random: ",
     ] {
         assert!(
@@ -108,7 +110,7 @@ fn what_makes_no_study_is_refused() {
         run(["fidelity", "--run", text(&folder)].iter().chain(&SHORT).chain(&flags))
     };
     refused(["--architectures", "1"]).refuses(&["architectures = 1"]);
-    refused(["--random", "40"]).refuses(&["random = 40"]);
+    refused(["--retrainings", "0"]).refuses(&["retrainings"]);
     refused(["--set", "fidelity.seeds=0"]).refuses(&["seeds"]);
     fs::create_dir(folder.join("fidelity")).unwrap();
     run(begin(&folder)).refuses(&["fidelity is there already", "--resume"]);

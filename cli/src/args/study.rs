@@ -17,14 +17,17 @@ pub(crate) struct StudyArgs {
     /// fidelity.architectures].
     #[arg(long, value_name = "N")]
     pub(crate) architectures: Option<usize>,
-    /// How often everything is done, with the seeds from the run's on [default:
-    /// fidelity.seeds].
+    /// How often weights for all architectures are trained, or a strategy searches, with the seeds
+    /// from the run's on [default: fidelity.seeds].
     #[arg(long, value_name = "S")]
     pub(crate) seeds: Option<usize>,
-    /// Without --table: how many of the architectures the searched ones are compared with; 0 for
-    /// all [default: fidelity.random].
+    /// Without --table: how often each architecture is retrained [default: fidelity.retrainings].
     #[arg(long, value_name = "R", conflicts_with = "table")]
-    pub(crate) random: Option<usize>,
+    pub(crate) retrainings: Option<usize>,
+    /// Without --table: how many searches the architectures are compared with; 0 for as many as
+    /// seeds [default: fidelity.searches].
+    #[arg(long, value_name = "N", conflicts_with = "table")]
+    pub(crate) searches: Option<usize>,
     #[command(flatten)]
     pub(crate) published: PublishedArgs,
 }

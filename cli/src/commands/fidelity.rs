@@ -1,7 +1,9 @@
 //! `adwp study` of the intensive space: do scores rank architectures as retraining does?
 
 use adwp_base::{Failure, Result, output};
-use adwp_fidelity::{Correlation, Experiment, Fidelity, FidelitySettings, MethodResult};
+use adwp_fidelity::{
+    Among, Correlation, DifferenceAmong, Experiment, Fidelity, FidelitySettings, MethodResult,
+};
 use adwp_models::IntensiveSpace;
 use adwp_report::{Panel, Scatter, scatter};
 use adwp_search::{Unit, registry};
@@ -26,7 +28,8 @@ pub(crate) fn fidelity(args: &StudyArgs, as_json: bool, reporter: &mut dyn Repor
     let settings = FidelitySettings {
         architectures: args.architectures.unwrap_or(configured.architectures),
         seeds: args.seeds.unwrap_or(configured.seeds),
-        random: args.random.unwrap_or(configured.random),
+        retrainings: args.retrainings.unwrap_or(configured.retrainings),
+        searches: args.searches.unwrap_or(configured.searches),
     };
     settings.validate()?;
     let folder = run.dir.file("fidelity");
@@ -63,7 +66,8 @@ fn command(args: &StudyArgs) -> String {
     let flags = [
         ("--architectures", args.architectures),
         ("--seeds", args.seeds),
-        ("--random", args.random),
+        ("--retrainings", args.retrainings),
+        ("--searches", args.searches),
     ];
     let flags =
         flags.iter().filter_map(|(flag, value)| value.map(|value| format!(" {flag} {value}")));
@@ -90,10 +94,11 @@ fn correlation(correlation: &Correlation) -> String {
 /// The result for a terminal.
 fn table(result: &Fidelity) -> String {
     let mut text = format!(
-        "scores against test accuracy after retraining; architectures: {}, seeds: {}\n\n{:<30} \
-         {:<21} {:<21} {:<18} regret of top {}\n",
-        result.architectures.len(),
+        "scores of {} seeds against the mean test accuracy of {} retrainings; architectures: \
+         {}\n\n{:<30} {:<21} {:<21} {:<18} regret of top {}\n",
         result.seeds,
+        result.retrainings,
+        result.architectures.len(),
         "score",
         "Kendall τ [95%]",
         "Spearman ρ [95%]",
@@ -115,8 +120,16 @@ fn table(result: &Fidelity) -> String {
             joined(method, |regret| format!("{:.2}", regret.points)),
         );
     }
-    if result.seeds > 1 {
-        text += &format!("{:<30} {}\n", "retraining with another seed", number(result.ceiling));
+    let truth = &result.truth;
+    let known = [
+        ("a score that knows all", truth.perfect),
+        ("one more retraining", truth.one_more_retraining),
+    ];
+    for (name, tau) in known.into_iter().filter(|(_, tau)| tau.is_some()) {
+        text += &format!("{name:<30} {}\n", number(tau));
+    }
+    if let Some(reliability) = truth.reliability {
+        text += &format!("reliability of the mean accuracies: {reliability:.2}\n");
     }
     let c = &result.comparison;
     let errors = |errors: &adwp_fidelity::Errors| {
@@ -125,11 +138,28 @@ fn table(result: &Fidelity) -> String {
     };
     text +=
         &format!("\ntest error: searched {}, random {}\n", errors(&c.searched), errors(&c.random));
-    let error =
-        c.standard_error.map(|error| format!(" ± {error:.2} (standard error)")).unwrap_or_default();
-    text + &format!(
-        "searched less random: {:+.2} points{error}; rank {} beside {} random architectures\n",
-        c.difference, c.rank, c.of
+    for difference in &c.differences {
+        text += &held(difference);
+    }
+    let by_seed: Vec<String> = c.by_seed.iter().map(|points| format!("{points:+.2}")).collect();
+    text + &format!("search by search: {}\n", by_seed.join(" "))
+}
+
+/// What searching gained over the architectures of a kind.
+fn held(difference: &DifferenceAmong) -> String {
+    let DifferenceAmong { among, searched, random, points, standard_error, interval } = difference;
+    let among = match among {
+        Among::All => "random",
+        Among::SameMadds => "random of the same multiply-adds (±10%)",
+        Among::SamePools => "random with as many pools (±1)",
+        Among::SameMaddsAndPools => "random of the same multiply-adds and pools",
+    };
+    let Some(points) = points else { return format!("searched less {among}: there are none\n") };
+    let error = standard_error.map(|error| format!(" ± {error:.2}")).unwrap_or_default();
+    let interval = interval.map(|[low, high]| format!(" [{low:+.2}, {high:+.2}]"));
+    format!(
+        "searched less {among}: {points:+.2}{error} points{} ({searched} against {random})\n",
+        interval.unwrap_or_default()
     )
 }
 
@@ -141,6 +171,7 @@ fn joined(method: &MethodResult, text: impl Fn(&adwp_fidelity::Regret) -> String
 /// their score is known: by their size.
 fn picture(result: &Fidelity) -> Scatter {
     let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    let is_scorer = |method: &&MethodResult| registry::scorer_entry(&method.method).is_ok();
     let panel = |method: &MethodResult| {
         let unit = registry::scorer_entry(&method.method).map(|entry| entry.unit);
         let Unit { axis, factor } = unit.unwrap_or(Unit::plain(""));
@@ -167,7 +198,7 @@ fn picture(result: &Fidelity) -> Scatter {
     Scatter {
         title: "Scores of architectures against their accuracy after retraining".into(),
         x_label: String::new(),
-        y_label: format!("test accuracy, %, mean of {} seeds", result.seeds),
-        panels: result.methods.iter().map(panel).collect(),
+        y_label: format!("test accuracy, %, mean of {} retrainings", result.retrainings),
+        panels: result.methods.iter().filter(is_scorer).map(panel).collect(),
     }
 }
