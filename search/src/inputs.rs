@@ -2,14 +2,13 @@
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
-use std::fs::OpenOptions;
-use std::io::Write;
 use std::path::PathBuf;
 
 use adwp_models::{Choices, Space};
-use adwp_train::{Finished, Streams, TrainError, read_text, write_atomic};
+use adwp_train::{Finished, Streams};
 use serde::{Deserialize, Serialize};
 
+use crate::journal::Journal;
 use crate::{Result, SearchError};
 
 /// Architectures that say which scores are high and which are low, where the space has as many.
@@ -119,7 +118,7 @@ impl<'a> Inputs<'a> {
 /// Scores of architectures that were computed, in a file: a line of JSON each, the first with what
 /// they are called.
 pub struct InputRecord {
-    path: PathBuf,
+    journal: Journal,
     known: HashMap<String, Vec<f64>>,
 }
 
@@ -135,39 +134,24 @@ impl InputRecord {
     /// to its end is dropped.
     ///
     /// # Errors
-    /// [`SearchError::Input`] when there are scores of other names, [`TrainError::Damaged`] when
-    /// the file is none of this kind, and when it cannot be read or written.
+    /// [`SearchError::Input`] when there are scores of other names,
+    /// [`TrainError::Damaged`](adwp_train::TrainError::Damaged) when the file is none of this kind,
+    /// and when it cannot be read or written.
     pub fn open(path: PathBuf, names: &[String], resume: bool) -> Result<Self> {
         let first = serde_json::to_string(names).expect("names print as JSON");
-        let text = if resume && path.exists() { read_text(&path)? } else { String::new() };
-        let (whole, _) = text.rsplit_once('\n').unwrap_or_default();
-        let mut lines = whole.lines();
-        let mut known = HashMap::new();
-        match lines.next() {
-            None => write_atomic(&path, (first + "\n").as_bytes())?,
-            Some(found) if found != first => {
-                let path = path.display();
-                let message = format!("{path} has the inputs {found}, expected {first}");
-                return Err(SearchError::Input(message));
-            }
-            Some(_) if whole.len() + 1 < text.len() => {
-                write_atomic(&path, &text.as_bytes()[..whole.len() + 1])?;
-            }
-            Some(_) => {}
-        }
-        for (number, line) in lines.enumerate() {
-            let damaged = |reason: String| TrainError::Damaged {
-                path: path.clone(),
-                reason: format!("line {}: {reason}", number + 2),
-            };
-            let Line { text, scores } =
-                serde_json::from_str(line).map_err(|e| damaged(e.to_string()))?;
+        let check = |found: &str| {
+            let message = || format!("{} has the inputs {found}, expected {first}", path.display());
+            if found == first { Ok(()) } else { Err(SearchError::Input(message())) }
+        };
+        let (journal, lines) = Journal::open::<Line>(path.clone(), resume, first.clone(), check)?;
+        let mut known = HashMap::with_capacity(lines.len());
+        for (number, Line { text, scores }) in lines.into_iter().enumerate() {
             if scores.len() != names.len() {
-                return Err(damaged("it has not a score for each name".into()).into());
+                return Err(journal.damaged(number, "it has not a score for each name").into());
             }
             known.insert(text, scores);
         }
-        Ok(Self { path, known })
+        Ok(Self { journal, known })
     }
 
     /// The scores of an architecture, by its text.
@@ -178,14 +162,9 @@ impl InputRecord {
     /// Adds the scores of an architecture.
     ///
     /// # Errors
-    /// [`TrainError::File`] when it cannot be written.
+    /// [`TrainError::File`](adwp_train::TrainError::File) when it cannot be written.
     pub fn add(&mut self, text: String, scores: &[f64]) -> Result<()> {
-        let line = Line { text, scores: scores.to_vec() };
-        let line = serde_json::to_string(&line).expect("numbers and texts print as JSON") + "\n";
-        let file = OpenOptions::new().append(true).open(&self.path);
-        let written = file.and_then(|mut file| file.write_all(line.as_bytes()));
-        let fail = |source| TrainError::File { action: "write", path: self.path.clone(), source };
-        Ok(written.map_err(fail)?)
+        self.journal.add(&Line { text, scores: scores.to_vec() })
     }
 }
 

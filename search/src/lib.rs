@@ -10,6 +10,7 @@ mod error;
 mod explore;
 mod ghn;
 mod inputs;
+mod journal;
 mod momentum;
 mod novelty;
 mod one_shot;

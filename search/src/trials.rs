@@ -1,15 +1,14 @@
 //! The record of a search: `trials.jsonl`.
 
 use std::collections::HashSet;
-use std::fs::OpenOptions;
-use std::io::Write;
 use std::path::PathBuf;
 
 use adwp_models::{Choices, Space};
-use adwp_train::{TrainError, read_text, write_atomic};
+use adwp_train::TrainError;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::journal::Journal;
 use crate::{Result, SearchError};
 
 const SCHEMA: &str = "adwp/trials/1";
@@ -49,13 +48,8 @@ struct Line {
     seconds: f64,
 }
 
-/// The file, to be added to. Its first line says which search it belongs to; it is written with the
-/// first trial, so that a search which fails before leaves nothing behind.
-pub(crate) struct Record {
-    path: PathBuf,
-    /// The first line, as long as it is not written.
-    first: Option<String>,
-}
+/// The file, to be added to. Its first line says which search it belongs to.
+pub(crate) struct Record(Journal);
 
 impl Record {
     /// Begins a record, or reads the one that is there when `resume` is set. A last line that was
@@ -70,56 +64,33 @@ impl Record {
         origin: &Map<String, Value>,
         space: &dyn Space,
     ) -> Result<(Self, Vec<Trial>)> {
-        let mut trials = Vec::new();
-        let text = if resume && path.exists() { read_text(&path)? } else { String::new() };
-        let (whole, _) = text.rsplit_once('\n').unwrap_or_default();
-        let mut lines = whole.lines();
-        let first = match lines.next() {
-            Some(first) => {
-                check_origin(first, origin, &path)?;
-                None
-            }
-            None => {
-                let mut first = origin.clone();
-                first.insert("schema".into(), SCHEMA.into());
-                Some(format!("{}\n", Value::from(first)))
-            }
-        };
+        let mut first = origin.clone();
+        first.insert("schema".into(), SCHEMA.into());
+        let first = Value::from(first).to_string();
+        let check = |found: &str| check_origin(found, origin, &path);
+        let (journal, lines) = Journal::open::<Line>(path.clone(), resume, first, check)?;
         let mut keys = HashSet::new();
-        for (number, line) in lines.enumerate() {
-            let damaged = |reason: String| TrainError::Damaged {
-                path: path.clone(),
-                reason: format!("line {}: {reason}", number + 2),
-            };
-            let line: Line = serde_json::from_str(line).map_err(|e| damaged(e.to_string()))?;
+        let mut trials = Vec::with_capacity(lines.len());
+        for (number, line) in lines.into_iter().enumerate() {
             let Line { key, text, score, inputs, seconds, .. } = line;
-            let choices = space.parse(&text).map_err(|e| damaged(e.to_string()))?;
+            let choices =
+                space.parse(&text).map_err(|e| journal.damaged(number, &e.to_string()))?;
             let is_next = line.number == number
                 && space.key(&choices) == key
                 && inputs.len() == inputs_of(origin);
             if !is_next || !keys.insert(key.clone()) {
-                return Err(damaged("it does not follow from the lines before".into()).into());
+                let reason = "it does not follow from the lines before";
+                return Err(journal.damaged(number, reason).into());
             }
             trials.push(Trial { number, choices, key, text, score, inputs, seconds });
         }
-        if !whole.is_empty() && whole.len() + 1 < text.len() {
-            write_atomic(&path, &text.as_bytes()[..whole.len() + 1])?;
-        }
-        Ok((Self { path, first }, trials))
+        Ok((Self(journal), trials))
     }
 
     /// Adds a trial.
     pub(crate) fn add(&mut self, trial: &Trial) -> Result<()> {
         let Trial { number, key, text, score, inputs, seconds, .. } = trial.clone();
-        let line = Line { number, key, text, score, inputs, seconds };
-        let line = serde_json::to_string(&line).expect("numbers and texts print as JSON") + "\n";
-        if let Some(first) = self.first.take() {
-            return Ok(write_atomic(&self.path, (first + &line).as_bytes())?);
-        }
-        let file = OpenOptions::new().append(true).open(&self.path);
-        let written = file.and_then(|mut file| file.write_all(line.as_bytes()));
-        let fail = |source| TrainError::File { action: "write", path: self.path.clone(), source };
-        Ok(written.map_err(fail)?)
+        self.0.add(&Line { number, key, text, score, inputs, seconds })
     }
 }
 
