@@ -8,6 +8,7 @@ mod ascent;
 mod bilevel;
 mod error;
 mod explore;
+mod finalists;
 mod ghn;
 mod inputs;
 mod journal;
@@ -32,6 +33,7 @@ pub use explore::{
     Exploration, Explored, StopRule, TRIALS, Watch, every_architecture, explore, explore_watched,
     origin,
 };
+pub use finalists::{FINALISTS, Finalist, halve};
 pub use inputs::{InputRecord, InputScores, Inputs};
 pub use one_shot::{PathSampling, SharedWeights, train_one_shot};
 pub use predictor::{Point, Posterior, Prediction, Predictor};

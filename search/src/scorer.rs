@@ -103,8 +103,8 @@ impl<'a> Ingredients<'a> {
 /// Predicts the latency of a network in ms.
 pub type Latency<'a> = dyn Fn(&Blueprint) -> Result<f64> + 'a;
 
-/// Trains a network in the folder of the context and gives its accuracy.
-pub type Train<'a> = dyn Fn(Blueprint, &mut Context<'_>) -> Result<Finished<f64>> + 'a;
+/// Trains a network for a number of epochs in the folder of the context, and gives its accuracy.
+pub type Train<'a> = dyn Fn(Blueprint, usize, &mut Context<'_>) -> Result<Finished<f64>> + 'a;
 
 /// Training of weights for all architectures of a space.
 #[derive(Clone, Copy)]
@@ -122,6 +122,6 @@ pub struct JointTraining<'a> {
 pub struct ShortTraining<'a> {
     /// Epochs of each.
     pub epochs: usize,
-    /// Trains one.
+    /// Trains one, for any number of them.
     pub train: &'a Train<'a>,
 }

@@ -10,6 +10,7 @@ use tempfile::{TempDir, tempdir};
 use crate::folder::json;
 use crate::program::{Ended, run, text};
 use crate::reference::{SETTINGS, reference};
+use crate::running::Running;
 
 const OPERATIONS: [&str; 5] =
     ["none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3"];
@@ -267,6 +268,60 @@ fn the_intensive_space_of_a_run_is_searched_by_any_scorer() {
     run(args("6").chain(["--resume"])).succeeds();
     assert_eq!(inputs(&folder)[..6], first, "the shared weights are those of before");
     run(args("7").chain(["--resume", "--input", "madds"])).refuses(&["inputs is"]);
+}
+
+#[test]
+fn finalists_are_trained_until_one_is_left() {
+    let holder = tempdir().unwrap();
+    let folders = ["whole", "killed"].map(|name| holder.path().join(name));
+    let flags = ["--strategy", "random", "--scorer", "params", "--evaluations", "6"];
+    let search = |folder: &Path, finalists: [&'static str; 4]| -> Vec<String> {
+        let begin = ["search", "--config", SETTINGS, "--run", text(folder)];
+        begin.iter().chain(&flags).chain(&finalists).map(ToString::to_string).collect()
+    };
+    for folder in &folders {
+        fs::create_dir(folder).unwrap();
+        fs::copy(reference().folder.join("space.json"), folder.join("space.json")).unwrap();
+    }
+    let three = ["--finalists", "3", "--finalist-epochs", "1"];
+    let whole = search(&folders[0], three);
+    let found = run(whole.iter().map(String::as_str).chain(["--json"])).succeeds().json();
+    // Three are trained for an epoch, the two better ones for two.
+    let finalists = found["finalists"].as_array().unwrap();
+    let epochs: Vec<u64> = finalists.iter().filter_map(|of| of["epochs"].as_u64()).collect();
+    assert_eq!(epochs, [1, 1, 1, 2, 2]);
+    let accuracy = |of: &Value| of["accuracy"].as_f64().unwrap();
+    let [.., first, second] = &finalists[..] else { unreachable!() };
+    assert!(accuracy(first) >= accuracy(second));
+    assert_eq!(found["architecture"], first["text"]);
+    let genotype: Value = serde_json::from_str(first["text"].as_str().unwrap()).unwrap();
+    assert_eq!(json(&folders[0].join("genotype.json")), genotype);
+    // They are the largest three.
+    let trials = trials(&folders[0]);
+    let mut sizes: Vec<f64> = trials.iter().filter_map(|[_, _, score]| score.as_f64()).collect();
+    sizes.sort_by(|a, b| b.total_cmp(a));
+    let size = |of: &Value| {
+        let trial = trials.iter().find(|[_, text, _]| *text == of["text"]);
+        trial.unwrap()[2].as_f64().unwrap()
+    };
+    assert!(finalists[..3].iter().all(|of| size(of) >= sizes[2]));
+
+    let killed = search(&folders[1], three);
+    let args: Vec<&str> = killed.iter().map(String::as_str).collect();
+    let mut running = Running::start(&args, &folders[1]);
+    running.says("search: finalist ");
+    running.kill();
+    run(args.iter().chain(&["--resume"])).succeeds();
+    let files = ["finalists.jsonl", "genotype.json"];
+    for file in files {
+        let [a, b] = folders.each_ref().map(|folder| fs::read(folder.join(file)).unwrap());
+        assert!(a == b, "{file}");
+    }
+
+    let one = search(&folders[1], ["--finalists", "1", "--finalist-epochs", "1"]);
+    run(one.iter().map(String::as_str).chain(["--resume"])).refuses(&["at least 2"]);
+    let none = search(&folders[1], ["--finalists", "2", "--finalist-epochs", "0"]);
+    run(none.iter().map(String::as_str).chain(["--resume"])).refuses(&["at least 1"]);
 }
 
 #[test]

@@ -52,6 +52,13 @@ pub(crate) struct ExploreArgs {
     /// With --scorer training: epochs that each architecture is trained for.
     #[arg(long, value_name = "N", default_value_t = 3, requires = "strategy")]
     pub(crate) training_epochs: usize,
+    /// Train the N best by score, the better half of them again for twice as long, and so on: the
+    /// last one is the result. 0 for none.
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "strategy")]
+    pub(crate) finalists: usize,
+    /// Epochs that finalists are first trained for [default: twice --training-epochs].
+    #[arg(long, value_name = "N", requires = "finalists")]
+    pub(crate) finalist_epochs: Option<usize>,
     /// A scorer whose scores the predictor of prednas uses in addition to the structure of an
     /// architecture; can be repeated.
     #[arg(long, value_name = "SCORER", value_parser = scorers(), requires = "strategy")]

@@ -10,9 +10,9 @@ use adwp_models::space::{Member, NamedSpace, TableRules, find};
 use adwp_models::zoo::NamedArchitecture;
 use adwp_models::{Blueprint, Intensive, IntensiveSpace, Limit, Skeleton, Space};
 use adwp_search::{
-    Column, Data, Exploration, Explored, Ingredients, JointTraining, Problem, SearchError,
-    ShortTraining, StopRule, StrategyEntry, StrategySettings, TRIALS, Table, explore, origin,
-    registry,
+    Column, Data, Exploration, Explored, Finalist, Ingredients, JointTraining, Problem,
+    SearchError, ShortTraining, StopRule, StrategyEntry, StrategySettings, TRIALS, Table, Train,
+    Trial, explore, halve, origin, registry,
 };
 use adwp_train::{
     Context, Finished, Reporter, RunDir, Streams, TrainError, read_text, write_atomic,
@@ -38,6 +38,14 @@ struct Search<'a> {
     published: Option<Published>,
 }
 
+/// What a search came to.
+struct Found {
+    best: Trial,
+    evaluations: usize,
+    /// Trainings of the finalists.
+    finalists: Vec<Finalist>,
+}
+
 /// Columns of a table.
 struct Published {
     /// What the scorer sees, where that is a column.
@@ -55,10 +63,12 @@ pub(crate) fn search(args: &SearchArgs, as_json: bool, reporter: &mut dyn Report
         let latency = |blueprint: &Blueprint| predict(latencies.as_ref(), blueprint);
         let mut ingredients = search.ingredients(&*space);
         ingredients.latency = latencies.as_ref().map(|_| &latency as _);
-        // A scorer that can be made of these looks at architectures alone: no data set is needed.
+        // A scorer that can be made of these looks at architectures alone: no data set is needed,
+        // unless finalists are trained.
         let names = std::iter::once(search.scorer);
         let names = names.chain(args.explore.input.iter().map(String::as_str));
-        if names.into_iter().all(|name| registry::scorer(name, &ingredients).is_ok()) {
+        let mut names = names.map(|name| registry::scorer(name, &ingredients).is_ok());
+        if args.explore.finalists == 0 && names.all(|is_opened| is_opened) {
             refuse_what_has_no_effect(&args.train.run)?;
             let folder = args.train.run.run.clone();
             let folder = folder.unwrap_or_else(|| Path::new("runs").join(named.name));
@@ -94,6 +104,11 @@ impl<'a> Search<'a> {
         let published = published.transpose()?;
         if args.explore.training_epochs == 0 {
             return Err(Failure::input("--training-epochs must be at least 1"));
+        }
+        if args.explore.finalists == 1 || args.explore.finalist_epochs == Some(0) {
+            return Err(Failure::input(
+                "--finalists must be at least 2, and --finalist-epochs at least 1",
+            ));
         }
         if scorer == "table" && published.is_none() {
             return Err(Failure::input("--scorer table needs --table FILE"));
@@ -147,7 +162,9 @@ impl<'a> Search<'a> {
         let found = without_images(&dir, &self.args.train, &kept, reporter, |context| {
             self.explore(ingredients, &limits, seed, context)
         })?;
-        self.deliver(ingredients.space, &dir, &found, as_json)
+        let Explored { best, trials } = found;
+        let found = Found { best, evaluations: trials.len(), finalists: Vec::new() };
+        self.deliver(ingredients.space, &dir, found, as_json)
     }
 
     /// A search in the folder of a run, whose images the scorer sees.
@@ -180,8 +197,8 @@ impl<'a> Search<'a> {
         };
         let (space, searched) = (open(data.target)?, open(searched)?);
         let latency = |blueprint: &Blueprint| predict(latencies, blueprint);
-        let short = |blueprint: Blueprint, context: &mut Context<'_>| {
-            self.train(&run, &data, blueprint, context)
+        let train = |blueprint: Blueprint, epochs, context: &mut Context<'_>| {
+            self.train(&run, &data, blueprint, epochs, context)
         };
         let ingredients = Ingredients {
             data: Some(&data),
@@ -191,7 +208,7 @@ impl<'a> Search<'a> {
                 drawn: None,
             }),
             latency: latencies.map(|_| &latency as _),
-            short: Some(ShortTraining { epochs: self.args.explore.training_epochs, train: &short }),
+            short: Some(ShortTraining { epochs: self.args.explore.training_epochs, train: &train }),
             ..self.ingredients(&*space)
         };
         let networks = match self.space {
@@ -201,21 +218,42 @@ impl<'a> Search<'a> {
         let limits = limits::limits(&config.limits, &*space, &networks)?;
         let kept = format!("{} has the trials", run.dir.file(TRIALS).display());
         let found = run.phases("search", &self.flags(), &kept, reporter, |context| {
-            self.explore(ingredients, &limits, config.seed, context)
+            let found = self.explore(ingredients, &limits, config.seed, context)?;
+            let Finished::Done(found) = found else { return Ok(Finished::Interrupted) };
+            self.finalists(&*space, found, &train, context)
         })?;
-        self.deliver(&*space, &run.dir, &found, as_json)
+        self.deliver(&*space, &run.dir, found, as_json)
     }
 
-    /// Trains an architecture for a few epochs on one half of the search's images; gives the
+    /// Has the best of what was found trained until one is left, where that is wanted.
+    fn finalists(
+        &self,
+        space: &dyn Space,
+        Explored { best, trials }: Explored,
+        train: &Train<'_>,
+        context: &mut Context<'_>,
+    ) -> Result<Finished<Found>> {
+        let ExploreArgs { finalists, finalist_epochs, training_epochs, .. } = self.args.explore;
+        let evaluations = trials.len();
+        if finalists == 0 {
+            return Ok(Finished::Done(Found { best, evaluations, finalists: Vec::new() }));
+        }
+        let epochs = finalist_epochs.unwrap_or(2 * training_epochs);
+        let chosen = best_of(&trials, &best, finalists);
+        let halved = halve(space, &chosen, epochs, train, context)?;
+        halved.try_map(|(best, finalists)| Ok(Found { best, evaluations, finalists }))
+    }
+
+    /// Trains an architecture for some epochs on one half of the search's images; gives the
     /// accuracy on the other.
     fn train(
         &self,
         run: &Run,
         data: &Data,
         blueprint: Blueprint,
+        epochs: usize,
         context: &mut Context<'_>,
     ) -> std::result::Result<Finished<f64>, SearchError> {
-        let epochs = self.args.explore.training_epochs;
         let retraining = &run.config().retrain;
         let auxiliary = if blueprint.has_auxiliary() { retraining.auxiliary } else { 0.0 };
         let settings =
@@ -308,8 +346,8 @@ impl<'a> Search<'a> {
     }
 
     /// Writes the architecture that was found, and prints it.
-    fn deliver(&self, space: &dyn Space, dir: &RunDir, found: &Explored, as_json: bool) -> Result {
-        let Explored { best, trials } = found;
+    fn deliver(&self, space: &dyn Space, dir: &RunDir, found: Found, as_json: bool) -> Result {
+        let Found { best, evaluations, finalists } = found;
         let (file, text) = match self.space {
             Some(named) => {
                 let member = Member::parse(named.name, &best.text)?;
@@ -347,7 +385,8 @@ impl<'a> Search<'a> {
                 "architecture": best.text,
                 "score": best.score,
                 "trial": best.number,
-                "evaluations": trials.len(),
+                "evaluations": evaluations,
+                "finalists": finalists,
                 "reported": reported,
             }));
         }
@@ -355,8 +394,15 @@ impl<'a> Search<'a> {
         if self.space.is_some() {
             lines += &format!("{}\n", best.text);
         }
-        let (number, count) = (best.number + 1, trials.len());
-        lines += &format!("{} {} (architecture {number} of {count})\n", self.scorer, best.score);
+        let number = best.number + 1;
+        lines +=
+            &format!("{} {} (architecture {number} of {evaluations})\n", self.scorer, best.score);
+        if let Some(Finalist { epochs, accuracy, .. }) =
+            finalists.iter().rfind(|of| of.text == best.text)
+        {
+            let percent = 100.0 * accuracy;
+            lines += &format!("validation accuracy {percent:.2}% after {epochs} epochs\n");
+        }
         for (name, value) in reported {
             let value = value.as_f64().map_or_else(|| "–".to_owned(), |value| value.to_string());
             lines += &format!("{name} {value}\n");
@@ -369,6 +415,7 @@ impl<'a> Search<'a> {
         let ExploreArgs { table, column, report_column, .. } = &self.args.explore;
         let ExploreArgs { evaluations, search_minutes, search_epochs, input, .. } =
             &self.args.explore;
+        let ExploreArgs { finalists, finalist_epochs, .. } = self.args.explore;
         let mut flags = vec![
             ("strategy", Some(self.strategy.name.to_owned())),
             ("space", self.space.map(|space| space.name.to_owned())),
@@ -380,9 +427,12 @@ impl<'a> Search<'a> {
             ("search-epochs", search_epochs.map(|n| n.to_string())),
             (
                 "training-epochs",
-                (self.scorer == "training").then(|| self.args.explore.training_epochs.to_string()),
+                (self.scorer == "training" || finalists > 0)
+                    .then(|| self.args.explore.training_epochs.to_string()),
             ),
         ];
+        flags.push(("finalists", (finalists > 0).then(|| finalists.to_string())));
+        flags.push(("finalist-epochs", finalist_epochs.map(|n| n.to_string())));
         flags.extend(report_column.iter().map(|name| ("report-column", Some(name.clone()))));
         flags.extend(input.iter().map(|name| ("input", Some(name.clone()))));
         let flags =
@@ -391,6 +441,14 @@ impl<'a> Search<'a> {
         let settings = settings.map(|(name, value)| format!(" --{} {value}", flag(name)));
         format!("search{}", flags.chain(settings).collect::<String>())
     }
+}
+
+/// The architectures of the highest scores, in that order, `best` before all.
+fn best_of<'t>(trials: &'t [Trial], best: &'t Trial, count: usize) -> Vec<&'t Trial> {
+    let mut ranked: Vec<&Trial> =
+        trials.iter().filter(|trial| trial.number != best.number).collect();
+    ranked.sort_by(|a, b| b.score.total_cmp(&a.score));
+    std::iter::once(best).chain(ranked).take(count).collect()
 }
 
 /// Checks that no value of a flag is there twice.

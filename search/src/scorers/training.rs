@@ -5,7 +5,7 @@ use adwp_models::{Blueprint, Choices, Space};
 use adwp_train::{Context, Finished, RunDir, Streams, TrainError};
 
 use crate::Result;
-use crate::scorer::{Scorer, ScorerEntry, ShortTraining, Unit};
+use crate::scorer::{Scorer, ScorerEntry, ShortTraining, Train, Unit};
 
 /// Accuracy after a few epochs of training.
 struct Trained<'a> {
@@ -32,24 +32,35 @@ impl Scorer for Trained<'_> {
         ENTRY.name
     }
 
-    /// Trains in a folder of the architecture's own, which is removed once the score is known: an
-    /// interrupted training continues there.
     fn score(&mut self, choices: &Choices, context: &mut Context<'_>) -> Result<Finished<f64>> {
-        // A number that belongs to the architecture.
-        let number = Streams::new(0).seed_for(&self.space.text(choices));
-        let run = RunDir::create(&context.run.file(&format!("training/{number:016x}")))?;
-        let network = Blueprint::of(self.space, choices)?;
-        let score = (self.training.train)(network, &mut context.within(&run))?;
-        score.try_map(|score| match fs::remove_dir_all(run.path()) {
-            Err(source) if source.kind() != ErrorKind::NotFound => {
-                let path = run.path().to_owned();
-                Err(TrainError::File { action: "remove", path, source }.into())
-            }
-            _ => Ok(score),
-        })
+        let ShortTraining { epochs, train } = self.training;
+        train_apart(self.space, choices, epochs, train, context)
     }
 
     fn epochs(&self) -> usize {
         self.training.epochs
     }
+}
+
+/// Trains in a folder of the architecture's own, which is removed once the accuracy is known: an
+/// interrupted training continues there.
+pub(crate) fn train_apart(
+    space: &dyn Space,
+    choices: &Choices,
+    epochs: usize,
+    train: &Train<'_>,
+    context: &mut Context<'_>,
+) -> Result<Finished<f64>> {
+    // A number that belongs to the architecture and to how long it is trained.
+    let number = Streams::new(epochs as u64).seed_for(&space.text(choices));
+    let run = RunDir::create(&context.run.file(&format!("training/{number:016x}")))?;
+    let network = Blueprint::of(space, choices)?;
+    let accuracy = train(network, epochs, &mut context.within(&run))?;
+    accuracy.try_map(|accuracy| match fs::remove_dir_all(run.path()) {
+        Err(source) if source.kind() != ErrorKind::NotFound => {
+            let path = run.path().to_owned();
+            Err(TrainError::File { action: "remove", path, source }.into())
+        }
+        _ => Ok(accuracy),
+    })
 }
