@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use adwp_base::{Failure, Result};
@@ -5,11 +6,12 @@ use adwp_data::DatasetKind;
 use adwp_export::RetrainSettings;
 use adwp_fidelity::FidelitySettings;
 use adwp_models::Stem;
-use adwp_search::{SearchSettings, SpaceSettings};
+use adwp_search::{SearchSettings, SpaceSettings, StrategyEntry, StrategySettings, registry};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use crate::args::RunArgs;
+use crate::inputs;
 
 /// Everything that decides what a run gives: `config.toml`, with every default filled in.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,6 +44,7 @@ pub(crate) struct Config {
     pub(crate) limits: LimitSettings,
     pub(crate) space: SpaceSettings,
     pub(crate) search: SearchSettings,
+    pub(crate) strategy: StrategyConfig,
     pub(crate) retrain: RetrainSettings,
     pub(crate) fidelity: FidelitySettings,
     pub(crate) bench: BenchSettings,
@@ -93,6 +96,91 @@ impl LimitSettings {
     }
 }
 
+/// How a run searches.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StrategyConfig {
+    /// `gradient` for the search of the paper, in which α learns (Algorithm 1), or a strategy that
+    /// scores one architecture after another; those have the settings that follow.
+    pub(crate) name: String,
+    /// What an architecture is worth.
+    pub(crate) scorer: String,
+    /// Scorers that the predictor of the strategy reads as well, where it has one.
+    pub(crate) inputs: Vec<String>,
+    /// Architectures that are scored.
+    pub(crate) evaluations: usize,
+    /// With the scorer `training`: epochs of each.
+    pub(crate) training_epochs: usize,
+    /// How many of the best are trained, the better half of them again for twice as long, and so
+    /// on; 0 for none.
+    pub(crate) finalists: usize,
+    /// Epochs of their first training; 0 for twice `training_epochs`.
+    pub(crate) finalist_epochs: usize,
+    /// Settings of the strategy itself, where they are not the usual ones.
+    pub(crate) settings: BTreeMap<String, f64>,
+}
+
+impl StrategyConfig {
+    /// The name of the search in which α learns.
+    pub(crate) const GRADIENT: &str = "gradient";
+
+    /// Whether α learns.
+    pub(crate) fn is_gradient(&self) -> bool {
+        self.name == Self::GRADIENT
+    }
+
+    /// The strategy with its settings, where it is not the gradient.
+    ///
+    /// # Errors
+    /// When there is no such strategy, or it has no such setting.
+    pub(crate) fn entry(&self) -> Result<(&'static StrategyEntry, StrategySettings)> {
+        let strategy = registry::strategy(&self.name)
+            .map_err(|e| Failure::input(format!("strategy.name: {e}, gradient")))?;
+        let given = self.settings.iter().map(|(name, value)| (name.as_str(), *value));
+        Ok((strategy, strategy.settings(&given.collect())?))
+    }
+
+    /// Checks that there is a search of this kind in the intensive space of a run.
+    fn validate(&self, limits: &LimitSettings) -> Result {
+        let fail = |message: String| Err(Failure::input(message));
+        let (strategy, _) = self.entry()?;
+        for name in std::iter::once(&self.scorer).chain(&self.inputs) {
+            let needs = registry::scorer_entry(name)?.needs;
+            let is_missing = match name.as_str() {
+                "table" | "predicted-as-drawn" => true,
+                "latency" => limits.latency_table.as_os_str().is_empty(),
+                _ => false,
+            };
+            if is_missing {
+                return fail(format!("strategy: the scorer {name:?} needs {needs}"));
+            }
+        }
+        inputs::refuse_useless(strategy, &self.scorer, &self.inputs)?;
+        let Self { evaluations, training_epochs, finalists, .. } = *self;
+        match (evaluations, training_epochs, finalists) {
+            (0, ..) => fail("strategy.evaluations must be at least 1".into()),
+            (_, 0, _) => fail("strategy.training_epochs must be at least 1".into()),
+            (.., 1) => fail("strategy.finalists must be at least 2, or 0 for none".into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Default for StrategyConfig {
+    fn default() -> Self {
+        Self {
+            name: Self::GRADIENT.to_owned(),
+            scorer: "training".to_owned(),
+            inputs: Vec::new(),
+            evaluations: 30,
+            training_epochs: 3,
+            finalists: 0,
+            finalist_epochs: 0,
+            settings: BTreeMap::new(),
+        }
+    }
+}
+
 /// Settings of the latency measurement at the end of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -130,6 +218,7 @@ impl Default for Config {
             limits: LimitSettings::default(),
             space: SpaceSettings::default(),
             search: SearchSettings::default(),
+            strategy: StrategyConfig::default(),
             retrain: RetrainSettings::default(),
             fidelity: FidelitySettings::default(),
             bench: BenchSettings::default(),
@@ -284,6 +373,9 @@ impl Config {
             ));
         }
         self.limits.validate()?;
+        if !self.strategy.is_gradient() {
+            self.strategy.validate(&self.limits)?;
+        }
         let bench = &self.bench;
         check_latency(&bench.threads, bench.min_time, bench.repeats, |name| {
             format!("bench.{name}")
@@ -388,10 +480,16 @@ fn parse(text: &str, origin: &str) -> Result<Table> {
         .map_err(|e| Failure::input(format!("{origin}: {}", e.to_string().trim_end())))
 }
 
+/// The table whose keys are the strategy's, which knows them.
+const OPEN: &str = "strategy.settings";
+
 /// Replaces settings by those of a layer; each must be known and of the same type.
 fn overlay(table: &mut Table, layer: Table, origin: &str, path: &str) -> Result {
     for (key, value) in layer {
         let full = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        if path == OPEN {
+            table.entry(&key).or_insert(Value::Float(0.0));
+        }
         let Some(old) = table.get_mut(&key) else {
             let known: Vec<&str> = table.keys().map(String::as_str).collect();
             return Err(suggest(

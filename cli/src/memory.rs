@@ -29,7 +29,9 @@ pub(crate) fn check(
     device: &Device,
 ) -> Result {
     let available = memory::available(device)?;
-    for phase in pending(phases, folder) {
+    // What a strategy trains is checked when it starts.
+    let is_known = |phase: &Training| *phase != Training::Search || config.strategy.is_gradient();
+    for phase in pending(phases, folder).filter(is_known) {
         let planned = planned_bytes(phase, folder, architecture, config, images, device)?
             .with_held(images.held_bytes());
         memory::check(phase.name(), planned, available)?;

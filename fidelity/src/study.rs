@@ -11,10 +11,9 @@ use adwp_search::{
     train_hypernetwork,
 };
 use adwp_train::{
-    BatchSource, Context, Finished, Progress, Reporter, RunDir, Streams, TrainError, read_text,
+    BatchSource, Context, Finished, ProgressAlone, RunDir, Streams, TrainError, read_text,
     store_images, write_atomic,
 };
-use serde_json::{Map, Value};
 
 use crate::architectures::Candidate;
 use crate::result::{Measured, Searched};
@@ -364,27 +363,6 @@ impl<'a> Pass<'a, '_, '_, '_> {
             units::remove(&seed.place.checkpoint(&unit, "retrain"))?;
         }
         Ok(test)
-    }
-}
-
-/// Passes on how far a retraining is, and not what each of its epochs gave: there are many of them.
-struct ProgressAlone<'a>(&'a mut dyn Reporter);
-
-impl Reporter for ProgressAlone<'_> {
-    fn step(&mut self, progress: &Progress) {
-        self.0.step(progress);
-    }
-
-    fn aside(&mut self, what: &str, done: usize, total: usize) {
-        self.0.aside(what, done, total);
-    }
-
-    fn epoch(&mut self, _: &Map<String, Value>) {}
-
-    fn message(&mut self, _: &str) {}
-
-    fn phase_end(&mut self) {
-        self.0.phase_end();
     }
 }
 

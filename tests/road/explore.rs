@@ -271,6 +271,70 @@ fn the_intensive_space_of_a_run_is_searched_by_any_scorer() {
 }
 
 #[test]
+fn the_settings_of_a_run_can_name_a_strategy() {
+    let holder = tempdir().unwrap();
+    let folders = ["whole", "killed"].map(|name| holder.path().join(name));
+    let settings = [
+        "strategy.name=prednas",
+        "strategy.evaluations=4",
+        "strategy.training_epochs=1",
+        "strategy.settings.initial=2",
+        "strategy.inputs=[\"params\"]",
+        "strategy.finalists=2",
+    ];
+    let settings: Vec<&str> = settings.into_iter().flat_map(|set| ["--set", set]).collect();
+    let search = |folder: &Path| -> Vec<String> {
+        let begin = ["search", "--config", SETTINGS, "--run", text(folder)];
+        begin.iter().chain(&settings).map(ToString::to_string).collect()
+    };
+    for folder in &folders {
+        fs::create_dir(folder).unwrap();
+        fs::copy(reference().folder.join("space.json"), folder.join("space.json")).unwrap();
+    }
+    let [whole, killed] = folders.each_ref().map(|folder| search(folder));
+    let args = |of: &[String], more: &[&'static str]| -> Vec<String> {
+        of.iter().cloned().chain(more.iter().map(ToString::to_string)).collect()
+    };
+    run(args(&whole, &[])).succeeds();
+    assert_eq!(trials(&folders[0]).len(), 4);
+    run(args(&whole, &[])).refuses(&["genotype.json is there already"]);
+    let ended = run(args(&whole, &["--resume"])).succeeds();
+    assert!(ended.stderr.contains("genotype.json is there"), "{}", ended.stderr);
+
+    let args: Vec<&str> = killed.iter().map(String::as_str).collect();
+    let mut running = Running::start(&args, &folders[1]);
+    running.says("search: finalist ");
+    running.kill();
+    run(&args).refuses(&["trials.jsonl is there already"]);
+    run(args.iter().chain(&["--resume"])).succeeds();
+    for file in ["genotype.json", "finalists.jsonl"] {
+        let [a, b] = folders.each_ref().map(|folder| fs::read(folder.join(file)).unwrap());
+        assert!(a == b, "{file}");
+    }
+    // What it says is what was searched by.
+    run(args.iter().chain(&["--resume", "--set", "strategy.evaluations=5"]))
+        .refuses(&["strategy.evaluations"]);
+
+    let folder = holder.path().join("other");
+    let refused =
+        |set: &str| run(["search", "--config", SETTINGS, "--run", text(&folder), "--set", set]);
+    refused("strategy.name=gradent").refuses(&["gradent", "prednas, gradient"]);
+    let refused = |set: &str| {
+        let begin = ["search", "--config", SETTINGS, "--run", text(&folder)];
+        let settings = ["--set", "strategy.name=random", "--set", set];
+        run(begin.iter().chain(&settings))
+    };
+    refused("strategy.scorer=table").refuses(&["table", "needs"]);
+    refused("strategy.scorer=latency").refuses(&["latency", "needs"]);
+    refused("strategy.evaluations=0").refuses(&["evaluations"]);
+    refused("strategy.training_epochs=0").refuses(&["training_epochs"]);
+    refused("strategy.finalists=1").refuses(&["finalists"]);
+    refused("strategy.settings.initial=2").refuses(&["random has no setting initial"]);
+    refused("strategy.inputs=[\"params\"]").refuses(&["random reads no inputs"]);
+    assert!(!folder.exists());
+}
+
+#[test]
 fn finalists_are_trained_until_one_is_left() {
     let holder = tempdir().unwrap();
     let folders = ["whole", "killed"].map(|name| holder.path().join(name));

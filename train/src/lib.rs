@@ -40,7 +40,7 @@ pub use interrupt::{Interrupt, StopReason};
 pub use masks::drop_masks;
 pub use memory::{MemoryPlan, Need};
 pub use phase::{Context, Phase, PhaseBatches, run_phase};
-pub use progress::{Progress, Quiet, Reporter, watched};
+pub use progress::{Progress, ProgressAlone, Quiet, Reporter, watched};
 pub use run_dir::RunDir;
 pub use step::{At, StepReport};
 pub use stored::StoredImages;

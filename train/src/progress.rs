@@ -60,3 +60,24 @@ impl Reporter for Quiet {
     fn message(&mut self, _: &str) {}
     fn phase_end(&mut self) {}
 }
+
+/// Passes on how far a phase is, and not what each of its epochs gave: for work that consists of many.
+pub struct ProgressAlone<'a>(pub &'a mut dyn Reporter);
+
+impl Reporter for ProgressAlone<'_> {
+    fn step(&mut self, progress: &Progress) {
+        self.0.step(progress);
+    }
+
+    fn aside(&mut self, what: &str, done: usize, total: usize) {
+        self.0.aside(what, done, total);
+    }
+
+    fn epoch(&mut self, _: &Map<String, Value>) {}
+
+    fn message(&mut self, _: &str) {}
+
+    fn phase_end(&mut self) {
+        self.0.phase_end();
+    }
+}

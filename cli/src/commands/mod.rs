@@ -6,7 +6,6 @@ mod device;
 mod doctor;
 mod explore;
 mod fidelity;
-mod inputs;
 mod lut;
 mod published;
 mod road;

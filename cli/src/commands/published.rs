@@ -15,11 +15,12 @@ use adwp_report::{Panel, Scatter, StudyContent, StudyPage, StudySection, scatter
 use adwp_search::{Column, SearchError, Table, Unit, registry};
 use adwp_train::{Reporter, RunDir, Streams, write_atomic};
 
-use super::explore::{once, refuse_what_has_no_effect, rules, selection, sized};
+use super::explore::{refuse_what_has_no_effect, rules, selection};
 use super::fidelity::label;
-use super::inputs::useless;
 use crate::args::{PublishedArgs, StudyArgs};
 use crate::config::LimitSettings;
+use crate::explore::sized;
+use crate::inputs::{once, useless};
 use crate::limits;
 use crate::plan::Plan;
 use crate::run::{Run, lock, without_images};

@@ -4,6 +4,7 @@ use adwp_models::IntensiveSpace;
 use adwp_train::{Reporter, write_atomic};
 
 use crate::architecture::{self, RunArchitecture, parsed};
+use crate::explore;
 use crate::limits;
 use crate::phases::Training;
 use crate::run::Run;
@@ -48,6 +49,10 @@ pub(crate) fn search(run: &Run, command: &str, reporter: &mut dyn Reporter) -> R
         );
     }
     let space = parsed(run.needs("space.json", "space")?, IntensiveSpace::from_json)?;
+    if !run.config().strategy.is_gradient() {
+        let genotype = explore::of_run(run, command, reporter)?;
+        return Ok(write_atomic(&run.dir.file(file), genotype.to_json().as_bytes())?);
+    }
     let data = run.images.search_data(run.config(), run.streams, &run.device)?;
     let limits = limits::of_intensive(run.config(), &space, &data.target)?;
     let genotype = run.phase("search", command, reporter, |context| {

@@ -1,4 +1,4 @@
-//! `adwp search --input`: cheap scores that a strategy uses in addition to those of its trials.
+//! Cheap scores that a strategy uses in addition to those of its trials.
 
 use std::cell::RefCell;
 
@@ -6,8 +6,6 @@ use adwp_base::{Failure, Result};
 use adwp_models::{Choices, Space};
 use adwp_search::{Ingredients, InputRecord, Inputs, Scorer, SearchError, StrategyEntry, registry};
 use adwp_train::{Context, Finished, Quiet, RunDir, Streams};
-
-use super::explore::once;
 
 /// Scorers, and what they said in this session and before.
 struct Recorded<'a> {
@@ -45,7 +43,7 @@ impl Recorded<'_> {
 }
 
 /// The scorers of these names as inputs, each prepared in a folder of its own.
-pub(super) fn open<'a, 'c: 'a>(
+pub(crate) fn open<'a, 'c: 'a>(
     names: &[String],
     ingredients: &Ingredients<'a>,
     seed: u64,
@@ -83,7 +81,7 @@ pub(super) fn open<'a, 'c: 'a>(
 }
 
 /// Inputs are for strategies that read them, and none of what is evaluated anyway.
-pub(super) fn refuse_useless(strategy: &StrategyEntry, scorer: &str, inputs: &[String]) -> Result {
+pub(crate) fn refuse_useless(strategy: &StrategyEntry, scorer: &str, inputs: &[String]) -> Result {
     once("--input", inputs)?;
     let Some(first) = inputs.first() else { return Ok(()) };
     if !strategy.reads_inputs {
@@ -99,7 +97,15 @@ pub(super) fn refuse_useless(strategy: &StrategyEntry, scorer: &str, inputs: &[S
 }
 
 /// That an input tells what it should not, or nothing.
-pub(super) fn useless(name: &str, why: &str) -> Failure {
+pub(crate) fn useless(name: &str, why: &str) -> Failure {
     Failure::input(format!("--input {name}: {why}"))
         .hint("inputs are cheap scores that tell of it beforehand")
+}
+
+/// Checks that no value of a flag is there twice.
+pub(crate) fn once<T: PartialEq + std::fmt::Display>(flag: &str, values: &[T]) -> Result {
+    match (1..values.len()).find(|&i| values[..i].contains(&values[i])) {
+        None => Ok(()),
+        Some(i) => Err(Failure::input(format!("{flag} {} is there twice", values[i]))),
+    }
 }

@@ -1,0 +1,303 @@
+//! Searches that score one architecture after another: those of `adwp search --strategy`, and those that
+//! the settings of a run name.
+
+use std::path::PathBuf;
+
+use adwp_base::{Failure, Result};
+use adwp_export::{ExportError, Network, RetrainData, RetrainSettings, retrain};
+use adwp_lut::{LatencyTable, Networks};
+use adwp_models::space::NamedSpace;
+use adwp_models::{Blueprint, Genotype, Intensive, IntensiveSpace, Limit, Skeleton, Space};
+use adwp_search::{
+    Column, Data, Exploration, Explored, Finalist, Ingredients, JointTraining, Problem,
+    SearchError, ShortTraining, StopRule, StrategyEntry, StrategySettings, TRIALS, Train, Trial,
+    explore, halve, origin, registry,
+};
+use adwp_train::{Context, Finished, ProgressAlone, Reporter, Streams, TrainError, read_text};
+
+use crate::architecture::parsed;
+use crate::config::{Config, StrategyConfig};
+use crate::run::Run;
+use crate::{inputs, limits};
+
+/// What is to be searched, and how.
+pub(crate) struct Search {
+    pub(crate) strategy: &'static StrategyEntry,
+    pub(crate) settings: StrategySettings,
+    pub(crate) scorer: String,
+    /// Scorers that the strategy reads as well.
+    pub(crate) inputs: Vec<String>,
+    pub(crate) stop: StopRule,
+    /// Epochs of a training that is a score.
+    pub(crate) training_epochs: usize,
+    /// How many finalists are trained; 0 for none.
+    pub(crate) finalists: usize,
+    /// For how many epochs at first.
+    pub(crate) finalist_epochs: usize,
+    pub(crate) latency_table: Option<PathBuf>,
+    /// The space, where it is one with a name.
+    pub(crate) space: Option<&'static NamedSpace>,
+    pub(crate) published: Option<Published>,
+}
+
+/// What a search came to.
+pub(crate) struct Found {
+    pub(crate) best: Trial,
+    pub(crate) evaluations: usize,
+    /// Trainings of the finalists.
+    pub(crate) finalists: Vec<Finalist>,
+}
+
+/// Columns of a table.
+pub(crate) struct Published {
+    /// What the scorer sees, where that is a column.
+    pub(crate) selection: Option<Column>,
+    pub(crate) reported: Vec<Column>,
+}
+
+/// Carries out the search that the settings of a run ask for, or goes on with it; gives the
+/// architecture.
+pub(crate) fn of_run(run: &Run, command: &str, reporter: &mut dyn Reporter) -> Result<Genotype> {
+    let trials = run.dir.file(TRIALS);
+    if !run.plan.resume && trials.exists() {
+        let failure = Failure::input(format!("search: {} is there already", trials.display()));
+        return Err(
+            failure.hint("add --resume to go on from it, or delete it to do this step again")
+        );
+    }
+    let search = Search::configured(run.config())?;
+    let (space, found) = search.in_run(run, command, reporter)?;
+    genotype(&*space, &found.best)
+}
+
+impl Search {
+    /// The search of the settings of a run, which are valid.
+    fn configured(config: &Config) -> Result<Self> {
+        let (strategy, settings) = config.strategy.entry()?;
+        let StrategyConfig { scorer, inputs, evaluations, training_epochs, finalists, .. } =
+            &config.strategy;
+        let table = &config.limits.latency_table;
+        Ok(Self {
+            strategy,
+            settings,
+            scorer: scorer.clone(),
+            inputs: inputs.clone(),
+            stop: StopRule { evaluations: Some(*evaluations), ..StopRule::default() },
+            training_epochs: *training_epochs,
+            finalists: *finalists,
+            finalist_epochs: first_epochs(config.strategy.finalist_epochs, *training_epochs),
+            latency_table: Some(table.clone()).filter(|path| !path.as_os_str().is_empty()),
+            space: None,
+            published: None,
+        })
+    }
+
+    pub(crate) fn latencies(&self) -> Result<Option<LatencyTable>> {
+        Ok(self.latency_table.as_deref().map(LatencyTable::read).transpose()?)
+    }
+
+    /// What every scorer can be made of.
+    pub(crate) fn ingredients<'b>(&'b self, space: &'b dyn Space) -> Ingredients<'b> {
+        let table = self.published.as_ref().and_then(|published| published.selection.as_ref());
+        Ingredients { table, ..Ingredients::of(space) }
+    }
+
+    /// A search in the folder of a run, whose images the scorer sees. Gives the space as well, at the
+    /// sizes of the network that is delivered.
+    pub(crate) fn in_run(
+        &self,
+        run: &Run,
+        command: &str,
+        reporter: &mut dyn Reporter,
+    ) -> Result<(Box<dyn Space>, Found)> {
+        let latencies = self.latencies()?;
+        let config = run.config();
+        let data = run.images.search_data(config, run.streams, &run.device)?;
+        let searched = Skeleton { channels: config.search.channels, ..data.target };
+        let intensive = match self.space {
+            Some(_) => None,
+            None => Some(parsed(run.needs("space.json", "space")?, IntensiveSpace::from_json)?),
+        };
+        let open = |skeleton: Skeleton| -> Result<Box<dyn Space>> {
+            Ok(match (self.space, &intensive) {
+                (None, Some(space)) => {
+                    Box::new(Intensive::new(space.clone(), skeleton, config.search.keep)?)
+                }
+                (named, _) => {
+                    sized(named.expect("a search is of a named space or of the run's"), skeleton)?
+                }
+            })
+        };
+        let (space, searched) = (open(data.target)?, open(searched)?);
+        let latency = |blueprint: &Blueprint| predict(latencies.as_ref(), blueprint);
+        let train = |blueprint: Blueprint, epochs, context: &mut Context<'_>| {
+            train(run, &data, blueprint, epochs, context)
+        };
+        let ingredients = Ingredients {
+            data: Some(&data),
+            training: Some(JointTraining {
+                settings: &config.search,
+                space: &*searched,
+                drawn: None,
+            }),
+            latency: latencies.as_ref().map(|_| &latency as _),
+            short: Some(ShortTraining { epochs: self.training_epochs, train: &train }),
+            ..self.ingredients(&*space)
+        };
+        let networks = match self.space {
+            Some(named) => Networks::named(named.name, data.target),
+            None => Networks::darts(data.target, config.search.keep),
+        };
+        let limits = limits::limits(&config.limits, &*space, &networks)?;
+        let kept = format!("{} has the trials", run.dir.file(TRIALS).display());
+        let found = run.phases("search", command, &kept, reporter, |context| {
+            let found = self.explore(ingredients, &limits, config.seed, context)?;
+            let Finished::Done(found) = found else { return Ok(Finished::Interrupted) };
+            self.halve(&*space, found, &train, context)
+        })?;
+        Ok((space, found))
+    }
+
+    /// Has the best of what was found trained until one is left, where that is wanted.
+    fn halve(
+        &self,
+        space: &dyn Space,
+        Explored { best, trials }: Explored,
+        train: &Train<'_>,
+        context: &mut Context<'_>,
+    ) -> Result<Finished<Found>> {
+        let evaluations = trials.len();
+        if self.finalists == 0 {
+            return Ok(Finished::Done(Found { best, evaluations, finalists: Vec::new() }));
+        }
+        let chosen = best_of(&trials, &best, self.finalists);
+        let halved = halve(space, &chosen, self.finalist_epochs, train, context)?;
+        halved.try_map(|(best, finalists)| Ok(Found { best, evaluations, finalists }))
+    }
+
+    pub(crate) fn explore(
+        &self,
+        ingredients: Ingredients<'_>,
+        limits: &[Limit],
+        seed: u64,
+        context: &mut Context<'_>,
+    ) -> Result<Finished<Explored>> {
+        let mut scorer = registry::scorer(&self.scorer, &ingredients)?;
+        let Finished::Done(inputs) = inputs::open(&self.inputs, &ingredients, seed, context)?
+        else {
+            return Ok(Finished::Interrupted);
+        };
+        let problem = Problem {
+            inputs: inputs.as_ref(),
+            ..Problem::new(ingredients.space, limits, Streams::new(seed))
+        };
+        let mut strategy = (self.strategy.open)(&self.settings, problem)?;
+        let mut origin = origin(seed, &self.settings, ingredients.table);
+        if self.scorer == "latency" {
+            let table = self.latency_table.as_deref().map(read_text).transpose()?;
+            let digest = table.map(|text| Streams::new(0).seed_for(&text)).unwrap_or_default();
+            origin.insert("latency_table".into(), format!("{digest:016x}").into());
+        }
+        if scorer.epochs() > 0 {
+            origin.insert("training_epochs".into(), self.training_epochs.into());
+        }
+        let exploration = Exploration {
+            problem,
+            strategy: &mut *strategy,
+            scorer: &mut *scorer,
+            stop: self.stop,
+            origin,
+        };
+        if let Some(column) = ingredients.table {
+            let text = format!("search: an architecture is worth its {}", column.name());
+            context.reporter.message(&text);
+        }
+        Ok(explore(exploration, context)?)
+    }
+}
+
+/// Trains an architecture for some epochs on one half of the search's images; gives the
+/// accuracy on the other.
+fn train(
+    run: &Run,
+    data: &Data,
+    blueprint: Blueprint,
+    epochs: usize,
+    context: &mut Context<'_>,
+) -> std::result::Result<Finished<f64>, SearchError> {
+    let retraining = &run.config().retrain;
+    let auxiliary = if blueprint.has_auxiliary() { retraining.auxiliary } else { 0.0 };
+    let settings =
+        RetrainSettings { epochs, evaluate_every: epochs, auxiliary, ..retraining.clone() };
+    let network = Network {
+        name: None,
+        blueprint,
+        dataset: run.config().dataset.to_string(),
+        classes: run.images.train.dataset.classes().to_vec(),
+        normalization: run.images.train.normalization.clone(),
+    };
+    let images = RetrainData {
+        train: data.train.clone(),
+        test: data.validation.clone(),
+        streams: run.streams,
+        device: run.device.clone(),
+    };
+    let Context { run: folder, resume, held_bytes, check_memory, interrupt, .. } = *context;
+    let reporter = &mut ProgressAlone(context.reporter);
+    let context =
+        &mut Context { run: folder, resume, held_bytes, check_memory, interrupt, reporter };
+    let trained = retrain(&settings, network, &images, context).map_err(|e| match e {
+        ExportError::Train(e) => e.into(),
+        ExportError::Model(e) => e.into(),
+        ExportError::Engine(e) => e.into(),
+        ExportError::Data(e) => TrainError::Data(e).into(),
+        ExportError::NotExportable { .. }
+        | ExportError::TooLarge { .. }
+        | ExportError::Calibration { .. } => SearchError::Input(e.to_string()),
+    })?;
+    trained.try_map(|trained| Ok(trained.test.accuracy()))
+}
+
+/// Epochs that finalists are trained for at first: twice those of a score, where 0 are given.
+pub(crate) fn first_epochs(given: usize, training_epochs: usize) -> usize {
+    if given == 0 { 2 * training_epochs } else { given }
+}
+
+/// The cells of an architecture of the intensive space.
+pub(crate) fn genotype(space: &dyn Space, trial: &Trial) -> Result<Genotype> {
+    match Blueprint::of(space, &trial.choices)? {
+        Blueprint::Cells { genotype, .. } => Ok(genotype),
+        _ => Err(Failure::failed("an intensive space has no genotype")),
+    }
+}
+
+/// The architectures of the highest scores, in that order, `best` before all.
+fn best_of<'t>(trials: &'t [Trial], best: &'t Trial, count: usize) -> Vec<&'t Trial> {
+    let mut ranked: Vec<&Trial> =
+        trials.iter().filter(|trial| trial.number != best.number).collect();
+    ranked.sort_by(|a, b| b.score.total_cmp(&a.score));
+    std::iter::once(best).chain(ranked).take(count).collect()
+}
+
+/// A space that has a name, at the sizes of a run.
+pub(crate) fn sized(named: &NamedSpace, skeleton: Skeleton) -> Result<Box<dyn Space>> {
+    let Skeleton { cells, channels, .. } = named.published;
+    (named.open)(skeleton).map_err(|e| {
+        Failure::from(e).hint(format!(
+            "published are {cells} cells and {channels} channels: --set cells={cells}, and \
+             search.channels and retrain.channels"
+        ))
+    })
+}
+
+/// The latency of a network in ms.
+pub(crate) fn predict(
+    table: Option<&LatencyTable>,
+    blueprint: &Blueprint,
+) -> std::result::Result<f64, SearchError> {
+    let table = table.ok_or_else(|| SearchError::Input("there is no latency table".into()))?;
+    table.predict(blueprint).map_err(|e| {
+        let hint = e.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
+        SearchError::Input(format!("{e}{hint}"))
+    })
+}
