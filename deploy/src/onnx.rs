@@ -13,5 +13,5 @@ pub use file::OnnxFile;
 pub use metadata::{ModelMetadata, Normalization};
 pub use model::{BatchSize, ClassOutput, ImageInput, OnnxModel};
 pub(crate) use tensors::{
-    MAX_ELEMENTS, declared, element_bits, is_standard_domain, node_label, tensor_dims,
+    MAX_ELEMENTS, declared, element_bits, first_symbol, is_standard_domain, node_label, tensor_dims,
 };

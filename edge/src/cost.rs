@@ -44,6 +44,10 @@ pub fn cost(path: &Path, shapes: &[ShapeArg], layers: bool, as_json: bool) -> Re
         }
         _ => text += "peak activations  not known, since the size of a result is not\n",
     }
+    if !cost.left_out.is_empty() {
+        text += "\nnot taken for parameters:\n";
+        cost.left_out.iter().for_each(|of| text += &format!("  {}: {}\n", of.name, of.reason));
+    }
     if !cost.unknown.is_empty() {
         text += &format!("\nnot in these figures, {}:\n", plural(cost.unknown.len(), "node"));
         cost.unknown.iter().for_each(|node| text += &format!("  {node}\n"));

@@ -1,13 +1,11 @@
-use std::{
-    collections::{BTreeMap, HashSet},
-    fmt,
-};
+use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 use tract_onnx::pb::NodeProto;
 
 use super::{
     inference::Uninferred,
+    learned::{self, Counted},
     liveness::Liveness,
     operators, results,
     values::{Shape, Values},
@@ -53,6 +51,21 @@ pub struct Cost {
     pub layers: Vec<LayerCost>,
     /// The nodes that the figures are without.
     pub unknown: Vec<Uncounted>,
+    /// Stored arrays that operators of the network read and that are taken for no parameters, in
+    /// the order in which they are read. Statistics of normalisations, and scales and zero points
+    /// of quantising operators, are not among them: what those are is beyond doubt.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOut>,
+}
+
+/// A stored array that is no parameter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeftOut {
+    /// Its name.
+    pub name: String,
+    /// What it is instead, in words.
+    pub reason: String,
 }
 
 /// A node that could not be counted.
@@ -88,7 +101,7 @@ pub fn cost_of_file(file: &OnnxFile, shapes: &BTreeMap<String, Vec<usize>>) -> R
 pub(crate) fn count(file: &OnnxFile, inputs: BTreeMap<&str, Shape>, images: usize) -> Result<Cost> {
     let mut values = Values::of(file.graph(), &inputs, images);
     let mut liveness = Liveness::of(file.graph(), &values);
-    let mut counted = HashSet::new();
+    let mut counted = Counted::default();
     let mut cost = Cost { weight_bytes: file.stored_bytes(), ..Cost::default() };
     for (index, node) in file.graph().node.iter().enumerate() {
         let shape_error = |detail| DeployError::Shape {
@@ -119,13 +132,13 @@ pub(crate) fn count(file: &OnnxFile, inputs: BTreeMap<&str, Shape>, images: usiz
                 continue;
             }
         };
-        let params = inferred
-            .params
-            .iter()
-            .filter_map(|&input| values.stored(node.input.get(input)?))
-            .filter(|(root, _)| counted.insert(root.to_string()))
-            .map(|(_, elements)| elements)
-            .sum();
+        for (name, reason) in learned::left_out(node, &values) {
+            if !cost.left_out.iter().any(|known| known.name == name) {
+                cost.left_out.push(LeftOut { name: name.into(), reason: reason.into() });
+            }
+        }
+        let read = inferred.params.iter().filter_map(|&input| node.input.get(input));
+        let params = read.map(|name| counted.add(values.parts(name), &values)).sum();
         let layer = LayerCost {
             name: node_label(node),
             op: node.op_type.clone(),

@@ -146,7 +146,7 @@ pub(super) fn folded(node: &NodeProto, values: &Values<'_>) -> Option<Content> {
             }
             _ => return None,
         },
-        "Add" | "Sub" | "Mul" | "Div" | "Max" | "Min" | "Equal"
+        "Add" | "Sub" | "Mul" | "Div" | "Mod" | "Max" | "Min" | "Equal"
             if alike && node.input.len() == 2 =>
         {
             paired(&node.op_type, input(0)?, input(1)?)?
@@ -209,6 +209,11 @@ fn paired(op: &str, a: &Content, b: &Content) -> Option<Content> {
                 "Sub" => a.checked_sub(b),
                 "Mul" => a.checked_mul(b),
                 "Div" => a.checked_div(b),
+                // Of the sign of the divisor, as in Python.
+                "Mod" => match a.checked_rem(b)? {
+                    rest if rest != 0 && (rest < 0) != (b < 0) => Some(rest + b),
+                    rest => Some(rest),
+                },
                 "Max" => Some(a.max(b)),
                 "Min" => Some(a.min(b)),
                 "Equal" => Some(i64::from(a == b)),

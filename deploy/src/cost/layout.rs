@@ -62,7 +62,7 @@ pub(super) fn list(
     match node.input.get(input).filter(|tensor| !tensor.is_empty()) {
         Some(tensor) => match values.ints(tensor) {
             Some(ints) => Ok(Some(ints.to_vec())),
-            None if values.stored(tensor).is_some() => Err(Uninferred::Shape(format!(
+            None if !values.parts(tensor).is_empty() => Err(Uninferred::Shape(format!(
                 "`{name}` (`{tensor}`) is no short list of integers"
             ))),
             None => Err(Uninferred::Undetermined(format!(

@@ -4,14 +4,17 @@
 //! one image; biases, normalisation, activations and pooling count nothing, and padding is counted
 //! like any other input.
 //!
-//! **Parameters** are the elements of the stored tensors that are weights, biases or scales, each
-//! tensor once however many nodes read it: every stored input of `Conv`, `ConvTranspose`, `Gemm`
-//! and `MatMul` and of their quantised forms, where quantisation scales and zero points are left
-//! out; scale and bias of normalisations, never the running mean and variance; slopes of `PRelu`;
-//! and float operands of `Add` and `Mul` of more than one element, as an exporter writes the bias
-//! of a `MatMul`. A tensor that constants alone determine (`ConstantOfShape`) is stored in this
-//! sense. Scalars of arithmetic, operands of `Sub` and `Div` (input normalisation), bounds of
-//! `Clip` and integers are not parameters.
+//! **Parameters** are what is stored and learned, however the graph uses it, and every stored
+//! element once: the inputs of `Conv`, `ConvTranspose`, `Gemm`, `MatMul` and of their quantised
+//! forms; scale and bias of normalisations, never the running mean and variance; slopes of `PRelu`;
+//! and arrays of real numbers that computed values are added to, multiplied, joined or replaced
+//! with, or gathered from (biases, positions, class tokens, embedding tables). A weight that the
+//! graph computes from stored tensors counts as those: of a slice what is cut out, of a sum all
+//! that is added, of a padded kernel the kernel; a factor of zeros and ones (a pruning mask) is not
+//! learned. A tensor that constants alone determine (`ConstantOfShape`) is stored in this sense.
+//! Not parameters are single numbers, bounds of `Clip`, integers, scales and zero points of
+//! quantisation, and up to four numbers that pixels are prepared with before anything else;
+//! [`Cost::left_out`] names what was taken for the last two in plain arithmetic.
 //!
 //! **Peak activation memory** is the most that is alive at once when the nodes run in the order of
 //! the file: every result has a buffer from the node that writes it to the last that reads it, the
@@ -29,6 +32,7 @@ mod fold;
 mod inference;
 mod kinds;
 mod layout;
+mod learned;
 mod liveness;
 mod operators;
 mod results;
@@ -36,7 +40,7 @@ mod values;
 mod window;
 
 pub(crate) use counter::count;
-pub use counter::{Cost, LayerCost, Uncounted, cost_of_file};
+pub use counter::{Cost, LayerCost, LeftOut, Uncounted, cost_of_file};
 
 /// Counts the cost of one image under `model`.
 ///

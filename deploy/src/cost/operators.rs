@@ -1,11 +1,11 @@
 //! Shape, multiply-adds and parameter inputs of each operator.
 
-use tract_onnx::pb::{NodeProto, tensor_proto::DataType};
+use tract_onnx::pb::NodeProto;
 
 use super::{
     attributes, fold,
     inference::{Inference, Inferred, Uninferred},
-    layout,
+    layout, learned,
     values::{Shape, Values},
     window::Window,
 };
@@ -45,6 +45,14 @@ pub(super) fn has_madds(node: &NodeProto) -> bool {
 
 /// Infers what `node` gives from what is known of its inputs.
 pub(super) fn infer(node: &NodeProto, values: &Values<'_>, opset: i64) -> Inference {
+    let mut inferred = of_operator(node, values, opset)?;
+    if inferred.params.is_empty() {
+        inferred.params = learned::inputs(node, values);
+    }
+    Ok(inferred)
+}
+
+fn of_operator(node: &NodeProto, values: &Values<'_>, opset: i64) -> Inference {
     if !is_standard_domain(&node.domain) {
         return Err(Uninferred::Unknown);
     }
@@ -69,13 +77,10 @@ pub(super) fn infer(node: &NodeProto, values: &Values<'_>, opset: i64) -> Infere
             Ok(Inferred { shapes: vec![input(0)?.clone()], madds: 0, params: vec![1, 2] })
         }
         "PRelu" => Ok(Inferred { shapes: vec![input(0)?.clone()], madds: 0, params: vec![1] }),
-        "Add" | "Mul" => Ok(Inferred {
-            shapes: vec![layout::broadcast(input(0)?, input(1)?)?],
-            madds: 0,
-            params: (0..2).filter(|&index| is_array(node, index, values)).collect(),
-        }),
-        "Sub" | "Div" | "Pow" | "Mod" | "Equal" | "Less" | "LessOrEqual" | "Greater"
-        | "GreaterOrEqual" | "And" | "Or" | "Xor" => free(layout::broadcast(input(0)?, input(1)?)?),
+        "Add" | "Mul" | "Sub" | "Div" | "Pow" | "Mod" | "Equal" | "Less" | "LessOrEqual"
+        | "Greater" | "GreaterOrEqual" | "And" | "Or" | "Xor" => {
+            free(layout::broadcast(input(0)?, input(1)?)?)
+        }
         "Sum" | "Mean" | "Max" | "Min" | "Where" => {
             let mut shape = input(0)?.clone();
             for index in 1..node.input.len() {
@@ -155,15 +160,6 @@ fn shape_of<'v>(
     values
         .shape(name)
         .ok_or_else(|| Uninferred::Undetermined(format!("the shape of `{name}` is not known")))
-}
-
-fn is_array(node: &NodeProto, index: usize, values: &Values<'_>) -> bool {
-    let Some(name) = node.input.get(index) else { return false };
-    let float = matches!(
-        values.kind(name),
-        Some(DataType::Float | DataType::Float16 | DataType::Bfloat16 | DataType::Double)
-    );
-    float && values.stored(name).is_some_and(|(_, elements)| elements > 1)
 }
 
 fn product<'a>(sizes: impl IntoIterator<Item = &'a usize>) -> Result<u64, Uninferred> {

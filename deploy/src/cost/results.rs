@@ -1,9 +1,9 @@
 //! What becomes known of the results of a node.
 
-use tract_onnx::pb::{NodeProto, tensor_proto::DataType};
+use tract_onnx::pb::{AttributeProto, NodeProto, tensor_proto::DataType};
 
 use super::{
-    fold, kinds,
+    fold, kinds, learned,
     values::{Content, LONGEST, Shape, Values, fits},
 };
 
@@ -13,7 +13,9 @@ pub(super) fn define_constant<'a>(
     node: &'a NodeProto,
 ) -> Result<(), String> {
     let Some(name) = node.output.first() else { return Ok(()) };
-    let Some(attribute) = node.attribute.first() else {
+    // What it may be told beside its value is passed over.
+    let is_value = |of: &&AttributeProto| of.name.starts_with("value") || of.name == "sparse_value";
+    let Some(attribute) = node.attribute.iter().find(is_value) else {
         return Err("it has no value".to_owned());
     };
     let (kind, content, dims) = match (attribute.name.as_str(), &attribute.t) {
@@ -30,7 +32,14 @@ pub(super) fn define_constant<'a>(
             let reals = attribute.floats.iter().map(|&value| value.into()).collect();
             (DataType::Float, Content::Reals(reals), vec![attribute.floats.len()])
         }
-        (other, _) => return Err(format!("a constant given as `{other}` is not supported")),
+        ("sparse_value", _) => {
+            if let Some(sparse) = &attribute.sparse_tensor {
+                values.define_sparse(name, sparse);
+            }
+            return Ok(());
+        }
+        // Nothing is computed with texts.
+        _ => return Ok(()),
     };
     if dims.first().is_none_or(|&len| len <= LONGEST) {
         values.contents.insert(name, content);
@@ -61,9 +70,6 @@ pub(super) fn define<'a>(
                 .filter(|content| content.len() <= LONGEST)
                 .map(|content| (output.as_str(), content)),
         );
-        if let Some(root) = viewed(values, node) {
-            values.roots.insert(output, root);
-        }
         // A weight that is all one value is not written out by every exporter.
         if node.op_type == "ConstantOfShape"
             && is_determined(values, node)
@@ -73,7 +79,17 @@ pub(super) fn define<'a>(
         }
     }
     if is_determined(values, node) {
+        for ((index, name), shape) in named().zip(&shapes) {
+            let elements = shape.iter().map(|&size| size as u64).product();
+            let parts = learned::parts(node, index, elements, values);
+            values.parts.entry(name).or_insert(parts);
+        }
         values.constants.extend(named().map(|(_, name)| name.as_str()));
+    } else {
+        for (index, name) in named() {
+            let role = learned::role(node, index, values);
+            values.roles.extend(role.map(|role| (name.as_str(), role)));
+        }
     }
     for ((_, name), shape) in named().zip(shapes) {
         values.shapes.insert(name, shape);
@@ -86,17 +102,4 @@ fn is_determined(values: &Values<'_>, node: &NodeProto) -> bool {
     let random = node.op_type.starts_with("Random")
         || matches!(node.op_type.as_str(), "Multinomial" | "Bernoulli");
     !random && node.input.iter().all(|name| name.is_empty() || values.is_constant(name))
-}
-
-/// Operators whose result shows the values of their first input, perhaps in another type.
-#[rustfmt::skip]
-const VIEWS: [&str; 9] = [
-    "Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Cast", "QuantizeLinear",
-    "DequantizeLinear",
-];
-
-/// The weight that the result of `node` is another view of.
-fn viewed<'a>(values: &Values<'a>, node: &NodeProto) -> Option<&'a str> {
-    let view = VIEWS.contains(&node.op_type.as_str());
-    view.then(|| values.roots.get(node.input.first()?.as_str()).copied()).flatten()
 }

@@ -3,9 +3,12 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use tract_onnx::pb::{GraphProto, NodeProto, TensorProto, ValueInfoProto, tensor_proto::DataType};
+use tract_onnx::pb::{
+    GraphProto, NodeProto, SparseTensorProto, TensorProto, ValueInfoProto, tensor_proto::DataType,
+};
 
-use crate::onnx::{MAX_ELEMENTS, declared, element_bits, tensor_dims};
+use super::learned::{Part, Role};
+use crate::onnx::{MAX_ELEMENTS, declared, element_bits, first_symbol, tensor_dims};
 
 pub(super) type Shape = Vec<usize>;
 
@@ -84,8 +87,14 @@ pub(super) struct Values<'a> {
     pub(super) contents: HashMap<&'a str, Content>,
     /// Elements of stored tensors, by the name they are stored under.
     elements: HashMap<&'a str, u64>,
-    /// The stored tensor that a tensor is a view of.
-    pub(super) roots: HashMap<&'a str, &'a str>,
+    /// What a constant tensor has of stored ones.
+    pub(super) parts: HashMap<&'a str, Vec<Part<'a>>>,
+    /// Stored tensors with nothing but zeros and ones.
+    masks: HashSet<&'a str>,
+    /// What is known of computed tensors.
+    pub(super) roles: HashMap<&'a str, Role>,
+    /// The name of the batch where the input has it open.
+    symbol: Option<&'a str>,
     /// Tensors that no input of the graph determines.
     pub(super) constants: HashSet<&'a str>,
     declared: HashMap<&'a str, &'a ValueInfoProto>,
@@ -104,7 +113,10 @@ impl<'a> Values<'a> {
             kinds: HashMap::new(),
             contents: HashMap::new(),
             elements: HashMap::new(),
-            roots: HashMap::new(),
+            parts: HashMap::new(),
+            masks: HashSet::new(),
+            roles: HashMap::new(),
+            symbol: None,
             constants: HashSet::new(),
             declared: graph
                 .value_info
@@ -117,12 +129,21 @@ impl<'a> Values<'a> {
         for input in &graph.input {
             if let Some(shape) = inputs.get(input.name.as_str()) {
                 values.shapes.insert(&input.name, shape.clone());
+                values.roles.insert(&input.name, Role::Pixels);
+                if shape.len() == 4 {
+                    values.symbol = values.symbol.or(first_symbol(input));
+                }
                 let kind = declared(input).and_then(|(kind, _)| DataType::try_from(kind).ok());
                 values.kinds.extend(kind.map(|kind| (input.name.as_str(), kind)));
             }
         }
         for tensor in &graph.initializer {
             values.define_tensor(&tensor.name, tensor);
+        }
+        for sparse in &graph.sparse_initializer {
+            if let Some(stored) = &sparse.values {
+                values.define_sparse(&stored.name, sparse);
+            }
         }
         values
     }
@@ -150,10 +171,27 @@ impl<'a> Values<'a> {
         self.constants.contains(name)
     }
 
-    /// The stored tensor behind `name` and its number of elements.
-    pub(super) fn stored(&self, name: &str) -> Option<(&'a str, u64)> {
-        let root = *self.roots.get(name)?;
-        Some((root, *self.elements.get(root)?))
+    /// What `name` has of stored tensors.
+    pub(super) fn parts(&self, name: &str) -> &[Part<'a>] {
+        self.parts.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// Elements of a stored tensor.
+    pub(super) fn elements_of(&self, root: &str) -> u64 {
+        self.elements.get(root).copied().unwrap_or_default()
+    }
+
+    /// Whether `name` is a stored tensor of zeros and ones.
+    pub(super) fn is_mask(&self, name: &str) -> bool {
+        self.masks.contains(name)
+    }
+
+    pub(super) fn is_pixels(&self, name: &str) -> bool {
+        self.roles.get(name) == Some(&Role::Pixels)
+    }
+
+    pub(super) fn is_scaled(&self, name: &str) -> bool {
+        self.roles.get(name) == Some(&Role::Scaled)
     }
 
     /// The bytes of a tensor whose shape and element type are known.
@@ -178,13 +216,15 @@ impl<'a> Values<'a> {
         all
     }
 
-    /// The element type and shape that the file states for `name`; an open first dimension is the
-    /// batch.
+    /// The element type and shape that the file states for `name`; a first dimension that is called
+    /// as that of the image input is the batch.
     fn declared_shape(&self, name: &str) -> Option<(Option<DataType>, Shape)> {
-        let (kind, dims) = declared(self.declared.get(name)?)?;
+        let value = self.declared.get(name)?;
+        let (kind, dims) = declared(value)?;
+        let is_batch = self.symbol.is_some() && first_symbol(value) == self.symbol;
         let dims = dims.iter().enumerate();
         let shape: Shape = dims
-            .map(|(index, dim)| dim.or((index == 0).then_some(self.batch)))
+            .map(|(index, dim)| dim.or((index == 0 && is_batch).then_some(self.batch)))
             .collect::<Option<_>>()?;
         fits(&shape).then(|| (DataType::try_from(kind).ok(), shape))
     }
@@ -194,15 +234,43 @@ impl<'a> Values<'a> {
         let elements = dims.iter().product::<usize>();
         self.contents.extend(stored(tensor, elements).map(|content| (name, content)));
         self.kinds.extend(DataType::try_from(tensor.data_type).ok().map(|kind| (name, kind)));
+        if is_mask(tensor) {
+            self.masks.insert(name);
+        }
         self.define_stored(name, dims);
     }
 
+    /// A tensor of which only what is not zero is stored: that alone can be learned.
+    pub(super) fn define_sparse(&mut self, name: &'a str, sparse: &'a SparseTensorProto) {
+        let Some(stored) = &sparse.values else { return };
+        let dims = sparse.dims.iter().map(|&size| usize::try_from(size).ok());
+        let (Ok(count), Some(dims)) = (tensor_dims(stored), dims.collect::<Option<Shape>>()) else {
+            return;
+        };
+        if fits(&dims) {
+            self.kinds.extend(DataType::try_from(stored.data_type).ok().map(|kind| (name, kind)));
+            self.define_stored(name, count);
+            self.shapes.insert(name, dims);
+        }
+    }
+
     pub(super) fn define_stored(&mut self, name: &'a str, dims: Shape) {
-        self.elements.insert(name, dims.iter().map(|&size| size as u64).product());
-        self.roots.insert(name, name);
+        let elements = dims.iter().map(|&size| size as u64).product();
+        self.elements.insert(name, elements);
+        self.parts.insert(name, vec![Part { root: name, cut: name, elements }]);
         self.constants.insert(name);
         self.shapes.insert(name, dims);
     }
+}
+
+/// Whether a tensor of floats has nothing but zeros and ones.
+fn is_mask(tensor: &TensorProto) -> bool {
+    let is_bit = |value: f32| value == 0.0 || value == 1.0;
+    tensor.data_type == DataType::Float as i32
+        && match &tensor.raw_data[..] {
+            [] => !tensor.float_data.is_empty() && tensor.float_data.iter().copied().all(is_bit),
+            raw => raw.as_chunks().0.iter().all(|&bytes| is_bit(f32::from_le_bytes(bytes))),
+        }
 }
 
 /// More than any tensor has. Without a limit, a chain of `Gather` would double them with every

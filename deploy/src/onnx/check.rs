@@ -7,14 +7,14 @@ use tract_onnx::pb::{GraphProto, OperatorSetIdProto, TensorProto, tensor_proto::
 
 use super::{
     external,
-    tensors::{element_bits, is_standard_domain, node_label, tensor_dims, tensors},
+    tensors::{is_standard_domain, node_label, stored_bits, tensor_dims, tensors},
 };
 use crate::{DeployError, Result};
 
 /// The oldest operator set of the standard domain that is read.
-pub const OLDEST_OPSET: i64 = 9;
+pub const OLDEST_OPSET: i64 = 7;
 /// The newest operator set of the standard domain that is read.
-pub const NEWEST_OPSET: i64 = 23;
+pub const NEWEST_OPSET: i64 = 28;
 
 pub(super) fn standard_opset(imports: &[OperatorSetIdProto], path: &Path) -> Result<i64> {
     let opset = imports
@@ -22,9 +22,16 @@ pub(super) fn standard_opset(imports: &[OperatorSetIdProto], path: &Path) -> Res
         .find(|import| is_standard_domain(&import.domain))
         .map(|import| import.version);
     let Some(opset) = opset else {
-        return Err(DeployError::Truncated {
-            path: path.to_owned(),
-            detail: "it does not say which operator set it uses".to_owned(),
+        let path = path.to_owned();
+        let others: Vec<String> =
+            imports.iter().map(|of| format!("{} {}", of.domain, of.version)).collect();
+        return Err(if others.is_empty() {
+            let detail = "it does not say which operator set it uses".to_owned();
+            DeployError::Truncated { path, detail }
+        } else {
+            let others = others.join(", ");
+            let detail = format!("it uses the operator sets {others}, and not the standard one");
+            DeployError::InvalidGraph { path, detail }
         });
     };
     if !(OLDEST_OPSET..=NEWEST_OPSET).contains(&opset) {
@@ -46,8 +53,10 @@ pub(super) fn check_graph(graph: &GraphProto) -> Result<(), String> {
             return Err(format!("two initializers are called `{}`", tensor.name));
         }
     }
-    if !graph.sparse_initializer.is_empty() {
-        return Err("sparse initializers are not supported".to_owned());
+    for sparse in graph.sparse_initializer.iter().filter_map(|sparse| sparse.values.as_ref()) {
+        if !defined.insert(sparse.name.as_str()) {
+            return Err(format!("two initializers are called `{}`", sparse.name));
+        }
     }
     let mut inputs = HashSet::new();
     for input in &graph.input {
@@ -97,15 +106,22 @@ pub(super) fn check_graph(graph: &GraphProto) -> Result<(), String> {
 
 fn check_tensor(tensor: &TensorProto) -> Result<(), String> {
     let elements: usize = tensor_dims(tensor)?.iter().product();
-    let kind = DataType::try_from(tensor.data_type).map_err(|_| {
-        format!("tensor `{}` has the unknown data type {}", tensor.name, tensor.data_type)
-    })?;
+    let (bits, kind) = (stored_bits(tensor.data_type), DataType::try_from(tensor.data_type));
+    if bits.is_none() && kind.is_err() {
+        let (name, kind) = (&tensor.name, tensor.data_type);
+        return Err(format!("tensor `{name}` has the unknown data type {kind}"));
+    }
     if external::is_external(tensor) {
         return Ok(());
     }
-    let bits = match element_bits(kind) {
-        // Types of less than a byte are packed, and some exporters pad them.
-        Some(bits) if bits >= 8 => bits as usize,
+    let (bits, kind) = match (bits, kind) {
+        // Types of less than a byte are packed, and some exporters pad them; complex numbers are
+        // stored as two.
+        (Some(bits), Ok(kind))
+            if bits >= 8 && !matches!(kind, DataType::Complex64 | DataType::Complex128) =>
+        {
+            (bits as usize, kind)
+        }
         _ => return Ok(()),
     };
     let (stored, unit) = if tensor.raw_data.is_empty() {

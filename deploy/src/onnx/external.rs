@@ -10,12 +10,9 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use tract_onnx::pb::{
-    GraphProto, TensorProto,
-    tensor_proto::{DataLocation, DataType},
-};
+use tract_onnx::pb::{GraphProto, TensorProto, tensor_proto::DataLocation};
 
-use super::tensors::{element_bits, tensor_dims, tensors};
+use super::tensors::{stored_bits, tensor_dims, tensors};
 
 /// Checks every tensor of `graph` that is kept elsewhere, the model being `path`. Gives the size of
 /// all files named, together.
@@ -37,6 +34,13 @@ pub(super) fn is_external(tensor: &TensorProto) -> bool {
     tensor.data_location == Some(DataLocation::External as i32) || !tensor.external_data.is_empty()
 }
 
+/// The folder of a model in the cache of a hub that `folder` is a snapshot of: it has the files in
+/// `blobs`, and links to them in `snapshots`.
+fn cache_of(folder: &Path) -> Option<&Path> {
+    let snapshots = folder.ancestors().find(|of| of.file_name() == Some("snapshots".as_ref()))?;
+    snapshots.parent().filter(|cache| cache.join("blobs").is_dir())
+}
+
 fn one(
     tensor: &TensorProto,
     model: &Path,
@@ -56,7 +60,9 @@ fn one(
     let relative = Path::new(location);
     let inside = !location.is_empty()
         && !location.contains(['\\', '\0'])
-        && relative.components().all(|part| matches!(part, Component::Normal(_)));
+        && relative
+            .components()
+            .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
     if !inside {
         return Err(format!("its external data {location:?} is not in the model's folder"));
     }
@@ -66,7 +72,7 @@ fn one(
     let folder = folder.canonicalize().map_err(unreadable)?;
     // Links are followed, so that none leads out of the folder.
     let file = folder.join(relative).canonicalize().map_err(unreadable)?;
-    if !file.starts_with(&folder) {
+    if !file.starts_with(cache_of(&folder).unwrap_or(&folder)) {
         return Err(format!("its external data {location:?} is a link out of the model's folder"));
     }
     let metadata = fs::metadata(&file).map_err(unreadable)?;
@@ -74,10 +80,7 @@ fn one(
         return Err(format!("its external data {location:?} is no regular file"));
     }
     let elements: u64 = tensor_dims(tensor)?.iter().map(|&size| size as u64).product();
-    let bits = DataType::try_from(tensor.data_type)
-        .ok()
-        .and_then(element_bits)
-        .ok_or("its element type has no external data")?;
+    let bits = stored_bits(tensor.data_type).ok_or("its element type has no external data")?;
     let needed = (elements * bits).div_ceil(8);
     let (offset, length) = (number("offset")?.unwrap_or(0), number("length")?);
     if length.is_some_and(|length| length != needed) {

@@ -15,7 +15,9 @@ use tract_onnx::pb::{
 use super::{
     check::{check_graph, standard_opset},
     external,
-    tensors::{MAX_ELEMENTS, declared, element_bits, show, tensor_dims},
+    tensors::{
+        MAX_ELEMENTS, declared, listed_bytes, show, stored_bytes, tensors, tensors_of_nodes,
+    },
     wire,
 };
 use crate::{DeployError, Result};
@@ -79,7 +81,10 @@ impl OnnxFile {
             return Err(DeployError::Empty(path));
         }
         wire::check(bytes, &path)?;
-        let mut proto = ModelProto::decode(bytes).map_err(|error| DeployError::NotOnnx {
+        // Text that is not UTF-8 is shown escaped; the decoder knows no other text.
+        let decoded = ModelProto::decode(bytes)
+            .or_else(|error| ModelProto::decode(&wire::escaped(bytes)[..]).map_err(|_| error));
+        let mut proto = decoded.map_err(|error| DeployError::NotOnnx {
             path: path.clone(),
             detail: error.to_string(),
         })?;
@@ -178,24 +183,19 @@ impl OnnxFile {
         ModelProto { graph: Some(graph), ..self.frame.clone() }.encode_to_vec()
     }
 
-    /// Bytes of all tensors that the graph stores, in `Constant` nodes too.
+    /// Bytes of all tensors that the file stores: in `Constant` nodes, in graphs inside of nodes and
+    /// in functions too. Of a sparse tensor what is stored of it counts.
     pub fn stored_bytes(&self) -> u64 {
-        let bytes = |tensor: &TensorProto| {
-            let elements: u64 = tensor_dims(tensor).ok()?.iter().map(|&size| size as u64).product();
-            Some((elements * element_bits(DataType::try_from(tensor.data_type).ok()?)?).div_ceil(8))
+        let mut bytes = listed_bytes(&self.graph.node);
+        let mut add = |tensor: &TensorProto| {
+            bytes = bytes.saturating_add(stored_bytes(tensor).unwrap_or_default());
         };
-        let constants = self
-            .graph
-            .node
-            .iter()
-            .filter(|node| node.op_type == "Constant")
-            .flat_map(|node| &node.attribute);
-        let tensors = self
-            .graph
-            .initializer
-            .iter()
-            .chain(constants.filter_map(|attribute| attribute.t.as_ref()));
-        tensors.filter_map(bytes).fold(0, u64::saturating_add)
+        tensors(&self.graph, &mut add);
+        for function in &self.frame.functions {
+            tensors_of_nodes(&function.node, &mut add);
+        }
+        let functions = self.frame.functions.iter().map(|function| listed_bytes(&function.node));
+        functions.fold(bytes, u64::saturating_add)
     }
 
     /// The shape of every input that is no stored weight: what `given` says, else what the file

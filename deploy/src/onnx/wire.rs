@@ -7,7 +7,9 @@ use std::path::Path;
 use crate::{DeployError, Result};
 
 const VARINT: u64 = 0;
+const EIGHT: u64 = 1;
 const BYTES: u64 = 2;
+const FOUR: u64 = 5;
 
 /// The fields of `ModelProto` with their wire types.
 const MODEL_FIELDS: [(u64, u64); 11] = [
@@ -24,8 +26,26 @@ const MODEL_FIELDS: [(u64, u64); 11] = [
     (25, BYTES), // functions
 ];
 
-/// Walks the outermost fields of the model.
+/// What was met among the outermost fields of a file.
+#[derive(Default)]
+struct Met {
+    graph: bool,
+    /// Where the first field stands that a model does not have.
+    unknown: Option<usize>,
+}
+
+/// Walks the outermost fields of the model. What a newer standard has is passed over, as every
+/// reader of protocol buffers does; but a file that begins with it and has no graph is no model.
 pub(super) fn check(bytes: &[u8], path: &Path) -> Result<()> {
+    let mut met = Met::default();
+    let walked = walk(bytes, path, &mut met);
+    match (met, walked) {
+        (Met { graph: false, unknown: Some(start) }, _) => Err(not_onnx(path, start)),
+        (_, walked) => walked,
+    }
+}
+
+fn walk(bytes: &[u8], path: &Path, met: &mut Met) -> Result<()> {
     let truncated = |detail: String| DeployError::Truncated { path: path.to_owned(), detail };
     let (mut at, mut fields) = (0, 0);
     while at < bytes.len() {
@@ -38,8 +58,21 @@ pub(super) fn check(bytes: &[u8], path: &Path) -> Result<()> {
             Varint::Malformed => return Err(not_onnx(path, start)),
         };
         let (field, wire_type) = (tag >> 3, tag & 7);
-        if !MODEL_FIELDS.contains(&(field, wire_type)) {
+        let is_known = MODEL_FIELDS.contains(&(field, wire_type));
+        let is_possible = field > 0 && matches!(wire_type, VARINT | EIGHT | BYTES | FOUR);
+        if !is_known && (MODEL_FIELDS.iter().any(|known| known.0 == field) || !is_possible) {
             return Err(not_onnx(path, start));
+        }
+        if !is_known {
+            met.unknown.get_or_insert(start);
+        }
+        met.graph |= field == 7;
+        if let EIGHT | FOUR = wire_type {
+            at += if wire_type == EIGHT { 8 } else { 4 };
+            if at > bytes.len() {
+                return Err(truncated(format!("it ends at byte {} inside a field", bytes.len())));
+            }
+            continue;
         }
         let value = match varint(bytes, &mut at) {
             Varint::Value(value) => value,
@@ -73,6 +106,58 @@ pub(super) fn check(bytes: &[u8], path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The bytes of a model whose texts are all UTF-8: what was not is written as `\xff`.
+pub(super) fn escaped(bytes: &[u8]) -> Vec<u8> {
+    rewritten(bytes, Message::Model)
+}
+
+fn rewritten(bytes: &[u8], message: Message) -> Vec<u8> {
+    let (mut written, mut at) = (Vec::with_capacity(bytes.len()), 0);
+    while at < bytes.len() {
+        let start = at;
+        // The decoder says what is wrong with a message that ends too early.
+        let Varint::Value(tag) = varint(bytes, &mut at) else { break };
+        let field = tag >> 3;
+        match tag & 7 {
+            VARINT => drop(varint(bytes, &mut at)),
+            EIGHT => at += 8,
+            FOUR => at += 4,
+            BYTES => {
+                let Varint::Value(len) = varint(bytes, &mut at) else { break };
+                let end = usize::try_from(len).ok().and_then(|len| at.checked_add(len));
+                let Some(inner) = end.and_then(|end| bytes.get(at..end)) else { break };
+                at += inner.len();
+                let inner = match message.inner(field) {
+                    Some(message) => rewritten(inner, message),
+                    None if message.has_text(field) => text(inner),
+                    None => inner.to_vec(),
+                };
+                put_varint(tag, &mut written);
+                put_varint(inner.len() as u64, &mut written);
+                written.extend(inner);
+                continue;
+            }
+            _ => break,
+        }
+        written.extend(bytes.get(start..at).unwrap_or_default());
+    }
+    written
+}
+
+fn text(bytes: &[u8]) -> Vec<u8> {
+    let chunks = bytes.utf8_chunks();
+    let chunks = chunks.map(|chunk| format!("{}{}", chunk.valid(), chunk.invalid().escape_ascii()));
+    chunks.collect::<String>().into_bytes()
+}
+
+fn put_varint(mut value: u64, bytes: &mut Vec<u8>) {
+    while value > 0x7f {
+        bytes.push(value as u8 & 0x7f | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+}
+
 /// Names and messages that a file may have: each takes up to some hundred bytes once it is decoded,
 /// and as little as two in the file.
 const MAX_FIELDS: usize = 500_000;
@@ -80,9 +165,14 @@ const MAX_FIELDS: usize = 500_000;
 /// Graphs inside nodes are rarely three deep; each level is four messages.
 const MAX_DEPTH: usize = 64;
 
-/// The messages that hold others.
+/// The messages that hold others, or text.
 #[derive(Clone, Copy)]
 enum Message {
+    Model,
+    OperatorSet,
+    /// A key and its value.
+    Entry,
+    Dimension,
     Training,
     Function,
     Graph,
@@ -102,6 +192,20 @@ impl Message {
     /// others.
     fn inner(self, field: u64) -> Option<Self> {
         Some(match (self, field) {
+            (Self::Model, 7) => Self::Graph,
+            (Self::Model, 8) | (Self::Function, 9) => Self::OperatorSet,
+            (Self::Model, 20) => Self::Training,
+            (Self::Model, 25) => Self::Function,
+            (Self::Model, 14)
+            | (Self::Training, 3 | 4)
+            | (Self::Function, 14)
+            | (Self::Graph, 16)
+            | (Self::Node, 9)
+            | (Self::Tensor, 13 | 16)
+            | (Self::ValueInfo, 4)
+            | (Self::Annotation, 2) => Self::Entry,
+            (Self::Shape, 1) => Self::Dimension,
+            (Self::Function, 12) => Self::ValueInfo,
             (Self::Training, 1 | 2) => Self::Graph,
             (Self::Function, 7) | (Self::Graph, 1) => Self::Node,
             (Self::Function, 11) | (Self::Node, 5) => Self::Attribute,
@@ -119,6 +223,25 @@ impl Message {
             (Self::TensorType, 2) => Self::Shape,
             _ => return None,
         })
+    }
+
+    /// Whether `field` of this message is text.
+    fn has_text(self, field: u64) -> bool {
+        matches!(
+            (self, field),
+            (Self::Model, 2..=4 | 6)
+                | (Self::OperatorSet, 1)
+                | (Self::Entry, 1 | 2)
+                | (Self::Dimension, 2 | 3)
+                | (Self::Function, 1 | 4..=6 | 8 | 10 | 13)
+                | (Self::Graph, 2 | 10)
+                | (Self::Node, 1..=4 | 6..=8)
+                | (Self::Attribute, 1 | 13 | 21)
+                | (Self::Tensor, 8 | 12)
+                | (Self::ValueInfo, 1 | 3)
+                | (Self::Type, 6)
+                | (Self::Annotation, 1)
+        )
     }
 }
 

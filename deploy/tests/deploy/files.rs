@@ -1,4 +1,4 @@
-use std::fs;
+use std::{fs, path::PathBuf};
 
 use adwp_measure::{
     DeployError,
@@ -8,9 +8,9 @@ use adwp_measure::{
 };
 use prost::Message;
 use tempfile::TempDir;
-use tract_onnx::pb::GraphProto;
+use tract_onnx::pb::{GraphProto, StringStringEntryProto, tensor_proto::DataLocation};
 
-use crate::models::{Builder, classifier, int, ints};
+use crate::models::{Builder, CLASSIFIER_MADDS, CLASSIFIER_PARAMS, classifier, int, ints};
 
 #[test]
 fn a_classifier_is_described() {
@@ -220,4 +220,110 @@ fn deeply_nested_messages_are_refused() {
     }
     let model = tract_onnx::pb::ModelProto { graph: Some(graph), ..classifier(1).model };
     assert!(OnnxModel::from_bytes(&model.encode_to_vec(), "deep.onnx").is_err());
+}
+
+/// What was read costs what the classifier does.
+fn check_classifier(model: &OnnxModel) {
+    let cost = cost(model).unwrap();
+    assert_eq!((cost.params, cost.madds), (CLASSIFIER_PARAMS, CLASSIFIER_MADDS));
+}
+
+#[test]
+fn fields_of_a_newer_standard_are_passed_over() {
+    let bytes = classifier(-1).bytes();
+    // Field 26 of bytes, 30 of a number, 40 of eight bytes and 41 of four.
+    for field in [
+        &[0xd2, 0x01, 2, b'a', b'b'][..],
+        &[0xf0, 0x01, 7],
+        &[0xc1, 0x02, 1, 2, 3, 4, 5, 6, 7, 8],
+        &[0xcd, 0x02, 1, 2, 3, 4],
+    ] {
+        for newer in [[&bytes, field].concat(), [field, &bytes].concat()] {
+            check_classifier(&OnnxModel::from_bytes(&newer, "newer.onnx").unwrap());
+        }
+        let cut = [&bytes, &field[..field.len() - 1]].concat();
+        let error = OnnxModel::from_bytes(&cut, "cut.onnx").unwrap_err();
+        assert!(matches!(error, DeployError::Truncated { .. }), "{error}");
+        let alone = OnnxModel::from_bytes(field, "alone.onnx").unwrap_err();
+        assert!(matches!(alone, DeployError::NotOnnx { .. }), "{alone}");
+    }
+}
+
+#[test]
+fn text_that_is_not_utf_8_is_escaped() {
+    let mut model = classifier(-1);
+    model.metadata("author", "J@rgen");
+    model.graph().node[0].name = "first@".into();
+    model.graph().name = "@".into();
+    let text = model.bytes();
+    let replaced: Vec<u8> = text.iter().map(|&b| if b == b'@' { 0xfc } else { b }).collect();
+    assert!(replaced.iter().filter(|&&byte| byte == 0xfc).count() >= 3);
+    let model = OnnxModel::from_bytes(&replaced, "latin.onnx").unwrap();
+    check_classifier(&model);
+    assert_eq!(model.metadata_props()["author"], "J\\xfcrgen");
+    assert_eq!(model.nodes()[0].name, "first\\xfc");
+}
+
+#[test]
+fn a_model_of_other_operator_sets_alone_says_so() {
+    let mut model = classifier(-1);
+    model.model.opset_import[0].domain = "ai.onnx.ml".into();
+    let error = model.read().unwrap_err().to_string();
+    assert!(error.contains("ai.onnx.ml 17") && !error.contains("truncated"), "{error}");
+    model.model.opset_import.clear();
+    assert!(matches!(model.read().unwrap_err(), DeployError::Truncated { .. }));
+}
+
+#[test]
+fn weights_in_other_files_are_read_from_the_folder_and_from_a_hubs_cache() {
+    let dir = TempDir::new().unwrap();
+    let cache = dir.path().join("models--someone--net");
+    let (blobs, snapshot) = (cache.join("blobs"), cache.join("snapshots/1a2b"));
+    [&blobs, &snapshot].into_iter().for_each(|folder| fs::create_dir_all(folder).unwrap());
+    let mut model = classifier(-1);
+    let location = |model: &mut Builder, location: &str| {
+        let entry = |key: &str, value: &str| StringStringEntryProto {
+            key: key.into(),
+            value: value.into(),
+        };
+        let stem = &mut model.graph().initializer[0];
+        let data = std::mem::take(&mut stem.raw_data);
+        stem.data_location = Some(DataLocation::External as i32);
+        stem.external_data = vec![entry("location", location)];
+        data
+    };
+    let data = location(&mut model, "./stem.bin");
+    fs::write(dir.path().join("stem.bin"), &data).unwrap();
+    let path = dir.path().join("model.onnx");
+    fs::write(&path, model.bytes()).unwrap();
+    check_classifier(&OnnxModel::load(&path).unwrap());
+
+    fs::write(blobs.join("aa"), model.bytes()).unwrap();
+    fs::write(blobs.join("bb"), &data).unwrap();
+    let link = |to: &str, name: &str| {
+        std::os::unix::fs::symlink(to, snapshot.join(name)).unwrap();
+    };
+    link("../../blobs/aa", "model.onnx");
+    link("../../blobs/bb", "stem.bin");
+    check_classifier(&OnnxModel::load(snapshot.join("model.onnx")).unwrap());
+
+    // A link out of the cache leads nowhere, and neither does one of a folder that is no cache.
+    let error = |path: PathBuf| OnnxModel::load(path).unwrap_err().to_string();
+    fs::remove_file(snapshot.join("stem.bin")).unwrap();
+    link("../../../stem.bin", "stem.bin");
+    assert!(error(snapshot.join("model.onnx")).contains("a link out of"));
+    fs::remove_file(snapshot.join("stem.bin")).unwrap();
+    link("../../blobs/bb", "stem.bin");
+    fs::rename(&blobs, cache.join("data")).unwrap();
+    fs::remove_file(snapshot.join("stem.bin")).unwrap();
+    fs::remove_file(snapshot.join("model.onnx")).unwrap();
+    link("../../data/aa", "model.onnx");
+    link("../../data/bb", "stem.bin");
+    assert!(error(snapshot.join("model.onnx")).contains("a link out of"));
+    for location_outside in ["../stem.bin", "/etc/passwd", "a/../../stem.bin", ""] {
+        let mut model = classifier(-1);
+        location(&mut model, location_outside);
+        let error = model.read().unwrap_err().to_string();
+        assert!(error.contains("not in the model's folder"), "{location_outside}: {error}");
+    }
 }

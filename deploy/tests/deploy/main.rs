@@ -6,6 +6,7 @@ mod accuracy;
 mod bench;
 mod cost;
 mod files;
+mod learned;
 mod models;
 mod mutated;
 mod ort_library;

@@ -1,0 +1,212 @@
+//! Which stored tensors a constant tensor is computed from, and which of them a node learns with.
+
+use std::collections::{HashMap, HashSet};
+
+use tract_onnx::pb::{NodeProto, tensor_proto::DataType};
+
+use super::values::Values;
+
+/// What a constant tensor has of a stored one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Part<'a> {
+    /// The stored tensor.
+    pub(super) root: &'a str,
+    /// What cut it out of that: the result of a `Slice`, or the tensor itself.
+    pub(super) cut: &'a str,
+    /// How many elements it has.
+    pub(super) elements: u64,
+}
+
+/// The most that has been counted of every stored tensor.
+#[derive(Default)]
+pub(super) struct Counted<'a> {
+    cuts: HashSet<&'a str>,
+    elements: HashMap<&'a str, u64>,
+}
+
+impl<'a> Counted<'a> {
+    /// Elements of `parts` that were not counted before. Cuts of one tensor are taken to be apart
+    /// from each other, until together they have more elements than it.
+    pub(super) fn add(&mut self, parts: &[Part<'a>], values: &Values<'a>) -> u64 {
+        let new = parts.iter().filter(|part| self.cuts.insert(part.cut)).map(|part| {
+            let all = values.elements_of(part.root);
+            let so_far = self.elements.entry(part.root).or_default();
+            let new = part.elements.min(all.saturating_sub(*so_far));
+            *so_far += new;
+            new
+        });
+        new.sum()
+    }
+}
+
+/// Operators whose result has the values of their first input, in another type, shape or order, or
+/// computed from them; what else they read says how.
+#[rustfmt::skip]
+const OF_THE_FIRST: [&str; 44] = [
+    "Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Cast", "CastLike",
+    "QuantizeLinear", "DequantizeLinear", "Pad", "Clip", "Tile", "Expand", "Trilu", "DepthToSpace",
+    "SpaceToDepth", "Abs", "Sign", "Neg", "Exp", "Log", "Sqrt", "Reciprocal", "Round", "Floor",
+    "Ceil", "Relu", "Sigmoid", "Tanh", "Softmax", "Softplus", "Erf", "ReduceL1", "ReduceL2",
+    "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "ReduceSumSquare", "LpNormalization",
+    "HardSigmoid", "Resize", "Dropout",
+];
+
+/// Those that take a part of it.
+const CUTS: [&str; 5] = ["Slice", "Gather", "GatherElements", "GatherND", "Split"];
+
+/// Those that join values of all inputs.
+const JOINED: [&str; 12] =
+    ["Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Sum", "Mean", "Concat", "MatMul", "Einsum"];
+
+/// What result `index` of a node that no input of the graph determines has of stored tensors.
+pub(super) fn parts<'a>(
+    node: &'a NodeProto,
+    index: usize,
+    elements: u64,
+    values: &Values<'a>,
+) -> Vec<Part<'a>> {
+    let of = |name: &String| values.parts(name).to_vec();
+    let op = node.op_type.as_str();
+    let first = || node.input.first().map(of).unwrap_or_default();
+    if OF_THE_FIRST.contains(&op) && index == 0 {
+        return first();
+    }
+    if CUTS.contains(&op) {
+        let (whole, mut left) = (first(), elements);
+        if whole.iter().map(|part| part.elements).sum::<u64>() <= elements {
+            return whole;
+        }
+        let Some(cut) = node.output.get(index) else { return Vec::new() };
+        // Of what was joined before, as much as there is of each, in its order.
+        let taken = whole.iter().map(|part| {
+            let elements = part.elements.min(left);
+            left -= elements;
+            Part { cut, elements, ..*part }
+        });
+        let mut taken: Vec<Part<'a>> = taken.filter(|part| part.elements > 0).collect();
+        taken.dedup_by_key(|part| part.cut);
+        return taken;
+    }
+    let joined: Vec<&String> = match op {
+        "Where" => node.input.iter().skip(1).collect(),
+        _ if JOINED.contains(&op) => node.input.iter().collect(),
+        _ => return Vec::new(),
+    };
+    let masks = op == "Mul" && joined.len() == 2;
+    let is_mask = |name: &&String| masks && values.is_mask(name);
+    let all_masks = joined.iter().all(is_mask);
+    let mut parts: Vec<Part<'a>> = Vec::new();
+    for name in joined.iter().filter(|name| all_masks || !is_mask(name)) {
+        for part in of(name) {
+            if !parts.iter().any(|known| known.cut == part.cut) {
+                parts.push(part);
+            }
+        }
+    }
+    // A factor or a bound is no weight next to one.
+    if parts.iter().any(|part| part.elements > 1) {
+        parts.retain(|part| part.elements > 1);
+    }
+    parts
+}
+
+/// The inputs that a node computed at run time learns with, of those operators that treat stored
+/// and computed values alike.
+pub(super) fn inputs(node: &NodeProto, values: &Values<'_>) -> Vec<usize> {
+    let judged = judged(node, values).into_iter();
+    judged.filter(|(_, reason)| reason.is_none()).map(|(index, _)| index).collect()
+}
+
+/// The other stored arrays that such a node reads, and what they are instead.
+pub(super) fn left_out<'a>(
+    node: &'a NodeProto,
+    values: &Values<'a>,
+) -> impl Iterator<Item = (&'a str, &'static str)> {
+    let judged = judged(node, values).into_iter();
+    judged.filter_map(|(index, reason)| Some((node.input.get(index)?.as_str(), reason?)))
+}
+
+/// The stored arrays of real numbers that a node computed at run time reads, and why they are not
+/// learned where they are not.
+fn judged(node: &NodeProto, values: &Values<'_>) -> Vec<(usize, Option<&'static str>)> {
+    let places = match node.op_type.as_str() {
+        "Add" | "Mul" | "Sub" | "Div" | "Pow" | "Max" | "Min" | "Sum" | "Mean" | "Concat" => {
+            0..node.input.len()
+        }
+        "Where" => 1..3,
+        "Expand" | "Tile" | "Gather" | "GatherElements" | "GatherND" => 0..1,
+        _ => return Vec::new(),
+    };
+    let computed = node.input.iter().filter(|name| !name.is_empty() && !values.is_constant(name));
+    let computed: Vec<&String> = computed.collect();
+    // Nothing is learned with yet where all is constant.
+    if computed.is_empty() {
+        return Vec::new();
+    }
+    let scales = node.op_type != "Add" && computed.iter().any(|name| values.is_scaled(name));
+    let prepares = computed.iter().all(|name| values.is_pixels(name));
+    let judge = |index: usize| {
+        let name = node.input.get(index)?;
+        let elements = values.parts(name).iter().map(|part| part.elements).sum::<u64>();
+        let reason = match is_arithmetic(node) {
+            true if scales => Some("a scale of quantised values"),
+            true if prepares && elements <= MOST_CHANNELS => Some("it prepares pixels"),
+            _ => None,
+        };
+        (is_real(values.kind(name)) && elements > 1).then_some((index, reason))
+    };
+    places.filter_map(judge).collect()
+}
+
+/// Means and deviations of pixels are one for each channel.
+const MOST_CHANNELS: u64 = 4;
+
+fn is_arithmetic(node: &NodeProto) -> bool {
+    matches!(node.op_type.as_str(), "Add" | "Mul" | "Sub" | "Div")
+}
+
+fn is_real(kind: Option<DataType>) -> bool {
+    matches!(
+        kind,
+        Some(DataType::Float | DataType::Float16 | DataType::Bfloat16 | DataType::Double)
+    )
+}
+
+/// What becomes known of the results of a node that is computed at run time.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// An image as it came in: cut, turned, or prepared by arithmetic with constants.
+    Pixels,
+    /// Sums of quantised products, or a scale that the run determines: what is multiplied with them
+    /// is a scale.
+    Scaled,
+}
+
+/// The role of result `index`.
+pub(super) fn role(node: &NodeProto, index: usize, values: &Values<'_>) -> Option<Role> {
+    let op = node.op_type.as_str();
+    match (op, index) {
+        ("DynamicQuantizeLinear", 1) | ("ConvInteger" | "MatMulInteger", 0) => {
+            return Some(Role::Scaled);
+        }
+        _ => {}
+    }
+    let computed = node.input.iter().filter(|name| !name.is_empty() && !values.is_constant(name));
+    let computed: Vec<&String> = computed.collect();
+    if computed.is_empty() {
+        return None;
+    }
+    let keeps = matches!(
+        op,
+        "Cast" | "Transpose" | "Reshape" | "Squeeze" | "Unsqueeze" | "Identity" | "Flatten"
+    );
+    if (keeps || op == "Mul") && computed.iter().all(|name| values.is_scaled(name)) {
+        // A product of two scales is one; a sum that was scaled is a value again.
+        let is_sum = |name: &&&String| values.kind(name) == Some(DataType::Int32);
+        return (keeps || !computed.iter().any(|name| is_sum(&name))).then_some(Role::Scaled);
+    }
+    let prepares = keeps
+        || matches!(op, "Resize" | "Slice" | "Gather" | "Pad" | "Split" | "Concat")
+        || is_arithmetic(node);
+    (prepares && computed.iter().all(|name| values.is_pixels(name))).then_some(Role::Pixels)
+}

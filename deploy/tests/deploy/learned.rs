@@ -1,0 +1,327 @@
+//! What counts as a parameter, however a graph uses it, and what is stored for it.
+
+use std::collections::BTreeMap;
+
+use adwp_measure::{
+    cost::{Cost, cost_of_file},
+    onnx::OnnxFile,
+};
+use prost::Message;
+use tract_onnx::pb::{
+    AttributeProto, FunctionProto, GraphProto, NodeProto, SparseTensorProto, TensorProto,
+    attribute_proto::AttributeType, tensor_proto::DataType,
+};
+
+use crate::models::{Builder, int, ints};
+
+fn counted(model: &Builder) -> Cost {
+    let file = OnnxFile::from_bytes(&model.bytes(), "test.onnx").unwrap();
+    cost_of_file(&file, &BTreeMap::new()).unwrap()
+}
+
+/// Parameters of a convolution of `x` `[1, 4, 9, 7]` by a weight `w` that `build` computes.
+fn of_weight(build: impl Fn(&mut Builder)) -> u64 {
+    let mut model = Builder::new([-1, 4, 9, 7]);
+    build(&mut model);
+    let pads = vec![ints("pads", &[1, 1, 1, 1])];
+    model.node("Conv", &["x", "w"], "z", pads).output("z", &[-1, 2, 9, 7]);
+    let cost = counted(&model);
+    assert!(cost.unknown.is_empty(), "{:?}", cost.unknown);
+    assert_eq!(cost.madds, 63 * 72);
+    cost.params
+}
+
+#[test]
+fn computed_weights_are_what_they_are_computed_from() {
+    const W: [i64; 4] = [2, 4, 3, 3];
+    let cut = of_weight(|model| {
+        model
+            .weight("large", &[2, 4, 5, 5])
+            .indices("starts", &[1, 1])
+            .indices("ends", &[4, 4])
+            .indices("axes", &[2, 3])
+            .node("Slice", &["large", "starts", "ends", "axes"], "w", vec![]);
+    });
+    assert_eq!(cut, 72, "of what is stored this is used");
+    let joined = of_weight(|model| {
+        model.weight("a", &[1, 4, 3, 3]).weight("b", &[1, 4, 3, 3]);
+        model.node("Concat", &["a", "b"], "w", vec![int("axis", 0)]);
+    });
+    assert_eq!(joined, 72);
+    let chosen = of_weight(|model| {
+        model.weight("a", &W).weight("zero", &[]).integers("mask", DataType::Bool, &W);
+        model.node("Where", &["mask", "a", "zero"], "w", vec![]);
+    });
+    assert_eq!(chosen, 72);
+    let padded = of_weight(|model| {
+        model.weight("a", &[2, 4, 1, 1]).indices("pads", &[0, 0, 1, 1, 0, 0, 1, 1]);
+        model.node("Pad", &["a", "pads"], "w", vec![]);
+    });
+    assert_eq!(padded, 8, "zeros around it are not learned");
+    let both = of_weight(|model| {
+        model
+            .weight("a", &W)
+            .weight("b", &[2, 4, 1, 1])
+            .indices("pads", &[0, 0, 1, 1, 0, 0, 1, 1])
+            .node("Pad", &["b", "pads"], "padded", vec![])
+            .node("Add", &["a", "padded"], "w", vec![]);
+    });
+    assert_eq!(both, 72 + 8);
+    let pruned = of_weight(|model| {
+        let mask: Vec<f32> = (0..72).map(|i| f32::from(i % 3 == 0)).collect();
+        model.weight("a", &W).floats("mask", &W, &mask);
+        model.node("Mul", &["a", "mask"], "w", vec![]);
+    });
+    assert_eq!(pruned, 72, "a mask of zeros and ones is not learned");
+    let normed = of_weight(|model| {
+        model
+            .weight("v", &W)
+            .weight("g", &[2, 1, 1, 1])
+            .node("ReduceL2", &["v"], "norm", vec![ints("axes", &[1, 2, 3])])
+            .node("Div", &["v", "norm"], "direction", vec![])
+            .node("Mul", &["direction", "g"], "w", vec![]);
+    });
+    assert_eq!(normed, 72 + 2);
+    let signs = of_weight(|model| {
+        model.weight("a", &W).node("Sign", &["a"], "w", vec![]);
+    });
+    assert_eq!(signs, 72);
+    let clipped = of_weight(|model| {
+        model.weight("a", &W).floats("low", &[], &[-1.0]).floats("high", &[], &[1.0]);
+        model.node("Clip", &["a", "low", "high"], "w", vec![]);
+    });
+    assert_eq!(clipped, 72);
+}
+
+#[test]
+fn parts_of_a_tensor_are_counted_once_each() {
+    let mut model = Builder::new([-1, 4, 9, 7]);
+    model.weight("both", &[4, 4, 1, 1]).indices("sizes", &[2, 2]).node(
+        "Split",
+        &["both", "sizes"],
+        "first",
+        vec![int("axis", 0)],
+    );
+    model.graph().node[0].output.push("second".into());
+    model
+        .node("Conv", &["x", "first"], "a", vec![])
+        .node("Conv", &["x", "second"], "b", vec![])
+        .node("Conv", &["x", "first"], "c", vec![])
+        .node("Conv", &["x", "both"], "d", vec![])
+        .node("Concat", &["a", "b", "c", "d"], "z", vec![int("axis", 1)])
+        .output("z", &[-1, 10, 9, 7]);
+    let cost = counted(&model);
+    assert_eq!((cost.params, cost.madds), (16, 63 * (8 + 8 + 8 + 16)));
+}
+
+#[test]
+fn tables_tokens_and_positions_are_learned() {
+    let mut model = Builder::new([1, 4, 9, 7]);
+    model
+        .indices("shape", &[1, 4, 63])
+        .node("Reshape", &["x", "shape"], "flat", vec![])
+        .node("Transpose", &["flat"], "tokens", vec![ints("perm", &[0, 2, 1])])
+        .weight("class", &[1, 1, 4])
+        .node("Concat", &["class", "tokens"], "all", vec![int("axis", 1)])
+        .weight("positions", &[1, 64, 4])
+        .node("Add", &["all", "positions"], "placed", vec![])
+        .node("ArgMax", &["placed"], "ids", vec![int("axis", 2), int("keepdims", 0)])
+        .weight("table", &[100, 8])
+        .node("Gather", &["table", "ids"], "z", vec![])
+        .output("z", &[1, 64, 8]);
+    let cost = counted(&model);
+    assert!(cost.unknown.is_empty(), "{:?}", cost.unknown);
+    assert_eq!(cost.params, 4 + 256 + 800);
+}
+
+#[test]
+fn constants_of_preprocessing_and_scales_are_not_learned() {
+    let mut model = Builder::new([-1, 4, 9, 7]);
+    model
+        .floats("mean", &[1, 4, 1, 1], &[0.4; 4])
+        .floats("deviation", &[1, 4, 1, 1], &[0.2; 4])
+        .node("Sub", &["x", "mean"], "centred", vec![])
+        .node("Div", &["centred", "deviation"], "prepared", vec![])
+        .weight("w", &[3, 4, 1, 1])
+        .node("Conv", &["prepared", "w"], "c", vec![])
+        // Here the same operators are part of the network.
+        .weight("centre", &[3, 1, 1])
+        .node("Sub", &["c", "centre"], "z", vec![])
+        .output("z", &[-1, 3, 9, 7]);
+    let cost = counted(&model);
+    assert_eq!(cost.params, 12 + 3);
+    let left_out: Vec<_> = cost.left_out.iter().map(|of| (&of.name[..], &of.reason[..])).collect();
+    let pixels = "it prepares pixels";
+    assert_eq!(left_out, [("mean", pixels), ("deviation", pixels)]);
+
+    let mut model = Builder::new([-1, 4, 9, 7]);
+    model.node("Flatten", &["x"], "flat", vec![]).node(
+        "DynamicQuantizeLinear",
+        &["flat"],
+        "q",
+        vec![],
+    );
+    model.graph().node[1].output = ["q", "q_scale", "q_zero"].map(str::to_owned).to_vec();
+    model
+        .weight("w_scale", &[10])
+        .integers("w", DataType::Int8, &[252, 10])
+        .integers("w_zero", DataType::Int8, &[10])
+        .node("Mul", &["q_scale", "w_scale"], "scale", vec![])
+        .node("MatMulInteger", &["q", "w", "q_zero", "w_zero"], "sums", vec![])
+        .node("Cast", &["sums"], "floats", vec![int("to", 1)])
+        .node("Mul", &["floats", "scale"], "scaled", vec![])
+        .weight("bias", &[10])
+        .node("Add", &["scaled", "bias"], "z", vec![])
+        .output("z", &[-1, 10]);
+    let cost = counted(&model);
+    assert!(cost.unknown.is_empty(), "{:?}", cost.unknown);
+    assert_eq!(cost.params, 2520 + 10);
+    assert_eq!(cost.left_out[0].name, "w_scale");
+}
+
+fn attribute(name: &str) -> AttributeProto {
+    AttributeProto { name: name.into(), ..Default::default() }
+}
+
+/// A model whose output is its input, of `nodes` that nothing reads.
+fn passive(nodes: Vec<NodeProto>) -> Builder {
+    let mut model = Builder::new([-1, 4, 9, 7]);
+    model.graph().node = nodes;
+    model.node("Relu", &["x"], "z", vec![]).output("z", &[-1, 4, 9, 7]);
+    model
+}
+
+fn constant(attribute: AttributeProto) -> NodeProto {
+    NodeProto {
+        op_type: "Constant".into(),
+        output: vec!["c".into()],
+        attribute: vec![attribute],
+        ..Default::default()
+    }
+}
+
+#[test]
+fn constants_take_the_bytes_of_their_lists() {
+    let floats = |values: &[f32]| AttributeProto {
+        floats: values.to_vec(),
+        r#type: AttributeType::Floats as i32,
+        ..attribute("value_floats")
+    };
+    let texts = AttributeProto {
+        strings: vec![b"ab".to_vec(), vec![0xff; 3]],
+        ..attribute("value_strings")
+    };
+    for (of, bytes) in [
+        (floats(&[1.0, 2.0, 3.0]), 12),
+        (AttributeProto { ints: vec![7; 2], ..attribute("value_ints") }, 16),
+        (AttributeProto { f: 1.0, ..attribute("value_float") }, 4),
+        (AttributeProto { i: 1, ..attribute("value_int") }, 8),
+        (AttributeProto { s: b"text".to_vec(), ..attribute("value_string") }, 4),
+        (texts, 5),
+    ] {
+        let name = of.name.clone();
+        assert_eq!(counted(&passive(vec![constant(of)])).weight_bytes, bytes, "{name}");
+    }
+}
+
+#[test]
+fn every_element_type_has_its_bits() {
+    // The standard's numbers from 1 on; 8 is text.
+    let bits = [
+        32, 8, 8, 16, 16, 32, 64, 0, 8, 16, 64, 32, 64, 64, 128, 16, 8, 8, 8, 8, 4, 4, 4, 8, 2, 2,
+        6, 6,
+    ];
+    for (kind, bits) in (1..).zip(bits) {
+        if bits == 0 {
+            continue;
+        }
+        let mut model = passive(Vec::new());
+        let tensor = TensorProto {
+            name: "w".into(),
+            dims: vec![3, 5],
+            data_type: kind,
+            raw_data: vec![1; (15 * bits as usize).div_ceil(8)],
+            ..Default::default()
+        };
+        model.graph().initializer.push(tensor);
+        assert_eq!(counted(&model).weight_bytes, (15 * bits as u64).div_ceil(8), "type {kind}");
+    }
+    let mut model = passive(Vec::new());
+    let tensor =
+        TensorProto { name: "w".into(), dims: vec![1], data_type: 99, ..Default::default() };
+    model.graph().initializer.push(tensor);
+    let error = OnnxFile::from_bytes(&model.bytes(), "test.onnx").unwrap_err().to_string();
+    assert!(error.contains("unknown data type 99"), "{error}");
+}
+
+#[test]
+fn what_is_stored_inside_of_nodes_functions_and_sparse_tensors_has_bytes() {
+    let tensor = |name: &str, len: usize| TensorProto {
+        name: name.into(),
+        dims: vec![len as i64],
+        data_type: DataType::Float as i32,
+        float_data: vec![1.0; len],
+        ..Default::default()
+    };
+    let branch = AttributeProto {
+        g: Some(GraphProto { initializer: vec![tensor("inner", 5)], ..Default::default() }),
+        ..attribute("then_branch")
+    };
+    let node = NodeProto { op_type: "If".into(), attribute: vec![branch], ..Default::default() };
+    assert_eq!(counted(&passive(vec![node])).weight_bytes, 20);
+
+    let value = AttributeProto { t: Some(tensor("", 6)), ..attribute("value") };
+    let mut model = passive(Vec::new());
+    model.model.functions.push(FunctionProto {
+        name: Some("f".into()),
+        node: vec![constant(value)],
+        ..Default::default()
+    });
+    assert_eq!(counted(&model).weight_bytes, 24);
+
+    let places = TensorProto {
+        dims: vec![3],
+        data_type: DataType::Int64 as i32,
+        int64_data: vec![1, 20, 70],
+        ..Default::default()
+    };
+    let sparse = SparseTensorProto {
+        values: Some(tensor("w", 3)),
+        indices: Some(places),
+        dims: vec![2, 4, 3, 3],
+    };
+    let mut model = Builder::new([-1, 4, 9, 7]);
+    model.graph().sparse_initializer.push(sparse);
+    model.node("Conv", &["x", "w"], "z", vec![]).output("z", &[-1, 2, 7, 5]);
+    let cost = counted(&model);
+    assert_eq!((cost.params, cost.madds, cost.weight_bytes), (3, 35 * 72, 12 + 24));
+}
+
+#[test]
+fn an_open_dimension_is_the_batch_only_by_its_name() {
+    let mut model = Builder::new([-1, 4, 9, 7]);
+    let declared = |model: &mut Builder, name: &str| {
+        let value = Builder::new([-1, 4, 9, 7]).graph().input[0].clone();
+        let mut value = tract_onnx::pb::ValueInfoProto { name: "mystery".into(), ..value };
+        let text = value.encode_to_vec();
+        let renamed: Vec<u8> = if name == "batch" {
+            text
+        } else {
+            // A name of the same length, so that no length changes.
+            String::from_utf8_lossy(&text).replace("batch", name).into_bytes()
+        };
+        value = tract_onnx::pb::ValueInfoProto::decode(&renamed[..]).unwrap();
+        model.graph().value_info = vec![value];
+    };
+    model
+        .node("Einsum", &["x"], "mystery", vec![])
+        .weight("w", &[2, 4, 1, 1])
+        .node("Conv", &["mystery", "w"], "z", vec![])
+        .output("z", &[-1, 2, 9, 7]);
+    declared(&mut model, "batch");
+    assert_eq!(counted(&model).madds, 63 * 8);
+    declared(&mut model, "rows0");
+    let cost = counted(&model);
+    assert_eq!(cost.madds, 0);
+    assert!(cost.unknown.iter().any(|node| node.op == "Conv"), "{:?}", cost.unknown);
+}
