@@ -129,6 +129,14 @@ impl Dataset {
         }
     }
 
+    /// The same images in another shape, of one or three channels; `None` of images in memory, which
+    /// have the shape that they were read in.
+    #[must_use]
+    pub fn in_shape(&self, shape: ImageShape) -> Option<Self> {
+        let fits = matches!(shape.channels, 1 | 3) && shape.values() > 0;
+        (fits && self.is_in_files()).then(|| Self { shape, ..self.clone() })
+    }
+
     /// Name for messages, such as `cifar10 train`.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -194,6 +194,18 @@ pub enum DeployError {
         /// The length it has.
         actual: usize,
     },
+    /// A runtime gave something that is no number.
+    #[error("{}: {runtime} gives {value} in the output `{output}`", path.display())]
+    Output {
+        /// The file of the model, as it was given.
+        path: PathBuf,
+        /// The runtime.
+        runtime: Runtime,
+        /// The name of the output.
+        output: String,
+        /// An infinity or not a number.
+        value: f32,
+    },
     /// Logits that are not finite cannot be compared or averaged.
     #[error("{what}: value {index} is {value}")]
     NotFinite {
@@ -309,6 +321,7 @@ impl From<DeployError> for Failure {
         let kind = match e {
             DeployError::Run { .. }
             | DeployError::NotFinite { .. }
+            | DeployError::Output { .. }
             | DeployError::OrtConflict { .. } => Kind::Failed,
             _ => Kind::Input,
         };

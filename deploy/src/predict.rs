@@ -27,7 +27,8 @@ pub fn predict(
     image: &[f32],
     k: usize,
 ) -> Result<Vec<Prediction>> {
-    let probabilities = softmax(&session.run(image, 1)?);
+    let values = session.run(image, 1)?;
+    let probabilities = if model.output().is_probability { values } else { softmax(&values) };
     let top = top_k(&probabilities, k).into_iter();
     Ok(top
         .map(|class| Prediction {

@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use adwp_base::Failure;
 use adwp_data::DatasetKind;
 use adwp_measure::runtime::Runtime;
 use clap::ValueEnum;
@@ -76,6 +77,10 @@ pub struct EvalArgs {
     /// Images in one run.
     #[arg(long, default_value_t = 50)]
     pub batch: usize,
+    /// How pixels are normalised, for a file that does not say it: imagenet, unit (0 to 1), or
+    /// MEAN:STD of pixels from 0 to 1, such as 0.5:0.5 or 0.5,0.5,0.4:0.2,0.2,0.2.
+    #[arg(long, value_name = "HOW", value_parser = normalize)]
+    pub normalize: Option<Normalize>,
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would print it among the flags")]
     pub ort: OrtArgs,
@@ -84,7 +89,7 @@ pub struct EvalArgs {
 /// Arguments of `predict`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct PredictArgs {
-    /// ONNX file that adwp exported.
+    /// ONNX file.
     pub model: PathBuf,
     /// JPEG or PNG images.
     #[arg(required = true)]
@@ -95,6 +100,10 @@ pub struct PredictArgs {
     /// Runtime [default: ONNX Runtime where it is found, else tract].
     #[arg(long)]
     pub runtime: Option<Runtime>,
+    /// How pixels are normalised, for a file that does not say it: imagenet, unit (0 to 1), or
+    /// MEAN:STD of pixels from 0 to 1, such as 0.5:0.5 or 0.5,0.5,0.4:0.2,0.2,0.2.
+    #[arg(long, value_name = "HOW", value_parser = normalize)]
+    pub normalize: Option<Normalize>,
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would print it among the flags")]
     pub ort: OrtArgs,
@@ -177,6 +186,55 @@ pub fn input_shape(text: &str) -> Result<ShapeArg, String> {
         Some(ShapeArg { name: name.to_owned(), shape })
     });
     parsed.ok_or_else(|| "expected NAME=SHAPE, such as input=1x3x224x224".into())
+}
+
+/// How pixels are normalised: mean and standard deviation of pixels from 0 to 1, one for all
+/// channels or one for each.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Normalize {
+    mean: Vec<f32>,
+    std: Vec<f32>,
+}
+
+impl Normalize {
+    /// The constants for a number of channels.
+    ///
+    /// # Errors
+    /// They are for another number.
+    pub fn constants(&self, channels: usize) -> Result<(Vec<f32>, Vec<f32>), Failure> {
+        let of = |values: &[f32]| match values {
+            [one] => Ok(vec![*one; channels]),
+            _ if values.len() == channels => Ok(values.to_vec()),
+            _ => Err(Failure::input(format!(
+                "--normalize is for {} channels, and the model takes {channels}",
+                values.len()
+            ))),
+        };
+        Ok((of(&self.mean)?, of(&self.std)?))
+    }
+}
+
+/// Parses `imagenet`, `unit` or `MEAN:STD`.
+///
+/// # Errors
+/// It has another form, or a standard deviation is not above 0.
+pub fn normalize(text: &str) -> Result<Normalize, String> {
+    let list = |text: &str| -> Option<Vec<f32>> {
+        let values = text.split(',').map(|value| value.trim().parse().ok());
+        values.collect::<Option<Vec<f32>>>().filter(|all| all.iter().all(|v| v.is_finite()))
+    };
+    match text {
+        "imagenet" => {
+            let constants = adwp_data::Normalization::of(DatasetKind::ImageFolder);
+            Ok(Normalize { mean: constants.mean, std: constants.std })
+        }
+        "unit" => Ok(Normalize { mean: vec![0.0], std: vec![1.0] }),
+        _ => text
+            .split_once(':')
+            .and_then(|(mean, std)| Some(Normalize { mean: list(mean)?, std: list(std)? }))
+            .filter(|constants| constants.std.iter().all(|std| *std > 0.0))
+            .ok_or_else(|| "expected imagenet, unit or MEAN:STD, such as 0.5:0.5".into()),
+    }
 }
 
 /// Parses a time: `5s`, `500ms`, or a number of seconds.

@@ -1,7 +1,8 @@
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adwp_base::{Failure, Result, output::as_json};
-use adwp_data::{Loader, LoaderConfig, Normalization, OpenOptions};
+use adwp_data::{Dataset, Loader, LoaderConfig, OpenOptions, unreadable};
 use adwp_measure::{
     accuracy::{self, Accuracy},
     onnx::OnnxModel,
@@ -9,6 +10,7 @@ use adwp_measure::{
 };
 use serde_json::json as object;
 
+use crate::predict::{image_shape, normalization};
 use crate::{EvalArgs, Style, choose};
 
 /// Time between two messages.
@@ -23,39 +25,34 @@ pub fn eval(args: &EvalArgs, style: Style<'_>) -> Result<String> {
         return Err(Failure::input("--batch must be at least 1"));
     }
     let model = OnnxModel::load(&args.model)?;
-    let input = model.input();
-    let options = OpenOptions { image_size: (input.height > 0).then_some(input.height) };
+    let shape = image_shape(&model);
+    let size = if shape.height == shape.width { shape.height } else { 0 };
+    let options = OpenOptions { image_size: (size > 0).then_some(size) };
     let splits = adwp_data::open(args.dataset, args.data.as_deref(), &options)?;
-    let shape = splits.test.shape();
-    let (found, expected) =
-        ([shape.channels, shape.height, shape.width], [input.channels, input.height, input.width]);
-    if found != expected {
-        return Err(Failure::input(format!(
-            "the model takes images of {expected:?} (channels, height, width), {} has {found:?}",
-            args.dataset
-        )));
-    }
-    let (classes, outputs) = (splits.test.classes().len(), model.output().classes);
-    if classes != outputs {
-        return Err(Failure::input(format!(
-            "the model tells {outputs} classes apart, {} has {classes}",
-            args.dataset
-        )));
-    }
-    // The file says how its images are prepared; without a word of it, the data set's constants are
-    // the best guess.
-    let normalization = match model.preparation() {
-        Some(n) => Normalization { mean: n.mean, std: n.std },
-        None => splits.normalization.clone(),
+    let test = match splits.test.in_shape(shape) {
+        Some(test) => Arc::new(test),
+        None => splits.test.clone(),
     };
+    if test.shape() != shape {
+        return Err(Failure::input(format!(
+            "the model takes images of {shape}, {} has {}",
+            args.dataset,
+            test.shape()
+        )));
+    }
+    let labels = labels(&model, test.classes(), &args.dataset.to_string())?;
+    let normalization = normalization(&model, args.normalize.as_ref())?;
+    let indices = readable(&test, style.say)?;
     let library = find_library(args.ort.ort_lib.as_deref(), &args.runtime)?;
     let mut rows = Vec::new();
     for runtime in choose(&args.runtime, library.as_ref(), style.say) {
         let options =
             SessionOptions { threads: 1, ort_library: library.as_ref(), batch: args.batch };
         let mut session = Session::from_model(runtime, &model, &options)?;
-        let config =
-            LoaderConfig::sequential(splits.test.clone(), normalization.clone(), args.batch);
+        let config = LoaderConfig {
+            indices: indices.clone(),
+            ..LoaderConfig::sequential(test.clone(), normalization.clone(), args.batch)
+        };
         let (mut done, mut said) = (0, Instant::now());
         let batches = Loader::new(config)?.map(|batch| {
             let batch = batch?;
@@ -64,7 +61,8 @@ pub fn eval(args: &EvalArgs, style: Style<'_>) -> Result<String> {
                 said = Instant::now();
                 (style.say)(&format!("{done} images under {runtime}"));
             }
-            Ok(accuracy::Batch { images: batch.images, labels: batch.labels })
+            let of_model = batch.labels.iter().map(|&label| labels[label as usize]);
+            Ok(accuracy::Batch { images: batch.images, labels: of_model.collect() })
         });
         rows.push((runtime, accuracy::evaluate(&mut session, batches)?));
     }
@@ -91,4 +89,58 @@ pub fn eval(args: &EvalArgs, style: Style<'_>) -> Result<String> {
         )
     };
     Ok(rows.iter().map(line).collect())
+}
+
+/// For each class of the data set which of the model's it is: by its name, where the file has
+/// names.
+fn labels(model: &OnnxModel, classes: &[String], dataset: &str) -> Result<Vec<u32>> {
+    let outputs = model.output().classes;
+    if classes.len() != outputs {
+        return Err(Failure::input(format!(
+            "the model tells {outputs} classes apart, {dataset} has {}",
+            classes.len()
+        )));
+    }
+    let Some(names) = &model.metadata().classes else { return Ok((0..).take(outputs).collect()) };
+    let only = |these: &[String], those: &[String]| {
+        let names: Vec<String> = these
+            .iter()
+            .filter(|name| !those.contains(name))
+            .map(|name| name.escape_debug().to_string())
+            .collect();
+        match names.len() {
+            0..=SHOWN => names.join(", "),
+            more => format!("{} and {} more", names[..SHOWN].join(", "), more - SHOWN),
+        }
+    };
+    let place = |class: &String| Some(names.iter().position(|name| name == class)? as u32);
+    classes.iter().map(place).collect::<Option<Vec<u32>>>().ok_or_else(|| {
+        let file = model.path().display();
+        Failure::input(format!(
+            "{file} has other classes than {dataset}: only the file has {}; only the data set has {}",
+            only(names, classes),
+            only(classes, names)
+        ))
+    })
+}
+
+/// Names of classes that a message shows.
+const SHOWN: usize = 5;
+
+/// The images that can be read; what is left out is said.
+fn readable(test: &Dataset, say: &mut dyn FnMut(&str)) -> Result<Vec<u32>> {
+    let all = test.indices();
+    if !test.is_in_files() {
+        return Ok(all);
+    }
+    let bad = unreadable(test, &all, &mut |_, _| {});
+    let left: Vec<u32> =
+        all.into_iter().filter(|index| !bad.iter().any(|(other, _)| other == index)).collect();
+    if let Some((_, first)) = bad.first() {
+        say(&format!("{} of the test images cannot be read and are left out: {first}", bad.len()));
+    }
+    if left.is_empty() {
+        return Err(Failure::input(format!("{}: no image can be read", test.name())));
+    }
+    Ok(left)
 }

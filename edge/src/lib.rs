@@ -14,8 +14,8 @@ mod predict;
 mod report;
 
 pub use args::{
-    BenchArgs, CompareArgs, EvalArgs, Format, OrtArgs, PredictArgs, ProbeArgs, ReportArgs,
-    ShapeArg, dataset, input_shape, percentage, seconds,
+    BenchArgs, CompareArgs, EvalArgs, Format, Normalize, OrtArgs, PredictArgs, ProbeArgs,
+    ReportArgs, ShapeArg, dataset, input_shape, normalize, percentage, seconds,
 };
 pub use bench::{bench, compare, probe};
 pub use cost::{cost, counted};

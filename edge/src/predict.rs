@@ -5,11 +5,34 @@ use adwp_measure::predict::{Prediction, predict as classify};
 use adwp_measure::runtime::{Runtime, Session, SessionOptions, find_library};
 use serde_json::json;
 
+use crate::args::Normalize;
 use crate::{PredictArgs, Style};
 
 pub(crate) fn image_shape(model: &OnnxModel) -> ImageShape {
     let input = model.input();
     ImageShape { channels: input.channels, height: input.height, width: input.width }
+}
+
+/// What is done with pixels: what the file says, or where it says nothing what was asked for.
+pub(crate) fn normalization(model: &OnnxModel, asked: Option<&Normalize>) -> Result<Normalization> {
+    let file = model.path().display();
+    match (model.preparation(), asked) {
+        (Some(stated), None) => Ok(Normalization { mean: stated.mean, std: stated.std }),
+        (None, Some(asked)) => {
+            let (mean, std) = asked.constants(model.input().channels)?;
+            Ok(Normalization { mean, std })
+        }
+        (Some(_), Some(_)) => {
+            let text = format!("--normalize: {file} says itself how its images are normalised");
+            Err(Failure::input(text))
+        }
+        (None, None) => {
+            Err(Failure::input(format!("{file} does not say how its images are normalised")).hint(
+                "its metadata lacks adwp.mean and adwp.std, which files have that adwp exported: \
+                 say it with --normalize, such as --normalize imagenet",
+            ))
+        }
+    }
 }
 
 /// `predict`: the most likely classes of images. Uses only what the file carries.
@@ -19,17 +42,7 @@ pub(crate) fn image_shape(model: &OnnxModel) -> ImageShape {
 pub fn predict(args: &PredictArgs, style: Style<'_>) -> Result<String> {
     let model = OnnxModel::load(&args.model)?;
     let shape = image_shape(&model);
-    let Some(constants) = model.preparation() else {
-        return Err(Failure::input(format!(
-            "{} does not say how its images are normalised",
-            args.model.display()
-        ))
-        .hint(
-            "its metadata lacks adwp.mean and adwp.std, which files have that adwp \
-             exported; or it takes pixels: `adwp export --preprocess`",
-        ));
-    };
-    let normalization = Normalization { mean: constants.mean, std: constants.std };
+    let normalization = normalization(&model, args.normalize.as_ref())?;
     if model.metadata().classes.is_none() {
         let text =
             format!("{} names no classes: its metadata lacks adwp.classes", args.model.display());

@@ -10,7 +10,7 @@ use tract_onnx::pb::{GraphProto, NodeProto, TensorProto, tensor_proto::DataType}
 use super::{
     file::OnnxFile,
     metadata::{ModelMetadata, Normalization},
-    tensors::{MAX_ELEMENTS, declared, show},
+    tensors::{MAX_ELEMENTS, declared, is_standard_domain, show},
 };
 use crate::{
     DeployError, Result,
@@ -84,6 +84,8 @@ pub struct ClassOutput {
     pub name: String,
     /// The number of classes.
     pub classes: usize,
+    /// Whether the values are probabilities already: the graph ends in a `Softmax` or `Sigmoid`.
+    pub is_probability: bool,
 }
 
 /// A decoded ONNX image classifier: an [`OnnxFile`] with one image input and a class output, whose
@@ -287,8 +289,29 @@ fn class_output(graph: &GraphProto) -> Result<ClassOutput, String> {
     // Fully convolutional classifiers give [batch, classes, 1, 1].
     match dims.split_first().and_then(|(_, rest)| rest.split_first()) {
         Some((&Some(classes), rest)) if rest.iter().all(|&dim| dim == Some(1)) => {
-            Ok(ClassOutput { name: output.name.clone(), classes })
+            let is_probability = is_probability(graph, &output.name);
+            Ok(ClassOutput { name: output.name.clone(), classes, is_probability })
         }
         _ => Err(format!("output `{}` has shape {}", output.name, show(&dims))),
     }
+}
+
+/// Whether a `Softmax` or `Sigmoid` gives tensor `name`, or what it shows in another type or shape.
+fn is_probability(graph: &GraphProto, name: &str) -> bool {
+    let mut name = name;
+    // Every step goes back by a node at least.
+    for _ in 0..=graph.node.len() {
+        let writes = |node: &&NodeProto| node.output.iter().any(|output| output == name);
+        let Some(node) = graph.node.iter().find(writes) else { return false };
+        match (node.op_type.as_str(), node.input.first()) {
+            ("Softmax" | "Sigmoid", _) => return is_standard_domain(&node.domain),
+            (
+                "Identity" | "Cast" | "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze"
+                | "QuantizeLinear" | "DequantizeLinear" | "Dropout",
+                Some(input),
+            ) => name = input,
+            _ => return false,
+        }
+    }
+    false
 }

@@ -141,6 +141,7 @@ pub struct Session {
     path: PathBuf,
     engine: Engine,
     input: ImageInput,
+    output: String,
     classes: usize,
     threads: usize,
     version: String,
@@ -192,12 +193,13 @@ impl Session {
                 (Engine::Tract(session), tract::version().to_owned())
             }
         };
-        let (input, classes) = (model.input().clone(), model.output().classes);
+        let (input, output) = (model.input().clone(), model.output());
         Ok(Self {
             path: model.path().to_owned(),
             engine,
             input,
-            classes,
+            output: output.name.clone(),
+            classes: output.classes,
             threads: options.threads,
             version,
         })
@@ -241,7 +243,7 @@ impl Session {
     /// zeros.
     ///
     /// # Errors
-    /// `images` has another length, or the runtime fails.
+    /// `images` has another length, the runtime fails, or a logit is infinite or no number.
     pub fn run(&mut self, images: &[f32], batch: usize) -> Result<Vec<f32>> {
         self.input.check_images(images, batch, 0)?;
         match self.input.batch {
@@ -321,7 +323,13 @@ impl Session {
                 detail,
             });
         }
-        Ok(logits)
+        match logits.iter().find(|value| !value.is_finite()) {
+            None => Ok(logits),
+            Some(&value) => {
+                let (path, output) = (self.path.clone(), self.output.clone());
+                Err(DeployError::Output { path, runtime: self.runtime(), output, value })
+            }
+        }
     }
 }
 

@@ -1,0 +1,274 @@
+//! `eval` and `predict` on folders of plain images, with classifiers that tell their colours.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use adwp_base::Failure;
+use adwp_data::DatasetKind;
+use adwp_edge::{EvalArgs, OrtArgs, PredictArgs, Style};
+use adwp_measure::runtime::Runtime;
+use prost::Message;
+use tempfile::TempDir;
+use tract_onnx::pb::{
+    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto,
+    TensorProto, TensorShapeProto, TypeProto, ValueInfoProto,
+    attribute_proto::AttributeType,
+    tensor_proto::DataType,
+    tensor_shape_proto::{Dimension, dimension::Value as Dim},
+    type_proto,
+};
+
+const COLOURS: [(&str, [u8; 3]); 3] =
+    [("blue", [0, 0, 255]), ("green", [0, 255, 0]), ("red", [255, 0, 0])];
+
+/// A folder with `val/COLOUR/0.png` and `1.png`, and the like for training.
+fn images(dir: &TempDir) -> PathBuf {
+    let data = dir.path().join("rgb");
+    for split in ["train", "val"] {
+        for (name, colour) in COLOURS {
+            let folder = data.join(split).join(name);
+            fs::create_dir_all(&folder).unwrap();
+            for i in 0..2 {
+                let image = image::RgbImage::from_pixel(20, 12, image::Rgb(colour));
+                image.save(folder.join(format!("{i}.png"))).unwrap();
+            }
+        }
+    }
+    data
+}
+
+/// A classifier whose logits are ten times the mean of each channel, in the order `of` of channels.
+struct Classifier {
+    size: [i64; 3],
+    of: [usize; 3],
+    end: Vec<&'static str>,
+    metadata: Vec<(&'static str, &'static str)>,
+}
+
+const NORMALIZED: [(&str, &str); 2] =
+    [("adwp.mean", "[0.5, 0.5, 0.5]"), ("adwp.std", "[0.5, 0.5, 0.5]")];
+
+impl Classifier {
+    /// Blue, green and red, as channels 2, 1 and 0.
+    fn new() -> Self {
+        Self { size: [3, 8, 8], of: [2, 1, 0], end: Vec::new(), metadata: NORMALIZED.to_vec() }
+    }
+
+    fn write(&self, dir: &TempDir) -> PathBuf {
+        let value = |name: &str, dims: &[i64]| {
+            let dim = |&size: &i64| Dimension {
+                value: Some(match size {
+                    0 => Dim::DimParam("N".into()),
+                    _ => Dim::DimValue(size),
+                }),
+                ..Default::default()
+            };
+            let shape = Some(TensorShapeProto { dim: dims.iter().map(dim).collect() });
+            let tensor = type_proto::Tensor { elem_type: DataType::Float as i32, shape };
+            ValueInfoProto {
+                name: name.into(),
+                r#type: Some(TypeProto {
+                    value: Some(type_proto::Value::TensorType(tensor)),
+                    ..Default::default()
+                }),
+                ..Default::default()
+            }
+        };
+        let [channels, height, width] = self.size;
+        let mut weight = vec![0.0; 3 * channels as usize];
+        for (class, &channel) in self.of.iter().enumerate() {
+            weight[class * channels as usize + channel.min(channels as usize - 1)] = 10.0;
+        }
+        let weight = TensorProto {
+            name: "w".into(),
+            dims: vec![3, channels],
+            data_type: DataType::Float as i32,
+            float_data: weight,
+            ..Default::default()
+        };
+        let ops = [&["GlobalAveragePool", "Flatten", "Gemm"][..], &self.end].concat();
+        let node = |(i, op): (usize, &&str)| {
+            let name = |i: usize| match i {
+                0 => "x".to_owned(),
+                i if i == ops.len() => "y".to_owned(),
+                i => format!("t{i}"),
+            };
+            let is_gemm = *op == "Gemm";
+            let transposed = AttributeProto {
+                name: "transB".into(),
+                i: 1,
+                r#type: AttributeType::Int as i32,
+                ..Default::default()
+            };
+            NodeProto {
+                op_type: (*op).into(),
+                input: if is_gemm { vec![name(i), "w".into()] } else { vec![name(i)] },
+                output: vec![name(i + 1)],
+                attribute: if is_gemm { vec![transposed] } else { Vec::new() },
+                ..Default::default()
+            }
+        };
+        let graph = GraphProto {
+            name: "colours".into(),
+            node: ops.iter().enumerate().map(node).collect(),
+            initializer: vec![weight],
+            input: vec![value("x", &[0, channels, height, width])],
+            output: vec![value("y", &[0, 3])],
+            ..Default::default()
+        };
+        let entry = |(key, value): &(&str, &str)| StringStringEntryProto {
+            key: (*key).into(),
+            value: (*value).into(),
+        };
+        let model = ModelProto {
+            ir_version: 8,
+            opset_import: vec![OperatorSetIdProto { domain: String::new(), version: 17 }],
+            graph: Some(graph),
+            metadata_props: self.metadata.iter().map(entry).collect(),
+            ..Default::default()
+        };
+        let path = dir.path().join("model.onnx");
+        fs::write(&path, model.encode_to_vec()).unwrap();
+        path
+    }
+}
+
+/// What `eval` prints, and what it says beside it.
+fn eval(model: &Path, data: &Path, normalize: Option<&str>) -> Result<(String, String), Failure> {
+    let args = EvalArgs {
+        model: model.to_owned(),
+        dataset: DatasetKind::ImageFolder,
+        data: Some(data.to_owned()),
+        runtime: vec![Runtime::Tract],
+        batch: 4,
+        normalize: normalize.map(|text| adwp_edge::normalize(text).unwrap()),
+        ort: OrtArgs::default(),
+    };
+    let mut said = String::new();
+    let mut say = |text: &str| said = format!("{said}{text}\n");
+    let printed = adwp_edge::eval(&args, Style { json: false, say: &mut say })?;
+    Ok((printed, said))
+}
+
+fn predict(model: &Path, image: &Path, normalize: Option<&str>) -> Result<String, Failure> {
+    let args = PredictArgs {
+        model: model.to_owned(),
+        images: vec![image.to_owned()],
+        top: 1,
+        runtime: Some(Runtime::Tract),
+        normalize: normalize.map(|text| adwp_edge::normalize(text).unwrap()),
+        ort: OrtArgs::default(),
+    };
+    adwp_edge::predict(&args, Style { json: false, say: &mut |_| {} })
+}
+
+fn is_right(printed: &str, images: usize) -> bool {
+    printed.contains(&format!("top-1 100.00%  top-5 100.00%  ({images} of {images} images)"))
+}
+
+#[test]
+fn names_of_classes_decide_and_not_their_order() {
+    let dir = TempDir::new().unwrap();
+    let data = images(&dir);
+    let names = |names: &'static str| {
+        let mut model = Classifier::new();
+        model.metadata.push(("adwp.classes", names));
+        model
+    };
+    for (of, classes) in [
+        ([2, 1, 0], r#"["blue", "green", "red"]"#),
+        ([0, 2, 1], r#"["red", "blue", "green"]"#),
+        ([1, 0, 2], r#"["green", "red", "blue"]"#),
+    ] {
+        let model = Classifier { of, ..names(classes) }.write(&dir);
+        assert!(is_right(&eval(&model, &data, None).unwrap().0, 6), "{classes}");
+    }
+    let other = names(r#"["blue", "gr\u001b[31meen", "red"]"#).write(&dir);
+    let message = eval(&other, &data, None).unwrap_err().message;
+    let expected = "only the file has gr\\u{1b}[31meen; only the data set has green";
+    assert!(message.contains(expected), "{message}");
+    // Without names their order is all that is known.
+    assert!(is_right(&eval(&Classifier::new().write(&dir), &data, None).unwrap().0, 6));
+}
+
+#[test]
+fn gray_and_oblong_images_are_read_for_models_that_take_them() {
+    let dir = TempDir::new().unwrap();
+    let data = images(&dir);
+    let oblong = Classifier { size: [3, 6, 10], ..Classifier::new() }.write(&dir);
+    assert!(is_right(&eval(&oblong, &data, None).unwrap().0, 6));
+    let metadata = vec![("adwp.mean", "[0.5]"), ("adwp.std", "[0.5]")];
+    let gray = Classifier { size: [1, 8, 8], metadata, ..Classifier::new() }.write(&dir);
+    // All classes see the same channel: the first of equal logits is chosen.
+    let (printed, _) = eval(&gray, &data, None).unwrap();
+    assert!(printed.contains("top-1 33.33%"), "{printed}");
+}
+
+#[test]
+fn a_file_that_states_no_normalisation_is_asked_about() {
+    let dir = TempDir::new().unwrap();
+    let data = images(&dir);
+    let image = data.join("val/red/0.png");
+    let silent = Classifier { metadata: Vec::new(), ..Classifier::new() }.write(&dir);
+    for failure in [eval(&silent, &data, None).err(), predict(&silent, &image, None).err()] {
+        let failure = failure.unwrap();
+        assert!(failure.message.contains("does not say how"), "{failure:?}");
+        assert!(failure.hint.unwrap().contains("--normalize"));
+    }
+    for how in ["unit", "imagenet", "0.5:0.5", "0.4,0.5,0.6:0.2,0.2,0.2"] {
+        assert!(is_right(&eval(&silent, &data, Some(how)).unwrap().0, 6), "{how}");
+        assert!(predict(&silent, &image, Some(how)).unwrap().contains("class 2"), "{how}");
+    }
+    let two = eval(&silent, &data, Some("0.5,0.5:0.5")).unwrap_err();
+    assert!(two.message.contains("for 2 channels"), "{two:?}");
+    for wrong in ["", "0.5", "0.5:0", "a:b", "0.5:-1", "imagenet1k", "nan:1"] {
+        assert!(adwp_edge::normalize(wrong).is_err(), "{wrong}");
+    }
+    // What the file says is not talked over.
+    let stated = Classifier::new().write(&dir);
+    let failure = eval(&stated, &data, Some("unit")).unwrap_err();
+    assert!(failure.message.contains("says itself"), "{failure:?}");
+}
+
+#[test]
+fn probabilities_are_seen_and_what_is_no_number_is_an_error() {
+    let dir = TempDir::new().unwrap();
+    let data = images(&dir);
+    let image = data.join("val/red/0.png");
+    let shown = |end: &[&'static str]| {
+        let model = Classifier { end: end.to_vec(), ..Classifier::new() }.write(&dir);
+        predict(&model, &image, None)
+    };
+    // Logits 10, -10 and -10: a second softmax would make 58% of it.
+    for end in [&["Softmax"][..], &["Softmax", "Identity"], &["Sigmoid"], &[]] {
+        let printed = shown(end).unwrap();
+        assert!(printed.contains("100.00%  class 2"), "{end:?}: {printed}");
+    }
+    // Of logits below 0 there is no logarithm.
+    let model = Classifier { end: vec!["Log"], ..Classifier::new() }.write(&dir);
+    for failure in [predict(&model, &image, None).err(), eval(&model, &data, None).err()] {
+        let message = failure.unwrap().message;
+        for part in ["model.onnx", "tract", "NaN", "`y`"] {
+            assert!(message.contains(part), "{message}");
+        }
+    }
+}
+
+#[test]
+fn images_that_cannot_be_read_are_left_out_and_counted() {
+    let dir = TempDir::new().unwrap();
+    let data = images(&dir);
+    let model = Classifier::new().write(&dir);
+    let whole = fs::read(data.join("val/red/0.png")).unwrap();
+    fs::write(data.join("val/red/cut.png"), &whole[..whole.len() / 2]).unwrap();
+    let (printed, said) = eval(&model, &data, None).unwrap();
+    assert!(is_right(&printed, 6), "{printed}");
+    assert!(said.contains("1 of the test images") && said.contains("cut.png"), "{said}");
+    for (name, _) in COLOURS {
+        for file in fs::read_dir(data.join("val").join(name)).unwrap() {
+            fs::write(file.unwrap().path(), "no image").unwrap();
+        }
+    }
+    let failure = eval(&model, &data, None).unwrap_err();
+    assert!(failure.message.contains("no image can be read"), "{failure:?}");
+}
