@@ -6,6 +6,7 @@ use std::path::Path;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
 
 use crate::error::DataError;
+use crate::exif::orientation;
 use crate::resize::{Framing, Picture, frame};
 use crate::shape::ImageShape;
 
@@ -126,9 +127,11 @@ fn decode_bytes(path: &Path, bytes: &[u8]) -> Result<Picture, DataError> {
     if width == 0 || height == 0 {
         return Err(DataError::not_an_image(path, format!("it has {width}x{height} pixels")));
     }
-    let orientation = decoder.orientation().map_err(wrong)?;
+    let exif = decoder.exif_metadata().map_err(wrong)?;
     let mut image = DynamicImage::from_decoder(decoder).map_err(wrong)?;
-    image.apply_orientation(orientation);
+    if let Some(orientation) = exif.as_deref().and_then(orientation) {
+        image.apply_orientation(orientation);
+    }
     Ok(to_colour(image))
 }
 

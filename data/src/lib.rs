@@ -27,6 +27,7 @@ mod cifar;
 mod dataset;
 mod decode;
 mod error;
+mod exif;
 mod fashion_mnist;
 mod folder;
 mod idx;

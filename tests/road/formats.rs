@@ -221,7 +221,7 @@ fn predict_says_what_a_file_lacks() {
     }
     // Whoever normalises pixels in the graph needs no constants in the metadata.
     run(["predict", text(&pixels), PICTURE]).succeeds();
-    run(["predict", text(&plain), PICTURE]).refuses(&[text(&plain), "adwp.mean", "--preprocess"]);
+    run(["predict", text(&plain), PICTURE]).refuses(&[text(&plain), "adwp.mean", "--normalize"]);
     // Nothing of the run's folder is needed.
     let alone = holder.path().join("alone");
     fs::create_dir(&alone).unwrap();
