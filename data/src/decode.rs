@@ -7,6 +7,7 @@ use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
 
 use crate::error::DataError;
 use crate::exif::orientation;
+use crate::jpeg;
 use crate::resize::{Framing, Picture, frame};
 use crate::shape::ImageShape;
 
@@ -99,7 +100,7 @@ fn decode_bytes(path: &Path, bytes: &[u8]) -> Result<Picture, DataError> {
         .with_guessed_format()
         .map_err(|e| DataError::io(path, "read the file", e))?;
     match reader.format() {
-        Some(ImageFormat::Jpeg) if !jpeg_is_complete(bytes) => {
+        Some(ImageFormat::Jpeg) if !jpeg::is_complete(bytes) => {
             return Err(DataError::not_an_image(
                 path,
                 "the JPEG data end before the image does (a truncated file?)",
@@ -114,6 +115,7 @@ fn decode_bytes(path: &Path, bytes: &[u8]) -> Result<Picture, DataError> {
             ));
         }
     }
+    let is_jpeg = reader.format() == Some(ImageFormat::Jpeg);
     let mut decoder = reader.into_decoder().map_err(wrong)?;
     let (width, height) = decoder.dimensions();
     if u64::from(width) * u64::from(height) > MOST_PIXELS {
@@ -128,42 +130,16 @@ fn decode_bytes(path: &Path, bytes: &[u8]) -> Result<Picture, DataError> {
         return Err(DataError::not_an_image(path, format!("it has {width}x{height} pixels")));
     }
     let exif = decoder.exif_metadata().map_err(wrong)?;
-    let mut image = DynamicImage::from_decoder(decoder).map_err(wrong)?;
+    let mut image = if is_jpeg && jpeg::is_decoded_wrongly(bytes) {
+        let most = 4 * MOST_PIXELS as usize;
+        jpeg::decode(bytes, most).map_err(|e| DataError::not_an_image(path, e))?
+    } else {
+        DynamicImage::from_decoder(decoder).map_err(wrong)?
+    };
     if let Some(orientation) = exif.as_deref().and_then(orientation) {
         image.apply_orientation(orientation);
     }
     Ok(to_colour(image))
-}
-
-/// Whether the markers of a JPEG file lead to its end. The decoder fills what is missing with gray
-/// and says nothing, which would go into training unseen.
-fn jpeg_is_complete(bytes: &[u8]) -> bool {
-    const END_OF_IMAGE: u8 = 0xd9;
-    let mut rest = bytes;
-    loop {
-        let Some(at) = rest.iter().position(|&byte| byte == 0xff) else {
-            return false;
-        };
-        rest = &rest[at + 1..];
-        match rest.first() {
-            None => return false,
-            Some(&END_OF_IMAGE) => return true,
-            // Another fill byte, a stuffed zero or a marker without a segment: go on behind it.
-            Some(0xff) => {}
-            Some(0x00 | 0x01 | 0xd0..=0xd8) => rest = &rest[1..],
-            Some(_) => {
-                let Some(&[high, low]) = rest.get(1..3).and_then(|length| length.first_chunk())
-                else {
-                    return false;
-                };
-                let length = usize::from(u16::from_be_bytes([high, low]));
-                let Some(behind) = rest.get(1 + length..) else {
-                    return false;
-                };
-                rest = behind;
-            }
-        }
-    }
 }
 
 /// Three channels of eight bits: gray is repeated, 16 bits are scaled, transparency is dropped.
@@ -212,20 +188,6 @@ fn to_gray(picture: &Picture) -> Picture {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_complete_jpeg_is_told_from_a_cut_one() {
-        // SOI, an APP1 segment that holds the end marker of a thumbnail, a scan with a stuffed
-        // zero, EOI.
-        let whole = [
-            0xff, 0xd8, 0xff, 0xe1, 0, 4, 0xff, 0xd9, 0xff, 0xda, 0, 2, 1, 0xff, 0, 2, 0xff, 0xd3,
-            3, 0xff, 0xd9,
-        ];
-        assert!(jpeg_is_complete(&whole));
-        for end in 0..whole.len() {
-            assert!(!jpeg_is_complete(&whole[..end]), "{end} bytes");
-        }
-    }
 
     #[test]
     fn gray_keeps_its_value() {

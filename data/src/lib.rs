@@ -31,6 +31,7 @@ mod exif;
 mod fashion_mnist;
 mod folder;
 mod idx;
+mod jpeg;
 mod kind;
 mod loader;
 mod normalization;

@@ -178,9 +178,15 @@ fn what_is_no_image_is_an_error() {
 fn cut_and_damaged_files_never_panic_and_cut_ones_are_errors() {
     let dir = tempdir().unwrap();
     let path = dir.path().join("x");
-    for name in
-        ["rgb.jpg", "progressive.jpg", "cmyk.jpg", "turned.jpg", "palette-alpha.png", "bilevel.png"]
-    {
+    for name in [
+        "rgb.jpg",
+        "progressive.jpg",
+        "cmyk.jpg",
+        "turned.jpg",
+        "jpeg/420-apart.jpg",
+        "palette-alpha.png",
+        "bilevel.png",
+    ] {
         let whole = fs::read(fixture(name)).unwrap();
         // The last bytes of a PNG are a chunk without content; all pixels are there before it.
         let needed = if name.ends_with("png") { whole.len() - 16 } else { whole.len() };
