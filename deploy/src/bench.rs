@@ -24,7 +24,8 @@ mod report;
 
 pub use compare::{Change, Metric, Verdict, compare};
 pub use report::{
-    BenchReport, CostReport, ModelReport, ParityImages, RuntimeParity, SCHEMA, Settings,
+    BenchReport, CostReport, FailedRuntime, ModelReport, ParityImages, RuntimeParity, SCHEMA,
+    Settings,
 };
 
 /// What is measured.
@@ -98,6 +99,7 @@ pub fn run(
     let mut machine = Machine::read();
     let mut models = Vec::with_capacity(paths.len());
     let (mut loaded, mut sessions) = (Vec::with_capacity(paths.len()), Vec::new());
+    let mut failure = None;
     for path in paths {
         progress(&format!("reading {}", path.display()));
         let model = OnnxModel::load(path)?;
@@ -105,28 +107,31 @@ pub fn run(
             BatchSize::Dynamic => options.latency.batch,
             BatchSize::Fixed(fixed) => fixed,
         };
-        let first = sessions.len();
+        let (mut own, mut report) = (Vec::with_capacity(plan.len()), describe(&model));
         for &(runtime, threads) in &plan {
             progress(&format!("loading {} into {runtime} ({threads} threads)", path.display()));
-            sessions.push(TimedSession::start(
-                &model,
-                runtime,
-                threads,
-                batch,
-                options.ort_library.as_ref(),
-            )?);
+            let library = options.ort_library.as_ref();
+            match TimedSession::start(&model, runtime, threads, batch, library) {
+                Ok(session) => own.push(session),
+                Err(error) => report.failed.push(failed(runtime, threads, &mut failure, error)?),
+            }
         }
-        let mut report = describe(&model);
-        report.parity = agreement(&model, &mut sessions[first..], options, progress)?;
+        report.parity =
+            agreement(&model, &mut own, &mut report.failed, &mut failure, options, progress)?;
         models.push(report);
-        loaded.push((model, batch));
+        loaded.push((model, batch, own.len()));
+        sessions.extend(own);
+    }
+    // Where none could, one of the reasons is the error.
+    if let (true, Some(error)) = (sessions.is_empty(), failure) {
+        return Err(error);
     }
     progress(&format!("measuring {} sessions", sessions.len()));
     let mut latencies = latency::measure(&mut sessions, &options.latency, progress)?.into_iter();
     machine.finish();
     drop(sessions);
-    for (report, (model, batch)) in models.iter_mut().zip(&loaded) {
-        report.latency.extend(latencies.by_ref().take(plan.len()));
+    for (report, (model, batch, count)) in models.iter_mut().zip(&loaded) {
+        report.latency.extend(latencies.by_ref().take(*count));
         for latency in &mut report.latency {
             let (runtime, threads) = (latency.runtime, latency.threads);
             let (path, batch, ort_library) = (model.path(), *batch, options.ort_library.as_ref());
@@ -168,6 +173,22 @@ pub fn run(
 
 fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
+}
+
+/// The row of a runtime that could not do its part; what the user has to mend stays an error. The
+/// first one is kept in `first`.
+fn failed(
+    runtime: Runtime,
+    threads: usize,
+    first: &mut Option<DeployError>,
+    error: DeployError,
+) -> Result<FailedRuntime> {
+    if !error.is_of_runtime() {
+        return Err(error);
+    }
+    let reason = error.to_string();
+    first.get_or_insert(error);
+    Ok(FailedRuntime { runtime, threads, reason })
 }
 
 /// The runtimes and threads to measure, each once.
@@ -213,17 +234,32 @@ fn describe(model: &OnnxModel) -> ModelReport {
         latency: Vec::new(),
         parity: Vec::new(),
         profile: Vec::new(),
+        failed: Vec::new(),
     }
 }
 
+/// Logits of `count` images, in runs of as many as the session is timed with: a file may work for no
+/// other batch.
+fn logits(session: &mut TimedSession, images: &[f32], count: usize) -> Result<Vec<f32>> {
+    let (batch, each) = (session.batch().max(1), images.len() / count.max(1));
+    let mut logits = Vec::new();
+    for images in images.chunks((batch * each).max(1)) {
+        logits.extend(session.session.run(images, images.len() / each.max(1))?);
+    }
+    Ok(logits)
+}
+
+/// How the sessions agree with the first. One that fails to run is taken out, and is among
+/// `failures`; the `first` of all is kept.
 fn agreement(
     model: &OnnxModel,
-    sessions: &mut [TimedSession],
+    sessions: &mut Vec<TimedSession>,
+    failures: &mut Vec<FailedRuntime>,
+    first: &mut Option<DeployError>,
     options: &BenchOptions,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Vec<RuntimeParity>> {
-    let Some((reference, others)) = sessions.split_first_mut() else { return Ok(Vec::new()) };
-    if others.is_empty() || (options.images.is_none() && options.parity_images == 0) {
+    if sessions.len() < 2 || (options.images.is_none() && options.parity_images == 0) {
         return Ok(Vec::new());
     }
     let images = match &options.images {
@@ -231,15 +267,22 @@ fn agreement(
         None => noise(model.input(), options.parity_images),
     };
     let count = images.len() / model.input().image_len().max(1);
-    let reference = &mut reference.session;
-    let expected = reference.run(&images, count)?;
+    let mut given = Vec::with_capacity(sessions.len());
+    for mut session in std::mem::take(sessions) {
+        let (runtime, threads) = (session.session.runtime(), session.session.threads());
+        match logits(&mut session, &images, count) {
+            Ok(logits) => {
+                given.push(((runtime, threads), logits));
+                sessions.push(session);
+            }
+            Err(error) => failures.push(failed(runtime, threads, first, error)?),
+        }
+    }
+    let Some(((a, expected), others)) = given.split_first() else { return Ok(Vec::new()) };
+    let a = *a;
     let mut agreements = Vec::with_capacity(others.len());
-    for other in others {
-        let other = &mut other.session;
-        let parity =
-            parity::compare(&expected, &other.run(&images, count)?, model.output().classes)?;
-        let (a, b) =
-            ((reference.runtime(), reference.threads()), (other.runtime(), other.threads()));
+    for &(b, ref found) in others {
+        let parity = parity::compare(expected, found, model.output().classes)?;
         let mut parts_at = None;
         if !parity.agrees() {
             progress(&format!(

@@ -316,6 +316,13 @@ impl From<FileError> for DeployError {
     }
 }
 
+impl DeployError {
+    /// Whether a runtime could not do its part with the file: another one may.
+    pub(crate) fn is_of_runtime(&self) -> bool {
+        matches!(self, Self::Load { .. } | Self::Run { .. } | Self::Output { .. })
+    }
+}
+
 impl From<DeployError> for Failure {
     fn from(e: DeployError) -> Self {
         let kind = match e {

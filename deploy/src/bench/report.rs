@@ -91,6 +91,21 @@ pub struct ModelReport {
     pub parity: Vec<RuntimeParity>,
     /// Where the time goes, for each session; empty where it was not asked for.
     pub profile: Vec<Profile>,
+    /// Runtimes that could not load the file or run it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<FailedRuntime>,
+}
+
+/// A runtime that nothing was measured of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FailedRuntime {
+    /// The runtime.
+    pub runtime: Runtime,
+    /// Threads that it was to use for one operator.
+    pub threads: usize,
+    /// What it said, with the file.
+    pub reason: String,
 }
 
 /// The cost of a file, or the reason why there is none.
@@ -156,6 +171,11 @@ impl BenchReport {
             ));
         }
         for model in &self.models {
+            // The reason is the same for all numbers of threads.
+            let failed = model.failed.iter().map(|failed| &failed.reason);
+            let mut reasons: Vec<String> = failed.cloned().collect();
+            reasons.dedup();
+            warnings.extend(reasons);
             for latency in &model.latency {
                 let name = model.path.file_name().unwrap_or_default().to_string_lossy();
                 let plural = if latency.threads == 1 { "" } else { "s" };

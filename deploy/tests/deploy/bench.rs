@@ -7,9 +7,10 @@ use adwp_measure::{
     runtime::Runtime,
 };
 use tempfile::TempDir;
+use tract_onnx::pb::tensor_proto::DataType;
 
 use crate::{
-    models::{CLASSIFIER_MADDS, CLASSIFIER_PARAMS, classifier},
+    models::{Builder, CLASSIFIER_MADDS, CLASSIFIER_PARAMS, classifier, int},
     runtimes::runtimes,
 };
 
@@ -242,4 +243,55 @@ fn every_key_of_a_report_is_documented() {
     for key in found {
         assert!(documented.contains(&format!("`{key}`")), "{key}");
     }
+}
+
+#[test]
+fn a_runtime_that_cannot_is_a_row_and_not_the_end() {
+    let dir = TempDir::new().unwrap();
+    // tract has no bfloat16.
+    let mut model = Builder::new([-1, 4, 9, 7]);
+    model
+        .node("GlobalAveragePool", &["x"], "gap", vec![])
+        .node("Flatten", &["gap"], "flat", vec![])
+        .node("Cast", &["flat"], "narrow", vec![int("to", DataType::Bfloat16 as i64)])
+        .node("Cast", &["narrow"], "y", vec![int("to", DataType::Float as i64)])
+        .output("y", &[-1, 4]);
+    let narrow = model.write(&dir, "narrow.onnx");
+    let usual = classifier(-1).write(&dir, "usual.onnx");
+    let run = |paths: &[_], runtimes| bench::run(paths, &quick(runtimes), &mut |_| {});
+    let alone = run(std::slice::from_ref(&narrow), vec![Runtime::Tract]).unwrap_err().to_string();
+    assert!(alone.contains("narrow.onnx: tract cannot load"), "{alone}");
+
+    let report = run(&[narrow.clone(), usual], runtimes()).unwrap();
+    let [narrow_row, usual_row] = &report.models[..] else { unreachable!() };
+    let [failed] = &narrow_row.failed[..] else { unreachable!() };
+    assert_eq!((failed.runtime, failed.threads), (Runtime::Tract, 1));
+    assert!(failed.reason.contains("narrow.onnx: tract cannot load"), "{}", failed.reason);
+    assert!(report.warnings().contains(&failed.reason));
+    let with_ort = usize::from(runtimes().contains(&Runtime::Ort));
+    assert_eq!((narrow_row.latency.len(), narrow_row.profile.len()), (2 * with_ort, 2 * with_ort));
+    // What follows in the list has the latencies that are its own.
+    assert!(usual_row.failed.is_empty());
+    assert_eq!(usual_row.latency.len(), 2 * with_ort + 1);
+    assert_eq!(usual_row.latency.last().unwrap().runtime, Runtime::Tract);
+    let path = dir.path().join("report.json");
+    report.write(&path).unwrap();
+    assert_eq!(BenchReport::read(&path).unwrap(), report);
+}
+
+#[test]
+fn a_file_that_works_for_one_image_alone_is_compared_one_by_one() {
+    let dir = TempDir::new().unwrap();
+    let mut model = Builder::new([-1, 4, 9, 7]);
+    model
+        .node("GlobalAveragePool", &["x"], "gap", vec![])
+        .indices("shape", &[1, 4])
+        .node("Reshape", &["gap", "shape"], "flat", vec![])
+        .weight("w", &[4, 3])
+        .node("MatMul", &["flat", "w"], "y", vec![])
+        .output("y", &[-1, 3]);
+    let path = model.write(&dir, "one.onnx");
+    let report = bench::run(&[path], &quick(runtimes()), &mut |_| {}).unwrap();
+    assert!(report.models[0].failed.is_empty(), "{:?}", report.models[0].failed);
+    assert!(report.models[0].parity.iter().all(|of| of.parity.top1_agree == 8));
 }

@@ -15,7 +15,7 @@ pub fn bench_table(page: &BenchPage) -> String {
         text += &processor.map_or_else(String::new, |(_, value)| format!("{value}\n"));
         machine.models.iter().for_each(|model| text += &model_table(model));
         text += "\n";
-        machine.warnings.iter().for_each(|warning| text += &format!("noise: {warning}\n"));
+        machine.warnings.iter().for_each(|warning| text += &format!("warning: {warning}\n"));
     }
     text.trim_end().to_owned() + "\n"
 }
