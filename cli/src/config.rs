@@ -280,7 +280,12 @@ impl Config {
     /// The same, where the settings that follow from an architecture lie over those of the preset.
     pub(crate) fn of_architecture(args: &RunArgs, architecture: Table) -> Result<Self> {
         let mut table = defaults();
-        let preset = args.preset.as_deref().unwrap_or("demo");
+        let found = found_data(args)?;
+        let usual = match found {
+            Some(DatasetKind::ImageFolder) => "folder-cpu",
+            _ => "demo",
+        };
+        let preset = args.preset.as_deref().unwrap_or(usual);
         let Some((_, text)) = PRESETS.iter().find(|(name, _)| *name == preset) else {
             let known = PRESETS.map(|(name, _)| name);
             let failure = Failure::input(format!(
@@ -292,11 +297,24 @@ impl Config {
         let mut layer = parse(text, "preset")?;
         layer.insert("preset".into(), preset.into());
         overlay(&mut table, layer, &format!("preset {preset}"), "")?;
+        if let Some(kind) = found {
+            table.insert("dataset".into(), kind.name().into());
+        }
         overlay(&mut table, architecture, "--architecture", "")?;
         if let Some(path) = &args.config {
             overlay_file(&mut table, path)?;
         }
-        Self::with_flags(table, args)
+        let config = Self::with_flags(table, args)?;
+        match &args.data {
+            Some(dir) if !config.dataset.needs_folder() => {
+                let (dir, name) = (dir.display(), config.dataset);
+                let failure = Failure::input(format!(
+                    "--data {dir}: the data set is {name}, which is part of the program"
+                ));
+                Err(failure.hint("name the data set that is there with --dataset"))
+            }
+            _ => Ok(config),
+        }
     }
 
     /// The settings of a run that is there already, with the single flags given.
@@ -465,6 +483,25 @@ fn overlay_file(table: &mut Table, path: &Path) -> Result {
     let text = std::fs::read_to_string(path)
         .map_err(|e| Failure::input(format!("cannot read {origin}: {e}")))?;
     overlay(table, parse(&text, &origin)?, &origin, "")
+}
+
+/// The kind of the data that was named, where nothing else says it.
+fn found_data(args: &RunArgs) -> Result<Option<DatasetKind>> {
+    let is_said = args.preset.is_some()
+        || args.config.is_some()
+        || args.dataset.is_some()
+        || args.set.iter().any(|set| set.trim_start().starts_with("dataset"));
+    let Some(dir) = args.data.as_deref().filter(|_| !is_said) else { return Ok(None) };
+    match DatasetKind::of_folder(dir) {
+        Some(kind) => Ok(Some(kind)),
+        None => Err(Failure::input(format!(
+            "{}: no data set is known by its files",
+            dir.display()
+        ))
+        .hint(
+            "a folder of images has train/CLASS/ and val/CLASS/; name another kind with --dataset",
+        )),
+    }
 }
 
 /// A layer with one setting: the value of `search.epochs` lies in a table `search`.

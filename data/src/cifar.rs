@@ -150,6 +150,14 @@ impl Layout {
         Ok(())
     }
 
+    /// Whether a folder, or the one in it that an archive unpacks to, has the files.
+    pub(crate) fn is_in(&self, dir: &Path) -> bool {
+        let files = || self.train.iter().chain(self.test);
+        [dir.to_owned(), dir.join(self.folder)]
+            .iter()
+            .any(|folder| files().all(|file| folder.join(file).is_file()))
+    }
+
     fn missing(&self, folder: &Path, file: &str) -> DataError {
         let python = [file.trim_end_matches(".bin"), "train", "test"]
             .iter()

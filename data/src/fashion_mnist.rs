@@ -62,6 +62,16 @@ pub(crate) fn load(dir: &Path, part: Part) -> Result<Dataset, DataError> {
     assemble(&format!("fashion-mnist {}", part.name()), images, labels)
 }
 
+/// Whether a folder has the four files.
+pub(crate) fn is_in(dir: &Path) -> bool {
+    let is_there = |part: Part| {
+        ["images-idx3", "labels-idx1"]
+            .iter()
+            .all(|what| find(dir, &format!("{}-{what}-ubyte", part.stem())).is_ok())
+    };
+    is_there(Part::Train) && is_there(Part::Test)
+}
+
 /// An idx file in memory.
 pub(crate) struct Idx<'a> {
     /// Named in messages.

@@ -63,6 +63,13 @@ pub(crate) fn scan(dir: &Path) -> Scan {
     Scan { train, test, problems }
 }
 
+/// Whether a folder has class folders for training and for testing.
+pub(crate) fn is_in(dir: &Path) -> bool {
+    let has_classes =
+        |name: &str| entries(&dir.join(name)).is_ok_and(|entries| !entries.folders.is_empty());
+    has_classes("train") && TEST_FOLDERS.iter().any(|name| has_classes(name))
+}
+
 /// Reads both splits as data sets whose images are decoded when asked for.
 pub(crate) fn load(dir: &Path, size: usize) -> Result<(Dataset, Dataset), DataError> {
     let Scan { train, test, problems } = scan(dir);

@@ -388,3 +388,40 @@ fn the_constants_are_those_of_the_published_files() {
         assert!(report.is_ok() && report.notes.is_empty(), "{report:?}");
     }
 }
+
+#[test]
+fn a_folder_tells_its_kind_by_its_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = |name: &str| {
+        let path = dir.path().join(name);
+        fs::create_dir_all(&path).unwrap();
+        path
+    };
+    let kind = |path: &Path| DatasetKind::of_folder(path);
+    assert_eq!(kind(&folder("empty")), None);
+    assert_eq!(kind(&dir.path().join("missing")), None);
+    let photos = folder("photos");
+    folder("photos/train/cat");
+    assert_eq!(kind(&photos), None, "nothing to test on");
+    folder("photos/test");
+    assert_eq!(kind(&photos), None, "no class to test on");
+    folder("photos/test/cat");
+    assert_eq!(kind(&photos), Some(DatasetKind::ImageFolder));
+    let cifar = folder("cifar/cifar-10-batches-bin");
+    for i in 1..=5 {
+        fs::write(cifar.join(format!("data_batch_{i}.bin")), "").unwrap();
+    }
+    assert_eq!(kind(&cifar), None);
+    fs::write(cifar.join("test_batch.bin"), "").unwrap();
+    for path in [&cifar, &dir.path().join("cifar")] {
+        assert_eq!(kind(path), Some(DatasetKind::Cifar10));
+    }
+    let hundred = folder("hundred");
+    ["train.bin", "test.bin"].iter().for_each(|file| fs::write(hundred.join(file), "").unwrap());
+    assert_eq!(kind(&hundred), Some(DatasetKind::Cifar100));
+    let fashion = folder("fashion");
+    for file in ["train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"] {
+        fs::write(fashion.join(format!("{file}-ubyte.gz")), "").unwrap();
+    }
+    assert_eq!(kind(&fashion), Some(DatasetKind::FashionMnist));
+}

@@ -341,3 +341,36 @@ fn a_run_without_the_library_that_was_asked_for_is_not_started() {
     run(start).refuses(&["/nonexistent", "--ort-lib"]);
     assert!(!folder.join("space.json").exists(), "it was refused only after a phase");
 }
+
+#[test]
+fn data_without_a_word_of_its_kind_is_what_its_files_say() {
+    let holder = tempdir().unwrap();
+    let (data, folder) = (holder.path().join("images"), holder.path().join("run"));
+    write_images(&data, 80);
+    let no_time = ["--max-minutes", "0.000001", "--set", "image_size=16"];
+    let args = ["space", "--run", text(&folder), "--data", text(&data)];
+    let ended = run(args.iter().chain(&no_time)).with_code(130);
+    for part in ["image-folder: 160 training and 80 test images", "preset folder-cpu"] {
+        assert!(ended.stderr.contains(part), "{part:?} is not in\n{}", ended.stderr);
+    }
+    // The sample is part of the program: data beside it would not be looked at.
+    let other = holder.path().join("other");
+    let sample = |more: &[&str]| {
+        run(["run", "--run", text(&other), "--data", text(&data)].iter().chain(more))
+    };
+    sample(&["--preset", "demo"]).refuses(&["--data", "sample", "--dataset"]);
+    sample(&["--dataset", "sample"]).refuses(&["--data", "sample"]);
+    // What is no data set is not taken for one.
+    let empty = holder.path().join("empty");
+    for (path, made) in [(&empty, false), (&empty, true), (&data.join("train"), true)] {
+        if made {
+            fs::create_dir_all(path).unwrap();
+        }
+        run(["run", "--run", text(&other), "--data", text(path)]).refuses(&[
+            text(path),
+            "no data set is known",
+            "--dataset",
+        ]);
+    }
+    assert!(!other.exists());
+}
