@@ -186,9 +186,65 @@ pub(crate) struct CostArgs {
 mod tests {
     use super::*;
     use clap::CommandFactory;
+    use std::fs;
+    use std::path::Path;
 
     #[test]
     fn the_command_line_is_consistent() {
         Args::command().debug_assert();
+    }
+
+    /// Whether a text that follows `adwp` in a message is a command of the program, as far as it
+    /// is no argument.
+    fn is_command(words: &str) -> bool {
+        let mut command = Args::command();
+        for word in words.split_whitespace() {
+            let is_name = word.chars().all(|c| c.is_ascii_lowercase() || c == '-');
+            if !is_name || word.starts_with('-') || !command.has_subcommands() {
+                return true;
+            }
+            let Some(inner) = command.find_subcommand(word) else { return false };
+            command = inner.clone();
+        }
+        true
+    }
+
+    /// The Rust files below a folder.
+    fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if path.is_dir() && name != "target" && !name.starts_with('.') {
+                sources(&path, found);
+            } else if path.extension().is_some_and(|e| e == "rs" || e == "md") {
+                found.push(path);
+            }
+        }
+    }
+
+    #[test]
+    fn commands_that_messages_name_exist() {
+        assert!(is_command("data check DIR") && is_command("zoo show darts-v2"));
+        assert!(!is_command("data fetch cifar10") && !is_command("resume"));
+        let (root, mut files) = (Path::new(env!("CARGO_MANIFEST_DIR")).join(".."), Vec::new());
+        sources(&root, &mut files);
+        let (mut seen, mut wrong) = (0, Vec::new());
+        for file in files.iter().filter(|file| !file.ends_with("cli/src/args.rs")) {
+            let text = fs::read_to_string(file).unwrap();
+            for quoted in text.split('`').skip(1).step_by(2) {
+                // A message may be broken within it.
+                let quoted = quoted.replace("\\\n", " ");
+                let Some(words) = quoted.strip_prefix("adwp ").filter(|of| !of.contains('\n'))
+                else {
+                    continue;
+                };
+                seen += 1;
+                if !is_command(words) {
+                    wrong.push(format!("{}: {words}", file.display()));
+                }
+            }
+        }
+        assert!(seen > 40, "{seen}");
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     }
 }

@@ -91,6 +91,7 @@ impl Plan {
             (None, Some(space)) => Config::of_architecture(args, of_space(space.published)),
             (None, None) => Config::of_architecture(args, of_folder(&folder)?),
         };
+        refuse_to_resume_nothing(&folder, args.resume)?;
         let stored = folder.join(Config::FILE);
         let is_begun = stored.exists();
         let config = if is_begun {
@@ -122,6 +123,15 @@ impl Plan {
             deadline: None,
         })
     }
+}
+
+/// A folder that is not there has nothing to go on from: its name was mistyped.
+pub(crate) fn refuse_to_resume_nothing(folder: &Path, resume: bool) -> Result {
+    if !resume || folder.exists() {
+        return Ok(());
+    }
+    let failure = Failure::input(format!("--resume: {} is not there", folder.display()));
+    Err(failure.hint("leave --resume out to begin it"))
 }
 
 /// The arguments that continue the run: its folder, and the flags that are no settings but decide

@@ -369,8 +369,15 @@ impl DataError {
 pub(crate) fn how_to_get(kind: DatasetKind) -> String {
     match kind {
         DatasetKind::Sample => "the sample is part of the program and needs no folder".to_owned(),
-        DatasetKind::FashionMnist | DatasetKind::Cifar10 | DatasetKind::Cifar100 => {
-            format!("`adwp data fetch {kind}` downloads it; give the folder with `--data DIR`")
+        DatasetKind::FashionMnist => {
+            "the Debian package dataset-fashion-mnist has the four idx files; give their folder with \
+             `--data DIR`"
+                .to_owned()
+        }
+        DatasetKind::Cifar10 | DatasetKind::Cifar100 => {
+            "www.cs.toronto.edu/~kriz/cifar.html has the binary version; give its folder with \
+             `--data DIR`"
+                .to_owned()
         }
         DatasetKind::ImageFolder => {
             "give a folder with `--data DIR` that holds train/CLASS/*.jpg and val/CLASS/*.jpg"

@@ -117,7 +117,7 @@ fn damaged_cifar_files_say_where() {
     );
 
     fs::remove_file(&file).unwrap();
-    let text = message(&fails(DatasetKind::Cifar10, dir.path()), "adwp data fetch cifar10");
+    let text = message(&fails(DatasetKind::Cifar10, dir.path()), "~kriz/cifar.html");
     assert!(text.contains("there is no data_batch_3.bin"), "{text}");
     fs::write(dir.path().join("data_batch_3"), "pickle").unwrap();
     message(&fails(DatasetKind::Cifar10, dir.path()), "Python version");
@@ -216,7 +216,7 @@ fn damaged_idx_files_say_what_was_found() {
     assert!(text.contains("train-labels-idx1-ubyte: starts with 0x00000803"), "{text}");
 
     fs::remove_file(&labels).unwrap();
-    let text = message(&fails(DatasetKind::FashionMnist, dir.path()), "fetch fashion-mnist");
+    let text = message(&fails(DatasetKind::FashionMnist, dir.path()), "dataset-fashion-mnist");
     assert!(text.contains("there is no train-labels-idx1-ubyte[.gz]"), "{text}");
     let report = check(DatasetKind::FashionMnist, Some(dir.path()), &mut |_, _| ()).unwrap();
     assert_eq!((report.problems.len(), report.splits.len()), (1, 1), "the test part is still read");

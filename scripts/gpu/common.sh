@@ -93,6 +93,7 @@ train() {
             bounded=(--max-minutes "$left")
         fi
         say "== adwp $step"
+        mkdir -p "$out"
         "$bundle/adwp" "$step" "${preset[@]}" --data "$data" --run "$out" --device cuda --resume "${bounded[@]}" "${options[@]}" || code=$?
         ((code == 0)) || break
     done

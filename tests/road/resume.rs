@@ -198,3 +198,20 @@ fn two_programs_do_not_work_in_one_folder() {
     first.kill();
     run(["space", "--run", text(&folder), "--resume"]).succeeds();
 }
+
+#[test]
+fn a_folder_that_is_not_there_has_nothing_to_resume() {
+    let holder = tempfile::tempdir().unwrap();
+    let folder = holder.path().join("mistyped");
+    let named = ["--space", "nas-bench-201", "--strategy", "random", "--scorer", "params"];
+    let search = [&["search"], &named[..], &["--evaluations", "3"]].concat();
+    for command in [&["run"][..], &["space"], &["retrain"], &search] {
+        let there = ["--resume", "--run", text(&folder)];
+        run(command.iter().chain(&there)).refuses(&[
+            text(&folder),
+            "is not there",
+            "leave --resume out",
+        ]);
+        assert!(!folder.exists());
+    }
+}

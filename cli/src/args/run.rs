@@ -78,7 +78,8 @@ pub(crate) struct RunArgs {
     /// Start phases that need more memory than there seems to be.
     #[arg(long)]
     pub(crate) no_memory_check: bool,
-    /// Continue the run in the folder from its last checkpoint; start it where there is none.
+    /// Continue the run in the folder from its last checkpoint; start it where there is none. The
+    /// folder must be there.
     #[arg(long)]
     pub(crate) resume: bool,
     #[command(flatten)]

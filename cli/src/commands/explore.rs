@@ -18,7 +18,7 @@ use crate::architecture;
 use crate::args::{ExploreArgs, RunArgs, SearchArgs, TrainArgs, flag};
 use crate::config::LimitSettings;
 use crate::explore::{Found, Published, Search, first_epochs, genotype, predict};
-use crate::plan::Plan;
+use crate::plan::{Plan, refuse_to_resume_nothing};
 use crate::run::{Run, lock, without_images};
 use crate::{inputs, limits};
 
@@ -124,6 +124,7 @@ fn in_folder(
     let space = ingredients.space;
     let networks = Networks::named(space.name(), space.skeleton());
     let limits = limits::limits(&settings, space, &networks)?;
+    refuse_to_resume_nothing(folder, run.resume)?;
     let dir = RunDir::create(folder)?;
     let _lock = lock(&dir)?;
     refuse_what_is_there(&dir, run.resume)?;

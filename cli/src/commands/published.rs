@@ -22,7 +22,7 @@ use crate::config::LimitSettings;
 use crate::explore::sized;
 use crate::inputs::{once, useless};
 use crate::limits;
-use crate::plan::Plan;
+use crate::plan::{Plan, refuse_to_resume_nothing};
 use crate::run::{Run, lock, without_images};
 
 /// Seeds of a study of strategies where none are asked for.
@@ -120,6 +120,7 @@ pub(crate) fn strategies(
         threads: threads(run.threads),
     };
     let folder = run.run.clone().unwrap_or_else(|| Path::new("runs").join(named.name));
+    refuse_to_resume_nothing(&folder, run.resume)?;
     let dir = RunDir::create(&folder)?;
     let _lock = lock(&dir)?;
     if !run.resume && dir.file("study").exists() {
