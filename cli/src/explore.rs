@@ -265,10 +265,8 @@ pub(crate) fn first_epochs(given: usize, training_epochs: usize) -> usize {
 
 /// The cells of an architecture of the intensive space.
 pub(crate) fn genotype(space: &dyn Space, trial: &Trial) -> Result<Genotype> {
-    match Blueprint::of(space, &trial.choices)? {
-        Blueprint::Cells { genotype, .. } => Ok(genotype),
-        _ => Err(Failure::failed("an intensive space has no genotype")),
-    }
+    let genotype = space.genotype(&trial.choices)?;
+    genotype.ok_or_else(|| Failure::failed("an intensive space has no genotype"))
 }
 
 /// The architectures of the highest scores, in that order, `best` before all.

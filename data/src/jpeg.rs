@@ -105,7 +105,7 @@ mod tests {
         }
     }
 
-    /// A frame of components with these sampling factors, and a scan of so many of them.
+    /// A frame of components with these sampling factors, and a first scan of `scan` components.
     fn frame(marker: u8, factors: &[u8], scan: u8) -> Vec<u8> {
         let mut bytes = vec![0xff, 0xd8, 0xff, marker, 0, 8 + 3 * factors.len() as u8];
         bytes.extend([8, 0, 16, 0, 16, factors.len() as u8]);

@@ -194,7 +194,7 @@ pub enum DeployError {
         /// The length it has.
         actual: usize,
     },
-    /// A runtime gave something that is no number.
+    /// A runtime gave an infinite value or NaN.
     #[error("{}: {runtime} gives {value} in the output `{output}`", path.display())]
     Output {
         /// The file of the model, as it was given.

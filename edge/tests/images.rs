@@ -133,7 +133,7 @@ impl Classifier {
     }
 }
 
-/// What `eval` prints, and what it says beside it.
+/// What `eval` prints, and its messages.
 fn eval(model: &Path, data: &Path, normalize: Option<&str>) -> Result<(String, String), Failure> {
     let args = EvalArgs {
         model: model.to_owned(),

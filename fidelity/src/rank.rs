@@ -27,7 +27,7 @@ pub fn kendall_tau(x: &[f64], y: &[f64]) -> Option<f64> {
         .then(|| difference as f64 / (untied_x as f64 * untied_y as f64).sqrt())
 }
 
-/// How many pairs there are of so many.
+/// How many pairs `count` values make.
 fn pairs_of(count: usize) -> i64 {
     (count * count.saturating_sub(1) / 2) as i64
 }

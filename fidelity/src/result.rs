@@ -446,7 +446,7 @@ mod tests {
     use super::*;
     use adwp_models::{CellGenotype, CellKind, Choices, NODES, Operation, Pair};
 
-    /// A cell with so many pools, of 4.
+    /// A cell of 4 operations, `pools` of which are pools.
     fn genotype(pools: usize) -> Genotype {
         let op = |node| if node < pools { Operation::MaxPool3x3 } else { Operation::Identity };
         let nodes = (0..NODES).map(|node| vec![Pair { input: 0, op: op(node) }]).collect();

@@ -177,7 +177,7 @@ fn a_file_with_one_other_weight_is_refused() {
                     "{error}"
                 );
             }
-            // What is no number gets no further than the runtime that gives it.
+            // A logit that is NaN is an error of the runtime that gives it.
             let (mut bytes, path) = (bytes, dir.path().join("nan.onnx"));
             change_weight(&mut bytes, "classifier/linear/bias", f32::NAN);
             fs::write(&path, bytes).unwrap();

@@ -353,7 +353,7 @@ fn data_without_a_word_of_its_kind_is_what_its_files_say() {
     for part in ["image-folder: 160 training and 80 test images", "preset folder-cpu"] {
         assert!(ended.stderr.contains(part), "{part:?} is not in\n{}", ended.stderr);
     }
-    // The sample is part of the program: data beside it would not be looked at.
+    // The sample is part of the program and would be used in place of the data.
     let other = holder.path().join("other");
     let sample = |more: &[&str]| {
         run(["run", "--run", text(&other), "--data", text(&data)].iter().chain(more))

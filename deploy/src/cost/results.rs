@@ -13,7 +13,7 @@ pub(super) fn define_constant<'a>(
     node: &'a NodeProto,
 ) -> Result<(), String> {
     let Some(name) = node.output.first() else { return Ok(()) };
-    // What it may be told beside its value is passed over.
+    // Attributes other than the value are ignored.
     let is_value = |of: &&AttributeProto| of.name.starts_with("value") || of.name == "sparse_value";
     let Some(attribute) = node.attribute.iter().find(is_value) else {
         return Err("it has no value".to_owned());
