@@ -20,7 +20,7 @@ pub(super) struct Part<'a> {
 /// The most that has been counted of every stored tensor.
 #[derive(Default)]
 pub(super) struct Counted<'a> {
-    cuts: HashSet<&'a str>,
+    cuts: HashSet<(&'a str, &'a str)>,
     elements: HashMap<&'a str, u64>,
 }
 
@@ -28,7 +28,7 @@ impl<'a> Counted<'a> {
     /// Elements of `parts` that were not counted before. Cuts of one tensor are taken to be apart
     /// from each other, until together they have more elements than it.
     pub(super) fn add(&mut self, parts: &[Part<'a>], values: &Values<'a>) -> u64 {
-        let new = parts.iter().filter(|part| self.cuts.insert(part.cut)).map(|part| {
+        let new = parts.iter().filter(|part| self.cuts.insert((part.root, part.cut))).map(|part| {
             let all = values.elements_of(part.root);
             let so_far = self.elements.entry(part.root).or_default();
             let new = part.elements.min(all.saturating_sub(*so_far));
@@ -84,7 +84,7 @@ pub(super) fn parts<'a>(
             Part { cut, elements, ..*part }
         });
         let mut taken: Vec<Part<'a>> = taken.filter(|part| part.elements > 0).collect();
-        taken.dedup_by_key(|part| part.cut);
+        taken.dedup_by_key(|part| (part.root, part.cut));
         return taken;
     }
     let joined: Vec<&String> = match op {
@@ -98,7 +98,7 @@ pub(super) fn parts<'a>(
     let mut parts: Vec<Part<'a>> = Vec::new();
     for name in joined.iter().filter(|name| all_masks || !is_mask(name)) {
         for part in of(name) {
-            if !parts.iter().any(|known| known.cut == part.cut) {
+            if !parts.iter().any(|known| (known.root, known.cut) == (part.root, part.cut)) {
                 parts.push(part);
             }
         }

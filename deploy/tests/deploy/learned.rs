@@ -82,6 +82,17 @@ fn computed_weights_are_what_they_are_computed_from() {
             .node("Mul", &["direction", "g"], "w", vec![]);
     });
     assert_eq!(normed, 72 + 2);
+    let of_both = of_weight(|model| {
+        model
+            .weight("a", &[2, 2, 3, 3])
+            .weight("b", &[2, 3, 3, 3])
+            .node("Concat", &["a", "b"], "joined", vec![int("axis", 1)])
+            .indices("starts", &[1])
+            .indices("ends", &[5])
+            .indices("axes", &[1])
+            .node("Slice", &["joined", "starts", "ends", "axes"], "w", vec![]);
+    });
+    assert_eq!(of_both, 72, "a part of each");
     let signs = of_weight(|model| {
         model.weight("a", &W).node("Sign", &["a"], "w", vec![]);
     });
