@@ -9,6 +9,8 @@ use adwp_train::{RunDir, read_text};
 use serde::Deserialize;
 use toml::Table;
 
+use crate::config::LimitSettings;
+
 /// The file of a run with a genotype.
 pub(crate) const GENOTYPE: &str = "genotype.json";
 /// The file of a run with an architecture of the zoo, or one of the user's own in the same form.
@@ -134,10 +136,10 @@ impl RunArchitecture {
     }
 
     /// Settings that follow from it where nothing else is asked for: the sizes that it was
-    /// published with behind a stem, and of a network with a builder of its own the dropout, and
-    /// neither an auxiliary classifier nor drop-path.
+    /// published with behind a stem, no limits, and of a network with a builder of its own the
+    /// dropout, and neither an auxiliary classifier nor drop-path.
     pub(crate) fn settings(&self, stem: Stem) -> Table {
-        let (mut all, mut retrain) = (Table::new(), Table::new());
+        let (mut all, mut retrain) = (no_limits(), Table::new());
         match self {
             Self::Genotype(genotype) => {
                 all.insert("cells".into(), integer(genotype.cells.len()));
@@ -170,10 +172,10 @@ impl RunArchitecture {
     }
 }
 
-/// Settings that follow from a space with a name: the sizes that its publication trained, and no
+/// Settings that follow from a space whose networks have published sizes: these, no limits, and no
 /// auxiliary classifier.
 pub(crate) fn of_space(published: Skeleton) -> Table {
-    let (mut all, mut retrain) = (Table::new(), Table::new());
+    let (mut all, mut retrain) = (no_limits(), Table::new());
     retrain.insert("channels".into(), integer(published.channels));
     retrain.insert("auxiliary".into(), toml::Value::Float(0.0));
     all.insert("cells".into(), integer(published.cells));
@@ -191,6 +193,13 @@ pub(crate) fn of_folder(folder: &Path) -> Result<Table> {
         })) => of_space(member.published()),
         _ => Table::new(),
     })
+}
+
+/// Nothing is limited: the limits of a preset are for what is searched at its sizes.
+fn no_limits() -> Table {
+    let none = Table::try_from(LimitSettings::default());
+    let none = none.expect("settings are TOML; a test prints them");
+    Table::from_iter([("limits".to_owned(), none.into())])
 }
 
 fn integer(value: usize) -> toml::Value {

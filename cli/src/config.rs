@@ -5,7 +5,8 @@ use adwp_base::{Failure, Result};
 use adwp_data::DatasetKind;
 use adwp_export::RetrainSettings;
 use adwp_fidelity::FidelitySettings;
-use adwp_models::Stem;
+use adwp_models::space::{NamedSpace, find};
+use adwp_models::{Blueprint, Bounds, ModelError, Stem};
 use adwp_search::{SearchSettings, SpaceSettings, StrategyEntry, StrategySettings, registry};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -62,6 +63,10 @@ pub(crate) struct LimitSettings {
     pub(crate) latency_ms: f64,
     /// The latency table; empty for none.
     pub(crate) latency_table: PathBuf,
+    /// Whether every network of cells has as many channels as the limits on params and
+    /// multiply-adds allow, in the place of `retrain.channels`: each that a strategy has trained,
+    /// and the one that is retrained.
+    pub(crate) fill: bool,
 }
 
 impl LimitSettings {
@@ -77,6 +82,25 @@ impl LimitSettings {
             madds: args.max_madds.unwrap_or(0),
             latency_ms: args.max_latency_ms.unwrap_or(0.0),
             latency_table: args.latency_table.clone().unwrap_or_default(),
+            fill: args.fill,
+        }
+    }
+
+    /// What a network is made as wide as, where it is.
+    fn filled_to(&self) -> Option<Bounds> {
+        let some = |most: u64| Some(most).filter(|most| *most > 0);
+        self.fill.then(|| Bounds { params: some(self.params), madds: some(self.madds) })
+    }
+
+    /// The network as these settings want it: with the channels that it has, or those that fill
+    /// the limits.
+    ///
+    /// # Errors
+    /// When not even the narrowest keeps them.
+    pub(crate) fn filled(&self, network: Blueprint) -> Result<Blueprint, ModelError> {
+        match self.filled_to() {
+            Some(bounds) if network.skeleton().is_some() => network.widest(bounds),
+            _ => Ok(network),
         }
     }
 
@@ -92,8 +116,28 @@ impl LimitSettings {
                 Failure::input("a latency can only be kept to with a table of measured operators");
             return Err(failure.hint("name one with --latency-table; `adwp lut build` measures it"));
         }
+        if self.fill && self.params == 0 && self.madds == 0 {
+            let failure = Failure::input("limits.fill needs limits that can be filled");
+            return Err(failure.hint("--max-params or --max-madds, or --set limits.fill=false"));
+        }
+        if self.fill && *latency_ms > 0.0 {
+            let failure = Failure::input(
+                "limits.fill chooses channels by params and multiply-adds: a limit on latency is \
+                 for networks whose channels are given",
+            );
+            return Err(failure.hint("--set limits.fill=false, or leave the latency out"));
+        }
         Ok(())
     }
+}
+
+/// The setting of the channels that a network is retrained with.
+pub(crate) const CHANNELS: &str = "retrain.channels";
+
+/// Whether `--set` names a setting.
+pub(crate) fn sets(args: &RunArgs, key: &str) -> bool {
+    let names = |set: &String| set.split_once('=').is_some_and(|(name, _)| name.trim() == key);
+    args.set.iter().any(names)
 }
 
 /// How a run searches.
@@ -103,10 +147,15 @@ pub(crate) struct StrategyConfig {
     /// `gradient` for the search of the paper, in which α learns (Algorithm 1), or a strategy that
     /// scores one architecture after another; those have the settings that follow.
     pub(crate) name: String,
+    /// The space that architectures are of: `intensive` for that of the run, or one with a name.
+    pub(crate) space: String,
     /// What an architecture is worth.
     pub(crate) scorer: String,
     /// Scorers that the predictor of the strategy reads as well, where it has one.
     pub(crate) inputs: Vec<String>,
+    /// Architectures that are scored before any other: `zoo:NAME`, files of them, or as the space
+    /// writes them.
+    pub(crate) start: Vec<String>,
     /// Architectures that are scored.
     pub(crate) evaluations: usize,
     /// With the scorer `training`: epochs of each.
@@ -124,9 +173,30 @@ impl StrategyConfig {
     /// The name of the search in which α learns.
     pub(crate) const GRADIENT: &str = "gradient";
 
+    /// The name of the space that the run itself derives.
+    pub(crate) const INTENSIVE: &str = "intensive";
+
     /// Whether α learns.
     pub(crate) fn is_gradient(&self) -> bool {
         self.name == Self::GRADIENT
+    }
+
+    /// Whether the intensive space of the run is searched.
+    pub(crate) fn is_intensive(&self) -> bool {
+        self.is_gradient() || self.space == Self::INTENSIVE
+    }
+
+    /// The space that is searched; none where it is the intensive one of the run.
+    ///
+    /// # Errors
+    /// When there is none of this name.
+    pub(crate) fn named_space(&self) -> Result<Option<&'static NamedSpace>> {
+        if self.is_intensive() {
+            return Ok(None);
+        }
+        let named = find(&self.space)
+            .map_err(|e| Failure::input(format!("strategy.space: {e}, intensive")))?;
+        Ok(Some(named))
     }
 
     /// The strategy with its settings, where it is not the gradient.
@@ -140,10 +210,11 @@ impl StrategyConfig {
         Ok((strategy, strategy.settings(&given.collect())?))
     }
 
-    /// Checks that there is a search of this kind in the intensive space of a run.
+    /// Checks that a run can have a search of this kind.
     fn validate(&self, limits: &LimitSettings) -> Result {
         let fail = |message: String| Err(Failure::input(message));
         let (strategy, _) = self.entry()?;
+        self.named_space()?;
         for name in std::iter::once(&self.scorer).chain(&self.inputs) {
             let needs = registry::scorer_entry(name)?.needs;
             let is_missing = match name.as_str() {
@@ -170,8 +241,10 @@ impl Default for StrategyConfig {
     fn default() -> Self {
         Self {
             name: Self::GRADIENT.to_owned(),
+            space: Self::INTENSIVE.to_owned(),
             scorer: "training".to_owned(),
             inputs: Vec::new(),
+            start: Vec::new(),
             evaluations: 30,
             training_epochs: 3,
             finalists: 0,
@@ -228,8 +301,9 @@ impl Default for Config {
 
 /// Name and text of every preset. Each names only what differs from the defaults, which are the
 /// paper's for CIFAR-10 with 8 cells.
-pub(crate) const PRESETS: [(&str, &str); 7] = [
+pub(crate) const PRESETS: [(&str, &str); 8] = [
     ("demo", include_str!("../presets/demo.toml")),
+    ("adwp-cpu", include_str!("../presets/adwp-cpu.toml")),
     ("folder-cpu", include_str!("../presets/folder-cpu.toml")),
     ("study-cpu", include_str!("../presets/study-cpu.toml")),
     ("cifar10-8", include_str!("../presets/cifar10-8.toml")),
@@ -256,6 +330,7 @@ impl RunArgs {
             ("limits.madds", value(self.max_madds)?),
             ("limits.latency_ms", value(self.max_latency_ms)?),
             ("limits.latency_table", value(absolute(&self.latency_table))?),
+            ("limits.fill", value(self.fill.then_some(true))?),
             ("space.identity_dropout", dropout.clone()),
             ("search.identity_dropout", dropout),
             ("space.early_stop", early_stop.clone()),
@@ -372,6 +447,12 @@ impl Config {
             Failure::input(format!("settings: {}", e.to_string().trim_end()))
         })?;
         config.validate()?;
+        if config.limits.fill && sets(args, CHANNELS) {
+            let failure = Failure::input(format!(
+                "limits.fill chooses {CHANNELS} for each network, which --set names too"
+            ));
+            return Err(failure.hint("--set limits.fill=false leaves it at what is set"));
+        }
         Ok(config)
     }
 
@@ -520,6 +601,14 @@ fn parse(text: &str, origin: &str) -> Result<Table> {
 /// The table whose keys are the strategy's, which knows them.
 const OPEN: &str = "strategy.settings";
 
+/// Drops the settings of the strategy in `table` where `layer` names another one.
+fn forget_settings(table: &mut Table, layer: &Table) {
+    let is_another = layer.get("name").is_some_and(|name| table.get("name") != Some(name));
+    if let (true, Some(Value::Table(settings))) = (is_another, table.get_mut("settings")) {
+        settings.clear();
+    }
+}
+
 /// Replaces settings by those of a layer; each must be known and of the same type.
 fn overlay(table: &mut Table, layer: Table, origin: &str, path: &str) -> Result {
     for (key, value) in layer {
@@ -536,7 +625,12 @@ fn overlay(table: &mut Table, layer: Table, origin: &str, path: &str) -> Result 
             ));
         };
         match (old, value) {
-            (Value::Table(old), Value::Table(new)) => overlay(old, new, origin, &full)?,
+            (Value::Table(old), Value::Table(new)) => {
+                if full == "strategy" {
+                    forget_settings(old, &new);
+                }
+                overlay(old, new, origin, &full)?;
+            }
             (Value::Float(old), Value::Integer(new)) => *old = new as f64,
             (old, new) if old.same_type(&new) => *old = new,
             (old, new) => {
@@ -576,6 +670,8 @@ mod tests {
     use super::*;
     use crate::args::{Args, Command};
     use clap::Parser;
+
+    use crate::transfer::Origin;
 
     fn config(flags: &[&str]) -> Result<Config> {
         let Command::Run(args) = Args::parse_from(["adwp", "run"].iter().chain(flags)).command
@@ -627,5 +723,35 @@ mod tests {
         assert_eq!(a.difference(&b).unwrap(), None);
         b.seed = 7;
         assert_eq!(a.difference(&b).unwrap().as_deref(), Some("seed is 0, not 7"));
+    }
+
+    #[test]
+    fn another_strategy_does_not_have_the_settings_of_the_one_of_the_preset() {
+        let demo = config(&[]).unwrap().strategy;
+        assert_eq!((demo.name.as_str(), demo.settings["initial"]), ("prednas", 12.0));
+        let random = config(&["--set", "strategy.name=random"]).unwrap().strategy;
+        assert!(random.settings.is_empty());
+        let same = config(&["--set", "strategy.name=prednas"]).unwrap().strategy;
+        assert_eq!(same, demo);
+        let flags =
+            ["--set", "strategy.name=evolution", "--set", "strategy.settings.sample_size=3"];
+        let own = config(&flags).unwrap().strategy;
+        assert_eq!(own.settings, BTreeMap::from([("sample_size".to_owned(), 3.0)]));
+    }
+
+    #[test]
+    fn a_given_architecture_is_not_made_smaller_by_a_preset() {
+        let limits = |flags: &[&str]| {
+            let args = ["adwp", "retrain", "--architecture", "zoo:darts-v2", "--run", "x"];
+            let args = Args::parse_from(args.iter().chain(flags));
+            let Command::Retrain(args) = args.command else { unreachable!() };
+            let origin = Origin::read(&args).unwrap().unwrap();
+            origin.config(&args.train.run).unwrap().limits
+        };
+        assert!(config(&[]).unwrap().limits.fill);
+        assert_eq!(limits(&[]), LimitSettings::default());
+        let asked = limits(&["--max-madds", "5M", "--fill"]);
+        assert_eq!((asked.madds, asked.fill), (5_000_000, true));
+        assert_eq!(limits(&["--target-madds", "5M"]), LimitSettings::default());
     }
 }

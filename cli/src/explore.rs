@@ -1,21 +1,22 @@
 //! Searches that score one architecture after another: those of `adwp search --strategy`, and those that
 //! the settings of a run name.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use adwp_base::{Failure, Result};
 use adwp_export::{ExportError, Network, RetrainData, RetrainSettings, retrain};
 use adwp_lut::{LatencyTable, Networks};
-use adwp_models::space::NamedSpace;
-use adwp_models::{Blueprint, Genotype, Intensive, IntensiveSpace, Limit, Skeleton, Space};
+use adwp_models::space::{Member, NamedSpace, find};
+use adwp_models::{Blueprint, Choices, Intensive, IntensiveSpace, Limit, Skeleton, Space};
+use adwp_report::{FinalistRow, PartRow, SearchRecord};
 use adwp_search::{
-    Column, Data, Exploration, Explored, Finalist, Ingredients, JointTraining, Problem,
-    SearchError, ShortTraining, StopRule, StrategyEntry, StrategySettings, TRIALS, Train, Trial,
-    explore, halve, origin, registry,
+    Column, Data, Exploration, Explored, FINALISTS, Finalist, History, Ingredients, JointTraining,
+    Origin, Part, Problem, SearchError, ShortTraining, StopRule, StrategyEntry, StrategySettings,
+    TRIALS, Train, Trial, Unit, explore, halve, origin, read_finalists, registry,
 };
 use adwp_train::{Context, Finished, ProgressAlone, Reporter, Streams, TrainError, read_text};
 
-use crate::architecture::parsed;
+use crate::architecture::{PREFIX, RunArchitecture, parsed};
 use crate::config::{Config, StrategyConfig};
 use crate::run::Run;
 use crate::{inputs, limits};
@@ -27,6 +28,8 @@ pub(crate) struct Search {
     pub(crate) scorer: String,
     /// Scorers that the strategy reads as well.
     pub(crate) inputs: Vec<String>,
+    /// What is scored before any other.
+    pub(crate) start: Vec<String>,
     pub(crate) stop: StopRule,
     /// Epochs of a training that is a score.
     pub(crate) training_epochs: usize,
@@ -57,7 +60,11 @@ pub(crate) struct Published {
 
 /// Carries out the search that the settings of a run ask for, or goes on with it; gives the
 /// architecture.
-pub(crate) fn of_run(run: &Run, command: &str, reporter: &mut dyn Reporter) -> Result<Genotype> {
+pub(crate) fn of_run(
+    run: &Run,
+    command: &str,
+    reporter: &mut dyn Reporter,
+) -> Result<RunArchitecture> {
     let trials = run.dir.file(TRIALS);
     if !run.plan.resume && trials.exists() {
         let failure = Failure::input(format!("search: {} is there already", trials.display()));
@@ -67,29 +74,36 @@ pub(crate) fn of_run(run: &Run, command: &str, reporter: &mut dyn Reporter) -> R
     }
     let search = Search::configured(run.config())?;
     let (space, found) = search.in_run(run, command, reporter)?;
-    genotype(&*space, &found.best)
+    architecture(&*space, &found.best)
 }
 
 impl Search {
     /// The search of the settings of a run, which are valid.
     fn configured(config: &Config) -> Result<Self> {
         let (strategy, settings) = config.strategy.entry()?;
-        let StrategyConfig { scorer, inputs, evaluations, training_epochs, finalists, .. } =
-            &config.strategy;
+        let StrategyConfig {
+            scorer, inputs, start, evaluations, training_epochs, finalists, ..
+        } = &config.strategy;
         let table = &config.limits.latency_table;
         Ok(Self {
             strategy,
             settings,
             scorer: scorer.clone(),
             inputs: inputs.clone(),
+            start: start.clone(),
             stop: StopRule { evaluations: Some(*evaluations), ..StopRule::default() },
             training_epochs: *training_epochs,
             finalists: *finalists,
             finalist_epochs: first_epochs(config.strategy.finalist_epochs, *training_epochs),
             latency_table: Some(table.clone()).filter(|path| !path.as_os_str().is_empty()),
-            space: None,
+            space: config.strategy.named_space()?,
             published: None,
         })
+    }
+
+    /// What is scored before any other, in a space.
+    fn started(&self, space: &dyn Space) -> Result<Vec<Choices>> {
+        self.start.iter().map(|what| started(what, space)).collect()
     }
 
     pub(crate) fn latencies(&self) -> Result<Option<LatencyTable>> {
@@ -114,20 +128,7 @@ impl Search {
         let config = run.config();
         let data = run.images.search_data(config, run.streams, &run.device)?;
         let searched = Skeleton { channels: config.search.channels, ..data.target };
-        let intensive = match self.space {
-            Some(_) => None,
-            None => Some(parsed(run.needs("space.json", "space")?, IntensiveSpace::from_json)?),
-        };
-        let open = |skeleton: Skeleton| -> Result<Box<dyn Space>> {
-            Ok(match (self.space, &intensive) {
-                (None, Some(space)) => {
-                    Box::new(Intensive::new(space.clone(), skeleton, config.search.keep)?)
-                }
-                (named, _) => {
-                    sized(named.expect("a search is of a named space or of the run's"), skeleton)?
-                }
-            })
-        };
+        let open = |skeleton: Skeleton| opened(run, self.space, skeleton);
         let (space, searched) = (open(data.target)?, open(searched)?);
         let latency = |blueprint: &Blueprint| predict(latencies.as_ref(), blueprint);
         let train = |blueprint: Blueprint, epochs, context: &mut Context<'_>| {
@@ -187,6 +188,7 @@ impl Search {
         else {
             return Ok(Finished::Interrupted);
         };
+        let start = self.started(ingredients.space)?;
         let problem = Problem {
             inputs: inputs.as_ref(),
             ..Problem::new(ingredients.space, limits, Streams::new(seed))
@@ -205,6 +207,7 @@ impl Search {
             problem,
             strategy: &mut *strategy,
             scorer: &mut *scorer,
+            start: &start,
             stop: self.stop,
             origin,
         };
@@ -226,6 +229,7 @@ fn train(
     context: &mut Context<'_>,
 ) -> std::result::Result<Finished<f64>, SearchError> {
     let retraining = &run.config().retrain;
+    let blueprint = run.config().limits.filled(blueprint)?;
     let auxiliary = if blueprint.has_auxiliary() { retraining.auxiliary } else { 0.0 };
     let settings =
         RetrainSettings { epochs, evaluate_every: epochs, auxiliary, ..retraining.clone() };
@@ -263,10 +267,102 @@ pub(crate) fn first_epochs(given: usize, training_epochs: usize) -> usize {
     if given == 0 { 2 * training_epochs } else { given }
 }
 
-/// The cells of an architecture of the intensive space.
-pub(crate) fn genotype(space: &dyn Space, trial: &Trial) -> Result<Genotype> {
-    let genotype = space.genotype(&trial.choices)?;
-    genotype.ok_or_else(|| Failure::failed("an intensive space has no genotype"))
+/// The architecture of a trial, as a run keeps it.
+pub(crate) fn architecture(space: &dyn Space, trial: &Trial) -> Result<RunArchitecture> {
+    if let Some(genotype) = space.genotype(&trial.choices)? {
+        return Ok(RunArchitecture::Genotype(genotype));
+    }
+    let member = Member::parse(space.name(), &trial.text)?;
+    Ok(RunArchitecture::Named(member.into()))
+}
+
+/// An architecture of a space that is given by `zoo:NAME`, a file, or as the space writes it.
+fn started(what: &str, space: &dyn Space) -> Result<Choices> {
+    let name = |e: &dyn std::fmt::Display| Failure::input(format!("strategy.start: {what}: {e}"));
+    let is_text = !what.starts_with(PREFIX) && !Path::new(what).is_file();
+    if is_text {
+        return space.parse(what).map_err(|e| name(&e));
+    }
+    let architecture = RunArchitecture::chosen(Path::new(what))?;
+    let network = architecture.network(space.skeleton()).map_err(|e| name(&e))?;
+    let choices = match (&network, network.genotype()) {
+        (_, Some(genotype)) => space.choices_of(genotype),
+        (Blueprint::Member { member, .. }, None) if member.space() == space.name() => {
+            space.parse(&member.to_string())
+        }
+        _ => return Err(name(&format!("it is of no cells of the space {}", space.name()))),
+    };
+    choices.map_err(|e| name(&e))
+}
+
+/// A space of a name, or with `None` the intensive one of a run, at some sizes.
+fn opened(
+    run: &Run,
+    named: Option<&'static NamedSpace>,
+    skeleton: Skeleton,
+) -> Result<Box<dyn Space>> {
+    let Some(named) = named else {
+        let space = parsed(run.needs("space.json", "space")?, IntensiveSpace::from_json)?;
+        return Ok(Box::new(Intensive::new(space, skeleton, run.config().search.keep)?));
+    };
+    sized(named, skeleton)
+}
+
+/// The search whose result the architecture of a run is, for its report; none where it came from
+/// elsewhere.
+pub(crate) fn record(run: &Run) -> Result<Option<SearchRecord>> {
+    let path = run.dir.file(TRIALS);
+    let (true, Some(of_run)) = (path.exists(), RunArchitecture::of_run(run.dir.path())?) else {
+        return Ok(None);
+    };
+    let skeleton = run.images.skeleton(run.config(), run.config().retrain.channels);
+    let mut space = None;
+    let history = History::read(&path, |name| -> Result<_> {
+        let named = if name == StrategyConfig::INTENSIVE { None } else { Some(find(name)?) };
+        space = Some(opened(run, named, skeleton)?);
+        opened(run, named, skeleton)
+    })?;
+    let space = space.expect("a record is read with its space");
+    let mut found = None;
+    for trial in &history.trials {
+        if architecture(&*space, trial)?.to_json() == of_run.to_json() {
+            found = Some(trial.number);
+            break;
+        }
+    }
+    let Some(found) = found else { return Ok(None) };
+    let entry = registry::scorer_entry(&history.scorer)?;
+    let Unit { axis, factor } = entry.unit;
+    let scores = history.scores();
+    let shown: Vec<f64> = scores.iter().map(|score| factor * score).collect();
+    let row = |part: Part| PartRow {
+        origin: match part.origin {
+            Origin::Given => "given".into(),
+            Origin::Drawn => "drawn at random".into(),
+            Origin::Chosen => "chosen by earlier scores".into(),
+        },
+        count: part.count,
+        mean: part.mean,
+        sd: part.sd,
+        best: part.best,
+    };
+    let number = |text: &str| history.trials.iter().position(|trial| trial.text == text);
+    let finalists = read_finalists(&run.dir.file(FINALISTS))?;
+    let finalists = finalists.into_iter().filter_map(|Finalist { text, epochs, accuracy }| {
+        Some(FinalistRow { trial: number(&text)?, epochs, accuracy })
+    });
+    Ok(Some(SearchRecord {
+        strategy: history.strategy,
+        scorer: entry.label.to_owned(),
+        axis: axis.to_owned(),
+        factor,
+        space: space.name().to_owned(),
+        parts: history.origins.parts(&shown).into_iter().map(row).collect(),
+        gain: history.origins.gain(&shown).map(|(gain, error)| [gain, error]),
+        scores,
+        found,
+        finalists: finalists.collect(),
+    }))
 }
 
 /// The architectures of the highest scores, in that order, `best` before all.

@@ -7,7 +7,7 @@ use adwp_base::{Failure, Result};
 use adwp_data::{Dataset, DatasetKind, OpenOptions, Splits, split};
 use adwp_engine::Device;
 use adwp_export::Network;
-use adwp_models::{ModelError, Skeleton};
+use adwp_models::{Blueprint, ModelError, Skeleton};
 use adwp_search::Data;
 use adwp_train::{BatchSource, Streams};
 
@@ -70,10 +70,9 @@ impl Images {
         streams: Streams,
         device: &Device,
     ) -> Result {
-        let retrained = self.skeleton(config, config.retrain.channels);
         match architecture {
             Some(architecture) => {
-                let network = architecture.network(retrained)?;
+                let network = self.blueprint(config, architecture)?;
                 config.retrain.check_network(&network)?;
                 network.build(1, None)?;
             }
@@ -81,7 +80,7 @@ impl Images {
                 for channels in [config.space.channels, config.search.channels] {
                     self.skeleton(config, channels).validate()?;
                 }
-                retrained.validate()?;
+                self.skeleton(config, config.retrain.channels).validate()?;
             }
         }
         BatchSource { batch: config.retrain.batch, ..self.train.clone() }.steps()?;
@@ -119,6 +118,16 @@ impl Images {
         }
     }
 
+    /// An architecture at the sizes of retraining.
+    pub(crate) fn blueprint(
+        &self,
+        config: &Config,
+        architecture: &RunArchitecture,
+    ) -> Result<Blueprint, ModelError> {
+        let network = architecture.network(self.skeleton(config, config.retrain.channels))?;
+        config.limits.filled(network)
+    }
+
     /// A network of these images with the channels of retraining.
     pub(crate) fn network(
         &self,
@@ -127,7 +136,7 @@ impl Images {
     ) -> Result<Network, ModelError> {
         Ok(Network {
             name: architecture.name().map(str::to_owned),
-            blueprint: architecture.network(self.skeleton(config, config.retrain.channels))?,
+            blueprint: self.blueprint(config, architecture)?,
             dataset: config.dataset.to_string(),
             classes: self.train.dataset.classes().to_vec(),
             normalization: self.train.normalization.clone(),

@@ -19,14 +19,18 @@ pub(crate) fn of_intensive(
     limits(&config.limits, &space, &Networks::darts(*target, keep))
 }
 
-/// What the settings allow a network of a space to take; tables of latencies know its networks as
-/// `networks`.
+/// What the settings allow a network of a space to take, at the channels of the space; tables of
+/// latencies know its networks as `networks`. Where channels follow from the limits, every
+/// architecture keeps them.
 pub(crate) fn limits(
     settings: &LimitSettings,
     space: &dyn Space,
     networks: &Networks,
 ) -> Result<Vec<Limit>> {
     let mut limits = Vec::new();
+    if settings.fill {
+        return Ok(limits);
+    }
     if settings.params > 0 {
         limits.push(Limit::params(settings.params, space)?);
     }

@@ -30,7 +30,11 @@ pub(crate) fn check(
 ) -> Result {
     let available = memory::available(device)?;
     // What a strategy trains is checked when it starts.
-    let is_known = |phase: &Training| *phase != Training::Search || config.strategy.is_gradient();
+    let is_known = |phase: &Training| match phase {
+        Training::Space => config.strategy.is_intensive(),
+        Training::Search => config.strategy.is_gradient(),
+        Training::Retrain => true,
+    };
     for phase in pending(phases, folder).filter(is_known) {
         let planned = planned_bytes(phase, folder, architecture, config, images, device)?
             .with_held(images.held_bytes());
@@ -68,17 +72,12 @@ fn planned_bytes(
         )?,
         Training::Retrain => {
             let network = match architecture {
-                Some(architecture) => architecture.network(skeleton)?,
+                Some(architecture) => images.blueprint(config, architecture)?,
                 None => {
                     let mut rng = streams.once("memory/genotype");
-                    Blueprint::Cells {
-                        genotype: space()?.random_genotype(
-                            &skeleton,
-                            config.search.keep,
-                            &mut rng,
-                        )?,
-                        skeleton,
-                    }
+                    let genotype =
+                        space()?.random_genotype(&skeleton, config.search.keep, &mut rng)?;
+                    config.limits.filled(Blueprint::Cells { genotype, skeleton })?
                 }
             };
             let data = RetrainData {

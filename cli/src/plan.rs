@@ -88,7 +88,10 @@ impl Plan {
         };
         let wanted = || match (&origin, space) {
             (Some(origin), _) => origin.config(args),
-            (None, Some(space)) => Config::of_architecture(args, of_space(space.published)),
+            (None, Some(space)) if space.has_sizes => {
+                Config::of_architecture(args, of_space(space.published))
+            }
+            (None, Some(_)) => Config::from_args(args),
             (None, None) => Config::of_architecture(args, of_folder(&folder)?),
         };
         refuse_to_resume_nothing(&folder, args.resume)?;

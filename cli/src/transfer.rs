@@ -9,14 +9,12 @@ use adwp_train::{Reporter, RunDir, TrainError, write_atomic};
 
 use crate::architecture::{GENOTYPE, RunArchitecture};
 use crate::args::{RetrainArgs, RunArgs};
-use crate::config::Config;
+use crate::config::{CHANNELS, Config, LimitSettings, sets};
 use crate::images::Images;
 
 /// The weights that a run which is fine-tuned starts from, in its folder: it needs no other to be
 /// continued.
 pub(crate) const INITIAL: &str = "initial.safetensors";
-/// The setting that `--target-params` and `--target-madds` choose.
-const CHANNELS: &str = "retrain.channels";
 /// Names of variables that a message has at most.
 const SHOWN: usize = 8;
 
@@ -51,9 +49,7 @@ impl Origin {
         };
         let bounds = Bounds { params: args.target_params, madds: args.target_madds };
         let bounds = (bounds != Bounds::default()).then_some(bounds);
-        let sets_channels =
-            |set: &String| set.split_once('=').is_some_and(|(key, _)| key.trim() == CHANNELS);
-        if bounds.is_some() && args.train.run.set.iter().any(sets_channels) {
+        if bounds.is_some() && sets(&args.train.run, CHANNELS) {
             let failure = Failure::input(format!(
                 "--target-params and --target-madds choose {CHANNELS}, which --set names too"
             ));
@@ -103,7 +99,11 @@ impl Origin {
             );
             return Err(missing("weights.safetensors", hint));
         };
-        let config = Box::new(Config::read(&stored, &RunArgs::default())?);
+        let mut config = Box::new(Config::read(&stored, &RunArgs::default())?);
+        let has_bounds = args.target_params.is_some() || args.target_madds.is_some();
+        if config.limits.fill && architecture.has_cells() && !has_bounds {
+            config.retrain.channels = filled(folder)?;
+        }
         Ok((architecture, Given::Run { folder: folder.to_owned(), config, weights }))
     }
 
@@ -120,8 +120,12 @@ impl Origin {
             Given::Chosen(_) => {
                 // What was published depends on the stem, which the settings say.
                 let stem = Config::from_args(args)?.stem;
-                let config = Config::of_architecture(args, self.architecture.settings(stem))?;
-                if config.limits.are_set() {
+                let mut config = Config::of_architecture(args, self.architecture.settings(stem))?;
+                if self.bounds.is_some() && config.limits.fill {
+                    config.limits = LimitSettings::default();
+                }
+                let fills = config.limits.fill && self.architecture.has_cells();
+                if config.limits.are_set() && !fills {
                     let failure =
                         Failure::input("limits are for a search: the architecture is given");
                     return Err(
@@ -226,6 +230,24 @@ impl Origin {
             _ => Ok(()),
         }
     }
+}
+
+/// The channels of the network of a run, where its limits and images have chosen them.
+fn filled(folder: &Path) -> Result<usize> {
+    let path = folder.join("weights.safetensors");
+    if !path.exists() {
+        let folder = folder.display();
+        let failure = Failure::input(format!(
+            "--from: the channels of {folder} follow from its limits, for images that are not at hand"
+        ));
+        return Err(failure.hint(format!(
+            "`adwp retrain --run {folder}` chooses them; or choose with --target-madds or \
+             --target-params"
+        )));
+    }
+    let skeleton = Trained::read(&path)?.network.blueprint.skeleton();
+    let skeleton = skeleton.ok_or_else(|| Failure::failed("a network of cells has a skeleton"))?;
+    Ok(skeleton.channels)
 }
 
 fn another(path: &Path) -> Failure {

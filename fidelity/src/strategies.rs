@@ -294,6 +294,7 @@ impl StrategyExperiment<'_> {
             problem,
             strategy: &mut *strategy,
             scorer: &mut *scorer,
+            start: &[],
             stop: StopRule { evaluations: Some(most), ..StopRule::default() },
             origin: {
                 let mut origin = origin(seed, &contestant.settings, Some(selection));

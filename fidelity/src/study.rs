@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use adwp_engine::Device;
 use adwp_export::{Network, RetrainData, RetrainSettings, TestResult, retrain};
 use adwp_models::cost::Cost;
-use adwp_models::{Blueprint, Choices, Genotype, Intensive, IntensiveSpace, Limit, Skeleton};
+use adwp_models::{
+    Blueprint, Choices, Genotype, Intensive, IntensiveSpace, Limit, Skeleton, Space,
+};
 use adwp_search::{
     Data, Ingredients, JointTraining, Scorer, ScorerEntry, SearchSettings, registry, search_from,
     train_hypernetwork,
@@ -278,7 +280,7 @@ impl<'a> Pass<'a, '_, '_, '_> {
     /// The scores of an architecture by the scorers that need nothing but itself.
     fn scores_of_itself(&mut self, genotype: &Genotype) -> Result<Finished<BTreeMap<String, f64>>> {
         let space = &self.plan.space;
-        let choices = space.choices(genotype)?;
+        let choices = space.choices_of(genotype)?;
         let mut scores = BTreeMap::new();
         for entry in registry::SCORERS {
             let Some(mut scorer) = (entry.open)(&Ingredients::of(space)) else { continue };

@@ -14,6 +14,9 @@ use crate::{LutError, Result, Timeable};
 /// The name of the space that DARTS and ADWPNAS search.
 const DARTS: &str = "darts";
 
+/// Pairs that a node of it sums in published networks.
+const PAIRS: usize = 2;
+
 /// Random architectures whose parts a table has: those of most sizes of sums.
 const SAMPLED: usize = 64;
 
@@ -35,9 +38,11 @@ impl Networks {
         Self { space: DARTS.to_owned(), skeleton, keep }
     }
 
-    /// Those of a space that has a name of its own.
+    /// Those of a space that has a name.
     pub fn named(space: impl Into<String>, skeleton: Skeleton) -> Self {
-        Self { space: space.into(), skeleton, keep: 1 }
+        let space = space.into();
+        let keep = if space == DARTS { PAIRS } else { 1 };
+        Self { space, skeleton, keep }
     }
 
     /// Those that a network is one of; none where no table is of such networks.

@@ -20,8 +20,8 @@ pub use bench::{
 };
 pub use html::{Cell, Pair, html};
 pub use run_report::{
-    BudgetRow, FormatRow, LatencyRow, ParityRow, PhaseTime, RunReport, RuntimeAccuracy,
-    SkippedImages,
+    BudgetRow, FinalistRow, FormatRow, LatencyRow, ParityRow, PartRow, PhaseTime, RunReport,
+    RuntimeAccuracy, SearchRecord, SkippedImages,
 };
 pub use scatter::{Panel, Scatter, scatter};
 pub use study::{StudyContent, StudyPage, StudySection, study_html};

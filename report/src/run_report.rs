@@ -59,6 +59,9 @@ pub struct RunReport {
     pub phases: Vec<PhaseTime>,
     /// Latency of the exported file.
     pub latency: Vec<LatencyRow>,
+    /// What was scored; none where no strategy has found the architecture.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search: Option<SearchRecord>,
     /// What the network was asked to keep to; empty where nothing was asked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub budgets: Vec<BudgetRow>,
@@ -76,6 +79,65 @@ pub struct RunReport {
     /// The cells of an architecture that is no genotype, as they are drawn.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cells: Vec<Cell>,
+}
+
+/// A search that scored one architecture after another.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SearchRecord {
+    /// What chose the architectures.
+    pub strategy: String,
+    /// What scored them, as people call it.
+    pub scorer: String,
+    /// What a score is, with its unit.
+    pub axis: String,
+    /// What a score is multiplied with in that unit.
+    pub factor: f64,
+    /// The space that they are of.
+    pub space: String,
+    /// The scores, in the order of the trials.
+    pub scores: Vec<f64>,
+    /// The trials by where they came from, in order, in the unit of the axis.
+    pub parts: Vec<PartRow>,
+    /// How much more the trials scored that followed from earlier scores than those that were
+    /// drawn at random, on average, with the standard error, in the unit of the axis; none where
+    /// there were no two of both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gain: Option<[f64; 2]>,
+    /// The number of the one that was delivered, from 0.
+    pub found: usize,
+    /// The trainings of the finalists; empty where there were none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub finalists: Vec<FinalistRow>,
+}
+
+/// Trials that have one origin.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PartRow {
+    /// Where they come from, in words.
+    pub origin: String,
+    /// How many there are.
+    pub count: usize,
+    /// The mean of their scores.
+    pub mean: f64,
+    /// The standard deviation of these; none of a single one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sd: Option<f64>,
+    /// The highest of them.
+    pub best: f64,
+}
+
+/// A training of a finalist.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FinalistRow {
+    /// The number of its trial, from 0.
+    pub trial: usize,
+    /// Epochs of the training.
+    pub epochs: usize,
+    /// Share of the validation images that were classified right.
+    pub accuracy: f64,
 }
 
 /// Another file of the network, and what it lost against the float one.

@@ -102,7 +102,8 @@ fn table(columns: &[String], rows: &[Vec<String>]) -> String {
     )
 }
 
-fn figure(x_label: &str, y_label: &str, curves: &[(String, Vec<(f64, f64)>)]) -> String {
+/// Curves over one axis.
+pub(crate) fn figure(x_label: &str, y_label: &str, curves: &[(String, Vec<(f64, f64)>)]) -> String {
     let finite = |points: &[(f64, f64)]| -> Vec<(f64, f64)> {
         points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite()).collect()
     };

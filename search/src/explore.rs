@@ -35,6 +35,9 @@ pub struct Exploration<'a> {
     pub strategy: &'a mut dyn Strategy,
     /// What they are worth.
     pub scorer: &'a mut dyn Scorer,
+    /// Architectures that are scored before any that the strategy asks for; what it is told of
+    /// them it learns from.
+    pub start: &'a [Choices],
     /// When it ends.
     pub stop: StopRule,
     /// What else decides the trials, such as settings: kept in the record, and compared when the
@@ -121,9 +124,21 @@ fn drive(
     context: &mut Context<'_>,
     watch: &mut Watch<'_>,
 ) -> Result<Finished<Explored>> {
-    let Exploration { problem, strategy, scorer, stop, mut origin } = exploration;
+    let Exploration { problem, strategy, scorer, start, stop, mut origin } = exploration;
     let space = problem.space;
     stop.validate(scorer)?;
+    for choices in start {
+        space.validate(choices)?;
+        if !problem.allows(choices) {
+            let text =
+                format!("{} is to be scored first, and beyond the limits", space.text(choices));
+            return Err(SearchError::Input(text));
+        }
+    }
+    if !start.is_empty() {
+        let texts: Vec<String> = start.iter().map(|choices| space.text(choices)).collect();
+        origin.insert("start".into(), texts.into());
+    }
     for (key, name) in
         [("space", space.name()), ("strategy", strategy.name()), ("scorer", scorer.name())]
     {
@@ -165,8 +180,13 @@ fn drive(
         }
         let number = trials.len();
         let mut rng = problem.streams.at("explore", number, 0);
-        let Finished::Done(choices) = next(problem, strategy, &keys, &mut rng)? else {
-            return Ok(Finished::Interrupted);
+        let first = start.iter().find(|choices| !keys.contains(&space.key(choices)));
+        let choices = match first {
+            Some(choices) => Some(choices.clone()),
+            None => match next(problem, strategy, &keys, &mut rng)? {
+                Finished::Interrupted => return Ok(Finished::Interrupted),
+                Finished::Done(choices) => choices,
+            },
         };
         let Some(choices) = choices else {
             let within = if problem.limits.is_empty() { "" } else { " within the limits" };
@@ -470,6 +490,7 @@ pub(crate) mod tests {
         epochs: usize,
         /// Gives an input of every architecture.
         input: Option<fn(&Choices) -> f64>,
+        start: &'a [Choices],
     }
 
     impl<'a> Toil<'a> {
@@ -477,7 +498,8 @@ pub(crate) mod tests {
             let stop = StopRule { evaluations: Some(evaluations), ..StopRule::default() };
             let (decisions, seed, trials) = (6, 1, usize::MAX);
             let (resume, epochs, input) = (false, 0, None);
-            Self { folder, strategy, decisions, seed, stop, resume, trials, epochs, input }
+            let start = &[];
+            Self { folder, strategy, decisions, seed, stop, resume, trials, epochs, input, start }
         }
 
         /// The result, the architectures that were scored, and the messages.
@@ -501,6 +523,7 @@ pub(crate) mod tests {
                 problem,
                 strategy: &mut *strategy,
                 scorer: &mut scorer,
+                start: self.start,
                 stop: self.stop,
                 origin: Map::from_iter([("seed".to_owned(), self.seed.into())]),
             };
@@ -671,6 +694,34 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn what_is_to_be_scored_first_is_and_the_strategy_learns_of_it() {
+        let best = Choices(vec![vec![4]; 6]);
+        // The first two options compute the same, so that the third of these is the second again.
+        let start = [Choices(vec![vec![0]; 6]), best.clone(), Choices(vec![vec![1]; 6])];
+        for strategy in NAMES {
+            let holder = tempfile::tempdir().unwrap();
+            let toil = Toil { start: &start, ..Toil::new(holder.path(), strategy, 8) };
+            let found = toil.done().0.unwrap().done().unwrap();
+            let scored: Vec<&Choices> = found.trials.iter().map(|trial| &trial.choices).collect();
+            assert_eq!(scored[..2], [&start[0], &best], "{strategy}");
+            assert_eq!(found.trials.len(), 8, "{strategy}");
+            assert_ne!(scored[2], &start[2], "{strategy}: the same architecture again");
+            assert_eq!(found.best.choices, best, "{strategy}");
+            // The record is of a search with this start.
+            let resumed =
+                |start| Toil { start, resume: true, ..Toil::new(holder.path(), strategy, 9) };
+            let error = resumed(&[]).done().0.unwrap_err().to_string();
+            assert!(error.contains("start"), "{error}");
+            let found = resumed(&start).done().0.unwrap().done().unwrap();
+            assert_eq!(found.trials.len(), 9);
+        }
+        let holder = tempfile::tempdir().unwrap();
+        let wrong = [Choices(vec![vec![5]; 6])];
+        let toil = Toil { start: &wrong, ..Toil::new(holder.path(), "random", 8) };
+        assert!(toil.done().0.unwrap_err().to_string().contains("decision 0"));
+    }
+
+    #[test]
     fn the_stop_rule_that_is_reached_first_ends_the_search() {
         let holder = tempfile::tempdir().unwrap();
         let toil = |stop, epochs| Toil { stop, epochs, ..Toil::new(holder.path(), "random", 1) };
@@ -749,6 +800,7 @@ pub(crate) mod tests {
                 problem,
                 strategy: &mut *strategy,
                 scorer: &mut Additive::default(),
+                start: &[],
                 stop: StopRule { evaluations: Some(evaluations), ..StopRule::default() },
                 origin: Map::new(),
             };

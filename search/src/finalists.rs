@@ -1,5 +1,7 @@
 //! The last step of a search: the best by score are trained, and the best of them is delivered.
 
+use std::path::Path;
+
 use adwp_models::Space;
 use adwp_train::{Context, Finished, TrainError};
 use serde::{Deserialize, Serialize};
@@ -45,17 +47,7 @@ pub fn halve(
     train: &Train<'_>,
     context: &mut Context<'_>,
 ) -> Result<Finished<(Trial, Vec<Finalist>)>> {
-    let path = context.run.file(FINALISTS);
-    let first = json!({ "schema": SCHEMA }).to_string();
-    let check = |found: &str| match found == first {
-        true => Ok(()),
-        false => {
-            let reason = format!("it begins with {found}, expected {first}");
-            Err(TrainError::Damaged { path: path.clone(), reason }.into())
-        }
-    };
-    let (mut journal, mut known) =
-        Journal::open::<Finalist>(path.clone(), context.resume, first.clone(), check)?;
+    let (mut journal, mut known) = open(&context.run.file(FINALISTS), context.resume)?;
     let (mut left, mut epochs, mut all) = (trials.to_vec(), epochs, Vec::new());
     if left.is_empty() {
         return Err(SearchError::Input("there are no architectures to choose finalists of".into()));
@@ -90,6 +82,26 @@ pub fn halve(
         epochs *= 2;
     }
     Ok(Finished::Done((left[0].clone(), all)))
+}
+
+/// The trainings that a record has, in order; none where there is no record.
+///
+/// # Errors
+/// [`TrainError::Damaged`] for a file that is none.
+pub fn read_finalists(path: &Path) -> Result<Vec<Finalist>> {
+    Ok(open(path, true)?.1)
+}
+
+fn open(path: &Path, resume: bool) -> Result<(Journal, Vec<Finalist>)> {
+    let first = json!({ "schema": SCHEMA }).to_string();
+    let check = |found: &str| match found == first {
+        true => Ok(()),
+        false => {
+            let reason = format!("it begins with {found}, expected {first}");
+            Err(TrainError::Damaged { path: path.to_owned(), reason }.into())
+        }
+    };
+    Journal::open(path.to_owned(), resume, first.clone(), check)
 }
 
 #[cfg(test)]

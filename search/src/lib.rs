@@ -10,6 +10,7 @@ mod error;
 mod explore;
 mod finalists;
 mod ghn;
+mod history;
 mod inputs;
 mod journal;
 mod momentum;
@@ -33,7 +34,8 @@ pub use explore::{
     Exploration, Explored, StopRule, TRIALS, Watch, every_architecture, explore, explore_watched,
     origin,
 };
-pub use finalists::{FINALISTS, Finalist, halve};
+pub use finalists::{FINALISTS, Finalist, halve, read_finalists};
+pub use history::{History, Origin, Origins, Part};
 pub use inputs::{InputRecord, InputScores, Inputs};
 pub use one_shot::{PathSampling, SharedWeights, train_one_shot};
 pub use predictor::{Point, Posterior, Prediction, Predictor};

@@ -71,6 +71,9 @@ pub struct StrategyEntry {
     pub about: &'static str,
     /// What can be set.
     pub settings: &'static [StrategySetting],
+    /// The setting that says how many architectures it has scored before scores decide which is
+    /// next; none where they never do.
+    pub first: Option<&'static str>,
     /// Whether it reads [`Problem::inputs`].
     pub reads_inputs: bool,
     /// Makes one that has been told nothing.

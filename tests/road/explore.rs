@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use serde_json::Value;
 use tempfile::{TempDir, tempdir};
 
-use crate::folder::json;
+use crate::folder::{json, stored};
 use crate::program::{Ended, run, text};
 use crate::reference::{SETTINGS, reference};
 use crate::running::Running;
@@ -452,4 +452,129 @@ fn every_strategy_keeps_limits_and_finds_what_later_steps_take() {
     run(&train).succeeds();
     run(["run", "--run", text(&found), "--resume"]).succeeds();
     assert_eq!(json(&found.join("report.json"))["cells"].as_array().map(Vec::len), Some(8));
+}
+
+/// Settings of a whole run that searches cells by short trainings at a price.
+const PRICED: [&str; 7] = [
+    "strategy.name=prednas",
+    "strategy.space=darts",
+    "strategy.start=[\"zoo:darts-v2\"]",
+    "strategy.evaluations=5",
+    "strategy.training_epochs=1",
+    "strategy.settings.initial=3",
+    "strategy.finalists=2",
+];
+
+#[test]
+fn a_run_searches_cells_at_the_price_that_the_network_is_to_have() {
+    let holder = tempdir().unwrap();
+    let [folder, killed] = ["run", "killed"].map(|name| holder.path().join(name));
+    let settings = PRICED.into_iter().flat_map(|set| ["--set", set]);
+    let settings: Vec<&str> = settings.chain(["--max-madds", "900K", "--fill"]).collect();
+    let args = |folder: &Path| -> Vec<String> {
+        let begin = ["run", "--config", SETTINGS, "--run", text(folder)];
+        begin.iter().chain(&settings).map(ToString::to_string).collect()
+    };
+    run(args(&folder)).succeeds();
+    assert!(!folder.join("space.json").exists(), "no intensive space is needed");
+    let found: Vec<_> = trials(&folder);
+    let first = found[0][1].as_str().unwrap();
+    assert!(first.starts_with("normal sep_conv_3x3(0)+sep_conv_3x3(1),"), "{first}");
+    assert_eq!(found.len(), 5);
+    // Cells of a kind are alike, and the network is as wide as the limit allows.
+    let genotype = json(&folder.join("genotype.json"));
+    assert_eq!(genotype["cells"][1]["nodes"], genotype["cells"][2]["nodes"]);
+    let report = json(&folder.join("report.json"));
+    let madds = report["madds"].as_u64().unwrap();
+    let wider = |by: u64| {
+        let channels = (channels_of(&folder) + by).to_string();
+        let file = folder.join("genotype.json");
+        let sizes = ["--channels", &channels, "--image", "1x28x28"];
+        let cost = run(["cost", text(&file), "--json"].iter().chain(&sizes)).succeeds().json();
+        cost["madds"].as_u64().unwrap()
+    };
+    assert_eq!(wider(0), madds);
+    assert!(madds <= 900_000 && wider(1) > 900_000, "{madds}");
+    assert_eq!(report["budgets"][0]["limit"], 900_000.0);
+
+    let search = &report["search"];
+    assert_eq!((&search["strategy"], &search["space"]), (&"prednas".into(), &"darts".into()));
+    let origins: Vec<&Value> =
+        search["parts"].as_array().unwrap().iter().map(|part| &part["origin"]).collect();
+    assert_eq!(origins, ["given", "drawn at random", "chosen by earlier scores"]);
+    assert_eq!(search["finalists"].as_array().map(Vec::len), Some(2));
+    let page = fs::read_to_string(folder.join("report.html")).unwrap();
+    assert!(
+        page.contains("<h2>Search</h2>") && page.contains("5 architectures of the space darts")
+    );
+
+    // Killed within a training of the search, and gone on with.
+    let killed_args = args(&killed);
+    let killed_args: Vec<&str> = killed_args.iter().map(String::as_str).collect();
+    let mut running = Running::start(&killed_args, &killed);
+    running.has("trials.jsonl");
+    running.kill();
+    run(["run", "--run", text(&killed), "--resume"]).succeeds();
+    for file in ["genotype.json", "finalists.jsonl", "weights.safetensors", "model.onnx"] {
+        let [a, b] = [&folder, &killed].map(|folder| fs::read(folder.join(file)).unwrap());
+        assert!(a == b, "{file}");
+    }
+    assert_eq!(trials(&folder), trials(&killed));
+
+    // What was found goes to other images with the channels that it has.
+    let [moved, zoo] = ["moved", "zoo"].map(|name| holder.path().join(name));
+    let to = ["--dataset", "sample", "--set", "train_images=60", "--set", "retrain.epochs=1"];
+    run(["retrain", "--from", text(&folder), "--run", text(&moved)].iter().chain(&to)).succeeds();
+    assert_eq!(channels_of(&moved), channels_of(&folder));
+    fs::remove_file(folder.join("weights.safetensors")).unwrap();
+    let again = ["retrain", "--from", text(&folder), "--run", text(&zoo)];
+    run(again.iter().chain(&to)).refuses(&["follow from its limits", "--target-madds"]);
+    // A published architecture is made as large, to be compared.
+    let given = ["retrain", "--architecture", "zoo:darts-v2", "--run", text(&zoo)];
+    let size = ["--max-madds", "900K", "--fill", "--set", "cells=3"];
+    let config = ["--config", SETTINGS];
+    run(given.iter().chain(&config).chain(&size).chain(&to[2..])).succeeds();
+    let cost = run(["export", "--run", text(&zoo)]).succeeds();
+    assert!(cost.stdout.contains("model.onnx"));
+    let cost = run(["cost", text(&zoo.join("model.onnx")), "--json"]).succeeds().json();
+    let madds = cost["madds"].as_u64().unwrap();
+    assert!((500_000..=900_000).contains(&madds), "{madds}");
+}
+
+/// The channels of the trained network of a run.
+fn channels_of(folder: &Path) -> u64 {
+    let stored = stored(&folder.join("weights.safetensors")).unwrap();
+    stored["network"]["skeleton"]["channels"].as_u64().unwrap()
+}
+
+#[test]
+fn what_cannot_be_filled_or_begun_with_is_refused() {
+    let holder = tempdir().unwrap();
+    let folder = holder.path().join("run");
+    let settings: Vec<&str> = PRICED.into_iter().flat_map(|set| ["--set", set]).collect();
+    let refused = |more: &[&str]| {
+        let begin = ["run", "--config", SETTINGS, "--run", text(&folder)];
+        run(begin.iter().chain(&settings).chain(more))
+    };
+    refused(&["--fill"]).refuses(&["limits that can be filled", "--max-madds"]);
+    refused(&["--fill", "--max-madds", "1M", "--set", "retrain.channels=4"])
+        .refuses(&["limits.fill chooses retrain.channels", "limits.fill=false"]);
+    let table = ["--max-latency-ms", "1", "--latency-table", "none.json"];
+    refused(&[&["--fill", "--max-madds", "1M"], &table[..]].concat()).refuses(&["latency"]);
+    refused(&["--set", "strategy.space=dart"]).refuses(&["dart", "nas-bench-201", "intensive"]);
+    assert!(!folder.exists());
+    for (start, culprits) in [
+        ("zoo:dart-v2", &["dart-v2", "darts-v2"][..]),
+        ("zoo:nasnet-a", &["nasnet-a", "no cells of the space darts"]),
+        ("zoo:mobilenet-v2", &["mobilenet-v2", "no cells of the space darts"]),
+        ("nowhere.json", &["nowhere.json", "no architecture of the space darts"]),
+    ] {
+        let start = format!("strategy.start=[\"{start}\"]");
+        refused(&["--set", &start]).refuses(culprits);
+        assert!(!folder.join("trials.jsonl").exists());
+        let _ = fs::remove_dir_all(&folder);
+    }
+    // Not even one channel keeps the limit.
+    refused(&["--fill", "--max-madds", "1K"]).refuses(&["even with 1 channels"]);
+    assert!(!folder.join("trials.jsonl").exists());
 }

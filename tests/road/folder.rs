@@ -72,11 +72,15 @@ pub(crate) fn metrics(folder: &Path) -> Vec<Map<String, Value>> {
 
 /// How far the checkpoint of a phase is: epoch and step; none without one.
 pub(crate) fn progress(folder: &Path, phase: &str) -> Option<(u64, u64)> {
-    let bytes = fs::read(folder.join("checkpoints").join(format!("{phase}.safetensors"))).ok()?;
+    let values = stored(&folder.join("checkpoints").join(format!("{phase}.safetensors")))?;
+    Some((values["epoch"].as_u64().unwrap(), values["step"].as_u64().unwrap()))
+}
+
+/// What a file of weights says of itself; none where there is no such file.
+pub(crate) fn stored(weights: &Path) -> Option<Value> {
+    let bytes = fs::read(weights).ok()?;
     let (length, rest) = bytes.split_first_chunk::<8>()?;
     let header: Value =
         serde_json::from_slice(&rest[..u64::from_le_bytes(*length) as usize]).unwrap();
-    let values: Value =
-        serde_json::from_str(header["__metadata__"]["adwp"].as_str().unwrap()).unwrap();
-    Some((values["epoch"].as_u64().unwrap(), values["step"].as_u64().unwrap()))
+    Some(serde_json::from_str(header["__metadata__"]["adwp"].as_str().unwrap()).unwrap())
 }

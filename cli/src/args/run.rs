@@ -15,8 +15,8 @@ pub(crate) struct RunArgs {
     /// Folder of the run [default: runs/PRESET].
     #[arg(long, value_name = "DIR")]
     pub(crate) run: Option<PathBuf>,
-    /// Settings to start from: demo, folder-cpu, study-cpu, cifar10-8, cifar10-14, imagenet-8,
-    /// imagenet-14 [default: demo].
+    /// Settings to start from: demo, folder-cpu, adwp-cpu, study-cpu, cifar10-8, cifar10-14,
+    /// imagenet-8, imagenet-14 [default: demo].
     #[arg(long)]
     pub(crate) preset: Option<String>,
     /// A TOML file with settings.
@@ -40,6 +40,9 @@ pub(crate) struct RunArgs {
     /// Limit on multiply-adds, such as 600M (limits.madds).
     #[arg(long, value_name = "N", value_parser = amount)]
     pub(crate) max_madds: Option<u64>,
+    /// Give every network as many channels as these two limits allow (limits.fill).
+    #[arg(long)]
+    pub(crate) fill: bool,
     /// Limit on predicted latency (limits.latency_ms).
     #[arg(long, value_name = "MS")]
     pub(crate) max_latency_ms: Option<f64>,

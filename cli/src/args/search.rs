@@ -63,6 +63,10 @@ pub(crate) struct ExploreArgs {
     /// architecture; can be repeated.
     #[arg(long, value_name = "SCORER", value_parser = scorers(), requires = "strategy")]
     pub(crate) input: Vec<String>,
+    /// An architecture to score before any other: zoo:NAME, a file, or as the space writes it; can
+    /// be repeated.
+    #[arg(long, value_name = "WHAT", requires = "strategy")]
+    pub(crate) start: Vec<String>,
     #[command(flatten)]
     pub(crate) settings: StrategyFlags,
 }

@@ -5,8 +5,7 @@ use std::path::Path;
 use adwp_base::{Failure, Result, output};
 use adwp_engine::cuda::Precision;
 use adwp_lut::Networks;
-use adwp_models::space::{Member, NamedSpace, TableRules, find};
-use adwp_models::zoo::NamedArchitecture;
+use adwp_models::space::{NamedSpace, TableRules, find};
 use adwp_models::{Blueprint, Space};
 use adwp_search::{
     Column, Explored, Finalist, Ingredients, SearchError, StopRule, TRIALS, Table, registry,
@@ -17,7 +16,7 @@ use serde_json::{Map, Value, json};
 use crate::architecture;
 use crate::args::{ExploreArgs, RunArgs, SearchArgs, TrainArgs, flag};
 use crate::config::LimitSettings;
-use crate::explore::{Found, Published, Search, first_epochs, genotype, predict};
+use crate::explore::{Found, Published, Search, first_epochs, predict};
 use crate::plan::{Plan, refuse_to_resume_nothing};
 use crate::run::{Run, lock, without_images};
 use crate::{inputs, limits};
@@ -99,6 +98,7 @@ fn typed(args: &SearchArgs) -> Result<Search> {
         settings: strategy.settings(&args.explore.settings.0)?,
         scorer: scorer.to_owned(),
         inputs: args.explore.input.clone(),
+        start: args.explore.start.clone(),
         stop: StopRule { evaluations, minutes: search_minutes, epochs: search_epochs },
         training_epochs,
         finalists: args.explore.finalists,
@@ -141,13 +141,8 @@ fn in_folder(
 /// Writes the architecture that was found, and prints it.
 fn print(search: &Search, space: &dyn Space, dir: &RunDir, found: &Found, as_json: bool) -> Result {
     let Found { best, evaluations, finalists } = found;
-    let (file, text) = match search.space {
-        Some(named) => {
-            let member = Member::parse(named.name, &best.text)?;
-            (architecture::NAMED, NamedArchitecture::from(member).to_json())
-        }
-        None => (architecture::GENOTYPE, genotype(space, best)?.to_json()),
-    };
+    let architecture = crate::explore::architecture(space, best)?;
+    let (file, text) = (architecture.file(), architecture.to_json());
     let path = dir.file(file);
     let is_another = path.exists() && read_text(&path)? != text;
     let trained = [dir.file("weights.safetensors"), dir.checkpoint("retrain")];
@@ -219,6 +214,7 @@ fn flags(search: &Search, args: &ExploreArgs) -> String {
     flags.push(("finalist-epochs", finalist_epochs.map(|n| n.to_string())));
     flags.extend(report_column.iter().map(|name| ("report-column", Some(name.clone()))));
     flags.extend(input.iter().map(|name| ("input", Some(name.clone()))));
+    flags.extend(args.start.iter().map(|what| ("start", Some(format!("'{what}'")))));
     let flags = flags.into_iter().filter_map(|(flag, value)| Some(format!(" --{flag} {}", value?)));
     let settings = args.settings.0.iter();
     let settings = settings.map(|(name, value)| format!(" --{} {value}", flag(name)));
@@ -262,6 +258,7 @@ pub(super) fn refuse_what_has_no_effect(args: &RunArgs) -> Result {
         ("--device", args.device != "auto" && args.device != "cpu"),
         ("--precision", args.precision != Precision::F32),
         ("--no-fuse", args.no_fuse),
+        ("--fill", args.fill),
     ];
     match flags.into_iter().find(|(_, given)| *given) {
         None => Ok(()),

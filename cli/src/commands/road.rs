@@ -22,7 +22,9 @@ const CALIBRATION_IMAGES: usize = 512;
 pub(crate) fn run(args: &TrainArgs, as_json: bool, reporter: &mut dyn Reporter) -> Result {
     let plan = Plan::training(args, None, Existing::NeedsResume, &Training::ALL)?;
     let run = begun(plan, reporter)?;
-    steps::space(&run, "run", reporter)?;
+    if run.config().strategy.is_intensive() {
+        steps::space(&run, "run", reporter)?;
+    }
     steps::search(&run, "run", reporter)?;
     steps::retrain(&run, "run", reporter)?;
     steps::export(&run, reporter)?;

@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::export::{Record, recorded};
+use crate::explore;
 use crate::limits::budgets;
 use crate::run::Run;
 use crate::transfer;
@@ -62,6 +63,7 @@ pub(crate) fn report(run: &Run) -> Result<RunReport> {
         budgets: budgets(run.config(), &trained.network.blueprint, &counted, &latency)?,
         formats: recorded(run)?,
         latency,
+        search: explore::record(run)?,
         machine: object(&bench.machine),
         network: trained.network.name.clone(),
         genotype: architecture_of(&trained),

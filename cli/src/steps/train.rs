@@ -48,11 +48,11 @@ pub(crate) fn search(run: &Run, command: &str, reporter: &mut dyn Reporter) -> R
             failure.hint("`adwp retrain` trains it; name another folder with --run to search")
         );
     }
-    let space = parsed(run.needs("space.json", "space")?, IntensiveSpace::from_json)?;
     if !run.config().strategy.is_gradient() {
-        let genotype = explore::of_run(run, command, reporter)?;
-        return Ok(write_atomic(&run.dir.file(file), genotype.to_json().as_bytes())?);
+        let found = explore::of_run(run, command, reporter)?;
+        return Ok(write_atomic(&run.dir.file(found.file()), found.to_json().as_bytes())?);
     }
+    let space = parsed(run.needs("space.json", "space")?, IntensiveSpace::from_json)?;
     let data = run.images.search_data(run.config(), run.streams, &run.device)?;
     let limits = limits::of_intensive(run.config(), &space, &data.target)?;
     let genotype = run.phase("search", command, reporter, |context| {

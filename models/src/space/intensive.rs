@@ -162,12 +162,14 @@ impl IntensiveSpace {
 }
 
 /// Cells of the DARTS space whose nodes sum `keep` of some candidates, in networks of one size. The
-/// decisions are those of the nodes of all cells, from the image on.
+/// decisions are those of the nodes of all cells, from the image on; where the cells of a kind are
+/// alike, those of the first cell of each kind.
 #[derive(Clone, Debug)]
 pub struct Intensive {
     normal: IntensiveCell,
     reduction: IntensiveCell,
     skeleton: Skeleton,
+    alike: bool,
     decisions: Vec<Decision>,
 }
 
@@ -177,7 +179,7 @@ impl Intensive {
     /// # Errors
     /// When nodes have fewer candidates than they are to keep, or the sizes make no network.
     pub fn new(space: IntensiveSpace, skeleton: Skeleton, keep: usize) -> Result<Self, ModelError> {
-        Self::of_cells([space.normal, space.reduction], skeleton, keep)
+        Self::of_cells([space.normal, space.reduction], skeleton, keep, false)
     }
 
     /// The original space: nodes choose from all operations on all earlier states.
@@ -185,16 +187,23 @@ impl Intensive {
     /// # Errors
     /// As [`Self::new`].
     pub fn original(skeleton: Skeleton, keep: usize) -> Result<Self, ModelError> {
-        let every = |input| Operation::CONNECTING.map(|op| Pair { input, op });
-        let cell: IntensiveCell =
-            (0..NODES).map(|node| (0..node + INPUTS).flat_map(every).collect()).collect();
-        Self::of_cells([cell.clone(), cell], skeleton, keep)
+        Self::of_cells([every_pair(), every_pair()], skeleton, keep, false)
+    }
+
+    /// The space that DARTS and what followed it searched: the original one, with all normal cells
+    /// of a network alike, and all reduction cells.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn alike(skeleton: Skeleton, keep: usize) -> Result<Self, ModelError> {
+        Self::of_cells([every_pair(), every_pair()], skeleton, keep, true)
     }
 
     fn of_cells(
         [normal, reduction]: [IntensiveCell; 2],
         skeleton: Skeleton,
         keep: usize,
+        alike: bool,
     ) -> Result<Self, ModelError> {
         skeleton.validate()?;
         let fewest = normal.iter().chain(&reduction).map(Vec::len).min().unwrap_or(0);
@@ -203,11 +212,34 @@ impl Intensive {
                 "a node cannot sum {keep} pairs: the first one has {fewest} to choose from"
             )));
         }
-        let mut space = Self { normal, reduction, skeleton, decisions: Vec::new() };
-        let sites = skeleton.cells();
+        let mut space = Self { normal, reduction, skeleton, alike, decisions: Vec::new() };
+        let sites = space.deciding();
         let options = sites.iter().flat_map(|site| space.cell(site.kind).iter().map(Vec::len));
         space.decisions = options.map(|options| Decision { options, keep }).collect();
         Ok(space)
+    }
+
+    /// The cells that decisions are made for, in their order.
+    fn deciding(&self) -> Vec<CellSite> {
+        let mut sites = self.skeleton.cells();
+        if self.alike {
+            let mut kinds = Vec::new();
+            sites.retain(|site| {
+                let is_first = !kinds.contains(&site.kind);
+                kinds.push(site.kind);
+                is_first
+            });
+        }
+        sites
+    }
+
+    /// The first of the decisions that a cell follows.
+    fn place(&self, site: CellSite) -> usize {
+        let decides = |deciding: &CellSite| match self.alike {
+            true => deciding.kind == site.kind,
+            false => deciding.index == site.index,
+        };
+        NODES * self.deciding().iter().position(decides).expect("a cell of the skeleton")
     }
 
     fn cell(&self, kind: CellKind) -> &IntensiveCell {
@@ -222,44 +254,22 @@ impl Intensive {
     /// # Errors
     /// When a candidate is chosen that there is not, or none.
     pub fn cells_of(&self, choices: &Choices) -> Result<Genotype, ModelError> {
-        let mut nodes = choices.0.iter();
         let cells = self.skeleton.cells().into_iter().map(|site| {
-            let node = |candidates: &Vec<Pair>| {
-                let kept = nodes.next().map_or(&[][..], Vec::as_slice);
+            let place = self.place(site);
+            let node = |(node, candidates): (usize, &Vec<Pair>)| {
+                let kept = choices.0.get(place + node).map_or(&[][..], Vec::as_slice);
                 kept.iter().filter_map(|&option| candidates.get(option).copied()).collect()
             };
-            let nodes = self.cell(site.kind).iter().map(node).collect();
+            let nodes = self.cell(site.kind).iter().enumerate().map(node).collect();
             CellGenotype { kind: site.kind, nodes }
         });
         Genotype::new(cells.collect())
-    }
-
-    /// The choices of an architecture.
-    ///
-    /// # Errors
-    /// When it has another number of cells, or a pair that its node cannot choose.
-    pub fn choices(&self, genotype: &Genotype) -> Result<Choices, ModelError> {
-        let outside = || ModelError::Invalid("the genotype is not of this space".into());
-        if genotype.cells.len() != self.skeleton.cells {
-            return Err(outside());
-        }
-        let mut choices = Vec::with_capacity(self.decisions.len());
-        for cell in &genotype.cells {
-            for (candidates, pairs) in self.cell(cell.kind).iter().zip(&cell.nodes) {
-                let option = |pair| candidates.iter().position(|candidate| candidate == pair);
-                let options: Option<Vec<usize>> = pairs.iter().map(option).collect();
-                let mut options = options.ok_or_else(outside)?;
-                options.sort_unstable();
-                choices.push(options);
-            }
-        }
-        Ok(Choices(choices))
     }
 }
 
 impl Space for Intensive {
     fn name(&self) -> &'static str {
-        "intensive"
+        if self.alike { super::darts::SPACE.name } else { "intensive" }
     }
 
     fn decisions(&self) -> &[Decision] {
@@ -269,9 +279,9 @@ impl Space for Intensive {
     fn option(&self, candidate: Candidate) -> (usize, usize) {
         let Candidate { cell, node, input, operation, .. } = candidate;
         let is_it = |pair: &Pair| pair.input == input && pair.op.name() == operation;
-        let decision = cell * NODES + node - INPUTS;
-        let kind = self.skeleton.cells()[cell].kind;
-        let option = self.cell(kind)[node - INPUTS].iter().position(is_it);
+        let site = self.skeleton.cells()[cell];
+        let decision = self.place(site) + node - INPUTS;
+        let option = self.cell(site.kind)[node - INPUTS].iter().position(is_it);
         (decision, option.expect("a pair of the space"))
     }
 
@@ -283,7 +293,7 @@ impl Space for Intensive {
     /// nodes is only an order of channels.
     fn key(&self, choices: &Choices) -> String {
         let mut kept = choices.0.iter();
-        let cells = self.skeleton.cells().into_iter().map(|site| {
+        let cells = self.deciding().into_iter().map(|site| {
             let mut states = vec!["a".to_owned(), "b".to_owned()];
             for candidates in self.cell(site.kind) {
                 let terms = kept.next().into_iter().flatten().map(|&option| candidates[option]);
@@ -298,30 +308,38 @@ impl Space for Intensive {
         cells.collect::<Vec<_>>().join("/")
     }
 
-    /// Its genotype, on one line.
+    /// Its genotype, on one line; where cells are alike, the pairs of each kind.
     fn text(&self, choices: &Choices) -> String {
         let genotype = self.cells_of(choices).expect("choices of this space are a genotype");
+        if self.alike {
+            let cells = self.deciding().into_iter().map(|site| &genotype.cells[site.index]);
+            return super::darts::text(cells);
+        }
         serde_json::to_string(&genotype).expect("a genotype has only strings and numbers")
     }
 
     fn parse(&self, text: &str) -> Result<Choices, ModelError> {
-        let choices = self.choices(&Genotype::from_json(text)?)?;
+        let genotype = match self.alike {
+            true => super::darts::genotype(text, self.skeleton.cells)?,
+            false => Genotype::from_json(text)?,
+        };
+        let choices = self.choices_of(&genotype)?;
         self.validate(&choices)?;
         Ok(choices)
     }
 
-    /// The options; for every cell how often each operation is kept and each of its inputs read; for
-    /// each kind of cell the same over all its cells.
+    /// The options; for every cell that decides how often each operation is kept and each of its
+    /// inputs read; for each kind of cell the same over all of these.
     fn features(&self) -> Features {
         let mut f = Features::of(&self.decisions);
-        let sites = self.skeleton.cells();
+        let sites = self.deciding();
         let mut by_cell = Vec::with_capacity(sites.len());
         for site in &sites {
             let mut operations = vec![Vec::new(); Operation::CONNECTING.len()];
             let mut inputs = vec![Vec::new(); INPUTS];
             for (node, candidates) in self.cell(site.kind).iter().enumerate() {
                 for (option, pair) in candidates.iter().enumerate() {
-                    let kept = f.option(site.index * NODES + node, option);
+                    let kept = f.option(self.place(*site) + node, option);
                     let place = Operation::CONNECTING.iter().position(|op| *op == pair.op);
                     operations[place.expect("zero is no candidate")].push(kept);
                     if let Some(input) = inputs.get_mut(pair.input) {
@@ -346,7 +364,9 @@ impl Space for Intensive {
             });
         let options = options.map(|(place, option)| f.option(place, option)).collect();
         f.group(options);
-        f.group(by_cell.concat());
+        if !self.alike {
+            f.group(by_cell.concat());
+        }
         f.group(by_kind);
         f
     }
@@ -357,6 +377,33 @@ impl Space for Intensive {
 
     fn genotype(&self, choices: &Choices) -> Result<Option<Genotype>, ModelError> {
         self.cells_of(choices).map(Some)
+    }
+
+    /// Those with this number of cells, pairs that their nodes can choose, and cells of a kind that
+    /// are alike where they are to be.
+    fn choices_of(&self, genotype: &Genotype) -> Result<Choices, ModelError> {
+        let outside = || ModelError::Invalid("the genotype is not of this space".into());
+        if genotype.cells.len() != self.skeleton.cells {
+            return Err(outside());
+        }
+        let mut choices = Vec::with_capacity(self.decisions.len());
+        for site in self.deciding() {
+            let cell = &genotype.cells[site.index];
+            for (candidates, pairs) in self.cell(cell.kind).iter().zip(&cell.nodes) {
+                let option = |pair| candidates.iter().position(|candidate| candidate == pair);
+                let options: Option<Vec<usize>> = pairs.iter().map(option).collect();
+                let mut options = options.ok_or_else(outside)?;
+                options.sort_unstable();
+                choices.push(options);
+            }
+        }
+        let choices = Choices(choices);
+        if self.alike && sorted(self.cells_of(&choices)?) != sorted(genotype.clone()) {
+            return Err(ModelError::Invalid(
+                "the genotype is not of this space: its cells of a kind differ".into(),
+            ));
+        }
+        Ok(choices)
     }
 
     fn build(
@@ -372,7 +419,7 @@ impl Space for Intensive {
         let candidates = [&self.normal, &self.reduction].map(Clone::clone);
         let skeleton = Skeleton { cells, ..self.skeleton };
         let keep = self.decisions.first().map_or(1, |decision| decision.keep);
-        Ok(Box::new(Self::of_cells(candidates, skeleton, keep)?))
+        Ok(Box::new(Self::of_cells(candidates, skeleton, keep, self.alike)?))
     }
 
     fn hypernetwork(
@@ -389,6 +436,20 @@ impl Space for Intensive {
             Ok(stack(b, mixture, &self.skeleton, images, plan)?.last)
         })
     }
+}
+
+/// For every node all pairs that connect.
+fn every_pair() -> IntensiveCell {
+    let every = |input| Operation::CONNECTING.map(|op| Pair { input, op });
+    (0..NODES).map(|node| (0..node + INPUTS).flat_map(every).collect()).collect()
+}
+
+/// The same architecture with the pairs of each node in order.
+fn sorted(mut genotype: Genotype) -> Genotype {
+    for pairs in genotype.cells.iter_mut().flat_map(|cell| &mut cell.nodes) {
+        pairs.sort_unstable();
+    }
+    genotype
 }
 
 /// Stability s(a, b) of two intensive spaces (equation 2): 1 - changed pairs / all pairs, over both
@@ -478,7 +539,7 @@ mod tests {
             space.validate(choices).unwrap();
             assert_eq!(&space.parse(&space.text(choices)).unwrap(), choices);
             assert_eq!(&space.decode(&space.encode(choices)), choices);
-            assert_eq!(space.choices(&space.cells_of(choices).unwrap()).unwrap(), *choices);
+            assert_eq!(space.choices_of(&space.cells_of(choices).unwrap()).unwrap(), *choices);
         }
         let distance = |a: &Choices, b: &Choices| {
             a.0.iter().zip(&b.0).flat_map(|(a, b)| a.iter().filter(|&o| !b.contains(o))).count()

@@ -1,6 +1,7 @@
 //! Search spaces: sets of architectures, each a list of decisions.
 
 mod choices;
+mod darts;
 mod features;
 mod intensive;
 mod member;
@@ -63,6 +64,16 @@ pub trait Space: Send + Sync {
     /// # Errors
     /// When the choices are not of this space.
     fn genotype(&self, choices: &Choices) -> Result<Option<Genotype>, ModelError>;
+
+    /// The architecture of cells of the DARTS space.
+    ///
+    /// # Errors
+    /// When they are not of this space.
+    fn choices_of(&self, genotype: &Genotype) -> Result<Choices, ModelError> {
+        let cells = genotype.cells.len();
+        let text = format!("the genotype of {cells} cells is not of the space {}", self.name());
+        Err(ModelError::Invalid(text))
+    }
 
     /// The network of an architecture for a batch size: for training with the heads given, else for
     /// inference. The architecture may keep more options than one of the space does: its nodes then

@@ -9,6 +9,9 @@ pub struct NamedSpace {
     pub name: &'static str,
     /// Sizes of the networks that its publication trained.
     pub published: Skeleton,
+    /// Whether its networks have these where nothing else is asked for; those of other spaces have
+    /// the sizes of the settings.
+    pub has_sizes: bool,
     /// The space of networks of given sizes.
     ///
     /// # Errors

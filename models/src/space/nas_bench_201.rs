@@ -38,6 +38,7 @@ pub(super) static SPACE: NamedSpace = NamedSpace {
         classes: 10,
         image: [3, 32, 32],
     },
+    has_sizes: true,
     open: |skeleton| Ok(Box::new(NasBench201::new(skeleton)?)),
     parse,
     has_drop_path: true,

@@ -32,6 +32,7 @@ pub(super) static SPACE: NamedSpace = NamedSpace {
         classes: 10,
         image: [3, 32, 32],
     },
+    has_sizes: true,
     open: |skeleton| Ok(Box::new(NasBenchMacro::new(skeleton)?)),
     parse,
     has_drop_path: false,

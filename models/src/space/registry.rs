@@ -1,9 +1,10 @@
 use super::named::NamedSpace;
-use super::{nas_bench_201, nas_bench_macro};
+use super::{darts, nas_bench_201, nas_bench_macro};
 use crate::ModelError;
 
 /// Every space that has a name.
-pub static SPACES: &[&NamedSpace] = &[&nas_bench_201::SPACE, &nas_bench_macro::SPACE];
+pub static SPACES: &[&NamedSpace] =
+    &[&darts::SPACE, &nas_bench_201::SPACE, &nas_bench_macro::SPACE];
 
 /// The space of a name.
 ///

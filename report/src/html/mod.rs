@@ -7,6 +7,7 @@ mod curves;
 mod header;
 mod heat;
 mod metrics;
+mod search;
 mod tables;
 
 use serde_json::{Map, Value};
@@ -50,11 +51,16 @@ pub fn html(report: &RunReport, metrics: &[Map<String, Value>], space: Option<&V
     } else {
         section("Other files", tables::formats(&report.formats))
     };
+    let searched = match &report.search {
+        Some(record) => section("Search", search::search(record)),
+        None => String::new(),
+    };
     let body = [
         header::header(report, &title),
         header::warnings(&phases),
         budgets,
         section("Phases", tables::phases(&report.phases)),
+        searched,
         section("Curves", curves::curves(&phases)),
         section("Latency", tables::latency(&report.latency)),
         section("Accuracy", tables::accuracy(report)),

@@ -1,4 +1,6 @@
-use adwp_report::{Cell, FormatRow, Pair, ParityRow, RuntimeAccuracy};
+use adwp_report::{
+    Cell, FinalistRow, FormatRow, Pair, ParityRow, PartRow, RuntimeAccuracy, SearchRecord,
+};
 use serde_json::{Map, Value, json};
 
 use crate::markup::{html, section};
@@ -412,4 +414,57 @@ fn a_genotype_that_cannot_be_drawn_is_shown_as_text() {
     report.genotype["cells"][0]["nodes"][1] =
         json!([{"input": 1, "op": "an_operation_of_another_time"}, {"input": 1, "op": "zero"}]);
     assert!(section(&html(&report, &[], None), "Architecture").contains("an operation …"));
+}
+
+#[test]
+fn a_search_by_scores_is_told_with_what_chance_found() {
+    let part = |origin: &str, mean: f64, best: f64| PartRow {
+        origin: origin.to_owned(),
+        count: 3,
+        mean,
+        sd: Some(1.25),
+        best,
+    };
+    let mut report = report();
+    let plain = html(&report, &[], None);
+    assert!(!plain.contains("<h2>Search</h2>"));
+    report.search = Some(SearchRecord {
+        strategy: "prednas".into(),
+        scorer: "short <training>".into(),
+        axis: "validation accuracy, %".into(),
+        factor: 100.0,
+        space: "darts".into(),
+        scores: vec![0.401, 0.412, 0.423, 0.504, 0.515, 0.506],
+        parts: vec![
+            part("drawn at random", 41.2, 42.3),
+            part("chosen by earlier scores", 50.83, 51.5),
+        ],
+        gain: Some([9.63, 0.456]),
+        found: 4,
+        finalists: vec![FinalistRow { trial: 4, epochs: 12, accuracy: 0.6173 }],
+    });
+    let page = html(&report, &[], None);
+    let search = section(&page, "Search");
+    for told in [
+        "prednas scored 6 architectures",
+        "short &lt;training&gt;",
+        "number 5 is delivered",
+        "scored 9.63 more on average",
+        "standard error of 0.456",
+        "drawn at random",
+        "41.2",
+        "51.5",
+        "architecture 5",
+        "61.73",
+    ] {
+        assert!(search.contains(told), "{told} is not in {search}");
+    }
+    assert_eq!(search.matches("<polyline").count(), 2);
+    let read = adwp_report::RunReport::from_json(&report.to_json()).unwrap();
+    assert_eq!(read.search, report.search);
+    // A search that found less than chance says so.
+    if let Some(search) = &mut report.search {
+        search.gain = Some([-0.5, 0.2]);
+    }
+    assert!(html(&report, &[], None).contains("scored 0.500 less on average"));
 }

@@ -34,6 +34,7 @@ pub(crate) const ENTRY: StrategyEntry = StrategyEntry {
             usual: 5.0,
         },
     ],
+    first: Some("population_size"),
     reads_inputs: false,
     open: |settings, problem| {
         let (population_size, sample_size) =

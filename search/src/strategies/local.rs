@@ -28,6 +28,7 @@ pub(crate) const ENTRY: StrategyEntry = StrategyEntry {
         about: "random architectures, from the best of which the search sets out",
         usual: 10.0,
     }],
+    first: Some("starts"),
     reads_inputs: false,
     open: |settings, problem| {
         let initial = settings.count("starts")?;

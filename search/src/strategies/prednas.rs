@@ -59,6 +59,7 @@ pub(crate) const ENTRY: StrategyEntry = StrategyEntry {
     name: "prednas",
     about: "gradient ascent through a predictor of scores, in rounds",
     settings: &[INITIAL, PER_ROUND, EXPLORATION],
+    first: Some(INITIAL.name),
     reads_inputs: true,
     open: |settings, problem| open(&ENTRY, settings, problem, Source::Ascents),
 };
@@ -78,6 +79,7 @@ pub(crate) const PREDICTOR: StrategyEntry = StrategyEntry {
             usual: 1000.0,
         },
     ],
+    first: Some(INITIAL.name),
     reads_inputs: true,
     open: |settings, problem| {
         let candidates = Source::Random(settings.count("candidates")?);

@@ -13,6 +13,7 @@ pub(crate) const ENTRY: StrategyEntry = StrategyEntry {
     name: "random",
     about: "architectures drawn evenly from the space",
     settings: &[],
+    first: None,
     reads_inputs: false,
     open: |_, problem| Ok(Box::new(Random(problem.space))),
 };
