@@ -33,6 +33,8 @@ pub(crate) struct Search {
     pub(crate) stop: StopRule,
     /// Epochs of a training that is a score.
     pub(crate) training_epochs: usize,
+    /// The side of the images that it sees; 0 for their own size.
+    pub(crate) training_image_size: usize,
     /// How many finalists are trained; 0 for none.
     pub(crate) finalists: usize,
     /// For how many epochs at first.
@@ -93,6 +95,7 @@ impl Search {
             start: start.clone(),
             stop: StopRule { evaluations: Some(*evaluations), ..StopRule::default() },
             training_epochs: *training_epochs,
+            training_image_size: config.strategy.training_image_size,
             finalists: *finalists,
             finalist_epochs: first_epochs(config.strategy.finalist_epochs, *training_epochs),
             latency_table: Some(table.clone()).filter(|path| !path.as_os_str().is_empty()),
@@ -134,6 +137,13 @@ impl Search {
         let train = |blueprint: Blueprint, epochs, context: &mut Context<'_>| {
             train(run, &data, blueprint, epochs, context)
         };
+        let scaled = match self.training_image_size {
+            0 => None,
+            side => Some(self.scaled(run, &data, side)?),
+        };
+        let train_scaled = |blueprint: Blueprint, epochs, context: &mut Context<'_>| {
+            self::train(run, scaled.as_ref().unwrap_or(&data), blueprint, epochs, context)
+        };
         let ingredients = Ingredients {
             data: Some(&data),
             training: Some(JointTraining {
@@ -142,7 +152,7 @@ impl Search {
                 drawn: None,
             }),
             latency: latencies.as_ref().map(|_| &latency as _),
-            short: Some(ShortTraining { epochs: self.training_epochs, train: &train }),
+            short: Some(ShortTraining { epochs: self.training_epochs, train: &train_scaled }),
             ..self.ingredients(&*space)
         };
         let networks = match self.space {
@@ -157,6 +167,17 @@ impl Search {
             self.halve(&*space, found, &train, context)
         })?;
         Ok((space, found))
+    }
+
+    /// The images of the search for trainings that see them smaller.
+    fn scaled(&self, run: &Run, data: &Data, side: usize) -> Result<Data> {
+        let [_, height, width] = data.target.image;
+        if side > height.min(width) {
+            return Err(Failure::input(format!(
+                "trainings that see images of {side}×{side} pixels: theirs are {height}×{width}"
+            )));
+        }
+        run.images.scaled_search_data(run.config(), side, run.streams, &run.device)
     }
 
     /// Has the best of what was found trained until one is left, where that is wanted.
@@ -202,6 +223,9 @@ impl Search {
         }
         if scorer.epochs() > 0 {
             origin.insert("training_epochs".into(), self.training_epochs.into());
+            if self.training_image_size > 0 {
+                origin.insert("training_image_size".into(), self.training_image_size.into());
+            }
         }
         let exploration = Exploration {
             problem,
@@ -229,10 +253,19 @@ fn train(
     context: &mut Context<'_>,
 ) -> std::result::Result<Finished<f64>, SearchError> {
     let retraining = &run.config().retrain;
+    // Channels are those for the images of the run, whatever size is seen here.
     let blueprint = run.config().limits.filled(blueprint)?;
+    let ([_, from, _], size) = (blueprint.image(), data.target.image);
+    let augmentation = retraining.augmentation.scaled(from, size[1]);
+    let blueprint = blueprint.with_image(size);
     let auxiliary = if blueprint.has_auxiliary() { retraining.auxiliary } else { 0.0 };
-    let settings =
-        RetrainSettings { epochs, evaluate_every: epochs, auxiliary, ..retraining.clone() };
+    let settings = RetrainSettings {
+        epochs,
+        evaluate_every: epochs,
+        auxiliary,
+        augmentation,
+        ..retraining.clone()
+    };
     let network = Network {
         name: None,
         blueprint,

@@ -159,6 +159,28 @@ impl Images {
     }
 }
 
+impl Images {
+    /// [`Self::search_data`] of the same images, scaled to squares of `side` pixels.
+    pub(crate) fn scaled_search_data(
+        &self,
+        config: &Config,
+        side: usize,
+        streams: Streams,
+        device: &Device,
+    ) -> Result<Data> {
+        let Splits { train, normalization, .. } =
+            open_splits(config.dataset, config.data_dir(), side)?;
+        let scaled = BatchSource { dataset: train, normalization, ..self.search.clone() };
+        let shape = scaled.dataset.shape();
+        let skeleton = Skeleton {
+            image: [shape.channels, shape.height, shape.width],
+            ..self.skeleton(config, config.retrain.channels)
+        };
+        skeleton.validate()?;
+        Ok(Data::new(skeleton, &scaled, config.train_share, streams, device)?)
+    }
+}
+
 /// Opens a data set; `image_size` 0 is the size it has.
 pub(crate) fn open_splits(
     kind: DatasetKind,

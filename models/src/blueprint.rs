@@ -127,6 +127,18 @@ impl Blueprint {
         }
     }
 
+    /// The same network for images of another size. It has the same weights.
+    #[must_use]
+    pub fn with_image(mut self, size: [usize; 3]) -> Self {
+        match &mut self {
+            Self::Cells { skeleton, .. }
+            | Self::WideCells { skeleton, .. }
+            | Self::Member { skeleton, .. } => skeleton.image = size,
+            Self::Handmade { image, .. } => *image = size,
+        }
+        self
+    }
+
     /// The cells of the DARTS space that it is built of, where it is.
     pub fn genotype(&self) -> Option<&Genotype> {
         match self {
@@ -224,6 +236,11 @@ mod tests {
         Zoo::embedded().find("darts-v2").unwrap().published(stem).unwrap().unwrap()
     }
 
+    fn mobilenet() -> Blueprint {
+        let entry = Zoo::embedded().find("mobilenet-v1").unwrap();
+        entry.published(Stem::Imagenet).unwrap().unwrap()
+    }
+
     fn channels(network: &Blueprint) -> usize {
         network.skeleton().unwrap().channels
     }
@@ -274,19 +291,25 @@ mod tests {
     }
 
     #[test]
+    fn images_of_another_size_leave_the_weights_alone() {
+        for network in [darts(Stem::Cifar), mobilenet()] {
+            let small = network.clone().with_image([3, 64, 64]);
+            assert_eq!(small.image(), [3, 64, 64]);
+            let (before, after) = (network.cost().unwrap(), small.cost().unwrap());
+            assert_eq!(before.params, after.params);
+            assert_ne!(before.madds, after.madds);
+            assert_eq!(small.with_image(network.image()), network);
+        }
+    }
+
+    #[test]
     fn bounds_that_no_network_keeps_are_told() {
         let error = darts(Stem::Cifar)
             .widest(Bounds { params: Some(10), madds: None })
             .unwrap_err()
             .to_string();
         assert!(error.contains("even with 1 channels"), "{error}");
-        let mobilenet = Zoo::embedded()
-            .find("mobilenet-v1")
-            .unwrap()
-            .published(Stem::Imagenet)
-            .unwrap()
-            .unwrap();
-        let error = mobilenet.widest(Bounds::default()).unwrap_err().to_string();
+        let error = mobilenet().widest(Bounds::default()).unwrap_err().to_string();
         assert!(error.contains("only a network of cells"), "{error}");
     }
 

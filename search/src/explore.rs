@@ -695,18 +695,18 @@ pub(crate) mod tests {
 
     #[test]
     fn what_is_to_be_scored_first_is_and_the_strategy_learns_of_it() {
-        let best = Choices(vec![vec![4]; 6]);
-        // The first two options compute the same, so that the third of these is the second again.
-        let start = [Choices(vec![vec![0]; 6]), best.clone(), Choices(vec![vec![1]; 6])];
+        // The first two options compute the same, so that the third of these is the first again.
+        let start = [0, 4, 1].map(|option| Choices(vec![vec![option]; 6]));
         for strategy in NAMES {
             let holder = tempfile::tempdir().unwrap();
             let toil = Toil { start: &start, ..Toil::new(holder.path(), strategy, 8) };
             let found = toil.done().0.unwrap().done().unwrap();
             let scored: Vec<&Choices> = found.trials.iter().map(|trial| &trial.choices).collect();
-            assert_eq!(scored[..2], [&start[0], &best], "{strategy}");
+            assert_eq!(scored[..2], [&start[0], &start[1]], "{strategy}");
             assert_eq!(found.trials.len(), 8, "{strategy}");
             assert_ne!(scored[2], &start[2], "{strategy}: the same architecture again");
-            assert_eq!(found.best.choices, best, "{strategy}");
+            let first = found.trials[0].score.max(found.trials[1].score);
+            assert!(found.best.score >= first, "{strategy}: what was given counts");
             // The record is of a search with this start.
             let resumed =
                 |start| Toil { start, resume: true, ..Toil::new(holder.path(), strategy, 9) };

@@ -455,12 +455,13 @@ fn every_strategy_keeps_limits_and_finds_what_later_steps_take() {
 }
 
 /// Settings of a whole run that searches cells by short trainings at a price.
-const PRICED: [&str; 7] = [
+const PRICED: [&str; 8] = [
     "strategy.name=prednas",
     "strategy.space=darts",
     "strategy.start=[\"zoo:darts-v2\"]",
     "strategy.evaluations=5",
     "strategy.training_epochs=1",
+    "strategy.training_image_size=16",
     "strategy.settings.initial=3",
     "strategy.finalists=2",
 ];
@@ -502,6 +503,8 @@ fn a_run_searches_cells_at_the_price_that_the_network_is_to_have() {
     let origins: Vec<&Value> =
         search["parts"].as_array().unwrap().iter().map(|part| &part["origin"]).collect();
     assert_eq!(origins, ["given", "drawn at random", "chosen by earlier scores"]);
+    let record = fs::read_to_string(folder.join("trials.jsonl")).unwrap();
+    assert!(record.lines().next().unwrap().contains("\"training_image_size\":16"));
     assert_eq!(search["finalists"].as_array().map(Vec::len), Some(2));
     let page = fs::read_to_string(folder.join("report.html")).unwrap();
     assert!(
@@ -561,6 +564,8 @@ fn what_cannot_be_filled_or_begun_with_is_refused() {
         .refuses(&["limits.fill chooses retrain.channels", "limits.fill=false"]);
     let table = ["--max-latency-ms", "1", "--latency-table", "none.json"];
     refused(&[&["--fill", "--max-madds", "1M"], &table[..]].concat()).refuses(&["latency"]);
+    refused(&["--set", "strategy.scorer=params"])
+        .refuses(&["training_image_size", "scorer training, not params"]);
     refused(&["--set", "strategy.space=dart"]).refuses(&["dart", "nas-bench-201", "intensive"]);
     assert!(!folder.exists());
     for (start, culprits) in [
@@ -571,6 +576,11 @@ fn what_cannot_be_filled_or_begun_with_is_refused() {
     ] {
         let start = format!("strategy.start=[\"{start}\"]");
         refused(&["--set", &start]).refuses(culprits);
+        assert!(!folder.join("trials.jsonl").exists());
+        let _ = fs::remove_dir_all(&folder);
+    }
+    for (side, culprit) in [("32", "theirs are 28×28"), ("18", "multiples of 4")] {
+        refused(&["--set", &format!("strategy.training_image_size={side}")]).refuses(&[culprit]);
         assert!(!folder.join("trials.jsonl").exists());
         let _ = fs::remove_dir_all(&folder);
     }

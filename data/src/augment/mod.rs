@@ -71,6 +71,14 @@ impl Augmentation {
     /// What DARTS uses to train on CIFAR: padding 4, flip, cutout 16.
     pub const CIFAR: Self = Self { crop_padding: 4, flip: true, cutout: 16, ..Self::NONE };
 
+    /// The same for images whose side is `to` pixels instead of `from`: lengths in pixels follow,
+    /// to the nearest pixel.
+    #[must_use]
+    pub fn scaled(self, from: usize, to: usize) -> Self {
+        let scaled = |pixels: usize| (pixels * to + from / 2) / from.max(1);
+        Self { crop_padding: scaled(self.crop_padding), cutout: scaled(self.cutout), ..self }
+    }
+
     /// Checks that every number is in its range.
     ///
     /// # Errors
@@ -213,5 +221,16 @@ mod tests {
                 .changes_pixels()
         );
         assert!(Augmentation { color_jitter: hue, ..Augmentation::CIFAR }.changes_pixels());
+    }
+
+    #[test]
+    fn lengths_follow_the_size_of_the_images() {
+        let scaled = Augmentation::CIFAR.scaled(32, 16);
+        assert_eq!((scaled.crop_padding, scaled.cutout, scaled.flip), (2, 8, true));
+        // 4 × 20 / 28 = 2.86, 16 × 20 / 28 = 11.4
+        let scaled = Augmentation::CIFAR.scaled(28, 20);
+        assert_eq!((scaled.crop_padding, scaled.cutout), (3, 11));
+        assert_eq!(Augmentation::CIFAR.scaled(32, 32), Augmentation::CIFAR);
+        assert_eq!(Augmentation::NONE.scaled(32, 8), Augmentation::NONE);
     }
 }
