@@ -27,7 +27,7 @@ edge: ## builds target/edge/adwp-deploy, for devices, and fails where it takes m
 # What an earlier demo left is removed: a run refuses a folder that another run has filled.
 demo: runtime build ## a whole run on the sample images, afresh into runs/demo
 	rm -rf runs/demo
-	$(ADWP) run --preset demo --run runs/demo
+	ORT_DYLIB_PATH="$(RUNTIME)/libonnxruntime.so" $(ADWP) run --preset demo --run runs/demo
 
 runtime: ## fetches ONNX Runtime into .runtime, unless it is there
 	@scripts/fetch-runtime

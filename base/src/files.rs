@@ -45,28 +45,36 @@ impl From<FileError> for Failure {
 pub struct Draft {
     file: NamedTempFile,
     path: PathBuf,
+    /// Whether it is written to what is there, which is no file that could be replaced.
+    is_through: bool,
 }
 
 impl Draft {
-    /// Writes what `path` is to hold, in the same folder and with the same extension.
+    /// Writes what `path` is to hold, in the same folder and with the same extension. Of a link it
+    /// is the file that is linked. What is there and no file, such as a device or a pipe, is
+    /// written to in the end, and the draft of it lies among temporary files.
     ///
     /// # Errors
     /// [`FileError::Io`] naming `path`.
     pub fn write(path: &Path, contents: &[u8]) -> Result<Self, FileError> {
+        let target = linked(path).map_err(|source| cannot_write(path, source))?;
+        let is_through = fs::metadata(&target).is_ok_and(|of| !of.is_file() && !of.is_dir());
         let write = || {
-            let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
+            let folder = target.parent().filter(|p| !p.as_os_str().is_empty());
+            let folder = folder.unwrap_or(Path::new("."));
+            let temporary = std::env::temp_dir();
             let extension = path.extension().unwrap_or_default().to_string_lossy();
             let mut file = tempfile::Builder::new()
                 .prefix(PARTIAL)
                 .suffix(&format!(".{extension}"))
-                .tempfile_in(folder.unwrap_or(Path::new(".")))?;
+                .tempfile_in(if is_through { &temporary } else { folder })?;
             file.write_all(contents)?;
             file.as_file().sync_all()?;
             make_readable(file.as_file())?;
             Ok(file)
         };
         match write() {
-            Ok(file) => Ok(Self { file, path: path.to_owned() }),
+            Ok(file) => Ok(Self { file, path: target, is_through }),
             Err(source) => Err(cannot_write(path, source)),
         }
     }
@@ -81,7 +89,14 @@ impl Draft {
     /// # Errors
     /// [`FileError::Io`] naming the path; what is there is then untouched.
     pub fn publish(self) -> Result<(), FileError> {
-        let Self { file, path } = self;
+        let Self { file, path, is_through } = self;
+        if is_through {
+            let contents = fs::read(file.path()).map_err(|e| cannot_write(&path, e))?;
+            let written = File::options().write(true).open(&path);
+            return written
+                .and_then(|mut there| there.write_all(&contents))
+                .map_err(|e| cannot_write(&path, e));
+        }
         file.persist(&path).map_err(|e| cannot_write(&path, e.error))?;
         // The rename is on disk once the folder is; file systems that cannot sync a folder order it
         // themselves.
@@ -90,6 +105,19 @@ impl Draft {
         }
         Ok(())
     }
+}
+
+/// What a path leads to, through links; itself where it is none.
+fn linked(path: &Path) -> io::Result<PathBuf> {
+    // As many as the system follows.
+    const LINKS: usize = 40;
+    let mut path = path.to_owned();
+    for _ in 0..LINKS {
+        let Ok(to) = fs::read_link(&path) else { return Ok(path) };
+        // A relative link is relative to the folder that it lies in.
+        path = path.parent().map_or_else(|| to.clone(), |folder| folder.join(&to));
+    }
+    Err(io::Error::other("its links lead in a circle"))
 }
 
 fn cannot_write(path: &Path, source: io::Error) -> FileError {
@@ -192,5 +220,51 @@ mod tests {
         let expected = r#"its schema is "numbers/1", expected "numbers/2""#;
         assert!(another.ends_with(expected) && another.contains("a.json is damaged"), "{another}");
         assert!(read(r#"{"schema": "numbers/2", "letters": 1}"#).unwrap_err().contains("letters"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_there_is_written_to_and_not_replaced() {
+        use std::io::Read;
+        use std::os::unix::fs::{FileTypeExt, symlink};
+
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        // Links stay links, also those to nothing and to links.
+        fs::create_dir(at("deep")).unwrap();
+        fs::write(at("deep/file.json"), "old").unwrap();
+        symlink("deep/file.json", at("first")).unwrap();
+        symlink("first", at("second")).unwrap();
+        write_atomic(&at("second"), b"new").unwrap();
+        assert_eq!(fs::read(at("deep/file.json")).unwrap(), b"new");
+        symlink("deep/none.json", at("dangling")).unwrap();
+        write_atomic(&at("dangling"), b"begun").unwrap();
+        assert_eq!(fs::read(at("deep/none.json")).unwrap(), b"begun");
+        for link in ["first", "second", "dangling"] {
+            assert!(fs::symlink_metadata(at(link)).unwrap().is_symlink(), "{link}");
+        }
+        symlink("circle", at("circle")).unwrap();
+        assert!(write_atomic(&at("circle"), b"x").is_err());
+        assert!(write_atomic(&at("deep"), b"x").is_err(), "a folder is not written to");
+
+        // A pipe gets what is written, and stays.
+        let pipe = at("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        let reader = {
+            let pipe = pipe.clone();
+            std::thread::spawn(move || {
+                let mut text = String::new();
+                File::open(pipe).unwrap().read_to_string(&mut text).unwrap();
+                text
+            })
+        };
+        write_atomic(&pipe, b"through").unwrap();
+        assert_eq!(reader.join().unwrap(), "through");
+        assert!(fs::metadata(&pipe).unwrap().file_type().is_fifo());
+        write_atomic(Path::new("/dev/null"), b"away").unwrap();
+        assert!(fs::metadata("/dev/null").unwrap().file_type().is_char_device());
+        let left: Vec<_> = fs::read_dir(folder.path()).unwrap().flatten().collect();
+        assert!(left.iter().all(|of| !of.file_name().to_string_lossy().starts_with(PARTIAL)));
     }
 }

@@ -627,11 +627,9 @@ fn overlay(table: &mut Table, layer: Table, origin: &str, path: &str) -> Result 
             table.entry(&key).or_insert(Value::Float(0.0));
         }
         let Some(old) = table.get_mut(&key) else {
-            let known: Vec<&str> = table.keys().map(String::as_str).collect();
-            return Err(suggest(
+            return Err(suggest_key(
                 Failure::input(format!("{origin}: unknown key `{full}`")),
-                &key,
-                &known,
+                &full,
             ));
         };
         match (old, value) {
@@ -652,6 +650,39 @@ fn overlay(table: &mut Table, layer: Table, origin: &str, path: &str) -> Result 
         }
     }
     Ok(())
+}
+
+/// Adds the settings to a failure that an unknown key may mean: those that end in it, or else the
+/// nearest of all.
+fn suggest_key(failure: Failure, wrong: &str) -> Failure {
+    fn collect(table: &Table, path: &str, all: &mut Vec<String>) {
+        for (key, value) in table {
+            let full = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+            match value {
+                Value::Table(table) => collect(table, &full, all),
+                _ => all.push(full),
+            }
+        }
+    }
+    let mut all = Vec::new();
+    collect(&defaults(), "", &mut all);
+    let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
+    let ends: Vec<String> =
+        all.iter().filter(|key| last(key) == last(wrong)).map(|key| format!("`{key}`")).collect();
+    if let [others @ .., end] = ends.as_slice() {
+        let others = others.join(", ");
+        let or = if others.is_empty() { "" } else { " or " };
+        return failure.hint(format!("did you mean {others}{or}{end}?"));
+    }
+    // A key without its table may be meant as well as one with all of it.
+    let distance = |key: &&str| {
+        let to = |known: &str| strsim::damerau_levenshtein(wrong, known);
+        (to(key).min(to(&last(key))), key.len())
+    };
+    match all.iter().map(String::as_str).min_by_key(distance) {
+        Some(nearest) => failure.hint(format!("did you mean `{nearest}`?")),
+        None => failure,
+    }
 }
 
 /// Adds the nearest known name to a failure.
@@ -679,9 +710,8 @@ fn first_difference(a: &Table, b: &Table, path: &str) -> Option<String> {
 mod tests {
     use super::*;
     use crate::args::{Args, Command};
-    use clap::Parser;
-
     use crate::transfer::Origin;
+    use clap::Parser;
 
     fn config(flags: &[&str]) -> Result<Config> {
         let Command::Run(args) = Args::parse_from(["adwp", "run"].iter().chain(flags)).command
@@ -711,7 +741,18 @@ mod tests {
     fn unknown_keys_are_named_with_the_nearest_valid_one() {
         let failure = config(&["--set", "search.epoch=3"]).unwrap_err();
         assert!(failure.message.contains("search.epoch"), "{failure:?}");
-        assert_eq!(failure.hint.as_deref(), Some("did you mean `epochs`?"));
+        assert_eq!(failure.hint.as_deref(), Some("did you mean `search.epochs`?"));
+        for (wrong, meant) in [
+            ("epochs", "`retrain.epochs`, `search.epochs` or `space.epochs`"),
+            ("search.chanels", "`search.channels`"),
+            ("hiden", "`search.hidden`"),
+            ("retrain.latency_ms", "`limits.latency_ms`"),
+            ("train_image", "`train_images`"),
+        ] {
+            let failure = config(&["--set", &format!("{wrong}=3")]).unwrap_err();
+            let expected = format!("did you mean {meant}?");
+            assert_eq!(failure.hint, Some(expected), "{wrong}");
+        }
         assert!(
             config(&["--set", "search.epochs=many"])
                 .unwrap_err()

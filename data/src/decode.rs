@@ -14,7 +14,7 @@ use crate::shape::ImageShape;
 /// More pixels than any photograph has, few enough that a small file cannot fill the memory.
 const MOST_PIXELS: u64 = 1 << 27;
 /// More bytes than the file of any photograph has.
-const MOST_BYTES: u64 = 1 << 28;
+pub const MOST_BYTES: u64 = 1 << 28;
 
 /// Reads one JPEG or PNG file as u8 [channels, height, width] of `shape`: scaled so that it covers
 /// the shape, then the centre cut out; converted to gray when the shape has one channel. What the
@@ -39,11 +39,30 @@ pub fn decode_image_framed(
     shape: ImageShape,
     framing: Framing,
 ) -> Result<Vec<u8>, DataError> {
-    let size = shape.channels.checked_mul(shape.height).and_then(|n| n.checked_mul(shape.width));
-    let mut out =
-        vec![0; size.filter(|&n| n as u64 <= MOST_PIXELS).ok_or(DataError::Shape(shape))?];
+    let mut out = space_for(shape)?;
     decode_into(path, shape, framing, &mut out)?;
     Ok(out)
+}
+
+/// Like [`decode_image_framed`], of the content of a file; `name` stands for it in errors.
+///
+/// # Errors
+/// Those of [`decode_image`].
+pub fn decode_image_bytes(
+    name: &Path,
+    bytes: &[u8],
+    shape: ImageShape,
+    framing: Framing,
+) -> Result<Vec<u8>, DataError> {
+    let mut out = space_for(shape)?;
+    frame(&for_channels(caught(name, bytes)?, shape)?, shape, framing, &mut out);
+    Ok(out)
+}
+
+/// As many values as an image of a shape has.
+fn space_for(shape: ImageShape) -> Result<Vec<u8>, DataError> {
+    let size = shape.channels.checked_mul(shape.height).and_then(|n| n.checked_mul(shape.width));
+    Ok(vec![0; size.filter(|&n| n as u64 <= MOST_PIXELS).ok_or(DataError::Shape(shape))?])
 }
 
 /// Decodes to `out`, which has the values of `shape`.
@@ -59,19 +78,33 @@ pub(crate) fn decode_into(
 
 /// Decodes a whole file to the channels of `shape`.
 pub(crate) fn decode_for(path: &Path, shape: ImageShape) -> Result<Picture, DataError> {
-    if !matches!(shape.channels, 1 | 3) || shape.values() == 0 {
-        return Err(DataError::Shape(shape));
+    check(shape)?;
+    for_channels(decode(path)?, shape)
+}
+
+fn check(shape: ImageShape) -> Result<(), DataError> {
+    if matches!(shape.channels, 1 | 3) && shape.values() > 0 {
+        Ok(())
+    } else {
+        Err(DataError::Shape(shape))
     }
-    let picture = decode(path)?;
+}
+
+/// A picture with the channels of `shape`.
+fn for_channels(picture: Picture, shape: ImageShape) -> Result<Picture, DataError> {
+    check(shape)?;
     Ok(if shape.channels == 1 { to_gray(&picture) } else { picture })
 }
 
 /// Decodes a whole file to three channels.
 pub(crate) fn decode(path: &Path) -> Result<Picture, DataError> {
-    let bytes = read(path)?;
+    caught(path, &read(path)?)
+}
+
+fn caught(path: &Path, bytes: &[u8]) -> Result<Picture, DataError> {
     // The decoders are large and read what strangers wrote: a panic in one of them must not end a
     // training run.
-    match catch_unwind(AssertUnwindSafe(|| decode_bytes(path, &bytes))) {
+    match catch_unwind(AssertUnwindSafe(|| decode_bytes(path, bytes))) {
         Ok(result) => result,
         Err(_) => Err(DataError::not_an_image(path, "the decoder failed on it")),
     }

@@ -148,6 +148,21 @@ fn list(root: PathBuf, problems: &mut Vec<DataError>) -> Option<Listing> {
     Some(Listing { root, classes, files, ignored })
 }
 
+/// The images of one folder, sorted by name, and how many other files and folders it has: those
+/// whose names have another ending, and those below it. Names that start with a dot are none of
+/// either.
+///
+/// # Errors
+/// When the folder cannot be listed.
+pub fn images_in(folder: &Path) -> Result<(Vec<PathBuf>, usize), DataError> {
+    let Entries { folders, files } = entries(folder)?;
+    let (mut images, others): (Vec<OsString>, Vec<OsString>) =
+        files.into_iter().partition(|name| is_image(name));
+    images.sort_unstable();
+    let images = images.into_iter().map(|name| folder.join(name)).collect();
+    Ok((images, others.len() + folders.len()))
+}
+
 fn is_image(name: &OsStr) -> bool {
     let ending = Path::new(name).extension().and_then(OsStr::to_str);
     ending.is_some_and(|ending| ENDINGS.iter().any(|known| ending.eq_ignore_ascii_case(known)))

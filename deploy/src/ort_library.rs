@@ -1,8 +1,9 @@
 //! Finds the ONNX Runtime shared library.
 //!
-//! The places, in order: what the user named, `ORT_DYLIB_PATH`, next to the program, the project's
-//! `.runtime` folder, installed Python packages, system folders. Nothing is run and nothing is
-//! loaded by searching.
+//! The places, in order: what the user named, `ORT_DYLIB_PATH`, next to the program, the `.runtime`
+//! folder of the checkout that the program lies in, installed Python packages, system folders.
+//! Nothing is run and nothing is loaded by searching. The current folder is no place: a library is
+//! code, and what lies beside someone's models is not to be run.
 
 use std::{
     env, fmt, fs,
@@ -29,7 +30,7 @@ pub enum LibrarySource {
     Environment,
     /// It lies next to the program or in `../lib`.
     BesideProgram,
-    /// It lies in a [`RUNTIME_DIR`] folder above the current folder or above the program.
+    /// It lies in a [`RUNTIME_DIR`] folder above the program.
     RuntimeDir,
     /// It is part of an installed Python package.
     PythonPackage,
@@ -99,8 +100,6 @@ pub struct Places {
     pub environment: Option<PathBuf>,
     /// The folder of the program.
     pub program_dir: Option<PathBuf>,
-    /// The current folder.
-    pub current_dir: Option<PathBuf>,
     /// Folders that hold `lib/python3*/site-packages`: virtual environments and Python
     /// installations.
     pub python_prefixes: Vec<PathBuf>,
@@ -113,13 +112,11 @@ impl Places {
     pub fn of_process(explicit: Option<&Path>) -> Self {
         let program =
             env::current_exe().ok().map(|program| program.canonicalize().unwrap_or(program));
-        let current_dir = env::current_dir().ok();
         Self {
             explicit: explicit.map(Path::to_owned),
             environment: env::var_os(ENV_VAR).filter(|value| !value.is_empty()).map(PathBuf::from),
             program_dir: program.as_deref().and_then(Path::parent).map(Path::to_owned),
-            python_prefixes: python_prefixes(current_dir.as_deref()),
-            current_dir,
+            python_prefixes: python_prefixes(),
             system_dirs: system_dirs(),
         }
     }
@@ -186,7 +183,7 @@ impl Places {
                 dir.parent().map(|parent| (parent.join("lib"), LibrarySource::BesideProgram)),
             );
         }
-        for start in [&self.current_dir, &self.program_dir].into_iter().flatten() {
+        if let Some(start) = &self.program_dir {
             for above in start.ancestors() {
                 let runtime = above.join(RUNTIME_DIR);
                 if runtime.is_dir() {
@@ -336,16 +333,16 @@ fn site_packages(prefix: &Path) -> Vec<PathBuf> {
     packages
 }
 
-fn python_prefixes(current_dir: Option<&Path>) -> Vec<PathBuf> {
+fn python_prefixes() -> Vec<PathBuf> {
     let var = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let home = env::home_dir();
     let mut prefixes: Vec<PathBuf> =
         ["VIRTUAL_ENV", "CONDA_PREFIX"].into_iter().filter_map(var).collect();
-    prefixes
-        .extend(current_dir.iter().flat_map(|dir| dir.ancestors()).map(|dir| dir.join(".venv")));
     let path = env::var_os("PATH").unwrap_or_default();
     let pythons =
         env::split_paths(&path).map(|dir| dir.join(format!("python3{}", env::consts::EXE_SUFFIX)));
+    // A relative entry, such as an empty one, is the current folder.
+    let pythons = pythons.filter(|python| python.is_absolute());
     prefixes.extend(
         pythons.filter_map(|python| {
             python.canonicalize().ok()?.parent()?.parent().map(Path::to_owned)

@@ -91,7 +91,8 @@ pub struct EvalArgs {
 pub struct PredictArgs {
     /// ONNX file.
     pub model: PathBuf,
-    /// JPEG or PNG images.
+    /// JPEG or PNG images, folders of them, or - for one on stdin. One that cannot be read is told,
+    /// the others are looked at, and the exit code is 1.
     #[arg(required = true)]
     pub images: Vec<PathBuf>,
     /// Classes shown for each image.
@@ -136,7 +137,8 @@ pub enum Format {
 /// Arguments of the report of a bench.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ReportArgs {
-    /// Results of `bench`; those of several machines stand side by side.
+    /// Results of `bench --out`, which end in .json: those of several machines stand side by side.
+    /// Or, for `adwp`, the folder of one run, whose report is written again.
     #[arg(required = true)]
     pub results: Vec<PathBuf>,
     /// The form on stdout.

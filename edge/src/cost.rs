@@ -1,6 +1,7 @@
 use std::{collections::BTreeMap, path::Path};
 
-use adwp_base::{Result, output};
+use adwp_base::Result;
+use adwp_base::output::{self, name};
 use adwp_measure::{
     cost::{self as counter, Cost},
     onnx::{OnnxFile, OnnxModel},
@@ -23,13 +24,16 @@ pub fn cost(path: &Path, shapes: &[ShapeArg], layers: bool, as_json: bool) -> Re
     }
     let mut text = String::new();
     if layers {
-        let width = cost.layers.iter().map(|layer| layer.name.chars().count()).max().unwrap_or(0);
-        for layer in &cost.layers {
+        let names: Vec<String> = cost.layers.iter().map(|layer| name(&layer.name)).collect();
+        let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+        for (layer, shown) in cost.layers.iter().zip(&names) {
             let shape =
                 layer.output_shape.iter().map(usize::to_string).collect::<Vec<_>>().join("×");
             text += &format!(
-                "{:<width$}  {:<20} {:>16} {:>12} {:>14}\n",
-                layer.name, layer.op, shape, layer.params, layer.madds
+                "{shown:<width$}  {:<20} {shape:>16} {:>12} {:>14}\n",
+                name(&layer.op),
+                layer.params,
+                layer.madds
             );
         }
         text += "\n";
@@ -40,17 +44,23 @@ pub fn cost(path: &Path, shapes: &[ShapeArg], layers: bool, as_json: bool) -> Re
     text += &format!("weight bytes      {}", millions(cost.weight_bytes));
     match (cost.peak_activation_bytes, &cost.peak_node) {
         (Some(bytes), Some(node)) => {
-            text += &format!("peak activations  {}                  at {node}\n", millions(bytes))
+            text += &format!(
+                "peak activations  {}                  at {}\n",
+                millions(bytes),
+                name(node)
+            )
         }
         _ => text += "peak activations  not known, since the size of a result is not\n",
     }
     if !cost.left_out.is_empty() {
         text += "\nnot taken for parameters:\n";
-        cost.left_out.iter().for_each(|of| text += &format!("  {}: {}\n", of.name, of.reason));
+        for of in &cost.left_out {
+            text += &format!("  {}: {}\n", name(&of.name), of.reason);
+        }
     }
     if !cost.unknown.is_empty() {
         text += &format!("\nnot in these figures, {}:\n", plural(cost.unknown.len(), "node"));
-        cost.unknown.iter().for_each(|node| text += &format!("  {node}\n"));
+        cost.unknown.iter().for_each(|node| text += &format!("  {}\n", name(&node.to_string())));
     }
     Ok(text)
 }

@@ -69,7 +69,11 @@ fn run(args: Args) -> Result {
     match args.command {
         Command::Bench(args) => output::data(&bench(&args, style)?),
         Command::Eval(args) => output::data(&eval(&args, style)?),
-        Command::Predict(args) => output::data(&predict(&args, style)?),
+        Command::Predict(args) => {
+            let (text, failure) = predict(&args, style)?;
+            output::data(&text)?;
+            failure.map_or(Ok(()), Err)
+        }
         Command::Cost { model, layers, input } => {
             output::data(&cost(&model, &input, layers, as_json)?)
         }

@@ -151,15 +151,26 @@ fn eval(model: &Path, data: &Path, normalize: Option<&str>) -> Result<(String, S
 }
 
 fn predict(model: &Path, image: &Path, normalize: Option<&str>) -> Result<String, Failure> {
+    let (text, failure) = predict_all(model, &[image], normalize, &mut |_| {})?;
+    failure.map_or(Ok(text), Err)
+}
+
+/// What is printed, and the failure that follows it.
+fn predict_all(
+    model: &Path,
+    images: &[&Path],
+    normalize: Option<&str>,
+    say: &mut dyn FnMut(&str),
+) -> Result<(String, Option<Failure>), Failure> {
     let args = PredictArgs {
         model: model.to_owned(),
-        images: vec![image.to_owned()],
+        images: images.iter().map(|path| path.to_path_buf()).collect(),
         top: 1,
         runtime: Some(Runtime::Tract),
         normalize: normalize.map(|text| adwp_edge::normalize(text).unwrap()),
         ort: OrtArgs::default(),
     };
-    adwp_edge::predict(&args, Style { json: false, say: &mut |_| {} })
+    adwp_edge::predict(&args, Style { json: false, say })
 }
 
 fn is_right(printed: &str, images: usize) -> bool {
@@ -189,6 +200,49 @@ fn names_of_classes_decide_and_not_their_order() {
     assert!(message.contains(expected), "{message}");
     // Without names their order is all that is known.
     assert!(is_right(&eval(&Classifier::new().write(&dir), &data, None).unwrap().0, 6));
+}
+
+#[test]
+fn folders_are_looked_into_and_a_broken_image_does_not_end_the_others() {
+    let dir = TempDir::new().unwrap();
+    let data = images(&dir);
+    let model = Classifier::new().write(&dir);
+    let green = data.join("val/green");
+    fs::write(green.join("00.png"), "broken").unwrap();
+    fs::write(green.join("notes.txt"), "no image").unwrap();
+    fs::create_dir(green.join("below")).unwrap();
+    let mut said = String::new();
+    let mut say = |text: &str| said += &format!("{text}\n");
+    let red = data.join("val/red/0.png");
+    let (text, failure) = predict_all(&model, &[&green, &red], None, &mut say).unwrap();
+    let named: Vec<&str> = text.lines().filter(|line| !line.starts_with(' ')).collect();
+    let expected = [green.join("0.png"), green.join("1.png"), red.clone()];
+    assert_eq!(named, expected.each_ref().map(|path| path.to_str().unwrap()));
+    assert_eq!(failure.unwrap().message, "1 of 4 images cannot be read");
+    assert!(said.contains("00.png"), "{said}");
+    assert!(said.contains("2 that are no JPEG or PNG by their names"), "{said}");
+
+    let refused = |path: &Path| predict(&model, path, None).unwrap_err();
+    let none = refused(&data.join("val"));
+    assert!(none.message.contains("has no JPEG and no PNG files"), "{none}");
+    assert!(none.hint.unwrap().contains("below it"));
+    assert!(refused(&green.join("below")).hint.is_none());
+    assert_eq!(refused(&data.join("none.png")).message, "1 of 1 images cannot be read");
+    let twice = [Path::new("-"), Path::new("-")];
+    let error = predict_all(&model, &twice, None, &mut |_| {}).unwrap_err();
+    assert!(error.message.contains("stdin"), "{error}");
+}
+
+#[test]
+fn a_name_in_a_file_forges_no_line() {
+    let dir = TempDir::new().unwrap();
+    let data = images(&dir);
+    let mut model = Classifier::new();
+    model.metadata.push(("adwp.classes", r#"["blue", "x\nerror: forged\u001b[2K", "red"]"#));
+    let green = fs::read_dir(data.join("val/green")).unwrap().next().unwrap().unwrap().path();
+    let printed = predict(&model.write(&dir), &green, None).unwrap();
+    assert!(printed.contains(r"x\nerror: forged\u001b[2K"), "{printed}");
+    assert_eq!(printed.lines().count(), 2, "{printed}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 use tempfile::tempdir;
 
 use crate::folder::{contents, json};
-use crate::program::{Ended, end, run, text};
+use crate::program::{Ended, adwp, end, run, text};
 use crate::recipe::write_images;
 use crate::reference::{PICTURE, SETTINGS, begin, copy_of_run, fresh, reference};
 
@@ -220,8 +220,16 @@ fn models_that_are_cut_off_or_something_else_are_named() {
 #[test]
 fn pictures_that_are_none_are_named() {
     let model = reference().folder.join("model.onnx");
-    run(["predict", text(&model), SETTINGS]).refuses(&[SETTINGS, "cannot be read as an image"]);
-    run(["predict", text(&model), PICTURE, "nowhere.png"]).refuses(&["nowhere.png"]);
+    let ended = run(["predict", text(&model), "nowhere.png", PICTURE, SETTINGS]).with_code(1);
+    assert!(ended.stdout.starts_with(PICTURE), "the one that is a picture: {}", ended.stdout);
+    for part in ["nowhere.png", SETTINGS, "cannot be read as an image", "error: 2 of 3 images"] {
+        assert!(ended.stderr.contains(part), "{part} is not in {}", ended.stderr);
+    }
+    let file = run(["predict", text(&model), PICTURE]).succeeds().stdout;
+    let mut command = adwp();
+    command.args(["predict", text(&model), "-"]).stdin(fs::File::open(PICTURE).unwrap());
+    let stdin = end(&mut command).succeeds().stdout;
+    assert_eq!(stdin.split_once('\n').unwrap(), ("-", file.split_once('\n').unwrap().1));
 }
 
 #[test]

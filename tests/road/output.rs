@@ -149,3 +149,17 @@ fn progress_goes_to_stderr_and_the_result_to_stdout() {
     assert_eq!(ended.stdout.lines().count(), 1, "{ended:?}");
     assert!(!ended.stderr.is_empty());
 }
+
+#[test]
+fn doctor_names_the_instructions_that_the_engine_computes_with() {
+    let kernels = |at_most: &str| {
+        let mut command = adwp();
+        command.args(["doctor", "--json"]).env("ADWP_SIMD", at_most);
+        end(&mut command).succeeds().json()["kernels"].clone()
+    };
+    let least = if cfg!(target_arch = "aarch64") { "neon" } else { "portable" };
+    assert_eq!(kernels("portable"), least);
+    // The best that the engine itself finds, which the environment may bound for all tests.
+    let usual = std::env::var("ADWP_SIMD").unwrap_or_default();
+    assert_eq!(kernels(&usual), adwp_engine::cpu::instruction_set());
+}

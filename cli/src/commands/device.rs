@@ -2,7 +2,7 @@
 //! printed.
 
 use adwp_base::{Result, output};
-use adwp_edge::{CompareArgs, ReportArgs, Style};
+use adwp_edge::{CompareArgs, PredictArgs, ReportArgs, Style};
 use adwp_train::Reporter;
 
 use super::road;
@@ -27,6 +27,13 @@ fn with_style<T>(
 /// `adwp compare`: a regression is printed, and is a failure.
 pub(super) fn compare(args: &CompareArgs, as_json: bool, reporter: &mut dyn Reporter) -> Result {
     let (text, failure) = with_style(as_json, reporter, |style| adwp_edge::compare(args, style))?;
+    output::data(&text)?;
+    failure.map_or(Ok(()), Err)
+}
+
+/// `adwp predict`: images that cannot be read are a failure once the others are printed.
+pub(super) fn predict(args: &PredictArgs, as_json: bool, reporter: &mut dyn Reporter) -> Result {
+    let (text, failure) = with_style(as_json, reporter, |style| adwp_edge::predict(args, style))?;
     output::data(&text)?;
     failure.map_or(Ok(()), Err)
 }

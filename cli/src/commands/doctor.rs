@@ -2,27 +2,13 @@ use std::path::Path;
 
 use adwp_base::{Result, output};
 use adwp_data::DatasetKind;
+use adwp_engine::cpu::instruction_set;
 use adwp_measure::DeployError;
 use adwp_measure::machine::Machine;
 use adwp_measure::ort_library::{OrtLibrary, candidates, find};
 use serde_json::json;
 
 use crate::device::{compiler, gpus};
-
-/// Instruction sets that the engine's kernels are compiled for, the best first.
-fn instruction_sets() -> Vec<&'static str> {
-    let mut sets = Vec::new();
-    #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx2") {
-        sets.push("avx2");
-    }
-    #[cfg(target_arch = "aarch64")]
-    if std::arch::is_aarch64_feature_detected!("neon") {
-        sets.push("neon");
-    }
-    sets.push("portable");
-    sets
-}
 
 /// What `--device` can name, `auto` left out.
 fn devices(gpus: &[String]) -> Vec<String> {
@@ -34,7 +20,6 @@ fn devices(gpus: &[String]) -> Vec<String> {
 /// `adwp doctor`.
 pub(crate) fn doctor(ort_lib: Option<&Path>, as_json: bool) -> Result {
     let machine = Machine::read();
-    let sets = instruction_sets();
     let chosen = find(ort_lib);
     let others = candidates(ort_lib);
     let gpus = gpus();
@@ -44,7 +29,7 @@ pub(crate) fn doctor(ort_lib: Option<&Path>, as_json: bool) -> Result {
         return output::json(&json!({
             "version": env!("CARGO_PKG_VERSION"),
             "machine": machine,
-            "kernels": sets[0],
+            "kernels": instruction_set(),
             "devices": devices(gpus.as_deref().unwrap_or_default()),
             "onnx_runtime": chosen.as_ref().ok().map(library),
             "onnx_runtime_candidates": others.iter().map(library).collect::<Vec<_>>(),
@@ -59,7 +44,7 @@ pub(crate) fn doctor(ort_lib: Option<&Path>, as_json: bool) -> Result {
     if let Some(bytes) = machine.memory_bytes {
         text += &format!("memory         {:.1} GiB\n", bytes as f64 / f64::from(1 << 30));
     }
-    text += &format!("kernels        {} (compiled for: {})\n", sets[0], sets.join(", "));
+    text += &format!("kernels        {}\n", instruction_set());
     text += "devices        cpu\n";
     match &gpus {
         Ok(names) => {

@@ -43,7 +43,7 @@ pub(crate) fn run(args: Args) -> Result {
         Command::Bench(args) => device::print(json, console, |to| adwp_edge::bench(&args, to)),
         Command::Eval(args) => device::print(json, console, |to| adwp_edge::eval(&args, to)),
         Command::Compare(args) => device::compare(&args, json, console),
-        Command::Predict(args) => device::print(json, console, |to| adwp_edge::predict(&args, to)),
+        Command::Predict(args) => device::predict(&args, json, console),
         Command::MemoryProbe(args) => device::print(json, console, |_| adwp_edge::probe(&args)),
         Command::Cost(args) => cost::cost(&args, json, console),
         Command::Zoo { command } => zoo::run(command, json, console),

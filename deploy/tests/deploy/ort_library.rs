@@ -29,16 +29,14 @@ fn places_are_searched_in_order() {
     let explicit = put(&at("explicit"), &newest);
     let environment = put(&at("environment"), &newest);
     let beside = put(&at("install/lib"), &newest);
-    let runtime = put(&at("checkout/.runtime/wheel/onnxruntime/capi"), &newest);
+    let runtime = put(&at(".runtime/wheel/onnxruntime/capi"), &newest);
     let python = put(&at("venv/lib/python3.11/site-packages/onnxruntime/capi"), &newest);
     let system = put(&at("usr/lib"), &newest);
     fs::create_dir_all(at("install/bin")).unwrap();
-    fs::create_dir_all(at("checkout/results/run")).unwrap();
     let mut places = Places {
         explicit: Some(explicit.clone()),
         environment: Some(at("environment")),
         program_dir: Some(at("install/bin")),
-        current_dir: Some(at("checkout/results/run")),
         python_prefixes: vec![at("nothing"), at("venv")],
         system_dirs: vec![at("usr/lib")],
     };

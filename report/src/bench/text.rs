@@ -1,4 +1,6 @@
 use super::{BenchLatency, BenchMachine, BenchModel, BenchPage};
+use adwp_base::output::name;
+
 use crate::format::{count, difference, fixed, megabytes, millions, ms, percent};
 
 /// Nodes of a profile in a table.
@@ -9,13 +11,15 @@ pub fn bench_table(page: &BenchPage) -> String {
     let mut text = String::new();
     for machine in &page.machines {
         if page.machines.len() > 1 {
-            text += &format!("== {}\n", machine.name);
+            text += &format!("== {}\n", name(&machine.name));
         }
-        let processor = machine.facts.iter().find(|(name, _)| name == "processor");
-        text += &processor.map_or_else(String::new, |(_, value)| format!("{value}\n"));
+        let processor = machine.facts.iter().find(|(fact, _)| fact == "processor");
+        text += &processor.map_or_else(String::new, |(_, value)| format!("{}\n", name(value)));
         machine.models.iter().for_each(|model| text += &model_table(model));
         text += "\n";
-        machine.warnings.iter().for_each(|warning| text += &format!("warning: {warning}\n"));
+        machine.warnings.iter().for_each(|warning| {
+            text += &format!("warning: {}\n", name(warning));
+        });
     }
     text.trim_end().to_owned() + "\n"
 }
@@ -27,14 +31,14 @@ fn model_table(model: &BenchModel) -> String {
     let mega = |bytes: u64| format!("{} MB", megabytes(Some(bytes)));
     let mut text = format!(
         "\n{}\n  params {} M, multiply-adds {} M, activations {}, file {}\n",
-        model.path,
+        name(&model.path),
         known(model.params, &millions),
         known(model.madds, &millions),
         known(model.activation_bytes, &mega),
         mega(model.file_bytes),
     );
     for node in &model.uncounted {
-        text += &format!("  not counted: {node}\n");
+        text += &format!("  not counted: {}\n", name(node));
     }
     let mut rows = vec![
         [
@@ -78,7 +82,7 @@ fn model_table(model: &BenchModel) -> String {
         if !p.agrees {
             text += &format!(
                 "  they do not agree; they part at {}\n",
-                p.parts_at.as_deref().unwrap_or("a node that was not found")
+                p.parts_at.as_deref().map_or("a node that was not found".into(), name)
             );
         }
     }
@@ -93,8 +97,8 @@ fn model_table(model: &BenchModel) -> String {
         rows.extend(profile.nodes.iter().take(SLOWEST).map(|node| {
             let gmacs = node.gmacs.map_or_else(String::new, |gmacs| fixed(gmacs, 2));
             [
-                node.name.clone(),
-                node.op.clone(),
+                name(&node.name),
+                name(&node.op),
                 ms(node.ms),
                 format!("{}%", fixed(100.0 * node.share, 1)),
                 gmacs,

@@ -120,6 +120,12 @@ fn nothing_that_a_file_says_breaks_a_page_or_a_table() {
     hostile.latency[1].percentiles_ms = vec![f64::INFINITY; 21];
     hostile.genotype = Some(serde_json::json!({ "cells": "<b>" }));
     hostile.profiles[0].nodes[0].share = f64::NAN;
+    let forged = "x\nerror: forged\u{1b}[2K";
+    hostile.path = forged.into();
+    hostile.uncounted = vec![forged.into()];
+    hostile.profiles[0].nodes[0].name = forged.into();
+    hostile.parity[0].parts_at = Some(forged.into());
+    hostile.parity[0].agrees = false;
     let page = page(vec![hostile]);
     let html = bench_html(&page);
     assert_balanced(&html);
@@ -127,7 +133,9 @@ fn nothing_that_a_file_says_breaks_a_page_or_a_table() {
     let csv = bench_csv(&page);
     assert!(csv.contains("\"</title><script>alert(1)</script>, \"\"x\"\"\n| y\""));
     assert!(bench_markdown(&page).lines().all(|line| !line.starts_with("| y")));
-    assert!(bench_table(&page).contains("n/a"));
+    let table = bench_table(&page);
+    assert!(table.contains("n/a") && table.contains(r"x\nerror: forged\u001b[2K"));
+    assert!(!table.contains('\u{1b}') && table.lines().all(|line| !line.starts_with("error")));
     let nothing = BenchPage { machines: vec![] };
     assert_balanced(&bench_html(&nothing));
     assert_eq!((bench_csv(&nothing).lines().count(), bench_table(&nothing).trim()), (1, ""));
