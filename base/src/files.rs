@@ -57,8 +57,12 @@ impl Draft {
     /// # Errors
     /// [`FileError::Io`] naming `path`.
     pub fn write(path: &Path, contents: &[u8]) -> Result<Self, FileError> {
-        let target = linked(path).map_err(|source| cannot_write(path, source))?;
-        let is_through = fs::metadata(&target).is_ok_and(|of| !of.is_file() && !of.is_dir());
+        let is_through = fs::metadata(path).is_ok_and(|of| !of.is_file() && !of.is_dir());
+        // What a link to a pipe says is no path, such as that of /dev/stdout.
+        let target = match is_through {
+            true => path.to_owned(),
+            false => linked(path).map_err(|source| cannot_write(path, source))?,
+        };
         let write = || {
             let folder = target.parent().filter(|p| !p.as_os_str().is_empty());
             let folder = folder.unwrap_or(Path::new("."));

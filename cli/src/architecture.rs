@@ -183,14 +183,15 @@ pub(crate) fn of_space(published: Skeleton) -> Table {
     all
 }
 
-/// Settings that follow from what is in the folder of a run that has no settings yet: those of an
-/// architecture of a space with a name.
+/// Settings that follow from what is in the folder of a run that has no settings yet: the cells of a
+/// genotype, and those of an architecture of a space with a name.
 pub(crate) fn of_folder(folder: &Path) -> Result<Table> {
     Ok(match RunArchitecture::of_run(folder)? {
         Some(RunArchitecture::Named(NamedArchitecture {
             architecture: Architecture::Member(member),
             ..
         })) => of_space(member.published()),
+        Some(genotype @ RunArchitecture::Genotype(_)) => genotype.settings(Stem::Cifar),
         _ => Table::new(),
     })
 }

@@ -6,7 +6,7 @@ use adwp_data::DatasetKind;
 use adwp_export::RetrainSettings;
 use adwp_fidelity::FidelitySettings;
 use adwp_models::space::{NamedSpace, find};
-use adwp_models::{Blueprint, Bounds, ModelError, Stem};
+use adwp_models::{Blueprint, Bounds, ModelError, Sizes, Skeleton, Stem, Zoo};
 use adwp_search::{SearchSettings, SpaceSettings, StrategyEntry, StrategySettings, registry};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -63,9 +63,9 @@ pub(crate) struct LimitSettings {
     pub(crate) latency_ms: f64,
     /// The latency table; empty for none.
     pub(crate) latency_table: PathBuf,
-    /// Whether every network of cells has as many channels as the limits on params and
-    /// multiply-adds allow, in the place of `retrain.channels`: each that a strategy has trained,
-    /// and the one that is retrained.
+    /// Whether all networks of cells have one price: each that a strategy has trained, and the one
+    /// that is retrained, gets as many channels as the limits on params and multiply-adds allow;
+    /// without these, as leave it the multiply-adds of `zoo:darts-v2` with `retrain.channels`.
     pub(crate) fill: bool,
 }
 
@@ -86,22 +86,28 @@ impl LimitSettings {
         }
     }
 
-    /// What a network is made as wide as, where it is.
-    fn filled_to(&self) -> Option<Bounds> {
-        let some = |most: u64| Some(most).filter(|most| *most > 0);
-        self.fill.then(|| Bounds { params: some(self.params), madds: some(self.madds) })
-    }
-
-    /// The network as these settings want it: with the channels that it has, or those that fill
-    /// the limits.
+    /// The network as these settings want it: with the channels that it has, or those that are
+    /// worth the price.
     ///
     /// # Errors
-    /// When not even the narrowest keeps them.
+    /// When not even the narrowest has it.
     pub(crate) fn filled(&self, network: Blueprint) -> Result<Blueprint, ModelError> {
-        match self.filled_to() {
-            Some(bounds) if network.skeleton().is_some() => network.widest(bounds),
-            _ => Ok(network),
+        let Some(skeleton) = network.skeleton().filter(|_| self.fill) else { return Ok(network) };
+        let some = |most: u64| Some(most).filter(|most| *most > 0);
+        let mut bounds = Bounds { params: some(self.params), madds: some(self.madds) };
+        if bounds == Bounds::default() {
+            let Skeleton { stem, cells, channels, classes, image } = skeleton;
+            let sizes = Sizes {
+                stem: Some(stem),
+                cells: Some(cells),
+                channels: Some(channels),
+                image: Some(image),
+                classes: Some(classes),
+            };
+            let reference = Zoo::embedded().find(PRICE)?.network(sizes)?;
+            bounds.madds = Some(reference.cost()?.madds);
         }
+        network.widest(bounds)
     }
 
     /// Checks that each can be kept to.
@@ -116,10 +122,6 @@ impl LimitSettings {
                 Failure::input("a latency can only be kept to with a table of measured operators");
             return Err(failure.hint("name one with --latency-table; `adwp lut build` measures it"));
         }
-        if self.fill && self.params == 0 && self.madds == 0 {
-            let failure = Failure::input("limits.fill needs limits that can be filled");
-            return Err(failure.hint("--max-params or --max-madds, or --set limits.fill=false"));
-        }
         if self.fill && *latency_ms > 0.0 {
             let failure = Failure::input(
                 "limits.fill chooses channels by params and multiply-adds: a limit on latency is \
@@ -131,8 +133,14 @@ impl LimitSettings {
     }
 }
 
+/// The published cells whose multiply-adds are the price of all networks, where nothing else is.
+const PRICE: &str = "darts-v2";
+
 /// The setting of the channels that a network is retrained with.
 pub(crate) const CHANNELS: &str = "retrain.channels";
+
+/// The setting by which all networks have one price.
+const FILL: &str = "limits.fill";
 
 /// Whether `--set` names a setting.
 pub(crate) fn sets(args: &RunArgs, key: &str) -> bool {
@@ -160,9 +168,10 @@ pub(crate) struct StrategyConfig {
     pub(crate) evaluations: usize,
     /// With the scorer `training`: epochs of each.
     pub(crate) training_epochs: usize,
-    /// With the scorer `training`: side in pixels that images are scaled to for it, with the same
-    /// channels as for their own size; 0 for their own. Half the side takes a quarter of the time.
-    pub(crate) training_image_size: usize,
+    /// With the scorer `training`: what the sides of images are multiplied by for it, to the nearest
+    /// size that a network can have; its channels are as for their own size. 0.5 takes a quarter of
+    /// the multiply-adds.
+    pub(crate) training_scale: f64,
     /// How many of the best are trained, the better half of them again for twice as long, and so
     /// on; 0 for none.
     pub(crate) finalists: usize,
@@ -199,6 +208,16 @@ impl StrategyConfig {
         }
         let named = find(&self.space)
             .map_err(|e| Failure::input(format!("strategy.space: {e}, intensive")))?;
+        if named.has_sizes {
+            let name = named.name;
+            let failure = Failure::input(format!(
+                "strategy.space: networks of {name} have sizes of their own, those of a run have its \
+                 settings'"
+            ));
+            return Err(
+                failure.hint(format!("`adwp search --space {name} --strategy …` searches it"))
+            );
+        }
         Ok(Some(named))
     }
 
@@ -230,12 +249,7 @@ impl StrategyConfig {
             }
         }
         inputs::refuse_useless(strategy, &self.scorer, &self.inputs)?;
-        if self.training_image_size > 0 && self.scorer != "training" {
-            let scorer = &self.scorer;
-            return fail(format!(
-                "strategy.training_image_size is for the scorer training, not {scorer}"
-            ));
-        }
+        check_scale("strategy.training_scale", self.training_scale, &self.scorer)?;
         let Self { evaluations, training_epochs, finalists, .. } = *self;
         match (evaluations, training_epochs, finalists) {
             (0, ..) => fail("strategy.evaluations must be at least 1".into()),
@@ -256,7 +270,7 @@ impl Default for StrategyConfig {
             start: Vec::new(),
             evaluations: 30,
             training_epochs: 3,
-            training_image_size: 0,
+            training_scale: 1.0,
             finalists: 0,
             finalist_epochs: 0,
             settings: BTreeMap::new(),
@@ -415,6 +429,7 @@ impl Config {
     pub(crate) fn transferred(from: &Self, fine_tune: bool, args: &RunArgs) -> Result<Self> {
         let Self { data, image_size, train_images, search_images, test_images, limits, .. } =
             Self::default();
+        let limits = LimitSettings { fill: from.limits.fill, ..limits };
         let mut start = Self {
             data,
             image_size,
@@ -439,7 +454,12 @@ impl Config {
     }
 
     fn with_flags(mut table: Table, args: &RunArgs) -> Result<Self> {
-        for assignment in &args.set {
+        // What is set for another strategy or scorer is not what these forget.
+        let names_one = |set: &&String| {
+            ["strategy.name=", "strategy.scorer="].iter().any(|key| set.starts_with(key))
+        };
+        let (first, then): (Vec<&String>, Vec<&String>) = args.set.iter().partition(names_one);
+        for assignment in first.into_iter().chain(then) {
             let Some((key, value)) = assignment.split_once('=') else {
                 return Err(Failure::input(format!("--set {assignment}: expected KEY=VALUE")));
             };
@@ -453,11 +473,16 @@ impl Config {
         for (key, value) in args.settings()? {
             overlay(&mut table, layer(key, value), "flags", "")?;
         }
-        let config: Self = table.try_into().map_err(|e: toml::de::Error| {
+        let mut config: Self = table.try_into().map_err(|e: toml::de::Error| {
             Failure::input(format!("settings: {}", e.to_string().trim_end()))
         })?;
+        // Channels are not chosen by latency: a limit on it takes the place of a preset's price.
+        if config.limits.latency_ms > 0.0 && !args.fill && !sets(args, FILL) {
+            config.limits.fill = false;
+        }
         config.validate()?;
-        if config.limits.fill && sets(args, CHANNELS) {
+        let is_bounded = config.limits.params > 0 || config.limits.madds > 0;
+        if config.limits.fill && is_bounded && sets(args, CHANNELS) {
             let failure = Failure::input(format!(
                 "limits.fill chooses {CHANNELS} for each network, which --set names too"
             ));
@@ -523,6 +548,18 @@ impl Config {
     pub(crate) fn data_dir(&self) -> Option<&Path> {
         Some(self.data.as_path()).filter(|path| !path.as_os_str().is_empty())
     }
+}
+
+/// Checks what images are scaled by for short trainings; `name` is how the user knows it.
+pub(crate) fn check_scale(name: &str, scale: f64, scorer: &str) -> Result {
+    if !(scale > 0.0 && scale <= 1.0) {
+        return Err(Failure::input(format!("{name} = {scale} is no number above 0, at most 1")));
+    }
+    if scale < 1.0 && scorer != "training" {
+        let text = format!("{name} is for the scorer training, not {scorer}");
+        return Err(Failure::input(text));
+    }
+    Ok(())
 }
 
 /// Longest repeat of a latency measurement, in seconds.
@@ -611,10 +648,16 @@ fn parse(text: &str, origin: &str) -> Result<Table> {
 /// The table whose keys are the strategy's, which knows them.
 const OPEN: &str = "strategy.settings";
 
-/// Drops the settings of the strategy in `table` where `layer` names another one.
+/// Drops what `table` has for its strategy and its scorer alone where `layer` names others.
 fn forget_settings(table: &mut Table, layer: &Table) {
-    let is_another = layer.get("name").is_some_and(|name| table.get("name") != Some(name));
-    if let (true, Some(Value::Table(settings))) = (is_another, table.get_mut("settings")) {
+    let is_another =
+        |table: &Table, key: &str| layer.get(key).is_some_and(|of| table.get(key) != Some(of));
+    if is_another(table, "scorer") {
+        table.insert("training_scale".into(), Value::Float(1.0));
+    }
+    if let (true, Some(Value::Table(settings))) =
+        (is_another(table, "name"), table.get_mut("settings"))
+    {
         settings.clear();
     }
 }
@@ -627,10 +670,8 @@ fn overlay(table: &mut Table, layer: Table, origin: &str, path: &str) -> Result 
             table.entry(&key).or_insert(Value::Float(0.0));
         }
         let Some(old) = table.get_mut(&key) else {
-            return Err(suggest_key(
-                Failure::input(format!("{origin}: unknown key `{full}`")),
-                &full,
-            ));
+            let failure = Failure::input(format!("{origin}: unknown key `{full}`"));
+            return Err(suggest_key(failure, &dotted(&full, &value)));
         };
         match (old, value) {
             (Value::Table(old), Value::Table(new)) => {
@@ -652,6 +693,17 @@ fn overlay(table: &mut Table, layer: Table, origin: &str, path: &str) -> Result 
     Ok(())
 }
 
+/// The whole key of a setting, where a table has no other.
+fn dotted(path: &str, value: &Value) -> String {
+    match value {
+        Value::Table(table) if table.len() == 1 => {
+            let (key, value) = table.iter().next().expect("a table of one");
+            dotted(&format!("{path}.{key}"), value)
+        }
+        _ => path.to_owned(),
+    }
+}
+
 /// Adds the settings to a failure that an unknown key may mean: those that end in it, or else the
 /// nearest of all.
 fn suggest_key(failure: Failure, wrong: &str) -> Failure {
@@ -667,8 +719,11 @@ fn suggest_key(failure: Failure, wrong: &str) -> Failure {
     let mut all = Vec::new();
     collect(&defaults(), "", &mut all);
     let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
-    let ends: Vec<String> =
-        all.iter().filter(|key| last(key) == last(wrong)).map(|key| format!("`{key}`")).collect();
+    let ends: Vec<String> = all
+        .iter()
+        .filter(|key| !wrong.contains('.') && last(key) == wrong)
+        .map(|key| format!("`{key}`"))
+        .collect();
     if let [others @ .., end] = ends.as_slice() {
         let others = others.join(", ");
         let or = if others.is_empty() { "" } else { " or " };
@@ -677,7 +732,9 @@ fn suggest_key(failure: Failure, wrong: &str) -> Failure {
     // A key without its table may be meant as well as one with all of it.
     let distance = |key: &&str| {
         let to = |known: &str| strsim::damerau_levenshtein(wrong, known);
-        (to(key).min(to(&last(key))), key.len())
+        // A key whose table is another one is nearer than any other key.
+        let is_elsewhere = last(key) == last(wrong);
+        (to(key).min(to(&last(key))).min(if is_elsewhere { 1 } else { usize::MAX }), to(key))
     };
     match all.iter().map(String::as_str).min_by_key(distance) {
         Some(nearest) => failure.hint(format!("did you mean `{nearest}`?")),
@@ -746,6 +803,8 @@ mod tests {
             ("epochs", "`retrain.epochs`, `search.epochs` or `space.epochs`"),
             ("search.chanels", "`search.channels`"),
             ("hiden", "`search.hidden`"),
+            ("seach.epochs", "`search.epochs`"),
+            ("retrian.epochs", "`retrain.epochs`"),
             ("retrain.latency_ms", "`limits.latency_ms`"),
             ("train_image", "`train_images`"),
         ] {
@@ -788,6 +847,38 @@ mod tests {
             ["--set", "strategy.name=evolution", "--set", "strategy.settings.sample_size=3"];
         let own = config(&flags).unwrap().strategy;
         assert_eq!(own.settings, BTreeMap::from([("sample_size".to_owned(), 3.0)]));
+        let turned = [flags[2], flags[3], flags[0], flags[1]];
+        assert_eq!(config(&turned).unwrap().strategy, own);
+        assert_eq!(demo.training_scale, 0.5);
+        let naswot = config(&["--set", "strategy.scorer=naswot"]).unwrap().strategy;
+        assert_eq!(naswot.training_scale, 1.0);
+        // A limit on latency is for networks whose channels are given.
+        let latency = ["--max-latency-ms", "1", "--latency-table", "x.json"];
+        assert!(!config(&latency).unwrap().limits.fill);
+        assert!(config(&[&latency[..], &["--fill"]].concat()).is_err());
+    }
+
+    #[test]
+    fn without_limits_the_price_is_that_of_published_cells_with_these_channels() {
+        let sizes = Sizes {
+            cells: Some(4),
+            channels: Some(8),
+            image: Some([1, 28, 28]),
+            ..Sizes::default()
+        };
+        let network = |name: &str| Zoo::embedded().find(name).unwrap().network(sizes).unwrap();
+        let limits = LimitSettings { fill: true, ..LimitSettings::default() };
+        let price = network("darts-v2").cost().unwrap().madds;
+        assert_eq!(limits.filled(network("darts-v2")).unwrap(), network("darts-v2"));
+        for name in ["gdas", "p-darts", "nasnet-a"] {
+            let filled = limits.filled(network(name)).unwrap();
+            let madds = filled.cost().unwrap().madds;
+            assert!(madds <= price && 10 * madds > 7 * price, "{name}: {madds} of {price}");
+        }
+        let given = LimitSettings { madds: 1_000_000, ..limits };
+        assert!(given.filled(network("gdas")).unwrap().cost().unwrap().madds <= 1_000_000);
+        let as_they_are = LimitSettings { fill: false, ..given };
+        assert_eq!(as_they_are.filled(network("gdas")).unwrap(), network("gdas"));
     }
 
     #[test]
@@ -804,5 +895,6 @@ mod tests {
         let asked = limits(&["--max-madds", "5M", "--fill"]);
         assert_eq!((asked.madds, asked.fill), (5_000_000, true));
         assert_eq!(limits(&["--target-madds", "5M"]), LimitSettings::default());
+        assert_eq!(limits(&["--set", "retrain.channels=16"]), LimitSettings::default());
     }
 }

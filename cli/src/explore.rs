@@ -17,7 +17,7 @@ use adwp_search::{
 use adwp_train::{Context, Finished, ProgressAlone, Reporter, Streams, TrainError, read_text};
 
 use crate::architecture::{PREFIX, RunArchitecture, parsed};
-use crate::config::{Config, StrategyConfig};
+use crate::config::{Config, LimitSettings, StrategyConfig};
 use crate::run::Run;
 use crate::{inputs, limits};
 
@@ -33,8 +33,8 @@ pub(crate) struct Search {
     pub(crate) stop: StopRule,
     /// Epochs of a training that is a score.
     pub(crate) training_epochs: usize,
-    /// The side of the images that it sees; 0 for their own size.
-    pub(crate) training_image_size: usize,
+    /// What the sides of the images that it sees are multiplied by.
+    pub(crate) training_scale: f64,
     /// How many finalists are trained; 0 for none.
     pub(crate) finalists: usize,
     /// For how many epochs at first.
@@ -95,7 +95,7 @@ impl Search {
             start: start.clone(),
             stop: StopRule { evaluations: Some(*evaluations), ..StopRule::default() },
             training_epochs: *training_epochs,
-            training_image_size: config.strategy.training_image_size,
+            training_scale: config.strategy.training_scale,
             finalists: *finalists,
             finalist_epochs: first_epochs(config.strategy.finalist_epochs, *training_epochs),
             latency_table: Some(table.clone()).filter(|path| !path.as_os_str().is_empty()),
@@ -137,9 +137,12 @@ impl Search {
         let train = |blueprint: Blueprint, epochs, context: &mut Context<'_>| {
             train(run, &data, blueprint, epochs, context)
         };
-        let scaled = match self.training_image_size {
-            0 => None,
-            side => Some(self.scaled(run, &data, side)?),
+        let scaled = match self.training_side(&data.target) {
+            side if side < data.target.image[1] => {
+                let (config, device) = (run.config(), &run.device);
+                Some(run.images.scaled_search_data(config, side, run.streams, device)?)
+            }
+            _ => None,
         };
         let train_scaled = |blueprint: Blueprint, epochs, context: &mut Context<'_>| {
             self::train(run, scaled.as_ref().unwrap_or(&data), blueprint, epochs, context)
@@ -159,7 +162,11 @@ impl Search {
             Some(named) => Networks::named(named.name, data.target),
             None => Networks::darts(data.target, config.search.keep),
         };
-        let limits = limits::limits(&config.limits, &*space, &networks)?;
+        // Trainings are at the price that fills the limits, and keep them; other scorers see the
+        // channels of the space.
+        let fill = config.limits.fill && self.scorer == "training";
+        let settings = LimitSettings { fill, ..config.limits.clone() };
+        let limits = limits::limits(&settings, &*space, &networks)?;
         let kept = format!("{} has the trials", run.dir.file(TRIALS).display());
         let found = run.phases("search", command, &kept, reporter, |context| {
             let found = self.explore(ingredients, &limits, config.seed, context)?;
@@ -169,15 +176,11 @@ impl Search {
         Ok((space, found))
     }
 
-    /// The images of the search for trainings that see them smaller.
-    fn scaled(&self, run: &Run, data: &Data, side: usize) -> Result<Data> {
-        let [_, height, width] = data.target.image;
-        if side > height.min(width) {
-            return Err(Failure::input(format!(
-                "trainings that see images of {side}×{side} pixels: theirs are {height}×{width}"
-            )));
-        }
-        run.images.scaled_search_data(run.config(), side, run.streams, &run.device)
+    /// The side of the images that short trainings see: the nearest that a network can have.
+    fn training_side(&self, target: &Skeleton) -> usize {
+        let (side, step) = (target.image[1], target.stem.halvings());
+        let steps = (self.training_scale * side as f64 / step as f64).round();
+        (steps as usize).max(1) * step
     }
 
     /// Has the best of what was found trained until one is left, where that is wanted.
@@ -223,8 +226,8 @@ impl Search {
         }
         if scorer.epochs() > 0 {
             origin.insert("training_epochs".into(), self.training_epochs.into());
-            if self.training_image_size > 0 {
-                origin.insert("training_image_size".into(), self.training_image_size.into());
+            if self.training_scale < 1.0 {
+                origin.insert("training_scale".into(), self.training_scale.into());
             }
         }
         let exploration = Exploration {
@@ -371,6 +374,7 @@ pub(crate) fn record(run: &Run) -> Result<Option<SearchRecord>> {
     let row = |part: Part| PartRow {
         origin: match part.origin {
             Origin::Given => "given".into(),
+            Origin::Drawn if history.has_inputs => "the first, half of them by inputs".into(),
             Origin::Drawn => "drawn at random".into(),
             Origin::Chosen => "chosen by earlier scores".into(),
         },
@@ -379,6 +383,8 @@ pub(crate) fn record(run: &Run) -> Result<Option<SearchRecord>> {
         sd: part.sd,
         best: part.best,
     };
+    // Against what inputs chose there is no chance to compare with.
+    let gain = history.origins.gain(&shown).filter(|_| !history.has_inputs);
     let number = |text: &str| history.trials.iter().position(|trial| trial.text == text);
     let finalists = read_finalists(&run.dir.file(FINALISTS))?;
     let finalists = finalists.into_iter().filter_map(|Finalist { text, epochs, accuracy }| {
@@ -391,7 +397,7 @@ pub(crate) fn record(run: &Run) -> Result<Option<SearchRecord>> {
         factor,
         space: space.name().to_owned(),
         parts: history.origins.parts(&shown).into_iter().map(row).collect(),
-        gain: history.origins.gain(&shown).map(|(gain, error)| [gain, error]),
+        gain: gain.map(|(gain, error)| [gain, error]),
         scores,
         found,
         finalists: finalists.collect(),

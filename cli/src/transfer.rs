@@ -101,8 +101,15 @@ impl Origin {
         };
         let mut config = Box::new(Config::read(&stored, &RunArgs::default())?);
         let has_bounds = args.target_params.is_some() || args.target_madds.is_some();
+        // Where its price has chosen its channels, it has these; else the same price chooses.
         if config.limits.fill && architecture.has_cells() && !has_bounds {
-            config.retrain.channels = filled(folder)?;
+            let path = folder.join("weights.safetensors");
+            if path.exists() {
+                let skeleton = Trained::read(&path)?.network.blueprint.skeleton();
+                config.retrain.channels =
+                    skeleton.map_or(config.retrain.channels, |skeleton| skeleton.channels);
+                config.limits.fill = false;
+            }
         }
         Ok((architecture, Given::Run { folder: folder.to_owned(), config, weights }))
     }
@@ -115,7 +122,9 @@ impl Origin {
                     .hint("name them with --dataset and --data; `adwp data list` has the kinds"))
             }
             Given::Run { config, weights, .. } => {
-                Config::transferred(config, weights.is_some(), args)
+                let mut config = Config::transferred(config, weights.is_some(), args)?;
+                config.limits.fill &= self.bounds.is_none();
+                Ok(config)
             }
             Given::Chosen(_) => {
                 // What was published depends on the stem, which the settings say.
@@ -187,6 +196,7 @@ impl Origin {
     pub(crate) fn announce(&self, config: &Config, reporter: &mut dyn Reporter) {
         let (cells, channels) = (config.cells, config.retrain.channels);
         let sizes = match self.architecture.has_cells() {
+            true if config.limits.fill => format!("{cells} cells at one price"),
             true => format!("{cells} cells with {channels} channels"),
             false => "which has cells and channels of its own".to_owned(),
         };
@@ -230,24 +240,6 @@ impl Origin {
             _ => Ok(()),
         }
     }
-}
-
-/// The channels of the network of a run, where its limits and images have chosen them.
-fn filled(folder: &Path) -> Result<usize> {
-    let path = folder.join("weights.safetensors");
-    if !path.exists() {
-        let folder = folder.display();
-        let failure = Failure::input(format!(
-            "--from: the channels of {folder} follow from its limits, for images that are not at hand"
-        ));
-        return Err(failure.hint(format!(
-            "`adwp retrain --run {folder}` chooses them; or choose with --target-madds or \
-             --target-params"
-        )));
-    }
-    let skeleton = Trained::read(&path)?.network.blueprint.skeleton();
-    let skeleton = skeleton.ok_or_else(|| Failure::failed("a network of cells has a skeleton"))?;
-    Ok(skeleton.channels)
 }
 
 fn another(path: &Path) -> Failure {

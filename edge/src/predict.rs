@@ -67,7 +67,7 @@ pub fn predict(args: &PredictArgs, style: Style<'_>) -> Result<(String, Option<F
         args.runtime.unwrap_or(if library.is_some() { Runtime::Ort } else { Runtime::Tract });
     let options = SessionOptions { threads: 1, ort_library: library.as_ref(), batch: 1 };
     let mut session = Session::from_model(runtime, &model, &options)?;
-    let (mut results, mut unread) = (Vec::new(), 0);
+    let (mut results, mut unread) = (Vec::new(), Vec::new());
     for path in &images {
         let top = match decoded(path, shape, framing) {
             Ok(pixels) => {
@@ -78,14 +78,16 @@ pub fn predict(args: &PredictArgs, style: Style<'_>) -> Result<(String, Option<F
             // A shape that no image has is the model's.
             Err(e @ DataError::Shape(_)) => return Err(e.into()),
             Err(e) => {
-                unread += 1;
+                unread.push(path);
                 Err(e)
             }
         };
         results.push((path, top));
     }
-    let failure = (unread > 0)
-        .then(|| Failure::failed(format!("{unread} of {} images cannot be read", images.len())));
+    let failure = unread.first().map(|first| {
+        let (count, all, first) = (unread.len(), images.len(), first.display());
+        Failure::failed(format!("{count} of {all} images cannot be read, such as {first}"))
+    });
     if style.json {
         let image = |(path, top): &(_, std::result::Result<Vec<Prediction>, DataError>)| {
             let entry = |p: &Prediction| {

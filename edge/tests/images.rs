@@ -218,7 +218,9 @@ fn folders_are_looked_into_and_a_broken_image_does_not_end_the_others() {
     let named: Vec<&str> = text.lines().filter(|line| !line.starts_with(' ')).collect();
     let expected = [green.join("0.png"), green.join("1.png"), red.clone()];
     assert_eq!(named, expected.each_ref().map(|path| path.to_str().unwrap()));
-    assert_eq!(failure.unwrap().message, "1 of 4 images cannot be read");
+    let message = failure.unwrap().message;
+    assert!(message.starts_with("1 of 4 images cannot be read, such as "), "{message}");
+    assert!(message.ends_with("00.png"), "{message}");
     assert!(said.contains("00.png"), "{said}");
     assert!(said.contains("2 that are no JPEG or PNG by their names"), "{said}");
 
@@ -227,7 +229,7 @@ fn folders_are_looked_into_and_a_broken_image_does_not_end_the_others() {
     assert!(none.message.contains("has no JPEG and no PNG files"), "{none}");
     assert!(none.hint.unwrap().contains("below it"));
     assert!(refused(&green.join("below")).hint.is_none());
-    assert_eq!(refused(&data.join("none.png")).message, "1 of 1 images cannot be read");
+    assert!(refused(&data.join("none.png")).message.starts_with("1 of 1 images cannot be read"));
     let twice = [Path::new("-"), Path::new("-")];
     let error = predict_all(&model, &twice, None, &mut |_| {}).unwrap_err();
     assert!(error.message.contains("stdin"), "{error}");

@@ -39,6 +39,14 @@ impl Stem {
         }
     }
 
+    /// What the sides of an image must be a multiple of, to be halved down to the last cell.
+    pub fn halvings(self) -> usize {
+        match self {
+            Self::Cifar => 4,
+            Self::Imagenet => 32,
+        }
+    }
+
     /// Classes of the data set that it is named after.
     pub fn classes(self) -> usize {
         match self {
@@ -116,10 +124,7 @@ impl Skeleton {
         if self.channels == 0 {
             return fail("channels must be at least 1".into());
         }
-        let (divisor, even) = match self.stem {
-            Stem::Cifar => (4, false),
-            Stem::Imagenet => (32, true),
-        };
+        let (divisor, even) = (self.stem.halvings(), self.stem == Stem::Imagenet);
         if !height.is_multiple_of(divisor) || !width.is_multiple_of(divisor) {
             return fail(format!(
                 "images of {height}×{width} cannot be halved down to the last cell: sides must be \

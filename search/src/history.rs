@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::registry;
 use crate::strategy::{StrategyEntry, StrategySettings};
-use crate::trials::{Record, Trial};
+use crate::trials::{INPUTS, Record, Trial};
 use crate::{Result, SearchError};
 
 /// A search that is over, or has begun, as its record tells it.
@@ -21,6 +21,8 @@ pub struct History {
     pub scorer: String,
     /// Where each of the trials came from.
     pub origins: Origins,
+    /// Whether half of the first ones are those of the highest inputs.
+    pub has_inputs: bool,
     /// All trials, in order.
     pub trials: Vec<Trial>,
 }
@@ -123,6 +125,7 @@ impl History {
             strategy: entry.name.to_owned(),
             scorer: text("scorer").to_owned(),
             origins: Origins::of(entry, &settings, given),
+            has_inputs: origin.contains_key(INPUTS),
             trials,
         })
     }

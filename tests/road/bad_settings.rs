@@ -22,12 +22,12 @@ fn refuse_file(settings: &str, culprits: &[&str]) {
 #[test]
 fn unknown_keys_are_named_with_the_nearest_known_one() {
     refuse_file("sed = 3", &["`sed`", "`seed`"]);
-    refuse_file("[search]\nepoch = 3", &["`search.epoch`", "`epochs`"]);
+    refuse_file("[search]\nepoch = 3", &["`search.epoch`", "`search.epochs`"]);
     refuse_file(
         "[retrain.augmentation]\ncutouts = 3",
-        &["`retrain.augmentation.cutouts`", "`cutout`"],
+        &["`retrain.augmentation.cutouts`", "`retrain.augmentation.cutout`"],
     );
-    refuse_file("[serach]\nepochs = 3", &["`serach`", "`search`"]);
+    refuse_file("[serach]\nepochs = 3", &["`serach`", "`search.epochs`"]);
 }
 
 #[test]

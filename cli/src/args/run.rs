@@ -40,7 +40,8 @@ pub(crate) struct RunArgs {
     /// Limit on multiply-adds, such as 600M (limits.madds).
     #[arg(long, value_name = "N", value_parser = amount)]
     pub(crate) max_madds: Option<u64>,
-    /// Give every network as many channels as these two limits allow (limits.fill).
+    /// Give all networks of cells one price: as many channels as these two limits allow, or else as
+    /// leave them the multiply-adds of zoo:darts-v2 (limits.fill).
     #[arg(long)]
     pub(crate) fill: bool,
     /// Limit on predicted latency (limits.latency_ms).

@@ -52,10 +52,10 @@ pub(crate) struct ExploreArgs {
     /// With --scorer training: epochs that each architecture is trained for.
     #[arg(long, value_name = "N", default_value_t = 3, requires = "strategy")]
     pub(crate) training_epochs: usize,
-    /// With --scorer training: side in pixels that images are scaled to for it, by which half of
-    /// theirs takes a quarter of the time; 0 for their own.
-    #[arg(long, value_name = "PIXELS", default_value_t = 0, requires = "strategy")]
-    pub(crate) training_image_size: usize,
+    /// With --scorer training: what the sides of images are multiplied by for it; 0.5 takes a
+    /// quarter of the multiply-adds.
+    #[arg(long, value_name = "SCALE", default_value_t = 1.0, requires = "strategy")]
+    pub(crate) training_scale: f64,
     /// Train the N best by score, the better half of them again for twice as long, and so on: the
     /// last one is the result. 0 for none.
     #[arg(long, value_name = "N", default_value_t = 0, requires = "strategy")]

@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 
 use crate::architecture;
 use crate::args::{ExploreArgs, RunArgs, SearchArgs, TrainArgs, flag};
-use crate::config::LimitSettings;
+use crate::config::{LimitSettings, check_scale};
 use crate::explore::{Found, Published, Search, first_epochs, predict};
 use crate::plan::{Plan, refuse_to_resume_nothing};
 use crate::run::{Run, lock, without_images};
@@ -78,10 +78,7 @@ fn typed(args: &SearchArgs) -> Result<Search> {
     if training_epochs == 0 {
         return Err(Failure::input("--training-epochs must be at least 1"));
     }
-    if args.explore.training_image_size > 0 && scorer != "training" {
-        let failure = Failure::input(format!("--training-image-size: {scorer} trains nothing"));
-        return Err(failure.hint("it is for --scorer training"));
-    }
+    check_scale("--training-scale", args.explore.training_scale, scorer)?;
     if args.explore.finalist_epochs == Some(0) {
         return Err(Failure::input("--finalist-epochs must be at least 1"));
     }
@@ -105,7 +102,7 @@ fn typed(args: &SearchArgs) -> Result<Search> {
         start: args.explore.start.clone(),
         stop: StopRule { evaluations, minutes: search_minutes, epochs: search_epochs },
         training_epochs,
-        training_image_size: args.explore.training_image_size,
+        training_scale: args.explore.training_scale,
         finalists: args.explore.finalists,
         finalist_epochs: first_epochs(args.explore.finalist_epochs.unwrap_or(0), training_epochs),
         latency_table: args.train.run.latency_table.clone(),
@@ -215,8 +212,8 @@ fn flags(search: &Search, args: &ExploreArgs) -> String {
             (search.scorer == "training" || finalists > 0).then(|| training_epochs.to_string()),
         ),
     ];
-    let side = args.training_image_size;
-    flags.push(("training-image-size", (side > 0).then(|| side.to_string())));
+    let scale = args.training_scale;
+    flags.push(("training-scale", (scale < 1.0).then(|| scale.to_string())));
     flags.push(("finalists", (finalists > 0).then(|| finalists.to_string())));
     flags.push(("finalist-epochs", finalist_epochs.map(|n| n.to_string())));
     flags.extend(report_column.iter().map(|name| ("report-column", Some(name.clone()))));

@@ -16,6 +16,10 @@ pub(crate) fn space(run: &Run, command: &str, reporter: &mut dyn Reporter) -> Re
     if run.is_done("space", file, reporter)? {
         return Ok(());
     }
+    if !run.config().strategy.is_intensive() {
+        let space = &run.config().strategy.space;
+        reporter.message(&format!("space: the search of these settings is of the space {space}"));
+    }
     if run.plan.resume && architecture::is_there(&run.dir) {
         reporter.message("space: not needed, the architecture is there");
         return Ok(());

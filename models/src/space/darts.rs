@@ -86,7 +86,7 @@ mod tests {
     use super::*;
     use crate::space::features::tests::check;
     use crate::space::tests::{candidates_of_the_widest, check_parameters_of_the_widest};
-    use crate::{Blueprint, Zoo};
+    use crate::{Blueprint, HypernetworkOptions, Zoo};
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
 
@@ -156,6 +156,14 @@ mod tests {
         let differing = other.cells_of(&other.sample(&mut rng)).unwrap();
         let error = space.choices_of(&differing).unwrap_err().to_string();
         assert!(error.contains("cells of a kind differ"), "{error}");
+    }
+
+    #[test]
+    fn weights_are_not_predicted_for_nodes_of_other_widths() {
+        let space = space();
+        let options = HypernetworkOptions::default();
+        let error = space.hypernetwork(&space.widest(), 2, options).unwrap_err().to_string();
+        assert!(error.contains("as many candidates each"), "{error}");
     }
 
     #[test]

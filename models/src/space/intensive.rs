@@ -428,6 +428,14 @@ impl Space for Intensive {
         batch: usize,
         options: HypernetworkOptions,
     ) -> Result<Hypernetwork, ModelError> {
+        let widths: Vec<usize> = self.decisions.iter().map(|of| of.options).collect();
+        if widths.windows(2).any(|pair| pair[0] != pair[1]) {
+            return Err(ModelError::Invalid(format!(
+                "weights are predicted for nodes that have as many candidates each, which those of \
+                 the space {} have not",
+                self.name()
+            )));
+        }
         let genotype = self.cells_of(kept)?;
         Hypernetwork::of(self, NODES, batch, options, |b, mixture, images| {
             let plan = |site: CellSite| {
