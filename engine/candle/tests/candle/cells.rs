@@ -169,7 +169,8 @@ fn hypernetworks_agree() {
 
 #[test]
 fn hypernetworks_of_named_spaces_agree() {
-    for named in space::SPACES {
+    // Nodes of the space darts have different numbers of candidates: no weights are predicted there.
+    for named in space::SPACES.iter().filter(|named| named.name != "darts") {
         each(0..2, |seed, device| {
             let skeleton = small_skeleton(&mut ChaCha8Rng::seed_from_u64(seed));
             let space = (named.open)(skeleton).unwrap();
