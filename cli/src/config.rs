@@ -553,7 +553,7 @@ impl Config {
 /// Checks what images are scaled by for short trainings; `name` is how the user knows it.
 pub(crate) fn check_scale(name: &str, scale: f64, scorer: &str) -> Result {
     if !(scale > 0.0 && scale <= 1.0) {
-        return Err(Failure::input(format!("{name} = {scale} is no number above 0, at most 1")));
+        return Err(Failure::input(format!("{name} = {scale} is not between 0 and 1")));
     }
     if scale < 1.0 && scorer != "training" {
         let text = format!("{name} is for the scorer training, not {scorer}");

@@ -352,16 +352,14 @@ pub(crate) fn record(run: &Run) -> Result<Option<SearchRecord>> {
         return Ok(None);
     };
     let skeleton = run.images.skeleton(run.config(), run.config().retrain.channels);
-    let mut space = None;
     let history = History::read(&path, |name| -> Result<_> {
         let named = if name == StrategyConfig::INTENSIVE { None } else { Some(find(name)?) };
-        space = Some(opened(run, named, skeleton)?);
         opened(run, named, skeleton)
     })?;
-    let space = space.expect("a record is read with its space");
+    let (space, delivered) = (&*history.space, of_run.to_json());
     let mut found = None;
     for trial in &history.trials {
-        if architecture(&*space, trial)?.to_json() == of_run.to_json() {
+        if architecture(space, trial)?.to_json() == delivered {
             found = Some(trial.number);
             break;
         }

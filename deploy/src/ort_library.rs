@@ -2,8 +2,8 @@
 //!
 //! The places, in order: what the user named, `ORT_DYLIB_PATH`, next to the program, the `.runtime`
 //! folder of the checkout that the program lies in, installed Python packages, system folders.
-//! Nothing is run and nothing is loaded by searching. The current folder is no place: a library is
-//! code, and what lies beside someone's models is not to be run.
+//! Nothing is run and nothing is loaded by searching. The current folder is not searched: a library
+//! is code, and a folder of someone's models must not bring its own.
 
 use std::{
     env, fmt, fs,

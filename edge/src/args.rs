@@ -91,8 +91,8 @@ pub struct EvalArgs {
 pub struct PredictArgs {
     /// ONNX file.
     pub model: PathBuf,
-    /// JPEG or PNG images, folders of them, or - for one on stdin. One that cannot be read is told,
-    /// the others are looked at, and the exit code is 1.
+    /// JPEG or PNG images, folders of them, or - for one on stdin. An unreadable image is reported
+    /// and skipped; the exit code is then 1.
     #[arg(required = true)]
     pub images: Vec<PathBuf>,
     /// Classes shown for each image.

@@ -35,8 +35,7 @@ pub struct Exploration<'a> {
     pub strategy: &'a mut dyn Strategy,
     /// What they are worth.
     pub scorer: &'a mut dyn Scorer,
-    /// Architectures that are scored before any that the strategy asks for; what it is told of
-    /// them it learns from.
+    /// Architectures that are scored first. The strategy is told their scores like any others.
     pub start: &'a [Choices],
     /// When it ends.
     pub stop: StopRule,

@@ -13,8 +13,9 @@ use crate::trials::{INPUTS, Record, Trial};
 use crate::{Result, SearchError};
 
 /// A search that is over, or has begun, as its record tells it.
-#[derive(Clone, Debug, PartialEq)]
 pub struct History {
+    /// The space that it searched.
+    pub space: Box<dyn Space>,
     /// What chose the architectures.
     pub strategy: String,
     /// What scored them.
@@ -122,6 +123,7 @@ impl History {
         let number = |name: &'static str| Some((name, settings?.get(name)?.as_f64()?));
         let settings = entry.settings(&entry.first.into_iter().filter_map(number).collect())?;
         Ok(Self {
+            space,
             strategy: entry.name.to_owned(),
             scorer: text("scorer").to_owned(),
             origins: Origins::of(entry, &settings, given),
