@@ -20,7 +20,7 @@ SECONDS = 120 + 10 * float(MIN_TIME) * int(REPEAT)
 
 
 def bench(model, out):
-    settings = ["--runtime", RUNTIME, "--threads", "1", "--min-time", MIN_TIME, "--repeat", REPEAT, "--no-memory", "--quiet"]
+    settings = ["--runtime", RUNTIME, "--threads", "1", "--min-time", MIN_TIME, "--repeat", REPEAT, "--no-trial", "--quiet"]
     run([ADWP, "bench", model, *settings, "--out", out], SECONDS)
 
 

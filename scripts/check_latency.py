@@ -26,7 +26,7 @@ TINY = "tiny.onnx"
 
 
 def adwp(model):
-    settings = ["--runtime", "ort", "--threads", "1", "--min-time", str(SECONDS / WINDOWS), "--repeat", str(WINDOWS), "--no-memory", "--quiet", "--json"]
+    settings = ["--runtime", "ort", "--threads", "1", "--min-time", str(SECONDS / WINDOWS), "--repeat", str(WINDOWS), "--no-trial", "--quiet", "--json"]
     _, text = run([ADWP, "bench", model, *settings], LIMIT)
     latency = json.loads(text)["models"][0]["latency"][0]
     if latency["runtime_version"] != onnxruntime.__version__:

@@ -54,6 +54,12 @@ pub fn line(text: &str) -> Result<(), Failure> {
     data(&format!("{text}\n"))
 }
 
+/// Writes lines to stdout that another process reads. Where it has gone, so does this one; nothing
+/// else can go wrong with a pipe that is read.
+pub fn lines(text: &str) {
+    data(text).ok();
+}
+
 /// A value as the JSON that belongs on stdout.
 ///
 /// # Errors

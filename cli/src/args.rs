@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use adwp_data::DatasetKind;
 pub(crate) use adwp_edge::OrtArgs;
 use adwp_edge::{
-    BenchArgs, CompareArgs, EvalArgs, PredictArgs, ProbeArgs, ReportArgs, ShapeArg, dataset,
+    BenchArgs, CompareArgs, EvalArgs, PredictArgs, ReportArgs, ShapeArg, TrialArgs, dataset,
     input_shape,
 };
 use clap::{ArgGroup, Parser, Subcommand};
@@ -90,7 +90,7 @@ pub(crate) enum Command {
     /// Compare two results of `adwp bench`; exit code 1 on a regression.
     Compare(CompareArgs),
     #[command(hide = true)]
-    MemoryProbe(ProbeArgs),
+    Trial(TrialArgs),
     /// What this machine has: processor, devices, ONNX Runtime, data sets.
     Doctor {
         #[command(flatten)]

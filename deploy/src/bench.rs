@@ -11,12 +11,12 @@ use crate::{
     DeployError, Result, bisect, cost,
     latency::{self, LatencyOptions, TimedSession},
     machine::Machine,
-    memory,
     noise::noise,
-    onnx::{BatchSize, OnnxModel},
+    onnx::{BatchSize, Interface, OnnxModel},
     ort_library::OrtLibrary,
     parity, profile,
     runtime::{Runtime, SessionOptions},
+    trial::{Attempt, Trial},
 };
 
 mod compare;
@@ -45,9 +45,11 @@ pub struct BenchOptions {
     /// Gives images `[n, channels, height, width]`, prepared as a model wants them, that the
     /// runtimes are compared on instead of noise.
     pub images: Option<ImageSource>,
-    /// A program with the command [`memory::PROBE`], that the memory of each session is measured
-    /// with; `None` measures none.
-    pub memory_probe: Option<PathBuf>,
+    /// What the models leave open.
+    pub said: Interface,
+    /// How each session is tried in a process of its own first, which also measures its memory;
+    /// `None` tries none.
+    pub trial: Option<Trial>,
     /// How long each session is run once more, timing every node; `None` times none.
     pub profile: Option<Duration>,
 }
@@ -74,7 +76,8 @@ impl Default for BenchOptions {
             ort_library: None,
             parity_images: 8,
             images: None,
-            memory_probe: None,
+            said: Interface::default(),
+            trial: None,
             profile: None,
         }
     }
@@ -102,16 +105,23 @@ pub fn run(
     let mut failure = None;
     for path in paths {
         progress(&format!("reading {}", path.display()));
-        let model = OnnxModel::load(path)?;
+        let model = OnnxModel::load_as(path, &options.said)?;
         let batch = match model.input().batch {
             BatchSize::Dynamic => options.latency.batch,
-            BatchSize::Fixed(fixed) => fixed,
+            BatchSize::Fixed(fixed) => {
+                if fixed != options.latency.batch {
+                    let path = path.display();
+                    progress(&format!(
+                        "{path} takes {fixed} images in every run, so these are timed"
+                    ));
+                }
+                fixed
+            }
         };
         let (mut own, mut report) = (Vec::with_capacity(plan.len()), describe(&model));
         for &(runtime, threads) in &plan {
             progress(&format!("loading {} into {runtime} ({threads} threads)", path.display()));
-            let library = options.ort_library.as_ref();
-            match TimedSession::start(&model, runtime, threads, batch, library) {
+            match start(&model, (runtime, threads), batch, options, progress) {
                 Ok(session) => own.push(session),
                 Err(error) => report.failed.push(failed(runtime, threads, &mut failure, error)?),
             }
@@ -132,17 +142,12 @@ pub fn run(
     drop(sessions);
     for (report, (model, batch, count)) in models.iter_mut().zip(&loaded) {
         report.latency.extend(latencies.by_ref().take(*count));
-        for latency in &mut report.latency {
+        for latency in &report.latency {
             let (runtime, threads) = (latency.runtime, latency.threads);
-            let (path, batch, ort_library) = (model.path(), *batch, options.ort_library.as_ref());
-            let session = format!("{} under {runtime} ({threads} threads)", path.display());
-            if let Some(program) = &options.memory_probe {
-                progress(&format!("memory of {session}"));
-                latency.memory =
-                    memory::of_own_process(program, path, runtime, threads, batch, ort_library);
-            }
+            let (batch, ort_library) = (*batch, options.ort_library.as_ref());
             if let Some(time) = options.profile {
-                progress(&format!("profiling {session}"));
+                let path = model.path().display();
+                progress(&format!("profiling {path} under {runtime} ({threads} threads)"));
                 let (options, cost) =
                     (SessionOptions { threads, ort_library, batch }, report.cost.counted());
                 report.profile.push(profile::profile(model, runtime, &options, time, cost)?);
@@ -173,6 +178,26 @@ pub fn run(
 
 fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
+}
+
+/// A session of a model that has got through its trial.
+fn start(
+    model: &OnnxModel,
+    (runtime, threads): (Runtime, usize),
+    batch: usize,
+    options: &BenchOptions,
+    progress: &mut dyn FnMut(&str),
+) -> Result<TimedSession> {
+    let ort_library = options.ort_library.as_ref();
+    let session = SessionOptions { threads, ort_library, batch };
+    let attempt = Attempt { model, runtime, options: session };
+    let memory = match &options.trial {
+        Some(trial) => trial.run(&attempt, progress)?,
+        None => None,
+    };
+    let mut started = TimedSession::start(model, runtime, threads, batch, ort_library)?;
+    started.memory = memory;
+    Ok(started)
 }
 
 /// The row of a runtime that could not do its part; what the user has to mend stays an error. The
@@ -219,7 +244,8 @@ fn sessions_of(options: &BenchOptions) -> Result<Vec<(Runtime, usize)>> {
 fn describe(model: &OnnxModel) -> ModelReport {
     let (input, stated) = (model.input(), model.metadata());
     ModelReport {
-        path: model.path().to_owned(),
+        // JSON has no other text than Unicode.
+        path: model.path().to_string_lossy().into_owned().into(),
         file_bytes: model.file_bytes(),
         producer: model.producer().to_owned(),
         opset: model.opset(),
@@ -249,8 +275,8 @@ fn logits(session: &mut TimedSession, images: &[f32], count: usize) -> Result<Ve
     Ok(logits)
 }
 
-/// How the sessions agree with the first. One that fails to run is taken out, and is among
-/// `failures`; the `first` of all is kept.
+/// How the sessions agree with the first. One that fails to run, or gives what is no number, is
+/// taken out, and is among `failures`; the `first` of all is kept.
 fn agreement(
     model: &OnnxModel,
     sessions: &mut Vec<TimedSession>,
@@ -259,7 +285,7 @@ fn agreement(
     options: &BenchOptions,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Vec<RuntimeParity>> {
-    if sessions.len() < 2 || (options.images.is_none() && options.parity_images == 0) {
+    if options.images.is_none() && options.parity_images == 0 {
         return Ok(Vec::new());
     }
     let images = match &options.images {

@@ -91,7 +91,7 @@ pub enum DeployError {
     },
     /// An input whose shape neither the file nor the caller gives.
     #[error(
-        "{}: input `{input}` has shape {shape}, which leaves open what is counted",
+        "{}: input `{input}` has shape {shape}, which leaves its size open",
         path.display()
     )]
     OpenShape {
@@ -175,6 +175,18 @@ pub enum DeployError {
         runtime: Runtime,
         /// What the runtime said.
         detail: String,
+    },
+    /// A runtime did not get through the trial of a model.
+    #[error("{}: {runtime} {detail}", path.display())]
+    Trial {
+        /// The file of the model, as it was given.
+        path: PathBuf,
+        /// The runtime that was asked for.
+        runtime: Runtime,
+        /// How it ended, and where.
+        detail: String,
+        /// What may help.
+        hint: Option<&'static str>,
     },
     /// A number of threads that the runtime cannot use.
     #[error("{runtime} cannot run on {threads} threads")]
@@ -272,11 +284,12 @@ impl DeployError {
                 )
             }
             Self::NotClassifier { .. } => {
-                "the model must take one input with fixed image size, float32 [batch, channels, \
-                 height, width] or uint8 [batch, height, width, channels], and give [batch, \
-                 classes]"
+                "the model must take one input of images, floats or uint8, [batch, channels, \
+                 height, width] or with the channels last, and give floats [batch, classes]; \
+                 --input and --output say what a file leaves open"
                     .to_owned()
             }
+            Self::Trial { hint, .. } => return hint.map(str::to_owned),
             Self::OpenShape { input, .. } => {
                 format!("give its shape, such as --input {input}=1x3x224x224")
             }
@@ -319,7 +332,10 @@ impl From<FileError> for DeployError {
 impl DeployError {
     /// Whether a runtime could not do its part with the file: another one may.
     pub(crate) fn is_of_runtime(&self) -> bool {
-        matches!(self, Self::Load { .. } | Self::Run { .. } | Self::Output { .. })
+        matches!(
+            self,
+            Self::Load { .. } | Self::Run { .. } | Self::Output { .. } | Self::Trial { .. }
+        )
     }
 }
 
@@ -327,6 +343,7 @@ impl From<DeployError> for Failure {
     fn from(e: DeployError) -> Self {
         let kind = match e {
             DeployError::Run { .. }
+            | DeployError::Trial { .. }
             | DeployError::NotFinite { .. }
             | DeployError::Output { .. }
             | DeployError::OrtConflict { .. } => Kind::Failed,

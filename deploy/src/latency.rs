@@ -14,12 +14,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     DeployError, Result,
-    memory::PeakMemory,
     noise::noise,
     onnx::OnnxModel,
     ort_library::OrtLibrary,
     runtime::{self, Bound, Runtime, Session, SessionOptions},
     statistics::Sample,
+    trial::PeakMemory,
 };
 
 /// How latency is measured.
@@ -136,6 +136,8 @@ pub struct TimedSession {
     pub load_ms: f64,
     /// The first run, in milliseconds.
     pub first_ms: f64,
+    /// Memory of a process that did nothing else; none where it was not measured.
+    pub memory: Option<PeakMemory>,
     images: Bound,
     batch: usize,
 }
@@ -162,7 +164,7 @@ impl TimedSession {
         let start = Instant::now();
         session.run_bound(&images)?;
         let first_ms = milliseconds(start.elapsed());
-        Ok(Self { session, load_ms, first_ms, images, batch })
+        Ok(Self { session, load_ms, first_ms, memory: None, images, batch })
     }
 
     /// Images in one run.
@@ -245,7 +247,7 @@ pub fn measure(
                     .map(|step| all.percentile(5.0 * f64::from(step)))
                     .collect(),
                 throughput: timed.batch as f64 * 1000.0 / median_repeat_mean_ms.max(1e-6),
-                memory: None,
+                memory: timed.memory,
             }
         })
         .collect())

@@ -12,7 +12,7 @@ pub fn noise(input: &ImageInput, batch: usize) -> Vec<f32> {
         state ^= state >> 7;
         state ^= state << 17;
         let value = (state >> 40) as f32 / (1_u64 << 23) as f32 - 1.0;
-        if input.pixels { 127.5 * (value + 1.0) } else { value }
+        if input.pixels() { 127.5 * (value + 1.0) } else { value }
     };
     std::iter::repeat_with(next).take(batch * input.image_len()).collect()
 }

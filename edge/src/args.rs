@@ -1,10 +1,10 @@
 //! What users type.
 
-use std::{path::PathBuf, time::Duration};
+use std::{env, path::PathBuf, time::Duration};
 
 use adwp_base::Failure;
 use adwp_data::DatasetKind;
-use adwp_measure::runtime::Runtime;
+use adwp_measure::{onnx::Interface, runtime::Runtime, trial::Trial};
 use clap::ValueEnum;
 
 /// Where ONNX Runtime is.
@@ -13,6 +13,49 @@ pub struct OrtArgs {
     /// The ONNX Runtime library; found by itself in the usual places.
     #[arg(long, value_name = "FILE")]
     pub ort_lib: Option<PathBuf>,
+}
+
+/// What a file leaves open, and how it is tried before it is loaded.
+#[derive(Clone, Debug, clap::Args)]
+pub struct LoadArgs {
+    /// The shape of an input that the file leaves open; can be repeated.
+    #[arg(long, value_name = "NAME=SHAPE", value_parser = input_shape)]
+    pub input: Vec<ShapeArg>,
+    /// The output that has the scores [default: the first that looks like them].
+    #[arg(long, value_name = "NAME")]
+    pub output: Option<String>,
+    /// The longest that a runtime may take to load the model and run it once, such as 5s. It is
+    /// tried in a process of its own, whose end is no harm.
+    #[arg(long, default_value = "60s", value_name = "TIME", value_parser = seconds)]
+    pub load_timeout: Duration,
+    /// The most memory that it may take for that, such as 2GB (Linux) [default: what is available].
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub max_memory: Option<u64>,
+    /// Load models at once, without trying them in a process of their own; what they take of memory
+    /// is then not measured.
+    #[arg(long, conflicts_with_all = ["load_timeout", "max_memory"])]
+    pub no_trial: bool,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would print it among the flags")]
+    pub ort: OrtArgs,
+}
+
+impl LoadArgs {
+    /// What the file leaves open.
+    pub fn said(&self) -> Interface {
+        said(&self.input, self.output.as_ref())
+    }
+
+    /// How models are tried, by this program; `None` where they are not.
+    pub(crate) fn trial(&self) -> Option<Trial> {
+        let program = env::current_exe().ok().filter(|_| !self.no_trial)?;
+        Some(Trial { program, timeout: self.load_timeout, max_memory: self.max_memory })
+    }
+}
+
+pub(crate) fn said(inputs: &[ShapeArg], output: Option<&String>) -> Interface {
+    let shapes = inputs.iter().map(|of| (of.name.clone(), of.shape.clone())).collect();
+    Interface { shapes, output: output.cloned() }
 }
 
 /// Arguments of `bench`.
@@ -46,9 +89,6 @@ pub struct BenchArgs {
     /// noise].
     #[arg(long, value_name = "PATH")]
     pub images: Vec<PathBuf>,
-    /// Do not measure memory, which takes a process for each model, runtime and number of threads.
-    #[arg(long)]
-    pub no_memory: bool,
     /// Write the result to this file too, as JSON.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
@@ -57,7 +97,7 @@ pub struct BenchArgs {
     pub html: Option<PathBuf>,
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would print it among the flags")]
-    pub ort: OrtArgs,
+    pub load: LoadArgs,
 }
 
 /// Arguments of `eval`.
@@ -83,7 +123,7 @@ pub struct EvalArgs {
     pub normalize: Option<Normalize>,
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would print it among the flags")]
-    pub ort: OrtArgs,
+    pub load: LoadArgs,
 }
 
 /// Arguments of `predict`.
@@ -107,7 +147,7 @@ pub struct PredictArgs {
     pub normalize: Option<Normalize>,
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would print it among the flags")]
-    pub ort: OrtArgs,
+    pub load: LoadArgs,
 }
 
 /// Arguments of `compare`.
@@ -149,9 +189,9 @@ pub struct ReportArgs {
     pub html: Option<PathBuf>,
 }
 
-/// Arguments of the process that a model's memory is measured in.
+/// Arguments of the process that a model is tried in.
 #[derive(Clone, Debug, clap::Args)]
-pub struct ProbeArgs {
+pub struct TrialArgs {
     /// ONNX file.
     pub model: PathBuf,
     /// Runtime.
@@ -163,6 +203,18 @@ pub struct ProbeArgs {
     /// Images in one run.
     #[arg(long)]
     pub batch: usize,
+    /// The shape of an input.
+    #[arg(long, value_parser = input_shape)]
+    pub input: Vec<ShapeArg>,
+    /// The output that has the scores.
+    #[arg(long)]
+    pub output: Option<String>,
+    /// Bytes.
+    #[arg(long)]
+    pub max_memory: Option<u64>,
+    /// Seconds of all processors together.
+    #[arg(long)]
+    pub processor_seconds: Option<u64>,
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would print it among the flags")]
     pub ort: OrtArgs,
@@ -255,6 +307,29 @@ pub fn seconds(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "expected a time from 0 to a day, such as 5s, 500ms or 0.5".into())
 }
 
+/// Parses a number of bytes: `2GB`, `512MB`, `1.5GiB` or 1000000.
+///
+/// # Errors
+/// It has another form, or is below a megabyte.
+pub fn size(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" | "b" => 1.0,
+        "k" | "kb" => 1e3,
+        "m" | "mb" => 1e6,
+        "g" | "gb" => 1e9,
+        "kib" => f64::from(1_u32 << 10),
+        "mib" => f64::from(1_u32 << 20),
+        "gib" => f64::from(1_u32 << 30),
+        _ => f64::NAN,
+    };
+    let bytes = digits.trim().parse::<f64>().ok().map(|number| number * unit);
+    let bytes = bytes.filter(|bytes| (1e6..=1e18).contains(bytes));
+    bytes
+        .map(|bytes| bytes as u64)
+        .ok_or_else(|| "expected a size of at least 1MB, such as 2GB, 512MB or 1.5GiB".into())
+}
+
 /// Parses `5%` or `5` as 0.05.
 ///
 /// # Errors
@@ -290,6 +365,12 @@ mod tests {
             (Ok(Duration::from_millis(500)), Ok(Duration::from_millis(500)))
         );
         assert!(["-1", "NaN", "1e9", "5m", "", "s"].iter().all(|text| seconds(text).is_err()));
+        assert_eq!(size("2GB"), Ok(2_000_000_000));
+        assert_eq!(
+            (size("1.5GiB"), size("1000000"), size("512 mb")),
+            (Ok(3 << 29), Ok(1_000_000), Ok(512_000_000))
+        );
+        assert!(["", "GB", "1", "-1GB", "1TB", "NaNGB", "1e99"].iter().all(|t| size(t).is_err()));
         assert_eq!(percentage("5%"), Ok(0.05));
         assert!(percentage("-1").is_err() && percentage("NaN").is_err());
         assert_eq!(input_shape("a=b=1x3"), Ok(ShapeArg { name: "a=b".into(), shape: vec![1, 3] }));

@@ -1,5 +1,5 @@
 use std::{
-    env, fs,
+    fs,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -11,13 +11,16 @@ use adwp_measure::{
     DeployError, affinity,
     bench::{self as measure, BenchOptions, BenchReport, ImageSource, Verdict},
     latency::LatencyOptions,
-    memory,
     onnx::OnnxModel,
     runtime::find_library,
+    trial::{self, Request},
 };
 
 use crate::{
-    BenchArgs, CompareArgs, ProbeArgs, Style, args::Format, choose, page, predict::image_shape,
+    BenchArgs, CompareArgs, Style, TrialArgs,
+    args::{Format, said},
+    choose, page,
+    predict::image_shape,
     report::write,
 };
 
@@ -46,13 +49,21 @@ pub fn bench(args: &BenchArgs, style: Style<'_>) -> Result<String> {
             )));
         }
     }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut threads: Vec<usize> = args.threads.iter().map(|&count| count.min(cores)).collect();
+    if threads != args.threads {
+        (style.say)(&format!(
+            "--threads: this machine runs {cores} at once, so no more are measured"
+        ));
+        threads.dedup();
+    }
     if let Some(list) = &args.cpu {
         affinity::pin(&affinity::parse(list)?)?;
     }
-    let library = find_library(args.ort.ort_lib.as_deref(), &args.runtime)?;
+    let library = find_library(args.load.ort.ort_lib.as_deref(), &args.runtime)?;
     let options = BenchOptions {
         runtimes: choose(&args.runtime, library.as_ref(), style.say),
-        threads: args.threads.clone(),
+        threads,
         latency: LatencyOptions {
             batch: args.batch,
             min_time: args.min_time,
@@ -62,7 +73,8 @@ pub fn bench(args: &BenchArgs, style: Style<'_>) -> Result<String> {
         ort_library: library,
         parity_images: PARITY_IMAGES,
         images: image_source(&args.images)?,
-        memory_probe: if args.no_memory { None } else { env::current_exe().ok() },
+        said: args.load.said(),
+        trial: args.load.trial(),
         profile: args.profile.then_some(PROFILE),
     };
     let report = measure::run(&args.models, &options, style.say)?;
@@ -146,18 +158,22 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result {
     Ok(())
 }
 
-/// The hidden command that reports the memory of its own process.
-///
-/// # Errors
-/// The model does not run.
-pub fn probe(args: &ProbeArgs) -> Result<String> {
-    as_json(&memory::of_this_process(
-        &args.model,
-        args.runtime,
-        args.threads,
-        args.batch,
-        args.ort.ort_lib.as_deref(),
-    )?)
+/// The hidden command of the process that a model is tried in. `print` gets lines for stdout.
+pub fn trial(args: TrialArgs, print: &mut dyn FnMut(&str)) {
+    let said = said(&args.input, args.output.as_ref());
+    let TrialArgs { model, runtime, threads, batch, max_memory, processor_seconds, ort, .. } = args;
+    let library = ort.ort_lib;
+    let request = Request {
+        path: model,
+        said,
+        runtime,
+        threads,
+        batch,
+        library,
+        max_memory,
+        processor_seconds,
+    };
+    trial::child(&request, print);
 }
 
 /// `compare`: what moved between two results, and the failure that a regression is.

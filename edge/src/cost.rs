@@ -24,14 +24,14 @@ pub fn cost(path: &Path, shapes: &[ShapeArg], layers: bool, as_json: bool) -> Re
     }
     let mut text = String::new();
     if layers {
-        let names: Vec<String> = cost.layers.iter().map(|layer| name(&layer.name)).collect();
+        let names: Vec<String> = cost.layers.iter().map(|layer| short(&layer.name)).collect();
         let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
         for (layer, shown) in cost.layers.iter().zip(&names) {
             let shape =
                 layer.output_shape.iter().map(usize::to_string).collect::<Vec<_>>().join("×");
             text += &format!(
                 "{shown:<width$}  {:<20} {shape:>16} {:>12} {:>14}\n",
-                name(&layer.op),
+                short(&layer.op),
                 layer.params,
                 layer.madds
             );
@@ -47,7 +47,7 @@ pub fn cost(path: &Path, shapes: &[ShapeArg], layers: bool, as_json: bool) -> Re
             text += &format!(
                 "peak activations  {}                  at {}\n",
                 millions(bytes),
-                name(node)
+                short(node)
             )
         }
         _ => text += "peak activations  not known, since the size of a result is not\n",
@@ -55,15 +55,33 @@ pub fn cost(path: &Path, shapes: &[ShapeArg], layers: bool, as_json: bool) -> Re
     if !cost.left_out.is_empty() {
         text += "\nnot taken for parameters:\n";
         for of in &cost.left_out {
-            text += &format!("  {}: {}\n", name(&of.name), of.reason);
+            text += &format!("  {}: {}\n", short(&of.name), of.reason);
         }
     }
     if !cost.unknown.is_empty() {
         text += &format!("\nnot in these figures, {}:\n", plural(cost.unknown.len(), "node"));
-        cost.unknown.iter().for_each(|node| text += &format!("  {}\n", name(&node.to_string())));
+        for of in &cost.unknown {
+            text += &format!("  {} ({}): {}\n", short(&of.name), short(&of.op), name(&of.reason));
+        }
     }
     Ok(text)
 }
+
+/// A name in a table, cut where it is longer than [`LONGEST`]: the column is as wide as the longest
+/// one, and a file may call a node anything.
+fn short(of: &str) -> String {
+    let whole = name(of);
+    let length = whole.chars().count();
+    if length <= LONGEST {
+        return whole;
+    }
+    let part = (LONGEST - 1) / 2;
+    let (start, end) = (whole.chars().take(part), whole.chars().skip(length - part));
+    start.chain(['…']).chain(end).collect()
+}
+
+/// Characters.
+const LONGEST: usize = 99;
 
 fn plural(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
@@ -84,4 +102,18 @@ pub fn counted(path: &Path, shapes: &[ShapeArg]) -> Result<Cost> {
     let shapes: BTreeMap<_, _> =
         shapes.iter().map(|shape| (shape.name.clone(), shape.shape.clone())).collect();
     Ok(counter::cost_of_file(&file, &shapes)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_keep_their_ends_and_lose_their_middle() {
+        assert_eq!(short("stem/conv"), "stem/conv");
+        let name = format!("begin{}end\n", "é".repeat(1 << 20));
+        let shown = short(&name);
+        assert_eq!(shown.chars().count(), LONGEST);
+        assert!(shown.starts_with("beginé") && shown.ends_with("éend\\n") && shown.contains('…'));
+    }
 }

@@ -6,12 +6,12 @@ use adwp_data::{Dataset, Loader, LoaderConfig, OpenOptions, unreadable};
 use adwp_measure::{
     accuracy::{self, Accuracy},
     onnx::OnnxModel,
-    runtime::{Runtime, Session, SessionOptions, find_library},
+    runtime::{Runtime, SessionOptions, find_library},
 };
 use serde_json::json as object;
 
 use crate::predict::{image_shape, normalization};
-use crate::{EvalArgs, Style, choose};
+use crate::{EvalArgs, Style, choose, start};
 
 /// Time between two messages.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -24,7 +24,7 @@ pub fn eval(args: &EvalArgs, style: Style<'_>) -> Result<String> {
     if args.batch == 0 {
         return Err(Failure::input("--batch must be at least 1"));
     }
-    let model = OnnxModel::load(&args.model)?;
+    let model = OnnxModel::load_as(&args.model, &args.load.said())?;
     let shape = image_shape(&model);
     let size = if shape.height == shape.width { shape.height } else { 0 };
     let options = OpenOptions { image_size: (size > 0).then_some(size) };
@@ -43,12 +43,12 @@ pub fn eval(args: &EvalArgs, style: Style<'_>) -> Result<String> {
     let labels = labels(&model, test.classes(), &args.dataset.to_string())?;
     let normalization = normalization(&model, args.normalize.as_ref())?;
     let indices = readable(&test, style.say)?;
-    let library = find_library(args.ort.ort_lib.as_deref(), &args.runtime)?;
+    let library = find_library(args.load.ort.ort_lib.as_deref(), &args.runtime)?;
     let mut rows = Vec::new();
     for runtime in choose(&args.runtime, library.as_ref(), style.say) {
         let options =
             SessionOptions { threads: 1, ort_library: library.as_ref(), batch: args.batch };
-        let mut session = Session::from_model(runtime, &model, &options)?;
+        let mut session = start(&model, runtime, options, &args.load, style.say)?;
         let config = LoaderConfig {
             indices: indices.clone(),
             ..LoaderConfig::sequential(test.clone(), normalization.clone(), args.batch)

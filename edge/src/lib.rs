@@ -14,17 +14,23 @@ mod predict;
 mod report;
 
 pub use args::{
-    BenchArgs, CompareArgs, EvalArgs, Format, Normalize, OrtArgs, PredictArgs, ProbeArgs,
-    ReportArgs, ShapeArg, dataset, input_shape, normalize, percentage, seconds,
+    BenchArgs, CompareArgs, EvalArgs, Format, LoadArgs, Normalize, OrtArgs, PredictArgs,
+    ReportArgs, ShapeArg, TrialArgs, dataset, input_shape, normalize, percentage, seconds, size,
 };
-pub use bench::{bench, compare, probe};
+pub use bench::{bench, compare, trial};
 pub use cost::{cost, counted};
 pub use eval::eval;
 pub use page::latency_row;
 pub use predict::predict;
 pub use report::report;
 
-use adwp_measure::{ort_library::OrtLibrary, runtime::Runtime};
+use adwp_base::Result;
+use adwp_measure::{
+    onnx::OnnxModel,
+    ort_library::OrtLibrary,
+    runtime::{Runtime, Session, SessionOptions},
+    trial::Attempt,
+};
 
 /// How a command prints.
 pub struct Style<'a> {
@@ -32,6 +38,20 @@ pub struct Style<'a> {
     pub json: bool,
     /// Takes messages for people.
     pub say: &'a mut dyn FnMut(&str),
+}
+
+/// A session of a model that has got through its trial.
+fn start(
+    model: &OnnxModel,
+    runtime: Runtime,
+    options: SessionOptions<'_>,
+    load: &LoadArgs,
+    say: &mut dyn FnMut(&str),
+) -> Result<Session> {
+    if let Some(trial) = load.trial() {
+        trial.run(&Attempt { model, runtime, options }, say)?;
+    }
+    Ok(Session::from_model(runtime, model, &options)?)
 }
 
 /// The runtimes asked for, or all that can be used.

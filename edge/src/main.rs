@@ -6,8 +6,8 @@ use std::{path::PathBuf, process::ExitCode};
 
 use adwp_base::{Result, output, program};
 use adwp_edge::{
-    BenchArgs, CompareArgs, EvalArgs, PredictArgs, ProbeArgs, ReportArgs, ShapeArg, Style, bench,
-    compare, cost, eval, input_shape, predict, probe, report,
+    BenchArgs, CompareArgs, EvalArgs, PredictArgs, ReportArgs, ShapeArg, Style, TrialArgs, bench,
+    compare, cost, eval, input_shape, predict, report, trial,
 };
 use clap::{Parser, Subcommand};
 
@@ -51,7 +51,7 @@ enum Command {
     /// Results of `bench` side by side, as tables or as a page for a browser.
     Report(ReportArgs),
     #[command(hide = true)]
-    MemoryProbe(ProbeArgs),
+    Trial(TrialArgs),
 }
 
 fn main() -> ExitCode {
@@ -83,6 +83,9 @@ fn run(args: Args) -> Result {
             failure.map_or(Ok(()), Err)
         }
         Command::Report(args) => output::data(&report(&args, style)?),
-        Command::MemoryProbe(args) => output::data(&probe(&args)?),
+        Command::Trial(args) => {
+            trial(args, &mut output::lines);
+            Ok(())
+        }
     }
 }

@@ -9,11 +9,11 @@ use adwp_data::{
 };
 use adwp_measure::onnx::OnnxModel;
 use adwp_measure::predict::{Prediction, predict as classify};
-use adwp_measure::runtime::{Runtime, Session, SessionOptions, find_library};
+use adwp_measure::runtime::{Runtime, SessionOptions, find_library};
 use serde_json::json;
 
 use crate::args::Normalize;
-use crate::{PredictArgs, Style};
+use crate::{PredictArgs, Style, start};
 
 pub(crate) fn image_shape(model: &OnnxModel) -> ImageShape {
     let input = model.input();
@@ -48,7 +48,7 @@ pub(crate) fn normalization(model: &OnnxModel, asked: Option<&Normalize>) -> Res
 /// # Errors
 /// The file does not say how its images are normalised, a runtime fails, or there are no images.
 pub fn predict(args: &PredictArgs, style: Style<'_>) -> Result<(String, Option<Failure>)> {
-    let model = OnnxModel::load(&args.model)?;
+    let model = OnnxModel::load_as(&args.model, &args.load.said())?;
     let shape = image_shape(&model);
     let normalization = normalization(&model, args.normalize.as_ref())?;
     if model.metadata().classes.is_none() {
@@ -62,11 +62,11 @@ pub fn predict(args: &PredictArgs, style: Style<'_>) -> Result<(String, Option<F
         Some("image-folder") => Framing::Evaluation,
         _ => Framing::Cover,
     };
-    let library = find_library(args.ort.ort_lib.as_deref(), args.runtime.as_slice())?;
+    let library = find_library(args.load.ort.ort_lib.as_deref(), args.runtime.as_slice())?;
     let runtime =
         args.runtime.unwrap_or(if library.is_some() { Runtime::Ort } else { Runtime::Tract });
     let options = SessionOptions { threads: 1, ort_library: library.as_ref(), batch: 1 };
-    let mut session = Session::from_model(runtime, &model, &options)?;
+    let mut session = start(&model, runtime, options, &args.load, style.say)?;
     let (mut results, mut unread) = (Vec::new(), Vec::new());
     for path in &images {
         let top = match decoded(path, shape, framing) {

@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use adwp_base::Failure;
 use adwp_data::DatasetKind;
-use adwp_edge::{EvalArgs, OrtArgs, PredictArgs, Style};
+use adwp_edge::{EvalArgs, LoadArgs, OrtArgs, PredictArgs, Style};
 use adwp_measure::runtime::Runtime;
 use prost::Message;
 use tempfile::TempDir;
@@ -142,7 +143,7 @@ fn eval(model: &Path, data: &Path, normalize: Option<&str>) -> Result<(String, S
         runtime: vec![Runtime::Tract],
         batch: 4,
         normalize: normalize.map(|text| adwp_edge::normalize(text).unwrap()),
-        ort: OrtArgs::default(),
+        load: loaded_here(),
     };
     let mut said = String::new();
     let mut say = |text: &str| said = format!("{said}{text}\n");
@@ -168,7 +169,7 @@ fn predict_all(
         top: 1,
         runtime: Some(Runtime::Tract),
         normalize: normalize.map(|text| adwp_edge::normalize(text).unwrap()),
-        ort: OrtArgs::default(),
+        load: loaded_here(),
     };
     adwp_edge::predict(&args, Style { json: false, say })
 }
@@ -327,4 +328,16 @@ fn images_that_cannot_be_read_are_left_out_and_counted() {
     }
     let failure = eval(&model, &data, None).unwrap_err();
     assert!(failure.message.contains("no image can be read"), "{failure:?}");
+}
+
+/// In this process: the program of the tests has no command that tries models.
+fn loaded_here() -> LoadArgs {
+    LoadArgs {
+        input: Vec::new(),
+        output: None,
+        load_timeout: Duration::from_secs(60),
+        max_memory: None,
+        no_trial: true,
+        ort: OrtArgs::default(),
+    }
 }

@@ -156,7 +156,7 @@ fn every_form_is_lean_and_costs_the_same() {
             );
             assert_eq!(
                 (file.opset(), file.input().name.as_str()),
-                (17, if file.input().pixels { "image" } else { "images" }),
+                (17, if file.input().pixels() { "image" } else { "images" }),
                 "{context}"
             );
             assert!(file.preparation().is_some(), "{context}");
@@ -240,7 +240,7 @@ fn the_reference_implementation_accepts_the_files() {
             names.insert(name);
         }
         for (form, bytes) in forms(&trained) {
-            let pixels = OnnxModel::from_bytes(&bytes, "model.onnx").unwrap().input().pixels;
+            let pixels = OnnxModel::from_bytes(&bytes, "model.onnx").unwrap().input().pixels();
             let name = format!("{name}-{form}-{pixels}.onnx");
             fs::write(dir.path().join(&name), bytes).unwrap();
             names.insert(name);

@@ -6,7 +6,7 @@ use adwp_measure::runtime::Runtime;
 use adwp_models::Stem;
 use clap::Subcommand;
 
-use super::values::{ImageSize, image_shape, stem};
+use super::values::{ImageSize, image_shape, networks, stem};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum LutCommand {
@@ -91,7 +91,7 @@ pub(crate) struct LutCheckArgs {
     #[command(flatten)]
     pub(crate) sizes: SizeArgs,
     /// Networks to measure.
-    #[arg(long, default_value = "30", value_name = "N")]
+    #[arg(long, default_value = "30", value_name = "N", value_parser = networks)]
     pub(crate) networks: NonZeroUsize,
     /// What they are drawn with.
     #[arg(long, default_value_t = 0)]

@@ -1,5 +1,6 @@
 //! What values of flags can look like.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use adwp_data::AutoAugment;
@@ -41,6 +42,13 @@ pub(super) fn amount(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "expected a number of at least 1, such as 1500000, 1.5M or 600M".into())
 }
 
+/// Networks that are measured one after the other: more than some thousands were not meant.
+pub(super) fn networks(text: &str) -> Result<NonZeroUsize, String> {
+    const MOST: usize = 10_000;
+    let number: Option<NonZeroUsize> = text.parse().ok().filter(|n: &NonZeroUsize| n.get() <= MOST);
+    number.ok_or_else(|| format!("expected a number from 1 to {MOST}"))
+}
+
 pub(super) fn precision(text: &str) -> Result<Precision, String> {
     match text {
         "f32" => Ok(Precision::F32),
@@ -72,6 +80,9 @@ mod tests {
 
     #[test]
     fn values_parse_or_are_refused() {
+        assert_eq!(networks("10000").map(NonZeroUsize::get), Ok(10_000));
+        let too_many = "18446744073709551615";
+        assert!(["0", "-1", "10001", too_many, "x"].iter().all(|text| networks(text).is_err()));
         assert_eq!(image_shape("1x28x28"), Ok(ImageSize([1, 28, 28])));
         assert!(image_shape("28x28").is_err() && image_shape("ax1x1").is_err());
         assert_eq!(

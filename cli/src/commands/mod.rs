@@ -11,7 +11,7 @@ mod published;
 mod road;
 mod zoo;
 
-use adwp_base::Result;
+use adwp_base::{Result, output};
 
 use crate::args::{Args, Command};
 use crate::progress::{Console, Verbosity};
@@ -44,7 +44,10 @@ pub(crate) fn run(args: Args) -> Result {
         Command::Eval(args) => device::print(json, console, |to| adwp_edge::eval(&args, to)),
         Command::Compare(args) => device::compare(&args, json, console),
         Command::Predict(args) => device::predict(&args, json, console),
-        Command::MemoryProbe(args) => device::print(json, console, |_| adwp_edge::probe(&args)),
+        Command::Trial(args) => {
+            adwp_edge::trial(args, &mut output::lines);
+            Ok(())
+        }
         Command::Cost(args) => cost::cost(&args, json, console),
         Command::Zoo { command } => zoo::run(command, json, console),
         Command::Lut { command } => lut::run(command, json, console),

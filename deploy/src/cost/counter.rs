@@ -99,7 +99,26 @@ pub fn cost_of_file(file: &OnnxFile, shapes: &BTreeMap<String, Vec<usize>>) -> R
 
 /// The cost of an image of `images` that a run takes, with `inputs` of these shapes.
 pub(crate) fn count(file: &OnnxFile, inputs: BTreeMap<&str, Shape>, images: usize) -> Result<Cost> {
-    let mut values = Values::of(file.graph(), &inputs, images);
+    walk(file, &inputs, images).map(|(cost, _)| cost)
+}
+
+/// The shapes of the graph's outputs that follow from `inputs` of these shapes, by name.
+pub(crate) fn shapes_of_outputs(
+    file: &OnnxFile,
+    inputs: BTreeMap<&str, Shape>,
+) -> BTreeMap<String, Shape> {
+    let Ok((_, values)) = walk(file, &inputs, 1) else { return BTreeMap::new() };
+    let names = file.graph().output.iter().map(|output| &output.name);
+    names.filter_map(|name| Some((name.clone(), values.shape(name)?.clone()))).collect()
+}
+
+/// Goes through the nodes in their order: what they cost, and what is then known of the tensors.
+fn walk<'a>(
+    file: &'a OnnxFile,
+    inputs: &BTreeMap<&'a str, Shape>,
+    images: usize,
+) -> Result<(Cost, Values<'a>)> {
+    let mut values = Values::of(file.graph(), inputs, images);
     let mut liveness = Liveness::of(file.graph(), &values);
     let mut counted = Counted::default();
     let mut cost = Cost { weight_bytes: file.stored_bytes(), ..Cost::default() };
@@ -166,7 +185,8 @@ pub(crate) fn count(file: &OnnxFile, inputs: BTreeMap<&str, Shape>, images: usiz
         cost.peak_activation_bytes = Some(bytes);
         cost.peak_node = file.graph().node.get(node).map(node_label);
     }
-    Ok(cost)
+    drop(liveness);
+    Ok((cost, values))
 }
 
 fn full_op(node: &NodeProto) -> String {

@@ -39,8 +39,8 @@ mod results;
 mod values;
 mod window;
 
-pub(crate) use counter::count;
 pub use counter::{Cost, LayerCost, LeftOut, Uncounted, cost_of_file};
+pub(crate) use counter::{count, shapes_of_outputs};
 
 /// Counts the cost of one image under `model`.
 ///

@@ -10,11 +10,11 @@ use tract_onnx::pb::{GraphProto, NodeProto, TensorProto, tensor_proto::DataType}
 use super::{
     file::OnnxFile,
     metadata::{ModelMetadata, Normalization},
-    tensors::{MAX_ELEMENTS, declared, is_standard_domain, show},
+    tensors::{declared, element_type, is_standard_domain, show},
 };
 use crate::{
     DeployError, Result,
-    cost::{Cost, count},
+    cost::{Cost, count, shapes_of_outputs},
     machine::available_bytes,
 };
 
@@ -27,8 +27,45 @@ pub enum BatchSize {
     Fixed(usize),
 }
 
-/// The one input of a classifier: float32 `[batch, channels, height, width]`, or uint8 `[batch,
-/// height, width, channels]`.
+/// The numbers that an input takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Element {
+    /// 32-bit floats.
+    F32,
+    /// 16-bit floats of IEEE 754.
+    F16,
+    /// 64-bit floats.
+    F64,
+    /// Pixels from 0 to 255, which the model prepares itself.
+    U8,
+}
+
+impl Element {
+    fn of(kind: i32) -> Option<Self> {
+        Some(match DataType::try_from(kind).ok()? {
+            DataType::Float => Self::F32,
+            DataType::Float16 => Self::F16,
+            DataType::Double => Self::F64,
+            DataType::Uint8 => Self::U8,
+            _ => return None,
+        })
+    }
+}
+
+/// What the user says of a file that leaves it open.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Interface {
+    /// Shapes of inputs, by name.
+    pub shapes: BTreeMap<String, Vec<usize>>,
+    /// The output that has the scores; `None` takes the first that looks like them.
+    pub output: Option<String>,
+}
+
+/// The one input of a classifier: images `[batch, channels, height, width]` or `[batch, height,
+/// width, channels]`.
+///
+/// The channels are where the sizes allow 1, 3 or 4 of them. Where both places do they are first,
+/// or last in an input of pixels.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageInput {
     /// The name of the tensor.
@@ -41,16 +78,25 @@ pub struct ImageInput {
     pub height: usize,
     /// Columns of an image.
     pub width: usize,
-    /// Whether it takes the pixels as they are, uint8 with the channels last, and prepares them
-    /// itself.
-    pub pixels: bool,
+    /// The numbers that it takes.
+    pub element: Element,
+    /// Whether the channels come last.
+    pub channels_last: bool,
 }
 
 impl ImageInput {
     /// The shape of `batch` images, as the file has it.
     pub fn shape(&self, batch: usize) -> [usize; 4] {
-        let &Self { channels, height, width, pixels, .. } = self;
-        if pixels { [batch, height, width, channels] } else { [batch, channels, height, width] }
+        let &Self { channels, height, width, channels_last, .. } = self;
+        match channels_last {
+            true => [batch, height, width, channels],
+            false => [batch, channels, height, width],
+        }
+    }
+
+    /// Whether it takes the pixels as they are and prepares them itself.
+    pub fn pixels(&self) -> bool {
+        self.element == Element::U8
     }
 
     /// The number of values of one image `[channels, height, width]`.
@@ -77,7 +123,7 @@ impl ImageInput {
     }
 }
 
-/// The first output of a classifier, float32 `[batch, classes]`.
+/// The output of a classifier that has the scores, floats `[batch, classes]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClassOutput {
     /// The name of the tensor.
@@ -96,6 +142,8 @@ pub struct OnnxModel {
     input: ImageInput,
     output: ClassOutput,
     known: ModelMetadata,
+    /// What was said of what the file leaves open.
+    said: Interface,
     /// The most bytes of activations at [`ImageInput::nominal_batch`], where the sizes of all
     /// results are known.
     activations: Option<u64>,
@@ -107,7 +155,15 @@ impl OnnxModel {
     /// # Errors
     /// As [`OnnxFile::load`], and where it is not an image classifier.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
-        Self::from_file(OnnxFile::load(path)?)
+        Self::load_as(path, &Interface::default())
+    }
+
+    /// Reads the file `path` and checks it; `said` is what it leaves open.
+    ///
+    /// # Errors
+    /// As [`OnnxModel::load`], and where `said` contradicts the file.
+    pub fn load_as(path: impl AsRef<Path>, said: &Interface) -> Result<Self> {
+        Self::from_file_as(OnnxFile::load(path)?, said)
     }
 
     /// Decodes and checks the bytes of an ONNX file. `path` is where they came from: it is named in
@@ -124,15 +180,24 @@ impl OnnxModel {
     /// # Errors
     /// It is none, or its metadata does not fit.
     pub fn from_file(file: OnnxFile) -> Result<Self> {
+        Self::from_file_as(file, &Interface::default())
+    }
+
+    /// Takes a file that is an image classifier; `said` is what it leaves open.
+    ///
+    /// # Errors
+    /// As [`OnnxModel::from_file`], and where `said` contradicts the file.
+    pub fn from_file_as(file: OnnxFile, said: &Interface) -> Result<Self> {
         let not_classifier =
             |detail| DeployError::NotClassifier { path: file.path().to_owned(), detail };
-        let input = image_input(file.graph()).map_err(not_classifier)?;
-        let output = class_output(file.graph()).map_err(not_classifier)?;
+        let input = image_input(&file, said)?;
+        let output = class_output(&file, &input, said).map_err(not_classifier)?;
         let known =
             ModelMetadata::read(file.metadata_props(), input.channels, output.classes).map_err(
                 |(key, detail)| DeployError::Metadata { path: file.path().to_owned(), key, detail },
             )?;
-        let mut model = Self { file, input, output, known, activations: None };
+        let said = said.clone();
+        let mut model = Self { file, input, output, known, said, activations: None };
         model.activations = match model.count() {
             Ok(cost) => cost.peak_activation_bytes,
             Err(error @ DeployError::TooLarge { .. }) => return Err(error),
@@ -170,17 +235,20 @@ impl OnnxModel {
     /// # Errors
     /// [`DeployError::TooLarge`] says what is needed and what there is.
     pub(crate) fn check_memory(&self, batch: usize) -> Result<()> {
-        let (Some(activations), Some(available)) = (self.activations, available_bytes()) else {
-            return Ok(());
-        };
+        let Some(available) = available_bytes() else { return Ok(()) };
         let nominal = self.input.nominal_batch().max(1);
-        let needed = u128::from(activations) * batch.max(nominal) as u128 / nominal as u128;
+        let images = batch.max(nominal) as u128;
+        // Where activations are not known, images are: here, and as the runtime takes them.
+        let own = (2 * size_of::<f32>() * self.input.image_len()) as u128 * images;
+        let (what, needed) = match self.activations {
+            Some(all) => ("activations", own.max(u128::from(all) * images / nominal as u128)),
+            None => ("input", own),
+        };
         if needed <= u128::from(available) {
             return Ok(());
         }
-        let detail = format!(
-            "its activations take {needed} bytes for {batch} images, and {available} are free"
-        );
+        let detail =
+            format!("its {what} takes {needed} bytes for {batch} images, and {available} are free");
         Err(DeployError::TooLarge { path: self.path().to_owned(), detail })
     }
 
@@ -192,6 +260,11 @@ impl OnnxModel {
     /// The class output.
     pub fn output(&self) -> &ClassOutput {
         &self.output
+    }
+
+    /// What was said of what the file leaves open.
+    pub fn said(&self) -> &Interface {
+        &self.said
     }
 
     /// The version of the standard operator set.
@@ -236,7 +309,7 @@ impl OnnxModel {
         let channels = self.input.channels;
         let as_they_are =
             || Normalization { mean: vec![0.0; channels], std: vec![1.0 / 255.0; channels] };
-        if self.input.pixels { Some(as_they_are()) } else { self.known.normalization.clone() }
+        if self.input.pixels() { Some(as_they_are()) } else { self.known.normalization.clone() }
     }
 
     /// The name of class `index`, from the metadata or `class 7`.
@@ -249,51 +322,119 @@ impl OnnxModel {
     }
 }
 
-fn image_input(graph: &GraphProto) -> Result<ImageInput, String> {
+fn image_input(file: &OnnxFile, said: &Interface) -> Result<ImageInput> {
+    let none = |detail: String| DeployError::NotClassifier { path: file.path().to_owned(), detail };
+    let graph = file.graph();
     let stored: HashSet<_> = graph.initializer.iter().map(|tensor| tensor.name.as_str()).collect();
     let inputs: Vec<_> =
         graph.input.iter().filter(|input| !stored.contains(input.name.as_str())).collect();
     let [input] = inputs[..] else {
         let names: Vec<_> = inputs.iter().map(|input| input.name.as_str()).collect();
-        return Err(format!("it has {} inputs: [{}]", names.len(), names.join(", ")));
+        return Err(none(format!("it has {} inputs: [{}]", names.len(), names.join(", "))));
     };
-    let (kind, dims) =
-        declared(input).ok_or_else(|| format!("input `{}` has no type or no shape", input.name))?;
-    let pixels = kind == DataType::Uint8 as i32;
-    if kind != DataType::Float as i32 && !pixels {
-        return Err(format!("input `{}` is neither float32 nor uint8", input.name));
-    }
-    let [batch, Some(first), Some(second), Some(third)] = dims[..] else {
-        return Err(format!("input `{}` has shape {}", input.name, show(&dims)));
+    let name = &input.name;
+    let kind = element_type(input).ok_or_else(|| none(format!("input `{name}` has no type")))?;
+    let element = Element::of(kind)
+        .ok_or_else(|| none(format!("input `{name}` takes neither floats nor uint8")))?;
+    let stated = declared(input).map(|(_, dims)| dims);
+    let shapes = file.input_shapes(&said.shapes)?;
+    let shape = &shapes[name.as_str()];
+    let &[first, channels_first, middle, channels_last] = &shape[..] else {
+        return Err(none(format!("input `{name}` has shape {shape:?}")));
     };
-    let [channels, height, width] =
-        if pixels { [third, first, second] } else { [first, second, third] };
-    let batch = batch.map_or(BatchSize::Dynamic, BatchSize::Fixed);
-    let input = ImageInput { name: input.name.clone(), batch, channels, height, width, pixels };
-    [input.nominal_batch(), channels, height, width]
-        .iter()
-        .try_fold(1_u64, |product, &size| {
-            product.checked_mul(size as u64).filter(|&product| product <= MAX_ELEMENTS)
-        })
-        .ok_or_else(|| format!("input `{}` has shape {}", input.name, show(&dims)))?;
-    Ok(input)
+    let batch = match stated.as_ref().map_or(Some(&None), |dims| dims.first()) {
+        Some(&Some(fixed)) => BatchSize::Fixed(fixed),
+        _ if first == 1 => BatchSize::Dynamic,
+        _ => {
+            let detail = format!("the first dimension of `{name}` is the batch: give 1 here");
+            return Err(DeployError::setting("input shape", detail));
+        }
+    };
+    let is_last = match (COLOURS.contains(&channels_first), COLOURS.contains(&channels_last)) {
+        (true, false) => false,
+        (false, true) => true,
+        _ => element == Element::U8,
+    };
+    let [channels, height, width] = match is_last {
+        true => [channels_last, channels_first, middle],
+        false => [channels_first, middle, channels_last],
+    };
+    let (name, channels_last) = (name.clone(), is_last);
+    Ok(ImageInput { name, batch, channels, height, width, element, channels_last })
 }
 
-fn class_output(graph: &GraphProto) -> Result<ClassOutput, String> {
-    let output = graph.output.first().ok_or("it has no output")?;
-    let (kind, dims) = declared(output)
-        .ok_or_else(|| format!("output `{}` has no type or no shape", output.name))?;
-    if kind != DataType::Float as i32 {
-        return Err(format!("output `{}` is not float32", output.name));
-    }
-    // Fully convolutional classifiers give [batch, classes, 1, 1].
-    match dims.split_first().and_then(|(_, rest)| rest.split_first()) {
-        Some((&Some(classes), rest)) if rest.iter().all(|&dim| dim == Some(1)) => {
-            let is_probability = is_probability(graph, &output.name);
-            Ok(ClassOutput { name: output.name.clone(), classes, is_probability })
+/// The numbers of channels that images have.
+const COLOURS: [usize; 3] = [1, 3, 4];
+
+fn class_output(
+    file: &OnnxFile,
+    input: &ImageInput,
+    said: &Interface,
+) -> Result<ClassOutput, String> {
+    let graph = file.graph();
+    let names = || graph.output.iter().map(|output| output.name.as_str()).collect::<Vec<_>>();
+    let outputs: Vec<_> = match &said.output {
+        Some(name) => {
+            let named = graph.output.iter().filter(|output| output.name == *name);
+            named.collect()
         }
-        _ => Err(format!("output `{}` has shape {}", output.name, show(&dims))),
+        None => graph.output.iter().collect(),
+    };
+    if outputs.is_empty() {
+        return Err(match &said.output {
+            Some(name) => format!("it has no output `{name}`; it has {}", names().join(", ")),
+            None => "it has no output".to_owned(),
+        });
     }
+    // Inferring takes a walk through the graph, which most files make needless.
+    let mut inferred = None;
+    let mut reason = None;
+    for output in outputs {
+        let name = &output.name;
+        let kind = element_type(output);
+        if kind.is_some_and(|kind| !may_be_float(kind)) {
+            reason.get_or_insert(format!("output `{name}` gives no floats"));
+            continue;
+        }
+        let dims = match declared(output) {
+            Some((_, dims)) if dims.iter().skip(1).all(Option::is_some) => Some(dims),
+            stated => {
+                let shapes = inferred.get_or_insert_with(|| {
+                    let shape = input.shape(input.nominal_batch()).to_vec();
+                    shapes_of_outputs(file, BTreeMap::from([(input.name.as_str(), shape)]))
+                });
+                let found = shapes.get(name.as_str());
+                found
+                    .map(|shape| shape.iter().copied().map(Some).collect())
+                    .or(stated.map(|of| of.1))
+            }
+        };
+        let Some(dims) = dims else {
+            reason.get_or_insert(format!("output `{name}` has no shape"));
+            continue;
+        };
+        // Fully convolutional classifiers give [batch, classes, 1, 1].
+        match dims.split_first().and_then(|(_, rest)| rest.split_first()) {
+            Some((&Some(classes), rest)) if rest.iter().all(|&dim| dim == Some(1)) => {
+                let is_probability = is_probability(graph, name);
+                return Ok(ClassOutput { name: name.clone(), classes, is_probability });
+            }
+            _ => drop(reason.get_or_insert(format!("output `{name}` has shape {}", show(&dims)))),
+        }
+    }
+    Err(match reason {
+        Some(reason) if said.output.is_none() && graph.output.len() > 1 => {
+            format!("none of its outputs looks like scores [batch, classes]: {reason}")
+        }
+        Some(reason) => reason,
+        None => "it has no output".to_owned(),
+    })
+}
+
+/// Whether an element type is one of floats, or not told.
+fn may_be_float(kind: i32) -> bool {
+    use DataType::{Bfloat16, Double, Float, Float16, Undefined};
+    [Float, Float16, Bfloat16, Double, Undefined].iter().any(|&float| float as i32 == kind)
 }
 
 /// Whether a `Softmax` or `Sigmoid` gives tensor `name`, or what it shows in another type or shape.

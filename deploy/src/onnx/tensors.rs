@@ -144,6 +144,12 @@ pub(crate) fn declared(value: &ValueInfoProto) -> Option<(i32, Vec<DeclaredDim>)
     Some((tensor.elem_type, dims.collect()))
 }
 
+/// The declared element type of a tensor.
+pub(super) fn element_type(value: &ValueInfoProto) -> Option<i32> {
+    let TypeValue::TensorType(tensor) = value.r#type.as_ref()?.value.as_ref()?;
+    Some(tensor.elem_type)
+}
+
 pub(super) fn show(dims: &[DeclaredDim]) -> String {
     let dims: Vec<_> = dims
         .iter()

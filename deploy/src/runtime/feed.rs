@@ -2,8 +2,10 @@
 
 use std::{borrow::Cow, path::Path};
 
+use half::f16;
+
 use crate::{
-    onnx::{ImageInput, OnnxModel},
+    onnx::{Element, ImageInput, OnnxModel},
     ort_library::OrtLibrary,
 };
 
@@ -34,8 +36,7 @@ pub(super) struct Network<'a> {
     /// The file, where it is not the one at `path`.
     pub(super) bytes: Option<&'a [u8]>,
     pub(super) input: &'a str,
-    /// Whether it takes pixels.
-    pub(super) pixels: bool,
+    pub(super) element: Element,
     pub(super) output: &'a str,
 }
 
@@ -45,7 +46,7 @@ impl<'a> Network<'a> {
             path: model.path(),
             bytes: None,
             input: &model.input().name,
-            pixels: model.input().pixels,
+            element: model.input().element,
             output: &model.output().name,
         }
     }
@@ -66,31 +67,37 @@ pub struct RunProfile {
 
 /// The values of images in the order and type that the model takes.
 pub(super) enum Feed<'a> {
-    Values(Cow<'a, [f32]>),
-    Pixels(Vec<u8>),
+    F32(Cow<'a, [f32]>),
+    F16(Vec<f16>),
+    F64(Vec<f64>),
+    U8(Vec<u8>),
 }
 
 impl<'a> Feed<'a> {
     /// Images `[batch, channels, height, width]` for an input.
     pub(super) fn of(images: Cow<'a, [f32]>, input: &ImageInput) -> Self {
-        if input.pixels {
-            Self::Pixels(channels_last(&images, input))
-        } else {
-            Self::Values(images)
+        let ordered =
+            if input.channels_last { channels_last(&images, input).into() } else { images };
+        let values = || ordered.iter().copied();
+        match input.element {
+            Element::F32 => Self::F32(ordered),
+            Element::F16 => Self::F16(values().map(f16::from_f32).collect()),
+            Element::F64 => Self::F64(values().map(f64::from).collect()),
+            // A float that is out of range becomes the nearest pixel.
+            Element::U8 => Self::U8(values().map(|value| value.round() as u8).collect()),
         }
     }
 }
 
-/// Pixels `[batch, height, width, channels]` of `[batch, channels, height, width]`.
-fn channels_last(images: &[f32], input: &ImageInput) -> Vec<u8> {
+/// The values `[batch, height, width, channels]` of `[batch, channels, height, width]`.
+fn channels_last(images: &[f32], input: &ImageInput) -> Vec<f32> {
     let plane = input.height * input.width;
-    let mut pixels = Vec::with_capacity(images.len());
+    let mut ordered = Vec::with_capacity(images.len());
     for image in images.chunks_exact(input.image_len().max(1)) {
         let at = |i: usize| image[i % input.channels * plane + i / input.channels];
-        // A float that is out of range becomes the nearest pixel.
-        pixels.extend((0..image.len()).map(|i| at(i).round() as u8));
+        ordered.extend((0..image.len()).map(at));
     }
-    pixels
+    ordered
 }
 
 /// Runs `work`, and gives what it panicked with as the error: the runtimes panic on some models

@@ -10,11 +10,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use half::{bf16, f16};
 use ort::{
     environment::Environment,
     logging::LogLevel,
     session::{SessionInputValue, builder::GraphOptimizationLevel},
-    value::TensorRef,
+    value::{DynValue, TensorElementType, TensorRef, ValueType},
 };
 
 use super::feed::{Feed, Network, RunProfile, SessionOptions, no_panic};
@@ -86,10 +87,7 @@ impl OrtSession {
             let outputs = session
                 .run(ort::inputs![input.as_str() => images])
                 .map_err(|error| error.to_string())?;
-            let logits = outputs.get(output.as_str()).ok_or("the output is missing")?;
-            let (_, logits) =
-                logits.try_extract_tensor::<f32>().map_err(|error| error.to_string())?;
-            Ok(logits.to_vec())
+            floats(outputs.get(output.as_str()).ok_or("the output is missing")?)
         })
         .map_err(failed(path))
     }
@@ -114,10 +112,35 @@ fn failed(path: &Path) -> impl Fn(String) -> DeployError {
 
 fn tensor<'a>(images: &'a Feed<'_>, shape: [usize; 4]) -> Result<SessionInputValue<'a>, String> {
     let tensor = match images {
-        Feed::Values(values) => TensorRef::from_array_view((shape, &values[..])).map(Into::into),
-        Feed::Pixels(pixels) => TensorRef::from_array_view((shape, &pixels[..])).map(Into::into),
+        Feed::F32(values) => TensorRef::from_array_view((shape, &values[..])).map(Into::into),
+        Feed::F16(values) => TensorRef::from_array_view((shape, &values[..])).map(Into::into),
+        Feed::F64(values) => TensorRef::from_array_view((shape, &values[..])).map(Into::into),
+        Feed::U8(values) => TensorRef::from_array_view((shape, &values[..])).map(Into::into),
     };
     tensor.map_err(|error| error.to_string())
+}
+
+/// The values of an output of floats.
+fn floats(output: &DynValue) -> Result<Vec<f32>, String> {
+    let ValueType::Tensor { ty, .. } = output.dtype() else {
+        return Err(format!("the output is {}, and no tensor", output.dtype()));
+    };
+    let values = match ty {
+        TensorElementType::Float16 => {
+            let values = output.try_extract_tensor::<f16>();
+            values.map(|(_, values)| values.iter().map(|value| value.to_f32()).collect())
+        }
+        TensorElementType::Bfloat16 => {
+            let values = output.try_extract_tensor::<bf16>();
+            values.map(|(_, values)| values.iter().map(|value| value.to_f32()).collect())
+        }
+        TensorElementType::Float64 => {
+            let values = output.try_extract_tensor::<f64>();
+            values.map(|(_, values)| values.iter().map(|&value| value as f32).collect())
+        }
+        _ => output.try_extract_tensor::<f32>().map(|(_, values)| values.to_vec()),
+    };
+    values.map_err(|error| error.to_string())
 }
 
 /// A model in ONNX Runtime that gives all its outputs: a quantiser calibrates with it.

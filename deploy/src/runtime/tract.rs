@@ -10,7 +10,7 @@ use std::{
 use tract_onnx::{prelude::*, tract_core::plan};
 
 use super::feed::{Feed, Network, RunProfile, no_panic};
-use crate::{DeployError, Result, runtime::Runtime, statistics::interquartile_mean};
+use crate::{DeployError, Result, onnx::Element, runtime::Runtime, statistics::interquartile_mean};
 
 /// The version of tract that is compiled in; a test compares it with the lock file.
 const VERSION: &str = "0.23.9";
@@ -24,7 +24,7 @@ pub(super) struct TractSession {
     path: PathBuf,
     model: InferenceModel,
     plans: HashMap<usize, Arc<TypedRunnableModel>>,
-    pixels: bool,
+    element: Element,
 }
 
 /// An input and the plan that takes it.
@@ -38,7 +38,7 @@ impl TractSession {
     pub(super) fn load(network: Network<'_>, shape: [usize; 4]) -> Result<Self> {
         let path = network.path.to_owned();
         let model = no_panic(|| parse(network)).map_err(|detail| refused(&path, detail))?;
-        let mut session = Self { path, model, plans: HashMap::new(), pixels: network.pixels };
+        let mut session = Self { path, model, plans: HashMap::new(), element: network.element };
         session.plan(shape)?;
         Ok(session)
     }
@@ -64,7 +64,12 @@ impl TractSession {
         }
         let model = self.model.clone();
         let plan = no_panic(|| {
-            let fact = if self.pixels { u8::fact(shape) } else { f32::fact(shape) };
+            let fact = match self.element {
+                Element::F32 => f32::fact(shape),
+                Element::F16 => f16::fact(shape),
+                Element::F64 => f64::fact(shape),
+                Element::U8 => u8::fact(shape),
+            };
             let plan = model.with_input_fact(0, fact.into());
             plan.and_then(|model| model.into_optimized())
                 .and_then(|model| model.into_runnable())
@@ -81,6 +86,7 @@ impl TractSession {
             let outputs =
                 plan.run(tvec!(tensor(images, shape)?.into_tvalue())).map_err(describe)?;
             let logits = outputs.first().ok_or("it gave no output")?;
+            let logits = logits.cast_to::<f32>().map_err(describe)?;
             let logits = logits
                 .try_as_plain_ram()
                 .and_then(|logits| logits.as_slice::<f32>())
@@ -139,8 +145,10 @@ pub(super) fn profile(
 
 fn tensor(images: &Feed<'_>, shape: [usize; 4]) -> Result<Tensor, String> {
     let tensor = match images {
-        Feed::Values(values) => Tensor::from_shape(&shape, values),
-        Feed::Pixels(pixels) => Tensor::from_shape(&shape, pixels),
+        Feed::F32(values) => Tensor::from_shape(&shape, values),
+        Feed::F16(values) => Tensor::from_shape(&shape, values),
+        Feed::F64(values) => Tensor::from_shape(&shape, values),
+        Feed::U8(values) => Tensor::from_shape(&shape, values),
     };
     tensor.map_err(describe)
 }

@@ -232,7 +232,7 @@ fn every_key_of_a_report_is_documented() {
         max_abs: 1.0,
         largest: 1.0,
     };
-    let memory = adwp_measure::memory::PeakMemory { peak_bytes: 2, before_bytes: 1 };
+    let memory = adwp_measure::trial::PeakMemory { peak_bytes: 2, before_bytes: 1 };
     for model in &mut report.models {
         model.parity.iter_mut().for_each(|parity| parity.parts_at = Some(at.clone()));
         model.latency.iter_mut().for_each(|latency| latency.memory = Some(memory));
@@ -277,6 +277,19 @@ fn a_runtime_that_cannot_is_a_row_and_not_the_end() {
     let path = dir.path().join("report.json");
     report.write(&path).unwrap();
     assert_eq!(BenchReport::read(&path).unwrap(), report);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_path_that_is_no_text_is_shown_as_far_as_it_is() {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join(OsStr::from_bytes(b"a\xffb.onnx"));
+    fs::write(&path, classifier(-1).bytes()).unwrap();
+    let report = bench::run(&[path], &quick(vec![Runtime::Tract]), &mut |_| {}).unwrap();
+    let shown = report.models[0].path.to_str().unwrap();
+    assert!(shown.ends_with("a\u{fffd}b.onnx"), "{shown}");
+    report.write(dir.path().join("report.json")).unwrap();
 }
 
 #[test]

@@ -1,0 +1,208 @@
+//! Inputs and outputs of other kinds than those that this project writes.
+
+use std::collections::BTreeMap;
+
+use adwp_measure::{
+    DeployError,
+    bench::{self, BenchOptions},
+    latency::LatencyOptions,
+    onnx::{BatchSize, Element, Interface, OnnxModel},
+    runtime::{Session, SessionOptions},
+};
+use tempfile::TempDir;
+use tract_onnx::pb::{
+    ValueInfoProto, tensor_proto::DataType, tensor_shape_proto::dimension::Value as Dim, type_proto,
+};
+
+use crate::{
+    models::{Builder, int, ints},
+    runtimes::runtimes,
+};
+
+fn tensor(value: &mut ValueInfoProto) -> &mut type_proto::Tensor {
+    let type_proto::Value::TensorType(tensor) =
+        value.r#type.as_mut().unwrap().value.as_mut().unwrap();
+    tensor
+}
+
+/// The channels' means, weighted, with the output `y`; `first` comes before all else.
+fn means(input: [i64; 4], first: &[(&str, Vec<tract_onnx::pb::AttributeProto>)]) -> Builder {
+    let mut model = Builder::new(input);
+    let mut name = "x".to_owned();
+    for (op, attributes) in first {
+        let next = format!("first.{op}");
+        model.node(op, &[&name], &next, attributes.clone());
+        name = next;
+    }
+    model
+        .node("GlobalAveragePool", &[&name], "gap", vec![])
+        .node("Flatten", &["gap"], "flat", vec![])
+        .floats("w", &[3, 2], &[1.0, 0.0, 0.0, 1.0, 0.0, 0.0])
+        .node("MatMul", &["flat", "w"], "y", vec![])
+        .output("y", &[-1, 2]);
+    model
+}
+
+/// Red, green and blue planes of 20 pixels.
+fn planes() -> Vec<f32> {
+    [0.5, -1.0, 2.0].iter().flat_map(|&value| [value; 20]).collect()
+}
+
+/// What every runtime gives for one image of [`planes`].
+fn scores(model: &OnnxModel) -> Vec<Vec<f32>> {
+    let run = |runtime| {
+        let options = SessionOptions::default();
+        let mut session = Session::from_model(runtime, model, &options).unwrap();
+        session.run(&planes(), 1).unwrap()
+    };
+    runtimes().into_iter().map(run).collect()
+}
+
+#[test]
+fn floats_of_every_width_and_order_are_fed() {
+    let dir = TempDir::new().unwrap();
+    let to = |kind: DataType| vec![("Cast", vec![int("to", kind as i64)])];
+    for (kind, element) in [(DataType::Float16, Element::F16), (DataType::Double, Element::F64)] {
+        let mut model = means([-1, 3, 4, 5], &to(DataType::Float));
+        tensor(&mut model.graph().input[0]).elem_type = kind as i32;
+        // The scores come back in the same type.
+        model.node("Cast", &["y"], "z", vec![int("to", kind as i64)]);
+        model.graph().output.clear();
+        model.output("z", &[-1, 2]);
+        tensor(&mut model.graph().output[0]).elem_type = kind as i32;
+        let model = OnnxModel::load(model.write(&dir, "wide.onnx")).unwrap();
+        assert_eq!((model.input().element, model.input().channels_last), (element, false));
+        for scores in scores(&model) {
+            assert_eq!(scores, [0.5, -1.0], "{element:?}");
+        }
+    }
+    let last = vec![("Transpose", vec![ints("perm", &[0, 3, 1, 2])])];
+    let model = OnnxModel::load(means([-1, 10, 2, 3], &last).write(&dir, "last.onnx")).unwrap();
+    let input = model.input();
+    assert_eq!((input.channels, input.height, input.width), (3, 10, 2));
+    assert!(input.channels_last && !input.pixels());
+    for scores in scores(&model) {
+        assert_eq!(scores, [0.5, -1.0]);
+    }
+}
+
+#[test]
+fn where_channels_can_be_first_or_last_floats_have_them_first() {
+    let layout = |shape: [i64; 4], kind: DataType| {
+        let mut model = Builder::new(shape);
+        tensor(&mut model.graph().input[0]).elem_type = kind as i32;
+        model
+            .node("Cast", &["x"], "cast", vec![int("to", DataType::Float as i64)])
+            .node("ReduceMean", &["cast"], "y", vec![ints("axes", &[2, 3]), int("keepdims", 0)])
+            .output("y", &[-1, shape[1]]);
+        let model = model.read().unwrap();
+        let &input = &model.input();
+        (input.channels, input.height, input.width)
+    };
+    assert_eq!(layout([-1, 3, 4, 3], DataType::Float), (3, 4, 3));
+    assert_eq!(layout([-1, 3, 4, 3], DataType::Uint8), (3, 3, 4));
+    assert_eq!(layout([-1, 3, 9, 8], DataType::Uint8), (3, 9, 8));
+    assert_eq!(layout([-1, 9, 8, 3], DataType::Float), (3, 9, 8));
+    assert_eq!(layout([-1, 7, 9, 8], DataType::Float), (7, 9, 8));
+    assert_eq!(layout([-1, 1, 1, 4], DataType::Float), (1, 1, 4));
+}
+
+#[test]
+fn open_sizes_are_said_and_what_contradicts_the_file_is_refused() {
+    let dir = TempDir::new().unwrap();
+    let mut model = means([-1, 3, 4, 5], &[]);
+    for dim in &mut tensor(&mut model.graph().input[0]).shape.as_mut().unwrap().dim[2..] {
+        dim.value = Some(Dim::DimParam("size".into()));
+    }
+    let path = model.write(&dir, "open.onnx");
+    let as_said = |shape: &[usize]| {
+        let shapes = BTreeMap::from([("x".to_owned(), shape.to_vec())]);
+        OnnxModel::load_as(&path, &Interface { shapes, output: None })
+    };
+    let unsaid = OnnxModel::load(&path).unwrap_err();
+    assert!(matches!(unsaid, DeployError::OpenShape { .. }), "{unsaid}");
+    assert!(unsaid.hint().unwrap().contains("--input x="));
+
+    let model = as_said(&[1, 3, 4, 5]).unwrap();
+    assert_eq!((model.input().height, model.input().batch), (4, BatchSize::Dynamic));
+    for scores in scores(&model) {
+        assert_eq!(scores, [0.5, -1.0]);
+    }
+    for (wrong, words) in [
+        (&[2, 3, 4, 5][..], "is the batch"),
+        (&[1, 4, 4, 5], "[?, 3, ?, ?] in the file"),
+        (&[1, 3, 4], "[?, 3, ?, ?] in the file"),
+        (&[1, 3, 1 << 31, 1 << 31], "too many elements"),
+    ] {
+        let error = as_said(wrong).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
+    let shapes = BTreeMap::from([("z".to_owned(), vec![1, 3, 4, 5])]);
+    let error = OnnxModel::load_as(&path, &Interface { shapes, output: None }).unwrap_err();
+    assert!(error.to_string().contains("no input `z`; it has x"), "{error}");
+}
+
+#[test]
+fn the_scores_are_found_among_outputs_or_named() {
+    let dir = TempDir::new().unwrap();
+    let mut model = means([-1, 3, 4, 5], &[]);
+    model.node("ArgMax", &["y"], "label", vec![int("axis", 1), int("keepdims", 0)]).node(
+        "Softmax",
+        &["y"],
+        "chance",
+        vec![],
+    );
+    let scores_of_y = model.graph().output.remove(0);
+    model.output("label", &[-1]).output("x4", &[-1, 3, 4, 5]);
+    model.node("Relu", &["x"], "x4", vec![]);
+    tensor(&mut model.graph().output[0]).elem_type = DataType::Int64 as i32;
+    model.graph().output.push(scores_of_y);
+    model.output("chance", &[-1, 2]);
+    // Its shape is left to inference.
+    tensor(&mut model.graph().output[2]).shape = None;
+    let path = model.write(&dir, "several.onnx");
+    let of = |name: Option<&str>| {
+        let output = name.map(str::to_owned);
+        OnnxModel::load_as(&path, &Interface { output, ..Interface::default() })
+    };
+    let found = of(None).unwrap();
+    assert_eq!((found.output().name.as_str(), found.output().classes), ("y", 2));
+    for scores in scores(&found) {
+        assert_eq!(scores, [0.5, -1.0]);
+    }
+    let named = of(Some("chance")).unwrap();
+    assert!(named.output().is_probability && !found.output().is_probability);
+    for scores in scores(&named) {
+        assert!((scores[0] + scores[1] - 1.0).abs() < 1e-6 && scores[0] > 0.8, "{scores:?}");
+    }
+    for (name, words) in [
+        ("label", "`label` gives no floats"),
+        ("x4", "`x4` has shape"),
+        ("none", "no output `none`; it has label, x4, y, chance"),
+    ] {
+        let error = of(Some(name)).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
+    let mut none = model.clone();
+    none.graph().output.truncate(2);
+    let error = none.read().unwrap_err().to_string();
+    assert!(error.contains("none of its outputs looks like scores") && error.contains("label"));
+}
+
+#[test]
+fn scores_that_are_no_numbers_are_an_error_in_one_runtime_too() {
+    let dir = TempDir::new().unwrap();
+    let mut model = means([-1, 3, 4, 5], &[]);
+    model.node("Sqrt", &["y"], "root", vec![]);
+    model.graph().output.clear();
+    model.output("root", &[-1, 2]);
+    let path = model.write(&dir, "root.onnx");
+    let latency =
+        LatencyOptions { min_time: std::time::Duration::ZERO, repeats: 1, ..Default::default() };
+    for runtime in runtimes() {
+        let options = BenchOptions { runtimes: vec![runtime], latency, ..Default::default() };
+        let error = bench::run(&[&path].map(Clone::clone), &options, &mut |_| {}).unwrap_err();
+        let expected = format!("root.onnx: {runtime} gives NaN in the output `root`");
+        assert!(error.to_string().ends_with(&expected), "{error}");
+    }
+}
