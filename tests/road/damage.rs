@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::folder::{contents, delete};
+use crate::folder::{by_hand, contents, delete};
 use crate::program::{run, text};
 use crate::reference::copy_of_run;
 
@@ -102,7 +102,7 @@ fn wrong_genotypes(right: &str) -> Vec<(String, &'static str)> {
 fn genotypes_that_are_something_else_have_no_cost() {
     let (_holder, folder) = copy_of_run();
     let path = folder.join("genotype.json");
-    for (content, why) in wrong_genotypes(&fs::read_to_string(&path).unwrap()) {
+    for (content, why) in wrong_genotypes(&by_hand(&path)) {
         fs::write(&path, content).unwrap();
         refuse(&["cost", text(&path)], &folder, "genotype.json", &[why]);
     }
@@ -113,7 +113,7 @@ fn genotypes_that_are_something_else_are_not_trained() {
     let (_holder, folder) = copy_of_run();
     delete(&folder, &["weights.safetensors", "checkpoints/retrain.safetensors"]);
     let path = folder.join("genotype.json");
-    for (content, why) in wrong_genotypes(&fs::read_to_string(&path).unwrap()) {
+    for (content, why) in wrong_genotypes(&by_hand(&path)) {
         fs::write(&path, content).unwrap();
         refuse(&["retrain", "--run", text(&folder)], &folder, "genotype.json", &[why]);
     }

@@ -59,9 +59,19 @@ pub(crate) fn assert_same_results(a: &Path, b: &Path) {
     }
 }
 
+/// What a file of JSON says, without its checksum.
 pub(crate) fn json(path: &Path) -> Value {
-    serde_json::from_str(&fs::read_to_string(path).unwrap())
-        .unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+    let mut value: Value = serde_json::from_str(&fs::read_to_string(path).unwrap())
+        .unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    value.as_object_mut().and_then(|object| object.remove("checksum"));
+    value
+}
+
+/// The text of a file of JSON without its checksum, as a person would change it.
+pub(crate) fn by_hand(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap();
+    let (rest, _) = text.rsplit_once(",\n  \"checksum\"").unwrap();
+    format!("{rest}\n}}\n")
 }
 
 /// The lines of `metrics.jsonl`.
