@@ -1,11 +1,12 @@
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use tempfile::NamedTempFile;
 
-use crate::{Failure, JsonError, Kind, from_json};
+use crate::json::unsealed;
+use crate::{Failure, JsonError, Kind, from_json, from_json_without_schema, unchecked};
 
 /// How the names of files begin that are being written.
 pub const PARTIAL: &str = ".partial-";
@@ -149,16 +150,79 @@ fn make_readable(file: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads a text file.
+/// Most bytes of a text that is read whole, such as a JSON file: hundreds of times what a run writes.
+pub const MOST_TEXT: u64 = 64 << 20;
+
+/// Most bytes of a file of settings.
+pub const MOST_SETTINGS: u64 = 1 << 20;
+
+/// Reads a file of at most `most` bytes.
 ///
 /// # Errors
-/// [`FileError::Io`] naming `path`.
+/// [`FileError::Io`] naming `path`; [`FileError::Damaged`] for a larger one, and for a device or a
+/// pipe, which may have no end.
+pub fn read_bytes(path: &Path, most: u64) -> Result<Vec<u8>, FileError> {
+    let fail = |source| FileError::Io { action: "read", path: path.to_owned(), source };
+    let damaged = |reason: String| FileError::Damaged { path: path.to_owned(), reason };
+    // Opening a pipe waits for who writes to it.
+    let of = fs::metadata(path).map_err(fail)?;
+    if !of.is_file() && !of.is_dir() {
+        return Err(damaged("it is a device or a pipe".into()));
+    }
+    let too_large = |bytes: u64| damaged(format!("it has {bytes} bytes, at most {most} are read"));
+    if of.is_file() && of.len() > most {
+        return Err(too_large(of.len()));
+    }
+    let mut bytes = Vec::new();
+    let length = usize::try_from(of.len()).unwrap_or(usize::MAX);
+    bytes.try_reserve_exact(length).map_err(|e| fail(io::Error::other(e)))?;
+    let file = File::open(path).map_err(fail)?;
+    // It may be growing, and some that have a length of 0 have no end.
+    file.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(fail)?;
+    match bytes.len() as u64 {
+        found if found > most => Err(too_large(found)),
+        _ => Ok(bytes),
+    }
+}
+
+/// Reads a text file of at most [`MOST_TEXT`] bytes.
+///
+/// # Errors
+/// Those of [`read_bytes`], and [`FileError::Io`] for what is no UTF-8.
 pub fn read_text(path: &Path) -> Result<String, FileError> {
-    fs::read_to_string(path).map_err(|source| FileError::Io {
+    utf8(path, read_bytes(path, MOST_TEXT)?)
+}
+
+/// Reads a file of settings, of at most [`MOST_SETTINGS`] bytes.
+///
+/// # Errors
+/// As [`read_text`].
+pub fn read_settings(path: &Path) -> Result<String, FileError> {
+    utf8(path, read_bytes(path, MOST_SETTINGS)?)
+}
+
+fn utf8(path: &Path, bytes: Vec<u8>) -> Result<String, FileError> {
+    String::from_utf8(bytes).map_err(|e| FileError::Io {
         action: "read",
         path: path.to_owned(),
-        source,
+        source: io::Error::new(io::ErrorKind::InvalidData, e.utf8_error()),
     })
+}
+
+/// Reads the text of a JSON file of a run, which something else parses. One without a checksum is
+/// spoken of in the end ([`unchecked`]).
+///
+/// # Errors
+/// As [`read_text`].
+pub fn read_json_text(path: &Path) -> Result<String, FileError> {
+    let text = read_text(path)?;
+    // What is no JSON is for the parser to say.
+    if let Ok(value) = serde_json::from_str(&text)
+        && matches!(unsealed(value), Ok((_, false)))
+    {
+        unchecked::remember(path);
+    }
+    Ok(text)
 }
 
 /// Reads a JSON file of a schema.
@@ -166,15 +230,25 @@ pub fn read_text(path: &Path) -> Result<String, FileError> {
 /// # Errors
 /// [`FileError`], with what is wrong with its JSON.
 pub fn read_json<T: DeserializeOwned>(path: &Path, schema: &'static str) -> Result<T, FileError> {
-    from_json(&read_text(path)?, schema).map_err(|e| FileError::Damaged {
-        path: path.to_owned(),
-        reason: match e {
-            JsonError::Schema { found, expected } => {
-                format!("its schema is {found:?}, expected {expected:?}")
-            }
-            JsonError::Form(e) => e.to_string(),
-        },
-    })
+    from_json(&read_json_text(path)?, schema).map_err(|e| not_json(path, e))
+}
+
+/// Reads a JSON file that has no schema.
+///
+/// # Errors
+/// [`FileError`], with what is wrong with its JSON.
+pub fn read_json_without_schema<T: DeserializeOwned>(path: &Path) -> Result<T, FileError> {
+    from_json_without_schema(&read_json_text(path)?).map_err(|e| not_json(path, e))
+}
+
+fn not_json(path: &Path, error: JsonError) -> FileError {
+    let reason = match error {
+        JsonError::Schema { found, expected } => {
+            format!("its schema is {found:?}, expected {expected:?}")
+        }
+        error => error.to_string(),
+    };
+    FileError::Damaged { path: path.to_owned(), reason }
 }
 
 #[cfg(test)]
@@ -224,6 +298,43 @@ mod tests {
         let expected = r#"its schema is "numbers/1", expected "numbers/2""#;
         assert!(another.ends_with(expected) && another.contains("a.json is damaged"), "{another}");
         assert!(read(r#"{"schema": "numbers/2", "letters": 1}"#).unwrap_err().contains("letters"));
+    }
+
+    #[test]
+    fn a_file_that_is_too_large_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.json");
+        let grow = |bytes: u64| File::create(&path).unwrap().set_len(bytes).unwrap();
+        grow(MOST_SETTINGS);
+        assert_eq!(read_settings(&path).unwrap().len() as u64, MOST_SETTINGS);
+        grow(MOST_SETTINGS + 1);
+        let refused = read_settings(&path).unwrap_err().to_string();
+        assert!(refused.contains("a.json") && refused.contains("1048577 bytes"), "{refused}");
+        // Nothing is taken for it: it would not fit.
+        grow(1 << 40);
+        assert!(read_text(&path).unwrap_err().to_string().contains("at most 67108864 are read"));
+        assert!(read_json::<Numbers>(&path, "numbers/2").is_err());
+        let none = read_text(folder.path()).unwrap_err().to_string();
+        assert!(none.starts_with("cannot read "), "{none}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_may_have_no_end_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("a.json");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        for path in [&*pipe, Path::new("/dev/zero")] {
+            for refused in [
+                read_text(path).unwrap_err(),
+                read_settings(path).unwrap_err(),
+                read_bytes(path, u64::MAX).unwrap_err(),
+            ] {
+                let refused = refused.to_string();
+                assert!(refused.ends_with("it is a device or a pipe"), "{refused}");
+            }
+        }
     }
 
     #[cfg(unix)]

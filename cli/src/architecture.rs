@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use adwp_base::{Failure, Result};
 use adwp_models::zoo::{Architecture, NamedArchitecture};
 use adwp_models::{Blueprint, Genotype, ModelError, Skeleton, Stem, Zoo, ZooEntry};
-use adwp_train::{RunDir, read_text};
+use adwp_train::{RunDir, read_json_text, read_text};
 use serde::Deserialize;
 use toml::Table;
 
@@ -19,12 +19,12 @@ pub(crate) const NAMED: &str = "architecture.json";
 /// Begins the name of a published architecture where a file could be named too.
 pub(crate) const PREFIX: &str = "zoo:";
 
-/// Reads a file of the run; an error names it.
+/// Reads a JSON file of the run; an error names it.
 pub(crate) fn parsed<T>(
     path: PathBuf,
     parse: impl FnOnce(&str) -> Result<T, ModelError>,
 ) -> Result<T> {
-    parse(&read_text(&path)?).map_err(|e| Failure::input(format!("{}: {e}", path.display())))
+    parse(&read_json_text(&path)?).map_err(|e| Failure::input(format!("{}: {e}", path.display())))
 }
 
 /// The published architecture of a name.
@@ -76,7 +76,13 @@ impl RunArchitecture {
                 failure.hint("zoo:NAME is one of `adwp zoo list`, such as zoo:mobilenet-v2")
             );
         }
-        parsed(what.to_owned(), Self::from_json)
+        Self::given(what)
+    }
+
+    /// Reads a file that the user names, of either form. It may be one by hand.
+    pub(crate) fn given(path: &Path) -> Result<Self> {
+        Self::from_json(&read_text(path)?)
+            .map_err(|e| Failure::input(format!("{}: {e}", path.display())))
     }
 
     /// Reads the text of a file of either form, by its schema.

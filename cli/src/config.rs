@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use adwp_base::{Failure, Result};
+use adwp_base::{Failure, Result, read_settings, unchecked};
 use adwp_data::DatasetKind;
 use adwp_export::RetrainSettings;
 use adwp_fidelity::FidelitySettings;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use crate::args::RunArgs;
-use crate::inputs;
+use crate::{inputs, settings};
 
 /// Everything that decides what a run gives: `config.toml`, with every default filled in.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -417,9 +417,30 @@ impl Config {
     }
 
     /// The settings of a run that is there already, with the single flags given.
+    ///
+    /// # Errors
+    /// Settings that are empty, or not those that were written, and those of [`Self::from_args`].
     pub(crate) fn read(path: &Path, args: &RunArgs) -> Result<Self> {
-        let mut table = defaults();
-        overlay_file(&mut table, path)?;
+        let (origin, text) = (path.display().to_string(), read_settings(path)?);
+        if text.trim().is_empty() {
+            return Err(Failure::input(format!("{origin} is empty"))
+                .hint("bring back what it held, or begin the run in another folder"));
+        }
+        let (mut table, stored) = (defaults(), parse(&text, &origin)?);
+        let seal = settings::check_seal(&text, &stored);
+        overlay(&mut table, stored, &origin, "")?;
+        match seal {
+            Ok(true) => {}
+            Ok(false) => unchecked::remember(path),
+            Err(changed) => {
+                // What was made with the settings knows which of them is another.
+                let folder = path.parent().unwrap_or(path);
+                if let Ok(config) = Self::with_flags(table, &RunArgs::default()) {
+                    settings::check(folder, &config)?;
+                }
+                return Err(changed.of(path));
+            }
+        }
         Self::with_flags(table, args)
     }
 
@@ -449,7 +470,7 @@ impl Config {
         Self::with_flags(table, args)
     }
 
-    fn to_table(&self) -> Table {
+    pub(crate) fn to_table(&self) -> Table {
         Table::try_from(self).expect("settings are TOML; a test prints them")
     }
 
@@ -524,9 +545,10 @@ impl Config {
         Ok(())
     }
 
-    /// The text of `config.toml`.
+    /// The text of `config.toml`, which begins with its checksum.
     pub(crate) fn to_toml(&self) -> Result<String> {
-        toml::to_string(self).map_err(|e| unprintable(&e))
+        let text = toml::to_string(self).map_err(|e| unprintable(&e))?;
+        Ok(settings::seal(&parse(&text, "settings")?) + &text)
     }
 
     /// The first setting in which another configuration would give another result, with both
@@ -597,7 +619,7 @@ pub(crate) fn check_latency(
 /// customary.
 const FINE_TUNING: f32 = 10.0;
 
-fn unprintable(error: &toml::ser::Error) -> Failure {
+pub(crate) fn unprintable(error: &toml::ser::Error) -> Failure {
     Failure::failed(format!("cannot print the settings as TOML: {error}"))
 }
 
@@ -608,8 +630,7 @@ fn defaults() -> Table {
 /// Lays the settings of a file over those of a table.
 fn overlay_file(table: &mut Table, path: &Path) -> Result {
     let origin = path.display().to_string();
-    let text = std::fs::read_to_string(path)
-        .map_err(|e| Failure::input(format!("cannot read {origin}: {e}")))?;
+    let text = read_settings(path)?;
     overlay(table, parse(&text, &origin)?, &origin, "")
 }
 
@@ -640,7 +661,7 @@ fn layer(key: &str, value: Value) -> Table {
     }
 }
 
-fn parse(text: &str, origin: &str) -> Result<Table> {
+pub(crate) fn parse(text: &str, origin: &str) -> Result<Table> {
     toml::from_str(text)
         .map_err(|e| Failure::input(format!("{origin}: {}", e.to_string().trim_end())))
 }
@@ -751,7 +772,7 @@ fn suggest(failure: Failure, wrong: &str, known: &[&str]) -> Failure {
     }
 }
 
-fn first_difference(a: &Table, b: &Table, path: &str) -> Option<String> {
+pub(crate) fn first_difference(a: &Table, b: &Table, path: &str) -> Option<String> {
     a.iter().find_map(|(key, a)| {
         let full = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
         match (a, b.get(key)) {

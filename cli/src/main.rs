@@ -19,6 +19,7 @@ mod phases;
 mod plan;
 mod progress;
 mod run;
+mod settings;
 mod skipped;
 mod steps;
 mod transfer;

@@ -10,8 +10,8 @@ use adwp_engine::cuda::Precision;
 use adwp_measure::ort_library::{self, OrtLibrary};
 use adwp_report::SkippedImages;
 use adwp_train::{
-    BatchSource, Context, Finished, Interrupt, Reporter, RunDir, Streams, TrainError, read_text,
-    write_atomic,
+    BatchSource, Context, Finished, Interrupt, Reporter, RunDir, Streams, TrainError,
+    read_json_without_schema, write_atomic,
 };
 
 use crate::architecture::RunArchitecture;
@@ -22,6 +22,7 @@ use crate::interrupt;
 use crate::memory;
 use crate::phases::{Training, pending};
 use crate::plan::{Plan, deadline};
+use crate::settings;
 use crate::skipped::{self, Skipped};
 
 /// A run whose plan is being carried out: its settings are stored, its data is open, the lock of
@@ -61,6 +62,9 @@ impl Run {
             Some(origin) => Some(origin.architecture.clone()),
             None => RunArchitecture::of_run(&plan.folder)?,
         };
+        if plan.is_begun {
+            settings::check(&plan.folder, config)?;
+        }
         images.check(architecture.as_ref(), to_search, config, streams, &device)?;
         if let Some(origin) = &plan.origin {
             origin.check(config, &images)?;
@@ -70,7 +74,11 @@ impl Run {
             let (phases, folder) = (plan.phases, &plan.folder);
             memory::check(phases, folder, architecture.as_ref(), config, &images, &device)?;
         }
-        let dir = RunDir::create(&plan.folder)?;
+        let dir = settings::of_phases(&plan.config)?
+            .into_iter()
+            .fold(RunDir::create(&plan.folder)?, |dir, (phase, text)| {
+                dir.with_settings(phase, text)
+            });
         let lock = if plan.is_shared { share(&dir)? } else { lock(&dir)? };
         if let Some(origin) = &plan.origin {
             origin.write(&dir)?;
@@ -218,11 +226,7 @@ impl Run {
         if !path.exists() {
             return Ok(BTreeMap::new());
         }
-        let damaged = |e: serde_json::Error| TrainError::Damaged {
-            path: path.clone(),
-            reason: e.to_string(),
-        };
-        Ok(serde_json::from_str(&read_text(&path)?).map_err(damaged)?)
+        Ok(read_json_without_schema(&path)?)
     }
 
     /// Adds to the time of a phase.

@@ -7,10 +7,11 @@ use adwp_export::{Inherited, Network, Trained};
 use adwp_models::Bounds;
 use adwp_train::{Reporter, RunDir, TrainError, write_atomic};
 
-use crate::architecture::{GENOTYPE, RunArchitecture};
+use crate::architecture::{GENOTYPE, RunArchitecture, parsed};
 use crate::args::{RetrainArgs, RunArgs};
 use crate::config::{CHANNELS, Config, LimitSettings, sets};
 use crate::images::Images;
+use crate::settings;
 
 /// The weights that a run which is fine-tuned starts from, in its folder: it needs no other to be
 /// continued.
@@ -100,6 +101,7 @@ impl Origin {
             return Err(missing("weights.safetensors", hint));
         };
         let mut config = Box::new(Config::read(&stored, &RunArgs::default())?);
+        settings::check(folder, &config)?;
         let has_bounds = args.target_params.is_some() || args.target_madds.is_some();
         // Where its price has chosen its channels, it has these; else the same price chooses.
         if config.limits.fill && architecture.has_cells() && !has_bounds {
@@ -230,7 +232,12 @@ impl Origin {
         {
             return Err(another(&run.file(there.file())));
         }
-        put(run, self.architecture.file(), self.architecture.to_json().as_bytes())?;
+        let (path, text) = (run.file(self.architecture.file()), self.architecture.to_json());
+        if !path.exists() {
+            write_atomic(&path, text.as_bytes())?;
+        } else if parsed(path.clone(), RunArchitecture::from_json)?.to_json() != text {
+            return Err(another(&path));
+        }
         match &self.given {
             Given::Run { weights: Some(weights), .. } => put(run, INITIAL, &weights.bytes),
             _ if run.file(INITIAL).exists() => {

@@ -193,9 +193,13 @@ impl Trained {
         Ok(Self { network, variables, test })
     }
 
-    /// Writes `weights.safetensors`.
-    pub fn write(&self, path: &Path) -> Result<()> {
+    /// Writes `weights.safetensors`, with the settings that decided what they are, where these are
+    /// known.
+    pub fn write(&self, path: &Path, settings: Option<&str>) -> Result<()> {
         let mut checkpoint = Checkpoint::default();
+        if let Some(settings) = settings {
+            checkpoint.put_settings(settings);
+        }
         checkpoint.put_variables(&self.variables)?;
         let json =
             |value: serde_json::Result<Value>| value.expect("strings and numbers print as JSON");

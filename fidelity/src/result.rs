@@ -273,7 +273,7 @@ impl Fidelity {
 
     /// The text of `fidelity.json`.
     pub fn to_json(&self) -> String {
-        serde_json::to_string_pretty(self).expect("numbers and names print as JSON") + "\n"
+        adwp_base::to_json(self)
     }
 }
 
@@ -572,6 +572,10 @@ mod tests {
         let fidelity = Fidelity::of(measured, settings, 3);
         let text = fidelity.to_json();
         assert_eq!(Fidelity::from_json(&text).unwrap(), fidelity);
+        let damaged = Fidelity::from_json(&text.replacen("1.0", "1.5", 1)).unwrap_err();
+        assert!(damaged.contains("checksum"), "{damaged}");
+        // As an older version wrote it.
+        let text = adwp_base::output::as_json(&fidelity).unwrap();
         assert_eq!(fidelity.methods[0].kendall.value, Some(1.0));
         let pools = fidelity.methods.iter().find(|of| of.method == "number of max_pool_3x3");
         assert_eq!(pools.unwrap().kendall.value, Some(1.0), "the better one has two");

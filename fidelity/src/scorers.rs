@@ -2,11 +2,14 @@
 
 use std::collections::HashSet;
 
+use adwp_base::to_json;
 use adwp_models::{Choices, Space};
 use adwp_search::{
     Column, Data, Ingredients, JointTraining, Scorer, ScorerEntry, SearchError, SearchSettings,
 };
-use adwp_train::{Context, Finished, RunDir, Streams, TrainError, read_text, write_atomic};
+use adwp_train::{
+    Context, Finished, RunDir, Streams, TrainError, read_json_without_schema, write_atomic,
+};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -175,14 +178,12 @@ impl ScorerExperiment<'_> {
             "seed": self.seed,
             "settings": self.settings,
         });
-        let text = serde_json::to_string_pretty(&origin).expect("settings print as JSON") + "\n";
         if !file.exists() {
-            write_atomic(&file, text.as_bytes())?;
+            write_atomic(&file, to_json(&origin).as_bytes())?;
             return Ok(());
         }
-        let found = read_text(&file)?;
-        if found != text {
-            let there = serde_json::from_str(&found).unwrap_or_default();
+        let there: Value = read_json_without_schema(&file)?;
+        if there != origin {
             let (key, values) = difference(String::new(), &there, &origin).unwrap_or_default();
             let message = format!(
                 "study: {} is one of other settings: {key} is {values}; move it away to begin \
@@ -349,7 +350,7 @@ impl ScorerResult {
 impl ScorerStudy {
     /// The text of `study.json`.
     pub fn to_json(&self) -> String {
-        serde_json::to_string_pretty(self).expect("numbers and names print as JSON") + "\n"
+        adwp_base::to_json(self)
     }
 
     /// The scores as a table that searches can read: a row for each architecture, a column for each

@@ -441,7 +441,7 @@ impl StrategyExperiment<'_> {
 impl StrategyStudy {
     /// The text of `study.json`.
     pub fn to_json(&self) -> String {
-        serde_json::to_string_pretty(self).expect("numbers and names print as JSON") + "\n"
+        adwp_base::to_json(self)
     }
 }
 

@@ -13,7 +13,7 @@ use adwp_search::{
     train_hypernetwork,
 };
 use adwp_train::{
-    BatchSource, Context, Finished, ProgressAlone, RunDir, Streams, TrainError, read_text,
+    BatchSource, Context, Finished, ProgressAlone, RunDir, Streams, TrainError, read_json_text,
     store_images, write_atomic,
 };
 
@@ -108,7 +108,7 @@ impl<'a> Plan<'a> {
         let file = folder.file("space.json");
         if !file.exists() {
             write_atomic(&file, experiment.space.to_json().as_bytes())?;
-        } else if IntensiveSpace::from_json(&read_text(&file)?)? != experiment.space {
+        } else if IntensiveSpace::from_json(&read_json_text(&file)?)? != experiment.space {
             let message = format!(
                 "fidelity: {} is a study of another space; move it away to begin another",
                 folder.path().display()

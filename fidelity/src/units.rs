@@ -6,7 +6,8 @@ use std::fs::{self, File, TryLockError};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use adwp_train::{TrainError, read_json, read_text, write_atomic};
+use adwp_base::to_json;
+use adwp_train::{TrainError, read_json, read_json_without_schema, write_atomic};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -160,20 +161,17 @@ pub(crate) fn add_time(path: &Path, claims: &Claims, work: &str, seconds: f64) -
     write(path, &times)
 }
 
-/// Reads a JSON file; `None` where there is none.
+/// Reads a JSON file, and checks that it is as it was written; `None` where there is none.
 pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     if !path.exists() {
         return Ok(None);
     }
-    let damaged =
-        |e: serde_json::Error| TrainError::Damaged { path: path.to_owned(), reason: e.to_string() };
-    Ok(Some(serde_json::from_str(&read_text(path)?).map_err(damaged)?))
+    Ok(Some(read_json_without_schema(path)?))
 }
 
-/// Writes a JSON file.
+/// Writes a JSON file with a checksum.
 pub(crate) fn write(path: &Path, value: &impl Serialize) -> Result<()> {
-    let text = serde_json::to_string_pretty(value).expect("numbers and names print as JSON") + "\n";
-    Ok(write_atomic(path, text.as_bytes())?)
+    Ok(write_atomic(path, to_json(value).as_bytes())?)
 }
 
 /// Removes a file that may be there.
@@ -204,6 +202,26 @@ mod tests {
         assert!(claims.take("seed2/search").unwrap().is_some());
         claims.remove().unwrap();
         assert!(!folder.path().join("claims").exists());
+    }
+
+    #[test]
+    fn a_result_that_is_damaged_is_named_and_not_computed_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("one-shot.architecture000.json");
+        assert!(read::<ScoreFile>(&path).unwrap().is_none());
+        write(&path, &ScoreFile::new(0.625)).unwrap();
+        assert_eq!(read::<ScoreFile>(&path).unwrap().unwrap().score, 0.625);
+        let text = fs::read_to_string(&path).unwrap();
+        for (damaged, why) in
+            [(text.replace("0.625", "0.627"), "it was changed"), (text[..20].to_owned(), "EOF")]
+        {
+            fs::write(&path, damaged).unwrap();
+            let refused = read::<ScoreFile>(&path).err().unwrap().to_string();
+            assert!(refused.contains("architecture000.json") && refused.contains(why), "{refused}");
+        }
+        // As an older version wrote it.
+        fs::write(&path, "{\"schema\": \"adwp/score/1\", \"score\": 0.5}").unwrap();
+        assert_eq!(read::<ScoreFile>(&path).unwrap().unwrap().score, 0.5);
     }
 
     #[test]

@@ -2,7 +2,7 @@ use std::path::Path;
 
 use adwp_engine::Owner;
 use adwp_models::{Blueprint, ChoiceCosts, ModelError, Space};
-use adwp_train::{read_text, write_atomic};
+use adwp_train::{read_json_text, write_atomic};
 use serde::{Deserialize, Serialize};
 
 use crate::networks::parts;
@@ -72,7 +72,7 @@ impl LatencyTable {
     /// When the file cannot be read, has another schema or an unknown key, or holds what no
     /// measurement gives.
     pub fn read(path: &Path) -> Result<Self> {
-        Self::from_json(&read_text(path)?)
+        Self::from_json(&read_json_text(path)?)
             .map_err(|detail| LutError::Table { path: path.to_owned(), detail })
     }
 

@@ -349,6 +349,11 @@ fn files_hold_all_of_a_table_and_unknown_keys_are_refused_by_name() {
     table.write(&path).unwrap();
     assert_eq!(LatencyTable::read(&path).unwrap(), table);
     let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replacen("\"ms\": ", "\"ms\": 1", 1)).unwrap();
+    let damaged = LatencyTable::read(&path).unwrap_err().to_string();
+    assert!(damaged.contains("take its key `checksum` out"), "{damaged}");
+    // As someone writes it by hand.
+    let text = adwp_base::output::as_json(&table).unwrap();
     let refused = |from: &str, to: &str| {
         assert!(text.contains(from), "{from}");
         std::fs::write(&path, text.replacen(from, to, 1)).unwrap();

@@ -82,6 +82,6 @@ pub(crate) fn parse<T: DeserializeOwned>(
 ) -> Result<T, ModelError> {
     adwp_base::from_json(text, expected).map_err(|e| match e {
         JsonError::Schema { found, expected } => ModelError::Schema { what, found, expected },
-        JsonError::Form(e) => ModelError::Parse { what, message: e.to_string() },
+        e => ModelError::Parse { what, message: e.to_string() },
     })
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use adwp_models::Space;
 use adwp_train::{Context, Finished, TrainError};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::journal::Journal;
 use crate::scorer::Train;
@@ -93,8 +93,8 @@ pub fn read_finalists(path: &Path) -> Result<Vec<Finalist>> {
 }
 
 fn open(path: &Path, resume: bool) -> Result<(Journal, Vec<Finalist>)> {
-    let first = json!({ "schema": SCHEMA }).to_string();
-    let check = |found: &str| match found == first {
+    let first = json!({ "schema": SCHEMA });
+    let check = |found: &Value| match *found == first {
         true => Ok(()),
         false => {
             let reason = format!("it begins with {found}, expected {first}");

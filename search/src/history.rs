@@ -3,8 +3,9 @@
 
 use std::path::Path;
 
+use adwp_base::read_json_lines;
 use adwp_models::Space;
-use adwp_train::{TrainError, read_text};
+use adwp_train::TrainError;
 use serde_json::{Map, Value};
 
 use crate::registry;
@@ -140,12 +141,11 @@ impl History {
 
 /// What the first line of a record says, without its schema.
 fn origin(path: &Path) -> Result<Map<String, Value>> {
-    let text = read_text(path)?;
-    let first = text.lines().next().unwrap_or_default();
-    let mut origin: Map<String, Value> = serde_json::from_str(first).map_err(|e| {
-        let reason = format!("its first line: {e}");
-        SearchError::from(TrainError::Damaged { path: path.to_owned(), reason })
-    })?;
+    let lines = read_json_lines(path).map_err(TrainError::from)?.lines;
+    let Some(Value::Object(mut origin)) = lines.into_iter().next().map(|line| line.value) else {
+        let reason = "its first line is no object".to_owned();
+        return Err(TrainError::Damaged { path: path.to_owned(), reason }.into());
+    };
     origin.remove("schema");
     Ok(origin)
 }

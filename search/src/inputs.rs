@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use adwp_models::{Choices, Space};
 use adwp_train::{Finished, Streams};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::journal::Journal;
 use crate::{Result, SearchError};
@@ -138,10 +139,13 @@ impl InputRecord {
     /// [`TrainError::Damaged`](adwp_train::TrainError::Damaged) when the file is none of this kind,
     /// and when it cannot be read or written.
     pub fn open(path: PathBuf, names: &[String], resume: bool) -> Result<Self> {
-        let first = serde_json::to_string(names).expect("names print as JSON");
-        let check = |found: &str| {
-            let message = || format!("{} has the inputs {found}, expected {first}", path.display());
-            if found == first { Ok(()) } else { Err(SearchError::Input(message())) }
+        let (first, names_alone) = (json!({ "inputs": names }), json!(names));
+        let check = |found: &Value| {
+            // An older version wrote the names alone.
+            let found = found.get("inputs").unwrap_or(found);
+            let message =
+                || format!("{} has the inputs {found}, expected {names_alone}", path.display());
+            if *found == names_alone { Ok(()) } else { Err(SearchError::Input(message())) }
         };
         let (journal, lines) = Journal::open::<Line>(path.clone(), resume, first.clone(), check)?;
         let mut known = HashMap::with_capacity(lines.len());
@@ -234,7 +238,15 @@ pub(crate) mod tests {
         let other = InputRecord::open(path.clone(), &names[..1], true).err().unwrap().to_string();
         assert!(other.contains("expected [\"a\"]"), "{other}");
         std::fs::write(&path, text.replace("5.0]", "5.0,6.0]")).unwrap();
-        assert!(open(true).err().unwrap().to_string().contains("line 3"));
+        let changed = open(true).err().unwrap().to_string();
+        assert!(changed.contains("line 3: it was changed"), "{changed}");
+        // As an older version wrote them.
+        let old = "[\"a\",\"b\"]\n{\"text\":\"x\",\"scores\":[1.0,2.0]}\n";
+        std::fs::write(&path, old).unwrap();
+        assert_eq!(open(true).unwrap().get("x"), Some(&vec![1.0, 2.0]));
+        std::fs::write(&path, old.replace("2.0]", "2.0,3.0]")).unwrap();
+        let more = open(true).err().unwrap().to_string();
+        assert!(more.contains("line 2: it has not a score for each name"), "{more}");
         assert!(open(false).unwrap().get("x").is_none());
     }
 

@@ -66,9 +66,8 @@ impl Record {
     ) -> Result<(Self, Vec<Trial>)> {
         let mut first = origin.clone();
         first.insert("schema".into(), SCHEMA.into());
-        let first = Value::from(first).to_string();
-        let check = |found: &str| check_origin(found, origin, &path);
-        let (journal, lines) = Journal::open::<Line>(path.clone(), resume, first, check)?;
+        let check = |found: &Value| check_origin(found, origin, &path);
+        let (journal, lines) = Journal::open::<Line>(path.clone(), resume, first.into(), check)?;
         let mut keys = HashSet::new();
         let mut trials = Vec::with_capacity(lines.len());
         for (number, line) in lines.into_iter().enumerate() {
@@ -99,10 +98,9 @@ fn inputs_of(origin: &Map<String, Value>) -> usize {
     origin.get(INPUTS).and_then(Value::as_array).map_or(0, Vec::len)
 }
 
-fn check_origin(line: &str, origin: &Map<String, Value>, path: &std::path::Path) -> Result<()> {
+fn check_origin(line: &Value, origin: &Map<String, Value>, path: &std::path::Path) -> Result<()> {
     let damaged = |reason: String| TrainError::Damaged { path: path.to_owned(), reason };
-    let mut found: Map<String, Value> =
-        serde_json::from_str(line).map_err(|e| damaged(e.to_string()))?;
+    let mut found = line.as_object().cloned().unwrap_or_default();
     match found.remove("schema") {
         Some(schema) if schema == SCHEMA => {}
         schema => {

@@ -259,10 +259,10 @@ fn a_trained_network_comes_back_and_writes_the_same_file() {
     let (first, second) =
         (dir.path().join("first.safetensors"), dir.path().join("second.safetensors"));
     for (name, trained) in networks() {
-        trained.write(&first).unwrap();
+        trained.write(&first, Some("seed = 1\n")).unwrap();
         let read = Trained::read(&first).unwrap_or_else(|e| panic!("{name}: {e}"));
         assert!(read == trained, "{name}: what was read differs");
-        read.write(&second).unwrap();
+        read.write(&second, Some("seed = 1\n")).unwrap();
         assert!(
             fs::read(&first).unwrap() == fs::read(&second).unwrap(),
             "{name}: other bytes the second time"
@@ -291,7 +291,7 @@ fn read_changed(
 fn damaged_weights_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("weights.safetensors");
-    trained(cifar(1), 1).write(&path).unwrap();
+    trained(cifar(1), 1).write(&path, None).unwrap();
     let whole = fs::read(&path).unwrap();
     let header = 8 + u64::from_le_bytes(whole[..8].try_into().unwrap()) as usize;
     let lengths = (0..16)
@@ -325,7 +325,7 @@ fn a_genotype_of_another_skeleton_is_refused() {
             panic!("a network of cells")
         };
         change(genotype, skeleton);
-        trained.write(&path).unwrap();
+        trained.write(&path, None).unwrap();
         let messages = [
             trained.inference(1).map(drop).unwrap_err().to_string(),
             model(&trained, BatchNorms::Folded).unwrap_err().to_string(),

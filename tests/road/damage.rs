@@ -1,10 +1,12 @@
-//! Files of a run that are cut off or hold something else: named, and never made worse.
+//! Files of a run that are cut off, damaged or hold something else: named, and never made worse.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::folder::{contents, delete};
-use crate::program::{run, text};
+use crate::explore;
+use crate::folder::{by_hand, contents, delete};
+use crate::program::{Ended, run, text};
 use crate::reference::copy_of_run;
 
 /// The command refuses the folder for the file, which stays as it is, like every other file.
@@ -102,7 +104,7 @@ fn wrong_genotypes(right: &str) -> Vec<(String, &'static str)> {
 fn genotypes_that_are_something_else_have_no_cost() {
     let (_holder, folder) = copy_of_run();
     let path = folder.join("genotype.json");
-    for (content, why) in wrong_genotypes(&fs::read_to_string(&path).unwrap()) {
+    for (content, why) in wrong_genotypes(&by_hand(&path)) {
         fs::write(&path, content).unwrap();
         refuse(&["cost", text(&path)], &folder, "genotype.json", &[why]);
     }
@@ -113,7 +115,7 @@ fn genotypes_that_are_something_else_are_not_trained() {
     let (_holder, folder) = copy_of_run();
     delete(&folder, &["weights.safetensors", "checkpoints/retrain.safetensors"]);
     let path = folder.join("genotype.json");
-    for (content, why) in wrong_genotypes(&fs::read_to_string(&path).unwrap()) {
+    for (content, why) in wrong_genotypes(&by_hand(&path)) {
         fs::write(&path, content).unwrap();
         refuse(&["retrain", "--run", text(&folder)], &folder, "genotype.json", &[why]);
     }
@@ -158,4 +160,205 @@ fn metrics_that_are_cut_off_are_no_hindrance() {
     let whole = fs::read(&path).unwrap();
     fs::write(&path, &whole[..whole.len() - 20]).unwrap();
     run(["report", text(&folder)]).succeeds();
+}
+
+#[test]
+fn settings_that_are_others_than_those_of_the_results_are_named() {
+    let (_holder, folder) = copy_of_run();
+    let path = folder.join("config.toml");
+    let whole = fs::read_to_string(&path).unwrap();
+    let (seal, rest) = whole.split_once('\n').unwrap();
+    assert!(seal.starts_with("# checksum: crc32c:"), "{seal}");
+    let report = ["report", text(&folder)];
+    for (from, to, difference) in [
+        ("seed = 0", "seed = 5", "seed is 0, not 5"),
+        ("cells = 3", "cells = 4", "cells is 3, not 4"),
+        ("search_images = 48", "search_images = 40", "search_images is 48, not 40"),
+    ] {
+        assert!(rest.contains(from), "{from}");
+        // With its checksum, and as by someone who meant it.
+        for settings in [&*whole, rest] {
+            fs::write(&path, settings.replacen(from, to, 1)).unwrap();
+            refuse(&report, &folder, "config.toml", &[difference, ".safetensors was made with"]);
+        }
+    }
+    // How latency is measured may change, once it is known that it was meant.
+    let repeats = |text: &str| text.replacen("repeats = 1", "repeats = 2", 1);
+    fs::write(&path, repeats(&whole)).unwrap();
+    refuse(&report, &folder, "config.toml", &["was changed after it was written", "# checksum"]);
+    fs::write(&path, repeats(rest)).unwrap();
+    run(report).succeeds();
+    let stored = fs::read_to_string(&path).unwrap();
+    assert!(stored.starts_with("# checksum: ") && stored.contains("repeats = 2"), "{stored}");
+    assert!(!run(report).succeeds().stderr.contains("no checksum"));
+    fs::write(&path, "").unwrap();
+    refuse(&report, &folder, "config.toml", &["is empty"]);
+}
+
+#[test]
+fn a_folder_of_an_older_version_is_read_with_a_word_about_it() {
+    let (_holder, folder) = copy_of_run();
+    let report = ["report", text(&folder), "--json"];
+    let expected = run(report).succeeds();
+    assert!(!expected.stderr.contains("checksum"), "{expected:?}");
+    for file in ["space.json", "genotype.json", "bench.json", "verification.json", "times.json"] {
+        let old = by_hand(&folder.join(file));
+        fs::write(folder.join(file), old).unwrap();
+    }
+    let metrics = fs::read_to_string(folder.join("metrics.jsonl")).unwrap();
+    let line = |line: &str| format!("{}}}\n", line.split_once(",\"checksum\"").unwrap().0);
+    fs::write(folder.join("metrics.jsonl"), metrics.lines().map(line).collect::<String>()).unwrap();
+    let settings = fs::read_to_string(folder.join("config.toml")).unwrap();
+    fs::write(folder.join("config.toml"), settings.split_once('\n').unwrap().1).unwrap();
+    let ended = run(report).succeeds();
+    assert_eq!(ended.stdout, expected.stdout);
+    assert_eq!(ended.stderr.matches("no checksum").count(), 1, "{ended:?}");
+    assert!(!run(report.iter().chain(&["--quiet"])).succeeds().stderr.contains("checksum"));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_in_the_place_of_a_file_is_not_waited_for() {
+    let (_holder, folder) = copy_of_run();
+    for file in ["genotype.json", "weights.safetensors", "metrics.jsonl", "config.toml"] {
+        let path = folder.join(file);
+        fs::remove_file(&path).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        run(["report", text(&folder)]).refuses(&[text(&path), "a device or a pipe"]);
+        fs::remove_file(&path).unwrap();
+        fs::copy(crate::reference::reference().folder.join(file), &path).unwrap();
+    }
+}
+
+/// A command that reads files of a folder, and what it is to give.
+struct Reading<'a> {
+    folder: &'a Path,
+    command: Vec<&'a str>,
+    /// The file that it makes; else what it prints counts.
+    result: Option<&'a str>,
+    /// The files that are damaged; all where there is none.
+    files: &'a [&'a str],
+    /// How often.
+    times: usize,
+}
+
+impl Reading<'_> {
+    fn given(&self, ended: &Ended) -> Vec<u8> {
+        self.result.map_or_else(
+            || ended.stdout.clone().into_bytes(),
+            |result| fs::read(self.folder.join(result)).unwrap(),
+        )
+    }
+
+    /// Changes one bit at a time: a command that goes on all the same gives what it gave before,
+    /// and one that does not names the file.
+    fn survives(&self, random: &mut Random) {
+        let before = contents(self.folder);
+        let expected = self.given(&run(&self.command).succeeds());
+        restore(self.folder, &before);
+        let is_damaged = |name: &Path| {
+            self.files.is_empty() || self.files.iter().any(|file| name == Path::new(file))
+        };
+        let files: Vec<(&PathBuf, &Vec<u8>)> =
+            before.iter().filter(|(name, bytes)| is_damaged(name) && !bytes.is_empty()).collect();
+        assert!(files.len() >= self.files.len().max(1), "{:?} are not all there", self.files);
+        let mut noticed = 0;
+        for _ in 0..self.times {
+            let (name, whole) = files[random.below(files.len())];
+            let (bit, path) = (random.below(8 * whole.len()), self.folder.join(name));
+            let mut bytes = whole.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            fs::write(&path, &bytes).unwrap();
+            let ended = run(&self.command).without_panic();
+            let story = format!("bit {bit} of {}: {ended:?}", path.display());
+            match ended.code {
+                Some(0) => {
+                    assert!(self.given(&ended) == expected, "it gave something else: {story}")
+                }
+                Some(1 | 2) => {
+                    assert!(ended.stderr.contains(text(&path)), "the file is not named: {story}");
+                    assert_eq!(fs::read(&path).unwrap(), bytes, "it was written to: {story}");
+                    noticed += 1;
+                }
+                _ => panic!("{story}"),
+            }
+            restore(self.folder, &before);
+        }
+        // Not all bits count: some are those of files that this command does not read.
+        let least = if self.files.is_empty() { self.times / 4 } else { 3 * self.times / 4 };
+        assert!(noticed >= least, "{:?}: {noticed} of {} noticed", self.command, self.times);
+    }
+}
+
+/// Brings a folder back to what it held.
+fn restore(folder: &Path, before: &BTreeMap<PathBuf, Vec<u8>>) {
+    let now = contents(folder);
+    for name in now.keys().filter(|name| !before.contains_key(*name)) {
+        fs::remove_file(folder.join(name)).unwrap();
+    }
+    for (name, bytes) in before.iter().filter(|(name, bytes)| now.get(*name) != Some(bytes)) {
+        fs::write(folder.join(name), bytes).unwrap();
+    }
+}
+
+/// Numbers that are the same in every run of the tests: the generator SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) % end as u64) as usize
+    }
+}
+
+#[test]
+fn one_bit_of_a_finished_run_is_noticed_or_changes_nothing() {
+    let (_holder, folder) = copy_of_run();
+    let command = vec!["report", text(&folder), "--json"];
+    let reading = |files, times| {
+        let (folder, command) = (&*folder, command.clone());
+        Reading { folder, command, result: None, files, times }
+    };
+    let read = ["space.json", "genotype.json", "weights.safetensors", "bench.json"];
+    let also = ["config.toml", "verification.json", "times.json", "metrics.jsonl"];
+    reading(&[&read[..], &also].concat(), 60).survives(&mut Random(1));
+    reading(&[], 30).survives(&mut Random(2));
+}
+
+#[test]
+fn one_bit_of_an_interrupted_run_is_noticed_or_changes_nothing() {
+    let (_holder, folder) = copy_of_run();
+    // Each of these phases has done its last step and has not written its result.
+    for (result, phase, files, seed) in [
+        ("weights.safetensors", "retrain", &["genotype.json", "metrics.jsonl"][..], 3),
+        ("genotype.json", "search", &["space.json", "metrics.jsonl"], 4),
+        ("space.json", "space", &["config.toml", "times.json"], 5),
+    ] {
+        delete(&folder, &[result]);
+        let checkpoint = format!("checkpoints/{phase}.safetensors");
+        let command = vec![phase, "--run", text(&folder), "--resume"];
+        let reading = |files, times| {
+            let (folder, command) = (&*folder, command.clone());
+            Reading { folder, command, result: Some(result), files, times }
+        };
+        reading(&[&checkpoint], 25).survives(&mut Random(seed));
+        reading(files, 10).survives(&mut Random(seed));
+    }
+}
+
+#[test]
+fn one_bit_of_a_record_of_trials_is_noticed_or_changes_nothing() {
+    let holder = tempfile::tempdir().unwrap();
+    let folder = holder.path().join("run");
+    let table = text(explore::table());
+    let search = ["search", "--space", "nas-bench-201", "--table", table, "--run", text(&folder)];
+    let evolution = ["--strategy", "evolution", "--evaluations", "20"];
+    let command = [&search[..], &evolution].concat();
+    run(&command).succeeds();
+    let command = [&command[..], &["--resume"]].concat();
+    let files = &["trials.jsonl", "architecture.json"];
+    Reading { folder: &folder, command, result: None, files, times: 30 }.survives(&mut Random(6));
 }

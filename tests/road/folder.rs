@@ -59,15 +59,30 @@ pub(crate) fn assert_same_results(a: &Path, b: &Path) {
     }
 }
 
+/// What a file of JSON says, without its checksum.
 pub(crate) fn json(path: &Path) -> Value {
-    serde_json::from_str(&fs::read_to_string(path).unwrap())
-        .unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+    let mut value: Value = serde_json::from_str(&fs::read_to_string(path).unwrap())
+        .unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    value.as_object_mut().and_then(|object| object.remove("checksum"));
+    value
 }
 
-/// The lines of `metrics.jsonl`.
+/// The text of a file of JSON without its checksum, as a person would change it.
+pub(crate) fn by_hand(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap();
+    let (rest, _) = text.rsplit_once(",\n  \"checksum\"").unwrap();
+    format!("{rest}\n}}\n")
+}
+
+/// The lines of `metrics.jsonl`, without their checksums.
 pub(crate) fn metrics(folder: &Path) -> Vec<Map<String, Value>> {
     let text = fs::read_to_string(folder.join("metrics.jsonl")).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    let line = |text: &str| {
+        let mut line: Map<String, Value> = serde_json::from_str(text).unwrap();
+        assert!(line.remove("checksum").is_some_and(|checksum| checksum.is_string()), "{text}");
+        line
+    };
+    text.lines().map(line).collect()
 }
 
 /// How far the checkpoint of a phase is: epoch and step; none without one.

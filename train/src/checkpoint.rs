@@ -1,8 +1,10 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
-use std::fs;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
+use adwp_base::{Checksum, read_bytes, unchecked};
 use adwp_engine::optim::{Adam, Sgd};
 use adwp_engine::{Role, Shape, Variable, Variables};
 use safetensors::{Dtype, SafeTensors, View};
@@ -20,7 +22,7 @@ pub struct TensorData {
 }
 
 /// Named tensors and a JSON object, written as one safetensors file: checkpoints and
-/// `weights.safetensors`.
+/// `weights.safetensors`. The file has a checksum of them all, which is checked when it is read.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Checkpoint {
     /// Tensors by name.
@@ -33,6 +35,15 @@ pub struct Checkpoint {
 /// repeatable.
 const METADATA_KEY: &str = "adwp";
 const SCHEMA: &str = "adwp/checkpoint/1";
+
+/// Key of the settings of the run, as far as they decide what the file holds.
+const SETTINGS: &str = "settings";
+
+/// Most bytes of the header that [`Checkpoint::settings`] reads: no file has one as large.
+const MOST_HEADER: u64 = 64 << 20;
+
+/// Values whose bytes are counted at a time.
+const CHUNK: usize = 4096;
 
 struct Bytes<'a>(&'a TensorData);
 
@@ -206,6 +217,7 @@ impl Checkpoint {
     pub fn write(&self, path: &Path) -> Result<()> {
         let mut values = self.values.clone();
         values.insert("schema".into(), SCHEMA.into());
+        values.insert(Checksum::KEY.into(), self.checksum().to_string().into());
         let metadata =
             HashMap::from([(METADATA_KEY.to_owned(), Value::Object(values).to_string())]);
         let bytes = safetensors::serialize(
@@ -219,13 +231,10 @@ impl Checkpoint {
     /// Reads a file that [`Self::write`] wrote.
     ///
     /// # Errors
-    /// [`TrainError::Damaged`] when it is cut off or something else.
+    /// [`TrainError::Damaged`] when it is cut off or something else, or its checksum is that of
+    /// another content.
     pub fn read(path: &Path) -> Result<Self> {
-        let bytes = fs::read(path).map_err(|source| TrainError::File {
-            action: "read",
-            path: path.to_owned(),
-            source,
-        })?;
+        let bytes = read_bytes(path, u64::MAX)?;
         let damaged = |reason: String| TrainError::Damaged { path: path.to_owned(), reason };
         let (_, metadata) =
             SafeTensors::read_metadata(&bytes).map_err(|e| damaged(e.to_string()))?;
@@ -240,6 +249,7 @@ impl Checkpoint {
         if schema != Some(SCHEMA.into()) {
             return Err(damaged(format!("its schema is {schema:?}, expected {SCHEMA:?}")));
         }
+        let found = values.remove(Checksum::KEY);
         let file = SafeTensors::deserialize(&bytes).map_err(|e| damaged(e.to_string()))?;
         let mut tensors = BTreeMap::new();
         for (name, view) in file.iter() {
@@ -250,7 +260,68 @@ impl Checkpoint {
             let data = chunks.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
             tensors.insert(name.to_owned(), TensorData { shape: view.shape().to_vec(), data });
         }
-        Ok(Self { tensors, values })
+        let read = Self { tensors, values };
+        match (found, read.checksum().to_string()) {
+            (None, _) => unchecked::remember(path),
+            (Some(found), counted) if found == counted => {}
+            (Some(found), counted) => {
+                let reason = format!("its checksum is {found}, what it holds has {counted:?}");
+                return Err(damaged(reason));
+            }
+        }
+        Ok(read)
+    }
+
+    /// The checksum of all that it holds, names and extents included.
+    fn checksum(&self) -> Checksum {
+        let mut sum = Checksum::default();
+        let mut values = Value::Object(self.values.clone());
+        values.sort_all_objects();
+        let mut add = |bytes: &[u8]| sum = sum.and(bytes);
+        // With lengths before them, no two contents are one sequence of bytes.
+        let length = |length: usize| (length as u64).to_le_bytes();
+        let values = values.to_string();
+        add(&length(values.len()));
+        add(values.as_bytes());
+        let mut bytes = Vec::with_capacity(CHUNK * size_of::<f32>());
+        for (name, TensorData { shape, data }) in &self.tensors {
+            add(&length(name.len()));
+            add(name.as_bytes());
+            add(&length(shape.len()));
+            shape.iter().for_each(|&extent| add(&length(extent)));
+            for chunk in data.chunks(CHUNK) {
+                bytes.clear();
+                bytes.extend(chunk.iter().flat_map(|value| value.to_le_bytes()));
+                add(&bytes);
+            }
+        }
+        sum
+    }
+
+    /// Adds the settings of the run, for [`Self::settings`].
+    pub fn put_settings(&mut self, settings: &str) {
+        self.values.insert(SETTINGS.into(), settings.into());
+    }
+
+    /// The settings that the file of a path was made with, without reading its tensors; none where
+    /// it says nothing of them. A file that is damaged is found to be so when it is read.
+    pub fn settings(path: &Path) -> Option<String> {
+        if !path.is_file() {
+            return None;
+        }
+        let mut file = File::open(path).ok()?;
+        let mut length = [0; 8];
+        file.read_exact(&mut length).ok()?;
+        let length = u64::from_le_bytes(length);
+        if length > MOST_HEADER {
+            return None;
+        }
+        let mut header = Vec::new();
+        file.take(length).read_to_end(&mut header).ok()?;
+        let header: Value = serde_json::from_slice(&header).ok()?;
+        let values = header.get("__metadata__")?.get(METADATA_KEY)?.as_str()?;
+        let values: Map<String, Value> = serde_json::from_str(values).ok()?;
+        Some(values.get(SETTINGS)?.as_str()?.to_owned())
     }
 
     /// A number or string of [`Self::values`], parsed.
@@ -272,11 +343,14 @@ fn key(set: &str, role: Role, name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn example() -> Checkpoint {
         let mut checkpoint = Checkpoint::default();
         checkpoint.put_slots("velocity", &[&[1.0, -0.0], &[f32::MIN_POSITIVE]]);
         checkpoint.values.insert("epoch".into(), 3.into());
+        checkpoint.values.insert("loss".into(), 0.1.into());
+        checkpoint.put_settings("seed = 7\n");
         checkpoint
     }
 
@@ -305,5 +379,64 @@ mod tests {
                 "{len} bytes"
             );
         }
+    }
+    #[test]
+    fn a_bit_that_is_another_is_noticed_wherever_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("checkpoint");
+        example().write(&path).unwrap();
+        let whole = fs::read(&path).unwrap();
+        let mut by_checksum = 0;
+        for bit in 0..8 * whole.len() {
+            let mut bytes = whole.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            fs::write(&path, &bytes).unwrap();
+            match Checkpoint::read(&path) {
+                Ok(read) => {
+                    // All that can be lost is the key of the checksum, in a file of one value more.
+                    let mut values = read.values;
+                    values.retain(|_, value| !value.to_string().contains("crc32c"));
+                    let read = Checkpoint { values, ..read };
+                    assert_eq!(read, example(), "bit {bit}");
+                }
+                Err(TrainError::Damaged { reason, .. }) => {
+                    by_checksum += usize::from(reason.contains("its checksum is"));
+                }
+                Err(e) => panic!("bit {bit}: {e}"),
+            }
+        }
+        assert!(by_checksum > 8 * 12, "all bits of the values: {by_checksum}");
+    }
+
+    #[test]
+    fn a_checkpoint_of_an_older_version_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("checkpoint");
+        let metadata = r#"{"epoch":3,"schema":"adwp/checkpoint/1"}"#;
+        let tensor = TensorData { shape: vec![1], data: vec![0.5] };
+        let bytes = safetensors::serialize(
+            [("a", Bytes(&tensor))],
+            Some(HashMap::from([(METADATA_KEY.to_owned(), metadata.to_owned())])),
+        );
+        fs::write(&path, bytes.unwrap()).unwrap();
+        let read = Checkpoint::read(&path).unwrap();
+        assert_eq!((&read.tensors["a"], &read.values["epoch"]), (&tensor, &3.into()));
+        assert_eq!(Checkpoint::settings(&path), None);
+    }
+
+    #[test]
+    fn the_settings_are_read_without_the_tensors() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("checkpoint");
+        example().write(&path).unwrap();
+        assert_eq!(Checkpoint::settings(&path).as_deref(), Some("seed = 7\n"));
+        let whole = fs::read(&path).unwrap();
+        for length in [0, 7, 8, 50] {
+            fs::write(&path, &whole[..length]).unwrap();
+            assert_eq!(Checkpoint::settings(&path), None, "{length} bytes");
+        }
+        fs::write(&path, [&u64::MAX.to_le_bytes(), &whole[8..]].concat()).unwrap();
+        assert_eq!(Checkpoint::settings(&path), None);
+        assert_eq!(Checkpoint::settings(dir.path()), None);
     }
 }

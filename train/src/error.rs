@@ -113,7 +113,7 @@ impl TrainError {
             ),
             Self::NotFinite { phase, .. } | Self::Spoiled { phase, .. } => Some(format!(
                 "a smaller learning rate may help: lower {phase}.rate in config.toml of the run \
-                 folder, and --resume goes on from checkpoints/{phase}.safetensors, which is kept \
+                 folder, take out its first line, the checksum, and --resume goes on from checkpoints/{phase}.safetensors, which is kept \
                  from before, where there is one; or take another --seed in a new run folder"
             )),
             Self::Memory { phase, location, .. } => {

@@ -1,14 +1,44 @@
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use adwp_base::{JsonLine, JsonLines, read_json_lines, to_json_line};
 use serde_json::{Map, Value};
 
 use crate::tensorboard::EventFile;
-use crate::{Result, RunDir, TrainError, read_text, write_atomic};
+use crate::{Result, RunDir, TrainError, write_atomic};
 
-/// `metrics.jsonl`: one JSON object a line, one line an epoch. What a phase writes there also goes
-/// into its event file for TensorBoard.
+/// The lines of `metrics.jsonl`, without their checksums; none where there is no file. What a kill
+/// has left of a line is none: the phase that continues writes it again.
+///
+/// # Errors
+/// [`TrainError::File`], and [`TrainError::Damaged`] naming the line.
+pub fn read_metrics(run: &RunDir) -> Result<Vec<Map<String, Value>>> {
+    Ok(lines(&run.metrics())?.0.into_iter().map(|(_, line)| line).collect())
+}
+
+/// A line as it stands in the file, and what it says.
+type Line = (String, Map<String, Value>);
+
+/// The lines of a file, and whether nothing else is in it.
+fn lines(path: &Path) -> Result<(Vec<Line>, bool)> {
+    if !path.exists() {
+        return Ok((Vec::new(), true));
+    }
+    let JsonLines { lines, is_whole } = read_json_lines(path)?;
+    let object = |(number, line): (usize, JsonLine)| match line.value {
+        Value::Object(object) => Ok((line.text, object)),
+        other => {
+            let reason = format!("line {}: {other} is no object", number + 1);
+            Err(TrainError::Damaged { path: path.to_owned(), reason })
+        }
+    };
+    let lines = lines.into_iter().enumerate().map(object).collect::<Result<_>>()?;
+    Ok((lines, is_whole))
+}
+
+/// `metrics.jsonl`: one JSON object a line, one line an epoch, each with a checksum. What a phase
+/// writes there also goes into its event file for TensorBoard.
 pub(crate) struct Metrics {
     path: PathBuf,
     events: EventFile,
@@ -19,19 +49,16 @@ impl Metrics {
     /// there on are dropped, they will be written again.
     pub(crate) fn open(run: &RunDir, phase: &str, epoch: usize) -> Result<Self> {
         let path = run.metrics();
-        let text = if path.exists() { read_text(&path)? } else { String::new() };
+        let (lines, is_whole) = lines(&path)?;
         let is_own = |line: &Map<String, Value>| line.get("phase") == Some(&phase.into());
         let is_before = |line: &Map<String, Value>| {
             line.get("epoch").and_then(Value::as_u64).is_some_and(|e| e < epoch as u64)
         };
-        let kept: Vec<(&str, Map<String, Value>)> = text
-            .lines()
-            // A line cut off by a kill is none.
-            .filter_map(|text| Some((text, serde_json::from_str(text).ok()?)))
-            .filter(|(_, line)| !is_own(line) || is_before(line))
-            .collect();
-        let wanted: String = kept.iter().flat_map(|(text, _)| [text, "\n"]).collect();
-        if wanted != text {
+        let found = lines.len();
+        let kept: Vec<Line> =
+            lines.into_iter().filter(|(_, line)| !is_own(line) || is_before(line)).collect();
+        if kept.len() < found || !is_whole {
+            let wanted: String = kept.iter().flat_map(|(text, _)| [text, "\n"]).collect();
             write_atomic(&path, wanted.as_bytes())?;
         }
         let own = kept.iter().map(|(_, line)| line).filter(|line| is_own(line));
@@ -40,7 +67,7 @@ impl Metrics {
 
     /// Adds the line of an epoch.
     pub(crate) fn append(&self, line: &Map<String, Value>) -> Result<()> {
-        let text = serde_json::to_string(line).expect("a JSON object prints") + "\n";
+        let text = to_json_line(line);
         let append = || {
             OpenOptions::new()
                 .create(true)
@@ -60,6 +87,7 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::read_text;
     use crate::tensorboard::tests::read;
     use serde_json::json;
 
@@ -121,5 +149,34 @@ mod tests {
         write_atomic(&run.metrics(), &text.as_bytes()[..text.len() - 5]).unwrap();
         Metrics::open(&run, "space", 2).unwrap();
         assert_eq!(losses(&run, "space"), [(0, 1.0)]);
+    }
+    #[test]
+    fn a_line_that_is_damaged_is_named_and_stays() {
+        let holder = tempfile::tempdir().unwrap();
+        let run = RunDir::create(holder.path()).unwrap();
+        let space = Metrics::open(&run, "space", 0).unwrap();
+        (0..3).for_each(|epoch| space.append(&line("space", epoch, 1.5)).unwrap());
+        let whole = read_text(&run.metrics()).unwrap();
+        let second = whole.match_indices("1.5").nth(1).unwrap().0;
+        let damaged = format!("{}7{}", &whole[..second], &whole[second + 1..]);
+        write_atomic(&run.metrics(), damaged.as_bytes()).unwrap();
+        for refused in [
+            read_metrics(&run).unwrap_err(),
+            Metrics::open(&run, "space", 3).err().unwrap(),
+            Metrics::open(&run, "search", 0).err().unwrap(),
+        ] {
+            let message = refused.to_string();
+            assert!(message.contains("metrics.jsonl") && message.contains("line 2: "), "{message}");
+        }
+        assert_eq!(read_text(&run.metrics()).unwrap(), damaged);
+        // What an older version has written is read, and what follows is checked.
+        let old = "{\"epoch\":0,\"loss\":2.0,\"phase\":\"space\",\"time\":1e9}\n";
+        write_atomic(&run.metrics(), old.as_bytes()).unwrap();
+        let space = Metrics::open(&run, "space", 1).unwrap();
+        space.append(&line("space", 1, 1.5)).unwrap();
+        assert_eq!(losses(&run, "space"), [(0, 2.0), (1, 1.5)]);
+        assert_eq!(read_metrics(&run).unwrap()[1], line("space", 1, 1.5));
+        write_atomic(&run.metrics(), b"[1]\n").unwrap();
+        assert!(read_metrics(&run).unwrap_err().to_string().contains("no object"));
     }
 }

@@ -178,7 +178,7 @@ fn drive<P: Phase>(phase: &mut P, context: &mut Context<'_>) -> Result<Finished<
             pace.add(report.images, seconds);
             context.reporter.step(&pace.progress(phase, at, &totals));
             if context.interrupt.is_requested() {
-                save(phase, at, totals, &path)?;
+                save(phase, at, totals, context.run)?;
                 report_peak::<P>(planned, context.reporter);
                 return Ok(Finished::Interrupted);
             }
@@ -198,7 +198,7 @@ fn drive<P: Phase>(phase: &mut P, context: &mut Context<'_>) -> Result<Finished<
         metrics.append(&entry)?;
         context.reporter.epoch(&entry);
         (at, totals) = (At { epoch: at.epoch + 1, step: 0 }, Totals::default());
-        save(phase, at, totals, &path)?;
+        save(phase, at, totals, context.run)?;
     }
     if pace.steps > 0.0 {
         report_peak::<P>(planned, context.reporter);
@@ -256,9 +256,12 @@ fn report_peak<P: Phase>(planned: Need, reporter: &mut dyn Reporter) {
     }
 }
 
-fn save<P: Phase>(phase: &P, at: At, totals: Totals, path: &Path) -> Result<(), P::Error> {
+fn save<P: Phase>(phase: &P, at: At, totals: Totals, run: &RunDir) -> Result<(), P::Error> {
     let mut checkpoint = Checkpoint::default();
     phase.save(&mut checkpoint)?;
+    if let Some(settings) = run.settings(P::NAME) {
+        checkpoint.put_settings(settings);
+    }
     let is_spoiled = |tensor: &TensorData| tensor.data.iter().any(|value| !value.is_finite());
     if let Some((tensor, _)) = checkpoint.tensors.iter().find(|(_, tensor)| is_spoiled(tensor)) {
         let At { epoch, step } = at;
@@ -273,7 +276,7 @@ fn save<P: Phase>(phase: &P, at: At, totals: Totals, path: &Path) -> Result<(), 
     values.insert("epoch_images".into(), totals.images.into());
     values.insert("epoch_correct".into(), totals.correct.into());
     values.insert("epoch_seconds".into(), totals.seconds.into());
-    Ok(checkpoint.write(path)?)
+    Ok(checkpoint.write(&run.checkpoint(P::NAME))?)
 }
 
 fn restore<P: Phase>(phase: &mut P, path: &Path) -> Result<(At, Totals), P::Error> {
@@ -653,6 +656,19 @@ mod tests {
         let path = run.checkpoint("toy");
         assert_eq!(Checkpoint::read(&path).unwrap().value::<u64>("steps_done", &path).unwrap(), 2);
     }
+
+    #[test]
+    fn a_checkpoint_says_what_it_was_made_with() {
+        let (_folder, run) = fresh();
+        run_in(&run, &mut Toy::new(), false, true, 1).0.unwrap();
+        let path = run.checkpoint("toy");
+        assert_eq!(Checkpoint::settings(&path), None);
+        let run = run.with_settings("other", "seed = 1\n".into());
+        let run = run.with_settings("toy", "seed = 2\n".into());
+        run_in(&run, &mut Toy::new(), true, true, 0).0.unwrap();
+        assert_eq!(Checkpoint::settings(&path).as_deref(), Some("seed = 2\n"));
+    }
+
     #[test]
     fn values_that_are_not_finite_get_into_no_checkpoint() {
         let (_folder, run) = fresh();

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -9,12 +10,19 @@ use crate::{Result, TrainError};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunDir {
     path: PathBuf,
+    /// By phase, the settings that decide its results.
+    settings: BTreeMap<&'static str, String>,
 }
 
 impl RunDir {
+    /// The folder of a run that is there; it is not looked at.
+    pub fn at(path: &Path) -> Self {
+        Self { path: path.to_owned(), settings: BTreeMap::new() }
+    }
+
     /// The folder, created with its parents where it is not there.
     pub fn create(path: &Path) -> Result<Self> {
-        let run = Self { path: path.to_owned() };
+        let run = Self::at(path);
         let checkpoints = run.file("checkpoints");
         fs::create_dir_all(&checkpoints).map_err(|source| TrainError::File {
             action: "create",
@@ -22,6 +30,18 @@ impl RunDir {
             source,
         })?;
         Ok(run)
+    }
+
+    /// With the settings that decide the results of a phase, as its checkpoint is to say.
+    #[must_use]
+    pub fn with_settings(mut self, phase: &'static str, settings: String) -> Self {
+        self.settings.insert(phase, settings);
+        self
+    }
+
+    /// The settings that decide the results of a phase, where they are known.
+    pub fn settings(&self, phase: &str) -> Option<&str> {
+        self.settings.get(phase).map(String::as_str)
     }
 
     /// Removes what kills in the middle of a write have left behind. Nobody else may be writing to

@@ -3,7 +3,7 @@ use adwp_models::{Blueprint, Genotype, Sizes, Skeleton, Stem};
 use adwp_train::Reporter;
 
 use super::zoo;
-use crate::architecture::{PREFIX, RunArchitecture, parsed};
+use crate::architecture::{PREFIX, RunArchitecture};
 use crate::args::CostArgs;
 
 /// `adwp cost`.
@@ -20,7 +20,7 @@ pub(crate) fn cost(args: &CostArgs, as_json: bool, reporter: &mut dyn Reporter) 
     let mut cost = match published {
         Some(name) => zoo::network(name, &args.sizes, reporter)?.cost()?,
         None if is_json => {
-            let blueprint = match parsed(args.what.clone(), RunArchitecture::from_json)? {
+            let blueprint = match RunArchitecture::given(&args.what)? {
                 RunArchitecture::Genotype(_) if sizes.cells.is_some() => {
                     return refused("a genotype has its own number of cells", "--cells is");
                 }

@@ -10,10 +10,10 @@ use adwp_models::{Blueprint, Space};
 use adwp_search::{
     Column, Explored, Finalist, Ingredients, SearchError, StopRule, TRIALS, Table, registry,
 };
-use adwp_train::{Reporter, RunDir, read_text, write_atomic};
+use adwp_train::{Reporter, RunDir, write_atomic};
 use serde_json::{Map, Value, json};
 
-use crate::architecture;
+use crate::architecture::{self, RunArchitecture, parsed};
 use crate::args::{ExploreArgs, RunArgs, SearchArgs, TrainArgs, flag};
 use crate::config::{LimitSettings, check_scale};
 use crate::explore::{Found, Published, Search, first_epochs, predict};
@@ -146,7 +146,8 @@ fn print(search: &Search, space: &dyn Space, dir: &RunDir, found: &Found, as_jso
     let architecture = crate::explore::architecture(space, best)?;
     let (file, text) = (architecture.file(), architecture.to_json());
     let path = dir.file(file);
-    let is_another = path.exists() && read_text(&path)? != text;
+    let is_another =
+        path.exists() && parsed(path.clone(), RunArchitecture::from_json)?.to_json() != text;
     let trained = [dir.file("weights.safetensors"), dir.checkpoint("retrain")];
     if let Some(trained) = trained.into_iter().find(|trained| is_another && trained.exists()) {
         let (path, trained) = (path.display(), trained.display());

@@ -58,7 +58,7 @@ pub(crate) fn fidelity(args: &StudyArgs, as_json: bool, reporter: &mut dyn Repor
         Ok(adwp_fidelity::study(&experiment, context)?)
     })?;
     write_atomic(&run.dir.file("fidelity.svg"), scatter(&picture(&result)).as_bytes())?;
-    if as_json { output::data(&result.to_json()) } else { output::data(&table(&result)) }
+    if as_json { output::json(&result) } else { output::data(&table(&result)) }
 }
 
 /// The command with the flags that say how large the study is.

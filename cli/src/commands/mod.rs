@@ -11,12 +11,13 @@ mod published;
 mod road;
 mod zoo;
 
-use adwp_base::{Result, output};
+use adwp_base::{Result, output, unchecked};
+use adwp_train::Reporter;
 
 use crate::args::{Args, Command};
 use crate::progress::{Console, Verbosity};
 
-/// Carries out what was asked.
+/// Carries out what was asked, and says where damage would not be noticed.
 pub(crate) fn run(args: Args) -> Result {
     let verbosity = match (args.quiet, args.verbose) {
         (true, _) => Verbosity::Quiet,
@@ -24,7 +25,15 @@ pub(crate) fn run(args: Args) -> Result {
         _ => Verbosity::Normal,
     };
     let (json, console) = (args.json, &mut Console::new(verbosity));
-    match args.command {
+    let done = carry_out(args.command, json, console);
+    if let Some(word) = unchecked::word() {
+        console.message(&word);
+    }
+    done
+}
+
+fn carry_out(command: Command, json: bool, console: &mut Console) -> Result {
+    match command {
         Command::Run(args) => road::run(&args, json, console),
         Command::Space(args) => road::space(&args, json, console),
         Command::Search(args) if args.strategy.is_some() => explore::search(&args, json, console),

@@ -135,7 +135,7 @@ pub(crate) fn strategies(
     })?;
     write_atomic(&dir.file("study.json"), study.to_json().as_bytes())?;
     write_atomic(&dir.file("study.html"), study_html(&page(&study)).as_bytes())?;
-    if as_json { output::data(&study.to_json()) } else { output::data(&text(&study)) }
+    if as_json { output::json(&study) } else { output::data(&text(&study)) }
 }
 
 /// Holds scorers against a table, or goes on with it.
@@ -196,7 +196,7 @@ pub(crate) fn scorers(
     write_atomic(&run.dir.file("study.json"), study.to_json().as_bytes())?;
     write_atomic(&run.dir.file("scores.csv"), study.to_csv().as_bytes())?;
     write_atomic(&run.dir.file("study.html"), study_html(&scorer_page(&study)).as_bytes())?;
-    if as_json { output::data(&study.to_json()) } else { output::data(&scorer_text(&study)) }
+    if as_json { output::json(&study) } else { output::data(&scorer_text(&study)) }
 }
 
 /// The command with the flags of a study of scorers.

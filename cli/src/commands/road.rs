@@ -35,7 +35,7 @@ pub(crate) fn run(args: &TrainArgs, as_json: bool, reporter: &mut dyn Reporter) 
 fn finish(run: &Run, as_json: bool) -> Result {
     let report = steps::report(run)?;
     if as_json {
-        return output::data(&report.to_json());
+        return output::json(&report);
     }
     output::data(&terminal_table(&report))?;
     let path = run.dir.file("report.html");

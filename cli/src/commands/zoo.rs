@@ -205,7 +205,7 @@ fn show(name: &str, cells: Option<usize>, as_json: bool, reporter: &mut dyn Repo
         return output::json(&Shown { entry, genotype });
     }
     if let Some(genotype) = &genotype {
-        output::data(&genotype.to_json())?;
+        output::json(genotype)?;
     }
     reporter.message(&about(entry));
     Ok(())

@@ -1,13 +1,14 @@
 use adwp_base::{Failure, Result};
 use adwp_export::Trained;
 use adwp_measure::bench::BenchReport;
-use adwp_models::{CellKind, cost};
+use adwp_models::{CellKind, IntensiveSpace, cost};
 use adwp_report::{Cell, LatencyRow, Pair, PhaseTime, RunReport};
-use adwp_train::{read_text, write_atomic};
+use adwp_train::{read_metrics, write_atomic};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::export::{Record, recorded};
+use crate::architecture::parsed;
 use crate::explore;
 use crate::limits::budgets;
 use crate::run::Run;
@@ -31,7 +32,7 @@ pub(crate) fn report(run: &Run) -> Result<RunReport> {
         )));
     }
     let times = run.times()?;
-    let metrics = metrics(run)?;
+    let metrics = read_metrics(&run.dir)?;
     let latency: Vec<LatencyRow> = measured.latency.iter().map(adwp_edge::latency_row).collect();
     let phases = ["space", "search", "retrain", "export", "bench"];
     let (train_images, test_images) =
@@ -70,7 +71,7 @@ pub(crate) fn report(run: &Run) -> Result<RunReport> {
         cells: cells(&trained)?,
     };
     write_atomic(&run.dir.file("report.json"), report.to_json().as_bytes())?;
-    let html = adwp_report::html(&report, &metrics, candidates(run).as_ref());
+    let html = adwp_report::html(&report, &metrics, candidates(run)?.as_ref());
     write_atomic(&run.dir.file("report.html"), html.as_bytes())?;
     Ok(report)
 }
@@ -119,9 +120,13 @@ fn recipe(run: &Run) -> Vec<String> {
 
 /// What `space.json` holds, for the names of the candidates. The genotype may have come from
 /// elsewhere, so that there is none.
-fn candidates(run: &Run) -> Option<Value> {
-    let text = read_text(&run.dir.file("space.json")).ok()?;
-    serde_json::from_str(&text).ok()
+fn candidates(run: &Run) -> Result<Option<Value>> {
+    let path = run.dir.file("space.json");
+    if !path.exists() {
+        return Ok(None);
+    }
+    let space = parsed(path, IntensiveSpace::from_json)?;
+    Ok(Some(serde_json::to_value(space).expect("a space prints as JSON")))
 }
 
 /// What the last epoch was computed on.
@@ -150,13 +155,4 @@ fn object(value: &impl Serialize) -> Map<String, Value> {
         Ok(Value::Object(map)) => map,
         _ => Map::new(),
     }
-}
-
-fn metrics(run: &Run) -> Result<Vec<Map<String, Value>>> {
-    let path = run.dir.metrics();
-    if !path.exists() {
-        return Ok(Vec::new());
-    }
-    // A kill can leave a line cut off; the phase that continues writes it again.
-    Ok(read_text(&path)?.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
 }

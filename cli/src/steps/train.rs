@@ -99,5 +99,5 @@ pub(crate) fn retrain(run: &Run, command: &str, reporter: &mut dyn Reporter) -> 
             None => adwp_export::retrain(settings, network, &data, context)?,
         })
     })?;
-    Ok(trained.write(&run.dir.file(file))?)
+    Ok(trained.write(&run.dir.file(file), run.dir.settings(Training::Retrain.name()))?)
 }

@@ -210,7 +210,7 @@ impl BenchReport {
                 JsonError::Schema { found, expected } => {
                     format!("`schema` is {found}, expected {expected}")
                 }
-                JsonError::Form(error) => error.to_string(),
+                error => error.to_string(),
             };
             DeployError::Report { path: path.to_owned(), detail }
         })

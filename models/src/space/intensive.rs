@@ -97,7 +97,7 @@ impl IntensiveSpace {
 
     /// The text of `space.json`.
     pub fn to_json(&self) -> String {
-        serde_json::to_string_pretty(self).expect("a space has only strings and numbers") + "\n"
+        adwp_base::to_json(self)
     }
 
     fn validate(&self) -> Result<(), ModelError> {
@@ -522,6 +522,12 @@ mod tests {
     fn json_round_trip_and_rejections() {
         let space = IntensiveSpace::random(6, &mut ChaCha8Rng::seed_from_u64(2)).unwrap();
         let text = space.to_json();
+        assert_eq!(IntensiveSpace::from_json(&text).unwrap(), space);
+        let changed = text.replacen("\"input\": 0", "\"input\": 1", 1);
+        let damaged = IntensiveSpace::from_json(&changed).unwrap_err().to_string();
+        assert!(damaged.contains("it was changed after it was written"), "{damaged}");
+        // As an older version wrote it, without a checksum.
+        let text = adwp_base::output::as_json(&space).unwrap();
         assert_eq!(IntensiveSpace::from_json(&text).unwrap(), space);
         let wrong = |from: &str, to: &str| {
             IntensiveSpace::from_json(&text.replacen(from, to, 1)).unwrap_err().to_string()

@@ -218,8 +218,14 @@ mod tests {
 
     #[test]
     fn files_that_are_wrong_are_refused() {
-        let right =
-            NamedArchitecture::from(Zoo::embedded().find("densenet-bc-100").unwrap()).to_json();
+        let by_hand = |name: &str| {
+            let named = NamedArchitecture::from(Zoo::embedded().find(name).unwrap());
+            let changed = named.to_json().replacen(name, "other", 1);
+            let error = NamedArchitecture::from_json(&changed).unwrap_err().to_string();
+            assert!(error.contains("take its key `checksum` out"), "{error}");
+            adwp_base::output::as_json(&named).unwrap()
+        };
+        let right = by_hand("densenet-bc-100");
         for (from, to, why) in [
             ("architecture/1", "architecture/2", "adwp/architecture/2"),
             ("densenet-bc-100", " ", "one line of text"),
@@ -233,7 +239,7 @@ mod tests {
                 NamedArchitecture::from_json(&right.replacen(from, to, 1)).unwrap_err().to_string();
             assert!(error.contains(why), "{error}");
         }
-        let cells = NamedArchitecture::from(Zoo::embedded().find("gdas").unwrap()).to_json();
+        let cells = by_hand("gdas");
         let error =
             NamedArchitecture::from_json(&cells.replacen("\"input\": 0", "\"input\": 9", 1))
                 .unwrap_err()

@@ -4,9 +4,10 @@ use serde_json::{Value, json};
 
 use crate::sample::report;
 
-/// The sample's JSON with a change.
+/// The sample's JSON with a change, which its checksum is not of.
 fn changed(change: impl FnOnce(&mut Value)) -> String {
     let mut value: Value = serde_json::from_str(&report().to_json()).unwrap();
+    value.as_object_mut().unwrap().remove("checksum").unwrap();
     change(&mut value);
     value.to_string()
 }
@@ -73,6 +74,15 @@ fn budgets_are_there_where_something_was_asked() {
     limited.budgets[0].limit = f64::NAN;
     let text = limited.to_json();
     assert_eq!(RunReport::from_json(&text).unwrap().to_json(), text);
+}
+
+#[test]
+fn a_digit_that_is_another_is_noticed() {
+    let text = report().to_json().replacen("3214567", "3214566", 1);
+    match RunReport::from_json(&text) {
+        Err(e @ JsonError::Changed { .. }) => assert!(e.to_string().contains("checksum"), "{e}"),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]

@@ -1,0 +1,252 @@
+//! What binds `config.toml` to the files that were made with it: its own checksum, and the settings
+//! that checkpoints and weights carry.
+
+use std::path::Path;
+
+use adwp_base::{Checksum, Failure, Result};
+use adwp_train::{Checkpoint, RunDir};
+use toml::{Table, Value};
+
+use crate::config::{Config, first_difference, parse, unprintable};
+use crate::phases::Training;
+
+/// How the line with the checksum begins. To TOML it is a comment.
+const SEAL: &str = "# checksum: ";
+
+/// The first line of `config.toml`, of settings as they are written there.
+pub(crate) fn seal(settings: &Table) -> String {
+    format!("{SEAL}{}; whoever changes a setting takes this line out\n", checksum(settings))
+}
+
+fn checksum(settings: &Table) -> Checksum {
+    let value = serde_json::to_value(settings).expect("settings are strings and numbers");
+    Checksum::of_value(&value)
+}
+
+/// Settings that are not those that were written.
+#[derive(Debug)]
+pub(crate) struct Changed {
+    found: String,
+    counted: Checksum,
+}
+
+impl Changed {
+    /// As a failure that names the file.
+    pub(crate) fn of(self, path: &Path) -> Failure {
+        let Self { found, counted } = self;
+        let failure = Failure::input(format!(
+            "{} was changed after it was written: its checksum is {found}, its settings have \
+             {counted}",
+            path.display()
+        ));
+        failure.hint(HINT)
+    }
+}
+
+const HINT: &str =
+    "bring back what it held; where the change was meant, take out its line `# checksum`";
+
+/// Whether the text of settings has a checksum.
+///
+/// # Errors
+/// [`Changed`], where it is that of other settings.
+pub(crate) fn check_seal(text: &str, settings: &Table) -> std::result::Result<bool, Changed> {
+    let Some(line) = text.lines().find_map(|line| line.strip_prefix(SEAL)) else {
+        return Ok(false);
+    };
+    let found = line.split(';').next().unwrap_or_default().trim();
+    let counted = checksum(settings);
+    match found == counted.to_string() {
+        true => Ok(true),
+        false => Err(Changed { found: found.to_owned(), counted }),
+    }
+}
+
+/// Tables of the settings that decide what a phase gives; what stands in no table does for all.
+fn tables(phase: Training) -> &'static [&'static str] {
+    match phase {
+        Training::Space => &["space"],
+        Training::Search => &["search", "limits"],
+        Training::Retrain => &["retrain", "limits"],
+    }
+}
+
+/// Of all settings those that decide what a phase gives. Where data and tables lie does not, and
+/// its learning rate may be lowered when it was too high.
+fn deciding(settings: &Table, phase: Training) -> Table {
+    let mut deciding = settings.clone();
+    for key in ["data", "preset"] {
+        deciding.remove(key);
+    }
+    deciding.retain(|key, value| !value.is_table() || tables(phase).contains(&key));
+    for (table, key) in [(phase.name(), "rate"), ("limits", "latency_table")] {
+        if let Some(Value::Table(table)) = deciding.get_mut(table) {
+            table.remove(key);
+        }
+    }
+    deciding
+}
+
+/// For each phase the settings that decide what it gives, as its files carry them.
+pub(crate) fn of_phases(config: &Config) -> Result<Vec<(&'static str, String)>> {
+    let all = config.to_table();
+    let of = |phase: Training| {
+        let text = toml::to_string(&deciding(&all, phase)).map_err(|e| unprintable(&e))?;
+        Ok((phase.name(), text))
+    };
+    Training::ALL.into_iter().map(of).collect()
+}
+
+/// Checks that the files in the folder of a run were made with its settings.
+///
+/// # Errors
+/// The first file that was not, with the setting.
+pub(crate) fn check(folder: &Path, config: &Config) -> Result {
+    let run = RunDir::at(folder);
+    let ours = config.to_table();
+    for phase in Training::ALL {
+        let weights = (phase == Training::Retrain).then(|| run.file(phase.result()));
+        for path in weights.into_iter().chain([run.checkpoint(phase.name())]) {
+            let Some(text) = Checkpoint::settings(&path) else { continue };
+            let origin = path.display().to_string();
+            // A setting that there was not at the time is none of theirs.
+            let theirs = parse(&text, &origin)?;
+            if let Some(difference) = first_difference(&theirs, &ours, "") {
+                let config = folder.join(Config::FILE);
+                let failure = Failure::input(format!(
+                    "{origin} was made with other settings than {} has now: {difference}",
+                    config.display()
+                ));
+                return Err(failure.hint(
+                    "bring back the setting, or begin another run with it in a new folder; what \
+                     was made with another one can also be deleted, to be made again",
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::RunArgs;
+    use std::fs;
+
+    /// A folder with settings and a checkpoint of a phase.
+    fn run(phase: &'static str) -> (tempfile::TempDir, Config) {
+        let folder = tempfile::tempdir().unwrap();
+        let config = Config::default();
+        fs::write(folder.path().join(Config::FILE), config.to_toml().unwrap()).unwrap();
+        let run = RunDir::create(folder.path()).unwrap();
+        let mut checkpoint = Checkpoint::default();
+        let settings = of_phases(&config).unwrap();
+        let settings = settings.into_iter().find(|(name, _)| *name == phase).unwrap().1;
+        checkpoint.put_settings(&settings);
+        checkpoint.write(&run.checkpoint(phase)).unwrap();
+        (folder, config)
+    }
+
+    fn read(folder: &Path) -> Result<Config> {
+        Config::read(&folder.join(Config::FILE), &RunArgs::default())
+    }
+
+    #[test]
+    fn settings_that_are_damaged_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(Config::FILE);
+        let text = Config::default().to_toml().unwrap();
+        let (first, rest) = text.split_once('\n').unwrap();
+        assert!(first.starts_with("# checksum: crc32c:") && first.ends_with("takes this line out"));
+        fs::write(&path, &text).unwrap();
+        assert_eq!(read(folder.path()).unwrap(), Config::default());
+        // Comments and blanks are no settings.
+        fs::write(&path, text.replace("seed = 0", "\n# for luck\n  seed   = 0")).unwrap();
+        assert_eq!(read(folder.path()).unwrap(), Config::default());
+        let changed = text.replace("seed = 0", "seed = 4");
+        fs::write(&path, &changed).unwrap();
+        let refused = read(folder.path()).unwrap_err();
+        assert!(refused.message.contains("config.toml was changed"), "{refused}");
+        assert!(refused.hint.unwrap().contains("# checksum"));
+        // Cut off, it would have the usual settings in the place of those that are missing.
+        fs::write(&path, text.split_once("[retrain]").unwrap().0).unwrap();
+        assert!(read(folder.path()).unwrap_err().message.contains("config.toml was changed"));
+        fs::write(&path, rest.replace("seed = 0", "seed = 4")).unwrap();
+        assert_eq!(read(folder.path()).unwrap().seed, 4);
+        for nothing in ["", " \n\n"] {
+            fs::write(&path, nothing).unwrap();
+            let refused = read(folder.path()).unwrap_err().message;
+            assert!(refused.ends_with("config.toml is empty"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_bit_of_the_settings_that_is_another_is_noticed_or_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(Config::FILE);
+        let text = Config::default().to_toml().unwrap();
+        // All of the first lines, and some of the others.
+        for bit in (0..3200).chain((3200..8 * text.len()).step_by(13)) {
+            let mut bytes = text.clone().into_bytes();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            fs::write(&path, &bytes).unwrap();
+            if let Ok(config) = read(folder.path()) {
+                assert_eq!(config, Config::default(), "{}", String::from_utf8_lossy(&bytes));
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_made_with_other_settings_is_named_with_the_setting() {
+        for (phase, changes) in [
+            ("space", &[("seed = 0", "seed = 4", "seed is 0, not 4")][..]),
+            ("search", &[("cells = 8", "cells = 9", "cells is 8, not 9")]),
+            (
+                "retrain",
+                &[
+                    ("seed = 0", "seed = 4", "seed is 0, not 4"),
+                    ("cutout = 16", "cutout = 8", "retrain.augmentation.cutout is 16, not 8"),
+                ],
+            ),
+        ] {
+            let (folder, config) = run(phase);
+            check(folder.path(), &config).unwrap();
+            let path = folder.path().join(Config::FILE);
+            let text = config.to_toml().unwrap();
+            for (from, to, difference) in changes {
+                assert!(text.contains(from), "{from} is not in {text}");
+                let changed = text.replacen(from, to, usize::MAX);
+                // With its checksum and without.
+                fs::write(&path, &changed).unwrap();
+                let refused = read(folder.path()).unwrap_err().message;
+                fs::write(&path, changed.split_once('\n').unwrap().1).unwrap();
+                let again = check(folder.path(), &read(folder.path()).unwrap()).unwrap_err();
+                for message in [refused, again.message] {
+                    let names = [*difference, "config.toml", &format!("{phase}.safetensors")];
+                    assert!(names.iter().all(|name| message.contains(name)), "{message}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn settings_of_later_steps_may_change_and_so_may_a_learning_rate() {
+        let (folder, config) = run("space");
+        let mut changed = config.clone();
+        changed.retrain.epochs += 1;
+        changed.search.epochs += 1;
+        changed.space.rate /= 2.0;
+        changed.data = "/elsewhere".into();
+        changed.preset = "of another name".into();
+        changed.bench.repeats += 1;
+        check(folder.path(), &changed).unwrap();
+        changed.space.epochs += 1;
+        let refused = check(folder.path(), &changed).unwrap_err().message;
+        assert!(refused.contains("space.epochs is "), "{refused}");
+        // A folder of an older version says nothing of its settings.
+        let old = tempfile::tempdir().unwrap();
+        let run = RunDir::create(old.path()).unwrap();
+        Checkpoint::default().write(&run.checkpoint("space")).unwrap();
+        check(old.path(), &changed).unwrap();
+    }
+}
