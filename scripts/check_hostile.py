@@ -29,8 +29,6 @@ BYTES = int(1.5e9)
 PROTECTION = ["--load-timeout", "4s", "--max-memory", "1GB"]
 # More than that on a screen helps nobody.
 LONGEST_MESSAGE = 1 << 20
-# What ONNX Runtime writes for its own statistics, wherever and whatever it is used for.
-OF_THE_RUNTIME = re.compile(r"tmp/\.ses|home/Microsoft(/DeveloperTools(/\.onnxruntime(/.*)?)?)?")
 # No command writes a file of more.
 LARGEST_FILE = 64 << 20
 
@@ -106,7 +104,9 @@ def run(command, scratch):
     for folder in folders:
         folder.mkdir()
     work, temporary, home = folders
-    environment = {**os.environ, "TMPDIR": str(temporary), "HOME": str(home), "XDG_CACHE_HOME": str(home), "RUST_BACKTRACE": "0"}
+    # With statistics for its maker, ONNX Runtime would write into a new home every time, and send them.
+    statistics = {"ORT_DISABLE_TELEMETRY": "1"}
+    environment = {**os.environ, **statistics, "TMPDIR": str(temporary), "HOME": str(home), "XDG_CACHE_HOME": str(home), "RUST_BACKTRACE": "0"}
     faults, most = [], 0
     with open(scratch / "stdout", "w+b") as stdout, open(scratch / "stderr", "w+b") as stderr:
         start = time.monotonic()
@@ -134,8 +134,7 @@ def run(command, scratch):
         stderr.seek(0)
         ended = Ended(None if killed else process.returncode, seconds, most, stdout.read(), stderr.read(), faults)
     for folder in folders:
-        names = sorted(str(path.relative_to(scratch)) for path in folder.rglob("*"))
-        left = [name for name in names if not OF_THE_RUNTIME.fullmatch(name)]
+        left = sorted(str(path.relative_to(scratch)) for path in folder.rglob("*"))
         if left and not killed:
             faults.append(f"left {', '.join(left[:3])} behind")
         shutil.rmtree(folder)
@@ -240,9 +239,11 @@ def chosen(sample, only):
                 yield case
 
 
-def shown(text, folder, limit=300):
-    """The beginning of what was printed, without the path of this run."""
-    text = text.decode(errors="replace").replace(f"{folder}/", "").strip()
+def shown(text, folders, limit=300):
+    """The beginning of what was printed, without the paths of this run."""
+    text = text.decode(errors="replace").strip()
+    for folder in folders:
+        text = text.replace(f"{folder}/", "")
     text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
     return text if len(text) <= limit else f"{text[:limit]}… ({len(text):,} characters)"
 
@@ -294,7 +295,7 @@ def main():
                 results.append(f"{name} {code} {ended.seconds:.2f} s {ended.bytes / 1e6:.0f} MB")
                 if faults:
                     row["failed"] += 1
-                    said = shown(ended.stderr or ended.stdout, folder)
+                    said = shown(ended.stderr or ended.stdout, (folder, root))
                     failures.append(f"{label} ({size:,} bytes), {name}: {'; '.join(faults)}" + (f"\n    {said}" if said else ""))
                     print(failures[-1], file=sys.stderr, flush=True)
             lines.append(f"{label}, {size:,} bytes: {', '.join(results)}")

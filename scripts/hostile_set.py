@@ -30,7 +30,7 @@ RUNTIMES = ("bench", "predict", "eval")
 
 @dataclasses.dataclass
 class Case:
-    """A file, or a folder with it. `content` is its bytes, or writes them and what belongs to them into a folder, as `model.onnx`."""
+    """A file. `content` is its bytes, or writes them into a folder, as `model.onnx`, with what belongs to them."""
 
     kind: str
     name: str
@@ -41,13 +41,15 @@ class Case:
     accepted: tuple[str, ...] = ()
     # Commands that must not end with 0: what they take is not what it says, or not theirs to read.
     refused: tuple[str, ...] = ()
+    # The name of the file.
+    file: str = "model.onnx"
     # Whether the file says itself how its images are prepared, so that no command may be told.
     stated: bool = False
     # Parameters and multiply-adds of a file that must be counted: {"params": …, "madds": …, "weight_bytes": …}.
     counts: dict | None = None
 
     def write(self, folder):
-        path = folder / "model.onnx"
+        path = folder / self.file
         if isinstance(self.content, bytes):
             path.write_bytes(self.content)
         else:
@@ -315,6 +317,10 @@ def controls():
     yield after([node("Shape", ["x"], ["shape"]), node("Cast", ["shape"], ["real"], to=FLOAT), node("Mul", ["real", "factor"], ["scaled"]),
         node("Floor", ["scaled"], ["floored"]), node("Cast", ["floored"], ["sizes"], to=INT64), node("Resize", ["x", "", "", "sizes"], ["z"], mode="nearest")],
         [floats("factor", 1, 1, 0.7, 0.7)], 25, name="shape-arithmetic-rounded", inputs=[value("x", FLOAT, [1, 3, 10, 10])])
+    # The scales put together in the file: they are no parameters.
+    yield after([node("Shape", ["x"], ["shape"]), node("Slice", ["shape", "two", "four"], ["sides"]), node("Cast", ["sides"], ["real"], to=FLOAT), node("Div", ["wanted", "real"], ["factors"]),
+        node("Concat", ["ones", "factors"], ["scales"], axis=0), node("Resize", ["x", "", "scales"], ["z"], mode="nearest")],
+        [ints("two", 2), ints("four", 4), floats("wanted", 16, 16), floats("ones", 1, 1)], 196, name="scales-arithmetic")
     # Remainders of either sign, and quotients that are cut towards zero.
     yield after([node("Mod", ["minus_seven", "three"], ["rest"], fmod=0), node("Mod", ["minus_seven", "three"], ["c_rest"], fmod=1),
         node("Div", ["minus_seven", "three"], ["quotient"]), node("Sub", ["rest", "c_rest"], ["a"]), node("Sub", ["a", "quotient"], ["b"]),
@@ -378,7 +384,7 @@ def controls():
     listed = network(one("Conv", ["x", "w"]), [weight("w", 4, 3, 1, 1)], 4, "c", ir=3, opset=9)
     listed.graph.input.extend(value(each.name, FLOAT, list(each.dims)) for each in listed.graph.initializer)
     yield control("weights-among-inputs", listed, params=22, madds=776)
-    yield control("opset-7", network(one("Relu", ["x"]), [], 3, "c", ir=3, opset=9), params=8, madds=6)
+    yield control("opset-7", network(one("Relu", ["x"]), [], 3, "c", ir=4, opset=7), params=8, madds=6)
     yield control("opset-22", network(one("Relu", ["x"]), [], 3, "c", ir=10, opset=22), params=8, madds=6)
     yield control("split", network([node("Split", ["x", "parts"], ["a", "b"], axis=1), node("Concat", ["b", "a", "b"], ["c"], axis=1)], [ints("parts", 1, 2)], 5, "c"), params=12, madds=10)
     yield control("blocks", network([node("SpaceToDepth", ["x"], ["c"], blocksize=2)], [], 12, "c"), params=26, madds=24)
@@ -1054,6 +1060,9 @@ def names():
         yield case(f"{place}-not-utf-8", whole.replace(b"QQQQ", b"\xff\x1b\xfe\n"), image=True)
         if place in ("node", "tensor"):
             yield case(f"{place}-surrogate", whole.replace(b"QQQQ", b"\xed\xa0\x80Q"), image=True)
+    for name, file in {"forged": "x\nerror: forged by the name.onnx", "escape": "\x1b[2J\r\u202e.onnx", "not-utf-8": os.fsdecode(b"\xff\xfe.onnx"), "long": "f" * 250 + ".onnx"}.items():
+        yield case(f"file-{name}", small(), image=True, file=file)
+        yield case(f"damaged-file-{name}", written(small())[:-1], image=True, file=file)
     yield case("all-of-a-megabyte", placed("node", "m" * (1 << 20)), image=True)
     yield case("unknown-of-a-megabyte", placed("unknown-op", "m" * (1 << 20)), image=True)
 
