@@ -128,10 +128,9 @@ impl OnnxModel {
             |detail| DeployError::NotClassifier { path: file.path().to_owned(), detail };
         let input = image_input(file.graph()).map_err(not_classifier)?;
         let output = class_output(file.graph()).map_err(not_classifier)?;
-        let known =
-            ModelMetadata::read(file.metadata_props(), input.channels, output.classes).map_err(
-                |(key, detail)| DeployError::Metadata { path: file.path().to_owned(), key, detail },
-            )?;
+        let known = ModelMetadata::read(file.metadata_props(), &input, output.classes).map_err(
+            |(key, detail)| DeployError::Metadata { path: file.path().to_owned(), key, detail },
+        )?;
         let mut model = Self { file, input, output, known, activations: None };
         model.activations = match model.count() {
             Ok(cost) => cost.peak_activation_bytes,
