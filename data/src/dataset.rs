@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use crate::decode::{decode_for, decode_into};
 use crate::error::DataError;
+use crate::open::LARGEST_IMAGE_SIZE;
 use crate::resize::{Framing, Picture, Region, frame, resize_region};
 use crate::shape::ImageShape;
 
@@ -129,12 +130,36 @@ impl Dataset {
         }
     }
 
-    /// The same images in another shape, of one or three channels; `None` of images in memory, which
-    /// have the shape that they were read in.
+    /// The same images in another shape, brought to it by `framing`; `None` of a shape that they
+    /// cannot have: one without pixels, or of other channels than one or three for files, and for
+    /// images in memory than theirs. These are framed now, so that no side may be longer than
+    /// [`LARGEST_IMAGE_SIZE`].
     #[must_use]
-    pub fn in_shape(&self, shape: ImageShape) -> Option<Self> {
-        let fits = matches!(shape.channels, 1 | 3) && shape.values() > 0;
-        (fits && self.is_in_files()).then(|| Self { shape, ..self.clone() })
+    pub fn framed(&self, shape: ImageShape, framing: Framing) -> Option<Self> {
+        let is_possible = match &self.source {
+            Pixels::Memory(_) => {
+                shape.channels == self.shape.channels
+                    && shape.height.max(shape.width) <= LARGEST_IMAGE_SIZE
+            }
+            Pixels::Files(_) => matches!(shape.channels, 1 | 3),
+        };
+        let values = shape.channels.checked_mul(shape.height)?.checked_mul(shape.width)?;
+        let bytes = values.checked_mul(self.len())?;
+        if !is_possible || values == 0 {
+            return None;
+        }
+        let source = match &self.source {
+            Pixels::Memory(pixels) => {
+                let mut framed = vec![0; bytes];
+                let images = pixels.par_chunks_exact(self.shape.values());
+                images.zip(framed.par_chunks_exact_mut(values)).for_each(|(image, out)| {
+                    frame(&Picture::from_planes(image, self.shape), shape, framing, out);
+                });
+                Pixels::Memory(framed)
+            }
+            Pixels::Files(files) => Pixels::Files(Files { framing, ..files.clone() }),
+        };
+        Some(Self { shape, source, ..self.clone() })
     }
 
     /// Name for messages, such as `cifar10 train`.
@@ -366,6 +391,31 @@ mod tests {
             data.read_image(0, &mut [0; 3]),
             Err(DataError::BufferLength { expected: 2, actual: 3 })
         ));
+    }
+
+    #[test]
+    fn images_in_memory_are_framed_as_pictures_are() {
+        let shape = |height, width| ImageShape { channels: 1, height, width };
+        let pixels = vec![0, 0, 7, 8, 0, 0, 0, 0, 9, 10, 0, 0];
+        let data = Dataset::from_memory("t", classes(), shape(2, 6), vec![1], pixels).unwrap();
+        let read = |data: Dataset| {
+            let mut out = vec![0; data.shape().values()];
+            data.read_image(0, &mut out).unwrap();
+            out
+        };
+        let centre = data.framed(shape(2, 2), Framing::Cover).unwrap();
+        assert_eq!(read(centre), [7, 8, 9, 10]);
+        let larger = Framing::Scaled { height: 4, width: 4 };
+        let twice = read(data.framed(shape(4, 12), Framing::Cover).unwrap());
+        let of_twice: Vec<u8> =
+            twice.chunks(12).skip(1).take(2).flat_map(|row| row[5..7].to_vec()).collect();
+        assert_eq!(read(data.framed(shape(2, 2), larger).unwrap()), of_twice);
+        for (channels, height, width) in
+            [(3, 2, 2), (1, 0, 2), (1, 2, LARGEST_IMAGE_SIZE + 1), (1, usize::MAX, 2)]
+        {
+            let shape = ImageShape { channels, height, width };
+            assert!(data.framed(shape, Framing::Cover).is_none(), "{shape}");
+        }
     }
 
     #[test]

@@ -163,9 +163,8 @@ fn decode_bytes(path: &Path, bytes: &[u8]) -> Result<Picture, DataError> {
         return Err(DataError::not_an_image(path, format!("it has {width}x{height} pixels")));
     }
     let exif = decoder.exif_metadata().map_err(wrong)?;
-    let mut image = if is_jpeg && jpeg::is_decoded_wrongly(bytes) {
-        let most = 4 * MOST_PIXELS as usize;
-        jpeg::decode(bytes, most).map_err(|e| DataError::not_an_image(path, e))?
+    let mut image = if is_jpeg {
+        jpeg::decode(bytes, MOST_PIXELS).map_err(|e| DataError::not_an_image(path, e))?
     } else {
         DynamicImage::from_decoder(decoder).map_err(wrong)?
     };

@@ -1,21 +1,15 @@
-//! What is to be known of a JPEG file before it is decoded, and a decoder for what the usual one
-//! gets wrong.
+//! JPEG files: whether they are whole, and their pixels.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use image::{DynamicImage, GrayImage, RgbImage};
-use jpeg_decoder::{Decoder, PixelFormat};
+use mozjpeg::{ColorSpace, Decompress};
 
-const START_OF_SCAN: u8 = 0xda;
 const END_OF_IMAGE: u8 = 0xd9;
 
 /// Whether the markers of a JPEG file lead to its end. The decoder fills what is missing with gray
 /// and says nothing, which would go into training unseen.
 pub(crate) fn is_complete(bytes: &[u8]) -> bool {
-    walk(bytes, &mut |_, _| {})
-}
-
-/// Hands every segment to `visit`, its marker and what it holds; whether they lead to the end of the
-/// image.
-fn walk(bytes: &[u8], visit: &mut dyn FnMut(u8, &[u8])) -> bool {
     let mut rest = bytes;
     loop {
         let Some(at) = rest.iter().position(|&byte| byte == 0xff) else {
@@ -28,7 +22,7 @@ fn walk(bytes: &[u8], visit: &mut dyn FnMut(u8, &[u8])) -> bool {
             // Another fill byte, a stuffed zero or a marker without a segment: go on behind it.
             Some(0xff) => {}
             Some(0x00 | 0x01 | 0xd0..=0xd8) => rest = &rest[1..],
-            Some(&marker) => {
+            Some(_) => {
                 let Some(&[high, low]) = rest.get(1..3).and_then(|length| length.first_chunk())
                 else {
                     return false;
@@ -37,54 +31,58 @@ fn walk(bytes: &[u8], visit: &mut dyn FnMut(u8, &[u8])) -> bool {
                 let Some(behind) = rest.get(1 + length..) else {
                     return false;
                 };
-                visit(marker, rest.get(3..1 + length).unwrap_or_default());
                 rest = behind;
             }
         }
     }
 }
 
-/// Whether a file is of a kind that zune-jpeg 0.5.15 decodes to other pixels without a word: a
-/// sequential one whose components have scans of their own (zune-image issues 419 and 422), and one
-/// whose first component is not the finest.
-pub(crate) fn is_decoded_wrongly(bytes: &[u8]) -> bool {
-    let (mut components, mut is_sequential, mut is_wrong) = (0, false, false);
-    walk(bytes, &mut |marker, segment| match marker {
-        // The markers of frames, but for those of tables and of arithmetic conditioning.
-        0xc0..=0xcf if !matches!(marker, 0xc4 | 0xc8 | 0xcc) => {
-            is_sequential = marker <= 0xc1;
-            let Some((&count, each)) = segment.get(5..).and_then(<[u8]>::split_first) else {
-                return;
-            };
-            components = count;
-            let factors: Vec<[u8; 2]> =
-                each.as_chunks::<3>().0.iter().map(|of| [of[1] >> 4, of[1] & 15]).collect();
-            let Some((first, others)) = factors.split_first() else { return };
-            is_wrong |= others.iter().any(|of| of[0] > first[0] || of[1] > first[1]);
-        }
-        START_OF_SCAN => {
-            is_wrong |= is_sequential && segment.first().is_some_and(|&count| count < components);
-        }
-        _ => {}
-    });
-    is_wrong
+/// Decodes a file of no more than `most` pixels, to gray where it is gray. The decoder is that of
+/// libjpeg, so that the pixels are those that nearly every other program has of the same file: a
+/// network's logits need not differ from one to the next.
+pub(crate) fn decode(bytes: &[u8], most: u64) -> Result<DynamicImage, String> {
+    // It leaves by unwinding where the data are wrong.
+    match catch_unwind(AssertUnwindSafe(|| pixels(bytes, most))) {
+        Ok(image) => image,
+        Err(why) => Err(why.downcast_ref::<String>().cloned().unwrap_or_default()),
+    }
 }
 
-/// Decodes such a file; `most` is the largest number of its values.
-pub(crate) fn decode(bytes: &[u8], most: usize) -> Result<DynamicImage, String> {
-    let mut decoder = Decoder::new(bytes);
-    decoder.set_max_decoding_buffer_size(most);
-    let pixels = decoder.decode().map_err(|e| e.to_string())?;
-    let info = decoder.info().ok_or("it has no frame")?;
-    let (width, height) = (u32::from(info.width), u32::from(info.height));
-    let image = match info.pixel_format {
-        PixelFormat::RGB24 => RgbImage::from_raw(width, height, pixels).map(DynamicImage::from),
-        PixelFormat::L8 => GrayImage::from_raw(width, height, pixels).map(DynamicImage::from),
-        other @ (PixelFormat::L16 | PixelFormat::CMYK32) => {
-            return Err(format!("{other:?} pixels in scans of their own are not supported"));
+fn pixels(bytes: &[u8], most: u64) -> Result<DynamicImage, String> {
+    let failed = |e: std::io::Error| e.to_string();
+    let header = Decompress::new_mem(bytes).map_err(failed)?;
+    let to = match header.color_space() {
+        gray @ ColorSpace::JCS_GRAYSCALE => gray,
+        ColorSpace::JCS_CMYK | ColorSpace::JCS_YCCK => ColorSpace::JCS_CMYK,
+        _ => ColorSpace::JCS_RGB,
+    };
+    let (width, height) = header.size();
+    if width as u64 * height as u64 > most {
+        return Err(format!("a frame of it has {width}x{height} pixels"));
+    }
+    let values: Vec<u8> = header
+        .to_colorspace(to)
+        .and_then(|mut started| started.read_scanlines())
+        .map_err(failed)?;
+    let (width, height) = (width as u32, height as u32);
+    let image = match to {
+        ColorSpace::JCS_GRAYSCALE => GrayImage::from_raw(width, height, values).map(From::from),
+        ColorSpace::JCS_CMYK => {
+            let (inks, _) = values.as_chunks::<4>();
+            let values = inks.iter().flat_map(|&inks| without_black(inks)).collect();
+            RgbImage::from_raw(width, height, values).map(From::from)
         }
+        _ => RgbImage::from_raw(width, height, values).map(From::from),
     };
     image.ok_or_else(|| format!("its pixels are not those of {width}x{height}"))
+}
+
+/// Three colours of four inks, which files have the other way round, 255 for none: as Pillow does it.
+fn without_black([cyan, magenta, yellow, black]: [u8; 4]) -> [u8; 3] {
+    [cyan, magenta, yellow].map(|light| {
+        let product = u32::from(255 - light) * u32::from(black) + 128;
+        black.saturating_sub(((product + (product >> 8)) >> 8) as u8)
+    })
 }
 
 #[cfg(test)]
@@ -105,36 +103,30 @@ mod tests {
         }
     }
 
-    /// A frame of components with these sampling factors, and a first scan of `scan` components.
-    fn frame(marker: u8, factors: &[u8], scan: u8) -> Vec<u8> {
-        let mut bytes = vec![0xff, 0xd8, 0xff, marker, 0, 8 + 3 * factors.len() as u8];
-        bytes.extend([8, 0, 16, 0, 16, factors.len() as u8]);
-        factors.iter().for_each(|of| bytes.extend([1, *of, 0]));
-        bytes.extend([0xff, 0xda, 0, 3, scan, 0xff, 0xd9]);
-        bytes
+    #[test]
+    fn what_the_decoder_leaves_by_is_an_error() {
+        let headless = [0xff, 0xd8, 0xff, 0xda, 0, 2, 0xff, 0xd9];
+        for (bytes, part) in [(&headless[..], "SOS"), (b"none", "JPEG"), (b"", "")] {
+            let error = decode(bytes, 1).unwrap_err();
+            assert!(error.contains(part), "{error}");
+        }
+        let gray = include_bytes!("../tests/fixtures/gray.jpg");
+        assert!(matches!(decode(gray, 1 << 20), Ok(DynamicImage::ImageLuma8(_))));
+        assert!(decode(gray, 1).unwrap_err().contains("pixels"));
     }
 
     #[test]
-    fn kinds_that_are_decoded_wrongly_are_told_from_the_usual_ones() {
-        for usual in [
-            frame(0xc0, &[0x22, 0x11, 0x11], 3),
-            frame(0xc2, &[0x22, 0x11, 0x11], 1),
-            frame(0xc0, &[0x22], 1),
-            frame(0xc0, &[], 0),
+    fn inks_are_mixed_as_pillow_does() {
+        // Image.frombytes("CMYK", (1, 1), bytes(255 - v for v in inks)).convert("RGB")
+        for (inks, expected) in [
+            ([255, 255, 255, 255], [255, 255, 255]),
+            ([0, 0, 0, 0], [0, 0, 0]),
+            ([0, 128, 255, 255], [0, 128, 255]),
+            ([10, 200, 30, 77], [3, 60, 9]),
+            ([254, 1, 127, 254], [253, 1, 127]),
+            ([90, 90, 90, 1], [0, 0, 0]),
         ] {
-            assert!(!is_decoded_wrongly(&usual), "{usual:x?}");
-        }
-        for wrong in [
-            frame(0xc0, &[0x22, 0x11, 0x11], 1),
-            frame(0xc1, &[0x11, 0x11, 0x11], 2),
-            frame(0xc2, &[0x11, 0x22, 0x22], 1),
-            frame(0xc0, &[0x21, 0x11, 0x12], 3),
-        ] {
-            assert!(is_decoded_wrongly(&wrong), "{wrong:x?}");
-        }
-        let wrong = frame(0xc0, &[0x11, 0x22, 0x22], 3);
-        for end in 0..wrong.len() {
-            let _ = is_decoded_wrongly(&wrong[..end]);
+            assert_eq!(without_black(inks), expected, "{inks:?}");
         }
     }
 }

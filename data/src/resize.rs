@@ -4,6 +4,7 @@
 
 use std::array;
 
+use crate::kind::DatasetKind;
 use crate::shape::ImageShape;
 
 /// For evaluation an image is scaled to 256/224 of the size wanted before the centre is cut out of
@@ -17,6 +18,41 @@ pub enum Framing {
     Cover,
     /// Scaled larger by [`EVALUATION_MARGIN`], then the centre.
     Evaluation,
+    /// Scaled just so that it covers this size, then the centre. A side that is shorter than that of
+    /// the shape counts as that.
+    Scaled {
+        /// In pixels.
+        height: usize,
+        /// In pixels.
+        width: usize,
+    },
+}
+
+impl Framing {
+    /// What the test images of a data set are brought to their shape by.
+    #[must_use]
+    pub const fn of(kind: DatasetKind) -> Self {
+        match kind {
+            DatasetKind::Sample
+            | DatasetKind::FashionMnist
+            | DatasetKind::Cifar10
+            | DatasetKind::Cifar100 => Self::Cover,
+            DatasetKind::ImageFolder => Self::Evaluation,
+        }
+    }
+
+    /// Height and width that a picture is scaled to cover before the centre of `shape` is cut out.
+    /// One of its sides becomes as long as here, and the other no shorter.
+    #[must_use]
+    pub fn covered(self, shape: ImageShape) -> [usize; 2] {
+        let (numerator, denominator) = EVALUATION_MARGIN;
+        let larger = |side: usize| side.saturating_mul(numerator) / denominator;
+        match self {
+            Self::Cover => [shape.height, shape.width],
+            Self::Evaluation => [larger(shape.height), larger(shape.width)],
+            Self::Scaled { height, width } => [height.max(shape.height), width.max(shape.width)],
+        }
+    }
 }
 
 /// A picture with interleaved channels: u8 [height, width, channels].
@@ -67,23 +103,15 @@ pub(crate) fn frame(picture: &Picture, shape: ImageShape, framing: Framing, out:
     resample(picture, &columns, &rows, out);
 }
 
-/// The size of the whole picture once scaled: never smaller than the shape, sides in the proportion
-/// of the picture.
+/// Width and height of the whole picture once scaled: never smaller than the shape, sides in the
+/// proportion of the picture. The side that needs the larger factor decides; the other one is rounded
+/// down, as torchvision does.
 fn scaled_size(picture: &Picture, shape: ImageShape, framing: Framing) -> (usize, usize) {
-    let (width, height) = match framing {
-        Framing::Cover => (shape.width, shape.height),
-        Framing::Evaluation => {
-            let (numerator, denominator) = EVALUATION_MARGIN;
-            (shape.width * numerator / denominator, shape.height * numerator / denominator)
-        }
-    };
-    // The side that needs the larger factor decides; the other one is rounded down, as torchvision
-    // does.
-    if picture.width * height <= picture.height * width {
-        (width, (width * picture.height / picture.width).max(height))
-    } else {
-        ((height * picture.width / picture.height).max(width), height)
-    }
+    let [height, width] = framing.covered(shape);
+    (
+        width.max(height.saturating_mul(picture.width) / picture.height),
+        height.max(width.saturating_mul(picture.height) / picture.width),
+    )
 }
 
 /// Half of `slack`, a tie going to the even number: Python's `round`, which torchvision's crop
@@ -264,6 +292,8 @@ mod tests {
         assert_eq!(size(10, 10, square, Framing::Cover), (224, 224));
         assert_eq!(size(100, 100, shape(3, 10, 40), Framing::Cover), (40, 40));
         assert_eq!(size(1, 60_000, square, Framing::Cover), (224, 224 * 60_000));
+        assert_eq!(size(500, 375, square, Framing::Scaled { height: 300, width: 300 }), (400, 300));
+        assert_eq!(size(500, 375, square, Framing::Scaled { height: 0, width: 250 }), (298, 224));
         assert_eq!([0, 1, 2, 3, 4, 5, 7].map(centre), [0, 0, 1, 2, 2, 2, 4]);
     }
 
@@ -271,7 +301,8 @@ mod tests {
     fn extreme_proportions_stay_in_bounds() {
         for (width, height) in [(1, 1), (1, 4000), (4000, 1), (3, 7)] {
             let picture = gray(width, height, vec![77; width * height]);
-            for framing in [Framing::Cover, Framing::Evaluation] {
+            let most = Framing::Scaled { height: usize::MAX, width: usize::MAX };
+            for framing in [Framing::Cover, Framing::Evaluation, most] {
                 let mut out = vec![0; 32 * 32];
                 frame(&picture, shape(1, 32, 32), framing, &mut out);
                 assert!(out.iter().all(|&v| v == 77));

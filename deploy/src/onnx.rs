@@ -10,7 +10,7 @@ mod wire;
 
 pub use check::{NEWEST_OPSET, OLDEST_OPSET};
 pub use file::OnnxFile;
-pub use metadata::{ModelMetadata, Normalization};
+pub use metadata::{ModelMetadata, Normalization, Preprocessing};
 pub use model::{BatchSize, ClassOutput, Element, ImageInput, Interface, OnnxModel};
 pub(crate) use tensors::{
     MAX_ELEMENTS, declared, element_bits, first_symbol, is_standard_domain, node_label, tensor_dims,

@@ -1,12 +1,12 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, mpsc},
     time::Duration,
 };
 
 use adwp_base::{Failure, Result, output::as_json};
-use adwp_data::{Normalization, decode_image};
+use adwp_data::{Framing, Normalization};
 use adwp_measure::{
     DeployError, affinity,
     bench::{self as measure, BenchOptions, BenchReport, ImageSource, Verdict},
@@ -20,7 +20,7 @@ use crate::{
     BenchArgs, CompareArgs, Style, TrialArgs,
     args::{Format, said},
     choose, page,
-    predict::image_shape,
+    preparation::{Preparation, guessed, image_shape, stated_framing},
     report::write,
 };
 
@@ -61,6 +61,7 @@ pub fn bench(args: &BenchArgs, style: Style<'_>) -> Result<String> {
         affinity::pin(&affinity::parse(list)?)?;
     }
     let library = find_library(args.load.ort.ort_lib.as_deref(), &args.runtime)?;
+    let (guess, guesses) = mpsc::channel();
     let options = BenchOptions {
         runtimes: choose(&args.runtime, library.as_ref(), style.say),
         threads,
@@ -72,12 +73,16 @@ pub fn bench(args: &BenchArgs, style: Style<'_>) -> Result<String> {
         },
         ort_library: library,
         parity_images: PARITY_IMAGES,
-        images: image_source(&args.images)?,
+        images: image_source(&args.images, guess)?,
         said: args.load.said(),
         trial: args.load.trial(),
         profile: args.profile.then_some(PROFILE),
     };
     let report = measure::run(&args.models, &options, style.say)?;
+    let mut guesses: Vec<String> = guesses.try_iter().collect();
+    guesses.sort_unstable();
+    guesses.dedup();
+    guesses.iter().for_each(|text| (style.say)(text));
     if let Some(path) = &args.out {
         report.write(path)?;
     }
@@ -92,7 +97,8 @@ pub fn bench(args: &BenchArgs, style: Style<'_>) -> Result<String> {
 }
 
 /// What the runtimes are compared on: the files, and those in the folders among them, in order.
-fn image_source(paths: &[PathBuf]) -> Result<Option<ImageSource>> {
+/// Where a model does not say what becomes of images, what is done instead goes to `guess`.
+fn image_source(paths: &[PathBuf], guess: mpsc::Sender<String>) -> Result<Option<ImageSource>> {
     if paths.is_empty() {
         return Ok(None);
     }
@@ -112,6 +118,11 @@ fn image_source(paths: &[PathBuf]) -> Result<Option<ImageSource>> {
         let failed =
             |e: adwp_data::DataError| DeployError::Images { batch: 0, source: Box::new(e) };
         let shape = image_shape(model);
+        let framing = stated_framing(model).unwrap_or_else(|| {
+            // Whoever hears it may have gone.
+            let _ = guess.send(guessed(model, "so that they just cover its input"));
+            Framing::Cover
+        });
         // Runtimes can be compared on pixels that are normalised in another way than the model was
         // trained with.
         let normalization = match model.preparation() {
@@ -120,11 +131,10 @@ fn image_source(paths: &[PathBuf]) -> Result<Option<ImageSource>> {
                 Normalization { mean: vec![0.5; shape.channels], std: vec![0.25; shape.channels] }
             }
         };
-        let mut images = vec![0.0; files.len() * shape.values()];
-        for (file, image) in files.iter().zip(images.chunks_exact_mut(shape.values().max(1))) {
-            normalization
-                .apply(&decode_image(file, shape).map_err(failed)?, image)
-                .map_err(failed)?;
+        let preparation = Preparation { shape, framing, normalization };
+        let mut images = Vec::with_capacity(files.len() * shape.values());
+        for file in &files {
+            images.extend(preparation.image(file).map_err(failed)?);
         }
         Ok(images)
     };

@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adwp_base::{Failure, Result, output::as_json};
-use adwp_data::{Dataset, Loader, LoaderConfig, OpenOptions, unreadable};
+use adwp_data::{Dataset, Framing, Loader, LoaderConfig, OpenOptions, unreadable};
 use adwp_measure::{
     accuracy::{self, Accuracy},
     onnx::OnnxModel,
@@ -10,7 +10,7 @@ use adwp_measure::{
 };
 use serde_json::json as object;
 
-use crate::predict::{image_shape, normalization};
+use crate::preparation::{guessed, image_shape, normalization, stated_framing};
 use crate::{EvalArgs, Style, choose, start};
 
 /// Time between two messages.
@@ -26,20 +26,18 @@ pub fn eval(args: &EvalArgs, style: Style<'_>) -> Result<String> {
     }
     let model = OnnxModel::load_as(&args.model, &args.load.said())?;
     let shape = image_shape(&model);
-    let size = if shape.height == shape.width { shape.height } else { 0 };
-    let options = OpenOptions { image_size: (size > 0).then_some(size) };
-    let splits = adwp_data::open(args.dataset, args.data.as_deref(), &options)?;
-    let test = match splits.test.in_shape(shape) {
-        Some(test) => Arc::new(test),
-        None => splits.test.clone(),
-    };
-    if test.shape() != shape {
+    let splits = adwp_data::open(args.dataset, args.data.as_deref(), &OpenOptions::default())?;
+    let framing = stated_framing(&model).unwrap_or_else(|| {
+        (style.say)(&guessed(&model, &format!("as the test images of {}", args.dataset)));
+        Framing::of(args.dataset)
+    });
+    let Some(test) = splits.test.framed(shape, framing).map(Arc::new) else {
         return Err(Failure::input(format!(
             "the model takes images of {shape}, {} has {}",
             args.dataset,
-            test.shape()
+            splits.test.shape()
         )));
-    }
+    };
     let labels = labels(&model, test.classes(), &args.dataset.to_string())?;
     let normalization = normalization(&model, args.normalize.as_ref())?;
     let indices = readable(&test, style.say)?;

@@ -11,6 +11,7 @@ mod cost;
 mod eval;
 mod page;
 mod predict;
+mod preparation;
 mod report;
 
 pub use args::{

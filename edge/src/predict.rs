@@ -3,44 +3,14 @@ use std::path::{Path, PathBuf};
 
 use adwp_base::output::{as_json, name};
 use adwp_base::{Failure, Result};
-use adwp_data::{
-    DataError, Framing, ImageShape, MOST_BYTES, Normalization, decode_image_bytes,
-    decode_image_framed, images_in,
-};
+use adwp_data::{DataError, Framing, MOST_BYTES, images_in};
 use adwp_measure::onnx::OnnxModel;
 use adwp_measure::predict::{Prediction, predict as classify};
 use adwp_measure::runtime::{Runtime, SessionOptions, find_library};
 use serde_json::json;
 
-use crate::args::Normalize;
+use crate::preparation::{Preparation, guessed, image_shape, normalization, stated_framing};
 use crate::{PredictArgs, Style, start};
-
-pub(crate) fn image_shape(model: &OnnxModel) -> ImageShape {
-    let input = model.input();
-    ImageShape { channels: input.channels, height: input.height, width: input.width }
-}
-
-/// What is done with pixels: what the file says, or where it says nothing what was asked for.
-pub(crate) fn normalization(model: &OnnxModel, asked: Option<&Normalize>) -> Result<Normalization> {
-    let file = model.path().display();
-    match (model.preparation(), asked) {
-        (Some(stated), None) => Ok(Normalization { mean: stated.mean, std: stated.std }),
-        (None, Some(asked)) => {
-            let (mean, std) = asked.constants(model.input().channels)?;
-            Ok(Normalization { mean, std })
-        }
-        (Some(_), Some(_)) => {
-            let text = format!("--normalize: {file} says itself how its images are normalised");
-            Err(Failure::input(text))
-        }
-        (None, None) => {
-            Err(Failure::input(format!("{file} does not say how its images are normalised")).hint(
-                "its metadata lacks adwp.mean and adwp.std, which files have that adwp exported: \
-                 say it with --normalize, such as --normalize imagenet",
-            ))
-        }
-    }
-}
 
 /// `predict`: the most likely classes of images. Uses only what the file carries. Gives what belongs
 /// on stdout, and a failure where an image could not be read.
@@ -49,7 +19,6 @@ pub(crate) fn normalization(model: &OnnxModel, asked: Option<&Normalize>) -> Res
 /// The file does not say how its images are normalised, a runtime fails, or there are no images.
 pub fn predict(args: &PredictArgs, style: Style<'_>) -> Result<(String, Option<Failure>)> {
     let model = OnnxModel::load_as(&args.model, &args.load.said())?;
-    let shape = image_shape(&model);
     let normalization = normalization(&model, args.normalize.as_ref())?;
     if model.metadata().classes.is_none() {
         let text =
@@ -57,11 +26,17 @@ pub fn predict(args: &PredictArgs, style: Style<'_>) -> Result<(String, Option<F
         (style.say)(&text);
     }
     let images = images(&args.images, &mut *style.say)?;
-    // The test images of a folder were scaled with a margin; the same is done to these.
-    let framing = match model.metadata().dataset.as_deref() {
-        Some("image-folder") => Framing::Evaluation,
-        _ => Framing::Cover,
-    };
+    let framing = stated_framing(&model).unwrap_or_else(|| {
+        // The test images of a folder were scaled with a margin; the same is done to these.
+        let known = model.metadata().dataset.as_deref().and_then(|name| name.parse().ok());
+        let (framing, why) = match known {
+            Some(kind) => (Framing::of(kind), format!("as the test images of {kind}")),
+            None => (Framing::Cover, "so that they just cover its input".to_owned()),
+        };
+        (style.say)(&guessed(&model, &why));
+        framing
+    });
+    let preparation = Preparation { shape: image_shape(&model), framing, normalization };
     let library = find_library(args.load.ort.ort_lib.as_deref(), args.runtime.as_slice())?;
     let runtime =
         args.runtime.unwrap_or(if library.is_some() { Runtime::Ort } else { Runtime::Tract });
@@ -69,14 +44,10 @@ pub fn predict(args: &PredictArgs, style: Style<'_>) -> Result<(String, Option<F
     let mut session = start(&model, runtime, options, &args.load, style.say)?;
     let (mut results, mut unread) = (Vec::new(), Vec::new());
     for path in &images {
-        let top = match decoded(path, shape, framing) {
-            Ok(pixels) => {
-                let mut image = vec![0.0; pixels.len()];
-                normalization.apply(&pixels, &mut image)?;
-                Ok(classify(&mut session, &model, &image, args.top)?)
-            }
-            // A shape that no image has is the model's.
-            Err(e @ DataError::Shape(_)) => return Err(e.into()),
+        let top = match read(path, &preparation) {
+            Ok(image) => Ok(classify(&mut session, &model, &image, args.top)?),
+            // What no image can be brought to is what the model and the arguments ask for.
+            Err(e @ (DataError::Shape(_) | DataError::Normalization(_))) => return Err(e.into()),
             Err(e) => {
                 unread.push(path);
                 Err(e)
@@ -154,13 +125,9 @@ fn images(named: &[PathBuf], say: &mut dyn FnMut(&str)) -> Result<Vec<PathBuf>> 
     Ok(all)
 }
 
-fn decoded(
-    path: &Path,
-    shape: ImageShape,
-    framing: Framing,
-) -> std::result::Result<Vec<u8>, DataError> {
+fn read(path: &Path, preparation: &Preparation) -> std::result::Result<Vec<f32>, DataError> {
     if path.as_os_str() != STDIN {
-        return decode_image_framed(path, shape, framing);
+        return preparation.image(path);
     }
     let mut bytes = Vec::new();
     let read = io::stdin().lock().take(MOST_BYTES + 1).read_to_end(&mut bytes);
@@ -170,5 +137,5 @@ fn decoded(
         let (path, size, limit) = (name.to_owned(), bytes.len() as u64, MOST_BYTES);
         return Err(DataError::TooManyBytes { path, size, limit });
     }
-    decode_image_bytes(name, &bytes, shape, framing)
+    preparation.image_of(name, &bytes)
 }

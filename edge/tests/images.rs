@@ -330,6 +330,102 @@ fn images_that_cannot_be_read_are_left_out_and_counted() {
     assert!(failure.message.contains("no image can be read"), "{failure:?}");
 }
 
+/// A statement for coloured images of 8x8.
+fn stated(cover: &str, end: &str) -> String {
+    format!(
+        r#"{{"schema": "adwp/preprocessing/1", "orientation": "exif", "color": "RGB",
+            "resize": {{"rule": "cover", {cover}, "round": "down", "interpolation": "bilinear",
+                "antialias": true, "passes": ["width", "height"]}},
+            "crop": {{"rule": "center", "height": 8, "width": 8, "round": "half-even"}},
+            "divide_by": 255, {end}, "layout": "NCHW", "dtype": "float32"}}"#
+    )
+}
+
+/// The middle of it is red, and what is around blue.
+fn framed_picture(dir: &TempDir) -> PathBuf {
+    let path = dir.path().join("val/red/0.png");
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let is_middle = |at: u32| (14..34).contains(&at);
+    image::RgbImage::from_fn(48, 48, |x, y| {
+        let [red, blue] = [[255, 0, 0], [0, 0, 255]];
+        image::Rgb(if is_middle(x) && is_middle(y) { red } else { blue })
+    })
+    .save(&path)
+    .unwrap();
+    for (name, colour) in COLOURS {
+        for split in ["train", "val"] {
+            let folder = dir.path().join(split).join(name);
+            fs::create_dir_all(&folder).unwrap();
+            let other = folder.join("1.png");
+            image::RgbImage::from_pixel(9, 9, image::Rgb(colour)).save(other).unwrap();
+        }
+    }
+    path
+}
+
+#[test]
+fn what_a_file_states_of_photos_is_done() {
+    let dir = TempDir::new().unwrap();
+    let image = framed_picture(&dir);
+    let end = r#""mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]"#;
+    // Scaled to twice the size that is cut out, the middle is all that is seen; to just that size,
+    // what is around it is more.
+    for (cover, class, right) in
+        [(r#""height": 18, "width": 18"#, 2, 4), (r#""height": 8, "width": 8"#, 0, 3)]
+    {
+        let text: &'static str = stated(cover, end).leak();
+        let mut model = Classifier::new();
+        model.metadata.push(("adwp.preprocessing", text));
+        model.metadata.push(("adwp.dataset", "image-folder"));
+        let model = model.write(&dir);
+        let mut said = String::new();
+        let mut say = |text: &str| said += text;
+        let (printed, _) = predict_all(&model, &[&image], None, &mut say).unwrap();
+        assert!(printed.contains(&format!("class {class}")), "{cover}: {printed}");
+        assert!(said.contains("names no classes") && !said.contains("does not say"), "{said}");
+        let (printed, said) = eval(&model, dir.path(), None).unwrap();
+        assert!(printed.contains(&format!("({right} of 4 images)")), "{cover}: {printed}");
+        assert!(!said.contains("does not say"), "{said}");
+    }
+    // The normalisation that is stated suffices.
+    let text: &'static str = stated(r#""height": 18, "width": 18"#, end).leak();
+    let metadata = vec![("adwp.preprocessing", text)];
+    let alone = Classifier { metadata, ..Classifier::new() }.write(&dir);
+    assert!(predict(&alone, &image, None).unwrap().contains("class 2"));
+    assert!(predict(&alone, &image, Some("unit")).unwrap_err().message.contains("says itself"));
+    // A statement that is not followed is not passed over.
+    let other: &'static str = text.replace("bilinear", "bicubic").leak();
+    let metadata = vec![("adwp.preprocessing", other)];
+    let refused = Classifier { metadata, ..Classifier::new() }.write(&dir);
+    for failure in [eval(&refused, dir.path(), None).err(), predict(&refused, &image, None).err()] {
+        let message = failure.unwrap().message;
+        assert!(message.contains("bicubic") && message.contains("model.onnx"), "{message}");
+    }
+}
+
+#[test]
+fn what_a_file_does_not_state_is_guessed_and_said() {
+    let dir = TempDir::new().unwrap();
+    let image = framed_picture(&dir);
+    for (dataset, how) in [
+        (Some("image-folder"), "as the test images of image-folder"),
+        (Some("cifar10"), "as the test images of cifar10"),
+        (Some("photos"), "just cover"),
+        (None, "just cover"),
+    ] {
+        let mut model = Classifier::new();
+        model.metadata.extend(dataset.map(|name| ("adwp.dataset", name)));
+        let model = model.write(&dir);
+        let mut said = String::new();
+        let mut say = |text: &str| said += text;
+        predict_all(&model, &[&image], None, &mut say).unwrap();
+        assert!(said.contains("does not say how its images are scaled"), "{said}");
+        assert!(said.contains(how), "{dataset:?}: {said}");
+        let (_, said) = eval(&model, dir.path(), None).unwrap();
+        assert!(said.contains("as the test images of image-folder"), "{said}");
+    }
+}
+
 /// In this process: the program of the tests has no command that tries models.
 fn loaded_here() -> LoadArgs {
     LoadArgs {

@@ -195,11 +195,11 @@ fn files_that_are_cut_off_are_named() {
     run(["report", text(&folder)]).refuses(&[text(&record), "adwp/format/9"]);
 }
 
-/// Writes the file without one entry of its metadata: its key becomes another one of the same
-/// length.
+/// Writes the file without one entry of its metadata, which stands at its end: its key becomes
+/// another one of the same length.
 fn without(file: &Path, key: &str) {
     let bytes = fs::read(file).unwrap();
-    let at = bytes.windows(key.len()).position(|window| window == key.as_bytes()).unwrap();
+    let at = bytes.windows(key.len()).rposition(|window| window == key.as_bytes()).unwrap();
     let mut changed = bytes;
     changed[at..at + 4].copy_from_slice(b"else");
     fs::write(file, changed).unwrap();
@@ -220,9 +220,14 @@ fn predict_says_what_a_file_lacks() {
         );
         without(file, "adwp.mean");
         without(file, "adwp.std");
+        let stated = run(["predict", text(file), PICTURE]).succeeds();
+        assert!(!stated.stderr.contains("does not say"), "{stated:?}");
+        without(file, "adwp.preprocessing");
     }
     // Whoever normalises pixels in the graph needs no constants in the metadata.
-    run(["predict", text(&pixels), PICTURE]).succeeds();
+    let guessed = run(["predict", text(&pixels), PICTURE]).succeeds();
+    let guess = "they are scaled as the test images of sample";
+    assert!(guessed.stderr.contains(guess), "{guessed:?}");
     run(["predict", text(&plain), PICTURE]).refuses(&[text(&plain), "adwp.mean", "--normalize"]);
     // Nothing of the run's folder is needed.
     let alone = holder.path().join("alone");

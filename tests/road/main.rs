@@ -17,6 +17,7 @@ mod gpu;
 mod lut;
 mod memory;
 mod output;
+mod preprocessing;
 mod program;
 mod recipe;
 mod reference;

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use serde::de::DeserializeOwned;
+use adwp_base::from_json;
+use serde::{Deserialize, de::DeserializeOwned};
+
+use super::model::{Element, ImageInput};
 
 /// How pixels become the model's input: `(pixel / 255 - mean) / std`, one mean and one standard
 /// deviation a channel.
@@ -14,13 +17,29 @@ pub struct Normalization {
     pub std: Vec<f32>,
 }
 
+/// What becomes of a photo before [`Normalization`], as the file states it
+/// (`adwp.preprocessing`): it is turned as its EXIF orientation says, made gray or coloured as the
+/// input has channels, and scaled bilinearly, with antialiasing, in its proportions, just so that it
+/// covers a size, the longer side rounded down. The centre of it is what the model takes, a half
+/// pixel rounded to the even number.
+///
+/// Statements of anything else are refused when the file is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Preprocessing {
+    /// Height and width of the size to cover; neither is less than the model's input has.
+    pub cover: [usize; 2],
+}
+
 /// What the exporter wrote in addition to the graph. Every entry is optional: a stranger's file has
 /// none.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ModelMetadata {
     /// Class names, one for each output (`adwp.classes`).
     pub classes: Option<Vec<String>>,
-    /// Preparation of the pixels (`adwp.mean` and `adwp.std`).
+    /// What becomes of photos (`adwp.preprocessing`); files that older versions wrote do not say it.
+    pub preprocessing: Option<Preprocessing>,
+    /// Normalisation of the pixels, by the network or before it (`adwp.mean` and `adwp.std`, or
+    /// where these are missing `adwp.preprocessing`).
     pub normalization: Option<Normalization>,
     /// Trainable parameters of the network as it was trained (`adwp.params`). The file itself may
     /// hold fewer: a BatchNorm folded into its convolution loses its scale.
@@ -43,7 +62,7 @@ impl ModelMetadata {
     /// wrong with it.
     pub(super) fn read(
         props: &BTreeMap<String, String>,
-        channels: usize,
+        input: &ImageInput,
         classes: usize,
     ) -> Result<Self, (String, String)> {
         let names: Option<Vec<String>> = json(props, "adwp.classes")?;
@@ -55,15 +74,166 @@ impl ModelMetadata {
                 format!("{} names for {classes} outputs", names.len()),
             ));
         }
+        let mut normalization = normalization(props, input.channels)?;
+        let mut preprocessing = None;
+        if let Some(text) = props.get(PREPROCESSING) {
+            let failed = |detail| (PREPROCESSING.to_owned(), detail);
+            let stated = Stated::read(text).map_err(failed)?;
+            preprocessing = Some(stated.preprocessing(input).map_err(failed)?);
+            let outside = stated.normalization(input).map_err(failed)?;
+            // Constants of a network that normalises by itself are those of its graph.
+            if !input.pixels() && *normalization.get_or_insert_with(|| outside.clone()) != outside {
+                let detail = "it states another normalisation than adwp.mean and adwp.std";
+                return Err(failed(detail.to_owned()));
+            }
+        }
         Ok(Self {
             classes: names,
-            normalization: normalization(props, channels)?,
+            preprocessing,
+            normalization,
             params: json(props, "adwp.params")?,
             madds: json(props, "adwp.madds")?,
             genotype: json(props, "adwp.genotype")?,
             test_accuracy: json(props, "adwp.test_accuracy")?,
             dataset: props.get("adwp.dataset").cloned(),
         })
+    }
+}
+
+const PREPROCESSING: &str = "adwp.preprocessing";
+const SCHEMA: &str = "adwp/preprocessing/1";
+
+/// `adwp.preprocessing` as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stated {
+    #[serde(rename = "schema")]
+    _schema: String,
+    orientation: String,
+    color: String,
+    resize: Resize,
+    crop: Crop,
+    divide_by: f64,
+    mean: Vec<f64>,
+    std: Vec<f64>,
+    layout: String,
+    dtype: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Resize {
+    rule: String,
+    height: usize,
+    width: usize,
+    round: String,
+    interpolation: String,
+    antialias: bool,
+    passes: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Crop {
+    rule: String,
+    height: usize,
+    width: usize,
+    round: String,
+}
+
+impl Stated {
+    fn read(text: &str) -> Result<Self, String> {
+        from_json(text, SCHEMA).map_err(|error| error.to_string())
+    }
+
+    /// What is done until there are pixels of the size that the model takes.
+    fn preprocessing(&self, input: &ImageInput) -> Result<Preprocessing, String> {
+        let color = match input.channels {
+            1 => "L",
+            3 => "RGB",
+            channels => {
+                return Err(format!("the input has {channels} channels, which no photo has"));
+            }
+        };
+        let layout = if input.channels_last { "NHWC" } else { "NCHW" };
+        let dtype = match input.element {
+            Element::F32 => "float32",
+            Element::F16 => "float16",
+            Element::F64 => "float64",
+            Element::U8 => "uint8",
+        };
+        let Self { resize, crop, .. } = self;
+        let passes = resize.passes.join(", ");
+        for (key, found, expected) in [
+            ("orientation", &self.orientation, "exif"),
+            ("color", &self.color, color),
+            ("resize.rule", &resize.rule, "cover"),
+            ("resize.round", &resize.round, "down"),
+            ("resize.interpolation", &resize.interpolation, "bilinear"),
+            ("resize.passes", &passes, "width, height"),
+            ("crop.rule", &crop.rule, "center"),
+            ("crop.round", &crop.round, "half-even"),
+            ("layout", &self.layout, layout),
+            ("dtype", &self.dtype, dtype),
+        ] {
+            if found != expected {
+                return Err(format!(
+                    "`{key}` is {found:?}, and for this input it can only be {expected:?}"
+                ));
+            }
+        }
+        if !resize.antialias {
+            return Err("`resize.antialias` is false, and it can only be true".to_owned());
+        }
+        let (height, width) = (input.height, input.width);
+        if (crop.height, crop.width) != (height, width) {
+            return Err(format!(
+                "`crop` gives {}x{}, and the input takes {height}x{width}",
+                crop.height, crop.width
+            ));
+        }
+        if resize.height < height || resize.width < width {
+            return Err(format!(
+                "`resize` covers {}x{}, of which `crop` cannot cut {height}x{width}",
+                resize.height, resize.width
+            ));
+        }
+        Ok(Preprocessing { cover: [resize.height, resize.width] })
+    }
+
+    /// How bytes become what is handed to the model.
+    fn normalization(&self, input: &ImageInput) -> Result<Normalization, String> {
+        for (key, values) in [("mean", &self.mean), ("std", &self.std)] {
+            if values.len() != input.channels {
+                return Err(format!(
+                    "`{key}` has {} values for {} channels",
+                    values.len(),
+                    input.channels
+                ));
+            }
+        }
+        let all = |values: &[f64], value: f64| values.iter().all(|&v| v == value);
+        if input.pixels() && !(self.divide_by == 1.0 && all(&self.mean, 0.0) && all(&self.std, 1.0))
+        {
+            return Err(
+                "the input takes bytes as they are, so that `divide_by` and `std` can only \
+                        be 1, and `mean` 0"
+                    .to_owned(),
+            );
+        }
+        // Of pixels scaled to [0, 1], whatever they are divided by.
+        let scale = self.divide_by / 255.0;
+        let scaled = |values: &[f64]| values.iter().map(|v| (v * scale) as f32).collect::<Vec<_>>();
+        let (mean, std) = (scaled(&self.mean), scaled(&self.std));
+        if !mean.iter().chain(&std).all(|value| value.is_finite())
+            || !std.iter().all(|&value| value > 0.0)
+        {
+            return Err(
+                "`divide_by` and every `std` must be greater than 0, and no number too large"
+                    .to_owned(),
+            );
+        }
+        Ok(Normalization { mean, std })
     }
 }
 

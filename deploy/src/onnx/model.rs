@@ -192,10 +192,9 @@ impl OnnxModel {
             |detail| DeployError::NotClassifier { path: file.path().to_owned(), detail };
         let input = image_input(&file, said)?;
         let output = class_output(&file, &input, said).map_err(not_classifier)?;
-        let known =
-            ModelMetadata::read(file.metadata_props(), input.channels, output.classes).map_err(
-                |(key, detail)| DeployError::Metadata { path: file.path().to_owned(), key, detail },
-            )?;
+        let known = ModelMetadata::read(file.metadata_props(), &input, output.classes).map_err(
+            |(key, detail)| DeployError::Metadata { path: file.path().to_owned(), key, detail },
+        )?;
         let said = said.clone();
         let mut model = Self { file, input, output, known, said, activations: None };
         model.activations = match model.count() {

@@ -77,6 +77,89 @@ fn metadata_that_does_not_fit_names_its_key() {
     assert!(matches!(half, Err(DeployError::Metadata { key, .. }) if key == "adwp.std"));
 }
 
+/// A statement for 3x8x8 floats, which of two texts one is replaced in.
+fn stated(change: (&str, &str)) -> String {
+    let text = r#"{"schema": "adwp/preprocessing/1", "orientation": "exif", "color": "RGB",
+        "resize": {"rule": "cover", "height": 9, "width": 10, "round": "down",
+            "interpolation": "bilinear", "antialias": true, "passes": ["width", "height"]},
+        "crop": {"rule": "center", "height": 8, "width": 8, "round": "half-even"},
+        "divide_by": 255, "mean": [0.5, 0.25, 0.125], "std": [1, 2, 0.5],
+        "layout": "NCHW", "dtype": "float32"}"#;
+    assert!(change.0.is_empty() || text.contains(change.0), "{}", change.0);
+    text.replace(change.0, change.1)
+}
+
+#[test]
+fn what_becomes_of_photos_is_stated() {
+    let mut model = classifier(-1);
+    let read = model.metadata("adwp.preprocessing", &stated(("", ""))).read().unwrap();
+    assert_eq!(read.metadata().preprocessing.unwrap().cover, [9, 10]);
+    let normalization = read.preparation().unwrap();
+    assert_eq!(normalization.mean, [0.5, 0.25, 0.125]);
+    assert_eq!(normalization.std, [1.0, 2.0, 0.5]);
+    model.metadata("adwp.mean", "[0.5, 0.25, 0.125]").metadata("adwp.std", "[1, 2, 0.5]");
+    assert_eq!(model.read().unwrap().preparation().unwrap(), normalization);
+    // Constants for bytes as they are.
+    let mut of_bytes = classifier(-1);
+    of_bytes.metadata("adwp.preprocessing", &stated(("255", "1")));
+    let of_bytes = of_bytes.read().unwrap().preparation().unwrap();
+    assert!((of_bytes.mean[0] - 0.5 / 255.0).abs() < 1e-9, "{of_bytes:?}");
+    assert!((of_bytes.std[1] - 2.0 / 255.0).abs() < 1e-9, "{of_bytes:?}");
+    assert_eq!(classifier(-1).read().unwrap().metadata().preprocessing, None);
+}
+
+#[test]
+fn a_statement_that_is_not_followed_is_refused() {
+    for (change, part) in [
+        (("preprocessing/1", "preprocessing/2"), "adwp/preprocessing/2"),
+        (("exif", "none"), "`orientation` is \"none\""),
+        (("RGB", "L"), "`color` is \"L\""),
+        (("RGB", "BGR"), "\"RGB\""),
+        (("cover", "fit"), "`resize.rule`"),
+        (("down", "up"), "`resize.round`"),
+        (("bilinear", "bicubic"), "`resize.interpolation` is \"bicubic\""),
+        (("true", "false"), "`resize.antialias`"),
+        (("[\"width\", \"height\"]", "[\"height\", \"width\"]"), "`resize.passes`"),
+        (("\"height\": 9", "\"height\": 7"), "`resize` covers 7x10"),
+        (("\"height\": 9", "\"height\": -9"), "-9"),
+        (("center", "corner"), "`crop.rule`"),
+        (("half-even", "half-up"), "`crop.round`"),
+        (("\"height\": 8", "\"height\": 6"), "`crop` gives 6x8"),
+        (("[0.5, 0.25, 0.125]", "[0.5]"), "`mean` has 1 values"),
+        (("[1, 2, 0.5]", "[1, 0, 0.5]"), "greater than 0"),
+        (("255", "-255"), "greater than 0"),
+        (("255", "1e300"), "too large"),
+        (("NCHW", "NHWC"), "`layout`"),
+        (("float32", "uint8"), "`dtype`"),
+        (("\"dtype\"", "\"gamma\""), "gamma"),
+        (("\"dtype\": \"float32\"", "\"dtype\": null"), "null"),
+        (("{\"schema\"", "[{\"schema\""), "schema"),
+    ] {
+        let mut model = classifier(-1);
+        match model.metadata("adwp.preprocessing", &stated(change)).read() {
+            Err(DeployError::Metadata { key, detail, .. }) => {
+                assert_eq!(key, "adwp.preprocessing");
+                assert!(detail.contains(part), "{change:?}: {detail}");
+            }
+            other => panic!("{change:?}: {other:?}"),
+        }
+    }
+    for text in ["", "{}", "null", "[]"] {
+        let mut model = classifier(-1);
+        let read = model.metadata("adwp.preprocessing", text).read();
+        assert!(matches!(read, Err(DeployError::Metadata { .. })), "{text:?}");
+    }
+    let mut model = classifier(-1);
+    model
+        .metadata("adwp.preprocessing", &stated(("", "")))
+        .metadata("adwp.mean", "[0.5, 0.25, 0.25]")
+        .metadata("adwp.std", "[1, 2, 0.5]");
+    assert!(matches!(
+        model.read(),
+        Err(DeployError::Metadata { detail, .. }) if detail.contains("another normalisation")
+    ));
+}
+
 #[test]
 fn files_that_are_no_models_say_what_they_are() {
     let dir = TempDir::new().unwrap();

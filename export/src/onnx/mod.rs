@@ -4,16 +4,19 @@ mod half;
 mod int8;
 mod preprocess;
 pub mod proto;
+mod statement;
 mod writer;
 
 pub use int8::{CALIBRATION, Quantizer};
 pub use preprocess::PIXELS;
+pub use statement::{LOGITS, PREPROCESSING, PREPROCESSING_SCHEMA};
 pub use writer::{OPSET, graph_to_onnx};
 
 use adwp_engine::{Graph, NodeId, Variables};
 use adwp_models::{CellGenotype, Discrete, Genotype, Pair, cost};
 use prost::Message;
 use proto::{ModelProto, StringStringEntryProto};
+use statement::Statement;
 
 use crate::{Result, Trained, fold_batch_norms};
 
@@ -95,12 +98,13 @@ pub enum Numbers {
 }
 
 /// The bytes of `model.onnx`: the network with its class names, preprocessing, architecture and
-/// accuracy as metadata.
+/// accuracy as metadata. What is done with a photo is stated as [`PREPROCESSING`], and the document
+/// string has [`LOGITS`], the program that does it.
 ///
 /// The same network gives the same bytes.
 pub fn model(trained: &Trained, batch_norms: BatchNorms) -> Result<Vec<u8>> {
     let mut onnx = float_model(trained, batch_norms)?;
-    add_metadata(&mut onnx, trained, trained.test.accuracy(), &[])?;
+    add_metadata(&mut onnx, trained, false, trained.test.accuracy(), &[])?;
     Ok(onnx.encode_to_vec())
 }
 
@@ -137,7 +141,7 @@ pub fn model_in(
     if pixels {
         preprocess::preprocess(&mut onnx, &trained.network.normalization);
     }
-    add_metadata(&mut onnx, trained, accuracy, &said)?;
+    add_metadata(&mut onnx, trained, pixels, accuracy, &said)?;
     Ok(onnx.encode_to_vec())
 }
 
@@ -180,6 +184,7 @@ fn float_model(trained: &Trained, batch_norms: BatchNorms) -> Result<ModelProto>
 fn add_metadata(
     onnx: &mut ModelProto,
     trained: &Trained,
+    pixels: bool,
     accuracy: f64,
     more: &[(&str, String)],
 ) -> Result<()> {
@@ -196,6 +201,10 @@ fn add_metadata(
         ("adwp.madds", cost.madds.to_string()),
         ("adwp.test_accuracy", json(serde_json::to_string(&accuracy))),
     ];
+    if let Some(statement) = Statement::new(network, pixels) {
+        metadata.push((PREPROCESSING, json(serde_json::to_string(&statement))));
+        onnx.doc_string = LOGITS.to_owned();
+    }
     if let Some(name) = &network.name {
         metadata.push(("adwp.network", name.clone()));
     }
@@ -221,4 +230,47 @@ pub fn onnx_bytes(
     output: NodeId,
 ) -> Result<Vec<u8>> {
     Ok(graph_to_onnx(graph, variables, input, output)?.encode_to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::ChaCha8Rng;
+    use rand_chacha::rand_core::SeedableRng;
+
+    use super::*;
+    use crate::TestResult;
+    use adwp_engine::Variables;
+
+    #[test]
+    fn files_say_what_becomes_of_photos_and_bring_the_program_that_does_it() {
+        let mut trained = Trained {
+            network: statement::tests::network("image-folder", [3, 32, 32]),
+            variables: Variables::new(),
+            test: TestResult { correct: 1, images: 2, correct_with_flips: None },
+        };
+        let graph = trained.inference(1).unwrap().graph;
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        trained.variables.initialize(&graph, &mut rng).unwrap();
+        let written = |trained: &Trained, pixels| {
+            let bytes = model_in(trained, &Numbers::F32, pixels, 0.5).unwrap();
+            ModelProto::decode(&bytes[..]).unwrap()
+        };
+        let said = |onnx: &ModelProto, key: &str| {
+            let entry = onnx.metadata_props.iter().find(|entry| entry.key == key);
+            entry.map(|entry| entry.value.clone())
+        };
+        let plain = ModelProto::decode(&model(&trained, BatchNorms::Folded).unwrap()[..]).unwrap();
+        assert_eq!(said(&plain, PREPROCESSING), said(&written(&trained, false), PREPROCESSING));
+        let pixels = written(&trained, true);
+        for (onnx, dtype) in [(&plain, "float32"), (&pixels, "uint8")] {
+            assert_eq!(onnx.doc_string, LOGITS);
+            let stated = said(onnx, PREPROCESSING).unwrap();
+            assert!(stated.contains(&format!("\"dtype\":\"{dtype}\"")), "{stated}");
+            assert_eq!(said(onnx, "adwp.mean").as_deref(), Some("[0.25,0.25,0.25]"));
+        }
+        // Of images that nobody knows nothing is said.
+        trained.network.dataset = "photos".to_owned();
+        let unknown = written(&trained, false);
+        assert_eq!((said(&unknown, PREPROCESSING), unknown.doc_string.as_str()), (None, ""));
+    }
 }

@@ -24,6 +24,9 @@ pub struct ModelProto {
     /// Version of who wrote it.
     #[prost(string, tag = "3")]
     pub producer_version: String,
+    /// What is to be known of it, for people.
+    #[prost(string, tag = "6")]
+    pub doc_string: String,
     /// The network.
     #[prost(message, optional, tag = "7")]
     pub graph: Option<GraphProto>,

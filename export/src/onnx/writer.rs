@@ -44,6 +44,7 @@ pub fn graph_to_onnx(
         ir_version: IR_VERSION,
         producer_name: "adwp".into(),
         producer_version: env!("CARGO_PKG_VERSION").into(),
+        doc_string: String::new(),
         graph: Some(onnx),
         opset_import: vec![OperatorSetIdProto { domain: String::new(), version: OPSET }],
         metadata_props: Vec::new(),

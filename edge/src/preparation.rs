@@ -1,0 +1,78 @@
+//! What becomes of a photo before a model sees it.
+
+use std::path::Path;
+
+use adwp_base::{Failure, Result};
+use adwp_data::{
+    DataError, Framing, ImageShape, Normalization, decode_image_bytes, decode_image_framed,
+};
+use adwp_measure::onnx::OnnxModel;
+
+use crate::args::Normalize;
+
+/// From the file of a photo to what a session is given.
+pub(crate) struct Preparation {
+    pub(crate) shape: ImageShape,
+    pub(crate) framing: Framing,
+    pub(crate) normalization: Normalization,
+}
+
+impl Preparation {
+    /// f32 [channels, height, width] of an image file.
+    pub(crate) fn image(&self, path: &Path) -> Result<Vec<f32>, DataError> {
+        self.normalized(&decode_image_framed(path, self.shape, self.framing)?)
+    }
+
+    /// The same of the content of one; `name` stands for it in errors.
+    pub(crate) fn image_of(&self, name: &Path, bytes: &[u8]) -> Result<Vec<f32>, DataError> {
+        self.normalized(&decode_image_bytes(name, bytes, self.shape, self.framing)?)
+    }
+
+    fn normalized(&self, pixels: &[u8]) -> Result<Vec<f32>, DataError> {
+        let mut image = vec![0.0; pixels.len()];
+        self.normalization.apply(pixels, &mut image)?;
+        Ok(image)
+    }
+}
+
+pub(crate) fn image_shape(model: &OnnxModel) -> ImageShape {
+    let input = model.input();
+    ImageShape { channels: input.channels, height: input.height, width: input.width }
+}
+
+/// How images are scaled and cut, where the file says it.
+pub(crate) fn stated_framing(model: &OnnxModel) -> Option<Framing> {
+    let [height, width] = model.metadata().preprocessing?.cover;
+    Some(Framing::Scaled { height, width })
+}
+
+/// What is said where the file does not say it: `how` they are scaled instead.
+pub(crate) fn guessed(model: &OnnxModel, how: &str) -> String {
+    format!(
+        "{} does not say how its images are scaled, its metadata lacks adwp.preprocessing: they are \
+         scaled {how}",
+        model.path().display()
+    )
+}
+
+/// What is done with pixels: what the file says, or where it says nothing what was asked for.
+pub(crate) fn normalization(model: &OnnxModel, asked: Option<&Normalize>) -> Result<Normalization> {
+    let file = model.path().display();
+    match (model.preparation(), asked) {
+        (Some(stated), None) => Ok(Normalization { mean: stated.mean, std: stated.std }),
+        (None, Some(asked)) => {
+            let (mean, std) = asked.constants(model.input().channels)?;
+            Ok(Normalization { mean, std })
+        }
+        (Some(_), Some(_)) => {
+            let text = format!("--normalize: {file} says itself how its images are normalised");
+            Err(Failure::input(text))
+        }
+        (None, None) => {
+            Err(Failure::input(format!("{file} does not say how its images are normalised")).hint(
+                "its metadata lacks adwp.mean and adwp.std, which files have that adwp exported: \
+                 say it with --normalize, such as --normalize imagenet",
+            ))
+        }
+    }
+}
