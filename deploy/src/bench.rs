@@ -211,7 +211,7 @@ fn failed(
     if !error.is_of_runtime() {
         return Err(error);
     }
-    let reason = error.to_string();
+    let reason = error.one_line();
     first.get_or_insert(error);
     Ok(FailedRuntime { runtime, threads, reason })
 }

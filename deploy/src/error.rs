@@ -1,9 +1,12 @@
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
-use adwp_base::{Failure, FileError, Kind};
+use adwp_base::{Failure, FileError, Kind, output::name};
 
 use crate::runtime::kind::{OLDEST_MINOR, Runtime};
+
+/// Characters of a message.
+const LONGEST_MESSAGE: usize = 2000;
 
 /// The result of every fallible function of this crate.
 pub type Result<T, E = DeployError> = std::result::Result<T, E>;
@@ -330,6 +333,19 @@ impl From<FileError> for DeployError {
 }
 
 impl DeployError {
+    /// The message on one line of readable length: names of files, nodes and tensors are in it, and
+    /// what runtimes say of them, and any of these may have line breaks or a million characters.
+    pub fn one_line(&self) -> String {
+        let whole = name(&self.to_string());
+        let length = whole.chars().count();
+        if length <= LONGEST_MESSAGE {
+            return whole;
+        }
+        let part = LONGEST_MESSAGE / 2;
+        let (start, end) = (whole.chars().take(part), whole.chars().skip(length - part));
+        format!("{} … {}", start.collect::<String>(), end.collect::<String>())
+    }
+
     /// Whether a runtime could not do its part with the file: another one may.
     pub(crate) fn is_of_runtime(&self) -> bool {
         matches!(
@@ -349,6 +365,6 @@ impl From<DeployError> for Failure {
             | DeployError::OrtConflict { .. } => Kind::Failed,
             _ => Kind::Input,
         };
-        Self::of(kind, &e, e.hint())
+        Self { message: e.one_line(), hint: e.hint(), kind }
     }
 }

@@ -33,6 +33,7 @@ pub mod predict;
 pub mod profile;
 pub mod runtime;
 pub mod statistics;
+pub mod telemetry;
 pub mod trial;
 
 pub use error::{DeployError, Result};

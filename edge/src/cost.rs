@@ -60,8 +60,12 @@ pub fn cost(path: &Path, shapes: &[ShapeArg], layers: bool, as_json: bool) -> Re
     }
     if !cost.unknown.is_empty() {
         text += &format!("\nnot in these figures, {}:\n", plural(cost.unknown.len(), "node"));
-        for of in &cost.unknown {
+        for of in cost.unknown.iter().take(MOST_NAMED) {
             text += &format!("  {} ({}): {}\n", short(&of.name), short(&of.op), name(&of.reason));
+        }
+        let more = cost.unknown.len().saturating_sub(MOST_NAMED);
+        if more > 0 {
+            text += &format!("  and {more} more, which --json lists\n");
         }
     }
     Ok(text)
@@ -80,6 +84,9 @@ fn short(of: &str) -> String {
     start.chain(['…']).chain(end).collect()
 }
 
+/// Nodes that are listed.
+const MOST_NAMED: usize = 50;
+
 /// Characters.
 const LONGEST: usize = 99;
 
@@ -93,12 +100,13 @@ fn plural(n: usize, what: &str) -> String {
 /// # Errors
 /// The file is no ONNX or contradicts itself, or an input's shape is open.
 pub fn counted(path: &Path, shapes: &[ShapeArg]) -> Result<Cost> {
-    let file = OnnxFile::load(path)?;
+    // A file that is none is read again, rather than every file being held twice.
     if shapes.is_empty()
-        && let Ok(model) = OnnxModel::from_file(file.clone())
+        && let Ok(model) = OnnxModel::from_file(OnnxFile::load(path)?)
     {
         return Ok(counter::cost(&model)?);
     }
+    let file = OnnxFile::load(path)?;
     let shapes: BTreeMap<_, _> =
         shapes.iter().map(|shape| (shape.name.clone(), shape.shape.clone())).collect();
     Ok(counter::cost_of_file(&file, &shapes)?)

@@ -37,7 +37,7 @@ use adwp_measure::{
 pub struct Style<'a> {
     /// The result as JSON.
     pub json: bool,
-    /// Takes messages for people.
+    /// Takes messages for people, each of one line.
     pub say: &'a mut dyn FnMut(&str),
 }
 

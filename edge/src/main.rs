@@ -54,7 +54,10 @@ enum Command {
     Trial(TrialArgs),
 }
 
+#[allow(unsafe_code, reason = "the environment is set before there are threads")]
 fn main() -> ExitCode {
+    // SAFETY: nothing has started a thread yet.
+    unsafe { adwp_measure::telemetry::off() };
     program(|| run(Args::parse()))
 }
 
@@ -62,7 +65,7 @@ fn run(args: Args) -> Result {
     let (quiet, as_json) = (args.quiet, args.json);
     let mut say = |text: &str| {
         if !quiet {
-            output::message(text);
+            output::message(&output::name(text));
         }
     };
     let style = Style { json: as_json, say: &mut say };

@@ -324,7 +324,8 @@ fn one_bit_of_a_finished_run_is_noticed_or_changes_nothing() {
     };
     let read = ["space.json", "genotype.json", "weights.safetensors", "bench.json"];
     let also = ["config.toml", "verification.json", "times.json", "metrics.jsonl"];
-    reading(&[&read[..], &also].concat(), 60).survives(&mut Random(1));
+    let files = [&read[..], &also].concat();
+    reading(&files, 60).survives(&mut Random(1));
     reading(&[], 30).survives(&mut Random(2));
 }
 
@@ -344,7 +345,8 @@ fn one_bit_of_an_interrupted_run_is_noticed_or_changes_nothing() {
             let (folder, command) = (&*folder, command.clone());
             Reading { folder, command, result: Some(result), files, times }
         };
-        reading(&[&checkpoint], 25).survives(&mut Random(seed));
+        let checkpoints = [checkpoint.as_str()];
+        reading(&checkpoints, 25).survives(&mut Random(seed));
         reading(files, 10).survives(&mut Random(seed));
     }
 }

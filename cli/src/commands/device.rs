@@ -21,7 +21,7 @@ fn with_style<T>(
     reporter: &mut dyn Reporter,
     command: impl FnOnce(Style<'_>) -> Result<T>,
 ) -> Result<T> {
-    command(Style { json: as_json, say: &mut |text| reporter.message(text) })
+    command(Style { json: as_json, say: &mut |text| reporter.message(&output::name(text)) })
 }
 
 /// `adwp compare`: a regression is printed, and is a failure.

@@ -156,8 +156,12 @@ fn walk<'a>(
                 cost.left_out.push(LeftOut { name: name.into(), reason: reason.into() });
             }
         }
-        let read = inferred.params.iter().filter_map(|&input| node.input.get(input));
-        let params = read.map(|name| counted.add(values.parts(name), &values)).sum();
+        let read = || inferred.params.iter().filter_map(|&input| node.input.get(input));
+        if let Some(name) = read().find(|name| values.overfull.contains(name.as_str())) {
+            let reason = format!("`{name}` is computed from more stored tensors than are followed");
+            cost.unknown.push(Uncounted { name: node_label(node), op: full_op(node), reason });
+        }
+        let params = read().map(|name| counted.add(values.parts(name), &values)).sum();
         let layer = LayerCost {
             name: node_label(node),
             op: node.op_type.clone(),

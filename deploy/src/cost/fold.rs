@@ -9,6 +9,34 @@ use super::{
 
 /// What `node` gives, when that follows from shapes and constants.
 pub(super) fn folded(node: &NodeProto, values: &Values<'_>) -> Option<Content> {
+    let content = computed(node, values)?;
+    let kind = match node.op_type.as_str() {
+        "Cast" => attributes::int(node, "to").and_then(|to| DataType::try_from(to as i32).ok()),
+        _ => node.input.first().and_then(|name| values.kind(name)),
+    };
+    Some(match (content, kind) {
+        // The runtimes round every step to what the type holds.
+        (Content::Reals(reals), Some(DataType::Float)) => {
+            Content::Reals(reals.into_iter().map(|value| f64::from(value as f32)).collect())
+        }
+        (content, _) => content,
+    })
+}
+
+/// The length of a `Range` of integers that are known.
+pub(super) fn range_len(node: &NodeProto, values: &Values<'_>) -> Option<usize> {
+    let one = |index: usize| match values.ints(node.input.get(index)?)? {
+        &[value] => Some(i128::from(value)),
+        _ => None,
+    };
+    let (start, limit, step) = (one(0)?, one(1)?, one(2)?);
+    let (distance, step) = if step < 0 { (start - limit, -step) } else { (limit - start, step) };
+    // Towards zero would be one too few where a step is begun.
+    let steps = if step == 0 { return None } else { distance.max(0) + step - 1 };
+    usize::try_from(steps / step).ok()
+}
+
+fn computed(node: &NodeProto, values: &Values<'_>) -> Option<Content> {
     let input = |index: usize| values.content(node.input.get(index)?);
     let ints = |index: usize| values.ints(node.input.get(index)?);
     // Of lists and numbers the values pair in order; tables would have to be broadcast and joined
@@ -149,7 +177,8 @@ pub(super) fn folded(node: &NodeProto, values: &Values<'_>) -> Option<Content> {
         "Add" | "Sub" | "Mul" | "Div" | "Mod" | "Max" | "Min" | "Equal"
             if alike && node.input.len() == 2 =>
         {
-            paired(&node.op_type, input(0)?, input(1)?)?
+            let truncates = node.op_type == "Mod" && attributes::flag(node, "fmod", false);
+            paired(if truncates { "fmod" } else { &node.op_type }, input(0)?, input(1)?)?
         }
         "Where" if alike => {
             let (condition, then, otherwise) = (ints(0)?, ints(1)?, ints(2)?);
@@ -214,6 +243,8 @@ fn paired(op: &str, a: &Content, b: &Content) -> Option<Content> {
                     rest if rest != 0 && (rest < 0) != (b < 0) => Some(rest + b),
                     rest => Some(rest),
                 },
+                // Of that of the dividend, as in C.
+                "fmod" => a.checked_rem(b),
                 "Max" => Some(a.max(b)),
                 "Min" => Some(a.min(b)),
                 "Equal" => Some(i64::from(a == b)),
@@ -230,6 +261,7 @@ fn paired(op: &str, a: &Content, b: &Content) -> Option<Content> {
             "Sub" => Some(a - b),
             "Mul" => Some(a * b),
             "Div" => Some(a / b),
+            "fmod" => Some(a % b),
             "Max" => Some(a.max(b)),
             "Min" => Some(a.min(b)),
             _ => None,

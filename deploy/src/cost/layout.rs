@@ -5,7 +5,7 @@ use tract_onnx::pb::NodeProto;
 use super::{
     attributes,
     inference::Uninferred,
-    values::{LONGEST, Shape, Values},
+    values::{LONGEST, MOST_DIMENSIONS, Shape, Values},
 };
 
 /// The shape of an operator's only result.
@@ -202,8 +202,8 @@ pub(super) fn reshape(node: &NodeProto, input: &Shape, values: &Values<'_>) -> O
 
 pub(super) fn squeeze(node: &NodeProto, input: &Shape, values: &Values<'_>) -> OneShape {
     let drop = match list(node, "axes", 1, values)? {
-        Some(list) => axes(&list, input.len())?,
-        None => (0..input.len()).filter(|&dim| input[dim] == 1).collect(),
+        Some(list) if !list.is_empty() => axes(&list, input.len())?,
+        _ => (0..input.len()).filter(|&dim| input[dim] == 1).collect(),
     };
     if let Some(dim) = drop.iter().find(|&&dim| input[dim] != 1) {
         return Err(format!("axis {dim} of {input:?} is not 1").into());
@@ -214,6 +214,9 @@ pub(super) fn squeeze(node: &NodeProto, input: &Shape, values: &Values<'_>) -> O
 pub(super) fn unsqueeze(node: &NodeProto, input: &Shape, values: &Values<'_>) -> OneShape {
     let given = list(node, "axes", 1, values)?.ok_or("`axes` is missing")?;
     let rank = input.len() + given.len();
+    if rank > MOST_DIMENSIONS {
+        return Err(format!("its result would have {rank} dimensions").into());
+    }
     let new = axes(&given, rank)?;
     let mut old = input.iter();
     let shape: Shape = (0..rank)
@@ -386,7 +389,8 @@ pub(super) fn resize(node: &NodeProto, input: &Shape, values: &Values<'_>) -> On
         return Err(wrong());
     }
     for (&dim, scale) in axes.iter().zip(scales) {
-        let size = (input[dim] as f64 * scale).floor();
+        // In 32 bits, as the runtimes multiply: seven tenths of ten pixels are seven.
+        let size = f64::from((input[dim] as f32 * scale as f32).floor());
         if !(0.0..=f64::from(u32::MAX)).contains(&size) {
             return Err(wrong());
         }

@@ -58,8 +58,26 @@ const CUTS: [&str; 5] = ["Slice", "Gather", "GatherElements", "GatherND", "Split
 const JOINED: [&str; 12] =
     ["Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Sum", "Mean", "Concat", "MatMul", "Einsum"];
 
-/// What result `index` of a node that no input of the graph determines has of stored tensors.
+/// Stored tensors that one is followed to be computed from, at most: a chain of sums lists them
+/// anew with every node.
+const MOST_PARTS: usize = 1000;
+
+/// What result `index` of a node that no input of the graph determines has of stored tensors;
+/// `None` of more than are followed.
 pub(super) fn parts<'a>(
+    node: &'a NodeProto,
+    index: usize,
+    elements: u64,
+    values: &Values<'a>,
+) -> Option<Vec<Part<'a>>> {
+    if node.input.iter().any(|name| values.overfull.contains(name.as_str())) {
+        return None;
+    }
+    let parts = followed(node, index, elements, values);
+    (parts.len() <= MOST_PARTS).then_some(parts)
+}
+
+fn followed<'a>(
     node: &'a NodeProto,
     index: usize,
     elements: u64,
@@ -95,13 +113,9 @@ pub(super) fn parts<'a>(
     let masks = op == "Mul" && joined.len() == 2;
     let is_mask = |name: &&String| masks && values.is_mask(name);
     let all_masks = joined.iter().all(is_mask);
-    let mut parts: Vec<Part<'a>> = Vec::new();
+    let (mut parts, mut known): (Vec<Part<'a>>, _) = (Vec::new(), HashSet::new());
     for name in joined.iter().filter(|name| all_masks || !is_mask(name)) {
-        for part in of(name) {
-            if !parts.iter().any(|known| (known.root, known.cut) == (part.root, part.cut)) {
-                parts.push(part);
-            }
-        }
+        parts.extend(of(name).into_iter().filter(|part| known.insert((part.root, part.cut))));
     }
     // A factor or a bound is no weight next to one.
     if parts.iter().any(|part| part.elements > 1) {
@@ -139,8 +153,8 @@ fn judged(node: &NodeProto, values: &Values<'_>) -> Vec<(usize, Option<&'static 
     };
     let computed = node.input.iter().filter(|name| !name.is_empty() && !values.is_constant(name));
     let computed: Vec<&String> = computed.collect();
-    // Nothing is learned with yet where all is constant.
-    if computed.is_empty() {
+    // Nothing is learned with yet where all is constant, nor in arithmetic on shapes.
+    if computed.iter().all(|name| values.is_measured(name)) {
         return Vec::new();
     }
     let scales = node.op_type != "Add" && computed.iter().any(|name| values.is_scaled(name));
@@ -177,6 +191,8 @@ fn is_real(kind: Option<DataType>) -> bool {
 pub(super) enum Role {
     /// An image as it came in: cut, turned, or prepared by arithmetic with constants.
     Pixels,
+    /// Computed from shapes alone: what an exporter sizes a result with.
+    Measured,
     /// Sums of quantised products, or a scale that the run determines: what is multiplied with them
     /// is a scale.
     Scaled,
@@ -186,6 +202,7 @@ pub(super) enum Role {
 pub(super) fn role(node: &NodeProto, index: usize, values: &Values<'_>) -> Option<Role> {
     let op = node.op_type.as_str();
     match (op, index) {
+        ("Shape" | "Size", _) => return Some(Role::Measured),
         ("DynamicQuantizeLinear", 1) | ("ConvInteger" | "MatMulInteger", 0) => {
             return Some(Role::Scaled);
         }
@@ -195,6 +212,9 @@ pub(super) fn role(node: &NodeProto, index: usize, values: &Values<'_>) -> Optio
     let computed: Vec<&String> = computed.collect();
     if computed.is_empty() {
         return None;
+    }
+    if computed.iter().all(|name| values.is_measured(name)) {
+        return Some(Role::Measured);
     }
     let keeps = matches!(
         op,

@@ -124,8 +124,8 @@ fn of_operator(node: &NodeProto, values: &Values<'_>, opset: i64) -> Inference {
         "Expand" => free(layout::expand(node, input(0)?, values)?),
         "Tile" => free(layout::tile(node, input(0)?, values)?),
         "ConstantOfShape" => free(layout::target(node, "input", 0, values)?),
-        "Range" => match fold::folded(node, values) {
-            Some(content) => free(vec![content.len()]),
+        "Range" => match fold::range_len(node, values) {
+            Some(len) => free(vec![len]),
             None => {
                 Err(Uninferred::Undetermined("its length is only known when it runs".to_owned()))
             }

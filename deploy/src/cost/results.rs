@@ -81,8 +81,10 @@ pub(super) fn define<'a>(
     if is_determined(values, node) {
         for ((index, name), shape) in named().zip(&shapes) {
             let elements = shape.iter().map(|&size| size as u64).product();
-            let parts = learned::parts(node, index, elements, values);
-            values.parts.entry(name).or_insert(parts);
+            match learned::parts(node, index, elements, values) {
+                Some(parts) => drop(values.parts.entry(name).or_insert(parts)),
+                None => drop(values.overfull.insert(name)),
+            }
         }
         values.constants.extend(named().map(|(_, name)| name.as_str()));
     } else {

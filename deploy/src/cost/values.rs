@@ -89,6 +89,8 @@ pub(super) struct Values<'a> {
     elements: HashMap<&'a str, u64>,
     /// What a constant tensor has of stored ones.
     pub(super) parts: HashMap<&'a str, Vec<Part<'a>>>,
+    /// Tensors computed from more stored ones than are followed.
+    pub(super) overfull: HashSet<&'a str>,
     /// Stored tensors with nothing but zeros and ones.
     masks: HashSet<&'a str>,
     /// What is known of computed tensors.
@@ -114,6 +116,7 @@ impl<'a> Values<'a> {
             contents: HashMap::new(),
             elements: HashMap::new(),
             parts: HashMap::new(),
+            overfull: HashSet::new(),
             masks: HashSet::new(),
             roles: HashMap::new(),
             symbol: None,
@@ -188,6 +191,10 @@ impl<'a> Values<'a> {
 
     pub(super) fn is_pixels(&self, name: &str) -> bool {
         self.roles.get(name) == Some(&Role::Pixels)
+    }
+
+    pub(super) fn is_measured(&self, name: &str) -> bool {
+        self.roles.get(name) == Some(&Role::Measured)
     }
 
     pub(super) fn is_scaled(&self, name: &str) -> bool {
@@ -275,7 +282,7 @@ fn is_mask(tensor: &TensorProto) -> bool {
 
 /// More than any tensor has. Without a limit, a chain of `Gather` would double them with every
 /// node.
-const MOST_DIMENSIONS: usize = 64;
+pub(super) const MOST_DIMENSIONS: usize = 64;
 
 pub(super) fn fits(shape: &[usize]) -> bool {
     let product = |product: u64, &size: &usize| {

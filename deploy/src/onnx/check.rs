@@ -114,29 +114,27 @@ fn check_tensor(tensor: &TensorProto) -> Result<(), String> {
     if external::is_external(tensor) {
         return Ok(());
     }
-    let (bits, kind) = match (bits, kind) {
-        // Types of less than a byte are packed, and some exporters pad them; complex numbers are
-        // stored as two.
-        (Some(bits), Ok(kind))
-            if bits >= 8 && !matches!(kind, DataType::Complex64 | DataType::Complex128) =>
-        {
-            (bits as usize, kind)
-        }
-        _ => return Ok(()),
+    let kind = kind.unwrap_or(DataType::Undefined);
+    let packed = |bits: u64| (elements as u64 * bits).div_ceil(8) as usize;
+    let (stored, unit, may_be_more) = match (bits, &tensor.raw_data[..]) {
+        // Of what has no type nothing can be stored.
+        (None, _) if kind != DataType::String => (0, elements, false),
+        (None, _) => (tensor.string_data.len(), elements, false),
+        // Types of less than a byte are packed, and some exporters pad them.
+        (Some(bits), []) if bits < 8 => (tensor.int32_data.len(), packed(bits), true),
+        (Some(bits), raw) if !raw.is_empty() => (raw.len(), packed(bits), bits < 8),
+        _ => match kind {
+            DataType::Float => (tensor.float_data.len(), elements, false),
+            DataType::Double => (tensor.double_data.len(), elements, false),
+            // As two.
+            DataType::Complex64 => (tensor.float_data.len(), 2 * elements, false),
+            DataType::Complex128 => (tensor.double_data.len(), 2 * elements, false),
+            DataType::Int64 => (tensor.int64_data.len(), elements, false),
+            DataType::Uint32 | DataType::Uint64 => (tensor.uint64_data.len(), elements, false),
+            _ => (tensor.int32_data.len(), elements, false),
+        },
     };
-    let (stored, unit) = if tensor.raw_data.is_empty() {
-        let stored = match kind {
-            DataType::Float => tensor.float_data.len(),
-            DataType::Double => tensor.double_data.len(),
-            DataType::Int64 => tensor.int64_data.len(),
-            DataType::Uint32 | DataType::Uint64 => tensor.uint64_data.len(),
-            _ => tensor.int32_data.len(),
-        };
-        (stored, elements)
-    } else {
-        (tensor.raw_data.len(), elements * (bits / 8))
-    };
-    if stored == unit {
+    if stored == unit || may_be_more && stored > unit {
         return Ok(());
     }
     Err(format!(

@@ -10,21 +10,30 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use tract_onnx::pb::{GraphProto, TensorProto, tensor_proto::DataLocation};
+use tract_onnx::pb::{GraphProto, ModelProto, TensorProto, tensor_proto::DataLocation};
 
-use super::tensors::{stored_bits, tensor_dims, tensors};
+use super::tensors::{stored_bits, tensor_dims, tensors, tensors_of_nodes};
 
-/// Checks every tensor of `graph` that is kept elsewhere, the model being `path`. Gives the size of
-/// all files named, together.
-pub(super) fn check(graph: &GraphProto, path: &Path) -> Result<u64, String> {
+/// Checks every tensor that is kept elsewhere: of `graph`, and of the functions and graphs of
+/// training that `frame` has, the model being `path`. Gives the size of all files named, together.
+pub(super) fn check(graph: &GraphProto, frame: &ModelProto, path: &Path) -> Result<u64, String> {
     let mut files = BTreeMap::new();
     let mut result = Ok(());
-    tensors(graph, &mut |tensor| {
+    let mut look = |tensor: &TensorProto| {
         if result.is_ok() && is_external(tensor) {
             result = one(tensor, path, &mut files)
                 .map_err(|detail| format!("tensor `{}`: {detail}", tensor.name));
         }
-    });
+    };
+    tensors(graph, &mut look);
+    for function in &frame.functions {
+        tensors_of_nodes(&function.node, &mut look);
+    }
+    for training in &frame.training_info {
+        for graph in training.initialization.iter().chain(&training.algorithm) {
+            tensors(graph, &mut look);
+        }
+    }
     result?;
     Ok(files.values().copied().fold(0, u64::saturating_add))
 }
@@ -56,6 +65,12 @@ fn one(
             .map_err(|_| format!("`{key}` of its external data is {text:?}")),
         None => Ok(None),
     };
+    let mut keys: Vec<&str> = tensor.external_data.iter().map(|entry| entry.key.as_str()).collect();
+    keys.sort_unstable();
+    // Readers differ in which of them they take.
+    if let Some(pair) = keys.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(format!("`{}` of its external data is given twice", pair[0]));
+    }
     let location = entry("location").ok_or("its external data has no `location`")?;
     let relative = Path::new(location);
     let inside = !location.is_empty()

@@ -2,7 +2,8 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    fs,
+    fs::{self, File},
+    io::Read,
     path::{Path, PathBuf},
 };
 
@@ -21,6 +22,9 @@ use super::{
     wire,
 };
 use crate::{DeployError, Result};
+
+/// Bytes that the first field of a file lies in.
+const HEAD: u64 = 16;
 
 /// A decoded ONNX file.
 ///
@@ -67,7 +71,16 @@ impl OnnxFile {
             );
             return Err(DeployError::NotOnnx { path: path.to_owned(), detail });
         }
-        Self::from_bytes(&fs::read(path).map_err(unreadable)?, path)
+        // What is no model at all is known by its start, however large it is.
+        let mut file = File::open(path).map_err(unreadable)?;
+        let mut bytes = Vec::new();
+        file.by_ref().take(HEAD).read_to_end(&mut bytes).map_err(unreadable)?;
+        wire::check_start(&bytes, path)?;
+        bytes.reserve_exact(
+            usize::try_from(metadata.len()).unwrap_or(0).saturating_sub(bytes.len()),
+        );
+        file.take(wire::MAX_MESSAGE).read_to_end(&mut bytes).map_err(unreadable)?;
+        Self::from_bytes(&bytes, path)
     }
 
     /// Decodes and checks the bytes of an ONNX file. `path` is where they came from: it is named in
@@ -96,7 +109,7 @@ impl OnnxFile {
             format!("{} {}", proto.producer_name, proto.producer_version).trim().to_owned();
         let invalid = |detail| DeployError::InvalidGraph { path: path.clone(), detail };
         check_graph(&graph).map_err(invalid)?;
-        let external_bytes = external::check(&graph, &path).map_err(invalid)?;
+        let external_bytes = external::check(&graph, &proto, &path).map_err(invalid)?;
         let metadata = std::mem::take(&mut proto.metadata_props)
             .into_iter()
             .map(|entry| (entry.key, entry.value))

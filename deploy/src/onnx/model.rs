@@ -439,10 +439,11 @@ fn may_be_float(kind: i32) -> bool {
 /// Whether a `Softmax` or `Sigmoid` gives tensor `name`, or what it shows in another type or shape.
 fn is_probability(graph: &GraphProto, name: &str) -> bool {
     let mut name = name;
-    // Every step goes back by a node at least.
-    for _ in 0..=graph.node.len() {
-        let writes = |node: &&NodeProto| node.output.iter().any(|output| output == name);
-        let Some(node) = graph.node.iter().find(writes) else { return false };
+    // A node reads what earlier ones write, so that one walk against their order meets them all.
+    for node in graph.node.iter().rev() {
+        if !node.output.iter().any(|output| output == name) {
+            continue;
+        }
         match (node.op_type.as_str(), node.input.first()) {
             ("Softmax" | "Sigmoid", _) => return is_standard_domain(&node.domain),
             (

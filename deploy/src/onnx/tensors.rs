@@ -24,6 +24,9 @@ pub(crate) fn node_label(node: &NodeProto) -> String {
 
 /// The dimensions of a tensor, refused when negative or beyond what can be addressed.
 pub(crate) fn tensor_dims(tensor: &TensorProto) -> Result<Vec<usize>, String> {
+    if tensor.dims.len() > MOST_DIMENSIONS {
+        return Err(format!("tensor `{}` has {} dimensions", tensor.name, tensor.dims.len()));
+    }
     let mut elements = 1_u64;
     tensor
         .dims
@@ -42,6 +45,9 @@ pub(crate) fn tensor_dims(tensor: &TensorProto) -> Result<Vec<usize>, String> {
         })
         .collect()
 }
+
+/// More than any tensor has.
+const MOST_DIMENSIONS: usize = 64;
 
 /// No tensor of an image classifier comes near this; with it, products of sizes cannot overflow.
 pub(crate) const MAX_ELEMENTS: u64 = 1 << 40;

@@ -9,6 +9,8 @@ use crate::{DeployError, Result};
 const VARINT: u64 = 0;
 const EIGHT: u64 = 1;
 const BYTES: u64 = 2;
+const GROUP: u64 = 3;
+const END_OF_GROUP: u64 = 4;
 const FOUR: u64 = 5;
 
 /// The fields of `ModelProto` with their wire types.
@@ -32,6 +34,21 @@ struct Met {
     graph: bool,
     /// Where the first field stands that a model does not have.
     unknown: Option<usize>,
+}
+
+/// Whether a file that begins so may be a model.
+///
+/// # Errors
+/// [`DeployError::NotOnnx`].
+pub(super) fn check_start(head: &[u8], path: &Path) -> Result<()> {
+    match varint(head, &mut 0) {
+        Varint::Value(tag) if tag >> 3 > 0 && matches!(tag & 7, VARINT | EIGHT | BYTES | FOUR) => {
+            Ok(())
+        }
+        // Of what is empty or cut the rest is said later.
+        Varint::Cut => Ok(()),
+        _ => Err(not_onnx(path, 0)),
+    }
 }
 
 /// Walks the outermost fields of the model. What a newer standard has is passed over, as every
@@ -280,8 +297,10 @@ fn count(
                 count(inner, message.inner(tag >> 3), depth + 1, fields)?;
                 at += inner.len();
             }
-            1 => at += 8,
-            5 => at += 4,
+            EIGHT => at += 8,
+            FOUR => at += 4,
+            // The decoder would go on behind one, where nothing was counted.
+            GROUP | END_OF_GROUP => return Err("it has a group, which no ONNX file has".to_owned()),
             _ => return Ok(()),
         }
     }

@@ -6,6 +6,7 @@ mod accuracy;
 mod bench;
 mod cost;
 mod files;
+mod hostile;
 mod interface;
 mod learned;
 mod models;

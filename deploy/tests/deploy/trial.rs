@@ -73,7 +73,7 @@ fn every_end_of_a_trial_is_said_in_words() {
         ),
         (format!("{loading}; exit 3"), "ended with exit status: 3 while loading"),
         // What it was asked for came, and then it fell.
-        (format!("echo '{{\"done\":null}}'; kill -SEGV $$"), "tract died of SIGSEGV"),
+        (r#"echo '{"done":null}'; kill -SEGV $$"#.to_owned(), "tract died of SIGSEGV"),
     ] {
         let error = tried(&dir, &script, LONG).unwrap_err();
         assert!(error.to_string().contains(words), "{script}: {error}");
