@@ -470,7 +470,7 @@ impl Config {
         Self::with_flags(table, args)
     }
 
-    pub(crate) fn to_table(&self) -> Table {
+    fn to_table(&self) -> Table {
         Table::try_from(self).expect("settings are TOML; a test prints them")
     }
 

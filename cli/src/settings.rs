@@ -87,9 +87,14 @@ fn deciding(settings: &Table, phase: Training) -> Table {
     deciding
 }
 
+/// Settings as they stand in `config.toml`: numbers with the digits that they have there.
+fn as_written(config: &Config) -> Result<Table> {
+    parse(&config.to_toml()?, "settings")
+}
+
 /// For each phase the settings that decide what it gives, as its files carry them.
 pub(crate) fn of_phases(config: &Config) -> Result<Vec<(&'static str, String)>> {
-    let all = config.to_table();
+    let all = as_written(config)?;
     let of = |phase: Training| {
         let text = toml::to_string(&deciding(&all, phase)).map_err(|e| unprintable(&e))?;
         Ok((phase.name(), text))
@@ -103,7 +108,7 @@ pub(crate) fn of_phases(config: &Config) -> Result<Vec<(&'static str, String)>> 
 /// The first file that was not, with the setting.
 pub(crate) fn check(folder: &Path, config: &Config) -> Result {
     let run = RunDir::at(folder);
-    let ours = config.to_table();
+    let ours = as_written(config)?;
     for phase in Training::ALL {
         let weights = (phase == Training::Retrain).then(|| run.file(phase.result()));
         for path in weights.into_iter().chain([run.checkpoint(phase.name())]) {

@@ -205,7 +205,7 @@ impl BenchReport {
     /// not know.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        adwp_base::from_json(&adwp_base::read_text(path)?, SCHEMA).map_err(|error| {
+        adwp_base::from_json(&adwp_base::read_json_text(path)?, SCHEMA).map_err(|error| {
             let detail = match error {
                 JsonError::Schema { found, expected } => {
                     format!("`schema` is {found}, expected {expected}")

@@ -107,7 +107,8 @@ fn a_report_holds_what_was_measured_and_survives_its_file() {
 fn reports_of_another_schema_and_unknown_keys_are_errors() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("bench.json");
-    report(&dir).write(&path).unwrap();
+    let report = report(&dir);
+    report.write(&path).unwrap();
     let text = fs::read_to_string(&path).unwrap();
     let refused = |text: &str| {
         fs::write(&path, text).unwrap();
@@ -116,6 +117,12 @@ fn reports_of_another_schema_and_unknown_keys_are_errors() {
             other => panic!("{other:?}"),
         }
     };
+    let damaged = refused(&text.replacen("\"repeats\": ", "\"repeats\": 1", 1));
+    assert!(damaged.contains("bench.json") && damaged.contains("checksum"), "{damaged}");
+    // As an older version wrote it.
+    let text = adwp_base::output::as_json(&report).unwrap();
+    fs::write(&path, &text).unwrap();
+    assert_eq!(BenchReport::read(&path).unwrap(), report);
     assert!(refused(&text.replace("adwp/bench/2", "adwp/bench/1")).contains("adwp/bench/1"));
     assert!(refused(&text.replacen("\"cpu\"", "\"cpuu\"", 1)).contains("cpuu"));
     assert!(refused(&text.replacen("\"layers\"", "\"leyers\"", 1)).contains("leyers"));
