@@ -19,7 +19,7 @@ use crate::args::{LutBuildArgs, LutCheckArgs, LutCommand, OrtArgs, RunArgs, Size
 use crate::config::{Config, check_latency};
 use crate::interrupt;
 
-/// `adwp lut`.
+/// Measures a table, or checks one.
 pub(crate) fn run(command: LutCommand, as_json: bool, reporter: &mut dyn Reporter) -> Result {
     match command {
         LutCommand::Build(args) => build(&args, as_json, reporter),
