@@ -1,4 +1,7 @@
-//! Who may use whom: the table of ARCHITECTURE.md, held against the manifests.
+//! Who may use whom: the table of ARCHITECTURE.md, held against the manifests; and no circles of
+//! files within a room.
+
+mod circles;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -92,6 +95,28 @@ fn no_room_uses_one_that_it_may_not() {
     let (allowed, used) = (allowed(&read("ARCHITECTURE.md")), used(&read("Cargo.toml"), read));
     assert!(used.len() > 10 && used["cli"].contains("engine"), "{used:?}");
     assert_eq!(offences(&allowed, &used), [""; 0], "ARCHITECTURE.md, Who may use whom");
+}
+
+/// Rooms whose files still use each other in a circle.
+const WITH_CIRCLES: [&str; 1] = ["data"];
+
+#[test]
+fn no_files_of_a_room_use_each_other_in_a_circle() {
+    let workspace: Table = read("Cargo.toml").parse().expect("a manifest");
+    let members = workspace["workspace"]["members"].as_array().expect("a list of members");
+    let (mut seen, mut all) = (0, Vec::new());
+    for folder in members.iter().filter_map(Value::as_str) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(folder);
+        let found = circles::of_room(&path);
+        if WITH_CIRCLES.contains(&folder) {
+            assert!(!found.is_empty(), "{folder} has no circles any more: take it off the list");
+        } else {
+            all.extend(found.into_iter().map(|circle| format!("{folder}: {circle}")));
+        }
+        seen += 1;
+    }
+    assert!(seen > 10, "{seen}");
+    assert_eq!(all, [""; 0], "a type or function of them belongs where all of them may look");
 }
 
 #[test]

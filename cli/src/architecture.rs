@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use adwp_base::{Failure, Result};
+use adwp_models::space::NamedSpace;
 use adwp_models::zoo::{Architecture, NamedArchitecture};
 use adwp_models::{Blueprint, Genotype, ModelError, Skeleton, Stem, Zoo, ZooEntry};
 use adwp_train::{RunDir, read_json_text, read_text};
@@ -39,9 +40,9 @@ pub(crate) enum RunArchitecture {
     Named(NamedArchitecture),
 }
 
-/// Whether a run has its architecture.
-pub(crate) fn is_there(run: &RunDir) -> bool {
-    [GENOTYPE, NAMED].into_iter().any(|file| run.file(file).exists())
+/// The file with the architecture of a run, where there is one.
+pub(crate) fn file_of(run: &RunDir) -> Option<&'static str> {
+    [GENOTYPE, NAMED].into_iter().find(|file| run.file(file).exists())
 }
 
 impl RunArchitecture {
@@ -123,6 +124,19 @@ impl RunArchitecture {
         }
     }
 
+    /// Whether settings that follow from it turn off the drop-path of a preset.
+    pub(crate) fn has_nothing_to_drop(&self) -> bool {
+        match self {
+            Self::Genotype(_) => false,
+            Self::Named(named) => match &named.architecture {
+                Architecture::Member(member) => !member.named().has_drop_path,
+                Architecture::Handmade(_) | Architecture::Cells(_) | Architecture::WideCells(_) => {
+                    false
+                }
+            },
+        }
+    }
+
     /// Whether cells and channels can be chosen for it.
     pub(crate) fn has_cells(&self) -> bool {
         match self {
@@ -160,7 +174,7 @@ impl RunArchitecture {
                         retrain.insert(key.into(), toml::Value::Float(value));
                     }
                 }
-                Architecture::Member(ref member) => return of_space(member.published()),
+                Architecture::Member(ref member) => return of_space(member.named()),
                 Architecture::Cells(_) | Architecture::WideCells(_) => {
                     if let Some(stack) =
                         published(&named.name).ok().and_then(|entry| entry.stack(stem))
@@ -178,13 +192,16 @@ impl RunArchitecture {
     }
 }
 
-/// Settings that follow from a space whose networks have published sizes: these, no limits, and no
-/// auxiliary classifier.
-pub(crate) fn of_space(published: Skeleton) -> Table {
+/// Settings that follow from a space whose networks have published sizes: these, no limits, no
+/// auxiliary classifier, and no drop-path where its blocks have nothing to drop.
+pub(crate) fn of_space(space: &NamedSpace) -> Table {
     let (mut all, mut retrain) = (no_limits(), Table::new());
-    retrain.insert("channels".into(), integer(published.channels));
+    retrain.insert("channels".into(), integer(space.published.channels));
     retrain.insert("auxiliary".into(), toml::Value::Float(0.0));
-    all.insert("cells".into(), integer(published.cells));
+    if !space.has_drop_path {
+        retrain.insert("drop_path".into(), toml::Value::Float(0.0));
+    }
+    all.insert("cells".into(), integer(space.published.cells));
     all.insert("retrain".into(), retrain.into());
     all
 }
@@ -196,7 +213,7 @@ pub(crate) fn of_folder(folder: &Path) -> Result<Table> {
         Some(RunArchitecture::Named(NamedArchitecture {
             architecture: Architecture::Member(member),
             ..
-        })) => of_space(member.published()),
+        })) => of_space(member.named()),
         Some(genotype @ RunArchitecture::Genotype(_)) => genotype.settings(Stem::Cifar),
         _ => Table::new(),
     })
@@ -211,4 +228,34 @@ fn no_limits() -> Table {
 
 fn integer(value: usize) -> toml::Value {
     toml::Value::Integer(i64::try_from(value).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use adwp_models::space::{Member, find};
+
+    /// An architecture of a space with a name.
+    pub(crate) fn member(space: &str, text: &str) -> RunArchitecture {
+        RunArchitecture::Named(Member::parse(space, text).unwrap().into())
+    }
+
+    #[test]
+    fn what_a_space_cannot_drop_is_not_asked_for() {
+        let drop_path = |settings: &Table| settings["retrain"].get("drop_path").cloned();
+        let none = Some(toml::Value::Float(0.0));
+        for (space, text, expected) in [
+            ("nas-bench-macro", "02220122", none),
+            ("nas-bench-201", "|none~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|", None),
+        ] {
+            let architecture = member(space, text);
+            assert_eq!(drop_path(&architecture.settings(Stem::Cifar)), expected, "{space}");
+            assert_eq!(drop_path(&of_space(find(space).unwrap())), expected, "{space}");
+            assert_eq!(architecture.has_nothing_to_drop(), expected.is_some(), "{space}");
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join(architecture.file());
+            std::fs::write(file, architecture.to_json()).unwrap();
+            assert_eq!(drop_path(&of_folder(folder.path()).unwrap()), expected, "{space}");
+        }
+    }
 }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use crate::args::RunArgs;
+use crate::retired::{self, LeftOut};
 use crate::{inputs, settings};
 
 /// Everything that decides what a run gives: `config.toml`, with every default filled in.
@@ -286,7 +287,7 @@ pub(crate) struct BenchSettings {
     pub(crate) threads: Vec<usize>,
     /// Least seconds of one repeat.
     pub(crate) min_time: f64,
-    /// Repeats.
+    /// How often each latency is measured.
     pub(crate) repeats: usize,
     /// Test images that engine, candle and runtimes are compared on before the file is accepted.
     pub(crate) parity_images: usize,
@@ -416,18 +417,20 @@ impl Config {
         }
     }
 
-    /// The settings of a run that is there already, with the single flags given.
+    /// The settings of a run that is there already, with the single flags given; and those that
+    /// only an earlier version knew.
     ///
     /// # Errors
     /// Settings that are empty, or not those that were written, and those of [`Self::from_args`].
-    pub(crate) fn read(path: &Path, args: &RunArgs) -> Result<Self> {
+    pub(crate) fn read(path: &Path, args: &RunArgs) -> Result<(Self, LeftOut)> {
         let (origin, text) = (path.display().to_string(), read_settings(path)?);
         if text.trim().is_empty() {
             return Err(Failure::input(format!("{origin} is empty"))
                 .hint("bring back what it held, or begin the run in another folder"));
         }
-        let (mut table, stored) = (defaults(), parse(&text, &origin)?);
+        let (mut table, mut stored) = (defaults(), parse(&text, &origin)?);
         let seal = settings::check_seal(&text, &stored);
+        let left_out = LeftOut::of(&mut stored);
         overlay(&mut table, stored, &origin, "")?;
         match seal {
             Ok(true) => {}
@@ -441,7 +444,7 @@ impl Config {
                 return Err(changed.of(path));
             }
         }
-        Self::with_flags(table, args)
+        Ok((Self::with_flags(table, args)?, left_out))
     }
 
     /// The settings for the architecture of another run on other images: those of that run, but for
@@ -629,9 +632,13 @@ fn defaults() -> Table {
 
 /// Lays the settings of a file over those of a table.
 fn overlay_file(table: &mut Table, path: &Path) -> Result {
+    overlay(table, parse_file(path)?, &path.display().to_string(), "")
+}
+
+fn parse_file(path: &Path) -> Result<Table> {
     let origin = path.display().to_string();
     let text = read_settings(path)?;
-    overlay(table, parse(&text, &origin)?, &origin, "")
+    parse(&text, &origin)
 }
 
 /// The kind of the data that was named, where nothing else says it.
@@ -691,6 +698,9 @@ fn overlay(table: &mut Table, layer: Table, origin: &str, path: &str) -> Result 
             table.entry(&key).or_insert(Value::Float(0.0));
         }
         let Some(old) = table.get_mut(&key) else {
+            if let Some(failure) = retired::refusal(&full, origin) {
+                return Err(failure);
+            }
             let failure = Failure::input(format!("{origin}: unknown key `{full}`"));
             return Err(suggest_key(failure, &dotted(&full, &value)));
         };
@@ -843,6 +853,39 @@ mod tests {
             config(&["--preset", "demi"]).unwrap_err().hint.as_deref(),
             Some("did you mean `demo`?")
         );
+    }
+
+    #[test]
+    fn what_earlier_versions_wrote_is_read_of_a_run_and_refused_of_a_user() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(Config::FILE);
+        let expected = config(&["--preset", "cifar10-8"]).unwrap();
+        let text = expected.to_toml().unwrap();
+        let old = text
+            .replace("[fidelity]\n", "[fidelity]\nrandom = 0\n")
+            .replace("training_scale = 1.0\n", "training_image_size = 0\n");
+        assert!(old.contains("random = 0") && !old.contains("training_scale"), "{old}");
+        std::fs::write(&file, old).unwrap();
+        let (read, _) = Config::read(&file, &RunArgs::default()).unwrap();
+        assert_eq!(read, expected);
+        std::fs::write(&file, text.replace("[fidelity]\n", "[fidelity]\nrandum = 0\n")).unwrap();
+        let failure = Config::read(&file, &RunArgs::default()).err().unwrap();
+        assert!(failure.message.contains("unknown key `fidelity.randum`"), "{failure:?}");
+
+        std::fs::write(&file, "[fidelity]\nrandom = 0\n").unwrap();
+        for flags in [
+            ["--config", file.to_str().unwrap()],
+            ["--set", "fidelity.random=0"],
+            ["--set", "strategy.training_image_size=14"],
+        ] {
+            let failure = config(&flags).unwrap_err();
+            assert!(failure.message.contains("any more"), "{failure:?}");
+            let hint = failure.hint.unwrap_or_default();
+            assert!(
+                hint.contains("fidelity.searches") || hint.contains("training_scale"),
+                "{hint}"
+            );
+        }
     }
 
     #[test]

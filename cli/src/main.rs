@@ -18,6 +18,7 @@ mod memory;
 mod phases;
 mod plan;
 mod progress;
+mod retired;
 mod run;
 mod settings;
 mod skipped;

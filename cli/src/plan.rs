@@ -7,14 +7,15 @@ use std::time::Instant;
 use adwp_base::{Failure, Result};
 use adwp_engine::cuda::Precision;
 use adwp_measure::ort_library;
-
 use adwp_models::space::NamedSpace;
+use adwp_search::{Searched, TRIALS};
 
-use crate::architecture::{of_folder, of_space};
+use crate::architecture::{RunArchitecture, of_folder, of_space};
 use crate::args::{RunArgs, TrainArgs};
 use crate::config::Config;
 use crate::device::Compute;
 use crate::phases::Training;
+use crate::retired::LeftOut;
 use crate::transfer::Origin;
 
 /// How a command treats a run folder that has settings already.
@@ -44,6 +45,8 @@ pub(crate) struct Plan {
     pub(crate) is_shared: bool,
     /// When training stops.
     pub(crate) deadline: Option<Instant>,
+    /// What the settings in the folder have of earlier versions.
+    pub(crate) left_out: LeftOut,
     /// What follows the name of the step in a command that goes on with the run.
     pub(crate) continuing: String,
 }
@@ -89,7 +92,7 @@ impl Plan {
         let wanted = || match (&origin, space) {
             (Some(origin), _) => origin.config(args),
             (None, Some(space)) if space.has_sizes => {
-                Config::of_architecture(args, of_space(space.published))
+                Config::of_architecture(args, of_space(space))
             }
             (None, Some(_)) => Config::from_args(args),
             (None, None) => Config::of_architecture(args, of_folder(&folder)?),
@@ -97,7 +100,10 @@ impl Plan {
         refuse_to_resume_nothing(&folder, args.resume)?;
         let stored = folder.join(Config::FILE);
         let is_begun = stored.exists();
-        let config = if is_begun {
+        if !is_begun {
+            refuse_other_search(&folder, phases, args.resume)?;
+        }
+        let (config, left_out) = if is_begun {
             if existing == Existing::NeedsResume && !args.resume {
                 let failure = Failure::input(format!("{} holds a run already", folder.display()));
                 return Err(
@@ -106,8 +112,11 @@ impl Plan {
             }
             stored_config(&stored, args, origin.as_ref(), wanted)?
         } else {
-            wanted()?
+            (wanted()?, LeftOut::default())
         };
+        if let (Some(space), false) = (space, is_begun) {
+            refuse_to_drop_nothing(space, &config)?;
+        }
         if let Some(library) = &args.ort.ort_lib {
             ort_library::find(Some(library))?;
         }
@@ -116,6 +125,7 @@ impl Plan {
             folder,
             is_begun,
             config,
+            left_out,
             origin,
             phases,
             compute,
@@ -135,6 +145,42 @@ pub(crate) fn refuse_to_resume_nothing(folder: &Path, resume: bool) -> Result {
     }
     let failure = Failure::input(format!("--resume: {} is not there", folder.display()));
     Err(failure.hint("leave --resume out to begin it"))
+}
+
+/// Settings of a search by which what it finds could not be retrained are refused before they are
+/// stored.
+fn refuse_to_drop_nothing(space: &NamedSpace, config: &Config) -> Result {
+    if config.retrain.drop_path == 0.0 || space.has_drop_path {
+        return Ok(());
+    }
+    let failure = Failure::input(format!(
+        "retrain.drop_path = {}, but networks of the space {} have no operation that could be dropped",
+        config.retrain.drop_path, space.name
+    ));
+    Err(failure.hint("leave it out, or set it to 0"))
+}
+
+/// The folder of a search that looks at no images has no settings of a run, and gets none from a
+/// command that searches as well: its record is of another search. Steps that follow a search go on
+/// from what it has found.
+fn refuse_other_search(folder: &Path, phases: &[Training], resume: bool) -> Result {
+    let record = folder.join(TRIALS);
+    let is_whole = phases == Training::ALL;
+    let goes_on = is_whole && resume && RunArchitecture::of_run(folder)?.is_some();
+    let searches = phases.iter().any(|phase| *phase != Training::Retrain);
+    if goes_on || !searches || !record.exists() {
+        return Ok(());
+    }
+    let (Searched { strategy, space }, folder) = (Searched::read(&record)?, folder.display());
+    let failure = Failure::input(format!(
+        "{folder} holds a search by {strategy} of the space {space}, which looks at no images and is \
+         no run"
+    ));
+    Err(failure.hint(format!(
+        "`adwp search --space {space} --strategy {strategy} … --run {folder} --resume` goes on with \
+         it, `adwp retrain --run {folder}` trains what it has found; or name another folder with \
+         --run"
+    )))
 }
 
 /// The arguments that continue the run: its folder, and the flags that are no settings but decide
@@ -157,14 +203,14 @@ pub(crate) fn deadline(args: &TrainArgs) -> Option<Instant> {
     args.max_minutes.and_then(|time| Instant::now().checked_add(time))
 }
 
-/// The settings of the run in the folder; what the flags ask for must be the same.
+/// The settings of the run in the folder, and what is left out of them; what the flags ask for must be the same.
 fn stored_config(
     path: &Path,
     args: &RunArgs,
     origin: Option<&Origin>,
     wanted: impl FnOnce() -> Result<Config>,
-) -> Result<Config> {
-    let stored = Config::read(path, &RunArgs::default())?;
+) -> Result<(Config, LeftOut)> {
+    let (stored, left_out) = Config::read(path, &RunArgs::default())?;
     let wanted = if args.preset.is_some() || args.config.is_some() {
         let mut wanted = wanted()?;
         if args.data.is_none() {
@@ -176,10 +222,10 @@ fn stored_config(
         }
         wanted
     } else {
-        Config::read(path, args)?
+        Config::read(path, args)?.0
     };
     match stored.difference(&wanted)? {
-        None => Ok(wanted),
+        None => Ok((wanted, left_out)),
         Some(difference) => {
             let folder = path.parent().unwrap_or(path);
             let failure = Failure::input(format!(
@@ -197,6 +243,37 @@ mod tests {
     use super::*;
     use crate::args::{Args, Command};
     use clap::Parser;
+
+    #[test]
+    fn the_folder_of_a_search_without_images_is_no_run_to_search_in() {
+        let folder = tempfile::tempdir().unwrap();
+        let refused = |phases: &[Training], resume| {
+            refuse_other_search(folder.path(), phases, resume)
+                .err()
+                .map(|failure| failure.to_string())
+        };
+        let (space, search) = ([Training::Space], [Training::Search]);
+        assert_eq!(refused(&search, true), None, "there is no record");
+        let line = r#"{"schema":"adwp/trials/1","space":"nas-bench-201","strategy":"local"}"#;
+        std::fs::write(folder.path().join(TRIALS), format!("{line}\n")).unwrap();
+        for phases in [&space[..], &search, &[Training::Search, Training::Retrain]] {
+            for resume in [false, true] {
+                let said = refused(phases, resume).unwrap();
+                for part in ["local", "nas-bench-201", "adwp search", "adwp retrain"] {
+                    assert!(said.contains(part), "{said}");
+                }
+            }
+        }
+        assert!(refused(&Training::ALL, true).is_some(), "nothing is found yet");
+        let found = crate::architecture::tests::member("nas-bench-macro", "02220122").to_json();
+        std::fs::write(folder.path().join("architecture.json"), found).unwrap();
+        assert!(refused(&Training::ALL, false).is_some());
+        for (phases, resume) in
+            [(&Training::ALL[..], true), (&[Training::Retrain], false), (&[], true)]
+        {
+            assert_eq!(refused(phases, resume), None, "{phases:?}");
+        }
+    }
 
     #[test]
     fn a_run_is_continued_as_it_was_begun() {

@@ -45,6 +45,7 @@ impl Run {
     /// fits the settings, and the machine can hold what they ask for.
     pub(crate) fn open(mut plan: Plan, reporter: &mut dyn Reporter) -> Result<Self> {
         let stored = plan.folder.join(Config::FILE);
+        plan.left_out.say(&stored, reporter);
         let config = &mut plan.config;
         let (streams, device) = (Streams::new(config.seed), plan.compute.open(reporter)?);
         let splits = open_splits(config.dataset, config.data_dir(), config.image_size)?;

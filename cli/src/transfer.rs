@@ -11,6 +11,7 @@ use crate::architecture::{GENOTYPE, RunArchitecture, parsed};
 use crate::args::{RetrainArgs, RunArgs};
 use crate::config::{CHANNELS, Config, LimitSettings, sets};
 use crate::images::Images;
+use crate::retired::LeftOut;
 use crate::settings;
 
 /// The weights that a run which is fine-tuned starts from, in its folder: it needs no other to be
@@ -28,7 +29,7 @@ pub(crate) struct Origin {
 
 enum Given {
     /// A run, with its settings, and its weights where they are wanted.
-    Run { folder: PathBuf, config: Box<Config>, weights: Option<Box<Weights>> },
+    Run { folder: PathBuf, config: Box<Config>, left_out: LeftOut, weights: Option<Box<Weights>> },
     /// What `--architecture` named.
     Chosen(String),
 }
@@ -60,7 +61,7 @@ impl Origin {
     }
 
     fn read_run(folder: &Path, args: &RetrainArgs) -> Result<(RunArchitecture, Given)> {
-        let stored = folder.join("config.toml");
+        let stored = folder.join(Config::FILE);
         if !stored.exists() {
             return Err(Failure::input(format!(
                 "--from: {} is no folder of a run: it has no config.toml",
@@ -100,8 +101,9 @@ impl Origin {
             );
             return Err(missing("weights.safetensors", hint));
         };
-        let mut config = Box::new(Config::read(&stored, &RunArgs::default())?);
+        let (config, left_out) = Config::read(&stored, &RunArgs::default())?;
         settings::check(folder, &config)?;
+        let mut config = Box::new(config);
         let has_bounds = args.target_params.is_some() || args.target_madds.is_some();
         // Where its price has chosen its channels, it has these; else the same price chooses.
         if config.limits.fill && architecture.has_cells() && !has_bounds {
@@ -113,7 +115,7 @@ impl Origin {
                 config.limits.fill = false;
             }
         }
-        Ok((architecture, Given::Run { folder: folder.to_owned(), config, weights }))
+        Ok((architecture, Given::Run { folder: folder.to_owned(), config, left_out, weights }))
     }
 
     /// The settings of the new run.
@@ -203,8 +205,14 @@ impl Origin {
             false => "which has cells and channels of its own".to_owned(),
         };
         match &self.given {
-            Given::Chosen(what) => reporter.message(&format!("architecture: {what}, {sizes}")),
-            Given::Run { folder, config: theirs, weights } => {
+            Given::Chosen(what) => {
+                let nothing = self.architecture.has_nothing_to_drop();
+                let drop =
+                    if nothing { "; nothing in it can be dropped: no drop-path" } else { "" };
+                reporter.message(&format!("architecture: {what}, {sizes}{drop}"));
+            }
+            Given::Run { folder, config: theirs, left_out, weights } => {
+                left_out.say(&folder.join(Config::FILE), reporter);
                 let from = folder.display();
                 let name =
                     self.architecture.name().map_or_else(String::new, |name| format!(" {name}"));

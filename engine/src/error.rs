@@ -45,7 +45,7 @@ pub enum EngineError {
     NotTrainable {
         /// Name of the node.
         node: String,
-        /// Why not.
+        /// What it is instead, or lacks; it follows a colon.
         reason: &'static str,
     },
     /// A node asked for as an output, or as the loss, is an input or a parameter: there is nothing

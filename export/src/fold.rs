@@ -1,3 +1,6 @@
+// A new operation must be met here.
+#![warn(clippy::wildcard_enum_match_arm)]
+
 use std::collections::{HashMap, HashSet};
 
 use adwp_engine::{Graph, Init, Node, NodeId, Op, Role, Variable, Variables};
@@ -47,30 +50,50 @@ pub fn fold_batch_norms(
             continue;
         }
         result.set_owner(node.owner);
-        let new = match (&node.op, folded_norms.get(&id)) {
-            (Op::BatchNorm(norm), Some(conv)) => {
-                let conv = &graph[*conv];
-                let parts = Parts::new(graph, variables, conv, node, norm.epsilon)?;
-                let x = place[&conv.inputs[0]];
-                let shape = graph[conv.inputs[1]].shape.to_vec();
-                add_convolution(&mut result, &mut kept, conv, shape, x, parts)?
-            }
-            (Op::Parameter { init }, _) => {
+        let same = |result: &mut Graph| {
+            let inputs: Vec<NodeId> = node.inputs.iter().map(|input| place[input]).collect();
+            result.add(&node.name, node.op.clone(), &inputs)
+        };
+        let new = match &node.op {
+            Op::BatchNorm(norm) => match folded_norms.get(&id) {
+                Some(conv) => {
+                    let conv = &graph[*conv];
+                    let parts = Parts::new(graph, variables, conv, node, norm.epsilon)?;
+                    let x = place[&conv.inputs[0]];
+                    let shape = graph[conv.inputs[1]].shape.to_vec();
+                    add_convolution(&mut result, &mut kept, conv, shape, x, parts)?
+                }
+                None => {
+                    kept.insert(variables.get(&node.running_mean())?.clone());
+                    kept.insert(variables.get(&node.running_var())?.clone());
+                    same(&mut result)?
+                }
+            },
+            Op::Parameter { init } => {
                 kept.insert(variables.get(&node.name)?.clone());
                 result.parameter(&node.name, node.shape.clone(), *init)?
             }
-            (Op::Input, _) => result.input(&node.name, node.shape.clone())?,
-            (Op::Reshape, _) => {
+            Op::Input => result.input(&node.name, node.shape.clone())?,
+            Op::Reshape => {
                 result.reshape(&node.name, place[&node.inputs[0]], node.shape.clone())?
             }
-            (op, _) => {
-                if let Op::BatchNorm(_) = op {
-                    kept.insert(variables.get(&node.running_mean())?.clone());
-                    kept.insert(variables.get(&node.running_var())?.clone());
-                }
-                let inputs: Vec<NodeId> = node.inputs.iter().map(|input| place[input]).collect();
-                result.add(&node.name, op.clone(), &inputs)?
-            }
+            Op::Conv2d(_)
+            | Op::Relu
+            | Op::Activation(_)
+            | Op::MaxPool(_)
+            | Op::AvgPool(_)
+            | Op::GlobalAvgPool
+            | Op::Add
+            | Op::Scale { .. }
+            | Op::WeightedSum { .. }
+            | Op::Concat
+            | Op::Crop { .. }
+            | Op::Select { .. }
+            | Op::Linear
+            | Op::Softmax
+            | Op::DropPath
+            | Op::Gate
+            | Op::CrossEntropy { .. } => same(&mut result)?,
         };
         place.insert(id, new);
     }

@@ -166,7 +166,7 @@ pub struct DifferenceAmong {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Errors {
-    /// How many.
+    /// Retrainings that these are of.
     pub n: usize,
     /// Their mean.
     pub mean: f64,

@@ -150,7 +150,7 @@ pub struct PredictorResult {
 /// How well some architectures are ranked.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Ranked {
-    /// How many.
+    /// Architectures, or networks, that are ranked.
     pub count: usize,
     /// Kendall's τ-b of predictions and truth, the mean over the seeds.
     pub kendall: f64,

@@ -1,3 +1,6 @@
+// A new operation must be met here.
+#![warn(clippy::wildcard_enum_match_arm)]
+
 use std::collections::HashMap;
 use std::fmt::{self, Write};
 
@@ -151,7 +154,26 @@ impl Part {
             }
             values.push(match &operation.op {
                 Op::Reshape => graph.reshape(name, operands[0], operation.shape.clone())?,
-                op => graph.add(name, op.clone(), &operands)?,
+                op @ (Op::Input
+                | Op::Parameter { .. }
+                | Op::Conv2d(_)
+                | Op::BatchNorm(_)
+                | Op::Relu
+                | Op::Activation(_)
+                | Op::MaxPool(_)
+                | Op::AvgPool(_)
+                | Op::GlobalAvgPool
+                | Op::Add
+                | Op::Scale { .. }
+                | Op::WeightedSum { .. }
+                | Op::Concat
+                | Op::Crop { .. }
+                | Op::Select { .. }
+                | Op::Linear
+                | Op::Softmax
+                | Op::DropPath
+                | Op::Gate
+                | Op::CrossEntropy { .. }) => graph.add(name, op.clone(), &operands)?,
             });
         }
         values.pop().ok_or_else(|| EngineError::UnknownNode(name.to_owned()))

@@ -37,7 +37,7 @@ pub(crate) struct Depthwise {
 /// What can be dropped from a network while it is searched, sample by sample.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Dropped {
-    /// Nothing.
+    /// Every candidate stays in every sample.
     #[default]
     Nothing,
     /// Identities, so that a node does not come to rely on them: the dropout on skip connections of

@@ -159,7 +159,7 @@ impl Blueprint {
     pub fn has_drop_path(&self) -> bool {
         match self {
             Self::Cells { .. } | Self::WideCells { .. } => true,
-            Self::Member { member, .. } => member.has_drop_path(),
+            Self::Member { member, .. } => member.named().has_drop_path,
             Self::Handmade { network, .. } => network.has_residuals(),
         }
     }

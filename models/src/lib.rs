@@ -12,6 +12,7 @@ mod cells;
 pub mod cost;
 mod discrete;
 mod error;
+mod expectation;
 mod generator;
 mod genotype;
 mod hypernetwork;

@@ -6,6 +6,7 @@
 
 mod bench;
 mod escape;
+mod figure;
 mod format;
 mod html;
 mod plot;

@@ -156,6 +156,7 @@ fn drive(
     let (mut record, mut trials) =
         Record::open(context.run.file(TRIALS), context.resume, &origin, space)?;
     for (i, trial) in trials.iter().enumerate() {
+        record.check(trial, scorer.published(&trial.choices)?)?;
         strategy.tell(trial);
         watch(strategy, &trials[..=i]);
     }

@@ -29,6 +29,31 @@ pub struct History {
     pub trials: Vec<Trial>,
 }
 
+/// What the record of a search is of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Searched {
+    /// What chooses the architectures.
+    pub strategy: String,
+    /// The space that they are of.
+    pub space: String,
+}
+
+impl Searched {
+    /// Reads the first line of a record.
+    ///
+    /// # Errors
+    /// [`TrainError::Damaged`] for what is none.
+    pub fn read(path: &Path) -> Result<Self> {
+        let origin = origin(path)?;
+        let text = |key: &str| {
+            let value = origin.get(key).and_then(Value::as_str).map(str::to_owned);
+            let reason = || format!("its first line has no {key}");
+            value.ok_or_else(|| TrainError::Damaged { path: path.to_owned(), reason: reason() })
+        };
+        Ok(Self { strategy: text("strategy")?, space: text("space")? })
+    }
+}
+
 /// How many of the first trials were not chosen by the scores of earlier ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origins {
@@ -153,6 +178,21 @@ fn origin(path: &Path) -> Result<Map<String, Value>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_record_is_of_is_in_its_first_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("trials.jsonl");
+        let line = r#"{"schema":"adwp/trials/1","space":"darts","strategy":"local"}"#;
+        std::fs::write(&path, format!("{line}\n{{\n")).unwrap();
+        let expected = Searched { strategy: "local".into(), space: "darts".into() };
+        assert_eq!(Searched::read(&path).unwrap(), expected);
+        for (text, culprit) in [("", "first line"), ("[]\n", "first line"), ("{}", "no strategy")] {
+            std::fs::write(&path, text).unwrap();
+            let said = Searched::read(&path).unwrap_err().to_string();
+            assert!(said.contains("trials.jsonl") && said.contains(culprit), "{said}");
+        }
+    }
 
     #[test]
     fn the_parts_of_a_search_are_told_apart() {

@@ -35,7 +35,7 @@ pub use explore::{
     origin,
 };
 pub use finalists::{FINALISTS, Finalist, halve, read_finalists};
-pub use history::{History, Origin, Origins, Part};
+pub use history::{History, Origin, Origins, Part, Searched};
 pub use inputs::{InputRecord, InputScores, Inputs};
 pub use one_shot::{PathSampling, SharedWeights, train_one_shot};
 pub use predictor::{Point, Posterior, Prediction, Predictor};

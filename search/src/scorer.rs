@@ -27,6 +27,15 @@ pub trait Scorer {
     /// An architecture that is not of the space, images that cannot be read, a device that fails.
     fn score(&mut self, choices: &Choices, context: &mut Context<'_>) -> Result<Finished<f64>>;
 
+    /// The score of an architecture where it is looked up, and a record of it can be held against
+    /// that; `None` where it is computed.
+    ///
+    /// # Errors
+    /// When it cannot be looked up.
+    fn published(&self, _: &Choices) -> Result<Option<f64>> {
+        Ok(None)
+    }
+
     /// Epochs of training that a single score takes.
     fn epochs(&self) -> usize {
         0

@@ -86,6 +86,22 @@ impl Record {
         Ok((Self(journal), trials))
     }
 
+    /// Checks a trial against the score that is known of its architecture without computing it.
+    ///
+    /// # Errors
+    /// [`TrainError::Damaged`] when that is another one.
+    pub(crate) fn check(&self, trial: &Trial, known: Option<f64>) -> Result<()> {
+        match known {
+            Some(known) if known != trial.score => {
+                let Trial { number, text, score, .. } = trial;
+                let reason =
+                    format!("the score of {text} is {score} there, and {known} in the table");
+                Err(self.0.damaged(*number, &reason).into())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Adds a trial.
     pub(crate) fn add(&mut self, trial: &Trial) -> Result<()> {
         let Trial { number, key, text, score, inputs, seconds, .. } = trial.clone();
@@ -109,7 +125,9 @@ fn check_origin(line: &Value, origin: &Map<String, Value>, path: &std::path::Pat
         }
     }
     let is_other = |key: &&String| found.get(*key) != origin.get(*key);
-    match found.keys().chain(origin.keys()).find(is_other) {
+    // What a user has said comes before what follows from it, such as settings of a strategy.
+    let first = ["space", "strategy", "scorer"].map(str::to_owned);
+    match first.iter().chain(found.keys()).chain(origin.keys()).find(is_other) {
         None => Ok(()),
         Some(key) => {
             let value = |of: &Map<String, Value>| of.get(key).cloned().unwrap_or_default();

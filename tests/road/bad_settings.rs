@@ -31,6 +31,31 @@ fn unknown_keys_are_named_with_the_nearest_known_one() {
 }
 
 #[test]
+fn settings_of_an_earlier_version_are_read_of_a_run_and_refused_of_a_user() {
+    let refuse = |key: &str, instead: &str| {
+        refuse_setting(&format!("{key}=0"), &[key, "any more", instead]);
+        let (table, name) = key.split_once('.').unwrap();
+        refuse_file(&format!("[{table}]\n{name} = 0"), &[key, "any more", instead]);
+    };
+    refuse("fidelity.random", "fidelity.searches");
+    refuse("strategy.training_image_size", "strategy.training_scale");
+
+    let (_holder, folder) = copy_of_run();
+    let file = folder.join("config.toml");
+    let settings = fs::read_to_string(&file).unwrap();
+    let old = settings.replace("[fidelity]\n", "[fidelity]\nrandom = 0\n");
+    assert_ne!(old, settings);
+    fs::write(&file, &old).unwrap();
+    let ended = run(["report", text(&folder)]).succeeds();
+    assert_eq!(ended.stderr.matches("fidelity.random = 0").count(), 1, "{}", ended.stderr);
+    assert_eq!(fs::read_to_string(&file).unwrap(), settings);
+    assert!(!run(["report", text(&folder)]).succeeds().stderr.contains("fidelity.random"));
+    // What was never a key is no key of a run either.
+    fs::write(&file, settings.replace("[fidelity]\n", "[fidelity]\nrandum = 0\n")).unwrap();
+    run(["report", text(&folder)]).refuses(&["fidelity.randum", "config.toml"]);
+}
+
+#[test]
 fn values_of_a_wrong_type_are_named_with_their_key() {
     refuse_file("[search]\nepochs = \"many\"", &["`search.epochs`", "integer", "string"]);
     refuse_file("cells = 8.5", &["`cells`", "integer", "float"]);

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use serde_json::Value;
 use tempfile::{TempDir, tempdir};
 
-use crate::folder::{json, stored};
+use crate::folder::{contents, json, stored};
 use crate::program::{Ended, run, text};
 use crate::reference::{SETTINGS, reference};
 use crate::running::Running;
@@ -113,6 +113,22 @@ fn a_search_that_is_continued_is_the_one_that_was_not_stopped() {
     let path_of = |folder: &Path| folder.join("architecture.json").display().to_string();
     assert_eq!(continued.replace(&path_of(&parts), &path_of(&whole)), expected);
 
+    // What is on record counts, although it is more than what is asked for now.
+    let fewer = evolution(&parts, "30", &["--resume"]).succeeds();
+    assert!(fewer.stderr.contains("the record has 60 already"), "{}", fewer.stderr);
+    assert!(fewer.stdout.contains(" of 60 on record)"), "{}", fewer.stdout);
+    assert_eq!(fewer.stdout.replace(" on record", ""), continued);
+    let random = ["--strategy", "random", "--seed", "3", "--evaluations", "70", "--resume"];
+    search(&parts, &random).refuses(&["another search", "strategy is \"evolution\" there"]);
+    // A score that is not the table's.
+    let text = fs::read_to_string(&record).unwrap();
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    let (before, _) = lines[2].split_once("\"score\":").unwrap();
+    lines[2] = format!("{before}\"score\":77.5,\"seconds\":0.0}}");
+    fs::write(&record, lines.join("\n") + "\n").unwrap();
+    evolution(&parts, "60", &["--resume"]).refuses(&["trials.jsonl", "line 3", "77.5"]);
+    fs::write(&record, text).unwrap();
+
     let other_seed = ["--strategy", "evolution", "--evaluations", "9", "--resume"];
     search(&parts, &other_seed).refuses(&["record of another search", "seed is 3"]);
     let other_values = holder.path().join("other.csv");
@@ -143,6 +159,60 @@ fn what_was_found_or_trained_is_not_replaced() {
 }
 
 #[test]
+fn the_folder_of_a_search_is_not_searched_by_the_settings_of_a_run() {
+    let holder = tempdir().unwrap();
+    let folder = holder.path().join("run");
+    let flags = ["--strategy", "evolution", "--evaluations"];
+    search(&folder, &[&flags[..], &["3"]].concat()).succeeds();
+    let before = contents(&folder);
+    let naswot = ["--space", "nas-bench-201", "--strategy", "random", "--scorer", "naswot"];
+    let naswot = [&["search"], &naswot[..], &["--evaluations", "3"]].concat();
+    for command in [&["search"][..], &["space"], &["run"], &["study"], &naswot] {
+        for resume in [&[][..], &["--resume"]] {
+            if command == ["run"] && !resume.is_empty() {
+                continue;
+            }
+            let there = ["--run", text(&folder), "--config", SETTINGS];
+            run(command.iter().chain(&there).chain(resume)).refuses(&[
+                "a search by evolution of the space nas-bench-201",
+                "adwp search --space nas-bench-201 --strategy evolution",
+                "adwp retrain --run",
+            ]);
+            assert!(contents(&folder) == before, "{command:?} {resume:?} changed the folder");
+        }
+    }
+    search(&folder, &[&flags[..], &["5", "--resume"]].concat()).succeeds();
+    // Once what it has found is trained, it is a run whose architecture is there.
+    let tiny = ["--set", "retrain.channels=2", "--set", "retrain.epochs=1", "--set", "cells=3"];
+    let train = ["retrain", "--run", text(&folder), "--config", SETTINGS];
+    run(train.iter().chain(&tiny)).succeeds();
+    for command in ["search", "space"] {
+        let ended = run([command, "--run", text(&folder), "--resume"]).succeeds();
+        assert_eq!(ended.stdout.trim_end(), text(&folder.join("architecture.json")), "{command}");
+    }
+
+    // The record of a strategy in the folder of a run that searches by gradient.
+    let folder = holder.path().join("gradient");
+    fs::create_dir(&folder).unwrap();
+    fs::copy(reference().folder.join("space.json"), folder.join("space.json")).unwrap();
+    let begin = ["search", "--config", SETTINGS, "--run", text(&folder)];
+    let random = ["--strategy", "random", "--scorer", "naswot", "--evaluations", "2"];
+    run(begin.iter().chain(&random)).succeeds();
+    for command in ["search", "space"] {
+        let ended = run([command, "--run", text(&folder), "--resume"]).succeeds();
+        let file = if command == "search" { "genotype.json" } else { "space.json" };
+        assert_eq!(ended.stdout.trim_end(), text(&folder.join(file)));
+    }
+    fs::remove_file(folder.join("genotype.json")).unwrap();
+    run(["search", "--run", text(&folder), "--resume"]).refuses(&[
+        "trials.jsonl",
+        "a search by random",
+        "search by gradient",
+        "--strategy random",
+    ]);
+}
+
+#[test]
 fn what_makes_no_search_is_refused() {
     let holder = tempdir().unwrap();
     let folder = holder.path().join("run");
@@ -160,6 +230,31 @@ fn what_makes_no_search_is_refused() {
         ),
         (&["--strategy", "random", "--evaluations", "3", "--report-column", "x"], "\"x\""),
         (&["--evaluations", "3"], "--strategy"),
+        (
+            &["--strategy", "random", "--evaluations", "3", "--training-epochs", "3"],
+            "--training-epochs is for the scorer training, not table",
+        ),
+        (
+            &["--strategy", "random", "--evaluations", "3", "--training-scale", "1"],
+            "--training-scale is for the scorer training, not table",
+        ),
+        (
+            &[
+                "--strategy",
+                "random",
+                "--evaluations",
+                "3",
+                "--finalists",
+                "0",
+                "--finalist-epochs",
+                "2",
+            ],
+            "there are no finalists",
+        ),
+        (
+            &["--strategy", "random", "--evaluations", "3", "--latency-table", "x.json"],
+            "nothing here asks for a latency",
+        ),
     ] {
         let ended = search(&folder, flags).with_code(2);
         assert!(ended.stderr.contains(why), "{flags:?}: {}", ended.stderr);
@@ -220,16 +315,21 @@ fn a_named_space_is_searched_with_predicted_weights() {
     let [whole, parts] = ["whole", "parts"].map(|name| holder.path().join(name));
     let named = ["search", "--space", "nas-bench-macro", "--strategy", "random"];
     let scored = ["--scorer", "predicted-discrete", "--config", SETTINGS];
-    // A search that is continued has an architecture to be retrained, without operations to drop.
-    let retrained = ["--set", "retrain.drop_path=0"];
     let search = |folder: &Path, count: &str, more: &[&str]| {
         let size = ["--evaluations", count, "--run", text(folder)];
-        run(named.iter().chain(&scored).chain(&retrained).chain(&size).chain(more)).succeeds()
+        run(named.iter().chain(&scored).chain(&size).chain(more))
     };
-    search(&whole, "6", &[]);
-    search(&parts, "2", &[]);
-    search(&parts, "6", &["--resume"]);
+    // What it finds has no operations to drop.
+    search(&whole, "6", &["--set", "retrain.drop_path=0.2"])
+        .refuses(&["retrain.drop_path = 0.2", "nas-bench-macro"]);
+    assert!(!whole.exists());
+    search(&whole, "6", &[]).succeeds();
+    search(&parts, "2", &[]).succeeds();
+    search(&parts, "6", &["--resume"]).succeeds();
     assert_eq!((trials(&whole).len(), trials(&whole)), (6, trials(&parts)));
+    let settings: toml::Table =
+        fs::read_to_string(whole.join("config.toml")).unwrap().parse().unwrap();
+    assert_eq!(settings["retrain"]["drop_path"].as_float(), Some(0.0));
 }
 
 #[test]
@@ -446,9 +546,10 @@ fn every_strategy_keeps_limits_and_finds_what_later_steps_take() {
     let train = ["retrain", "--run", text(&found), "--config", SETTINGS];
     let tiny = ["--set", "retrain.channels=2", "--set", "retrain.epochs=1", "--set", "cells=8"];
     let train: Vec<&str> = train.into_iter().chain(tiny).collect();
-    run(&train).refuses(&["drop_path", "no operation that could be dropped"]);
-    let train: Vec<&str> = train.into_iter().chain(["--set", "retrain.drop_path=0"]).collect();
+    run(train.iter().chain(&["--set", "retrain.drop_path=0.2"]))
+        .refuses(&["drop_path", "no operation that could be dropped"]);
     run(train.iter().chain(&["--set", "cells=4"])).refuses(&["8 layers, expected 4"]);
+    assert!(!found.join("config.toml").exists());
     run(&train).succeeds();
     run(["run", "--run", text(&found), "--resume"]).succeeds();
     assert_eq!(json(&found.join("report.json"))["cells"].as_array().map(Vec::len), Some(8));

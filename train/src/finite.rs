@@ -1,10 +1,13 @@
 //! Which tensor of a training step was the first with a value that is not finite.
 
+// A new kind of leaf must be met here.
+#![warn(clippy::wildcard_enum_match_arm)]
+
 use std::borrow::Cow;
 use std::fmt;
 
 use adwp_engine::{
-    Device, Executor, Feed, Graph, Node, NodeId, Op, Program, Role, Statistics, VariableSpec,
+    Device, Executor, Feed, Graph, Leaf, Node, NodeId, Op, Program, Role, Statistics, VariableSpec,
     Variables,
 };
 
@@ -172,11 +175,13 @@ fn computed_from(graph: &Graph, feeds: &[(NodeId, Feed<'_>)]) -> Vec<NodeId> {
     let mut is_known = vec![false; graph.len()];
     let mut computed = Vec::new();
     for (id, node) in graph.nodes() {
-        is_known[id.index()] = match node.op {
-            Op::Input => feeds.iter().any(|(fed, _)| *fed == id),
-            _ => node.inputs.iter().all(|input| is_known[input.index()]),
+        let leaf = node.op.leaf();
+        is_known[id.index()] = match leaf {
+            Some(Leaf::Input) => feeds.iter().any(|(fed, _)| *fed == id),
+            Some(Leaf::Parameter(_)) => true,
+            None => node.inputs.iter().all(|input| is_known[input.index()]),
         };
-        if is_known[id.index()] && node.op.leaf().is_none() {
+        if is_known[id.index()] && leaf.is_none() {
             computed.push(id);
         }
     }

@@ -46,4 +46,4 @@ pub use run_dir::RunDir;
 pub use step::{At, StepReport};
 pub use stored::StoredImages;
 pub use streams::Streams;
-pub use trainer::{Pass, Ports, Trainer, Update};
+pub use trainer::{Pass, Ports, Trainer, Update, update};

@@ -54,6 +54,26 @@ pub struct Trainer {
     device: Device,
 }
 
+/// Has an optimiser change the parameters of gradients, clipped where their norm together exceeds
+/// `clip`. Every update of every phase passes through here: those of a [`Trainer::step`], and those
+/// of parameters outside of its graph, which gradients of the step are carried on to.
+///
+/// # Errors
+/// Those of the optimiser and of the device.
+pub fn update(
+    mut gradients: Vec<Gradient<'_>>,
+    variables: &mut Variables,
+    optimizer: &mut dyn Optimizer,
+    rate: f32,
+    clip: Option<f32>,
+    device: &Device,
+) -> Result<()> {
+    if let Some(largest) = clip {
+        clip_gradient_norm(&mut gradients, largest, device)?;
+    }
+    Ok(optimizer.step(variables, &gradients, rate, device)?)
+}
+
 impl Trainer {
     /// Compiles the step of a phase that derives the objective with respect to `trainable`. Takes
     /// no memory before its first run.
@@ -94,11 +114,8 @@ impl Trainer {
     ) -> Result<StepReport> {
         let loss = self.run(pass, variables)?;
         for Update { parameters, optimizer, rate, clip } in updates {
-            let mut gradients = self.gradients(variables, parameters)?;
-            if let Some(largest) = *clip {
-                clip_gradient_norm(&mut gradients, largest, &self.device)?;
-            }
-            optimizer.step(variables, &gradients, *rate, &self.device)?;
+            let gradients = self.gradients(variables, parameters)?;
+            update(gradients, variables, *optimizer, *rate, *clip, &self.device)?;
         }
         let labels = &pass.batch.labels;
         let correct = correct_predictions(&self.executor.value(self.ports.logits)?, labels);
@@ -137,8 +154,7 @@ impl Trainer {
         Ok(loss)
     }
 
-    /// The gradients that clipping and the optimiser see. Every gradient of every phase passes
-    /// through here.
+    /// The gradients that the pass left. Every gradient of every phase passes through here.
     fn gradients(&self, variables: &Variables, parameters: &[NodeId]) -> Result<Vec<Gradient<'_>>> {
         Ok(gradients(&self.executor, variables, parameters)?)
     }

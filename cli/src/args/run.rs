@@ -12,7 +12,8 @@ use super::values::{amount, auto_augment, minutes, precision};
 /// setting names its key; what the setting does is said at its field in the `Settings`.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct RunArgs {
-    /// Folder of the run [default: runs/PRESET].
+    /// Folder of the run [default: runs/PRESET; of a search or study that looks at no images,
+    /// runs/SPACE].
     #[arg(long, value_name = "DIR")]
     pub(crate) run: Option<PathBuf>,
     /// Settings to start from: demo, folder-cpu, adwp-cpu, study-cpu, cifar10-8, cifar10-14,

@@ -49,17 +49,17 @@ pub(crate) struct ExploreArgs {
     /// End before all scores together have taken more epochs of training, with --scorer training.
     #[arg(long, value_name = "N", group = "end", requires = "strategy")]
     pub(crate) search_epochs: Option<usize>,
-    /// With --scorer training: epochs that each architecture is trained for.
-    #[arg(long, value_name = "N", default_value_t = 3, requires = "strategy")]
-    pub(crate) training_epochs: usize,
+    /// With --scorer training: epochs that each architecture is trained for [default: 3].
+    #[arg(long, value_name = "N", requires = "strategy")]
+    pub(crate) training_epochs: Option<usize>,
     /// With --scorer training: what the sides of images are multiplied by for it; 0.5 takes a
-    /// quarter of the multiply-adds.
-    #[arg(long, value_name = "SCALE", default_value_t = 1.0, requires = "strategy")]
-    pub(crate) training_scale: f64,
+    /// quarter of the multiply-adds [default: 1].
+    #[arg(long, value_name = "SCALE", requires = "strategy")]
+    pub(crate) training_scale: Option<f64>,
     /// Train the N best by score, the better half of them again for twice as long, and so on: the
-    /// last one is the result. 0 for none.
-    #[arg(long, value_name = "N", default_value_t = 0, requires = "strategy")]
-    pub(crate) finalists: usize,
+    /// last one is the result. 0 for none, as without it.
+    #[arg(long, value_name = "N", requires = "strategy")]
+    pub(crate) finalists: Option<usize>,
     /// Epochs that finalists are first trained for [default: twice --training-epochs].
     #[arg(long, value_name = "N", requires = "finalists")]
     pub(crate) finalist_epochs: Option<usize>,

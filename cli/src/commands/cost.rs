@@ -6,7 +6,7 @@ use super::zoo;
 use crate::architecture::{PREFIX, RunArchitecture};
 use crate::args::CostArgs;
 
-/// `adwp cost`.
+/// Counts what a network takes, by its architecture or its file, and prints it.
 pub(crate) fn cost(args: &CostArgs, as_json: bool, reporter: &mut dyn Reporter) -> Result {
     let published = args.what.to_str().and_then(|what| what.strip_prefix(PREFIX));
     let is_json = args.what.extension().is_some_and(|e| e.eq_ignore_ascii_case("json"));

@@ -4,7 +4,7 @@ use adwp_train::Reporter;
 
 use crate::args::DataCommand;
 
-/// `adwp data`.
+/// Prints the data sets there are, or what is wrong with the images of one.
 pub(crate) fn run(command: DataCommand, as_json: bool, reporter: &mut dyn Reporter) -> Result {
     match command {
         DataCommand::List => list(as_json),

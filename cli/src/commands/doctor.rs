@@ -17,7 +17,7 @@ fn devices(gpus: &[String]) -> Vec<String> {
         .collect()
 }
 
-/// `adwp doctor`.
+/// Prints what this machine has; `ort_lib` is the library of ONNX Runtime, where it was named.
 pub(crate) fn doctor(ort_lib: Option<&Path>, as_json: bool) -> Result {
     let machine = Machine::read();
     let chosen = find(ort_lib);

@@ -21,6 +21,9 @@ use crate::plan::{Plan, refuse_to_resume_nothing};
 use crate::run::{Run, lock, without_images};
 use crate::{inputs, limits};
 
+/// Epochs of a training that is a score, where none are asked for.
+const TRAINING_EPOCHS: usize = 3;
+
 /// Carries out a search, or goes on with it.
 pub(crate) fn search(args: &SearchArgs, as_json: bool, reporter: &mut dyn Reporter) -> Result {
     let search = typed(args)?;
@@ -36,6 +39,8 @@ pub(crate) fn search(args: &SearchArgs, as_json: bool, reporter: &mut dyn Report
         let mut names = names.map(|name| registry::scorer(name, &ingredients).is_ok());
         if search.finalists == 0 && names.all(|is_opened| is_opened) {
             refuse_what_has_no_effect(&args.train.run)?;
+            let mut names = std::iter::once(&search.scorer).chain(&search.inputs);
+            refuse_idle_table(&args.train.run, names.any(|name| name == "latency"))?;
             let folder = args.train.run.run.clone();
             let folder = folder.unwrap_or_else(|| Path::new("runs").join(named.name));
             return in_folder(&search, &args.train, &folder, ingredients, as_json, reporter);
@@ -52,8 +57,8 @@ pub(crate) fn search(args: &SearchArgs, as_json: bool, reporter: &mut dyn Report
 /// The search that was typed.
 fn typed(args: &SearchArgs) -> Result<Search> {
     let ExploreArgs { space, scorer, table, column, report_column, .. } = &args.explore;
-    let ExploreArgs { evaluations, search_minutes, search_epochs, training_epochs, .. } =
-        args.explore;
+    let ExploreArgs { evaluations, search_minutes, search_epochs, .. } = args.explore;
+    let ExploreArgs { training_epochs, training_scale, finalist_epochs, .. } = args.explore;
     let space = space.as_deref().map(find).transpose()?;
     let default = if table.is_some() { "table" } else { "one-shot" };
     let scorer = scorer.as_deref().unwrap_or(default);
@@ -75,16 +80,21 @@ fn typed(args: &SearchArgs) -> Result<Search> {
         Ok::<_, Failure>(Published { selection, reported })
     });
     let published = published.transpose()?;
-    if training_epochs == 0 {
-        return Err(Failure::input("--training-epochs must be at least 1"));
+    for (flag, epochs) in
+        [("--training-epochs", training_epochs), ("--finalist-epochs", finalist_epochs)]
+    {
+        if epochs == Some(0) {
+            return Err(Failure::input(format!("{flag} must be at least 1")));
+        }
     }
-    check_scale("--training-scale", args.explore.training_scale, scorer)?;
-    if args.explore.finalist_epochs == Some(0) {
-        return Err(Failure::input("--finalist-epochs must be at least 1"));
-    }
-    if args.explore.finalists == 1 {
+    let finalists = args.explore.finalists.unwrap_or(0);
+    if finalists == 1 {
         return Err(Failure::input("--finalists must be at least 2, or 0 for none"));
     }
+    refuse_trainings_of_nothing(&args.explore, scorer)?;
+    let training_scale = training_scale.unwrap_or(1.0);
+    check_scale("--training-scale", training_scale, scorer)?;
+    let training_epochs = training_epochs.unwrap_or(TRAINING_EPOCHS);
     if scorer == "table" && published.is_none() {
         return Err(Failure::input("--scorer table needs --table FILE"));
     }
@@ -102,13 +112,37 @@ fn typed(args: &SearchArgs) -> Result<Search> {
         start: args.explore.start.clone(),
         stop: StopRule { evaluations, minutes: search_minutes, epochs: search_epochs },
         training_epochs,
-        training_scale: args.explore.training_scale,
-        finalists: args.explore.finalists,
-        finalist_epochs: first_epochs(args.explore.finalist_epochs.unwrap_or(0), training_epochs),
+        training_scale,
+        finalists,
+        finalist_epochs: first_epochs(finalist_epochs.unwrap_or(0), training_epochs),
         latency_table: args.train.run.latency_table.clone(),
         space,
         published,
     })
+}
+
+/// Refuses what is said of trainings that the search does not have.
+fn refuse_trainings_of_nothing(args: &ExploreArgs, scorer: &str) -> Result {
+    let has_finalists = args.finalists.is_some_and(|finalists| finalists > 0);
+    let is_scored = scorer == "training";
+    // Finalists are trained for a multiple of the epochs of a score, unless they have a number of
+    // their own.
+    let counts_epochs = is_scored || has_finalists && args.finalist_epochs.is_none();
+    let flags = [
+        ("--training-epochs", args.training_epochs.is_some() && !counts_epochs),
+        ("--training-scale", args.training_scale.is_some() && !is_scored),
+        ("--finalist-epochs", args.finalist_epochs.is_some() && !has_finalists),
+    ];
+    match flags.into_iter().find(|(_, is_useless)| *is_useless) {
+        None => Ok(()),
+        Some(("--finalist-epochs", _)) => {
+            Err(Failure::input("--finalist-epochs: there are no finalists")
+                .hint("--finalists N has the N best trained"))
+        }
+        Some((flag, _)) => Err(Failure::input(format!(
+            "{flag} is for the scorer training, not {scorer}, which trains no architecture"
+        ))),
+    }
 }
 
 /// A search that needs no data set: only a folder.
@@ -179,8 +213,13 @@ fn print(search: &Search, space: &dyn Space, dir: &RunDir, found: &Found, as_jso
         lines += &format!("{}\n", best.text);
     }
     let number = best.number + 1;
-    lines +=
-        &format!("{} {} (architecture {number} of {evaluations})\n", search.scorer, best.score);
+    // What is on record counts, although fewer were asked for.
+    let is_beyond = search.stop.evaluations.is_some_and(|asked| *evaluations > asked);
+    let record = if is_beyond { " on record" } else { "" };
+    lines += &format!(
+        "{} {} (architecture {number} of {evaluations}{record})\n",
+        search.scorer, best.score
+    );
     if let Some(Finalist { epochs, accuracy, .. }) =
         finalists.iter().rfind(|of| of.text == best.text)
     {
@@ -198,7 +237,7 @@ fn print(search: &Search, space: &dyn Space, dir: &RunDir, found: &Found, as_jso
 fn flags(search: &Search, args: &ExploreArgs) -> String {
     let ExploreArgs { table, column, report_column, .. } = args;
     let ExploreArgs { evaluations, search_minutes, search_epochs, input, .. } = args;
-    let ExploreArgs { finalists, finalist_epochs, training_epochs, .. } = *args;
+    let ExploreArgs { finalists, finalist_epochs, training_epochs, training_scale, .. } = *args;
     let mut flags = vec![
         ("strategy", Some(search.strategy.name.to_owned())),
         ("space", search.space.map(|space| space.name.to_owned())),
@@ -208,14 +247,10 @@ fn flags(search: &Search, args: &ExploreArgs) -> String {
         ("evaluations", evaluations.map(|n| n.to_string())),
         ("search-minutes", search_minutes.map(|m| m.to_string())),
         ("search-epochs", search_epochs.map(|n| n.to_string())),
-        (
-            "training-epochs",
-            (search.scorer == "training" || finalists > 0).then(|| training_epochs.to_string()),
-        ),
+        ("training-epochs", training_epochs.map(|n| n.to_string())),
+        ("training-scale", training_scale.map(|scale| scale.to_string())),
+        ("finalists", finalists.map(|n| n.to_string())),
     ];
-    let scale = args.training_scale;
-    flags.push(("training-scale", (scale < 1.0).then(|| scale.to_string())));
-    flags.push(("finalists", (finalists > 0).then(|| finalists.to_string())));
     flags.push(("finalist-epochs", finalist_epochs.map(|n| n.to_string())));
     flags.extend(report_column.iter().map(|name| ("report-column", Some(name.clone()))));
     flags.extend(input.iter().map(|name| ("input", Some(name.clone()))));
@@ -272,6 +307,15 @@ pub(super) fn refuse_what_has_no_effect(args: &RunArgs) -> Result {
                 .hint("its networks have the sizes that the space was published with"))
         }
     }
+}
+
+/// A table of latencies that nothing looks into is refused; `is_read` says whether a scorer does.
+pub(super) fn refuse_idle_table(args: &RunArgs, is_read: bool) -> Result {
+    if args.latency_table.is_none() || args.max_latency_ms.is_some() || is_read {
+        return Ok(());
+    }
+    let failure = Failure::input("--latency-table: nothing here asks for a latency");
+    Err(failure.hint("--max-latency-ms is a limit on it"))
 }
 
 /// Which columns of a table of a space may be seen.

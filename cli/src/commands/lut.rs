@@ -19,7 +19,7 @@ use crate::args::{LutBuildArgs, LutCheckArgs, LutCommand, OrtArgs, RunArgs, Size
 use crate::config::{Config, check_latency};
 use crate::interrupt;
 
-/// `adwp lut`.
+/// Measures a table, or checks one.
 pub(crate) fn run(command: LutCommand, as_json: bool, reporter: &mut dyn Reporter) -> Result {
     match command {
         LutCommand::Build(args) => build(&args, as_json, reporter),
@@ -48,9 +48,9 @@ impl Sizes {
     }
 
     /// What the flags ask for: a run or settings, `base` where neither is named, then single sizes.
-    fn choose(args: &SizeArgs, base: Self) -> Result<Self> {
+    fn choose(args: &SizeArgs, base: Self, reporter: &mut dyn Reporter) -> Result<Self> {
         let Self { of, knows_classes } = match &args.run {
-            Some(run) => Self::of_run(run)?,
+            Some(run) => Self::of_run(run, reporter)?,
             None if args.space.is_some() => Self::of_space(args)?,
             None if args.preset.is_some() || args.config.is_some() => {
                 let wanted = RunArgs {
@@ -88,8 +88,10 @@ impl Sizes {
 
     /// Those of a run's retrained network: from its weights where they are there, else from its
     /// settings.
-    fn of_run(run: &Path) -> Result<Self> {
-        let config = Config::read(&run.join(Config::FILE), &RunArgs::default())?;
+    fn of_run(run: &Path, reporter: &mut dyn Reporter) -> Result<Self> {
+        let file = run.join(Config::FILE);
+        let (config, left_out) = Config::read(&file, &RunArgs::default())?;
+        left_out.say(&file, reporter);
         let (sizes, weights) = (Self::of_config(&config), run.join("weights.safetensors"));
         if !weights.exists() {
             return Ok(sizes);
@@ -149,7 +151,7 @@ const MOST_ERROR: f64 = 0.1;
 
 /// `adwp lut build`.
 fn build(args: &LutBuildArgs, as_json: bool, reporter: &mut dyn Reporter) -> Result {
-    let Sizes { of, .. } = Sizes::choose(&args.sizes, Sizes::usual())?;
+    let Sizes { of, .. } = Sizes::choose(&args.sizes, Sizes::usual(), reporter)?;
     let stored = if args.out.exists() {
         if !args.resume {
             let failure = Failure::input(format!("{} is there already", args.out.display()));
@@ -248,7 +250,7 @@ fn check(args: &LutCheckArgs, as_json: bool, reporter: &mut dyn Reporter) -> Res
     let table = LatencyTable::read(&args.table)?;
     let first = table.calibrations().first();
     let base = first.map_or_else(Sizes::usual, |fitted| Sizes::known(fitted.of.clone()));
-    let Sizes { of, .. } = Sizes::choose(&args.sizes, base)?;
+    let Sizes { of, .. } = Sizes::choose(&args.sizes, base, reporter)?;
     // What the table lacks is reported before anything is measured.
     table.calibration(&of)?;
     let mut stopwatch = stopwatch(
@@ -293,6 +295,7 @@ fn text(check: &Check) -> String {
 mod tests {
     use super::*;
     use crate::args::{Args, Command};
+    use adwp_train::Quiet;
     use clap::Parser;
 
     fn args(flags: &[&str]) -> LutBuildArgs {
@@ -306,7 +309,7 @@ mod tests {
     }
 
     fn sizes(flags: &[&str]) -> Result<Sizes> {
-        Sizes::choose(&args(flags).sizes, Sizes::usual())
+        Sizes::choose(&args(flags).sizes, Sizes::usual(), &mut Quiet)
     }
 
     #[test]
@@ -336,7 +339,7 @@ mod tests {
     #[test]
     fn a_table_is_continued_as_it_was_begun() {
         let args = args(&["--cells", "4", "--min-time", "0.5", "--ort-lib", "ort.so"]);
-        let Sizes { of, .. } = Sizes::choose(&args.sizes, Sizes::usual()).unwrap();
+        let Sizes { of, .. } = Sizes::choose(&args.sizes, Sizes::usual(), &mut Quiet).unwrap();
         let expected = "adwp lut build --cells 4 --channels 36 --image 3x32x32 --classes 10 \
                         --stem cifar --keep 2 \
                         --runtime ort --threads 2 --min-time 0.5 --ort-lib ort.so --out lut.json \

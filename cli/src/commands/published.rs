@@ -15,7 +15,7 @@ use adwp_report::{Panel, Scatter, StudyContent, StudyPage, StudySection, scatter
 use adwp_search::{Column, SearchError, Table, Unit, registry};
 use adwp_train::{Reporter, RunDir, Streams, write_atomic};
 
-use super::explore::{refuse_what_has_no_effect, rules, selection};
+use super::explore::{refuse_idle_table, refuse_what_has_no_effect, rules, selection};
 use super::fidelity::label;
 use crate::args::{PublishedArgs, StudyArgs};
 use crate::config::LimitSettings;
@@ -37,6 +37,7 @@ pub(crate) fn strategies(
 ) -> Result {
     let run = &args.train.run;
     refuse_what_has_no_effect(run)?;
+    refuse_idle_table(run, false)?;
     if args.architectures.is_some() {
         let failure = Failure::input("--architectures is for a study of scorers");
         return Err(failure.hint("strategies score as many as --evaluations says"));

@@ -7,6 +7,7 @@ use adwp_export::onnx::{Format, Precision};
 use adwp_report::terminal_table;
 use adwp_train::Reporter;
 
+use crate::architecture;
 use crate::args::{ExportArgs, RetrainArgs, RunArgs, TrainArgs};
 use crate::config::Config;
 use crate::phases::Training;
@@ -42,20 +43,25 @@ fn finish(run: &Run, as_json: bool) -> Result {
     output::data(&format!("\n{}\n", std::path::absolute(&path).unwrap_or(path).display()))
 }
 
-/// `adwp space`.
+/// Derives the intensive space of a run. Prints the file with it; where it was not needed, that with
+/// the architecture which is there.
 pub(crate) fn space(args: &TrainArgs, as_json: bool, reporter: &mut dyn Reporter) -> Result {
     let plan = Plan::training(args, None, Existing::Continues, &[Training::Space])?;
     let run = begun(plan, reporter)?;
     steps::space(&run, "space", reporter)?;
-    wrote(&run, as_json, "space", Training::Space.result())
+    let space = Training::Space.result();
+    let is_needed = run.dir.file(space).exists();
+    let file = if is_needed { space } else { architecture::file_of(&run.dir).unwrap_or(space) };
+    wrote(&run, as_json, "space", file)
 }
 
-/// `adwp search`.
+/// Searches by what the settings of a run say.
 pub(crate) fn search(args: &TrainArgs, as_json: bool, reporter: &mut dyn Reporter) -> Result {
     let plan = Plan::training(args, None, Existing::Continues, &[Training::Search])?;
     let run = begun(plan, reporter)?;
     steps::search(&run, "search", reporter)?;
-    wrote(&run, as_json, "search", Training::Search.result())
+    let file = architecture::file_of(&run.dir).unwrap_or(Training::Search.result());
+    wrote(&run, as_json, "search", file)
 }
 
 /// `adwp retrain`, of the architecture in the folder or of another run's.

@@ -17,7 +17,7 @@ use crate::args::{NetworkSizeArgs, ZooCommand, ZooExportArgs};
 /// Images of noise that the executions of an exported network are compared on.
 const PARITY_IMAGES: usize = 4;
 
-/// `adwp zoo`.
+/// Prints published architectures, or writes one to a file.
 pub(crate) fn run(command: ZooCommand, as_json: bool, reporter: &mut dyn Reporter) -> Result {
     match command {
         ZooCommand::List { markdown } => list(markdown, as_json, reporter),

@@ -1,6 +1,7 @@
 use adwp_base::{Failure, Result};
 use adwp_export::{RetrainData, Trained};
 use adwp_models::IntensiveSpace;
+use adwp_search::{Searched, TRIALS};
 use adwp_train::{Reporter, write_atomic};
 
 use crate::architecture::{self, RunArchitecture, parsed};
@@ -20,7 +21,7 @@ pub(crate) fn space(run: &Run, command: &str, reporter: &mut dyn Reporter) -> Re
         let space = &run.config().strategy.space;
         reporter.message(&format!("space: the search of these settings is of the space {space}"));
     }
-    if run.plan.resume && architecture::is_there(&run.dir) {
+    if run.plan.resume && architecture::file_of(&run.dir).is_some() {
         reporter.message("space: not needed, the architecture is there");
         return Ok(());
     }
@@ -55,6 +56,19 @@ pub(crate) fn search(run: &Run, command: &str, reporter: &mut dyn Reporter) -> R
     if !run.config().strategy.is_gradient() {
         let found = explore::of_run(run, command, reporter)?;
         return Ok(write_atomic(&run.dir.file(found.file()), found.to_json().as_bytes())?);
+    }
+    let trials = run.dir.file(TRIALS);
+    if trials.exists() {
+        let (Searched { strategy, .. }, trials) = (Searched::read(&trials)?, trials.display());
+        let failure = Failure::input(format!(
+            "{trials} is the record of a search by {strategy}; the settings of this run search by \
+             gradient"
+        ));
+        return Err(failure.hint(format!(
+            "`adwp search --strategy {strategy} … --run {} --resume` goes on with it; or name \
+             another folder with --run",
+            run.dir.path().display()
+        )));
     }
     let space = parsed(run.needs("space.json", "space")?, IntensiveSpace::from_json)?;
     let data = run.images.search_data(run.config(), run.streams, &run.device)?;

@@ -4,18 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use tract_onnx::pb::{NodeProto, tensor_proto::DataType};
 
-use super::values::Values;
-
-/// What a constant tensor has of a stored one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Part<'a> {
-    /// The stored tensor.
-    pub(super) root: &'a str,
-    /// What cut it out of that: the result of a `Slice`, or the tensor itself.
-    pub(super) cut: &'a str,
-    /// How many elements it has.
-    pub(super) elements: u64,
-}
+use super::values::{Part, Role, Values};
 
 /// The most that has been counted of every stored tensor.
 #[derive(Default)]
@@ -184,18 +173,6 @@ fn is_real(kind: Option<DataType>) -> bool {
         kind,
         Some(DataType::Float | DataType::Float16 | DataType::Bfloat16 | DataType::Double)
     )
-}
-
-/// What becomes known of the results of a node that is computed at run time.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Role {
-    /// An image as it came in: cut, turned, or prepared by arithmetic with constants.
-    Pixels,
-    /// Computed from shapes alone: what an exporter sizes a result with.
-    Measured,
-    /// Sums of quantised products, or a scale that the run determines: what is multiplied with them
-    /// is a scale.
-    Scaled,
 }
 
 /// The role of result `index`.

@@ -7,7 +7,6 @@ use tract_onnx::pb::{
     GraphProto, NodeProto, SparseTensorProto, TensorProto, ValueInfoProto, tensor_proto::DataType,
 };
 
-use super::learned::{Part, Role};
 use crate::onnx::{MAX_ELEMENTS, declared, element_bits, first_symbol, tensor_dims};
 
 pub(super) type Shape = Vec<usize>;
@@ -79,6 +78,29 @@ pub(super) fn stored(tensor: &TensorProto, elements: usize) -> Option<Content> {
     };
     // What lies outside of the file has no contents here.
     (content.len() == elements).then_some(content)
+}
+
+/// What a constant tensor has of a stored one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Part<'a> {
+    /// The stored tensor.
+    pub(super) root: &'a str,
+    /// What cut it out of that: the result of a `Slice`, or the tensor itself.
+    pub(super) cut: &'a str,
+    /// How many elements it has.
+    pub(super) elements: u64,
+}
+
+/// What becomes known of the results of a node that is computed at run time.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// An image as it came in: cut, turned, or prepared by arithmetic with constants.
+    Pixels,
+    /// Computed from shapes alone: what an exporter sizes a result with.
+    Measured,
+    /// Sums of quantised products, or a scale that the run determines: what is multiplied with them
+    /// is a scale.
+    Scaled,
 }
 
 pub(super) struct Values<'a> {

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::batch_norm::{PlaneMoments, Sums, plane_sums};
-use super::pool::each_plane;
+use super::planes::each_plane;
 use super::scratch::{self, Padded, Scratch};
 use super::view::{self, Gradients, Plane, Values, read_gradient};
 use super::window::{self, Window};

@@ -15,6 +15,7 @@ pub(crate) mod layout;
 pub(crate) mod linear;
 pub(crate) mod loss;
 mod matmul;
+mod planes;
 pub(crate) mod pool;
 mod scratch;
 pub(crate) mod view;

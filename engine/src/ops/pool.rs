@@ -2,39 +2,13 @@
 
 use rayon::prelude::*;
 
-use super::batch_norm::{PlaneMoments, plane_moments};
+use super::batch_norm::PlaneMoments;
+use super::planes::each_plane;
 use super::scratch::{self, Scratch};
 use super::view::{self, Gradients, Plane, Values, read_gradient};
 use super::window::{self, Window};
-use super::{InTasks, Write, chunks_if_wanted, depthwise, planes_per_task};
+use super::{InTasks, Write, depthwise, planes_per_task};
 use crate::simd::{kernel, update};
-
-/// Calls `compute` with the number of every plane of x, a scratch that has it with `fill` around,
-/// and the output for it; then takes moments where they are wanted.
-pub(super) fn each_plane(
-    window: &Window,
-    x: Values<'_>,
-    y: &mut [f32],
-    moments: Option<&mut [PlaneMoments]>,
-    fill: f32,
-    compute: impl Fn(usize, &[f32], &mut [f32]) + Sync,
-) {
-    let moments = chunks_if_wanted(moments, 1, y.len() / window.out_plane());
-    let planes = y
-        .par_chunks_mut(window.out_plane())
-        .zip(moments)
-        .in_tasks_of(planes_per_task(window.plane()));
-    planes.enumerate().for_each(|(plane, (y, moments))| {
-        scratch::with(|scratch| {
-            let padded = scratch.padded.prepare(window, 1, fill);
-            window::load(window, x.at(plane), padded);
-            compute(plane, padded, y);
-        });
-        if let Some([moments]) = moments {
-            *moments = plane_moments(y);
-        }
-    });
-}
 
 pub(crate) fn max_forward(
     window: &Window,

@@ -1,16 +1,14 @@
 //! The space that DARTS searched (Liu et al., DARTS: Differentiable Architecture Search, 2019,
 //! section 2.1): one normal and one reduction cell, which a network stacks.
 
-use std::str::FromStr;
-
-use super::{Intensive, NamedSpace, Space, TableRules};
-use crate::{CellGenotype, CellKind, Genotype, ModelError, Operation, Pair, Skeleton, Stem};
+use super::{Intensive, NamedSpace, Space, TableRules, alike};
+use crate::{Skeleton, Stem};
 
 /// Pairs that a node sums.
 const KEEP: usize = 2;
 
 pub(super) static SPACE: NamedSpace = NamedSpace {
-    name: "darts",
+    name: alike::NAME,
     // Section 3.3 of the publication.
     published: Skeleton {
         stem: Stem::Cifar,
@@ -25,61 +23,6 @@ pub(super) static SPACE: NamedSpace = NamedSpace {
     has_drop_path: true,
     table: TableRules::STRICT,
 };
-
-/// `normal sep_conv_3x3(0)+identity(1),… reduction …`: for each kind of cell the pairs of its
-/// nodes, each with the state that it reads.
-pub(super) fn text<'c>(cells: impl Iterator<Item = &'c CellGenotype>) -> String {
-    let pair = |pair: &Pair| format!("{}({})", pair.op, pair.input);
-    let node = |pairs: &Vec<Pair>| pairs.iter().map(pair).collect::<Vec<_>>().join("+");
-    let cell = |cell: &CellGenotype| {
-        let nodes: Vec<String> = cell.nodes.iter().map(node).collect();
-        format!("{} {}", name(cell.kind), nodes.join(","))
-    };
-    cells.map(cell).collect::<Vec<_>>().join(" ")
-}
-
-/// The network of `cells` cells of a text.
-pub(super) fn genotype(text: &str, cells: usize) -> Result<Genotype, ModelError> {
-    let invalid = || {
-        ModelError::Invalid(format!(
-            "{text:?} is no architecture of the space darts, such as `normal \
-             sep_conv_3x3(0)+identity(1),… reduction …`"
-        ))
-    };
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let nodes = |kind: CellKind| -> Result<Vec<Vec<Pair>>, ModelError> {
-        let place = words.iter().position(|word| *word == name(kind)).ok_or_else(invalid)?;
-        let nodes = words.get(place + 1).ok_or_else(invalid)?.split(',');
-        nodes
-            .map(|node| node.split('+').map(|text| pair(text).ok_or_else(invalid)).collect())
-            .collect()
-    };
-    let [normal, reduction] = [nodes(CellKind::Normal)?, nodes(CellKind::Reduction)?];
-    if words.len() != 4 {
-        return Err(invalid());
-    }
-    let cell = |index| {
-        let kind = CellKind::of(index, cells);
-        let nodes = match kind {
-            CellKind::Normal => normal.clone(),
-            CellKind::Reduction => reduction.clone(),
-        };
-        CellGenotype { kind, nodes }
-    };
-    Genotype::new((0..cells).map(cell).collect())
-}
-
-fn name(kind: CellKind) -> &'static str {
-    match kind {
-        CellKind::Normal => "normal",
-        CellKind::Reduction => "reduction",
-    }
-}
-
-fn pair(text: &str) -> Option<Pair> {
-    let (op, input) = text.strip_suffix(')')?.split_once('(')?;
-    Some(Pair { input: input.parse().ok()?, op: Operation::from_str(op).ok()? })
-}
 
 #[cfg(test)]
 mod tests {

@@ -11,7 +11,7 @@ use crate::{
     INPUTS, ModelError, NODES, Operation, Skeleton, edge,
 };
 
-use super::{Choices, Decision, Features, Space, Term};
+use super::{Choices, Decision, Features, Space, Term, alike};
 
 /// For each intermediate node the K pairs it may sum, sorted.
 pub type IntensiveCell = Vec<Vec<Pair>>;
@@ -269,7 +269,7 @@ impl Intensive {
 
 impl Space for Intensive {
     fn name(&self) -> &'static str {
-        if self.alike { super::darts::SPACE.name } else { "intensive" }
+        if self.alike { alike::NAME } else { "intensive" }
     }
 
     fn decisions(&self) -> &[Decision] {
@@ -313,14 +313,14 @@ impl Space for Intensive {
         let genotype = self.cells_of(choices).expect("choices of this space are a genotype");
         if self.alike {
             let cells = self.deciding().into_iter().map(|site| &genotype.cells[site.index]);
-            return super::darts::text(cells);
+            return alike::text(cells);
         }
         serde_json::to_string(&genotype).expect("a genotype has only strings and numbers")
     }
 
     fn parse(&self, text: &str) -> Result<Choices, ModelError> {
         let genotype = match self.alike {
-            true => super::darts::genotype(text, self.skeleton.cells)?,
+            true => alike::genotype(text, self.skeleton.cells)?,
             false => Genotype::from_json(text)?,
         };
         let choices = self.choices_of(&genotype)?;
@@ -437,12 +437,21 @@ impl Space for Intensive {
             )));
         }
         let genotype = self.cells_of(kept)?;
-        Hypernetwork::of(self, NODES, batch, options, |b, mixture, images| {
-            let plan = |site: CellSite| {
-                Ok(CellPlan { nodes: &genotype.cells[site.index].nodes, output: &OUTPUT })
-            };
-            Ok(stack(b, mixture, &self.skeleton, images, plan)?.last)
-        })
+        let (decisions, option) = (self.decisions(), |candidate| self.option(candidate));
+        Hypernetwork::of(
+            decisions,
+            self.skeleton(),
+            option,
+            NODES,
+            batch,
+            options,
+            |b, mixture, images| {
+                let plan = |site: CellSite| {
+                    Ok(CellPlan { nodes: &genotype.cells[site.index].nodes, output: &OUTPUT })
+                };
+                Ok(stack(b, mixture, &self.skeleton, images, plan)?.last)
+            },
+        )
     }
 }
 

@@ -45,14 +45,9 @@ impl Member {
         self.space.name
     }
 
-    /// Sizes of the networks that the publication of its space trained.
-    pub fn published(&self) -> Skeleton {
-        self.space.published
-    }
-
-    /// Whether its network has operations that can be dropped while it is trained.
-    pub(crate) fn has_drop_path(&self) -> bool {
-        self.space.has_drop_path
+    /// All that is known of its space without sizes.
+    pub fn named(&self) -> &'static NamedSpace {
+        self.space
     }
 
     /// Its network of sizes for a batch size: for training with the heads given, else for
@@ -73,7 +68,7 @@ impl Member {
 impl fmt::Display for Member {
     /// The text that its space writes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let space = (self.space.open)(self.published()).map_err(|_| fmt::Error)?;
+        let space = (self.space.open)(self.space.published).map_err(|_| fmt::Error)?;
         f.write_str(&space.text(&self.choices))
     }
 }

@@ -1,5 +1,6 @@
 //! Search spaces: sets of architectures, each a list of decisions.
 
+mod alike;
 mod choices;
 mod darts;
 mod features;

@@ -407,9 +407,16 @@ impl Space for NasBench201 {
         batch: usize,
         options: HypernetworkOptions,
     ) -> Result<Hypernetwork, ModelError> {
-        Hypernetwork::of(self, EDGES, batch, options, |b, mixture, images| {
-            self.backbone(b, mixture, kept, images)
-        })
+        let (decisions, option) = (self.decisions(), |candidate| self.option(candidate));
+        Hypernetwork::of(
+            decisions,
+            self.skeleton(),
+            option,
+            EDGES,
+            batch,
+            options,
+            |b, mixture, images| self.backbone(b, mixture, kept, images),
+        )
     }
 }
 

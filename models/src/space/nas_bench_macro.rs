@@ -322,9 +322,16 @@ impl Space for NasBenchMacro {
         batch: usize,
         options: HypernetworkOptions,
     ) -> Result<Hypernetwork, ModelError> {
-        Hypernetwork::of(self, 1, batch, options, |b, mixture, images| {
-            self.backbone(b, mixture, kept, images)
-        })
+        let (decisions, option) = (self.decisions(), |candidate| self.option(candidate));
+        Hypernetwork::of(
+            decisions,
+            self.skeleton(),
+            option,
+            1,
+            batch,
+            options,
+            |b, mixture, images| self.backbone(b, mixture, kept, images),
+        )
     }
 }
 

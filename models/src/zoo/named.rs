@@ -86,7 +86,7 @@ impl Architecture {
     pub fn stack(&self) -> Option<Stack> {
         match self {
             Self::Member(member) => {
-                let Skeleton { cells, channels, .. } = member.published();
+                let Skeleton { cells, channels, .. } = member.named().published;
                 Some(Stack { cells, channels })
             }
             Self::Cells(_) | Self::WideCells(_) | Self::Handmade(_) => None,

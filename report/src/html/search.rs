@@ -3,9 +3,9 @@
 
 use super::tables::{Column, table};
 use crate::escape::escape;
+use crate::figure::figure;
 use crate::format::{percent, short};
 use crate::run_report::{FinalistRow, PartRow, SearchRecord};
-use crate::study::figure;
 
 pub(super) fn search(record: &SearchRecord) -> String {
     let SearchRecord { strategy, scorer, space, scores, found, .. } = record;

@@ -1,12 +1,12 @@
 use std::path::Path;
 
-use adwp_engine::optim::{Adam, Gradient, Optimizer, Sgd};
+use adwp_engine::optim::{Adam, Gradient, Sgd};
 use adwp_engine::{Device, NodeId, Variables};
 use adwp_models::cost::count;
 use adwp_models::{ChoiceCosts, Choices, Heads, Space};
 use adwp_train::{
     At, Batch, Checkpoint, Context, Finished, Need, Pass, Phase, PhaseBatches, Reporter,
-    StepReport, TrainError, Trainer, Update, run_phase, schedule,
+    StepReport, TrainError, Trainer, Update, run_phase, schedule, update,
 };
 use serde_json::{Map, Value};
 
@@ -256,17 +256,16 @@ impl Phase for GhnPhase<'_> {
         let own: Vec<NodeId> = net.parameters.iter().copied().filter(is_own).collect();
         let rate = schedule::cosine(settings.rate, settings.rate_last, at.epoch, settings.epochs);
         let clip = Some(settings.clip);
-        let update = Update { parameters: &own, optimizer: &mut self.sgd, rate, clip };
+        let of_own = Update { parameters: &own, optimizer: &mut self.sgd, rate, clip };
         let pass = Pass { at, batch: &batch, feeds: &[] };
         let mut trainer = net.trainer(Self::NAME, &data.device)?;
         let (report, gradients) =
-            trainer.step_with_gradients(pass, variables, &mut [update], &generated)?;
-        let mut gradients = predicted.gradients(gradients)?;
-        clip_norm(&mut gradients, settings.clip);
+            trainer.step_with_gradients(pass, variables, &mut [of_own], &generated)?;
+        let gradients = predicted.gradients(gradients)?;
         let positions = network.positions(variables)?;
-        let gradients: Vec<Gradient<'_>> =
+        let gradients =
             positions.into_iter().zip(&gradients).map(|(p, g)| Gradient::new(p, g)).collect();
-        self.adam.step(variables, &gradients, network_rate, &data.device)?;
+        update(gradients, variables, &mut self.adam, network_rate, clip, &data.device)?;
         Ok(report)
     }
 
@@ -293,15 +292,6 @@ impl Phase for GhnPhase<'_> {
         checkpoint.take_variables(variables, path)?;
         checkpoint.take_adam(&mut self.adam, path)?;
         momentum::take(checkpoint, &mut self.sgd, variables, path)
-    }
-}
-
-/// Scales gradients down to a norm of at most `most`.
-fn clip_norm(gradients: &mut [Vec<f32>], most: f32) {
-    let squares: f64 = gradients.iter().flatten().map(|&g| f64::from(g) * f64::from(g)).sum();
-    let norm = squares.sqrt() as f32;
-    if norm > most {
-        gradients.iter_mut().flatten().for_each(|g| *g *= most / norm);
     }
 }
 
