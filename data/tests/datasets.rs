@@ -279,7 +279,7 @@ fn an_image_folder_that_is_not_one_is_explained() {
 
     fs::create_dir(path.join("train/emu")).unwrap();
     fs::write(path.join("train/emu/readme.txt"), "x").unwrap();
-    let text = message(&fails(DatasetKind::ImageFolder, path), ".jpeg");
+    let text = message(&fails(DatasetKind::ImageFolder, path), ".jpg");
     assert!(text.contains("emu: the class folder has no image"), "{text}");
 
     fs::copy(fixture("rgb.jpg"), path.join("train/emu/1.jpg")).unwrap();
@@ -335,7 +335,7 @@ fn an_image_folder_check_names_every_bad_file() {
         "val/empty: the class folder has no image",
         "only the second has `empty`",
         "train/cat/0.JPEG: cannot be read as an image: the JPEG data end",
-        "val/dog/0.JPEG: cannot be read as an image: it starts like neither",
+        "val/dog/0.JPEG: cannot be read as an image: it is a text",
         "val/dog/1.png: cannot be read as an image: the file is empty",
     ] {
         assert!(

@@ -1,8 +1,9 @@
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adwp_base::{Failure, Result, output::as_json};
-use adwp_data::{Dataset, Loader, LoaderConfig, OpenOptions, unreadable};
+use adwp_data::{Dataset, Loader, LoaderConfig, OpenOptions, Part, Reason, open_part, unreadable};
 use adwp_measure::{
     accuracy::{self, Accuracy},
     onnx::OnnxModel,
@@ -26,20 +27,11 @@ pub fn eval(args: &EvalArgs, style: Style<'_>) -> Result<String> {
     }
     let model = OnnxModel::load(&args.model)?;
     let shape = image_shape(&model);
-    let size = if shape.height == shape.width { shape.height } else { 0 };
-    let options = OpenOptions { image_size: (size > 0).then_some(size) };
-    let splits = adwp_data::open(args.dataset, args.data.as_deref(), &options)?;
-    let test = match splits.test.in_shape(shape) {
-        Some(test) => Arc::new(test),
-        None => splits.test.clone(),
-    };
-    if test.shape() != shape {
-        return Err(Failure::input(format!(
-            "the model takes images of {shape}, {} has {}",
-            args.dataset,
-            test.shape()
-        )));
-    }
+    let test = open_part(args.dataset, args.data.as_deref(), Part::Test, &OpenOptions::default())?;
+    let test = Arc::new(test.in_shape(shape).ok_or_else(|| {
+        let (dataset, has) = (args.dataset, test.shape());
+        Failure::input(format!("the model takes images of {shape}, {dataset} has {has}"))
+    })?);
     let labels = labels(&model, test.classes(), &args.dataset.to_string())?;
     let normalization = normalization(&model, args.normalize.as_ref())?;
     let indices = readable(&test, style.say)?;
@@ -127,18 +119,23 @@ fn labels(model: &OnnxModel, classes: &[String], dataset: &str) -> Result<Vec<u3
 /// Names of classes that a message shows.
 const SHOWN: usize = 5;
 
-/// The images that can be read; what is left out is said.
+/// Images that cannot be read and are named.
+const NAMED: usize = 5;
+
+/// The images that can be read, those that a run on the folder uses; what is left out is said.
 fn readable(test: &Dataset, say: &mut dyn FnMut(&str)) -> Result<Vec<u32>> {
     let all = test.indices();
-    if !test.is_in_files() {
-        return Ok(all);
-    }
+    let Some(mut left_out) = test.left_out().cloned() else { return Ok(all) };
     let bad = unreadable(test, &all, &mut |_, _| {});
-    let left: Vec<u32> =
-        all.into_iter().filter(|index| !bad.iter().any(|(other, _)| other == index)).collect();
-    if let Some((_, first)) = bad.first() {
-        say(&format!("{} of the test images cannot be read and are left out: {first}", bad.len()));
+    for (index, error) in &bad {
+        left_out.add(Reason::of(error), &test.path(*index as usize).unwrap_or_default());
     }
+    if !left_out.is_empty() {
+        say(&left_out.to_string());
+    }
+    bad.iter().take(NAMED).for_each(|(_, error)| say(&error.to_string()));
+    let bad: HashSet<u32> = bad.into_iter().map(|(index, _)| index).collect();
+    let left: Vec<u32> = all.into_iter().filter(|index| !bad.contains(index)).collect();
     if left.is_empty() {
         return Err(Failure::input(format!("{}: no image can be read", test.name())));
     }

@@ -132,19 +132,17 @@ fn images(named: &[PathBuf], say: &mut dyn FnMut(&str)) -> Result<Vec<PathBuf>> 
             all.push(path.clone());
             continue;
         }
-        let (images, others) = images_in(path)?;
-        let folder = path.display();
+        let (images, left_out) = images_in(path)?;
         if images.is_empty() {
-            let failure = Failure::input(format!("{folder} has no JPEG and no PNG files"));
-            return Err(match others {
-                0 => failure,
-                _ => failure.hint("folders below it are not looked into"),
+            let failure = Failure::input(format!("{} has no images", path.display()));
+            return Err(if left_out.is_empty() {
+                failure
+            } else {
+                failure.hint(left_out.to_string())
             });
         }
-        if others > 0 {
-            say(&format!(
-                "{folder}: {others} that are no JPEG or PNG by their names, or folders, left out"
-            ));
+        if !left_out.is_empty() {
+            say(&left_out.to_string());
         }
         all.extend(images);
     }
