@@ -170,7 +170,6 @@ impl Report {
             let counts = || split.per_class.iter().zip(&split.classes).filter(|(n, _)| **n > 0);
             if let (Some((few, least)), Some((many, most))) =
                 (counts().min_by_key(|(n, _)| **n), counts().max_by_key(|(n, _)| **n))
-                && many / few >= IMBALANCE
                 && *many > IMBALANCE * few
             {
                 self.notes.push(format!(

@@ -20,6 +20,9 @@ pub const MOST_BYTES: u64 = 1 << 28;
 /// claim as many pixels as any photograph; many such files, read by many threads, must not fill the
 /// memory.
 const MOST_DECODED: u64 = 4 * MOST_PIXELS;
+/// Bytes that a decoder may take beside the picture, such as for a colour profile or for a part of
+/// an animation that is larger than the whole.
+const MOST_BESIDE: u64 = 1 << 26;
 
 /// Reads one image file as u8 [channels, height, width] of `shape`: scaled so that it covers the
 /// shape, then the centre cut out; converted to gray when the shape has one channel. JPEG, PNG,
@@ -207,12 +210,13 @@ fn decode_bytes(path: &Path, bytes: &[u8]) -> Result<Picture, DataError> {
     }
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut limits = Limits::no_limits();
-    // For the picture, and as much again for what some decoders make it of.
-    limits.max_alloc = Some(2 * MOST_DECODED);
-    reader.limits(limits);
+    limits.max_alloc = Some(MOST_BESIDE);
+    reader.limits(limits.clone());
     let mut decoder = reader.into_decoder().map_err(wrong)?;
     let per_pixel = u64::from(decoder.color_type().bytes_per_pixel());
-    let _room = Room::wait_for(path, decoder.dimensions(), per_pixel)?;
+    let room = Room::wait_for(path, decoder.dimensions(), per_pixel)?;
+    limits.max_alloc = Some(MOST_BESIDE.max(room.0));
+    decoder.set_limits(limits).map_err(wrong)?;
     let turned = match format {
         ImageFormat::Png => exif::in_png(bytes).and_then(orientation),
         _ => decoder.exif_metadata().map_err(wrong)?.as_deref().and_then(orientation),

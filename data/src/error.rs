@@ -341,8 +341,8 @@ impl DataError {
                 "correct the file, or remove it: the built-in names are used then"
             }
             Self::UnknownFormat { .. } => {
-                "convert the file to JPEG or PNG, or remove it; `adwp data check` lists all such \
-                 files of a data set"
+                "replace or remove the file, or convert it to JPEG or PNG; `adwp data check` lists \
+                 all such files of a data set"
             }
             Self::NotAnImage { .. } => {
                 "replace or remove the file; `adwp data check` lists all such files of a data set"

@@ -28,12 +28,8 @@ const MOST_IN_TABLE: usize = 16 << 20;
 pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<Picture, DataError> {
     let wrong = |e: TiffError| DataError::not_an_image(path, e);
     let refused = |what: &str| {
-        DataError::not_an_image(
-            path,
-            format!(
-                "a TIFF file of {what}, which is not read: convert it to 8 bits of gray or RGB"
-            ),
-        )
+        let advice = "convert it to 8 bits of gray or RGB";
+        DataError::not_an_image(path, format!("{what}, which is not read of TIFF files: {advice}"))
     };
     let (file, has_palette) = as_grays(bytes);
     let mut decoder = Decoder::new(Cursor::new(&*file)).map_err(wrong)?;
@@ -41,9 +37,9 @@ pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<Picture, DataError> {
         decoder.find_tag_unsigned_vec(Tag::SampleFormat).map_err(wrong)?;
     let is_whole = |format: &u16| *format == SampleFormat::Uint.to_u16();
     if !formats.unwrap_or_default().iter().all(is_whole) {
-        return Err(refused("signed or floating-point samples"));
+        return Err(refused("it has signed or floating-point samples"));
     }
-    let colour = decoder.colortype().map_err(wrong)?;
+    let colour = decoder.colortype().map_err(|e| refused(&e.to_string()))?;
     let (bits, samples) = match colour {
         ColorType::Gray(bits @ (1 | 2 | 4 | 8 | 16)) => (bits, 1),
         ColorType::RGB(bits @ (8 | 16)) => (bits, 3),
@@ -53,15 +49,10 @@ pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<Picture, DataError> {
         ColorType::Multiband { bit_depth: bits @ (8 | 16), num_samples } => {
             (bits, num_samples.into())
         }
-        other => return Err(refused(&format!("{other:?}"))),
+        other => return Err(refused(&format!("its colours are {other:?}"))),
     };
     let size = decoder.dimensions().map_err(wrong)?;
     let room = Room::wait_for(path, size, samples as u64 * u64::from(bits.div_ceil(8)))?;
-    let mut limits = Limits::default();
-    limits.decoding_buffer_size = room.bytes();
-    limits.intermediate_buffer_size = limits.intermediate_buffer_size.max(room.bytes());
-    limits.ifd_value_size = MOST_IN_TABLE;
-    let mut decoder = decoder.with_limits(limits);
     let palette = match has_palette {
         true => Some(decoder.get_tag_u16_vec(Tag::ColorMap).map_err(wrong)?),
         false => None,
@@ -70,6 +61,11 @@ pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<Picture, DataError> {
         decoder.find_tag_unsigned_vec(Tag::ExtraSamples).map_err(wrong)?;
     let is_multiplied = extra.is_some_and(|extra| extra.first() == Some(&ASSOCIATED_ALPHA));
     let turned: Option<u16> = decoder.find_tag_unsigned(Tag::Orientation).map_err(wrong)?;
+    let mut limits = Limits::default();
+    limits.decoding_buffer_size = room.bytes();
+    limits.intermediate_buffer_size = limits.intermediate_buffer_size.max(room.bytes());
+    limits.ifd_value_size = MOST_IN_TABLE;
+    let mut decoder = decoder.with_limits(limits);
     let mut values = DecodingResult::U8(Vec::new());
     let layout = decoder.read_image_to_buffer(&mut values).map_err(wrong)?;
     let values = match values {
@@ -77,7 +73,7 @@ pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<Picture, DataError> {
         DecodingResult::U16(values) if palette.is_none() => {
             values.into_iter().map(narrow).collect()
         }
-        _ => return Err(refused(&format!("{bits} bits"))),
+        _ => return Err(refused(&format!("it has {bits} bits of a sample"))),
     };
     let width = size.0 as usize;
     let values = if bits < 8 { unpacked(&values, width, bits, palette.is_none()) } else { values };

@@ -1,5 +1,6 @@
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use adwp_base::{Failure, Result, output::as_json};
@@ -36,6 +37,7 @@ pub fn eval(args: &EvalArgs, style: Style<'_>) -> Result<String> {
     let normalization = normalization(&model, args.normalize.as_ref())?;
     let indices = readable(&test, style.say)?;
     let library = find_library(args.ort.ort_lib.as_deref(), &args.runtime)?;
+    let cores = if test.is_costly() { available_parallelism().map_or(1, usize::from) } else { 1 };
     let mut rows = Vec::new();
     for runtime in choose(&args.runtime, library.as_ref(), style.say) {
         let options =
@@ -43,6 +45,7 @@ pub fn eval(args: &EvalArgs, style: Style<'_>) -> Result<String> {
         let mut session = Session::from_model(runtime, &model, &options)?;
         let config = LoaderConfig {
             indices: indices.clone(),
+            threads: cores,
             ..LoaderConfig::sequential(test.clone(), normalization.clone(), args.batch)
         };
         let (mut done, mut said) = (0, Instant::now());

@@ -42,7 +42,7 @@ pub(crate) fn idx(magic: u32, dimensions: &[u32], content: &[u8]) -> Vec<u8> {
 pub(crate) fn write_fashion_mnist(dir: &Path) {
     for (stem, labels) in [("train", &[3, 9, 0][..]), ("t10k", &[1, 2][..])] {
         let n = labels.len() as u32;
-        let pixels: Vec<u8> = (0..n * 784).map(|i| (i / 784 * 50 + 5 - n) as u8).collect();
+        let pixels: Vec<u8> = (0..n * 784).map(|i| (i / 784 * 50 + 3 - n) as u8).collect();
         fs::write(dir.join(format!("{stem}-images-idx3-ubyte")), idx(0x803, &[n, 28, 28], &pixels))
             .unwrap();
         fs::write(dir.join(format!("{stem}-labels-idx1-ubyte")), idx(0x801, &[n], labels)).unwrap();
