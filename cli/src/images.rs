@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use adwp_base::{Failure, Result};
-use adwp_data::{Dataset, DatasetKind, OpenOptions, Splits, split};
+use adwp_data::{Dataset, DatasetKind, OpenOptions, Part, Splits, open_part, split};
 use adwp_engine::Device;
 use adwp_export::Network;
 use adwp_models::{Blueprint, ModelError, Skeleton};
@@ -98,12 +98,7 @@ impl Images {
 
     /// Bytes of the pixels that are in memory.
     pub(crate) fn held_bytes(&self) -> usize {
-        let in_memory = |dataset: &&Arc<Dataset>| dataset.path(0).is_none();
-        [&self.train.dataset, &self.test.dataset]
-            .into_iter()
-            .filter(in_memory)
-            .map(|d| d.len() * d.shape().values())
-            .sum()
+        self.train.dataset.held_bytes() + self.test.dataset.held_bytes()
     }
 
     pub(crate) fn skeleton(&self, config: &Config, channels: usize) -> Skeleton {
@@ -168,9 +163,9 @@ impl Images {
         streams: Streams,
         device: &Device,
     ) -> Result<Data> {
-        let Splits { train, normalization, .. } =
-            open_splits(config.dataset, config.data_dir(), side)?;
-        let scaled = BatchSource { dataset: train, normalization, ..self.search.clone() };
+        let options = OpenOptions { image_size: Some(side) };
+        let train = open_part(config.dataset, config.data_dir(), Part::Train, &options)?;
+        let scaled = BatchSource { dataset: Arc::new(train), ..self.search.clone() };
         let shape = scaled.dataset.shape();
         let skeleton = Skeleton {
             image: [shape.channels, shape.height, shape.width],

@@ -153,7 +153,7 @@ mod tests {
     }
 
     fn read(folder: &Path) -> Result<Config> {
-        Config::read(&folder.join(Config::FILE), &RunArgs::default())
+        Ok(Config::read(&folder.join(Config::FILE), &RunArgs::default())?.0)
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! Image files that cannot be read. They are found when a run is begun and left out by each of its
-//! steps: `skipped.json`.
+//! steps: `skipped.json`. It also has what else the folders hold that is no image of a class.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use adwp_base::{Failure, Result, to_json};
-use adwp_data::{DataError, Dataset, Splits, subset, unreadable};
+use adwp_data::{Counted, DataError, Dataset, Reason, Splits, subset, unreadable};
 use adwp_report::SkippedImages;
 use adwp_train::{Reporter, Streams, TrainError, read_json, write_atomic};
 use serde::{Deserialize, Serialize};
@@ -30,9 +30,12 @@ pub(crate) struct Skipped {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Split {
-    /// Files in all, so that a folder which has changed is noticed.
+    /// Images in all, so that a folder which has changed is noticed.
     files: usize,
     skipped: Vec<Entry>,
+    /// What was not taken for an image of a class, as it was when the run was begun.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    left_out: BTreeMap<Reason, Counted>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -58,7 +61,7 @@ impl Skipped {
     /// Reads what [`Self::write`] wrote; nothing is skipped in a run without the file.
     pub(crate) fn read(path: &Path, splits: &Splits) -> Result<Self> {
         if !path.exists() {
-            let none = |dataset: &Dataset| Split { files: dataset.len(), skipped: Vec::new() };
+            let none = |dataset: &Dataset| Split::of(dataset);
             return Ok(Self {
                 schema: SCHEMA.into(),
                 train: none(&splits.train),
@@ -86,7 +89,10 @@ impl Skipped {
 
     /// Writes `skipped.json` where there is something to say.
     pub(crate) fn write(&self, path: &Path) -> Result {
-        if self.count() == SkippedImages::default() {
+        let is_all_read = [&self.train, &self.test]
+            .iter()
+            .all(|split| split.skipped.is_empty() && split.left_out.is_empty());
+        if is_all_read {
             return Ok(());
         }
         Ok(write_atomic(path, to_json(self).as_bytes())?)
@@ -119,6 +125,13 @@ impl Skipped {
 }
 
 impl Split {
+    /// Nothing is skipped yet.
+    fn of(dataset: &Dataset) -> Self {
+        let left_out =
+            dataset.left_out().map(|left_out| left_out.reasons().clone()).unwrap_or_default();
+        Self { files: dataset.len(), skipped: Vec::new(), left_out }
+    }
+
     fn find(
         dataset: &Dataset,
         count: usize,
@@ -126,10 +139,8 @@ impl Split {
         streams: Streams,
         reporter: &mut dyn Reporter,
     ) -> Result<Self> {
-        let mut split = Self { files: dataset.len(), skipped: Vec::new() };
-        if !dataset.is_in_files() {
-            return Ok(split);
-        }
+        let mut split = Self::of(dataset);
+        let Some(mut left_out) = dataset.left_out().cloned() else { return Ok(split) };
         let (mut seen, mut bad): (HashSet<u32>, Vec<(u32, DataError)>) =
             (HashSet::new(), Vec::new());
         // What takes the place of a file that cannot be read has to be looked at in turn.
@@ -152,6 +163,13 @@ impl Split {
             split.skipped.sort_unstable_by_key(|entry| entry.index);
             bad.extend(found);
             split.check_classes(dataset, &bad)?;
+        }
+        for (index, error) in &bad {
+            let path = dataset.path(*index as usize).unwrap_or_default();
+            left_out.add(Reason::of(error), &path);
+        }
+        if !left_out.is_empty() {
+            reporter.message(&format!("warning: {left_out}"));
         }
         for (_, error) in bad.iter().take(SHOWN) {
             reporter.message(&format!("warning: skipping {error}"));

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::dataset::Dataset;
 use crate::error::{DataError, how_to_get};
 use crate::kind::DatasetKind;
+use crate::part::Part;
 use crate::shape::ImageShape;
 
 pub(crate) const SHAPE: ImageShape = ImageShape { channels: 3, height: 32, width: 32 };
@@ -15,8 +16,8 @@ pub(crate) struct Layout {
     kind: DatasetKind,
     /// The folder that the published archive unpacks to.
     folder: &'static str,
-    pub(crate) train: &'static [&'static str],
-    pub(crate) test: &'static [&'static str],
+    train: &'static [&'static str],
+    test: &'static [&'static str],
     /// Label bytes before the pixels of a record; the last one counts.
     label_bytes: usize,
     names_file: &'static str,
@@ -68,6 +69,14 @@ impl Layout {
     /// Bytes of a record.
     fn record(&self) -> usize {
         self.label_bytes + SHAPE.values()
+    }
+
+    /// The files of a part, in the order of their images.
+    pub(crate) fn files(&self, part: Part) -> &'static [&'static str] {
+        match part {
+            Part::Train => self.train,
+            Part::Test => self.test,
+        }
     }
 
     /// Records that the published `file` has.
@@ -178,19 +187,14 @@ impl Layout {
 }
 
 /// Reads the training or test images from `dir` or from the folder of the archive inside it.
-pub(crate) fn load(
-    layout: &Layout,
-    dir: &Path,
-    part: &str,
-    files: &[&str],
-) -> Result<Dataset, DataError> {
+pub(crate) fn load(layout: &Layout, dir: &Path, part: Part) -> Result<Dataset, DataError> {
     let folder = layout.find(dir);
     let (mut labels, mut pixels) = (Vec::new(), Vec::new());
-    for file in files {
+    for file in layout.files(part) {
         layout.read(&folder, file, &mut labels, &mut pixels)?;
     }
     Dataset::from_memory(
-        format!("{} {part}", layout.kind),
+        format!("{} {}", layout.kind, part.name()),
         layout.classes(&folder)?,
         SHAPE,
         labels,

@@ -1,12 +1,13 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
 use crate::decode::{decode_for, decode_into};
 use crate::error::DataError;
-use crate::open::LARGEST_IMAGE_SIZE;
+use crate::left_out::LeftOut;
 use crate::resize::{Framing, Picture, Region, frame, resize_region};
 use crate::shape::ImageShape;
 
@@ -14,29 +15,46 @@ use crate::shape::ImageShape;
 ///
 /// The pixels are in memory, or in files that are decoded each time they are asked for, so a data
 /// set may be larger than memory. Labels are indices into [`classes`](Self::classes).
+///
+/// Pixels in memory keep the size that they were read in, and are scaled each time they are asked
+/// for, where all of them in the size wanted would take more memory than 256 MiB and than they do
+/// as they are. Else they are scaled once: that takes no memory worth saving, and reading is then a
+/// copy. The pixels are the same either way.
 #[derive(Clone)]
 pub struct Dataset {
     name: String,
     classes: Vec<String>,
     shape: ImageShape,
+    /// How images that have another size are brought to the shape.
+    framing: Framing,
     labels: Vec<u32>,
     source: Pixels,
 }
 
 #[derive(Clone)]
 enum Pixels {
-    /// u8 [n, channels, height, width]
-    Memory(Vec<u8>),
-    Files(Files),
+    Memory(Stored),
+    Files(Arc<Files>),
 }
 
-/// One file per image, in the folder of its class below `root`.
+/// Images in memory.
 #[derive(Clone)]
+struct Stored {
+    /// u8 [n, channels, height, width] of `shape`.
+    pixels: Arc<Vec<u8>>,
+    /// The data set's, or another size of the same channels.
+    shape: ImageShape,
+}
+
+/// Scaled images are kept where all of them take no more bytes.
+const MOST_KEPT: usize = 256 << 20;
+
+/// One file per image, in the folder of its class below `root`.
 pub(crate) struct Files {
     pub(crate) root: PathBuf,
     /// Only the last part of each path: for a million images the rest would be most of the memory.
     pub(crate) names: Vec<Box<OsStr>>,
-    pub(crate) framing: Framing,
+    pub(crate) left_out: LeftOut,
 }
 
 impl Dataset {
@@ -68,7 +86,8 @@ impl Dataset {
             );
             return Err(DataError::Inconsistent { name, detail });
         }
-        Self::new(name, classes, shape, labels, Pixels::Memory(pixels))
+        let stored = Stored { pixels: Arc::new(pixels), shape };
+        Self::new(name, classes, shape, labels, Pixels::Memory(stored))
     }
 
     pub(crate) fn from_files(
@@ -77,6 +96,7 @@ impl Dataset {
         shape: ImageShape,
         labels: Vec<u32>,
         files: Files,
+        framing: Framing,
     ) -> Result<Self, DataError> {
         let name = name.into();
         if files.names.len() != labels.len() {
@@ -84,7 +104,8 @@ impl Dataset {
                 format!("{} labels do not go with {} files", labels.len(), files.names.len());
             return Err(DataError::Inconsistent { name, detail });
         }
-        Self::new(name, classes, shape, labels, Pixels::Files(files))
+        let images = Self::new(name, classes, shape, labels, Pixels::Files(Arc::new(files)))?;
+        Ok(Self { framing, ..images })
     }
 
     fn new(
@@ -109,57 +130,62 @@ impl Dataset {
             let detail = format!("{} images are more than 32 bits can number", labels.len());
             return Err(DataError::Inconsistent { name, detail });
         }
-        Ok(Self { name, classes, shape, labels, source })
+        Ok(Self { name, classes, shape, framing: Framing::Cover, labels, source })
     }
 
-    /// The same images, those in memory at `size` × `size` pixels.
-    pub(crate) fn scaled(self, size: usize) -> Self {
-        let from = self.shape;
-        let shape = ImageShape { height: size, width: size, ..from };
-        match self.source {
-            Pixels::Memory(pixels) if shape != from => {
-                let mut scaled = vec![0; self.labels.len() * shape.values()];
-                for (image, out) in
-                    pixels.chunks_exact(from.values()).zip(scaled.chunks_exact_mut(shape.values()))
-                {
-                    frame(&Picture::from_planes(image, from), shape, Framing::Cover, out);
-                }
-                Self { shape, source: Pixels::Memory(scaled), ..self }
-            }
-            source => Self { source, ..self },
-        }
+    /// The same images in another shape, of one or three channels, brought to it as they are to the
+    /// one that they have; `None` of a shape that they cannot have: one without pixels or of other
+    /// channels, and for images in memory one of other channels than theirs.
+    #[must_use]
+    pub fn in_shape(&self, shape: ImageShape) -> Option<Self> {
+        self.framed(shape, self.framing)
     }
 
-    /// The same images in another shape, brought to it by `framing`; `None` of a shape that they
-    /// cannot have: one without pixels, or of other channels than one or three for files, and for
-    /// images in memory than theirs. These are framed now, so that no side may be longer than
-    /// [`LARGEST_IMAGE_SIZE`].
+    /// Like [`in_shape`](Self::in_shape), brought to it by `framing`.
     #[must_use]
     pub fn framed(&self, shape: ImageShape, framing: Framing) -> Option<Self> {
-        let is_possible = match &self.source {
-            Pixels::Memory(_) => {
-                shape.channels == self.shape.channels
-                    && shape.height.max(shape.width) <= LARGEST_IMAGE_SIZE
-            }
+        let has_channels = match &self.source {
+            Pixels::Memory(stored) => shape.channels == stored.shape.channels,
             Pixels::Files(_) => matches!(shape.channels, 1 | 3),
         };
-        let values = shape.channels.checked_mul(shape.height)?.checked_mul(shape.width)?;
-        let bytes = values.checked_mul(self.len())?;
-        if !is_possible || values == 0 {
+        let sides = shape.height.checked_mul(shape.width);
+        let values = sides.and_then(|n| n.checked_mul(shape.channels)).unwrap_or(0);
+        if !has_channels || values == 0 {
             return None;
         }
-        let source = match &self.source {
-            Pixels::Memory(pixels) => {
-                let mut framed = vec![0; bytes];
-                let images = pixels.par_chunks_exact(self.shape.values());
-                images.zip(framed.par_chunks_exact_mut(values)).for_each(|(image, out)| {
-                    frame(&Picture::from_planes(image, self.shape), shape, framing, out);
-                });
-                Pixels::Memory(framed)
-            }
-            Pixels::Files(files) => Pixels::Files(Files { framing, ..files.clone() }),
-        };
-        Some(Self { shape, source, ..self.clone() })
+        let images = Self { shape, framing, ..self.clone() };
+        Some(if images.is_kept_scaled() { images.scaled() } else { images })
+    }
+
+    /// Whether images in memory are what is wanted as they are.
+    fn is_as_stored(&self, stored: &Stored) -> bool {
+        let ImageShape { height, width, .. } = self.shape;
+        stored.shape == self.shape && self.framing.covered(self.shape) == [height, width]
+    }
+
+    /// Whether images are in memory in another size than that wanted, and are to be scaled once.
+    fn is_kept_scaled(&self) -> bool {
+        match &self.source {
+            Pixels::Memory(stored) if !self.is_as_stored(stored) => self
+                .len()
+                .checked_mul(self.shape.values())
+                .is_some_and(|bytes| bytes <= stored.pixels.len().max(MOST_KEPT)),
+            _ => false,
+        }
+    }
+
+    /// The same images, those in memory as they are wanted.
+    fn scaled(self) -> Self {
+        let Pixels::Memory(stored) = &self.source else { return self };
+        let (from, to) = (stored.shape, self.shape);
+        let mut pixels = vec![0; self.len() * to.values()];
+        let images = stored.pixels.par_chunks_exact(from.values());
+        images.zip(pixels.par_chunks_exact_mut(to.values())).for_each(|(image, out)| {
+            frame(&Picture::from_planes(image, from), to, self.framing, out);
+        });
+        let source = Pixels::Memory(Stored { pixels: Arc::new(pixels), shape: to });
+        // What is cut out already is not to be scaled once more.
+        Self { source, framing: Framing::Cover, ..self }
     }
 
     /// Name for messages, such as `cifar10 train`.
@@ -239,6 +265,34 @@ impl Dataset {
         matches!(self.source, Pixels::Files(_))
     }
 
+    /// Whether an image takes work each time that it is asked for: a file is decoded, or pixels are
+    /// scaled.
+    #[must_use]
+    pub fn is_costly(&self) -> bool {
+        match &self.source {
+            Pixels::Memory(stored) => !self.is_as_stored(stored),
+            Pixels::Files(_) => true,
+        }
+    }
+
+    /// Bytes of the pixels that are in memory; 0 for files.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        match &self.source {
+            Pixels::Memory(stored) => stored.pixels.len(),
+            Pixels::Files(_) => 0,
+        }
+    }
+
+    /// What the folders of the files have beside the images; none for images in memory.
+    #[must_use]
+    pub fn left_out(&self) -> Option<&LeftOut> {
+        match &self.source {
+            Pixels::Memory(_) => None,
+            Pixels::Files(files) => Some(&files.left_out),
+        }
+    }
+
     /// Writes the pixels of image `index` to `out`: u8 [channels, height, width].
     ///
     /// # Errors
@@ -247,9 +301,17 @@ impl Dataset {
     pub fn read_image(&self, index: usize, out: &mut [u8]) -> Result<(), DataError> {
         self.check_length(out)?;
         match &self.source {
-            Pixels::Memory(pixels) => out.copy_from_slice(self.in_memory(pixels, index)?),
-            Pixels::Files(files) => {
-                decode_into(&self.existing_path(index)?, self.shape, files.framing, out)?
+            Pixels::Memory(stored) => {
+                let image = self.in_memory(stored, index)?;
+                if self.is_as_stored(stored) {
+                    out.copy_from_slice(image);
+                } else {
+                    let picture = Picture::from_planes(image, stored.shape);
+                    frame(&picture, self.shape, self.framing, out);
+                }
+            }
+            Pixels::Files(_) => {
+                decode_into(&self.existing_path(index)?, self.shape, self.framing, out)?
             }
         }
         Ok(())
@@ -272,7 +334,8 @@ impl Dataset {
     }
 
     /// Like [`read_image`](Self::read_image), of the part that `choose` picks of the picture's
-    /// width and height, which are those that its file has.
+    /// width and height, which are those that its file has, or those of the data set for images in
+    /// memory.
     pub(crate) fn read_region(
         &self,
         index: usize,
@@ -281,8 +344,8 @@ impl Dataset {
     ) -> Result<(), DataError> {
         self.check_length(out)?;
         let picture = match &self.source {
-            Pixels::Memory(pixels) => {
-                Picture::from_planes(self.in_memory(pixels, index)?, self.shape)
+            Pixels::Memory(_) => {
+                Picture::from_planes(self.pixels(index, &mut Vec::new())?, self.shape)
             }
             Pixels::Files(_) => decode_for(&self.existing_path(index)?, self.shape)?,
         };
@@ -300,15 +363,15 @@ impl Dataset {
     }
 
     /// The pixels of image `index`, u8 [channels, height, width]: where they are in memory, or
-    /// decoded into `scratch`.
+    /// decoded or scaled into `scratch`.
     pub(crate) fn pixels<'a>(
         &'a self,
         index: usize,
         scratch: &'a mut Vec<u8>,
     ) -> Result<&'a [u8], DataError> {
         match &self.source {
-            Pixels::Memory(pixels) => self.in_memory(pixels, index),
-            Pixels::Files(_) => {
+            Pixels::Memory(stored) if self.is_as_stored(stored) => self.in_memory(stored, index),
+            _ => {
                 scratch.resize(self.shape.values(), 0);
                 self.read_image(index, scratch)?;
                 Ok(scratch)
@@ -316,12 +379,13 @@ impl Dataset {
         }
     }
 
-    fn in_memory<'a>(&self, pixels: &'a [u8], index: usize) -> Result<&'a [u8], DataError> {
-        let size = self.shape.values();
+    /// As it is stored.
+    fn in_memory<'a>(&self, stored: &'a Stored, index: usize) -> Result<&'a [u8], DataError> {
+        let size = stored.shape.values();
         if index >= self.len() {
             return Err(self.no_such_image(index));
         }
-        Ok(&pixels[index * size..(index + 1) * size])
+        Ok(&stored.pixels[index * size..(index + 1) * size])
     }
 
     fn no_such_image(&self, index: usize) -> DataError {
@@ -393,6 +457,74 @@ mod tests {
         ));
     }
 
+    /// 3 images of 1x4x6 whose pixels differ.
+    fn numbered() -> Dataset {
+        let shape = ImageShape { channels: 1, height: 4, width: 6 };
+        let pixels = (0..72).map(|i| (i * 37 % 251) as u8).collect();
+        Dataset::from_memory("t", classes(), shape, vec![0, 1, 0], pixels).unwrap()
+    }
+
+    #[test]
+    fn images_scaled_as_they_are_read_are_those_scaled_once() {
+        let data = numbered();
+        for (height, width) in [(4, 6), (2, 3), (9, 9), (5, 40), (1, 1)] {
+            let shape = ImageShape { channels: 1, height, width };
+            let once = data.in_shape(shape).unwrap();
+            let as_read = Dataset { shape, ..data.clone() };
+            assert_eq!(once.held_bytes(), 3 * shape.values(), "{shape}");
+            assert!(!once.is_costly());
+            assert_eq!(
+                (as_read.held_bytes(), as_read.is_costly()),
+                (72, (height, width) != (4, 6))
+            );
+            let all = |data: &Dataset| {
+                let mut out = vec![0; 3 * shape.values()];
+                data.read_images(&[2, 0, 1], &mut out).unwrap();
+                out
+            };
+            assert_eq!(all(&once), all(&as_read), "{shape}");
+            let (mut first, mut second) = (Vec::new(), Vec::new());
+            let pixels = [once.pixels(1, &mut first), as_read.pixels(1, &mut second)];
+            let [once_pixels, as_read_pixels] = pixels.map(Result::unwrap);
+            assert_eq!(once_pixels, as_read_pixels);
+            let part = |data: &Dataset| {
+                let mut out = vec![0; shape.values()];
+                let choose = |width, height| {
+                    assert_eq!((width, height), (shape.width, shape.height));
+                    Region { top: height / 2, left: 0, height: height.div_ceil(2), width }
+                };
+                data.read_region(2, choose, &mut out).unwrap();
+                out
+            };
+            assert_eq!(part(&once), part(&as_read), "{shape}");
+        }
+    }
+
+    #[test]
+    fn a_set_that_would_be_large_when_scaled_stays_as_it_is() {
+        let shape = ImageShape { channels: 1, height: 8192, width: 16384 };
+        let large = numbered().in_shape(shape).unwrap();
+        assert_eq!((large.held_bytes(), large.is_costly()), (72, true));
+        assert_eq!(large.shape(), shape);
+        assert!(matches!(
+            large.read_image(3, &mut vec![0; shape.values()]),
+            Err(DataError::NoSuchImage { index: 3, .. })
+        ));
+        // Back from there: nothing was lost.
+        let again = large.in_shape(numbered().shape()).unwrap();
+        let mut out = [0; 24];
+        again.read_image(2, &mut out).unwrap();
+        assert_eq!(out[0], (48 * 37 % 251) as u8);
+    }
+
+    #[test]
+    fn shapes_that_images_in_memory_cannot_have_are_none() {
+        let data = numbered();
+        for (channels, height, width) in [(3, 4, 6), (1, 0, 6), (1, usize::MAX, usize::MAX)] {
+            assert!(data.in_shape(ImageShape { channels, height, width }).is_none());
+        }
+    }
+
     #[test]
     fn images_in_memory_are_framed_as_pictures_are() {
         let shape = |height, width| ImageShape { channels: 1, height, width };
@@ -410,9 +542,7 @@ mod tests {
         let of_twice: Vec<u8> =
             twice.chunks(12).skip(1).take(2).flat_map(|row| row[5..7].to_vec()).collect();
         assert_eq!(read(data.framed(shape(2, 2), larger).unwrap()), of_twice);
-        for (channels, height, width) in
-            [(3, 2, 2), (1, 0, 2), (1, 2, LARGEST_IMAGE_SIZE + 1), (1, usize::MAX, 2)]
-        {
+        for (channels, height, width) in [(3, 2, 2), (1, 0, 2), (1, usize::MAX, 2)] {
             let shape = ImageShape { channels, height, width };
             assert!(data.framed(shape, Framing::Cover).is_none(), "{shape}");
         }

@@ -168,6 +168,14 @@ pub enum DataError {
         /// What the decoder says.
         reason: String,
     },
+    /// A file whose content is of no format that is read.
+    #[error("{}: cannot be read as an image: {reason}", path.display())]
+    UnknownFormat {
+        /// Path of the file, as it was opened.
+        path: PathBuf,
+        /// What it looks like.
+        reason: String,
+    },
     /// An image too large to be decoded in memory.
     #[error("{}: {width}x{height} pixels are more than the {limit} that are read", path.display())]
     TooManyPixels {
@@ -332,6 +340,10 @@ impl DataError {
             Self::ClassNames { .. } => {
                 "correct the file, or remove it: the built-in names are used then"
             }
+            Self::UnknownFormat { .. } => {
+                "replace or remove the file, or convert it to JPEG or PNG; `adwp data check` lists \
+                 all such files of a data set"
+            }
             Self::NotAnImage { .. } => {
                 "replace or remove the file; `adwp data check` lists all such files of a data set"
             }
@@ -339,7 +351,9 @@ impl DataError {
             Self::NoClasses { .. } => {
                 "put the images of each class in a folder of their own, named like the class"
             }
-            Self::EmptyClass { .. } => "remove the folder, or put images (.jpg, .jpeg, .png) in it",
+            Self::EmptyClass { .. } => {
+                "remove the folder, or put images in it (.jpg, .png and the like)"
+            }
             Self::ClassNameNotText { .. } => "rename the folder",
             Self::ClassesDiffer { .. } => {
                 "both folders need the same class folders with the same names"

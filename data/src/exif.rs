@@ -3,25 +3,57 @@
 use image::metadata::Orientation;
 
 /// Tag of the orientation in the first directory (Exif 2.32, table 4).
-const TAG: u32 = 0x112;
+const TAG: u16 = 0x112;
+/// What stands before an Exif block in JPEG, and where some writers put one in other files.
+const PREFIX: &[u8] = b"Exif\0\0";
 
 /// The orientation that an Exif block states, whatever integer type it is stored in: the standard
 /// has SHORT, and other writers use others. `None` where none can be read.
 pub(crate) fn orientation(exif: &[u8]) -> Option<Orientation> {
-    let is_big = match exif.get(..4)? {
+    let exif = exif.strip_prefix(PREFIX).unwrap_or(exif);
+    let Entry { value, .. } = first(exif, TAG)?;
+    Orientation::from_exif(u8::try_from(value).ok()?)
+}
+
+/// The Exif block of a PNG file, which may stand before or behind the pixels.
+pub(crate) fn in_png(file: &[u8]) -> Option<&[u8]> {
+    let mut rest = file.get(8..)?;
+    loop {
+        let length = u32::from_be_bytes(*rest.first_chunk()?) as usize;
+        let content = rest.get(8..8_usize.checked_add(length)?)?;
+        if rest.get(4..8)? == b"eXIf" {
+            return Some(content);
+        }
+        // A checksum follows.
+        rest = rest.get(12 + length..)?;
+    }
+}
+
+/// One integer in a directory of a TIFF file, which an Exif block is.
+pub(crate) struct Entry {
+    /// Where the value begins in the file.
+    pub(crate) at: usize,
+    /// The most significant byte comes first.
+    pub(crate) is_big: bool,
+    pub(crate) value: u32,
+}
+
+/// The integer with a tag in the first directory.
+pub(crate) fn first(tiff: &[u8], tag: u16) -> Option<Entry> {
+    let is_big = match tiff.get(..4)? {
         b"MM\0*" => true,
         b"II*\0" => false,
         _ => return None,
     };
     let number = |at: usize, bytes: usize| -> Option<u32> {
-        let bytes = exif.get(at..at.checked_add(bytes)?)?.iter().map(|&byte| u32::from(byte));
+        let bytes = tiff.get(at..at.checked_add(bytes)?)?.iter().map(|&byte| u32::from(byte));
         let join = |value: u32, byte: u32| value << 8 | byte;
         Some(if is_big { bytes.fold(0, join) } else { bytes.rev().fold(0, join) })
     };
     let directory = number(4, 4)? as usize;
     for entry in 0..number(directory, 2)? as usize {
         let at = directory.checked_add(2 + 12 * entry)?;
-        if number(at, 2)? != TAG || number(at + 4, 4)? != 1 {
+        if number(at, 2)? != u32::from(tag) || number(at + 4, 4)? != 1 {
             continue;
         }
         let bytes = match number(at + 2, 2)? {
@@ -32,8 +64,7 @@ pub(crate) fn orientation(exif: &[u8]) -> Option<Orientation> {
             4 | 9 => 4,
             _ => return None,
         };
-        let value = number(at + 8, bytes)?;
-        return Orientation::from_exif(u8::try_from(value).ok()?);
+        return Some(Entry { at: at + 8, is_big, value: number(at + 8, bytes)? });
     }
     None
 }
@@ -76,6 +107,27 @@ mod tests {
                 assert_eq!(orientation(&block(false, kind, &[value, 0, 0, 0])), expected);
             }
         }
+    }
+
+    #[test]
+    fn the_mark_of_jpeg_before_a_block_is_passed_over() {
+        let marked = [PREFIX, &block(true, 3, &[0, 6])].concat();
+        assert_eq!(orientation(&marked), Orientation::from_exif(6));
+    }
+
+    #[test]
+    fn a_block_of_a_png_is_found_before_and_behind_the_pixels() {
+        let chunk = |name: &[u8; 4], content: &[u8]| {
+            [&(content.len() as u32).to_be_bytes()[..], name, content, b"sums"].concat()
+        };
+        let start = b"\x89PNG\r\n\x1a\n".to_vec();
+        let (pixels, exif) = (chunk(b"IDAT", b"pixels"), chunk(b"eXIf", b"block"));
+        for file in [[&start[..], &exif, &pixels].concat(), [&start[..], &pixels, &exif].concat()] {
+            assert_eq!(in_png(&file), Some(&b"block"[..]));
+            assert!((0..file.len() - pixels.len() - 4).all(|end| in_png(&file[..end]).is_none()));
+        }
+        let endless = [&start[..], &[0xff; 12]].concat();
+        assert_eq!(in_png(&endless), None);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use crate::dataset::Dataset;
 use crate::error::{DataError, how_to_get};
 use crate::idx;
 use crate::kind::DatasetKind;
+use crate::part::Part;
 use crate::shape::ImageShape;
 
 pub(crate) const SHAPE: ImageShape = ImageShape { channels: 1, height: 28, width: 28 };
@@ -22,41 +23,26 @@ pub(crate) const CLASSES: [&str; 10] = [
     "Ankle boot",
 ];
 
-/// The two parts of the data set.
-#[derive(Clone, Copy)]
-pub(crate) enum Part {
-    Train,
-    Test,
+/// How the names of a part's files begin.
+const fn stem(part: Part) -> &'static str {
+    match part {
+        Part::Train => "train",
+        Part::Test => "t10k",
+    }
 }
 
-impl Part {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Train => "train",
-            Self::Test => "test",
-        }
-    }
-
-    fn stem(self) -> &'static str {
-        match self {
-            Self::Train => "train",
-            Self::Test => "t10k",
-        }
-    }
-
-    /// Images in the published files.
-    pub(crate) fn published(self) -> usize {
-        match self {
-            Self::Train => 60_000,
-            Self::Test => 10_000,
-        }
+/// Images in the published files of a part.
+pub(crate) const fn published(part: Part) -> usize {
+    match part {
+        Part::Train => 60_000,
+        Part::Test => 10_000,
     }
 }
 
 /// Reads one part from the folder that holds the four files.
 pub(crate) fn load(dir: &Path, part: Part) -> Result<Dataset, DataError> {
-    let images_path = find(dir, &format!("{}-images-idx3-ubyte", part.stem()))?;
-    let labels_path = find(dir, &format!("{}-labels-idx1-ubyte", part.stem()))?;
+    let images_path = find(dir, &format!("{}-images-idx3-ubyte", stem(part)))?;
+    let labels_path = find(dir, &format!("{}-labels-idx1-ubyte", stem(part)))?;
     let labels = Idx { path: &labels_path, bytes: &idx::read(&labels_path)? };
     let images = Idx { path: &images_path, bytes: &idx::read(&images_path)? };
     assemble(&format!("fashion-mnist {}", part.name()), images, labels)
@@ -67,7 +53,7 @@ pub(crate) fn is_in(dir: &Path) -> bool {
     let is_there = |part: Part| {
         ["images-idx3", "labels-idx1"]
             .iter()
-            .all(|what| find(dir, &format!("{}-{what}-ubyte", part.stem())).is_ok())
+            .all(|what| find(dir, &format!("{}-{what}-ubyte", stem(part))).is_ok())
     };
     is_there(Part::Train) && is_there(Part::Test)
 }

@@ -5,14 +5,26 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::dataset::{Dataset, Files};
+use crate::decode::starts_like_an_image;
 use crate::error::{DataError, how_to_get};
 use crate::kind::DatasetKind;
+use crate::left_out::{LeftOut, Reason};
+use crate::part::Part;
 use crate::resize::Framing;
 use crate::shape::ImageShape;
 
-const ENDINGS: [&str; 3] = ["jpg", "jpeg", "png"];
-/// Names of the folder of test images, the first that exists counts.
-const TEST_FOLDERS: [&str; 2] = ["val", "test"];
+/// What the names of images end in.
+const ENDINGS: [&str; 13] = [
+    "jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "bmp", "dib", "gif", "tif", "tiff", "qoi",
+];
+
+/// Names of the folder of a part, the first that exists counts.
+const fn folders_of(part: Part) -> &'static [&'static str] {
+    match part {
+        Part::Train => &["train"],
+        Part::Test => &["val", "test"],
+    }
+}
 
 /// One split as it lies on disk.
 pub(crate) struct Listing {
@@ -20,9 +32,7 @@ pub(crate) struct Listing {
     pub(crate) classes: Vec<String>,
     /// File names of each class, sorted.
     pub(crate) files: Vec<Vec<Box<OsStr>>>,
-    /// What is passed over: files that are no images by their ending, or not in a class folder, and
-    /// folders in class folders.
-    pub(crate) ignored: usize,
+    pub(crate) left_out: LeftOut,
 }
 
 /// What a folder holds, and everything that is wrong with it.
@@ -32,23 +42,11 @@ pub(crate) struct Scan {
     pub(crate) problems: Vec<DataError>,
 }
 
-/// Lists both splits without opening an image.
+/// Lists both splits. Of the files only those without an ending are opened.
 pub(crate) fn scan(dir: &Path) -> Scan {
     let mut problems = Vec::new();
-    let mut split =
-        |names: &[&str]| match names.iter().map(|name| dir.join(name)).find(|path| path.is_dir()) {
-            Some(root) => list(root, &mut problems),
-            None => {
-                problems.push(DataError::MissingFile {
-                    folder: dir.to_owned(),
-                    file: format!("folder `{}`", names.join("` or `")),
-                    advice: how_to_get(DatasetKind::ImageFolder),
-                });
-                None
-            }
-        };
-    let train = split(&["train"]);
-    let test = split(&TEST_FOLDERS);
+    let train = scan_part(dir, Part::Train, &mut problems);
+    let test = scan_part(dir, Part::Test, &mut problems);
     if let (Some(train), Some(test)) = (&train, &test) {
         let missing_in = |these: &[String], those: &[String]| -> Vec<String> {
             these.iter().filter(|name| those.binary_search(name).is_err()).cloned().collect()
@@ -63,26 +61,60 @@ pub(crate) fn scan(dir: &Path) -> Scan {
     Scan { train, test, problems }
 }
 
+fn scan_part(dir: &Path, part: Part, problems: &mut Vec<DataError>) -> Option<Listing> {
+    let names = folders_of(part);
+    match names.iter().map(|name| dir.join(name)).find(|path| path.is_dir()) {
+        Some(root) => list(root, problems),
+        None => {
+            problems.push(DataError::MissingFile {
+                folder: dir.to_owned(),
+                file: format!("folder `{}`", names.join("` or `")),
+                advice: how_to_get(DatasetKind::ImageFolder),
+            });
+            None
+        }
+    }
+}
+
 /// Whether a folder has class folders for training and for testing.
 pub(crate) fn is_in(dir: &Path) -> bool {
     let has_classes =
-        |name: &str| entries(&dir.join(name)).is_ok_and(|entries| !entries.folders.is_empty());
-    has_classes("train") && TEST_FOLDERS.iter().any(|name| has_classes(name))
+        |name: &&str| entries(&dir.join(name)).is_ok_and(|entries| !entries.folders.is_empty());
+    [Part::Train, Part::Test].iter().all(|&part| folders_of(part).iter().any(has_classes))
 }
 
 /// Reads both splits as data sets whose images are decoded when asked for.
 pub(crate) fn load(dir: &Path, size: usize) -> Result<(Dataset, Dataset), DataError> {
     let Scan { train, test, problems } = scan(dir);
+    Ok((
+        finish(train, problems, dir, Part::Train, size)?,
+        finish(test, Vec::new(), dir, Part::Test, size)?,
+    ))
+}
+
+/// Reads one of them; the other need not be there.
+pub(crate) fn load_part(dir: &Path, part: Part, size: usize) -> Result<Dataset, DataError> {
+    let mut problems = Vec::new();
+    let listing = scan_part(dir, part, &mut problems);
+    finish(listing, problems, dir, part, size)
+}
+
+fn finish(
+    listing: Option<Listing>,
+    problems: Vec<DataError>,
+    dir: &Path,
+    part: Part,
+    size: usize,
+) -> Result<Dataset, DataError> {
     if let Some(problem) = problems.into_iter().next() {
         return Err(problem);
     }
-    let (Some(train), Some(test)) = (train, test) else {
-        return Err(DataError::NoClasses(dir.to_owned()));
+    let listing = listing.ok_or_else(|| DataError::NoClasses(dir.to_owned()))?;
+    let framing = match part {
+        Part::Train => Framing::Cover,
+        Part::Test => Framing::Evaluation,
     };
-    Ok((
-        train.into_dataset("image-folder train", size, Framing::Cover)?,
-        test.into_dataset("image-folder test", size, Framing::Evaluation)?,
-    ))
+    listing.into_dataset(&format!("image-folder {}", part.name()), size, framing)
 }
 
 impl Listing {
@@ -93,19 +125,20 @@ impl Listing {
             .flat_map(|(label, files)| files.iter().map(move |_| label))
             .collect();
         let names = self.files.into_iter().flatten().collect();
-        Dataset::from_files(
-            name,
-            self.classes,
-            shape,
-            labels,
-            Files { root: self.root, names, framing },
-        )
+        let (root, left_out) = (self.root, self.left_out);
+        let files = Files { root, names, left_out };
+        Dataset::from_files(name, self.classes, shape, labels, files, framing)
     }
 }
 
 fn list(root: PathBuf, problems: &mut Vec<DataError>) -> Option<Listing> {
-    let (folders, mut ignored) = match entries(&root) {
-        Ok(entries) => (entries.folders, entries.files.len()),
+    let mut left_out = LeftOut::of(&root);
+    let folders = match entries(&root) {
+        Ok(entries) => {
+            left_out.add_all(Reason::Hidden, &root, &entries.hidden);
+            left_out.add_all(Reason::OutsideClass, &root, &entries.files);
+            entries.folders
+        }
         Err(error) => {
             problems.push(error);
             return None;
@@ -122,21 +155,12 @@ fn list(root: PathBuf, problems: &mut Vec<DataError>) -> Option<Listing> {
             problems.push(DataError::ClassNameNotText(path));
             continue;
         };
-        match entries(&path) {
-            Ok(entries) => {
-                let all = entries.files.len();
-                let mut images: Vec<Box<OsStr>> = entries
-                    .files
-                    .into_iter()
-                    .filter(|name| is_image(name))
-                    .map(OsString::into_boxed_os_str)
-                    .collect();
-                images.sort_unstable();
-                ignored += all - images.len() + entries.folders.len();
+        match images_of(&path, &mut left_out) {
+            Ok(images) => {
                 if images.is_empty() {
                     problems.push(DataError::EmptyClass(path));
                 }
-                files.push(images);
+                files.push(images.into_iter().map(OsString::into_boxed_os_str).collect());
             }
             Err(error) => {
                 problems.push(error);
@@ -145,52 +169,99 @@ fn list(root: PathBuf, problems: &mut Vec<DataError>) -> Option<Listing> {
         }
         classes.push(class.to_owned());
     }
-    Some(Listing { root, classes, files, ignored })
+    Some(Listing { root, classes, files, left_out })
 }
 
-/// The images of one folder, sorted by name, and how many other files and folders it has: those
-/// whose names have another ending, and those below it. Names that start with a dot are none of
-/// either.
+/// The images of one folder, sorted by name, and what else it has: folders are not looked into.
+/// [`open`](crate::open) says what is taken for an image.
 ///
 /// # Errors
 /// When the folder cannot be listed.
-pub fn images_in(folder: &Path) -> Result<(Vec<PathBuf>, usize), DataError> {
-    let Entries { folders, files } = entries(folder)?;
-    let (mut images, others): (Vec<OsString>, Vec<OsString>) =
-        files.into_iter().partition(|name| is_image(name));
-    images.sort_unstable();
-    let images = images.into_iter().map(|name| folder.join(name)).collect();
-    Ok((images, others.len() + folders.len()))
+pub fn images_in(folder: &Path) -> Result<(Vec<PathBuf>, LeftOut), DataError> {
+    let mut left_out = LeftOut::of(folder);
+    let images = images_of(folder, &mut left_out)?;
+    Ok((images.into_iter().map(|name| folder.join(name)).collect(), left_out))
 }
 
-fn is_image(name: &OsStr) -> bool {
-    let ending = Path::new(name).extension().and_then(OsStr::to_str);
-    ending.is_some_and(|ending| ENDINGS.iter().any(|known| ending.eq_ignore_ascii_case(known)))
+/// The images of a folder and of all folders below it, each folder's own before those below, by
+/// name; no more than `most`. Links to folders are not followed, since one may lead back up.
+///
+/// # Errors
+/// When a folder cannot be listed.
+pub fn images_below(folder: &Path, most: usize) -> Result<(Vec<PathBuf>, LeftOut), DataError> {
+    let (mut images, mut left_out) = (Vec::new(), LeftOut::of(folder));
+    let mut ahead = vec![folder.to_owned()];
+    while let Some(folder) = ahead.pop() {
+        if images.len() >= most {
+            break;
+        }
+        let mut entries = entries(&folder)?;
+        let folders = std::mem::take(&mut entries.folders);
+        images.extend(entries.images(&folder, &mut left_out).iter().map(|name| folder.join(name)));
+        for path in folders.iter().rev().map(|name| folder.join(name)) {
+            if path.is_symlink() {
+                left_out.add(Reason::Folder, &path);
+            } else {
+                ahead.push(path);
+            }
+        }
+    }
+    images.truncate(most);
+    Ok((images, left_out))
+}
+
+/// The names of the images in a folder, sorted; the rest is counted.
+fn images_of(folder: &Path, left_out: &mut LeftOut) -> Result<Vec<OsString>, DataError> {
+    Ok(entries(folder)?.images(folder, left_out))
+}
+
+/// Whether a file in a folder is taken for an image.
+fn is_image(folder: &Path, name: &OsStr) -> bool {
+    match Path::new(name).extension().filter(|ending| !ending.is_empty()) {
+        Some(ending) => ENDINGS.iter().any(|known| ending.eq_ignore_ascii_case(known)),
+        None => starts_like_an_image(&folder.join(name)),
+    }
 }
 
 struct Entries {
     /// Sorted by name.
     folders: Vec<OsString>,
     files: Vec<OsString>,
+    /// Files and folders whose names start with a dot.
+    hidden: Vec<OsString>,
 }
 
-/// What is in a folder, links followed; names that start with a dot are not listed.
+impl Entries {
+    /// The images among the files, sorted; the rest is counted.
+    fn images(self, folder: &Path, left_out: &mut LeftOut) -> Vec<OsString> {
+        left_out.add_all(Reason::Hidden, folder, &self.hidden);
+        left_out.add_all(Reason::Folder, folder, &self.folders);
+        let (mut images, others): (Vec<_>, Vec<_>) =
+            self.files.into_iter().partition(|name| is_image(folder, name));
+        left_out.add_all(Reason::Name, folder, &others);
+        images.sort_unstable();
+        images
+    }
+}
+
+/// What is in a folder, links followed.
 fn entries(path: &Path) -> Result<Entries, DataError> {
     let failed = |e| DataError::io(path, "list the folder", e);
-    let (mut folders, mut files) = (Vec::new(), Vec::new());
+    let mut all = Entries { folders: Vec::new(), files: Vec::new(), hidden: Vec::new() };
     for entry in fs::read_dir(path).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let name = entry.file_name();
         if name.as_encoded_bytes().starts_with(b".") {
+            all.hidden.push(name);
             continue;
         }
         let kind = entry.file_type().map_err(failed)?;
         // Only links cost a system call each: a million of them would take long on a network disk.
         let is_folder = if kind.is_symlink() { entry.path().is_dir() } else { kind.is_dir() };
-        if is_folder { folders.push(name) } else { files.push(name) }
+        if is_folder { all.folders.push(name) } else { all.files.push(name) }
     }
-    folders.sort_unstable();
-    Ok(Entries { folders, files })
+    all.folders.sort_unstable();
+    Ok(all)
 }
 
 #[cfg(test)]
@@ -199,11 +270,38 @@ mod tests {
 
     #[test]
     fn endings_are_told_whatever_their_case() {
-        for name in ["a.jpg", "a.JPEG", "a.b.Png"] {
-            assert!(is_image(OsStr::new(name)), "{name}");
+        let folder = Path::new("nowhere");
+        for name in ["a.jpg", "a.JPEG", "a.b.Png", "a.tif", "a.WebP", "a.jfif"] {
+            assert!(is_image(folder, OsStr::new(name)), "{name}");
         }
-        for name in ["a.gif", "jpg", "a.jpg.txt", ".jpg"] {
-            assert!(!is_image(OsStr::new(name)), "{name}");
+        for name in ["a.heic", "jpg", "a.jpg.txt", ".jpg", "a.", "a.nef"] {
+            assert!(!is_image(folder, OsStr::new(name)), "{name}");
         }
+    }
+
+    #[test]
+    fn images_below_a_folder_are_found_up_to_a_number() {
+        let dir = tempfile::tempdir().unwrap();
+        for file in ["b.jpg", "a.png", "z/c.gif", "z/y/d.jpg", "k/e.jpg", "k/.f.jpg", "k/notes.txt"]
+        {
+            let path = dir.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "x").unwrap();
+        }
+        #[cfg(unix)]
+        std::os::unix::fs::symlink("..", dir.path().join("z/back")).unwrap();
+        let found = |most| {
+            let (images, left_out) = images_below(dir.path(), most).unwrap();
+            let relative = |path: &PathBuf| path.strip_prefix(dir.path()).unwrap().to_owned();
+            (images.iter().map(relative).collect::<Vec<_>>(), left_out)
+        };
+        let (images, left_out) = found(9);
+        let expected = ["a.png", "b.jpg", "k/e.jpg", "z/c.gif", "z/y/d.jpg"].map(PathBuf::from);
+        assert_eq!(images, expected);
+        assert_eq!(left_out.reasons()[&Reason::Hidden].example, "k/.f.jpg");
+        assert_eq!(left_out.reasons()[&Reason::Name].example, "k/notes.txt");
+        #[cfg(unix)]
+        assert_eq!(left_out.reasons()[&Reason::Folder].example, "z/back");
+        assert_eq!(found(3).0, expected[..3]);
     }
 }

@@ -19,7 +19,7 @@ pub enum DatasetKind {
     Cifar10,
     /// CIFAR-100: 50,000 + 10,000 colour images of 32×32 in 100 classes, the binary version.
     Cifar100,
-    /// A folder with one folder per class of JPEG and PNG files, as ImageNet is kept.
+    /// A folder with one folder per class of images, as ImageNet is kept.
     ImageFolder,
 }
 

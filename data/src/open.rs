@@ -3,14 +3,16 @@ use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::cifar::{self, CIFAR10, CIFAR100, Layout};
+use crate::cifar::{self, CIFAR10, CIFAR100};
 use crate::dataset::Dataset;
 use crate::error::{DataError, how_to_get};
-use crate::fashion_mnist::{self, Part};
+use crate::fashion_mnist;
 use crate::folder;
 use crate::kind::DatasetKind;
 use crate::normalization::Normalization;
+use crate::part::Part;
 use crate::sample;
+use crate::shape::ImageShape;
 
 /// Height and width of the images of an image folder when none is asked for.
 pub const DEFAULT_IMAGE_SIZE: usize = 224;
@@ -48,13 +50,21 @@ pub struct Splits {
     pub normalization: Normalization,
 }
 
-/// Reads a data set. `dir` is the folder with its files; [`DatasetKind::Sample`] needs none and
-/// ignores it.
+/// Reads both halves of a data set. `dir` is the folder with its files; [`DatasetKind::Sample`] needs
+/// none and ignores it.
 ///
-/// CIFAR and Fashion-MNIST are read into memory, and scaled there. Of an image folder only the
-/// names are read now; training images are scaled so that the shorter side has the image size, test
-/// images by [`EVALUATION_MARGIN`](crate::EVALUATION_MARGIN) more, and the centre is cut out of
-/// both.
+/// CIFAR and Fashion-MNIST are read into memory; [`Dataset`] says when they are scaled. Of an image
+/// folder only the names are read now; training images are scaled so that the shorter side has the
+/// image size, test images by [`EVALUATION_MARGIN`](crate::EVALUATION_MARGIN) more, and the centre
+/// is cut out of both.
+///
+/// An image folder has `train/CLASS/*` and `val/CLASS/*`. What is in a class folder is an image by
+/// its name: it ends in jpg, jpeg, jpe, jfif, png, apng, webp, bmp, dib, gif, tif, tiff or qoi,
+/// capital letters or not. Another ending states another kind of file, and is left out whatever its
+/// content: a raw photograph begins like a TIFF, and a copy that an editor kept like its image. A
+/// name without an ending states nothing; such a file is an image when its first bytes are those of
+/// one. Of what format an image is follows from its content alone. [`Dataset::left_out`] has the
+/// rest.
 ///
 /// # Errors
 /// When the folder or one of its files is missing, damaged or not what was asked for;
@@ -64,17 +74,15 @@ pub fn open(
     dir: Option<&Path>,
     options: &OpenOptions,
 ) -> Result<Splits, DataError> {
-    let size = image_size(kind, options)?;
-    let scaled = |(train, test): (Dataset, Dataset)| (train.scaled(size), test.scaled(size));
     let (train, test) = match kind {
-        DatasetKind::Sample => scaled((sample::load(Part::Train)?, sample::load(Part::Test)?)),
-        DatasetKind::FashionMnist => {
-            let dir = existing(kind, dir)?;
-            scaled((fashion_mnist::load(dir, Part::Train)?, fashion_mnist::load(dir, Part::Test)?))
+        DatasetKind::ImageFolder => {
+            let size = image_size(kind, options)?;
+            folder::load(existing(kind, dir)?, size)?
         }
-        DatasetKind::Cifar10 => scaled(open_cifar(&CIFAR10, existing(kind, dir)?)?),
-        DatasetKind::Cifar100 => scaled(open_cifar(&CIFAR100, existing(kind, dir)?)?),
-        DatasetKind::ImageFolder => folder::load(existing(kind, dir)?, size)?,
+        _ => (
+            open_part(kind, dir, Part::Train, options)?,
+            open_part(kind, dir, Part::Test, options)?,
+        ),
     };
     Ok(Splits {
         train: Arc::new(train),
@@ -83,11 +91,26 @@ pub fn open(
     })
 }
 
-fn open_cifar(layout: &Layout, dir: &Path) -> Result<(Dataset, Dataset), DataError> {
-    Ok((
-        cifar::load(layout, dir, "train", layout.train)?,
-        cifar::load(layout, dir, "test", layout.test)?,
-    ))
+/// Reads one half of a data set as [`open`] does; the files of the other need not be there.
+///
+/// # Errors
+/// Those of [`open`], of this half.
+pub fn open_part(
+    kind: DatasetKind,
+    dir: Option<&Path>,
+    part: Part,
+    options: &OpenOptions,
+) -> Result<Dataset, DataError> {
+    let size = image_size(kind, options)?;
+    let images = match kind {
+        DatasetKind::Sample => sample::load(part)?,
+        DatasetKind::FashionMnist => fashion_mnist::load(existing(kind, dir)?, part)?,
+        DatasetKind::Cifar10 => cifar::load(&CIFAR10, existing(kind, dir)?, part)?,
+        DatasetKind::Cifar100 => cifar::load(&CIFAR100, existing(kind, dir)?, part)?,
+        DatasetKind::ImageFolder => folder::load_part(existing(kind, dir)?, part, size)?,
+    };
+    let shape = ImageShape { height: size, width: size, ..images.shape() };
+    images.in_shape(shape).ok_or(DataError::Shape(shape))
 }
 
 /// The folder, if it is one and not empty.
@@ -143,6 +166,21 @@ mod tests {
             refused(DatasetKind::ImageFolder, 0)
                 && refused(DatasetKind::Sample, LARGEST_IMAGE_SIZE + 1)
         );
+    }
+
+    #[test]
+    fn a_half_is_what_the_whole_has() {
+        let options = OpenOptions { image_size: Some(9) };
+        let both = open(DatasetKind::Sample, None, &options).unwrap();
+        for (part, whole) in [(Part::Train, &both.train), (Part::Test, &both.test)] {
+            let half = open_part(DatasetKind::Sample, None, part, &options).unwrap();
+            assert_eq!((half.name(), half.shape()), (whole.name(), whole.shape()));
+            assert_eq!(half.labels(), whole.labels());
+            let (mut one, mut other) = ([0; 81], [0; 81]);
+            half.read_image(7, &mut one).unwrap();
+            whole.read_image(7, &mut other).unwrap();
+            assert_eq!(one, other);
+        }
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use crate::dataset::Dataset;
 use crate::error::DataError;
-use crate::fashion_mnist::{Idx, Part, assemble};
+use crate::fashion_mnist::{Idx, assemble};
+use crate::part::Part;
 
 /// A gzipped file, empty where the samples are left out of the program.
 macro_rules! file {

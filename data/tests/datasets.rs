@@ -5,7 +5,9 @@ mod common;
 use std::fs;
 use std::path::Path;
 
-use adwp_data::{DataError, DatasetKind, Normalization, OpenOptions, Splits, check, open};
+use adwp_data::{
+    DataError, DatasetKind, Normalization, OpenOptions, Part, Splits, check, open, open_part,
+};
 use common::{
     fixture, idx, message, record, write_cifar10, write_fashion_mnist, write_image_folder,
 };
@@ -256,7 +258,16 @@ fn an_image_folder_is_read_by_class() {
     let report = check(DatasetKind::ImageFolder, Some(dir.path()), &mut |_, _| ()).unwrap();
     assert!(report.is_ok(), "{report:?}");
     assert_eq!(report.splits[0].per_class, [2, 3]);
-    assert!(report.notes[0].contains("train: 2 files or folders"), "{report:?}");
+    assert_eq!(
+        report.notes,
+        [format!(
+            "{}: left out: 1 hidden (such as dog/.hidden.jpg), 1 not named like an image \
+             (dog/notes.txt), 1 folder that is not looked into (dog/more.jpg)",
+            dir.path().join("train").display()
+        )]
+    );
+    assert_eq!(splits.train.left_out().unwrap().to_string(), report.notes[0]);
+    assert!(splits.test.left_out().unwrap().is_empty());
 }
 
 #[test]
@@ -279,7 +290,7 @@ fn an_image_folder_that_is_not_one_is_explained() {
 
     fs::create_dir(path.join("train/emu")).unwrap();
     fs::write(path.join("train/emu/readme.txt"), "x").unwrap();
-    let text = message(&fails(DatasetKind::ImageFolder, path), ".jpeg");
+    let text = message(&fails(DatasetKind::ImageFolder, path), ".jpg");
     assert!(text.contains("emu: the class folder has no image"), "{text}");
 
     fs::copy(fixture("rgb.jpg"), path.join("train/emu/1.jpg")).unwrap();
@@ -306,7 +317,7 @@ fn linked_class_folders_count_and_their_names_must_be_text() {
     if fs::write(&odd, "no image").is_ok() {
         let splits = read(DatasetKind::ImageFolder, dir.path()).unwrap();
         let error = splits.train.read_image(2, &mut vec![0; 3 * 224 * 224]).unwrap_err();
-        assert!(matches!(&error, DataError::NotAnImage { path, .. } if *path == odd), "{error}");
+        assert!(matches!(&error, DataError::UnknownFormat { path, .. } if *path == odd), "{error}");
         fs::copy(fixture("rgb.jpg"), &odd).unwrap();
         splits.train.read_image(2, &mut vec![0; 3 * 224 * 224]).unwrap();
     }
@@ -335,7 +346,7 @@ fn an_image_folder_check_names_every_bad_file() {
         "val/empty: the class folder has no image",
         "only the second has `empty`",
         "train/cat/0.JPEG: cannot be read as an image: the JPEG data end",
-        "val/dog/0.JPEG: cannot be read as an image: it starts like neither",
+        "val/dog/0.JPEG: cannot be read as an image: it is a text",
         "val/dog/1.png: cannot be read as an image: the file is empty",
     ] {
         assert!(
@@ -346,6 +357,113 @@ fn an_image_folder_check_names_every_bad_file() {
     assert_eq!(messages.len(), 5);
     assert_eq!(report.splits[0].per_class, [1, 2]);
     assert_eq!(report.splits[1].images, 1);
+}
+
+#[test]
+fn a_half_is_read_without_the_files_of_the_other() {
+    let dir = tempdir().unwrap();
+    let folder = |name: &str| {
+        let path = dir.path().join(name);
+        fs::create_dir(&path).unwrap();
+        path
+    };
+    let (cifar, fashion, images) = (folder("cifar"), folder("fashion"), folder("images"));
+    write_cifar10(&cifar);
+    write_fashion_mnist(&fashion);
+    write_image_folder(&images);
+    for (kind, path, train) in [
+        (DatasetKind::Cifar10, &cifar, &cifar.join("data_batch_2.bin")),
+        (DatasetKind::FashionMnist, &fashion, &fashion.join("train-images-idx3-ubyte")),
+        (DatasetKind::ImageFolder, &images, &images.join("train")),
+    ] {
+        let part = |part| open_part(kind, Some(path), part, &OpenOptions::default());
+        let whole = part(Part::Train).unwrap();
+        if train.is_dir() { fs::remove_dir_all(train) } else { fs::write(train, "cut") }.unwrap();
+        let test = part(Part::Test).unwrap();
+        assert_eq!(test.name(), format!("{kind} test"));
+        assert_eq!((whole.name(), test.len()), (format!("{kind} train").as_str(), 2));
+        assert!(part(Part::Train).is_err() && read(kind, path).is_err());
+    }
+    let error = open_part(
+        DatasetKind::Cifar10,
+        Some(&cifar),
+        Part::Test,
+        &OpenOptions { image_size: Some(0) },
+    );
+    assert!(matches!(error, Err(DataError::ImageSize { .. })));
+}
+
+#[test]
+fn a_check_finds_test_images_that_are_training_images() {
+    let dir = tempdir().unwrap();
+    let path = dir.path();
+    write_image_folder(path);
+    let checked = || check(DatasetKind::ImageFolder, Some(path), &mut |_, _| ()).unwrap();
+    assert!(checked().is_ok() && checked().notes.is_empty());
+
+    // The same pixels in another format, under another name.
+    let rgb = image::open(fixture("rgb.jpg")).unwrap();
+    rgb.save(path.join("val/cat/again.png")).unwrap();
+    let report = checked();
+    assert!(report.is_ok(), "{report:?}");
+    let expected = format!(
+        "1 of the 3 test images are training images as well, such as {}, which is {}",
+        path.join("val/cat/again.png").display(),
+        path.join("train/cat/0.JPEG").display()
+    );
+    assert_eq!(report.notes, [expected]);
+
+    for class in ["cat", "dog"] {
+        rgb.save(path.join(format!("val/{class}/0.JPEG")).with_extension("png")).unwrap();
+        fs::remove_file(path.join(format!("val/{class}/0.JPEG"))).unwrap();
+    }
+    let report = checked();
+    let [problem] = report.problems.as_slice() else { panic!("{report:?}") };
+    assert!(problem.message.starts_with("each of the 3 test images is a training image"));
+    assert!(problem.hint.as_ref().unwrap().contains("not trained with"));
+
+    let cifar = path.join("cifar");
+    write_cifar10(&cifar);
+    fs::copy(cifar.join("data_batch_4.bin"), cifar.join("test_batch.bin")).unwrap();
+    let report = check(DatasetKind::Cifar10, Some(&cifar), &mut |_, _| ()).unwrap();
+    let [problem] = report.problems.as_slice() else { panic!("{report:?}") };
+    assert!(
+        problem.message.contains("image 0 of test_batch.bin, which is image 0 of data_batch_4")
+    );
+}
+
+#[test]
+fn a_check_looks_at_the_classes() {
+    let dir = tempdir().unwrap();
+    let path = dir.path();
+    write_image_folder(path);
+    let checked = || check(DatasetKind::ImageFolder, Some(path), &mut |_, _| ()).unwrap();
+    // 40 of one class and 2 of the other are not yet very different.
+    let add = |number: usize| {
+        fs::copy(fixture("rgb.jpg"), path.join(format!("train/dog/more{number}.jpg"))).unwrap();
+    };
+    (2..40).for_each(add);
+    assert!(checked().is_ok() && checked().notes.is_empty());
+    add(40);
+    let report = checked();
+    assert!(report.is_ok());
+    assert!(report.notes[0].starts_with("train: `dog` has 41 images and `cat` 2: "), "{report:?}");
+
+    // Other classes for the test: each split has the names that its numbers belong to.
+    fs::rename(path.join("val/dog"), path.join("val/ant")).unwrap();
+    fs::copy(fixture("gray.jpg"), path.join("val/ant/1.jpg")).unwrap();
+    let report = checked();
+    assert_eq!(report.splits[0].classes, ["cat", "dog"]);
+    assert_eq!(report.splits[1].classes, ["ant", "cat"]);
+    assert_eq!(report.splits[1].per_class, [2, 1]);
+    assert!(report.problems[0].message.contains("only the second has `ant`"), "{report:?}");
+
+    for class in ["train/dog", "val/ant"] {
+        fs::remove_dir_all(path.join(class)).unwrap();
+    }
+    let report = checked();
+    assert_eq!(report.problems.len(), 1, "{report:?}");
+    assert!(report.problems[0].message.starts_with("there is one class only, `cat`"));
 }
 
 #[test]

@@ -367,7 +367,7 @@ fn an_unreadable_image_costs_its_batch_only() {
     };
     let results: Vec<Result<Batch, DataError>> = Loader::new(config).unwrap().collect();
     assert_eq!(results.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true, true]);
-    assert!(matches!(&results[1], Err(DataError::NotAnImage { path, .. }) if *path == broken));
+    assert!(matches!(&results[1], Err(DataError::UnknownFormat { path, .. }) if *path == broken));
     assert_eq!(results[3].as_ref().unwrap().index, 3);
 }
 

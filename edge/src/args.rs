@@ -85,8 +85,8 @@ pub struct BenchArgs {
     /// Time every node of the models too, in runs of their own.
     #[arg(long)]
     pub profile: bool,
-    /// Compare the runtimes on these JPEG or PNG files, or on those of a folder [default: on
-    /// noise].
+    /// Compare the runtimes on these images, or on those of a folder and the folders below it
+    /// [default: on noise].
     #[arg(long, value_name = "PATH")]
     pub images: Vec<PathBuf>,
     /// Write the result to this file too, as JSON.
@@ -131,8 +131,8 @@ pub struct EvalArgs {
 pub struct PredictArgs {
     /// ONNX file.
     pub model: PathBuf,
-    /// JPEG or PNG images, folders of them, or - for one on stdin. An unreadable image is reported
-    /// and skipped; the exit code is then 1.
+    /// Images (JPEG, PNG, WebP, BMP, GIF, TIFF, QOI), folders of them, or - for one on stdin. An
+    /// unreadable image is reported and skipped; the exit code is then 1.
     #[arg(required = true)]
     pub images: Vec<PathBuf>,
     /// Classes shown for each image.

@@ -1,12 +1,12 @@
 use std::{
-    fs,
-    path::{Path, PathBuf},
-    sync::{Arc, mpsc},
+    collections::HashSet,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use adwp_base::{Failure, Result, output::as_json};
-use adwp_data::{Framing, Normalization};
+use adwp_data::{DataError, Framing, LeftOut, Normalization, Reason, images_below};
 use adwp_measure::{
     DeployError, affinity,
     bench::{self as measure, BenchOptions, BenchReport, ImageSource, Verdict},
@@ -61,7 +61,7 @@ pub fn bench(args: &BenchArgs, style: Style<'_>) -> Result<String> {
         affinity::pin(&affinity::parse(list)?)?;
     }
     let library = find_library(args.load.ort.ort_lib.as_deref(), &args.runtime)?;
-    let (guess, guesses) = mpsc::channel();
+    let images = Images::named(&args.images)?;
     let options = BenchOptions {
         runtimes: choose(&args.runtime, library.as_ref(), style.say),
         threads,
@@ -73,16 +73,16 @@ pub fn bench(args: &BenchArgs, style: Style<'_>) -> Result<String> {
         },
         ort_library: library,
         parity_images: PARITY_IMAGES,
-        images: image_source(&args.images, guess)?,
+        images: images.as_ref().map(Images::source),
         said: args.load.said(),
         trial: args.load.trial(),
         profile: args.profile.then_some(PROFILE),
     };
-    let report = measure::run(&args.models, &options, style.say)?;
-    let mut guesses: Vec<String> = guesses.try_iter().collect();
-    guesses.sort_unstable();
-    guesses.dedup();
-    guesses.iter().for_each(|text| (style.say)(text));
+    let report = measure::run(&args.models, &options, &mut *style.say);
+    if let Some(images) = &images {
+        images.say(&mut *style.say);
+    }
+    let report = report?;
     if let Some(path) = &args.out {
         report.write(path)?;
     }
@@ -97,75 +97,106 @@ pub fn bench(args: &BenchArgs, style: Style<'_>) -> Result<String> {
 }
 
 /// What the runtimes are compared on: the files, and those in the folders among them, in order.
-/// Where a model does not say what becomes of images, what is done instead goes to `guess`.
-fn image_source(paths: &[PathBuf], guess: mpsc::Sender<String>) -> Result<Option<ImageSource>> {
-    if paths.is_empty() {
-        return Ok(None);
-    }
-    let mut files = Vec::new();
-    for path in paths {
-        if path.is_dir() {
-            collect(path, &mut files)?;
-        } else {
-            files.push(path.clone());
-        }
-    }
-    if files.is_empty() {
-        return Err(Failure::input(format!("{}: no JPEG or PNG files there", paths[0].display())));
-    }
-    files.truncate(MOST_IMAGES);
-    let read = move |model: &OnnxModel| {
-        let failed =
-            |e: adwp_data::DataError| DeployError::Images { batch: 0, source: Box::new(e) };
-        let shape = image_shape(model);
-        let framing = stated_framing(model).unwrap_or_else(|| {
-            // Whoever hears it may have gone.
-            let _ = guess.send(guessed(model, "so that they just cover its input"));
-            Framing::Cover
-        });
-        // Runtimes can be compared on pixels that are normalised in another way than the model was
-        // trained with.
-        let normalization = match model.preparation() {
-            Some(known) => Normalization { mean: known.mean, std: known.std },
-            None => {
-                Normalization { mean: vec![0.5; shape.channels], std: vec![0.25; shape.channels] }
-            }
-        };
-        let preparation = Preparation { shape, framing, normalization };
-        let mut images = Vec::with_capacity(files.len() * shape.values());
-        for file in &files {
-            images.extend(preparation.image(file).map_err(failed)?);
-        }
-        Ok(images)
-    };
-    Ok(Some(ImageSource(Arc::new(read))))
+struct Images {
+    named: Vec<Named>,
+    /// The folders among them, and what is left out of each.
+    folders: Arc<Mutex<Vec<LeftOut>>>,
+    /// What is said of models that do not say what becomes of images.
+    guesses: Arc<Mutex<Vec<String>>>,
 }
 
-/// The images in a folder and its folders, by name.
-fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result {
-    let unreadable =
-        |e: std::io::Error| Failure::input(format!("{}: cannot be read: {e}", folder.display()));
-    let mut entries = fs::read_dir(folder)
-        .map_err(unreadable)?
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(unreadable)?;
-    entries.sort_by_key(std::fs::DirEntry::file_name);
-    for entry in entries {
-        let path = entry.path();
-        let image = |e: &std::ffi::OsStr| {
-            ["jpg", "jpeg", "png"].iter().any(|known| e.eq_ignore_ascii_case(known))
-        };
-        // A link to a folder above would be followed for ever.
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            collect(&path, files)?;
-        } else if path.extension().is_some_and(image) {
-            files.push(path);
+/// One file.
+#[derive(Clone)]
+struct Named {
+    path: PathBuf,
+    /// Which of the folders it was found in; a file that was named itself has to be readable.
+    folder: Option<usize>,
+}
+
+impl Images {
+    /// `None` where no paths are given.
+    fn named(paths: &[PathBuf]) -> Result<Option<Self>> {
+        if paths.is_empty() {
+            return Ok(None);
         }
-        if files.len() >= MOST_IMAGES {
-            break;
+        let (mut named, mut folders) = (Vec::new(), Vec::new());
+        for path in paths {
+            if !path.is_dir() {
+                named.push(Named { path: path.clone(), folder: None });
+                continue;
+            }
+            let folder = Some(folders.len());
+            let (images, left_out) = images_below(path, MOST_IMAGES)?;
+            named.extend(images.into_iter().map(|path| Named { path, folder }));
+            folders.push(left_out);
         }
+        if named.is_empty() {
+            return Err(Failure::input(format!("{}: no images there", paths[0].display())));
+        }
+        named.truncate(MOST_IMAGES);
+        let (folders, guesses) = (Arc::new(Mutex::new(folders)), Arc::default());
+        Ok(Some(Self { named, folders, guesses }))
     }
-    Ok(())
+
+    /// Reads them for each model. An image of a folder that cannot be read is left out, which is
+    /// found when the first model reads it: to decode all of them before would take as long again.
+    fn source(&self) -> ImageSource {
+        let (named, folders) = (self.named.clone(), Arc::clone(&self.folders));
+        let guesses = Arc::clone(&self.guesses);
+        let seen = Mutex::new(HashSet::new());
+        let read = move |model: &OnnxModel| {
+            let failed = |e: DataError| DeployError::Images { batch: 0, source: Box::new(e) };
+            let shape = image_shape(model);
+            let framing = stated_framing(model).unwrap_or_else(|| {
+                lock(&guesses).push(guessed(model, "so that they just cover its input"));
+                Framing::Cover
+            });
+            // Runtimes can be compared on pixels that are normalised in another way than the model
+            // was trained with.
+            let normalization = match model.preparation() {
+                Some(known) => Normalization { mean: known.mean, std: known.std },
+                None => Normalization {
+                    mean: vec![0.5; shape.channels],
+                    std: vec![0.25; shape.channels],
+                },
+            };
+            let preparation = Preparation { shape, framing, normalization };
+            let (mut images, mut first) = (Vec::new(), None);
+            for Named { path, folder } in &named {
+                match (preparation.image(path), folder) {
+                    (Ok(image), _) => images.extend(image),
+                    // What no image can be brought to is what the model asks for.
+                    (Err(e @ (DataError::Shape(_) | DataError::Normalization(_))), _)
+                    | (Err(e), None) => return Err(failed(e)),
+                    (Err(e), Some(folder)) => {
+                        if lock(&seen).insert(path.clone()) {
+                            lock(&folders)[*folder].add(Reason::of(&e), path);
+                        }
+                        first.get_or_insert(e);
+                    }
+                }
+            }
+            match first {
+                Some(e) if images.is_empty() => Err(failed(e)),
+                _ => Ok(images),
+            }
+        };
+        ImageSource(Arc::new(read))
+    }
+
+    /// What was left out, and what was guessed.
+    fn say(&self, say: &mut dyn FnMut(&str)) {
+        for left_out in lock(&self.folders).iter().filter(|left_out| !left_out.is_empty()) {
+            say(&left_out.to_string());
+        }
+        let mut guesses = lock(&self.guesses).clone();
+        guesses.dedup();
+        guesses.iter().for_each(|text| say(text));
+    }
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The hidden command of the process that a model is tried in. `print` gets lines for stdout.

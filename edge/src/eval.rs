@@ -1,8 +1,13 @@
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use adwp_base::{Failure, Result, output::as_json};
-use adwp_data::{Dataset, Framing, Loader, LoaderConfig, OpenOptions, unreadable};
+use adwp_data::{
+    Dataset, DatasetKind, Framing, Loader, LoaderConfig, OpenOptions, Part, Reason, open_part,
+    unreadable,
+};
 use adwp_measure::{
     accuracy::{self, Accuracy},
     onnx::OnnxModel,
@@ -26,22 +31,26 @@ pub fn eval(args: &EvalArgs, style: Style<'_>) -> Result<String> {
     }
     let model = OnnxModel::load_as(&args.model, &args.load.said())?;
     let shape = image_shape(&model);
-    let splits = adwp_data::open(args.dataset, args.data.as_deref(), &OpenOptions::default())?;
+    if let (DatasetKind::Sample, Some(data)) = (args.dataset, &args.data) {
+        return Err(Failure::input(format!(
+            "--data {}: the data set is sample, which is part of the program",
+            data.display()
+        )));
+    }
+    let test = open_part(args.dataset, args.data.as_deref(), Part::Test, &OpenOptions::default())?;
     let framing = stated_framing(&model).unwrap_or_else(|| {
         (style.say)(&guessed(&model, &format!("as the test images of {}", args.dataset)));
         Framing::of(args.dataset)
     });
-    let Some(test) = splits.test.framed(shape, framing).map(Arc::new) else {
-        return Err(Failure::input(format!(
-            "the model takes images of {shape}, {} has {}",
-            args.dataset,
-            splits.test.shape()
-        )));
-    };
+    let test = Arc::new(test.framed(shape, framing).ok_or_else(|| {
+        let (dataset, has) = (args.dataset, test.shape());
+        Failure::input(format!("the model takes images of {shape}, {dataset} has {has}"))
+    })?);
     let labels = labels(&model, test.classes(), &args.dataset.to_string())?;
     let normalization = normalization(&model, args.normalize.as_ref())?;
     let indices = readable(&test, style.say)?;
     let library = find_library(args.load.ort.ort_lib.as_deref(), &args.runtime)?;
+    let cores = if test.is_costly() { available_parallelism().map_or(1, usize::from) } else { 1 };
     let mut rows = Vec::new();
     for runtime in choose(&args.runtime, library.as_ref(), style.say) {
         let options =
@@ -49,6 +58,7 @@ pub fn eval(args: &EvalArgs, style: Style<'_>) -> Result<String> {
         let mut session = start(&model, runtime, options, &args.load, style.say)?;
         let config = LoaderConfig {
             indices: indices.clone(),
+            threads: cores,
             ..LoaderConfig::sequential(test.clone(), normalization.clone(), args.batch)
         };
         let (mut done, mut said) = (0, Instant::now());
@@ -125,18 +135,23 @@ fn labels(model: &OnnxModel, classes: &[String], dataset: &str) -> Result<Vec<u3
 /// Names of classes that a message shows.
 const SHOWN: usize = 5;
 
-/// The images that can be read; what is left out is said.
+/// Images that cannot be read and are named.
+const NAMED: usize = 5;
+
+/// The images that can be read, those that a run on the folder uses; what is left out is said.
 fn readable(test: &Dataset, say: &mut dyn FnMut(&str)) -> Result<Vec<u32>> {
     let all = test.indices();
-    if !test.is_in_files() {
-        return Ok(all);
-    }
+    let Some(mut left_out) = test.left_out().cloned() else { return Ok(all) };
     let bad = unreadable(test, &all, &mut |_, _| {});
-    let left: Vec<u32> =
-        all.into_iter().filter(|index| !bad.iter().any(|(other, _)| other == index)).collect();
-    if let Some((_, first)) = bad.first() {
-        say(&format!("{} of the test images cannot be read and are left out: {first}", bad.len()));
+    for (index, error) in &bad {
+        left_out.add(Reason::of(error), &test.path(*index as usize).unwrap_or_default());
     }
+    if !left_out.is_empty() {
+        say(&left_out.to_string());
+    }
+    bad.iter().take(NAMED).for_each(|(_, error)| say(&error.to_string()));
+    let bad: HashSet<u32> = bad.into_iter().map(|(index, _)| index).collect();
+    let left: Vec<u32> = all.into_iter().filter(|index| !bad.contains(index)).collect();
     if left.is_empty() {
         return Err(Failure::input(format!("{}: no image can be read", test.name())));
     }

@@ -19,6 +19,9 @@ use crate::{PredictArgs, Style, start};
 /// The file does not say how its images are normalised, a runtime fails, or there are no images.
 pub fn predict(args: &PredictArgs, style: Style<'_>) -> Result<(String, Option<Failure>)> {
     let model = OnnxModel::load_as(&args.model, &args.load.said())?;
+    if args.top == 0 {
+        return Err(Failure::input("--top must be at least 1"));
+    }
     let normalization = normalization(&model, args.normalize.as_ref())?;
     if model.metadata().classes.is_none() {
         let text =
@@ -103,19 +106,17 @@ fn images(named: &[PathBuf], say: &mut dyn FnMut(&str)) -> Result<Vec<PathBuf>> 
             all.push(path.clone());
             continue;
         }
-        let (images, others) = images_in(path)?;
-        let folder = path.display();
+        let (images, left_out) = images_in(path)?;
         if images.is_empty() {
-            let failure = Failure::input(format!("{folder} has no JPEG and no PNG files"));
-            return Err(match others {
-                0 => failure,
-                _ => failure.hint("folders below it are not looked into"),
+            let failure = Failure::input(format!("{} has no images", path.display()));
+            return Err(if left_out.is_empty() {
+                failure
+            } else {
+                failure.hint(left_out.to_string())
             });
         }
-        if others > 0 {
-            say(&format!(
-                "{folder}: {others} that are no JPEG or PNG by their names, or folders, left out"
-            ));
+        if !left_out.is_empty() {
+            say(&left_out.to_string());
         }
         all.extend(images);
     }

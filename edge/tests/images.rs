@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use adwp_base::Failure;
 use adwp_data::DatasetKind;
-use adwp_edge::{EvalArgs, LoadArgs, OrtArgs, PredictArgs, Style};
+use adwp_edge::{BenchArgs, EvalArgs, LoadArgs, OrtArgs, PredictArgs, Style};
 use adwp_measure::runtime::Runtime;
 use prost::Message;
 use tempfile::TempDir;
@@ -223,17 +223,93 @@ fn folders_are_looked_into_and_a_broken_image_does_not_end_the_others() {
     assert!(message.starts_with("1 of 4 images cannot be read, such as "), "{message}");
     assert!(message.ends_with("00.png"), "{message}");
     assert!(said.contains("00.png"), "{said}");
-    assert!(said.contains("2 that are no JPEG or PNG by their names"), "{said}");
+    assert!(said.contains("1 not named like an image (such as notes.txt), 1 folder"), "{said}");
 
     let refused = |path: &Path| predict(&model, path, None).unwrap_err();
     let none = refused(&data.join("val"));
-    assert!(none.message.contains("has no JPEG and no PNG files"), "{none}");
-    assert!(none.hint.unwrap().contains("below it"));
+    assert!(none.message.contains("has no images"), "{none}");
+    assert!(none.hint.unwrap().contains("3 folders that are not looked into"));
     assert!(refused(&green.join("below")).hint.is_none());
     assert!(refused(&data.join("none.png")).message.starts_with("1 of 1 images cannot be read"));
     let twice = [Path::new("-"), Path::new("-")];
     let error = predict_all(&model, &twice, None, &mut |_| {}).unwrap_err();
     assert!(error.message.contains("stdin"), "{error}");
+}
+
+#[test]
+fn eval_reads_the_test_half_alone_and_says_what_it_leaves_out() {
+    let dir = TempDir::new().unwrap();
+    let data = images(&dir);
+    let model = Classifier::new().write(&dir);
+    assert_eq!(eval(&model, &data, None).unwrap().1, "");
+    fs::remove_dir_all(data.join("train")).unwrap();
+    let green = data.join("val/green");
+    fs::write(green.join("2.png"), "<html>").unwrap();
+    fs::write(green.join("3.png"), &fs::read(green.join("0.png")).unwrap()[..40]).unwrap();
+    fs::write(green.join("notes.txt"), "no image").unwrap();
+    fs::write(green.join(".DS_Store"), "no image").unwrap();
+    let (printed, said) = eval(&model, &data, None).unwrap();
+    assert!(is_right(&printed, 6), "{printed}");
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.len(), 3, "{said}");
+    assert_eq!(
+        lines[0],
+        format!(
+            "{}: left out: 1 hidden (such as green/.DS_Store), 1 not named like an image \
+             (green/notes.txt), 1 of a format that is not read (green/2.png), 1 unreadable \
+             (green/3.png)",
+            data.join("val").display()
+        )
+    );
+    assert!(lines[1].contains("2.png") && lines[1].ends_with("it is a web page"), "{said}");
+    assert!(lines[2].contains("3.png: cannot be read as an image"), "{said}");
+}
+
+#[test]
+fn a_bench_leaves_out_images_of_a_folder_and_not_those_that_are_named() {
+    let dir = TempDir::new().unwrap();
+    let data = images(&dir);
+    let model = Classifier::new().write(&dir);
+    let red = data.join("val/red");
+    fs::write(red.join("2.png"), "broken").unwrap();
+    fs::write(red.join("notes.txt"), "no image").unwrap();
+    let bench = |images: &[&Path]| {
+        let args = BenchArgs {
+            models: vec![model.clone(), model.clone()],
+            runtime: vec![Runtime::Tract],
+            threads: vec![1, 2],
+            batch: 1,
+            min_time: Duration::from_millis(1),
+            repeat: 1,
+            cpu: None,
+            profile: false,
+            images: images.iter().map(|path| (*path).to_owned()).collect(),
+            no_memory: true,
+            out: None,
+            html: None,
+            load: loaded_here(),
+        };
+        let mut said = String::new();
+        let mut say = |text: &str| said += &format!("{text}\n");
+        let printed = adwp_edge::bench(&args, Style { json: true, say: &mut say })?;
+        Ok::<_, Failure>((printed, said))
+    };
+    let (printed, said) = bench(&[&data.join("val")]).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!(report["models"][0]["parity"][0]["n"], 6, "{printed}");
+    let expected = format!(
+        "{}: left out: 1 not named like an image (such as red/notes.txt), 1 of a format that is \
+         not read (red/2.png)\n",
+        data.join("val").display()
+    );
+    assert!(said.ends_with(&expected), "{said}");
+    let named = bench(&[&red.join("0.png"), &red.join("2.png")]).unwrap_err();
+    assert!(named.message.contains("2.png: cannot be read as an image"), "{named}");
+    let none = bench(&[&data]).map(|_| ());
+    assert!(none.is_ok(), "{none:?}");
+    fs::create_dir(dir.path().join("empty")).unwrap();
+    let none = bench(&[&dir.path().join("empty")]).unwrap_err();
+    assert!(none.message.ends_with("empty: no images there"), "{none}");
 }
 
 #[test]

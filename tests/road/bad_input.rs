@@ -109,6 +109,12 @@ fn a_file_that_is_no_image_is_named() {
     assert!(!folder.exists(), "the folder is only made once the images were looked at");
     let checked = run(["data", "check", text(&data), "--dataset", "image-folder"]).with_code(2);
     assert!(checked.stdout.contains("train/dog/11.jpg"), "{checked:?}");
+    // The test images have a class that the training images lack: each count has its own name.
+    fs::rename(data.join("val/dog"), data.join("val/ant")).unwrap();
+    let checked = run(["data", "check", text(&data), "--dataset", "image-folder"]).with_code(2);
+    let after = checked.stdout.split("test ").nth(1).unwrap();
+    let named: Vec<&str> = after.lines().skip(1).take(2).map(str::trim).collect();
+    assert!(named[0].starts_with("ant ") && named[1].starts_with("cat "), "{checked:?}");
 }
 
 /// The picture as a JPEG whose header promises `side` pixels on each side.
@@ -155,8 +161,11 @@ fn files_that_are_no_images_are_skipped_and_counted() {
         let odd = data.join("train/dog").join(std::ffi::OsStr::from_bytes(b"\xff\xfe.jpg"));
         train += 1 + usize::from(fs::write(odd, "no image").is_ok());
     }
+    fs::write(data.join("train/cat/notes.txt"), "of no image").unwrap();
     let args = begin_on("image-folder", &data, &folder);
     let ended = run(args.iter().chain(&PICTURES)).succeeds();
+    let line = "train: left out: 1 not named like an image (such as cat/notes.txt)";
+    assert!(ended.stderr.contains(line), "{ended:?}");
     assert!(
         ended.stderr.contains("warning: skipping")
             && ended.stderr.contains("empty.png: cannot be read"),
@@ -174,6 +183,9 @@ fn files_that_are_no_images_are_skipped_and_counted() {
             && skipped.contains("60000x60000 pixels"),
         "{skipped}"
     );
+
+    let others = &json(&folder.join("skipped.json"))["train"]["left_out"];
+    assert_eq!(others["name"], serde_json::json!({ "count": 1, "example": "cat/notes.txt" }));
 
     // Continued: the files are not looked at again, the same ones are left out, and a folder that
     // has changed is reported.

@@ -81,6 +81,14 @@ fn more_channels_than_memory_holds_are_refused_before_the_first_phase() {
     refuse_memory("space", "space", &["space.channels=16384"]);
 }
 
+/// All images of the sample would take 100 GB at that size. They are scaled as they are read: the
+/// plan is made before.
+#[test]
+#[cfg(target_os = "linux")]
+fn images_larger_than_memory_holds_are_refused_before_they_are_scaled() {
+    refuse_memory("run", "space", &["image_size=4096", "space.channels=512"]);
+}
+
 #[test]
 #[cfg(target_os = "linux")]
 fn a_larger_batch_than_memory_holds_is_refused() {

@@ -187,9 +187,9 @@ impl BatchSource {
     }
 
     fn config(&self, augmentation: Augmentation) -> LoaderConfig {
-        // One thread copies images faster than any executor takes them. To decode a file or to
-        // change pixels takes milliseconds.
-        let is_costly = self.dataset.is_in_files() || augmentation.changes_pixels();
+        // One thread copies images faster than any executor takes them. To decode a file, to scale
+        // an image or to change its pixels takes milliseconds.
+        let is_costly = self.dataset.is_costly() || augmentation.changes_pixels();
         let threads =
             if is_costly { thread::available_parallelism().map_or(1, usize::from) } else { 1 };
         let config = LoaderConfig::sequential(

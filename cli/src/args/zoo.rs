@@ -40,7 +40,7 @@ pub(crate) struct ZooExportArgs {
     /// Seed of the weights.
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
-    /// JPEG or PNG images to compare the executions on [default: noise].
+    /// Images to compare the executions on [default: noise].
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub(crate) images: Vec<PathBuf>,
     #[command(flatten)]

@@ -41,7 +41,8 @@ fn describe(kind: DatasetKind) -> &'static str {
         }
         DatasetKind::Cifar100 => "the binary version: train.bin, test.bin",
         DatasetKind::ImageFolder => {
-            "train/CLASS/* and val/CLASS/* (or test/CLASS/*), JPEG and PNG; ImageNet or your own"
+            "train/CLASS/* and val/CLASS/* (or test/CLASS/*), JPEG, PNG, WebP, BMP, GIF, TIFF, QOI; \
+             ImageNet or your own"
         }
     }
 }
@@ -72,7 +73,7 @@ fn text(report: &Report) -> String {
     text += "\n";
     for split in &report.splits {
         text += &format!("{:<6} {:>8} images\n", split.name, split.images);
-        for (class, count) in report.classes.iter().zip(&split.per_class) {
+        for (class, count) in split.classes.iter().zip(&split.per_class) {
             text += &format!("  {class:<24} {count:>8}\n");
         }
     }

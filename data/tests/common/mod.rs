@@ -42,7 +42,7 @@ pub(crate) fn idx(magic: u32, dimensions: &[u32], content: &[u8]) -> Vec<u8> {
 pub(crate) fn write_fashion_mnist(dir: &Path) {
     for (stem, labels) in [("train", &[3, 9, 0][..]), ("t10k", &[1, 2][..])] {
         let n = labels.len() as u32;
-        let pixels: Vec<u8> = (0..n * 784).map(|i| (i / 784 * 50) as u8).collect();
+        let pixels: Vec<u8> = (0..n * 784).map(|i| (i / 784 * 50 + 3 - n) as u8).collect();
         fs::write(dir.join(format!("{stem}-images-idx3-ubyte")), idx(0x803, &[n, 28, 28], &pixels))
             .unwrap();
         fs::write(dir.join(format!("{stem}-labels-idx1-ubyte")), idx(0x801, &[n], labels)).unwrap();
@@ -50,13 +50,14 @@ pub(crate) fn write_fashion_mnist(dir: &Path) {
 }
 
 /// An image folder with classes `cat` and `dog`: two training images and one test image of each.
+/// Training images are all the same picture, test images another.
 pub(crate) fn write_image_folder(dir: &Path) {
-    for (split, count) in [("train", 2), ("val", 1)] {
+    for (split, count, picture) in [("train", 2, "rgb.jpg"), ("val", 1, "turned.jpg")] {
         for class in ["cat", "dog"] {
             let folder = dir.join(split).join(class);
             fs::create_dir_all(&folder).unwrap();
             for i in 0..count {
-                fs::copy(fixture("rgb.jpg"), folder.join(format!("{i}.JPEG"))).unwrap();
+                fs::copy(fixture(picture), folder.join(format!("{i}.JPEG"))).unwrap();
             }
         }
     }
