@@ -284,7 +284,6 @@ fn a_bench_leaves_out_images_of_a_folder_and_not_those_that_are_named() {
             cpu: None,
             profile: false,
             images: images.iter().map(|path| (*path).to_owned()).collect(),
-            no_memory: true,
             out: None,
             html: None,
             load: loaded_here(),
