@@ -7,7 +7,9 @@ use std::{
 };
 
 use adwp_base::{Failure, Result, output::as_json};
-use adwp_data::{DataError, LeftOut, Normalization, Reason, decode_image, images_below};
+use adwp_data::{
+    DataError, ImageShape, LeftOut, Normalization, Reason, decode_image, images_below,
+};
 use adwp_measure::{
     DeployError, affinity,
     bench::{self as measure, BenchOptions, BenchReport, ImageSource, Verdict},
@@ -88,49 +90,52 @@ pub fn bench(args: &BenchArgs, style: Style<'_>) -> Result<String> {
 /// What the runtimes are compared on: the files, and those in the folders among them, in order.
 struct Images {
     named: Vec<Named>,
-    /// The folders among them, and what is left out of each.
-    folders: Arc<Mutex<Vec<LeftOut>>>,
+    folders: Mutex<Folders>,
 }
 
 /// One file.
-#[derive(Clone)]
 struct Named {
     path: PathBuf,
     /// Which of the folders it was found in; a file that was named itself has to be readable.
     folder: Option<usize>,
 }
 
+/// The folders that images are in.
+#[derive(Default)]
+struct Folders {
+    /// What is left out of each.
+    left_out: Vec<LeftOut>,
+    /// Files among it that could not be read: every model reads them anew.
+    unread: HashSet<PathBuf>,
+}
+
 impl Images {
     /// `None` where no paths are given.
-    fn named(paths: &[PathBuf]) -> Result<Option<Self>> {
+    fn named(paths: &[PathBuf]) -> Result<Option<Arc<Self>>> {
         if paths.is_empty() {
             return Ok(None);
         }
-        let (mut named, mut folders) = (Vec::new(), Vec::new());
+        let (mut named, mut folders) = (Vec::new(), Folders::default());
         for path in paths {
             if !path.is_dir() {
                 named.push(Named { path: path.clone(), folder: None });
                 continue;
             }
-            let folder = Some(folders.len());
+            let folder = Some(folders.left_out.len());
             let (images, left_out) = images_below(path, MOST_IMAGES)?;
             named.extend(images.into_iter().map(|path| Named { path, folder }));
-            folders.push(left_out);
+            folders.left_out.push(left_out);
         }
         if named.is_empty() {
             return Err(Failure::input(format!("{}: no images there", paths[0].display())));
         }
         named.truncate(MOST_IMAGES);
-        Ok(Some(Self { named, folders: Arc::new(Mutex::new(folders)) }))
+        Ok(Some(Arc::new(Self { named, folders: Mutex::new(folders) })))
     }
 
-    /// Reads them for each model. An image of a folder that cannot be read is left out, which is
-    /// found when the first model reads it: to decode all of them before would take as long again.
-    fn source(&self) -> ImageSource {
-        let (named, folders) = (self.named.clone(), Arc::clone(&self.folders));
-        let seen = Mutex::new(HashSet::new());
+    fn source(self: &Arc<Self>) -> ImageSource {
+        let images = Arc::clone(self);
         let read = move |model: &OnnxModel| {
-            let failed = |e: DataError| DeployError::Images { batch: 0, source: Box::new(e) };
             let shape = image_shape(model);
             // Runtimes can be compared on pixels that are normalised in another way than the model
             // was trained with.
@@ -141,42 +146,50 @@ impl Images {
                     std: vec![0.25; shape.channels],
                 },
             };
-            let (mut images, mut first) = (Vec::new(), None);
-            for Named { path, folder } in &named {
-                let pixels = match (decode_image(path, shape), folder) {
-                    (Ok(pixels), _) => pixels,
-                    // A shape that no image has is the model's.
-                    (Err(e @ DataError::Shape(_)), _) | (Err(e), None) => return Err(failed(e)),
-                    (Err(e), Some(folder)) => {
-                        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-                        if seen.insert(path.clone()) {
-                            lock(&folders)[*folder].add(Reason::of(&e), path);
-                        }
-                        first.get_or_insert(e);
-                        continue;
-                    }
-                };
-                let start = images.len();
-                images.resize(start + pixels.len(), 0.0);
-                normalization.apply(&pixels, &mut images[start..]).map_err(failed)?;
-            }
-            match first {
-                Some(e) if images.is_empty() => Err(failed(e)),
-                _ => Ok(images),
-            }
+            images
+                .read(shape, &normalization)
+                .map_err(|e| DeployError::Images { batch: 0, source: Box::new(e) })
         };
         ImageSource(Arc::new(read))
     }
 
+    /// Normalised pixels: [n, channels, height, width]. An image of a folder that cannot be read is
+    /// left out, which is found here: to decode all of them before would take as long again.
+    fn read(&self, shape: ImageShape, constants: &Normalization) -> Result<Vec<f32>, DataError> {
+        let (mut images, mut first) = (Vec::new(), None);
+        for Named { path, folder } in &self.named {
+            let pixels = match (decode_image(path, shape), folder) {
+                (Ok(pixels), _) => pixels,
+                // A shape that no image has is the model's.
+                (Err(e @ DataError::Shape(_)), _) | (Err(e), None) => return Err(e),
+                (Err(e), Some(folder)) => {
+                    let mut folders = self.folders();
+                    if folders.unread.insert(path.clone()) {
+                        folders.left_out[*folder].add(Reason::of(&e), path);
+                    }
+                    first.get_or_insert(e);
+                    continue;
+                }
+            };
+            let start = images.len();
+            images.resize(start + pixels.len(), 0.0);
+            constants.apply(&pixels, &mut images[start..])?;
+        }
+        match first {
+            Some(e) if images.is_empty() => Err(e),
+            _ => Ok(images),
+        }
+    }
+
     fn say_left_out(&self, say: &mut dyn FnMut(&str)) {
-        for left_out in lock(&self.folders).iter().filter(|left_out| !left_out.is_empty()) {
+        for left_out in self.folders().left_out.iter().filter(|left_out| !left_out.is_empty()) {
             say(&left_out.to_string());
         }
     }
-}
 
-fn lock(folders: &Mutex<Vec<LeftOut>>) -> MutexGuard<'_, Vec<LeftOut>> {
-    folders.lock().unwrap_or_else(PoisonError::into_inner)
+    fn folders(&self) -> MutexGuard<'_, Folders> {
+        self.folders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The hidden command that reports the memory of its own process.
@@ -221,4 +234,46 @@ pub fn compare(args: &CompareArgs, style: Style<'_>) -> Result<(String, Option<F
         ))),
     };
     Ok((text, failure))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_image_of_a_folder_is_left_out_and_one_that_is_named_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str| dir.path().join(name);
+        for name in ["a.png", "c.png"] {
+            image::GrayImage::new(4, 4).save(file(name)).unwrap();
+        }
+        std::fs::write(file("b.png"), "broken").unwrap();
+        std::fs::write(file("notes.txt"), "no image").unwrap();
+        let shape = ImageShape { channels: 1, height: 2, width: 2 };
+        let constants = Normalization { mean: vec![0.5], std: vec![0.5] };
+        let images = Images::named(&[dir.path().to_owned()]).unwrap().unwrap();
+        // As for two models.
+        for _ in 0..2 {
+            assert_eq!(images.read(shape, &constants).unwrap(), [-1.0; 8]);
+        }
+        let mut said = String::new();
+        images.say_left_out(&mut |text| said += text);
+        let expected = format!(
+            "{}: left out: 1 not named like an image (such as notes.txt), 1 of a format that is not \
+             read (b.png)",
+            dir.path().display()
+        );
+        assert_eq!(said, expected);
+
+        let named = Images::named(&[file("a.png"), file("b.png")]).unwrap().unwrap();
+        assert!(named.read(shape, &constants).unwrap_err().to_string().contains("b.png"));
+        for name in ["a.png", "c.png"] {
+            std::fs::remove_file(file(name)).unwrap();
+        }
+        let broken = Images::named(&[dir.path().to_owned()]).unwrap().unwrap();
+        assert!(broken.read(shape, &constants).is_err(), "there is nothing to compare on");
+        std::fs::remove_file(file("b.png")).unwrap();
+        let none = Images::named(&[dir.path().to_owned()]).err().unwrap();
+        assert!(none.message.ends_with("no images there"), "{none}");
+    }
 }

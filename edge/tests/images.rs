@@ -2,11 +2,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use adwp_base::Failure;
 use adwp_data::DatasetKind;
-use adwp_edge::{BenchArgs, EvalArgs, OrtArgs, PredictArgs, Style};
+use adwp_edge::{EvalArgs, OrtArgs, PredictArgs, Style};
 use adwp_measure::runtime::Runtime;
 use prost::Message;
 use tempfile::TempDir;
@@ -266,53 +265,6 @@ fn eval_reads_the_test_half_alone_and_says_what_it_leaves_out() {
 }
 
 #[test]
-fn a_bench_leaves_out_images_of_a_folder_and_not_those_that_are_named() {
-    let dir = TempDir::new().unwrap();
-    let data = images(&dir);
-    let model = Classifier::new().write(&dir);
-    let red = data.join("val/red");
-    fs::write(red.join("2.png"), "broken").unwrap();
-    fs::write(red.join("notes.txt"), "no image").unwrap();
-    let bench = |images: &[&Path]| {
-        let args = BenchArgs {
-            models: vec![model.clone(), model.clone()],
-            runtime: vec![Runtime::Tract],
-            threads: vec![1, 2],
-            batch: 1,
-            min_time: Duration::from_millis(1),
-            repeat: 1,
-            cpu: None,
-            profile: false,
-            images: images.iter().map(|path| (*path).to_owned()).collect(),
-            no_memory: true,
-            out: None,
-            html: None,
-            ort: OrtArgs::default(),
-        };
-        let mut said = String::new();
-        let mut say = |text: &str| said += &format!("{text}\n");
-        let printed = adwp_edge::bench(&args, Style { json: true, say: &mut say })?;
-        Ok::<_, Failure>((printed, said))
-    };
-    let (printed, said) = bench(&[&data.join("val")]).unwrap();
-    let report: serde_json::Value = serde_json::from_str(&printed).unwrap();
-    assert_eq!(report["models"][0]["parity"][0]["n"], 6, "{printed}");
-    let expected = format!(
-        "{}: left out: 1 not named like an image (such as red/notes.txt), 1 of a format that is \
-         not read (red/2.png)\n",
-        data.join("val").display()
-    );
-    assert!(said.ends_with(&expected), "{said}");
-    let named = bench(&[&red.join("0.png"), &red.join("2.png")]).unwrap_err();
-    assert!(named.message.contains("2.png: cannot be read as an image"), "{named}");
-    let none = bench(&[&data]).map(|_| ());
-    assert!(none.is_ok(), "{none:?}");
-    fs::create_dir(dir.path().join("empty")).unwrap();
-    let none = bench(&[&dir.path().join("empty")]).unwrap_err();
-    assert!(none.message.ends_with("empty: no images there"), "{none}");
-}
-
-#[test]
 fn a_name_in_a_file_forges_no_line() {
     let dir = TempDir::new().unwrap();
     let data = images(&dir);
@@ -396,7 +348,7 @@ fn images_that_cannot_be_read_are_left_out_and_counted() {
     fs::write(data.join("val/red/cut.png"), &whole[..whole.len() / 2]).unwrap();
     let (printed, said) = eval(&model, &data, None).unwrap();
     assert!(is_right(&printed, 6), "{printed}");
-    assert!(said.contains("1 of the test images") && said.contains("cut.png"), "{said}");
+    assert!(said.contains("1 unreadable (such as red/cut.png)"), "{said}");
     for (name, _) in COLOURS {
         for file in fs::read_dir(data.join("val").join(name)).unwrap() {
             fs::write(file.unwrap().path(), "no image").unwrap();
