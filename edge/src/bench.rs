@@ -184,14 +184,14 @@ impl Images {
         ImageSource(Arc::new(read))
     }
 
-    /// What was left out, and what was guessed.
+    /// What was guessed, and what was left out.
     fn say(&self, say: &mut dyn FnMut(&str)) {
-        for left_out in lock(&self.folders).iter().filter(|left_out| !left_out.is_empty()) {
-            say(&left_out.to_string());
-        }
         let mut guesses = lock(&self.guesses).clone();
         guesses.dedup();
         guesses.iter().for_each(|text| say(text));
+        for left_out in lock(&self.folders).iter().filter(|left_out| !left_out.is_empty()) {
+            say(&left_out.to_string());
+        }
     }
 }
 

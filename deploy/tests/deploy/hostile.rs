@@ -210,6 +210,9 @@ fn elsewhere(locations: &[&str]) -> TensorProto {
     }
 }
 
+/// Puts a tensor into a model.
+type Carrier = dyn Fn(&mut Builder, TensorProto);
+
 #[test]
 fn weights_elsewhere_are_looked_at_whatever_carries_them() {
     let dir = TempDir::new().unwrap();
@@ -226,12 +229,12 @@ fn weights_elsewhere_are_looked_at_whatever_carries_them() {
         attribute: vec![attribute(tensor)],
         ..NodeProto::default()
     };
-    let read = |change: &dyn Fn(&mut Builder, TensorProto), tensor: TensorProto| {
+    let read = |change: &Carrier, tensor: TensorProto| {
         let mut model = classifier(1);
         change(&mut model, tensor);
         OnnxFile::load(model.write(&dir, "m.onnx")).map(|_| ()).map_err(|e| e.to_string())
     };
-    let carriers: [&dyn Fn(&mut Builder, TensorProto); 4] = [
+    let carriers: [&Carrier; 4] = [
         &|model, tensor| model.graph().initializer.push(tensor),
         &|model, tensor| model.graph().node.insert(0, constant(tensor)),
         &|model, tensor| {
