@@ -44,7 +44,10 @@ pub(crate) fn decode(bytes: &[u8], most: u64) -> Result<DynamicImage, String> {
     // It leaves by unwinding where the data are wrong.
     match catch_unwind(AssertUnwindSafe(|| pixels(bytes, most))) {
         Ok(image) => image,
-        Err(why) => Err(why.downcast_ref::<String>().cloned().unwrap_or_default()),
+        Err(why) => Err(match why.downcast::<String>() {
+            Ok(why) => *why,
+            Err(_) => "the decoder failed on it".to_owned(),
+        }),
     }
 }
 

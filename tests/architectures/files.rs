@@ -160,6 +160,11 @@ fn every_form_is_lean_and_costs_the_same() {
                 "{context}"
             );
             assert!(file.preparation().is_some(), "{context}");
+            // Photos are gray or coloured.
+            let input = file.input();
+            let cover = (input.channels != 2).then_some([input.height, input.width]);
+            let stated = file.metadata().preprocessing.map(|stated| stated.cover);
+            assert_eq!(stated, cover, "{context}");
 
             let nodes = file.nodes();
             no_repeats(
