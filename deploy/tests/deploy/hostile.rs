@@ -210,6 +210,21 @@ fn elsewhere(locations: &[&str]) -> TensorProto {
     }
 }
 
+fn constant(tensor: TensorProto) -> NodeProto {
+    let attribute = AttributeProto {
+        name: "value".into(),
+        r#type: AttributeType::Tensor as i32,
+        t: Some(tensor),
+        ..AttributeProto::default()
+    };
+    NodeProto {
+        op_type: "Constant".into(),
+        output: vec!["c".into()],
+        attribute: vec![attribute],
+        ..NodeProto::default()
+    }
+}
+
 /// Puts a tensor into a model.
 type Carrier = dyn Fn(&mut Builder, TensorProto);
 
@@ -217,18 +232,6 @@ type Carrier = dyn Fn(&mut Builder, TensorProto);
 fn weights_elsewhere_are_looked_at_whatever_carries_them() {
     let dir = TempDir::new().unwrap();
     std::fs::write(dir.path().join("near.bin"), [0; 4]).unwrap();
-    let attribute = |tensor: TensorProto| AttributeProto {
-        name: "value".into(),
-        r#type: AttributeType::Tensor as i32,
-        t: Some(tensor),
-        ..AttributeProto::default()
-    };
-    let constant = |tensor: TensorProto| NodeProto {
-        op_type: "Constant".into(),
-        output: vec!["c".into()],
-        attribute: vec![attribute(tensor)],
-        ..NodeProto::default()
-    };
     let read = |change: &Carrier, tensor: TensorProto| {
         let mut model = classifier(1);
         change(&mut model, tensor);
