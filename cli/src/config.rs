@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use adwp_base::{Failure, Result, read_settings, unchecked};
-use adwp_data::DatasetKind;
+use adwp_data::{DatasetKind, kind_of_folder};
 use adwp_export::RetrainSettings;
 use adwp_fidelity::FidelitySettings;
 use adwp_models::space::{NamedSpace, find};
@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use crate::args::RunArgs;
+use crate::inputs;
 use crate::retired::{self, LeftOut};
-use crate::{inputs, settings};
+use crate::seal::{self, Changed};
 
 /// Everything that decides what a run gives: `config.toml`, with every default filled in.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -417,34 +418,31 @@ impl Config {
         }
     }
 
-    /// The settings of a run that is there already, with the single flags given; and those that
-    /// only an earlier version knew.
+    /// The settings of a run that is there already, with the single flags given; those that only an
+    /// earlier version knew; and in what they are not those that were written.
     ///
     /// # Errors
-    /// Settings that are empty, or not those that were written, and those of [`Self::from_args`].
-    pub(crate) fn read(path: &Path, args: &RunArgs) -> Result<(Self, LeftOut)> {
+    /// A file that cannot be read, is empty, is no TOML or has other keys. Of the settings
+    /// themselves those of [`Self::from_args`].
+    pub(crate) fn stored(
+        path: &Path,
+        args: &RunArgs,
+    ) -> Result<(Result<Self>, LeftOut, Option<Changed>)> {
         let (origin, text) = (path.display().to_string(), read_settings(path)?);
         if text.trim().is_empty() {
             return Err(Failure::input(format!("{origin} is empty"))
                 .hint("bring back what it held, or begin the run in another folder"));
         }
         let (mut table, mut stored) = (defaults(), parse(&text, &origin)?);
-        let seal = settings::check_seal(&text, &stored);
+        let sealed = seal::check(&text, &stored);
         let left_out = LeftOut::of(&mut stored);
         overlay(&mut table, stored, &origin, "")?;
-        match seal {
-            Ok(true) => {}
-            Ok(false) => unchecked::remember(path),
-            Err(changed) => {
-                // What was made with the settings knows which of them is another.
-                let folder = path.parent().unwrap_or(path);
-                if let Ok(config) = Self::with_flags(table, &RunArgs::default()) {
-                    settings::check(folder, &config)?;
-                }
-                return Err(changed.of(path));
+        let changed = sealed.map(|is_sealed| {
+            if !is_sealed {
+                unchecked::remember(path);
             }
-        }
-        Ok((Self::with_flags(table, args)?, left_out))
+        });
+        Ok((Self::with_flags(table, args), left_out, changed.err()))
     }
 
     /// The settings for the architecture of another run on other images: those of that run, but for
@@ -551,7 +549,7 @@ impl Config {
     /// The text of `config.toml`, which begins with its checksum.
     pub(crate) fn to_toml(&self) -> Result<String> {
         let text = toml::to_string(self).map_err(|e| unprintable(&e))?;
-        Ok(settings::seal(&parse(&text, "settings")?) + &text)
+        Ok(seal::seal(&parse(&text, "settings")?) + &text)
     }
 
     /// The first setting in which another configuration would give another result, with both
@@ -648,8 +646,11 @@ fn found_data(args: &RunArgs) -> Result<Option<DatasetKind>> {
         || args.dataset.is_some()
         || args.set.iter().any(|set| set.trim_start().starts_with("dataset"));
     let Some(dir) = args.data.as_deref().filter(|_| !is_said) else { return Ok(None) };
-    match DatasetKind::of_folder(dir) {
+    match kind_of_folder(dir) {
         Some(kind) => Ok(Some(kind)),
+        None if !dir.exists() => {
+            Err(Failure::input(format!("--data {}: there is no such folder", dir.display())))
+        }
         None => Err(Failure::input(format!(
             "{}: no data set is known by its files",
             dir.display()
@@ -866,10 +867,10 @@ mod tests {
             .replace("training_scale = 1.0\n", "training_image_size = 0\n");
         assert!(old.contains("random = 0") && !old.contains("training_scale"), "{old}");
         std::fs::write(&file, old).unwrap();
-        let (read, _) = Config::read(&file, &RunArgs::default()).unwrap();
+        let (read, _) = crate::settings::read(&file, &RunArgs::default()).unwrap();
         assert_eq!(read, expected);
         std::fs::write(&file, text.replace("[fidelity]\n", "[fidelity]\nrandum = 0\n")).unwrap();
-        let failure = Config::read(&file, &RunArgs::default()).err().unwrap();
+        let failure = crate::settings::read(&file, &RunArgs::default()).err().unwrap();
         assert!(failure.message.contains("unknown key `fidelity.randum`"), "{failure:?}");
 
         std::fs::write(&file, "[fidelity]\nrandom = 0\n").unwrap();

@@ -20,6 +20,7 @@ mod plan;
 mod progress;
 mod retired;
 mod run;
+mod seal;
 mod settings;
 mod skipped;
 mod steps;

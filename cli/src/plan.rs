@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::device::Compute;
 use crate::phases::Training;
 use crate::retired::LeftOut;
+use crate::settings;
 use crate::transfer::Origin;
 
 /// How a command treats a run folder that has settings already.
@@ -210,7 +211,7 @@ fn stored_config(
     origin: Option<&Origin>,
     wanted: impl FnOnce() -> Result<Config>,
 ) -> Result<(Config, LeftOut)> {
-    let (stored, left_out) = Config::read(path, &RunArgs::default())?;
+    let (stored, left_out) = settings::read(path, &RunArgs::default())?;
     let wanted = if args.preset.is_some() || args.config.is_some() {
         let mut wanted = wanted()?;
         if args.data.is_none() {
@@ -222,7 +223,7 @@ fn stored_config(
         }
         wanted
     } else {
-        Config::read(path, args)?.0
+        settings::read(path, args)?.0
     };
     match stored.difference(&wanted)? {
         None => Ok((wanted, left_out)),

@@ -1,65 +1,30 @@
-//! What binds `config.toml` to the files that were made with it: its own checksum, and the settings
-//! that checkpoints and weights carry.
+//! What binds `config.toml` to the files that were made with it: the settings that checkpoints and
+//! weights carry.
 
 use std::path::Path;
 
-use adwp_base::{Checksum, Failure, Result};
+use adwp_base::{Failure, Result};
 use adwp_train::{Checkpoint, RunDir};
 use toml::{Table, Value};
 
+use crate::args::RunArgs;
 use crate::config::{Config, first_difference, parse, unprintable};
 use crate::phases::Training;
+use crate::retired::LeftOut;
 
-/// How the line with the checksum begins. To TOML it is a comment.
-const SEAL: &str = "# checksum: ";
-
-/// The first line of `config.toml`, of settings as they are written there.
-pub(crate) fn seal(settings: &Table) -> String {
-    format!("{SEAL}{}; whoever changes a setting takes this line out\n", checksum(settings))
-}
-
-fn checksum(settings: &Table) -> Checksum {
-    let value = serde_json::to_value(settings).expect("settings are strings and numbers");
-    Checksum::of_value(&value)
-}
-
-/// Settings that are not those that were written.
-#[derive(Debug)]
-pub(crate) struct Changed {
-    found: String,
-    counted: Checksum,
-}
-
-impl Changed {
-    /// As a failure that names the file.
-    pub(crate) fn of(self, path: &Path) -> Failure {
-        let Self { found, counted } = self;
-        let failure = Failure::input(format!(
-            "{} was changed after it was written: its checksum is {found}, its settings have \
-             {counted}",
-            path.display()
-        ));
-        failure.hint(HINT)
-    }
-}
-
-const HINT: &str =
-    "bring back what it held; where the change was meant, take out its line `# checksum`";
-
-/// Whether the text of settings has a checksum.
+/// The settings of a run that is there already, with the single flags given; and those that only an
+/// earlier version knew.
 ///
 /// # Errors
-/// [`Changed`], where it is that of other settings.
-pub(crate) fn check_seal(text: &str, settings: &Table) -> std::result::Result<bool, Changed> {
-    let Some(line) = text.lines().find_map(|line| line.strip_prefix(SEAL)) else {
-        return Ok(false);
-    };
-    let found = line.split(';').next().unwrap_or_default().trim();
-    let counted = checksum(settings);
-    match found == counted.to_string() {
-        true => Ok(true),
-        false => Err(Changed { found: found.to_owned(), counted }),
+/// Those of [`Config::stored`], and settings that are not those that were written; what was made
+/// with them knows which of them is another.
+pub(crate) fn read(path: &Path, args: &RunArgs) -> Result<(Config, LeftOut)> {
+    let (config, left_out, changed) = Config::stored(path, args)?;
+    let Some(changed) = changed else { return Ok((config?, left_out)) };
+    if let (Ok(config), ..) = Config::stored(path, &RunArgs::default())? {
+        check(path.parent().unwrap_or(path), &config)?;
     }
+    Err(changed.of(path))
 }
 
 /// Tables of the settings that decide what a phase gives; what stands in no table does for all.
@@ -135,7 +100,6 @@ pub(crate) fn check(folder: &Path, config: &Config) -> Result {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::RunArgs;
     use std::fs;
 
     /// A folder with settings and a checkpoint of a phase.
@@ -153,7 +117,7 @@ mod tests {
     }
 
     fn read(folder: &Path) -> Result<Config> {
-        Ok(Config::read(&folder.join(Config::FILE), &RunArgs::default())?.0)
+        Ok(super::read(&folder.join(Config::FILE), &RunArgs::default())?.0)
     }
 
     #[test]

@@ -101,7 +101,7 @@ impl Origin {
             );
             return Err(missing("weights.safetensors", hint));
         };
-        let (config, left_out) = Config::read(&stored, &RunArgs::default())?;
+        let (config, left_out) = settings::read(&stored, &RunArgs::default())?;
         settings::check(folder, &config)?;
         let mut config = Box::new(config);
         let has_bounds = args.target_params.is_some() || args.target_madds.is_some();

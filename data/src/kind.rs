@@ -1,10 +1,6 @@
 use std::fmt;
-use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-
-use crate::cifar::{CIFAR10, CIFAR100};
-use crate::{fashion_mnist, folder};
 
 /// The data sets that [`open`](crate::open) can read. In text and JSON: `sample`, `fashion-mnist`,
 /// `cifar10`, `cifar100`, `image-folder`.
@@ -38,20 +34,6 @@ impl DatasetKind {
             Self::Cifar100 => "cifar100",
             Self::ImageFolder => "image-folder",
         }
-    }
-
-    /// The kind whose files a folder has; `None` where they are none of a known kind. No file is
-    /// opened.
-    #[must_use]
-    pub fn of_folder(dir: &Path) -> Option<Self> {
-        let is_it = |kind: &Self| match kind {
-            Self::Sample => false,
-            Self::FashionMnist => fashion_mnist::is_in(dir),
-            Self::Cifar10 => CIFAR10.is_in(dir),
-            Self::Cifar100 => CIFAR100.is_in(dir),
-            Self::ImageFolder => folder::is_in(dir),
-        };
-        Self::ALL.into_iter().find(is_it)
     }
 
     /// Whether [`open`](crate::open) reads this kind from a folder; false for what is part of the

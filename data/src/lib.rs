@@ -56,7 +56,9 @@ pub use kind::DatasetKind;
 pub use left_out::{Counted, LeftOut, Reason};
 pub use loader::{Batch, Loader, LoaderConfig, Order, epoch_order};
 pub use normalization::Normalization;
-pub use open::{DEFAULT_IMAGE_SIZE, LARGEST_IMAGE_SIZE, OpenOptions, Splits, open, open_part};
+pub use open::{
+    DEFAULT_IMAGE_SIZE, LARGEST_IMAGE_SIZE, OpenOptions, Splits, kind_of_folder, open, open_part,
+};
 pub use part::Part;
 pub use resize::{EVALUATION_MARGIN, Framing};
 pub use shape::ImageShape;

@@ -147,6 +147,20 @@ fn image_size(kind: DatasetKind, options: &OpenOptions) -> Result<usize, DataErr
     Ok(requested)
 }
 
+/// The kind whose files a folder has; `None` where they are none of a known kind. No file is
+/// opened.
+#[must_use]
+pub fn kind_of_folder(dir: &Path) -> Option<DatasetKind> {
+    let is_it = |kind: &DatasetKind| match kind {
+        DatasetKind::Sample => false,
+        DatasetKind::FashionMnist => fashion_mnist::is_in(dir),
+        DatasetKind::Cifar10 => CIFAR10.is_in(dir),
+        DatasetKind::Cifar100 => CIFAR100.is_in(dir),
+        DatasetKind::ImageFolder => folder::is_in(dir),
+    };
+    DatasetKind::ALL.into_iter().find(is_it)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

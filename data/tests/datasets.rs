@@ -6,7 +6,8 @@ use std::fs;
 use std::path::Path;
 
 use adwp_data::{
-    DataError, DatasetKind, Normalization, OpenOptions, Part, Splits, check, open, open_part,
+    DataError, DatasetKind, Normalization, OpenOptions, Part, Splits, check, kind_of_folder, open,
+    open_part,
 };
 use common::{
     fixture, idx, message, record, write_cifar10, write_fashion_mnist, write_image_folder,
@@ -515,7 +516,7 @@ fn a_folder_tells_its_kind_by_its_files() {
         fs::create_dir_all(&path).unwrap();
         path
     };
-    let kind = |path: &Path| DatasetKind::of_folder(path);
+    let kind = |path: &Path| kind_of_folder(path);
     assert_eq!(kind(&folder("empty")), None);
     assert_eq!(kind(&dir.path().join("missing")), None);
     let photos = folder("photos");

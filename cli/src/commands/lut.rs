@@ -18,6 +18,7 @@ use serde_json::json;
 use crate::args::{LutBuildArgs, LutCheckArgs, LutCommand, OrtArgs, RunArgs, SizeArgs, TimingArgs};
 use crate::config::{Config, check_latency};
 use crate::interrupt;
+use crate::settings;
 
 /// Measures a table, or checks one.
 pub(crate) fn run(command: LutCommand, as_json: bool, reporter: &mut dyn Reporter) -> Result {
@@ -90,7 +91,7 @@ impl Sizes {
     /// settings.
     fn of_run(run: &Path, reporter: &mut dyn Reporter) -> Result<Self> {
         let file = run.join(Config::FILE);
-        let (config, left_out) = Config::read(&file, &RunArgs::default())?;
+        let (config, left_out) = settings::read(&file, &RunArgs::default())?;
         left_out.say(&file, reporter);
         let (sizes, weights) = (Self::of_config(&config), run.join("weights.safetensors"));
         if !weights.exists() {

@@ -156,7 +156,9 @@ fn judged(node: &NodeProto, values: &Values<'_>) -> Vec<(usize, Option<&'static 
             true if prepares && elements <= MOST_CHANNELS => Some("it prepares pixels"),
             _ => None,
         };
-        (is_real(values.kind(name)) && elements > 1).then_some((index, reason))
+        // Of more than are followed not even the number is known.
+        let is_array = elements > 1 || values.overfull.contains(name.as_str());
+        (is_real(values.kind(name)) && is_array).then_some((index, reason))
     };
     places.filter_map(judge).collect()
 }

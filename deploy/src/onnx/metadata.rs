@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use adwp_base::from_json;
 use serde::{Deserialize, de::DeserializeOwned};
 
-use super::model::{Element, ImageInput};
+use super::input::{Element, ImageInput};
 
 /// How pixels become the model's input: `(pixel / 255 - mean) / std`, one mean and one standard
 /// deviation a channel.
