@@ -2,24 +2,19 @@ use std::fs::{self, File};
 use std::io::{self, Cursor, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::{Condvar, Mutex, PoisonError};
 
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
+use crate::colour::to_colour;
 use crate::error::DataError;
 use crate::exif::{self, orientation};
 use crate::resize::{Framing, Picture, frame};
+use crate::room::{MOST_PIXELS, Room};
 use crate::shape::ImageShape;
 use crate::{format, jpeg, tiff};
 
-/// More pixels than any photograph has, those of phones with 200 megapixels included.
-const MOST_PIXELS: u64 = 1 << 28;
 /// More bytes than the file of any photograph has.
 pub const MOST_BYTES: u64 = 1 << 28;
-/// Bytes that decoded images may take at a time, those of all threads together. A small file can
-/// claim as many pixels as any photograph; many such files, read by many threads, must not fill the
-/// memory.
-const MOST_DECODED: u64 = 4 * MOST_PIXELS;
 /// Bytes that a decoder may take beside the picture, such as for a colour profile or for a part of
 /// an animation that is larger than the whole.
 const MOST_BESIDE: u64 = 1 << 26;
@@ -150,47 +145,6 @@ pub(crate) fn starts_like_an_image(path: &Path) -> bool {
     start().is_ok_and(|start| format::of(&start).is_ok())
 }
 
-/// Room for a decoded image, among those that other threads decode.
-pub(crate) struct Room(u64);
-
-static TAKEN: Mutex<u64> = Mutex::new(0);
-static LEFT: Condvar = Condvar::new();
-
-impl Room {
-    /// Waits until there is room for an image of this size, each pixel of which is decoded to so
-    /// many bytes.
-    pub(crate) fn wait_for(
-        path: &Path,
-        (width, height): (u32, u32),
-        bytes: u64,
-    ) -> Result<Self, DataError> {
-        if width == 0 || height == 0 {
-            return Err(DataError::not_an_image(path, format!("it has {width}x{height} pixels")));
-        }
-        let pixels = u64::from(width) * u64::from(height);
-        let limit = MOST_PIXELS.min(MOST_DECODED / bytes.max(1));
-        if pixels > limit {
-            return Err(DataError::TooManyPixels { path: path.to_owned(), width, height, limit });
-        }
-        let (bytes, taken) = (pixels * bytes, TAKEN.lock().unwrap_or_else(PoisonError::into_inner));
-        let is_full = |taken: &mut u64| *taken + bytes > MOST_DECODED;
-        *LEFT.wait_while(taken, is_full).unwrap_or_else(PoisonError::into_inner) += bytes;
-        Ok(Self(bytes))
-    }
-
-    /// Bytes of the image.
-    pub(crate) fn bytes(&self) -> usize {
-        self.0 as usize
-    }
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        *TAKEN.lock().unwrap_or_else(PoisonError::into_inner) -= self.0;
-        LEFT.notify_all();
-    }
-}
-
 fn decode_bytes(path: &Path, bytes: &[u8]) -> Result<Picture, DataError> {
     let wrong = |e: image::ImageError| DataError::not_an_image(path, e);
     if bytes.is_empty() {
@@ -215,7 +169,7 @@ fn decode_bytes(path: &Path, bytes: &[u8]) -> Result<Picture, DataError> {
     let mut decoder = reader.into_decoder().map_err(wrong)?;
     let per_pixel = u64::from(decoder.color_type().bytes_per_pixel());
     let room = Room::wait_for(path, decoder.dimensions(), per_pixel)?;
-    limits.max_alloc = Some(MOST_BESIDE.max(room.0));
+    limits.max_alloc = Some(MOST_BESIDE.max(room.bytes() as u64));
     decoder.set_limits(limits).map_err(wrong)?;
     let turned = match format {
         ImageFormat::Png => exif::in_png(bytes).and_then(orientation),
@@ -230,38 +184,6 @@ fn decode_bytes(path: &Path, bytes: &[u8]) -> Result<Picture, DataError> {
         image.apply_orientation(orientation);
     }
     Ok(to_colour(image))
-}
-
-/// Sixteen bits of a sample to eight, rounded.
-pub(crate) fn narrow(value: u16) -> u8 {
-    ((u32::from(value) + 128) / 257) as u8
-}
-
-/// Three channels of eight bits: gray is repeated, 16 bits are scaled, transparency is dropped.
-pub(crate) fn to_colour(image: DynamicImage) -> Picture {
-    let (width, height) = (image.width() as usize, image.height() as usize);
-    let pixels = match image {
-        DynamicImage::ImageRgb8(image) => image.into_raw(),
-        DynamicImage::ImageLuma8(image) => {
-            image.into_raw().into_iter().flat_map(|v| [v; 3]).collect()
-        }
-        DynamicImage::ImageLumaA8(image) => image.pixels().flat_map(|p| [p.0[0]; 3]).collect(),
-        DynamicImage::ImageRgba8(image) => {
-            image.pixels().flat_map(|p| [p.0[0], p.0[1], p.0[2]]).collect()
-        }
-        DynamicImage::ImageLuma16(image) => {
-            image.pixels().flat_map(|p| [narrow(p.0[0]); 3]).collect()
-        }
-        DynamicImage::ImageLumaA16(image) => {
-            image.pixels().flat_map(|p| [narrow(p.0[0]); 3]).collect()
-        }
-        DynamicImage::ImageRgb16(image) => image.into_raw().into_iter().map(narrow).collect(),
-        DynamicImage::ImageRgba16(image) => {
-            image.pixels().flat_map(|p| [p.0[0], p.0[1], p.0[2]].map(narrow)).collect()
-        }
-        other => other.into_rgb8().into_raw(),
-    };
-    Picture { width, height, channels: 3, pixels }
 }
 
 /// Luma of ITU-R BT.601 in 16-bit fixed point, the weights Pillow uses; gray stays the same gray.
@@ -282,38 +204,6 @@ fn to_gray(picture: &Picture) -> Picture {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicU64, Ordering};
-
-    #[test]
-    fn room_is_given_back_and_no_more_is_taken_than_there_is() {
-        let path = Path::new("x");
-        let most = 1 << 14;
-        let limit = |size, bytes| match Room::wait_for(path, size, bytes) {
-            Ok(_) => None,
-            Err(DataError::TooManyPixels { limit, .. }) => Some(limit),
-            Err(error) => panic!("{error}"),
-        };
-        assert_eq!(limit((16_320, 12_240), 3), None, "a phone's 200 megapixels");
-        assert_eq!(limit((most, most), 4), None);
-        assert_eq!(limit((most, most + 1), 3), Some(MOST_PIXELS));
-        assert_eq!(limit((most, most), 8), Some(MOST_PIXELS / 2));
-        assert!(matches!(Room::wait_for(path, (0, 5), 3), Err(DataError::NotAnImage { .. })));
-        let (seen, most_seen) = (AtomicU64::new(0), AtomicU64::new(0));
-        std::thread::scope(|scope| {
-            for _ in 0..8 {
-                scope.spawn(|| {
-                    for _ in 0..50 {
-                        let room = Room::wait_for(path, (most, most / 2), 3).unwrap();
-                        let now = seen.fetch_add(room.0, Ordering::SeqCst) + room.0;
-                        most_seen.fetch_max(now, Ordering::SeqCst);
-                        std::thread::yield_now();
-                        seen.fetch_sub(room.0, Ordering::SeqCst);
-                    }
-                });
-            }
-        });
-        assert!(most_seen.into_inner() <= MOST_DECODED);
-    }
 
     #[test]
     fn gray_keeps_its_value() {

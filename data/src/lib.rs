@@ -24,6 +24,7 @@
 mod augment;
 mod check;
 mod cifar;
+mod colour;
 mod dataset;
 mod decode;
 mod error;
@@ -41,6 +42,7 @@ mod open;
 mod part;
 mod random;
 mod resize;
+mod room;
 mod sample;
 mod shape;
 mod subset;

@@ -10,10 +10,11 @@ use tiff::decoder::{Decoder, DecodingResult, Limits};
 use tiff::tags::{SampleFormat, Tag};
 use tiff::{ColorType, TiffError};
 
-use crate::decode::{Room, narrow, to_colour};
+use crate::colour::{narrow, to_colour};
 use crate::error::DataError;
 use crate::exif;
 use crate::resize::Picture;
+use crate::room::Room;
 
 /// Tag of what samples mean, and its values for grays and for numbers of colours (TIFF 6.0).
 const INTERPRETATION: u16 = 262;
