@@ -184,7 +184,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("trials.jsonl");
         let line = r#"{"schema":"adwp/trials/1","space":"darts","strategy":"local"}"#;
-        std::fs::write(&path, format!("{line}\n{{\n")).unwrap();
+        std::fs::write(&path, format!("{line}\n{{")).unwrap();
         let expected = Searched { strategy: "local".into(), space: "darts".into() };
         assert_eq!(Searched::read(&path).unwrap(), expected);
         for (text, culprit) in [("", "first line"), ("[]\n", "first line"), ("{}", "no strategy")] {
