@@ -38,12 +38,14 @@ bench: ## times the engine against the peaks of this machine, operators and trai
 bench-pytorch: ## the same beside PyTorch, which it fetches into .runtime/torch, gigabytes, unless it is there
 	python=$$(scripts/fetch-torch) && $(BENCH) --out $(BENCH_RESULT) --pytorch "$$python"
 
-# The engine's tests run again with the instructions that every machine has, on the stand-in for a GPU, and under the address sanitizer.
+# The engine's tests run again with the instructions that every machine has, on the stand-in for a GPU, and under the address sanitizer. Of the files
+# that are made to break the program a sample is tried: all take half an hour.
 test: tools runtime lint ## everything that must pass: format, clippy, all tests
 	cuda=$$(scripts/fetch-cuda) && ADWP_CUDA_LIBRARIES="$$cuda" ADWP_REQUIRE_NVRTC=1 \
 		ORT_DYLIB_PATH="$(RUNTIME)/libonnxruntime.so" ADWP_REQUIRE_ORT=1 ADWP_PYTHON="$(RUNTIME)/venv/bin/python" \
 		$(CARGO) test --release --workspace
 	ADWP_SIMD=portable $(CARGO) test --release --workspace --test engine
+	scripts/check-hostile --sample 40
 	@$(MAKE) --no-print-directory gpu-test
 	@$(MAKE) --no-print-directory sanitize
 

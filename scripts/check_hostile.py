@@ -104,9 +104,7 @@ def run(command, scratch):
     for folder in folders:
         folder.mkdir()
     work, temporary, home = folders
-    # With statistics for its maker, ONNX Runtime would write into a new home every time, and send them.
-    statistics = {"ORT_DISABLE_TELEMETRY": "1"}
-    environment = {**os.environ, **statistics, "TMPDIR": str(temporary), "HOME": str(home), "XDG_CACHE_HOME": str(home), "RUST_BACKTRACE": "0"}
+    environment = {**os.environ, "TMPDIR": str(temporary), "HOME": str(home), "XDG_CACHE_HOME": str(home), "RUST_BACKTRACE": "0"}
     faults, most = [], 0
     with open(scratch / "stdout", "w+b") as stdout, open(scratch / "stderr", "w+b") as stderr:
         start = time.monotonic()

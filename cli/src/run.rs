@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use adwp_train::{
     read_json_without_schema, write_atomic,
 };
 
-use crate::architecture::RunArchitecture;
+use crate::architecture::{GENOTYPE, RunArchitecture};
 use crate::args::TrainArgs;
 use crate::config::Config;
 use crate::images::{Images, open_splits};
@@ -66,6 +66,10 @@ impl Run {
         if plan.is_begun {
             settings::check(&plan.folder, config)?;
         }
+        let is_trained = pending(plan.phases, &plan.folder).any(|phase| phase == Training::Retrain);
+        if architecture.is_none() && is_trained && !to_search {
+            return Err(not_there(&plan.folder, GENOTYPE, "search"));
+        }
         images.check(architecture.as_ref(), to_search, config, streams, &device)?;
         if let Some(origin) = &plan.origin {
             origin.check(config, &images)?;
@@ -104,8 +108,7 @@ impl Run {
         if path.exists() {
             return Ok(path);
         }
-        let failure = Failure::input(format!("{} is not there", path.display()));
-        Err(failure.hint(format!("`adwp {step} --run {}` writes it", self.dir.path().display())))
+        Err(not_there(self.dir.path(), file, step))
     }
 
     /// Whether a step has its result already. Without `--resume` a result or a checkpoint in the
@@ -297,4 +300,10 @@ fn locked(
         }
         Err(TryLockError::Error(e)) => Err(fail(e).into()),
     }
+}
+
+/// A file that a step of a run writes, and that another needs.
+fn not_there(folder: &Path, file: &str, step: &str) -> Failure {
+    let failure = Failure::input(format!("{} is not there", folder.join(file).display()));
+    failure.hint(format!("`adwp {step} --run {}` writes it", folder.display()))
 }

@@ -71,9 +71,9 @@ pub fn predict(args: &PredictArgs, style: Style<'_>) -> Result<(String, Option<F
             match top {
                 Ok(top) => {
                     let top: Vec<_> = top.iter().map(entry).collect();
-                    json!({ "image": path, "top": top })
+                    json!({ "image": path.to_string_lossy(), "top": top })
                 }
-                Err(e) => json!({ "image": path, "error": e.to_string() }),
+                Err(e) => json!({ "image": path.to_string_lossy(), "error": e.to_string() }),
             }
         };
         return Ok((as_json(&results.iter().map(image).collect::<Vec<_>>())?, failure));

@@ -311,6 +311,27 @@ fn a_bench_leaves_out_images_of_a_folder_and_not_those_that_are_named() {
     assert!(none.message.ends_with("empty: no images there"), "{none}");
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_path_that_is_no_text_is_shown_as_far_as_it_is() {
+    use std::os::unix::ffi::OsStrExt;
+    let dir = TempDir::new().unwrap();
+    let data = images(&dir);
+    let path = dir.path().join(std::ffi::OsStr::from_bytes(b"a\xffb.png"));
+    fs::copy(data.join("val/red/0.png"), &path).unwrap();
+    let model = Classifier::new().write(&dir);
+    let args = PredictArgs {
+        model,
+        images: vec![path],
+        top: 1,
+        runtime: Some(Runtime::Tract),
+        normalize: None,
+        load: loaded_here(),
+    };
+    let (printed, _) = adwp_edge::predict(&args, Style { json: true, say: &mut |_| {} }).unwrap();
+    assert!(printed.contains("a\u{fffd}b.png"), "{printed}");
+}
+
 #[test]
 fn a_name_in_a_file_forges_no_line() {
     let dir = TempDir::new().unwrap();

@@ -29,10 +29,13 @@ const PICTURES: [&str; 6] =
 fn write_cifar10(folder: &Path) {
     fs::create_dir_all(folder).unwrap();
     let files = (1..=5).map(|i| format!("data_batch_{i}.bin")).chain(["test_batch.bin".to_owned()]);
-    for file in files {
-        let records: Vec<u8> = (0..4_u8)
-            .flat_map(|label| std::iter::once(label).chain((0..3072).map(|i| (i % 251) as u8)))
-            .collect();
+    for (number, file) in files.enumerate() {
+        // No two images are the same.
+        let record = |label: u8| {
+            let shift = 5 * number + usize::from(label);
+            std::iter::once(label).chain((0..3072).map(move |i| ((i + shift) % 251) as u8))
+        };
+        let records: Vec<u8> = (0..4).flat_map(record).collect();
         fs::write(folder.join(file), records).unwrap();
     }
 }
@@ -382,15 +385,11 @@ fn data_without_a_word_of_its_kind_is_what_its_files_say() {
     sample(&["--dataset", "sample"]).refuses(&["--data", "sample"]);
     // What is no data set is not taken for one.
     let empty = holder.path().join("empty");
-    for (path, made) in [(&empty, false), (&empty, true), (&data.join("train"), true)] {
-        if made {
-            fs::create_dir_all(path).unwrap();
-        }
-        run(["run", "--run", text(&other), "--data", text(path)]).refuses(&[
-            text(path),
-            "no data set is known",
-            "--dataset",
-        ]);
+    let on = |path: &Path| run(["run", "--run", text(&other), "--data", text(path)]);
+    on(&empty).refuses(&[text(&empty), "there is no such folder"]);
+    fs::create_dir_all(&empty).unwrap();
+    for path in [&empty, &data.join("train")] {
+        on(path).refuses(&[text(path), "no data set is known", "--dataset"]);
     }
     assert!(!other.exists());
 }

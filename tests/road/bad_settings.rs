@@ -42,13 +42,15 @@ fn settings_of_an_earlier_version_are_read_of_a_run_and_refused_of_a_user() {
 
     let (_holder, folder) = copy_of_run();
     let file = folder.join("config.toml");
-    let settings = fs::read_to_string(&file).unwrap();
+    // Earlier versions wrote no checksum, which is the first line.
+    let sealed = fs::read_to_string(&file).unwrap();
+    let (_, settings) = sealed.split_once('\n').unwrap();
     let old = settings.replace("[fidelity]\n", "[fidelity]\nrandom = 0\n");
     assert_ne!(old, settings);
     fs::write(&file, &old).unwrap();
     let ended = run(["report", text(&folder)]).succeeds();
     assert_eq!(ended.stderr.matches("fidelity.random = 0").count(), 1, "{}", ended.stderr);
-    assert_eq!(fs::read_to_string(&file).unwrap(), settings);
+    assert_eq!(fs::read_to_string(&file).unwrap(), sealed);
     assert!(!run(["report", text(&folder)]).succeeds().stderr.contains("fidelity.random"));
     // What was never a key is no key of a run either.
     fs::write(&file, settings.replace("[fidelity]\n", "[fidelity]\nrandum = 0\n")).unwrap();

@@ -16,6 +16,7 @@ mod fusion;
 mod gpu;
 mod lut;
 mod memory;
+mod mistakes;
 mod output;
 mod preprocessing;
 mod program;

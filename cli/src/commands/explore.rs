@@ -29,18 +29,19 @@ pub(crate) fn search(args: &SearchArgs, as_json: bool, reporter: &mut dyn Report
     let search = typed(args)?;
     if let Some(named) = search.space {
         let space = (named.open)(named.published)?;
-        let latencies = search.latencies()?;
+        let scorers = || std::iter::once(&search.scorer).chain(&search.inputs);
+        let is_read =
+            scorers().any(|name| name == "latency") || args.train.run.max_latency_ms.is_some();
+        let latencies = if is_read { search.latencies()? } else { None };
         let latency = |blueprint: &Blueprint| predict(latencies.as_ref(), blueprint);
         let mut ingredients = search.ingredients(&*space);
         ingredients.latency = latencies.as_ref().map(|_| &latency as _);
         // A scorer that can be made of these looks at architectures alone: no data set is needed,
         // unless finalists are trained.
-        let names = std::iter::once(&search.scorer).chain(&search.inputs);
-        let mut names = names.map(|name| registry::scorer(name, &ingredients).is_ok());
-        if search.finalists == 0 && names.all(|is_opened| is_opened) {
+        let mut opened = scorers().map(|name| registry::scorer(name, &ingredients).is_ok());
+        if search.finalists == 0 && opened.all(|is_opened| is_opened) {
             refuse_what_has_no_effect(&args.train.run)?;
-            let mut names = std::iter::once(&search.scorer).chain(&search.inputs);
-            refuse_idle_table(&args.train.run, names.any(|name| name == "latency"))?;
+            refuse_idle_table(&args.train.run, is_read)?;
             let folder = args.train.run.run.clone();
             let folder = folder.unwrap_or_else(|| Path::new("runs").join(named.name));
             return in_folder(&search, &args.train, &folder, ingredients, as_json, reporter);

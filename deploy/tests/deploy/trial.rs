@@ -30,9 +30,17 @@ fn tried(
 }
 
 fn attempt(dir: &TempDir, trial: &Trial) -> Result<Option<PeakMemory>, DeployError> {
-    let shapes = BTreeMap::from([("x".to_owned(), vec![1, 3, 8, 8])]);
+    attempt_with(dir, trial, -1)
+}
+
+fn attempt_with(
+    dir: &TempDir,
+    trial: &Trial,
+    batch: i64,
+) -> Result<Option<PeakMemory>, DeployError> {
+    let shapes = BTreeMap::from([("x".to_owned(), vec![batch.max(1) as usize, 3, 8, 8])]);
     let said = Interface { shapes, output: Some("y".to_owned()) };
-    let model = OnnxModel::load_as(classifier(-1).write(dir, "a.onnx"), &said).unwrap();
+    let model = OnnxModel::load_as(classifier(batch).write(dir, "a.onnx"), &said).unwrap();
     let options = SessionOptions { threads: 1, ort_library: None, batch: 7 };
     let attempt = Attempt { model: &model, runtime: Runtime::Tract, options };
     trial.run(&attempt, &mut |_| {})
@@ -133,6 +141,11 @@ fn the_process_is_told_what_the_session_will_be() {
         "y",
     ];
     assert_eq!(said.lines().collect::<Vec<_>>(), expected);
+    // A file that fixes its batch is tried with that.
+    let (program, timeout) = (dir.path().join("program"), Duration::from_secs(9));
+    attempt_with(&dir, &Trial { program, timeout, max_memory: None }, 3).unwrap();
+    let said = std::fs::read_to_string(dir.path().join("program.arguments")).unwrap();
+    assert!(said.contains("--batch\n3\n") && said.contains("x=3x3x8x8"), "{said}");
 }
 
 fn lines(path: &Path) -> Vec<String> {

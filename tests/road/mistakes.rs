@@ -1,0 +1,185 @@
+//! What people type by mistake or by habit: how it ends, what is said first, and that nothing is left
+//! behind.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tempfile::tempdir;
+
+use crate::folder::copy;
+use crate::program::{adwp, end};
+use crate::reference::{PICTURE, reference};
+
+/// Arguments, the exit code, and what the first line of the failure has.
+const MISTAKES: [(&str, i32, &str); 92] = [
+    // Words that there are none of.
+    ("runn", 2, "unrecognized subcommand 'runn'"),
+    ("run --pressett demo", 2, "unexpected argument '--pressett'"),
+    ("run --preset nope", 2, "there is no preset \"nope\"; there are demo, "),
+    ("run --device gpu", 2, "--device gpu: there is no such device"),
+    ("search --strategy nope", 2, "invalid value 'nope' for '--strategy"),
+    ("search --space nope --strategy random", 2, "invalid value 'nope' for '--space"),
+    ("retrain --architecture zoo:nope --run fresh", 2, "the zoo has no \"nope\""),
+    ("bench m.onnx --runtime tensorrt", 2, "invalid value 'tensorrt' for '--runtime"),
+    ("eval m.onnx --dataset nope", 2, "unknown data set `nope`; use one of sample"),
+    ("report run --format word", 2, "invalid value 'word' for '--format"),
+    ("zoo show nope", 2, "the zoo has no \"nope\""),
+    ("cost zoo:nope", 2, "the zoo has no \"nope\""),
+    ("data fetch cifar10", 2, "unrecognized subcommand 'fetch'"),
+    ("doctor extra", 2, "unexpected argument 'extra'"),
+    // Settings.
+    ("run --preset demo --set epochs=1", 2, "--set epochs=1: unknown key `epochs`"),
+    ("run --preset demo --set retrain.epochs", 2, "expected KEY=VALUE"),
+    ("run --preset demo --set retrain.epoch=3", 2, "unknown key `retrain.epoch`"),
+    ("run --preset demo --set retrain.epochs=many", 2, "`retrain.epochs` must be of type integer"),
+    ("run --preset demo --set fidelity.random=0", 2, "there is no `fidelity.random` any more"),
+    ("run --config text.txt", 2, "text.txt: TOML parse error"),
+    ("run --config nowhere.toml", 2, "cannot read nowhere.toml"),
+    ("run --config empty", 2, "cannot read empty"),
+    ("run --preset demo --max-params 1 --run fresh", 2, "even with 1 channels the network has"),
+    ("run --preset demo --device cuda --run fresh", 2, "--device cuda: "),
+    ("export --run run --fp16 --int8", 2, "'--fp16' cannot be used with '--int8'"),
+    // Folders and files that are not there, or are something else.
+    ("run --data nowhere", 2, "--data nowhere: there is no such folder"),
+    ("run --data empty", 2, "empty: no data set is known by its files"),
+    ("run --data flat", 2, "flat: no data set is known by its files"),
+    ("run --data text.txt", 2, "text.txt: no data set is known by its files"),
+    ("run --preset demo --data flat", 2, "--data flat: the data set is sample"),
+    ("run --preset demo --dataset cifar10", 2, "cifar10 is read from a folder"),
+    ("run --preset demo --run empty/x --resume", 2, "--resume: empty/x is not there"),
+    ("run --run run", 2, "run holds a run already"),
+    ("run --preset demo --run text.txt", 2, "text.txt"),
+    ("retrain --run empty", 2, "empty/genotype.json is not there"),
+    ("retrain --run nowhere", 2, "nowhere/genotype.json is not there"),
+    ("retrain --architecture nowhere.json --run fresh", 2, "nowhere.json is no file"),
+    ("retrain --architecture text.txt --run fresh", 2, "text.txt: genotype: "),
+    ("retrain --from nowhere --run fresh", 2, "--from: nowhere"),
+    ("export --run empty", 2, "empty/weights.safetensors is not there"),
+    ("export --run nowhere", 2, "nowhere/weights.safetensors is not there"),
+    ("export --run text.txt", 2, "text.txt"),
+    ("report empty", 2, "empty/weights.safetensors is not there"),
+    ("report nowhere", 2, "nowhere/weights.safetensors is not there"),
+    ("report text.txt", 2, "text.txt is no folder of a run"),
+    ("report text.json", 2, "text.json: no such file"),
+    (
+        "search --space nas-bench-201 --strategy random --table nowhere.csv --evaluations 3",
+        2,
+        "cannot read nowhere.csv",
+    ),
+    (
+        "search --space nas-bench-201 --strategy random --table text.txt --evaluations 3",
+        2,
+        "there is no column \"arch\"",
+    ),
+    ("lut check nowhere.json", 2, "cannot read nowhere.json"),
+    ("lut check bench.json", 2, "unknown schema \"adwp/bench/2\""),
+    ("lut check nowhere.json --networks 18446744073709551615", 2, "from 1 to 10000"),
+    ("data check empty --dataset image-folder", 2, "the data set has"),
+    ("data check flat --dataset cifar10", 2, "the data set has"),
+    ("data check flat", 2, "required arguments were not provided"),
+    // Models that are none.
+    ("bench", 2, "required arguments were not provided"),
+    ("bench nowhere.onnx", 2, "nowhere.onnx: no such file"),
+    ("bench empty", 2, "empty: cannot be read: it is a directory"),
+    ("bench text.txt", 2, "text.txt: not an ONNX file"),
+    ("bench cut.onnx", 2, "cut.onnx: the file is truncated"),
+    ("bench zero.onnx", 2, "zero.onnx: the file is empty"),
+    ("bench photo.jpg", 2, "photo.jpg: not an ONNX file"),
+    ("cost empty", 2, "empty: cannot be read: it is a directory"),
+    ("cost nowhere.onnx", 2, "nowhere.onnx: no such file"),
+    ("cost photo.jpg", 2, "photo.jpg: not an ONNX file"),
+    ("eval photo.jpg --dataset sample", 2, "photo.jpg: not an ONNX file"),
+    ("predict photo.jpg m.onnx", 2, "photo.jpg: not an ONNX file"),
+    // Numbers and names that do not fit.
+    ("bench m.onnx --threads 0", 2, "--threads: [0]"),
+    ("bench m.onnx --batch 0", 2, "--batch: [0]"),
+    ("bench m.onnx --repeat 0", 2, "--repeat: [0]"),
+    ("bench m.onnx --min-time fast", 2, "expected a time from 0 to a day"),
+    ("bench m.onnx --cpu 99", 2, "cpu: "),
+    ("bench m.onnx --input z=1x3x8x8", 2, "has no input `z`; it has images"),
+    ("bench m.onnx --input x", 2, "expected NAME=SHAPE"),
+    ("bench m.onnx --output nope", 2, "it has no output `nope`; it has logits"),
+    ("bench m.onnx --max-memory 1", 2, "expected a size of at least 1MB"),
+    ("bench m.onnx --no-trial --load-timeout 3s", 2, "'--no-trial' cannot be used with"),
+    ("bench m.onnx --ort-lib nowhere.so --runtime ort", 2, "nowhere.so: no ONNX Runtime"),
+    ("bench m.onnx --images empty", 2, "empty: no images there"),
+    ("bench m.onnx --images text.txt", 2, "text.txt: cannot be read as an image"),
+    ("cost m.onnx --input images=1x3x9x9", 2, "[1, 3, 9, 9] was given"),
+    ("compare bench.json", 2, "required arguments were not provided"),
+    ("compare bench.json nowhere.json", 2, "nowhere.json: no such file"),
+    ("compare bench.json run/report.json", 2, "expected adwp/bench/2"),
+    ("compare bench.json bench.json --threshold=-1", 2, "expected a percentage"),
+    // Data and images.
+    ("eval m.onnx", 2, "required arguments were not provided"),
+    ("eval m.onnx --dataset cifar10", 2, "cifar10 is read from a folder"),
+    ("eval m.onnx --dataset image-folder --data flat", 2, "there is no folder `val` or `test`"),
+    ("eval m.onnx --dataset sample --data flat", 2, "--data flat: the data set is sample"),
+    ("predict m.onnx nowhere.jpg", 1, "1 of 1 images cannot be read"),
+    ("predict m.onnx empty", 2, "empty has no images"),
+    ("predict m.onnx photo.jpg --normalize imagenet", 2, "says itself how its images"),
+    ("predict m.onnx photo.jpg --top 0", 2, "--top must be at least 1"),
+];
+
+/// Everything below a folder.
+fn below(folder: &Path) -> BTreeSet<PathBuf> {
+    let mut found = BTreeSet::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(below(&path));
+        }
+        found.insert(path);
+    }
+    found
+}
+
+#[test]
+fn every_mistake_is_named_and_leaves_nothing_behind() {
+    let holder = tempdir().unwrap();
+    let at = |name: &str| holder.path().join(name);
+    copy(&reference().folder, &at("run"));
+    for name in ["empty", "flat/cat", "flat/dog"] {
+        fs::create_dir_all(at(name)).unwrap();
+    }
+    fs::write(at("text.txt"), "hello\n").unwrap();
+    for name in ["photo.jpg", "flat/cat/1.jpg", "flat/dog/1.jpg"] {
+        fs::copy(PICTURE, at(name)).unwrap();
+    }
+    fs::copy(at("run/model.onnx"), at("m.onnx")).unwrap();
+    fs::copy(at("run/bench.json"), at("bench.json")).unwrap();
+    let whole = fs::read(at("m.onnx")).unwrap();
+    fs::write(at("cut.onnx"), &whole[..whole.len() / 2]).unwrap();
+    fs::write(at("zero.onnx"), "").unwrap();
+    let before = below(holder.path());
+    for (line, code, words) in MISTAKES {
+        let ended = end(adwp().args(line.split(' ')).current_dir(holder.path())).with_code(code);
+        let first = ended.stderr.lines().find(|line| line.starts_with("error: "));
+        let first = first.unwrap_or_else(|| panic!("`adwp {line}` says no error: {ended:?}"));
+        // What a flag may be is in the line after, with some of them.
+        let start = ended.stderr.find(first).unwrap();
+        let shown: String = ended.stderr[start..].lines().take(2).collect::<Vec<_>>().join(" ");
+        assert!(shown.contains(words), "`adwp {line}` says {first:?}, without {words:?}");
+        let is_list = line.starts_with("data check") || line.starts_with("predict m.onnx nowhere");
+        assert!(ended.stdout.is_empty() || is_list, "`adwp {line}` prints {:?}", ended.stdout);
+        let after = below(holder.path());
+        let left: Vec<_> = after.symmetric_difference(&before).collect();
+        assert!(left.is_empty(), "`adwp {line}` leaves {left:?}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    use std::process::Stdio;
+    let model = reference().folder.join("model.onnx");
+    let mut child = adwp()
+        .args(["cost", model.to_str().unwrap(), "--layers"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let ended = child.wait_with_output().unwrap();
+    assert!(ended.status.success() && ended.stderr.is_empty(), "{ended:?}");
+}
