@@ -63,7 +63,7 @@ pub fn predict(args: &PredictArgs, style: Style<'_>) -> Result<(String, Option<F
         Failure::failed(format!("{count} of {all} images cannot be read, such as {first}"))
     });
     if style.json {
-        let image = |(path, top): &(_, std::result::Result<Vec<Prediction>, DataError>)| {
+        let image = |(path, top): &(&PathBuf, std::result::Result<Vec<Prediction>, DataError>)| {
             let entry = |p: &Prediction| {
                 let (class, name, probability) = (p.class, &p.name, p.probability);
                 json!({ "class": class, "name": name, "probability": probability })
@@ -71,9 +71,9 @@ pub fn predict(args: &PredictArgs, style: Style<'_>) -> Result<(String, Option<F
             match top {
                 Ok(top) => {
                     let top: Vec<_> = top.iter().map(entry).collect();
-                    json!({ "image": path.to_string_lossy(), "top": top })
+                    json!({ "image": path.display().to_string(), "top": top })
                 }
-                Err(e) => json!({ "image": path.to_string_lossy(), "error": e.to_string() }),
+                Err(e) => json!({ "image": path.display().to_string(), "error": e.to_string() }),
             }
         };
         return Ok((as_json(&results.iter().map(image).collect::<Vec<_>>())?, failure));
