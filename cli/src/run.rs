@@ -303,7 +303,7 @@ fn locked(
 }
 
 /// A file that a step of a run writes, and that another needs.
-fn not_there(folder: &Path, file: &str, step: &str) -> Failure {
+pub(crate) fn not_there(folder: &Path, file: &str, step: &str) -> Failure {
     let failure = Failure::input(format!("{} is not there", folder.join(file).display()));
     failure.hint(format!("`adwp {step} --run {}` writes it", folder.display()))
 }

@@ -12,7 +12,7 @@ use crate::args::{ExportArgs, RetrainArgs, RunArgs, TrainArgs};
 use crate::config::Config;
 use crate::phases::Training;
 use crate::plan::{Existing, Plan};
-use crate::run::Run;
+use crate::run::{Run, not_there};
 use crate::steps;
 use crate::transfer::Origin;
 
@@ -85,7 +85,12 @@ pub(crate) fn export(args: &ExportArgs, as_json: bool, reporter: &mut dyn Report
         _ => Precision::F32,
     };
     let format = Format { precision, pixels: args.preprocess };
-    let run = begun(Plan::of(&args.run)?, reporter)?;
+    let (plan, weights) = (Plan::of(&args.run)?, Training::Retrain.result());
+    // Before the folder is touched, which may be none of a run.
+    if !plan.folder.join(weights).exists() {
+        return Err(not_there(&plan.folder, weights, "retrain"));
+    }
+    let run = begun(plan, reporter)?;
     if format == Format::default() {
         steps::export(&run, reporter)?;
     } else {
