@@ -58,8 +58,8 @@ const MISTAKES: [(&str, i32, &str); 92] = [
     ("export --run empty", 2, "empty/weights.safetensors is not there"),
     ("export --run nowhere", 2, "nowhere/weights.safetensors is not there"),
     ("export --run text.txt", 2, "text.txt"),
-    ("report empty", 2, "empty/weights.safetensors is not there"),
-    ("report nowhere", 2, "nowhere/weights.safetensors is not there"),
+    ("report empty", 2, "empty is no folder of a run"),
+    ("report nowhere", 2, "nowhere is no folder of a run"),
     ("report text.txt", 2, "text.txt is no folder of a run"),
     ("report text.json", 2, "text.json: no such file"),
     (
@@ -75,7 +75,7 @@ const MISTAKES: [(&str, i32, &str); 92] = [
     ("lut check nowhere.json", 2, "cannot read nowhere.json"),
     ("lut check bench.json", 2, "unknown schema \"adwp/bench/2\""),
     ("lut check nowhere.json --networks 18446744073709551615", 2, "from 1 to 10000"),
-    ("data check empty --dataset image-folder", 2, "the data set has"),
+    ("data check empty --dataset image-folder", 2, "empty: the folder is empty"),
     ("data check flat --dataset cifar10", 2, "the data set has"),
     ("data check flat", 2, "required arguments were not provided"),
     // Models that are none.
