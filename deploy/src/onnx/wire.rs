@@ -176,7 +176,7 @@ fn put_varint(mut value: u64, bytes: &mut Vec<u8>) {
 }
 
 /// Names and messages that a file may have: each takes up to some hundred bytes once it is decoded,
-/// and as little as two in the file.
+/// and as little as two in the file. An attribute, which takes more than a thousand, counts as four.
 const MAX_FIELDS: usize = 500_000;
 
 /// Graphs inside nodes are rarely three deep; each level is four messages.
@@ -270,7 +270,7 @@ fn count(
     depth: usize,
     fields: &mut usize,
 ) -> Result<(), String> {
-    *fields += 1;
+    *fields += if let Some(Message::Attribute) = message { 4 } else { 1 };
     if *fields > MAX_FIELDS {
         return Err(format!("it has more than {MAX_FIELDS} names and messages"));
     }

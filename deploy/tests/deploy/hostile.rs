@@ -164,6 +164,18 @@ fn a_group_which_hides_what_follows_is_refused() {
 }
 
 #[test]
+fn what_takes_a_thousand_times_its_bytes_of_memory_is_refused() {
+    let with = |count: usize| {
+        let mut model = classifier(1);
+        model.graph().node[0].attribute = vec![AttributeProto::default(); count];
+        OnnxFile::from_bytes(&model.bytes(), "test.onnx").map(|_| ()).map_err(|e| e.to_string())
+    };
+    assert_eq!(with(100_000), Ok(()));
+    let error = with(125_000).unwrap_err();
+    assert!(error.contains("more than 500000 names and messages"), "{error}");
+}
+
+#[test]
 fn values_that_are_not_all_there_are_noticed_in_every_type() {
     let check = |tensor: TensorProto| {
         let mut model = classifier(1);
