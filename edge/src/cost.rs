@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, path::Path};
 use adwp_base::Result;
 use adwp_base::output::{self, name};
 use adwp_measure::{
-    cost::{self as counter, Cost},
+    cost::{self as counter, Cost, Uncounted},
     onnx::{OnnxFile, OnnxModel},
 };
 
@@ -60,13 +60,7 @@ pub fn cost(path: &Path, shapes: &[ShapeArg], layers: bool, as_json: bool) -> Re
     }
     if !cost.unknown.is_empty() {
         text += &format!("\nnot in these figures, {}:\n", plural(cost.unknown.len(), "node"));
-        for of in cost.unknown.iter().take(MOST_NAMED) {
-            text += &format!("  {} ({}): {}\n", short(&of.name), short(&of.op), name(&of.reason));
-        }
-        let more = cost.unknown.len().saturating_sub(MOST_NAMED);
-        if more > 0 {
-            text += &format!("  and {more} more, which --json lists\n");
-        }
+        named(&cost.unknown).iter().for_each(|line| text += &format!("  {line}\n"));
     }
     Ok(text)
 }
@@ -89,6 +83,15 @@ const MOST_NAMED: usize = 50;
 
 /// Characters.
 const LONGEST: usize = 99;
+
+/// A line for each node that could not be counted, but for those beyond [`MOST_NAMED`].
+pub(crate) fn named(unknown: &[Uncounted]) -> Vec<String> {
+    let line =
+        |of: &Uncounted| format!("{} ({}): {}", short(&of.name), short(&of.op), name(&of.reason));
+    let more = unknown.len().saturating_sub(MOST_NAMED);
+    let rest = (more > 0).then(|| format!("and {more} more, which --json lists"));
+    unknown.iter().take(MOST_NAMED).map(line).chain(rest).collect()
+}
 
 fn plural(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
@@ -115,6 +118,19 @@ pub fn counted(path: &Path, shapes: &[ShapeArg]) -> Result<Cost> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_more_nodes_are_listed_than_anyone_reads() {
+        let of =
+            |i: usize| Uncounted { name: format!("n{i}"), op: "Op".into(), reason: "r".into() };
+        let lines = named(&(0..499_000).map(of).collect::<Vec<_>>());
+        assert_eq!(lines.len(), MOST_NAMED + 1);
+        assert_eq!(
+            (lines[0].as_str(), &*lines[MOST_NAMED]),
+            ("n0 (Op): r", "and 498950 more, which --json lists")
+        );
+        assert_eq!(named(&[of(3)]), ["n3 (Op): r"]);
+    }
 
     #[test]
     fn names_keep_their_ends_and_lose_their_middle() {

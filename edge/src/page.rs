@@ -14,6 +14,7 @@ use adwp_report::{
 };
 
 use crate::Format;
+use crate::cost::named;
 
 /// The reports of some machines, each with the name that it is shown under.
 pub(crate) fn page(reports: &[(String, BenchReport)]) -> BenchPage {
@@ -111,8 +112,7 @@ fn names(report: &BenchReport) -> Vec<String> {
 
 fn model(model: &ModelReport, name: String) -> BenchModel {
     let cost = model.cost.counted();
-    let mut uncounted: Vec<String> =
-        cost.iter().flat_map(|cost| &cost.unknown).map(ToString::to_string).collect();
+    let mut uncounted: Vec<String> = cost.iter().flat_map(|cost| named(&cost.unknown)).collect();
     if let CostReport::Failed(reason) = &model.cost {
         uncounted.push(reason.clone());
     }
