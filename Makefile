@@ -19,10 +19,10 @@ build: ## builds target/release/adwp
 	$(CARGO) build --release --bin adwp
 
 # Everything is compiled anew for size, which takes long: no part of `make test`.
-edge: ## builds target/edge/adwp-deploy, for devices, and fails where it takes more than 20 MB
+edge: ## builds target/edge/adwp-deploy, for devices, and fails where it takes more than 21 MB
 	$(CARGO) build --profile edge -p adwp-edge --bin adwp-deploy
 	@size=$$(wc -c <$(DEPLOY)); echo "$(DEPLOY): $$size bytes"; \
-		if ((size > 20000000)); then echo "edge: that is more than 20 MB" >&2; exit 1; fi
+		if ((size > 21000000)); then echo "edge: that is more than 21 MB" >&2; exit 1; fi
 
 # What an earlier demo left is removed: a run refuses a folder that another run has filled.
 demo: runtime build ## a whole run on the sample images, afresh into runs/demo
