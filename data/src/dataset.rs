@@ -284,7 +284,7 @@ impl Dataset {
         }
     }
 
-    /// What the folders of the files have beside the images; none for images in memory.
+    /// What the folders of the files hold that is not an image; none for images in memory.
     #[must_use]
     pub fn left_out(&self) -> Option<&LeftOut> {
         match &self.source {

@@ -15,7 +15,7 @@ use crate::{format, jpeg, tiff};
 
 /// More bytes than the file of any photograph has.
 pub const MOST_BYTES: u64 = 1 << 28;
-/// Bytes that a decoder may take beside the picture, such as for a colour profile or for a part of
+/// Bytes that a decoder may take in addition to the picture, such as for a colour profile or for a part of
 /// an animation that is larger than the whole.
 const MOST_BESIDE: u64 = 1 << 26;
 

@@ -12,7 +12,7 @@ use crate::{
     latency::{self, LatencyOptions, TimedSession},
     machine::Machine,
     noise::noise,
-    onnx::{BatchSize, Interface, OnnxModel},
+    onnx::{Interface, OnnxModel},
     ort_library::OrtLibrary,
     parity, profile,
     runtime::{Runtime, SessionOptions},
@@ -106,18 +106,11 @@ pub fn run(
     for path in paths {
         progress(&format!("reading {}", path.display()));
         let model = OnnxModel::load_as(path, &options.said)?;
-        let batch = match model.input().batch {
-            BatchSize::Dynamic => options.latency.batch,
-            BatchSize::Fixed(fixed) => {
-                if fixed != options.latency.batch {
-                    let path = path.display();
-                    progress(&format!(
-                        "{path} takes {fixed} images in every run, so these are timed"
-                    ));
-                }
-                fixed
-            }
-        };
+        let batch = model.input().batch_of(options.latency.batch);
+        if batch != options.latency.batch {
+            let path = path.display();
+            progress(&format!("{path} takes {batch} images in every run, so these are timed"));
+        }
         let (mut own, mut report) = (Vec::with_capacity(plan.len()), describe(&model));
         for &(runtime, threads) in &plan {
             progress(&format!("loading {} into {runtime} ({threads} threads)", path.display()));
@@ -278,7 +271,7 @@ fn logits(session: &mut TimedSession, images: &[f32], count: usize) -> Result<Ve
     Ok(logits)
 }
 
-/// How the sessions agree with the first. One that fails to run, or gives what is no number, is
+/// How the sessions agree with the first. One that fails to run, or gives NaN or infinities, is
 /// taken out, and is among `failures`; the `first` of all is kept.
 fn agreement(
     model: &OnnxModel,

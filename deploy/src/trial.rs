@@ -21,7 +21,7 @@ use crate::{
     DeployError, Result,
     machine::{available_bytes, status_bytes},
     noise::noise,
-    onnx::{BatchSize, Interface, OnnxModel},
+    onnx::{Interface, OnnxModel},
     ort_library,
     runtime::{self, Runtime, Session, SessionOptions},
 };
@@ -166,11 +166,8 @@ impl Trial {
         let Attempt { model, runtime, options } = attempt;
         let mut command = Command::new(&self.program);
         command.arg(COMMAND).arg(model.path()).args(["--runtime", runtime.name()]);
-        let batch = match model.input().batch {
-            BatchSize::Fixed(fixed) => fixed,
-            BatchSize::Dynamic => options.batch,
-        };
-        let (threads, batch) = (options.threads.to_string(), batch.to_string());
+        let batch = model.input().batch_of(options.batch).to_string();
+        let threads = options.threads.to_string();
         command.args(["--threads", &threads, "--batch", &batch]);
         let seconds =
             self.timeout.as_secs().saturating_add(2).saturating_mul(1 + options.threads as u64);

@@ -35,7 +35,7 @@ pub struct Exploration<'a> {
     pub strategy: &'a mut dyn Strategy,
     /// What they are worth.
     pub scorer: &'a mut dyn Scorer,
-    /// Architectures that are scored first. The strategy is told their scores like any others.
+    /// Architectures that are scored first. The strategy learns their scores like any others.
     pub start: &'a [Choices],
     /// When it ends.
     pub stop: StopRule,

@@ -105,8 +105,13 @@ impl ImageInput {
 
     /// The batch that shapes are inferred with: what the file fixes, otherwise 1.
     pub fn nominal_batch(&self) -> usize {
+        self.batch_of(1)
+    }
+
+    /// The batch of a run that `asked` images are asked for: what the file fixes, otherwise these.
+    pub(crate) fn batch_of(&self, asked: usize) -> usize {
         match self.batch {
-            BatchSize::Dynamic => 1,
+            BatchSize::Dynamic => asked,
             BatchSize::Fixed(batch) => batch,
         }
     }

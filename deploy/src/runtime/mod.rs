@@ -184,10 +184,7 @@ impl Session {
                 (Engine::Ort(session), version)
             }
             Runtime::Tract => {
-                let batch = match model.input().batch {
-                    BatchSize::Fixed(fixed) => fixed,
-                    BatchSize::Dynamic => options.batch,
-                };
+                let batch = model.input().batch_of(options.batch);
                 let session =
                     tract::TractSession::load(Network::of(model), model.input().shape(batch))?;
                 (Engine::Tract(session), tract::version().to_owned())

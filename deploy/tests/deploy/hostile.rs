@@ -39,7 +39,7 @@ fn sizes_are_computed_with_as_many_bits_as_the_runtimes_have() {
         model.node("Resize", &["x", "", "scales"], "larger", vec![]);
         assert_eq!(counted(&convolved(model, "larger")).unwrap().madds, 6 * side * side, "{scale}");
     }
-    // 2^24 + 1 is no number of 32 bits.
+    // A float of 32 bits cannot hold 2^24 + 1.
     let mut model = Builder::new([1, 3, 10, 10]);
     model
         .floats("large", &[1], &[16_777_216.0])
