@@ -14,14 +14,11 @@ import sys
 import tempfile
 import warnings
 
-import numpy
 import onnx
-from independent_count import count
-from onnx import TensorProto, helper, numpy_helper
-
 import package_networks
-
-SEED = 0
+from independent_count import count
+from onnx import TensorProto, numpy_helper
+from package_networks import inputs, noise
 
 
 def ours(adwp, path, shapes):
@@ -36,37 +33,10 @@ def ours(adwp, path, shapes):
     return None, (lines or done.stderr.splitlines() or [f"exit code {done.returncode}"])[0].replace(path, "FILE")
 
 
-def inputs(model):
-    stored = {tensor.name for tensor in model.graph.initializer}
-    return [value for value in model.graph.input if value.name not in stored]
-
-
 def is_open(value):
     """Whether `adwp cost` has to be told the shape: another dimension than the first is open."""
     tensor = value.type.tensor_type
     return not tensor.HasField("shape") or any(dim.dim_value <= 0 for dim in tensor.shape.dim[1:])
-
-
-def noise(model, shapes, values):
-    """Inputs of the shapes that the file states, or of `shapes` where it leaves them open."""
-    generator = numpy.random.default_rng(SEED)
-    feeds = {}
-    for value in inputs(model):
-        dims = [dim.dim_value if dim.dim_value > 0 else 1 for dim in value.type.tensor_type.shape.dim]
-        shape, kind = shapes.get(value.name, dims), helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
-        if value.name in values:
-            feeds[value.name] = numpy.asarray(values[value.name], kind)
-        elif kind.kind in "iub":
-            # The places of words, masks of those that are there.
-            feeds[value.name] = numpy.ones(shape, kind)
-        else:
-            feeds[value.name] = generator.random(shape).astype(kind)
-    return feeds
-
-
-def of_packages(folder):
-    for name, path, shapes, values in package_networks.networks(folder):
-        yield name, path, shapes, noise(onnx.load(path), shapes, values)
 
 
 def of_pytorch(folder):
@@ -75,9 +45,11 @@ def of_pytorch(folder):
             path = os.path.join(folder, name)
             model = onnx.load(path)
             shapes = {}
-            for value in inputs(model):
-                if is_open(value):
-                    shapes[value.name] = [1, 12] if len(value.type.tensor_type.shape.dim) == 2 else [1, 3, 64, 64]
+            described = path[: -len("onnx")] + "json"
+            if os.path.exists(described):
+                with open(described) as file:
+                    shapes = json.load(file)["shapes"]
+            shapes = {value.name: shapes[value.name] for value in inputs(model) if is_open(value)}
             yield name[: -len(".onnx")], path, shapes, noise(model, shapes, {})
 
 
@@ -170,7 +142,7 @@ def main():
     chosen = sys.argv[4:] or ["packages", "pytorch", "nodes"]
     with tempfile.TemporaryDirectory() as scratch:
         groups = {
-            "packages": ("Networks that are parts of packages", of_packages(packages), True),
+            "packages": ("Networks that are parts of packages", package_networks.with_feeds(packages), True),
             "pytorch": ("Networks that PyTorch wrote", of_pytorch(folder), True),
             "nodes": ("Tests of single operators of the ONNX project", of_node_tests(scratch), False),
         }

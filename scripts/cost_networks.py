@@ -41,7 +41,7 @@ def image(size=64, channels=3):
 # --- classifiers of images ---
 
 CLASSIFIERS = {
-    "alexnet": 96, "squeezenet1_1": 96, "resnet18": 64, "resnext50_32x4d": 64, "densenet121": 64, "googlenet": 96, "inception_v3": 96,
+    "alexnet": 224, "squeezenet1_1": 96, "resnet18": 64, "resnext50_32x4d": 64, "densenet121": 64, "googlenet": 96, "inception_v3": 96,
     "mobilenet_v2": 64, "mobilenet_v3_small": 64, "efficientnet_b0": 64, "efficientnet_v2_s": 64, "shufflenet_v2_x0_5": 64, "mnasnet0_5": 64,
     "regnet_y_400mf": 64, "convnext_tiny": 64, "vit_b_16": 224, "swin_t": 64, "swin_v2_t": 64, "maxvit_t": 224,
 }  # fmt: skip
@@ -72,7 +72,7 @@ def unfolded():
 
 for detector in ["ssdlite320_mobilenet_v3_large", "fasterrcnn_mobilenet_v3_large_320_fpn", "retinanet_resnet50_fpn", "fcos_resnet50_fpn", "maskrcnn_resnet50_fpn"]:
 
-    @network(detector)
+    @network(detector, ["script"])
     def detection(detector=detector):
         model = torchvision.models.get_model(detector, weights=None, weights_backbone=None, num_classes=21)
         if hasattr(model, "transform") and "ssdlite" not in detector:
@@ -143,17 +143,12 @@ def bert_masked_lm():
     return of_transformers("BertConfig", "BertForMaskedLM", **SMALL)
 
 
-@network("gpt2")
+@network("gpt2", ["dynamo"])
 def gpt2():
     return of_transformers("GPT2Config", "GPT2LMHeadModel", n_embd=64, n_layer=2, n_head=4, vocab_size=500, n_positions=64, use_cache=False)
 
 
-@network("gpt2-open", ["script"], **AXES)
-def gpt2_open():
-    return gpt2()
-
-
-@network("llama")
+@network("llama", ["dynamo"])
 def llama():
     return of_transformers("LlamaConfig", "LlamaForCausalLM", num_key_value_heads=2, use_cache=False, **SMALL)
 
@@ -167,7 +162,7 @@ def t5():
 def whisper():
     import transformers
 
-    config = transformers.WhisperConfig(d_model=64, encoder_layers=2, encoder_attention_heads=4, encoder_ffn_dim=128, max_source_positions=50)
+    config = transformers.WhisperConfig(d_model=64, encoder_layers=2, encoder_attention_heads=4, encoder_ffn_dim=128, decoder_attention_heads=4, max_source_positions=50)
     config._attn_implementation = "eager"
     return First(transformers.WhisperModel(config).get_encoder()), (torch.randn(1, 80, 100),)
 
@@ -215,7 +210,7 @@ def set_prediction_open():
     return set_prediction()
 
 
-@network("encoder-decoder")
+@network("encoder-decoder", ["dynamo"])
 def encoder_decoder():
     return nn.Transformer(64, 4, 2, 2, 128, batch_first=True), (torch.randn(1, 10, 64), torch.randn(1, 7, 64))
 
@@ -507,7 +502,7 @@ def recommender():
     return Recommender(), (torch.randn(1, 13), torch.tensor([[3, 5, 1]]))
 
 
-@network("bilinear")
+@network("bilinear", ["dynamo"])
 def bilinear():
     class Bilinear(nn.Module):
         def __init__(self):
@@ -583,7 +578,14 @@ class Noise(quantization.CalibrationDataReader):
 
 
 def static(kind, **settings):
-    return lambda source, out: quantization.quantize_static(source, out, Noise(source), quant_format=kind, **settings)
+    def quantise(source, out):
+        # What it asks for first: shapes written down and constants folded.
+        prepared = out + ".prepared"
+        quantization.quant_pre_process(source, prepared, skip_symbolic_shape=True)
+        quantization.quantize_static(prepared, out, Noise(source), quant_format=kind, **settings)
+        os.remove(prepared)
+
+    return quantise
 
 
 def words_of_4_bits(source, out):
@@ -617,7 +619,7 @@ REWRITTEN = {
     "dynamic-resnet18": ("resnet18-script", quantization.quantize_dynamic),
     "dynamic-bert": ("bert-script", quantization.quantize_dynamic),
     "dynamic-channels-bert": ("bert-script", lambda source, out: quantization.quantize_dynamic(source, out, per_channel=True)),
-    "dynamic-gpt2": ("gpt2-script", quantization.quantize_dynamic),
+    "dynamic-gpt2": ("gpt2-dynamo", quantization.quantize_dynamic),
     "dynamic-recommender": ("recommender-script", quantization.quantize_dynamic),
     "dynamic-lstm": ("lstm-script", quantization.quantize_dynamic),
     "4-bits-bert": ("bert-script", words_of_4_bits),
@@ -634,15 +636,13 @@ def export(name, path):
     make, exporter, settings = NETWORKS[name]
     torch.manual_seed(0)
     module, inputs = make()
-    if settings.get("training") is None:
-        module.eval()
-    else:
-        module.train(False)
+    module.eval()
     settings = {"input_names": [f"input{index}" for index in range(len(inputs))], **settings}
     if isinstance(inputs[0], list):
         settings["input_names"] = ["input0"]
     torch.onnx.export(module, inputs, path, dynamo=exporter == "dynamo", external_data=False, verbose=False, **settings)
-    return trainable(module)
+    tensors = [input for given in inputs for input in (given if isinstance(given, list) else [given])]
+    return {"params": trainable(module), "shapes": dict(zip(settings["input_names"], [list(tensor.shape) for tensor in tensors]))}
 
 
 def main(folder, chosen):
@@ -658,9 +658,9 @@ def main(folder, chosen):
                 source, rewrite = REWRITTEN[name]
                 rewrite(os.path.join(folder, f"{source}.onnx"), part)
             else:
-                params = export(name, part)
+                described = export(name, part)
                 with open(os.path.join(folder, f"{name}.json"), "w") as file:
-                    json.dump({"params": params}, file)
+                    json.dump(described, file)
         except Exception as error:
             reason = next(iter(str(error).splitlines()), "")
             print(f"{name}: cannot be written: {type(error).__name__}: {reason}", file=sys.stderr)

@@ -14,11 +14,11 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-# Inputs that no network learns with: statistics, scales and zero points, bounds, sizes, probabilities.
+# Inputs that no network learns with: statistics, scales and zero points, bounds, sizes, probabilities, first states.
 NOT_LEARNED = {
     "BatchNormalization": {3, 4}, "Clip": {1, 2}, "Resize": {1, 2, 3}, "Upsample": {1}, "Pad": {2}, "Dropout": {1, 2},
     "QuantizeLinear": {1, 2}, "DequantizeLinear": {1, 2}, "ConvInteger": {2, 3}, "MatMulInteger": {2, 3},
-    "QLinearConv": {1, 2, 4, 5, 6, 7}, "QLinearMatMul": {1, 2, 4, 5, 6, 7},
+    "QLinearConv": {1, 2, 4, 5, 6, 7}, "QLinearMatMul": {1, 2, 4, 5, 6, 7}, "RNN": {5}, "GRU": {5}, "LSTM": {5, 6},
 }  # fmt: skip
 # Questions, not arithmetic: nothing is learned with what a result is only compared with.
 QUESTIONS = {"Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "IsNaN", "IsInf", "Shape", "Size", "NonZero"}
@@ -26,13 +26,14 @@ QUESTIONS = {"Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "IsNaN
 LAYERS = {
     "Conv": {1, 2}, "ConvTranspose": {1, 2}, "Gemm": {0, 1, 2}, "MatMul": {0, 1}, "PRelu": {1}, "BatchNormalization": {1, 2},
     "InstanceNormalization": {1, 2}, "LayerNormalization": {1, 2}, "GroupNormalization": {1, 2}, "RMSNormalization": {1, 2},
-    "ConvInteger": {1}, "MatMulInteger": {0, 1}, "QLinearConv": {3, 8}, "QLinearMatMul": {0, 3},
+    "RNN": {1, 2, 3}, "GRU": {1, 2, 3}, "LSTM": {1, 2, 3, 7}, "ConvInteger": {1}, "MatMulInteger": {0, 1}, "QLinearConv": {3, 8}, "QLinearMatMul": {0, 3},
 }  # fmt: skip
 # Operators that only move elements of their first input: places can be sent through them.
 MOVES = {
     "Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Gather", "GatherElements", "GatherND", "Split", "Expand", "Tile",
     "DepthToSpace", "SpaceToDepth", "Concat",
 }  # fmt: skip
+GATES = {"RNN", "GRU", "LSTM"}
 RANDOM = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"}
 REAL = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
 BITS = {"UINT4": 4, "INT4": 4, "FLOAT4E2M1": 4, "UINT2": 2, "INT2": 2}
@@ -104,6 +105,22 @@ def listed_bytes(node):
     )
 
 
+def results(model, names, feeds):
+    """What a run gives: under ONNX Runtime, or where it does not know an operator, under the reference of the standard."""
+    try:
+        options = onnxruntime.SessionOptions()
+        # Fused nodes would not give what lies between them.
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.log_severity_level = 4
+        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        return session.run(names, feeds)
+    except Exception as error:
+        try:
+            return ReferenceEvaluator(model).run(names, feeds)
+        except Exception:
+            raise error from None
+
+
 class Run:
     """The values of one run, by the names of the tensors."""
 
@@ -115,16 +132,7 @@ class Run:
         names = [name for node in self.graph.node for name in node.output if name]
         exposed.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in there)
         names = [output.name for output in exposed.graph.output]
-        try:
-            options = onnxruntime.SessionOptions()
-            # Fused nodes would not give what lies between them.
-            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-            options.log_severity_level = 4
-            session = onnxruntime.InferenceSession(exposed.SerializeToString(), options, providers=["CPUExecutionProvider"])
-            results = session.run(names, feeds)
-        except Exception:
-            results = ReferenceEvaluator(exposed).run(names, feeds)
-        self.values = {**feeds, **dict(zip(names, results))}
+        self.values = {**feeds, **dict(zip(names, results(exposed, names, feeds)))}
         self.stored = {}
         for tensor in self.graph.initializer:
             self.stored[tensor.name] = (tensor.data_type, tuple(tensor.dims), math.prod(tensor.dims))
@@ -163,7 +171,7 @@ class Run:
 class Weights:
     """Which tensors no input of the graph determines, and which elements of stored tensors each of them has."""
 
-    def __init__(self, run):
+    def __init__(self, run, without):
         self.run, self.traced = run, {}
         self.makers = {name: node for node in run.graph.node for name in node.output if name}
         # Shapes are the same in every run with inputs of these shapes.
@@ -173,7 +181,7 @@ class Weights:
             given = any(name not in self.fixed and name not in self.of_shapes for name in inputs)
             if node.op_type in ("Shape", "Size") and (given or any(name in self.of_shapes for name in inputs)):
                 self.of_shapes.update(node.output)
-            elif given or node.op_type in RANDOM or any(a.HasField("g") for a in node.attribute):
+            elif given or label(node) in without or node.op_type in RANDOM or any(a.HasField("g") for a in node.attribute):
                 continue
             elif any(name in self.of_shapes for name in inputs) and not any(self.is_weight(name) for name in inputs):
                 self.of_shapes.update(node.output)
@@ -207,14 +215,14 @@ class Weights:
             return {}
         left = NOT_LEARNED.get(node.op_type, set())
         read = [name for index, name in enumerate(node.input) if name and index not in left]
-        if node.op_type in ("Cast", "CastLike", "QuantizeLinear", "DequantizeLinear"):
+        if node.op_type in ("Cast", "CastLike", "QuantizeLinear", "DequantizeLinear") or node.op_type.startswith("Bit"):
             read = read[:1]
         elif node.op_type == "Where":
             read = read[1:]
         else:
             read = [name for name in read if run.kind(name) in REAL]
         if node.op_type == "Mul":
-            masks = [name for name in read if numpy.isin(run.value(name), (0, 1)).all()]
+            masks = [name for name in read if self.is_mask(name)]
             read = [name for name in read if name not in masks] if len(masks) < len(read) else read
         found = {}
         for source in read:
@@ -224,6 +232,13 @@ class Weights:
         if any(run.stored[root][2] > 1 if root in run.stored else True for root in found):
             found = {root: lists for root, lists in found.items() if root not in run.stored or run.stored[root][2] > 1}
         return {root: self.joined(lists, run.shape(name)) for root, lists in found.items()}
+
+    def is_mask(self, name):
+        """Whether it is a stored tensor of zeros and ones, in whatever type and shape."""
+        if name in self.run.stored:
+            return bool(numpy.isin(self.run.value(name), (0, 1)).all())
+        node = self.makers.get(name)
+        return node is not None and node.op_type in MOVES | {"Cast", "CastLike"} - {"Concat"} and self.is_mask(node.input[0])
 
     def joined(self, lists, shape):
         """Places of one stored tensor in a result of `shape`, which several inputs have."""
@@ -248,8 +263,8 @@ class Weights:
                 places[source] = run.value(source)
         inputs = [helper.make_tensor_value_info(key, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape) for key, value in places.items()]
         outputs = [helper.make_tensor_value_info(output, TensorProto.INT64, None) for output in node.output if output]
-        model = helper.make_model(helper.make_graph([node], "places", inputs, outputs), opset_imports=run.model.opset_import)
-        return ReferenceEvaluator(model).run([name], places)[0]
+        model = helper.make_model(helper.make_graph([node], "places", inputs, outputs), opset_imports=run.model.opset_import, ir_version=run.model.ir_version)
+        return results(model, [name], places)[0]
 
     def read_by(self, node):
         """The inputs that `node` learns with, and the elements that they have."""
@@ -287,13 +302,22 @@ def madds(node, run):
     if node.op_type == "Gemm":
         transposed = any(a.name == "transA" and a.i for a in node.attribute)
         return size(node.output[0]) * run.shape(node.input[0])[0 if transposed else 1]
+    if node.op_type == "Einsum" and len(node.input) == 2:
+        equation = next(a.s.decode() for a in node.attribute if a.name == "equation").replace(" ", "")
+        terms = equation.split("->")[0].split(",")
+        if "." not in equation:
+            return math.prod({letter: size for term, name in zip(terms, node.input) for letter, size in zip(term, run.shape(name))}.values())
+    if node.op_type in GATES:
+        # Each step multiplies its input and the state before with the matrices of all gates.
+        steps = math.prod(run.shape(node.input[0])[:2])
+        return steps * (size(node.input[1]) + size(node.input[2]))
     return 0
 
 
 def count(path, feeds, without=frozenset(), left_out=frozenset()):
     """Counts `path` for inputs like `feeds`, without the nodes whose labels are in `without` and without the arrays in `left_out`."""
     run = Run(path, feeds)
-    weights = Weights(run)
+    weights = Weights(run, without)
     layers, learned = {}, {}
     for node in run.graph.node:
         if label(node) in without:

@@ -2,7 +2,9 @@
 
 import os
 
+import numpy
 import onnx
+from onnx import helper
 
 # Inputs of the networks whose files leave more open than how many there are.
 SHAPES = {
@@ -43,3 +45,31 @@ def networks(folder):
                 known = package if name == "model" else name
                 called = known if known.startswith(package) else f"{package}/{os.path.basename(path)}/{known}"
                 yield called, os.path.join(path, file), SHAPES.get(known, {}), VALUES.get(known, {})
+
+
+def with_feeds(folder):
+    """Name, path, shapes of what is open, and inputs to run it with."""
+    for name, path, shapes, values in networks(folder):
+        yield name, path, shapes, noise(onnx.load(path), shapes, values)
+
+
+def inputs(model):
+    stored = {tensor.name for tensor in model.graph.initializer}
+    return [value for value in model.graph.input if value.name not in stored]
+
+
+def noise(model, shapes, values):
+    """Inputs of the shapes that the file states, or of `shapes` where it leaves them open."""
+    generator = numpy.random.default_rng(0)
+    feeds = {}
+    for value in inputs(model):
+        dims = [dim.dim_value if dim.dim_value > 0 else 1 for dim in value.type.tensor_type.shape.dim]
+        shape, kind = shapes.get(value.name, dims), helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
+        if value.name in values:
+            feeds[value.name] = numpy.asarray(values[value.name], kind)
+        elif kind.kind in "iub":
+            # The places of words, masks of those that are there.
+            feeds[value.name] = numpy.ones(shape, kind)
+        else:
+            feeds[value.name] = generator.random(shape).astype(kind)
+    return feeds
