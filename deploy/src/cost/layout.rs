@@ -62,7 +62,7 @@ pub(super) fn list(
     match node.input.get(input).filter(|tensor| !tensor.is_empty()) {
         Some(tensor) => match values.ints(tensor) {
             Some(ints) => Ok(Some(ints.to_vec())),
-            None if !values.parts(tensor).is_empty() => Err(Uninferred::Shape(format!(
+            None if values.is_stored(tensor) => Err(Uninferred::Shape(format!(
                 "`{name}` (`{tensor}`) is no short list of integers"
             ))),
             None => Err(Uninferred::Undetermined(format!(
@@ -102,6 +102,28 @@ pub(super) fn slice(node: &NodeProto, input: &Shape, values: &Values<'_>) -> One
         shape[dim] = slice_len(input[dim], starts[index], ends[index], steps[index])?;
     }
     Ok(shape)
+}
+
+/// The axes that a slice cuts, each with its start and end; `None` where they are not known or where
+/// it leaves values out between them.
+pub(super) fn slice_bounds(
+    node: &NodeProto,
+    input: &Shape,
+    values: &Values<'_>,
+) -> Option<Vec<(usize, usize, usize)>> {
+    let starts = list(node, "starts", 1, values).ok()??;
+    let ends = list(node, "ends", 2, values).ok()??;
+    let count = starts.len().min(ends.len());
+    let axes = list(node, "axes", 3, values).ok()?.unwrap_or_else(|| (0..count as i64).collect());
+    let steps = list(node, "steps", 4, values).ok()?.unwrap_or_else(|| vec![1; count]);
+    if steps.iter().any(|&step| step != 1) {
+        return None;
+    }
+    let bounds = axes.iter().zip(starts.iter().zip(&ends)).map(|(&along, (&start, &end))| {
+        let along = axis(along, input.len()).ok()?;
+        Some((along, clamp(start, input[along]), clamp(end, input[along])))
+    });
+    bounds.collect()
 }
 
 fn slice_len(size: usize, start: i64, end: i64, step: i64) -> Result<usize, String> {
@@ -290,6 +312,32 @@ pub(super) fn split(
 pub(super) fn gather(node: &NodeProto, input: &Shape, indices: &Shape) -> Result<Shape, String> {
     let along = axis(attributes::int(node, "axis").unwrap_or(0), input.len())?;
     Ok([&input[..along], indices, &input[along + 1..]].concat())
+}
+
+pub(super) fn gather_nd(node: &NodeProto, input: &Shape, indices: &Shape) -> Result<Shape, String> {
+    let wrong = || format!("{indices:?} are no places in {input:?}");
+    let batch = attributes::int(node, "batch_dims").unwrap_or(0);
+    let batch = usize::try_from(batch).map_err(|_| wrong())?;
+    let (&depth, places) = indices.split_last().ok_or_else(wrong)?;
+    let gone = batch.checked_add(depth).filter(|&gone| gone <= input.len()).ok_or_else(wrong)?;
+    if places.len() < batch || places[..batch] != input[..batch] {
+        return Err(wrong());
+    }
+    Ok([places, &input[gone..]].concat())
+}
+
+/// `GridSample`: a value of each channel for each place of the grid, whose last axis has the places.
+pub(super) fn grid_sample(input: &Shape, grid: &Shape) -> Result<Shape, String> {
+    match (input.as_slice(), grid.as_slice()) {
+        ([batch, channels, spatial @ ..], [batch_of_grid, places @ .., axes])
+            if batch == batch_of_grid
+                && places.len() == spatial.len()
+                && *axes == spatial.len() =>
+        {
+            Ok([&[*batch, *channels], places].concat())
+        }
+        _ => Err(format!("a grid {grid:?} on {input:?}")),
+    }
 }
 
 /// A shape that an input gives, such as the target of `Expand`.

@@ -72,13 +72,16 @@ pub(super) fn define<'a>(
         );
         // A weight that is all one value is not written out by every exporter.
         if node.op_type == "ConstantOfShape"
-            && is_determined(values, node)
+            && node.input.iter().all(|name| values.is_constant(name))
             && let Some(shape) = shapes.first()
         {
             values.define_stored(output, shape.clone());
         }
     }
     if is_determined(values, node) {
+        if let (true, Some(name)) = (keeps_masks(values, node), node.output.first()) {
+            values.masks.insert(name);
+        }
         for ((index, name), shape) in named().zip(&shapes) {
             let elements = shape.iter().map(|&size| size as u64).product();
             match learned::parts(node, index, elements, values) {
@@ -99,9 +102,36 @@ pub(super) fn define<'a>(
     Ok(())
 }
 
-/// Whether the results of `node` are the same in every run.
+/// Whether the result of `node` is a mask in another type, order or shape.
+fn keeps_masks(values: &Values<'_>, node: &NodeProto) -> bool {
+    let moves = matches!(
+        node.op_type.as_str(),
+        "Identity"
+            | "Cast"
+            | "CastLike"
+            | "Transpose"
+            | "Reshape"
+            | "Squeeze"
+            | "Unsqueeze"
+            | "Flatten"
+            | "Expand"
+            | "Tile"
+            | "Slice"
+            | "Gather"
+    );
+    moves && node.input.first().is_some_and(|name| values.is_mask(name))
+}
+
+/// Whether the results of `node` are the same in every run with inputs of these shapes. What shapes
+/// alone determine is not among them, only stored arrays that are cut or resized by them.
 fn is_determined(values: &Values<'_>, node: &NodeProto) -> bool {
     let random = node.op_type.starts_with("Random")
         || matches!(node.op_type.as_str(), "Multinomial" | "Bernoulli");
-    !random && node.input.iter().all(|name| name.is_empty() || values.is_constant(name))
+    let is_constant = |name: &String| name.is_empty() || values.is_constant(name);
+    if random || node.input.iter().all(is_constant) {
+        return !random;
+    }
+    let by_shapes = |name: &String| is_constant(name) || values.is_measured(name);
+    let is_array = |name: &String| values.is_constant(name) && learned::is_array(name, values);
+    node.input.iter().all(by_shapes) && node.input.iter().any(is_array)
 }

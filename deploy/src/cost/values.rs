@@ -1,12 +1,16 @@
 //! What is known of the graph's tensors before anything runs: shapes, element types, small
 //! contents, and which stored weight a tensor is.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
 
 use tract_onnx::pb::{
     GraphProto, NodeProto, SparseTensorProto, TensorProto, ValueInfoProto, tensor_proto::DataType,
 };
 
+use super::region::Region;
 use crate::onnx::{MAX_ELEMENTS, declared, element_bits, first_symbol, tensor_dims};
 
 pub(super) type Shape = Vec<usize>;
@@ -81,7 +85,7 @@ pub(super) fn stored(tensor: &TensorProto, elements: usize) -> Option<Content> {
 }
 
 /// What a constant tensor has of a stored one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Part<'a> {
     /// The stored tensor.
     pub(super) root: &'a str,
@@ -89,6 +93,10 @@ pub(super) struct Part<'a> {
     pub(super) cut: &'a str,
     /// How many elements it has.
     pub(super) elements: u64,
+    /// Which those are, of a cut where it is known.
+    pub(super) region: Option<Arc<Region>>,
+    /// Whether the tensor has the axes of the stored one.
+    pub(super) aligned: bool,
 }
 
 /// What becomes known of the results of a node that is computed at run time.
@@ -113,8 +121,8 @@ pub(super) struct Values<'a> {
     pub(super) parts: HashMap<&'a str, Vec<Part<'a>>>,
     /// Tensors computed from more stored ones than are followed.
     pub(super) overfull: HashSet<&'a str>,
-    /// Stored tensors with nothing but zeros and ones.
-    masks: HashSet<&'a str>,
+    /// Stored tensors with nothing but zeros and ones, in whatever type, order and shape.
+    pub(super) masks: HashSet<&'a str>,
     /// What is known of computed tensors.
     pub(super) roles: HashMap<&'a str, Role>,
     /// The name of the batch where the input has it open.
@@ -201,12 +209,17 @@ impl<'a> Values<'a> {
         self.parts.get(name).map_or(&[], Vec::as_slice)
     }
 
+    /// Whether the file stores `name` itself.
+    pub(super) fn is_stored(&self, name: &str) -> bool {
+        self.elements.contains_key(name)
+    }
+
     /// Elements of a stored tensor.
     pub(super) fn elements_of(&self, root: &str) -> u64 {
         self.elements.get(root).copied().unwrap_or_default()
     }
 
-    /// Whether `name` is a stored tensor of zeros and ones.
+    /// Whether `name` is a stored tensor of zeros and ones, or one cast or moved.
     pub(super) fn is_mask(&self, name: &str) -> bool {
         self.masks.contains(name)
     }
@@ -286,20 +299,45 @@ impl<'a> Values<'a> {
     pub(super) fn define_stored(&mut self, name: &'a str, dims: Shape) {
         let elements = dims.iter().map(|&size| size as u64).product();
         self.elements.insert(name, elements);
-        self.parts.insert(name, vec![Part { root: name, cut: name, elements }]);
+        self.parts.insert(
+            name,
+            vec![Part { root: name, cut: name, elements, region: None, aligned: true }],
+        );
         self.constants.insert(name);
         self.shapes.insert(name, dims);
     }
 }
 
-/// Whether a tensor of floats has nothing but zeros and ones.
+/// Whether a tensor has nothing but zeros and ones.
 fn is_mask(tensor: &TensorProto) -> bool {
+    let raw = &tensor.raw_data[..];
+    let listed = |ones: i32| {
+        !tensor.int32_data.is_empty()
+            && tensor.int32_data.iter().all(|&value| value == 0 || value == ones)
+    };
     let is_bit = |value: f32| value == 0.0 || value == 1.0;
-    tensor.data_type == DataType::Float as i32
-        && match &tensor.raw_data[..] {
-            [] => !tensor.float_data.is_empty() && tensor.float_data.iter().copied().all(is_bit),
-            raw => raw.as_chunks().0.iter().all(|&bytes| is_bit(f32::from_le_bytes(bytes))),
+    match DataType::try_from(tensor.data_type) {
+        Ok(DataType::Float) if raw.is_empty() => {
+            !tensor.float_data.is_empty() && tensor.float_data.iter().copied().all(is_bit)
         }
+        Ok(DataType::Float) => {
+            raw.as_chunks().0.iter().all(|&bytes| is_bit(f32::from_le_bytes(bytes)))
+        }
+        Ok(DataType::Float16) if raw.is_empty() => listed(0x3C00),
+        Ok(DataType::Float16) => bits(raw, 0x3C00_u16.to_le_bytes()),
+        Ok(DataType::Bfloat16) if raw.is_empty() => listed(0x3F80),
+        Ok(DataType::Bfloat16) => bits(raw, 0x3F80_u16.to_le_bytes()),
+        Ok(DataType::Double) if !raw.is_empty() => bits(raw, 1_f64.to_le_bytes()),
+        Ok(DataType::Bool | DataType::Uint8 | DataType::Int8) if raw.is_empty() => listed(1),
+        Ok(DataType::Bool | DataType::Uint8 | DataType::Int8) => bits(raw, [1]),
+        _ => false,
+    }
+}
+
+/// Whether elements of `N` bytes each are zeros, or ones written as `one`.
+fn bits<const N: usize>(raw: &[u8], one: [u8; N]) -> bool {
+    let (elements, rest) = raw.as_chunks::<N>();
+    rest.is_empty() && elements.iter().all(|bytes| *bytes == [0; N] || *bytes == one)
 }
 
 /// More than any tensor has. Without a limit, a chain of `Gather` would double them with every
