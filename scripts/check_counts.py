@@ -20,6 +20,9 @@ from independent_count import count
 from onnx import TensorProto, numpy_helper
 from package_networks import inputs, noise
 
+# Operators that the figures are without and that a line names.
+MOST_OPERATORS = 6
+
 
 def ours(adwp, path, shapes):
     """What `adwp cost` says: its figures, or why it gives none."""
@@ -112,26 +115,29 @@ def compare(adwp, name, path, shapes, feeds):
     without = collections.Counter(node["op"] for node in counted["unknown"])
     words = []
     if without:
-        words.append("without " + ", ".join(f"{op} ({times})" for op, times in without.most_common()))
+        most = [f"{op} ({times})" for op, times in without.most_common(MOST_OPERATORS)]
+        others = without.total() - sum(times for _, times in without.most_common(MOST_OPERATORS))
+        words.append("without " + ", ".join(most + ([f"{others} others"] if others else [])))
     reasons = collections.Counter(array["reason"] for array in counted.get("left_out", []))
     words += [f"no params are {times} arrays: {reason}" for reason, times in reasons.items()]
     said = f"; adwp says: {'; '.join(words)}" if words else ""
+    if other.uncounted:
+        return "different", f"{figures}: DIFFERENT: it does not say that it is without {', '.join(other.uncounted[:3])}{said}"
     if (counted["params"], counted["madds"], counted["weight_bytes"]) == (other.params, other.madds, other.bytes):
         return ("equal but for what is named" if words else "equal"), f"{figures}: equal{said}"
     return "different", f"{figures}: DIFFERENT: {difference(counted, other)}{said}"
 
 
 def group(title, adwp, networks, every):
-    """Compares all of them; with `every`, a line for each, else for those that are not equal."""
+    """Compares all of them; with `every`, a line for each, else for those that are refused, do not run or differ."""
     print(f"{title}\n")
-    outcomes, whys = collections.Counter(), collections.Counter()
-    different = []
+    outcomes, different = collections.Counter(), []
     for name, path, shapes, feeds in networks:
         outcome, line = compare(adwp, name, path, shapes, feeds)
         outcomes[outcome] += 1
         if outcome == "different":
             different.append(name)
-        if every or outcome != "equal":
+        if every or not outcome.startswith("equal"):
             print(f"  {name}: {line}", flush=True)
     print(f"\n  {outcomes.total()} files: " + ", ".join(f"{times} {outcome}" for outcome, times in outcomes.most_common()) + "\n", flush=True)
     return outcomes, different

@@ -14,11 +14,12 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-# Inputs that no network learns with: statistics, scales and zero points, bounds, sizes, probabilities, first states.
+# Inputs that no network learns with: statistics, scales and zero points, bounds, sizes, probabilities, first states, places.
 NOT_LEARNED = {
     "BatchNormalization": {3, 4}, "Clip": {1, 2}, "Resize": {1, 2, 3}, "Upsample": {1}, "Pad": {2}, "Dropout": {1, 2},
     "QuantizeLinear": {1, 2}, "DequantizeLinear": {1, 2}, "ConvInteger": {2, 3}, "MatMulInteger": {2, 3},
     "QLinearConv": {1, 2, 4, 5, 6, 7}, "QLinearMatMul": {1, 2, 4, 5, 6, 7}, "RNN": {5}, "GRU": {5}, "LSTM": {5, 6},
+    "GridSample": {1},
 }  # fmt: skip
 # Questions, not arithmetic: nothing is learned with what a result is only compared with.
 QUESTIONS = {"Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "IsNaN", "IsInf", "Shape", "Size", "NonZero"}
@@ -33,6 +34,8 @@ MOVES = {
     "Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Gather", "GatherElements", "GatherND", "Split", "Expand", "Tile",
     "DepthToSpace", "SpaceToDepth", "Concat",
 }  # fmt: skip
+# Those with multiply-adds that are not counted here: a counter has to say that it is without them.
+MULTIPLYING = {"Attention", "CausalConvWithState", "DFT", "DeformConv", "Det", "FlexAttention", "LinearAttention", "STFT"}
 GATES = {"RNN", "GRU", "LSTM"}
 RANDOM = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"}
 REAL = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
@@ -45,6 +48,7 @@ class Count:
     madds: int
     bytes: int
     layers: dict  # multiply-adds by the name of the node, those that have some
+    uncounted: list  # nodes that multiply matrices in a way that is not counted here
 
 
 def label(node):
@@ -210,7 +214,12 @@ class Weights:
         if node.op_type in MOVES:
             moved = [index for index in range(len(node.input)) if node.op_type == "Concat" or index == 0]
             roots = {root for index in moved for root in self.sources(node.input[index])}
-            return {root: self.moved(node, name, moved, root) for root in roots}
+            taken = {root: self.moved(node, name, moved, root) for root in roots}
+            whole = self.sources(node.input[0]) if node.op_type.startswith("Gather") else {}
+            if whole and math.prod(run.shape(name)) >= sum(numpy.count_nonzero(places) for places in whole.values()):
+                # Rows of a table, not a part of it: those that no constant chooses are learned as well.
+                return {root: places if numpy.isin(whole[root], places).all() else whole[root].ravel() for root, places in taken.items()}
+            return taken
         if node.op_type in QUESTIONS:
             return {}
         left = NOT_LEARNED.get(node.op_type, set())
@@ -318,10 +327,12 @@ def count(path, feeds, without=frozenset(), left_out=frozenset()):
     """Counts `path` for inputs like `feeds`, without the nodes whose labels are in `without` and without the arrays in `left_out`."""
     run = Run(path, feeds)
     weights = Weights(run, without)
-    layers, learned = {}, {}
+    layers, learned, uncounted = {}, {}, []
     for node in run.graph.node:
         if label(node) in without:
             continue
+        if not is_standard(node) or node.op_type in MULTIPLYING or any(a.HasField("g") for a in node.attribute):
+            uncounted.append(label(node))
         products = madds(node, run)
         if products:
             layers[label(node)] = layers.get(label(node), 0) + products
@@ -332,4 +343,4 @@ def count(path, feeds, without=frozenset(), left_out=frozenset()):
     params = sum(numpy.count_nonzero(marked(lists)) for lists in learned.values())
     own = sum(map(tensor_bytes, stored_tensors(run.model)))
     nodes = [*run.graph.node, *(node for function in run.model.functions for node in function.node)]
-    return Count(params, sum(layers.values()), own + sum(map(listed_bytes, constants(nodes))), layers)
+    return Count(params, sum(layers.values()), own + sum(map(listed_bytes, constants(nodes))), layers, uncounted)

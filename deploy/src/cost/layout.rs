@@ -104,8 +104,8 @@ pub(super) fn slice(node: &NodeProto, input: &Shape, values: &Values<'_>) -> One
     Ok(shape)
 }
 
-/// The axes that a slice cuts, each with its start and end; `None` where they are not known or where
-/// it leaves values out between them.
+/// The axes that a slice cuts, each with its start and end; `None` where they are not known or
+/// where it leaves values out between them.
 pub(super) fn slice_bounds(
     node: &NodeProto,
     input: &Shape,
@@ -326,7 +326,7 @@ pub(super) fn gather_nd(node: &NodeProto, input: &Shape, indices: &Shape) -> Res
     Ok([places, &input[gone..]].concat())
 }
 
-/// `GridSample`: a value of each channel for each place of the grid, whose last axis has the places.
+/// `GridSample`: a value of each channel for each place, which the last axis of the grid has.
 pub(super) fn grid_sample(input: &Shape, grid: &Shape) -> Result<Shape, String> {
     match (input.as_slice(), grid.as_slice()) {
         ([batch, channels, spatial @ ..], [batch_of_grid, places @ .., axes])

@@ -125,10 +125,10 @@ fn followed<'a>(
     }
     if CUTS.contains(&op) {
         let whole = first();
-        let mut left = elements.min(gathered(node, values).unwrap_or(elements));
-        if whole.iter().map(|part| part.elements).sum::<u64>() <= left {
+        if whole.iter().map(|part| part.elements).sum::<u64>() <= elements {
             return whole;
         }
+        let mut left = elements.min(gathered(node, values).unwrap_or(elements));
         let Some(cut) = node.output.get(index) else { return Vec::new() };
         if let [part] = &whole[..]
             && let Some(region) = cut_region(node, index, part, values)

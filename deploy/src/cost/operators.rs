@@ -26,9 +26,10 @@ const OF_ONE_SHAPE: [&str; 59] = [
     "Relu", "LeakyRelu", "Elu", "Selu", "Celu", "ThresholdedRelu", "Clip", "Sigmoid", "HardSigmoid",
     "HardSwish", "Tanh", "Softplus", "Softsign", "Gelu", "Mish", "Swish", "Shrink", "Erf", "Exp",
     "Log", "Sqrt", "Abs", "Neg", "Reciprocal", "Floor", "Ceil", "Round", "Sign", "Sin", "Cos",
-    "Tan", "Asin", "Acos", "Atan", "Sinh", "Cosh", "Asinh", "Acosh", "Atanh", "Not", "BitwiseNot", "IsNaN", "IsInf", "Identity", "Cast", "CastLike", "Softmax", "LogSoftmax",
-    "Hardmax", "LRN", "LpNormalization", "MeanVarianceNormalization", "CumSum", "Trilu",
-    "QuantizeLinear", "DequantizeLinear", "RandomNormalLike", "RandomUniformLike", "Bernoulli",
+    "Tan", "Asin", "Acos", "Atan", "Sinh", "Cosh", "Asinh", "Acosh", "Atanh", "Not", "BitwiseNot",
+    "IsNaN", "IsInf", "Identity", "Cast", "CastLike", "Softmax", "LogSoftmax", "Hardmax", "LRN",
+    "LpNormalization", "MeanVarianceNormalization", "CumSum", "Trilu", "QuantizeLinear",
+    "DequantizeLinear", "RandomNormalLike", "RandomUniformLike", "Bernoulli",
 ];
 
 /// Operators with multiply-adds.

@@ -17,11 +17,9 @@ pub(super) fn infer(
     recurrent: &Shape,
 ) -> Inference {
     let wrong = || Uninferred::Shape(format!("{input:?} with {weight:?} and {recurrent:?}"));
-    let (&[first, second, features], &[directions, rows, columns], &[directions_r, rows_r, hidden]) =
-        (input.as_slice(), weight.as_slice(), recurrent.as_slice())
-    else {
-        return Err(wrong());
-    };
+    let &[first, second, features] = input.as_slice() else { return Err(wrong()) };
+    let &[directions, rows, columns] = weight.as_slice() else { return Err(wrong()) };
+    let &[directions_r, rows_r, hidden] = recurrent.as_slice() else { return Err(wrong()) };
     let gates = match node.op_type.as_str() {
         "LSTM" => 4,
         "GRU" => 3,
