@@ -1,20 +1,18 @@
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use adwp_base::{Failure, Result, read_settings, unchecked};
 use adwp_data::{DatasetKind, kind_of_folder};
 use adwp_export::RetrainSettings;
 use adwp_fidelity::FidelitySettings;
-use adwp_models::space::{NamedSpace, find};
 use adwp_models::{Blueprint, Bounds, ModelError, Sizes, Skeleton, Stem, Zoo};
-use adwp_search::{SearchSettings, SpaceSettings, StrategyEntry, StrategySettings, registry};
+use adwp_search::{Ingredient, SearchSettings, SpaceSettings};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use crate::args::RunArgs;
-use crate::inputs;
 use crate::retired::{self, LeftOut};
 use crate::seal::{self, Changed};
+use crate::strategy::StrategyConfig;
 
 /// Everything that decides what a run gives: `config.toml`, with every default filled in.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -148,136 +146,6 @@ const FILL: &str = "limits.fill";
 pub(crate) fn sets(args: &RunArgs, key: &str) -> bool {
     let names = |set: &String| set.split_once('=').is_some_and(|(name, _)| name.trim() == key);
     args.set.iter().any(names)
-}
-
-/// How a run searches.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct StrategyConfig {
-    /// `gradient` for the search of the paper, in which α learns (Algorithm 1), or a strategy that
-    /// scores one architecture after another; those have the settings that follow.
-    pub(crate) name: String,
-    /// The space that architectures are of: `intensive` for that of the run, or one with a name.
-    pub(crate) space: String,
-    /// What an architecture is worth.
-    pub(crate) scorer: String,
-    /// Scorers that the predictor of the strategy reads as well, where it has one.
-    pub(crate) inputs: Vec<String>,
-    /// Architectures that are scored before any other: `zoo:NAME`, files of them, or as the space
-    /// writes them.
-    pub(crate) start: Vec<String>,
-    /// Architectures that are scored.
-    pub(crate) evaluations: usize,
-    /// With the scorer `training`: epochs of each.
-    pub(crate) training_epochs: usize,
-    /// With the scorer `training`: what the sides of images are multiplied by for it, to the nearest
-    /// size that a network can have; its channels are as for their own size. 0.5 takes a quarter of
-    /// the multiply-adds.
-    pub(crate) training_scale: f64,
-    /// How many of the best are trained, the better half of them again for twice as long, and so
-    /// on; 0 for none.
-    pub(crate) finalists: usize,
-    /// Epochs of their first training; 0 for twice `training_epochs`.
-    pub(crate) finalist_epochs: usize,
-    /// Settings of the strategy itself, where they are not the usual ones.
-    pub(crate) settings: BTreeMap<String, f64>,
-}
-
-impl StrategyConfig {
-    /// The name of the search in which α learns.
-    pub(crate) const GRADIENT: &str = "gradient";
-
-    /// The name of the space that the run itself derives.
-    pub(crate) const INTENSIVE: &str = "intensive";
-
-    /// Whether α learns.
-    pub(crate) fn is_gradient(&self) -> bool {
-        self.name == Self::GRADIENT
-    }
-
-    /// Whether the intensive space of the run is searched.
-    pub(crate) fn is_intensive(&self) -> bool {
-        self.is_gradient() || self.space == Self::INTENSIVE
-    }
-
-    /// The space that is searched; none where it is the intensive one of the run.
-    ///
-    /// # Errors
-    /// When there is none of this name.
-    pub(crate) fn named_space(&self) -> Result<Option<&'static NamedSpace>> {
-        if self.is_intensive() {
-            return Ok(None);
-        }
-        let named = find(&self.space)
-            .map_err(|e| Failure::input(format!("strategy.space: {e}, intensive")))?;
-        if named.has_sizes {
-            let name = named.name;
-            let failure = Failure::input(format!(
-                "strategy.space: networks of {name} have sizes of their own, those of a run have its \
-                 settings'"
-            ));
-            return Err(
-                failure.hint(format!("`adwp search --space {name} --strategy …` searches it"))
-            );
-        }
-        Ok(Some(named))
-    }
-
-    /// The strategy with its settings, where it is not the gradient.
-    ///
-    /// # Errors
-    /// When there is no such strategy, or it has no such setting.
-    pub(crate) fn entry(&self) -> Result<(&'static StrategyEntry, StrategySettings)> {
-        let strategy = registry::strategy(&self.name)
-            .map_err(|e| Failure::input(format!("strategy.name: {e}, gradient")))?;
-        let given = self.settings.iter().map(|(name, value)| (name.as_str(), *value));
-        Ok((strategy, strategy.settings(&given.collect())?))
-    }
-
-    /// Checks that a run can have a search of this kind.
-    fn validate(&self, limits: &LimitSettings) -> Result {
-        let fail = |message: String| Err(Failure::input(message));
-        let (strategy, _) = self.entry()?;
-        self.named_space()?;
-        for name in std::iter::once(&self.scorer).chain(&self.inputs) {
-            let needs = registry::scorer_entry(name)?.needs;
-            let is_missing = match name.as_str() {
-                "table" | "predicted-as-drawn" => true,
-                "latency" => limits.latency_table.as_os_str().is_empty(),
-                _ => false,
-            };
-            if is_missing {
-                return fail(format!("strategy: the scorer {name:?} needs {needs}"));
-            }
-        }
-        inputs::refuse_useless(strategy, &self.scorer, &self.inputs)?;
-        check_scale("strategy.training_scale", self.training_scale, &self.scorer)?;
-        let Self { evaluations, training_epochs, finalists, .. } = *self;
-        match (evaluations, training_epochs, finalists) {
-            (0, ..) => fail("strategy.evaluations must be at least 1".into()),
-            (_, 0, _) => fail("strategy.training_epochs must be at least 1".into()),
-            (.., 1) => fail("strategy.finalists must be at least 2, or 0 for none".into()),
-            _ => Ok(()),
-        }
-    }
-}
-
-impl Default for StrategyConfig {
-    fn default() -> Self {
-        Self {
-            name: Self::GRADIENT.to_owned(),
-            space: Self::INTENSIVE.to_owned(),
-            scorer: "training".to_owned(),
-            inputs: Vec::new(),
-            start: Vec::new(),
-            evaluations: 30,
-            training_epochs: 3,
-            training_scale: 1.0,
-            finalists: 0,
-            finalist_epochs: 0,
-            settings: BTreeMap::new(),
-        }
-    }
 }
 
 /// Settings of the latency measurement at the end of a run.
@@ -530,7 +398,16 @@ impl Config {
         }
         self.limits.validate()?;
         if !self.strategy.is_gradient() {
-            self.strategy.validate(&self.limits)?;
+            self.strategy.space_of_run()?;
+            if self.strategy.evaluations == 0 {
+                return fail("strategy.evaluations must be at least 1".into());
+            }
+            let can_have = |ingredient| match ingredient {
+                Ingredient::Table | Ingredient::Drawn => false,
+                Ingredient::Latency => !self.limits.latency_table.as_os_str().is_empty(),
+                Ingredient::Images | Ingredient::JointTraining | Ingredient::ShortTraining => true,
+            };
+            self.strategy.check(can_have, |key| format!("strategy.{key}"))?;
         }
         let bench = &self.bench;
         check_latency(&bench.threads, bench.min_time, bench.repeats, |name| {
@@ -571,18 +448,6 @@ impl Config {
     pub(crate) fn data_dir(&self) -> Option<&Path> {
         Some(self.data.as_path()).filter(|path| !path.as_os_str().is_empty())
     }
-}
-
-/// Checks what images are scaled by for short trainings; `name` is how the user knows it.
-pub(crate) fn check_scale(name: &str, scale: f64, scorer: &str) -> Result {
-    if !(scale > 0.0 && scale <= 1.0) {
-        return Err(Failure::input(format!("{name} = {scale} is not between 0 and 1")));
-    }
-    if scale < 1.0 && scorer != "training" {
-        let text = format!("{name} is for the scorer training, not {scorer}");
-        return Err(Failure::input(text));
-    }
-    Ok(())
 }
 
 /// Longest repeat of a latency measurement, in seconds.
@@ -801,6 +666,7 @@ mod tests {
     use crate::args::{Args, Command};
     use crate::transfer::Origin;
     use clap::Parser;
+    use std::collections::BTreeMap;
 
     fn config(flags: &[&str]) -> Result<Config> {
         let Command::Run(args) = Args::parse_from(["adwp", "run"].iter().chain(flags)).command

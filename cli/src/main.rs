@@ -24,6 +24,7 @@ mod seal;
 mod settings;
 mod skipped;
 mod steps;
+mod strategy;
 mod transfer;
 
 use std::process::ExitCode;

@@ -787,7 +787,12 @@ pub(crate) mod tests {
             registry::scorer(name, &ingredients).err().unwrap().to_string()
         };
         assert!(scorer("oracle").contains("there are predicted-discrete, "));
-        assert_eq!(scorer("table"), "the scorer \"table\" needs a table");
+        for entry in registry::SCORERS {
+            let made = entry.make(&crate::Ingredients::of(&toy)).err().map(|e| e.to_string());
+            let needs = entry.needs.iter().map(ToString::to_string).collect::<Vec<_>>();
+            let expected = format!("the scorer {:?} needs {}", entry.name, needs.join(" and "));
+            assert_eq!(made, (!needs.is_empty()).then_some(expected));
+        }
     }
 
     #[test]

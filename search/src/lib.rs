@@ -40,7 +40,8 @@ pub use inputs::{InputRecord, InputScores, Inputs};
 pub use one_shot::{PathSampling, SharedWeights, train_one_shot};
 pub use predictor::{Point, Posterior, Prediction, Predictor};
 pub use scorer::{
-    Ingredients, JointTraining, Latency, Scorer, ScorerEntry, ShortTraining, Train, Unit,
+    Ingredient, Ingredients, JointTraining, Latency, Scorer, ScorerEntry, ShortTraining, Train,
+    Unit,
 };
 pub use scorers::naswot::naswot;
 pub use scorers::predicted::{PredictedWeights, train_hypernetwork};

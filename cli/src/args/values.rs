@@ -42,6 +42,10 @@ pub(super) fn amount(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "expected a number of at least 1, such as 1500000, 1.5M or 600M".into())
 }
 
+pub(super) fn at_least_one(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| "expected a number of at least 1".into())
+}
+
 /// Networks that are measured one after the other: more than some thousands were not meant.
 pub(super) fn networks(text: &str) -> Result<NonZeroUsize, String> {
     const MOST: usize = 10_000;

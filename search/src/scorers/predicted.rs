@@ -3,7 +3,7 @@ use std::collections::HashMap;
 use adwp_models::{Choices, Space};
 use adwp_train::{Context, Finished, Quiet, run_phase};
 
-use crate::scorer::{Ingredients, JointTraining, Scorer, ScorerEntry, Unit};
+use crate::scorer::{Ingredient, Ingredients, JointTraining, Scorer, ScorerEntry, Unit};
 use crate::search_phase::SearchPhase;
 use crate::{Data, Result, SearchError, SearchSettings};
 
@@ -25,7 +25,7 @@ pub(crate) const DISCRETE: ScorerEntry = ScorerEntry {
     is_seeded: true,
     is_of_accuracy: true,
     prepared_in: Some("hypernetwork"),
-    needs: "settings of the search and its images",
+    needs: &[Ingredient::JointTraining, Ingredient::Images],
     open: |ingredients| open(&DISCRETE, ingredients, None),
 };
 
@@ -33,7 +33,7 @@ pub(crate) const AS_DRAWN: ScorerEntry = ScorerEntry {
     name: "predicted-as-drawn",
     about: "validation accuracy with weights predicted from the α of the draw",
     label: "predicted weights, α as drawn",
-    needs: "architectures drawn as α, settings of the search and its images",
+    needs: &[Ingredient::Drawn, Ingredient::JointTraining, Ingredient::Images],
     open: |ingredients| open(&AS_DRAWN, ingredients, Some(ingredients.training?.drawn?)),
     ..DISCRETE
 };

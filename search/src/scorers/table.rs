@@ -2,7 +2,7 @@ use adwp_models::{Choices, Space};
 use adwp_train::{Context, Finished};
 
 use crate::Result;
-use crate::scorer::{Scorer, ScorerEntry, Unit};
+use crate::scorer::{Ingredient, Scorer, ScorerEntry, Unit};
 use crate::table::Column;
 
 /// The value that a published table has for an architecture.
@@ -19,7 +19,7 @@ pub(crate) const ENTRY: ScorerEntry = ScorerEntry {
     is_seeded: false,
     is_of_accuracy: true,
     prepared_in: None,
-    needs: "a table",
+    needs: &[Ingredient::Table],
     open: |ingredients| {
         Some(Box::new(Published { space: ingredients.space, column: ingredients.table? }))
     },
