@@ -304,6 +304,7 @@ impl Config {
         let (mut table, mut stored) = (defaults(), parse(&text, &origin)?);
         let sealed = seal::check(&text, &stored);
         let left_out = LeftOut::of(&mut stored);
+        retired::complete(&mut stored);
         overlay(&mut table, stored, &origin, "")?;
         let changed = sealed.map(|is_sealed| {
             if !is_sealed {

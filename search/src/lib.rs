@@ -70,14 +70,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let run = RunDir::create(folder.path()).unwrap();
         let (interrupt, mut reporter) = (Interrupt::default(), Said::default());
-        let mut context = Context {
-            run: &run,
-            resume: false,
-            held_bytes: 0,
-            check_memory: true,
-            interrupt: &interrupt,
-            reporter: &mut reporter,
-        };
+        let mut context = Context::new(&run, &interrupt, &mut reporter);
         let result = work(&mut context).map(|finished| match finished {
             Finished::Done(result) => result,
             Finished::Interrupted => unreachable!("nobody interrupts it"),

@@ -336,15 +336,9 @@ mod tests {
         let interrupt =
             if is_stopped { interrupt.with_deadline(Instant::now()) } else { interrupt };
         loop {
-            let mut context = Context {
-                run: &run,
-                resume: true,
-                held_bytes: 0,
-                check_memory: true,
-                interrupt: &interrupt,
-                reporter: &mut Quiet,
-            };
-            let trained = train_ghn(settings, space, is_anytime, &noise(48), &mut context)?;
+            let quiet = &mut Quiet;
+            let context = &mut Context { resume: true, ..Context::new(&run, &interrupt, quiet) };
+            let trained = train_ghn(settings, space, is_anytime, &noise(48), context)?;
             if let Finished::Done(weights) = trained {
                 return Ok(weights);
             }

@@ -170,15 +170,9 @@ mod tests {
             Interrupt::default()
         };
         for stops in 0.. {
-            let mut context = Context {
-                run: &run,
-                resume: true,
-                held_bytes: 0,
-                check_memory: true,
-                interrupt: &interrupt,
-                reporter: &mut Quiet,
-            };
-            let trained = train_hypernetwork(&settings(), space, &noise(48), &mut context);
+            let quiet = &mut Quiet;
+            let context = &mut Context { resume: true, ..Context::new(&run, &interrupt, quiet) };
+            let trained = train_hypernetwork(&settings(), space, &noise(48), context);
             if let Finished::Done(weights) = trained.unwrap() {
                 return (weights, stops);
             }
