@@ -101,6 +101,7 @@ impl LimitSettings {
                 stem: Some(stem),
                 cells: Some(cells),
                 channels: Some(channels),
+                width: None,
                 image: Some(image),
                 classes: Some(classes),
             };
@@ -138,6 +139,9 @@ const PRICE: &str = "darts-v2";
 
 /// The setting of the channels that a network is retrained with.
 pub(crate) const CHANNELS: &str = "retrain.channels";
+
+/// The setting of the width of a network that is no stack of cells.
+pub(crate) const WIDTH: &str = "retrain.width";
 
 /// The setting by which all networks have one price.
 const FILL: &str = "limits.fill";

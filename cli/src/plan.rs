@@ -220,6 +220,7 @@ fn stored_config(
         if origin.is_some_and(Origin::chooses_channels) {
             // They follow from the images, which are compared later.
             wanted.retrain.channels = stored.retrain.channels;
+            wanted.retrain.width = stored.retrain.width;
         }
         wanted
     } else {

@@ -1,5 +1,6 @@
 use adwp_data::{Augmentation, AutoAugment, ColorJitter};
 use adwp_models::Blueprint;
+use adwp_models::zoo::Width;
 use adwp_train::schedule::{self, Decay};
 use adwp_train::{TrainError, check_augmentation, check_settings};
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,8 @@ pub struct RetrainSettings {
     pub batch: usize,
     /// Channels of a node in the first cell.
     pub channels: usize,
+    /// What the channels of a network that is no stack of cells are multiplied by.
+    pub width: Width,
     /// Learning rate at the start.
     pub rate: f32,
     /// How it falls from epoch to epoch.
@@ -58,6 +61,7 @@ impl Default for RetrainSettings {
             epochs: 1000,
             batch: 98,
             channels: 36,
+            width: Width::PUBLISHED,
             rate: 0.025,
             decay: Decay::Cosine,
             decay_factor: 0.97,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use adwp_data::AutoAugment;
 use adwp_engine::cuda::Precision;
 use adwp_models::Stem;
+use adwp_models::zoo::Width;
 
 /// Channels, height and width.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +69,11 @@ pub(super) fn auto_augment(text: &str) -> Result<AutoAugment, String> {
         "imagenet" => Ok(AutoAugment::Imagenet),
         _ => Err("expected cifar10, imagenet or off".into()),
     }
+}
+
+pub(super) fn width(text: &str) -> Result<Width, String> {
+    let width: f64 = text.parse().map_err(|_| "expected a number, such as 0.5")?;
+    Width::try_from(width).map_err(|e| e.to_string())
 }
 
 pub(super) fn stem(text: &str) -> Result<Stem, String> {
