@@ -577,6 +577,15 @@ impl Config {
         Ok(first_difference(&a, &b, ""))
     }
 
+    /// The batch of every phase, with its key.
+    pub(crate) fn batches(&mut self) -> [(&'static str, &mut usize); 3] {
+        [
+            ("space.batch", &mut self.space.batch),
+            ("search.batch", &mut self.search.batch),
+            ("retrain.batch", &mut self.retrain.batch),
+        ]
+    }
+
     /// The folder of the data set, where one was named.
     pub(crate) fn data_dir(&self) -> Option<&Path> {
         Some(self.data.as_path()).filter(|path| !path.as_os_str().is_empty())

@@ -6,6 +6,7 @@
 
 mod architecture;
 mod args;
+mod batches;
 mod commands;
 mod config;
 mod device;

@@ -46,6 +46,9 @@ pub(crate) struct Plan {
     pub(crate) is_shared: bool,
     /// When training stops.
     pub(crate) deadline: Option<Instant>,
+    /// The batches that were asked for, in the order of [`Config::batches`]: those of the settings of
+    /// a run that is begun are lower where it has too few images.
+    pub(crate) asked_batches: [usize; 3],
     /// What the settings in the folder have of earlier versions.
     pub(crate) left_out: LeftOut,
     /// What follows the name of the step in a command that goes on with the run.
@@ -104,7 +107,7 @@ impl Plan {
         if !is_begun {
             refuse_other_search(&folder, phases, args.resume)?;
         }
-        let (config, left_out) = if is_begun {
+        let (mut config, asked_batches, left_out) = if is_begun {
             if existing == Existing::NeedsResume && !args.resume {
                 let failure = Failure::input(format!("{} holds a run already", folder.display()));
                 return Err(
@@ -113,8 +116,9 @@ impl Plan {
             }
             stored_config(&stored, args, origin.as_ref(), wanted)?
         } else {
-            (wanted()?, LeftOut::default())
+            (wanted()?, None, LeftOut::default())
         };
+        let batches = config.batches().map(|(_, batch)| *batch);
         if let (Some(space), false) = (space, is_begun) {
             refuse_to_drop_nothing(space, &config)?;
         }
@@ -126,6 +130,7 @@ impl Plan {
             folder,
             is_begun,
             config,
+            asked_batches: asked_batches.unwrap_or(batches),
             left_out,
             origin,
             phases,
@@ -204,15 +209,27 @@ pub(crate) fn deadline(args: &TrainArgs) -> Option<Instant> {
     args.max_minutes.and_then(|time| Instant::now().checked_add(time))
 }
 
-/// The settings of the run in the folder, and what is left out of them; what the flags ask for must be the same.
+/// The refusal to go on with the run in a folder with other settings than its own.
+pub(crate) fn another(folder: &Path, difference: &str) -> Failure {
+    let folder = folder.display();
+    let failure =
+        Failure::input(format!("{folder} belongs to another configuration: {difference}"));
+    failure.hint("leave the flag out to continue that run, or name another folder with --run")
+}
+
+/// The settings of the run in the folder, the batches that the flags ask for, and what is left out;
+/// what the flags ask for must be the same. A larger batch may be: it is compared once the images
+/// are known, which may be too few for it.
 fn stored_config(
     path: &Path,
     args: &RunArgs,
     origin: Option<&Origin>,
     wanted: impl FnOnce() -> Result<Config>,
-) -> Result<(Config, LeftOut)> {
-    let (stored, left_out) = settings::read(path, &RunArgs::default())?;
-    let wanted = if args.preset.is_some() || args.config.is_some() {
+) -> Result<(Config, Option<[usize; 3]>, LeftOut)> {
+    let (mut stored, left_out) = settings::read(path, &RunArgs::default())?;
+    let own = stored.batches().map(|(_, batch)| *batch);
+    // Those of all flags, as if the run were not there, and the batches among them.
+    let afresh = || -> Result<(Config, [usize; 3])> {
         let mut wanted = wanted()?;
         if args.data.is_none() {
             wanted.data.clone_from(&stored.data);
@@ -221,22 +238,27 @@ fn stored_config(
             // They follow from the images, which are compared later.
             wanted.retrain.channels = stored.retrain.channels;
         }
-        wanted
+        Ok(with_batches(wanted, own))
+    };
+    let laid_over = || Ok::<_, Failure>(with_batches(settings::read(path, args)?.0, own));
+    let (wanted, asked) = if args.preset.is_some() || args.config.is_some() {
+        afresh()?
     } else {
-        settings::read(path, args)?.0
+        laid_over()?
     };
     match stored.difference(&wanted)? {
-        None => Ok((wanted, left_out)),
-        Some(difference) => {
-            let folder = path.parent().unwrap_or(path);
-            let failure = Failure::input(format!(
-                "{} belongs to another configuration: {difference}",
-                folder.display()
-            ));
-            Err(failure
-                .hint("leave the flag out to continue that run, or name another folder with --run"))
-        }
+        None => Ok((wanted, Some(asked), left_out)),
+        Some(difference) => Err(another(path.parent().unwrap_or(path), &difference)),
     }
+}
+
+/// Settings in which no batch is larger than `own`, and the batches that they had.
+fn with_batches(mut settings: Config, own: [usize; 3]) -> (Config, [usize; 3]) {
+    let asked = settings.batches().map(|(_, batch)| *batch);
+    for ((_, batch), own) in settings.batches().into_iter().zip(own) {
+        *batch = (*batch).min(own);
+    }
+    (settings, asked)
 }
 
 #[cfg(test)]
@@ -274,6 +296,24 @@ mod tests {
         {
             assert_eq!(refused(phases, resume), None, "{phases:?}");
         }
+    }
+
+    #[test]
+    fn a_larger_batch_than_that_of_a_run_is_compared_once_the_images_are_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(Config::FILE);
+        let mut config = Config::default();
+        config.retrain.batch = 30;
+        std::fs::write(&path, config.to_toml().unwrap()).unwrap();
+        let go_on = |batch| {
+            let set = vec![format!("retrain.batch={batch}")];
+            let args = RunArgs { set, ..RunArgs::default() };
+            stored_config(&path, &args, None, || Config::from_args(&args))
+        };
+        let (found, asked, _) = go_on(96).unwrap();
+        assert_eq!((&found, asked.unwrap()[2]), (&config, 96));
+        let refused = go_on(29).err().unwrap();
+        assert!(refused.message.contains("retrain.batch is 30, not 29"), "{refused}");
     }
 
     #[test]

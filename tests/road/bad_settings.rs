@@ -117,7 +117,6 @@ fn schedules_that_cannot_be_followed_are_refused() {
     refuse_setting("train_images=7000", &["7000", "6000"]);
     refuse_setting("search_images=121", &["search_images = 121", "120"]);
     refuse_setting("train_share=1", &["train_share"]);
-    refuse_setting("space.batch=25", &["24 images", "batch of 25"]);
 }
 
 #[test]
