@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use crate::args::RunArgs;
+use crate::epochs;
 use crate::inputs;
 use crate::retired::{self, LeftOut};
 use crate::seal::{self, Changed};
@@ -488,6 +489,9 @@ impl Config {
     }
 
     fn with_flags(mut table: Table, args: &RunArgs) -> Result<Self> {
+        if let Some(scale) = args.epochs_scale {
+            epochs::scale(&mut table, scale);
+        }
         // What is set for another strategy or scorer is not what these forget.
         let names_one = |set: &&String| {
             ["strategy.name=", "strategy.scorer="].iter().any(|key| set.starts_with(key))

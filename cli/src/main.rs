@@ -10,6 +10,7 @@ mod batches;
 mod commands;
 mod config;
 mod device;
+mod epochs;
 mod explore;
 mod images;
 mod inputs;

@@ -243,6 +243,12 @@ fn stored_config(
     let laid_over = || Ok::<_, Failure>(with_batches(settings::read(path, args)?.0, own));
     let (wanted, asked) = if args.preset.is_some() || args.config.is_some() {
         afresh()?
+    } else if args.epochs_scale.is_some() {
+        // What the run has is scaled already: the command that began it means the same again.
+        match afresh() {
+            Ok(again) if stored.difference(&again.0)?.is_none() => again,
+            _ => laid_over()?,
+        }
     } else {
         laid_over()?
     };
@@ -296,6 +302,36 @@ mod tests {
         {
             assert_eq!(refused(phases, resume), None, "{phases:?}");
         }
+    }
+
+    #[test]
+    fn the_command_that_scaled_the_epochs_of_a_run_means_the_same_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(Config::FILE);
+        let args = |flags: &[&str]| {
+            let Command::Run(args) = Args::parse_from(["adwp", "run"].iter().chain(flags)).command
+            else {
+                unreachable!()
+            };
+            args.run
+        };
+        let begun = args(&["--epochs-scale", "0.5", "--seed", "3"]);
+        let config = Config::from_args(&begun).unwrap();
+        std::fs::write(&path, config.to_toml().unwrap()).unwrap();
+        let go_on = |flags: &[&str]| {
+            let args = args(flags);
+            stored_config(&path, &args, None, || Config::from_args(&args)).map(|of| of.0)
+        };
+        for flags in [
+            &["--epochs-scale", "0.5", "--seed", "3"][..],
+            &["--preset", "demo", "--epochs-scale", "0.5", "--seed", "3"],
+            &["--epochs-scale", "1"],
+            &[],
+        ] {
+            assert_eq!(go_on(flags).unwrap(), config, "{flags:?}");
+        }
+        let refused = go_on(&["--epochs-scale", "0.4", "--seed", "3"]).unwrap_err();
+        assert!(refused.message.contains("retrain.epochs is 6, not 2"), "{refused}");
     }
 
     #[test]

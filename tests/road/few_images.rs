@@ -1,4 +1,4 @@
-//! Runs of fewer images than a batch has.
+//! Runs of fewer images than a batch has, and of fewer epochs than the settings say.
 
 use std::fs;
 
@@ -74,4 +74,33 @@ fn trainings_of_a_search_have_no_more_images_in_a_batch_than_there_are() {
     let said = lowered(&ended);
     assert!(said.iter().any(|line| line.contains("lowered to 15 for the trainings")), "{said:?}");
     assert!(said.iter().any(|line| line.contains("retrain.batch 96 lowered to 30, ")), "{said:?}");
+}
+
+#[test]
+fn one_factor_shortens_everything_that_counts_epochs() {
+    let (_holder, folder) = fresh();
+    let step = |name, flags: &[&str]| run(begin(name, &folder).iter().chain(flags));
+    step("space", &["--epochs-scale", "0.5", "--set", "retrain.epochs=1"]).succeeds();
+    let stored = fs::read_to_string(folder.join("config.toml")).unwrap();
+    // 6 epochs from the 2nd on become 3 from the 1st on; what is set stays.
+    for setting in [
+        "epochs = 3\nhypernetwork_epochs = 1\ncross_search_start = 2\ncross_search_end = 3\n",
+        "[retrain]\nepochs = 1\n",
+        "[space]\nepochs = 2\n",
+        "evaluate_every = 5\n",
+    ] {
+        assert!(stored.contains(setting), "{setting} is not in\n{stored}");
+    }
+    // What the run has is scaled already.
+    let again = ["--epochs-scale", "0.5", "--set", "retrain.epochs=1"];
+    step("search", &again).succeeds();
+    let refuse = |args: &[&str], why: &str| {
+        run(["retrain", "--run", text(&folder)].iter().chain(args))
+            .refuses(&[why, "another configuration"]);
+    };
+    refuse(&["--epochs-scale", "2"], "retrain.epochs is 1, not 2");
+    refuse(&["--config", crate::reference::SETTINGS, "--epochs-scale", "1"], "epochs is ");
+    let ended = run(["run", "--run", text(&folder), "--resume"]).succeeds();
+    assert!(ended.stderr.contains("retrain: epoch 1"), "{ended:?}");
+    assert!(!ended.stderr.contains("retrain: epoch 2"), "{ended:?}");
 }
