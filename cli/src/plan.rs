@@ -93,12 +93,14 @@ impl Plan {
             (Some(run), _) => run.clone(),
             (None, preset) => Path::new("runs").join(preset.as_deref().unwrap_or("demo")),
         };
-        let wanted = || match (&origin, space) {
+        // Of an architecture in the folder settings follow, unless the run has found it itself.
+        let wanted = |has_found: bool| match (&origin, space) {
             (Some(origin), _) => origin.config(args),
             (None, Some(space)) if space.has_sizes => {
                 Config::of_architecture(args, of_space(space))
             }
             (None, Some(_)) => Config::from_args(args),
+            (None, None) if has_found => Config::from_args(args),
             (None, None) => Config::of_architecture(args, of_folder(&folder)?),
         };
         refuse_to_resume_nothing(&folder, args.resume)?;
@@ -116,7 +118,7 @@ impl Plan {
             }
             stored_config(&stored, args, origin.as_ref(), wanted)?
         } else {
-            (wanted()?, None, LeftOut::default())
+            (wanted(false)?, None, LeftOut::default())
         };
         let batches = config.batches().map(|(_, batch)| *batch);
         if let (Some(space), false) = (space, is_begun) {
@@ -224,13 +226,13 @@ fn stored_config(
     path: &Path,
     args: &RunArgs,
     origin: Option<&Origin>,
-    wanted: impl FnOnce() -> Result<Config>,
+    wanted: impl Fn(bool) -> Result<Config>,
 ) -> Result<(Config, Option<[usize; 3]>, LeftOut)> {
     let (mut stored, left_out) = settings::read(path, &RunArgs::default())?;
     let own = stored.batches().map(|(_, batch)| *batch);
     // Those of all flags, as if the run were not there, and the batches among them.
-    let afresh = || -> Result<(Config, [usize; 3])> {
-        let mut wanted = wanted()?;
+    let of_flags = |has_found| -> Result<(Config, [usize; 3])> {
+        let mut wanted = wanted(has_found)?;
         if args.data.is_none() {
             wanted.data.clone_from(&stored.data);
         }
@@ -239,6 +241,10 @@ fn stored_config(
             wanted.retrain.channels = stored.retrain.channels;
         }
         Ok(with_batches(wanted, own))
+    };
+    let afresh = || match of_flags(false) {
+        Ok(begun) if stored.difference(&begun.0)?.is_none() => Ok(begun),
+        _ => of_flags(true),
     };
     let laid_over = || Ok::<_, Failure>(with_batches(settings::read(path, args)?.0, own));
     let (wanted, asked) = if args.preset.is_some() || args.config.is_some() {
@@ -320,7 +326,7 @@ mod tests {
         std::fs::write(&path, config.to_toml().unwrap()).unwrap();
         let go_on = |flags: &[&str]| {
             let args = args(flags);
-            stored_config(&path, &args, None, || Config::from_args(&args)).map(|of| of.0)
+            stored_config(&path, &args, None, |_| Config::from_args(&args)).map(|of| of.0)
         };
         for flags in [
             &["--epochs-scale", "0.5", "--seed", "3"][..],
@@ -344,7 +350,7 @@ mod tests {
         let go_on = |batch| {
             let set = vec![format!("retrain.batch={batch}")];
             let args = RunArgs { set, ..RunArgs::default() };
-            stored_config(&path, &args, None, || Config::from_args(&args))
+            stored_config(&path, &args, None, |_| Config::from_args(&args))
         };
         let (found, asked, _) = go_on(96).unwrap();
         assert_eq!((&found, asked.unwrap()[2]), (&config, 96));

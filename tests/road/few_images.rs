@@ -17,7 +17,7 @@ const FEW: [&str; 10] = [
     "--set",
     "space.batch=40",
     "--set",
-    "search.batch=8",
+    "search.batch=4",
 ];
 
 /// The sentences of the settings that were lowered.
@@ -36,7 +36,7 @@ fn a_batch_that_is_not_filled_is_lowered_and_the_run_goes_on() {
         of_retraining.contains("retrain.batch 96 lowered to 30, the number of training images")
     );
     let stored = fs::read_to_string(folder.join("config.toml")).unwrap();
-    for batch in ["batch = 15", "batch = 8", "batch = 30"] {
+    for batch in ["batch = 15", "batch = 4", "batch = 30"] {
         assert!(stored.contains(batch), "{stored}");
     }
     // The flags may be said again, and others are still of another run.
@@ -46,7 +46,7 @@ fn a_batch_that_is_not_filled_is_lowered_and_the_run_goes_on() {
         assert!(lowered(&ended).is_empty());
     };
     refuse("retrain.batch=29", "retrain.batch is 30, not 29");
-    refuse("search.batch=9", "search.batch is 8, not 9");
+    refuse("search.batch=5", "search.batch is 4, not 5");
     refuse("space.batch=14", "space.batch is 15, not 14");
     assert!(contents(&folder) == before);
     assert!(lowered(&step("search", &[]).succeeds()).is_empty());
