@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use crate::args::RunArgs;
+use crate::epochs;
 use crate::retired::{self, LeftOut};
 use crate::seal::{self, Changed};
 use crate::strategy::StrategyConfig;
@@ -269,11 +270,11 @@ impl Config {
         };
         let mut layer = parse(text, "preset")?;
         layer.insert("preset".into(), preset.into());
-        overlay(&mut table, layer, &format!("preset {preset}"), "")?;
+        lay(&mut table, layer, &format!("preset {preset}"))?;
         if let Some(kind) = found {
             table.insert("dataset".into(), kind.name().into());
         }
-        overlay(&mut table, architecture, "--architecture", "")?;
+        lay(&mut table, architecture, "--architecture")?;
         if let Some(path) = &args.config {
             overlay_file(&mut table, path)?;
         }
@@ -309,7 +310,7 @@ impl Config {
         let sealed = seal::check(&text, &stored);
         let left_out = LeftOut::of(&mut stored);
         retired::complete(&mut stored);
-        overlay(&mut table, stored, &origin, "")?;
+        lay(&mut table, stored, &origin)?;
         let changed = sealed.map(|is_sealed| {
             if !is_sealed {
                 unchecked::remember(path);
@@ -348,7 +349,22 @@ impl Config {
         Table::try_from(self).expect("settings are TOML; a test prints them")
     }
 
+    /// The settings of a table; of what they cannot be the key is named, and `origin`, which said it.
+    fn typed(table: Table, origin: &str) -> Result<Self> {
+        table.try_into().map_err(|e: toml::de::Error| {
+            // The key follows the message in a line of its own.
+            let text = e.to_string();
+            let key =
+                text.trim_end().rsplit_once("\nin `").and_then(|(_, key)| key.strip_suffix('`'));
+            let key = key.map(|key| format!("key `{key}`: ")).unwrap_or_default();
+            Failure::input(format!("{origin}: {key}{}", e.message().trim_end()))
+        })
+    }
+
     fn with_flags(mut table: Table, args: &RunArgs) -> Result<Self> {
+        if let Some(scale) = args.epochs_scale {
+            epochs::scale(&mut table, scale);
+        }
         // What is set for another strategy or scorer is not what these forget.
         let names_one = |set: &&String| {
             ["strategy.name=", "strategy.scorer="].iter().any(|key| set.starts_with(key))
@@ -363,14 +379,12 @@ impl Config {
                 .ok()
                 .and_then(|mut table| table.remove("value"));
             let value = parsed.unwrap_or_else(|| Value::String(value.to_owned()));
-            overlay(&mut table, layer(key.trim(), value), &format!("--set {assignment}"), "")?;
+            lay(&mut table, layer(key.trim(), value), &format!("--set {assignment}"))?;
         }
         for (key, value) in args.settings()? {
-            overlay(&mut table, layer(key, value), "flags", "")?;
+            lay(&mut table, layer(key, value), "flags")?;
         }
-        let mut config: Self = table.try_into().map_err(|e: toml::de::Error| {
-            Failure::input(format!("settings: {}", e.to_string().trim_end()))
-        })?;
+        let mut config = Self::typed(table, "settings")?;
         // Channels are not chosen by latency: a limit on it takes the place of a preset's price.
         if config.limits.latency_ms > 0.0 && !args.fill && !sets(args, FILL) {
             config.limits.fill = false;
@@ -449,6 +463,15 @@ impl Config {
         Ok(first_difference(&a, &b, ""))
     }
 
+    /// The batch of every phase, with its key.
+    pub(crate) fn batches(&mut self) -> [(&'static str, &mut usize); 3] {
+        [
+            ("space.batch", &mut self.space.batch),
+            ("search.batch", &mut self.search.batch),
+            ("retrain.batch", &mut self.retrain.batch),
+        ]
+    }
+
     /// The folder of the data set, where one was named.
     pub(crate) fn data_dir(&self) -> Option<&Path> {
         Some(self.data.as_path()).filter(|path| !path.as_os_str().is_empty())
@@ -500,7 +523,7 @@ fn defaults() -> Table {
 
 /// Lays the settings of a file over those of a table.
 fn overlay_file(table: &mut Table, path: &Path) -> Result {
-    overlay(table, parse_file(path)?, &path.display().to_string(), "")
+    lay(table, parse_file(path)?, &path.display().to_string())
 }
 
 fn parse_file(path: &Path) -> Result<Table> {
@@ -561,7 +584,14 @@ fn forget_settings(table: &mut Table, layer: &Table) {
     }
 }
 
-/// Replaces settings by those of a layer; each must be known and of the same type.
+/// Replaces settings by those of a layer, which `origin` has said; each must be known, and have a
+/// value that it can have.
+fn lay(table: &mut Table, layer: Table, origin: &str) -> Result {
+    overlay(table, layer, origin, "")?;
+    Config::typed(table.clone(), origin).map(|_| ())
+}
+
+/// [`lay`] below a path; of values only the type is looked at.
 fn overlay(table: &mut Table, layer: Table, origin: &str, path: &str) -> Result {
     for (key, value) in layer {
         let full = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
@@ -583,6 +613,17 @@ fn overlay(table: &mut Table, layer: Table, origin: &str, path: &str) -> Result 
                 overlay(old, new, origin, &full)?;
             }
             (Value::Float(old), Value::Integer(new)) => *old = new as f64,
+            // No setting of this type is less than 0.
+            (Value::Integer(_), Value::Integer(new)) if new < 0 => {
+                return Err(Failure::input(format!(
+                    "{origin}: key `{full}` must be at least 0, not {new}"
+                )));
+            }
+            (Value::Array(_), Value::Array(new)) if new.iter().any(is_negative) => {
+                return Err(Failure::input(format!(
+                    "{origin}: key `{full}` must hold numbers of at least 0"
+                )));
+            }
             (old, new) if old.same_type(&new) => *old = new,
             (old, new) => {
                 let (expected, found) = (old.type_str(), new.type_str());
@@ -593,6 +634,10 @@ fn overlay(table: &mut Table, layer: Table, origin: &str, path: &str) -> Result 
         }
     }
     Ok(())
+}
+
+fn is_negative(value: &Value) -> bool {
+    value.as_integer().is_some_and(|value| value < 0)
 }
 
 /// The whole key of a setting, where a table has no other.

@@ -6,9 +6,11 @@
 
 mod architecture;
 mod args;
+mod batches;
 mod commands;
 mod config;
 mod device;
+mod epochs;
 mod explore;
 mod images;
 mod inputs;

@@ -317,8 +317,8 @@ fn agreement(
                 b.0,
                 model.path().display()
             ));
-            parts_at =
-                bisect::first_difference(model, [a, b], &images, options.ort_library.as_ref());
+            let (library, trial) = (options.ort_library.as_ref(), options.trial.as_ref());
+            parts_at = bisect::first_difference(model, [a, b], &images, library, trial);
         }
         agreements.push(RuntimeParity {
             reference: a.0,

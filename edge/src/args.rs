@@ -203,6 +203,9 @@ pub struct TrialArgs {
     /// Images in one run.
     #[arg(long)]
     pub batch: usize,
+    /// The place of the node whose result the part to be tried ends in.
+    #[arg(long)]
+    pub part: Option<usize>,
     /// The shape of an input.
     #[arg(long, value_parser = input_shape)]
     pub input: Vec<ShapeArg>,

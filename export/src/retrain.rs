@@ -98,6 +98,9 @@ struct RetrainPhase {
 impl RetrainPhase {
     fn new(settings: &RetrainSettings, blueprint: &Blueprint, data: &RetrainData) -> Result<Self> {
         settings.check_network(blueprint)?;
+        // Of fewer images than a batch all are in each.
+        let batch = settings.batch.min(data.train.indices.len()).max(1);
+        let settings = &RetrainSettings { batch, ..settings.clone() };
         let mut data = data.clone();
         data.train.batch = settings.batch;
         store_images(&mut [&mut data.train, &mut data.test], &data.device)?;

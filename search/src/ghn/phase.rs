@@ -141,7 +141,7 @@ impl<'a> GhnPhase<'a> {
         data: &Data,
     ) -> Result<Self> {
         if is_anytime && settings.ghn_cells != 0 {
-            let message = "search: ghn_cells must be 0 for classifiers after every cell, which \
+            let message = "search.ghn_cells must be 0 for classifiers after every cell, which \
                            smaller networks have fewer of";
             return Err(TrainError::Settings(message.into()).into());
         }
@@ -157,7 +157,7 @@ impl<'a> GhnPhase<'a> {
         let vocabulary = Vocabulary::of(&trained)?;
         if let Some(name) = vocabulary.lacks(&Vocabulary::of(&widest)?) {
             return Err(TrainError::Settings(format!(
-                "search: ghn_cells = {}: networks of so few cells have no {name} as large as the \
+                "search.ghn_cells = {}: networks of so few cells have no {name} as large as the \
                  networks that are scored",
                 settings.ghn_cells
             ))
