@@ -106,6 +106,9 @@ pub fn run(
     for path in paths {
         progress(&format!("reading {}", path.display()));
         let model = OnnxModel::load_as(path, &options.said)?;
+        if let Some(text) = model.choice() {
+            progress(&text);
+        }
         let batch = model.input().batch_of(options.latency.batch);
         if batch != options.latency.batch {
             let path = path.display();

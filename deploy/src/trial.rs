@@ -204,12 +204,13 @@ impl Trial {
         if let Some(limit) = limit {
             command.args(["--max-memory", &limit.to_string()]);
         }
-        for (name, shape) in &model.said().shapes {
+        let said = model.said();
+        for (name, shape) in &said.shapes {
             let sizes: Vec<String> = shape.iter().map(usize::to_string).collect();
             command.args(["--input", &format!("{name}={}", sizes.join("x"))]);
         }
-        if let Some(output) = &model.said().output {
-            command.args(["--output", output]);
+        if let Some(output) = said.output {
+            command.arg(format!("--output={output}"));
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command

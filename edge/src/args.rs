@@ -21,7 +21,8 @@ pub struct LoadArgs {
     /// The shape of an input that the file leaves open; can be repeated.
     #[arg(long, value_name = "NAME=SHAPE", value_parser = input_shape)]
     pub input: Vec<ShapeArg>,
-    /// The output that has the scores [default: the first that looks like them].
+    /// The output that has the scores [default: the first that looks like them, of those with as
+    /// many as there are classes].
     #[arg(long, value_name = "NAME")]
     pub output: Option<String>,
     /// The longest that a runtime may take to load the model and run it once, such as 5s. It is

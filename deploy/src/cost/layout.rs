@@ -5,8 +5,11 @@ use tract_onnx::pb::NodeProto;
 use super::{
     attributes,
     inference::Uninferred,
-    values::{LONGEST, MOST_DIMENSIONS, Shape, Values},
+    values::{MOST_DIMENSIONS, Shape, Values},
 };
+
+/// An axis of which single places are told.
+const LONGEST_AXIS: usize = 1 << 20;
 
 /// The shape of an operator's only result.
 type OneShape = Result<Shape, Uninferred>;
@@ -120,10 +123,10 @@ fn slice_len(size: usize, start: i64, end: i64, step: i64) -> Result<usize, Stri
     Ok(((start - end).max(0) as u64).div_ceil(step.unsigned_abs()) as usize)
 }
 
-/// The places that a slice of an axis of `size` takes; `None` for more than shapes ever have, or
-/// where the slice is none.
+/// The places that a slice of an axis of `size` takes; `None` for an axis of more than weights ever
+/// have, or where the slice is none.
 pub(super) fn slice_places(size: usize, start: i64, end: i64, step: i64) -> Option<Vec<usize>> {
-    if size > LONGEST {
+    if size > LONGEST_AXIS {
         return None;
     }
     let count = slice_len(size, start, end, step).ok()?;

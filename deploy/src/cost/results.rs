@@ -3,8 +3,8 @@
 use tract_onnx::pb::{AttributeProto, NodeProto, tensor_proto::DataType};
 
 use super::{
-    fold, kinds, learned,
-    values::{Content, LONGEST, Shape, Values, fits},
+    attributes, fold, kinds, learned,
+    values::{Content, LONGEST, Role, Shape, Values, fits, is_mask},
 };
 
 /// Takes in a `Constant` node.
@@ -76,6 +76,9 @@ pub(super) fn define<'a>(
             && let Some(shape) = shapes.first()
         {
             values.define_stored(output, shape.clone());
+            if attributes::tensor(node, "value").is_none_or(is_mask) {
+                values.masks.insert(output);
+            }
         }
     }
     if is_determined(values, node) {
@@ -87,10 +90,14 @@ pub(super) fn define<'a>(
             }
         }
         values.constants.extend(named().map(|(_, name)| name.as_str()));
-    } else {
-        for (index, name) in named() {
-            let role = learned::role(node, index, values);
-            values.roles.extend(role.map(|role| (name.as_str(), role)));
+    }
+    for (index, name) in named() {
+        let Some(role) = learned::role(node, index, values) else { continue };
+        values.roles.insert(name, role);
+        if let (Role::Codes, Some(input)) = (role, node.input.first()) {
+            // What is gathered at run time may be any of it.
+            let parts = values.parts(input).to_vec();
+            values.parts.entry(name).or_insert(parts);
         }
     }
     for ((_, name), shape) in named().zip(shapes) {

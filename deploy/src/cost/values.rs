@@ -1,7 +1,10 @@
 //! What is known of the graph's tensors before anything runs: shapes, element types, small
 //! contents, and which stored weight a tensor is.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    rc::Rc,
+};
 
 use tract_onnx::pb::{
     GraphProto, NodeProto, SparseTensorProto, TensorProto, ValueInfoProto, tensor_proto::DataType,
@@ -81,7 +84,7 @@ pub(super) fn stored(tensor: &TensorProto, elements: usize) -> Option<Content> {
 }
 
 /// What a constant tensor has of a stored one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Part<'a> {
     /// The stored tensor.
     pub(super) root: &'a str,
@@ -89,7 +92,15 @@ pub(super) struct Part<'a> {
     pub(super) cut: &'a str,
     /// How many elements it has.
     pub(super) elements: u64,
+    /// Which these are of the stored tensor, where it is cut and that is known.
+    pub(super) places: Option<Rc<Places>>,
 }
+
+/// The places that are taken along each axis; `None` where all are.
+pub(super) type Places = Vec<Option<Vec<u32>>>;
+
+/// Places that are kept in memory, at most.
+const MOST_PLACES: usize = 1 << 22;
 
 /// What becomes known of the results of a node that is computed at run time.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -101,6 +112,8 @@ pub(super) enum Role {
     /// Sums of quantised products, or a scale that the run determines: what is multiplied with them
     /// is a scale.
     Scaled,
+    /// Stored integers of quantisation before they are scaled, or what was gathered of them.
+    Codes,
 }
 
 pub(super) struct Values<'a> {
@@ -113,8 +126,14 @@ pub(super) struct Values<'a> {
     pub(super) parts: HashMap<&'a str, Vec<Part<'a>>>,
     /// Tensors computed from more stored ones than are followed.
     pub(super) overfull: HashSet<&'a str>,
-    /// Stored tensors with nothing but zeros and ones.
-    masks: HashSet<&'a str>,
+    /// Tensors that have the elements of their one part in its order.
+    pub(super) laid: HashSet<&'a str>,
+    /// The first result of all cuts that are alike.
+    pub(super) cuts: HashMap<u64, &'a str>,
+    /// [`MOST_PLACES`] less those that are kept.
+    pub(super) places_left: usize,
+    /// Constant tensors with nothing but zeros and ones.
+    pub(super) masks: HashSet<&'a str>,
     /// What is known of computed tensors.
     pub(super) roles: HashMap<&'a str, Role>,
     /// The name of the batch where the input has it open.
@@ -139,6 +158,9 @@ impl<'a> Values<'a> {
             elements: HashMap::new(),
             parts: HashMap::new(),
             overfull: HashSet::new(),
+            laid: HashSet::new(),
+            cuts: HashMap::new(),
+            places_left: MOST_PLACES,
             masks: HashSet::new(),
             roles: HashMap::new(),
             symbol: None,
@@ -206,9 +228,19 @@ impl<'a> Values<'a> {
         self.elements.get(root).copied().unwrap_or_default()
     }
 
-    /// Whether `name` is a stored tensor of zeros and ones.
+    /// Whether `name` is a constant tensor of zeros and ones.
     pub(super) fn is_mask(&self, name: &str) -> bool {
         self.masks.contains(name)
+            || self.is_constant(name) && self.kind(name) == Some(DataType::Bool)
+    }
+
+    /// Whether `name` has the integers of quantisation, unscaled.
+    pub(super) fn is_codes(&self, name: &str) -> bool {
+        let is_short = |kind: DataType| matches!(kind as i32, 2..=5 | 17..=23);
+        self.roles.get(name) == Some(&Role::Codes)
+            || self.is_constant(name)
+                && self.kind(name).is_some_and(is_short)
+                && !self.is_mask(name)
     }
 
     pub(super) fn is_pixels(&self, name: &str) -> bool {
@@ -279,6 +311,7 @@ impl<'a> Values<'a> {
         if fits(&dims) {
             self.kinds.extend(DataType::try_from(stored.data_type).ok().map(|kind| (name, kind)));
             self.define_stored(name, count);
+            self.laid.remove(name);
             self.shapes.insert(name, dims);
         }
     }
@@ -286,20 +319,31 @@ impl<'a> Values<'a> {
     pub(super) fn define_stored(&mut self, name: &'a str, dims: Shape) {
         let elements = dims.iter().map(|&size| size as u64).product();
         self.elements.insert(name, elements);
-        self.parts.insert(name, vec![Part { root: name, cut: name, elements }]);
+        self.parts.insert(name, vec![Part { root: name, cut: name, elements, places: None }]);
         self.constants.insert(name);
+        self.laid.insert(name);
         self.shapes.insert(name, dims);
     }
 }
 
-/// Whether a tensor of floats has nothing but zeros and ones.
-fn is_mask(tensor: &TensorProto) -> bool {
+/// Whether a tensor of floats or bytes has nothing but zeros and ones.
+pub(super) fn is_mask(tensor: &TensorProto) -> bool {
     let is_bit = |value: f32| value == 0.0 || value == 1.0;
-    tensor.data_type == DataType::Float as i32
-        && match &tensor.raw_data[..] {
-            [] => !tensor.float_data.is_empty() && tensor.float_data.iter().copied().all(is_bit),
-            raw => raw.as_chunks().0.iter().all(|&bytes| is_bit(f32::from_le_bytes(bytes))),
+    let raw = &tensor.raw_data[..];
+    match DataType::try_from(tensor.data_type) {
+        Ok(DataType::Float) if raw.is_empty() => {
+            !tensor.float_data.is_empty() && tensor.float_data.iter().copied().all(is_bit)
         }
+        Ok(DataType::Float) => {
+            raw.as_chunks().0.iter().all(|&bytes| is_bit(f32::from_le_bytes(bytes)))
+        }
+        Ok(DataType::Int8 | DataType::Uint8) if raw.is_empty() => {
+            !tensor.int32_data.is_empty()
+                && tensor.int32_data.iter().all(|bit| matches!(bit, 0 | 1))
+        }
+        Ok(DataType::Int8 | DataType::Uint8) => raw.iter().all(|bit| matches!(bit, 0 | 1)),
+        _ => false,
+    }
 }
 
 /// More than any tensor has. Without a limit, a chain of `Gather` would double them with every

@@ -137,8 +137,7 @@ fn the_process_is_told_what_the_session_will_be() {
         "3000000000",
         "--input",
         "x=1x3x8x8",
-        "--output",
-        "y",
+        "--output=y",
     ];
     assert_eq!(said.lines().collect::<Vec<_>>(), expected);
     // A file that fixes its batch is tried with that.
