@@ -155,7 +155,11 @@ fn walk<'a>(
                 liveness.run(index, node, &values);
                 let reason = match failure {
                     Uninferred::Unknown => "an operator that the counter does not know".to_owned(),
-                    Uninferred::Undetermined(detail) if !stated || operators::has_madds(node) => {
+                    Uninferred::Undetermined(detail)
+                        if !stated
+                            || operators::has_madds(node)
+                            || learned::reads_arrays(node, &values) =>
+                    {
                         detail
                     }
                     _ => continue,

@@ -6,6 +6,7 @@ use super::{
     attributes, layout,
     values::{Content, LONGEST, Values, stored},
 };
+use crate::onnx::MAX_ELEMENTS;
 
 /// What `node` gives, when that follows from shapes and constants.
 pub(super) fn folded(node: &NodeProto, values: &Values<'_>) -> Option<Content> {
@@ -29,11 +30,24 @@ pub(super) fn range_len(node: &NodeProto, values: &Values<'_>) -> Option<usize> 
         &[value] => Some(i128::from(value)),
         _ => None,
     };
+    if let Some([start, limit, step]) = real_range(node, values) {
+        let steps = ((limit - start) / step).ceil().max(0.0);
+        return (step != 0.0 && steps < MAX_ELEMENTS as f64).then_some(steps as usize);
+    }
     let (start, limit, step) = (one(0)?, one(1)?, one(2)?);
     let (distance, step) = if step < 0 { (start - limit, -step) } else { (limit - start, step) };
     // Towards zero would be one too few where a step is begun.
     let steps = if step == 0 { return None } else { distance.max(0) + step - 1 };
     usize::try_from(steps / step).ok()
+}
+
+/// Start, limit and step of a `Range` of numbers with a point.
+fn real_range(node: &NodeProto, values: &Values<'_>) -> Option<[f64; 3]> {
+    let one = |index: usize| match values.content(node.input.get(index)?)? {
+        Content::Reals(reals) if reals.len() == 1 => Some(reals[0]),
+        _ => None,
+    };
+    Some([one(0)?, one(1)?, one(2)?])
 }
 
 fn computed(node: &NodeProto, values: &Values<'_>) -> Option<Content> {
@@ -194,6 +208,20 @@ fn computed(node: &NodeProto, values: &Values<'_>) -> Option<Content> {
         "ReduceProd" if values.shape(node.input.first()?)?.len() == 1 => Content::Ints(vec![
             ints(0)?.iter().try_fold(1_i64, |product, &value| product.checked_mul(value))?,
         ]),
+        "ReduceMin" | "ReduceMax" if values.shape(node.input.first()?)?.len() == 1 => {
+            let least = node.op_type == "ReduceMin";
+            match input(0)? {
+                Content::Ints(ints) => {
+                    let ints = ints.iter().copied();
+                    Content::Ints(vec![if least { ints.min() } else { ints.max() }?])
+                }
+                Content::Reals(reals) => {
+                    let reals = reals.iter().copied();
+                    let choose = if least { f64::min } else { f64::max };
+                    Content::Reals(vec![reals.reduce(choose)?])
+                }
+            }
+        }
         "Floor" | "Ceil" | "Neg" => {
             let operate = |value: f64| match node.op_type.as_str() {
                 "Floor" => value.floor(),

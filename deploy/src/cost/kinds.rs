@@ -33,6 +33,9 @@ pub(super) fn of_result(node: &NodeProto, index: usize, values: &Values<'_>) -> 
         ("ConvInteger" | "MatMulInteger", _) => DataType::Int32,
         ("ConstantOfShape", _) => attributes::tensor(node, "value")
             .map_or(Some(DataType::Float), |value| DataType::try_from(value.data_type).ok())?,
+        ("RandomNormalLike" | "RandomUniformLike" | "Bernoulli", _) => {
+            attribute("dtype").or_else(|| input(0))?
+        }
         ("OneHot", _) => input(2)?,
         ("BatchNormalization" | "LayerNormalization", 1..) => DataType::Float,
         _ => input(0)?,

@@ -65,7 +65,7 @@ pub(super) fn list(
     match node.input.get(input).filter(|tensor| !tensor.is_empty()) {
         Some(tensor) => match values.ints(tensor) {
             Some(ints) => Ok(Some(ints.to_vec())),
-            None if !values.parts(tensor).is_empty() => Err(Uninferred::Shape(format!(
+            None if values.is_stored(tensor) => Err(Uninferred::Shape(format!(
                 "`{name}` (`{tensor}`) is no short list of integers"
             ))),
             None => Err(Uninferred::Undetermined(format!(
@@ -293,6 +293,32 @@ pub(super) fn split(
 pub(super) fn gather(node: &NodeProto, input: &Shape, indices: &Shape) -> Result<Shape, String> {
     let along = axis(attributes::int(node, "axis").unwrap_or(0), input.len())?;
     Ok([&input[..along], indices, &input[along + 1..]].concat())
+}
+
+pub(super) fn gather_nd(node: &NodeProto, input: &Shape, indices: &Shape) -> Result<Shape, String> {
+    let wrong = || format!("{indices:?} are no places in {input:?}");
+    let batch = attributes::int(node, "batch_dims").unwrap_or(0);
+    let batch = usize::try_from(batch).map_err(|_| wrong())?;
+    let (&depth, places) = indices.split_last().ok_or_else(wrong)?;
+    let gone = batch.checked_add(depth).filter(|&gone| gone <= input.len()).ok_or_else(wrong)?;
+    if places.len() < batch || places[..batch] != input[..batch] {
+        return Err(wrong());
+    }
+    Ok([places, &input[gone..]].concat())
+}
+
+/// `GridSample`: a value of each channel for each place of the grid, whose last axis has the places.
+pub(super) fn grid_sample(input: &Shape, grid: &Shape) -> Result<Shape, String> {
+    match (input.as_slice(), grid.as_slice()) {
+        ([batch, channels, spatial @ ..], [batch_of_grid, places @ .., axes])
+            if batch == batch_of_grid
+                && places.len() == spatial.len()
+                && *axes == spatial.len() =>
+        {
+            Ok([&[*batch, *channels], places].concat())
+        }
+        _ => Err(format!("a grid {grid:?} on {input:?}")),
+    }
 }
 
 /// A shape that an input gives, such as the target of `Expand`.

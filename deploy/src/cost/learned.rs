@@ -120,6 +120,25 @@ const MOVED: [&str; 14] = [
     "Expand", "Tile", "Slice", "Split", "Gather", "Concat",
 ];
 
+/// Those that only answer questions.
+#[rustfmt::skip]
+const ASKING: [&str; 10] = [
+    "Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "IsNaN", "IsInf", "Shape", "Size",
+    "NonZero",
+];
+
+/// Whether input `index` says how a node computes: statistics, scales, zero points, first states.
+fn steers(op: &str, index: usize) -> bool {
+    match op {
+        "BatchNormalization" => index > 2,
+        "ConvInteger" | "MatMulInteger" => index > 1,
+        "QLinearConv" | "QLinearMatMul" => !matches!(index, 0 | 3 | 8),
+        "RNN" | "GRU" => index == 5,
+        "LSTM" => matches!(index, 5 | 6),
+        _ => false,
+    }
+}
+
 /// Stored tensors that one is followed to be computed from, at most: a chain of sums lists them
 /// anew with every node.
 const MOST_PARTS: usize = 1000;
@@ -192,23 +211,26 @@ fn followed<'a>(node: &'a NodeProto, index: usize, values: &mut Values<'a>) -> V
 fn sources<'a>(node: &'a NodeProto, index: usize, values: &Values<'_>) -> Vec<&'a String> {
     let at = |places: &[usize]| places.iter().filter_map(|&at| node.input.get(at)).collect();
     match node.op_type.as_str() {
-        "Shape" | "Size" => Vec::new(),
+        op if ASKING.contains(&op) => Vec::new(),
         "DynamicQuantizeLinear" if index > 0 => Vec::new(),
         "Where" => at(&[1, 2]),
         "ScatterElements" | "ScatterND" => at(&[0, 2]),
-        // Not the running statistics.
-        "BatchNormalization" => at(&[0, 1, 2]),
-        "QLinearConv" => at(&[0, 3, 8]),
-        "QLinearMatMul" => at(&[0, 3]),
-        "ConvInteger" | "MatMulInteger" => at(&[0, 1]),
+        op @ ("QLinearConv" | "QLinearMatMul" | "ConvInteger" | "MatMulInteger") => {
+            (0..node.input.len())
+                .filter(|&index| !steers(op, index))
+                .map(|index| &node.input[index])
+                .collect()
+        }
         op if OF_THE_FIRST.contains(&op) => at(&[0]),
         op if JOINED.contains(&op) => match of_codes(node, values) {
             Some(place) => at(&[place]),
             None => node.input.iter().collect(),
         },
-        _ => {
-            let reals: Vec<_> =
-                node.input.iter().filter(|name| is_real(values.kind(name))).collect();
+        op => {
+            let inputs = node.input.iter().enumerate();
+            let reals =
+                inputs.filter(|&(index, name)| !steers(op, index) && is_real(values.kind(name)));
+            let reals: Vec<_> = reals.map(|(_, name)| name).collect();
             if reals.is_empty() { at(&[0]) } else { reals }
         }
     }
@@ -346,6 +368,22 @@ fn places<'a>(
     left.is_some().then_some(places)
 }
 
+/// Whether a node computed at run time reads stored arrays that may be learned.
+pub(super) fn reads_arrays(node: &NodeProto, values: &Values<'_>) -> bool {
+    let mut inputs = node.input.iter().enumerate();
+    inputs.any(|(index, name)| {
+        !steers(&node.op_type, index) && values.is_constant(name) && is_array(name, values)
+    })
+}
+
+/// Whether `name` is an array of real numbers, or of quantised ones.
+pub(super) fn is_array(name: &str, values: &Values<'_>) -> bool {
+    // Of more than are followed not even the number is known.
+    let is_long =
+        values.parts(name).iter().any(|part| part.elements > 1) || values.overfull.contains(name);
+    is_long && (is_real(values.kind(name)) || values.is_codes(name))
+}
+
 /// The inputs that a node computed at run time learns with, of those operators that treat stored
 /// and computed values alike.
 pub(super) fn inputs(node: &NodeProto, values: &Values<'_>) -> Vec<usize> {
@@ -403,10 +441,7 @@ fn judged(node: &NodeProto, values: &Values<'_>) -> Vec<(usize, Option<&'static 
             true if prepares && elements <= MOST_CHANNELS => Some("it prepares pixels"),
             _ => None,
         };
-        // Of more than are followed not even the number is known.
-        let is_array = values.parts(name).iter().any(|part| part.elements > 1)
-            || values.overfull.contains(name.as_str());
-        (is_real(values.kind(name)) && is_array).then_some((index, reason))
+        (is_real(values.kind(name)) && is_array(name, values)).then_some((index, reason))
     };
     places.filter_map(judge).collect()
 }

@@ -1,8 +1,9 @@
 //! Parameters, multiply-adds and memory of an ONNX file, counted from the file alone.
 //!
 //! **Multiply-adds** are those of convolutions and linear layers, one per multiply-accumulate, for
-//! one image; biases, normalisation, activations and pooling count nothing, and padding is counted
-//! like any other input.
+//! one image: of every product of matrices, and of `RNN`, `GRU` and `LSTM`, whose gates are linear
+//! layers that every step runs; biases, normalisation, activations and pooling count nothing, and
+//! padding is counted like any other input.
 //!
 //! **Parameters** are what is stored and learned, however the graph uses it, and every stored
 //! element once: the inputs of `Conv`, `ConvTranspose`, `Gemm`, `MatMul` and of their quantised
@@ -11,14 +12,14 @@
 //! with, or gathered from (biases, positions, class tokens, embedding tables, those of quantised
 //! integers too, which count where they are made real numbers).
 //!
-//! A weight that the graph computes from stored tensors counts as those, whatever operators it is
+//! A weight that the graph computes from stored tensors, and from the shapes of inputs, counts as those, whatever operators it is
 //! computed by: of a slice or of what is gathered the elements taken, of others all real numbers
 //! that are read, of a padded kernel the kernel, of what is scattered into the part that is not
 //! written over. A tensor of zeros and ones is not learned where it is a factor of a weight (a
 //! pruning mask), where a weight is scattered into it or chosen instead of it, and where it is
 //! scale or bias of a normalisation of one. A tensor that constants alone determine
 //! (`ConstantOfShape`) is stored in this sense. Not parameters are single numbers, bounds of
-//! `Clip`, running statistics, indices and shapes, scales and zero points of quantisation, and up
+//! `Clip`, running statistics, states that a recurrent layer starts from, indices and shapes, scales and zero points of quantisation, and up
 //! to four numbers that pixels are prepared with before anything else; [`Cost::left_out`] names
 //! what was taken for the last two in plain arithmetic.
 //!
@@ -34,6 +35,7 @@ use crate::{Result, onnx::OnnxModel};
 
 mod attributes;
 mod counter;
+mod einsum;
 mod fold;
 mod inference;
 mod kinds;
@@ -41,6 +43,7 @@ mod layout;
 mod learned;
 mod liveness;
 mod operators;
+mod recurrent;
 mod results;
 mod values;
 mod window;

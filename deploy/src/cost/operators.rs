@@ -3,9 +3,9 @@
 use tract_onnx::pb::NodeProto;
 
 use super::{
-    attributes, fold,
+    attributes, einsum, fold,
     inference::{Inference, Inferred, Uninferred},
-    layout, learned,
+    layout, learned, recurrent,
     values::{Shape, Values},
     window::Window,
 };
@@ -22,20 +22,20 @@ fn several(shapes: Vec<Shape>) -> Inference {
 
 /// Operators whose result has the shape of their first input.
 #[rustfmt::skip]
-const OF_ONE_SHAPE: [&str; 48] = [
+const OF_ONE_SHAPE: [&str; 59] = [
     "Relu", "LeakyRelu", "Elu", "Selu", "Celu", "ThresholdedRelu", "Clip", "Sigmoid", "HardSigmoid",
     "HardSwish", "Tanh", "Softplus", "Softsign", "Gelu", "Mish", "Swish", "Shrink", "Erf", "Exp",
     "Log", "Sqrt", "Abs", "Neg", "Reciprocal", "Floor", "Ceil", "Round", "Sign", "Sin", "Cos",
-    "Tan", "Atan", "Not", "IsNaN", "IsInf", "Identity", "Cast", "CastLike", "Softmax", "LogSoftmax",
+    "Tan", "Asin", "Acos", "Atan", "Sinh", "Cosh", "Asinh", "Acosh", "Atanh", "Not", "BitwiseNot", "IsNaN", "IsInf", "Identity", "Cast", "CastLike", "Softmax", "LogSoftmax",
     "Hardmax", "LRN", "LpNormalization", "MeanVarianceNormalization", "CumSum", "Trilu",
-    "QuantizeLinear", "DequantizeLinear",
+    "QuantizeLinear", "DequantizeLinear", "RandomNormalLike", "RandomUniformLike", "Bernoulli",
 ];
 
 /// Operators with multiply-adds.
 #[rustfmt::skip]
-const WITH_MADDS: [&str; 8] = [
+const WITH_MADDS: [&str; 12] = [
     "Conv", "ConvTranspose", "Gemm", "MatMul", "QLinearConv", "ConvInteger", "QLinearMatMul",
-    "MatMulInteger",
+    "MatMulInteger", "Einsum", "RNN", "GRU", "LSTM",
 ];
 
 /// Whether an operator has multiply-adds.
@@ -68,6 +68,11 @@ fn of_operator(node: &NodeProto, values: &Values<'_>, opset: i64) -> Inference {
         "Gemm" => gemm(node, input(0)?, input(1)?),
         "MatMul" | "MatMulInteger" => matmul(input(0)?, input(1)?, &[0, 1]),
         "QLinearMatMul" => matmul(input(0)?, input(3)?, &[0, 3]),
+        "Einsum" => {
+            let factors = (0..node.input.len()).map(input).collect::<Result<Vec<_>, _>>()?;
+            einsum::infer(node, &factors)
+        }
+        "RNN" | "GRU" | "LSTM" => recurrent::infer(node, input(0)?, input(1)?, input(2)?),
         "BatchNormalization" => Ok(Inferred {
             shapes: vec![input(0)?.clone(), input(1)?.clone(), input(1)?.clone()],
             madds: 0,
@@ -81,9 +86,8 @@ fn of_operator(node: &NodeProto, values: &Values<'_>, opset: i64) -> Inference {
         }
         "PRelu" => Ok(Inferred { shapes: vec![input(0)?.clone()], madds: 0, params: vec![1] }),
         "Add" | "Mul" | "Sub" | "Div" | "Pow" | "Mod" | "Equal" | "Less" | "LessOrEqual"
-        | "Greater" | "GreaterOrEqual" | "And" | "Or" | "Xor" => {
-            free(layout::broadcast(input(0)?, input(1)?)?)
-        }
+        | "Greater" | "GreaterOrEqual" | "And" | "Or" | "Xor" | "BitwiseAnd" | "BitwiseOr"
+        | "BitwiseXor" | "BitShift" => free(layout::broadcast(input(0)?, input(1)?)?),
         "Sum" | "Mean" | "Max" | "Min" | "Where" => {
             let mut shape = input(0)?.clone();
             for index in 1..node.input.len() {
@@ -122,6 +126,8 @@ fn of_operator(node: &NodeProto, values: &Values<'_>, opset: i64) -> Inference {
         "Unsqueeze" => free(layout::unsqueeze(node, input(0)?, values)?),
         "Transpose" => free(layout::transpose(node, input(0)?)?),
         "Gather" => free(layout::gather(node, input(0)?, input(1)?)?),
+        "GatherND" => free(layout::gather_nd(node, input(0)?, input(1)?)?),
+        "GridSample" => free(layout::grid_sample(input(0)?, input(1)?)?),
         "GatherElements" => free(input(1)?.clone()),
         "ScatterElements" | "ScatterND" => free(input(0)?.clone()),
         "Expand" => free(layout::expand(node, input(0)?, values)?),

@@ -72,7 +72,7 @@ pub(super) fn define<'a>(
         );
         // A weight that is all one value is not written out by every exporter.
         if node.op_type == "ConstantOfShape"
-            && is_determined(values, node)
+            && node.input.iter().all(|name| values.is_constant(name))
             && let Some(shape) = shapes.first()
         {
             values.define_stored(output, shape.clone());
@@ -106,9 +106,16 @@ pub(super) fn define<'a>(
     Ok(())
 }
 
-/// Whether the results of `node` are the same in every run.
+/// Whether the results of `node` are the same in every run with inputs of these shapes. What shapes
+/// alone determine is not among them, only stored arrays that are cut or resized by them.
 fn is_determined(values: &Values<'_>, node: &NodeProto) -> bool {
     let random = node.op_type.starts_with("Random")
         || matches!(node.op_type.as_str(), "Multinomial" | "Bernoulli");
-    !random && node.input.iter().all(|name| name.is_empty() || values.is_constant(name))
+    let is_constant = |name: &String| name.is_empty() || values.is_constant(name);
+    if random || node.input.iter().all(is_constant) {
+        return !random;
+    }
+    let by_shapes = |name: &String| is_constant(name) || values.is_measured(name);
+    let is_array = |name: &String| values.is_constant(name) && learned::is_array(name, values);
+    node.input.iter().all(by_shapes) && node.input.iter().any(is_array)
 }

@@ -223,6 +223,11 @@ impl<'a> Values<'a> {
         self.parts.get(name).map_or(&[], Vec::as_slice)
     }
 
+    /// Whether the file stores `name` itself.
+    pub(super) fn is_stored(&self, name: &str) -> bool {
+        self.elements.contains_key(name)
+    }
+
     /// Elements of a stored tensor.
     pub(super) fn elements_of(&self, root: &str) -> u64 {
         self.elements.get(root).copied().unwrap_or_default()
@@ -326,10 +331,14 @@ impl<'a> Values<'a> {
     }
 }
 
-/// Whether a tensor of floats or bytes has nothing but zeros and ones.
+/// Whether a tensor has nothing but zeros and ones.
 pub(super) fn is_mask(tensor: &TensorProto) -> bool {
-    let is_bit = |value: f32| value == 0.0 || value == 1.0;
     let raw = &tensor.raw_data[..];
+    let listed = |ones: i32| {
+        !tensor.int32_data.is_empty()
+            && tensor.int32_data.iter().all(|&value| value == 0 || value == ones)
+    };
+    let is_bit = |value: f32| value == 0.0 || value == 1.0;
     match DataType::try_from(tensor.data_type) {
         Ok(DataType::Float) if raw.is_empty() => {
             !tensor.float_data.is_empty() && tensor.float_data.iter().copied().all(is_bit)
@@ -337,13 +346,21 @@ pub(super) fn is_mask(tensor: &TensorProto) -> bool {
         Ok(DataType::Float) => {
             raw.as_chunks().0.iter().all(|&bytes| is_bit(f32::from_le_bytes(bytes)))
         }
-        Ok(DataType::Int8 | DataType::Uint8) if raw.is_empty() => {
-            !tensor.int32_data.is_empty()
-                && tensor.int32_data.iter().all(|bit| matches!(bit, 0 | 1))
-        }
-        Ok(DataType::Int8 | DataType::Uint8) => raw.iter().all(|bit| matches!(bit, 0 | 1)),
+        Ok(DataType::Float16) if raw.is_empty() => listed(0x3C00),
+        Ok(DataType::Float16) => bits(raw, 0x3C00_u16.to_le_bytes()),
+        Ok(DataType::Bfloat16) if raw.is_empty() => listed(0x3F80),
+        Ok(DataType::Bfloat16) => bits(raw, 0x3F80_u16.to_le_bytes()),
+        Ok(DataType::Double) if !raw.is_empty() => bits(raw, 1_f64.to_le_bytes()),
+        Ok(DataType::Bool | DataType::Uint8 | DataType::Int8) if raw.is_empty() => listed(1),
+        Ok(DataType::Bool | DataType::Uint8 | DataType::Int8) => bits(raw, [1]),
         _ => false,
     }
+}
+
+/// Whether elements of `N` bytes each are zeros, or ones written as `one`.
+fn bits<const N: usize>(raw: &[u8], one: [u8; N]) -> bool {
+    let (elements, rest) = raw.as_chunks::<N>();
+    rest.is_empty() && elements.iter().all(|bytes| *bytes == [0; N] || *bytes == one)
 }
 
 /// More than any tensor has. Without a limit, a chain of `Gather` would double them with every

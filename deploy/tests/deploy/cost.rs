@@ -228,7 +228,7 @@ fn padding_as_pytorch_exports_it_is_followed() {
 fn what_is_not_known_is_named_and_left_out() {
     let mut model = Builder::new([-1, 4, 9, 7]);
     model
-        .node("Einsum", &["x"], "mystery", vec![])
+        .node("Det", &["x"], "mystery", vec![])
         .weight("w", &[2, 4, 1, 1])
         .node("Relu", &["x"], "relu", vec![])
         .node("Conv", &["mystery", "w"], "after", vec![])
@@ -238,7 +238,7 @@ fn what_is_not_known_is_named_and_left_out() {
     let counted = cost(&model);
     let named: Vec<_> =
         counted.unknown.iter().map(|node| (node.name.as_str(), node.op.as_str())).collect();
-    assert_eq!(named, [("mystery", "Einsum"), ("after", "Conv")]);
+    assert_eq!(named, [("mystery", "Det"), ("after", "Conv")]);
     assert!(counted.unknown[1].to_string().contains("`mystery`"));
     assert_eq!((counted.params, counted.madds, counted.peak_activation_bytes), (8, 8 * 63, None));
     // What the file says of its result lets the next node be counted.
@@ -447,4 +447,80 @@ fn dimensions_do_not_multiply_without_end() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn products_by_letters() {
+    let of = |equation: &str| {
+        let given = vec![string("equation", equation)];
+        of_one("Einsum", &["x", "w"], given, |model| {
+            model.weight("w", &[5, 7]);
+        })
+    };
+    assert_eq!(of("bchw,ow->bcho"), (vec![1, 4, 9, 5], 35, 36 * 35));
+    assert_eq!(of("bchw, ow"), (vec![1, 4, 9, 5], 35, 36 * 35));
+    let one = of_one("Einsum", &["x"], vec![string("equation", "bchw->wb")], |_| {});
+    assert_eq!(one, (vec![7, 1], 0, 0));
+}
+
+#[test]
+fn recurrent_layers() {
+    // 9 steps of 7 numbers, the channels being the batch.
+    let of = |op: &str, gates: i64| {
+        let mut model = Builder::new([1, 4, 9, 7]);
+        model
+            .indices("one", &[0])
+            .node("Squeeze", &["x", "one"], "sequence", vec![])
+            .node("Transpose", &["sequence"], "steps", vec![ints("perm", &[1, 0, 2])])
+            .weight("w", &[2, gates * 5, 7])
+            .weight("r", &[2, gates * 5, 5])
+            .weight("b", &[2, gates * 10])
+            .weight("start", &[2, 4, 5])
+            .node(op, &["steps", "w", "r", "b", "", "start"], "y", vec![int("hidden_size", 5)])
+            .output("y", &[9, 2, 4, 5]);
+        let file = OnnxFile::from_bytes(&model.bytes(), "test.onnx").unwrap();
+        let cost = cost_of_file(&file, &BTreeMap::new()).unwrap();
+        assert!(cost.unknown.is_empty(), "{:?}", cost.unknown);
+        assert_eq!(cost.layers.last().unwrap().output_shape, [9, 2, 4, 5]);
+        (cost.params, cost.madds)
+    };
+    let (matrices, biases) = (2 * 5 * 12, 2 * 10);
+    for (op, gates) in [("RNN", 1), ("GRU", 3), ("LSTM", 4)] {
+        let counted = (gates * (matrices + biases), gates * matrices * 4 * 9);
+        assert_eq!(of(op, gates as i64), counted, "{op}");
+    }
+}
+
+#[test]
+fn places_in_grids_and_tables() {
+    let sampled = of_one("GridSample", &["x", "w"], vec![], |model| {
+        model.weight("w", &[1, 3, 2, 2]);
+    });
+    assert_eq!(sampled.0, [1, 4, 3, 2]);
+    let gathered = of_one("GatherND", &["x", "places"], vec![], |model| {
+        model.indices("list", &[0; 12]).indices("pairs", &[6, 2]).node(
+            "Reshape",
+            &["list", "pairs"],
+            "places",
+            vec![],
+        );
+    });
+    assert_eq!(gathered.0, [6, 9, 7]);
+}
+
+#[test]
+fn shapes_that_are_least_and_ranges_of_real_numbers() {
+    let mut model = Builder::new([1, 4, 9, 7]);
+    model
+        .node("Shape", &["x"], "shape", vec![int("start", 2)])
+        .node("Cast", &["shape"], "sizes", vec![int("to", DataType::Float as i64)])
+        .node("ReduceMin", &["sizes"], "least", vec![int("keepdims", 0)])
+        .floats("zero", &[], &[0.0])
+        .floats("step", &[], &[2.0])
+        .node("Range", &["zero", "least", "step"], "places", vec![])
+        .output("places", &[4]);
+    let file = OnnxFile::from_bytes(&model.bytes(), "test.onnx").unwrap();
+    let cost = cost_of_file(&file, &BTreeMap::new()).unwrap();
+    assert!(cost.unknown.is_empty(), "{:?}", cost.unknown);
+    assert_eq!(cost.layers.last().unwrap().output_shape, [4]);
 }

@@ -12,7 +12,7 @@ use tract_onnx::pb::{
     attribute_proto::AttributeType, tensor_proto::DataType,
 };
 
-use crate::models::{Builder, int, ints};
+use crate::models::{Builder, int, ints, string};
 
 fn counted(model: &Builder) -> Cost {
     let file = OnnxFile::from_bytes(&model.bytes(), "test.onnx").unwrap();
@@ -252,6 +252,147 @@ fn what_is_remembered_of_cuts_is_bounded() {
     }
     model.output("z0", &[1, 1, 1]);
     assert!((1000..=2000).contains(&counted(&model).params));
+}
+
+#[test]
+fn a_weight_is_what_any_operator_computes_it_from() {
+    const W: [i64; 4] = [2, 4, 3, 3];
+    let standardised = of_weight(|model| {
+        model
+            .weight("a", &[1, 2, 36])
+            .weight("gain", &[2])
+            .weight("zero", &[2])
+            .weight("mean", &[2])
+            .weight("variance", &[2])
+            .node("BatchNormalization", &["a", "gain", "zero", "mean", "variance"], "n", vec![])
+            .indices("shape", &W)
+            .node("Reshape", &["n", "shape"], "w", vec![]);
+    });
+    assert_eq!(standardised, 72 + 2 + 2, "statistics are not learned");
+    let waves = of_weight(|model| {
+        model.weight("a", &W).node("Sin", &["a"], "w", vec![]);
+    });
+    assert_eq!(waves, 72);
+    let placed = of_weight(|model| {
+        model
+            .weight("a", &W)
+            .weight("b", &[1, 4, 3, 3])
+            .indices("place", &[1])
+            .indices("square", &[1, 1])
+            .node("Reshape", &["place", "square"], "places", vec![])
+            .node("ScatterND", &["a", "places", "b"], "w", vec![]);
+    });
+    assert_eq!(placed, 72, "one half is written over");
+    let turned = of_weight(|model| {
+        let equation = vec![string("equation", "hwio->oihw")];
+        model.weight("a", &[3, 3, 4, 2]).node("Einsum", &["a"], "w", equation);
+    });
+    assert_eq!(turned, 72);
+}
+
+#[test]
+fn masks_are_masks_in_any_type_and_shape() {
+    const W: [i64; 4] = [2, 4, 3, 3];
+    let cast = of_weight(|model| {
+        let mask: Vec<f32> = (0..72).map(|i| f32::from(i % 3 == 0)).collect();
+        model
+            .weight("a", &W)
+            .floats("mask", &[72], &mask)
+            .node("Cast", &["mask"], "same", vec![int("to", DataType::Float as i64)])
+            .indices("shape", &W)
+            .node("Reshape", &["same", "shape"], "shaped", vec![])
+            .node("Mul", &["shaped", "a"], "w", vec![]);
+    });
+    assert_eq!(cast, 72);
+    let boolean = of_weight(|model| {
+        model
+            .weight("a", &W)
+            .integers("mask", DataType::Bool, &W)
+            .node("Cast", &["mask"], "real", vec![int("to", DataType::Float as i64)])
+            .node("Mul", &["a", "real"], "w", vec![]);
+    });
+    assert_eq!(boolean, 72);
+    let half = of_weight(|model| {
+        model.weight("a", &W).integers("mask", DataType::Float16, &W);
+        // A half of 1 is 0x3C00.
+        let mask = model.graph().initializer.iter_mut().find(|of| of.name == "mask").unwrap();
+        mask.raw_data = 0x3C00_u16.to_le_bytes().repeat(72);
+        model.node("Cast", &["mask"], "real", vec![int("to", DataType::Float as i64)]).node(
+            "Mul",
+            &["a", "real"],
+            "w",
+            vec![],
+        );
+    });
+    assert_eq!(half, 72);
+}
+
+#[test]
+fn what_slices_share_is_counted_once() {
+    let mut model = Builder::new([-1, 4, 9, 7]);
+    model.weight("shared", &[8, 8, 1, 1]);
+    let mut cut = |name: &str, start: i64, end: i64| {
+        let of = |what: &str| format!("{name} {what}");
+        model
+            .indices(&of("starts"), &[start, 0])
+            .indices(&of("ends"), &[end, 4])
+            .indices(&of("axes"), &[0, 1])
+            .node("Slice", &["shared", &of("starts"), &of("ends"), &of("axes")], name, vec![]);
+    };
+    cut("first", 0, 4);
+    cut("second", 2, 6);
+    let model = model
+        .node("Conv", &["x", "first"], "y", vec![])
+        .node("Conv", &["y", "second"], "z", vec![])
+        .output("z", &[-1, 4, 9, 7]);
+    let cost = counted(model);
+    assert_eq!(cost.params, 6 * 4, "rows 0 to 5");
+    assert_eq!(cost.layers.iter().map(|layer| layer.params).max(), Some(16));
+}
+
+#[test]
+fn tables_cut_by_the_shape_of_an_input_are_learned() {
+    let mut model = Builder::new([1, 4, 9, 7]);
+    let model = model
+        .weight("positions", &[1, 1, 40, 7])
+        .indices("rows", &[2])
+        .indices("none", &[0])
+        .node("Shape", &["x"], "shape", vec![])
+        .node("Gather", &["shape", "rows"], "count", vec![])
+        .node("Slice", &["positions", "none", "count", "rows"], "used", vec![])
+        .node("Add", &["x", "used"], "y", vec![])
+        .output("y", &[1, 4, 9, 7]);
+    assert_eq!(counted(model).params, 9 * 7);
+}
+
+#[test]
+fn tables_in_8_bits_are_learned_and_rows_that_constants_choose_count_alone() {
+    let mut model = Builder::new([1, 4, 9, 7]);
+    let model = model
+        .integers("table", DataType::Int8, &[40, 7])
+        .weight("scale", &[])
+        .node("ArgMax", &["x"], "places", vec![int("axis", 3), int("keepdims", 0)])
+        .node("Gather", &["table", "places"], "rows", vec![])
+        .node("DequantizeLinear", &["rows", "scale"], "found", vec![])
+        .weight("others", &[30, 7])
+        .indices("chosen", &[3, 5, 3, 5, 3, 5, 3, 5, -25])
+        .node("Gather", &["others", "chosen"], "some", vec![])
+        .node("Add", &["found", "some"], "y", vec![])
+        .output("y", &[1, 4, 9, 7]);
+    assert_eq!(counted(model).params, 40 * 7 + 2 * 7);
+}
+
+#[test]
+fn weights_next_to_what_is_not_known_are_not_passed_over() {
+    let mut model = Builder::new([1, 4, 9, 7]);
+    let model = model
+        .weight("bias", &[7])
+        .node("Det", &["x"], "mystery", vec![])
+        .node("Add", &["mystery", "bias"], "y", vec![])
+        .output("y", &[1, 4, 9, 7]);
+    let cost = counted(model);
+    let named: Vec<&str> = cost.unknown.iter().map(|node| node.name.as_str()).collect();
+    assert_eq!((cost.params, &named[..]), (0, &["mystery", "y"][..]));
 }
 
 #[test]
@@ -538,7 +679,7 @@ fn an_open_dimension_is_the_batch_only_by_its_name() {
         model.graph().value_info = vec![value];
     };
     model
-        .node("Einsum", &["x"], "mystery", vec![])
+        .node("Det", &["x"], "mystery", vec![])
         .weight("w", &[2, 4, 1, 1])
         .node("Conv", &["mystery", "w"], "z", vec![])
         .output("z", &[-1, 2, 9, 7]);
