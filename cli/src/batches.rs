@@ -2,7 +2,7 @@
 
 use adwp_base::Result;
 use adwp_engine::Device;
-use adwp_search::Data;
+use adwp_search::{Data, Ingredient};
 use adwp_train::{Reporter, Streams};
 
 use crate::config::Config;
@@ -55,7 +55,8 @@ pub(crate) fn lower(
     }
     // The trainings of a strategy have half of the images of the search.
     let config = &plan.config;
-    let trains = config.strategy.scorer == "training" || config.strategy.finalists > 0;
+    let is_short = config.strategy.scorer()?.needs(Ingredient::ShortTraining);
+    let trains = is_short || config.strategy.finalists > 0;
     if to_search && trains && !config.strategy.is_gradient() {
         let ([most, _], own) = (halves(config)?, config.retrain.batch);
         if own > most {

@@ -27,7 +27,7 @@ pub(crate) fn scale(settings: &mut Table, factor: f64) {
     for (table, keys) in COUNTED {
         for key in keys {
             if let Some(count @ 1..) = count(settings, table, key) {
-                set(settings, table, key, ((count as f64 * factor).round() as i64).max(1));
+                set(settings, table, key, scaled(count, factor));
             }
         }
     }
@@ -43,6 +43,11 @@ pub(crate) fn scale(settings: &mut Table, factor: f64) {
         set(settings, table, low, lower);
         set(settings, table, high, high_count.max(lower + 1));
     }
+}
+
+/// So many epochs times the factor, at least 1.
+pub(crate) fn scaled(count: i64, factor: f64) -> i64 {
+    ((count as f64 * factor).round() as i64).max(1)
 }
 
 fn count(settings: &Table, table: &str, key: &str) -> Option<i64> {

@@ -19,10 +19,10 @@ use crate::architecture::{self, RunArchitecture, parsed};
 use crate::args::{ExploreArgs, RunArgs, SearchArgs, TrainArgs, flag};
 use crate::config::LimitSettings;
 use crate::explore::{Found, Published, Search, predict};
-use crate::limits;
 use crate::plan::{Plan, refuse_to_resume_nothing};
 use crate::run::{Run, lock, without_images};
 use crate::strategy::StrategyConfig;
+use crate::{epochs, limits};
 
 /// Carries out a search, or goes on with it.
 pub(crate) fn search(args: &SearchArgs, as_json: bool, reporter: &mut dyn Reporter) -> Result {
@@ -84,6 +84,8 @@ fn typed(args: &SearchArgs) -> Result<Search> {
     });
     let published = published.transpose()?;
     let usual = StrategyConfig::default();
+    let scale = args.train.run.epochs_scale.unwrap_or(1.0);
+    let usual_epochs = || epochs::scaled(usual.training_epochs as i64, scale) as usize;
     let asked = StrategyConfig {
         name: args.strategy.clone().unwrap_or_default(),
         space: space.map_or(usual.space, |space| space.name.to_owned()),
@@ -91,7 +93,7 @@ fn typed(args: &SearchArgs) -> Result<Search> {
         inputs: args.explore.input.clone(),
         start: args.explore.start.clone(),
         evaluations: evaluations.unwrap_or(0),
-        training_epochs: training_epochs.map_or(usual.training_epochs, NonZeroUsize::get),
+        training_epochs: training_epochs.map_or_else(usual_epochs, NonZeroUsize::get),
         training_scale: training_scale.unwrap_or(usual.training_scale),
         finalists: finalists.unwrap_or(usual.finalists),
         finalist_epochs: finalist_epochs.map_or(usual.finalist_epochs, NonZeroUsize::get),
@@ -292,6 +294,7 @@ pub(super) fn refuse_what_has_no_effect(args: &RunArgs) -> Result {
         ("--precision", args.precision != Precision::F32),
         ("--no-fuse", args.no_fuse),
         ("--fill", args.fill),
+        ("--epochs-scale", args.epochs_scale.is_some()),
     ];
     match flags.into_iter().find(|(_, given)| *given) {
         None => Ok(()),
