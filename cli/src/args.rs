@@ -161,7 +161,7 @@ pub(crate) struct RetrainArgs {
     #[arg(requires = "origin", conflicts_with = "fine_tune")]
     pub(crate) target_params: Option<u64>,
     /// With --from or --architecture: as many channels as leave at most N multiply-adds for an
-    /// image, such as 600M.
+    /// image, such as 600M; of a network that is no stack of cells, as much width.
     #[arg(long, value_name = "N", value_parser = amount)]
     #[arg(requires = "origin", conflicts_with = "fine_tune")]
     pub(crate) target_madds: Option<u64>,

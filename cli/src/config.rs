@@ -1,20 +1,19 @@
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use adwp_base::{Failure, Result, read_settings, unchecked};
 use adwp_data::{DatasetKind, kind_of_folder};
 use adwp_export::RetrainSettings;
 use adwp_fidelity::FidelitySettings;
-use adwp_models::space::{NamedSpace, find};
 use adwp_models::{Blueprint, Bounds, ModelError, Sizes, Skeleton, Stem, Zoo};
-use adwp_search::{SearchSettings, SpaceSettings, StrategyEntry, StrategySettings, registry};
+use adwp_search::{Ingredient, SearchSettings, SpaceSettings};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use crate::args::RunArgs;
-use crate::inputs;
+use crate::epochs;
 use crate::retired::{self, LeftOut};
 use crate::seal::{self, Changed};
+use crate::strategy::StrategyConfig;
 
 /// Everything that decides what a run gives: `config.toml`, with every default filled in.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -103,6 +102,7 @@ impl LimitSettings {
                 stem: Some(stem),
                 cells: Some(cells),
                 channels: Some(channels),
+                width: None,
                 image: Some(image),
                 classes: Some(classes),
             };
@@ -141,6 +141,9 @@ const PRICE: &str = "darts-v2";
 /// The setting of the channels that a network is retrained with.
 pub(crate) const CHANNELS: &str = "retrain.channels";
 
+/// The setting of the width of a network that is no stack of cells.
+pub(crate) const WIDTH: &str = "retrain.width";
+
 /// The setting by which all networks have one price.
 const FILL: &str = "limits.fill";
 
@@ -148,136 +151,6 @@ const FILL: &str = "limits.fill";
 pub(crate) fn sets(args: &RunArgs, key: &str) -> bool {
     let names = |set: &String| set.split_once('=').is_some_and(|(name, _)| name.trim() == key);
     args.set.iter().any(names)
-}
-
-/// How a run searches.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct StrategyConfig {
-    /// `gradient` for the search of the paper, in which α learns (Algorithm 1), or a strategy that
-    /// scores one architecture after another; those have the settings that follow.
-    pub(crate) name: String,
-    /// The space that architectures are of: `intensive` for that of the run, or one with a name.
-    pub(crate) space: String,
-    /// What an architecture is worth.
-    pub(crate) scorer: String,
-    /// Scorers that the predictor of the strategy reads as well, where it has one.
-    pub(crate) inputs: Vec<String>,
-    /// Architectures that are scored before any other: `zoo:NAME`, files of them, or as the space
-    /// writes them.
-    pub(crate) start: Vec<String>,
-    /// Architectures that are scored.
-    pub(crate) evaluations: usize,
-    /// With the scorer `training`: epochs of each.
-    pub(crate) training_epochs: usize,
-    /// With the scorer `training`: what the sides of images are multiplied by for it, to the nearest
-    /// size that a network can have; its channels are as for their own size. 0.5 takes a quarter of
-    /// the multiply-adds.
-    pub(crate) training_scale: f64,
-    /// How many of the best are trained, the better half of them again for twice as long, and so
-    /// on; 0 for none.
-    pub(crate) finalists: usize,
-    /// Epochs of their first training; 0 for twice `training_epochs`.
-    pub(crate) finalist_epochs: usize,
-    /// Settings of the strategy itself, where they are not the usual ones.
-    pub(crate) settings: BTreeMap<String, f64>,
-}
-
-impl StrategyConfig {
-    /// The name of the search in which α learns.
-    pub(crate) const GRADIENT: &str = "gradient";
-
-    /// The name of the space that the run itself derives.
-    pub(crate) const INTENSIVE: &str = "intensive";
-
-    /// Whether α learns.
-    pub(crate) fn is_gradient(&self) -> bool {
-        self.name == Self::GRADIENT
-    }
-
-    /// Whether the intensive space of the run is searched.
-    pub(crate) fn is_intensive(&self) -> bool {
-        self.is_gradient() || self.space == Self::INTENSIVE
-    }
-
-    /// The space that is searched; none where it is the intensive one of the run.
-    ///
-    /// # Errors
-    /// When there is none of this name.
-    pub(crate) fn named_space(&self) -> Result<Option<&'static NamedSpace>> {
-        if self.is_intensive() {
-            return Ok(None);
-        }
-        let named = find(&self.space)
-            .map_err(|e| Failure::input(format!("strategy.space: {e}, intensive")))?;
-        if named.has_sizes {
-            let name = named.name;
-            let failure = Failure::input(format!(
-                "strategy.space: networks of {name} have sizes of their own, those of a run have its \
-                 settings'"
-            ));
-            return Err(
-                failure.hint(format!("`adwp search --space {name} --strategy …` searches it"))
-            );
-        }
-        Ok(Some(named))
-    }
-
-    /// The strategy with its settings, where it is not the gradient.
-    ///
-    /// # Errors
-    /// When there is no such strategy, or it has no such setting.
-    pub(crate) fn entry(&self) -> Result<(&'static StrategyEntry, StrategySettings)> {
-        let strategy = registry::strategy(&self.name)
-            .map_err(|e| Failure::input(format!("strategy.name: {e}, gradient")))?;
-        let given = self.settings.iter().map(|(name, value)| (name.as_str(), *value));
-        Ok((strategy, strategy.settings(&given.collect())?))
-    }
-
-    /// Checks that a run can have a search of this kind.
-    fn validate(&self, limits: &LimitSettings) -> Result {
-        let fail = |message: String| Err(Failure::input(message));
-        let (strategy, _) = self.entry()?;
-        self.named_space()?;
-        for name in std::iter::once(&self.scorer).chain(&self.inputs) {
-            let needs = registry::scorer_entry(name)?.needs;
-            let is_missing = match name.as_str() {
-                "table" | "predicted-as-drawn" => true,
-                "latency" => limits.latency_table.as_os_str().is_empty(),
-                _ => false,
-            };
-            if is_missing {
-                return fail(format!("strategy: the scorer {name:?} needs {needs}"));
-            }
-        }
-        inputs::refuse_useless(strategy, &self.scorer, &self.inputs)?;
-        check_scale("strategy.training_scale", self.training_scale, &self.scorer)?;
-        let Self { evaluations, training_epochs, finalists, .. } = *self;
-        match (evaluations, training_epochs, finalists) {
-            (0, ..) => fail("strategy.evaluations must be at least 1".into()),
-            (_, 0, _) => fail("strategy.training_epochs must be at least 1".into()),
-            (.., 1) => fail("strategy.finalists must be at least 2, or 0 for none".into()),
-            _ => Ok(()),
-        }
-    }
-}
-
-impl Default for StrategyConfig {
-    fn default() -> Self {
-        Self {
-            name: Self::GRADIENT.to_owned(),
-            space: Self::INTENSIVE.to_owned(),
-            scorer: "training".to_owned(),
-            inputs: Vec::new(),
-            start: Vec::new(),
-            evaluations: 30,
-            training_epochs: 3,
-            training_scale: 1.0,
-            finalists: 0,
-            finalist_epochs: 0,
-            settings: BTreeMap::new(),
-        }
-    }
 }
 
 /// Settings of the latency measurement at the end of a run.
@@ -397,11 +270,11 @@ impl Config {
         };
         let mut layer = parse(text, "preset")?;
         layer.insert("preset".into(), preset.into());
-        overlay(&mut table, layer, &format!("preset {preset}"), "")?;
+        lay(&mut table, layer, &format!("preset {preset}"))?;
         if let Some(kind) = found {
             table.insert("dataset".into(), kind.name().into());
         }
-        overlay(&mut table, architecture, "--architecture", "")?;
+        lay(&mut table, architecture, "--architecture")?;
         if let Some(path) = &args.config {
             overlay_file(&mut table, path)?;
         }
@@ -436,7 +309,8 @@ impl Config {
         let (mut table, mut stored) = (defaults(), parse(&text, &origin)?);
         let sealed = seal::check(&text, &stored);
         let left_out = LeftOut::of(&mut stored);
-        overlay(&mut table, stored, &origin, "")?;
+        retired::complete(&mut stored);
+        lay(&mut table, stored, &origin)?;
         let changed = sealed.map(|is_sealed| {
             if !is_sealed {
                 unchecked::remember(path);
@@ -475,7 +349,22 @@ impl Config {
         Table::try_from(self).expect("settings are TOML; a test prints them")
     }
 
+    /// The settings of a table; of what they cannot be the key is named, and `origin`, which said it.
+    fn typed(table: Table, origin: &str) -> Result<Self> {
+        table.try_into().map_err(|e: toml::de::Error| {
+            // The key follows the message in a line of its own.
+            let text = e.to_string();
+            let key =
+                text.trim_end().rsplit_once("\nin `").and_then(|(_, key)| key.strip_suffix('`'));
+            let key = key.map(|key| format!("key `{key}`: ")).unwrap_or_default();
+            Failure::input(format!("{origin}: {key}{}", e.message().trim_end()))
+        })
+    }
+
     fn with_flags(mut table: Table, args: &RunArgs) -> Result<Self> {
+        if let Some(scale) = args.epochs_scale {
+            epochs::scale(&mut table, scale);
+        }
         // What is set for another strategy or scorer is not what these forget.
         let names_one = |set: &&String| {
             ["strategy.name=", "strategy.scorer="].iter().any(|key| set.starts_with(key))
@@ -490,14 +379,12 @@ impl Config {
                 .ok()
                 .and_then(|mut table| table.remove("value"));
             let value = parsed.unwrap_or_else(|| Value::String(value.to_owned()));
-            overlay(&mut table, layer(key.trim(), value), &format!("--set {assignment}"), "")?;
+            lay(&mut table, layer(key.trim(), value), &format!("--set {assignment}"))?;
         }
         for (key, value) in args.settings()? {
-            overlay(&mut table, layer(key, value), "flags", "")?;
+            lay(&mut table, layer(key, value), "flags")?;
         }
-        let mut config: Self = table.try_into().map_err(|e: toml::de::Error| {
-            Failure::input(format!("settings: {}", e.to_string().trim_end()))
-        })?;
+        let mut config = Self::typed(table, "settings")?;
         // Channels are not chosen by latency: a limit on it takes the place of a preset's price.
         if config.limits.latency_ms > 0.0 && !args.fill && !sets(args, FILL) {
             config.limits.fill = false;
@@ -530,7 +417,16 @@ impl Config {
         }
         self.limits.validate()?;
         if !self.strategy.is_gradient() {
-            self.strategy.validate(&self.limits)?;
+            self.strategy.space_of_run()?;
+            if self.strategy.evaluations == 0 {
+                return fail("strategy.evaluations must be at least 1".into());
+            }
+            let can_have = |ingredient| match ingredient {
+                Ingredient::Table | Ingredient::Drawn => false,
+                Ingredient::Latency => !self.limits.latency_table.as_os_str().is_empty(),
+                Ingredient::Images | Ingredient::JointTraining | Ingredient::ShortTraining => true,
+            };
+            self.strategy.check(can_have, |key| format!("strategy.{key}"))?;
         }
         let bench = &self.bench;
         check_latency(&bench.threads, bench.min_time, bench.repeats, |name| {
@@ -567,22 +463,19 @@ impl Config {
         Ok(first_difference(&a, &b, ""))
     }
 
+    /// The batch of every phase, with its key.
+    pub(crate) fn batches(&mut self) -> [(&'static str, &mut usize); 3] {
+        [
+            ("space.batch", &mut self.space.batch),
+            ("search.batch", &mut self.search.batch),
+            ("retrain.batch", &mut self.retrain.batch),
+        ]
+    }
+
     /// The folder of the data set, where one was named.
     pub(crate) fn data_dir(&self) -> Option<&Path> {
         Some(self.data.as_path()).filter(|path| !path.as_os_str().is_empty())
     }
-}
-
-/// Checks what images are scaled by for short trainings; `name` is how the user knows it.
-pub(crate) fn check_scale(name: &str, scale: f64, scorer: &str) -> Result {
-    if !(scale > 0.0 && scale <= 1.0) {
-        return Err(Failure::input(format!("{name} = {scale} is not between 0 and 1")));
-    }
-    if scale < 1.0 && scorer != "training" {
-        let text = format!("{name} is for the scorer training, not {scorer}");
-        return Err(Failure::input(text));
-    }
-    Ok(())
 }
 
 /// Longest repeat of a latency measurement, in seconds.
@@ -630,7 +523,7 @@ fn defaults() -> Table {
 
 /// Lays the settings of a file over those of a table.
 fn overlay_file(table: &mut Table, path: &Path) -> Result {
-    overlay(table, parse_file(path)?, &path.display().to_string(), "")
+    lay(table, parse_file(path)?, &path.display().to_string())
 }
 
 fn parse_file(path: &Path) -> Result<Table> {
@@ -691,7 +584,14 @@ fn forget_settings(table: &mut Table, layer: &Table) {
     }
 }
 
-/// Replaces settings by those of a layer; each must be known and of the same type.
+/// Replaces settings by those of a layer, which `origin` has said; each must be known, and have a
+/// value that it can have.
+fn lay(table: &mut Table, layer: Table, origin: &str) -> Result {
+    overlay(table, layer, origin, "")?;
+    Config::typed(table.clone(), origin).map(|_| ())
+}
+
+/// [`lay`] below a path; of values only the type is looked at.
 fn overlay(table: &mut Table, layer: Table, origin: &str, path: &str) -> Result {
     for (key, value) in layer {
         let full = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
@@ -713,6 +613,17 @@ fn overlay(table: &mut Table, layer: Table, origin: &str, path: &str) -> Result 
                 overlay(old, new, origin, &full)?;
             }
             (Value::Float(old), Value::Integer(new)) => *old = new as f64,
+            // No setting of this type is less than 0.
+            (Value::Integer(_), Value::Integer(new)) if new < 0 => {
+                return Err(Failure::input(format!(
+                    "{origin}: key `{full}` must be at least 0, not {new}"
+                )));
+            }
+            (Value::Array(_), Value::Array(new)) if new.iter().any(is_negative) => {
+                return Err(Failure::input(format!(
+                    "{origin}: key `{full}` must hold numbers of at least 0"
+                )));
+            }
             (old, new) if old.same_type(&new) => *old = new,
             (old, new) => {
                 let (expected, found) = (old.type_str(), new.type_str());
@@ -723,6 +634,10 @@ fn overlay(table: &mut Table, layer: Table, origin: &str, path: &str) -> Result 
         }
     }
     Ok(())
+}
+
+fn is_negative(value: &Value) -> bool {
+    value.as_integer().is_some_and(|value| value < 0)
 }
 
 /// The whole key of a setting, where a table has no other.
@@ -801,6 +716,7 @@ mod tests {
     use crate::args::{Args, Command};
     use crate::transfer::Origin;
     use clap::Parser;
+    use std::collections::BTreeMap;
 
     fn config(flags: &[&str]) -> Result<Config> {
         let Command::Run(args) = Args::parse_from(["adwp", "run"].iter().chain(flags)).command

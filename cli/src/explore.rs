@@ -10,35 +10,23 @@ use adwp_models::space::{Member, NamedSpace, find};
 use adwp_models::{Blueprint, Choices, Intensive, IntensiveSpace, Limit, Skeleton, Space};
 use adwp_report::{FinalistRow, PartRow, SearchRecord};
 use adwp_search::{
-    Column, Data, Exploration, Explored, FINALISTS, Finalist, History, Ingredients, JointTraining,
-    Origin, Part, Problem, SearchError, ShortTraining, StopRule, StrategyEntry, StrategySettings,
-    TRIALS, Train, Trial, Unit, explore, halve, origin, read_finalists, registry,
+    Column, Data, Exploration, Explored, FINALISTS, Finalist, History, Ingredient, Ingredients,
+    JointTraining, Origin, Part, Problem, SearchError, ShortTraining, StopRule, TRIALS, Train,
+    Trial, Unit, explore, halve, origin, read_finalists, registry,
 };
 use adwp_train::{Context, Finished, ProgressAlone, Reporter, Streams, TrainError, read_text};
 
 use crate::architecture::{PREFIX, RunArchitecture, parsed};
-use crate::config::{Config, LimitSettings, StrategyConfig};
+use crate::config::{Config, LimitSettings};
 use crate::run::Run;
+use crate::strategy::StrategyConfig;
 use crate::{inputs, limits};
 
 /// What is to be searched, and how.
 pub(crate) struct Search {
-    pub(crate) strategy: &'static StrategyEntry,
-    pub(crate) settings: StrategySettings,
-    pub(crate) scorer: String,
-    /// Scorers that the strategy reads as well.
-    pub(crate) inputs: Vec<String>,
-    /// What is scored before any other.
-    pub(crate) start: Vec<String>,
+    /// What was asked for, which has been checked.
+    pub(crate) asked: StrategyConfig,
     pub(crate) stop: StopRule,
-    /// Epochs of a training that is a score.
-    pub(crate) training_epochs: usize,
-    /// What the sides of the images that it sees are multiplied by.
-    pub(crate) training_scale: f64,
-    /// How many finalists are trained; 0 for none.
-    pub(crate) finalists: usize,
-    /// For how many epochs at first.
-    pub(crate) finalist_epochs: usize,
     pub(crate) latency_table: Option<PathBuf>,
     /// The space, where it is one with a name.
     pub(crate) space: Option<&'static NamedSpace>,
@@ -82,31 +70,19 @@ pub(crate) fn of_run(
 impl Search {
     /// The search of the settings of a run, which are valid.
     fn configured(config: &Config) -> Result<Self> {
-        let (strategy, settings) = config.strategy.entry()?;
-        let StrategyConfig {
-            scorer, inputs, start, evaluations, training_epochs, finalists, ..
-        } = &config.strategy;
-        let table = &config.limits.latency_table;
+        let (asked, table) = (config.strategy.clone(), &config.limits.latency_table);
         Ok(Self {
-            strategy,
-            settings,
-            scorer: scorer.clone(),
-            inputs: inputs.clone(),
-            start: start.clone(),
-            stop: StopRule { evaluations: Some(*evaluations), ..StopRule::default() },
-            training_epochs: *training_epochs,
-            training_scale: config.strategy.training_scale,
-            finalists: *finalists,
-            finalist_epochs: first_epochs(config.strategy.finalist_epochs, *training_epochs),
+            stop: StopRule { evaluations: Some(asked.evaluations), ..StopRule::default() },
             latency_table: Some(table.clone()).filter(|path| !path.as_os_str().is_empty()),
-            space: config.strategy.named_space()?,
+            space: asked.space_of_run()?,
             published: None,
+            asked,
         })
     }
 
     /// What is scored before any other, in a space.
     fn started(&self, space: &dyn Space) -> Result<Vec<Choices>> {
-        self.start.iter().map(|what| started(what, space)).collect()
+        self.asked.start.iter().map(|what| started(what, space)).collect()
     }
 
     pub(crate) fn latencies(&self) -> Result<Option<LatencyTable>> {
@@ -155,7 +131,7 @@ impl Search {
                 drawn: None,
             }),
             latency: latencies.as_ref().map(|_| &latency as _),
-            short: Some(ShortTraining { epochs: self.training_epochs, train: &train_scaled }),
+            short: Some(ShortTraining { epochs: self.asked.training_epochs, train: &train_scaled }),
             ..self.ingredients(&*space)
         };
         let networks = match self.space {
@@ -164,7 +140,7 @@ impl Search {
         };
         // Trainings are at the price that fills the limits, and keep them; other scorers see the
         // channels of the space.
-        let fill = config.limits.fill && self.scorer == "training";
+        let fill = config.limits.fill && self.asked.scorer()?.needs(Ingredient::ShortTraining);
         let settings = LimitSettings { fill, ..config.limits.clone() };
         let limits = limits::limits(&settings, &*space, &networks)?;
         let kept = format!("{} has the trials", run.dir.file(TRIALS).display());
@@ -179,7 +155,7 @@ impl Search {
     /// The side of the images that short trainings see: the nearest that a network can have.
     fn training_side(&self, target: &Skeleton) -> usize {
         let (side, step) = (target.image[1], target.stem.halvings());
-        let steps = (self.training_scale * side as f64 / step as f64).round();
+        let steps = (self.asked.training_scale * side as f64 / step as f64).round();
         (steps as usize).max(1) * step
     }
 
@@ -192,11 +168,11 @@ impl Search {
         context: &mut Context<'_>,
     ) -> Result<Finished<Found>> {
         let evaluations = trials.len();
-        if self.finalists == 0 {
+        if self.asked.finalists == 0 {
             return Ok(Finished::Done(Found { best, evaluations, finalists: Vec::new() }));
         }
-        let chosen = best_of(&trials, &best, self.finalists);
-        let halved = halve(space, &chosen, self.finalist_epochs, train, context)?;
+        let chosen = best_of(&trials, &best, self.asked.finalists);
+        let halved = halve(space, &chosen, self.asked.first_epochs(), train, context)?;
         halved.try_map(|(best, finalists)| Ok(Found { best, evaluations, finalists }))
     }
 
@@ -207,8 +183,9 @@ impl Search {
         seed: u64,
         context: &mut Context<'_>,
     ) -> Result<Finished<Explored>> {
-        let mut scorer = registry::scorer(&self.scorer, &ingredients)?;
-        let Finished::Done(inputs) = inputs::open(&self.inputs, &ingredients, seed, context)?
+        let (asked, entry) = (&self.asked, self.asked.scorer()?);
+        let mut scorer = entry.make(&ingredients)?;
+        let Finished::Done(inputs) = inputs::open(&asked.inputs, &ingredients, seed, context)?
         else {
             return Ok(Finished::Interrupted);
         };
@@ -217,17 +194,18 @@ impl Search {
             inputs: inputs.as_ref(),
             ..Problem::new(ingredients.space, limits, Streams::new(seed))
         };
-        let mut strategy = (self.strategy.open)(&self.settings, problem)?;
-        let mut origin = origin(seed, &self.settings, ingredients.table);
-        if self.scorer == "latency" {
+        let (strategy, settings) = asked.entry()?;
+        let mut strategy = (strategy.open)(&settings, problem)?;
+        let mut origin = origin(seed, &settings, ingredients.table);
+        if entry.needs(Ingredient::Latency) {
             let table = self.latency_table.as_deref().map(read_text).transpose()?;
             let digest = table.map(|text| Streams::new(0).seed_for(&text)).unwrap_or_default();
             origin.insert("latency_table".into(), format!("{digest:016x}").into());
         }
         if scorer.epochs() > 0 {
-            origin.insert("training_epochs".into(), self.training_epochs.into());
-            if self.training_scale < 1.0 {
-                origin.insert("training_scale".into(), self.training_scale.into());
+            origin.insert("training_epochs".into(), asked.training_epochs.into());
+            if asked.training_scale < 1.0 {
+                origin.insert("training_scale".into(), asked.training_scale.into());
             }
         }
         let exploration = Exploration {
@@ -296,11 +274,6 @@ fn train(
         | ExportError::Calibration { .. } => SearchError::Input(e.to_string()),
     })?;
     trained.try_map(|trained| Ok(trained.test.accuracy()))
-}
-
-/// Epochs that finalists are trained for at first: twice those of a score, where 0 are given.
-pub(crate) fn first_epochs(given: usize, training_epochs: usize) -> usize {
-    if given == 0 { 2 * training_epochs } else { given }
 }
 
 /// The architecture of a trial, as a run keeps it.

@@ -7,6 +7,7 @@ use adwp_base::{Failure, Result};
 use adwp_data::{Dataset, DatasetKind, OpenOptions, Part, Splits, open_part, split};
 use adwp_engine::Device;
 use adwp_export::Network;
+use adwp_models::zoo::Width;
 use adwp_models::{Blueprint, ModelError, Skeleton};
 use adwp_search::Data;
 use adwp_train::{BatchSource, Streams};
@@ -26,6 +27,17 @@ pub(crate) struct Images {
     /// Those of them that the search uses.
     pub(crate) search: BatchSource,
     pub(crate) test: BatchSource,
+}
+
+/// A width is for networks that are no stack of cells.
+fn check_width(config: &Config) -> Result<(), ModelError> {
+    match config.retrain.width {
+        Width::PUBLISHED => Ok(()),
+        width => Err(ModelError::Invalid(format!(
+            "retrain.width = {width} is for networks that are no stack of cells: these have \
+             retrain.channels"
+        ))),
+    }
 }
 
 impl Images {
@@ -77,6 +89,7 @@ impl Images {
                 network.build(1, None)?;
             }
             None => {
+                check_width(config)?;
                 for channels in [config.space.channels, config.search.channels] {
                     self.skeleton(config, channels).validate()?;
                 }
@@ -114,13 +127,19 @@ impl Images {
     }
 
     /// An architecture at the sizes of retraining.
+    ///
+    /// # Errors
+    /// When the sizes make no network, or a width is set for one of cells.
     pub(crate) fn blueprint(
         &self,
         config: &Config,
         architecture: &RunArchitecture,
     ) -> Result<Blueprint, ModelError> {
+        if architecture.has_cells() {
+            check_width(config)?;
+        }
         let network = architecture.network(self.skeleton(config, config.retrain.channels))?;
-        config.limits.filled(network)
+        config.limits.filled(network.with_width(config.retrain.width))
     }
 
     /// A network of these images with the channels of retraining.

@@ -2,9 +2,9 @@
 
 use std::cell::RefCell;
 
-use adwp_base::{Failure, Result};
+use adwp_base::Result;
 use adwp_models::{Choices, Space};
-use adwp_search::{Ingredients, InputRecord, Inputs, Scorer, SearchError, StrategyEntry, registry};
+use adwp_search::{Ingredients, InputRecord, Inputs, Scorer, SearchError, registry};
 use adwp_train::{Context, Finished, Quiet, RunDir, Streams};
 
 /// Scorers, and what they said in this session and before.
@@ -78,34 +78,4 @@ pub(crate) fn open<'a, 'c: 'a>(
         Inputs::open(names.to_vec(), space, Streams::new(seed), Box::new(scores), &mut watch)?;
     context.reporter.phase_end();
     inputs.try_map(|inputs| Ok(Some(inputs)))
-}
-
-/// Inputs are for strategies that read them, and none of what is evaluated anyway.
-pub(crate) fn refuse_useless(strategy: &StrategyEntry, scorer: &str, inputs: &[String]) -> Result {
-    once("--input", inputs)?;
-    let Some(first) = inputs.first() else { return Ok(()) };
-    if !strategy.reads_inputs {
-        let failure = Failure::input(format!("--input {first}: {} reads no inputs", strategy.name));
-        let readers = registry::STRATEGIES.iter().filter(|entry| entry.reads_inputs);
-        let readers: Vec<&str> = readers.map(|entry| entry.name).collect();
-        return Err(failure.hint(format!("those that do: {}", readers.join(", "))));
-    }
-    match inputs.iter().find(|name| ["table", "training", scorer].contains(&name.as_str())) {
-        None => Ok(()),
-        Some(name) => Err(useless(name, "that is what a search evaluates")),
-    }
-}
-
-/// That an input tells what it should not, or nothing.
-pub(crate) fn useless(name: &str, why: &str) -> Failure {
-    Failure::input(format!("--input {name}: {why}"))
-        .hint("inputs are cheap scores that tell of it beforehand")
-}
-
-/// Checks that no value of a flag is there twice.
-pub(crate) fn once<T: PartialEq + std::fmt::Display>(flag: &str, values: &[T]) -> Result {
-    match (1..values.len()).find(|&i| values[..i].contains(&values[i])) {
-        None => Ok(()),
-        Some(i) => Err(Failure::input(format!("{flag} {} is there twice", values[i]))),
-    }
 }

@@ -6,9 +6,11 @@
 
 mod architecture;
 mod args;
+mod batches;
 mod commands;
 mod config;
 mod device;
+mod epochs;
 mod explore;
 mod images;
 mod inputs;
@@ -24,6 +26,7 @@ mod seal;
 mod settings;
 mod skipped;
 mod steps;
+mod strategy;
 mod transfer;
 
 use std::process::ExitCode;

@@ -46,6 +46,9 @@ pub(crate) struct Plan {
     pub(crate) is_shared: bool,
     /// When training stops.
     pub(crate) deadline: Option<Instant>,
+    /// The batches that were asked for, in the order of [`Config::batches`]: those of the settings of
+    /// a run that is begun are lower where it has too few images.
+    pub(crate) asked_batches: [usize; 3],
     /// What the settings in the folder have of earlier versions.
     pub(crate) left_out: LeftOut,
     /// What follows the name of the step in a command that goes on with the run.
@@ -90,12 +93,14 @@ impl Plan {
             (Some(run), _) => run.clone(),
             (None, preset) => Path::new("runs").join(preset.as_deref().unwrap_or("demo")),
         };
-        let wanted = || match (&origin, space) {
+        // Of an architecture in the folder settings follow, unless the run has found it itself.
+        let wanted = |has_found: bool| match (&origin, space) {
             (Some(origin), _) => origin.config(args),
             (None, Some(space)) if space.has_sizes => {
                 Config::of_architecture(args, of_space(space))
             }
             (None, Some(_)) => Config::from_args(args),
+            (None, None) if has_found => Config::from_args(args),
             (None, None) => Config::of_architecture(args, of_folder(&folder)?),
         };
         refuse_to_resume_nothing(&folder, args.resume)?;
@@ -104,7 +109,7 @@ impl Plan {
         if !is_begun {
             refuse_other_search(&folder, phases, args.resume)?;
         }
-        let (config, left_out) = if is_begun {
+        let (mut config, asked_batches, left_out) = if is_begun {
             if existing == Existing::NeedsResume && !args.resume {
                 let failure = Failure::input(format!("{} holds a run already", folder.display()));
                 return Err(
@@ -113,8 +118,9 @@ impl Plan {
             }
             stored_config(&stored, args, origin.as_ref(), wanted)?
         } else {
-            (wanted()?, LeftOut::default())
+            (wanted(false)?, None, LeftOut::default())
         };
+        let batches = config.batches().map(|(_, batch)| *batch);
         if let (Some(space), false) = (space, is_begun) {
             refuse_to_drop_nothing(space, &config)?;
         }
@@ -126,6 +132,7 @@ impl Plan {
             folder,
             is_begun,
             config,
+            asked_batches: asked_batches.unwrap_or(batches),
             left_out,
             origin,
             phases,
@@ -204,39 +211,67 @@ pub(crate) fn deadline(args: &TrainArgs) -> Option<Instant> {
     args.max_minutes.and_then(|time| Instant::now().checked_add(time))
 }
 
-/// The settings of the run in the folder, and what is left out of them; what the flags ask for must be the same.
+/// The refusal to go on with the run in a folder with other settings than its own.
+pub(crate) fn another(folder: &Path, difference: &str) -> Failure {
+    let folder = folder.display();
+    let failure =
+        Failure::input(format!("{folder} belongs to another configuration: {difference}"));
+    failure.hint("leave the flag out to continue that run, or name another folder with --run")
+}
+
+/// The settings of the run in the folder, the batches that the flags ask for, and what is left out;
+/// what the flags ask for must be the same. A larger batch may be: it is compared once the images
+/// are known, which may be too few for it.
 fn stored_config(
     path: &Path,
     args: &RunArgs,
     origin: Option<&Origin>,
-    wanted: impl FnOnce() -> Result<Config>,
-) -> Result<(Config, LeftOut)> {
-    let (stored, left_out) = settings::read(path, &RunArgs::default())?;
-    let wanted = if args.preset.is_some() || args.config.is_some() {
-        let mut wanted = wanted()?;
+    wanted: impl Fn(bool) -> Result<Config>,
+) -> Result<(Config, Option<[usize; 3]>, LeftOut)> {
+    let (mut stored, left_out) = settings::read(path, &RunArgs::default())?;
+    let own = stored.batches().map(|(_, batch)| *batch);
+    // Those of all flags, as if the run were not there, and the batches among them.
+    let of_flags = |has_found| -> Result<(Config, [usize; 3])> {
+        let mut wanted = wanted(has_found)?;
         if args.data.is_none() {
             wanted.data.clone_from(&stored.data);
         }
         if origin.is_some_and(Origin::chooses_channels) {
             // They follow from the images, which are compared later.
             wanted.retrain.channels = stored.retrain.channels;
+            wanted.retrain.width = stored.retrain.width;
         }
-        wanted
+        Ok(with_batches(wanted, own))
+    };
+    let afresh = || match of_flags(false) {
+        Ok(begun) if stored.difference(&begun.0)?.is_none() => Ok(begun),
+        _ => of_flags(true),
+    };
+    let laid_over = || Ok::<_, Failure>(with_batches(settings::read(path, args)?.0, own));
+    let (wanted, asked) = if args.preset.is_some() || args.config.is_some() {
+        afresh()?
+    } else if args.epochs_scale.is_some() {
+        // What the run has is scaled already: the command that began it means the same again.
+        match afresh() {
+            Ok(again) if stored.difference(&again.0)?.is_none() => again,
+            _ => laid_over()?,
+        }
     } else {
-        settings::read(path, args)?.0
+        laid_over()?
     };
     match stored.difference(&wanted)? {
-        None => Ok((wanted, left_out)),
-        Some(difference) => {
-            let folder = path.parent().unwrap_or(path);
-            let failure = Failure::input(format!(
-                "{} belongs to another configuration: {difference}",
-                folder.display()
-            ));
-            Err(failure
-                .hint("leave the flag out to continue that run, or name another folder with --run"))
-        }
+        None => Ok((wanted, Some(asked), left_out)),
+        Some(difference) => Err(another(path.parent().unwrap_or(path), &difference)),
     }
+}
+
+/// Settings in which no batch is larger than `own`, and the batches that they had.
+fn with_batches(mut settings: Config, own: [usize; 3]) -> (Config, [usize; 3]) {
+    let asked = settings.batches().map(|(_, batch)| *batch);
+    for ((_, batch), own) in settings.batches().into_iter().zip(own) {
+        *batch = (*batch).min(own);
+    }
+    (settings, asked)
 }
 
 #[cfg(test)]
@@ -274,6 +309,54 @@ mod tests {
         {
             assert_eq!(refused(phases, resume), None, "{phases:?}");
         }
+    }
+
+    #[test]
+    fn the_command_that_scaled_the_epochs_of_a_run_means_the_same_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(Config::FILE);
+        let args = |flags: &[&str]| {
+            let Command::Run(args) = Args::parse_from(["adwp", "run"].iter().chain(flags)).command
+            else {
+                unreachable!()
+            };
+            args.run
+        };
+        let begun = args(&["--epochs-scale", "0.5", "--seed", "3"]);
+        let config = Config::from_args(&begun).unwrap();
+        std::fs::write(&path, config.to_toml().unwrap()).unwrap();
+        let go_on = |flags: &[&str]| {
+            let args = args(flags);
+            stored_config(&path, &args, None, |_| Config::from_args(&args)).map(|of| of.0)
+        };
+        for flags in [
+            &["--epochs-scale", "0.5", "--seed", "3"][..],
+            &["--preset", "demo", "--epochs-scale", "0.5", "--seed", "3"],
+            &["--epochs-scale", "1"],
+            &[],
+        ] {
+            assert_eq!(go_on(flags).unwrap(), config, "{flags:?}");
+        }
+        let refused = go_on(&["--epochs-scale", "0.4", "--seed", "3"]).unwrap_err();
+        assert!(refused.message.contains("retrain.epochs is 6, not 2"), "{refused}");
+    }
+
+    #[test]
+    fn a_larger_batch_than_that_of_a_run_is_compared_once_the_images_are_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(Config::FILE);
+        let mut config = Config::default();
+        config.retrain.batch = 30;
+        std::fs::write(&path, config.to_toml().unwrap()).unwrap();
+        let go_on = |batch| {
+            let set = vec![format!("retrain.batch={batch}")];
+            let args = RunArgs { set, ..RunArgs::default() };
+            stored_config(&path, &args, None, |_| Config::from_args(&args))
+        };
+        let (found, asked, _) = go_on(96).unwrap();
+        assert_eq!((&found, asked.unwrap()[2]), (&config, 96));
+        let refused = go_on(29).err().unwrap();
+        assert!(refused.message.contains("retrain.batch is 30, not 29"), "{refused}");
     }
 
     #[test]

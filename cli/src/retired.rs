@@ -4,7 +4,7 @@ use std::path::Path;
 
 use adwp_base::Failure;
 use adwp_train::Reporter;
-use toml::Table;
+use toml::{Table, Value};
 
 /// A setting that there is no more.
 struct Retired {
@@ -26,6 +26,14 @@ const RETIRED: [Retired; 2] = [
         instead: "`strategy.training_scale` multiplies the sides of images: 0.5 for half of them",
     },
 ];
+
+/// Gives settings of a run that are of an earlier version what that did without knowing: it had α
+/// start at another standard deviation than is usual now.
+pub(crate) fn complete(settings: &mut Table) {
+    if let Some(Value::Table(search)) = settings.get_mut("search") {
+        search.entry("alpha_start_sd").or_insert(Value::Float(1.0));
+    }
+}
 
 /// Settings that were in the folder of a run and mean nothing any more, each as `key = value`.
 #[derive(Default)]
@@ -81,6 +89,18 @@ mod tests {
         let mut settings: Table = "fidelity = 3\n".parse().unwrap();
         assert!(LeftOut::of(&mut settings).0.is_empty());
         assert_eq!(settings, "fidelity = 3\n".parse().unwrap());
+    }
+
+    #[test]
+    fn alpha_starts_as_in_the_version_that_wrote_the_settings() {
+        let start = |text: &str| {
+            let mut settings: Table = text.parse().unwrap();
+            complete(&mut settings);
+            settings.get("search").map(|search| search["alpha_start_sd"].as_float())
+        };
+        assert_eq!(start("[search]\nepochs = 3\n"), Some(Some(1.0)));
+        assert_eq!(start("[search]\nalpha_start_sd = 0.001\n"), Some(Some(0.001)));
+        assert_eq!(start("seed = 3\n"), None);
     }
 
     #[test]

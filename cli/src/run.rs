@@ -16,6 +16,7 @@ use adwp_train::{
 
 use crate::architecture::{GENOTYPE, RunArchitecture};
 use crate::args::TrainArgs;
+use crate::batches;
 use crate::config::Config;
 use crate::images::{Images, open_splits};
 use crate::interrupt;
@@ -54,11 +55,13 @@ impl Run {
             _ => Skipped::find(&splits, config, streams, reporter)?,
         };
         let images = Images::choose(config, splits, &skipped, streams)?;
+        let to_search = plan.origin.is_none()
+            && pending(plan.phases, &plan.folder).any(|phase| phase != Training::Retrain);
+        batches::lower(&mut plan, &images, to_search, (streams, &device), reporter)?;
+        let config = &mut plan.config;
         if let Some(origin) = &plan.origin {
             origin.choose_channels(config, &images, plan.is_begun)?;
         }
-        let to_search = plan.origin.is_none()
-            && pending(plan.phases, &plan.folder).any(|phase| phase != Training::Retrain);
         let architecture = match &plan.origin {
             Some(origin) => Some(origin.architecture.clone()),
             None => RunArchitecture::of_run(&plan.folder)?,

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use adwp_base::{Failure, Result};
 use adwp_export::{Inherited, Network, Trained};
 use adwp_models::Bounds;
+use adwp_models::zoo::Width;
 use adwp_train::{Reporter, RunDir, TrainError, write_atomic};
 
 use crate::architecture::{GENOTYPE, RunArchitecture, parsed};
 use crate::args::{RetrainArgs, RunArgs};
-use crate::config::{CHANNELS, Config, LimitSettings, sets};
+use crate::config::{CHANNELS, Config, LimitSettings, WIDTH, sets};
 use crate::images::Images;
 use crate::retired::LeftOut;
 use crate::settings;
@@ -51,9 +52,10 @@ impl Origin {
         };
         let bounds = Bounds { params: args.target_params, madds: args.target_madds };
         let bounds = (bounds != Bounds::default()).then_some(bounds);
-        if bounds.is_some() && sets(&args.train.run, CHANNELS) {
+        let chosen = if architecture.has_cells() { CHANNELS } else { WIDTH };
+        if bounds.is_some() && sets(&args.train.run, chosen) {
             let failure = Failure::input(format!(
-                "--target-params and --target-madds choose {CHANNELS}, which --set names too"
+                "--target-params and --target-madds choose {chosen}, which --set names too"
             ));
             return Err(failure.hint("leave one of them out"));
         }
@@ -150,16 +152,16 @@ impl Origin {
         }
     }
 
-    /// Whether `--target-params` or `--target-madds` choose the channels.
+    /// Whether `--target-params` or `--target-madds` choose the channels, or the width.
     pub(crate) fn chooses_channels(&self) -> bool {
         self.bounds.is_some()
     }
 
-    /// Sets the channels of retraining to as many as the bounds allow on these images, where there
+    /// Sets the channels or the width of retraining to as many as the bounds allow on these images, where there
     /// are bounds.
     ///
     /// # Errors
-    /// When no channels keep them, or the run in the folder (`is_stored`) has others.
+    /// When none keep them, or the run in the folder (`is_stored`) has others.
     pub(crate) fn choose_channels(
         &self,
         config: &mut Config,
@@ -171,18 +173,24 @@ impl Origin {
             .architecture
             .network(images.skeleton(config, config.retrain.channels))?
             .widest(bounds)?;
-        let chosen =
-            widest.skeleton().map_or(config.retrain.channels, |skeleton| skeleton.channels);
-        if is_stored && chosen != config.retrain.channels {
-            let stored = config.retrain.channels;
+        let retrain = &mut config.retrain;
+        let channels = widest.skeleton().map_or(retrain.channels, |skeleton| skeleton.channels);
+        let width = widest.width().unwrap_or_default();
+        if is_stored && (channels, width) != (retrain.channels, retrain.width) {
+            let said = |channels, width| match widest.width() {
+                Some(_) => format!("a width of {width}"),
+                None => format!("{channels} channels"),
+            };
             let failure = Failure::input(format!(
-                "the run has {stored} channels, the widest network within the bounds has {chosen}"
+                "the run has {}, the widest network within the bounds has {}",
+                said(retrain.channels, retrain.width),
+                said(channels, width)
             ));
             return Err(failure.hint(
                 "leave the bounds out to continue that run, or name another folder with --run",
             ));
         }
-        config.retrain.channels = chosen;
+        (retrain.channels, retrain.width) = (channels, width);
         Ok(())
     }
 
@@ -202,7 +210,10 @@ impl Origin {
         let sizes = match self.architecture.has_cells() {
             true if config.limits.fill => format!("{cells} cells at one price"),
             true => format!("{cells} cells with {channels} channels"),
-            false => "which has cells and channels of its own".to_owned(),
+            false => match config.retrain.width {
+                Width::PUBLISHED => "as wide as it was published".to_owned(),
+                width => format!("{width} times as wide as it was published"),
+            },
         };
         match &self.given {
             Given::Chosen(what) => {

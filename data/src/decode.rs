@@ -173,6 +173,7 @@ fn decode_bytes(path: &Path, bytes: &[u8]) -> Result<Picture, DataError> {
     decoder.set_limits(limits).map_err(wrong)?;
     let turned = match format {
         ImageFormat::Png => exif::in_png(bytes).and_then(orientation),
+        ImageFormat::Jpeg => exif::in_jpeg(bytes).as_deref().and_then(orientation),
         _ => decoder.exif_metadata().map_err(wrong)?.as_deref().and_then(orientation),
     };
     let mut image = if format == ImageFormat::Jpeg {

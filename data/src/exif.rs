@@ -2,6 +2,8 @@
 
 use image::metadata::Orientation;
 
+use crate::jpeg::{self, Segment};
+
 /// Tag of the orientation in the first directory (Exif 2.32, table 4).
 const TAG: u16 = 0x112;
 /// What stands before an Exif block in JPEG, and where some writers put one in other files.
@@ -13,6 +15,21 @@ pub(crate) fn orientation(exif: &[u8]) -> Option<Orientation> {
     let exif = exif.strip_prefix(PREFIX).unwrap_or(exif);
     let Entry { value, .. } = first(exif, TAG)?;
     Orientation::from_exif(u8::try_from(value).ok()?)
+}
+
+/// The Exif block of a JPEG file. Where it has several they are one, continued, as Pillow has it:
+/// the first says where the directory is.
+pub(crate) fn in_jpeg(file: &[u8]) -> Option<Vec<u8>> {
+    let (mut found, mut rest): (Option<Vec<u8>>, _) = (None, file);
+    while let Some(Segment { marker, content, behind }) = jpeg::segment(rest) {
+        rest = behind;
+        match (marker, content.strip_prefix(PREFIX)) {
+            (jpeg::START_OF_SCAN | jpeg::END_OF_IMAGE, _) => break,
+            (jpeg::APP1, Some(block)) => found.get_or_insert_default().extend(block),
+            _ => {}
+        }
+    }
+    found
 }
 
 /// The Exif block of a PNG file, which may stand before or behind the pixels.
@@ -38,7 +55,7 @@ pub(crate) struct Entry {
     pub(crate) value: u32,
 }
 
-/// The integer with a tag in the first directory.
+/// The integer with a tag in the first directory, of several the first.
 pub(crate) fn first(tiff: &[u8], tag: u16) -> Option<Entry> {
     let is_big = match tiff.get(..4)? {
         b"MM\0*" => true,
@@ -53,18 +70,22 @@ pub(crate) fn first(tiff: &[u8], tag: u16) -> Option<Entry> {
     let directory = number(4, 4)? as usize;
     for entry in 0..number(directory, 2)? as usize {
         let at = directory.checked_add(2 + 12 * entry)?;
-        if number(at, 2)? != u32::from(tag) || number(at + 4, 4)? != 1 {
+        let count = number(at + 4, 4)? as usize;
+        if number(at, 2)? != u32::from(tag) || count == 0 {
             continue;
         }
         let bytes = match number(at + 2, 2)? {
-            // BYTE and SBYTE; SHORT and SSHORT; LONG and SLONG. A value that fits lies in the entry,
-            // at its beginning.
+            // BYTE and SBYTE; SHORT and SSHORT; LONG and SLONG.
             1 | 6 => 1,
             3 | 8 => 2,
             4 | 9 => 4,
             _ => return None,
         };
-        return Some(Entry { at: at + 8, is_big, value: number(at + 8, bytes)? });
+        // Values that fit lie in the entry, at its beginning, and others where it says.
+        let all = count.checked_mul(bytes)?;
+        let at = if all <= 4 { at + 8 } else { number(at + 8, 4)? as usize };
+        tiff.get(at..at.checked_add(all)?)?;
+        return Some(Entry { at, is_big, value: number(at, bytes)? });
     }
     None
 }
@@ -107,6 +128,53 @@ mod tests {
                 assert_eq!(orientation(&block(false, kind, &[value, 0, 0, 0])), expected);
             }
         }
+    }
+
+    #[test]
+    fn of_several_values_the_first_counts() {
+        for is_big in [true, false] {
+            let with = |count: u32, value: &[u8]| {
+                let mut bytes = block(is_big, 3, value);
+                let at = 10 + 2 + 12 + 4;
+                let count = if is_big { count.to_be_bytes() } else { count.to_le_bytes() };
+                bytes[at..at + 4].copy_from_slice(&count);
+                bytes
+            };
+            let short = |v: u16| if is_big { v.to_be_bytes() } else { v.to_le_bytes() };
+            let two = [short(6), short(3)].concat();
+            assert_eq!(orientation(&with(2, &two)), Orientation::from_exif(6));
+            // Three do not fit into the entry.
+            let far = if is_big { 36_u32.to_be_bytes() } else { 36_u32.to_le_bytes() };
+            let mut bytes = with(3, &far);
+            assert_eq!(bytes.len(), 36);
+            bytes.extend([short(8), short(3), short(1)].concat());
+            assert_eq!(orientation(&bytes), Orientation::from_exif(8));
+            assert_eq!(orientation(&bytes[..41]), None, "the third is missing");
+            assert_eq!(orientation(&with(0, &two)), None);
+            assert_eq!(orientation(&with(u32::MAX, &far)), None);
+        }
+    }
+
+    #[test]
+    fn of_several_blocks_in_a_jpeg_the_first_counts() {
+        let segment = |marker: u8, content: &[u8]| {
+            [&[0xff, marker][..], &(content.len() as u16 + 2).to_be_bytes(), content].concat()
+        };
+        let exif = |value: u8| segment(0xe1, &[PREFIX, &block(true, 3, &[0, value])].concat());
+        let other = segment(0xe1, b"http://ns.adobe.com/xap/1.0/\0<x/>");
+        let comment = segment(0xfe, &exif(3));
+        let scan = [&[0xff, 0xda, 0, 2, 1][..], &exif(5), &[0xff, 0xd9]].concat();
+        let file = |segments: &[&[u8]]| [&[0xff, 0xd8], &segments.concat()[..], &scan].concat();
+        let turned = |segments: &[&[u8]]| in_jpeg(&file(segments)).as_deref().and_then(orientation);
+        assert_eq!(turned(&[&comment, &other, &exif(6), &exif(8)]), Orientation::from_exif(6));
+        // The directory is that of the first, whatever it lacks.
+        let mut without = block(true, 3, &[0, 6]);
+        without[10 + 2 + 12] = 9;
+        let without = segment(0xe1, &[PREFIX, &without].concat());
+        assert_eq!(turned(&[&without, &exif(6)]), None);
+        assert_eq!(in_jpeg(&file(&[&comment, &other])), None);
+        let whole = file(&[&exif(6)]);
+        assert!((0..whole.len()).all(|end| in_jpeg(&whole[..end]).is_none_or(|b| b.len() == 36)));
     }
 
     #[test]

@@ -5,36 +5,55 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use image::{DynamicImage, GrayImage, RgbImage};
 use mozjpeg::{ColorSpace, Decompress};
 
-const END_OF_IMAGE: u8 = 0xd9;
+/// Marker of the end.
+pub(crate) const END_OF_IMAGE: u8 = 0xd9;
+/// Marker of the header of coded pixels, which follow.
+pub(crate) const START_OF_SCAN: u8 = 0xda;
+/// Marker of what applications keep, Exif blocks among it.
+pub(crate) const APP1: u8 = 0xe1;
+
+/// A marker with what it stands before.
+pub(crate) struct Segment<'a> {
+    pub(crate) marker: u8,
+    /// What belongs to it, without its length.
+    pub(crate) content: &'a [u8],
+    /// The rest of the file.
+    pub(crate) behind: &'a [u8],
+}
+
+/// The first marker of a rest of a JPEG file; `None` where the file ends before that does.
+pub(crate) fn segment(mut rest: &[u8]) -> Option<Segment<'_>> {
+    loop {
+        let at = rest.iter().position(|&byte| byte == 0xff)?;
+        rest = &rest[at + 1..];
+        match *rest.first()? {
+            // A fill byte, a stuffed zero or a marker without a segment: go on behind it.
+            0xff => {}
+            0x00 | 0x01 | 0xd0..=0xd8 => rest = &rest[1..],
+            marker @ END_OF_IMAGE => {
+                return Some(Segment { marker, content: &[], behind: &rest[1..] });
+            }
+            marker => {
+                let length = usize::from(u16::from_be_bytes(*rest.get(1..3)?.first_chunk()?));
+                let (content, behind) = rest[1..].split_at_checked(length)?;
+                let content = content.get(2..).unwrap_or_default();
+                return Some(Segment { marker, content, behind });
+            }
+        }
+    }
+}
 
 /// Whether the markers of a JPEG file lead to its end. The decoder fills what is missing with gray
 /// and says nothing, which would go into training unseen.
 pub(crate) fn is_complete(bytes: &[u8]) -> bool {
     let mut rest = bytes;
-    loop {
-        let Some(at) = rest.iter().position(|&byte| byte == 0xff) else {
-            return false;
-        };
-        rest = &rest[at + 1..];
-        match rest.first() {
-            None => return false,
-            Some(&END_OF_IMAGE) => return true,
-            // Another fill byte, a stuffed zero or a marker without a segment: go on behind it.
-            Some(0xff) => {}
-            Some(0x00 | 0x01 | 0xd0..=0xd8) => rest = &rest[1..],
-            Some(_) => {
-                let Some(&[high, low]) = rest.get(1..3).and_then(|length| length.first_chunk())
-                else {
-                    return false;
-                };
-                let length = usize::from(u16::from_be_bytes([high, low]));
-                let Some(behind) = rest.get(1 + length..) else {
-                    return false;
-                };
-                rest = behind;
-            }
+    while let Some(Segment { marker, behind, .. }) = segment(rest) {
+        if marker == END_OF_IMAGE {
+            return true;
         }
+        rest = behind;
     }
+    false
 }
 
 /// Decodes a file of no more than `most` pixels, to gray where it is gray. The decoder is that of

@@ -128,7 +128,10 @@ fn as_grays(bytes: &[u8]) -> (Cow<'_, [u8]>, bool) {
             let mut changed = bytes.to_vec();
             let value =
                 if is_big { BLACK_IS_ZERO.to_be_bytes() } else { BLACK_IS_ZERO.to_le_bytes() };
-            changed[at..at + 2].copy_from_slice(&value);
+            // Where the file ends within it, the decoder will say so.
+            if let Some(place) = changed.get_mut(at..at + 2) {
+                place.copy_from_slice(&value);
+            }
             (Cow::Owned(changed), true)
         }
         _ => (Cow::Borrowed(bytes), false),

@@ -106,6 +106,9 @@ pub fn run(
     for path in paths {
         progress(&format!("reading {}", path.display()));
         let model = OnnxModel::load_as(path, &options.said)?;
+        if let Some(text) = model.choice() {
+            progress(&text);
+        }
         let batch = model.input().batch_of(options.latency.batch);
         if batch != options.latency.batch {
             let path = path.display();
@@ -317,8 +320,8 @@ fn agreement(
                 b.0,
                 model.path().display()
             ));
-            parts_at =
-                bisect::first_difference(model, [a, b], &images, options.ort_library.as_ref());
+            let (library, trial) = (options.ort_library.as_ref(), options.trial.as_ref());
+            parts_at = bisect::first_difference(model, [a, b], &images, library, trial);
         }
         agreements.push(RuntimeParity {
             reference: a.0,

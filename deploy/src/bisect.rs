@@ -4,16 +4,18 @@
 //! middle of the nodes that are left, again and again, ends at a node whose inputs agree and whose
 //! result does not.
 
-use std::collections::HashMap;
+use std::{cell::Cell, collections::HashMap};
 
 use serde::{Deserialize, Serialize};
 use tract_onnx::pb::NodeProto;
 
 use crate::{
+    DeployError,
     onnx::{BatchSize, OnnxModel, node_label},
     ort_library::OrtLibrary,
     parity::TOLERANCE,
     runtime::{self, Runtime, SessionOptions},
+    trial::{Attempt, Trial},
 };
 
 /// The first node whose result differs between two runtimes.
@@ -36,13 +38,18 @@ pub struct Difference {
 /// Finds where `sessions`, two runtimes with their threads, part on the first of `images` `[n,
 /// channels, height, width]`.
 ///
-/// A result is compared where both runtimes give it as floats. `None` where they agree on all of
-/// them, or where they can compute none.
+/// A result is compared where the logits follow from it and both runtimes give it as floats. `None`
+/// where they agree on all of them, or where they can compute none.
+///
+/// What ends in a node is another graph than the whole model, so that a runtime may fold or keep in
+/// memory what it did not before: with a `trial`, every part gets through one of its own before it is
+/// loaded here. One that ends its process, or meets a limit, ends the search with `None`.
 pub fn first_difference(
     model: &OnnxModel,
     sessions: [(Runtime, usize); 2],
     images: &[f32],
     ort_library: Option<&OrtLibrary>,
+    trial: Option<&Trial>,
 ) -> Option<Difference> {
     let batch = match model.input().batch {
         BatchSize::Dynamic => 1,
@@ -52,12 +59,21 @@ pub fn first_difference(
     let mut images = images[..images.len().min(batch * model.input().image_len())].to_vec();
     images.resize(batch * model.input().image_len(), 0.0);
     let nodes = model.nodes();
+    let is_over = Cell::new(false);
     let result = |index: usize| -> Option<Gap> {
-        let name = nodes[index].output.iter().find(|name| !name.is_empty())?;
-        let bytes = model.file().cut_at(name);
         let run = |(runtime, threads)| {
             let options = SessionOptions { threads, ort_library, batch };
-            runtime::run_part(runtime, model, &bytes, name, &options, &images).ok()
+            if is_over.get() {
+                return None;
+            }
+            let attempt = Attempt { model, runtime, options };
+            match trial.map_or(Ok(()), |trial| trial.run_part(&attempt, index)) {
+                Ok(()) => runtime::run_part(runtime, model, index, &options, &images).ok(),
+                Err(error) => {
+                    is_over.set(matches!(error, DeployError::Trial { .. }));
+                    None
+                }
+            }
         };
         let (a, b) = (run(sessions[0])?, run(sessions[1])?);
         difference(&a, &b)
@@ -65,7 +81,9 @@ pub fn first_difference(
     let producers = producers(nodes);
     let mut found: Option<Found> = None;
     let mut agreeing = None;
-    let mut candidates: Vec<usize> = (0..nodes.len()).collect();
+    // What the logits do not follow from, no runtime has to run.
+    let last = *producers.get(model.output().name.as_str())?;
+    let mut candidates = ancestors(nodes, &producers, last);
     loop {
         let (last, earlier) = halve(&candidates, &result);
         agreeing = earlier.or(agreeing);
@@ -73,8 +91,7 @@ pub fn first_difference(
         let index = found.as_ref()?.index;
         // The order of the file mixes branches: one that agrees can hide an earlier one that does
         // not.
-        let inputs =
-            nodes[index].input.iter().filter_map(|name| producers.get(name.as_str()).copied());
+        let inputs = read_by(&nodes[index]).filter_map(|name| producers.get(name).copied());
         let culprit = inputs
             .filter_map(|index| result(index).map(|gap| Found { index, gap }))
             .find(|input| input.gap.differs());
@@ -82,7 +99,7 @@ pub fn first_difference(
         candidates = ancestors(nodes, &producers, culprit.index);
         found = Some(culprit);
     }
-    let Found { index, gap: Gap { max_abs, largest } } = found?;
+    let Found { index, gap: Gap { max_abs, largest } } = found.filter(|_| !is_over.get())?;
     Some(Difference {
         node: node_label(&nodes[index]),
         op: nodes[index].op_type.clone(),
@@ -149,13 +166,20 @@ fn producers(nodes: &[NodeProto]) -> HashMap<&str, usize> {
     producers
 }
 
+/// The tensors that a node reads, those of a graph inside it too.
+fn read_by(node: &NodeProto) -> impl Iterator<Item = &str> {
+    let graphs = node.attribute.iter().flat_map(|of| of.g.iter().chain(&of.graphs));
+    let inner = graphs.flat_map(|graph| &graph.node).flat_map(|node| &node.input);
+    node.input.iter().chain(inner).map(String::as_str)
+}
+
 /// A node and all that it depends on, in the order of the file.
 fn ancestors(nodes: &[NodeProto], producers: &HashMap<&str, usize>, of: usize) -> Vec<usize> {
     let mut seen = vec![false; nodes.len()];
     let mut open = vec![of];
     while let Some(index) = open.pop() {
         if !std::mem::replace(&mut seen[index], true) {
-            open.extend(nodes[index].input.iter().filter_map(|name| producers.get(name.as_str())));
+            open.extend(read_by(&nodes[index]).filter_map(|name| producers.get(name)));
         }
     }
     (0..nodes.len()).filter(|&index| seen[index]).collect()

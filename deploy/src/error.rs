@@ -347,7 +347,7 @@ impl DeployError {
     }
 
     /// Whether a runtime could not do its part with the file: another one may.
-    pub(crate) fn is_of_runtime(&self) -> bool {
+    pub fn is_of_runtime(&self) -> bool {
         matches!(
             self,
             Self::Load { .. } | Self::Run { .. } | Self::Output { .. } | Self::Trial { .. }

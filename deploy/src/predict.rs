@@ -19,6 +19,11 @@ pub struct Prediction {
 /// The `k` most probable classes of one `image` `[channels, height, width]`, prepared as the model
 /// wants it, the most probable first.
 ///
+/// What the model gives are probabilities where the graph ends so, as
+/// [`ClassOutput`](crate::onnx::ClassOutput) says, or where the values themselves are a
+/// distribution: none is below 0, and their sum is 1 within a thousandth. Of any other scores the
+/// softmax is taken, and of a single one the sigmoid: it tells two classes apart.
+///
 /// # Errors
 /// As [`Session::run`].
 pub fn predict(
@@ -28,7 +33,13 @@ pub fn predict(
     k: usize,
 ) -> Result<Vec<Prediction>> {
     let values = session.run(image, 1)?;
-    let probabilities = if model.output().is_probability { values } else { softmax(&values) };
+    let is_probability = model.output().is_probability;
+    let probabilities = match &values[..] {
+        _ if is_probability => values,
+        [score] => vec![1.0 / (1.0 + (-score).exp())],
+        scores if is_distribution(scores) => values,
+        scores => softmax(scores),
+    };
     let top = top_k(&probabilities, k).into_iter();
     Ok(top
         .map(|class| Prediction {
@@ -37,6 +48,15 @@ pub fn predict(
             probability: probabilities[class],
         })
         .collect())
+}
+
+/// How far from 1 the sum of a distribution may be: half-precision numbers and steps of
+/// quantisation add up to no more.
+const ROUNDING: f32 = 1e-3;
+
+fn is_distribution(values: &[f32]) -> bool {
+    let sum: f32 = values.iter().sum();
+    values.iter().all(|&value| value >= 0.0) && (sum - 1.0).abs() <= ROUNDING
 }
 
 /// Probabilities `[classes]` of the logits `[classes]` of one image.
@@ -87,6 +107,16 @@ mod tests {
             assert!((value - expected).abs() < 1e-6);
         }
         assert!(softmax(&[]).is_empty());
+    }
+
+    #[test]
+    fn a_distribution_is_known_by_its_values() {
+        for yes in [&[0.25, 0.75][..], &[0.0, 1.0, 0.0], &[0.3335, 0.3333, 0.3333, 0.0]] {
+            assert!(is_distribution(yes), "{yes:?}");
+        }
+        for no in [&[0.25, 0.7][..], &[1.5, -0.5], &[0.0; 3], &[1.0, 1.0], &[f32::NAN, 1.0]] {
+            assert!(!is_distribution(no), "{no:?}");
+        }
     }
 
     #[test]

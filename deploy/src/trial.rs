@@ -102,6 +102,32 @@ impl Trial {
         attempt: &Attempt<'_>,
         progress: &mut dyn FnMut(&str),
     ) -> Result<Option<PeakMemory>> {
+        self.finish(self.command(attempt, self.limit()), attempt, progress)
+    }
+
+    /// The same of the part of a model that ends in the result of a node, by its place in the file:
+    /// another graph than the whole, of which a runtime may leave out what this one runs.
+    ///
+    /// # Errors
+    /// As [`Trial::run`].
+    pub fn run_part(&self, attempt: &Attempt<'_>, node: usize) -> Result<()> {
+        let mut command = self.command(attempt, self.limit());
+        command.args(["--part", &node.to_string()]);
+        self.finish(command, attempt, &mut |_| {}).map(|_| ())
+    }
+
+    /// The most bytes of memory.
+    fn limit(&self) -> Option<u64> {
+        self.max_memory.or_else(available_bytes)
+    }
+
+    /// Starts the process and waits for its end.
+    fn finish(
+        &self,
+        mut command: Command,
+        attempt: &Attempt<'_>,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<Option<PeakMemory>> {
         let Attempt { model, runtime, .. } = *attempt;
         let failed = |detail: String, hint: Option<&'static str>| DeployError::Trial {
             path: model.path().to_owned(),
@@ -109,8 +135,8 @@ impl Trial {
             detail,
             hint,
         };
-        let limit = self.max_memory.or_else(available_bytes);
-        let mut child = self.command(attempt, limit).spawn().map_err(|error| {
+        let limit = self.limit();
+        let mut child = command.spawn().map_err(|error| {
             failed(format!("{} cannot be started: {error}", self.program.display()), None)
         })?;
         let (output, errors) = (drain(child.stdout.take()), drain(child.stderr.take()));
@@ -178,12 +204,13 @@ impl Trial {
         if let Some(limit) = limit {
             command.args(["--max-memory", &limit.to_string()]);
         }
-        for (name, shape) in &model.said().shapes {
+        let said = model.said();
+        for (name, shape) in &said.shapes {
             let sizes: Vec<String> = shape.iter().map(usize::to_string).collect();
             command.args(["--input", &format!("{name}={}", sizes.join("x"))]);
         }
-        if let Some(output) = &model.said().output {
-            command.args(["--output", output]);
+        if let Some(output) = said.output {
+            command.arg(format!("--output={output}"));
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
@@ -290,6 +317,9 @@ pub struct Request {
     pub threads: usize,
     /// Images in one run.
     pub batch: usize,
+    /// The place in the file of the node whose result the part to be tried ends in; none for the
+    /// whole model.
+    pub part: Option<usize>,
     /// Where ONNX Runtime is.
     pub library: Option<PathBuf>,
     /// The most bytes of memory.
@@ -326,6 +356,11 @@ fn attempt(request: &Request, reach: &mut dyn FnMut(Stage)) -> Result<Option<Pea
     let model = OnnxModel::load_as(&request.path, &request.said)?;
     reach(Stage::Loading);
     let options = SessionOptions { threads, ort_library: library.as_ref(), batch };
+    if let Some(node) = request.part {
+        let images = noise(model.input(), batch);
+        runtime::run_part(runtime, &model, node, &options, &images)?;
+        return Ok(None);
+    }
     let mut session = Session::from_model(runtime, &model, &options)?;
     let images = noise(model.input(), batch);
     // What was read to check the file is not part of what the runtime needs.

@@ -21,7 +21,8 @@ pub struct LoadArgs {
     /// The shape of an input that the file leaves open; can be repeated.
     #[arg(long, value_name = "NAME=SHAPE", value_parser = input_shape)]
     pub input: Vec<ShapeArg>,
-    /// The output that has the scores [default: the first that looks like them].
+    /// The output that has the scores [default: the first that looks like them, of those with as
+    /// many as there are classes].
     #[arg(long, value_name = "NAME")]
     pub output: Option<String>,
     /// The longest that a runtime may take to load the model and run it once, such as 5s. It is
@@ -203,6 +204,9 @@ pub struct TrialArgs {
     /// Images in one run.
     #[arg(long)]
     pub batch: usize,
+    /// The place of the node whose result the part to be tried ends in.
+    #[arg(long)]
+    pub part: Option<usize>,
     /// The shape of an input.
     #[arg(long, value_parser = input_shape)]
     pub input: Vec<ShapeArg>,
@@ -254,8 +258,13 @@ impl Normalize {
     /// The constants for a number of channels.
     ///
     /// # Errors
-    /// They are for another number.
+    /// They are for another number, or no image has that many.
     pub fn constants(&self, channels: usize) -> Result<(Vec<f32>, Vec<f32>), Failure> {
+        if !matches!(channels, 1 | 3) {
+            return Err(Failure::input(format!(
+                "the model takes images of {channels} channels, and those of files have 1 or 3"
+            )));
+        }
         let of = |values: &[f32]| match values {
             [one] => Ok(vec![*one; channels]),
             _ if values.len() == channels => Ok(values.to_vec()),
@@ -375,5 +384,14 @@ mod tests {
         assert!(percentage("-1").is_err() && percentage("NaN").is_err());
         assert_eq!(input_shape("a=b=1x3"), Ok(ShapeArg { name: "a=b".into(), shape: vec![1, 3] }));
         assert!(["1x3", "x=", "x=1xa", "x=1x-3"].iter().all(|text| input_shape(text).is_err()));
+    }
+
+    #[test]
+    fn there_are_constants_for_the_channels_of_images_only() {
+        let constants = |text, channels| normalize(text).unwrap().constants(channels).ok();
+        assert_eq!(constants("0.5:0.25", 3), Some((vec![0.5; 3], vec![0.25; 3])));
+        assert_eq!(constants("0.5:0.25", 1), Some((vec![0.5], vec![0.25])));
+        assert_eq!(constants("imagenet", 1), None);
+        assert_eq!(constants("unit", 1 << 30), None);
     }
 }

@@ -202,7 +202,8 @@ fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
 /// The hidden command of the process that a model is tried in. `print` gets lines for stdout.
 pub fn trial(args: TrialArgs, print: &mut dyn FnMut(&str)) {
     let said = said(&args.input, args.output.as_ref());
-    let TrialArgs { model, runtime, threads, batch, max_memory, processor_seconds, ort, .. } = args;
+    let TrialArgs { model, runtime, threads, batch, part, ort, .. } = args;
+    let TrialArgs { max_memory, processor_seconds, .. } = args;
     let library = ort.ort_lib;
     let request = Request {
         path: model,
@@ -210,6 +211,7 @@ pub fn trial(args: TrialArgs, print: &mut dyn FnMut(&str)) {
         runtime,
         threads,
         batch,
+        part,
         library,
         max_memory,
         processor_seconds,

@@ -5,12 +5,14 @@ use std::time::{Duration, Instant};
 
 use adwp_base::{Failure, Result, output::as_json};
 use adwp_data::{
-    Dataset, DatasetKind, Framing, Loader, LoaderConfig, OpenOptions, Part, Reason, open_part,
-    unreadable,
+    Dataset, DatasetKind, Framing, Loader, LoaderConfig, Normalization, OpenOptions, Part, Reason,
+    open_part, unreadable,
 };
 use adwp_measure::{
+    DeployError,
     accuracy::{self, Accuracy},
-    onnx::OnnxModel,
+    onnx::{BatchSize, OnnxModel},
+    ort_library::OrtLibrary,
     runtime::{Runtime, SessionOptions, find_library},
 };
 use serde_json::json as object;
@@ -23,8 +25,10 @@ const INTERVAL: Duration = Duration::from_secs(10);
 
 /// `eval`: top-1 and top-5 accuracy through the runtimes.
 ///
+/// A runtime that cannot do its part is a row that says why, as long as another one can.
+///
 /// # Errors
-/// The model does not fit the data set, or a runtime or an image fails.
+/// The model does not fit the data set, every runtime fails, or an image does.
 pub fn eval(args: &EvalArgs, style: Style<'_>) -> Result<String> {
     if args.batch == 0 {
         return Err(Failure::input("--batch must be at least 1"));
@@ -38,6 +42,10 @@ pub fn eval(args: &EvalArgs, style: Style<'_>) -> Result<String> {
         )));
     }
     let test = open_part(args.dataset, args.data.as_deref(), Part::Test, &OpenOptions::default())?;
+    let model = model.with_classes(test.classes().len())?;
+    if let Some(text) = model.choice() {
+        (style.say)(&text);
+    }
     let framing = stated_framing(&model).unwrap_or_else(|| {
         (style.say)(&guessed(&model, &format!("as the test images of {}", args.dataset)));
         Framing::of(args.dataset)
@@ -47,19 +55,121 @@ pub fn eval(args: &EvalArgs, style: Style<'_>) -> Result<String> {
         Failure::input(format!("the model takes images of {shape}, {dataset} has {has}"))
     })?);
     let labels = labels(&model, test.classes(), &args.dataset.to_string())?;
+    if model.metadata().classes.is_none() {
+        let (file, dataset) = (model.path().display(), args.dataset);
+        (style.say)(&format!(
+            "{file} names no classes: its metadata lacks adwp.classes, so that its scores are \
+             taken to be in the order of those of {dataset}"
+        ));
+    }
     let normalization = normalization(&model, args.normalize.as_ref())?;
     let indices = readable(&test, style.say)?;
     let library = find_library(args.load.ort.ort_lib.as_deref(), &args.runtime)?;
     let cores = if test.is_costly() { available_parallelism().map_or(1, usize::from) } else { 1 };
-    let mut rows = Vec::new();
-    for runtime in choose(&args.runtime, library.as_ref(), style.say) {
-        let options =
-            SessionOptions { threads: 1, ort_library: library.as_ref(), batch: args.batch };
-        let mut session = start(&model, runtime, options, &args.load, style.say)?;
+    let work = Work { args, model, labels, normalization, indices, test, library, threads: cores };
+    let (mut rows, mut first) = (Vec::new(), None);
+    for runtime in choose(&args.runtime, work.library.as_ref(), style.say) {
+        match work.judged(runtime, style.say)? {
+            Ok(accuracy) => rows.push((runtime, Ok(accuracy))),
+            Err(error) if error.is_of_runtime() => {
+                rows.push((runtime, Err(error.one_line())));
+                first.get_or_insert(error);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if let (Some(error), true) = (first, rows.iter().all(|(_, row)| row.is_err())) {
+        return Err(error.into());
+    }
+    for (runtime, _) in rows.iter().filter(|(_, row)| row.is_err()) {
+        (style.say)(&format!("warning: going on without {runtime}, which fails on this file"));
+    }
+    if style.json {
+        let row = |(runtime, row): &Row| match row {
+            Ok(a) => object!({
+                "runtime": runtime,
+                "images": a.n,
+                "top1": a.top1_share(),
+                "top5": a.top5_share(),
+                "top1_correct": a.top1,
+                "top5_correct": a.top5,
+            }),
+            Err(reason) => object!({ "runtime": runtime, "failed": reason }),
+        };
+        return as_json(&rows.iter().map(row).collect::<Vec<_>>());
+    }
+    let line = |(runtime, row): &Row| match row {
+        Ok(a) => format!(
+            "{runtime:<6} top-1 {:.2}%  top-5 {:.2}%  ({} of {} images)\n",
+            100.0 * a.top1_share(),
+            100.0 * a.top5_share(),
+            a.top1,
+            a.n
+        ),
+        Err(reason) => format!("{runtime:<6} failed: {reason}\n"),
+    };
+    Ok(rows.iter().map(line).collect())
+}
+
+/// What a runtime gave, or why it gave nothing.
+type Row = (Runtime, Result<Accuracy, String>);
+
+/// What every runtime is to do.
+struct Work<'a> {
+    args: &'a EvalArgs,
+    model: OnnxModel,
+    /// Which class of the model each of the data set is.
+    labels: Vec<u32>,
+    normalization: Normalization,
+    indices: Vec<u32>,
+    test: Arc<Dataset>,
+    library: Option<OrtLibrary>,
+    /// Threads that read images.
+    threads: usize,
+}
+
+impl Work<'_> {
+    /// How often the model is right; image by image where it takes no more of them at once. The
+    /// inner error is one of the runtime and its file.
+    fn judged(
+        &self,
+        runtime: Runtime,
+        say: &mut dyn FnMut(&str),
+    ) -> Result<Result<Accuracy, DeployError>> {
+        let (batch, at_once) = (self.args.batch, self.in_batches(runtime, self.args.batch, say)?);
+        let may_take_one = batch > 1 && self.model.input().batch == BatchSize::Dynamic;
+        if !may_take_one
+            || !matches!(at_once, Err(DeployError::Load { .. } | DeployError::Run { .. }))
+        {
+            return Ok(at_once);
+        }
+        let alone = self.in_batches(runtime, 1, say)?;
+        if alone.is_err() {
+            return Ok(at_once);
+        }
+        let file = self.model.path().display();
+        say(&format!(
+            "{runtime} cannot run {batch} images of {file} at once, so it was given one by one, as \
+             --batch 1 does"
+        ));
+        Ok(alone)
+    }
+
+    fn in_batches(
+        &self,
+        runtime: Runtime,
+        batch: usize,
+        say: &mut dyn FnMut(&str),
+    ) -> Result<Result<Accuracy, DeployError>> {
+        let options = SessionOptions { threads: 1, ort_library: self.library.as_ref(), batch };
+        let mut session = match start(&self.model, runtime, options, &self.args.load, say) {
+            Ok(session) => session,
+            Err(error) => return Ok(Err(error)),
+        };
         let config = LoaderConfig {
-            indices: indices.clone(),
-            threads: cores,
-            ..LoaderConfig::sequential(test.clone(), normalization.clone(), args.batch)
+            indices: self.indices.clone(),
+            threads: self.threads,
+            ..LoaderConfig::sequential(self.test.clone(), self.normalization.clone(), batch)
         };
         let (mut done, mut said) = (0, Instant::now());
         let batches = Loader::new(config)?.map(|batch| {
@@ -67,36 +177,13 @@ pub fn eval(args: &EvalArgs, style: Style<'_>) -> Result<String> {
             done += batch.labels.len();
             if said.elapsed() >= INTERVAL {
                 said = Instant::now();
-                (style.say)(&format!("{done} images under {runtime}"));
+                say(&format!("{done} images under {runtime}"));
             }
-            let of_model = batch.labels.iter().map(|&label| labels[label as usize]);
+            let of_model = batch.labels.iter().map(|&label| self.labels[label as usize]);
             Ok(accuracy::Batch { images: batch.images, labels: of_model.collect() })
         });
-        rows.push((runtime, accuracy::evaluate(&mut session, batches)?));
+        Ok(accuracy::evaluate(&mut session, batches))
     }
-    if style.json {
-        let row = |(runtime, a): &(Runtime, Accuracy)| {
-            object!({
-                "runtime": runtime,
-                "images": a.n,
-                "top1": a.top1_share(),
-                "top5": a.top5_share(),
-                "top1_correct": a.top1,
-                "top5_correct": a.top5,
-            })
-        };
-        return as_json(&rows.iter().map(row).collect::<Vec<_>>());
-    }
-    let line = |(runtime, a): &(Runtime, Accuracy)| {
-        format!(
-            "{runtime:<6} top-1 {:.2}%  top-5 {:.2}%  ({} of {} images)\n",
-            100.0 * a.top1_share(),
-            100.0 * a.top5_share(),
-            a.top1,
-            a.n
-        )
-    };
-    Ok(rows.iter().map(line).collect())
 }
 
 /// For each class of the data set which of the model's it is: by its name, where the file has
@@ -124,6 +211,12 @@ fn labels(model: &OnnxModel, classes: &[String], dataset: &str) -> Result<Vec<u3
     let place = |class: &String| Some(names.iter().position(|name| name == class)? as u32);
     classes.iter().map(place).collect::<Option<Vec<u32>>>().ok_or_else(|| {
         let file = model.path().display();
+        let twice = |(place, name): &(usize, &String)| names[..*place].contains(name);
+        if let Some((_, name)) = names.iter().enumerate().find(twice) {
+            let name = name.escape_debug();
+            let text = format!("{file} names the class {name} twice, and {dataset} each once");
+            return Failure::input(text);
+        }
         Failure::input(format!(
             "{file} has other classes than {dataset}: only the file has {}; only the data set has {}",
             only(names, classes),

@@ -25,8 +25,8 @@ pub use page::latency_row;
 pub use predict::predict;
 pub use report::report;
 
-use adwp_base::Result;
 use adwp_measure::{
+    DeployError,
     onnx::OnnxModel,
     ort_library::OrtLibrary,
     runtime::{Runtime, Session, SessionOptions},
@@ -48,11 +48,11 @@ fn start(
     options: SessionOptions<'_>,
     load: &LoadArgs,
     say: &mut dyn FnMut(&str),
-) -> Result<Session> {
+) -> Result<Session, DeployError> {
     if let Some(trial) = load.trial() {
         trial.run(&Attempt { model, runtime, options }, say)?;
     }
-    Ok(Session::from_model(runtime, model, &options)?)
+    Session::from_model(runtime, model, &options)
 }
 
 /// The runtimes asked for, or all that can be used.

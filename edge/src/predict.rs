@@ -28,6 +28,14 @@ pub fn predict(args: &PredictArgs, style: Style<'_>) -> Result<(String, Option<F
             format!("{} names no classes: its metadata lacks adwp.classes", args.model.display());
         (style.say)(&text);
     }
+    if let Some(text) = model.choice() {
+        (style.say)(&text);
+    }
+    if model.output().classes == 1 && !model.output().is_probability {
+        let file = args.model.display();
+        let text = format!("{file} gives one score alone: what is shown is the sigmoid of it");
+        (style.say)(&text);
+    }
     let images = images(&args.images, &mut *style.say)?;
     let framing = stated_framing(&model).unwrap_or_else(|| {
         // The test images of a folder were scaled with a margin; the same is done to these.

@@ -11,8 +11,8 @@ use adwp_measure::runtime::Runtime;
 use prost::Message;
 use tempfile::TempDir;
 use tract_onnx::pb::{
-    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto,
-    TensorProto, TensorShapeProto, TypeProto, ValueInfoProto,
+    AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
+    StringStringEntryProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto,
     attribute_proto::AttributeType,
     tensor_proto::DataType,
     tensor_shape_proto::{Dimension, dimension::Value as Dim},
@@ -136,11 +136,20 @@ impl Classifier {
 
 /// What `eval` prints, and its messages.
 fn eval(model: &Path, data: &Path, normalize: Option<&str>) -> Result<(String, String), Failure> {
+    eval_with(&[Runtime::Tract], model, data, normalize)
+}
+
+fn eval_with(
+    runtimes: &[Runtime],
+    model: &Path,
+    data: &Path,
+    normalize: Option<&str>,
+) -> Result<(String, String), Failure> {
     let args = EvalArgs {
         model: model.to_owned(),
         dataset: DatasetKind::ImageFolder,
         data: Some(data.to_owned()),
-        runtime: vec![Runtime::Tract],
+        runtime: runtimes.to_vec(),
         batch: 4,
         normalize: normalize.map(|text| adwp_edge::normalize(text).unwrap()),
         load: loaded_here(),
@@ -199,8 +208,165 @@ fn names_of_classes_decide_and_not_their_order() {
     let message = eval(&other, &data, None).unwrap_err().message;
     let expected = "only the file has gr\\u{1b}[31meen; only the data set has green";
     assert!(message.contains(expected), "{message}");
+    let twice = names(r#"["blue", "red", "red"]"#).write(&dir);
+    let message = eval(&twice, &data, None).unwrap_err().message;
+    assert!(
+        message.ends_with("names the class red twice, and image-folder each once"),
+        "{message}"
+    );
     // Without names their order is all that is known.
-    assert!(is_right(&eval(&Classifier::new().write(&dir), &data, None).unwrap().0, 6));
+    let (printed, said) = eval(&Classifier::new().write(&dir), &data, None).unwrap();
+    assert!(is_right(&printed, 6), "{printed}");
+    let expected = "names no classes: its metadata lacks adwp.classes, so that its scores are \
+                    taken to be in the order of those of image-folder";
+    assert!(said.contains(expected), "{said}");
+    let named = names(r#"["blue", "green", "red"]"#).write(&dir);
+    assert!(!eval(&named, &data, None).unwrap().1.contains("names no classes"));
+}
+
+/// The file at `path`, changed.
+fn change(path: &Path, how: impl FnOnce(&mut ModelProto, &mut GraphProto)) {
+    let mut model = ModelProto::decode(&fs::read(path).unwrap()[..]).unwrap();
+    let mut graph = model.graph.take().unwrap();
+    how(&mut model, &mut graph);
+    model.graph = Some(graph);
+    fs::write(path, model.encode_to_vec()).unwrap();
+}
+
+/// Sets the sizes of a value behind the batch.
+fn set_size(value: &mut ValueInfoProto, size: i64) {
+    let Some(type_proto::Value::TensorType(tensor)) =
+        value.r#type.as_mut().and_then(|of| of.value.as_mut())
+    else {
+        unreachable!()
+    };
+    tensor.shape.as_mut().unwrap().dim[1].value = Some(Dim::DimValue(size));
+}
+
+#[test]
+fn the_output_with_as_many_scores_as_classes_is_taken_and_said() {
+    let dir = TempDir::new().unwrap();
+    let data = images(&dir);
+    let model = Classifier::new().write(&dir);
+    // Features of six numbers come before the scores, and are found first.
+    change(&model, |_, graph| {
+        graph.node.push(NodeProto {
+            op_type: "Concat".into(),
+            input: vec!["t2".into(); 2],
+            output: vec!["features".into()],
+            attribute: vec![AttributeProto {
+                name: "axis".into(),
+                i: 1,
+                r#type: AttributeType::Int as i32,
+                ..Default::default()
+            }],
+            ..Default::default()
+        });
+        let mut features = graph.output[0].clone();
+        features.name = "features".into();
+        set_size(&mut features, 6);
+        graph.output.insert(0, features);
+    });
+    let (printed, said) = eval(&model, &data, None).unwrap();
+    assert!(is_right(&printed, 6), "{printed}");
+    let of = |taken: &str, other: &str| {
+        format!("are taken from its output {taken}, and not from {other}: --output names another")
+    };
+    assert!(said.contains(&of("y", "features")), "{said}");
+    let red = data.join("val/red/0.png");
+    let mut said = String::new();
+    predict_all(&model, &[&red], None, &mut |text| said += text).unwrap();
+    assert!(said.contains(&of("features", "y")), "{said}");
+}
+
+#[test]
+fn one_score_is_shown_as_the_sigmoid_that_it_is() {
+    let dir = TempDir::new().unwrap();
+    let data = images(&dir);
+    let model = Classifier::new().write(&dir);
+    change(&model, |_, graph| {
+        graph.initializer[0].dims[0] = 1;
+        graph.initializer[0].float_data = vec![0.0, 0.0, 1.0];
+        set_size(&mut graph.output[0], 1);
+    });
+    let red = data.join("val/red/0.png");
+    let mut said = String::new();
+    let (printed, _) = predict_all(&model, &[&red], None, &mut |text| said += text).unwrap();
+    // The sigmoid of -1.
+    assert!(printed.contains(" 26.89%  class 0"), "{printed}");
+    assert!(said.contains("gives one score alone: what is shown is the sigmoid"), "{said}");
+}
+
+#[test]
+fn a_runtime_that_fails_on_a_file_is_a_row_of_eval() {
+    let dir = TempDir::new().unwrap();
+    let data = images(&dir);
+    let mut model = Classifier::new();
+    model.metadata.push(("adwp.classes", r#"["blue", "green", "red"]"#));
+    let model = model.write(&dir);
+    change(&model, |model, graph| {
+        // Twice the negative, by a function that is called as another operator is.
+        for node in &mut graph.node {
+            node.output.iter_mut().filter(|name| *name == "y").for_each(|name| *name = "s".into());
+        }
+        for (input, output) in [("s", "n"), ("n", "y")] {
+            graph.node.push(NodeProto {
+                op_type: "Relu".into(),
+                domain: "local".into(),
+                input: vec![input.into()],
+                output: vec![output.into()],
+                ..Default::default()
+            });
+        }
+        model.opset_import.push(OperatorSetIdProto { domain: "local".into(), version: 1 });
+        model.functions.push(FunctionProto {
+            name: Some("Relu".into()),
+            domain: Some("local".into()),
+            input: vec!["a".into()],
+            output: vec!["b".into()],
+            node: vec![NodeProto {
+                op_type: "Neg".into(),
+                input: vec!["a".into()],
+                output: vec!["b".into()],
+                ..Default::default()
+            }],
+            opset_import: vec![OperatorSetIdProto { domain: String::new(), version: 17 }],
+            ..Default::default()
+        });
+    });
+    let alone = eval(&model, &data, None).unwrap_err();
+    assert!(alone.message.contains("local.Relu, which it does not have"), "{alone}");
+    if let Err(error) = adwp_measure::ort_library::find(None) {
+        assert!(std::env::var_os("ADWP_REQUIRE_ORT").is_none(), "{error}");
+        return;
+    }
+    let (printed, said) = eval_with(&[], &model, &data, None).unwrap();
+    let [ort, tract] = printed.lines().collect::<Vec<_>>()[..] else { panic!("{printed}") };
+    assert!(ort.starts_with("ort    top-1 100.00%"), "{printed}");
+    assert!(tract.starts_with("tract  failed: ") && tract.contains("local.Relu"), "{printed}");
+    assert!(said.contains("warning: going on without tract"), "{said}");
+}
+
+#[test]
+fn a_file_that_takes_one_image_alone_is_given_one_by_one() {
+    let dir = TempDir::new().unwrap();
+    let data = images(&dir);
+    let model = Classifier::new().write(&dir);
+    change(&model, |_, graph| {
+        let reshape = graph.node.iter_mut().find(|node| node.op_type == "Flatten").unwrap();
+        reshape.op_type = "Reshape".into();
+        reshape.input.push("shape".into());
+        graph.initializer.push(TensorProto {
+            name: "shape".into(),
+            dims: vec![2],
+            data_type: DataType::Int64 as i32,
+            int64_data: vec![1, 3],
+            ..Default::default()
+        });
+    });
+    let (printed, said) = eval(&model, &data, None).unwrap();
+    assert!(is_right(&printed, 6), "{printed}");
+    assert!(said.contains("tract cannot run 4 images of") && said.contains("one by one"), "{said}");
 }
 
 #[test]
@@ -252,7 +418,7 @@ fn eval_reads_the_test_half_alone_and_says_what_it_leaves_out() {
     let (printed, said) = eval(&model, &data, None).unwrap();
     assert!(is_right(&printed, 6), "{printed}");
     let lines: Vec<&str> =
-        said.lines().filter(|line| !line.contains("does not say how its images are")).collect();
+        said.lines().filter(|line| !line.contains("its metadata lacks")).collect();
     assert_eq!(lines.len(), 3, "{said}");
     assert_eq!(
         lines[0],
@@ -355,6 +521,22 @@ fn gray_and_oblong_images_are_read_for_models_that_take_them() {
     // All classes see the same channel: the first of equal logits is chosen.
     let (printed, _) = eval(&gray, &data, None).unwrap();
     assert!(printed.contains("top-1 33.33%"), "{printed}");
+    // Lumas of blue, red and green are 29, 76 and 150: what is below, near and above 76.
+    let metadata = vec![("adwp.mean", "[0.298]"), ("adwp.std", "[0.5]")];
+    let luma = Classifier { size: [1, 8, 8], metadata, ..Classifier::new() }.write(&dir);
+    change(&luma, |_, graph| {
+        graph.initializer[0].float_data = vec![-10.0, 10.0, 0.0];
+        let bias = TensorProto {
+            name: "bias".into(),
+            dims: vec![3],
+            float_data: vec![-1.0, -1.0, 0.0],
+            ..graph.initializer[0].clone()
+        };
+        graph.initializer.push(bias);
+        graph.node.last_mut().unwrap().input.push("bias".into());
+    });
+    let (printed, _) = eval(&luma, &data, None).unwrap();
+    assert!(is_right(&printed, 6), "{printed}");
 }
 
 #[test]
@@ -393,7 +575,15 @@ fn probabilities_are_seen_and_what_is_no_number_is_an_error() {
         predict(&model, &image, None)
     };
     // Logits 10, -10 and -10: a second softmax would make 58% of it.
-    for end in [&["Softmax"][..], &["Softmax", "Identity"], &["Sigmoid"], &[]] {
+    // What `Neg` gives is known by its values alone.
+    for end in [
+        &["Softmax"][..],
+        &["Softmax", "Identity"],
+        &["Softmax", "Neg", "Neg"],
+        &["HardSigmoid"],
+        &["Sigmoid"],
+        &[],
+    ] {
         let printed = shown(end).unwrap();
         assert!(printed.contains("100.00%  class 2"), "{end:?}: {printed}");
     }

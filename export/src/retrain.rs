@@ -98,6 +98,9 @@ struct RetrainPhase {
 impl RetrainPhase {
     fn new(settings: &RetrainSettings, blueprint: &Blueprint, data: &RetrainData) -> Result<Self> {
         settings.check_network(blueprint)?;
+        // Of fewer images than a batch all are in each.
+        let batch = settings.batch.min(data.train.indices.len()).max(1);
+        let settings = &RetrainSettings { batch, ..settings.clone() };
         let mut data = data.clone();
         data.train.batch = settings.batch;
         store_images(&mut [&mut data.train, &mut data.test], &data.device)?;
@@ -312,7 +315,7 @@ mod tests {
     use crate::Inherited;
     use adwp_data::{Dataset, ImageShape, Normalization};
     use adwp_engine::{Executor, Program};
-    use adwp_models::zoo::Handmade;
+    use adwp_models::zoo::{Handmade, Width};
     use adwp_models::{IntensiveSpace, Skeleton, Stem};
     use adwp_train::TrainError;
     use std::sync::Arc;
@@ -651,7 +654,12 @@ mod tests {
 
     #[test]
     fn a_network_that_is_no_stack_of_cells_is_trained_without_what_it_lacks() {
-        let network = |network| Blueprint::Handmade { network, image: [1, 8, 8], classes: 2 };
+        let network = |network| Blueprint::Handmade {
+            network,
+            width: Width::PUBLISHED,
+            image: [1, 8, 8],
+            classes: 2,
+        };
         let densenet = network(Handmade::DensenetBc { depth: 10, growth: 2 });
         let plain = RetrainSettings { auxiliary: 0.0, drop_path: 0.0, dropout: 0.2, ..settings() };
         let mut phase = phase_of(&densenet, &plain).unwrap();
@@ -666,8 +674,12 @@ mod tests {
                 phase_of(&densenet, &settings).err().map(|e| e.to_string()).unwrap_or_default();
             assert!(error.contains(culprit), "{error}");
         }
-        let residual =
-            Blueprint::Handmade { network: Handmade::MobilenetV2, image: [1, 32, 32], classes: 2 };
+        let residual = Blueprint::Handmade {
+            network: Handmade::MobilenetV2,
+            width: Width::PUBLISHED,
+            image: [1, 32, 32],
+            classes: 2,
+        };
         RetrainSettings { drop_path: 0.2, ..plain }.check_network(&residual).unwrap();
     }
 }

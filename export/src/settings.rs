@@ -1,5 +1,6 @@
 use adwp_data::{Augmentation, AutoAugment, ColorJitter};
 use adwp_models::Blueprint;
+use adwp_models::zoo::Width;
 use adwp_train::schedule::{self, Decay};
 use adwp_train::{TrainError, check_augmentation, check_settings};
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,8 @@ pub struct RetrainSettings {
     pub batch: usize,
     /// Channels of a node in the first cell.
     pub channels: usize,
+    /// What the channels of a network that is no stack of cells are multiplied by.
+    pub width: Width,
     /// Learning rate at the start.
     pub rate: f32,
     /// How it falls from epoch to epoch.
@@ -58,6 +61,7 @@ impl Default for RetrainSettings {
             epochs: 1000,
             batch: 98,
             channels: 36,
+            width: Width::PUBLISHED,
             rate: 0.025,
             decay: Decay::Cosine,
             decay_factor: 0.97,
@@ -90,11 +94,10 @@ impl RetrainSettings {
         ];
         check_settings("retrain", self.batch, &numbers)?;
         check_augmentation("retrain", &self.augmentation)?;
-        let fail = |message: String| Err(TrainError::Settings(format!("retrain: {message}")));
+        let fail = |message: String| Err(TrainError::Settings(format!("retrain.{message}")));
         match self {
-            s if s.epochs == 0 || s.evaluate_every == 0 => {
-                fail("epochs and evaluate_every must be at least 1".into())
-            }
+            s if s.epochs == 0 => fail("epochs = 0 must be at least 1".into()),
+            s if s.evaluate_every == 0 => fail("evaluate_every = 0 must be at least 1".into()),
             s if !(0.0..1.0).contains(&s.drop_path) => {
                 fail(format!("drop_path = {} is not in [0, 1)", s.drop_path))
             }
@@ -122,7 +125,7 @@ impl RetrainSettings {
     pub fn check_network(&self, blueprint: &Blueprint) -> Result<(), TrainError> {
         let fail = |setting: &str, value: f32, lacks: &str| {
             Err(TrainError::Settings(format!(
-                "retrain: {setting} = {value}, but this network has {lacks}; set \
+                "retrain.{setting} = {value}, but this network has {lacks}; set \
                  retrain.{setting} to 0"
             )))
         };
@@ -201,7 +204,7 @@ mod tests {
 
     fn refused(settings: RetrainSettings, name: &str) {
         let error = settings.validate().unwrap_err().to_string();
-        assert!(error.starts_with("retrain: ") && error.contains(name), "{error}");
+        assert!(error.starts_with("retrain.") && error.contains(name), "{error}");
     }
 
     #[test]

@@ -3,7 +3,7 @@ use std::path::Path;
 use adwp_data::Normalization;
 use adwp_engine::{Device, Owner, VariableSpec, Variables};
 use adwp_models::space::Member;
-use adwp_models::zoo::{Architecture, Handmade, WideCells};
+use adwp_models::zoo::{Architecture, Handmade, WideCells, Width};
 use adwp_models::{Blueprint, Discrete, Genotype, Skeleton};
 use adwp_train::{BatchSource, Checkpoint, Evaluation, Evaluator, Reporter, TrainError, watched};
 use serde::{Deserialize, Serialize};
@@ -55,6 +55,9 @@ struct StoredNetwork {
     member: Option<Member>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     handmade: Option<Handmade>,
+    /// Left out where it is the published one, as in files of versions that had no other.
+    #[serde(default, skip_serializing_if = "is_published")]
+    width: Width,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     skeleton: Option<Skeleton>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -62,6 +65,10 @@ struct StoredNetwork {
     dataset: String,
     classes: Vec<String>,
     normalization: Normalization,
+}
+
+fn is_published(width: &Width) -> bool {
+    *width == Width::PUBLISHED
 }
 
 impl From<Network> for StoredNetwork {
@@ -73,6 +80,7 @@ impl From<Network> for StoredNetwork {
             wide_cells: None,
             member: None,
             handmade: None,
+            width: blueprint.width().unwrap_or_default(),
             skeleton: blueprint.skeleton(),
             image: None,
             dataset,
@@ -95,7 +103,7 @@ impl TryFrom<StoredNetwork> for Network {
 
     fn try_from(stored: StoredNetwork) -> std::result::Result<Self, Self::Error> {
         let StoredNetwork { name, dataset, classes, normalization, skeleton, image, .. } = stored;
-        let StoredNetwork { genotype, wide_cells, member, handmade, .. } = stored;
+        let StoredNetwork { genotype, wide_cells, member, handmade, width, .. } = stored;
         let blueprint = match (genotype, wide_cells, member, handmade, skeleton, image) {
             (Some(genotype), None, None, None, Some(skeleton), None) => {
                 Blueprint::Cells { genotype, skeleton }
@@ -107,7 +115,7 @@ impl TryFrom<StoredNetwork> for Network {
                 Blueprint::Member { member, skeleton }
             }
             (None, None, None, Some(network), None, Some(image)) => {
-                Blueprint::Handmade { network, image, classes: classes.len() }
+                Blueprint::Handmade { network, width, image, classes: classes.len() }
             }
             _ => {
                 return Err("expected a genotype, wide_cells or a member with a skeleton, or \

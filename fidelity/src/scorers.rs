@@ -220,13 +220,10 @@ impl ScorerExperiment<'_> {
             }),
             ..Ingredients::of(self.space)
         };
-        Ok((entry.open)(&ingredients).ok_or_else(|| {
+        entry.make(&ingredients).map_err(|e| {
             let name = entry.name;
-            SearchError::Input(format!(
-                "a study of a table has no scorer {name:?}: it needs {}",
-                entry.needs
-            ))
-        })?)
+            SearchError::Input(format!("a study of a table has no scorer {name:?}: {e}")).into()
+        })
     }
 
     /// The scores of every scorer for each of its seeds, once all are there.

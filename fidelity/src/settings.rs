@@ -30,13 +30,13 @@ impl FidelitySettings {
     /// # Errors
     /// [`TrainError::Settings`].
     pub fn validate(&self) -> Result<(), TrainError> {
-        let fail = |message: String| Err(TrainError::Settings(format!("fidelity: {message}")));
+        let fail = |message: String| Err(TrainError::Settings(format!("fidelity.{message}")));
         match *self {
             Self { architectures: 0..2, .. } => {
                 fail(format!("architectures = {}: a ranking needs at least 2", self.architectures))
             }
-            Self { seeds: 0, .. } => fail("seeds must be at least 1".into()),
-            Self { retrainings: 0, .. } => fail("retrainings must be at least 1".into()),
+            Self { seeds: 0, .. } => fail("seeds = 0 must be at least 1".into()),
+            Self { retrainings: 0, .. } => fail("retrainings = 0 must be at least 1".into()),
             _ => Ok(()),
         }
     }

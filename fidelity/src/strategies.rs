@@ -306,13 +306,11 @@ impl StrategyExperiment<'_> {
             },
         };
         let mut chosen = Vec::with_capacity(most);
+        let reporter = &mut Quiet;
         let mut context = Context {
-            run: &run,
             resume: true,
-            held_bytes: 0,
             check_memory: false,
-            interrupt,
-            reporter: &mut Quiet,
+            ..Context::new(&run, interrupt, reporter)
         };
         let explored = explore_watched(exploration, &mut context, &mut |strategy, trials| {
             chosen.push(strategy.choose(trials).text.clone());

@@ -1,7 +1,7 @@
 use crate::cost::{Cost, count};
 use crate::skeleton::MAX_CHANNELS;
 use crate::space::Member;
-use crate::zoo::{Handmade, WideCells};
+use crate::zoo::{Handmade, WideCells, Width};
 use crate::{Choices, Discrete, Genotype, Heads, ModelError, Skeleton, Space, Stem};
 
 /// A network with all its sizes.
@@ -32,6 +32,8 @@ pub enum Blueprint {
     Handmade {
         /// The network.
         network: Handmade,
+        /// What its channels are multiplied by.
+        width: Width,
         /// Channels, height and width of an image.
         image: [usize; 3],
         /// Classes that it tells apart.
@@ -48,6 +50,8 @@ pub struct Sizes {
     pub cells: Option<usize>,
     /// Channels of a node in the first cell.
     pub channels: Option<usize>,
+    /// What the channels of a network that is no stack of cells are multiplied by.
+    pub width: Option<Width>,
     /// Channels, height and width of an image.
     pub image: Option<[usize; 3]>,
     /// Classes that it tells apart.
@@ -93,8 +97,8 @@ impl Blueprint {
             Self::Cells { genotype, skeleton } => Discrete::build(genotype, skeleton, batch, heads),
             Self::WideCells { cells, skeleton } => cells.build(skeleton, batch, heads),
             Self::Member { member, skeleton } => member.build(skeleton, batch, heads),
-            Self::Handmade { network, image, classes } => {
-                network.build(*image, *classes, batch, heads)
+            Self::Handmade { network, width, image, classes } => {
+                network.build(*width, *image, *classes, batch, heads)
             }
         }
     }
@@ -139,6 +143,23 @@ impl Blueprint {
         self
     }
 
+    /// What its channels are multiplied by, where it is no stack of cells.
+    pub fn width(&self) -> Option<Width> {
+        match self {
+            Self::Cells { .. } | Self::WideCells { .. } | Self::Member { .. } => None,
+            Self::Handmade { width, .. } => Some(*width),
+        }
+    }
+
+    /// The same network of another width; one of cells as it is.
+    #[must_use]
+    pub fn with_width(mut self, of: Width) -> Self {
+        if let Self::Handmade { width, .. } = &mut self {
+            *width = of;
+        }
+        self
+    }
+
     /// The cells of the DARTS space that it is built of, where it is.
     pub fn genotype(&self) -> Option<&Genotype> {
         match self {
@@ -174,47 +195,43 @@ impl Blueprint {
         }
     }
 
-    /// The same cells with as many channels as the bounds allow. More channels always take more of
-    /// both.
+    /// The same cells with as many channels as the bounds allow, or the same network that is no
+    /// stack of cells as wide as they do. More channels always take more of both, more width never
+    /// less.
     ///
     /// # Errors
-    /// When not even the narrowest network keeps the bounds, or the network has no channels to
-    /// choose.
+    /// When not even the narrowest network keeps the bounds.
     pub fn widest(&self, bounds: Bounds) -> Result<Self, ModelError> {
-        let Some(skeleton) = self.skeleton() else {
-            return Err(ModelError::Invalid(
-                "only a network of cells has channels to choose".into(),
-            ));
-        };
-        // The ImageNet stem halves them, and some cells have groups of them. All steps are powers
-        // of two.
-        let of_stem = match skeleton.stem {
-            Stem::Cifar => 1,
-            Stem::Imagenet => 2,
-        };
-        let step = match self {
-            Self::WideCells { cells, .. } => cells.channel_step().max(of_stem),
-            Self::Cells { .. } | Self::Member { .. } | Self::Handmade { .. } => of_stem,
+        let (step, most, what) = match self {
+            Self::Handmade { .. } => (1, Width::MOST.thousandths(), "thousandths of its width"),
+            Self::Cells { skeleton, .. } | Self::Member { skeleton, .. } => {
+                (of_stem(skeleton.stem), MAX_CHANNELS, "channels")
+            }
+            Self::WideCells { cells, skeleton } => {
+                (cells.channel_step().max(of_stem(skeleton.stem)), MAX_CHANNELS, "channels")
+            }
         };
         let with = |steps: usize| {
-            let skeleton = Skeleton { channels: steps * step, ..skeleton };
-            match self.clone() {
-                Self::Cells { genotype, .. } => Self::Cells { genotype, skeleton },
-                Self::WideCells { cells, .. } => Self::WideCells { cells, skeleton },
-                Self::Member { member, .. } => Self::Member { member, skeleton },
-                handmade @ Self::Handmade { .. } => handmade,
+            let number = steps * step;
+            let mut network = self.clone();
+            match &mut network {
+                Self::Cells { skeleton, .. }
+                | Self::WideCells { skeleton, .. }
+                | Self::Member { skeleton, .. } => skeleton.channels = number,
+                Self::Handmade { width, .. } => *width = Width::of_thousandths(number),
             }
+            network
         };
         let narrowest = with(1).cost()?;
         if !bounds.hold(&narrowest) {
             let Cost { params, madds, .. } = narrowest;
             let message = format!(
-                "even with {step} channels the network has {params} params and takes {madds} \
+                "even with {step} {what} the network has {params} params and takes {madds} \
                  multiply-adds"
             );
             return Err(ModelError::Invalid(message));
         }
-        let (mut fits, mut beyond) = (1, MAX_CHANNELS / step + 1);
+        let (mut fits, mut beyond) = (1, most / step + 1);
         while beyond - fits > 1 {
             let middle = fits.midpoint(beyond);
             if bounds.hold(&with(middle).cost()?) {
@@ -224,6 +241,15 @@ impl Blueprint {
             }
         }
         Ok(with(fits))
+    }
+}
+
+/// What channels are multiples of: the ImageNet stem halves them, and some cells have groups of
+/// them. All steps are powers of two.
+fn of_stem(stem: Stem) -> usize {
+    match stem {
+        Stem::Cifar => 1,
+        Stem::Imagenet => 2,
     }
 }
 
@@ -309,8 +335,9 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("even with 1 channels"), "{error}");
-        let error = mobilenet().widest(Bounds::default()).unwrap_err().to_string();
-        assert!(error.contains("only a network of cells"), "{error}");
+        let none = Bounds { params: None, madds: Some(1000) };
+        let error = mobilenet().widest(none).unwrap_err().to_string();
+        assert!(error.contains("even with 1 thousandths of its width"), "{error}");
     }
 
     #[test]

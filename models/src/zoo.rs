@@ -15,10 +15,12 @@ mod networks;
 #[cfg(test)]
 mod tests;
 mod wide;
+mod width;
 
 pub use named::NamedArchitecture;
 pub use networks::Handmade;
 pub use wide::{WideCell, WideCells, WideOperation, WidePair};
+pub use width::Width;
 
 const SCHEMA: &str = "adwp/zoo/2";
 

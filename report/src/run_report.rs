@@ -59,6 +59,9 @@ pub struct RunReport {
     pub phases: Vec<PhaseTime>,
     /// Latency of the exported file.
     pub latency: Vec<LatencyRow>,
+    /// Why the latencies may not be what they seem; empty on a quiet machine.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// What was scored; none where no strategy has found the architecture.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub search: Option<SearchRecord>,

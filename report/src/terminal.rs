@@ -5,7 +5,8 @@ use crate::{LatencyRow, RunReport, SkippedImages};
 const NAME_WIDTH: usize = 28;
 
 /// The table that ends `adwp run`: phases with their time, the network, and the median latency of
-/// every measurement. Plain text, under 80 columns.
+/// every measurement, with what makes it
+/// doubtful. Plain text, under 80 columns.
 pub fn terminal_table(report: &RunReport) -> String {
     let mut phases = vec![["phase".to_owned(), "time".to_owned()]];
     phases.extend(report.phases.iter().map(|phase| [name(&phase.name), duration(phase.seconds)]));
@@ -50,7 +51,27 @@ pub fn terminal_table(report: &RunReport) -> String {
     if !report.latency.is_empty() {
         blocks.push(align(&latency, names));
     }
+    if !report.warnings.is_empty() {
+        blocks.push(report.warnings.iter().map(|text| warning(text)).collect());
+    }
     blocks.join("\n")
+}
+
+/// A line has fewer columns than this.
+const COLUMNS: usize = 80;
+
+/// A warning, in as many lines as it takes.
+fn warning(text: &str) -> String {
+    let (mut lines, mut line) = (String::new(), "warning:".to_owned());
+    for word in text.split_whitespace() {
+        let word: String = plain(word).chars().take(COLUMNS - 5).collect();
+        if line.chars().count() + 1 + word.chars().count() >= COLUMNS {
+            lines += &format!("{line}\n");
+            line = " ".repeat(2);
+        }
+        line += &format!(" {word}");
+    }
+    lines + &line + "\n"
 }
 
 fn latency_row(row: &LatencyRow) -> [String; 4] {
@@ -64,12 +85,16 @@ fn latency_row(row: &LatencyRow) -> [String; 4] {
 
 /// A name on one line, of a width that leaves room for the numbers.
 fn name(text: &str) -> String {
-    let clean: String =
-        text.trim().chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    let clean = plain(text.trim());
     if clean.chars().count() <= NAME_WIDTH {
         return clean;
     }
     clean.chars().take(NAME_WIDTH - 1).chain(['…']).collect()
+}
+
+/// A text without what a terminal would obey.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 fn width<const N: usize>(rows: &[[String; N]], column: usize) -> usize {

@@ -527,14 +527,9 @@ pub(crate) mod tests {
                 stop: self.stop,
                 origin: Map::from_iter([("seed".to_owned(), self.seed.into())]),
             };
-            let mut context = Context {
-                run: &RunDir::create(self.folder).unwrap(),
-                resume: self.resume,
-                held_bytes: 0,
-                check_memory: true,
-                interrupt: &interrupt,
-                reporter: &mut reporter,
-            };
+            let run = RunDir::create(self.folder).unwrap();
+            let mut context =
+                Context { resume: self.resume, ..Context::new(&run, &interrupt, &mut reporter) };
             let finished = explore(exploration, &mut context);
             (finished, scorer.scored, reporter.said)
         }
@@ -787,7 +782,12 @@ pub(crate) mod tests {
             registry::scorer(name, &ingredients).err().unwrap().to_string()
         };
         assert!(scorer("oracle").contains("there are predicted-discrete, "));
-        assert_eq!(scorer("table"), "the scorer \"table\" needs a table");
+        for entry in registry::SCORERS {
+            let made = entry.make(&crate::Ingredients::of(&toy)).err().map(|e| e.to_string());
+            let needs = entry.needs.iter().map(ToString::to_string).collect::<Vec<_>>();
+            let expected = format!("the scorer {:?} needs {}", entry.name, needs.join(" and "));
+            assert_eq!(made, (!needs.is_empty()).then_some(expected));
+        }
     }
 
     #[test]
@@ -813,15 +813,10 @@ pub(crate) mod tests {
                 stop: StopRule { evaluations: Some(evaluations), ..StopRule::default() },
                 origin: Map::new(),
             };
-            let mut context = Context {
-                run: &RunDir::create(holder.path()).unwrap(),
-                resume: true,
-                held_bytes: 0,
-                check_memory: true,
-                interrupt: &Interrupt::default(),
-                reporter: &mut adwp_train::Quiet,
-            };
-            explore(exploration, &mut context)
+            let (run, interrupt) = (RunDir::create(holder.path()).unwrap(), Interrupt::default());
+            let quiet = &mut adwp_train::Quiet;
+            let context = &mut Context { resume: true, ..Context::new(&run, &interrupt, quiet) };
+            explore(exploration, context)
         };
         let found = search(&[limit(1.0)], 30).unwrap().done().unwrap();
         assert!(found.trials.iter().all(|trial| limit(1.0).costs.of(&trial.choices) <= 9.0));

@@ -40,7 +40,8 @@ pub use inputs::{InputRecord, InputScores, Inputs};
 pub use one_shot::{PathSampling, SharedWeights, train_one_shot};
 pub use predictor::{Point, Posterior, Prediction, Predictor};
 pub use scorer::{
-    Ingredients, JointTraining, Latency, Scorer, ScorerEntry, ShortTraining, Train, Unit,
+    Ingredient, Ingredients, JointTraining, Latency, Scorer, ScorerEntry, ShortTraining, Train,
+    Unit,
 };
 pub use scorers::naswot::naswot;
 pub use scorers::predicted::{PredictedWeights, train_hypernetwork};
@@ -69,14 +70,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let run = RunDir::create(folder.path()).unwrap();
         let (interrupt, mut reporter) = (Interrupt::default(), Said::default());
-        let mut context = Context {
-            run: &run,
-            resume: false,
-            held_bytes: 0,
-            check_memory: true,
-            interrupt: &interrupt,
-            reporter: &mut reporter,
-        };
+        let mut context = Context::new(&run, &interrupt, &mut reporter);
         let result = work(&mut context).map(|finished| match finished {
             Finished::Done(result) => result,
             Finished::Interrupted => unreachable!("nobody interrupts it"),

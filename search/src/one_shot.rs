@@ -380,16 +380,10 @@ mod tests {
             Interrupt::default()
         };
         for stops in 0.. {
-            let mut context = Context {
-                run: &run,
-                resume: true,
-                held_bytes: 0,
-                check_memory: true,
-                interrupt: &interrupt,
-                reporter: &mut Quiet,
-            };
+            let quiet = &mut Quiet;
+            let context = &mut Context { resume: true, ..Context::new(&run, &interrupt, quiet) };
             if let Finished::Done(weights) =
-                train_one_shot(&settings(), space, sampling, &noise(48), &mut context).unwrap()
+                train_one_shot(&settings(), space, sampling, &noise(48), context).unwrap()
             {
                 return (weights, stops);
             }

@@ -45,9 +45,7 @@ pub fn strategy(name: &str) -> Result<&'static StrategyEntry> {
 /// # Errors
 /// [`SearchError::Input`] for a name that no scorer has, and for one that lacks an ingredient.
 pub fn scorer<'a>(name: &str, ingredients: &Ingredients<'a>) -> Result<Box<dyn Scorer + 'a>> {
-    let entry = scorer_entry(name)?;
-    (entry.open)(ingredients)
-        .ok_or_else(|| SearchError::Input(format!("the scorer {name:?} needs {}", entry.needs)))
+    scorer_entry(name)?.make(ingredients)
 }
 
 /// The entry of the scorer of a name.

@@ -1,10 +1,11 @@
 use std::collections::HashMap;
+use std::fmt;
 
 use adwp_models::{Blueprint, Choices, Space};
 use adwp_train::{Context, Finished};
 
 use crate::table::Column;
-use crate::{Data, Result, SearchSettings};
+use crate::{Data, Result, SearchError, SearchSettings};
 
 /// Says what an architecture is thought to be worth.
 pub trait Scorer {
@@ -60,10 +61,30 @@ pub struct ScorerEntry {
     /// The folder of a study in which it prepares, where it does. Scorers with the same folder
     /// share what is trained there.
     pub prepared_in: Option<&'static str>,
-    /// What it is made of, for the message when that is missing.
-    pub needs: &'static str,
+    /// What it is made of, in addition to a space.
+    pub needs: &'static [Ingredient],
     /// Makes one; `None` when an ingredient is missing.
     pub open: for<'a> fn(&Ingredients<'a>) -> Option<Box<dyn Scorer + 'a>>,
+}
+
+impl ScorerEntry {
+    /// Whether it is made of this.
+    pub fn needs(&self, ingredient: Ingredient) -> bool {
+        self.needs.contains(&ingredient)
+    }
+
+    /// Makes one.
+    ///
+    /// # Errors
+    /// [`SearchError::Input`] that names the ingredients that are missing.
+    pub fn make<'a>(&self, ingredients: &Ingredients<'a>) -> Result<Box<dyn Scorer + 'a>> {
+        (self.open)(ingredients).ok_or_else(|| {
+            let missing = self.needs.iter().filter(|needed| !ingredients.have(**needed));
+            let missing: Vec<String> = missing.map(Ingredient::to_string).collect();
+            let (name, missing) = (self.name, missing.join(" and "));
+            SearchError::Input(format!("the scorer {name:?} needs {missing}"))
+        })
+    }
 }
 
 /// What the scores of a scorer count.
@@ -82,6 +103,36 @@ impl Unit {
     /// A number that is shown as it is.
     pub const fn plain(axis: &'static str) -> Self {
         Self { axis, factor: 1.0 }
+    }
+}
+
+/// What a scorer can need; [`Ingredients`] has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ingredient {
+    /// Images of the search.
+    Images,
+    /// How weights for all architectures are trained.
+    JointTraining,
+    /// The α that architectures were drawn as.
+    Drawn,
+    /// A prediction of latencies.
+    Latency,
+    /// A column of a published table.
+    Table,
+    /// How a single architecture is trained for a few epochs.
+    ShortTraining,
+}
+
+impl fmt::Display for Ingredient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Images => "images of a search",
+            Self::JointTraining => "settings of a search",
+            Self::Drawn => "architectures drawn as α",
+            Self::Latency => "a table of operator latencies",
+            Self::Table => "a column of a published table",
+            Self::ShortTraining => "settings of a short training",
+        })
     }
 }
 
@@ -106,6 +157,18 @@ impl<'a> Ingredients<'a> {
     /// The space alone.
     pub fn of(space: &'a dyn Space) -> Self {
         Self { space, data: None, training: None, latency: None, table: None, short: None }
+    }
+
+    /// Whether this is among them.
+    pub fn have(&self, ingredient: Ingredient) -> bool {
+        match ingredient {
+            Ingredient::Images => self.data.is_some(),
+            Ingredient::JointTraining => self.training.is_some(),
+            Ingredient::Drawn => self.training.is_some_and(|training| training.drawn.is_some()),
+            Ingredient::Latency => self.latency.is_some(),
+            Ingredient::Table => self.table.is_some(),
+            Ingredient::ShortTraining => self.short.is_some(),
+        }
     }
 }
 

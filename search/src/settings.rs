@@ -307,7 +307,7 @@ impl SpaceSettings {
         ];
         check_settings("space", self.batch, &numbers)?;
         check_augmentation("space", &self.augmentation)?;
-        let fail = |message: String| Err(TrainError::Settings(format!("space: {message}")));
+        let fail = |message: String| Err(TrainError::Settings(format!("space.{message}")));
         match self {
             s if s.epochs <= s.backtrack => {
                 fail(format!("epochs = {} must exceed backtrack = {}", s.epochs, s.backtrack))
@@ -343,7 +343,7 @@ impl SearchSettings {
         ];
         check_settings("search", self.batch, &numbers)?;
         check_augmentation("search", &self.augmentation)?;
-        let fail = |message: String| Err(TrainError::Settings(format!("search: {message}")));
+        let fail = |message: String| Err(TrainError::Settings(format!("search.{message}")));
         match self {
             s if s.hypernetwork_epochs >= s.epochs => fail(format!(
                 "hypernetwork_epochs = {} must be below epochs = {}",
@@ -359,8 +359,9 @@ impl SearchSettings {
                         .into(),
                 )
             }
-            s if s.keep == 0 || !(1..=LARGEST_HIDDEN).contains(&s.hidden) => {
-                fail(format!("keep must be at least 1, hidden in 1 to {LARGEST_HIDDEN}"))
+            s if s.keep == 0 => fail("keep = 0 must be at least 1".into()),
+            s if !(1..=LARGEST_HIDDEN).contains(&s.hidden) => {
+                fail(format!("hidden = {} is not in 1 to {LARGEST_HIDDEN}", s.hidden))
             }
             s if !is_share(s.identity_dropout) => fail(format!(
                 "identity_dropout = {} must be at \

@@ -173,9 +173,16 @@ fn what_cannot_be_trained_is_told_before_anything_is_written() {
     }
     refuse(
         "zoo:mobilenet-v1",
-        &[&large[..], &["--target-params", "1M"]].concat(),
-        &["only a network of cells"],
+        &[&large[..], &["--target-params", "1000"]].concat(),
+        &["even with 1 thousandths of its width"],
     );
+    refuse(
+        "zoo:mobilenet-v1",
+        &[&large[..], &["--target-params", "1M", "--set", "retrain.width=0.5"]].concat(),
+        &["retrain.width", "--target-params"],
+    );
+    refuse("zoo:gdas", &["--set", "retrain.width=0.5"], &["retrain.width", "no stack of cells"]);
+    refuse("zoo:mobilenet-v1", &["--set", "retrain.width=0"], &["a width is from"]);
     refuse("zoo:gdas", &["--target-params", "10"], &["even with 1 channels"]);
     refuse(
         "zoo:gdas",

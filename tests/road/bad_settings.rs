@@ -86,7 +86,15 @@ pub(crate) fn refuse_setting(setting: &str, culprits: &[&str]) {
 
 #[test]
 fn values_out_of_range_are_named_with_their_key() {
-    refuse_setting("cells=-1", &["cells"]);
+    refuse_setting("cells=-1", &["`cells` must be at least 0, not -1"]);
+    refuse_setting("retrain.epochs=-1", &["--set retrain.epochs=-1", "`retrain.epochs`"]);
+    refuse_setting("bench.threads=[1, -1]", &["`bench.threads`", "at least 0"]);
+    refuse_setting("retrain.decay=step", &["--set retrain.decay=step: key `retrain.decay`"]);
+    refuse_setting("retrain.rate=-1", &["retrain.rate = -1"]);
+    refuse_setting("search.keep=0", &["search.keep = 0"]);
+    refuse_setting("retrain.evaluate_every=0", &["retrain.evaluate_every = 0"]);
+    refuse_file("[search]\nepochs = -6", &["`search.epochs` must be at least 0, not -6"]);
+    refuse_file("[retrain]\ndecay = \"step\"", &["key `retrain.decay`", "cosine"]);
     refuse_setting("stem=vgg", &["stem", "cifar", "imagenet"]);
     refuse_setting("search.generator_input=edge", &["generator_input", "node", "cell", "vector"]);
     refuse_setting("search.alpha_draw=even", &["alpha_draw", "normal", "discrete"]);
@@ -109,7 +117,6 @@ fn schedules_that_cannot_be_followed_are_refused() {
     refuse_setting("train_images=7000", &["7000", "6000"]);
     refuse_setting("search_images=121", &["search_images = 121", "120"]);
     refuse_setting("train_share=1", &["train_share"]);
-    refuse_setting("space.batch=25", &["24 images", "batch of 25"]);
 }
 
 #[test]

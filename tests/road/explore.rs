@@ -231,6 +231,10 @@ fn what_makes_no_search_is_refused() {
             &["--strategy", "random", "--evaluations", "3", "--set", "cells=5"],
             "--set has no effect",
         ),
+        (
+            &["--strategy", "random", "--evaluations", "3", "--epochs-scale", "0.5"],
+            "--epochs-scale has no effect",
+        ),
         (&["--strategy", "random", "--evaluations", "3", "--report-column", "x"], "\"x\""),
         (&["--evaluations", "3"], "--strategy"),
         (

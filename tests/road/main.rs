@@ -9,6 +9,7 @@ mod bench;
 mod damage;
 mod determinism;
 mod explore;
+mod few_images;
 mod fidelity;
 mod folder;
 mod formats;

@@ -12,7 +12,7 @@ use crate::program::{adwp, end};
 use crate::reference::{PICTURE, reference};
 
 /// Arguments, the exit code, and what the first line of the failure has.
-const MISTAKES: [(&str, i32, &str); 92] = [
+const MISTAKES: [(&str, i32, &str); 96] = [
     // Words that there are none of.
     ("runn", 2, "unrecognized subcommand 'runn'"),
     ("run --pressett demo", 2, "unexpected argument '--pressett'"),
@@ -33,6 +33,10 @@ const MISTAKES: [(&str, i32, &str); 92] = [
     ("run --preset demo --set retrain.epochs", 2, "expected KEY=VALUE"),
     ("run --preset demo --set retrain.epoch=3", 2, "unknown key `retrain.epoch`"),
     ("run --preset demo --set retrain.epochs=many", 2, "`retrain.epochs` must be of type integer"),
+    ("run --preset demo --set retrain.epochs=-1", 2, "`retrain.epochs` must be at least 0, not -1"),
+    ("run --preset demo --set retrain.epochs=0", 2, "retrain.epochs = 0 must be at least 1"),
+    ("run --preset demo --set retrain.decay=step", 2, "`retrain.decay`: unknown variant"),
+    ("run --preset demo --epochs-scale 0", 2, "expected a number above 0"),
     ("run --preset demo --set fidelity.random=0", 2, "there is no `fidelity.random` any more"),
     ("run --config text.txt", 2, "text.txt: TOML parse error"),
     ("run --config nowhere.toml", 2, "cannot read nowhere.toml"),

@@ -212,8 +212,6 @@ fn what_cannot_be_transferred_is_told_before_anything_is_written() {
     refuse(&from, &["--preset", "demo"], &["--preset"]);
     let channels = [&images[..], &["--fine-tune", "--set", "retrain.channels=4"]].concat();
     refuse(&from, &channels, &["2 channels", "has 4", "retrain.channels"]);
-    let batch = [&images[..], &["--set", "retrain.batch=9"]].concat();
-    refuse(&from, &batch, &["8 images", "batch of 9"]);
     run(["retrain", "--from", text(&from), "--run", text(&from)].iter().chain(&images))
         .refuses(&["--from and --run", text(&from)]);
     run(["retrain", "--from", text(&from)].iter().chain(&images)).refuses(&["--run"]);
@@ -235,7 +233,9 @@ fn a_folder_is_not_continued_with_the_architecture_of_another_run() {
     let (data, new) = (holder.path().join("data"), holder.path().join("new"));
     write_images(&data, 4);
     let start = transfer(&from, &data, &["--run", text(&new)]);
-    run(start.iter().chain(&["--set", "image_size=16", "--set", "retrain.epochs=1"])).succeeds();
+    let settings = ["--set", "image_size=16", "--set", "retrain.epochs=1"];
+    let begun = run(start.iter().chain(&settings).chain(&["--set", "retrain.batch=9"])).succeeds();
+    assert!(begun.stderr.contains("retrain.batch 9 lowered to 8, "), "{begun:?}");
     let genotype = fs::read_to_string(from.join("genotype.json")).unwrap();
     let other = run(["zoo", "show", "darts-v2", "--cells", "3"]).succeeds().stdout;
     assert_ne!(genotype, other);

@@ -1,5 +1,6 @@
 //! A run that is killed or interrupted and continued ends in the bytes of one that was left alone.
 
+use std::fs;
 use std::path::Path;
 
 use crate::folder::{assert_same_results, contents, delete, metrics, progress};
@@ -214,4 +215,24 @@ fn a_folder_that_is_not_there_has_nothing_to_resume() {
         ]);
         assert!(!folder.exists());
     }
+}
+
+#[test]
+fn the_command_that_began_a_run_goes_on_with_it_whatever_the_run_has_found() {
+    let (holder, folder) = fresh();
+    // Of an architecture that comes from elsewhere it would follow that nothing is limited.
+    let settings =
+        fs::read_to_string(SETTINGS).unwrap().replace("madds = 0", "madds = 900_000_000");
+    let config = holder.path().join("limited.toml");
+    fs::write(&config, settings).unwrap();
+    let step = |name, flags: &[&str]| {
+        let args = [name, "--config", text(&config), "--run", text(&folder)];
+        run(args.iter().chain(flags))
+    };
+    step("space", &[]).succeeds();
+    step("search", &[]).succeeds();
+    assert!(folder.join("genotype.json").exists());
+    step("retrain", &["--seed", "1"]).refuses(&["seed is 0, not 1"]);
+    step("retrain", &["--max-minutes", "0.001"]).with_code(130);
+    step("retrain", &["--resume"]).succeeds();
 }

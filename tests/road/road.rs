@@ -106,6 +106,41 @@ fn the_report_says_what_the_files_say() {
 }
 
 #[test]
+fn noise_of_the_bench_is_in_every_form_of_the_report() {
+    let (_holder, folder) = copy_of_run();
+    let file = folder.join("bench.json");
+    let mut bench = json(&file);
+    let cores = bench["machine"]["cores"].as_f64().unwrap();
+    let mut report = |load: f64, spread: f64| {
+        bench["machine"]["load_before"] = [load, 0.0, 0.0].into();
+        for latency in bench["models"][0]["latency"].as_array_mut().unwrap() {
+            latency["spread"] = spread.into();
+            latency["stable"] = true.into();
+        }
+        for mhz in ["mhz_before", "mhz_after"] {
+            bench["machine"][mhz] = 2000.0.into();
+        }
+        fs::write(&file, bench.to_string()).unwrap();
+        let table = run(["report", text(&folder)]).succeeds().stdout;
+        let page = fs::read_to_string(folder.join("report.html")).unwrap();
+        (table, page, run(["report", text(&folder), "--json"]).succeeds().json())
+    };
+    // The training just before is a load as well.
+    let (table, page, quiet) = report(cores, 0.0);
+    assert!(!table.contains("warning") && !page.contains("are noisy"), "{table}");
+    assert!(quiet.get("warnings").is_none());
+    let (table, page, noisy) = report(cores + 7.0, 0.5);
+    let warnings = noisy["warnings"].as_array().unwrap();
+    assert_eq!(warnings.len(), 1 + noisy["latency"].as_array().unwrap().len());
+    assert_eq!(json(&folder.join("report.json"))["warnings"], noisy["warnings"]);
+    let table = table.split_whitespace().collect::<Vec<_>>().join(" ");
+    for words in ["the machine was busy", "the medians of the repeats lie 50 % apart"] {
+        assert!(table.contains(words) && page.contains(words), "{table}");
+        assert!(noisy["warnings"].to_string().contains(words), "{warnings:?}");
+    }
+}
+
+#[test]
 fn the_cost_is_the_same_from_the_graph_and_from_the_file() {
     let folder = &reference().folder;
     let report = json(&folder.join("report.json"));

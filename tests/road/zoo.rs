@@ -249,8 +249,10 @@ fn wrong_names_and_sizes_are_told() {
         .refuses(&["pc-darts-imagenet", "cells must be given"]);
     run(["cost", "zoo:mobilenet-v1", "--channels", "8"])
         .refuses(&["mobilenet-v1", "no stack of cells"]);
-    run(["cost", "zoo:mobilenet-v1", "--target-params", "1M"])
-        .refuses(&["only a network of cells"]);
+    run(["cost", "zoo:mobilenet-v1", "--target-params", "1000"])
+        .refuses(&["even with 1 thousandths of its width"]);
+    run(["cost", "zoo:gdas", "--width", "0.5"]).refuses(&["gdas", "a stack of cells"]);
+    run(["cost", "zoo:mobilenet-v1", "--width", "0"]).refuses(&["a width is from"]);
     run(["zoo", "show", "mobilenet-v1", "--cells", "8"]).refuses(&["mobilenet-v1", "--cells"]);
     run(["cost", "zoo:gdas", "--target-params", "10"]).refuses(&["even with 1 channels"]);
     run(["cost", "zoo:gdas", "--target-params", "1M", "--channels", "8"])

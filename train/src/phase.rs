@@ -95,7 +95,12 @@ pub struct Context<'a> {
     pub reporter: &'a mut dyn Reporter,
 }
 
-impl Context<'_> {
+impl<'a> Context<'a> {
+    /// The surroundings of a phase that starts afresh, and is refused where memory is short.
+    pub fn new(run: &'a RunDir, interrupt: &'a Interrupt, reporter: &'a mut dyn Reporter) -> Self {
+        Self { run, resume: false, held_bytes: 0, check_memory: true, interrupt, reporter }
+    }
+
     /// The surroundings of a phase that works in a folder of its own, and continues what is there.
     pub fn within<'b>(&'b mut self, run: &'b RunDir) -> Context<'b> {
         let Self { held_bytes, check_memory, interrupt, reporter, .. } = self;

@@ -6,7 +6,7 @@ use adwp_edge::{OrtArgs, dataset};
 use adwp_engine::cuda::Precision;
 use clap::ArgAction;
 
-use super::values::{amount, auto_augment, minutes, precision};
+use super::values::{amount, auto_augment, minutes, precision, scale};
 
 /// Settings of a run. Flags override the config file, which overrides the preset. A flag for a
 /// setting names its key; what the setting does is said at its field in the `Settings`.
@@ -26,6 +26,10 @@ pub(crate) struct RunArgs {
     /// One setting, such as `--set search.epochs=20`; can be repeated.
     #[arg(long, value_name = "KEY=VALUE", action = ArgAction::Append)]
     pub(crate) set: Vec<String>,
+    /// Multiply every setting that counts epochs by X, such as 0.25: rounded, at least 1, in the
+    /// order that they have. What --set and other flags say of one of them is taken as it is.
+    #[arg(long, value_name = "X", value_parser = scale)]
+    pub(crate) epochs_scale: Option<f64>,
     /// The data set (dataset): sample, fashion-mnist, cifar10, cifar100, image-folder.
     #[arg(long, value_parser = dataset)]
     pub(crate) dataset: Option<DatasetKind>,

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use adwp_models::space::SPACES;
@@ -7,6 +8,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgMatches, Command, FromArgMatches, value_parser};
 
 use super::run::TrainArgs;
+use super::values::at_least_one;
 
 /// A search: by gradient, or with `--strategy` by scoring one architecture after another.
 #[derive(Debug, clap::Args)]
@@ -50,10 +52,11 @@ pub(crate) struct ExploreArgs {
     #[arg(long, value_name = "N", group = "end", requires = "strategy")]
     pub(crate) search_epochs: Option<usize>,
     /// With --scorer training: epochs that each architecture is trained for [default: 3].
-    #[arg(long, value_name = "N", requires = "strategy")]
-    pub(crate) training_epochs: Option<usize>,
-    /// With --scorer training: what the sides of images are multiplied by for it; 0.5 takes a
-    /// quarter of the multiply-adds [default: 1].
+    #[arg(long, value_name = "N", requires = "strategy", value_parser = at_least_one)]
+    pub(crate) training_epochs: Option<NonZeroUsize>,
+    /// With --scorer training: what the sides of images are multiplied by for it, to the nearest
+    /// size that a network can have, with the channels of the full size; 0.5 takes a quarter of
+    /// the multiply-adds [default: 1].
     #[arg(long, value_name = "SCALE", requires = "strategy")]
     pub(crate) training_scale: Option<f64>,
     /// Train the N best by score, the better half of them again for twice as long, and so on: the
@@ -61,8 +64,8 @@ pub(crate) struct ExploreArgs {
     #[arg(long, value_name = "N", requires = "strategy")]
     pub(crate) finalists: Option<usize>,
     /// Epochs that finalists are first trained for [default: twice --training-epochs].
-    #[arg(long, value_name = "N", requires = "finalists")]
-    pub(crate) finalist_epochs: Option<usize>,
+    #[arg(long, value_name = "N", requires = "finalists", value_parser = at_least_one)]
+    pub(crate) finalist_epochs: Option<NonZeroUsize>,
     /// A scorer whose scores the predictor of prednas uses in addition to the structure of an
     /// architecture; can be repeated.
     #[arg(long, value_name = "SCORER", value_parser = scorers(), requires = "strategy")]
@@ -77,7 +80,7 @@ pub(crate) struct ExploreArgs {
 
 /// A flag for every setting of every strategy, and the values that were given.
 #[derive(Debug)]
-pub(crate) struct StrategyFlags(pub(crate) BTreeMap<&'static str, f64>);
+pub(crate) struct StrategyFlags(pub(crate) BTreeMap<String, f64>);
 
 /// The strategies' settings, each with the names of those that have it.
 fn settings() -> BTreeMap<&'static str, (&'static StrategySetting, Vec<&'static str>)> {
@@ -114,7 +117,7 @@ impl clap::Args for StrategyFlags {
 
 impl FromArgMatches for StrategyFlags {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let given = |name| Some((name, *matches.get_one::<f64>(name)?));
+        let given = |name: &str| Some((name.to_owned(), *matches.get_one::<f64>(name)?));
         Ok(Self(settings().into_keys().filter_map(given).collect()))
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use adwp_data::AutoAugment;
 use adwp_engine::cuda::Precision;
 use adwp_models::Stem;
+use adwp_models::zoo::Width;
 
 /// Channels, height and width.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +27,13 @@ pub(super) fn minutes(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "expected a number of minutes above 0, such as 9.5".into())
 }
 
+/// What numbers of epochs are multiplied by: more than a thousandfold was not meant.
+pub(super) fn scale(text: &str) -> Result<f64, String> {
+    const MOST: f64 = 1000.0;
+    let scale: Option<f64> = text.parse().ok().filter(|scale| *scale > 0.0 && *scale <= MOST);
+    scale.ok_or_else(|| format!("expected a number above 0, at most {MOST}, such as 0.25"))
+}
+
 /// A number with K, M or G for thousands, millions and thousands of millions.
 pub(super) fn amount(text: &str) -> Result<u64, String> {
     let (digits, factor) = match text.strip_suffix(['K', 'k']) {
@@ -40,6 +48,10 @@ pub(super) fn amount(text: &str) -> Result<u64, String> {
     number
         .map(|number| number as u64)
         .ok_or_else(|| "expected a number of at least 1, such as 1500000, 1.5M or 600M".into())
+}
+
+pub(super) fn at_least_one(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| "expected a number of at least 1".into())
 }
 
 /// Networks that are measured one after the other: more than some thousands were not meant.
@@ -66,6 +78,11 @@ pub(super) fn auto_augment(text: &str) -> Result<AutoAugment, String> {
     }
 }
 
+pub(super) fn width(text: &str) -> Result<Width, String> {
+    let width: f64 = text.parse().map_err(|_| "expected a number, such as 0.5")?;
+    Width::try_from(width).map_err(|e| e.to_string())
+}
+
 pub(super) fn stem(text: &str) -> Result<Stem, String> {
     match text {
         "cifar" => Ok(Stem::Cifar),
@@ -90,6 +107,8 @@ mod tests {
             (Ok(1_520_000), Ok(600_000_000), Ok(26_922))
         );
         assert!(["0", "-1", "", "M", "1e30", "nan", "5T"].iter().all(|text| amount(text).is_err()));
+        assert_eq!((scale("0.25"), scale("2")), (Ok(0.25), Ok(2.0)));
+        assert!(["0", "-1", "nan", "inf", "1001", "half"].iter().all(|text| scale(text).is_err()));
         assert_eq!(minutes("0.5"), Ok(Duration::from_secs(30)));
         assert!(
             ["0", "-1", "NaN", "inf", "1e300", "9m", ""].iter().all(|text| minutes(text).is_err())

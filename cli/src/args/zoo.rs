@@ -1,10 +1,11 @@
 use std::path::PathBuf;
 
 use adwp_edge::OrtArgs;
+use adwp_models::zoo::Width;
 use adwp_models::{Bounds, Sizes, Stem};
 use clap::Subcommand;
 
-use super::values::{ImageSize, amount, image_shape, stem};
+use super::values::{ImageSize, amount, image_shape, stem, width};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ZooCommand {
@@ -57,12 +58,18 @@ pub(crate) struct NetworkSizeArgs {
     /// For cells: channels of a node in the first cell [default: as published, or else 36].
     #[arg(long)]
     pub(crate) channels: Option<usize>,
-    /// For cells: as many channels as leave at most N trainable parameters, such as 1.5M.
-    #[arg(long, value_name = "N", value_parser = amount, conflicts_with = "channels")]
+    /// For networks that are no stack of cells: what their channels are multiplied by, such as 0.5.
+    #[arg(long, value_name = "W", value_parser = width, conflicts_with = "channels")]
+    pub(crate) width: Option<Width>,
+    /// As many channels as leave at most N trainable parameters, such as 1.5M; of a network that is
+    /// no stack of cells, as much width.
+    #[arg(long, value_name = "N", value_parser = amount)]
+    #[arg(conflicts_with_all = ["channels", "width"])]
     pub(crate) target_params: Option<u64>,
-    /// For cells: as many channels as leave at most N multiply-adds for an image, such as
-    /// 600M.
-    #[arg(long, value_name = "N", value_parser = amount, conflicts_with = "channels")]
+    /// As many channels as leave at most N multiply-adds for an image, such as 600M; or as much
+    /// width.
+    #[arg(long, value_name = "N", value_parser = amount)]
+    #[arg(conflicts_with_all = ["channels", "width"])]
     pub(crate) target_madds: Option<u64>,
     /// Number of classes [default: 10, or 1000 for ImageNet].
     #[arg(long)]
@@ -78,8 +85,8 @@ pub(crate) struct NetworkSizeArgs {
 
 impl NetworkSizeArgs {
     pub(crate) fn sizes(&self) -> Sizes {
-        let Self { cells, channels, classes, image, stem, .. } = *self;
-        Sizes { stem, cells, channels, image: image.map(|image| image.0), classes }
+        let Self { cells, channels, width, classes, image, stem, .. } = *self;
+        Sizes { stem, cells, channels, width, image: image.map(|image| image.0), classes }
     }
 
     /// What `--target-params` and `--target-madds` ask for; none where neither is given.

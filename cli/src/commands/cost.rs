@@ -24,6 +24,9 @@ pub(crate) fn cost(args: &CostArgs, as_json: bool, reporter: &mut dyn Reporter) 
                 RunArchitecture::Genotype(_) if sizes.cells.is_some() => {
                     return refused("a genotype has its own number of cells", "--cells is");
                 }
+                RunArchitecture::Genotype(_) if sizes.width.is_some() => {
+                    return refused("a genotype has channels, not a width", "--width is");
+                }
                 RunArchitecture::Genotype(genotype) => of_genotype(genotype, sizes),
                 RunArchitecture::Named(named) => named.network(sizes)?,
             };

@@ -1,5 +1,6 @@
 //! `adwp search --strategy`: architectures are scored one after another.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 use adwp_base::{Failure, Result, output};
@@ -8,38 +9,37 @@ use adwp_lut::Networks;
 use adwp_models::space::{NamedSpace, TableRules, find};
 use adwp_models::{Blueprint, Space};
 use adwp_search::{
-    Column, Explored, Finalist, Ingredients, SearchError, StopRule, TRIALS, Table, registry,
+    Column, Explored, Finalist, Ingredient, Ingredients, ScorerEntry, SearchError, StopRule,
+    TRIALS, Table, registry,
 };
 use adwp_train::{Reporter, RunDir, write_atomic};
 use serde_json::{Map, Value, json};
 
 use crate::architecture::{self, RunArchitecture, parsed};
 use crate::args::{ExploreArgs, RunArgs, SearchArgs, TrainArgs, flag};
-use crate::config::{LimitSettings, check_scale};
-use crate::explore::{Found, Published, Search, first_epochs, predict};
+use crate::config::LimitSettings;
+use crate::explore::{Found, Published, Search, predict};
 use crate::plan::{Plan, refuse_to_resume_nothing};
 use crate::run::{Run, lock, without_images};
-use crate::{inputs, limits};
-
-/// Epochs of a training that is a score, where none are asked for.
-const TRAINING_EPOCHS: usize = 3;
+use crate::strategy::StrategyConfig;
+use crate::{epochs, limits};
 
 /// Carries out a search, or goes on with it.
 pub(crate) fn search(args: &SearchArgs, as_json: bool, reporter: &mut dyn Reporter) -> Result {
     let search = typed(args)?;
     if let Some(named) = search.space {
         let space = (named.open)(named.published)?;
-        let scorers = || std::iter::once(&search.scorer).chain(&search.inputs);
-        let is_read =
-            scorers().any(|name| name == "latency") || args.train.run.max_latency_ms.is_some();
+        let scorers = search.asked.scorers()?;
+        let is_read = scorers.iter().any(|scorer| scorer.needs(Ingredient::Latency))
+            || args.train.run.max_latency_ms.is_some();
         let latencies = if is_read { search.latencies()? } else { None };
         let latency = |blueprint: &Blueprint| predict(latencies.as_ref(), blueprint);
         let mut ingredients = search.ingredients(&*space);
         ingredients.latency = latencies.as_ref().map(|_| &latency as _);
         // A scorer that can be made of these looks at architectures alone: no data set is needed,
         // unless finalists are trained.
-        let mut opened = scorers().map(|name| registry::scorer(name, &ingredients).is_ok());
-        if search.finalists == 0 && opened.all(|is_opened| is_opened) {
+        let mut needed = scorers.iter().flat_map(|scorer| scorer.needs);
+        if search.asked.finalists == 0 && needed.all(|needed| ingredients.have(*needed)) {
             refuse_what_has_no_effect(&args.train.run)?;
             refuse_idle_table(&args.train.run, is_read)?;
             let folder = args.train.run.run.clone();
@@ -59,19 +59,21 @@ pub(crate) fn search(args: &SearchArgs, as_json: bool, reporter: &mut dyn Report
 fn typed(args: &SearchArgs) -> Result<Search> {
     let ExploreArgs { space, scorer, table, column, report_column, .. } = &args.explore;
     let ExploreArgs { evaluations, search_minutes, search_epochs, .. } = args.explore;
-    let ExploreArgs { training_epochs, training_scale, finalist_epochs, .. } = args.explore;
+    let ExploreArgs { training_epochs, training_scale, .. } = args.explore;
+    let ExploreArgs { finalists, finalist_epochs, .. } = args.explore;
     let space = space.as_deref().map(find).transpose()?;
     let default = if table.is_some() { "table" } else { "one-shot" };
-    let scorer = scorer.as_deref().unwrap_or(default);
-    if let (Some(column), true) = (column, scorer != "table") {
-        let failure = Failure::input(format!("--column {column}: {scorer} sees no column"));
+    let scorer = registry::scorer_entry(scorer.as_deref().unwrap_or(default))?;
+    let sees_table = scorer.needs(Ingredient::Table);
+    if let (Some(column), false) = (column, sees_table) {
+        let failure = Failure::input(format!("--column {column}: {} sees no column", scorer.name));
         return Err(failure.hint("--report-column reports one of what was found"));
     }
     let published = table.as_deref().map(|table| {
         let (table, rules) = (Table::read(table)?, rules(space));
-        let selection = match scorer {
-            "table" => Some(selection(&table, column.as_deref(), rules)?),
-            _ => None,
+        let selection = match sees_table {
+            true => Some(selection(&table, column.as_deref(), rules)?),
+            false => None,
         };
         let reported = report_column.iter().map(|name| match &selection {
             Some(selection) => table.reported(name, selection, rules),
@@ -81,51 +83,42 @@ fn typed(args: &SearchArgs) -> Result<Search> {
         Ok::<_, Failure>(Published { selection, reported })
     });
     let published = published.transpose()?;
-    for (flag, epochs) in
-        [("--training-epochs", training_epochs), ("--finalist-epochs", finalist_epochs)]
-    {
-        if epochs == Some(0) {
-            return Err(Failure::input(format!("{flag} must be at least 1")));
-        }
-    }
-    let finalists = args.explore.finalists.unwrap_or(0);
-    if finalists == 1 {
-        return Err(Failure::input("--finalists must be at least 2, or 0 for none"));
-    }
-    refuse_trainings_of_nothing(&args.explore, scorer)?;
-    let training_scale = training_scale.unwrap_or(1.0);
-    check_scale("--training-scale", training_scale, scorer)?;
-    let training_epochs = training_epochs.unwrap_or(TRAINING_EPOCHS);
-    if scorer == "table" && published.is_none() {
-        return Err(Failure::input("--scorer table needs --table FILE"));
-    }
-    if scorer == "latency" && args.train.run.latency_table.is_none() {
-        let failure = Failure::input("--scorer latency needs --latency-table FILE");
-        return Err(failure.hint("`adwp lut build` measures one"));
-    }
-    let strategy = registry::strategy(args.strategy.as_deref().unwrap_or_default())?;
-    inputs::refuse_useless(strategy, scorer, &args.explore.input)?;
-    Ok(Search {
-        strategy,
-        settings: strategy.settings(&args.explore.settings.0)?,
-        scorer: scorer.to_owned(),
+    let usual = StrategyConfig::default();
+    let scale = args.train.run.epochs_scale.unwrap_or(1.0);
+    let usual_epochs = || epochs::scaled(usual.training_epochs as i64, scale) as usize;
+    let asked = StrategyConfig {
+        name: args.strategy.clone().unwrap_or_default(),
+        space: space.map_or(usual.space, |space| space.name.to_owned()),
+        scorer: scorer.name.to_owned(),
         inputs: args.explore.input.clone(),
         start: args.explore.start.clone(),
-        stop: StopRule { evaluations, minutes: search_minutes, epochs: search_epochs },
-        training_epochs,
-        training_scale,
-        finalists,
-        finalist_epochs: first_epochs(finalist_epochs.unwrap_or(0), training_epochs),
-        latency_table: args.train.run.latency_table.clone(),
-        space,
-        published,
-    })
+        evaluations: evaluations.unwrap_or(0),
+        training_epochs: training_epochs.map_or_else(usual_epochs, NonZeroUsize::get),
+        training_scale: training_scale.unwrap_or(usual.training_scale),
+        finalists: finalists.unwrap_or(usual.finalists),
+        finalist_epochs: finalist_epochs.map_or(usual.finalist_epochs, NonZeroUsize::get),
+        settings: args.explore.settings.0.clone(),
+    };
+    refuse_trainings_of_nothing(&args.explore, scorer)?;
+    let latency_table = args.train.run.latency_table.clone();
+    let can_have = |ingredient| match ingredient {
+        Ingredient::Table => published.as_ref().is_some_and(|table| table.selection.is_some()),
+        Ingredient::Latency => latency_table.is_some(),
+        Ingredient::Drawn => false,
+        Ingredient::Images | Ingredient::JointTraining | Ingredient::ShortTraining => true,
+    };
+    asked.check(can_have, |key| match key {
+        "inputs" => "--input".to_owned(),
+        key => format!("--{}", flag(key)),
+    })?;
+    let stop = StopRule { evaluations, minutes: search_minutes, epochs: search_epochs };
+    Ok(Search { asked, stop, latency_table, space, published })
 }
 
 /// Refuses what is said of trainings that the search does not have.
-fn refuse_trainings_of_nothing(args: &ExploreArgs, scorer: &str) -> Result {
+fn refuse_trainings_of_nothing(args: &ExploreArgs, scorer: &ScorerEntry) -> Result {
     let has_finalists = args.finalists.is_some_and(|finalists| finalists > 0);
-    let is_scored = scorer == "training";
+    let is_scored = scorer.needs(Ingredient::ShortTraining);
     // Finalists are trained for a multiple of the epochs of a score, unless they have a number of
     // their own.
     let counts_epochs = is_scored || has_finalists && args.finalist_epochs.is_none();
@@ -141,7 +134,8 @@ fn refuse_trainings_of_nothing(args: &ExploreArgs, scorer: &str) -> Result {
                 .hint("--finalists N has the N best trained"))
         }
         Some((flag, _)) => Err(Failure::input(format!(
-            "{flag} is for the scorer training, not {scorer}, which trains no architecture"
+            "{flag} is for the scorer training, not {}, which trains no architecture",
+            scorer.name
         ))),
     }
 }
@@ -219,7 +213,7 @@ fn print(search: &Search, space: &dyn Space, dir: &RunDir, found: &Found, as_jso
     let record = if is_beyond { " on record" } else { "" };
     lines += &format!(
         "{} {} (architecture {number} of {evaluations}{record})\n",
-        search.scorer, best.score
+        search.asked.scorer, best.score
     );
     if let Some(Finalist { epochs, accuracy, .. }) =
         finalists.iter().rfind(|of| of.text == best.text)
@@ -240,9 +234,9 @@ fn flags(search: &Search, args: &ExploreArgs) -> String {
     let ExploreArgs { evaluations, search_minutes, search_epochs, input, .. } = args;
     let ExploreArgs { finalists, finalist_epochs, training_epochs, training_scale, .. } = *args;
     let mut flags = vec![
-        ("strategy", Some(search.strategy.name.to_owned())),
+        ("strategy", Some(search.asked.name.clone())),
         ("space", search.space.map(|space| space.name.to_owned())),
-        ("scorer", Some(search.scorer.clone())),
+        ("scorer", Some(search.asked.scorer.clone())),
         ("table", table.as_ref().map(|path| path.display().to_string())),
         ("column", column.clone()),
         ("evaluations", evaluations.map(|n| n.to_string())),
@@ -300,6 +294,7 @@ pub(super) fn refuse_what_has_no_effect(args: &RunArgs) -> Result {
         ("--precision", args.precision != Precision::F32),
         ("--no-fuse", args.no_fuse),
         ("--fill", args.fill),
+        ("--epochs-scale", args.epochs_scale.is_some()),
     ];
     match flags.into_iter().find(|(_, given)| *given) {
         None => Ok(()),

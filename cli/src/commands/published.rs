@@ -20,10 +20,10 @@ use super::fidelity::label;
 use crate::args::{PublishedArgs, StudyArgs};
 use crate::config::LimitSettings;
 use crate::explore::sized;
-use crate::inputs::{once, useless};
 use crate::limits;
 use crate::plan::{Plan, refuse_to_resume_nothing};
 use crate::run::{Run, lock, without_images};
+use crate::strategy::{once, useless};
 
 /// Seeds of a study of strategies where none are asked for.
 const SEEDS: usize = 20;
@@ -83,7 +83,7 @@ pub(crate) fn strategies(
             _ if name.to_lowercase().contains("test") => "of test accuracies",
             _ => continue,
         };
-        return Err(useless(name, &format!("that column is {what}")));
+        return Err(useless("--input", name, &format!("that column is {what}")));
     }
     let mut contestants: Vec<Contestant> = Vec::new();
     for strategy in &args.published.strategy {

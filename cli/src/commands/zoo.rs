@@ -44,10 +44,11 @@ pub(crate) fn sized(
 ) -> Result<Blueprint> {
     let Some(bounds) = args.bounds() else { return Ok(network) };
     let widest = network.widest(bounds)?;
-    if let Some(skeleton) = widest.skeleton() {
-        reporter
-            .message(&format!("the widest within the bounds has {} channels", skeleton.channels));
-    }
+    let has = match (widest.skeleton(), widest.width()) {
+        (Some(skeleton), _) => format!("{} channels", skeleton.channels),
+        (None, width) => format!("a width of {}", width.unwrap_or_default()),
+    };
+    reporter.message(&format!("the widest within the bounds has {has}"));
     Ok(widest)
 }
 

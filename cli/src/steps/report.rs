@@ -34,6 +34,8 @@ pub(crate) fn report(run: &Run) -> Result<RunReport> {
     let times = run.times()?;
     let metrics = read_metrics(&run.dir)?;
     let latency: Vec<LatencyRow> = measured.latency.iter().map(adwp_edge::latency_row).collect();
+    // The training before may have been a load of one for each core, and one for its batches.
+    let warnings = bench.warnings_beyond(1.0 + bench.machine.cores as f64);
     let phases = ["space", "search", "retrain", "export", "bench"];
     let (train_images, test_images) =
         (run.images.train.indices.len(), run.images.test.indices.len());
@@ -64,6 +66,7 @@ pub(crate) fn report(run: &Run) -> Result<RunReport> {
         budgets: budgets(run.config(), &trained.network.blueprint, &counted, &latency)?,
         formats: recorded(run)?,
         latency,
+        warnings,
         search: explore::record(run)?,
         machine: object(&bench.machine),
         network: trained.network.name.clone(),

@@ -154,9 +154,15 @@ const THROTTLED: f64 = 0.1;
 impl BenchReport {
     /// Why the latencies may not be what they seem, in words; empty on a quiet machine.
     pub fn warnings(&self) -> Vec<String> {
+        self.warnings_beyond(0.0)
+    }
+
+    /// The same where the program that measured may have been `own` of the load itself before, such
+    /// as by training.
+    pub fn warnings_beyond(&self, own: f64) -> Vec<String> {
         let mut warnings = Vec::new();
         if let Some([load, ..]) = self.machine.load_before
-            && load > BUSY
+            && load > own + BUSY
         {
             warnings.push(format!(
                 "the machine was busy with other work: its load was {load:.1} on {} cores",

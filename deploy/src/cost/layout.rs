@@ -5,8 +5,11 @@ use tract_onnx::pb::NodeProto;
 use super::{
     attributes,
     inference::Uninferred,
-    values::{LONGEST, MOST_DIMENSIONS, Shape, Values},
+    values::{MOST_DIMENSIONS, Shape, Values},
 };
+
+/// An axis of which single places are told.
+const LONGEST_AXIS: usize = 1 << 20;
 
 /// The shape of an operator's only result.
 type OneShape = Result<Shape, Uninferred>;
@@ -104,28 +107,6 @@ pub(super) fn slice(node: &NodeProto, input: &Shape, values: &Values<'_>) -> One
     Ok(shape)
 }
 
-/// The axes that a slice cuts, each with its start and end; `None` where they are not known or
-/// where it leaves values out between them.
-pub(super) fn slice_bounds(
-    node: &NodeProto,
-    input: &Shape,
-    values: &Values<'_>,
-) -> Option<Vec<(usize, usize, usize)>> {
-    let starts = list(node, "starts", 1, values).ok()??;
-    let ends = list(node, "ends", 2, values).ok()??;
-    let count = starts.len().min(ends.len());
-    let axes = list(node, "axes", 3, values).ok()?.unwrap_or_else(|| (0..count as i64).collect());
-    let steps = list(node, "steps", 4, values).ok()?.unwrap_or_else(|| vec![1; count]);
-    if steps.iter().any(|&step| step != 1) {
-        return None;
-    }
-    let bounds = axes.iter().zip(starts.iter().zip(&ends)).map(|(&along, (&start, &end))| {
-        let along = axis(along, input.len()).ok()?;
-        Some((along, clamp(start, input[along]), clamp(end, input[along])))
-    });
-    bounds.collect()
-}
-
 fn slice_len(size: usize, start: i64, end: i64, step: i64) -> Result<usize, String> {
     if step == 0 {
         return Err("a step is 0".to_owned());
@@ -142,10 +123,10 @@ fn slice_len(size: usize, start: i64, end: i64, step: i64) -> Result<usize, Stri
     Ok(((start - end).max(0) as u64).div_ceil(step.unsigned_abs()) as usize)
 }
 
-/// The places that a slice of an axis of `size` takes; `None` for more than shapes ever have, or
-/// where the slice is none.
+/// The places that a slice of an axis of `size` takes; `None` for an axis of more than weights ever
+/// have, or where the slice is none.
 pub(super) fn slice_places(size: usize, start: i64, end: i64, step: i64) -> Option<Vec<usize>> {
-    if size > LONGEST {
+    if size > LONGEST_AXIS {
         return None;
     }
     let count = slice_len(size, start, end, step).ok()?;

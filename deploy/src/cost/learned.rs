@@ -2,77 +2,128 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc,
+    hash::{DefaultHasher, Hash, Hasher},
+    rc::Rc,
 };
 
 use tract_onnx::pb::{NodeProto, tensor_proto::DataType};
 
 use super::{
     attributes, layout,
-    region::{self, Boxes, Region},
-    values::{Part, Role, Values},
+    values::{Part, Places, Role, Values},
 };
-use crate::onnx::element_bits;
 
-/// The most that has been counted of every stored tensor.
-#[derive(Default)]
+/// What has been counted of every stored tensor.
 pub(super) struct Counted<'a> {
     cuts: HashSet<(&'a str, &'a str)>,
+    /// The places of those cuts where they are known.
+    places: HashSet<(&'a str, Rc<Places>)>,
+    /// The elements at these, a bit for each of the stored tensor.
+    marked: HashMap<&'a str, Vec<u64>>,
     elements: HashMap<&'a str, u64>,
-    boxes: HashMap<&'a str, Boxes>,
+    /// What may still be marked.
+    work: u64,
 }
 
-impl<'a> Counted<'a> {
-    /// Elements of `parts` that were not counted before. Cuts of one tensor whose places are not
-    /// known are taken to be apart from each other, until together they have more elements than
-    /// it.
-    pub(super) fn add(&mut self, parts: &[Part<'a>], values: &Values<'a>) -> u64 {
-        let new = parts.iter().filter(|part| self.cuts.insert((part.root, part.cut))).map(|part| {
-            let all = values.elements_of(part.root);
-            let so_far = self.elements.entry(part.root).or_default();
-            let apart = part
-                .region
-                .as_ref()
-                .and_then(|region| self.boxes.entry(part.root).or_default().add(region));
-            let new = apart.unwrap_or(part.elements).min(all.saturating_sub(*so_far));
-            *so_far += new;
-            new
-        });
-        new.sum()
+impl Default for Counted<'_> {
+    fn default() -> Self {
+        let (cuts, places) = Default::default();
+        Self { cuts, places, marked: HashMap::new(), elements: HashMap::new(), work: MOST_MARKED }
     }
 }
 
-/// Operators whose result has the values of their first input, in another type, shape or order, or
-/// computed from them; what else they read says how.
+/// Elements that are marked, and a quarter of those of every tensor that has some: a file of a few
+/// bytes may speak of more than there is time and memory for.
+const MOST_MARKED: u64 = 1 << 28;
+
+impl<'a> Counted<'a> {
+    /// Elements of `parts` that were not counted before. Cuts of which it is not known what they
+    /// take are taken to be apart from each other, until together they have more elements than the
+    /// tensor.
+    pub(super) fn add(&mut self, parts: &[Part<'a>], values: &Values<'a>) -> u64 {
+        let mut sum = 0;
+        for part in parts {
+            if !self.cuts.insert((part.root, part.cut)) {
+                continue;
+            }
+            let new = self.marked(part, values).unwrap_or(part.elements);
+            let all = values.elements_of(part.root);
+            let so_far = self.elements.entry(part.root).or_default();
+            let new = new.min(all.saturating_sub(*so_far));
+            *so_far += new;
+            sum += new;
+        }
+        sum
+    }
+
+    /// The elements of a part that no other has marked; `None` where it is not known which they
+    /// are.
+    fn marked(&mut self, part: &Part<'a>, values: &Values<'a>) -> Option<u64> {
+        let (places, shape) = (part.places.as_ref()?, values.shape(part.root)?);
+        if !self.places.insert((part.root, Rc::clone(places))) {
+            return Some(0);
+        }
+        let all = values.elements_of(part.root);
+        let taken = shape
+            .iter()
+            .zip(places.iter())
+            .map(|(&size, taken)| taken.as_ref().map_or(size, Vec::len) as u64);
+        let count = taken.product::<u64>();
+        if count == 0 {
+            return Some(0);
+        }
+        let work = count.checked_add(all / 4)?;
+        self.work = self.work.checked_sub(work)?;
+        let bits = self.marked.entry(part.root);
+        let bits = bits.or_insert_with(|| vec![0; all as usize / 64 + 1]);
+        Some(mark(bits, shape, places, 0))
+    }
+}
+
+/// Marks the elements at `places` of a tensor of `shape`, and counts those that were not.
+fn mark(bits: &mut [u64], shape: &[usize], places: &[Option<Vec<u32>>], at: usize) -> u64 {
+    let ([size, shape @ ..], [taken, places @ ..]) = (shape, places) else {
+        let (word, bit) = (&mut bits[at / 64], 1 << (at % 64));
+        let is_new = *word & bit == 0;
+        *word |= bit;
+        return is_new.into();
+    };
+    let mut inner = |place: usize| mark(bits, shape, places, at * size + place);
+    match taken {
+        Some(taken) => taken.iter().map(|&place| inner(place as usize)).sum(),
+        None => (0..*size).map(inner).sum(),
+    }
+}
+
+/// Operators whose result has the values of their first input, and which read other real numbers:
+/// bounds, scales, what is put around.
 #[rustfmt::skip]
-const OF_THE_FIRST: [&str; 49] = [
-    "Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Cast", "CastLike",
-    "QuantizeLinear", "DequantizeLinear", "Pad", "Clip", "Tile", "Expand", "Trilu", "DepthToSpace",
-    "SpaceToDepth", "Abs", "Sign", "Neg", "Exp", "Log", "Sqrt", "Reciprocal", "Round", "Floor",
-    "Ceil", "Relu", "Sigmoid", "Tanh", "Softmax", "Softplus", "Erf", "ReduceL1", "ReduceL2",
-    "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "ReduceSumSquare", "LpNormalization",
-    "HardSigmoid", "Resize", "Dropout", "BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor",
-    "BitwiseNot",
+const OF_THE_FIRST: [&str; 9] = [
+    "CastLike", "Clip", "DequantizeLinear", "Dropout", "DynamicQuantizeLinear", "Pad",
+    "QuantizeLinear", "Resize", "Upsample",
 ];
 
-/// Those that take a part of it.
+/// Those that take a part of the first.
 const CUTS: [&str; 5] = ["Slice", "Gather", "GatherElements", "GatherND", "Split"];
 
-/// Those of them that leave the axes as they are.
-const ALIGNED: [&str; 8] =
-    ["Identity", "Cast", "CastLike", "QuantizeLinear", "DequantizeLinear", "Neg", "Slice", "Split"];
+/// Those that join values of all inputs, whatever their type.
+const JOINED: [&str; 12] =
+    ["Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Sum", "Mean", "Concat", "MatMul", "Einsum"];
+
+/// Those that leave every element of the first in its place.
+const IN_PLACE: [&str; 5] = ["Identity", "Cast", "CastLike", "QuantizeLinear", "DequantizeLinear"];
+
+/// Those whose result has the values of the first as they are, in another order, shape or type.
+#[rustfmt::skip]
+const MOVED: [&str; 14] = [
+    "Identity", "Cast", "CastLike", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten",
+    "Expand", "Tile", "Slice", "Split", "Gather", "Concat",
+];
 
 /// Those that only answer questions.
+#[rustfmt::skip]
 const ASKING: [&str; 10] = [
-    "Equal",
-    "Less",
-    "LessOrEqual",
-    "Greater",
-    "GreaterOrEqual",
-    "IsNaN",
-    "IsInf",
-    "Shape",
-    "Size",
+    "Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "IsNaN", "IsInf", "Shape", "Size",
     "NonZero",
 ];
 
@@ -98,72 +149,56 @@ pub(super) fn parts<'a>(
     node: &'a NodeProto,
     index: usize,
     elements: u64,
-    values: &Values<'a>,
+    values: &mut Values<'a>,
 ) -> Option<Vec<Part<'a>>> {
     if node.input.iter().any(|name| values.overfull.contains(name.as_str())) {
         return None;
     }
-    let parts = followed(node, index, elements, values);
+    let parts = match CUTS.contains(&node.op_type.as_str()) {
+        true => cut(node, index, elements, values),
+        false => followed(node, index, values),
+    };
     (parts.len() <= MOST_PARTS).then_some(parts)
 }
 
-fn followed<'a>(
-    node: &'a NodeProto,
-    index: usize,
-    elements: u64,
-    values: &Values<'a>,
-) -> Vec<Part<'a>> {
+/// What a node passes on, whatever its operator: all that its floats are computed from, but for
+/// those inputs that are known to be no values of its result.
+fn followed<'a>(node: &'a NodeProto, index: usize, values: &mut Values<'a>) -> Vec<Part<'a>> {
+    let Some(output) = node.output.get(index) else { return Vec::new() };
     let op = node.op_type.as_str();
-    let of = |name: &String| {
-        let mut parts = values.parts(name).to_vec();
-        parts.iter_mut().for_each(|part| part.aligned &= ALIGNED.contains(&op));
-        parts
-    };
-    let first = || node.input.first().map(of).unwrap_or_default();
-    if OF_THE_FIRST.contains(&op) && index == 0 {
-        return first();
+    if let (true, Some(input)) = (IN_PLACE.contains(&op), node.input.first())
+        && values.laid.contains(input.as_str())
+    {
+        values.laid.insert(output);
     }
-    if CUTS.contains(&op) {
-        let whole = first();
-        if whole.iter().map(|part| part.elements).sum::<u64>() <= elements {
-            return whole;
-        }
-        let mut left = elements.min(gathered(node, values).unwrap_or(elements));
-        let Some(cut) = node.output.get(index) else { return Vec::new() };
-        if let [part] = &whole[..]
-            && let Some(region) = cut_region(node, index, part, values)
-        {
-            let (elements, region) = (region::elements(&region), Some(Arc::new(region)));
-            return vec![Part { cut, elements, region, ..part.clone() }];
-        }
-        // Of what was joined before, as much as there is of each, in its order.
-        let taken = whole.iter().map(|part| {
-            let elements = part.elements.min(left);
-            left -= elements;
-            Part { cut, elements, region: None, aligned: false, ..part.clone() }
-        });
-        let mut taken: Vec<Part<'a>> = taken.filter(|part| part.elements > 0).collect();
-        taken.dedup_by_key(|part| (part.root, part.cut));
-        return taken;
+    if let (true, Some(input)) = (MOVED.contains(&op), node.input.first())
+        && values.is_mask(input)
+        && (op != "Concat" || node.input.iter().all(|name| values.is_mask(name)))
+    {
+        values.masks.insert(output);
     }
-    let joined: Vec<&String> = match op {
-        "Where" => node.input.iter().skip(1).collect(),
-        "Concat" => node.input.iter().collect(),
-        _ if ASKING.contains(&op) => return Vec::new(),
-        // Whatever else computes with real numbers has them of all inputs.
-        _ => {
-            let inputs = node.input.iter().enumerate();
-            let read =
-                inputs.filter(|&(index, name)| !steers(op, index) && is_real(values.kind(name)));
-            read.map(|(_, name)| name).collect()
-        }
+    let sources = sources(node, index, values);
+    let is_mask = |name: &&String| values.is_mask(name);
+    let with_masks = match op {
+        "Mul" => sources.len() == 2,
+        "Where" | "ScatterElements" | "ScatterND" => true,
+        _ => op.ends_with("Normalization"),
     };
-    let masks = op == "Mul" && joined.len() == 2;
-    let is_mask = |name: &&String| masks && values.is_mask(name);
-    let all_masks = joined.iter().all(is_mask);
+    let keeps_masks = !with_masks || sources.iter().all(is_mask);
     let (mut parts, mut known): (Vec<Part<'a>>, _) = (Vec::new(), HashSet::new());
-    for name in joined.iter().filter(|name| all_masks || !is_mask(name)) {
-        parts.extend(of(name).into_iter().filter(|part| known.insert((part.root, part.cut))));
+    for name in sources.iter().filter(|name| keeps_masks || !is_mask(name)) {
+        let of = values.parts(name).iter().cloned();
+        parts.extend(of.filter(|part| known.insert((part.root, part.cut))));
+    }
+    let replaces = op.starts_with("Scatter") && attributes::string(node, "reduction").is_none();
+    if let (true, [data, .., updates], [part, ..]) = (replaces, &sources[..], &mut parts[..])
+        && values.parts(data) == [part.clone()]
+        && let Some(shape) = values.shape(updates)
+    {
+        // Of the first is left what is not written over.
+        let over = shape.iter().map(|&size| size as u64).product();
+        let elements = part.elements.saturating_sub(over);
+        *part = Part { root: part.root, cut: output, elements, places: None };
     }
     // A factor or a bound is no weight next to one.
     if parts.iter().any(|part| part.elements > 1) {
@@ -172,83 +207,181 @@ fn followed<'a>(
     parts
 }
 
-/// The elements of what a `Gather` along places that are known takes, each counted once.
-fn gathered(node: &NodeProto, values: &Values<'_>) -> Option<u64> {
-    let [data, indices] = &node.input[..] else { return None };
-    if node.op_type != "Gather" {
+/// The inputs that the result of a node has values of.
+fn sources<'a>(node: &'a NodeProto, index: usize, values: &Values<'_>) -> Vec<&'a String> {
+    let at = |places: &[usize]| places.iter().filter_map(|&at| node.input.get(at)).collect();
+    match node.op_type.as_str() {
+        op if ASKING.contains(&op) => Vec::new(),
+        "DynamicQuantizeLinear" if index > 0 => Vec::new(),
+        "Where" => at(&[1, 2]),
+        "ScatterElements" | "ScatterND" => at(&[0, 2]),
+        op @ ("QLinearConv" | "QLinearMatMul" | "ConvInteger" | "MatMulInteger") => {
+            (0..node.input.len())
+                .filter(|&index| !steers(op, index))
+                .map(|index| &node.input[index])
+                .collect()
+        }
+        op if OF_THE_FIRST.contains(&op) => at(&[0]),
+        op if JOINED.contains(&op) => match of_codes(node, values) {
+            Some(place) => at(&[place]),
+            None => node.input.iter().collect(),
+        },
+        op => {
+            let inputs = node.input.iter().enumerate();
+            let reals =
+                inputs.filter(|&(index, name)| !steers(op, index) && is_real(values.kind(name)));
+            let reals: Vec<_> = reals.map(|(_, name)| name).collect();
+            if reals.is_empty() { at(&[0]) } else { reals }
+        }
+    }
+}
+
+/// Which input of a node are the integers of quantisation that it scales or moves by a zero point:
+/// what else it reads is no more than that, and smaller.
+fn of_codes(node: &NodeProto, values: &Values<'_>) -> Option<usize> {
+    if !matches!(node.op_type.as_str(), "Mul" | "Div" | "Sub") {
         return None;
     }
-    let shape = values.shape(data)?;
-    let along = layout::axis(axis_of(node), shape.len()).ok()?;
-    let size = shape[along] as i64;
-    let places = values.ints(indices)?.iter();
-    let places: HashSet<i64> =
-        places.map(|&at| if at < 0 { at.saturating_add(size) } else { at }).collect();
-    let others = shape.iter().enumerate().filter(|&(dim, _)| dim != along);
-    Some(others.map(|(_, &size)| size as u64).product::<u64>() * places.len() as u64)
+    let place = node.input.iter().position(|name| values.is_codes(name))?;
+    let elements = |name: &String| values.shape(name).map(|shape| shape.iter().product::<usize>());
+    let own = elements(node.input.get(place)?);
+    let mut others = node.input.iter().enumerate().filter(|&(at, _)| at != place);
+    others.all(|(_, name)| elements(name) < own).then_some(place)
 }
 
-fn axis_of(node: &NodeProto) -> i64 {
-    attributes::int(node, "axis").unwrap_or(0)
+/// What a result that is cut out of the first input has of stored tensors.
+fn cut<'a>(
+    node: &'a NodeProto,
+    index: usize,
+    elements: u64,
+    values: &mut Values<'a>,
+) -> Vec<Part<'a>> {
+    let (Some(input), Some(output)) = (node.input.first(), node.output.get(index)) else {
+        return Vec::new();
+    };
+    let whole = values.parts(input).to_vec();
+    if values.is_mask(input) {
+        values.masks.insert(output);
+    }
+    if let ([part], true) = (&whole[..], values.laid.contains(input.as_str()))
+        && let Some(places) = places(node, index, part, values)
+    {
+        let count = |taken: &Option<Vec<u32>>, size: usize| match taken {
+            Some(taken) => taken.iter().collect::<HashSet<_>>().len(),
+            None => size,
+        };
+        let shape = values.shape(part.root).into_iter().flatten();
+        let elements = places.iter().zip(shape).map(|(taken, &size)| count(taken, size) as u64);
+        let (elements, places) = (elements.product(), Some(Rc::new(places)));
+        let is_list = |name: &String| values.shape(name).is_some_and(|shape| shape.len() == 1);
+        if node.op_type != "Gather" || node.input.get(1).is_some_and(is_list) {
+            values.laid.insert(output);
+        }
+        return vec![Part { root: part.root, cut: output, elements, places }];
+    }
+    if whole.iter().map(|part| part.elements).sum::<u64>() <= elements {
+        return whole;
+    }
+    let cut = *values.cuts.entry(how_cut(node, index, values)).or_insert(output);
+    let mut left = elements;
+    // Of what was joined before, as much as there is of each, in its order.
+    let taken = whole.iter().map(|part| {
+        let elements = part.elements.min(left);
+        left -= elements;
+        Part { root: part.root, cut, elements, places: None }
+    });
+    let mut taken: Vec<Part<'a>> = taken.filter(|part| part.elements > 0).collect();
+    taken.dedup_by_key(|part| (part.root, part.cut));
+    taken
 }
 
-/// What `Slice` and `Split` cut out of a stored tensor whose axes their input has; `None` where
-/// that is no box or not known.
-fn cut_region(
+/// A number that cuts of one tensor share which take the same of it.
+fn how_cut(node: &NodeProto, index: usize, values: &Values<'_>) -> u64 {
+    let mut how = DefaultHasher::new();
+    (&node.op_type, node.input.first(), index).hash(&mut how);
+    for name in node.input.iter().skip(1).take(4) {
+        values.ints(name).ok_or(name).hash(&mut how);
+    }
+    for of in &node.attribute {
+        (&of.name, of.i, &of.ints).hash(&mut how);
+    }
+    how.finish()
+}
+
+/// The places that a cut takes of the stored tensor that `part` is of, of which its first input has
+/// those of `part` in their order; `None` where they are not known, or too many.
+fn places<'a>(
     node: &NodeProto,
     index: usize,
-    part: &Part<'_>,
-    values: &Values<'_>,
-) -> Option<Region> {
-    let input = values.shape(node.input.first()?)?;
-    let mut region = match &part.region {
-        Some(region) => Region::clone(region),
-        None if part.cut == part.root => {
-            values.shape(part.root)?.iter().map(|&size| (0, size)).collect()
-        }
-        None => return None,
-    };
-    let fits = region.iter().map(|(start, end)| end - start).eq(input.iter().copied());
-    if !part.aligned || !fits || region::elements(&region) != part.elements {
-        return None;
-    }
-    let mut cut = |axis: usize, start: usize, end: usize| {
-        let from = region[axis].0;
-        region[axis] = (from + start, from + end.max(start));
-    };
-    match node.op_type.as_str() {
+    part: &Part<'a>,
+    values: &mut Values<'a>,
+) -> Option<Places> {
+    let shape = values.shape(node.input.first()?).filter(|_| values.places_left > 0)?;
+    let cuts: Vec<(usize, Vec<usize>)> = match node.op_type.as_str() {
         "Slice" => {
-            for (axis, start, end) in layout::slice_bounds(node, input, values)? {
-                cut(axis, start, end);
-            }
+            let list = |name, input| layout::list(node, name, input, values).ok();
+            let (starts, ends) = (list("starts", 1)??, list("ends", 2)??);
+            let (axes, steps) = (list("axes", 3)?, list("steps", 4)?);
+            let of_axis = |(at, (&start, &end)): (usize, (&i64, &i64))| {
+                let axis = axes.as_ref().map_or(Some(at as i64), |axes| axes.get(at).copied())?;
+                let axis = layout::axis(axis, shape.len()).ok()?;
+                let step = steps.as_ref().map_or(Some(1), |steps| steps.get(at).copied())?;
+                Some((axis, layout::slice_places(shape[axis], start, end, step)?))
+            };
+            starts.iter().zip(&ends).enumerate().map(of_axis).collect::<Option<_>>()?
         }
         "Split" => {
-            let shapes = layout::split(node, input, values).ok()?;
-            let along = layout::axis(axis_of(node), input.len()).ok()?;
-            let start = shapes[..index].iter().map(|shape| shape[along]).sum::<usize>();
-            cut(along, start, start + shapes.get(index)?[along]);
+            let axis = attributes::int(node, "axis").unwrap_or(0);
+            let axis = layout::axis(axis, shape.len()).ok()?;
+            let results = layout::split(node, shape, values).ok()?;
+            let size = |shape: &Vec<usize>| shape[axis];
+            let start: usize = results.get(..index)?.iter().map(size).sum();
+            let end = start + size(results.get(index)?);
+            vec![(axis, layout::slice_places(shape[axis], start as i64, end as i64, 1)?)]
+        }
+        "Gather" => {
+            let axis = attributes::int(node, "axis").unwrap_or(0);
+            let axis = layout::axis(axis, shape.len()).ok()?;
+            let of_end = |&at: &i64| if at < 0 { at + shape[axis] as i64 } else { at };
+            let indices = values.ints(node.input.get(1)?)?.iter();
+            let places = indices.map(|at| usize::try_from(of_end(at)).ok());
+            vec![(axis, places.collect::<Option<_>>()?)]
         }
         _ => return None,
+    };
+    let mut places = match &part.places {
+        Some(places) => Places::clone(places),
+        None => vec![None; values.shape(part.root)?.len()],
+    };
+    for (axis, taken) in cuts {
+        let axis = places.get_mut(axis)?;
+        let of_root = |place: usize| match axis {
+            Some(before) => before.get(place).copied(),
+            None => u32::try_from(place).ok(),
+        };
+        let taken: Vec<u32> = taken.into_iter().map(of_root).collect::<Option<_>>()?;
+        *axis = Some(taken);
     }
-    Some(region)
+    let kept = places.iter().flatten().map(Vec::len).sum::<usize>();
+    let left = values.places_left.checked_sub(kept);
+    values.places_left = left.unwrap_or(0);
+    left.is_some().then_some(places)
 }
 
 /// Whether a node computed at run time reads stored arrays that may be learned.
 pub(super) fn reads_arrays(node: &NodeProto, values: &Values<'_>) -> bool {
     let mut inputs = node.input.iter().enumerate();
-    inputs.any(|(index, name)| !steers(&node.op_type, index) && is_array(name, values))
+    inputs.any(|(index, name)| {
+        !steers(&node.op_type, index) && values.is_constant(name) && is_array(name, values)
+    })
 }
 
-/// Whether `name` is a constant array of real numbers, or of quantised ones.
+/// Whether `name` is an array of real numbers, or of quantised ones.
 pub(super) fn is_array(name: &str, values: &Values<'_>) -> bool {
-    let kind = values.kind(name);
-    let quantised = kind
-        .filter(|&kind| kind != DataType::Bool)
-        .and_then(element_bits)
-        .is_some_and(|bits| bits <= 8);
-    let elements = values.parts(name).iter().map(|part| part.elements).sum::<u64>();
     // Of more than are followed not even the number is known.
-    (is_real(kind) || quantised) && (elements > 1 || values.overfull.contains(name))
+    let is_long =
+        values.parts(name).iter().any(|part| part.elements > 1) || values.overfull.contains(name);
+    is_long && (is_real(values.kind(name)) || values.is_codes(name))
 }
 
 /// The inputs that a node computed at run time learns with, of those operators that treat stored
@@ -275,7 +408,9 @@ fn judged(node: &NodeProto, values: &Values<'_>) -> Vec<(usize, Option<&'static 
             0..node.input.len()
         }
         "Where" => 1..3,
+        "ScatterElements" | "ScatterND" => 0..3,
         "Expand" | "Tile" | "Gather" | "GatherElements" | "GatherND" => 0..1,
+        _ if becomes_real(node) => 0..1,
         _ => return Vec::new(),
     };
     let computed = node.input.iter().filter(|name| !name.is_empty() && !values.is_constant(name));
@@ -284,23 +419,41 @@ fn judged(node: &NodeProto, values: &Values<'_>) -> Vec<(usize, Option<&'static 
     if computed.iter().all(|name| values.is_measured(name)) {
         return Vec::new();
     }
-    let scales = node.op_type != "Add" && computed.iter().any(|name| values.is_scaled(name));
+    let of_codes = of_codes(node, values).is_some();
+    let scales =
+        of_codes || node.op_type != "Add" && computed.iter().any(|name| values.is_scaled(name));
     let prepares = computed.iter().all(|name| values.is_pixels(name));
     let judge = |index: usize| {
         let name = node.input.get(index)?;
+        // What was gathered of stored integers is learned with where it becomes numbers.
+        if becomes_real(node) {
+            let is_gathered = values.is_codes(name) && !values.is_constant(name);
+            return is_gathered.then_some((index, None));
+        }
+        let is_ground = node.op_type.starts_with("Scatter") && values.is_mask(name);
+        if !values.is_constant(name) || is_ground {
+            return None;
+        }
         let elements = values.parts(name).iter().map(|part| part.elements).sum::<u64>();
         let reason = match is_arithmetic(node) {
+            true if of_codes && node.op_type == "Sub" => Some("a zero point of quantised values"),
             true if scales => Some("a scale of quantised values"),
             true if prepares && elements <= MOST_CHANNELS => Some("it prepares pixels"),
             _ => None,
         };
-        is_array(name, values).then_some((index, reason))
+        (is_real(values.kind(name)) && is_array(name, values)).then_some((index, reason))
     };
     places.filter_map(judge).collect()
 }
 
 /// Means and deviations of pixels are one for each channel.
 const MOST_CHANNELS: u64 = 4;
+
+/// Whether a node makes real numbers of integers.
+fn becomes_real(node: &NodeProto) -> bool {
+    let to = attributes::int(node, "to").and_then(|to| DataType::try_from(to as i32).ok());
+    node.op_type == "DequantizeLinear" || node.op_type == "Cast" && is_real(to)
+}
 
 fn is_arithmetic(node: &NodeProto) -> bool {
     matches!(node.op_type.as_str(), "Add" | "Mul" | "Sub" | "Div")
@@ -322,6 +475,10 @@ pub(super) fn role(node: &NodeProto, index: usize, values: &Values<'_>) -> Optio
             return Some(Role::Scaled);
         }
         _ => {}
+    }
+    let moves = MOVED.contains(&op) || matches!(op, "GatherElements" | "GatherND" | "Sub");
+    if moves && node.input.first().is_some_and(|name| values.is_codes(name)) {
+        return Some(Role::Codes);
     }
     let computed = node.input.iter().filter(|name| !name.is_empty() && !values.is_constant(name));
     let computed: Vec<&String> = computed.collect();

@@ -10,15 +10,20 @@
 //! forms; weights and biases of recurrent layers; scale and bias of normalisations, never the
 //! running mean and variance; slopes of `PRelu`; and arrays of real numbers that computed values
 //! are added to, multiplied, joined or replaced with, or gathered from (biases, positions, class
-//! tokens, embedding tables, those too that are stored in 8 bits or fewer). A weight that the graph
-//! computes from stored tensors, and from the shapes of inputs, counts as those: of a slice what is
-//! cut out, of a table whose rows constants choose as much as is gathered, at most all of it, of a
-//! sum all that is added, of a padded kernel the kernel; a factor of zeros and ones (a pruning
-//! mask) is not learned. A tensor that constants alone determine (`ConstantOfShape`) is stored in
-//! this sense. Not parameters are single numbers, bounds of `Clip`, places of `GridSample`, states
-//! that a recurrent layer starts from, integers, scales and zero points of quantisation, and up to four
-//! numbers that pixels are prepared with before anything else; [`Cost::left_out`] names what was
-//! taken for the last two in plain arithmetic.
+//! tokens, embedding tables, those of quantised integers too, which count where they are made real
+//! numbers).
+//!
+//! A weight that the graph computes from stored tensors, and from the shapes of inputs, counts as
+//! those, whatever operators it is computed by: of a slice or of what is gathered the elements
+//! taken, of others all real numbers that are read, of a padded kernel the kernel, of what is
+//! scattered into the part that is not written over. A tensor of zeros and ones is not learned
+//! where it is a factor of a weight (a pruning mask), where a weight is scattered into it or chosen
+//! instead of it, and where it is scale or bias of a normalisation of one. A tensor that constants
+//! alone determine (`ConstantOfShape`) is stored in this sense. Not parameters are single numbers,
+//! bounds of `Clip`, places of `GridSample`, running statistics, states that a recurrent layer
+//! starts from, indices and shapes, scales and zero points of quantisation, and up to four numbers
+//! that pixels are prepared with before anything else; [`Cost::left_out`] names what was taken for
+//! the last two in plain arithmetic.
 //!
 //! **Peak activation memory** is the most that is alive at once when the nodes run in the order of
 //! the file: every result has a buffer from the node that writes it to the last that reads it, the
@@ -41,7 +46,6 @@ mod learned;
 mod liveness;
 mod operators;
 mod recurrent;
-mod region;
 mod results;
 mod values;
 mod window;

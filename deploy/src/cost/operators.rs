@@ -47,7 +47,10 @@ pub(super) fn has_madds(node: &NodeProto) -> bool {
 /// Infers what `node` gives from what is known of its inputs.
 pub(super) fn infer(node: &NodeProto, values: &Values<'_>, opset: i64) -> Inference {
     let mut inferred = of_operator(node, values, opset)?;
-    if inferred.params.is_empty() {
+    if node.input.iter().all(|name| name.is_empty() || values.is_constant(name)) {
+        // Whoever reads the result learns with what it is computed from.
+        inferred.params.clear();
+    } else if inferred.params.is_empty() {
         inferred.params = learned::inputs(node, values);
     }
     Ok(inferred)

@@ -3,8 +3,8 @@
 use tract_onnx::pb::{AttributeProto, NodeProto, tensor_proto::DataType};
 
 use super::{
-    fold, kinds, learned,
-    values::{Content, LONGEST, Shape, Values, fits},
+    attributes, fold, kinds, learned,
+    values::{Content, LONGEST, Role, Shape, Values, fits, is_mask},
 };
 
 /// Takes in a `Constant` node.
@@ -76,12 +76,12 @@ pub(super) fn define<'a>(
             && let Some(shape) = shapes.first()
         {
             values.define_stored(output, shape.clone());
+            if attributes::tensor(node, "value").is_none_or(is_mask) {
+                values.masks.insert(output);
+            }
         }
     }
     if is_determined(values, node) {
-        if let (true, Some(name)) = (keeps_masks(values, node), node.output.first()) {
-            values.masks.insert(name);
-        }
         for ((index, name), shape) in named().zip(&shapes) {
             let elements = shape.iter().map(|&size| size as u64).product();
             match learned::parts(node, index, elements, values) {
@@ -90,36 +90,20 @@ pub(super) fn define<'a>(
             }
         }
         values.constants.extend(named().map(|(_, name)| name.as_str()));
-    } else {
-        for (index, name) in named() {
-            let role = learned::role(node, index, values);
-            values.roles.extend(role.map(|role| (name.as_str(), role)));
+    }
+    for (index, name) in named() {
+        let Some(role) = learned::role(node, index, values) else { continue };
+        values.roles.insert(name, role);
+        if let (Role::Codes, Some(input)) = (role, node.input.first()) {
+            // What is gathered at run time may be any of it.
+            let parts = values.parts(input).to_vec();
+            values.parts.entry(name).or_insert(parts);
         }
     }
     for ((_, name), shape) in named().zip(shapes) {
         values.shapes.insert(name, shape);
     }
     Ok(())
-}
-
-/// Whether the result of `node` is a mask in another type, order or shape.
-fn keeps_masks(values: &Values<'_>, node: &NodeProto) -> bool {
-    let moves = matches!(
-        node.op_type.as_str(),
-        "Identity"
-            | "Cast"
-            | "CastLike"
-            | "Transpose"
-            | "Reshape"
-            | "Squeeze"
-            | "Unsqueeze"
-            | "Flatten"
-            | "Expand"
-            | "Tile"
-            | "Slice"
-            | "Gather"
-    );
-    moves && node.input.first().is_some_and(|name| values.is_mask(name))
 }
 
 /// Whether the results of `node` are the same in every run with inputs of these shapes. What shapes

@@ -3,14 +3,13 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    sync::Arc,
+    rc::Rc,
 };
 
 use tract_onnx::pb::{
     GraphProto, NodeProto, SparseTensorProto, TensorProto, ValueInfoProto, tensor_proto::DataType,
 };
 
-use super::region::Region;
 use crate::onnx::{MAX_ELEMENTS, declared, element_bits, first_symbol, tensor_dims};
 
 pub(super) type Shape = Vec<usize>;
@@ -93,11 +92,15 @@ pub(super) struct Part<'a> {
     pub(super) cut: &'a str,
     /// How many elements it has.
     pub(super) elements: u64,
-    /// Which those are, of a cut where it is known.
-    pub(super) region: Option<Arc<Region>>,
-    /// Whether the tensor has the axes of the stored one.
-    pub(super) aligned: bool,
+    /// Which these are of the stored tensor, where it is cut and that is known.
+    pub(super) places: Option<Rc<Places>>,
 }
+
+/// The places that are taken along each axis; `None` where all are.
+pub(super) type Places = Vec<Option<Vec<u32>>>;
+
+/// Places that are kept in memory, at most.
+const MOST_PLACES: usize = 1 << 22;
 
 /// What becomes known of the results of a node that is computed at run time.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -109,6 +112,8 @@ pub(super) enum Role {
     /// Sums of quantised products, or a scale that the run determines: what is multiplied with them
     /// is a scale.
     Scaled,
+    /// Stored integers of quantisation before they are scaled, or what was gathered of them.
+    Codes,
 }
 
 pub(super) struct Values<'a> {
@@ -121,7 +126,13 @@ pub(super) struct Values<'a> {
     pub(super) parts: HashMap<&'a str, Vec<Part<'a>>>,
     /// Tensors computed from more stored ones than are followed.
     pub(super) overfull: HashSet<&'a str>,
-    /// Stored tensors with nothing but zeros and ones, in whatever type, order and shape.
+    /// Tensors that have the elements of their one part in its order.
+    pub(super) laid: HashSet<&'a str>,
+    /// The first result of all cuts that are alike.
+    pub(super) cuts: HashMap<u64, &'a str>,
+    /// [`MOST_PLACES`] less those that are kept.
+    pub(super) places_left: usize,
+    /// Constant tensors with nothing but zeros and ones.
     pub(super) masks: HashSet<&'a str>,
     /// What is known of computed tensors.
     pub(super) roles: HashMap<&'a str, Role>,
@@ -147,6 +158,9 @@ impl<'a> Values<'a> {
             elements: HashMap::new(),
             parts: HashMap::new(),
             overfull: HashSet::new(),
+            laid: HashSet::new(),
+            cuts: HashMap::new(),
+            places_left: MOST_PLACES,
             masks: HashSet::new(),
             roles: HashMap::new(),
             symbol: None,
@@ -219,9 +233,19 @@ impl<'a> Values<'a> {
         self.elements.get(root).copied().unwrap_or_default()
     }
 
-    /// Whether `name` is a stored tensor of zeros and ones, or one cast or moved.
+    /// Whether `name` is a constant tensor of zeros and ones.
     pub(super) fn is_mask(&self, name: &str) -> bool {
         self.masks.contains(name)
+            || self.is_constant(name) && self.kind(name) == Some(DataType::Bool)
+    }
+
+    /// Whether `name` has the integers of quantisation, unscaled.
+    pub(super) fn is_codes(&self, name: &str) -> bool {
+        let is_short = |kind: DataType| matches!(kind as i32, 2..=5 | 17..=23);
+        self.roles.get(name) == Some(&Role::Codes)
+            || self.is_constant(name)
+                && self.kind(name).is_some_and(is_short)
+                && !self.is_mask(name)
     }
 
     pub(super) fn is_pixels(&self, name: &str) -> bool {
@@ -292,6 +316,7 @@ impl<'a> Values<'a> {
         if fits(&dims) {
             self.kinds.extend(DataType::try_from(stored.data_type).ok().map(|kind| (name, kind)));
             self.define_stored(name, count);
+            self.laid.remove(name);
             self.shapes.insert(name, dims);
         }
     }
@@ -299,17 +324,15 @@ impl<'a> Values<'a> {
     pub(super) fn define_stored(&mut self, name: &'a str, dims: Shape) {
         let elements = dims.iter().map(|&size| size as u64).product();
         self.elements.insert(name, elements);
-        self.parts.insert(
-            name,
-            vec![Part { root: name, cut: name, elements, region: None, aligned: true }],
-        );
+        self.parts.insert(name, vec![Part { root: name, cut: name, elements, places: None }]);
         self.constants.insert(name);
+        self.laid.insert(name);
         self.shapes.insert(name, dims);
     }
 }
 
 /// Whether a tensor has nothing but zeros and ones.
-fn is_mask(tensor: &TensorProto) -> bool {
+pub(super) fn is_mask(tensor: &TensorProto) -> bool {
     let raw = &tensor.raw_data[..];
     let listed = |ones: i32| {
         !tensor.int32_data.is_empty()

@@ -50,6 +50,22 @@ fn cache_of(folder: &Path) -> Option<&Path> {
     snapshots.parent().filter(|cache| cache.join("blobs").is_dir())
 }
 
+/// A location without folders that it goes out of again; `None` where it leads out of the folder
+/// that it begins in.
+fn direct(location: &str) -> Option<PathBuf> {
+    let mut direct = PathBuf::new();
+    for part in Path::new(location).components() {
+        match part {
+            Component::Normal(name) => direct.push(name),
+            Component::CurDir => {}
+            Component::ParentDir => direct.pop().then_some(())?,
+            Component::RootDir | Component::Prefix(_) => return None,
+        }
+    }
+    let names_a_file = !direct.as_os_str().is_empty() && !location.contains(['\\', '\0']);
+    names_a_file.then_some(direct)
+}
+
 fn one(
     tensor: &TensorProto,
     model: &Path,
@@ -72,21 +88,18 @@ fn one(
         return Err(format!("`{}` of its external data is given twice", pair[0]));
     }
     let location = entry("location").ok_or("its external data has no `location`")?;
-    let relative = Path::new(location);
-    let inside = !location.is_empty()
-        && !location.contains(['\\', '\0'])
-        && relative
-            .components()
-            .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
-    if !inside {
-        return Err(format!("its external data {location:?} is not in the model's folder"));
-    }
+    let outside = || format!("its external data {location:?} is not in the model's folder");
+    let direct = direct(location).ok_or_else(outside)?;
     let folder =
         model.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let unreadable = |error| format!("its external data {location:?} cannot be read: {error}");
     let folder = folder.canonicalize().map_err(unreadable)?;
     // Links are followed, so that none leads out of the folder.
-    let file = folder.join(relative).canonicalize().map_err(unreadable)?;
+    let file = folder.join(location).canonicalize().map_err(unreadable)?;
+    // Some readers go into a folder and out of it again, and others never.
+    if folder.join(direct).canonicalize().map_err(unreadable)? != file {
+        return Err(format!("its external data {location:?} leads through a link to elsewhere"));
+    }
     if !file.starts_with(cache_of(&folder).unwrap_or(&folder)) {
         return Err(format!("its external data {location:?} is a link out of the model's folder"));
     }

@@ -156,6 +156,14 @@ impl OnnxFile {
         &self.graph
     }
 
+    /// Domain and name of every function that the file defines.
+    pub(crate) fn functions(&self) -> impl Iterator<Item = (&str, &str)> {
+        fn text(of: &Option<String>) -> &str {
+            of.as_deref().unwrap_or_default()
+        }
+        self.frame.functions.iter().map(|of| (text(&of.domain), text(&of.name)))
+    }
+
     /// An ONNX file of the nodes that tensor `name` depends on, whose output it is. Weights in
     /// other files stay there.
     pub(crate) fn cut_at(&self, name: &str) -> Vec<u8> {

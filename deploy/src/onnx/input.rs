@@ -46,7 +46,8 @@ impl Element {
 pub struct Interface {
     /// Shapes of inputs, by name.
     pub shapes: BTreeMap<String, Vec<usize>>,
-    /// The output that has the scores; `None` takes the first that looks like them.
+    /// The output that has the scores; `None` takes the first that looks like them, of those that
+    /// have as many as there are classes where their number is known.
     pub output: Option<String>,
 }
 

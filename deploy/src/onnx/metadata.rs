@@ -58,6 +58,12 @@ pub struct ModelMetadata {
 type Entry<T> = Result<Option<T>, (String, String)>;
 
 impl ModelMetadata {
+    /// How many classes are named; `None` where none are, or in no readable way.
+    pub(super) fn class_count(props: &BTreeMap<String, String>) -> Option<usize> {
+        let names = json::<Vec<String>>(props, "adwp.classes");
+        names.ok().flatten().map(|names| names.len())
+    }
+
     /// Parses the known entries and checks them against the graph. The error is the key and what is
     /// wrong with it.
     pub(super) fn read(

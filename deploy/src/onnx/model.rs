@@ -26,8 +26,37 @@ pub struct ClassOutput {
     pub name: String,
     /// The number of classes.
     pub classes: usize,
-    /// Whether the values are probabilities already: the graph ends in a `Softmax` or `Sigmoid`.
+    /// Whether the values are probabilities already: the graph ends in a `Softmax` or `Sigmoid`, or
+    /// in one of their hard or quantised forms, but for what takes, moves or converts its values.
+    /// Values that are a distribution for other reasons, such as the mean of several `Softmax`, are
+    /// seen when they are there: [`crate::predict::predict`].
     pub is_probability: bool,
+}
+
+/// An output that looks like scores.
+#[derive(Debug, Clone)]
+struct Candidate {
+    name: String,
+    classes: usize,
+}
+
+/// The outputs of a file that may have the scores.
+#[derive(Debug, Clone)]
+struct Candidates {
+    /// Those of a fitting shape.
+    fitting: Vec<Candidate>,
+    /// Those of floats whose shape is not known.
+    unclear: Vec<String>,
+}
+
+impl Candidates {
+    /// The first that has `classes`, where these are known and one has as many, else the first.
+    fn choose(&self, classes: Option<usize>, graph: &GraphProto) -> Option<ClassOutput> {
+        let known = self.fitting.iter().find(|of| Some(of.classes) == classes);
+        let Candidate { name, classes } = known.or(self.fitting.first())?.clone();
+        let is_probability = is_probability(graph, &name);
+        Some(ClassOutput { name, classes, is_probability })
+    }
 }
 
 /// A decoded ONNX image classifier: an [`OnnxFile`] with one image input and a class output, whose
@@ -37,6 +66,7 @@ pub struct OnnxModel {
     file: OnnxFile,
     input: ImageInput,
     output: ClassOutput,
+    candidates: Candidates,
     known: ModelMetadata,
     /// What was said of what the file leaves open.
     said: Interface,
@@ -87,12 +117,13 @@ impl OnnxModel {
         let not_classifier =
             |detail| DeployError::NotClassifier { path: file.path().to_owned(), detail };
         let input = image_input(&file, said)?;
-        let output = class_output(&file, &input, said).map_err(not_classifier)?;
-        let known = ModelMetadata::read(file.metadata_props(), &input, output.classes).map_err(
-            |(key, detail)| DeployError::Metadata { path: file.path().to_owned(), key, detail },
-        )?;
+        let candidates = class_outputs(&file, &input, said).map_err(not_classifier)?;
+        let classes = ModelMetadata::class_count(file.metadata_props());
+        let output = candidates.choose(classes, file.graph());
+        let output = output.ok_or_else(|| not_classifier("it has no output".to_owned()))?;
+        let known = metadata(&file, &input, output.classes)?;
         let said = said.clone();
-        let mut model = Self { file, input, output, known, said, activations: None };
+        let mut model = Self { file, input, output, candidates, known, said, activations: None };
         model.activations = match model.count() {
             Ok(cost) => cost.peak_activation_bytes,
             Err(error @ DeployError::TooLarge { .. }) => return Err(error),
@@ -100,6 +131,41 @@ impl OnnxModel {
             Err(_) => None,
         };
         Ok(model)
+    }
+
+    /// The same model, whose scores are known to be of so many `classes`: where no output was named
+    /// and another one has as many, that is the one.
+    ///
+    /// # Errors
+    /// The metadata does not fit it.
+    pub fn with_classes(mut self, classes: usize) -> Result<Self> {
+        if self.said.output.is_none()
+            && let Some(output) = self.candidates.choose(Some(classes), self.file.graph())
+            && output.classes == classes
+        {
+            self.known = metadata(&self.file, &self.input, classes)?;
+            self.output = output;
+        }
+        Ok(self)
+    }
+
+    /// What to say of the output that was taken, where none was named and others may be meant.
+    pub fn choice(&self) -> Option<String> {
+        let Candidates { fitting, unclear } = &self.candidates;
+        let taken = &self.output.name;
+        let names = fitting.iter().map(|of| &of.name).chain(unclear);
+        let others: Vec<&str> =
+            names.filter(|name| *name != taken).map(String::as_str).take(SHOWN + 1).collect();
+        if self.said.output.is_some() || others.is_empty() {
+            return None;
+        }
+        let file = self.path().display();
+        let more = if others.len() > SHOWN { " and others" } else { "" };
+        let others = others[..others.len().min(SHOWN)].join(", ");
+        Some(format!(
+            "{file}: the scores are taken from its output {taken}, and not from {others}{more}: \
+             --output names another"
+        ))
     }
 
     /// The cost of one image.
@@ -157,9 +223,13 @@ impl OnnxModel {
         &self.output
     }
 
-    /// What was said of what the file leaves open.
-    pub fn said(&self) -> &Interface {
-        &self.said
+    /// What was said of what the file leaves open, and the output that was taken where it has
+    /// several.
+    pub fn said(&self) -> Interface {
+        let is_only = self.file.graph().output.len() < 2;
+        let taken = || (!is_only).then(|| self.output.name.clone());
+        let output = self.said.output.clone().or_else(taken);
+        Interface { output, ..self.said.clone() }
     }
 
     /// The version of the standard operator set.
@@ -261,11 +331,21 @@ fn image_input(file: &OnnxFile, said: &Interface) -> Result<ImageInput> {
 /// The numbers of channels that images have.
 const COLOURS: [usize; 3] = [1, 3, 4];
 
-fn class_output(
+/// Outputs that a message names.
+const SHOWN: usize = 5;
+
+fn metadata(file: &OnnxFile, input: &ImageInput, classes: usize) -> Result<ModelMetadata> {
+    ModelMetadata::read(file.metadata_props(), input, classes).map_err(|(key, detail)| {
+        DeployError::Metadata { path: file.path().to_owned(), key, detail }
+    })
+}
+
+/// The outputs that may have the scores, at least one of them of a fitting shape.
+fn class_outputs(
     file: &OnnxFile,
     input: &ImageInput,
     said: &Interface,
-) -> Result<ClassOutput, String> {
+) -> Result<Candidates, String> {
     let graph = file.graph();
     let names = || graph.output.iter().map(|output| output.name.as_str()).collect::<Vec<_>>();
     let outputs: Vec<_> = match &said.output {
@@ -284,6 +364,7 @@ fn class_output(
     // Inferring takes a walk through the graph, which most files make needless.
     let mut inferred = None;
     let mut reason = None;
+    let mut candidates = Candidates { fitting: Vec::new(), unclear: Vec::new() };
     for output in outputs {
         let name = &output.name;
         let kind = element_type(output);
@@ -304,6 +385,10 @@ fn class_output(
                     .or(stated.map(|of| of.1))
             }
         };
+        let is_open = dims.as_ref().is_none_or(|dims| dims.iter().skip(1).any(Option::is_none));
+        if is_open && kind.is_some() {
+            candidates.unclear.push(name.clone());
+        }
         let Some(dims) = dims else {
             reason.get_or_insert(format!("output `{name}` has no shape"));
             continue;
@@ -311,11 +396,13 @@ fn class_output(
         // Fully convolutional classifiers give [batch, classes, 1, 1].
         match dims.split_first().and_then(|(_, rest)| rest.split_first()) {
             Some((&Some(classes), rest)) if rest.iter().all(|&dim| dim == Some(1)) => {
-                let is_probability = is_probability(graph, name);
-                return Ok(ClassOutput { name: name.clone(), classes, is_probability });
+                candidates.fitting.push(Candidate { name: name.clone(), classes });
             }
             _ => drop(reason.get_or_insert(format!("output `{name}` has shape {}", show(&dims)))),
         }
+    }
+    if !candidates.fitting.is_empty() {
+        return Ok(candidates);
     }
     Err(match reason {
         Some(reason) if said.output.is_none() && graph.output.len() > 1 => {
@@ -332,7 +419,8 @@ fn may_be_float(kind: i32) -> bool {
     [Float, Float16, Bfloat16, Double, Undefined].iter().any(|&float| float as i32 == kind)
 }
 
-/// Whether a `Softmax` or `Sigmoid` gives tensor `name`, or what it shows in another type or shape.
+/// Whether a `Softmax` or `Sigmoid` gives tensor `name`, or what it shows in another type, shape or
+/// order, or takes a part of.
 fn is_probability(graph: &GraphProto, name: &str) -> bool {
     let mut name = name;
     // A node reads what earlier ones write, so that one walk against their order meets them all.
@@ -340,11 +428,17 @@ fn is_probability(graph: &GraphProto, name: &str) -> bool {
         if !node.output.iter().any(|output| output == name) {
             continue;
         }
-        match (node.op_type.as_str(), node.input.first()) {
-            ("Softmax" | "Sigmoid", _) => return is_standard_domain(&node.domain),
+        let op = node.op_type.as_str();
+        if !is_standard_domain(&node.domain) {
+            return node.domain == "com.microsoft"
+                && matches!(op, "QLinearSoftmax" | "QLinearSigmoid");
+        }
+        match (op, node.input.first()) {
+            ("Softmax" | "Sigmoid" | "Hardmax" | "HardSigmoid", _) => return true,
             (
-                "Identity" | "Cast" | "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze"
-                | "QuantizeLinear" | "DequantizeLinear" | "Dropout",
+                "Identity" | "Cast" | "CastLike" | "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze"
+                | "Transpose" | "QuantizeLinear" | "DequantizeLinear" | "Dropout" | "Clip"
+                | "Slice" | "Split" | "Gather",
                 Some(input),
             ) => name = input,
             _ => return false,

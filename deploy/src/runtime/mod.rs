@@ -112,17 +112,24 @@ pub fn profile(
     }
 }
 
-/// Runs `images` `[batch, channels, height, width]` through the ONNX file `bytes`, which is part of
-/// `model` and has the output `output` of any shape.
+/// Runs `images` `[batch, channels, height, width]` through the part of `model` that ends in the
+/// first result of the node at the place `node` of the file, which may have any shape.
+///
+/// # Errors
+/// As [`Session::from_model`] and [`Session::run`]; or there is no such node, or it has no result.
 pub(crate) fn run_part(
     runtime: Runtime,
     model: &OnnxModel,
-    bytes: &[u8],
-    output: &str,
+    node: usize,
     options: &SessionOptions<'_>,
     images: &[f32],
 ) -> Result<Vec<f32>> {
-    let network = Network { bytes: Some(bytes), output, ..Network::of(model) };
+    let results = model.nodes().get(node).map(|node| &node.output);
+    let Some(output) = results.into_iter().flatten().find(|name| !name.is_empty()) else {
+        return Err(DeployError::setting("part", format!("node {node} has no result")));
+    };
+    let bytes = model.file().cut_at(output);
+    let network = Network { bytes: Some(&bytes), output, ..Network::of(model) };
     let shape = model.input().shape(options.batch);
     let feed = Feed::of(images.into(), model.input());
     match runtime {

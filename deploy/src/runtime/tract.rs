@@ -1,16 +1,26 @@
 //! tract.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use tract_onnx::{prelude::*, tract_core::plan};
+use tract_onnx::{
+    Onnx,
+    pb::{ModelProto, NodeProto},
+    prelude::*,
+    tract_core::plan,
+};
 
 use super::feed::{Feed, Network, RunProfile, no_panic};
-use crate::{DeployError, Result, onnx::Element, runtime::Runtime, statistics::interquartile_mean};
+use crate::{
+    DeployError, Result,
+    onnx::{Element, is_standard_domain, node_label},
+    runtime::Runtime,
+    statistics::interquartile_mean,
+};
 
 /// The version of tract that is compiled in; a test compares it with the lock file.
 const VERSION: &str = "0.23.9";
@@ -157,16 +167,71 @@ fn parse(network: Network<'_>) -> Result<InferenceModel, String> {
     // Shapes noted in the file may speak of an open batch; those that follow from the input cannot
     // disagree with it.
     let onnx = tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_shapes(true);
-    let model = match network.bytes {
-        Some(mut bytes) => onnx.model_for_read(&mut bytes),
-        None => onnx.model_for_path(network.path),
+    let (file, folder) = match network.bytes {
+        Some(mut bytes) => (onnx.proto_model_for_read(&mut bytes), None),
+        None => (onnx.proto_model_for_path(network.path), network.path.parent()),
     };
-    let mut model = model.map_err(describe)?;
+    let file = file.map_err(describe)?;
+    check_operators(&onnx, &file)?;
+    let parsed = onnx.parse(&file, folder.and_then(Path::to_str)).map_err(describe)?;
+    if !parsed.unresolved_inputs.is_empty() {
+        let names = parsed.unresolved_inputs.join(", ");
+        return Err(format!("nothing in the file gives the inputs {names}"));
+    }
+    let mut model = parsed.model;
     let found = model.find_outlet_label(network.output);
     if let Some(outlet) = found {
         model.select_output_outlets(&[outlet]).map_err(describe)?;
     }
     Ok(model)
+}
+
+/// Operators outside of the standard that tract has, by their domain.
+#[rustfmt::skip]
+const OF_DOMAINS: [(&str, &[&str]); 2] = [
+    ("com.microsoft", &[
+        "BiasGelu", "FastGelu", "GatherBlockQuantized", "GroupQueryAttention", "MatMulNBits",
+        "MultiHeadAttention", "QuickGelu", "RotaryEmbedding", "SimplifiedLayerNormalization",
+        "SkipLayerNormalization",
+    ]),
+    ("ai.onnx.ml", &[
+        "ArrayFeatureExtractor", "CategoryMapper", "LinearClassifier", "LinearRegressor",
+        "Normalizer", "TreeEnsembleClassifier",
+    ]),
+];
+
+/// Refuses operators of other domains, and functions that the file defines itself. tract knows
+/// operators by their names alone: a function called `Relu` would be run as the standard's `Relu`,
+/// whatever it does.
+fn check_operators(onnx: &Onnx, file: &ModelProto) -> Result<(), String> {
+    let functions = file.functions.iter().map(|of| (of.domain(), of.name())).collect();
+    file.graph.as_ref().map_or(Ok(()), |graph| check_nodes(onnx, &graph.node, &functions))
+}
+
+fn check_nodes(
+    onnx: &Onnx,
+    nodes: &[NodeProto],
+    functions: &HashSet<(&str, &str)>,
+) -> Result<(), String> {
+    for node in nodes {
+        let (domain, op) = (node.domain.as_str(), node.op_type.as_str());
+        let is_own = functions.contains(&(domain, op));
+        let is_there = is_standard_domain(domain)
+            || OF_DOMAINS.iter().any(|(of, ops)| *of == domain && ops.contains(&op));
+        if is_own || !is_there {
+            let name = if domain.is_empty() { op.to_owned() } else { format!("{domain}.{op}") };
+            let what = if is_own { "a function of the file" } else { "an operator" };
+            let other = match onnx.op_register.0.contains_key(op) {
+                true => format!(", but another {op}"),
+                false => String::new(),
+            };
+            let label = node_label(node);
+            return Err(format!("node `{label}` is {what}, {name}, which it does not have{other}"));
+        }
+        let inner = node.attribute.iter().flat_map(|of| of.g.iter().chain(&of.graphs));
+        inner.into_iter().try_for_each(|graph| check_nodes(onnx, &graph.node, functions))?;
+    }
+    Ok(())
 }
 
 fn describe(error: impl Into<TractError>) -> String {

@@ -4,10 +4,13 @@ use adwp_measure::{
     DeployError,
     bench::{self, BenchOptions, BenchReport, Metric, Verdict},
     latency::LatencyOptions,
-    runtime::Runtime,
+    runtime::{Runtime, Session, SessionOptions},
 };
 use tempfile::TempDir;
-use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::{
+    AttributeProto, FunctionProto, NodeProto, OperatorSetIdProto, attribute_proto::AttributeType,
+    tensor_proto::DataType,
+};
 
 use crate::{
     models::{Builder, CLASSIFIER_MADDS, CLASSIFIER_PARAMS, classifier, int},
@@ -284,6 +287,92 @@ fn a_runtime_that_cannot_is_a_row_and_not_the_end() {
     let path = dir.path().join("report.json");
     report.write(&path).unwrap();
     assert_eq!(BenchReport::read(&path).unwrap(), report);
+}
+
+/// A model that ends in `op` of the domain `local`, which the file itself defines: it negates.
+fn with_function(op: &str) -> Builder {
+    let mut model = classifier(-1);
+    model.node(op, &["y"], "z", vec![]);
+    model.graph().node.last_mut().unwrap().domain = "local".into();
+    let opset = |domain: &str, version| OperatorSetIdProto { domain: domain.into(), version };
+    model.model.opset_import.push(opset("local", 1));
+    let negative = NodeProto {
+        op_type: "Neg".into(),
+        input: vec!["a".into()],
+        output: vec!["b".into()],
+        ..Default::default()
+    };
+    model.model.functions.push(FunctionProto {
+        name: Some(op.into()),
+        domain: Some("local".into()),
+        input: vec!["a".into()],
+        output: vec!["b".into()],
+        node: vec![negative],
+        opset_import: vec![opset("", 17)],
+        ..Default::default()
+    });
+    model.graph().output.clear();
+    model.output("z", &[-1, 4]);
+    model
+}
+
+#[test]
+fn a_function_of_the_file_is_not_what_tract_calls_so() {
+    let dir = TempDir::new().unwrap();
+    for (op, words) in [
+        (
+            "Relu",
+            "node `z` is a function of the file, local.Relu, which it does not have, but another",
+        ),
+        ("Turn", "node `z` is a function of the file, local.Turn, which it does not have"),
+    ] {
+        let path = with_function(op).write(&dir, "function.onnx");
+        let run = |runtimes| bench::run(std::slice::from_ref(&path), &quick(runtimes), &mut |_| {});
+        let alone = run(vec![Runtime::Tract]).unwrap_err().to_string();
+        assert!(alone.contains(words), "{alone}");
+        if !runtimes().contains(&Runtime::Ort) {
+            continue;
+        }
+        let report = run(runtimes()).unwrap();
+        let model = &report.models[0];
+        let cost = model.cost.counted().unwrap();
+        assert_eq!((cost.params, cost.madds), (CLASSIFIER_PARAMS, CLASSIFIER_MADDS));
+        assert_eq!(cost.unknown[0].op, format!("local.{op}"));
+        assert!(model.latency.iter().all(|of| of.runtime == Runtime::Ort));
+        assert_eq!((model.latency.len(), model.failed.len()), (2, 1));
+        assert!(model.failed[0].reason.contains(words));
+    }
+    // Nor is what is inside of a node, or of another domain; but some of those it has.
+    let refused = |model: &mut Builder, domain: &str, op: &str| {
+        model.node(op, &["y"], "z", vec![]);
+        model.graph().node.last_mut().unwrap().domain = domain.into();
+        let opset = OperatorSetIdProto { domain: domain.into(), version: 1 };
+        model.model.opset_import.push(opset);
+        model.graph().output.clear();
+        let path = model.output("z", &[-1, 4]).write(&dir, "domain.onnx");
+        let options = SessionOptions::default();
+        Session::load(Runtime::Tract, path, &options).map_err(|error| error.to_string()).err()
+    };
+    let error = refused(&mut classifier(-1), "com.microsoft", "Relu").unwrap();
+    assert!(error.contains("an operator, com.microsoft.Relu, which it does not have"), "{error}");
+    assert_eq!(refused(&mut classifier(-1), "com.microsoft", "QuickGelu"), None);
+    assert_eq!(refused(&mut classifier(-1), "ai.onnx", "Relu"), None);
+    let mut inside = with_function("Relu");
+    let mut branch = inside.graph().clone();
+    branch.node = branch.node.split_off(branch.node.len() - 1);
+    (branch.input, branch.initializer) = Default::default();
+    inside.graph().node.pop();
+    let branch = |name: &str| AttributeProto {
+        name: name.into(),
+        r#type: AttributeType::Graph as i32,
+        g: Some(branch.clone()),
+        ..Default::default()
+    };
+    inside.integers("yes", DataType::Bool, &[1]);
+    inside.node("If", &["yes"], "z", vec![branch("then_branch"), branch("else_branch")]);
+    let path = inside.write(&dir, "inside.onnx");
+    let error = Session::load(Runtime::Tract, path, &SessionOptions::default()).unwrap_err();
+    assert!(error.to_string().contains("a function of the file, local.Relu"), "{error}");
 }
 
 #[cfg(target_os = "linux")]

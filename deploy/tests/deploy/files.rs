@@ -234,6 +234,14 @@ fn the_operator_set_must_be_supported() {
         assert!(matches!(error, DeployError::UnsupportedOpset { opset, .. } if opset == version));
         assert!(error.hint().is_some());
     }
+    // These are what exporters write, and none of them may be lost.
+    assert_eq!(OLDEST_OPSET, 7);
+    const { assert!(NEWEST_OPSET >= 26) };
+    for version in 7..=NEWEST_OPSET {
+        let mut model = classifier(-1);
+        model.model.opset_import[0].version = version;
+        check_classifier(&model.read().unwrap());
+    }
 }
 
 #[test]
@@ -380,6 +388,23 @@ fn weights_in_other_files_are_read_from_the_folder_and_from_a_hubs_cache() {
     fs::write(&path, model.bytes()).unwrap();
     check_classifier(&OnnxModel::load(&path).unwrap());
 
+    // Into a folder and out of it again is inside.
+    fs::create_dir(dir.path().join("sub")).unwrap();
+    let through = |place: &str| {
+        let mut model = classifier(-1);
+        location(&mut model, place);
+        OnnxModel::from_bytes(&model.bytes(), &path)
+    };
+    check_classifier(&through("sub/../stem.bin").unwrap());
+    check_classifier(&through("./sub/.././sub/../stem.bin").unwrap());
+    assert!(through("none/../stem.bin").unwrap_err().to_string().contains("cannot be read"));
+    // What is behind a link is another folder.
+    fs::create_dir_all(dir.path().join("deep/deeper")).unwrap();
+    fs::write(dir.path().join("deep/stem.bin"), &data).unwrap();
+    std::os::unix::fs::symlink("deep/deeper", dir.path().join("link")).unwrap();
+    let error = through("link/../stem.bin").unwrap_err().to_string();
+    assert!(error.contains("leads through a link"), "{error}");
+
     fs::write(blobs.join("aa"), model.bytes()).unwrap();
     fs::write(blobs.join("bb"), &data).unwrap();
     let link = |to: &str, name: &str| {
@@ -402,7 +427,7 @@ fn weights_in_other_files_are_read_from_the_folder_and_from_a_hubs_cache() {
     link("../../data/aa", "model.onnx");
     link("../../data/bb", "stem.bin");
     assert!(error(snapshot.join("model.onnx")).contains("a link out of"));
-    for location_outside in ["../stem.bin", "/etc/passwd", "a/../../stem.bin", ""] {
+    for location_outside in ["../stem.bin", "/etc/passwd", "a/../../stem.bin", "", "a/.."] {
         let mut model = classifier(-1);
         location(&mut model, location_outside);
         let error = model.read().unwrap_err().to_string();

@@ -303,3 +303,33 @@ fn what_is_no_model_is_known_by_its_start() {
     std::fs::write(&path, &whole).unwrap();
     assert_eq!(OnnxFile::load(&path).unwrap().bytes(), whole.len() as u64);
 }
+
+#[test]
+fn a_function_of_the_file_is_named_whatever_else_is_called_so() {
+    let known = counted(&classifier(1)).unwrap();
+    assert!(known.unknown.is_empty());
+    for (of_file, of_node) in [("", ""), ("ai.onnx", ""), ("", "ai.onnx"), ("own", "own")] {
+        let mut model = classifier(1);
+        model.value_info("pw", &[1, 8, 4, 4]);
+        for node in &mut model.graph().node {
+            if node.name == "pw" {
+                (node.domain, node.op_type) = (of_node.to_owned(), "Block".to_owned());
+            }
+        }
+        let (name, domain) = (Some("Block".to_owned()), Some(of_file.to_owned()));
+        model.model.functions.push(FunctionProto { name, domain, ..Default::default() });
+        let cost = counted(&model).unwrap();
+        let [unknown] = &cost.unknown[..] else { panic!("{:?}", cost.unknown) };
+        assert_eq!(unknown.name, "pw");
+        assert!(unknown.reason.contains("a function of the file"), "{unknown}");
+        assert_eq!((cost.params, cost.madds), (known.params - 48, known.madds - 16 * 48));
+    }
+    // One that is called like an operator of the standard is what runs.
+    let mut model = classifier(1);
+    model.value_info("gap", &[1, 22, 1, 1]);
+    let name = Some("GlobalAveragePool".to_owned());
+    model.model.functions.push(FunctionProto { name, ..Default::default() });
+    let cost = counted(&model).unwrap();
+    let named: Vec<&str> = cost.unknown.iter().map(|of| of.name.as_str()).collect();
+    assert_eq!((named, cost.madds), (vec!["gap"], known.madds));
+}

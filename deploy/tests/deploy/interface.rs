@@ -7,6 +7,7 @@ use adwp_measure::{
     bench::{self, BenchOptions},
     latency::LatencyOptions,
     onnx::{BatchSize, Element, Interface, OnnxModel},
+    predict::{predict, softmax},
     runtime::{Session, SessionOptions},
 };
 use tempfile::TempDir;
@@ -187,6 +188,124 @@ fn the_scores_are_found_among_outputs_or_named() {
     none.graph().output.truncate(2);
     let error = none.read().unwrap_err().to_string();
     assert!(error.contains("none of its outputs looks like scores") && error.contains("label"));
+}
+
+#[test]
+fn the_output_that_was_taken_is_said_and_the_number_of_classes_decides() {
+    let dir = TempDir::new().unwrap();
+    let mut model = means([-1, 3, 4, 5], &[]);
+    assert_eq!(model.read().unwrap().choice(), None);
+    model.node("Concat", &["flat", "y"], "both", vec![int("axis", 1)]);
+    let scores_of_y = model.graph().output.remove(0);
+    model.output("flat", &[-1, 3]).output("both", &[-1, 5]);
+    model.graph().output.push(scores_of_y);
+    model.output("x", &[-1, 3, 4, 5]);
+    let path = model.write(&dir, "features.onnx");
+    let first = OnnxModel::load(&path).unwrap();
+    let expected = "features.onnx: the scores are taken from its output flat, and not from both, \
+                    y: --output names another";
+    assert!(first.choice().unwrap().ends_with(expected), "{:?}", first.choice());
+    let output = Some("both".to_owned());
+    let named = OnnxModel::load_as(&path, &Interface { output, ..Interface::default() }).unwrap();
+    assert_eq!((named.choice(), named.output().classes), (None, 5));
+    // What was named stays.
+    assert_eq!(named.with_classes(2).unwrap().output().name, "both");
+    assert_eq!(first.clone().with_classes(7).unwrap().output().name, "flat");
+
+    let by_number = first.with_classes(2).unwrap();
+    model.metadata("adwp.classes", r#"["a", "b"]"#);
+    let by_names = OnnxModel::load(model.write(&dir, "named.onnx")).unwrap();
+    for model in [by_number, by_names] {
+        assert_eq!((model.output().name.as_str(), model.output().classes), ("y", 2));
+        assert!(model.choice().unwrap().contains("taken from its output y"));
+        assert_eq!(model.said().output.as_deref(), Some("y"), "so that its trial takes it too");
+        for scores in scores(&model) {
+            assert_eq!(scores, [0.5, -1.0]);
+        }
+    }
+    // One of which nothing is known may be meant as well.
+    let mut model = means([-1, 3, 4, 5], &[]);
+    model.node("Mystery", &["y"], "z", vec![]).output("z", &[-1, -1]);
+    assert!(model.read().unwrap().choice().unwrap().contains("not from z"));
+}
+
+#[test]
+fn probabilities_are_known_by_the_graph_or_by_their_values() {
+    let dir = TempDir::new().unwrap();
+    let ends = |build: &dyn Fn(&mut Builder)| {
+        let mut model = means([-1, 3, 4, 5], &[]);
+        build(&mut model);
+        model.graph().output.clear();
+        model.output("z", &[-1, 2]);
+        OnnxModel::load(model.write(&dir, "end.onnx")).unwrap()
+    };
+    // By their values these are none.
+    for op in ["Sigmoid", "HardSigmoid"] {
+        let model = ends(&|model| {
+            model
+                .node(op, &["y"], "chance", vec![])
+                .floats("low", &[], &[0.0])
+                .floats("high", &[], &[1.0])
+                .node("Clip", &["chance", "low", "high"], "clipped", vec![])
+                .indices("places", &[0, 1])
+                .node("Gather", &["clipped", "places"], "z", vec![int("axis", 1)]);
+        });
+        assert!(model.output().is_probability, "{op}");
+    }
+    let quantised = ends(&|model| {
+        model.node("QLinearSoftmax", &["y"], "q", vec![]);
+        model.graph().node.last_mut().unwrap().domain = "com.microsoft".into();
+        model.floats("s", &[], &[0.5]).node("DequantizeLinear", &["q", "s"], "z", vec![]);
+    });
+    assert!(quantised.output().is_probability);
+    // In other domains names mean nothing.
+    let other = ends(&|model| {
+        model.node("Softmax", &["y"], "z", vec![]);
+        model.graph().node.last_mut().unwrap().domain = "local".into();
+    });
+    assert!(!other.output().is_probability);
+
+    // The mean of two is a distribution, and its softmax would be another.
+    let mean = ends(&|model| {
+        model
+            .node("Softmax", &["y"], "one", vec![])
+            .node("Add", &["y", "y"], "twice", vec![])
+            .node("Softmax", &["twice"], "two", vec![])
+            .node("Mean", &["one", "two"], "z", vec![]);
+    });
+    assert!(!mean.output().is_probability);
+    let expected = (softmax(&[0.5, -1.0])[0] + softmax(&[1.0, -2.0])[0]) / 2.0;
+    for runtime in runtimes() {
+        let mut session = Session::from_model(runtime, &mean, &SessionOptions::default()).unwrap();
+        let top = predict(&mut session, &mean, &planes(), 1).unwrap();
+        assert!((top[0].probability - expected).abs() < 1e-5, "{runtime}: {top:?}");
+    }
+}
+
+#[test]
+fn one_score_is_no_certainty() {
+    let dir = TempDir::new().unwrap();
+    let mut model = means([-1, 3, 4, 5], &[]);
+    model.floats("v", &[2, 1], &[0.0, 3.0]).node("MatMul", &["y", "v"], "z", vec![]);
+    model.graph().output.clear();
+    let model = OnnxModel::load(model.output("z", &[-1, 1]).write(&dir, "one.onnx")).unwrap();
+    for runtime in runtimes() {
+        let mut session = Session::from_model(runtime, &model, &SessionOptions::default()).unwrap();
+        let top = predict(&mut session, &model, &planes(), 1).unwrap();
+        // The sigmoid of -3.
+        assert!((top[0].probability - 0.047_425_87).abs() < 1e-6, "{runtime}: {top:?}");
+    }
+}
+
+#[test]
+fn the_oldest_operator_set_runs() {
+    let dir = TempDir::new().unwrap();
+    let mut model = means([-1, 3, 4, 5], &[]);
+    model.model.opset_import[0].version = 7;
+    let model = OnnxModel::load(model.write(&dir, "old.onnx")).unwrap();
+    for scores in scores(&model) {
+        assert_eq!(scores, [0.5, -1.0]);
+    }
 }
 
 #[test]

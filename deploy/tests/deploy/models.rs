@@ -101,7 +101,8 @@ impl Builder {
 
     /// Stores a tensor of bytes.
     pub(crate) fn integers(&mut self, name: &str, kind: DataType, dims: &[i64]) -> &mut Self {
-        let raw_data = vec![1; dims.iter().product::<i64>() as usize];
+        let byte = if kind == DataType::Bool { 1 } else { 3 };
+        let raw_data = vec![byte; dims.iter().product::<i64>() as usize];
         self.stored(TensorProto { raw_data, ..tensor(name, kind, dims) })
     }
 

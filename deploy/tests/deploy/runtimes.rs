@@ -291,13 +291,17 @@ fn the_node_where_two_runtimes_part_is_found() {
     let images = images(1, 192);
     let Some(library) = ort() else { return };
     let sessions = [(Runtime::Ort, 1), (Runtime::Tract, 1)];
-    assert_eq!(first_difference(&model, sessions, &images, Some(&library)), None);
+    assert_eq!(first_difference(&model, sessions, &images, Some(&library), None), None);
     // Runtimes are free in what a maximum with NaN is, and take a rounding to even as they like; a
     // cast of a large number to an integer is what the processor makes of it.
     let mut parting = Builder::new([-1, 3, 8, 8]);
     parting
-        .node("Relu", &["x"], "before", vec![])
         .floats("huge", &[1], &[1e30])
+        // Nothing reads what these give.
+        .node("Mul", &["x", "huge"], "idle large", vec![])
+        .node("Cast", &["idle large"], "idle whole", vec![int("to", 6)])
+        .node("Cast", &["idle whole"], "idle cast", vec![int("to", 1)])
+        .node("Relu", &["x"], "before", vec![])
         .node("Mul", &["before", "huge"], "large", vec![])
         .node("Cast", &["large"], "whole", vec![int("to", 6)])
         .node("Cast", &["whole"], "cast", vec![int("to", 1)])
@@ -306,12 +310,24 @@ fn the_node_where_two_runtimes_part_is_found() {
         .output("y", &[-1, 3]);
     let model = OnnxModel::load(parting.write(&dir, "parting.onnx")).unwrap();
     // Where the two do agree about it there is nothing to be found.
-    if let Some(found) = first_difference(&model, sessions, &images, Some(&library)) {
+    if let Some(found) = first_difference(&model, sessions, &images, Some(&library), None) {
         assert_eq!(
             (found.node.as_str(), found.after.as_deref()),
             ("cast", Some("large")),
             "{found:?}"
         );
         assert!(found.max_abs > 1.0);
+    }
+    // Every part is tried first: none is loaded here that a process does not get through.
+    #[cfg(unix)]
+    {
+        use adwp_measure::trial::Trial;
+        use std::time::Duration;
+        let trial = |program: &str| {
+            let timeout = Duration::from_secs(9);
+            let trial = Trial { program: program.into(), timeout, max_memory: None };
+            first_difference(&model, sessions, &images, Some(&library), Some(&trial))
+        };
+        assert_eq!((trial("false"), trial("nowhere")), (None, None));
     }
 }

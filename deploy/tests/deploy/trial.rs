@@ -137,8 +137,7 @@ fn the_process_is_told_what_the_session_will_be() {
         "3000000000",
         "--input",
         "x=1x3x8x8",
-        "--output",
-        "y",
+        "--output=y",
     ];
     assert_eq!(said.lines().collect::<Vec<_>>(), expected);
     // A file that fixes its batch is tried with that.
@@ -148,13 +147,14 @@ fn the_process_is_told_what_the_session_will_be() {
     assert!(said.contains("--batch\n3\n") && said.contains("x=3x3x8x8"), "{said}");
 }
 
-fn lines(path: &Path) -> Vec<String> {
+fn lines(path: &Path, part: Option<usize>) -> Vec<String> {
     let request = Request {
         path: path.to_owned(),
         said: Interface::default(),
         runtime: Runtime::Tract,
         threads: 1,
         batch: 2,
+        part,
         library: None,
         max_memory: None,
         processor_seconds: None,
@@ -167,7 +167,7 @@ fn lines(path: &Path) -> Vec<String> {
 #[test]
 fn the_process_says_how_far_it_is_and_what_it_held() {
     let dir = TempDir::new().unwrap();
-    let said = lines(&classifier(-1).write(&dir, "a.onnx"));
+    let said = lines(&classifier(-1).write(&dir, "a.onnx"), None);
     let stages = ["reading", "loading", "running"].map(|of| format!("{{\"stage\":\"{of}\"}}\n"));
     assert_eq!(said[..3], stages);
     assert!(said[3].starts_with("{\"done\":"), "{said:?}");
@@ -177,7 +177,31 @@ fn the_process_says_how_far_it_is_and_what_it_held() {
     // Damaged after the first process has looked at it.
     let path = dir.path().join("b.onnx");
     std::fs::write(&path, [8, 8, 58]).unwrap();
-    let said = lines(&path);
+    let said = lines(&path, None);
     assert_eq!(said.len(), 2);
     assert!(said[1].starts_with("{\"failed\":") && said[1].contains("b.onnx"), "{said:?}");
+}
+
+#[test]
+fn the_process_tries_a_part_where_it_is_asked_to() {
+    let dir = TempDir::new().unwrap();
+    let path = classifier(-1).write(&dir, "a.onnx");
+    assert_eq!(lines(&path, Some(3)).last().unwrap(), "{\"done\":null}\n");
+    let said = lines(&path, Some(1000));
+    assert!(said.last().unwrap().contains("node 1000 has no result"), "{said:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn the_process_is_told_of_the_part() {
+    let dir = TempDir::new().unwrap();
+    let script = r#"printf '%s\n' "$@" > "$0.arguments"; echo '{"done":null}'"#;
+    tried(&dir, script, LONG).unwrap();
+    let (program, timeout) = (dir.path().join("program"), LONG);
+    let model = OnnxModel::load(classifier(-1).write(&dir, "a.onnx")).unwrap();
+    let options = SessionOptions { threads: 1, ort_library: None, batch: 7 };
+    let attempt = Attempt { model: &model, runtime: Runtime::Tract, options };
+    Trial { program, timeout, max_memory: None }.run_part(&attempt, 3).unwrap();
+    let said = std::fs::read_to_string(dir.path().join("program.arguments")).unwrap();
+    assert!(said.ends_with("--part\n3\n"), "{said}");
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Architecture, Stack, Zoo, ZooEntry};
+use super::{Architecture, Stack, Width, Zoo, ZooEntry};
 use crate::genotype::parse;
 use crate::space::Member;
 use crate::{Blueprint, ModelError, Sizes, Skeleton, Stem};
@@ -94,7 +94,7 @@ impl Architecture {
     }
 
     /// The network of given sizes. One with a builder of its own takes image and classes of them,
-    /// and has its own cells and channels.
+    /// and has the cells and channels that were published.
     ///
     /// # Errors
     /// When a network cannot have so many cells, or the cells are not of the DARTS space.
@@ -107,6 +107,7 @@ impl Architecture {
             Self::Member(member) => Blueprint::Member { member: member.clone(), skeleton },
             Self::Handmade(network) => Blueprint::Handmade {
                 network: *network,
+                width: Width::PUBLISHED,
                 image: skeleton.image,
                 classes: skeleton.classes,
             },
@@ -127,6 +128,11 @@ pub(super) fn of_sizes(
         (sizes.image.unwrap_or(stem.image()), sizes.classes.unwrap_or(stem.classes()));
     match architecture {
         Architecture::Cells(_) | Architecture::WideCells(_) | Architecture::Member(_) => {
+            if sizes.width.is_some() {
+                return Err(ModelError::Invalid(format!(
+                    "{name} is a stack of cells: its channels are chosen, not a width"
+                )));
+            }
             let stack = published.and_then(|entry| entry.stack(stem)).or(architecture.stack());
             let missing = |what| {
                 ModelError::Invalid(format!(
@@ -147,11 +153,13 @@ pub(super) fn of_sizes(
                 || sizes.stem.is_some_and(|stem| !stems.contains(&stem))
             {
                 let message = format!(
-                    "{name} is no stack of cells: only its image and its classes can be chosen"
+                    "{name} is no stack of cells: only its width, its image and its classes can be \
+                     chosen"
                 );
                 return Err(ModelError::Invalid(message));
             }
-            Ok(Blueprint::Handmade { network: *network, image, classes })
+            let width = sizes.width.unwrap_or_default();
+            Ok(Blueprint::Handmade { network: *network, width, image, classes })
         }
     }
 }

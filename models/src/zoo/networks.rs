@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::blocks::{Builder, Weights};
 use crate::discrete::Drops;
 use crate::skeleton::check_image;
+use crate::zoo::Width;
 use crate::{Discrete, Heads, ModelError};
 
 /// Layers of a DenseNet-BC's dense block that a depth leaves: two convolutions a layer, three
@@ -33,19 +34,25 @@ pub enum Handmade {
         /// Channels that each layer adds.
         growth: usize,
     },
-    /// MobileNet of width 1: depthwise and pointwise convolutions in turn.
+    /// MobileNet: depthwise and pointwise convolutions in turn.
     MobilenetV1,
-    /// MobileNetV2 of width 1: inverted residuals.
+    /// MobileNetV2: inverted residuals.
     MobilenetV2,
-    /// MobileNetV3-Large of width 1: inverted residuals with squeeze and excitation, hard swish.
+    /// MobileNetV3-Large: inverted residuals with squeeze and excitation, hard swish.
     MobilenetV3Large,
     /// EfficientNet-B0: inverted residuals with squeeze and excitation, swish.
     EfficientnetB0,
 }
 
 impl Handmade {
-    /// Builds the network for images `[channels, height, width]` and a batch size: for training
-    /// with the heads given, else for inference.
+    /// Builds the network of a width for images `[channels, height, width]` and a batch size: for
+    /// training with the heads given, else for inference.
+    ///
+    /// Channels are multiplied by the width as published code does it: MobileNet cuts them to whole
+    /// numbers, MobileNetV2 and V3 and EfficientNet round to multiples of 8 (torchvision's
+    /// `_make_divisible`), of which MobileNetV2 never narrows the last convolution. Inception-v1
+    /// follows the later Inceptions of tensorflow/models, with 16 channels at least; of a
+    /// DenseNet-BC it is the growth, to which all its channels are proportional.
     ///
     /// None of them has the auxiliary classifier of [`Heads`]; what can be dropped is what a
     /// residual connection passes by.
@@ -54,6 +61,7 @@ impl Handmade {
     /// When the network or the sizes make none.
     pub fn build(
         self,
+        width: Width,
         image: [usize; 3],
         classes: usize,
         batch: usize,
@@ -63,18 +71,20 @@ impl Handmade {
         check_image(image, classes, self.smallest_side())?;
         Discrete::with_logits(image, batch, heads, |b, drops, images| {
             let features = match self {
-                Self::InceptionV1 => inception_v1(b, images)?,
-                Self::DensenetBc { depth, growth } => densenet_bc(b, images, depth, growth)?,
-                Self::MobilenetV1 => mobilenet_v1(b, images)?,
-                Self::MobilenetV2 => mobilenet_v2(b, drops, images)?,
-                Self::MobilenetV3Large => mobilenet_v3_large(b, drops, images)?,
-                Self::EfficientnetB0 => efficientnet_b0(b, drops, images)?,
+                Self::InceptionV1 => inception_v1(b, width, images)?,
+                Self::DensenetBc { depth, growth } => {
+                    densenet_bc(b, images, depth, width.cut(growth, 1))?
+                }
+                Self::MobilenetV1 => mobilenet_v1(b, width, images)?,
+                Self::MobilenetV2 => mobilenet_v2(b, drops, width, images)?,
+                Self::MobilenetV3Large => mobilenet_v3_large(b, drops, width, images)?,
+                Self::EfficientnetB0 => efficientnet_b0(b, drops, width, images)?,
             };
             let logits = drops.classifier_of(b, features, classes, |b, name, x| match self {
                 // The publication has a 1×1 convolution here, of what is one position by then.
                 Self::MobilenetV3Large => {
                     let hidden = format!("{name}/hidden");
-                    let x = b.linear(&hidden, x, 1280)?;
+                    let x = b.linear(&hidden, x, width.eights(1280))?;
                     active(b, &hidden, x, &Op::Activation(Activation::HardSwish))
                 }
                 _ => Ok(x),
@@ -182,6 +192,8 @@ fn active(b: &mut Builder, name: &str, x: NodeId, activation: &Op) -> Result<Nod
 
 /// What the inverted residuals of a network have in common.
 struct Style {
+    /// What channels are multiplied by.
+    width: Width,
     /// What follows the first two convolutions.
     activation: Op,
     /// Inside of a squeeze and excitation, where a block has one.
@@ -240,30 +252,39 @@ fn inverted(
 /// blocks, stride and kernel.
 type Stage = (usize, usize, usize, usize, usize);
 
-/// A convolution to 32 channels, the stages, and a convolution to 1280. `squeezed` maps the input
-/// channels of a block to the hidden channels of its squeeze and excitation, where it has one.
+/// A convolution to 32 channels, the stages, and a convolution to `last`, each times the width.
+/// `squeezed` maps the input channels of a block to the hidden channels of its squeeze and
+/// excitation, where it has one.
 fn inverted_stages(
     b: &mut Builder,
     drops: &mut Drops,
     images: NodeId,
     style: &Style,
     stages: [Stage; 7],
+    last: usize,
     squeezed: impl Fn(usize) -> Option<usize>,
 ) -> Result<NodeId, ModelError> {
-    let mut x = conv_active(b, "conv", images, 32, 3, same(3, 2), &style.activation)?;
+    let mut x =
+        conv_active(b, "conv", images, style.width.eights(32), 3, same(3, 2), &style.activation)?;
     for (stage, (expansion, out, blocks, stride, kernel)) in stages.into_iter().enumerate() {
         for block in 0..blocks {
             let (channels, stride) = (b.channels(x), if block == 0 { stride } else { 1 });
             let (expanded, squeezed) = (expansion * channels, squeezed(channels));
-            let sizes = Inverted { kernel, expanded, out, stride, squeezed };
+            let sizes =
+                Inverted { kernel, expanded, out: style.width.eights(out), stride, squeezed };
             x = inverted(b, drops, &format!("stage{stage}/block{block}"), x, style, sizes)?;
         }
     }
-    conv_active(b, "head", x, 1280, 1, Conv2d::default(), &style.activation)
+    conv_active(b, "head", x, last, 1, Conv2d::default(), &style.activation)
 }
 
 /// Sandler et al., 2018, Table 2.
-fn mobilenet_v2(b: &mut Builder, drops: &mut Drops, images: NodeId) -> Result<NodeId, ModelError> {
+fn mobilenet_v2(
+    b: &mut Builder,
+    drops: &mut Drops,
+    width: Width,
+    images: NodeId,
+) -> Result<NodeId, ModelError> {
     const STAGES: [Stage; 7] = [
         (1, 16, 1, 1, 3),
         (6, 24, 2, 2, 3),
@@ -274,14 +295,17 @@ fn mobilenet_v2(b: &mut Builder, drops: &mut Drops, images: NodeId) -> Result<No
         (6, 320, 1, 1, 3),
     ];
     let activation = Op::Activation(Activation::Relu6);
-    let style = Style { activation, inner: Op::Relu, gate: Op::Activation(Activation::Sigmoid) };
-    inverted_stages(b, drops, images, &style, STAGES, |_| None)
+    let gate = Op::Activation(Activation::Sigmoid);
+    let style = Style { width, activation, inner: Op::Relu, gate };
+    let last = width.at_least(Width::PUBLISHED).eights(1280);
+    inverted_stages(b, drops, images, &style, STAGES, last, |_| None)
 }
 
 /// Tan and Le, 2019, Table 1; the squeezed channels are a quarter of those of the block's input.
 fn efficientnet_b0(
     b: &mut Builder,
     drops: &mut Drops,
+    width: Width,
     images: NodeId,
 ) -> Result<NodeId, ModelError> {
     const STAGES: [Stage; 7] = [
@@ -295,14 +319,16 @@ fn efficientnet_b0(
     ];
     let silu = Op::Activation(Activation::Silu);
     let gate = Op::Activation(Activation::Sigmoid);
-    let style = Style { activation: silu.clone(), inner: silu, gate };
-    inverted_stages(b, drops, images, &style, STAGES, |channels| Some(channels / 4))
+    let style = Style { width, activation: silu.clone(), inner: silu, gate };
+    let last = width.eights(1280);
+    inverted_stages(b, drops, images, &style, STAGES, last, |channels| Some(channels / 4))
 }
 
 /// Howard et al., 2019, Table 1, up to the classifier.
 fn mobilenet_v3_large(
     b: &mut Builder,
     drops: &mut Drops,
+    width: Width,
     images: NodeId,
 ) -> Result<NodeId, ModelError> {
     // Kernel, expanded channels, channels, squeeze and excitation, hard swish, stride.
@@ -325,29 +351,26 @@ fn mobilenet_v3_large(
     ];
     let hard_swish = Op::Activation(Activation::HardSwish);
     let style = |activation| Style {
+        width,
         activation,
         inner: Op::Relu,
         gate: Op::Activation(Activation::HardSigmoid),
     };
     let (plain, swish) = (style(Op::Relu), style(hard_swish.clone()));
-    let mut x = conv_active(b, "conv", images, 16, 3, same(3, 2), &hard_swish)?;
+    let mut x = conv_active(b, "conv", images, width.eights(16), 3, same(3, 2), &hard_swish)?;
     for (i, (kernel, expanded, out, squeezes, swishes, stride)) in BLOCKS.into_iter().enumerate() {
-        let squeezed = squeezes.then(|| nearest_multiple_of_8(expanded / 4));
+        let (expanded, out) = (width.eights(expanded), width.eights(out));
+        let squeezed = squeezes.then(|| Width::PUBLISHED.eights(expanded / 4));
         let sizes = Inverted { kernel, expanded, out, stride, squeezed };
         let style = if swishes { &swish } else { &plain };
         x = inverted(b, drops, &format!("block{i}"), x, style, sizes)?;
     }
-    conv_active(b, "head", x, 960, 1, Conv2d::default(), &hard_swish)
-}
-
-/// As the published code rounds channels: never down by more than a tenth.
-fn nearest_multiple_of_8(channels: usize) -> usize {
-    let nearest = ((channels + 4) / 8 * 8).max(8);
-    if 10 * nearest < 9 * channels { nearest + 8 } else { nearest }
+    let last = 6 * b.channels(x);
+    conv_active(b, "head", x, last, 1, Conv2d::default(), &hard_swish)
 }
 
 /// Howard et al., 2017, Table 1, whose last stride of 2 is a mistake: the size stays 7×7.
-fn mobilenet_v1(b: &mut Builder, images: NodeId) -> Result<NodeId, ModelError> {
+fn mobilenet_v1(b: &mut Builder, width: Width, images: NodeId) -> Result<NodeId, ModelError> {
     const BLOCKS: [(usize, usize); 13] = [
         (64, 1),
         (128, 2),
@@ -363,12 +386,13 @@ fn mobilenet_v1(b: &mut Builder, images: NodeId) -> Result<NodeId, ModelError> {
         (1024, 2),
         (1024, 1),
     ];
-    let mut x = conv_active(b, "conv", images, 32, 3, same(3, 2), &Op::Relu)?;
+    let of = |channels| width.cut(channels, 8);
+    let mut x = conv_active(b, "conv", images, of(32), 3, same(3, 2), &Op::Relu)?;
     for (i, (out, stride)) in BLOCKS.into_iter().enumerate() {
         let channels = b.channels(x);
         let depthwise = Conv2d { groups: channels, ..same(3, stride) };
         x = conv_active(b, &format!("block{i}/dw"), x, channels, 3, depthwise, &Op::Relu)?;
-        x = conv_active(b, &format!("block{i}/pw"), x, out, 1, Conv2d::default(), &Op::Relu)?;
+        x = conv_active(b, &format!("block{i}/pw"), x, of(out), 1, Conv2d::default(), &Op::Relu)?;
     }
     Ok(x)
 }
@@ -423,7 +447,7 @@ type Branches = (usize, [usize; 2], [usize; 2], usize);
 
 /// Szegedy et al., 2015, Table 1, with the changes that [`Handmade::InceptionV1`] tells. Pools are
 /// centred.
-fn inception_v1(b: &mut Builder, images: NodeId) -> Result<NodeId, ModelError> {
+fn inception_v1(b: &mut Builder, width: Width, images: NodeId) -> Result<NodeId, ModelError> {
     const STAGES: [&[(&str, Branches)]; 3] = [
         &[("3a", (64, [96, 128], [16, 32], 32)), ("3b", (128, [128, 192], [32, 96], 64))],
         &[
@@ -439,6 +463,7 @@ fn inception_v1(b: &mut Builder, images: NodeId) -> Result<NodeId, ModelError> {
         b.graph.add(name, Op::MaxPool(Pool { kernel: 3, stride, padding: 1 }), &[x])
     };
     let conv = |b: &mut Builder, name: &str, x, out, kernel, stride| {
+        let out = width.cut(out, 16.min(out));
         conv_active(b, name, x, out, kernel, same(kernel, stride), &Op::Relu)
     };
     let x = conv(b, "conv1", images, 64, 7, 2)?;

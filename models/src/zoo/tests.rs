@@ -1,9 +1,8 @@
 use adwp_engine::{Graph, NodeId, Op};
 
 use super::*;
-use crate::Heads;
-use crate::Skeleton;
 use crate::cost::count;
+use crate::{Bounds, Heads, Skeleton};
 
 fn entries() -> &'static [ZooEntry] {
     Zoo::embedded().entries()
@@ -191,13 +190,20 @@ fn handmade() -> impl Iterator<Item = (&'static str, Handmade)> {
 
 #[test]
 fn every_handmade_network_builds_at_other_sizes_and_for_training() {
-    for (name, network) in handmade() {
+    let widths = [Width::LEAST, Width::PUBLISHED, Width::of_thousandths(1337)];
+    let all = handmade().flat_map(|named| widths.map(|width| (named, width)));
+    for ((name, network), width) in all {
         let heads = Heads { drop_path: true, dropout: true, ..Heads::PLAIN };
-        let masks =
-            network.build([3, 64, 64], 7, 2, Some(heads)).unwrap().training.unwrap().masks.len();
+        let masks = network
+            .build(width, [3, 64, 64], 7, 2, Some(heads))
+            .unwrap()
+            .training
+            .unwrap()
+            .masks
+            .len();
         assert_eq!(masks > 0, network.has_residuals(), "{name}: residuals can be dropped");
         for image in [[3, 32, 32], [1, 45, 70]] {
-            let net = network.build(image, 7, 2, None).unwrap();
+            let net = network.build(width, image, 7, 2, None).unwrap();
             assert_eq!(&net.graph[net.logits].shape[..], [2, 7], "{name}");
             let heads = Heads {
                 auxiliary: 0.4,
@@ -206,7 +212,7 @@ fn every_handmade_network_builds_at_other_sizes_and_for_training() {
                 smoothing: 0.1,
                 exits: false,
             };
-            let net = network.build(image, 7, 2, Some(heads)).unwrap();
+            let net = network.build(width, image, 7, 2, Some(heads)).unwrap();
             let training = net.training.unwrap();
             assert_eq!(&net.graph[training.loss].shape[..], [1], "{name}");
             let dropped = &net.graph[training.dropout.unwrap()].shape;
@@ -219,7 +225,7 @@ fn every_handmade_network_builds_at_other_sizes_and_for_training() {
             ([3, 32, 32], 1, "at least 2"),
             ([0, 32, 32], 7, "at least 1"),
         ] {
-            let error = network.build(image, classes, 1, None).unwrap_err().to_string();
+            let error = network.build(width, image, classes, 1, None).unwrap_err().to_string();
             assert!(error.contains(why), "{name}: {error}");
         }
     }
@@ -228,8 +234,74 @@ fn every_handmade_network_builds_at_other_sizes_and_for_training() {
         (Handmade::DensenetBc { depth: 4, growth: 12 }, "6n + 4"),
         (Handmade::DensenetBc { depth: 100, growth: usize::MAX }, "growth"),
     ] {
-        let error = network.build([3, 32, 32], 10, 1, None).unwrap_err().to_string();
+        let error =
+            network.build(Width::PUBLISHED, [3, 32, 32], 10, 1, None).unwrap_err().to_string();
         assert!(error.contains(why), "{error}");
+    }
+}
+
+#[test]
+fn wider_and_narrower_networks_cost_what_was_published() {
+    // Millions of multiply-adds and of params. Of MobileNetV2 those of the checkpoints of
+    // `research/slim/nets/mobilenet/README.md` in tensorflow/models, of MobileNet the multiply-adds
+    // of Howard et al., 2017, Table 6.
+    for (name, width, madds, params) in [
+        ("mobilenet-v1", 0.75, 325.0, None),
+        ("mobilenet-v1", 0.5, 149.0, None),
+        ("mobilenet-v1", 0.25, 41.0, None),
+        ("mobilenet-v2", 1.4, 582.0, Some(6.06)),
+        ("mobilenet-v2", 1.3, 509.0, Some(5.34)),
+        ("mobilenet-v2", 0.75, 209.0, Some(2.61)),
+        ("mobilenet-v2", 0.5, 97.0, Some(1.95)),
+        ("mobilenet-v2", 0.35, 59.0, Some(1.66)),
+    ] {
+        let width = Some(Width::try_from(width).unwrap());
+        let sizes = Sizes { stem: Some(Stem::Imagenet), width, ..Sizes::default() };
+        let cost = Zoo::embedded().find(name).unwrap().network(sizes).unwrap().cost().unwrap();
+        assert!(!differs(cost.madds, madds), "{name} {width:?}: {} and {madds}", cost.madds);
+        let is_other = params.is_some_and(|params| differs(cost.params, params));
+        assert!(!is_other, "{name} {width:?}: {} and {params:?}", cost.params);
+    }
+}
+
+#[test]
+fn channels_are_rounded_as_in_torchvision() {
+    // Multiply-adds of convolutions and linear layers and parameters of `mobilenet_v2(width_mult)`,
+    // `mobilenet_v3_large(width_mult)` and `EfficientNet` with `_efficientnet_conf` of B0's name and
+    // a `width_mult`, in torchvision 0.29.
+    for (name, width, madds, params) in [
+        ("mobilenet-v2", 0.35, 59_285_808, 1_677_128),
+        ("mobilenet-v2", 1.4, 582_195_824, 6_108_776),
+        ("mobilenet-v3-large", 0.35, 35_278_408, 997_064),
+        ("mobilenet-v3-large", 0.75, 140_033_816, 3_377_576),
+        ("mobilenet-v3-large", 1.4, 414_926_736, 9_989_328),
+        ("efficientnet-b0", 0.35, 66_033_264, 984_128),
+        ("efficientnet-b0", 0.75, 266_864_496, 3_332_440),
+        ("efficientnet-b0", 1.4, 743_811_776, 9_670_210),
+    ] {
+        let width = Some(Width::try_from(width).unwrap());
+        let sizes = Sizes { stem: Some(Stem::Imagenet), width, ..Sizes::default() };
+        let cost = Zoo::embedded().find(name).unwrap().network(sizes).unwrap().cost().unwrap();
+        assert_eq!((cost.madds, cost.params), (madds, params), "{name} {width:?}");
+    }
+}
+
+#[test]
+fn a_network_of_any_kind_is_as_wide_as_a_price_allows() {
+    for (name, network) in handmade() {
+        let (image, classes) = ([3, 32, 32], 10);
+        let network = Blueprint::Handmade { network, width: Width::PUBLISHED, image, classes };
+        for madds in [8_000_000, 30_000_000] {
+            let bounds = Bounds { params: None, madds: Some(madds) };
+            let found = network.widest(bounds).unwrap();
+            let taken = found.cost().unwrap().madds;
+            assert!(taken <= madds, "{name}");
+            // A step is 8 channels somewhere, of a DenseNet its whole growth.
+            let is_coarse = name.starts_with("densenet");
+            assert!(is_coarse || 20 * taken > 17 * madds, "{name}: {taken} of {madds}");
+            let wider = Width::of_thousandths(found.width().unwrap().thousandths() + 1);
+            assert!(found.with_width(wider).cost().unwrap().madds > madds, "{name}");
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::escape::escape;
 use crate::format::{count, difference, fixed, megabytes, millions, ms, percent};
-use crate::html::{Column, Genotype, document, pictures, table};
+use crate::html::{Column, Genotype, document, noise, pictures, table};
 
 /// The result as one HTML page, light and dark, for wide and narrow windows.
 pub fn bench_html(page: &BenchPage) -> String {
@@ -77,29 +77,13 @@ fn first_of<'a>(page: &'a BenchPage, name: &str) -> Option<&'a BenchModel> {
 }
 
 /// Warnings, above everything else.
-const MOST_WARNINGS: usize = 6;
-
 fn warnings(page: &BenchPage) -> String {
     let several = page.machines.len() > 1;
     let of = |machine: &super::BenchMachine| {
         let name = if several { format!("{}: ", escape(&machine.name)) } else { String::new() };
-        let list = |warnings: &[String]| -> String {
-            let items: String =
-                warnings.iter().map(|warning| format!("<li>{}</li>", escape(warning))).collect();
-            format!("<ul>{items}</ul>")
-        };
-        let (shown, more) = machine.warnings.split_at(machine.warnings.len().min(MOST_WARNINGS));
-        let more = match more.len() {
-            0 => String::new(),
-            n => format!("<details><summary>and {n} more</summary>{}</details>", list(more)),
-        };
-        let shown = list(shown);
-        format!(
-            "<aside class=\"warning\"><strong>{name}The latencies are \
-             noisy.</strong>{shown}{more}</aside>\n"
-        )
+        noise(&name, &machine.warnings)
     };
-    page.machines.iter().filter(|machine| !machine.warnings.is_empty()).map(of).collect()
+    page.machines.iter().map(of).collect()
 }
 
 fn models(page: &BenchPage) -> String {

@@ -69,6 +69,32 @@ pub(super) fn warnings(phases: &[Phase<'_>]) -> String {
     phases.iter().map(of).collect()
 }
 
+/// Warnings of noise that are shown at once; further ones are folded away.
+const MOST_WARNINGS: usize = 6;
+
+/// A banner that says why latencies are noisy; nothing where they are not. `of` is what they are of,
+/// in HTML, where that is to be said.
+pub(crate) fn noise(of: &str, warnings: &[String]) -> String {
+    if warnings.is_empty() {
+        return String::new();
+    }
+    let list = |warnings: &[String]| {
+        let items: String =
+            warnings.iter().map(|warning| format!("<li>{}</li>", escape(warning))).collect();
+        format!("<ul>{items}</ul>")
+    };
+    let (shown, more) = warnings.split_at(warnings.len().min(MOST_WARNINGS));
+    let more = match more.len() {
+        0 => String::new(),
+        n => format!("<details><summary>and {n} more</summary>{}</details>", list(more)),
+    };
+    let shown = list(shown);
+    format!(
+        "<aside class=\"warning\"><strong>{of}The latencies are noisy.</strong>{shown}{more}\
+         </aside>\n"
+    )
+}
+
 /// How many files were left out, where any was.
 fn skipped(SkippedImages { train, test }: SkippedImages) -> String {
     if train + test == 0 {

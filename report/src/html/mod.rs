@@ -18,6 +18,7 @@ pub(crate) use architecture::Genotype;
 use architecture::Space;
 pub use architecture::{Cell, Pair};
 pub(crate) use cells::pictures;
+pub(crate) use header::noise;
 pub(crate) use tables::{Column, table};
 
 /// The report as one HTML page, light and dark, for wide and narrow windows.
@@ -58,6 +59,7 @@ pub fn html(report: &RunReport, metrics: &[Map<String, Value>], space: Option<&V
     let body = [
         header::header(report, &title),
         header::warnings(&phases),
+        noise("", &report.warnings),
         budgets,
         section("Phases", tables::phases(&report.phases)),
         searched,

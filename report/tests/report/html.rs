@@ -468,3 +468,13 @@ fn a_search_by_scores_is_told_with_what_chance_found() {
     }
     assert!(html(&report, &[], None).contains("scored 0.500 less on average"));
 }
+
+#[test]
+fn noise_of_the_latencies_is_above_everything() {
+    let mut noisy = report();
+    noisy.warnings = (0..8).map(|n| format!("reason {n} & more")).collect();
+    let page = html(&noisy, &[], None);
+    let banner = page.find("The latencies are noisy.</strong><ul><li>reason 0 &amp; more").unwrap();
+    assert!(banner < page.find("<h2>Latency</h2>").unwrap());
+    assert!(page.contains("and 2 more"));
+}

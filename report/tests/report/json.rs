@@ -28,6 +28,9 @@ fn what_is_written_is_read() {
     report.test_accuracy = 0.1 + 0.2;
     report.test_correct_with_flips = Some(9_788);
     report.skipped_images = SkippedImages { train: 3, test: 4 };
+    assert!(!report.to_json().contains("warnings"));
+    report.warnings = vec!["the machine was busy".into()];
+    assert!(report.to_json().contains("the machine was busy"));
     assert_eq!(RunReport::from_json(&report.to_json()).unwrap(), report);
 }
 

@@ -73,6 +73,7 @@ pub(crate) fn report() -> RunReport {
             latency("onnxruntime", "1.31.1", 2, 7.0),
             latency("tract", "0.23.9", 1, 17.0),
         ],
+        warnings: Vec::new(),
         search: None,
         budgets: Vec::new(),
         formats: Vec::new(),

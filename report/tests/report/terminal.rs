@@ -71,3 +71,18 @@ fn mirror_images_and_skipped_ones_have_lines_where_there_are_some() {
     assert!(table.contains("with mirror images  97.88 %  9,788 of 10,000\n"), "{table}");
     assert!(table.contains("1,234 skipped\n"), "{table}");
 }
+
+#[test]
+fn what_makes_a_latency_doubtful_is_said_below_it() {
+    let mut report = report();
+    let last = terminal_table(&report).lines().last().map(str::to_owned);
+    assert!(last.is_some_and(|line| line.starts_with("tract")));
+    let long =
+        "model.onnx under onnxruntime with 2 threads: the medians of the repeats lie 31 % apart";
+    report.warnings = vec!["the machine was busy".into(), long.into(), "\u{1b}x".repeat(200)];
+    let table = terminal_table(&report);
+    assert!(table.contains("ms\n\nwarning: the machine was busy\nwarning: model.onnx"), "{table}");
+    let said = table.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(said.contains(long) && !table.contains('\u{1b}'), "{table}");
+    assert!(table.lines().all(|line| line.chars().count() < 80), "{table}");
+}

@@ -141,7 +141,7 @@ impl<'a> GhnPhase<'a> {
         data: &Data,
     ) -> Result<Self> {
         if is_anytime && settings.ghn_cells != 0 {
-            let message = "search: ghn_cells must be 0 for classifiers after every cell, which \
+            let message = "search.ghn_cells must be 0 for classifiers after every cell, which \
                            smaller networks have fewer of";
             return Err(TrainError::Settings(message.into()).into());
         }
@@ -157,7 +157,7 @@ impl<'a> GhnPhase<'a> {
         let vocabulary = Vocabulary::of(&trained)?;
         if let Some(name) = vocabulary.lacks(&Vocabulary::of(&widest)?) {
             return Err(TrainError::Settings(format!(
-                "search: ghn_cells = {}: networks of so few cells have no {name} as large as the \
+                "search.ghn_cells = {}: networks of so few cells have no {name} as large as the \
                  networks that are scored",
                 settings.ghn_cells
             ))
@@ -336,15 +336,9 @@ mod tests {
         let interrupt =
             if is_stopped { interrupt.with_deadline(Instant::now()) } else { interrupt };
         loop {
-            let mut context = Context {
-                run: &run,
-                resume: true,
-                held_bytes: 0,
-                check_memory: true,
-                interrupt: &interrupt,
-                reporter: &mut Quiet,
-            };
-            let trained = train_ghn(settings, space, is_anytime, &noise(48), &mut context)?;
+            let quiet = &mut Quiet;
+            let context = &mut Context { resume: true, ..Context::new(&run, &interrupt, quiet) };
+            let trained = train_ghn(settings, space, is_anytime, &noise(48), context)?;
             if let Finished::Done(weights) = trained {
                 return Ok(weights);
             }

@@ -2,7 +2,7 @@ use adwp_models::Choices;
 use adwp_train::{Context, Finished};
 
 use crate::ghn::{PredictedByGraph, train_ghn};
-use crate::scorer::{Ingredients, JointTraining, Scorer, ScorerEntry, Unit};
+use crate::scorer::{Ingredient, Ingredients, JointTraining, Scorer, ScorerEntry, Unit};
 use crate::{Data, Result};
 
 /// How good weights are that a graph network predicts.
@@ -22,7 +22,7 @@ pub(crate) const ENTRY: ScorerEntry = ScorerEntry {
     is_seeded: true,
     is_of_accuracy: true,
     prepared_in: Some("ghn"),
-    needs: "settings of the search and its images",
+    needs: &[Ingredient::JointTraining, Ingredient::Images],
     open: |ingredients| open(&ENTRY, false, ingredients),
 };
 

@@ -2,7 +2,7 @@ use adwp_models::{Blueprint, Choices, Space};
 use adwp_train::{Context, Finished};
 
 use crate::Result;
-use crate::scorer::{Latency, Scorer, ScorerEntry, Unit};
+use crate::scorer::{Ingredient, Latency, Scorer, ScorerEntry, Unit};
 
 /// The predicted latency in ms, negated.
 struct Speed<'a> {
@@ -18,7 +18,7 @@ pub(crate) const ENTRY: ScorerEntry = ScorerEntry {
     is_seeded: false,
     is_of_accuracy: false,
     prepared_in: None,
-    needs: "a table of operator latencies",
+    needs: &[Ingredient::Latency],
     open: |ingredients| {
         Some(Box::new(Speed { space: ingredients.space, latency: ingredients.latency? }))
     },

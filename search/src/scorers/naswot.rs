@@ -2,7 +2,7 @@ use adwp_engine::{Executor, NodeId, Op, Program, Statistics, Variables};
 use adwp_models::{Blueprint, Choices, Discrete, Space};
 use adwp_train::{BatchSource, Context, Finished, TrainError};
 
-use crate::scorer::{Scorer, ScorerEntry, Unit};
+use crate::scorer::{Ingredient, Scorer, ScorerEntry, Unit};
 use crate::{Data, Result};
 
 /// NASWOT, without training.
@@ -19,7 +19,7 @@ pub(crate) const ENTRY: ScorerEntry = ScorerEntry {
     is_seeded: true,
     is_of_accuracy: true,
     prepared_in: None,
-    needs: "images",
+    needs: &[Ingredient::Images],
     open: |ingredients| {
         Some(Box::new(Naswot { space: ingredients.space, data: ingredients.data? }))
     },

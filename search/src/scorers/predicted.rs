@@ -3,7 +3,7 @@ use std::collections::HashMap;
 use adwp_models::{Choices, Space};
 use adwp_train::{Context, Finished, Quiet, run_phase};
 
-use crate::scorer::{Ingredients, JointTraining, Scorer, ScorerEntry, Unit};
+use crate::scorer::{Ingredient, Ingredients, JointTraining, Scorer, ScorerEntry, Unit};
 use crate::search_phase::SearchPhase;
 use crate::{Data, Result, SearchError, SearchSettings};
 
@@ -25,7 +25,7 @@ pub(crate) const DISCRETE: ScorerEntry = ScorerEntry {
     is_seeded: true,
     is_of_accuracy: true,
     prepared_in: Some("hypernetwork"),
-    needs: "settings of the search and its images",
+    needs: &[Ingredient::JointTraining, Ingredient::Images],
     open: |ingredients| open(&DISCRETE, ingredients, None),
 };
 
@@ -33,7 +33,7 @@ pub(crate) const AS_DRAWN: ScorerEntry = ScorerEntry {
     name: "predicted-as-drawn",
     about: "validation accuracy with weights predicted from the α of the draw",
     label: "predicted weights, α as drawn",
-    needs: "architectures drawn as α, settings of the search and its images",
+    needs: &[Ingredient::Drawn, Ingredient::JointTraining, Ingredient::Images],
     open: |ingredients| open(&AS_DRAWN, ingredients, Some(ingredients.training?.drawn?)),
     ..DISCRETE
 };
@@ -170,15 +170,9 @@ mod tests {
             Interrupt::default()
         };
         for stops in 0.. {
-            let mut context = Context {
-                run: &run,
-                resume: true,
-                held_bytes: 0,
-                check_memory: true,
-                interrupt: &interrupt,
-                reporter: &mut Quiet,
-            };
-            let trained = train_hypernetwork(&settings(), space, &noise(48), &mut context);
+            let quiet = &mut Quiet;
+            let context = &mut Context { resume: true, ..Context::new(&run, &interrupt, quiet) };
+            let trained = train_hypernetwork(&settings(), space, &noise(48), context);
             if let Finished::Done(weights) = trained.unwrap() {
                 return (weights, stops);
             }

@@ -2,7 +2,7 @@ use adwp_models::Choices;
 use adwp_train::{Context, Finished};
 
 use crate::one_shot::{PathSampling, SharedWeights, train_one_shot};
-use crate::scorer::{Ingredients, JointTraining, Scorer, ScorerEntry, Unit};
+use crate::scorer::{Ingredient, Ingredients, JointTraining, Scorer, ScorerEntry, Unit};
 use crate::{Data, Result};
 
 /// Validation accuracy with weights that all architectures share.
@@ -22,7 +22,7 @@ pub(crate) const ENTRY: ScorerEntry = ScorerEntry {
     is_seeded: true,
     is_of_accuracy: true,
     prepared_in: Some("one-shot"),
-    needs: "settings of the search and its images",
+    needs: &[Ingredient::JointTraining, Ingredient::Images],
     open: |ingredients| open(&ENTRY, PathSampling::Uniform, ingredients),
 };
 

@@ -20,7 +20,7 @@ pub(crate) const PARAMS: ScorerEntry = ScorerEntry {
     is_seeded: false,
     is_of_accuracy: true,
     prepared_in: None,
-    needs: "a space",
+    needs: &[],
     open: |ingredients| {
         let space = ingredients.space;
         Some(Box::new(Size { entry: &PARAMS, space, count: |cost| cost.params }))

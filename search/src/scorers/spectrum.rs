@@ -3,7 +3,7 @@ use adwp_models::{Blueprint, Choices, Discrete, Space};
 use adwp_train::{Context, Finished};
 use rand_distr::{Distribution, StandardNormal};
 
-use crate::scorer::{Scorer, ScorerEntry, Unit};
+use crate::scorer::{Ingredient, Scorer, ScorerEntry, Unit};
 use crate::{Data, Result};
 
 /// What the spectra of the untrained network's features say.
@@ -25,7 +25,7 @@ pub(crate) const EXPRESSIVITY: ScorerEntry = ScorerEntry {
     is_seeded: true,
     is_of_accuracy: true,
     prepared_in: None,
-    needs: "images",
+    needs: &[Ingredient::Images],
     open: |ingredients| {
         let (space, data) = (ingredients.space, ingredients.data?);
         let of = |entropies: &[f64]| entropies.iter().sum();

@@ -2,7 +2,7 @@ use adwp_models::{Choices, Space};
 use adwp_train::{Context, Finished};
 
 use crate::Result;
-use crate::scorer::{Scorer, ScorerEntry, Unit};
+use crate::scorer::{Ingredient, Scorer, ScorerEntry, Unit};
 use crate::table::Column;
 
 /// The value that a published table has for an architecture.
@@ -19,7 +19,7 @@ pub(crate) const ENTRY: ScorerEntry = ScorerEntry {
     is_seeded: false,
     is_of_accuracy: true,
     prepared_in: None,
-    needs: "a table",
+    needs: &[Ingredient::Table],
     open: |ingredients| {
         Some(Box::new(Published { space: ingredients.space, column: ingredients.table? }))
     },
@@ -75,15 +75,7 @@ mod tests {
         let mut scorer = (ENTRY.open)(&ingredients).unwrap();
         let mut score = |choices| {
             let (run, interrupt) = (RunDir::create(folder.path()).unwrap(), Interrupt::default());
-            let mut context = Context {
-                run: &run,
-                resume: false,
-                held_bytes: 0,
-                check_memory: true,
-                interrupt: &interrupt,
-                reporter: &mut Quiet,
-            };
-            scorer.score(choices, &mut context)
+            scorer.score(choices, &mut Context::new(&run, &interrupt, &mut Quiet))
         };
         for (i, choices) in drawn[..8].iter().enumerate() {
             assert_eq!(score(choices).unwrap(), Finished::Done(10.0 * i as f64));
@@ -118,15 +110,9 @@ mod tests {
                 origin: origin(1, &settings, Some(&column)),
             };
             let (run, interrupt) = (RunDir::create(folder.path()).unwrap(), Interrupt::default());
-            let mut context = Context {
-                run: &run,
-                resume: true,
-                held_bytes: 0,
-                check_memory: true,
-                interrupt: &interrupt,
-                reporter: &mut Quiet,
-            };
-            explore(exploration, &mut context)
+            let quiet = &mut Quiet;
+            let context = &mut Context { resume: true, ..Context::new(&run, &interrupt, quiet) };
+            explore(exploration, context)
         };
         searched(3).unwrap();
         assert_eq!(searched(4).unwrap().done().unwrap().trials.len(), 4);

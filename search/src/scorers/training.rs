@@ -5,7 +5,7 @@ use adwp_models::{Blueprint, Choices, Space};
 use adwp_train::{Context, Finished, RunDir, Streams, TrainError};
 
 use crate::Result;
-use crate::scorer::{Scorer, ScorerEntry, ShortTraining, Train, Unit};
+use crate::scorer::{Ingredient, Scorer, ScorerEntry, ShortTraining, Train, Unit};
 
 /// Accuracy after a few epochs of training.
 struct Trained<'a> {
@@ -21,7 +21,7 @@ pub(crate) const ENTRY: ScorerEntry = ScorerEntry {
     is_seeded: true,
     is_of_accuracy: true,
     prepared_in: None,
-    needs: "settings of a short training",
+    needs: &[Ingredient::ShortTraining],
     open: |ingredients| {
         Some(Box::new(Trained { space: ingredients.space, training: ingredients.short? }))
     },

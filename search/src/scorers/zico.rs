@@ -2,7 +2,7 @@ use adwp_engine::{Executor, NodeId, Program, Variables};
 use adwp_models::{Blueprint, Choices, Discrete, Heads, Space, Training};
 use adwp_train::{BatchSource, Context, Finished, TrainError, labels_as_floats};
 
-use crate::scorer::{Scorer, ScorerEntry, Unit};
+use crate::scorer::{Ingredient, Scorer, ScorerEntry, Unit};
 use crate::{Data, Result};
 
 /// ZiCo, without training.
@@ -19,7 +19,7 @@ pub(crate) const ENTRY: ScorerEntry = ScorerEntry {
     is_seeded: true,
     is_of_accuracy: true,
     prepared_in: None,
-    needs: "images",
+    needs: &[Ingredient::Images],
     open: |ingredients| Some(Box::new(Zico { space: ingredients.space, data: ingredients.data? })),
 };
 
