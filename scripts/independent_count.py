@@ -211,15 +211,13 @@ class Weights:
         if node.op_type == "ConstantOfShape":
             # A weight that is all one value: some exporters write it so.
             return {name: numpy.arange(1, run.values[name].size + 1).reshape(run.shape(name))}
-        if node.op_type in MOVES:
-            moved = [index for index in range(len(node.input)) if node.op_type == "Concat" or index == 0]
+        if node.op_type in MOVES or node.op_type in ("ScatterND", "ScatterElements") and not any(a.name == "reduction" for a in node.attribute):
+            moved = list(range(len(node.input))) if node.op_type == "Concat" else [0]
+            if node.op_type.startswith("Scatter"):
+                # A ground of zeros and ones gives way to what is scattered into it, and what is written over is gone.
+                moved = [2] if self.is_mask(node.input[0]) and not self.is_mask(node.input[2]) else [0, 2]
             roots = {root for index in moved for root in self.sources(node.input[index])}
-            taken = {root: self.moved(node, name, moved, root) for root in roots}
-            whole = self.sources(node.input[0]) if node.op_type.startswith("Gather") else {}
-            if whole and math.prod(run.shape(name)) >= sum(numpy.count_nonzero(places) for places in whole.values()):
-                # Rows of a table, not a part of it: those that no constant chooses are learned as well.
-                return {root: places if numpy.isin(whole[root], places).all() else whole[root].ravel() for root, places in taken.items()}
-            return taken
+            return {root: self.moved(node, name, moved, root) for root in roots}
         if node.op_type in QUESTIONS:
             return {}
         left = NOT_LEARNED.get(node.op_type, set())
@@ -230,7 +228,8 @@ class Weights:
             read = read[1:]
         else:
             read = [name for name in read if run.kind(name) in REAL]
-        if node.op_type == "Mul":
+        # A mask prunes a weight, gives way to one, or is what a normalisation of one was written with.
+        if node.op_type in ("Mul", "Where") or node.op_type.endswith("Normalization"):
             masks = [name for name in read if self.is_mask(name)]
             read = [name for name in read if name not in masks] if len(masks) < len(read) else read
         found = {}
@@ -243,10 +242,10 @@ class Weights:
         return {root: self.joined(lists, run.shape(name)) for root, lists in found.items()}
 
     def is_mask(self, name):
-        """Whether it is a stored tensor of zeros and ones, in whatever type and shape."""
-        if name in self.run.stored:
-            return bool(numpy.isin(self.run.value(name), (0, 1)).all())
+        """Whether it is a constant tensor of zeros and ones, in whatever type and shape."""
         node = self.makers.get(name)
+        if name in self.run.stored or node is not None and node.op_type == "ConstantOfShape" and name in self.fixed:
+            return bool(numpy.isin(self.run.value(name), (0, 1)).all())
         return node is not None and node.op_type in MOVES | {"Cast", "CastLike"} - {"Concat"} and self.is_mask(node.input[0])
 
     def joined(self, lists, shape):
@@ -292,7 +291,7 @@ class Weights:
         """Whether arithmetic learns with `name`: it is an array of real numbers, or of quantised ones, of 8 bits at most."""
         kind = self.run.kind(name)
         quantised = kind is not None and kind not in REAL and kind != TensorProto.BOOL and helper.tensor_dtype_to_np_dtype(kind).itemsize == 1
-        return (kind in REAL or quantised) and sum(numpy.count_nonzero(places) for places in self.sources(name).values()) > 1
+        return (kind in REAL or quantised) and any(numpy.count_nonzero(places) > 1 for places in self.sources(name).values())
 
 
 def madds(node, run):

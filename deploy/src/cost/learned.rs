@@ -193,9 +193,10 @@ fn followed<'a>(node: &'a NodeProto, index: usize, values: &mut Values<'a>) -> V
     let replaces = op.starts_with("Scatter") && attributes::string(node, "reduction").is_none();
     if let (true, [data, .., updates], [part, ..]) = (replaces, &sources[..], &mut parts[..])
         && values.parts(data) == [part.clone()]
-        && let Some(shape) = values.shape(updates)
+        && let (Some(all), Some(shape)) = (values.shape(data), values.shape(updates))
+        && all.iter().map(|&size| size as u64).product::<u64>() == part.elements
     {
-        // Of the first is left what is not written over.
+        // Of the first is left what is not written over, where it has every element once.
         let over = shape.iter().map(|&size| size as u64).product();
         let elements = part.elements.saturating_sub(over);
         *part = Part { root: part.root, cut: output, elements, places: None };

@@ -47,8 +47,10 @@ pub(super) fn has_madds(node: &NodeProto) -> bool {
 /// Infers what `node` gives from what is known of its inputs.
 pub(super) fn infer(node: &NodeProto, values: &Values<'_>, opset: i64) -> Inference {
     let mut inferred = of_operator(node, values, opset)?;
-    if node.input.iter().all(|name| name.is_empty() || values.is_constant(name)) {
-        // Whoever reads the result learns with what it is computed from.
+    let is_constant = node.input.iter().all(|name| name.is_empty() || values.is_constant(name));
+    if is_constant && !has_madds(node) {
+        // Whoever reads the result learns with what it is computed from. Of a product of matrices
+        // that is all of both, whatever part of it is read.
         inferred.params.clear();
     } else if inferred.params.is_empty() {
         inferred.params = learned::inputs(node, values);

@@ -383,6 +383,20 @@ fn tables_in_8_bits_are_learned_and_rows_that_constants_choose_count_alone() {
 }
 
 #[test]
+fn of_a_product_of_stored_matrices_all_is_learned_whatever_is_read_of_it() {
+    let mut model = Builder::new([1, 4, 9, 7]);
+    let model = model
+        .weight("a", &[30, 4])
+        .weight("b", &[4, 7])
+        .node("MatMul", &["a", "b"], "table", vec![])
+        .indices("chosen", &[3, 5, 3, 5, 3, 5, 3, 5, 8])
+        .node("Gather", &["table", "chosen"], "rows", vec![])
+        .node("Add", &["x", "rows"], "y", vec![])
+        .output("y", &[1, 4, 9, 7]);
+    assert_eq!(counted(model).params, 30 * 4 + 4 * 7);
+}
+
+#[test]
 fn weights_next_to_what_is_not_known_are_not_passed_over() {
     let mut model = Builder::new([1, 4, 9, 7]);
     let model = model
