@@ -37,6 +37,7 @@ MOVES = {
 # Those with multiply-adds that are not counted here: a counter has to say that it is without them.
 MULTIPLYING = {"Attention", "CausalConvWithState", "DFT", "DeformConv", "Det", "FlexAttention", "LinearAttention", "STFT"}
 GATES = {"RNN", "GRU", "LSTM"}
+PRODUCTS = GATES | {"Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "Gemm", "MatMul", "MatMulInteger", "QLinearMatMul", "Einsum"}
 RANDOM = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"}
 REAL = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
 BITS = {"UINT4": 4, "INT4": 4, "FLOAT4E2M1": 4, "UINT2": 2, "INT2": 2}
@@ -211,13 +212,20 @@ class Weights:
         if node.op_type == "ConstantOfShape":
             # A weight that is all one value: some exporters write it so.
             return {name: numpy.arange(1, run.values[name].size + 1).reshape(run.shape(name))}
-        if node.op_type in MOVES or node.op_type in ("ScatterND", "ScatterElements") and not any(a.name == "reduction" for a in node.attribute):
+        if node.op_type in MOVES or self.writes_over(node):
             moved = list(range(len(node.input))) if node.op_type == "Concat" else [0]
             if node.op_type.startswith("Scatter"):
-                # A ground of zeros and ones gives way to what is scattered into it, and what is written over is gone.
-                moved = [2] if self.is_mask(node.input[0]) and not self.is_mask(node.input[2]) else [0, 2]
-            roots = {root for index in moved for root in self.sources(node.input[index])}
-            return {root: self.moved(node, name, moved, root) for root in roots}
+                moved = [0, 2]
+            # What a mask writes over is gone, and the mask is no weight.
+            is_mask = node.op_type.startswith("Scatter") and self.is_mask(node.input[2]) and not self.is_mask(node.input[0])
+            weights = moved[:1] if is_mask else moved
+            roots = {root for index in weights for root in self.sources(node.input[index])}
+            taken = {root: self.moved(node, name, moved, root) for root in roots}
+            whole = self.sources(node.input[0]) if node.op_type.startswith("Gather") else {}
+            if whole and math.prod(run.shape(name)) >= sum(numpy.count_nonzero(places) for places in whole.values()):
+                # Rows of a table, more of them than it has: those that no constant chooses are learned as well.
+                return {root: places if numpy.isin(whole[root], places).all() else whole[root].ravel() for root, places in taken.items()}
+            return taken
         if node.op_type in QUESTIONS:
             return {}
         left = NOT_LEARNED.get(node.op_type, set())
@@ -229,7 +237,7 @@ class Weights:
         else:
             read = [name for name in read if run.kind(name) in REAL]
         # A mask prunes a weight, gives way to one, or is what a normalisation of one was written with.
-        if node.op_type in ("Mul", "Where") or node.op_type.endswith("Normalization"):
+        if node.op_type in ("Mul", "Where") or node.op_type.startswith("Scatter") or node.op_type.endswith("Normalization"):
             masks = [name for name in read if self.is_mask(name)]
             read = [name for name in read if name not in masks] if len(masks) < len(read) else read
         found = {}
@@ -240,6 +248,14 @@ class Weights:
         if any(run.stored[root][2] > 1 if root in run.stored else True for root in found):
             found = {root: lists for root, lists in found.items() if root not in run.stored or run.stored[root][2] > 1}
         return {root: self.joined(lists, run.shape(name)) for root, lists in found.items()}
+
+    def writes_over(self, node):
+        """Whether a node puts something in the place of elements of a single stored tensor, of which the others are left."""
+        if node.op_type not in ("ScatterND", "ScatterElements") or any(a.name == "reduction" and a.s != b"none" for a in node.attribute):
+            return False
+        ground = list(self.sources(node.input[0]).values())
+        is_one = len(ground) == 1 and numpy.count_nonzero(ground[0]) == math.prod(self.run.shape(node.input[0]))
+        return is_one and (self.is_mask(node.input[2]) or not self.is_mask(node.input[0]))
 
     def is_mask(self, name):
         """Whether it is a constant tensor of zeros and ones, in whatever type and shape."""
@@ -272,7 +288,7 @@ class Weights:
         inputs = [helper.make_tensor_value_info(key, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape) for key, value in places.items()]
         outputs = [helper.make_tensor_value_info(output, TensorProto.INT64, None) for output in node.output if output]
         model = helper.make_model(helper.make_graph([node], "places", inputs, outputs), opset_imports=run.model.opset_import, ir_version=run.model.ir_version)
-        return results(model, [name], places)[0]
+        return numpy.asarray(results(model, [name], places)[0], numpy.int64)
 
     def read_by(self, node):
         """The inputs that `node` learns with, and the elements that they have."""
@@ -281,10 +297,14 @@ class Weights:
             if name not in self.fixed or index in NOT_LEARNED.get(node.op_type, set()):
                 continue
             sources = {root: places for root, places in self.sources(name).items() if places.any()}
+            # Arithmetic on weights and shapes alone is part of a weight that another node reads. Of products all is learned.
+            if not given and node.op_type not in PRODUCTS:
+                continue
             if index not in LAYERS.get(node.op_type, set()):
-                # Arithmetic on weights and shapes alone is part of a weight that another node reads.
                 if not given or node.op_type in QUESTIONS or not self.is_weight(name):
                     continue
+                # A factor or a bound is no weight next to one.
+                sources = {root: places for root, places in sources.items() if root not in self.run.stored or self.run.stored[root][2] > 1}
             yield name, sources
 
     def is_weight(self, name):

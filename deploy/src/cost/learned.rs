@@ -190,7 +190,8 @@ fn followed<'a>(node: &'a NodeProto, index: usize, values: &mut Values<'a>) -> V
         let of = values.parts(name).iter().cloned();
         parts.extend(of.filter(|part| known.insert((part.root, part.cut))));
     }
-    let replaces = op.starts_with("Scatter") && attributes::string(node, "reduction").is_none();
+    let reduction = attributes::string(node, "reduction");
+    let replaces = op.starts_with("Scatter") && reduction.is_none_or(|how| how == "none");
     if let (true, [data, .., updates], [part, ..]) = (replaces, &sources[..], &mut parts[..])
         && values.parts(data) == [part.clone()]
         && let (Some(all), Some(shape)) = (values.shape(data), values.shape(updates))
@@ -199,7 +200,11 @@ fn followed<'a>(node: &'a NodeProto, index: usize, values: &mut Values<'a>) -> V
         // Of the first is left what is not written over, where it has every element once.
         let over = shape.iter().map(|&size| size as u64).product();
         let elements = part.elements.saturating_sub(over);
-        *part = Part { root: part.root, cut: output, elements, places: None };
+        let mut how = DefaultHasher::new();
+        (op, part.root, part.cut).hash(&mut how);
+        node.input.get(1).map(|places| values.ints(places).ok_or(places)).hash(&mut how);
+        let cut = *values.cuts.entry(how.finish()).or_insert(output);
+        *part = Part { root: part.root, cut, elements, places: None };
     }
     // A factor or a bound is no weight next to one.
     if parts.iter().any(|part| part.elements > 1) {
@@ -264,6 +269,11 @@ fn cut<'a>(
     if values.is_mask(input) {
         values.masks.insert(output);
     }
+    let of_all = whole.iter().map(|part| part.elements).sum::<u64>() <= elements;
+    // Rows of a table, more of them than it has: those that no constant chooses are learned too.
+    if of_all && node.op_type.starts_with("Gather") {
+        return whole;
+    }
     if let ([part], true) = (&whole[..], values.laid.contains(input.as_str()))
         && let Some(places) = places(node, index, part, values)
     {
@@ -280,7 +290,7 @@ fn cut<'a>(
         }
         return vec![Part { root: part.root, cut: output, elements, places }];
     }
-    if whole.iter().map(|part| part.elements).sum::<u64>() <= elements {
+    if of_all {
         return whole;
     }
     let cut = *values.cuts.entry(how_cut(node, index, values)).or_insert(output);

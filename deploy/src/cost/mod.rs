@@ -15,8 +15,9 @@
 //!
 //! A weight that the graph computes from stored tensors, and from the shapes of inputs, counts as
 //! those, whatever operators it is computed by: of a slice or of what is gathered the elements
-//! taken, of others all real numbers that are read, of a padded kernel the kernel, of what is
-//! scattered into the part that is not written over. A tensor of zeros and ones is not learned
+//! taken (all of a table of which as much or more is gathered than it has), of others all real
+//! numbers that are read, of a padded kernel the kernel, of one that another is scattered into the
+//! part that is not written over. A tensor of zeros and ones is not learned
 //! where it is a factor of a weight (a pruning mask), where a weight is scattered into it or chosen
 //! instead of it, and where it is scale or bias of a normalisation of one. A tensor that constants
 //! alone determine (`ConstantOfShape`) is stored in this sense. Not parameters are single numbers,
