@@ -120,11 +120,17 @@ def compare(adwp, name, path, shapes, feeds):
         words.append("without " + ", ".join(most + ([f"{others} others"] if others else [])))
     reasons = collections.Counter(array["reason"] for array in counted.get("left_out", []))
     words += [f"no params are {times} arrays: {reason}" for reason, times in reasons.items()]
+    apart = counted.get("taken_apart", [])
+    if apart:
+        words.append(f"parts of {len(apart)} arrays are counted as if they had no element in common")
     said = f"; adwp says: {'; '.join(words)}" if words else ""
     if other.uncounted:
         return "different", f"{figures}: DIFFERENT: it does not say that it is without {', '.join(other.uncounted[:3])}{said}"
     if (counted["params"], counted["madds"], counted["weight_bytes"]) == (other.params, other.madds, other.bytes):
         return ("equal but for what is named" if words else "equal"), f"{figures}: equal{said}"
+    more = counted["params"] - other.params
+    if (counted["madds"], counted["weight_bytes"]) == (other.madds, other.bytes) and 0 < more <= sum(array["elements"] for array in apart):
+        return "equal but for what is named", f"{figures}: {more:,} params more{said}"
     return "different", f"{figures}: DIFFERENT: {difference(counted, other)}{said}"
 
 

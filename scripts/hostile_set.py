@@ -279,10 +279,10 @@ def controls():
     yield transposed("transposed-grouped", [3, 2, 3, 3], 3, 54 * 64, pads=[1, 1, 1, 1])
     yield transposed("transposed-to-a-shape", [3, 4, 3, 3], 1, 108 * 64, strides=[2, 2], output_shape=[16, 16])
     conv3 = [weight("w", 4, 3, 3, 3)]
-    after = lambda nodes, weights, shape, accepted=ALL, **more: control(
+    after = lambda nodes, weights, shape, accepted=ALL, params=108 + 10, **more: control(
         more.pop("name"),
         network([*nodes, node("Conv", ["z", "w"], ["c"])], [*weights, *conv3], 4, "c", **more),
-        params=108 + 10,
+        params=params,
         madds=108 * shape + 8,
         accepted=accepted,
     )
@@ -321,11 +321,11 @@ def controls():
     yield after([node("Shape", ["x"], ["shape"]), node("Slice", ["shape", "two", "four"], ["sides"]), node("Cast", ["sides"], ["real"], to=FLOAT), node("Div", ["wanted", "real"], ["factors"]),
         node("Concat", ["ones", "factors"], ["scales"], axis=0), node("Resize", ["x", "", "scales"], ["z"], mode="nearest")],
         [ints("two", 2), ints("four", 4), floats("wanted", 16, 16), floats("ones", 1, 1)], 196, name="scales-arithmetic")
-    # Remainders of either sign, and quotients that are cut towards zero.
+    # Remainders of either sign, and quotients that are cut towards zero. All of it is stored: the classifier learns with every array.
     yield after([node("Mod", ["minus_seven", "three"], ["rest"], fmod=0), node("Mod", ["minus_seven", "three"], ["c_rest"], fmod=1),
         node("Div", ["minus_seven", "three"], ["quotient"]), node("Sub", ["rest", "c_rest"], ["a"]), node("Sub", ["a", "quotient"], ["b"]),
         node("Concat", ["ones", "b", "b"], ["sizes"], axis=0), node("Reshape", ["flat_weights", "sizes"], ["z"])],
-        [ints("minus_seven", -7), ints("three", 3), ints("ones", 1, 3), weight("flat_weights", 75)], 9, name="remainders")
+        [ints("minus_seven", -7), ints("three", 3), ints("ones", 1, 3), weight("flat_weights", 75)], 9, params=108 + 10 + 75, name="remainders")
     chain = [node("Identity", ["x"], ["i0"]), *(node("Identity", [f"i{i}"], [f"i{i + 1}"]) for i in range(200))]
     yield control("identities", network(chain, [], 3, "i200"), params=8, madds=6)
     gemm = lambda name, a, b, madds, params, **attributes: control(name, model(

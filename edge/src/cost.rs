@@ -58,6 +58,12 @@ pub fn cost(path: &Path, shapes: &[ShapeArg], layers: bool, as_json: bool) -> Re
             text += &format!("  {}: {}\n", short(&of.name), of.reason);
         }
     }
+    if !cost.taken_apart.is_empty() {
+        text += "\nparts of one array, counted as if they had no element in common:\n";
+        for of in &cost.taken_apart {
+            text += &format!("  {}: at most {} params\n", short(&of.name), of.elements);
+        }
+    }
     if !cost.unknown.is_empty() {
         text += &format!("\nnot in these figures, {}:\n", plural(cost.unknown.len(), "node"));
         named(&cost.unknown).iter().for_each(|line| text += &format!("  {line}\n"));

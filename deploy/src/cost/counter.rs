@@ -59,6 +59,20 @@ pub struct Cost {
     /// of quantising operators, are not among them: what those are is beyond doubt.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<LeftOut>,
+    /// Stored arrays of which several parts are read that cannot be told from each other: they are
+    /// counted as if they had no element in common, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub taken_apart: Vec<TakenApart>,
+}
+
+/// A stored array whose parts are taken to be apart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TakenApart {
+    /// Its name.
+    pub name: String,
+    /// Its elements: no more than these are counted.
+    pub elements: u64,
 }
 
 /// A stored array that is no parameter.
@@ -207,6 +221,9 @@ fn walk<'a>(
         cost.peak_node = file.graph().node.get(node).map(node_label);
     }
     drop(liveness);
+    let apart = counted.taken_apart(&values).into_iter();
+    cost.taken_apart =
+        apart.map(|(name, elements)| TakenApart { name: name.into(), elements }).collect();
     Ok((cost, values))
 }
 

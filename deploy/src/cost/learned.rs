@@ -21,14 +21,22 @@ pub(super) struct Counted<'a> {
     /// The elements at these, a bit for each of the stored tensor.
     marked: HashMap<&'a str, Vec<u64>>,
     elements: HashMap<&'a str, u64>,
+    /// How many cuts there are of a tensor, and whether it is known of all which elements they have.
+    known: HashMap<&'a str, (usize, bool)>,
     /// What may still be marked.
     work: u64,
 }
 
 impl Default for Counted<'_> {
     fn default() -> Self {
-        let (cuts, places) = Default::default();
-        Self { cuts, places, marked: HashMap::new(), elements: HashMap::new(), work: MOST_MARKED }
+        Self {
+            cuts: HashSet::new(),
+            places: HashSet::new(),
+            marked: HashMap::new(),
+            elements: HashMap::new(),
+            known: HashMap::new(),
+            work: MOST_MARKED,
+        }
     }
 }
 
@@ -46,7 +54,11 @@ impl<'a> Counted<'a> {
             if !self.cuts.insert((part.root, part.cut)) {
                 continue;
             }
-            let new = self.marked(part, values).unwrap_or(part.elements);
+            let marked = self.marked(part, values);
+            let (count, is_known) = self.known.entry(part.root).or_insert((0, true));
+            *count += 1;
+            *is_known &= marked.is_some();
+            let new = marked.unwrap_or(part.elements);
             let all = values.elements_of(part.root);
             let so_far = self.elements.entry(part.root).or_default();
             let new = new.min(all.saturating_sub(*so_far));
@@ -54,6 +66,18 @@ impl<'a> Counted<'a> {
             sum += new;
         }
         sum
+    }
+
+    /// The stored tensors of which several parts were counted as if they had no element in common,
+    /// each with its elements, by name.
+    pub(super) fn taken_apart(&self, values: &Values<'a>) -> Vec<(&'a str, u64)> {
+        let guessed = self.known.iter().filter(|(root, (count, is_known))| {
+            *count > 1 && !is_known && !self.cuts.contains(&(**root, **root))
+        });
+        let mut guessed: Vec<_> =
+            guessed.map(|(&root, _)| (root, values.elements_of(root))).collect();
+        guessed.sort_unstable();
+        guessed
     }
 
     /// The elements of a part that no other has marked; `None` where it is not known which they

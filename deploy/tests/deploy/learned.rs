@@ -383,6 +383,23 @@ fn tables_in_8_bits_are_learned_and_rows_that_constants_choose_count_alone() {
 }
 
 #[test]
+fn parts_that_cannot_be_told_from_each_other_are_named() {
+    let mut model = Builder::new([-1, 4, 1, 1]);
+    model.weight("w", &[20, 4]).node("Transpose", &["w"], "t", vec![]);
+    columns(&mut model, "t", 0, 5, "a");
+    columns(&mut model, "t", 3, 8, "b");
+    let model = model
+        .node("Flatten", &["x"], "flat", vec![])
+        .node("MatMul", &["flat", "a"], "y", vec![])
+        .node("MatMul", &["flat", "b"], "z", vec![])
+        .output("y", &[-1, 5])
+        .output("z", &[-1, 5]);
+    let cost = counted(model);
+    let named: Vec<_> = cost.taken_apart.iter().map(|of| (of.name.as_str(), of.elements)).collect();
+    assert_eq!((cost.params, &named[..]), (4 * 10, &[("w", 80)][..]), "8 columns are read");
+}
+
+#[test]
 fn of_a_product_of_stored_matrices_all_is_learned_whatever_is_read_of_it() {
     let mut model = Builder::new([1, 4, 9, 7]);
     let model = model
