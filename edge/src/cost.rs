@@ -71,9 +71,9 @@ pub fn cost(path: &Path, shapes: &[ShapeArg], layers: bool, as_json: bool) -> Re
     Ok(text)
 }
 
-/// A name in a table, cut where it is longer than [`LONGEST`]: the column is as wide as the longest
-/// one, and a file may call a node anything.
-fn short(of: &str) -> String {
+/// A name as it is shown, cut where it is longer than [`LONGEST`]: a file may call a node or a class
+/// anything, and the column of a table is as wide as the longest name.
+pub(crate) fn short(of: &str) -> String {
     let whole = name(of);
     let length = whole.chars().count();
     if length <= LONGEST {

@@ -17,6 +17,7 @@ use adwp_measure::{
 };
 use serde_json::json as object;
 
+use crate::cost::short;
 use crate::preparation::{guessed, image_shape, normalization, stated_framing};
 use crate::{EvalArgs, Style, choose, start};
 
@@ -198,11 +199,8 @@ fn labels(model: &OnnxModel, classes: &[String], dataset: &str) -> Result<Vec<u3
     }
     let Some(names) = &model.metadata().classes else { return Ok((0..).take(outputs).collect()) };
     let only = |these: &[String], those: &[String]| {
-        let names: Vec<String> = these
-            .iter()
-            .filter(|name| !those.contains(name))
-            .map(|name| name.escape_debug().to_string())
-            .collect();
+        let names: Vec<String> =
+            these.iter().filter(|name| !those.contains(name)).map(|name| short(name)).collect();
         match names.len() {
             0..=SHOWN => names.join(", "),
             more => format!("{} and {} more", names[..SHOWN].join(", "), more - SHOWN),
@@ -213,7 +211,7 @@ fn labels(model: &OnnxModel, classes: &[String], dataset: &str) -> Result<Vec<u3
         let file = model.path().display();
         let twice = |(place, name): &(usize, &String)| names[..*place].contains(name);
         if let Some((_, name)) = names.iter().enumerate().find(twice) {
-            let name = name.escape_debug();
+            let name = short(name);
             let text = format!("{file} names the class {name} twice, and {dataset} each once");
             return Failure::input(text);
         }

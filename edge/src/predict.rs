@@ -9,6 +9,7 @@ use adwp_measure::predict::{Prediction, predict as classify};
 use adwp_measure::runtime::{Runtime, SessionOptions, find_library};
 use serde_json::json;
 
+use crate::cost::short;
 use crate::preparation::{Preparation, guessed, image_shape, normalization, stated_framing};
 use crate::{PredictArgs, Style, start};
 
@@ -97,7 +98,7 @@ pub fn predict(args: &PredictArgs, style: Style<'_>) -> Result<(String, Option<F
         };
         text += &format!("{}\n", name(&path.display().to_string()));
         for p in top {
-            text += &format!("  {:>6.2}%  {}\n", 100.0 * p.probability, name(&p.name));
+            text += &format!("  {:>6.2}%  {}\n", 100.0 * p.probability, short(&p.name));
         }
     }
     Ok((text, failure))
