@@ -206,7 +206,7 @@ fn names_of_classes_decide_and_not_their_order() {
     }
     let other = names(r#"["blue", "gr\u001b[31meen", "red"]"#).write(&dir);
     let message = eval(&other, &data, None).unwrap_err().message;
-    let expected = "only the file has gr\\u{1b}[31meen; only the data set has green";
+    let expected = "only the file has gr\\u001b[31meen; only the data set has green";
     assert!(message.contains(expected), "{message}");
     let twice = names(r#"["blue", "red", "red"]"#).write(&dir);
     let message = eval(&twice, &data, None).unwrap_err().message;
