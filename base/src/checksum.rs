@@ -1,3 +1,5 @@
+//! Checksums, by which damage is noticed.
+
 use std::fmt;
 
 use serde_json::Value;
@@ -32,6 +34,22 @@ impl Checksum {
     }
 }
 
+/// What a file says of the bytes before it says so: their checksum and how many they are.
+pub fn statement(bytes: &[u8]) -> String {
+    format!("{}{}", Checksum::of(bytes), of_length(bytes))
+}
+
+/// Whether `statement` is of as many bytes, and of others: a bit of the file is not what it was, or
+/// of the statement. One of another number of bytes is of another file, which something else has
+/// made of it.
+pub fn contradicts(statement: &str, bytes: &[u8]) -> bool {
+    statement.ends_with(&of_length(bytes)) && statement != self::statement(bytes)
+}
+
+fn of_length(bytes: &[u8]) -> String {
+    format!(" of {} bytes", bytes.len())
+}
+
 impl fmt::Display for Checksum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "crc32c:{:08x}", self.0)
@@ -47,6 +65,16 @@ mod tests {
         // The check value of CRC-32C.
         assert_eq!(Checksum::of(b"123456789").to_string(), "crc32c:e3069283");
         assert_eq!(Checksum::of(b"1234").and(b"").and(b"56789"), Checksum::of(b"123456789"));
+    }
+
+    #[test]
+    fn a_statement_contradicts_other_bytes_of_its_length() {
+        let stated = statement(b"123456789");
+        assert_eq!(stated, "crc32c:e3069283 of 9 bytes");
+        assert!(!contradicts(&stated, b"123456789"));
+        assert!(contradicts(&stated, b"123456788"));
+        assert!(contradicts("crc32c:e3069282 of 9 bytes", b"123456789"));
+        assert!(!contradicts(&stated, b"12345678"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //!
 //! This crate uses no other of the workspace.
 
-mod checksum;
+pub mod checksum;
 mod failure;
 mod files;
 mod json;

@@ -46,6 +46,12 @@ pub enum DeployError {
         /// Where it ends and what was expected there.
         detail: String,
     },
+    /// The file states a checksum that its bytes do not have.
+    #[error(
+        "{}: the file is damaged: its metadata `adwp.checksum` is not that of its bytes",
+        .0.display()
+    )]
+    Damaged(PathBuf),
     /// The file is something else.
     #[error("{}: not an ONNX file: {detail}", path.display())]
     NotOnnx {
@@ -272,6 +278,11 @@ impl DeployError {
             }
             Self::Empty { .. } | Self::Truncated { .. } => {
                 "the file was not written or copied completely; export or copy it again".to_owned()
+            }
+            Self::Damaged(_) => {
+                "export or copy it again; where the change was meant, take the entry \
+                 `adwp.checksum` out of its metadata"
+                    .to_owned()
             }
             Self::NotOnnx { .. } => "give the path of a .onnx file".to_owned(),
             Self::UnsupportedOpset { opset, newest, .. } if opset > newest => {

@@ -1,10 +1,9 @@
 use adwp_engine::{Device, Executor, NodeId, Program, Statistics, Variables};
 use adwp_models::{Blueprint, Discrete, cost};
 use adwp_train::Streams;
-use prost::Message;
 use rand::{Rng, RngExt};
 
-use crate::onnx::{graph_to_onnx, proto};
+use crate::onnx::{graph_to_onnx, proto, sealed};
 use crate::{Result, fold_batch_norms};
 
 /// Images of noise that the statistics of BatchNorms are taken of.
@@ -83,7 +82,7 @@ impl Untrained {
         onnx.metadata_props = metadata
             .map(|(key, value)| proto::StringStringEntryProto { key: key.to_owned(), value })
             .to_vec();
-        Ok(onnx.encode_to_vec())
+        Ok(sealed(&onnx))
     }
 }
 

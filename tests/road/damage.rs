@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::explore;
 use crate::folder::{by_hand, contents, delete};
 use crate::program::{Ended, run, text};
-use crate::reference::copy_of_run;
+use crate::reference::{PICTURE, copy_of_run};
 
 /// The command refuses the folder for the file, which stays as it is, like every other file.
 #[track_caller]
@@ -323,6 +323,7 @@ fn one_bit_of_a_finished_run_is_noticed_or_changes_nothing() {
         Reading { folder, command, result: None, files, times }
     };
     let read = [
+        "settings.json",
         "space.json",
         "genotype.json",
         "weights.safetensors",
@@ -356,6 +357,41 @@ fn one_bit_of_an_interrupted_run_is_noticed_or_changes_nothing() {
         reading(&checkpoint, 25).survives(&mut Random(seed));
         reading(files, 10).survives(&mut Random(seed));
     }
+}
+
+#[test]
+fn one_bit_of_a_model_is_noticed_or_changes_nothing() {
+    let (_holder, folder) = copy_of_run();
+    let model = folder.join("model.onnx");
+    let commands = [
+        (vec!["cost", text(&model)], 7, 40),
+        (vec!["predict", text(&model), PICTURE], 8, 20),
+        (vec!["eval", text(&model), "--dataset", "sample", "--runtime", "tract"], 9, 10),
+    ];
+    for (command, seed, times) in commands {
+        let files = &["model.onnx"];
+        Reading { folder: &folder, command, result: None, files, times }
+            .survives(&mut Random(seed));
+    }
+    // The bench of a resumed run reads it.
+    delete(&folder, &["bench.json", "report.json", "report.html"]);
+    let command = vec!["run", "--run", text(&folder), "--resume"];
+    let files = &["model.onnx"];
+    Reading { folder: &folder, command, result: Some("model.onnx"), files, times: 5 }
+        .survives(&mut Random(10));
+}
+
+#[test]
+fn a_model_that_another_program_has_changed_is_read() {
+    let (_holder, folder) = copy_of_run();
+    let model = folder.join("model.onnx");
+    let cost = ["cost", text(&model)];
+    let expected = run(cost).succeeds().stdout;
+    let mut bytes = fs::read(&model).unwrap();
+    // One more entry of the metadata, a: b.
+    bytes.extend([0x72, 6, 0x0a, 1, b'a', 0x12, 1, b'b']);
+    fs::write(&model, bytes).unwrap();
+    assert_eq!(run(cost).succeeds().stdout, expected);
 }
 
 #[test]

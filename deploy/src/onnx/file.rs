@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use adwp_base::checksum;
 use prost::Message;
 use tract_onnx::pb::{
     GraphProto, ModelProto, TensorProto, TypeProto, ValueInfoProto, tensor_proto::DataType,
@@ -48,8 +49,8 @@ impl OnnxFile {
     /// Reads the file `path` and checks it.
     ///
     /// # Errors
-    /// Names the file and says whether it is missing, unreadable, empty, too large, truncated, not
-    /// ONNX, of an unsupported operator set, or inconsistent.
+    /// Names the file and says whether it is missing, unreadable, empty, too large, truncated,
+    /// damaged, not ONNX, of an unsupported operator set, or inconsistent.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let unreadable = |source| DeployError::Unreadable { path: path.to_owned(), source };
@@ -101,6 +102,9 @@ impl OnnxFile {
             path: path.clone(),
             detail: error.to_string(),
         })?;
+        if is_damaged(bytes, &proto) {
+            return Err(DeployError::Damaged(path));
+        }
         let Some(graph) = proto.graph.take() else {
             return Err(DeployError::Truncated { path, detail: "it holds no graph".to_owned() });
         };
@@ -288,4 +292,16 @@ impl OnnxFile {
         }
         Ok(shapes)
     }
+}
+
+/// Whether the file ends with a checksum of as many bytes as it has before, and of others. What
+/// another program has made of a file that had one is of another length, or has it elsewhere.
+fn is_damaged(bytes: &[u8], proto: &ModelProto) -> bool {
+    let entries = proto.metadata_props.iter();
+    let Some(entry) = entries.rev().find(|entry| entry.key == "adwp.checksum") else {
+        return false;
+    };
+    let seal = ModelProto { metadata_props: vec![entry.clone()], ..ModelProto::default() };
+    let sealed = bytes.strip_suffix(&seal.encode_to_vec()[..]);
+    sealed.is_some_and(|sealed| checksum::contradicts(&entry.value, sealed))
 }

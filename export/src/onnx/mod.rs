@@ -12,6 +12,7 @@ pub use preprocess::PIXELS;
 pub use statement::{LOGITS, PREPROCESSING, PREPROCESSING_SCHEMA};
 pub use writer::{OPSET, graph_to_onnx};
 
+use adwp_base::checksum;
 use adwp_engine::{Graph, NodeId, Variables};
 use adwp_models::{CellGenotype, Discrete, Genotype, Pair, cost};
 use prost::Message;
@@ -105,7 +106,7 @@ pub enum Numbers {
 pub fn model(trained: &Trained, batch_norms: BatchNorms) -> Result<Vec<u8>> {
     let mut onnx = float_model(trained, batch_norms)?;
     add_metadata(&mut onnx, trained, false, trained.test.accuracy(), &[])?;
-    Ok(onnx.encode_to_vec())
+    Ok(sealed(&onnx))
 }
 
 /// The bytes of the network with BatchNorms folded, in another form. `accuracy` is stated in its
@@ -142,7 +143,21 @@ pub fn model_in(
         preprocess::preprocess(&mut onnx, &trained.network.normalization);
     }
     add_metadata(&mut onnx, trained, pixels, accuracy, &said)?;
-    Ok(onnx.encode_to_vec())
+    Ok(sealed(&onnx))
+}
+
+/// The bytes of a file. The last of them are an entry of its metadata, `adwp.checksum`, with the
+/// checksum of those before it and how many they are.
+pub(crate) fn sealed(onnx: &ModelProto) -> Vec<u8> {
+    let mut bytes = onnx.encode_to_vec();
+    let entry = StringStringEntryProto {
+        key: "adwp.checksum".to_owned(),
+        value: checksum::statement(&bytes),
+    };
+    // Messages of one kind that follow each other are one.
+    let seal = ModelProto { metadata_props: vec![entry], ..ModelProto::default() };
+    bytes.extend(seal.encode_to_vec());
+    bytes
 }
 
 /// A quantiser of the network, which has to be shown calibration images.
