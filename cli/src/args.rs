@@ -132,7 +132,7 @@ pub(crate) struct ExportArgs {
     #[arg(long)]
     pub(crate) int8: bool,
     /// Training images that --int8 calibrates on; all where there are fewer [default: 512].
-    #[arg(long, value_name = "N", requires = "int8")]
+    #[arg(long, value_name = "N", requires = "int8", conflicts_with = "fp16")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) calibration_images: Option<u32>,
 }

@@ -323,9 +323,12 @@ impl Config {
     /// what is about its images and its limits; then the config file, then single flags.
     /// `fine_tune` lowers the learning rate that they start from.
     pub(crate) fn transferred(from: &Self, fine_tune: bool, args: &RunArgs) -> Result<Self> {
-        let Self { data, image_size, train_images, search_images, test_images, limits, .. } =
-            Self::default();
+        let Self { data, train_images, search_images, test_images, limits, .. } = Self::default();
         let limits = LimitSettings { fill: from.limits.fill, ..limits };
+        let image_size = match from.image_size {
+            0 => from.dataset.image_size(),
+            size => size,
+        };
         let mut start = Self {
             data,
             image_size,

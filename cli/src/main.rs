@@ -12,6 +12,7 @@ mod config;
 mod device;
 mod epochs;
 mod explore;
+mod folder;
 mod images;
 mod inputs;
 mod interrupt;

@@ -1,8 +1,6 @@
 use std::collections::BTreeMap;
-use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use adwp_base::{Failure, Result, to_json};
 use adwp_engine::Device;
@@ -10,14 +8,15 @@ use adwp_engine::cuda::Precision;
 use adwp_measure::ort_library::{self, OrtLibrary};
 use adwp_report::SkippedImages;
 use adwp_train::{
-    BatchSource, Context, Finished, Interrupt, Reporter, RunDir, Streams, TrainError,
-    read_json_without_schema, write_atomic,
+    BatchSource, Context, Finished, Interrupt, Reporter, RunDir, Streams, read_json_without_schema,
+    write_atomic,
 };
 
 use crate::architecture::{GENOTYPE, RunArchitecture};
 use crate::args::TrainArgs;
 use crate::batches;
 use crate::config::Config;
+use crate::folder::Held;
 use crate::images::{Images, open_splits};
 use crate::interrupt;
 use crate::memory;
@@ -37,8 +36,7 @@ pub(crate) struct Run {
     /// Files that are left out because they cannot be read.
     pub(crate) skipped: SkippedImages,
     interrupt: Interrupt,
-    /// Held as long as the run is open.
-    _lock: File,
+    _held: Held,
 }
 
 impl Run {
@@ -82,23 +80,25 @@ impl Run {
             let (phases, folder) = (plan.phases, &plan.folder);
             memory::check(phases, folder, architecture.as_ref(), config, &images, &device)?;
         }
-        let dir = settings::of_phases(&plan.config)?
-            .into_iter()
-            .fold(RunDir::create(&plan.folder)?, |dir, (phase, text)| {
-                dir.with_settings(phase, text)
-            });
-        let lock = if plan.is_shared { share(&dir)? } else { lock(&dir)? };
-        if let Some(origin) = &plan.origin {
-            origin.write(&dir)?;
-        }
-        if !plan.is_begun {
-            skipped.write(&dir.file(skipped::FILE))?;
-        }
-        write_atomic(&stored, plan.config.to_toml()?.as_bytes())?;
+        let phases = settings::of_phases(&plan.config)?;
+        let (dir, mut held) = match plan.is_shared {
+            true => Held::shared(&plan.folder)?,
+            false => Held::open(&plan.folder)?,
+        };
+        let dir = phases.into_iter().fold(dir, |dir, (phase, text)| dir.with_settings(phase, text));
+        held.begin(|| {
+            if let Some(origin) = &plan.origin {
+                origin.write(&dir)?;
+            }
+            if !plan.is_begun {
+                skipped.write(&dir.file(skipped::FILE))?;
+            }
+            Ok(write_atomic(&stored, plan.config.to_toml()?.as_bytes())?)
+        })?;
         interrupt::resume_with(format!("adwp run {}", plan.continuing));
         let interrupt = interrupt::listen_until(plan.deadline)?;
         let skipped = skipped.count();
-        Ok(Self { plan, dir, streams, device, images, skipped, interrupt, _lock: lock })
+        Ok(Self { plan, dir, streams, device, images, skipped, interrupt, _held: held })
     }
 
     pub(crate) fn config(&self) -> &Config {
@@ -111,7 +111,15 @@ impl Run {
         if path.exists() {
             return Ok(path);
         }
-        Err(not_there(self.dir.path(), file, step))
+        let failure = not_there(self.dir.path(), file, step);
+        Err(match self.plan.is_begun {
+            true => failure,
+            // The settings of this command are not kept.
+            false => failure.hint(format!(
+                "`adwp {step} --run {}`, with the flags of this command, writes it",
+                self.dir.path().display()
+            )),
+        })
     }
 
     /// Whether a step has its result already. Without `--resume` a result or a checkpoint in the
@@ -266,43 +274,6 @@ pub(crate) fn without_images<T>(
     };
     let finished = interrupt::in_phase(|| work(&mut context))?;
     finished.done().ok_or_else(|| interrupt::stopped(&interrupt, kept, &command))
-}
-
-/// Locks the folder of a run as long as the file lives, and removes what kills have left half
-/// written there.
-pub(crate) fn lock(run: &RunDir) -> Result<File> {
-    let file = locked(run, File::try_lock)?;
-    run.remove_partial_files()?;
-    Ok(file)
-}
-
-/// How long removing half-written files takes at most, roughly.
-const MOMENT: Duration = Duration::from_millis(50);
-
-/// Locks the folder of a run for this process and those that share it.
-fn share(run: &RunDir) -> Result<File> {
-    // Whoever comes first finds nobody in the middle of a write.
-    drop(lock(run));
-    // Another may be doing the same at this moment.
-    let again = |_| locked(run, File::try_lock_shared).map_err(|_| sleep(MOMENT)).ok();
-    (0..10).find_map(again).map_or_else(|| locked(run, File::try_lock_shared), Ok)
-}
-
-fn locked(
-    run: &RunDir,
-    attempt: impl FnOnce(&File) -> std::result::Result<(), TryLockError>,
-) -> Result<File> {
-    let path = run.file("lock");
-    let fail = |source| TrainError::File { action: "write", path: path.clone(), source };
-    let file = File::create(&path).map_err(fail)?;
-    match attempt(&file) {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            Err(Failure::input(format!("another adwp is working in {}", run.path().display()))
-                .hint("wait for it, or name another folder with --run"))
-        }
-        Err(TryLockError::Error(e)) => Err(fail(e).into()),
-    }
 }
 
 /// A file that a step of a run writes, and that another needs.

@@ -1,12 +1,15 @@
 //! What binds `config.toml` to the files that were made with it: the settings that checkpoints and
 //! weights carry.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use adwp_base::{Failure, Result};
-use adwp_train::{Checkpoint, RunDir};
+use adwp_base::{Failure, Result, to_json};
+use adwp_train::{Checkpoint, RunDir, read_json, write_atomic};
+use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
+use crate::architecture::file_of;
 use crate::args::RunArgs;
 use crate::config::{Config, first_difference, parse, unprintable};
 use crate::phases::Training;
@@ -31,7 +34,7 @@ pub(crate) fn read(path: &Path, args: &RunArgs) -> Result<(Config, LeftOut)> {
 fn tables(phase: Training) -> &'static [&'static str] {
     match phase {
         Training::Space => &["space"],
-        Training::Search => &["search", "limits"],
+        Training::Search => &["search", "strategy", "limits"],
         Training::Retrain => &["retrain", "limits"],
     }
 }
@@ -67,6 +70,37 @@ pub(crate) fn of_phases(config: &Config) -> Result<Vec<(&'static str, String)>> 
     Training::ALL.into_iter().map(of).collect()
 }
 
+/// The settings of phases whose results carry none: `settings.json`.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kept {
+    schema: String,
+    /// By the name of the phase, as checkpoints carry them.
+    phases: BTreeMap<String, String>,
+}
+
+impl Kept {
+    const FILE: &str = "settings.json";
+    const SCHEMA: &str = "adwp/settings/1";
+
+    /// What an older version has written says nothing.
+    fn read(run: &RunDir) -> Result<Self> {
+        let path = run.file(Self::FILE);
+        match path.exists() {
+            true => Ok(read_json(&path, Self::SCHEMA)?),
+            false => Ok(Self { schema: Self::SCHEMA.into(), phases: BTreeMap::new() }),
+        }
+    }
+}
+
+/// Keeps what decides the result of a phase, which is about to be written.
+pub(crate) fn keep(run: &RunDir, phase: Training) -> Result {
+    let Some(settings) = run.settings(phase.name()) else { return Ok(()) };
+    let mut kept = Kept::read(run)?;
+    kept.phases.insert(phase.name().to_owned(), settings.to_owned());
+    Ok(write_atomic(&run.file(Kept::FILE), to_json(&kept).as_bytes())?)
+}
+
 /// Checks that the files in the folder of a run were made with its settings.
 ///
 /// # Errors
@@ -74,10 +108,21 @@ pub(crate) fn of_phases(config: &Config) -> Result<Vec<(&'static str, String)>> 
 pub(crate) fn check(folder: &Path, config: &Config) -> Result {
     let run = RunDir::at(folder);
     let ours = as_written(config)?;
+    let kept = Kept::read(&run)?.phases;
     for phase in Training::ALL {
-        let weights = (phase == Training::Retrain).then(|| run.file(phase.result()));
-        for path in weights.into_iter().chain([run.checkpoint(phase.name())]) {
-            let Some(text) = Checkpoint::settings(&path) else { continue };
+        let result = match phase {
+            Training::Search => run.file(file_of(&run).unwrap_or(phase.result())),
+            Training::Space | Training::Retrain => run.file(phase.result()),
+        };
+        let of_file = match phase {
+            Training::Retrain => Checkpoint::settings(&result),
+            _ if result.exists() => kept.get(phase.name()).cloned(),
+            _ => None,
+        };
+        let checkpoint = run.checkpoint(phase.name());
+        let of_checkpoint = Checkpoint::settings(&checkpoint);
+        for (path, text) in [(checkpoint, of_checkpoint), (result, of_file)] {
+            let Some(text) = text else { continue };
             let origin = path.display().to_string();
             // A setting that there was not at the time is none of theirs.
             let theirs = parse(&text, &origin)?;
@@ -195,6 +240,33 @@ mod tests {
                     assert!(names.iter().all(|name| message.contains(name)), "{message}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_result_is_bound_to_its_settings_without_its_checkpoint() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = Config::default();
+        let run = of_phases(&config)
+            .unwrap()
+            .into_iter()
+            .fold(RunDir::create(folder.path()).unwrap(), |run, (phase, text)| {
+                run.with_settings(phase, text)
+            });
+        for phase in [Training::Space, Training::Search] {
+            keep(&run, phase).unwrap();
+        }
+        let mut changed = config.clone();
+        changed.strategy.evaluations += 1;
+        changed.space.epochs += 1;
+        check(folder.path(), &changed).unwrap();
+        for (file, setting) in
+            [("architecture.json", "strategy.evaluations"), ("space.json", "space.epochs")]
+        {
+            fs::write(run.file(file), "{}").unwrap();
+            check(folder.path(), &config).unwrap();
+            let refused = check(folder.path(), &changed).unwrap_err().message;
+            assert!(refused.contains(setting) && refused.contains(file), "{refused}");
         }
     }
 

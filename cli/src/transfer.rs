@@ -229,8 +229,8 @@ impl Origin {
                     self.architecture.name().map_or_else(String::new, |name| format!(" {name}"));
                 reporter.message(&format!(
                     "from {from}: the architecture{name} ({sizes}), and where not said otherwise \
-                     stem, seed and [retrain]; not its data set, \
-                     image size, numbers of images and limits"
+                     stem, image size, seed and [retrain]; not its data set, \
+                     numbers of images and limits"
                 ));
                 if weights.is_some() {
                     let rate = config.retrain.rate;

@@ -130,13 +130,20 @@ pub(crate) fn existing(kind: DatasetKind, dir: Option<&Path>) -> Result<&Path, D
     Ok(dir)
 }
 
+impl DatasetKind {
+    /// Height and width of its images where no other size is asked for.
+    #[must_use]
+    pub fn image_size(self) -> usize {
+        match self {
+            Self::Sample | Self::FashionMnist => fashion_mnist::SHAPE.height,
+            Self::Cifar10 | Self::Cifar100 => cifar::SHAPE.height,
+            Self::ImageFolder => DEFAULT_IMAGE_SIZE,
+        }
+    }
+}
+
 fn image_size(kind: DatasetKind, options: &OpenOptions) -> Result<usize, DataError> {
-    let usual = match kind {
-        DatasetKind::Sample | DatasetKind::FashionMnist => fashion_mnist::SHAPE.height,
-        DatasetKind::Cifar10 | DatasetKind::Cifar100 => cifar::SHAPE.height,
-        DatasetKind::ImageFolder => DEFAULT_IMAGE_SIZE,
-    };
-    let requested = options.image_size.unwrap_or(usual);
+    let requested = options.image_size.unwrap_or(kind.image_size());
     if !(1..=LARGEST_IMAGE_SIZE).contains(&requested) {
         return Err(DataError::ImageSize {
             kind,

@@ -12,7 +12,7 @@ use crate::program::{adwp, end};
 use crate::reference::{PICTURE, reference};
 
 /// Arguments, the exit code, and what the first line of the failure has.
-const MISTAKES: [(&str, i32, &str); 96] = [
+const MISTAKES: [(&str, i32, &str); 104] = [
     // Words that there are none of.
     ("runn", 2, "unrecognized subcommand 'runn'"),
     ("run --pressett demo", 2, "unexpected argument '--pressett'"),
@@ -44,6 +44,22 @@ const MISTAKES: [(&str, i32, &str); 96] = [
     ("run --preset demo --max-params 1 --run fresh", 2, "even with 1 channels the network has"),
     ("run --preset demo --device cuda --run fresh", 2, "--device cuda: "),
     ("export --run run --fp16 --int8", 2, "'--fp16' cannot be used with '--int8'"),
+    ("export --run run --fp16 --calibration-images 9", 2, "cannot be used with"),
+    ("export --run run --calibration-images 9", 2, "required arguments were not provided"),
+    ("cost zoo:mobilenet-v1 --input x=1x3x8x8", 2, "--input: shapes of inputs are for files"),
+    ("cost run/genotype.json --input x=1x3x8x8", 2, "--input: shapes of inputs are for files"),
+    (
+        "run --preset demo --max-latency-ms 3 --latency-table nowhere.json --run fresh/run",
+        2,
+        "nowhere.json: No such file",
+    ),
+    ("run --preset demo --max-latency-ms 3 --latency-table text.json --run fresh", 2, "text.json"),
+    (
+        "search --preset demo --strategy random --scorer params --evaluations 3 --run fresh",
+        2,
+        "fresh/space.json is not there",
+    ),
+    ("study --preset demo --run fresh", 2, "fresh/space.json is not there"),
     // Folders and files that are not there, or are something else.
     ("run --data nowhere", 2, "--data nowhere: there is no such folder"),
     ("run --data empty", 2, "empty: no data set is known by its files"),
@@ -65,7 +81,7 @@ const MISTAKES: [(&str, i32, &str); 96] = [
     ("report empty", 2, "empty is no folder of a run"),
     ("report nowhere", 2, "nowhere is no folder of a run"),
     ("report text.txt", 2, "text.txt is no folder of a run"),
-    ("report text.json", 2, "text.json: no such file"),
+    ("report nowhere.json", 2, "nowhere.json: no such file"),
     (
         "search --space nas-bench-201 --strategy random --table nowhere.csv --evaluations 3",
         2,
@@ -147,6 +163,7 @@ fn every_mistake_is_named_and_leaves_nothing_behind() {
         fs::create_dir_all(at(name)).unwrap();
     }
     fs::write(at("text.txt"), "hello\n").unwrap();
+    fs::write(at("text.json"), "hello\n").unwrap();
     for name in ["photo.jpg", "flat/cat/1.jpg", "flat/dog/1.jpg"] {
         fs::copy(PICTURE, at(name)).unwrap();
     }

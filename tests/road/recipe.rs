@@ -155,6 +155,14 @@ fn an_architecture_goes_to_other_images() {
     );
     run(&start).refuses(&["holds a run already", "--resume"]);
     run(start.iter().chain(&["--resume"])).succeeds();
+    // Images are as large as those of the run it came from, unless another size is asked for.
+    let kept = holder.path().join("kept");
+    let flags = ["--set", "retrain.epochs=1", "--run", text(&kept)];
+    run(transfer(&from, &data, &flags)).succeeds();
+    for (folder, line) in [(&kept, "image_size = 28\n"), (&new, "image_size = 16\n")] {
+        let settings = fs::read_to_string(folder.join("config.toml")).unwrap();
+        assert!(settings.contains(line), "{settings}");
+    }
 
     // The folder is a run like any other, which needs no search.
     let printed = run(["run", "--run", text(&new), "--resume"]).succeeds();

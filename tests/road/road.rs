@@ -242,9 +242,11 @@ fn steps_alone_give_what_a_run_gives() {
     let (_holder, folder) = fresh();
     let early = run(["search", "--config", SETTINGS, "--run", text(&folder)])
         .refuses(&["space.json", "adwp space --run"]);
-    assert!(early.stderr.contains(text(&folder)));
+    assert!(early.stderr.contains(text(&folder)) && !folder.exists());
     for (step, result) in ["space", "search", "retrain", "export"].into_iter().zip(RESULTS) {
-        let printed = run([step, "--run", text(&folder)]).succeeds().stdout;
+        // What was refused has left nothing: the first step brings the settings.
+        let settings: &[&str] = if step == "space" { &["--config", SETTINGS] } else { &[] };
+        let printed = run([&[step, "--run", text(&folder)], settings].concat()).succeeds().stdout;
         assert_eq!(printed.trim_end(), text(&folder.join(result)));
         assert_eq!(
             fs::read(folder.join(result)).unwrap(),

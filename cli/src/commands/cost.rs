@@ -17,6 +17,10 @@ pub(crate) fn cost(args: &CostArgs, as_json: bool, reporter: &mut dyn Reporter) 
             "{flags} for the architectures of `adwp zoo list`, such as zoo:darts-v2"
         )))
     };
+    if (published.is_some() || is_json) && !args.input.is_empty() {
+        let failure = Failure::input("--input: shapes of inputs are for files of ONNX");
+        return Err(failure.hint("--image is for architectures"));
+    }
     let mut cost = match published {
         Some(name) => zoo::network(name, &args.sizes, reporter)?.cost()?,
         None if is_json => {

@@ -19,8 +19,9 @@ use crate::architecture::{self, RunArchitecture, parsed};
 use crate::args::{ExploreArgs, RunArgs, SearchArgs, TrainArgs, flag};
 use crate::config::LimitSettings;
 use crate::explore::{Found, Published, Search, predict};
+use crate::folder::Held;
 use crate::plan::{Plan, refuse_to_resume_nothing};
-use crate::run::{Run, lock, without_images};
+use crate::run::{Run, without_images};
 use crate::strategy::StrategyConfig;
 use crate::{epochs, limits};
 
@@ -156,8 +157,7 @@ fn in_folder(
     let networks = Networks::named(space.name(), space.skeleton());
     let limits = limits::limits(&settings, space, &networks)?;
     refuse_to_resume_nothing(folder, run.resume)?;
-    let dir = RunDir::create(folder)?;
-    let _lock = lock(&dir)?;
+    let (dir, _held) = Held::open(folder)?;
     refuse_what_is_there(&dir, run.resume)?;
     let seed = run.seed.unwrap_or(0);
     let kept = format!("{} has the trials", dir.file(TRIALS).display());

@@ -13,16 +13,17 @@ use adwp_models::Skeleton;
 use adwp_models::space::find;
 use adwp_report::{Panel, Scatter, StudyContent, StudyPage, StudySection, scatter, study_html};
 use adwp_search::{Column, SearchError, Table, Unit, registry};
-use adwp_train::{Reporter, RunDir, Streams, write_atomic};
+use adwp_train::{Reporter, Streams, write_atomic};
 
 use super::explore::{refuse_idle_table, refuse_what_has_no_effect, rules, selection};
 use super::fidelity::label;
 use crate::args::{PublishedArgs, StudyArgs};
 use crate::config::LimitSettings;
 use crate::explore::sized;
+use crate::folder::Held;
 use crate::limits;
 use crate::plan::{Plan, refuse_to_resume_nothing};
-use crate::run::{Run, lock, without_images};
+use crate::run::{Run, without_images};
 use crate::strategy::{once, useless};
 
 /// Seeds of a study of strategies where none are asked for.
@@ -122,8 +123,7 @@ pub(crate) fn strategies(
     };
     let folder = run.run.clone().unwrap_or_else(|| Path::new("runs").join(named.name));
     refuse_to_resume_nothing(&folder, run.resume)?;
-    let dir = RunDir::create(&folder)?;
-    let _lock = lock(&dir)?;
+    let (dir, _held) = Held::open(&folder)?;
     if !run.resume && dir.file("study").exists() {
         let failure = Failure::input(format!("study: {} is there already", folder.display()));
         return Err(

@@ -9,6 +9,7 @@ use crate::explore;
 use crate::limits;
 use crate::phases::Training;
 use crate::run::Run;
+use crate::settings::keep;
 use crate::transfer;
 
 /// Derives the intensive space: `space.json`.
@@ -29,6 +30,7 @@ pub(crate) fn space(run: &Run, command: &str, reporter: &mut dyn Reporter) -> Re
     let space = run.phase("space", command, reporter, |context| {
         Ok(adwp_search::derive_space(&run.config().space, &data, context)?)
     })?;
+    keep(&run.dir, Training::Space)?;
     Ok(write_atomic(&run.dir.file(file), space.to_json().as_bytes())?)
 }
 
@@ -55,6 +57,7 @@ pub(crate) fn search(run: &Run, command: &str, reporter: &mut dyn Reporter) -> R
     }
     if !run.config().strategy.is_gradient() {
         let found = explore::of_run(run, command, reporter)?;
+        keep(&run.dir, Training::Search)?;
         return Ok(write_atomic(&run.dir.file(found.file()), found.to_json().as_bytes())?);
     }
     let trials = run.dir.file(TRIALS);
@@ -76,6 +79,7 @@ pub(crate) fn search(run: &Run, command: &str, reporter: &mut dyn Reporter) -> R
     let genotype = run.phase("search", command, reporter, |context| {
         Ok(adwp_search::search(&run.config().search, &space, &limits, &data, context)?)
     })?;
+    keep(&run.dir, Training::Search)?;
     Ok(write_atomic(&run.dir.file(file), genotype.to_json().as_bytes())?)
 }
 
