@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -24,8 +24,8 @@ mod report;
 
 pub use compare::{Change, Metric, Verdict, compare};
 pub use report::{
-    BenchReport, CostReport, FailedRuntime, ModelReport, ParityImages, RuntimeParity, SCHEMA,
-    Settings,
+    BenchReport, CostReport, FailedFile, FailedRuntime, ModelReport, ParityImages, RuntimeParity,
+    SCHEMA, Settings,
 };
 
 /// What is measured.
@@ -87,8 +87,8 @@ impl Default for BenchOptions {
 /// `progress` is called with what is about to happen, in words for people.
 ///
 /// # Errors
-/// A file is not an image classifier, a runtime refuses it, or a setting leaves nothing to measure.
-/// A cost that cannot be counted is part of the report.
+/// No file is an image classifier that a runtime runs, or a setting leaves nothing to measure. A
+/// file that is none, next to others, and a cost that cannot be counted are part of the report.
 pub fn run(
     paths: &[PathBuf],
     options: &BenchOptions,
@@ -102,35 +102,26 @@ pub fn run(
     let mut machine = Machine::read();
     let mut models = Vec::with_capacity(paths.len());
     let (mut loaded, mut sessions) = (Vec::with_capacity(paths.len()), Vec::new());
-    let mut failure = None;
+    let (mut failure, mut without) = (None, Vec::new());
     for path in paths {
-        progress(&format!("reading {}", path.display()));
-        let model = OnnxModel::load_as(path, &options.said)?;
-        if let Some(text) = model.choice() {
-            progress(&text);
-        }
-        let batch = model.input().batch_of(options.latency.batch);
-        if batch != options.latency.batch {
-            let path = path.display();
-            progress(&format!("{path} takes {batch} images in every run, so these are timed"));
-        }
-        let (mut own, mut report) = (Vec::with_capacity(plan.len()), describe(&model));
-        for &(runtime, threads) in &plan {
-            progress(&format!("loading {} into {runtime} ({threads} threads)", path.display()));
-            match start(&model, (runtime, threads), batch, options, progress) {
-                Ok(session) => own.push(session),
-                Err(error) => report.failed.push(failed(runtime, threads, &mut failure, error)?),
+        match load(path, &plan, options, &mut failure, progress) {
+            Ok(Loaded { model, batch, own, report }) => {
+                models.push(report);
+                loaded.push((model, batch, own.len()));
+                sessions.extend(own);
+            }
+            Err(error) => {
+                without.push(FailedFile { path: path.clone(), reason: error.one_line() });
+                failure.get_or_insert(error);
             }
         }
-        report.parity =
-            agreement(&model, &mut own, &mut report.failed, &mut failure, options, progress)?;
-        models.push(report);
-        loaded.push((model, batch, own.len()));
-        sessions.extend(own);
     }
     // Where none could, one of the reasons is the error.
     if let (true, Some(error)) = (sessions.is_empty(), failure) {
         return Err(error);
+    }
+    for FailedFile { reason, .. } in &without {
+        progress(&format!("warning: a file is left out: {reason}"));
     }
     progress(&format!("measuring {} sessions", sessions.len()));
     let mut latencies = latency::measure(&mut sessions, &options.latency, progress)?.into_iter();
@@ -169,7 +160,46 @@ pub fn run(
             overhead_ns: latency::overhead().as_secs_f64() * 1e9,
         },
         models,
+        failed: without,
     })
+}
+
+/// A model with the sessions that it is measured in, and what is known of it before.
+struct Loaded {
+    model: OnnxModel,
+    batch: usize,
+    own: Vec<TimedSession>,
+    report: ModelReport,
+}
+
+/// Reads a model into every runtime of `plan`. The first error of a runtime is kept in `first`.
+fn load(
+    path: &Path,
+    plan: &[(Runtime, usize)],
+    options: &BenchOptions,
+    first: &mut Option<DeployError>,
+    progress: &mut dyn FnMut(&str),
+) -> Result<Loaded> {
+    progress(&format!("reading {}", path.display()));
+    let model = OnnxModel::load_as(path, &options.said)?;
+    if let Some(text) = model.choice() {
+        progress(&text);
+    }
+    let batch = model.input().batch_of(options.latency.batch);
+    if batch != options.latency.batch {
+        let path = path.display();
+        progress(&format!("{path} takes {batch} images in every run, so these are timed"));
+    }
+    let (mut own, mut report) = (Vec::with_capacity(plan.len()), describe(&model));
+    for &(runtime, threads) in plan {
+        progress(&format!("loading {} into {runtime} ({threads} threads)", path.display()));
+        match start(&model, (runtime, threads), batch, options, progress) {
+            Ok(session) => own.push(session),
+            Err(error) => report.failed.push(failed(runtime, threads, first, error)?),
+        }
+    }
+    report.parity = agreement(&model, &mut own, &mut report.failed, first, options, progress)?;
+    Ok(Loaded { model, batch, own, report })
 }
 
 /// Values of noise that runtimes are compared on, beyond one image.

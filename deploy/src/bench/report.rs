@@ -29,6 +29,19 @@ pub struct BenchReport {
     pub settings: Settings,
     /// The models, in the order they were given.
     pub models: Vec<ModelReport>,
+    /// Files that nothing was measured of, in the order they were given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<FailedFile>,
+}
+
+/// A file that is no model to be measured.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FailedFile {
+    /// The path that was given.
+    pub path: PathBuf,
+    /// Why, with the path.
+    pub reason: String,
 }
 
 /// The settings that a latency depends on and its own record does not hold.
@@ -176,6 +189,7 @@ impl BenchReport {
                 "the processors changed their frequency from {before:.0} to {after:.0} MHz"
             ));
         }
+        warnings.extend(self.failed.iter().map(|failed| failed.reason.clone()));
         for model in &self.models {
             // The reason is the same for all numbers of threads.
             let failed = model.failed.iter().map(|failed| &failed.reason);
