@@ -4,9 +4,10 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use tract_onnx::pb::NodeProto;
+use tract_onnx::pb::{GraphProto, NodeProto, ValueInfoProto};
 
 use super::{
+    attributes::has_graphs,
     inference::Uninferred,
     learned::{self, Counted},
     liveness::Liveness,
@@ -15,7 +16,7 @@ use super::{
 };
 use crate::{
     DeployError, Result,
-    onnx::{OnnxFile, is_standard_domain, node_label},
+    onnx::{OnnxFile, declared, is_standard_domain, node_label},
 };
 
 /// What one node costs.
@@ -26,7 +27,8 @@ pub struct LayerCost {
     pub name: String,
     /// The operator as ONNX calls it: `Conv`.
     pub op: String,
-    /// The shape of its first result, at batch 1 or at the batch that the file fixes.
+    /// The shape of its first result that has a name, at batch 1 or at the batch that is fixed or
+    /// given.
     pub output_shape: Vec<usize>,
     /// Parameters that no earlier node reads.
     pub params: u64,
@@ -63,6 +65,22 @@ pub struct Cost {
     /// counted as if they had no element in common, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub taken_apart: Vec<TakenApart>,
+    /// Tensors for which the file states another shape than follows from the inputs, in the order in
+    /// which it states them: the figures are of the shape that follows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub contradicted: Vec<Contradicted>,
+}
+
+/// A tensor that cannot have the shape that the file states.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Contradicted {
+    /// Its name.
+    pub name: String,
+    /// The shape that the file states, with `None` for what it leaves open.
+    pub stated: Vec<Option<usize>>,
+    /// The shape that it has.
+    pub inferred: Vec<usize>,
 }
 
 /// A stored array whose parts are taken to be apart.
@@ -168,6 +186,9 @@ fn walk<'a>(
                 let stated = values.define_declared(node);
                 liveness.run(index, node, &values);
                 let reason = match failure {
+                    Uninferred::Unknown if has_graphs(node) => {
+                        "it runs graphs of its own, which the counter does not look into".to_owned()
+                    }
                     Uninferred::Unknown => "an operator that the counter does not know".to_owned(),
                     Uninferred::Undetermined(detail)
                         if !stated
@@ -196,7 +217,7 @@ fn walk<'a>(
         let layer = LayerCost {
             name: node_label(node),
             op: node.op_type.clone(),
-            output_shape: inferred.shapes.first().cloned().unwrap_or_default(),
+            output_shape: first_named(node, &inferred.shapes),
             params,
             madds: inferred.madds / images.max(1) as u64,
         };
@@ -224,7 +245,31 @@ fn walk<'a>(
     let apart = counted.taken_apart(&values).into_iter();
     cost.taken_apart =
         apart.map(|(name, elements)| TakenApart { name: name.into(), elements }).collect();
+    cost.contradicted = contradicted(file.graph(), &values);
     Ok((cost, values))
+}
+
+/// What the graph states of its tensors and has to be otherwise.
+fn contradicted(graph: &GraphProto, values: &Values<'_>) -> Vec<Contradicted> {
+    let mut seen = HashSet::new();
+    let stated = graph.value_info.iter().chain(&graph.output);
+    let differs = |value: &ValueInfoProto| {
+        let (stated, inferred) = (declared(value)?.1, values.shape(&value.name)?);
+        let same = |(stated, size): (&Option<usize>, &usize)| stated.is_none_or(|of| of == *size);
+        let agrees = stated.len() == inferred.len() && stated.iter().zip(inferred).all(same);
+        (!agrees).then(|| Contradicted {
+            name: value.name.clone(),
+            stated,
+            inferred: inferred.clone(),
+        })
+    };
+    stated.filter(|value| seen.insert(value.name.as_str())).filter_map(differs).collect()
+}
+
+/// The shape of the first result that has a name.
+fn first_named(node: &NodeProto, shapes: &[Shape]) -> Shape {
+    let named = node.output.iter().position(|name| !name.is_empty());
+    named.and_then(|index| shapes.get(index)).cloned().unwrap_or_default()
 }
 
 /// The standard domain has two names.

@@ -51,7 +51,7 @@ mod results;
 mod values;
 mod window;
 
-pub use counter::{Cost, LayerCost, LeftOut, TakenApart, Uncounted, cost_of_file};
+pub use counter::{Contradicted, Cost, LayerCost, LeftOut, TakenApart, Uncounted, cost_of_file};
 pub(crate) use counter::{count, shapes_of_outputs};
 
 /// Counts the cost of one image under `model`.

@@ -524,3 +524,93 @@ fn shapes_that_are_least_and_ranges_of_real_numbers() {
     assert!(cost.unknown.is_empty(), "{:?}", cost.unknown);
     assert_eq!(cost.layers.last().unwrap().output_shape, [4]);
 }
+
+#[test]
+fn results_without_a_name_keep_their_place() {
+    // 9 steps of 7 numbers for a batch of 4; the last state `[directions, batch, hidden]` is read.
+    let of = |op: &str, gates: i64| {
+        let mut model = Builder::new([1, 4, 9, 7]);
+        model
+            .indices("one", &[0])
+            .node("Squeeze", &["x", "one"], "sequence", vec![])
+            .node("Transpose", &["sequence"], "steps", vec![ints("perm", &[1, 0, 2])])
+            .weight("w", &[1, gates * 5, 7])
+            .weight("r", &[1, gates * 5, 5])
+            .node(op, &["steps", "w", "r"], "last", vec![int("hidden_size", 5)])
+            .weight("head", &[5, 3])
+            .node("MatMul", &["last", "head"], "y", vec![])
+            .output("y", &[1, 4, 3]);
+        let node = model.graph().node.iter_mut().find(|node| node.op_type == op).unwrap();
+        node.output = vec![String::new(), "last".into()];
+        let file = OnnxFile::from_bytes(&model.bytes(), "test.onnx").unwrap();
+        let cost = cost_of_file(&file, &BTreeMap::new()).unwrap();
+        assert_eq!(cost.layers[2].output_shape, [1, 4, 5], "{op}");
+        assert_eq!(cost.layers[3].output_shape, [1, 4, 3], "{op}");
+        assert!(cost.peak_activation_bytes.is_some() && cost.contradicted.is_empty());
+        cost.madds
+    };
+    for (op, gates) in [("RNN", 1), ("GRU", 3), ("LSTM", 4)] {
+        assert_eq!(of(op, gates as i64), gates * 5 * 12 * 4 * 9 + 4 * 5 * 3, "{op}");
+    }
+    // Of other operators too, whether constant or not.
+    for input in ["x", "stored"] {
+        let mut model = Builder::new([1, 4, 9, 7]);
+        model
+            .weight("stored", &[1, 4, 9, 7])
+            .indices("sizes", &[1, 3])
+            .node("Split", &[input, "sizes"], "rest", vec![int("axis", 1)])
+            .indices("start", &[1])
+            .indices("end", &[4])
+            .node("Slice", &["x", "start", "end", "start"], "three", vec![])
+            .node("Add", &["three", "rest"], "y", vec![])
+            .output("y", &[1, 3, 9, 7]);
+        model.graph().node[0].output = vec![String::new(), "rest".into()];
+        let file = OnnxFile::from_bytes(&model.bytes(), "test.onnx").unwrap();
+        let cost = cost_of_file(&file, &BTreeMap::new()).unwrap();
+        assert_eq!(cost.layers.last().unwrap().output_shape, [1, 3, 9, 7], "{input}");
+        assert_eq!(cost.params, if input == "stored" { 3 * 63 } else { 0 });
+        assert!(cost.contradicted.is_empty(), "{:?}", cost.contradicted);
+    }
+    let mut model = Builder::new([1, 4, 9, 7]);
+    model.weight("scale", &[9, 7]).node(
+        "LayerNormalization",
+        &["x", "scale"],
+        "deviation",
+        vec![int("axis", 2)],
+    );
+    model.graph().node[0].output = ["", "", "deviation"].map(str::to_owned).to_vec();
+    let cost = cost_of_file(
+        &OnnxFile::from_bytes(&model.output("deviation", &[1, 4, 1, 1]).bytes(), "test.onnx")
+            .unwrap(),
+        &BTreeMap::new(),
+    )
+    .unwrap();
+    assert_eq!(cost.layers[0].output_shape, [1, 4, 1, 1]);
+}
+
+#[test]
+fn stated_shapes_that_cannot_be_are_named() {
+    let mut model = Builder::new([1, 4, 9, 7]);
+    model
+        .weight("w", &[2, 4, 1, 1])
+        .node("Conv", &["x", "w"], "c", vec![])
+        .node("Relu", &["c"], "r", vec![])
+        .node("Flatten", &["r"], "z", vec![])
+        .value_info("c", &[-1, 2, 9, 7])
+        .value_info("r", &[1, 3, 9, 7])
+        .value_info("r", &[1, 3, 9, 7])
+        .output("z", &[126]);
+    let file = OnnxFile::from_bytes(&model.bytes(), "test.onnx").unwrap();
+    let cost = cost_of_file(&file, &BTreeMap::new()).unwrap();
+    let named: Vec<_> = cost
+        .contradicted
+        .iter()
+        .map(|of| (of.name.as_str(), of.stated.clone(), of.inferred.clone()))
+        .collect();
+    let stated = |dims: &[usize]| dims.iter().copied().map(Some).collect::<Vec<_>>();
+    assert_eq!(
+        named,
+        [("r", stated(&[1, 3, 9, 7]), vec![1, 2, 9, 7]), ("z", stated(&[126]), vec![1, 126])]
+    );
+    assert_eq!(cost.madds, 63 * 8);
+}
