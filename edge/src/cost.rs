@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, path::Path};
 use adwp_base::Result;
 use adwp_base::output::{self, name};
 use adwp_measure::{
-    cost::{self as counter, Contradicted, Cost, LeftOut, TakenApart, Uncounted},
+    cost::{self as counter, Batch, Contradicted, Cost, LeftOut, Once, TakenApart, Uncounted},
     onnx::{OnnxFile, OnnxModel},
 };
 
@@ -54,6 +54,9 @@ fn text(cost: &Cost) -> String {
         }
         _ => text += "peak activations  not known, since the size of a result is not\n",
     }
+    text += &images(cost).map_or_else(String::new, |line| format!("\n{line}\n"));
+    let once = |of: &Once| format!("{} ({}): {}", short(&of.name), short(&of.op), of.madds);
+    text += &list("multiply-adds without an image, done once and not counted", &cost.once, once);
     let left_out = |of: &LeftOut| format!("{}: {}", short(&of.name), of.reason);
     text += &list("not taken for parameters", &cost.left_out, left_out);
     let apart = |of: &TakenApart| format!("{}: at most {} params", short(&of.name), of.elements);
@@ -69,6 +72,23 @@ fn text(cost: &Cost) -> String {
     let title = format!("not in these figures, {}", plural(cost.unknown.len(), "node"));
     text += &list(&title, &cost.unknown, uncounted);
     text
+}
+
+/// What to say of the images that the multiply-adds are of, where a run takes several.
+pub(crate) fn images(cost: &Cost) -> Option<String> {
+    let Batch { input, images, joined_by } = cost.batch.as_ref()?;
+    let input = short(input);
+    Some(match joined_by {
+        None => format!(
+            "the first dimension of {input} is {images}, taken for images: multiply-adds are those \
+             of one of them, activations those of all"
+        ),
+        Some(node) => format!(
+            "the first dimension of {input} is {images}, and {} joins what lies along it: \
+             multiply-adds are those of a whole run",
+            short(node)
+        ),
+    })
 }
 
 /// A paragraph of the text: a line for each of `all`, but for those beyond [`MOST_NAMED`]; nothing
@@ -117,8 +137,8 @@ fn plural(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
-/// The cost of an ONNX file: of one image where it is a classifier, else of one run with inputs of
-/// the given `shapes`.
+/// The cost of an ONNX file with inputs of the given `shapes`: of one image, as far as the network
+/// keeps several apart.
 ///
 /// # Errors
 /// The file is no ONNX or contradicts itself, or an input's shape is open.
@@ -166,6 +186,24 @@ mod tests {
         assert!(few.contains("t1: the file states [?, 3], and it has [1, 4]\n"), "{few}");
         let many = shown(5000);
         assert!(many.ends_with("and 4950 more, which --json lists\n") && many.len() < 5000);
+    }
+
+    #[test]
+    fn of_how_many_images_the_figures_are_is_shown() {
+        let of = |joined_by: Option<&str>| {
+            let joined_by = joined_by.map(str::to_owned);
+            text(&Cost {
+                batch: Some(Batch { input: "x".into(), images: 4, joined_by }),
+                ..Cost::default()
+            })
+        };
+        assert!(of(None).contains("the first dimension of x is 4, taken for images"));
+        let joined = of(Some("fc (Gemm)"));
+        assert!(joined.contains("fc (Gemm) joins") && joined.contains("a whole run"), "{joined}");
+        assert!(!text(&Cost::default()).contains("dimension"));
+        let once = vec![Once { name: "gram".into(), op: "MatMul".into(), madds: 70 }];
+        let once = text(&Cost { once, ..Cost::default() });
+        assert!(once.contains("without an image") && once.contains("  gram (MatMul): 70\n"));
     }
 
     #[test]

@@ -170,9 +170,8 @@ impl OnnxModel {
 
     /// The cost of one image.
     pub(crate) fn count(&self) -> Result<Cost> {
-        let images = self.input.nominal_batch();
-        let shape = self.input.shape(images).to_vec();
-        count(&self.file, BTreeMap::from([(self.input.name.as_str(), shape)]), images)
+        let shape = self.input.shape(self.input.nominal_batch()).to_vec();
+        count(&self.file, BTreeMap::from([(self.input.name.as_str(), shape)]))
     }
 
     /// The decoded file.
