@@ -110,6 +110,8 @@ pub enum DeployError {
         input: String,
         /// What the file says, with `?` for what is open.
         shape: String,
+        /// One that the file allows, as `--input` takes it: `1x3x224x224`.
+        example: String,
     },
     /// A node whose attributes and input shapes do not fit together.
     #[error("{}: node `{node}` ({op}): {detail}", path.display())]
@@ -300,12 +302,13 @@ impl DeployError {
             Self::NotClassifier { .. } => {
                 "the model must take one input of images, floats or uint8, [batch, channels, \
                  height, width] or with the channels last, and give floats [batch, classes]; \
-                 --input and --output say what a file leaves open"
+                 --input and --output say what a file leaves open; `adwp cost` counts other \
+                 networks too"
                     .to_owned()
             }
             Self::Trial { hint, .. } => return hint.map(str::to_owned),
-            Self::OpenShape { input, .. } => {
-                format!("give its shape, such as --input {input}=1x3x224x224")
+            Self::OpenShape { input, example, .. } => {
+                format!("give its shape, such as --input {input}={example}")
             }
             Self::OrtNotFound { .. } | Self::OrtNotThere { .. } => {
                 "get one with `pip install onnxruntime` or, in a checkout, `make runtime`; or \

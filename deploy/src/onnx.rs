@@ -15,5 +15,6 @@ pub use input::{BatchSize, Element, ImageInput, Interface};
 pub use metadata::{ModelMetadata, Normalization, Preprocessing};
 pub use model::{ClassOutput, OnnxModel};
 pub(crate) use tensors::{
-    MAX_ELEMENTS, declared, element_bits, first_symbol, is_standard_domain, node_label, tensor_dims,
+    MAX_ELEMENTS, declared, element_bits, first_symbol, is_standard_domain, node_label,
+    tensor_dims, tensor_shape,
 };

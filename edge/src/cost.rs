@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, path::Path};
 use adwp_base::Result;
 use adwp_base::output::{self, name};
 use adwp_measure::{
-    cost::{self as counter, Cost, Uncounted},
+    cost::{self as counter, Batch, Contradicted, Cost, LeftOut, Once, TakenApart, Uncounted},
     onnx::{OnnxFile, OnnxModel},
 };
 
@@ -19,11 +19,13 @@ pub fn cost(path: &Path, shapes: &[ShapeArg], layers: bool, as_json: bool) -> Re
     if !layers {
         cost.layers.clear();
     }
-    if as_json {
-        return output::as_json(&cost);
-    }
+    if as_json { output::as_json(&cost) } else { Ok(text(&cost)) }
+}
+
+/// The figures for people, with a table of the nodes where there are some.
+fn text(cost: &Cost) -> String {
     let mut text = String::new();
-    if layers {
+    if !cost.layers.is_empty() {
         let names: Vec<String> = cost.layers.iter().map(|layer| short(&layer.name)).collect();
         let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
         for (layer, shown) in cost.layers.iter().zip(&names) {
@@ -52,23 +54,49 @@ pub fn cost(path: &Path, shapes: &[ShapeArg], layers: bool, as_json: bool) -> Re
         }
         _ => text += "peak activations  not known, since the size of a result is not\n",
     }
-    if !cost.left_out.is_empty() {
-        text += "\nnot taken for parameters:\n";
-        for of in &cost.left_out {
-            text += &format!("  {}: {}\n", short(&of.name), of.reason);
-        }
-    }
-    if !cost.taken_apart.is_empty() {
-        text += "\nparts of one array, counted as if they had no element in common:\n";
-        for of in &cost.taken_apart {
-            text += &format!("  {}: at most {} params\n", short(&of.name), of.elements);
-        }
-    }
-    if !cost.unknown.is_empty() {
-        text += &format!("\nnot in these figures, {}:\n", plural(cost.unknown.len(), "node"));
-        named(&cost.unknown).iter().for_each(|line| text += &format!("  {line}\n"));
-    }
-    Ok(text)
+    text += &images(cost).map_or_else(String::new, |line| format!("\n{line}\n"));
+    let once = |of: &Once| format!("{} ({}): {}", short(&of.name), short(&of.op), of.madds);
+    text += &list("multiply-adds without an image, done once and not counted", &cost.once, once);
+    let left_out = |of: &LeftOut| format!("{}: {}", short(&of.name), of.reason);
+    text += &list("not taken for parameters", &cost.left_out, left_out);
+    let apart = |of: &TakenApart| format!("{}: at most {} params", short(&of.name), of.elements);
+    let title = "parts of one array, counted as if they had no element in common";
+    text += &list(title, &cost.taken_apart, apart);
+    let contradicted = |of: &Contradicted| {
+        let stated = of.stated.iter().map(|dim| dim.map_or("?".to_owned(), |dim| dim.to_string()));
+        let stated = stated.collect::<Vec<_>>().join(", ");
+        format!("{}: the file states [{stated}], and it has {:?}", short(&of.name), of.inferred)
+    };
+    let title = "shapes that the file states and that cannot be";
+    text += &list(title, &cost.contradicted, contradicted);
+    let title = format!("not in these figures, {}", plural(cost.unknown.len(), "node"));
+    text += &list(&title, &cost.unknown, uncounted);
+    text
+}
+
+/// What to say of the images that the multiply-adds are of, where a run takes several.
+pub(crate) fn images(cost: &Cost) -> Option<String> {
+    let Batch { input, images, joined_by } = cost.batch.as_ref()?;
+    let input = short(input);
+    Some(match joined_by {
+        None => format!(
+            "the first dimension of {input} is {images}, taken for images: multiply-adds are those \
+             of one of them, activations those of all"
+        ),
+        Some(node) => format!(
+            "the first dimension of {input} is {images}, and {} joins what lies along it: \
+             multiply-adds are those of a whole run",
+            short(node)
+        ),
+    })
+}
+
+/// A paragraph of the text: a line for each of `all`, but for those beyond [`MOST_NAMED`]; nothing
+/// where there is none.
+fn list<T>(title: &str, all: &[T], line: impl Fn(&T) -> String) -> String {
+    let lines = cut(all, line).into_iter().map(|line| format!("  {line}\n"));
+    let lines: String = lines.collect();
+    if lines.is_empty() { lines } else { format!("\n{title}:\n{lines}") }
 }
 
 /// A name as it is shown, cut where it is longer than [`LONGEST`]: a file may call a node or a class
@@ -84,7 +112,7 @@ pub(crate) fn short(of: &str) -> String {
     start.chain(['…']).chain(end).collect()
 }
 
-/// Nodes that are listed.
+/// Nodes or arrays that are listed.
 const MOST_NAMED: usize = 50;
 
 /// Characters.
@@ -92,19 +120,25 @@ const LONGEST: usize = 99;
 
 /// A line for each node that could not be counted, but for those beyond [`MOST_NAMED`].
 pub(crate) fn named(unknown: &[Uncounted]) -> Vec<String> {
-    let line =
-        |of: &Uncounted| format!("{} ({}): {}", short(&of.name), short(&of.op), name(&of.reason));
-    let more = unknown.len().saturating_sub(MOST_NAMED);
+    cut(unknown, uncounted)
+}
+
+fn uncounted(of: &Uncounted) -> String {
+    format!("{} ({}): {}", short(&of.name), short(&of.op), name(&of.reason))
+}
+
+fn cut<T>(all: &[T], line: impl Fn(&T) -> String) -> Vec<String> {
+    let more = all.len().saturating_sub(MOST_NAMED);
     let rest = (more > 0).then(|| format!("and {more} more, which --json lists"));
-    unknown.iter().take(MOST_NAMED).map(line).chain(rest).collect()
+    all.iter().take(MOST_NAMED).map(line).chain(rest).collect()
 }
 
 fn plural(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
-/// The cost of an ONNX file: of one image where it is a classifier, else of one run with inputs of
-/// the given `shapes`.
+/// The cost of an ONNX file with inputs of the given `shapes`: of one image, as far as the network
+/// keeps several apart.
 ///
 /// # Errors
 /// The file is no ONNX or contradicts itself, or an input's shape is open.
@@ -136,6 +170,40 @@ mod tests {
             ("n0 (Op): r", "and 498950 more, which --json lists")
         );
         assert_eq!(named(&[of(3)]), ["n3 (Op): r"]);
+    }
+
+    #[test]
+    fn what_the_file_states_and_cannot_be_is_shown() {
+        let of = |i: usize| Contradicted {
+            name: format!("t{i}"),
+            stated: vec![None, Some(3)],
+            inferred: vec![1, 4],
+        };
+        let shown =
+            |n: usize| text(&Cost { contradicted: (0..n).map(of).collect(), ..Cost::default() });
+        assert!(!shown(0).contains("states"));
+        let few = shown(2);
+        assert!(few.contains("t1: the file states [?, 3], and it has [1, 4]\n"), "{few}");
+        let many = shown(5000);
+        assert!(many.ends_with("and 4950 more, which --json lists\n") && many.len() < 5000);
+    }
+
+    #[test]
+    fn of_how_many_images_the_figures_are_is_shown() {
+        let of = |joined_by: Option<&str>| {
+            let joined_by = joined_by.map(str::to_owned);
+            text(&Cost {
+                batch: Some(Batch { input: "x".into(), images: 4, joined_by }),
+                ..Cost::default()
+            })
+        };
+        assert!(of(None).contains("the first dimension of x is 4, taken for images"));
+        let joined = of(Some("fc (Gemm)"));
+        assert!(joined.contains("fc (Gemm) joins") && joined.contains("a whole run"), "{joined}");
+        assert!(!text(&Cost::default()).contains("dimension"));
+        let once = vec![Once { name: "gram".into(), op: "MatMul".into(), madds: 70 }];
+        let once = text(&Cost { once, ..Cost::default() });
+        assert!(once.contains("without an image") && once.contains("  gram (MatMul): 70\n"));
     }
 
     #[test]

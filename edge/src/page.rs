@@ -14,7 +14,7 @@ use adwp_report::{
 };
 
 use crate::Format;
-use crate::cost::named;
+use crate::cost::{images, named};
 
 /// The reports of some machines, each with the name that it is shown under.
 pub(crate) fn page(reports: &[(String, BenchReport)]) -> BenchPage {
@@ -131,6 +131,7 @@ fn model(model: &ModelReport, name: String) -> BenchModel {
         accuracy: model
             .stated_test_accuracy
             .map(|accuracy| if accuracy > 1.0 { accuracy / 100.0 } else { accuracy }),
+        images: cost.and_then(images),
         uncounted,
         genotype: model.genotype.clone(),
         latency: model.latency.iter().map(latency).collect(),

@@ -45,3 +45,8 @@ pub(super) fn tensor<'a>(node: &'a NodeProto, name: &str) -> Option<&'a TensorPr
 pub(super) fn floats<'a>(node: &'a NodeProto, name: &str) -> Option<&'a [f32]> {
     find(node, name).map(|attribute| attribute.floats.as_slice())
 }
+
+/// Whether an operator has graphs of its own, as `If`, `Loop` and `Scan` have.
+pub(super) fn has_graphs(node: &NodeProto) -> bool {
+    node.attribute.iter().any(|of| of.g.is_some() || !of.graphs.is_empty())
+}

@@ -4,9 +4,11 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use tract_onnx::pb::NodeProto;
+use tract_onnx::pb::{GraphProto, NodeProto, ValueInfoProto};
 
 use super::{
+    attributes::has_graphs,
+    batch::{Batch as Batched, Work},
     inference::Uninferred,
     learned::{self, Counted},
     liveness::Liveness,
@@ -15,7 +17,7 @@ use super::{
 };
 use crate::{
     DeployError, Result,
-    onnx::{OnnxFile, is_standard_domain, node_label},
+    onnx::{OnnxFile, declared, is_standard_domain, node_label},
 };
 
 /// What one node costs.
@@ -26,11 +28,12 @@ pub struct LayerCost {
     pub name: String,
     /// The operator as ONNX calls it: `Conv`.
     pub op: String,
-    /// The shape of its first result, at batch 1 or at the batch that the file fixes.
+    /// The shape of its first result that has a name, at batch 1 or at the batch that is fixed or
+    /// given.
     pub output_shape: Vec<usize>,
     /// Parameters that no earlier node reads.
     pub params: u64,
-    /// Multiply-adds of one image.
+    /// Multiply-adds, as in [`Cost::madds`].
     pub madds: u64,
 }
 
@@ -40,13 +43,13 @@ pub struct LayerCost {
 pub struct Cost {
     /// Elements of all stored tensors that are parameters.
     pub params: u64,
-    /// Multiply-adds of one image.
+    /// Multiply-adds of one image, or of a whole run where [`Cost::batch`] says so.
     pub madds: u64,
     /// Bytes of all tensors that the file stores: weights, statistics and constants, in the element
     /// type they are stored in.
     pub weight_bytes: u64,
-    /// The most bytes of activations that are alive at once, at batch 1 or at the batch that the
-    /// file fixes; `None` when the size of a result is not known.
+    /// The most bytes of activations that are alive at once, at batch 1 or at the batch that is
+    /// fixed or given; `None` when the size of a result is not known.
     pub peak_activation_bytes: Option<u64>,
     /// The node that runs when they are.
     pub peak_node: Option<String>,
@@ -63,6 +66,54 @@ pub struct Cost {
     /// counted as if they had no element in common, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub taken_apart: Vec<TakenApart>,
+    /// Tensors for which the file states another shape than follows from the inputs, in the order in
+    /// which it states them: the figures are of the shape that follows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub contradicted: Vec<Contradicted>,
+    /// Products of matrices in which no image takes part, in the order of the file:
+    /// [`Cost::madds`] is without them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub once: Vec<Once>,
+    /// The images of a run, where they are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<Batch>,
+}
+
+/// Several images that a run takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Batch {
+    /// The input whose first dimension is taken for their number.
+    pub input: String,
+    /// That dimension.
+    pub images: u64,
+    /// The node that joins what lies along it, with its operator. Multiply-adds are then those of a
+    /// whole run, otherwise those of one image.
+    pub joined_by: Option<String>,
+}
+
+/// A product of stored matrices, or of what shapes determine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Once {
+    /// The name of the node, or of its first result when it has none.
+    pub name: String,
+    /// Its operator.
+    pub op: String,
+    /// Its multiply-adds, once for any number of images.
+    pub madds: u64,
+}
+
+/// A tensor that cannot have the shape that the file states.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Contradicted {
+    /// Its name.
+    pub name: String,
+    /// The shape that the file states, with `None` for what it leaves open.
+    pub stated: Vec<Option<usize>>,
+    /// The shape that it has.
+    pub inferred: Vec<usize>,
 }
 
 /// A stored array whose parts are taken to be apart.
@@ -103,7 +154,7 @@ impl fmt::Display for Uncounted {
     }
 }
 
-/// Counts the cost of one run of any ONNX graph. `shapes` are the inputs' shapes where the file
+/// Counts the cost of any ONNX graph. `shapes` are the inputs' shapes where the file
 /// leaves them open: an open first dimension is otherwise 1, and an input with another open
 /// dimension and no shape is an error.
 ///
@@ -111,12 +162,12 @@ impl fmt::Display for Uncounted {
 /// As [`cost`]; [`DeployError::OpenShape`] for an input whose shape is not determined,
 /// [`DeployError::Setting`] for a shape that belongs to no input or contradicts the file.
 pub fn cost_of_file(file: &OnnxFile, shapes: &BTreeMap<String, Vec<usize>>) -> Result<Cost> {
-    count(file, file.input_shapes(shapes)?, 1)
+    count(file, file.input_shapes(shapes)?)
 }
 
-/// The cost of an image of `images` that a run takes, with `inputs` of these shapes.
-pub(crate) fn count(file: &OnnxFile, inputs: BTreeMap<&str, Shape>, images: usize) -> Result<Cost> {
-    walk(file, &inputs, images).map(|(cost, _)| cost)
+/// The cost of a file with `inputs` of these shapes.
+pub(crate) fn count(file: &OnnxFile, inputs: BTreeMap<&str, Shape>) -> Result<Cost> {
+    walk(file, &inputs).map(|(cost, _)| cost)
 }
 
 /// The shapes of the graph's outputs that follow from `inputs` of these shapes, by name.
@@ -124,18 +175,17 @@ pub(crate) fn shapes_of_outputs(
     file: &OnnxFile,
     inputs: BTreeMap<&str, Shape>,
 ) -> BTreeMap<String, Shape> {
-    let Ok((_, values)) = walk(file, &inputs, 1) else { return BTreeMap::new() };
+    let Ok((_, values)) = walk(file, &inputs) else { return BTreeMap::new() };
     let names = file.graph().output.iter().map(|output| &output.name);
     names.filter_map(|name| Some((name.clone(), values.shape(name)?.clone()))).collect()
 }
 
 /// Goes through the nodes in their order: what they cost, and what is then known of the tensors.
-fn walk<'a>(
-    file: &'a OnnxFile,
-    inputs: &BTreeMap<&'a str, Shape>,
-    images: usize,
-) -> Result<(Cost, Values<'a>)> {
-    let mut values = Values::of(file.graph(), inputs, images);
+fn walk<'a>(file: &'a OnnxFile, inputs: &BTreeMap<&'a str, Shape>) -> Result<(Cost, Values<'a>)> {
+    let mut values = Values::of(file.graph(), inputs);
+    let mut batch = Batched::of(file.graph(), inputs);
+    // Of each layer whether it works on each image by itself; the first node found to join them.
+    let (mut of_each, mut joined) = (Vec::new(), None);
     let mut liveness = Liveness::of(file.graph(), &values);
     let mut counted = Counted::default();
     let mut cost = Cost { weight_bytes: file.stored_bytes(), ..Cost::default() };
@@ -146,6 +196,9 @@ fn walk<'a>(
         if functions.contains(&(plain_domain(&node.domain), &node.op_type)) {
             values.define_declared(node);
             liveness.run(index, node, &values);
+            if let Some(batch) = &mut batch {
+                batch.run(index, node, false, &values, file.opset());
+            }
             let reason = "a function of the file, which the counter does not look into".to_owned();
             cost.unknown.push(Uncounted { name: node_label(node), op: full_op(node), reason });
             continue;
@@ -167,7 +220,13 @@ fn walk<'a>(
                 // What the file states of the results lets the nodes after this one be counted.
                 let stated = values.define_declared(node);
                 liveness.run(index, node, &values);
+                if let Some(batch) = &mut batch {
+                    batch.run(index, node, false, &values, file.opset());
+                }
                 let reason = match failure {
+                    Uninferred::Unknown if has_graphs(node) => {
+                        "it runs graphs of its own, which the counter does not look into".to_owned()
+                    }
                     Uninferred::Unknown => "an operator that the counter does not know".to_owned(),
                     Uninferred::Undetermined(detail)
                         if !stated
@@ -193,12 +252,17 @@ fn walk<'a>(
             cost.unknown.push(Uncounted { name: node_label(node), op: full_op(node), reason });
         }
         let params = read().map(|name| counted.add(values.parts(name), &values)).sum();
+        let is_once = inferred.madds > 0 && node.input.iter().all(|name| values.is_of_no_run(name));
+        if is_once {
+            let (name, op) = (node_label(node), node.op_type.clone());
+            cost.once.push(Once { name, op, madds: inferred.madds });
+        }
         let layer = LayerCost {
             name: node_label(node),
             op: node.op_type.clone(),
-            output_shape: inferred.shapes.first().cloned().unwrap_or_default(),
+            output_shape: first_named(node, &inferred.shapes),
             params,
-            madds: inferred.madds / images.max(1) as u64,
+            madds: if is_once { 0 } else { inferred.madds },
         };
         results::define(&mut values, node, inferred.shapes).map_err(|shape| {
             DeployError::TooLarge {
@@ -211,10 +275,28 @@ fn walk<'a>(
             }
         })?;
         liveness.run(index, node, &values);
+        let work = batch.as_mut().map_or(Work::OfRun, |batch| {
+            batch.run(index, node, true, &values, file.opset());
+            batch.work(node)
+        });
+        if let (Work::Joined(at), true) = (work, layer.madds > 0) {
+            joined = joined.or(Some(at));
+        }
+        of_each.push(work == Work::OfEach);
         let too_large = || shape_error("the totals are too large to count".to_owned());
         cost.params = cost.params.checked_add(layer.params).ok_or_else(too_large)?;
         cost.madds = cost.madds.checked_add(layer.madds).ok_or_else(too_large)?;
         cost.layers.push(layer);
+    }
+    if let Some(batch) = batch {
+        if joined.is_none() {
+            let each = cost.layers.iter_mut().zip(&of_each).filter(|(_, of_each)| **of_each);
+            each.for_each(|(layer, _)| layer.madds /= batch.images);
+            cost.madds = cost.layers.iter().map(|layer| layer.madds).sum();
+        }
+        let node = joined.and_then(|at| file.graph().node.get(at));
+        let joined_by = node.map(|node| format!("{} ({})", node_label(node), full_op(node)));
+        cost.batch = Some(Batch { input: batch.input.to_owned(), images: batch.images, joined_by });
     }
     if let Some((bytes, node)) = liveness.peak() {
         cost.peak_activation_bytes = Some(bytes);
@@ -224,7 +306,31 @@ fn walk<'a>(
     let apart = counted.taken_apart(&values).into_iter();
     cost.taken_apart =
         apart.map(|(name, elements)| TakenApart { name: name.into(), elements }).collect();
+    cost.contradicted = contradicted(file.graph(), &values);
     Ok((cost, values))
+}
+
+/// What the graph states of its tensors and has to be otherwise.
+fn contradicted(graph: &GraphProto, values: &Values<'_>) -> Vec<Contradicted> {
+    let mut seen = HashSet::new();
+    let stated = graph.value_info.iter().chain(&graph.output);
+    let differs = |value: &ValueInfoProto| {
+        let (stated, inferred) = (declared(value)?.1, values.shape(&value.name)?);
+        let same = |(stated, size): (&Option<usize>, &usize)| stated.is_none_or(|of| of == *size);
+        let agrees = stated.len() == inferred.len() && stated.iter().zip(inferred).all(same);
+        (!agrees).then(|| Contradicted {
+            name: value.name.clone(),
+            stated,
+            inferred: inferred.clone(),
+        })
+    };
+    stated.filter(|value| seen.insert(value.name.as_str())).filter_map(differs).collect()
+}
+
+/// The shape of the first result that has a name.
+fn first_named(node: &NodeProto, shapes: &[Shape]) -> Shape {
+    let named = node.output.iter().position(|name| !name.is_empty());
+    named.and_then(|index| shapes.get(index)).cloned().unwrap_or_default()
 }
 
 /// The standard domain has two names.

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use tract_onnx::pb::{GraphProto, NodeProto};
 
-use super::values::Values;
+use super::{attributes::has_graphs, values::Values};
 use crate::onnx::is_standard_domain;
 
 /// Memory that one or more tensors lie in.
@@ -53,10 +53,7 @@ impl<'a> Liveness<'a> {
             }
         }
         // An operator with a graph of its own reads what that graph reads, which is not followed.
-        self.complete &= !node
-            .attribute
-            .iter()
-            .any(|attribute| attribute.g.is_some() || !attribute.graphs.is_empty());
+        self.complete &= !has_graphs(node);
         for (position, name) in node.output.iter().enumerate().filter(|(_, name)| !name.is_empty())
         {
             if values.is_constant(name) {

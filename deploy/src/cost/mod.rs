@@ -3,7 +3,15 @@
 //! **Multiply-adds** are those of convolutions and linear layers, one per multiply-accumulate, for
 //! one image: of every product of matrices, `Einsum` of two factors included, and of `RNN`, `GRU`
 //! and `LSTM`, whose gates are linear layers that every step runs. Biases, normalisation,
-//! activations and pooling count nothing, and padding is counted like any other input.
+//! activations and pooling count nothing, and padding is counted like any other input. Products in
+//! which no input of the graph takes part, of stored weights and of what shapes determine, are the
+//! same for every image and count nothing: [`Cost::once`] names them.
+//!
+//! **Images** lie along the first dimension of the input with four dimensions, or of the first with
+//! two or more, and are followed through the graph. Of several, whether the file fixes their number
+//! or the caller gives it, the multiply-adds are those of one, as long as every node that has some
+//! treats them apart; a network that joins them, such as one that reads them as features, is
+//! counted as a whole run. [`Cost::batch`] says which.
 //!
 //! **Parameters** are what is stored and learned, however the graph uses it, and every stored
 //! element once: the inputs of `Conv`, `ConvTranspose`, `Gemm`, `MatMul` and of their quantised
@@ -37,6 +45,7 @@
 use crate::{Result, onnx::OnnxModel};
 
 mod attributes;
+mod batch;
 mod counter;
 mod einsum;
 mod fold;
@@ -51,7 +60,9 @@ mod results;
 mod values;
 mod window;
 
-pub use counter::{Cost, LayerCost, LeftOut, TakenApart, Uncounted, cost_of_file};
+pub use counter::{
+    Batch, Contradicted, Cost, LayerCost, LeftOut, Once, TakenApart, Uncounted, cost_of_file,
+};
 pub(crate) use counter::{count, shapes_of_outputs};
 
 /// Counts the cost of one image under `model`.

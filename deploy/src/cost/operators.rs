@@ -76,16 +76,23 @@ fn of_operator(node: &NodeProto, values: &Values<'_>, opset: i64) -> Inference {
             einsum::infer(node, &factors)
         }
         "RNN" | "GRU" | "LSTM" => recurrent::infer(node, input(0)?, input(1)?, input(2)?),
-        "BatchNormalization" => Ok(Inferred {
-            shapes: vec![input(0)?.clone(), input(1)?.clone(), input(1)?.clone()],
-            madds: 0,
-            params: vec![1, 2],
-        }),
-        "InstanceNormalization"
-        | "LayerNormalization"
-        | "GroupNormalization"
-        | "RMSNormalization" => {
+        "BatchNormalization" => {
+            // Statistics follow: two, or four before operator set 14.
+            let mut shapes = vec![input(1)?.clone(); 5];
+            shapes[0] = input(0)?.clone();
+            Ok(Inferred { shapes, madds: 0, params: vec![1, 2] })
+        }
+        "InstanceNormalization" | "GroupNormalization" | "RMSNormalization" => {
             Ok(Inferred { shapes: vec![input(0)?.clone()], madds: 0, params: vec![1, 2] })
+        }
+        "LayerNormalization" => {
+            let shape = input(0)?;
+            let from = layout::axis(attributes::int(node, "axis").unwrap_or(-1), shape.len())?;
+            // One mean and one deviation of what is normalised together.
+            let ones = vec![1; shape.len() - from];
+            let statistics = [&shape[..from], &ones].concat();
+            let shapes = vec![shape.clone(), statistics.clone(), statistics];
+            Ok(Inferred { shapes, madds: 0, params: vec![1, 2] })
         }
         "PRelu" => Ok(Inferred { shapes: vec![input(0)?.clone()], madds: 0, params: vec![1] }),
         "Add" | "Mul" | "Sub" | "Div" | "Pow" | "Mod" | "Equal" | "Less" | "LessOrEqual"

@@ -82,7 +82,8 @@ pub(super) fn define<'a>(
         }
     }
     if is_determined(values, node) {
-        for ((index, name), shape) in named().zip(&shapes) {
+        for (index, name) in named() {
+            let Some(shape) = shapes.get(index) else { continue };
             let elements = shape.iter().map(|&size| size as u64).product();
             match learned::parts(node, index, elements, values) {
                 Some(parts) => drop(values.parts.entry(name).or_insert(parts)),
@@ -100,7 +101,8 @@ pub(super) fn define<'a>(
             values.parts.entry(name).or_insert(parts);
         }
     }
-    for ((_, name), shape) in named().zip(shapes) {
+    // Results that are not asked for have no name, and keep their place.
+    for (name, shape) in node.output.iter().zip(shapes).filter(|(name, _)| !name.is_empty()) {
         values.shapes.insert(name, shape);
     }
     Ok(())

@@ -10,6 +10,7 @@ use tract_onnx::pb::{
     GraphProto, NodeProto, SparseTensorProto, TensorProto, ValueInfoProto, tensor_proto::DataType,
 };
 
+use super::batch::of_images;
 use crate::onnx::{MAX_ELEMENTS, declared, element_bits, first_symbol, tensor_dims};
 
 pub(super) type Shape = Vec<usize>;
@@ -141,16 +142,13 @@ pub(super) struct Values<'a> {
     /// Tensors that no input of the graph determines.
     pub(super) constants: HashSet<&'a str>,
     declared: HashMap<&'a str, &'a ValueInfoProto>,
-    batch: usize,
+    batch: Option<usize>,
 }
 
 impl<'a> Values<'a> {
     /// What the file stores and declares, with `inputs` of these shapes.
-    pub(super) fn of(
-        graph: &'a GraphProto,
-        inputs: &BTreeMap<&'a str, Shape>,
-        batch: usize,
-    ) -> Self {
+    pub(super) fn of(graph: &'a GraphProto, inputs: &BTreeMap<&'a str, Shape>) -> Self {
+        let images = of_images(graph, inputs);
         let mut values = Self {
             shapes: HashMap::new(),
             kinds: HashMap::new(),
@@ -163,7 +161,7 @@ impl<'a> Values<'a> {
             places_left: MOST_PLACES,
             masks: HashSet::new(),
             roles: HashMap::new(),
-            symbol: None,
+            symbol: images.and_then(first_symbol),
             constants: HashSet::new(),
             declared: graph
                 .value_info
@@ -171,15 +169,12 @@ impl<'a> Values<'a> {
                 .chain(&graph.output)
                 .map(|value| (value.name.as_str(), value))
                 .collect(),
-            batch,
+            batch: images.and_then(|input| inputs.get(input.name.as_str())?.first().copied()),
         };
         for input in &graph.input {
             if let Some(shape) = inputs.get(input.name.as_str()) {
                 values.shapes.insert(&input.name, shape.clone());
                 values.roles.insert(&input.name, Role::Pixels);
-                if shape.len() == 4 {
-                    values.symbol = values.symbol.or(first_symbol(input));
-                }
                 let kind = declared(input).and_then(|(kind, _)| DataType::try_from(kind).ok());
                 values.kinds.extend(kind.map(|kind| (input.name.as_str(), kind)));
             }
@@ -216,6 +211,11 @@ impl<'a> Values<'a> {
 
     pub(super) fn is_constant(&self, name: &str) -> bool {
         self.constants.contains(name)
+    }
+
+    /// Whether `name` is the same in every run with inputs of these shapes, or not given.
+    pub(super) fn is_of_no_run(&self, name: &str) -> bool {
+        name.is_empty() || self.is_constant(name) || self.is_measured(name)
     }
 
     /// What `name` has of stored tensors.
@@ -283,14 +283,14 @@ impl<'a> Values<'a> {
     }
 
     /// The element type and shape that the file states for `name`; a first dimension that is called
-    /// as that of the image input is the batch.
+    /// as that of the images is their number.
     fn declared_shape(&self, name: &str) -> Option<(Option<DataType>, Shape)> {
         let value = self.declared.get(name)?;
         let (kind, dims) = declared(value)?;
         let is_batch = self.symbol.is_some() && first_symbol(value) == self.symbol;
         let dims = dims.iter().enumerate();
         let shape: Shape = dims
-            .map(|(index, dim)| dim.or((index == 0 && is_batch).then_some(self.batch)))
+            .map(|(index, dim)| dim.or(self.batch.filter(|_| index == 0 && is_batch)))
             .collect::<Option<_>>()?;
         fits(&shape).then(|| (DataType::try_from(kind).ok(), shape))
     }

@@ -17,8 +17,10 @@ use tract_onnx::pb::{
 use super::{
     check::{check_graph, standard_opset},
     external,
+    input::COLOURS,
     tensors::{
-        MAX_ELEMENTS, declared, listed_bytes, show, stored_bytes, tensors, tensors_of_nodes,
+        DeclaredDim, MAX_ELEMENTS, declared, listed_bytes, show, stored_bytes, tensors,
+        tensors_of_nodes,
     },
     wire,
 };
@@ -276,6 +278,7 @@ impl OnnxFile {
                         shape: stated
                             .as_ref()
                             .map_or_else(|| "no shape".to_owned(), |dims| show(dims)),
+                        example: example(stated.as_deref()),
                     };
                     let dims = stated.as_ref().ok_or_else(open)?.iter().enumerate();
                     let sizes = dims.map(|(index, dim)| dim.or((index == 0).then_some(1)));
@@ -304,4 +307,20 @@ fn is_damaged(bytes: &[u8], proto: &ModelProto) -> bool {
     let seal = ModelProto { metadata_props: vec![entry.clone()], ..ModelProto::default() };
     let sealed = bytes.strip_suffix(&seal.encode_to_vec()[..]);
     sealed.is_some_and(|sealed| checksum::contradicts(&entry.value, sealed))
+}
+
+/// A shape that an input with these dimensions can have: of one image where it has four of them.
+fn example(stated: Option<&[DeclaredDim]>) -> String {
+    let open = match stated {
+        None => vec![1, 3, 224, 224],
+        // The channels are last where they are known to be.
+        Some([_, None, _, Some(last)]) if COLOURS.contains(last) => vec![1, 224, 224, *last],
+        Some([_, _, _, _]) => vec![1, 3, 224, 224],
+        Some(dims) => (0..dims.len()).map(|index| if index == 0 { 1 } else { 128 }).collect(),
+    };
+    let sizes = open
+        .iter()
+        .enumerate()
+        .map(|(index, &size)| stated.and_then(|dims| dims[index]).unwrap_or(size).to_string());
+    sizes.collect::<Vec<_>>().join("x")
 }

@@ -6,6 +6,9 @@ use tract_onnx::pb::tensor_proto::DataType;
 
 use crate::{DeployError, Result};
 
+/// The numbers of channels that images have.
+pub(super) const COLOURS: [usize; 3] = [1, 3, 4];
+
 /// How many images one run of the model takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BatchSize {

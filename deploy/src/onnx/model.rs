@@ -9,7 +9,7 @@ use tract_onnx::pb::{GraphProto, NodeProto, TensorProto, tensor_proto::DataType}
 
 use super::{
     file::OnnxFile,
-    input::{BatchSize, Element, ImageInput, Interface},
+    input::{BatchSize, COLOURS, Element, ImageInput, Interface},
     metadata::{ModelMetadata, Normalization},
     tensors::{declared, element_type, is_standard_domain, show},
 };
@@ -170,9 +170,8 @@ impl OnnxModel {
 
     /// The cost of one image.
     pub(crate) fn count(&self) -> Result<Cost> {
-        let images = self.input.nominal_batch();
-        let shape = self.input.shape(images).to_vec();
-        count(&self.file, BTreeMap::from([(self.input.name.as_str(), shape)]), images)
+        let shape = self.input.shape(self.input.nominal_batch()).to_vec();
+        count(&self.file, BTreeMap::from([(self.input.name.as_str(), shape)]))
     }
 
     /// The decoded file.
@@ -302,6 +301,9 @@ fn image_input(file: &OnnxFile, said: &Interface) -> Result<ImageInput> {
     let element = Element::of(kind)
         .ok_or_else(|| none(format!("input `{name}` takes neither floats nor uint8")))?;
     let stated = declared(input).map(|(_, dims)| dims);
+    if let Some(dims) = stated.as_ref().filter(|dims| dims.len() != 4) {
+        return Err(none(format!("input `{name}` has shape {}", show(dims))));
+    }
     let shapes = file.input_shapes(&said.shapes)?;
     let shape = &shapes[name.as_str()];
     let &[first, channels_first, middle, channels_last] = &shape[..] else {
@@ -327,9 +329,6 @@ fn image_input(file: &OnnxFile, said: &Interface) -> Result<ImageInput> {
     let (name, channels_last) = (name.clone(), is_last);
     Ok(ImageInput { name, batch, channels, height, width, element, channels_last })
 }
-
-/// The numbers of channels that images have.
-const COLOURS: [usize; 3] = [1, 3, 4];
 
 /// Outputs that a message names.
 const SHOWN: usize = 5;

@@ -1,8 +1,9 @@
 //! What a graph says of tensors: names, sizes and types.
 
 use tract_onnx::pb::{
-    GraphProto, NodeProto, SparseTensorProto, TensorProto, ValueInfoProto, tensor_proto::DataType,
-    tensor_shape_proto::dimension::Value as Dim, type_proto::Value as TypeValue,
+    GraphProto, NodeProto, SparseTensorProto, TensorProto, TensorShapeProto, ValueInfoProto,
+    tensor_proto::DataType, tensor_shape_proto::dimension::Value as Dim,
+    type_proto::Value as TypeValue,
 };
 
 /// Whether a domain is the one of the ONNX standard.
@@ -124,10 +125,15 @@ pub(crate) fn stored_bytes(tensor: &TensorProto) -> Option<u64> {
     Some((elements * stored_bits(tensor.data_type)?).div_ceil(8))
 }
 
+/// The declared dimensions of a value, as they are written.
+pub(crate) fn tensor_shape(value: &ValueInfoProto) -> Option<&TensorShapeProto> {
+    let TypeValue::TensorType(tensor) = value.r#type.as_ref()?.value.as_ref()?;
+    tensor.shape.as_ref()
+}
+
 /// The name of the open first dimension of a value.
 pub(crate) fn first_symbol(value: &ValueInfoProto) -> Option<&str> {
-    let TypeValue::TensorType(tensor) = value.r#type.as_ref()?.value.as_ref()?;
-    match tensor.shape.as_ref()?.dim.first()?.value.as_ref()? {
+    match tensor_shape(value)?.dim.first()?.value.as_ref()? {
         Dim::DimParam(name) if !name.is_empty() => Some(name),
         _ => None,
     }

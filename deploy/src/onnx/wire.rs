@@ -115,7 +115,7 @@ fn walk(bytes: &[u8], path: &Path, met: &mut Met) -> Result<()> {
                 25 => Some(Message::Function),
                 _ => None,
             };
-            count(inner, message, 0, &mut fields)
+            count(inner, message, 1, &mut fields)
                 .map_err(|detail| DeployError::InvalidGraph { path: path.to_owned(), detail })?;
             at += value as usize;
         }
@@ -179,8 +179,9 @@ fn put_varint(mut value: u64, bytes: &mut Vec<u8>) {
 /// and as little as two in the file. An attribute, which takes more than a thousand, counts as four.
 const MAX_FIELDS: usize = 500_000;
 
-/// Graphs inside nodes are rarely three deep; each level is four messages.
-const MAX_DEPTH: usize = 64;
+/// What readers of protocol buffers follow, the decoder used here and those of other tools: graphs
+/// inside nodes 33 deep, since each is three messages.
+const MAX_DEPTH: usize = 100;
 
 /// The messages that hold others, or text.
 #[derive(Clone, Copy)]
@@ -276,7 +277,10 @@ fn count(
     }
     let Some(message) = message else { return Ok(()) };
     if depth > MAX_DEPTH {
-        return Err(format!("its messages are nested more than {MAX_DEPTH} deep"));
+        return Err(format!(
+            "its messages are nested more than {MAX_DEPTH} deep, which is as far as readers of protocol \
+             buffers follow"
+        ));
     }
     let mut at = 0;
     while at < bytes.len() {

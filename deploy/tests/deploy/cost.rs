@@ -331,7 +331,7 @@ fn open_shapes_are_asked_for() {
         cost_of_file(&file, &BTreeMap::from([(name.to_owned(), shape.to_vec())]))
     };
     assert_eq!(with("x", &[1, 4, 5, 6]).unwrap().madds, 8 * 30);
-    assert_eq!(with("x", &[2, 4, 5, 6]).unwrap().madds, 2 * 8 * 30);
+    assert_eq!(with("x", &[2, 4, 5, 6]).unwrap().madds, 8 * 30, "of one of two images");
     for (name, shape) in [
         ("y", &[1, 4, 5, 6][..]),
         ("x", &[1, 3, 5, 6]),
@@ -523,4 +523,266 @@ fn shapes_that_are_least_and_ranges_of_real_numbers() {
     let cost = cost_of_file(&file, &BTreeMap::new()).unwrap();
     assert!(cost.unknown.is_empty(), "{:?}", cost.unknown);
     assert_eq!(cost.layers.last().unwrap().output_shape, [4]);
+}
+
+#[test]
+fn results_without_a_name_keep_their_place() {
+    // 9 steps of 7 numbers for a batch of 4; the last state `[directions, batch, hidden]` is read.
+    let of = |op: &str, gates: i64| {
+        let mut model = Builder::new([1, 4, 9, 7]);
+        model
+            .indices("one", &[0])
+            .node("Squeeze", &["x", "one"], "sequence", vec![])
+            .node("Transpose", &["sequence"], "steps", vec![ints("perm", &[1, 0, 2])])
+            .weight("w", &[1, gates * 5, 7])
+            .weight("r", &[1, gates * 5, 5])
+            .node(op, &["steps", "w", "r"], "last", vec![int("hidden_size", 5)])
+            .weight("head", &[5, 3])
+            .node("MatMul", &["last", "head"], "y", vec![])
+            .output("y", &[1, 4, 3]);
+        let node = model.graph().node.iter_mut().find(|node| node.op_type == op).unwrap();
+        node.output = vec![String::new(), "last".into()];
+        let file = OnnxFile::from_bytes(&model.bytes(), "test.onnx").unwrap();
+        let cost = cost_of_file(&file, &BTreeMap::new()).unwrap();
+        assert_eq!(cost.layers[2].output_shape, [1, 4, 5], "{op}");
+        assert_eq!(cost.layers[3].output_shape, [1, 4, 3], "{op}");
+        assert!(cost.peak_activation_bytes.is_some() && cost.contradicted.is_empty());
+        cost.madds
+    };
+    for (op, gates) in [("RNN", 1), ("GRU", 3), ("LSTM", 4)] {
+        assert_eq!(of(op, gates as i64), gates * 5 * 12 * 4 * 9 + 4 * 5 * 3, "{op}");
+    }
+    // Of other operators too, whether constant or not.
+    for input in ["x", "stored"] {
+        let mut model = Builder::new([1, 4, 9, 7]);
+        model
+            .weight("stored", &[1, 4, 9, 7])
+            .indices("sizes", &[1, 3])
+            .node("Split", &[input, "sizes"], "rest", vec![int("axis", 1)])
+            .indices("start", &[1])
+            .indices("end", &[4])
+            .node("Slice", &["x", "start", "end", "start"], "three", vec![])
+            .node("Add", &["three", "rest"], "y", vec![])
+            .output("y", &[1, 3, 9, 7]);
+        model.graph().node[0].output = vec![String::new(), "rest".into()];
+        let file = OnnxFile::from_bytes(&model.bytes(), "test.onnx").unwrap();
+        let cost = cost_of_file(&file, &BTreeMap::new()).unwrap();
+        assert_eq!(cost.layers.last().unwrap().output_shape, [1, 3, 9, 7], "{input}");
+        assert_eq!(cost.params, if input == "stored" { 3 * 63 } else { 0 });
+        assert!(cost.contradicted.is_empty(), "{:?}", cost.contradicted);
+    }
+    let mut model = Builder::new([1, 4, 9, 7]);
+    model.weight("scale", &[9, 7]).node(
+        "LayerNormalization",
+        &["x", "scale"],
+        "deviation",
+        vec![int("axis", 2)],
+    );
+    model.graph().node[0].output = ["", "", "deviation"].map(str::to_owned).to_vec();
+    let cost = cost_of_file(
+        &OnnxFile::from_bytes(&model.output("deviation", &[1, 4, 1, 1]).bytes(), "test.onnx")
+            .unwrap(),
+        &BTreeMap::new(),
+    )
+    .unwrap();
+    assert_eq!(cost.layers[0].output_shape, [1, 4, 1, 1]);
+}
+
+#[test]
+fn stated_shapes_that_cannot_be_are_named() {
+    let mut model = Builder::new([1, 4, 9, 7]);
+    model
+        .weight("w", &[2, 4, 1, 1])
+        .node("Conv", &["x", "w"], "c", vec![])
+        .node("Relu", &["c"], "r", vec![])
+        .node("Flatten", &["r"], "z", vec![])
+        .value_info("c", &[-1, 2, 9, 7])
+        .value_info("r", &[1, 3, 9, 7])
+        .value_info("r", &[1, 3, 9, 7])
+        .output("z", &[126]);
+    let file = OnnxFile::from_bytes(&model.bytes(), "test.onnx").unwrap();
+    let cost = cost_of_file(&file, &BTreeMap::new()).unwrap();
+    let named: Vec<_> = cost
+        .contradicted
+        .iter()
+        .map(|of| (of.name.as_str(), of.stated.clone(), of.inferred.clone()))
+        .collect();
+    let stated = |dims: &[usize]| dims.iter().copied().map(Some).collect::<Vec<_>>();
+    assert_eq!(
+        named,
+        [("r", stated(&[1, 3, 9, 7]), vec![1, 2, 9, 7]), ("z", stated(&[126]), vec![1, 126])]
+    );
+    assert_eq!(cost.madds, 63 * 8);
+}
+
+fn of_shapes(model: &Builder, shapes: &[(&str, &[usize])]) -> adwp_measure::cost::Cost {
+    let file = OnnxFile::from_bytes(&model.bytes(), "test.onnx").unwrap();
+    let shapes = shapes.iter().map(|&(name, shape)| (name.to_owned(), shape.to_vec())).collect();
+    let cost = cost_of_file(&file, &shapes).unwrap();
+    assert!(cost.unknown.is_empty(), "{:?}", cost.unknown);
+    cost
+}
+
+/// Multiply-adds and the node that joins images, where one does: `Err` of a run of one image.
+fn images(cost: &adwp_measure::cost::Cost) -> (u64, Result<Option<&str>, ()>) {
+    (cost.madds, cost.batch.as_ref().map(|batch| batch.joined_by.as_deref()).ok_or(()))
+}
+
+#[test]
+fn multiply_adds_are_those_of_one_image_however_many_a_run_takes() {
+    let with = |batch: i64, build: &dyn Fn(&mut Builder)| {
+        let mut model = Builder::new([batch, 4, 9, 7]);
+        build(&mut model);
+        model
+    };
+    // Feature maps, sequences and detections are no scores; convolutions and products keep apart
+    // what Reshape lays together.
+    let maps: &dyn Fn(&mut Builder) = &|model| {
+        model.weight("w", &[5, 4, 3, 3]).node("Conv", &["x", "w"], "z", vec![]);
+        model.output("z", &[-1, 5, 7, 5]);
+    };
+    let tokens: &dyn Fn(&mut Builder) = &|model| {
+        model
+            .indices("rows", &[-1, 7])
+            .node("Reshape", &["x", "rows"], "r", vec![])
+            .weight("w", &[7, 6])
+            .node("MatMul", &["r", "w"], "h", vec![])
+            .weight("v", &[6, 6])
+            .node("Gemm", &["h", "v"], "k", vec![int("transB", 1)])
+            .indices("back", &[-1, 36, 6])
+            .node("Reshape", &["k", "back"], "tokens", vec![])
+            .node("Transpose", &["tokens"], "turned", vec![ints("perm", &[0, 2, 1])])
+            .node("MatMul", &["tokens", "turned"], "scores", vec![])
+            .node("Softmax", &["scores"], "p", vec![int("axis", -1)])
+            .node("MatMul", &["p", "tokens"], "z", vec![])
+            .output("z", &[-1, 36, 6]);
+    };
+    let heads: &dyn Fn(&mut Builder) = &|model| {
+        // [batch, 4, 63] to [63, batch, 4] to [63, batch · 2, 2] to [batch · 2, 63, 2].
+        model
+            .indices("flat", &[0, 4, 63])
+            .node("Reshape", &["x", "flat"], "f", vec![])
+            .node("Transpose", &["f"], "t", vec![ints("perm", &[2, 0, 1])])
+            .indices("heads", &[63, -1, 2])
+            .node("Reshape", &["t", "heads"], "h", vec![])
+            .node("Transpose", &["h"], "q", vec![ints("perm", &[1, 0, 2])])
+            .node("Transpose", &["q"], "k", vec![ints("perm", &[0, 2, 1])])
+            .node("MatMul", &["q", "k"], "z", vec![])
+            .output("z", &[-1, 63, 63]);
+    };
+    let recurrent: &dyn Fn(&mut Builder) = &|model| {
+        model
+            .indices("flat", &[0, 4, 63])
+            .node("Reshape", &["x", "flat"], "f", vec![])
+            .node("Transpose", &["f"], "steps", vec![ints("perm", &[1, 0, 2])])
+            .weight("w", &[1, 15, 63])
+            .weight("r", &[1, 15, 5])
+            .node("GRU", &["steps", "w", "r"], "y", vec![int("hidden_size", 5)])
+            .indices("one", &[1])
+            .node("Squeeze", &["y", "one"], "s", vec![])
+            .node("Transpose", &["s"], "z", vec![ints("perm", &[1, 0, 2])])
+            .weight("o", &[5, 2])
+            .node("MatMul", &["z", "o"], "o.z", vec![])
+            .output("o.z", &[-1, 4, 2]);
+    };
+    for (name, build) in
+        [("maps", maps), ("tokens", tokens), ("heads", heads), ("recurrent", recurrent)]
+    {
+        let one = of_shapes(&with(-1, build), &[]);
+        assert!(one.batch.is_none() && one.madds > 0, "{name}");
+        let fixed = of_shapes(&with(3, build), &[]);
+        assert_eq!(images(&fixed), (one.madds, Ok(None)), "{name}, of three that the file fixes");
+        let layers = |cost: &adwp_measure::cost::Cost| {
+            cost.layers.iter().map(|layer| layer.madds).collect::<Vec<_>>()
+        };
+        assert_eq!(layers(&fixed), layers(&one), "{name}");
+        let given = of_shapes(&with(-1, build), &[("x", &[5, 4, 9, 7])]);
+        assert_eq!(images(&given), (one.madds, Ok(None)), "{name}, of five that are given");
+        let batch = given.batch.unwrap();
+        assert_eq!((batch.input.as_str(), batch.images), ("x", 5));
+    }
+}
+
+#[test]
+fn what_joins_several_images_is_counted_as_a_whole_run() {
+    let joined = |build: &dyn Fn(&mut Builder)| {
+        let mut model = Builder::new([4, 3, 8, 8]);
+        build(&mut model);
+        let cost = of_shapes(&model, &[]);
+        (cost.madds, cost.batch.unwrap().joined_by)
+    };
+    let features = joined(&|model| {
+        model
+            .weight("w", &[2, 3, 1, 1])
+            .node("Conv", &["x", "w"], "c", vec![])
+            .indices("one", &[1, 512])
+            .node("Reshape", &["c", "one"], "r", vec![])
+            .weight("v", &[512, 10])
+            .node("MatMul", &["r", "v"], "z", vec![])
+            .output("z", &[1, 10]);
+    });
+    assert_eq!(features, (4 * 64 * 6 + 5120, Some("z (MatMul)".to_owned())));
+    let means = joined(&|model| {
+        model
+            .node("ReduceMean", &["x"], "m", vec![ints("axes", &[0])])
+            .weight("w", &[2, 3, 1, 1])
+            .node("Conv", &["m", "w"], "z", vec![])
+            .output("z", &[1, 2, 8, 8]);
+    });
+    assert_eq!(means, (64 * 6, Some("m (ReduceMean)".to_owned())));
+    let steps = joined(&|model| {
+        model
+            .indices("flat", &[4, 1, 192])
+            .node("Reshape", &["x", "flat"], "f", vec![])
+            .weight("w", &[1, 5, 192])
+            .weight("r", &[1, 5, 5])
+            .node("RNN", &["f", "w", "r"], "z", vec![int("hidden_size", 5)])
+            .output("z", &[4, 1, 1, 5]);
+    });
+    assert_eq!(steps, (4 * 5 * 197, Some("z (RNN)".to_owned())));
+    let among = joined(&|model| {
+        model
+            .node("Flatten", &["x"], "f", vec![])
+            .node("Gemm", &["f", "f"], "z", vec![int("transB", 1)])
+            .output("z", &[4, 4]);
+    });
+    assert_eq!(among, (4 * 4 * 192, Some("z (Gemm)".to_owned())));
+    // What comes of them afterwards is no layer.
+    let scores = joined(&|model| {
+        model
+            .weight("w", &[2, 3, 1, 1])
+            .node("Conv", &["x", "w"], "c", vec![])
+            .node("ReduceMean", &["c"], "z", vec![int("keepdims", 0)])
+            .output("z", &[]);
+    });
+    assert_eq!(scores, (64 * 6, None));
+}
+
+#[test]
+fn products_without_an_image_are_named_and_not_counted() {
+    for batch in [-1, 4] {
+        let mut model = Builder::new([batch, 4, 9, 7]);
+        model
+            .weight("a", &[5, 2])
+            .weight("b", &[2, 7])
+            .node("MatMul", &["a", "b"], "low", vec![])
+            .node("Transpose", &["low"], "w", vec![])
+            .node("MatMul", &["x", "w"], "h", vec![])
+            .node("Gemm", &["low", "low"], "gram", vec![int("transB", 1)])
+            .node("MatMul", &["h", "gram"], "z", vec![])
+            .node("Shape", &["x"], "shape", vec![int("start", 1)])
+            .node("Cast", &["shape"], "sizes", vec![int("to", 1)])
+            .weight("frequencies", &[3, 5])
+            .node("MatMul", &["sizes", "frequencies"], "angles", vec![])
+            .node("Add", &["z", "angles"], "y", vec![])
+            .output("y", &[-1, 4, 9, 5]);
+        let cost = of_shapes(&model, &[]);
+        assert_eq!(cost.madds, 36 * (7 * 5 + 5 * 5), "batch {batch}");
+        let once: Vec<_> =
+            cost.once.iter().map(|of| (&of.name[..], &of.op[..], of.madds)).collect();
+        let expected = [("low", "MatMul", 70), ("gram", "Gemm", 175), ("angles", "MatMul", 15)];
+        assert_eq!(once, expected);
+        assert_eq!(cost.params, 10 + 14 + 15);
+        assert!(cost.layers.iter().all(|layer| layer.name != "low" || layer.madds == 0));
+    }
 }

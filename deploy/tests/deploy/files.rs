@@ -297,19 +297,33 @@ fn graphs_that_contradict_themselves_are_refused() {
 }
 
 #[test]
-fn deeply_nested_messages_are_refused() {
+fn graphs_are_nested_as_deep_as_any_reader_follows_them() {
     // A graph inside an attribute inside a node inside a graph, …
-    let mut graph = GraphProto::default();
-    for _ in 0..200 {
-        let attribute = tract_onnx::pb::AttributeProto { g: Some(graph), ..int("g", 0) };
-        let node = tract_onnx::pb::NodeProto {
-            attribute: vec![attribute, ints("i", &[1])],
-            ..Default::default()
-        };
-        graph = GraphProto { node: vec![node], ..Default::default() };
+    let nested = |levels: usize| {
+        let mut graph = GraphProto::default();
+        for _ in 0..levels {
+            let attribute =
+                tract_onnx::pb::AttributeProto { g: Some(graph), ..int("then_branch", 0) };
+            let node = tract_onnx::pb::NodeProto {
+                op_type: "If".into(),
+                attribute: vec![attribute, ints("i", &[1])],
+                ..Default::default()
+            };
+            graph = GraphProto { node: vec![node], ..Default::default() };
+        }
+        let mut model = classifier(1).model;
+        model.graph.as_mut().unwrap().node.extend(graph.node);
+        OnnxModel::from_bytes(&model.encode_to_vec(), "deep.onnx")
+    };
+    for levels in [1, 30, 33] {
+        let cost = cost(&nested(levels).unwrap()).unwrap();
+        assert_eq!((cost.params, cost.madds), (CLASSIFIER_PARAMS, CLASSIFIER_MADDS));
+        assert!(cost.unknown[0].reason.contains("graphs of its own"), "{:?}", cost.unknown);
     }
-    let model = tract_onnx::pb::ModelProto { graph: Some(graph), ..classifier(1).model };
-    assert!(OnnxModel::from_bytes(&model.encode_to_vec(), "deep.onnx").is_err());
+    for levels in [34, 200] {
+        let refused = nested(levels).unwrap_err().to_string();
+        assert!(refused.contains("nested more than 100 deep"), "{refused}");
+    }
 }
 
 /// What was read costs what the classifier does.

@@ -5,14 +5,18 @@ use std::collections::BTreeMap;
 use adwp_measure::{
     DeployError,
     bench::{self, BenchOptions},
+    cost::cost_of_file,
     latency::LatencyOptions,
-    onnx::{BatchSize, Element, Interface, OnnxModel},
+    onnx::{BatchSize, Element, Interface, OnnxFile, OnnxModel},
     predict::{predict, softmax},
     runtime::{Session, SessionOptions},
 };
 use tempfile::TempDir;
 use tract_onnx::pb::{
-    ValueInfoProto, tensor_proto::DataType, tensor_shape_proto::dimension::Value as Dim, type_proto,
+    ValueInfoProto,
+    tensor_proto::DataType,
+    tensor_shape_proto::{Dimension, dimension::Value as Dim},
+    type_proto,
 };
 
 use crate::{
@@ -106,6 +110,45 @@ fn where_channels_can_be_first_or_last_floats_have_them_first() {
     assert_eq!(layout([-1, 9, 8, 3], DataType::Float), (3, 9, 8));
     assert_eq!(layout([-1, 7, 9, 8], DataType::Float), (7, 9, 8));
     assert_eq!(layout([-1, 1, 1, 4], DataType::Float), (1, 1, 4));
+}
+
+#[test]
+fn shapes_that_hints_suggest_are_taken() {
+    let file = |dims: &[i64]| {
+        let mut model = Builder::new([1; 4]);
+        let shape = tensor(&mut model.graph().input[0]).shape.as_mut().unwrap();
+        let dim = |&size: &i64| match size {
+            -1 => Dim::DimParam("any".into()),
+            size => Dim::DimValue(size),
+        };
+        shape.dim = dims.iter().map(|size| dimension(dim(size))).collect();
+        model.node("Relu", &["x"], "y", vec![]).output("y", &[-1, -1]);
+        OnnxFile::from_bytes(&model.bytes(), "test.onnx").unwrap()
+    };
+    for (dims, example) in [
+        (&[-1, -1][..], "1x128"),
+        (&[-1, 7, -1], "1x7x128"),
+        (&[-1, 3, -1, -1], "1x3x224x224"),
+        (&[-1, -1, -1, 3], "1x224x224x3"),
+        (&[2, -1, -1, -1], "2x3x224x224"),
+        (&[-1, -1, 5, -1, -1], "1x128x5x128x128"),
+    ] {
+        let file = file(dims);
+        let open = cost_of_file(&file, &BTreeMap::new()).unwrap_err();
+        assert!(open.hint().unwrap().ends_with(&format!("--input x={example}")), "{dims:?}");
+        let shape = example.split('x').map(|size| size.parse().unwrap()).collect();
+        cost_of_file(&file, &BTreeMap::from([("x".to_owned(), shape)])).unwrap();
+        // No shape makes a classifier of images of what has no four dimensions.
+        let refused = OnnxModel::from_file(file).unwrap_err();
+        assert_eq!(matches!(refused, DeployError::OpenShape { .. }), dims.len() == 4, "{refused}");
+    }
+    let refused = OnnxModel::from_file(file(&[-1, -1])).unwrap_err();
+    assert!(refused.to_string().contains("input `x` has shape [?, ?]"), "{refused}");
+    assert!(refused.hint().unwrap().contains("`adwp cost`"));
+}
+
+fn dimension(value: Dim) -> Dimension {
+    Dimension { value: Some(value), ..Default::default() }
 }
 
 #[test]

@@ -41,7 +41,7 @@ pub struct BenchModel {
     pub file_bytes: u64,
     /// Parameters; this and the next three are none where they could not be counted.
     pub params: Option<u64>,
-    /// Multiply-adds of one image.
+    /// Multiply-adds of one image, unless `images` says that they are of a run.
     pub madds: Option<u64>,
     /// Bytes of all stored tensors.
     pub weight_bytes: Option<u64>,
@@ -49,6 +49,8 @@ pub struct BenchModel {
     pub activation_bytes: Option<u64>,
     /// Test accuracy as a share of 1, as the file states it.
     pub accuracy: Option<f64>,
+    /// What the counts are of, where a run takes several images.
+    pub images: Option<String>,
     /// What the counts are without.
     pub uncounted: Vec<String>,
     /// Its architecture, as `genotype.json` holds it.

@@ -130,11 +130,16 @@ fn models(page: &BenchPage) -> String {
     };
     let uncounted: String =
         shown.iter().filter(|model| !model.uncounted.is_empty()).map(uncounted).collect();
+    let images = shown.iter().filter_map(|model| {
+        let images = escape(model.images.as_ref()?);
+        Some(format!("<p>{}: {images}</p>\n", escape(&model.name)))
+    });
+    let images: String = images.collect();
     format!(
         "<p class=\"quiet\">Counted from the files. A multiply-add is one multiply-accumulate of \
          a convolution or linear layer, for one image; activations are \
          what is alive at once in the order of the file; accuracy is what \
-         the file states.</p>\n{}{uncounted}",
+         the file states.</p>\n{}{images}{uncounted}",
         table(&columns, &rows)
     )
 }

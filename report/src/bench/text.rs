@@ -37,6 +37,9 @@ fn model_table(model: &BenchModel) -> String {
         known(model.activation_bytes, &mega),
         mega(model.file_bytes),
     );
+    if let Some(images) = &model.images {
+        text += &format!("  {}\n", name(images));
+    }
     for node in &model.uncounted {
         text += &format!("  not counted: {}\n", name(node));
     }

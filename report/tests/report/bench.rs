@@ -49,6 +49,7 @@ fn model(name: &str, accuracy: Option<f64>) -> BenchModel {
         weight_bytes: Some(110_000),
         activation_bytes: None,
         accuracy,
+        images: Some("the first dimension of x is 4".into()),
         uncounted: vec!["mystery (Einsum): an operator that the counter does not know".into()],
         genotype: None,
         latency: vec![latency(1, 0.25), latency(2, 0.31)],
@@ -102,6 +103,7 @@ fn a_page_shows_every_machine_and_what_is_wrong() {
         "a &amp; b",
         "the machine was busy",
         "mystery (Einsum)",
+        "the first dimension of x is 4",
         "cast (Cast)",
         "1.25",
     ] {
