@@ -41,11 +41,14 @@ fn check_width(config: &Config) -> Result<(), ModelError> {
 }
 
 impl Images {
+    /// The images that the settings say; those of the search count only where there is one
+    /// `to_search`.
     pub(crate) fn choose(
         config: &Config,
         splits: Splits,
         skipped: &Skipped,
         streams: Streams,
+        to_search: bool,
     ) -> Result<Self> {
         let Splits { train, test, normalization } = splits;
         let source = |dataset: Arc<Dataset>, indices: Vec<u32>| {
@@ -56,13 +59,13 @@ impl Images {
         let test_indices = skipped.test_indices(&test, config.test_images, streams)?;
         let (train, test) = (source(train, train_indices), source(test, test_indices));
         let (wanted, available) = (config.search_images, train.indices.len());
-        if wanted > available {
+        if wanted > available && to_search {
             return Err(Failure::input(format!(
                 "search_images = {wanted} exceeds the {available} training images of the run"
             )));
         }
         let mut search = train.clone();
-        if wanted > 0 {
+        if (1..=available).contains(&wanted) {
             (search.indices, _) = split(
                 &train.indices,
                 wanted as f64 / available as f64,

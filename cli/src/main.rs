@@ -32,11 +32,9 @@ mod transfer;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 #[allow(unsafe_code, reason = "the environment is set before there are threads")]
 fn main() -> ExitCode {
     // SAFETY: nothing has started a thread yet.
     unsafe { adwp_measure::telemetry::off() };
-    adwp_base::program(|| commands::run(args::Args::parse()))
+    adwp_base::program(|| commands::run(adwp_edge::arguments::<args::Args>()?))
 }

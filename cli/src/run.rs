@@ -52,9 +52,9 @@ impl Run {
             file if plan.is_begun => Skipped::read(&file, &splits)?,
             _ => Skipped::find(&splits, config, streams, reporter)?,
         };
-        let images = Images::choose(config, splits, &skipped, streams)?;
         let to_search = plan.origin.is_none()
             && pending(plan.phases, &plan.folder).any(|phase| phase != Training::Retrain);
+        let images = Images::choose(config, splits, &skipped, streams, to_search)?;
         batches::lower(&mut plan, &images, to_search, (streams, &device), reporter)?;
         let config = &mut plan.config;
         if let Some(origin) = &plan.origin {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use crate::decode::{decode_for, decode_into};
+use crate::decode::{decode_for, decode_into, luma};
 use crate::error::DataError;
 use crate::left_out::LeftOut;
 use crate::resize::{Framing, Picture, Region, frame, resize_region};
@@ -44,6 +44,28 @@ struct Stored {
     pixels: Arc<Vec<u8>>,
     /// The data set's, or another size of the same channels.
     shape: ImageShape,
+}
+
+impl Stored {
+    /// The same images, gray of colours or the other way round where they have other channels.
+    fn with_channels(&self, channels: usize) -> Self {
+        if channels == self.shape.channels {
+            return self.clone();
+        }
+        let (shape, plane) =
+            (ImageShape { channels, ..self.shape }, self.shape.height * self.shape.width);
+        let mut pixels = vec![0; self.pixels.len() / self.shape.values() * shape.values()];
+        let images = self.pixels.par_chunks_exact(self.shape.values());
+        images.zip(pixels.par_chunks_exact_mut(shape.values())).for_each(|(image, out)| {
+            if channels == 1 {
+                let colour = |at: usize| [image[at], image[plane + at], image[2 * plane + at]];
+                out.iter_mut().enumerate().for_each(|(at, gray)| *gray = luma(colour(at)));
+            } else {
+                out.chunks_exact_mut(plane).for_each(|out| out.copy_from_slice(image));
+            }
+        });
+        Self { pixels: Arc::new(pixels), shape }
+    }
 }
 
 /// Scaled images are kept where all of them take no more bytes.
@@ -134,8 +156,8 @@ impl Dataset {
     }
 
     /// The same images in another shape, of one or three channels, brought to it as they are to the
-    /// one that they have; `None` of a shape that they cannot have: one without pixels or of other
-    /// channels, and for images in memory one of other channels than theirs.
+    /// one that they have: colours become the gray of Pillow, and gray becomes colours that are
+    /// alike. `None` of a shape that they cannot have: one without pixels or of other channels.
     #[must_use]
     pub fn in_shape(&self, shape: ImageShape) -> Option<Self> {
         self.framed(shape, self.framing)
@@ -145,7 +167,10 @@ impl Dataset {
     #[must_use]
     pub fn framed(&self, shape: ImageShape, framing: Framing) -> Option<Self> {
         let has_channels = match &self.source {
-            Pixels::Memory(stored) => shape.channels == stored.shape.channels,
+            Pixels::Memory(stored) => {
+                let has = stored.shape.channels;
+                shape.channels == has || matches!((has, shape.channels), (1, 3) | (3, 1))
+            }
             Pixels::Files(_) => matches!(shape.channels, 1 | 3),
         };
         let sides = shape.height.checked_mul(shape.width);
@@ -153,7 +178,11 @@ impl Dataset {
         if !has_channels || values == 0 {
             return None;
         }
-        let images = Self { shape, framing, ..self.clone() };
+        let source = match &self.source {
+            Pixels::Memory(stored) => Pixels::Memory(stored.with_channels(shape.channels)),
+            files @ Pixels::Files(_) => files.clone(),
+        };
+        let images = Self { shape, framing, source, ..self.clone() };
         Some(if images.is_kept_scaled() { images.scaled() } else { images })
     }
 

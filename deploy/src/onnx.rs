@@ -6,6 +6,7 @@ mod file;
 mod input;
 mod metadata;
 mod model;
+mod scores;
 mod tensors;
 mod wire;
 
@@ -14,6 +15,7 @@ pub use file::OnnxFile;
 pub use input::{BatchSize, Element, ImageInput, Interface};
 pub use metadata::{ModelMetadata, Normalization, Preprocessing};
 pub use model::{ClassOutput, OnnxModel};
+pub use scores::Scores;
 pub(crate) use tensors::{
     MAX_ELEMENTS, declared, element_bits, first_symbol, is_standard_domain, node_label,
     tensor_dims, tensor_shape,

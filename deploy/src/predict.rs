@@ -2,7 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Result, onnx::OnnxModel, runtime::Session};
+use crate::{
+    Result,
+    onnx::{OnnxModel, Scores},
+    runtime::Session,
+};
 
 /// One of the classes that a model sees in an image.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -19,10 +23,10 @@ pub struct Prediction {
 /// The `k` most probable classes of one `image` `[channels, height, width]`, prepared as the model
 /// wants it, the most probable first.
 ///
-/// What the model gives are probabilities where the graph ends so, as
-/// [`ClassOutput`](crate::onnx::ClassOutput) says, or where the values themselves are a
-/// distribution: none is below 0, and their sum is 1 within a thousandth. Of any other scores the
-/// softmax is taken, and of a single one the sigmoid: it tells two classes apart.
+/// What the model gives are probabilities where the graph ends so, as [`Scores`] says, or where the
+/// values themselves are a distribution: none is below 0, and their sum is 1 within a thousandth. Of
+/// any other scores the softmax is taken, and of a single one the sigmoid: it tells two classes
+/// apart.
 ///
 /// # Errors
 /// As [`Session::run`].
@@ -33,12 +37,14 @@ pub fn predict(
     k: usize,
 ) -> Result<Vec<Prediction>> {
     let values = session.run(image, 1)?;
-    let is_probability = model.output().is_probability;
-    let probabilities = match &values[..] {
-        _ if is_probability => values,
-        [score] => vec![1.0 / (1.0 + (-score).exp())],
-        scores if is_distribution(scores) => values,
-        scores => softmax(scores),
+    let probabilities = match (&model.output().scores, &values[..]) {
+        (&Scores::Probabilities { factor, offset }, _) => {
+            let of = |&value: &f32| ((f64::from(value) - offset) / factor) as f32;
+            values.iter().map(of).collect()
+        }
+        (_, [score]) => vec![1.0 / (1.0 + (-score).exp())],
+        (_, scores) if is_distribution(scores) => values,
+        (_, scores) => softmax(scores),
     };
     let top = top_k(&probabilities, k).into_iter();
     Ok(top

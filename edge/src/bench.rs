@@ -6,7 +6,7 @@ use std::{
 };
 
 use adwp_base::{Failure, Result, output::as_json};
-use adwp_data::{DataError, Framing, LeftOut, Normalization, Reason, images_below};
+use adwp_data::{DataError, LeftOut, Normalization, Reason, images_below};
 use adwp_measure::{
     DeployError, affinity,
     bench::{self as measure, BenchOptions, BenchReport, ImageSource, Verdict},
@@ -20,7 +20,7 @@ use crate::{
     BenchArgs, CompareArgs, Style, TrialArgs,
     args::{Format, said},
     choose, page,
-    preparation::{Preparation, guessed, image_shape, stated_framing},
+    preparation::{Preparation, framing, image_shape},
     report::write,
 };
 
@@ -147,10 +147,8 @@ impl Images {
         let read = move |model: &OnnxModel| {
             let failed = |e: DataError| DeployError::Images { batch: 0, source: Box::new(e) };
             let shape = image_shape(model);
-            let framing = stated_framing(model).unwrap_or_else(|| {
-                lock(&guesses).push(guessed(model, "so that they just cover its input"));
-                Framing::Cover
-            });
+            let (framing, guessed) = framing(model);
+            lock(&guesses).extend(guessed);
             // Runtimes can be compared on pixels that are normalised in another way than the model
             // was trained with.
             let normalization = match model.preparation() {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use adwp_base::{Failure, Result, output::as_json};
 use adwp_data::{
-    Dataset, DatasetKind, Framing, Loader, LoaderConfig, Normalization, OpenOptions, Part, Reason,
+    Dataset, DatasetKind, Loader, LoaderConfig, Normalization, OpenOptions, Part, Reason,
     open_part, unreadable,
 };
 use adwp_measure::{
@@ -18,7 +18,7 @@ use adwp_measure::{
 use serde_json::json as object;
 
 use crate::cost::short;
-use crate::preparation::{guessed, image_shape, normalization, stated_framing};
+use crate::preparation::{framing, image_shape, normalization};
 use crate::{EvalArgs, Style, choose, start};
 
 /// Time between two messages.
@@ -47,14 +47,19 @@ pub fn eval(args: &EvalArgs, style: Style<'_>) -> Result<String> {
     if let Some(text) = model.choice() {
         (style.say)(&text);
     }
-    let framing = stated_framing(&model).unwrap_or_else(|| {
-        (style.say)(&guessed(&model, &format!("as the test images of {}", args.dataset)));
-        Framing::of(args.dataset)
-    });
+    let (framing, guessed) = framing(&model);
+    if let Some(text) = guessed {
+        (style.say)(&text);
+    }
+    let (dataset, has) = (args.dataset, test.shape());
     let test = Arc::new(test.framed(shape, framing).ok_or_else(|| {
-        let (dataset, has) = (args.dataset, test.shape());
         Failure::input(format!("the model takes images of {shape}, {dataset} has {has}"))
     })?);
+    match (args.dataset, has.channels, shape.channels) {
+        (DatasetKind::ImageFolder, ..) | (_, 1, 1) | (_, 3, 3) => {}
+        (_, 3, _) => (style.say)(&format!("the model takes gray: {dataset} is made gray for it")),
+        _ => (style.say)(&format!("the model takes colours: {dataset} has gray ones alone")),
+    }
     let labels = labels(&model, test.classes(), &args.dataset.to_string())?;
     if model.metadata().classes.is_none() {
         let (file, dataset) = (model.path().display(), args.dataset);
@@ -191,21 +196,31 @@ impl Work<'_> {
 /// names.
 fn labels(model: &OnnxModel, classes: &[String], dataset: &str) -> Result<Vec<u32>> {
     let outputs = model.output().classes;
-    if classes.len() != outputs {
-        return Err(Failure::input(format!(
-            "the model tells {outputs} classes apart, {dataset} has {}",
-            classes.len()
-        )));
-    }
-    let Some(names) = &model.metadata().classes else { return Ok((0..).take(outputs).collect()) };
+    let names = model.metadata().classes.as_ref();
     let only = |these: &[String], those: &[String]| {
         let names: Vec<String> =
             these.iter().filter(|name| !those.contains(name)).map(|name| short(name)).collect();
         match names.len() {
-            0..=SHOWN => names.join(", "),
+            0 => "none".to_owned(),
+            1..=SHOWN => names.join(", "),
             more => format!("{} and {} more", names[..SHOWN].join(", "), more - SHOWN),
         }
     };
+    let differences = |names: &[String]| {
+        format!(
+            "only the file has {}; only the data set has {}",
+            only(names, classes),
+            only(classes, names)
+        )
+    };
+    if classes.len() != outputs {
+        let names = names.map(|names| format!(": {}", differences(names))).unwrap_or_default();
+        return Err(Failure::input(format!(
+            "the model tells {outputs} classes apart, {dataset} has {}{names}",
+            classes.len()
+        )));
+    }
+    let Some(names) = names else { return Ok((0..).take(outputs).collect()) };
     let place = |class: &String| Some(names.iter().position(|name| name == class)? as u32);
     classes.iter().map(place).collect::<Option<Vec<u32>>>().ok_or_else(|| {
         let file = model.path().display();
@@ -215,11 +230,7 @@ fn labels(model: &OnnxModel, classes: &[String], dataset: &str) -> Result<Vec<u3
             let text = format!("{file} names the class {name} twice, and {dataset} each once");
             return Failure::input(text);
         }
-        Failure::input(format!(
-            "{file} has other classes than {dataset}: only the file has {}; only the data set has {}",
-            only(names, classes),
-            only(classes, names)
-        ))
+        Failure::input(format!("{file} has other classes than {dataset}: {}", differences(names)))
     })
 }
 

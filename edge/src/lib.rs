@@ -25,6 +25,9 @@ pub use page::latency_row;
 pub use predict::predict;
 pub use report::report;
 
+use std::io::{self, Write};
+
+use adwp_base::Failure;
 use adwp_measure::{
     DeployError,
     onnx::OnnxModel,
@@ -39,6 +42,19 @@ pub struct Style<'a> {
     pub json: bool,
     /// Takes messages for people, each of one line.
     pub say: &'a mut dyn FnMut(&str),
+}
+
+/// The arguments of the program. What was typed wrong ends it, as `--help` does.
+///
+/// # Errors
+/// Help that cannot be written.
+pub fn arguments<T: clap::Parser>() -> Result<T, Failure> {
+    T::try_parse().or_else(|e| match e.print().and_then(|()| io::stdout().flush()) {
+        Err(unwritten) if !e.use_stderr() && unwritten.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::failed(format!("cannot write to stdout: {unwritten}")))
+        }
+        _ => std::process::exit(e.exit_code()),
+    })
 }
 
 /// A session of a model that has got through its trial.

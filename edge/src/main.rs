@@ -58,7 +58,7 @@ enum Command {
 fn main() -> ExitCode {
     // SAFETY: nothing has started a thread yet.
     unsafe { adwp_measure::telemetry::off() };
-    program(|| run(Args::parse()))
+    program(|| run(adwp_edge::arguments()?))
 }
 
 fn run(args: Args) -> Result {

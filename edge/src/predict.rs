@@ -3,14 +3,14 @@ use std::path::{Path, PathBuf};
 
 use adwp_base::output::{as_json, name};
 use adwp_base::{Failure, Result};
-use adwp_data::{DataError, Framing, MOST_BYTES, images_in};
-use adwp_measure::onnx::OnnxModel;
+use adwp_data::{DataError, MOST_BYTES, images_in};
+use adwp_measure::onnx::{OnnxModel, Scores};
 use adwp_measure::predict::{Prediction, predict as classify};
 use adwp_measure::runtime::{Runtime, SessionOptions, find_library};
 use serde_json::json;
 
 use crate::cost::short;
-use crate::preparation::{Preparation, guessed, image_shape, normalization, stated_framing};
+use crate::preparation::{Preparation, framing, image_shape, normalization};
 use crate::{PredictArgs, Style, start};
 
 /// `predict`: the most likely classes of images. Uses only what the file carries. Gives what belongs
@@ -32,22 +32,26 @@ pub fn predict(args: &PredictArgs, style: Style<'_>) -> Result<(String, Option<F
     if let Some(text) = model.choice() {
         (style.say)(&text);
     }
-    if model.output().classes == 1 && !model.output().is_probability {
-        let file = args.model.display();
-        let text = format!("{file} gives one score alone: what is shown is the sigmoid of it");
-        (style.say)(&text);
+    let (file, output) = (args.model.display(), model.output());
+    match &output.scores {
+        Scores::Probabilities { .. } => {}
+        Scores::OfProbabilities(node) => (style.say)(&format!(
+            "{file} computes its scores from probabilities (node {}): where they are no \
+             distribution, what is shown is the softmax of them, which may be none of the model's",
+            short(node)
+        )),
+        Scores::Any if output.classes == 1 => {
+            (style.say)(&format!(
+                "{file} gives one score alone: what is shown is the sigmoid of it"
+            ));
+        }
+        Scores::Any => {}
     }
     let images = images(&args.images, &mut *style.say)?;
-    let framing = stated_framing(&model).unwrap_or_else(|| {
-        // The test images of a folder were scaled with a margin; the same is done to these.
-        let known = model.metadata().dataset.as_deref().and_then(|name| name.parse().ok());
-        let (framing, why) = match known {
-            Some(kind) => (Framing::of(kind), format!("as the test images of {kind}")),
-            None => (Framing::Cover, "so that they just cover its input".to_owned()),
-        };
-        (style.say)(&guessed(&model, &why));
-        framing
-    });
+    let (framing, guessed) = framing(&model);
+    if let Some(text) = guessed {
+        (style.say)(&text);
+    }
     let preparation = Preparation { shape: image_shape(&model), framing, normalization };
     let library = find_library(args.load.ort.ort_lib.as_deref(), args.runtime.as_slice())?;
     let runtime =

@@ -40,19 +40,25 @@ pub(crate) fn image_shape(model: &OnnxModel) -> ImageShape {
     ImageShape { channels: input.channels, height: input.height, width: input.width }
 }
 
-/// How images are scaled and cut, where the file says it.
-pub(crate) fn stated_framing(model: &OnnxModel) -> Option<Framing> {
-    let [height, width] = model.metadata().preprocessing?.cover;
-    Some(Framing::Scaled { height, width })
-}
-
-/// What is said where the file does not say it: `how` they are scaled instead.
-pub(crate) fn guessed(model: &OnnxModel, how: &str) -> String {
-    format!(
+/// How images are scaled and cut, whatever they are for; and what is said of it where the file does
+/// not say it.
+pub(crate) fn framing(model: &OnnxModel) -> (Framing, Option<String>) {
+    if let Some(stated) = model.metadata().preprocessing {
+        let [height, width] = stated.cover;
+        return (Framing::Scaled { height, width }, None);
+    }
+    // Older versions did with all images what they did with the test images that they knew.
+    let known = model.metadata().dataset.as_deref().and_then(|name| name.parse().ok());
+    let (framing, how) = match known {
+        Some(kind) => (Framing::of(kind), format!("as the test images of {kind}")),
+        None => (Framing::Cover, "so that they just cover its input".to_owned()),
+    };
+    let said = format!(
         "{} does not say how its images are scaled, its metadata lacks adwp.preprocessing: they are \
          scaled {how}",
         model.path().display()
-    )
+    );
+    (framing, Some(said))
 }
 
 /// What is done with pixels: what the file says, or where it says nothing what was asked for.

@@ -6,6 +6,7 @@ use std::{
     rc::Rc,
 };
 
+use half::f16;
 use tract_onnx::pb::{
     GraphProto, NodeProto, SparseTensorProto, TensorProto, ValueInfoProto, tensor_proto::DataType,
 };
@@ -82,6 +83,36 @@ pub(super) fn stored(tensor: &TensorProto, elements: usize) -> Option<Content> {
     };
     // What lies outside of the file has no contents here.
     (content.len() == elements).then_some(content)
+}
+
+/// The number that a stored tensor has alone, or else one that a `Constant` node gives.
+pub(crate) fn single_number(stored: Option<&TensorProto>, node: Option<&NodeProto>) -> Option<f64> {
+    let of_tensor = |tensor: &TensorProto| {
+        let elements = tensor_dims(tensor).ok()?.iter().product::<usize>();
+        let raw = &tensor.raw_data[..];
+        match DataType::try_from(tensor.data_type).ok()? {
+            _ if elements != 1 => None,
+            DataType::Double if raw.is_empty() => tensor.double_data.first().copied(),
+            DataType::Double => Some(f64::from_le_bytes(raw.try_into().ok()?)),
+            DataType::Float16 if raw.is_empty() => {
+                let bits = u16::try_from(*tensor.int32_data.first()?).ok()?;
+                Some(f16::from_bits(bits).into())
+            }
+            DataType::Float16 => Some(f16::from_le_bytes(raw.try_into().ok()?).into()),
+            _ => self::stored(tensor, elements)?.reals().first().copied(),
+        }
+    };
+    if let Some(tensor) = stored {
+        return of_tensor(tensor);
+    }
+    let attributes = &node.filter(|node| node.op_type == "Constant")?.attribute;
+    attributes.iter().find_map(|of| match of.name.as_str() {
+        "value" => of_tensor(of.t.as_ref()?),
+        "value_float" => Some(of.f.into()),
+        "value_int" => Some(of.i as f64),
+        "value_floats" if of.floats.len() == 1 => Some(of.floats[0].into()),
+        _ => None,
+    })
 }
 
 /// What a constant tensor has of a stored one.

@@ -11,7 +11,8 @@ use super::{
     file::OnnxFile,
     input::{BatchSize, COLOURS, Element, ImageInput, Interface},
     metadata::{ModelMetadata, Normalization},
-    tensors::{declared, element_type, is_standard_domain, show},
+    scores::Scores,
+    tensors::{DeclaredDim, declared, element_type, show},
 };
 use crate::{
     DeployError, Result,
@@ -20,17 +21,14 @@ use crate::{
 };
 
 /// The output of a classifier that has the scores, floats `[batch, classes]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ClassOutput {
     /// The name of the tensor.
     pub name: String,
     /// The number of classes.
     pub classes: usize,
-    /// Whether the values are probabilities already: the graph ends in a `Softmax` or `Sigmoid`, or
-    /// in one of their hard or quantised forms, but for what takes, moves or converts its values.
-    /// Values that are a distribution for other reasons, such as the mean of several `Softmax`, are
-    /// seen when they are there: [`crate::predict::predict`].
-    pub is_probability: bool,
+    /// What they are: probabilities already, or something that these are computed from.
+    pub scores: Scores,
 }
 
 /// An output that looks like scores.
@@ -54,8 +52,8 @@ impl Candidates {
     fn choose(&self, classes: Option<usize>, graph: &GraphProto) -> Option<ClassOutput> {
         let known = self.fitting.iter().find(|of| Some(of.classes) == classes);
         let Candidate { name, classes } = known.or(self.fitting.first())?.clone();
-        let is_probability = is_probability(graph, &name);
-        Some(ClassOutput { name, classes, is_probability })
+        let scores = Scores::of(graph, &name);
+        Some(ClassOutput { name, classes, scores })
     }
 }
 
@@ -354,6 +352,7 @@ fn class_outputs(
         }
         None => graph.output.iter().collect(),
     };
+    let is_alone = outputs.len() == 1;
     if outputs.is_empty() {
         return Err(match &said.output {
             Some(name) => format!("it has no output `{name}`; it has {}", names().join(", ")),
@@ -367,7 +366,9 @@ fn class_outputs(
     for output in outputs {
         let name = &output.name;
         let kind = element_type(output);
-        if kind.is_some_and(|kind| !may_be_float(kind)) {
+        let is_float = kind.is_none_or(may_be_float);
+        // Next to others whole numbers are labels or counts rather than scores.
+        if !is_float && !(is_alone && kind.is_some_and(is_whole)) {
             reason.get_or_insert(format!("output `{name}` gives no floats"));
             continue;
         }
@@ -392,12 +393,15 @@ fn class_outputs(
             reason.get_or_insert(format!("output `{name}` has no shape"));
             continue;
         };
-        // Fully convolutional classifiers give [batch, classes, 1, 1].
-        match dims.split_first().and_then(|(_, rest)| rest.split_first()) {
-            Some((&Some(classes), rest)) if rest.iter().all(|&dim| dim == Some(1)) => {
-                candidates.fitting.push(Candidate { name: name.clone(), classes });
+        match classes_of(&dims, input.nominal_batch()) {
+            // One whole number of an image is its class, and no score.
+            Some(1) if !is_float => {
+                reason.get_or_insert(format!("output `{name}` gives one whole number an image"));
             }
-            _ => drop(reason.get_or_insert(format!("output `{name}` has shape {}", show(&dims)))),
+            Some(classes) => candidates.fitting.push(Candidate { name: name.clone(), classes }),
+            None => {
+                reason.get_or_insert(format!("output `{name}` has shape {}", show(&dims)));
+            }
         }
     }
     if !candidates.fitting.is_empty() {
@@ -412,36 +416,27 @@ fn class_outputs(
     })
 }
 
+/// The classes that scores of these dimensions are of, for so many images: all other dimensions
+/// are 1, as where a network is fully convolutional.
+fn classes_of(dims: &[DeclaredDim], images: usize) -> Option<usize> {
+    let (first, rest) = dims.split_first()?;
+    if rest.is_empty() || first.is_some_and(|first| first != images) {
+        return None;
+    }
+    let rest: Vec<usize> = rest.iter().copied().collect::<Option<_>>()?;
+    let mut others = rest.into_iter().filter(|&dim| dim != 1);
+    let classes = others.next().unwrap_or(1);
+    others.next().is_none().then_some(classes)
+}
+
+/// Whether an element type is one of whole numbers that scores may have.
+fn is_whole(kind: i32) -> bool {
+    use DataType::{Int8, Int16, Int32, Int64, Uint8, Uint16, Uint32};
+    [Int8, Int16, Int32, Int64, Uint8, Uint16, Uint32].iter().any(|&whole| whole as i32 == kind)
+}
+
 /// Whether an element type is one of floats, or not told.
 fn may_be_float(kind: i32) -> bool {
     use DataType::{Bfloat16, Double, Float, Float16, Undefined};
     [Float, Float16, Bfloat16, Double, Undefined].iter().any(|&float| float as i32 == kind)
-}
-
-/// Whether a `Softmax` or `Sigmoid` gives tensor `name`, or what it shows in another type, shape or
-/// order, or takes a part of.
-fn is_probability(graph: &GraphProto, name: &str) -> bool {
-    let mut name = name;
-    // A node reads what earlier ones write, so that one walk against their order meets them all.
-    for node in graph.node.iter().rev() {
-        if !node.output.iter().any(|output| output == name) {
-            continue;
-        }
-        let op = node.op_type.as_str();
-        if !is_standard_domain(&node.domain) {
-            return node.domain == "com.microsoft"
-                && matches!(op, "QLinearSoftmax" | "QLinearSigmoid");
-        }
-        match (op, node.input.first()) {
-            ("Softmax" | "Sigmoid" | "Hardmax" | "HardSigmoid", _) => return true,
-            (
-                "Identity" | "Cast" | "CastLike" | "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze"
-                | "Transpose" | "QuantizeLinear" | "DequantizeLinear" | "Dropout" | "Clip"
-                | "Slice" | "Split" | "Gather",
-                Some(input),
-            ) => name = input,
-            _ => return false,
-        }
-    }
-    false
 }

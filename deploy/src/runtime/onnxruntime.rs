@@ -15,7 +15,7 @@ use ort::{
     environment::Environment,
     logging::LogLevel,
     session::{SessionInputValue, builder::GraphOptimizationLevel},
-    value::{DynValue, TensorElementType, TensorRef, ValueType},
+    value::{DynValue, PrimitiveTensorElementType, TensorElementType, TensorRef, ValueType},
 };
 
 use super::feed::{Feed, Network, RunProfile, SessionOptions, no_panic};
@@ -120,12 +120,26 @@ fn tensor<'a>(images: &'a Feed<'_>, shape: [usize; 4]) -> Result<SessionInputVal
     tensor.map_err(|error| error.to_string())
 }
 
-/// The values of an output of floats.
+/// The values of an output of numbers.
 fn floats(output: &DynValue) -> Result<Vec<f32>, String> {
     let ValueType::Tensor { ty, .. } = output.dtype() else {
         return Err(format!("the output is {}, and no tensor", output.dtype()));
     };
+    fn whole<T>(output: &DynValue, real: impl Fn(T) -> f32) -> ort::Result<Vec<f32>>
+    where
+        T: PrimitiveTensorElementType + Copy,
+    {
+        let values = output.try_extract_tensor::<T>();
+        values.map(|(_, values)| values.iter().map(|&value| real(value)).collect())
+    }
     let values = match ty {
+        TensorElementType::Int8 => whole::<i8>(output, f32::from),
+        TensorElementType::Uint8 => whole::<u8>(output, f32::from),
+        TensorElementType::Int16 => whole::<i16>(output, f32::from),
+        TensorElementType::Uint16 => whole::<u16>(output, f32::from),
+        TensorElementType::Int32 => whole::<i32>(output, |value| value as f32),
+        TensorElementType::Uint32 => whole::<u32>(output, |value| value as f32),
+        TensorElementType::Int64 => whole::<i64>(output, |value| value as f32),
         TensorElementType::Float16 => {
             let values = output.try_extract_tensor::<f16>();
             values.map(|(_, values)| values.iter().map(|value| value.to_f32()).collect())

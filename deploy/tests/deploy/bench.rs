@@ -45,6 +45,31 @@ fn report(dir: &TempDir) -> BenchReport {
 }
 
 #[test]
+fn a_file_that_is_none_is_left_out_of_those_that_are_measured() {
+    let dir = TempDir::new().unwrap();
+    let model = classifier(-1).write(&dir, "model.onnx");
+    let [text, missing] = ["text.onnx", "missing.onnx"].map(|name| dir.path().join(name));
+    std::fs::write(&text, "hello").unwrap();
+    let options = BenchOptions { threads: vec![1], profile: None, ..quick(vec![Runtime::Tract]) };
+    let mut said = Vec::new();
+    let paths = [text.clone(), model, missing.clone()];
+    let report = bench::run(&paths, &options, &mut |text| said.push(text.to_owned())).unwrap();
+    assert_eq!((report.models.len(), report.models[0].latency.len()), (1, 1));
+    let failed: Vec<_> = report.failed.iter().map(|failed| &failed.path).collect();
+    assert_eq!(failed, [&text, &missing]);
+    for reason in ["text.onnx: not an ONNX file", "missing.onnx: no such file"] {
+        for told in [report.warnings(), said.clone()] {
+            assert!(told.iter().any(|line| line.contains(reason)), "{told:?}");
+        }
+    }
+    let kept = dir.path().join("bench.json");
+    report.write(&kept).unwrap();
+    assert_eq!(BenchReport::read(&kept).unwrap(), report);
+    let error = bench::run(&[missing, text], &options, &mut |_| ()).unwrap_err();
+    assert!(matches!(error, DeployError::Missing(_)), "{error}");
+}
+
+#[test]
 fn a_report_holds_what_was_measured_and_survives_its_file() {
     let dir = TempDir::new().unwrap();
     let report = report(&dir);

@@ -1,13 +1,13 @@
 //! Inputs and outputs of other kinds than those that this project writes.
 
-use std::collections::BTreeMap;
+use std::{cell::Cell, collections::BTreeMap};
 
 use adwp_measure::{
     DeployError,
     bench::{self, BenchOptions},
     cost::cost_of_file,
     latency::LatencyOptions,
-    onnx::{BatchSize, Element, Interface, OnnxFile, OnnxModel},
+    onnx::{BatchSize, Element, Interface, OnnxFile, OnnxModel, Scores},
     predict::{predict, softmax},
     runtime::{Session, SessionOptions},
 };
@@ -215,12 +215,12 @@ fn the_scores_are_found_among_outputs_or_named() {
         assert_eq!(scores, [0.5, -1.0]);
     }
     let named = of(Some("chance")).unwrap();
-    assert!(named.output().is_probability && !found.output().is_probability);
+    assert_eq!((&named.output().scores, &found.output().scores), (&PROBABILITIES, &Scores::Any));
     for scores in scores(&named) {
         assert!((scores[0] + scores[1] - 1.0).abs() < 1e-6 && scores[0] > 0.8, "{scores:?}");
     }
     for (name, words) in [
-        ("label", "`label` gives no floats"),
+        ("label", "`label` has shape [?]"),
         ("x4", "`x4` has shape"),
         ("none", "no output `none`; it has label, x4, y, chance"),
     ] {
@@ -272,6 +272,117 @@ fn the_output_that_was_taken_is_said_and_the_number_of_classes_decides() {
     assert!(model.read().unwrap().choice().unwrap().contains("not from z"));
 }
 
+const PROBABILITIES: Scores = Scores::Probabilities { factor: 1.0, offset: 0.0 };
+
+#[test]
+fn probabilities_that_are_multiplied_and_moved_are_brought_back() {
+    let (dir, number) = (TempDir::new().unwrap(), Cell::new(0));
+    let of = |build: &dyn Fn(&mut Builder)| {
+        let mut model = means([-1, 3, 4, 5], &[]);
+        model.node("Softmax", &["y"], "chance", vec![]).floats("hundred", &[1, 1], &[100.0]);
+        model.floats("all", &[1, 2], &[100.0, 100.0]).floats("one", &[], &[1.0]);
+        build(&mut model);
+        model.graph().output.clear();
+        model.output("z", &[-1, 2]);
+        // The runtimes read it again.
+        number.set(number.get() + 1);
+        OnnxModel::load(model.write(&dir, &format!("{}.onnx", number.get()))).unwrap()
+    };
+    let percent = of(&|model| {
+        model.node("Mul", &["hundred", "chance"], "z", vec![]);
+    });
+    let moved = of(&|model| {
+        model
+            .node("Sub", &["chance", "one"], "less", vec![])
+            .node("Identity", &["less"], "same", vec![])
+            .node("Div", &["same", "hundred"], "z", vec![]);
+    });
+    let twice_from_one = of(&|model| {
+        model.node("Sub", &["one", "chance"], "other", vec![]).node(
+            "Sub",
+            &["one", "other"],
+            "z",
+            vec![],
+        );
+    });
+    let logarithm = of(&|model| {
+        model.node("Log", &["chance"], "z", vec![]);
+    });
+    assert_eq!(percent.output().scores, Scores::Probabilities { factor: 100.0, offset: 0.0 });
+    assert_eq!(moved.output().scores, Scores::Probabilities { factor: 0.01, offset: -0.01 });
+    assert_eq!(twice_from_one.output().scores, PROBABILITIES);
+    assert_eq!(logarithm.output().scores, Scores::Any);
+    let expected = softmax(&[0.5, -1.0])[0];
+    for runtime in runtimes() {
+        for model in [&percent, &moved, &twice_from_one, &logarithm] {
+            let mut session =
+                Session::from_model(runtime, model, &SessionOptions::default()).unwrap();
+            let top = predict(&mut session, model, &planes(), 1).unwrap();
+            let difference = (top[0].probability - expected).abs();
+            assert!(difference < 1e-5 && top[0].class == 0, "{runtime}: {top:?}");
+        }
+    }
+    // What cannot be brought back is said.
+    for (op, inputs) in [
+        ("Mul", ["chance", "all"]),
+        ("Pow", ["chance", "hundred"]),
+        ("Sub", ["one", "chance"]),
+        ("QuantizeLinear", ["chance", "one"]),
+    ] {
+        let model = of(&|model| {
+            model.node(op, &inputs, "z", vec![]);
+        });
+        assert_eq!(model.output().scores, Scores::OfProbabilities("z".into()), "{op}");
+    }
+    // A gate within a layer makes no probabilities.
+    let gate = of(&|model| {
+        model.floats("mix", &[2, 2], &[1.0; 4]);
+        model.node("Mul", &["y", "chance"], "gated", vec![]);
+        model.node("MatMul", &["gated", "mix"], "z", vec![]);
+    });
+    assert_eq!(gate.output().scores, Scores::Any);
+}
+
+#[test]
+fn scores_may_be_whole_numbers_and_have_more_dimensions() {
+    let dir = TempDir::new().unwrap();
+    for (kind, shape) in [
+        (DataType::Int64, vec![-1, 2]),
+        (DataType::Int32, vec![-1, 1, 1, 2]),
+        (DataType::Int8, vec![-1, 2, 1, 1]),
+        (DataType::Double, vec![-1, 1, 2]),
+    ] {
+        let mut model = means([-1, 3, 4, 5], &[]);
+        model.floats("ten", &[], &[10.0]).indices("shape", &shape);
+        model
+            .node("Mul", &["y", "ten"], "larger", vec![])
+            .node("Reshape", &["larger", "shape"], "laid", vec![])
+            .node("Cast", &["laid"], "z", vec![int("to", kind as i64)]);
+        model.graph().output.clear();
+        model.output("z", &shape);
+        tensor(&mut model.graph().output[0]).elem_type = kind as i32;
+        let model = OnnxModel::load(model.write(&dir, "whole.onnx")).unwrap();
+        assert_eq!(model.output().classes, 2);
+        for scores in scores(&model) {
+            assert_eq!(scores, [5.0, -10.0], "{kind:?}");
+        }
+    }
+    // One whole number is a label, and a first dimension that is not the batch has none.
+    let mut model = means([-1, 3, 4, 5], &[]);
+    model.node("ArgMax", &["y"], "z", vec![int("axis", 1)]);
+    model.graph().output.clear();
+    model.output("z", &[-1, 1]);
+    tensor(&mut model.graph().output[0]).elem_type = DataType::Int64 as i32;
+    let error = model.read().unwrap_err().to_string();
+    assert!(error.contains("`z` gives one whole number an image"), "{error}");
+    let mut model = means([-1, 3, 4, 5], &[]);
+    model.node("Transpose", &["y"], "z", vec![]);
+    model.graph().output.clear();
+    model.output("z", &[2, -1]);
+    let error = model.read().unwrap_err().to_string();
+    assert!(error.contains("`z` has shape [2, "), "{error}");
+}
+
 #[test]
 fn probabilities_are_known_by_the_graph_or_by_their_values() {
     let dir = TempDir::new().unwrap();
@@ -293,20 +404,20 @@ fn probabilities_are_known_by_the_graph_or_by_their_values() {
                 .indices("places", &[0, 1])
                 .node("Gather", &["clipped", "places"], "z", vec![int("axis", 1)]);
         });
-        assert!(model.output().is_probability, "{op}");
+        assert_eq!(model.output().scores, PROBABILITIES, "{op}");
     }
     let quantised = ends(&|model| {
         model.node("QLinearSoftmax", &["y"], "q", vec![]);
         model.graph().node.last_mut().unwrap().domain = "com.microsoft".into();
         model.floats("s", &[], &[0.5]).node("DequantizeLinear", &["q", "s"], "z", vec![]);
     });
-    assert!(quantised.output().is_probability);
+    assert_eq!(quantised.output().scores, PROBABILITIES);
     // In other domains names mean nothing.
     let other = ends(&|model| {
         model.node("Softmax", &["y"], "z", vec![]);
         model.graph().node.last_mut().unwrap().domain = "local".into();
     });
-    assert!(!other.output().is_probability);
+    assert_eq!(other.output().scores, Scores::Any);
 
     // The mean of two is a distribution, and its softmax would be another.
     let mean = ends(&|model| {
@@ -316,7 +427,7 @@ fn probabilities_are_known_by_the_graph_or_by_their_values() {
             .node("Softmax", &["twice"], "two", vec![])
             .node("Mean", &["one", "two"], "z", vec![]);
     });
-    assert!(!mean.output().is_probability);
+    assert_eq!(mean.output().scores, Scores::OfProbabilities("z".into()));
     let expected = (softmax(&[0.5, -1.0])[0] + softmax(&[1.0, -2.0])[0]) / 2.0;
     for runtime in runtimes() {
         let mut session = Session::from_model(runtime, &mean, &SessionOptions::default()).unwrap();

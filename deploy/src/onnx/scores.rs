@@ -1,0 +1,151 @@
+//! What the numbers of an output are: probabilities, something computed from them, or any scores.
+
+use std::collections::{HashMap, HashSet};
+
+use tract_onnx::pb::{GraphProto, NodeProto};
+
+use super::tensors::{is_standard_domain, node_label};
+use crate::cost::single_number;
+
+/// What the numbers of an output are, as far as its graph says it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Scores {
+    /// No node is known to make probabilities of them: logits, or what nothing is known of.
+    Any,
+    /// `factor * p + offset` of probabilities p, with a `factor` above 0: 1 and 0 where the graph
+    /// ends in a `Softmax` or `Sigmoid`, or in one of their hard or quantised forms, but for what
+    /// takes, moves or converts its values; 100 and 0 for percent.
+    Probabilities {
+        /// What they are multiplied by.
+        factor: f64,
+        /// What is added then.
+        offset: f64,
+    },
+    /// Computed from probabilities by the node of this name, in a way that is not followed: a mean
+    /// of several is a distribution still, a power of them is not.
+    OfProbabilities(String),
+}
+
+impl Scores {
+    /// Those of the tensor `name` of a graph.
+    pub(super) fn of(graph: &GraphProto, name: &str) -> Self {
+        let writers = Writers::of(graph);
+        let (mut at, mut factor, mut offset) = (name, 1_f64, 0_f64);
+        // Codes of quantised values are what they were before only where they are made numbers
+        // again.
+        let mut codes = 0;
+        // Some node that is no step to a result in this way, of which messages name the last.
+        let mut last = None;
+        while let Some(node) = writers.writer(at) {
+            let op = node.op_type.as_str();
+            codes += i32::from(op == "DequantizeLinear");
+            codes -=
+                i32::from(matches!(op, "QuantizeLinear" | "QLinearSoftmax" | "QLinearSigmoid"));
+            let is_followed = factor > 0.0 && factor.is_finite() && offset.is_finite();
+            if makes_probabilities(node) {
+                match is_followed && codes == 0 {
+                    true => return Self::Probabilities { factor, offset },
+                    false => break,
+                }
+            }
+            last.get_or_insert(node);
+            let Some((input, by, plus)) = step(node, at, graph, &writers) else { break };
+            (at, factor, offset) = (input, factor * by, offset + factor * plus);
+        }
+        match last.or(writers.writer(at)) {
+            Some(node) if writers.come_from_probabilities(name) => {
+                Self::OfProbabilities(node_label(node))
+            }
+            _ => Self::Any,
+        }
+    }
+}
+
+/// The nodes of a graph by what they write.
+struct Writers<'a>(HashMap<&'a str, &'a NodeProto>);
+
+impl<'a> Writers<'a> {
+    fn of(graph: &'a GraphProto) -> Self {
+        let written = |node: &'a NodeProto| node.output.iter().map(move |of| (of.as_str(), node));
+        Self(graph.node.iter().flat_map(written).collect())
+    }
+
+    fn writer(&self, name: &str) -> Option<&'a NodeProto> {
+        self.0.get(name).copied()
+    }
+
+    /// Whether arithmetic alone leads from probabilities to a tensor.
+    fn come_from_probabilities(&self, name: &'a str) -> bool {
+        let (mut open, mut seen) = (vec![name], HashSet::new());
+        while let Some(name) = open.pop() {
+            let Some(node) = self.writer(name).filter(|_| seen.insert(name)) else { continue };
+            if makes_probabilities(node) {
+                return true;
+            }
+            let op = node.op_type.as_str();
+            if is_standard_domain(&node.domain) && (MOVES.contains(&op) || ARITHMETIC.contains(&op))
+            {
+                open.extend(node.input.iter().map(String::as_str));
+            }
+        }
+        false
+    }
+}
+
+/// Operators that take, move or convert the values of their first input.
+#[rustfmt::skip]
+const MOVES: [&str; 15] = [
+    "Identity", "Cast", "CastLike", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose",
+    "QuantizeLinear", "DequantizeLinear", "Dropout", "Clip", "Slice", "Split", "Gather",
+];
+
+/// Operators that compute values from others, without weights that a layer has. `Log` is not among
+/// them: the softmax of logarithms of probabilities gives these again.
+#[rustfmt::skip]
+const ARITHMETIC: [&str; 20] = [
+    "Add", "Sub", "Mul", "Div", "Pow", "Sqrt", "Exp", "Neg", "Reciprocal", "Sum", "Mean", "Max",
+    "Min", "Concat", "ReduceMean", "ReduceSum", "ReduceMax", "ReduceProd", "Round", "Where",
+];
+
+fn makes_probabilities(node: &NodeProto) -> bool {
+    match (node.op_type.as_str(), node.domain.as_str()) {
+        ("Softmax" | "Sigmoid" | "Hardmax" | "HardSigmoid", domain) => is_standard_domain(domain),
+        (op, "com.microsoft") => matches!(op, "QLinearSoftmax" | "QLinearSigmoid"),
+        _ => false,
+    }
+}
+
+/// The tensor that a node only moves, or multiplies by a number and adds one to, and these numbers.
+fn step<'a>(
+    node: &'a NodeProto,
+    output: &str,
+    graph: &GraphProto,
+    writers: &Writers<'_>,
+) -> Option<(&'a str, f64, f64)> {
+    let op = node.op_type.as_str();
+    if !is_standard_domain(&node.domain) {
+        return None;
+    }
+    let input = |at: usize| node.input.get(at).map(String::as_str);
+    if MOVES.contains(&op) {
+        // What else a node gives is a mask, and no values.
+        let is_values = op == "Split" || node.output.first().is_some_and(|first| first == output);
+        return Some((input(0).filter(|_| is_values)?, 1.0, 0.0));
+    }
+    let number = |at: usize| {
+        let name = input(at)?;
+        let stored = graph.initializer.iter().find(|tensor| tensor.name == name);
+        single_number(stored, writers.writer(name))
+    };
+    match (op, number(0), number(1)) {
+        ("Mul", None, Some(by)) => Some((input(0)?, by, 0.0)),
+        ("Mul", Some(by), None) => Some((input(1)?, by, 0.0)),
+        ("Div", None, Some(by)) => Some((input(0)?, 1.0 / by, 0.0)),
+        ("Add", None, Some(plus)) => Some((input(0)?, 1.0, plus)),
+        ("Add", Some(plus), None) => Some((input(1)?, 1.0, plus)),
+        ("Sub", None, Some(minus)) => Some((input(0)?, 1.0, -minus)),
+        ("Sub", Some(from), None) => Some((input(1)?, -1.0, from)),
+        ("Neg", ..) => Some((input(0)?, -1.0, 0.0)),
+        _ => None,
+    }
+}
