@@ -132,8 +132,8 @@ fn read(path: &Path) -> Result<Vec<u8>, DataError> {
     fs::read(path).map_err(failed)
 }
 
-/// Whether a file begins like an image of a format that is read.
-pub(crate) fn starts_like_an_image(path: &Path) -> bool {
+/// The format of an image that a file begins like, where it is one that is read.
+pub(crate) fn starts_like(path: &Path) -> Option<ImageFormat> {
     let start = || -> io::Result<Vec<u8>> {
         let mut start = Vec::new();
         // A pipe may never begin.
@@ -142,7 +142,7 @@ pub(crate) fn starts_like_an_image(path: &Path) -> bool {
         }
         Ok(start)
     };
-    start().is_ok_and(|start| format::of(&start).is_ok())
+    format::of(&start().ok()?).ok()
 }
 
 fn decode_bytes(path: &Path, bytes: &[u8]) -> Result<Picture, DataError> {
@@ -159,6 +159,13 @@ fn decode_bytes(path: &Path, bytes: &[u8]) -> Result<Picture, DataError> {
                 "the JPEG data end before the image does (a truncated file?)",
             ));
         }
+        ImageFormat::Jpeg => {
+            let mut image = jpeg::decode(path, bytes)?;
+            if let Some(orientation) = exif::in_jpeg(bytes).as_deref().and_then(orientation) {
+                image.apply_orientation(orientation);
+            }
+            return Ok(to_colour(image));
+        }
         ImageFormat::Tiff => return tiff::decode(path, bytes),
         _ => {}
     }
@@ -173,14 +180,9 @@ fn decode_bytes(path: &Path, bytes: &[u8]) -> Result<Picture, DataError> {
     decoder.set_limits(limits).map_err(wrong)?;
     let turned = match format {
         ImageFormat::Png => exif::in_png(bytes).and_then(orientation),
-        ImageFormat::Jpeg => exif::in_jpeg(bytes).as_deref().and_then(orientation),
         _ => decoder.exif_metadata().map_err(wrong)?.as_deref().and_then(orientation),
     };
-    let mut image = if format == ImageFormat::Jpeg {
-        jpeg::decode(bytes, MOST_PIXELS).map_err(|e| DataError::not_an_image(path, e))?
-    } else {
-        DynamicImage::from_decoder(decoder).map_err(wrong)?
-    };
+    let mut image = DynamicImage::from_decoder(decoder).map_err(wrong)?;
     if let Some(orientation) = turned {
         image.apply_orientation(orientation);
     }

@@ -9,12 +9,15 @@ const TAG: u16 = 0x112;
 /// What stands before an Exif block in JPEG, and where some writers put one in other files.
 const PREFIX: &[u8] = b"Exif\0\0";
 
-/// The orientation that an Exif block states, whatever integer type it is stored in: the standard
-/// has SHORT, and other writers use others. `None` where none can be read.
+/// The orientation that an Exif block or a TIFF file states, in every type of numbers as Pillow reads
+/// them; bytes and text are none. `None` where none can be read.
 pub(crate) fn orientation(exif: &[u8]) -> Option<Orientation> {
     let exif = exif.strip_prefix(PREFIX).unwrap_or(exif);
-    let Entry { value, .. } = first(exif, TAG)?;
-    Orientation::from_exif(u8::try_from(value).ok()?)
+    let Entry { kind, value, .. } = first(exif, TAG)?;
+    if matches!(kind, BYTE | ASCII | UNDEFINED) {
+        return None;
+    }
+    (1..=8).find(|&known| value == f64::from(known)).and_then(Orientation::from_exif)
 }
 
 /// The Exif block of a JPEG file. Where it has several they are one, continued, as Pillow has it:
@@ -46,55 +49,88 @@ pub(crate) fn in_png(file: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// One integer in a directory of a TIFF file, which an Exif block is.
+/// Types of values (TIFF 6.0) that are no numbers to Pillow, however many bytes they have.
+const BYTE: u16 = 1;
+const ASCII: u16 = 2;
+const UNDEFINED: u16 = 7;
+
+/// One number in a directory of a TIFF file, which an Exif block is.
 pub(crate) struct Entry {
     /// Where the value begins in the file.
     pub(crate) at: usize,
     /// The most significant byte comes first.
     pub(crate) is_big: bool,
-    pub(crate) value: u32,
+    /// Its type, by the number of it in TIFF.
+    pub(crate) kind: u16,
+    pub(crate) value: f64,
 }
 
-/// The integer with a tag in the first directory, of several the first.
+/// The number with a tag in the first directory of a TIFF or BigTIFF file, of several the first.
 pub(crate) fn first(tiff: &[u8], tag: u16) -> Option<Entry> {
-    let is_big = match tiff.get(..4)? {
-        b"MM\0*" => true,
-        b"II*\0" => false,
+    let (is_big, is_long) = match tiff.get(..4)? {
+        b"MM\0*" => (true, false),
+        b"II*\0" => (false, false),
+        b"MM\0+" => (true, true),
+        b"II+\0" => (false, true),
         _ => return None,
     };
-    let number = |at: usize, bytes: usize| -> Option<u32> {
-        let bytes = tiff.get(at..at.checked_add(bytes)?)?.iter().map(|&byte| u32::from(byte));
-        let join = |value: u32, byte: u32| value << 8 | byte;
+    let number = |at: usize, bytes: usize| -> Option<u64> {
+        let bytes = tiff.get(at..at.checked_add(bytes)?)?.iter().map(|&byte| u64::from(byte));
+        let join = |value: u64, byte: u64| value << 8 | byte;
         Some(if is_big { bytes.fold(0, join) } else { bytes.rev().fold(0, join) })
     };
-    let directory = number(4, 4)? as usize;
-    for entry in 0..number(directory, 2)? as usize {
-        let at = directory.checked_add(2 + 12 * entry)?;
-        let count = number(at + 4, 4)? as usize;
-        if number(at, 2)? != u32::from(tag) || count == 0 {
+    // Bytes of an offset or a count, and of the number of entries.
+    let (wide, of_number) = if is_long { (8, 8) } else { (4, 2) };
+    let length = 4 + 2 * wide;
+    let directory = usize::try_from(number(wide, wide)?).ok()?;
+    let mut at = directory.checked_add(of_number)?;
+    for _ in 0..number(directory, of_number)? {
+        let entry = at;
+        tiff.get(entry..entry.checked_add(length)?)?;
+        at += length;
+        let (kind, count) = (number(entry + 2, 2)? as u16, number(entry + 4, wide)?);
+        let bytes = match kind {
+            BYTE | ASCII | UNDEFINED | 6 => 1,
+            3 | 8 => 2,
+            4 | 9 | 11 | 13 => 4,
+            5 | 10 | 12 | 16 => 8,
+            _ => continue,
+        };
+        if number(entry, 2)? != u64::from(tag) || count == 0 {
             continue;
         }
-        let bytes = match number(at + 2, 2)? {
-            // BYTE and SBYTE; SHORT and SSHORT; LONG and SLONG.
-            1 | 6 => 1,
-            3 | 8 => 2,
-            4 | 9 => 4,
-            _ => return None,
-        };
-        // Values that fit lie in the entry, at its beginning, and others where it says.
-        let all = count.checked_mul(bytes)?;
-        let at = if all <= 4 { at + 8 } else { number(at + 8, 4)? as usize };
+        // Values that fit lie in the entry, at its end, and others where it says.
+        let all = usize::try_from(count).ok()?.checked_mul(bytes)?;
+        let inside = entry + 4 + wide;
+        let at = if all <= wide { inside } else { usize::try_from(number(inside, wide)?).ok()? };
         tiff.get(at..at.checked_add(all)?)?;
-        return Some(Entry { at, is_big, value: number(at, bytes)? });
+        let whole = number(at, bytes)?;
+        let value = match kind {
+            5 => whole_of(number(at, 4)?) / whole_of(number(at + 4, 4)?),
+            6 => f64::from(whole as i8),
+            8 => f64::from(whole as i16),
+            9 => f64::from(whole as i32),
+            10 => f64::from(number(at, 4)? as i32) / f64::from(number(at + 4, 4)? as i32),
+            11 => f64::from(f32::from_bits(whole as u32)),
+            12 => f64::from_bits(whole),
+            _ => whole_of(whole),
+        };
+        return Some(Entry { at, is_big, kind, value });
     }
     None
+}
+
+/// Rounded beyond 2^53, where no value of a tag is looked for.
+fn whole_of(value: u64) -> f64 {
+    value as f64
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// A block whose first directory has another entry, and then the orientation.
+    /// A block whose first directory has another entry, and then the orientation. A value that does
+    /// not fit lies behind.
     fn block(is_big: bool, kind: u16, value: &[u8]) -> Vec<u8> {
         let two = |v: u16| if is_big { v.to_be_bytes() } else { v.to_le_bytes() };
         let four = |v: u32| if is_big { v.to_be_bytes() } else { v.to_le_bytes() };
@@ -102,32 +138,108 @@ mod tests {
         bytes.extend(four(10));
         bytes.extend([0, 0]);
         bytes.extend(two(2));
-        for (tag, kind, value) in [(0x10f, 2, &b"abc"[..]), (0x112, kind, value)] {
+        let is_far = value.len() > 4;
+        let inside = if is_far { four(36).to_vec() } else { value.to_vec() };
+        for (tag, kind, value) in [(0x10f, 2, b"abc".to_vec()), (0x112, kind, inside)] {
             bytes.extend(two(tag));
             bytes.extend(two(kind));
             bytes.extend(four(1));
-            bytes.extend([value, &[0; 4][value.len()..]].concat());
+            bytes.extend([&value[..], &[0; 4][value.len()..]].concat());
+        }
+        if is_far {
+            bytes.extend(value);
         }
         bytes
     }
 
+    /// A value in a type of TIFF; types that are not of it as two bytes.
+    fn stored(is_big: bool, kind: u16, value: u8) -> Vec<u8> {
+        let order = |bytes: &[u8]| {
+            let mut bytes = bytes.to_vec();
+            if !is_big {
+                bytes.reverse();
+            }
+            bytes
+        };
+        let four = |value: u32| order(&value.to_be_bytes());
+        match kind {
+            1 | 6 | 7 => vec![value],
+            2 => vec![b'0' + value],
+            4 | 9 | 13 => four(value.into()),
+            // Not in lowest terms.
+            5 | 10 => [four(u32::from(value) * 2), four(2)].concat(),
+            11 => order(&f32::from(value).to_be_bytes()),
+            12 => order(&f64::from(value).to_be_bytes()),
+            16..=18 => order(&u64::from(value).to_be_bytes()),
+            _ => order(&u16::from(value).to_be_bytes()),
+        }
+    }
+
+    /// Expected: whether ImageOps.exif_transpose of Pillow 13 turns a picture with such a block.
     #[test]
-    fn every_integer_type_of_both_orders_is_read() {
-        for value in 1..=8_u8 {
-            let expected = Orientation::from_exif(value);
-            for kind in [1, 6] {
-                assert_eq!(orientation(&block(true, kind, &[value])), expected);
-                assert_eq!(orientation(&block(false, kind, &[value])), expected);
-            }
-            for kind in [3, 8] {
-                assert_eq!(orientation(&block(true, kind, &[0, value])), expected);
-                assert_eq!(orientation(&block(false, kind, &[value, 0])), expected);
-            }
-            for kind in [4, 9] {
-                assert_eq!(orientation(&block(true, kind, &[0, 0, 0, value])), expected);
-                assert_eq!(orientation(&block(false, kind, &[value, 0, 0, 0])), expected);
+    fn every_type_of_both_orders_is_read_as_pillow_does() {
+        #[rustfmt::skip]
+        let turns = [
+            (0, false), (1, false), (2, false), (3, true), (4, true), (5, true), (6, true),
+            (7, false), (8, true), (9, true), (10, true), (11, true), (12, true), (13, true),
+            (14, false), (15, false), (16, true), (17, false), (18, false),
+        ];
+        for (kind, turns) in turns {
+            for (is_big, value) in
+                [true, false].into_iter().flat_map(|b| (1..=8).map(move |v| (b, v)))
+            {
+                let block = block(is_big, kind, &stored(is_big, kind, value));
+                let expected = turns.then(|| Orientation::from_exif(value)).flatten();
+                assert_eq!(orientation(&block), expected, "type {kind}, {value}, {is_big}");
             }
         }
+    }
+
+    #[test]
+    fn numbers_that_are_no_orientation_are_none() {
+        let float = |v: f32| block(true, 11, &v.to_be_bytes());
+        let ratio = |a: i32, b: i32| block(true, 10, &[a.to_be_bytes(), b.to_be_bytes()].concat());
+        for (block, expected) in [
+            (float(6.0), Some(6)),
+            (float(6.5), None),
+            (float(f32::NAN), None),
+            (float(-6.0), None),
+            (ratio(-12, -2), Some(6)),
+            (ratio(12, -2), None),
+            (ratio(6, 0), None),
+            (ratio(0, 0), None),
+            (ratio(13, 2), None),
+            (block(true, 6, &[0xfa]), None),
+            (block(true, 16, &(6_u64 + (1 << 32)).to_be_bytes()), None),
+        ] {
+            assert_eq!(orientation(&block), expected.and_then(Orientation::from_exif));
+        }
+    }
+
+    /// Pillow takes the next entry with the tag where the type of one is not known or it is empty.
+    #[test]
+    fn an_entry_that_says_nothing_is_passed_over() {
+        let mut twice = block(true, 3, &[0, 8]);
+        // What is the other entry becomes an orientation.
+        twice[12..14].copy_from_slice(&[1, 0x12]);
+        for (kind, count, expected) in
+            [(14, 1, Some(8)), (3, 0, Some(8)), (3, 1, Some(3)), (1, 1, None)]
+        {
+            twice[14..24].copy_from_slice(&[0, kind, 0, 0, 0, count, 0, 3, 0, 0]);
+            assert_eq!(orientation(&twice), expected.and_then(Orientation::from_exif), "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_directory_of_a_bigtiff_is_read() {
+        let mut bytes = b"II+\0\x08\0\0\0".to_vec();
+        bytes.extend(16_u64.to_le_bytes());
+        bytes.extend(1_u64.to_le_bytes());
+        bytes.extend([0x12, 1, 16, 0]);
+        bytes.extend(1_u64.to_le_bytes());
+        bytes.extend(6_u64.to_le_bytes());
+        assert_eq!(orientation(&bytes), Orientation::from_exif(6));
+        assert!((0..bytes.len()).all(|end| orientation(&bytes[..end]).is_none()));
     }
 
     #[test]
@@ -201,10 +313,7 @@ mod tests {
     #[test]
     fn what_is_no_orientation_is_none() {
         let whole = block(true, 3, &[0, 6]);
-        assert!((0..whole.len()).all(|len| {
-            let cut = orientation(&whole[..len]);
-            cut.is_none() || len >= whole.len() - 2
-        }));
+        assert!((0..whole.len()).all(|len| orientation(&whole[..len]).is_none()));
         assert_eq!(orientation(&block(true, 3, &[0, 9])), None);
         assert_eq!(orientation(&block(true, 4, &[1, 0, 0, 6])), None);
         assert_eq!(orientation(&block(true, 2, b"6")), None, "text");

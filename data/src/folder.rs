@@ -4,8 +4,10 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use image::ImageFormat;
+
 use crate::dataset::{Dataset, Files};
-use crate::decode::starts_like_an_image;
+use crate::decode::starts_like;
 use crate::error::{DataError, how_to_get};
 use crate::kind::DatasetKind;
 use crate::left_out::{LeftOut, Reason};
@@ -17,6 +19,9 @@ use crate::shape::ImageShape;
 const ENDINGS: [&str; 13] = [
     "jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "bmp", "dib", "gif", "tif", "tiff", "qoi",
 ];
+
+/// What the names of copies and of unfinished files end in, which begin like their image.
+const COPIES: [&str; 8] = ["bak", "backup", "old", "orig", "tmp", "part", "partial", "crdownload"];
 
 /// Names of the folder of a part, the first that exists counts.
 const fn folders_of(part: Part) -> &'static [&'static str] {
@@ -42,7 +47,7 @@ pub(crate) struct Scan {
     pub(crate) problems: Vec<DataError>,
 }
 
-/// Lists both splits. Of the files only those without an ending are opened.
+/// Lists both splits. Of the files only those that are not named like images are opened.
 pub(crate) fn scan(dir: &Path) -> Scan {
     let mut problems = Vec::new();
     let train = scan_part(dir, Part::Train, &mut problems);
@@ -215,12 +220,26 @@ fn images_of(folder: &Path, left_out: &mut LeftOut) -> Result<Vec<OsString>, Dat
     Ok(entries(folder)?.images(folder, left_out))
 }
 
-/// Whether a file in a folder is taken for an image.
+/// Whether a file in a folder is taken for an image: it is named like one or begins like one. With
+/// another ending there are files that begin like an image and are not meant as one: copies, and raw
+/// photographs, which begin like the TIFF that their preview is.
 fn is_image(folder: &Path, name: &OsStr) -> bool {
+    let begins_like = || starts_like(&folder.join(name));
     match Path::new(name).extension().filter(|ending| !ending.is_empty()) {
-        Some(ending) => ENDINGS.iter().any(|known| ending.eq_ignore_ascii_case(known)),
-        None => starts_like_an_image(&folder.join(name)),
+        Some(ending) if has_one_of(ending, &ENDINGS) => true,
+        Some(ending) if has_one_of(ending, &COPIES) || ends_in_tilde(name) => false,
+        Some(_) => begins_like().is_some_and(|format| format != ImageFormat::Tiff),
+        None => !ends_in_tilde(name) && begins_like().is_some(),
     }
+}
+
+fn has_one_of(ending: &OsStr, endings: &[&str]) -> bool {
+    endings.iter().any(|known| ending.eq_ignore_ascii_case(known))
+}
+
+/// As editors name what they keep of a file before it is changed.
+fn ends_in_tilde(name: &OsStr) -> bool {
+    name.as_encoded_bytes().ends_with(b"~")
 }
 
 struct Entries {
@@ -274,7 +293,7 @@ mod tests {
         for name in ["a.jpg", "a.JPEG", "a.b.Png", "a.tif", "a.WebP", "a.jfif"] {
             assert!(is_image(folder, OsStr::new(name)), "{name}");
         }
-        for name in ["a.heic", "jpg", "a.jpg.txt", ".jpg", "a.", "a.nef"] {
+        for name in ["a.heic", "jpg", "a.jpg.txt", ".jpg", "a.", "a.nef", "a~", "a.jpg~"] {
             assert!(!is_image(folder, OsStr::new(name)), "{name}");
         }
     }

@@ -1,9 +1,14 @@
 //! JPEG files: whether they are whole, and their pixels.
 
+use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 
 use image::{DynamicImage, GrayImage, RgbImage};
 use mozjpeg::{ColorSpace, Decompress};
+
+use crate::error::DataError;
+use crate::room::Room;
 
 /// Marker of the end.
 pub(crate) const END_OF_IMAGE: u8 = 0xd9;
@@ -56,37 +61,62 @@ pub(crate) fn is_complete(bytes: &[u8]) -> bool {
     false
 }
 
-/// Decodes a file of no more than `most` pixels, to gray where it is gray. The decoder is that of
-/// libjpeg, so that the pixels are those that nearly every other program has of the same file: a
-/// network's logits need not differ from one to the next.
-pub(crate) fn decode(bytes: &[u8], most: u64) -> Result<DynamicImage, String> {
-    // It leaves by unwinding where the data are wrong.
-    match catch_unwind(AssertUnwindSafe(|| pixels(bytes, most))) {
-        Ok(image) => image,
-        Err(why) => Err(match why.downcast::<String>() {
-            Ok(why) => *why,
-            Err(_) => "the decoder failed on it".to_owned(),
-        }),
+/// Decodes a file, to gray where it is gray. The decoder is that of libjpeg, so that the pixels are
+/// those that nearly every other program has of the same file: a network's logits need not differ
+/// from one to the next.
+pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<DynamicImage, DataError> {
+    if let Some(reason) = unread(bytes) {
+        return Err(DataError::UnknownFormat { path: path.to_owned(), reason });
     }
+    // It leaves by unwinding where the data are wrong.
+    catch_unwind(AssertUnwindSafe(|| pixels(path, bytes))).unwrap_or_else(|why| {
+        let why = why.downcast::<String>();
+        Err(DataError::not_an_image(
+            path,
+            why.map_or("the decoder failed on it".to_owned(), |why| *why),
+        ))
+    })
 }
 
-fn pixels(bytes: &[u8], most: u64) -> Result<DynamicImage, String> {
-    let failed = |e: std::io::Error| e.to_string();
-    let header = Decompress::new_mem(bytes).map_err(failed)?;
-    let to = match header.color_space() {
-        gray @ ColorSpace::JCS_GRAYSCALE => gray,
-        ColorSpace::JCS_CMYK | ColorSpace::JCS_YCCK => ColorSpace::JCS_CMYK,
-        _ => ColorSpace::JCS_RGB,
+/// Marker of the first and of the last frame header (ITU-T T.81, table B.1), which has the coding,
+/// and the markers between that are none.
+const FRAMES: RangeInclusive<u8> = 0xc0..=0xcf;
+const NO_FRAMES: [u8; 3] = [0xc4, 0xc8, 0xcc];
+
+/// What a file is whose coding the decoder does not have; `None` of one that it has.
+fn unread(bytes: &[u8]) -> Option<String> {
+    let mut rest = bytes;
+    let frame = loop {
+        let segment = segment(rest)?;
+        match segment.marker {
+            START_OF_SCAN | END_OF_IMAGE => return None,
+            marker if FRAMES.contains(&marker) && !NO_FRAMES.contains(&marker) => break segment,
+            _ => rest = segment.behind,
+        }
+    };
+    let coding = match (frame.marker, frame.content.first()) {
+        (0xc9..=0xcf, _) => "arithmetic coding",
+        (0xc3, _) => "lossless coding",
+        (0xc5..=0xc7, _) => "hierarchical coding",
+        (_, Some(12)) => "12 bits of a sample",
+        _ => return None,
+    };
+    Some(format!("it is a JPEG with {coding}, which is not read"))
+}
+
+fn pixels(path: &Path, bytes: &[u8]) -> Result<DynamicImage, DataError> {
+    let wrong = |e: std::io::Error| DataError::not_an_image(path, e);
+    let header = Decompress::new_mem(bytes).map_err(wrong)?;
+    let (to, channels) = match header.color_space() {
+        gray @ ColorSpace::JCS_GRAYSCALE => (gray, 1),
+        ColorSpace::JCS_CMYK | ColorSpace::JCS_YCCK => (ColorSpace::JCS_CMYK, 4),
+        _ => (ColorSpace::JCS_RGB, 3),
     };
     let (width, height) = header.size();
-    if width as u64 * height as u64 > most {
-        return Err(format!("a frame of it has {width}x{height} pixels"));
-    }
-    let values: Vec<u8> = header
-        .to_colorspace(to)
-        .and_then(|mut started| started.read_scanlines())
-        .map_err(failed)?;
     let (width, height) = (width as u32, height as u32);
+    let _room = Room::wait_for(path, (width, height), channels)?;
+    let values: Vec<u8> =
+        header.to_colorspace(to).and_then(|mut started| started.read_scanlines()).map_err(wrong)?;
     let image = match to {
         ColorSpace::JCS_GRAYSCALE => GrayImage::from_raw(width, height, values).map(From::from),
         ColorSpace::JCS_CMYK => {
@@ -96,7 +126,9 @@ fn pixels(bytes: &[u8], most: u64) -> Result<DynamicImage, String> {
         }
         _ => RgbImage::from_raw(width, height, values).map(From::from),
     };
-    image.ok_or_else(|| format!("its pixels are not those of {width}x{height}"))
+    image.ok_or_else(|| {
+        DataError::not_an_image(path, format!("its pixels are not those of {width}x{height}"))
+    })
 }
 
 /// Three colours of four inks, which files have the other way round, 255 for none: as Pillow does it.
@@ -127,14 +159,42 @@ mod tests {
 
     #[test]
     fn what_the_decoder_leaves_by_is_an_error() {
+        let path = Path::new("x.jpg");
         let headless = [0xff, 0xd8, 0xff, 0xda, 0, 2, 0xff, 0xd9];
         for (bytes, part) in [(&headless[..], "SOS"), (b"none", "JPEG"), (b"", "")] {
-            let error = decode(bytes, 1).unwrap_err();
-            assert!(error.contains(part), "{error}");
+            let error = decode(path, bytes).unwrap_err().to_string();
+            assert!(error.starts_with("x.jpg: ") && error.contains(part), "{error}");
         }
         let gray = include_bytes!("../tests/fixtures/gray.jpg");
-        assert!(matches!(decode(gray, 1 << 20), Ok(DynamicImage::ImageLuma8(_))));
-        assert!(decode(gray, 1).unwrap_err().contains("pixels"));
+        assert!(matches!(decode(path, gray), Ok(DynamicImage::ImageLuma8(_))));
+    }
+
+    #[test]
+    fn codings_that_are_not_read_are_named() {
+        let gray = include_bytes!("../tests/fixtures/gray.jpg");
+        let at = gray.windows(5).position(|bytes| matches!(bytes, [0xff, 0xc0, _, _, 8])).unwrap();
+        let with = |marker: u8, bits: u8| {
+            let mut changed = gray.to_vec();
+            (changed[at + 1], changed[at + 4]) = (marker, bits);
+            unread(&changed).unwrap_or_default()
+        };
+        for (marker, bits, coding) in [
+            (0xc9, 8, "arithmetic coding"),
+            (0xca, 8, "arithmetic coding"),
+            (0xcb, 8, "arithmetic coding"),
+            (0xcd, 8, "arithmetic coding"),
+            (0xc3, 8, "lossless coding"),
+            (0xc5, 8, "hierarchical coding"),
+            (0xc1, 12, "12 bits of a sample"),
+        ] {
+            assert_eq!(
+                with(marker, bits),
+                format!("it is a JPEG with {coding}, which is not read")
+            );
+        }
+        for read in [0xc0, 0xc1, 0xc2] {
+            assert_eq!(with(read, 8), "");
+        }
     }
 
     #[test]

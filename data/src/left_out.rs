@@ -17,7 +17,8 @@ use crate::error::DataError;
 pub enum Reason {
     /// The name begins with a dot.
     Hidden,
-    /// A file that is not named like an image: it has another ending, or none and other content.
+    /// A file that is not named like an image and does not begin like one, or is by its ending a
+    /// copy or a raw photograph.
     Name,
     /// A folder where only images are looked for.
     Folder,

@@ -58,13 +58,13 @@ pub struct Splits {
 /// image size, test images by [`EVALUATION_MARGIN`](crate::EVALUATION_MARGIN) more, and the centre
 /// is cut out of both.
 ///
-/// An image folder has `train/CLASS/*` and `val/CLASS/*`. What is in a class folder is an image by
-/// its name: it ends in jpg, jpeg, jpe, jfif, png, apng, webp, bmp, dib, gif, tif, tiff or qoi,
-/// capital letters or not. Another ending states another kind of file, and is left out whatever its
-/// content: a raw photograph begins like a TIFF, and a copy that an editor kept like its image. A
-/// name without an ending states nothing; such a file is an image when its first bytes are those of
-/// one. Of what format an image is follows from its content alone. [`Dataset::left_out`] has the
-/// rest.
+/// An image folder has `train/CLASS/*` and `val/CLASS/*`. A file in a class folder is an image when
+/// its first bytes are those of one, whatever it is called. It is also taken for one, and has to be
+/// readable, when it ends in jpg, jpeg, jpe, jfif, png, apng, webp, bmp, dib, gif, tif, tiff or qoi,
+/// capital letters or not. Left out are files that begin like an image and are not meant as one:
+/// copies and unfinished files by their ending (bak, backup, old, orig, tmp, part, partial,
+/// crdownload, ~), and those that begin like a TIFF and have an ending other than the above, since
+/// raw photographs do. [`Dataset::left_out`] has the rest.
 ///
 /// # Errors
 /// When the folder or one of its files is missing, damaged or not what was asked for;

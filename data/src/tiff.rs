@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::io::Cursor;
 use std::path::Path;
 
-use image::metadata::Orientation;
 use image::{DynamicImage, RgbImage};
 use tiff::decoder::{Decoder, DecodingResult, Limits};
 use tiff::tags::{SampleFormat, Tag};
@@ -19,7 +18,7 @@ use crate::room::Room;
 /// Tag of what samples mean, and its values for grays and for numbers of colours (TIFF 6.0).
 const INTERPRETATION: u16 = 262;
 const BLACK_IS_ZERO: u16 = 1;
-const PALETTE: u32 = 3;
+const PALETTE: f64 = 3.0;
 /// The colour under transparency is stored multiplied by it (TIFF 6.0, `ExtraSamples`).
 const ASSOCIATED_ALPHA: u16 = 1;
 /// Bytes of a table in the file, such as that of the strips.
@@ -61,7 +60,6 @@ pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<Picture, DataError> {
     let extra: Option<Vec<u16>> =
         decoder.find_tag_unsigned_vec(Tag::ExtraSamples).map_err(wrong)?;
     let is_multiplied = extra.is_some_and(|extra| extra.first() == Some(&ASSOCIATED_ALPHA));
-    let turned: Option<u16> = decoder.find_tag_unsigned(Tag::Orientation).map_err(wrong)?;
     let mut limits = Limits::default();
     limits.decoding_buffer_size = room.bytes();
     limits.intermediate_buffer_size = limits.intermediate_buffer_size.max(room.bytes());
@@ -113,8 +111,7 @@ pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<Picture, DataError> {
     let image = RgbImage::from_raw(size.0, size.1, colours)
         .ok_or_else(|| DataError::not_an_image(path, "its pixels are not those of its size"))?;
     let mut image = DynamicImage::from(image);
-    let turned = turned.and_then(|value| Orientation::from_exif(value.try_into().ok()?));
-    if let Some(orientation) = turned {
+    if let Some(orientation) = exif::orientation(bytes) {
         image.apply_orientation(orientation);
     }
     Ok(to_colour(image))
@@ -124,7 +121,7 @@ pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<Picture, DataError> {
 /// decoder reads no such file, and the numbers are stored in the same way. And whether it has one.
 fn as_grays(bytes: &[u8]) -> (Cow<'_, [u8]>, bool) {
     match exif::first(bytes, INTERPRETATION) {
-        Some(exif::Entry { at, is_big, value: PALETTE }) => {
+        Some(exif::Entry { at, is_big, value, .. }) if value == PALETTE => {
             let mut changed = bytes.to_vec();
             let value =
                 if is_big { BLACK_IS_ZERO.to_be_bytes() } else { BLACK_IS_ZERO.to_le_bytes() };

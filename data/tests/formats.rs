@@ -191,29 +191,39 @@ fn a_small_file_cannot_claim_the_memory() {
 }
 
 #[test]
-fn a_name_without_an_ending_is_judged_by_its_content() {
+fn what_begins_like_an_image_is_one_but_for_copies_and_raw_photographs() {
     let dir = tempdir().unwrap();
     let put = |name: &str, from: &str| {
         fs::copy(path(from), dir.path().join(name)).unwrap();
     };
-    put("photo", "lossless.webp");
-    put("b.jpg", "rgb.bmp");
-    put("c.nef", "rgb16-II.tif");
-    put("d.jpg.bak", "rgb.qoi");
+    let images = [
+        ("a.txt", "turned-1.png"),
+        ("b.jpg", "rgb.bmp"),
+        ("c.heic", "lossless.webp"),
+        ("d.jpg.2", "palette.gif"),
+        ("e.tiff", "rgb16-II.tif"),
+        ("f.2024", "rgb.qoi"),
+        ("photo", "lossless.webp"),
+        ("scan", "rgb16-II.tif"),
+    ];
+    images.iter().for_each(|(name, from)| put(name, from));
+    let copies = ["k.jpg.BAK", "k.jpg.orig", "k.jpg.part", "k.jpg~", "k.txt~", "k~"];
+    copies.iter().for_each(|name| put(name, "rgb.qoi"));
+    put("l.nef", "rgb16-II.tif");
+    put("m.dng", "big.tif");
     put(".hidden.png", "turned-1.png");
     fs::write(dir.path().join("README"), "BM is no mark of an image").unwrap();
+    fs::write(dir.path().join("notes.txt"), "nor is P6 one").unwrap();
+    fs::write(dir.path().join("empty.txt"), "").unwrap();
     fs::create_dir(dir.path().join("more")).unwrap();
-    let (images, left_out) = images_in(dir.path()).unwrap();
-    assert_eq!(images, ["b.jpg", "photo"].map(|name| dir.path().join(name)));
+    let (found, left_out) = images_in(dir.path()).unwrap();
+    assert_eq!(found, images.map(|(name, _)| dir.path().join(name)));
     let mut expected = LeftOut::of(dir.path());
-    for (reason, name) in [
-        (Reason::Name, "README"),
-        (Reason::Name, "c.nef"),
-        (Reason::Name, "d.jpg.bak"),
-        (Reason::Hidden, ".hidden.png"),
-        (Reason::Folder, "more"),
-    ] {
-        expected.add(reason, &dir.path().join(name));
+    let others = ["README", "notes.txt", "empty.txt", "l.nef", "m.dng"];
+    for name in copies.iter().chain(&others) {
+        expected.add(Reason::Name, &dir.path().join(name));
     }
+    expected.add(Reason::Hidden, &dir.path().join(".hidden.png"));
+    expected.add(Reason::Folder, &dir.path().join("more"));
     assert_eq!(left_out, expected);
 }
