@@ -59,6 +59,7 @@ fn text(cost: &Cost) -> String {
     text += &list("multiply-adds without an image, done once and not counted", &cost.once, once);
     let left_out = |of: &LeftOut| format!("{}: {}", short(&of.name), of.reason);
     text += &list("not taken for parameters", &cost.left_out, left_out);
+    text += &list("taken for parameters, and may be none", &cost.doubtful, left_out);
     let apart = |of: &TakenApart| format!("{}: at most {} params", short(&of.name), of.elements);
     let title = "parts of one array, counted as if they had no element in common";
     text += &list(title, &cost.taken_apart, apart);

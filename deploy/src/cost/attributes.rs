@@ -10,6 +10,10 @@ pub(super) fn int(node: &NodeProto, name: &str) -> Option<i64> {
     find(node, name).map(|attribute| attribute.i)
 }
 
+pub(super) fn real(node: &NodeProto, name: &str) -> Option<f64> {
+    find(node, name).map(|attribute| attribute.f.into())
+}
+
 pub(super) fn flag(node: &NodeProto, name: &str, default: bool) -> bool {
     int(node, name).map_or(default, |value| value != 0)
 }

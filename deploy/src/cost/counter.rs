@@ -10,7 +10,7 @@ use super::{
     attributes::has_graphs,
     batch::{Batch as Batched, Work},
     inference::Uninferred,
-    learned::{self, Counted},
+    learned::{self, Counted, Taken},
     liveness::Liveness,
     operators, results,
     values::{Shape, Values},
@@ -57,11 +57,14 @@ pub struct Cost {
     pub layers: Vec<LayerCost>,
     /// The nodes that the figures are without.
     pub unknown: Vec<Uncounted>,
-    /// Stored arrays that operators of the network read and that are taken for no parameters, in
-    /// the order in which they are read. Statistics of normalisations, and scales and zero points
-    /// of quantising operators, are not among them: what those are is beyond doubt.
+    /// Stored arrays that operators of the network read and that are taken for no parameters.
+    /// Statistics of normalisations, and scales and zero points of quantising operators, are not
+    /// among them: what those are is beyond doubt.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<LeftOut>,
+    /// Stored arrays that are counted as parameters and that may be none, by their values.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub doubtful: Vec<LeftOut>,
     /// Stored arrays of which several parts are read that cannot be told from each other: they are
     /// counted as if they had no element in common, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -126,13 +129,13 @@ pub struct TakenApart {
     pub elements: u64,
 }
 
-/// A stored array that is no parameter.
+/// A stored array that is no parameter, or may be none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LeftOut {
     /// Its name.
     pub name: String,
-    /// What it is instead, in words.
+    /// What it is instead, or may be, in words.
     pub reason: String,
 }
 
@@ -188,6 +191,7 @@ fn walk<'a>(file: &'a OnnxFile, inputs: &BTreeMap<&'a str, Shape>) -> Result<(Co
     let (mut of_each, mut joined) = (Vec::new(), None);
     let mut liveness = Liveness::of(file.graph(), &values);
     let mut counted = Counted::default();
+    let (mut left_out, mut doubtful) = (Named::default(), Named::default());
     let mut cost = Cost { weight_bytes: file.stored_bytes(), ..Cost::default() };
     // Whatever else is called so, the file's own definition is what runs.
     let functions: HashSet<(&str, &str)> =
@@ -241,15 +245,24 @@ fn walk<'a>(file: &'a OnnxFile, inputs: &BTreeMap<&'a str, Shape>) -> Result<(Co
                 continue;
             }
         };
-        for (name, reason) in learned::left_out(node, &values) {
-            if !cost.left_out.iter().any(|known| known.name == name) {
-                cost.left_out.push(LeftOut { name: name.into(), reason: reason.into() });
+        for (index, taken) in learned::judged(node, &values) {
+            let Some(name) = node.input.get(index) else { continue };
+            match taken {
+                Taken::In => {}
+                Taken::Doubtful(_) if values.is_repeated(name) => {}
+                Taken::Doubtful(reason) => doubtful.add(name, reason),
+                Taken::Out(reason) => left_out.add(name, reason),
             }
         }
         let read = || inferred.params.iter().filter_map(|&input| node.input.get(input));
         if let Some(name) = read().find(|name| values.overfull.contains(name.as_str())) {
             let reason = format!("`{name}` is computed from more stored tensors than are followed");
             cost.unknown.push(Uncounted { name: node_label(node), op: full_op(node), reason });
+        }
+        for part in read().flat_map(|name| values.parts(name)) {
+            if part.elements > 1 && values.repeated.contains(part.root) {
+                left_out.add(part.root, "one number, which ConstantOfShape repeats");
+            }
         }
         let params = read().map(|name| counted.add(values.parts(name), &values)).sum();
         let is_once = inferred.madds > 0 && node.input.iter().all(|name| values.is_of_no_run(name));
@@ -303,11 +316,28 @@ fn walk<'a>(file: &'a OnnxFile, inputs: &BTreeMap<&'a str, Shape>) -> Result<(Co
         cost.peak_node = file.graph().node.get(node).map(node_label);
     }
     drop(liveness);
+    values.left_out.iter().for_each(|(name, reason)| left_out.add(name, reason));
+    // Of a weight that nothing reads nothing is counted.
+    let known = values.doubtful.iter().filter(|(name, _)| counted.has(name));
+    known.for_each(|(name, reason)| doubtful.add(name, reason));
+    (cost.left_out, cost.doubtful) = (left_out.0, doubtful.0);
     let apart = counted.taken_apart(&values).into_iter();
     cost.taken_apart =
         apart.map(|(name, elements)| TakenApart { name: name.into(), elements }).collect();
     cost.contradicted = contradicted(file.graph(), &values);
     Ok((cost, values))
+}
+
+/// Arrays and what is said of them, each once.
+#[derive(Default)]
+struct Named(Vec<LeftOut>, HashSet<String>);
+
+impl Named {
+    fn add(&mut self, name: &str, reason: &str) {
+        if self.1.insert(name.to_owned()) {
+            self.0.push(LeftOut { name: name.to_owned(), reason: reason.to_owned() });
+        }
+    }
 }
 
 /// What the graph states of its tensors and has to be otherwise.

@@ -10,6 +10,7 @@ use tract_onnx::pb::{NodeProto, tensor_proto::DataType};
 
 use super::{
     attributes, layout,
+    levels::Levels,
     values::{Part, Places, Role, Values},
 };
 
@@ -51,7 +52,8 @@ impl<'a> Counted<'a> {
     pub(super) fn add(&mut self, parts: &[Part<'a>], values: &Values<'a>) -> u64 {
         let mut sum = 0;
         for part in parts {
-            if !self.cuts.insert((part.root, part.cut)) {
+            // Of what is repeated one number is stored.
+            if values.repeated.contains(part.root) || !self.cuts.insert((part.root, part.cut)) {
                 continue;
             }
             let marked = self.marked(part, values);
@@ -66,6 +68,11 @@ impl<'a> Counted<'a> {
             sum += new;
         }
         sum
+    }
+
+    /// Whether anything of a stored tensor was counted.
+    pub(super) fn has(&self, root: &str) -> bool {
+        self.elements.get(root).is_some_and(|&elements| elements > 0)
     }
 
     /// The stored tensors of which several parts were counted as if they had no element in common,
@@ -195,24 +202,23 @@ fn followed<'a>(node: &'a NodeProto, index: usize, values: &mut Values<'a>) -> V
     {
         values.laid.insert(output);
     }
-    if let (true, Some(input)) = (MOVED.contains(&op), node.input.first())
-        && values.is_mask(input)
-        && (op != "Concat" || node.input.iter().all(|name| values.is_mask(name)))
-    {
-        values.masks.insert(output);
-    }
     let sources = sources(node, index, values);
-    let is_mask = |name: &&String| values.is_mask(name);
-    let with_masks = match op {
-        "Mul" => sources.len() == 2,
-        "Where" | "ScatterElements" | "ScatterND" => true,
-        _ => op.ends_with("Normalization"),
-    };
-    let keeps_masks = !with_masks || sources.iter().all(is_mask);
+    let judged: Vec<Taken> = (0..sources.len()).map(|at| taken(op, at, &sources, values)).collect();
+    // Nothing else is there that they could be next to.
+    let keeps_all = judged.iter().all(|taken| matches!(taken, Taken::Out(_)));
     let (mut parts, mut known): (Vec<Part<'a>>, _) = (Vec::new(), HashSet::new());
-    for name in sources.iter().filter(|name| keeps_masks || !is_mask(name)) {
-        let of = values.parts(name).iter().cloned();
-        parts.extend(of.filter(|part| known.insert((part.root, part.cut))));
+    for (name, taken) in sources.iter().zip(judged) {
+        let of = values.parts(name).to_vec();
+        let arrays = of.iter().filter(|part| part.elements > 1).map(|part| part.root);
+        match taken {
+            Taken::Out(reason) if !keeps_all => {
+                values.left_out.extend(arrays.map(|root| (root, reason)));
+                continue;
+            }
+            Taken::Doubtful(reason) => values.doubtful.extend(arrays.map(|root| (root, reason))),
+            _ => {}
+        }
+        parts.extend(of.into_iter().filter(|part| known.insert((part.root, part.cut))));
     }
     let reduction = attributes::string(node, "reduction");
     let replaces = op.starts_with("Scatter") && reduction.is_none_or(|how| how == "none");
@@ -235,6 +241,73 @@ fn followed<'a>(node: &'a NodeProto, index: usize, values: &mut Values<'a>) -> V
         parts.retain(|part| part.elements > 1);
     }
     parts
+}
+
+/// What an array is taken for.
+#[derive(Clone, Copy)]
+pub(super) enum Taken {
+    /// A parameter.
+    In,
+    /// A parameter that may be none, and why.
+    Doubtful(&'static str),
+    /// No parameter, and what it is instead.
+    Out(&'static str),
+}
+
+const PRUNES: &str = "a mask, zeros and ones that a weight is multiplied with";
+const FORBIDS: &str = "a mask, zeros and what forbids places when it is added to scores";
+const CHOOSES: &str = "a mask, zeros and ones that values are multiplied with or gathered from";
+const FILLS: &str =
+    "a filling, one value or zeros and ones, that others are put into or chosen from";
+const UNSCALED: &str = "ones and zeros, which stand for a normalisation without scale and bias";
+const GAIN: &str =
+    "one value in every place that a weight is multiplied with: a gain before training?";
+const BINARY: &str = "zeros and ones that fewer numbers scale: a weight of two values, or a mask?";
+const BOUND: &str = "one value in every place: a bound or a filling?";
+
+/// What the source at `at` of a weight is, that `op` computes from `sources`.
+fn taken(op: &str, at: usize, sources: &[&String], values: &Values<'_>) -> Taken {
+    let has = |at: usize, are_so: fn(&Levels) -> bool| {
+        sources.get(at).is_some_and(|name| values.has(name, are_so))
+    };
+    // Arithmetic on shapes is no weight.
+    if matches!(values.kind(sources[at]), Some(DataType::Int32 | DataType::Int64)) {
+        return Taken::In;
+    }
+    match op {
+        "Mul" if sources.len() == 2 => {
+            let elements = |at: usize| -> usize {
+                values.shape(sources[at]).map_or(0, |shape| shape.iter().product())
+            };
+            let other = 1 - at;
+            if has(at, Levels::choose) && !has(other, Levels::choose) {
+                // A weight has as many elements as what prunes it, or more.
+                match elements(other) >= elements(at) {
+                    true => Taken::Out(PRUNES),
+                    false if elements(other) > 1 => Taken::Doubtful(BINARY),
+                    false => Taken::In,
+                }
+            } else if has(at, |levels| levels.only().is_some())
+                && elements(other) >= elements(at)
+                && !has(other, |levels| levels.only().is_some())
+            {
+                Taken::Doubtful(GAIN)
+            } else {
+                Taken::In
+            }
+        }
+        "Where" | "ScatterElements" | "ScatterND" if has(at, Levels::fill) => Taken::Out(FILLS),
+        _ if op.ends_with("Normalization") && at > 0 => {
+            let is_kept = |at: usize| sources.len() > at && !has(at, Levels::are_bits);
+            // With a bias that is learned, ones are a scale before training.
+            let is_gain = at == 1 && has(1, |levels| levels.only() == Some(1.0)) && is_kept(2);
+            match has(at, Levels::are_bits) && !is_gain {
+                true => Taken::Out(UNSCALED),
+                false => Taken::In,
+            }
+        }
+        _ => Taken::In,
+    }
 }
 
 /// The inputs that the result of a node has values of.
@@ -290,9 +363,6 @@ fn cut<'a>(
         return Vec::new();
     };
     let whole = values.parts(input).to_vec();
-    if values.is_mask(input) {
-        values.masks.insert(output);
-    }
     let of_all = whole.iter().map(|part| part.elements).sum::<u64>() <= elements;
     // Rows of a table, more of them than it has: those that no constant chooses are learned too.
     if of_all && node.op_type.starts_with("Gather") {
@@ -423,21 +493,12 @@ pub(super) fn is_array(name: &str, values: &Values<'_>) -> bool {
 /// and computed values alike.
 pub(super) fn inputs(node: &NodeProto, values: &Values<'_>) -> Vec<usize> {
     let judged = judged(node, values).into_iter();
-    judged.filter(|(_, reason)| reason.is_none()).map(|(index, _)| index).collect()
+    judged.filter(|(_, taken)| !matches!(taken, Taken::Out(_))).map(|(index, _)| index).collect()
 }
 
-/// The other stored arrays that such a node reads, and what they are instead.
-pub(super) fn left_out<'a>(
-    node: &'a NodeProto,
-    values: &Values<'a>,
-) -> impl Iterator<Item = (&'a str, &'static str)> {
-    let judged = judged(node, values).into_iter();
-    judged.filter_map(|(index, reason)| Some((node.input.get(index)?.as_str(), reason?)))
-}
-
-/// The stored arrays of real numbers that a node computed at run time reads, and why they are not
-/// learned where they are not.
-fn judged(node: &NodeProto, values: &Values<'_>) -> Vec<(usize, Option<&'static str>)> {
+/// The stored arrays of real numbers that a node computed at run time reads, by the index of the
+/// input, and what they are taken for.
+pub(super) fn judged(node: &NodeProto, values: &Values<'_>) -> Vec<(usize, Taken)> {
     let places = match node.op_type.as_str() {
         "Add" | "Mul" | "Sub" | "Div" | "Pow" | "Max" | "Min" | "Sum" | "Mean" | "Concat" => {
             0..node.input.len()
@@ -463,22 +524,41 @@ fn judged(node: &NodeProto, values: &Values<'_>) -> Vec<(usize, Option<&'static 
         // What was gathered of stored integers is learned with where it becomes numbers.
         if becomes_real(node) {
             let is_gathered = values.is_codes(name) && !values.is_constant(name);
-            return is_gathered.then_some((index, None));
+            return is_gathered.then_some((index, Taken::In));
         }
-        let is_ground = node.op_type.starts_with("Scatter") && values.is_mask(name);
-        if !values.is_constant(name) || is_ground {
+        if !values.is_constant(name) {
             return None;
         }
         let elements = values.parts(name).iter().map(|part| part.elements).sum::<u64>();
-        let reason = match is_arithmetic(node) {
-            true if of_codes && node.op_type == "Sub" => Some("a zero point of quantised values"),
-            true if scales => Some("a scale of quantised values"),
-            true if prepares && elements <= MOST_CHANNELS => Some("it prepares pixels"),
-            _ => None,
+        let taken = match is_arithmetic(node) {
+            true if of_codes && node.op_type == "Sub" => {
+                Taken::Out("a zero point of quantised values")
+            }
+            true if scales => Taken::Out("a scale of quantised values"),
+            true if prepares && elements <= MOST_CHANNELS => Taken::Out("it prepares pixels"),
+            _ => next_to_values(&node.op_type, index, name, values),
         };
-        (is_real(values.kind(name)) && is_array(name, values)).then_some((index, reason))
+        (is_real(values.kind(name)) && is_array(name, values)).then_some((index, taken))
     };
     places.filter_map(judge).collect()
+}
+
+/// What the constant array `name` is by its values, which input `index` of `op` has and computed
+/// values are another of.
+fn next_to_values(op: &str, index: usize, name: &str, values: &Values<'_>) -> Taken {
+    let has = |are_so: fn(&Levels) -> bool| values.has(name, are_so);
+    match op {
+        "Sub" if index == 1 && has(|levels| levels.forbid(-1.0)) => Taken::Out(FORBIDS),
+        _ if has(|levels| levels.forbid(1.0)) => Taken::Out(FORBIDS),
+        "Mul" | "Gather" | "GatherElements" | "GatherND" | "Expand" | "Tile"
+            if has(Levels::choose) =>
+        {
+            Taken::Out(CHOOSES)
+        }
+        "ScatterElements" | "ScatterND" if has(Levels::fill) => Taken::Out(FILLS),
+        "Where" | "Max" | "Min" | "Concat" if has(Levels::fill) => Taken::Doubtful(BOUND),
+        _ => Taken::In,
+    }
 }
 
 /// Means and deviations of pixels are one for each channel.

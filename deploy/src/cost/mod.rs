@@ -25,14 +25,19 @@
 //! those, whatever operators it is computed by: of a slice or of what is gathered the elements
 //! taken (all of a table of which as much or more is gathered than it has), of others all real
 //! numbers that are read, of a padded kernel the kernel, of one that another is scattered into the
-//! part that is not written over. A tensor of zeros and ones is not learned
-//! where it is a factor of a weight (a pruning mask), where a weight is scattered into it or chosen
-//! instead of it, and where it is scale or bias of a normalisation of one. A tensor that constants
-//! alone determine (`ConstantOfShape`) is stored in this sense. Not parameters are single numbers,
-//! bounds of `Clip`, places of `GridSample`, running statistics, states that a recurrent layer
-//! starts from, indices and shapes, scales and zero points of quantisation, and up to four numbers
-//! that pixels are prepared with before anything else; [`Cost::left_out`] names what was taken for
-//! the last two in plain arithmetic.
+//! part that is not written over. Not parameters are single numbers, one of which `ConstantOfShape`
+//! repeats, bounds of `Clip`, places of `GridSample`, running statistics, states that a recurrent
+//! layer starts from, indices and shapes, scales and zero points of quantisation, and up to four
+//! numbers that pixels are prepared with before anything else.
+//!
+//! **Masks** are told by their values, and are no parameters: zeros and ones, both of them, that
+//! prune a weight of as many elements or more, or that computed values are multiplied with or
+//! gathered from; zeros and what forbids places (-100 or less) next to scores. So is one value in
+//! every place, or zeros and ones, where a weight is scattered into it or chosen instead of it, and
+//! ones and zeros for scale and bias of a normalised weight. [`Cost::left_out`] names all of these,
+//! and what was taken for a scale, a zero point or a preparation of pixels in plain arithmetic. One
+//! value in every place is otherwise learned, as weights before training are, and
+//! [`Cost::doubtful`] names those that may be none.
 //!
 //! **Peak activation memory** is the most that is alive at once when the nodes run in the order of
 //! the file: every result has a buffer from the node that writes it to the last that reads it, the
@@ -53,6 +58,7 @@ mod inference;
 mod kinds;
 mod layout;
 mod learned;
+mod levels;
 mod liveness;
 mod operators;
 mod recurrent;

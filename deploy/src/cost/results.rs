@@ -3,8 +3,9 @@
 use tract_onnx::pb::{AttributeProto, NodeProto, tensor_proto::DataType};
 
 use super::{
-    attributes, fold, kinds, learned,
-    values::{Content, LONGEST, Role, Shape, Values, fits, is_mask},
+    fold, kinds, learned,
+    levels::{self, Levels},
+    values::{Content, LONGEST, Role, Shape, Values, fits},
 };
 
 /// Takes in a `Constant` node.
@@ -41,6 +42,7 @@ pub(super) fn define_constant<'a>(
         // Nothing is computed with texts.
         _ => return Ok(()),
     };
+    values.levels.extend(Levels::of_content(&content).map(|levels| (name.as_str(), levels)));
     if dims.first().is_none_or(|&len| len <= LONGEST) {
         values.contents.insert(name, content);
     }
@@ -70,15 +72,13 @@ pub(super) fn define<'a>(
                 .filter(|content| content.len() <= LONGEST)
                 .map(|content| (output.as_str(), content)),
         );
-        // A weight that is all one value is not written out by every exporter.
+        // Some exporters write a weight that is all one value so.
         if node.op_type == "ConstantOfShape"
             && node.input.iter().all(|name| values.is_constant(name))
             && let Some(shape) = shapes.first()
         {
             values.define_stored(output, shape.clone());
-            if attributes::tensor(node, "value").is_none_or(is_mask) {
-                values.masks.insert(output);
-            }
+            values.repeated.insert(output);
         }
     }
     if is_determined(values, node) {
@@ -91,6 +91,10 @@ pub(super) fn define<'a>(
             }
         }
         values.constants.extend(named().map(|(_, name)| name.as_str()));
+        if let Some(levels) = levels::of_result(node, values) {
+            let named = named().filter(|(index, _)| *index == 0 || node.op_type == "Split");
+            values.levels.extend(named.map(|(_, name)| (name.as_str(), levels.clone())));
+        }
     }
     for (index, name) in named() {
         let Some(role) = learned::role(node, index, values) else { continue };

@@ -11,7 +11,7 @@ use tract_onnx::pb::{
     GraphProto, NodeProto, SparseTensorProto, TensorProto, ValueInfoProto, tensor_proto::DataType,
 };
 
-use super::batch::of_images;
+use super::{batch::of_images, levels::Levels};
 use crate::onnx::{MAX_ELEMENTS, declared, element_bits, first_symbol, tensor_dims};
 
 pub(super) type Shape = Vec<usize>;
@@ -164,8 +164,14 @@ pub(super) struct Values<'a> {
     pub(super) cuts: HashMap<u64, &'a str>,
     /// [`MOST_PLACES`] less those that are kept.
     pub(super) places_left: usize,
-    /// Constant tensors with nothing but zeros and ones.
-    pub(super) masks: HashSet<&'a str>,
+    /// The different values of constant tensors that have few.
+    pub(super) levels: HashMap<&'a str, Levels>,
+    /// Tensors of which one number is stored, which `ConstantOfShape` repeats.
+    pub(super) repeated: HashSet<&'a str>,
+    /// Stored tensors that a weight is computed with and that are taken for no parameters, and why.
+    pub(super) left_out: Vec<(&'a str, &'static str)>,
+    /// Those that are taken for parameters and may be none, and why.
+    pub(super) doubtful: Vec<(&'a str, &'static str)>,
     /// What is known of computed tensors.
     pub(super) roles: HashMap<&'a str, Role>,
     /// The name of the batch where the input has it open.
@@ -190,7 +196,10 @@ impl<'a> Values<'a> {
             laid: HashSet::new(),
             cuts: HashMap::new(),
             places_left: MOST_PLACES,
-            masks: HashSet::new(),
+            levels: HashMap::new(),
+            repeated: HashSet::new(),
+            left_out: Vec::new(),
+            doubtful: Vec::new(),
             roles: HashMap::new(),
             symbol: images.and_then(first_symbol),
             constants: HashSet::new(),
@@ -264,10 +273,22 @@ impl<'a> Values<'a> {
         self.elements.get(root).copied().unwrap_or_default()
     }
 
-    /// Whether `name` is a constant tensor of zeros and ones.
-    pub(super) fn is_mask(&self, name: &str) -> bool {
-        self.masks.contains(name)
-            || self.is_constant(name) && self.kind(name) == Some(DataType::Bool)
+    /// Whether nothing of `name` is stored but numbers that `ConstantOfShape` repeats.
+    pub(super) fn is_repeated(&self, name: &str) -> bool {
+        self.parts(name).iter().all(|part| self.repeated.contains(part.root))
+    }
+
+    /// The different values that a constant tensor has, or may have, where they are few.
+    pub(super) fn levels(&self, name: &str) -> Option<Levels> {
+        if self.kind(name) == Some(DataType::Bool) {
+            return Some(Levels::bits());
+        }
+        self.levels.get(name).cloned()
+    }
+
+    /// Whether `name` is a constant tensor whose values are so.
+    pub(super) fn has(&self, name: &str, are_so: impl Fn(&Levels) -> bool) -> bool {
+        self.is_constant(name) && self.levels(name).is_some_and(|levels| are_so(&levels))
     }
 
     /// Whether `name` has the integers of quantisation, unscaled.
@@ -276,7 +297,7 @@ impl<'a> Values<'a> {
         self.roles.get(name) == Some(&Role::Codes)
             || self.is_constant(name)
                 && self.kind(name).is_some_and(is_short)
-                && !self.is_mask(name)
+                && !self.has(name, Levels::are_bits)
     }
 
     pub(super) fn is_pixels(&self, name: &str) -> bool {
@@ -331,9 +352,7 @@ impl<'a> Values<'a> {
         let elements = dims.iter().product::<usize>();
         self.contents.extend(stored(tensor, elements).map(|content| (name, content)));
         self.kinds.extend(DataType::try_from(tensor.data_type).ok().map(|kind| (name, kind)));
-        if is_mask(tensor) {
-            self.masks.insert(name);
-        }
+        self.levels.extend(Levels::of_tensor(tensor).map(|levels| (name, levels)));
         self.define_stored(name, dims);
     }
 
@@ -360,38 +379,6 @@ impl<'a> Values<'a> {
         self.laid.insert(name);
         self.shapes.insert(name, dims);
     }
-}
-
-/// Whether a tensor has nothing but zeros and ones.
-pub(super) fn is_mask(tensor: &TensorProto) -> bool {
-    let raw = &tensor.raw_data[..];
-    let listed = |ones: i32| {
-        !tensor.int32_data.is_empty()
-            && tensor.int32_data.iter().all(|&value| value == 0 || value == ones)
-    };
-    let is_bit = |value: f32| value == 0.0 || value == 1.0;
-    match DataType::try_from(tensor.data_type) {
-        Ok(DataType::Float) if raw.is_empty() => {
-            !tensor.float_data.is_empty() && tensor.float_data.iter().copied().all(is_bit)
-        }
-        Ok(DataType::Float) => {
-            raw.as_chunks().0.iter().all(|&bytes| is_bit(f32::from_le_bytes(bytes)))
-        }
-        Ok(DataType::Float16) if raw.is_empty() => listed(0x3C00),
-        Ok(DataType::Float16) => bits(raw, 0x3C00_u16.to_le_bytes()),
-        Ok(DataType::Bfloat16) if raw.is_empty() => listed(0x3F80),
-        Ok(DataType::Bfloat16) => bits(raw, 0x3F80_u16.to_le_bytes()),
-        Ok(DataType::Double) if !raw.is_empty() => bits(raw, 1_f64.to_le_bytes()),
-        Ok(DataType::Bool | DataType::Uint8 | DataType::Int8) if raw.is_empty() => listed(1),
-        Ok(DataType::Bool | DataType::Uint8 | DataType::Int8) => bits(raw, [1]),
-        _ => false,
-    }
-}
-
-/// Whether elements of `N` bytes each are zeros, or ones written as `one`.
-fn bits<const N: usize>(raw: &[u8], one: [u8; N]) -> bool {
-    let (elements, rest) = raw.as_chunks::<N>();
-    rest.is_empty() && elements.iter().all(|bytes| *bytes == [0; N] || *bytes == one)
 }
 
 /// More than any tensor has. Without a limit, a chain of `Gather` would double them with every

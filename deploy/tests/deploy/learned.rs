@@ -240,11 +240,8 @@ fn no_element_is_counted_twice_however_it_is_cut_out() {
 #[test]
 fn what_is_remembered_of_cuts_is_bounded() {
     let mut model = Builder::new([1, 1, 1, 1000]);
-    model
-        .indices("shape", &[1 << 20])
-        .node("ConstantOfShape", &["shape"], "large", vec![])
-        .indices("few", &(0..1000).collect::<Vec<_>>());
-    // Lists of 80 MB together, and of a tensor of which nothing is stored.
+    model.weight("large", &[1 << 20]).indices("few", &(0..1000).collect::<Vec<_>>());
+    // Lists of 80 MB together.
     for i in 0..20_000 {
         let (cut, z) = (format!("cut{i}"), format!("z{i}"));
         model.node("Gather", &["large", "few"], &cut, vec![]);
@@ -316,7 +313,7 @@ fn masks_are_masks_in_any_type_and_shape() {
         model.weight("a", &W).integers("mask", DataType::Float16, &W);
         // A half of 1 is 0x3C00.
         let mask = model.graph().initializer.iter_mut().find(|of| of.name == "mask").unwrap();
-        mask.raw_data = 0x3C00_u16.to_le_bytes().repeat(72);
+        mask.raw_data = [0x3C00_u16, 0].map(u16::to_le_bytes).concat().repeat(36);
         model.node("Cast", &["mask"], "real", vec![int("to", DataType::Float as i64)]).node(
             "Mul",
             &["a", "real"],
@@ -720,4 +717,226 @@ fn an_open_dimension_is_the_batch_only_by_its_name() {
     let cost = counted(&model);
     assert_eq!(cost.madds, 0);
     assert!(cost.unknown.iter().any(|node| node.op == "Conv"), "{:?}", cost.unknown);
+}
+
+/// The names in a list of arrays.
+fn names(of: &[adwp_measure::cost::LeftOut]) -> Vec<&str> {
+    of.iter().map(|of| of.name.as_str()).collect()
+}
+
+/// What is counted where a tensor `m` `[7, 7]` that `build` makes meets the scores `x`
+/// `[1, 4, 7, 7]` in `op`: params, what is left out and what is doubtful.
+fn of_scores(
+    op: &str,
+    inputs: &[&str],
+    build: impl Fn(&mut Builder),
+) -> (u64, Vec<String>, Vec<String>) {
+    let mut model = Builder::new([1, 4, 7, 7]);
+    build(&mut model);
+    let attributes = if op == "Concat" { vec![int("axis", 2)] } else { vec![] };
+    let model = model.node("Relu", &["x"], "scores", vec![]);
+    let cost = counted(model.node(op, inputs, "y", attributes).output("y", &[1, 4, -1, 7]));
+    assert!(cost.unknown.is_empty(), "{:?}", cost.unknown);
+    let owned = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
+    (cost.params, owned(names(&cost.left_out)), owned(names(&cost.doubtful)))
+}
+
+#[test]
+fn masks_of_scores_are_not_learned_and_are_named() {
+    let triangle = |above: f32, below: f32| -> Vec<f32> {
+        (0..49).map(|i| if i % 7 > i / 7 { above } else { below }).collect()
+    };
+    let m = ["scores", "m"];
+    let named = (0, vec!["m".to_owned()], vec![]);
+    for forbidden in [f32::NEG_INFINITY, f32::MIN, -1e9, -1e4, -100.0] {
+        let stored = of_scores("Add", &m, |model| {
+            model.floats("m", &[7, 7], &triangle(forbidden, 0.0));
+        });
+        assert_eq!(stored, named, "{forbidden}");
+    }
+    let subtracted = of_scores("Sub", &m, |model| {
+        model.floats("m", &[7, 7], &triangle(1e9, 0.0));
+    });
+    assert_eq!(subtracted, named);
+    // Kept bits, as truth values or bytes, and made large where they are 0.
+    for kind in [DataType::Bool, DataType::Uint8, DataType::Int8] {
+        let made = of_scores("Add", &m, |model| {
+            model.integers("bits", kind, &[7, 7]);
+            model.graph().initializer[0].raw_data =
+                triangle(0.0, 1.0).iter().map(|&of| of as u8).collect();
+            model
+                .node("Cast", &["bits"], "real", vec![int("to", 1)])
+                .floats("one", &[], &[1.0])
+                .node("Sub", &["one", "real"], "others", vec![])
+                .floats("large", &[], &[-1e9])
+                .node("Mul", &["others", "large"], "m", vec![]);
+        });
+        assert_eq!(made, (0, vec!["m".to_owned()], vec![]), "{kind:?}");
+    }
+    let half = of_scores("Add", &m, |model| {
+        model.integers("half", DataType::Float16, &[7, 7]);
+        // A half of minus infinity is 0xFC00.
+        let values =
+            triangle(1.0, 0.0).into_iter().flat_map(|of| [0, if of > 0.0 { 0xFC } else { 0 }]);
+        model.graph().initializer[0].raw_data = values.collect();
+        model.node("Cast", &["half"], "m", vec![int("to", 1)]);
+    });
+    assert_eq!(half, named);
+    let of_shape = of_scores("Add", &m, |model| {
+        model.indices("size", &[7, 7]).node("ConstantOfShape", &["size"], "zeros", vec![]);
+        model.floats("low", &[], &[-1e9]).node("Add", &["zeros", "low"], "all", vec![]);
+        model.indices("diagonal", &[1]).node("Trilu", &["all", "diagonal"], "m", vec![]);
+    });
+    assert_eq!(of_shape, named);
+    let chosen = of_scores("Add", &m, |model| {
+        model
+            .integers("bits", DataType::Bool, &[7, 7])
+            .floats("zeros", &[7, 7], &[0.0; 49])
+            .floats("low", &[], &[f32::NEG_INFINITY])
+            .node("Where", &["bits", "zeros", "low"], "m", vec![]);
+    });
+    assert_eq!(chosen, named);
+    // Of those of all heads or positions the run takes some.
+    let gathered = of_scores("Add", &["scores", "rows"], |model| {
+        model
+            .floats("m", &[7, 7], &triangle(-1e9, 0.0))
+            .node("ArgMax", &["x"], "places", vec![int("axis", 3), int("keepdims", 0)])
+            .node("Gather", &["m", "places"], "rows", vec![]);
+    });
+    assert_eq!(gathered, named);
+    let multiplied = of_scores("Mul", &m, |model| {
+        model.floats("m", &[7, 7], &triangle(0.0, 1.0));
+    });
+    assert_eq!(multiplied, named);
+    // What only resembles one is learned.
+    for (op, above, below) in [
+        ("Add", -1e9, 1.0),
+        ("Add", -99.0, 0.0),
+        ("Add", 1e9, 0.0),
+        ("Add", 1.0, 0.0),
+        ("Mul", 1.0, 1.0),
+    ] {
+        let learned = of_scores(op, &m, |model| {
+            model.floats("m", &[7, 7], &triangle(above, below));
+        });
+        assert_eq!(learned, (49, vec![], vec![]), "{op} {above} {below}");
+    }
+}
+
+#[test]
+fn of_what_is_repeated_one_number_is_stored() {
+    for op in ["Add", "Mul", "Concat", "MatMul"] {
+        let (params, left_out, doubtful) = of_scores(op, &["scores", "same"], |model| {
+            model
+                .indices("size", &[1, 4, 7, 7])
+                .node("ConstantOfShape", &["size"], "zeros", vec![])
+                .node("Neg", &["zeros"], "same", vec![]);
+        });
+        assert_eq!((params, left_out, doubtful), (0, vec!["zeros".to_owned()], vec![]), "{op}");
+    }
+    let mut model = Builder::new([1, 4, 9, 7]);
+    model
+        .indices("size", &[4])
+        .node("ConstantOfShape", &["size"], "scale", vec![])
+        .weight("bias", &[4])
+        .weight("mean", &[4])
+        .weight("variance", &[4])
+        .node("BatchNormalization", &["x", "scale", "bias", "mean", "variance"], "z", vec![])
+        .output("z", &[1, 4, 9, 7]);
+    let cost = counted(&model);
+    assert_eq!((cost.params, names(&cost.left_out)), (4, vec!["scale"]));
+}
+
+#[test]
+fn fills_and_paddings_of_one_value_are_doubtful() {
+    let named = |params: u64| (params, vec![], vec!["m".to_owned()]);
+    for op in ["Max", "Min", "Concat"] {
+        let filled = of_scores(op, &["scores", "m"], |model| {
+            model.floats("m", &[1, 4, 7, 7], &[0.0; 196]);
+        });
+        assert_eq!(filled, named(196), "{op}");
+    }
+    let bias = of_scores("Add", &["scores", "m"], |model| {
+        model.floats("m", &[7], &[0.0; 7]);
+    });
+    assert_eq!(bias, (7, vec![], vec![]), "a bias before training");
+}
+
+#[test]
+fn what_prunes_a_weight_is_named_and_what_scales_it_is_learned() {
+    const W: [i64; 4] = [2, 4, 3, 3];
+    let of = |build: &dyn Fn(&mut Builder)| {
+        let mut model = Builder::new([-1, 4, 9, 7]);
+        build(&mut model);
+        model.node("Conv", &["x", "w"], "z", vec![]).output("z", &[-1, 2, 7, 5]);
+        let cost = counted(&model);
+        let owned = |names: Vec<&str>| names.join(" ");
+        (cost.params, owned(names(&cost.left_out)), owned(names(&cost.doubtful)))
+    };
+    let named =
+        |params, left_out: &str, doubtful: &str| (params, left_out.to_owned(), doubtful.to_owned());
+    let bits = |len: usize| (0..len).map(|i| f32::from(i % 3 == 0)).collect::<Vec<_>>();
+    let pruned = of(&|model| {
+        model.weight("a", &W).floats("mask", &W, &bits(72)).node(
+            "Mul",
+            &["mask", "a"],
+            "w",
+            vec![],
+        );
+    });
+    assert_eq!(pruned, named(72, "mask", ""));
+    let rows = of(&|model| {
+        model.weight("a", &W).floats("mask", &[2, 1, 1, 1], &[0.0, 1.0]);
+        model.node("Mul", &["a", "mask"], "w", vec![]);
+    });
+    assert_eq!(rows, named(72, "mask", ""), "of filters");
+    let binary = of(&|model| {
+        model.floats("bits", &W, &bits(72)).weight("scale", &[2, 1, 1, 1]);
+        model.node("Mul", &["bits", "scale"], "w", vec![]);
+    });
+    assert_eq!(binary, named(72 + 2, "", "bits"));
+    let gains: [(&str, &dyn Fn(&mut Builder)); 3] = [
+        ("weight norm", &|model| {
+            model.weight("v", &W).floats("g", &[2, 1, 1, 1], &[1.0; 2]);
+            model.node("ReduceL2", &["v"], "norm", vec![ints("axes", &[1, 2, 3])]);
+            model.node("Div", &["v", "norm"], "unit", vec![]);
+            model.node("Mul", &["g", "unit"], "w", vec![]);
+        }),
+        ("signs", &|model| {
+            model.weight("v", &W).floats("g", &[2, 1, 1, 1], &[1.0; 2]);
+            model.node("Sign", &["v"], "signs", vec![]);
+            model.node("Mul", &["signs", "g"], "w", vec![]);
+        }),
+        ("zeros", &|model| {
+            model.weight("v", &W).floats("g", &[2, 1, 1, 1], &[0.0; 2]);
+            model.node("Mul", &["v", "g"], "w", vec![]);
+        }),
+    ];
+    for (name, gain) in gains {
+        assert_eq!(of(gain), named(72 + 2, "", "g"), "{name}");
+    }
+    let standardised = |scale: [f32; 2], bias: [f32; 2]| {
+        of(&|model| {
+            model
+                .weight("v", &W)
+                .indices("flat", &[1, 2, 36])
+                .node("Reshape", &["v", "flat"], "rows", vec![])
+                .floats("scale", &[2], &scale)
+                .floats("bias", &[2], &bias)
+                .node("InstanceNormalization", &["rows", "scale", "bias"], "n", vec![])
+                .indices("shape", &W)
+                .node("Reshape", &["n", "shape"], "w", vec![]);
+        })
+    };
+    assert_eq!(standardised([1.0; 2], [0.0; 2]), named(72, "scale bias", ""));
+    assert_eq!(standardised([1.0; 2], [0.5, 0.25]), named(72 + 4, "", ""), "ones before training");
+    assert_eq!(standardised([0.5, 0.25], [0.0; 2]), named(72 + 2, "bias", ""));
+    let placed = of(&|model| {
+        model
+            .floats("ground", &W, &[0.0; 72])
+            .indices("place", &[0])
+            .weight("a", &[1, 4, 3, 3])
+            .node("ScatterND", &["ground", "place", "a"], "w", vec![]);
+    });
+    assert_eq!(placed, named(36, "ground", ""));
 }

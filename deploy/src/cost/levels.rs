@@ -1,0 +1,161 @@
+//! The different values of a constant tensor, where they are few: what tells masks from weights.
+
+use half::{bf16, f16};
+use tract_onnx::pb::{NodeProto, TensorProto, tensor_proto::DataType};
+
+use super::{
+    attributes,
+    values::{Content, Values},
+};
+
+/// Different values that are kept of a tensor.
+const MOST: usize = 8;
+
+/// What a score is at least lowered by where a mask forbids a place: Swin Transformers have 100.
+const FORBIDDEN: f64 = 100.0;
+
+/// The different values of a tensor in ascending order, at most [`MOST`]. Of one that is computed
+/// these are those that it may have.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Levels(Vec<f64>);
+
+impl Levels {
+    /// `None` of no values, of too many different ones, and where one is NaN.
+    pub(super) fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
+        let mut levels: Vec<f64> = Vec::new();
+        for value in values {
+            if value.is_nan() || levels.len() == MOST && !levels.contains(&value) {
+                return None;
+            }
+            if !levels.contains(&value) {
+                levels.push(value);
+            }
+        }
+        levels.sort_unstable_by(f64::total_cmp);
+        (!levels.is_empty()).then_some(Self(levels))
+    }
+
+    /// Those of truth values.
+    pub(super) fn bits() -> Self {
+        Self(vec![0.0, 1.0])
+    }
+
+    /// Those of a stored tensor, of which nothing is known where its values lie in another file.
+    pub(super) fn of_tensor(tensor: &TensorProto) -> Option<Self> {
+        let raw = &tensor.raw_data[..];
+        let listed = tensor.int32_data.iter();
+        match DataType::try_from(tensor.data_type).ok()? {
+            DataType::Bool => Some(Self::bits()),
+            DataType::Float if raw.is_empty() => {
+                Self::of(tensor.float_data.iter().map(|&value| value.into()))
+            }
+            DataType::Float => Self::of_raw(raw, |bytes| f32::from_le_bytes(bytes).into()),
+            DataType::Double if raw.is_empty() => Self::of(tensor.double_data.iter().copied()),
+            DataType::Double => Self::of_raw(raw, f64::from_le_bytes),
+            DataType::Float16 if raw.is_empty() => {
+                Self::of(listed.map(|&bits| f16::from_bits(bits as u16).into()))
+            }
+            DataType::Float16 => Self::of_raw(raw, |bytes| f16::from_le_bytes(bytes).into()),
+            DataType::Bfloat16 if raw.is_empty() => {
+                Self::of(listed.map(|&bits| bf16::from_bits(bits as u16).into()))
+            }
+            DataType::Bfloat16 => Self::of_raw(raw, |bytes| bf16::from_le_bytes(bytes).into()),
+            DataType::Uint8 | DataType::Int8 | DataType::Int32 if raw.is_empty() => {
+                Self::of(listed.map(|&value| value.into()))
+            }
+            DataType::Uint8 => Self::of_raw(raw, |bytes| u8::from_le_bytes(bytes).into()),
+            DataType::Int8 => Self::of_raw(raw, |bytes| i8::from_le_bytes(bytes).into()),
+            DataType::Int32 => Self::of_raw(raw, |bytes| i32::from_le_bytes(bytes).into()),
+            DataType::Int64 if raw.is_empty() => {
+                Self::of(tensor.int64_data.iter().map(|&value| value as f64))
+            }
+            DataType::Int64 => Self::of_raw(raw, |bytes| i64::from_le_bytes(bytes) as f64),
+            _ => None,
+        }
+    }
+
+    fn of_raw<const N: usize>(raw: &[u8], value: impl Fn([u8; N]) -> f64) -> Option<Self> {
+        let (elements, rest) = raw.as_chunks();
+        if rest.is_empty() { Self::of(elements.iter().map(|&bytes| value(bytes))) } else { None }
+    }
+
+    pub(super) fn of_content(content: &Content) -> Option<Self> {
+        Self::of(content.reals())
+    }
+
+    /// The one value that all elements have.
+    pub(super) fn only(&self) -> Option<f64> {
+        match self.0[..] {
+            [value] => Some(value),
+            _ => None,
+        }
+    }
+
+    /// Nothing but zeros and ones, or one of these.
+    pub(super) fn are_bits(&self) -> bool {
+        self.0.iter().all(|&value| value == 0.0 || value == 1.0)
+    }
+
+    /// Zeros and ones, both.
+    pub(super) fn choose(&self) -> bool {
+        self.0 == [0.0, 1.0]
+    }
+
+    /// One value, or zeros and ones.
+    pub(super) fn fill(&self) -> bool {
+        self.only().is_some() || self.are_bits()
+    }
+
+    /// Values that forbid places when they are added to scores, and zeros; the same of what is
+    /// subtracted where `sign` is -1.
+    pub(super) fn forbid(&self, sign: f64) -> bool {
+        let forbids = |value: f64| sign * value <= -FORBIDDEN;
+        self.0.iter().all(|&value| value == 0.0 || forbids(value))
+            && self.0.iter().any(|&value| forbids(value))
+    }
+
+    fn with(&self, other: &Self) -> Option<Self> {
+        Self::of(self.0.iter().chain(&other.0).copied())
+    }
+
+    fn paired(&self, other: &Self, operate: fn(f64, f64) -> f64) -> Option<Self> {
+        let pairs = self.0.iter().flat_map(|&a| other.0.iter().map(move |&b| operate(a, b)));
+        Self::of(pairs)
+    }
+}
+
+/// The values that the first result of a node, or one like it, has of those of its inputs.
+pub(super) fn of_result(node: &NodeProto, values: &Values<'_>) -> Option<Levels> {
+    let input = |index: usize| values.levels(node.input.get(index)?);
+    let pairs = |operate| input(0)?.paired(&input(1)?, operate);
+    match node.op_type.as_str() {
+        "Identity" | "Cast" | "CastLike" | "Transpose" | "Reshape" | "Squeeze" | "Unsqueeze"
+        | "Flatten" | "Expand" | "Tile" | "Slice" | "Split" | "Gather" | "GatherElements"
+        | "GatherND" | "DepthToSpace" | "SpaceToDepth" | "Dropout" => input(0),
+        "Trilu" => input(0)?.with(&Levels(vec![0.0])),
+        "Pad" => match node.input.get(2).filter(|name| !name.is_empty()) {
+            Some(_) => input(0)?.with(&input(2)?),
+            None => input(0)?.with(&Levels(vec![attributes::real(node, "value").unwrap_or(0.0)])),
+        },
+        "Concat" => {
+            let mut all = input(0)?;
+            for index in 1..node.input.len() {
+                all = all.with(&input(index)?)?;
+            }
+            Some(all)
+        }
+        "Where" => input(1)?.with(&input(2)?),
+        "Neg" => Levels::of(input(0)?.0.iter().map(|value| -value)),
+        "Add" => pairs(|a, b| a + b),
+        "Sub" => pairs(|a, b| a - b),
+        "Mul" => pairs(|a, b| a * b),
+        "Div" => pairs(|a, b| a / b),
+        "Max" if node.input.len() == 2 => pairs(f64::max),
+        "Min" if node.input.len() == 2 => pairs(f64::min),
+        "ConstantOfShape" => match attributes::tensor(node, "value") {
+            Some(value) => Levels::of_tensor(value),
+            None => Some(Levels(vec![0.0])),
+        },
+        _ => None,
+    }
+}
