@@ -120,6 +120,16 @@ def compare(adwp, name, path, shapes, feeds):
         words.append("without " + ", ".join(most + ([f"{others} others"] if others else [])))
     reasons = collections.Counter(array["reason"] for array in counted.get("left_out", []))
     words += [f"no params are {times} arrays: {reason}" for reason, times in reasons.items()]
+    doubtful = collections.Counter(array["reason"] for array in counted.get("doubtful", []))
+    words += [f"params are {times} arrays that may be none: {reason}" for reason, times in doubtful.items()]
+    if "batch" in counted and counted["madds"]:
+        batch = counted["batch"]
+        of = f"a whole run, since {batch['joined_by']} joins them" if batch["joined_by"] else "one of them"
+        words.append(f"of {batch['images']} along the first dimension of {batch['input']} multiply-adds are those of {of}")
+    if "once" in counted:
+        words.append(f"{sum(node['madds'] for node in counted['once']):,} multiply-adds without an image are not counted")
+    if "contradicted" in counted:
+        words.append(f"{len(counted['contradicted'])} tensors have another shape than the file states")
     apart = counted.get("taken_apart", [])
     if apart:
         words.append(f"parts of {len(apart)} arrays are counted as if they had no element in common")

@@ -2,7 +2,7 @@
 
 It follows the words of the README ("What the numbers mean") and shares no code with the counter it is compared with: shapes are those of a run in
 which every intermediate result is an output, and which elements of a stored tensor a weight has is found by sending the places of the elements
-through the graph instead of their values.
+through the graph instead of their values, and whether the images of a run are kept apart by running it again with another image in the place of one.
 """
 
 import dataclasses
@@ -36,10 +36,14 @@ MOVES = {
 }  # fmt: skip
 # Those with multiply-adds that are not counted here: a counter has to say that it is without them.
 MULTIPLYING = {"Attention", "CausalConvWithState", "DFT", "DeformConv", "Det", "FlexAttention", "LinearAttention", "STFT"}
+# What computes few values from few.
+VALUED = MOVES | {"Cast", "CastLike", "Trilu", "Pad", "Where", "Neg", "Add", "Sub", "Mul", "Div", "Max", "Min", "ConstantOfShape"}
 GATES = {"RNN", "GRU", "LSTM"}
 PRODUCTS = GATES | {"Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "Gemm", "MatMul", "MatMulInteger", "QLinearMatMul", "Einsum"}
 RANDOM = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"}
 REAL = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
+# Integers that are places or sizes.
+PLACES = {TensorProto.INT64, TensorProto.UINT32, TensorProto.UINT64}
 BITS = {"UINT4": 4, "INT4": 4, "FLOAT4E2M1": 4, "UINT2": 2, "INT2": 2}
 
 
@@ -130,14 +134,15 @@ class Run:
     """The values of one run, by the names of the tensors."""
 
     def __init__(self, path, feeds):
+        self.feeds = feeds
         self.model = onnx.load(path)
         self.graph = self.model.graph
         exposed = onnx.load(path)
         there = {output.name for output in exposed.graph.output}
         names = [name for node in self.graph.node for name in node.output if name]
         exposed.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in there)
-        names = [output.name for output in exposed.graph.output]
-        self.values = {**feeds, **dict(zip(names, results(exposed, names, feeds)))}
+        self.exposed, self.names = exposed, [output.name for output in exposed.graph.output]
+        self.values = self.again(feeds)
         self.stored = {}
         for tensor in self.graph.initializer:
             self.stored[tensor.name] = (tensor.data_type, tuple(tensor.dims), math.prod(tensor.dims))
@@ -147,6 +152,10 @@ class Run:
             if node.op_type == "Constant" and is_standard(node):
                 self.take_constant(node)
         self.initial = {tensor.name: tensor for tensor in self.graph.initializer}
+
+    def again(self, feeds):
+        """The values with other feeds of the same shapes."""
+        return {**feeds, **dict(zip(self.names, results(self.exposed, self.names, feeds)))}
 
     def take_constant(self, node):
         name = node.output[0]
@@ -210,15 +219,15 @@ class Weights:
         if node is None or name not in self.fixed:
             return {}
         if node.op_type == "ConstantOfShape":
-            # A weight that is all one value: some exporters write it so.
-            return {name: numpy.arange(1, run.values[name].size + 1).reshape(run.shape(name))}
+            # One number is stored, and single numbers are not learned.
+            return {}
         if node.op_type in MOVES or self.writes_over(node):
             moved = list(range(len(node.input))) if node.op_type == "Concat" else [0]
             if node.op_type.startswith("Scatter"):
                 moved = [0, 2]
-            # What a mask writes over is gone, and the mask is no weight.
-            is_mask = node.op_type.startswith("Scatter") and self.is_mask(node.input[2]) and not self.is_mask(node.input[0])
-            weights = moved[:1] if is_mask else moved
+            # What a filling writes over is gone, and the filling is no weight.
+            is_filling = node.op_type.startswith("Scatter") and self.fills(node.input[2]) and not self.fills(node.input[0])
+            weights = moved[:1] if is_filling else moved
             roots = {root for index in weights for root in self.sources(node.input[index])}
             taken = {root: self.moved(node, name, moved, root) for root in roots}
             whole = self.sources(node.input[0]) if node.op_type.startswith("Gather") else {}
@@ -230,16 +239,16 @@ class Weights:
             return {}
         left = NOT_LEARNED.get(node.op_type, set())
         read = [name for index, name in enumerate(node.input) if name and index not in left]
+        if node.op_type in ("Cast", "CastLike") and run.kind(node.input[0]) in PLACES:
+            return {}
         if node.op_type in ("Cast", "CastLike", "QuantizeLinear", "DequantizeLinear") or node.op_type.startswith("Bit"):
             read = read[:1]
         elif node.op_type == "Where":
             read = read[1:]
         else:
             read = [name for name in read if run.kind(name) in REAL]
-        # A mask prunes a weight, gives way to one, or is what a normalisation of one was written with.
-        if node.op_type in ("Mul", "Where") or node.op_type.startswith("Scatter") or node.op_type.endswith("Normalization"):
-            masks = [name for name in read if self.is_mask(name)]
-            read = [name for name in read if name not in masks] if len(masks) < len(read) else read
+        none = [source for source in read if self.is_none(node, source, read)]
+        read = [source for source in read if source not in none] if len(none) < len(read) else read
         found = {}
         for source in read:
             for root, places in self.sources(source).items():
@@ -255,14 +264,69 @@ class Weights:
             return False
         ground = list(self.sources(node.input[0]).values())
         is_one = len(ground) == 1 and numpy.count_nonzero(ground[0]) == math.prod(self.run.shape(node.input[0]))
-        return is_one and (self.is_mask(node.input[2]) or not self.is_mask(node.input[0]))
+        return is_one and (self.fills(node.input[2]) or not self.fills(node.input[0]))
 
-    def is_mask(self, name):
-        """Whether it is a constant tensor of zeros and ones, in whatever type and shape."""
-        node = self.makers.get(name)
-        if name in self.run.stored or node is not None and node.op_type == "ConstantOfShape" and name in self.fixed:
-            return bool(numpy.isin(self.run.value(name), (0, 1)).all())
-        return node is not None and node.op_type in MOVES | {"Cast", "CastLike"} - {"Concat"} and self.is_mask(node.input[0])
+    def is_none(self, node, name, read):
+        """Whether `name`, of the real inputs `read` that a weight is computed from, is a mask that prunes it, gives way to it, or is what a
+        normalisation of it was written with."""
+        op, place = node.op_type, read.index(name)
+        size = lambda source: math.prod(self.run.shape(source))
+        if op == "Mul" and len(read) == 2:
+            other = read[1 - place]
+            return self.chooses(name) and not self.chooses(other) and size(other) >= size(name)
+        if op == "Where" or op.startswith("Scatter"):
+            return self.fills(name)
+        if op.endswith("Normalization") and place > 0:
+            # Ones next to a bias that is learned are a scale before training.
+            is_gain = place == 1 and len(read) > 2 and self.levels(name) == {1.0} and not self.levels(read[2]) <= {0.0, 1.0}
+            return bool(self.levels(name)) and self.levels(name) <= {0.0, 1.0} and not is_gain
+        return False
+
+    def levels(self, name):
+        """The different values of a constant tensor, where they are few and made by moving, adding and multiplying what is stored; else none."""
+        kind, node = self.run.kind(name), self.makers.get(name)
+        if kind == TensorProto.BOOL and name in self.fixed:
+            return {0.0, 1.0}
+        if name not in self.fixed or kind is None:
+            return set()
+        if name not in self.run.stored:
+            if node is None or node.op_type not in VALUED:
+                return set()
+            if node.op_type in ("Cast", "CastLike") or node.op_type in MOVES and node.op_type != "Concat":
+                return self.levels(node.input[0])
+            choices = node.input[1:] if node.op_type == "Where" else [] if node.op_type == "ConstantOfShape" else node.input[:1] if node.op_type in ("Trilu", "Pad") else node.input
+            if not all(self.levels(source) for source in choices):
+                return set()
+        values = numpy.asarray(self.run.value(name))
+        if values.dtype.kind not in "fiub" and kind != TensorProto.BFLOAT16:
+            return set()
+        found = set(numpy.unique(values.astype(numpy.float64)).tolist())
+        return found if len(found) <= 8 and not any(map(math.isnan, found)) else set()
+
+    def chooses(self, name):
+        """Whether it has zeros and ones, both."""
+        return self.levels(name) == {0.0, 1.0}
+
+    def fills(self, name):
+        """Whether it has one value in every place, or zeros and ones."""
+        levels = self.levels(name)
+        return len(levels) == 1 or levels == {0.0, 1.0}
+
+    def forbids(self, name, sign):
+        """Whether it has zeros and values that lower a score by 100 or more, when it is added with this sign."""
+        levels = {sign * level for level in self.levels(name)}
+        return any(level <= -100 for level in levels) and all(level == 0 or level <= -100 for level in levels)
+
+    def is_mask_of_values(self, node, index):
+        """Whether input `index` of a node that computed values go through is a mask of them, or what they are put into."""
+        op, name = node.op_type, node.input[index]
+        if op in LAYERS:
+            return False
+        if self.forbids(name, -1 if op == "Sub" and index == 1 else 1):
+            return True
+        if op in ("Mul", "Expand", "Tile") or op.startswith("Gather"):
+            return self.chooses(name)
+        return op.startswith("Scatter") and self.fills(name)
 
     def joined(self, lists, shape):
         """Places of one stored tensor in a result of `shape`, which several inputs have."""
@@ -301,7 +365,7 @@ class Weights:
             if not given and node.op_type not in PRODUCTS:
                 continue
             if index not in LAYERS.get(node.op_type, set()):
-                if not given or node.op_type in QUESTIONS or not self.is_weight(name):
+                if not given or node.op_type in QUESTIONS or not self.is_weight(name) or self.is_mask_of_values(node, index):
                     continue
                 # A factor or a bound is no weight next to one.
                 sources = {root: places for root, places in sources.items() if root not in self.run.stored or self.run.stored[root][2] > 1}
@@ -342,19 +406,78 @@ def madds(node, run):
     return 0
 
 
+def other_image(values, axis, image, random):
+    """`values` with another image in the place of one."""
+    values = values.copy()
+    at = (slice(None),) * axis + (image,)
+    if values.dtype.kind == "f":
+        values[at] = values[at] * 0.7 + random.uniform(0.01, 0.1, values[at].shape).astype(values.dtype)
+    elif values.dtype.kind == "b":
+        values[at] = ~values[at]
+    else:
+        values[at] = random.permutation(values[at].ravel()).reshape(values[at].shape)
+    return values
+
+
+def shares(run, products):
+    """Of each of the nodes `products` by how much its multiply-adds are to be divided: by the images of a run, which the first input of four
+    dimensions, or else of two or more, has along its first, where it treats them apart; and all by 1 where one of them does not."""
+    initial = {tensor.name for tensor in run.graph.initializer}
+    inputs = [value for value in run.graph.input if value.name not in initial and hasattr(run.feeds.get(value.name), "shape")]
+    ranks = [run.feeds[value.name].ndim for value in inputs]
+    of_images = next((value for value, rank in zip(inputs, ranks) if rank == 4), next((value for value, rank in zip(inputs, ranks) if rank > 1), None))
+    images = run.feeds[of_images.name].shape[0] if of_images is not None else 1
+    whole = {label(node): 1 for node in products}
+    if images < 2 or not products:
+        return whole
+    names = lambda value: [dim.dim_param for dim in value.type.tensor_type.shape.dim]
+    symbol = (names(of_images) or [""])[0]
+    random, changed = numpy.random.default_rng(7), []
+    for image in (0, images - 1):
+        feeds = dict(run.feeds)
+        for value in inputs:
+            axis = names(value).index(symbol) if symbol and symbol in names(value) else 0
+            shape = feeds[value.name].shape
+            if len(shape) > axis and shape[axis] == images:
+                feeds[value.name] = other_image(feeds[value.name], axis, image, random)
+        changed.append(run.again(feeds))
+    found = {}
+    for node in products:
+        each = 1
+        for name in [*node.input, *node.output]:
+            if not name or name in run.stored or not isinstance(run.values.get(name), numpy.ndarray):
+                continue
+            differ = [run.values[name] != values[name] for values in changed]
+            if (differ[0] & differ[1]).any():
+                return whole
+            if node.op_type in GATES and name == node.input[0]:
+                # A state goes from step to step, even where it is too near its bounds for that to be seen.
+                others = (0, 2) if any(a.name == "layout" and a.i for a in node.attribute) else (1, 2)
+                steps = [of.any(axis=others) for of in differ]
+                if (steps[0] != steps[1]).any():
+                    return whole
+            if differ[0].any() or differ[1].any():
+                each = images
+        found[label(node)] = each
+    return found
+
+
 def count(path, feeds, without=frozenset(), left_out=frozenset()):
     """Counts `path` for inputs like `feeds`, without the nodes whose labels are in `without` and without the arrays in `left_out`."""
     run = Run(path, feeds)
     weights = Weights(run, without)
     layers, learned, uncounted = {}, {}, []
+    # Products of what is stored or follows from shapes are the same for every image, and done once.
+    of_images = lambda node: any(name and name not in weights.fixed and name not in weights.of_shapes for name in node.input)
+    divided = shares(run, [node for node in run.graph.node if label(node) not in without and of_images(node) and madds(node, run)])
     for node in run.graph.node:
         if label(node) in without:
             continue
         if not is_standard(node) or node.op_type in MULTIPLYING or any(a.HasField("g") for a in node.attribute):
             uncounted.append(label(node))
-        products = madds(node, run)
+        products = madds(node, run) if of_images(node) else 0
         if products:
-            layers[label(node)] = layers.get(label(node), 0) + products
+            layers[label(node)] = layers.get(label(node), 0) + products // divided[label(node)]
         for name, sources in weights.read_by(node):
             if name not in left_out:
                 for root, places in sources.items():

@@ -129,6 +129,10 @@ impl<'a> Batch<'a> {
             Images::Joined(at) => Some(*at),
             Images::Along { .. } => None,
         });
+        // Of the second input only the type is read.
+        if node.op_type == "CastLike" && read.first().is_none_or(Option::is_none) {
+            return;
+        }
         for (output, name) in node.output.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
             // One number for all of them, whatever their number.
             if node.op_type == "DynamicQuantizeLinear" && output > 0 {

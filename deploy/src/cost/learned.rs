@@ -327,8 +327,16 @@ fn sources<'a>(node: &'a NodeProto, index: usize, values: &Values<'_>) -> Vec<&'
         op if OF_THE_FIRST.contains(&op) => at(&[0]),
         op if JOINED.contains(&op) => match of_codes(node, values) {
             Some(place) => at(&[place]),
+            None if op != "Concat" && node.input.iter().any(|name| is_wide(values.kind(name))) => {
+                Vec::new()
+            }
             None => node.input.iter().collect(),
         },
+        "Cast" | "CastLike"
+            if node.input.first().is_some_and(|name| is_place(values.kind(name))) =>
+        {
+            Vec::new()
+        }
         op => {
             let inputs = node.input.iter().enumerate();
             let reals =
@@ -572,6 +580,16 @@ fn becomes_real(node: &NodeProto) -> bool {
 
 fn is_arithmetic(node: &NodeProto) -> bool {
     matches!(node.op_type.as_str(), "Add" | "Mul" | "Sub" | "Div")
+}
+
+/// Whether a type has integers that places and sizes are computed in. Quantised biases have some.
+fn is_wide(kind: Option<DataType>) -> bool {
+    kind == Some(DataType::Int32) || is_place(kind)
+}
+
+/// Whether a type has integers that are always places or sizes.
+fn is_place(kind: Option<DataType>) -> bool {
+    matches!(kind, Some(DataType::Int64 | DataType::Uint32 | DataType::Uint64))
 }
 
 fn is_real(kind: Option<DataType>) -> bool {

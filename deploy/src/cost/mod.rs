@@ -27,7 +27,8 @@
 //! numbers that are read, of a padded kernel the kernel, of one that another is scattered into the
 //! part that is not written over. Not parameters are single numbers, one of which `ConstantOfShape`
 //! repeats, bounds of `Clip`, places of `GridSample`, running statistics, states that a recurrent
-//! layer starts from, indices and shapes, scales and zero points of quantisation, and up to four
+//! layer starts from, indices and shapes and what is computed of these alone (the matrix of a Fourier
+//! transform), scales and zero points of quantisation, and up to four
 //! numbers that pixels are prepared with before anything else.
 //!
 //! **Masks** are told by their values, and are no parameters: zeros and ones, both of them, that

@@ -670,6 +670,22 @@ fn multiply_adds_are_those_of_one_image_however_many_a_run_takes() {
             .node("MatMul", &["q", "k"], "z", vec![])
             .output("z", &[-1, 63, 63]);
     };
+    let constants: &dyn Fn(&mut Builder) = &|model| {
+        model
+            .indices("size", &[1, 4, 9, 7])
+            .node("ConstantOfShape", &["size"], "zeros", vec![])
+            .node("CastLike", &["zeros", "x"], "alike", vec![])
+            .node("Concat", &["x", "x"], "both", vec![int("axis", 2)])
+            .indices("start", &[0])
+            .indices("end", &[9])
+            .indices("axis", &[2])
+            .node("Slice", &["both", "start", "end", "axis"], "one", vec![])
+            .node("Where", &["bits", "one", "alike"], "y", vec![])
+            .integers("bits", DataType::Bool, &[4, 9, 7])
+            .weight("v", &[7, 7])
+            .node("MatMul", &["y", "v"], "z", vec![])
+            .output("z", &[-1, 4, 9, 7]);
+    };
     let recurrent: &dyn Fn(&mut Builder) = &|model| {
         model
             .indices("flat", &[0, 4, 63])
@@ -685,9 +701,13 @@ fn multiply_adds_are_those_of_one_image_however_many_a_run_takes() {
             .node("MatMul", &["z", "o"], "o.z", vec![])
             .output("o.z", &[-1, 4, 2]);
     };
-    for (name, build) in
-        [("maps", maps), ("tokens", tokens), ("heads", heads), ("recurrent", recurrent)]
-    {
+    for (name, build) in [
+        ("maps", maps),
+        ("tokens", tokens),
+        ("heads", heads),
+        ("recurrent", recurrent),
+        ("constants", constants),
+    ] {
         let one = of_shapes(&with(-1, build), &[]);
         assert!(one.batch.is_none() && one.madds > 0, "{name}");
         let fixed = of_shapes(&with(3, build), &[]);

@@ -940,3 +940,29 @@ fn what_prunes_a_weight_is_named_and_what_scales_it_is_learned() {
     });
     assert_eq!(placed, named(36, "ground", ""));
 }
+
+#[test]
+fn what_is_computed_of_indices_alone_is_not_learned() {
+    // The matrix of a cosine transform: the products of rows and columns, as angles.
+    let of = |kind: DataType| {
+        let mut model = Builder::new([-1, 4, 9, 7]);
+        model
+            .indices("rows", &[0, 1, 2, 3, 4, 5, 6])
+            .indices("axis", &[1])
+            .node("Unsqueeze", &["rows", "axis"], "column", vec![])
+            .node("Cast", &["rows"], "a", vec![int("to", kind as i64)])
+            .node("Cast", &["column"], "b", vec![int("to", kind as i64)])
+            .node("Mul", &["a", "b"], "products", vec![])
+            .node("Cast", &["products"], "real", vec![int("to", 1)])
+            .weight("bias", &[7])
+            .node("Cos", &["real"], "w", vec![])
+            .node("MatMul", &["x", "w"], "y", vec![])
+            .node("Add", &["y", "bias"], "z", vec![])
+            .output("z", &[-1, 4, 9, 7]);
+        let cost = counted(&model);
+        (cost.params, cost.madds)
+    };
+    for kind in [DataType::Int64, DataType::Int32, DataType::Float] {
+        assert_eq!(of(kind), (7, 36 * 49), "{kind:?}");
+    }
+}
