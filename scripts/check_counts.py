@@ -9,6 +9,7 @@ that make it, or refuses the file and says why: the same is then left out of the
 import collections
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -118,7 +119,7 @@ def compare(adwp, name, path, shapes, feeds):
         most = [f"{op} ({times})" for op, times in without.most_common(MOST_OPERATORS)]
         others = without.total() - sum(times for _, times in without.most_common(MOST_OPERATORS))
         words.append("without " + ", ".join(most + ([f"{others} others"] if others else [])))
-    reasons = collections.Counter(array["reason"] for array in counted.get("left_out", []))
+    reasons = collections.Counter(re.sub(r" \d+ times$", "", array["reason"]) for array in counted.get("left_out", []))
     words += [f"no params are {times} arrays: {reason}" for reason, times in reasons.items()]
     doubtful = collections.Counter(array["reason"] for array in counted.get("doubtful", []))
     words += [f"params are {times} arrays that may be none: {reason}" for reason, times in doubtful.items()]

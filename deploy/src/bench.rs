@@ -280,8 +280,10 @@ fn describe(model: &OnnxModel) -> ModelReport {
         opset: model.opset(),
         input: [input.channels, input.height, input.width],
         classes: model.output().classes,
-        cost: cost::cost(model)
-            .map_or_else(|error| CostReport::Failed(error.to_string()), CostReport::Counted),
+        cost: cost::cost(model).map_or_else(
+            |error| CostReport::Failed(error.to_string()),
+            |cost| CostReport::Counted(Box::new(cost)),
+        ),
         stated_params: stated.params,
         stated_madds: stated.madds,
         stated_test_accuracy: stated.test_accuracy,

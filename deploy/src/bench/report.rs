@@ -126,7 +126,7 @@ pub struct FailedRuntime {
 #[serde(rename_all = "kebab-case")]
 pub enum CostReport {
     /// What the counter found.
-    Counted(Cost),
+    Counted(Box<Cost>),
     /// The message of the error.
     Failed(String),
 }

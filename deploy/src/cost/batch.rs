@@ -207,7 +207,8 @@ impl<'a> Batch<'a> {
                 return None;
             }
             let with = before * size as u64;
-            if outer % before == 0 && with > 0 && with % (outer * self.images) == 0 {
+            if outer.is_multiple_of(before) && with > 0 && with.is_multiple_of(outer * self.images)
+            {
                 let inner = with / (outer * self.images);
                 return Some(Along { axis, outer: outer / before, inner });
             }

@@ -261,7 +261,9 @@ fn walk<'a>(file: &'a OnnxFile, inputs: &BTreeMap<&'a str, Shape>) -> Result<(Co
         }
         for part in read().flat_map(|name| values.parts(name)) {
             if part.elements > 1 && values.repeated.contains(part.root) {
-                left_out.add(part.root, "one number, which ConstantOfShape repeats");
+                let times = values.elements_of(part.root);
+                let reason = format!("one number, which ConstantOfShape repeats {times} times");
+                left_out.add(part.root, &reason);
             }
         }
         let params = read().map(|name| counted.add(values.parts(name), &values)).sum();

@@ -719,6 +719,9 @@ fn an_open_dimension_is_the_batch_only_by_its_name() {
     assert!(cost.unknown.iter().any(|node| node.op == "Conv"), "{:?}", cost.unknown);
 }
 
+/// What computes a weight.
+type Build<'a> = &'a dyn Fn(&mut Builder);
+
 /// The names in a list of arrays.
 fn names(of: &[adwp_measure::cost::LeftOut]) -> Vec<&str> {
     of.iter().map(|of| of.name.as_str()).collect()
@@ -865,7 +868,7 @@ fn fills_and_paddings_of_one_value_are_doubtful() {
 #[test]
 fn what_prunes_a_weight_is_named_and_what_scales_it_is_learned() {
     const W: [i64; 4] = [2, 4, 3, 3];
-    let of = |build: &dyn Fn(&mut Builder)| {
+    let of = |build: Build<'_>| {
         let mut model = Builder::new([-1, 4, 9, 7]);
         build(&mut model);
         model.node("Conv", &["x", "w"], "z", vec![]).output("z", &[-1, 2, 7, 5]);
@@ -895,7 +898,7 @@ fn what_prunes_a_weight_is_named_and_what_scales_it_is_learned() {
         model.node("Mul", &["bits", "scale"], "w", vec![]);
     });
     assert_eq!(binary, named(72 + 2, "", "bits"));
-    let gains: [(&str, &dyn Fn(&mut Builder)); 3] = [
+    let gains: [(&str, Build<'_>); 3] = [
         ("weight norm", &|model| {
             model.weight("v", &W).floats("g", &[2, 1, 1, 1], &[1.0; 2]);
             model.node("ReduceL2", &["v"], "norm", vec![ints("axes", &[1, 2, 3])]);
