@@ -444,6 +444,30 @@ mod tests {
     }
 
     #[test]
+    fn images_in_memory_become_gray_or_coloured_before_they_are_scaled() {
+        let colour = ImageShape { channels: 3, ..SHAPE };
+        let pixels = vec![10, 255, 200, 0, 30, 0, 1, 2, 3, 4, 5, 6];
+        let images =
+            Dataset::from_memory("two", classes(), colour, vec![0, 1], pixels.clone()).unwrap();
+        let read = |images: &Dataset, index: usize| {
+            let mut out = vec![0; images.shape().values()];
+            images.read_image(index, &mut out).unwrap();
+            out
+        };
+        let gray = images.in_shape(SHAPE).unwrap();
+        let expected = [luma([10, 200, 30]), luma([255, 0, 0]), luma([1, 3, 5]), luma([2, 4, 6])];
+        assert_eq!([read(&gray, 0), read(&gray, 1)].concat(), expected);
+        let again = gray.in_shape(colour).unwrap();
+        assert_eq!(read(&again, 0), [expected[0], expected[1]].repeat(3));
+        assert_eq!(read(&images.in_shape(colour).unwrap(), 1), pixels[6..]);
+        // Of the mean of gray, and not the gray of a mean: both are rounded.
+        let wide = ImageShape { width: 4, ..SHAPE };
+        let scaled = gray.in_shape(wide).unwrap();
+        assert_eq!(read(&images.in_shape(wide).unwrap(), 0), read(&scaled, 0));
+        assert!(images.in_shape(ImageShape { channels: 2, ..SHAPE }).is_none());
+    }
+
+    #[test]
     fn images_are_read_in_place() {
         let data =
             Dataset::from_memory("t", classes(), SHAPE, vec![1, 0], vec![1, 2, 3, 4]).unwrap();

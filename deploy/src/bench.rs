@@ -137,7 +137,13 @@ pub fn run(
                 progress(&format!("profiling {path} under {runtime} ({threads} threads)"));
                 let (options, cost) =
                     (SessionOptions { threads, ort_library, batch }, report.cost.counted());
-                report.profile.push(profile::profile(model, runtime, &options, time, cost)?);
+                match profile::profile(model, runtime, &options, time, cost) {
+                    Ok(profile) => report.profile.push(profile),
+                    Err(error) if error.is_of_runtime() => {
+                        progress(&format!("warning: no profile: {}", error.one_line()));
+                    }
+                    Err(error) => return Err(error),
+                }
             }
         }
     }

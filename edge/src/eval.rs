@@ -11,7 +11,7 @@ use adwp_data::{
 use adwp_measure::{
     DeployError,
     accuracy::{self, Accuracy},
-    onnx::{BatchSize, OnnxModel},
+    onnx::{BatchSize, OnnxModel, Scores},
     ort_library::OrtLibrary,
     runtime::{Runtime, SessionOptions, find_library},
 };
@@ -46,6 +46,13 @@ pub fn eval(args: &EvalArgs, style: Style<'_>) -> Result<String> {
     let model = model.with_classes(test.classes().len())?;
     if let Some(text) = model.choice() {
         (style.say)(&text);
+    }
+    if let Scores::OfProbabilities(node) = &model.output().scores {
+        (style.say)(&format!(
+            "{} computes its scores from probabilities (node {}): the largest is taken for the class",
+            model.path().display(),
+            short(node)
+        ));
     }
     let (framing, guessed) = framing(&model);
     if let Some(text) = guessed {

@@ -120,6 +120,15 @@ fn schedules_that_cannot_be_followed_are_refused() {
 }
 
 #[test]
+fn what_a_command_does_not_use_does_not_stop_it() {
+    let (_holder, folder) = fresh();
+    let genotype = reference().folder.join("genotype.json");
+    let retrain = ["retrain", "--architecture", text(&genotype), "--config", SETTINGS];
+    let settings = ["--set", "search_images=121", "--set", "retrain.epochs=1"];
+    run([&retrain[..], &settings, &["--run", text(&folder)]].concat()).succeeds();
+}
+
+#[test]
 fn measurements_that_cannot_be_made_are_refused() {
     refuse_setting("bench.threads=[0]", &["threads"]);
     refuse_setting("bench.min_time=-1", &["min_time"]);

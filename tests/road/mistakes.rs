@@ -12,7 +12,7 @@ use crate::program::{adwp, end};
 use crate::reference::{PICTURE, reference};
 
 /// Arguments, the exit code, and what the first line of the failure has.
-const MISTAKES: [(&str, i32, &str); 104] = [
+const MISTAKES: [(&str, i32, &str); 105] = [
     // Words that there are none of.
     ("runn", 2, "unrecognized subcommand 'runn'"),
     ("run --pressett demo", 2, "unexpected argument '--pressett'"),
@@ -134,6 +134,12 @@ const MISTAKES: [(&str, i32, &str); 104] = [
     ("eval m.onnx", 2, "required arguments were not provided"),
     ("eval m.onnx --dataset cifar10", 2, "cifar10 is read from a folder"),
     ("eval m.onnx --dataset image-folder --data flat", 2, "there is no folder `val` or `test`"),
+    (
+        "eval m.onnx --dataset image-folder --data two",
+        2,
+        "has 2: only the file has T-shirt/top, Trouser, Pullover, Dress, Coat and 5 more; only the \
+         data set has cat, dog",
+    ),
     ("eval m.onnx --dataset sample --data flat", 2, "--data flat: the data set is sample"),
     ("predict m.onnx nowhere.jpg", 1, "1 of 1 images cannot be read"),
     ("predict m.onnx empty", 2, "empty has no images"),
@@ -159,12 +165,14 @@ fn every_mistake_is_named_and_leaves_nothing_behind() {
     let holder = tempdir().unwrap();
     let at = |name: &str| holder.path().join(name);
     copy(&reference().folder, &at("run"));
-    for name in ["empty", "flat/cat", "flat/dog"] {
+    for name in ["empty", "flat/cat", "flat/dog", "two/val/cat", "two/val/dog"] {
         fs::create_dir_all(at(name)).unwrap();
     }
     fs::write(at("text.txt"), "hello\n").unwrap();
     fs::write(at("text.json"), "hello\n").unwrap();
-    for name in ["photo.jpg", "flat/cat/1.jpg", "flat/dog/1.jpg"] {
+    for name in
+        ["photo.jpg", "flat/cat/1.jpg", "flat/dog/1.jpg", "two/val/cat/1.jpg", "two/val/dog/1.jpg"]
+    {
         fs::copy(PICTURE, at(name)).unwrap();
     }
     fs::copy(at("run/model.onnx"), at("m.onnx")).unwrap();
@@ -186,6 +194,20 @@ fn every_mistake_is_named_and_leaves_nothing_behind() {
         let after = below(holder.path());
         let left: Vec<_> = after.symmetric_difference(&before).collect();
         assert!(left.is_empty(), "`adwp {line}` leaves {left:?}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_cannot_be_written_is_a_failure() {
+    let model = reference().folder.join("model.onnx");
+    let (model, full) = (model.to_str().unwrap(), Path::new("/dev/full"));
+    for line in [&["--help"][..], &["run", "--help"], &["--version"], &["cost", model]] {
+        let full = fs::OpenOptions::new().write(true).open(full).unwrap();
+        let ended = adwp().args(line).stdout(full).output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert_eq!(ended.status.code(), Some(1), "{line:?}: {said}");
+        assert!(said.contains("cannot write to stdout: No space left"), "{line:?}: {said}");
     }
 }
 

@@ -368,7 +368,7 @@ fn class_outputs(
         let kind = element_type(output);
         let is_float = kind.is_none_or(may_be_float);
         // Next to others whole numbers are labels or counts rather than scores.
-        if !is_float && !(is_alone && kind.is_some_and(is_whole)) {
+        if !(is_float || is_alone && kind.is_some_and(is_whole)) {
             reason.get_or_insert(format!("output `{name}` gives no floats"));
             continue;
         }

@@ -42,7 +42,7 @@ impl Scores {
             codes -=
                 i32::from(matches!(op, "QuantizeLinear" | "QLinearSoftmax" | "QLinearSigmoid"));
             let is_followed = factor > 0.0 && factor.is_finite() && offset.is_finite();
-            if makes_probabilities(node) {
+            if makes_probabilities(node) || writers.is_written_sigmoid(node) {
                 match is_followed && codes == 0 {
                     true => return Self::Probabilities { factor, offset },
                     false => break,
@@ -74,12 +74,25 @@ impl<'a> Writers<'a> {
         self.0.get(name).copied()
     }
 
+    /// Whether a node divides by 1 and an exponential: a sigmoid that is written out.
+    fn is_written_sigmoid(&self, node: &NodeProto) -> bool {
+        let divisor = match node.op_type.as_str() {
+            "Reciprocal" => node.input.first(),
+            "Div" => node.input.get(1),
+            _ => None,
+        };
+        let of = |name: &String, op: &str| self.writer(name).filter(|node| node.op_type == op);
+        let sum = divisor.and_then(|name| of(name, "Add"));
+        is_standard_domain(&node.domain)
+            && sum.is_some_and(|sum| sum.input.iter().any(|name| of(name, "Exp").is_some()))
+    }
+
     /// Whether arithmetic alone leads from probabilities to a tensor.
     fn come_from_probabilities(&self, name: &'a str) -> bool {
         let (mut open, mut seen) = (vec![name], HashSet::new());
         while let Some(name) = open.pop() {
             let Some(node) = self.writer(name).filter(|_| seen.insert(name)) else { continue };
-            if makes_probabilities(node) {
+            if makes_probabilities(node) || self.is_written_sigmoid(node) {
                 return true;
             }
             let op = node.op_type.as_str();

@@ -322,6 +322,14 @@ fn probabilities_that_are_multiplied_and_moved_are_brought_back() {
             assert!(difference < 1e-5 && top[0].class == 0, "{runtime}: {top:?}");
         }
     }
+    let written_out = of(&|model| {
+        model
+            .node("Neg", &["y"], "less", vec![])
+            .node("Exp", &["less"], "power", vec![])
+            .node("Add", &["power", "one"], "sum", vec![])
+            .node("Div", &["one", "sum"], "z", vec![]);
+    });
+    assert_eq!(written_out.output().scores, PROBABILITIES);
     // What cannot be brought back is said.
     for (op, inputs) in [
         ("Mul", ["chance", "all"]),
