@@ -66,26 +66,38 @@ impl Compute {
             Ok::<Device, EngineError>(device.with_precision(self.precision).into())
         };
         let device = match self.choice {
-            DeviceChoice::Cpu => self.cpu()?,
+            DeviceChoice::Cpu => self.cpu(reporter)?,
             DeviceChoice::Cuda(number) => gpu(number).map_err(|e| refused(&self.flag, e))?,
             DeviceChoice::Auto => match gpu(0) {
                 Ok(device) => device,
                 Err(e) => {
                     reporter.message(&format!("computing on the CPU: {}", reason(&e)));
-                    self.cpu()?
+                    self.cpu(reporter)?
                 }
             },
         };
         Ok(if self.fuses { device } else { device.unfused() })
     }
 
-    fn cpu(&self) -> Result<Device> {
+    fn cpu(&self, reporter: &mut dyn Reporter) -> Result<Device> {
         if self.precision == Precision::Bf16 {
             let failure = Failure::input("--precision bf16: the CPU computes in f32 alone");
             return Err(failure.hint("leave it out, or name a GPU with --device cuda"));
         }
-        Ok(Device::cpu(self.threads)?)
+        Ok(Device::cpu(threads(self.threads, reporter))?)
     }
+}
+
+/// As many threads as were asked for, or as this machine runs at once where these are fewer or none
+/// were asked for.
+pub(crate) fn threads(asked: usize, reporter: &mut dyn Reporter) -> usize {
+    let most = std::thread::available_parallelism().map_or(1, usize::from);
+    if asked > most {
+        reporter.message(&format!(
+            "--threads {asked}: this machine runs {most} at once, so no more are used"
+        ));
+    }
+    if asked == 0 { most } else { asked.min(most) }
 }
 
 /// A GPU that was named and cannot be used: the flag is wrong here.

@@ -17,6 +17,7 @@ use serde_json::json;
 
 use crate::args::{LutBuildArgs, LutCheckArgs, LutCommand, OrtArgs, RunArgs, SizeArgs, TimingArgs};
 use crate::config::{Config, check_latency};
+use crate::device::threads;
 use crate::interrupt;
 use crate::settings;
 
@@ -166,7 +167,11 @@ fn build(args: &LutBuildArgs, as_json: bool, reporter: &mut dyn Reporter) -> Res
     // A table that is there says what it is measured with.
     let setup = stored.as_ref().map(LatencyTable::setup);
     let runtime = args.runtime.or(setup.map(|setup| setup.runtime));
-    let threads = args.threads.or(setup.map(|setup| setup.threads)).unwrap_or(1);
+    let asked = args.threads.map(|asked| match asked {
+        0 => 0,
+        asked => threads(asked, reporter),
+    });
+    let threads = asked.or(setup.map(|setup| setup.threads)).unwrap_or(1);
     let yardstick = setup.map_or_else(|| of.clone(), |setup| setup.yardstick.clone());
     let mut stopwatch = stopwatch(runtime, threads, yardstick, &args.timing)?;
     let setup = stopwatch.setup();

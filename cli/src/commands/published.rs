@@ -19,6 +19,7 @@ use super::explore::{refuse_idle_table, refuse_what_has_no_effect, rules, select
 use super::fidelity::label;
 use crate::args::{PublishedArgs, StudyArgs};
 use crate::config::LimitSettings;
+use crate::device::threads;
 use crate::explore::sized;
 use crate::folder::Held;
 use crate::limits;
@@ -119,7 +120,7 @@ pub(crate) fn strategies(
         fitted: args.published.fit.clone(),
         seeds: args.seeds.unwrap_or(SEEDS),
         seed: run.seed.unwrap_or(0),
-        threads: threads(run.threads),
+        threads: threads(run.threads, reporter),
     };
     let folder = run.run.clone().unwrap_or_else(|| Path::new("runs").join(named.name));
     refuse_to_resume_nothing(&folder, run.resume)?;
@@ -212,13 +213,6 @@ fn flags(args: &StudyArgs) -> String {
     args.architectures.iter().for_each(|count| add("architectures", &count.to_string()));
     args.seeds.iter().for_each(|count| add("seeds", &count.to_string()));
     flags
-}
-
-fn threads(asked: usize) -> usize {
-    match asked {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        threads => threads,
-    }
 }
 
 /// Headings and cells of what was found, a row for each strategy.
