@@ -3,11 +3,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use tract_onnx::pb::{GraphProto, NodeProto, ValueInfoProto, tensor_shape_proto::dimension::Value};
+use tract_onnx::pb::{GraphProto, NodeProto, tensor_shape_proto::dimension::Value};
 
 use super::{
     attributes, layout,
-    values::{Shape, Values},
+    values::{Shape, Values, of_images},
 };
 use crate::onnx::{first_symbol, is_standard_domain, tensor_shape};
 
@@ -47,21 +47,6 @@ pub(super) struct Batch<'a> {
     /// How many they are, 2 or more.
     pub(super) images: u64,
     lies: HashMap<&'a str, Images>,
-}
-
-/// The input that has the images, of those with `shapes`: the first with four dimensions, otherwise
-/// the first with two or more.
-pub(super) fn of_images<'a>(
-    graph: &'a GraphProto,
-    shapes: &BTreeMap<&str, Shape>,
-) -> Option<&'a ValueInfoProto> {
-    let with = |fits: fn(usize) -> bool| {
-        let is = |input: &&ValueInfoProto| {
-            shapes.get(input.name.as_str()).is_some_and(|shape| fits(shape.len()))
-        };
-        graph.input.iter().find(is)
-    };
-    with(|rank| rank == 4).or_else(|| with(|rank| rank > 1))
 }
 
 impl<'a> Batch<'a> {

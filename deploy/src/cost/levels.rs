@@ -1,12 +1,7 @@
 //! The different values of a constant tensor, where they are few: what tells masks from weights.
 
 use half::{bf16, f16};
-use tract_onnx::pb::{NodeProto, TensorProto, tensor_proto::DataType};
-
-use super::{
-    attributes,
-    values::{Content, Values},
-};
+use tract_onnx::pb::{TensorProto, tensor_proto::DataType};
 
 /// Different values that are kept of a tensor.
 const MOST: usize = 8;
@@ -79,8 +74,9 @@ impl Levels {
         if rest.is_empty() { Self::of(elements.iter().map(|&bytes| value(bytes))) } else { None }
     }
 
-    pub(super) fn of_content(content: &Content) -> Option<Self> {
-        Self::of(content.reals())
+    /// Of results of `operate` on each.
+    pub(super) fn map(&self, operate: fn(f64) -> f64) -> Option<Self> {
+        Self::of(self.0.iter().map(|&value| operate(value)))
     }
 
     /// The one value that all elements have.
@@ -114,48 +110,14 @@ impl Levels {
             && self.0.iter().any(|&value| forbids(value))
     }
 
-    fn with(&self, other: &Self) -> Option<Self> {
+    /// Of a tensor that has values of both.
+    pub(super) fn with(&self, other: &Self) -> Option<Self> {
         Self::of(self.0.iter().chain(&other.0).copied())
     }
 
-    fn paired(&self, other: &Self, operate: fn(f64, f64) -> f64) -> Option<Self> {
+    /// Of results of `operate`.
+    pub(super) fn paired(&self, other: &Self, operate: fn(f64, f64) -> f64) -> Option<Self> {
         let pairs = self.0.iter().flat_map(|&a| other.0.iter().map(move |&b| operate(a, b)));
         Self::of(pairs)
-    }
-}
-
-/// The values that the first result of a node, or one like it, has of those of its inputs.
-pub(super) fn of_result(node: &NodeProto, values: &Values<'_>) -> Option<Levels> {
-    let input = |index: usize| values.levels(node.input.get(index)?);
-    let pairs = |operate| input(0)?.paired(&input(1)?, operate);
-    match node.op_type.as_str() {
-        "Identity" | "Cast" | "CastLike" | "Transpose" | "Reshape" | "Squeeze" | "Unsqueeze"
-        | "Flatten" | "Expand" | "Tile" | "Slice" | "Split" | "Gather" | "GatherElements"
-        | "GatherND" | "DepthToSpace" | "SpaceToDepth" | "Dropout" => input(0),
-        "Trilu" => input(0)?.with(&Levels(vec![0.0])),
-        "Pad" => match node.input.get(2).filter(|name| !name.is_empty()) {
-            Some(_) => input(0)?.with(&input(2)?),
-            None => input(0)?.with(&Levels(vec![attributes::real(node, "value").unwrap_or(0.0)])),
-        },
-        "Concat" => {
-            let mut all = input(0)?;
-            for index in 1..node.input.len() {
-                all = all.with(&input(index)?)?;
-            }
-            Some(all)
-        }
-        "Where" => input(1)?.with(&input(2)?),
-        "Neg" => Levels::of(input(0)?.0.iter().map(|value| -value)),
-        "Add" => pairs(|a, b| a + b),
-        "Sub" => pairs(|a, b| a - b),
-        "Mul" => pairs(|a, b| a * b),
-        "Div" => pairs(|a, b| a / b),
-        "Max" if node.input.len() == 2 => pairs(f64::max),
-        "Min" if node.input.len() == 2 => pairs(f64::min),
-        "ConstantOfShape" => match attributes::tensor(node, "value") {
-            Some(value) => Levels::of_tensor(value),
-            None => Some(Levels(vec![0.0])),
-        },
-        _ => None,
     }
 }

@@ -64,6 +64,7 @@ mod liveness;
 mod operators;
 mod recurrent;
 mod results;
+mod valued;
 mod values;
 mod window;
 

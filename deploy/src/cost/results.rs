@@ -4,7 +4,8 @@ use tract_onnx::pb::{AttributeProto, NodeProto, tensor_proto::DataType};
 
 use super::{
     fold, kinds, learned,
-    levels::{self, Levels},
+    levels::Levels,
+    valued,
     values::{Content, LONGEST, Role, Shape, Values, fits},
 };
 
@@ -42,7 +43,7 @@ pub(super) fn define_constant<'a>(
         // Nothing is computed with texts.
         _ => return Ok(()),
     };
-    values.levels.extend(Levels::of_content(&content).map(|levels| (name.as_str(), levels)));
+    values.levels.extend(Levels::of(content.reals()).map(|levels| (name.as_str(), levels)));
     if dims.first().is_none_or(|&len| len <= LONGEST) {
         values.contents.insert(name, content);
     }
@@ -91,7 +92,7 @@ pub(super) fn define<'a>(
             }
         }
         values.constants.extend(named().map(|(_, name)| name.as_str()));
-        if let Some(levels) = levels::of_result(node, values) {
+        if let Some(levels) = valued::of_result(node, values) {
             let named = named().filter(|(index, _)| *index == 0 || node.op_type == "Split");
             values.levels.extend(named.map(|(_, name)| (name.as_str(), levels.clone())));
         }

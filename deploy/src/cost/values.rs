@@ -11,7 +11,7 @@ use tract_onnx::pb::{
     GraphProto, NodeProto, SparseTensorProto, TensorProto, ValueInfoProto, tensor_proto::DataType,
 };
 
-use super::{batch::of_images, levels::Levels};
+use super::levels::Levels;
 use crate::onnx::{MAX_ELEMENTS, declared, element_bits, first_symbol, tensor_dims};
 
 pub(super) type Shape = Vec<usize>;
@@ -146,6 +146,21 @@ pub(super) enum Role {
     Scaled,
     /// Stored integers of quantisation before they are scaled, or what was gathered of them.
     Codes,
+}
+
+/// The input that has the images, of those with `shapes`: the first with four dimensions, otherwise
+/// the first with two or more.
+pub(super) fn of_images<'a>(
+    graph: &'a GraphProto,
+    shapes: &BTreeMap<&str, Shape>,
+) -> Option<&'a ValueInfoProto> {
+    let with = |fits: fn(usize) -> bool| {
+        let is = |input: &&ValueInfoProto| {
+            shapes.get(input.name.as_str()).is_some_and(|shape| fits(shape.len()))
+        };
+        graph.input.iter().find(is)
+    };
+    with(|rank| rank == 4).or_else(|| with(|rank| rank > 1))
 }
 
 pub(super) struct Values<'a> {
