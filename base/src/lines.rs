@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::files::{FileError, read_bytes};
-use crate::json::unsealed;
+use crate::json::{JsonError, unsealed};
 use crate::unchecked;
 
 /// Most bytes of a file of lines: a hundred times what the longest searches and trainings write.
@@ -79,7 +79,13 @@ impl Reader<'_> {
     }
 
     fn add(&mut self, line: &[u8], value: Value) -> Result<(), FileError> {
-        let (value, is_checked) = unsealed(value).map_err(|e| self.damaged(&e))?;
+        let (value, is_checked) = unsealed(value).map_err(|e| match e {
+            JsonError::Changed { found, counted } => self.damaged(&format!(
+                "it was changed after it was written: its checksum is {found}, what it holds has \
+                 {counted}; where that was meant, take the key `checksum` out of every line"
+            )),
+            e => self.damaged(&e),
+        })?;
         // Once lines have one, those that follow do.
         if self.checked > 0 && !is_checked {
             return Err(self.damaged(&"it has no checksum, and the lines before have one"));
