@@ -83,9 +83,14 @@ pub fn message(text: &str) {
     writeln!(io::stderr(), "{}", plain(text)).ok();
 }
 
-/// Writes a failure to stderr.
+/// Writes a failure to stderr. What of its message stands on further lines is set in, so that no
+/// text of a file can look like another failure.
 pub fn error(failure: &Failure) {
-    message(&format!("error: {failure}"));
+    let set_in = |text: &str| text.lines().collect::<Vec<_>>().join("\n  ");
+    message(&format!("error: {}", set_in(&failure.message)));
+    if let Some(hint) = &failure.hint {
+        message(&format!("hint: {}", set_in(hint)));
+    }
 }
 
 #[cfg(test)]

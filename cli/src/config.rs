@@ -138,6 +138,15 @@ impl LimitSettings {
 /// The published cells whose multiply-adds are the price of all networks, where nothing else is.
 const PRICE: &str = "darts-v2";
 
+/// A folder is named for a data set that needs none.
+fn is_embedded(dir: &Path, dataset: DatasetKind) -> Failure {
+    let dir = dir.display();
+    let failure = Failure::input(format!(
+        "--data {dir}: the data set is {dataset}, which is part of the program"
+    ));
+    failure.hint("name the data set that is there with --dataset")
+}
+
 /// The setting of the channels that a network is retrained with.
 pub(crate) const CHANNELS: &str = "retrain.channels";
 
@@ -279,16 +288,7 @@ impl Config {
             overlay_file(&mut table, path)?;
         }
         let config = Self::with_flags(table, args)?;
-        match &args.data {
-            Some(dir) if !config.dataset.needs_folder() => {
-                let (dir, name) = (dir.display(), config.dataset);
-                let failure = Failure::input(format!(
-                    "--data {dir}: the data set is {name}, which is part of the program"
-                ));
-                Err(failure.hint("name the data set that is there with --dataset"))
-            }
-            _ => Ok(config),
-        }
+        Ok(config)
     }
 
     /// The settings of a run that is there already, with the single flags given; those that only an
@@ -377,6 +377,12 @@ impl Config {
             let Some((key, value)) = assignment.split_once('=') else {
                 return Err(Failure::input(format!("--set {assignment}: expected KEY=VALUE")));
             };
+            if key.trim() == "preset" {
+                let failure = Failure::input(format!(
+                    "--set {assignment}: a preset is many settings, and no setting itself"
+                ));
+                return Err(failure.hint(format!("--preset {}", value.trim())));
+            }
             // A bare word is a string: `--set dataset=cifar10`.
             let parsed = toml::from_str::<Table>(&format!("value = {value}"))
                 .ok()
@@ -409,6 +415,9 @@ impl Config {
         self.retrain.validate()?;
         self.fidelity.validate()?;
         let fail = |message: String| Err(Failure::input(message));
+        if !(self.data.as_os_str().is_empty() || self.dataset.needs_folder()) {
+            return Err(is_embedded(&self.data, self.dataset));
+        }
         if !(self.train_share > 0.0 && self.train_share < 1.0) {
             return fail(format!("train_share = {} is not between 0 and 1", self.train_share));
         }

@@ -107,6 +107,7 @@ impl Plan {
         let stored = folder.join(Config::FILE);
         let is_begun = stored.exists();
         if !is_begun {
+            refuse_lost_settings(&folder)?;
             refuse_other_search(&folder, phases, args.resume)?;
         }
         let (mut config, asked_batches, left_out) = if is_begun {
@@ -153,6 +154,18 @@ pub(crate) fn refuse_to_resume_nothing(folder: &Path, resume: bool) -> Result {
     }
     let failure = Failure::input(format!("--resume: {} is not there", folder.display()));
     Err(failure.hint("leave --resume out to begin it"))
+}
+
+/// What the steps of a run have written, without the settings that it was made with: with others it
+/// would be taken for something else.
+fn refuse_lost_settings(folder: &Path) -> Result {
+    let checkpoints = Training::ALL.map(|of| format!("checkpoints/{}.safetensors", of.name()));
+    let files = ["weights.safetensors", "model.onnx", "verification.json", "settings.json"];
+    let mut made = files.into_iter().chain(checkpoints.iter().map(String::as_str));
+    let Some(file) = made.find(|file| folder.join(file).exists()) else { return Ok(()) };
+    let (folder, settings) = (folder.display(), Config::FILE);
+    let failure = Failure::input(format!("{folder} has no {settings}, which {file} was made with"));
+    Err(failure.hint("bring it back, or begin another run in another folder"))
 }
 
 /// Settings of a search by which what it finds could not be retrained are refused before they are

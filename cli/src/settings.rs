@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use adwp_base::{Failure, Result, to_json};
+use adwp_search::TRIALS;
 use adwp_train::{Checkpoint, RunDir, read_json, write_atomic};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -46,13 +47,31 @@ fn deciding(settings: &Table, phase: Training) -> Table {
     for key in ["data", "preset"] {
         deciding.remove(key);
     }
-    deciding.retain(|key, value| !value.is_table() || tables(phase).contains(&key));
+    let trains = phase == Training::Search && trains_networks(settings);
+    deciding.retain(|key, value| {
+        !value.is_table() || tables(phase).contains(&key) || trains && key == RETRAIN
+    });
+    // Of a short training the epochs are others.
+    if let (true, Some(Value::Table(retrain))) = (trains, deciding.get_mut(RETRAIN)) {
+        retrain.retain(|key, _| !matches!(key, "epochs" | "evaluate_every"));
+    }
     for (table, key) in [(phase.name(), "rate"), ("limits", "latency_table")] {
         if let Some(Value::Table(table)) = deciding.get_mut(table) {
             table.remove(key);
         }
     }
     deciding
+}
+
+const RETRAIN: &str = "retrain";
+
+/// Whether a search trains networks as they are retrained.
+fn trains_networks(settings: &Table) -> bool {
+    let strategy = settings.get("strategy").and_then(Value::as_table);
+    strategy.is_some_and(|of| {
+        of.get("scorer").and_then(Value::as_str) == Some("training")
+            || of.get("finalists").and_then(Value::as_integer).is_some_and(|count| count > 0)
+    })
 }
 
 /// Settings as they stand in `config.toml`: numbers with the digits that they have there.
@@ -93,7 +112,7 @@ impl Kept {
     }
 }
 
-/// Keeps what decides the result of a phase, which is about to be written.
+/// Keeps what decides the result of a phase, which is about to be written or looked for.
 pub(crate) fn keep(run: &RunDir, phase: Training) -> Result {
     let Some(settings) = run.settings(phase.name()) else { return Ok(()) };
     let mut kept = Kept::read(run)?;
@@ -108,7 +127,7 @@ pub(crate) fn keep(run: &RunDir, phase: Training) -> Result {
 pub(crate) fn check(folder: &Path, config: &Config) -> Result {
     let run = RunDir::at(folder);
     let ours = as_written(config)?;
-    let kept = Kept::read(&run)?.phases;
+    let (kept, trials) = (Kept::read(&run)?.phases, run.file(TRIALS));
     for phase in Training::ALL {
         let result = match phase {
             Training::Search => run.file(file_of(&run).unwrap_or(phase.result())),
@@ -117,15 +136,22 @@ pub(crate) fn check(folder: &Path, config: &Config) -> Result {
         let of_file = match phase {
             Training::Retrain => Checkpoint::settings(&result),
             _ if result.exists() => kept.get(phase.name()).cloned(),
+            Training::Search if trials.exists() => kept.get(phase.name()).cloned(),
             _ => None,
         };
+        let is_made = phase != Training::Search || result.exists();
+        let result = if is_made { result } else { trials.clone() };
         let checkpoint = run.checkpoint(phase.name());
         let of_checkpoint = Checkpoint::settings(&checkpoint);
         for (path, text) in [(checkpoint, of_checkpoint), (result, of_file)] {
             let Some(text) = text else { continue };
             let origin = path.display().to_string();
             // A setting that there was not at the time is none of theirs.
-            let theirs = parse(&text, &origin)?;
+            let mut theirs = parse(&text, &origin)?;
+            // Once an architecture is found, its retraining is a later step.
+            if phase == Training::Search && is_made {
+                theirs.remove(RETRAIN);
+            }
             if let Some(difference) = first_difference(&theirs, &ours, "") {
                 let config = folder.join(Config::FILE);
                 let failure = Failure::input(format!(
@@ -268,6 +294,36 @@ mod tests {
             let refused = check(folder.path(), &changed).unwrap_err().message;
             assert!(refused.contains(setting) && refused.contains(file), "{refused}");
         }
+    }
+
+    #[test]
+    fn a_search_that_trains_networks_is_bound_to_how_it_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = Config::default();
+        config.strategy.name = "random".into();
+        config.strategy.scorer = "training".into();
+        let run = of_phases(&config)
+            .unwrap()
+            .into_iter()
+            .fold(RunDir::create(folder.path()).unwrap(), |run, (phase, text)| {
+                run.with_settings(phase, text)
+            });
+        keep(&run, Training::Search).unwrap();
+        let mut changed = config.clone();
+        changed.retrain.momentum = 0.1;
+        check(folder.path(), &changed).unwrap();
+        fs::write(run.file(TRIALS), "").unwrap();
+        let refused = check(folder.path(), &changed).unwrap_err().message;
+        assert!(refused.contains("retrain.momentum") && refused.contains(TRIALS), "{refused}");
+        let mut longer = config.clone();
+        longer.retrain.epochs += 1;
+        check(folder.path(), &longer).unwrap();
+        // What was found can be retrained in another way.
+        fs::write(run.file("genotype.json"), "{}").unwrap();
+        check(folder.path(), &changed).unwrap();
+        changed.strategy.evaluations += 1;
+        let refused = check(folder.path(), &changed).unwrap_err().message;
+        assert!(refused.contains("strategy.evaluations"), "{refused}");
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::{
     args::{Format, said},
     choose, page,
     preparation::{Preparation, framing, image_shape},
-    report::write,
+    report::{keep_apart, write},
 };
 
 /// Images of noise that the runtimes are compared on.
@@ -60,6 +60,8 @@ pub fn bench(args: &BenchArgs, style: Style<'_>) -> Result<String> {
     if let Some(list) = &args.cpu {
         affinity::pin(&affinity::parse(list)?)?;
     }
+    let written = [("--out", args.out.as_deref()), ("--html", args.html.as_deref())];
+    keep_apart(&args.models, &written)?;
     let library = find_library(args.load.ort.ort_lib.as_deref(), &args.runtime)?;
     let images = Images::named(&args.images)?;
     let options = BenchOptions {

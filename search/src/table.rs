@@ -1,8 +1,7 @@
 //! Published tables of architectures and what was measured of them.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use adwp_models::space::TableRules;
@@ -41,11 +40,7 @@ impl Table {
     /// [`TrainError::File`] when it cannot be read, [`SearchError::Input`] naming the row when it
     /// is no such table.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = text_of(path).map_err(|source| TrainError::File {
-            action: "read",
-            path: path.to_owned(),
-            source,
-        })?;
+        let text = text_of(path)?;
         let fail = |reason: String| SearchError::Input(format!("{}: {reason}", path.display()));
         let cells = |line: &str| line.split(',').map(|cell| cell.trim().to_owned()).collect();
         // A byte order mark is no part of the first name.
@@ -206,14 +201,20 @@ impl Column {
 }
 
 /// The text of a file, which may be compressed.
-fn text_of(path: &Path) -> std::io::Result<String> {
-    let mut file = BufReader::new(File::open(path)?);
+fn text_of(path: &Path) -> Result<String> {
+    let fail = |source| TrainError::File { action: "read", path: path.to_owned(), source };
+    let bytes = adwp_base::read_bytes(path, adwp_base::MOST_TEXT).map_err(TrainError::from)?;
     let mut text = String::new();
     // What gzip files begin with.
-    if file.fill_buf()?.starts_with(&[0x1f, 0x8b]) {
-        MultiGzDecoder::new(file).read_to_string(&mut text)?;
+    if bytes.starts_with(&[0x1f, 0x8b]) {
+        let mut unpacked = MultiGzDecoder::new(&bytes[..]).take(adwp_base::MOST_TEXT + 1);
+        let count = unpacked.read_to_string(&mut text).map_err(fail)?;
+        if count as u64 > adwp_base::MOST_TEXT {
+            let reason = format!("more than {} bytes are packed in it", adwp_base::MOST_TEXT);
+            return Err(SearchError::Input(format!("{}: {reason}", path.display())));
+        }
     } else {
-        file.read_to_string(&mut text)?;
+        (&bytes[..]).read_to_string(&mut text).map_err(fail)?;
     }
     Ok(text)
 }

@@ -1,8 +1,8 @@
 //! The commands that devices have too: `adwp_edge` carries them out, here their results are
 //! printed.
 
-use adwp_base::{Result, output};
-use adwp_edge::{CompareArgs, PredictArgs, ReportArgs, Style};
+use adwp_base::{Failure, Result, output};
+use adwp_edge::{CompareArgs, Format, PredictArgs, ReportArgs, Style};
 use adwp_train::Reporter;
 
 use super::road;
@@ -44,6 +44,13 @@ pub(super) fn report(args: &ReportArgs, as_json: bool, reporter: &mut dyn Report
         [run]
             if run.extension().is_none_or(|extension| !extension.eq_ignore_ascii_case("json")) =>
         {
+            if args.html.is_some() || args.format != Format::Table {
+                let failure = Failure::input("--html and --format are for results of `adwp bench`");
+                return Err(failure.hint(format!(
+                    "the report of a run is written to {}",
+                    run.join("report.html").display()
+                )));
+            }
             road::report(run.clone(), as_json, reporter)
         }
         _ => print(as_json, reporter, |style| adwp_edge::report(args, style)),

@@ -56,8 +56,11 @@ pub(crate) fn search(run: &Run, command: &str, reporter: &mut dyn Reporter) -> R
         );
     }
     if !run.config().strategy.is_gradient() {
+        // Before its first trial: these settings decide all of them.
+        if !run.dir.file(TRIALS).exists() {
+            keep(&run.dir, Training::Search)?;
+        }
         let found = explore::of_run(run, command, reporter)?;
-        keep(&run.dir, Training::Search)?;
         return Ok(write_atomic(&run.dir.file(found.file()), found.to_json().as_bytes())?);
     }
     let trials = run.dir.file(TRIALS);
