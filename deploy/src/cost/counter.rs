@@ -322,6 +322,8 @@ fn walk<'a>(file: &'a OnnxFile, inputs: &BTreeMap<&'a str, Shape>) -> Result<(Co
     // Of a weight that nothing reads nothing is counted.
     let known = values.doubtful.iter().filter(|(name, _)| counted.has(name));
     known.for_each(|(name, reason)| doubtful.add(name, reason));
+    // What is counted where another node reads it is not left out.
+    left_out.0.retain(|of| !counted.has(&of.name));
     (cost.left_out, cost.doubtful) = (left_out.0, doubtful.0);
     let apart = counted.taken_apart(&values).into_iter();
     cost.taken_apart =

@@ -263,9 +263,10 @@ impl OnnxFile {
                             .all(|(size, dim)| dim.is_none_or(|dim| dim == *size));
                     if !fits {
                         return Err(wrong(format!(
-                            "input `{}` has shape {} in the file, {shape:?} was given",
+                            "input `{}` has shape {} in the file, {shape:?} was given: {} would fit",
                             input.name,
-                            show(dims)
+                            show(dims),
+                            example(Some(dims))
                         )));
                     }
                     shape.clone()

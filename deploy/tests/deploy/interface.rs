@@ -138,6 +138,9 @@ fn shapes_that_hints_suggest_are_taken() {
         assert!(open.hint().unwrap().ends_with(&format!("--input x={example}")), "{dims:?}");
         let shape = example.split('x').map(|size| size.parse().unwrap()).collect();
         cost_of_file(&file, &BTreeMap::from([("x".to_owned(), shape)])).unwrap();
+        let other = BTreeMap::from([("x".to_owned(), vec![1; dims.len() + 1])]);
+        let refused = cost_of_file(&file, &other).unwrap_err().to_string();
+        assert!(refused.ends_with(&format!("was given: {example} would fit")), "{refused}");
         // No shape makes a classifier of images of what has no four dimensions.
         let refused = OnnxModel::from_file(file).unwrap_err();
         assert_eq!(matches!(refused, DeployError::OpenShape { .. }), dims.len() == 4, "{refused}");

@@ -969,3 +969,19 @@ fn what_is_computed_of_indices_alone_is_not_learned() {
         assert_eq!(of(kind), (7, 36 * 49), "{kind:?}");
     }
 }
+
+#[test]
+fn what_is_counted_in_one_place_is_not_left_out_in_another() {
+    // Exporters store equal arrays once: here those of a normalised weight and of a normalisation.
+    let mut model = Builder::new([1, 4, 9, 7]);
+    let model = model
+        .weight("queries", &[9, 7])
+        .floats("ones", &[7], &[1.0; 7])
+        .floats("zeros", &[7], &[0.0; 7])
+        .node("LayerNormalization", &["queries", "ones", "zeros"], "n", vec![])
+        .node("Add", &["x", "n"], "y", vec![])
+        .node("LayerNormalization", &["y", "ones", "zeros"], "z", vec![])
+        .output("z", &[1, 4, 9, 7]);
+    let cost = counted(model);
+    assert_eq!((cost.params, names(&cost.left_out)), (63 + 14, vec![]));
+}
