@@ -66,7 +66,8 @@ impl Held {
         let counts = |path: &PathBuf| {
             let is_first = self.first.contains(path);
             let is_empty = fs::metadata(path).is_ok_and(|of| of.len() == 0);
-            !(is_first || is_empty || path.ends_with("times.json") || is_header(path))
+            let is_about = ["times.json", "settings.json"].iter().any(|name| path.ends_with(name));
+            !(is_first || is_empty || is_about || is_header(path))
         };
         !files(&self.folder).iter().any(counts)
     }

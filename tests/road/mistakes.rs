@@ -12,7 +12,7 @@ use crate::program::{adwp, end};
 use crate::reference::{PICTURE, reference};
 
 /// Arguments, the exit code, and what the first line of the failure has.
-const MISTAKES: [(&str, i32, &str); 105] = [
+const MISTAKES: [(&str, i32, &str); 114] = [
     // Words that there are none of.
     ("runn", 2, "unrecognized subcommand 'runn'"),
     ("run --pressett demo", 2, "unexpected argument '--pressett'"),
@@ -65,7 +65,7 @@ const MISTAKES: [(&str, i32, &str); 105] = [
     ("run --data empty", 2, "empty: no data set is known by its files"),
     ("run --data flat", 2, "flat: no data set is known by its files"),
     ("run --data text.txt", 2, "text.txt: no data set is known by its files"),
-    ("run --preset demo --data flat", 2, "--data flat: the data set is sample"),
+    ("run --preset demo --data flat", 2, "flat: the data set is sample"),
     ("run --preset demo --dataset cifar10", 2, "cifar10 is read from a folder"),
     ("run --preset demo --run empty/x --resume", 2, "--resume: empty/x is not there"),
     ("run --run run", 2, "run holds a run already"),
@@ -98,6 +98,19 @@ const MISTAKES: [(&str, i32, &str); 105] = [
     ("data check empty --dataset image-folder", 2, "empty: the folder is empty"),
     ("data check flat --dataset cifar10", 2, "the data set has"),
     ("data check flat", 2, "required arguments were not provided"),
+    ("run --preset demo --set preset=imagenet-8 --run fresh", 2, "a preset is many settings"),
+    ("run --preset demo --set data=empty --run fresh", 2, "empty: the data set is sample"),
+    ("run --run lost --resume", 2, "lost has no config.toml, which weights.safetensors was made"),
+    ("bench m.onnx --out m.onnx", 2, "--out m.onnx: that is what is read"),
+    ("bench m.onnx --out x.json --html x.json", 2, "--html and --out both name x.json"),
+    ("report bench.json --html bench.json", 2, "--html bench.json: that is what is read"),
+    ("report run --html x.html", 2, "--html and --format are for results"),
+    (
+        "search --space nas-bench-201 --strategy random --table /dev/zero --evaluations 3",
+        2,
+        "/dev/zero is damaged",
+    ),
+    ("cost forged.json", 2, "forged.json: genotype: "),
     // Models that are none.
     ("bench", 2, "required arguments were not provided"),
     ("bench nowhere.onnx", 2, "nowhere.onnx: no such file"),
@@ -175,6 +188,13 @@ fn every_mistake_is_named_and_leaves_nothing_behind() {
     {
         fs::copy(PICTURE, at(name)).unwrap();
     }
+    fs::create_dir(at("lost")).unwrap();
+    fs::copy(at("run/weights.safetensors"), at("lost/weights.safetensors")).unwrap();
+    let node = r#"{"input": 1, "op": "x\nerror: forged"}"#;
+    let forged = format!(
+        r#"{{"schema": "adwp/genotype/1", "cells": [{{"kind": "normal", "nodes": [[{node}]]}}]}}"#
+    );
+    fs::write(at("forged.json"), forged).unwrap();
     fs::copy(at("run/model.onnx"), at("m.onnx")).unwrap();
     fs::copy(at("run/bench.json"), at("bench.json")).unwrap();
     let whole = fs::read(at("m.onnx")).unwrap();
@@ -185,6 +205,8 @@ fn every_mistake_is_named_and_leaves_nothing_behind() {
         let ended = end(adwp().args(line.split(' ')).current_dir(holder.path())).with_code(code);
         let first = ended.stderr.lines().find(|line| line.starts_with("error: "));
         let first = first.unwrap_or_else(|| panic!("`adwp {line}` says no error: {ended:?}"));
+        let errors = ended.stderr.lines().filter(|line| line.starts_with("error: ")).count();
+        assert_eq!(errors, 1, "`adwp {line}` says {:?}", ended.stderr);
         // What a flag may be is in the line after, with some of them.
         let start = ended.stderr.find(first).unwrap();
         let shown: String = ended.stderr[start..].lines().take(2).collect::<Vec<_>>().join(" ");
