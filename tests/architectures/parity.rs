@@ -134,8 +134,13 @@ fn every_execution_gives_the_same_logits_of_larger_images() {
     }
 }
 
-/// Writes `value` over the first element of a stored tensor.
-fn change_weight(bytes: &mut [u8], tensor: &str, value: f32) {
+/// Writes `value` over the first element of a stored tensor, and takes the checksum of the file off,
+/// which would notice it.
+fn change_weight(bytes: &mut Vec<u8>, tensor: &str, value: f32) {
+    let key = b"adwp.checksum";
+    let seal = bytes.windows(key.len()).rposition(|window| window == key).unwrap();
+    // Before the key are two tags, each with a length.
+    bytes.truncate(seal - 4);
     let model = OnnxModel::from_bytes(bytes, "model.onnx").unwrap();
     let stored =
         &model.initializers().iter().find(|stored| stored.name == tensor).unwrap().raw_data;

@@ -40,6 +40,8 @@ impl Runtime {
 pub fn find_library(explicit: Option<&Path>, wanted: &[Runtime]) -> Result<Option<OrtLibrary>> {
     match ort_library::find(explicit) {
         Ok(library) => Ok(Some(library)),
+        // A place that was named, by a flag or the environment, was meant.
+        Err(e @ DeployError::OrtNotThere { .. }) if wanted.is_empty() => Err(e),
         Err(e) if wanted.contains(&Runtime::Ort) || explicit.is_some() => Err(e),
         Err(_) => Ok(None),
     }
