@@ -127,6 +127,17 @@ fn sizes_are_the_published_ones_unless_something_else_is_said() {
 }
 
 #[test]
+fn sizes_that_a_genotype_is_counted_with_are_said() {
+    let genotype = reference().folder.join("genotype.json");
+    let cost = ["cost", text(&genotype)];
+    let said = run(cost).succeeds().stderr;
+    assert!(said.contains("36 channels, images of 3x32x32 and 10 classes"), "{said}");
+    let sizes = ["--channels", "2", "--image", "1x28x28", "--classes", "10"];
+    let given = run([&cost[..], &sizes].concat()).succeeds();
+    assert!(!given.stderr.contains("no sizes of its own"), "{given:?}");
+}
+
+#[test]
 fn a_run_with_a_named_architecture_is_one_to_start_from() {
     let holder = tempdir().unwrap();
     let (first, second, data) =

@@ -24,7 +24,9 @@ pub(crate) fn cost(args: &CostArgs, as_json: bool, reporter: &mut dyn Reporter) 
     let mut cost = match published {
         Some(name) => zoo::network(name, &args.sizes, reporter)?.cost()?,
         None if is_json => {
-            let blueprint = match RunArchitecture::given(&args.what)? {
+            let architecture = RunArchitecture::given(&args.what)?;
+            let is_genotype = matches!(architecture, RunArchitecture::Genotype(_));
+            let blueprint = match architecture {
                 RunArchitecture::Genotype(_) if sizes.cells.is_some() => {
                     return refused("a genotype has its own number of cells", "--cells is");
                 }
@@ -34,7 +36,11 @@ pub(crate) fn cost(args: &CostArgs, as_json: bool, reporter: &mut dyn Reporter) 
                 RunArchitecture::Genotype(genotype) => of_genotype(genotype, sizes),
                 RunArchitecture::Named(named) => named.network(sizes)?,
             };
-            zoo::sized(blueprint, &args.sizes, reporter)?.cost()?
+            let network = zoo::sized(blueprint, &args.sizes, reporter)?;
+            if is_genotype {
+                say_sizes(&network, sizes, reporter);
+            }
+            network.cost()?
         }
         None if sizes != Sizes::default() || args.sizes.bounds().is_some() => {
             return refused(
@@ -71,6 +77,21 @@ pub(crate) fn cost(args: &CostArgs, as_json: bool, reporter: &mut dyn Reporter) 
 
 /// Channels of a genotype where none are given.
 const CHANNELS: usize = 36;
+
+/// Says the sizes that were taken where they were not given: a genotype has none of its own.
+fn say_sizes(network: &Blueprint, sizes: Sizes, reporter: &mut dyn Reporter) {
+    let Some(Skeleton { channels, image: [depth, height, width], classes, .. }) =
+        network.skeleton()
+    else {
+        return;
+    };
+    if sizes.channels.is_none() || sizes.image.is_none() || sizes.classes.is_none() {
+        reporter.message(&format!(
+            "a genotype has no sizes of its own: counted with {channels} channels, images of \
+             {depth}x{height}x{width} and {classes} classes"
+        ));
+    }
+}
 
 fn of_genotype(genotype: Genotype, sizes: Sizes) -> Blueprint {
     let stem = sizes.stem.unwrap_or(Stem::Cifar);
