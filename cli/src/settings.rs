@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use adwp_base::{Failure, Result, to_json};
+use adwp_base::{Checksum, Failure, Result, read_bytes, read_text, to_json};
 use adwp_search::TRIALS;
 use adwp_train::{Checkpoint, RunDir, read_json, write_atomic};
 use serde::{Deserialize, Serialize};
@@ -96,6 +96,9 @@ struct Kept {
     schema: String,
     /// By the name of the phase, as checkpoints carry them.
     phases: BTreeMap<String, String>,
+    /// Checksums of the files that the steps have written, by their names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    results: BTreeMap<String, String>,
 }
 
 impl Kept {
@@ -107,9 +110,61 @@ impl Kept {
         let path = run.file(Self::FILE);
         match path.exists() {
             true => Ok(read_json(&path, Self::SCHEMA)?),
-            false => Ok(Self { schema: Self::SCHEMA.into(), phases: BTreeMap::new() }),
+            false => Ok(Self {
+                schema: Self::SCHEMA.into(),
+                phases: BTreeMap::new(),
+                results: BTreeMap::new(),
+            }),
         }
     }
+
+    fn write(&self, run: &RunDir) -> Result {
+        Ok(write_atomic(&run.file(Self::FILE), to_json(self).as_bytes())?)
+    }
+}
+
+/// What tells a result from that of another run: of JSON, which may be laid out anew, the checksum in
+/// it, which whoever changes it takes out; of other files that of their bytes.
+fn sum(path: &Path) -> Result<Option<String>> {
+    if !path.is_file() {
+        return Ok(None);
+    }
+    if path.extension().is_some_and(|extension| extension == "json") {
+        let Ok(value) = serde_json::from_str::<serde_json::Value>(&read_text(path)?) else {
+            // Its reader says what is wrong with it.
+            return Ok(None);
+        };
+        return Ok(value.get(Checksum::KEY).and_then(|sum| sum.as_str()).map(str::to_owned));
+    }
+    Ok(Some(Checksum::of(&read_bytes(path, u64::MAX)?).to_string()))
+}
+
+/// Keeps by what a file is known that a step has just written.
+pub(crate) fn keep_result(run: &RunDir, file: &str) -> Result {
+    let mut kept = Kept::read(run)?;
+    match sum(&run.file(file))? {
+        Some(sum) => drop(kept.results.insert(file.to_owned(), sum)),
+        None => drop(kept.results.remove(file)),
+    }
+    kept.write(run)
+}
+
+/// Refuses results of another run, which may have been copied here.
+fn check_results(run: &RunDir, kept: &Kept) -> Result {
+    for (file, expected) in &kept.results {
+        let path = run.file(file);
+        if sum(&path)?.is_some_and(|found| found != *expected) {
+            let failure = Failure::input(format!(
+                "{} is not the file that this run has written",
+                path.display()
+            ));
+            return Err(failure.hint(
+                "bring it back, or delete it and what was made with it, to be made again; of a \
+                 JSON file that was meant, take out the key `checksum`",
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Keeps what decides the result of a phase, which is about to be written or looked for.
@@ -117,7 +172,7 @@ pub(crate) fn keep(run: &RunDir, phase: Training) -> Result {
     let Some(settings) = run.settings(phase.name()) else { return Ok(()) };
     let mut kept = Kept::read(run)?;
     kept.phases.insert(phase.name().to_owned(), settings.to_owned());
-    Ok(write_atomic(&run.file(Kept::FILE), to_json(&kept).as_bytes())?)
+    kept.write(run)
 }
 
 /// Checks that the files in the folder of a run were made with its settings.
@@ -127,7 +182,9 @@ pub(crate) fn keep(run: &RunDir, phase: Training) -> Result {
 pub(crate) fn check(folder: &Path, config: &Config) -> Result {
     let run = RunDir::at(folder);
     let ours = as_written(config)?;
-    let (kept, trials) = (Kept::read(&run)?.phases, run.file(TRIALS));
+    let (kept, trials) = (Kept::read(&run)?, run.file(TRIALS));
+    check_results(&run, &kept)?;
+    let kept = kept.phases;
     for phase in Training::ALL {
         let result = match phase {
             Training::Search => run.file(file_of(&run).unwrap_or(phase.result())),
@@ -324,6 +381,30 @@ mod tests {
         changed.strategy.evaluations += 1;
         let refused = check(folder.path(), &changed).unwrap_err().message;
         assert!(refused.contains("strategy.evaluations"), "{refused}");
+    }
+
+    #[test]
+    fn a_result_of_another_run_is_told_from_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let (run, config) = (RunDir::create(folder.path()).unwrap(), Config::default());
+        let json = |value: u32| to_json(&serde_json::json!({ "nodes": value }));
+        for (file, own, other) in [
+            ("space.json", json(1).into_bytes(), json(2).into_bytes()),
+            ("model.onnx", vec![1, 2], vec![1, 3]),
+        ] {
+            fs::write(run.file(file), &own).unwrap();
+            keep_result(&run, file).unwrap();
+            check(folder.path(), &config).unwrap();
+            fs::write(run.file(file), other).unwrap();
+            let refused = check(folder.path(), &config).unwrap_err().message;
+            assert!(refused.contains(file), "{refused}");
+            // What is gone is made again.
+            fs::remove_file(run.file(file)).unwrap();
+            check(folder.path(), &config).unwrap();
+            fs::write(run.file(file), own).unwrap();
+        }
+        fs::write(run.file("space.json"), r#"{ "nodes": 3 }"#).unwrap();
+        check(folder.path(), &config).unwrap();
     }
 
     #[test]

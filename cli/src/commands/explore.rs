@@ -17,11 +17,12 @@ use serde_json::{Map, Value, json};
 
 use crate::architecture::{self, RunArchitecture, parsed};
 use crate::args::{ExploreArgs, RunArgs, SearchArgs, TrainArgs, flag};
-use crate::config::LimitSettings;
+use crate::config::{Config, LimitSettings};
 use crate::explore::{Found, Published, Search, predict};
 use crate::folder::Held;
 use crate::plan::{Plan, refuse_to_resume_nothing};
 use crate::run::{Run, without_images};
+use crate::settings::keep_result;
 use crate::strategy::StrategyConfig;
 use crate::{epochs, limits};
 
@@ -186,6 +187,10 @@ fn print(search: &Search, space: &dyn Space, dir: &RunDir, found: &Found, as_jso
         .hint(format!("remove {trained} and what follows from it, or search in another folder")));
     }
     write_atomic(&path, text.as_bytes())?;
+    // A search that sees no images is no run, and its folder has none of what binds one.
+    if dir.file(Config::FILE).exists() {
+        keep_result(dir, file)?;
+    }
     let columns = search.published.iter().flat_map(|published| &published.reported);
     let value = |column: &Column| -> Result<_> {
         Ok((column.name().to_owned(), Value::from(column.value_if_any(&best.text)?)))

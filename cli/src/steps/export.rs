@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::phases::Training;
 use crate::run::Run;
+use crate::settings::keep_result;
 
 /// What the engine and the runtimes made of `model.onnx`: `verification.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -90,6 +91,9 @@ pub(crate) fn export(run: &Run, reporter: &mut dyn Reporter) -> Result {
         write_atomic(&run.dir.file(Record::FILE), to_json(&record).as_bytes())?;
         Ok::<_, Failure>(None)
     })?;
+    for written in [&file, Record::FILE] {
+        keep_result(&run.dir, written)?;
+    }
     run.add_time("export", start.elapsed().as_secs_f64())
 }
 
@@ -148,6 +152,7 @@ pub(crate) fn export_form(
         write_atomic(&record, to_json(&kept).as_bytes())?;
         Ok::<_, Failure>(Some(restated))
     })?;
+    keep_result(&run.dir, &file)?;
     let first = &found.runtimes[0];
     let loss = (correct_before as f64 - first.correct as f64) / first.images as f64;
     if loss > NOTABLE_LOSS {

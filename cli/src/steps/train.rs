@@ -9,7 +9,7 @@ use crate::explore;
 use crate::limits;
 use crate::phases::Training;
 use crate::run::Run;
-use crate::settings::keep;
+use crate::settings::{keep, keep_result};
 use crate::transfer;
 
 /// Derives the intensive space: `space.json`.
@@ -31,7 +31,8 @@ pub(crate) fn space(run: &Run, command: &str, reporter: &mut dyn Reporter) -> Re
         Ok(adwp_search::derive_space(&run.config().space, &data, context)?)
     })?;
     keep(&run.dir, Training::Space)?;
-    Ok(write_atomic(&run.dir.file(file), space.to_json().as_bytes())?)
+    write_atomic(&run.dir.file(file), space.to_json().as_bytes())?;
+    keep_result(&run.dir, file)
 }
 
 /// Trains the HyperNetwork and searches: `genotype.json`.
@@ -61,7 +62,8 @@ pub(crate) fn search(run: &Run, command: &str, reporter: &mut dyn Reporter) -> R
             keep(&run.dir, Training::Search)?;
         }
         let found = explore::of_run(run, command, reporter)?;
-        return Ok(write_atomic(&run.dir.file(found.file()), found.to_json().as_bytes())?);
+        write_atomic(&run.dir.file(found.file()), found.to_json().as_bytes())?;
+        return keep_result(&run.dir, found.file());
     }
     let trials = run.dir.file(TRIALS);
     if trials.exists() {
@@ -83,7 +85,8 @@ pub(crate) fn search(run: &Run, command: &str, reporter: &mut dyn Reporter) -> R
         Ok(adwp_search::search(&run.config().search, &space, &limits, &data, context)?)
     })?;
     keep(&run.dir, Training::Search)?;
-    Ok(write_atomic(&run.dir.file(file), genotype.to_json().as_bytes())?)
+    write_atomic(&run.dir.file(file), genotype.to_json().as_bytes())?;
+    keep_result(&run.dir, file)
 }
 
 /// Trains the architecture of the run, found or named, from scratch: `weights.safetensors`.
