@@ -15,6 +15,7 @@ use crate::args::RunArgs;
 use crate::config::{Config, first_difference, parse, unprintable};
 use crate::phases::Training;
 use crate::retired::LeftOut;
+use crate::strategy::StrategyConfig;
 
 /// The settings of a run that is there already, with the single flags given; and those that only an
 /// earlier version knew.
@@ -68,9 +69,11 @@ const RETRAIN: &str = "retrain";
 /// Whether a search trains networks as they are retrained.
 fn trains_networks(settings: &Table) -> bool {
     let strategy = settings.get("strategy").and_then(Value::as_table);
+    let text = |of: &Table, key: &str| of.get(key).and_then(Value::as_str).map(str::to_owned);
     strategy.is_some_and(|of| {
-        of.get("scorer").and_then(Value::as_str) == Some("training")
-            || of.get("finalists").and_then(Value::as_integer).is_some_and(|count| count > 0)
+        let is_gradient = text(of, "name").as_deref() == Some(StrategyConfig::GRADIENT);
+        let has_finalists = of.get("finalists").and_then(Value::as_integer) > Some(0);
+        !is_gradient && (text(of, "scorer").as_deref() == Some("training") || has_finalists)
     })
 }
 
@@ -375,6 +378,11 @@ mod tests {
         let mut longer = config.clone();
         longer.retrain.epochs += 1;
         check(folder.path(), &longer).unwrap();
+        // A search by gradient trains no network as it is retrained.
+        let mut gradient = config.clone();
+        gradient.strategy.name = StrategyConfig::GRADIENT.into();
+        let of_search = of_phases(&gradient).unwrap().remove(1).1;
+        assert!(!of_search.contains("[retrain]"), "{of_search}");
         // What was found can be retrained in another way.
         fs::write(run.file("genotype.json"), "{}").unwrap();
         check(folder.path(), &changed).unwrap();
