@@ -173,7 +173,8 @@ def judged(case, name, ended):
     if re.search(r"^(error: )?internal\b", texts["stderr"], re.MULTILINE | re.IGNORECASE):
         faults.append("says that it is at fault itself")
     for secret in ("31337", "4242"):
-        if secret in texts["stdout"]:
+        # Digits of a time may be the same.
+        if re.search(rf"(?<![\d.,]){secret}(?![\d.,])", texts["stdout"]):
             faults.append("shows what another file holds")
             break
     return faults
