@@ -139,7 +139,7 @@ impl LimitSettings {
 const PRICE: &str = "darts-v2";
 
 /// A folder is named for a data set that needs none.
-fn is_embedded(dir: &Path, dataset: DatasetKind) -> Failure {
+pub(crate) fn is_embedded(dir: &Path, dataset: DatasetKind) -> Failure {
     let dir = dir.display();
     let failure = Failure::input(format!(
         "--data {dir}: the data set is {dataset}, which is part of the program"

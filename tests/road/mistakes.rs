@@ -12,7 +12,7 @@ use crate::program::{adwp, end};
 use crate::reference::{PICTURE, reference};
 
 /// Arguments, the exit code, and what the first line of the failure has.
-const MISTAKES: [(&str, i32, &str); 114] = [
+const MISTAKES: [(&str, i32, &str); 116] = [
     // Words that there are none of.
     ("runn", 2, "unrecognized subcommand 'runn'"),
     ("run --pressett demo", 2, "unexpected argument '--pressett'"),
@@ -100,6 +100,8 @@ const MISTAKES: [(&str, i32, &str); 114] = [
     ("data check flat", 2, "required arguments were not provided"),
     ("run --preset demo --set preset=imagenet-8 --run fresh", 2, "a preset is many settings"),
     ("run --preset demo --set data=empty --run fresh", 2, "empty: the data set is sample"),
+    ("run --preset demo --latency-table bench.json --run fresh", 2, "nothing here asks for a"),
+    ("data check flat --dataset sample", 2, "flat: the data set is sample"),
     ("run --run lost --resume", 2, "lost has no config.toml, which weights.safetensors was made"),
     ("bench m.onnx --out m.onnx", 2, "--out m.onnx: that is what is read"),
     ("bench m.onnx --out x.json --html x.json", 2, "--html and --out both name x.json"),

@@ -3,12 +3,16 @@ use adwp_data::{DatasetKind, Report, check};
 use adwp_train::Reporter;
 
 use crate::args::DataCommand;
+use crate::config::is_embedded;
 
 /// Prints the data sets there are, or what is wrong with the images of one.
 pub(crate) fn run(command: DataCommand, as_json: bool, reporter: &mut dyn Reporter) -> Result {
     match command {
         DataCommand::List => list(as_json),
         DataCommand::Check { dir, dataset } => {
+            if let (false, Some(dir)) = (dataset.needs_folder(), &dir) {
+                return Err(is_embedded(dir, dataset));
+            }
             let report = check(dataset, dir.as_deref(), &mut |done, total| {
                 reporter.aside("image", done, total)
             })?;

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use adwp_base::{Failure, Result, output};
 use adwp_export::onnx::{Format, Precision};
 use adwp_report::terminal_table;
+use adwp_search::Ingredient;
 use adwp_train::Reporter;
 
+use super::explore::refuse_idle_table;
 use crate::architecture;
 use crate::args::{ExportArgs, RetrainArgs, RunArgs, TrainArgs};
 use crate::config::Config;
@@ -22,6 +24,7 @@ const CALIBRATION_IMAGES: usize = 512;
 /// `adwp run`: everything in order.
 pub(crate) fn run(args: &TrainArgs, as_json: bool, reporter: &mut dyn Reporter) -> Result {
     let plan = Plan::training(args, None, Existing::NeedsResume, &Training::ALL)?;
+    refuse_idle_table(&args.run, reads_latency(&plan.config)?)?;
     let run = begun(plan, reporter)?;
     if run.config().strategy.is_intensive() {
         steps::space(&run, "run", reporter)?;
@@ -31,6 +34,13 @@ pub(crate) fn run(args: &TrainArgs, as_json: bool, reporter: &mut dyn Reporter) 
     steps::export(&run, reporter)?;
     steps::bench(&run, reporter)?;
     finish(&run, as_json)
+}
+
+/// Whether a table of latencies decides anything of a run.
+fn reads_latency(config: &Config) -> Result<bool> {
+    let strategy = &config.strategy;
+    let is_scored = !strategy.is_gradient() && strategy.scorer()?.needs(Ingredient::Latency);
+    Ok(config.limits.latency_ms > 0.0 || is_scored)
 }
 
 fn finish(run: &Run, as_json: bool) -> Result {
@@ -58,6 +68,7 @@ pub(crate) fn space(args: &TrainArgs, as_json: bool, reporter: &mut dyn Reporter
 /// Searches by what the settings of a run say.
 pub(crate) fn search(args: &TrainArgs, as_json: bool, reporter: &mut dyn Reporter) -> Result {
     let plan = Plan::training(args, None, Existing::Continues, &[Training::Search])?;
+    refuse_idle_table(&args.run, reads_latency(&plan.config)?)?;
     let run = begun(plan, reporter)?;
     steps::search(&run, "search", reporter)?;
     let file = architecture::file_of(&run.dir).unwrap_or(Training::Search.result());
