@@ -6,7 +6,7 @@ use std::path::Path;
 
 use image::{DynamicImage, RgbImage};
 use tiff::decoder::{Decoder, DecodingResult, Limits};
-use tiff::tags::{SampleFormat, Tag};
+use tiff::tags::{CompressionMethod, SampleFormat, Tag};
 use tiff::{ColorType, TiffError};
 
 use crate::colour::{narrow, to_colour};
@@ -51,6 +51,12 @@ pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<Picture, DataError> {
         }
         other => return Err(refused(&format!("its colours are {other:?}"))),
     };
+    // The decoder takes a JPEG of two components for one of one.
+    let compression: Option<u16> = decoder.find_tag_unsigned(Tag::Compression).map_err(wrong)?;
+    let is_jpeg = compression == Some(CompressionMethod::ModernJPEG.to_u16());
+    if is_jpeg && matches!(colour, ColorType::Multiband { .. }) {
+        return Err(refused(&format!("it is a JPEG of {samples} samples")));
+    }
     let size = decoder.dimensions().map_err(wrong)?;
     let room = Room::wait_for(path, size, samples as u64 * u64::from(bits.div_ceil(8)))?;
     let palette = match has_palette {

@@ -95,6 +95,7 @@ fn tiff_files_of_other_samples_are_refused_by_a_sentence() {
         ("float.tif", "signed or floating-point samples"),
         ("int32.tif", "signed or floating-point samples"),
         ("lab.tif", "CIELab"),
+        ("gray-alpha-jpeg.tif", "a JPEG of 2 samples"),
     ] {
         let error = decode_image(&path(name), shape).unwrap_err();
         let text = message(&error, "replace or remove");
