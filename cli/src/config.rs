@@ -139,7 +139,7 @@ impl LimitSettings {
 const PRICE: &str = "darts-v2";
 
 /// A folder is named for a data set that needs none.
-pub(crate) fn is_embedded(dir: &Path, dataset: DatasetKind) -> Failure {
+pub(crate) fn part_of_program(dir: &Path, dataset: DatasetKind) -> Failure {
     let dir = dir.display();
     let failure = Failure::input(format!(
         "--data {dir}: the data set is {dataset}, which is part of the program"
@@ -416,7 +416,7 @@ impl Config {
         self.fidelity.validate()?;
         let fail = |message: String| Err(Failure::input(message));
         if !(self.data.as_os_str().is_empty() || self.dataset.needs_folder()) {
-            return Err(is_embedded(&self.data, self.dataset));
+            return Err(part_of_program(&self.data, self.dataset));
         }
         if !(self.train_share > 0.0 && self.train_share < 1.0) {
             return fail(format!("train_share = {} is not between 0 and 1", self.train_share));

@@ -3,7 +3,7 @@ use adwp_data::{DatasetKind, Report, check};
 use adwp_train::Reporter;
 
 use crate::args::DataCommand;
-use crate::config::is_embedded;
+use crate::config::part_of_program;
 
 /// Prints the data sets there are, or what is wrong with the images of one.
 pub(crate) fn run(command: DataCommand, as_json: bool, reporter: &mut dyn Reporter) -> Result {
@@ -11,7 +11,7 @@ pub(crate) fn run(command: DataCommand, as_json: bool, reporter: &mut dyn Report
         DataCommand::List => list(as_json),
         DataCommand::Check { dir, dataset } => {
             if let (false, Some(dir)) = (dataset.needs_folder(), &dir) {
-                return Err(is_embedded(dir, dataset));
+                return Err(part_of_program(dir, dataset));
             }
             let report = check(dataset, dir.as_deref(), &mut |done, total| {
                 reporter.aside("image", done, total)

@@ -20,6 +20,16 @@ enum Images {
     Joined(usize),
 }
 
+impl Images {
+    /// The index of the node that joined them.
+    fn joined(&self) -> Option<usize> {
+        match *self {
+            Self::Joined(at) => Some(at),
+            Self::Along { .. } => None,
+        }
+    }
+}
+
 /// The axis that the images lie along, with `outer` values of it before they change and `inner` of
 /// it for each: more than 1 where a `Reshape` has laid other axes together with theirs.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -80,10 +90,7 @@ impl<'a> Batch<'a> {
             names.iter().filter_map(|name| self.lies.get(name.as_str()).copied()).collect()
         };
         let read = of(&node.input);
-        let joined = read.iter().chain(&of(&node.output)).find_map(|images| match images {
-            Images::Joined(at) => Some(*at),
-            Images::Along { .. } => None,
-        });
+        let joined = read.iter().chain(&of(&node.output)).find_map(Images::joined);
         match joined {
             Some(at) => Work::Joined(at),
             None if read.is_empty() => Work::OfRun,
@@ -110,10 +117,7 @@ impl<'a> Batch<'a> {
         if is_of_shapes || !inner && read.iter().all(Option::is_none) {
             return;
         }
-        let before = read.iter().flatten().find_map(|images| match images {
-            Images::Joined(at) => Some(*at),
-            Images::Along { .. } => None,
-        });
+        let before = read.iter().flatten().find_map(Images::joined);
         // Of the second input only the type is read.
         if node.op_type == "CastLike" && read.first().is_none_or(Option::is_none) {
             return;

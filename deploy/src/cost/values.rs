@@ -6,7 +6,6 @@ use std::{
     rc::Rc,
 };
 
-use half::f16;
 use tract_onnx::pb::{
     GraphProto, NodeProto, SparseTensorProto, TensorProto, ValueInfoProto, tensor_proto::DataType,
 };
@@ -88,19 +87,8 @@ pub(super) fn stored(tensor: &TensorProto, elements: usize) -> Option<Content> {
 /// The number that a stored tensor has alone, or else one that a `Constant` node gives.
 pub(crate) fn single_number(stored: Option<&TensorProto>, node: Option<&NodeProto>) -> Option<f64> {
     let of_tensor = |tensor: &TensorProto| {
-        let elements = tensor_dims(tensor).ok()?.iter().product::<usize>();
-        let raw = &tensor.raw_data[..];
-        match DataType::try_from(tensor.data_type).ok()? {
-            _ if elements != 1 => None,
-            DataType::Double if raw.is_empty() => tensor.double_data.first().copied(),
-            DataType::Double => Some(f64::from_le_bytes(raw.try_into().ok()?)),
-            DataType::Float16 if raw.is_empty() => {
-                let bits = u16::try_from(*tensor.int32_data.first()?).ok()?;
-                Some(f16::from_bits(bits).into())
-            }
-            DataType::Float16 => Some(f16::from_le_bytes(raw.try_into().ok()?).into()),
-            _ => self::stored(tensor, elements)?.reals().first().copied(),
-        }
+        let is_one = tensor_dims(tensor).is_ok_and(|dims| dims.iter().product::<usize>() == 1);
+        Levels::of_tensor(tensor).filter(|_| is_one)?.only()
     };
     if let Some(tensor) = stored {
         return of_tensor(tensor);

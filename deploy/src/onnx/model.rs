@@ -416,8 +416,8 @@ fn class_outputs(
     })
 }
 
-/// The classes that scores of these dimensions are of, for so many images: all other dimensions
-/// are 1, as where a network is fully convolutional.
+/// The number of classes in scores of these dimensions, one row for each of `images`. All other
+/// dimensions are 1, as in the output of a fully convolutional network.
 fn classes_of(dims: &[DeclaredDim], images: usize) -> Option<usize> {
     let (first, rest) = dims.split_first()?;
     if rest.is_empty() || first.is_some_and(|first| first != images) {
