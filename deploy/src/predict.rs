@@ -20,13 +20,29 @@ pub struct Prediction {
     pub probability: f32,
 }
 
+/// What the scores of one image say.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Predictions {
+    /// The most probable classes, the most probable first.
+    pub top: Vec<Prediction>,
+    /// Where the probabilities are from.
+    pub from: Source,
+}
+
+/// Where probabilities are from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// The model gives them: its graph ends so, as [`Scores`] says, or its values are a
+    /// distribution: none is below 0, and their sum is 1 within a thousandth.
+    Model,
+    /// They are the softmax of its scores.
+    Softmax,
+    /// They are the sigmoid of its one score, which tells two classes apart.
+    Sigmoid,
+}
+
 /// The `k` most probable classes of one `image` `[channels, height, width]`, prepared as the model
-/// wants it, the most probable first.
-///
-/// What the model gives are probabilities where the graph ends so, as [`Scores`] says, or where the
-/// values themselves are a distribution: none is below 0, and their sum is 1 within a thousandth. Of
-/// any other scores the softmax is taken, and of a single one the sigmoid: it tells two classes
-/// apart.
+/// wants it.
 ///
 /// # Errors
 /// As [`Session::run`].
@@ -35,25 +51,24 @@ pub fn predict(
     model: &OnnxModel,
     image: &[f32],
     k: usize,
-) -> Result<Vec<Prediction>> {
+) -> Result<Predictions> {
     let values = session.run(image, 1)?;
-    let probabilities = match (&model.output().scores, &values[..]) {
+    let (probabilities, from) = match (&model.output().scores, &values[..]) {
         (&Scores::Probabilities { factor, offset }, _) => {
             let of = |&value: &f32| ((f64::from(value) - offset) / factor) as f32;
-            values.iter().map(of).collect()
+            (values.iter().map(of).collect(), Source::Model)
         }
-        (_, [score]) => vec![1.0 / (1.0 + (-score).exp())],
-        (_, scores) if is_distribution(scores) => values,
-        (_, scores) => softmax(scores),
+        (_, [score]) => (vec![1.0 / (1.0 + (-score).exp())], Source::Sigmoid),
+        (_, scores) if is_distribution(scores) => (values, Source::Model),
+        (_, scores) => (softmax(scores), Source::Softmax),
     };
-    let top = top_k(&probabilities, k).into_iter();
-    Ok(top
-        .map(|class| Prediction {
-            class,
-            name: model.class_name(class),
-            probability: probabilities[class],
-        })
-        .collect())
+    let prediction = |class| Prediction {
+        class,
+        name: model.class_name(class),
+        probability: probabilities[class],
+    };
+    let top = top_k(&probabilities, k).into_iter().map(prediction).collect();
+    Ok(Predictions { top, from })
 }
 
 /// How far from 1 the sum of a distribution may be: half-precision numbers and steps of

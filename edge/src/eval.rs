@@ -18,7 +18,7 @@ use adwp_measure::{
 use serde_json::json as object;
 
 use crate::cost::short;
-use crate::preparation::{framing, image_shape, normalization};
+use crate::preparation::{framing, image_shape, normalization, say_joined};
 use crate::{EvalArgs, Style, choose, start};
 
 /// Time between two messages.
@@ -54,6 +54,7 @@ pub fn eval(args: &EvalArgs, style: Style<'_>) -> Result<String> {
             short(node)
         ));
     }
+    say_joined(&model, args.batch, &mut *style.say);
     let (framing, guessed) = framing(&model);
     if let Some(text) = guessed {
         (style.say)(&text);

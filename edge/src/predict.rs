@@ -5,12 +5,12 @@ use adwp_base::output::{as_json, name};
 use adwp_base::{Failure, Result};
 use adwp_data::{DataError, MOST_BYTES, images_in};
 use adwp_measure::onnx::{OnnxModel, Scores};
-use adwp_measure::predict::{Prediction, predict as classify};
+use adwp_measure::predict::{Prediction, Source, predict as classify};
 use adwp_measure::runtime::{Runtime, SessionOptions, find_library};
 use serde_json::json;
 
 use crate::cost::short;
-use crate::preparation::{Preparation, framing, image_shape, normalization};
+use crate::preparation::{Preparation, framing, image_shape, normalization, say_joined};
 use crate::{PredictArgs, Style, start};
 
 /// `predict`: the most likely classes of images. Uses only what the file carries. Gives what belongs
@@ -32,21 +32,7 @@ pub fn predict(args: &PredictArgs, style: Style<'_>) -> Result<(String, Option<F
     if let Some(text) = model.choice() {
         (style.say)(&text);
     }
-    let (file, output) = (args.model.display(), model.output());
-    match &output.scores {
-        Scores::Probabilities { .. } => {}
-        Scores::OfProbabilities(node) => (style.say)(&format!(
-            "{file} computes its scores from probabilities (node {}): where they are no \
-             distribution, what is shown is the softmax of them, which may be none of the model's",
-            short(node)
-        )),
-        Scores::Any if output.classes == 1 => {
-            (style.say)(&format!(
-                "{file} gives one score alone: what is shown is the sigmoid of it"
-            ));
-        }
-        Scores::Any => {}
-    }
+    say_joined(&model, 1, &mut *style.say);
     let images = images(&args.images, &mut *style.say)?;
     let (framing, guessed) = framing(&model);
     if let Some(text) = guessed {
@@ -58,10 +44,17 @@ pub fn predict(args: &PredictArgs, style: Style<'_>) -> Result<(String, Option<F
         args.runtime.unwrap_or(if library.is_some() { Runtime::Ort } else { Runtime::Tract });
     let options = SessionOptions { threads: 1, ort_library: library.as_ref(), batch: 1 };
     let mut session = start(&model, runtime, options, &args.load, style.say)?;
-    let (mut results, mut unread) = (Vec::new(), Vec::new());
+    let (mut results, mut unread, mut said) = (Vec::new(), Vec::new(), false);
     for path in &images {
         let top = match read(path, &preparation) {
-            Ok(image) => Ok(classify(&mut session, &model, &image, args.top)?),
+            Ok(image) => {
+                let found = classify(&mut session, &model, &image, args.top)?;
+                if let (false, Some(text)) = (said, unsure(&model, found.from)) {
+                    (style.say)(&text);
+                    said = true;
+                }
+                Ok(found.top)
+            }
             // What no image can be brought to is what the model and the arguments ask for.
             Err(e @ (DataError::Shape(_) | DataError::Normalization(_))) => return Err(e.into()),
             Err(e) => {
@@ -106,6 +99,29 @@ pub fn predict(args: &PredictArgs, style: Style<'_>) -> Result<(String, Option<F
         }
     }
     Ok((text, failure))
+}
+
+/// What to say of probabilities that the model does not give itself.
+fn unsure(model: &OnnxModel, from: Source) -> Option<String> {
+    let file = model.path().display();
+    let shown = match from {
+        Source::Model => return None,
+        Source::Softmax => "the softmax of them",
+        Source::Sigmoid => "the sigmoid of it",
+    };
+    let made = match (&model.output().scores, from) {
+        (Scores::OfProbabilities(node), _) => {
+            format!("{file} computes its scores from probabilities (node {})", short(node))
+        }
+        (Scores::Unclear(node), _) => {
+            format!("{file} computes its scores by node {}, which gives no logits", short(node))
+        }
+        (_, Source::Sigmoid) => {
+            return Some(format!("{file} gives one score alone: what is shown is {shown}"));
+        }
+        _ => return None,
+    };
+    Some(format!("{made}: what is shown is {shown}, which may not be the model's probabilities"))
 }
 
 /// Stands for stdin among images.

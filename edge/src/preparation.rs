@@ -6,9 +6,9 @@ use adwp_base::{Failure, Result};
 use adwp_data::{
     DataError, Framing, ImageShape, Normalization, decode_image_bytes, decode_image_framed,
 };
-use adwp_measure::onnx::OnnxModel;
+use adwp_measure::onnx::{BatchSize, OnnxModel};
 
-use crate::args::Normalize;
+use crate::{args::Normalize, cost::short};
 
 /// From the file of a photo to what a session is given.
 pub(crate) struct Preparation {
@@ -59,6 +59,23 @@ pub(crate) fn framing(model: &OnnxModel) -> (Framing, Option<String>) {
         model.path().display()
     );
     (framing, Some(said))
+}
+
+/// Says where the scores of an image depend on those that are run with it, `batch` at once where the
+/// file leaves it open.
+pub(crate) fn say_joined(model: &OnnxModel, batch: usize, say: &mut dyn FnMut(&str)) {
+    let images = model.input().batch_of(batch);
+    let Some(node) = model.joined_by(batch) else { return };
+    let file = model.path().display();
+    let advice = match model.input().batch {
+        BatchSize::Dynamic => "--batch 1 gives each alone",
+        BatchSize::Fixed(_) => "the file fixes that, and zeros fill up the last run",
+    };
+    say(&format!(
+        "warning: what {file} gives for an image may depend on the others of its run, {images} at \
+         once, through node {}: {advice}",
+        short(&node)
+    ));
 }
 
 /// What is done with pixels: what the file says, or where it says nothing what was asked for.

@@ -233,14 +233,19 @@ fn change(path: &Path, how: impl FnOnce(&mut ModelProto, &mut GraphProto)) {
     fs::write(path, model.encode_to_vec()).unwrap();
 }
 
-/// Sets the sizes of a value behind the batch.
+/// Sets the size of a value behind the batch.
 fn set_size(value: &mut ValueInfoProto, size: i64) {
+    set_dim(value, 1, size);
+}
+
+/// Sets one dimension of a value.
+fn set_dim(value: &mut ValueInfoProto, axis: usize, size: i64) {
     let Some(type_proto::Value::TensorType(tensor)) =
         value.r#type.as_mut().and_then(|of| of.value.as_mut())
     else {
         unreachable!()
     };
-    tensor.shape.as_mut().unwrap().dim[1].value = Some(Dim::DimValue(size));
+    tensor.shape.as_mut().unwrap().dim[axis].value = Some(Dim::DimValue(size));
 }
 
 #[test]
@@ -277,6 +282,59 @@ fn the_output_with_as_many_scores_as_classes_is_taken_and_said() {
     let mut said = String::new();
     predict_all(&model, &[&red], None, &mut |text| said += text).unwrap();
     assert!(said.contains(&of("features", "y")), "{said}");
+}
+
+#[test]
+fn scores_that_are_no_logits_are_said_once_images_are_shown_their_softmax() {
+    let dir = TempDir::new().unwrap();
+    let data = images(&dir);
+    let red = data.join("val/red/0.png");
+    let said_of = |end: &[&'static str]| {
+        let model = Classifier { end: end.to_vec(), ..Classifier::new() }.write(&dir);
+        let mut said = String::new();
+        predict_all(&model, &[&red, &red], None, &mut |text| said += text).unwrap();
+        said
+    };
+    let bounded = said_of(&["Tanh"]);
+    let expected = "computes its scores by node y, which gives no logits: what is shown is the \
+                    softmax of them, which may not be the model's probabilities";
+    assert_eq!(bounded.matches(expected).count(), 1, "{bounded}");
+    let squared = said_of(&["Sigmoid", "Sqrt"]);
+    assert!(squared.contains("computes its scores from probabilities (node y)"), "{squared}");
+    for end in [&[][..], &["LogSoftmax"], &["Softmax", "Log"], &["Relu"], &["Softmax"]] {
+        let said = said_of(end);
+        assert!(!said.contains("computes its scores"), "{end:?}: {said}");
+    }
+}
+
+#[test]
+fn what_one_image_gives_is_said_to_depend_on_others_where_it_does() {
+    let dir = TempDir::new().unwrap();
+    let data = images(&dir);
+    let model = Classifier::new().write(&dir);
+    let (_, said) = eval(&model, &data, None).unwrap();
+    assert!(!said.contains("of its run"), "{said}");
+    change(&model, |_, graph| {
+        let mut joining = graph.node[2].clone();
+        graph.node[2].output = vec!["scores".into()];
+        (joining.op_type, joining.input) = ("Softmax".into(), vec!["scores".into()]);
+        (joining.attribute[0].name, joining.attribute[0].i) = ("axis".into(), 0);
+        graph.node.push(joining);
+    });
+    let (_, said) = eval(&model, &data, None).unwrap();
+    let expected = "may depend on the others of its run, 4 at once, through node y (Softmax): \
+                    --batch 1 gives each alone";
+    assert!(said.contains(expected), "{said}");
+    let red = data.join("val/red/0.png");
+    let mut said = String::new();
+    predict_all(&model, &[&red], None, &mut |text| said += text).unwrap();
+    assert!(!said.contains("of its run"), "{said}");
+    change(&model, |_, graph| {
+        set_dim(&mut graph.input[0], 0, 2);
+        set_dim(&mut graph.output[0], 0, 2);
+    });
+    predict_all(&model, &[&red], None, &mut |text| said += text).unwrap();
+    assert!(said.contains("2 at once, through node y (Softmax): the file fixes that"), "{said}");
 }
 
 #[test]

@@ -98,6 +98,11 @@ impl<'a> Batch<'a> {
         }
     }
 
+    /// The index of the node that joined the images before tensor `name`.
+    pub(super) fn joined(&self, name: &str) -> Option<usize> {
+        self.lies.get(name).and_then(Images::joined)
+    }
+
     /// Takes in node `index`, whose results `values` knows. One that the counter does not know is
     /// taken to keep the images apart where its result has as many first.
     pub(super) fn run(

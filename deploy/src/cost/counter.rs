@@ -170,7 +170,18 @@ pub fn cost_of_file(file: &OnnxFile, shapes: &BTreeMap<String, Vec<usize>>) -> R
 
 /// The cost of a file with `inputs` of these shapes.
 pub(crate) fn count(file: &OnnxFile, inputs: BTreeMap<&str, Shape>) -> Result<Cost> {
-    walk(file, &inputs).map(|(cost, _)| cost)
+    walk(file, &inputs).map(|walked| walked.cost)
+}
+
+/// The node that makes what output `name` has of one of several images depend on the others, with
+/// its operator, as far as is known: one that the counter does not know may do so.
+pub(crate) fn joined_by(
+    file: &OnnxFile,
+    inputs: BTreeMap<&str, Shape>,
+    name: &str,
+) -> Option<String> {
+    let at = walk(file, &inputs).ok()?.batch?.joined(name)?;
+    file.graph().node.get(at).map(label_and_op)
 }
 
 /// The shapes of the graph's outputs that follow from `inputs` of these shapes, by name.
@@ -178,13 +189,20 @@ pub(crate) fn shapes_of_outputs(
     file: &OnnxFile,
     inputs: BTreeMap<&str, Shape>,
 ) -> BTreeMap<String, Shape> {
-    let Ok((_, values)) = walk(file, &inputs) else { return BTreeMap::new() };
+    let Ok(Walked { values, .. }) = walk(file, &inputs) else { return BTreeMap::new() };
     let names = file.graph().output.iter().map(|output| &output.name);
     names.filter_map(|name| Some((name.clone(), values.shape(name)?.clone()))).collect()
 }
 
+/// What is known once all nodes were seen.
+struct Walked<'a> {
+    cost: Cost,
+    values: Values<'a>,
+    batch: Option<Batched<'a>>,
+}
+
 /// Goes through the nodes in their order: what they cost, and what is then known of the tensors.
-fn walk<'a>(file: &'a OnnxFile, inputs: &BTreeMap<&'a str, Shape>) -> Result<(Cost, Values<'a>)> {
+fn walk<'a>(file: &'a OnnxFile, inputs: &BTreeMap<&'a str, Shape>) -> Result<Walked<'a>> {
     let mut values = Values::of(file.graph(), inputs);
     let mut batch = Batched::of(file.graph(), inputs);
     // Of each layer whether it works on each image by itself; the first node found to join them.
@@ -303,14 +321,14 @@ fn walk<'a>(file: &'a OnnxFile, inputs: &BTreeMap<&'a str, Shape>) -> Result<(Co
         cost.madds = cost.madds.checked_add(layer.madds).ok_or_else(too_large)?;
         cost.layers.push(layer);
     }
-    if let Some(batch) = batch {
+    if let Some(batch) = &batch {
         if joined.is_none() {
             let each = cost.layers.iter_mut().zip(&of_each).filter(|(_, of_each)| **of_each);
             each.for_each(|(layer, _)| layer.madds /= batch.images);
             cost.madds = cost.layers.iter().map(|layer| layer.madds).sum();
         }
         let node = joined.and_then(|at| file.graph().node.get(at));
-        let joined_by = node.map(|node| format!("{} ({})", node_label(node), full_op(node)));
+        let joined_by = node.map(label_and_op);
         cost.batch = Some(Batch { input: batch.input.to_owned(), images: batch.images, joined_by });
     }
     if let Some((bytes, node)) = liveness.peak() {
@@ -329,7 +347,11 @@ fn walk<'a>(file: &'a OnnxFile, inputs: &BTreeMap<&'a str, Shape>) -> Result<(Co
     cost.taken_apart =
         apart.map(|(name, elements)| TakenApart { name: name.into(), elements }).collect();
     cost.contradicted = contradicted(file.graph(), &values);
-    Ok((cost, values))
+    Ok(Walked { cost, values, batch })
+}
+
+fn label_and_op(node: &NodeProto) -> String {
+    format!("{} ({})", node_label(node), full_op(node))
 }
 
 /// Arrays and what is said of them, each once.

@@ -71,7 +71,7 @@ mod window;
 pub use counter::{
     Batch, Contradicted, Cost, LayerCost, LeftOut, Once, TakenApart, Uncounted, cost_of_file,
 };
-pub(crate) use counter::{count, shapes_of_outputs};
+pub(crate) use counter::{count, joined_by, shapes_of_outputs};
 pub(crate) use values::single_number;
 
 /// Counts the cost of one image under `model`.

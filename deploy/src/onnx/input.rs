@@ -113,7 +113,7 @@ impl ImageInput {
     }
 
     /// The batch of a run that `asked` images are asked for: what the file fixes, otherwise these.
-    pub(crate) fn batch_of(&self, asked: usize) -> usize {
+    pub fn batch_of(&self, asked: usize) -> usize {
         match self.batch {
             BatchSize::Dynamic => asked,
             BatchSize::Fixed(batch) => batch,

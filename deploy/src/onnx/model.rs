@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     DeployError, Result,
-    cost::{Cost, count, shapes_of_outputs},
+    cost::{Cost, count, joined_by, shapes_of_outputs},
     machine::available_bytes,
 };
 
@@ -170,6 +170,14 @@ impl OnnxModel {
     pub(crate) fn count(&self) -> Result<Cost> {
         let shape = self.input.shape(self.input.nominal_batch()).to_vec();
         count(&self.file, BTreeMap::from([(self.input.name.as_str(), shape)]))
+    }
+
+    /// The node, with its operator, that makes the scores of an image depend on the others of its
+    /// run, as far as is known: of `batch` images, or of as many as the file fixes.
+    pub fn joined_by(&self, batch: usize) -> Option<String> {
+        let shape = self.input.shape(self.input.batch_of(batch)).to_vec();
+        let inputs = BTreeMap::from([(self.input.name.as_str(), shape)]);
+        joined_by(&self.file, inputs, &self.output.name)
     }
 
     /// The decoded file.

@@ -218,7 +218,7 @@ fn the_scores_are_found_among_outputs_or_named() {
         assert_eq!(scores, [0.5, -1.0]);
     }
     let named = of(Some("chance")).unwrap();
-    assert_eq!((&named.output().scores, &found.output().scores), (&PROBABILITIES, &Scores::Any));
+    assert_eq!((&named.output().scores, &found.output().scores), (&PROBABILITIES, &Scores::Logits));
     for scores in scores(&named) {
         assert!((scores[0] + scores[1] - 1.0).abs() < 1e-6 && scores[0] > 0.8, "{scores:?}");
     }
@@ -314,13 +314,13 @@ fn probabilities_that_are_multiplied_and_moved_are_brought_back() {
     assert_eq!(percent.output().scores, Scores::Probabilities { factor: 100.0, offset: 0.0 });
     assert_eq!(moved.output().scores, Scores::Probabilities { factor: 0.01, offset: -0.01 });
     assert_eq!(twice_from_one.output().scores, PROBABILITIES);
-    assert_eq!(logarithm.output().scores, Scores::Any);
+    assert_eq!(logarithm.output().scores, Scores::Logits);
     let expected = softmax(&[0.5, -1.0])[0];
     for runtime in runtimes() {
         for model in [&percent, &moved, &twice_from_one, &logarithm] {
             let mut session =
                 Session::from_model(runtime, model, &SessionOptions::default()).unwrap();
-            let top = predict(&mut session, model, &planes(), 1).unwrap();
+            let top = predict(&mut session, model, &planes(), 1).unwrap().top;
             let difference = (top[0].probability - expected).abs();
             assert!(difference < 1e-5 && top[0].class == 0, "{runtime}: {top:?}");
         }
@@ -345,13 +345,65 @@ fn probabilities_that_are_multiplied_and_moved_are_brought_back() {
         });
         assert_eq!(model.output().scores, Scores::OfProbabilities("z".into()), "{op}");
     }
+    // What the softmax of these is, nothing says; of those below it is the network's own.
+    let end = |op: &str, inputs: &[&str], attributes: Vec<_>| {
+        of(&|model| {
+            model.floats("ln10", &[], &[10_f32.ln()]).floats("zero", &[], &[0.0]);
+            model.node("LogSoftmax", &["y"], "log", vec![]);
+            model.node("Sigmoid", &["y"], "gate", vec![]).node(
+                "Log",
+                &["gate"],
+                "log_gate",
+                vec![],
+            );
+            model.node("Add", &["chance", "zero"], "kept", vec![]);
+            model.node("ReduceMax", &["y"], "most", vec![int("keepdims", 1)]);
+            model.node("Tanh", &["y"], "bounded", vec![]);
+            model.node("Sub", &["y", "most"], "below", vec![]);
+            model.node("Exp", &["below"], "powers", vec![]).node(
+                "ReduceSum",
+                &["powers"],
+                "sum",
+                vec![int("keepdims", 1)],
+            );
+            model.node("Log", &["sum"], "log_sum", vec![]);
+            model.node(op, inputs, "z", attributes.clone());
+        })
+    };
+    let whole = || vec![int("to", DataType::Int32 as i64)];
+    for (op, inputs, attributes, node) in [
+        ("Div", &["log", "ln10"][..], vec![], "log"),
+        ("Identity", &["log_gate"], vec![], "log_gate"),
+        ("Add", &["bounded", "one"], vec![], "bounded"),
+        ("Mul", &["bounded", "y"], vec![], "bounded"),
+        ("Cast", &["y"], whole(), "z"),
+        ("QuantizeLinear", &["y", "one"], vec![], "z"),
+        ("Equal", &["y", "most"], vec![], "z"),
+        ("Exp", &["y"], vec![], "z"),
+        ("Mystery", &["y"], vec![], "z"),
+    ] {
+        let model = end(op, inputs, attributes);
+        assert_eq!(model.output().scores, Scores::Unclear(node.into()), "{op}");
+    }
+    for (op, inputs, attributes) in [
+        ("Add", &["log", "one"][..], vec![]),
+        ("Log", &["kept"], vec![]),
+        ("Sub", &["below", "log_sum"], vec![]),
+        ("Div", &["y", "hundred"], vec![]),
+        ("Add", &["y", "all"], vec![]),
+        ("LeakyRelu", &["y"], vec![]),
+        ("Cast", &["y"], vec![int("to", DataType::Float16 as i64)]),
+    ] {
+        let model = end(op, inputs, attributes);
+        assert_eq!(model.output().scores, Scores::Logits, "{op}");
+    }
     // A gate within a layer makes no probabilities.
     let gate = of(&|model| {
         model.floats("mix", &[2, 2], &[1.0; 4]);
         model.node("Mul", &["y", "chance"], "gated", vec![]);
         model.node("MatMul", &["gated", "mix"], "z", vec![]);
     });
-    assert_eq!(gate.output().scores, Scores::Any);
+    assert_eq!(gate.output().scores, Scores::Logits);
 }
 
 #[test]
@@ -423,12 +475,12 @@ fn probabilities_are_known_by_the_graph_or_by_their_values() {
         model.floats("s", &[], &[0.5]).node("DequantizeLinear", &["q", "s"], "z", vec![]);
     });
     assert_eq!(quantised.output().scores, PROBABILITIES);
-    // In other domains names mean nothing.
+    // In other domains names mean nothing, and nothing is known of what they give.
     let other = ends(&|model| {
         model.node("Softmax", &["y"], "z", vec![]);
         model.graph().node.last_mut().unwrap().domain = "local".into();
     });
-    assert_eq!(other.output().scores, Scores::Any);
+    assert_eq!(other.output().scores, Scores::Unclear("z".into()));
 
     // The mean of two is a distribution, and its softmax would be another.
     let mean = ends(&|model| {
@@ -442,7 +494,7 @@ fn probabilities_are_known_by_the_graph_or_by_their_values() {
     let expected = (softmax(&[0.5, -1.0])[0] + softmax(&[1.0, -2.0])[0]) / 2.0;
     for runtime in runtimes() {
         let mut session = Session::from_model(runtime, &mean, &SessionOptions::default()).unwrap();
-        let top = predict(&mut session, &mean, &planes(), 1).unwrap();
+        let top = predict(&mut session, &mean, &planes(), 1).unwrap().top;
         assert!((top[0].probability - expected).abs() < 1e-5, "{runtime}: {top:?}");
     }
 }
@@ -456,7 +508,7 @@ fn one_score_is_no_certainty() {
     let model = OnnxModel::load(model.output("z", &[-1, 1]).write(&dir, "one.onnx")).unwrap();
     for runtime in runtimes() {
         let mut session = Session::from_model(runtime, &model, &SessionOptions::default()).unwrap();
-        let top = predict(&mut session, &model, &planes(), 1).unwrap();
+        let top = predict(&mut session, &model, &planes(), 1).unwrap().top;
         // The sigmoid of -3.
         assert!((top[0].probability - 0.047_425_87).abs() < 1e-6, "{runtime}: {top:?}");
     }
@@ -488,5 +540,32 @@ fn scores_that_are_no_numbers_are_an_error_in_one_runtime_too() {
         let error = bench::run(&[&path].map(Clone::clone), &options, &mut |_| {}).unwrap_err();
         let expected = format!("root.onnx: {runtime} gives NaN in the output `root`");
         assert!(error.to_string().ends_with(&expected), "{error}");
+    }
+}
+
+#[test]
+fn what_joins_the_images_of_a_run_is_found_where_the_scores_depend_on_it() {
+    let of = |batch, build: &dyn Fn(&mut Builder)| {
+        let mut model = means([batch, 3, 4, 5], &[]);
+        model.node("ReduceMean", &["y"], "mean", vec![ints("axes", &[0]), int("keepdims", 1)]);
+        build(&mut model);
+        model.graph().output.clear();
+        model.output("z", &[batch, 2]).read().unwrap()
+    };
+    let softmax = |model: &mut Builder| {
+        model.node("Softmax", &["y"], "z", vec![int("axis", 0)]);
+    };
+    let centred = |model: &mut Builder| {
+        model.node("Sub", &["y", "mean"], "z", vec![]);
+    };
+    let apart = |model: &mut Builder| {
+        model.node("Softmax", &["y"], "z", vec![int("axis", 1)]);
+    };
+    assert_eq!(of(-1, &softmax).joined_by(4).as_deref(), Some("z (Softmax)"));
+    assert_eq!(of(-1, &centred).joined_by(2).as_deref(), Some("mean (ReduceMean)"));
+    // A file that fixes the batch is run so, whatever is asked for.
+    assert_eq!(of(3, &centred).joined_by(1).as_deref(), Some("mean (ReduceMean)"));
+    for (model, batch) in [(of(-1, &softmax), 1), (of(-1, &apart), 4), (of(3, &apart), 1)] {
+        assert_eq!(model.joined_by(batch), None);
     }
 }

@@ -265,7 +265,7 @@ fn predictions_are_named_and_ordered() {
         Session::from_model(Runtime::Tract, &model, &SessionOptions::default()).unwrap();
     let image = images(1, 192);
     let probabilities = softmax(&session.run(&image, 1).unwrap());
-    let top = predict(&mut session, &model, &image, 5).unwrap();
+    let top = predict(&mut session, &model, &image, 5).unwrap().top;
     assert_eq!(top.len(), 4);
     assert!(top.windows(2).all(|pair| pair[0].probability >= pair[1].probability));
     assert!((top.iter().map(|prediction| prediction.probability).sum::<f32>() - 1.0).abs() < 1e-6);
