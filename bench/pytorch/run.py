@@ -31,6 +31,9 @@ def build(op, node):
     kind = op["kind"]
     if kind == "conv2d":
         stride, padding, dilation, groups = op["stride"], op["padding"], op["dilation"], op["groups"]
+        below, right = op["trailing"]
+        if below or right:
+            return lambda x, w, b=None: F.conv2d(F.pad(x, (0, right, 0, below)), w, b, stride, padding, dilation, groups)
         return lambda x, w, b=None: F.conv2d(x, w, b, stride, padding, dilation, groups)
     if kind == "relu":
         return F.relu
@@ -57,6 +60,9 @@ def build(op, node):
             return functools.reduce(operator.add, [weights[t] * x for t, x in zip(terms, xs)])
 
         return weighted_sum
+    if kind == "channels":
+        groups, first, count = op["groups"], op["from"], op["count"]
+        return lambda x: x.unflatten(1, (groups, -1)).transpose(1, 2).flatten(1, 2)[:, first : first + count]
     if kind == "concat":
         return lambda *xs: torch.cat(xs, dim=1)
     if kind == "crop":

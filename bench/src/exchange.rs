@@ -128,6 +128,7 @@ fn op(op: &Op) -> Value {
             json!({
                 "stride": c.stride,
                 "padding": c.padding,
+                "trailing": c.trailing,
                 "dilation": c.dilation,
                 "groups": c.groups,
             })
@@ -139,6 +140,9 @@ fn op(op: &Op) -> Value {
         Op::Scale { factor } => json!({ "factor": factor }),
         Op::WeightedSum { terms } => json!({ "terms": terms }),
         Op::Crop { top, left } => json!({ "top": top, "left": left }),
+        Op::Channels { groups, from, count } => {
+            json!({ "groups": groups, "from": from, "count": count })
+        }
         Op::Select { index } => json!({ "index": index }),
         Op::CrossEntropy { smoothing } => json!({ "smoothing": smoothing }),
         Op::Input

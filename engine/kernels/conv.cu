@@ -76,7 +76,8 @@ template <class Source, Sight SIGHT, bool DIFFER = false> struct Seen {
 
     __device__ Seen(const ConvSizes &sizes, const Source &source, int group) : sizes(sizes), source(source) {
         int groups = (int)sizes.groups, taps = SIGHT == Sight::SELF ? 1 : (int)(sizes.kernel * sizes.kernel_across);
-        bool still = SIGHT == Sight::SELF || (!DIFFER && taps == 1 && sizes.stride == 1 && sizes.padding == 0);
+        bool whole = sizes.out_height == sizes.height && sizes.out_width == sizes.width;
+        bool still = SIGHT == Sight::SELF || (!DIFFER && taps == 1 && sizes.stride == 1 && whole);
         channels = SIGHT == Sight::WINDOW ? (int)sizes.channels : (int)sizes.out;
         first = channels / groups * group;
         terms = channels / groups * taps;

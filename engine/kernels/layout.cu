@@ -57,6 +57,63 @@ MEMORY_KERNEL crop_backward(const CropBackward *problems, const unsigned *first,
     }
 }
 
+// Channels `from` to `from + count` of x [batch, channels, plane] after they were shuffled by groups:
+// channel s of these is the (s / groups)th of group s % groups.
+struct Taken {
+    Size batch, channels, plane, groups, from, count;
+};
+
+struct ChannelsForward {
+    Taken taken;
+    Tensor x, y;
+};
+
+MEMORY_KERNEL channels_forward(const ChannelsForward *problems, const unsigned *first, unsigned count) {
+    auto [problem, block] = find_work(problems, first, count);
+    const Tensor x = problem.x, y = problem.y;
+    const Taken taken = problem.taken;
+    const int groups = (int)taken.groups, each = (int)(taken.channels / taken.groups);
+    const Size elements = taken.batch * taken.count * taken.plane;
+    const Stretch stretch = chunk_of(block, CHUNK, elements, (int)taken.count, (int)taken.plane);
+    for (int round = 0; round < rounds_of<1>(stretch.length); round++) {
+        const Packs<1> packs = packs_of<1>(stretch, round);
+        Size from[PACKS];
+#pragma unroll
+        for (int k = 0; k < PACKS; k++) {
+            int shuffled = packs.c[k] + (int)taken.from, channel = shuffled % groups * each + shuffled / groups;
+            from[k] = (packs.n[k] * taken.channels + channel) * taken.plane + packs.p[k];
+        }
+        Pack<1> values[PACKS];
+        load_packs(x, from, values);
+        store_packs(y, packs.at, packs.count, values);
+    }
+}
+
+struct ChannelsBackward {
+    Taken taken;
+    Tensor dy, dx;
+};
+
+MEMORY_KERNEL channels_backward(const ChannelsBackward *problems, const unsigned *first, unsigned count) {
+    auto [problem, block] = find_work(problems, first, count);
+    const Tensor dy = problem.dy, dx = problem.dx;
+    const Taken taken = problem.taken;
+    const int groups = (int)taken.groups, channels = (int)taken.channels, each = channels / groups;
+    const Size elements = taken.batch * taken.channels * taken.plane;
+    const Stretch stretch = chunk_of(block, CHUNK, elements, channels, (int)taken.plane);
+    for (int round = 0; round < rounds_of<1>(stretch.length); round++) {
+        const Packs<1> packs = packs_of<1>(stretch, round);
+        Pack<1> values[PACKS];
+#pragma unroll
+        for (int k = 0; k < PACKS; k++) {
+            int channel = packs.c[k], to = channel % each * groups + channel / each - (int)taken.from;
+            bool kept = to >= 0 && to < (int)taken.count;
+            values[k].at[0] = kept ? load(dy, (packs.n[k] * taken.count + to) * taken.plane + packs.p[k]) : 0.0f;
+        }
+        store_packs(dx, packs.at, packs.count, values);
+    }
+}
+
 struct SelectForward {
     Size index;
     Tensor x;

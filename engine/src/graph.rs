@@ -171,7 +171,8 @@ impl Graph {
                     return Err(format!("the bias must be [{out}]"));
                 }
                 let extent = |axis: usize, size, kernel| {
-                    window(size, kernel, conv.stride[axis], conv.padding[axis], conv.dilation)
+                    let padding = 2 * conv.padding[axis] + conv.trailing[axis];
+                    window(size, kernel, conv.stride[axis], padding, conv.dilation)
                 };
                 Ok([n, out, extent(0, h, kernel_h)?, extent(1, w, kernel_w)?].into())
             }
@@ -195,7 +196,7 @@ impl Graph {
                         pool.padding, pool.kernel
                     ));
                 }
-                let extent = |size| window(size, pool.kernel, pool.stride, pool.padding, 1);
+                let extent = |size| window(size, pool.kernel, pool.stride, 2 * pool.padding, 1);
                 Ok([n, c, extent(h)?, extent(w)?].into())
             }
             Op::GlobalAvgPool => {
@@ -236,6 +237,16 @@ impl Graph {
                     return Err(format!("cannot drop {top} rows and {left} columns"));
                 }
                 Ok([n, c, h - top, w - left].into())
+            }
+            Op::Channels { groups, from, count } => {
+                let [n, c, h, w] = image(&one(&shapes)?)?;
+                if *groups == 0 || !c.is_multiple_of(*groups) {
+                    return Err(format!("{c} channels do not split into {groups} groups"));
+                }
+                if *count == 0 || from.checked_add(*count).is_none_or(|end| end > c) {
+                    return Err(format!("of {c} channels cannot take {count} from {from} on"));
+                }
+                Ok([n, *count, h, w].into())
             }
             Op::Select { index } => {
                 if *index >= one(&shapes)?.elements() {
@@ -350,7 +361,7 @@ impl std::ops::Index<NodeId> for Graph {
     }
 }
 
-/// Number of window positions along one direction.
+/// Number of window positions along one direction, with `padding` on both sides together.
 fn window(
     size: usize,
     kernel: usize,
@@ -362,8 +373,9 @@ fn window(
         return Err("kernel, stride and dilation must be at least 1".into());
     }
     let reach = dilation * (kernel - 1) + 1;
-    if reach > size + 2 * padding {
-        return Err(format!("a window of {reach} does not fit into {size} with padding {padding}"));
+    let padded = size + padding;
+    if reach > padded {
+        return Err(format!("a window of {reach} does not fit into {padded}, with its padding"));
     }
-    Ok((size + 2 * padding - reach) / stride + 1)
+    Ok((padded - reach) / stride + 1)
 }

@@ -598,6 +598,7 @@ impl Lowered {
             | Op::Scale { .. }
             | Op::Concat
             | Op::Crop { .. }
+            | Op::Channels { .. }
             | Op::Select { .. }
             | Op::Reshape => Vec::new(),
         }

@@ -8,6 +8,9 @@ pub struct Conv2d {
     pub stride: [usize; 2],
     /// Zeros added on each side.
     pub padding: [usize; 2],
+    /// Zeros added at the bottom and at the right in addition: at stride 2 an even size is padded
+    /// so by TensorFlow's `SAME`.
+    pub trailing: [usize; 2],
     /// Distance between the taps of the kernel.
     pub dilation: usize,
     /// Number of groups that input and output channels are split into.
@@ -16,7 +19,7 @@ pub struct Conv2d {
 
 impl Default for Conv2d {
     fn default() -> Self {
-        Self { stride: [1; 2], padding: [0; 2], dilation: 1, groups: 1 }
+        Self { stride: [1; 2], padding: [0; 2], trailing: [0; 2], dilation: 1, groups: 1 }
     }
 }
 
@@ -127,6 +130,17 @@ pub enum Op {
         /// Columns dropped.
         left: usize,
     },
+    /// `x [n, c, h, w]` → `[n, count, h, w]`: some of its channels after they were shuffled, which
+    /// puts the first of every group first, then the second of every group (ShuffleNet, Zhang et
+    /// al., 2018, section 3.1). One group leaves them as they are.
+    Channels {
+        /// Groups of channels that are shuffled, which divide the channels.
+        groups: usize,
+        /// The first channel taken, counted after that.
+        from: usize,
+        /// Channels taken, at least 1.
+        count: usize,
+    },
     /// One element of a tensor, read flat → `[1, 1]`.
     Select {
         /// Flat index.
@@ -169,6 +183,7 @@ impl Op {
             Op::WeightedSum { .. } => "weighted_sum",
             Op::Concat => "concat",
             Op::Crop { .. } => "crop",
+            Op::Channels { .. } => "channels",
             Op::Select { .. } => "select",
             Op::Linear => "linear",
             Op::Reshape => "reshape",

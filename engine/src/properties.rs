@@ -203,6 +203,7 @@ impl Op {
             Op::GlobalAvgPool
             | Op::Scale { .. }
             | Op::Crop { .. }
+            | Op::Channels { .. }
             | Op::Select { .. }
             | Op::Gate
             | Op::CrossEntropy { .. } => of_first,

@@ -88,6 +88,7 @@ pub fn fold_batch_norms(
             | Op::WeightedSum { .. }
             | Op::Concat
             | Op::Crop { .. }
+            | Op::Channels { .. }
             | Op::Select { .. }
             | Op::Linear
             | Op::Softmax

@@ -168,6 +168,7 @@ impl Part {
                 | Op::WeightedSum { .. }
                 | Op::Concat
                 | Op::Crop { .. }
+                | Op::Channels { .. }
                 | Op::Select { .. }
                 | Op::Linear
                 | Op::Softmax
@@ -219,9 +220,10 @@ fn settings(op: &Op) -> String {
         }
     };
     match op {
-        Op::Conv2d(Conv2d { stride, padding, dilation, groups }) => {
+        Op::Conv2d(Conv2d { stride, padding, trailing, dilation, groups }) => {
             say("stride", stride, 1);
             say("padding", padding, 0);
+            say("trailing", trailing, 0);
             say("dilation", &[*dilation], 1);
             say("groups", &[*groups], 1);
         }
@@ -232,6 +234,11 @@ fn settings(op: &Op) -> String {
             say("padding", &[*padding], 0);
         }
         Op::Crop { top, left } => say("of", &[*top, *left], 1),
+        Op::Channels { groups, from, count } => {
+            say("groups", &[*groups], 1);
+            say("from", &[*from], usize::MAX);
+            say("count", &[*count], usize::MAX);
+        }
         Op::WeightedSum { terms } => say("terms", terms, usize::MAX),
         Op::Select { index } => say("index", &[*index], usize::MAX),
         Op::Scale { factor } => return format!(" by {factor}"),

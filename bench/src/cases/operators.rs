@@ -206,6 +206,7 @@ impl Builder {
             padding: [dilation * (kernel - 1) / 2; 2],
             dilation,
             groups: channels,
+            ..Conv2d::default()
         };
         self.conv("depthwise", x, channels, kernel, conv)
     }

@@ -202,6 +202,7 @@ fn apply(
         Op::WeightedSum { terms } => ops::weighted_sum(terms, inputs[0], &inputs[1..]),
         Op::Concat => Tensor::cat(inputs, 1),
         Op::Crop { top, left } => ops::crop(*top, *left, inputs[0]),
+        &Op::Channels { groups, from, count } => ops::channels(groups, from, count, inputs[0]),
         Op::Select { index } => ops::select(*index, inputs[0]),
         Op::Linear => ops::linear(inputs[0], inputs[1], third),
         Op::Reshape => inputs[0].reshape(&node.shape[..]),

@@ -30,9 +30,12 @@ pub(crate) fn conv2d(
     }
 }
 
-/// Whether both directions have one stride and one padding, as candle's convolution does.
+/// Whether both directions have one stride and one padding, and both sides too, as candle's
+/// convolution does.
 fn is_square(conv: &Conv2d) -> bool {
-    conv.stride[0] == conv.stride[1] && conv.padding[0] == conv.padding[1]
+    conv.stride[0] == conv.stride[1]
+        && conv.padding[0] == conv.padding[1]
+        && conv.trailing == [0; 2]
 }
 
 /// candle's backward pass takes the output padding of both directions from the height alone and
@@ -40,6 +43,7 @@ fn is_square(conv: &Conv2d) -> bool {
 fn conv2d_by_matmul(conv: &Conv2d, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     let (out, per_group, kernel_h, kernel_w) = weight.dims4()?;
     let columns = per_group * kernel_h * kernel_w;
+    let x = &trail(&trail(x, 2, conv.trailing[0])?, 3, conv.trailing[1])?;
     let taps = taps(x, [kernel_h, kernel_w], conv.stride, conv.padding, conv.dilation, 0.0)?;
     let (n, _, h, w) = taps[0].dims4()?;
     let unfolded = Tensor::stack(&taps, 2)?.permute((1, 2, 0, 3, 4))?.reshape((
@@ -75,6 +79,14 @@ fn taps(
         }
     }
     Ok(taps)
+}
+
+/// x with as many zeros after it.
+fn trail(x: &Tensor, dim: usize, zeros: usize) -> Result<Tensor> {
+    if zeros == 0 {
+        return Ok(x.clone());
+    }
+    x.pad_with_zeros(dim, 0, zeros)
 }
 
 fn pad(x: &Tensor, dim: usize, padding: usize, fill: f64) -> Result<Tensor> {
@@ -198,6 +210,13 @@ pub(crate) fn weighted_sum(
 /// `x [n, c, h, w]` without its first rows and columns.
 pub(crate) fn crop(top: usize, left: usize, x: &Tensor) -> Result<Tensor> {
     x.narrow(2, top, x.dim(2)? - top)?.narrow(3, left, x.dim(3)? - left)?.contiguous()
+}
+
+/// `x [n, c, h, w]` → `count` of its channels from `from` on, after they were shuffled by `groups`.
+pub(crate) fn channels(groups: usize, from: usize, count: usize, x: &Tensor) -> Result<Tensor> {
+    let (n, c, h, w) = x.dims4()?;
+    let shuffled = x.reshape((n, groups, c / groups, h, w))?.transpose(1, 2)?;
+    shuffled.reshape((n, c, h, w))?.narrow(1, from, count)?.contiguous()
 }
 
 /// One element → `[1, 1]`.

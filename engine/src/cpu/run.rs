@@ -4,6 +4,7 @@ use crate::cpu::buffer::Buffer;
 use crate::lower::{Action, Gradient, Lowered, Sizes, Target, Value};
 use crate::ops::batch_norm::{self, Backward, Moments, PlaneMoments, PlaneSums, Sums};
 use crate::ops::conv::{self, Chain, Geometry};
+use crate::ops::layout::Taken;
 use crate::ops::view::{Gradients, Values};
 use crate::ops::window::Window;
 use crate::ops::{Write, activation, depthwise, elementwise, layout, linear, loss, pool};
@@ -322,6 +323,11 @@ impl<'a> Run<'a> {
                     }
                 }
                 Op::Crop { top, left } => layout::crop(run.crop(x, *top, *left), run.value(x), y),
+                &Op::Channels { groups, from, count } => {
+                    let (channels, plane) = run.extents(x);
+                    let taken = Taken { channels, plane, groups, from, count };
+                    layout::channels(taken, run.value(x), y);
+                }
                 Op::Select { index } => y[0] = run.value(x)[*index],
                 Op::Linear => {
                     let inputs = run.shape(x)[1];
@@ -667,6 +673,11 @@ impl<'a> Run<'a> {
                     }
                     Op::Crop { top, left } => {
                         layout::crop_backward(run.crop(x, *top, *left), bare(), dx, write)
+                    }
+                    &Op::Channels { groups, from, count } => {
+                        let (channels, plane) = run.extents(x);
+                        let taken = Taken { channels, plane, groups, from, count };
+                        layout::channels_backward(taken, bare(), dx, write);
                     }
                     Op::Select { index } => {
                         write.clear(dx);

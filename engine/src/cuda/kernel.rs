@@ -30,6 +30,8 @@ pub(crate) enum Kernel {
     LinearBackwardBias,
     CropForward,
     CropBackward,
+    ChannelsForward,
+    ChannelsBackward,
     SelectForward,
     SelectBackward,
     SoftmaxForward,
@@ -50,7 +52,7 @@ pub(crate) enum Kernel {
 
 impl Kernel {
     /// Every kernel.
-    pub(crate) const ALL: [Self; 43] = [
+    pub(crate) const ALL: [Self; 45] = [
         Self::Combine,
         Self::Send,
         Self::Activate,
@@ -78,6 +80,8 @@ impl Kernel {
         Self::LinearBackwardBias,
         Self::CropForward,
         Self::CropBackward,
+        Self::ChannelsForward,
+        Self::ChannelsBackward,
         Self::SelectForward,
         Self::SelectBackward,
         Self::SoftmaxForward,
@@ -126,6 +130,8 @@ impl Kernel {
             Self::LinearBackwardBias => "linear_backward_bias",
             Self::CropForward => "crop_forward",
             Self::CropBackward => "crop_backward",
+            Self::ChannelsForward => "channels_forward",
+            Self::ChannelsBackward => "channels_backward",
             Self::SelectForward => "select_forward",
             Self::SelectBackward => "select_backward",
             Self::SoftmaxForward => "softmax_forward",
@@ -183,9 +189,12 @@ impl Kernel {
             | Self::LinearBackwardInput
             | Self::LinearBackwardWeight
             | Self::LinearBackwardBias => "linear.cu",
-            Self::CropForward | Self::CropBackward | Self::SelectForward | Self::SelectBackward => {
-                "layout.cu"
-            }
+            Self::CropForward
+            | Self::CropBackward
+            | Self::ChannelsForward
+            | Self::ChannelsBackward
+            | Self::SelectForward
+            | Self::SelectBackward => "layout.cu",
             Self::SoftmaxForward
             | Self::SoftmaxBackward
             | Self::CrossEntropyForward

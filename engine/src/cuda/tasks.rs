@@ -15,7 +15,10 @@ use crate::cuda::problems::depthwise::{
 use crate::cuda::problems::elementwise::{
     Activate, ActivateBackward, Combine, Fill, MaskBackward, Products, ScatterProducts, Send, Term,
 };
-use crate::cuda::problems::layout::{CropBackward, CropForward, SelectBackward, SelectForward};
+use crate::cuda::problems::layout::{
+    ChannelsBackward, ChannelsForward, CropBackward, CropForward, SelectBackward, SelectForward,
+    Taken,
+};
 use crate::cuda::problems::linear::{
     LinearBackwardBias, LinearBackwardInput, LinearBackwardWeight, LinearForward,
 };
@@ -271,7 +274,8 @@ impl Lister<'_> {
         let ([batch, channels, height, width], [out, _, kernel_h, kernel_w]) =
             (dims(node.inputs[0]), dims(node.inputs[1]));
         let [_, _, out_height, out_width] = dims(id);
-        let Conv2d { stride, padding, dilation, groups } = *conv;
+        // What trails is beyond the last window that begins inside: the sizes of y say how far that is.
+        let Conv2d { stride, padding, trailing: _, dilation, groups } = *conv;
         let kernel = [kernel_h, kernel_w];
         ConvSizes {
             batch,
@@ -387,6 +391,10 @@ impl Lister<'_> {
                 let x = self.tensor(x);
                 self.push(&CropForward { planes, height, width, top, left, x, y });
             }
+            &Op::Channels { groups, from, count } => {
+                let taken = self.taken(x, groups, from, count);
+                self.push(&ChannelsForward { taken, x: self.tensor(x), y });
+            }
             Op::Select { index } => {
                 self.push(&SelectForward { index: *index, x: self.tensor(x), y: y.region })
             }
@@ -412,6 +420,12 @@ impl Lister<'_> {
         let [batch, channels, height, width] =
             self.graph[x].shape.dims4().expect("the graph checked that this has four dimensions");
         (batch * channels, height, width)
+    }
+
+    fn taken(&self, x: NodeId, groups: usize, from: usize, count: usize) -> Taken {
+        let [batch, channels, height, width] =
+            self.graph[x].shape.dims4().expect("the graph checked that this has four dimensions");
+        Taken { batch, channels, plane: height * width, groups, from, count }
     }
 
     fn matrix(&self, x: NodeId) -> [usize; 2] {
@@ -579,6 +593,10 @@ impl Lister<'_> {
                 let ((planes, height, width), top, left) = (self.planes(x), *top, *left);
                 let (dy, dx) = (self.gradient_tensor(id), to);
                 self.push(&CropBackward { planes, height, width, top, left, dy, dx });
+            }
+            &Op::Channels { groups, from, count } => {
+                let taken = self.taken(x, groups, from, count);
+                self.push(&ChannelsBackward { taken, dy: self.gradient_tensor(id), dx: to });
             }
             Op::Select { index } => {
                 let (elements, dy) = (graph[x].shape.elements(), Region::Gradient(id));

@@ -87,7 +87,10 @@ impl Geometry {
 
     /// Whether the input itself is the matrix of windows.
     pub(crate) fn is_pointwise(&self) -> bool {
-        self.axes.iter().all(|axis| (axis.kernel, axis.stride, axis.padding) == (1, 1, 0))
+        let is_plain = |axis: &Axis| {
+            (axis.kernel, axis.stride, axis.padding, axis.out) == (1, 1, 0, axis.size)
+        };
+        self.axes.iter().all(is_plain)
     }
 
     pub(crate) fn out_channels(&self) -> usize {

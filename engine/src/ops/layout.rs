@@ -75,6 +75,51 @@ pub(crate) fn crop_backward(c: Crop, dy: &[f32], dx: &mut [f32], write: Write) {
         });
 }
 
+/// Sizes of the channels that are taken of samples `[channels, plane]` after these were shuffled by
+/// `groups`.
+#[derive(Clone, Copy)]
+pub(crate) struct Taken {
+    pub(crate) channels: usize,
+    pub(crate) plane: usize,
+    pub(crate) groups: usize,
+    pub(crate) from: usize,
+    pub(crate) count: usize,
+}
+
+impl Taken {
+    /// The channel that each of those taken is.
+    fn sources(self) -> impl Iterator<Item = usize> {
+        let each = self.channels / self.groups;
+        (self.from..self.from + self.count)
+            .map(move |to| to % self.groups * each + to / self.groups)
+    }
+
+    fn sample(self) -> usize {
+        self.channels * self.plane
+    }
+}
+
+/// Takes channels.
+pub(crate) fn channels(of: Taken, x: &[f32], y: &mut [f32]) {
+    let samples = y.par_chunks_mut(of.count * of.plane).zip(x.par_chunks(of.sample()));
+    samples.in_tasks_of(planes_per_task(of.sample())).for_each(|(y, x)| {
+        for (from, y) in of.sources().zip(y.chunks_exact_mut(of.plane)) {
+            y.copy_from_slice(&x[from * of.plane..][..of.plane]);
+        }
+    });
+}
+
+/// Gradient of [`channels`]; what was not taken gets zero.
+pub(crate) fn channels_backward(of: Taken, dy: &[f32], dx: &mut [f32], write: Write) {
+    let samples = dx.par_chunks_mut(of.sample()).zip(dy.par_chunks(of.count * of.plane));
+    samples.in_tasks_of(planes_per_task(of.sample())).for_each(|(dx, dy)| {
+        write.clear(dx);
+        for (from, dy) in of.sources().zip(dy.chunks_exact(of.plane)) {
+            write.apply(&mut dx[from * of.plane..][..of.plane], dy.iter().copied());
+        }
+    });
+}
+
 /// Mean of every plane.
 pub(crate) fn global_avg_pool(x: &[f32], plane: usize, y: &mut [f32]) {
     y.par_iter_mut().zip(x.par_chunks(plane)).in_tasks_of(planes_per_task(plane)).for_each(

@@ -81,6 +81,14 @@ pub(crate) const OPERATIONS: &[(&str, Build)] = &[
         let (top, left) = (b.between(0, h - 1).min(3), b.between(0, w - 1).min(3));
         b.add(Op::Crop { top, left }, &[x])
     }),
+    ("channels", |b| {
+        let (groups, each) = (b.between(1, 4), b.between(1, 6));
+        let (n, h, w) = (b.between(1, 3), b.between(1, 6), b.between(1, 6));
+        let x = b.image_of(n, groups * each, h, w, Fill::Normal);
+        let from = b.between(0, groups * each - 1);
+        let count = b.between(1, groups * each - from);
+        b.add(Op::Channels { groups, from, count }, &[x])
+    }),
     ("select", |b| {
         let x = b.any_leaf(Fill::Normal);
         let index = b.between(0, b.graph[x].shape.elements() - 1);
@@ -139,10 +147,17 @@ pub(crate) const LARGE: &[(&str, Build)] = &[
         let both = b.add(Op::Concat, &[x, y, x]);
         b.add(Op::Crop { top: 1, left: 2 }, &[both])
     }),
+    ("large channels", |b| {
+        let x = b.large_image();
+        let both = b.add(Op::Concat, &[x, x, x, x]);
+        let channels = b.dims4(both)[1];
+        b.add(Op::Channels { groups: 4, from: 1, count: channels - 2 }, &[both])
+    }),
     ("large drop path", |b| large(b, drop_path)),
     ("large depthwise convolution", |b| {
         let x = b.large_image();
-        b.conv(x, 7, 5, Conv2d { stride: [1; 2], padding: [4; 2], dilation: 2, groups: 7 })
+        let conv = Conv2d { padding: [4; 2], dilation: 2, groups: 7, ..Conv2d::default() };
+        b.conv(x, 7, 5, conv)
     }),
     ("large convolution", |b| {
         let x = b.large_image();
@@ -553,14 +568,20 @@ fn convolution(b: &mut Builder, channels: Channels) -> NodeId {
     let fitting = reach.saturating_sub(h.min(w)).div_ceil(2);
     let usual = if b.rng.random() { reach / 2 } else { b.between(0, 3) };
     let padding = usual.max(fitting);
+    let trailing = trailing(b);
     let n = b.pick(&[1, 2, 3, 5]).min((2000 / (h * w * input)).max(1));
     conv_of(
         b,
         [n, input, h, w],
         out,
         kernel,
-        Conv2d { stride: [stride; 2], padding: [padding; 2], dilation, groups },
+        Conv2d { stride: [stride; 2], padding: [padding; 2], trailing, dilation, groups },
     )
+}
+
+/// Most often nothing.
+fn trailing(b: &mut Builder) -> [usize; 2] {
+    b.pick(&[[0; 2], [0; 2], [0; 2], [1; 2], [2, 0], [0, 3]])
 }
 
 /// Dense, in groups, or each channel for itself; with the sizes of published cells more often than
@@ -579,7 +600,8 @@ fn rectangular(b: &mut Builder) -> NodeId {
     });
     let n = b.pick(&[1, 2, 5]).min((1500 / (h * w * input)).max(1));
     let x = b.image_of(n, input, h, w, Fill::Normal);
-    let conv = Op::Conv2d(Conv2d { stride, padding, dilation, groups });
+    let trailing = trailing(b);
+    let conv = Op::Conv2d(Conv2d { stride, padding, trailing, dilation, groups });
     b.weighted(conv, x, &[out, input / groups, kernel[0], kernel[1]])
 }
 
@@ -600,6 +622,7 @@ fn searched_depthwise(b: &mut Builder) -> NodeId {
     let conv = Conv2d {
         stride: [b.pick(&[1, 2]); 2],
         padding: [dilation * (kernel / 2); 2],
+        trailing: b.pick(&[[0; 2], [0; 2], [1; 2]]),
         dilation,
         groups: 2,
     };
@@ -615,12 +638,13 @@ fn wide_depthwise(b: &mut Builder) -> NodeId {
     let (h, w) = (b.between(5, 9), b.pick(&[64, 65, 70, 97, 131]));
     let (h, w) = if b.rng.random() { (h, w) } else { (w, h) };
     let (stride, padding) = (b.pick(&[1, 2]), b.pick(&[2, dilation * (kernel / 2)]));
+    let trailing = trailing(b);
     conv_of(
         b,
         [1, 2, h, w],
         2,
         kernel,
-        Conv2d { stride: [stride; 2], padding: [padding; 2], dilation, groups: 2 },
+        Conv2d { stride: [stride; 2], padding: [padding; 2], trailing, dilation, groups: 2 },
     )
 }
 
@@ -629,7 +653,7 @@ fn wide_dense(b: &mut Builder) -> NodeId {
     let (h, w) = if b.rng.random() { (h, w) } else { (w, h) };
     let (out, kernel) = (b.pick(&[2, 7]), b.pick(&[1, 3]));
     let conv =
-        Conv2d { stride: [b.pick(&[1, 2]); 2], padding: [kernel / 2; 2], dilation: 1, groups: 1 };
+        Conv2d { stride: [b.pick(&[1, 2]); 2], padding: [kernel / 2; 2], ..Conv2d::default() };
     conv_of(b, [1, 3, h, w], out, kernel, conv)
 }
 
@@ -780,7 +804,13 @@ pub(crate) fn separable(
         active,
         groups,
         kernel,
-        Conv2d { stride: [stride; 2], padding: [padding; 2], dilation, groups },
+        Conv2d {
+            stride: [stride; 2],
+            padding: [padding; 2],
+            dilation,
+            groups,
+            ..Conv2d::default()
+        },
     );
     let pointwise = b.conv(depthwise, groups, 1, Conv2d::default());
     b.add(Op::BatchNorm(BatchNorm::default()), &[pointwise])

@@ -177,6 +177,17 @@ fn apply(node: &Node, inputs: &[Operand<'_>], running: Option<&Variables>) -> Ve
             let rows = x.data.chunks_exact(w).enumerate().filter(|(row, _)| row % h >= *top);
             rows.flat_map(|(_, row)| &row[*left..]).copied().collect()
         }
+        &Op::Channels { groups, from, count } => {
+            let [_, c, h, w] = x.dims4();
+            let samples = x.data.chunks_exact(c * h * w);
+            let shuffled = samples.flat_map(|sample| {
+                let planes: Vec<&[f64]> = sample.chunks_exact(h * w).collect();
+                let groups: Vec<&[&[f64]]> = planes.chunks_exact(c / groups).collect();
+                let order = (0..c / groups.len()).flat_map(|i| groups.iter().map(move |of| of[i]));
+                order.skip(from).take(count).flatten().copied().collect::<Vec<_>>()
+            });
+            shuffled.collect()
+        }
         Op::Select { index } => vec![x.data[*index]],
         Op::Linear => {
             let ([n, width], [out, _]) = (x.dims2(), inputs[1].dims2());

@@ -117,7 +117,13 @@ fn depthwise_strided_dilated_convolution() {
     let w = step.ramp(&[2, 1, 3, 3], 5, 0.5);
     let y = step.add(
         "y",
-        Op::Conv2d(Conv2d { stride: [2; 2], padding: [2; 2], dilation: 2, groups: 2 }),
+        Op::Conv2d(Conv2d {
+            stride: [2; 2],
+            padding: [2; 2],
+            dilation: 2,
+            groups: 2,
+            ..Conv2d::default()
+        }),
         &[x, w],
     );
     let (y, gradients) = step.squared(y, &[x, w]);

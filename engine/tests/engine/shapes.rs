@@ -37,7 +37,7 @@ fn convolutions_are_inferred() {
         shape(
             [1, 4, 8, 7],
             [4, 1, 5, 5],
-            Conv2d { stride: [2; 2], padding: [4; 2], dilation: 2, groups: 4 }
+            Conv2d { stride: [2; 2], padding: [4; 2], dilation: 2, groups: 4, ..Conv2d::default() }
         ),
         [1, 4, 4, 4]
     );
@@ -45,6 +45,8 @@ fn convolutions_are_inferred() {
         shape([1, 1, 1, 1], [1, 1, 7, 7], Conv2d { padding: [3; 2], ..Conv2d::default() }),
         [1, 1, 1, 1]
     );
+    let same = Conv2d { stride: [2; 2], padding: [1; 2], trailing: [1; 2], ..Conv2d::default() };
+    assert_eq!(shape([1, 3, 8, 12], [5, 3, 5, 5], same), [1, 5, 4, 6]);
     let across = Conv2d { stride: [1, 2], padding: [0, 3], ..Conv2d::default() };
     assert_eq!(shape([1, 3, 8, 9], [5, 3, 1, 7], across), [1, 5, 8, 5]);
     let down = Conv2d { stride: [2, 1], padding: [1, 0], ..Conv2d::default() };
@@ -104,6 +106,13 @@ fn other_operations_that_do_not_fit() {
     refuse(Op::Activation(Activation::Silu), &[image, image], "one input");
     refuse(Op::Crop { top: 4, left: 0 }, &[image], "cannot drop");
     refuse(Op::Crop { top: 0, left: 5 }, &[image], "cannot drop");
+    let channels = |groups, from, count| Op::Channels { groups, from, count };
+    refuse(channels(2, 0, 1), &[image], "3 channels do not split into 2 groups");
+    refuse(channels(0, 0, 1), &[image], "into 0 groups");
+    refuse(channels(1, 2, 2), &[image], "cannot take 2 from 2 on");
+    refuse(channels(1, 0, 0), &[image], "cannot take 0");
+    refuse(channels(1, usize::MAX, 2), &[image], "cannot take 2");
+    refuse(channels(1, 0, 1), &[matrix], "[batch, channels, height, width]");
     refuse(Op::Select { index: 6 }, &[matrix], "no element 6");
     refuse(Op::Linear, &[matrix, vector], "[out, in]");
     refuse(Op::Linear, &[matrix, image], "[out, in]");

@@ -142,7 +142,7 @@ impl Writer<'_> {
             }
             Op::Conv2d(conv) => {
                 let weight = &self.graph[node.inputs[1]].shape;
-                let [top, left] = conv.padding;
+                let ([top, left], [below, right]) = (conv.padding, conv.trailing);
                 let attributes = vec![
                     AttributeProto::integers("dilations", &[conv.dilation as i64; 2]),
                     AttributeProto::integer("group", conv.groups as i64),
@@ -152,7 +152,7 @@ impl Writer<'_> {
                     ),
                     AttributeProto::integers(
                         "pads",
-                        &[top, left, top, left].map(|zeros| zeros as i64),
+                        &[top, left, top + below, left + right].map(|zeros| zeros as i64),
                     ),
                     AttributeProto::integers("strides", &conv.stride.map(|step| step as i64)),
                 ];
@@ -213,6 +213,21 @@ impl Writer<'_> {
                     output,
                     Vec::new(),
                 );
+            }
+            &Op::Channels { groups: 1, from, count } => {
+                let bounds = [("starts", from), ("ends", from + count), ("axes", 1)];
+                let bounds = bounds
+                    .map(|(bound, at)| self.integers(format!("{name}/{bound}"), &[at as i64]));
+                self.push(name, "Slice", [inputs, bounds.to_vec()].concat(), output, Vec::new());
+            }
+            // One node for all that a shuffle and what follows it take three to five for.
+            &Op::Channels { groups, from, count } => {
+                let each = self.graph[node.inputs[0]].shape[1] / groups;
+                let source = |to: usize| (to % groups * each + to / groups) as i64;
+                let sources: Vec<i64> = (from..from + count).map(source).collect();
+                let sources = self.integers(format!("{name}/channels"), &sources);
+                let axis = vec![AttributeProto::integer("axis", 1)];
+                self.push(name, "Gather", [inputs, vec![sources]].concat(), output, axis);
             }
             Op::Linear => {
                 self.push(name, "Gemm", inputs, output, vec![AttributeProto::integer("transB", 1)])

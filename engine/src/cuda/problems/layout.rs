@@ -56,6 +56,68 @@ impl Problem for CropBackward {
     }
 }
 
+/// The channels that are taken of x `[batch, channels, plane]` after they were shuffled by `groups`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Taken {
+    pub(crate) batch: usize,
+    pub(crate) channels: usize,
+    pub(crate) plane: usize,
+    pub(crate) groups: usize,
+    pub(crate) from: usize,
+    pub(crate) count: usize,
+}
+
+impl Taken {
+    fn write(&self, words: &mut Words) {
+        let &Self { batch, channels, plane, groups, from, count } = self;
+        words.sizes(&[batch, channels, plane, groups, from, count]);
+    }
+}
+
+/// y has the channels that are taken.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ChannelsForward {
+    pub(crate) taken: Taken,
+    pub(crate) x: TensorAt,
+    pub(crate) y: TensorAt,
+}
+
+impl Problem for ChannelsForward {
+    const KERNEL: Kernel = Kernel::ChannelsForward;
+
+    fn blocks(&self) -> usize {
+        (self.taken.batch * self.taken.count * self.taken.plane).div_ceil(CHUNK)
+    }
+
+    fn write(&self, words: &mut Words) {
+        self.taken.write(words);
+        words.read_tensor(self.x);
+        words.write_tensor(self.y);
+    }
+}
+
+/// Gradient of [`ChannelsForward`]; what was not taken gets zero.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ChannelsBackward {
+    pub(crate) taken: Taken,
+    pub(crate) dy: TensorAt,
+    pub(crate) dx: TensorAt,
+}
+
+impl Problem for ChannelsBackward {
+    const KERNEL: Kernel = Kernel::ChannelsBackward;
+
+    fn blocks(&self) -> usize {
+        (self.taken.batch * self.taken.channels * self.taken.plane).div_ceil(CHUNK)
+    }
+
+    fn write(&self, words: &mut Words) {
+        self.taken.write(words);
+        words.read_tensor(self.dy);
+        words.write_tensor(self.dx);
+    }
+}
+
 /// y\[0\] = x\[index\].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SelectForward {
