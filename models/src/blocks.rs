@@ -198,7 +198,8 @@ impl Builder {
     ) -> Result<NodeId> {
         let (channels, Depthwise { kernel, stride, dilation }) = (self.channels(x), depthwise);
         let padding = [dilation * (kernel - 1) / 2; 2];
-        let depthwise = Conv2d { stride: [stride; 2], padding, dilation, groups: channels };
+        let (stride, groups) = ([stride; 2], channels);
+        let depthwise = Conv2d { stride, padding, dilation, groups, ..Conv2d::default() };
         let x = self.relu(x)?;
         let x =
             self.conv(&format!("{name}/dw{suffix}"), x, channels, kernel, depthwise, weights)?;

@@ -80,7 +80,7 @@ mod tests {
         let mut graph = Graph::new();
         let images = graph.input("images", [5, 6, 8, 8]).unwrap();
         let kernel = graph.parameter("conv/weight", [6, 1, 3, 3], Init::FanIn).unwrap();
-        let conv = Conv2d { stride: [2; 2], padding: [1; 2], dilation: 1, groups: 6 };
+        let conv = Conv2d { stride: [2; 2], padding: [1; 2], groups: 6, ..Conv2d::default() };
         let x = graph.add("conv", Op::Conv2d(conv), &[images, kernel]).unwrap();
         let x = graph.add("relu", Op::Relu, &[x]).unwrap();
         let x = graph.add("pool", Op::GlobalAvgPool, &[x]).unwrap();

@@ -40,8 +40,17 @@ pub enum Handmade {
     MobilenetV2,
     /// MobileNetV3-Large: inverted residuals with squeeze and excitation, hard swish.
     MobilenetV3Large,
+    /// MobileNetV3-Small: the same in fewer blocks.
+    MobilenetV3Small,
+    /// ShuffleNetV2: half of the channels pass by each block, and then the channels of both halves
+    /// are shuffled.
+    ShufflenetV2,
     /// EfficientNet-B0: inverted residuals with squeeze and excitation, swish.
     EfficientnetB0,
+    /// EfficientNet-Lite0: the same without squeeze and excitation, with ReLU6; padded as
+    /// TensorFlow's `SAME` does it, which at stride 2 puts more zeros at the bottom and at the right
+    /// of an even size.
+    EfficientnetLite0,
 }
 
 impl Handmade {
@@ -50,8 +59,10 @@ impl Handmade {
     ///
     /// Channels are multiplied by the width as published code does it: MobileNet cuts them to whole
     /// numbers, MobileNetV2 and V3 and EfficientNet round to multiples of 8 (torchvision's
-    /// `_make_divisible`), of which MobileNetV2 never narrows the last convolution. Inception-v1
-    /// follows the later Inceptions of tensorflow/models, with 16 channels at least; of a
+    /// `_make_divisible`), of which MobileNetV2 never narrows the last convolution, and
+    /// EfficientNet-Lite0 changes neither the first nor the last one. ShuffleNetV2, whose published
+    /// widths are a table and not proportional, has even numbers of channels and never narrows the
+    /// last convolution. Inception-v1 follows the later Inceptions of tensorflow/models, with 16 channels at least; of a
     /// DenseNet-BC it is the growth, to which all its channels are proportional.
     ///
     /// None of them has the auxiliary classifier of [`Heads`]; what can be dropped is what a
@@ -77,17 +88,30 @@ impl Handmade {
                 }
                 Self::MobilenetV1 => mobilenet_v1(b, width, images)?,
                 Self::MobilenetV2 => mobilenet_v2(b, drops, width, images)?,
-                Self::MobilenetV3Large => mobilenet_v3_large(b, drops, width, images)?,
-                Self::EfficientnetB0 => efficientnet_b0(b, drops, width, images)?,
-            };
-            let logits = drops.classifier_of(b, features, classes, |b, name, x| match self {
-                // The publication has a 1×1 convolution here, of what is one position by then.
                 Self::MobilenetV3Large => {
+                    mobilenet_v3(b, drops, width, images, &MOBILENET_V3_LARGE)?
+                }
+                Self::MobilenetV3Small => {
+                    mobilenet_v3(b, drops, width, images, &MOBILENET_V3_SMALL)?
+                }
+                Self::ShufflenetV2 => shufflenet_v2(b, width, images)?,
+                Self::EfficientnetB0 => efficientnet_b0(b, drops, width, images)?,
+                Self::EfficientnetLite0 => efficientnet_lite0(b, drops, width, images)?,
+            };
+            // The publication of MobileNetV3 has a 1×1 convolution before the classifier, of what is
+            // one position by then.
+            let hidden = match self {
+                Self::MobilenetV3Large => Some(1280),
+                Self::MobilenetV3Small => Some(1024),
+                _ => None,
+            };
+            let logits = drops.classifier_of(b, features, classes, |b, name, x| match hidden {
+                Some(channels) => {
                     let hidden = format!("{name}/hidden");
-                    let x = b.linear(&hidden, x, width.eights(1280))?;
+                    let x = b.linear(&hidden, x, width.eights(channels))?;
                     active(b, &hidden, x, &Op::Activation(Activation::HardSwish))
                 }
-                _ => Ok(x),
+                None => Ok(x),
             })?;
             Ok((logits, None))
         })
@@ -96,8 +120,15 @@ impl Handmade {
     /// Whether it has residual connections, so that what these pass by can be dropped.
     pub fn has_residuals(self) -> bool {
         match self {
-            Self::MobilenetV2 | Self::MobilenetV3Large | Self::EfficientnetB0 => true,
-            Self::InceptionV1 | Self::DensenetBc { .. } | Self::MobilenetV1 => false,
+            Self::MobilenetV2
+            | Self::MobilenetV3Large
+            | Self::MobilenetV3Small
+            | Self::EfficientnetB0
+            | Self::EfficientnetLite0 => true,
+            Self::InceptionV1
+            | Self::DensenetBc { .. }
+            | Self::MobilenetV1
+            | Self::ShufflenetV2 => false,
         }
     }
 
@@ -110,7 +141,13 @@ impl Handmade {
             // Of `research/slim/nets/mobilenet_v1.py` in tensorflow/models, which keeps 0.999.
             Self::MobilenetV1 => 0.001,
             // Of torchvision 0.29.
-            Self::MobilenetV2 | Self::MobilenetV3Large | Self::EfficientnetB0 => 0.2,
+            Self::MobilenetV2
+            | Self::MobilenetV3Large
+            | Self::MobilenetV3Small
+            | Self::EfficientnetB0 => 0.2,
+            Self::ShufflenetV2 => 0.0,
+            // Of `models/official/efficientnet/lite` in tensorflow/tpu.
+            Self::EfficientnetLite0 => 0.2,
             // Where Huang et al., 2017, section 4.2, drop anything, it is inside of the blocks, and
             // without augmentation.
             Self::DensenetBc { .. } => 0.0,
@@ -136,7 +173,10 @@ impl Handmade {
             | Self::MobilenetV1
             | Self::MobilenetV2
             | Self::MobilenetV3Large
-            | Self::EfficientnetB0 => Ok(()),
+            | Self::MobilenetV3Small
+            | Self::ShufflenetV2
+            | Self::EfficientnetB0
+            | Self::EfficientnetLite0 => Ok(()),
         }
     }
 
@@ -148,7 +188,10 @@ impl Handmade {
             | Self::MobilenetV1
             | Self::MobilenetV2
             | Self::MobilenetV3Large
-            | Self::EfficientnetB0 => 32,
+            | Self::MobilenetV3Small
+            | Self::ShufflenetV2
+            | Self::EfficientnetB0
+            | Self::EfficientnetLite0 => 32,
         }
     }
 }
@@ -156,6 +199,21 @@ impl Handmade {
 /// A convolution that keeps the size, or divides it by the stride.
 fn same(kernel: usize, stride: usize) -> Conv2d {
     Conv2d { stride: [stride; 2], padding: [kernel / 2; 2], ..Conv2d::default() }
+}
+
+/// The same as TensorFlow's `SAME` pads it, for an image of these sides: as many zeros as the
+/// windows need, of which the bottom and the right get one more where they are odd.
+fn same_as_tensorflow(kernel: usize, stride: usize, image: [usize; 2]) -> Conv2d {
+    let zeros = image.map(|side| {
+        let reach = (side.div_ceil(stride) - 1) * stride + kernel;
+        reach.saturating_sub(side)
+    });
+    Conv2d {
+        stride: [stride; 2],
+        padding: zeros.map(|zeros| zeros / 2),
+        trailing: zeros.map(|zeros| zeros % 2),
+        ..Conv2d::default()
+    }
 }
 
 /// Convolution, BatchNorm.
@@ -200,6 +258,18 @@ struct Style {
     inner: Op,
     /// What makes its gate.
     gate: Op,
+    /// Whether it is padded as by TensorFlow.
+    tensorflow: bool,
+}
+
+impl Style {
+    fn same(&self, b: &Builder, x: NodeId, kernel: usize, stride: usize) -> Conv2d {
+        let [height, width] = [2, 3].map(|axis| b.graph[x].shape[axis]);
+        match self.tensorflow {
+            true => same_as_tensorflow(kernel, stride, [height, width]),
+            false => same(kernel, stride),
+        }
+    }
 }
 
 /// Sizes of an inverted residual.
@@ -229,7 +299,7 @@ fn inverted(
         let name = format!("{name}/expand");
         x = conv_active(b, &name, x, expanded, 1, Conv2d::default(), &style.activation)?;
     }
-    let depthwise = Conv2d { groups: expanded, ..same(kernel, stride) };
+    let depthwise = Conv2d { groups: expanded, ..style.same(b, x, kernel, stride) };
     x = conv_active(b, &format!("{name}/dw"), x, expanded, kernel, depthwise, &style.activation)?;
     if let Some(squeezed) = squeezed {
         let name = format!("{name}/se");
@@ -252,7 +322,7 @@ fn inverted(
 /// blocks, stride and kernel.
 type Stage = (usize, usize, usize, usize, usize);
 
-/// A convolution to 32 channels, the stages, and a convolution to `last`, each times the width.
+/// A convolution to `first` channels, the stages times the width, and a convolution to `last`.
 /// `squeezed` maps the input channels of a block to the hidden channels of its squeeze and
 /// excitation, where it has one.
 fn inverted_stages(
@@ -261,11 +331,11 @@ fn inverted_stages(
     images: NodeId,
     style: &Style,
     stages: [Stage; 7],
-    last: usize,
+    [first, last]: [usize; 2],
     squeezed: impl Fn(usize) -> Option<usize>,
 ) -> Result<NodeId, ModelError> {
-    let mut x =
-        conv_active(b, "conv", images, style.width.eights(32), 3, same(3, 2), &style.activation)?;
+    let conv = style.same(b, images, 3, 2);
+    let mut x = conv_active(b, "conv", images, first, 3, conv, &style.activation)?;
     for (stage, (expansion, out, blocks, stride, kernel)) in stages.into_iter().enumerate() {
         for block in 0..blocks {
             let (channels, stride) = (b.channels(x), if block == 0 { stride } else { 1 });
@@ -296,10 +366,21 @@ fn mobilenet_v2(
     ];
     let activation = Op::Activation(Activation::Relu6);
     let gate = Op::Activation(Activation::Sigmoid);
-    let style = Style { width, activation, inner: Op::Relu, gate };
-    let last = width.at_least(Width::PUBLISHED).eights(1280);
-    inverted_stages(b, drops, images, &style, STAGES, last, |_| None)
+    let style = Style { width, activation, inner: Op::Relu, gate, tensorflow: false };
+    let ends = [width.eights(32), width.at_least(Width::PUBLISHED).eights(1280)];
+    inverted_stages(b, drops, images, &style, STAGES, ends, |_| None)
 }
+
+/// Stages of Tan and Le, 2019, Table 1.
+const EFFICIENTNET_B0: [Stage; 7] = [
+    (1, 16, 1, 1, 3),
+    (6, 24, 2, 2, 3),
+    (6, 40, 2, 2, 5),
+    (6, 80, 3, 2, 3),
+    (6, 112, 3, 1, 5),
+    (6, 192, 4, 2, 5),
+    (6, 320, 1, 1, 3),
+];
 
 /// Tan and Le, 2019, Table 1; the squeezed channels are a quarter of those of the block's input.
 fn efficientnet_b0(
@@ -308,57 +389,82 @@ fn efficientnet_b0(
     width: Width,
     images: NodeId,
 ) -> Result<NodeId, ModelError> {
-    const STAGES: [Stage; 7] = [
-        (1, 16, 1, 1, 3),
-        (6, 24, 2, 2, 3),
-        (6, 40, 2, 2, 5),
-        (6, 80, 3, 2, 3),
-        (6, 112, 3, 1, 5),
-        (6, 192, 4, 2, 5),
-        (6, 320, 1, 1, 3),
-    ];
     let silu = Op::Activation(Activation::Silu);
     let gate = Op::Activation(Activation::Sigmoid);
-    let style = Style { width, activation: silu.clone(), inner: silu, gate };
-    let last = width.eights(1280);
-    inverted_stages(b, drops, images, &style, STAGES, last, |channels| Some(channels / 4))
+    let style = Style { width, activation: silu.clone(), inner: silu, gate, tensorflow: false };
+    let ends = [width.eights(32), width.eights(1280)];
+    inverted_stages(b, drops, images, &style, EFFICIENTNET_B0, ends, |channels| Some(channels / 4))
 }
 
-/// Howard et al., 2019, Table 1, up to the classifier.
-fn mobilenet_v3_large(
+/// `models/official/efficientnet/lite/efficientnet_lite_builder.py` in tensorflow/tpu.
+fn efficientnet_lite0(
     b: &mut Builder,
     drops: &mut Drops,
     width: Width,
     images: NodeId,
 ) -> Result<NodeId, ModelError> {
-    // Kernel, expanded channels, channels, squeeze and excitation, hard swish, stride.
-    const BLOCKS: [(usize, usize, usize, bool, bool, usize); 15] = [
-        (3, 16, 16, false, false, 1),
-        (3, 64, 24, false, false, 2),
-        (3, 72, 24, false, false, 1),
-        (5, 72, 40, true, false, 2),
-        (5, 120, 40, true, false, 1),
-        (5, 120, 40, true, false, 1),
-        (3, 240, 80, false, true, 2),
-        (3, 200, 80, false, true, 1),
-        (3, 184, 80, false, true, 1),
-        (3, 184, 80, false, true, 1),
-        (3, 480, 112, true, true, 1),
-        (3, 672, 112, true, true, 1),
-        (5, 672, 160, true, true, 2),
-        (5, 960, 160, true, true, 1),
-        (5, 960, 160, true, true, 1),
-    ];
+    let activation = Op::Activation(Activation::Relu6);
+    let gate = Op::Activation(Activation::Sigmoid);
+    let style = Style { width, activation, inner: Op::Relu, gate, tensorflow: true };
+    inverted_stages(b, drops, images, &style, EFFICIENTNET_B0, [32, 1280], |_| None)
+}
+
+/// Kernel, expanded channels, channels, squeeze and excitation, hard swish, stride.
+type V3Block = (usize, usize, usize, bool, bool, usize);
+
+/// Howard et al., 2019, Table 1.
+const MOBILENET_V3_LARGE: [V3Block; 15] = [
+    (3, 16, 16, false, false, 1),
+    (3, 64, 24, false, false, 2),
+    (3, 72, 24, false, false, 1),
+    (5, 72, 40, true, false, 2),
+    (5, 120, 40, true, false, 1),
+    (5, 120, 40, true, false, 1),
+    (3, 240, 80, false, true, 2),
+    (3, 200, 80, false, true, 1),
+    (3, 184, 80, false, true, 1),
+    (3, 184, 80, false, true, 1),
+    (3, 480, 112, true, true, 1),
+    (3, 672, 112, true, true, 1),
+    (5, 672, 160, true, true, 2),
+    (5, 960, 160, true, true, 1),
+    (5, 960, 160, true, true, 1),
+];
+
+/// Howard et al., 2019, Table 2.
+const MOBILENET_V3_SMALL: [V3Block; 11] = [
+    (3, 16, 16, true, false, 2),
+    (3, 72, 24, false, false, 2),
+    (3, 88, 24, false, false, 1),
+    (5, 96, 40, true, true, 2),
+    (5, 240, 40, true, true, 1),
+    (5, 240, 40, true, true, 1),
+    (5, 120, 48, true, true, 1),
+    (5, 144, 48, true, true, 1),
+    (5, 288, 96, true, true, 2),
+    (5, 576, 96, true, true, 1),
+    (5, 576, 96, true, true, 1),
+];
+
+/// Howard et al., 2019, up to the classifier.
+fn mobilenet_v3(
+    b: &mut Builder,
+    drops: &mut Drops,
+    width: Width,
+    images: NodeId,
+    blocks: &[V3Block],
+) -> Result<NodeId, ModelError> {
     let hard_swish = Op::Activation(Activation::HardSwish);
     let style = |activation| Style {
         width,
         activation,
         inner: Op::Relu,
         gate: Op::Activation(Activation::HardSigmoid),
+        tensorflow: false,
     };
     let (plain, swish) = (style(Op::Relu), style(hard_swish.clone()));
     let mut x = conv_active(b, "conv", images, width.eights(16), 3, same(3, 2), &hard_swish)?;
-    for (i, (kernel, expanded, out, squeezes, swishes, stride)) in BLOCKS.into_iter().enumerate() {
+    for (i, &(kernel, expanded, out, squeezes, swishes, stride)) in blocks.iter().enumerate() {
         let (expanded, out) = (width.eights(expanded), width.eights(out));
         let squeezed = squeezes.then(|| Width::PUBLISHED.eights(expanded / 4));
         let sizes = Inverted { kernel, expanded, out, stride, squeezed };
@@ -367,6 +473,60 @@ fn mobilenet_v3_large(
     }
     let last = 6 * b.channels(x);
     conv_active(b, "head", x, last, 1, Conv2d::default(), &hard_swish)
+}
+
+/// Ma et al., 2018, Table 5 and Figure 3, up to the classifier.
+fn shufflenet_v2(b: &mut Builder, width: Width, images: NodeId) -> Result<NodeId, ModelError> {
+    // Channels and blocks, of which the first halves the size.
+    const STAGES: [(usize, usize); 3] = [(116, 4), (232, 8), (464, 4)];
+    let first = width.cut(24, 1);
+    let x = conv_active(b, "conv", images, first, 3, same(3, 2), &Op::Relu)?;
+    let pool = Pool { kernel: 3, stride: 2, padding: 1 };
+    let mut x = b.graph.add("pool", Op::MaxPool(pool), &[x])?;
+    for (stage, (channels, blocks)) in STAGES.into_iter().enumerate() {
+        let half = width.cut(channels / 2, 1);
+        for block in 0..blocks {
+            x = shuffled(b, &format!("stage{stage}/block{block}"), x, half, block == 0)?;
+        }
+    }
+    let last = width.at_least(Width::PUBLISHED).cut(1024, 1);
+    conv_active(b, "head", x, last, 1, Conv2d::default(), &Op::Relu)
+}
+
+/// Two branches of `half` channels each, whose channels are then shuffled: of one that keeps the size
+/// half of the channels of x pass by, of one that `halves` it both branches read all of them.
+fn shuffled(
+    b: &mut Builder,
+    name: &str,
+    x: NodeId,
+    half: usize,
+    halves: bool,
+) -> Result<NodeId, ModelError> {
+    let depthwise = |b: &mut Builder, branch: &str, x| {
+        let (channels, stride) = (b.channels(x), if halves { 2 } else { 1 });
+        let conv = Conv2d { groups: channels, ..same(3, stride) };
+        conv_norm(b, &format!("{name}/{branch}/dw"), x, channels, 3, conv)
+    };
+    let pointwise = |b: &mut Builder, conv: &str, x| {
+        conv_active(b, &format!("{name}/{conv}"), x, half, 1, Conv2d::default(), &Op::Relu)
+    };
+    let take = |b: &mut Builder, part: &str, from| {
+        let op = Op::Channels { groups: 1, from, count: half };
+        b.graph.add(format!("{name}/{part}"), op, &[x])
+    };
+    let (passing, worked_on) = match halves {
+        true => {
+            let y = depthwise(b, "shortcut", x)?;
+            (pointwise(b, "shortcut/project", y)?, x)
+        }
+        false => (take(b, "passing", 0)?, take(b, "taken", half)?),
+    };
+    let y = pointwise(b, "expand", worked_on)?;
+    let y = depthwise(b, "main", y)?;
+    let y = pointwise(b, "project", y)?;
+    let both = b.graph.add(format!("{name}/concat"), Op::Concat, &[passing, y])?;
+    let shuffle = Op::Channels { groups: 2, from: 0, count: 2 * half };
+    Ok(b.graph.add(format!("{name}/shuffle"), shuffle, &[both])?)
 }
 
 /// Howard et al., 2017, Table 1, whose last stride of 2 is a mistake: the size stays 7×7.

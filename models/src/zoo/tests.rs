@@ -25,12 +25,13 @@ type Counts = (&'static str, Option<u64>, Option<(u64, u64)>);
 
 /// Summed without this crate, module by module of the published code, or of the cells in the
 /// skeleton.
-const COUNTS: [Counts; 21] = [
+const COUNTS: [Counts; 24] = [
     ("inception-v1", None, Some((6_624_904, 1_498_376_192))),
     ("densenet-bc-100", Some(769_162), None),
     ("densenet-bc-190", Some(25_624_430), None),
     ("mobilenet-v1", None, Some((4_231_976, 568_740_352))),
     ("mobilenet-v2", None, Some((3_504_872, 300_774_272))),
+    ("shufflenet-v2", None, Some((2_278_604, 144_907_992))),
     ("nasnet-a", Some(3_328_234), Some((5_289_646, 554_699_552))),
     ("pnas", Some(3_176_602), Some((5_067_037, 592_048_224))),
     ("enas", Some(3_729_430), None),
@@ -44,7 +45,9 @@ const COUNTS: [Counts; 21] = [
     ("gdas-frc", Some(2_543_014), Some((4_430_386, 496_733_952))),
     ("p-darts", Some(3_433_798), Some((4_944_352, 542_819_328))),
     ("mobilenet-v3-large", None, Some((5_483_032, 216_589_760))),
+    ("mobilenet-v3-small", None, Some((2_542_856, 56_510_400))),
     ("efficientnet-b0", None, Some((5_288_548, 385_814_752))),
+    ("efficientnet-lite0", None, Some((4_652_008, 385_187_552))),
     ("pc-darts-cifar10", Some(3_634_678), Some((5_270_560, 571_137_408))),
     ("pc-darts-imagenet", None, Some((5_342_464, 581_627_328))),
 ];
@@ -267,7 +270,7 @@ fn wider_and_narrower_networks_cost_what_was_published() {
 #[test]
 fn channels_are_rounded_as_in_torchvision() {
     // Multiply-adds of convolutions and linear layers and parameters of `mobilenet_v2(width_mult)`,
-    // `mobilenet_v3_large(width_mult)` and `EfficientNet` with `_efficientnet_conf` of B0's name and
+    // `mobilenet_v3_large(width_mult)`, `mobilenet_v3_small(width_mult)` and `EfficientNet` with `_efficientnet_conf` of B0's name and
     // a `width_mult`, in torchvision 0.29.
     for (name, width, madds, params) in [
         ("mobilenet-v2", 0.35, 59_285_808, 1_677_128),
@@ -275,6 +278,9 @@ fn channels_are_rounded_as_in_torchvision() {
         ("mobilenet-v3-large", 0.35, 35_278_408, 997_064),
         ("mobilenet-v3-large", 0.75, 140_033_816, 3_377_576),
         ("mobilenet-v3-large", 1.4, 414_926_736, 9_989_328),
+        ("mobilenet-v3-small", 0.35, 11_238_936, 558_744),
+        ("mobilenet-v3-small", 0.75, 39_115_576, 1_653_920),
+        ("mobilenet-v3-small", 1.4, 103_657_088, 4_373_824),
         ("efficientnet-b0", 0.35, 66_033_264, 984_128),
         ("efficientnet-b0", 0.75, 266_864_496, 3_332_440),
         ("efficientnet-b0", 1.4, 743_811_776, 9_670_210),
