@@ -7,6 +7,7 @@ use adwp_export::{Inherited, Network, Trained};
 use adwp_models::Bounds;
 use adwp_models::zoo::Width;
 use adwp_train::{Reporter, RunDir, TrainError, write_atomic};
+use adwp_weights::Loaded;
 
 use crate::architecture::{GENOTYPE, RunArchitecture, parsed};
 use crate::args::{RetrainArgs, RunArgs};
@@ -300,6 +301,21 @@ pub(crate) fn inherit(network: &Network, from: &Trained) -> Result<Inherited> {
         return Err(failure.hint(format!("leave out {CHANNELS}, or set it to {theirs}")));
     }
     Ok(inherited)
+}
+
+/// Says what the weights of a file are, and which of them nothing was found for.
+pub(crate) fn say_loaded(loaded: &Loaded, file: &Path, reporter: &mut dyn Reporter) {
+    let (file, layout) = (file.display(), loaded.layout.name());
+    reporter.message(&format!("{file}: weights as {layout} names them"));
+    let unused = &loaded.unused;
+    if !unused.is_empty() {
+        let shown = unused.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+        let more = if unused.len() > SHOWN { ", …" } else { "" };
+        reporter.message(&format!(
+            "{file}: the network has no place for {} of its tensors: {shown}{more}",
+            unused.len()
+        ));
+    }
 }
 
 /// In words, what was taken over and what was not.

@@ -436,6 +436,7 @@ impl fmt::Debug for Dataset {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resize::Interpolation;
 
     const SHAPE: ImageShape = ImageShape { channels: 1, height: 1, width: 2 };
 
@@ -590,7 +591,8 @@ mod tests {
         };
         let centre = data.framed(shape(2, 2), Framing::Cover).unwrap();
         assert_eq!(read(centre), [7, 8, 9, 10]);
-        let larger = Framing::Scaled { height: 4, width: 4 };
+        let larger =
+            Framing::Scaled { height: 4, width: 4, interpolation: Interpolation::Bilinear };
         let twice = read(data.framed(shape(4, 12), Framing::Cover).unwrap());
         let of_twice: Vec<u8> =
             twice.chunks(12).skip(1).take(2).flat_map(|row| row[5..7].to_vec()).collect();

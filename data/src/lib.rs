@@ -62,6 +62,6 @@ pub use open::{
     DEFAULT_IMAGE_SIZE, LARGEST_IMAGE_SIZE, OpenOptions, Splits, kind_of_folder, open, open_part,
 };
 pub use part::Part;
-pub use resize::{EVALUATION_MARGIN, Framing};
+pub use resize::{EVALUATION_MARGIN, Framing, Interpolation};
 pub use shape::ImageShape;
 pub use subset::{split, subset};

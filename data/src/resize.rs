@@ -1,8 +1,9 @@
-//! Resizing as Pillow does it (and so torchvision): a triangle filter that is widened when
-//! shrinking, columns first, fixed-point weights, rounded to a byte between the two passes. Only
+//! Resizing as Pillow does it (and so torchvision): a filter that is widened when shrinking, columns first, fixed-point weights, rounded to a byte between the two passes. Only
 //! what the crop keeps is computed.
 
 use std::array;
+
+use serde::{Deserialize, Serialize};
 
 use crate::kind::DatasetKind;
 use crate::shape::ImageShape;
@@ -10,6 +11,48 @@ use crate::shape::ImageShape;
 /// For evaluation an image is scaled to 256/224 of the size wanted before the centre is cut out of
 /// it, the convention of ImageNet: numerator and denominator.
 pub const EVALUATION_MARGIN: (usize, usize) = (256, 224);
+
+/// The filter that pictures are scaled with, in the terms of Pillow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Interpolation {
+    /// A triangle.
+    #[default]
+    Bilinear,
+    /// A cubic with a = -0.5.
+    Bicubic,
+}
+
+impl Interpolation {
+    /// The name in files.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Bilinear => "bilinear",
+            Self::Bicubic => "bicubic",
+        }
+    }
+
+    /// How far the filter reaches on each side, in pixels of the coarser grid.
+    fn reach(self) -> f64 {
+        match self {
+            Self::Bilinear => 1.0,
+            Self::Bicubic => 2.0,
+        }
+    }
+
+    /// The weight at a distance from its centre.
+    fn weight(self, distance: f64) -> f64 {
+        const A: f64 = -0.5;
+        let x = distance.abs();
+        match self {
+            Self::Bilinear => (1.0 - x).max(0.0),
+            Self::Bicubic if x < 1.0 => ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0,
+            Self::Bicubic if x < 2.0 => (((x - 5.0) * x + 8.0) * x - 4.0) * A,
+            Self::Bicubic => 0.0,
+        }
+    }
+}
 
 /// How much of a picture is kept when it is brought to the shape wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,6 +68,8 @@ pub enum Framing {
         height: usize,
         /// In pixels.
         width: usize,
+        /// With which filter; the others are scaled bilinearly.
+        interpolation: Interpolation,
     },
 }
 
@@ -50,7 +95,16 @@ impl Framing {
         match self {
             Self::Cover => [shape.height, shape.width],
             Self::Evaluation => [larger(shape.height), larger(shape.width)],
-            Self::Scaled { height, width } => [height.max(shape.height), width.max(shape.width)],
+            Self::Scaled { height, width, .. } => {
+                [height.max(shape.height), width.max(shape.width)]
+            }
+        }
+    }
+
+    fn interpolation(self) -> Interpolation {
+        match self {
+            Self::Cover | Self::Evaluation => Interpolation::Bilinear,
+            Self::Scaled { interpolation, .. } => interpolation,
         }
     }
 }
@@ -87,8 +141,10 @@ pub(crate) struct Region {
 /// Scales a part of `picture`, which lies in it and has a pixel, to `shape`, as if the part had
 /// been cut out before. The rest is as for [`frame`].
 pub(crate) fn resize_region(picture: &Picture, region: Region, shape: ImageShape, out: &mut [u8]) {
-    let columns = Weights::new(region.width, shape.width, 0, shape.width).behind(region.left);
-    let rows = Weights::new(region.height, shape.height, 0, shape.height).behind(region.top);
+    let filter = Interpolation::Bilinear;
+    let columns = Weights::new(filter, region.width, shape.width, 0, shape.width);
+    let rows = Weights::new(filter, region.height, shape.height, 0, shape.height);
+    let (columns, rows) = (columns.behind(region.left), rows.behind(region.top));
     resample(picture, &columns, &rows, out);
 }
 
@@ -98,8 +154,9 @@ pub(crate) fn frame(picture: &Picture, shape: ImageShape, framing: Framing, out:
     let (scaled_width, scaled_height) = scaled_size(picture, shape, framing);
     let left = centre(scaled_width - shape.width);
     let top = centre(scaled_height - shape.height);
-    let columns = Weights::new(picture.width, scaled_width, left, shape.width);
-    let rows = Weights::new(picture.height, scaled_height, top, shape.height);
+    let filter = framing.interpolation();
+    let columns = Weights::new(filter, picture.width, scaled_width, left, shape.width);
+    let rows = Weights::new(filter, picture.height, scaled_height, top, shape.height);
     resample(picture, &columns, &rows, out);
 }
 
@@ -138,9 +195,10 @@ struct Weights {
 
 impl Weights {
     /// For outputs `from .. from + count` of an axis scaled from `input` to `scaled` positions.
-    fn new(input: usize, scaled: usize, from: usize, count: usize) -> Self {
+    fn new(filter: Interpolation, input: usize, scaled: usize, from: usize, count: usize) -> Self {
         let scale = input as f64 / scaled as f64;
-        let support = scale.max(1.0);
+        let widened = scale.max(1.0);
+        let support = filter.reach() * widened;
         let stride = support.ceil() as usize * 2 + 1;
         let mut spans = Vec::with_capacity(count);
         let mut values = vec![0; stride * count];
@@ -152,12 +210,13 @@ impl Weights {
             let length = end.saturating_sub(first).min(stride);
             let mut total = 0.0;
             for (offset, weight) in exact[..length].iter_mut().enumerate() {
-                let distance = ((offset + first) as f64 - centre + 0.5) * (1.0 / support);
-                *weight = (1.0 - distance.abs()).max(0.0);
+                let distance = ((offset + first) as f64 - centre + 0.5) * (1.0 / widened);
+                *weight = filter.weight(distance);
                 total += *weight;
             }
             for (fixed, weight) in row.iter_mut().zip(&exact[..length]) {
-                *fixed = (0.5 + weight / total * f64::from(1_u32 << PRECISION)) as i32;
+                let weight = weight / total * f64::from(1_u32 << PRECISION);
+                *fixed = (weight + 0.5_f64.copysign(weight)) as i32;
             }
             // A weight of nothing at the end is common, that of the second input where the sizes
             // are the same.
@@ -249,9 +308,9 @@ fn mix_rows(from: &[u8], weights: &[i32], sums: &mut [i32], to: &mut [u8]) {
     }
 }
 
-/// Weights are never negative, but their rounding may bring a sum beyond the highest value.
+/// A cubic overshoots, and the rounding of weights may bring any sum beyond the highest value.
 fn to_byte(sum: i32) -> u8 {
-    (sum >> PRECISION).min(255) as u8
+    (sum >> PRECISION).clamp(0, 255) as u8
 }
 
 #[cfg(test)]
@@ -264,6 +323,10 @@ mod tests {
 
     fn shape(channels: usize, height: usize, width: usize) -> ImageShape {
         ImageShape { channels, height, width }
+    }
+
+    fn scaled(height: usize, width: usize) -> Framing {
+        Framing::Scaled { height, width, interpolation: Interpolation::Bicubic }
     }
 
     #[test]
@@ -292,8 +355,8 @@ mod tests {
         assert_eq!(size(10, 10, square, Framing::Cover), (224, 224));
         assert_eq!(size(100, 100, shape(3, 10, 40), Framing::Cover), (40, 40));
         assert_eq!(size(1, 60_000, square, Framing::Cover), (224, 224 * 60_000));
-        assert_eq!(size(500, 375, square, Framing::Scaled { height: 300, width: 300 }), (400, 300));
-        assert_eq!(size(500, 375, square, Framing::Scaled { height: 0, width: 250 }), (298, 224));
+        assert_eq!(size(500, 375, square, scaled(300, 300)), (400, 300));
+        assert_eq!(size(500, 375, square, scaled(0, 250)), (298, 224));
         assert_eq!([0, 1, 2, 3, 4, 5, 7].map(centre), [0, 0, 1, 2, 2, 2, 4]);
     }
 
@@ -301,7 +364,7 @@ mod tests {
     fn extreme_proportions_stay_in_bounds() {
         for (width, height) in [(1, 1), (1, 4000), (4000, 1), (3, 7)] {
             let picture = gray(width, height, vec![77; width * height]);
-            let most = Framing::Scaled { height: usize::MAX, width: usize::MAX };
+            let most = scaled(usize::MAX, usize::MAX);
             for framing in [Framing::Cover, Framing::Evaluation, most] {
                 let mut out = vec![0; 32 * 32];
                 frame(&picture, shape(1, 32, 32), framing, &mut out);

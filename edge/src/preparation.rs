@@ -4,7 +4,8 @@ use std::path::Path;
 
 use adwp_base::{Failure, Result};
 use adwp_data::{
-    DataError, Framing, ImageShape, Normalization, decode_image_bytes, decode_image_framed,
+    DataError, Framing, ImageShape, Interpolation, Normalization, decode_image_bytes,
+    decode_image_framed,
 };
 use adwp_measure::onnx::{BatchSize, OnnxModel};
 
@@ -45,7 +46,9 @@ pub(crate) fn image_shape(model: &OnnxModel) -> ImageShape {
 pub(crate) fn framing(model: &OnnxModel) -> (Framing, Option<String>) {
     if let Some(stated) = model.metadata().preprocessing {
         let [height, width] = stated.cover;
-        return (Framing::Scaled { height, width }, None);
+        let interpolation =
+            if stated.bicubic { Interpolation::Bicubic } else { Interpolation::Bilinear };
+        return (Framing::Scaled { height, width, interpolation }, None);
     }
     // Older versions did with all images what they did with the test images that they knew.
     let known = model.metadata().dataset.as_deref().and_then(|name| name.parse().ok());

@@ -1,6 +1,6 @@
 use adwp_engine::Device;
 use adwp_export::onnx::Numbers;
-use adwp_export::{Trained, Untrained};
+use adwp_export::{Bare, Trained};
 use adwp_measure::ort_library::OrtLibrary;
 use adwp_train::{BatchSource, Evaluation, Reporter};
 
@@ -145,24 +145,24 @@ impl<'a> Checks<'a> {
         }
     }
 
-    /// For a network with random weights, on `images` `[count, channels, height, width]`.
+    /// For a network that no run has trained here, on `images` `[count, channels, height, width]`.
     ///
     /// # Errors
     /// When the engine or candle fails.
-    pub fn of_untrained(
-        untrained: &Untrained,
+    pub fn of_bare(
+        bare: &Bare,
         images: &'a [f32],
         library: Option<&'a OrtLibrary>,
         device: &Device,
     ) -> Result<Self> {
-        let net = &untrained.network;
-        let engine = by_engine(untrained.logits(images, device)?);
+        let net = &bare.network;
+        let engine = by_engine(bare.logits(images, device)?);
         // Random weights keep no scale: of images unlike the noise they were set up with, logits
         // can be of any size.
         let scale =
             engine.values.iter().fold(1.0, |scale: f64, logit| scale.max(f64::from(logit.abs())));
         let (candle, tolerance) =
-            reference::candle(net, &untrained.variables, images, TOLERANCE * scale)?;
+            reference::candle(net, &bare.variables, images, TOLERANCE * scale)?;
         Ok(Self {
             engine,
             candle: Some(candle),

@@ -160,7 +160,7 @@ fn same_classes(
 mod tests {
     use super::*;
     use adwp_engine::Device;
-    use adwp_export::{Untrained, noise};
+    use adwp_export::{Bare, noise};
     use adwp_models::{Sizes, Zoo};
     use adwp_train::{Quiet, Streams};
 
@@ -169,12 +169,12 @@ mod tests {
         let device = Device::cpu(1).unwrap();
         let sizes = Sizes { image: Some([3, 32, 32]), classes: Some(5), ..Sizes::default() };
         let blueprint = Zoo::embedded().find("mobilenet-v1").unwrap().network(sizes).unwrap();
-        let [ours, other] = [1, 2].map(|seed| Untrained::new(&blueprint, seed, &device).unwrap());
+        let [ours, other] = [1, 2].map(|seed| Bare::random(&blueprint, seed, &device).unwrap());
         let images = noise(&mut Streams::new(3).once("images"), 2 * 3 * 32 * 32);
-        let checks = Checks::of_untrained(&ours, &images, None, &device).unwrap();
+        let checks = Checks::of_bare(&ours, &images, None, &device).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.onnx");
-        let put = |network: &Untrained, sealed: Result<Option<Vec<u8>>>| {
+        let put = |network: &Bare, sealed: Result<Option<Vec<u8>>>| {
             let bytes = network.to_onnx("mobilenet-v1").unwrap();
             (deliver(&path, &bytes, &checks, &mut Quiet, |_| sealed), bytes)
         };

@@ -26,7 +26,7 @@ pub(crate) enum ZooCommand {
     },
     /// Write an architecture with random weights to an ONNX file, once engine, candle and every
     /// runtime agree on it.
-    Export(ZooExportArgs),
+    Export(Box<ZooExportArgs>),
 }
 
 #[derive(Debug, clap::Args)]
@@ -38,9 +38,13 @@ pub(crate) struct ZooExportArgs {
     pub(crate) out: PathBuf,
     #[command(flatten)]
     pub(crate) sizes: NetworkSizeArgs,
-    /// Seed of the weights.
-    #[arg(long, default_value_t = 0)]
-    pub(crate) seed: u64,
+    /// Seed of random weights [default: 0].
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    /// Published weights of this network instead: a state dict of PyTorch, .safetensors or .pth, as
+    /// torchvision, timm or EfficientNet-PyTorch name its tensors.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) weights: Option<PathBuf>,
     /// Images to compare the executions on [default: noise].
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub(crate) images: Vec<PathBuf>,

@@ -1,18 +1,22 @@
 //! The commands of published architectures.
 
+use std::path::Path;
+
 use adwp_base::{Failure, Result, output};
 use adwp_data::{Framing, ImageShape, Normalization, decode_image_framed};
 use adwp_engine::Device;
-use adwp_export::{Untrained, noise};
+use adwp_export::{Bare, noise};
 use adwp_measure::runtime::find_library;
 use adwp_models::zoo::{Architecture, differs};
 use adwp_models::{Blueprint, Genotype, Stem, Zoo, ZooEntry};
 use adwp_train::{Reporter, Streams};
 use adwp_verify::{Checks, deliver};
+use adwp_weights::{Classifier, Preparation, StateDict};
 use serde::Serialize;
 
 use crate::architecture::published;
 use crate::args::{NetworkSizeArgs, ZooCommand, ZooExportArgs};
+use crate::transfer::say_loaded;
 
 /// Images of noise that the executions of an exported network are compared on.
 const PARITY_IMAGES: usize = 4;
@@ -254,12 +258,18 @@ fn about(entry: &ZooEntry) -> String {
 fn export(args: &ZooExportArgs, reporter: &mut dyn Reporter) -> Result {
     let blueprint = network(&args.name, &args.sizes, reporter)?;
     let device = Device::cpu(0)?;
-    let untrained = Untrained::new(&blueprint, args.seed, &device)?;
-    let net = &untrained.network;
+    let bare = match &args.weights {
+        None => Bare::random(&blueprint, args.seed.unwrap_or(0), &device)?,
+        Some(_) if args.seed.is_some() => {
+            return Err(Failure::input("--seed draws weights, and --weights gives them"));
+        }
+        Some(file) => published_weights(file, &blueprint, reporter)?,
+    };
+    let net = &bare.network;
     let images = parity_images(args, &net.graph[net.images].shape)?;
     let library = find_library(args.ort.ort_lib.as_deref(), &[])?;
-    let checks = Checks::of_untrained(&untrained, &images, library.as_ref(), &device)?;
-    let model = untrained.to_onnx(&args.name)?;
+    let checks = Checks::of_bare(&bare, &images, library.as_ref(), &device)?;
+    let model = bare.to_onnx(&args.name)?;
     let found = deliver(&args.out, &model, &checks, reporter, |_| Ok::<_, Failure>(None))?;
     let others: Vec<&str> = found.parity.iter().map(|row| row.b.as_str()).collect();
     let largest = found.parity.iter().map(|row| row.max_abs).fold(0.0, f64::max);
@@ -271,12 +281,30 @@ fn export(args: &ZooExportArgs, reporter: &mut dyn Reporter) -> Result {
     Ok(())
 }
 
+/// A network with the weights of a file, all of which it must have.
+fn published_weights(
+    file: &Path,
+    blueprint: &Blueprint,
+    reporter: &mut dyn Reporter,
+) -> Result<Bare> {
+    let weights = StateDict::read(file)?;
+    let loaded = adwp_weights::load(&weights, blueprint, Classifier::Taken)?;
+    let Blueprint::Handmade { network, .. } = blueprint else {
+        return Err(Failure::input("--weights is for networks that are no stack of cells"));
+    };
+    say_loaded(&loaded, file, reporter);
+    let Preparation { normalization, interpolation } = loaded.layout.preparation(*network);
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let said = format!("those of {name}, in the layout of {}", loaded.layout.name());
+    Ok(Bare::published(blueprint, loaded.variables, said, normalization, interpolation)?)
+}
+
 /// What the executions of an exported network are compared on, `[count, channels, height, width]`.
 fn parity_images(args: &ZooExportArgs, shape: &[usize]) -> Result<Vec<f32>> {
     let shape = ImageShape { channels: shape[1], height: shape[2], width: shape[3] };
     if args.images.is_empty() {
         return Ok(noise(
-            &mut Streams::new(args.seed).once("untrained/images"),
+            &mut Streams::new(args.seed.unwrap_or(0)).once("untrained/images"),
             PARITY_IMAGES * shape.values(),
         ));
     }

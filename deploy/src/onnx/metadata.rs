@@ -19,8 +19,7 @@ pub struct Normalization {
 
 /// What becomes of a photo before [`Normalization`], as the file states it
 /// (`adwp.preprocessing`): it is turned as its EXIF orientation says, made gray or coloured as the
-/// input has channels, and scaled bilinearly, with antialiasing, in its proportions, just so that it
-/// covers a size, the longer side rounded down. The centre of it is what the model takes, a half
+/// input has channels, and scaled, with antialiasing, in its proportions, just so that it covers a size, the longer side rounded down. The centre of it is what the model takes, a half
 /// pixel rounded to the even number.
 ///
 /// Statements of anything else are refused when the file is read.
@@ -28,6 +27,8 @@ pub struct Normalization {
 pub struct Preprocessing {
     /// Height and width of the size to cover; neither is less than the model's input has.
     pub cover: [usize; 2],
+    /// Whether it is scaled by the cubic filter of Pillow, and not bilinearly.
+    pub bicubic: bool,
 }
 
 /// What the exporter wrote in addition to the graph. Every entry is optional: a stranger's file has
@@ -175,7 +176,6 @@ impl Stated {
             ("color", &self.color, color),
             ("resize.rule", &resize.rule, "cover"),
             ("resize.round", &resize.round, "down"),
-            ("resize.interpolation", &resize.interpolation, "bilinear"),
             ("resize.passes", &passes, "width, height"),
             ("crop.rule", &crop.rule, "center"),
             ("crop.round", &crop.round, "half-even"),
@@ -188,6 +188,16 @@ impl Stated {
                 ));
             }
         }
+        let bicubic = match &*resize.interpolation {
+            "bilinear" => false,
+            "bicubic" => true,
+            other => {
+                return Err(format!(
+                    "`resize.interpolation` is {other:?}, and it can only be \"bilinear\" or \
+                     \"bicubic\""
+                ));
+            }
+        };
         if !resize.antialias {
             return Err("`resize.antialias` is false, and it can only be true".to_owned());
         }
@@ -204,7 +214,7 @@ impl Stated {
                 resize.height, resize.width
             ));
         }
-        Ok(Preprocessing { cover: [resize.height, resize.width] })
+        Ok(Preprocessing { cover: [resize.height, resize.width], bicubic })
     }
 
     /// How bytes become what is handed to the model.

@@ -13,11 +13,13 @@ pub use statement::{LOGITS, PREPROCESSING, PREPROCESSING_SCHEMA};
 pub use writer::{OPSET, graph_to_onnx};
 
 use adwp_base::checksum;
+use adwp_data::Normalization;
 use adwp_engine::{Graph, NodeId, Variables};
 use adwp_models::{CellGenotype, Discrete, Genotype, Pair, cost};
 use prost::Message;
 use proto::{ModelProto, StringStringEntryProto};
-use statement::Statement;
+use serde::Serialize;
+pub(crate) use statement::Statement;
 
 use crate::{Result, Trained, fold_batch_norms};
 
@@ -205,35 +207,47 @@ fn add_metadata(
 ) -> Result<()> {
     let cost = cost::count(&trained.inference(1)?.graph);
     let network = &trained.network;
-    let json =
-        |value: serde_json::Result<String>| value.expect("strings and numbers print as JSON");
     let mut metadata = vec![
         ("adwp.dataset", network.dataset.clone()),
-        ("adwp.classes", json(serde_json::to_string(&network.classes))),
-        ("adwp.mean", json(serde_json::to_string(&network.normalization.mean))),
-        ("adwp.std", json(serde_json::to_string(&network.normalization.std))),
+        ("adwp.classes", as_json(&network.classes)),
+    ];
+    metadata.extend(constants(&network.normalization));
+    metadata.extend([
         ("adwp.params", cost.params.to_string()),
         ("adwp.madds", cost.madds.to_string()),
-        ("adwp.test_accuracy", json(serde_json::to_string(&accuracy))),
-    ];
+        ("adwp.test_accuracy", as_json(&accuracy)),
+    ]);
     if let Some(statement) = Statement::new(network, pixels) {
-        metadata.push((PREPROCESSING, json(serde_json::to_string(&statement))));
+        metadata.push((PREPROCESSING, as_json(&statement)));
         onnx.doc_string = LOGITS.to_owned();
     }
     if let Some(name) = &network.name {
         metadata.push(("adwp.network", name.clone()));
     }
     match (network.blueprint.genotype(), network.architecture()) {
-        (Some(genotype), _) => metadata.push((GENOTYPE, json(serde_json::to_string(genotype)))),
-        (None, architecture) => {
-            metadata.push(("adwp.architecture", json(serde_json::to_string(&architecture))))
-        }
+        (Some(genotype), _) => metadata.push((GENOTYPE, as_json(genotype))),
+        (None, architecture) => metadata.push(("adwp.architecture", as_json(&architecture))),
     }
     let is_said = |key: &str| more.iter().any(|(said, _)| *said == key);
-    let entries = metadata.into_iter().filter(|(key, _)| !is_said(key)).chain(more.iter().cloned());
-    onnx.metadata_props =
-        entries.map(|(key, value)| StringStringEntryProto { key: key.to_owned(), value }).collect();
+    let all = metadata.into_iter().filter(|(key, _)| !is_said(key)).chain(more.iter().cloned());
+    onnx.metadata_props = entries(all);
     Ok(())
+}
+
+/// What pixels are normalised with.
+pub(crate) fn constants(normalization: &Normalization) -> [(&'static str, String); 2] {
+    [("adwp.mean", as_json(&normalization.mean)), ("adwp.std", as_json(&normalization.std))]
+}
+
+pub(crate) fn as_json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("strings and numbers print as JSON")
+}
+
+pub(crate) fn entries<'a>(
+    metadata: impl IntoIterator<Item = (&'a str, String)>,
+) -> Vec<StringStringEntryProto> {
+    let entry = |(key, value): (&str, _)| StringStringEntryProto { key: key.to_owned(), value };
+    metadata.into_iter().map(entry).collect()
 }
 
 /// The bytes of an ONNX file with the network that gives `output`, as [`graph_to_onnx`] writes it,

@@ -1,4 +1,4 @@
-use adwp_data::{DatasetKind, Framing, ImageShape, Normalization};
+use adwp_data::{DatasetKind, Framing, ImageShape, Interpolation, Normalization};
 use serde::Serialize;
 
 use crate::Network;
@@ -17,7 +17,7 @@ pub const LOGITS: &str = include_str!("logits.py");
 
 /// What becomes of a photo, in the order in which it is done.
 #[derive(Serialize)]
-pub(super) struct Statement {
+pub(crate) struct Statement {
     schema: &'static str,
     orientation: &'static str,
     color: &'static str,
@@ -55,18 +55,30 @@ impl Statement {
     /// `pixels` does the end of it itself.
     pub(super) fn new(network: &Network, pixels: bool) -> Option<Self> {
         let kind: DatasetKind = network.dataset.parse().ok()?;
-        let [channels, height, width] = network.blueprint.image();
+        let (framing, how) = (Framing::of(kind), Interpolation::Bilinear);
+        Self::of(network.blueprint.image(), framing, how, &network.normalization, pixels)
+    }
+
+    /// That images are brought to the input `[channels, height, width]` by this; none where they are
+    /// neither gray nor coloured.
+    pub(crate) fn of(
+        [channels, height, width]: [usize; 3],
+        framing: Framing,
+        interpolation: Interpolation,
+        normalization: &Normalization,
+        pixels: bool,
+    ) -> Option<Self> {
         let color = match channels {
             1 => "L",
             3 => "RGB",
             _ => return None,
         };
-        let [tall, wide] = Framing::of(kind).covered(ImageShape { channels, height, width });
+        let [tall, wide] = framing.covered(ImageShape { channels, height, width });
         let as_they_are = || Normalization { mean: vec![0.0; channels], std: vec![1.0; channels] };
         let (divide_by, Normalization { mean, std }, layout, dtype) = if pixels {
             (1, as_they_are(), "NHWC", "uint8")
         } else {
-            (255, network.normalization.clone(), "NCHW", "float32")
+            (255, normalization.clone(), "NCHW", "float32")
         };
         Some(Self {
             schema: PREPROCESSING_SCHEMA,
@@ -77,7 +89,7 @@ impl Statement {
                 height: tall,
                 width: wide,
                 round: "down",
-                interpolation: "bilinear",
+                interpolation: interpolation.name(),
                 antialias: true,
                 passes: ["width", "height"],
             },
