@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use adwp_base::{Failure, Result};
 use adwp_models::space::NamedSpace;
-use adwp_models::zoo::{Architecture, NamedArchitecture};
+use adwp_models::zoo::{Architecture, Handmade, NamedArchitecture};
 use adwp_models::{Blueprint, Genotype, ModelError, Skeleton, Stem, Zoo, ZooEntry};
 use adwp_train::{RunDir, read_json_text, read_text};
 use serde::Deserialize;
@@ -152,6 +152,16 @@ impl RunArchitecture {
                 Ok(Blueprint::Cells { genotype: genotype.clone(), skeleton })
             }
             Self::Named(named) => named.architecture.network(skeleton),
+        }
+    }
+
+    /// The network with a builder of its own that it is.
+    pub(crate) fn handmade(&self) -> Option<Handmade> {
+        match self {
+            Self::Named(NamedArchitecture { architecture: Architecture::Handmade(of), .. }) => {
+                Some(*of)
+            }
+            Self::Named(_) | Self::Genotype(_) => None,
         }
     }
 

@@ -139,6 +139,7 @@ pub(crate) struct ExportArgs {
 
 #[derive(Debug, clap::Args)]
 #[command(group(ArgGroup::new("origin").args(["from", "architecture"])))]
+#[command(group(ArgGroup::new("initial").args(["fine_tune", "weights"])))]
 pub(crate) struct RetrainArgs {
     #[command(flatten)]
     pub(crate) train: TrainArgs,
@@ -155,15 +156,24 @@ pub(crate) struct RetrainArgs {
     /// unless settings say otherwise.
     #[arg(long, value_name = "WHAT", requires = "run")]
     pub(crate) architecture: Option<PathBuf>,
+    /// With --architecture zoo:NAME: start from published weights of this network, a state dict of
+    /// PyTorch (.safetensors or .pth) as torchvision, timm or EfficientNet-PyTorch name its tensors;
+    /// the classifier is that of the new classes. Settings are those of fine-tuning at 224×224
+    /// pixels, normalised as the weights expect it.
+    #[arg(long, value_name = "FILE", requires = "architecture")]
+    pub(crate) weights: Option<PathBuf>,
+    /// With --weights or --fine-tune: train the classifier alone (retrain.body_rate=0).
+    #[arg(long, requires = "initial")]
+    pub(crate) freeze: bool,
     /// With --from or --architecture: as many channels as leave at most N trainable
     /// parameters, such as 1.5M.
     #[arg(long, value_name = "N", value_parser = amount)]
-    #[arg(requires = "origin", conflicts_with = "fine_tune")]
+    #[arg(requires = "origin", conflicts_with_all = ["fine_tune", "weights"])]
     pub(crate) target_params: Option<u64>,
     /// With --from or --architecture: as many channels as leave at most N multiply-adds for an
     /// image, such as 600M; of a network that is no stack of cells, as much width.
     #[arg(long, value_name = "N", value_parser = amount)]
-    #[arg(requires = "origin", conflicts_with = "fine_tune")]
+    #[arg(requires = "origin", conflicts_with_all = ["fine_tune", "weights"])]
     pub(crate) target_madds: Option<u64>,
 }
 

@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use adwp_base::{Failure, Result, read_settings, unchecked};
-use adwp_data::{DatasetKind, kind_of_folder};
+use adwp_data::{DatasetKind, ImageShape, Normalization, kind_of_folder};
 use adwp_export::RetrainSettings;
 use adwp_fidelity::FidelitySettings;
 use adwp_models::{Blueprint, Bounds, ModelError, Sizes, Skeleton, Stem, Zoo};
@@ -28,6 +28,11 @@ pub(crate) struct Config {
     /// Height and width that images are brought to; 0 for the size the data set has, for an image
     /// folder 224.
     pub(crate) image_size: usize,
+    /// Mean of each channel that pixels from 0 to 1 are normalised with; empty for that which belongs
+    /// to the data set.
+    pub(crate) mean: Vec<f32>,
+    /// Standard deviation of each channel; empty for that which belongs to the data set.
+    pub(crate) std: Vec<f32>,
     /// Training images used, evenly of all classes; 0 for all.
     pub(crate) train_images: usize,
     /// Of those, images that the intensive space and the search use, drawn at random; 0 for all.
@@ -189,6 +194,8 @@ impl Default for Config {
             dataset: DatasetKind::Cifar10,
             data: PathBuf::new(),
             image_size: 0,
+            mean: Vec::new(),
+            std: Vec::new(),
             train_images: 0,
             search_images: 0,
             test_images: 0,
@@ -346,6 +353,26 @@ impl Config {
             overlay_file(&mut table, path)?;
         }
         Self::with_flags(table, args)
+    }
+
+    /// What pixels are normalised with, where the settings say it.
+    ///
+    /// # Errors
+    /// Other numbers of constants than images have channels, or constants that cannot be used.
+    pub(crate) fn normalization(&self, images: ImageShape) -> Result<Option<Normalization>> {
+        let Self { mean, std, .. } = self;
+        if mean.is_empty() && std.is_empty() {
+            return Ok(None);
+        }
+        let said = Normalization { mean: mean.clone(), std: std.clone() };
+        let channels = said.channels()?;
+        if channels != images.channels {
+            return Err(Failure::input(format!(
+                "mean and std are of {channels} channels, and the images have {}",
+                images.channels
+            )));
+        }
+        Ok(Some(said))
     }
 
     fn to_table(&self) -> Table {

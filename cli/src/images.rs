@@ -51,6 +51,7 @@ impl Images {
         to_search: bool,
     ) -> Result<Self> {
         let Splits { train, test, normalization } = splits;
+        let normalization = config.normalization(train.shape())?.unwrap_or(normalization);
         let source = |dataset: Arc<Dataset>, indices: Vec<u32>| {
             let normalization = normalization.clone();
             BatchSource { dataset, indices, normalization, batch: TEST_BATCH, stored: None }

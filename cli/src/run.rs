@@ -88,7 +88,7 @@ impl Run {
         let dir = phases.into_iter().fold(dir, |dir, (phase, text)| dir.with_settings(phase, text));
         held.begin(|| {
             if let Some(origin) = &plan.origin {
-                origin.write(&dir)?;
+                origin.write(&dir, &plan.config, &images)?;
             }
             if !plan.is_begun {
                 skipped.write(&dir.file(skipped::FILE))?;

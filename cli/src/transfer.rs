@@ -3,15 +3,18 @@
 use std::path::{Path, PathBuf};
 
 use adwp_base::{Failure, Result};
-use adwp_export::{Inherited, Network, Trained};
-use adwp_models::Bounds;
-use adwp_models::zoo::Width;
-use adwp_train::{Reporter, RunDir, TrainError, write_atomic};
-use adwp_weights::Loaded;
+use adwp_data::Normalization;
+use adwp_engine::{VariableSpec, Variables};
+use adwp_export::{Inherited, Network, RetrainSettings, Trained};
+use adwp_models::zoo::{Handmade, Width};
+use adwp_models::{Blueprint, Bounds};
+use adwp_train::{Checkpoint, Reporter, RunDir, TrainError, write_atomic};
+use adwp_weights::{Classifier, Layout, Loaded, StateDict};
+use toml::{Table, Value};
 
 use crate::architecture::{GENOTYPE, RunArchitecture, parsed};
 use crate::args::{RetrainArgs, RunArgs};
-use crate::config::{CHANNELS, Config, LimitSettings, WIDTH, sets};
+use crate::config::{CHANNELS, Config, LimitSettings, WIDTH, parse, sets};
 use crate::images::Images;
 use crate::retired::LeftOut;
 use crate::settings;
@@ -19,6 +22,8 @@ use crate::settings;
 /// The weights that a run which is fine-tuned starts from, in its folder: it needs no other to be
 /// continued.
 pub(crate) const INITIAL: &str = "initial.safetensors";
+/// What is set where a network starts from published weights: all of ImageNet's size, and few epochs.
+const TUNED: &str = include_str!("../presets/tuned.toml");
 /// Names of variables that a message has at most.
 const SHOWN: usize = 8;
 
@@ -32,8 +37,17 @@ pub(crate) struct Origin {
 enum Given {
     /// A run, with its settings, and its weights where they are wanted.
     Run { folder: PathBuf, config: Box<Config>, left_out: LeftOut, weights: Option<Box<Weights>> },
-    /// What `--architecture` named.
-    Chosen(String),
+    /// What `--architecture` named, with the weights where `--weights` names some.
+    Chosen { what: String, published: Option<Box<Published>> },
+}
+
+/// Published weights, of a network of the zoo that has no cells.
+struct Published {
+    file: PathBuf,
+    weights: StateDict,
+    layout: Layout,
+    network: Handmade,
+    freeze: bool,
 }
 
 struct Weights {
@@ -47,7 +61,14 @@ impl Origin {
         let (architecture, given) = match (&args.from, &args.architecture) {
             (Some(folder), _) => Self::read_run(folder, args)?,
             (None, Some(what)) => {
-                (RunArchitecture::chosen(what)?, Given::Chosen(what.display().to_string()))
+                let architecture = RunArchitecture::chosen(what)?;
+                let published = match &args.weights {
+                    Some(file) => {
+                        Some(Box::new(Published::read(file, &architecture, args.freeze)?))
+                    }
+                    None => None,
+                };
+                (architecture, Given::Chosen { what: what.display().to_string(), published })
             }
             (None, None) => return Ok(None),
         };
@@ -107,6 +128,9 @@ impl Origin {
         let (config, left_out) = settings::read(&stored, &RunArgs::default())?;
         settings::check(folder, &config)?;
         let mut config = Box::new(config);
+        if args.freeze {
+            config.retrain.body_rate = 0.0;
+        }
         let has_bounds = args.target_params.is_some() || args.target_madds.is_some();
         // Where its price has chosen its channels, it has these; else the same price chooses.
         if config.limits.fill && architecture.has_cells() && !has_bounds {
@@ -133,10 +157,14 @@ impl Origin {
                 config.limits.fill &= self.bounds.is_none();
                 Ok(config)
             }
-            Given::Chosen(_) => {
+            Given::Chosen { published, .. } => {
                 // What was published depends on the stem, which the settings say.
                 let stem = Config::from_args(args)?.stem;
-                let mut config = Config::of_architecture(args, self.architecture.settings(stem))?;
+                let mut settings = self.architecture.settings(stem);
+                if let Some(published) = published {
+                    published.tune(&mut settings)?;
+                }
+                let mut config = Config::of_architecture(args, settings)?;
                 if self.bounds.is_some() && config.limits.fill {
                     config.limits = LimitSettings::default();
                 }
@@ -201,7 +229,15 @@ impl Origin {
             Given::Run { weights: Some(weights), .. } => {
                 inherit(&images.network(config, &self.architecture)?, &weights.trained).map(|_| ())
             }
-            Given::Run { weights: None, .. } | Given::Chosen(_) => Ok(()),
+            Given::Chosen { published: Some(published), .. } => {
+                published.loaded(&images.blueprint(config, &self.architecture)?).map(|_| ())
+            }
+            Given::Run { weights: None, .. } | Given::Chosen { published: None, .. } => {
+                match config.retrain.body_rate {
+                    0.0 => Err(frozen_at_random()),
+                    _ => Ok(()),
+                }
+            }
         }
     }
 
@@ -217,11 +253,23 @@ impl Origin {
             },
         };
         match &self.given {
-            Given::Chosen(what) => {
+            Given::Chosen { what, published } => {
                 let nothing = self.architecture.has_nothing_to_drop();
                 let drop =
                     if nothing { "; nothing in it can be dropped: no drop-path" } else { "" };
                 reporter.message(&format!("architecture: {what}, {sizes}{drop}"));
+                if let Some(Published { file, layout, .. }) = published.as_deref() {
+                    let (file, layout) = (file.display(), layout.name());
+                    let RetrainSettings { rate, body_rate, .. } = config.retrain;
+                    let body = match body_rate {
+                        0.0 => "all before it is frozen".to_owned(),
+                        of => format!("all before it at {of} of that"),
+                    };
+                    reporter.message(&format!(
+                        "fine-tuning from {file}, weights as {layout} names them: a new classifier at \
+                         a learning rate of {rate}, {body}"
+                    ));
+                }
             }
             Given::Run { folder, config: theirs, left_out, weights } => {
                 left_out.say(&folder.join(Config::FILE), reporter);
@@ -246,7 +294,7 @@ impl Origin {
     }
 
     /// Puts architecture and weights into the folder of the new run.
-    pub(crate) fn write(&self, run: &RunDir) -> Result {
+    pub(crate) fn write(&self, run: &RunDir, config: &Config, images: &Images) -> Result {
         if let Some(there) = RunArchitecture::of_run(run.path())?
             && there.file() != self.architecture.file()
         {
@@ -260,13 +308,102 @@ impl Origin {
         }
         match &self.given {
             Given::Run { weights: Some(weights), .. } => put(run, INITIAL, &weights.bytes),
-            _ if run.file(INITIAL).exists() => {
+            Given::Chosen { published: Some(published), .. } => {
+                let loaded = published.loaded(&images.blueprint(config, &self.architecture)?)?;
+                put(run, INITIAL, &published.initial(&loaded)?)
+            }
+            given if run.file(INITIAL).exists() => {
+                let flag = match given {
+                    Given::Run { .. } => "--fine-tune",
+                    Given::Chosen { .. } => "--weights FILE",
+                };
                 Err(Failure::input(format!("{} is fine-tuned", run.path().display()))
-                    .hint("add --fine-tune to continue it, or name another folder with --run"))
+                    .hint(format!("add {flag} to continue it, or name another folder with --run")))
             }
             _ => Ok(()),
         }
     }
+}
+
+/// Key of `initial.safetensors` by which it is told from the weights of a run: the names of the
+/// variables that it has none of.
+const FRESH: &str = "fresh";
+
+impl Published {
+    fn read(file: &Path, architecture: &RunArchitecture, freeze: bool) -> Result<Self> {
+        let Some(network) = architecture.handmade() else {
+            let failure = Failure::input("--weights: nobody publishes weights of cells");
+            return Err(failure.hint(
+                "--architecture zoo:NAME with one of the networks that are no stack of cells, such \
+                 as zoo:mobilenet-v3-small",
+            ));
+        };
+        let weights = StateDict::read(file)?;
+        let layout = weights.layout()?;
+        Ok(Self { file: file.to_owned(), weights, layout, network, freeze })
+    }
+
+    /// Adds what follows from the weights to the settings of their network.
+    fn tune(&self, settings: &mut Table) -> Result {
+        let Normalization { mean, std } = self.layout.preparation(self.network).normalization;
+        // As decimal digits: the nearest f64 of an f32 would be written with many more.
+        let digits = |value: &f32| Value::Float(value.to_string().parse().unwrap_or_default());
+        let list = |values: &[f32]| Value::Array(values.iter().map(digits).collect());
+        settings.insert("mean".into(), list(&mean));
+        settings.insert("std".into(), list(&std));
+        let tuned = parse(TUNED, "fine-tuning")?;
+        for (key, value) in tuned {
+            match (settings.get_mut(&key), value) {
+                (Some(Value::Table(own)), Value::Table(more)) => own.extend(more),
+                (_, value) => drop(settings.insert(key, value)),
+            }
+        }
+        if let (true, Some(Value::Table(retrain))) = (self.freeze, settings.get_mut("retrain")) {
+            retrain.insert("body_rate".into(), Value::Float(0.0));
+        }
+        Ok(())
+    }
+
+    /// What the network takes of them.
+    fn loaded(&self, network: &Blueprint) -> Result<Loaded> {
+        Ok(adwp_weights::load(&self.weights, network, Classifier::Fresh)?)
+    }
+
+    /// What `initial.safetensors` has of them.
+    fn initial(&self, loaded: &Loaded) -> Result<Vec<u8>> {
+        let mut checkpoint = Checkpoint::default();
+        checkpoint.put_variables(&loaded.variables)?;
+        checkpoint.values.insert(FRESH.into(), loaded.fresh.clone().into());
+        let name = self.file.file_name().unwrap_or_default().to_string_lossy();
+        checkpoint.values.insert("file".into(), name.into());
+        checkpoint.values.insert("layout".into(), self.layout.name().into());
+        Ok(checkpoint.to_bytes(Path::new(INITIAL))?)
+    }
+}
+
+/// What a network starts with of `initial.safetensors`.
+pub(crate) fn initial(path: &Path, network: &Network) -> Result<Inherited> {
+    let mut checkpoint = Checkpoint::read(path)?;
+    if !checkpoint.values.contains_key(FRESH) {
+        return inherit(network, &Trained::read(path)?);
+    }
+    let fresh: Vec<String> = checkpoint.value(FRESH, path)?;
+    let mut variables = Variables::new();
+    for VariableSpec { name, shape, kind, .. } in
+        network.blueprint.build(1, None)?.graph.variables()
+    {
+        if !fresh.contains(&name) {
+            variables.insert(checkpoint.take_variable("", name, kind.role(), shape, path)?);
+        }
+    }
+    Ok(Inherited { variables, fresh })
+}
+
+/// The refusal to freeze a network that nothing has trained.
+fn frozen_at_random() -> Failure {
+    let failure =
+        Failure::input("retrain.body_rate = 0 freezes a network that nothing has trained");
+    failure.hint("name weights to start from: --weights FILE, or --from RUN --fine-tune")
 }
 
 fn another(path: &Path) -> Failure {

@@ -361,6 +361,26 @@ mod tests {
     }
 
     #[test]
+    fn a_cubic_is_that_of_pillow() {
+        // Pillow 12: Image.fromarray(…).resize((side, side), Image.BICUBIC).
+        let smaller = [
+            45, 151, 142, 198, 111, 129, 171, 192, 195, 137, 120, 167, 164, 147, 88, 163, 138, 84,
+            150, 142, 62, 107, 127, 105, 115,
+        ];
+        let larger = [
+            0, 11, 82, 174, 126, 113, 131, 121, 93, 89, 131, 135, 94, 50, 240, 196, 131, 88, 166,
+            137, 62, 225, 248, 203, 84, 208, 255, 237, 70, 150, 182, 110, 157, 226, 255, 82, 130,
+            175, 176, 138, 147, 175, 180, 166, 184, 236, 147, 81, 59,
+        ];
+        for (from, to, expected) in [(8, 5, &smaller[..]), (5, 7, &larger)] {
+            let pixels = (0..from * from).map(|i| (i * i * 37 + i * 11) as u8).collect();
+            let mut out = vec![0; to * to];
+            frame(&gray(from, from, pixels), shape(1, to, to), scaled(to, to), &mut out);
+            assert_eq!(out, expected, "{from} to {to}");
+        }
+    }
+
+    #[test]
     fn extreme_proportions_stay_in_bounds() {
         for (width, height) in [(1, 1), (1, 4000), (4000, 1), (3, 7)] {
             let picture = gray(width, height, vec![77; width * height]);

@@ -147,6 +147,26 @@ impl Program {
         Ok(Self { graph: graph.clone(), steps, persistent, statistics: Statistics::Batch })
     }
 
+    /// The same with the running statistics, which then stay as they are: for training above layers
+    /// that are frozen.
+    ///
+    /// # Errors
+    /// [`EngineError::NotTrainable`] for a trainable node whose gradient passes through a BatchNorm:
+    /// what a normalisation by other than its batch sends back is not known here.
+    pub fn with_running_statistics(self) -> Result<Self> {
+        let through = self.steps.iter().find_map(|step| match step {
+            Step::Backward { node, .. } if self.graph[*node].op.keeps_statistics() => Some(*node),
+            Step::Forward(_) | Step::Seed(_) | Step::Backward { .. } => None,
+        });
+        match through {
+            Some(id) => Err(EngineError::NotTrainable {
+                node: self.graph[id].name.clone(),
+                reason: "its statistics are frozen, and gradients pass through it",
+            }),
+            None => Ok(Self { statistics: Statistics::Running, ..self }),
+        }
+    }
+
     /// Compiles the forward pass to `outputs` alone; each must be computed, not fed.
     ///
     /// With [`Statistics::Batch`] a run also moves the running statistics: that is how they are

@@ -2,12 +2,12 @@ use std::path::Path;
 
 use adwp_data::Augmentation;
 use adwp_engine::optim::{Sgd, moving_average};
-use adwp_engine::{Device, Feed, Graph, NodeId, Variables};
+use adwp_engine::{Device, Feed, Graph, NodeId, Owner, Variables};
 use adwp_models::{Blueprint, Discrete, Heads, Training};
 use adwp_train::{
     At, Batch, BatchSource, Checkpoint, Context, Evaluator, Finished, MemoryPlan, Need, Pass,
-    Phase, PhaseBatches, Ports, Reporter, StepReport, Streams, Trainer, Update, drop_masks, memory,
-    run_phase, schedule, store_images, stored_bytes, watched,
+    Phase, PhaseBatches, Ports, Reporter, StepReport, Streams, TrainError, Trainer, Update,
+    drop_masks, memory, run_phase, schedule, store_images, stored_bytes, watched,
 };
 use serde_json::{Map, Value};
 
@@ -55,6 +55,10 @@ fn train(
     context: &mut Context<'_>,
 ) -> Result<Finished<Trained>> {
     settings.validate()?;
+    if settings.body_rate == 0.0 && inherited.is_none() {
+        let message = "retrain.body_rate = 0 freezes random weights: there are none to start from";
+        return Err(TrainError::Settings(message.into()).into());
+    }
     let mut phase = RetrainPhase::new(settings, &network.blueprint, data)?;
     phase.inherited = inherited.cloned();
     run_phase(&mut phase, context)?.try_map(|()| {
@@ -86,7 +90,8 @@ struct RetrainPhase {
     averages: Option<Variables>,
     /// What starts with other values than fresh ones.
     inherited: Option<Variables>,
-    parameters: Vec<NodeId>,
+    /// What is trained: those of the classifier, and those before it.
+    parameters: [Vec<NodeId>; 2],
     trainer: Trainer,
     evaluator: Evaluator,
     inference: Graph,
@@ -114,7 +119,19 @@ impl RetrainPhase {
         };
         let mut net = blueprint.build(settings.batch, Some(heads))?;
         let training = net.training.take().expect("built with heads");
-        let parameters: Vec<NodeId> = net.graph.parameters().collect();
+        let is_last = |id: &NodeId| net.graph[*id].owner == Owner::Classifier;
+        let (last, body): (Vec<NodeId>, Vec<NodeId>) = net.graph.parameters().partition(is_last);
+        // What learns at one rate is clipped together.
+        let parameters = match settings.body_rate {
+            1.0 => [net.graph.parameters().collect(), Vec::new()],
+            0.0 => [last, Vec::new()],
+            _ => [last, body],
+        };
+        let compile = match settings.body_rate {
+            0.0 => Trainer::above_frozen,
+            _ => Trainer::new,
+        };
+        let trained = parameters.concat();
         let ports = Ports {
             images: net.images,
             labels: training.labels,
@@ -124,7 +141,7 @@ impl RetrainPhase {
         };
         let inference = blueprint.build(data.test.batch, None)?;
         Ok(Self {
-            trainer: Trainer::new(Self::NAME, &net.graph, ports, &parameters, &data.device)?,
+            trainer: compile(Self::NAME, &net.graph, ports, &trained, &data.device)?,
             // The accuracy is that of the network as it is deployed, whatever it is trained in.
             evaluator: Evaluator::new(
                 &inference.graph,
@@ -193,7 +210,7 @@ impl Phase for RetrainPhase {
         let averages = if settings.ema > 0.0 { memory::of_variables(inference) } else { 0 };
         let plan = MemoryPlan {
             state: memory::of_variables(&net.graph)
-                + memory::of_nodes(&net.graph, &self.parameters)
+                + memory::of_nodes(&net.graph, &self.parameters.concat())
                 + averages,
             executors: trainer.executor().own_bytes()
                 + evaluator.own_bytes()
@@ -235,14 +252,17 @@ impl Phase for RetrainPhase {
         let dropout = dropout.iter().map(|(id, mask)| (id, mask));
         let feeds: Vec<(NodeId, Feed<'_>)> =
             masks.chain(dropout).map(|(id, mask)| (*id, mask.into())).collect();
-        let update = Update {
-            parameters: &self.parameters,
-            rate: self.rate(at),
-            clip: Some(self.settings.clip),
-            optimizer: &mut self.sgd,
-        };
+        let (rate, clip) = (self.rate(at), Some(self.settings.clip));
         let pass = Pass { at, batch: &batch, feeds: &feeds };
-        let report = self.trainer.step(pass, &mut self.variables, &mut [update])?;
+        let [first, body] = &self.parameters;
+        let optimizer = &mut self.sgd;
+        let first = Update { parameters: first, rate, clip, optimizer };
+        let report = self.trainer.step(pass, &mut self.variables, &mut [first])?;
+        if !body.is_empty() {
+            let rate = rate * self.settings.body_rate;
+            let mut update = Update { parameters: body, rate, clip, optimizer: &mut self.sgd };
+            self.trainer.update(&mut self.variables, &mut update)?;
+        }
         if let Some(averages) = &mut self.averages {
             let decay = schedule::average_decay(
                 self.settings.ema,
@@ -302,8 +322,11 @@ impl Phase for RetrainPhase {
         if let Some(averages) = &mut self.averages {
             checkpoint.take_set(AVERAGES, averages, path)?;
         }
-        let names = self.parameters.iter().map(|&id| &*self.net.graph[id].name);
-        checkpoint.take_velocity(&mut self.sgd, &self.variables, names, path)?;
+        let trained = self.parameters.concat();
+        let mut names: Vec<&str> = trained.iter().map(|&id| &*self.net.graph[id].name).collect();
+        // In the order of the variables, which is that of the graph.
+        names.sort_by_key(|name| self.variables.position(name).ok());
+        checkpoint.take_velocity(&mut self.sgd, &self.variables, names.into_iter(), path)?;
         self.test = checkpoint.value("test", path)?;
         Ok(())
     }
@@ -314,7 +337,7 @@ mod tests {
     use super::*;
     use crate::Inherited;
     use adwp_data::{Dataset, ImageShape, Normalization};
-    use adwp_engine::{Executor, Program};
+    use adwp_engine::{Executor, Program, VariableKind, VariableSpec};
     use adwp_models::zoo::{Handmade, Width};
     use adwp_models::{IntensiveSpace, Skeleton, Stem};
     use adwp_train::TrainError;
@@ -402,6 +425,7 @@ mod tests {
         phase
             .parameters
             .iter()
+            .flatten()
             .map(|&id| phase.variables.get(&graph[id].name).unwrap().data().unwrap().to_vec())
             .collect()
     }
@@ -439,6 +463,40 @@ mod tests {
     }
     fn values(variables: &Variables, name: &str) -> Vec<f32> {
         variables.get(name).unwrap().data().unwrap().to_vec()
+    }
+
+    #[test]
+    fn what_is_before_the_classifier_learns_slower_or_not_at_all() {
+        // What a first step changes: of the classifier, of all before it, of statistics.
+        let changed = |body_rate| {
+            let plain =
+                RetrainSettings { clip: 1e9, weight_decay: 0.0, momentum: 0.0, ..settings() };
+            let mut phase = phase_with(&RetrainSettings { body_rate, auxiliary: 0.0, ..plain });
+            let before = phase.variables.clone();
+            let batch = phase.batches(0, 0).unwrap().next().unwrap().unwrap();
+            phase.step(At { epoch: 0, step: 0 }, batch).unwrap();
+            let mut changes: [Vec<f32>; 3] = Default::default();
+            for VariableSpec { name, kind, owner, .. } in phase.net.graph.variables() {
+                let group = match kind {
+                    VariableKind::Parameter { .. } => usize::from(owner != Owner::Classifier),
+                    VariableKind::RunningMean | VariableKind::RunningVar => 2,
+                };
+                let values = |of: &Variables| of.get(&name).unwrap().data().unwrap().to_vec();
+                let moved = values(&phase.variables).into_iter().zip(values(&before));
+                changes[group].extend(moved.map(|(now, then)| now - then));
+            }
+            changes
+        };
+        let [[last, body, statistics], [same, quarter, _], [frozen, still, kept]] =
+            [1.0, 0.25, 0.0].map(changed);
+        assert_eq!(last, same);
+        let largest = body.iter().fold(0.0, |most: f32, change| most.max(change.abs()));
+        assert!(largest > 1e-4 && statistics.iter().any(|change| *change != 0.0));
+        for (whole, quarter) in body.iter().zip(&quarter) {
+            assert!((whole / 4.0 - quarter).abs() < 1e-6, "{whole} {quarter}");
+        }
+        assert!(frozen.iter().any(|change| *change != 0.0));
+        assert!(still.iter().chain(&kept).all(|change| *change == 0.0));
     }
 
     #[test]

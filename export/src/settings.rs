@@ -19,6 +19,10 @@ pub struct RetrainSettings {
     pub width: Width,
     /// Learning rate at the start.
     pub rate: f32,
+    /// What it is multiplied by for all parameters but those of the classifier, which starts fresh
+    /// where a network is fine-tuned on other classes; 0 leaves them, and the statistics of
+    /// BatchNorms, as they are.
+    pub body_rate: f32,
     /// How it falls from epoch to epoch.
     pub decay: Decay,
     /// The factor of an epoch, where the decay is exponential.
@@ -63,6 +67,7 @@ impl Default for RetrainSettings {
             channels: 36,
             width: Width::PUBLISHED,
             rate: 0.025,
+            body_rate: 1.0,
             decay: Decay::Cosine,
             decay_factor: 0.97,
             warmup_epochs: 0,
@@ -98,6 +103,12 @@ impl RetrainSettings {
         match self {
             s if s.epochs == 0 => fail("epochs = 0 must be at least 1".into()),
             s if s.evaluate_every == 0 => fail("evaluate_every = 0 must be at least 1".into()),
+            s if !(0.0..=1.0).contains(&s.body_rate) => {
+                fail(format!("body_rate = {} is not in [0, 1]", s.body_rate))
+            }
+            s if s.body_rate == 0.0 && s.auxiliary > 0.0 => {
+                fail("auxiliary is for a network that learns, and body_rate = 0 freezes it".into())
+            }
             s if !(0.0..1.0).contains(&s.drop_path) => {
                 fail(format!("drop_path = {} is not in [0, 1)", s.drop_path))
             }

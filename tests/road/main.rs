@@ -28,4 +28,5 @@ mod road;
 mod running;
 mod runtime;
 mod study;
+mod weights;
 mod zoo;

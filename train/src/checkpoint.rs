@@ -215,17 +215,22 @@ impl Checkpoint {
 
     /// Writes the file atomically.
     pub fn write(&self, path: &Path) -> Result<()> {
+        write_atomic(path, &self.to_bytes(path)?)
+    }
+
+    /// The bytes of the file; errors name `path`.
+    ///
+    /// # Errors
+    /// [`TrainError::Damaged`] where tensors have other values than extents.
+    pub fn to_bytes(&self, path: &Path) -> Result<Vec<u8>> {
         let mut values = self.values.clone();
         values.insert("schema".into(), SCHEMA.into());
         values.insert(Checksum::KEY.into(), self.checksum().to_string().into());
         let metadata =
             HashMap::from([(METADATA_KEY.to_owned(), Value::Object(values).to_string())]);
-        let bytes = safetensors::serialize(
-            self.tensors.iter().map(|(name, t)| (name, Bytes(t))),
-            Some(metadata),
-        )
-        .map_err(|e| TrainError::Damaged { path: path.to_owned(), reason: e.to_string() })?;
-        write_atomic(path, &bytes)
+        let tensors = self.tensors.iter().map(|(name, t)| (name, Bytes(t)));
+        safetensors::serialize(tensors, Some(metadata))
+            .map_err(|e| TrainError::Damaged { path: path.to_owned(), reason: e.to_string() })
     }
 
     /// Reads a file that [`Self::write`] wrote.

@@ -74,6 +74,13 @@ pub fn update(
     Ok(optimizer.step(variables, &gradients, rate, device)?)
 }
 
+fn program(graph: &Graph, ports: Ports, trainable: &[NodeId]) -> Result<Program> {
+    let Ports { logits, loss, objective, .. } = ports;
+    // The objective stays readable in any case.
+    let outputs = if objective == loss { vec![logits] } else { vec![logits, loss] };
+    Ok(Program::training(graph, objective, &outputs, trainable)?)
+}
+
 impl Trainer {
     /// Compiles the step of a phase that derives the objective with respect to `trainable`. Takes
     /// no memory before its first run.
@@ -88,10 +95,24 @@ impl Trainer {
         trainable: &[NodeId],
         device: &Device,
     ) -> Result<Self> {
-        let Ports { logits, loss, objective, .. } = ports;
-        // The objective stays readable in any case.
-        let outputs = if objective == loss { vec![logits] } else { vec![logits, loss] };
-        let program = Program::training(graph, objective, &outputs, trainable)?;
+        let program = program(graph, ports, trainable)?;
+        let executor = Executor::new(program, device)?;
+        Ok(Self { phase, ports, executor, device: device.clone() })
+    }
+
+    /// The same above layers that are frozen: BatchNorms normalise by their running statistics, which
+    /// stay as they are.
+    ///
+    /// # Errors
+    /// As [`Self::new`], and where a gradient passes through a BatchNorm.
+    pub fn above_frozen(
+        phase: &'static str,
+        graph: &Graph,
+        ports: Ports,
+        trainable: &[NodeId],
+        device: &Device,
+    ) -> Result<Self> {
+        let program = program(graph, ports, trainable)?.with_running_statistics()?;
         let executor = Executor::new(program, device)?;
         Ok(Self { phase, ports, executor, device: device.clone() })
     }
@@ -113,13 +134,22 @@ impl Trainer {
         updates: &mut [Update<'_>],
     ) -> Result<StepReport> {
         let loss = self.run(pass, variables)?;
-        for Update { parameters, optimizer, rate, clip } in updates {
-            let gradients = self.gradients(variables, parameters)?;
-            update(gradients, variables, *optimizer, *rate, *clip, &self.device)?;
+        for update in updates {
+            self.update(variables, update)?;
         }
         let labels = &pass.batch.labels;
         let correct = correct_predictions(&self.executor.value(self.ports.logits)?, labels);
         Ok(StepReport { loss, images: labels.len(), correct })
+    }
+
+    /// Changes more parameters by the gradients of the last step.
+    ///
+    /// # Errors
+    /// Those of the optimiser and of the device.
+    pub fn update(&self, variables: &mut Variables, update: &mut Update<'_>) -> Result<()> {
+        let Update { parameters, optimizer, rate, clip } = update;
+        let gradients = self.gradients(variables, parameters)?;
+        self::update(gradients, variables, *optimizer, *rate, *clip, &self.device)
     }
 
     /// Carries out a step whose gradients of some parameters are looked at, and not only used: gives

@@ -3,8 +3,6 @@
 use adwp_data::{Interpolation, Normalization};
 use adwp_models::zoo::Handmade;
 
-use crate::StateDict;
-
 /// Who gave the tensors of a state dict their names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
@@ -190,7 +188,6 @@ impl<'a> Names<'a> {
             (Torchvision, _, Place::Hidden) => ["classifier.0", ""],
             (Torchvision, _, Place::Classifier) if is_v3 => ["classifier.3", ""],
             (Torchvision, MobilenetV2 | EfficientnetB0, Place::Classifier) => ["classifier.1", ""],
-            (Timm, ShufflenetV2, _) => return None,
             (Timm, _, Place::First) => ["conv_stem", "bn1"],
             (Timm, MobilenetV3Large, Place::Head) => ["blocks.6.0.conv", "blocks.6.0.bn1"],
             (Timm, MobilenetV3Small, Place::Head) => ["blocks.5.0.conv", "blocks.5.0.bn1"],
@@ -305,13 +302,27 @@ impl<'a> Names<'a> {
 
 impl Layout {
     /// What its names are known by.
-    pub fn of(weights: &StateDict) -> Option<Self> {
-        let has = |name: &str| weights.0.contains_key(name);
+    pub(crate) fn of(has: impl Fn(&str) -> bool) -> Option<Self> {
         match () {
             () if has("_conv_stem.weight") => Some(Self::EfficientNetPytorch),
             () if has("conv_stem.weight") => Some(Self::Timm),
             () if has("features.0.0.weight") || has("conv1.0.weight") => Some(Self::Torchvision),
             () => None,
+        }
+    }
+
+    /// Whether it has this network under names that are known.
+    pub(crate) fn has(self, network: Handmade) -> bool {
+        use Handmade::{
+            EfficientnetB0, EfficientnetLite0, MobilenetV2, MobilenetV3Large, MobilenetV3Small,
+            ShufflenetV2,
+        };
+        match network {
+            EfficientnetB0 => true,
+            EfficientnetLite0 => self != Self::Torchvision,
+            ShufflenetV2 => self == Self::Torchvision,
+            MobilenetV2 | MobilenetV3Large | MobilenetV3Small => self != Self::EfficientNetPytorch,
+            Handmade::InceptionV1 | Handmade::DensenetBc { .. } | Handmade::MobilenetV1 => false,
         }
     }
 

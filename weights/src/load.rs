@@ -6,9 +6,6 @@ use adwp_models::{BATCH_NORM_EPSILON, Blueprint};
 use crate::layout::Names;
 use crate::{Layout, Result, StateDict, Tensor, WeightsError};
 
-/// Names that a message has at most.
-const SHOWN: usize = 5;
-
 /// What to do with the weights of the last linear layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Classifier {
@@ -40,11 +37,12 @@ pub struct Loaded {
 /// [`WeightsError::Unknown`] and [`WeightsError::NoLayout`] where the names say nothing,
 /// [`WeightsError::Misfit`] where a tensor is missing or has another shape.
 pub fn load(weights: &StateDict, network: &Blueprint, classifier: Classifier) -> Result<Loaded> {
-    let layout = Layout::of(weights).ok_or_else(|| WeightsError::Unknown {
-        first: listed(weights.0.keys().map(String::as_str)),
-    })?;
+    let layout = weights.layout()?;
     let no_layout = || WeightsError::NoLayout { layout: layout.name() };
-    let Blueprint::Handmade { network: handmade, .. } = network else { return Err(no_layout()) };
+    let handmade = match network {
+        Blueprint::Handmade { network, .. } if layout.has(*network) => network,
+        _ => return Err(no_layout()),
+    };
     let specs: Vec<VariableSpec> = network.build(1, None)?.graph.variables().collect();
     let names = Names::new(layout, *handmade, specs.iter().map(|spec| &*spec.name));
     let more = layout.epsilon(*handmade) - BATCH_NORM_EPSILON;
@@ -90,11 +88,6 @@ fn is_alike(tensor: &Tensor, shape: &[usize]) -> bool {
         Some(rest) => rest.is_empty() || shape.len() == 2 && rest == [1, 1],
         None => false,
     }
-}
-
-/// The first of some names.
-fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    names.take(SHOWN).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

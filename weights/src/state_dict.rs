@@ -6,7 +6,7 @@ use safetensors::{Dtype, SafeTensors};
 
 use crate::pickled;
 use crate::tensor::{Element, Tensor};
-use crate::{Result, WeightsError};
+use crate::{Layout, Result, WeightsError};
 
 /// Most bytes of a file: many times what a network of the zoo has.
 const MOST_BYTES: u64 = 2 << 30;
@@ -14,6 +14,9 @@ const MOST_BYTES: u64 = 2 << 30;
 /// Names under which training scripts keep the weights among other things.
 const NESTED: [&str; 5] =
     ["state_dict", "model_state_dict", "model", "state_dict_ema", "model_ema"];
+
+/// Names that a message has at most.
+const SHOWN: usize = 5;
 
 /// What wrappers put before every name.
 const WRAPPERS: [&str; 2] = ["module.", "_orig_mod."];
@@ -34,6 +37,16 @@ impl StateDict {
         let bytes = read_bytes(path, MOST_BYTES)?;
         Self::from_bytes(&bytes)
             .map_err(|detail| WeightsError::Format { path: path.to_owned(), detail })
+    }
+
+    /// Who gave its tensors their names.
+    ///
+    /// # Errors
+    /// [`WeightsError::Unknown`] where nobody known did.
+    pub fn layout(&self) -> Result<Layout> {
+        let first = || self.0.keys().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+        Layout::of(|name| self.0.contains_key(name))
+            .ok_or_else(|| WeightsError::Unknown { first: first() })
     }
 
     fn from_bytes(bytes: &[u8]) -> Result<Self, String> {

@@ -1,5 +1,5 @@
 use adwp_base::{Failure, Result};
-use adwp_export::{RetrainData, Trained};
+use adwp_export::RetrainData;
 use adwp_models::IntensiveSpace;
 use adwp_search::{Searched, TRIALS};
 use adwp_train::{Reporter, write_atomic};
@@ -108,7 +108,7 @@ pub(crate) fn retrain(run: &Run, command: &str, reporter: &mut dyn Reporter) -> 
     };
     let initial = run.dir.file(transfer::INITIAL);
     let inherited = if initial.exists() {
-        let inherited = transfer::inherit(&network, &Trained::read(&initial)?)?;
+        let inherited = transfer::initial(&initial, &network)?;
         reporter.message(&transfer::describe(&inherited));
         Some(inherited.variables)
     } else {

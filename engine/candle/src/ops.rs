@@ -20,6 +20,7 @@ pub(crate) fn conv2d(
 ) -> Result<Tensor> {
     let y = match purpose {
         Purpose::Value if is_square(conv) => {
+            let x = trail(&trail(x, 2, conv.trailing[0])?, 3, conv.trailing[1])?;
             x.conv2d(weight, conv.padding[0], conv.stride[0], conv.dilation, conv.groups)?
         }
         Purpose::Value | Purpose::Gradient => conv2d_by_matmul(conv, x, weight)?,
@@ -30,12 +31,9 @@ pub(crate) fn conv2d(
     }
 }
 
-/// Whether both directions have one stride and one padding, and both sides too, as candle's
-/// convolution does.
+/// Whether both directions have one stride and one padding, as candle's convolution does.
 fn is_square(conv: &Conv2d) -> bool {
-    conv.stride[0] == conv.stride[1]
-        && conv.padding[0] == conv.padding[1]
-        && conv.trailing == [0; 2]
+    conv.stride[0] == conv.stride[1] && conv.padding[0] == conv.padding[1]
 }
 
 /// candle's backward pass takes the output padding of both directions from the height alone and
@@ -86,7 +84,7 @@ fn trail(x: &Tensor, dim: usize, zeros: usize) -> Result<Tensor> {
     if zeros == 0 {
         return Ok(x.clone());
     }
-    x.pad_with_zeros(dim, 0, zeros)
+    x.pad_with_zeros(dim, 0, zeros)?.contiguous()
 }
 
 fn pad(x: &Tensor, dim: usize, padding: usize, fill: f64) -> Result<Tensor> {
