@@ -7,7 +7,7 @@ mod zoo;
 
 use std::path::PathBuf;
 
-use adwp_data::DatasetKind;
+use adwp_data::{DatasetKind, VAL_SHARE};
 pub(crate) use adwp_edge::OrtArgs;
 use adwp_edge::{
     BenchArgs, CompareArgs, EvalArgs, PredictArgs, ReportArgs, ShapeArg, TrialArgs, dataset,
@@ -109,6 +109,21 @@ pub(crate) enum DataCommand {
         /// Which data set it is.
         #[arg(long, value_parser = dataset)]
         dataset: DatasetKind,
+    },
+    /// Write a folder CLASS/* of images as train/CLASS/* and val/CLASS/*: links to them, or copies.
+    /// What an image shows decides where it goes, so that the same image, in any format and size,
+    /// goes to the same side, whatever is added later.
+    Split {
+        /// Folder with one folder for each class.
+        dir: PathBuf,
+        /// Folder that is made.
+        out: PathBuf,
+        /// Share of images that are for testing.
+        #[arg(long, value_name = "SHARE", default_value_t = VAL_SHARE)]
+        val_share: f64,
+        /// Copy the files instead of linking to them.
+        #[arg(long)]
+        copy: bool,
     },
 }
 

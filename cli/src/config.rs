@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use adwp_base::{Failure, Result, read_settings, unchecked};
-use adwp_data::{DatasetKind, ImageShape, Normalization, kind_of_folder};
+use adwp_data::{DatasetKind, ImageShape, Normalization, VAL_SHARE, kind_of_folder};
 use adwp_export::RetrainSettings;
 use adwp_fidelity::FidelitySettings;
 use adwp_models::{Blueprint, Bounds, ModelError, Sizes, Skeleton, Stem, Zoo};
@@ -28,6 +28,9 @@ pub(crate) struct Config {
     /// Height and width that images are brought to; 0 for the size the data set has, for an image
     /// folder 224.
     pub(crate) image_size: usize,
+    /// Of an image folder that is not divided into `train` and `val`, the share of images that are for
+    /// testing.
+    pub(crate) val_share: f64,
     /// Mean of each channel that pixels from 0 to 1 are normalised with; empty for that which belongs
     /// to the data set.
     pub(crate) mean: Vec<f32>,
@@ -194,6 +197,7 @@ impl Default for Config {
             dataset: DatasetKind::Cifar10,
             data: PathBuf::new(),
             image_size: 0,
+            val_share: VAL_SHARE,
             mean: Vec::new(),
             std: Vec::new(),
             train_images: 0,
@@ -240,6 +244,7 @@ impl RunArgs {
         let settings = [
             ("dataset", value(self.dataset)?),
             ("data", value(absolute(&self.data))?),
+            ("val_share", value(self.val_share)?),
             ("seed", value(self.seed)?),
             ("limits.params", value(self.max_params)?),
             ("limits.madds", value(self.max_madds)?),

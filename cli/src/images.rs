@@ -4,13 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use adwp_base::{Failure, Result};
-use adwp_data::{Dataset, DatasetKind, OpenOptions, Part, Splits, open_part, split};
+use adwp_data::{Dataset, DatasetKind, OpenOptions, Part, Splits, is_undivided, open_part, split};
 use adwp_engine::Device;
 use adwp_export::Network;
 use adwp_models::zoo::Width;
 use adwp_models::{Blueprint, ModelError, Skeleton};
 use adwp_search::Data;
-use adwp_train::{BatchSource, Streams};
+use adwp_train::{BatchSource, Reporter, Streams};
 
 use crate::architecture::RunArchitecture;
 use crate::config::Config;
@@ -186,7 +186,8 @@ impl Images {
         streams: Streams,
         device: &Device,
     ) -> Result<Data> {
-        let options = OpenOptions { image_size: Some(side) };
+        let val_share = Some(config.val_share);
+        let options = OpenOptions { image_size: Some(side), val_share };
         let train = open_part(config.dataset, config.data_dir(), Part::Train, &options)?;
         let scaled = BatchSource { dataset: Arc::new(train), ..self.search.clone() };
         let shape = scaled.dataset.shape();
@@ -199,12 +200,36 @@ impl Images {
     }
 }
 
-/// Opens a data set; `image_size` 0 is the size it has.
-pub(crate) fn open_splits(
-    kind: DatasetKind,
-    dir: Option<&Path>,
-    image_size: usize,
-) -> Result<Splits> {
-    let options = OpenOptions { image_size: (image_size > 0).then_some(image_size) };
-    Ok(adwp_data::open(kind, dir, &options)?)
+/// Opens the data set of the settings, and says where its images had to be divided.
+pub(crate) fn open_splits(config: &Config, reporter: &mut dyn Reporter) -> Result<Splits> {
+    let Config { dataset, image_size, val_share, .. } = *config;
+    let options = OpenOptions {
+        image_size: (image_size > 0).then_some(image_size),
+        val_share: Some(val_share),
+    };
+    let splits = adwp_data::open(dataset, config.data_dir(), &options)?;
+    if let Some(dir) = undivided(config) {
+        reporter.message(&format!(
+            "{}: no train/CLASS and val/CLASS, so what images show decides: {} are for training, {} \
+             for testing (val_share = {val_share})",
+            dir.display(),
+            splits.train.len(),
+            splits.test.len()
+        ));
+    }
+    Ok(splits)
+}
+
+/// The folder of images that are divided here, where they are not there.
+fn undivided(config: &Config) -> Option<&Path> {
+    config.data_dir().filter(|dir| config.dataset == DatasetKind::ImageFolder && is_undivided(dir))
+}
+
+/// Refuses a share for testing where nothing is divided.
+pub(crate) fn refuse_idle_share(share: Option<f64>, config: &Config) -> Result {
+    if share.is_none() || undivided(config).is_some() {
+        return Ok(());
+    }
+    let failure = Failure::input("--val-share: the images are divided into train and val already");
+    Err(failure.hint("it is for a folder that has CLASS/* alone"))
 }

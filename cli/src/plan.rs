@@ -14,6 +14,7 @@ use crate::architecture::{RunArchitecture, of_folder, of_space};
 use crate::args::{RunArgs, TrainArgs};
 use crate::config::Config;
 use crate::device::Compute;
+use crate::images::refuse_idle_share;
 use crate::phases::Training;
 use crate::retired::LeftOut;
 use crate::settings;
@@ -121,6 +122,7 @@ impl Plan {
         } else {
             (wanted(false)?, None, LeftOut::default())
         };
+        refuse_idle_share(args.val_share, &config)?;
         let batches = config.batches().map(|(_, batch)| *batch);
         if let (Some(space), false) = (space, is_begun) {
             refuse_to_drop_nothing(space, &config)?;

@@ -47,7 +47,7 @@ impl Run {
         plan.left_out.say(&stored, reporter);
         let config = &mut plan.config;
         let (streams, device) = (Streams::new(config.seed), plan.compute.open(reporter)?);
-        let splits = open_splits(config.dataset, config.data_dir(), config.image_size)?;
+        let splits = open_splits(config, reporter)?;
         let skipped = match plan.folder.join(skipped::FILE) {
             file if plan.is_begun => Skipped::read(&file, &splits)?,
             _ => Skipped::find(&splits, config, streams, reporter)?,

@@ -17,6 +17,7 @@ use crate::part::Part;
 use crate::resize::Picture;
 use crate::sample;
 use crate::shape::ImageShape;
+use crate::sides::VAL_SHARE;
 
 /// What [`check`] found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -301,8 +302,15 @@ fn check_folder(
     images: &mut Images,
     progress: &mut dyn FnMut(usize, usize),
 ) {
-    let Scan { train, test, problems } = folder::scan(dir);
+    let Scan { train, test, problems } = folder::scan(dir, VAL_SHARE);
     report.problems.extend(problems.into_iter().map(Problem::from));
+    if folder::flat(dir).is_some() {
+        report.notes.push(
+            "there are no parts for training and testing: what images show decides which of them, a \
+             fifth or the share asked for, are for testing"
+                .to_owned(),
+        );
+    }
     if dir.join("val").is_dir() && dir.join("test").is_dir() {
         report.notes.push(
             "there are both `val` and `test`: `val` is used for testing, `test` is ignored"

@@ -60,7 +60,7 @@ pub fn decode_image_bytes(
     framing: Framing,
 ) -> Result<Vec<u8>, DataError> {
     let mut out = space_for(shape)?;
-    frame(&for_channels(caught(name, bytes)?, shape)?, shape, framing, &mut out);
+    frame(&for_channels(decode_picture(name, bytes)?, shape)?, shape, framing, &mut out);
     Ok(out)
 }
 
@@ -103,10 +103,11 @@ fn for_channels(picture: Picture, shape: ImageShape) -> Result<Picture, DataErro
 
 /// Decodes a whole file to three channels.
 pub(crate) fn decode(path: &Path) -> Result<Picture, DataError> {
-    caught(path, &read(path)?)
+    decode_picture(path, &read(path)?)
 }
 
-fn caught(path: &Path, bytes: &[u8]) -> Result<Picture, DataError> {
+/// The content of a file to three channels; `path` is named in errors.
+pub(crate) fn decode_picture(path: &Path, bytes: &[u8]) -> Result<Picture, DataError> {
     // The decoders are large and read what strangers wrote: a panic in one of them must not end a
     // training run.
     match catch_unwind(AssertUnwindSafe(|| decode_bytes(path, bytes))) {
@@ -115,7 +116,8 @@ fn caught(path: &Path, bytes: &[u8]) -> Result<Picture, DataError> {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, DataError> {
+/// The bytes of a file, which is no pipe and no larger than any photograph.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, DataError> {
     let failed = |e| DataError::io(path, "read the file", e);
     let about = fs::metadata(path).map_err(failed)?;
     // A pipe may never begin, and a device may never end.

@@ -204,6 +204,29 @@ pub enum DataError {
     /// A class folder without images.
     #[error("{}: the class folder has no image", .0.display())]
     EmptyClass(PathBuf),
+    /// A class of which all images are for testing, in a folder that is divided.
+    #[error(
+        "{}: of the {images} images of the class none is for training: all are on the side of the \
+         test images",
+        class.display()
+    )]
+    NothingToTrain {
+        /// The class folder.
+        class: PathBuf,
+        /// Its images.
+        images: usize,
+    },
+    /// A folder that is divided and too small for it.
+    #[error("{}: none of its {images} images is on the side of the test images", folder.display())]
+    NothingToTest {
+        /// The folder.
+        folder: PathBuf,
+        /// Its images.
+        images: usize,
+    },
+    /// A share of test images that leaves no others, or none.
+    #[error("a share of {0} for testing is not between 0 and 1")]
+    ValShare(f64),
     /// A class folder whose name is no text.
     #[error("{}: the name of the class folder is not valid UTF-8", .0.display())]
     ClassNameNotText(PathBuf),
@@ -354,6 +377,10 @@ impl DataError {
             Self::EmptyClass { .. } => {
                 "remove the folder, or put images in it (.jpg, .png and the like)"
             }
+            Self::NothingToTrain { .. } | Self::NothingToTest { .. } => {
+                "add images, or divide them yourself: train/CLASS/* and val/CLASS/*"
+            }
+            Self::ValShare(_) => "a usual one is 0.2",
             Self::ClassNameNotText { .. } => "rename the folder",
             Self::ClassesDiffer { .. } => {
                 "both folders need the same class folders with the same names"

@@ -1,4 +1,4 @@
-//! Image folders: `train/CLASS/*` and `val/CLASS/*` (or `test/CLASS/*`) below one folder.
+//! Image folders: `train/CLASS/*` and `val/CLASS/*` below one folder, or `CLASS/*` alone.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -14,6 +14,7 @@ use crate::left_out::{LeftOut, Reason};
 use crate::part::Part;
 use crate::resize::Framing;
 use crate::shape::ImageShape;
+use crate::sides::sides;
 
 /// What the names of images end in.
 const ENDINGS: [&str; 13] = [
@@ -27,7 +28,7 @@ const COPIES: [&str; 8] = ["bak", "backup", "old", "orig", "tmp", "part", "parti
 const fn folders_of(part: Part) -> &'static [&'static str] {
     match part {
         Part::Train => &["train"],
-        Part::Test => &["val", "test"],
+        Part::Test => &["val", "valid", "validation", "test"],
     }
 }
 
@@ -47,9 +48,45 @@ pub(crate) struct Scan {
     pub(crate) problems: Vec<DataError>,
 }
 
-/// Lists both splits. Of the files only those that are not named like images are opened.
-pub(crate) fn scan(dir: &Path) -> Scan {
+/// The folder whose class folders have all images, where they are not apart for training and testing:
+/// `dir`, or `train` in it where that is all there is.
+pub(crate) fn flat(dir: &Path) -> Option<PathBuf> {
+    let folders_in = |dir: &Path| entries(dir).map(|of| of.folders).unwrap_or_default();
+    let part = |part| {
+        let mut named = folders_of(part).iter().map(|name| dir.join(name));
+        named.find(|path| path.is_dir())
+    };
+    let has_classes =
+        |part: &Option<PathBuf>| part.as_ref().is_some_and(|dir| !folders_in(dir).is_empty());
+    match (part(Part::Train), part(Part::Test)) {
+        (train, None) if has_classes(&train) => train,
+        (train, test) if has_classes(&train) || has_classes(&test) => None,
+        _ => {
+            let is_part = |name: &OsString| {
+                let all = [Part::Train, Part::Test].into_iter().flat_map(folders_of);
+                all.into_iter().any(|part| name == part)
+            };
+            let has_images = |name: &OsString| {
+                let folder = dir.join(name);
+                let files = entries(&folder).map(|of| of.files).unwrap_or_default();
+                files.iter().any(|name| is_image(&folder, name))
+            };
+            let folders = folders_in(dir);
+            let is_flat = folders.iter().any(|name| !is_part(name) && has_images(name));
+            is_flat.then(|| dir.to_owned())
+        }
+    }
+}
+
+/// Lists both splits. Of the files only those that are not named like images are opened, and all
+/// where the folder has no parts: `share` of its images are then for testing.
+pub(crate) fn scan(dir: &Path, share: f64) -> Scan {
     let mut problems = Vec::new();
+    if let Some(root) = flat(dir) {
+        let whole = list(root, &mut problems);
+        let (train, test) = whole.map(|whole| divide(whole, share, &mut problems)).unzip();
+        return Scan { train, test, problems };
+    }
     let train = scan_part(dir, Part::Train, &mut problems);
     let test = scan_part(dir, Part::Test, &mut problems);
     if let (Some(train), Some(test)) = (&train, &test) {
@@ -81,16 +118,45 @@ fn scan_part(dir: &Path, part: Part, problems: &mut Vec<DataError>) -> Option<Li
     }
 }
 
-/// Whether a folder has class folders for training and for testing.
+/// Puts the images of a folder without parts on two sides. What is left out counts on the first.
+fn divide(whole: Listing, share: f64, problems: &mut Vec<DataError>) -> (Listing, Listing) {
+    let Listing { root, classes, files, left_out } = whole;
+    let sides = sides(&root, &classes, &files, share);
+    let (mut train, mut test) = (Vec::new(), Vec::new());
+    for ((class, files), sides) in classes.iter().zip(files).zip(sides) {
+        let (here, there): (Vec<_>, Vec<_>) =
+            files.into_iter().zip(sides).partition(|(_, side)| !side);
+        if here.is_empty() && !there.is_empty() {
+            problems
+                .push(DataError::NothingToTrain { class: root.join(class), images: there.len() });
+        }
+        let names = |of: Vec<(Box<OsStr>, bool)>| of.into_iter().map(|(name, _)| name).collect();
+        train.push(names(here));
+        test.push(names(there));
+    }
+    if test.iter().all(Vec::is_empty) && !train.iter().all(Vec::is_empty) {
+        let images = train.iter().map(Vec::len).sum();
+        problems.push(DataError::NothingToTest { folder: root.clone(), images });
+    }
+    let nothing = LeftOut::of(&root);
+    let test =
+        Listing { root: root.clone(), classes: classes.clone(), files: test, left_out: nothing };
+    (Listing { root, classes, files: train, left_out }, test)
+}
+
+/// Whether a folder has class folders, for training and for testing or for both.
 pub(crate) fn is_in(dir: &Path) -> bool {
+    if flat(dir).is_some() {
+        return true;
+    }
     let has_classes =
         |name: &&str| entries(&dir.join(name)).is_ok_and(|entries| !entries.folders.is_empty());
     [Part::Train, Part::Test].iter().all(|&part| folders_of(part).iter().any(has_classes))
 }
 
 /// Reads both splits as data sets whose images are decoded when asked for.
-pub(crate) fn load(dir: &Path, size: usize) -> Result<(Dataset, Dataset), DataError> {
-    let Scan { train, test, problems } = scan(dir);
+pub(crate) fn load(dir: &Path, size: usize, share: f64) -> Result<(Dataset, Dataset), DataError> {
+    let Scan { train, test, problems } = scan(dir, share);
     Ok((
         finish(train, problems, dir, Part::Train, size)?,
         finish(test, Vec::new(), dir, Part::Test, size)?,
@@ -98,7 +164,19 @@ pub(crate) fn load(dir: &Path, size: usize) -> Result<(Dataset, Dataset), DataEr
 }
 
 /// Reads one of them; the other need not be there.
-pub(crate) fn load_part(dir: &Path, part: Part, size: usize) -> Result<Dataset, DataError> {
+pub(crate) fn load_part(
+    dir: &Path,
+    part: Part,
+    size: usize,
+    share: f64,
+) -> Result<Dataset, DataError> {
+    if flat(dir).is_some() {
+        let (train, test) = load(dir, size, share)?;
+        return Ok(match part {
+            Part::Train => train,
+            Part::Test => test,
+        });
+    }
     let mut problems = Vec::new();
     let listing = scan_part(dir, part, &mut problems);
     finish(listing, problems, dir, part, size)

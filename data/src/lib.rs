@@ -45,6 +45,7 @@ mod resize;
 mod room;
 mod sample;
 mod shape;
+mod sides;
 mod subset;
 mod tiff;
 
@@ -59,9 +60,11 @@ pub use left_out::{Counted, LeftOut, Reason};
 pub use loader::{Batch, Loader, LoaderConfig, Order, epoch_order};
 pub use normalization::Normalization;
 pub use open::{
-    DEFAULT_IMAGE_SIZE, LARGEST_IMAGE_SIZE, OpenOptions, Splits, kind_of_folder, open, open_part,
+    DEFAULT_IMAGE_SIZE, LARGEST_IMAGE_SIZE, OpenOptions, Splits, is_undivided, kind_of_folder,
+    open, open_part,
 };
 pub use part::Part;
 pub use resize::{EVALUATION_MARGIN, Framing, Interpolation};
 pub use shape::ImageShape;
+pub use sides::VAL_SHARE;
 pub use subset::{split, subset};

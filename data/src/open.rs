@@ -13,6 +13,7 @@ use crate::normalization::Normalization;
 use crate::part::Part;
 use crate::sample;
 use crate::shape::ImageShape;
+use crate::sides::VAL_SHARE;
 
 /// Height and width of the images of an image folder when none is asked for.
 pub const DEFAULT_IMAGE_SIZE: usize = 224;
@@ -31,11 +32,14 @@ impl FromStr for DatasetKind {
 }
 
 /// How to read a data set.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct OpenOptions {
     /// Height and width in pixels. When none, [`DEFAULT_IMAGE_SIZE`] for image folders and the size
     /// that they have for the other data sets, whose images are scaled to any other size.
     pub image_size: Option<usize>,
+    /// Of an image folder without parts, the share of images that are for testing: greater than 0
+    /// and less than 1. When none, [`VAL_SHARE`].
+    pub val_share: Option<f64>,
 }
 
 /// Training and test images, and the constants to normalise both with.
@@ -58,7 +62,10 @@ pub struct Splits {
 /// image size, test images by [`EVALUATION_MARGIN`](crate::EVALUATION_MARGIN) more, and the centre
 /// is cut out of both.
 ///
-/// An image folder has `train/CLASS/*` and `val/CLASS/*`. A file in a class folder is an image when
+/// An image folder has `train/CLASS/*` and `val/CLASS/*`; in the place of `val` `valid`, `validation`
+/// or `test`. Where it has `CLASS/*` alone, or `train` alone, what an image shows decides whether it
+/// is for training or for testing: the same image, in any format and size, always is for the same,
+/// whatever else is there. A file in a class folder is an image when
 /// its first bytes are those of one, whatever it is called. It is also taken for one, and has to be
 /// readable, when it ends in jpg, jpeg, jpe, jfif, png, apng, webp, bmp, dib, gif, tif, tiff or qoi,
 /// capital letters or not. Left out are files that begin like an image and are not meant as one:
@@ -77,7 +84,7 @@ pub fn open(
     let (train, test) = match kind {
         DatasetKind::ImageFolder => {
             let size = image_size(kind, options)?;
-            folder::load(existing(kind, dir)?, size)?
+            folder::load(existing(kind, dir)?, size, val_share(options)?)?
         }
         _ => (
             open_part(kind, dir, Part::Train, options)?,
@@ -107,7 +114,9 @@ pub fn open_part(
         DatasetKind::FashionMnist => fashion_mnist::load(existing(kind, dir)?, part)?,
         DatasetKind::Cifar10 => cifar::load(&CIFAR10, existing(kind, dir)?, part)?,
         DatasetKind::Cifar100 => cifar::load(&CIFAR100, existing(kind, dir)?, part)?,
-        DatasetKind::ImageFolder => folder::load_part(existing(kind, dir)?, part, size)?,
+        DatasetKind::ImageFolder => {
+            folder::load_part(existing(kind, dir)?, part, size, val_share(options)?)?
+        }
     };
     let shape = ImageShape { height: size, width: size, ..images.shape() };
     images.in_shape(shape).ok_or(DataError::Shape(shape))
@@ -154,6 +163,18 @@ fn image_size(kind: DatasetKind, options: &OpenOptions) -> Result<usize, DataErr
     Ok(requested)
 }
 
+fn val_share(options: &OpenOptions) -> Result<f64, DataError> {
+    let share = options.val_share.unwrap_or(VAL_SHARE);
+    if share > 0.0 && share < 1.0 { Ok(share) } else { Err(DataError::ValShare(share)) }
+}
+
+/// Whether the images of an image folder are not apart for training and testing, so that
+/// [`open`] puts them on two sides.
+#[must_use]
+pub fn is_undivided(dir: &Path) -> bool {
+    folder::flat(dir).is_some()
+}
+
 /// The kind whose files a folder has; `None` where they are none of a known kind. No file is
 /// opened.
 #[must_use]
@@ -174,7 +195,9 @@ mod tests {
 
     #[test]
     fn every_data_set_has_a_size_and_takes_others() {
-        let ask = |kind, size| image_size(kind, &OpenOptions { image_size: size });
+        let ask = |kind, image_size| {
+            super::image_size(kind, &OpenOptions { image_size, ..OpenOptions::default() })
+        };
         let refused = |kind, size| match ask(kind, Some(size)) {
             Err(DataError::ImageSize { requested, .. }) => requested == size,
             _ => false,
@@ -191,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_half_is_what_the_whole_has() {
-        let options = OpenOptions { image_size: Some(9) };
+        let options = OpenOptions { image_size: Some(9), ..OpenOptions::default() };
         let both = open(DatasetKind::Sample, None, &options).unwrap();
         for (part, whole) in [(Part::Train, &both.train), (Part::Test, &both.test)] {
             let half = open_part(DatasetKind::Sample, None, part, &options).unwrap();
@@ -207,7 +230,12 @@ mod tests {
     #[test]
     fn images_in_memory_are_scaled_to_the_size_asked_for() {
         let native = open(DatasetKind::Sample, None, &OpenOptions::default()).unwrap();
-        let half = open(DatasetKind::Sample, None, &OpenOptions { image_size: Some(14) }).unwrap();
+        let half = open(
+            DatasetKind::Sample,
+            None,
+            &OpenOptions { image_size: Some(14), ..OpenOptions::default() },
+        )
+        .unwrap();
         assert_eq!((half.train.shape().height, half.test.shape().width), (14, 14));
         assert_eq!(
             (half.train.labels(), half.train.len()),

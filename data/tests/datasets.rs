@@ -2,12 +2,13 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 use adwp_data::{
-    DataError, DatasetKind, Normalization, OpenOptions, Part, Splits, check, kind_of_folder, open,
-    open_part,
+    DataError, DatasetKind, Normalization, OpenOptions, Part, Splits, check, is_undivided,
+    kind_of_folder, open, open_part,
 };
 use common::{
     fixture, idx, message, record, write_cifar10, write_fashion_mnist, write_image_folder,
@@ -233,9 +234,12 @@ fn an_image_folder_is_read_by_class() {
     fs::write(dir.path().join("train/dog/notes.txt"), "x").unwrap();
     fs::write(dir.path().join("train/dog/.hidden.jpg"), "x").unwrap();
     fs::create_dir(dir.path().join("train/dog/more.jpg")).unwrap();
-    let splits =
-        open(DatasetKind::ImageFolder, Some(dir.path()), &OpenOptions { image_size: Some(24) })
-            .unwrap();
+    let splits = open(
+        DatasetKind::ImageFolder,
+        Some(dir.path()),
+        &OpenOptions { image_size: Some(24), ..OpenOptions::default() },
+    )
+    .unwrap();
     assert_eq!(splits.train.classes(), ["cat", "dog"]);
     assert_eq!(splits.train.labels(), [0, 0, 1, 1, 1]);
     assert_eq!(splits.test.labels(), [0, 1]);
@@ -285,7 +289,8 @@ fn an_image_folder_that_is_not_one_is_explained() {
     write_image_folder(path);
     fs::rename(path.join("val"), path.join("elsewhere")).unwrap();
     let text = message(&fails(DatasetKind::ImageFolder, path), "val/CLASS");
-    assert!(text.contains("there is no folder `val` or `test`"), "{text}");
+    // Divided, these few are on one side.
+    assert!(text.contains("none of its 4 images is on the side of the test images"), "{text}");
     fs::rename(path.join("elsewhere"), path.join("test")).unwrap();
     assert_eq!(read(DatasetKind::ImageFolder, path).unwrap().test.len(), 2);
 
@@ -389,7 +394,7 @@ fn a_half_is_read_without_the_files_of_the_other() {
         DatasetKind::Cifar10,
         Some(&cifar),
         Part::Test,
-        &OpenOptions { image_size: Some(0) },
+        &OpenOptions { image_size: Some(0), ..OpenOptions::default() },
     );
     assert!(matches!(error, Err(DataError::ImageSize { .. })));
 }
@@ -521,7 +526,7 @@ fn a_folder_tells_its_kind_by_its_files() {
     assert_eq!(kind(&dir.path().join("missing")), None);
     let photos = folder("photos");
     folder("photos/train/cat");
-    assert_eq!(kind(&photos), None, "nothing to test on");
+    assert_eq!(kind(&photos), Some(DatasetKind::ImageFolder), "what there is is divided");
     folder("photos/test");
     assert_eq!(kind(&photos), None, "no class to test on");
     folder("photos/test/cat");
@@ -543,4 +548,77 @@ fn a_folder_tells_its_kind_by_its_files() {
         fs::write(fashion.join(format!("{file}-ubyte.gz")), "").unwrap();
     }
     assert_eq!(kind(&fashion), Some(DatasetKind::FashionMnist));
+}
+
+/// A picture that no other number gives: sixteen cells of their own brightness.
+fn picture(number: u32, side: u32) -> image::GrayImage {
+    image::GrayImage::from_fn(side, side, |x, y| {
+        let cell = (x * 5 / side) * 7 + (y * 4 / side) * 13;
+        image::Luma([(cell.wrapping_mul(number * 2 + 1).wrapping_mul(2_654_435_761) >> 24) as u8])
+    })
+}
+
+#[test]
+fn a_folder_without_parts_is_divided_by_what_its_images_show() {
+    let dir = tempdir().unwrap();
+    let write = |folder: &str, name: String, number: u32, side: u32| {
+        let folder = dir.path().join(folder);
+        fs::create_dir_all(&folder).unwrap();
+        picture(number, side).save(folder.join(name)).unwrap();
+    };
+    for number in 0..60 {
+        let class = if number % 2 == 0 { "photos/cat" } else { "photos/dog" };
+        write(class, format!("{number}.png"), number, 40);
+    }
+    let photos = dir.path().join("photos");
+    assert!(is_undivided(&photos));
+    assert_eq!(kind_of_folder(&photos), Some(DatasetKind::ImageFolder));
+    let sides = |path: &Path, val_share| {
+        let options = OpenOptions { val_share, ..OpenOptions::default() };
+        let splits = open(DatasetKind::ImageFolder, Some(path), &options).unwrap();
+        [splits.train, splits.test].map(|images| {
+            let name =
+                |i| images.path(i).unwrap().file_stem().unwrap().to_str().unwrap().to_owned();
+            (0..images.len()).map(name).collect::<BTreeSet<String>>()
+        })
+    };
+    let [train, test] = sides(&photos, None);
+    assert_eq!(train.len() + test.len(), 60);
+    assert!((4..=22).contains(&test.len()), "{test:?}");
+    assert_eq!(sides(&photos, None), [train.clone(), test.clone()]);
+    let part =
+        open_part(DatasetKind::ImageFolder, Some(&photos), Part::Test, &OpenOptions::default());
+    assert_eq!(part.unwrap().len(), test.len());
+    // A larger share keeps those that were for testing.
+    let [fewer, more] = sides(&photos, Some(0.5));
+    assert!(more.is_superset(&test) && more.len() > test.len() && fewer.len() < train.len());
+
+    // More images, and the same in another size and format, move none to the other side.
+    for number in 0..90 {
+        let class = if number % 2 == 0 { "photos/cat" } else { "photos/dog" };
+        write(class, format!("{number}.bmp"), number, 100);
+    }
+    let [train2, test2] = sides(&photos, None);
+    assert!(train2.is_superset(&train) && test2.is_superset(&test));
+    assert!(train2.is_disjoint(&test2), "an image is on both sides");
+
+    // So is `train` where it is alone; what has its parts is left as it is.
+    fs::create_dir(dir.path().join("whole")).unwrap();
+    fs::rename(&photos, dir.path().join("whole/train")).unwrap();
+    assert_eq!(sides(&dir.path().join("whole"), None), [train2, test2]);
+    write("whole/valid/cat", "a.png".into(), 3, 40);
+    write("whole/valid/dog", "b.png".into(), 4, 40);
+    assert!(!is_undivided(&dir.path().join("whole")));
+    assert_eq!(sides(&dir.path().join("whole"), None)[1].len(), 2);
+    // Images that lie in `train` and `val` without classes are no two classes.
+    write("loose/train", "a.png".into(), 3, 40);
+    write("loose/val", "b.png".into(), 3, 40);
+    assert!(!is_undivided(&dir.path().join("loose")));
+    let share = |share| {
+        let options = OpenOptions { val_share: Some(share), ..OpenOptions::default() };
+        open(DatasetKind::ImageFolder, Some(&dir.path().join("whole")), &options)
+    };
+    for wrong in [0.0, 1.0, f64::NAN, -0.2] {
+        assert!(matches!(share(wrong), Err(DataError::ValShare(_))), "{wrong}");
+    }
 }

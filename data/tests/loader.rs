@@ -55,7 +55,7 @@ fn refused(config: LoaderConfig, why: &str) {
 fn images(size: usize) -> (TempDir, Splits) {
     let dir = tempfile::tempdir().unwrap();
     write_image_folder(dir.path());
-    let options = OpenOptions { image_size: Some(size) };
+    let options = OpenOptions { image_size: Some(size), ..OpenOptions::default() };
     let splits = open(DatasetKind::ImageFolder, Some(dir.path()), &options).unwrap();
     (dir, splits)
 }

@@ -112,6 +112,10 @@ pub struct EvalArgs {
     /// Folder of the data set.
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// Of an image folder that has CLASS/* alone, the share of images that are for testing
+    /// [default: 0.2].
+    #[arg(long, value_name = "SHARE")]
+    pub val_share: Option<f64>,
     /// Runtimes, separated by commas [default: all that are here].
     #[arg(long, value_delimiter = ',')]
     pub runtime: Vec<Runtime>,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use adwp_base::{Failure, Result, output::as_json};
 use adwp_data::{
     Dataset, DatasetKind, Loader, LoaderConfig, Normalization, OpenOptions, Part, Reason,
-    open_part, unreadable,
+    is_undivided, open_part, unreadable,
 };
 use adwp_measure::{
     DeployError,
@@ -42,7 +42,22 @@ pub fn eval(args: &EvalArgs, style: Style<'_>) -> Result<String> {
             data.display()
         )));
     }
-    let test = open_part(args.dataset, args.data.as_deref(), Part::Test, &OpenOptions::default())?;
+    let is_divided_here =
+        args.dataset == DatasetKind::ImageFolder && args.data.as_deref().is_some_and(is_undivided);
+    if args.val_share.is_some() && !is_divided_here {
+        let failure =
+            Failure::input("--val-share: the images are divided into train and val already");
+        return Err(failure.hint("it is for an image folder that has CLASS/* alone"));
+    }
+    let options = OpenOptions { val_share: args.val_share, ..OpenOptions::default() };
+    let test = open_part(args.dataset, args.data.as_deref(), Part::Test, &options)?;
+    if let (true, Some(data)) = (is_divided_here, &args.data) {
+        (style.say)(&format!(
+            "{}: no train/CLASS and val/CLASS, so what images show decides: {} are for testing",
+            data.display(),
+            test.len()
+        ));
+    }
     let model = model.with_classes(test.classes().len())?;
     if let Some(text) = model.choice() {
         (style.say)(&text);

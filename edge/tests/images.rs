@@ -151,6 +151,7 @@ fn eval_with(
         data: Some(data.to_owned()),
         runtime: runtimes.to_vec(),
         batch: 4,
+        val_share: None,
         normalize: normalize.map(|text| adwp_edge::normalize(text).unwrap()),
         load: loaded_here(),
     };

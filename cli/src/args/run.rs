@@ -61,6 +61,10 @@ pub(crate) struct RunArgs {
     /// End a search whose result stays the same (space.early_stop, search.early_stop).
     #[arg(long, value_name = "EPOCHS")]
     pub(crate) early_stop: Option<usize>,
+    /// Of an image folder that has CLASS/* alone, the share of images that are for testing
+    /// (val_share).
+    #[arg(long, value_name = "SHARE")]
+    pub(crate) val_share: Option<f64>,
     /// Average the retrained weights with this decay, such as 0.999 (retrain.ema).
     #[arg(long, value_name = "DECAY")]
     pub(crate) ema: Option<f32>,
