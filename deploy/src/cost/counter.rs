@@ -284,7 +284,13 @@ fn walk<'a>(file: &'a OnnxFile, inputs: &BTreeMap<&'a str, Shape>) -> Result<Wal
                 left_out.add(part.root, &reason);
             }
         }
-        let params = read().map(|name| counted.add(values.parts(name), &values)).sum();
+        let mut params = 0;
+        for part in read().flat_map(|name| values.parts(name)) {
+            match values.never_learned(part.root) {
+                Some(reason) => left_out.add(part.root, reason),
+                None => params += counted.add(std::slice::from_ref(part), &values),
+            }
+        }
         let is_once = inferred.madds > 0 && node.input.iter().all(|name| values.is_of_no_run(name));
         if is_once {
             let (name, op) = (node_label(node), node.op_type.clone());

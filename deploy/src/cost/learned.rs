@@ -11,7 +11,8 @@ use tract_onnx::pb::{NodeProto, tensor_proto::DataType};
 use super::{
     attributes, layout,
     levels::Levels,
-    values::{Part, Places, Role, Values},
+    statistics,
+    values::{Part, Places, Role, Values, is_place, is_real, is_wide},
 };
 
 /// What has been counted of every stored tensor.
@@ -141,6 +142,12 @@ const CUTS: [&str; 5] = ["Slice", "Gather", "GatherElements", "GatherND", "Split
 const JOINED: [&str; 12] =
     ["Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Sum", "Mean", "Concat", "MatMul", "Einsum"];
 
+/// Those that compute many numbers with one, if that is all that an input has.
+#[rustfmt::skip]
+const SPREADING: [&str; 13] = [
+    "Add", "Sub", "Mul", "Div", "Pow", "Mod", "Max", "Min", "Sum", "Mean", "Where", "PRelu", "Range",
+];
+
 /// Those that leave every element of the first in its place.
 const IN_PLACE: [&str; 5] = ["Identity", "Cast", "CastLike", "QuantizeLinear", "DequantizeLinear"];
 
@@ -187,27 +194,41 @@ pub(super) fn parts<'a>(
     }
     let parts = match CUTS.contains(&node.op_type.as_str()) {
         true => cut(node, index, elements, values),
-        false => followed(node, index, values),
+        false => followed(node, index, elements, values),
     };
     (parts.len() <= MOST_PARTS).then_some(parts)
 }
 
 /// What a node passes on, whatever its operator: all that its floats are computed from, but for
 /// those inputs that are known to be no values of its result.
-fn followed<'a>(node: &'a NodeProto, index: usize, values: &mut Values<'a>) -> Vec<Part<'a>> {
+fn followed<'a>(
+    node: &'a NodeProto,
+    index: usize,
+    elements: u64,
+    values: &mut Values<'a>,
+) -> Vec<Part<'a>> {
     let Some(output) = node.output.get(index) else { return Vec::new() };
     let op = node.op_type.as_str();
+    if let Some(variance) = statistics::variance_under(node, values) {
+        values.left_out.push((variance, statistics::VARIANCE));
+        return Vec::new();
+    }
     if let (true, Some(input)) = (IN_PLACE.contains(&op), node.input.first())
         && values.laid.contains(input.as_str())
     {
         values.laid.insert(output);
     }
     let sources = sources(node, index, values);
-    let judged: Vec<Taken> = (0..sources.len()).map(|at| taken(op, at, &sources, values)).collect();
+    let judged = (0..sources.len()).map(|at| taken(node, at, &sources, values));
+    let judged: Vec<Taken> = judged.collect();
     // Nothing else is there that they could be next to.
     let keeps_all = judged.iter().all(|taken| matches!(taken, Taken::Out(_)));
     let (mut parts, mut known): (Vec<Part<'a>>, _) = (Vec::new(), HashSet::new());
     for (name, taken) in sources.iter().zip(judged) {
+        // One number that many are computed with is a factor or a bound.
+        if elements > 1 && SPREADING.contains(&op) && is_single(name, values) {
+            continue;
+        }
         let of = values.parts(name).to_vec();
         let arrays = of.iter().filter(|part| part.elements > 1).map(|part| part.root);
         match taken {
@@ -264,9 +285,22 @@ const GAIN: &str =
     "one value in every place that a weight is multiplied with: a gain before training?";
 const BINARY: &str = "zeros and ones that fewer numbers scale: a weight of two values, or a mask?";
 const BOUND: &str = "one value in every place: a bound or a filling?";
+const FACTOR: &str = "one value in every place: a factor or an offset?";
+const LOWERS: &str = "zeros and one number below them, added to what the network computes: a mask?";
 
-/// What the source at `at` of a weight is, that `op` computes from `sources`.
-fn taken(op: &str, at: usize, sources: &[&String], values: &Values<'_>) -> Taken {
+/// Whether `name` has one element.
+fn is_single(name: &str, values: &Values<'_>) -> bool {
+    elements(name, values) == 1
+}
+
+/// The elements of a tensor; 0 of one whose shape is not known.
+fn elements(name: &str, values: &Values<'_>) -> usize {
+    values.shape(name).map_or(0, |shape| shape.iter().product())
+}
+
+/// What the source at `at` of a weight is, that `node` computes from `sources`.
+fn taken<'a>(node: &'a NodeProto, at: usize, sources: &[&'a String], values: &Values<'a>) -> Taken {
+    let op = node.op_type.as_str();
     let has = |at: usize, are_so: fn(&Levels) -> bool| {
         sources.get(at).is_some_and(|name| values.has(name, are_so))
     };
@@ -274,16 +308,21 @@ fn taken(op: &str, at: usize, sources: &[&String], values: &Values<'_>) -> Taken
     if matches!(values.kind(sources[at]), Some(DataType::Int32 | DataType::Int64)) {
         return Taken::In;
     }
+    let is_mean = node.input.iter().position(|name| name == sources[at]);
+    if is_mean.is_some_and(|index| statistics::is_mean(node, index, values)) {
+        return Taken::Out(statistics::MEAN);
+    }
     match op {
         "Mul" if sources.len() == 2 => {
-            let elements = |at: usize| -> usize {
-                values.shape(sources[at]).map_or(0, |shape| shape.iter().product())
-            };
+            let elements = |at: usize| elements(sources[at], values);
             let other = 1 - at;
-            if has(at, Levels::choose) && !has(other, Levels::choose) {
+            if values.chooses(sources[at]) && !values.chooses(sources[other]) {
                 // A weight has as many elements as what prunes it, or more.
                 match elements(other) >= elements(at) {
                     true => Taken::Out(PRUNES),
+                    false if elements(other) > 1 && prunes(node, elements(at), values) => {
+                        Taken::Out(PRUNES)
+                    }
                     false if elements(other) > 1 => Taken::Doubtful(BINARY),
                     false => Taken::In,
                 }
@@ -310,6 +349,18 @@ fn taken(op: &str, at: usize, sources: &[&String], values: &Values<'_>) -> Taken
     }
 }
 
+/// Whether what `node` makes of a mask of so many `elements` is what weights are multiplied with.
+fn prunes(node: &NodeProto, of: usize, values: &Values<'_>) -> bool {
+    let Some(output) = node.output.first() else { return false };
+    let readers = values.links.readers(output);
+    !readers.is_empty()
+        && readers.iter().all(|reader| {
+            let mut others = reader.input.iter().filter(|name| *name != output);
+            reader.op_type == "Mul"
+                && others.all(|name| values.is_constant(name) && elements(name, values) >= of)
+        })
+}
+
 /// The inputs that the result of a node has values of.
 fn sources<'a>(node: &'a NodeProto, index: usize, values: &Values<'_>) -> Vec<&'a String> {
     let at = |places: &[usize]| places.iter().filter_map(|&at| node.input.get(at)).collect();
@@ -324,6 +375,15 @@ fn sources<'a>(node: &'a NodeProto, index: usize, values: &Values<'_>) -> Vec<&'
                 .map(|index| &node.input[index])
                 .collect()
         }
+        "Cast" | "CastLike" => {
+            let is_weight = |name: &&String| {
+                !is_wide(values.kind(name))
+                    || !values.is_ordered(name)
+                        && (!is_place(values.kind(name))
+                            || weighs(node, elements(name, values), FARTHEST, values))
+            };
+            node.input.first().filter(is_weight).into_iter().collect()
+        }
         op if OF_THE_FIRST.contains(&op) => at(&[0]),
         op if JOINED.contains(&op) => match of_codes(node, values) {
             Some(place) => at(&[place]),
@@ -332,11 +392,6 @@ fn sources<'a>(node: &'a NodeProto, index: usize, values: &Values<'_>) -> Vec<&'
             }
             None => node.input.iter().collect(),
         },
-        "Cast" | "CastLike"
-            if node.input.first().is_some_and(|name| is_place(values.kind(name))) =>
-        {
-            Vec::new()
-        }
         op => {
             let inputs = node.input.iter().enumerate();
             let reals =
@@ -345,6 +400,28 @@ fn sources<'a>(node: &'a NodeProto, index: usize, values: &Values<'_>) -> Vec<&'
             if reals.is_empty() { at(&[0]) } else { reals }
         }
     }
+}
+
+/// Nodes between integers that are made real and the layer that has them as weights, at most.
+const FARTHEST: usize = 8;
+
+/// Whether a constant result of `node` of so many `elements`, moved and scaled, is what a layer
+/// multiplies computed values with: then its integers are quantised weights, no places or sizes.
+fn weighs(node: &NodeProto, of: usize, far: usize, values: &Values<'_>) -> bool {
+    let Some(output) = node.output.first().filter(|_| far > 0) else { return false };
+    values.links.readers(output).iter().any(|reader| {
+        let mut others = reader.input.iter().filter(|name| *name != output);
+        let is_first = reader.input.first() == Some(output);
+        match reader.op_type.as_str() {
+            "Conv" | "ConvTranspose" => !is_first && reader.input.get(1) == Some(output),
+            "MatMul" | "Gemm" => others.next().is_some_and(|name| !values.is_constant(name)),
+            "Mul" | "Div" | "Sub" | "Add" => {
+                let is_scale = |name| values.is_constant(name) && elements(name, values) < of;
+                others.all(|name| is_scale(name)) && weighs(reader, of, far - 1, values)
+            }
+            op => is_first && MOVED.contains(&op) && weighs(reader, of, far - 1, values),
+        }
+    })
 }
 
 /// Which input of a node are the integers of quantisation that it scales or moves by a zero point:
@@ -499,14 +576,27 @@ pub(super) fn is_array(name: &str, values: &Values<'_>) -> bool {
 
 /// The inputs that a node computed at run time learns with, of those operators that treat stored
 /// and computed values alike.
-pub(super) fn inputs(node: &NodeProto, values: &Values<'_>) -> Vec<usize> {
+pub(super) fn inputs<'a>(node: &'a NodeProto, values: &Values<'a>) -> Vec<usize> {
     let judged = judged(node, values).into_iter();
     judged.filter(|(_, taken)| !matches!(taken, Taken::Out(_))).map(|(index, _)| index).collect()
 }
 
+/// Whether `node` normalises with ones for scale and zeros for bias. `InstanceNormalization` has to
+/// have both, also where a network has neither, or has them behind it, as a group normalisation.
+pub(super) fn is_unscaled(node: &NodeProto, values: &Values<'_>) -> bool {
+    let is_all = |index: usize, value: f64| {
+        let name = node.input.get(index);
+        name.is_some_and(|name| values.has(name, |levels| levels.only() == Some(value)))
+    };
+    node.op_type == "InstanceNormalization" && is_all(1, 1.0) && is_all(2, 0.0)
+}
+
 /// The stored arrays of real numbers that a node computed at run time reads, by the index of the
 /// input, and what they are taken for.
-pub(super) fn judged(node: &NodeProto, values: &Values<'_>) -> Vec<(usize, Taken)> {
+pub(super) fn judged<'a>(node: &'a NodeProto, values: &Values<'a>) -> Vec<(usize, Taken)> {
+    if is_unscaled(node, values) {
+        return vec![(1, Taken::Out(UNSCALED)), (2, Taken::Out(UNSCALED))];
+    }
     let places = match node.op_type.as_str() {
         "Add" | "Mul" | "Sub" | "Div" | "Pow" | "Max" | "Min" | "Sum" | "Mean" | "Concat" => {
             0..node.input.len()
@@ -544,27 +634,57 @@ pub(super) fn judged(node: &NodeProto, values: &Values<'_>) -> Vec<(usize, Taken
             }
             true if scales => Taken::Out("a scale of quantised values"),
             true if prepares && elements <= MOST_CHANNELS => Taken::Out("it prepares pixels"),
-            _ => next_to_values(&node.op_type, index, name, values),
+            _ => next_to_values(node, index, name, values),
         };
         (is_real(values.kind(name)) && is_array(name, values)).then_some((index, taken))
     };
     places.filter_map(judge).collect()
 }
 
-/// What the constant array `name` is by its values, which input `index` of `op` has and computed
+/// What the constant array `name` is by its values, which input `index` of `node` has and computed
 /// values are another of.
-fn next_to_values(op: &str, index: usize, name: &str, values: &Values<'_>) -> Taken {
+fn next_to_values<'a>(
+    node: &'a NodeProto,
+    index: usize,
+    name: &'a str,
+    values: &Values<'a>,
+) -> Taken {
     let has = |are_so: fn(&Levels) -> bool| values.has(name, are_so);
-    match op {
-        "Sub" if index == 1 && has(|levels| levels.forbid(-1.0)) => Taken::Out(FORBIDS),
-        _ if has(|levels| levels.forbid(1.0)) => Taken::Out(FORBIDS),
+    let is_only = |is_so: fn(f64) -> bool| {
+        values.has(name, |levels: &Levels| levels.only().is_some_and(is_so))
+    };
+    let sign = if node.op_type == "Sub" && index == 1 { -1.0 } else { 1.0 };
+    let roots = || values.parts(name).iter().map(|part| part.root);
+    if let Some(reason) = roots().find_map(|root| values.never_learned(root)) {
+        if roots().all(|root| values.never_learned(root).is_some()) {
+            return Taken::Out(reason);
+        }
+    }
+    if statistics::is_mean(node, index, values) {
+        return Taken::Out(statistics::MEAN);
+    }
+    match node.op_type.as_str() {
+        _ if values.has(name, |levels| levels.forbid(sign)) => Taken::Out(FORBIDS),
         "Mul" | "Gather" | "GatherElements" | "GatherND" | "Expand" | "Tile"
-            if has(Levels::choose) =>
+            if values.chooses(name) =>
         {
             Taken::Out(CHOOSES)
         }
         "ScatterElements" | "ScatterND" if has(Levels::fill) => Taken::Out(FILLS),
         "Where" | "Max" | "Min" | "Concat" if has(Levels::fill) => Taken::Doubtful(BOUND),
+        "Add" | "Sub" if values.has(name, |levels| levels.lower(sign)) => Taken::Doubtful(LOWERS),
+        // Gains before training are 1 or less, biases 0.
+        "Mul" if is_only(|value| value.abs() > 1.0) => Taken::Doubtful(FACTOR),
+        "Add" | "Sub" if is_only(|value| value != 0.0) => Taken::Doubtful(FACTOR),
+        "Div" | "Pow" if is_only(|_| true) => Taken::Doubtful(FACTOR),
+        "Add" | "Sub" | "Mul" | "Div" => {
+            let standardises = statistics::standardises(node, index, values);
+            let laid_out = || match values.parts(name) {
+                [part] => values.laid_out(part.root),
+                _ => None,
+            };
+            standardises.or_else(laid_out).map_or(Taken::In, Taken::Doubtful)
+        }
         _ => Taken::In,
     }
 }
@@ -580,23 +700,6 @@ fn becomes_real(node: &NodeProto) -> bool {
 
 fn is_arithmetic(node: &NodeProto) -> bool {
     matches!(node.op_type.as_str(), "Add" | "Mul" | "Sub" | "Div")
-}
-
-/// Whether a type has integers that places and sizes are computed in. Quantised biases have some.
-fn is_wide(kind: Option<DataType>) -> bool {
-    kind == Some(DataType::Int32) || is_place(kind)
-}
-
-/// Whether a type has integers that are always places or sizes.
-fn is_place(kind: Option<DataType>) -> bool {
-    matches!(kind, Some(DataType::Int64 | DataType::Uint32 | DataType::Uint64))
-}
-
-fn is_real(kind: Option<DataType>) -> bool {
-    matches!(
-        kind,
-        Some(DataType::Float | DataType::Float16 | DataType::Bfloat16 | DataType::Double)
-    )
 }
 
 /// The role of result `index`.

@@ -1,7 +1,8 @@
 //! The different values of a constant tensor, where they are few: what tells masks from weights.
 
-use half::{bf16, f16};
 use tract_onnx::pb::{TensorProto, tensor_proto::DataType};
+
+use super::numbers::Numbers;
 
 /// Different values that are kept of a tensor.
 const MOST: usize = 8;
@@ -37,41 +38,10 @@ impl Levels {
 
     /// Those of a stored tensor, of which nothing is known where its values lie in another file.
     pub(super) fn of_tensor(tensor: &TensorProto) -> Option<Self> {
-        let raw = &tensor.raw_data[..];
-        let listed = tensor.int32_data.iter();
         match DataType::try_from(tensor.data_type).ok()? {
             DataType::Bool => Some(Self::bits()),
-            DataType::Float if raw.is_empty() => {
-                Self::of(tensor.float_data.iter().map(|&value| value.into()))
-            }
-            DataType::Float => Self::of_raw(raw, |bytes| f32::from_le_bytes(bytes).into()),
-            DataType::Double if raw.is_empty() => Self::of(tensor.double_data.iter().copied()),
-            DataType::Double => Self::of_raw(raw, f64::from_le_bytes),
-            DataType::Float16 if raw.is_empty() => {
-                Self::of(listed.map(|&bits| f16::from_bits(bits as u16).into()))
-            }
-            DataType::Float16 => Self::of_raw(raw, |bytes| f16::from_le_bytes(bytes).into()),
-            DataType::Bfloat16 if raw.is_empty() => {
-                Self::of(listed.map(|&bits| bf16::from_bits(bits as u16).into()))
-            }
-            DataType::Bfloat16 => Self::of_raw(raw, |bytes| bf16::from_le_bytes(bytes).into()),
-            DataType::Uint8 | DataType::Int8 | DataType::Int32 if raw.is_empty() => {
-                Self::of(listed.map(|&value| value.into()))
-            }
-            DataType::Uint8 => Self::of_raw(raw, |bytes| u8::from_le_bytes(bytes).into()),
-            DataType::Int8 => Self::of_raw(raw, |bytes| i8::from_le_bytes(bytes).into()),
-            DataType::Int32 => Self::of_raw(raw, |bytes| i32::from_le_bytes(bytes).into()),
-            DataType::Int64 if raw.is_empty() => {
-                Self::of(tensor.int64_data.iter().map(|&value| value as f64))
-            }
-            DataType::Int64 => Self::of_raw(raw, |bytes| i64::from_le_bytes(bytes) as f64),
-            _ => None,
+            _ => Self::of(Numbers::of(tensor)?.iter()),
         }
-    }
-
-    fn of_raw<const N: usize>(raw: &[u8], value: impl Fn([u8; N]) -> f64) -> Option<Self> {
-        let (elements, rest) = raw.as_chunks();
-        if rest.is_empty() { Self::of(elements.iter().map(|&bytes| value(bytes))) } else { None }
     }
 
     /// Of results of `operate` on each.
@@ -95,6 +65,17 @@ impl Levels {
     /// Zeros and ones, both.
     pub(super) fn choose(&self) -> bool {
         self.0 == [0.0, 1.0]
+    }
+
+    /// Zeros and one other number, both: a mask that may be scaled.
+    pub(super) fn choose_scaled(&self) -> bool {
+        matches!(self.0[..], [a, b] if (a == 0.0 || b == 0.0) && a.is_finite() && b.is_finite())
+    }
+
+    /// Zeros and one number that lowers scores by more than a bias does, without forbidding; the
+    /// same of what is subtracted where `sign` is -1.
+    pub(super) fn lower(&self, sign: f64) -> bool {
+        matches!(self.0[..], [a, b] if (a == 0.0 || b == 0.0) && sign * (a + b) < -1.0)
     }
 
     /// One value, or zeros and ones.

@@ -31,14 +31,19 @@
 //! transform), scales and zero points of quantisation, and up to four
 //! numbers that pixels are prepared with before anything else.
 //!
-//! **Masks** are told by their values, and are no parameters: zeros and ones, both of them, that
-//! prune a weight of as many elements or more, or that computed values are multiplied with or
-//! gathered from; zeros and what forbids places (-100 or less) next to scores. So is one value in
-//! every place, or zeros and ones, where a weight is scattered into it or chosen instead of it, and
-//! ones and zeros for scale and bias of a normalised weight. [`Cost::left_out`] names all of these,
-//! and what was taken for a scale, a zero point or a preparation of pixels in plain arithmetic. One
-//! value in every place is otherwise learned, as weights before training are, and
-//! [`Cost::doubtful`] names those that may be none.
+//! Values decide where the graph does not. No parameters are **masks**: zeros and ones, or zeros and
+//! one other number, that prune a weight of as many elements or more, or that computed values are
+//! multiplied with or gathered from; zeros and numbers of -100 or less that are added to scores; one
+//! value in every place, or zeros and ones, that a weight is scattered into or chosen instead of. Nor
+//! are **ones and zeros** as scale and bias of a normalisation that has others after it or of a
+//! normalised weight, **running statistics** of a normalisation that the graph writes out in
+//! arithmetic, and **regular numbers** that no training gives: 0, 1, 2 and so on, a geometric series,
+//! sines and cosines of positions. [`Cost::left_out`] names all of these, and what was taken for a
+//! scale, a zero point or a preparation of pixels in plain arithmetic.
+//!
+//! [`Cost::doubtful`] names arrays that are counted and may be none: one value in every place where a
+//! weight before training would have another, whole numbers and numbers in equal steps that are added
+//! or multiplied, as places and boxes are, and what may be a weak mask or a running statistic.
 //!
 //! **Peak activation memory** is the most that is alive at once when the nodes run in the order of
 //! the file: every result has a buffer from the node that writes it to the last that reads it, the
@@ -60,10 +65,14 @@ mod kinds;
 mod layout;
 mod learned;
 mod levels;
+mod links;
 mod liveness;
+mod numbers;
 mod operators;
 mod recurrent;
+mod regular;
 mod results;
+mod statistics;
 mod valued;
 mod values;
 mod window;

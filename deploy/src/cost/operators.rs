@@ -45,7 +45,7 @@ pub(super) fn has_madds(node: &NodeProto) -> bool {
 }
 
 /// Infers what `node` gives from what is known of its inputs.
-pub(super) fn infer(node: &NodeProto, values: &Values<'_>, opset: i64) -> Inference {
+pub(super) fn infer<'a>(node: &'a NodeProto, values: &Values<'a>, opset: i64) -> Inference {
     let mut inferred = of_operator(node, values, opset)?;
     let is_constant = node.input.iter().all(|name| name.is_empty() || values.is_constant(name));
     if is_constant && !has_madds(node) {
@@ -82,6 +82,7 @@ fn of_operator(node: &NodeProto, values: &Values<'_>, opset: i64) -> Inference {
             shapes[0] = input(0)?.clone();
             Ok(Inferred { shapes, madds: 0, params: vec![1, 2] })
         }
+        "InstanceNormalization" if learned::is_unscaled(node, values) => free(input(0)?.clone()),
         "InstanceNormalization" | "GroupNormalization" | "RMSNormalization" => {
             Ok(Inferred { shapes: vec![input(0)?.clone()], madds: 0, params: vec![1, 2] })
         }

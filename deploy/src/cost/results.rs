@@ -5,6 +5,7 @@ use tract_onnx::pb::{AttributeProto, NodeProto, tensor_proto::DataType};
 use super::{
     fold, kinds, learned,
     levels::Levels,
+    numbers::Numbers,
     valued,
     values::{Content, LONGEST, Role, Shape, Values, fits},
 };
@@ -49,6 +50,7 @@ pub(super) fn define_constant<'a>(
     }
     values.kinds.insert(name, kind);
     values.define_stored(name, dims);
+    values.define_numbers(name, Numbers::of_attribute(attribute));
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 //! contents, and which stored weight a tensor is.
 
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, HashMap, HashSet},
     rc::Rc,
 };
@@ -10,7 +11,7 @@ use tract_onnx::pb::{
     GraphProto, NodeProto, SparseTensorProto, TensorProto, ValueInfoProto, tensor_proto::DataType,
 };
 
-use super::levels::Levels;
+use super::{levels::Levels, links::Links, numbers::Numbers, regular};
 use crate::onnx::{MAX_ELEMENTS, declared, element_bits, first_symbol, tensor_dims};
 
 pub(super) type Shape = Vec<usize>;
@@ -169,6 +170,16 @@ pub(super) struct Values<'a> {
     pub(super) places_left: usize,
     /// The different values of constant tensors that have few.
     pub(super) levels: HashMap<&'a str, Levels>,
+    /// The numbers of stored tensors.
+    numbers: HashMap<&'a str, Numbers<'a>>,
+    /// Stored tensors of numbers that nothing learns, and what they are.
+    regular: HashMap<&'a str, &'static str>,
+    /// Stored tensors without a negative number.
+    unsigned: HashSet<&'a str>,
+    /// Stored integers that rise or fall in equal steps along every axis.
+    ordered: HashSet<&'a str>,
+    /// Whether a stored tensor looks like places on a grid, once that was asked for.
+    laid_out: RefCell<HashMap<String, Option<&'static str>>>,
     /// Tensors of which one number is stored, which `ConstantOfShape` repeats.
     pub(super) repeated: HashSet<&'a str>,
     /// Stored tensors that a weight is computed with and that are taken for no parameters, and why.
@@ -181,6 +192,8 @@ pub(super) struct Values<'a> {
     symbol: Option<&'a str>,
     /// Tensors that no input of the graph determines.
     pub(super) constants: HashSet<&'a str>,
+    /// Which nodes write and read a tensor.
+    pub(super) links: Links<'a>,
     declared: HashMap<&'a str, &'a ValueInfoProto>,
     batch: Option<usize>,
 }
@@ -200,12 +213,18 @@ impl<'a> Values<'a> {
             cuts: HashMap::new(),
             places_left: MOST_PLACES,
             levels: HashMap::new(),
+            numbers: HashMap::new(),
+            regular: HashMap::new(),
+            unsigned: HashSet::new(),
+            ordered: HashSet::new(),
+            laid_out: RefCell::default(),
             repeated: HashSet::new(),
             left_out: Vec::new(),
             doubtful: Vec::new(),
             roles: HashMap::new(),
             symbol: images.and_then(first_symbol),
             constants: HashSet::new(),
+            links: Links::of(graph),
             declared: graph
                 .value_info
                 .iter()
@@ -271,6 +290,56 @@ impl<'a> Values<'a> {
         self.elements.contains_key(name)
     }
 
+    /// The numbers of the stored tensor `root`, and its shape.
+    pub(super) fn numbers(&self, root: &str) -> Option<(&Numbers<'a>, &Shape)> {
+        Some((self.numbers.get(root)?, self.shape(root)?))
+    }
+
+    /// What the stored tensor `root` is where its numbers are such that nothing learns.
+    pub(super) fn never_learned(&self, root: &str) -> Option<&'static str> {
+        self.regular.get(root).copied()
+    }
+
+    /// Whether the stored tensor `root` has no negative number.
+    pub(super) fn is_unsigned(&self, root: &str) -> bool {
+        self.unsigned.contains(root)
+    }
+
+    /// Whether `name` has nothing but stored integers in order, such as positions.
+    pub(super) fn is_ordered(&self, name: &str) -> bool {
+        let parts = self.parts(name);
+        !parts.is_empty() && parts.iter().all(|part| self.ordered.contains(part.root))
+    }
+
+    /// What the stored tensor `root` may be that computed values are moved or scaled by, where its
+    /// numbers look like those of a grid.
+    pub(super) fn laid_out(&self, root: &str) -> Option<&'static str> {
+        if let Some(&known) = self.laid_out.borrow().get(root) {
+            return known;
+        }
+        // Codes of quantised weights are whole numbers, whatever they stand for.
+        let numbers = self.numbers(root).filter(|_| is_real(self.kind(root)));
+        let found = numbers.and_then(|(numbers, shape)| regular::laid_out(numbers, shape));
+        self.laid_out.borrow_mut().insert(root.to_owned(), found);
+        found
+    }
+
+    /// Takes in the numbers of a stored tensor whose kind and shape are known.
+    pub(super) fn define_numbers(&mut self, name: &'a str, numbers: Option<Numbers<'a>>) {
+        let (Some(numbers), Some(shape)) = (numbers, self.shapes.get(name)) else { return };
+        let kind = self.kinds.get(name).copied();
+        if is_real(kind) {
+            self.regular.extend(regular::never_learned(&numbers, shape).map(|of| (name, of)));
+        }
+        if is_wide(kind) && regular::are_ordered(&numbers, shape) {
+            self.ordered.insert(name);
+        }
+        if numbers.iter().all(|value| value >= 0.0) {
+            self.unsigned.insert(name);
+        }
+        self.numbers.insert(name, numbers);
+    }
+
     /// Elements of a stored tensor.
     pub(super) fn elements_of(&self, root: &str) -> u64 {
         self.elements.get(root).copied().unwrap_or_default()
@@ -294,13 +363,35 @@ impl<'a> Values<'a> {
         self.is_constant(name) && self.levels(name).is_some_and(|levels| are_so(&levels))
     }
 
+    /// Whether `name` is a mask: a constant tensor of zeros and ones, or of zeros and one other
+    /// number, which scales them. Of fewer than 8 elements weights may be so too, unless they are
+    /// computed from zeros and ones.
+    pub(super) fn chooses(&self, name: &str) -> bool {
+        let is_of_bits = |part: &Part<'_>| self.has(part.root, Levels::choose);
+        let parts = self.parts(name);
+        self.has(name, Levels::choose)
+            || self.has(name, Levels::choose_scaled)
+                && (self.shape(name).is_some_and(|shape| shape.iter().product::<usize>() > 7)
+                    || !parts.is_empty() && parts.iter().all(is_of_bits))
+    }
+
     /// Whether `name` has the integers of quantisation, unscaled.
     pub(super) fn is_codes(&self, name: &str) -> bool {
         let is_short = |kind: DataType| matches!(kind as i32, 2..=5 | 17..=23);
         self.roles.get(name) == Some(&Role::Codes)
             || self.is_constant(name)
-                && self.kind(name).is_some_and(is_short)
+                && (self.kind(name).is_some_and(is_short) || self.is_table(name))
                 && !self.has(name, Levels::are_bits)
+    }
+
+    /// Whether `name` is a stored table of wide integers that are in no order: quantised weights, or
+    /// places, which nothing makes real numbers of.
+    fn is_table(&self, name: &str) -> bool {
+        let long = |shape: &Shape| shape.iter().filter(|&&size| size > 1).count();
+        self.is_stored(name)
+            && is_wide(self.kind(name))
+            && self.shape(name).is_some_and(|shape| long(shape) > 1)
+            && !self.ordered.contains(name)
     }
 
     pub(super) fn is_pixels(&self, name: &str) -> bool {
@@ -357,6 +448,7 @@ impl<'a> Values<'a> {
         self.kinds.extend(DataType::try_from(tensor.data_type).ok().map(|kind| (name, kind)));
         self.levels.extend(Levels::of_tensor(tensor).map(|levels| (name, levels)));
         self.define_stored(name, dims);
+        self.define_numbers(name, Numbers::of(tensor));
     }
 
     /// A tensor of which only what is not zero is stored: that alone can be learned.
@@ -382,6 +474,24 @@ impl<'a> Values<'a> {
         self.laid.insert(name);
         self.shapes.insert(name, dims);
     }
+}
+
+/// Whether a type has integers that places and sizes are computed in. Quantised biases have some.
+pub(super) fn is_wide(kind: Option<DataType>) -> bool {
+    kind == Some(DataType::Int32) || is_place(kind)
+}
+
+/// Whether a type has integers that are always places or sizes.
+pub(super) fn is_place(kind: Option<DataType>) -> bool {
+    matches!(kind, Some(DataType::Int64 | DataType::Uint32 | DataType::Uint64))
+}
+
+/// Whether a type has numbers with a point.
+pub(super) fn is_real(kind: Option<DataType>) -> bool {
+    matches!(
+        kind,
+        Some(DataType::Float | DataType::Float16 | DataType::Bfloat16 | DataType::Double)
+    )
 }
 
 /// More than any tensor has. Without a limit, a chain of `Gather` would double them with every

@@ -4,6 +4,7 @@
 
 mod accuracy;
 mod bench;
+mod constants;
 mod cost;
 mod files;
 mod hostile;
