@@ -67,12 +67,17 @@ impl Draft {
         let write = || {
             let folder = target.parent().filter(|p| !p.as_os_str().is_empty());
             let folder = folder.unwrap_or(Path::new("."));
+            if !(is_through || folder.is_dir()) {
+                let text = format!("there is no folder {}", folder.display());
+                return Err(io::Error::new(io::ErrorKind::NotFound, text));
+            }
             let temporary = std::env::temp_dir();
             let extension = path.extension().unwrap_or_default().to_string_lossy();
             let mut file = tempfile::Builder::new()
                 .prefix(PARTIAL)
                 .suffix(&format!(".{extension}"))
-                .tempfile_in(if is_through { &temporary } else { folder })?;
+                .tempfile_in(if is_through { &temporary } else { folder })
+                .map_err(without_path)?;
             file.write_all(contents)?;
             file.as_file().sync_all()?;
             make_readable(file.as_file())?;
@@ -112,6 +117,15 @@ impl Draft {
     }
 }
 
+/// The error without the name of the temporary file, which nobody has asked for.
+fn without_path(e: io::Error) -> io::Error {
+    let text = e.to_string();
+    match text.split_once(" at path \"") {
+        Some((what, _)) => io::Error::new(e.kind(), what.to_owned()),
+        None => e,
+    }
+}
+
 /// What a path leads to, through links; itself where it is none.
 fn linked(path: &Path) -> io::Result<PathBuf> {
     // As many as the system follows.
@@ -136,6 +150,19 @@ fn cannot_write(path: &Path, source: io::Error) -> FileError {
 /// [`FileError::Io`] naming `path`; the old file is then untouched and the temporary one removed.
 pub fn write_atomic(path: &Path, contents: &[u8]) -> Result<(), FileError> {
     Draft::write(path, contents)?.publish()
+}
+
+/// Checks that a file can be written at `path` before what it is to hold is computed. Nothing is
+/// left there.
+///
+/// # Errors
+/// [`FileError::Io`] naming `path`.
+pub fn check_writable(path: &Path) -> Result<(), FileError> {
+    if path.is_dir() {
+        let source = io::Error::new(io::ErrorKind::IsADirectory, "it is a folder");
+        return Err(cannot_write(path, source));
+    }
+    Draft::write(path, &[]).map(drop)
 }
 
 /// Temporary files are private to their owner; results are for everyone who may read the folder.

@@ -184,6 +184,14 @@ pub(crate) struct BenchSettings {
     pub(crate) parity_images: usize,
 }
 
+impl BenchSettings {
+    /// The first setting that another measurement has otherwise, with both values.
+    pub(crate) fn difference(&self, other: &Self) -> Option<String> {
+        let table = |of: &Self| Table::try_from(of).expect("settings are TOML; a test prints them");
+        first_difference(&table(self), &table(other), "bench")
+    }
+}
+
 impl Default for BenchSettings {
     fn default() -> Self {
         Self { threads: vec![1, 2], min_time: 1.0, repeats: 5, parity_images: 64 }
@@ -710,11 +718,21 @@ fn suggest_key(failure: Failure, wrong: &str) -> Failure {
     let mut all = Vec::new();
     collect(&defaults(), "", &mut all);
     let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
-    let ends: Vec<String> = all
-        .iter()
-        .filter(|key| !wrong.contains('.') && last(key) == wrong)
-        .map(|key| format!("`{key}`"))
-        .collect();
+    let those = |is_meant: &dyn Fn(&str) -> bool| -> Vec<String> {
+        let meant = all.iter().filter(|key| !wrong.contains('.') && is_meant(&last(key)));
+        meant.map(|key| format!("`{key}`")).collect()
+    };
+    let mut ends = those(&|last| last == wrong);
+    // A word of a key, such as what is counted.
+    const MOST: usize = 4;
+    if ends.is_empty() {
+        ends = those(&|last| last.split('_').any(|word| word == wrong));
+        if ends.len() > MOST {
+            // Those of the whole run come before those of a phase.
+            ends.retain(|key| !key.contains('.'));
+        }
+        ends.truncate(MOST);
+    }
     if let [others @ .., end] = ends.as_slice() {
         let others = others.join(", ");
         let or = if others.is_empty() { "" } else { " or " };
@@ -799,6 +817,7 @@ mod tests {
             ("retrian.epochs", "`retrain.epochs`"),
             ("retrain.latency_ms", "`limits.latency_ms`"),
             ("train_image", "`train_images`"),
+            ("images", "`search_images`, `test_images` or `train_images`"),
         ] {
             let failure = config(&["--set", &format!("{wrong}=3")]).unwrap_err();
             let expected = format!("did you mean {meant}?");

@@ -6,6 +6,7 @@ use adwp_base::{Failure, Result};
 use adwp_engine::cuda::{self, Precision};
 use adwp_engine::{Device, EngineError};
 use adwp_train::Reporter;
+use serde::{Deserialize, Serialize};
 
 use crate::args::RunArgs;
 
@@ -39,6 +40,32 @@ impl FromStr for DeviceChoice {
     }
 }
 
+/// What of a device decides how results are rounded, and is asked for by flags that are no settings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Rounding {
+    /// Whether operations are fused: without `--no-fuse`.
+    fused: bool,
+    /// That of `--precision`.
+    precision: String,
+}
+
+impl Rounding {
+    /// How a run with this computes where a command computes otherwise, and what would make them
+    /// one.
+    pub(crate) fn difference(&self, other: &Self) -> Option<(String, String)> {
+        let Self { fused, precision } = self;
+        if *fused != other.fused {
+            return Some(match fused {
+                true => ("without --no-fuse".into(), "leave --no-fuse out".into()),
+                false => ("with --no-fuse".into(), "add --no-fuse".into()),
+            });
+        }
+        let flag = format!("--precision {precision}");
+        (*precision != other.precision).then(|| (format!("with {flag}"), format!("give {flag}")))
+    }
+}
+
 /// How a run computes, as the flags say. Results are the same but for rounding.
 #[derive(Clone, Debug)]
 pub(crate) struct Compute {
@@ -55,6 +82,15 @@ impl Compute {
         let (choice, flag) = (args.device.parse()?, args.device.clone());
         let RunArgs { precision, threads, no_fuse, .. } = *args;
         Ok(Self { choice, flag, precision, threads, fuses: !no_fuse })
+    }
+
+    /// What of it decides how results are rounded.
+    pub(crate) fn rounding(&self) -> Rounding {
+        let precision = match self.precision {
+            Precision::F32 => "f32",
+            Precision::Bf16 => "bf16",
+        };
+        Rounding { fused: self.fuses, precision: precision.into() }
     }
 
     /// The device. Where `auto` finds no GPU, or nothing that compiles kernels for it, the reporter

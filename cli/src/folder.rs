@@ -39,6 +39,7 @@ impl Held {
     }
 
     fn with(folder: &Path, lock: impl FnOnce(&RunDir) -> Result<File>) -> Result<(RunDir, Self)> {
+        refuse_file(folder)?;
         let missing = folder.ancestors().take_while(|path| !is_there(path)).map(Path::to_owned);
         let mut made: Vec<PathBuf> = missing.collect();
         made.reverse();
@@ -92,6 +93,16 @@ impl Drop for Held {
 }
 
 const LOCK: &str = "lock";
+
+/// A file in the place of a folder, or of one above it.
+///
+/// # Errors
+/// Names it.
+pub(crate) fn refuse_file(folder: &Path) -> Result {
+    let Some(file) = folder.ancestors().find(|path| path.is_file()) else { return Ok(()) };
+    let failure = Failure::input(format!("--run: {} is a file and no folder", file.display()));
+    Err(failure.hint("name the folder of a run, which is made where there is none"))
+}
 
 fn is_there(path: &Path) -> bool {
     path.as_os_str().is_empty() || path.exists()

@@ -8,6 +8,17 @@ use adwp_train::{Interrupt, StopReason};
 /// Whether a training phase is running, which stops by itself after the current step.
 static IN_PHASE: AtomicBool = AtomicBool::new(false);
 
+/// Whether the program is ending because it was interrupted.
+static IS_ENDING: AtomicBool = AtomicBool::new(false);
+
+/// Leaves the last word to the interrupt, where there was one: what fails while the program ends,
+/// fails because of that.
+pub(crate) fn wait_if_ending() {
+    while IS_ENDING.load(Ordering::SeqCst) {
+        std::thread::park();
+    }
+}
+
 /// How to go on with the run that is being worked on.
 static RESUME: Mutex<Option<String>> = Mutex::new(None);
 
@@ -28,6 +39,7 @@ pub(crate) fn listen() -> Result<Interrupt> {
     let heard = interrupt.clone();
     ctrlc::set_handler(move || {
         if heard.is_requested() || !IN_PHASE.load(Ordering::SeqCst) {
+            IS_ENDING.store(true, Ordering::SeqCst);
             let command = RESUME.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let interrupted = Failure::interrupted("interrupted");
             let failure = match command {

@@ -13,6 +13,7 @@ mod device;
 mod epochs;
 mod explore;
 mod folder;
+mod idle;
 mod images;
 mod inputs;
 mod interrupt;

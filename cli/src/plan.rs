@@ -7,6 +7,7 @@ use std::time::Instant;
 use adwp_base::{Failure, Result};
 use adwp_engine::cuda::Precision;
 use adwp_measure::ort_library;
+use adwp_measure::runtime::{Runtime, find_library, prepare};
 use adwp_models::space::NamedSpace;
 use adwp_search::{Searched, TRIALS};
 
@@ -14,6 +15,7 @@ use crate::architecture::{RunArchitecture, of_folder, of_space};
 use crate::args::{RunArgs, TrainArgs};
 use crate::config::Config;
 use crate::device::Compute;
+use crate::folder::refuse_file;
 use crate::images::refuse_idle_share;
 use crate::phases::Training;
 use crate::retired::LeftOut;
@@ -77,6 +79,15 @@ impl Plan {
         Ok(Self { deadline: deadline(args), ..plan })
     }
 
+    /// Checks, before anything is computed, that ONNX Runtime can be loaded, where there is one.
+    ///
+    /// # Errors
+    /// A library that is none, or a place of one that is not there.
+    pub(crate) fn check_runtime(&self) -> Result {
+        let Some(library) = find_library(self.ort_lib.as_deref(), &[])? else { return Ok(()) };
+        Ok(prepare(Runtime::Ort, Some(&library))?)
+    }
+
     /// A command that trains nothing.
     pub(crate) fn of(args: &RunArgs) -> Result<Self> {
         Self::new(args, None, None, Existing::Continues, &[])
@@ -94,6 +105,7 @@ impl Plan {
             (Some(run), _) => run.clone(),
             (None, preset) => Path::new("runs").join(preset.as_deref().unwrap_or("demo")),
         };
+        refuse_file(&folder)?;
         // Of an architecture in the folder settings follow, unless the run has found it itself.
         let wanted = |has_found: bool| match (&origin, space) {
             (Some(origin), _) => origin.config(args),
@@ -128,7 +140,7 @@ impl Plan {
             refuse_to_drop_nothing(space, &config)?;
         }
         if let Some(library) = &args.ort.ort_lib {
-            ort_library::find(Some(library))?;
+            prepare(Runtime::Ort, Some(&ort_library::find(Some(library))?))?;
         }
         Ok(Self {
             continuing: continuing(args, &folder),
@@ -251,6 +263,9 @@ fn stored_config(
         if args.data.is_none() {
             wanted.data.clone_from(&stored.data);
         }
+        if args.preset.is_none() {
+            wanted.preset.clone_from(&stored.preset);
+        }
         if origin.is_some_and(Origin::chooses_channels) {
             // They follow from the images, which are compared later.
             wanted.retrain.channels = stored.retrain.channels;
@@ -274,6 +289,12 @@ fn stored_config(
     } else {
         laid_over()?
     };
+    if path.with_file_name("bench.json").exists()
+        && let Some(difference) = stored.bench.difference(&wanted.bench)
+    {
+        return Err(Failure::input(format!("bench.json is measured already, and {difference}"))
+            .hint("leave the setting out, or delete bench.json to measure again"));
+    }
     match stored.difference(&wanted)? {
         None => Ok((wanted, Some(asked), left_out)),
         Some(difference) => Err(another(path.parent().unwrap_or(path), &difference)),

@@ -66,6 +66,10 @@ impl Run {
         };
         if plan.is_begun {
             settings::check(&plan.folder, config)?;
+            let computes = plan.is_shared || pending(plan.phases, &plan.folder).next().is_some();
+            if computes {
+                settings::check_rounding(&plan.folder, &plan.compute)?;
+            }
         }
         let is_trained = pending(plan.phases, &plan.folder).any(|phase| phase == Training::Retrain);
         if architecture.is_none() && is_trained && !to_search {
@@ -92,13 +96,19 @@ impl Run {
             }
             if !plan.is_begun {
                 skipped.write(&dir.file(skipped::FILE))?;
+                settings::begin(&dir, &plan.config, &plan.compute)?;
             }
             Ok(write_atomic(&stored, plan.config.to_toml()?.as_bytes())?)
         })?;
         interrupt::resume_with(format!("adwp run {}", plan.continuing));
         let interrupt = interrupt::listen_until(plan.deadline)?;
         let skipped = skipped.count();
-        Ok(Self { plan, dir, streams, device, images, skipped, interrupt, _held: held })
+        let run = Self { plan, dir, streams, device, images, skipped, interrupt, _held: held };
+        let folder = run.dir.path().display();
+        for text in run.lost()? {
+            reporter.message(&format!("warning: in {folder}, {text}"));
+        }
+        Ok(run)
     }
 
     pub(crate) fn config(&self) -> &Config {
@@ -244,8 +254,19 @@ impl Run {
         Ok(read_json_without_schema(&path)?)
     }
 
+    /// Keeps that a step is done, and the seconds that it took.
+    pub(crate) fn finish(&self, step: &str, seconds: f64) -> Result {
+        self.add_time(step, seconds)?;
+        settings::keep_step(&self.dir, step)
+    }
+
+    /// What is missing of the files to which the steps of the run add.
+    pub(crate) fn lost(&self) -> Result<Vec<String>> {
+        settings::lost(&self.dir, &self.times()?)
+    }
+
     /// Adds to the time of a phase.
-    pub(crate) fn add_time(&self, step: &str, seconds: f64) -> Result {
+    fn add_time(&self, step: &str, seconds: f64) -> Result {
         let mut times = self.times()?;
         *times.entry(step.to_owned()).or_default() += seconds;
         Ok(write_atomic(&self.dir.file("times.json"), to_json(&times).as_bytes())?)

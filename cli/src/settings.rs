@@ -1,18 +1,20 @@
 //! What binds `config.toml` to the files that were made with it: the settings that checkpoints and
 //! weights carry.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use adwp_base::{Checksum, Failure, Result, read_bytes, read_text, to_json};
+use adwp_base::{Checksum, Failure, Result, read_bytes, read_json_lines, read_text, to_json};
 use adwp_search::TRIALS;
-use adwp_train::{Checkpoint, RunDir, read_json, write_atomic};
+use adwp_train::{Checkpoint, RunDir, read_json, read_metrics, write_atomic};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json};
 use toml::{Table, Value};
 
 use crate::architecture::file_of;
 use crate::args::RunArgs;
 use crate::config::{Config, first_difference, parse, unprintable};
+use crate::device::{Compute, Rounding};
 use crate::phases::Training;
 use crate::retired::LeftOut;
 use crate::strategy::StrategyConfig;
@@ -92,16 +94,42 @@ pub(crate) fn of_phases(config: &Config) -> Result<Vec<(&'static str, String)>> 
     Training::ALL.into_iter().map(of).collect()
 }
 
-/// The settings of phases whose results carry none: `settings.json`.
-#[derive(Serialize, Deserialize)]
+/// The settings of phases whose results carry none, and what else a run knows of itself:
+/// `settings.json`.
+#[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Kept {
     schema: String,
+    /// The preset that the run began with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    preset: Option<String>,
+    /// How it computes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    compute: Option<Rounding>,
     /// By the name of the phase, as checkpoints carry them.
     phases: BTreeMap<String, String>,
     /// Checksums of the files that the steps have written, by their names.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     results: BTreeMap<String, String>,
+    /// The steps that are done, with what they have left in files that grow.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    steps: BTreeMap<String, Growth>,
+}
+
+/// How far the files that grow have grown by a step.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Growth {
+    /// Epochs, which have a line each in `metrics.jsonl`.
+    epochs: u64,
+    /// Lines of `trials.jsonl`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    trials: usize,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 impl Kept {
@@ -113,11 +141,7 @@ impl Kept {
         let path = run.file(Self::FILE);
         match path.exists() {
             true => Ok(read_json(&path, Self::SCHEMA)?),
-            false => Ok(Self {
-                schema: Self::SCHEMA.into(),
-                phases: BTreeMap::new(),
-                results: BTreeMap::new(),
-            }),
+            false => Ok(Self { schema: Self::SCHEMA.into(), ..Self::default() }),
         }
     }
 
@@ -170,6 +194,86 @@ fn check_results(run: &RunDir, kept: &Kept) -> Result {
     Ok(())
 }
 
+/// Keeps what a run begins with apart from its settings.
+pub(crate) fn begin(run: &RunDir, config: &Config, compute: &Compute) -> Result {
+    let mut kept = Kept::read(run)?;
+    kept.preset = Some(config.preset.clone());
+    kept.compute = Some(compute.rounding());
+    kept.write(run)
+}
+
+/// Refuses to compute on in another way than the run has until now: its result would be that of
+/// neither.
+pub(crate) fn check_rounding(folder: &Path, compute: &Compute) -> Result {
+    let Some(own) = Kept::read(&RunDir::at(folder))?.compute else { return Ok(()) };
+    let Some((how, advice)) = own.difference(&compute.rounding()) else { return Ok(()) };
+    let failure = Failure::input(format!("the run in {} is computed {how}", folder.display()));
+    Err(failure.hint(format!("{advice}, or begin another run in another folder")))
+}
+
+/// The lines of the record of a search; 0 where there is none.
+fn trials(run: &RunDir) -> Result<usize> {
+    let path = run.file(TRIALS);
+    Ok(if path.exists() { read_json_lines(&path)?.lines.len() } else { 0 })
+}
+
+/// The numbers of the epochs of a phase that have a line in `metrics.jsonl`.
+fn epochs(metrics: &[Map<String, Json>], phase: &str) -> BTreeSet<u64> {
+    let own = metrics.iter().filter(|line| line.get("phase") == Some(&phase.into()));
+    own.filter_map(|line| line.get("epoch")?.as_u64()).collect()
+}
+
+/// Keeps that a step is done, and how far the files have grown to which it adds.
+pub(crate) fn keep_step(run: &RunDir, step: &str) -> Result {
+    let mut kept = Kept::read(run)?;
+    let epochs = epochs(&read_metrics(run)?, step).last().map_or(0, |last| last + 1);
+    let trials = if step == Training::Search.name() { trials(run)? } else { 0 };
+    kept.steps.insert(step.to_owned(), Growth { epochs, trials });
+    kept.write(run)
+}
+
+/// What is missing of the files to which the steps of a run add, a sentence for each step and
+/// file. Of a step that is to be done again nothing is.
+///
+/// # Errors
+/// A file that cannot be read.
+pub(crate) fn lost(run: &RunDir, times: &BTreeMap<String, f64>) -> Result<Vec<String>> {
+    let (kept, metrics) = (Kept::read(run)?, read_metrics(run)?);
+    let result = |step: &str| match Training::ALL.into_iter().find(|phase| phase.name() == step) {
+        Some(Training::Search) => file_of(run).unwrap_or(Training::Search.result()),
+        Some(phase) => phase.result(),
+        None if step == "export" => "model.onnx",
+        None => "bench.json",
+    };
+    let is_done = |step: &str| run.file(result(step)).exists();
+    let lacks = |file: &str, what: String| {
+        let is_there = run.file(file).exists();
+        if is_there { format!("{file} lacks {what}") } else { format!("{file} is not there") }
+    };
+    let mut lost = Vec::new();
+    for phase in Training::ALL.map(Training::name) {
+        let found = epochs(&metrics, phase);
+        let known = kept.steps.get(phase).filter(|_| is_done(phase)).map_or(0, |of| of.epochs);
+        let all = found.last().map_or(0, |last| last + 1).max(known);
+        if (found.len() as u64) < all {
+            let missing = all - found.len() as u64;
+            lost.push(lacks("metrics.jsonl", format!("{missing} of {all} epochs of {phase}")));
+        }
+    }
+    for (step, Growth { trials: known, .. }) in kept.steps.iter().filter(|(step, _)| is_done(step))
+    {
+        if !times.contains_key(step) {
+            lost.push(lacks("times.json", format!("the time of {step}")));
+        }
+        let found = if *known > 0 { trials(run)? } else { 0 };
+        if found < *known {
+            lost.push(lacks(TRIALS, format!("{} of {known} lines", known - found)));
+        }
+    }
+    lost.dedup();
+    Ok(lost)
+}
+
 /// Keeps what decides the result of a phase, which is about to be written or looked for.
 pub(crate) fn keep(run: &RunDir, phase: Training) -> Result {
     let Some(settings) = run.settings(phase.name()) else { return Ok(()) };
@@ -187,6 +291,17 @@ pub(crate) fn check(folder: &Path, config: &Config) -> Result {
     let ours = as_written(config)?;
     let (kept, trials) = (Kept::read(&run)?, run.file(TRIALS));
     check_results(&run, &kept)?;
+    if let Some(preset) = kept.preset.as_ref().filter(|preset| **preset != config.preset) {
+        let failure = Failure::input(format!(
+            "the run in {} began with the preset {preset}, not {}",
+            folder.display(),
+            config.preset
+        ));
+        return Err(failure.hint(format!(
+            "a preset is where settings start from: bring back `preset = \"{preset}\"`, or leave \
+             --preset out"
+        )));
+    }
     let kept = kept.phases;
     for phase in Training::ALL {
         let result = match phase {

@@ -22,7 +22,7 @@ use crate::{
 mod compare;
 mod report;
 
-pub use compare::{Change, Metric, Verdict, compare};
+pub use compare::{Change, Metric, Verdict, compare, matched_otherwise};
 pub use report::{
     BenchReport, CostReport, FailedFile, FailedRuntime, ModelReport, ParityImages, RuntimeParity,
     SCHEMA, Settings,

@@ -226,6 +226,13 @@ pub fn trial(args: TrialArgs, print: &mut dyn FnMut(&str)) {
 pub fn compare(args: &CompareArgs, style: Style<'_>) -> Result<(String, Option<Failure>)> {
     let (old, new) = (BenchReport::read(&args.a)?, BenchReport::read(&args.b)?);
     let changes = measure::compare(&old, &new, args.threshold)?;
+    for text in measure::matched_otherwise(&old, &new) {
+        (style.say)(&text);
+    }
+    if changes.is_empty() {
+        let percent = 100.0 * args.threshold;
+        (style.say)(&format!("nothing that both have has moved by more than {percent:.1}%"));
+    }
     if changes.iter().any(|change| change.verdict == Verdict::WithinNoise) {
         (style.say)(
             "what is within noise may or may not have moved: measure for longer, or on a quieter \

@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use adwp_base::{Failure, Result, output::as_json};
+use adwp_base::{Failure, Result, check_writable, output::as_json};
 use adwp_measure::{DeployError, bench::BenchReport};
 
 use crate::{Format, ReportArgs, Style, page};
@@ -30,7 +30,8 @@ pub fn report(args: &ReportArgs, style: Style<'_>) -> Result<String> {
     Ok(page::text(&page, args.format))
 }
 
-/// Refuses to write over what is read, and to write two things to one file.
+/// Refuses to write over what is read, to write two things to one file, and to write where nothing
+/// can be written.
 ///
 /// # Errors
 /// Names the flag.
@@ -57,6 +58,7 @@ pub(crate) fn keep_apart(read: &[PathBuf], written: &[(&str, Option<&Path>)]) ->
         {
             return Err(Failure::input(format!("{flag} and {other} both name {}", path.display())));
         }
+        check_writable(path).map_err(|e| Failure::input(format!("{flag}: {e}")))?;
     }
     Ok(())
 }

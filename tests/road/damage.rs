@@ -153,13 +153,62 @@ fn settings_and_measurements_that_are_something_else() {
     refuse(&["run", "--run", text(&folder), "--resume"], &folder, "config.toml", &["line 1"]);
 }
 
+/// What a report warns of, in JSON and on stderr, apart from how busy the machine was.
+fn warned(folder: &Path) -> (Vec<String>, Vec<String>) {
+    let ended = run(["report", text(folder), "--json"]).succeeds();
+    let is_lost = |text: &String| text.contains("is not there") || text.contains(" lacks ");
+    let warnings = ended.json()["warnings"].as_array().unwrap().clone();
+    let in_report = warnings.iter().map(|of| of.as_str().unwrap().to_owned()).filter(is_lost);
+    (in_report.collect(), ended.stderr.lines().map(str::to_owned).filter(is_lost).collect())
+}
+
 #[test]
-fn metrics_that_are_cut_off_are_no_hindrance() {
+fn what_a_finished_run_has_lost_is_named() {
     let (_holder, folder) = copy_of_run();
-    let path = folder.join("metrics.jsonl");
-    let whole = fs::read(&path).unwrap();
-    fs::write(&path, &whole[..whole.len() - 20]).unwrap();
-    run(["report", text(&folder)]).succeeds();
+    assert_eq!(warned(&folder), (Vec::new(), Vec::new()));
+    let restored = contents(&folder);
+    let metrics = fs::read_to_string(folder.join("metrics.jsonl")).unwrap();
+    let lines: Vec<&str> = metrics.split_inclusive('\n').collect();
+    let without = |lost: &[usize]| -> String {
+        let kept = lines.iter().enumerate().filter(|(i, _)| !lost.contains(i));
+        kept.map(|(_, line)| *line).collect()
+    };
+    let times = by_hand(&folder.join("times.json")).replace("\"space\"", "\"spice\"");
+    for (file, content, expected) in [
+        ("metrics.jsonl", None, "metrics.jsonl is not there"),
+        // The first of space and the last of retraining; one of the search.
+        ("metrics.jsonl", Some(without(&[0])), "metrics.jsonl lacks 1 of 3 epochs of space"),
+        (
+            "metrics.jsonl",
+            Some(without(&[lines.len() - 2, lines.len() - 1])),
+            "metrics.jsonl lacks 2 of 4 epochs of retrain",
+        ),
+        ("metrics.jsonl", Some(without(&[5])), "metrics.jsonl lacks 1 of 6 epochs of search"),
+        (
+            "metrics.jsonl",
+            Some(metrics[..metrics.len() - 20].to_owned()),
+            "metrics.jsonl lacks 1 of 4 epochs of retrain",
+        ),
+        ("times.json", None, "times.json is not there"),
+        ("times.json", Some(times), "times.json lacks the time of space"),
+    ] {
+        match content {
+            Some(content) => fs::write(folder.join(file), content).unwrap(),
+            None => fs::remove_file(folder.join(file)).unwrap(),
+        }
+        let (in_report, on_stderr) = warned(&folder);
+        assert_eq!(in_report, [expected]);
+        assert_eq!(on_stderr.len(), 1, "{on_stderr:?}");
+        assert!(on_stderr[0].contains(text(&folder)) && on_stderr[0].ends_with(expected));
+        let resumed = run(["run", "--run", text(&folder), "--resume"]).succeeds();
+        assert!(resumed.stderr.contains(expected), "{resumed:?}");
+        restore(&folder, &restored);
+    }
+    // What is to be done again has nothing to lose.
+    delete(&folder, &["weights.safetensors", "checkpoints/retrain.safetensors"]);
+    fs::write(folder.join("metrics.jsonl"), without(&[9, 10, 11, 12])).unwrap();
+    let resumed = run(["run", "--run", text(&folder), "--resume"]).succeeds();
+    assert!(!resumed.stderr.contains("lacks"), "{resumed:?}");
 }
 
 #[test]

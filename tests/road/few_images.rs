@@ -69,7 +69,9 @@ fn trainings_of_a_search_have_no_more_images_in_a_batch_than_there_are() {
     let strategy = ["strategy.name=random", "strategy.space=darts", "strategy.evaluations=2"];
     let shorter = ["strategy.training_epochs=1", "retrain.epochs=1", "retrain.drop_path=0"];
     let flags = strategy.iter().chain(&shorter).flat_map(|setting| ["--set", setting]);
-    let flags: Vec<&str> = FEW.into_iter().chain(flags).collect();
+    // Of the batches only that of trainings counts here.
+    let few = FEW.chunks(2).filter(|set| !set[1].contains("space.") && !set[1].contains("search."));
+    let flags: Vec<&str> = few.flatten().copied().chain(flags).collect();
     let ended = run(begin("search", &folder).iter().chain(&flags)).succeeds();
     let said = lowered(&ended);
     assert!(said.iter().any(|line| line.contains("lowered to 15 for the trainings")), "{said:?}");

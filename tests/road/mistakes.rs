@@ -12,7 +12,7 @@ use crate::program::{adwp, end};
 use crate::reference::{PICTURE, reference};
 
 /// Arguments, the exit code, and what the first line of the failure has.
-const MISTAKES: [(&str, i32, &str); 116] = [
+const MISTAKES: [(&str, i32, &str); 135] = [
     // Words that there are none of.
     ("runn", 2, "unrecognized subcommand 'runn'"),
     ("run --pressett demo", 2, "unexpected argument '--pressett'"),
@@ -69,7 +69,7 @@ const MISTAKES: [(&str, i32, &str); 116] = [
     ("run --preset demo --dataset cifar10", 2, "cifar10 is read from a folder"),
     ("run --preset demo --run empty/x --resume", 2, "--resume: empty/x is not there"),
     ("run --run run", 2, "run holds a run already"),
-    ("run --preset demo --run text.txt", 2, "text.txt"),
+    ("run --preset demo --run text.txt", 2, "--run: text.txt is a file and no folder"),
     ("retrain --run empty", 2, "empty/genotype.json is not there"),
     ("retrain --run nowhere", 2, "nowhere/genotype.json is not there"),
     ("retrain --architecture nowhere.json --run fresh", 2, "nowhere.json is no file"),
@@ -113,6 +113,35 @@ const MISTAKES: [(&str, i32, &str); 116] = [
         "/dev/zero is damaged",
     ),
     ("cost forged.json", 2, "forged.json: genotype: "),
+    // Where nothing can be written, before anything is measured.
+    ("bench m.onnx --out nodir/x.json", 2, "--out: cannot write nodir/x.json: there is no folder"),
+    ("bench m.onnx --html nodir/x.html", 2, "--html: cannot write nodir/x.html: there is no"),
+    ("bench m.onnx --out empty", 2, "--out: cannot write empty: it is a folder"),
+    ("report bench.json --html nodir/x.html", 2, "--html: cannot write nodir/x.html: there is no"),
+    ("zoo export darts-v2 --out nodir/x.onnx", 2, "cannot write nodir/x.onnx: there is no folder"),
+    ("lut build --space nas-bench-201 --out nodir/x.json", 2, "nodir/x.json: there is no folder"),
+    ("run --preset demo --run text.txt/x", 2, "--run: text.txt is a file and no folder"),
+    ("retrain --run text.txt", 2, "--run: text.txt is a file and no folder"),
+    (
+        "search --space nas-bench-201 --strategy random --scorer params --evaluations 2 --run text.txt",
+        2,
+        "--run: text.txt is a file and no folder",
+    ),
+    // What changes nothing.
+    ("run --preset demo --early-stop 3 --run fresh", 2, "--early-stop has no effect"),
+    ("run --preset demo --identity-dropout 0.5 --run fresh", 2, "--identity-dropout has no effect"),
+    ("run --preset demo --set space.epochs=9 --run fresh", 2, "--set space.epochs=9 has no effect"),
+    ("run --preset demo --set search.hidden=9 --run fresh", 2, "--set search.hidden=9 has no"),
+    ("run --preset demo --set fidelity.seeds=9 --run fresh", 2, "it is a setting of `adwp study`"),
+    ("run --preset cifar10-8 --set strategy.evaluations=9 --run fresh", 2, "that by gradient"),
+    ("retrain --architecture zoo:darts-v2 --early-stop 3 --run fresh", 2, "--early-stop has no"),
+    (
+        "retrain --architecture zoo:darts-v2 --set search.hidden=3 --run fresh",
+        2,
+        "nothing is searched",
+    ),
+    ("run --run run --resume --set bench.repeats=2", 2, "bench.repeats is 1, not 2"),
+    ("run --preset demo --ort-lib text.txt --run fresh", 2, "text.txt: cannot be loaded as ONNX"),
     // Models that are none.
     ("bench", 2, "required arguments were not provided"),
     ("bench nowhere.onnx", 2, "nowhere.onnx: no such file"),
@@ -249,4 +278,31 @@ fn a_reader_that_goes_away_is_no_failure() {
     drop(child.stdout.take());
     let ended = child.wait_with_output().unwrap();
     assert!(ended.status.success() && ended.stderr.is_empty(), "{ended:?}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_device_is_no_run_to_resume() {
+    let export = ["zoo", "export", "darts-v2", "--out", "/dev/full", "--cells", "3"];
+    let ended = end(adwp().args(export).args(["--channels", "2"])).without_panic();
+    assert!(matches!(ended.code, Some(1 | 2)), "{ended:?}");
+    assert!(ended.stderr.contains("cannot write /dev/full: No space left"), "{ended:?}");
+    assert!(!ended.stderr.contains("--resume"), "{ended:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_command_that_is_interrupted_ends_with_its_exit_code() {
+    use std::process::Stdio;
+    let model = reference().folder.join("model.onnx");
+    let bench = ["bench", model.to_str().unwrap(), "--min-time", "60"];
+    let child = adwp().args(bench).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    // It listens before it reads anything.
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    let id = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    let ended = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert_eq!(ended.status.code(), Some(130), "{said}");
+    assert!(said.contains("error: interrupted"), "{said}");
 }

@@ -236,3 +236,34 @@ fn the_command_that_began_a_run_goes_on_with_it_whatever_the_run_has_found() {
     step("retrain", &["--max-minutes", "0.001"]).with_code(130);
     step("retrain", &["--resume"]).succeeds();
 }
+
+#[test]
+fn a_run_is_computed_in_one_way() {
+    let (_holder, folder) = fresh();
+    let begin = ["space", "--config", SETTINGS, "--run", text(&folder)];
+    run(begin.iter().chain(&["--no-fuse"])).succeeds();
+    let before = contents(&folder);
+    let go_on = ["run", "--run", text(&folder), "--resume"];
+    run(go_on).refuses(&[text(&folder), "is computed with --no-fuse", "add --no-fuse"]);
+    assert!(contents(&folder) == before);
+    run(go_on.iter().chain(&["--no-fuse"])).succeeds();
+    // What trains nothing may be done in any way.
+    run(go_on).succeeds();
+    run(["report", text(&folder)]).succeeds();
+    let (_holder, folder) = copy_of_run();
+    delete(&folder, &["weights.safetensors"]);
+    run(["retrain", "--run", text(&folder), "--resume", "--no-fuse"])
+        .refuses(&["is computed without --no-fuse", "leave --no-fuse out"]);
+}
+
+#[test]
+fn a_run_began_with_one_preset() {
+    let (_holder, folder) = copy_of_run();
+    let path = folder.join("config.toml");
+    let whole = fs::read_to_string(&path).unwrap();
+    let by_hand = whole.split_once('\n').unwrap().1.replace("\"demo\"", "\"adwp-cpu\"");
+    assert!(by_hand.contains("preset = \"adwp-cpu\""), "{by_hand}");
+    fs::write(&path, by_hand).unwrap();
+    run(["report", text(&folder)])
+        .refuses(&[text(&folder), "began with the preset demo, not adwp-cpu"]);
+}

@@ -265,7 +265,22 @@ fn steps_alone_give_what_a_run_gives() {
 fn a_run_is_no_regression_of_itself() {
     let (_holder, folder) = copy_of_run();
     let (old, new) = (folder.join("bench.json"), folder.join("slower.json"));
-    run(["compare", text(&old), text(&old)]).succeeds();
+    let same = run(["compare", text(&old), text(&old)]).succeeds();
+    assert!(same.stderr.contains("nothing that both have has moved by more than"), "{same:?}");
+    let mut renamed = json(&old);
+    renamed["models"][0]["path"] = "other.onnx".into();
+    renamed.as_object_mut().unwrap().remove("checksum");
+    let other = folder.join("renamed.json");
+    fs::write(&other, renamed.to_string()).unwrap();
+    let named = run(["compare", text(&old), text(&other)]).succeeds();
+    assert!(named.stderr.contains("other.onnx is compared with model.onnx"), "{named:?}");
+    // Of several, one that only the second has.
+    let models = renamed["models"].as_array_mut().unwrap();
+    models.push(models[0].clone());
+    models[0]["path"] = "model.onnx".into();
+    fs::write(&other, renamed.to_string()).unwrap();
+    let more = run(["compare", text(&old), text(&other)]).succeeds();
+    assert!(more.stderr.contains("other.onnx is in the second report alone"), "{more:?}");
     let mut slower = json(&old);
     slow_down(&mut slower);
     fs::write(&new, slower.to_string()).unwrap();

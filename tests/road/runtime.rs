@@ -8,14 +8,15 @@ use tempfile::{TempDir, tempdir};
 
 use crate::folder::{assert_same_results, copy, delete, json};
 use crate::program::{Ended, adwp, end, run, text};
-use crate::reference::{PICTURE, reference};
+use crate::reference::{PICTURE, SETTINGS, reference};
 
 #[test]
 fn doctor_tells_the_library_or_how_to_get_one() {
     let found = run(["doctor", "--json"]).succeeds().json();
     let unset = end(adwp().arg("doctor").env_remove("ORT_DYLIB_PATH")).succeeds();
     assert!(unset.stdout.contains("ONNX Runtime"), "{unset:?}");
-    let wrong = end(adwp().arg("doctor").env("ORT_DYLIB_PATH", "/nonexistent")).succeeds();
+    let mut named = adwp();
+    let wrong = end(named.arg("doctor").env("ORT_DYLIB_PATH", "/nonexistent")).with_code(2);
     assert!(
         wrong.stdout.contains("/nonexistent") && wrong.stdout.contains("pip install onnxruntime"),
         "{wrong:?}"
@@ -32,6 +33,40 @@ fn doctor_tells_the_library_or_how_to_get_one() {
     );
     let flagged = run(["doctor", "--json", "--ort-lib", library]).succeeds().json();
     assert_eq!(flagged["onnx_runtime"]["source"], "explicit");
+    // Under a name that says nothing of its version, or something else.
+    let (holder, version) = (tempdir().unwrap(), &found["onnx_runtime"]["version"]);
+    for name in ["runtime.so", "libonnxruntime.so.9.8.7"] {
+        let copied = holder.path().join(name);
+        fs::copy(library, &copied).unwrap();
+        let stated = run(["doctor", "--json", "--ort-lib", text(&copied)]).succeeds().json();
+        assert_eq!(&stated["onnx_runtime"]["version"], version, "{name}");
+    }
+}
+
+#[test]
+fn a_library_that_is_none_is_refused_before_anything_is_computed() {
+    let holder = tempdir().unwrap();
+    let (folder, library) = (holder.path().join("run"), holder.path().join("libonnxruntime.so"));
+    fs::write(&library, "no library").unwrap();
+    let run_it = ["run", "--config", SETTINGS, "--run", text(&folder)];
+    let words = [text(&library), "cannot be loaded as ONNX Runtime", "pip install onnxruntime"];
+    run(run_it.iter().chain(&["--ort-lib", text(&library)])).refuses(&words);
+    end(adwp().args(run_it).env("ORT_DYLIB_PATH", &library)).refuses(&words);
+    assert!(!folder.exists());
+    let named = ["--ort-lib", text(&library)];
+    let doctor = run(["doctor"].iter().chain(&named)).with_code(2);
+    assert!(doctor.stdout.contains("cannot be loaded") && doctor.stderr.contains(words[0]));
+    let doctor = run(["doctor", "--json"].iter().chain(&named)).with_code(2).json();
+    assert!(doctor["onnx_runtime"].is_null(), "{doctor}");
+    assert!(doctor["onnx_runtime_error"].as_str().unwrap().contains(words[1]), "{doctor}");
+    // Steps that train run no file.
+    let space = ["space", "--config", SETTINGS, "--run", text(&folder), "--ort-lib"];
+    let Some(real) =
+        run(["doctor", "--json"]).json()["onnx_runtime"]["path"].as_str().map(str::to_owned)
+    else {
+        return;
+    };
+    run(space.iter().copied().chain([&*real])).refuses(&["--ort-lib has no effect"]);
 }
 
 /// The program where it finds no library: a copy in a folder of its own, in an environment that

@@ -61,15 +61,12 @@ pub enum VerifyError {
     /// Images could not be read.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// A file could not be read or written.
+    /// A file of the run could not be read.
     #[error(transparent)]
     Train(#[from] TrainError),
-}
-
-impl From<FileError> for VerifyError {
-    fn from(e: FileError) -> Self {
-        Self::Train(e.into())
-    }
+    /// The ONNX file could not be written.
+    #[error(transparent)]
+    File(#[from] FileError),
 }
 
 impl From<VerifyError> for Failure {
@@ -81,6 +78,7 @@ impl From<VerifyError> for Failure {
             VerifyError::Deploy(e) => return e.into(),
             VerifyError::Data(e) => return e.into(),
             VerifyError::Train(e) => return e.into(),
+            VerifyError::File(e) => return e.into(),
             VerifyError::Disagreement { .. } => Some(
                 "no file was left behind; a runtime that computes this network differently \
                  is a bug worth reporting",

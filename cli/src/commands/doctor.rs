@@ -5,7 +5,8 @@ use adwp_data::DatasetKind;
 use adwp_engine::cpu::instruction_set;
 use adwp_measure::DeployError;
 use adwp_measure::machine::Machine;
-use adwp_measure::ort_library::{OrtLibrary, candidates, find};
+use adwp_measure::ort_library::{ENV_VAR, OrtLibrary, candidates, find};
+use adwp_measure::runtime::library_version;
 use serde_json::json;
 
 use crate::device::{compiler, gpus};
@@ -18,23 +19,31 @@ fn devices(gpus: &[String]) -> Vec<String> {
 }
 
 /// Prints what this machine has; `ort_lib` is the library of ONNX Runtime, where it was named.
+///
+/// # Errors
+/// The library that was named, by the flag or the environment, is not there or none.
 pub(crate) fn doctor(ort_lib: Option<&Path>, as_json: bool) -> Result {
     let machine = Machine::read();
-    let chosen = find(ort_lib);
+    let chosen = find(ort_lib).and_then(|library| {
+        let version = library_version(Some(&library))?;
+        Ok(OrtLibrary { version: Some(version), ..library })
+    });
     let others = candidates(ort_lib);
     let gpus = gpus();
     if as_json {
         let library =
             |l: &OrtLibrary| json!({ "path": l.path, "source": l.source, "version": l.version });
-        return output::json(&json!({
+        output::json(&json!({
             "version": env!("CARGO_PKG_VERSION"),
             "machine": machine,
             "kernels": instruction_set(),
             "devices": devices(gpus.as_deref().unwrap_or_default()),
             "onnx_runtime": chosen.as_ref().ok().map(library),
+            "onnx_runtime_error": chosen.as_ref().err().map(DeployError::one_line),
             "onnx_runtime_candidates": others.iter().map(library).collect::<Vec<_>>(),
             "datasets": DatasetKind::ALL.map(|kind| kind.to_string()),
-        }));
+        }))?;
+        return refuse_named(ort_lib, chosen);
     }
     let mut text = format!("adwp           {}\n", env!("CARGO_PKG_VERSION"));
     text += &format!(
@@ -92,5 +101,18 @@ pub(crate) fn doctor(ort_lib: Option<&Path>, as_json: bool) -> Result {
         "data sets      {}; `adwp data list` says what each needs\n",
         DatasetKind::ALL.map(|k| k.to_string()).join(", ")
     );
-    output::data(&text)
+    output::data(&text)?;
+    refuse_named(ort_lib, chosen)
+}
+
+/// Fails where the library that was named is none; that there is no other is no failure.
+fn refuse_named(
+    ort_lib: Option<&Path>,
+    chosen: std::result::Result<OrtLibrary, DeployError>,
+) -> Result {
+    let is_named = ort_lib.is_some() || std::env::var_os(ENV_VAR).is_some_and(|of| !of.is_empty());
+    match chosen {
+        Err(e) if is_named => Err(e.into()),
+        _ => Ok(()),
+    }
 }

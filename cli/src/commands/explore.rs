@@ -20,9 +20,10 @@ use crate::args::{ExploreArgs, RunArgs, SearchArgs, TrainArgs, flag};
 use crate::config::{Config, LimitSettings};
 use crate::explore::{Found, Published, Search, predict};
 use crate::folder::Held;
+use crate::phases::Training;
 use crate::plan::{Plan, refuse_to_resume_nothing};
 use crate::run::{Run, without_images};
-use crate::settings::keep_result;
+use crate::settings::{self, keep_result, keep_step};
 use crate::strategy::StrategyConfig;
 use crate::{epochs, limits};
 
@@ -49,7 +50,10 @@ pub(crate) fn search(args: &SearchArgs, as_json: bool, reporter: &mut dyn Report
             return in_folder(&search, &args.train, &folder, ingredients, as_json, reporter);
         }
     }
-    let run = Run::open(Plan::searching(&args.train, search.space)?, reporter)?;
+    let plan = Plan::searching(&args.train, search.space)?;
+    // A search that has ended may go on.
+    settings::check_rounding(&plan.folder, &plan.compute)?;
+    let run = Run::open(plan, reporter)?;
     run.announce(reporter);
     refuse_what_is_there(&run.dir, run.plan.resume)?;
     let command = flags(&search, &args.explore);
@@ -190,6 +194,7 @@ fn print(search: &Search, space: &dyn Space, dir: &RunDir, found: &Found, as_jso
     // A search that sees no images is no run, and its folder has none of what binds one.
     if dir.file(Config::FILE).exists() {
         keep_result(dir, file)?;
+        keep_step(dir, Training::Search.name())?;
     }
     let columns = search.published.iter().flat_map(|published| &published.reported);
     let value = |column: &Column| -> Result<_> {

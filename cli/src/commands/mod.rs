@@ -15,6 +15,7 @@ use adwp_base::{Result, output, unchecked};
 use adwp_train::Reporter;
 
 use crate::args::{Args, Command};
+use crate::interrupt;
 use crate::progress::{Console, Verbosity};
 
 /// Carries out what was asked, and says where damage would not be noticed.
@@ -24,8 +25,13 @@ pub(crate) fn run(args: Args) -> Result {
         (_, true) => Verbosity::Verbose,
         _ => Verbosity::Normal,
     };
+    // A trial is ended with the command that it is a part of.
+    if !matches!(args.command, Command::Trial(_)) {
+        interrupt::listen()?;
+    }
     let (json, console) = (args.json, &mut Console::new(verbosity));
     let done = carry_out(args.command, json, console);
+    interrupt::wait_if_ending();
     if let Some(word) = unchecked::word() {
         console.message(&word);
     }

@@ -12,6 +12,7 @@ use super::explore::refuse_idle_table;
 use crate::architecture;
 use crate::args::{ExportArgs, RetrainArgs, RunArgs, TrainArgs};
 use crate::config::Config;
+use crate::idle;
 use crate::phases::Training;
 use crate::plan::{Existing, Plan};
 use crate::run::{Run, not_there};
@@ -24,7 +25,11 @@ const CALIBRATION_IMAGES: usize = 512;
 /// `adwp run`: everything in order.
 pub(crate) fn run(args: &TrainArgs, as_json: bool, reporter: &mut dyn Reporter) -> Result {
     let plan = Plan::training(args, None, Existing::NeedsResume, &Training::ALL)?;
+    idle::refuse(&args.run, &plan)?;
     refuse_idle_table(&args.run, reads_latency(&plan.config)?)?;
+    if !plan.folder.join("bench.json").exists() {
+        plan.check_runtime()?;
+    }
     let run = begun(plan, reporter)?;
     if run.config().strategy.is_intensive() {
         steps::space(&run, "run", reporter)?;
@@ -34,6 +39,15 @@ pub(crate) fn run(args: &TrainArgs, as_json: bool, reporter: &mut dyn Reporter) 
     steps::export(&run, reporter)?;
     steps::bench(&run, reporter)?;
     finish(&run, as_json)
+}
+
+/// Steps that train run no file: a library of ONNX Runtime that was named is refused.
+fn refuse_idle_library(args: &RunArgs) -> Result {
+    match &args.ort.ort_lib {
+        None => Ok(()),
+        Some(_) => Err(Failure::input("--ort-lib has no effect: this step runs no ONNX file")
+            .hint("`adwp run` and `adwp export` do")),
+    }
 }
 
 /// Whether a table of latencies decides anything of a run.
@@ -57,6 +71,8 @@ fn finish(run: &Run, as_json: bool) -> Result {
 /// the architecture which is there.
 pub(crate) fn space(args: &TrainArgs, as_json: bool, reporter: &mut dyn Reporter) -> Result {
     let plan = Plan::training(args, None, Existing::Continues, &[Training::Space])?;
+    idle::refuse(&args.run, &plan)?;
+    refuse_idle_library(&args.run)?;
     let run = begun(plan, reporter)?;
     steps::space(&run, "space", reporter)?;
     let space = Training::Space.result();
@@ -68,6 +84,8 @@ pub(crate) fn space(args: &TrainArgs, as_json: bool, reporter: &mut dyn Reporter
 /// Searches by what the settings of a run say.
 pub(crate) fn search(args: &TrainArgs, as_json: bool, reporter: &mut dyn Reporter) -> Result {
     let plan = Plan::training(args, None, Existing::Continues, &[Training::Search])?;
+    idle::refuse(&args.run, &plan)?;
+    refuse_idle_library(&args.run)?;
     refuse_idle_table(&args.run, reads_latency(&plan.config)?)?;
     let run = begun(plan, reporter)?;
     steps::search(&run, "search", reporter)?;
@@ -82,8 +100,10 @@ pub(crate) fn retrain(args: &RetrainArgs, as_json: bool, reporter: &mut dyn Repo
         Some(_) => Existing::NeedsResume,
         None => Existing::Continues,
     };
-    let run =
-        begun(Plan::training(&args.train, origin, existing, &[Training::Retrain])?, reporter)?;
+    let plan = Plan::training(&args.train, origin, existing, &[Training::Retrain])?;
+    idle::refuse(&args.train.run, &plan)?;
+    refuse_idle_library(&args.train.run)?;
+    let run = begun(plan, reporter)?;
     steps::retrain(&run, "retrain", reporter)?;
     wrote(&run, as_json, "retrain", Training::Retrain.result())
 }
@@ -97,10 +117,12 @@ pub(crate) fn export(args: &ExportArgs, as_json: bool, reporter: &mut dyn Report
     };
     let format = Format { precision, pixels: args.preprocess };
     let (plan, weights) = (Plan::of(&args.run)?, Training::Retrain.result());
+    idle::refuse(&args.run, &plan)?;
     // Before the folder is touched, which may be none of a run.
     if !plan.folder.join(weights).exists() {
         return Err(not_there(&plan.folder, weights, "retrain"));
     }
+    plan.check_runtime()?;
     let run = begun(plan, reporter)?;
     if format == Format::default() {
         steps::export(&run, reporter)?;

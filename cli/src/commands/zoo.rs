@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use adwp_base::{Failure, Result, output};
+use adwp_base::{Failure, Result, check_writable, output};
 use adwp_data::{Framing, ImageShape, Normalization, decode_image_framed};
 use adwp_engine::Device;
 use adwp_export::{Bare, noise};
@@ -256,6 +256,7 @@ fn about(entry: &ZooEntry) -> String {
 
 /// `adwp zoo export`.
 fn export(args: &ZooExportArgs, reporter: &mut dyn Reporter) -> Result {
+    check_writable(&args.out)?;
     let blueprint = network(&args.name, &args.sizes, reporter)?;
     let device = Device::cpu(0)?;
     let bare = match &args.weights {

@@ -33,5 +33,5 @@ pub(crate) fn bench(run: &Run, reporter: &mut dyn Reporter) -> Result {
     let report =
         bench::run(&[model], &options, &mut |text| reporter.message(&format!("bench: {text}")))?;
     report.write(run.dir.file("bench.json"))?;
-    run.add_time("bench", start.elapsed().as_secs_f64())
+    run.finish("bench", start.elapsed().as_secs_f64())
 }

@@ -94,7 +94,7 @@ pub(crate) fn export(run: &Run, reporter: &mut dyn Reporter) -> Result {
     for written in [&file, Record::FILE] {
         keep_result(&run.dir, written)?;
     }
-    run.add_time("export", start.elapsed().as_secs_f64())
+    run.finish("export", start.elapsed().as_secs_f64())
 }
 
 /// Writes the network in another form. Floats have to agree with the engine; of integers the
@@ -161,7 +161,7 @@ pub(crate) fn export_form(
             100.0 * loss
         ));
     }
-    run.add_time("export", start.elapsed().as_secs_f64())
+    run.finish("export", start.elapsed().as_secs_f64())
 }
 
 /// The files of the run in other forms, as they were recorded.

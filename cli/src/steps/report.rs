@@ -35,7 +35,8 @@ pub(crate) fn report(run: &Run) -> Result<RunReport> {
     let metrics = read_metrics(&run.dir)?;
     let latency: Vec<LatencyRow> = measured.latency.iter().map(adwp_edge::latency_row).collect();
     // The training before may have been a load of one for each core, and one for its batches.
-    let warnings = bench.warnings_beyond(1.0 + bench.machine.cores as f64);
+    let mut warnings = bench.warnings_beyond(1.0 + bench.machine.cores as f64);
+    warnings.extend(run.lost()?);
     let phases = ["space", "search", "retrain", "export", "bench"];
     let (train_images, test_images) =
         (run.images.train.indices.len(), run.images.test.indices.len());
@@ -132,10 +133,15 @@ fn candidates(run: &Run) -> Result<Option<Value>> {
     Ok(Some(serde_json::to_value(space).expect("a space prints as JSON")))
 }
 
-/// What the last epoch was computed on.
+/// What the epochs were computed on, each device once.
 fn device(metrics: &[Map<String, Value>]) -> String {
-    let last = metrics.iter().rev().find_map(|entry| entry.get("device")?.as_str());
-    last.unwrap_or("cpu").to_owned()
+    let mut devices: Vec<&str> = Vec::new();
+    for name in metrics.iter().filter_map(|entry| entry.get("device")?.as_str()) {
+        if !devices.contains(&name) {
+            devices.push(name);
+        }
+    }
+    if devices.is_empty() { "unknown".to_owned() } else { devices.join(", ") }
 }
 
 /// A phase with its memory, where its epochs tell.

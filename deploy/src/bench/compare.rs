@@ -130,6 +130,26 @@ pub fn compare(a: &BenchReport, b: &BenchReport, threshold: f64) -> Result<Vec<C
     Ok(found)
 }
 
+/// What a comparison of two reports leaves out, and what it takes for the same model although the
+/// files have other names: a sentence for each.
+pub fn matched_otherwise(a: &BenchReport, b: &BenchReport) -> Vec<String> {
+    let name = |model: &ModelReport| {
+        let path = &model.path;
+        path.file_name().map_or_else(|| path.display().to_string(), |of| of.display().to_string())
+    };
+    if let ([one], [other]) = (a.models.as_slice(), b.models.as_slice()) {
+        let (one, other) = (name(one), name(other));
+        let text = format!("each report has one model: {other} is compared with {one}");
+        return if one == other { Vec::new() } else { vec![text] };
+    }
+    let alone = |index: &usize| counterpart(b, a, *index).is_none();
+    let alone = (0..b.models.len()).filter(alone).map(|index| {
+        let name = name(&b.models[index]);
+        format!("{name} is in the second report alone: it is compared with nothing")
+    });
+    alone.collect()
+}
+
 /// The model of `b` that model `index` of `a` is compared with: of several files of one name, the
 /// one in the same place.
 fn counterpart<'b>(a: &BenchReport, b: &'b BenchReport, index: usize) -> Option<&'b ModelReport> {

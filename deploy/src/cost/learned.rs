@@ -655,10 +655,10 @@ fn next_to_values<'a>(
     };
     let sign = if node.op_type == "Sub" && index == 1 { -1.0 } else { 1.0 };
     let roots = || values.parts(name).iter().map(|part| part.root);
-    if let Some(reason) = roots().find_map(|root| values.never_learned(root)) {
-        if roots().all(|root| values.never_learned(root).is_some()) {
-            return Taken::Out(reason);
-        }
+    if let Some(reason) = roots().find_map(|root| values.never_learned(root))
+        && roots().all(|root| values.never_learned(root).is_some())
+    {
+        return Taken::Out(reason);
     }
     if statistics::is_mean(node, index, values) {
         return Taken::Out(statistics::MEAN);

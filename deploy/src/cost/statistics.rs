@@ -28,7 +28,7 @@ fn shown<'a>(name: &'a str, negated: bool, values: &Values<'a>) -> Option<&'a st
         }
         let node = values.links.writer(name)?;
         let op = node.op_type.as_str();
-        if !SHOWING.contains(&op) && !(negated && op == "Neg") {
+        if !(SHOWING.contains(&op) || negated && op == "Neg") {
             return None;
         }
         name = node.input.first()?;

@@ -65,9 +65,18 @@ impl FromStr for Runtime {
 /// The library is missing or does not load, or the process has loaded another one.
 pub fn prepare(runtime: Runtime, ort_library: Option<&OrtLibrary>) -> Result<()> {
     match runtime {
-        Runtime::Ort => onnxruntime::prepare(ort_library),
+        Runtime::Ort => library_version(ort_library).map(|_| ()),
         Runtime::Tract => Ok(()),
     }
+}
+
+/// The version that the library of ONNX Runtime states, once it is loaded. `library` is as in
+/// [`SessionOptions::ort_library`].
+///
+/// # Errors
+/// As [`prepare`].
+pub fn library_version(library: Option<&OrtLibrary>) -> Result<String> {
+    onnxruntime::prepare(library)
 }
 
 /// Images in the form in which a session takes them, so that they are not copied before every run.

@@ -1,6 +1,7 @@
 //! ONNX Runtime, through `ort`.
 
 use std::{
+    ffi::CStr,
     fmt, fs,
     path::{Path, PathBuf},
     sync::{
@@ -11,10 +12,12 @@ use std::{
 };
 
 use half::{bf16, f16};
+use libloading::Library;
 use ort::{
     environment::Environment,
     logging::LogLevel,
     session::{SessionInputValue, builder::GraphOptimizationLevel},
+    sys::OrtApiBase,
     value::{DynValue, PrimitiveTensorElementType, TensorElementType, TensorRef, ValueType},
 };
 
@@ -307,8 +310,9 @@ fn node_times(profile: &str, runs: usize) -> Result<Vec<(String, String, f64)>, 
     Ok(nodes.into_iter().map(|(name, op, times)| (name, op, typical(&times))).collect())
 }
 
-pub(super) fn prepare(wanted: Option<&OrtLibrary>) -> Result<()> {
-    loaded(wanted).map(|_| ())
+/// Loads the library, and gives the version that it states.
+pub(super) fn prepare(wanted: Option<&OrtLibrary>) -> Result<String> {
+    Ok(loaded(wanted)?.version)
 }
 
 fn loaded(wanted: Option<&OrtLibrary>) -> Result<Loaded> {
@@ -344,8 +348,7 @@ fn loaded(wanted: Option<&OrtLibrary>) -> Result<Loaded> {
         Ok(environment)
     })
     .map_err(|detail| DeployError::OrtLoad { path: library.path.clone(), detail })?;
-    let version =
-        library.version.clone().or_else(built_from).unwrap_or_else(|| "unknown".to_owned());
+    let version = stated(&path).or(library.version).unwrap_or_else(|| "unknown".to_owned());
     Ok(slot.insert(Loaded { library: path, environment, version }).clone())
 }
 
@@ -353,12 +356,19 @@ fn canonical(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
-/// The release branch that the loaded library was built from: `git-branch=rel-1.31.1, …`.
-fn built_from() -> Option<String> {
-    let info = no_panic(|| Ok(ort::info())).ok()?;
-    let branch = info.split("git-branch=rel-").nth(1)?;
-    let version: String = branch.chars().take_while(|&c| c.is_ascii_digit() || c == '.').collect();
-    (!version.is_empty()).then_some(version)
+/// The version that a library states. The names of files and packages may be of another one.
+#[allow(unsafe_code, reason = "`ort` asks for it as it loads the library, and keeps the answer")]
+fn stated(path: &Path) -> Option<String> {
+    type GetApiBase = unsafe extern "C" fn() -> *const OrtApiBase;
+    // SAFETY: `ort` has loaded this library, so that none of its code runs now, and keeps it.
+    let library = unsafe { Library::new(path) }.ok()?;
+    // SAFETY: the function has this type in every version of onnxruntime_c_api.h.
+    let base = unsafe { library.get::<GetApiBase>(b"OrtGetApiBase") }.ok()?;
+    // SAFETY: it gives a pointer to a constant of the library, or null.
+    let base = unsafe { base().as_ref() }?;
+    // SAFETY: the version is a constant of the library that ends in a zero.
+    let version = unsafe { CStr::from_ptr((base.GetVersionString)()) };
+    Some(version.to_str().ok()?.to_owned())
 }
 
 #[cfg(test)]
