@@ -253,8 +253,8 @@ class Weights:
         for source in read:
             for root, places in self.sources(source).items():
                 found.setdefault(root, []).append(places)
-        # A factor or a bound is no weight next to one.
-        if any(run.stored[root][2] > 1 if root in run.stored else True for root in found):
+        # A factor or a bound is no weight next to others, whatever these are.
+        if len(read) > 1 or any(run.stored[root][2] > 1 if root in run.stored else True for root in found):
             found = {root: lists for root, lists in found.items() if root not in run.stored or run.stored[root][2] > 1}
         return {root: self.joined(lists, run.shape(name)) for root, lists in found.items()}
 

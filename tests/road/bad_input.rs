@@ -254,7 +254,11 @@ fn a_folder_that_cannot_be_written_is_named() {
     fs::write(&file, "kept").unwrap();
     for folder in [file.clone(), file.join("run")] {
         for command in ["run", "space", "retrain"] {
-            run([command, "--config", SETTINGS, "--run", text(&folder)]).refuses(&[text(&folder)]);
+            run([command, "--config", SETTINGS, "--run", text(&folder)]).refuses(&[
+                "--run",
+                text(&file),
+                "is a file and no folder",
+            ]);
         }
     }
     run(["report", text(&file)]).refuses(&[text(&file), "no folder of a run"]);
@@ -388,8 +392,11 @@ fn data_without_a_word_of_its_kind_is_what_its_files_say() {
     let on = |path: &Path| run(["run", "--run", text(&other), "--data", text(path)]);
     on(&empty).refuses(&[text(&empty), "there is no such folder"]);
     fs::create_dir_all(&empty).unwrap();
-    for path in [&empty, &data.join("train")] {
+    let loose = data.join("train/cat");
+    for path in [&empty, &loose] {
         on(path).refuses(&[text(path), "no data set is known", "--dataset"]);
     }
+    // Without parts the same picture, eighty times, is on one side.
+    on(&data.join("train")).refuses(&["of the 80 images of the class", "train/CLASS/*"]);
     assert!(!other.exists());
 }

@@ -8,6 +8,7 @@ mod bad_settings;
 mod bench;
 mod damage;
 mod determinism;
+mod divided;
 mod explore;
 mod few_images;
 mod fidelity;

@@ -12,7 +12,7 @@ use crate::program::{adwp, end};
 use crate::reference::{PICTURE, reference};
 
 /// Arguments, the exit code, and what the first line of the failure has.
-const MISTAKES: [(&str, i32, &str); 135] = [
+const MISTAKES: [(&str, i32, &str); 142] = [
     // Words that there are none of.
     ("runn", 2, "unrecognized subcommand 'runn'"),
     ("run --pressett demo", 2, "unexpected argument '--pressett'"),
@@ -63,7 +63,18 @@ const MISTAKES: [(&str, i32, &str); 135] = [
     // Folders and files that are not there, or are something else.
     ("run --data nowhere", 2, "--data nowhere: there is no such folder"),
     ("run --data empty", 2, "empty: no data set is known by its files"),
-    ("run --data flat", 2, "flat: no data set is known by its files"),
+    ("run --data flat", 2, "flat: none of its 2 images is on the side of the test images"),
+    ("run --data flat/cat", 2, "flat/cat: no data set is known by its files"),
+    (
+        "run --dataset image-folder --data two --val-share 0.3",
+        2,
+        "--val-share: the images are divided",
+    ),
+    ("run --data flat --val-share 1", 2, "a share of 1 for testing is not between 0 and 1"),
+    ("data split two here", 2, "two: there is nothing to divide"),
+    ("data split flat flat", 2, "flat: none of its 2 images is on the side"),
+    ("retrain --run a --weights m.onnx", 2, "required arguments were not provided"),
+    ("zoo export darts-v2 --weights m.onnx --out a.onnx", 2, "neither a safetensors file"),
     ("run --data text.txt", 2, "text.txt: no data set is known by its files"),
     ("run --preset demo --data flat", 2, "flat: the data set is sample"),
     ("run --preset demo --dataset cifar10", 2, "cifar10 is read from a folder"),
@@ -177,7 +188,7 @@ const MISTAKES: [(&str, i32, &str); 135] = [
     // Data and images.
     ("eval m.onnx", 2, "required arguments were not provided"),
     ("eval m.onnx --dataset cifar10", 2, "cifar10 is read from a folder"),
-    ("eval m.onnx --dataset image-folder --data flat", 2, "there is no folder `val` or `test`"),
+    ("eval m.onnx --dataset image-folder --data flat", 2, "none of its 2 images is on the side"),
     (
         "eval m.onnx --dataset image-folder --data two",
         2,

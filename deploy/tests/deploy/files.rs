@@ -93,7 +93,11 @@ fn stated(change: (&str, &str)) -> String {
 fn what_becomes_of_photos_is_stated() {
     let mut model = classifier(-1);
     let read = model.metadata("adwp.preprocessing", &stated(("", ""))).read().unwrap();
-    assert_eq!(read.metadata().preprocessing.unwrap().cover, [9, 10]);
+    let how = read.metadata().preprocessing.unwrap();
+    assert_eq!((how.cover, how.bicubic), ([9, 10], false));
+    let cubic = stated(("bilinear", "bicubic"));
+    let cubic = classifier(-1).metadata("adwp.preprocessing", &cubic).read().unwrap();
+    assert!(cubic.metadata().preprocessing.unwrap().bicubic);
     let normalization = read.preparation().unwrap();
     assert_eq!(normalization.mean, [0.5, 0.25, 0.125]);
     assert_eq!(normalization.std, [1.0, 2.0, 0.5]);
@@ -117,7 +121,7 @@ fn a_statement_that_is_not_followed_is_refused() {
         (("RGB", "BGR"), "\"RGB\""),
         (("cover", "fit"), "`resize.rule`"),
         (("down", "up"), "`resize.round`"),
-        (("bilinear", "bicubic"), "`resize.interpolation` is \"bicubic\""),
+        (("bilinear", "nearest"), "`resize.interpolation` is \"nearest\""),
         (("true", "false"), "`resize.antialias`"),
         (("[\"width\", \"height\"]", "[\"height\", \"width\"]"), "`resize.passes`"),
         (("\"height\": 9", "\"height\": 7"), "`resize` covers 7x10"),
