@@ -481,7 +481,8 @@ def count(path, feeds, without=frozenset(), left_out=frozenset()):
         for name, sources in weights.read_by(node):
             if name not in left_out:
                 for root, places in sources.items():
-                    learned.setdefault(root, []).append(places)
+                    if root not in left_out:
+                        learned.setdefault(root, []).append(places)
     params = sum(numpy.count_nonzero(marked(lists)) for lists in learned.values())
     own = sum(map(tensor_bytes, stored_tensors(run.model)))
     nodes = [*run.graph.node, *(node for function in run.model.functions for node in function.node)]
