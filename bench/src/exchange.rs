@@ -187,6 +187,7 @@ mod tests {
                 "kind": "conv2d",
                 "stride": [2, 2],
                 "padding": [2, 2],
+                "trailing": [0, 0],
                 "dilation": 1,
                 "groups": 4,
             },
