@@ -739,12 +739,12 @@ fn what_a_file_states_of_photos_is_done() {
     assert!(predict(&alone, &image, None).unwrap().contains("class 2"));
     assert!(predict(&alone, &image, Some("unit")).unwrap_err().message.contains("says itself"));
     // A statement that is not followed is not passed over.
-    let other: &'static str = text.replace("bilinear", "bicubic").leak();
+    let other: &'static str = text.replace("bilinear", "lanczos").leak();
     let metadata = vec![("adwp.preprocessing", other)];
     let refused = Classifier { metadata, ..Classifier::new() }.write(&dir);
     for failure in [eval(&refused, dir.path(), None).err(), predict(&refused, &image, None).err()] {
         let message = failure.unwrap().message;
-        assert!(message.contains("bicubic") && message.contains("model.onnx"), "{message}");
+        assert!(message.contains("lanczos") && message.contains("model.onnx"), "{message}");
     }
 }
 
