@@ -1,6 +1,7 @@
 //! What memory the machine and its GPU have, what a phase will need of it, and what the process
 //! took.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::{fs, iter};
 
 use adwp_engine::{Device, Graph, NodeId};
@@ -114,13 +115,21 @@ pub fn available(device: &Device) -> Result<Available> {
 /// The most bytes that the process held at a time since [`reset_peak`], or since its start where
 /// the system does not let that be set. `None` where the system does not tell.
 pub fn peak() -> Option<u64> {
-    kilobytes(&fs::read_to_string("/proc/self/status").ok()?, "VmHWM:")
+    let mark = kilobytes(&fs::read_to_string("/proc/self/status").ok()?, "VmHWM:")?;
+    // The kernel adds up what its processors count by a few pages late, so that a later look may give
+    // less.
+    Some(PEAK.fetch_max(mark, Relaxed).max(mark))
 }
+
+/// The largest mark that [`peak`] has seen since [`reset_peak`].
+static PEAK: AtomicU64 = AtomicU64::new(0);
 
 /// Starts the measurement of [`peak`] anew.
 pub fn reset_peak() {
     // A kernel without this file, or one that keeps it from the process, leaves the mark as it is.
-    fs::write("/proc/self/clear_refs", "5").ok();
+    if fs::write("/proc/self/clear_refs", "5").is_ok() {
+        PEAK.store(0, Relaxed);
+    }
 }
 
 /// Gives the text of a file of the system.
