@@ -1,10 +1,9 @@
 //! Which images a run trains and tests with.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use adwp_base::{Failure, Result};
-use adwp_data::{Dataset, DatasetKind, OpenOptions, Part, Splits, is_undivided, open_part, split};
+use adwp_data::{Dataset, OpenOptions, Part, Splits, open_part, split, undivided};
 use adwp_engine::Device;
 use adwp_export::Network;
 use adwp_models::zoo::Width;
@@ -208,7 +207,7 @@ pub(crate) fn open_splits(config: &Config, reporter: &mut dyn Reporter) -> Resul
         val_share: Some(val_share),
     };
     let splits = adwp_data::open(dataset, config.data_dir(), &options)?;
-    if let Some(dir) = undivided(config) {
+    if let Some(dir) = undivided(dataset, config.data_dir()) {
         reporter.message(&format!(
             "{}: no train/CLASS and val/CLASS, so what images show decides: {} are for training, {} \
              for testing (val_share = {val_share})",
@@ -218,18 +217,4 @@ pub(crate) fn open_splits(config: &Config, reporter: &mut dyn Reporter) -> Resul
         ));
     }
     Ok(splits)
-}
-
-/// The folder of images that are divided here, where they are not there.
-fn undivided(config: &Config) -> Option<&Path> {
-    config.data_dir().filter(|dir| config.dataset == DatasetKind::ImageFolder && is_undivided(dir))
-}
-
-/// Refuses a share for testing where nothing is divided.
-pub(crate) fn refuse_idle_share(share: Option<f64>, config: &Config) -> Result {
-    if share.is_none() || undivided(config).is_some() {
-        return Ok(());
-    }
-    let failure = Failure::input("--val-share: the images are divided into train and val already");
-    Err(failure.hint("it is for a folder that has CLASS/* alone"))
 }

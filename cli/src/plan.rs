@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use adwp_base::{Failure, Result};
+use adwp_data::undivided;
+use adwp_edge::refuse_idle_share;
 use adwp_engine::cuda::Precision;
 use adwp_measure::ort_library;
 use adwp_measure::runtime::{Runtime, find_library, prepare};
@@ -16,7 +18,6 @@ use crate::args::{RunArgs, TrainArgs};
 use crate::config::Config;
 use crate::device::Compute;
 use crate::folder::refuse_file;
-use crate::images::refuse_idle_share;
 use crate::phases::Training;
 use crate::retired::LeftOut;
 use crate::settings;
@@ -134,7 +135,7 @@ impl Plan {
         } else {
             (wanted(false)?, None, LeftOut::default())
         };
-        refuse_idle_share(args.val_share, &config)?;
+        refuse_idle_share(args.val_share, undivided(config.dataset, config.data_dir()))?;
         let batches = config.batches().map(|(_, batch)| *batch);
         if let (Some(space), false) = (space, is_begun) {
             refuse_to_drop_nothing(space, &config)?;

@@ -24,6 +24,7 @@ use crate::phases::{Training, pending};
 use crate::plan::{Plan, deadline};
 use crate::settings;
 use crate::skipped::{self, Skipped};
+use crate::transfer::refuse_frozen_at_random;
 
 /// A run whose plan is being carried out: its settings are stored, its data is open, the lock of
 /// its folder is held.
@@ -72,6 +73,9 @@ impl Run {
             }
         }
         let is_trained = pending(plan.phases, &plan.folder).any(|phase| phase == Training::Retrain);
+        if is_trained {
+            refuse_frozen_at_random(config, plan.origin.as_ref(), &plan.folder)?;
+        }
         if architecture.is_none() && is_trained && !to_search {
             return Err(not_there(&plan.folder, GENOTYPE, "search"));
         }

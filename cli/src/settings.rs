@@ -148,6 +148,23 @@ impl Kept {
     fn write(&self, run: &RunDir) -> Result {
         Ok(write_atomic(&run.file(Self::FILE), to_json(self).as_bytes())?)
     }
+
+    /// By what a file is known that a step has just written.
+    fn add_result(&mut self, run: &RunDir, file: &str) -> Result {
+        match sum(&run.file(file))? {
+            Some(sum) => drop(self.results.insert(file.to_owned(), sum)),
+            None => drop(self.results.remove(file)),
+        }
+        Ok(())
+    }
+
+    /// That a step is done, and how far the files have grown to which it adds.
+    fn add_step(&mut self, run: &RunDir, step: &str) -> Result {
+        let epochs = epochs(&read_metrics(run)?, step).last().map_or(0, |last| last + 1);
+        let trials = if step == Training::Search.name() { trials(run)? } else { 0 };
+        self.steps.insert(step.to_owned(), Growth { epochs, trials });
+        Ok(())
+    }
 }
 
 /// What tells a result from that of another run: of JSON, which may be laid out anew, the checksum in
@@ -169,10 +186,15 @@ fn sum(path: &Path) -> Result<Option<String>> {
 /// Keeps by what a file is known that a step has just written.
 pub(crate) fn keep_result(run: &RunDir, file: &str) -> Result {
     let mut kept = Kept::read(run)?;
-    match sum(&run.file(file))? {
-        Some(sum) => drop(kept.results.insert(file.to_owned(), sum)),
-        None => drop(kept.results.remove(file)),
-    }
+    kept.add_result(run, file)?;
+    kept.write(run)
+}
+
+/// Keeps that a phase is done, whose result has just been written.
+pub(crate) fn keep_done(run: &RunDir, phase: Training, file: &str) -> Result {
+    let mut kept = Kept::read(run)?;
+    kept.add_result(run, file)?;
+    kept.add_step(run, phase.name())?;
     kept.write(run)
 }
 
@@ -226,9 +248,7 @@ fn epochs(metrics: &[Map<String, Json>], phase: &str) -> BTreeSet<u64> {
 /// Keeps that a step is done, and how far the files have grown to which it adds.
 pub(crate) fn keep_step(run: &RunDir, step: &str) -> Result {
     let mut kept = Kept::read(run)?;
-    let epochs = epochs(&read_metrics(run)?, step).last().map_or(0, |last| last + 1);
-    let trials = if step == Training::Search.name() { trials(run)? } else { 0 };
-    kept.steps.insert(step.to_owned(), Growth { epochs, trials });
+    kept.add_step(run, step)?;
     kept.write(run)
 }
 

@@ -22,7 +22,7 @@ use crate::settings;
 /// The weights that a run which is fine-tuned starts from, in its folder: it needs no other to be
 /// continued.
 pub(crate) const INITIAL: &str = "initial.safetensors";
-/// What is set where a network starts from published weights: all of ImageNet's size, and few epochs.
+/// What is set where a network starts from published weights: images of ImageNet's size, few epochs.
 const TUNED: &str = include_str!("../presets/tuned.toml");
 /// Names of variables that a message has at most.
 const SHOWN: usize = 8;
@@ -232,12 +232,14 @@ impl Origin {
             Given::Chosen { published: Some(published), .. } => {
                 published.loaded(&images.blueprint(config, &self.architecture)?).map(|_| ())
             }
-            Given::Run { weights: None, .. } | Given::Chosen { published: None, .. } => {
-                match config.retrain.body_rate {
-                    0.0 => Err(frozen_at_random()),
-                    _ => Ok(()),
-                }
-            }
+            Given::Run { weights: None, .. } | Given::Chosen { published: None, .. } => Ok(()),
+        }
+    }
+
+    fn has_weights(&self) -> bool {
+        match &self.given {
+            Given::Run { weights, .. } => weights.is_some(),
+            Given::Chosen { published, .. } => published.is_some(),
         }
     }
 
@@ -325,8 +327,8 @@ impl Origin {
     }
 }
 
-/// Key of `initial.safetensors` by which it is told from the weights of a run: the names of the
-/// variables that it has none of.
+/// Key of `initial.safetensors` that published weights have there and those of a run have not: the
+/// names of the variables that start fresh.
 const FRESH: &str = "fresh";
 
 impl Published {
@@ -399,11 +401,19 @@ pub(crate) fn initial(path: &Path, network: &Network) -> Result<Inherited> {
     Ok(Inherited { variables, fresh })
 }
 
-/// The refusal to freeze a network that nothing has trained.
-fn frozen_at_random() -> Failure {
+/// Refuses to freeze a network that nothing has trained.
+pub(crate) fn refuse_frozen_at_random(
+    config: &Config,
+    origin: Option<&Origin>,
+    folder: &Path,
+) -> Result {
+    let starts = origin.is_some_and(Origin::has_weights) || folder.join(INITIAL).exists();
+    if starts || config.retrain.body_rate != 0.0 {
+        return Ok(());
+    }
     let failure =
         Failure::input("retrain.body_rate = 0 freezes a network that nothing has trained");
-    failure.hint("name weights to start from: --weights FILE, or --from RUN --fine-tune")
+    Err(failure.hint("name weights to start from: --weights FILE, or --from RUN --fine-tune"))
 }
 
 fn another(path: &Path) -> Failure {
@@ -446,13 +456,21 @@ pub(crate) fn say_loaded(loaded: &Loaded, file: &Path, reporter: &mut dyn Report
     reporter.message(&format!("{file}: weights as {layout} names them"));
     let unused = &loaded.unused;
     if !unused.is_empty() {
-        let shown = unused.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
-        let more = if unused.len() > SHOWN { ", …" } else { "" };
         reporter.message(&format!(
-            "{file}: the network has no place for {} of its tensors: {shown}{more}",
-            unused.len()
+            "{file}: the network has no place for {} of its tensors: {}",
+            unused.len(),
+            first_of(unused)
         ));
     }
+}
+
+/// Some names, and how many there are more.
+fn first_of(names: &[String]) -> String {
+    let mut text = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if names.len() > SHOWN {
+        text += &format!(" and {} more", names.len() - SHOWN);
+    }
+    text
 }
 
 /// In words, what was taken over and what was not.
@@ -464,13 +482,7 @@ pub(crate) fn describe(inherited: &Inherited) -> String {
         variables.len()
     );
     if !fresh.is_empty() {
-        text += &format!(
-            "; fresh: {}",
-            fresh.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ")
-        );
-    }
-    if fresh.len() > SHOWN {
-        text += &format!(" and {} more", fresh.len() - SHOWN);
+        text += &format!("; fresh: {}", first_of(fresh));
     }
     text
 }

@@ -60,8 +60,8 @@ pub use left_out::{Counted, LeftOut, Reason};
 pub use loader::{Batch, Loader, LoaderConfig, Order, epoch_order};
 pub use normalization::Normalization;
 pub use open::{
-    DEFAULT_IMAGE_SIZE, LARGEST_IMAGE_SIZE, OpenOptions, Splits, is_undivided, kind_of_folder,
-    open, open_part,
+    DEFAULT_IMAGE_SIZE, LARGEST_IMAGE_SIZE, OpenOptions, Splits, kind_of_folder, open, open_part,
+    undivided,
 };
 pub use part::Part;
 pub use resize::{EVALUATION_MARGIN, Framing, Interpolation};

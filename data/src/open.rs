@@ -168,11 +168,11 @@ fn val_share(options: &OpenOptions) -> Result<f64, DataError> {
     if share > 0.0 && share < 1.0 { Ok(share) } else { Err(DataError::ValShare(share)) }
 }
 
-/// Whether the images of an image folder are not apart for training and testing, so that
-/// [`open`] puts them on two sides.
+/// The folder of an image folder whose images are not apart for training and testing, so that
+/// [`open`] puts them on two sides; none of another data set.
 #[must_use]
-pub fn is_undivided(dir: &Path) -> bool {
-    folder::flat(dir).is_some()
+pub fn undivided(kind: DatasetKind, dir: Option<&Path>) -> Option<&Path> {
+    dir.filter(|dir| kind == DatasetKind::ImageFolder && folder::flat(dir).is_some())
 }
 
 /// The kind whose files a folder has; `None` where they are none of a known kind. No file is

@@ -1,5 +1,6 @@
-//! Resizing as Pillow does it (and so torchvision): a filter that is widened when shrinking, columns first, fixed-point weights, rounded to a byte between the two passes. Only
-//! what the crop keeps is computed.
+//! Resizing as Pillow does it (and so torchvision): a filter that is widened when shrinking, columns
+//! first, fixed-point weights, rounded to a byte between the two passes. Only what the crop keeps is
+//! computed.
 
 use std::array;
 

@@ -7,8 +7,8 @@ use std::fs;
 use std::path::Path;
 
 use adwp_data::{
-    DataError, DatasetKind, Normalization, OpenOptions, Part, Splits, check, is_undivided,
-    kind_of_folder, open, open_part,
+    DataError, DatasetKind, Normalization, OpenOptions, Part, Splits, check, kind_of_folder, open,
+    open_part, undivided,
 };
 use common::{
     fixture, idx, message, record, write_cifar10, write_fashion_mnist, write_image_folder,
@@ -550,6 +550,10 @@ fn a_folder_tells_its_kind_by_its_files() {
     assert_eq!(kind(&fashion), Some(DatasetKind::FashionMnist));
 }
 
+fn is_divided_here(dir: &Path) -> bool {
+    undivided(DatasetKind::ImageFolder, Some(dir)).is_some()
+}
+
 /// A picture that no other number gives: sixteen cells of their own brightness.
 fn picture(number: u32, side: u32) -> image::GrayImage {
     image::GrayImage::from_fn(side, side, |x, y| {
@@ -571,7 +575,7 @@ fn a_folder_without_parts_is_divided_by_what_its_images_show() {
         write(class, format!("{number}.png"), number, 40);
     }
     let photos = dir.path().join("photos");
-    assert!(is_undivided(&photos));
+    assert!(is_divided_here(&photos));
     assert_eq!(kind_of_folder(&photos), Some(DatasetKind::ImageFolder));
     let sides = |path: &Path, val_share| {
         let options = OpenOptions { val_share, ..OpenOptions::default() };
@@ -608,12 +612,12 @@ fn a_folder_without_parts_is_divided_by_what_its_images_show() {
     assert_eq!(sides(&dir.path().join("whole"), None), [train2, test2]);
     write("whole/valid/cat", "a.png".into(), 3, 40);
     write("whole/valid/dog", "b.png".into(), 4, 40);
-    assert!(!is_undivided(&dir.path().join("whole")));
+    assert!(!is_divided_here(&dir.path().join("whole")));
     assert_eq!(sides(&dir.path().join("whole"), None)[1].len(), 2);
     // Images that lie in `train` and `val` without classes are no two classes.
     write("loose/train", "a.png".into(), 3, 40);
     write("loose/val", "b.png".into(), 3, 40);
-    assert!(!is_undivided(&dir.path().join("loose")));
+    assert!(!is_divided_here(&dir.path().join("loose")));
     let share = |share| {
         let options = OpenOptions { val_share: Some(share), ..OpenOptions::default() };
         open(DatasetKind::ImageFolder, Some(&dir.path().join("whole")), &options)

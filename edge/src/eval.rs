@@ -1,4 +1,5 @@
 use std::collections::HashSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
@@ -6,7 +7,7 @@ use std::time::{Duration, Instant};
 use adwp_base::{Failure, Result, output::as_json};
 use adwp_data::{
     Dataset, DatasetKind, Loader, LoaderConfig, Normalization, OpenOptions, Part, Reason,
-    is_undivided, open_part, unreadable,
+    open_part, undivided, unreadable,
 };
 use adwp_measure::{
     DeployError,
@@ -42,16 +43,11 @@ pub fn eval(args: &EvalArgs, style: Style<'_>) -> Result<String> {
             data.display()
         )));
     }
-    let is_divided_here =
-        args.dataset == DatasetKind::ImageFolder && args.data.as_deref().is_some_and(is_undivided);
-    if args.val_share.is_some() && !is_divided_here {
-        let failure =
-            Failure::input("--val-share: the images are divided into train and val already");
-        return Err(failure.hint("it is for an image folder that has CLASS/* alone"));
-    }
+    let divided_here = undivided(args.dataset, args.data.as_deref());
+    refuse_idle_share(args.val_share, divided_here)?;
     let options = OpenOptions { val_share: args.val_share, ..OpenOptions::default() };
     let test = open_part(args.dataset, args.data.as_deref(), Part::Test, &options)?;
-    if let (true, Some(data)) = (is_divided_here, &args.data) {
+    if let Some(data) = divided_here {
         (style.say)(&format!(
             "{}: no train/CLASS and val/CLASS, so what images show decides: {} are for testing",
             data.display(),
@@ -138,6 +134,18 @@ pub fn eval(args: &EvalArgs, style: Style<'_>) -> Result<String> {
         Err(reason) => format!("{runtime:<6} failed: {reason}\n"),
     };
     Ok(rows.iter().map(line).collect())
+}
+
+/// Refuses a share for testing where nothing is divided.
+///
+/// # Errors
+/// There is a share, and no folder that is divided.
+pub fn refuse_idle_share(share: Option<f64>, divided: Option<&Path>) -> Result<()> {
+    if share.is_none() || divided.is_some() {
+        return Ok(());
+    }
+    let failure = Failure::input("--val-share: the images are divided into train and val already");
+    Err(failure.hint("it is for an image folder that has CLASS/* alone"))
 }
 
 /// What a runtime gave, or why it gave nothing.

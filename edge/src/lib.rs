@@ -20,7 +20,7 @@ pub use args::{
 };
 pub use bench::{bench, compare, trial};
 pub use cost::{cost, counted};
-pub use eval::eval;
+pub use eval::{eval, refuse_idle_share};
 pub use page::latency_row;
 pub use predict::predict;
 pub use report::report;

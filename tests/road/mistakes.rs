@@ -12,7 +12,7 @@ use crate::program::{adwp, end};
 use crate::reference::{PICTURE, reference};
 
 /// Arguments, the exit code, and what the first line of the failure has.
-const MISTAKES: [(&str, i32, &str); 142] = [
+const MISTAKES: [(&str, i32, &str); 143] = [
     // Words that there are none of.
     ("runn", 2, "unrecognized subcommand 'runn'"),
     ("run --pressett demo", 2, "unexpected argument '--pressett'"),
@@ -73,6 +73,11 @@ const MISTAKES: [(&str, i32, &str); 142] = [
     ("run --data flat --val-share 1", 2, "a share of 1 for testing is not between 0 and 1"),
     ("data split two here", 2, "two: there is nothing to divide"),
     ("data split flat flat", 2, "flat: none of its 2 images is on the side"),
+    (
+        "run --set retrain.body_rate=0.0 --set retrain.auxiliary=0.0",
+        2,
+        "body_rate = 0 freezes a network that nothing has",
+    ),
     ("retrain --run a --weights m.onnx", 2, "required arguments were not provided"),
     ("zoo export darts-v2 --weights m.onnx --out a.onnx", 2, "neither a safetensors file"),
     ("run --data text.txt", 2, "text.txt: no data set is known by its files"),

@@ -3,7 +3,7 @@ use std::io;
 use std::path::Path;
 
 use adwp_base::{Failure, Result, output};
-use adwp_data::{DatasetKind, OpenOptions, Report, check, is_undivided, open};
+use adwp_data::{DatasetKind, OpenOptions, Report, check, open, undivided};
 use adwp_train::Reporter;
 use serde::Serialize;
 
@@ -54,7 +54,7 @@ struct Written {
 /// Writes a folder of classes as one that is divided.
 fn divide(dir: &Path, out: &Path, val_share: f64, copy: bool) -> Result<Written> {
     let options = OpenOptions { val_share: Some(val_share), ..OpenOptions::default() };
-    if !is_undivided(dir) && dir.is_dir() {
+    if undivided(DatasetKind::ImageFolder, Some(dir)).is_none() && dir.is_dir() {
         let failure = Failure::input(format!(
             "{}: there is nothing to divide: it needs one folder of images for each class, and no \
              val/CLASS",
@@ -112,8 +112,8 @@ fn describe(kind: DatasetKind) -> &'static str {
         }
         DatasetKind::Cifar100 => "the binary version: train.bin, test.bin",
         DatasetKind::ImageFolder => {
-            "train/CLASS/* and val/CLASS/*, or CLASS/* alone, which is divided: JPEG, PNG, WebP, BMP, GIF, TIFF, QOI; \
-             ImageNet or your own"
+            "train/CLASS/* and val/CLASS/*, or CLASS/* alone, which is divided: JPEG, PNG, WebP, BMP, \
+             GIF, TIFF, QOI; ImageNet or your own"
         }
     }
 }

@@ -23,7 +23,7 @@ use crate::folder::Held;
 use crate::phases::Training;
 use crate::plan::{Plan, refuse_to_resume_nothing};
 use crate::run::{Run, without_images};
-use crate::settings::{self, keep_result, keep_step};
+use crate::settings::{self, keep_done};
 use crate::strategy::StrategyConfig;
 use crate::{epochs, limits};
 
@@ -193,8 +193,7 @@ fn print(search: &Search, space: &dyn Space, dir: &RunDir, found: &Found, as_jso
     write_atomic(&path, text.as_bytes())?;
     // A search that sees no images is no run, and its folder has none of what binds one.
     if dir.file(Config::FILE).exists() {
-        keep_result(dir, file)?;
-        keep_step(dir, Training::Search.name())?;
+        keep_done(dir, Training::Search, file)?;
     }
     let columns = search.published.iter().flat_map(|published| &published.reported);
     let value = |column: &Column| -> Result<_> {

@@ -9,7 +9,7 @@ use crate::explore;
 use crate::limits;
 use crate::phases::Training;
 use crate::run::Run;
-use crate::settings::{keep, keep_result, keep_step};
+use crate::settings::{keep, keep_done, keep_step};
 use crate::transfer;
 
 /// Derives the intensive space: `space.json`.
@@ -32,8 +32,7 @@ pub(crate) fn space(run: &Run, command: &str, reporter: &mut dyn Reporter) -> Re
     })?;
     keep(&run.dir, Training::Space)?;
     write_atomic(&run.dir.file(file), space.to_json().as_bytes())?;
-    keep_result(&run.dir, file)?;
-    keep_step(&run.dir, Training::Space.name())
+    keep_done(&run.dir, Training::Space, file)
 }
 
 /// Trains the HyperNetwork and searches: `genotype.json`.
@@ -64,8 +63,7 @@ pub(crate) fn search(run: &Run, command: &str, reporter: &mut dyn Reporter) -> R
         }
         let found = explore::of_run(run, command, reporter)?;
         write_atomic(&run.dir.file(found.file()), found.to_json().as_bytes())?;
-        keep_result(&run.dir, found.file())?;
-        return keep_step(&run.dir, Training::Search.name());
+        return keep_done(&run.dir, Training::Search, found.file());
     }
     let trials = run.dir.file(TRIALS);
     if trials.exists() {
@@ -88,8 +86,7 @@ pub(crate) fn search(run: &Run, command: &str, reporter: &mut dyn Reporter) -> R
     })?;
     keep(&run.dir, Training::Search)?;
     write_atomic(&run.dir.file(file), genotype.to_json().as_bytes())?;
-    keep_result(&run.dir, file)?;
-    keep_step(&run.dir, Training::Search.name())
+    keep_done(&run.dir, Training::Search, file)
 }
 
 /// Trains the architecture of the run, found or named, from scratch: `weights.safetensors`.

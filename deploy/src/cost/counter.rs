@@ -269,13 +269,7 @@ fn walk<'a>(file: &'a OnnxFile, inputs: &BTreeMap<&'a str, Shape>) -> Result<Wal
                 Taken::In => {}
                 Taken::Doubtful(_) if values.is_repeated(name) => {}
                 Taken::Doubtful(reason) => doubtful.add(name, reason),
-                // Of what is computed the stored arrays have a name that others can look up.
-                Taken::Out(reason) => match values.parts(name) {
-                    parts if parts.iter().any(|of| values.never_learned(of.root).is_some()) => {
-                        parts.iter().for_each(|part| left_out.add(part.root, reason));
-                    }
-                    _ => left_out.add(name, reason),
-                },
+                Taken::Out(reason) => left_out.add(name, reason),
             }
         }
         let read = || inferred.params.iter().filter_map(|&input| node.input.get(input));

@@ -349,7 +349,8 @@ fn taken<'a>(node: &'a NodeProto, at: usize, sources: &[&'a String], values: &Va
     }
 }
 
-/// Whether what `node` makes of a mask of so many `elements` is what weights are multiplied with.
+/// Whether all readers of the result of `node` multiply weights with it that have as many elements as
+/// the mask it is made of, `of`, or more.
 fn prunes(node: &NodeProto, of: usize, values: &Values<'_>) -> bool {
     let Some(output) = node.output.first() else { return false };
     let readers = values.links.readers(output);
@@ -405,8 +406,9 @@ fn sources<'a>(node: &'a NodeProto, index: usize, values: &Values<'_>) -> Vec<&'
 /// Nodes between integers that are made real and the layer that has them as weights, at most.
 const FARTHEST: usize = 8;
 
-/// Whether a constant result of `node` of so many `elements`, moved and scaled, is what a layer
-/// multiplies computed values with: then its integers are quantised weights, no places or sizes.
+/// Whether a layer multiplies computed values with the constant result of `node`, which has `of`
+/// elements, once it is moved and scaled. Its integers are then quantised weights, and not places or
+/// sizes.
 fn weighs(node: &NodeProto, of: usize, far: usize, values: &Values<'_>) -> bool {
     let Some(output) = node.output.first().filter(|_| far > 0) else { return false };
     values.links.readers(output).iter().any(|reader| {
@@ -654,11 +656,11 @@ fn next_to_values<'a>(
         values.has(name, |levels: &Levels| levels.only().is_some_and(is_so))
     };
     let sign = if node.op_type == "Sub" && index == 1 { -1.0 } else { 1.0 };
-    let roots = || values.parts(name).iter().map(|part| part.root);
-    if let Some(reason) = roots().find_map(|root| values.never_learned(root))
-        && roots().all(|root| values.never_learned(root).is_some())
-    {
-        return Taken::Out(reason);
+    // Whoever counts leaves out what nothing learns, by the names that it is stored under.
+    let parts = values.parts(name);
+    let is_regular = |part: &Part<'_>| values.never_learned(part.root).is_some();
+    if !parts.is_empty() && parts.iter().all(is_regular) {
+        return Taken::In;
     }
     if statistics::is_mean(node, index, values) {
         return Taken::Out(statistics::MEAN);

@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use tract_onnx::pb::{GraphProto, NodeProto};
 
 /// Nodes by the tensors that they write and read.
-pub(super) struct Links<'a> {
+pub(crate) struct Links<'a> {
     writers: HashMap<&'a str, &'a NodeProto>,
     readers: HashMap<&'a str, Vec<&'a NodeProto>>,
 }
 
 impl<'a> Links<'a> {
-    pub(super) fn of(graph: &'a GraphProto) -> Self {
+    pub(crate) fn of(graph: &'a GraphProto) -> Self {
         let mut links = Self { writers: HashMap::new(), readers: HashMap::new() };
         for node in &graph.node {
             links.writers.extend(node.output.iter().map(|name| (name.as_str(), node)));
@@ -23,12 +23,12 @@ impl<'a> Links<'a> {
     }
 
     /// The node that `name` is a result of.
-    pub(super) fn writer(&self, name: &str) -> Option<&'a NodeProto> {
+    pub(crate) fn writer(&self, name: &str) -> Option<&'a NodeProto> {
         self.writers.get(name).copied()
     }
 
     /// The nodes that have `name` among their inputs, in the order of the file.
-    pub(super) fn readers(&self, name: &str) -> &[&'a NodeProto] {
+    pub(crate) fn readers(&self, name: &str) -> &[&'a NodeProto] {
         self.readers.get(name).map_or(&[], Vec::as_slice)
     }
 }

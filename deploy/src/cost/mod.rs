@@ -81,6 +81,7 @@ pub use counter::{
     Batch, Contradicted, Cost, LayerCost, LeftOut, Once, TakenApart, Uncounted, cost_of_file,
 };
 pub(crate) use counter::{count, joined_by, shapes_of_outputs};
+pub(crate) use links::Links;
 pub(crate) use values::single_number;
 
 /// Counts the cost of one image under `model`.

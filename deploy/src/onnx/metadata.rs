@@ -19,8 +19,9 @@ pub struct Normalization {
 
 /// What becomes of a photo before [`Normalization`], as the file states it
 /// (`adwp.preprocessing`): it is turned as its EXIF orientation says, made gray or coloured as the
-/// input has channels, and scaled, with antialiasing, in its proportions, just so that it covers a size, the longer side rounded down. The centre of it is what the model takes, a half
-/// pixel rounded to the even number.
+/// input has channels, and scaled, with antialiasing, in its proportions, just so that it covers a
+/// size, the longer side rounded down. The centre of it is what the model takes, a half pixel rounded
+/// to the even number.
 ///
 /// Statements of anything else are refused when the file is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

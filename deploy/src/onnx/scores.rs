@@ -1,11 +1,11 @@
 //! What the numbers of an output are: logits, probabilities, or something computed from either.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use tract_onnx::pb::{GraphProto, NodeProto, ValueInfoProto, tensor_proto::DataType};
 
 use super::tensors::{element_type, is_standard_domain, node_label};
-use crate::cost::single_number;
+use crate::cost::{Links, single_number};
 
 /// What the numbers of an output are, as far as its graph says it.
 #[derive(Debug, Clone, PartialEq)]
@@ -75,16 +75,15 @@ impl Scores {
 }
 
 /// The nodes of a graph by what they write.
-struct Writers<'a>(HashMap<&'a str, &'a NodeProto>);
+struct Writers<'a>(Links<'a>);
 
 impl<'a> Writers<'a> {
     fn of(graph: &'a GraphProto) -> Self {
-        let written = |node: &'a NodeProto| node.output.iter().map(move |of| (of.as_str(), node));
-        Self(graph.node.iter().flat_map(written).collect())
+        Self(Links::of(graph))
     }
 
     fn writer(&self, name: &str) -> Option<&'a NodeProto> {
-        self.0.get(name).copied()
+        self.0.writer(name)
     }
 
     /// Whether a node divides by 1 and an exponential: a sigmoid that is written out.
@@ -103,14 +102,11 @@ impl<'a> Writers<'a> {
     /// A node from which on the values of a tensor are no logits, as far as is known. `is_plain` says
     /// that nothing has multiplied them.
     fn unclear(&self, name: &'a str, is_plain: bool) -> Option<&'a NodeProto> {
-        let is_logarithm = |name: &str| match self.writer(name) {
-            Some(node) if node.op_type == "Log" => {
-                self.is_softmax(node.input.first()?).then_some(())
-            }
-            Some(node) => (node.op_type == "LogSoftmax").then_some(()),
-            None => None,
+        let is_logarithm = |node: &NodeProto| match node.op_type.as_str() {
+            "Log" => node.input.first().is_some_and(|of| self.is_softmax(of)),
+            op => op == "LogSoftmax",
         };
-        if is_plain && is_logarithm(name).is_some() {
+        if is_plain && self.writer(name).is_some_and(is_logarithm) {
             return None;
         }
         let (mut open, mut seen) = (vec![name], HashSet::new());

@@ -18,9 +18,9 @@ pub(crate) fn conv2d(
     weight: &Tensor,
     bias: Option<&Tensor>,
 ) -> Result<Tensor> {
+    let x = &trail(&trail(x, 2, conv.trailing[0])?, 3, conv.trailing[1])?;
     let y = match purpose {
         Purpose::Value if is_square(conv) => {
-            let x = trail(&trail(x, 2, conv.trailing[0])?, 3, conv.trailing[1])?;
             x.conv2d(weight, conv.padding[0], conv.stride[0], conv.dilation, conv.groups)?
         }
         Purpose::Value | Purpose::Gradient => conv2d_by_matmul(conv, x, weight)?,
@@ -41,7 +41,6 @@ fn is_square(conv: &Conv2d) -> bool {
 fn conv2d_by_matmul(conv: &Conv2d, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     let (out, per_group, kernel_h, kernel_w) = weight.dims4()?;
     let columns = per_group * kernel_h * kernel_w;
-    let x = &trail(&trail(x, 2, conv.trailing[0])?, 3, conv.trailing[1])?;
     let taps = taps(x, [kernel_h, kernel_w], conv.stride, conv.padding, conv.dilation, 0.0)?;
     let (n, _, h, w) = taps[0].dims4()?;
     let unfolded = Tensor::stack(&taps, 2)?.permute((1, 2, 0, 3, 4))?.reshape((

@@ -251,6 +251,11 @@ impl<'a> Run<'a> {
         layout::Crop { h, w, top, left }
     }
 
+    fn taken(&self, x: NodeId, groups: usize, from: usize, count: usize) -> Taken {
+        let (channels, plane) = self.extents(x);
+        Taken { channels, plane, groups, from, count }
+    }
+
     /// The convolution `id` with what is computed inside of it.
     fn chain(&self, id: NodeId) -> Chain<'_> {
         let node = &self.graph()[id];
@@ -324,9 +329,7 @@ impl<'a> Run<'a> {
                 }
                 Op::Crop { top, left } => layout::crop(run.crop(x, *top, *left), run.value(x), y),
                 &Op::Channels { groups, from, count } => {
-                    let (channels, plane) = run.extents(x);
-                    let taken = Taken { channels, plane, groups, from, count };
-                    layout::channels(taken, run.value(x), y);
+                    layout::channels(run.taken(x, groups, from, count), run.value(x), y)
                 }
                 Op::Select { index } => y[0] = run.value(x)[*index],
                 Op::Linear => {
@@ -675,8 +678,7 @@ impl<'a> Run<'a> {
                         layout::crop_backward(run.crop(x, *top, *left), bare(), dx, write)
                     }
                     &Op::Channels { groups, from, count } => {
-                        let (channels, plane) = run.extents(x);
-                        let taken = Taken { channels, plane, groups, from, count };
+                        let taken = run.taken(x, groups, from, count);
                         layout::channels_backward(taken, bare(), dx, write);
                     }
                     Op::Select { index } => {

@@ -62,8 +62,9 @@ impl Handmade {
     /// `_make_divisible`), of which MobileNetV2 never narrows the last convolution, and
     /// EfficientNet-Lite0 changes neither the first nor the last one. ShuffleNetV2, whose published
     /// widths are a table and not proportional, has even numbers of channels and never narrows the
-    /// last convolution. Inception-v1 follows the later Inceptions of tensorflow/models, with 16 channels at least; of a
-    /// DenseNet-BC it is the growth, to which all its channels are proportional.
+    /// last convolution. Inception-v1 follows the later Inceptions of tensorflow/models, with 16
+    /// channels at least; of a DenseNet-BC it is the growth, to which all its channels are
+    /// proportional.
     ///
     /// None of them has the auxiliary classifier of [`Heads`]; what can be dropped is what a
     /// residual connection passes by.

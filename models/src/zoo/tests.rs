@@ -270,8 +270,8 @@ fn wider_and_narrower_networks_cost_what_was_published() {
 #[test]
 fn channels_are_rounded_as_in_torchvision() {
     // Multiply-adds of convolutions and linear layers and parameters of `mobilenet_v2(width_mult)`,
-    // `mobilenet_v3_large(width_mult)`, `mobilenet_v3_small(width_mult)` and `EfficientNet` with `_efficientnet_conf` of B0's name and
-    // a `width_mult`, in torchvision 0.29.
+    // `mobilenet_v3_large(width_mult)`, `mobilenet_v3_small(width_mult)` and `EfficientNet` with
+    // `_efficientnet_conf` of B0's name and a `width_mult`, in torchvision 0.29.
     for (name, width, madds, params) in [
         ("mobilenet-v2", 0.35, 59_285_808, 1_677_128),
         ("mobilenet-v2", 1.4, 582_195_824, 6_108_776),
